@@ -1,0 +1,55 @@
+# Everything a person types is here; on a machine without make, the README has the same in plain lines.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+ROUNDS ?= 3
+MODE   ?= auto
+ENGINES ?=
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+.PHONY: lab handouts test check check-only bench lock engines clean browser-tools
+.DELETE_ON_ERROR:
+
+lab: $(READY) engines          ## JupyterLab on the lessons
+	$(BIN)/vmcompare lab
+
+handouts: $(READY) engines     ## dist/*.html: measured where engines are, recorded elsewhere
+	$(BIN)/vmcompare handout $(NOTEBOOKS) --out dist --mode $(MODE) --rounds $(ROUNDS)
+
+test: $(READY) engines browser-tools   ## all tests; what is missing is a skip with its reason
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(READY)                ## format, lint, types, floors
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-only: $(READY)           ## the same, changing nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) engines        ## ratios, measured side by side in one run
+	$(BIN)/python -m tools.bench $(BENCH_ARGS)
+
+lock: $(READY)                 ## requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --group dev --all-extras pyproject.toml -o requirements.lock
+
+engines: $(READY)
+	@ENGINES=$(ENGINES) $(BIN)/python -m vmcompare.backends.service ensure
+
+browser-tools: $(READY)
+	@$(BIN)/python -m tools.browser
+
+clean: $(READY)                ## what earlier runs left behind, and a daemon that set-up started
+	$(BIN)/vmcompare clean --engine
+
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@

@@ -1,0 +1,698 @@
+"""What every container must do and never do, on a real Docker; and what is said without one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from vmcompare import reaper
+from vmcompare.backends import docker as backend
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.sandbox import Confinement, Event, Launcher, Phase, Platform, Spec, Start
+from vmcompare.units import MIB
+
+ORDER = [
+    Phase.OPEN,
+    Phase.CREATE,
+    Phase.ATTACH,
+    Phase.START,
+    Phase.FIRST_BYTE,
+    Phase.EXIT,
+    Phase.REMOVED,
+]
+ECHO = ("sh", "-c", "echo up; cat")
+"""A program other than ours that ends with its input, too."""
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def ignore(event: Event) -> None:
+    """An ``on_event`` for those who do not care."""
+
+
+def containers(session: str = "") -> list[Any]:
+    """What is there of ``session``, this process's by default, in any state."""
+    label = f"{reaper.LABEL}={session or reaper.session_id()}"
+    return list(backend.connect().api.containers(all=True, filters={"label": label}))
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Launcher:
+    return backend.DockerLauncher()
+
+
+# --- a life ---------------------------------------------------------------------------------
+
+
+@pytest.mark.docker
+def test_every_phase_is_told_once_in_order_and_on_one_clock(launcher: Launcher) -> None:
+    events: list[Event] = []
+    before = time.perf_counter_ns()
+    with launcher.open(Spec(), events.append):
+        assert [event.phase for event in events] == ORDER[:5]
+    stamps = [event.t_ns for event in events]
+    assert [event.phase for event in events] == ORDER
+    assert stamps == sorted(stamps)
+    assert before <= stamps[0]
+    assert stamps[-1] <= time.perf_counter_ns()
+
+
+@pytest.mark.docker
+def test_a_pre_created_container_is_timed_from_its_start(launcher: Launcher) -> None:
+    events: list[Event] = []
+    with launcher.open(Spec(start=Start.PRE_CREATED), events.append):
+        pass
+    phases = [phase for phase in ORDER if phase not in (Phase.CREATE, Phase.ATTACH)]
+    assert [event.phase for event in events] == phases
+
+
+@pytest.mark.docker
+def test_leaving_removes_the_container(launcher: Launcher) -> None:
+    with launcher.open(Spec(), ignore):
+        assert len(containers()) == 1
+    assert containers() == []
+
+
+@pytest.mark.docker
+def test_our_program_ends_with_its_input_so_nothing_has_to_be_killed(launcher: Launcher) -> None:
+    with launcher.open(Spec(), ignore) as sandbox:
+        pass
+    assert sandbox.exit_code == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.docker
+def test_a_program_that_ignores_the_end_of_its_input_is_killed(launcher: Launcher) -> None:
+    with launcher.open(Spec(command=("sh", "-c", "echo up; sleep 300")), ignore) as sandbox:
+        pass
+    assert containers() == []
+    assert sandbox.exit_code == 137  # type: ignore[attr-defined]
+
+
+@pytest.mark.docker
+def test_a_program_that_ends_at_once_leaves_nothing(launcher: Launcher) -> None:
+    with launcher.open(Spec(command=("sh", "-c", "echo up; exit 3")), ignore) as sandbox:
+        assert until(lambda: containers() == [])
+    assert sandbox.exit_code == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.docker
+def test_an_exception_in_the_body_leaves_nothing_and_is_passed_on(launcher: Launcher) -> None:
+    with pytest.raises(ZeroDivisionError), launcher.open(Spec(), ignore):
+        raise ZeroDivisionError
+    assert containers() == []
+
+
+@pytest.mark.docker
+def test_several_containers_live_side_by_side(launcher: Launcher) -> None:
+    with contextlib.ExitStack() as stack:
+        boxes = [stack.enter_context(launcher.open(Spec(), ignore)) for _ in range(3)]
+        names = {box.run(["hostname"]).output for box in boxes}
+        assert len(names) == len(containers()) == 3
+    assert containers() == []
+
+
+@pytest.mark.docker
+def test_containers_started_from_several_threads_do_not_disturb_each_other(
+    launcher: Launcher,
+) -> None:
+    outputs: list[bytes] = []
+
+    def one(number: int) -> None:
+        with launcher.open(Spec(), ignore) as box:
+            outputs.append(box.run(["echo", str(number)]).output)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outputs) == [b"0\n", b"1\n", b"2\n", b"3\n"]
+    assert containers() == []
+
+
+# --- using it -------------------------------------------------------------------------------
+
+
+@pytest.mark.docker
+def test_output_and_exit_code_of_a_command_come_back_exactly(launcher: Launcher) -> None:
+    with launcher.open(Spec(), ignore) as box:
+        completed = box.run(["sh", "-c", "printf 'a\\0\\377\\r\\nb'; exit 7"])
+        assert (completed.output, completed.exit_code) == (b"a\0\xff\r\nb", 7)
+        assert box.run(["sh", "-c", "echo err >&2"]).output == b"err\n"
+        assert box.run(["true"]).output == b""
+
+
+@pytest.mark.docker
+def test_every_byte_put_into_a_file_comes_back(launcher: Launcher) -> None:
+    data = bytes(range(256)) * 4096
+    with launcher.open(Spec(), ignore) as box:
+        for path in ("/tmp/here", "/a/new/folder/there"):
+            box.put(path, data)
+            assert box.run(["cat", path]).output == data
+        assert box.run(["stat", "-c", "%a", "/tmp"]).output == b"1777\n"
+
+
+@pytest.mark.docker
+def test_a_put_program_can_be_run(launcher: Launcher) -> None:
+    with launcher.open(Spec(), ignore) as box:
+        box.put("/tmp/program", b"#!/bin/sh\necho it runs\n")
+        assert box.run(["/tmp/program"]).output == b"it runs\n"
+
+
+@pytest.mark.docker
+def test_a_command_that_does_not_exist_fails_like_in_a_shell(launcher: Launcher) -> None:
+    with launcher.open(Spec(), ignore) as box:
+        completed = box.run(["no-such-program"])
+        assert completed.exit_code in (126, 127)
+        assert b"not found" in completed.output
+        assert box.run(["true"]).exit_code == 0
+
+
+@pytest.mark.docker
+def test_a_command_that_takes_too_long_is_a_timeout_and_the_box_goes_on(
+    launcher: Launcher,
+) -> None:
+    with launcher.open(Spec(), ignore) as box:
+        with pytest.raises(WaitTimeout) as caught:
+            box.run(["sh", "-c", "echo so far; sleep 300"], timeout_s=1.0)
+        assert "so far" in caught.value.console
+        assert box.run(["echo", "on"]).output == b"on\n"
+    assert containers() == []
+
+
+@pytest.mark.docker
+def test_a_box_whose_program_ended_says_so(launcher: Launcher) -> None:
+    with launcher.open(Spec(command=ECHO), ignore) as box:
+        box.run(["pkill", "cat"])
+        assert until(lambda: containers() == [])
+        with pytest.raises(AbnormalShutdown):
+            box.run(["true"])
+        with pytest.raises(AbnormalShutdown):
+            box.put("/tmp/x", b"")
+        assert box.host_pids() == ()
+
+
+@pytest.mark.docker
+def test_a_command_in_a_box_that_is_killed_meanwhile_is_an_abnormal_shutdown(
+    launcher: Launcher,
+) -> None:
+    with launcher.open(Spec(), ignore) as box:
+        (found,) = containers()
+        kill = threading.Timer(0.5, backend.connect().api.kill, [found["Id"]])
+        kill.start()
+        with pytest.raises(AbnormalShutdown):
+            box.run(["sleep", "300"])
+        kill.join()
+    assert containers() == []
+
+
+@pytest.mark.docker
+def test_a_box_that_was_left_says_so(launcher: Launcher) -> None:
+    with launcher.open(Spec(), ignore) as box:
+        pass
+    with pytest.raises(AbnormalShutdown):
+        box.run(["true"])
+
+
+@pytest.mark.docker
+def test_the_host_sees_the_shim_and_every_process(launcher: Launcher) -> None:
+    with launcher.open(Spec(command=ECHO), ignore) as box:
+        shim, *inside = box.host_pids()
+        names = {psutil.Process(pid).name() for pid in inside}
+        assert "shim" in psutil.Process(shim).name() or "conmon" in psutil.Process(shim).name()
+        assert "cat" in names
+    assert not any(map(psutil.pid_exists, inside))
+
+
+@pytest.mark.docker
+def test_the_console_keeps_the_end_of_what_was_printed(launcher: Launcher) -> None:
+    command = ("sh", "-c", "seq 10000; echo last words; cat")
+    with launcher.open(Spec(command=command), ignore) as box:
+        assert until(lambda: box.console().endswith("last words\n"))
+        assert len(box.console()) <= backend.CONSOLE_BYTES
+
+
+# --- limits and confinement -----------------------------------------------------------------
+
+
+@pytest.mark.docker
+def test_the_memory_limit_is_the_kernels_and_swap_is_no_way_around_it(
+    launcher: Launcher,
+) -> None:
+    with launcher.open(Spec(memory_mib=96), ignore) as box:
+        version2 = box.run(["cat", "/sys/fs/cgroup/memory.max"])
+        version1 = box.run(["cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes"])
+        swap1 = box.run(["cat", "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"])
+        swap2 = box.run(["cat", "/sys/fs/cgroup/memory.swap.max"])
+    limit = version2 if version2.exit_code == 0 else version1
+    assert int(limit.output) == 96 * MIB
+    if swap1.exit_code == 0:
+        assert int(swap1.output) == 96 * MIB
+    if swap2.exit_code == 0:
+        assert int(swap2.output) == 0
+
+
+@pytest.mark.docker
+def test_a_program_that_takes_more_memory_than_allowed_is_killed(launcher: Launcher) -> None:
+    with launcher.open(Spec(memory_mib=64), ignore) as box:
+        assert box.run(["tail", "/dev/zero"]).exit_code == 137
+        assert box.run(["true"]).exit_code == 0
+
+
+@pytest.mark.docker
+def test_the_processor_limit_is_the_specs(launcher: Launcher) -> None:
+    with launcher.open(Spec(vcpus=2), ignore) as box:
+        version2 = box.run(["cat", "/sys/fs/cgroup/cpu.max"])
+        version1 = box.run(["cat", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"])
+    quota = version2 if version2.exit_code == 0 else version1
+    assert int(quota.output.split()[0]) == 2 * backend.CPU_PERIOD_US
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("network", [False, True])
+def test_a_box_has_a_network_only_if_the_spec_says_so(launcher: Launcher, network: bool) -> None:
+    try:
+        with launcher.open(Spec(network=network), ignore) as box:
+            interfaces = box.run(["ls", "/sys/class/net"]).output.split()
+    except LaunchFailure as failure:
+        pytest.skip(f"this Docker has no network: {failure}")
+    assert (b"eth0" in interfaces) is network
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("confinement", "field", "value"),
+    [
+        (Confinement.DEFAULT, "CapEff", b"00000000a80425fb"),
+        (Confinement.NO_CAPABILITIES, "CapEff", b"0000000000000000"),
+        (Confinement.DEFAULT, "Seccomp", b"2"),
+        (Confinement.NO_SECCOMP, "Seccomp", b"0"),
+    ],
+)
+def test_the_confinement_holds(
+    launcher: Launcher, confinement: Confinement, field: str, value: bytes
+) -> None:
+    with launcher.open(Spec(confinement=confinement), ignore) as box:
+        assert box.run(["grep", f"^{field}:", "/proc/self/status"]).output.split()[1] == value
+
+
+@pytest.mark.docker
+def test_the_usual_runtime_can_be_named_and_an_unknown_one_is_refused(
+    launcher: Launcher,
+) -> None:
+    usual = launcher.traits(Spec()).runtime
+    with launcher.open(Spec(runtime=usual), ignore) as box:
+        assert box.run(["true"]).exit_code == 0
+    with (
+        pytest.raises(Unavailable, match="choose from"),
+        launcher.open(Spec(runtime="no-such"), ignore),
+    ):
+        pass
+
+
+@pytest.mark.docker
+def test_a_container_cannot_be_a_clone(launcher: Launcher) -> None:
+    with pytest.raises(Unavailable, match="clone"), launcher.open(Spec(start=Start.CLONE), ignore):
+        pass
+
+
+# --- nothing left behind --------------------------------------------------------------------
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("phase", ORDER)
+def test_ctrl_c_in_any_phase_leaves_nothing(launcher: Launcher, phase: Phase) -> None:
+    def interrupt(event: Event) -> None:
+        if event.phase is phase:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), launcher.open(Spec(), interrupt):
+        pass
+    assert containers() == []
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an interval timer")
+@pytest.mark.parametrize("delay_ms", [1, 5, 10, 20, 30, 50, 100, 150, 200, 260, 300, 330])
+def test_ctrl_c_at_any_moment_leaves_nothing(launcher: Launcher, delay_ms: int) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def arm(event: Event) -> None:
+        if event.phase is Phase.OPEN:
+            signal.setitimer(signal.ITIMER_REAL, delay_ms / 1000)
+
+    launcher.image(Spec())
+    former = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with contextlib.suppress(KeyboardInterrupt), launcher.open(Spec(), arm):
+            pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    assert until(lambda: containers() == [])
+
+
+HOLDS = """
+import sys
+from vmcompare import reaper
+from vmcompare.backends.docker import DockerLauncher
+from vmcompare.sandbox import Phase, Spec
+
+def stand_still(event):
+    if event.phase is Phase("{phase}"):
+        print(reaper.session_id(), flush=True)
+        sys.stdin.read()
+
+{before}
+with DockerLauncher().open(Spec(), stand_still):
+    pass
+"""
+
+
+def killed_at(phase: Phase, *, guarded: bool) -> str:
+    """Let a child die by ``kill -9`` in ``phase`` of a start; the name of its session."""
+    before = "guard = reaper.guard(); guard.__enter__()" if guarded else ""
+    code = HOLDS.format(phase=phase.value, before=before)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdout is not None
+        session = owner.stdout.readline().decode().strip()
+        assert len(containers(session)) == 1
+        owner.kill()
+    return session
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(os.name != "posix", reason="uses kill -9")
+class TestAfterKill9:
+    """The owner dies without a word."""
+
+    def test_a_running_container_ends_by_its_dead_mans_switch(self, private_places: Path) -> None:
+        assert private_places.exists()
+        session = killed_at(Phase.FIRST_BYTE, guarded=False)
+        assert until(lambda: containers(session) == [])
+
+    @pytest.mark.parametrize("phase", [Phase.CREATE, Phase.ATTACH])
+    def test_one_that_was_never_started_is_removed_by_the_guardian(
+        self, private_places: Path, phase: Phase
+    ) -> None:
+        session = killed_at(phase, guarded=True)
+        assert until(lambda: containers(session) == [])
+        assert until(lambda: not list(private_places.rglob("*.jsonl")))
+
+    def test_one_that_was_never_started_is_removed_by_the_sweep(self, private_places: Path) -> None:
+        session = killed_at(Phase.CREATE, guarded=False)
+        swept = reaper.sweep()
+        assert containers(session) == []
+        assert f"vmcompare-{session}-1" in [x.name for x in swept if x.kind == "container"]
+        assert not list(private_places.rglob(f"{session}.jsonl"))
+
+
+@pytest.mark.docker
+def test_the_sweep_spares_a_container_whose_owner_lives(launcher: Launcher) -> None:
+    with launcher.open(Spec(), ignore) as box:
+        reaper.sweep()
+        assert box.run(["true"]).exit_code == 0
+
+
+@pytest.mark.docker
+def test_the_sweep_spares_a_container_made_of_our_image_by_hand(launcher: Launcher) -> None:
+    api = backend.connect().api
+    made = api.create_container(launcher.image(Spec()).digest)["Id"]
+    try:
+        assert reaper.LABEL in api.inspect_container(made)["Config"]["Labels"]
+        reaper.sweep()
+        assert api.inspect_container(made)["Id"] == made
+    finally:
+        api.remove_container(made)
+
+
+# --- images ---------------------------------------------------------------------------------
+
+
+@pytest.mark.docker
+def test_the_alpine_image_is_made_once_and_described(launcher: Launcher) -> None:
+    facts = launcher.image(Spec())
+    assert facts.digest.startswith("sha256:")
+    assert len(facts.layers) == 1
+    assert facts.size_bytes > MIB
+    assert backend.DockerLauncher().image(Spec()) == facts
+
+
+@pytest.mark.docker
+def test_an_image_that_is_not_there_is_unavailable_with_the_next_step(
+    launcher: Launcher,
+) -> None:
+    spec = Spec(image="vmcompare.invalid/none:1")
+    for ask in (lambda: launcher.image(spec), lambda: launcher.open(spec, ignore)):
+        with pytest.raises(Unavailable) as caught:
+            ask()
+        assert "docker pull vmcompare.invalid/none:1" in caught.value.next_step
+
+
+@pytest.mark.docker
+def test_a_program_that_does_not_exist_is_a_launch_failure_that_names_it(
+    launcher: Launcher,
+) -> None:
+    with (
+        pytest.raises(LaunchFailure) as caught,
+        launcher.open(Spec(command=("/no/such/program",)), ignore),
+    ):
+        pass
+    assert "/no/such/program" in caught.value.console + " ".join(caught.value.command)
+    assert containers() == []
+
+
+@pytest.mark.docker
+def test_a_program_that_ends_without_a_byte_is_a_launch_failure_with_its_last_words(
+    launcher: Launcher,
+) -> None:
+    with (
+        pytest.raises(LaunchFailure, match="exit code 5") as caught,
+        launcher.open(Spec(command=("sh", "-c", "echo why >&2; exit 5")), ignore),
+    ):
+        pass
+    assert "why" in caught.value.console
+    assert containers() == []
+
+
+@pytest.mark.docker
+def test_a_program_that_says_nothing_is_a_timeout(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "FIRST_BYTE_TIMEOUT_S", 1.0)
+    with pytest.raises(WaitTimeout), launcher.open(Spec(command=("sleep", "300")), ignore):
+        pass
+    assert containers() == []
+
+
+# --- an engine that is not there, or goes ---------------------------------------------------
+
+
+@pytest.mark.docker
+def test_the_probe_says_what_the_engine_is() -> None:
+    found = backend.probe()
+    assert found.ok
+    assert found.version
+    details = dict(found.details)
+    assert details["cgroup_version"] in ("1", "2")
+    assert details["hidden_vm"] in ("yes", "no")
+
+
+def trouble(timeout_s: int = 2) -> backend.Trouble:
+    with pytest.raises(backend.EngineUnavailable) as caught:
+        backend.connect(timeout_s)
+    assert caught.value.what
+    assert caught.value.next_step
+    assert not backend.probe(timeout_s).ok
+    return caught.value.trouble
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A socket's path that ``DOCKER_HOST`` names; no socket yet."""
+    path = tmp_path / "d.sock"
+    if len(str(path)) > 100:
+        pytest.skip("the path is too long for a socket")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    return path
+
+
+def test_hiding_docker_from_path_hides_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert trouble() is backend.Trouble.ABSENT
+
+
+@pytest.mark.usefixtures("address")
+def test_a_missing_socket_means_not_running() -> None:
+    assert trouble() is backend.Trouble.NOT_RUNNING
+
+
+def test_a_socket_nobody_listens_at_means_stopped_or_crashed(address: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(address))
+    assert trouble() is backend.Trouble.REFUSED
+
+
+def test_a_server_that_never_answers_is_hung(address: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(address))
+        server.listen()
+        assert trouble(timeout_s=1) is backend.Trouble.HUNG
+
+
+def test_a_socket_out_of_reach_is_a_matter_of_permission(address: Path) -> None:
+    ask = (
+        "from vmcompare.backends import docker\n"
+        "try: docker.connect(2)\n"
+        "except docker.EngineUnavailable as error: print(error.trouble, error.next_step)"
+    )
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(address))
+        server.listen()
+        address.chmod(0)
+        options: dict[str, Any] = {}
+        if os.geteuid() == 0:  # root may everything: ask as nobody
+            for folder in address.parents[:3]:
+                folder.chmod(0o755)
+            options = {"user": "nobody", "extra_groups": [], "cwd": "/"}
+        environment = {**os.environ, "HOME": "/nonexistent"}
+        try:
+            asked = subprocess.run(
+                [sys.executable, "-c", ask],
+                capture_output=True,
+                text=True,
+                env=environment,
+                check=False,
+                **options,
+            )
+        except (PermissionError, KeyError) as error:
+            pytest.skip(f"nobody cannot run this Python: {error}")
+    if "PermissionError" in asked.stderr or "No module named" in asked.stderr:
+        pytest.skip("nobody cannot read this Python's packages")
+    assert asked.stdout.startswith("permission "), asked.stderr
+    assert "group" in asked.stdout or "usermod" in asked.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("client version 1.52 is too new"), backend.Trouble.API_VERSION),
+        (ValueError("client version 1.10 is too old"), backend.Trouble.API_VERSION),
+        (ValueError("anything else"), backend.Trouble.OTHER),
+    ],
+)
+def test_other_troubles_are_told_by_their_words(
+    error: Exception, expected: backend.Trouble
+) -> None:
+    assert backend.classify(error) is expected
+
+
+def test_importing_the_backend_does_not_import_the_sdk() -> None:
+    code = "import sys, vmcompare.backends.docker; sys.exit('docker' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_backend_serves_containers() -> None:
+    (platform,) = backend.launchers()
+    assert platform is Platform.CONTAINER
+
+
+@pytest.fixture
+def private_daemon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts a Docker of the test's own, in a network namespace of its own."""
+    if not (hasattr(os, "geteuid") and os.geteuid() == 0):
+        pytest.skip("needs root")
+    if not (shutil.which("dockerd") and shutil.which("unshare")):
+        pytest.skip("needs dockerd and unshare")
+    root = Path("/tmp") / f"vmc-{os.getpid()}"  # sockets below it: their paths must be short
+    cgroup = f"/vmc-{os.getpid()}"
+    root.mkdir(mode=0o700)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{root}/d.sock")
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        for stale in ("d.pid", "exec/containerd/containerd.pid"):  # a zombie's pid looks alive
+            (root / stale).unlink(missing_ok=True)
+        options = {
+            "--host": f"unix://{root}/d.sock",
+            "--data-root": f"{root}/data",
+            "--exec-root": f"{root}/exec",
+            "--pidfile": f"{root}/d.pid",
+            "--cgroup-parent": cgroup,
+        }
+        argv = ["unshare", "-n", "--", "dockerd"]
+        argv += [word for option in options.items() for word in option]
+        with (root / "log").open("ab") as log:
+            daemon = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+        running.append(daemon)
+        until(lambda: backend.probe(5).ok or daemon.poll() is not None, 30)
+        if not backend.probe(5).ok:
+            complain = pytest.skip if len(running) == 1 else pytest.fail
+            complain(f"no private daemon here: {(root / 'log').read_text()[-300:]}")
+        return daemon
+
+    yield start
+    for daemon in running:
+        daemon.terminate()
+        daemon.wait(30)
+    # Whatever a killed daemon left: only processes and mounts that name this test's own folder.
+    for process in psutil.process_iter(["cmdline"]):
+        if any(f"{root}/" in word for word in process.info["cmdline"] or ()):
+            for each in (*process.children(recursive=True), process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in reversed([mount for mount in mounts if mount.startswith(f"{root}/")]):
+        subprocess.run(["umount", "-l", mount], check=False)
+    shutil.rmtree(root, ignore_errors=True)
+    for folder in sorted(reaper.CGROUP_ROOT.glob(f"**{cgroup}/**/"), reverse=True):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("private_places")
+def test_a_daemon_that_dies_in_mid_run_is_an_abnormal_shutdown(
+    private_daemon: Callable[[], subprocess.Popen[bytes]],
+) -> None:
+    daemon = private_daemon()
+    launcher = backend.DockerLauncher()
+
+    def use_it() -> None:
+        with launcher.open(Spec(), ignore) as box:
+            daemon.kill()
+            daemon.wait()
+            with pytest.raises(AbnormalShutdown):
+                box.run(["true"])
+
+    with pytest.raises(AbnormalShutdown):
+        use_it()
+    private_daemon()  # finds the rest and removes it
+    assert until(lambda: containers() == [])
+    reaper.forget_containers()

@@ -1,0 +1,138 @@
+"""Chromium with the network off, axe-core, and the pages to look at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+HANDOUTS = ("toy", "04-boot-speed")
+FLAGS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+sys.path.insert(0, str(ROOT / "tests" / "handout"))
+
+Open = Callable[..., Any]
+
+
+def missing(what: str) -> None:
+    """Skip, or fail where ``VMCOMPARE_REQUIRE`` says that browser tests must run."""
+    if "browser" in os.environ.get("VMCOMPARE_REQUIRE", "").split(","):
+        pytest.fail(f"browser tests are required here, but {what}")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A running headless Chromium."""
+    executable = shutil.which("chromium") or "/usr/bin/chromium"
+    if not Path(executable).exists():
+        missing("Chromium is not on PATH")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed (uv sync --group dev)")
+    # Chromium's own sandbox does not work for root, which containers in CI usually are.
+    root = ("--no-sandbox",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=[*FLAGS, *root])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[Open]:
+    """``open_page(path, width=…, dark=…, script=…)``: a file from disk, with the network off.
+
+    The test fails if the page asked for anything from elsewhere or complained on its console.
+    """
+    contexts: list[Any] = []
+    asked: list[str] = []
+    complaints: list[str] = []
+
+    def opened(path: Path, *, width: int = 1280, dark: bool = False, script: bool = True) -> Any:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            java_script_enabled=script,
+            offline=True,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri())
+        if script:
+            page.wait_for_function(
+                "[...document.querySelectorAll('figure.vmc-whatif')]"
+                ".every(figure => 'ready' in figure.dataset)"
+            )
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+    assert not complaints
+
+
+@pytest.fixture
+def page(open_page: Open, handout: Path) -> Any:
+    """The handout in a light window of 1280 pixels."""
+    return open_page(handout)
+
+
+@pytest.fixture(scope="session")
+def toy_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy lesson of ``tests/handout``, exported."""
+    import lesson_fixture
+
+    from vmcompare import handout
+
+    directory = tmp_path_factory.mktemp("toy")
+    return handout.export(lesson_fixture.write(directory / "lesson"), directory / "out")
+
+
+@pytest.fixture(params=HANDOUTS)
+def handout(request: pytest.FixtureRequest) -> Path:
+    """Each page to look at: the toy lesson, and the real ones in ``dist`` where they were made."""
+    if request.param == "toy":
+        made: Path = request.getfixturevalue("toy_page")
+        return made
+    real = ROOT / "dist" / f"{request.param}.html"
+    if not real.exists():
+        pytest.skip(f"{real.relative_to(ROOT)} has not been made (vmcompare handout)")
+    return real
+
+
+@pytest.fixture(scope="session")
+def axe() -> Callable[[Any], list[str]]:
+    """``axe(page)``: what axe-core's default rules find wrong, one line each."""
+    if not AXE.exists():
+        missing("axe-core is not installed (npm ci)")
+    program = AXE.read_text(encoding="utf-8")
+
+    def check(page: Any) -> list[str]:
+        page.evaluate(program)
+        found = page.evaluate("axe.run().then(result => result.violations)")
+        return [
+            f"{rule['id']}: {node['html'][:200]} ({node['failureSummary'][:200]})"
+            for rule in found
+            for node in rule["nodes"]
+        ]
+
+    return check

@@ -1,0 +1,249 @@
+"""The real notebook in a real JupyterLab: everything runs, sliders redraw, Stop leaves nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import ROOT, missing
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+NOTEBOOK = ROOT / "notebooks" / "04-boot-speed.ipynb"
+SCREENSHOTS = ROOT / "dist" / "screenshots"
+MARK = "VMCOMPARE_TEST_MARK"  # inherited by all that the server starts, orphans included
+START_S, RUN_ALL_S, MEASURE_S, END_S = 60, 240, 120, 60
+
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    # All cells in the page: the test looks for widgets far below the window.
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+CODE_CELLS = """
+[...jupyterapp.shell.currentWidget.content.model.cells].filter(cell => cell.type === 'code')
+"""
+IDLE = "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+ALL_RAN = f"{CODE_CELLS}.every(cell => cell.executionCount) && {IDLE}"
+ERRORS = f"""
+{CODE_CELLS}.flatMap(cell => cell.outputs.toJSON())
+  .filter(output => output.output_type === 'error')
+  .map(output => output.ename + ': ' + output.evalue)
+"""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running JupyterLab."""
+
+    url: str
+    token: str
+    mark: str
+    process: subprocess.Popen[bytes]
+
+    def address(self, notebook: str) -> str:
+        return f"{self.url}/lab/tree/{notebook}?token={self.token}&reset"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(home: Path, mark: str) -> dict[str, str]:
+    """Everything JupyterLab and the lesson keep goes below ``home``; images stay cached."""
+    places = {f"JUPYTER_{name}_DIR": name.lower() for name in ("CONFIG", "DATA", "RUNTIME")}
+    places |= {
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+        "XDG_DATA_HOME": "xdg-data",
+        "XDG_STATE_HOME": "xdg-state",
+    }
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("VMCOMPARE_")}
+    return inherited | {name: str(home / below) for name, below in places.items()} | {MARK: mark}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab on the loopback interface, on a copy of the notebook."""
+    if not NOTEBOOK.exists():
+        pytest.skip(f"{NOTEBOOK.relative_to(ROOT)} does not exist yet")
+    if importlib.util.find_spec("jupyterlab") is None:
+        missing("jupyterlab is not installed")
+    home = tmp_path_factory.mktemp("lab")
+    work = home / "work"
+    shutil.copytree(NOTEBOOK.parent, work, ignore=shutil.ignore_patterns(".*"))
+    for name, value in SETTINGS.items():
+        path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value), encoding="utf-8")
+    port, token, mark = free_port(), secrets.token_hex(16), secrets.token_hex(8)
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"),
+        *(f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"),
+        *(f"--ServerApp.root_dir={work}", "--LabApp.expose_app_in_browser=True"),
+        *("--LabApp.extension_manager=readonly",),
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        *(("--allow-root",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()),
+    ]
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(
+            command, env=environment(home, mark), cwd=work, stdout=log, stderr=log
+        )
+    try:
+        wait_for_server(server, f"{url}/api/status?token={token}", home / "log")
+        yield Lab(url, token, mark, server)
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def wait_for_server(server: subprocess.Popen[bytes], status: str, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(status, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def notebook(lab: Lab, chromium: Any) -> Iterator[Any]:
+    """The notebook's page after "Run All Cells"."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    outside: list[str] = []
+    own = (lab.url, lab.url.replace("http", "ws"), "data:", "blob:")
+    page.on("request", lambda r: None if r.url.startswith(own) else outside.append(r.url))
+    page.goto(lab.address(NOTEBOOK.name))
+    page.wait_for_selector(".jp-Notebook", timeout=START_S * 1000)
+    page.wait_for_function(IDLE, timeout=START_S * 1000)
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.wait_for_function(ALL_RAN, timeout=RUN_ALL_S * 1000)
+    page.wait_for_timeout(1000)  # outputs of widgets come after their cell
+    yield page
+    context.close()
+    assert not outside
+
+
+def screenshot(page: Any, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
+
+
+def test_all_cells_run_without_an_error(notebook: Any) -> None:
+    assert notebook.evaluate(ERRORS) == []
+    assert "Traceback" not in notebook.locator(".jp-Notebook").inner_text()
+    screenshot(notebook, "lab-after-run-all")
+
+
+def test_what_if_slider_redraws_its_picture(notebook: Any) -> None:
+    boxes = notebook.locator(".widget-vbox").filter(has=notebook.locator(".noUi-handle"))
+    if not boxes.count():
+        pytest.skip("the notebook shows no what-if slider (nothing to model on this machine)")
+    box = boxes.first
+    picture, handle = box.locator("img").first, box.locator(".noUi-handle").first
+    before = (picture.get_attribute("src"), picture.get_attribute("alt"))
+    handle.scroll_into_view_if_needed()
+    handle.focus()
+    notebook.keyboard.press("ArrowRight")
+    notebook.wait_for_function(
+        "([image, old]) => { const now = document.contains(image) ? image : null;"
+        " return !now || now.src !== old }",
+        arg=[picture.element_handle(), before[0]],
+        timeout=20_000,
+    )
+    picture.wait_for(state="visible")
+    after = (picture.get_attribute("src"), picture.get_attribute("alt"))
+    assert after[0] != before[0]
+    assert after[1] != before[1]
+    assert after[1]
+    screenshot(notebook, "lab-what-if")
+
+
+def test_stop_leaves_nothing(lab: Lab, notebook: Any) -> None:
+    run = notebook.get_by_role("button", name="Run", exact=True).locator("visible=true")
+    panel = notebook.locator(".widget-vbox").filter(has=run)
+    if not panel.count():
+        pytest.skip("the notebook shows no Run button (nothing can be measured on this machine)")
+    run, stop = panel.locator("button", has_text="Run"), panel.locator("button", has_text="Stop")
+    run.first.click()
+    seen: set[int] = set()
+    deadline = time.monotonic() + MEASURE_S
+    while time.monotonic() < deadline and not rows_written(lab):
+        seen |= {process.pid for process in ours(lab)}
+        notebook.wait_for_timeout(200)
+    assert rows_written(lab), "Run wrote no row"
+    assert seen, "no recording process was seen"
+    screenshot(notebook, "lab-measuring")
+    stop.first.click()
+    deadline = time.monotonic() + END_S
+    while time.monotonic() < deadline and ours(lab):
+        seen |= {process.pid for process in ours(lab)}
+        notebook.wait_for_timeout(200)
+    assert [process.cmdline() for process in ours(lab)] == []
+    assert containers_of(seen) == []
+    notebook.wait_for_function(
+        "button => !button.disabled", arg=run.first.element_handle(), timeout=20_000
+    )
+    assert notebook.evaluate(ERRORS) == []
+    screenshot(notebook, "lab-stopped")
+
+
+def ours(lab: Lab) -> list[psutil.Process]:
+    """What the lesson started: all that carry the mark, but the server and its kernels."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            marked = process.environ().get(MARK) == lab.mark
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        server = process.pid == lab.process.pid
+        if marked and not server and words and "ipykernel_launcher" not in words:
+            found.append(process)
+    return found
+
+
+def rows_written(lab: Lab) -> bool:
+    home = Path(psutil.Process(lab.process.pid).environ()["XDG_DATA_HOME"])
+    return any('"kind":"row"' in path.read_text() for path in home.rglob("*.jsonl"))
+
+
+def containers_of(pids: set[int]) -> list[str]:
+    """Containers whose label names one of ``pids`` as their owner (none without Docker)."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return []
+    listed = subprocess.run(
+        [docker, "ps", "-a", "--format", '{{.ID}} {{.Label "vmcompare.pid"}}'],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return [line for line in listed.stdout.splitlines() if line.split(" ")[-1] in map(str, pids)]

@@ -1,0 +1,76 @@
+"""Engines are real here. Where one is missing, its tests skip and say why; where the environment
+variable VMCOMPARE_REQUIRE names it (as in CI), they fail instead."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+ENGINES = ("docker", "qemu", "browser")
+REQUIRED = frozenset(filter(None, os.environ.get("VMCOMPARE_REQUIRE", "").split(",")))
+
+
+def _missing(engine: str) -> str:
+    """Why ``engine`` cannot be used here; empty when it can."""
+    if engine == "browser":
+        return "" if shutil.which("chromium") else "Chromium is not on PATH"
+    import importlib
+
+    found = importlib.import_module(f"vmcompare.backends.{engine}").probe()
+    return "" if found.ok else f"{found.what}; next step: {found.next_step}"
+
+
+@pytest.fixture(scope="session")
+def _reasons() -> dict[str, str]:
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _engine(request: pytest.FixtureRequest, _reasons: dict[str, str]) -> None:
+    for engine in ENGINES:
+        if request.node.get_closest_marker(engine):
+            if engine not in _reasons:
+                _reasons[engine] = _missing(engine)
+            if _reasons[engine] and engine in REQUIRED:
+                pytest.fail(f"{engine} is required here, but {_reasons[engine]}")
+            if _reasons[engine]:
+                pytest.skip(_reasons[engine])
+
+
+@pytest.fixture
+def private_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The learner's data and state directories, empty and thrown away (the image cache is kept)."""
+    for name in ("XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    yield tmp_path
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests ran on each backend: a green run that tested no engine should be seen."""
+    ran: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        marks = [engine for engine in ENGINES if engine in report.keywords]
+        ran.update(marks or ["no engine"])
+    words = ", ".join(f"{name}: {ran[name]}" for name in ("no engine", *ENGINES))
+    terminalreporter.write_line(f"passed by backend: {words}")
+
+
+
+
+@pytest.fixture
+def without_engines(tmp_path: Path) -> dict[str, str]:
+    """An environment in which Docker and QEMU are hidden, not mocked: a PATH that lacks them."""
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    for tool in ("sh", "env", "uname", "git"):
+        found = shutil.which(tool)
+        if found:
+            (bare / tool).symlink_to(found)
+    kept = {k: v for k, v in os.environ.items() if k not in ("DOCKER_HOST", "DOCKER_CONTEXT")}
+    return {**kept, "PATH": str(bare), "VMCOMPARE_REQUIRE": ""}

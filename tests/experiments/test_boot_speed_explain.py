@@ -1,0 +1,212 @@
+"""What the boot-speed lesson draws, tabulates and models, whatever the view holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import STARTS_S, planted, starts
+
+from vmcompare.errors import Unavailable
+from vmcompare.experiments.boot_speed.explain import FIGURES, OUTCOMES, TABLES, WHATIFS
+from vmcompare.view import View, compose
+
+FAST = {key: value / 8 if value > 1 else value for key, value in STARTS_S.items()}
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
+    """Every kind of view a lesson can meet."""
+    place = tmp_path_factory.mktemp("views")
+
+    def live(**more: Any) -> View:
+        return compose(planted(place, starts(**more)), None)
+
+    own = planted(place, starts(only=["process", "container"], rounds=1))
+    other = planted(place, starts())
+    return {
+        "empty": compose(None, None),
+        "full": live(),
+        "hardware": live(accel="kvm", times=FAST),
+        "process": live(only=["process"]),
+        "container": live(only=["container"]),
+        "vms": live(only=["vm-direct", "vm-tuned", "vm"]),
+        "failures": live(failures={"vm": 2, "container": 30}),
+        "all failed": live(only=["vm"], failures={"vm": 10}),
+        "one round": live(rounds=1),
+        "mixed": compose(own, other),
+    }
+
+
+VIEWS = (
+    "empty", "full", "hardware", "process", "container", "vms", "failures", "all failed",
+    "one round", "mixed",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
+    views: Mapping[str, View], name: str
+) -> None:
+    view = views[name]
+    said: list[Unavailable] = []
+
+    def tried(make: Callable[[View], Any]) -> Any:
+        try:
+            return make(view)
+        except Unavailable as error:
+            said.append(error)
+            return None
+
+    for figure in FIGURES.values():
+        if picture := tried(figure):
+            assert picture.svg().startswith("<svg")
+            assert picture.alt
+            assert picture.caption
+            assert "nan" not in picture.alt + picture.caption
+            assert "inf" not in picture.alt.replace("information", "")
+    for table in TABLES.values():
+        frame = tried(table)
+        if frame is not None:
+            assert len(frame)
+            assert frame.map(lambda cell: isinstance(cell, str) and "nan" not in cell).all().all()
+    for what_if in WHATIFS.values():
+        if model := tried(what_if):
+            assert len(model.values) <= 40
+            assert list(model.values) == sorted(set(model.values))
+            assert 0 <= model.start < len(model.values)
+            assert "odelled" in model.draw(model.values[-1]).caption
+    for outcome in OUTCOMES.values():
+        value = outcome(view)
+        assert value is None or math.isfinite(value)
+    for error in said:
+        assert error.next_step
+        assert "." not in error.what
+
+
+@pytest.mark.parametrize("name", ["empty", "all failed"])
+def test_a_view_without_a_valid_start_makes_everything_unavailable(
+    views: Mapping[str, View], name: str
+) -> None:
+    for make in (*FIGURES.values(), *TABLES.values(), *WHATIFS.values()):
+        with pytest.raises(Unavailable):
+            make(views[name])
+    assert [outcome(views[name]) for outcome in OUTCOMES.values()] == [None] * 3
+
+
+def test_the_full_view_has_every_figure_table_model_and_outcome(
+    views: Mapping[str, View],
+) -> None:
+    for make in (*FIGURES.values(), *TABLES.values(), *WHATIFS.values()):
+        make(views["full"])
+    found = {name: outcome(views["full"]) for name, outcome in OUTCOMES.items()}
+    assert found == pytest.approx({"container_s": 0.1, "vm_s": 25, "vm_over_container": 250})
+
+
+def test_outcomes_of_two_runs_are_not_made_into_a_ratio(views: Mapping[str, View]) -> None:
+    assert OUTCOMES["vm_s"](views["mixed"]) is not None
+    assert OUTCOMES["container_s"](views["mixed"]) is not None
+    assert OUTCOMES["vm_over_container"](views["mixed"]) is None
+
+
+def test_every_emulated_row_of_a_table_says_so_and_no_other(views: Mapping[str, View]) -> None:
+    for name, emulated in (("full", 4), ("hardware", 0)):
+        table = TABLES["starts"](views[name])
+        assert table["provenance"].str.contains("software emulation").sum() == emulated
+
+
+def test_the_table_of_starts_counts_failures_and_sets_each_beside_the_container(
+    views: Mapping[str, View],
+) -> None:
+    table = TABLES["starts"](views["full"]).set_index("series")
+    assert list(table.index) == [
+        "process", "container", "vm-direct (pc)", "vm-direct (microvm)", "vm-tuned", "vm",
+    ]  # fmt: skip
+    assert table.loc["vm", "median"] == "25.0 s"
+    assert str(table.loc["vm", "× container"]).startswith("250× [")
+    failed = TABLES["starts"](views["failures"]).set_index("series")
+    assert (failed.loc["vm", "n"], failed.loc["vm", "failed"]) == ("8", "2")
+    assert failed.loc["container", "median"] == "–"
+    assert set(failed["× container"]) == {"–"}
+
+
+def test_bubblewrap_is_a_series_of_its_own_and_no_outcome(tmp_path: Path) -> None:
+    rows = [
+        replace(r, layer="mechanism", runtime="bubblewrap") if r.platform == "container" else r
+        for r in starts(whole=False)
+    ]
+    view = compose(planted(tmp_path, rows), None)
+    assert "container (bubblewrap)" in set(TABLES["starts"](view)["series"])
+    assert OUTCOMES["container_s"](view) is None
+
+
+def test_the_literature_stands_beside_the_learners_medians_with_how_far_it_was_checked(
+    views: Mapping[str, View],
+) -> None:
+    table = TABLES["literature"](views["full"])
+    own = table[table["checked"] == "measured"]
+    assert "25.0 s (median, n = 10)" in set(own["figure"])
+    published = table[table["checked"].str.startswith("literature")]
+    assert (published["source"].str.contains(r"20\d\d$")).all()
+    recalled = published[published["checked"].str.contains("recalled")]
+    unsure = recalled[~recalled["checked"].str.contains("yes")]
+    assert unsure["figure"].str.startswith("recalled: ").all()
+
+
+def test_the_noise_floor_is_said_under_the_starts(views: Mapping[str, View]) -> None:
+    assert "Noise floor: two container starts" in FIGURES["starts"](views["full"]).caption
+
+
+def test_cold_starts_multiply_the_measured_median_and_hold_the_measured_memory(
+    views: Mapping[str, View],
+) -> None:
+    model = WHATIFS["cold_starts"](views["full"])
+    assert (model.values[0], model.values[-1]) == (1, 3600)
+    alt = model.draw(3600).alt
+    assert "container 360 s" in alt  # 3600 × 100 ms
+    assert "container 3.81 MiB·h" in alt  # 4,000,000 bytes
+    assert "vm · software emulation 90,000 s" in alt
+    assert "several wait at the same time" in model.draw(3600).caption
+    assert r"\lambda" in model.formula
+
+
+def test_dividing_the_emulation_out_is_modelled_marked_and_rough(
+    views: Mapping[str, View],
+) -> None:
+    model = WHATIFS["no_emulation"](views["full"])
+    assert (model.values[0], model.values[-1]) == (1, 20)
+    picture = model.draw(10)
+    assert "vm · modelled 2.50 s" in picture.alt
+    assert "container, measured 100 ms" in picture.alt
+    for mark in ("gzip was", "a system call was", "fork and exec was"):
+        assert mark in picture.alt
+    assert "Modelled, not measured. Rough: boot code is translated once" in picture.caption
+    assert "vm · modelled 25.0 s" in model.draw(1).alt
+    assert "No slow-down is marked" not in picture.caption
+
+
+def test_a_slow_down_is_marked_only_where_one_run_measured_it(views: Mapping[str, View]) -> None:
+    picture = WHATIFS["no_emulation"](views["mixed"]).draw(10)
+    assert "Marks" not in picture.alt
+    assert "No slow-down is marked" in picture.caption
+
+
+def test_where_nothing_was_emulated_there_is_nothing_to_divide_out(
+    views: Mapping[str, View],
+) -> None:
+    with pytest.raises(Unavailable, match="no VM ran under software emulation"):
+        WHATIFS["no_emulation"](views["hardware"])
+    with pytest.raises(Unavailable, match="no VM ran here"):
+        WHATIFS["no_emulation"](views["container"])
+
+
+def test_pictures_under_hardware_virtualisation_do_not_mention_emulation(
+    views: Mapping[str, View],
+) -> None:
+    for figure in FIGURES.values():
+        picture = figure(views["hardware"])
+        assert "emulation" not in picture.alt + picture.caption

@@ -1,0 +1,136 @@
+"""The what-if: live with widgets, packed in a handout, one sentence where there is no model."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+from matplotlib.figure import Figure
+
+from vmcompare import whatif
+from vmcompare.errors import Unavailable
+from vmcompare.plots.picture import Picture, WhatIf
+
+WIDE_LABEL_FROM = 3
+
+
+def toy(value: float) -> Picture:
+    figure = Figure(figsize=(4, 2))
+    axes = figure.subplots()
+    axes.plot([0, 1, 2], [0, value, 2 * value], "o")
+    axes.set_title("Test figure, not measured")
+    if value >= WIDE_LABEL_FROM:
+        axes.set_ylabel("a label\non two lines")
+    return Picture(figure, f"Test figure at {value:g}.", "Made up.")
+
+
+def nothing(value: float) -> Picture:
+    raise Unavailable(f"nothing was measured at {value:g}", "run the measurement first")
+
+
+def model(draw: Any = toy, **changed: Any) -> WhatIf:
+    values = {"label": "Toy <load>", "values": [1, 2, 3, 4, 5, 6], "start": 2, "unit": "s"}
+    return WhatIf(**values | changed, draw=draw, formula=r"$y = \frac{a}{b}$", source="a <test>")
+
+
+@pytest.fixture
+def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    return shown
+
+
+def test_live_slider_redraws(displayed: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(whatif.HANDOUT_ENV, raising=False)
+    whatif.show(model())
+    box, formula, words = displayed
+    slider, output = box.children
+    assert slider.description == "Toy <load>"
+    assert slider.label == "3 s"
+    assert 'alt="Test figure at 3."' in output.outputs[0]["data"]["text/html"]
+    slider.value = 5
+    assert slider.label == "6 s"
+    assert output.outputs[0]["data"]["text/plain"] == "Test figure at 6."
+    assert formula.data == r"y = \frac{a}{b}"
+    assert words.data == "**Modelled**, not measured. Inputs: a <test>"
+
+
+def test_live_slider_where_one_position_cannot_be_drawn(
+    displayed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(whatif.HANDOUT_ENV, raising=False)
+    whatif.show(model(lambda value: toy(value) if value < WIDE_LABEL_FROM + 1 else nothing(value)))
+    slider, output = displayed[0].children
+    slider.value = 5
+    sentence = "nothing was measured at 6. Next step: run the measurement first"
+    assert sentence in output.outputs[0]["data"]["text/html"]
+    slider.value = 0
+    assert output.outputs[0]["data"]["text/plain"] == "Test figure at 1."
+
+
+@pytest.mark.parametrize("handout", ["", "1"])
+def test_nothing_to_model(
+    displayed: list[Any], monkeypatch: pytest.MonkeyPatch, handout: str
+) -> None:
+    monkeypatch.setenv(whatif.HANDOUT_ENV, handout)
+    whatif.show(model(nothing))
+    assert len(displayed) == 1
+    assert "Next step: run the measurement first" in displayed[0].data
+
+
+def test_packed_frames_come_out_whole() -> None:
+    soup = BeautifulSoup(whatif.handout_html(model()), "html.parser")
+    packed = gzip.decompress(base64.b64decode(soup.select_one("script").text))
+    content = json.loads(packed)
+    assert content["text"] == ["1 s", "2 s", "3 s", "4 s", "5 s", "6 s"]
+    assert content["alt"][5] == "Test figure at 6."
+    assert content["print"] == [0, 2, 3, 5]
+    frames = []
+    for runs in content["frames"]:
+        pairs = zip(runs[::2], runs[1::2], strict=True)
+        frames.append("\n".join(line for a, n in pairs for line in content["lines"][a : a + n]))
+    image = soup.select_one(".vmc-frame img")
+    default = base64.b64decode(image["src"].partition(",")[2]).decode()
+    assert default == frames[2]
+    heads = {frame.split(">", 1)[0] for frame in frames}
+    assert len(heads) == 1, "frames differ in size: the page would jump"
+    assert soup.select_one(".vmc-control span").text == "Toy <load>"
+    assert "a <test>" in soup.select_one("figcaption").text
+    assert soup.select_one("mfrac") is not None
+
+
+@pytest.mark.parametrize(
+    ("start", "last", "printed"),
+    [(0, 0, [0]), (0, 1, [0, 1]), (1, 2, [0, 1, 2]), (8, 38, [0, 8, 23, 38]), (0, 9, [0, 4, 6, 9])],
+)
+def test_positions_on_paper(start: int, last: int, printed: list[int]) -> None:
+    assert whatif._printed(start, last, 4) == printed
+
+
+def test_shrinking_keeps_what_decides_size_and_style() -> None:
+    line = '<use xlink:href="#m1" x="1.23456" y="2" style="fill: red"/>'
+    svg = (
+        '<svg width="9.87654pt" height="1pt"><defs><style type="text/css">*{a:b}</style>'
+        '<path id="m1" d="M 0.123456 -10.999999"/></defs><!-- gone -->\n'
+        f'  <g id="figure_1" transform="scale(0.015625)">\n{line}\n{line}\n{line}\n</g></svg>'
+    )
+    short = whatif.shrink_svg(svg)
+    assert 'width="9.87654pt"' in short
+    assert "scale(0.015625)" in short
+    assert 'd="M 0.12 -11"' in short
+    assert short.count('x="1.23"') == 3
+    assert short.count("fill: red") == 1
+    assert ".s0{fill: red}" in short
+    assert short.count('class="s0"') == 3
+    assert "figure_1" not in short
+    assert "gone" not in short
+    assert 'id="m1"' in short
+
+
+def test_mathml() -> None:
+    assert whatif.mathml("$a < b$").startswith("<math")
+    assert "<mo><" not in whatif.mathml("a < b")

@@ -1,0 +1,146 @@
+"""Recordings with chosen values, written and read by the real code: the schema stays honest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from vmcompare.recording import Measurement, Recorder, Recording, read
+from vmcompare.sandbox import Machine, Platform
+
+HOST: Mapping[str, Any] = {
+    "host_id": "planted", "os": "Linux 6.1", "arch": "x86_64", "cpu": "Planted CPU", "cores": 2,
+    "versions": {"docker": "28.5", "qemu": "9.2"},
+}  # fmt: skip
+
+STARTS_S: Mapping[tuple[str, str], float] = {
+    ("process", ""): 0.0012,
+    ("container", ""): 0.1,
+    ("vm-direct", "pc"): 2.4,
+    ("vm-direct", "microvm"): 1.9,
+    ("vm-tuned", "pc"): 9.0,
+    ("vm", "pc"): 25.0,
+}
+"""Typical time to the first byte under emulation: (platform, machine) → seconds."""
+
+PHASES: Mapping[str, Mapping[str, float]] = {
+    "process": {"spawn": 0.8, "first-byte": 0.2},
+    "container": {
+        "create": 0.25, "attach": 0.02, "start": 0.6, "first-byte": 0.13,
+        "ready": 0.3, "exit": 0.1, "removed": 0.2,
+    },
+    "vm-direct": {
+        "spawn": 0.04, "firmware": 0.2, "kernel": 0.7, "first-byte": 0.06,
+        "ready": 0.1, "shutdown": 0.1,
+    },
+}  # fmt: skip
+"""Shares of the time to the first byte (what follows the first byte comes on top)."""
+
+PSS_BYTES = {"process": 1e5, "container": 4e6, "vm-direct": 9e7, "vm-tuned": 1.4e8, "vm": 1.5e8}
+WORK_S = {"gzip_s": (0.4, 9.0), "syscall_s": (2e-7, 6.0), "fork_s": (6e-4, 14.0)}
+"""Metric → (seconds in a process, times as long in an emulated vm-direct)."""
+
+
+def wobble(block: int, rep: int = 0) -> float:
+    """A factor within 4 % of 1 that differs from run to run, the same at every call."""
+    return 1 + 0.02 * ((block * 7 + rep * 3) % 5 - 2)
+
+
+def row(platform: str, metric: str, value: float | None, **more: Any) -> Measurement:
+    """One row; a VM gets machine ``pc``, a container is the product, ``None`` makes it an error."""
+    is_vm = Platform(platform).is_vm
+    defaults: dict[str, Any] = {
+        "layer": "product" if platform == "container" else "mechanism",
+        "machine": Machine.PC if is_vm else Machine.NONE,
+        "runtime": "runc" if platform == "container" else "",
+    }
+    if value is None:
+        defaults |= {"status": "error", "error": "it did not start"}
+    return Measurement(platform=Platform(platform), metric=metric, value=value, **(defaults | more))
+
+
+def planted(
+    directory: Path,
+    rows: Sequence[Measurement],
+    *,
+    rounds: int = 10,
+    experiment: str = "boot_speed",
+    host: Mapping[str, Any] = HOST,
+) -> Recording:
+    """``rows`` as a recording below ``directory``."""
+    # Without an fsync a row: the lines are the same, and a planted run need not survive a crash.
+    with (
+        patch("vmcompare.recording.os.fsync"),
+        Recorder(directory, experiment, host, rounds) as recorder,
+    ):
+        for measurement in rows:
+            recorder.append(measurement)
+    return read(recorder.path)
+
+
+def starts(
+    *,
+    rounds: int = 10,
+    accel: str = "tcg",
+    times: Mapping[tuple[str, str], float] = STARTS_S,
+    failures: Mapping[str, int] | None = None,
+    only: Sequence[str] = tuple(Platform),
+    whole: bool = True,
+) -> list[Measurement]:
+    """Rows as ``boot_speed`` records them.
+
+    Args:
+        rounds: blocks; each has 3 process, 3 container and one start of each VM series.
+        accel: accelerator of the VM rows.
+        times: (platform, machine) → median time to the first byte in seconds; what is left out has
+            no rows.
+        failures: platform → how many of its starts fail (the last ones).
+        only: platforms that have rows.
+        whole: also ready, phases, memory and the work metrics, not only the first byte.
+    """
+    rows: list[Measurement] = []
+    for block in range(rounds):
+        for (platform, machine), median in times.items():
+            if platform not in only:
+                continue
+            is_vm = Platform(platform).is_vm
+            reps = 1 if is_vm else 3
+            for rep in range(reps):
+                place: dict[str, Any] = {
+                    "block": block, "rep": rep, "machine": Machine(machine),
+                    "accel": accel if is_vm else "",
+                }  # fmt: skip
+                total = rounds * reps
+                if block * reps + rep >= total - (failures or {}).get(platform, 0):
+                    rows.append(row(platform, "start_to_first_byte_s", None, **place))
+                    continue
+                value = median * wobble(block, rep)
+                rows.append(row(platform, "start_to_first_byte_s", value, **place))
+                if not whole:
+                    continue
+                rows.append(row(platform, "ready_s", value * 1.2, **place))
+                parts = PHASES["vm-direct" if is_vm else platform]
+                rows += [
+                    row(platform, "phase_s", value * share, phase=phase, **place)
+                    for phase, share in parts.items()
+                ]
+                pss = PSS_BYTES[platform] * wobble(block, rep)
+                rows.append(row(platform, "pss_bytes", pss, **place))
+        if whole:
+            rows += _work(block, accel, only)
+    return rows
+
+
+def _work(block: int, accel: str, only: Sequence[str]) -> list[Measurement]:
+    rows = []
+    for metric, (alone, slower) in WORK_S.items():
+        if "process" in only:
+            rows.append(row("process", metric, alone * wobble(block), block=block))
+        if "vm-direct" in only:
+            times = slower if accel == "tcg" else 1.05
+            rows.append(
+                row("vm-direct", metric, alone * times * wobble(block, 1), block=block, accel=accel)
+            )
+    return rows

@@ -1,0 +1,210 @@
+"""The primitives: what they show, what they say, and that nobody has to see colours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import planted, row, starts
+
+from vmcompare.plots import style
+from vmcompare.plots.groups import groups, ratio
+from vmcompare.plots.phases import ORDER, phases
+from vmcompare.plots.picture import Picture
+from vmcompare.plots.ratios import noise, ratios
+from vmcompare.plots.strip import strip
+from vmcompare.sandbox import Machine, Phase, Platform
+from vmcompare.view import View, compose
+
+START = "start_to_first_byte_s"
+
+
+def look(tmp_path: Path, rows: Sequence[Any]) -> View:
+    return compose(planted(tmp_path, rows), None)
+
+
+def words(picture: Picture) -> str:
+    """All text drawn in the figure."""
+    return "\n".join(
+        text.get_text() for axes in picture.figure.axes for text in axes.texts if text.get_text()
+    )
+
+
+def contrast(colour: str) -> float:
+    """WCAG contrast of ``#RRGGBB`` against white."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
+
+
+def all_series() -> list[style.Series]:
+    machines = {True: (Machine.PC, Machine.MICROVM), False: (Machine.NONE,)}
+    found = [style.Series(p, m) for p in Platform for m in machines[p.is_vm]]
+    return [*found, style.Series(Platform.CONTAINER, "", "bubblewrap")]
+
+
+def test_every_series_has_a_marker_and_a_hatching_of_its_own_and_enough_contrast() -> None:
+    looks = [series.look for series in all_series()]
+    assert len({item.marker for item in looks}) == len(looks)
+    assert len({item.hatch for item in looks}) == len(looks)
+    assert all(contrast(item.colour) >= 3 for item in looks)
+
+
+def test_only_the_machine_microvm_is_called_a_microvm() -> None:
+    assert style.Series(Platform.VM_DIRECT, "pc").label == "vm-direct (pc)"
+    assert style.Series(Platform.VM_DIRECT, "microvm").label == "vm-direct (microvm)"
+    assert style.Series(Platform.VM, "pc").label == "vm"
+    assert style.Series(Platform.CONTAINER, "", "bubblewrap").label == "container (bubblewrap)"
+
+
+def test_series_come_in_the_courses_order_whatever_the_order_measured(tmp_path: Path) -> None:
+    view = look(tmp_path, starts(rounds=2, whole=False)[::-1])
+    assert [group.series.label for group in groups(view, START)] == [
+        "process", "container", "vm-direct (pc)", "vm-direct (microvm)", "vm-tuned", "vm",
+    ]  # fmt: skip
+
+
+def test_the_strip_shows_every_run_and_flags_outliers_without_dropping_them(
+    tmp_path: Path,
+) -> None:
+    rows = starts(only=["container"], whole=False)
+    rows[7] = replace(rows[7], value=2.0)
+    picture = strip(look(tmp_path, rows), START, what="start")
+    points = [line for line in picture.figure.axes[0].lines if line.get_marker() == "s"]
+    assert len(points) == 30
+    open_ones = [line for line in points if line.get_markerfacecolor() == "white"]
+    assert [float(line.get_xdata()[0]) for line in open_ones] == [2.0]
+
+
+def test_the_strips_time_axis_is_logarithmic_and_named(tmp_path: Path) -> None:
+    picture = strip(look(tmp_path, starts(whole=False)), START, what="start")
+    assert [axes.get_xscale() for axes in picture.figure.axes] == ["log", "log"]
+    assert "logarithmic" in picture.figure.axes[1].get_xlabel()
+
+
+def test_failed_runs_are_counted_in_the_label_the_caption_and_the_alt_text(
+    tmp_path: Path,
+) -> None:
+    rows = starts(failures={"vm": 2, "vm-tuned": 10}, whole=False)
+    picture = strip(look(tmp_path, rows), START, what="start")
+    assert "n = 8, 2 failed" in words(picture)
+    assert "n = 0, 10 failed" in words(picture)
+    assert "vm-tuned 10, vm 2" in picture.caption
+    assert "every run failed (10)" in picture.alt
+
+
+def test_the_alt_text_is_made_from_the_data(tmp_path: Path) -> None:
+    one = strip(look(tmp_path, starts(whole=False)), START, what="start").alt
+    assert "vm · software emulation · measured: median 25.0 s, 95 % interval" in one
+    assert "250× the container’s" in one
+    assert "n = 30" in one
+    times = {("container", ""): 0.2, ("vm", "pc"): 1.0}
+    two = strip(look(tmp_path, starts(accel="kvm", times=times, whole=False)), START, what="start")
+    assert "median 1.00 s" in two.alt
+    assert "5.00× the container’s" in two.alt
+
+
+def test_every_emulated_series_says_so_in_its_label_and_no_other_does(tmp_path: Path) -> None:
+    for make in (
+        lambda view: strip(view, START, what="start"),
+        lambda view: ratios(view, START, what="start"),
+        phases,
+    ):
+        drawn = words(make(look(tmp_path, starts())))
+        lines = [
+            line for line in drawn.splitlines() if re.match(r"(vm|process|container|A/A)", line)
+        ]
+        assert len(lines) >= 6
+        for line in lines:
+            assert line.startswith("vm") == ("software emulation" in line), line
+
+
+def test_live_and_recorded_series_are_marked_where_they_stand_side_by_side(
+    tmp_path: Path,
+) -> None:
+    own = planted(tmp_path, starts(only=["process", "container"], rounds=2, whole=False))
+    other = planted(tmp_path, starts(whole=False))
+    drawn = words(strip(compose(own, other), START, what="start"))
+    assert "container · measured" in drawn
+    assert "vm · software emulation · recorded" in drawn
+    alone = words(strip(compose(own, None), START, what="start"))
+    assert "measured" not in alone
+
+
+def test_series_of_two_runs_are_never_paired(tmp_path: Path) -> None:
+    own = planted(tmp_path, starts(only=["container"], whole=False))
+    other = planted(tmp_path, starts(only=["vm"], whole=False))
+    container, vm = groups(compose(own, other), START)
+    assert ratio(vm, container) is None
+    assert "×" not in strip(compose(own, other), START, what="start").alt
+
+
+def test_a_result_doubts_itself_when_three_runs_are_few(tmp_path: Path) -> None:
+    few = strip(look(tmp_path, starts(rounds=3, whole=False)), START, what="start")
+    assert "vm: only 3 of the 10 runs" in few.caption
+    many = strip(look(tmp_path, starts(rounds=10, whole=False)), START, what="start")
+    assert "doubts itself" not in many.caption
+
+
+def test_one_run_has_no_interval_and_none_is_invented(tmp_path: Path) -> None:
+    picture = strip(look(tmp_path, starts(rounds=1, whole=False)), START, what="start")
+    assert "no interval from one run" in picture.alt
+
+
+def test_the_noise_floor_sets_the_same_thing_against_itself_in_every_block(
+    tmp_path: Path,
+) -> None:
+    base = groups(look(tmp_path, starts(only=["container"], whole=False)), START)[0]
+    floor = noise(base)
+    assert floor is not None
+    assert len(floor.values) == 10
+    assert floor.interval.low <= 1 <= floor.interval.high
+    assert noise(base) == floor  # the draw is seeded
+
+
+def test_ratios_are_drawn_block_by_block_with_the_noise_floor_first(tmp_path: Path) -> None:
+    picture = ratios(look(tmp_path, starts(whole=False)), START, what="start")
+    assert words(picture).splitlines()[0].startswith("A/A")
+    assert "vm ÷ container under software emulation: median 250×" in picture.alt
+
+
+def test_phases_are_stacked_in_the_order_they_happen_and_named_without_colour(
+    tmp_path: Path,
+) -> None:
+    picture = phases(look(tmp_path, starts(rounds=2)))
+    drawn = words(picture).replace("\u00a0", " ")
+    assert drawn.index("2 firmware") < drawn.index("3 kernel")
+    assert "1 create" in drawn
+    assert re.search(r"vm · software emulation, [\d.]+ s in all: spawn", picture.alt) or re.search(
+        r"vm · software emulation · measured, [\d.]+ s in all: spawn", picture.alt
+    )
+    bars = [patch for axes in picture.figure.axes for patch in axes.patches]
+    assert len(bars) == 2 + 7 + 4 * 6
+
+
+def test_every_bar_of_phases_fills_its_row_however_long_the_start(tmp_path: Path) -> None:
+    picture = phases(look(tmp_path, starts(rounds=2)))
+    rows: dict[float, float] = {}
+    for patch in picture.figure.axes[0].patches:
+        place = round(patch.get_y(), 3)
+        rows[place] = rows.get(place, 0.0) + patch.get_width()
+    assert list(rows.values()) == pytest.approx([1.0] * 6)
+
+
+def test_every_phase_has_a_place_in_the_order() -> None:
+    assert set(ORDER) == set(Phase)
+
+
+def test_a_phase_that_took_no_time_does_not_break_the_picture(tmp_path: Path) -> None:
+    rows = [row("process", "phase_s", 0.0, phase=phase) for phase in ("spawn", "first-byte")]
+    assert "0" in phases(look(tmp_path, rows)).alt
+
+
+def test_the_same_recording_always_gives_the_same_bytes(tmp_path: Path) -> None:
+    view = look(tmp_path, starts(rounds=2))
+    assert phases(view).svg() == phases(view).svg()
+    assert strip(view, START, what="start").svg() == strip(view, START, what="start").svg()

@@ -1,0 +1,204 @@
+"""A lesson never shows a traceback: what is missing is a sentence, and it goes on with recordings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planted import planted, starts
+from vmcompare import answers, lesson
+from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.lesson import Lesson
+from vmcompare.recording import read
+from vmcompare.sandbox import Availability
+
+
+
+
+class Page:
+    """Collects what a notebook page would show."""
+
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+
+    def display(self, thing: Any, **_: Any) -> Any:
+        self.shown.append(thing)
+        page, place = self, len(self.shown) - 1
+
+        class Handle:
+            def update(self, thing: Any) -> None:
+                page.shown[place] = thing
+
+        return Handle()
+
+    def html(self) -> str:
+        return "\n".join(
+            str(t._repr_html_()) if hasattr(t, "_repr_html_") else str(t) for t in self.shown
+        )
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch, private_places: Path) -> Page:
+    page = Page()
+    monkeypatch.setattr("IPython.display.display", page.display)
+    for name in ("VMCOMPARE_MODE", "VMCOMPARE_HANDOUT", "VMCOMPARE_ROUNDS"):
+        monkeypatch.delenv(name, raising=False)
+    return page
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's data with one planted recording in place of its own."""
+    data = tmp_path / "data"
+    planted(data / "recordings", starts(rounds=3))
+    monkeypatch.setattr(lesson, "data_dir", lambda: data)
+    return data / "recordings"
+
+
+def nothing_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = {
+        name: Availability(False, what=f"{name} is not installed", next_step=f"install {name}")
+        for name in ("process", "docker", "qemu")
+    }
+    monkeypatch.setattr("vmcompare.assembly.availability", lambda: gone)
+
+
+def test_without_engines_every_step_shows_something_and_says_recorded(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    boot = Lesson("boot_speed", "04")
+    boot.check()
+    boot.measure()
+    for name in ("starts", "phases"):
+        boot.figure(name)
+    boot.table("starts")
+    boot.compare()
+    boot.findings()
+    html = page.html()
+    assert "install docker" in html
+    assert "recorded" in html
+    assert "software emulation" in html
+    assert "measured ·" not in html
+
+
+def test_without_any_recording_it_says_what_to_do_next(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path / "empty")
+    boot = Lesson("boot_speed", "04")
+    boot.figure("starts")
+    boot.whatif("cold_starts")
+    boot.findings()
+    assert page.html().count("Note.") == 3
+
+
+def test_a_damaged_recording_is_left_out_and_said(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    good = Lesson("boot_speed", "04").view.sources[0].run_id
+    (recorded / "boot_speed" / "99991231T000000Z-ffffff.jsonl").write_text("{broken\n")
+    boot = Lesson("boot_speed", "04")
+    boot.check()
+    assert "99991231T000000Z-ffffff.jsonl, line 1" in page.html()
+    assert boot.view.sources[0].run_id == good
+
+
+def test_a_prediction_is_kept_and_set_beside_the_result(page: Page, recorded: Path) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.predict("container_s", "A container takes", unit="s", guess=0.5)
+    boot.compare()
+    assert answers.kept("04") == {"container_s": 0.5}
+    assert "500 ms" in page.html()
+    again = Lesson("boot_speed", "04")
+    again.predict("container_s", "A container takes", unit="s")
+    again.compare()
+    assert "500 ms" in str(page.shown[-1]._repr_html_())
+
+
+def test_a_prediction_below_zero_is_not_kept(page: Page, recorded: Path) -> None:
+    Lesson("boot_speed", "04").predict("container_s", "?", guess=-1)
+    assert answers.kept("04") == {}
+
+
+def test_a_damaged_file_of_answers_is_put_aside_and_not_lost(private_places: Path) -> None:
+    from vmcompare.data import answers_path
+
+    answers_path().parent.mkdir(parents=True)
+    answers_path().write_text("{half")
+    answers.keep("04", "x", 1.0)
+    assert answers.kept("04") == {"x": 1.0}
+    assert answers_path().with_suffix(".damaged.json").read_text() == "{half"
+    json.loads(answers_path().read_text())
+
+
+def test_figures_on_the_page_follow_the_newest_run(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.table("starts")
+    assert "recorded" in page.html()
+    live = planted(tmp_path / "own", starts(rounds=3))
+    boot._finished(live)
+    assert "recorded" not in page.html()
+    boot.replay()
+    assert "recorded" in page.html()
+
+
+def test_replay_takes_a_run_by_name_and_refuses_an_unknown_one(page: Page, recorded: Path) -> None:
+    other = planted(recorded, starts(rounds=4))
+    boot = Lesson("boot_speed", "04")
+    boot.replay(other.run_id)
+    assert boot.view.sources[0].run_id == other.run_id
+    with pytest.raises(UnknownName, match=other.run_id):
+        boot.replay("nope")
+
+
+def test_findings_come_from_the_rows_and_other_rows_give_others(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.findings()
+    assert "not measured here" in page.html()  # planted under software emulation
+    hardware = planted(tmp_path / "own", starts(rounds=10, accel="kvm"))
+    boot._finished(hardware)
+    assert "supported" in page.html()
+
+
+@pytest.mark.parametrize("step", ["figure", "table", "whatif", "predict"])
+def test_a_misspelt_name_is_told_with_those_that_exist(
+    page: Page, recorded: Path, step: str
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    with pytest.raises(UnknownName, match="there is no"):
+        getattr(boot, step)("strats", *(["?"] if step == "predict" else []))
+
+
+def test_a_handout_asked_to_be_live_without_engines_is_refused(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
+    monkeypatch.setenv("VMCOMPARE_MODE", "live")
+    with pytest.raises(Unavailable, match="live"):
+        Lesson("boot_speed", "04").measure()
+    monkeypatch.setenv("VMCOMPARE_MODE", "sometimes")
+    with pytest.raises(UnknownName, match="replay"):
+        Lesson("boot_speed", "04").measure()
+
+
+def test_one_call_records_for_real_and_its_rows_are_the_ones_shown(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    run = boot.record(rounds=1, platforms=["process"])
+    assert run is not None
+    assert read(run.path).ended == "complete"
+    [measured] = [s for s in boot.view.sources if s.shown == "measured"]
+    assert measured.run_id == run.run_id
+    assert measured.platforms == ("process",)

@@ -1,0 +1,91 @@
+"""The command line: exit codes, one sentence for every error, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vmcompare.recording import read
+
+
+def vmcompare(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vmcompare", *words],
+        capture_output=True, text=True, check=False, env=env, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["record", "bot_speed"], "there is no experiment called 'bot_speed'"),
+        (["record", "boot_speed", "--platform", "moon"], "there is no platform called 'moon'"),
+        (["handout", "no-such.ipynb", "--out", "x"], "no-such.ipynb"),
+    ],
+)
+def test_a_wrong_name_is_one_sentence_and_exit_code_1(words: list[str], says: str) -> None:
+    done = vmcompare(*words)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["record", "--rounds", "0"], ["record", "--rounds", "many"], ["nonsense"], []]
+)
+def test_a_wrong_call_is_told_how_and_exits_with_2(words: list[str]) -> None:
+    done = vmcompare(*words)
+    assert done.returncode == 2
+    assert "usage" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_as_json_names_the_accelerator_and_why_the_others_were_rejected() -> None:
+    told = json.loads(vmcompare("check", "--json").stdout)
+    assert {"engines", "accelerator", "rejected", "host"} <= told.keys()
+    qemu = told["engines"]["qemu"]
+    if qemu["available"]:
+        assert told["accelerator"] in ("kvm", "hvf", "whpx", "tcg")
+        assert told["accelerator"] not in told["rejected"]
+        assert all(told["rejected"].values())
+    else:
+        assert qemu["what"]
+        assert qemu["next_step"]
+
+
+def test_check_has_a_line_for_every_engine() -> None:
+    told = vmcompare("check").stdout
+    for engine in ("process", "docker", "qemu"):
+        assert any(line.startswith(engine) for line in told.splitlines())
+
+
+def test_a_recording_goes_where_it_was_told_to(tmp_path: Path) -> None:
+    done = vmcompare("record", "boot_speed", "--platform", "process", "--rounds", "1",
+                     "--out", str(tmp_path))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [path] = (tmp_path / "boot_speed").glob("*.jsonl")
+    assert str(path) in done.stdout
+    run = read(path)
+    assert {row["platform"] for row in run.rows} == {"process"}
+    assert str(Path.home()) not in path.read_text()
+
+
+def test_an_engine_that_is_hidden_is_missing_with_the_next_step(
+    tmp_path: Path, without_engines: dict[str, str]
+) -> None:
+    done = vmcompare("record", "boot_speed", "--platform", "vm", "--platform", "container",
+                     "--out", str(tmp_path), env=without_engines)  # fmt: skip
+    assert done.returncode == 1
+    assert "Next step" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_clean_says_when_nothing_was_left(private_places: Path) -> None:
+    done = vmcompare("clean")
+    assert done.returncode == 0
+    assert done.stdout.strip()

@@ -1,0 +1,86 @@
+"""The project keeps its own rules: floors, light imports, one list of dependencies, clean notebooks."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+HEAVY = ("pandas", "matplotlib", "docker", "IPython", "scipy", "numpy", "ipywidgets")
+
+
+def test_imports_only_point_down_the_floors() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "module", ["vmcompare", "vmcompare.run", "vmcompare.session", "vmcompare.backends.docker"]
+)
+def test_importing_it_brings_in_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_environment_yml_lists_what_pyproject_lists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in conda if isinstance(entry, dict))
+    assert sorted(pip) == sorted([*project["dependencies"], "-e ."])
+    assert f"python{project['requires-python']}" in conda
+
+
+def test_the_lock_has_hashes_and_names_no_host() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    pinned = [line for line in lock.splitlines() if re.match(r"[a-z0-9].*==", line)]
+    assert len(pinned) > 50
+    assert lock.count("--hash=sha256:") >= len(pinned)
+    direct = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for name in (re.split(r"[><=; ]", d)[0] for d in direct):
+        assert re.search(rf"^{name}==", lock, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+class TestANotebook:
+    def cells(self, notebook: Path, kind: str) -> list[str]:
+        loaded = json.loads(notebook.read_text())
+        return ["".join(c["source"]) for c in loaded["cells"] if c["cell_type"] == kind]
+
+    def test_carries_no_outputs(self, notebook: Path) -> None:
+        for cell in json.loads(notebook.read_text())["cells"]:
+            assert not cell.get("outputs")
+            assert cell.get("execution_count") is None
+
+    def test_has_at_most_twelve_short_code_cells_without_definitions(self, notebook: Path) -> None:
+        code = self.cells(notebook, "code")
+        assert len(code) <= 12
+        assert all(len(cell.splitlines()) <= 4 for cell in code)
+        assert not any(re.search(r"^\s*(def|class|lambda)\b", c, re.MULTILINE) for c in code)
+        assert sum("import" in cell for cell in code) == 1
+
+    def test_has_at_most_a_thousand_words(self, notebook: Path) -> None:
+        assert len(re.findall(r"\w+", " ".join(self.cells(notebook, "markdown")))) <= 1000
+
+    def test_gives_every_picture_a_text_alternative(self, notebook: Path) -> None:
+        for text in self.cells(notebook, "markdown"):
+            for alt, _ in re.findall(r"!\[(.*?)\]\((.*?)\)", text):
+                assert len(alt) > 20
+
+
+def test_no_path_of_a_machine_is_in_the_project() -> None:
+    done = subprocess.run(
+        ["git", "grep", "-nIE", r"/(home|root|Users)/[a-z]", "--", ".", ":!tests"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == ""

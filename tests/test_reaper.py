@@ -1,0 +1,332 @@
+"""Nothing is left behind, and nothing that is somebody else's is touched."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vmcompare import data, reaper
+from vmcompare.errors import Unavailable
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="uses kill -9")
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Poll ``condition``; whether it came true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def alive(pid: int) -> bool:
+    return reaper.started(pid) is not None
+
+
+def python(code: str) -> subprocess.Popen[bytes]:
+    """A child that runs ``code`` with our environment; talks over its standard streams."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that somebody might have to end."""
+    process = subprocess.Popen(["sleep", "300"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def own_session(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh session for this very process; gives the folder of ledgers."""
+    monkeypatch.setattr(reaper, "_session", None)
+    assert data.state_dir().is_relative_to(private_places)
+    return data.state_dir() / "sessions"
+
+
+@pytest.fixture
+def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reaper, "docker_is_named", lambda: False)
+
+
+def plant(folder: Path, entries: list[dict[str, str | int]], **owner: str | int) -> Path:
+    """A ledger of a dead owner (unless ``owner`` says otherwise)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    head = {"session": "1-dead", "pid": 1, "started": "never", "boot": reaper.boot(), "host": "x"}
+    path = folder / "1-dead.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in [{**head, **owner}, *entries]))
+    return path
+
+
+def process_entry(pid: int, start: str) -> dict[str, str | int]:
+    return {"watch": f"process {pid}", "pid": pid, "started": start}
+
+
+WATCHES = """
+import os, subprocess, sys
+from vmcompare import reaper
+{before}
+sleeper = subprocess.Popen(["sleep", "300"])
+reaper.watch_process(sleeper.pid)
+print(sleeper.pid, flush=True)
+sys.stdin.read()
+{after}
+"""
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_the_ledger_survives_kill_9_and_the_sweep_ends_what_it_names(own_session: Path) -> None:
+    owner = python(WATCHES.format(before="", after=""))
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait()
+    assert len(list(own_session.glob("*.jsonl"))) == 1
+    assert alive(pid)
+
+    swept = reaper.sweep()
+
+    assert ("process", str(pid)) in [(ended.kind, ended.name) for ended in swept]
+    assert not alive(pid)
+    assert not list(own_session.glob("*.jsonl"))
+
+
+@pytest.mark.usefixtures("private_places")
+def test_the_guardian_ends_a_watched_process_after_kill_9_of_its_owner() -> None:
+    owner = python(WATCHES.format(before="guard = reaper.guard(); guard.__enter__()", after=""))
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait()
+
+    assert until(lambda: not alive(pid))
+    assert until(lambda: not list((data.state_dir() / "sessions").glob("*.jsonl")))
+
+
+@pytest.mark.usefixtures("private_places")
+def test_the_guardian_ignores_the_terminal_and_outlives_its_owners_group() -> None:
+    code = WATCHES.format(before="guard = reaper.guard(); guard.__enter__()", after="")
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    # The sleeper is in the owner's group too: one more that the guardian need not end.
+    os.killpg(owner.pid, signal.SIGKILL)
+    owner.wait()
+
+    assert until(lambda: not alive(pid))
+    assert until(lambda: not list((data.state_dir() / "sessions").glob("*.jsonl")))
+
+
+@pytest.mark.usefixtures("private_places")
+def test_an_orderly_end_leaves_no_ledger() -> None:
+    after = "sleeper.kill(); sleeper.wait(); reaper.forget_process(sleeper.pid)"
+    owner = python(WATCHES.format(before="", after=after))
+    owner.communicate()
+    assert owner.returncode == 0
+    assert not list((data.state_dir() / "sessions").glob("*.jsonl"))
+
+
+def test_leaving_a_guard_ends_what_is_still_watched(
+    own_session: Path, sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    (overlay / "disk").write_bytes(b"x")
+    with reaper.guard():
+        reaper.watch_process(sleeper.pid)
+        reaper.watch_path(overlay)
+    sleeper.wait(10)
+    assert not overlay.exists()
+    assert not list(own_session.glob("*.jsonl"))
+
+
+def test_a_guard_that_has_nothing_to_do_leaves_nothing(own_session: Path) -> None:
+    with reaper.guard(), reaper.guard():
+        assert reaper.session_id()
+    assert not list(own_session.glob("*.jsonl"))
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_a_process_whose_owner_lives_is_spared(own_session: Path) -> None:
+    owner = python(WATCHES.format(before="", after=""))
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    try:
+        assert len(reaper.sweep()) == 0
+        assert len(reaper.sweep(all_sessions=True)) == 0
+        assert alive(pid)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        owner.communicate()
+    assert own_session.exists()
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_a_reused_pid_is_spared(own_session: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    ledger = plant(own_session, [process_entry(sleeper.pid, "another-time")])
+    assert len(reaper.sweep()) == 0
+    assert sleeper.poll() is None
+    assert not ledger.exists()
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_a_process_of_another_boot_is_spared(
+    own_session: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    import platform
+
+    start = reaper.started(sleeper.pid)
+    assert start is not None
+    plant(own_session, [process_entry(sleeper.pid, start)], boot="other", host=platform.node())
+    reaper.sweep()
+    assert sleeper.poll() is None
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_another_computers_ledger_in_a_shared_home_is_left_alone(own_session: Path) -> None:
+    ledger = plant(own_session, [], boot="other", host="another-computer")
+    reaper.sweep()
+    assert ledger.exists()
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_a_crossed_out_process_is_spared(
+    own_session: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    start = reaper.started(sleeper.pid)
+    assert start is not None
+    forget: dict[str, str | int] = {"forget": f"process {sleeper.pid}"}
+    plant(own_session, [process_entry(sleeper.pid, start), forget])
+    assert len(reaper.sweep()) == 0
+    assert sleeper.poll() is None
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_a_torn_last_line_does_not_hide_the_others(
+    own_session: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    start = reaper.started(sleeper.pid)
+    assert start is not None
+    ledger = plant(own_session, [process_entry(sleeper.pid, start)])
+    with ledger.open("a") as file:
+        file.write('{"watch": "proc')
+    assert [ended.kind for ended in reaper.sweep()] == ["process"]
+    assert sleeper.wait(10) != 0
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_the_home_directory_is_never_removed_whatever_a_ledger_says(own_session: Path) -> None:
+    places = [Path.home(), Path("/"), Path.cwd(), data.state_dir()]
+    plant(own_session, [{"watch": f"path {p}", "path": str(p)} for p in places])
+    assert len(reaper.sweep()) == 0
+    assert all(place.is_dir() for place in places)
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_a_link_is_removed_but_not_what_it_points_to(own_session: Path, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    plant(own_session, [{"watch": f"path {link}", "path": str(link)}])
+    reaper.sweep()
+    assert not link.is_symlink()
+    assert target.is_dir()
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_what_is_watched_twice_must_be_forgotten_twice(own_session: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        reaper.watch_path(tmp_path / "twice")
+    (tmp_path / "twice").touch()
+    reaper.forget_path(tmp_path / "twice")
+    assert [ended.kind for ended in reaper.sweep(all_sessions=True)] == ["path"]
+    assert own_session.exists()
+
+
+def test_a_ledger_whose_folder_was_emptied_is_written_again(
+    own_session: Path, tmp_path: Path
+) -> None:
+    reaper.watch_path(tmp_path / "one")
+    (ledger,) = own_session.glob("*.jsonl")
+    ledger.unlink()
+    reaper.watch_path(tmp_path / "two")
+    assert "one" in ledger.read_text()
+    assert "two" in ledger.read_text()
+
+
+def test_a_place_that_cannot_be_written_is_said_with_the_next_step(
+    own_session: Path, tmp_path: Path
+) -> None:
+    own_session.parent.parent.mkdir(parents=True, exist_ok=True)
+    own_session.parent.write_text("a file where a folder should be")
+    with pytest.raises(Unavailable, match="XDG_STATE_HOME"):
+        reaper.watch_path(tmp_path / "any")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.usefixtures("own_session")
+def test_a_forked_child_has_a_session_of_its_own() -> None:
+    code = """
+import os
+from vmcompare import reaper
+mine = reaper.session_id()
+child = os.fork()
+if child == 0:
+    os._exit(0 if reaper.session_id() != mine else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    owner = python(code)
+    owner.communicate()
+    assert owner.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+@pytest.mark.usefixtures("own_session", "no_docker")
+def test_an_empty_cgroup_of_a_dead_session_is_removed_and_a_living_ones_is_not() -> None:
+    parents = [path.parent for path in reaper.CGROUP_ROOT.glob("**/cgroup.procs")][:1]
+    if not parents:
+        pytest.skip("no cgroup hierarchy can be seen")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    parent = reaper.CGROUP_ROOT / parents[0].relative_to(reaper.CGROUP_ROOT).parts[0]
+    if not (parent / "cgroup.procs").exists():
+        parent = reaper.CGROUP_ROOT
+    theirs, ours = (parent / f"vmcompare-{pid}-test" for pid in (dead.pid, os.getpid()))
+    try:
+        theirs.mkdir()
+        ours.mkdir()
+    except OSError as error:
+        pytest.skip(f"cgroups cannot be made here: {error}")
+    try:
+        assert "cgroup" in [ended.kind for ended in reaper.sweep()]
+        assert not theirs.exists()
+        assert ours.exists()
+    finally:
+        for path in (theirs, ours):
+            with contextlib.suppress(FileNotFoundError):
+                path.rmdir()
+
+
+def test_importing_it_costs_no_docker_sdk() -> None:
+    code = "import sys, vmcompare.reaper; sys.exit('docker' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,108 @@
+"""A platform that exists only in memory, for tests of everything above the launcher protocol.
+
+It keeps the whole contract (events in order and monotonic, exit codes, destruction on leaving, every
+failure the real ones know), so the contract tests run on it and on the real backends alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ..errors import AbnormalShutdown, VmcompareError, WaitTimeout
+from ..sandbox import Availability, Completed, Event, ImageFacts, OnEvent, Phase, Spec, Traits
+
+CONTAINER_PHASES = (Phase.CREATE, Phase.ATTACH, Phase.START, Phase.FIRST_BYTE)
+VM_PHASES = (Phase.SPAWN, Phase.FIRMWARE, Phase.KERNEL, Phase.FIRST_BYTE)
+
+
+@dataclass(slots=True)
+class FakeSandbox:
+    """Answers ``echo``, ``uname -r``, ``true``, ``false``, ``cat PATH`` and ``sleep SECONDS``."""
+
+    pid: int
+    files: dict[str, bytes] = field(default_factory=dict)
+    alive: bool = True
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        if not self.alive:
+            raise AbnormalShutdown("the instance is gone")
+        match list(argv):
+            case ["uname", "-r"]:
+                return Completed(b"6.0.0-fake\n", 0)
+            case ["echo", *words]:
+                return Completed(" ".join(words).encode() + b"\n", 0)
+            case ["cat", path] if path in self.files:
+                return Completed(self.files[path], 0)
+            case ["sleep", seconds] if float(seconds) > timeout_s:
+                raise WaitTimeout(f"the end of {' '.join(argv)}", timeout_s)
+            case ["true"] | ["sleep", _]:
+                return Completed(b"", 0)
+            case ["false"]:
+                return Completed(b"", 1)
+            case _:
+                return Completed(f"{argv[0]}: not found\n".encode(), 127)
+
+    def put(self, path: str, data: bytes) -> None:
+        if not self.alive:
+            raise AbnormalShutdown("the instance is gone")
+        self.files[path] = bytes(data)
+
+    def host_pids(self) -> tuple[int, ...]:
+        return (self.pid,) if self.alive else ()
+
+    def console(self) -> str:
+        return ""
+
+
+@dataclass(slots=True)
+class FakeLauncher:
+    """Opens :class:`FakeSandbox` es.
+
+    Attributes:
+        phases: what happens between the call and the first byte.
+        phase_s: how long each phase pretends to take, in seconds (the clock is shifted, nobody waits).
+        trait: what :meth:`traits` answers.
+        fail_at: phases at which ``open`` raises, with the error it raises.
+        running: instances that are open now (empty again when all contexts were left).
+    """
+
+    phases: Sequence[Phase] = CONTAINER_PHASES
+    phase_s: float = 0.01
+    trait: Traits = field(default_factory=lambda: Traits("mechanism", runtime="fake"))
+    fail_at: Mapping[Phase, VmcompareError] = field(default_factory=dict)
+    running: set[int] = field(default_factory=set)
+    opened: int = 0
+
+    @contextmanager
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:  # noqa: ARG002
+        self.opened += 1
+        box = FakeSandbox(pid=1_000_000_000 + self.opened)
+        self.running.add(box.pid)
+        now_ns = time.perf_counter_ns()
+        try:
+            on_event(Event(Phase.OPEN, now_ns))
+            for phase in self.phases:
+                if phase in self.fail_at:
+                    raise self.fail_at[phase]
+                now_ns += int(self.phase_s * 1e9)
+                on_event(Event(phase, now_ns))
+            yield box
+        finally:
+            box.alive = False
+            self.running.discard(box.pid)
+        on_event(Event(Phase.EXIT, now_ns + int(self.phase_s * 1e9)))
+        on_event(Event(Phase.REMOVED, now_ns + int(2 * self.phase_s * 1e9)))
+
+    def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
+        return ImageFacts("sha256:" + "0" * 64)
+
+    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
+        return self.trait
+
+
+def probe() -> Availability:
+    """Always there."""
+    return Availability(True, version="1")

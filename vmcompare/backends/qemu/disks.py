@@ -1,0 +1,109 @@
+"""The two disks: overlays over the wheel's, made once by booting it.
+
+``vm`` gains only our service. ``vm-tuned`` gains also what OpenRC keeps at its first orderly
+shutdown: the cache of its services' dependencies.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from vmcompare.backends.qemu import boots
+from vmcompare.backends.qemu.accel import Choice
+from vmcompare.backends.qemu.binary import Qemu
+from vmcompare.backends.qemu.boots import Boot
+from vmcompare.backends.qemu.machine import Machine, Plan
+from vmcompare.errors import AbnormalShutdown, LaunchFailure
+from vmcompare.images import alpine, qcow2
+from vmcompare.images.cache import Cache, Progress
+from vmcompare.sandbox import Phase, Spec
+
+_RECIPE = "1"
+"""Part of the cache keys: raise it when the way of building changes."""
+
+_END_S = 60.0
+"""Seconds for a guest to shut down; emulated it needs 2 to 5."""
+
+_INSTALLED = "vmcompare-installed"
+"""What the installing guest says when it has written and unmounted everything."""
+
+
+def overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) -> Path:
+    """The disk of ``vm``.
+
+    Raises:
+        Unavailable: the wheel is missing.
+        VmcompareError: the guest that writes it fails.
+    """
+
+    def build(out: Path) -> None:
+        disk = alpine.sources().disk
+        out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(disk), disk))
+        _install(qemu, accel, boots.install(qemu, out, progress=progress))
+
+    return Cache(progress=progress).get("disk.qcow2", _key(), build)
+
+
+def warm_overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) -> Path:
+    """The disk of ``vm-tuned``. Raises what :func:`overlay` raises."""
+    cold = overlay(qemu, accel, progress)
+
+    def build(out: Path) -> None:
+        shutil.copyfile(cold, out)
+        _warm(qemu, accel, boots.warm(qemu, out, progress=progress))
+
+    return Cache(progress=progress).get("warm.qcow2", _key(), build)
+
+
+def _key() -> str:
+    # The overlay names the wheel's disk by its path, so a moved wheel needs a new one.
+    return f"recipe {_RECIPE} {alpine.sources().disk} {alpine.recipe()}"
+
+
+def _install(qemu: Qemu, accel: Choice, boot: Boot) -> None:
+    machine = _machine(qemu, accel, boot)
+    try:
+        machine.start()
+        machine.ended_by_itself(boot.timeout_s + _END_S)
+        if _INSTALLED not in machine.console():
+            raise LaunchFailure(
+                "our service could not be written onto the disk", machine.command, machine.console()
+            )
+    finally:
+        machine.kill()
+
+
+def _warm(qemu: Qemu, accel: Choice, boot: Boot) -> None:
+    machine = _machine(qemu, accel, boot)
+    try:
+        machine.start()
+        deadline = time.monotonic() + boot.timeout_s
+        while True:
+            mark = machine.next_mark("the guest's agent", deadline, boot.timeout_s)
+            if mark.phase is Phase.READY:
+                break
+        agent = machine.agent()
+        # Our service starts the agent a moment before the runlevel is complete.
+        agent.run_line("sleep 3; poweroff", boot.timeout_s)
+        try:
+            machine.ended_by_itself(_END_S)
+        except AbnormalShutdown as error:
+            raise LaunchFailure(str(error), machine.command, machine.console()) from error
+    finally:
+        machine.kill()
+
+
+def _machine(qemu: Qemu, accel: Choice, boot: Boot) -> Machine:
+    arguments = boots.plan_arguments(boot, Spec())
+    return Machine(
+        Plan(
+            qemu,
+            accel,
+            arguments,
+            bus=boot.bus,
+            on_debug=boot.on_debug,
+            on_serial=boot.on_serial,
+        )
+    )

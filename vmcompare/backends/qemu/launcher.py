@@ -1,0 +1,211 @@
+"""`sandbox.Launcher` for the three kinds of virtual machine."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+from vmcompare.backends.qemu import accel, boots, channel, disks, tsc
+from vmcompare.backends.qemu.binary import Qemu, find_qemu
+from vmcompare.backends.qemu.boots import Boot
+from vmcompare.backends.qemu.machine import Machine, Plan
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.images import alpine
+from vmcompare.images.cache import Progress
+from vmcompare.sandbox import (
+    Completed,
+    Event,
+    ImageFacts,
+    OnEvent,
+    Phase,
+    Platform,
+    Sandbox,
+    Spec,
+    Traits,
+)
+from vmcompare.sandbox import Machine as MachineType
+
+_READY_S = 120.0
+"""Seconds from the first byte to the agent's greeting; emulated it needs 0.1 to 1."""
+
+_PUT_S = 120.0
+"""Seconds for one :meth:`Sandbox.put`."""
+
+_STOP_S = 15.0
+"""Seconds for a hanging command inside to be killed."""
+
+_IMAGE = "alpine"
+
+
+class QemuLauncher:
+    """Starts virtual machines of one platform with plain QEMU: a mechanism, not a product.
+
+    Args:
+        platform: ``VM_DIRECT``, ``VM_TUNED`` or ``VM``.
+        small: ``VM_DIRECT`` only: boot BusyBox alone instead of the whole userland.
+        options: further arguments for QEMU (a balloon, a panic device).
+        progress: is told when an image has to be built.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        small: bool = False,
+        options: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> None:
+        if not platform.is_vm or (small and platform is not Platform.VM_DIRECT):
+            raise ValueError(f"there is no such virtual machine: {platform} (small: {small})")
+        self._platform = platform
+        self._small = small
+        self._options = tuple(options)
+        self._progress = progress
+
+    def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
+        """See :meth:`vmcompare.sandbox.Launcher.open`.
+
+        Whatever has to be found out or built first is done before ``OPEN``: it is not part of a
+        start. ``READY`` is stamped when the agent greets, and told at the first use of the sandbox
+        or while leaving.
+        """
+        return self._open(spec, on_event)
+
+    @contextmanager
+    def _open(self, spec: Spec, on_event: OnEvent) -> Iterator[Sandbox]:
+        qemu = find_qemu()
+        choice = accel.choose(qemu)
+        boot = self._boot(qemu, choice, spec)
+        machine = Machine(
+            Plan(
+                qemu,
+                choice,
+                boots.plan_arguments(boot, spec, self._options),
+                bus=boot.bus,
+                on_debug=boot.on_debug,
+                on_serial=boot.on_serial,
+            )
+        )
+        on_event(Event(Phase.OPEN, time.perf_counter_ns()))
+        try:
+            machine.start()
+            deadline = time.monotonic() + boot.timeout_s
+            reached = None
+            while reached is not Phase.FIRST_BYTE:
+                mark = machine.next_mark("the first byte", deadline, boot.timeout_s)
+                reached = mark.phase
+                if reached is not None:
+                    on_event(Event(reached, mark.t_ns))
+            guest = _Guest(machine, on_event)
+            yield guest
+            guest.tell_ready()
+            on_event(Event(Phase.SHUTDOWN, machine.stop()))
+        finally:
+            machine.kill()
+
+    def image(self, spec: Spec) -> ImageFacts:
+        """Build what is missing; digests of kernel, RAM disk and disks, in the order of use."""
+        qemu = find_qemu()
+        files = self._boot(qemu, accel.choose(qemu), spec).files
+        layers = tuple(alpine.digest(file) for file in files)
+        whole = hashlib.sha256("\n".join(layers).encode()).hexdigest()
+        size = sum(file.stat().st_size for file in files)
+        return ImageFacts("sha256:" + whole, layers, size)
+
+    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002 - the same for every spec
+        """Mechanism, QEMU's version, the accelerator that was proved."""
+        qemu = find_qemu()
+        return Traits("mechanism", vmm=f"qemu {qemu.version}", accel=accel.choose(qemu).accel)
+
+    def _boot(self, qemu: Qemu, choice: accel.Choice, spec: Spec) -> Boot:
+        if spec.image != _IMAGE:
+            raise Unavailable(
+                f"a virtual machine of the image {spec.image!r} cannot be made",
+                f"use the image {_IMAGE!r}",
+            )
+        progress = self._progress
+        if self._platform is Platform.VM:
+            return boots.as_made(disks.overlay(qemu, choice, progress))
+        if self._platform is Platform.VM_TUNED:
+            disk = disks.warm_overlay(qemu, choice, progress)
+            return boots.tuned(qemu, disk, progress=progress)
+        userland = alpine.small_initramfs if self._small else alpine.full_initramfs
+        khz = None
+        if spec.machine is MachineType.MICROVM and choice.accel == accel.SOFTWARE:
+            small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
+            khz = tsc.frequency_khz(qemu, small)
+        return boots.direct(qemu, spec.machine, userland(progress), tsc_khz=khz, progress=progress)
+
+
+class _Guest:
+    """A running virtual machine: `sandbox.Sandbox`."""
+
+    def __init__(self, machine: Machine, on_event: OnEvent) -> None:
+        self._machine = machine
+        self._on_event = on_event
+        self._agent = machine.agent()
+        self._second = machine.agent("second")
+        self._session = 0
+        self._second_greeted = False
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        """See :class:`vmcompare.sandbox.Sandbox`. After a ``WaitTimeout`` the command is dead."""
+        self._await_ready()
+        try:
+            return self._agent.run(argv, timeout_s)
+        except WaitTimeout as error:
+            self._stop_what_runs()
+            raise WaitTimeout(error.what, timeout_s, self.console()) from None
+        except AbnormalShutdown as error:
+            raise self._machine.gone() from error
+
+    def put(self, path: str, data: bytes) -> None:
+        """See :class:`vmcompare.sandbox.Sandbox`. Raises ``LaunchFailure`` if it cannot."""
+        self._await_ready()
+        try:
+            done = self._agent.put(path, data, _PUT_S)
+        except AbnormalShutdown as error:
+            raise self._machine.gone() from error
+        if done.exit_code:
+            raise LaunchFailure(f"{path} could not be written in the guest", ("put", path))
+
+    def host_pids(self) -> tuple[int, ...]:
+        """QEMU is the only process that serves a virtual machine."""
+        return (self._machine.pid,)
+
+    def console(self) -> str:
+        """The last lines of its serial console."""
+        return self._machine.console()
+
+    def tell_ready(self) -> None:
+        """Tell of ``READY`` if it has come by now; never waits."""
+        for mark in self._machine.marks_so_far():
+            if mark.phase is not None:
+                self._on_event(Event(mark.phase, mark.t_ns))
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + _READY_S
+        while not self._session:
+            try:
+                mark = self._machine.next_mark("the agent's greeting", deadline, _READY_S)
+            except LaunchFailure as error:  # QEMU ended after the first byte
+                raise self._machine.gone() from error
+            if mark.phase is not None:
+                self._on_event(Event(mark.phase, mark.t_ns))
+            if mark.phase is Phase.READY:
+                self._session = channel.session_of(self._machine.greeting())
+
+    def _stop_what_runs(self) -> None:
+        """Kill what hangs on the first channel, through the second."""
+        try:
+            if not self._second_greeted:
+                self._second.greeted(_STOP_S)
+                self._second_greeted = True
+            self._second.run_line(channel.stop_line(self._session), _STOP_S)
+            self._agent.settle(_STOP_S)
+        except (TimeoutError, WaitTimeout):
+            pass  # the next command waits for the stale answer first
+        except (AbnormalShutdown, OSError) as error:
+            raise self._machine.gone() from error

@@ -1,0 +1,470 @@
+"""The article's claims, and the finding each gets from a recording.
+
+``data/claims.csv`` registers, before anything is measured, what settles each claim: one line a
+part, columns ``id, part, kind, rule, estimand, bound, lesson, says, quote, caveats``. No finding is
+typed in by hand; :func:`judge` makes it from the rows of one run. The estimand's language is in
+:mod:`vmcompare.estimand`. The rules, with [lo, hi] the estimate's 95 % interval and θ the bound:
+
+``ratio``, ``slope``
+    lo ≥ θ supported · 1 < lo < θ with caveats · hi ≤ 1 refuted · else inconclusive. ``slope``
+    compares marginal costs (b of the fitted a + b·N), ``ratio`` medians of paired blocks. The rows
+    of a ramp carry phase ``ramp``, so that a single idle instance's never enter a fit.
+``bound``
+    hi ≤ θ supported · lo > θ refuted · else inconclusive; after ``at least:`` lo ≥ θ supported ·
+    hi < θ refuted.
+``facts``
+    ``all``: every term holds → supported, else refuted. ``graded``: all → supported, none →
+    refuted, some → with caveats. ``split``: as graded, but some → inconclusive. Observations of
+    one fact that disagree → inconclusive.
+``judgement``
+    no measurement can settle it; the estimand, where there is one, is measured beside it.
+
+``control: facts;`` before any of them: a control that fails → inconclusive.
+
+**Kind.** *time* is not decided under software emulation; *size* gets at best "with caveats" there;
+*fact* does not depend on it. **Few runs.** Fewer than 10 VM runs, 30 fast ones or 3 ramps: at best
+"with caveats"; ``image_bytes`` are exact and exempt.
+
+**Caveats** (entries separated by ``;``), each of which turns "supported" into "with caveats" when
+it comes out the other way:
+
+``<quantity>``
+    an arm judged with the claim's own bound: the other way is hi < θ ("at most": lo > θ).
+``fact: name``
+    the other way is that the fact holds.
+``always: text``
+    holds whatever is measured, and is quoted.
+``text: text`` and ``beside: <quantity>``
+    listed only, like every arm that is not measured or not settled; they change nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .data import data_dir
+from .errors import RecordingError
+from .estimand import (
+    Estimate,
+    Facts,
+    Missing,
+    Quantity,
+    Unsettled,
+    estimate,
+    observed,
+    parse,
+    quantity,
+)
+from .stats import Interval
+from .units import written
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "id", "part", "kind", "rule", "estimand", "bound", "lesson", "says", "quote", "caveats",
+)  # fmt: skip
+
+EMULATION = "software emulation"
+
+
+class Kind(StrEnum):
+    """What a claim is about, which decides what emulation does to it."""
+
+    FACT = "fact"
+    SIZE = "size"
+    TIME = "time"
+    JUDGEMENT = "judgement"
+
+
+class Rule(StrEnum):
+    """How a claim is settled; see the module's text."""
+
+    RATIO = "ratio"
+    SLOPE = "slope"
+    BOUND = "bound"
+    FACTS = "facts"
+    JUDGEMENT = "judgement"
+
+
+class Verdict(StrEnum):
+    """The six findings, in the words the course shows."""
+
+    SUPPORTED = "supported"
+    WITH_CAVEATS = "supported with caveats"
+    REFUTED = "refuted"
+    INCONCLUSIVE = "inconclusive"
+    NOT_MEASURED = "not measured here"
+    JUDGEMENT = "value judgement"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One part of one claim: a line of ``data/claims.csv``.
+
+    Attributes:
+        id: the row of the course's final table (``"F2"``); parts of one claim share it.
+        part: what this part looks at, one word or two.
+        kind, rule: see the enums.
+        estimand: what is estimated (:mod:`vmcompare.estimand`).
+        bound: θ, in the estimand's unit; ``None`` for facts and judgements.
+        lessons: two-digit numbers of the lessons that measure it.
+        says: the article's claim in our words.
+        quote: the article's own sentences.
+        caveats: the entries of the caveats column.
+    """
+
+    id: str
+    part: str
+    kind: Kind
+    rule: Rule
+    estimand: str
+    bound: float | None
+    lessons: tuple[str, ...]
+    says: str
+    quote: str
+    caveats: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a recording says about a claim.
+
+    Attributes:
+        verdict: one of the six.
+        reason: one plain sentence: what was found, with interval and number of runs.
+        interval: the estimate behind it, where the rule has one.
+        n: runs, paired blocks, ramps or facts that went in; 0 where nothing did.
+        caveats: what limits a "supported": each came out the other way or always holds.
+        listed: what stands beside it and changes nothing (unmeasured arms, standing texts).
+    """
+
+    verdict: Verdict
+    reason: str
+    interval: Interval | None = None
+    n: int = 0
+    caveats: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
+
+
+def load(path: Path | None = None) -> tuple[Claim, ...]:
+    """The registered claims, in the table's order.
+
+    Args:
+        path: another table; by default ``data/claims.csv``.
+
+    Raises:
+        RecordingError: the table is missing, or a line of it cannot be read (which, and why).
+    """
+    path = path or data_dir() / "claims.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise RecordingError(path, 1, f"the columns are not {', '.join(COLUMNS)}")
+            claims = []
+            for row in reader:
+                try:
+                    claims.append(_claim(row))
+                except (ValueError, AttributeError, TypeError) as error:
+                    raise RecordingError(path, reader.line_num, str(error)) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordingError(path, 0, str(error)) from error
+    names = [(claim.id, claim.part) for claim in claims]
+    twice = sorted({f"{i} {p}" for i, p in names if names.count((i, p)) > 1})
+    if twice:
+        raise RecordingError(path, 0, f"more than one line for {', '.join(twice)}")
+    return tuple(claims)
+
+
+def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
+    """Settle one part of a claim by the rows of **one** recording (columns: ``recording.COLUMNS``).
+
+    Raises:
+        ValueError: ``frame`` holds rows of more than one run; those are never pooled.
+    """
+    runs = sorted(set(frame["run_id"]))
+    if len(runs) > 1:
+        raise ValueError(f"a claim is judged on one run, not on {len(runs)}: {', '.join(runs)}")
+    if claim.rule is Rule.JUDGEMENT:
+        return _judgement(claim, frame)
+    wanted = parse(claim.estimand)
+    if wanted.control is not None:
+        failed = _control(wanted.control, frame)
+        if failed is not None:
+            return failed
+    if isinstance(wanted.body, Facts):
+        finding = _facts(wanted.body, frame)
+    else:
+        finding = _number(claim, wanted.body, frame)
+    return _with_caveats(claim, finding, frame)
+
+
+def combine(findings: Sequence[Finding]) -> Finding:
+    """The finding of a claim from those of its parts.
+
+    All refuted → refuted; else any not measured → not measured here; else any inconclusive →
+    inconclusive; else mixed, or any caveat → with caveats; else supported. A value judgement counts
+    only where there is nothing else. ``interval`` is kept where there is one part only.
+
+    Raises:
+        ValueError: ``findings`` is empty.
+    """
+    if not findings:
+        raise ValueError("a claim has at least one part")
+    if len(findings) == 1:
+        return findings[0]
+    settled = [f for f in findings if f.verdict is not Verdict.JUDGEMENT]
+    verdicts = {f.verdict for f in settled}
+    if not verdicts:
+        verdict = Verdict.JUDGEMENT
+    elif verdicts == {Verdict.REFUTED}:
+        verdict = Verdict.REFUTED
+    elif Verdict.NOT_MEASURED in verdicts:
+        verdict = Verdict.NOT_MEASURED
+    elif Verdict.INCONCLUSIVE in verdicts:
+        verdict = Verdict.INCONCLUSIVE
+    elif verdicts == {Verdict.SUPPORTED}:
+        verdict = Verdict.SUPPORTED
+    else:
+        verdict = Verdict.WITH_CAVEATS
+    parts = " ".join(f"({n}) {f.verdict}: {f.reason}" for n, f in enumerate(findings, start=1))
+    return Finding(
+        verdict,
+        parts,
+        n=sum(f.n for f in findings),
+        caveats=tuple(c for f in findings for c in f.caveats),
+        listed=tuple(c for f in findings for c in f.listed),
+    )
+
+
+def _claim(row: dict[str, str]) -> Claim:
+    if None in row or None in row.values():
+        raise ValueError(f"the line does not have {len(COLUMNS)} fields")
+    claim = Claim(
+        id=row["id"],
+        part=row["part"],
+        kind=Kind(row["kind"]),
+        rule=Rule(row["rule"]),
+        estimand=row["estimand"],
+        bound=float(row["bound"]) if row["bound"] else None,
+        lessons=tuple(row["lesson"].split()),
+        says=row["says"],
+        quote=row["quote"],
+        caveats=tuple(c.strip() for c in row["caveats"].split(";") if c.strip()),
+    )
+    if not (claim.id and claim.says and claim.quote and claim.lessons):
+        raise ValueError("id, lesson, says and quote must not be empty")
+    if (claim.kind is Kind.JUDGEMENT) != (claim.rule is Rule.JUDGEMENT):
+        raise ValueError("kind and rule are both judgement, or neither is")
+    if claim.rule is Rule.JUDGEMENT:
+        if claim.estimand:
+            quantity(claim.estimand)
+    else:
+        body = parse(claim.estimand).body
+        if isinstance(body, Facts) != (claim.rule is Rule.FACTS):
+            raise ValueError(f"the estimand {claim.estimand!r} does not fit the rule {claim.rule}")
+        if (claim.bound is None) != (claim.rule is Rule.FACTS):
+            raise ValueError("facts have no bound; every other rule has one")
+        if claim.rule is Rule.RATIO and isinstance(body, Quantity) and body.below is None:
+            raise ValueError("a ratio has two sides")
+        if claim.bound is not None and not math.isfinite(claim.bound):
+            raise ValueError("the bound is not a finite number")
+    for caveat in claim.caveats:
+        word, _, rest = caveat.partition(":")
+        if word not in ("fact", "always", "text"):
+            quantity(rest.strip() if word == "beside" else caveat)
+    return claim
+
+
+def _control(control: Facts, frame: pd.DataFrame) -> Finding | None:
+    """The finding that a control forces, or ``None`` when every control held."""
+    for name, wanted in control.terms:
+        held = observed(name, frame)
+        if isinstance(held, Missing):
+            return Finding(Verdict.NOT_MEASURED, f"The control arm is not there: {held.why}.")
+        if held is not wanted:
+            return Finding(
+                Verdict.INCONCLUSIVE,
+                f"The control arm failed ({_fact(name)}), so this says nothing.",
+            )
+    return None
+
+
+def _facts(wanted: Facts, frame: pd.DataFrame) -> Finding:
+    held: list[str] = []
+    against: list[str] = []
+    for name, expected in wanted.terms:
+        value = observed(name, frame)
+        if isinstance(value, Missing):
+            return Finding(Verdict.NOT_MEASURED, f"Not observed: {value.why}.")
+        if value is None:
+            return Finding(
+                Verdict.INCONCLUSIVE, f"Observations of “{_fact(name)}” disagree within this run."
+            )
+        words = _fact(name) + (": yes" if value else ": no")
+        (held if value is expected else against).append(words)
+    n = len(wanted.terms)
+    found = f"{len(held)} of {n} observations are as the claim needs them"
+    reason = f"{found} ({'; '.join(held + against)})."
+    if not against:
+        return Finding(Verdict.SUPPORTED, reason, n=n)
+    if wanted.mode == "all" or not held:
+        return Finding(Verdict.REFUTED, reason, n=n)
+    if wanted.mode == "split":
+        return Finding(Verdict.INCONCLUSIVE, reason, n=n)
+    return Finding(Verdict.WITH_CAVEATS, reason, n=n, caveats=tuple(against))
+
+
+def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
+    try:
+        found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
+    except Unsettled as error:
+        return Finding(Verdict.INCONCLUSIVE, f"Not settled: {error}.")
+    if isinstance(found, Missing):
+        return Finding(Verdict.NOT_MEASURED, f"{found.why[:1].upper()}{found.why[1:]}.")
+    if found.emulated and claim.kind is Kind.TIME:
+        return Finding(
+            Verdict.NOT_MEASURED,
+            f"The VMs ran under {EMULATION} here, which decides no claim about time or processor "
+            f"({_words(wanted, found)}).",
+        )
+    assert claim.bound is not None  # load() saw to it
+    verdict, why = _rule(claim.rule, wanted, found.interval, claim.bound)
+    words = _words(wanted, found)
+    reason = (
+        f"{words[:1].upper()}{words[1:]}; the bound is {written(claim.bound, wanted.unit)}{why}."
+    )
+    finding = Finding(verdict, reason, found.interval, found.interval.n)
+    if found.few:
+        finding = _at_best(finding, f"few runs: {found.few}")
+    if found.emulated and claim.kind is Kind.SIZE:
+        finding = _at_best(finding, f"measured under {EMULATION}")
+    if verdict is Verdict.WITH_CAVEATS:
+        finding = replace(finding, caveats=("yes, but not by that much", *finding.caveats))
+    return finding
+
+
+def _rule(rule: Rule, wanted: Quantity, interval: Interval, bound: float) -> tuple[Verdict, str]:
+    """Verdict and a clause that says why, for an estimate against a bound."""
+    low, high = interval.low, interval.high
+    if rule is Rule.BOUND:
+        supported = low >= bound if wanted.at_least else high <= bound
+        refuted = high < bound if wanted.at_least else low > bound
+        if supported or refuted:
+            return (Verdict.SUPPORTED if supported else Verdict.REFUTED), ""
+        return Verdict.INCONCLUSIVE, _open(interval)
+    if low >= bound:
+        return Verdict.SUPPORTED, ""
+    if low > 1:
+        return Verdict.WITH_CAVEATS, ", which the interval does not reach as a whole"
+    if high <= 1:
+        return Verdict.REFUTED, ", and the interval does not exceed 1×"
+    return Verdict.INCONCLUSIVE, _open(interval, "1×")
+
+
+def _open(interval: Interval, line: str = "the bound") -> str:
+    if not math.isfinite(interval.high):
+        return ", and one run gives no interval"
+    return f", and the interval crosses {line}"
+
+
+def _at_best(finding: Finding, caveat: str) -> Finding:
+    """``finding``, but no better than "with caveats", with one more caveat."""
+    verdict = finding.verdict
+    if verdict is Verdict.SUPPORTED:
+        verdict = Verdict.WITH_CAVEATS
+    return replace(finding, verdict=verdict, caveats=(*finding.caveats, caveat))
+
+
+def _with_caveats(claim: Claim, finding: Finding, frame: pd.DataFrame) -> Finding:
+    true: list[str] = []
+    listed: list[str] = []
+    for caveat in claim.caveats:
+        word, _, rest = (piece.strip() for piece in caveat.partition(":"))
+        if word == "always":
+            true.append(rest)
+        elif word == "text":
+            listed.append(rest)
+        elif word == "beside":
+            listed.append(_beside(claim, quantity(rest), frame))
+        elif word == "fact":
+            value = observed(rest, frame)
+            if isinstance(value, Missing):
+                listed.append(f"{_fact(rest)}: not measured ({value.why})")
+            elif value is False:
+                listed.append(f"{_fact(rest)}: no")
+            else:
+                true.append(_fact(rest) + (": yes" if value else ": observations disagree"))
+        else:
+            other, words = _arm(claim, quantity(caveat), frame)
+            (true if other else listed).append(words)
+    if finding.verdict in (Verdict.SUPPORTED, Verdict.WITH_CAVEATS):
+        for words in true:
+            finding = _at_best(finding, words)
+    else:
+        listed = true + listed  # a caveat limits a yes; beside any other finding it is only shown
+    return replace(finding, listed=(*finding.listed, *listed))
+
+
+def _arm(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> tuple[bool, str]:
+    """Whether a caveat arm came out the other way, and words for it."""
+    assert claim.bound is not None
+    try:
+        found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
+    except Unsettled as error:
+        return False, f"{wanted}: not settled ({error})"
+    if isinstance(found, Missing):
+        return False, f"{wanted}: not measured ({found.why})"
+    words = _words(wanted, found)
+    if found.emulated and claim.kind is Kind.TIME:
+        return False, f"{words}: not measured here ({EMULATION})"
+    bound = written(claim.bound, wanted.unit)
+    if claim.rule is Rule.BOUND and not wanted.at_least:
+        other, side = found.interval.low > claim.bound, "above"
+    else:
+        other, side = found.interval.high < claim.bound, "below"
+    if other:
+        return True, f"{words}, {side} {bound}"
+    return False, f"{words} ({bound} is not undercut)" if side == "below" else words
+
+
+def _beside(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> str:
+    try:
+        found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
+    except Unsettled as error:
+        return f"{wanted}: not settled ({error})"
+    if isinstance(found, Missing):
+        return f"{wanted}: not measured ({found.why})"
+    return _words(wanted, found) + (f", under {EMULATION}" if found.emulated else "")
+
+
+def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
+    listed = [_beside(claim, quantity(claim.estimand), frame)] if claim.estimand else []
+    finding = Finding(
+        Verdict.JUDGEMENT,
+        "No measurement can settle this"
+        + (f"; beside it stands {listed[0]}." if listed else "; it is for the reader to weigh."),
+    )
+    return _with_caveats(replace(claim, bound=math.nan), finding, frame)
+
+
+def _words(wanted: Quantity, found: Estimate) -> str:
+    """Estimate, interval and runs in words."""
+    i, unit = found.interval, wanted.unit
+    span = (
+        f"95 % interval {written(i.low, unit)} to {written(i.high, unit)}"
+        if math.isfinite(i.low)
+        else "no interval"
+    )
+    return f"{wanted}: {written(i.estimate, unit)} ({span}; n = {found.runs})"
+
+
+def _fact(name: str) -> str:
+    return name.replace("_", " ")

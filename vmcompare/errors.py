@@ -1,0 +1,83 @@
+"""Every error a learner can meet: one clear sentence, and where there is one, the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class VmcompareError(Exception):
+    """Base of all errors this package raises on purpose. Its text is fit for a learner's eyes."""
+
+
+class UnknownName(VmcompareError):
+    """A name (experiment, platform, figure …) that does not exist."""
+
+    def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        super().__init__(f"there is no {kind} called {name!r}; choose from: {', '.join(known)}")
+
+
+class Unavailable(VmcompareError):
+    """Something this machine lacks.
+
+    Attributes:
+        what: what is missing, as a clause without a full stop ("Docker is not installed").
+        next_step: the one thing to do about it, as an imperative clause.
+    """
+
+    def __init__(self, what: str, next_step: str) -> None:
+        self.what, self.next_step = what, next_step
+        super().__init__(f"{what}. Next step: {next_step}")
+
+
+class LaunchFailure(VmcompareError):
+    """A sandbox could not be started.
+
+    Attributes:
+        what: one clause that says what went wrong.
+        command: the command line (or the engine's request) that failed.
+        console: the last lines of what it printed, possibly empty.
+    """
+
+    def __init__(self, what: str, command: Sequence[str], console: str = "") -> None:
+        self.what, self.command, self.console = what, tuple(command), console[-2000:]
+        tail = console.strip().splitlines()[-1:]
+        super().__init__(what + (f": {tail[0]}" if tail else ""))
+
+
+class WaitTimeout(VmcompareError):
+    """Something that was waited for did not come in time.
+
+    Attributes:
+        what: what was waited for.
+        timeout_s: how long, in seconds.
+        console: the last lines the sandbox printed, possibly empty.
+    """
+
+    def __init__(self, what: str, timeout_s: float, console: str = "") -> None:
+        self.what, self.timeout_s, self.console = what, timeout_s, console[-2000:]
+        super().__init__(f"{what} did not come within {timeout_s:g} s")
+
+
+class AbnormalShutdown(VmcompareError):
+    """A sandbox ended by itself, or could not be ended in order."""
+
+    def __init__(self, what: str, console: str = "") -> None:
+        self.what, self.console = what, console[-2000:]
+        super().__init__(what)
+
+
+class RecordingError(VmcompareError):
+    """A recording (or a table in ``data/``) that cannot be read.
+
+    Attributes:
+        path: the file.
+        line: the line number, counted from 1; 0 when the whole file is meant.
+        what: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, line: int, what: str) -> None:
+        self.path, self.line, self.what = path, line, what
+        where = f"{path.name}, line {line}" if line else path.name
+        super().__init__(f"the recording {where} cannot be read: {what}")

@@ -1,0 +1,1 @@
+"""Where do the milliseconds of a start go? (lesson 04)"""

@@ -1,0 +1,349 @@
+"""Boot speed, explained: what a lesson draws, tabulates and models from a view of its rows.
+
+Rows: ``start_to_first_byte_s``, ``ready_s``, ``phase_s`` and ``pss_bytes`` of every series, and in
+each block one ``gzip_s``, ``syscall_s`` and ``fork_s`` of ``process`` and of ``vm-direct`` on
+``pc``. Every function raises ``Unavailable`` where its rows are not there; an outcome is then
+``None``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ...errors import Unavailable
+from ...literature import CHECKED
+from ...literature import load as load_literature
+from ...plots.groups import EMULATION, Group, caption, container, groups, mixed, need, ratio
+from ...plots.model import MODELLED, Bar, Curve, bars, curves
+from ...plots.phases import medians, phases
+from ...plots.picture import Picture, WhatIf
+from ...plots.ratios import noise_sentence, ratios
+from ...plots.strip import strip
+from ...plots.style import Series
+from ...sandbox import Machine, Platform
+from ...stats import Interval
+from ...units import MIB, seconds
+from ...units import ratio as ratio_text
+from ...view import View
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+START = "start_to_first_byte_s"
+
+_LITERATURE = (
+    "boot_time", "boot_time_internal", "boot_time_end_to_end", "boot_time_tcg", "process_create",
+    "start_time_docker_run", "start_time_macos", "start_to_workload",
+)  # fmt: skip
+
+_WORK: Mapping[str, str] = MappingProxyType(
+    {"gzip_s": "gzip", "syscall_s": "a system call", "fork_s": "fork and exec"}
+)
+
+
+def starts_figure(view: View) -> Picture:
+    """Every start as a point, with the noise floor in the caption."""
+    return strip(view, START, what="start", extra=(noise_sentence(groups(view, START)),))
+
+
+def noise_figure(view: View) -> Picture:
+    """Each series ÷ container by block, and A/A, the same thing against itself."""
+    return ratios(view, START, what="start")
+
+
+def starts_table(view: View) -> pd.DataFrame:
+    """One row a series: runs, median, interval, ratio to the container, provenance (all text)."""
+    import pandas as pd
+
+    found = need(view, START, "start")
+    base = container(found)
+    rows = []
+    for group in found:
+        median = group.median if len(group.rows) else None
+        times = ratio(group, base) if base is not None and median is not None else None
+        rows.append(
+            {
+                "series": group.series.label,
+                "n": str(len(group.rows)),
+                "failed": str(group.failed),
+                "median": seconds(median.estimate) if median else "–",
+                "95 % interval": _span(median, seconds) if median else "–",
+                "× container": "1" if group is base else _times(times),
+                "provenance": group.shown + (f", {EMULATION}" if group.emulated else ""),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def phases_table(view: View) -> pd.DataFrame:
+    """One row a series and phase: median and share of all phases (text)."""
+    import pandas as pd
+
+    rows = []
+    for group in need(view, "phase_s", "phase of a start"):
+        if not len(group.rows):
+            continue
+        parts = medians(group)
+        total = sum(parts.values())
+        for phase, value in parts.items():
+            rows.append(
+                {
+                    "series": group.series.label,
+                    "phase": str(phase),
+                    "n": str(int((group.rows["phase"] == phase).sum())),
+                    "median": seconds(value),
+                    "share": f"{value / total:.0%}" if total else "–",
+                    "provenance": group.shown + (f", {EMULATION}" if group.emulated else ""),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def literature_table(view: View) -> pd.DataFrame:
+    """This view's medians above what others published about starts; never one in place of another.
+
+    Only rows whose source was read are shown as figures; the others are listed with "recalled" or
+    "secondary" in front of what they are said to say.
+    """
+    import pandas as pd
+
+    rows = [
+        {
+            "what": group.series.label,
+            "figure": f"{seconds(group.median.estimate)} (median, {group.count()})",
+            "conditions": START + (f", {EMULATION}" if group.emulated else ""),
+            "source": f"this machine, {group.shown}" if group.shown == "measured" else group.shown,
+            "checked": group.shown,
+        }
+        for group in need(view, START, "start")
+        if len(group.rows)
+    ]
+    published = load_literature()
+    for row in published[published["metric"].isin(_LITERATURE)].to_dict("records"):
+        sure = row["checked"] == CHECKED
+        figure = f"{row['value']} {row['unit']}"
+        rows.append(
+            {
+                "what": row["system"],
+                "figure": figure if sure else f"{row['checked']}: {figure}",
+                "conditions": row["conditions"],
+                "source": f"{_short(row['citation'])}, {row['year']}",
+                "checked": "literature, " + row["verified"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def cold_starts(view: View) -> WhatIf:
+    """Starting one for every request, against keeping one idle: waiting against memory."""
+    starting = [group for group in need(view, START, "start") if len(group.rows)]
+    idle = {(g.series, g.run_id): g for g in groups(view, "pss_bytes") if len(g.rows)}
+    pairs = [(g, idle[g.series, g.run_id]) for g in starting if (g.series, g.run_id) in idle]
+    if not pairs:
+        raise Unavailable(
+            "no series has both a start and its idle memory",
+            "run the measurement on Linux, or load a recording",
+        )
+    rates = sorted({round(3600 ** (step / 35)) for step in range(36)})
+    both = mixed(starting)
+    waits = [group.median.estimate for group, _ in pairs]
+    held = [memory.median.estimate / MIB for _, memory in pairs]
+    wait_title = "Start one for every request: seconds waited per hour"
+    held_title = "Keep one idle instead: memory held for the hour"
+    limits = {
+        wait_title: (min(waits) / 3, max(waits) * rates[-1] * 3),
+        held_title: (min(held) / 3, max(held) * 3),
+    }
+    words = caption(view, starting)
+
+    def draw(rate: float) -> Picture:
+        def bar(group: Group, value: float, text: str) -> Bar:
+            return Bar(group.series, group.label(mixed=both), value, text)
+
+        picture = bars(
+            {
+                wait_title: [
+                    bar(g, rate * w, f"{_plain(rate * w)} s")
+                    for (g, _), w in zip(pairs, waits, strict=True)
+                ],
+                held_title: [
+                    bar(g, m, f"{_plain(m)} MiB·h") for (g, _), m in zip(pairs, held, strict=True)
+                ],
+            },
+            limits,
+        )
+        note = " More than 3,600 s per hour means that several wait at the same time."
+        return replace(
+            picture,
+            alt=f"{rate:g} cold starts per hour. {picture.alt}",
+            caption=f"{MODELLED}{note if rate * max(waits) > 3600 else ''} {words}",
+        )
+
+    return WhatIf(
+        label="cold starts per hour",
+        values=tuple(float(rate) for rate in rates),
+        start=rates.index(min(rates, key=lambda rate: abs(math.log(rate / 60)))),
+        unit="per hour",
+        draw=draw,
+        formula=(
+            r"W = \lambda \cdot \tilde{t}_{\mathrm{start}} \qquad "
+            r"M = \tilde{m}_{\mathrm{idle}} \cdot 1\,\mathrm{h}"
+        ),
+        source=f"measured medians of {START} and pss_bytes; {view.caption()}",
+    )
+
+
+def no_emulation(view: View) -> WhatIf:
+    """What the emulated VMs' starts would be if emulation cost nothing: measured ÷ s."""
+    starting = [group for group in groups(view, START) if len(group.rows)]
+    emulated = [group for group in starting if group.emulated]
+    if not emulated:
+        raise Unavailable(
+            "no VM ran under software emulation here, so there is no slow-down to divide out"
+            if any(group.series.platform.is_vm for group in starting)
+            else "no VM ran here, so there is no slow-down to divide out",
+            "look at the measured starts themselves",
+        )
+    factors = tuple(1 + step / 2 for step in range(39))
+    both = mixed(starting)
+    base = container(starting)
+    measured = [(group, group.median.estimate) for group in emulated if group.series.platform.is_vm]
+    slow = {_WORK[metric]: found for metric in _WORK if (found := _slowdown(view, metric))}
+    marks = {
+        f"{name} was {ratio_text(found.estimate)} slower": found.estimate
+        for name, found in slow.items()
+    }
+    rough = (
+        "Rough: boot code is translated once and then runs from the translator’s cache, "
+        "so no single slow-down fits a whole boot."
+    )
+    unmarked = (
+        ""
+        if marks
+        else "No slow-down is marked: this view holds no work timed in a process and in vm-direct "
+        "(pc) within one run."
+    )
+    words = caption(view, [*emulated, *([base] if base else [])], unmarked)
+
+    lines = [
+        Curve(
+            group.series,
+            group.label(mixed=both).replace(EMULATION, "modelled"),
+            tuple(time / s for s in factors),
+        )
+        for group, time in measured
+    ]
+    if base:
+        flat = (base.median.estimate,) * len(factors)
+        lines.append(Curve(base.series, f"{base.series.label}, {base.shown}", flat))
+
+    def draw(factor: float) -> Picture:
+        at = min(range(len(factors)), key=lambda index: abs(factors[index] - factor))
+        picture = curves(
+            factors, lines, marks, at, x_label="slow-down s of software emulation, divided out"
+        )
+        return replace(picture, caption=f"{MODELLED} {rough} {words}")
+
+    near = [found.estimate for found in slow.values()]
+    start = min(near, default=1.0)
+    return WhatIf(
+        label="slow-down divided out",
+        values=factors,
+        start=min(range(len(factors)), key=lambda index: abs(factors[index] - start)),
+        unit="×",
+        draw=draw,
+        formula=(
+            r"t_{\mathrm{modelled}} = \frac{\tilde{t}_{\mathrm{measured}}}{s}, \qquad "
+            r"s = \frac{t_{\mathrm{vm\text{-}direct}}}{t_{\mathrm{process}}}"
+        ),
+        source=f"modelled, not measured, from the measured medians; {view.caption()}",
+    )
+
+
+def _slowdown(view: View, metric: str) -> Interval | None:
+    """How many times as long a piece of work took in an emulated vm-direct (pc), block by block."""
+    found = groups(view, metric)
+    for above in found:
+        if above.series != Series(Platform.VM_DIRECT, Machine.PC) or not above.emulated:
+            continue
+        for below in found:
+            if below.series.platform is Platform.PROCESS and (times := ratio(above, below)):
+                return times
+    return None
+
+
+def _outcome(view: View, series: Callable[[Series], bool]) -> Group | None:
+    for group in groups(view, START):
+        if series(group.series) and len(group.rows):
+            return group
+    return None
+
+
+def _container_s(view: View) -> float | None:
+    base = container(groups(view, START))
+    return base.median.estimate if base else None
+
+
+def _vm(view: View) -> Group | None:
+    return _outcome(view, lambda s: s.platform is Platform.VM and s.machine != Machine.MICROVM)
+
+
+def _vm_s(view: View) -> float | None:
+    group = _vm(view)
+    return group.median.estimate if group else None
+
+
+def _vm_over_container(view: View) -> float | None:
+    above, below = _vm(view), container(groups(view, START))
+    times = ratio(above, below) if above and below else None
+    return times.estimate if times else None
+
+
+def _span(interval: Interval, written: Callable[[float], str]) -> str:
+    if not math.isfinite(interval.low):
+        return "– (one run)"
+    return f"{written(interval.low)} – {written(interval.high)}"
+
+
+def _times(interval: Interval | None) -> str:
+    if interval is None:
+        return "–"
+    return f"{ratio_text(interval.estimate)} [{_span(interval, ratio_text)}]"
+
+
+def _plain(value: float) -> str:
+    """Three significant figures, with no unit."""
+    return ratio_text(value).rstrip("×")
+
+
+def _short(citation: str) -> str:
+    """First author and venue of a citation, for a table's column."""
+    authors, colon, rest = citation.partition(":")
+    if not colon or authors.count(",") == 0:
+        return citation.split(",")[0]
+    return f"{authors.split(',')[0]} et al.: {rest.split(',')[0].split(':')[0].strip()}"
+
+
+FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
+    {"starts": starts_figure, "phases": phases, "noise": noise_figure}
+)
+"""Name → figure of a view."""
+
+TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
+    {"starts": starts_table, "phases": phases_table, "literature": literature_table}
+)
+"""Name → table of a view; every cell is text."""
+
+WHATIFS: Mapping[str, Callable[[View], WhatIf]] = MappingProxyType(
+    {"cold_starts": cold_starts, "no_emulation": no_emulation}
+)
+"""Name → modelled figure with one slider."""
+
+OUTCOMES: Mapping[str, Callable[[View], float | None]] = MappingProxyType(
+    {"container_s": _container_s, "vm_s": _vm_s, "vm_over_container": _vm_over_container}
+)
+"""Name → what a prediction is set beside (seconds, seconds, ratio); ``None`` where not measured."""

@@ -1,0 +1,219 @@
+"""From the client's call to the first byte of the same tiny program, on every platform.
+
+A block holds 3 process, 3 container and 1 of each VM start, in shuffled order. Each start also tells
+when a command was answered, what the idle instance costs in memory and, once a block on the host and
+in the direct-boot VM, how long three known pieces of work take: what emulation costs here.
+"""
+
+from __future__ import annotations
+
+import platform
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from ...errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from ...experiment import Context, Experiment, Series, Trial
+from ...host import pss_bytes
+from ...programs import workload
+from ...recording import Measurement
+from ...sandbox import Event, Launcher, Machine, OnEvent, Phase, Platform, Sandbox, Spec
+from ...units import NS_PER_S
+
+SERIES = (
+    Series(Platform.PROCESS, repeats=3),
+    Series(Platform.CONTAINER, repeats=3),
+    Series(Platform.VM_DIRECT, Machine.PC),
+    Series(Platform.VM_DIRECT, Machine.MICROVM),
+    Series(Platform.VM_TUNED, Machine.PC),
+    Series(Platform.VM, Machine.Q35),
+)
+
+COMPARED = (Series(Platform.PROCESS, repeats=3), Series(Platform.VM_DIRECT, Machine.PC))
+"""The two that do the known work: the host, and the cheapest guest to boot."""
+
+GIVE_UP_AFTER = 2
+"""A series that failed this often in a row is not tried again: its remaining starts become rows that
+say so, and the lesson does not wait for the same time-out in every block."""
+
+_PROGRAM, _CORPUS = "/tmp/vmcompare-work", "/tmp/vmcompare-corpus"
+
+# Sized to take about a tenth of a second on a present-day host, so that the few milliseconds a
+# command needs to reach a guest stay below a twentieth of what is measured there.
+_WORK = {
+    "gzip_s": ("gzip", "-c", _CORPUS),
+    "syscall_s": (_PROGRAM, "s", "1000000"),
+    "fork_s": (_PROGRAM, "f", "500"),
+}
+_CORPUS_BYTES = 2_000_000
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Collects the events of one start and passes them on."""
+
+    pass_on: OnEvent
+    events: list[Event] = field(default_factory=list)
+    left_ns: int | None = None
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        self.pass_on(event)
+
+    def since_open_s(self, phase: Phase) -> float | None:
+        """Seconds from the client's call to the end of ``phase``; ``None`` if it was not seen."""
+        stamps = {e.phase: e.t_ns for e in reversed(self.events)}
+        if phase not in stamps or Phase.OPEN not in stamps:
+            return None
+        return (stamps[phase] - stamps[Phase.OPEN]) / NS_PER_S
+
+    def leave(self) -> None:
+        """The instance was used enough: the phases of its end are counted from now."""
+        self.left_ns = time.perf_counter_ns()
+
+    def phases_s(self) -> Iterator[tuple[Phase, float]]:
+        """Each phase with the seconds since the event before it, in the order of the stamps."""
+        ordered = sorted(self.events, key=lambda e: e.t_ns)
+        for before, event in pairwise(ordered):
+            since_ns = before.t_ns
+            if self.left_ns is not None and before.t_ns <= self.left_ns <= event.t_ns:
+                since_ns = self.left_ns
+            yield event.phase, (event.t_ns - since_ns) / NS_PER_S
+
+
+def measure(context: Context) -> Iterator[Measurement]:
+    """Rows of every start, as each ends. A start that fails is a row; the run goes on."""
+    failures: Counter[Series] = Counter()
+    corpus = _corpus(context.seed)
+    for trial in context.trials(SERIES):
+        launcher = context.launchers[trial.series.platform]
+        if failures[trial.series] >= GIVE_UP_AFTER:
+            yield _failed(_template(trial, launcher), "not tried again after repeated failure")
+            continue
+        rows = _start(trial, launcher, context.on_event, corpus)
+        failed = any(r.metric == "start_to_first_byte_s" and r.status != "ok" for r in rows)
+        failures[trial.series] = failures[trial.series] + 1 if failed else 0
+        yield from rows
+
+
+def _start(
+    trial: Trial, launcher: Launcher, on_event: OnEvent, corpus: bytes
+) -> Sequence[Measurement]:
+    row = _template(trial, launcher)
+    watch = Stopwatch(on_event)
+    inside: list[Measurement] = []
+    error = ""
+    try:
+        with launcher.open(_spec(trial.series), watch) as box:
+            kernel = box.run(["uname", "-r"]).output.decode(errors="replace").strip()
+            watch(Event(Phase.READY, time.perf_counter_ns()))
+            row = replace(row, guest_kernel=kernel)
+            inside.append(_memory(row, box))
+            if trial.series in COMPARED and trial.rep == 0 and not trial.is_warmup:
+                inside += _work(row, box, corpus)
+            watch.leave()
+    except (LaunchFailure, WaitTimeout, AbnormalShutdown, Unavailable) as problem:
+        error = str(problem)
+    return [*_times(row, watch, error), *inside]
+
+
+def _times(row: Measurement, watch: Stopwatch, error: str) -> Iterator[Measurement]:
+    first_s, ready_s = watch.since_open_s(Phase.FIRST_BYTE), watch.since_open_s(Phase.READY)
+    for metric, value in (("start_to_first_byte_s", first_s), ("ready_s", ready_s)):
+        if value is None:
+            yield _failed(replace(row, metric=metric), error or f"{metric} was not seen")
+            return
+        yield replace(row, metric=metric, value=value, status="ok", error="")
+    for phase, value in watch.phases_s():
+        yield replace(row, metric="phase_s", phase=phase.value, value=value, status="ok", error="")
+
+
+def _memory(row: Measurement, box: Sandbox) -> Measurement:
+    row = replace(row, metric="pss_bytes")
+    try:
+        return replace(row, value=float(pss_bytes(box.host_pids())), status="ok", error="")
+    except Unavailable as problem:
+        return _failed(row, str(problem))
+
+
+def _work(row: Measurement, box: Sandbox, corpus: bytes) -> Iterator[Measurement]:
+    """The three known pieces of work, timed on the host's clock from request to answer."""
+    try:
+        program = workload.elf(platform.machine())
+    except Unavailable as problem:
+        for metric in _WORK:
+            yield _failed(replace(row, metric=metric), str(problem))
+        return
+    box.put(_PROGRAM, program)
+    box.put(_CORPUS, corpus)
+    box.run(["chmod", "755", _PROGRAM])
+    for metric, argv in _WORK.items():
+        began_ns = time.perf_counter_ns()
+        done = box.run(argv)
+        took_s = (time.perf_counter_ns() - began_ns) / NS_PER_S
+        if done.exit_code:
+            yield _failed(replace(row, metric=metric), f"{argv[0]} ended with {done.exit_code}")
+        else:
+            yield replace(row, metric=metric, value=took_s, status="ok", error="")
+
+
+def _spec(series: Series) -> Spec:
+    return Spec(machine=series.machine)
+
+
+def _template(trial: Trial, launcher: Launcher) -> Measurement:
+    """A row with everything that is known before the start; as it stands, a failed one."""
+    spec = _spec(trial.series)
+    traits = launcher.traits(spec)
+    return Measurement(
+        platform=trial.series.platform,
+        metric="start_to_first_byte_s",
+        value=None,
+        status="error",
+        error="not started",
+        layer=traits.layer,
+        warmth=spec.start,
+        runtime=traits.runtime,
+        vmm=traits.vmm,
+        machine=spec.machine,
+        accel=traits.accel,
+        vcpus=spec.vcpus,
+        mem_limit_mib=spec.memory_mib,
+        network=spec.network,
+        block=trial.block,
+        rep=trial.rep,
+        order_in_block=trial.order_in_block,
+        is_warmup=trial.is_warmup,
+        image_digest=_digest(launcher, spec),
+    )
+
+
+def _digest(launcher: Launcher, spec: Spec) -> str:
+    """The image's digest; empty where the image cannot be had (the start itself will say why)."""
+    try:
+        return launcher.image(spec).digest
+    except (Unavailable, LaunchFailure, WaitTimeout, AbnormalShutdown):
+        return ""
+
+
+def _failed(row: Measurement, why: str) -> Measurement:
+    return replace(row, value=None, status="error", error=why)
+
+
+def _corpus(seed: int) -> bytes:
+    """About 2 MB of made-up words, the same for the same seed: compressible as text is."""
+    chance = random.Random(seed)
+    words = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(4_000)]
+    text = " ".join(chance.choices(words, k=_CORPUS_BYTES // 6)).encode()
+    return text[:_CORPUS_BYTES]
+
+
+EXPERIMENT = Experiment(
+    name="boot_speed",
+    question="Where do the milliseconds of a start go?",
+    platforms=tuple(dict.fromkeys(series.platform for series in SERIES)),
+    measure=measure,
+)

@@ -1,0 +1,84 @@
+"""A lesson's notebook as one self-contained HTML file: no network, no kernel, sliders alive.
+
+``export`` is the way in. What a notebook may say to it:
+
+* cell tags: ``hide-input`` (show only the outputs), ``live-only`` (neither run nor shown),
+  ``student-only`` and ``instructor-only`` (left out of the other edition);
+* metadata: ``title`` (else the first heading), ``vmcompare.run`` (provenance for the footer);
+* HTML: ``<details class="vmc-answer">`` is printed on a last page in the student edition.
+
+The kernel sees ``VMCOMPARE_HANDOUT=1`` and ``VMCOMPARE_EDITION``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import UnknownName, VmcompareError
+
+EDITIONS = ("student", "instructor")
+
+
+class HandoutError(VmcompareError):
+    """A handout that could not be made.
+
+    Attributes:
+        notebook: the notebook it was to be made from.
+        what: why not, as a clause.
+        cell: first line of the cell that failed; empty where no cell is to blame.
+        line: the source line that failed, as far as known.
+        console: the end of the kernel's traceback or messages, possibly empty.
+    """
+
+    def __init__(
+        self, notebook: Path, what: str, *, cell: str = "", line: str = "", console: str = ""
+    ) -> None:
+        self.notebook, self.what, self.cell, self.line = notebook, what, cell, line
+        self.console = console[-4000:]
+        where = f" in the cell that begins with `{cell}`" if cell else ""
+        at = f", at `{line}`" if line and line != cell else ""
+        super().__init__(f"no handout of {notebook.name}{where}{at}: {what}")
+
+
+def export(
+    notebook: Path,
+    out: Path,
+    *,
+    edition: str = "student",
+    timeout_s: float = 1800,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Run ``notebook`` from its beginning and write it as one HTML file.
+
+    Args:
+        notebook: the lesson; it is not changed.
+        out: the file to write (``….html``), or the directory to write it into, as
+            ``<notebook>.html`` (instructor edition: ``<notebook>-instructor.html``).
+        edition: ``"student"`` or ``"instructor"``.
+        timeout_s: time the whole notebook may take, in seconds.
+        progress: told ``"cell 3 of 17"`` before each cell runs.
+
+    Returns:
+        The file written.
+
+    Raises:
+        HandoutError: the notebook cannot be read, a cell failed, or the file cannot be written.
+            Then no file is written, and an older one is left as it was.
+        UnknownName: there is no such edition.
+    """
+    from . import files, kernel, page
+
+    if edition not in EDITIONS:
+        raise UnknownName("edition", edition, EDITIONS)
+    content = files.read(notebook)
+    page.leave_out(content, edition)
+    kernel.execute(
+        content, notebook, edition=edition, timeout_s=timeout_s, progress=progress or _say_nothing
+    )
+    text = page.render(content, notebook, edition=edition)
+    return files.write(text, files.target(notebook, out, edition), notebook)
+
+
+def _say_nothing(_: str) -> None:
+    pass

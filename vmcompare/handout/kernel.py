@@ -1,0 +1,198 @@
+"""Running a notebook in a kernel of its own, of this interpreter, that leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from ..whatif import HANDOUT_ENV
+from . import HandoutError
+
+STARTUP_TIMEOUT_S = 60
+ATTEMPTS = 2
+_KERNEL = "vmcompare"
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_SOCKET_PATH_MAX = 107 - len("/ipc-5")  # of a Unix socket's 108 bytes, with the final zero
+
+
+def command() -> list[str]:
+    """What starts a kernel: this interpreter, whatever kernels are installed elsewhere."""
+    return [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+
+
+def execute(
+    content: nbformat.NotebookNode,
+    notebook: Path,
+    *,
+    edition: str,
+    timeout_s: float,
+    progress: Callable[[str], None],
+) -> None:
+    """Run all code cells of ``content`` in place.
+
+    Raises:
+        HandoutError: the kernel did not start or died, a cell failed, or time ran out.
+    """
+
+    async def run() -> None:
+        client = NotebookClient(content, timeout=None, store_widget_state=False)
+        try:
+            async with asyncio.timeout(timeout_s), _kernel(client, notebook, edition):
+                await _run_cells(client, content, notebook, progress)
+        except TimeoutError as error:
+            raise HandoutError(notebook, f"it took more than {timeout_s:g} s") from error
+
+    _run_sync(run)
+
+
+async def _run_cells(
+    client: NotebookClient,
+    content: nbformat.NotebookNode,
+    notebook: Path,
+    progress: Callable[[str], None],
+) -> None:
+    cells = [(i, c) for i, c in enumerate(content.cells) if c.cell_type == "code" and c.source]
+    for number, (index, cell) in enumerate(cells, start=1):
+        progress(f"cell {number} of {len(cells)}")
+        first = cell.source.strip().partition("\n")[0]
+        try:
+            await client.async_execute_cell(cell, index, execution_count=number)
+        except CellExecutionError as error:
+            console = _ANSI.sub("", str(error))
+            what = f"{error.ename}: {_ANSI.sub('', error.evalue).strip()}"
+            line = _failing_line(console)
+            raise HandoutError(notebook, what, cell=first, line=line, console=console) from error
+        except CellTimeoutError as error:
+            raise HandoutError(notebook, "it took too long", cell=first) from error
+        except DeadKernelError as error:
+            # nbclient takes our own cancellation (Ctrl-C, time out) for the kernel's death.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from error
+            raise HandoutError(notebook, "the kernel died", cell=first) from error
+
+
+def _failing_line(traceback: str) -> str:
+    """The line of the cell itself that the traceback points at (the first ``----> 1 …``)."""
+    found = re.search(r"^-+> ?\d+ (.*)$", traceback, flags=re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+@asynccontextmanager
+async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> AsyncIterator[None]:
+    """A started kernel behind ``client``; it and its files are gone afterwards, come what may."""
+    environment = os.environ | {HANDOUT_ENV: "1", "VMCOMPARE_EDITION": edition}
+    console = ""
+    for _ in range(ATTEMPTS):
+        directory = _short_directory()
+        manager = _manager(directory)
+        try:
+            with (directory / "log").open("wb") as log:
+                await manager.start_kernel(
+                    env=environment, cwd=str(notebook.resolve().parent), stdout=log, stderr=log
+                )
+            kernel_client = manager.client()
+            kernel_client.start_channels()
+            try:
+                if not await _ready(kernel_client):
+                    console = (directory / "log").read_text(encoding="utf-8", errors="replace")
+                    continue
+                kernel_client.allow_stdin = False
+                client.km, client.kc = manager, kernel_client
+                client.reset_execution_trackers()
+                yield
+                return
+            finally:
+                kernel_client.stop_channels()
+        finally:
+            # Shielded: a second Ctrl-C must not leave the kernel behind.
+            await asyncio.shield(_shut_down(manager))
+            shutil.rmtree(directory, ignore_errors=True)
+    last = console.strip().splitlines()[-1:]
+    why = f": {last[0]}" if last else f" within {STARTUP_TIMEOUT_S} s"
+    raise HandoutError(
+        notebook, f"its kernel did not start, not even at a second try{why}", console=console
+    )
+
+
+async def _ready(kernel_client: Any) -> bool:
+    try:
+        await kernel_client.wait_for_ready(timeout=STARTUP_TIMEOUT_S)
+    except RuntimeError:
+        # The one way jupyter_client has of saying "died" and "did not answer".
+        return False
+    return True
+
+
+async def _shut_down(manager: AsyncKernelManager) -> None:
+    if manager.has_kernel:
+        await manager.shutdown_kernel(now=True)
+    manager.cleanup_connection_file()
+
+
+def _manager(directory: Path) -> AsyncKernelManager:
+    spec = directory / "kernels" / _KERNEL / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    described = {"argv": command(), "display_name": "vmcompare handout", "language": "python"}
+    spec.write_text(json.dumps(described), encoding="utf-8")
+    specs = KernelSpecManager(kernel_dirs=[str(spec.parent.parent)])
+    settings: dict[str, Any] = {}
+    if sys.platform != "win32":
+        # TCP ports are picked before they are bound: two exports at once may pick the same.
+        settings = {"transport": "ipc", "ip": str(directory / "ipc")}
+    return AsyncKernelManager(
+        kernel_name=_KERNEL,
+        kernel_spec_manager=specs,
+        connection_file=str(directory / "connection.json"),
+        **settings,
+    )
+
+
+def _short_directory() -> Path:
+    """A new private directory whose socket paths fit what the system allows."""
+    directory = Path(tempfile.mkdtemp(prefix="vmc-"))
+    if len(os.fsencode(directory)) > _SOCKET_PATH_MAX and sys.platform != "win32":
+        directory.rmdir()
+        directory = Path(tempfile.mkdtemp(prefix="vmc-", dir="/tmp"))
+    return directory
+
+
+def _run_sync(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run to the end, also where an event loop is running already (a notebook, Playwright)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(run())
+        return
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
+
+    async def noted() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.append((asyncio.get_running_loop(), task))
+        await run()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        done = pool.submit(lambda: asyncio.run(noted()))
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            for loop, task in running:
+                loop.call_soon_threadsafe(task.cancel)
+            raise  # leaving the pool waits until the kernel has gone

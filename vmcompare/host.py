@@ -1,0 +1,122 @@
+"""Facts of this machine that a reader needs to judge a figure. Nothing that names a person."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from . import __version__
+from .errors import Unavailable
+
+
+def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """What a recording says of the machine it was made on.
+
+    Args:
+        versions: engine name → version, as probed.
+        details: engine name → further facts from its probe.
+
+    Returns:
+        JSON-ready facts; sizes in bytes, load as the 1-minute average. No user name, no host name,
+        no path: a recording is shared with a class.
+    """
+    battery = _battery()
+    return {
+        "host_id": host_id(),
+        "os": _os_name(),
+        "kernel": platform.release(),
+        "arch": platform.machine(),
+        "cpu": _cpu_model(),
+        "cores": psutil.cpu_count() or 1,
+        "memory_bytes": psutil.virtual_memory().total,
+        "virtualised": "hypervisor" in _cpu_flags() if platform.system() == "Linux" else None,
+        "cgroup_version": cgroup_version(),
+        "ksm": _read("/sys/kernel/mm/ksm/run") == "1",
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "load_1min": round(psutil.getloadavg()[0], 2),
+        "on_battery": battery,
+        "python": platform.python_version(),
+        "versions": {"vmcompare": __version__, **versions},
+        "details": {name: dict(found) for name, found in details.items()},
+    }
+
+
+def host_id() -> str:
+    """A name for this machine that tells nothing about it: 12 hex digits of a salted hash."""
+    seed = _read("/etc/machine-id") or f"{uuid.getnode():x}"
+    return hashlib.sha256(f"vmcompare:{seed}:{_cpu_model()}".encode()).hexdigest()[:12]
+
+
+def cgroup_version() -> int:
+    """2 for the unified hierarchy, 1 for the older ones, 0 where there are none."""
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        return 2
+    return 1 if Path("/proc/self/cgroup").exists() else 0
+
+
+def pss_bytes(pids: Iterable[int]) -> int:
+    """Proportional set size of these processes together, in bytes (Linux: ``smaps_rollup``).
+
+    Pages shared with other processes are divided among them, so sums do not count them twice.
+
+    Raises:
+        Unavailable: one of them cannot be read; a missing part is never counted as zero.
+    """
+    total = 0
+    for pid in pids:
+        try:
+            total += int(psutil.Process(pid).memory_full_info().pss)
+        except psutil.AccessDenied as error:
+            raise Unavailable(
+                "the memory of the serving processes cannot be read", "run the recording as root"
+            ) from error
+        except (psutil.NoSuchProcess, AttributeError) as error:
+            raise Unavailable(
+                "this system does not tell the proportional memory of a process",
+                "replay a recording made on Linux",
+            ) from error
+    return total
+
+
+def _os_name() -> str:
+    if platform.system() != "Linux":
+        return f"{platform.system()} {platform.release()}"
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        return "Linux"
+
+
+def _cpuinfo(key: str) -> str:
+    for line in _read("/proc/cpuinfo").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
+
+
+def _cpu_model() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_flags() -> frozenset[str]:
+    return frozenset(_cpuinfo("flags").split())
+
+
+def _battery() -> bool | None:
+    sensors = getattr(psutil, "sensors_battery", None)
+    found = sensors() if sensors else None
+    return None if found is None else not found.power_plugged
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""What an instance is made of: one Alpine userland, shaped for each platform."""

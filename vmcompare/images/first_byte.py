@@ -1,0 +1,1 @@
+from ..programs.first_byte import elf as elf

@@ -1,0 +1,170 @@
+"""qcow2 disks: a read-only stream, and an empty overlay, without QEMU's tools.
+
+Format: QEMU, ``docs/interop/qcow2.rst``. Read are versions 2 and 3 without a backing file, with
+plain, zero and zlib-compressed clusters: what the Alpine disk consists of.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from functools import lru_cache
+from pathlib import Path
+
+_MAGIC = b"QFI\xfb"
+_HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
+_OFFSET_MASK = 0x00FF_FFFF_FFFF_FE00
+"""Bits 9 to 55 of an L1 or L2 entry: the offset in the file, in bytes."""
+_COMPRESSED = 1 << 62
+_DIRTY_BIT = 1
+"""Incompatible feature 0 ("dirty") concerns refcounts only; a reader may ignore it."""
+
+_OVERLAY_CLUSTER_BITS = 16
+"""64 KiB: the default of ``qemu-img create``."""
+
+
+class Qcow2(io.RawIOBase):
+    """The disk inside a qcow2 file as a read-only, seekable stream.
+
+    Raises:
+        ValueError: not a qcow2 file, or one with features this reader lacks.
+        OSError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        raw = self._file.read(_HEADER.size)
+        if len(raw) < _HEADER.size or raw[:4] != _MAGIC:
+            self._file.close()
+            raise ValueError("this is not a qcow2 file")
+        header = _HEADER.unpack(raw)
+        version, backing, bits = header[1], header[2], header[4]
+        self.size: int = header[5]
+        crypt, l1_size, l1_offset = header[6], header[7], header[8]
+        features = int.from_bytes(self._file.read(8), "big") if version >= 3 else 0
+        if version not in (2, 3) or backing or crypt or features & ~_DIRTY_BIT:
+            self._file.close()
+            raise ValueError("this qcow2 file uses features that are not supported here")
+        self._bits, self._cluster = bits, 1 << bits
+        self._file.seek(l1_offset)
+        self._l1 = struct.unpack(f">{l1_size}Q", self._file.read(8 * l1_size))
+        self._position: int = 0
+        self._l2 = lru_cache(None)(self._read_l2)
+        self._get = lru_cache(256)(self._read_cluster)
+
+    def close(self) -> None:
+        """Close the file underneath."""
+        self._file.close()
+        super().close()
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always true."""
+        return True
+
+    def tell(self) -> int:
+        """Position in the disk, in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a position in the disk, in bytes."""
+        self._position = int((0, self._position, self.size)[whence]) + offset
+        return self._position
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Read up to the end of the present cluster."""
+        number, start = divmod(self._position, self._cluster)
+        count: int = min(len(buffer), self._cluster - start, self.size - self._position)
+        if count <= 0:
+            return 0
+        buffer[:count] = self._get(number)[start : start + count]
+        self._position += count
+        return count
+
+    def _read_l2(self, offset: int) -> tuple[int, ...]:
+        self._file.seek(offset)
+        return struct.unpack(f">{self._cluster // 8}Q", self._file.read(self._cluster))
+
+    def _read_cluster(self, number: int) -> bytes:
+        per_table = self._cluster // 8
+        table = self._l1[number // per_table] & _OFFSET_MASK
+        if not table:
+            return bytes(self._cluster)
+        entry = self._l2(table)[number % per_table]
+        if entry & _COMPRESSED:
+            return self._inflate(entry)
+        offset = entry & _OFFSET_MASK
+        if not offset or entry & 1:  # bit 0: reads as zeros
+            return bytes(self._cluster)
+        self._file.seek(offset)
+        return self._file.read(self._cluster).ljust(self._cluster, b"\0")
+
+    def _inflate(self, entry: int) -> bytes:
+        """A compressed cluster: low bits are the byte offset, the rest counts 512-byte sectors."""
+        split = 62 - (self._bits - 8)
+        offset = entry & ((1 << split) - 1)
+        sectors = ((entry & (_COMPRESSED - 1)) >> split) + 1
+        self._file.seek(offset)
+        raw = self._file.read(sectors * 512 - (offset & 511))
+        return zlib.decompressobj(-15).decompress(raw, self._cluster)
+
+
+def virtual_size(path: Path) -> int:
+    """The size of the disk inside a qcow2 file, in bytes.
+
+    Raises:
+        ValueError: not a qcow2 file.
+    """
+    with path.open("rb") as stream:
+        raw = stream.read(_HEADER.size)
+    if len(raw) < _HEADER.size or raw[:4] != _MAGIC:
+        raise ValueError("this is not a qcow2 file")
+    return int(_HEADER.unpack(raw)[5])
+
+
+def empty_overlay(size: int, backing: Path) -> bytes:
+    """An empty qcow2 (version 3) overlay: every cluster is read from ``backing``.
+
+    Four clusters of 64 KiB: header, refcount table, refcount block, L1 table.
+
+    Args:
+        size: size of the disk in bytes; that of the backing disk.
+        backing: a qcow2 file; its path is written into the header.
+
+    Raises:
+        ValueError: the disk is too large for this simple layout, or the path is too long.
+    """
+    cluster = 1 << _OVERLAY_CLUSTER_BITS
+    l1_size = -(-size // (cluster * (cluster // 8)))  # one L1 entry maps 512 MiB
+    name = os.fsencode(backing)
+    extension = struct.pack(">II", 0xE2792ACA, 5) + b"qcow2\0\0\0"  # format of the backing file
+    extension += struct.pack(">II", 0, 0)  # end of the header extensions
+    name_offset = 104 + len(extension)
+    if 8 * l1_size > cluster or len(name) > 1023:
+        raise ValueError("the disk is too large, or its path too long, for an overlay")
+    header = _HEADER.pack(
+        _MAGIC,
+        3,
+        name_offset,
+        len(name),
+        _OVERLAY_CLUSTER_BITS,
+        size,
+        0,  # not encrypted
+        l1_size,
+        3 * cluster,  # L1 table
+        cluster,  # refcount table
+        1,  # of one cluster
+        0,
+        0,  # no snapshots
+    )
+    # No incompatible, compatible or auto-clear features; 16-bit refcounts (order 4); 104 bytes.
+    header += struct.pack(">QQQII", 0, 0, 0, 4, 104)
+    table = struct.pack(">Q", 2 * cluster)
+    block = struct.pack(">4H", 1, 1, 1, 1)
+    parts = (header + extension + name, table, block, b"")
+    return b"".join(part.ljust(cluster, b"\0") for part in parts)

@@ -1,0 +1,390 @@
+"""What a notebook imports: one :class:`Lesson`, whose methods are the steps of a lesson.
+
+Nothing here raises at a learner: what is missing is said in one sentence with the next step, and the
+lesson goes on with recordings. Figures follow the newest run: when one ends, those already on the
+page are redrawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import answers, assembly, claims, whatif
+from .data import data_dir
+from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
+from .experiment import explanation, load
+from .mode import Mode, handout_rounds, is_handout, mode
+from .recording import Recording, read, recordings
+from .sandbox import Availability
+from .units import written
+from .view import MEASURED, RECORDED, View, compose
+
+Draw = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One sentence to the learner, in place of something that cannot be shown."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return f'<p class="vmc-note"><strong>Note.</strong> {html.escape(self.text)}</p>'
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A question that is answered before measuring."""
+
+    name: str
+    question: str
+    unit: str
+
+
+@dataclass(slots=True)
+class Lesson:
+    """One lesson on one experiment.
+
+    Attributes:
+        experiment: name of its folder in ``vmcompare.experiments``.
+        number: of the lesson, as in the ``lesson`` column of ``data/claims.csv``.
+        live: this session's own run, once there is one.
+    """
+
+    experiment: str
+    number: str
+    live: Recording | None = None
+    _recorded: Recording | None = None
+    _problems: list[str] = field(default_factory=list)
+    _found: dict[str, Availability] = field(default_factory=dict)
+    _asked: list[Prediction] = field(default_factory=list)
+    _shown: list[tuple[Any, Draw]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        load(self.experiment)  # a misspelt name is said at once
+        self._recorded = self._newest_recorded()
+
+    # ---- what is here -------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Show what can be measured on this computer, what is replayed, and the next step."""
+        found = self._availability()
+        rows = []
+        for platform in load(self.experiment).platforms:
+            engine = found[assembly.engine_of(platform)]
+            live = engine.ok and mode() is not Mode.REPLAY
+            rows.append(
+                {
+                    "platform": platform.value,
+                    "here": "live" if live else "recorded",
+                    "because": _because(engine),
+                    "next step": "" if engine.ok else engine.next_step,
+                }
+            )
+        self._put(lambda: _table(rows))
+        for problem in self._problems:
+            self._say(problem)
+
+    # ---- predict ------------------------------------------------------------------------------
+
+    def predict(
+        self, name: str, question: str, *, unit: str = "", guess: float | None = None
+    ) -> None:
+        """Ask for a prediction and keep it; ``guess=…`` answers in plain Python, without a widget.
+
+        ``name`` is one of the experiment's ``OUTCOMES``; ``unit`` is ``"s"``, ``"ratio"`` or any.
+        """
+        outcomes = explanation(self.experiment).OUTCOMES
+        if name not in outcomes:
+            raise UnknownName("outcome", name, sorted(outcomes))
+        asked = Prediction(name, question, unit)
+        self._asked = [p for p in self._asked if p.name != name] + [asked]
+        if guess is not None:
+            self._keep(name, guess)
+        if is_handout():
+            blank = (
+                '<span class="vmc-blank" aria-label="blank for your answer">______________</span>'
+            )
+            unit_text = {"ratio": "×"}.get(unit, unit)
+            self._html(f'<p class="vmc-predict">{html.escape(question)} {blank} {unit_text}</p>')
+        else:
+            _prediction_widget(asked, answers.kept(self.number).get(name), self._keep)
+
+    def compare(self) -> None:
+        """Show each prediction beside what was found."""
+        self._put(self._comparison)
+
+    # ---- measure ------------------------------------------------------------------------------
+
+    def measure(self) -> None:
+        """A panel with Run and Stop; while a handout is rendered, the run itself."""
+        if is_handout():
+            self._measure_for_handout()
+            return
+        reason = self._cannot_run()
+        if reason:
+            self._say(f"{reason} The figures below show a recording.")
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self._say("There is no kernel to follow a run: use .record(rounds=3).")
+            return
+        from IPython.display import display
+
+        from .panel import Panel
+
+        display(Panel(self.experiment, self._live_chart, self._finished).widget())
+
+    def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
+        """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
+
+        ``platforms`` names whom to measure; all that can be had when empty. Returns the recording, or ``None`` (with a sentence on the page) when nothing was measured.
+        """
+        from tqdm.auto import tqdm
+
+        from . import session
+
+        wanted = [assembly.platform_named(name) for name in platforms]
+        try:
+            with (
+                session.start(self.experiment, rounds=rounds, platforms=wanted) as running,
+                tqdm(desc=self.experiment, unit="start", disable=is_handout()) as bar,
+            ):
+                try:
+                    for message in running.messages():
+                        if message.get("planned") and message["event"] == "trial":
+                            bar.total, bar.n = message["planned"], message["done"]
+                            bar.set_postfix_str(str(message["what"]))
+                except KeyboardInterrupt:
+                    running.stop()
+            recording = running.recording()
+        except VmcompareError as error:
+            self._say(f"Nothing was measured: {error}.")
+            return None
+        self._finished(recording)
+        return recording
+
+    def replay(self, run_id: str = "") -> None:
+        """Show a recording of the project instead of an own run: the newest, or the one named.
+
+        Raises:
+            UnknownName: the project has no recording of that run.
+        """
+        self.live = None
+        if run_id:
+            paths = {p.stem: p for p in recordings(data_dir() / "recordings", self.experiment)}
+            if run_id not in paths:
+                raise UnknownName("recording", run_id, sorted(paths))
+            self._recorded = read(paths[run_id])
+        self._refresh()
+
+    # ---- explain ------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """The rows that figures show: this session's where there are any, recorded ones elsewhere."""
+        return compose(self.live, self._recorded)
+
+    def figure(self, name: str) -> None:
+        """Show one of the experiment's ``FIGURES``; redrawn when a run ends."""
+        draw = _choose("figure", name, explanation(self.experiment).FIGURES)
+        self._put(lambda: draw(self.view))
+
+    def table(self, name: str) -> None:
+        """Show one of the experiment's ``TABLES``; redrawn when a run ends."""
+        draw = _choose("table", name, explanation(self.experiment).TABLES)
+        self._put(lambda: _table(draw(self.view).to_dict("records")))
+
+    def whatif(self, name: str) -> None:
+        """Show one of the experiment's ``WHATIFS``: a modelled figure with a slider."""
+        model = _choose("what-if", name, explanation(self.experiment).WHATIFS)
+        try:
+            whatif.show(model(self.view))
+        except VmcompareError as error:
+            self._say(str(error))
+
+    def findings(self) -> None:
+        """Show the article's claims of this lesson, each with the finding its rule gives."""
+        self._put(self._findings)
+
+    def clean(self) -> None:
+        """End and remove whatever earlier runs, of this or another session, left behind."""
+        from . import reaper
+
+        swept = reaper.sweep()
+        said = "; ".join(f"{item.kind} {item.name}" for item in swept)
+        self._html(f"<p>Removed: {html.escape(said)}.</p>" if said else "<p>Nothing was left.</p>")
+
+    # ---- inside -------------------------------------------------------------------------------
+
+    def _availability(self) -> Mapping[str, Availability]:
+        if not self._found:
+            self._found = assembly.availability()
+        return self._found
+
+    def _cannot_run(self) -> str:
+        """Why no run can be started here, as a sentence; empty when one can."""
+        if mode() is Mode.REPLAY:
+            return "This session replays recordings (VMCOMPARE_MODE=replay)."
+        engines = {n: a for n, a in self._availability().items() if n != "process"}
+        if any(a.ok for a in engines.values()):
+            return ""
+        return " ".join(f"{a.what}; next step: {a.next_step}." for a in engines.values())
+
+    def _measure_for_handout(self) -> None:
+        reason = self._cannot_run()
+        if not reason:
+            recording = self.record(handout_rounds())
+            if recording is not None:
+                text = f"Measured while this page was made: run {recording.run_id}"
+                self._html(f"<p>{html.escape(text)}, {len(recording.rows)} rows.</p>")
+                return
+        elif mode() is Mode.LIVE:
+            raise Unavailable(f"a live handout was asked for, but {reason}", "use --mode auto")
+        self._say("Nothing was measured for this page; its figures are recorded.")
+
+    def _newest_recorded(self) -> Recording | None:
+        for path in recordings(data_dir() / "recordings", self.experiment):
+            try:
+                return read(path)
+            except RecordingError as error:
+                self._problems.append(f"{error}. It is left out.")
+        return None
+
+    def _finished(self, recording: Recording) -> None:
+        self.live = recording
+        self._refresh()
+
+    def _live_chart(self, recording: Recording) -> str:
+        figures: Mapping[str, Callable[[View], Any]] = explanation(self.experiment).FIGURES
+        return str(next(iter(figures.values()))(compose(recording, None))._repr_html_())
+
+    def _put(self, draw: Draw) -> None:
+        """Display what ``draw`` makes, and remember it so that it can follow the next run."""
+        from IPython.display import display
+
+        self._shown.append((display(_safely(draw), display_id=True), draw))
+
+    def _say(self, text: str) -> None:
+        self._put(lambda: Note(text))
+
+    def _html(self, text: str) -> None:
+        from IPython.display import HTML, display
+
+        display(HTML(text))
+
+    def _refresh(self) -> None:
+        for handle, draw in self._shown:
+            if handle is not None:
+                handle.update(_safely(draw))
+
+    def _keep(self, name: str, value: float) -> str:
+        """Keep a prediction; returns what to tell the learner."""
+        if not math.isfinite(value) or value <= 0:
+            return "Please give a number above zero."
+        try:
+            answers.keep(self.number, name, value)
+        except OSError as error:
+            return f"It could not be kept: {error.strerror}."
+        self._refresh()
+        return "Kept. You will see it beside the result."
+
+    def _comparison(self) -> Any:
+        kept, view = answers.kept(self.number), self.view
+        outcomes = explanation(self.experiment).OUTCOMES
+        rows = []
+        for asked in self._asked:
+            found = outcomes[asked.name](view)
+            guess = kept.get(asked.name) if not is_handout() else None
+            off = f"{found / guess:.2g}×" if found and guess else ""
+            rows.append(
+                {
+                    "question": asked.question,
+                    "you predicted": written(guess, asked.unit) if guess else "–",
+                    "found": "not measured here" if found is None else written(found, asked.unit),
+                    "found ÷ predicted": off or "–",
+                }
+            )
+        return _table(rows, caption=view.caption())
+
+    def _findings(self) -> Any:
+        rows = []
+        for claim in (c for c in claims.load() if self.number in c.lessons):
+            for shown, run in ((MEASURED, self.live), (RECORDED, self._recorded)):
+                if run is None:
+                    continue
+                finding = claims.judge(claim, run.frame())
+                rows.append(
+                    {
+                        "claim": f"{claim.id} {claim.part}".strip(),
+                        "the article says": f"“{claim.quote}”",
+                        "finding": str(finding.verdict),
+                        "why": finding.reason,
+                        "from": f"{shown}, run {run.run_id}",
+                    }
+                )
+        return _table(rows) if rows else Note("No run has been recorded yet: press Run above.")
+
+
+def _because(engine: Availability) -> str:
+    if not engine.ok:
+        return engine.what
+    details = dict(engine.details)
+    if details.get("accelerator") == "tcg":
+        return f"QEMU {engine.version}, software emulation"
+    return f"ready ({engine.version})" if engine.version else "ready"
+
+
+def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[[View], Any]:
+    if name not in known:
+        raise UnknownName(kind, name, sorted(known))
+    chosen: Callable[[View], Any] = known[name]
+    return chosen
+
+
+def _safely(draw: Draw) -> Any:
+    try:
+        return draw()
+    except VmcompareError as error:
+        return Note(str(error))
+
+
+def _table(rows: list[dict[str, Any]], caption: str = "") -> Any:
+    """Rows as an HTML table with header cells, for screen readers as for eyes."""
+    from IPython.display import HTML
+
+    e = html.escape
+    head = "".join(f'<th scope="col">{e(str(name))}</th>' for name in rows[0]) if rows else ""
+    body = "".join(
+        "<tr>" + "".join(f"<td>{e(str(cell))}</td>" for cell in row.values()) + "</tr>"
+        for row in rows
+    )
+    words = f"<caption>{e(caption)}</caption>" if caption else ""
+    return HTML(
+        f'<table class="vmc-table">{words}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
+
+
+def _prediction_widget(
+    asked: Prediction, kept: float | None, keep: Callable[[str, float], str]
+) -> None:
+    import ipywidgets as widgets
+    from IPython.display import display
+
+    unit = {"ratio": "times", "s": "seconds"}.get(asked.unit, asked.unit)
+    question = widgets.HTML(f"<b>{html.escape(asked.question)}</b>")
+    number = widgets.FloatText(value=kept or 0.0, description=unit, layout={"width": "14em"})
+    button = widgets.Button(description="Keep my prediction")
+    said = widgets.HTML("Kept earlier." if kept else "")
+
+    def on_click(_: widgets.Button) -> None:
+        said.value = keep(asked.name, float(number.value))
+
+    button.on_click(on_click)
+    display(widgets.VBox([question, widgets.HBox([number, button]), said]))

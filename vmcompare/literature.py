@@ -1,0 +1,55 @@
+"""Published figures, and how far each was checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .data import data_dir
+from .errors import RecordingError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "metric", "system", "value", "unit", "conditions", "citation", "year", "url", "verified",
+)  # fmt: skip
+
+CHECKED, SECONDARY, RECALLED = "checked", "secondary", "recalled"
+
+
+def load(path: Path | None = None) -> pd.DataFrame:
+    """``data/literature.csv`` with the column ``checked``; every column holds text.
+
+    ``checked`` is ``"checked"`` (someone of this project read the source: only these are shown as
+    fact), ``"secondary"`` (quoted by another source) or ``"recalled"`` (from memory, never a fact).
+    ``value`` is as the source writes it, often several systems' figures separated by ``/``.
+
+    Raises:
+        RecordingError: the table is missing, or has other columns, an empty field or an unknown
+            word in ``verified``.
+    """
+    import pandas as pd
+
+    path = path or data_dir() / "literature.csv"
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise RecordingError(path, 0, str(error)) from error
+    if tuple(frame.columns) != COLUMNS:
+        raise RecordingError(path, 1, f"the columns are not {', '.join(COLUMNS)}")
+    for number, row in enumerate(frame.to_dict("records"), start=2):
+        empty = [
+            name for name in ("metric", "system", "value", "unit", "citation") if not row[name]
+        ]
+        if empty:
+            raise RecordingError(path, number, f"nothing in {', '.join(empty)}")
+        if not row["verified"].startswith(("yes", SECONDARY, RECALLED)):
+            raise RecordingError(path, number, f"unknown word in verified: {row['verified']!r}")
+    return frame.assign(checked=frame["verified"].map(_checked))
+
+
+def _checked(verified: str) -> str:
+    if verified.startswith("yes"):
+        return CHECKED
+    return SECONDARY if verified.startswith(SECONDARY) else RECALLED

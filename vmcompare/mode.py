@@ -1,0 +1,44 @@
+"""How a lesson is being run: by whom, live or from recordings."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+
+from .errors import UnknownName
+
+
+class Mode(StrEnum):
+    """``AUTO`` measures what can be measured and replays the rest."""
+
+    AUTO = "auto"
+    LIVE = "live"
+    REPLAY = "replay"
+
+
+HANDOUT_ROUNDS = 3
+"""Blocks of the live run behind a handout: few, and the figures say so."""
+
+
+def mode() -> Mode:
+    """From ``VMCOMPARE_MODE``; ``auto`` when unset.
+
+    Raises:
+        UnknownName: it is set to something else.
+    """
+    named = os.environ.get("VMCOMPARE_MODE") or Mode.AUTO
+    try:
+        return Mode(named)
+    except ValueError:
+        raise UnknownName("mode", named, [m.value for m in Mode]) from None
+
+
+def is_handout() -> bool:
+    """Whether the notebook is being rendered for paper and static HTML."""
+    return bool(os.environ.get("VMCOMPARE_HANDOUT"))
+
+
+def handout_rounds() -> int:
+    """From ``VMCOMPARE_ROUNDS``; :data:`HANDOUT_ROUNDS` when unset or not a positive number."""
+    named = os.environ.get("VMCOMPARE_ROUNDS", "")
+    return int(named) if named.isdecimal() and int(named) > 0 else HANDOUT_ROUNDS

@@ -1,0 +1,1 @@
+"""Figures that know their words: primitives from rows to `Picture`."""

@@ -1,0 +1,80 @@
+"""A figure with its words: what every plot function returns, and what lab and handout both show."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A matplotlib figure with its text alternative and caption.
+
+    Attributes:
+        figure: the figure (made without pyplot, so nothing has to be closed).
+        alt: the text alternative, made from the data the figure shows.
+        caption: provenance and warnings; shown under the figure.
+    """
+
+    figure: Figure
+    alt: str
+    caption: str = ""
+
+    def svg(self) -> str:
+        """The figure as an ``<svg>`` element; the same figure always gives the same bytes."""
+        import matplotlib as mpl
+
+        buffer = io.StringIO()
+        with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "vmcompare"}):
+            self.figure.savefig(
+                buffer,
+                format="svg",
+                bbox_inches="tight",
+                metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+            )
+        text = buffer.getvalue()
+        return text[text.index("<svg") :].strip()
+
+    def _repr_html_(self) -> str:
+        """One ``<figure>`` with alt text, the same in JupyterLab and in a handout."""
+        data = base64.b64encode(self.svg().encode()).decode()
+        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
+        return (
+            f'<figure class="vmc-picture" style="margin:0"><img alt="{html.escape(self.alt)}" '
+            f'style="max-width:100%;background:#fff" src="data:image/svg+xml;base64,{data}">'
+            f"{caption}</figure>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """A modelled figure with one slider.
+
+    Attributes:
+        label: what the slider sets.
+        values: its positions, in order (at most about 60, so that a handout stays small).
+        start: index of the position shown first.
+        unit: written behind the value.
+        draw: position value → picture (its ``alt`` says the result in words).
+        formula: the model as LaTeX (shown under the figure), in terms of measured quantities.
+        source: where the measured inputs come from, one line.
+    """
+
+    label: str
+    values: Sequence[float]
+    start: int
+    unit: str
+    draw: Callable[[float], Picture]
+    formula: str
+    source: str
+
+    def text(self, value: float) -> str:
+        """A position of the slider, written for people."""
+        return f"{value:g} {self.unit}".strip()

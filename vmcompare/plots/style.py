@@ -1,0 +1,142 @@
+"""How every series looks: one colour a platform, a marker and a hatching of its own a series.
+
+Colours are the five of Okabe and Ito's palette that reach a contrast of 3:1 against white; no
+series is told apart by its colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ..sandbox import Machine, Platform
+from ..units import seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLACK, BLUE, GREEN, VERMILLION, PURPLE = "#000000", "#0072B2", "#009E73", "#D55E00", "#CC79A7"
+"""Okabe–Ito, with their contrast against white: 21, 5.2, 3.4, 3.9 and 3.1 to 1."""
+
+GREY = "#595959"
+"""Words and lines of second rank (7:1 on white)."""
+
+WIDTH_IN = 4.6
+"""Width of every figure: about 440 CSS pixels, so its text is still 10 high when shrunk to 360."""
+
+SMALL_PT = 9.0
+"""Size of nearly all text in a figure."""
+
+PLATE = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+"""Laid under words that a grid line would run through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Colour, matplotlib marker and hatching of a series."""
+
+    colour: str
+    marker: str
+    hatch: str
+
+
+_LOOKS: Mapping[tuple[Platform, bool], Look] = MappingProxyType(
+    {
+        (Platform.PROCESS, False): Look(BLACK, "o", ""),
+        (Platform.CONTAINER, False): Look(BLUE, "s", "//"),
+        (Platform.CONTAINER, True): Look(BLUE, "P", "xx"),
+        (Platform.VM_DIRECT, False): Look(GREEN, "^", "\\\\"),
+        (Platform.VM_DIRECT, True): Look(GREEN, "v", ".."),
+        (Platform.VM_TUNED, False): Look(PURPLE, "D", "--"),
+        (Platform.VM_TUNED, True): Look(PURPLE, "X", "||"),
+        (Platform.VM, False): Look(VERMILLION, "h", "++"),
+        (Platform.VM, True): Look(VERMILLION, "*", "oo"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What is drawn as one thing: a platform on one machine, by one runtime.
+
+    Attributes:
+        platform: the platform.
+        machine: the machine of a VM (``vm-direct`` on ``pc`` and on ``microvm`` are two series).
+        runtime: the runtime of a container that is a bare mechanism (runc, bubblewrap); empty for
+            the product (``docker run``), which it never stands in for.
+    """
+
+    platform: Platform
+    machine: str = ""
+    runtime: str = ""
+
+    @property
+    def label(self) -> str:
+        """``"vm-direct (pc)"``, ``"container (bubblewrap)"``, ``"vm"``."""
+        shown = self.machine
+        if self.platform in (Platform.VM, Platform.VM_TUNED) and shown == Machine.PC:
+            shown = ""  # as a distribution boots by default; only other machines need saying
+        inside = ", ".join(part for part in (shown, self.runtime) if part)
+        return f"{self.platform} ({inside})" if inside else str(self.platform)
+
+    @property
+    def look(self) -> Look:
+        """Its fixed colour, marker and hatching."""
+        other = self.machine == Machine.MICROVM or bool(self.runtime)
+        return _LOOKS[self.platform, other and self.platform is not Platform.PROCESS]
+
+    @property
+    def order(self) -> tuple[int, bool, str, str]:
+        """Sorts series as the course always shows them."""
+        place = list(Platform).index(self.platform)
+        return (place, self.machine == Machine.MICROVM, self.machine, self.runtime)
+
+
+def figure(height_in: float) -> Figure:
+    """An empty white figure of the course's width."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH_IN, height_in), facecolor="white", layout="constrained")
+
+
+def plain(axes: Axes) -> None:
+    """Take away what carries no data: box, ticks of the y axis."""
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelsize=SMALL_PT)
+    axes.tick_params(axis="x", labelsize=SMALL_PT)
+    axes.set_facecolor("white")
+
+
+def log_seconds(axes: Axes, values: Sequence[float]) -> None:
+    """A log x axis of seconds around ``values``, its ticks written as "10 ms", "1 s"."""
+    low, high = min(values), max(values)
+    axes.set_xscale("log")
+    # Half a decade at least, so that one series alone is not blown up to fill the picture.
+    low, high = low / 1.6, max(high * 1.6, low * 3.2)
+    axes.set_xlim(low, high)
+    log_ticks(axes, low, high)
+    axes.xaxis.set_major_formatter(lambda value, _: tick_seconds(value))
+    axes.grid(axis="x", which="major", color="#D0D0D0", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def tick_seconds(value_s: float) -> str:
+    """A tick: ``"10 ms"``, not ``"10.0 ms"``."""
+    number, _, unit = seconds(value_s).partition(" ")
+    return f"{float(number.replace(',', '')):g} {unit}"
+
+
+def log_ticks(axes: Axes, low: float, high: float) -> None:
+    """Ticks at powers of ten; at 1, 2, 5 times those where there would be too few."""
+    import numpy as np
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
+    steps = (1,) if np.log10(high / low) >= 2 else (1, 2, 5)
+    ticks = [s * 10.0**e for e in range(first, last + 1) for s in steps]
+    axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    axes.xaxis.set_minor_locator(NullLocator())

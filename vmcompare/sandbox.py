@@ -1,0 +1,213 @@
+"""The one seam: what an experiment asks of a platform, and what every backend answers.
+
+A :class:`Launcher` opens :class:`Sandbox` es from a :class:`Spec`; every instant that matters reaches
+the caller as an :class:`Event` stamped with the *host's* clock (``time.perf_counter_ns``).
+Experiments know only this module, never a backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+
+class Platform(StrEnum):
+    """What is compared, always in this order (and colour)."""
+
+    PROCESS = "process"
+    CONTAINER = "container"
+    VM_DIRECT = "vm-direct"
+    VM_TUNED = "vm-tuned"
+    VM = "vm"
+
+    @property
+    def is_vm(self) -> bool:
+        """Whether instances of this platform run a kernel of their own."""
+        return self in (Platform.VM_DIRECT, Platform.VM_TUNED, Platform.VM)
+
+
+class Machine(StrEnum):
+    """The computer a VM pretends to be, by QEMU's names; ``NONE`` where nothing is emulated."""
+
+    NONE = ""
+    PC = "pc"
+    Q35 = "q35"
+    MICROVM = "microvm"
+
+
+class Start(StrEnum):
+    """How warm an instance is when the clock starts."""
+
+    COLD = "cold"
+    PRE_CREATED = "pre-created"
+    RUNNING = "running"
+    CLONE = "clone"
+
+
+class Confinement(StrEnum):
+    """How tightly a container is held."""
+
+    DEFAULT = "default"
+    NO_CAPABILITIES = "no-capabilities"
+    NO_SECCOMP = "no-seccomp"
+
+
+class Phase(StrEnum):
+    """What just *ended* when an event is stamped (``OPEN``: the client call, time zero)."""
+
+    OPEN = "open"
+    # container
+    CREATE = "create"
+    ATTACH = "attach"
+    START = "start"
+    FIRST_BYTE = "first-byte"
+    EXIT = "exit"
+    REMOVED = "removed"
+    # virtual machine
+    SPAWN = "spawn"
+    FIRMWARE = "firmware"
+    KERNEL = "kernel"
+    INIT = "init"
+    USERLAND = "userland"
+    READY = "ready"
+    SHUTDOWN = "shutdown"
+
+
+FIRST_BYTE = b"\x06"
+"""The byte the first-byte program writes: ASCII ACK, which no boot message contains."""
+
+FIRST_BYTE_PROGRAM = "/sbin/vmcompare-first-byte"
+"""Where that program lies in every image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One instance, whatever the platform.
+
+    Attributes:
+        image: name of the root file system; ``"alpine"`` is the one both sides share.
+        command: argv of the first program.
+        vcpus: processors it may use.
+        memory_mib: memory it may use, in MiB.
+        network: whether it has a network (both sides of a comparison, or neither).
+        runtime: container runtime; empty for the engine's default.
+        machine, start, confinement: see the enums.
+    """
+
+    image: str = "alpine"
+    command: tuple[str, ...] = (FIRST_BYTE_PROGRAM,)
+    vcpus: int = 1
+    memory_mib: int = 512
+    network: bool = False
+    runtime: str = ""
+    machine: Machine = Machine.NONE
+    start: Start = Start.COLD
+    confinement: Confinement = Confinement.DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """``phase`` ended at ``t_ns`` on the host's ``time.perf_counter_ns`` clock."""
+
+    phase: Phase
+    t_ns: int
+
+
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ran to its end: standard output and error as they came, and the exit code."""
+
+    output: bytes
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an instance is made of.
+
+    Attributes:
+        digest: ``sha256:…`` of what is booted or run.
+        layers: layer digests (containers) or file digests (VMs), in order.
+        size_bytes: bytes on disk of all of them.
+    """
+
+    digest: str
+    layers: tuple[str, ...] = ()
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """How a launcher does it: the columns that keep unlike series apart.
+
+    Attributes:
+        layer: ``"mechanism"`` or ``"product"`` (`docker run` is a product, plain QEMU a mechanism).
+        runtime: e.g. ``"runc"``; empty for a VM.
+        vmm: e.g. ``"qemu 7.2.15"``; empty where there is none.
+        accel: ``"kvm"``, ``"hvf"``, ``"whpx"``, ``"tcg"`` (software emulation) or empty.
+    """
+
+    layer: str
+    runtime: str = ""
+    vmm: str = ""
+    accel: str = ""
+
+
+class Sandbox(Protocol):
+    """A running instance. Every method raises ``AbnormalShutdown`` once the instance is gone."""
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        """Run a command inside, wait for its end. Raises ``WaitTimeout``."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write ``data`` to the absolute ``path`` inside."""
+
+    def host_pids(self) -> tuple[int, ...]:
+        """Every host process that serves this instance (VMM; or shim and workload)."""
+
+    def console(self) -> str:
+        """The last lines it printed, for error messages."""
+
+
+@runtime_checkable
+class Launcher(Protocol):
+    """Opens sandboxes of one platform."""
+
+    def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
+        """Start an instance; entering returns once its first byte arrived, leaving destroys it.
+
+        ``on_event`` sees ``OPEN`` first, then each phase as it ends, also while leaving.
+        Raises ``LaunchFailure``, ``WaitTimeout``, ``AbnormalShutdown`` or ``Unavailable``; whatever
+        is raised (``KeyboardInterrupt`` too), nothing of the instance is left.
+        """
+
+    def image(self, spec: Spec) -> ImageFacts:
+        """Make sure the image is there (building it if need be) and describe it."""
+
+    def traits(self, spec: Spec) -> Traits:
+        """How instances of ``spec`` are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """What a backend's ``probe()`` found.
+
+    Attributes:
+        ok: whether it can be used.
+        version: the engine's version, or empty.
+        what: when not ok: what is missing, one clause.
+        next_step: when not ok: the one thing to do.
+        details: facts worth recording (accelerator and why each other one was rejected …).
+    """
+
+    ok: bool
+    version: str = ""
+    what: str = ""
+    next_step: str = ""
+    details: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,122 @@
+"""Statistics, all by scipy: medians with intervals, paired ratios, and doubts about one's own result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+RESAMPLES = 9_999
+SEED = 20_26
+"""Seed of every bootstrap: the same recording always gives the same interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its 95 % interval, in the unit of what was estimated.
+
+    ``low`` and ``high`` are infinite (no information) where fewer than two values were there.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+
+def median_interval(values: Sequence[float] | NDArray[np.float64]) -> Interval:
+    """Median of ``values`` (shape ``(n,)``) with a seeded percentile bootstrap interval.
+
+    Raises:
+        ValueError: ``values`` is empty or holds something that is not finite.
+    """
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    data = np.asarray(values, dtype=float)
+    if data.size == 0 or not np.isfinite(data).all():
+        raise ValueError("a median needs at least one value, all of them finite")
+    middle = float(np.median(data))
+    if data.size < 2:
+        return Interval(middle, -np.inf, np.inf, 1)
+    if np.ptp(data) == 0:
+        return Interval(middle, middle, middle, int(data.size))
+    found = bootstrap(
+        (data,),
+        np.median,
+        confidence_level=CONFIDENCE,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+        vectorized=True,
+    ).confidence_interval
+    return Interval(middle, float(found.low), float(found.high), int(data.size))
+
+
+def paired_ratio(
+    blocks: Sequence[tuple[Sequence[float], Sequence[float]]],
+) -> Interval:
+    """Ratio of paired blocks: per block median(numerators) ÷ median(denominators), then the median.
+
+    Args:
+        blocks: one ``(numerators, denominators)`` a block; a block where either is empty (a failed
+            start) is left out. ``n`` of the result counts the blocks that remained.
+
+    Raises:
+        ValueError: no block has both sides.
+    """
+    import numpy as np
+
+    ratios = [
+        float(np.median(above)) / float(np.median(below))
+        for above, below in blocks
+        if len(above) and len(below)
+    ]
+    if not ratios:
+        raise ValueError("no block has a value on both sides")
+    return median_interval(ratios)
+
+
+def doubts(values: Sequence[float] | NDArray[np.float64], *, wanted: int) -> tuple[str, ...]:
+    """Why a series (shape ``(n,)``, in the order measured) should not be trusted too far.
+
+    Too few runs (fewer than ``wanted``), a wide interval (wider than a quarter of the median, either
+    way of it) and a drift (Kendall's tau against the order, p < 0.01, and the last third at least
+    10 % away from the first) are each named in one short clause.
+    """
+    import numpy as np
+    from scipy.stats import kendalltau
+
+    data = np.asarray(values, dtype=float)
+    found: list[str] = []
+    if data.size < wanted:
+        found.append(f"only {data.size} of the {wanted} runs it takes")
+    if data.size >= 3:
+        interval = median_interval(data)
+        if (
+            max(interval.high - interval.estimate, interval.estimate - interval.low)
+            > abs(interval.estimate) / 4
+        ):
+            found.append("a wide interval")
+    if data.size >= 9:
+        third = data.size // 3
+        first, last = float(np.median(data[:third])), float(np.median(data[-third:]))
+        if kendalltau(np.arange(data.size), data).pvalue < 0.01 and abs(last / first - 1) > 0.1:
+            found.append("drifting from first to last")
+    return tuple(found)
+
+
+def outliers(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values (shape ``(n,)`` in, ``(n,)`` out) lie beyond Tukey's fences; flagged, never dropped."""
+    import numpy as np
+    from scipy.stats import iqr
+
+    data = np.asarray(values, dtype=float)
+    reach = 1.5 * iqr(data)
+    low, high = np.quantile(data, 0.25) - reach, np.quantile(data, 0.75) + reach
+    return np.asarray((data < low) | (data > high))

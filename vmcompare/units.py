@@ -1,0 +1,63 @@
+"""Units: what each metric is measured in, and how a figure is written for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+MIB = 1024 * 1024
+NS_PER_S = 1_000_000_000
+
+METRICS: Mapping[str, str] = MappingProxyType(
+    {
+        "start_to_first_byte_s": "s",
+        "ready_s": "s",
+        "phase_s": "s",
+        "pss_bytes": "bytes",
+        "gzip_s": "s",
+        "syscall_s": "s",
+        "fork_s": "s",
+        "fact": "bool",
+    }
+)
+"""Metric name → unit. A metric's name ends in its unit, so that no axis can be mislabelled."""
+
+
+def seconds(value_s: float) -> str:
+    """A duration in seconds, with three significant figures: ``"1.23 s"``, ``"45.6 ms"``."""
+    if not math.isfinite(value_s):
+        return "–"
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if abs(value_s) * factor >= 0.9995:
+            return f"{_three(value_s * factor)} {unit}"
+    return f"{_three(value_s * 1e6)} µs"
+
+
+def size(value_bytes: float) -> str:
+    """A size in bytes, written in binary units: ``"23.4 MiB"``."""
+    if not math.isfinite(value_bytes):
+        return "–"
+    for unit, factor in (("GiB", 1024**3), ("MiB", MIB), ("KiB", 1024)):
+        if abs(value_bytes) >= factor:
+            return f"{_three(value_bytes / factor)} {unit}"
+    return f"{value_bytes:.0f} bytes"
+
+
+def ratio(value: float) -> str:
+    """A ratio with a multiplication sign: ``"12.3×"``."""
+    return "–" if not math.isfinite(value) else f"{_three(value)}×"
+
+
+def written(value: float, unit: str) -> str:
+    """``value`` in ``unit`` (``"s"``, ``"bytes"``, ``"ratio"`` or any other) for people."""
+    forms = {"s": seconds, "bytes": size, "ratio": ratio}
+    return forms[unit](value) if unit in forms else f"{_three(value)} {unit}"
+
+
+def _three(value: float) -> str:
+    """Three significant figures, never in exponent form."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{digits}f}"

@@ -1,0 +1,114 @@
+"""What a lesson shows: this session's run where there is one, recorded rows for what it lacks.
+
+Live and recorded rows stand side by side, each marked; they are never pooled into one estimate,
+because every estimate pairs rows of one run only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .recording import Recording
+from .sandbox import Platform
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURED = "measured"
+RECORDED = "recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the rows of some platforms come from.
+
+    Attributes:
+        shown: ``"measured"`` (this session's own run) or ``"recorded"``.
+        run_id: the run.
+        started_utc: when it began, ISO 8601.
+        host: facts of the machine it ran on.
+        rounds: blocks that were planned.
+        platforms: whose rows it gives.
+    """
+
+    shown: str
+    run_id: str
+    started_utc: str
+    host: Mapping[str, Any]
+    rounds: int
+    platforms: tuple[Platform, ...]
+
+    def sentence(self) -> str:
+        """One line for a caption: provenance, run, date, machine, versions."""
+        host = self.host
+        versions = ", ".join(f"{k} {v}" for k, v in host.get("versions", {}).items() if v)
+        return (
+            f"{self.shown} · run {self.run_id} · {self.started_utc[:10]} · "
+            f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} cores, "
+            f"{host.get('os', '?')}" + (f" · {versions}" if versions else "")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Rows to look at.
+
+    Attributes:
+        frame: tidy rows (``recording.COLUMNS``) plus ``shown``; may be empty.
+        sources: one entry a run that gives rows.
+    """
+
+    frame: pd.DataFrame
+    sources: tuple[Source, ...]
+
+    def values(self, **columns: str) -> pd.DataFrame:
+        """Valid, measured-in-earnest rows (no warm-ups, no failures) with these column values."""
+        frame = self.frame
+        keep = (frame["status"] == "ok") & ~frame["is_warmup"]
+        for name, wanted in columns.items():
+            keep &= frame[name] == wanted
+        return frame[keep]
+
+    def emulated(self, platforms: Sequence[Platform] = tuple(Platform)) -> bool:
+        """Whether any row of ``platforms`` ran under software emulation (QEMU TCG)."""
+        frame = self.frame
+        return bool(((frame["accel"] == "tcg") & frame["platform"].isin(platforms)).any())
+
+    def caption(self) -> str:
+        """Where every figure of this view comes from, one clause a source."""
+        many = len(self.sources) > 1
+        return " — ".join(
+            (f"{', '.join(s.platforms)}: " if many else "") + s.sentence() for s in self.sources
+        )
+
+
+def compose(live: Recording | None, recorded: Recording | None) -> View:
+    """Rows of ``live`` for each platform it has a valid value of, ``recorded`` rows for the rest.
+
+    A platform that failed throughout in the live run keeps its error rows beside the recorded ones.
+    """
+    import pandas as pd
+
+    from .recording import COLUMNS
+
+    frames: list[pd.DataFrame] = []
+    sources: list[Source] = []
+    covered: set[str] = set()
+    for run, shown in ((live, MEASURED), (recorded, RECORDED)):
+        if run is None:
+            continue
+        frame = run.frame().assign(shown=shown)
+        frame = frame[~frame["platform"].isin(covered)]
+        valid = set(frame.loc[(frame["status"] == "ok") & ~frame["is_warmup"], "platform"])
+        covered |= valid
+        frames.append(frame)
+        if valid:
+            platforms = tuple(p for p in Platform if p in valid)
+            sources.append(
+                Source(shown, run.run_id, run.started_utc, run.host, run.rounds, platforms)
+            )
+    if not frames:
+        return View(pd.DataFrame(columns=[*COLUMNS, "shown"]), ())
+    return View(pd.concat(frames, ignore_index=True), tuple(sources))

@@ -1,0 +1,226 @@
+"""One call, two lives: a slider with a kernel behind it, or ready-made frames in a handout.
+
+In JupyterLab :func:`show` redraws the figure whenever the slider moves. While a handout is made
+(``VMCOMPARE_HANDOUT=1``) it draws every position once and emits them as SVG frames, which the
+handout's own script unpacks behind a native ``<input type=range>``.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import itertools
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .errors import VmcompareError
+
+if TYPE_CHECKING:
+    from .plots.picture import Picture, WhatIf
+
+HANDOUT_ENV = "VMCOMPARE_HANDOUT"
+"""Set to 1 in the kernel while a handout is made."""
+
+_PRINTED, _PRINTED_TALL = 4, 3  # frames on paper: two by two, or tall ones in a row
+_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_COORDINATES = re.compile(r'(?<= [dxy]=")[^"]*')
+_STYLE = re.compile(r' style="([^"]*)"')
+_ID = re.compile(r' id="([^"]*)"')
+_DEAD = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->", flags=re.DOTALL)
+_WIDTH = re.compile(r'\bwidth="([\d.]+)pt"')
+_HEIGHT = re.compile(r'\bheight="([\d.]+)pt"')
+_VIEW_BOX = re.compile(r'viewBox="[^"]*"')
+
+
+def show(whatif: WhatIf) -> None:
+    """Display a modelled figure with its slider, its formula and the source of its inputs.
+
+    If there is nothing to model (the drawing raises :class:`VmcompareError`), its sentence is shown
+    instead.
+    """
+    from IPython.display import HTML, display
+
+    if os.environ.get(HANDOUT_ENV) == "1":
+        try:
+            markup = handout_html(whatif)
+        except VmcompareError as error:
+            markup = _note(error)
+        display(HTML(markup))
+    else:
+        _show_live(whatif)
+
+
+def mathml(tex: str, *, block: bool = False) -> str:
+    """LaTeX as a ``<math>`` element, which browsers draw without any script."""
+    from latex2mathml.converter import convert
+
+    return str(convert(tex.strip().strip("$").strip(), display="block" if block else "inline"))
+
+
+def shrink_svg(svg: str) -> str:
+    """The same drawing in fewer bytes: coordinates to 1/100 point, each style written once."""
+
+    def rounded(number: re.Match[str]) -> str:
+        return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+    # Coordinates only: rounding a transform (scale(0.015625) for a glyph) would change sizes.
+    short = _COORDINATES.sub(lambda found: _NUMBER.sub(rounded, found[0]), _DEAD.sub("", svg))
+    used = set(re.findall(r"#([^\s\"')]+)", short))
+    short = _ID.sub(lambda found: found[0] if found[1] in used else "", short)
+    if "</style>" in short:
+        short = _styles_once(short)
+    return "\n".join(line for line in map(str.strip, short.splitlines()) if line)
+
+
+def _styles_once(svg: str) -> str:
+    """A marker repeats its style for every point: make it a class where that is shorter."""
+    often = [style for style, n in Counter(_STYLE.findall(svg)).items() if n > 2]
+    names = {style: f"s{number}" for number, style in enumerate(often)}
+
+    def named(found: re.Match[str]) -> str:
+        return f' class="{names[found[1]]}"' if found[1] in names else found[0]
+
+    rules = "".join(f"\n.{name}{{{style}}}" for style, name in names.items())
+    return _STYLE.sub(named, svg).replace("</style>", f"{rules}</style>", 1)
+
+
+def handout_html(whatif: WhatIf) -> str:
+    """The what-if as one ``<figure>`` that needs no kernel; without a script its start shows.
+
+    Raises:
+        VmcompareError: there is nothing to model.
+    """
+    pictures = [whatif.draw(value) for value in whatif.values]
+    frames = _same_size([shrink_svg(picture.svg()) for picture in pictures])
+    texts = [whatif.text(value) for value in whatif.values]
+    start, last = whatif.start, len(frames) - 1
+    width, height = _size(frames[0]) or (1, 1)
+    tall = height > width
+    packed = _pack(
+        frames,
+        text=texts,
+        alt=[picture.alt for picture in pictures],
+        caption=[picture.caption for picture in pictures],
+        print=_printed(start, last, _PRINTED_TALL if tall else _PRINTED),
+    )
+    image = base64.b64encode(frames[start].encode()).decode()
+    quote = html.escape
+    return f"""<figure class="vmc-whatif{" vmc-tall" if tall else ""}">
+<div class="vmc-control" hidden><label><span>{quote(whatif.label)}</span>
+<input type="range" min="0" max="{last}" step="1" value="{start}"
+ aria-valuetext="{quote(texts[start])}"></label>
+<output aria-live="off">{quote(texts[start])}</output></div>
+<div class="vmc-frame"><img src="data:image/svg+xml;base64,{image}"
+ alt="{quote(pictures[start].alt)}"></div>
+<p class="vmc-status" role="status"></p>
+<div class="vmc-multiples"></div>
+<div class="vmc-math">{mathml(whatif.formula, block=True)}</div>
+<script type="application/gzip+base64">{packed}</script>
+<figcaption><p><strong>Modelled</strong>, not measured.
+<span class="vmc-setting">{quote(whatif.label)}: <b>{quote(texts[start])}</b>.</span>
+<span class="vmc-caption">{quote(pictures[start].caption)}</span></p>
+<p>Inputs: {quote(whatif.source)}</p></figcaption>
+</figure>"""
+
+
+def _show_live(whatif: WhatIf) -> None:
+    import ipywidgets as widgets
+    from IPython.display import HTML, Markdown, Math, display
+
+    try:
+        first = whatif.draw(whatif.values[whatif.start])
+    except VmcompareError as error:
+        display(HTML(_note(error)))
+        return
+    slider = widgets.SelectionSlider(
+        # Positions, not values: two values may be written alike.
+        options=[(whatif.text(value), index) for index, value in enumerate(whatif.values)],
+        value=whatif.start,
+        description=whatif.label,
+        continuous_update=False,
+        style={"description_width": "initial"},
+        layout={"width": "100%", "max_width": "44em"},
+    )
+    output = widgets.Output()
+    output.outputs = (_bundle(first),)
+
+    def redraw(change: dict[str, Any]) -> None:
+        try:
+            picture = whatif.draw(whatif.values[change["new"]])
+        except VmcompareError as error:
+            output.outputs = (_html_output(_note(error), str(error)),)
+        else:
+            # Assigned in one go: clearing first would make the page jump.
+            output.outputs = (_bundle(picture),)
+
+    slider.observe(redraw, names="value")
+    display(widgets.VBox([slider, output]))
+    display(Math(whatif.formula.strip().strip("$")))
+    display(Markdown(f"**Modelled**, not measured. Inputs: {whatif.source}"))
+
+
+def _bundle(picture: Picture) -> dict[str, Any]:
+    return _html_output(picture._repr_html_(), picture.alt)
+
+
+def _html_output(markup: str, plain: str) -> dict[str, Any]:
+    data = {"text/html": markup, "text/plain": plain}
+    return {"output_type": "display_data", "data": data, "metadata": {}}
+
+
+def _note(error: VmcompareError) -> str:
+    return f'<p class="vmc-note">{html.escape(str(error))}</p>'
+
+
+def _printed(start: int, last: int, count: int) -> list[int]:
+    """Positions shown on paper: both ends, the start, and what fills the widest gaps."""
+    chosen = sorted({0, start, last})
+    while len(chosen) < min(count, last + 1):
+        low, high = max(itertools.pairwise(chosen), key=lambda gap: gap[1] - gap[0])
+        chosen = sorted({*chosen, (low + high) // 2})
+    return chosen
+
+
+def _pack(frames: Sequence[str], **texts: Sequence[Any]) -> str:
+    """Frames as runs of lines in one table (a line that frames share is stored once), zipped."""
+    table: dict[str, int] = {}
+    runs: list[list[int]] = []
+    for frame in frames:
+        run: list[int] = []
+        for line in frame.splitlines():
+            number = table.setdefault(line, len(table))
+            if run and run[-2] + run[-1] == number:
+                run[-1] += 1
+            else:
+                run += [number, 1]
+        runs.append(run)
+    content = {"lines": list(table), "frames": runs, **texts}
+    raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()
+
+
+def _same_size(frames: Sequence[str]) -> list[str]:
+    """All frames on a canvas of one size, so that the page does not jump under the slider."""
+    sizes = [match for match in map(_size, frames) if match]
+    if len(sizes) < len(frames):
+        return list(frames)
+    width, height = max(w for w, _ in sizes), max(h for _, h in sizes)
+    return [_resized(frame, width, height) for frame in frames]
+
+
+def _size(svg: str) -> tuple[float, float] | None:
+    head = svg.split(">", 1)[0]
+    width, height = _WIDTH.search(head), _HEIGHT.search(head)
+    return (float(width[1]), float(height[1])) if width and height else None
+
+
+def _resized(svg: str, width: float, height: float) -> str:
+    head, tail = svg.split(">", 1)
+    head = _WIDTH.sub(f'width="{width:g}pt"', head, count=1)
+    head = _HEIGHT.sub(f'height="{height:g}pt"', head, count=1)
+    return _VIEW_BOX.sub(f'viewBox="0 0 {width:g} {height:g}"', head, count=1) + ">" + tail
