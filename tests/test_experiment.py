@@ -13,7 +13,7 @@ from vmcompare.errors import LaunchFailure, UnknownName
 from vmcompare.experiment import Context, Progress, Series, arrange, discover, explanation, load
 from vmcompare.experiments.boot_speed.measure import GIVE_UP_AFTER
 from vmcompare.recording import Measurement
-from vmcompare.sandbox import Launcher, Machine, OnEvent, Phase, Platform, Spec
+from vmcompare.sandbox import Event, Launcher, Machine, OnEvent, Phase, Platform, Spec
 
 SERIES = (Series(Platform.PROCESS, repeats=3), Series(Platform.VM, Machine.PC))
 
@@ -63,6 +63,20 @@ def test_a_start_gives_its_times_its_phases_and_its_memory() -> None:
     assert all(r.value == pytest.approx(0.04) for r in starts)
     assert {r.phase for r in rows if r.metric == "phase_s"} >= {"create", "first-byte", "ready"}
     assert {r.guest_kernel for r in starts} == {"6.0.0-fake"}
+
+
+def test_ready_is_when_a_command_was_answered_not_when_an_agent_greeted() -> None:
+    class Greeting(FakeLauncher):
+        @contextmanager
+        def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
+            with FakeLauncher.open(self, spec, on_event) as box:
+                on_event(Event(Phase.READY, 1))
+                yield box
+
+    rows = measured({Platform.VM: Greeting(phases=VM_PHASES)}, rounds=1)
+    ready = [r for r in rows if r.phase == "ready" and not r.is_warmup]
+    assert len(ready) == 1
+    assert all(r.value and r.value > 0 for r in rows if r.metric == "ready_s")
 
 
 def test_memory_that_cannot_be_read_is_an_error_row_and_not_a_zero() -> None:

@@ -53,14 +53,14 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 @pytest.fixture
 def own_session(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh session for this very process; gives the folder of ledgers."""
-    monkeypatch.setattr(reaper, "_session", None)
+    monkeypatch.setattr("vmcompare.reaper.ledger._session", None)
     assert data.state_dir().is_relative_to(private_places)
     return data.state_dir() / "sessions"
 
 
 @pytest.fixture
 def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reaper, "docker_is_named", lambda: False)
+    monkeypatch.setattr("vmcompare.reaper.cleanup.docker_is_named", lambda: False)
 
 
 def plant(folder: Path, entries: list[dict[str, str | int]], **owner: str | int) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import html
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,7 +83,7 @@ class Lesson:
                 {
                     "platform": platform.value,
                     "here": "live" if live else "recorded",
-                    "because": _because(engine),
+                    "because": _because(engine) if live or not engine.ok else "replay was chosen",
                     "next step": "" if engine.ok else engine.next_step,
                 }
             )
@@ -108,7 +109,7 @@ class Lesson:
             self._keep(name, guess)
         if is_handout():
             blank = (
-                '<span class="vmc-blank" aria-label="blank for your answer">______________</span>'
+                '<span class="vmc-blank">______________</span>'
             )
             unit_text = {"ratio": "×"}.get(unit, unit)
             self._html(f'<p class="vmc-predict">{html.escape(question)} {blank} {unit_text}</p>')
@@ -315,21 +316,33 @@ class Lesson:
 
     def _findings(self) -> Any:
         rows = []
-        for claim in (c for c in claims.load() if self.number in c.lessons):
+        everything = claims.load()
+        parts = Counter(claim.id for claim in everything)
+        for claim in (c for c in everything if self.number in c.lessons):
             for shown, run in ((MEASURED, self.live), (RECORDED, self._recorded)):
                 if run is None:
                     continue
                 finding = claims.judge(claim, run.frame())
                 rows.append(
                     {
-                        "claim": f"{claim.id} {claim.part}".strip(),
+                        "claim": f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id,
                         "the article says": f"“{claim.quote}”",
                         "finding": str(finding.verdict),
-                        "why": finding.reason,
+                        "why": _why(finding),
                         "from": f"{shown}, run {run.run_id}",
                     }
                 )
         return _table(rows) if rows else Note("No run has been recorded yet: press Run above.")
+
+
+def _why(finding: claims.Finding) -> str:
+    """The reason, what limits it, and what stands beside it and changes nothing."""
+    said = [finding.reason]
+    if finding.caveats:
+        said.append(f"Caveats: {'; '.join(finding.caveats)}.")
+    if finding.listed:
+        said.append(f"Beside it: {'; '.join(finding.listed)}.")
+    return " ".join(said)
 
 
 def _because(engine: Availability) -> str:
@@ -360,15 +373,21 @@ def _table(rows: list[dict[str, Any]], caption: str = "") -> Any:
     from IPython.display import HTML
 
     e = html.escape
-    head = "".join(f'<th scope="col">{e(str(name))}</th>' for name in rows[0]) if rows else ""
+    head = "".join(f'<th scope="col" style="text-align:left">{e(str(name))}</th>' for name in rows[0]) if rows else ""
     body = "".join(
-        "<tr>" + "".join(f"<td>{e(str(cell))}</td>" for cell in row.values()) + "</tr>"
+        "<tr>" + "".join(_cell(str(cell)) for cell in row.values()) + "</tr>"
         for row in rows
     )
-    words = f"<caption>{e(caption)}</caption>" if caption else ""
+    words = f'<caption style="text-align:left">{e(caption)}</caption>' if caption else ""
     return HTML(
         f'<table class="vmc-table">{words}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
+
+
+def _cell(text: str) -> str:
+    """A table cell; a short one is a figure with its unit and is not torn apart."""
+    whole = ";white-space:nowrap" if len(text) <= 12 else ""
+    return f'<td style="text-align:left{whole}">{html.escape(text)}</td>'
 
 
 def _prediction_widget(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HANDOUT_ENV = "VMCOMPARE_HANDOUT"
 """Set to 1 in the kernel while a handout is made."""
 
+_MODELLED = "Modelled, not measured."  # said once, by the figure itself
 _PRINTED, _PRINTED_TALL = 4, 3  # frames on paper: two by two, or tall ones in a row
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _COORDINATES = re.compile(r'(?<= [dxy]=")[^"]*')
@@ -98,6 +99,7 @@ def handout_html(whatif: WhatIf) -> str:
     pictures = [whatif.draw(value) for value in whatif.values]
     frames = _same_size([shrink_svg(picture.svg()) for picture in pictures])
     texts = [whatif.text(value) for value in whatif.values]
+    captions = [picture.caption.removeprefix(_MODELLED).strip() for picture in pictures]
     start, last = whatif.start, len(frames) - 1
     width, height = _size(frames[0]) or (1, 1)
     tall = height > width
@@ -105,7 +107,7 @@ def handout_html(whatif: WhatIf) -> str:
         frames,
         text=texts,
         alt=[picture.alt for picture in pictures],
-        caption=[picture.caption for picture in pictures],
+        caption=captions,
         print=_printed(start, last, _PRINTED_TALL if tall else _PRINTED),
     )
     image = base64.b64encode(frames[start].encode()).decode()
@@ -119,12 +121,12 @@ def handout_html(whatif: WhatIf) -> str:
  alt="{quote(pictures[start].alt)}"></div>
 <p class="vmc-status" role="status"></p>
 <div class="vmc-multiples"></div>
-<div class="vmc-math">{mathml(whatif.formula, block=True)}</div>
+<div class="vmc-model"><div class="vmc-math">{mathml(whatif.formula, block=True)}</div>
+<p>Inputs: {quote(whatif.source)}</p></div>
 <script type="application/gzip+base64">{packed}</script>
 <figcaption><p><strong>Modelled</strong>, not measured.
 <span class="vmc-setting">{quote(whatif.label)}: <b>{quote(texts[start])}</b>.</span>
-<span class="vmc-caption">{quote(pictures[start].caption)}</span></p>
-<p>Inputs: {quote(whatif.source)}</p></figcaption>
+<span class="vmc-caption">{quote(captions[start])}</span></p></figcaption>
 </figure>"""
 
 

@@ -20,6 +20,8 @@ import pytest
 
 from vmcompare import reaper
 from vmcompare.backends import docker as backend
+from vmcompare.backends.docker import container
+from vmcompare.backends.docker import launcher as launching
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import Confinement, Event, Launcher, Phase, Platform, Spec, Start
 from vmcompare.units import MIB
@@ -462,6 +464,28 @@ def test_the_alpine_image_is_made_once_and_described(launcher: Launcher) -> None
 
 
 @pytest.mark.docker
+def test_making_the_image_is_told_and_finding_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching, "REPOSITORY", "vmcompare/told")
+    told: list[tuple[str, float]] = []
+
+    def ask() -> str:
+        launcher = backend.launchers(lambda *step: told.append(step))[Platform.CONTAINER]
+        return launcher.image(Spec()).digest
+
+    image = ask()
+    try:
+        assert told[-2:] == [("the container image", 0.0), ("the container image", 1.0)]
+        told.clear()
+        assert ask() == image
+        assert told == []
+    finally:
+        api = backend.connect().api
+        for made in api.images("vmcompare/told"):
+            for name in made["RepoTags"]:
+                api.remove_image(name)
+
+
+@pytest.mark.docker
 def test_an_image_that_is_not_there_is_unavailable_with_the_next_step(
     launcher: Launcher,
 ) -> None:
@@ -502,10 +526,24 @@ def test_a_program_that_ends_without_a_byte_is_a_launch_failure_with_its_last_wo
 def test_a_program_that_says_nothing_is_a_timeout(
     launcher: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "FIRST_BYTE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(container, "FIRST_BYTE_TIMEOUT_S", 1.0)
     with pytest.raises(WaitTimeout), launcher.open(Spec(command=("sleep", "300")), ignore):
         pass
     assert containers() == []
+
+
+@pytest.mark.docker
+def test_an_image_that_vanished_is_found_again_at_the_next_start() -> None:
+    api = backend.connect().api
+    api.tag(backend.DockerLauncher().image(Spec()).digest, "vmcompare/vanishing", "1")
+    launcher = backend.DockerLauncher()
+    spec = Spec(image="vmcompare/vanishing:1")
+    launcher.image(spec)
+    api.remove_image("vmcompare/vanishing:1")
+    with pytest.raises(LaunchFailure), launcher.open(spec, ignore):
+        pass
+    with pytest.raises(Unavailable, match="docker pull"):
+        launcher.image(spec)
 
 
 # --- an engine that is not there, or goes ---------------------------------------------------
@@ -564,37 +602,41 @@ def test_a_server_that_never_answers_is_hung(address: Path) -> None:
         assert trouble(timeout_s=1) is backend.Trouble.HUNG
 
 
+AS_NOBODY = """
+import os, sys
+from vmcompare.backends import docker
+
+def ask(address):
+    os.environ["DOCKER_HOST"] = address
+    try:
+        docker.connect(2)
+    except docker.EngineUnavailable as error:
+        return f"{error.trouble}: {error.next_step}"
+
+ask("unix:///nowhere")  # imports everything: nobody may be unable to read this Python's packages
+if os.geteuid() == 0:  # root may do anything
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+print(ask(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid"), reason="needs Unix permissions")
 def test_a_socket_out_of_reach_is_a_matter_of_permission(address: Path) -> None:
-    ask = (
-        "from vmcompare.backends import docker\n"
-        "try: docker.connect(2)\n"
-        "except docker.EngineUnavailable as error: print(error.trouble, error.next_step)"
-    )
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))
         server.listen()
         address.chmod(0)
-        options: dict[str, Any] = {}
-        if os.geteuid() == 0:  # root may everything: ask as nobody
-            for folder in address.parents[:3]:
-                folder.chmod(0o755)
-            options = {"user": "nobody", "extra_groups": [], "cwd": "/"}
-        environment = {**os.environ, "HOME": "/nonexistent"}
-        try:
-            asked = subprocess.run(
-                [sys.executable, "-c", ask],
-                capture_output=True,
-                text=True,
-                env=environment,
-                check=False,
-                **options,
-            )
-        except (PermissionError, KeyError) as error:
-            pytest.skip(f"nobody cannot run this Python: {error}")
-    if "PermissionError" in asked.stderr or "No module named" in asked.stderr:
-        pytest.skip("nobody cannot read this Python's packages")
-    assert asked.stdout.startswith("permission "), asked.stderr
-    assert "group" in asked.stdout or "usermod" in asked.stdout
+        asked = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, f"unix://{address}"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "HOME": "/nowhere"},
+            check=False,
+        )
+    assert asked.stdout.startswith("permission: "), asked.stderr
+    assert "usermod" in asked.stdout
 
 
 @pytest.mark.parametrize(

@@ -134,11 +134,15 @@ def test_qmp_keeps_events_apart_from_answers_and_names_refusals() -> None:
 
 def test_an_interrupt_waits_until_the_block_ends() -> None:
     steps = []
-    with pytest.raises(KeyboardInterrupt):
+
+    def interrupted() -> None:
         with held_back():
             os.kill(os.getpid(), signal.SIGINT)
             steps.append("still going")
         steps.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert steps == ["still going"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -243,10 +247,14 @@ def test_an_interrupt_while_opening_leaves_nothing(delay_s: float) -> None:
     launcher.image(PC)  # so that only the start is interrupted
     before = _ours()
     timer = threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
+
+    def interrupted() -> None:
         timer.start()
         with launcher.open(PC, lambda _event: None) as sandbox:
             sandbox.run(["sleep", "60"])
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     timer.join()
     assert _ours() == before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,7 @@ def stand_in(tmp_path: Path) -> Stand:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("vmcompare.data.cache_dir", lambda: tmp_path / "cache")
     return tmp_path / "cache"
@@ -60,16 +61,16 @@ def _prove(qemu: Qemu) -> accel.Choice:
     return accel.prove(qemu, ("kvm", "tcg"), first_byte_s=1.0, loop_s=0.5)
 
 
-def test_the_first_candidate_that_finishes_is_taken(stand_in: Stand, private_cache: Path) -> None:
+def test_the_first_candidate_that_finishes_is_taken(stand_in: Stand) -> None:
     assert _prove(stand_in(GOOD)) == accel.Choice("kvm")
 
 
 @pytest.mark.parametrize(
     ("kvm", "why"),
     [
-        ("printf 12; sleep 60", "stalls in 64-bit mode"),
-        ("printf 1; sleep 60", "stalls in 64-bit mode"),
-        ("sleep 60", "no sign of life"),
+        ("printf 12; exec sleep 60", "stalls in 64-bit mode"),
+        ("printf 1; exec sleep 60", "stalls in 64-bit mode"),
+        ("exec sleep 60", "no sign of life"),
         ("printf 12", "ends in the middle of the test"),
         ("exit 1", "QEMU ended at once"),
         (
@@ -83,15 +84,13 @@ def test_the_first_candidate_that_finishes_is_taken(stand_in: Stand, private_cac
     ],
 )
 def test_an_accelerator_that_fails_is_rejected_with_its_reason(
-    stand_in: Stand, private_cache: Path, kvm: str, why: str
+    stand_in: Stand, kvm: str, why: str
 ) -> None:
     choice = _prove(stand_in(f'[ "$accel" = tcg ] && {{ {GOOD}; exit 33; }}\n{kvm}'))
     assert choice == accel.Choice("tcg", (accel.Trial("kvm", why),))
 
 
-def test_a_stalling_accelerator_leaves_no_process(
-    stand_in: Stand, private_cache: Path, tmp_path: Path
-) -> None:
+def test_a_stalling_accelerator_leaves_no_process(stand_in: Stand, tmp_path: Path) -> None:
     _prove(
         stand_in(
             f'[ "$accel" = tcg ] && {{ {GOOD}; exit 33; }}\n'
@@ -102,7 +101,7 @@ def test_a_stalling_accelerator_leaves_no_process(
     assert not Path("/proc", pid).exists()
 
 
-def test_where_nothing_works_every_reason_is_told(stand_in: Stand, private_cache: Path) -> None:
+def test_where_nothing_works_every_reason_is_told(stand_in: Stand) -> None:
     with pytest.raises(Unavailable) as caught:
         _prove(stand_in('echo "qemu: no $accel today" >&2; exit 1'))
     assert "kvm: no kvm today; tcg: no tcg today" in caught.value.what
@@ -110,7 +109,7 @@ def test_where_nothing_works_every_reason_is_told(stand_in: Stand, private_cache
 
 
 def test_the_answer_is_kept_until_the_next_boot(
-    stand_in: Stand, private_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stand_in: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     qemu = stand_in(f"echo x >> {tmp_path}/runs; {GOOD}")
     first = accel.choose(qemu)
@@ -143,8 +142,9 @@ def test_the_firmware_starts_at_the_reset_vector() -> None:
     assert rom[0xFFF0:0xFFF5] == bytes.fromhex("ea000000f0")  # jmp F000:0000
 
 
+@pytest.mark.usefixtures("no_wheel")
 def test_a_qemu_that_does_not_start_is_unavailable_and_says_why(
-    stand_in: Stand, no_wheel: None, monkeypatch: pytest.MonkeyPatch
+    stand_in: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = "qemu: /lib/libc.so.6: version `GLIBC_2.38' not found (required by qemu)"
     qemu = stand_in(f'echo "{words.replace("`", chr(92) + "`")}" >&2; exit 1')
@@ -153,8 +153,9 @@ def test_a_qemu_that_does_not_start_is_unavailable_and_says_why(
         find_qemu()
 
 
+@pytest.mark.usefixtures("no_wheel")
 def test_without_qemu_the_next_step_is_named(
-    no_wheel: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     found = backend.probe()
@@ -169,8 +170,6 @@ def test_on_windows_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch
 
 
 def test_importing_the_backend_imports_nothing_heavy() -> None:
-    import subprocess
-
     script = (
         "import sys, vmcompare.backends.qemu\n"
         "print(sorted({'pandas', 'matplotlib', 'docker', 'pyfsext', 'psutil'} & set(sys.modules)))"
@@ -182,9 +181,7 @@ def test_importing_the_backend_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.qemu
-def test_the_real_qemu_finds_an_accelerator_and_says_why_not_a_better_one(
-    private_cache: Path,
-) -> None:
+def test_the_real_qemu_finds_an_accelerator_and_says_why_not_a_better_one() -> None:
     qemu = find_qemu()
     assert shutil.which(qemu.path.name)
     choice = accel.choose(qemu)

@@ -14,7 +14,17 @@ import pytest
 
 from vmcompare import data, reaper
 from vmcompare.backends import docker, service
-from vmcompare.backends.service import Facts, Install, StartDocker, Step, Tell, plan
+from vmcompare.backends.service import (
+    Facts,
+    Install,
+    StartDocker,
+    Step,
+    Tell,
+    carry_out,
+    daemon,
+    plan,
+)
+from vmcompare.backends.service.__main__ import main
 
 CLOUD = Facts(root=True, debian=True, apt=True)
 """Root on Debian with nothing installed."""
@@ -128,7 +138,7 @@ def test_the_bridge_is_never_given_up_beside_another_daemon() -> None:
 
 def test_skip_prints_one_line_and_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGINES", "skip")
-    monkeypatch.setattr(service, "facts", lambda: pytest.fail("it looked"))
+    monkeypatch.setattr(carry_out, "facts", lambda: pytest.fail("it looked"))
     said: list[str] = []
     service.ensure(said.append)
     assert len(said) == 1
@@ -138,7 +148,7 @@ def test_skip_prints_one_line_and_looks_at_nothing(monkeypatch: pytest.MonkeyPat
 def test_with_a_docker_that_answers_ensure_changes_nothing(
     private_places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_install", lambda *_: None)
+    monkeypatch.setattr(carry_out, "_install", lambda *_: None)
     said: list[str] = []
     service.ensure(said.append)
     assert said[0].startswith("Docker ")
@@ -181,7 +191,7 @@ class TestStop:
         assert not path.exists()
 
     def test_it_kills_one_that_does_not_listen(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(service, "STOP_S", 0.5)
+        monkeypatch.setattr(daemon, "STOP_S", 0.5)
         deaf = ["sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done"]
         with subprocess.Popen(deaf, stdout=subprocess.PIPE) as dummy:
             assert dummy.stdout is not None
@@ -224,5 +234,5 @@ class TestStop:
 def test_an_unknown_command_is_refused_with_the_usage(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert service.main(["restart"]) == 2
+    assert main(["restart"]) == 2
     assert "ensure|stop" in capsys.readouterr().err

@@ -99,7 +99,9 @@ def test_packed_frames_come_out_whole() -> None:
     heads = {frame.split(">", 1)[0] for frame in frames}
     assert len(heads) == 1, "frames differ in size: the page would jump"
     assert soup.select_one(".vmc-control span").text == "Toy <load>"
-    assert "a <test>" in soup.select_one("figcaption").text
+    assert "a <test>" in soup.select_one(".vmc-model").text
+    words = " ".join(soup.select_one("figcaption").text.split())
+    assert words == "Modelled, not measured. Toy <load>: 3 s. Made up."
     assert soup.select_one("mfrac") is not None
 
 

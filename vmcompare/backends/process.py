@@ -21,6 +21,7 @@ from pathlib import Path
 from .. import reaper
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from ..images import alpine
+from ..images.cache import Progress
 from ..programs import first_byte
 from ..sandbox import (
     FIRST_BYTE_PROGRAM,
@@ -87,7 +88,12 @@ class ProcessLauncher:
     """Starts the first-byte program with one fork and exec.
 
     A vCPU or memory limit of the spec is not enforced: an ordinary process has none.
+
+    Attributes:
+        progress: is told when the userland has to be built.
     """
+
+    progress: Progress | None = None
 
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
@@ -95,7 +101,7 @@ class ProcessLauncher:
             root = Path(directory)
             reaper.watch_path(root)
             try:
-                _unpack(root)
+                _unpack(root, self.progress)
                 command = [str(root / spec.command[0].lstrip("/")), *spec.command[1:]]
                 start_ns = time.perf_counter_ns()
                 try:
@@ -107,7 +113,7 @@ class ProcessLauncher:
                     )
                 except OSError as error:
                     raise LaunchFailure("the process did not start", command, str(error)) from error
-                # Events are told after the start was timed, so that a watcher costs the process nothing.
+                # Events are told after the start was timed: a watcher costs the process nothing.
                 with child:
                     try:
                         first_ns = _first_byte_ns(child)
@@ -121,16 +127,17 @@ class ProcessLauncher:
                 reaper.forget_path(root)
 
     def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
-        return ImageFacts(alpine.rootfs_digest(), size_bytes=alpine.rootfs_tar().stat().st_size)
+        size = alpine.rootfs_tar(self.progress).stat().st_size
+        return ImageFacts(alpine.rootfs_digest(self.progress), size_bytes=size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime="fork+exec")
 
 
-def _unpack(root: Path) -> None:
-    """Busybox and its loader from the shared userland, and the first-byte program, into ``root``."""
+def _unpack(root: Path, progress: Progress | None) -> None:
+    """Busybox and its loader from the shared userland and the first-byte program, to ``root``."""
     wanted = (_LOADER, _BUSYBOX)
-    with tarfile.open(alpine.rootfs_tar()) as tar:
+    with tarfile.open(alpine.rootfs_tar(progress)) as tar:
         for name in wanted:
             source = tar.extractfile(name)
             if source is None:
@@ -187,6 +194,6 @@ def probe() -> Availability:
     return Availability(True, version=platform.release())
 
 
-def launchers() -> Mapping[Platform, Launcher]:
-    """The platforms this backend serves."""
-    return {Platform.PROCESS: ProcessLauncher()}
+def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
+    """The platforms this backend serves; ``progress`` is told when the userland has to be built."""
+    return {Platform.PROCESS: ProcessLauncher(progress)}

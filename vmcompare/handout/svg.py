@@ -12,16 +12,24 @@ _PATH = re.compile(r'(?<= d=")[^"]*')
 _SEGMENT = re.compile(r"([MLQCz])([^MLQCz]*)")
 _OTHER_COMMAND = re.compile(r"[^MLQCz\d\s.\-]")
 _COMMAND_SIZE = {"M": 2, "L": 2, "Q": 4, "C": 6}
+_SHIFTED_USE = re.compile(r'(<use [^>]*?)transform="translate\(([-\d.]+) ([-\d.]+)\)"')
 _REFERENCE = re.compile(r'(\bid="|#)([A-Za-z][\w-]*)(?=["\')])')
 
 
 def address(svg: str) -> str:
     """The drawing as a ``data:`` address with as little coded as HTML and addresses allow."""
     text = _PATH.sub(lambda found: _relative(found[0]), shrink_svg(svg)).replace("\n", " ")
+    text = _SHIFTED_USE.sub(_placed, text)
     text = _short_names(text).replace("xlink:href=", "href=")
     if "'" not in text:
         text = text.replace('"', "'")
     return "data:image/svg+xml," + quote(text, safe=" !'()*,-./:;=?@[]^_`{|}~")
+
+
+def _placed(use: re.Match[str]) -> str:
+    """A glyph's shift as coordinates, which mean the same."""
+    x, y = (f"{float(number):.2f}".rstrip("0").rstrip(".") for number in use.groups()[1:])
+    return f'{use[1]}x="{x}"' + (f' y="{y}"' if y != "0" else "")
 
 
 def _short_names(svg: str) -> str:

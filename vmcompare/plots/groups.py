@@ -139,9 +139,16 @@ def container(found: Sequence[Group]) -> Group | None:
 
 
 def caption(view: View, found: Sequence[Group], *extra: str) -> str:
-    """Provenance, what is emulated, failed runs and doubts, one sentence each."""
-    sentences = [view.caption() + "."] if view.sources else []
-    emulated = [group.series.label for group in found if group.emulated and len(group.rows)]
+    """Provenance, then :func:`warnings`: what stands under a figure of measured values."""
+    where = f"{view.caption()}. " if view.sources else ""
+    return (where + warnings(found, *extra)).strip()
+
+
+def warnings(found: Sequence[Group], *extra: str) -> str:
+    """What is emulated, failed runs, ``extra`` and doubts, one sentence each; may be empty."""
+    there = [group for group in found if len(group.rows)]
+    sentences = []
+    emulated = [group.series.label for group in there if group.emulated]
     if emulated:
         sentences.append(
             f"Under {EMULATION}: {', '.join(emulated)}; such times tell how slow the emulator is, "
@@ -151,12 +158,18 @@ def caption(view: View, found: Sequence[Group], *extra: str) -> str:
     if failed:
         sentences.append(f"Failed runs, counted but not drawn: {', '.join(failed)}.")
     sentences += [sentence for sentence in extra if sentence]
-    doubted = [
-        f"{group.series.label}: {', '.join(why)}"
-        for group in found
-        if len(group.rows)
-        and (why := doubts(group.values, wanted=10 if group.series.platform.is_vm else 30))
+    few: dict[str, list[str]] = {}
+    doubted: dict[str, list[str]] = {}
+    for group in there:
+        wanted = 10 if group.series.platform.is_vm else 30
+        if len(group.rows) < wanted:
+            few.setdefault(f"{len(group.rows)} of {wanted}", []).append(group.series.label)
+        for why in doubts(group.values, wanted=0):
+            doubted.setdefault(why, []).append(group.series.label)
+    if few:
+        counts = "; ".join(f"{count}: {', '.join(names)}" for count, names in few.items())
+        sentences.append(f"Too few runs for a verdict ({counts}).")
+    sentences += [
+        f"In doubt, {why}: {', '.join(names)}." for why, names in sorted(doubted.items())
     ]
-    if doubted:
-        sentences.append(f"This result doubts itself. {'; '.join(doubted)}.")
     return " ".join(sentences)

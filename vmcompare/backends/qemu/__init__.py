@@ -7,15 +7,19 @@ from vmcompare.backends.qemu.binary import find_qemu
 from vmcompare.backends.qemu.launcher import QemuLauncher
 from vmcompare.errors import Unavailable
 from vmcompare.images import alpine
+from vmcompare.images.cache import Progress
 from vmcompare.sandbox import Availability, Launcher, Platform
 
 __all__ = ["QemuLauncher", "launchers", "probe"]
 
 
-def launchers() -> dict[Platform, Launcher]:
-    """One launcher for each kind of virtual machine, whether or not QEMU is here."""
+def launchers(progress: Progress | None = None) -> dict[Platform, Launcher]:
+    """One launcher for each kind of virtual machine, whether or not QEMU is here.
+
+    ``progress`` is told when an image has to be built.
+    """
     platforms = (Platform.VM_DIRECT, Platform.VM_TUNED, Platform.VM)
-    return {platform: QemuLauncher(platform) for platform in platforms}
+    return {platform: QemuLauncher(platform, progress=progress) for platform in platforms}
 
 
 def probe() -> Availability:

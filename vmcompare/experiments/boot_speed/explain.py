@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ...errors import Unavailable
 from ...literature import CHECKED
 from ...literature import load as load_literature
-from ...plots.groups import EMULATION, Group, caption, container, groups, mixed, need, ratio
+from ...plots.groups import EMULATION, Group, container, groups, mixed, need, ratio, warnings
 from ...plots.model import MODELLED, Bar, Curve, bars, curves
 from ...plots.phases import medians, phases
 from ...plots.picture import Picture, WhatIf
@@ -106,8 +106,7 @@ def phases_table(view: View) -> pd.DataFrame:
 def literature_table(view: View) -> pd.DataFrame:
     """This view's medians above what others published about starts; never one in place of another.
 
-    Only rows whose source was read are shown as figures; the others are listed with "recalled" or
-    "secondary" in front of what they are said to say.
+    Only figures whose source was read are shown; what is merely recalled or quoted is left out.
     """
     import pandas as pd
 
@@ -115,24 +114,21 @@ def literature_table(view: View) -> pd.DataFrame:
         {
             "what": group.series.label,
             "figure": f"{seconds(group.median.estimate)} (median, {group.count()})",
-            "conditions": START + (f", {EMULATION}" if group.emulated else ""),
-            "source": f"this machine, {group.shown}" if group.shown == "measured" else group.shown,
-            "checked": group.shown,
+            "conditions": "request to first byte" + (f", {EMULATION}" if group.emulated else ""),
+            "source": f"{group.shown}, run {group.run_id}",
         }
         for group in need(view, START, "start")
         if len(group.rows)
     ]
     published = load_literature()
-    for row in published[published["metric"].isin(_LITERATURE)].to_dict("records"):
-        sure = row["checked"] == CHECKED
-        figure = f"{row['value']} {row['unit']}"
+    chosen = published[published["metric"].isin(_LITERATURE) & (published["checked"] == CHECKED)]
+    for row in chosen.to_dict("records"):
         rows.append(
             {
                 "what": row["system"],
-                "figure": figure if sure else f"{row['checked']}: {figure}",
+                "figure": f"{row['value']} {row['unit']}",
                 "conditions": row["conditions"],
-                "source": f"{_short(row['citation'])}, {row['year']}",
-                "checked": "literature, " + row["verified"],
+                "source": f"literature: {_short(row['citation'])}, {row['year']}",
             }
         )
     return pd.DataFrame(rows)
@@ -158,7 +154,7 @@ def cold_starts(view: View) -> WhatIf:
         wait_title: (min(waits) / 3, max(waits) * rates[-1] * 3),
         held_title: (min(held) / 3, max(held) * 3),
     }
-    words = caption(view, starting)
+    words = warnings(starting)
 
     def draw(rate: float) -> Picture:
         def bar(group: Group, value: float, text: str) -> Bar:
@@ -193,7 +189,7 @@ def cold_starts(view: View) -> WhatIf:
             r"W = \lambda \cdot \tilde{t}_{\mathrm{start}} \qquad "
             r"M = \tilde{m}_{\mathrm{idle}} \cdot 1\,\mathrm{h}"
         ),
-        source=f"measured medians of {START} and pss_bytes; {view.caption()}",
+        source=f"medians of {START} and pss_bytes; {view.caption()}",
     )
 
 
@@ -227,7 +223,7 @@ def no_emulation(view: View) -> WhatIf:
         else "No slow-down is marked: this view holds no work timed in a process and in vm-direct "
         "(pc) within one run."
     )
-    words = caption(view, [*emulated, *([base] if base else [])], unmarked)
+    words = warnings([*emulated, *([base] if base else [])], unmarked)
 
     lines = [
         Curve(
@@ -260,7 +256,7 @@ def no_emulation(view: View) -> WhatIf:
             r"t_{\mathrm{modelled}} = \frac{\tilde{t}_{\mathrm{measured}}}{s}, \qquad "
             r"s = \frac{t_{\mathrm{vm\text{-}direct}}}{t_{\mathrm{process}}}"
         ),
-        source=f"modelled, not measured, from the measured medians; {view.caption()}",
+        source=f"medians of {START}, gzip_s, syscall_s and fork_s; {view.caption()}",
     )
 
 

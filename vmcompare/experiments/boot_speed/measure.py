@@ -53,19 +53,30 @@ _CORPUS_BYTES = 2_000_000
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Collects the events of one start and passes them on."""
+    """Collects the events of one start and passes them on.
+
+    Ready means here that a command was answered, on every platform alike: the greeting by which
+    some launchers learn that an agent is there is passed on, but not counted.
+    """
 
     pass_on: OnEvent
     events: list[Event] = field(default_factory=list)
     left_ns: int | None = None
 
     def __call__(self, event: Event) -> None:
-        self.events.append(event)
+        if event.phase is not Phase.READY:
+            self.events.append(event)
         self.pass_on(event)
+
+    def answered(self) -> None:
+        """A command was answered: the instance is ready now."""
+        ready = Event(Phase.READY, time.perf_counter_ns())
+        self.events.append(ready)
+        self.pass_on(ready)
 
     def since_open_s(self, phase: Phase) -> float | None:
         """Seconds from the client's call to the end of ``phase``; ``None`` if it was not seen."""
-        stamps = {e.phase: e.t_ns for e in reversed(self.events)}
+        stamps = {e.phase: e.t_ns for e in self.events}
         if phase not in stamps or Phase.OPEN not in stamps:
             return None
         return (stamps[phase] - stamps[Phase.OPEN]) / NS_PER_S
@@ -109,7 +120,7 @@ def _start(
     try:
         with launcher.open(_spec(trial.series), watch) as box:
             kernel = box.run(["uname", "-r"]).output.decode(errors="replace").strip()
-            watch(Event(Phase.READY, time.perf_counter_ns()))
+            watch.answered()
             row = replace(row, guest_kernel=kernel)
             inside.append(_memory(row, box))
             if trial.series in COMPARED and trial.rep == 0 and not trial.is_warmup:

@@ -1,0 +1,164 @@
+"""``sandbox.Launcher`` for containers, and the images they are made of."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from vmcompare import reaper
+from vmcompare.backends.docker.container import Container
+from vmcompare.backends.docker.engine import (
+    classify,
+    connect,
+    engine_errors,
+    engine_info,
+    unavailable,
+)
+from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.sandbox import (
+    FIRST_BYTE_PROGRAM,
+    ImageFacts,
+    Launcher,
+    OnEvent,
+    Platform,
+    Sandbox,
+    Spec,
+    Start,
+    Traits,
+)
+
+if TYPE_CHECKING:
+    from docker import APIClient, DockerClient
+
+    from vmcompare.images.cache import Progress
+
+REPOSITORY = "vmcompare/alpine"
+"""Name of the image made of the shared Alpine root file system; its tag is the digest's start."""
+
+
+class DockerLauncher:
+    """Opens containers. One client is kept: connecting is not part of any start.
+
+    Args:
+        progress: is told when an image has to be built.
+    """
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress
+        self._client: DockerClient | None = None
+        self._facts: Mapping[str, Any] = {}
+        self._images: dict[str, tuple[str, ImageFacts]] = {}
+        self._lock = threading.Lock()
+
+    def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
+        """See :class:`vmcompare.sandbox.Launcher`. Warmth: cold or pre-created.
+
+        A pre-created one is created and attached before ``OPEN``; it tells no such phases.
+        """
+        if spec.start not in (Start.COLD, Start.PRE_CREATED):
+            raise Unavailable(
+                f"Docker has no {spec.start.value} start", "choose a cold or a pre-created start"
+            )
+        client = self._connected()
+        runtimes = self._facts.get("Runtimes") or {}
+        if spec.runtime and spec.runtime not in runtimes:
+            raise Unavailable(
+                f"Docker has no runtime called {spec.runtime}",
+                f"choose from: {', '.join(sorted(runtimes))}",
+            )
+        image, _ = self._resolved(spec.image)
+        # Images are looked up once; should one vanish meanwhile, the next start looks again.
+        forget = functools.partial(self._images.pop, spec.image, None)
+        return Container(client.api, image, spec, on_event, forget)
+
+    def image(self, spec: Spec) -> ImageFacts:
+        """Make the image if need be and describe it; layers are digests of unpacked tars."""
+        return self._resolved(spec.image)[1]
+
+    def traits(self, spec: Spec) -> Traits:
+        """A product: ``docker run`` with everything it does, not the bare runtime."""
+        if spec.runtime:
+            return Traits(layer="product", runtime=spec.runtime)
+        self._connected()
+        return Traits(layer="product", runtime=str(self._facts.get("DefaultRuntime") or "runc"))
+
+    def _connected(self) -> DockerClient:
+        with self._lock:
+            if self._client is None:
+                client = connect()
+                self._facts = engine_info(client)
+                self._client = client
+            return self._client
+
+    def _resolved(self, name: str) -> tuple[str, ImageFacts]:
+        """The engine's name of an image, and its facts. Looked up once: starts must not pay."""
+        client = self._connected()
+        with self._lock:
+            if name not in self._images:
+                reference = _alpine(client.api, self._progress) if name == "alpine" else name
+                self._images[name] = reference, _image_facts(client.api, reference)
+            return self._images[name]
+
+
+def _alpine(api: APIClient, progress: Progress | None) -> str:
+    """Import the shared root file system unless it is there; its reference."""
+    import docker.errors
+
+    from vmcompare.images import alpine
+    from vmcompare.images.cache import no_progress
+
+    tell = progress or no_progress
+    digest = alpine.rootfs_digest(progress)
+    tag = digest.removeprefix("sha256:")[:12]
+    reference = f"{REPOSITORY}:{tag}"
+    try:
+        _inspect_image(api, reference)
+        return reference
+    except docker.errors.ImageNotFound:
+        pass
+    except engine_errors() as error:
+        raise unavailable(classify(error), str(error)) from error
+    # A label on an image is passed on to containers made of it by hand. Those lack the owner's
+    # labels, by which the clean-up tells that they are the learner's own.
+    changes = [f"LABEL {reaper.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
+    tell("the container image", 0.0)
+    try:
+        with alpine.rootfs_tar(progress).open("rb") as tar:
+            api.import_image_from_data(tar, repository=REPOSITORY, tag=tag, changes=changes)
+    except engine_errors() as error:
+        raise LaunchFailure(
+            "Docker could not import the Alpine image", ("docker", "import"), str(error)
+        ) from error
+    tell("the container image", 1.0)
+    return reference
+
+
+def _inspect_image(api: APIClient, reference: str) -> Mapping[str, Any]:
+    inspect: Callable[[str], Mapping[str, Any]] = api.inspect_image  # untyped in the stubs
+    return inspect(reference)
+
+
+def _image_facts(api: APIClient, reference: str) -> ImageFacts:
+    import docker.errors
+
+    try:
+        found = _inspect_image(api, reference)
+    except docker.errors.ImageNotFound as error:
+        raise Unavailable(
+            f"the image {reference} is not on this computer", f"run: docker pull {reference}"
+        ) from error
+    except engine_errors() as error:
+        raise unavailable(classify(error), str(error)) from error
+    return ImageFacts(
+        digest=str(found["Id"]),
+        layers=tuple(map(str, found["RootFS"].get("Layers") or ())),
+        size_bytes=int(found["Size"]),
+    )
+
+
+def launchers(progress: Progress | None = None) -> dict[Platform, Launcher]:
+    """The platforms this backend serves; ``progress`` is told when an image has to be built."""
+    return {Platform.CONTAINER: DockerLauncher(progress)}

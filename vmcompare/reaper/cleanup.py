@@ -1,0 +1,189 @@
+"""Ending what is left: processes, containers, paths, cgroups, and the ledgers that name them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from vmcompare import data
+from vmcompare.reaper.identity import boot, end_process, is_same_process
+from vmcompare.reaper.ledger import (
+    LABEL,
+    LABEL_BOOT,
+    LABEL_PID,
+    LABEL_STARTED,
+    Ledger,
+    own_path,
+    sessions_dir,
+)
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+ENGINE_TIMEOUT_S = 10
+"""Seconds Docker has to answer one request of the clean-up before it counts as not there."""
+
+FOREIGN_AGE_S = 600.0
+"""Age in seconds from which a *stopped* container of another boot counts as abandoned."""
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One thing a clean-up ended: ``kind`` is process, container, path, cgroup or ledger."""
+
+    kind: str
+    name: str
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a clean-up ended, in order."""
+
+    ended: list[Ended] = field(default_factory=list)
+
+    def add(self, kind: str, name: str) -> None:
+        """Note that the ``kind`` called ``name`` was ended."""
+        self.ended.append(Ended(kind, name))
+
+    def __iter__(self) -> Iterator[Ended]:
+        return iter(self.ended)
+
+    def __len__(self) -> int:
+        return len(self.ended)
+
+
+def sweep(all_sessions: bool = False) -> Swept:
+    """End whatever dead sessions left: processes, containers, paths, cgroups, ledgers.
+
+    Never touches what is not ours or whose owner lives. With ``all_sessions`` this process's own
+    session is cleared as well.
+    """
+    swept = Swept()
+    own = own_path()
+    living = set()
+    for path in sorted(sessions_dir().glob("*.jsonl")):
+        ledger = Ledger.read(path)
+        if ledger is None:
+            continue
+        if ledger.owner_lives() and not (all_sessions and path == own):
+            living.add(str(ledger.owner["session"]))
+        else:
+            clear(ledger, swept)
+    _remove_containers(swept, session=None)
+    _remove_cgroups(swept, living)
+    return swept
+
+
+def clear(ledger: Ledger, swept: Swept) -> None:
+    """End everything ``ledger`` still watches, then remove it."""
+    session = str(ledger.owner["session"])
+    same_boot = ledger.owner.get("boot") == boot()
+    for key, entry in ledger.watched.items():
+        if key.startswith("process ") and same_boot:
+            pid = int(entry["pid"])
+            if end_process(pid, str(entry["started"])):
+                swept.add("process", str(pid))
+    if "containers" in ledger.watched:
+        _remove_containers(swept, session=session)
+    for key, entry in ledger.watched.items():
+        if key.startswith("path ") and _remove_path(Path(str(entry["path"]))):
+            swept.add("path", str(entry["path"]))
+    ledger.path.unlink(missing_ok=True)
+
+
+def _remove_path(path: Path) -> bool:
+    """Remove a file or a folder; never one that holds the home, working or root directory."""
+    holds = (Path.home(), Path.cwd(), data.state_dir(), data.cache_dir())
+    if not path.is_absolute() or any(place.is_relative_to(path) for place in holds):
+        return False
+    try:
+        if path.is_dir() and not path.is_symlink():
+            if path.is_relative_to(CGROUP_ROOT):
+                path.rmdir()
+            else:
+                shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _remove_cgroups(swept: Swept, living: set[str]) -> None:
+    """Remove empty cgroups called ``vmcompare-SESSION`` whose session is not among ``living``.
+
+    A cgroup that still holds a process refuses to go; that is left to it. One whose session's pid
+    is in use waits: another user's ledger is not seen from here.
+    """
+    for pattern in ("vmcompare-*", "*/vmcompare-*"):
+        for path in CGROUP_ROOT.glob(pattern):
+            session = path.name.removeprefix("vmcompare-")
+            pid = session.partition("-")[0]
+            if session not in living and pid.isdigit() and not psutil.pid_exists(int(pid)):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+                    swept.add("cgroup", str(path.relative_to(CGROUP_ROOT)))
+
+
+def docker_is_named() -> bool:
+    """Whether this computer says it has Docker: a ``docker`` on PATH, or ``DOCKER_HOST``.
+
+    The engine's socket is not looked for by itself: taking ``docker`` off PATH is how a learner,
+    a test or a room without Docker hides it. Who uses ``DOCKER_HOST`` or ``docker context`` says
+    so in one of these two ways.
+    """
+    return bool(os.environ.get("DOCKER_HOST")) or shutil.which("docker") is not None
+
+
+def _remove_containers(swept: Swept, session: str | None) -> None:
+    """Remove the containers of ``session``, or with ``None`` those of every dead owner."""
+    if not docker_is_named():
+        return
+    import docker.errors
+    import requests
+
+    unreachable = (docker.errors.DockerException, requests.RequestException, OSError)
+    with contextlib.suppress(*unreachable):
+        api = docker.from_env(timeout=ENGINE_TIMEOUT_S).api
+        wanted = LABEL if session is None else f"{LABEL}={session}"
+        for found in api.containers(all=True, filters={"label": [wanted, LABEL_PID]}):
+            if session is None and not _is_abandoned(found):
+                continue
+            if _remove_container(api, str(found["Id"])):
+                swept.add("container", str((found.get("Names") or [found["Id"]])[0]).lstrip("/"))
+
+
+def _remove_container(api: APIClient, container: str) -> bool:
+    import docker.errors
+
+    try:
+        api.remove_container(container, force=True, v=True)
+    except docker.errors.APIError as error:
+        if error.status_code in (404, 409):  # gone, or on its way
+            return False
+        raise
+    return True
+
+
+def _is_abandoned(found: Mapping[str, object]) -> bool:
+    """Whether the owner named in a container's labels is dead for certain."""
+    marks = found.get("Labels")
+    if not isinstance(marks, dict) or not str(marks.get(LABEL_PID, "")).isdigit():
+        return False
+    if marks.get(LABEL_BOOT) == boot():
+        return not is_same_process(int(marks[LABEL_PID]), str(marks.get(LABEL_STARTED)))
+    # Before our last restart, or another computer's on a shared engine? A running one has an
+    # owner: its standard input is held open. One that never ran or has ended long ago has none.
+    created = found.get("Created")
+    age_s = time.time() - created if isinstance(created, int | float) else 0.0
+    return found.get("State") in ("created", "exited", "dead") and age_s > FOREIGN_AGE_S

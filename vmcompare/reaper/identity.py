@@ -1,0 +1,67 @@
+"""Who is who: a process, not its number.
+
+Identity is never a bare pid. A process is its pid, the moment it was started and the boot it
+belongs to, so that a pid used again by somebody else is spared. The moment is the kernel's tick
+count where there is one (Linux): ``create_time()`` comes from the wall clock and moves with it.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+SOFT_END_S = 2.0
+"""Seconds a process has to end in order before it is killed; QEMU takes about 0.1 s."""
+
+
+def boot() -> str:
+    """This boot and process-id namespace: pids can be compared only where this is equal.
+
+    Source: ``/proc/sys/kernel/random/boot_id`` and ``/proc/self/ns/pid`` on Linux, the boot time
+    in minutes elsewhere (seconds jitter there by one).
+    """
+    try:
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot_id}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return f"{platform.node()}.{round(psutil.boot_time() / 60)}"
+
+
+def started(pid: int) -> str | None:
+    """When ``pid`` was started, in a form to compare for equality; ``None`` if it is not alive."""
+    try:
+        if sys.platform == "linux":
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+            state, *rest = stat.rpartition(")")[2].split()
+            return None if state in "ZX" else rest[18]  # field 22 of proc(5): starttime
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
+    except (OSError, psutil.Error):
+        return None
+
+
+def is_same_process(pid: int, start: str) -> bool:
+    """Whether ``pid`` is alive and still the process that was ``started`` at ``start``."""
+    return start != "" and started(pid) == start
+
+
+def end_process(pid: int, start: str) -> bool:
+    """End the process softly, then hard; ``False`` if it was already gone or is another one."""
+    try:
+        process = psutil.Process(pid)  # remembers who it is: its signals spare a reused pid
+        if not is_same_process(pid, start):
+            return False
+        process.terminate()
+        deadline = time.monotonic() + SOFT_END_S
+        while is_same_process(pid, start):
+            if time.monotonic() > deadline:
+                process.kill()
+                deadline += SOFT_END_S
+            time.sleep(0.01)
+    except psutil.Error:
+        return False
+    return True
