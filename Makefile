@@ -11,8 +11,8 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 .PHONY: lab handouts test check check-only bench lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
-lab: $(READY) engines          ## JupyterLab on the lessons
-	$(BIN)/vmcompare lab
+lab: $(READY)                  ## engines, then JupyterLab on the lessons
+	ENGINES=$(ENGINES) $(BIN)/vmcompare lab
 
 handouts: $(READY) engines     ## dist/*.html: measured where engines are, recorded elsewhere
 	$(BIN)/vmcompare handout $(NOTEBOOKS) --out dist --mode $(MODE) --rounds $(ROUNDS)
@@ -36,8 +36,9 @@ bench: $(READY) engines        ## ratios, measured side by side in one run
 	$(BIN)/python -m tools.bench $(BENCH_ARGS)
 
 lock: $(READY)                 ## requirements.lock from pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --group dev --all-extras pyproject.toml -o requirements.lock
+	  --no-header --group dev pyproject.toml -o requirements.lock
 
 engines: $(READY)
 	@ENGINES=$(ENGINES) $(BIN)/python -m vmcompare.backends.service ensure

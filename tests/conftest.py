@@ -6,11 +6,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 
 ENGINES = ("docker", "qemu", "browser")
 REQUIRED = frozenset(filter(None, os.environ.get("VMCOMPARE_REQUIRE", "").split(",")))
@@ -44,11 +42,11 @@ def _engine(request: pytest.FixtureRequest, _reasons: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def private_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def private_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The learner's data and state directories, empty and thrown away (the image cache is kept)."""
     for name in ("XDG_DATA_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    yield tmp_path
+    return tmp_path
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -59,8 +57,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         ran.update(marks or ["no engine"])
     words = ", ".join(f"{name}: {ran[name]}" for name in ("no engine", *ENGINES))
     terminalreporter.write_line(f"passed by backend: {words}")
-
-
 
 
 @pytest.fixture

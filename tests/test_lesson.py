@@ -1,4 +1,4 @@
-"""A lesson never shows a traceback: what is missing is a sentence, and it goes on with recordings."""
+"""A lesson shows no traceback: what is missing is a sentence, and recordings take its place."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from planted import planted, starts
+
 from vmcompare import answers, lesson
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.lesson import Lesson
 from vmcompare.recording import read
 from vmcompare.sandbox import Availability
-
-
 
 
 class Page:

@@ -44,7 +44,7 @@ def check_page(page: str) -> None:
     assert "Traceback" not in page
 
 
-@pytest.mark.parametrize("words", [("--mode", "auto"), ("--mode", "replay")], ids=["auto", "replay"])
+@pytest.mark.parametrize("words", [("--mode", "auto"), ("--mode", "replay")])
 def test_with_the_engines_hidden_everything_is_recorded_and_says_so(
     tmp_path: Path, without_engines: dict[str, str], words: tuple[str, ...]
 ) -> None:

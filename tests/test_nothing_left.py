@@ -100,7 +100,9 @@ def test_kill_9_leaves_nothing(
 
 
 @pytest.mark.parametrize(("platform", "phase"), CASES)
-def test_stop_leaves_nothing(platform: Platform, phase: Phase, tmp_path: Path, places: Path) -> None:
+def test_stop_leaves_nothing(
+    platform: Platform, phase: Phase, tmp_path: Path, places: Path
+) -> None:
     running = begin(platform, tmp_path)
     until_in(phase, running)
     running.stop()
@@ -115,8 +117,9 @@ def test_even_when_the_guardian_is_killed_too_clean_finds_everything(
 ) -> None:
     running = begin(Platform.VM_DIRECT, tmp_path)
     until_in(Phase.SPAWN, running)
-    family = [running.child.pid, *(p.pid for p in ours(str(places)) if "reaper" in str(p.cmdline()))]
-    for pid in family:
+    guardians = [p.pid for p in ours(str(places)) if "vmcompare.reaper" in p.cmdline()]
+    assert guardians
+    for pid in [*guardians, running.child.pid]:
         os.kill(pid, signal.SIGKILL)
     running.child.wait()
     subprocess.run([sys.executable, "-m", "vmcompare", "clean"], check=True, capture_output=True)

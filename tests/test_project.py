@@ -1,4 +1,4 @@
-"""The project keeps its own rules: floors, light imports, one list of dependencies, clean notebooks."""
+"""The project keeps its own rules: floors, light imports, one list of needs, clean notebooks."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_a_failed_run_is_a_row_with_its_error_and_no_value(tmp_path: Path) -> No
     ("value", "status"), [(0.0, "error"), (None, "ok"), (float("nan"), "ok"), (float("inf"), "ok")]
 )
 def test_a_value_and_a_failure_never_go_together(value: float | None, status: str) -> None:
-    with pytest.raises(ValueError, match="value|finite"):
+    with pytest.raises(ValueError, match=r"value|finite"):
         row(value, status=status)
 
 
@@ -90,7 +90,7 @@ def _edit(change: Callable[[list[dict[str, object]]], None]) -> Callable[[str], 
 @pytest.mark.parametrize(
     ("damage", "line", "says"),
     [
-        (lambda text: "", 1, "run line"),
+        (lambda _: "", 1, "run line"),
         (lambda text: text.replace('{"kind":"row"', "{kind", 1), 2, "not JSON"),
         (lambda text: text.replace('"schema":1', '"schema":99'), 1, "schema 99"),
         (_edit(lambda lines: lines[1].update(platform="moon")), 2, "unknown platform 'moon'"),

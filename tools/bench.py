@@ -1,11 +1,13 @@
 """Ratios of starts, measured side by side in one run: `make bench`.
 
-Not a test: it asserts nothing, because this computer's noise is not the code's fault. Every ratio is
-paired within shuffled blocks and has a 95 % interval.
+Not a test: it asserts nothing, because this computer's noise is not the code's fault. Every ratio
+is paired within shuffled blocks and has a 95 % interval.
 
     container ÷ docker run      what the harness adds to a container's start (wanted: ≤ 1.05)
-    vm-direct (…) ÷ plain QEMU  against QEMU as its manual starts it: same kernel, initramfs, accelerator
+    vm-direct (…) ÷ plain QEMU  against QEMU as its manual starts it: same kernel, initramfs,
+                                accelerator
     vm-tuned ÷ vm               the same distribution, its boot made short
+    import vmcompare ÷ pandas   in fresh interpreters, the import statement alone (wanted: ≤ ⅓)
 """
 
 from __future__ import annotations
@@ -28,8 +30,16 @@ from vmcompare.backends.qemu import accel
 from vmcompare.backends.qemu.binary import find_qemu
 from vmcompare.errors import VmcompareError
 from vmcompare.images import alpine
-from vmcompare.sandbox import FIRST_BYTE, FIRST_BYTE_PROGRAM, Event, Launcher, Machine, Phase, Spec
-from vmcompare.sandbox import Platform as P
+from vmcompare.sandbox import (
+    FIRST_BYTE,
+    FIRST_BYTE_PROGRAM,
+    Event,
+    Launcher,
+    Machine,
+    Phase,
+    Platform,
+    Spec,
+)
 from vmcompare.stats import paired_ratio
 from vmcompare.units import NS_PER_S, ratio, seconds
 
@@ -45,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--distribution-rounds", type=int, default=3)
     arguments = parser.parse_args(argv)
     with reaper.guard():
+        _report(_measure(_imports(), 15), "import pandas", 0.33)
         if docker.probe().ok:
             found = _measure(_containers(), arguments.container_rounds)
             _report(found, "docker run", 1.05)
@@ -56,15 +67,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _imports() -> Mapping[str, Start]:
+    names = ("vmcompare", "pandas")
+    return {f"import {name}": lambda n=name: _import_s(n) for name in names}  # type: ignore[misc]
+
+
+def _import_s(name: str) -> float:
+    code = f"from time import perf_counter as t; a = t(); import {name}; print(t() - a)"
+    return float(subprocess.check_output([sys.executable, "-c", code]))
+
+
 def _containers() -> Mapping[str, Start]:
-    launcher = docker.launchers()[P.CONTAINER]
+    launcher = docker.launchers()[Platform.CONTAINER]
     spec = Spec()
     image = launcher.image(spec)
-    return {"container": lambda: _open(launcher, spec), "docker run": lambda: _docker_run(image.digest)}
+    return {
+        "container": lambda: _open(launcher, spec),
+        "docker run": lambda: _docker_run(image.digest),
+    }
 
 
 def _direct() -> Mapping[str, Start]:
-    full, small = qemu.QemuLauncher(P.VM_DIRECT), qemu.QemuLauncher(P.VM_DIRECT, small=True)
+    full, small = (
+        qemu.QemuLauncher(Platform.VM_DIRECT),
+        qemu.QemuLauncher(Platform.VM_DIRECT, small=True),
+    )
     starts: dict[str, Start] = {"plain QEMU": _plain_qemu}
     for name, launcher in (("vm-direct", full), ("vm-direct, small initramfs", small)):
         for machine in (Machine.PC, Machine.MICROVM):
@@ -76,7 +103,7 @@ def _direct() -> Mapping[str, Start]:
 
 
 def _distribution() -> Mapping[str, Start]:
-    tuned, made = qemu.QemuLauncher(P.VM_TUNED), qemu.QemuLauncher(P.VM)
+    tuned, made = qemu.QemuLauncher(Platform.VM_TUNED), qemu.QemuLauncher(Platform.VM)
     return {
         "vm-tuned": lambda: _open(tuned, Spec(machine=Machine.PC)),
         "vm": lambda: _open(made, Spec(machine=Machine.Q35)),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+PACKAGES = ("chromium", "poppler-utils")
 ROOT = Path(__file__).parent.parent
 
 
@@ -26,7 +27,7 @@ def main() -> int:
             apt = ["apt-get", "-qq"]
             env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
             _try([*apt, "update"], env)
-            _try([*apt, "install", "-y", "--no-install-recommends", "chromium", "poppler-utils"], env)
+            _try([*apt, "install", "-y", "--no-install-recommends", *PACKAGES], env)
         else:
             print("browser: no Chromium; next step: install Chromium for the browser tests")
     if not (ROOT / "node_modules" / "axe-core").is_dir():

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
 from .errors import VmcompareError
@@ -85,9 +85,8 @@ def record(arguments: argparse.Namespace) -> int:
     out = arguments.out or user_recordings_dir()
     with stoppable(on_eof=arguments.stop_on_eof):
         for experiment in experiments:
-            platforms = wanted or experiment.platforms
             watch, opened = _events() if arguments.events else _bar(experiment.name)
-            path = run(experiment, platforms, arguments.rounds, out, watch, opened)
+            path = run(experiment, wanted, arguments.rounds, out, watch, opened)
             if not arguments.events:
                 print(f"recorded {path}")
     return 0
@@ -124,9 +123,11 @@ def handout(arguments: argparse.Namespace) -> int:
 
 
 def lab(arguments: argparse.Namespace) -> int:
-    """Open JupyterLab on the lessons, on this computer only, with a token."""
+    """Make the engines ready, then open JupyterLab on this computer only, with a token."""
+    from .backends import service
     from .data import lessons_dir
 
+    service.ensure()
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
     command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
@@ -142,7 +143,7 @@ def _bar(name: str) -> tuple[Watch, Opened]:
     """Progress for people: a bar on standard error, once there is progress."""
     from tqdm import tqdm
 
-    bars: list[tqdm[object]] = []
+    bars: list[tqdm[NoReturn]] = []
 
     def watch(progress: Progress) -> None:
         if not bars:

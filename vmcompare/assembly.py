@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
 from .errors import Unavailable, UnknownName
 from .sandbox import Availability, Launcher, Platform
+
+ImageProgress = Callable[[str, float], None]
 
 ENGINES: Mapping[str, tuple[Platform, ...]] = {
     "process": (Platform.PROCESS,),
@@ -28,23 +30,40 @@ def engine_of(platform: Platform) -> str:
 
 
 def launchers(
-    found: Mapping[str, Availability], wanted: Sequence[Platform]
+    found: Mapping[str, Availability],
+    wanted: Sequence[Platform],
+    progress: ImageProgress | None = None,
+    *,
+    strict: bool = False,
 ) -> dict[Platform, Launcher]:
     """Launchers of those ``wanted`` platforms whose engine was found.
 
+    ``progress`` hears what image is being made, and how much of it is done (0 to 1). With
+    ``strict`` every wanted platform must be there.
+
     Raises:
-        Unavailable: none of them can be launched here; names what is missing.
+        Unavailable: none of them (or, if strict, not all) can be launched here.
     """
     able: dict[Platform, Launcher] = {}
     for name, served in ENGINES.items():
         if found[name].ok and set(served) & set(wanted):
-            able |= {
-                p: launcher for p, launcher in _module(name).launchers().items() if p in wanted
-            }
-    if not able:
-        lacking = [found[name] for name in dict.fromkeys(engine_of(p) for p in wanted)]
-        raise Unavailable("; ".join(a.what for a in lacking), lacking[0].next_step)
-    return {p: able[p] for p in Platform if p in able}
+            able |= _module(name).launchers(progress)
+    lacking = missing(found, wanted)
+    if lacking and (strict or len(lacking) == len({engine_of(p) for p in wanted})):
+        what = "; ".join(availability.what for availability in lacking.values())
+        raise Unavailable(what, next(iter(lacking.values())).next_step)
+    return {p: able[p] for p in Platform if p in able and p in wanted}
+
+
+def missing(
+    found: Mapping[str, Availability], wanted: Sequence[Platform]
+) -> dict[str, Availability]:
+    """What was found of those engines that ``wanted`` platforms need and this machine lacks."""
+    return {
+        name: found[name]
+        for name, served in ENGINES.items()
+        if not found[name].ok and set(served) & set(wanted)
+    }
 
 
 def platform_named(name: str) -> Platform:

@@ -283,7 +283,9 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     emulated = any(bool((rows["accel"] == "tcg").any()) for rows in found)
     if slope:
         return _slope(wanted, sides, found, emulated)
-    blocks = [{int(b): g["value"].tolist() for b, g in rows.groupby("block")} for rows in found]
+    blocks = [
+        {int(str(b)): g["value"].tolist() for b, g in rows.groupby("block")} for rows in found
+    ]
     if wanted.below is None:
         interval = median_interval(found[0]["value"].to_numpy())
         used = set(blocks[0])
@@ -335,7 +337,7 @@ def _slopes(rows: pd.DataFrame) -> dict[int, float]:
     for block, ramp in rows.groupby("block"):
         if ramp["rep"].nunique() >= 2:
             line = linregress(ramp["rep"].to_numpy(float), ramp["value"].to_numpy(float))
-            fitted[int(block)] = float(line.slope)
+            fitted[int(str(block))] = float(line.slope)
     return fitted
 
 

@@ -24,11 +24,18 @@ DEFAULT_SEED = 1
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One kind of start, and how often it comes in each block."""
+    """One kind of start.
+
+    Attributes:
+        platform, machine: what starts.
+        repeats: how often it comes in each block.
+        warm_up: whether one flagged start comes before the first block.
+    """
 
     platform: Platform
     machine: Machine = Machine.NONE
     repeats: int = 1
+    warm_up: bool = True
 
     @property
     def key(self) -> str:
@@ -69,6 +76,10 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
+def _ignore(progress: Progress) -> None:
+    """Nobody watches."""
+
+
 @dataclass(slots=True)
 class Context:
     """What ``measure`` is handed.
@@ -83,7 +94,7 @@ class Context:
     launchers: Mapping[Platform, Launcher]
     rounds: int = DEFAULT_ROUNDS
     seed: int = DEFAULT_SEED
-    watch: Watch = lambda progress: None
+    watch: Watch = _ignore
     _place: tuple[str, int, int] = field(default=("", 0, 0), init=False)
 
     def trials(self, series: Sequence[Series]) -> Iterator[Trial]:
@@ -119,13 +130,14 @@ class Experiment:
 
 
 def arrange(series: Sequence[Series], rounds: int, seed: int) -> tuple[Trial, ...]:
-    """One flagged warm-up of each series, then ``rounds`` blocks, each shuffled by ``seed``.
+    """A flagged warm-up of each series that has one, then ``rounds`` blocks shuffled by ``seed``.
 
     Every block holds the same trials, so a ratio can be paired within it and a slow drift of the
     machine falls on all series alike.
     """
     chance = random.Random(seed)
-    plan = [Trial(s, 0, 0, i, is_warmup=True) for i, s in enumerate(series)]
+    warming = [s for s in series if s.warm_up]
+    plan = [Trial(s, 0, 0, i, is_warmup=True) for i, s in enumerate(warming)]
     for block in range(rounds):
         starts = [(s, rep) for s in series for rep in range(s.repeats)]
         chance.shuffle(starts)

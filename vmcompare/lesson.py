@@ -1,8 +1,8 @@
 """What a notebook imports: one :class:`Lesson`, whose methods are the steps of a lesson.
 
-Nothing here raises at a learner: what is missing is said in one sentence with the next step, and the
-lesson goes on with recordings. Figures follow the newest run: when one ends, those already on the
-page are redrawn.
+Nothing here raises at a learner: what is missing is said in one sentence with the next step, and
+the lesson goes on with recordings. Figures follow the newest run: when one ends, those already on
+the page are redrawn.
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ class Lesson:
         if guess is not None:
             self._keep(name, guess)
         if is_handout():
-            blank = (
-                '<span class="vmc-blank">______________</span>'
-            )
+            blank = '<span class="vmc-blank">______________</span>'
             unit_text = {"ratio": "×"}.get(unit, unit)
             self._html(f'<p class="vmc-predict">{html.escape(question)} {blank} {unit_text}</p>')
         else:
@@ -145,7 +143,8 @@ class Lesson:
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
         """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
 
-        ``platforms`` names whom to measure; all that can be had when empty. Returns the recording, or ``None`` (with a sentence on the page) when nothing was measured.
+        ``platforms`` names whom to measure; all that can be had when empty. Returns the recording,
+        or ``None`` (with a sentence on the page) when nothing was measured.
         """
         from tqdm.auto import tqdm
 
@@ -189,7 +188,7 @@ class Lesson:
 
     @property
     def view(self) -> View:
-        """The rows that figures show: this session's where there are any, recorded ones elsewhere."""
+        """The rows that figures show: this session's where there are any, else recorded ones."""
         return compose(self.live, self._recorded)
 
     def figure(self, name: str) -> None:
@@ -373,14 +372,16 @@ def _table(rows: list[dict[str, Any]], caption: str = "") -> Any:
     from IPython.display import HTML
 
     e = html.escape
-    head = "".join(f'<th scope="col" style="text-align:left">{e(str(name))}</th>' for name in rows[0]) if rows else ""
+    names = list(rows[0]) if rows else []
+    left = ' style="text-align:left"'  # JupyterLab would set words to the right
+    head = "".join(f'<th scope="col"{left}>{e(str(name))}</th>' for name in names)
     body = "".join(
-        "<tr>" + "".join(_cell(str(cell)) for cell in row.values()) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(_cell(str(cell)) for cell in row.values()) + "</tr>" for row in rows
     )
-    words = f'<caption style="text-align:left">{e(caption)}</caption>' if caption else ""
+    words = f"<caption{left}>{e(caption)}</caption>" if caption else ""
     return HTML(
-        f'<table class="vmc-table">{words}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<table class="vmc-table">{words}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
     )
 
 

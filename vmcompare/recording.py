@@ -33,7 +33,7 @@ class Measurement:
     """One tidy row, as an experiment makes it.
 
     ``value`` is in the unit that :data:`vmcompare.units.METRICS` gives for ``metric``. A run that
-    failed is a row too: ``status="error"``, ``error`` says why and ``value`` is ``None``, never zero.
+    failed is a row too: ``status="error"``, ``error`` says why, ``value`` is ``None``, never zero.
     ``block`` and ``rep`` count from 0; ``order_in_block`` is the place in the shuffled block.
     """
 
@@ -103,7 +103,7 @@ class Recording:
     rows: Sequence[Mapping[str, Any]] = field(repr=False)
 
     def frame(self) -> pd.DataFrame:
-        """All rows as one tidy frame (columns: :data:`COLUMNS`); ``value`` is NaN where a run failed."""
+        """All rows, tidy (columns: :data:`COLUMNS`); ``value`` is NaN where a run failed."""
         import pandas as pd
 
         frame = pd.DataFrame(list(self.rows), columns=list(COLUMNS))

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from . import assembly, host, reaper
-from .experiment import DEFAULT_SEED, Context, Experiment, Watch
+from .experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
 from .recording import Recorder
 from .sandbox import Platform
 
@@ -25,17 +25,28 @@ def run(
     watch: Watch,
     opened: Callable[[Recorder], object],
 ) -> Path:
-    """Measure ``experiment`` on those ``platforms`` that can be had here; return the recording.
+    """Measure ``experiment`` and return the recording.
 
-    ``opened`` is called once the file exists, before anything is measured.
+    Args:
+        experiment: what to measure.
+        platforms: all of these; when empty, those of the experiment's that can be had here.
+        rounds: number of blocks.
+        out: directory of recordings.
+        watch: hears of images, starts and phases.
+        opened: is called once the file exists, before anything is measured.
 
     Raises:
-        Unavailable: none of the platforms can be launched on this machine.
+        Unavailable: a platform that was named, or every one, cannot be launched on this machine.
         RecordingError: ``out`` cannot be written to.
         KeyboardInterrupt: it was stopped; rows so far are kept and nothing is left running.
     """
     found = assembly.availability()
-    launchers = assembly.launchers(found, platforms)
+    launchers = assembly.launchers(
+        found,
+        platforms or experiment.platforms,
+        lambda what, part: watch(Progress("image", what, int(part * 1000), 1000)),
+        strict=bool(platforms),
+    )
     facts = host.facts(
         {name: a.version for name, a in found.items() if a.ok and name != "process"},
         {name: dict(a.details) for name, a in found.items() if a.details},

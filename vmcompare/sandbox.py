@@ -1,7 +1,7 @@
 """The one seam: what an experiment asks of a platform, and what every backend answers.
 
-A :class:`Launcher` opens :class:`Sandbox` es from a :class:`Spec`; every instant that matters reaches
-the caller as an :class:`Event` stamped with the *host's* clock (``time.perf_counter_ns``).
+A :class:`Launcher` opens a :class:`Sandbox` from a :class:`Spec`; every instant that matters
+reaches the caller as an :class:`Event` stamped with the *host's* clock (``time.perf_counter_ns``).
 Experiments know only this module, never a backend.
 """
 

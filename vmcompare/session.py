@@ -45,7 +45,7 @@ class Session:
     _over: bool = False
 
     def messages(self, timeout_s: float | None = None) -> Iterator[Mapping[str, Any]]:
-        """Progress messages as they come; ends with the child, or after ``timeout_s`` of silence."""
+        """Progress messages as they come, to the child's end or ``timeout_s`` of silence."""
         while not self._over:
             try:
                 line = (

@@ -1,4 +1,4 @@
-"""Statistics, all by scipy: medians with intervals, paired ratios, and doubts about one's own result."""
+"""Statistics, by scipy: medians with intervals, paired ratios, doubts about one's own result."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def paired_ratio(
 def doubts(values: Sequence[float] | NDArray[np.float64], *, wanted: int) -> tuple[str, ...]:
     """Why a series (shape ``(n,)``, in the order measured) should not be trusted too far.
 
-    Too few runs (fewer than ``wanted``), a wide interval (wider than a quarter of the median, either
-    way of it) and a drift (Kendall's tau against the order, p < 0.01, and the last third at least
-    10 % away from the first) are each named in one short clause.
+    Each is named in one short clause: too few runs (fewer than ``wanted``), a wide interval (more
+    than a quarter of the median to either side), a drift (Kendall's tau against the order, with
+    p < 0.01, and the last third at least 10 % away from the first).
     """
     import numpy as np
     from scipy.stats import kendalltau
@@ -112,7 +112,7 @@ def doubts(values: Sequence[float] | NDArray[np.float64], *, wanted: int) -> tup
 
 
 def outliers(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which values (shape ``(n,)`` in, ``(n,)`` out) lie beyond Tukey's fences; flagged, never dropped."""
+    """Which values (shape ``(n,)`` in and out) lie beyond Tukey's fences; never to be dropped."""
     import numpy as np
     from scipy.stats import iqr
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_tools import ROOT, Open, missing
 
-ROOT = Path(__file__).parents[2]
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-HANDOUTS = ("toy", "04-boot-speed")
 FLAGS = (
     "--disable-gpu",
     "--disable-quic",
@@ -24,15 +23,6 @@ FLAGS = (
 )
 
 sys.path.insert(0, str(ROOT / "tests" / "handout"))
-
-Open = Callable[..., Any]
-
-
-def missing(what: str) -> None:
-    """Skip, or fail where ``VMCOMPARE_REQUIRE`` says that browser tests must run."""
-    if "browser" in os.environ.get("VMCOMPARE_REQUIRE", "").split(","):
-        pytest.fail(f"browser tests are required here, but {what}")
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -107,16 +97,22 @@ def toy_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return handout.export(lesson_fixture.write(directory / "lesson"), directory / "out")
 
 
-@pytest.fixture(params=HANDOUTS)
+@pytest.fixture(scope="session")
+def lesson_04_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lesson 04, exported from its recording."""
+    from vmcompare import handout
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VMCOMPARE_MODE", "replay")
+        out = tmp_path_factory.mktemp("lesson")
+        return handout.export(ROOT / "notebooks" / "04-boot-speed.ipynb", out)
+
+
+@pytest.fixture(params=["toy_page", "lesson_04_page"])
 def handout(request: pytest.FixtureRequest) -> Path:
-    """Each page to look at: the toy lesson, and the real ones in ``dist`` where they were made."""
-    if request.param == "toy":
-        made: Path = request.getfixturevalue("toy_page")
-        return made
-    real = ROOT / "dist" / f"{request.param}.html"
-    if not real.exists():
-        pytest.skip(f"{real.relative_to(ROOT)} has not been made (vmcompare handout)")
-    return real
+    """Each page to look at: the toy lesson, and the real ones."""
+    made: Path = request.getfixturevalue(request.param)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Open
+from browser_tools import Open
 
 pytestmark = pytest.mark.browser
 

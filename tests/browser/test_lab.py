@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import ROOT, missing
+from browser_tools import ROOT, missing
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

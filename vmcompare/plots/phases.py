@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..sandbox import Phase
+from ..sandbox import Phase, Platform
 from ..units import seconds
 from ..view import View
 from . import style
@@ -47,6 +47,21 @@ _FILLS: Mapping[Phase, tuple[str, str]] = MappingProxyType(
         Phase.REMOVED: ("#BBBBBB", ".."),
     }
 )
+
+# What a phase is called where its general name would not say what happens in it.
+_NAMES: Mapping[tuple[Platform, Phase], str] = MappingProxyType(
+    {
+        (Platform.PROCESS, Phase.FIRST_BYTE): "fork and exec",
+        (Platform.VM, Phase.KERNEL): "kernel and initrd",
+        (Platform.VM_TUNED, Phase.FIRST_BYTE): "services",
+        (Platform.VM, Phase.FIRST_BYTE): "services",
+    }
+)
+
+
+def name(group: Group, phase: Phase) -> str:
+    """What happens in ``phase`` on this platform, in one or two words."""
+    return _NAMES.get((group.series.platform, phase), str(phase))
 
 
 def medians(group: Group) -> dict[Phase, float]:
@@ -106,7 +121,7 @@ def _listed(group: Group) -> str:
     import textwrap
 
     words = [
-        f"{number} {phase} {seconds(value)}".replace(" ", "\u00a0")
+        f"{number} {name(group, phase)} {seconds(value)}".replace(" ", "\u00a0")
         for number, (phase, value) in enumerate(medians(group).items(), start=1)
     ]
     return textwrap.fill(" · ".join(words), 66, break_on_hyphens=False)
@@ -119,8 +134,8 @@ def _bar(axes: Axes, top: float, group: Group, listed: str, *, mixed: bool) -> N
     n = max(int((group.rows["phase"] == phase).sum()) for phase in parts)
     title = top - 0.11
     bold: dict[str, Any] = {"fontsize": style.SMALL_PT, "fontweight": "bold", "va": "center"}
-    name = group.label(mixed=mixed)
-    axes.text(0, title, name if len(name) > 45 else f"{name} · n = {n}", **bold)
+    label = group.label(mixed=mixed)
+    axes.text(0, title, label if len(label) > 45 else f"{label} · n = {n}", **bold)
     axes.text(1, title, f"{seconds(total)}", ha="right", **bold)
     left, middle = 0.0, top - 0.35
     for number, (phase, value) in enumerate(parts.items(), start=1):
@@ -152,7 +167,7 @@ def _alt(found: Sequence[Group]) -> str:
         values = medians(group)
         total = sum(values.values())
         listed = ", ".join(
-            f"{phase} {seconds(value)} ({value / total:.0%})" if total else f"{phase} 0 s"
+            f"{name(group, phase)} {seconds(value)}" + (f" ({value / total:.0%})" if total else "")
             for phase, value in values.items()
         )
         parts.append(f"{group.label(mixed=True)}, {seconds(total)} in all: {listed}")

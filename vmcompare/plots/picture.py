@@ -32,8 +32,8 @@ class Picture:
         import matplotlib as mpl
 
         buffer = io.StringIO()
-        # Text stays text: a third of the bytes, and sharp in print. Where DejaVu Sans is missing, the
-        # next family of matplotlib's list is Verdana, which is as wide.
+        # Text stays text: a third of the bytes, and sharp in print. Where DejaVu Sans is missing,
+        # matplotlib's list of families falls back to Verdana, which is as wide.
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vmcompare"}):
             self.figure.savefig(
                 buffer,

@@ -14,8 +14,8 @@ from __future__ import annotations
 import struct
 
 from ..errors import Unavailable
-from .elf import EM_AARCH64, EM_X86_64, static_program
 from ..sandbox import FIRST_BYTE
+from .elf import EM_AARCH64, EM_X86_64, static_program
 
 # x86-64 system calls: read 0, write 1, exit_group 231 (Linux, syscall_64.tbl).
 _X86_64 = bytes.fromhex(

@@ -1,8 +1,8 @@
 """A static ELF program, written by our own Python, that works for a known while.
 
-``workload s N`` makes N system calls (``getppid``), ``workload f N`` runs N times fork + exec + wait
-of itself, where called without arguments it exits at once. The same bytes run on the host and in a
-guest, so their ratio is what emulation costs for that kind of work.
+``workload s N`` makes N system calls (``getppid``), ``workload f N`` runs N times fork + exec +
+wait of itself, where called without arguments it exits at once. The same bytes run on the host and
+in a guest, so their ratio is what emulation costs for that kind of work.
 """
 
 from __future__ import annotations

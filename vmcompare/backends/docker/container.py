@@ -66,11 +66,10 @@ class Container(AbstractContextManager["Container"]):
 
     def __enter__(self) -> Container:
         reaper.watch_containers()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.push(self._abandon)
             self._launch()
-        except BaseException as error:
-            self._abandon(error)
-            raise
+            undo.pop_all()
         return self
 
     def _launch(self) -> None:
@@ -154,24 +153,29 @@ class Container(AbstractContextManager["Container"]):
         trace: TracebackType | None,
     ) -> None:
         if error is not None:
-            self._abandon(error)
+            self._abandon(kind, error, trace)
             return
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.push(self._abandon)  # should the removal itself be interrupted
             self._destroy()
-        except BaseException as interruption:
-            self._abandon(interruption)
-            raise
+            undo.pop_all()
         assert self._output is not None
         removed_ns = self._removed_ns or time.perf_counter_ns()
         self._tell(Phase.EXIT, min(self._output.end_ns or removed_ns, removed_ns))
         self._tell(Phase.REMOVED, removed_ns)
 
-    def _abandon(self, error: BaseException) -> None:
+    def _abandon(
+        self,
+        kind: type[BaseException] | None,  # noqa: ARG002
+        error: BaseException | None,
+        trace: TracebackType | None,  # noqa: ARG002
+    ) -> None:
         """Remove the container while ``error`` is on its way; a failure to do so is added to it."""
         try:
             self._destroy()
         except VmcompareError as failure:
-            error.add_note(f"In addition: {failure}")
+            if error is not None:
+                error.add_note(f"In addition: {failure}")
 
     def _destroy(self) -> None:
         """End and remove the container, whatever state it is in. May be called again.

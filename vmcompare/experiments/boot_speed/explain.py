@@ -20,6 +20,7 @@ from ...literature import load as load_literature
 from ...plots.groups import EMULATION, Group, container, groups, mixed, need, ratio, warnings
 from ...plots.model import MODELLED, Bar, Curve, bars, curves
 from ...plots.phases import medians, phases
+from ...plots.phases import name as phase_name
 from ...plots.picture import Picture, WhatIf
 from ...plots.ratios import noise_sentence, ratios
 from ...plots.strip import strip
@@ -93,7 +94,7 @@ def phases_table(view: View) -> pd.DataFrame:
             rows.append(
                 {
                     "series": group.series.label,
-                    "phase": str(phase),
+                    "phase": phase_name(group, phase),
                     "n": str(int((group.rows["phase"] == phase).sum())),
                     "median": seconds(value),
                     "share": f"{value / total:.0%}" if total else "–",

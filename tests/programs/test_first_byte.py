@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vmcompare.errors import Unavailable
-from vmcompare.images.first_byte import elf
+from vmcompare.programs.first_byte import elf
 from vmcompare.sandbox import FIRST_BYTE
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the program is one for Linux")

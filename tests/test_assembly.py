@@ -1,0 +1,48 @@
+"""Which engine serves which platform, and what is said where one is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from vmcompare import assembly
+from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.sandbox import Availability, Launcher, Platform
+
+HERE = Availability(True, version="1")
+GONE = Availability(False, what="Docker is not installed", next_step="install Docker")
+
+
+def test_every_platform_has_exactly_one_engine() -> None:
+    served = [p for platforms in assembly.ENGINES.values() for p in platforms]
+    assert sorted(served) == sorted(Platform)
+
+
+def test_every_backend_launches_what_it_is_said_to_serve() -> None:
+    found = dict.fromkeys(assembly.ENGINES, HERE)
+    able = assembly.launchers(found, tuple(Platform))
+    assert list(able) == list(Platform)
+    assert all(isinstance(launcher, Launcher) for launcher in able.values())
+
+
+def test_what_is_missing_is_left_out_and_the_rest_goes_on() -> None:
+    found = {"process": HERE, "docker": GONE, "qemu": HERE}
+    able = assembly.launchers(found, (Platform.PROCESS, Platform.CONTAINER))
+    assert list(able) == [Platform.PROCESS]
+
+
+def test_a_platform_that_was_asked_for_by_name_must_be_there() -> None:
+    found = {"process": HERE, "docker": GONE, "qemu": HERE}
+    with pytest.raises(Unavailable, match="Docker is not installed"):
+        assembly.launchers(found, (Platform.PROCESS, Platform.CONTAINER), strict=True)
+
+
+def test_nothing_to_launch_is_said_with_the_next_step() -> None:
+    found = {"process": HERE, "docker": GONE, "qemu": GONE}
+    with pytest.raises(Unavailable, match="install Docker"):
+        assembly.launchers(found, (Platform.CONTAINER,))
+
+
+def test_an_unknown_platform_is_told_with_those_that_exist() -> None:
+    assert assembly.platform_named("vm-direct") is Platform.VM_DIRECT
+    with pytest.raises(UnknownName, match="vm-tuned"):
+        assembly.platform_named("vm-fast")

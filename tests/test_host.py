@@ -1,0 +1,65 @@
+"""Facts of the machine: what judges a figure, and nothing that names a person."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import socket
+from pathlib import Path
+
+import pytest
+
+from vmcompare import host
+from vmcompare.errors import Unavailable
+
+FACTS = host.facts({"docker": "28"}, {"docker": {"cgroup_version": "2"}})
+
+
+def test_the_facts_are_plain_json_with_sizes_and_versions() -> None:
+    again = json.loads(json.dumps(FACTS))
+    assert again == FACTS
+    assert again["memory_bytes"] > 100 * 1024 * 1024
+    assert again["cores"] >= 1
+    assert again["versions"]["docker"] == "28"
+    assert again["details"]["docker"]["cgroup_version"] == "2"
+    assert again["cgroup_version"] in (0, 1, 2)
+
+
+def test_no_name_of_the_user_or_the_machine_and_no_path_is_among_them() -> None:
+    text = json.dumps(FACTS)
+    words = {getpass.getuser(), socket.gethostname(), str(Path.home())} - {"root", "vm"}
+    assert not [word for word in words if len(word) > 3 and word in text]
+    assert "/home" not in text
+
+
+def test_the_machine_has_the_same_name_every_time() -> None:
+    assert host.host_id() == FACTS["host_id"]
+    assert len(host.host_id()) == 12
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="smaps_rollup is Linux")
+def test_memory_of_processes_is_summed_and_never_guessed() -> None:
+    own = host.pss_bytes([os.getpid()])
+    assert own > 1024 * 1024
+    assert host.pss_bytes([]) == 0
+    with pytest.raises(Unavailable, match="memory"):
+        host.pss_bytes([os.getpid(), 2**22 - 1])
+
+
+def test_the_unified_hierarchy_is_told_from_the_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Root:
+        def __call__(self, path: str) -> Path:
+            return tmp_path / path.lstrip("/")
+
+    monkeypatch.setattr(host, "Path", Root())
+    assert host.cgroup_version() == 0
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").touch()
+    assert host.cgroup_version() == 1
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/cgroup.controllers").touch()
+    assert host.cgroup_version() == 2

@@ -1,1 +1,0 @@
-from ..programs.first_byte import elf as elf
