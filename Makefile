@@ -6,9 +6,11 @@ READY  := $(VENV)/.ready
 ROUNDS ?= 3
 MODE   ?= auto
 ENGINES ?=
+# Engines and browsers are one to a machine, so their tests run one after the other.
+WITHOUT := not docker and not qemu and not browser
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
-.PHONY: lab handouts test check check-only bench lock engines clean browser-tools
+.PHONY: lab handouts test test-quick check check-only bench lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on the lessons
@@ -18,7 +20,11 @@ handouts: $(READY) engines     ## dist/*.html: measured where engines are, recor
 	$(BIN)/vmcompare handout $(NOTEBOOKS) --out dist --mode $(MODE) --rounds $(ROUNDS)
 
 test: $(READY) engines browser-tools   ## all tests; what is missing is a skip with its reason
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "$(WITHOUT)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not ($(WITHOUT))" $(PYTEST_ARGS)
+
+test-quick: $(READY)           ## the part that needs no engine: under a minute
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "$(WITHOUT)" $(PYTEST_ARGS)
 
 check: $(READY)                ## format, lint, types, floors
 	$(BIN)/ruff format

@@ -44,18 +44,31 @@ def check_page(page: str) -> None:
     assert "Traceback" not in page
 
 
-@pytest.mark.parametrize("words", [("--mode", "auto"), ("--mode", "replay")])
 def test_with_the_engines_hidden_everything_is_recorded_and_says_so(
-    tmp_path: Path, without_engines: dict[str, str], words: tuple[str, ...]
+    tmp_path: Path, without_engines: dict[str, str]
 ) -> None:
-    page = handout(tmp_path, *words, env=without_engines)
+    page = handout(tmp_path, env=without_engines)
     check_page(page)
     assert runs_named(page) <= recorded_runs()
     assert "recorded" in page
     assert "measured ·" not in page
-    if "auto" in words:
-        assert "install Docker" in page or "Docker is not installed" in page
-        assert "next step" in page
+    assert "Docker is not installed" in page
+    assert "next step" in page
+
+
+def test_a_live_handout_without_engines_is_refused_in_one_sentence(
+    tmp_path: Path, without_engines: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vmcompare", "handout", str(NOTEBOOK), "--out", str(tmp_path),
+         "--mode", "live"],
+        cwd=ROOT, env=without_engines, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    [said] = [line for line in done.stderr.splitlines() if line.startswith("vmcompare:")]
+    assert "a live handout was asked for" in said
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*.html"))
 
 
 @pytest.mark.docker

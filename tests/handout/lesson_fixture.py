@@ -30,7 +30,7 @@ def figure(seed=1, factor=1.0):
                    "Test figure, made from random numbers.")
 
 def what_if(seed):
-    return WhatIf("Toy slow-down", [1 + k / 2 for k in range(39)], 8, "×",
+    return WhatIf("Toy slow-down", [1 + k for k in range(9)], 4, "×",
                   lambda value: figure(seed, value),
                   r"t = \\frac{t_\\text{measured}}{s}", "random numbers (test)")
 

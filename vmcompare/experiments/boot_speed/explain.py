@@ -145,7 +145,7 @@ def cold_starts(view: View) -> WhatIf:
             "no series has both a start and its idle memory",
             "run the measurement on Linux, or load a recording",
         )
-    rates = sorted({round(3600 ** (step / 35)) for step in range(36)})
+    rates = sorted({round(3600 ** (step / 20)) for step in range(21)})
     both = mixed(starting)
     waits = [group.median.estimate for group, _ in pairs]
     held = [memory.median.estimate / MIB for _, memory in pairs]
@@ -205,7 +205,7 @@ def no_emulation(view: View) -> WhatIf:
             else "no VM ran here, so there is no slow-down to divide out",
             "look at the measured starts themselves",
         )
-    factors = tuple(1 + step / 2 for step in range(39))
+    factors = tuple(float(step) for step in range(1, 21))
     both = mixed(starting)
     base = container(starting)
     measured = [(group, group.median.estimate) for group in emulated if group.series.platform.is_vm]
