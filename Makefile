@@ -20,11 +20,11 @@ handouts: $(READY) engines     ## dist/*.html: measured where engines are, recor
 	$(BIN)/vmcompare handout $(NOTEBOOKS) --out dist --mode $(MODE) --rounds $(ROUNDS)
 
 test: $(READY) engines browser-tools   ## all tests; what is missing is a skip with its reason
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "$(WITHOUT)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "not ($(WITHOUT))" $(PYTEST_ARGS)
 
 test-quick: $(READY)           ## the part that needs no engine: under a minute
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "$(WITHOUT)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
 
 check: $(READY)                ## format, lint, types, floors
 	$(BIN)/ruff format
