@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
 READY  := $(VENV)/.ready
 ROUNDS ?= 3
 MODE   ?= auto
@@ -42,7 +43,7 @@ bench: $(READY) engines        ## ratios, measured side by side in one run
 	$(BIN)/python -m tools.bench $(BENCH_ARGS)
 
 lock: $(READY)                 ## requirements.lock from pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(PIP) uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --group dev pyproject.toml -o requirements.lock
 
@@ -57,6 +58,7 @@ clean: $(READY)                ## what earlier runs left behind, and a daemon th
 
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@echo "Installing what requirements.lock pins (a minute or two) …"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps -e .
 	@touch $@

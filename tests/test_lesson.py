@@ -119,6 +119,18 @@ def test_a_prediction_is_kept_and_set_beside_the_result(page: Page, recorded: Pa
     assert "500 ms" in str(page.shown[-1]._repr_html_())
 
 
+def test_what_was_found_under_emulation_says_so_beside_a_prediction(
+    page: Page, recorded: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.predict("container_s", "A container takes", unit="s", guess=0.5)
+    boot.predict("vm_over_container", "A machine takes", unit="ratio", guess=5)
+    boot.compare()
+    container, machine = str(page.shown[-1]._repr_html_()).split("<tr>")[2:]
+    assert "software emulation" not in container
+    assert "× (software emulation)" in machine
+
+
 def test_a_prediction_below_zero_is_not_kept(page: Page, recorded: Path) -> None:
     Lesson("boot_speed", "04").predict("container_s", "?", guess=-1)
     assert answers.kept("04") == {}

@@ -300,14 +300,18 @@ class Lesson:
         outcomes = explanation(self.experiment).OUTCOMES
         rows = []
         for asked in self._asked:
-            found = outcomes[asked.name](view)
+            outcome = outcomes[asked.name]
+            found = outcome(view)
+            under = " (software emulation)" if view.emulated(outcome.platforms) else ""
             guess = kept.get(asked.name) if not is_handout() else None
             off = f"{found / guess:.2g}×" if found and guess else ""
             rows.append(
                 {
                     "question": asked.question,
                     "you predicted": written(guess, asked.unit) if guess else "–",
-                    "found": "not measured here" if found is None else written(found, asked.unit),
+                    "found": "not measured here"
+                    if found is None
+                    else written(found, asked.unit) + under,
                     "found ÷ predicted": off or "–",
                 }
             )

@@ -16,6 +16,9 @@ class Mode(StrEnum):
     REPLAY = "replay"
 
 
+HANDOUT_ENV = "VMCOMPARE_HANDOUT"
+"""Set to 1 in the kernel while a handout is made."""
+
 HANDOUT_ROUNDS = 3
 """Blocks of the live run behind a handout: few, and the figures say so."""
 
@@ -35,7 +38,7 @@ def mode() -> Mode:
 
 def is_handout() -> bool:
     """Whether the notebook is being rendered for paper and static HTML."""
-    return bool(os.environ.get("VMCOMPARE_HANDOUT"))
+    return os.environ.get(HANDOUT_ENV) == "1"
 
 
 def handout_rounds() -> int:

@@ -6,7 +6,7 @@ because every estimate pairs rows of one run only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,23 @@ class View:
         return " — ".join(
             (f"{', '.join(s.platforms)}: " if many else "") + s.sentence() for s in self.sources
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One number that a lesson asks for before it is measured.
+
+    Attributes:
+        platforms: whose rows it comes from (emulation of any of them is said beside it).
+        find: view → the number, or ``None`` where it was not measured within one run.
+    """
+
+    platforms: tuple[Platform, ...]
+    find: Callable[[View], float | None]
+
+    def __call__(self, view: View) -> float | None:
+        """The number this view gives."""
+        return self.find(view)
 
 
 def compose(live: Recording | None, recorded: Recording | None) -> View:

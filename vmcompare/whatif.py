@@ -12,19 +12,16 @@ import gzip
 import html
 import itertools
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import VmcompareError
+from .mode import is_handout
 
 if TYPE_CHECKING:
     from .plots.picture import Picture, WhatIf
-
-HANDOUT_ENV = "VMCOMPARE_HANDOUT"
-"""Set to 1 in the kernel while a handout is made."""
 
 _MODELLED = "Modelled, not measured."  # said once, by the figure itself
 _PRINTED, _PRINTED_TALL = 4, 3  # frames on paper: two by two, or tall ones in a row
@@ -46,7 +43,7 @@ def show(whatif: WhatIf) -> None:
     """
     from IPython.display import HTML, display
 
-    if os.environ.get(HANDOUT_ENV) == "1":
+    if is_handout():
         try:
             markup = handout_html(whatif)
         except VmcompareError as error:

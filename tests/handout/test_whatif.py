@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from vmcompare import whatif
 from vmcompare.errors import Unavailable
+from vmcompare.mode import HANDOUT_ENV
 from vmcompare.plots.picture import Picture, WhatIf
 
 WIDE_LABEL_FROM = 3
@@ -45,7 +46,7 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_live_slider_redraws(displayed: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(whatif.HANDOUT_ENV, raising=False)
+    monkeypatch.delenv(HANDOUT_ENV, raising=False)
     whatif.show(model())
     box, formula, words = displayed
     slider, output = box.children
@@ -62,7 +63,7 @@ def test_live_slider_redraws(displayed: list[Any], monkeypatch: pytest.MonkeyPat
 def test_live_slider_where_one_position_cannot_be_drawn(
     displayed: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(whatif.HANDOUT_ENV, raising=False)
+    monkeypatch.delenv(HANDOUT_ENV, raising=False)
     whatif.show(model(lambda value: toy(value) if value < WIDE_LABEL_FROM + 1 else nothing(value)))
     slider, output = displayed[0].children
     slider.value = 5
@@ -76,7 +77,7 @@ def test_live_slider_where_one_position_cannot_be_drawn(
 def test_nothing_to_model(
     displayed: list[Any], monkeypatch: pytest.MonkeyPatch, handout: str
 ) -> None:
-    monkeypatch.setenv(whatif.HANDOUT_ENV, handout)
+    monkeypatch.setenv(HANDOUT_ENV, handout)
     whatif.show(model(nothing))
     assert len(displayed) == 1
     assert "Next step: run the measurement first" in displayed[0].data

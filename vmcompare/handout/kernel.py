@@ -21,7 +21,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from ..whatif import HANDOUT_ENV
+from ..mode import HANDOUT_ENV
 from . import HandoutError
 
 STARTUP_TIMEOUT_S = 60

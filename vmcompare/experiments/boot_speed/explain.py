@@ -29,7 +29,7 @@ from ...sandbox import Machine, Platform
 from ...stats import Interval
 from ...units import MIB, seconds
 from ...units import ratio as ratio_text
-from ...view import View
+from ...view import Outcome, View
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -340,7 +340,11 @@ WHATIFS: Mapping[str, Callable[[View], WhatIf]] = MappingProxyType(
 )
 """Name → modelled figure with one slider."""
 
-OUTCOMES: Mapping[str, Callable[[View], float | None]] = MappingProxyType(
-    {"container_s": _container_s, "vm_s": _vm_s, "vm_over_container": _vm_over_container}
+OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
+    {
+        "container_s": Outcome((Platform.CONTAINER,), _container_s),
+        "vm_s": Outcome((Platform.VM,), _vm_s),
+        "vm_over_container": Outcome((Platform.VM, Platform.CONTAINER), _vm_over_container),
+    }
 )
 """Name → what a prediction is set beside (seconds, seconds, ratio); ``None`` where not measured."""
