@@ -154,10 +154,20 @@ def test_figures_on_the_page_follow_the_newest_run(
     boot.table("starts")
     assert "recorded" in page.html()
     live = planted(tmp_path / "own", starts(rounds=3))
-    boot._finished(live)
+    assert "process, container" in boot._finished(live)
     assert "recorded" not in page.html()
     boot.replay()
     assert "recorded" in page.html()
+
+
+def test_a_run_that_was_stopped_before_its_first_start_leaves_the_page_as_it_was(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.table("starts")
+    before = page.html()
+    assert "stay as they were" in boot._finished(planted(tmp_path / "own", []))
+    assert page.html() == before
 
 
 def test_replay_takes_a_run_by_name_and_refuses_an_unknown_one(page: Page, recorded: Path) -> None:

@@ -257,9 +257,14 @@ class Lesson:
                 self._problems.append(f"{error}. It is left out.")
         return None
 
-    def _finished(self, recording: Recording) -> None:
+    def _finished(self, recording: Recording) -> str:
+        """Show ``recording`` from now on; returns a sentence on what the page shows."""
         self.live = recording
         self._refresh()
+        own = [s for s in self.view.sources if s.shown == MEASURED]
+        if not own:
+            return "It has no finished start but warm-ups, so the figures below stay as they were."
+        return f"The figures below now show it for: {', '.join(own[0].platforms)}."
 
     def _live_chart(self, recording: Recording) -> str:
         figures: Mapping[str, Callable[[View], Any]] = explanation(self.experiment).FIGURES

@@ -31,13 +31,14 @@ class Panel:
     Attributes:
         experiment: what *Run* records.
         chart: draws a recording in progress as HTML.
-        finished: is told of the recording when the run has ended, in order or not.
+        finished: is told of the recording when the run has ended, in order or not; says in one
+            sentence what the page shows now.
         task: the follower while a run is on.
     """
 
     experiment: str
     chart: Callable[[Recording], str]
-    finished: Callable[[Recording], None]
+    finished: Callable[[Recording], str]
     rounds: widgets.BoundedIntText = field(init=False)
     run: widgets.Button = field(init=False)
     stop: widgets.Button = field(init=False)
@@ -139,8 +140,5 @@ class Panel:
         said = words.get(
             recording.ended, f"Ended early: {running.complaint()}; rows so far are kept"
         )
-        self.status.value = (
-            f"{said}. Run {recording.run_id}: {len(recording.rows)} rows. "
-            "The figures below now show this run."
-        )
-        self.finished(recording)
+        shows = self.finished(recording)
+        self.status.value = f"{said}. Run {recording.run_id}: {len(recording.rows)} rows. {shows}"

@@ -79,7 +79,7 @@ class Agent:
         except TimeoutError:
             text = line.decode(errors="replace")
             raise WaitTimeout(f"the end of {text!r} in the guest", timeout_s) from None
-        except (BrokenPipeError, ConnectionError) as error:
+        except OSError as error:  # closed by the guest's end, or by ours after leaving
             raise AbnormalShutdown("the guest is gone") from error
         self._unanswered = b""
         return done
