@@ -118,6 +118,7 @@ def handout(arguments: argparse.Namespace) -> int:
         os.environ["VMCOMPARE_ROUNDS"] = str(arguments.rounds)
     for notebook in arguments.notebook:
         written = export(notebook, arguments.out, progress=_say)
+        _say("")
         print(f"wrote {written}")
     return 0
 
@@ -136,7 +137,11 @@ def lab(arguments: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    """Progress: on a terminal one line that changes, elsewhere a line each."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(text, file=sys.stderr)
 
 
 def _bar(name: str) -> tuple[Watch, Opened]:

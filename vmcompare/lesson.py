@@ -19,7 +19,7 @@ from . import answers, assembly, claims, whatif
 from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
 from .experiment import explanation, load
-from .mode import Mode, handout_rounds, is_handout, mode
+from .mode import Mode, handout_rounds, is_handout, mode, tell_progress
 from .recording import Recording, read, recordings
 from .sandbox import Availability
 from .units import written
@@ -161,6 +161,7 @@ class Lesson:
                         if message.get("planned") and message["event"] == "trial":
                             bar.total, bar.n = message["planned"], message["done"]
                             bar.set_postfix_str(str(message["what"]))
+                            tell_progress("{done} of {planned} starts: {what}".format(**message))
                 except KeyboardInterrupt:
                     running.stop()
             recording = running.recording()

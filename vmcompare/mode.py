@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from pathlib import Path
 
 from .errors import UnknownName
 
@@ -18,6 +19,9 @@ class Mode(StrEnum):
 
 HANDOUT_ENV = "VMCOMPARE_HANDOUT"
 """Set to 1 in the kernel while a handout is made."""
+
+PROGRESS_ENV = "VMCOMPARE_PROGRESS"
+"""Names a file into which a long cell of a handout writes how far it is, one line at a time."""
 
 HANDOUT_ROUNDS = 3
 """Blocks of the live run behind a handout: few, and the figures say so."""
@@ -39,6 +43,13 @@ def mode() -> Mode:
 def is_handout() -> bool:
     """Whether the notebook is being rendered for paper and static HTML."""
     return os.environ.get(HANDOUT_ENV) == "1"
+
+
+def tell_progress(line: str) -> None:
+    """How far a long cell is, for whoever renders the handout; nobody else hears it."""
+    path = os.environ.get(PROGRESS_ENV)
+    if path:
+        Path(path).write_text(line, encoding="utf-8")
 
 
 def handout_rounds() -> int:

@@ -155,3 +155,13 @@ def test_interrupt_leaves_no_kernel(tmp_path: Path) -> None:
     assert not [k for k in kernels if k.is_running() and k.status() != psutil.STATUS_ZOMBIE]
     assert not [p for p in temporary.iterdir() if p.name.startswith("vmc-")]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_long_cell_tells_how_far_it_is(tmp_path: Path) -> None:
+    telling = (
+        "import time\nfrom vmcompare.mode import tell_progress\n"
+        "tell_progress('1 of 2 starts: vm')\ntime.sleep(3)"
+    )
+    told: list[str] = []
+    handout.export(short_notebook(tmp_path, telling), tmp_path, progress=told.append)
+    assert told == ["cell 1 of 1", "1 of 2 starts: vm"]

@@ -21,11 +21,13 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from ..mode import HANDOUT_ENV
+from ..mode import HANDOUT_ENV, PROGRESS_ENV
 from . import HandoutError
 
 STARTUP_TIMEOUT_S = 60
 ATTEMPTS = 2
+PROGRESS_S = 0.5
+"""How often the progress of a long cell is looked at."""
 _KERNEL = "vmcompare"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _SOCKET_PATH_MAX = 107 - len("/ipc-5")  # of a Unix socket's 108 bytes, with the final zero
@@ -53,7 +55,11 @@ def execute(
     async def run() -> None:
         client = NotebookClient(content, timeout=None, store_widget_state=False)
         try:
-            async with asyncio.timeout(timeout_s), _kernel(client, notebook, edition):
+            async with (
+                asyncio.timeout(timeout_s),
+                _kernel(client, notebook, edition) as told,
+                _followed(told, progress),
+            ):
                 await _run_cells(client, content, notebook, progress)
         except TimeoutError as error:
             raise HandoutError(notebook, f"it took more than {timeout_s:g} s") from error
@@ -88,6 +94,26 @@ async def _run_cells(
             raise HandoutError(notebook, "the kernel died", cell=first) from error
 
 
+@asynccontextmanager
+async def _followed(path: Path, progress: Callable[[str], None]) -> AsyncIterator[None]:
+    """Pass on what a long cell writes into ``path`` while it runs."""
+
+    async def follow() -> None:
+        said = ""
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            line = path.read_text(encoding="utf-8") if path.exists() else ""
+            if line and line != said:
+                said = line
+                progress(line)
+
+    following = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        following.cancel()
+
+
 def _failing_line(traceback: str) -> str:
     """The line of the cell itself that the traceback points at (the first ``----> 1 …``)."""
     found = re.search(r"^-+> ?\d+ (.*)$", traceback, flags=re.MULTILINE)
@@ -95,17 +121,24 @@ def _failing_line(traceback: str) -> str:
 
 
 @asynccontextmanager
-async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> AsyncIterator[None]:
-    """A started kernel behind ``client``; it and its files are gone afterwards, come what may."""
+async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> AsyncIterator[Path]:
+    """A started kernel behind ``client``; it and its files are gone afterwards, come what may.
+
+    Gives the path of the file in which long cells tell their progress.
+    """
     environment = os.environ | {HANDOUT_ENV: "1", "VMCOMPARE_EDITION": edition}
     console = ""
     for _ in range(ATTEMPTS):
         directory = _short_directory()
+        told = directory / "progress"
         manager = _manager(directory)
         try:
             with (directory / "log").open("wb") as log:
                 await manager.start_kernel(
-                    env=environment, cwd=str(notebook.resolve().parent), stdout=log, stderr=log
+                    env=environment | {PROGRESS_ENV: str(told)},
+                    cwd=str(notebook.resolve().parent),
+                    stdout=log,
+                    stderr=log,
                 )
             kernel_client = manager.client()
             kernel_client.start_channels()
@@ -116,7 +149,7 @@ async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> Async
                 kernel_client.allow_stdin = False
                 client.km, client.kc = manager, kernel_client
                 client.reset_execution_trackers()
-                yield
+                yield told
                 return
             finally:
                 kernel_client.stop_channels()

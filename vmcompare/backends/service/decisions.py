@@ -102,7 +102,10 @@ def plan(facts: Facts) -> list[Step]:
         told.append(Tell(f"Docker {facts.docker_version} is ready"))
     elif facts.other_daemon and not facts.elsewhere:
         told.append(
-            Tell("Docker runs but not at its usual address. Next step: name it in DOCKER_HOST")
+            Tell(
+                "A Docker daemon runs, but not where it is looked for. Next step: put its client "
+                "docker on PATH, or name its address in DOCKER_HOST"
+            )
         )
     elif facts.elsewhere or not startable or not (facts.dockerd or may_install) or not facts.root:
         told.append(Tell(f"{facts.docker_what}. Next step: {facts.docker_next}"))
