@@ -160,6 +160,18 @@ def test_figures_on_the_page_follow_the_newest_run(
     assert "recorded" in page.html()
 
 
+def test_what_ifs_follow_the_newest_run_too(
+    page: Page, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modelled: list[str] = []
+    monkeypatch.setattr("vmcompare.whatif.show", lambda model: modelled.append(model.source))
+    boot = Lesson("boot_speed", "04")
+    boot.whatif("cold_starts")
+    boot._finished(planted(tmp_path / "own", starts(rounds=3)))
+    assert "recorded ·" in modelled[0]
+    assert "measured ·" in modelled[1]
+
+
 def test_a_run_that_was_stopped_before_its_first_start_leaves_the_page_as_it_was(
     page: Page, recorded: Path, tmp_path: Path
 ) -> None:

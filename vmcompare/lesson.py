@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import answers, assembly, claims, whatif
+from . import answers, assembly, claims, page, whatif
 from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
 from .experiment import explanation, load
@@ -26,16 +26,6 @@ from .units import written
 from .view import MEASURED, RECORDED, View, compose
 
 Draw = Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One sentence to the learner, in place of something that cannot be shown."""
-
-    text: str
-
-    def _repr_html_(self) -> str:
-        return f'<p class="vmc-note"><strong>Note.</strong> {html.escape(self.text)}</p>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +54,7 @@ class Lesson:
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
     _asked: list[Prediction] = field(default_factory=list)
-    _shown: list[tuple[Any, Draw]] = field(default_factory=list)
+    _redraws: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
@@ -87,7 +77,7 @@ class Lesson:
                     "next step": "" if engine.ok else engine.next_step,
                 }
             )
-        self._put(lambda: _table(rows))
+        self._put(lambda: page.table(rows))
         for problem in self._problems:
             self._say(problem)
 
@@ -108,11 +98,10 @@ class Lesson:
         if guess is not None:
             self._keep(name, guess)
         if is_handout():
-            blank = '<span class="vmc-blank">______________</span>'
-            unit_text = {"ratio": "×"}.get(unit, unit)
-            self._html(f'<p class="vmc-predict">{html.escape(question)} {blank} {unit_text}</p>')
+            self._html(page.prediction_blank(question, unit))
         else:
-            _prediction_widget(asked, answers.kept(self.number).get(name), self._keep)
+            kept = answers.kept(self.number).get(name)
+            _display(page.prediction_form(question, unit, kept, lambda v: self._keep(name, v)))
 
     def compare(self) -> None:
         """Show each prediction beside what was found."""
@@ -134,11 +123,9 @@ class Lesson:
         except RuntimeError:
             self._say("There is no kernel to follow a run: use .record(rounds=3).")
             return
-        from IPython.display import display
-
         from .panel import Panel
 
-        display(Panel(self.experiment, self._live_chart, self._finished).widget())
+        _display(Panel(self.experiment, self._live_chart, self._finished).widget())
 
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
         """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
@@ -200,15 +187,26 @@ class Lesson:
     def table(self, name: str) -> None:
         """Show one of the experiment's ``TABLES``; redrawn when a run ends."""
         draw = _choose("table", name, explanation(self.experiment).TABLES)
-        self._put(lambda: _table(draw(self.view).to_dict("records")))
+        self._put(lambda: page.table(draw(self.view).to_dict("records")))
 
     def whatif(self, name: str) -> None:
         """Show one of the experiment's ``WHATIFS``: a modelled figure with a slider."""
         model = _choose("what-if", name, explanation(self.experiment).WHATIFS)
-        try:
-            whatif.show(model(self.view))
-        except VmcompareError as error:
-            self._say(str(error))
+        if is_handout():
+            self._model(model)
+            return
+        import ipywidgets as widgets
+
+        place = widgets.Output()
+        _display(place)
+
+        def redraw() -> None:
+            place.clear_output(wait=True)
+            with place:
+                self._model(model)
+
+        self._redraws.append(redraw)
+        redraw()
 
     def findings(self) -> None:
         """Show the article's claims of this lesson, each with the finding its rule gives."""
@@ -271,24 +269,29 @@ class Lesson:
         figures: Mapping[str, Callable[[View], Any]] = explanation(self.experiment).FIGURES
         return str(next(iter(figures.values()))(compose(recording, None))._repr_html_())
 
+    def _model(self, model: Callable[[View], Any]) -> None:
+        try:
+            whatif.show(model(self.view))
+        except VmcompareError as error:
+            _display(page.Note(str(error)))
+
     def _put(self, draw: Draw) -> None:
         """Display what ``draw`` makes, and remember it so that it can follow the next run."""
-        from IPython.display import display
-
-        self._shown.append((display(_safely(draw), display_id=True), draw))
+        handle = _display(_safely(draw), display_id=True)
+        if handle is not None:
+            self._redraws.append(lambda: handle.update(_safely(draw)))
 
     def _say(self, text: str) -> None:
-        self._put(lambda: Note(text))
+        self._put(lambda: page.Note(text))
 
     def _html(self, text: str) -> None:
-        from IPython.display import HTML, display
+        from IPython.display import HTML
 
-        display(HTML(text))
+        _display(HTML(text))
 
     def _refresh(self) -> None:
-        for handle, draw in self._shown:
-            if handle is not None:
-                handle.update(_safely(draw))
+        for redraw in self._redraws:
+            redraw()
 
     def _keep(self, name: str, value: float) -> str:
         """Keep a prediction; returns what to tell the learner."""
@@ -321,7 +324,7 @@ class Lesson:
                     "found ÷ predicted": off or "–",
                 }
             )
-        return _table(rows, caption=view.caption())
+        return page.table(rows, caption=view.caption())
 
     def _findings(self) -> Any:
         rows = []
@@ -341,7 +344,11 @@ class Lesson:
                         "from": f"{shown}, run {run.run_id}",
                     }
                 )
-        return _table(rows) if rows else Note("No run has been recorded yet: press Run above.")
+        return (
+            page.table(rows)
+            if rows
+            else page.Note("No run has been recorded yet: press Run above.")
+        )
 
 
 def _why(finding: claims.Finding) -> str:
@@ -370,51 +377,14 @@ def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[[View], 
     return chosen
 
 
+def _display(thing: Any, **options: Any) -> Any:
+    from IPython.display import display
+
+    return display(thing, **options)
+
+
 def _safely(draw: Draw) -> Any:
     try:
         return draw()
     except VmcompareError as error:
-        return Note(str(error))
-
-
-def _table(rows: list[dict[str, Any]], caption: str = "") -> Any:
-    """Rows as an HTML table with header cells, for screen readers as for eyes."""
-    from IPython.display import HTML
-
-    e = html.escape
-    names = list(rows[0]) if rows else []
-    left = ' style="text-align:left"'  # JupyterLab would set words to the right
-    head = "".join(f'<th scope="col"{left}>{e(str(name))}</th>' for name in names)
-    body = "".join(
-        "<tr>" + "".join(_cell(str(cell)) for cell in row.values()) + "</tr>" for row in rows
-    )
-    words = f"<caption{left}>{e(caption)}</caption>" if caption else ""
-    return HTML(
-        f'<table class="vmc-table">{words}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table>"
-    )
-
-
-def _cell(text: str) -> str:
-    """A table cell; a short one is a figure with its unit and is not torn apart."""
-    whole = ";white-space:nowrap" if len(text) <= 12 else ""
-    return f'<td style="text-align:left{whole}">{html.escape(text)}</td>'
-
-
-def _prediction_widget(
-    asked: Prediction, kept: float | None, keep: Callable[[str, float], str]
-) -> None:
-    import ipywidgets as widgets
-    from IPython.display import display
-
-    unit = {"ratio": "times", "s": "seconds"}.get(asked.unit, asked.unit)
-    question = widgets.HTML(f"<b>{html.escape(asked.question)}</b>")
-    number = widgets.FloatText(value=kept or 0.0, description=unit, layout={"width": "14em"})
-    button = widgets.Button(description="Keep my prediction")
-    said = widgets.HTML("Kept earlier." if kept else "")
-
-    def on_click(_: widgets.Button) -> None:
-        said.value = keep(asked.name, float(number.value))
-
-    button.on_click(on_click)
-    display(widgets.VBox([question, widgets.HBox([number, button]), said]))
+        return page.Note(str(error))

@@ -1,0 +1,71 @@
+"""What a lesson puts on a page besides pictures: notes, tables, and the form for a prediction."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One sentence to the learner, in place of something that cannot be shown."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return f'<p class="vmc-note"><strong>Note.</strong> {html.escape(self.text)}</p>'
+
+
+def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Any:
+    """Rows as an HTML table with header cells, for screen readers as for eyes."""
+    from IPython.display import HTML
+
+    e = html.escape
+    names = list(rows[0]) if rows else []
+    left = ' style="text-align:left"'  # JupyterLab would set words to the right
+    head = "".join(f'<th scope="col"{left}>{e(str(name))}</th>' for name in names)
+    body = "".join(
+        "<tr>" + "".join(_cell(str(cell)) for cell in row.values()) + "</tr>" for row in rows
+    )
+    words = f"<caption{left}>{e(caption)}</caption>" if caption else ""
+    return HTML(
+        f'<table class="vmc-table">{words}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _cell(text: str) -> str:
+    """A table cell; a short one is a figure with its unit and is not torn apart."""
+    whole = ";white-space:nowrap" if len(text) <= 12 else ""
+    return f'<td style="text-align:left{whole}">{html.escape(text)}</td>'
+
+
+def prediction_form(
+    question: str, unit: str, kept: float | None, keep: Callable[[float], str]
+) -> Any:
+    """A question with a field and a button; ``keep`` is told the number and says what became of it.
+
+    ``unit`` is ``"s"``, ``"ratio"`` or any other word to stand before the field.
+    """
+    import ipywidgets as widgets
+
+    words = {"ratio": "times", "s": "seconds"}.get(unit, unit)
+    number = widgets.FloatText(value=kept or 0.0, description=words, layout={"width": "14em"})
+    button = widgets.Button(description="Keep my prediction")
+    said = widgets.HTML("Kept earlier." if kept else "")
+
+    def on_click(_: widgets.Button) -> None:
+        said.value = keep(float(number.value))
+
+    button.on_click(on_click)
+    asked = widgets.HTML(f"<b>{html.escape(question)}</b>")
+    return widgets.VBox([asked, widgets.HBox([number, button]), said])
+
+
+def prediction_blank(question: str, unit: str) -> str:
+    """The same on paper: a line to write on."""
+    blank = '<span class="vmc-blank">______________</span>'
+    words = {"ratio": "×"}.get(unit, html.escape(unit))
+    return f'<p class="vmc-predict">{html.escape(question)} {blank} {words}</p>'
