@@ -351,7 +351,9 @@ def test_the_tuned_distribution_starts_its_last_service_and_writes_to_no_disk() 
         assert b"/dev/vda on / type ext4" in sandbox.run(["mount"]).output
         sandbox.put("/root/mark", b"gone at the next start")
         sandbox.run(["sync"])
-        assert b"setup-dns" in sandbox.run(["rc-status", "-a"]).output
+        services = sandbox.run(["rc-status", "-a"]).output
+        assert b"syslog" in services
+        assert b"networking" not in services  # there is no card, and it would wait for one
         open_files = psutil.Process(sandbox.host_pids()[0]).open_files()
         assert not [file for file in open_files if "vl." in file.path]  # unlinked at once
     assert [event.phase for event in events] == [
@@ -359,6 +361,14 @@ def test_the_tuned_distribution_starts_its_last_service_and_writes_to_no_disk() 
         *(Phase.READY, Phase.SHUTDOWN),
     ]
     assert QemuLauncher(Platform.VM_TUNED).image(Spec()).digest == before
+
+
+@qemu
+def test_the_tuned_distribution_brings_its_network_up_where_there_is_one() -> None:
+    with QemuLauncher(Platform.VM_TUNED).open(Spec(network=True), lambda _: None) as sandbox:
+        services = sandbox.run(["rc-status", "-a"]).output
+        assert b"networking" in services
+        assert b"setup-dns" in services
 
 
 def test_a_program_that_cannot_be_run_is_a_launch_failure(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class QemuLauncher:
             return boots.as_made(disks.overlay(qemu, choice, progress))
         if self._platform is Platform.VM_TUNED:
             disk = disks.warm_overlay(qemu, choice, progress)
-            return boots.tuned(qemu, disk, progress=progress)
+            return boots.tuned(qemu, disk, network=spec.network, progress=progress)
         userland = alpine.small_initramfs if self._small else alpine.full_initramfs
         khz = None
         if spec.machine is MachineType.MICROVM and choice.accel == accel.SOFTWARE:
