@@ -86,7 +86,8 @@ def record(arguments: argparse.Namespace) -> int:
     with stoppable(on_eof=arguments.stop_on_eof):
         for experiment in experiments:
             watch, opened = _events() if arguments.events else _bar(experiment.name)
-            path = run(experiment, wanted, arguments.rounds, out, watch, opened)
+            rounds = arguments.rounds or experiment.rounds
+            path = run(experiment, wanted, rounds, out, watch, opened)
             if not arguments.events:
                 print(f"recorded {path}")
     return 0
@@ -212,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
         "--platform", action="append", default=[], metavar="NAME", help="only this one; repeatable"
     )
     sub.add_argument(
-        "--rounds", type=_at_least_one, default=10, metavar="N", help="blocks (default: 10)"
+        "--rounds", type=_at_least_one, metavar="N", help="blocks (default: what a verdict needs)"
     )
     sub.add_argument("--out", type=Path, metavar="DIR", help="default: your own data directory")
     sub.add_argument(

@@ -18,6 +18,9 @@ ENGINES: Mapping[str, tuple[Platform, ...]] = {
 }
 """Backend module → the platforms it serves."""
 
+RUNTIMES: tuple[str, ...] = ()
+"""Backend modules that start containers as a bare mechanism: further series, never Docker's."""
+
 
 def availability() -> dict[str, Availability]:
     """What each engine's probe found on this machine, by engine."""
@@ -53,6 +56,15 @@ def launchers(
         what = "; ".join(availability.what for availability in lacking.values())
         raise Unavailable(what, next(iter(lacking.values())).next_step)
     return {p: able[p] for p in Platform if p in able and p in wanted}
+
+
+def runtimes(progress: ImageProgress | None = None) -> dict[str, Launcher]:
+    """Launchers of those bare container mechanisms that work on this machine, by name."""
+    return {
+        name: _module(name).launchers(progress)[Platform.CONTAINER]
+        for name in RUNTIMES
+        if _module(name).probe().ok
+    }
 
 
 def missing(

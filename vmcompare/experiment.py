@@ -11,15 +11,22 @@ import importlib
 import pkgutil
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
+from typing import Any, TypeVar
 
-from .errors import UnknownName
+from .errors import AbnormalShutdown, LaunchFailure, Unavailable, UnknownName, WaitTimeout
 from .recording import Measurement
-from .sandbox import Event, Launcher, Machine, Platform
+from .sandbox import Event, Launcher, Machine, Platform, Spec
+from .view import View
 
 DEFAULT_ROUNDS = 10
 DEFAULT_SEED = 1
+
+T = TypeVar("T")
+
+FAILURES = (LaunchFailure, WaitTimeout, AbnormalShutdown, Unavailable)
+"""What may go wrong with one instance: it becomes a row with its error, and the run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +37,20 @@ class Series:
         platform, machine: what starts.
         repeats: how often it comes in each block.
         warm_up: whether one flagged start comes before the first block.
+        runtime: a container's bare mechanism (``"runc"``, ``"bubblewrap"``); empty for the product.
     """
 
     platform: Platform
     machine: Machine = Machine.NONE
     repeats: int = 1
     warm_up: bool = True
+    runtime: str = ""
 
     @property
     def key(self) -> str:
         """A name for progress lines: ``"vm-direct (pc)"`` where the machine makes a difference."""
-        direct = self.platform is Platform.VM_DIRECT
-        return f"{self.platform} ({self.machine})" if direct else str(self.platform)
+        inside = self.machine if self.platform is Platform.VM_DIRECT else self.runtime
+        return f"{self.platform} ({inside})" if inside else str(self.platform)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +98,35 @@ class Context:
         rounds: number of blocks.
         seed: of the shuffling.
         watch: hears of every trial and phase.
+        runtimes: further launchers of containers, each a bare mechanism, by name. They never stand
+            in for ``launchers[Platform.CONTAINER]``.
     """
 
     launchers: Mapping[Platform, Launcher]
     rounds: int = DEFAULT_ROUNDS
     seed: int = DEFAULT_SEED
     watch: Watch = _ignore
+    runtimes: Mapping[str, Launcher] = field(default_factory=dict)
     _place: tuple[str, int, int] = field(default=("", 0, 0), init=False)
 
     def trials(self, series: Sequence[Series]) -> Iterator[Trial]:
         """The trials of all available series in their order; the watcher is told of each."""
-        wanted = [s for s in series if s.platform in self.launchers]
+        wanted = [s for s in series if self.launcher(s) is not None]
         plan = arrange(wanted, self.rounds, self.seed)
-        for done, trial in enumerate(plan):
-            self._place = (trial.series.key, done, len(plan))
+        return self.steps([(trial.series.key, trial) for trial in plan])
+
+    def launcher(self, series: Series) -> Launcher | None:
+        """Who launches ``series`` here, if anybody does."""
+        if series.runtime:
+            return self.runtimes.get(series.runtime)
+        return self.launchers.get(series.platform)
+
+    def steps(self, plan: Sequence[tuple[str, T]]) -> Iterator[T]:
+        """The things of a plan, one after the other; the watcher is told of each by its words."""
+        for done, (what, thing) in enumerate(plan):
+            self._place = (what, done, len(plan))
             self.watch(Progress("trial", *self._place))
-            yield trial
+            yield thing
         self.watch(Progress("trial", "", len(plan), len(plan)))
 
     def on_event(self, event: Event) -> None:
@@ -121,12 +143,77 @@ class Experiment:
         question: what it asks, one sentence.
         platforms: whom it asks.
         measure: yields rows as they are made; raises only what must end the whole run.
+        rounds: blocks (or ramps) that a verdict needs: the default of ``vmcompare record``.
+        measured_in_handouts: whether ``make handouts`` measures it where it can (else only with
+            ``MODE=live``): one experiment is enough to show that a handout can be one's own.
     """
 
     name: str
     question: str
     platforms: tuple[Platform, ...]
     measure: Callable[[Context], Iterator[Measurement]]
+    rounds: int = DEFAULT_ROUNDS
+    measured_in_handouts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Something small that a lesson does on the spot, outside any recording.
+
+    Attributes:
+        platforms: all of these are needed; elsewhere it is replayed.
+        run: launchers and the call's options → something to display. May raise what launchers
+            raise; takes seconds, not minutes; leaves nothing behind.
+        replay: the same from recorded rows.
+    """
+
+    platforms: tuple[Platform, ...]
+    run: Callable[[Mapping[Platform, Launcher], Mapping[str, Any]], Any]
+    replay: Callable[[View], Any]
+
+
+def blank(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Measurement:
+    """A row with everything that is known before anything is measured; as it stands, a failed one.
+
+    Fill it with ``dataclasses.replace`` or :func:`filled`; further columns (block, rep, phase …)
+    are the experiment's.
+    """
+    traits = launcher.traits(spec)
+    return Measurement(
+        platform=platform,
+        metric=metric,
+        value=None,
+        status="error",
+        error="not started",
+        layer=traits.layer,
+        warmth=spec.start,
+        runtime=traits.runtime,
+        vmm=traits.vmm,
+        machine=spec.machine,
+        accel=traits.accel,
+        vcpus=spec.vcpus,
+        mem_limit_mib=spec.memory_mib,
+        network=spec.network,
+        image_digest=_digest(launcher, spec),
+    )
+
+
+def filled(row: Measurement, value: float, **columns: Any) -> Measurement:
+    """``row`` with a value, and with other ``columns`` changed."""
+    return replace(row, value=value, status="ok", error="", **columns)
+
+
+def failed(row: Measurement, why: str, **columns: Any) -> Measurement:
+    """``row`` as one that failed, with the reason."""
+    return replace(row, value=None, status="error", error=why, **columns)
+
+
+def _digest(launcher: Launcher, spec: Spec) -> str:
+    """The image's digest; empty where the image cannot be had (the start itself will say why)."""
+    try:
+        return launcher.image(spec).digest
+    except FAILURES:
+        return ""
 
 
 def arrange(series: Sequence[Series], rounds: int, seed: int) -> tuple[Trial, ...]:
@@ -162,7 +249,8 @@ def load(name: str) -> Experiment:
 
 
 def explanation(name: str) -> ModuleType:
-    """The experiment's ``explain`` module: ``FIGURES``, ``TABLES``, ``WHATIFS`` and ``OUTCOMES``.
+    """The experiment's ``explain`` module: ``FIGURES``, ``TABLES``, ``WHATIFS``, ``OUTCOMES``, and
+    ``DEMOS`` where it has some.
 
     Raises:
         UnknownName: there is no experiment of that name.

@@ -18,7 +18,7 @@ from typing import Any
 from . import answers, assembly, claims, page, whatif
 from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
-from .experiment import explanation, load
+from .experiment import Demo, explanation, load
 from .mode import Mode, handout_rounds, is_handout, mode, tell_progress
 from .recording import Recording, read, recordings
 from .sandbox import Availability
@@ -55,6 +55,7 @@ class Lesson:
     _found: dict[str, Availability] = field(default_factory=dict)
     _asked: list[Prediction] = field(default_factory=list)
     _redraws: list[Callable[[], None]] = field(default_factory=list)
+    _recompare: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
@@ -105,7 +106,7 @@ class Lesson:
 
     def compare(self) -> None:
         """Show each prediction beside what was found."""
-        self._put(self._comparison)
+        self._recompare = self._put(self._comparison)
 
     # ---- measure ------------------------------------------------------------------------------
 
@@ -208,6 +209,17 @@ class Lesson:
         self._redraws.append(redraw)
         redraw()
 
+    def demo(self, name: str, **options: Any) -> None:
+        """Do one of the experiment's ``DEMOS`` on the spot, or show a recording of it."""
+        demos: Mapping[str, Demo] = getattr(explanation(self.experiment), "DEMOS", {})
+        if name not in demos:
+            raise UnknownName("demo", name, sorted(demos))
+        demo = demos[name]
+        try:
+            _display(self._demo(demo, options))
+        except VmcompareError as error:
+            self._say(str(error))
+
     def findings(self) -> None:
         """Show the article's claims of this lesson, each with the finding its rule gives."""
         self._put(self._findings)
@@ -236,10 +248,23 @@ class Lesson:
             return ""
         return " ".join(f"{a.what}; next step: {a.next_step}." for a in engines.values())
 
+    def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
+        found = self._availability()
+        missing = assembly.missing(found, demo.platforms)
+        if mode() is Mode.REPLAY or missing:
+            for lacking in missing.values():
+                self._say(f"{lacking.what}; next step: {lacking.next_step}. A recording follows.")
+            return demo.replay(self.view)
+        from . import reaper
+
+        with reaper.guard():
+            return demo.run(assembly.launchers(found, demo.platforms, strict=True), options)
+
     def _measure_for_handout(self) -> None:
+        experiment = load(self.experiment)
         reason = self._cannot_run()
-        if not reason:
-            recording = self.record(handout_rounds())
+        if not reason and (experiment.measured_in_handouts or mode() is Mode.LIVE):
+            recording = self.record(min(handout_rounds(), experiment.rounds))
             if recording is not None:
                 text = f"Measured while this page was made: run {recording.run_id}"
                 self._html(f"<p>{html.escape(text)}, {len(recording.rows)} rows.</p>")
@@ -275,11 +300,20 @@ class Lesson:
         except VmcompareError as error:
             _display(page.Note(str(error)))
 
-    def _put(self, draw: Draw) -> None:
-        """Display what ``draw`` makes, and remember it so that it can follow the next run."""
+    def _put(self, draw: Draw) -> Callable[[], None] | None:
+        """Display what ``draw`` makes, and remember how to draw it again: it follows the next run.
+
+        Returns that redrawing; ``None`` where nothing can be redrawn (outside a notebook).
+        """
         handle = _display(_safely(draw), display_id=True)
-        if handle is not None:
-            self._redraws.append(lambda: handle.update(_safely(draw)))
+        if handle is None:
+            return None
+
+        def redraw() -> None:
+            handle.update(_safely(draw))
+
+        self._redraws.append(redraw)
+        return redraw
 
     def _say(self, text: str) -> None:
         self._put(lambda: page.Note(text))
@@ -301,7 +335,8 @@ class Lesson:
             answers.keep(self.number, name, value)
         except OSError as error:
             return f"It could not be kept: {error.strerror}."
-        self._refresh()
+        if self._recompare is not None:
+            self._recompare()
         return "Kept. You will see it beside the result."
 
     def _comparison(self) -> Any:

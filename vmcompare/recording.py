@@ -35,6 +35,8 @@ class Measurement:
     ``value`` is in the unit that :data:`vmcompare.units.METRICS` gives for ``metric``. A run that
     failed is a row too: ``status="error"``, ``error`` says why, ``value`` is ``None``, never zero.
     ``block`` and ``rep`` count from 0; ``order_in_block`` is the place in the shuffled block.
+    ``text`` is what an ``observation`` read, or the error it met: no name of a person or of the
+    host, and no path of a home directory.
     """
 
     platform: Platform
@@ -56,6 +58,7 @@ class Measurement:
     rep: int = 0
     order_in_block: int = 0
     is_warmup: bool = False
+    text: str = ""
     status: str = "ok"
     error: str = ""
 

@@ -41,12 +41,13 @@ def run(
         KeyboardInterrupt: it was stopped; rows so far are kept and nothing is left running.
     """
     found = assembly.availability()
-    launchers = assembly.launchers(
-        found,
-        platforms or experiment.platforms,
-        lambda what, part: watch(Progress("image", what, int(part * 1000), 1000)),
-        strict=bool(platforms),
-    )
+    wanted = platforms or experiment.platforms
+
+    def progress(what: str, part: float) -> None:
+        watch(Progress("image", what, int(part * 1000), 1000))
+
+    launchers = assembly.launchers(found, wanted, progress, strict=bool(platforms))
+    bare = assembly.runtimes(progress) if Platform.CONTAINER in wanted else {}
     facts = host.facts(
         {name: a.version for name, a in found.items() if a.ok and name != "process"},
         {name: dict(a.details) for name, a in found.items() if a.details},
@@ -54,7 +55,7 @@ def run(
     reaper.sweep()
     with reaper.guard(), Recorder(out, experiment.name, facts, rounds) as recorder:
         opened(recorder)
-        for row in experiment.measure(Context(launchers, rounds, DEFAULT_SEED, watch)):
+        for row in experiment.measure(Context(launchers, rounds, DEFAULT_SEED, watch, bare)):
             recorder.append(row)
     return recorder.path
 

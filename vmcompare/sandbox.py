@@ -82,13 +82,21 @@ FIRST_BYTE = b"\x06"
 FIRST_BYTE_PROGRAM = "/sbin/vmcompare-first-byte"
 """Where that program lies in every image."""
 
+ALPINE = "alpine"
+"""The image both sides share: one userland, whatever runs it."""
+
+BOOT_SECTOR = "boot-sector"
+"""An operating system of 512 bytes that prints one message; only a VM on ``pc`` can start it. Its
+message is the first word of ``Spec.command``; it has no agent, so ``Sandbox.run`` is refused."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """One instance, whatever the platform.
 
     Attributes:
-        image: name of the root file system; ``"alpine"`` is the one both sides share.
+        image: name of the root file system, :data:`ALPINE` by default; :data:`BOOT_SECTOR` is
+            none at all, and backends know others by the names they give them.
         command: argv of the first program.
         vcpus: processors it may use.
         memory_mib: memory it may use, in MiB.
@@ -97,7 +105,7 @@ class Spec:
         machine, start, confinement: see the enums.
     """
 
-    image: str = "alpine"
+    image: str = ALPINE
     command: tuple[str, ...] = (FIRST_BYTE_PROGRAM,)
     vcpus: int = 1
     memory_mib: int = 512

@@ -18,10 +18,23 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "gzip_s": "s",
         "syscall_s": "s",
         "fork_s": "s",
+        "host_delta_bytes": "bytes",
+        "cgroup_bytes": "bytes",
+        "overhead_bytes": "bytes",
+        "image_bytes": "bytes",
+        "part_bytes": "bytes",
+        "idle_cpu_ratio": "ratio",
+        "item_count": "count",
         "fact": "bool",
+        "observation": "bool",
     }
 )
-"""Metric name → unit. A metric's name ends in its unit, so that no axis can be mislabelled."""
+"""Metric name → unit. A metric's name ends in its unit, so that no axis can be mislabelled.
+
+``part_bytes`` and ``item_count`` say in ``phase`` what was weighed or counted; a ``fact`` has its
+name there and is 1 or 0; an ``observation`` has its name there, is 1 where it could be made (else
+0), and carries what was read, or the error, in ``text``.
+"""
 
 
 def seconds(value_s: float) -> str:

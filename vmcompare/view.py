@@ -30,7 +30,8 @@ class Source:
         started_utc: when it began, ISO 8601.
         host: facts of the machine it ran on.
         rounds: blocks that were planned.
-        platforms: whose rows it gives.
+        platforms: whose rows it gives, as in ``"container"`` or ``"container (runc)"``: a bare
+            mechanism is told apart from the product.
     """
 
     shown: str
@@ -38,7 +39,7 @@ class Source:
     started_utc: str
     host: Mapping[str, Any]
     rounds: int
-    platforms: tuple[Platform, ...]
+    platforms: tuple[str, ...]
 
     def sentence(self) -> str:
         """One line for a caption: provenance, run, date, machine, versions."""
@@ -105,6 +106,7 @@ def compose(live: Recording | None, recorded: Recording | None) -> View:
     """Rows of ``live`` for each platform it has a valid value of, ``recorded`` rows for the rest.
 
     A platform that failed throughout in the live run keeps its error rows beside the recorded ones.
+    A container's bare mechanism (runc, bubblewrap) counts as a platform of its own here.
     """
     import pandas as pd
 
@@ -117,15 +119,24 @@ def compose(live: Recording | None, recorded: Recording | None) -> View:
         if run is None:
             continue
         frame = run.frame().assign(shown=shown)
-        frame = frame[~frame["platform"].isin(covered)]
-        valid = set(frame.loc[(frame["status"] == "ok") & ~frame["is_warmup"], "platform"])
+        whose = _whose(frame)
+        kept = ~whose.isin(covered)
+        frame, whose = frame[kept], whose[kept]
+        valid = set(whose[(frame["status"] == "ok") & ~frame["is_warmup"]])
         covered |= valid
         frames.append(frame)
         if valid:
-            platforms = tuple(p for p in Platform if p in valid)
+            order = [p.value for p in Platform]
+            platforms = tuple(sorted(valid, key=lambda w: (order.index(w.split(" ")[0]), w)))
             sources.append(
                 Source(shown, run.run_id, run.started_utc, run.host, run.rounds, platforms)
             )
     if not frames:
         return View(pd.DataFrame(columns=[*COLUMNS, "shown"]), ())
     return View(pd.concat(frames, ignore_index=True), tuple(sources))
+
+
+def _whose(frame: pd.DataFrame) -> pd.Series[str]:
+    """The platform of each row, with the runtime of a container that is a bare mechanism."""
+    bare = (frame["platform"] == str(Platform.CONTAINER)) & (frame["layer"] == "mechanism")
+    return frame["platform"].where(~bare, frame["platform"] + " (" + frame["runtime"] + ")")

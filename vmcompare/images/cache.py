@@ -21,7 +21,7 @@ from vmcompare import data
 Progress = Callable[[str, float], None]
 """``progress(what, fraction)``: what is being built, and how far it is (0 to 1)."""
 
-Build = Callable[[Path], None]
+Build = Callable[[Path], object]
 """Writes the finished file to the (existing, empty) path it is given."""
 
 _verified: set[tuple[str, int, int]] = set()

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from vmcompare.backends.qemu import accel, boots, channel, disks, tsc
 from vmcompare.backends.qemu.binary import Qemu, find_qemu
@@ -13,8 +14,11 @@ from vmcompare.backends.qemu.boots import Boot
 from vmcompare.backends.qemu.machine import Machine, Plan
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.images import alpine
-from vmcompare.images.cache import Progress
+from vmcompare.images.cache import Cache, Progress
+from vmcompare.programs import boot_sector
 from vmcompare.sandbox import (
+    ALPINE,
+    BOOT_SECTOR,
     Completed,
     Event,
     ImageFacts,
@@ -35,8 +39,6 @@ _PUT_S = 120.0
 
 _STOP_S = 15.0
 """Seconds for a hanging command inside to be killed."""
-
-_IMAGE = "alpine"
 
 
 class QemuLauncher:
@@ -98,7 +100,7 @@ class QemuLauncher:
                 reached = mark.phase
                 if reached is not None:
                     on_event(Event(reached, mark.t_ns))
-            guest = _Guest(machine, on_event)
+            guest = _Guest(machine, on_event, answers=spec.image != BOOT_SECTOR)
             yield guest
             guest.tell_ready()
             on_event(Event(Phase.SHUTDOWN, machine.stop()))
@@ -120,12 +122,14 @@ class QemuLauncher:
         return Traits("mechanism", vmm=f"qemu {qemu.version}", accel=accel.choose(qemu).accel)
 
     def _boot(self, qemu: Qemu, choice: accel.Choice, spec: Spec) -> Boot:
-        if spec.image != _IMAGE:
+        progress = self._progress
+        if spec.image == BOOT_SECTOR:
+            return boots.sector(_sector(spec))
+        if spec.image != ALPINE:
             raise Unavailable(
                 f"a virtual machine of the image {spec.image!r} cannot be made",
-                f"use the image {_IMAGE!r}",
+                f"use the image {ALPINE!r} or {BOOT_SECTOR!r}",
             )
-        progress = self._progress
         if self._platform is Platform.VM:
             return boots.as_made(disks.overlay(qemu, choice, progress))
         if self._platform is Platform.VM_TUNED:
@@ -139,11 +143,19 @@ class QemuLauncher:
         return boots.direct(qemu, spec.machine, userland(progress), tsc_khz=khz, progress=progress)
 
 
+def _sector(spec: Spec) -> Path:
+    """A disk with the 512-byte operating system that prints the first word of the command."""
+    said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
+    image = boot_sector.image(said)
+    return Cache().get("sector.img", image.hex(), lambda out: out.write_bytes(image))
+
+
 class _Guest:
     """A running virtual machine: `sandbox.Sandbox`."""
 
-    def __init__(self, machine: Machine, on_event: OnEvent) -> None:
+    def __init__(self, machine: Machine, on_event: OnEvent, *, answers: bool) -> None:
         self._machine = machine
+        self._answers = answers
         self._on_event = on_event
         self._agent = machine.agent()
         self._second = machine.agent("second")
@@ -186,6 +198,11 @@ class _Guest:
                 self._on_event(Event(mark.phase, mark.t_ns))
 
     def _await_ready(self) -> None:
+        if not self._answers:
+            raise Unavailable(
+                "this operating system prints one message and runs no commands",
+                "read what it printed with console()",
+            )
         deadline = time.monotonic() + _READY_S
         while not self._session:
             try:

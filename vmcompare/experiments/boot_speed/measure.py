@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from ...errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from ...experiment import Context, Experiment, Series, Trial
+from ...errors import Unavailable
+from ...experiment import FAILURES, Context, Experiment, Series, Trial, blank, failed, filled
 from ...host import pss_bytes
 from ...programs import workload
 from ...recording import Measurement
@@ -102,13 +102,14 @@ def measure(context: Context) -> Iterator[Measurement]:
     failures: Counter[Series] = Counter()
     corpus = _corpus(context.seed)
     for trial in context.trials(SERIES):
-        launcher = context.launchers[trial.series.platform]
+        launcher = context.launcher(trial.series)
+        assert launcher is not None  # trials() gives only what can be launched
         if failures[trial.series] >= GIVE_UP_AFTER:
-            yield _failed(_template(trial, launcher), "not tried again after repeated failure")
+            yield failed(_template(trial, launcher), "not tried again after repeated failure")
             continue
         rows = _start(trial, launcher, context.on_event, corpus)
-        failed = any(r.metric == "start_to_first_byte_s" and r.status != "ok" for r in rows)
-        failures[trial.series] = failures[trial.series] + 1 if failed else 0
+        wrong = any(r.metric == "start_to_first_byte_s" and r.status != "ok" for r in rows)
+        failures[trial.series] = failures[trial.series] + 1 if wrong else 0
         yield from rows
 
 
@@ -128,7 +129,7 @@ def _start(
             if trial.series in COMPARED and trial.rep == 0 and not trial.is_warmup:
                 inside += _work(row, box, corpus)
             watch.leave()
-    except (LaunchFailure, WaitTimeout, AbnormalShutdown, Unavailable) as problem:
+    except FAILURES as problem:
         error = str(problem)
     return [*_times(row, watch, error), *inside]
 
@@ -137,22 +138,22 @@ def _times(row: Measurement, watch: Stopwatch, error: str) -> Iterator[Measureme
     first_s, ready_s = watch.since_open_s(Phase.FIRST_BYTE), watch.since_open_s(Phase.READY)
     for metric, value in (("start_to_first_byte_s", first_s), ("ready_s", ready_s)):
         if value is None:
-            yield _failed(replace(row, metric=metric), error or f"{metric} was not seen")
+            yield failed(row, error or f"{metric} was not seen", metric=metric)
             return
-        yield replace(row, metric=metric, value=value, status="ok", error="")
+        yield filled(row, value, metric=metric)
     for phase, value in watch.phases_s():
-        yield replace(row, metric="phase_s", phase=phase.value, value=value, status="ok", error="")
+        yield filled(row, value, metric="phase_s", phase=phase.value)
 
 
 def _memory(row: Measurement, box: Sandbox) -> Measurement:
     row = replace(row, metric="pss_bytes")
     pids = box.host_pids()
     if not pids:
-        return _failed(row, "the processes that serve it cannot be seen from here")
+        return failed(row, "the processes that serve it cannot be seen from here")
     try:
-        return replace(row, value=float(pss_bytes(pids)), status="ok", error="")
+        return filled(row, float(pss_bytes(pids)))
     except Unavailable as problem:
-        return _failed(row, str(problem))
+        return failed(row, str(problem))
 
 
 def _work(row: Measurement, box: Sandbox, corpus: bytes) -> Iterator[Measurement]:
@@ -161,7 +162,7 @@ def _work(row: Measurement, box: Sandbox, corpus: bytes) -> Iterator[Measurement
         program = workload.elf(platform.machine())
     except Unavailable as problem:
         for metric in _WORK:
-            yield _failed(replace(row, metric=metric), str(problem))
+            yield failed(row, str(problem), metric=metric)
         return
     box.put(_PROGRAM, program)
     box.put(_CORPUS, corpus)
@@ -171,52 +172,24 @@ def _work(row: Measurement, box: Sandbox, corpus: bytes) -> Iterator[Measurement
         done = box.run(argv)
         took_s = (time.perf_counter_ns() - began_ns) / NS_PER_S
         if done.exit_code:
-            yield _failed(replace(row, metric=metric), f"{argv[0]} ended with {done.exit_code}")
+            yield failed(row, f"{argv[0]} ended with {done.exit_code}", metric=metric)
         else:
-            yield replace(row, metric=metric, value=took_s, status="ok", error="")
+            yield filled(row, took_s, metric=metric)
 
 
 def _spec(series: Series) -> Spec:
-    return Spec(machine=series.machine)
+    return Spec(machine=series.machine, runtime=series.runtime)
 
 
 def _template(trial: Trial, launcher: Launcher) -> Measurement:
-    """A row with everything that is known before the start; as it stands, a failed one."""
-    spec = _spec(trial.series)
-    traits = launcher.traits(spec)
-    return Measurement(
-        platform=trial.series.platform,
-        metric="start_to_first_byte_s",
-        value=None,
-        status="error",
-        error="not started",
-        layer=traits.layer,
-        warmth=spec.start,
-        runtime=traits.runtime,
-        vmm=traits.vmm,
-        machine=spec.machine,
-        accel=traits.accel,
-        vcpus=spec.vcpus,
-        mem_limit_mib=spec.memory_mib,
-        network=spec.network,
+    row = blank(launcher, trial.series.platform, _spec(trial.series), "start_to_first_byte_s")
+    return replace(
+        row,
         block=trial.block,
         rep=trial.rep,
         order_in_block=trial.order_in_block,
         is_warmup=trial.is_warmup,
-        image_digest=_digest(launcher, spec),
     )
-
-
-def _digest(launcher: Launcher, spec: Spec) -> str:
-    """The image's digest; empty where the image cannot be had (the start itself will say why)."""
-    try:
-        return launcher.image(spec).digest
-    except (Unavailable, LaunchFailure, WaitTimeout, AbnormalShutdown):
-        return ""
-
-
-def _failed(row: Measurement, why: str) -> Measurement:
-    return replace(row, value=None, status="error", error=why)
 
 
 def _corpus(seed: int) -> bytes:
@@ -232,4 +205,5 @@ EXPERIMENT = Experiment(
     question="Where do the milliseconds of a start go?",
     platforms=tuple(dict.fromkeys(series.platform for series in SERIES)),
     measure=measure,
+    measured_in_handouts=True,
 )

@@ -1,0 +1,116 @@
+"""What a whole is made of: one bar a row, its parts stacked, numbered and listed in words."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..units import size
+from . import style
+from .picture import Picture
+
+# Okabe–Ito fills; neighbours differ in hatching too, and every segment is numbered.
+FILLS: Sequence[tuple[str, str]] = (
+    ("#56B4E9", ""), ("#E69F00", "//"), ("#009E73", ""), ("#F0E442", "\\\\"), ("#CC79A7", ""),
+    ("#D55E00", "//"), ("#0072B2", ""), ("#BBBBBB", ".."), ("#FFFFFF", "xx"), ("#999999", ""),
+)  # fmt: skip
+
+_CHARACTERS = 66
+"""That fit in one line of the figure's width at the size of the small words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One bar.
+
+    Attributes:
+        label: its name, with "software emulation" and provenance where those apply.
+        parts: name → amount, in the order in which they are stacked; zeros are left out.
+    """
+
+    label: str
+    parts: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """The sum of its parts."""
+        return sum(self.parts.values())
+
+
+def stack(
+    wholes: Sequence[Whole],
+    *,
+    what: str,
+    caption: str,
+    written: Callable[[float], str] = size,
+    as_shares: bool = False,
+) -> Picture:
+    """Stacked bars of one common scale (or each its own 100 %), parts of one name in one fill.
+
+    Args:
+        wholes: the bars, from top to bottom; at most ten different names of parts.
+        what: what is stacked, for the text alternative ("Memory on the host per instance").
+        caption: provenance and warnings.
+        written: an amount in words.
+        as_shares: whether every bar is as long as the figure is wide.
+    """
+    names = list(dict.fromkeys(name for whole in wholes for name in whole.parts))
+    fills = {name: FILLS[place % len(FILLS)] for place, name in enumerate(names)}
+    words = [_listed(whole, written) for whole in wholes]
+    # In inches, so that words of a fixed size never meet the next row.
+    heights = [0.92 + 0.165 * text.count("\n") for text in words]
+    figure = style.figure(sum(heights))
+    axes = figure.subplots()
+    longest = max((whole.total for whole in wholes), default=0) or 1.0
+    bold: dict[str, Any] = {"fontsize": style.SMALL_PT, "fontweight": "bold", "va": "center"}
+    top = sum(heights)
+    for whole, text, height in zip(wholes, words, heights, strict=True):
+        axes.text(0, top - 0.11, whole.label, **bold)
+        axes.text(1, top - 0.11, written(whole.total), ha="right", **bold)
+        scale = (whole.total or 1.0) if as_shares else longest
+        left = 0.0
+        for number, (name, amount) in enumerate(_shown(whole), start=1):
+            colour, hatch = fills[name]
+            width = amount / scale
+            axes.barh(
+                top - 0.35, width, left=left, height=0.25, color=colour, hatch=hatch,
+                edgecolor="black", linewidth=0.8,
+            )  # fmt: skip
+            if width >= 0.045:
+                axes.text(
+                    left + width / 2, top - 0.35, str(number), fontsize=style.SMALL_PT,
+                    ha="center", va="center",
+                    bbox={"boxstyle": "circle,pad=0.12", "fc": "white", "ec": "none"},
+                )  # fmt: skip
+            left += width
+        axes.text(0, top - 0.55, text, fontsize=style.SMALL_PT - 0.5, va="top", linespacing=1.2)
+        top -= height
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, sum(heights))
+    axes.axis("off")
+    return Picture(figure, _alt(wholes, what, written), caption)
+
+
+def _shown(whole: Whole) -> list[tuple[str, float]]:
+    return [(name, amount) for name, amount in whole.parts.items() if amount > 0]
+
+
+def _listed(whole: Whole, written: Callable[[float], str]) -> str:
+    words = [
+        f"{number} {name} {written(amount)}".replace(" ", "\u00a0")
+        for number, (name, amount) in enumerate(_shown(whole), start=1)
+    ]
+    return textwrap.fill(" · ".join(words), _CHARACTERS, break_on_hyphens=False)
+
+
+def _alt(wholes: Sequence[Whole], what: str, written: Callable[[float], str]) -> str:
+    rows = []
+    for whole in wholes:
+        total = whole.total
+        parts = ", ".join(
+            f"{name} {written(amount)} ({amount / total:.0%})" for name, amount in _shown(whole)
+        )
+        rows.append(f"{whole.label}, {written(total)} in all: {parts}")
+    return f"{what}. " + ". ".join(rows) + "."
