@@ -12,7 +12,7 @@ from typing import Any
 from .data import answers_path
 
 
-def keep(lesson: str, question: str, value: float) -> None:
+def keep(lesson: str, question: str, value: float | str) -> None:
     """Keep ``value`` as the answer to ``question`` of ``lesson``; the newest replaces the older.
 
     Raises:
@@ -33,10 +33,10 @@ def keep(lesson: str, question: str, value: float) -> None:
     os.replace(file.name, path)  # noqa: PTH105
 
 
-def kept(lesson: str) -> dict[str, float]:
+def kept(lesson: str) -> dict[str, Any]:
     """All answers to ``lesson``, by question; empty where nothing (readable) was kept."""
     answers = _load(answers_path()).get(lesson, {})
-    return {question: float(entry["value"]) for question, entry in answers.items()}
+    return {question: entry["value"] for question, entry in answers.items()}
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -102,7 +102,9 @@ class Lesson:
             self._html(page.prediction_blank(question, unit))
         else:
             kept = answers.kept(self.number).get(name)
-            _display(page.prediction_form(question, unit, kept, lambda v: self._keep(name, v)))
+            _display(
+                page.prediction_form(question, unit, kept, lambda v: self._keep(name, float(v)))
+            )
 
     def compare(self) -> None:
         """Show each prediction beside what was found."""
