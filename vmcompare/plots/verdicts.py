@@ -41,6 +41,7 @@ _FILLS: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
 )
 """Colour and hatching of a mark; the words above it say the same."""
 
+_PLATE = {"boxstyle": "square,pad=0.25", "edgecolor": "none"}
 _A_LINE = 9  # marks that fit side by side
 
 
@@ -114,7 +115,7 @@ def marks(found: Mapping[str, Verdict], *, caption: str = "") -> Picture:
             )  # fmt: skip
             axes.text(
                 x + 0.5, y - down - 0.51, name, ha="center", va="center", fontsize=style.SMALL_PT,
-                bbox={**style.PLATE, "facecolor": colour, "pad": 0.15} if hatch else None,
+                bbox={**_PLATE, "facecolor": colour} if hatch else None,
             )  # fmt: skip
         y -= 1.15 * max(1, math.ceil(len(ids) / _A_LINE))
     axes.set_xlim(0, _A_LINE)
@@ -141,27 +142,27 @@ def against(found: Sequence[Against], *, caption: str = "") -> Picture:
         found: at least one ratio, all positive.
         caption: where the figures come from.
     """
-    figure = style.figure(0.5 * len(found) + 0.75)
+    figure = style.figure(0.58 * len(found) + 0.75)
     axes = figure.subplots()
+    across = axes.get_yaxis_transform()
     ends = [1.0]
     for place, one in enumerate(found):
         y, i = len(found) - 1 - place, one.interval
         ends += [i.estimate, one.bound]
-        shared: dict[str, Any] = {"va": "center", "fontsize": style.SMALL_PT, "bbox": style.PLATE}
-        across = axes.get_yaxis_transform()
-        axes.text(0, y + 0.34, f"{one.label} · {one.words}", transform=across, **shared)
-        axes.text(
-            1, y + 0.34, ratio(i.estimate), ha="right", transform=across, fontweight="bold",
-            **shared,
-        )  # fmt: skip
+        shared: dict[str, Any] = {
+            "va": "center", "fontsize": style.SMALL_PT, "bbox": style.PLATE, "transform": across,
+        }  # fmt: skip
+        axes.text(0, y + 0.4, one.label, fontweight="bold", **shared)
+        axes.text(1, y + 0.4, ratio(i.estimate), ha="right", fontweight="bold", **shared)
+        axes.text(0, y + 0.12, one.words, **shared)
         if math.isfinite(i.low) and math.isfinite(i.high):
             ends += [end for end in (i.low, i.high) if end > 0]
-            axes.plot([i.low, i.high], [y - 0.14] * 2, color=style.BLUE, linewidth=3)
+            axes.plot([i.low, i.high], [y - 0.2] * 2, color=style.BLUE, linewidth=3)
         axes.plot(
-            i.estimate, y - 0.14, "o", markersize=8, markeredgecolor=style.BLUE,
+            i.estimate, y - 0.2, "o", markersize=8, markeredgecolor=style.BLUE,
             markeredgewidth=1.6, color=style.BLUE if one.decided else "white",
         )  # fmt: skip
-        axes.plot([one.bound] * 2, [y - 0.34, y + 0.06], color="black", linewidth=2.4)
+        axes.plot([one.bound] * 2, [y - 0.36, y - 0.04], color="black", linewidth=2.4)
         axes.text(one.bound, y - 0.2, " θ", ha="left", va="center", fontsize=style.SMALL_PT)
     low, high = min(ends) / 1.6, max(ends) * 1.6
     axes.set_xscale("log")
@@ -169,7 +170,7 @@ def against(found: Sequence[Against], *, caption: str = "") -> Picture:
     style.log_ticks(axes, low, high)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
-    axes.set_ylim(-0.5, len(found) - 0.4)
+    axes.set_ylim(-0.5, len(found) - 0.42)
     axes.set_yticks([])
     style.plain(axes)
     axes.set_xlabel("VM ÷ container (logarithmic); θ is the bound", fontsize=style.SMALL_PT)

@@ -94,7 +94,9 @@ def _against(part: Part) -> Against | None:
     interval, bound = part.finding.interval, part.claim.bound
     if interval is None or bound is None or interval.estimate <= 0:
         return None
-    return Against(_name(part), interval, bound, part.finding.verdict, part.emulated)
+    above = part.quantity.above.platform if part.quantity else Platform.VM
+    which = "" if above is Platform.VM else f", {above}"
+    return Against(_name(part) + which, interval, bound, part.finding.verdict, part.emulated)
 
 
 def _name(part: Part) -> str:
