@@ -12,7 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..errors import AbnormalShutdown, VmcompareError, WaitTimeout
-from ..sandbox import Availability, Completed, Event, ImageFacts, OnEvent, Phase, Spec, Traits
+from ..sandbox import (
+    Availability,
+    Completed,
+    Event,
+    ImageFacts,
+    OnEvent,
+    Phase,
+    Spec,
+    Traits,
+    refuse_sysctls,
+)
 
 CONTAINER_PHASES = (Phase.CREATE, Phase.ATTACH, Phase.START, Phase.FIRST_BYTE)
 VM_PHASES = (Phase.SPAWN, Phase.FIRMWARE, Phase.KERNEL, Phase.FIRST_BYTE)
@@ -77,7 +87,8 @@ class FakeLauncher:
     opened: int = 0
 
     @contextmanager
-    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:  # noqa: ARG002
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
+        refuse_sysctls(spec)
         self.opened += 1
         box = FakeSandbox(pid=1_000_000_000 + self.opened)
         self.running.add(box.pid)
