@@ -18,10 +18,10 @@ from . import answers, assembly, page, results, sheet, tasks, whatif
 from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
 from .experiment import Demo, exercises, explanation, load
-from .mode import Mode, handout_rounds, is_handout, mode, tell_progress
+from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from .recording import Recording, read, recordings
 from .results import Prediction
-from .sandbox import Availability
+from .sandbox import Availability, Platform
 from .view import MEASURED, RECORDED, View, compose
 
 Draw = Callable[[], Any]
@@ -57,10 +57,11 @@ class Lesson:
     def check(self) -> None:
         """Show what can be measured on this computer, what is replayed, and the next step."""
         found = self._availability()
+        platforms = load(self.experiment).platforms
         rows = []
-        for platform in load(self.experiment).platforms:
+        for platform in platforms:
             engine = found[assembly.engine_of(platform)]
-            live = engine.ok and mode() is not Mode.REPLAY
+            live = engine.ok and platform in chosen(platforms)
             rows.append(
                 {
                     "platform": platform.value,
@@ -117,7 +118,8 @@ class Lesson:
             return
         from .panel import Panel
 
-        _display(Panel(self.experiment, self._live_chart, self._finished).widget())
+        panel = Panel(self.experiment, self._live_chart, self._finished, self._named())
+        _display(panel.widget())
 
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
         """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
@@ -129,7 +131,7 @@ class Lesson:
 
         from . import session
 
-        wanted = [assembly.platform_named(name) for name in platforms]
+        wanted = [assembly.platform_named(name) for name in platforms] or self._named()
         try:
             with (
                 session.start(self.experiment, rounds=rounds, platforms=wanted) as running,
@@ -282,15 +284,30 @@ class Lesson:
         """Why no run can be started here, as a sentence; empty when one can."""
         if mode() is Mode.REPLAY:
             return "This session replays recordings (VMCOMPARE_MODE=replay)."
-        engines = {n: a for n, a in self._availability().items() if n != "process"}
-        if any(a.ok for a in engines.values()):
+        found, platforms = self._availability(), load(self.experiment).platforms
+        # The bare process is the baseline: alone it compares nothing.
+        compared = [p for p in platforms if p is not Platform.PROCESS] or platforms
+        wanted = chosen(compared)
+        if not wanted:
+            return "This session replays the platforms of this lesson (VMCOMPARE_PLATFORMS)."
+        if any(found[assembly.engine_of(p)].ok for p in wanted):
             return ""
-        return " ".join(f"{a.what}; next step: {a.next_step}." for a in engines.values())
+        lacking = assembly.missing(found, wanted).values()
+        return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
+
+    def _named(self) -> list[Platform]:
+        """Whom to name to a run: nobody (it takes all it can have) unless some are left out."""
+        platforms = load(self.experiment).platforms
+        wanted = chosen(platforms)
+        if len(wanted) == len(platforms):
+            return []
+        found = self._availability()
+        return [p for p in wanted if found[assembly.engine_of(p)].ok]
 
     def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
         found = self._availability()
         missing = assembly.missing(found, demo.platforms)
-        if mode() is Mode.REPLAY or missing:
+        if missing or len(chosen(demo.platforms)) < len(demo.platforms):
             for lacking in missing.values():
                 self._say(f"{lacking.what}; next step: {lacking.next_step}. A recording follows.")
             return demo.replay(self.view)
@@ -308,6 +325,10 @@ class Lesson:
                 text = f"Measured while this page was made: run {recording.run_id}"
                 self._html(f"<p>{html.escape(text)}, {len(recording.rows)} rows.</p>")
                 return
+            if mode() is Mode.LIVE:
+                raise Unavailable(
+                    "a live handout was asked for, but its run failed", "use --mode auto"
+                )
         elif mode() is Mode.LIVE:
             raise Unavailable(f"a live handout was asked for, but {reason}", "use --mode auto")
         self._say("Nothing was measured for this page; its figures are recorded.")
