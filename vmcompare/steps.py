@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import answers, page
+from . import answers, page, sheet
 from .errors import VmcompareError
 from .mode import is_handout
+from .tasks import Tasks
 
 Draw = Callable[[], Any]
 
@@ -63,6 +64,58 @@ class Steps(ABC):
     def compare(self) -> None:
         """Show each prediction beside what was found."""
         self._recompare = self._put(self._comparison)
+
+    # ---- practise -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def _practice(self) -> Tasks | None:
+        """Exercises and questions, and how far the learner is; ``None``, and said, if none yet."""
+
+    def exercises(self) -> None:
+        """Show the four exercises, the one for class first; answers are checked and kept."""
+        if (asked := self._practice()) is None:
+            return
+        if is_handout():
+            self._html(sheet.exercises_html(asked))
+            return
+        from . import forms
+
+        box, refresh = forms.exercises(asked)
+        self._redraws.append(refresh)
+        _display(box)
+
+    def quiz(self) -> None:
+        """Show the self-check questions; every choice gets its answer."""
+        if (asked := self._practice()) is None:
+            return
+        if is_handout():
+            self._html(sheet.questions_html(asked))
+            return
+        from . import forms
+
+        _display(forms.questions(asked))
+
+    def answer(self, name: str, value: float | str) -> None:
+        """Answer an exercise or a question in plain Python, without a widget.
+
+        ``name`` is its name; ``value`` a number, or a choice by its text or its number (from 1).
+
+        Raises:
+            UnknownName: the lesson has neither exercise nor question of that name.
+        """
+        if asked := self._practice():
+            _display(sheet.Said(asked.answer(name, value)))
+
+    def solution(self, name: str) -> None:
+        """Show the model answer to an exercise, with the figures of the rows shown now.
+
+        Raises:
+            UnknownName: the lesson has no exercise of that name.
+        """
+        if asked := self._practice():
+            _display(sheet.Solution(asked.solution(name)))
+
+    # ---- predictions --------------------------------------------------------------------------
 
     def _ask(self, asked: Prediction, guess: float | str | None) -> None:
         self._asked = [p for p in self._asked if p.name != asked.name] + [asked]

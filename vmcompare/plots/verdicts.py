@@ -23,7 +23,7 @@ SIGNS: Mapping[Verdict, str] = MappingProxyType(
         Verdict.WITH_CAVEATS: "(✓)",
         Verdict.REFUTED: "✗",
         Verdict.INCONCLUSIVE: "?",
-        Verdict.NOT_MEASURED: "–",
+        Verdict.NOT_MEASURED: "○",
         Verdict.JUDGEMENT: "◇",
     }
 )

@@ -15,9 +15,10 @@ from typing import Any
 
 from .. import page, whatif
 from ..errors import UnknownName, VmcompareError
-from ..mode import Mode, mode
+from ..mode import Mode, is_handout, mode
 from ..settle import Evidence, gather
 from ..steps import Prediction, Steps
+from ..tasks import Tasks
 from . import exercises as tasks_of
 from . import table as whole
 from .explain import FIGURES, FINDINGS, OUTCOMES, WHATIFS, Table
@@ -36,6 +37,7 @@ class Verdict(Steps):
 
     own: bool = True
     _table: Table = field(init=False)
+    _tasks: Tasks | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._table = Table(self._gather())
@@ -165,6 +167,19 @@ class Verdict(Steps):
             self._say(chosen.finding.reason)
             return math.nan, math.nan, math.nan
         return interval.low, interval.high, bound
+
+    # ---- practise -----------------------------------------------------------------------------
+
+    def _practice(self) -> Tasks:
+        if self._tasks is None:
+            self._tasks = Tasks(
+                NUMBER,
+                tasks_of.exercises(lambda: self._table),
+                tasks_of.QUESTIONS,
+                lambda: self._table.evidence.view(),
+                keeping=not is_handout(),
+            )
+        return self._tasks
 
     # ---- inside -------------------------------------------------------------------------------
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
 from .. import page
 from ..claims import EMULATION, Finding, Rule, Verdict
 from ..plots.verdicts import SIGNS
-from ..settle import Evidence, Part, Row
+from ..settle import Evidence, Lesson, Part, Row, missing
 
 SECTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -31,7 +33,7 @@ SECTIONS: Mapping[str, str] = MappingProxyType(
 """First letter of a claim's id → the article's section."""
 
 _LEFT = ' style="text-align:left;vertical-align:top"'  # JupyterLab would set words to the right
-_COLUMNS = ("part", "finding", "what was found", "from", "lesson")
+_COLUMNS = ("part", "finding", "what was found, and where")
 
 
 def sections(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -53,36 +55,49 @@ def _section(name: str, rows: Sequence[Row]) -> str:
     e = html.escape
     counts = Counter(row.finding.verdict for row in rows)
     told = ", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v])
+    claims = "1 claim" if len(rows) == 1 else f"{len(rows)} claims"
     head = "".join(f'<th scope="col"{_LEFT}>{e(column)}</th>' for column in _COLUMNS)
     bodies = "\n".join(f"<tbody>{_claim(row)}</tbody>" for row in rows)
-    # The caption names the region that scrolls; the counts are of second rank.
     return (
-        f'<h3>{e(name)}</h3><table class="vmc-table"><caption{_LEFT}>{e(name)}: {e(told)}'
+        f'<h3>{e(name)}</h3><table class="vmc-table"><caption{_LEFT}>{claims}: {e(told)}'
         f"</caption><thead><tr>{head}</tr></thead>\n{bodies}</table>"
     )
 
 
 def _claim(row: Row) -> str:
-    quote = row.parts[0].claim.quote
+    """A heading row with the quoted sentence, then the parts; those that are alike share a row."""
+    quote = html.escape(row.parts[0].claim.quote)
+    whole = f"<br>Altogether: {_verdict(row.finding)}" if len(row.parts) > 1 else ""
     heading = (
-        f'<tr><th scope="rowgroup" colspan="{len(_COLUMNS)}"{_LEFT}>{html.escape(row.id)} · '
-        f"“{html.escape(quote)}” {_verdict(row.finding)}</th></tr>"
+        f'<tr><th scope="rowgroup" colspan="{len(_COLUMNS)}" id="claim-{html.escape(row.id)}"'
+        f'{_LEFT[:-1]};font-weight:400"><strong>{html.escape(row.id)}</strong> “{quote}”{whole}'
+        "</th></tr>"
     )
-    return heading + "".join(_part(part) for part in row.parts)
+    alike = [
+        list(some)
+        for _, some in groupby(row.parts, key=lambda p: (p.run, p.finding.verdict, reason(p)))
+    ]
+    return heading + "".join(_parts(parts) for parts in alike)
 
 
-def _part(part: Part) -> str:
-    cells = (
-        _verdict(part.finding) + _caveats(part.finding),
-        html.escape(reason(part)),
-        html.escape(provenance(part)),
-        _lesson(part),
-    )
+def _parts(parts: Sequence[Part]) -> str:
+    first = parts[0]
+    names = "; ".join(part.claim.part for part in parts)
     return (
-        f'<tr><th scope="row"{_LEFT}>{html.escape(part.claim.part)}</th>'
-        + "".join(f"<td{_LEFT}>{cell}</td>" for cell in cells)
-        + "</tr>"
+        f'<tr><th scope="row"{_LEFT}>{html.escape(names)}</th>'
+        f"<td{_LEFT}>{_verdict(first.finding)}{_caveats(first.finding)}</td>"
+        f"<td{_LEFT}>{html.escape(reason(first))}{_where(first)}</td></tr>"
     )
+
+
+def _where(part: Part) -> str:
+    """Lesson (a link) and provenance, on a line of their own; nothing where there is neither."""
+    words: list[str] = []
+    if part.lesson is not None:
+        words.append(page.lesson_link(part.lesson.notebook, f"lesson {part.lesson.number}"))
+    if part.run is not None:
+        words.append(html.escape(provenance(part)))
+    return f"<br><small>{' · '.join(words)}</small>" if words else ""
 
 
 def _verdict(finding: Finding) -> str:
@@ -116,46 +131,35 @@ def provenance(part: Part) -> str:
     return " · ".join(words)
 
 
-def _lesson(part: Part) -> str:
-    if part.lesson is None:
-        return "none yet"
-    return page.lesson_link(part.lesson.notebook, f"lesson {part.lesson.number}")
-
-
 def here(evidence: Evidence) -> list[dict[str, Any]]:
-    """One row a run that is judged by, one a lesson that has none yet."""
-    rows: list[dict[str, Any]] = []
+    """One row a run that is judged by, one a lesson that has none yet; in the lessons' order."""
+    found: list[tuple[str, dict[str, Any]]] = []
     for run in evidence.runs:
-        recording, lesson = run.recording, evidence.lesson(run.recording.experiment)
+        recording, host = run.recording, run.recording.host
         used = sorted(set(run.frame["accel"].dropna()) - {""})
-        host = recording.host
-        rows.append(
-            {
-                "experiment": recording.experiment.replace("_", " "),
-                "lesson": _link(lesson.notebook, lesson.number) if lesson else "–",
-                "here": str(run.whose),
-                "run": recording.run_id,
-                "date": recording.started_utc[:10],
-                "machine": f"{host.get('cpu') or host.get('arch', '?')}, "
-                f"{host.get('cores', '?')} cores, {host.get('os', '?')}",
-                "accelerator": ", ".join(EMULATION if a == "tcg" else a for a in used) or "–",
-            }
-        )
+        cells = {
+            "here": str(run.whose),
+            "run": f"{recording.run_id}, {recording.started_utc[:10]}",
+            "machine": f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} "
+            f"cores, {host.get('os', '?')}",
+            "accelerator": ", ".join(EMULATION if a == "tcg" else a for a in used) or "none",
+        }
+        lesson = evidence.lesson(recording.experiment)
+        found.append(_named(recording.experiment, lesson, cells))
     for lesson in evidence.lessons.values():
         if lesson.experiment and not evidence.of(lesson.experiment):
-            rows.append(
-                {
-                    "experiment": lesson.experiment.replace("_", " "),
-                    "lesson": _link(lesson.notebook, lesson.number),
-                    "here": "no recording yet",
-                    "run": "–",
-                    "date": "–",
-                    "machine": "–",
-                    "accelerator": "–",
-                }
-            )
-    return sorted(rows, key=lambda row: (str(row["lesson"]), str(row["here"])))
+            gone = missing(lesson, evidence)
+            cells = {"here": gone, "run": "–", "machine": "–", "accelerator": "–"}
+            found.append(_named(lesson.experiment, lesson, cells))
+    return [cells for _, cells in sorted(found, key=itemgetter(0))]
 
 
-def _link(notebook: Any, number: str) -> page.Markup:
-    return page.lesson_link(notebook, number)
+def _named(
+    experiment: str, lesson: Lesson | None, cells: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """The lesson's number to sort by, and the row with the lesson in front."""
+    words = experiment.replace("_", " ")
+    if lesson is None:
+        return "~", {"lesson": words, **cells}
+    link = page.lesson_link(lesson.notebook, f"{lesson.number} {words}")
+    return lesson.number, {"lesson": link, **cells}
