@@ -33,7 +33,8 @@ SECTIONS: Mapping[str, str] = MappingProxyType(
 """First letter of a claim's id → the article's section."""
 
 _LEFT = ' style="text-align:left;vertical-align:top"'  # JupyterLab would set words to the right
-_COLUMNS = ("part", "finding", "what was found, and where")
+_NAME = f'{_LEFT[:-1]};font-weight:400;width:34%"'
+_COLUMNS = ("part and finding", "what was found, and where")
 
 
 def sections(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -70,8 +71,8 @@ def _claim(row: Row) -> str:
     whole = f"<br>Altogether: {_verdict(row.finding)}" if len(row.parts) > 1 else ""
     heading = (
         f'<tr><th scope="rowgroup" colspan="{len(_COLUMNS)}" id="claim-{html.escape(row.id)}"'
-        f'{_LEFT[:-1]};font-weight:400"><strong>{html.escape(row.id)}</strong> “{quote}”{whole}'
-        "</th></tr>"
+        f'{_LEFT[:-1]};font-weight:400;padding-top:1.2em"><strong>{html.escape(row.id)}</strong> '
+        f"“{quote}”{whole}</th></tr>"
     )
     alike = [
         list(some)
@@ -84,16 +85,16 @@ def _parts(parts: Sequence[Part]) -> str:
     first = parts[0]
     names = "; ".join(part.claim.part for part in parts)
     return (
-        f'<tr><th scope="row"{_LEFT}>{html.escape(names)}</th>'
-        f"<td{_LEFT}>{_verdict(first.finding)}{_caveats(first.finding)}</td>"
-        f"<td{_LEFT}>{html.escape(reason(first))}{_where(first)}</td></tr>"
+        f'<tr><th scope="row"{_NAME}>{html.escape(names)}<br>{_verdict(first.finding)}</th>'
+        f"<td{_LEFT}>{html.escape(reason(first))}{_caveats(first.finding)}"
+        f"{_where(first)}</td></tr>"
     )
 
 
 def _where(part: Part) -> str:
     """Lesson (a link) and provenance, on a line of their own; nothing where there is neither."""
     words: list[str] = []
-    if part.lesson is not None:
+    if part.lesson is not None and part.lesson.experiment:  # else it is this one
         words.append(page.lesson_link(part.lesson.notebook, f"lesson {part.lesson.number}"))
     if part.run is not None:
         words.append(html.escape(provenance(part)))
@@ -113,7 +114,7 @@ def reason(part: Part) -> str:
     """What was found, with interval and number of runs; beside a judgement what else there is."""
     said = part.finding.reason
     if part.claim.rule is Rule.JUDGEMENT and (beside := _standing(part)):
-        said += f" Beside it: {'; '.join(beside)}."
+        said += f" {'Also' if part.run else 'Beside it'}: {'; '.join(beside)}."
     return said
 
 
