@@ -18,7 +18,7 @@ from ..errors import UnknownName, VmcompareError
 from ..mode import Mode, is_handout, mode
 from ..settle import Evidence, gather
 from ..steps import Prediction, Steps
-from ..tasks import Tasks
+from ..tasks import Tasks, sentence
 from . import exercises as tasks_of
 from . import table as whole
 from .explain import FIGURES, FINDINGS, OUTCOMES, WHATIFS, Table
@@ -55,8 +55,8 @@ class Verdict(Steps):
         self._refresh()
         self._put(lambda: page.table(whole.here(self._table.evidence)))
         for said in self._table.evidence.problems.values():
-            for sentence in said:
-                self._say(sentence)
+            for problem in said:
+                self._say(problem)
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ class Verdict(Steps):
         try:
             whatif.show(WHATIFS[name](self._table, **options))
         except VmcompareError as error:
-            self._say(str(error))
+            self._say(sentence(error))
 
     def without(self, experiment: str) -> None:
         """Show what the table would say if there were no recording of ``experiment``.

@@ -79,7 +79,8 @@ def _tweak(now: Callable[[], Table]) -> Exercise:
         unit="lines",
         check=check,
         hints=(
-            "Each line shows two findings, with and without. Compare them, not their reasons.",
+            "Each line shows two findings, with and without. Compare them, not their reasons. (On "
+            "paper: look for the lines of the table that come from that run.)",
             "“Not measured here” for want of a recording and “not measured here” because of "
             "emulation are the same finding.",
         ),

@@ -85,8 +85,8 @@ def ratios_figure(table: Table) -> Picture:
         raise Unavailable(
             "no recording holds a ratio that a claim is judged by", "do lesson 04 first"
         )
-    lacking = [_name(part) for part in parts if part.finding.interval is None]
-    said = f" Not drawn, because not measured: {', '.join(lacking)}." if lacking else ""
+    lacking = dict.fromkeys(p.claim.id for p in parts if p.finding.interval is None)
+    said = f" Not drawn, for want of rows: parts of {', '.join(lacking)}." if lacking else ""
     return against(found, caption=f"{table.caption()}{said}")
 
 
