@@ -63,7 +63,9 @@ class ExerciseForm:
         self.solution = widgets.HTML()
         self.button.on_click(lambda _: self._check())
         self.offer.on_click(lambda _: self._solve())
-        words = sheet.heading(exercise, 4, by_hand=True) + sheet.task_html(exercise)
+        by_hand = f'{tasks.called}.answer("{exercise.name}", …)'
+        words = sheet.heading(exercise, 4, by_hand)
+        words += sheet.task_html(exercise, tasks.code(exercise))
         self.box = widgets.VBox(
             [
                 widgets.HTML(f'<div class="vmc-task">{words}</div>'),

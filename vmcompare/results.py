@@ -1,4 +1,4 @@
-"""What came of a lesson, as tables: predictions beside what was found, claims with their findings.
+"""A lesson in tables: what can be measured, predictions beside what was found, claims judged.
 
 Plain rows for :func:`vmcompare.page.table`; nothing here draws.
 """
@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import claims
+from . import assembly, claims
 from .recording import Recording
+from .sandbox import Availability, Platform
 from .units import written
 from .view import Outcome, View
 
@@ -22,6 +23,31 @@ class Prediction:
     name: str
     question: str
     unit: str
+
+
+def availability(
+    platforms: Sequence[Platform], found: Mapping[str, Availability], *, replay: bool
+) -> list[dict[str, str]]:
+    """One row a platform: whether it is measured here or replayed, why, and the next step.
+
+    Args:
+        platforms: those of the experiment.
+        found: what each engine's probe said.
+        replay: whether the session replays recordings, whatever could be measured.
+    """
+    rows = []
+    for platform in platforms:
+        engine = found[assembly.engine_of(platform)]
+        live = engine.ok and not replay
+        rows.append(
+            {
+                "platform": platform.value,
+                "here": "live" if live else "recorded",
+                "because": _because(engine) if live or not engine.ok else "replay was chosen",
+                "next step": "" if engine.ok else engine.next_step,
+            }
+        )
+    return rows
 
 
 def comparison(
@@ -78,3 +104,12 @@ def _why(finding: claims.Finding) -> str:
     if finding.listed:
         said.append(f"Beside it: {'; '.join(finding.listed)}.")
     return " ".join(said)
+
+
+def _because(engine: Availability) -> str:
+    if not engine.ok:
+        return engine.what
+    details = dict(engine.details)
+    if details.get("accelerator") == "tcg":
+        return f"QEMU {engine.version}, software emulation"
+    return f"ready ({engine.version})" if engine.version else "ready"
