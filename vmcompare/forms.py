@@ -16,6 +16,8 @@ from .exercise import Answer, Exercise, Question
 from .prose import inline, plain, to_html
 from .tasks import Reply, Tasks, as_written, unit_words
 
+# ipywidgets gives its radio buttons no common name, and JupyterLab keeps the arrow keys for itself.
+_KEYS = '<p class="vmc-kind">By keyboard: Tab to a choice, Space to choose it.</p>'
 _WIDE = {"width": "auto", "max_width": "46em"}
 
 
@@ -36,7 +38,7 @@ def questions(tasks: Tasks) -> widgets.VBox:
         _question(tasks, number, question)
         for number, question in enumerate(tasks.questions, start=1)
     ]
-    return widgets.VBox([widgets.HTML(sheet.LAB_STYLE), *asked])
+    return widgets.VBox([widgets.HTML(sheet.LAB_STYLE + _KEYS), *asked])
 
 
 class ExerciseForm:

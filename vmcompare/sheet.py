@@ -15,7 +15,7 @@ from .exercise import Exercise, Feedback, Question
 from .prose import inline, to_html
 from .tasks import Reply, Tasks, sentence, unit_words
 
-_BLANK = "_" * 24
+_BLANK = "_" * 18
 
 LAB_STYLE = """<style>
 .vmc-said { border-left: 3px solid var(--jp-border-color1, #888); padding: .2em 0 .2em .8em;

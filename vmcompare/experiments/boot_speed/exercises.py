@@ -185,8 +185,10 @@ _ALL = (
         ),
         code=(
             "from vmcompare.stats import median_interval\n"
-            'rows = lesson.view.values(metric="start_to_first_byte_s", platform="container",\n'
-            '                          layer="product")\n'
+            "rows = lesson.view.values(\n"
+            '    metric="start_to_first_byte_s",\n'
+            '    platform="container", layer="product",\n'
+            ")\n"
             'found = median_interval(rows["value"])\n'
             "found.high - found.low"
         ),
@@ -215,7 +217,8 @@ _ALL = (
         code=(
             "import subprocess, time\n"
             "began = time.perf_counter()\n"
-            'subprocess.run(["docker", "compose", "up", "--build", "--wait"], check=True)\n'
+            'command = "docker compose up --build --wait"\n'
+            "subprocess.run(command.split(), check=True)\n"
             'print("boot:", time.perf_counter() - began, "s")'
         ),
         choices=(_STUDY_CLOCK, _STUDY_RIGHT, _STUDY_REPEAT, _STUDY_LIKE),
@@ -258,8 +261,10 @@ _ALL = (
             "job work at least?"
         ),
         code=(
-            'rows = lesson.view.values(metric="start_to_first_byte_s", platform="container",\n'
-            '                          layer="product")\n'
+            "rows = lesson.view.values(\n"
+            '    metric="start_to_first_byte_s",\n'
+            '    platform="container", layer="product",\n'
+            ")\n"
             'start = rows["value"].median()'
         ),
         unit="s",
