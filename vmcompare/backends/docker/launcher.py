@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from vmcompare import reaper
+from vmcompare.backends.docker import box
 from vmcompare.backends.docker.container import Container
 from vmcompare.backends.docker.engine import (
     classify,
@@ -22,9 +23,11 @@ from vmcompare.sandbox import (
     ALPINE,
     DEBIAN,
     FIRST_BYTE_PROGRAM,
+    FileFact,
     ImageFacts,
     Launcher,
     OnEvent,
+    Parcel,
     Platform,
     Sandbox,
     Spec,
@@ -82,6 +85,17 @@ class DockerLauncher:
         """Make the image if need be and describe it; layers are digests of unpacked tars."""
         return self._resolved(spec.image)[1]
 
+    def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
+        """See :class:`vmcompare.sandbox.Packer`."""
+        _must_be_alpine(spec)
+        return box.contents(added, self._progress)
+
+    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
+        """See :class:`vmcompare.sandbox.Packer`. Starts a container to ask what it occupies."""
+        _must_be_alpine(spec)
+        with self.open(spec, lambda _: None) as container:
+            return box.parcel(container, added, self._progress)
+
     def traits(self, spec: Spec) -> Traits:
         """A product: ``docker run`` with everything it does, not the bare runtime."""
         if spec.runtime:
@@ -105,6 +119,11 @@ class DockerLauncher:
                 reference = _reference(client.api, name, self._progress)
                 self._images[name] = reference, _image_facts(client.api, reference)
             return self._images[name]
+
+
+def _must_be_alpine(spec: Spec) -> None:
+    if spec.image != ALPINE:
+        raise Unavailable("only the Alpine image is weighed", f"use the image {ALPINE!r}")
 
 
 def _reference(api: APIClient, name: str, progress: Progress | None) -> str:

@@ -28,7 +28,7 @@ def patch_day(view: View) -> WhatIf:
     looks = {"container": Series(Platform.CONTAINER), "vm": Series(Platform.VM)}
     values = (1, 2, 3, 4, 5, 7, 10, 13, 16, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90, 100)
     patched = f"Kernels to patch on {HOSTS} hosts"
-    stopped = "Instances that stop when one of the kernels they run on restarts"
+    stopped = "Instances that stop when one such kernel restarts"
     limits = {
         patched: (HOSTS / 2, HOSTS * (2 + values[-1]) * 2),
         stopped: (0.7, values[-1] * 2),

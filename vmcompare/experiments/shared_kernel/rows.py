@@ -158,7 +158,7 @@ def settings(view: View) -> Sequence[Mapping[str, Any]]:
     """The observations of kernel settings, as mappings of row columns."""
     frame = _observations(view)
     rows = frame[frame["phase"].str.startswith("setting ")]
-    return [dict(row) for row in rows.to_dict("records")]
+    return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
 
 
 def fact(view: View, name: str) -> bool | None:
