@@ -62,7 +62,7 @@ def box_figure(view: View) -> Picture:
     return stack(
         wholes,
         what="What is in the box: bytes of files by category, before compression",
-        caption=_caption(view, found),
+        caption=_caption(view, "part_bytes"),
     )
 
 
@@ -90,7 +90,7 @@ def sizes_figure(view: View) -> Picture:
     for phase, title in KINDS.items():
         row = [_dot(group, phase, both) for group in found]
         panels[title[:1].upper() + title[1:]] = [dot for dot in row if dot]
-    return _dots(panels, "Four sizes of the same box", _caption(view, found))
+    return _dots(panels, "Four sizes of the same box", _caption(view, "image_bytes"))
 
 
 def shipped_figure(view: View) -> Picture:
@@ -103,7 +103,7 @@ def shipped_figure(view: View) -> Picture:
         row += [_dot(group, _thin(phase, group), both, hollow=True) for group in found]
         panels[title] = [dot for dot in row if dot]
     note = "Compressed with gzip level 6. Hollow: a base that is shared by an extra step."
-    return _dots(panels, "What is sent", f"{_caption(view, found)} {note}")
+    return _dots(panels, "What is sent", f"{_caption(view, 'image_bytes')} {note}")
 
 
 def sizes_table(view: View) -> pd.DataFrame:
@@ -252,9 +252,10 @@ def _provenance(found: Sequence[Group]) -> str:
     return " and ".join(dict.fromkeys(group.shown for group in found))
 
 
-def _caption(view: View, found: Sequence[Group]) -> str:
+def _caption(view: View, metric: str) -> str:
     """Provenance and failures. Exact counts need no more than one run, so no doubt is raised."""
-    failed = [f"{group.series.label} {group.failed}" for group in found if group.failed]
+    everyone = groups(view, metric)
+    failed = [f"{group.series.label} {group.failed}" for group in everyone if group.failed]
     tail = f" Failed, and not drawn: {', '.join(failed)}." if failed else ""
     return f"{view.caption()}. Files were weighed; no machine ran for these figures.{tail}"
 
