@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from .errors import Unavailable
+
 
 class Platform(StrEnum):
     """What is compared, always in this order (and colour)."""
@@ -85,6 +87,9 @@ FIRST_BYTE_PROGRAM = "/sbin/vmcompare-first-byte"
 ALPINE = "alpine"
 """The image both sides share: one userland, whatever runs it."""
 
+DEBIAN = "debian"
+"""A second userland for containers, where this computer can make one."""
+
 BOOT_SECTOR = "boot-sector"
 """An operating system of 512 bytes that prints one message; only a VM on ``pc`` can start it. Its
 message is the first word of ``Spec.command``; it has no agent, so ``Sandbox.run`` is refused."""
@@ -103,6 +108,10 @@ class Spec:
         network: whether it has a network (both sides of a comparison, or neither).
         runtime: container runtime; empty for the engine's default.
         machine, start, confinement: see the enums.
+        sysctls: kernel settings (name, value) to be made for this instance alone. Only a container
+            engine takes them, and only those that a namespace keeps apart: launchers refuse the
+            others with ``LaunchFailure``, and all of them with ``Unavailable`` where nothing can be
+            set from outside (in a VM, root inside sets its own kernel's).
     """
 
     image: str = ALPINE
@@ -114,6 +123,20 @@ class Spec:
     machine: Machine = Machine.NONE
     start: Start = Start.COLD
     confinement: Confinement = Confinement.DEFAULT
+    sysctls: tuple[tuple[str, str], ...] = ()
+
+
+def refuse_sysctls(spec: Spec) -> None:
+    """For launchers that set nothing from outside.
+
+    Raises:
+        Unavailable: the spec wants kernel settings.
+    """
+    if spec.sysctls:
+        raise Unavailable(
+            "kernel settings cannot be given to this kind of instance from outside",
+            "set them inside, with sysctl -w, where the kernel allows it",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from ..sandbox import (
     Piece,
     Spec,
     Traits,
+    refuse_sysctls,
 )
 
 CONTAINER_PHASES = (Phase.CREATE, Phase.ATTACH, Phase.START, Phase.FIRST_BYTE)
@@ -99,7 +100,8 @@ class FakeLauncher:
     opened: int = 0
 
     @contextmanager
-    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:  # noqa: ARG002
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
+        refuse_sysctls(spec)
         self.opened += 1
         box = FakeSandbox(pid=1_000_000_000 + self.opened)
         self.running.add(box.pid)

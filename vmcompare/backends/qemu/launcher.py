@@ -30,6 +30,7 @@ from vmcompare.sandbox import (
     Sandbox,
     Spec,
     Traits,
+    refuse_sysctls,
 )
 from vmcompare.sandbox import Machine as MachineType
 
@@ -79,6 +80,7 @@ class QemuLauncher:
 
     @contextmanager
     def _open(self, spec: Spec, on_event: OnEvent) -> Iterator[Sandbox]:
+        refuse_sysctls(spec)
         qemu = find_qemu()
         choice = accel.choose(qemu)
         boot = self._boot(qemu, choice, spec)
