@@ -90,8 +90,8 @@ def vmm_parts(smaps: str, *, ram_bytes: int, files: Collection[str], emulated: b
         )
     guest = max(ram, key=lambda m: m.pss_bytes)
     booted = [m for m in found if m.name in files and "x" not in m.permissions]
-    parts = [guest.pss_bytes, _total(booted), _total(code)]
-    return VmmParts(*parts, _total(found) - sum(parts))
+    rest = _total(found) - guest.pss_bytes - _total(booted) - _total(code)
+    return VmmParts(guest.pss_bytes, _total(booted), _total(code), rest)
 
 
 def smaps(pid: int) -> str:
