@@ -25,6 +25,7 @@ class Line:
         drawn: corners of the line through them (x, bytes): a fit, or medians; may be empty.
         note: its figure in words, at the right of the key.
         dashed: whether the line is drawn dashed: it is not a fit of these points alone.
+        hollow: whether its points are drawn hollow, to tell it from another line of its series.
     """
 
     series: style.Series | None
@@ -33,6 +34,15 @@ class Line:
     drawn: tuple[tuple[float, float], ...] = ()
     note: str = ""
     dashed: bool = False
+    hollow: bool = False
+
+    @property
+    def face(self) -> dict[str, Any]:
+        """How its points are filled and edged."""
+        colour = self.series.look.colour if self.series else style.GREY
+        if self.hollow:
+            return {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 1.4}
+        return {"markerfacecolor": colour, "markeredgecolor": "white", "markeredgewidth": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Panel:
     Attributes:
         title: what is on the y axis, in MiB.
         lines: from the top of the key to its bottom.
-        marks: words → place on the x axis, drawn as dotted lines where they lie within it.
+        marks: words → place on the x axis, drawn as dotted lines from the first instance on.
         key: whether its key is drawn: a panel may repeat the lines of the one above.
         top: end of the y axis in bytes; by default what the data need.
     """
@@ -102,7 +112,7 @@ def _key(axes: Axes, panel: Panel) -> None:
             dash = "--" if line.dashed else "-"
             axes.plot([0.0, 0.06], [-place] * 2, dash, color=colour, linewidth=1.6)
         if line.series and line.points:
-            axes.plot(0.03, -place, line.series.look.marker, color=colour, markersize=6)
+            axes.plot(0.03, -place, line.series.look.marker, markersize=6, **line.face)
         axes.text(0.08, -place, line.label, fontsize=style.SMALL_PT, va="center")
         axes.text(1, -place, line.note, ha="right", **bold)
     for place, (letter, words) in enumerate(zip("abcdefgh", panel.marks, strict=False)):
@@ -122,12 +132,11 @@ def _plot(axes: Axes, panel: Panel, x_ticks: Sequence[float], *, last: bool) -> 
         if line.series and line.points:
             axes.plot(
                 [x for x, _ in line.points], [y / MIB for _, y in line.points],
-                line.series.look.marker, color=colour, markersize=6, markeredgecolor="white",
-                markeredgewidth=0.5, linestyle="none",
+                line.series.look.marker, markersize=6, linestyle="none", **line.face,
             )  # fmt: skip
     end = x_ticks[-1]
     for letter, where in zip("abcdefgh", panel.marks.values(), strict=False):
-        if 0 <= where <= end:
+        if 1 < where <= end:  # below one instance a mark would only point at the axis
             axes.axvline(where, color=style.GREY, linestyle=":", linewidth=1.2, zorder=0)
             axes.text(
                 where, 1.01, letter, transform=axes.get_xaxis_transform(), va="bottom",

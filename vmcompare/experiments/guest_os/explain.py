@@ -22,7 +22,7 @@ from ...stats import Interval, median_interval
 from ...units import MIB, size
 from ...view import Outcome, View
 from . import fits, models
-from .fits import Fit, caption, of_phase
+from .fits import Fit, caption, of_phase, star_words
 from .inside import FILES, KERNEL_THREADS, PROCESSES
 from .weigh import CODE_CACHE, PARTS, SHIM, WORKLOAD
 
@@ -101,7 +101,8 @@ def sizes_figure(view: View) -> Picture:
         for group in others:
             points = tuple(zip(group.rows["mem_limit_mib"].map(float), group.values, strict=True))
             words = f"{group.label(mixed=both)}, {age}"
-            drawn.append(Line(group.series, words, points, note=size(group.median.estimate)))
+            note = size(group.median.estimate)
+            drawn.append(Line(group.series, words, points, note=note, hollow=age == "aged"))
     return lines(
         [Panel("MiB on the host for one VM", drawn)],
         x_label="memory given to the VM (-m), in MiB",
@@ -255,8 +256,7 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
         )
         for vm in fits.vms(found, base.group.run_id):
             star = fits.crossover(daemons, base, vm)
-            words = f"N* = {star:.2g}" if 0 < star < math.inf else "no N*"
-            marks[f"daemons paid back against {vm.group.series.label}: {words}"] = star
+            marks[f"daemons paid back against {vm.group.series.label} {star_words(star)}"] = star
     panels = [Panel(f"{title}, in MiB", drawn, marks)]
     boxes = [line for line in drawn if line.points and _is_container(line)]
     if boxes and len(boxes) < len(drawn):

@@ -95,6 +95,13 @@ def crossover(daemons: float, container: Fit, vm: Fit) -> float:
     return (daemons + container.fixed - vm.fixed) / dearer if dearer > 0 else math.inf
 
 
+def star_words(star: float) -> str:
+    """N* in words, to stand behind "paid back": below one instance it has no meaning as a count."""
+    if math.isinf(star):
+        return "never"
+    return "from the first" if star <= 1 else f"from N* = {star:.1f}"
+
+
 def product(found: Sequence[Fit]) -> Fit | None:
     """The fit of Docker's containers, or ``None``."""
     return next((f for f in found if f.group.series == Series(Platform.CONTAINER)), None)

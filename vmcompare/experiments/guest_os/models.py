@@ -82,7 +82,7 @@ def daemons(view: View) -> WhatIf:
         fixed = daemons_mib * MIB
         engine = Line(
             base.group.series,
-            "Docker: daemons and shims",
+            "container, daemons included",
             drawn=tuple((n, fixed + base.at(n)) for n in ends),
             note=f"{size(fixed + base.at(1))} for one",
         )
@@ -93,14 +93,14 @@ def daemons(view: View) -> WhatIf:
             drawn.append(
                 Line(
                     vm.group.series,
-                    f"{label}: emulators",
+                    label,
                     drawn=tuple((n, vm.at(n)) for n in ends),
                     note=f"{size(vm.at(1))} for one",
                 )
             )
-            marks[f"paid back against {vm.group.series.label} {_star(star)}"] = star
+            marks[f"paid back against {vm.group.series.label} {fits.star_words(star)}"] = star
         return lines(
-            [Panel("MiB of management, modelled", drawn, marks, top=most)],
+            [Panel("Daemons and shims, or emulators, in MiB: modelled", drawn, marks, top=most)],
             x_label="instances at the same time, N",
             x_ticks=range(0, _LAST_N + 1, 5),
             what=f"Daemons of {daemons_mib:g} MiB",
@@ -124,12 +124,6 @@ def daemons(view: View) -> WhatIf:
             + view.caption()
         ),
     )
-
-
-def _star(star: float) -> str:
-    if math.isinf(star):
-        return "never"
-    return "from the first" if star <= 1 else f"from N* = {star:.1f}"
 
 
 def _before(view: View, fit: Fit) -> float:
