@@ -89,7 +89,8 @@ def vmm_parts(smaps: str, *, ram_bytes: int, files: Collection[str], emulated: b
             "replay a recording, and report this QEMU’s version",
         )
     guest = max(ram, key=lambda m: m.pss_bytes)
-    booted = [m for m in found if m.name in files and "x" not in m.permissions]
+    programs = {m.name for m in found if "x" in m.permissions}  # the emulator itself, libraries
+    booted = [m for m in found if m.name in files and m.name not in programs]
     rest = _total(found) - guest.pss_bytes - _total(booted) - _total(code)
     return VmmParts(guest.pss_bytes, _total(booted), _total(code), rest)
 

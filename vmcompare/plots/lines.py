@@ -102,8 +102,10 @@ def _key(axes: Axes, panel: Panel) -> None:
     axes.axis("off")
     axes.set_xlim(0, 1)
     axes.set_ylim(-rows - 0.5, 0.7)
-    bold: dict[str, Any] = {"fontsize": style.SMALL_PT, "fontweight": "bold", "va": "center"}
-    axes.text(0, 0, panel.title, **bold)
+    # Words that are too long must not squeeze the axes: they stay out of the layout.
+    plain: dict[str, Any] = {"fontsize": style.SMALL_PT, "va": "center", "in_layout": False}
+    bold = plain | {"fontweight": "bold"}
+    axes.text(0, 0, panel.title, **bold)  # at most about 58 characters fit
     if not panel.key:
         return
     for place, line in enumerate(panel.lines, start=1):
@@ -113,12 +115,12 @@ def _key(axes: Axes, panel: Panel) -> None:
             axes.plot([0.0, 0.06], [-place] * 2, dash, color=colour, linewidth=1.6)
         if line.series and line.points:
             axes.plot(0.03, -place, line.series.look.marker, markersize=6, **line.face)
-        axes.text(0.08, -place, line.label, fontsize=style.SMALL_PT, va="center")
+        axes.text(0.08, -place, line.label, **plain)
         axes.text(1, -place, line.note, ha="right", **bold)
     for place, (letter, words) in enumerate(zip("abcdefgh", panel.marks, strict=False)):
         y = -len(panel.lines) - 1 - place
-        axes.text(0.03, y, letter, fontsize=style.SMALL_PT, va="center", ha="center")
-        axes.text(0.08, y, words, fontsize=style.SMALL_PT, va="center")
+        axes.text(0.03, y, letter, ha="center", **plain)
+        axes.text(0.08, y, words, **plain)
 
 
 def _plot(axes: Axes, panel: Panel, x_ticks: Sequence[float], *, last: bool) -> None:

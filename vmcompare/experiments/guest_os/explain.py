@@ -41,7 +41,7 @@ def ramps_figure(view: View) -> Picture:
 
 def managing_figure(view: View) -> Picture:
     """The same for what only manages: shims and daemons against emulators."""
-    return _ramps(view, OVERHEAD, "Memory that only manages: shims and daemons, or emulators")
+    return _ramps(view, OVERHEAD, "What only manages: shims and daemons, or emulators")
 
 
 def parts_figure(view: View) -> Picture:
@@ -257,7 +257,7 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
         for vm in fits.vms(found, base.group.run_id):
             star = fits.crossover(daemons, base, vm)
             marks[f"daemons paid back against {vm.group.series.label} {star_words(star)}"] = star
-    panels = [Panel(f"{title}, in MiB", drawn, marks)]
+    panels = [Panel(f"{title} (MiB)", drawn, marks)]
     boxes = [line for line in drawn if line.points and _is_container(line)]
     if boxes and len(boxes) < len(drawn):
         panels.append(Panel("The containers alone, without daemons", boxes, key=False))

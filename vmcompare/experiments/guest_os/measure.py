@@ -253,8 +253,10 @@ def _rows(ramp: Ramp, step: Step, managed: dict[Series, Managed]) -> Iterator[Me
 
 
 def _cgroup(row: Measurement, weights: Sequence[Weight]) -> Measurement:
+    pids = [w.workload_pid for w in weights if w.workload_pid is not None]
+    if len(pids) < len(weights):
+        return failed(row, "the workload’s processes cannot be seen from here")
     try:
-        pids = [w.workload_pid for w in weights if w.workload_pid is not None]
         return filled(row, float(sum(memory.cgroup_bytes(pid) for pid in pids)))
     except Unavailable as problem:
         return failed(row, str(problem))
