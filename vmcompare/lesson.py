@@ -82,6 +82,19 @@ class Lesson:
         for problem in self._problems:
             self._say(problem)
 
+    def here(self, name: str) -> None:
+        """Show one of the experiment's ``HERE``: this computer as it is, whatever was measured."""
+        known = getattr(explanation(self.experiment), "HERE", {})
+        draw = _choose("picture of this computer", name, known)
+        whose = "the computer that made this page" if is_handout() else "this computer"
+        computer = assembly.computer(self._availability(), whose)
+
+        def drawn() -> Any:
+            made = draw(computer, self.view)
+            return page.table(made) if isinstance(made, list) else made
+
+        self._put(drawn)
+
     # ---- predict ------------------------------------------------------------------------------
 
     def predict(
@@ -254,11 +267,14 @@ class Lesson:
         if mode() is Mode.REPLAY or missing:
             for lacking in missing.values():
                 self._say(f"{lacking.what}; next step: {lacking.next_step}. A recording follows.")
+            if demo.preview is not None:
+                _display(demo.preview(options))
             return demo.replay(self.view)
         from . import reaper
 
+        wanted = [*demo.platforms, *(p for p in demo.optional if found[assembly.engine_of(p)].ok)]
         with reaper.guard():
-            return demo.run(assembly.launchers(found, demo.platforms, strict=True), options)
+            return demo.run(assembly.launchers(found, wanted, strict=True), options)
 
     def _measure_for_handout(self) -> None:
         experiment = load(self.experiment)
@@ -405,10 +421,10 @@ def _because(engine: Availability) -> str:
     return f"ready ({engine.version})" if engine.version else "ready"
 
 
-def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[[View], Any]:
+def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
     if name not in known:
         raise UnknownName(kind, name, sorted(known))
-    chosen: Callable[[View], Any] = known[name]
+    chosen: Callable[..., Any] = known[name]
     return chosen
 
 
