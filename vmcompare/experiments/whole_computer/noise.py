@@ -42,11 +42,6 @@ class Halves:
     ratio: Interval
 
     @property
-    def off_percent(self) -> float:
-        """How far apart A and B are, in per cent; neither is the better one."""
-        return _apart(self.ratio.estimate)
-
-    @property
     def pair_percent(self) -> float:
         """How far apart one A and one B are, in per cent: the median over all such pairs."""
         import numpy as np
@@ -112,7 +107,7 @@ def noise_figure(view: View) -> Picture:
         axes.axvline(0, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
         axes.set_title(
             f"{both.group.label(mixed=mixed([h.group for h in found]))}: "
-            f"A and B differ by {percent(both.off_percent)}",
+            f"B ÷ A by round {_ratio(both.ratio)}",
             fontsize=style.SMALL_PT, loc="left", fontweight="bold",
         )  # fmt: skip
         axes.set_ylim(-0.5, 1.7)
@@ -167,7 +162,7 @@ def noise_table(view: View) -> pd.DataFrame:
             "n": f"{len(both.a)} + {len(both.b)}",
             "median of A": seconds(median_interval(both.a).estimate),
             "median of B": seconds(median_interval(both.b).estimate),
-            "B ÷ A, by round": f"{ratio_text(both.ratio.estimate)} [{_span(both.ratio)}]",
+            "B ÷ A by round": _ratio(both.ratio),
             "one A and one B differ by": percent(both.pair_percent),
             "slowest ÷ fastest": ratio_text(both.extremes),
             "provenance": both.group.shown,
@@ -197,8 +192,8 @@ def _sentence(both: Halves) -> str:
     )
 
 
-def _apart(ratio: float) -> float:
-    return (max(ratio, 1 / ratio) - 1) * 100
+def _ratio(interval: Interval) -> str:
+    return f"{ratio_text(interval.estimate)} [{_span(interval)}]"
 
 
 def percent(value: float) -> str:

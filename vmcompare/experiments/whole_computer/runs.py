@@ -84,7 +84,8 @@ def _runs_picture(
         look, label = both.group.series.look, both.group.label(mixed=both_kinds)
         now = visible_percent(both.spread, runs)
         lines = [visible_percent(both.spread, n) for n in RUNS]
-        axes.plot(RUNS, lines, color=look.colour, linewidth=1.6)
+        # Two spreads may be alike: the second line's gaps let the first be seen.
+        axes.plot(RUNS, lines, "--" if place else "-", color=look.colour, linewidth=1.8)
         axes.plot(runs, now, look.marker, color=look.colour, markersize=9, markeredgecolor="white")
         keys.plot(0.03, -place, look.marker, color=look.colour, markersize=7)
         keys.text(0.08, -place, label, fontsize=style.SMALL_PT, va="center")
