@@ -328,7 +328,10 @@ class Lesson:
             return demo.replay(self.view)
         from . import reaper
 
-        wanted = [*demo.platforms, *(p for p in demo.optional if found[assembly.engine_of(p)].ok)]
+        wanted = [
+            *demo.platforms,
+            *(p for p in chosen(demo.optional) if found[assembly.engine_of(p)].ok),
+        ]
         with reaper.guard():
             return demo.run(assembly.launchers(found, wanted, strict=True), options)
 
