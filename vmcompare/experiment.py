@@ -166,7 +166,8 @@ class Demo:
             raise; takes seconds, not minutes; leaves nothing behind.
         replay: the same from recorded rows.
         optional: are used as well where they can be had.
-        preview: what the call's options make without running anything; shown above a replay.
+        preview: what the call's options make without running anything; shown above a replay
+            (``None``: there is nothing to show).
     """
 
     platforms: tuple[Platform, ...]

@@ -323,8 +323,9 @@ class Lesson:
         if missing or len(chosen(demo.platforms)) < len(demo.platforms):
             for lacking in missing.values():
                 self._say(f"{lacking.what}; next step: {lacking.next_step}. A recording follows.")
-            if demo.preview is not None:
-                _display(demo.preview(options))
+            made = demo.preview(options) if demo.preview else None
+            if made is not None:
+                _display(made)
             return demo.replay(self.view)
         from . import reaper
 

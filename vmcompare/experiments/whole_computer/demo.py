@@ -245,8 +245,13 @@ def replay(view: View) -> Booted:
     )
 
 
-def preview(options: Mapping[str, Any]) -> Unstarted:
-    """The learner's bytes, started by nobody. Raises what :func:`message_of` raises."""
+def preview(options: Mapping[str, Any]) -> Unstarted | None:
+    """The learner's bytes, started by nobody; ``None`` for the message that the recording shows.
+
+    Raises what :func:`message_of` raises.
+    """
+    if message_of(options) == boot_sector.MESSAGE:
+        return None
     return Unstarted(Bytes(boot_sector.parts(boot_sector.image(message_of(options)))))
 
 

@@ -140,8 +140,10 @@ _ALL = (
             "the fastest did the slowest take? Complete the last line."
         ),
         code=(
-            f'rows = lesson.view.values(metric="{START}", platform="container",\n'
-            '                          layer="product")\n'
+            "rows = lesson.view.values(\n"
+            f'    metric="{START}",\n'
+            '    platform="container", layer="product",\n'
+            ")\n"
             'times = rows["value"]\n'
             "times.max() / ..."
         ),

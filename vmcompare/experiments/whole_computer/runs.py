@@ -18,8 +18,8 @@ _NORMAL_95 = 1.96
 _MEDIAN = math.sqrt(math.pi / 2)
 """How many times the standard error of a mean that of a median is, for large n (1.253)."""
 
-RUNS = tuple(sorted({round(3 * 1000 ** (step / 19)) for step in range(20)}))
-"""Numbers of runs on the slider, 3 to 3,000."""
+RUNS = (3, 4, 5, 7, 10, 14, 20, 30, 40, 50, 70, 100, 140, 200, 300, 500, 700, 1000, 2000, 3000)
+"""Numbers of runs on the slider, of each of the two."""
 
 
 def visible_percent(spread: float, runs: float) -> float:
@@ -53,11 +53,10 @@ def runs_needed(view: View) -> WhatIf:
     def draw(runs: float) -> Picture:
         return _runs_picture(found, runs, limits, words)
 
-    at = min(RUNS, key=lambda n: abs(math.log(n / 10)))
     return WhatIf(
         label="runs of each of the two",
         values=tuple(float(n) for n in RUNS),
-        start=RUNS.index(at),
+        start=RUNS.index(10),
         unit="runs",
         draw=draw,
         formula=(
