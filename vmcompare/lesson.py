@@ -60,6 +60,19 @@ class Lesson:
         for problem in self._problems:
             self._page.say(problem)
 
+    def here(self, name: str) -> None:
+        """Show one of the experiment's ``HERE``: this computer as it is, whatever was measured."""
+        known = getattr(explanation(self.experiment), "HERE", {})
+        draw = _choose("picture of this computer", name, known)
+        whose = "the computer that made this page" if is_handout() else "this computer"
+        computer = assembly.computer(self._availability(), whose)
+
+        def drawn() -> Any:
+            made = draw(computer, self.view)
+            return page.table(made) if isinstance(made, list) else made
+
+        self._page.put(drawn)
+
     # ---- predict ------------------------------------------------------------------------------
 
     def predict(
@@ -300,11 +313,18 @@ class Lesson:
                 self._page.say(
                     f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
                 )
+            made = demo.preview(options) if demo.preview else None
+            if made is not None:
+                page.display(made)
             return demo.replay(self.view)
         from . import reaper
 
+        wanted = [
+            *demo.platforms,
+            *(p for p in chosen(demo.optional) if found[assembly.engine_of(p)].ok),
+        ]
         with reaper.guard():
-            return demo.run(assembly.launchers(found, demo.platforms, strict=True), options)
+            return demo.run(assembly.launchers(found, wanted, strict=True), options)
 
     def _measure_for_handout(self) -> None:
         experiment = load(self.experiment)
@@ -403,8 +423,8 @@ def _name_of(lesson: Lesson) -> str:
     return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
 
 
-def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[[View], Any]:
+def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
     if name not in known:
         raise UnknownName(kind, name, sorted(known))
-    chosen: Callable[[View], Any] = known[name]
+    chosen: Callable[..., Any] = known[name]
     return chosen
