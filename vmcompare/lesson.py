@@ -19,7 +19,7 @@ from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
 from .experiment import Demo, exercises, explanation, load
 from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
-from .recording import Recording, read, recordings
+from .recording import Recording, contributed, read, recordings
 from .results import Prediction
 from .sandbox import Availability, Platform
 from .view import MEASURED, RECORDED, View, compose
@@ -154,16 +154,30 @@ class Lesson:
     def replay(self, run_id: str = "") -> None:
         """Show a recording of the project instead of an own run: the newest, or the one named.
 
+        A contributed recording (see :meth:`recordings`) is shown only when it is named.
+
         Raises:
             UnknownName: the project has no recording of that run.
         """
         self.live = None
         if run_id:
-            paths = {p.stem: p for p in recordings(data_dir() / "recordings", self.experiment)}
+            place = (data_dir() / "recordings", self.experiment)
+            paths = {p.stem: p for p in (*recordings(*place), *contributed(*place))}
             if run_id not in paths:
                 raise UnknownName("recording", run_id, sorted(paths))
             self._recorded = read(paths[run_id])
+        else:
+            self._recorded = self._newest_recorded()
         self._page.refresh()
+
+    def recordings(self) -> None:
+        """Show which recordings there are, by whom and on what machine, for :meth:`replay`."""
+        from .contributed import listed
+
+        rows = listed(data_dir() / "recordings", self.experiment)
+        self._page.put(
+            lambda: page.table(rows) if rows else page.Note("There is no recording yet.")
+        )
 
     # ---- explain ------------------------------------------------------------------------------
 
