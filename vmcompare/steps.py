@@ -8,40 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import answers, page, sheet
-from .errors import VmcompareError
 from .mode import is_handout
+from .results import Prediction
 from .tasks import Tasks
-
-Draw = Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A question that is answered before measuring.
-
-    Attributes:
-        name: of the outcome it is set beside.
-        question: what is asked.
-        unit: of a number: ``"s"``, ``"ratio"`` or any other word.
-        choices: what to choose from, where no number is asked for.
-        whole: whether a count is asked for, which may be zero.
-    """
-
-    name: str
-    question: str
-    unit: str = ""
-    choices: tuple[str, ...] = ()
-    whole: bool = False
-
-    def refuses(self, value: float | str) -> str:
-        """Why ``value`` is no answer, as a sentence; empty when it is one."""
-        if self.choices:
-            return "" if value in self.choices else "Please choose one of the answers."
-        if isinstance(value, str) or not abs(value) < float("inf"):
-            return "Please give a number."
-        if self.whole:
-            return "" if value >= 0 and value == int(value) else "Please give a whole number."
-        return "" if value > 0 else "Please give a number above zero."
 
 
 @dataclass(slots=True)
@@ -49,7 +18,7 @@ class Steps(ABC):
     """Base of what a notebook imports. Nothing here raises at a learner."""
 
     _asked: list[Prediction] = field(default_factory=list, init=False)
-    _redraws: list[Callable[[], None]] = field(default_factory=list, init=False)
+    _page: page.Page = field(default_factory=page.Page, init=False)
     _recompare: Callable[[], None] | None = field(default=None, init=False)
 
     @property
@@ -63,7 +32,7 @@ class Steps(ABC):
 
     def compare(self) -> None:
         """Show each prediction beside what was found."""
-        self._recompare = self._put(self._comparison)
+        self._recompare = self._page.put(self._comparison)
 
     # ---- practise -----------------------------------------------------------------------------
 
@@ -76,24 +45,24 @@ class Steps(ABC):
         if (asked := self._practice()) is None:
             return
         if is_handout():
-            self._html(sheet.exercises_html(asked))
+            self._page.html(sheet.exercises_html(asked))
             return
         from . import forms
 
         box, refresh = forms.exercises(asked)
-        self._redraws.append(refresh)
-        _display(box)
+        self._page.follow(refresh)
+        page.display(box)
 
     def quiz(self) -> None:
         """Show the self-check questions; every choice gets its answer."""
         if (asked := self._practice()) is None:
             return
         if is_handout():
-            self._html(sheet.questions_html(asked))
+            self._page.html(sheet.questions_html(asked))
             return
         from . import forms
 
-        _display(forms.questions(asked))
+        page.display(forms.questions(asked))
 
     def answer(self, name: str, value: float | str) -> None:
         """Answer an exercise or a question in plain Python, without a widget.
@@ -104,7 +73,7 @@ class Steps(ABC):
             UnknownName: the lesson has neither exercise nor question of that name.
         """
         if asked := self._practice():
-            _display(sheet.Said(asked.answer(name, value)))
+            page.display(sheet.Said(asked.answer(name, value)))
 
     def solution(self, name: str) -> None:
         """Show the model answer to an exercise, with the figures of the rows shown now.
@@ -113,7 +82,7 @@ class Steps(ABC):
             UnknownName: the lesson has no exercise of that name.
         """
         if asked := self._practice():
-            _display(sheet.Solution(asked.solution(name)))
+            page.display(sheet.Solution(asked.solution(name)))
 
     # ---- predictions --------------------------------------------------------------------------
 
@@ -122,9 +91,9 @@ class Steps(ABC):
         if guess is not None:
             self._keep(asked, guess)
         if is_handout():
-            self._html(page.prediction_blank(asked.question, asked.unit, asked.choices))
+            self._page.html(page.prediction_blank(asked.question, asked.unit, asked.choices))
             return
-        _display(
+        page.display(
             page.prediction_form(
                 asked.question,
                 asked.unit,
@@ -160,43 +129,3 @@ class Steps(ABC):
     @abstractmethod
     def _source(self) -> str:
         """Where what is set beside a prediction comes from; a table's caption."""
-
-    def _put(self, draw: Draw) -> Callable[[], None] | None:
-        """Display what ``draw`` makes, and remember how to draw it again: it follows the next run.
-
-        Returns that redrawing; ``None`` where nothing can be redrawn (outside a notebook).
-        """
-        handle = _display(_safely(draw), display_id=True)
-        if handle is None:
-            return None
-
-        def redraw() -> None:
-            handle.update(_safely(draw))
-
-        self._redraws.append(redraw)
-        return redraw
-
-    def _say(self, text: str) -> None:
-        self._put(lambda: page.Note(text))
-
-    def _html(self, text: str) -> None:
-        from IPython.display import HTML
-
-        _display(HTML(text))
-
-    def _refresh(self) -> None:
-        for redraw in self._redraws:
-            redraw()
-
-
-def _display(thing: Any, **options: Any) -> Any:
-    from IPython.display import display
-
-    return display(thing, **options)
-
-
-def _safely(draw: Draw) -> Any:
-    try:
-        return draw()
-    except VmcompareError as error:
-        return page.Note(str(error))

@@ -16,8 +16,9 @@ from typing import Any
 from .. import page, whatif
 from ..errors import UnknownName, VmcompareError
 from ..mode import Mode, is_handout, mode
+from ..results import Prediction
 from ..settle import Evidence, gather
-from ..steps import Prediction, Steps
+from ..steps import Steps
 from ..tasks import Tasks, sentence
 from . import exercises as tasks_of
 from . import table as whole
@@ -52,11 +53,11 @@ class Verdict(Steps):
     def check(self) -> None:
         """Read the recordings again, and show which there are and which lessons have none."""
         self._table = Table(self._gather())
-        self._refresh()
-        self._put(lambda: page.table(whole.here(self._table.evidence)))
+        self._page.refresh()
+        self._page.put(lambda: page.table(whole.here(self._table.evidence)))
         for said in self._table.evidence.problems.values():
             for problem in said:
-                self._say(problem)
+                self._page.say(problem)
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -105,13 +106,13 @@ class Verdict(Steps):
 
     def table(self) -> None:
         """Show every claim with its parts, findings, figures and where they come from."""
-        self._put(lambda: whole.whole(self._table.rows))
+        self._page.put(lambda: whole.whole(self._table.rows))
 
     def figure(self, name: str) -> None:
         """Show one of ``FIGURES``: the claims by finding, or the ratios with their bounds."""
         if name not in FIGURES:
             raise UnknownName("figure", name, sorted(FIGURES))
-        self._put(lambda: FIGURES[name](self._table))
+        self._page.put(lambda: FIGURES[name](self._table))
 
     def whatif(self, name: str, **options: Any) -> None:
         """Show one of ``WHATIFS``: a modelled figure with a slider."""
@@ -120,7 +121,7 @@ class Verdict(Steps):
         try:
             whatif.show(WHATIFS[name](self._table, **options))
         except VmcompareError as error:
-            self._say(sentence(error))
+            self._page.say(sentence(error))
 
     def without(self, experiment: str) -> None:
         """Show what the table would say if there were no recording of ``experiment``.
@@ -142,10 +143,10 @@ class Verdict(Steps):
         ]
         stay = len(self._table.parts) - len(moved)
         if not rows:
-            self._say(f"Nothing would change: all {stay} lines stay as they are.")
+            self._page.say(f"Nothing would change: all {stay} lines stay as they are.")
             return
         words = f"Without the recording of {experiment.replace('_', ' ')}; "
-        self._put(lambda: page.table(rows, f"{words}{stay} other lines stay as they are."))
+        self._page.put(lambda: page.table(rows, f"{words}{stay} other lines stay as they are."))
 
     def numbers(self, claim_id: str, part: str = "") -> tuple[float, float, float]:
         """Lower end, upper end and bound of one claim (of its first part, or of the one named).
@@ -164,7 +165,7 @@ class Verdict(Steps):
         chosen = row.parts[names.index(part) if part else 0]
         interval, bound = chosen.finding.interval, chosen.claim.bound
         if interval is None or bound is None:
-            self._say(chosen.finding.reason)
+            self._page.say(chosen.finding.reason)
             return math.nan, math.nan, math.nan
         return interval.low, interval.high, bound
 
