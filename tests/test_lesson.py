@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import planted, starts
+from planted import planted, row, starts
 
 from vmcompare import answers, lesson
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.lesson import Lesson
-from vmcompare.recording import read
+from vmcompare.recording import Measurement, read
 from vmcompare.sandbox import Availability
 
 
@@ -277,3 +277,42 @@ def test_a_run_is_told_only_the_chosen_platforms_that_are_here(
     monkeypatch.setenv("VMCOMPARE_PLATFORMS", "moon")
     with pytest.raises(UnknownName, match="moon"):
         boot._cannot_run()
+
+
+@pytest.mark.usefixtures("recorded")
+class TestFindingsOfAnotherLesson:
+    """A claim that this lesson's recording holds no rows of is settled by the lesson that does."""
+
+    def facts(self, *, prints: bool = True) -> list[Measurement]:
+        names = ("guest_hardware_differs_from_host", "two_vms_have_two_boot_ids")
+        rows = [row("vm", "fact", 1.0, phase=name) for name in names]
+        return [*rows, row("vm", "fact", float(prints), phase="boot_sector_prints_in_vm")]
+
+    def a1(self, page: Page) -> str:
+        """The lines on claim A1 of lesson 02, which the boot speed recording holds nothing of."""
+        Lesson("boot_speed", "02").findings()
+        lines = str(page.shown[-1]._repr_html_()).split("<tr>")
+        return "\n".join(line for line in lines if ">A1<" in line)
+
+    def test_it_is_shown_with_a_link_to_that_lesson(self, page: Page, recorded: Path) -> None:
+        run = planted(recorded, self.facts(), experiment="whole_computer")
+        shown = self.a1(page)
+        assert "supported" in shown
+        assert f"from lesson 00</a>: recorded, run {run.run_id}" in shown
+        assert 'href="00-' in shown
+
+    def test_other_rows_there_give_another_finding(self, page: Page, recorded: Path) -> None:
+        planted(recorded, self.facts(prints=False), experiment="whole_computer")
+        assert "refuted" in self.a1(page)
+
+    def test_without_that_recording_it_stays_open(self, page: Page) -> None:
+        shown = self.a1(page)
+        assert "not measured here" in shown
+        assert "from lesson" not in shown
+
+    def test_what_this_lesson_holds_is_never_borrowed(self, page: Page, recorded: Path) -> None:
+        planted(recorded, starts(accel="kvm", times={("container", ""): 9.0}, whole=False),
+                experiment="another")  # fmt: skip
+        Lesson("boot_speed", "04").findings()
+        assert "another" not in page.html()
+        assert "from lesson" not in page.html()

@@ -49,6 +49,7 @@ _ONE_SERIES = (
 _NAMES = {
     "start_to_first_byte_s": "time to the first byte",
     "pss_bytes": "memory (PSS)",
+    "overhead_bytes": "memory of what manages it",
     "image_bytes": "image size",
     "gzip_s": "time of gzip",
     "syscall_s": "time of a system call",

@@ -21,6 +21,7 @@ from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from .recording import Recording, contributed, read, recordings
 from .results import Prediction
 from .sandbox import Availability, Platform
+from .settle import Evidence, gather
 from .steps import Steps
 from .view import MEASURED, RECORDED, View, compose
 
@@ -338,10 +339,18 @@ class Lesson(Steps):
 
     def _findings(self) -> Any:
         runs = ((MEASURED, self.live), (RECORDED, self._recorded))
-        rows = list(results.findings(self.number, runs))
+        rows = list(results.findings(self.number, runs, self._evidence))
         if rows:
             return page.table(rows)
         return page.Note("No run has been recorded yet: press Run above.")
+
+    def _evidence(self) -> Evidence:
+        """The recordings of all lessons, this session's run first."""
+        return gather(
+            [self.live] if self.live else [],
+            own=mode() is not Mode.REPLAY,
+            project_dir=data_dir() / "recordings",
+        )
 
     def _practice(self) -> tasks.Tasks | None:
         if self._tasks is None:
