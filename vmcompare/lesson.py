@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import assembly, page, results, tasks, whatif
+from . import assembly, page, results, tasks
 from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
 from .experiment import Demo, exercises, explanation, load
@@ -190,21 +190,7 @@ class Lesson(Steps):
     def whatif(self, name: str) -> None:
         """Show one of the experiment's ``WHATIFS``: a modelled figure with a slider."""
         model = _choose("what-if", name, explanation(self.experiment).WHATIFS)
-        if is_handout():
-            self._model(model)
-            return
-        import ipywidgets as widgets
-
-        place = widgets.Output()
-        page.display(place)
-
-        def redraw() -> None:
-            place.clear_output(wait=True)
-            with place:
-                self._model(model)
-
-        self._page.follow(redraw)
-        redraw()
+        self._follow(lambda: model(self.view))
 
     def demo(self, name: str, **options: Any) -> None:
         """Do one of the experiment's ``DEMOS`` on the spot, or show a recording of it."""
@@ -323,12 +309,6 @@ class Lesson(Steps):
         figures: Mapping[str, Callable[[View], Any]] = explanation(self.experiment).FIGURES
         return str(next(iter(figures.values()))(compose(recording, None))._repr_html_())
 
-    def _model(self, model: Callable[[View], Any]) -> None:
-        try:
-            whatif.show(model(self.view))
-        except VmcompareError as error:
-            page.display(page.Note(str(error)))
-
     def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
         outcome = explanation(self.experiment).OUTCOMES[asked.name]
         number = None if isinstance(guess, str) else guess
@@ -364,19 +344,10 @@ class Lesson(Steps):
                 module.EXERCISES,
                 module.QUESTIONS,
                 lambda: self.view,
-                called=_name_of(self),
+                called=self._name(),
                 keeping=not is_handout(),
             )
         return self._tasks
-
-
-def _name_of(lesson: Lesson) -> str:
-    """What the notebook calls its lesson; ``"lesson"`` outside one."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    names: Mapping[str, Any] = shell.user_ns if shell is not None else {}
-    return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
 
 
 def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import answers, page, sheet
+from . import answers, page, sheet, whatif
+from .errors import VmcompareError
 from .mode import is_handout
 from .results import Prediction
-from .tasks import Tasks
+from .tasks import Tasks, sentence
+
+if TYPE_CHECKING:
+    from .plots.picture import WhatIf
 
 
 @dataclass(slots=True)
@@ -33,6 +37,14 @@ class Steps(ABC):
     def compare(self) -> None:
         """Show each prediction beside what was found."""
         self._recompare = self._page.put(self._comparison)
+
+    def _name(self) -> str:
+        """What the notebook calls this; ``"lesson"`` outside one."""
+        from IPython import get_ipython
+
+        shell = get_ipython()
+        names: Mapping[str, Any] = shell.user_ns if shell is not None else {}
+        return next((n for n, v in names.items() if v is self and n[0] != "_"), "lesson")
 
     # ---- practise -----------------------------------------------------------------------------
 
@@ -83,6 +95,33 @@ class Steps(ABC):
         """
         if asked := self._practice():
             page.display(sheet.Solution(asked.solution(name)))
+
+    # ---- what-ifs ------------------------------------------------------------------------------
+
+    def _follow(self, model: Callable[[], WhatIf]) -> None:
+        """Show a model with its slider, and again when other rows are shown."""
+
+        def show() -> None:
+            try:
+                whatif.show(model())
+            except VmcompareError as error:
+                page.display(page.Note(sentence(error)))
+
+        if is_handout():
+            show()
+            return
+        import ipywidgets as widgets
+
+        place = widgets.Output()
+        page.display(place)
+
+        def redraw() -> None:
+            place.clear_output(wait=True)
+            with place:
+                show()
+
+        self._page.follow(redraw)
+        redraw()
 
     # ---- predictions --------------------------------------------------------------------------
 

@@ -379,7 +379,7 @@ def test_the_cell_to_fill_in_runs_once_it_is_filled_in(
     code = rule.code
     for filling in ("theta", "1", "1"):
         code = code.replace("___", filling, 1)
-    exec(code, {"verdict": verdict})
+    exec(code, {"lesson": verdict})
     assert rule.check(table.evidence.view(), capsys.readouterr().out.strip()).right
 
 

@@ -199,7 +199,7 @@ def hosts(table: Table, *, host_gib: float = HOST_GIB) -> WhatIf:
 
     recording = costs[0].run.recording
     return WhatIf(
-        label="instances",
+        label="how many are needed",
         values=numbers,
         start=numbers.index(1000.0),
         unit="instances",
