@@ -30,9 +30,11 @@ LAB_STYLE = """<style>
   user-select: all; }
 .vmc-task h4 { margin: 1.2em 0 .2em; font-size: 1.05em; }
 .vmc-kind { color: var(--jp-ui-font-color2, #555); }
-.vmc-choices label { height: auto !important; line-height: 1.5 !important;
-  align-items: baseline !important; white-space: normal !important; margin: .15em 0 !important; }
-.vmc-choices input { margin-right: .6em !important; }
+.vmc-choices label { display: flex !important; flex-direction: row-reverse;
+  justify-content: flex-end; align-items: flex-start !important; height: auto !important;
+  line-height: 1.5 !important; white-space: normal !important; margin: .15em 0 !important;
+  cursor: pointer; }
+.vmc-choices input { flex: none; float: none !important; margin: .3em .6em 0 2px !important; }
 </style>"""
 """What a handout's own style sheet does, for JupyterLab in its light and dark themes."""
 
