@@ -34,7 +34,8 @@ LAB_STYLE = """<style>
   justify-content: flex-end; align-items: flex-start !important; height: auto !important;
   line-height: 1.5 !important; white-space: normal !important; margin: .15em 0 !important;
   cursor: pointer; }
-.vmc-choices input { flex: none; float: none !important; margin: .3em .6em 0 2px !important; }
+.vmc-choices input { flex: none; float: none !important; width: 1em !important;
+  height: 1em !important; margin: .25em .6em 0 2px !important; }
 </style>"""
 """What a handout's own style sheet does, for JupyterLab in its light and dark themes."""
 
