@@ -18,10 +18,10 @@ from . import answers, assembly, page, results, sheet, tasks, whatif
 from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
 from .experiment import Demo, exercises, explanation, load
-from .mode import Mode, handout_rounds, is_handout, mode, tell_progress
+from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from .recording import Recording, read, recordings
 from .results import Prediction
-from .sandbox import Availability
+from .sandbox import Availability, Platform
 from .view import MEASURED, RECORDED, View, compose
 
 
@@ -54,9 +54,8 @@ class Lesson:
 
     def check(self) -> None:
         """Show what can be measured on this computer, what is replayed, and the next step."""
-        rows = results.availability(
-            load(self.experiment).platforms, self._availability(), replay=mode() is Mode.REPLAY
-        )
+        platforms = load(self.experiment).platforms
+        rows = results.availability(platforms, self._availability(), chosen(platforms))
         self._page.put(lambda: page.table(rows))
         for problem in self._problems:
             self._page.say(problem)
@@ -105,7 +104,8 @@ class Lesson:
             return
         from .panel import Panel
 
-        page.display(Panel(self.experiment, self._live_chart, self._finished).widget())
+        panel = Panel(self.experiment, self._live_chart, self._finished, self._named())
+        page.display(panel.widget())
 
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
         """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
@@ -117,7 +117,7 @@ class Lesson:
 
         from . import session
 
-        wanted = [assembly.platform_named(name) for name in platforms]
+        wanted = [assembly.platform_named(name) for name in platforms] or self._named()
         try:
             with (
                 session.start(self.experiment, rounds=rounds, platforms=wanted) as running,
@@ -203,27 +203,25 @@ class Lesson:
 
     def exercises(self) -> None:
         """Show the four exercises, the one for class first; answers are checked and kept."""
-        if (asked := self._ask()) is None:
-            return
-        if is_handout():
+        asked = self._ask()
+        if asked and is_handout():
             self._page.html(sheet.exercises_html(asked))
-            return
-        from . import forms
+        elif asked:
+            from . import forms
 
-        box, refresh = forms.exercises(asked)
-        self._page.follow(refresh)
-        page.display(box)
+            box, refresh = forms.exercises(asked)
+            self._page.follow(refresh)
+            page.display(box)
 
     def quiz(self) -> None:
         """Show the self-check questions; every choice gets its answer."""
-        if (asked := self._ask()) is None:
-            return
-        if is_handout():
+        asked = self._ask()
+        if asked and is_handout():
             self._page.html(sheet.questions_html(asked))
-            return
-        from . import forms
+        elif asked:
+            from . import forms
 
-        page.display(forms.questions(asked))
+            page.display(forms.questions(asked))
 
     def answer(self, name: str, value: float | str) -> None:
         """Answer an exercise or a question in plain Python, without a widget.
@@ -272,15 +270,30 @@ class Lesson:
         """Why no run can be started here, as a sentence; empty when one can."""
         if mode() is Mode.REPLAY:
             return "This session replays recordings (VMCOMPARE_MODE=replay)."
-        engines = {n: a for n, a in self._availability().items() if n != "process"}
-        if any(a.ok for a in engines.values()):
+        found, platforms = self._availability(), load(self.experiment).platforms
+        # The bare process is the baseline: alone it compares nothing.
+        compared = [p for p in platforms if p is not Platform.PROCESS] or platforms
+        wanted = chosen(compared)
+        if not wanted:
+            return "This session replays the platforms of this lesson (VMCOMPARE_PLATFORMS)."
+        if any(found[assembly.engine_of(p)].ok for p in wanted):
             return ""
-        return " ".join(f"{a.what}; next step: {a.next_step}." for a in engines.values())
+        lacking = assembly.missing(found, wanted).values()
+        return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
+
+    def _named(self) -> list[Platform]:
+        """Whom to name to a run: nobody (it takes all it can have) unless some are left out."""
+        platforms = load(self.experiment).platforms
+        wanted = chosen(platforms)
+        if len(wanted) == len(platforms):
+            return []
+        found = self._availability()
+        return [p for p in wanted if found[assembly.engine_of(p)].ok]
 
     def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
         found = self._availability()
         missing = assembly.missing(found, demo.platforms)
-        if mode() is Mode.REPLAY or missing:
+        if missing or len(chosen(demo.platforms)) < len(demo.platforms):
             for lacking in missing.values():
                 self._page.say(
                     f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
@@ -300,6 +313,10 @@ class Lesson:
                 text = f"Measured while this page was made: run {recording.run_id}"
                 self._page.html(f"<p>{html.escape(text)}, {len(recording.rows)} rows.</p>")
                 return
+            if mode() is Mode.LIVE:
+                raise Unavailable(
+                    "a live handout was asked for, but its run failed", "use --mode auto"
+                )
         elif mode() is Mode.LIVE:
             raise Unavailable(f"a live handout was asked for, but {reason}", "use --mode auto")
         self._page.say("Nothing was measured for this page; its figures are recorded.")
@@ -365,23 +382,11 @@ class Lesson:
                 self._page.say(tasks.sentence(error))
                 return None
             self._tasks = tasks.Tasks(
-                self.number,
-                module.EXERCISES,
-                module.QUESTIONS,
-                lambda: self.view,
-                called=_name_of(self),
+                *(self.number, module.EXERCISES, module.QUESTIONS, lambda: self.view),
+                called=page.name_of(self),
                 keeping=not is_handout(),
             )
         return self._tasks
-
-
-def _name_of(lesson: Lesson) -> str:
-    """What the notebook calls its lesson; ``"lesson"`` outside one."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    names: Mapping[str, Any] = shell.user_ns if shell is not None else {}
-    return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
 
 
 def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[[View], Any]:

@@ -6,7 +6,7 @@ Plain rows for :func:`vmcompare.page.table`; nothing here draws.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import assembly, claims
@@ -26,19 +26,21 @@ class Prediction:
 
 
 def availability(
-    platforms: Sequence[Platform], found: Mapping[str, Availability], *, replay: bool
+    platforms: Sequence[Platform],
+    found: Mapping[str, Availability],
+    chosen: Collection[Platform],
 ) -> list[dict[str, str]]:
     """One row a platform: whether it is measured here or replayed, why, and the next step.
 
     Args:
         platforms: those of the experiment.
         found: what each engine's probe said.
-        replay: whether the session replays recordings, whatever could be measured.
+        chosen: those that this session measures where it can; the others it replays by choice.
     """
     rows = []
     for platform in platforms:
         engine = found[assembly.engine_of(platform)]
-        live = engine.ok and not replay
+        live = engine.ok and platform in chosen
         rows.append(
             {
                 "platform": platform.value,
