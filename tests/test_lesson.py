@@ -217,13 +217,15 @@ def test_an_answer_in_plain_python_gets_its_reason_and_is_kept(page: Page, recor
     assert "more than the data shown give" in page.html()
     assert "Hint 1." in page.html()
     assert "recorded, run" in page.html()
+    assert "solution(" not in page.html()
     boot.answer("job_length", 0.9)
     assert "the data shown give 900 ms" in page.html()
+    assert repr(page.shown[1]).endswith('lesson.solution("job_length")  # shows the solution')
     boot.answer("what_a_vm_does", 2)
     assert "the guest’s own choice" in page.html()
     boot.solution("job_length")
     assert "works for at least 900 ms" in page.html()
-    assert "Hint 1: " not in repr(page.shown[1])
+    assert "solution(" not in repr(page.shown[2])
     assert repr(page.shown[0]).startswith("Not right. Not yet:")
     assert answers.kept("04", answers.Kind.EXERCISE)["job_length"] == {"answer": 0.9, "wrong": 1}
     with pytest.raises(UnknownName, match="job_length"):

@@ -232,7 +232,8 @@ class Lesson:
             UnknownName: the lesson has neither exercise nor question of that name.
         """
         if asked := self._ask():
-            page.display(sheet.Said(asked.answer(name, value)))
+            solve = f'{asked.called}.solution("{name}")' if name in asked.exercises else ""
+            page.display(sheet.Said(asked.answer(name, value), solve))
 
     def solution(self, name: str) -> None:
         """Show the model answer to an exercise, with the figures of the rows shown now.

@@ -42,18 +42,29 @@ LAB_STYLE = """<style>
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A reply as a page shows it; in a terminal its words."""
+    """A reply as a page shows it; in a terminal its words.
+
+    Attributes:
+        reply: what is said.
+        solve: the call that shows the solution, named once it is offered; empty for a question.
+    """
 
     reply: Reply
+    solve: str = ""
 
     def _repr_html_(self) -> str:
-        return LAB_STYLE + reply_html(self.reply)
+        offer = self._offer()
+        more = f"<p><small><code>{html.escape(offer)}</code></small></p>" if offer else ""
+        return LAB_STYLE + reply_html(self.reply) + more
 
     def __repr__(self) -> str:
         reply = self.reply
         mark = {True: "Right. ", False: "Not right. ", None: ""}[reply.right]
         hints = [f"Hint {n}: {hint}" for n, hint in enumerate(reply.hints, start=1)]
-        return "\n".join(filter(None, [mark + reply.text, *hints, reply.note]))
+        return "\n".join(filter(None, [mark + reply.text, *hints, reply.note, self._offer()]))
+
+    def _offer(self) -> str:
+        return f"{self.solve}  # shows the solution" if self.reply.offer and self.solve else ""
 
 
 @dataclass(frozen=True, slots=True)
