@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import planted, row, starts
+from planted import STARTS_S, planted, row, starts
 
 from vmcompare import answers, lesson
 from vmcompare.errors import Unavailable, UnknownName
@@ -209,6 +209,68 @@ def test_a_misspelt_name_is_told_with_those_that_exist(
     boot = Lesson("boot_speed", "04")
     with pytest.raises(UnknownName, match="there is no"):
         getattr(boot, step)("strats", *(["?"] if step == "predict" else []))
+
+
+def test_an_answer_in_plain_python_gets_its_reason_and_is_kept(page: Page, recorded: Path) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.answer("job_length", 1)
+    assert "more than the data shown give" in page.html()
+    assert "Hint 1." in page.html()
+    assert "recorded, run" in page.html()
+    assert "solution(" not in page.html()
+    boot.answer("job_length", 0.9)
+    assert "the data shown give 900 ms" in page.html()
+    assert repr(page.shown[1]).endswith('lesson.solution("job_length")  # shows the solution')
+    boot.answer("what_a_vm_does", 2)
+    assert "the guest’s own choice" in page.html()
+    boot.solution("job_length")
+    assert "works for at least 900 ms" in page.html()
+    assert "solution(" not in repr(page.shown[2])
+    assert repr(page.shown[0]).startswith("Not right. Not yet:")
+    assert answers.kept("04", answers.Kind.EXERCISE)["job_length"] == {"answer": 0.9, "wrong": 1}
+    with pytest.raises(UnknownName, match="job_length"):
+        boot.answer("job_lenght", 1)
+
+
+def test_an_answer_is_judged_by_the_own_run_once_there_is_one(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    own = {**STARTS_S, ("container", ""): 0.3}
+    boot._finished(planted(tmp_path / "own", starts(rounds=3, times=own)))
+    boot.answer("job_length", 2.7)
+    assert "the data shown give 2.70 s" in page.html()
+    assert "measured, run" in page.html()
+
+
+def test_exercises_on_the_page_follow_the_newest_run(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.answer("job_length", 0.9)
+    boot.exercises()
+    form = next(c for c in page.shown[-1].children[1:] if "job_length" in c.children[0].value)
+    said = form.children[3]
+    assert "✓" in said.value
+    own = {**STARTS_S, ("container", ""): 0.3}
+    boot._finished(planted(tmp_path / "own", starts(rounds=3, times=own)))
+    assert "✗" in said.value
+    assert "measured, run" in said.value
+    assert "Hint" not in said.value
+
+
+def test_a_lesson_that_has_no_exercises_yet_says_so(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_yet(name: str) -> None:
+        raise Unavailable("there are none yet", "go on")
+
+    monkeypatch.setattr(lesson, "exercises", none_yet)
+    boot = Lesson("boot_speed", "04")
+    boot.exercises()
+    boot.quiz()
+    boot.answer("x", 1)
+    assert page.html().count("There are none yet. Next step: go on.") == 3
 
 
 def test_a_handout_asked_to_be_live_without_engines_is_refused(

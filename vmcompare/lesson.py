@@ -58,7 +58,7 @@ class Lesson(Steps):
     def check(self) -> None:
         """Show what can be measured on this computer, what is replayed, and the next step."""
         platforms = load(self.experiment).platforms
-        rows = results.availability(platforms, self._availability(), live=chosen(platforms))
+        rows = results.availability(platforms, self._availability(), chosen(platforms))
         self._page.put(lambda: page.table(rows))
         for problem in self._problems:
             self._page.say(problem)
@@ -340,11 +340,8 @@ class Lesson(Steps):
                 self._page.say(tasks.sentence(error))
                 return None
             self._tasks = tasks.Tasks(
-                self.number,
-                module.EXERCISES,
-                module.QUESTIONS,
-                lambda: self.view,
-                called=self._name(),
+                *(self.number, module.EXERCISES, module.QUESTIONS, lambda: self.view),
+                called=page.name_of(self),
                 keeping=not is_handout(),
             )
         return self._tasks

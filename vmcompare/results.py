@@ -50,20 +50,19 @@ class Prediction:
 def availability(
     platforms: Sequence[Platform],
     found: Mapping[str, Availability],
-    *,
-    live: Collection[Platform],
+    chosen: Collection[Platform],
 ) -> list[dict[str, str]]:
     """One row a platform: whether it is measured here or replayed, why, and the next step.
 
     Args:
         platforms: those of the experiment.
         found: what each engine's probe said.
-        live: those that the session may measure; it replays the others, whatever could be had.
+        chosen: those that this session measures where it can; the others it replays by choice.
     """
     rows = []
     for platform in platforms:
         engine = found[assembly.engine_of(platform)]
-        here = engine.ok and platform in live
+        here = engine.ok and platform in chosen
         rows.append(
             {
                 "platform": platform.value,

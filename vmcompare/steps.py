@@ -38,14 +38,6 @@ class Steps(ABC):
         """Show each prediction beside what was found."""
         self._recompare = self._page.put(self._comparison)
 
-    def _name(self) -> str:
-        """What the notebook calls this; ``"lesson"`` outside one."""
-        from IPython import get_ipython
-
-        shell = get_ipython()
-        names: Mapping[str, Any] = shell.user_ns if shell is not None else {}
-        return next((n for n, v in names.items() if v is self and n[0] != "_"), "lesson")
-
     # ---- practise -----------------------------------------------------------------------------
 
     @abstractmethod
@@ -85,7 +77,8 @@ class Steps(ABC):
             UnknownName: the lesson has neither exercise nor question of that name.
         """
         if asked := self._practice():
-            page.display(sheet.Said(asked.answer(name, value)))
+            solve = f'{asked.called}.solution("{name}")' if name in asked.exercises else ""
+            page.display(sheet.Said(asked.answer(name, value), solve))
 
     def solution(self, name: str) -> None:
         """Show the model answer to an exercise, with the figures of the rows shown now.

@@ -175,7 +175,7 @@ class Verdict(Steps):
                 tasks_of.exercises(lambda: self._table),
                 tasks_of.QUESTIONS,
                 lambda: self._table.evidence.view(),
-                called=self._name(),
+                called=page.name_of(self),
                 keeping=not is_handout(),
             )
         return self._tasks
