@@ -47,7 +47,9 @@ def run(
         watch(Progress("image", what, int(part * 1000), 1000))
 
     launchers = assembly.launchers(found, wanted, progress, strict=bool(platforms))
-    bare = assembly.runtimes(progress) if Platform.CONTAINER in wanted else {}
+    bare = assembly.runtime_availability() if Platform.CONTAINER in wanted else {}
+    runtimes = assembly.runtimes(bare, progress)
+    found = {**found, **bare}
     facts = host.facts(
         {name: a.version for name, a in found.items() if a.ok and name != "process"},
         {name: dict(a.details) for name, a in found.items() if a.details},
@@ -55,7 +57,7 @@ def run(
     reaper.sweep()
     with reaper.guard(), Recorder(out, experiment.name, facts, rounds) as recorder:
         opened(recorder)
-        for row in experiment.measure(Context(launchers, rounds, DEFAULT_SEED, watch, bare)):
+        for row in experiment.measure(Context(launchers, rounds, DEFAULT_SEED, watch, runtimes)):
             recorder.append(row)
     return recorder.path
 
