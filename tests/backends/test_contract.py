@@ -19,6 +19,8 @@ REAL = [
         ("docker", Platform.CONTAINER, Machine.NONE), id="container", marks=pytest.mark.docker
     ),
     pytest.param(("qemu", Platform.VM_DIRECT, Machine.PC), id="vm-direct", marks=pytest.mark.qemu),
+    pytest.param(("bubblewrap", Platform.CONTAINER, Machine.NONE), id="bubblewrap"),
+    pytest.param(("runc", Platform.CONTAINER, Machine.NONE), id="runc"),
     pytest.param(
         ("qemu", Platform.VM_DIRECT, Machine.MICROVM), id="vm-microvm", marks=pytest.mark.qemu
     ),
@@ -45,17 +47,17 @@ class Opened:
 def _launcher(name: str, platform: Platform) -> Launcher:
     if name == "fake":
         return FakeLauncher()
-    found: Launcher = importlib.import_module(f"vmcompare.backends.{name}").launchers()[platform]
-    return found
+    if name != "process":
+        found = importlib.import_module(f"vmcompare.backends.{name}").probe()
+        if not found.ok:  # where it is required, the autouse check has failed already
+            pytest.skip(f"{found.what}; next step: {found.next_step}")
+    launcher: Launcher = importlib.import_module(f"vmcompare.backends.{name}").launchers()[platform]
+    return launcher
 
 
 @pytest.fixture(scope="module", params=CASES)
 def opened(request: pytest.FixtureRequest) -> Iterator[Opened]:
     name, platform, machine = request.param
-    if name not in ("fake", "process"):
-        found = importlib.import_module(f"vmcompare.backends.{name}").probe()
-        if not found.ok:
-            pytest.skip(f"{found.what}; next step: {found.next_step}")  # the autouse check fails CI
     it = Opened(_launcher(name, platform), machine)
     yield it
     it.close()

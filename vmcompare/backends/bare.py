@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import shlex
 import signal
@@ -36,6 +37,9 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp"}
 )
 """Of every program inside; nothing of the learner's own environment gets in."""
+
+# A line of runc's log: time="…" level=error msg="…". The time would make every error a new one.
+_LOGGED = re.compile(r'time="[^"]*" level=\w+ msg="((?:[^"\\]|\\.)*)"')
 
 _KILLED = 128 + signal.SIGKILL
 _WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
@@ -169,7 +173,8 @@ def console(printed: IO[bytes]) -> str:
         return ""
     size = os.fstat(printed.fileno()).st_size
     start = max(0, size - CONSOLE_BYTES)
-    return os.pread(printed.fileno(), CONSOLE_BYTES, start).decode(errors="replace")
+    text = os.pread(printed.fileno(), CONSOLE_BYTES, start).decode(errors="replace")
+    return _LOGGED.sub(lambda found: found[1].replace('\\"', '"'), text)
 
 
 def first_byte_ns(

@@ -64,19 +64,13 @@ _OPTIONS = (
 
 _NAMESPACES = ("--user", "--mount", "--pid", "--net", "--ipc", "--uts")
 
+_APPARMOR = (
+    "have an administrator allow them for bwrap (on Ubuntu 24.04: "
+    "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0), or replay a recording"
+)
 _REASONS: Sequence[tuple[str, str, str]] = (
-    (
-        "setting up uid map",
-        "user namespaces are forbidden here (AppArmor)",
-        "have an administrator allow them for bwrap (on Ubuntu 24.04: "
-        "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0), or replay a recording",
-    ),
-    (
-        "RTM_NEWADDR",
-        "user namespaces have no rights here (AppArmor)",
-        "have an administrator allow them for bwrap (on Ubuntu 24.04: "
-        "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0), or replay a recording",
-    ),
+    ("setting up uid map", "user namespaces are forbidden here (AppArmor)", _APPARMOR),
+    ("RTM_NEWADDR", "user namespaces have no rights here (AppArmor)", _APPARMOR),
     (
         "No permissions to creat",  # "create new namespace", "creating new namespace"
         "user namespaces are forbidden here",
@@ -84,9 +78,14 @@ _REASONS: Sequence[tuple[str, str, str]] = (
         "sudo sysctl kernel.unprivileged_userns_clone=1), or replay a recording",
     ),
     (
-        "No space left on device",
+        "max_*_namespaces exceeded",
         "no more user namespaces are allowed here",
         "have an administrator raise user.max_user_namespaces, or replay a recording",
+    ),
+    (
+        "does not support user namespaces",
+        "this kernel has no user namespaces",
+        "replay a recording",
     ),
     (
         "mount proc",

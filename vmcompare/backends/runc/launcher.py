@@ -210,7 +210,7 @@ def probe() -> Availability:
     try:
         program = _program()
         told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-        with RuncLauncher().open(Spec(), lambda event: None):  # noqa: ARG005
+        with RuncLauncher().open(Spec(), lambda _: None):
             pass
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
