@@ -214,7 +214,7 @@ def test_a_first_program_that_is_not_there_is_said_and_nothing_is_left(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     never = opened(launcher, command=("/no/such/program",))
-    with pytest.raises(LaunchFailure, match="[Nn]o such file"), never:
+    with pytest.raises(LaunchFailure, match=r"[Nn]o such file"), never:
         pass
     assert not descendants()
     assert not list(tmp_path.iterdir())
