@@ -42,8 +42,8 @@ class Page:
 def page(monkeypatch: pytest.MonkeyPatch, private_places: Path) -> Page:
     page = Page()
     monkeypatch.setattr("IPython.display.display", page.display)
-    for name in ("VMCOMPARE_MODE", "VMCOMPARE_HANDOUT", "VMCOMPARE_ROUNDS"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("MODE", "HANDOUT", "ROUNDS", "PLATFORMS"):
+        monkeypatch.delenv(f"VMCOMPARE_{name}", raising=False)
     return page
 
 
@@ -234,3 +234,46 @@ def test_one_call_records_for_real_and_its_rows_are_the_ones_shown(
     [measured] = [s for s in boot.view.sources if s.shown == "measured"]
     assert measured.run_id == run.run_id
     assert measured.platforms == ("process",)
+
+
+def docker_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {
+        "process": Availability(True),
+        "docker": Availability(True, version="28"),
+        "qemu": Availability(False, what="QEMU is not installed", next_step="install QEMU"),
+    }
+    monkeypatch.setattr("vmcompare.assembly.availability", lambda: found)
+
+
+def test_platforms_that_were_not_chosen_are_replayed_and_said_so(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_only(monkeypatch)
+    monkeypatch.setenv("VMCOMPARE_PLATFORMS", "process,vm-direct")
+    boot = Lesson("boot_speed", "04")
+    boot.check()
+    rows = page.html().split("<tr>")
+    [container] = [row for row in rows if ">container<" in row]
+    assert ">recorded<" in container
+    assert "replay was chosen" in container
+    [machine] = [row for row in rows if ">vm-direct<" in row]
+    assert "install QEMU" in machine
+
+
+def test_a_run_is_told_only_the_chosen_platforms_that_are_here(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_only(monkeypatch)
+    boot = Lesson("boot_speed", "04")
+    assert boot._named() == []  # nothing was left out: the run takes all it can have
+    monkeypatch.setenv("VMCOMPARE_PLATFORMS", "process,container,vm-direct")
+    assert boot._named() == ["process", "container"]
+    assert boot._cannot_run() == ""
+    monkeypatch.setenv("VMCOMPARE_PLATFORMS", "process,vm-direct")
+    assert "QEMU is not installed" in boot._cannot_run()
+    assert "Docker" not in boot._cannot_run()
+    monkeypatch.setenv("VMCOMPARE_PLATFORMS", "process")
+    assert "VMCOMPARE_PLATFORMS" in boot._cannot_run()
+    monkeypatch.setenv("VMCOMPARE_PLATFORMS", "moon")
+    with pytest.raises(UnknownName, match="moon"):
+        boot._cannot_run()

@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from vmcompare.__main__ import STOPPED, main
+from vmcompare.errors import Unavailable
 from vmcompare.recording import read
 
 
@@ -98,3 +101,42 @@ def test_clean_says_when_nothing_was_left(private_places: Path) -> None:
     done = vmcompare("clean")
     assert done.returncode == 0
     assert done.stdout.strip()
+
+
+def three_experiments(monkeypatch: pytest.MonkeyPatch, second: BaseException) -> list[str]:
+    """``record`` without a name finds three; the second raises. Returns whose turn came."""
+    turns: list[str] = []
+
+    def run(experiment: SimpleNamespace, *_: object) -> Path:
+        turns.append(experiment.name)
+        if experiment.name == "b":
+            raise second
+        return Path(f"{experiment.name}.jsonl")
+
+    monkeypatch.setattr("vmcompare.experiment.discover", lambda: ("a", "b", "c"))
+    monkeypatch.setattr(
+        "vmcompare.experiment.load", lambda name: SimpleNamespace(name=name, rounds=1)
+    )
+    monkeypatch.setattr("vmcompare.run.run", run)
+    return turns
+
+
+def test_recording_all_goes_on_after_a_failure_and_says_so_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = three_experiments(monkeypatch, Unavailable("QEMU is gone", "install it"))
+    assert main(["record"]) == 1
+    said = capsys.readouterr()
+    assert turns == ["a", "b", "c"]
+    assert said.out.splitlines() == ["recorded a.jsonl", "recorded c.jsonl"]
+    assert "b failed: QEMU is gone. Next step: install it" in said.err
+    assert said.err.splitlines()[-1].endswith("2 of 3 experiments recorded; failed: b")
+
+
+def test_a_stop_while_recording_all_stops_the_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = three_experiments(monkeypatch, KeyboardInterrupt())
+    assert main(["record"]) == STOPPED
+    assert turns == ["a", "b"]
+    assert "stopped" in capsys.readouterr().err

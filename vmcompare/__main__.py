@@ -84,7 +84,7 @@ def _told(found: Availability) -> dict[str, object]:
 
 
 def record(arguments: argparse.Namespace) -> int:
-    """Measure one experiment, several, or all."""
+    """Measure one experiment, several, or all; one that fails does not stop the next."""
     from . import assembly
     from .data import user_recordings_dir
     from .experiment import discover, load
@@ -93,14 +93,26 @@ def record(arguments: argparse.Namespace) -> int:
     experiments = [load(name) for name in arguments.experiment or discover()]
     wanted = [assembly.platform_named(name) for name in arguments.platform]
     out = arguments.out or user_recordings_dir()
+    failed: list[str] = []
     with stoppable(on_eof=arguments.stop_on_eof):
         for experiment in experiments:
             watch, opened = _events() if arguments.events else _bar(experiment.name)
             rounds = arguments.rounds or experiment.rounds
-            path = run(experiment, wanted, rounds, out, watch, opened)
+            try:
+                path = run(experiment, wanted, rounds, out, watch, opened)
+            except VmcompareError as error:
+                if len(experiments) == 1:
+                    raise
+                failed.append(experiment.name)
+                print(f"vmcompare: {experiment.name} failed: {error}", file=sys.stderr)
+                continue
             if not arguments.events:
-                print(f"recorded {path}")
-    return 0
+                print(f"recorded {path}", flush=True)
+    if failed:
+        done = len(experiments) - len(failed)
+        said = f"{done} of {len(experiments)} experiments recorded; failed: {', '.join(failed)}"
+        print(f"vmcompare: {said}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def clean(arguments: argparse.Namespace) -> int:
@@ -120,18 +132,47 @@ def clean(arguments: argparse.Namespace) -> int:
 
 
 def handout(arguments: argparse.Namespace) -> int:
-    """Run a lesson and write it as one self-contained HTML file."""
-    from .handout import export
+    """Run lessons and write each as one self-contained HTML file; several get an index page."""
+    from . import assembly
+    from .handout import HandoutError, export, export_all, index
 
     if arguments.mode:
         os.environ["VMCOMPARE_MODE"] = arguments.mode
     if arguments.rounds:
         os.environ["VMCOMPARE_ROUNDS"] = str(arguments.rounds)
-    for notebook in arguments.notebook:
-        written = export(notebook, arguments.out, progress=_say)
+    if arguments.platform:
+        names = [assembly.platform_named(name).value for name in arguments.platform]
+        os.environ["VMCOMPARE_PLATFORMS"] = ",".join(names)
+    if len(arguments.notebook) > 1 and arguments.out.suffix == ".html":
+        raise VmcompareError("several handouts need a directory: give --out DIR")
+    failures: list[HandoutError] = []
+
+    def finished(made: Path | HandoutError) -> None:
         _say("")
-        print(f"wrote {written}")
-    return 0
+        if isinstance(made, HandoutError):
+            failures.append(made)
+            print(f"vmcompare: {made}", file=sys.stderr)
+        else:
+            print(f"wrote {made}", flush=True)
+
+    if len(arguments.notebook) == 1:
+        finished(export(arguments.notebook[0], arguments.out, progress=_say))
+        return 0
+    export_all(
+        arguments.notebook, arguments.out, at_once=_at_once(), finished=finished, progress=_say
+    )
+    print(f"wrote {index.write(arguments.out)}")
+    return 1 if failures else 0
+
+
+def _at_once() -> int:
+    """How many handouts are made side by side: one as soon as anything may be measured."""
+    from . import assembly
+    from .mode import Mode, mode
+
+    engines = [] if mode() is Mode.REPLAY else [*assembly.availability().items()]
+    measuring = any(found.ok for name, found in engines if name != "process")
+    return 1 if measuring else os.cpu_count() or 1
 
 
 def lab(arguments: argparse.Namespace) -> int:
@@ -238,6 +279,13 @@ def _parser() -> argparse.ArgumentParser:
         "--mode", choices=("auto", "live", "replay"), help="run, replay, or both (default: auto)"
     )
     sub.add_argument("--rounds", type=_at_least_one, metavar="N", help="blocks of a live run")
+    sub.add_argument(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="measure only this one and replay the others; repeatable",
+    )
 
     sub = command("clean", clean)
     sub.add_argument(

@@ -1,4 +1,4 @@
-"""A learner's predictions, kept in one local JSON file and never sent anywhere."""
+"""A learner's predictions and answers, kept in one local JSON file and never sent anywhere."""
 
 from __future__ import annotations
 
@@ -6,21 +6,35 @@ import json
 import os
 import tempfile
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from .data import answers_path
 
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+"""Whatever JSON can hold."""
 
-def keep(lesson: str, question: str, value: float) -> None:
-    """Keep ``value`` as the answer to ``question`` of ``lesson``; the newest replaces the older.
+
+class Kind(StrEnum):
+    """What was answered. A lesson may give the same name to one of each."""
+
+    PREDICTION = "prediction"
+    EXERCISE = "exercise"
+    QUESTION = "question"
+
+
+def keep(lesson: str, name: str, value: Json, kind: Kind = Kind.PREDICTION) -> None:
+    """Keep ``value`` as the answer to ``name`` of ``lesson``; the newest replaces the older.
 
     Raises:
-        OSError: the learner's data directory cannot be written to.
+        OSError: the learner's data directory cannot be read or written to.
     """
     path = answers_path()
     everything = _load(path)
-    everything.setdefault(lesson, {})[question] = {
+    of_lesson = everything.get(lesson)
+    everything[lesson] = of_lesson if isinstance(of_lesson, dict) else {}
+    everything[lesson][_key(kind, name)] = {
         "value": value,
         "kept_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     }
@@ -33,10 +47,36 @@ def keep(lesson: str, question: str, value: float) -> None:
     os.replace(file.name, path)  # noqa: PTH105
 
 
-def kept(lesson: str) -> dict[str, float]:
-    """All answers to ``lesson``, by question; empty where nothing (readable) was kept."""
-    answers = _load(answers_path()).get(lesson, {})
-    return {question: float(entry["value"]) for question, entry in answers.items()}
+def kept(lesson: str, kind: Kind = Kind.PREDICTION) -> dict[str, Json]:
+    """All answers of one kind to ``lesson``, by name; empty where nothing (readable) was kept."""
+    try:
+        entries = _load(answers_path()).get(lesson, {})
+    except OSError:
+        return {}
+    if not isinstance(entries, dict):
+        return {}
+    before = _key(kind, "")
+    return {
+        key.removeprefix(before): entry["value"]
+        for key, entry in entries.items()
+        if ("/" in key and key.startswith(before) if before else "/" not in key)
+        and isinstance(entry, dict)
+        and "value" in entry
+    }
+
+
+def predictions(lesson: str) -> dict[str, float]:
+    """The predictions among :func:`kept`: those that are numbers."""
+    return {
+        name: float(value)
+        for name, value in kept(lesson).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _key(kind: Kind, name: str) -> str:
+    """Where it stands in the file. Predictions, which came first, have their bare name."""
+    return name if kind is Kind.PREDICTION else f"{kind}/{name}"
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -45,7 +85,9 @@ def _load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (json.JSONDecodeError, UnicodeDecodeError):
-        # A damaged file is put aside, not overwritten: the learner may want to look at it.
-        path.replace(path.with_suffix(".damaged.json"))
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
+        loaded = None
+    if isinstance(loaded, dict):
+        return loaded
+    # A damaged file is put aside, not overwritten: the learner may want to look at it.
+    path.replace(path.with_suffix(".damaged.json"))
+    return {}

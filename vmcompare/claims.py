@@ -51,11 +51,13 @@ from typing import TYPE_CHECKING
 from .data import data_dir
 from .errors import RecordingError
 from .estimand import (
+    Estimand,
     Estimate,
     Facts,
     Missing,
     Quantity,
     Unsettled,
+    concerned,
     estimate,
     observed,
     parse,
@@ -139,10 +141,13 @@ class Finding:
     Attributes:
         verdict: one of the six.
         reason: one plain sentence: what was found, with interval and number of runs.
-        interval: the estimate behind it, where the rule has one.
+        interval: the estimate behind it, where the rule has one; also of one that emulation leaves
+            undecided.
         n: runs, paired blocks, ramps or facts that went in; 0 where nothing did.
         caveats: what limits a "supported": each came out the other way or always holds.
         listed: what stands beside it and changes nothing (unmeasured arms, standing texts).
+        lacking: whether it is open because rows that it takes are not in this recording at all;
+            another recording may settle it.
     """
 
     verdict: Verdict
@@ -151,6 +156,7 @@ class Finding:
     n: int = 0
     caveats: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
+    lacking: bool = False
 
 
 def load(path: Path | None = None) -> tuple[Claim, ...]:
@@ -288,7 +294,11 @@ def _control(control: Facts, frame: pd.DataFrame) -> Finding | None:
     for name, wanted in control.terms:
         held = observed(name, frame)
         if isinstance(held, Missing):
-            return Finding(Verdict.NOT_MEASURED, f"The control arm is not there: {held.why}.")
+            return Finding(
+                Verdict.NOT_MEASURED,
+                f"The control arm is not there: {held.why}.",
+                lacking=held.lacking,
+            )
         if held is not wanted:
             return Finding(
                 Verdict.INCONCLUSIVE,
@@ -303,7 +313,9 @@ def _facts(wanted: Facts, frame: pd.DataFrame) -> Finding:
     for name, expected in wanted.terms:
         value = observed(name, frame)
         if isinstance(value, Missing):
-            return Finding(Verdict.NOT_MEASURED, f"Not observed: {value.why}.")
+            return Finding(
+                Verdict.NOT_MEASURED, f"Not observed: {value.why}.", lacking=value.lacking
+            )
         if value is None:
             return Finding(
                 Verdict.INCONCLUSIVE, f"Observations of “{_fact(name)}” disagree within this run."
@@ -328,15 +340,18 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     except Unsettled as error:
         return Finding(Verdict.INCONCLUSIVE, f"Not settled: {error}.")
     if isinstance(found, Missing):
-        return Finding(Verdict.NOT_MEASURED, f"{found.why[:1].upper()}{found.why[1:]}.")
+        why = f"{found.why[:1].upper()}{found.why[1:]}."
+        return Finding(Verdict.NOT_MEASURED, why, lacking=found.lacking)
     if found.emulated and claim.kind is Kind.TIME:
         return Finding(
             Verdict.NOT_MEASURED,
             f"The VMs ran under {EMULATION} here, which decides no claim about time or processor "
             f"({_words(wanted, found)}).",
+            found.interval,
+            found.interval.n,
         )
     assert claim.bound is not None  # load() saw to it
-    verdict, why = _rule(claim.rule, wanted, found.interval, claim.bound)
+    verdict, why = by_rule(claim.rule, found.interval, claim.bound, at_least=wanted.at_least)
     words = _words(wanted, found)
     reason = (
         f"{words[:1].upper()}{words[1:]}; the bound is {written(claim.bound, wanted.unit)}{why}."
@@ -351,12 +366,17 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     return finding
 
 
-def _rule(rule: Rule, wanted: Quantity, interval: Interval, bound: float) -> tuple[Verdict, str]:
-    """Verdict and a clause that says why, for an estimate against a bound."""
+def by_rule(
+    rule: Rule, interval: Interval, bound: float, *, at_least: bool = False
+) -> tuple[Verdict, str]:
+    """Verdict and a clause that says why, for an estimate against a bound.
+
+    Kind, number of runs and caveats are not looked at here. ``at_least`` matters to ``bound`` only.
+    """
     low, high = interval.low, interval.high
     if rule is Rule.BOUND:
-        supported = low >= bound if wanted.at_least else high <= bound
-        refuted = high < bound if wanted.at_least else low > bound
+        supported = low >= bound if at_least else high <= bound
+        refuted = high < bound if at_least else low > bound
         if supported or refuted:
             return (Verdict.SUPPORTED if supported else Verdict.REFUTED), ""
         return Verdict.INCONCLUSIVE, _open(interval)
@@ -446,11 +466,16 @@ def _beside(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> str:
 
 
 def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
-    listed = [_beside(claim, quantity(claim.estimand), frame)] if claim.estimand else []
+    listed, lacking = [], False
+    if claim.estimand:
+        wanted = quantity(claim.estimand)
+        listed = [_beside(claim, wanted, frame)]
+        lacking = concerned(Estimand(None, wanted), frame).empty
     finding = Finding(
         Verdict.JUDGEMENT,
         "No measurement can settle this"
         + (f"; beside it stands {listed[0]}." if listed else "; it is for the reader to weigh."),
+        lacking=lacking,
     )
     return _with_caveats(replace(claim, bound=math.nan), finding, frame)
 

@@ -12,8 +12,9 @@
 ``start_to_first_byte_s: vm / container`` is the ratio of two series, ``start_to_first_byte_s:
 container`` one series, ``host_bytes: vm(freed) / vm(peak)`` one series at two moments. A side
 without a machine is every machine but ``microvm``, one without a warmth is every warmth but
-``clone`` (those are series of their own); ``container`` by itself is the product
-(``docker run``), ``container+runc`` and ``container+bubblewrap`` are that bare mechanism, and
+``clone``, one without a phase is every phase but ``ramp``, whose values are sums over N instances
+(those are series of their own); ``container`` by itself is the product (``docker run``),
+``container+runc`` and ``container+bubblewrap`` are that bare mechanism, and
 ``container+mechanism`` is whichever one a recording holds. Rows that do not belong to one series
 are never pooled, and a ratio's sides both have a network or neither: see :class:`Unsettled`.
 
@@ -23,6 +24,7 @@ A fact is a row with metric ``fact``, its name in ``phase`` and 1 or 0 as its va
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,6 +59,9 @@ _NAMES = {
 
 LAYERS = ("product", "mechanism")
 """What may follow a ``+`` besides the name of a runtime."""
+
+RAMP = "ramp"
+"""The phase of rows whose value is what N instances cost together (``rep`` is N)."""
 
 EXACT = "image_bytes"
 """The metric of exact byte counts: they do not vary from run to run, so one is enough."""
@@ -159,9 +164,15 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why a quantity or a fact is not in a recording, as a clause."""
+    """Why a quantity or a fact is not in a recording, as a clause.
+
+    Attributes:
+        why: the clause.
+        lacking: whether rows of it are not there at all (else: they are, but failed or do not fit).
+    """
 
     why: str
+    lacking: bool = False
 
 
 def parse(text: str) -> Estimand:
@@ -239,7 +250,9 @@ def _tried(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
         keep &= frame["warmth"] != str(Start.CLONE)
     else:
         keep &= frame["warmth"] == side.warmth
-    if side.phase is not None:
+    if side.phase is None:
+        keep &= frame["phase"] != RAMP
+    else:
         keep &= frame["phase"] == side.phase
     return frame[keep]
 
@@ -261,11 +274,11 @@ def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame | 
         times = f"{len(tried)} of {len(tried)} runs of {side} failed"
         return Missing(f"{times}; most often: {errors.index[0] or 'no reason given'}")
     if not (frame["metric"] == wanted.metric).any():
-        return Missing(f"this recording holds no {wanted.name}")
+        return Missing(f"this recording holds no {wanted.name}", lacking=True)
     missing = f"this recording holds no {wanted.name} of {side}"
     if (frame["platform"] == str(side.platform)).any():
-        return Missing(missing)
-    return Missing(f"{missing}: its engine is missing in this run")
+        return Missing(missing, lacking=True)
+    return Missing(f"{missing}: its engine is missing in this run", lacking=True)
 
 
 def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> Estimate | Missing:
@@ -354,11 +367,28 @@ def _slopes(rows: pd.DataFrame) -> dict[int, float]:
 
 def observed(name: str, frame: pd.DataFrame) -> bool | Missing | None:
     """A fact of one recording: whether it held, ``None`` when its observations disagree."""
-    tried = frame[
-        (frame["metric"] == "fact") & (frame["phase"] == name) & ~frame["is_warmup"].astype(bool)
-    ]
+    tried = _probed((name,), frame)
     values = set(tried.loc[tried["status"] == "ok", "value"])
     if not values:
-        failed = f"{len(tried)} of {len(tried)} probes of {name} failed" if len(tried) else ""
-        return Missing(failed or f"this recording holds no observation of {name}")
+        if len(tried):
+            return Missing(f"{len(tried)} of {len(tried)} probes of {name} failed")
+        return Missing(f"this recording holds no observation of {name}", lacking=True)
     return bool(values.pop()) if len(values) == 1 else None
+
+
+def concerned(wanted: Estimand, frame: pd.DataFrame) -> pd.DataFrame:
+    """Every row in earnest that ``wanted`` looks at, failed ones and the control's too."""
+    import pandas as pd
+
+    body, found = wanted.body, []
+    facts = [f for f in (wanted.control, body) if isinstance(f, Facts)]
+    found.append(_probed([name for f in facts for name, _ in f.terms], frame))
+    if isinstance(body, Quantity):
+        found += [_tried(frame, body, side) for side in (body.above, body.below) if side]
+    return pd.concat(found)
+
+
+def _probed(names: Sequence[str], frame: pd.DataFrame) -> pd.DataFrame:
+    """Every row in earnest of the named facts, failed ones too."""
+    keep = (frame["metric"] == "fact") & ~frame["is_warmup"].astype(bool)
+    return frame[keep & frame["phase"].isin(names)]

@@ -162,7 +162,7 @@ def check_complete(exercises: Mapping[str, Exercise], questions: Sequence[Questi
     """Raise ``ValueError`` unless this is a whole lesson's.
 
     That is: one exercise of each of the four kinds, one of them done in class, and 3–5 questions.
-    Every exercise has a hint, and every choice its words.
+    Every exercise has a hint, every choice its words, and each its own name.
     """
     kinds = sorted(exercise.kind for exercise in exercises.values())
     if kinds != sorted(Kind):
@@ -173,5 +173,8 @@ def check_complete(exercises: Mapping[str, Exercise], questions: Sequence[Questi
         raise ValueError("an exercise has its own name and at least one hint")
     if not 3 <= len(questions) <= 5:
         raise ValueError(f"a lesson asks 3 to 5 questions, not {len(questions)}")
+    names = [*exercises, *(question.name for question in questions)]
+    if len(set(names)) != len(names):
+        raise ValueError("exercises and questions are told apart by their names")
     if any(not choice.feedback for question in questions for choice in question.choices):
         raise ValueError("every choice has its feedback")

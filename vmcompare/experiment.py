@@ -258,6 +258,23 @@ def explanation(name: str) -> ModuleType:
     return _module(name, "explain")
 
 
+def exercises(name: str) -> ModuleType:
+    """The experiment's ``exercises`` module: ``EXERCISES`` and ``QUESTIONS``.
+
+    Raises:
+        UnknownName: there is no experiment of that name.
+        Unavailable: it has no exercises yet.
+    """
+    try:
+        return _module(name, "exercises")
+    except ModuleNotFoundError as error:
+        if error.name != f"vmcompare.experiments.{name}.exercises":
+            raise
+        raise Unavailable(
+            f"the lesson on {name} has no exercises yet", "go on with the next step"
+        ) from None
+
+
 def _module(name: str, part: str) -> ModuleType:
     if name not in discover():
         raise UnknownName("experiment", name, discover())

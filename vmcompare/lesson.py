@@ -10,31 +10,21 @@ from __future__ import annotations
 import asyncio
 import html
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import answers, assembly, claims, page, whatif
+from . import answers, assembly, page, results, sheet, tasks, whatif
 from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
-from .experiment import Demo, explanation, load
-from .mode import Mode, handout_rounds, is_handout, mode, tell_progress
+from .experiment import Demo, exercises, explanation, load
+from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from .recording import Recording, read, recordings
-from .sandbox import Availability
-from .units import written
+from .results import Prediction
+from .sandbox import Availability, Platform
 from .view import MEASURED, RECORDED, View, compose
 
 Draw = Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A question that is answered before measuring."""
-
-    name: str
-    question: str
-    unit: str
 
 
 @dataclass(slots=True)
@@ -56,6 +46,7 @@ class Lesson:
     _asked: list[Prediction] = field(default_factory=list)
     _redraws: list[Callable[[], None]] = field(default_factory=list)
     _recompare: Callable[[], None] | None = None
+    _tasks: tasks.Tasks | None = None
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
@@ -66,10 +57,11 @@ class Lesson:
     def check(self) -> None:
         """Show what can be measured on this computer, what is replayed, and the next step."""
         found = self._availability()
+        platforms = load(self.experiment).platforms
         rows = []
-        for platform in load(self.experiment).platforms:
+        for platform in platforms:
             engine = found[assembly.engine_of(platform)]
-            live = engine.ok and mode() is not Mode.REPLAY
+            live = engine.ok and platform in chosen(platforms)
             rows.append(
                 {
                     "platform": platform.value,
@@ -101,7 +93,7 @@ class Lesson:
         if is_handout():
             self._html(page.prediction_blank(question, unit))
         else:
-            kept = answers.kept(self.number).get(name)
+            kept = answers.predictions(self.number).get(name)
             _display(page.prediction_form(question, unit, kept, lambda v: self._keep(name, v)))
 
     def compare(self) -> None:
@@ -126,7 +118,8 @@ class Lesson:
             return
         from .panel import Panel
 
-        _display(Panel(self.experiment, self._live_chart, self._finished).widget())
+        panel = Panel(self.experiment, self._live_chart, self._finished, self._named())
+        _display(panel.widget())
 
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
         """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
@@ -138,7 +131,7 @@ class Lesson:
 
         from . import session
 
-        wanted = [assembly.platform_named(name) for name in platforms]
+        wanted = [assembly.platform_named(name) for name in platforms] or self._named()
         try:
             with (
                 session.start(self.experiment, rounds=rounds, platforms=wanted) as running,
@@ -220,6 +213,54 @@ class Lesson:
         except VmcompareError as error:
             self._say(str(error))
 
+    # ---- practise -----------------------------------------------------------------------------
+
+    def exercises(self) -> None:
+        """Show the four exercises, the one for class first; answers are checked and kept."""
+        if (asked := self._ask()) is None:
+            return
+        if is_handout():
+            self._html(sheet.exercises_html(asked))
+            return
+        from . import forms
+
+        box, refresh = forms.exercises(asked)
+        self._redraws.append(refresh)
+        _display(box)
+
+    def quiz(self) -> None:
+        """Show the self-check questions; every choice gets its answer."""
+        if (asked := self._ask()) is None:
+            return
+        if is_handout():
+            self._html(sheet.questions_html(asked))
+            return
+        from . import forms
+
+        _display(forms.questions(asked))
+
+    def answer(self, name: str, value: float | str) -> None:
+        """Answer an exercise or a question in plain Python, without a widget.
+
+        ``name`` is its name; ``value`` a number, or a choice by its text or its number (from 1).
+
+        Raises:
+            UnknownName: the lesson has neither exercise nor question of that name.
+        """
+        if asked := self._ask():
+            _display(sheet.Said(asked.answer(name, value)))
+
+    def solution(self, name: str) -> None:
+        """Show the model answer to an exercise, with the figures of the rows shown now.
+
+        Raises:
+            UnknownName: the lesson has no exercise of that name.
+        """
+        if asked := self._ask():
+            _display(sheet.Solution(asked.solution(name)))
+
+    # ---- conclude -----------------------------------------------------------------------------
+
     def findings(self) -> None:
         """Show the article's claims of this lesson, each with the finding its rule gives."""
         self._put(self._findings)
@@ -243,15 +284,30 @@ class Lesson:
         """Why no run can be started here, as a sentence; empty when one can."""
         if mode() is Mode.REPLAY:
             return "This session replays recordings (VMCOMPARE_MODE=replay)."
-        engines = {n: a for n, a in self._availability().items() if n != "process"}
-        if any(a.ok for a in engines.values()):
+        found, platforms = self._availability(), load(self.experiment).platforms
+        # The bare process is the baseline: alone it compares nothing.
+        compared = [p for p in platforms if p is not Platform.PROCESS] or platforms
+        wanted = chosen(compared)
+        if not wanted:
+            return "This session replays the platforms of this lesson (VMCOMPARE_PLATFORMS)."
+        if any(found[assembly.engine_of(p)].ok for p in wanted):
             return ""
-        return " ".join(f"{a.what}; next step: {a.next_step}." for a in engines.values())
+        lacking = assembly.missing(found, wanted).values()
+        return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
+
+    def _named(self) -> list[Platform]:
+        """Whom to name to a run: nobody (it takes all it can have) unless some are left out."""
+        platforms = load(self.experiment).platforms
+        wanted = chosen(platforms)
+        if len(wanted) == len(platforms):
+            return []
+        found = self._availability()
+        return [p for p in wanted if found[assembly.engine_of(p)].ok]
 
     def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
         found = self._availability()
         missing = assembly.missing(found, demo.platforms)
-        if mode() is Mode.REPLAY or missing:
+        if missing or len(chosen(demo.platforms)) < len(demo.platforms):
             for lacking in missing.values():
                 self._say(f"{lacking.what}; next step: {lacking.next_step}. A recording follows.")
             return demo.replay(self.view)
@@ -269,6 +325,10 @@ class Lesson:
                 text = f"Measured while this page was made: run {recording.run_id}"
                 self._html(f"<p>{html.escape(text)}, {len(recording.rows)} rows.</p>")
                 return
+            if mode() is Mode.LIVE:
+                raise Unavailable(
+                    "a live handout was asked for, but its run failed", "use --mode auto"
+                )
         elif mode() is Mode.LIVE:
             raise Unavailable(f"a live handout was asked for, but {reason}", "use --mode auto")
         self._say("Nothing was measured for this page; its figures are recorded.")
@@ -340,60 +400,34 @@ class Lesson:
         return "Kept. You will see it beside the result."
 
     def _comparison(self) -> Any:
-        kept, view = answers.kept(self.number), self.view
+        guesses = {} if is_handout() else answers.predictions(self.number)
         outcomes = explanation(self.experiment).OUTCOMES
-        rows = []
-        for asked in self._asked:
-            outcome = outcomes[asked.name]
-            found = outcome(view)
-            under = " (software emulation)" if view.emulated(outcome.platforms) else ""
-            guess = kept.get(asked.name) if not is_handout() else None
-            off = f"{found / guess:.2g}×" if found and guess else ""
-            rows.append(
-                {
-                    "question": asked.question,
-                    "you predicted": written(guess, asked.unit) if guess else "–",
-                    "found": "not measured here"
-                    if found is None
-                    else written(found, asked.unit) + under,
-                    "found ÷ predicted": off or "–",
-                }
-            )
-        return page.table(rows, caption=view.caption())
+        rows = list(results.comparison(self._asked, guesses, outcomes, self.view))
+        return page.table(rows, caption=self.view.caption())
 
     def _findings(self) -> Any:
-        rows = []
-        everything = claims.load()
-        parts = Counter(claim.id for claim in everything)
-        for claim in (c for c in everything if self.number in c.lessons):
-            for shown, run in ((MEASURED, self.live), (RECORDED, self._recorded)):
-                if run is None:
-                    continue
-                finding = claims.judge(claim, run.frame())
-                rows.append(
-                    {
-                        "claim": f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id,
-                        "the article says": f"“{claim.quote}”",
-                        "finding": str(finding.verdict),
-                        "why": _why(finding),
-                        "from": f"{shown}, run {run.run_id}",
-                    }
-                )
-        return (
-            page.table(rows)
-            if rows
-            else page.Note("No run has been recorded yet: press Run above.")
-        )
+        runs = ((MEASURED, self.live), (RECORDED, self._recorded))
+        rows = list(results.findings(self.number, runs))
+        if rows:
+            return page.table(rows)
+        return page.Note("No run has been recorded yet: press Run above.")
 
-
-def _why(finding: claims.Finding) -> str:
-    """The reason, what limits it, and what stands beside it and changes nothing."""
-    said = [finding.reason]
-    if finding.caveats:
-        said.append(f"Caveats: {'; '.join(finding.caveats)}.")
-    if finding.listed:
-        said.append(f"Beside it: {'; '.join(finding.listed)}.")
-    return " ".join(said)
+    def _ask(self) -> tasks.Tasks | None:
+        """Exercises and questions, and how far the learner is; ``None``, and said, if none yet."""
+        if self._tasks is None:
+            try:
+                module = exercises(self.experiment)
+            except Unavailable as error:
+                self._say(tasks.sentence(error))
+                return None
+            self._tasks = tasks.Tasks(
+                self.number,
+                module.EXERCISES,
+                module.QUESTIONS,
+                lambda: self.view,
+                keeping=not is_handout(),
+            )
+        return self._tasks
 
 
 def _because(engine: Availability) -> str:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from .assembly import platform_named
 from .errors import UnknownName
+from .sandbox import Platform
 
 
 class Mode(StrEnum):
-    """``AUTO`` measures what can be measured and replays the rest."""
+    """How much of a lesson is measured.
+
+    ``AUTO`` measures what can be measured and replays the rest; a handout then measures only the
+    experiments that ask for it (``Experiment.measured_in_handouts``). ``LIVE`` measures every
+    experiment as far as this machine can, replays the platforms it lacks, and refuses to make a
+    handout where nothing can be measured (the bare process alone compares nothing). ``REPLAY``
+    measures nothing.
+    """
 
     AUTO = "auto"
     LIVE = "live"
@@ -22,6 +32,10 @@ HANDOUT_ENV = "VMCOMPARE_HANDOUT"
 
 PROGRESS_ENV = "VMCOMPARE_PROGRESS"
 """Names a file into which a long cell of a handout writes how far it is, one line at a time."""
+
+PLATFORMS_ENV = "VMCOMPARE_PLATFORMS"
+"""Names the platforms a session may measure, separated by commas: the others are replayed, as if
+replay had been chosen for them alone. All when unset. It saves the minutes of the slow ones."""
 
 HANDOUT_ROUNDS = 3
 """Blocks of the live run behind a handout: few, and the figures say so."""
@@ -38,6 +52,19 @@ def mode() -> Mode:
         return Mode(named)
     except ValueError:
         raise UnknownName("mode", named, [m.value for m in Mode]) from None
+
+
+def chosen(platforms: Sequence[Platform]) -> tuple[Platform, ...]:
+    """Those of ``platforms`` that this session may measure: mode and ``VMCOMPARE_PLATFORMS``.
+
+    Raises:
+        UnknownName: a platform, or the mode, does not exist.
+    """
+    if mode() is Mode.REPLAY:
+        return ()
+    names = [name.strip() for name in os.environ.get(PLATFORMS_ENV, "").split(",") if name.strip()]
+    wanted = [platform_named(name) for name in names] or list(Platform)
+    return tuple(platform for platform in platforms if platform in wanted)
 
 
 def is_handout() -> bool:

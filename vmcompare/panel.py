@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ import ipywidgets as widgets
 from . import session
 from .errors import VmcompareError
 from .recording import Recording, read
+from .sandbox import Platform
 from .units import seconds
 
 POLL_S = 0.25
@@ -33,12 +34,14 @@ class Panel:
         chart: draws a recording in progress as HTML.
         finished: is told of the recording when the run has ended, in order or not; says in one
             sentence what the page shows now.
+        platforms: whom *Run* measures; all that can be had when empty.
         task: the follower while a run is on.
     """
 
     experiment: str
     chart: Callable[[Recording], str]
     finished: Callable[[Recording], str]
+    platforms: Sequence[Platform] = ()
     rounds: widgets.BoundedIntText = field(init=False)
     run: widgets.Button = field(init=False)
     stop: widgets.Button = field(init=False)
@@ -70,7 +73,9 @@ class Panel:
 
     def _start(self) -> None:
         try:
-            self._session = session.start(self.experiment, rounds=self.rounds.value)
+            self._session = session.start(
+                self.experiment, rounds=self.rounds.value, platforms=self.platforms
+            )
         except VmcompareError as error:
             self.status.value = str(error)
             return

@@ -7,11 +7,13 @@ Experiments know only this module, never a backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
+
+from .errors import Unavailable
 
 
 class Platform(StrEnum):
@@ -85,6 +87,9 @@ FIRST_BYTE_PROGRAM = "/sbin/vmcompare-first-byte"
 ALPINE = "alpine"
 """The image both sides share: one userland, whatever runs it."""
 
+DEBIAN = "debian"
+"""A second userland for containers, where this computer can make one."""
+
 BOOT_SECTOR = "boot-sector"
 """An operating system of 512 bytes that prints one message; only a VM on ``pc`` can start it. Its
 message is the first word of ``Spec.command``; it has no agent, so ``Sandbox.run`` is refused."""
@@ -103,6 +108,10 @@ class Spec:
         network: whether it has a network (both sides of a comparison, or neither).
         runtime: container runtime; empty for the engine's default.
         machine, start, confinement: see the enums.
+        sysctls: kernel settings (name, value) to be made for this instance alone. Only a container
+            engine takes them, and only those that a namespace keeps apart: launchers refuse the
+            others with ``LaunchFailure``, and all of them with ``Unavailable`` where nothing can be
+            set from outside (in a VM, root inside sets its own kernel's).
     """
 
     image: str = ALPINE
@@ -114,6 +123,20 @@ class Spec:
     machine: Machine = Machine.NONE
     start: Start = Start.COLD
     confinement: Confinement = Confinement.DEFAULT
+    sysctls: tuple[tuple[str, str], ...] = ()
+
+
+def refuse_sysctls(spec: Spec) -> None:
+    """For launchers that set nothing from outside.
+
+    Raises:
+        Unavailable: the spec wants kernel settings.
+    """
+    if spec.sysctls:
+        raise Unavailable(
+            "kernel settings cannot be given to this kind of instance from outside",
+            "set them inside, with sysctl -w, where the kernel allows it",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +223,79 @@ class Launcher(Protocol):
 
     def traits(self, spec: Spec) -> Traits:
         """How instances of ``spec`` are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFact:
+    """One regular file inside an instance; hard links of one file are one.
+
+    Attributes:
+        path: absolute, inside.
+        size_bytes: of its content.
+    """
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One thing that is stored and shipped: a layer, a kernel, a RAM disk, a disk, an overlay.
+
+    Attributes:
+        name: one of those words.
+        digest: ``sha256:…`` of its bytes before compression.
+        virtual_bytes: what it amounts to inside: the size of a disk, the sum of a layer's files.
+        allocated_bytes: what it occupies on the disk of this computer, uncompressed by us.
+        compressed_bytes: what is sent: gzip level 6 (RFC 1952) on every platform, which is what
+            ``docker push`` does to a layer.
+    """
+
+    name: str
+    digest: str
+    virtual_bytes: int
+    allocated_bytes: int
+    compressed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What has to reach a computer so that an application runs there.
+
+    Attributes:
+        whole: all of it, for a computer that has nothing yet.
+        again: what is sent once more to one that has the base with another application (or with
+            an older one) by the technique's ordinary way.
+        thin: the same where a base can be shared by an extra step (a qcow2 backing file); empty
+            where there is no such step.
+    """
+
+    whole: tuple[Piece, ...]
+    again: tuple[Piece, ...]
+    thin: tuple[Piece, ...] = ()
+
+
+@runtime_checkable
+class Packer(Protocol):
+    """A launcher whose instances come in a box; an ordinary process has none.
+
+    ``added`` is an application put on top of the shared base: absolute path → content. Both raise
+    what ``Launcher.image`` raises, and ``LaunchFailure`` where putting it in fails.
+    """
+
+    def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
+        """Every regular file in the box."""
+
+    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
+        """What is stored and shipped; weighed on real files."""
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A sandbox with a writable layer of its own over the image."""
+
+    def written_bytes(self) -> int:
+        """Bytes of the files in that layer. Raises ``AbnormalShutdown`` once it is gone."""
 
 
 @dataclass(frozen=True, slots=True)

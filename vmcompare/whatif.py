@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import VmcompareError
 from .mode import is_handout
+from .prose import mathml
 
 if TYPE_CHECKING:
     from .plots.picture import Picture, WhatIf
@@ -51,13 +52,6 @@ def show(whatif: WhatIf) -> None:
         display(HTML(markup))
     else:
         _show_live(whatif)
-
-
-def mathml(tex: str, *, block: bool = False) -> str:
-    """LaTeX as a ``<math>`` element, which browsers draw without any script."""
-    from latex2mathml.converter import convert
-
-    return str(convert(tex.strip().strip("$").strip(), display="block" if block else "inline"))
 
 
 def shrink_svg(svg: str) -> str:

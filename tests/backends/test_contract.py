@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import random
 import time
 from collections.abc import Iterator
 
@@ -11,7 +12,17 @@ import pytest
 
 from vmcompare.backends.fake import FakeLauncher
 from vmcompare.errors import AbnormalShutdown, WaitTimeout
-from vmcompare.sandbox import Event, Launcher, Machine, Phase, Platform, Sandbox, Spec
+from vmcompare.sandbox import (
+    Event,
+    Launcher,
+    Layered,
+    Machine,
+    Packer,
+    Phase,
+    Platform,
+    Sandbox,
+    Spec,
+)
 
 REAL = [
     pytest.param(("process", Platform.PROCESS, Machine.NONE), id="process"),
@@ -28,6 +39,15 @@ REAL = [
     pytest.param(("qemu", Platform.VM, Machine.Q35), id="vm", marks=pytest.mark.qemu),
 ]
 CASES = [pytest.param(("fake", Platform.CONTAINER, Machine.NONE), id="fake"), *REAL]
+
+
+Packed = tuple[Packer, Spec]
+PACKERS = [case for case in CASES if case.id in ("fake", "container", "vm-direct", "vm")]
+RANDOM_BYTES = 50_000
+APPLICATION: dict[str, bytes] = {
+    "/opt/app/run": b"#!/bin/sh\necho application\n",
+    "/opt/app/data": random.Random(3).randbytes(RANDOM_BYTES),
+}
 
 
 class Opened:
@@ -47,12 +67,25 @@ class Opened:
 def _launcher(name: str, platform: Platform) -> Launcher:
     if name == "fake":
         return FakeLauncher()
-    if name != "process":
-        found = importlib.import_module(f"vmcompare.backends.{name}").probe()
-        if not found.ok:  # where it is required, the autouse check has failed already
-            pytest.skip(f"{found.what}; next step: {found.next_step}")
+    _available(name)
     launcher: Launcher = importlib.import_module(f"vmcompare.backends.{name}").launchers()[platform]
     return launcher
+
+
+def _available(name: str) -> None:
+    if name in ("fake", "process"):
+        return
+    found = importlib.import_module(f"vmcompare.backends.{name}").probe()
+    if not found.ok:
+        pytest.skip(f"{found.what}; next step: {found.next_step}")  # the autouse check fails CI
+
+
+@pytest.fixture(scope="module", params=PACKERS)
+def packed(request: pytest.FixtureRequest) -> Packed:
+    name, platform, machine = request.param
+    launcher = _launcher(name, platform)
+    assert isinstance(launcher, Packer)
+    return launcher, Spec(machine=machine)
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -118,6 +151,42 @@ def test_a_command_that_does_not_end_is_a_timeout_and_the_next_one_answers(opene
 def test_the_image_has_a_digest_and_the_traits_name_the_layer(opened: Opened) -> None:
     assert opened.launcher.image(opened.spec).digest.startswith("sha256:")
     assert opened.launcher.traits(opened.spec).layer in ("mechanism", "product")
+
+
+def test_a_box_holds_the_application_that_was_put_in(packed: Packed) -> None:
+    packer, spec = packed
+    files = {fact.path: fact.size_bytes for fact in packer.contents(spec, APPLICATION)}
+    assert files["/opt/app/run"] == len(APPLICATION["/opt/app/run"])
+    assert len(files) > len(APPLICATION)
+
+
+def test_a_box_is_weighed_whole_and_what_is_sent_again_is_part_of_it(packed: Packed) -> None:
+    packer, spec = packed
+    parcel = packer.parcel(spec, APPLICATION)
+    assert set(parcel.again) <= set(parcel.whole)
+    for piece in (*parcel.whole, *parcel.again, *parcel.thin):
+        assert piece.digest.startswith("sha256:")
+        assert len(piece.digest) == 71
+        assert piece.compressed_bytes > 0
+        # What an application adds cannot be sent in fewer bytes than its random part has.
+        if piece not in parcel.whole or piece in parcel.again:
+            assert piece.compressed_bytes >= RANDOM_BYTES
+
+
+def test_another_application_changes_what_carries_it_and_nothing_else(packed: Packed) -> None:
+    packer, spec = packed
+    one = packer.parcel(spec, APPLICATION)
+    other = packer.parcel(spec, APPLICATION | {"/opt/app/run": b"#!/bin/sh\necho other\n"})
+    changed = [a.name for a, b in zip(one.whole, other.whole, strict=True) if a.digest != b.digest]
+    assert changed == [piece.name for piece in one.again]
+
+
+def test_what_is_written_shows_in_the_layer_of_its_own(opened: Opened) -> None:
+    if not isinstance(opened.box, Layered):
+        pytest.skip("only a container has a writable layer of its own")
+    before = opened.box.written_bytes()
+    opened.box.put("/tmp/vmcompare-written", bytes(100_000))
+    assert opened.box.written_bytes() - before == 100_000
 
 
 def test_an_instance_is_served_by_processes_of_the_host(opened: Opened) -> None:

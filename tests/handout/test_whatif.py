@@ -132,8 +132,3 @@ def test_shrinking_keeps_what_decides_size_and_style() -> None:
     assert "figure_1" not in short
     assert "gone" not in short
     assert 'id="m1"' in short
-
-
-def test_mathml() -> None:
-    assert whatif.mathml("$a < b$").startswith("<math")
-    assert "<mo><" not in whatif.mathml("a < b")

@@ -10,11 +10,29 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from .. import oci
 from ..errors import AbnormalShutdown, VmcompareError, WaitTimeout
-from ..sandbox import Availability, Completed, Event, ImageFacts, OnEvent, Phase, Spec, Traits
+from ..sandbox import (
+    Availability,
+    Completed,
+    Event,
+    FileFact,
+    ImageFacts,
+    OnEvent,
+    Parcel,
+    Phase,
+    Piece,
+    Spec,
+    Traits,
+    refuse_sysctls,
+)
 
 CONTAINER_PHASES = (Phase.CREATE, Phase.ATTACH, Phase.START, Phase.FIRST_BYTE)
+BASE: Mapping[str, bytes] = MappingProxyType({"/bin/sh": bytes(range(256)) * 8})
+"""All that a fake's box holds but the application."""
+
 VM_PHASES = (Phase.SPAWN, Phase.FIRMWARE, Phase.KERNEL, Phase.FIRST_BYTE)
 
 
@@ -53,6 +71,11 @@ class FakeSandbox:
     def host_pids(self) -> tuple[int, ...]:
         return (self.pid,) if self.alive else ()
 
+    def written_bytes(self) -> int:
+        if not self.alive:
+            raise AbnormalShutdown("the instance is gone")
+        return sum(map(len, self.files.values()))
+
     def console(self) -> str:
         return ""
 
@@ -77,7 +100,8 @@ class FakeLauncher:
     opened: int = 0
 
     @contextmanager
-    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:  # noqa: ARG002
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
+        refuse_sysctls(spec)
         self.opened += 1
         box = FakeSandbox(pid=1_000_000_000 + self.opened)
         self.running.add(box.pid)
@@ -99,8 +123,20 @@ class FakeLauncher:
     def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
         return ImageFacts("sha256:" + "0" * 64)
 
+    def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:  # noqa: ARG002
+        for path, data in {**BASE, **added}.items():
+            yield FileFact(path, len(data))
+
+    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:  # noqa: ARG002
+        base, layer = (_piece(n, oci.layer(f)) for n, f in (("base", BASE), ("layer", added)))
+        return Parcel((base, layer), (layer,))
+
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return self.trait
+
+
+def _piece(name: str, tar: bytes) -> Piece:
+    return Piece(name, oci.digest(tar), len(tar), len(tar), len(oci.compressed(tar)))
 
 
 def probe() -> Availability:

@@ -35,6 +35,7 @@ from ..sandbox import (
     Platform,
     Spec,
     Traits,
+    refuse_sysctls,
 )
 
 FIRST_BYTE_TIMEOUT_S = 10.0
@@ -97,6 +98,7 @@ class ProcessLauncher:
 
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
+        refuse_sysctls(spec)
         with tempfile.TemporaryDirectory(prefix="vmcompare-") as directory:
             root = Path(directory)
             reaper.watch_path(root)

@@ -12,12 +12,15 @@ The kernel sees ``VMCOMPARE_HANDOUT=1`` and ``VMCOMPARE_EDITION``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import UnknownName, VmcompareError
 
 EDITIONS = ("student", "instructor")
+TIMEOUT_S = 1800.0
+"""Time a whole notebook may take, in seconds."""
 
 
 class HandoutError(VmcompareError):
@@ -46,7 +49,7 @@ def export(
     out: Path,
     *,
     edition: str = "student",
-    timeout_s: float = 1800,
+    timeout_s: float = TIMEOUT_S,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Run ``notebook`` from its beginning and write it as one HTML file.
@@ -67,15 +70,64 @@ def export(
             Then no file is written, and an older one is left as it was.
         UnknownName: there is no such edition.
     """
+    from . import kernel
+
+    return kernel.wait_for(
+        lambda: _export(notebook, out, edition, timeout_s, progress or _say_nothing)
+    )
+
+
+def export_all(
+    notebooks: Sequence[Path],
+    out: Path,
+    *,
+    at_once: int,
+    finished: Callable[[Path | HandoutError], None],
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Student editions of several notebooks, in one directory.
+
+    Args:
+        notebooks: the lessons, in the order in which ``finished`` hears of them.
+        out: the directory to write into.
+        at_once: how many run at the same time. Kernels are processes of their own, so one for each
+            core makes sense; but no more than one where something is measured.
+        finished: told each file, or why there is none: one failure does not stop the others.
+        progress: told ``"04-boot-speed: cell 3 of 17"``.
+    """
+    from . import kernel
+
+    async def run() -> None:
+        gate = asyncio.Semaphore(at_once)
+
+        async def one(notebook: Path) -> Path | HandoutError:
+            def tell(line: str) -> None:
+                if progress:
+                    progress(f"{notebook.stem}: {line}")
+
+            async with gate:
+                try:
+                    return await _export(notebook, out, EDITIONS[0], TIMEOUT_S, tell)
+                except HandoutError as error:
+                    return error
+
+        async with asyncio.TaskGroup() as group:
+            for task in [group.create_task(one(notebook)) for notebook in notebooks]:
+                finished(await task)
+
+    kernel.wait_for(run)
+
+
+async def _export(
+    notebook: Path, out: Path, edition: str, timeout_s: float, progress: Callable[[str], None]
+) -> Path:
     from . import files, kernel, page
 
     if edition not in EDITIONS:
         raise UnknownName("edition", edition, EDITIONS)
     content = files.read(notebook)
     page.leave_out(content, edition)
-    kernel.execute(
-        content, notebook, edition=edition, timeout_s=timeout_s, progress=progress or _say_nothing
-    )
+    await kernel.execute(content, notebook, edition=edition, timeout_s=timeout_s, progress=progress)
     text = page.render(content, notebook, edition=edition)
     return files.write(text, files.target(notebook, out, edition), notebook)
 

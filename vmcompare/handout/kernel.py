@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nbformat
 from jupyter_client.kernelspec import KernelSpecManager
@@ -23,6 +23,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 from ..mode import HANDOUT_ENV, PROGRESS_ENV
 from . import HandoutError
+
+T = TypeVar("T")
 
 STARTUP_TIMEOUT_S = 60
 ATTEMPTS = 2
@@ -38,7 +40,7 @@ def command() -> list[str]:
     return [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 
 
-def execute(
+async def execute(
     content: nbformat.NotebookNode,
     notebook: Path,
     *,
@@ -51,20 +53,16 @@ def execute(
     Raises:
         HandoutError: the kernel did not start or died, a cell failed, or time ran out.
     """
-
-    async def run() -> None:
-        client = NotebookClient(content, timeout=None, store_widget_state=False)
-        try:
-            async with (
-                asyncio.timeout(timeout_s),
-                _kernel(client, notebook, edition) as told,
-                _followed(told, progress),
-            ):
-                await _run_cells(client, content, notebook, progress)
-        except TimeoutError as error:
-            raise HandoutError(notebook, f"it took more than {timeout_s:g} s") from error
-
-    _run_sync(run)
+    client = NotebookClient(content, timeout=None, store_widget_state=False)
+    try:
+        async with (
+            asyncio.timeout(timeout_s),
+            _kernel(client, notebook, edition) as told,
+            _followed(told, progress),
+        ):
+            await _run_cells(client, content, notebook, progress)
+    except TimeoutError as error:
+        raise HandoutError(notebook, f"it took more than {timeout_s:g} s") from error
 
 
 async def _run_cells(
@@ -206,25 +204,24 @@ def _short_directory() -> Path:
     return directory
 
 
-def _run_sync(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def wait_for(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run to the end, also where an event loop is running already (a notebook, Playwright)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(run())
-        return
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
+        return asyncio.run(run())
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
 
-    async def noted() -> None:
+    async def noted() -> T:
         task = asyncio.current_task()
         assert task is not None
         running.append((asyncio.get_running_loop(), task))
-        await run()
+        return await run()
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         done = pool.submit(lambda: asyncio.run(noted()))
         try:
-            done.result()
+            return done.result()
         except KeyboardInterrupt:
             for loop, task in running:
                 loop.call_soon_threadsafe(task.cancel)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from ..whatif import mathml
+from ..prose import mathml
 
 
 def to_html(source: str, directory: Path, attachments: dict[str, dict[str, str]]) -> str:

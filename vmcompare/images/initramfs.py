@@ -6,6 +6,7 @@ import gzip
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import BinaryIO
 
 from vmcompare.errors import Unavailable
@@ -16,6 +17,15 @@ _GUEST = Path(__file__).parent / "guest"
 
 DISK_MODULES = ("crc16", "mbcache", "jbd2", "ext4", "virtio_blk")
 """Kernel modules that mount the disk, in the order of their dependencies."""
+
+INIT_SCRIPTS: Mapping[str, str] = MappingProxyType(
+    {
+        "init": "init.sh",
+        "sbin/vmcompare-agent": "agent.sh",
+        "sbin/vmcompare-agents": "agents.sh",
+    }
+)
+"""Path in a guest that runs from its RAM disk → our script of that name."""
 
 _SKELETON = ("bin", "dev", "etc", "lib", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr")
 _BUSYBOX = "/bin/busybox"
@@ -68,6 +78,22 @@ def write_install(tar: Path, modules: Mapping[str, bytes], first_byte: bytes, ou
     _write_for_disk(tar, modules, script("install_init.sh"), payload, out)
 
 
+def write_change(
+    tar: Path, modules: Mapping[str, bytes], files: Mapping[str, bytes], out: Path
+) -> None:
+    """Like :func:`write_install`, but it copies ``files`` (absolute path → content) to the disk."""
+    payload = {path.lstrip("/"): data for path, data in files.items()}
+    _write_for_disk(tar, modules, script("change_init.sh"), payload, out)
+
+
+def write_files(files: Mapping[str, bytes], out: Path) -> None:
+    """``files`` alone: Linux unpacks archives that follow one another over each other."""
+    with out.open("wb") as stream:
+        writer = cpio.Writer(stream)
+        _place(writer, "", {path.lstrip("/"): data for path, data in files.items()})
+        writer.close()
+
+
 def read_modules(disk: Path) -> dict[str, bytes]:
     """The :data:`DISK_MODULES` of a disk, uncompressed, by name.
 
@@ -107,16 +133,22 @@ def _write_for_disk(
         for position, name in enumerate(DISK_MODULES):  # the numbers keep the order of loading
             writer.file(f"modules/{position}-{name}.ko", modules[name])
         writer.directory("payload")
-        for name, data in payload.items():
-            writer.file(f"payload/{name}", data, 0o755)
+        _place(writer, "payload/", payload)
         writer.close()
+
+
+def _place(writer: cpio.Writer, prefix: str, files: Mapping[str, bytes]) -> None:
+    folders = {str(p) for name in files for p in PurePosixPath(name).parents} - {"."}
+    for folder in sorted(folders):
+        writer.directory(prefix + folder)
+    for name, data in files.items():
+        writer.file(prefix + name, data, 0o755)
 
 
 def _programs(writer: cpio.Writer) -> None:
     _devices(writer)
-    writer.file("init", script("init.sh"), 0o755)
-    writer.file("sbin/vmcompare-agent", script("agent.sh"), 0o755)
-    writer.file("sbin/vmcompare-agents", script("agents.sh"), 0o755)
+    for path, name in INIT_SCRIPTS.items():
+        writer.file(path, script(name), 0o755)
 
 
 def _devices(writer: cpio.Writer) -> None:

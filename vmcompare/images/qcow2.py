@@ -1,7 +1,7 @@
 """qcow2 disks: a read-only stream, and an empty overlay, without QEMU's tools.
 
-Format: QEMU, ``docs/interop/qcow2.rst``. Read are versions 2 and 3 without a backing file, with
-plain, zero and zlib-compressed clusters: what the Alpine disk consists of.
+Format: QEMU, ``docs/interop/qcow2.rst``. Read are versions 2 and 3 with plain, zero and
+zlib-compressed clusters, what the Alpine disk consists of, and overlays over such disks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,26 +29,38 @@ _OVERLAY_CLUSTER_BITS = 16
 class Qcow2(io.RawIOBase):
     """The disk inside a qcow2 file as a read-only, seekable stream.
 
+    Args:
+        path: the file.
+        backing: the disk an overlay lies over. The path in its header is not followed: whoever
+            opens an overlay says what is below. Must have clusters of the same size; stays the
+            caller's to close.
+
     Raises:
-        ValueError: not a qcow2 file, or one with features this reader lacks.
+        ValueError: not a qcow2 file, or one with features this reader lacks; an overlay without
+            ``backing``, or with one that does not fit.
         OSError: the file cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, backing: Qcow2 | None = None) -> None:
         self._file = path.open("rb")
         raw = self._file.read(_HEADER.size)
         if len(raw) < _HEADER.size or raw[:4] != _MAGIC:
             self._file.close()
             raise ValueError("this is not a qcow2 file")
         header = _HEADER.unpack(raw)
-        version, backing, bits = header[1], header[2], header[4]
+        version, bits = header[1], header[4]
         self.size: int = header[5]
         crypt, l1_size, l1_offset = header[6], header[7], header[8]
         features = int.from_bytes(self._file.read(8), "big") if version >= 3 else 0
-        if version not in (2, 3) or backing or crypt or features & ~_DIRTY_BIT:
+        fits = bool(header[2]) == (backing is not None) and (
+            backing is None or backing.cluster_bytes == 1 << bits
+        )
+        if version not in (2, 3) or not fits or crypt or features & ~_DIRTY_BIT:
             self._file.close()
             raise ValueError("this qcow2 file uses features that are not supported here")
-        self._bits, self._cluster = bits, 1 << bits
+        self._backing = backing
+        self._bits: int = bits
+        self._cluster: int = 1 << bits
         self._file.seek(l1_offset)
         self._l1 = struct.unpack(f">{l1_size}Q", self._file.read(8 * l1_size))
         self._position: int = 0
@@ -86,6 +99,24 @@ class Qcow2(io.RawIOBase):
         self._position += count
         return count
 
+    @property
+    def cluster_bytes(self) -> int:
+        """Bytes in a cluster, the unit in which space is given and copied."""
+        return self._cluster
+
+    def clusters(self) -> Iterator[tuple[int, bytes]]:
+        """Number and content of every cluster that is not all zeros, in order."""
+        for number in range(-(-self.size // self._cluster)):
+            content = self._get(number)
+            if content.count(0) != len(content):
+                yield number, content
+
+    def _below(self, number: int) -> bytes:
+        """A cluster that this file does not hold."""
+        if self._backing is None or number * self._cluster >= self._backing.size:
+            return bytes(self._cluster)
+        return self._backing._get(number)
+
     def _read_l2(self, offset: int) -> tuple[int, ...]:
         self._file.seek(offset)
         return struct.unpack(f">{self._cluster // 8}Q", self._file.read(self._cluster))
@@ -94,13 +125,15 @@ class Qcow2(io.RawIOBase):
         per_table = self._cluster // 8
         table = self._l1[number // per_table] & _OFFSET_MASK
         if not table:
-            return bytes(self._cluster)
+            return self._below(number)
         entry = self._l2(table)[number % per_table]
         if entry & _COMPRESSED:
             return self._inflate(entry)
         offset = entry & _OFFSET_MASK
-        if not offset or entry & 1:  # bit 0: reads as zeros
+        if entry & 1:  # reads as zeros
             return bytes(self._cluster)
+        if not offset:
+            return self._below(number)
         self._file.seek(offset)
         return self._file.read(self._cluster).ljust(self._cluster, b"\0")
 

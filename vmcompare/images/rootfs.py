@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import stat
 import tarfile
@@ -43,13 +44,14 @@ class Entry:
     data: bytes = b""
 
 
-def entries(disk: Path, left_out: tuple[str, ...] = LEFT_OUT) -> Iterator[Entry]:
+def entries(disk: Path | Qcow2, left_out: tuple[str, ...] = LEFT_OUT) -> Iterator[Entry]:
     """Every directory, regular file and symbolic link of an ext4 disk, parents first, sorted.
 
     Device nodes are left out: containers and guests make their own.
 
     Args:
-        disk: a qcow2 file that holds an ext4 file system without a partition table.
+        disk: a qcow2 file that holds an ext4 file system without a partition table; or one that
+            was opened already (it stays open).
         left_out: paths that are skipped with all that lies in them.
 
     Raises:
@@ -64,13 +66,16 @@ def entries(disk: Path, left_out: tuple[str, ...] = LEFT_OUT) -> Iterator[Entry]
             "the reader for ext4 disks is not installed",
             "install it with: pip install libfsext-python",
         ) from None
-    with Qcow2(disk) as raw:
+    with contextlib.ExitStack() as opened:
+        raw = disk if isinstance(disk, Qcow2) else opened.enter_context(Qcow2(disk))
         volume = pyfsext.volume()
-        volume.open_file_object(io.BufferedReader(raw, _BUFFER))
+        stream = io.BufferedReader(raw, _BUFFER)
+        volume.open_file_object(stream)
         try:
             yield from _walk(volume.root_directory, "", left_out)
         finally:
             volume.close()
+            stream.detach()  # or it would close the disk with itself
 
 
 def _walk(directory: object, prefix: str, left_out: tuple[str, ...]) -> Iterator[Entry]:

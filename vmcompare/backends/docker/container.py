@@ -279,6 +279,14 @@ class Container(AbstractContextManager["Container"]):
         """The shim and all processes of the container; empty where they cannot be seen."""
         return inside.host_pids(self._api, self.name)
 
+    def written_bytes(self) -> int:
+        """See :class:`vmcompare.sandbox.Layered`: the engine's ``SizeRw``."""
+        with self._alive():
+            found = self._api.containers(all=True, size=True, filters={"name": f"^/{self.name}$"})
+            if not found:
+                raise AbnormalShutdown("the container has ended", self.console())
+            return int(found[0].get("SizeRw") or 0)  # left out where nothing was written
+
     def console(self) -> str:
         """The last lines it printed."""
         return self._output.text() if self._output is not None else ""

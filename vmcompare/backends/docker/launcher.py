@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from vmcompare import reaper
+from vmcompare.backends.docker import box
 from vmcompare.backends.docker.container import Container
 from vmcompare.backends.docker.engine import (
     classify,
@@ -19,10 +20,14 @@ from vmcompare.backends.docker.engine import (
 )
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.sandbox import (
+    ALPINE,
+    DEBIAN,
     FIRST_BYTE_PROGRAM,
+    FileFact,
     ImageFacts,
     Launcher,
     OnEvent,
+    Parcel,
     Platform,
     Sandbox,
     Spec,
@@ -31,12 +36,14 @@ from vmcompare.sandbox import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from docker import APIClient, DockerClient
 
     from vmcompare.images.cache import Progress
 
-REPOSITORY = "vmcompare/alpine"
-"""Name of the image made of the shared Alpine root file system; its tag is the digest's start."""
+REPOSITORIES = "vmcompare"
+"""First part of the names of images made here; the second is ours, the tag the digest's start."""
 
 
 class DockerLauncher:
@@ -78,6 +85,17 @@ class DockerLauncher:
         """Make the image if need be and describe it; layers are digests of unpacked tars."""
         return self._resolved(spec.image)[1]
 
+    def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
+        """See :class:`vmcompare.sandbox.Packer`."""
+        _must_be_alpine(spec)
+        return box.contents(added, self._progress)
+
+    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
+        """See :class:`vmcompare.sandbox.Packer`. Starts a container to ask what it occupies."""
+        _must_be_alpine(spec)
+        with self.open(spec, lambda _: None) as container:
+            return box.parcel(container, added, self._progress)
+
     def traits(self, spec: Spec) -> Traits:
         """A product: ``docker run`` with everything it does, not the bare runtime."""
         if spec.runtime:
@@ -98,22 +116,43 @@ class DockerLauncher:
         client = self._connected()
         with self._lock:
             if name not in self._images:
-                reference = _alpine(client.api, self._progress) if name == "alpine" else name
+                reference = _reference(client.api, name, self._progress)
                 self._images[name] = reference, _image_facts(client.api, reference)
             return self._images[name]
 
 
-def _alpine(api: APIClient, progress: Progress | None) -> str:
-    """Import the shared root file system unless it is there; its reference."""
+def _must_be_alpine(spec: Spec) -> None:
+    if spec.image != ALPINE:
+        raise Unavailable("only the Alpine image is weighed", f"use the image {ALPINE!r}")
+
+
+def _reference(api: APIClient, name: str, progress: Progress | None) -> str:
+    """The engine's name of an image; one that is made here is imported first."""
+    from vmcompare.images import alpine, debian
+
+    if name == ALPINE:
+        return _imported(api, name, alpine.rootfs_tar, alpine.rootfs_digest, progress)
+    if name == DEBIAN:
+        return _imported(api, name, debian.rootfs_tar, debian.rootfs_digest, progress)
+    return name
+
+
+def _imported(
+    api: APIClient,
+    name: str,
+    rootfs_tar: Callable[[Progress | None], Path],
+    rootfs_digest: Callable[[Progress | None], str],
+    progress: Progress | None,
+) -> str:
+    """Import a root file system unless it is there; its reference."""
     import docker.errors
 
-    from vmcompare.images import alpine
     from vmcompare.images.cache import no_progress
 
     tell = progress or no_progress
-    digest = alpine.rootfs_digest(progress)
-    tag = digest.removeprefix("sha256:")[:12]
-    reference = f"{REPOSITORY}:{tag}"
+    tag = rootfs_digest(progress).removeprefix("sha256:")[:12]
+    repository = f"{REPOSITORIES}/{name}"
+    reference = f"{repository}:{tag}"
     try:
         _inspect_image(api, reference)
         return reference
@@ -126,11 +165,11 @@ def _alpine(api: APIClient, progress: Progress | None) -> str:
     changes = [f"LABEL {reaper.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
     tell("the container image", 0.0)
     try:
-        with alpine.rootfs_tar(progress).open("rb") as tar:
-            api.import_image_from_data(tar, repository=REPOSITORY, tag=tag, changes=changes)
+        with rootfs_tar(progress).open("rb") as tar:
+            api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
     except engine_errors() as error:
         raise LaunchFailure(
-            "Docker could not import the Alpine image", ("docker", "import"), str(error)
+            f"Docker could not import the image {name}", ("docker", "import"), str(error)
         ) from error
     tell("the container image", 1.0)
     return reference

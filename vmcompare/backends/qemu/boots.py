@@ -132,9 +132,12 @@ def sector(image: Path) -> Boot:
     return Boot(("-M", "pc", "-drive", drive), (image,), 60.0, on_serial=())
 
 
-def install(qemu: Qemu, disk: Path, *, progress: Progress | None = None) -> Boot:
-    """Write our service onto a disk (for good) and end."""
-    kernel, initramfs = _fastest_kernel(qemu, progress), alpine.install_initramfs(progress)
+def install(
+    qemu: Qemu, disk: Path, initramfs: Path | None = None, *, progress: Progress | None = None
+) -> Boot:
+    """Write our service (or what another ``initramfs`` carries) onto a disk, for good, and end."""
+    kernel = _fastest_kernel(qemu, progress)
+    initramfs = initramfs or alpine.install_initramfs(progress)
     disk_part = disk_arguments(disk, snapshot=False)
     arguments = ("-M", "pc", *_kernel(kernel, initramfs, _QUIET), *disk_part)
     return Boot(arguments, (kernel, initramfs, disk), 60.0)

@@ -6,17 +6,21 @@ shutdown: the cache of its services' dependencies.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from vmcompare import oci
 from vmcompare.backends.qemu import boots
 from vmcompare.backends.qemu.accel import Choice
 from vmcompare.backends.qemu.binary import Qemu
 from vmcompare.backends.qemu.boots import Boot
 from vmcompare.backends.qemu.machine import Machine, Plan
 from vmcompare.errors import AbnormalShutdown, LaunchFailure
-from vmcompare.images import alpine, qcow2
+from vmcompare.images import alpine, initramfs, qcow2
 from vmcompare.images.cache import Cache, Progress
 from vmcompare.sandbox import Phase, Spec
 
@@ -57,6 +61,40 @@ def warm_overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) ->
     return Cache(progress=progress).get("warm.qcow2", _key(), build)
 
 
+def changed(
+    qemu: Qemu, accel: Choice, files: Mapping[str, bytes], progress: Progress | None = None
+) -> Path:
+    """An overlay over the disk of ``vm`` that adds ``files`` (absolute path → content).
+
+    Written by a guest, as the file system on the disk is Linux's to write; what it holds does not
+    depend on the accelerator. Raises what :func:`overlay` raises.
+    """
+    below = overlay(qemu, accel, progress)
+
+    def build(out: Path) -> None:
+        out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(below), below))
+        modules = initramfs.read_modules(alpine.sources().disk)
+        with tempfile.TemporaryDirectory(prefix="vmcompare-") as directory:
+            archive = Path(directory) / "change.cpio"
+            initramfs.write_change(alpine.rootfs_tar(progress), modules, files, archive)
+            _install(qemu, accel, boots.install(qemu, out, archive, progress=progress))
+
+    digests = [f"{path} {oci.digest(data)}" for path, data in sorted(files.items())]
+    key = f"{_key()} over {below} added {digests}"
+    return Cache(progress=progress).get("changed.qcow2", key, build)
+
+
+@contextlib.contextmanager
+def opened(*chain: Path) -> Iterator[qcow2.Qcow2]:
+    """The disk that a chain of files makes, the lowest first."""
+    with contextlib.ExitStack() as stack:
+        disk: qcow2.Qcow2 | None = None
+        for path in chain:
+            disk = stack.enter_context(qcow2.Qcow2(path, disk))
+        assert disk is not None
+        yield disk
+
+
 def _key() -> str:
     # The overlay names the wheel's disk by its path, so a moved wheel needs a new one.
     return f"recipe {_RECIPE} {alpine.sources().disk} {alpine.recipe()}"
@@ -69,7 +107,7 @@ def _install(qemu: Qemu, accel: Choice, boot: Boot) -> None:
         machine.ended_by_itself(boot.timeout_s + _END_S)
         if _INSTALLED not in machine.console():
             raise LaunchFailure(
-                "our service could not be written onto the disk", machine.command, machine.console()
+                "nothing could be written onto the disk", machine.command, machine.console()
             )
     finally:
         machine.kill()

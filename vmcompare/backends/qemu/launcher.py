@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from vmcompare.backends.qemu import accel, boots, channel, disks, tsc
+from vmcompare.backends.qemu import accel, boots, box, channel, disks, tsc
 from vmcompare.backends.qemu.binary import Qemu, find_qemu
 from vmcompare.backends.qemu.boots import Boot
 from vmcompare.backends.qemu.machine import Machine, Plan
@@ -21,13 +21,16 @@ from vmcompare.sandbox import (
     BOOT_SECTOR,
     Completed,
     Event,
+    FileFact,
     ImageFacts,
     OnEvent,
+    Parcel,
     Phase,
     Platform,
     Sandbox,
     Spec,
     Traits,
+    refuse_sysctls,
 )
 from vmcompare.sandbox import Machine as MachineType
 
@@ -77,6 +80,7 @@ class QemuLauncher:
 
     @contextmanager
     def _open(self, spec: Spec, on_event: OnEvent) -> Iterator[Sandbox]:
+        refuse_sysctls(spec)
         qemu = find_qemu()
         choice = accel.choose(qemu)
         boot = self._boot(qemu, choice, spec)
@@ -115,6 +119,35 @@ class QemuLauncher:
         whole = hashlib.sha256("\n".join(layers).encode()).hexdigest()
         size = sum(file.stat().st_size for file in files)
         return ImageFacts("sha256:" + whole, layers, size)
+
+    def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
+        """See :class:`vmcompare.sandbox.Packer`."""
+        self._must_be_boxed(spec)
+        if self._platform is Platform.VM_DIRECT:
+            return box.direct_contents(added, self._progress)
+        return box.disk_contents(*self._chain(added))
+
+    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
+        """See :class:`vmcompare.sandbox.Packer`. Of a disk that holds its kernel, only the disk."""
+        self._must_be_boxed(spec)
+        if self._platform is Platform.VM_DIRECT:
+            return box.direct_parcel(alpine.full_initramfs(self._progress), added)
+        return box.disk_parcel(*self._chain(added))
+
+    def _must_be_boxed(self, spec: Spec) -> None:
+        if self._small or self._platform is Platform.VM_TUNED or spec.image != ALPINE:
+            raise Unavailable(
+                "only the whole Alpine userland is weighed",
+                f"weigh {Platform.VM} or {Platform.VM_DIRECT} with the image {ALPINE!r}",
+            )
+
+    def _chain(self, added: Mapping[str, bytes]) -> tuple[Path, ...]:
+        """The files that make the disk of ``vm`` with an application on it, the lowest first."""
+        qemu = find_qemu()
+        choice = accel.choose(qemu)
+        below = disks.overlay(qemu, choice, self._progress)
+        above = disks.changed(qemu, choice, added, self._progress)
+        return (alpine.sources().disk, below, above)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002 - the same for every spec
         """Mechanism, QEMU's version, the accelerator that was proved."""

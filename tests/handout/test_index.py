@@ -1,0 +1,96 @@
+"""Several handouts at once, and the page that ties those of a directory together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lesson_fixture
+import pytest
+from lesson_fixture import code, new_markdown_cell, new_notebook
+
+from vmcompare import handout
+from vmcompare.__main__ import main
+from vmcompare.handout import HandoutError, index
+
+CAPTION = "recorded · run 20260102T030405Z-abcdef · 2026-01-02 · Planted CPU, 2 cores"
+
+
+def notebook(directory: Path, number: str, *cells: str) -> Path:
+    text = (
+        f"# {number} · Toy {number}: what is it?\n\n"
+        f"**Question.** What does\n*toy* {number} cost?\n\n"
+        "**Time.** 50 minutes: predict 5. **Needed:** nothing."
+    )
+    content = new_notebook([new_markdown_cell(text), *map(code, cells)])
+    made = lesson_fixture.write(directory, content)
+    return made.rename(directory / f"{number}-toy.ipynb")
+
+
+def test_the_index_says_of_each_handout_what_it_asks_how_long_and_from_which_data(
+    tmp_path: Path,
+) -> None:
+    figure = (
+        f"from IPython.display import HTML\nHTML('<table><caption>{CAPTION}</caption></table>')"
+    )
+    later, first = notebook(tmp_path, "07", figure), notebook(tmp_path, "02", "1 + 1")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "other.html").write_text("<h1>Not ours</h1>")
+    assert main(["handout", str(later), str(first), "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert page.index('href="02-toy.html"') < page.index('href="07-toy.html"')
+    assert "07 · Toy 07: what is it?" in page
+    assert "What does toy 07 cost?" in page
+    assert page.count("50 minutes.") == 2
+    assert page.count("Figures: recorded 2026-01-02.") == 1
+    assert page.count("No figure of a run.") == 1
+    assert "CC BY 4.0" in page
+    assert "other.html" not in page
+    assert "<script" not in page
+
+
+def test_an_index_is_the_same_at_every_writing_and_never_lists_itself(tmp_path: Path) -> None:
+    handout.export(notebook(tmp_path, "03"), tmp_path / "out")
+    once = index.write(tmp_path / "out").read_bytes()
+    assert index.write(tmp_path / "out").read_bytes() == once
+    assert b"index.html" not in once
+
+
+def test_a_title_cannot_break_the_page(tmp_path: Path) -> None:
+    entry = index.Entry("a.html", "01", "<script>x</script>", "a & b", "", "", True)
+    page = index.render([entry])
+    assert "<script>" not in page
+    assert "a &amp; b" in page
+    assert "instructor edition" in page
+
+
+def test_side_by_side_they_are_told_of_in_order_and_one_failure_stops_no_other(
+    tmp_path: Path,
+) -> None:
+    slow = notebook(tmp_path, "01", "import time; time.sleep(1)")
+    broken, quick = notebook(tmp_path, "02", "1 / 0"), notebook(tmp_path, "03", "1 + 1")
+    told: list[Path | HandoutError] = []
+    handout.export_all([slow, broken, quick], tmp_path, at_once=3, finished=told.append)
+    assert [t.name if isinstance(t, Path) else t.notebook.name for t in told] == [
+        "01-toy.html", "02-toy.ipynb", "03-toy.html",
+    ]  # fmt: skip
+    assert isinstance(told[1], HandoutError)
+
+
+def test_a_failure_among_several_is_one_sentence_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMCOMPARE_MODE", "replay")
+    broken, good = notebook(tmp_path, "01", "1 / 0"), notebook(tmp_path, "02")
+    assert main(["handout", str(broken), str(good), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "vmcompare: no handout of 01-toy.ipynb" in said.err
+    assert "Traceback" not in said.err
+    assert "02-toy.html" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+def test_several_handouts_do_not_fit_into_one_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = notebook(tmp_path, "01"), notebook(tmp_path, "02")
+    assert main(["handout", str(one), str(two), "--out", str(tmp_path / "all.html")]) == 1
+    assert "need a directory" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Whose kernel answers? (lesson 02)"""

@@ -1,0 +1,188 @@
+"""A container made by hand: seven rungs, each one more word of a command line.
+
+Every rung is a facility of the kernel that runs already. The same observer looks around after each
+one, so that what a rung changes can be told from what it leaves alone. The ladder is climbed inside
+a disposable guest, where root's rights harm nobody.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...errors import LaunchFailure, Unavailable
+from ...programs import deny_mkdir
+from ...sandbox import Sandbox
+
+RUNGS: tuple[str, ...] = ("chroot", "mount", "pid", "net", "user", "cgroup", "seccomp")
+"""In the order in which they are climbed."""
+
+START = "start"
+"""The observer before the first rung: an ordinary process of the guest."""
+
+_FLAGS: Mapping[str, str] = {"user": "-U -r", "mount": "-m", "pid": "-p -f", "net": "-n"}
+
+PROCESS_LIMIT = 12
+"""Processes that the control group of the ladder allows; the observer tries to nest twenty."""
+
+UNKNOWN = "cannot tell"
+"""An observation that could not be made from where the observer stands."""
+
+COUNTED = frozenset({"processes seen", "nested processes"})
+"""Observations that are counts of processes."""
+
+_SEE = r"""#!/bin/sh
+# The observer. No fork before processes are counted: it must not count its own helpers.
+set -- /proc/[0-9]*
+processes=$#
+tell() { echo "$1=${2:-cannot tell}"; }
+deep() { echo "$1"; [ "$1" -ge 20 ] || ( deep $(($1 + 1)) ); }
+allowed() { if "$@" 2>/dev/null; then echo allowed; else echo refused; fi; }
+here=/tmp/see.$$
+tell 'kernel release' "$(uname -r)"
+tell 'boot id' "$(head -c 8 /proc/sys/kernel/random/boot_id 2>/dev/null)"
+tell 'files of' "$(. /etc/os-release; echo "$PRETTY_NAME")"
+tell 'mounts seen' "$(cat /proc/self/mounts 2>/dev/null | wc -l)"
+tell 'own process number' "$([ $$ = 1 ] && echo 1 || echo 'one of many')"
+tell 'processes seen' "$processes"
+tell 'loopback network' "$(ip link show lo | grep -q ',UP' && echo up || echo down)"
+tell 'root is' "$(awk '$1 == 0 {print "user " $2 " outside"}' /proc/self/uid_map)"
+tell 'make a device' "$(allowed mknod $here c 1 3)"
+tell 'control group' "$(cut -d: -f3 /proc/self/cgroup)"
+tell 'nested processes' "$(deep 1 2>/dev/null | tail -n 1)"
+tell 'call filter' "$(awk '$1 == "Seccomp:" {print ($2 == 2 ? "on" : "off")}' /proc/self/status)"
+tell 'make a directory' "$(allowed mkdir $here.d)"
+rm -rf $here $here.d
+"""
+
+HELPERS: Mapping[str, str] = {
+    "with-proc": 'mount -t proc proc /proc 2>/dev/null; exec "$@"',
+    "as-nobody": 'exec su -s /bin/sh nobody -c \'exec "$0" "$@"\' -- "$@"',
+    "in-cgroup": 'echo $$ >/sys/fs/cgroup/box/cgroup.procs; exec "$@"',
+}
+"""The words of a line that are ours, each one line of shell."""
+
+_PREPARE = f"""
+set -e
+mkdir -p /box/bin /box/lib /box/proc /box/dev /box/tmp /box/etc
+cp /bin/busybox /box/bin/
+cp /lib/ld-musl-* /box/lib/
+chroot /box /bin/busybox --install -s /bin
+mknod -m 666 /box/dev/null c 1 3
+chmod 1777 /tmp /box/tmp
+echo 'PRETTY_NAME="a box made by hand"' >/box/etc/os-release
+mount -t proc proc /box/proc
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo +pids >/sys/fs/cgroup/cgroup.subtree_control
+mkdir /sys/fs/cgroup/box
+echo {PROCESS_LIMIT} >/sys/fs/cgroup/box/pids.max
+ip link set lo up
+chmod 755 /bin/see /bin/with-proc /bin/as-nobody /bin/in-cgroup /bin/deny-mkdir
+cp /bin/see /bin/with-proc /bin/deny-mkdir /box/bin/
+"""
+
+
+def line(rungs: Sequence[str]) -> str:
+    """The command line that climbs ``rungs`` (any of :data:`RUNGS`) and then looks around."""
+    words = []
+    if "cgroup" in rungs:
+        words.append("in-cgroup")
+    if "user" in rungs:
+        words.append("as-nobody")
+    if flags := [flag for name, flag in _FLAGS.items() if name in rungs]:
+        words.append(f"unshare {' '.join(flags)}")
+    if "chroot" in rungs:
+        words.append("chroot /box")
+    if "mount" in rungs:
+        words.append("with-proc")
+    if "seccomp" in rungs:
+        words.append("deny-mkdir")
+    return " ".join([*words, "/bin/see"])
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """One line to try.
+
+    Attributes:
+        name: the last rung climbed, :data:`START`, or ``"all but pid"``.
+        rungs: those that are climbed.
+    """
+
+    name: str
+    rungs: tuple[str, ...]
+
+
+def climbs() -> tuple[Climb, ...]:
+    """The start, the seven rungs one after the other, then all rungs but one."""
+    up = [Climb(START, ())]
+    up += [Climb(rung, RUNGS[: n + 1]) for n, rung in enumerate(RUNGS)]
+    return (*up, *(without(rung) for rung in RUNGS))
+
+
+def without(rung: str) -> Climb:
+    """All rungs but one."""
+    return Climb(f"all but {rung}", tuple(name for name in RUNGS if name != rung))
+
+
+def prepare(box: Sandbox) -> None:
+    """Make the box and the helpers in a guest that belongs to us alone.
+
+    Raises:
+        LaunchFailure: the guest refused a step.
+        Unavailable: there is no filter program for this processor.
+    """
+    box.put("/bin/see", _SEE.encode())
+    for name, text in HELPERS.items():
+        box.put(f"/bin/{name}", f"#!/bin/sh\n{text}\n".encode())
+    box.put("/bin/deny-mkdir", deny_mkdir.elf(platform.machine()))
+    done = box.run(["sh", "-c", _PREPARE])
+    if done.exit_code:
+        raise LaunchFailure(
+            "the box could not be made", ("sh", "-c", "…"), done.output.decode(errors="replace")
+        )
+
+
+def climb(box: Sandbox, rungs: Sequence[str]) -> dict[str, str]:
+    """What the observer sees at the end of :func:`line`: observation → value.
+
+    Raises:
+        Unavailable: it could not look around; the error says what the guest printed.
+    """
+    done = box.run(["sh", "-c", line(rungs)])
+    said = done.output.decode(errors="replace")
+    seen = dict(parsed(said))
+    if done.exit_code or not seen:
+        last = (said.strip().splitlines() or ["nothing"])[-1]
+        raise Unavailable(f"the observer did not start ({last})", "look at the recorded rung")
+    return seen
+
+
+def parsed(said: str) -> Iterator[tuple[str, str]]:
+    """The observer's lines as pairs."""
+    for text in said.splitlines():
+        name, equals, value = text.partition("=")
+        if equals:
+            yield name, value
+
+
+def same(name: str, one: str, other: str) -> bool:
+    """Whether two values of an observation are the same; counts of processes come and go a little.
+
+    A kernel's own workers are among the processes, so a tenth (at least 2) is no difference.
+    """
+    if name in COUNTED and one.isdigit() and other.isdigit():
+        low, high = sorted((int(one), int(other)))
+        return high - low <= max(2, high // 10)
+    return one == other
+
+
+def written(seen: Mapping[str, str]) -> str:
+    """Observations as the text of one row."""
+    return "; ".join(f"{name}={value}" for name, value in seen.items())
+
+
+def read(text: str) -> dict[str, str]:
+    """The observations of a row's text."""
+    return dict(parsed("\n".join(text.split("; "))))

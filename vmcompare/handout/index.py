@@ -1,0 +1,113 @@
+"""The page that ties the handouts of a directory together: what a class opens first.
+
+It is made from the handouts themselves, so there is no list to edit: a page that vmcompare made, in
+the same directory, is on it. The same handouts always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bs4 import BeautifulSoup
+from bs4.element import Tag
+from jinja2 import Environment, FileSystemLoader
+
+from .. import __version__
+from ..view import MEASURED, RECORDED
+from . import HandoutError, files
+
+NAME = "index.html"
+_TEMPLATES = Path(__file__).parent / "template"
+_SOURCE = re.compile(rf"\b({MEASURED}|{RECORDED}) · run \S+ · (\d{{4}}-\d\d-\d\d)")
+_MINUTES = re.compile(r"(\d+)\s*minutes")
+_NUMBERED = re.compile(r"^(\d\d)\s*·\s*(.+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One handout, as the index shows it.
+
+    Attributes:
+        address: its file name.
+        number, title: ``"04"`` (may be empty) and the rest of its heading.
+        question: what it asks; may be empty.
+        minutes: time in class as written in the lesson; may be empty.
+        provenance: where its figures come from, in a few words.
+        instructor: whether it is the edition with the answers.
+    """
+
+    address: str
+    number: str
+    title: str
+    question: str
+    minutes: str
+    provenance: str
+    instructor: bool
+
+
+def write(directory: Path) -> Path:
+    """Write ``index.html`` on all handouts in ``directory``; returns its path.
+
+    Raises:
+        HandoutError: it cannot be written.
+    """
+    found = (read(path) for path in sorted(directory.glob("*.html")) if path.name != NAME)
+    target = directory / NAME
+    return files.write(render(entry for entry in found if entry), target, target)
+
+
+def read(page: Path) -> Entry | None:
+    """What a handout says of itself; ``None`` for a page that is not one of ours.
+
+    Raises:
+        HandoutError: it cannot be read.
+    """
+    try:
+        soup = BeautifulSoup(page.read_text(encoding="utf-8"), features="html.parser")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HandoutError(page, f"it cannot be read ({error})") from error
+    made_with = soup.find("meta", attrs={"name": "generator"})
+    heading, body = soup.find("h1"), soup.find("body")
+    ours = isinstance(made_with, Tag) and str(made_with.get("content")).startswith("vmcompare")
+    if not ours or not isinstance(heading, Tag) or not isinstance(body, Tag):
+        return None
+    title = heading.get_text(" ", strip=True)
+    numbered = _NUMBERED.match(title)
+    minutes = _MINUTES.search(_paragraph(soup, "Time."))
+    return Entry(
+        address=page.name,
+        number=numbered[1] if numbered else "",
+        title=numbered[2] if numbered else title,
+        question=_paragraph(soup, "Question."),
+        minutes=minutes[1] if minutes else "",
+        provenance=_provenance(soup),
+        instructor="vmc-instructor" in (body.get("class") or ()),
+    )
+
+
+def render(entries: Iterable[Entry]) -> str:
+    """The page, in the design of the handouts."""
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True)
+    template = environment.get_template("contents.html.j2")
+    return template.render(entries=list(entries), version=__version__)
+
+
+def _paragraph(soup: BeautifulSoup, beginning: str) -> str:
+    """The rest of the paragraph that begins, in bold, with ``beginning``."""
+    for bold in soup.select("main p > strong"):
+        if bold.get_text(strip=True) == beginning and bold.parent is not None:
+            words = bold.parent.get_text(" ", strip=True)
+            return re.sub(r"\s+", " ", words.removeprefix(beginning)).strip()
+    return ""
+
+
+def _provenance(soup: BeautifulSoup) -> str:
+    """``"measured 2026-11-25; recorded 2026-11-20"``, from what figures and tables say."""
+    said = [c.get_text(" ", strip=True) for c in soup.select("main figcaption, main caption")]
+    dates: dict[str, set[str]] = {MEASURED: set(), RECORDED: set()}
+    for shown, date in _SOURCE.findall(" ".join(said)):
+        dates[shown].add(date)
+    return "; ".join(f"{shown} {', '.join(sorted(on))}" for shown, on in dates.items() if on)

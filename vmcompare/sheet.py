@@ -1,0 +1,194 @@
+"""Exercises and questions as HTML that needs neither kernel nor script; what is said to answers.
+
+In a handout, choices are native radio buttons, and what is said to a choice appears by CSS alone.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import VmcompareError
+from .exercise import Exercise, Feedback, Question
+from .prose import inline, to_html
+from .tasks import Reply, Tasks, sentence, unit_words
+
+_BLANK = "_" * 24
+
+LAB_STYLE = """<style>
+.vmc-said { border-left: 3px solid var(--jp-border-color1, #888); padding: .2em 0 .2em .8em;
+  margin: .4em 0; line-height: 1.5; max-width: 46em; }
+.vmc-said.vmc-right { border-color: var(--jp-success-color1, #19692c); }
+.vmc-said.vmc-wrong { border-color: var(--jp-warn-color1, #a3260f); }
+.vmc-said p { margin: .2em 0; }
+.vmc-said small { color: var(--jp-ui-font-color2, #555); }
+.vmc-task { line-height: 1.5; max-width: 46em; }
+.vmc-task p { margin: .4em 0; }
+.vmc-task pre { background: var(--jp-layout-color2, #eee); padding: .6em .8em; overflow-x: auto;
+  user-select: all; }
+.vmc-task h4 { margin: 1.2em 0 .2em; font-size: 1.05em; }
+.vmc-kind { color: var(--jp-ui-font-color2, #555); }
+.vmc-choices label { height: auto !important; line-height: 1.5 !important;
+  align-items: baseline !important; white-space: normal !important; margin: .15em 0 !important; }
+.vmc-choices input { margin-right: .6em !important; }
+</style>"""
+"""What a handout's own style sheet does, for JupyterLab in its light and dark themes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A reply as a page shows it; in a terminal its words."""
+
+    reply: Reply
+
+    def _repr_html_(self) -> str:
+        return LAB_STYLE + reply_html(self.reply)
+
+    def __repr__(self) -> str:
+        reply = self.reply
+        mark = {True: "Right. ", False: "Not right. ", None: ""}[reply.right]
+        hints = [f"Hint {n}: {hint}" for n, hint in enumerate(reply.hints, start=1)]
+        return "\n".join(filter(None, [mark + reply.text, *hints, reply.note]))
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A model answer as a page shows it; in a terminal its words."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return f'{LAB_STYLE}<div class="vmc-task">{to_html(self.text)}</div>'
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def heading(exercise: Exercise, level: int, *, by_hand: bool = False) -> str:
+    """Title, kind, minutes, whether it is homework, and how to answer by hand (without widgets)."""
+    words = [
+        exercise.kind.value.capitalize(),
+        f"{exercise.minutes} minutes",
+        "in class" if exercise.in_class else "homework",
+    ]
+    if by_hand:
+        words.append(f'or in a cell: <code>….answer("{html.escape(exercise.name)}", …)</code>')
+    return (
+        f'<h{level}>{inline(exercise.title)}</h{level}><p class="vmc-kind">{" · ".join(words)}</p>'
+    )
+
+
+def task_html(exercise: Exercise) -> str:
+    """What to do, and the code to copy."""
+    code = exercise.code.strip("\n")
+    copied = f'<div class="vmc-code"><pre>{html.escape(code)}</pre></div>' if code else ""
+    return f"{to_html(exercise.task)}{copied}"
+
+
+def reply_html(reply: Reply, *, again: bool = False) -> str:
+    """What is said to an answer; ``again`` where it is not said to an answer just given."""
+    hints = "".join(
+        f"<p><b>Hint {number}.</b> {inline(hint)}</p>"
+        for number, hint in enumerate(reply.hints, start=1)
+    )
+    checked = f"Checked on the data shown: {reply.checked_on}." if reply.checked_on else ""
+    small = " ".join(filter(None, [reply.note, checked]))
+    below = f"<p><small>{html.escape(small)}</small></p>" if small else ""
+    kind = {True: " vmc-right", False: " vmc-wrong", None: ""}[reply.right]
+    role = "" if again else ' role="alert"'
+    return (
+        f'<div class="vmc-said{kind}"{role}><p>{_mark(reply.right)}{inline(reply.text)}</p>'
+        f"{hints}{below}</div>"
+    )
+
+
+def exercises_html(tasks: Tasks) -> str:
+    """All exercises on paper: task, code, choices or a line to write on, hints, model answer."""
+    return "\n".join(_exercise(tasks, exercise) for exercise in tasks.ordered())
+
+
+def questions_html(tasks: Tasks) -> str:
+    """The quiz on paper: what is said to a choice shows when it is chosen, without any script."""
+    asked = []
+    for number, question in enumerate(tasks.questions, start=1):
+        said = [(c.text, Feedback(c.right, c.feedback)) for c in question.choices]
+        legend = f"<b>{number}.</b> {inline(question.ask)}"
+        asked.append(_radio(_id(tasks.lesson, question.name), legend, said))
+    right = "".join(f"<li>{_right_choice(question)}</li>" for question in tasks.questions)
+    return (
+        f'<div class="vmc-quiz">{"".join(asked)}</div>'
+        f'<details class="vmc-answer"><summary>All answers of the quiz</summary>'
+        f"<ol>{right}</ol></details>"
+    )
+
+
+def _exercise(tasks: Tasks, exercise: Exercise) -> str:
+    solution = to_html(tasks.solution(exercise.name))
+    hints = "".join(
+        f'<details class="vmc-answer"><summary>Hint {number}</summary>{to_html(hint)}</details>'
+        for number, hint in enumerate(exercise.hints, start=1)
+    )
+    return (
+        f'<section class="vmc-task">{heading(exercise, 3)}{task_html(exercise)}'
+        f"{_field(tasks, exercise)}{hints}"
+        f'<details class="vmc-answer"><summary>Model answer</summary>{solution}</details></section>'
+    )
+
+
+def _field(tasks: Tasks, exercise: Exercise) -> str:
+    if not exercise.choices:
+        words = html.escape(unit_words(exercise.unit))
+        blank = f'<span class="vmc-blank">{_BLANK}</span>'
+        return f'<p class="vmc-predict">Your answer: {blank} {words}</p>'
+    said: list[tuple[str, Feedback | None]] = []
+    missing = ""
+    for choice in exercise.choices:
+        try:
+            said.append((choice, exercise.check(tasks.view(), choice)))
+        except VmcompareError as error:
+            said.append((choice, None))
+            missing = f'<p class="vmc-note"><strong>Note.</strong> {inline(sentence(error))}</p>'
+    return _radio(_id(tasks.lesson, exercise.name), "Your answer", said) + missing
+
+
+def _radio(name: str, legend: str, said: Sequence[tuple[str, Feedback | None]]) -> str:
+    """A group of native radio buttons. The feedback stands after each and shows once it is chosen.
+
+    The element around it is always there, so that a screen reader, too, is told of the change.
+    """
+    choices = "".join(
+        f'<div class="vmc-choice"><input type="radio" name="{name}" id="{name}-{number}" '
+        f'autocomplete="off"><label for="{name}-{number}">{inline(text)}</label>'
+        f'<div class="vmc-status-of" role="status">{_feedback(feedback)}</div></div>'
+        for number, (text, feedback) in enumerate(said, start=1)
+    )
+    return f'<fieldset class="vmc-question"><legend>{legend}</legend>{choices}</fieldset>'
+
+
+def _feedback(feedback: Feedback | None) -> str:
+    if feedback is None:
+        return ""
+    kind = "vmc-right" if feedback.right else "vmc-wrong"
+    return f'<p class="vmc-said {kind}">{_mark(feedback.right)}{inline(feedback.text)}</p>'
+
+
+def _right_choice(question: Question) -> str:
+    [right] = [choice for choice in question.choices if choice.right]
+    return (
+        f"{inline(question.ask)}<br><strong>{inline(right.text)}</strong><br>"
+        f"{inline(right.feedback)}"
+    )
+
+
+def _mark(right: bool | None) -> str:
+    """A sign, and the same in a word for those who do not see it; never colour alone."""
+    if right is None:
+        return "<strong>Note.</strong> "
+    sign, word = ("✓", "Right") if right else ("✗", "Not right")
+    return f'<span role="img" aria-label="{word}:">{sign}</span> '
+
+
+def _id(lesson: str, name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", f"q-{lesson}-{name}")
