@@ -209,5 +209,6 @@ EXPERIMENT = Experiment(
     question="Where do the milliseconds of a start go?",
     platforms=tuple(dict.fromkeys(series.platform for series in SERIES)),
     measure=measure,
+    runtimes=("bubblewrap", "runc"),
     measured_in_handouts=True,
 )
