@@ -350,6 +350,17 @@ def test_where_the_kernel_allows_no_more_user_namespaces_the_probe_finds_out() -
     assert done.stdout.splitlines() == ["no more user namespaces are allowed here", "False"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("system", ["Darwin", "Windows"])
+def test_another_system_is_told_that_it_cannot(
+    name: str, system: str, monkeypatch: pytest.MonkeyPatch, forget_program: None
+) -> None:
+    monkeypatch.setattr("platform.system", lambda: system)
+    found = import_module(f"vmcompare.backends.{name}").probe()
+    assert found.what == f"{name} is for Linux only"
+    assert found.next_step
+
+
 def test_runc_is_not_for_an_ordinary_user_and_says_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     found = import_module("vmcompare.backends.runc").probe()
