@@ -38,9 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """What is on this computer, as a table or as JSON."""
+    """What is on this computer, as a table or as JSON; of a recording: whether it can be used."""
     from . import assembly, host
 
+    if arguments.recording:
+        return max([_check_recording(path) for path in arguments.recording])
     found = assembly.availability()
     bare = assembly.runtime_availability()
     if arguments.json:
@@ -81,6 +83,21 @@ def _told(found: Availability) -> dict[str, object]:
         **({} if found.ok else {"what": found.what, "next_step": found.next_step}),
         "details": dict(found.details),
     }
+
+
+def _check_recording(path: Path) -> int:
+    from . import contributed
+    from .recording import read
+
+    found = contributed.problems(path)
+    for sentence in found:
+        print(f"{path.name}: {sentence}")
+    if not found:
+        recording = read(path)
+        for sentence in contributed.doubts(recording):
+            print(f"{path.name}: doubt (it may be used all the same): {sentence}")
+        print(f"{path.name}: good. {contributed.summary(recording)}")
+    return 1 if found else 0
 
 
 def record(arguments: argparse.Namespace) -> int:
@@ -253,6 +270,9 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("check", check)
+    sub.add_argument(
+        "recording", nargs="*", type=Path, metavar="FILE.jsonl", help="look at recordings instead"
+    )
     sub.add_argument("--json", action="store_true", help="as JSON, for programs")
 
     sub = command("lab", lab)

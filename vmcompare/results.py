@@ -18,11 +18,31 @@ from .view import Outcome, View
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A question that is answered before measuring."""
+    """A question that is answered before measuring.
+
+    Attributes:
+        name: of the outcome it is set beside.
+        question: what is asked.
+        unit: of a number: ``"s"``, ``"ratio"`` or any other word.
+        choices: what to choose from, where no number is asked for.
+        whole: whether a count is asked for, which may be zero.
+    """
 
     name: str
     question: str
-    unit: str
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    whole: bool = False
+
+    def refuses(self, value: float | str) -> str:
+        """Why ``value`` is no answer, as a sentence; empty when it is one."""
+        if self.choices:
+            return "" if value in self.choices else "Please choose one of the answers."
+        if isinstance(value, str) or not abs(value) < float("inf"):
+            return "Please give a number."
+        if self.whole:
+            return "" if value >= 0 and value == int(value) else "Please give a whole number."
+        return "" if value > 0 else "Please give a number above zero."
 
 
 def availability(
@@ -54,24 +74,17 @@ def availability(
 
 
 def comparison(
-    asked: Sequence[Prediction],
-    guesses: Mapping[str, float],
-    outcomes: Mapping[str, Outcome],
-    view: View,
-) -> Iterator[Mapping[str, str]]:
-    """One row a prediction: the guess, what the view gives, and how far they are apart."""
-    for prediction in asked:
-        outcome = outcomes[prediction.name]
-        found, guess = outcome(view), guesses.get(prediction.name)
-        under = " (software emulation)" if view.emulated(outcome.platforms) else ""
-        yield {
-            "question": prediction.question,
-            "you predicted": written(guess, prediction.unit) if guess else "–",
-            "found": "not measured here"
-            if found is None
-            else written(found, prediction.unit) + under,
-            "found ÷ predicted": f"{found / guess:.2g}×" if found and guess else "–",
-        }
+    asked: Prediction, guess: float | None, outcome: Outcome, view: View
+) -> Mapping[str, str]:
+    """The guess, what the view gives, and how far they are apart."""
+    found = outcome(view)
+    under = " (software emulation)" if view.emulated(outcome.platforms) else ""
+    return {
+        "question": asked.question,
+        "you predicted": written(guess, asked.unit) if guess else "–",
+        "found": "not measured here" if found is None else written(found, asked.unit) + under,
+        "found ÷ predicted": f"{found / guess:.2g}×" if found and guess else "–",
+    }
 
 
 def findings(

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
@@ -173,8 +174,14 @@ def console(printed: IO[bytes]) -> str:
         return ""
     size = os.fstat(printed.fileno()).st_size
     start = max(0, size - CONSOLE_BYTES)
-    text = os.pread(printed.fileno(), CONSOLE_BYTES, start).decode(errors="replace")
-    return _LOGGED.sub(lambda found: found[1].replace('\\"', '"'), text)
+    return cleaned(os.pread(printed.fileno(), CONSOLE_BYTES, start).decode(errors="replace"))
+
+
+def cleaned(text: str) -> str:
+    """What a program printed, fit for a recording: no log dates, no home directory."""
+    text = _LOGGED.sub(lambda found: found[1].replace('\\"', '"'), text)
+    home = str(Path.home())
+    return text.replace(home, "~") if home != "/" else text
 
 
 def first_byte_ns(

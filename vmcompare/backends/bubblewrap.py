@@ -127,7 +127,8 @@ class BubblewrapLauncher:
                     env=bare.ENVIRONMENT,
                 )
             except OSError as error:
-                raise LaunchFailure("bubblewrap did not start", command, str(error)) from error
+                what = "bubblewrap did not start"
+                raise LaunchFailure(what, command, bare.cleaned(str(error))) from error
             running = _Running(child)
             # Events are told after the start was timed: a watcher costs the container nothing.
             try:
@@ -279,8 +280,8 @@ def _tried(program: Path) -> tuple[bytes, str]:
             env=bare.ENVIRONMENT,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return b"", str(error)
-    return done.stdout, done.stderr.decode(errors="replace")
+        return b"", bare.cleaned(str(error))
+    return done.stdout, bare.cleaned(done.stderr.decode(errors="replace"))
 
 
 def _refusal(trial: tuple[bytes, str]) -> Unavailable | None:

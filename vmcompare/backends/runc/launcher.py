@@ -103,7 +103,8 @@ class _Container:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise LaunchFailure("runc did not start", command, str(error)) from error
+                what = "runc did not start"
+                raise LaunchFailure(what, command, bare.cleaned(str(error))) from error
             first: bare.Held | None = None
             ended = False
             # Events are told after the start was timed: a watcher costs the container nothing.
@@ -182,8 +183,8 @@ class _Container:
                 command, capture_output=True, check=False, timeout=COMMAND_TIMEOUT_S
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
-        return done.stderr.decode(errors="replace") if done.returncode else ""
+            return bare.cleaned(str(error))
+        return bare.cleaned(done.stderr.decode(errors="replace")) if done.returncode else ""
 
 
 def _program() -> str:
