@@ -23,7 +23,7 @@ from typing import IO
 import psutil
 
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from ..sandbox import ALPINE, Completed, Spec, Start
+from ..sandbox import ALPINE, Completed, Spec, Start, refuse_sysctls
 
 FIRST_BYTE_TIMEOUT_S = 20.0
 """Seconds from the start to the first byte; 0.005 to 0.05 s is usual."""
@@ -47,7 +47,8 @@ _WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
 
 
 def refuse(spec: Spec, name: str) -> None:
-    """Raise ``Unavailable`` for what a bare mechanism does not do: networks, images, warmth."""
+    """Raise ``Unavailable`` for what a bare mechanism does not do: networks, images, warmth, sysctls."""
+    refuse_sysctls(spec)
     if spec.network:
         raise Unavailable(f"{name} brings no network of its own", "choose a start without one")
     if spec.image != ALPINE:
