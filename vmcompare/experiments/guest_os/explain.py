@@ -170,6 +170,10 @@ def ramps_table(view: View) -> pd.DataFrame:
                 "provenance": _provenance(fit.group),
             }
         )
+    for group in groups(of_phase(view, "ramp"), PSS):
+        if not len(group.rows):
+            why = f"every ramp failed ({group.failed} times)"
+            rows.append(dict.fromkeys(rows[0], "–") | {"series": group.series.label, "ramps": why})
     return pd.DataFrame(rows)
 
 
@@ -267,7 +271,7 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
         x_label="instances at the same time, N",
         x_ticks=tuple(range(0, last_n + 1, 2 if last_n > 5 else 1)),
         what="Memory against the number of instances, with a line a + b·N for each series",
-        caption=caption(view, [f.group for f in found], _NO_CACHE),
+        caption=caption(view, groups(of_phase(view, "ramp"), PSS), _NO_CACHE),
     )
 
 
