@@ -182,7 +182,7 @@ def test_bubblewrap_is_a_series_of_its_own_without_daemons(views: Mapping[str, V
     table = TABLES["ramps"](views["bubblewrap too"])
     assert "container (bubblewrap)" in set(table["series"])
     alt = FIGURES["ramps"](views["bubblewrap too"]).alt
-    assert alt.count("and daemons") == 1
+    assert alt.count("container and daemons") == 1
     assert OUTCOMES["container_mib"](views["bubblewrap too"]) == OUTCOMES["container_mib"](
         views["full"]
     )

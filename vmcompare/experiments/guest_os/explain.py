@@ -36,12 +36,12 @@ _NO_CACHE = "The translator’s code cache is left out."
 
 def ramps_figure(view: View) -> Picture:
     """Memory on the host against the number of instances, with the daemons and without."""
-    return _ramps(view, PSS, "Memory on the host, all instances together")
+    return _ramps(view, PSS, "All instances together")
 
 
 def managing_figure(view: View) -> Picture:
     """The same for what only manages: shims and daemons against emulators."""
-    return _ramps(view, OVERHEAD, "What only manages: shims and daemons, or emulators")
+    return _ramps(view, OVERHEAD, "Shims and daemons, or emulators")
 
 
 def parts_figure(view: View) -> Picture:
@@ -252,7 +252,7 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
             found.index(base) + 1,
             Line(
                 base.group.series,
-                f"{base.group.label(mixed=both)} and daemons",
+                base.group.label(mixed=both).replace("container", "container and daemons", 1),
                 drawn=((0.0, daemons + base.fixed), (last, daemons + base.at(last))),
                 note=f"+ {size(daemons)}",
                 dashed=True,
@@ -261,7 +261,7 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
         for vm in fits.vms(found, base.group.run_id):
             star = fits.crossover(daemons, base, vm)
             marks[f"daemons paid back against {vm.group.series.label} {star_words(star)}"] = star
-    panels = [Panel(f"{title} (MiB)", drawn, marks)]
+    panels = [Panel(f"{title}, in MiB (bold: one more)", drawn, marks)]
     boxes = [line for line in drawn if line.points and _is_container(line)]
     if boxes and len(boxes) < len(drawn):
         panels.append(Panel("The containers alone, without daemons", boxes, key=False))
@@ -284,7 +284,7 @@ def _line(fit: Fit, label: str) -> Line:
         label,
         points,
         tuple((n, fit.at(n)) for n in ends),
-        f"{size(fit.each.estimate)} each",
+        size(fit.each.estimate),
     )
 
 
