@@ -11,7 +11,7 @@ import pytest
 from planted import planted
 from planted_ramps import BUBBLEWRAP, CONTAINER, DIRECT, LINES_MIB, VM, ramps
 
-from vmcompare import exercise
+from vmcompare import exercise, literature
 from vmcompare.errors import Unavailable
 from vmcompare.exercise import Kind
 from vmcompare.experiments.guest_os.exercises import EXERCISES, QUESTIONS
@@ -158,9 +158,27 @@ def test_what_is_inside_is_counted_and_idle_is_said_in_per_cent(
     assert list(table.loc["container"])[:4] == ["0", "1", "593", "0.0%"]
 
 
+def test_the_literature_stands_below_the_views_own_and_only_where_it_was_read(
+    views: Mapping[str, View],
+) -> None:
+    table = TABLES["literature"](views["exact"])
+    own = table[~table["source"].str.startswith("literature: ")]
+    assert list(own["figure"])[:3] == [
+        "3.00 MiB PSS, one more", "160 MiB PSS, one more", "250 MiB PSS, one more",
+    ]  # fmt: skip
+    published = table[table["source"].str.startswith("literature: ")]
+    everything = literature.load()
+    read = everything[everything["checked"] == literature.CHECKED]
+    assert len(published)
+    assert set(published["conditions"]) <= set(read["conditions"])
+    assert not published["figure"].str.startswith("~3 / ~13").any()
+
+
 def test_every_emulated_series_says_so_and_no_other(views: Mapping[str, View]) -> None:
     for name, emulated in (("full", 2), ("hardware", 0)):
-        for table in TABLES.values():
+        for key, table in TABLES.items():
+            if key == "literature":
+                continue  # it has two rows a series
             cells = table(views[name])
             said = cells.apply(lambda row: "software emulation" in " ".join(row), axis=1).sum()
             assert said == emulated

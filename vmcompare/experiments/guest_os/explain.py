@@ -21,7 +21,7 @@ from ...sandbox import Machine, Platform
 from ...stats import Interval, median_interval
 from ...units import MIB, size
 from ...view import Outcome, View
-from . import fits, models
+from . import fits, models, published
 from .fits import Fit, caption, of_phase, star_words
 from .inside import FILES, KERNEL_THREADS, PROCESSES
 from .weigh import CODE_CACHE, PARTS, SHIM, WORKLOAD
@@ -364,7 +364,12 @@ FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
 """Name → figure of a view."""
 
 TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
-    {"ramps": ramps_table, "counting": counting_table, "inside": inside_table}
+    {
+        "ramps": ramps_table,
+        "counting": counting_table,
+        "inside": inside_table,
+        "literature": published.literature_table,
+    }
 )
 """Name → table of a view; every cell is text."""
 
