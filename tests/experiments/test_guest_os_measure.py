@@ -227,6 +227,20 @@ def test_a_series_that_keeps_failing_is_not_tried_again() -> None:
     assert tried[-1].error == "not tried again after repeated failure"
 
 
+def test_a_size_too_small_to_boot_does_not_end_the_ramp(monkeypatch: pytest.MonkeyPatch) -> None:
+    grow = measure.Ramp.grow
+
+    def too_small(ramp: measure.Ramp, *rest: Any) -> None:
+        if ramp.spec.memory_mib == 128:
+            raise LaunchFailure("out of memory", ("fake",))
+        grow(ramp, *rest)
+
+    monkeypatch.setattr(measure.Ramp, "grow", too_small)
+    rows = picked(rows_of(everything(), rounds=4), platform=Platform.VM_DIRECT, metric="pss_bytes")
+    assert {r.mem_limit_mib for r in rows if r.status != "ok"} == {128}
+    assert len(picked(rows, phase="ramp", status="ok")) == 12
+
+
 def test_memory_that_cannot_be_read_ends_a_series_at_its_first_instance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
