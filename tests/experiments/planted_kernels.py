@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from planted import row
 
-from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel import here, ladder
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
 from vmcompare.recording import Measurement
 
@@ -55,6 +55,7 @@ def looked(
     boot_ids: Mapping[str, str] | None = None,
     broken: Sequence[str] = (),
     accel: str = "tcg",
+    on_host: bool = False,
 ) -> list[Measurement]:
     """Rows as ``shared_kernel`` records them.
 
@@ -64,6 +65,7 @@ def looked(
         boot_ids: instances (by name) with another boot id.
         broken: instances, rungs or facts that failed.
         accel: accelerator of the machines.
+        on_host: whether the ladder was climbed by an ordinary user of the host.
     """
     rows: list[Measurement] = []
     ids = {**BOOT_IDS, **(boot_ids or {})}
@@ -93,7 +95,9 @@ def looked(
             row("container", "observation", 0.0, phase="setting vm.swappiness", text=refused)
         )
     if "vm-direct" in only:
-        rows += _seen("vm-direct", 0) + _climbed(broken, accel)
+        rows += _seen("vm-direct", 0) + _climbed(broken, "vm-direct", ladder.GUEST, accel)
+    elif on_host:
+        rows += _climbed(["cgroup", "all but user", *broken], "process", here.GROUND, "")
     return rows
 
 
@@ -104,10 +108,12 @@ def _seen(platform: str, count: int) -> list[Measurement]:
     ]
 
 
-def _climbed(broken: Sequence[str], accel: str) -> list[Measurement]:
+def _climbed(
+    broken: Sequence[str], platform: str, ground: ladder.Ground, accel: str
+) -> list[Measurement]:
     rows = []
-    for place, climb in enumerate(ladder.climbs()):
-        seen = dict(_START)
+    for place, climb in enumerate(ground.climbs()):
+        seen = {ladder.LINE: ground.line(climb.rungs), **_START}
         for rung in climb.rungs:
             seen |= _CHANGES[rung]
         # The kernel's own workers come and go.
@@ -116,7 +122,7 @@ def _climbed(broken: Sequence[str], accel: str) -> list[Measurement]:
         failed = climb.name in broken
         rows.append(
             row(
-                "vm-direct", "observation", None if failed else 1.0, phase=climb.name, rep=place,
+                platform, "observation", None if failed else 1.0, phase=climb.name, rep=place,
                 text="" if failed else ladder.written(seen), accel=accel,
             )
         )  # fmt: skip

@@ -48,14 +48,16 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
         ),
         "no Debian": compose(run(broken=["container C"]), None),
         "broken rung": compose(run(broken=["net", "all but net"]), None),
-        "no ladder": compose(run(broken=[c.name for c in ladder.climbs()]), None),
+        "ordinary user": compose(run(only=["process", "container"], on_host=True), None),
+        "two ladders": compose(run(only=["process", "container"], on_host=True), run()),
+        "no ladder": compose(run(broken=[c.name for c in ladder.GUEST.climbs()]), None),
         "all broken": compose(run(only=["vm"], broken=["vm", "vm_boot_id_is_hosts"]), None),
     }
 
 
 VIEWS = (
     "empty", "full", "hardware", "docker only", "containers", "machines", "hidden", "no Debian",
-    "broken rung", "no ladder", "all broken",
+    "broken rung", "ordinary user", "two ladders", "no ladder", "all broken",
 )  # fmt: skip
 
 
@@ -159,6 +161,21 @@ def test_a_rung_that_failed_is_left_out_of_the_grid_and_named(views: Mapping[str
     assert "Rungs that failed: net (it did not start)." in picture.caption
     assert "user changed loopback network" in picture.alt  # it is what net would have changed
     assert OUTCOMES["rungs"](views["broken rung"]) is None
+
+
+@pytest.mark.parametrize("name", ["ordinary user", "two ladders"])
+def test_an_ordinary_users_own_ladder_comes_before_a_recorded_one_and_in_its_order(
+    views: Mapping[str, View], name: str
+) -> None:
+    picture = FIGURES["ladder"](views[name])
+    assert "by an ordinary user, beginning with “user”" in picture.caption
+    assert "Rungs that failed: cgroup" in picture.caption
+    table = TABLES["ladder"](views[name])
+    assert list(table["rung"])[:3] == [ladder.START, "user", "chroot"]
+    assert table["line"][1] == "unshare -U -r $BOX/bin/see"
+    assert list(TABLES["left_out"](views[name])["left out"]) == [
+        "user", "chroot", "mount", "pid", "net", "seccomp",
+    ]  # fmt: skip
 
 
 def test_the_table_of_rungs_has_the_line_that_was_typed(views: Mapping[str, View]) -> None:

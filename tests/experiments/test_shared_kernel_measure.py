@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from vmcompare import experiment
 from vmcompare.backends.fake import FakeLauncher
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.experiment import Context
-from vmcompare.experiments.shared_kernel import facts, ladder, observer
+from vmcompare.experiments.shared_kernel import facts, here, ladder, observer
 from vmcompare.experiments.shared_kernel.instances import PHASES
 from vmcompare.experiments.shared_kernel.kernels import hidden_vm
 from vmcompare.experiments.shared_kernel.observer import Reading, options, understood
@@ -109,9 +111,11 @@ class Actor:
     userland: str = "Alpine Linux"
     boots_sectors: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:  # noqa: ARG002
         words = " ".join(argv)
+        self.asked.append(words)
         if argv[0] == "/srv/application":
             said = self.files[argv[0]].decode().split("echo ")[1].split(";")[0]
             return Completed(f"{said}\n{self.boot_id}\n".encode(), 0)
@@ -202,7 +206,7 @@ def test_a_usual_computer_gives_the_usual_facts_and_leaves_nothing() -> None:
     }  # fmt: skip
     for phase in PHASES:
         assert sum(row.phase == phase for row in rows) == 6
-    assert sum(row.phase == climb.name for climb in ladder.climbs() for row in rows) == 15
+    assert sum(row.phase == climb.name for climb in ladder.GUEST.climbs() for row in rows) == 15
     assert not any(stage.running for stage in stages.values())
 
 
@@ -268,7 +272,7 @@ def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> 
 
 
 def test_a_line_has_one_word_more_for_each_rung() -> None:
-    lines = [ladder.line(climb.rungs) for climb in ladder.climbs()[: len(ladder.RUNGS) + 1]]
+    lines = [ladder.line(climb.rungs) for climb in ladder.GUEST.climbs()[: len(ladder.RUNGS) + 1]]
     assert lines[0] == "/bin/see"
     assert all(len(a) < len(b) for a, b in pairwise(lines))
     assert len(set(lines)) == len(lines)
@@ -306,7 +310,9 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
     launcher = qemu.launchers()[Platform.VM_DIRECT]
     with launcher.open(Spec(machine=Machine.PC), lambda _: None) as box:
         ladder.prepare(box)
-        seen = {climb.name: ladder.climb(box, climb.rungs) for climb in ladder.climbs()}
+        seen = {
+            climb.name: ladder.climb(box, ladder.GUEST, climb) for climb in ladder.GUEST.climbs()
+        }
     own = {
         "chroot": "files of", "mount": "mounts seen", "pid": "own process number",
         "net": "loopback network", "user": "make a device", "cgroup": "nested processes",
@@ -320,6 +326,56 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
         gone = seen[ladder.without(rung).name][name]
         assert not ladder.same(name, seen["seccomp"][name], gone), rung
     assert len({one["boot id"] for one in seen.values()}) == 1
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() == 0, reason="for an ordinary user of Linux"
+)
+def test_an_ordinary_user_climbs_on_this_computer_where_that_is_allowed() -> None:
+    from vmcompare.backends import process
+
+    if not process.probe().ok:
+        pytest.skip(process.probe().what)
+    with process.launchers()[Platform.PROCESS].open(Spec(), lambda _: None) as box:
+        try:
+            before = here.prepare(box)
+        except Unavailable as error:
+            pytest.skip(str(error))
+        able = [c for c in here.GROUND.climbs() if c.name not in ("cgroup", "all but user")]
+        seen = {c.name: ladder.climb(box, here.GROUND, c, before) for c in able}
+    assert seen["pid"]["own process number"] == "1"
+    assert seen["pid"]["processes seen"] == "1"
+    assert seen["net"]["loopback network"] == "down"
+    assert seen["all but net"]["loopback network"] == seen[ladder.START]["loopback network"]
+    assert seen["seccomp"]["make a directory"] == "refused"
+    assert seen["all but seccomp"]["make a directory"] == "allowed"
+    assert len({one["kernel release"] for one in seen.values()}) == 1
+
+
+def test_as_root_the_ladder_is_not_climbed_on_this_computer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    stage = Stage()
+    rows = [r for r in look(process=stage) if r.phase in (ladder.START, *ladder.RUNGS)]
+    assert len(rows) == 8
+    assert all("in a guest only" in row.error for row in rows if row.phase != "cgroup")
+    assert not any("unshare" in text for actor in stage.actors for text in actor.asked)
+
+
+def test_a_ladder_of_an_ordinary_user_begins_with_the_user_and_lacks_the_control_group() -> None:
+    climbs = here.GROUND.climbs()
+    assert [c.name for c in climbs[:8]] == [ladder.START, *here.ORDER]
+    lines = {c.name: here.line(c.rungs) for c in climbs}
+    assert lines["chroot"] == "unshare -U -r chroot $BOX /bin/see"
+    assert "all but cgroup" not in lines
+    assert lines["all but chroot"].endswith("with-proc /proc deny-mkdir $BOX/bin/see")
+
+
+def test_a_guest_is_the_place_of_the_ladder_wherever_there_is_one() -> None:
+    rows = look(process=Stage(), vm_direct=machine())
+    platforms = {row.platform for row in rows if row.phase == "pid"}
+    assert platforms == {Platform.VM_DIRECT}
 
 
 @pytest.mark.docker
