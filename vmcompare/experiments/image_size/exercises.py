@@ -10,11 +10,11 @@ from types import MappingProxyType
 
 from ...exercise import Answer, Choice, Exercise, Feedback, Kind, Question, chosen, near
 from ...sandbox import Platform
-from ...units import ratio, size
+from ...units import ratio, seconds, size
 from ...view import View
 from .explain import value_of
 from .measure import COMPRESSED, NAMED_BY_TAR, SECOND, UPDATE, VIRTUAL
-from .models import duration, time_s
+from .models import time_s
 
 _NODES, _LINK_MBIT_S = 20, 50.0
 """Of the transfer exercise: computers, and the line to them in Mbit/s."""
@@ -103,8 +103,8 @@ def _transfer_solution(view: View) -> str:
     thin = _per_node(view, Platform.VM, f"{UPDATE}-on-backing-file")
     return (
         rf"$t = n \cdot 8B/v$ with $B$ = {size(value_of(view, Platform.VM, UPDATE))}: "
-        f"{duration(whole)}. A container’s layer takes {duration(layer)}, an overlay over a "
-        f"backing file {duration(thin)}. Whether a base is shared matters; which technique shares "
+        f"{seconds(whole)}. A container’s layer takes {seconds(layer)}, an overlay over a "
+        f"backing file {seconds(thin)}. Whether a base is shared matters; which technique shares "
         "it is a question of what you have."
     )
 

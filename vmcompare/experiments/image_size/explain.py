@@ -70,6 +70,9 @@ FACTS: Mapping[str, str] = MappingProxyType(
 )
 """Name of a fact → what it says."""
 
+_READ = 26
+"""Characters of what was read that a table shows: an error of the system, or a digest's start."""
+
 _DIGITS = 12
 """Of a digest in a table, as ``docker images`` shows them."""
 
@@ -204,7 +207,7 @@ def facts_table(view: View) -> pd.DataFrame:
                 {
                     "what was tried": words,
                     "true": "yes" if row["value"] else "no",
-                    "what was read": str(row["text"] or "–").removeprefix("sha256:")[:30],
+                    "what was read": str(row["text"] or "–").replace("sha256:", "")[:_READ],
                     "provenance": str(row["shown"]),
                 }
             )
