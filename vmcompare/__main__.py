@@ -37,9 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """What is on this computer, as a table or as JSON."""
+    """What is on this computer, as a table or as JSON; of a recording: whether it can be used."""
     from . import assembly, host
 
+    if arguments.recording:
+        return max([_check_recording(path) for path in arguments.recording])
     found = assembly.availability()
     if arguments.json:
         engines = {
@@ -71,6 +73,21 @@ def check(arguments: argparse.Namespace) -> int:
         if not a.ok:
             print(f"{'':10}next step: {a.next_step}")
     return 0
+
+
+def _check_recording(path: Path) -> int:
+    from . import contributed
+    from .recording import read
+
+    found = contributed.problems(path)
+    for sentence in found:
+        print(f"{path.name}: {sentence}")
+    if not found:
+        recording = read(path)
+        for sentence in contributed.doubts(recording):
+            print(f"{path.name}: doubt (it may be used all the same): {sentence}")
+        print(f"{path.name}: good. {contributed.summary(recording)}")
+    return 1 if found else 0
 
 
 def record(arguments: argparse.Namespace) -> int:
@@ -243,6 +260,9 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("check", check)
+    sub.add_argument(
+        "recording", nargs="*", type=Path, metavar="FILE.jsonl", help="look at recordings instead"
+    )
     sub.add_argument("--json", action="store_true", help="as JSON, for programs")
 
     sub = command("lab", lab)

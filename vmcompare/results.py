@@ -1,4 +1,4 @@
-"""What came of a lesson, as tables: predictions beside what was found, claims with their findings.
+"""A lesson in tables: what can be measured, predictions beside what was found, claims judged.
 
 Plain rows for :func:`vmcompare.page.table`; nothing here draws.
 """
@@ -6,43 +6,85 @@ Plain rows for :func:`vmcompare.page.table`; nothing here draws.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import claims
+from . import assembly, claims
 from .recording import Recording
+from .sandbox import Availability, Platform
 from .units import written
 from .view import Outcome, View
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A question that is answered before measuring."""
+    """A question that is answered before measuring.
+
+    Attributes:
+        name: of the outcome it is set beside.
+        question: what is asked.
+        unit: of a number: ``"s"``, ``"ratio"`` or any other word.
+        choices: what to choose from, where no number is asked for.
+        whole: whether a count is asked for, which may be zero.
+    """
 
     name: str
     question: str
-    unit: str
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    whole: bool = False
+
+    def refuses(self, value: float | str) -> str:
+        """Why ``value`` is no answer, as a sentence; empty when it is one."""
+        if self.choices:
+            return "" if value in self.choices else "Please choose one of the answers."
+        if isinstance(value, str) or not abs(value) < float("inf"):
+            return "Please give a number."
+        if self.whole:
+            return "" if value >= 0 and value == int(value) else "Please give a whole number."
+        return "" if value > 0 else "Please give a number above zero."
+
+
+def availability(
+    platforms: Sequence[Platform],
+    found: Mapping[str, Availability],
+    *,
+    live: Collection[Platform],
+) -> list[dict[str, str]]:
+    """One row a platform: whether it is measured here or replayed, why, and the next step.
+
+    Args:
+        platforms: those of the experiment.
+        found: what each engine's probe said.
+        live: those that the session may measure; it replays the others, whatever could be had.
+    """
+    rows = []
+    for platform in platforms:
+        engine = found[assembly.engine_of(platform)]
+        here = engine.ok and platform in live
+        rows.append(
+            {
+                "platform": platform.value,
+                "here": "live" if here else "recorded",
+                "because": _because(engine) if here or not engine.ok else "replay was chosen",
+                "next step": "" if engine.ok else engine.next_step,
+            }
+        )
+    return rows
 
 
 def comparison(
-    asked: Sequence[Prediction],
-    guesses: Mapping[str, float],
-    outcomes: Mapping[str, Outcome],
-    view: View,
-) -> Iterator[Mapping[str, str]]:
-    """One row a prediction: the guess, what the view gives, and how far they are apart."""
-    for prediction in asked:
-        outcome = outcomes[prediction.name]
-        found, guess = outcome(view), guesses.get(prediction.name)
-        under = " (software emulation)" if view.emulated(outcome.platforms) else ""
-        yield {
-            "question": prediction.question,
-            "you predicted": written(guess, prediction.unit) if guess else "–",
-            "found": "not measured here"
-            if found is None
-            else written(found, prediction.unit) + under,
-            "found ÷ predicted": f"{found / guess:.2g}×" if found and guess else "–",
-        }
+    asked: Prediction, guess: float | None, outcome: Outcome, view: View
+) -> Mapping[str, str]:
+    """The guess, what the view gives, and how far they are apart."""
+    found = outcome(view)
+    under = " (software emulation)" if view.emulated(outcome.platforms) else ""
+    return {
+        "question": asked.question,
+        "you predicted": written(guess, asked.unit) if guess else "–",
+        "found": "not measured here" if found is None else written(found, asked.unit) + under,
+        "found ÷ predicted": f"{found / guess:.2g}×" if found and guess else "–",
+    }
 
 
 def findings(
@@ -78,3 +120,12 @@ def _why(finding: claims.Finding) -> str:
     if finding.listed:
         said.append(f"Beside it: {'; '.join(finding.listed)}.")
     return " ".join(said)
+
+
+def _because(engine: Availability) -> str:
+    if not engine.ok:
+        return engine.what
+    details = dict(engine.details)
+    if details.get("accelerator") == "tcg":
+        return f"QEMU {engine.version}, software emulation"
+    return f"ready ({engine.version})" if engine.version else "ready"

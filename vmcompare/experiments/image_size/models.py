@@ -148,7 +148,7 @@ def _whatif(
             for title, ways in shown.items()
         }
         picture = bars(panels, limits)
-        copies = f"B: compressed bytes of one copy, {_kinds(view)}."
+        copies = f"B: compressed bytes of one copy, {_kinds(view)}; no emulation is in them."
         return replace(
             picture,
             alt=f"{said.format(x)} {picture.alt}",
