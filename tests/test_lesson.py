@@ -277,3 +277,10 @@ def test_a_run_is_told_only_the_chosen_platforms_that_are_here(
     monkeypatch.setenv("VMCOMPARE_PLATFORMS", "moon")
     with pytest.raises(UnknownName, match="moon"):
         boot._cannot_run()
+
+
+def test_it_lists_the_recordings_that_can_be_replayed(page: Page, recorded: Path) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.recordings()
+    assert boot.view.sources[0].run_id in page.html()
+    assert "this project" in page.html()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
+from . import host
 from .errors import Unavailable, UnknownName
 from .sandbox import Availability, Launcher, Platform
+from .view import Computer
 
 ImageProgress = Callable[[str, float], None]
 
@@ -25,6 +28,22 @@ RUNTIMES: tuple[str, ...] = ()
 def availability() -> dict[str, Availability]:
     """What each engine's probe found on this machine, by engine."""
     return {name: _module(name).probe() for name in ENGINES}
+
+
+def host_facts(found: Mapping[str, Availability]) -> dict[str, Any]:
+    """Facts of this machine and of the engines that were ``found`` on it."""
+    return host.facts(
+        {name: a.version for name, a in found.items() if a.ok and name != "process"},
+        {name: dict(a.details) for name, a in found.items() if a.details},
+    )
+
+
+def computer(found: Mapping[str, Availability], name: str) -> Computer:
+    """This machine as a page shows it, called ``name``."""
+    lacking = {
+        engine: f"{a.what}; next step: {a.next_step}" for engine, a in found.items() if not a.ok
+    }
+    return Computer(name, host_facts(found), lacking)
 
 
 def engine_of(platform: Platform) -> str:

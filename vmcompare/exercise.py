@@ -55,7 +55,8 @@ class Exercise:
         title: a few words.
         task: what to do, Markdown.
         code: Python to run, complete or repair in a cell of one's own; may be empty. ``lesson``
-            stands for the notebook's :class:`~vmcompare.lesson.Lesson`.
+            stands for the notebook's :class:`~vmcompare.lesson.Lesson`, and is shown under the name
+            that it has there. Lines of at most 70 characters fit a page.
         choices: what to choose from; empty where a number is asked for.
         unit: of the number: ``"s"``, ``"bytes"``, ``"ratio"`` or any word.
         check: judges an answer.

@@ -165,11 +165,16 @@ class Demo:
         run: launchers and the call's options → something to display. May raise what launchers
             raise; takes seconds, not minutes; leaves nothing behind.
         replay: the same from recorded rows.
+        optional: are used as well where they can be had.
+        preview: what the call's options make without running anything; shown above a replay
+            (``None``: there is nothing to show).
     """
 
     platforms: tuple[Platform, ...]
     run: Callable[[Mapping[Platform, Launcher], Mapping[str, Any]], Any]
     replay: Callable[[View], Any]
+    optional: tuple[Platform, ...] = ()
+    preview: Callable[[Mapping[str, Any]], Any] | None = None
 
 
 def blank(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Measurement:

@@ -16,6 +16,8 @@ from .exercise import Answer, Exercise, Question
 from .prose import inline, plain, to_html
 from .tasks import Reply, Tasks, as_written, unit_words
 
+# ipywidgets gives its radio buttons no common name, and JupyterLab keeps the arrow keys for itself.
+_KEYS = '<p class="vmc-kind">By keyboard: Tab to a choice, Space to choose it.</p>'
 _WIDE = {"width": "auto", "max_width": "46em"}
 
 
@@ -36,7 +38,7 @@ def questions(tasks: Tasks) -> widgets.VBox:
         _question(tasks, number, question)
         for number, question in enumerate(tasks.questions, start=1)
     ]
-    return widgets.VBox([widgets.HTML(sheet.LAB_STYLE), *asked])
+    return widgets.VBox([widgets.HTML(sheet.LAB_STYLE + _KEYS), *asked])
 
 
 class ExerciseForm:
@@ -63,7 +65,9 @@ class ExerciseForm:
         self.solution = widgets.HTML()
         self.button.on_click(lambda _: self._check())
         self.offer.on_click(lambda _: self._solve())
-        words = sheet.heading(exercise, 4, by_hand=True) + sheet.task_html(exercise)
+        by_hand = f'{tasks.called}.answer("{exercise.name}", …)'
+        words = sheet.heading(exercise, 4, by_hand)
+        words += sheet.task_html(exercise, tasks.code(exercise))
         self.box = widgets.VBox(
             [
                 widgets.HTML(f'<div class="vmc-task">{words}</div>'),

@@ -24,8 +24,6 @@ from .results import Prediction
 from .sandbox import Availability, Platform
 from .view import MEASURED, RECORDED, View, compose
 
-Draw = Callable[[], Any]
-
 
 @dataclass(slots=True)
 class Lesson:
@@ -44,7 +42,7 @@ class Lesson:
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
     _asked: list[Prediction] = field(default_factory=list)
-    _redraws: list[Callable[[], None]] = field(default_factory=list)
+    _page: page.Page = field(default_factory=page.Page)
     _recompare: Callable[[], None] | None = None
     _tasks: tasks.Tasks | None = None
 
@@ -56,23 +54,24 @@ class Lesson:
 
     def check(self) -> None:
         """Show what can be measured on this computer, what is replayed, and the next step."""
-        found = self._availability()
         platforms = load(self.experiment).platforms
-        rows = []
-        for platform in platforms:
-            engine = found[assembly.engine_of(platform)]
-            live = engine.ok and platform in chosen(platforms)
-            rows.append(
-                {
-                    "platform": platform.value,
-                    "here": "live" if live else "recorded",
-                    "because": _because(engine) if live or not engine.ok else "replay was chosen",
-                    "next step": "" if engine.ok else engine.next_step,
-                }
-            )
-        self._put(lambda: page.table(rows))
+        rows = results.availability(platforms, self._availability(), live=chosen(platforms))
+        self._page.put(lambda: page.table(rows))
         for problem in self._problems:
-            self._say(problem)
+            self._page.say(problem)
+
+    def here(self, name: str) -> None:
+        """Show one of the experiment's ``HERE``: this computer as it is, whatever was measured."""
+        known = getattr(explanation(self.experiment), "HERE", {})
+        draw = _choose("picture of this computer", name, known)
+        whose = "the computer that made this page" if is_handout() else "this computer"
+        computer = assembly.computer(self._availability(), whose)
+
+        def drawn() -> Any:
+            made = draw(computer, self.view)
+            return page.table(made) if isinstance(made, list) else made
+
+        self._page.put(drawn)
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -91,14 +90,14 @@ class Lesson:
         if guess is not None:
             self._keep(name, guess)
         if is_handout():
-            self._html(page.prediction_blank(question, unit))
+            self._page.html(page.prediction_blank(question, unit))
         else:
             kept = answers.predictions(self.number).get(name)
-            _display(page.prediction_form(question, unit, kept, lambda v: self._keep(name, v)))
+            page.display(page.prediction_form(question, unit, kept, lambda v: self._keep(name, v)))
 
     def compare(self) -> None:
         """Show each prediction beside what was found."""
-        self._recompare = self._put(self._comparison)
+        self._recompare = self._page.put(self._comparison)
 
     # ---- measure ------------------------------------------------------------------------------
 
@@ -109,17 +108,17 @@ class Lesson:
             return
         reason = self._cannot_run()
         if reason:
-            self._say(f"{reason} The figures below show a recording.")
+            self._page.say(f"{reason} The figures below show a recording.")
             return
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            self._say("There is no kernel to follow a run: use .record(rounds=3).")
+            self._page.say("There is no kernel to follow a run: use .record(rounds=3).")
             return
         from .panel import Panel
 
         panel = Panel(self.experiment, self._live_chart, self._finished, self._named())
-        _display(panel.widget())
+        page.display(panel.widget())
 
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
         """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
@@ -147,7 +146,7 @@ class Lesson:
                     running.stop()
             recording = running.recording()
         except VmcompareError as error:
-            self._say(f"Nothing was measured: {error}.")
+            self._page.say(f"Nothing was measured: {error}.")
             return None
         self._finished(recording)
         return recording
@@ -169,14 +168,16 @@ class Lesson:
             self._recorded = read(paths[run_id])
         else:
             self._recorded = self._newest_recorded()
-        self._refresh()
+        self._page.refresh()
 
     def recordings(self) -> None:
         """Show which recordings there are, by whom and on what machine, for :meth:`replay`."""
         from .contributed import listed
 
         rows = listed(data_dir() / "recordings", self.experiment)
-        self._put(lambda: page.table(rows) if rows else page.Note("There is no recording yet."))
+        self._page.put(
+            lambda: page.table(rows) if rows else page.Note("There is no recording yet.")
+        )
 
     # ---- explain ------------------------------------------------------------------------------
 
@@ -188,12 +189,12 @@ class Lesson:
     def figure(self, name: str) -> None:
         """Show one of the experiment's ``FIGURES``; redrawn when a run ends."""
         draw = _choose("figure", name, explanation(self.experiment).FIGURES)
-        self._put(lambda: draw(self.view))
+        self._page.put(lambda: draw(self.view))
 
     def table(self, name: str) -> None:
         """Show one of the experiment's ``TABLES``; redrawn when a run ends."""
         draw = _choose("table", name, explanation(self.experiment).TABLES)
-        self._put(lambda: page.table(draw(self.view).to_dict("records")))
+        self._page.put(lambda: page.table(draw(self.view).to_dict("records")))
 
     def whatif(self, name: str) -> None:
         """Show one of the experiment's ``WHATIFS``: a modelled figure with a slider."""
@@ -204,14 +205,14 @@ class Lesson:
         import ipywidgets as widgets
 
         place = widgets.Output()
-        _display(place)
+        page.display(place)
 
         def redraw() -> None:
             place.clear_output(wait=True)
             with place:
                 self._model(model)
 
-        self._redraws.append(redraw)
+        self._page.follow(redraw)
         redraw()
 
     def demo(self, name: str, **options: Any) -> None:
@@ -221,9 +222,9 @@ class Lesson:
             raise UnknownName("demo", name, sorted(demos))
         demo = demos[name]
         try:
-            _display(self._demo(demo, options))
+            page.display(self._demo(demo, options))
         except VmcompareError as error:
-            self._say(str(error))
+            self._page.say(str(error))
 
     # ---- practise -----------------------------------------------------------------------------
 
@@ -232,24 +233,24 @@ class Lesson:
         if (asked := self._ask()) is None:
             return
         if is_handout():
-            self._html(sheet.exercises_html(asked))
+            self._page.html(sheet.exercises_html(asked))
             return
         from . import forms
 
         box, refresh = forms.exercises(asked)
-        self._redraws.append(refresh)
-        _display(box)
+        self._page.follow(refresh)
+        page.display(box)
 
     def quiz(self) -> None:
         """Show the self-check questions; every choice gets its answer."""
         if (asked := self._ask()) is None:
             return
         if is_handout():
-            self._html(sheet.questions_html(asked))
+            self._page.html(sheet.questions_html(asked))
             return
         from . import forms
 
-        _display(forms.questions(asked))
+        page.display(forms.questions(asked))
 
     def answer(self, name: str, value: float | str) -> None:
         """Answer an exercise or a question in plain Python, without a widget.
@@ -260,7 +261,7 @@ class Lesson:
             UnknownName: the lesson has neither exercise nor question of that name.
         """
         if asked := self._ask():
-            _display(sheet.Said(asked.answer(name, value)))
+            page.display(sheet.Said(asked.answer(name, value)))
 
     def solution(self, name: str) -> None:
         """Show the model answer to an exercise, with the figures of the rows shown now.
@@ -269,13 +270,13 @@ class Lesson:
             UnknownName: the lesson has no exercise of that name.
         """
         if asked := self._ask():
-            _display(sheet.Solution(asked.solution(name)))
+            page.display(sheet.Solution(asked.solution(name)))
 
     # ---- conclude -----------------------------------------------------------------------------
 
     def findings(self) -> None:
         """Show the article's claims of this lesson, each with the finding its rule gives."""
-        self._put(self._findings)
+        self._page.put(self._findings)
 
     def clean(self) -> None:
         """End and remove whatever earlier runs, of this or another session, left behind."""
@@ -283,7 +284,9 @@ class Lesson:
 
         swept = reaper.sweep()
         said = "; ".join(f"{item.kind} {item.name}" for item in swept)
-        self._html(f"<p>Removed: {html.escape(said)}.</p>" if said else "<p>Nothing was left.</p>")
+        self._page.html(
+            f"<p>Removed: {html.escape(said)}.</p>" if said else "<p>Nothing was left.</p>"
+        )
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -321,12 +324,21 @@ class Lesson:
         missing = assembly.missing(found, demo.platforms)
         if missing or len(chosen(demo.platforms)) < len(demo.platforms):
             for lacking in missing.values():
-                self._say(f"{lacking.what}; next step: {lacking.next_step}. A recording follows.")
+                self._page.say(
+                    f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
+                )
+            made = demo.preview(options) if demo.preview else None
+            if made is not None:
+                page.display(made)
             return demo.replay(self.view)
         from . import reaper
 
+        wanted = [
+            *demo.platforms,
+            *(p for p in chosen(demo.optional) if found[assembly.engine_of(p)].ok),
+        ]
         with reaper.guard():
-            return demo.run(assembly.launchers(found, demo.platforms, strict=True), options)
+            return demo.run(assembly.launchers(found, wanted, strict=True), options)
 
     def _measure_for_handout(self) -> None:
         experiment = load(self.experiment)
@@ -335,7 +347,7 @@ class Lesson:
             recording = self.record(min(handout_rounds(), experiment.rounds))
             if recording is not None:
                 text = f"Measured while this page was made: run {recording.run_id}"
-                self._html(f"<p>{html.escape(text)}, {len(recording.rows)} rows.</p>")
+                self._page.html(f"<p>{html.escape(text)}, {len(recording.rows)} rows.</p>")
                 return
             if mode() is Mode.LIVE:
                 raise Unavailable(
@@ -343,7 +355,7 @@ class Lesson:
                 )
         elif mode() is Mode.LIVE:
             raise Unavailable(f"a live handout was asked for, but {reason}", "use --mode auto")
-        self._say("Nothing was measured for this page; its figures are recorded.")
+        self._page.say("Nothing was measured for this page; its figures are recorded.")
 
     def _newest_recorded(self) -> Recording | None:
         for path in recordings(data_dir() / "recordings", self.experiment):
@@ -356,7 +368,7 @@ class Lesson:
     def _finished(self, recording: Recording) -> str:
         """Show ``recording`` from now on; returns a sentence on what the page shows."""
         self.live = recording
-        self._refresh()
+        self._page.refresh()
         own = [s for s in self.view.sources if s.shown == MEASURED]
         if not own:
             return "It has no finished start but warm-ups, so the figures below stay as they were."
@@ -370,34 +382,7 @@ class Lesson:
         try:
             whatif.show(model(self.view))
         except VmcompareError as error:
-            _display(page.Note(str(error)))
-
-    def _put(self, draw: Draw) -> Callable[[], None] | None:
-        """Display what ``draw`` makes, and remember how to draw it again: it follows the next run.
-
-        Returns that redrawing; ``None`` where nothing can be redrawn (outside a notebook).
-        """
-        handle = _display(_safely(draw), display_id=True)
-        if handle is None:
-            return None
-
-        def redraw() -> None:
-            handle.update(_safely(draw))
-
-        self._redraws.append(redraw)
-        return redraw
-
-    def _say(self, text: str) -> None:
-        self._put(lambda: page.Note(text))
-
-    def _html(self, text: str) -> None:
-        from IPython.display import HTML
-
-        _display(HTML(text))
-
-    def _refresh(self) -> None:
-        for redraw in self._redraws:
-            redraw()
+            page.display(page.Note(str(error)))
 
     def _keep(self, name: str, value: float) -> str:
         """Keep a prediction; returns what to tell the learner."""
@@ -430,42 +415,30 @@ class Lesson:
             try:
                 module = exercises(self.experiment)
             except Unavailable as error:
-                self._say(tasks.sentence(error))
+                self._page.say(tasks.sentence(error))
                 return None
             self._tasks = tasks.Tasks(
                 self.number,
                 module.EXERCISES,
                 module.QUESTIONS,
                 lambda: self.view,
+                called=_name_of(self),
                 keeping=not is_handout(),
             )
         return self._tasks
 
 
-def _because(engine: Availability) -> str:
-    if not engine.ok:
-        return engine.what
-    details = dict(engine.details)
-    if details.get("accelerator") == "tcg":
-        return f"QEMU {engine.version}, software emulation"
-    return f"ready ({engine.version})" if engine.version else "ready"
+def _name_of(lesson: Lesson) -> str:
+    """What the notebook calls its lesson; ``"lesson"`` outside one."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    names: Mapping[str, Any] = shell.user_ns if shell is not None else {}
+    return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
 
 
-def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[[View], Any]:
+def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
     if name not in known:
         raise UnknownName(kind, name, sorted(known))
-    chosen: Callable[[View], Any] = known[name]
+    chosen: Callable[..., Any] = known[name]
     return chosen
-
-
-def _display(thing: Any, **options: Any) -> Any:
-    from IPython.display import display
-
-    return display(thing, **options)
-
-
-def _safely(draw: Draw) -> Any:
-    try:
-        return draw()
-    except VmcompareError as error:
-        return page.Note(str(error))

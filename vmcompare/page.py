@@ -1,11 +1,71 @@
-"""What a lesson puts on a page besides pictures: notes, tables, and the form for a prediction."""
+"""The page of a lesson: what is on it follows the newest run; notes, tables, predictions."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from .errors import VmcompareError
+
+Draw = Callable[[], Any]
+"""Makes something to display; what it raises (``VmcompareError``) is shown as a sentence."""
+
+
+@dataclass(slots=True)
+class Page:
+    """What a lesson has displayed, and how to draw it again when a run ends."""
+
+    _redraws: list[Callable[[], None]] = field(default_factory=list)
+
+    def put(self, draw: Draw) -> Callable[[], None] | None:
+        """Display what ``draw`` makes, and remember how to draw it again: it follows the next run.
+
+        Returns that redrawing; ``None`` where nothing can be redrawn (outside a notebook).
+        """
+        handle = display(_safely(draw), display_id=True)
+        if handle is None:
+            return None
+
+        def redraw() -> None:
+            handle.update(_safely(draw))
+
+        self.follow(redraw)
+        return redraw
+
+    def follow(self, redraw: Callable[[], None]) -> None:
+        """Call ``redraw``, too, when other rows are shown."""
+        self._redraws.append(redraw)
+
+    def refresh(self) -> None:
+        """Draw everything again."""
+        for redraw in self._redraws:
+            redraw()
+
+    def say(self, text: str) -> None:
+        """Put a sentence on the page."""
+        self.put(lambda: Note(text))
+
+    def html(self, markup: str) -> None:
+        """Put HTML on the page, once and for all."""
+        from IPython.display import HTML
+
+        display(HTML(markup))
+
+
+def display(thing: Any, **options: Any) -> Any:
+    """IPython's ``display``, imported when it is needed."""
+    from IPython.display import display as displayed
+
+    return displayed(thing, **options)
+
+
+def _safely(draw: Draw) -> Any:
+    try:
+        return draw()
+    except VmcompareError as error:
+        return Note(str(error))
 
 
 @dataclass(frozen=True, slots=True)

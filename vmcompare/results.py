@@ -1,4 +1,4 @@
-"""What came of a lesson, as tables: predictions beside what was found, claims with their findings.
+"""A lesson in tables: what can be measured, predictions beside what was found, claims judged.
 
 Plain rows for :func:`vmcompare.page.table`; nothing here draws.
 """
@@ -6,11 +6,12 @@ Plain rows for :func:`vmcompare.page.table`; nothing here draws.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import claims
+from . import assembly, claims
 from .recording import Recording
+from .sandbox import Availability, Platform
 from .units import written
 from .view import Outcome, View
 
@@ -22,6 +23,34 @@ class Prediction:
     name: str
     question: str
     unit: str
+
+
+def availability(
+    platforms: Sequence[Platform],
+    found: Mapping[str, Availability],
+    *,
+    live: Collection[Platform],
+) -> list[dict[str, str]]:
+    """One row a platform: whether it is measured here or replayed, why, and the next step.
+
+    Args:
+        platforms: those of the experiment.
+        found: what each engine's probe said.
+        live: those that the session may measure; it replays the others, whatever could be had.
+    """
+    rows = []
+    for platform in platforms:
+        engine = found[assembly.engine_of(platform)]
+        here = engine.ok and platform in live
+        rows.append(
+            {
+                "platform": platform.value,
+                "here": "live" if here else "recorded",
+                "because": _because(engine) if here or not engine.ok else "replay was chosen",
+                "next step": "" if engine.ok else engine.next_step,
+            }
+        )
+    return rows
 
 
 def comparison(
@@ -78,3 +107,12 @@ def _why(finding: claims.Finding) -> str:
     if finding.listed:
         said.append(f"Beside it: {'; '.join(finding.listed)}.")
     return " ".join(said)
+
+
+def _because(engine: Availability) -> str:
+    if not engine.ok:
+        return engine.what
+    details = dict(engine.details)
+    if details.get("accelerator") == "tcg":
+        return f"QEMU {engine.version}, software emulation"
+    return f"ready ({engine.version})" if engine.version else "ready"

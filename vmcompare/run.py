@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from . import assembly, host, reaper
+from . import assembly, reaper
 from .experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
 from .recording import Recorder
 from .sandbox import Platform
@@ -48,10 +48,7 @@ def run(
 
     launchers = assembly.launchers(found, wanted, progress, strict=bool(platforms))
     bare = assembly.runtimes(progress) if Platform.CONTAINER in wanted else {}
-    facts = host.facts(
-        {name: a.version for name, a in found.items() if a.ok and name != "process"},
-        {name: dict(a.details) for name, a in found.items() if a.details},
-    )
+    facts = assembly.host_facts(found)
     reaper.sweep()
     with reaper.guard(), Recorder(out, experiment.name, facts, rounds) as recorder:
         opened(recorder)

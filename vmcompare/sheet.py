@@ -15,7 +15,7 @@ from .exercise import Exercise, Feedback, Question
 from .prose import inline, to_html
 from .tasks import Reply, Tasks, sentence, unit_words
 
-_BLANK = "_" * 24
+_BLANK = "_" * 18
 
 LAB_STYLE = """<style>
 .vmc-said { border-left: 3px solid var(--jp-border-color1, #888); padding: .2em 0 .2em .8em;
@@ -66,23 +66,22 @@ class Solution:
         return self.text
 
 
-def heading(exercise: Exercise, level: int, *, by_hand: bool = False) -> str:
-    """Title, kind, minutes, whether it is homework, and how to answer by hand (without widgets)."""
+def heading(exercise: Exercise, level: int, by_hand: str = "") -> str:
+    """Title, kind, minutes, whether it is homework, and how to answer ``by_hand`` (Python)."""
     words = [
         exercise.kind.value.capitalize(),
         f"{exercise.minutes} minutes",
         "in class" if exercise.in_class else "homework",
     ]
     if by_hand:
-        words.append(f'or in a cell: <code>….answer("{html.escape(exercise.name)}", …)</code>')
+        words.append(f"or in a cell: <code>{html.escape(by_hand)}</code>")
     return (
         f'<h{level}>{inline(exercise.title)}</h{level}><p class="vmc-kind">{" · ".join(words)}</p>'
     )
 
 
-def task_html(exercise: Exercise) -> str:
+def task_html(exercise: Exercise, code: str) -> str:
     """What to do, and the code to copy."""
-    code = exercise.code.strip("\n")
     copied = f'<div class="vmc-code"><pre>{html.escape(code)}</pre></div>' if code else ""
     return f"{to_html(exercise.task)}{copied}"
 
@@ -131,7 +130,8 @@ def _exercise(tasks: Tasks, exercise: Exercise) -> str:
         for number, hint in enumerate(exercise.hints, start=1)
     )
     return (
-        f'<section class="vmc-task">{heading(exercise, 3)}{task_html(exercise)}'
+        f'<section class="vmc-task">{heading(exercise, 3)}'
+        f"{task_html(exercise, tasks.code(exercise))}"
         f"{_field(tasks, exercise)}{hints}"
         f'<details class="vmc-answer"><summary>Model answer</summary>{solution}</details></section>'
     )

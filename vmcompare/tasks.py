@@ -6,6 +6,7 @@ The same whether a widget or a line of Python asks; nothing here draws.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -53,6 +54,7 @@ class Tasks:
         lesson: its number, under which answers are kept.
         exercises, questions: as the experiment exports them.
         view: gives the rows that are shown now.
+        called: the notebook's name for its lesson, which stands in code for ``lesson``.
         keeping: whether answers are kept; not while a page for others is made.
     """
 
@@ -60,6 +62,7 @@ class Tasks:
     exercises: Mapping[str, Exercise]
     questions: Sequence[Question]
     view: Callable[[], View]
+    called: str = "lesson"
     keeping: bool = True
     _attempts: dict[str, _Attempt] = field(default_factory=dict)
     _chosen: dict[str, str] = field(default_factory=dict)
@@ -79,6 +82,10 @@ class Tasks:
     def ordered(self) -> tuple[Exercise, ...]:
         """The exercises, the one done in class first."""
         return tuple(sorted(self.exercises.values(), key=lambda e: not e.in_class))
+
+    def code(self, exercise: Exercise) -> str:
+        """Its code as it runs in this notebook."""
+        return re.sub(r"(?<![.\w])lesson(?=\.)", self.called, exercise.code.strip("\n"))
 
     def kept(self, name: str) -> Answer | None:
         """The last answer to an exercise, perhaps of an earlier session."""

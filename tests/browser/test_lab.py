@@ -23,6 +23,9 @@ import psutil
 import pytest
 from browser_tools import NOTEBOOKS, missing, screenshot
 
+from vmcompare.experiments.boot_speed.exercises import EXERCISES, QUESTIONS, services_share
+from vmcompare.lesson import Lesson
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 MARK = "VMCOMPARE_TEST_MARK"  # inherited by all that the server starts, orphans included
@@ -189,6 +192,69 @@ def test_what_if_slider_redraws_its_picture(notebook: Any, name: str) -> None:
 
 def button(within: Any, text: str) -> Any:
     return within.locator("button.jupyter-button", has_text=re.compile(rf"^\s*{text}\s*$"))
+
+
+def only_in_04(name: str) -> None:
+    if name != "04-boot-speed":
+        pytest.skip("the forms are the same in every lesson: they are tried in lesson 04")
+
+
+def section(notebook: Any, heading: str) -> Any:
+    """The widgets below a heading that a widget shows."""
+    titled = notebook.locator("h4", has_text=heading)
+    return notebook.locator(".jp-Notebook .widget-vbox").filter(has=titled).last
+
+
+def check_by_keyboard(notebook: Any, form: Any, answer: str) -> None:
+    """Type an answer, Tab to *Check*, press it."""
+    form.locator("input[type=number]").focus()
+    notebook.keyboard.press("Control+A")
+    notebook.keyboard.type(answer)
+    notebook.keyboard.press("Tab")
+    assert "Check" in notebook.evaluate("document.activeElement.textContent")
+    notebook.keyboard.press("Enter")
+
+
+def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
+    notebook: Any, name: str
+) -> None:
+    only_in_04(name)
+    asked = EXERCISES["services_share"]
+    form = section(notebook, asked.title)
+    form.scroll_into_view_if_needed()
+    said, offer = form.locator(".vmc-said"), button(form, "Show the solution")
+    for number in range(1, len(asked.hints) + 1):
+        assert offer.is_hidden()
+        check_by_keyboard(notebook, form, "3")
+        form.get_by_text(f"Hint {number}.").wait_for(timeout=20_000)
+        assert "less than the data shown give" in said.inner_text()
+    screenshot(notebook, f"lab-{name}-exercise-wrong")
+    offer.focus()
+    notebook.keyboard.press("Enter")
+    form.get_by_text("A model answer.").wait_for(timeout=20_000)
+    right = services_share(Lesson("boot_speed", "04").view)
+    check_by_keyboard(notebook, form, f"{right:.3f}")
+    form.locator(".vmc-said.vmc-right").wait_for(timeout=20_000)
+    assert "the direct-boot VM does without it" in said.inner_text()
+    assert "Hint" not in said.inner_text()
+    screenshot(notebook, f"lab-{name}-exercise-right")
+
+
+def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any, name: str) -> None:
+    only_in_04(name)
+    question = QUESTIONS[0]
+    box = notebook.locator(".widget-vbox").filter(has_text=question.ask).last
+    box.scroll_into_view_if_needed()
+    radios = box.locator("input[type=radio]")
+    assert radios.count() == len(question.choices)
+    radios.first.focus()
+    for choice in question.choices:
+        notebook.keyboard.press("Space")
+        box.get_by_text(choice.feedback[:40]).wait_for(timeout=20_000)
+        assert box.locator(".vmc-said").count() == 1
+        assert box.locator(f".vmc-{'right' if choice.right else 'wrong'}").count() == 1
+        notebook.keyboard.press("Tab")
+    screenshot(notebook, f"lab-{name}-quiz")
 
 
 def test_stop_leaves_nothing(lab: Lab, notebook: Any, name: str) -> None:

@@ -182,21 +182,30 @@ def _answers(soup: BeautifulSoup, main: Tag) -> None:
     title = soup.new_tag("p", attrs={"class": "vmc-answers-title"})
     title.string = "Answers"
     section.append(title)
+    named: Tag | None = None
     for answer in answers:
-        heading = answer.find_previous(_HEADINGS)
+        heading, summary = answer.find_previous(_HEADINGS), answer.find("summary")
         entry = soup.new_tag("div")
-        if isinstance(heading, Tag):
-            name = soup.new_tag("p", attrs={"class": "vmc-answers-name"})
-            name.string = heading.get_text(" ", strip=True)
-            entry.append(name)
+        if isinstance(heading, Tag) and heading is not named:
+            named = heading
+            entry.append(_line(soup, "vmc-answers-name", heading))
+        if isinstance(summary, Tag):
+            # Several stand under one heading, hints and a model answer.
+            entry.append(_line(soup, "vmc-answers-label", summary))
         for child in answer.contents:
-            if not (isinstance(child, Tag) and child.name == "summary"):
+            if child is not summary:
                 entry.append(copy.copy(child))
         for tag in entry.find_all(id=True):
             if isinstance(tag, Tag):
                 del tag["id"]
         section.append(entry)
     main.append(section)
+
+
+def _line(soup: BeautifulSoup, kind: str, source: Tag) -> Tag:
+    line = soup.new_tag("p", attrs={"class": kind})
+    line.string = source.get_text(" ", strip=True)
+    return line
 
 
 def _refuse_outside(soup: BeautifulSoup, notebook: Path) -> None:
