@@ -463,3 +463,10 @@ def test_a_demonstration_that_is_replayed_shows_first_what_the_options_make(
     Lesson("boot_speed", "04").demo("it", a="")
     assert len(page.shown) == before + 2  # what is missing, and the recording
     assert not ran
+
+
+def test_it_lists_the_recordings_that_can_be_replayed(page: Page, recorded: Path) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.recordings()
+    assert boot.view.sources[0].run_id in page.html()
+    assert "this project" in page.html()
