@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import html
+import math
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,6 +114,35 @@ def _cell(text: str) -> str:
     return f'<td style="text-align:left{whole}">{html.escape(text)}</td>'
 
 
+LATE_S = 1.0
+"""A value that arrives this soon (s) after its button was pressed was meant by it."""
+
+
+def submitted(button: Any, field: Any, act: Callable[[Any, bool], None]) -> None:
+    """Let ``button`` act on the value of ``field``: ``act(value, late)``.
+
+    JupyterLab sends the messages of widgets over subshells, and ipykernel (7.4) may hand those of
+    the field and of the button to two threads: the click can be there before the value that it
+    means. So a value that arrives right after a click is acted on as well, with ``late`` true.
+    """
+    lock = threading.Lock()
+    pressed_s = -math.inf
+
+    def on_click(_: Any) -> None:
+        nonlocal pressed_s
+        with lock:
+            act(field.value, False)
+            pressed_s = time.monotonic()
+
+    def on_value(change: Mapping[str, Any]) -> None:
+        with lock:
+            if time.monotonic() - pressed_s < LATE_S:
+                act(change["new"], True)
+
+    button.on_click(on_click)
+    field.observe(on_value, names="value")
+
+
 def prediction_form(
     question: str, unit: str, kept: float | None, keep: Callable[[float], str]
 ) -> Any:
@@ -125,10 +157,10 @@ def prediction_form(
     button = widgets.Button(description="Keep my prediction")
     said = widgets.HTML("Kept earlier." if kept else "")
 
-    def on_click(_: widgets.Button) -> None:
-        said.value = keep(float(number.value))
+    def act(value: float, _: bool) -> None:
+        said.value = keep(float(value))
 
-    button.on_click(on_click)
+    submitted(button, number, act)
     asked = widgets.HTML(f"<b>{html.escape(question)}</b>")
     return widgets.VBox([asked, widgets.HBox([number, button]), said])
 
