@@ -27,6 +27,25 @@ def test_the_facts_are_plain_json_with_sizes_and_versions() -> None:
     assert again["cgroup_version"] in (0, 1, 2)
 
 
+@pytest.mark.parametrize(
+    ("system", "arch", "flags", "shown"),
+    [
+        ("Linux", "x86_64", "fpu vmx", "vmx"),
+        ("Linux", "x86_64", "fpu svm", "svm"),
+        ("Linux", "x86_64", "fpu hypervisor", ""),
+        ("Linux", "aarch64", "", None),
+        ("Darwin", "x86_64", "", None),
+    ],
+)
+def test_the_processor_s_offer_to_run_machines_is_told_where_it_can_be_read(
+    monkeypatch: pytest.MonkeyPatch, system: str, arch: str, flags: str, shown: str | None
+) -> None:
+    monkeypatch.setattr(host.platform, "system", lambda: system)
+    monkeypatch.setattr(host.platform, "machine", lambda: arch)
+    monkeypatch.setattr(host, "_cpu_flags", lambda: frozenset(flags.split()))
+    assert host.facts({}, {})["virtualisation_flag"] == shown
+
+
 def test_no_name_of_the_user_or_the_machine_and_no_path_is_among_them() -> None:
     text = json.dumps(FACTS)
     words = {getpass.getuser(), socket.gethostname(), str(Path.home())} - {"root", "vm"}

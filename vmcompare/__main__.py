@@ -16,6 +16,7 @@ from .errors import VmcompareError
 if TYPE_CHECKING:
     from .experiment import Progress, Watch
     from .recording import Recorder
+    from .sandbox import Availability
 
     Opened = Callable[[Recorder], object]
 
@@ -37,21 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """What is on this computer, as a table or as JSON."""
+    """What is on this computer, as a table or as JSON; of a recording: whether it can be used."""
     from . import assembly, host
 
+    if arguments.recording:
+        return max([_check_recording(path) for path in arguments.recording])
     found = assembly.availability()
+    bare = assembly.runtime_availability()
     if arguments.json:
         engines = {
-            name: {
-                "available": a.ok,
-                "version": a.version,
-                "platforms": [p.value for p in assembly.ENGINES[name]],
-                **({} if a.ok else {"what": a.what, "next_step": a.next_step}),
-                "details": dict(a.details),
-            }
+            name: {"platforms": [p.value for p in assembly.ENGINES[name]], **_told(a)}
             for name, a in found.items()
         }
+        runtimes = {name: _told(a) for name, a in bare.items()}
         details = dict(found["qemu"].details)
         accelerator = {
             "accelerator": details.get("accelerator"),
@@ -61,16 +60,44 @@ def check(arguments: argparse.Namespace) -> int:
                 if key.startswith("rejected ")
             },
         }
-        facts = host.facts({n: a.version for n, a in found.items() if a.ok}, {})
-        print(json.dumps({"engines": engines, **accelerator, "host": facts}, indent=2))
+        facts = host.facts({n: a.version for n, a in {**found, **bare}.items() if a.ok}, {})
+        told = {"engines": engines, "runtimes": runtimes, **accelerator, "host": facts}
+        print(json.dumps(told, indent=2))
         return 0
-    for name, a in found.items():
-        print(f"{name:8} {'ready ' + a.version if a.ok else 'not available: ' + a.what}")
+    for name, a in {**found, **bare}.items():
+        print(f"{name:11}{'ready ' + a.version if a.ok else 'not available: ' + a.what}")
+        if name in bare:
+            print(f"{'':12}a container's bare mechanism: a series of its own, never Docker's")
         for key, value in a.details:
-            print(f"{'':10}{key}: {value}")
+            print(f"{'':12}{key}: {value}")
         if not a.ok:
-            print(f"{'':10}next step: {a.next_step}")
+            print(f"{'':12}next step: {a.next_step}")
     return 0
+
+
+def _told(found: Availability) -> dict[str, object]:
+    """What a probe found, for programs."""
+    return {
+        "available": found.ok,
+        "version": found.version,
+        **({} if found.ok else {"what": found.what, "next_step": found.next_step}),
+        "details": dict(found.details),
+    }
+
+
+def _check_recording(path: Path) -> int:
+    from . import contributed
+    from .recording import read
+
+    found = contributed.problems(path)
+    for sentence in found:
+        print(f"{path.name}: {sentence}")
+    if not found:
+        recording = read(path)
+        for sentence in contributed.doubts(recording):
+            print(f"{path.name}: doubt (it may be used all the same): {sentence}")
+        print(f"{path.name}: good. {contributed.summary(recording)}")
+    return 1 if found else 0
 
 
 def record(arguments: argparse.Namespace) -> int:
@@ -243,6 +270,9 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("check", check)
+    sub.add_argument(
+        "recording", nargs="*", type=Path, metavar="FILE.jsonl", help="look at recordings instead"
+    )
     sub.add_argument("--json", action="store_true", help="as JSON, for programs")
 
     sub = command("lab", lab)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
+from . import host
 from .errors import Unavailable, UnknownName
 from .sandbox import Availability, Launcher, Platform
+from .view import Computer
 
 ImageProgress = Callable[[str, float], None]
 
@@ -18,13 +21,34 @@ ENGINES: Mapping[str, tuple[Platform, ...]] = {
 }
 """Backend module → the platforms it serves."""
 
-RUNTIMES: tuple[str, ...] = ()
+RUNTIMES: tuple[str, ...] = ("runc", "bubblewrap")
 """Backend modules that start containers as a bare mechanism: further series, never Docker's."""
 
 
 def availability() -> dict[str, Availability]:
     """What each engine's probe found on this machine, by engine."""
     return {name: _module(name).probe() for name in ENGINES}
+
+
+def runtime_availability(names: Sequence[str] = RUNTIMES) -> dict[str, Availability]:
+    """What the probe of each bare container mechanism found on this machine, by name."""
+    return {name: _module(name).probe() for name in names}
+
+
+def host_facts(found: Mapping[str, Availability]) -> dict[str, Any]:
+    """Facts of this machine and of the engines that were ``found`` on it."""
+    return host.facts(
+        {name: a.version for name, a in found.items() if a.ok and name != "process"},
+        {name: dict(a.details) for name, a in found.items() if a.details},
+    )
+
+
+def computer(found: Mapping[str, Availability], name: str) -> Computer:
+    """This machine as a page shows it, called ``name``."""
+    lacking = {
+        engine: f"{a.what}; next step: {a.next_step}" for engine, a in found.items() if not a.ok
+    }
+    return Computer(name, host_facts(found), lacking)
 
 
 def engine_of(platform: Platform) -> str:
@@ -58,12 +82,14 @@ def launchers(
     return {p: able[p] for p in Platform if p in able and p in wanted}
 
 
-def runtimes(progress: ImageProgress | None = None) -> dict[str, Launcher]:
-    """Launchers of those bare container mechanisms that work on this machine, by name."""
+def runtimes(
+    found: Mapping[str, Availability], progress: ImageProgress | None = None
+) -> dict[str, Launcher]:
+    """Launchers of those bare container mechanisms that were ``found`` to work, by name."""
     return {
         name: _module(name).launchers(progress)[Platform.CONTAINER]
-        for name in RUNTIMES
-        if _module(name).probe().ok
+        for name, availability in found.items()
+        if availability.ok
     }
 
 

@@ -146,6 +146,7 @@ class Experiment:
         rounds: blocks (or ramps) that a verdict needs: the default of ``vmcompare record``.
         measured_in_handouts: whether ``make handouts`` measures it where it can (else only with
             ``MODE=live``): one experiment is enough to show that a handout can be one's own.
+        runtimes: bare container mechanisms it asks too, where they work and containers are wanted.
     """
 
     name: str
@@ -154,6 +155,7 @@ class Experiment:
     measure: Callable[[Context], Iterator[Measurement]]
     rounds: int = DEFAULT_ROUNDS
     measured_in_handouts: bool = False
+    runtimes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,16 @@ class Demo:
         run: launchers and the call's options → something to display. May raise what launchers
             raise; takes seconds, not minutes; leaves nothing behind.
         replay: the same from recorded rows.
+        optional: are used as well where they can be had.
+        preview: what the call's options make without running anything; shown above a replay
+            (``None``: there is nothing to show).
     """
 
     platforms: tuple[Platform, ...]
     run: Callable[[Mapping[Platform, Launcher], Mapping[str, Any]], Any]
     replay: Callable[[View], Any]
+    optional: tuple[Platform, ...] = ()
+    preview: Callable[[Mapping[str, Any]], Any] | None = None
 
 
 def blank(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Measurement:

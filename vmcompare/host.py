@@ -23,8 +23,9 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
         details: engine name → further facts from its probe.
 
     Returns:
-        JSON-ready facts; sizes in bytes, load as the 1-minute average. No user name, no host name,
-        no path: a recording is shared with a class.
+        JSON-ready facts; sizes in bytes, load as the 1-minute average. ``virtualised``: this system
+        itself runs in a VM; ``virtualisation_flag``: the processor offers to run VMs. No user name,
+        no host name, no path: a recording is shared with a class.
     """
     battery = _battery()
     return {
@@ -35,6 +36,7 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
         "cpu": _cpu_model(),
         "cores": psutil.cpu_count() or 1,
         "memory_bytes": psutil.virtual_memory().total,
+        "virtualisation_flag": _virtualisation_flag(),
         "virtualised": "hypervisor" in _cpu_flags() if platform.system() == "Linux" else None,
         "cgroup_version": cgroup_version(),
         "ksm": _read("/sys/kernel/mm/ksm/run") == "1",
@@ -107,6 +109,14 @@ def _cpu_model() -> str:
 
 def _cpu_flags() -> frozenset[str]:
     return frozenset(_cpuinfo("flags").split())
+
+
+def _virtualisation_flag() -> str | None:
+    """``"vmx"`` (VT-x) or ``"svm"`` (AMD-V) where the processor shows it, ``""`` where it does not;
+    ``None`` where that is not told (other systems and processors)."""
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    return next((flag for flag in ("vmx", "svm") if flag in _cpu_flags()), "")
 
 
 def _battery() -> bool | None:

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import html
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import answers, assembly, page, results, sheet, tasks, whatif
+from . import assembly, page, results, tasks
 from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
 from .experiment import Demo, exercises, explanation, load
 from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
-from .recording import Recording, read, recordings
+from .recording import Recording, contributed, read, recordings
 from .results import Prediction
 from .sandbox import Availability, Platform
+from .settle import Evidence, gather
+from .steps import Steps
 from .view import MEASURED, RECORDED, View, compose
 
 
 @dataclass(slots=True)
-class Lesson:
+class Lesson(Steps):
     """One lesson on one experiment.
 
     Attributes:
@@ -41,14 +42,16 @@ class Lesson:
     _recorded: Recording | None = None
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
-    _asked: list[Prediction] = field(default_factory=list)
-    _page: page.Page = field(default_factory=page.Page)
-    _recompare: Callable[[], None] | None = None
     _tasks: tasks.Tasks | None = None
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
         self._recorded = self._newest_recorded()
+
+    @property
+    def page_number(self) -> str:
+        """The lesson's number."""
+        return self.number
 
     # ---- what is here -------------------------------------------------------------------------
 
@@ -59,6 +62,19 @@ class Lesson:
         self._page.put(lambda: page.table(rows))
         for problem in self._problems:
             self._page.say(problem)
+
+    def here(self, name: str) -> None:
+        """Show one of the experiment's ``HERE``: this computer as it is, whatever was measured."""
+        known = getattr(explanation(self.experiment), "HERE", {})
+        draw = _choose("picture of this computer", name, known)
+        whose = "the computer that made this page" if is_handout() else "this computer"
+        computer = assembly.computer(self._availability(), whose)
+
+        def drawn() -> Any:
+            made = draw(computer, self.view)
+            return page.table(made) if isinstance(made, list) else made
+
+        self._page.put(drawn)
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -72,19 +88,7 @@ class Lesson:
         outcomes = explanation(self.experiment).OUTCOMES
         if name not in outcomes:
             raise UnknownName("outcome", name, sorted(outcomes))
-        asked = Prediction(name, question, unit)
-        self._asked = [p for p in self._asked if p.name != name] + [asked]
-        if guess is not None:
-            self._keep(name, guess)
-        if is_handout():
-            self._page.html(page.prediction_blank(question, unit))
-        else:
-            kept = answers.predictions(self.number).get(name)
-            page.display(page.prediction_form(question, unit, kept, lambda v: self._keep(name, v)))
-
-    def compare(self) -> None:
-        """Show each prediction beside what was found."""
-        self._recompare = self._page.put(self._comparison)
+        self._ask(Prediction(name, question, unit), guess)
 
     # ---- measure ------------------------------------------------------------------------------
 
@@ -141,16 +145,30 @@ class Lesson:
     def replay(self, run_id: str = "") -> None:
         """Show a recording of the project instead of an own run: the newest, or the one named.
 
+        A contributed recording (see :meth:`recordings`) is shown only when it is named.
+
         Raises:
             UnknownName: the project has no recording of that run.
         """
         self.live = None
         if run_id:
-            paths = {p.stem: p for p in recordings(data_dir() / "recordings", self.experiment)}
+            place = (data_dir() / "recordings", self.experiment)
+            paths = {p.stem: p for p in (*recordings(*place), *contributed(*place))}
             if run_id not in paths:
                 raise UnknownName("recording", run_id, sorted(paths))
             self._recorded = read(paths[run_id])
+        else:
+            self._recorded = self._newest_recorded()
         self._page.refresh()
+
+    def recordings(self) -> None:
+        """Show which recordings there are, by whom and on what machine, for :meth:`replay`."""
+        from .contributed import listed
+
+        rows = listed(data_dir() / "recordings", self.experiment)
+        self._page.put(
+            lambda: page.table(rows) if rows else page.Note("There is no recording yet.")
+        )
 
     # ---- explain ------------------------------------------------------------------------------
 
@@ -172,21 +190,7 @@ class Lesson:
     def whatif(self, name: str) -> None:
         """Show one of the experiment's ``WHATIFS``: a modelled figure with a slider."""
         model = _choose("what-if", name, explanation(self.experiment).WHATIFS)
-        if is_handout():
-            self._model(model)
-            return
-        import ipywidgets as widgets
-
-        place = widgets.Output()
-        page.display(place)
-
-        def redraw() -> None:
-            place.clear_output(wait=True)
-            with place:
-                self._model(model)
-
-        self._page.follow(redraw)
-        redraw()
+        self._follow(lambda: model(self.view))
 
     def demo(self, name: str, **options: Any) -> None:
         """Do one of the experiment's ``DEMOS`` on the spot, or show a recording of it."""
@@ -198,51 +202,6 @@ class Lesson:
             page.display(self._demo(demo, options))
         except VmcompareError as error:
             self._page.say(str(error))
-
-    # ---- practise -----------------------------------------------------------------------------
-
-    def exercises(self) -> None:
-        """Show the four exercises, the one for class first; answers are checked and kept."""
-        asked = self._ask()
-        if asked and is_handout():
-            self._page.html(sheet.exercises_html(asked))
-        elif asked:
-            from . import forms
-
-            box, refresh = forms.exercises(asked)
-            self._page.follow(refresh)
-            page.display(box)
-
-    def quiz(self) -> None:
-        """Show the self-check questions; every choice gets its answer."""
-        asked = self._ask()
-        if asked and is_handout():
-            self._page.html(sheet.questions_html(asked))
-        elif asked:
-            from . import forms
-
-            page.display(forms.questions(asked))
-
-    def answer(self, name: str, value: float | str) -> None:
-        """Answer an exercise or a question in plain Python, without a widget.
-
-        ``name`` is its name; ``value`` a number, or a choice by its text or its number (from 1).
-
-        Raises:
-            UnknownName: the lesson has neither exercise nor question of that name.
-        """
-        if asked := self._ask():
-            solve = f'{asked.called}.solution("{name}")' if name in asked.exercises else ""
-            page.display(sheet.Said(asked.answer(name, value), solve))
-
-    def solution(self, name: str) -> None:
-        """Show the model answer to an exercise, with the figures of the rows shown now.
-
-        Raises:
-            UnknownName: the lesson has no exercise of that name.
-        """
-        if asked := self._ask():
-            page.display(sheet.Solution(asked.solution(name)))
 
     # ---- conclude -----------------------------------------------------------------------------
 
@@ -299,11 +258,18 @@ class Lesson:
                 self._page.say(
                     f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
                 )
+            made = demo.preview(options) if demo.preview else None
+            if made is not None:
+                page.display(made)
             return demo.replay(self.view)
         from . import reaper
 
+        wanted = [
+            *demo.platforms,
+            *(p for p in chosen(demo.optional) if found[assembly.engine_of(p)].ok),
+        ]
         with reaper.guard():
-            return demo.run(assembly.launchers(found, demo.platforms, strict=True), options)
+            return demo.run(assembly.launchers(found, wanted, strict=True), options)
 
     def _measure_for_handout(self) -> None:
         experiment = load(self.experiment)
@@ -343,39 +309,30 @@ class Lesson:
         figures: Mapping[str, Callable[[View], Any]] = explanation(self.experiment).FIGURES
         return str(next(iter(figures.values()))(compose(recording, None))._repr_html_())
 
-    def _model(self, model: Callable[[View], Any]) -> None:
-        try:
-            whatif.show(model(self.view))
-        except VmcompareError as error:
-            page.display(page.Note(str(error)))
+    def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
+        outcome = explanation(self.experiment).OUTCOMES[asked.name]
+        number = None if isinstance(guess, str) else guess
+        return results.comparison(asked, number, outcome, self.view)
 
-    def _keep(self, name: str, value: float) -> str:
-        """Keep a prediction; returns what to tell the learner."""
-        if not math.isfinite(value) or value <= 0:
-            return "Please give a number above zero."
-        try:
-            answers.keep(self.number, name, value)
-        except OSError as error:
-            return f"It could not be kept: {error.strerror}."
-        if self._recompare is not None:
-            self._recompare()
-        return "Kept. You will see it beside the result."
-
-    def _comparison(self) -> Any:
-        guesses = {} if is_handout() else answers.predictions(self.number)
-        outcomes = explanation(self.experiment).OUTCOMES
-        rows = list(results.comparison(self._asked, guesses, outcomes, self.view))
-        return page.table(rows, caption=self.view.caption())
+    def _source(self) -> str:
+        return self.view.caption()
 
     def _findings(self) -> Any:
         runs = ((MEASURED, self.live), (RECORDED, self._recorded))
-        rows = list(results.findings(self.number, runs))
+        rows = list(results.findings(self.number, runs, self._evidence))
         if rows:
             return page.table(rows)
         return page.Note("No run has been recorded yet: press Run above.")
 
-    def _ask(self) -> tasks.Tasks | None:
-        """Exercises and questions, and how far the learner is; ``None``, and said, if none yet."""
+    def _evidence(self) -> Evidence:
+        """The recordings of all lessons, this session's run first."""
+        return gather(
+            [self.live] if self.live else [],
+            own=mode() is not Mode.REPLAY,
+            project_dir=data_dir() / "recordings",
+        )
+
+    def _practice(self) -> tasks.Tasks | None:
         if self._tasks is None:
             try:
                 module = exercises(self.experiment)
@@ -390,8 +347,8 @@ class Lesson:
         return self._tasks
 
 
-def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[[View], Any]:
+def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
     if name not in known:
         raise UnknownName(kind, name, sorted(known))
-    chosen: Callable[[View], Any] = known[name]
+    chosen: Callable[..., Any] = known[name]
     return chosen

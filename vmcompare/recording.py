@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
+CONTRIBUTED = "contributed"
+"""The folder, beside an experiment's recordings, of those that others made."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
@@ -238,9 +241,17 @@ def read(path: Path) -> Recording:
 
 
 def recordings(directory: Path, experiment: str) -> Iterator[Path]:
-    """Files of one experiment below ``directory``, newest first (a run id sorts by time)."""
+    """Files of one experiment below ``directory``, newest first (a run id sorts by time).
+
+    What others contributed is not among them, so it never takes the place of the project's own.
+    """
     found = (directory / experiment).glob("*.jsonl")
     yield from sorted(found, key=lambda p: p.name, reverse=True)
+
+
+def contributed(directory: Path, experiment: str) -> Iterator[Path]:
+    """Files that others contributed to one experiment, newest first: shown only when named."""
+    yield from recordings(directory / experiment, CONTRIBUTED)
 
 
 def _parse(path: Path, number: int, line: str) -> dict[str, Any]:

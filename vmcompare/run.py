@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from . import assembly, host, reaper
+from . import assembly, reaper
 from .experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
 from .recording import Recorder
 from .sandbox import Platform
@@ -47,15 +47,14 @@ def run(
         watch(Progress("image", what, int(part * 1000), 1000))
 
     launchers = assembly.launchers(found, wanted, progress, strict=bool(platforms))
-    bare = assembly.runtimes(progress) if Platform.CONTAINER in wanted else {}
-    facts = host.facts(
-        {name: a.version for name, a in found.items() if a.ok and name != "process"},
-        {name: dict(a.details) for name, a in found.items() if a.details},
-    )
+    beside = experiment.runtimes if Platform.CONTAINER in wanted else ()
+    bare = assembly.runtime_availability(beside)
+    runtimes = assembly.runtimes(bare, progress)
+    facts = assembly.host_facts({**found, **bare})
     reaper.sweep()
     with reaper.guard(), Recorder(out, experiment.name, facts, rounds) as recorder:
         opened(recorder)
-        for row in experiment.measure(Context(launchers, rounds, DEFAULT_SEED, watch, bare)):
+        for row in experiment.measure(Context(launchers, rounds, DEFAULT_SEED, watch, runtimes)):
             recorder.append(row)
     return recorder.path
 

@@ -86,6 +86,21 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Computer:
+    """A computer as its facts tell, measured on or not.
+
+    Attributes:
+        name: what a page calls it ("this computer").
+        facts: as :func:`vmcompare.host.facts` gives them.
+        missing: engine → why it cannot be used here, with the next step, as a sentence.
+    """
+
+    name: str
+    facts: Mapping[str, Any]
+    missing: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """One number that a lesson asks for before it is measured.
 

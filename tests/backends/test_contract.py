@@ -6,12 +6,13 @@ import importlib
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from vmcompare.backends.fake import FakeLauncher
-from vmcompare.errors import AbnormalShutdown, WaitTimeout
+from vmcompare.errors import AbnormalShutdown, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
     Event,
     Launcher,
@@ -30,6 +31,8 @@ REAL = [
         ("docker", Platform.CONTAINER, Machine.NONE), id="container", marks=pytest.mark.docker
     ),
     pytest.param(("qemu", Platform.VM_DIRECT, Machine.PC), id="vm-direct", marks=pytest.mark.qemu),
+    pytest.param(("bubblewrap", Platform.CONTAINER, Machine.NONE), id="bubblewrap"),
+    pytest.param(("runc", Platform.CONTAINER, Machine.NONE), id="runc"),
     pytest.param(
         ("qemu", Platform.VM_DIRECT, Machine.MICROVM), id="vm-microvm", marks=pytest.mark.qemu
     ),
@@ -51,7 +54,8 @@ APPLICATION: dict[str, bytes] = {
 class Opened:
     """A sandbox that all tests of one launcher share (a guest takes seconds to boot)."""
 
-    def __init__(self, launcher: Launcher, machine: Machine) -> None:
+    def __init__(self, engine: str, launcher: Launcher, machine: Machine) -> None:
+        self.engine = engine
         self.events: list[Event] = []
         self.launcher, self.spec = launcher, Spec(machine=machine)
         self.context = launcher.open(self.spec, self.events.append)
@@ -65,8 +69,9 @@ class Opened:
 def _launcher(name: str, platform: Platform) -> Launcher:
     if name == "fake":
         return FakeLauncher()
-    found: Launcher = importlib.import_module(f"vmcompare.backends.{name}").launchers()[platform]
-    return found
+    _available(name)
+    launcher: Launcher = importlib.import_module(f"vmcompare.backends.{name}").launchers()[platform]
+    return launcher
 
 
 def _available(name: str) -> None:
@@ -80,7 +85,6 @@ def _available(name: str) -> None:
 @pytest.fixture(scope="module", params=PACKERS)
 def packed(request: pytest.FixtureRequest) -> Packed:
     name, platform, machine = request.param
-    _available(name)
     launcher = _launcher(name, platform)
     assert isinstance(launcher, Packer)
     return launcher, Spec(machine=machine)
@@ -89,8 +93,7 @@ def packed(request: pytest.FixtureRequest) -> Packed:
 @pytest.fixture(scope="module", params=CASES)
 def opened(request: pytest.FixtureRequest) -> Iterator[Opened]:
     name, platform, machine = request.param
-    _available(name)
-    it = Opened(_launcher(name, platform), machine)
+    it = Opened(name, _launcher(name, platform), machine)
     yield it
     it.close()
     _check_the_end(it)
@@ -190,6 +193,20 @@ def test_what_is_written_shows_in_the_layer_of_its_own(opened: Opened) -> None:
 
 def test_an_instance_is_served_by_processes_of_the_host(opened: Opened) -> None:
     assert opened.box.host_pids()
+
+
+def test_kernel_settings_from_outside_are_for_container_engines_only(opened: Opened) -> None:
+    spec = replace(opened.spec, sysctls=(("net.ipv4.ip_default_ttl", "77"),))
+    if opened.engine == "docker":
+        with opened.launcher.open(spec, lambda _: None) as box:
+            said = box.run(["cat", "/proc/sys/net/ipv4/ip_default_ttl"])
+        assert said.output == b"77\n"
+        return
+    with (
+        pytest.raises(Unavailable, match="from outside"),
+        opened.launcher.open(spec, lambda _: None),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.id not in ("vm", "vm-tuned", "vm-microvm")])

@@ -23,7 +23,7 @@ from vmcompare.backends import docker as backend
 from vmcompare.backends.docker import container
 from vmcompare.backends.docker import launcher as launching
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.sandbox import Confinement, Event, Launcher, Phase, Platform, Spec, Start
+from vmcompare.sandbox import DEBIAN, Confinement, Event, Launcher, Phase, Platform, Spec, Start
 from vmcompare.units import MIB
 
 ORDER = [
@@ -465,7 +465,7 @@ def test_the_alpine_image_is_made_once_and_described(launcher: Launcher) -> None
 
 @pytest.mark.docker
 def test_making_the_image_is_told_and_finding_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launching, "REPOSITORY", "vmcompare/told")
+    monkeypatch.setattr(launching, "REPOSITORIES", "vmcompare-told")
     told: list[tuple[str, float]] = []
 
     def ask() -> str:
@@ -480,7 +480,7 @@ def test_making_the_image_is_told_and_finding_it_is_not(monkeypatch: pytest.Monk
         assert told == []
     finally:
         api = backend.connect().api
-        for made in api.images("vmcompare/told"):
+        for made in api.images("vmcompare-told/alpine"):
             for name in made["RepoTags"]:
                 api.remove_image(name)
 
@@ -738,3 +738,30 @@ def test_a_daemon_that_dies_in_mid_run_is_an_abnormal_shutdown(
     private_daemon()  # finds the rest and removes it
     assert until(lambda: containers() == [])
     reaper.forget_containers()
+
+
+@pytest.mark.docker
+def test_a_setting_that_a_namespace_keeps_apart_is_the_containers_own(launcher: Launcher) -> None:
+    name, path = "net.ipv4.ip_default_ttl", Path("/proc/sys/net/ipv4/ip_default_ttl")
+    before = path.read_text()
+    with launcher.open(Spec(sysctls=((name, "77"),)), ignore) as box:
+        assert box.run(["cat", str(path)]).output == b"77\n"
+        assert path.read_text() == before != "77\n"
+
+
+@pytest.mark.docker
+def test_a_setting_of_the_whole_kernel_is_refused_by_its_name(launcher: Launcher) -> None:
+    refused = Spec(sysctls=(("vm.swappiness", "10"),))
+    with pytest.raises(LaunchFailure, match=r"vm\.swappiness"), launcher.open(refused, ignore):
+        pass
+
+
+@pytest.mark.docker
+def test_a_second_userland_runs_on_the_same_kernel(launcher: Launcher) -> None:
+    try:
+        launcher.image(Spec(image=DEBIAN))
+    except Unavailable as missing:
+        pytest.skip(str(missing))
+    with launcher.open(Spec(image=DEBIAN), ignore) as box:
+        assert b"ID=alpine" not in box.run(["cat", "/etc/os-release"]).output
+        assert box.run(["uname", "-r"]).output.decode().strip() == os.uname().release

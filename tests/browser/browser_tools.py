@@ -10,8 +10,16 @@ from typing import Any, NoReturn
 import pytest
 
 ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SCREENSHOTS = ROOT / "dist" / "screenshots"
 
 Open = Callable[..., Any]
+
+
+def screenshot(page: Any, name: str, *, whole: bool = False) -> None:
+    """A picture of the window (or of the ``whole`` page) to look at later."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=whole)
 
 
 def missing(what: str) -> NoReturn:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_tools import ROOT, Open, missing
+from browser_tools import NOTEBOOKS, ROOT, Open, missing
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 FLAGS = (
@@ -98,20 +99,27 @@ def toy_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lesson_04_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lesson 04, exported from its recording."""
-    from vmcompare import handout
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with every lesson, exported from its recordings, and the index page."""
+    out = tmp_path_factory.mktemp("lessons")
+    command = [sys.executable, "-m", "vmcompare", "handout", *map(str, NOTEBOOKS)]
+    done = subprocess.run(
+        [*command, "--out", str(out), "--mode", "replay"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VMCOMPARE_MODE", "replay")
-        out = tmp_path_factory.mktemp("lesson")
-        return handout.export(ROOT / "notebooks" / "04-boot-speed.ipynb", out)
 
-
-@pytest.fixture(params=["toy_page", "lesson_04_page"])
+@pytest.fixture(params=["toy", *(path.stem for path in NOTEBOOKS), "index"])
 def handout(request: pytest.FixtureRequest) -> Path:
-    """Each page to look at: the toy lesson, and the real ones."""
-    made: Path = request.getfixturevalue(request.param)
+    """Each page to look at: the toy lesson, the real ones, and the one that ties them together."""
+    if request.param == "toy":
+        toy: Path = request.getfixturevalue("toy_page")
+        return toy
+    made: Path = request.getfixturevalue("replayed") / f"{request.param}.html"
+    if request.param == "index" and len(NOTEBOOKS) < 2:
+        pytest.skip("an index is written for several handouts only")
     return made
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_tools import Open
+from browser_tools import Open, screenshot
 
 pytestmark = pytest.mark.browser
 
@@ -32,7 +32,8 @@ def shown(image: Any) -> bool:
     return bool(image.evaluate("i => i.decode().then(() => i.naturalWidth > 0, () => false)"))
 
 
-def test_slider_by_keyboard(page: Any) -> None:
+def test_slider_by_keyboard(page: Any, handout: Path) -> None:
+    screenshot(page, f"handout-{handout.stem}-1280", whole=True)
     if not page.locator(WHAT_IF).count():
         pytest.skip("this handout has no what-if")
     for figure in page.locator(WHAT_IF).all():
@@ -89,6 +90,7 @@ def test_dark_page_has_figures_on_white(open_page: Open, handout: Path) -> None:
 
 def test_no_sideways_scrolling_on_a_telephone(open_page: Open, handout: Path) -> None:
     page = open_page(handout, width=NARROW)
+    screenshot(page, f"handout-{handout.stem}-{NARROW}", whole=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
     for region in page.get_by_role("region").all():
         region.focus()

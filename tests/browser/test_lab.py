@@ -1,4 +1,4 @@
-"""The real notebook in a real JupyterLab: everything runs, sliders redraw, Stop leaves nothing."""
+"""Every notebook in a real JupyterLab: everything runs, sliders redraw, Stop leaves nothing."""
 
 from __future__ import annotations
 
@@ -21,17 +21,22 @@ from typing import Any
 
 import psutil
 import pytest
-from browser_tools import ROOT, missing
+from browser_tools import NOTEBOOKS, missing, screenshot
 
 from vmcompare.experiments.boot_speed.exercises import EXERCISES, QUESTIONS, services_share
 from vmcompare.lesson import Lesson
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-NOTEBOOK = ROOT / "notebooks" / "04-boot-speed.ipynb"
-SCREENSHOTS = ROOT / "dist" / "screenshots"
 MARK = "VMCOMPARE_TEST_MARK"  # inherited by all that the server starts, orphans included
 START_S, RUN_ALL_S, MEASURE_S, END_S = 60, 240, 120, 60
+VM_S = 30
+"""A VM that has not shown itself so long after the first row comes late in that experiment."""
+
+LESSON_04 = pytest.mark.parametrize(
+    "name", [p for p in NOTEBOOKS if p.stem.startswith("04")], ids=["04"], indirect=True
+)
+"""What asks and answers is the same code in every lesson: one of them is asked by keyboard."""
 
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -86,14 +91,12 @@ def environment(home: Path, mark: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on the loopback interface, on a copy of the notebook."""
-    if not NOTEBOOK.exists():
-        pytest.skip(f"{NOTEBOOK.relative_to(ROOT)} does not exist yet")
+    """One JupyterLab for all, on the loopback interface, on a copy of the notebooks."""
     if importlib.util.find_spec("jupyterlab") is None:
         missing("jupyterlab is not installed")
     home = tmp_path_factory.mktemp("lab")
     work = home / "work"
-    shutil.copytree(NOTEBOOK.parent, work, ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(NOTEBOOKS[0].parent, work, ignore=shutil.ignore_patterns(".*"))
     for name, value in SETTINGS.items():
         path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,37 +138,40 @@ def wait_for_server(server: subprocess.Popen[bytes], status: str, log: Path) -> 
     pytest.fail(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
 
+@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
+def name(request: pytest.FixtureRequest) -> str:
+    """One lesson after the other; the tests of this module take turns on its page."""
+    path: Path = request.param
+    return path.stem
+
+
 @pytest.fixture(scope="module")
-def notebook(lab: Lab, chromium: Any) -> Iterator[Any]:
-    """The notebook's page after "Run All Cells"."""
+def notebook(lab: Lab, chromium: Any, name: str) -> Iterator[Any]:
+    """The notebook's page after "Run All Cells"; its kernel ends with it."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
     outside: list[str] = []
     own = (lab.url, lab.url.replace("http", "ws"), "data:", "blob:")
     page.on("request", lambda r: None if r.url.startswith(own) else outside.append(r.url))
-    page.goto(lab.address(NOTEBOOK.name))
+    page.goto(lab.address(f"{name}.ipynb"))
     page.wait_for_selector(".jp-Notebook", timeout=START_S * 1000)
     page.wait_for_function(IDLE, timeout=START_S * 1000)
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_function(ALL_RAN, timeout=RUN_ALL_S * 1000)
     page.wait_for_timeout(1000)  # outputs of widgets come after their cell
     yield page
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     context.close()
     assert not outside
 
 
-def screenshot(page: Any, name: str) -> None:
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
-
-
-def test_all_cells_run_without_an_error(notebook: Any) -> None:
+def test_all_cells_run_without_an_error(notebook: Any, name: str) -> None:
     assert notebook.evaluate(ERRORS) == []
     assert "Traceback" not in notebook.locator(".jp-Notebook").inner_text()
-    screenshot(notebook, "lab-after-run-all")
+    screenshot(notebook, f"lab-{name}-after-run-all")
 
 
-def test_what_if_slider_redraws_its_picture(notebook: Any) -> None:
+def test_what_if_slider_redraws_its_picture(notebook: Any, name: str) -> None:
     boxes = notebook.locator(".widget-vbox").filter(has=notebook.locator(".noUi-handle"))
     if not boxes.count():
         pytest.skip("the notebook shows no what-if slider (nothing to model on this machine)")
@@ -186,7 +192,7 @@ def test_what_if_slider_redraws_its_picture(notebook: Any) -> None:
     assert after[0] != before[0]
     assert after[1] != before[1]
     assert after[1]
-    screenshot(notebook, "lab-what-if")
+    screenshot(notebook, f"lab-{name}-what-if")
 
 
 def button(within: Any, text: str) -> Any:
@@ -209,7 +215,10 @@ def check_by_keyboard(notebook: Any, form: Any, answer: str) -> None:
     notebook.keyboard.press("Enter")
 
 
-def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(notebook: Any) -> None:
+@LESSON_04
+def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
+    notebook: Any, name: str
+) -> None:
     asked = EXERCISES["services_share"]
     form = section(notebook, asked.title)
     form.scroll_into_view_if_needed()
@@ -219,7 +228,7 @@ def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(notebook
         check_by_keyboard(notebook, form, "3")
         form.get_by_text(f"Hint {number}.").wait_for(timeout=20_000)
         assert "less than the data shown give" in said.inner_text()
-    screenshot(notebook, "lab-exercise-wrong")
+    screenshot(notebook, f"lab-{name}-exercise-wrong")
     offer.focus()
     notebook.keyboard.press("Enter")
     form.get_by_text("A model answer.").wait_for(timeout=20_000)
@@ -228,10 +237,11 @@ def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(notebook
     form.locator(".vmc-said.vmc-right").wait_for(timeout=20_000)
     assert "the direct-boot VM does without it" in said.inner_text()
     assert "Hint" not in said.inner_text()
-    screenshot(notebook, "lab-exercise-right")
+    screenshot(notebook, f"lab-{name}-exercise-right")
 
 
-def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any) -> None:
+@LESSON_04
+def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any, name: str) -> None:
     question = QUESTIONS[0]
     box = notebook.locator(".widget-vbox").filter(has_text=question.ask).last
     box.scroll_into_view_if_needed()
@@ -244,23 +254,26 @@ def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any) -> None:
         assert box.locator(".vmc-said").count() == 1
         assert box.locator(f".vmc-{'right' if choice.right else 'wrong'}").count() == 1
         notebook.keyboard.press("Tab")
-    screenshot(notebook, "lab-quiz")
+    screenshot(notebook, f"lab-{name}-quiz")
 
 
-def test_stop_leaves_nothing(lab: Lab, notebook: Any) -> None:
+def test_stop_leaves_nothing(lab: Lab, notebook: Any, name: str) -> None:
     panel = notebook.locator(".jp-Notebook .widget-vbox").filter(has=button(notebook, "Run"))
     if not panel.count():
         pytest.skip("the notebook shows no Run button (nothing can be measured on this machine)")
     run, stop = button(panel.last, "Run"), button(panel.last, "Stop")
+    before = recordings(lab)
     run.click()
     seen: set[int] = set()
-    deadline = time.monotonic() + MEASURE_S
-    while time.monotonic() < deadline and not (rows_written(lab) and vm_in_sight(seen)):
+    deadline, enough = time.monotonic() + MEASURE_S, False
+    while time.monotonic() < deadline and not (enough and vm_in_sight(seen)):
         seen |= {process.pid for process in ours(lab)}
         notebook.wait_for_timeout(200)
-    assert rows_written(lab), "Run wrote no row"
+        if not enough and rows_written(recordings(lab) - before):
+            enough, deadline = True, time.monotonic() + VM_S
+    assert enough, "Run wrote no row"
     assert seen, "no recording process was seen"
-    screenshot(notebook, "lab-measuring")
+    screenshot(notebook, f"lab-{name}-measuring")
     stop.click()
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline and ours(lab):
@@ -271,8 +284,9 @@ def test_stop_leaves_nothing(lab: Lab, notebook: Any) -> None:
     notebook.wait_for_function(
         "button => !button.disabled", arg=run.element_handle(), timeout=20_000
     )
+    notebook.wait_for_function(IDLE, timeout=20_000)
     assert notebook.evaluate(ERRORS) == []
-    screenshot(notebook, "lab-stopped")
+    screenshot(notebook, f"lab-{name}-stopped")
 
 
 def ours(lab: Lab) -> list[psutil.Process]:
@@ -298,9 +312,13 @@ def vm_in_sight(pids: set[int]) -> bool:
     return any(p.pid in pids and (p.info["name"] or "").startswith("qemu") for p in running)
 
 
-def rows_written(lab: Lab) -> bool:
+def recordings(lab: Lab) -> frozenset[Path]:
     home = Path(psutil.Process(lab.process.pid).environ()["XDG_DATA_HOME"])
-    return any('"kind":"row"' in path.read_text() for path in home.rglob("*.jsonl"))
+    return frozenset(home.rglob("*.jsonl"))
+
+
+def rows_written(paths: frozenset[Path]) -> bool:
+    return any('"kind":"row"' in path.read_text(encoding="utf-8") for path in paths)
 
 
 def containers_of(pids: set[int]) -> list[str]:

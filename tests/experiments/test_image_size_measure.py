@@ -1,0 +1,174 @@
+"""What is measured of boxes: on fakes, and what goes wrong becomes rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from vmcompare.backends.fake import VM_PHASES, FakeLauncher
+from vmcompare.backends.process import ProcessLauncher
+from vmcompare.errors import LaunchFailure
+from vmcompare.experiment import Context
+from vmcompare.experiments.image_size import application
+from vmcompare.experiments.image_size.categories import CATEGORIES, category, weigh
+from vmcompare.experiments.image_size.measure import EXPERIMENT
+from vmcompare.recording import Measurement
+from vmcompare.sandbox import FileFact, Launcher, Parcel, Phase, Platform, Spec, Traits
+
+
+@dataclass(slots=True)
+class Thin(FakeLauncher):
+    """A fake machine that can share its base by an extra step."""
+
+    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
+        usual = FakeLauncher.parcel(self, spec, added)
+        return Parcel(usual.whole, usual.whole, usual.again)
+
+
+@dataclass(slots=True)
+class Broken(FakeLauncher):
+    """A fake that cannot be packed."""
+
+    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
+        raise LaunchFailure("the box could not be made", ())
+
+
+def measured(launchers: Mapping[Platform, Launcher]) -> list[Measurement]:
+    return list(EXPERIMENT.measure(Context(launchers, rounds=1)))
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Measurement]:
+    emulated = Traits("mechanism", vmm="fake", accel="tcg")
+    return measured(
+        {
+            Platform.CONTAINER: FakeLauncher(),
+            Platform.VM_DIRECT: Thin(phases=VM_PHASES, trait=emulated),
+            Platform.VM: Thin(phases=VM_PHASES, trait=emulated),
+        }
+    )
+
+
+def sizes(rows: list[Measurement], platform: Platform) -> dict[str, float]:
+    return {
+        row.phase: row.value
+        for row in rows
+        if row.platform is platform and row.metric == "image_bytes" and row.value is not None
+    }
+
+
+def test_every_registered_phase_is_there(rows: list[Measurement]) -> None:
+    usual = {"virtual", "allocated", "compressed", "unique", "second-application", "update"}
+    assert set(sizes(rows, Platform.CONTAINER)) == usual
+    for platform, way in ((Platform.VM, "on-backing-file"), (Platform.VM_DIRECT, "as-archive")):
+        thin = {f"second-application-{way}", f"update-{way}"}
+        assert set(sizes(rows, platform)) == usual | thin
+
+
+def test_a_container_sends_its_layer_again_and_a_machine_all_or_the_overlay(
+    rows: list[Measurement],
+) -> None:
+    container, vm = sizes(rows, Platform.CONTAINER), sizes(rows, Platform.VM)
+    assert container["update"] < container["compressed"]
+    assert vm["update"] > vm["update-on-backing-file"] == container["update"]
+
+
+def test_no_row_of_a_weighed_file_carries_an_accelerator(rows: list[Measurement]) -> None:
+    assert {row.accel for row in rows} == {""}
+
+
+def test_every_category_has_a_row_zeros_too(rows: list[Measurement]) -> None:
+    found = [
+        row.phase
+        for row in rows
+        if row.platform is Platform.VM
+        and row.metric == "part_bytes"
+        and not row.phase.startswith("piece ")
+    ]
+    assert found == list(CATEGORIES)
+
+
+def test_pieces_carry_their_digests(rows: list[Measurement]) -> None:
+    pieces = {
+        row.phase: row.text
+        for row in rows
+        if row.platform is Platform.CONTAINER and row.phase.startswith("piece ")
+    }
+    assert pieces["piece whole: base"] == pieces["piece update: base"]
+    assert pieces["piece whole: layer"] != pieces["piece update: layer"]
+
+
+def test_a_box_that_cannot_be_made_is_a_row_and_is_not_tried_again() -> None:
+    found = measured({Platform.VM: Broken(phases=VM_PHASES), Platform.CONTAINER: FakeLauncher()})
+    errors = [row.error for row in found if row.platform is Platform.VM and row.status == "error"]
+    assert errors == ["the box could not be made", *["not tried again after a failure"] * 2]
+    assert sizes(found, Platform.CONTAINER)
+
+
+def test_a_container_that_does_not_start_leaves_the_weighing_alone() -> None:
+    broken = FakeLauncher(fail_at={Phase.START: LaunchFailure("it did not start", ())})
+    found = measured({Platform.CONTAINER: broken})
+    failures = {row.phase for row in found if row.status == "error"}
+    assert failures == {"copy-up copied", "musl_program_runs_in_container"}
+    assert sizes(found, Platform.CONTAINER)
+
+
+def test_a_platform_without_launcher_has_no_rows() -> None:
+    assert measured({}) == []
+    assert {row.platform for row in measured({Platform.VM: Thin()})} == {Platform.VM}
+
+
+def test_a_launcher_without_a_box_is_a_row() -> None:
+    found = measured({Platform.CONTAINER: ProcessLauncher()})
+    assert {row.error for row in found if row.metric == "image_bytes"} == {
+        "this engine cannot say what is in its boxes",
+        "not tried again after a failure",
+    }
+
+
+def test_the_three_applications_are_the_same_bytes_on_every_computer() -> None:
+    assert application.application("notes", 1) == application.WHOLE
+    programs = [
+        next(data for path, data in app.items() if path.endswith("program"))
+        for app in (application.WHOLE, application.SECOND, application.UPDATE)
+    ]
+    assert len(set(programs)) == 3
+    assert {len(program) for program in programs} == {application.PROGRAM_BYTES}
+    assert set(application.WHOLE) == set(application.UPDATE) != set(application.SECOND)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/boot/vmlinuz-virt", "kernel"),
+        ("/boot/System.map-6.18", "kernel"),
+        ("/boot/initramfs-virt", "initial RAM disk"),
+        ("/lib/modules/6.18/kernel/fs/ext4/ext4.ko.gz", "modules"),
+        ("/usr/lib/modules/6.18/modules.dep", "modules"),
+        ("/lib/firmware/intel/x.bin", "firmware"),
+        ("/etc/init.d/networking", "init and services"),
+        ("/usr/libexec/rc/sh/functions.sh", "init and services"),
+        ("/sbin/openrc-run", "init and services"),
+        ("/usr/lib/librc.so.1", "init and services"),
+        ("/init", "init and services"),
+        ("/usr/lib/libcrypto.so.3", "libraries"),
+        ("/lib/ld-musl-x86_64.so.1", "libraries"),
+        ("/lib/apk/db/installed", "package manager"),
+        ("/usr/lib/libapk.so.3.0.0", "package manager"),
+        ("/bin/busybox", "programs"),
+        ("/usr/local/bin/tool", "programs"),
+        ("/opt/notes/program", "application"),
+        ("/sbin/vmcompare-first-byte", "application"),
+        ("/etc/passwd", "data and settings"),
+        ("/initial-notes", "data and settings"),
+    ],
+)
+def test_a_file_belongs_where_its_path_says(path: str, expected: str) -> None:
+    assert category(path) == expected
+
+
+def test_categories_add_up_to_the_whole() -> None:
+    files = [FileFact("/bin/a", 1), FileFact("/boot/vmlinuz", 20), FileFact("/etc/b", 300)]
+    assert sum(weigh(files).values()) == 321

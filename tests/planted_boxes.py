@@ -1,0 +1,99 @@
+"""Rows as ``image_size`` records them, with chosen sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from planted import row
+
+from vmcompare.experiments.image_size.categories import CATEGORIES
+from vmcompare.experiments.image_size.measure import COPY_UP, NAMED_BY_TAR
+from vmcompare.recording import Measurement
+from vmcompare.sandbox import Machine
+
+MIB = float(2**20)
+
+SIZES: Mapping[str, Mapping[str, float]] = {
+    "container": {
+        "virtual": 23 * MIB, "allocated": 25 * MIB, "compressed": 10 * MIB, "unique": MIB,
+        "second-application": 0.6 * MIB, "update": 0.6 * MIB,
+    },
+    "vm-direct": {
+        "virtual": 35 * MIB, "allocated": 36 * MIB, "compressed": 22 * MIB, "unique": MIB,
+        "second-application": 10 * MIB, "second-application-as-archive": 0.6 * MIB,
+        "update": 10 * MIB, "update-as-archive": 0.6 * MIB,
+    },
+    "vm": {
+        "virtual": 1024 * MIB, "allocated": 64 * MIB, "compressed": 60 * MIB, "unique": 2 * MIB,
+        "second-application": 60 * MIB, "second-application-on-backing-file": 0.61 * MIB,
+        "update": 60 * MIB, "update-on-backing-file": 0.61 * MIB,
+    },
+}  # fmt: skip
+"""Platform → phase → bytes, about as they were measured once."""
+
+MACHINES = {"vm-direct": Machine.PC, "vm": Machine.Q35}
+FACTS = {
+    "musl_program_fails_on_host": ("process", 1.0),
+    "musl_program_runs_in_container": ("container", 1.0),
+    NAMED_BY_TAR: ("container", 1.0),
+}
+
+
+def boxes(
+    *,
+    sizes: Mapping[tuple[str, str], float | None] | None = None,
+    facts: Mapping[str, float | None] | None = None,
+    only: Sequence[str] = ("process", "container", "vm-direct", "vm"),
+    failed: Sequence[str] = (),
+    accel: str = "",
+) -> list[Measurement]:
+    """One round of rows.
+
+    Args:
+        sizes: (platform, phase) → bytes in place of those of :data:`SIZES`; ``None`` leaves one
+            out.
+        facts: the same for facts.
+        only: platforms that have rows.
+        failed: platforms whose boxes could not be weighed.
+        accel: accelerator of the VM rows (recordings of the project have none).
+    """
+    rows: list[Measurement] = []
+    for platform, phases in SIZES.items():
+        if platform not in only:
+            continue
+        more: dict[str, Any] = {}
+        if platform in MACHINES:
+            more = {"machine": MACHINES[platform], "accel": accel}
+        if platform in failed:
+            rows.append(row(platform, "image_bytes", None, phase="compressed", **more))
+            rows.append(row(platform, "part_bytes", None, phase="application", **more))
+            continue
+        for phase, usual in phases.items():
+            value = (sizes or {}).get((platform, phase), usual)
+            if value is not None:
+                rows.append(row(platform, "image_bytes", value, phase=phase, **more))
+        rows += [
+            row(platform, "part_bytes", 1000.0 * place, phase=name, **more)
+            for place, name in enumerate(CATEGORIES)
+            if platform == "vm" or name != "modules"
+        ]
+        for occasion in ("whole", "second-application", "update"):
+            for name, digest in (("base", "sha256:" + 64 * "a"), ("top", _digest(occasion))):
+                piece = f"piece {occasion}: {name}"
+                rows.append(row(platform, "part_bytes", 5.0, phase=piece, text=digest, **more))
+    if "container" in only and "container" not in failed:
+        path = "/usr/lib/large.so"
+        rows += [
+            row("container", "part_bytes", value, phase=phase, text=path)
+            for phase, value in zip(COPY_UP, (1.0, 5e6, 5e6 + 1), strict=True)
+        ]
+    for name, (platform, usual) in FACTS.items():
+        value = (facts or {}).get(name, usual)
+        if platform in only and value is not None:
+            rows.append(row(platform, "fact", value, phase=name))
+    return rows
+
+
+def _digest(occasion: str) -> str:
+    return "sha256:" + occasion.encode().hex()[:12].ljust(64, "0")

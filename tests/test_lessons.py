@@ -1,0 +1,397 @@
+"""Every lesson, top to bottom, on every kind of computer: what is missing is said, never a trace.
+
+The engines are real. Where a tier lacks one, it is hidden by PATH, and the user without rights is
+another user. One round each; the slow platforms are replayed by choice in all cells but one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import unprivileged
+
+from vmcompare import assembly, claims
+from vmcompare.data import cache_dir
+from vmcompare.experiment import Experiment, load
+from vmcompare.sandbox import Platform
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RECORDED_RUNS = {path.stem for path in (ROOT / "data" / "recordings").rglob("*.jsonl")}
+REQUIRED = os.environ.get("VMCOMPARE_REQUIRE", "")
+
+SLOW = (Platform.VM_TUNED, Platform.VM)
+MEASURES_ALL = "04-boot-speed"
+"""The one lesson whose cell with both engines measures the slow platforms too."""
+
+MOST_BYTES = 400_000
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+CLAUSE = re.compile(rf"(?:([\w ,()-]+): )?(measured|recorded)(?: ·|,) run ({RUN_ID.pattern})")
+"""As a caption names a run: of platforms, or (in the last lesson) of another lesson."""
+
+OF_A_VM = re.compile(r"vm-direct|vm-tuned|\bvm\b|microvm|virtual machine", re.IGNORECASE)
+
+every_lesson = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What its notebook says.
+
+    Attributes:
+        number: of the lesson.
+        source: all its code.
+    """
+
+    number: str
+    source: str
+
+    @property
+    def experiment(self) -> Experiment | None:
+        """What it is about; ``None`` for a lesson on all of them."""
+        found = re.search(r'Lesson\("(\w+)"', self.source)
+        return load(found[1]) if found else None
+
+    @property
+    def platforms(self) -> tuple[Platform, ...]:
+        return self.experiment.platforms if self.experiment else ()
+
+    def count(self, step: str) -> int:
+        return len(re.findall(rf"\.{step}\(", self.source))
+
+    @property
+    def measures(self) -> bool:
+        return bool(self.count("measure"))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A clause of a caption: whose rows, of what kind, from which run."""
+
+    platforms: frozenset[str]
+    shown: str
+    run_id: str
+
+
+class Page:
+    """A handout, taken apart."""
+
+    def __init__(self, path: Path) -> None:
+        from bs4 import BeautifulSoup
+
+        self.html = path.read_text(encoding="utf-8")
+        self.soup: Any = BeautifulSoup(self.html, features="html.parser")
+        self.text = re.sub(r"\s+", " ", self.soup.get_text(" "))
+        self.figures = self.soup.select("main figure:not(.vmc-whatif):not(figure figure)")
+
+    @property
+    def captions(self) -> list[str]:
+        return [
+            re.sub(r"\s+", " ", c.get_text(" ", strip=True))
+            for c in self.soup.select("main figure:not(.vmc-whatif) figcaption, main caption")
+        ]
+
+    @property
+    def sources(self) -> list[Source]:
+        return [
+            Source(frozenset(filter(None, whose.split(", "))), shown, run)
+            for caption in self.captions
+            for clause in caption.split(" — ")
+            for whose, shown, run in CLAUSE.findall(clause)
+        ]
+
+    @property
+    def own_runs(self) -> set[str]:
+        return set(RUN_ID.findall(self.html)) - RECORDED_RUNS
+
+
+def read_lesson(notebook: Path) -> Lesson:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return Lesson(notebook.stem[:2], "\n".join(code))
+
+
+def quick(platforms: Sequence[Platform]) -> list[Platform]:
+    """Without the slow ones, unless no other VM would be left."""
+    kept = [platform for platform in platforms if platform not in SLOW]
+    return kept if any(p.is_vm for p in kept) else list(platforms)
+
+
+# ---- the tiers ---------------------------------------------------------------------------------
+
+Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+
+
+def run_with(env: Mapping[str, str], home: Path) -> Run:
+    """Runs vmcompare in ``env``; the learner's own files go below ``home``, images stay cached."""
+    places = {name: str(home / name.lower()) for name in ("XDG_DATA_HOME", "XDG_STATE_HOME")}
+    inherited = {k: v for k, v in env.items() if not k.startswith("VMCOMPARE_")}
+
+    def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "vmcompare", *words],
+            cwd=ROOT, env=inherited | places, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    return run
+
+
+def with_tools(env: dict[str, str], *tools: str) -> dict[str, str]:
+    """``env``, in which these tools are no longer hidden."""
+    for tool in tools:
+        found = shutil.which(tool)
+        if found:
+            (Path(env["PATH"]) / tool).symlink_to(found)
+    return env
+
+
+def engines_of(run: Run, *there: str) -> dict[str, Any]:
+    """What the tier's computer offers, by engine: those ``there``, and no other."""
+    told = run(["check", "--json"])
+    assert told.returncode == 0, told.stderr
+    engines: dict[str, Any] = json.loads(told.stdout)["engines"]
+    for name in {"docker", "qemu"} - set(there):
+        if engines[name]["available"]:
+            why = f"{name} is still there with this PATH: it cannot be hidden on this machine"
+            pytest.fail(why) if REQUIRED else pytest.skip(why)
+    for name in there:
+        assert engines[name]["available"], engines[name]
+    return engines
+
+
+def make(run: Run, notebook: Path, out: Path, *words: str) -> Page:
+    done = run(["handout", str(notebook), "--out", str(out), "--rounds", "1", *words])
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return Page(out / f"{notebook.stem}.html")
+
+
+def make_live(run: Run, notebook: Path, out: Path, *, slow: bool = False) -> tuple[Page, set[str]]:
+    """The page, measured as far as may be, and the platforms that were to be measured."""
+    lesson = read_lesson(notebook)
+    if not lesson.measures:
+        return make(run, notebook, out), set()
+    platforms = lesson.platforms
+    wanted = list(platforms) if slow else quick(platforms)
+    named = [word for p in wanted for word in ("--platform", p.value)] if not slow else []
+    return make(run, notebook, out, "--mode", "live", *named), {p.value for p in wanted}
+
+
+# ---- what every page must hold -----------------------------------------------------------------
+
+
+def check_page(page: Page, lesson: Lesson) -> None:
+    """Whatever the tier: whole, small, self-contained, and honest about what it shows."""
+    assert len(page.html.encode()) <= MOST_BYTES
+    assert "Traceback" not in page.html
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//(?!creativecommons)""", page.html)
+    for image in page.soup.find_all("img"):
+        assert len(image.get("alt", "")) >= 20, image
+    for figure in page.figures:
+        said = figure.get_text(" ", strip=True)
+        assert re.search(r"measured|recorded|literature|modelled", said, re.IGNORECASE), said
+    asked = page.soup.select(".vmc-predict, fieldset")
+    assert len(asked) >= lesson.count("predict") > 0
+    if lesson.count("exercises"):
+        assert len(page.soup.select("section.vmc-task")) == 4
+    if lesson.count("quiz"):
+        assert 3 <= len(page.soup.select(".vmc-quiz fieldset")) <= 5
+    check_findings(page, lesson)
+
+
+def check_findings(page: Page, lesson: Lesson) -> None:
+    parts = [claim for claim in claims.load() if lesson.number in claim.lessons]
+    verdicts = {str(verdict) for verdict in claims.Verdict}
+    heads = [
+        table
+        for table in page.soup.find_all("table")
+        if "the article says" in [cell.get_text(strip=True) for cell in table.find_all("th")]
+    ]
+    if not lesson.count("findings"):
+        return
+    assert heads, "no table of the article's claims"
+    rows = heads[-1].select("tbody tr")
+    assert len(rows) >= len(parts)
+    for row in rows:
+        assert verdicts & {cell.get_text(strip=True) for cell in row.find_all("td")}, row
+
+
+def check_emulation(page: Page) -> None:
+    """Beside every figure of a run that shows a VM: that it ran under software emulation."""
+    for figure in page.soup.select("main figure:not(figure figure)"):
+        alts = " ".join(image.get("alt", "") for image in figure.find_all("img"))
+        words = figure.get_text(" ")
+        if OF_A_VM.search(alts) and RUN_ID.search(words):
+            assert "emulation" in f"{alts} {words}", alts
+
+
+def check_missing_is_said(page: Page, lesson: Lesson, engines: Mapping[str, Any]) -> None:
+    """Each engine the lesson wants and this computer lacks: what, and the next step."""
+    for name in {assembly.engine_of(platform) for platform in lesson.platforms}:
+        if not engines[name]["available"]:
+            assert engines[name]["what"] in page.text
+            assert engines[name]["next_step"] in page.text
+
+
+def check_all_recorded(page: Page) -> None:
+    assert page.own_runs == set()
+    assert page.sources
+    assert {source.shown for source in page.sources} == {"recorded"}
+
+
+def check_measured(page: Page, expected: set[str]) -> None:
+    """``expected`` platforms come from one run of this page's own, all others from a recording."""
+    [own] = page.own_runs
+    assert own in {source.run_id for source in page.sources}
+    for source in page.sources:
+        if source.shown == "measured":
+            assert source.run_id == own
+            assert {name.split(" ")[0] for name in source.platforms} <= expected
+        else:
+            assert source.run_id in RECORDED_RUNS
+            assert not source.platforms & expected, "what was measured is shown recorded"
+
+
+def check_worth_its_hour(page: Page, lesson: Lesson) -> None:
+    """Without anything measured: figures of recordings, what-ifs, exercises and quiz are there."""
+    assert page.figures
+    assert page.html.count('type="range"') >= lesson.count("whatif")
+
+
+def after_process(*names: str) -> set[str]:
+    return {"process", *names}
+
+
+# ---- the cells ---------------------------------------------------------------------------------
+
+
+@every_lesson
+@pytest.mark.docker
+@pytest.mark.qemu
+@pytest.mark.timeout(900)
+def test_with_docker_and_qemu_its_figures_are_measured(notebook: Path, tmp_path: Path) -> None:
+    lesson, run = read_lesson(notebook), run_with(os.environ, tmp_path)
+    engines_of(run, "docker", "qemu")
+    page, expected = make_live(run, notebook, tmp_path, slow=notebook.stem == MEASURES_ALL)
+    check_page(page, lesson)
+    check_emulation(page)
+    if lesson.measures:
+        check_measured(page, expected)
+    if (
+        lesson.measures
+        and notebook.stem != MEASURES_ALL
+        and set(SLOW) & {p for p in lesson.platforms if p.value not in expected}
+    ):
+        assert "replay was chosen" in page.text
+
+
+@every_lesson
+@pytest.mark.docker
+@pytest.mark.timeout(900)
+def test_with_docker_only_machines_are_replayed_and_qemu_is_said_to_be_missing(
+    notebook: Path, tmp_path: Path, without_engines: dict[str, str]
+) -> None:
+    lesson, run = read_lesson(notebook), run_with(with_tools(without_engines, "docker"), tmp_path)
+    engines = engines_of(run, "docker")
+    page, _ = make_live(run, notebook, tmp_path)
+    check_page(page, lesson)
+    check_emulation(page)
+    check_missing_is_said(page, lesson, engines)
+    if lesson.measures:
+        check_measured(page, after_process("container"))
+
+
+@every_lesson
+@pytest.mark.qemu
+@pytest.mark.timeout(900)
+def test_with_qemu_only_containers_are_replayed_and_docker_is_said_to_be_missing(
+    notebook: Path, tmp_path: Path, without_engines: dict[str, str]
+) -> None:
+    lesson = read_lesson(notebook)
+    tools = ("qemu-system-x86_64", "qemu-system-aarch64", "qemu-img")
+    run = run_with(with_tools(without_engines, *tools), tmp_path)
+    engines = engines_of(run, "qemu")
+    page, expected = make_live(run, notebook, tmp_path)
+    check_page(page, lesson)
+    check_emulation(page)
+    check_missing_is_said(page, lesson, engines)
+    if lesson.measures:
+        check_measured(page, expected - {"container"})
+
+
+@every_lesson
+def test_with_neither_all_is_recorded_and_the_lesson_is_still_worth_its_hour(
+    notebook: Path, tmp_path: Path, without_engines: dict[str, str]
+) -> None:
+    lesson, run = read_lesson(notebook), run_with(without_engines, tmp_path)
+    engines = engines_of(run)
+    page = make(run, notebook, tmp_path)
+    check_page(page, lesson)
+    check_emulation(page)
+    check_missing_is_said(page, lesson, engines)
+    check_all_recorded(page)
+    check_worth_its_hour(page, lesson)
+
+
+@every_lesson
+def test_live_with_neither_is_refused_in_one_sentence(
+    notebook: Path, tmp_path: Path, without_engines: dict[str, str]
+) -> None:
+    lesson, run = read_lesson(notebook), run_with(without_engines, tmp_path)
+    if not lesson.measures:
+        pytest.skip("this lesson measures nothing")
+    engines_of(run)
+    done = run(["handout", str(notebook), "--out", str(tmp_path), "--mode", "live"])
+    assert done.returncode == 1
+    [said] = [line for line in done.stderr.splitlines() if line.startswith("vmcompare:")]
+    assert "a live handout was asked for" in said
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*.html"))
+
+
+@pytest.fixture(scope="module")
+def somebody_else() -> Iterator[unprivileged.Nobody]:
+    why = unprivileged.impossible()
+    if why:
+        pytest.skip(why)
+    with unprivileged.nobody(cache_dir() / "images") as user:
+        yield user
+
+
+@every_lesson
+@pytest.mark.docker
+@pytest.mark.qemu
+@pytest.mark.timeout(900)
+def test_as_a_user_without_rights_docker_is_refused_with_the_next_step(
+    notebook: Path, somebody_else: unprivileged.Nobody
+) -> None:
+    lesson = read_lesson(notebook)
+
+    def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return somebody_else.run(
+            [sys.executable, "-m", "vmcompare", *words],
+            cwd=ROOT, needs=(ROOT, *unprivileged.interpreter()),
+        )  # fmt: skip
+
+    engines = engines_of(run, "qemu")
+    named = [word for p in quick(tuple(Platform)) for word in ("--platform", p.value)]
+    page = make(run, notebook, somebody_else.home / "out", *named)
+    check_page(page, lesson)
+    check_emulation(page)
+    check_missing_is_said(page, lesson, engines)
+    check_worth_its_hour(page, lesson)
+    if lesson.measures and lesson.experiment and lesson.experiment.measured_in_handouts:
+        check_measured(page, {"process", "vm-direct"})
+    else:
+        check_all_recorded(page)

@@ -1,0 +1,215 @@
+"""What must hold for a recording before it joins the project: checks that need no trust.
+
+A recording is a text file that anybody can edit, so this proves no honesty. It finds what an honest
+contributor overlooks: a run that was cut short, an accelerator that nobody proved, a name or a
+home directory that slipped into a row.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import host, stats
+from .errors import RecordingError, UnknownName
+from .experiment import load
+from .recording import COLUMNS, Recording, contributed, read, recordings
+from .units import METRICS
+
+Check = Callable[[Recording], Iterator[str]]
+
+_RUN_ID = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{6}")
+_HOME = re.compile(r"(?:/(?:home|Users|root)/|\b[A-Za-z]:\\+Users\\+)[^\s\"/\\]*")
+_NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "linux", "localhost")
+"""Names that every other machine has too: they tell nothing about a person."""
+
+
+def problems(path: Path) -> tuple[str, ...]:
+    """What keeps the recording in ``path`` from being used, one sentence each; empty when nothing.
+
+    The names of this machine and of its user are looked for as well, so it is best called where
+    the recording was made.
+    """
+    try:
+        recording = read(path)
+    except RecordingError as error:
+        return (f"{error}.",)
+    checks: tuple[Check, ...] = (
+        _whole,
+        _question,
+        _identity,
+        _fields,
+        _accelerator,
+        _values,
+        _names,
+    )
+    return tuple(sentence for check in checks for sentence in check(recording))
+
+
+def doubts(recording: Recording) -> tuple[str, ...]:
+    """Where its times doubt themselves (a wide interval, a drift), one sentence a series.
+
+    They do not keep it out: they are what the machine did, and its figures say the same.
+    """
+    frame = recording.frame()
+    timed = (frame["unit"] == "s") & (frame["phase"] == "") & (frame["status"] == "ok")
+    frame = frame[timed & ~frame["is_warmup"]]
+    said = []
+    for key, rows in frame.groupby(["platform", "machine", "runtime", "metric"], sort=False):
+        found = stats.doubts(rows["value"].to_numpy(), wanted=0)
+        if found:
+            said.append(f"{' '.join(filter(None, map(str, key)))}: {', '.join(found)}.")
+    return tuple(said)
+
+
+def summary(recording: Recording) -> str:
+    """One line on a recording: question, rounds, platforms, accelerator, machine."""
+    platforms = dict.fromkeys(str(row["platform"]) for row in recording.rows)
+    return (
+        f"{recording.experiment}, {recording.rounds} rounds, {', '.join(platforms)}, "
+        f"accelerator {_proved(recording) or 'none'}, {recording.host.get('cpu', '?')}"
+    )
+
+
+def listed(directory: Path, experiment: str) -> list[dict[str, str]]:
+    """All recordings of an experiment below ``directory`` as rows of a table, newest first.
+
+    What cannot be read is left out. The project's own come first.
+    """
+    rows = []
+    for by, paths in (("this project", recordings), ("contributed", contributed)):
+        for path in paths(directory, experiment):
+            try:
+                run = read(path)
+            except RecordingError:
+                continue
+            rows.append(
+                {
+                    "run": run.run_id,
+                    "by": by,
+                    "date": run.started_utc[:10],
+                    "machine": f"{run.host.get('cpu', '?')}, {run.host.get('os', '?')}",
+                    "accelerator": _proved(run) or "none",
+                }
+            )
+    return rows
+
+
+def _whole(recording: Recording) -> Iterator[str]:
+    if recording.ended != "complete":
+        how = f"ended as {recording.ended!r}" if recording.ended else "has no end line"
+        yield f"The run is not complete: it {how}."
+
+
+def _question(recording: Recording) -> Iterator[str]:
+    try:
+        experiment = load(recording.experiment)
+    except UnknownName as error:
+        yield f"{str(error).capitalize()}."
+        return
+    strange = {row["platform"] for row in recording.rows} - set(experiment.platforms)
+    if strange:
+        yield f"The experiment does not measure {', '.join(sorted(map(str, strange)))}."
+    valid = [row for row in recording.rows if row["status"] == "ok" and not row["is_warmup"]]
+    missing = [p for p in experiment.platforms if not any(row["platform"] == p for row in valid)]
+    if missing:
+        names = ", ".join(map(str, missing))
+        yield f"There is no valid row of {names}, so nothing can be compared with it."
+    blocks = {row["block"] for row in valid}
+    if min(recording.rounds, len(blocks)) < experiment.rounds:
+        yield (
+            f"A verdict takes {experiment.rounds} rounds: {recording.rounds} were planned and "
+            f"{len(blocks)} have valid rows."
+        )
+
+
+def _identity(recording: Recording) -> Iterator[str]:
+    named = _RUN_ID.fullmatch(recording.run_id)
+    if named is None or named[1] != re.sub(r"[-:]", "", recording.started_utc):
+        yield "The run id does not belong to the time at which the run began."
+    if recording.path.stem != recording.run_id:
+        yield f"The file must be called {recording.run_id}.jsonl, after its run."
+    if not re.fullmatch(r"[0-9a-f]{12}", recording.host_id):
+        yield "The host id is not the 12 hexadecimal digits that vmcompare writes."
+    for line in _lines(recording.path)[1:]:
+        for name, right in (("host_id", recording.host_id), ("run_id", recording.run_id)):
+            if line.get(name, right) != right:
+                yield f"Rows of two runs or two hosts are mixed ({name} {line[name]})."
+                return
+
+
+def _fields(recording: Recording) -> Iterator[str]:
+    run, *rows = _lines(recording.path)
+    known = {"kind", "schema", "started_utc", "rounds", "host", "run_id", "experiment"}
+    strange = set(run) - known | set(recording.host) - set(host.facts({}, {}))
+    strange |= {n for row in rows for n in row} - {"kind", *COLUMNS}
+    if strange:
+        yield f"It has fields that vmcompare does not write: {', '.join(sorted(strange))}."
+    lacking = set(host.facts({}, {})) - set(recording.host)
+    if lacking:
+        yield f"The run line lacks facts of the machine: {', '.join(sorted(lacking))}."
+    if {row["provenance"] for row in recording.rows} - {"measured"}:
+        yield "It has rows that were not measured."
+
+
+def _accelerator(recording: Recording) -> Iterator[str]:
+    machines = [row for row in recording.rows if str(row["platform"]).startswith("vm")]
+    timed = [row for row in machines if row["status"] == "ok" and row["unit"] == "s"]
+    if any(not row["accel"] for row in timed):
+        yield "A virtual machine was timed, but the row does not state its accelerator."
+    stated = {row["accel"] for row in machines if row["accel"]}
+    proved = _proved(recording)
+    if stated and not proved:
+        yield "The facts of the machine do not say which accelerator was proved to work."
+    elif stated - {proved}:
+        yield (
+            f"Rows state {', '.join(sorted(stated))}, but the accelerator proved on this machine "
+            f"is {proved}."
+        )
+
+
+def _values(recording: Recording) -> Iterator[str]:
+    for row in recording.rows:
+        metric, unit, value = row["metric"], row["unit"], row["value"]
+        if unit != METRICS[metric]:
+            yield f"{metric} is given in {unit!r} instead of {METRICS[metric]}."
+            return
+        # A phase may be over at once; a whole start may not.
+        instant = unit == "s" and not row["phase"] and value == 0
+        if row["status"] == "ok" and (value < 0 or instant):
+            yield f"A value of {value} {unit} for {metric} cannot be."
+            return
+
+
+def _names(recording: Recording) -> Iterator[str]:
+    text = recording.path.read_text(encoding="utf-8")
+    home = _HOME.search(text)
+    if home:
+        yield f"It holds what looks like the path of a home directory: {home[0]}."
+    for what, name in _own_names().items():
+        if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text):
+            yield f"It holds the {what}, {name}."
+
+
+def _own_names() -> Mapping[str, str]:
+    """Names of this machine and its user that should be in no recording."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = ""
+    names = {"name of this user": user, "name of this machine": socket.gethostname()}
+    return {w: n for w, n in names.items() if len(n) > 2 and n.lower() not in _NOBODY}
+
+
+def _proved(recording: Recording) -> str:
+    details = recording.host.get("details", {})
+    return str(details.get("qemu", {}).get("accelerator", ""))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

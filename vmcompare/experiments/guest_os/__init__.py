@@ -1,0 +1,1 @@
+"""Lesson 01: what a guest operating system costs for each instance."""

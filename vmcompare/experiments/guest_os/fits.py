@@ -1,0 +1,142 @@
+"""Lines ``a + b·N`` through the ramps of a view, and what follows from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ...errors import Unavailable
+from ...plots.groups import EMULATION, Group, groups
+from ...plots.style import Series
+from ...sandbox import Platform
+from ...stats import Interval, median_interval
+from ...view import View
+from .weigh import CODE_CACHE, DAEMONS
+
+WANTED_RAMPS = 3
+"""Ramps of each series that a verdict takes (DESIGN, section 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The ramps of one series of one run.
+
+    Attributes:
+        group: the series and its rows.
+        fixed: a, in bytes: median over the ramps.
+        each: b, bytes for each instance: median over the ramps, with its interval.
+        ramps: how many could be fitted.
+    """
+
+    group: Group
+    fixed: float
+    each: Interval
+    ramps: int
+
+    def at(self, n: float) -> float:
+        """What ``n`` instances cost together by this line, in bytes."""
+        return self.fixed + self.each.estimate * n
+
+
+def of_phase(view: View, phase: str) -> View:
+    """The rows of one phase only."""
+    frame = view.frame
+    return replace(view, frame=frame[frame["phase"] == phase]) if len(frame) else view
+
+
+def fits(view: View, metric: str, phase: str = "ramp") -> list[Fit]:
+    """A fit of each series that has a ramp with two different N; may be empty."""
+    from scipy.stats import linregress
+
+    found = []
+    for group in groups(of_phase(view, phase), metric):
+        lines = [
+            linregress(ramp["rep"].to_numpy(float), ramp["value"].to_numpy(float))
+            for _, ramp in group.rows.groupby("block")
+            if ramp["rep"].nunique() >= 2
+        ]
+        if lines:
+            fixed = median_interval([float(line.intercept) for line in lines]).estimate
+            each = median_interval([float(line.slope) for line in lines])
+            found.append(Fit(group, fixed, each, len(lines)))
+    return found
+
+
+def need_fits(view: View, metric: str) -> list[Fit]:
+    """:func:`fits`, at least one. Raises ``Unavailable``."""
+    found = fits(view, metric)
+    if not found:
+        raise Unavailable(
+            "there is no ramp of instances to show",
+            "run the measurement, or load a recording of it",
+        )
+    return found
+
+
+def with_code_cache(view: View, fit: Fit) -> float:
+    """b with the translator's code cache, in bytes: what this host really pays for each."""
+    same = [f for f in fits(view, "part_bytes", CODE_CACHE) if is_same(f.group, fit.group)]
+    return fit.each.estimate + (same[0].each.estimate if same else 0.0)
+
+
+def daemons_bytes(view: View, run_id: str, n: int = 0) -> float | None:
+    """PSS of the engine's daemons beside ``n`` containers, in one run: median over its ramps."""
+    for group in groups(of_phase(view, DAEMONS), "part_bytes"):
+        rows = group.rows[group.rows["rep"] == n]
+        if group.run_id == run_id and len(rows):
+            return median_interval([float(v) for v in rows["value"]]).estimate
+    return None
+
+
+def crossover(daemons: float, container: Fit, vm: Fit) -> float:
+    """N* at which daemons and containers cost what the VMs cost; infinite where they never do."""
+    dearer = vm.each.estimate - container.each.estimate
+    return (daemons + container.fixed - vm.fixed) / dearer if dearer > 0 else math.inf
+
+
+def star_words(star: float) -> str:
+    """N* in words, to stand behind "paid back": below one instance it has no meaning as a count."""
+    if math.isinf(star):
+        return "never"
+    return "from the first" if star <= 1 else f"from N* = {star:.1f}"
+
+
+def product(found: Sequence[Fit]) -> Fit | None:
+    """The fit of Docker's containers, or ``None``."""
+    return next((f for f in found if f.group.series == Series(Platform.CONTAINER)), None)
+
+
+def vms(found: Sequence[Fit], run_id: str) -> list[Fit]:
+    """The VMs of one run."""
+    return [f for f in found if f.group.series.platform.is_vm and f.group.run_id == run_id]
+
+
+def is_same(one: Group, other: Group) -> bool:
+    """Whether two groups are one series of one run."""
+    return (one.series, one.run_id) == (other.series, other.run_id)
+
+
+def caption(view: View, found: Sequence[Group], *extra: str) -> str:
+    """Provenance, what was emulated and what that means for a size, failures, few ramps."""
+    there = [group for group in found if len(group.rows)]
+    said = [f"{view.caption()}."] if view.sources else []
+    emulated = list(dict.fromkeys(g.series.label for g in there if g.emulated))
+    if emulated:
+        said.append(
+            f"Under {EMULATION}: {', '.join(emulated)}; the emulator then also holds tables of its "
+            "translator, so these sizes are upper bounds."
+        )
+    said += [sentence for sentence in extra if sentence]
+    failed = [f"{g.series.label} {g.failed}" for g in found if g.failed]
+    if failed:
+        said.append(f"Failed, counted but not drawn: {', '.join(failed)}.")
+    few = {
+        g.series.label: g.rows["block"].nunique()
+        for g in there
+        if g.rows["block"].nunique() < WANTED_RAMPS
+    }
+    if few:
+        counts = ", ".join(f"{name} {count}" for name, count in few.items())
+        said.append(f"Fewer than the {WANTED_RAMPS} rounds a verdict takes: {counts}.")
+    return " ".join(said)

@@ -1,0 +1,360 @@
+"""Memory on the host against the number of instances, and what else a guest system costs.
+
+A **ramp** opens instance after instance of one series and weighs all of them together at some N;
+one block holds one ramp of each series and one direct-boot VM of each memory size, in shuffled
+order. Rows (all sums over the N open instances; ``block`` is the ramp, ``rep`` is N):
+
+``pss_bytes``, phase ``ramp``
+    proportional set size of every host process that serves an instance. **Without the translator's
+    code cache**: that exists under software emulation only and is ``part_bytes`` of its own.
+``overhead_bytes``, phase ``ramp``
+    what manages the instances. Container: shim and PID 1 (``docker-init``). VM: the emulator
+    without guest RAM, mapped kernel and RAM disk files, and code cache. Neither counts the
+    workload. Under emulation the emulator still holds tables of the translator.
+``part_bytes``, phase = part (:data:`weigh.PARTS`, and the engine's ``daemons``)
+    the same bytes by what they are for.
+``cgroup_bytes``, phase ``ramp``
+    the instances' own control groups' account (containers; a VM started by hand has none).
+``host_delta_bytes``, phase ``ramp``
+    how much less memory the host has available than before the ramp's first instance.
+
+Beside ramps: ``pss_bytes`` of phases ``size`` (one ``vm-direct`` of each ``mem_limit_mib``),
+``fresh`` and ``aged`` (a ``vm`` before and after it read a disk of twice its memory);
+``idle_cpu_ratio`` (``rep`` is the instance); ``item_count`` of what is there before the first
+application; and the fact ``container_daemons_cost_more_below_crossover``: whether daemons and the
+overhead of one container exceed the overhead of one ``vm-direct`` on ``pc``.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from ... import memory
+from ...errors import Unavailable
+from ...experiment import FAILURES, Context, Experiment, Series, blank, failed, filled
+from ...recording import Measurement
+from ...sandbox import Launcher, Machine, Platform, Sandbox, Spec
+from ...units import MIB
+from ...units import size as written
+from . import inside
+from .weigh import DAEMONS, Weight, weigh
+
+CONTAINER_NS = (1, 2, 4, 6, 8, 10)
+RAMPS: Mapping[Series, Sequence[int]] = {
+    Series(Platform.CONTAINER): CONTAINER_NS,
+    Series(Platform.CONTAINER, runtime="runc"): CONTAINER_NS,
+    Series(Platform.CONTAINER, runtime="bubblewrap"): CONTAINER_NS,
+    Series(Platform.VM_DIRECT, Machine.PC): (1, 2, 3),
+    # Two points make a slope; a third boot in each ramp would cost a class a minute.
+    Series(Platform.VM, Machine.Q35): (1, 2),
+}
+"""Series → the N at which it is weighed."""
+
+SIZED = Series(Platform.VM_DIRECT, Machine.PC)
+SIZES_MIB = (128, 256, 512, 1024)
+"""What ``-m`` is given, in MiB, for ``pss_bytes`` of phase ``size``."""
+
+DAEMON_NAMES = ("dockerd", "containerd")
+"""Processes that serve all containers of Docker together; every one on this host is counted."""
+
+IDLE_S = 10.0
+"""Seconds over which the processor time of idle instances is counted, once a run and series. A
+verdict would want a minute; a lesson has ten seconds."""
+
+SETTLE_S = 0.5
+"""Seconds from the last start to weighing: shims give memory back, guests finish their boot."""
+
+SPARE_BYTES = 512 * MIB
+"""Memory of the host that no instance may use up."""
+
+GIVE_UP_AFTER = 2
+"""A series that failed this often is not tried again."""
+
+AGED_PER_GIVEN = 2
+"""How many times its memory a guest must have read to count as aged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do: bring a ramp to ``n`` instances, or start one of a size.
+
+    Attributes:
+        series, block, order: what, in which block, at which place.
+        n: instances that are open then; 1 for a size.
+        first, last: whether it opens or ends its ramp.
+        size_mib: memory to give, only for a size.
+    """
+
+    series: Series
+    block: int
+    order: int
+    n: int
+    first: bool
+    last: bool
+    size_mib: int | None = None
+
+    @property
+    def kind(self) -> tuple[Series, int | None]:
+        """What fails together: a guest that is too small says nothing about the ramp."""
+        return self.series, self.size_mib
+
+    @property
+    def words(self) -> str:
+        """For a progress line."""
+        if self.size_mib is not None:
+            return f"{self.series.key} with -m {self.size_mib}"
+        return f"{self.series.key} × {self.n}"
+
+
+@dataclass(slots=True)
+class Ramp:
+    """The instances of one series that are open, and what was there before them."""
+
+    launcher: Launcher
+    spec: Spec
+    row: Measurement
+    before_bytes: int
+    boxes: list[Sandbox] = field(default_factory=list)
+    weights: list[Weight] = field(default_factory=list)
+
+    @property
+    def is_vm(self) -> bool:
+        """Whether each has a kernel of its own."""
+        return self.row.platform.is_vm
+
+    @property
+    def is_docker(self) -> bool:
+        """Whether daemons serve all of them."""
+        return self.row.platform is Platform.CONTAINER and self.row.layer == "product"
+
+    def grow(self, n: int, stack: ExitStack, context: Context) -> None:
+        """Open instances until there are ``n``, and weigh all. Raises what launchers raise."""
+        while len(self.boxes) < n:
+            if self.is_vm and _too_little(self.spec):
+                raise Unavailable(
+                    f"another guest of {self.spec.memory_mib} MiB would leave this computer "
+                    "too little memory",
+                    "close other programs",
+                )
+            box = stack.enter_context(self.launcher.open(self.spec, context.on_event))
+            self.boxes.append(box)
+            inside.start_work(box)
+        time.sleep(SETTLE_S)
+        emulated = self.row.accel == "tcg"
+        self.weights = [
+            weigh(box, self.spec, is_vm=self.is_vm, emulated=emulated) for box in self.boxes
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Managed:
+    """What managing the first instance of a ramp costs (bytes), and the row it stands in."""
+
+    row: Measurement
+    overhead_bytes: float
+    daemons_bytes: float = 0.0
+
+
+def measure(context: Context) -> Iterator[Measurement]:
+    """Rows of every step as it ends. A step that fails is a row; the run goes on.
+
+    A series whose memory cannot be read from here is given up at once: a lesson then shows a
+    recording of it, and no half of it.
+    """
+    failures: Counter[tuple[Series, int | None]] = Counter()
+    managed: dict[Series, Managed] = {}
+    with ExitStack() as stack:
+        ramp: Ramp | None = None
+        ended = ""
+        for step in context.steps([(step.words, step) for step in plan(context)]):
+            launcher = context.launcher(step.series)
+            assert launcher is not None  # plan() holds only what can be launched
+            if step.first:
+                ramp, ended = _begin(step, launcher), ""
+                if ramp.is_docker:
+                    yield _daemons(ramp.row, 0)
+            assert ramp is not None  # the first step of every ramp makes it
+            row = replace(ramp.row, rep=step.n)
+            if ended or failures[step.kind] >= GIVE_UP_AFTER:
+                yield failed(row, ended or "not tried again after repeated failure")
+            else:
+                try:
+                    ramp.grow(step.n, stack, context)
+                    yield from _rows(ramp, step, managed)
+                    if step.last and step.size_mib is None:
+                        yield from _beside(ramp, step)
+                except FAILURES as problem:
+                    ended = str(problem)
+                    failures[step.kind] += GIVE_UP_AFTER if _blind(problem) else 1
+                    yield failed(row, ended)
+            if step.last or ended:
+                try:
+                    stack.close()
+                except FAILURES as problem:
+                    yield failed(row, f"while ending: {problem}")
+                if fact := _fact(managed, step.block):
+                    yield fact
+
+
+def plan(context: Context) -> list[Step]:
+    """All steps: per block each ramp and each size once, shuffled by the context's seed."""
+    chance = random.Random(context.seed)
+    steps: list[Step] = []
+    for block in range(context.rounds):
+        things: list[tuple[Series, Sequence[int], int | None]] = [
+            (series, ns, None) for series, ns in RAMPS.items() if context.launcher(series)
+        ]
+        if context.launcher(SIZED):
+            things += [(SIZED, (1,), size) for size in SIZES_MIB]
+        chance.shuffle(things)
+        for order, (series, ns, size) in enumerate(things):
+            steps += [
+                Step(series, block, order, n, n == ns[0], n == ns[-1], size_mib=size) for n in ns
+            ]
+    return steps
+
+
+def _begin(step: Step, launcher: Launcher) -> Ramp:
+    series = step.series
+    spec = Spec(machine=series.machine, runtime=series.runtime)
+    if step.size_mib is not None:
+        spec = replace(spec, memory_mib=step.size_mib)
+    row = replace(
+        blank(launcher, series.platform, spec, "pss_bytes"),
+        phase="ramp" if step.size_mib is None else "size",
+        block=step.block,
+        order_in_block=step.order,
+    )
+    time.sleep(SETTLE_S)  # what the last ramp gave back has to arrive
+    return Ramp(launcher, spec, row, memory.available_bytes())
+
+
+def _rows(ramp: Ramp, step: Step, managed: dict[Series, Managed]) -> Iterator[Measurement]:
+    row = replace(ramp.row, rep=step.n)
+    yield filled(row, float(sum(w.paid_bytes for w in ramp.weights)))
+    if step.size_mib is not None:
+        return
+    managing = float(sum(w.overhead_bytes for w in ramp.weights))
+    yield filled(row, managing, metric="overhead_bytes")
+    if ramp.is_docker:
+        daemons = _daemons(ramp.row, step.n)
+        yield daemons
+        if step.n == 1 and daemons.value is not None:
+            managed[step.series] = Managed(row, managing, daemons.value)
+    elif step.n == 1:
+        managed[step.series] = Managed(row, managing)
+    for part in ramp.weights[0].parts:
+        total = float(sum(w.parts.get(part, 0) for w in ramp.weights))
+        yield filled(row, total, metric="part_bytes", phase=part)
+    less = float(ramp.before_bytes - memory.available_bytes())
+    yield filled(row, less, metric="host_delta_bytes")
+    if ramp.row.platform is Platform.CONTAINER:
+        yield _cgroup(replace(row, metric="cgroup_bytes"), ramp.weights)
+
+
+def _cgroup(row: Measurement, weights: Sequence[Weight]) -> Measurement:
+    pids = [w.workload_pid for w in weights if w.workload_pid is not None]
+    if len(pids) < len(weights):
+        return failed(row, "the workload’s processes cannot be seen from here")
+    try:
+        return filled(row, float(sum(memory.cgroup_bytes(pid) for pid in pids)))
+    except Unavailable as problem:
+        return failed(row, str(problem))
+
+
+def _daemons(row: Measurement, n: int) -> Measurement:
+    row = replace(row, metric="part_bytes", phase=DAEMONS, rep=n)
+    pids = memory.named(DAEMON_NAMES)
+    if not pids:
+        return failed(row, "the engine’s daemons cannot be seen from here")
+    try:
+        return filled(row, float(sum(memory.pss_bytes(pid) for pid in pids)))
+    except Unavailable as problem:
+        return failed(row, str(problem))
+
+
+def _beside(ramp: Ramp, step: Step) -> Iterator[Measurement]:
+    """What is measured on the open instances of a finished ramp."""
+    if step.block == 0:
+        yield from _tried(replace(ramp.row, metric="idle_cpu_ratio", phase="idle"), ramp, _idle)
+        yield from _tried(replace(ramp.row, metric="item_count", phase="all"), ramp, _counts)
+    if step.series.platform is Platform.VM:
+        yield from _tried(replace(ramp.row, phase="aged"), ramp, _aged)
+
+
+def _tried(
+    row: Measurement, ramp: Ramp, of: Callable[[Measurement, Ramp], Iterator[Measurement]]
+) -> Iterator[Measurement]:
+    try:
+        yield from of(row, ramp)
+    except FAILURES as problem:
+        yield failed(row, str(problem))
+
+
+def _idle(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
+    """Processor seconds ÷ wall seconds of each instance while none does anything."""
+    pids = [box.host_pids() for box in ramp.boxes]
+    began_s, before = time.monotonic(), [memory.cpu_s(group) for group in pids]
+    time.sleep(IDLE_S)
+    took_s, after = time.monotonic() - began_s, [memory.cpu_s(group) for group in pids]
+    for number, (start, end) in enumerate(zip(before, after, strict=True)):
+        yield filled(row, max(0.0, end - start) / took_s, rep=number)
+
+
+def _counts(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
+    for name, count in inside.counts(ramp.boxes[0]).items():
+        yield filled(row, float(count), phase=name)
+
+
+def _aged(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
+    """One guest, before and after it read a disk of twice its memory."""
+    box = ramp.boxes[0]
+    yield filled(row, float(ramp.weights[0].paid_bytes), phase="fresh")
+    held = inside.disk_bytes(box)
+    if held < AGED_PER_GIVEN * ramp.spec.memory_mib * MIB:
+        yield failed(row, f"its disk of {held} bytes is less than twice its memory")
+        return
+    inside.grow_old(box)
+    time.sleep(SETTLE_S)
+    weight = weigh(box, ramp.spec, is_vm=True, emulated=row.accel == "tcg")
+    yield filled(row, float(weight.paid_bytes))
+
+
+def _fact(managed: dict[Series, Managed], block: int) -> Measurement | None:
+    """Once in a block, when both sides are weighed: do daemons and one container cost more?"""
+    container, vm = managed.get(Series(Platform.CONTAINER)), managed.get(SIZED)
+    if container is None or vm is None or {container.row.block, vm.row.block} != {block}:
+        return None
+    managed.clear()
+    engine = container.overhead_bytes + container.daemons_bytes
+    return filled(
+        container.row,
+        float(engine > vm.overhead_bytes),
+        metric="fact",
+        phase="container_daemons_cost_more_below_crossover",
+        text=f"daemons and one shim {written(engine)}, one emulator {written(vm.overhead_bytes)}",
+    )
+
+
+def _too_little(spec: Spec) -> bool:
+    return memory.available_bytes() < spec.memory_mib * MIB + SPARE_BYTES
+
+
+def _blind(problem: Exception) -> bool:
+    """Whether it would fail again: something this machine lacks."""
+    return isinstance(problem, Unavailable)
+
+
+EXPERIMENT = Experiment(
+    name="guest_os",
+    question="What does a guest operating system cost per instance?",
+    platforms=tuple(dict.fromkeys(series.platform for series in RAMPS)),
+    measure=measure,
+    runtimes=("bubblewrap", "runc"),
+    rounds=3,
+)

@@ -1,0 +1,1 @@
+"""What is in the box, and what has to be shipped twice? (lesson 03)"""

@@ -1,0 +1,216 @@
+"""What is in each box, what it weighs, and what is sent again. Exact byte counts: one round.
+
+Rows, all of them without an accelerator: files are weighed, and no virtual machine runs for that
+(a guest writes the application onto its disk once, but what it writes does not depend on who
+executes it). So no caveat of emulation belongs to them.
+
+- ``part_bytes`` by category (:mod:`.categories`) of everything in the box;
+- ``image_bytes``, phases ``virtual``, ``allocated``, ``compressed`` (the whole box with the first
+  application), ``unique`` (allocated, beyond a shared base), ``second-application`` and ``update``
+  (compressed: what a computer with the base still needs), the last two also
+  ``…-on-backing-file`` for ``vm`` and ``…-as-archive`` for ``vm-direct``;
+- ``part_bytes``, phase ``piece <occasion>: <name>``, one row a piece, its digest in ``text``;
+- ``part_bytes``, phases ``copy-up …``: one byte written to the base's largest file;
+- facts: ``musl_program_fails_on_host``, ``musl_program_runs_in_container``,
+  ``engine_names_layer_by_sha256_of_its_tar``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+
+from ...errors import LaunchFailure
+from ...experiment import FAILURES, Context, Experiment, blank, failed, filled
+from ...recording import Measurement
+from ...sandbox import Launcher, Layered, Machine, Packer, Parcel, Piece, Platform, Spec
+from . import application, categories
+
+MACHINES: Mapping[Platform, Machine] = {
+    Platform.CONTAINER: Machine.NONE,
+    Platform.VM_DIRECT: Machine.PC,
+    Platform.VM: Machine.Q35,
+}
+"""Whose boxes are weighed."""
+
+THIN = {Platform.VM_DIRECT: "as-archive", Platform.VM: "on-backing-file"}
+"""How a machine can share a base; a container's layers do so by themselves."""
+
+ALLOCATED, COMPRESSED, VIRTUAL, UNIQUE = "allocated", "compressed", "virtual", "unique"
+SECOND, UPDATE = "second-application", "update"
+
+_OCCASIONS: Mapping[str, Mapping[str, bytes]] = {
+    "whole": application.WHOLE,
+    SECOND: application.SECOND,
+    UPDATE: application.UPDATE,
+}
+
+COPY_UP = ("copy-up written", "copy-up file", "copy-up copied")
+"""Bytes the program wrote; size of the file it wrote to; growth of the container's own layer."""
+
+NAMED_BY_TAR = "engine_names_layer_by_sha256_of_its_tar"
+"""The fact that the digest we made of the base's tar is the engine's name of that layer."""
+
+_MUSL_PROGRAM = "/bin/busybox"
+"""Linked against musl, whose loader only Alpine and its relatives have."""
+
+Rows = Iterator[Measurement]
+
+
+def measure(context: Context) -> Iterator[Measurement]:
+    """Rows, step by step. What fails is a row, and the run goes on."""
+    steps: list[tuple[str, Callable[[], Rows]]] = []
+    broken: set[Platform] = set()
+    for platform, machine in MACHINES.items():
+        launcher = context.launchers.get(platform)
+        if launcher is None:
+            continue
+        spec = Spec(machine=machine)
+        steps.append((f"{platform}: files", partial(_categories, launcher, platform, spec)))
+        for occasion in _OCCASIONS:
+            weigh = partial(_weigh, launcher, platform, spec, occasion, broken)
+            steps.append((f"{platform}: {occasion}", weigh))
+    container = context.launchers.get(Platform.CONTAINER)
+    if container is not None:
+        steps.append(("container: one byte", partial(_copy_up, container, context)))
+        host = context.launchers.get(Platform.PROCESS)
+        steps.append(("host and container: one program", partial(_musl, host, container, context)))
+    for step in context.steps(steps):
+        yield from step()
+
+
+def _categories(launcher: Launcher, platform: Platform, spec: Spec) -> Rows:
+    row = _row(launcher, platform, spec, "part_bytes")
+    try:
+        found = categories.weigh(_packer(launcher).contents(spec, application.WHOLE))
+    except FAILURES as problem:
+        yield failed(row, str(problem), phase=categories.APPLICATION)
+        return
+    for name, amount in found.items():
+        yield filled(row, float(amount), phase=name)
+
+
+def _weigh(
+    launcher: Launcher, platform: Platform, spec: Spec, occasion: str, broken: set[Platform]
+) -> Rows:
+    row = _row(launcher, platform, spec, "image_bytes")
+    first = COMPRESSED if occasion == "whole" else occasion
+    if platform in broken:
+        yield failed(row, "not tried again after a failure", phase=first)
+        return
+    try:
+        parcel = _packer(launcher).parcel(spec, _OCCASIONS[occasion])
+        layers = launcher.image(spec).layers
+    except FAILURES as problem:
+        broken.add(platform)
+        yield failed(row, str(problem), phase=first)
+        return
+    for phase, size_bytes in _sizes(parcel, occasion, platform):
+        yield filled(row, float(size_bytes), phase=phase)
+    for piece in dict.fromkeys((*parcel.whole, *parcel.thin)):
+        # One row a piece: which digests stay the same from one occasion to the next?
+        phase = f"piece {occasion}: {piece.name}"
+        value = float(piece.compressed_bytes)
+        yield filled(row, value, metric="part_bytes", phase=phase, text=piece.digest)
+    if platform is Platform.CONTAINER and occasion == "whole":
+        same = parcel.whole[0].digest in layers
+        digest = parcel.whole[0].digest
+        yield filled(row, float(same), metric="fact", phase=NAMED_BY_TAR, text=digest)
+
+
+def _sizes(parcel: Parcel, occasion: str, platform: Platform) -> Iterator[tuple[str, int]]:
+    if occasion == "whole":
+        yield VIRTUAL, sum(piece.virtual_bytes for piece in parcel.whole)
+        yield ALLOCATED, sum(piece.allocated_bytes for piece in parcel.whole)
+        yield COMPRESSED, _sent(parcel.whole)
+        return
+    yield occasion, _sent(parcel.again)
+    if parcel.thin:
+        yield f"{occasion}-{THIN[platform]}", _sent(parcel.thin)
+    if occasion == SECOND:
+        yield UNIQUE, sum(piece.allocated_bytes for piece in parcel.thin or parcel.again)
+
+
+def _sent(pieces: tuple[Piece, ...]) -> int:
+    return sum(piece.compressed_bytes for piece in pieces)
+
+
+def _copy_up(launcher: Launcher, context: Context) -> Rows:
+    """Append one byte to the largest file of the base, and see what the layer grows by."""
+    spec = Spec()
+    row = _row(launcher, Platform.CONTAINER, spec, "part_bytes")
+    try:
+        base = max(_packer(launcher).contents(spec, {}), key=lambda file: file.size_bytes)
+        row = replace(row, text=base.path)
+        with launcher.open(spec, context.on_event) as box:
+            if not isinstance(box, Layered):
+                raise LaunchFailure("this engine does not tell what a container wrote", ())
+            before = box.written_bytes()
+            done = box.run(["sh", "-c", f"printf x >> {base.path}"])
+            if done.exit_code:
+                raise LaunchFailure(f"{base.path} could not be written to", ("printf", "x"))
+            grown = box.written_bytes() - before
+    except FAILURES as problem:
+        yield failed(row, str(problem), phase=COPY_UP[-1])
+        return
+    for phase, value in zip(COPY_UP, (1, base.size_bytes, grown), strict=True):
+        yield filled(row, float(value), phase=phase)
+
+
+def _musl(host: Launcher | None, container: Launcher, context: Context) -> Rows:
+    """The same program in the container, which has its C library, and on the host."""
+    row = _row(container, Platform.CONTAINER, Spec(), "fact")
+    row = replace(row, phase="musl_program_runs_in_container")
+    try:
+        with container.open(Spec(), context.on_event) as box:
+            ran = box.run([_MUSL_PROGRAM, "true"]).exit_code == 0
+            program = box.run(["cat", _MUSL_PROGRAM]).output
+    except FAILURES as problem:
+        yield failed(row, str(problem))
+        return
+    yield filled(row, float(ran))
+    if host is None:
+        return
+    row = _row(host, Platform.PROCESS, Spec(), "fact")
+    row = replace(row, phase="musl_program_fails_on_host")
+    try:
+        with host.open(Spec(), context.on_event) as box:
+            box.put("/busybox", program)
+            box.run(["chmod", "755", "/busybox"])
+            failed_here, why = _fails(partial(box.run, ["/busybox", "true"]))
+    except FAILURES as problem:
+        yield failed(row, str(problem))
+        return
+    yield filled(row, float(failed_here), text=why)
+
+
+def _fails(attempt: Callable[[], object]) -> tuple[bool, str]:
+    """Whether a program could not even be started, and what the system said to that."""
+    try:
+        attempt()
+    except LaunchFailure as problem:
+        cause = problem.__cause__
+        # Its number and words only: the full text names a path of this computer.
+        return True, (cause.strerror or "") if isinstance(cause, OSError) else problem.what
+    return False, ""
+
+
+def _packer(launcher: Launcher) -> Packer:
+    if not isinstance(launcher, Packer):
+        raise LaunchFailure("this engine cannot say what is in its boxes", ())
+    return launcher
+
+
+def _row(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Measurement:
+    """A failed row to be filled; without accelerator, as nothing is executed to get its value."""
+    return replace(blank(launcher, platform, spec, metric), accel="")
+
+
+EXPERIMENT = Experiment(
+    name="image_size",
+    question="What is in the box, and what has to be shipped twice?",
+    platforms=(Platform.PROCESS, *MACHINES),
+    measure=measure,
+    rounds=1,
+)

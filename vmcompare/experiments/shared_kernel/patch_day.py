@@ -1,0 +1,88 @@
+"""What if a hole in the kernel has to be closed: how many kernels, and who stops."""
+
+from __future__ import annotations
+
+from ...errors import Unavailable
+from ...plots.model import MODELLED, Bar, bars
+from ...plots.picture import Picture, WhatIf
+from ...plots.style import Series
+from ...sandbox import Platform
+from ...view import View
+from .rows import NEXT, Instance, answered, fact
+
+HOSTS = 10
+"""Computers of the patch day."""
+
+
+def patch_day(view: View) -> WhatIf:
+    """Kernels to patch on ten hosts, from the number of kernels that instances brought along."""
+    found = [one for one in answered(view) if one.kernel]
+    shares = {
+        "container": _kernels_each(found, Platform.CONTAINER),
+        "vm": _kernels_each(found, Platform.VM_DIRECT, Platform.VM),
+    }
+    known = {name: share for name, share in shares.items() if share is not None}
+    if not known:
+        raise Unavailable("neither a container nor a machine was seen beside a host", NEXT)
+    fixed = 2 if fact(view, "container_boot_id_is_a_hidden_vms") else 1
+    looks = {"container": Series(Platform.CONTAINER), "vm": Series(Platform.VM)}
+    values = (1, 2, 3, 4, 5, 7, 10, 13, 16, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90, 100)
+    patched = f"Kernels to patch on {HOSTS} hosts"
+    stopped = "Instances that stop when one such kernel restarts"
+    limits = {
+        patched: (HOSTS / 2, HOSTS * (2 + values[-1]) * 2),
+        stopped: (0.7, values[-1] * 2),
+    }
+
+    def draw(each: float) -> Picture:
+        kernels = {name: HOSTS * (fixed + share * each) for name, share in known.items()}
+        # An instance with a kernel of its own stops alone when that one restarts.
+        alone = {name: 1 if share >= 1 else each for name, share in known.items()}
+        picture = bars(
+            {
+                patched: [
+                    Bar(looks[name], name, number, f"{number:,.0f}")
+                    for name, number in kernels.items()
+                ],
+                stopped: [
+                    Bar(looks[name], name, float(number), f"{number:,.0f}")
+                    for name, number in alone.items()
+                ],
+            },
+            limits,
+        )
+        hidden = " The hosts’ own kernel counts too, beside the hidden VM’s." if fixed > 1 else ""
+        words = (
+            f"{MODELLED} Counted, not timed. When a host’s own kernel restarts, every instance on "
+            f"it stops, of whatever kind.{hidden}"
+        )
+        return Picture(picture.figure, f"{each:g} instances a host. {picture.alt}", words)
+
+    return WhatIf(
+        label="instances on each host",
+        values=tuple(float(value) for value in values),
+        start=values.index(20),
+        unit="per host",
+        draw=draw,
+        formula=r"K = H \cdot (k_{\mathrm{host}} + \kappa \cdot N)",
+        source=(
+            "κ, kernels that each instance brought along: "
+            + ", ".join(f"{name} {share:g}" for name, share in known.items())
+            + f"; {view.caption()}"
+        ),
+    )
+
+
+def _kernels_each(found: list[Instance], *platforms: Platform) -> float | None:
+    """Kernels an instance brings along: those that no host had, over the number of instances.
+
+    Containers are held against the host, and against each other where that one cannot be asked or
+    where a hidden VM is their host.
+    """
+    those = [one for one in found if one.platform in platforms]
+    if not those:
+        return None
+    kernels = {(one.run_id, one.kernel) for one in those}
+    if platforms == (Platform.CONTAINER,):
+        return (len(kernels) - 1) / len(those)
+    return len(kernels) / len(those)

@@ -1,0 +1,298 @@
+"""The layers of a computer, from its facts: what lies below a process, a container and a VM here.
+
+Nothing is measured for this. What is not on the computer is drawn as a gap, never left out.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from ...plots import style
+from ...plots.groups import EMULATION
+from ...plots.picture import Picture
+from ...sandbox import Platform
+from ...units import size
+from ...view import RECORDED, Computer, View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_HARDWARE_VIRTUALISATION = {"kvm": "KVM", "hvf": "Hypervisor.framework", "whpx": "WHPX"}
+_FLAGS = {"vmx": "VT-x (vmx) visible", "svm": "AMD-V (svm) visible", "": "no vmx or svm visible"}
+
+_ASIDE = (
+    "Docker builds a container’s walls and stands aside: its programs run on the kernel directly."
+)
+
+
+class Sort(StrEnum):
+    """What a layer is; decides its fill, and its words say it too."""
+
+    HARDWARE = "#D9D9D9"
+    HYPERVISOR = "#CDE8DD"
+    KERNEL = "#CFE6F5"
+    ENGINE = "#FBE3B5"
+    USERLAND = "#FFFFFF"
+    MISSING = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer: what it is, and the words on it."""
+
+    sort: Sort
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """A computer's layers.
+
+    Attributes:
+        name: whose they are.
+        shared: below everything, from the bottom up.
+        columns: platform → what lies above that, from the bottom up.
+    """
+
+    name: str
+    shared: tuple[Layer, ...]
+    columns: Mapping[str, tuple[Layer, ...]]
+
+    def sentence(self) -> str:
+        """The same in words."""
+        below = ", then ".join(layer.words for layer in self.shared)
+        above = ". ".join(
+            f"Above it, {name}: " + ", then ".join(layer.words for layer in column)
+            for name, column in self.columns.items()
+        )
+        return f"Layers of {self.name}, from the bottom up: {below}. {above}."
+
+
+def layers_of(computer: Computer, view: View) -> Layers:
+    """The layers that ``computer``'s facts tell of; the guest's kernel from a run made on it."""
+    facts = computer.facts
+    details: Mapping[str, Mapping[str, str]] = facts.get("details", {})
+    hardware = f"hardware: {facts.get('cpu') or facts.get('arch', '?')}, {facts['cores']} cores"
+    if facts.get("memory_bytes"):
+        hardware += f", {size(facts['memory_bytes'])}"
+    flag = _FLAGS.get(facts.get("virtualisation_flag"))  # type: ignore[arg-type]  # may be None
+    shared = [Layer(Sort.HARDWARE, f"{hardware}; {flag}" if flag else hardware)]
+    if facts.get("virtualised"):
+        words = "a hypervisor that cannot be seen from here: this computer is itself a VM"
+        shared.append(Layer(Sort.HYPERVISOR, words))
+    kernel = f"host kernel: {facts.get('kernel') or 'unknown'} ({facts.get('os', '?')})"
+    shared.append(Layer(Sort.KERNEL, kernel))
+    return Layers(
+        computer.name,
+        tuple(shared),
+        {
+            "process": (Layer(Sort.USERLAND, "userland: this system's own"),),
+            "container": _container(facts, details.get("docker", {})),
+            "virtual machine": _machine(facts, details.get("qemu", {}), _guest(computer, view)),
+        },
+    )
+
+
+def _container(facts: Mapping[str, Any], found: Mapping[str, str]) -> tuple[Layer, ...]:
+    version = facts.get("versions", {}).get("docker")
+    if not version:
+        return (Layer(Sort.MISSING, "no Docker here"),)
+    runtime = found.get("default_runtime", "")
+    engine = Layer(
+        Sort.ENGINE,
+        f"walls, set up by Docker {version}" + (f", {runtime}" if runtime else ""),
+    )
+    userland = Layer(Sort.USERLAND, "userland: the image's (Alpine)")
+    if found.get("hidden_vm") == "yes":
+        hidden = (
+            Layer(Sort.HYPERVISOR, "hidden VM: its hypervisor"),
+            Layer(Sort.KERNEL, "hidden VM: its kernel"),
+        )
+        return (*hidden, engine, userland)
+    return (engine, userland)
+
+
+def _machine(facts: Mapping[str, Any], found: Mapping[str, str], guest: str) -> tuple[Layer, ...]:
+    version = facts.get("versions", {}).get("qemu")
+    if not version:
+        return (Layer(Sort.MISSING, "no QEMU here"),)
+    accel = found.get("accelerator", "")
+    how = EMULATION if accel == "tcg" else _HARDWARE_VIRTUALISATION.get(accel, "accelerator ?")
+    return (
+        Layer(Sort.HYPERVISOR, f"QEMU {version}, {how}"),
+        Layer(Sort.KERNEL, f"guest kernel: {guest or 'its own'}"),
+        Layer(Sort.USERLAND, "userland: the guest's (Alpine)"),
+    )
+
+
+def _guest(computer: Computer, view: View) -> str:
+    """Release of the guest kernel that a run on this very computer saw; empty if none did."""
+    frame = view.frame
+    if frame.empty:
+        return ""
+    own = (frame["host_id"] == computer.facts.get("host_id")) & (
+        frame["platform"] == str(Platform.VM_DIRECT)
+    )
+    seen = [str(kernel) for kernel in frame.loc[own, "guest_kernel"] if kernel]
+    return seen[0] if seen else ""
+
+
+def recorded_elsewhere(computer: Computer, view: View) -> list[Computer]:
+    """The machines of the view's recordings, but for ``computer`` itself."""
+    found = {
+        str(s.host.get("host_id")): Computer(f"the recorded machine (run {s.run_id})", s.host, {})
+        for s in view.sources
+        if s.shown == RECORDED and s.host.get("host_id") != computer.facts.get("host_id")
+    }
+    return list(found.values())
+
+
+def layers_figure(computer: Computer, view: View) -> Picture:
+    """Layers of this computer and, below them, those of a recorded machine where it is another."""
+    elsewhere = recorded_elsewhere(computer, view)[:1]
+    stacks = [layers_of(one, view) for one in (computer, *elsewhere)]
+    heights = [_height(stack) for stack in stacks]
+    figure = style.figure(sum(heights))
+    grid = figure.subplots(len(stacks), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for axes, stack, height in zip(grid, stacks, heights, strict=True):
+        _draw(axes, stack, height)
+    gaps = [f"{text}." for text in computer.missing.values()]
+    caption = f"Drawn from facts of {computer.name}, not measured. " + " ".join(gaps)
+    if any("docker" in one.facts.get("versions", {}) for one in (computer, *elsewhere)):
+        caption += f" {_ASIDE}"
+    if len(stacks) > 1:
+        caption += f" Below it: {stacks[1].name}, which the recorded figures come from."
+    return Picture(figure, " ".join(stack.sentence() for stack in stacks), caption.strip())
+
+
+_WIDE, _NARROW = 62, 18
+"""Characters that fit across the figure, and in a third of it."""
+
+_LINE_IN, _PAD_IN, _HEAD_IN = 0.155, 0.13, 0.42
+
+
+def _wrapped(layer: Layer, width: int) -> str:
+    return textwrap.fill(layer.words, width, break_on_hyphens=False)
+
+
+def _thickness(text: str) -> float:
+    return _LINE_IN * (text.count("\n") + 1) + _PAD_IN
+
+
+def _above(stack: Layers) -> dict[str, list[tuple[Layer, str]]]:
+    return {
+        name: [(layer, _wrapped(layer, _NARROW)) for layer in column]
+        for name, column in stack.columns.items()
+    }
+
+
+def _height(stack: Layers) -> float:
+    shared = sum(_thickness(_wrapped(layer, _WIDE)) for layer in stack.shared)
+    tallest = max(sum(_thickness(text) for _, text in column) for column in _above(stack).values())
+    return shared + tallest + _HEAD_IN + 0.1
+
+
+def _draw(axes: Axes, stack: Layers, height: float) -> None:
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, height)
+    axes.axis("off")
+    base = 0.03
+    for layer in stack.shared:
+        text = _wrapped(layer, _WIDE)
+        _box(axes, 0.0, base, 1.0, layer, text)
+        base += _thickness(text)
+    width = 1 / 3
+    for place, (name, column) in enumerate(_above(stack).items()):
+        y = base
+        for layer, text in column:
+            _box(axes, place * width, y, width, layer, text)
+            y += _thickness(text)
+        axes.text(
+            (place + 0.5) * width, y + 0.1, name, ha="center", va="center",
+            fontsize=style.SMALL_PT, fontweight="bold",
+        )  # fmt: skip
+    axes.text(
+        0, height - 0.06, stack.name, fontsize=style.SMALL_PT, va="center", fontstyle="italic"
+    )
+
+
+def _box(axes: Axes, x: float, y: float, width: float, layer: Layer, text: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    missing = layer.sort is Sort.MISSING
+    axes.add_patch(
+        Rectangle(
+            (x + 0.004, y), width - 0.008, _thickness(text) - 0.03,
+            facecolor=layer.sort.value, edgecolor=style.GREY if missing else "black",
+            linestyle="--" if missing else "-", linewidth=1,
+        )
+    )  # fmt: skip
+    axes.text(
+        x + width / 2, y + (_thickness(text) - 0.03) / 2, text, ha="center", va="center",
+        fontsize=style.SMALL_PT, linespacing=1.1, color=style.GREY if missing else "black",
+    )  # fmt: skip
+
+
+def here_table(computer: Computer, view: View) -> list[dict[str, str]]:
+    """What is on this computer, fact by fact, beside the recorded machine where it is another."""
+    machines = [computer, *recorded_elsewhere(computer, view)[:1]]
+    told = [_facts(machine) for machine in machines]
+    names = list(dict.fromkeys(name for facts in told for name in facts))
+    return [
+        {"what": name}
+        | {
+            machine.name: facts.get(name, "–")
+            for machine, facts in zip(machines, told, strict=True)
+        }
+        for name in names
+    ]
+
+
+def _facts(computer: Computer) -> dict[str, str]:
+    facts, missing = computer.facts, computer.missing
+    details: Mapping[str, Mapping[str, str]] = facts.get("details", {})
+    docker, qemu = details.get("docker", {}), details.get("qemu", {})
+    versions: Mapping[str, str] = facts.get("versions", {})
+    virtual = {True: "yes: a hypervisor lies beneath", False: "no sign of it", None: "not told"}
+    flag = facts.get("virtualisation_flag")
+    accel = qemu.get("accelerator", "")
+    rows = {
+        "processor": f"{facts.get('cpu') or '?'} ({facts.get('arch', '?')})",
+        "offers to run VMs": "not told" if flag is None else _FLAGS[flag],
+        "is itself virtual": virtual[facts.get("virtualised")],
+        "system": str(facts.get("os", "?")),
+        "kernel": str(facts.get("kernel", "?")),
+        "control groups": {0: "none"}.get(
+            facts.get("cgroup_version", 0), f"version {facts.get('cgroup_version')}"
+        ),
+        "Docker": _engine(versions.get("docker"), missing.get("docker")),
+    }
+    if docker:
+        rows["container runtime"] = docker.get("default_runtime") or "not told"
+        rows["hidden VM"] = (
+            "yes: containers share its kernel, not this system's"
+            if docker.get("hidden_vm") == "yes"
+            else "no: containers share this kernel"
+        )
+    rows["QEMU"] = _engine(versions.get("qemu"), missing.get("qemu"))
+    if accel:
+        how = _HARDWARE_VIRTUALISATION.get(accel, "hardware")
+        rows["accelerator"] = (
+            f"tcg: {EMULATION}" if accel == "tcg" else f"{accel}: {how}, proved by a timed guest"
+        )
+    for key, why in qemu.items():
+        if key.startswith("rejected "):
+            rows[key] = f"tried, and it {why}" if why.startswith("stalls") else f"tried: {why}"
+    return rows
+
+
+def _engine(version: str | None, missing: str | None) -> str:
+    return version or missing or "not there"
+
+
+HERE: Mapping[str, Any] = {"layers": layers_figure, "table": here_table}
+"""Name → picture, or rows of a table, of (this computer, view)."""

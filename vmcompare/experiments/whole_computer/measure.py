@@ -1,0 +1,231 @@
+"""What this computer is made of, a machine of 512 bytes, and the same start again and again.
+
+Once a run: every platform reads the hardware it believes to be on and is handed the 512 bytes of
+:mod:`vmcompare.programs.boot_sector` as a program; two virtual machines run at once; and a third
+has nothing but those 512 bytes. Then, each round, starts of a process and of a container, half of
+them labelled A and half B by the seeded shuffle: the same thing twice, which shows the noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from ...errors import AbnormalShutdown, WaitTimeout
+from ...experiment import (
+    FAILURES,
+    Context,
+    Experiment,
+    Series,
+    Trial,
+    arrange,
+    blank,
+    failed,
+    filled,
+)
+from ...programs import boot_sector
+from ...recording import Measurement
+from ...sandbox import Event, Launcher, Machine, Phase, Platform, Spec
+from ...units import NS_PER_S
+from .probe import (
+    Hardware,
+    Refusal,
+    as_program,
+    boot_sector_in,
+    differs,
+    hardware,
+    host_hardware,
+    sector_spec,
+)
+
+REPEATS = 6
+"""Starts a round of each kind: the first half are A, the others B."""
+
+SERIES = (
+    Series(Platform.PROCESS, repeats=REPEATS),
+    Series(Platform.CONTAINER, repeats=REPEATS),
+)
+
+_GUEST = Spec(machine=Machine.PC, memory_mib=256)
+
+_SILENT = (WaitTimeout, AbnormalShutdown)
+"""The machine was there and did not do it, unlike a start that could not be tried at all."""
+
+_Step = Callable[[], Iterator[Measurement]]
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run, and what it has learnt so far."""
+
+    context: Context
+    host: Hardware = field(default_factory=host_hardware)
+    control_boots: bool = False
+
+    def steps(self) -> list[tuple[str, _Step]]:
+        """Everything that is done once, with its words, where its platform is here."""
+        found: list[tuple[str, _Step]] = []
+        for platform in (Platform.PROCESS, Platform.CONTAINER):
+            if launcher := self.context.launchers.get(platform):
+                words = f"hardware and 512 bytes, {platform}"
+                found.append((words, partial(self._inside, platform, launcher)))
+        if launcher := self.context.launchers.get(Platform.VM_DIRECT):
+            found.append(("two virtual machines", partial(self._two, launcher)))
+            found.append(("a machine of 512 bytes", partial(self._sector, launcher)))
+        return found
+
+    def _inside(self, platform: Platform, launcher: Launcher) -> Iterator[Measurement]:
+        row = blank(launcher, platform, Spec(), "observation")
+        try:
+            with launcher.open(Spec(), self.context.on_event) as box:
+                found, refusal = hardware(box), as_program(box, _image())
+        except FAILURES as problem:
+            yield failed(row, str(problem), phase="kernel")
+            return
+        if platform is Platform.PROCESS:
+            self.host = found
+        row = replace(row, guest_kernel=found.kernel)
+        yield from _readings(row, found)
+        yield _ran(row, refusal)
+        if platform is not Platform.PROCESS:
+            other = differs(found, self.host)
+            said = {True: "yes", False: "no", None: ""}[other]
+            yield _observation(row, "hardware_differs_from_host", said)
+
+    def _two(self, launcher: Launcher) -> Iterator[Measurement]:
+        """Two guests with a kernel of their own at once; the first is also the control."""
+        row = blank(launcher, Platform.VM_DIRECT, _GUEST, "fact")
+        found: list[Hardware] = []
+        refusal, error = None, None
+        try:
+            with ExitStack() as both:
+                for _ in range(2):
+                    box = both.enter_context(launcher.open(_GUEST, self.context.on_event))
+                    found.append(hardware(box))
+                    refusal = refusal or as_program(box, _image())
+        except FAILURES as problem:
+            error = problem
+        self.control_boots = bool(found)
+        why = str(error) if error else "too little could be read"
+        if not found:
+            for name in (
+                "guest_hardware_differs_from_host",
+                "guest_can_tell_it_is_virtual",
+                "two_vms_have_two_boot_ids",
+            ):
+                yield failed(row, why, phase=name)
+            silent = isinstance(error, _SILENT)
+            yield _fact(row, "control_vm_boots", False if silent else None, why)
+            return
+        row = replace(row, guest_kernel=found[0].kernel)
+        yield _fact(row, "control_vm_boots", True)
+        other = differs(found[0], self.host)
+        yield _fact(row, "guest_hardware_differs_from_host", other, "too little could be read")
+        virtual = found[0].looks_virtual
+        yield _fact(row, "guest_can_tell_it_is_virtual", virtual, "too little could be read")
+        names = [one.boot_id for one in found]
+        told = len(names) == 2 and all(names)
+        two = len({*names, self.host.boot_id}) == 3 if told else None
+        yield _fact(row, "two_vms_have_two_boot_ids", two, why)
+        seen = replace(row, metric="observation")
+        for number, one in enumerate(found):
+            yield from _readings(replace(seen, rep=number), one)
+        if refusal is not None:
+            yield _ran(seen, refusal)
+
+    def _sector(self, launcher: Launcher) -> Iterator[Measurement]:
+        message = boot_sector.MESSAGE
+        row = blank(launcher, Platform.VM_DIRECT, sector_spec(message), "fact")
+        prints = partial(_fact, row, "boot_sector_prints_in_vm")
+        alone = partial(_fact, row, "boot_sector_runs_without_os")
+        try:
+            sector = boot_sector_in(launcher, message, self.context.on_event)
+        except FAILURES as problem:
+            # Silence counts only where the same machine boots something else.
+            counts = isinstance(problem, _SILENT) and self.control_boots
+            yield prints(False if counts else None, str(problem))
+            yield alone(False if counts else None, str(problem))
+            return
+        printed = message in sector.printed
+        yield prints(printed)
+        # Nothing else can have helped: these bytes are all that the machine was given.
+        yield alone(printed and sector.disk_bytes == boot_sector.SECTOR_BYTES)
+        seen = replace(row, metric="observation")
+        yield _observation(seen, "boot_sector_printed", sector.printed)
+        yield _observation(seen, "boot_sector_bytes", _image().hex())
+        for name, piece in boot_sector.parts(_image()):
+            yield filled(row, float(len(piece)), metric="part_bytes", phase=name)
+
+
+def measure(context: Context) -> Iterator[Measurement]:
+    """Rows as they are made. What fails is a row; the run goes on."""
+    run = _Run(context)
+    wanted = [one for one in SERIES if context.launcher(one) is not None]
+    trials = arrange(wanted, context.rounds, context.seed)
+    plan = run.steps()
+    plan += [(trial.series.key, partial(_start, context, trial)) for trial in trials]
+    for step in context.steps(plan):
+        yield from step()
+
+
+def _start(context: Context, trial: Trial) -> Iterator[Measurement]:
+    launcher = context.launcher(trial.series)
+    assert launcher is not None  # only those were planned
+    stamps: dict[Phase, int] = {}
+
+    def on_event(event: Event) -> None:
+        stamps[event.phase] = event.t_ns
+        context.on_event(event)
+
+    row = replace(
+        blank(launcher, trial.series.platform, Spec(), "start_to_first_byte_s"),
+        phase="A" if trial.rep < REPEATS // 2 else "B",
+        block=trial.block,
+        rep=trial.rep,
+        order_in_block=trial.order_in_block,
+        is_warmup=trial.is_warmup,
+    )
+    error = "no first byte was seen"
+    try:
+        with launcher.open(Spec(), on_event):
+            pass
+    except FAILURES as problem:
+        error = str(problem)
+    if Phase.OPEN in stamps and Phase.FIRST_BYTE in stamps:
+        yield filled(row, (stamps[Phase.FIRST_BYTE] - stamps[Phase.OPEN]) / NS_PER_S)
+    else:
+        yield failed(row, error)
+
+
+def _readings(row: Measurement, found: Hardware) -> Iterator[Measurement]:
+    for name, text in found.items():
+        yield _observation(row, name, text)
+
+
+def _ran(row: Measurement, refusal: Refusal) -> Measurement:
+    made = filled(row, float(refusal.ran), phase="boot_sector_as_program")
+    return replace(made, text=str(refusal))
+
+
+def _observation(row: Measurement, name: str, text: str) -> Measurement:
+    return replace(filled(row, float(bool(text)), phase=name), text=text)
+
+
+def _fact(row: Measurement, name: str, held: bool | None, why: str = "") -> Measurement:
+    if held is None:
+        return failed(row, why, phase=name)
+    return filled(row, float(held), phase=name)
+
+
+def _image() -> bytes:
+    return boot_sector.image(boot_sector.MESSAGE)
+
+
+EXPERIMENT = Experiment(
+    name="whole_computer",
+    question="What is on this computer, and what is a fair comparison?",
+    platforms=(Platform.PROCESS, Platform.CONTAINER, Platform.VM_DIRECT),
+    measure=measure,
+)

@@ -1,0 +1,250 @@
+"""A/A: the same start, labelled A or B by chance, and how far apart the two come out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...errors import Unavailable
+from ...plots import style
+from ...plots.groups import Group, caption, mixed, need
+from ...plots.picture import Picture
+from ...stats import CONFIDENCE, Interval, median_interval, paired_ratio
+from ...units import ratio as ratio_text
+from ...units import seconds
+from ...view import View
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+START = "start_to_first_byte_s"
+
+_IQR_TO_SD = 1.349
+"""Interquartile range of a normal distribution, in standard deviations: a spread that a few
+outliers do not move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """The same thing twice: one series' starts, labelled A and B by chance.
+
+    Attributes:
+        group: the series.
+        a, b: its times in seconds.
+        ratio: median of B ÷ median of A by round, then the median of those, with its interval.
+    """
+
+    group: Group
+    a: tuple[float, ...]
+    b: tuple[float, ...]
+    ratio: Interval
+
+    @property
+    def pair_percent(self) -> float:
+        """How far apart one A and one B are, in per cent: the median over all such pairs."""
+        import numpy as np
+
+        a, b = np.array(self.a)[:, None], np.array(self.b)[None, :]
+        return float(np.median(np.maximum(a, b) / np.minimum(a, b)) - 1) * 100
+
+    @property
+    def extremes(self) -> float:
+        """Slowest ÷ fastest of all."""
+        return max(*self.a, *self.b) / min(*self.a, *self.b)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation ÷ median, by the interquartile range."""
+        import numpy as np
+
+        low, middle, high = np.quantile([*self.a, *self.b], (0.25, 0.5, 0.75))
+        return float((high - low) / _IQR_TO_SD / middle)
+
+
+def halves(view: View) -> list[Halves]:
+    """Every series that has both an A and a B.
+
+    Raises:
+        Unavailable: none has.
+    """
+    found = []
+    for group in need(view, START, "start"):
+        sides: list[dict[int, list[float]]] = []
+        for label in "AB":
+            rows = group.rows[group.rows["phase"] == label]
+            sides.append({int(str(b)): r["value"].tolist() for b, r in rows.groupby("block")})
+        a, b = sides
+        both = sorted(set(a) & set(b))
+        if both:
+            found.append(
+                Halves(
+                    group,
+                    tuple(value for block in a.values() for value in block),
+                    tuple(value for block in b.values() for value in block),
+                    paired_ratio([(b[block], a[block]) for block in both]),
+                )
+            )
+    if not found:
+        raise Unavailable(
+            "no series has starts of both labels, A and B", "run one whole round of the measurement"
+        )
+    return found
+
+
+def noise_figure(view: View) -> Picture:
+    """A and B of each series, every start as a point, as a multiple of the common median."""
+    import numpy as np
+
+    found = halves(view)
+    series = [both.group for both in found]
+    figure = style.figure(1.75 * len(found) + 0.25)
+    grid = figure.subplots(len(found), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, both in zip(grid, found, strict=True):
+        middle = float(np.median([*both.a, *both.b]))
+        for y, (label, values) in zip((1.0, 0.0), (("A", both.a), ("B", both.b)), strict=True):
+            _row(axes, y, label, values, middle, both)
+        axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
+        axes.set_title(
+            f"{both.group.label(mixed=mixed(series))}: "
+            f"B ÷ A by round {_ratio(both.ratio)}",
+            fontsize=style.SMALL_PT, loc="left", fontweight="bold",
+        )  # fmt: skip
+        axes.set_ylim(-0.5, 1.7)
+        axes.set_yticks([])
+        style.plain(axes)
+        axes.grid(axis="x", color="#D0D0D0", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.set_xscale("log")
+    _multiples(grid[-1], found)
+    grid[-1].set_xlabel(
+        "a start ÷ the median of A and B together (logarithmic)", fontsize=style.SMALL_PT
+    )
+    words = " ".join(_sentence(both) for both in found)
+    return Picture(
+        figure,
+        f"The same start, labelled A or B by chance, every start a point. {words}",
+        caption(view, series, *map(_missed, found)),
+    )
+
+
+ENOUGH_ROUNDS = 6
+"""Fewer rounds have no 95 % interval: n independent ratios all lie on the same side of the true
+median with a probability of 2 · 2^(−n), whatever their distribution, so even their whole span holds
+it in 94 % of cases for n = 5 and in 97 % for n = 6."""
+
+
+def holds(rounds: int) -> float:
+    """How probable it is that the span of so many rounds encloses the true ratio."""
+    return 1 - 2.0 ** (1 - rounds)
+
+
+def _missed(both: Halves) -> str:
+    ratio = both.ratio
+    if not math.isfinite(ratio.low) or ratio.low <= 1 <= ratio.high:
+        return ""
+    why = (
+        f"the span of {ratio.n} rounds holds the truth in {holds(ratio.n):.0%} of cases only"
+        if ratio.n < ENOUGH_ROUNDS
+        else "of twenty such intervals one misses the truth as a rule"
+    )
+    label = both.group.series.label
+    return f"{label}: the interval of B ÷ A does not hold 1, though A and B are the same; {why}."
+
+
+def _multiples(axes: Axes, found: list[Halves]) -> None:
+    """Ends and ticks of the common axis: few enough to be read, whatever the outliers."""
+    import numpy as np
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    ends = []
+    for both in found:
+        times = np.array([*both.a, *both.b])
+        ends += [float((times / np.median(times)).min()), float((times / np.median(times)).max())]
+    low, high = min(*ends, 0.9) / 1.08, max(*ends, 1.1) * 1.08
+    ticks = next(
+        ticks
+        for most, ticks in (
+            (1.7, (0.8, 0.9, 1, 1.1, 1.25, 1.5)),
+            (6, (0.5, 0.7, 1, 1.5, 2, 3, 5)),
+            (60, (0.2, 0.5, 1, 2, 5, 10, 20, 50)),
+            (math.inf, tuple(10.0**e for e in range(-3, 7))),
+        )
+        if high / low <= most
+    )
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}×")
+
+
+def _row(
+    axes: Axes, y: float, label: str, values: tuple[float, ...], middle: float, both: Halves
+) -> None:
+    look = both.group.series.look
+    median = median_interval(values)
+    for place, value in enumerate(values):
+        axes.plot(
+            value / middle, y - 0.05 + 0.06 * (place % 5 - 2), look.marker,
+            markersize=6, markeredgewidth=0.7, markeredgecolor=look.colour if label == "B"
+            else "white", markerfacecolor="white" if label == "B" else look.colour,
+        )  # fmt: skip
+    low, high = (edge / middle for edge in (median.low, median.high))
+    if math.isfinite(low):
+        axes.plot([low, high], [y - 0.34] * 2, color=look.colour, linewidth=3)
+    at = median.estimate / middle
+    axes.plot([at] * 2, [y - 0.42, y + 0.14], color="black", linewidth=1.6)
+    axes.text(
+        0, y + 0.36, f"{label} · n = {len(values)}", transform=axes.get_yaxis_transform(),
+        fontsize=style.SMALL_PT, va="center", bbox=style.PLATE,
+    )  # fmt: skip
+    axes.text(
+        1, y + 0.36, seconds(median.estimate), transform=axes.get_yaxis_transform(), ha="right",
+        fontsize=style.SMALL_PT, va="center", fontweight="bold", bbox=style.PLATE,
+    )  # fmt: skip
+
+
+def noise_table(view: View) -> pd.DataFrame:
+    """One row a series: medians of A and B, their ratio with its interval, single starts (text)."""
+    import pandas as pd
+
+    rows = [
+        {
+            "the same start": both.group.series.label,
+            "n": f"{len(both.a)} + {len(both.b)}",
+            "median of A": seconds(median_interval(both.a).estimate),
+            "median of B": seconds(median_interval(both.b).estimate),
+            "B ÷ A by round": _ratio(both.ratio),
+            "one A and one B differ by": percent(both.pair_percent),
+            "slowest ÷ fastest": ratio_text(both.extremes),
+            "provenance": both.group.shown,
+        }
+        for both in halves(view)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _sentence(both: Halves) -> str:
+    n = both.ratio.n
+    kind = f"{CONFIDENCE:.0%} interval" if n >= ENOUGH_ROUNDS else f"span of {n} rounds"
+    span = f"{kind} {_span(both.ratio)}" if n > 1 else "no interval from one round"
+    return (
+        f"{both.group.series.label}: B ÷ A is {ratio_text(both.ratio.estimate)} ({span}); "
+        f"one A and one B differ by {percent(both.pair_percent)} as a rule, the slowest start "
+        f"took {ratio_text(both.extremes)} as long as the fastest."
+    )
+
+
+def _ratio(interval: Interval) -> str:
+    return f"{ratio_text(interval.estimate)} [{_span(interval)}]"
+
+
+def percent(value: float) -> str:
+    return f"{value:.1f} %" if value < 99.95 else f"{value:,.0f} %"
+
+
+def _span(interval: Interval) -> str:
+    if not math.isfinite(interval.low):
+        return "–"
+    return f"{ratio_text(interval.low)} to {ratio_text(interval.high)}"

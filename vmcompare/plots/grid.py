@@ -1,0 +1,170 @@
+"""Who shares what: a grid of letters, in each row the same letter for the same value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import style
+from .picture import Picture
+from .stack import FILLS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOTHING = "–"
+"""In a cell of which nothing is known."""
+
+_ROW_IN, _HEAD_IN, _NAMES_IN = 0.235, 0.62, 1.55
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row.
+
+    Attributes:
+        name: what is looked at.
+        values: one a column, in words; ``None`` where it is not known.
+        keys: what is compared, one a column; ``values`` where empty. Two columns may show the same
+            words and still not be the same thing.
+    """
+
+    name: str
+    values: tuple[str | None, ...]
+    keys: tuple[object, ...] = ()
+
+    def letters(self) -> tuple[str, ...]:
+        """The letter of each column: ``a`` for the first value, the next one for each new value."""
+        known: dict[object, str] = {}
+        found = []
+        for value, key in zip(self.values, self.keys or self.values, strict=True):
+            if value is None:
+                found.append(NOTHING)
+                continue
+            found.append(known.setdefault(key, chr(ord("a") + len(known))))
+        return tuple(found)
+
+
+def sharing(columns: Sequence[str], rows: Sequence[Row], *, caption: str, what: str) -> Picture:
+    """Equal values of a row have one letter, one fill and one hatching.
+
+    Args:
+        columns: their headings, short.
+        rows: from top to bottom.
+        caption: provenance and warnings.
+        what: what the grid is, for the text alternative.
+    """
+
+    def look(row: Row, place: int) -> _Look:
+        letter = row.letters()[place]
+        if letter == NOTHING:
+            return _Look("white", "", style.GREY, plate=False)
+        colour, hatch = FILLS[(ord(letter) - ord("a")) % len(FILLS)]
+        return _Look(colour, hatch, "black", plate=True)
+
+    alt = ". ".join(_shared(row, columns) for row in rows)
+    return Picture(_drawn(columns, rows, look), f"{what} {alt}.", caption)
+
+
+def changes(
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    caption: str,
+    what: str,
+    before: Sequence[int] | None = None,
+) -> Picture:
+    """Steps from left to right: a cell stands out where it differs from the one before it.
+
+    Args:
+        columns: the steps.
+        rows: from top to bottom; letters tell which values are the same.
+        caption: provenance and warnings.
+        what: what the grid is, for the text alternative.
+        before: for each column the one it is set beside; the one to its left unless told.
+    """
+    beside = before or [max(0, place - 1) for place in range(len(columns))]
+
+    def moved(row: Row, place: int) -> bool:
+        letters = row.letters()
+        return NOTHING not in (letters[place], letters[beside[place]]) and (
+            letters[place] != letters[beside[place]]
+        )
+
+    def look(row: Row, place: int) -> _Look:
+        if row.letters()[place] == NOTHING:
+            return _Look("white", "", style.GREY, plate=False)
+        if moved(row, place):
+            return _Look(style.BLUE, "", "white", plate=False)
+        return _Look("#E8E8E8", "", style.GREY, plate=False)
+
+    parts = []
+    for place, column in list(enumerate(columns))[1:]:
+        words = [
+            f"{row.name} from {row.values[beside[place]]} to {row.values[place]}"
+            for row in rows
+            if moved(row, place)
+        ]
+        parts.append(f"{column} changed {'; '.join(words) or 'nothing'}")
+    still = [r.name for r in rows if not any(moved(r, n) for n in range(len(columns)))]
+    tail = f" Never changed: {', '.join(still)}." if still else ""
+    return Picture(_drawn(columns, rows, look), f"{what} {'. '.join(parts)}.{tail}", caption)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    fill: str
+    hatch: str
+    ink: str
+    plate: bool
+
+
+def _drawn(
+    columns: Sequence[str], rows: Sequence[Row], look: Callable[[Row, int], _Look]
+) -> Figure:
+    figure = style.figure(_HEAD_IN + _ROW_IN * len(rows))
+    axes = figure.subplots()
+    # In inches, so that words of a fixed size fit their cells.
+    width = (style.WIDTH_IN - 0.1 - _NAMES_IN) / len(columns)
+    slanted = any(len(part) * 0.075 > width for name in columns for part in name.split("\n"))
+    for place, name in enumerate(columns):
+        x = _NAMES_IN + (place + 0.5) * width
+        axes.text(
+            x - (0.06 if slanted else 0), 0.06, name, fontsize=style.SMALL_PT - 0.5, va="bottom",
+            ha="left" if slanted else "center", rotation=50 if slanted else 0,
+            rotation_mode="anchor", linespacing=1.05,
+        )  # fmt: skip
+    for number, row in enumerate(rows):
+        y = -(number + 0.5) * _ROW_IN
+        axes.text(0, y, row.name, fontsize=style.SMALL_PT - 0.5, va="center")
+        for place, letter in enumerate(row.letters()):
+            shown = look(row, place)
+            left = _NAMES_IN + place * width
+            axes.bar(
+                left, _ROW_IN * 0.86, width * 0.93, y - _ROW_IN * 0.43, align="edge",
+                color=shown.fill, hatch=shown.hatch, edgecolor="#707070", linewidth=0.6,
+            )  # fmt: skip
+            plate = {"boxstyle": "circle,pad=0.08", "fc": "white", "ec": "none"}
+            axes.text(
+                left + width * 0.465, y, letter, fontsize=style.SMALL_PT, ha="center",
+                va="center_baseline", color=shown.ink,
+                fontweight="bold" if shown.ink == "white" else "normal",
+                bbox=plate if shown.plate else None,
+            )  # fmt: skip
+    axes.set_xlim(0, style.WIDTH_IN - 0.1)
+    axes.set_ylim(-_ROW_IN * len(rows), _HEAD_IN - 0.1)
+    axes.axis("off")
+    return figure
+
+
+def _shared(row: Row, columns: Sequence[str]) -> str:
+    """``"boot id: host, container A the same (0322809c); vm another (77)"``, in words."""
+    groups: dict[str, list[str]] = {}
+    words: dict[str, str] = {}
+    for letter, value, column in zip(row.letters(), row.values, columns, strict=True):
+        name = column.replace("-\n", "-").replace("\n", " ")
+        groups.setdefault(letter, []).append(name)
+        words[letter] = value or "not known"
+    parts = [f"{', '.join(names)}: {words[letter]}" for letter, names in groups.items()]
+    return f"{row.name}, {len(groups)} different: {'; '.join(parts)}"

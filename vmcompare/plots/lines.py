@@ -1,0 +1,172 @@
+"""Bytes against a count or a size: every measured point, a fitted line, and marks on the x axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..units import MIB
+from . import style
+from .picture import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One series of a panel.
+
+    Attributes:
+        series: gives its colour and marker; ``None`` is a grey line of reference.
+        label: its name, with "software emulation" and provenance where those apply.
+        points: measured (x, bytes), all of them drawn.
+        drawn: corners of the line through them (x, bytes): a fit, or medians; may be empty.
+        note: its figure in words, at the right of the key.
+        dashed: whether the line is drawn dashed: it is not a fit of these points alone.
+        hollow: whether its points are drawn hollow, to tell it from another line of its series.
+    """
+
+    series: style.Series | None
+    label: str
+    points: tuple[tuple[float, float], ...] = ()
+    drawn: tuple[tuple[float, float], ...] = ()
+    note: str = ""
+    dashed: bool = False
+    hollow: bool = False
+
+    @property
+    def face(self) -> dict[str, Any]:
+        """How its points are filled and edged."""
+        colour = self.series.look.colour if self.series else style.GREY
+        if self.hollow:
+            return {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 1.4}
+        return {"markerfacecolor": colour, "markeredgecolor": "white", "markeredgewidth": 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+        title: what is on the y axis, in MiB.
+        lines: from the top of the key to its bottom.
+        marks: words → place on the x axis, drawn as dotted lines from the first instance on.
+        key: whether its key is drawn: a panel may repeat the lines of the one above.
+        top: end of the y axis in bytes; by default what the data need.
+    """
+
+    title: str
+    lines: Sequence[Line]
+    marks: Mapping[str, float] = field(default_factory=dict)
+    key: bool = True
+    top: float | None = None
+
+
+def lines(
+    panels: Sequence[Panel],
+    *,
+    x_label: str,
+    x_ticks: Sequence[float],
+    what: str,
+    caption: str,
+) -> Picture:
+    """Panels above one another on one x axis from 0 to the last of ``x_ticks``; y in MiB from 0.
+
+    Args:
+        x_label: of the common x axis.
+        x_ticks: where it has ticks.
+        what: what is shown, for the text alternative.
+        caption: provenance and warnings.
+    """
+    keys = [len(p.lines) + len(p.marks) if p.key else 0 for p in panels]
+    # In inches: title, key and plot of each panel.
+    heights = [0.24 + 0.2 * rows + (2.1 if rows else 1.3) for rows in keys]
+    figure = style.figure(sum(heights) + 0.5)
+    ratios = [
+        part
+        for rows, height in zip(keys, heights, strict=True)
+        for part in (0.24 + 0.2 * rows, height - 0.24 - 0.2 * rows)
+    ]
+    grid = figure.subplots(2 * len(panels), 1, height_ratios=ratios, squeeze=False)[:, 0]
+    for place, panel in enumerate(panels):
+        _key(grid[2 * place], panel)
+        _plot(grid[2 * place + 1], panel, x_ticks, last=place == len(panels) - 1)
+    grid[-1].set_xlabel(x_label, fontsize=style.SMALL_PT)
+    return Picture(figure, _alt(panels, what, x_label), caption)
+
+
+def _key(axes: Axes, panel: Panel) -> None:
+    rows = len(panel.lines) + len(panel.marks) if panel.key else 0
+    axes.axis("off")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(-rows - 0.5, 0.7)
+    # Words that are too long must not squeeze the axes: they stay out of the layout.
+    plain: dict[str, Any] = {"fontsize": style.SMALL_PT, "va": "center", "in_layout": False}
+    bold = plain | {"fontweight": "bold"}
+    axes.text(0, 0, panel.title, **bold)  # at most about 58 characters fit
+    if not panel.key:
+        return
+    for place, line in enumerate(panel.lines, start=1):
+        colour = line.series.look.colour if line.series else style.GREY
+        if line.drawn:
+            dash = "--" if line.dashed else "-"
+            axes.plot([0.0, 0.06], [-place] * 2, dash, color=colour, linewidth=1.6)
+        if line.series and line.points:
+            axes.plot(0.03, -place, line.series.look.marker, markersize=6, **line.face)
+        axes.text(0.08, -place, line.label, **plain)
+        axes.text(1, -place, line.note, ha="right", **bold)
+    for place, (letter, words) in enumerate(zip("abcdefgh", panel.marks, strict=False)):
+        y = -len(panel.lines) - 1 - place
+        axes.text(0.03, y, letter, ha="center", **plain)
+        axes.text(0.08, y, words, **plain)
+
+
+def _plot(axes: Axes, panel: Panel, x_ticks: Sequence[float], *, last: bool) -> None:
+    for line in panel.lines:
+        colour = line.series.look.colour if line.series else style.GREY
+        if line.drawn:
+            axes.plot(
+                [x for x, _ in line.drawn], [y / MIB for _, y in line.drawn],
+                "--" if line.dashed else "-", color=colour, linewidth=1.6,
+            )  # fmt: skip
+        if line.series and line.points:
+            axes.plot(
+                [x for x, _ in line.points], [y / MIB for _, y in line.points],
+                line.series.look.marker, markersize=6, linestyle="none", **line.face,
+            )  # fmt: skip
+    end = x_ticks[-1]
+    for letter, where in zip("abcdefgh", panel.marks.values(), strict=False):
+        if 1 < where <= end:  # below one instance a mark would only point at the axis
+            axes.axvline(where, color=style.GREY, linestyle=":", linewidth=1.2, zorder=0)
+            axes.text(
+                where, 1.01, letter, transform=axes.get_xaxis_transform(), va="bottom",
+                ha="center", fontsize=style.SMALL_PT,
+            )  # fmt: skip
+    highest = max((y for line in panel.lines for _, y in (*line.points, *line.drawn)), default=0)
+    axes.set_ylim(0, (panel.top or highest * 1.08 or MIB) / MIB)
+    axes.set_xlim(0, end * 1.03)
+    axes.set_xticks(list(x_ticks))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.grid(axis="y", color="#D0D0D0", linewidth=0.6)
+    axes.set_axisbelow(True)
+    style.plain(axes)
+    axes.tick_params(axis="x", labelbottom=last)
+
+
+def _alt(panels: Sequence[Panel], what: str, x_label: str) -> str:
+    said = [f"{what}; x axis: {x_label}"]
+    for panel in panels:
+        series = []
+        for line in panel.lines:
+            words = f"{line.label} {line.note}".strip()
+            if line.points:
+                xs = [x for x, _ in line.points]
+                ys = [y / MIB for _, y in line.points]
+                words += f", {len(xs)} points from x = {min(xs):g} to {max(xs):g}, "
+                words += f"{min(ys):.3g} to {max(ys):.3g} MiB"
+            series.append(words)
+        said.append(f"{panel.title}: " + "; ".join(series))
+        said += list(panel.marks)
+    return ". ".join(said) + "."
