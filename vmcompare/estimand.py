@@ -51,6 +51,7 @@ _ONE_SERIES = (
 _NAMES = {
     "start_to_first_byte_s": "time to the first byte",
     "pss_bytes": "memory (PSS)",
+    "overhead_bytes": "memory of what manages it",
     "image_bytes": "image size",
     "gzip_s": "time of gzip",
     "syscall_s": "time of a system call",
@@ -349,8 +350,9 @@ def _slope(
                 f"the cost of {sides[1]} does not grow with N in ramp {', '.join(flat)}"
             )
         interval = paired_ratio([([slopes[0][b]], [slopes[1][b]]) for b in used])
-    few = f"{len(used)} ramps of 3" if len(used) < 3 else ""
-    return Estimate(interval, emulated, f"{len(used)} ramps", few)
+    count = f"{len(used)} ramp{'' if len(used) == 1 else 's'}"
+    few = f"{count} of 3" if len(used) < 3 else ""
+    return Estimate(interval, emulated, count, few)
 
 
 def _slopes(rows: pd.DataFrame) -> dict[int, float]:

@@ -47,7 +47,7 @@ _WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
 
 
 def refuse(spec: Spec, name: str) -> None:
-    """Raise ``Unavailable`` for what a bare mechanism cannot: a network, other images, warmth."""
+    """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth, sysctls."""
     refuse_sysctls(spec)
     if spec.network:
         raise Unavailable(f"{name} brings no network of its own", "choose a start without one")
