@@ -357,5 +357,6 @@ EXPERIMENT = Experiment(
     question="What does a guest operating system cost per instance?",
     platforms=tuple(dict.fromkeys(series.platform for series in RAMPS)),
     measure=measure,
+    runtimes=("bubblewrap", "runc"),
     rounds=3,
 )
