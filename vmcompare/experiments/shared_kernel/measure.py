@@ -144,4 +144,5 @@ EXPERIMENT = Experiment(
     platforms=tuple(dict.fromkeys(who.platform for who in INSTANCES)),
     measure=measure,
     rounds=1,
+    anchors=(Platform.PROCESS,),
 )
