@@ -148,6 +148,7 @@ class Experiment:
             ``MODE=live``): one experiment is enough to show that a handout can be one's own.
         anchors: platforms whose recorded rows stay beside other recorded ones, even where there
             are own ones: see :func:`vmcompare.view.compose`.
+        runtimes: bare container mechanisms it asks too, where they work and containers are wanted.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Experiment:
     rounds: int = DEFAULT_ROUNDS
     measured_in_handouts: bool = False
     anchors: tuple[Platform, ...] = ()
+    runtimes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class Actor:
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:  # noqa: ARG002
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         words = " ".join(argv)
         self.asked.append(words)
         if argv[0] == "/srv/application":
@@ -151,7 +151,7 @@ class Stage(FakeLauncher):
     actors: list[Actor] = field(default_factory=list)
 
     @contextmanager
-    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Any]:  # noqa: ARG002
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Any]:
         if spec.image == self.no_image:
             raise Unavailable("there is no mmdebstrap", "install it")
         if dict(spec.sysctls).get("vm.swappiness"):
@@ -257,7 +257,7 @@ def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> 
 
     class Dead(Stage):
         @contextmanager
-        def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Any]:  # noqa: ARG002
+        def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Any]:
             raise AbnormalShutdown("the engine is gone")
             yield
 
