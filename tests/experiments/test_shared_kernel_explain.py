@@ -129,8 +129,8 @@ def test_recorded_containers_keep_their_own_host_beside_this_computers(
     picture = FIGURES["identity"](views["qemu only"])
     assert "boot id, 4 different: host: 55555555;" in picture.alt
     assert "host*, cont. A*, cont. B*, cont. C*: 11111111" in picture.alt
-    assert "* Recorded on another computer" in picture.caption
-    assert "Recorded on another" not in FIGURES["identity"](views["full"]).caption
+    assert "* Recorded in another run" in picture.caption
+    assert "Recorded in another" not in FIGURES["identity"](views["full"]).caption
     table = TABLES["identity"](views["qemu only"])
     assert {"host", "host *", "container A *", "vm"} <= set(table.columns)
 

@@ -239,7 +239,7 @@ def _caption(view: View, found: list[Instance], *extra: str) -> str:
     if any(one.emulated for one in found):
         words.append(_NO_EFFECT)
     if any(one.elsewhere for one in found):
-        words.append("* Recorded on another computer: compare these columns with each other.")
+        words.append("* Recorded in another run: compare these columns with each other only.")
     words += [f"No answer from {one.name}: {one.why}." for one in instances(view) if one.why]
     if fact(view, "container_boot_id_is_a_hidden_vms"):
         words.append(

@@ -30,7 +30,7 @@ class Instance:
         shown: ``"measured"`` or ``"recorded"``.
         run_id: the run.
         emulated: whether it ran under software emulation.
-        elsewhere: whether it is a recorded one beside own ones: of another computer.
+        elsewhere: whether it is a recorded one beside own ones, perhaps of another computer.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Instance:
 
     @property
     def label(self) -> str:
-        """Its name, with a star where it ran on another computer than others beside it."""
+        """Its name, with a star where it is of another run than those before it."""
         return f"{self.name} *" if self.elsewhere else self.name
 
     @property
