@@ -85,7 +85,7 @@ class Places:
     """The project's recordings, the learner's, and the notebooks, all planted."""
 
     def __init__(self, directory: Path) -> None:
-        self.project, self.own = directory / "project", directory / "own"
+        self.project, self.own = directory / "data" / "recordings", directory / "own"
         self.notebooks = notebooks(directory / "notebooks")
 
     def plant(self, recorded: Mapping[str, Sequence[Measurement]] = RECORDED) -> None:

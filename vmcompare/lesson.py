@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import assembly, page, results, tasks, whatif
+from . import assembly, page, results, tasks
 from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
 from .experiment import Demo, exercises, explanation, load
@@ -21,6 +21,7 @@ from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from .recording import Recording, contributed, read, recordings
 from .results import Prediction
 from .sandbox import Availability, Platform
+from .settle import Evidence, gather
 from .steps import Steps
 from .view import MEASURED, RECORDED, View, compose
 
@@ -57,7 +58,7 @@ class Lesson(Steps):
     def check(self) -> None:
         """Show what can be measured on this computer, what is replayed, and the next step."""
         platforms = load(self.experiment).platforms
-        rows = results.availability(platforms, self._availability(), live=chosen(platforms))
+        rows = results.availability(platforms, self._availability(), chosen(platforms))
         self._page.put(lambda: page.table(rows))
         for problem in self._problems:
             self._page.say(problem)
@@ -189,21 +190,7 @@ class Lesson(Steps):
     def whatif(self, name: str) -> None:
         """Show one of the experiment's ``WHATIFS``: a modelled figure with a slider."""
         model = _choose("what-if", name, explanation(self.experiment).WHATIFS)
-        if is_handout():
-            self._model(model)
-            return
-        import ipywidgets as widgets
-
-        place = widgets.Output()
-        page.display(place)
-
-        def redraw() -> None:
-            place.clear_output(wait=True)
-            with place:
-                self._model(model)
-
-        self._page.follow(redraw)
-        redraw()
+        self._follow(lambda: model(self.view))
 
     def demo(self, name: str, **options: Any) -> None:
         """Do one of the experiment's ``DEMOS`` on the spot, or show a recording of it."""
@@ -322,12 +309,6 @@ class Lesson(Steps):
         figures: Mapping[str, Callable[[View], Any]] = explanation(self.experiment).FIGURES
         return str(next(iter(figures.values()))(compose(recording, None))._repr_html_())
 
-    def _model(self, model: Callable[[View], Any]) -> None:
-        try:
-            whatif.show(model(self.view))
-        except VmcompareError as error:
-            page.display(page.Note(str(error)))
-
     def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
         outcome = explanation(self.experiment).OUTCOMES[asked.name]
         number = None if isinstance(guess, str) else guess
@@ -338,10 +319,18 @@ class Lesson(Steps):
 
     def _findings(self) -> Any:
         runs = ((MEASURED, self.live), (RECORDED, self._recorded))
-        rows = list(results.findings(self.number, runs))
+        rows = list(results.findings(self.number, runs, self._evidence))
         if rows:
             return page.table(rows)
         return page.Note("No run has been recorded yet: press Run above.")
+
+    def _evidence(self) -> Evidence:
+        """The recordings of all lessons, this session's run first."""
+        return gather(
+            [self.live] if self.live else [],
+            own=mode() is not Mode.REPLAY,
+            project_dir=data_dir() / "recordings",
+        )
 
     def _practice(self) -> tasks.Tasks | None:
         if self._tasks is None:
@@ -351,23 +340,11 @@ class Lesson(Steps):
                 self._page.say(tasks.sentence(error))
                 return None
             self._tasks = tasks.Tasks(
-                self.number,
-                module.EXERCISES,
-                module.QUESTIONS,
-                lambda: self.view,
-                called=_name_of(self),
+                *(self.number, module.EXERCISES, module.QUESTIONS, lambda: self.view),
+                called=page.name_of(self),
                 keeping=not is_handout(),
             )
         return self._tasks
-
-
-def _name_of(lesson: Lesson) -> str:
-    """What the notebook calls its lesson; ``"lesson"`` outside one."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    names: Mapping[str, Any] = shell.user_ns if shell is not None else {}
-    return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
 
 
 def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:

@@ -63,6 +63,15 @@ def display(thing: Any, **options: Any) -> Any:
     return displayed(thing, **options)
 
 
+def name_of(lesson: object) -> str:
+    """What the notebook calls its lesson; ``"lesson"`` outside one."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    names: Mapping[str, Any] = shell.user_ns if shell is not None else {}
+    return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
+
+
 def _safely(draw: Draw) -> Any:
     try:
         return draw()

@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import answers, page, sheet
+from . import answers, page, sheet, whatif
+from .errors import VmcompareError
 from .mode import is_handout
 from .results import Prediction
-from .tasks import Tasks
+from .tasks import Tasks, sentence
+
+if TYPE_CHECKING:
+    from .plots.picture import WhatIf
 
 
 @dataclass(slots=True)
@@ -73,7 +77,8 @@ class Steps(ABC):
             UnknownName: the lesson has neither exercise nor question of that name.
         """
         if asked := self._practice():
-            page.display(sheet.Said(asked.answer(name, value)))
+            solve = f'{asked.called}.solution("{name}")' if name in asked.exercises else ""
+            page.display(sheet.Said(asked.answer(name, value), solve))
 
     def solution(self, name: str) -> None:
         """Show the model answer to an exercise, with the figures of the rows shown now.
@@ -83,6 +88,33 @@ class Steps(ABC):
         """
         if asked := self._practice():
             page.display(sheet.Solution(asked.solution(name)))
+
+    # ---- what-ifs ------------------------------------------------------------------------------
+
+    def _follow(self, model: Callable[[], WhatIf]) -> None:
+        """Show a model with its slider, and again when other rows are shown."""
+
+        def show() -> None:
+            try:
+                whatif.show(model())
+            except VmcompareError as error:
+                page.display(page.Note(sentence(error)))
+
+        if is_handout():
+            show()
+            return
+        import ipywidgets as widgets
+
+        place = widgets.Output()
+        page.display(place)
+
+        def redraw() -> None:
+            place.clear_output(wait=True)
+            with place:
+                show()
+
+        self._page.follow(redraw)
+        redraw()
 
     # ---- predictions --------------------------------------------------------------------------
 

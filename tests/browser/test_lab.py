@@ -216,7 +216,9 @@ def check_by_keyboard(notebook: Any, form: Any, answer: str) -> None:
 
 
 @LESSON_04
-def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(notebook: Any) -> None:
+def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
+    notebook: Any, name: str
+) -> None:
     asked = EXERCISES["services_share"]
     form = section(notebook, asked.title)
     form.scroll_into_view_if_needed()
@@ -226,7 +228,7 @@ def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(notebook
         check_by_keyboard(notebook, form, "3")
         form.get_by_text(f"Hint {number}.").wait_for(timeout=20_000)
         assert "less than the data shown give" in said.inner_text()
-    screenshot(notebook, "lab-exercise-wrong")
+    screenshot(notebook, f"lab-{name}-exercise-wrong")
     offer.focus()
     notebook.keyboard.press("Enter")
     form.get_by_text("A model answer.").wait_for(timeout=20_000)
@@ -235,11 +237,11 @@ def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(notebook
     form.locator(".vmc-said.vmc-right").wait_for(timeout=20_000)
     assert "the direct-boot VM does without it" in said.inner_text()
     assert "Hint" not in said.inner_text()
-    screenshot(notebook, "lab-exercise-right")
+    screenshot(notebook, f"lab-{name}-exercise-right")
 
 
 @LESSON_04
-def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any) -> None:
+def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any, name: str) -> None:
     question = QUESTIONS[0]
     box = notebook.locator(".widget-vbox").filter(has_text=question.ask).last
     box.scroll_into_view_if_needed()
@@ -252,7 +254,7 @@ def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any) -> None:
         assert box.locator(".vmc-said").count() == 1
         assert box.locator(f".vmc-{'right' if choice.right else 'wrong'}").count() == 1
         notebook.keyboard.press("Tab")
-    screenshot(notebook, "lab-quiz")
+    screenshot(notebook, f"lab-{name}-quiz")
 
 
 def test_stop_leaves_nothing(lab: Lab, notebook: Any, name: str) -> None:

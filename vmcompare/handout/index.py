@@ -21,7 +21,7 @@ from . import HandoutError, files
 
 NAME = "index.html"
 _TEMPLATES = Path(__file__).parent / "template"
-_SOURCE = re.compile(rf"\b({MEASURED}|{RECORDED}) · run \S+ · (\d{{4}}-\d\d-\d\d)")
+_SOURCE = re.compile(rf"\b({MEASURED}|{RECORDED})(?: ·|,) run \S+?(?: ·|,) (\d{{4}}-\d\d-\d\d)")
 _MINUTES = re.compile(r"(\d+)\s*minutes")
 _NUMBERED = re.compile(r"^(\d\d)\s*·\s*(.+)$")
 

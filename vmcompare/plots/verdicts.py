@@ -67,13 +67,13 @@ class Against:
 
     @property
     def decided(self) -> bool:
-        """Whether the rule came to a finding at all."""
-        return self.verdict is not Verdict.NOT_MEASURED
+        """Whether the rule came to a yes or a no."""
+        return self.verdict not in (Verdict.NOT_MEASURED, Verdict.INCONCLUSIVE)
 
     @property
     def words(self) -> str:
         """Sign and words of the finding, with the reason where there is none."""
-        if not self.decided:
+        if self.verdict is Verdict.NOT_MEASURED:
             return f"not decided: {EMULATION}"
         under = f", {EMULATION}" if self.emulated else ""
         return f"{SIGNS[self.verdict]} {self.verdict}{under}"

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import page, whatif
-from ..errors import UnknownName, VmcompareError
+from .. import page
+from ..errors import UnknownName
 from ..mode import Mode, is_handout, mode
 from ..results import Prediction
 from ..settle import Evidence, gather
 from ..steps import Steps
-from ..tasks import Tasks, sentence
+from ..tasks import Tasks
 from . import exercises as tasks_of
 from . import table as whole
 from .explain import FIGURES, FINDINGS, OUTCOMES, WHATIFS, Table
@@ -118,10 +118,7 @@ class Verdict(Steps):
         """Show one of ``WHATIFS``: a modelled figure with a slider."""
         if name not in WHATIFS:
             raise UnknownName("what-if", name, sorted(WHATIFS))
-        try:
-            whatif.show(WHATIFS[name](self._table, **options))
-        except VmcompareError as error:
-            self._page.say(sentence(error))
+        self._follow(lambda: WHATIFS[name](self._table, **options))
 
     def without(self, experiment: str) -> None:
         """Show what the table would say if there were no recording of ``experiment``.
@@ -178,6 +175,7 @@ class Verdict(Steps):
                 tasks_of.exercises(lambda: self._table),
                 tasks_of.QUESTIONS,
                 lambda: self._table.evidence.view(),
+                called=page.name_of(self),
                 keeping=not is_handout(),
             )
         return self._tasks

@@ -75,7 +75,7 @@ def _tweak(now: Callable[[], Table]) -> Exercise:
         title="Take a recording away",
         task="Run the line below: it shows what the table would say if nobody had measured boot "
         "speed. In how many lines does the **finding** change, and not only the reason for it?",
-        code=f'verdict.without("{HIDDEN}")',
+        code=f'lesson.without("{HIDDEN}")',
         unit="lines",
         check=check,
         hints=(
@@ -139,7 +139,7 @@ def _fill_in(now: Callable[[], Table]) -> Exercise:
         task="A ratio R has the interval [lo, hi] and the bound θ. Fill in the three blanks, run "
         "the cell, and say which finding the rule gives for claim F2 **by its numbers alone**, "
         "before emulation, few runs and caveats are looked at.",
-        code='low, high, theta = verdict.numbers("F2")\n'
+        code='low, high, theta = lesson.numbers("F2")\n'
         "if low >= ___:\n"
         '    print("supported")\n'
         "elif low > ___:\n"

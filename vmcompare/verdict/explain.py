@@ -50,9 +50,10 @@ class Table:
         """The row of one claim."""
         return next((row for row in self.rows if row.id == claim_id), None)
 
-    def caption(self) -> str:
-        """Which runs the table is made from, in one sentence."""
-        used = {id(part.run): part.run for part in self.parts if part.run}
+    def caption(self, parts: Sequence[Part] | None = None) -> str:
+        """Which runs the table, or these of its parts, are made from, in one sentence."""
+        chosen = self.parts if parts is None else parts
+        used = {id(part.run): part.run for part in chosen if part.run}
         if not used:
             return "No recording is here to judge by."
         runs = [
@@ -80,6 +81,7 @@ def ratios_figure(table: Table) -> Picture:
         Unavailable: no recording holds a ratio.
     """
     parts = [part for part in table.parts if is_ratio(part)]
+    drawn = [part for part in parts if part.finding.interval is not None]
     found = [one for part in parts if (one := _against(part))]
     if not found:
         raise Unavailable(
@@ -87,7 +89,7 @@ def ratios_figure(table: Table) -> Picture:
         )
     lacking = dict.fromkeys(p.claim.id for p in parts if p.finding.interval is None)
     said = f" Not drawn, for want of rows: parts of {', '.join(lacking)}." if lacking else ""
-    return against(found, caption=f"{table.caption()}{said}")
+    return against(found, caption=f"{table.caption(drawn)}{said}")
 
 
 def _against(part: Part) -> Against | None:
@@ -197,7 +199,7 @@ def hosts(table: Table, *, host_gib: float = HOST_GIB) -> WhatIf:
 
     recording = costs[0].run.recording
     return WhatIf(
-        label="instances",
+        label="how many are needed",
         values=numbers,
         start=numbers.index(1000.0),
         unit="instances",

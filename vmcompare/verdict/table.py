@@ -58,7 +58,8 @@ def _section(name: str, rows: Sequence[Row]) -> str:
     told = ", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v])
     claims = "1 claim" if len(rows) == 1 else f"{len(rows)} claims"
     head = "".join(f'<th scope="col"{_LEFT}>{e(column)}</th>' for column in _COLUMNS)
-    bodies = "\n".join(f"<tbody>{_claim(row)}</tbody>" for row in rows)
+    # On paper a claim's sentence stays with its parts.
+    bodies = "\n".join(f'<tbody style="break-inside:avoid">{_claim(row)}</tbody>' for row in rows)
     return (
         f'<h3>{e(name)}</h3><table class="vmc-table"><caption{_LEFT}>{claims}: {e(told)}'
         f"</caption><thead><tr>{head}</tr></thead>\n{bodies}</table>"
