@@ -214,6 +214,13 @@ def test_an_own_run_without_machines_leaves_what_needs_them_to_the_project(place
     assert part(evidence, "F2").run.whose is Whose.PROJECT  # type: ignore[union-attr]
 
 
+def test_an_own_run_in_the_making_does_not_count_yet(places: Places) -> None:
+    places.plant()
+    own = places.add("boot_speed", starts(rounds=3), own=True)
+    own.path.write_text(own.path.read_text().replace('{"kind":"end","status":"complete"}\n', ""))
+    assert part(places.gather(), "O3").run.whose is Whose.PROJECT  # type: ignore[union-attr]
+
+
 def test_a_run_is_not_passed_over_for_what_it_says(places: Places) -> None:
     """Failures and emulation are findings of the run that was chosen; another is not looked for."""
     places.plant({"boot_speed": starts(accel="kvm")})

@@ -174,9 +174,9 @@ def prediction_form(
     import ipywidgets as widgets
 
     if choices:
-        value = kept if kept in choices else None
+        value = kept if kept in choices else ""
         field = widgets.Dropdown(
-            options=[("choose …", None), *((choice, choice) for choice in choices)],
+            options=[("choose …", ""), *((choice, choice) for choice in choices)],
             value=value,
             layout={"width": "16em"},
         )

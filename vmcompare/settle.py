@@ -3,8 +3,8 @@
 A part is judged (:func:`vmcompare.claims.judge`) on **one** recording at a time, never on rows of
 several. Which one, is fixed before any finding is looked at:
 
-1. Of every experiment the newest readable recording of this session or of this learner, and the
-   newest of the project's. Own ones come first; among them, the experiments of the lessons that the
+1. Of every experiment the newest readable recording of this session or of this learner (one that
+   has ended: it may be in the making), and the newest of the project's. Own ones come first; among them, the experiments of the lessons that the
    claim names, in that order, then the others by name.
 2. The first of them that holds the rows the part takes is its recording, whatever it says: a
    finding of "not measured here" because of emulation or failures stands.
@@ -318,7 +318,9 @@ def _newest(
 ) -> list[Run]:
     for path in recordings(directory, experiment):
         try:
-            return [Run(read(path), whose)]
+            found = read(path)
+            if found.ended or whose is not Whose.LEARNER:
+                return [Run(found, whose)]
         except RecordingError as error:
             text = str(error)
             said = f"{text[:1].upper()}{text[1:]}. It is left out."

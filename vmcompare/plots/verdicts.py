@@ -163,9 +163,10 @@ def against(found: Sequence[Against], *, caption: str = "") -> Picture:
             markeredgewidth=1.6, color=style.BLUE if one.decided else "white",
         )  # fmt: skip
         axes.plot([one.bound] * 2, [y - 0.36, y - 0.04], color="black", linewidth=2.4)
+        away = -1 if i.estimate >= one.bound else 1  # from the point, which may lie close
         axes.annotate(
-            "θ", (one.bound, y - 0.2), xytext=(4, 0), textcoords="offset points", va="center",
-            fontsize=style.SMALL_PT,
+            "θ", (one.bound, y - 0.2), xytext=(4 * away, 0), textcoords="offset points",
+            va="center", ha="left" if away > 0 else "right", fontsize=style.SMALL_PT,
         )  # fmt: skip
     low, high = min(ends) / 1.6, max(ends) * 1.6
     axes.set_xscale("log")
