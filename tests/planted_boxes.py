@@ -8,7 +8,7 @@ from typing import Any
 from planted import row
 
 from vmcompare.experiments.image_size.categories import CATEGORIES
-from vmcompare.experiments.image_size.measure import COPY_UP
+from vmcompare.experiments.image_size.measure import COPY_UP, NAMED_BY_TAR
 from vmcompare.recording import Measurement
 from vmcompare.sandbox import Machine
 
@@ -36,6 +36,7 @@ MACHINES = {"vm-direct": Machine.PC, "vm": Machine.Q35}
 FACTS = {
     "musl_program_fails_on_host": ("process", 1.0),
     "musl_program_runs_in_container": ("container", 1.0),
+    NAMED_BY_TAR: ("container", 1.0),
 }
 
 
@@ -52,7 +53,7 @@ def boxes(
     Args:
         sizes: (platform, phase) → bytes in place of those of :data:`SIZES`; ``None`` leaves one
             out.
-        facts: the same for the two facts of A3.
+        facts: the same for facts.
         only: platforms that have rows.
         failed: platforms whose boxes could not be weighed.
         accel: accelerator of the VM rows (recordings of the project have none).

@@ -6,7 +6,7 @@ import pytest
 
 from vmcompare import assembly
 from vmcompare.errors import Unavailable, UnknownName
-from vmcompare.sandbox import Availability, Launcher, Platform
+from vmcompare.sandbox import Availability, Launcher, Platform, Spec
 
 HERE = Availability(True, version="1")
 GONE = Availability(False, what="Docker is not installed", next_step="install Docker")
@@ -22,6 +22,19 @@ def test_every_backend_launches_what_it_is_said_to_serve() -> None:
     able = assembly.launchers(found, tuple(Platform))
     assert list(able) == list(Platform)
     assert all(isinstance(launcher, Launcher) for launcher in able.values())
+
+
+def test_every_bare_runtime_launches_containers_on_the_layer_of_mechanisms() -> None:
+    able = assembly.runtimes(dict.fromkeys(assembly.RUNTIMES, HERE))
+    assert list(able) == ["runc", "bubblewrap"]
+    for name, launcher in able.items():
+        assert isinstance(launcher, Launcher)
+        traits = launcher.traits(Spec(runtime=name))
+        assert (traits.layer, traits.runtime) == ("mechanism", name)
+
+
+def test_a_bare_runtime_that_is_missing_is_left_out() -> None:
+    assert list(assembly.runtimes({"runc": GONE, "bubblewrap": HERE})) == ["bubblewrap"]
 
 
 def test_what_is_missing_is_left_out_and_the_rest_goes_on() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,16 @@ from planted import planted, row, starts
 
 from vmcompare.claims import Claim, Finding, Kind, Rule, Verdict, combine, judge, load
 from vmcompare.errors import RecordingError
-from vmcompare.estimand import Facts, Quantity, parse
+from vmcompare.estimand import (
+    Estimate,
+    Facts,
+    Missing,
+    Quantity,
+    Unsettled,
+    estimate,
+    parse,
+    quantity,
+)
 from vmcompare.recording import Measurement
 from vmcompare.sandbox import Start
 
@@ -174,6 +184,53 @@ def test_a_bare_mechanism_never_stands_in_for_docker(frame: Frame) -> None:
     found = judge(F2, frame(rows))
     assert found.verdict is Verdict.NOT_MEASURED
     assert any("10.0×" in words for words in found.listed)  # shown beside it
+
+
+def bare(runtime: str, seconds: float) -> list[Measurement]:
+    """Starts of a container by a bare mechanism, in the blocks of the others."""
+    rows = starts(only=["container"], times={("container", ""): seconds}, whole=False)
+    return [replace(r, layer="mechanism", runtime=runtime) for r in rows]
+
+
+def test_two_bare_runtimes_stand_beside_f2_each_by_its_name(frame: Frame) -> None:
+    rows = [*booted(vm=1.0), *bare("runc", 0.02), *bare("bubblewrap", 0.004)]
+    found = judge(F2, frame(rows))
+    assert (found.verdict, found.n) == (Verdict.SUPPORTED, 10)
+    listed = [words for words in found.listed if "container (" in words]
+    assert [re.findall(r"÷ (container \(\w+\)): (\S+)", w)[0] for w in listed] == [
+        ("container (runc)", "50.0×"),
+        ("container (bubblewrap)", "250×"),
+    ]
+
+
+def test_bare_runtimes_change_nothing_about_f2(frame: Frame) -> None:
+    alone = judge(F2, frame(booted(vm=1.0)))
+    beside = judge(F2, frame([*booted(vm=1.0), *bare("runc", 5.0)]))  # slower than a VM, even
+    assert (beside.verdict, beside.interval, beside.caveats) == (
+        alone.verdict, alone.interval, alone.caveats,
+    )  # fmt: skip
+
+
+def test_a_bare_runtime_that_was_not_measured_is_said_by_its_name(frame: Frame) -> None:
+    found = judge(F2, frame([*booted(vm=1.0), *bare("runc", 0.02)]))
+    [words] = [w for w in found.listed if "bubblewrap" in w]
+    assert "not measured" in words
+
+
+def test_two_mechanisms_under_one_word_are_never_pooled(frame: Frame) -> None:
+    both = frame([*booted(vm=1.0), *bare("runc", 0.02), *bare("bubblewrap", 0.004)])
+    with pytest.raises(Unsettled, match="runtime"):
+        estimate(quantity("start_to_first_byte_s: container+mechanism"), both)
+    one = frame(bare("runc", 0.02))
+    for how in ("mechanism", "runc"):
+        found = estimate(quantity(f"start_to_first_byte_s: container+{how}"), one)
+        assert isinstance(found, Estimate)
+        assert found.interval.estimate == pytest.approx(0.02, rel=0.05)
+
+
+def test_the_product_with_runc_below_is_not_runc(frame: Frame) -> None:
+    found = estimate(quantity("start_to_first_byte_s: container+runc"), frame(booted(vm=1.0)))
+    assert isinstance(found, Missing)
 
 
 def test_rows_of_unlike_series_are_never_pooled(frame: Frame) -> None:

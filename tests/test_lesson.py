@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import planted, starts
+from planted import STARTS_S, planted, row, starts
 
 from vmcompare import answers, lesson
 from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.experiment import Demo, explanation
 from vmcompare.lesson import Lesson
-from vmcompare.recording import read
-from vmcompare.sandbox import Availability
+from vmcompare.recording import Measurement, read
+from vmcompare.sandbox import Availability, Platform
 
 
 class Page:
@@ -211,6 +212,68 @@ def test_a_misspelt_name_is_told_with_those_that_exist(
         getattr(boot, step)("strats", *(["?"] if step == "predict" else []))
 
 
+def test_an_answer_in_plain_python_gets_its_reason_and_is_kept(page: Page, recorded: Path) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.answer("job_length", 1)
+    assert "more than the data shown give" in page.html()
+    assert "Hint 1." in page.html()
+    assert "recorded, run" in page.html()
+    assert "solution(" not in page.html()
+    boot.answer("job_length", 0.9)
+    assert "the data shown give 900 ms" in page.html()
+    assert repr(page.shown[1]).endswith('lesson.solution("job_length")  # shows the solution')
+    boot.answer("what_a_vm_does", 2)
+    assert "the guest’s own choice" in page.html()
+    boot.solution("job_length")
+    assert "works for at least 900 ms" in page.html()
+    assert "solution(" not in repr(page.shown[2])
+    assert repr(page.shown[0]).startswith("Not right. Not yet:")
+    assert answers.kept("04", answers.Kind.EXERCISE)["job_length"] == {"answer": 0.9, "wrong": 1}
+    with pytest.raises(UnknownName, match="job_length"):
+        boot.answer("job_lenght", 1)
+
+
+def test_an_answer_is_judged_by_the_own_run_once_there_is_one(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    own = {**STARTS_S, ("container", ""): 0.3}
+    boot._finished(planted(tmp_path / "own", starts(rounds=3, times=own)))
+    boot.answer("job_length", 2.7)
+    assert "the data shown give 2.70 s" in page.html()
+    assert "measured, run" in page.html()
+
+
+def test_exercises_on_the_page_follow_the_newest_run(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.answer("job_length", 0.9)
+    boot.exercises()
+    form = next(c for c in page.shown[-1].children[1:] if "job_length" in c.children[0].value)
+    said = form.children[3]
+    assert "✓" in said.value
+    own = {**STARTS_S, ("container", ""): 0.3}
+    boot._finished(planted(tmp_path / "own", starts(rounds=3, times=own)))
+    assert "✗" in said.value
+    assert "measured, run" in said.value
+    assert "Hint" not in said.value
+
+
+def test_a_lesson_that_has_no_exercises_yet_says_so(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_yet(name: str) -> None:
+        raise Unavailable("there are none yet", "go on")
+
+    monkeypatch.setattr(lesson, "exercises", none_yet)
+    boot = Lesson("boot_speed", "04")
+    boot.exercises()
+    boot.quiz()
+    boot.answer("x", 1)
+    assert page.html().count("There are none yet. Next step: go on.") == 3
+
+
 def test_a_handout_asked_to_be_live_without_engines_is_refused(
     page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +340,129 @@ def test_a_run_is_told_only_the_chosen_platforms_that_are_here(
     monkeypatch.setenv("VMCOMPARE_PLATFORMS", "moon")
     with pytest.raises(UnknownName, match="moon"):
         boot._cannot_run()
+
+
+@pytest.mark.usefixtures("recorded")
+class TestFindingsOfAnotherLesson:
+    """A claim that this lesson's recording holds no rows of is settled by the lesson that does."""
+
+    def facts(self, *, prints: bool = True) -> list[Measurement]:
+        names = ("guest_hardware_differs_from_host", "two_vms_have_two_boot_ids")
+        rows = [row("vm", "fact", 1.0, phase=name) for name in names]
+        return [*rows, row("vm", "fact", float(prints), phase="boot_sector_prints_in_vm")]
+
+    def a1(self, page: Page) -> str:
+        """The lines on claim A1 of lesson 02, which the boot speed recording holds nothing of."""
+        Lesson("boot_speed", "02").findings()
+        lines = str(page.shown[-1]._repr_html_()).split("<tr>")
+        return "\n".join(line for line in lines if ">A1<" in line)
+
+    def test_it_is_shown_with_a_link_to_that_lesson(self, page: Page, recorded: Path) -> None:
+        run = planted(recorded, self.facts(), experiment="whole_computer")
+        shown = self.a1(page)
+        assert "supported" in shown
+        assert f"from lesson 00</a>: recorded, run {run.run_id}" in shown
+        assert 'href="00-' in shown
+
+    def test_other_rows_there_give_another_finding(self, page: Page, recorded: Path) -> None:
+        planted(recorded, self.facts(prints=False), experiment="whole_computer")
+        assert "refuted" in self.a1(page)
+
+    def test_without_that_recording_it_stays_open(self, page: Page) -> None:
+        shown = self.a1(page)
+        assert "not measured here" in shown
+        assert "from lesson" not in shown
+
+    def test_what_this_lesson_holds_is_never_borrowed(self, page: Page, recorded: Path) -> None:
+        planted(recorded, starts(accel="kvm", times={("container", ""): 9.0}, whole=False),
+                experiment="another")  # fmt: skip
+        Lesson("boot_speed", "04").findings()
+        assert "another" not in page.html()
+        assert "from lesson" not in page.html()
+
+
+def test_this_computer_is_shown_whatever_was_measured_and_a_misspelt_name_is_told(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path / "empty")
+    first = Lesson("whole_computer", "00")
+    first.here("layers")
+    first.here("table")
+    html = page.html()
+    assert "no Docker here" in html
+    assert "this computer" in html
+    assert "docker is not installed; next step: install docker" in html
+    with pytest.raises(UnknownName, match="layers"):
+        first.here("layer")
+    with pytest.raises(UnknownName, match="there is no"):
+        Lesson("boot_speed", "04").here("layers")
+
+
+def test_while_a_handout_is_made_this_computer_is_the_one_that_made_the_page(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
+    Lesson("whole_computer", "00").here("table")
+    assert "the computer that made this page" in page.html()
+    assert "this computer" not in page.html()
+
+
+def demo_of(monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[Any]:
+    """A demonstration in place of lesson 04's (which has none); returns what ran, with whom."""
+    ran: list[Any] = []
+    demo = Demo(
+        (Platform.PROCESS,),
+        lambda launchers, options: ran.append((set(launchers), options)) or page_note("ran"),
+        lambda _: page_note("replayed"),
+        **more,
+    )
+    monkeypatch.setattr(explanation("boot_speed"), "DEMOS", {"it": demo}, raising=False)
+    return ran
+
+
+def page_note(text: str) -> Any:
+    from vmcompare.page import Note
+
+    return Note(text)
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *engines: str) -> None:
+    found = {
+        name: Availability(name in engines, what=f"no {name}", next_step=f"install {name}")
+        for name in ("process", "docker", "qemu")
+    }
+    monkeypatch.setattr("vmcompare.assembly.availability", lambda: found)
+
+
+def test_a_demonstration_uses_further_platforms_where_they_can_be_had(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = demo_of(monkeypatch, optional=(Platform.CONTAINER, Platform.VM_DIRECT))
+    for engines, with_whom in (
+        (("process",), {Platform.PROCESS}),
+        (("process", "docker"), {Platform.PROCESS, Platform.CONTAINER}),
+    ):
+        only(monkeypatch, *engines)
+        Lesson("boot_speed", "04").demo("it", a=1)
+        assert ran[-1] == (with_whom, {"a": 1})
+
+
+def test_a_demonstration_that_is_replayed_shows_first_what_the_options_make(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    ran = demo_of(
+        monkeypatch, preview=lambda options: page_note(options["a"]) if options["a"] else None
+    )
+    Lesson("boot_speed", "04").demo("it", a="mine")
+    html = page.html()
+    assert html.index("install process") < html.index("mine") < html.index("replayed")
+    before = len(page.shown)
+    Lesson("boot_speed", "04").demo("it", a="")
+    assert len(page.shown) == before + 2  # what is missing, and the recording
+    assert not ran
 
 
 def test_it_lists_the_recordings_that_can_be_replayed(page: Page, recorded: Path) -> None:

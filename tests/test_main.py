@@ -66,6 +66,15 @@ def test_check_has_a_line_for_every_engine() -> None:
         assert any(line.startswith(engine) for line in told.splitlines())
 
 
+def test_check_lists_the_bare_runtimes_and_says_why_not() -> None:
+    runtimes = json.loads(vmcompare("check", "--json").stdout)["runtimes"]
+    told = vmcompare("check").stdout
+    assert sorted(runtimes) == ["bubblewrap", "runc"]
+    for name, found in runtimes.items():
+        assert any(line.startswith(name) for line in told.splitlines())
+        assert found["available"] or (found["what"] in told and found["next_step"] in told)
+
+
 def test_a_recording_goes_where_it_was_told_to(tmp_path: Path) -> None:
     done = vmcompare("record", "boot_speed", "--platform", "process", "--rounds", "1",
                      "--out", str(tmp_path))  # fmt: skip

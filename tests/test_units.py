@@ -37,4 +37,5 @@ def test_a_metric_s_name_ends_in_its_unit() -> None:
 
 def test_written_takes_the_unit_by_name() -> None:
     assert written(0.5, "s") == "500 ms"
-    assert written(3.0, "starts") == "3.00 starts"
+    assert written(3.0, "starts") == "3 starts"
+    assert written(2.5, "starts") == "2.50 starts"

@@ -16,6 +16,7 @@ from .errors import VmcompareError
 if TYPE_CHECKING:
     from .experiment import Progress, Watch
     from .recording import Recorder
+    from .sandbox import Availability
 
     Opened = Callable[[Recorder], object]
 
@@ -43,17 +44,13 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.recording:
         return max([_check_recording(path) for path in arguments.recording])
     found = assembly.availability()
+    bare = assembly.runtime_availability()
     if arguments.json:
         engines = {
-            name: {
-                "available": a.ok,
-                "version": a.version,
-                "platforms": [p.value for p in assembly.ENGINES[name]],
-                **({} if a.ok else {"what": a.what, "next_step": a.next_step}),
-                "details": dict(a.details),
-            }
+            name: {"platforms": [p.value for p in assembly.ENGINES[name]], **_told(a)}
             for name, a in found.items()
         }
+        runtimes = {name: _told(a) for name, a in bare.items()}
         details = dict(found["qemu"].details)
         accelerator = {
             "accelerator": details.get("accelerator"),
@@ -63,16 +60,29 @@ def check(arguments: argparse.Namespace) -> int:
                 if key.startswith("rejected ")
             },
         }
-        facts = host.facts({n: a.version for n, a in found.items() if a.ok}, {})
-        print(json.dumps({"engines": engines, **accelerator, "host": facts}, indent=2))
+        facts = host.facts({n: a.version for n, a in {**found, **bare}.items() if a.ok}, {})
+        told = {"engines": engines, "runtimes": runtimes, **accelerator, "host": facts}
+        print(json.dumps(told, indent=2))
         return 0
-    for name, a in found.items():
-        print(f"{name:8} {'ready ' + a.version if a.ok else 'not available: ' + a.what}")
+    for name, a in {**found, **bare}.items():
+        print(f"{name:11}{'ready ' + a.version if a.ok else 'not available: ' + a.what}")
+        if name in bare:
+            print(f"{'':12}a container's bare mechanism: a series of its own, never Docker's")
         for key, value in a.details:
-            print(f"{'':10}{key}: {value}")
+            print(f"{'':12}{key}: {value}")
         if not a.ok:
-            print(f"{'':10}next step: {a.next_step}")
+            print(f"{'':12}next step: {a.next_step}")
     return 0
+
+
+def _told(found: Availability) -> dict[str, object]:
+    """What a probe found, for programs."""
+    return {
+        "available": found.ok,
+        "version": found.version,
+        **({} if found.ok else {"what": found.what, "next_step": found.next_step}),
+        "details": dict(found.details),
+    }
 
 
 def _check_recording(path: Path) -> int:

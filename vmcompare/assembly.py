@@ -21,13 +21,18 @@ ENGINES: Mapping[str, tuple[Platform, ...]] = {
 }
 """Backend module → the platforms it serves."""
 
-RUNTIMES: tuple[str, ...] = ()
+RUNTIMES: tuple[str, ...] = ("runc", "bubblewrap")
 """Backend modules that start containers as a bare mechanism: further series, never Docker's."""
 
 
 def availability() -> dict[str, Availability]:
     """What each engine's probe found on this machine, by engine."""
     return {name: _module(name).probe() for name in ENGINES}
+
+
+def runtime_availability(names: Sequence[str] = RUNTIMES) -> dict[str, Availability]:
+    """What the probe of each bare container mechanism found on this machine, by name."""
+    return {name: _module(name).probe() for name in names}
 
 
 def host_facts(found: Mapping[str, Availability]) -> dict[str, Any]:
@@ -77,12 +82,14 @@ def launchers(
     return {p: able[p] for p in Platform if p in able and p in wanted}
 
 
-def runtimes(progress: ImageProgress | None = None) -> dict[str, Launcher]:
-    """Launchers of those bare container mechanisms that work on this machine, by name."""
+def runtimes(
+    found: Mapping[str, Availability], progress: ImageProgress | None = None
+) -> dict[str, Launcher]:
+    """Launchers of those bare container mechanisms that were ``found`` to work, by name."""
     return {
         name: _module(name).launchers(progress)[Platform.CONTAINER]
-        for name in RUNTIMES
-        if _module(name).probe().ok
+        for name, availability in found.items()
+        if availability.ok
     }
 
 

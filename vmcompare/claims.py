@@ -469,8 +469,8 @@ def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
     listed, lacking = [], False
     if claim.estimand:
         wanted = quantity(claim.estimand)
-        listed = [_beside(claim, wanted, frame)]
         lacking = concerned(Estimand(None, wanted), frame).empty
+        listed = [_beside(claim, wanted, frame)]
     finding = Finding(
         Verdict.JUDGEMENT,
         "No measurement can settle this"

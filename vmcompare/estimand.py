@@ -5,16 +5,18 @@
     estimand := [ "control: " facts ";" ] body
     body     := [ "at least: " ] metric ": " side [ " / " side ]       (ratio, slope, bound)
               | ( "all" | "graded" | "split" ) ": " facts              (facts)
-    side     := platform [ "@" machine ] [ "+" layer ] [ "~" warmth ] [ "(" phase ")" ]
+    side     := platform [ "@" machine ] [ "+" how ] [ "~" warmth ] [ "(" phase ")" ]
+    how      := "product" | "mechanism" | runtime
     facts    := [ "!" ] name { " & " [ "!" ] name }
 
 ``start_to_first_byte_s: vm / container`` is the ratio of two series, ``start_to_first_byte_s:
 container`` one series, ``host_bytes: vm(freed) / vm(peak)`` one series at two moments. A side
 without a machine is every machine but ``microvm``, one without a warmth is every warmth but
 ``clone``, one without a phase is every phase but ``ramp``, whose values are sums over N instances
-(those are series of their own); ``container`` without a layer is the product
-(``docker run``), ``container+mechanism`` is runc or bubblewrap. Rows that do not belong to one
-series are never pooled, and a ratio's sides both have a network or neither: see :class:`Unsettled`.
+(those are series of their own); ``container`` by itself is the product (``docker run``),
+``container+runc`` and ``container+bubblewrap`` are that bare mechanism, and
+``container+mechanism`` is whichever one a recording holds. Rows that do not belong to one series
+are never pooled, and a ratio's sides both have a network or neither: see :class:`Unsettled`.
 
 A fact is a row with metric ``fact``, its name in ``phase`` and 1 or 0 as its value.
 """
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 _METRIC = re.compile(r"[a-z0-9_]+")
 _SIDE = re.compile(
-    r"(?P<platform>[a-z-]+)(?:@(?P<machine>[a-z0-9]+))?(?:\+(?P<layer>[a-z]+))?"
+    r"(?P<platform>[a-z-]+)(?:@(?P<machine>[a-z0-9]+))?(?:\+(?P<how>[a-z]+))?"
     r"(?:~(?P<warmth>[a-z-]+))?(?:\((?P<phase>[^)]+)\))?"
 )
 _FACT = re.compile(r"!?[a-z0-9_]+")
@@ -49,11 +51,15 @@ _ONE_SERIES = (
 _NAMES = {
     "start_to_first_byte_s": "time to the first byte",
     "pss_bytes": "memory (PSS)",
+    "overhead_bytes": "memory of what manages it",
     "image_bytes": "image size",
     "gzip_s": "time of gzip",
     "syscall_s": "time of a system call",
     "fork_s": "time of fork and exec",
 }
+
+LAYERS = ("product", "mechanism")
+"""What may follow a ``+`` besides the name of a runtime."""
 
 RAMP = "ramp"
 """The phase of rows whose value is what N instances cost together (``rep`` is N)."""
@@ -68,11 +74,15 @@ class Unsettled(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One series of a recording; ``None`` leaves a column open (see the module's text)."""
+    """One series of a recording; ``None`` leaves a column open (see the module's text).
+
+    Attributes:
+        how: a layer, or the name of a runtime on the layer ``mechanism``.
+    """
 
     platform: Platform
     machine: str | None = None
-    layer: str | None = None
+    how: str | None = None
     warmth: str | None = None
     phase: str | None = None
 
@@ -80,7 +90,7 @@ class Side:
         return (
             self.platform
             + (f" ({self.machine})" if self.machine else "")
-            + (f" ({self.layer})" if self.layer else "")
+            + (f" ({self.how})" if self.how else "")
             + (f" ({self.warmth})" if self.warmth else "")
             + (f" ({self.phase})" if self.phase else "")
         )
@@ -198,7 +208,7 @@ def quantity(text: str) -> Quantity:
 def _side(text: str) -> Side:
     found = _SIDE.fullmatch(text.strip())
     if not found or found["platform"] not in set(Platform):
-        raise ValueError(f"{text.strip()!r} is not a platform[@machine][+layer][~warmth][(phase)]")
+        raise ValueError(f"{text.strip()!r} is not a platform[@machine][+how][~warmth][(phase)]")
     if found["machine"] is not None and found["machine"] not in set(Machine):
         raise ValueError(f"{found['machine']!r} is not a machine")
     if found["warmth"] is not None and found["warmth"] not in set(Start):
@@ -206,7 +216,7 @@ def _side(text: str) -> Side:
     return Side(
         Platform(found["platform"]),
         found["machine"],
-        found["layer"],
+        found["how"],
         found["warmth"],
         found["phase"],
     )
@@ -231,8 +241,10 @@ def _tried(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
         keep &= frame["machine"] != str(Machine.MICROVM)
     else:
         keep &= frame["machine"] == side.machine
-    if side.layer is not None:
-        keep &= frame["layer"] == side.layer
+    if side.how in LAYERS:
+        keep &= frame["layer"] == side.how
+    elif side.how is not None:
+        keep &= (frame["layer"] == "mechanism") & (frame["runtime"] == side.how)
     elif side.platform is Platform.CONTAINER:
         keep &= frame["layer"] != "mechanism"
     if side.warmth is None:
@@ -338,8 +350,9 @@ def _slope(
                 f"the cost of {sides[1]} does not grow with N in ramp {', '.join(flat)}"
             )
         interval = paired_ratio([([slopes[0][b]], [slopes[1][b]]) for b in used])
-    few = f"{len(used)} ramps of 3" if len(used) < 3 else ""
-    return Estimate(interval, emulated, f"{len(used)} ramps", few)
+    count = f"{len(used)} ramp{'' if len(used) == 1 else 's'}"
+    few = f"{count} of 3" if len(used) < 3 else ""
+    return Estimate(interval, emulated, count, few)
 
 
 def _slopes(rows: pd.DataFrame) -> dict[int, float]:

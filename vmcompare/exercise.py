@@ -123,7 +123,7 @@ def near(
             return Feedback(
                 True, f"Yes: the data shown give {written(wanted, unit)}. {why}".strip()
             )
-        return Feedback(False, _off(float(answer), wanted))
+        return Feedback(False, _off(float(answer), wanted, unit))
 
     return check
 
@@ -139,21 +139,23 @@ def chosen(right: str, feedback: Mapping[str, str]) -> Check:
     return check
 
 
-def _off(answer: float, wanted: float) -> str:
+_SLIPS: Sequence[tuple[frozenset[str], float, str]] = (
+    (frozenset({"s", "ms", "µs"}), 1e3, "a thousand times too {}: seconds or milliseconds?"),
+    (frozenset({"bytes", "MiB"}), 2.0**20, "about a million times too {}: bytes or MiB?"),
+    (frozenset({"ratio", "per cent"}), 100.0, "a hundred times too {}: a ratio or per cent?"),
+)
+"""Usual slips: in answers of which units, the factor, and what is asked."""
+
+
+def _off(answer: float, wanted: float, unit: str) -> str:
     """What a wrong number may have come from; never the right one."""
     if wanted and answer:
         factor = answer / wanted
-        for scale, words in (
-            (1e3, "a thousand times too large: seconds or milliseconds?"),
-            (1e-3, "a thousand times too small: seconds or milliseconds?"),
-            (2.0**20, "about a million times too large: bytes or MiB?"),
-            (2.0**-20, "about a million times too small: bytes or MiB?"),
-            (100.0, "a hundred times too large: a ratio or per cent?"),
-            (0.01, "a hundred times too small: a ratio or per cent?"),
-        ):
-            if abs(factor / scale - 1) < 0.12:
-                return f"Not yet: that is {words}"
-        if abs(answer * wanted - 1) < 0.1 and abs(wanted - 1) > 0.2:
+        for units, scale, words in _SLIPS:
+            for times, size in ((scale, "large"), (1 / scale, "small")):
+                if unit in units and abs(factor / times - 1) < 0.12:
+                    return f"Not yet: that is {words.format(size)}"
+        if unit == "ratio" and abs(answer * wanted - 1) < 0.1 and abs(wanted - 1) > 0.2:
             return "Not yet: that is the ratio the other way round."
     size = "more than" if answer > wanted else "less than"
     return f"Not yet: that is {size} the data shown give."

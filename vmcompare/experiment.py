@@ -146,6 +146,7 @@ class Experiment:
         rounds: blocks (or ramps) that a verdict needs: the default of ``vmcompare record``.
         measured_in_handouts: whether ``make handouts`` measures it where it can (else only with
             ``MODE=live``): one experiment is enough to show that a handout can be one's own.
+        runtimes: bare container mechanisms it asks too, where they work and containers are wanted.
     """
 
     name: str
@@ -154,6 +155,7 @@ class Experiment:
     measure: Callable[[Context], Iterator[Measurement]]
     rounds: int = DEFAULT_ROUNDS
     measured_in_handouts: bool = False
+    runtimes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import html
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import answers, assembly, page, results, sheet, tasks, whatif
+from . import assembly, page, results, tasks
 from .data import data_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
 from .experiment import Demo, exercises, explanation, load
@@ -22,11 +21,13 @@ from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from .recording import Recording, contributed, read, recordings
 from .results import Prediction
 from .sandbox import Availability, Platform
+from .settle import Evidence, gather
+from .steps import Steps
 from .view import MEASURED, RECORDED, View, compose
 
 
 @dataclass(slots=True)
-class Lesson:
+class Lesson(Steps):
     """One lesson on one experiment.
 
     Attributes:
@@ -41,21 +42,23 @@ class Lesson:
     _recorded: Recording | None = None
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
-    _asked: list[Prediction] = field(default_factory=list)
-    _page: page.Page = field(default_factory=page.Page)
-    _recompare: Callable[[], None] | None = None
     _tasks: tasks.Tasks | None = None
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
         self._recorded = self._newest_recorded()
 
+    @property
+    def page_number(self) -> str:
+        """The lesson's number."""
+        return self.number
+
     # ---- what is here -------------------------------------------------------------------------
 
     def check(self) -> None:
         """Show what can be measured on this computer, what is replayed, and the next step."""
         platforms = load(self.experiment).platforms
-        rows = results.availability(platforms, self._availability(), live=chosen(platforms))
+        rows = results.availability(platforms, self._availability(), chosen(platforms))
         self._page.put(lambda: page.table(rows))
         for problem in self._problems:
             self._page.say(problem)
@@ -85,19 +88,7 @@ class Lesson:
         outcomes = explanation(self.experiment).OUTCOMES
         if name not in outcomes:
             raise UnknownName("outcome", name, sorted(outcomes))
-        asked = Prediction(name, question, unit)
-        self._asked = [p for p in self._asked if p.name != name] + [asked]
-        if guess is not None:
-            self._keep(name, guess)
-        if is_handout():
-            self._page.html(page.prediction_blank(question, unit))
-        else:
-            kept = answers.predictions(self.number).get(name)
-            page.display(page.prediction_form(question, unit, kept, lambda v: self._keep(name, v)))
-
-    def compare(self) -> None:
-        """Show each prediction beside what was found."""
-        self._recompare = self._page.put(self._comparison)
+        self._ask(Prediction(name, question, unit), guess)
 
     # ---- measure ------------------------------------------------------------------------------
 
@@ -199,21 +190,7 @@ class Lesson:
     def whatif(self, name: str) -> None:
         """Show one of the experiment's ``WHATIFS``: a modelled figure with a slider."""
         model = _choose("what-if", name, explanation(self.experiment).WHATIFS)
-        if is_handout():
-            self._model(model)
-            return
-        import ipywidgets as widgets
-
-        place = widgets.Output()
-        page.display(place)
-
-        def redraw() -> None:
-            place.clear_output(wait=True)
-            with place:
-                self._model(model)
-
-        self._page.follow(redraw)
-        redraw()
+        self._follow(lambda: model(self.view))
 
     def demo(self, name: str, **options: Any) -> None:
         """Do one of the experiment's ``DEMOS`` on the spot, or show a recording of it."""
@@ -225,52 +202,6 @@ class Lesson:
             page.display(self._demo(demo, options))
         except VmcompareError as error:
             self._page.say(str(error))
-
-    # ---- practise -----------------------------------------------------------------------------
-
-    def exercises(self) -> None:
-        """Show the four exercises, the one for class first; answers are checked and kept."""
-        if (asked := self._ask()) is None:
-            return
-        if is_handout():
-            self._page.html(sheet.exercises_html(asked))
-            return
-        from . import forms
-
-        box, refresh = forms.exercises(asked)
-        self._page.follow(refresh)
-        page.display(box)
-
-    def quiz(self) -> None:
-        """Show the self-check questions; every choice gets its answer."""
-        if (asked := self._ask()) is None:
-            return
-        if is_handout():
-            self._page.html(sheet.questions_html(asked))
-            return
-        from . import forms
-
-        page.display(forms.questions(asked))
-
-    def answer(self, name: str, value: float | str) -> None:
-        """Answer an exercise or a question in plain Python, without a widget.
-
-        ``name`` is its name; ``value`` a number, or a choice by its text or its number (from 1).
-
-        Raises:
-            UnknownName: the lesson has neither exercise nor question of that name.
-        """
-        if asked := self._ask():
-            page.display(sheet.Said(asked.answer(name, value)))
-
-    def solution(self, name: str) -> None:
-        """Show the model answer to an exercise, with the figures of the rows shown now.
-
-        Raises:
-            UnknownName: the lesson has no exercise of that name.
-        """
-        if asked := self._ask():
-            page.display(sheet.Solution(asked.solution(name)))
 
     # ---- conclude -----------------------------------------------------------------------------
 
@@ -378,39 +309,30 @@ class Lesson:
         figures: Mapping[str, Callable[[View], Any]] = explanation(self.experiment).FIGURES
         return str(next(iter(figures.values()))(compose(recording, None))._repr_html_())
 
-    def _model(self, model: Callable[[View], Any]) -> None:
-        try:
-            whatif.show(model(self.view))
-        except VmcompareError as error:
-            page.display(page.Note(str(error)))
+    def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
+        outcome = explanation(self.experiment).OUTCOMES[asked.name]
+        number = None if isinstance(guess, str) else guess
+        return results.comparison(asked, number, outcome, self.view)
 
-    def _keep(self, name: str, value: float) -> str:
-        """Keep a prediction; returns what to tell the learner."""
-        if not math.isfinite(value) or value <= 0:
-            return "Please give a number above zero."
-        try:
-            answers.keep(self.number, name, value)
-        except OSError as error:
-            return f"It could not be kept: {error.strerror}."
-        if self._recompare is not None:
-            self._recompare()
-        return "Kept. You will see it beside the result."
-
-    def _comparison(self) -> Any:
-        guesses = {} if is_handout() else answers.predictions(self.number)
-        outcomes = explanation(self.experiment).OUTCOMES
-        rows = list(results.comparison(self._asked, guesses, outcomes, self.view))
-        return page.table(rows, caption=self.view.caption())
+    def _source(self) -> str:
+        return self.view.caption()
 
     def _findings(self) -> Any:
         runs = ((MEASURED, self.live), (RECORDED, self._recorded))
-        rows = list(results.findings(self.number, runs))
+        rows = list(results.findings(self.number, runs, self._evidence))
         if rows:
             return page.table(rows)
         return page.Note("No run has been recorded yet: press Run above.")
 
-    def _ask(self) -> tasks.Tasks | None:
-        """Exercises and questions, and how far the learner is; ``None``, and said, if none yet."""
+    def _evidence(self) -> Evidence:
+        """The recordings of all lessons, this session's run first."""
+        return gather(
+            [self.live] if self.live else [],
+            own=mode() is not Mode.REPLAY,
+            project_dir=data_dir() / "recordings",
+        )
+
+    def _practice(self) -> tasks.Tasks | None:
         if self._tasks is None:
             try:
                 module = exercises(self.experiment)
@@ -418,23 +340,11 @@ class Lesson:
                 self._page.say(tasks.sentence(error))
                 return None
             self._tasks = tasks.Tasks(
-                self.number,
-                module.EXERCISES,
-                module.QUESTIONS,
-                lambda: self.view,
-                called=_name_of(self),
+                *(self.number, module.EXERCISES, module.QUESTIONS, lambda: self.view),
+                called=page.name_of(self),
                 keeping=not is_handout(),
             )
         return self._tasks
-
-
-def _name_of(lesson: Lesson) -> str:
-    """What the notebook calls its lesson; ``"lesson"`` outside one."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    names: Mapping[str, Any] = shell.user_ns if shell is not None else {}
-    return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
 
 
 def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:

@@ -30,6 +30,9 @@ class Mode(StrEnum):
 HANDOUT_ENV = "VMCOMPARE_HANDOUT"
 """Set to 1 in the kernel while a handout is made."""
 
+EDITION_ENV = "VMCOMPARE_EDITION"
+"""Names the edition of the handout that is being made."""
+
 PROGRESS_ENV = "VMCOMPARE_PROGRESS"
 """Names a file into which a long cell of a handout writes how far it is, one line at a time."""
 
@@ -70,6 +73,11 @@ def chosen(platforms: Sequence[Platform]) -> tuple[Platform, ...]:
 def is_handout() -> bool:
     """Whether the notebook is being rendered for paper and static HTML."""
     return os.environ.get(HANDOUT_ENV) == "1"
+
+
+def edition() -> str:
+    """Which edition of a handout is being made; ``"student"`` unless it is said otherwise."""
+    return os.environ.get(EDITION_ENV) or "student"
 
 
 def tell_progress(line: str) -> None:

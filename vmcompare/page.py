@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .errors import VmcompareError
+from .mode import edition, is_handout
 
 Draw = Callable[[], Any]
 """Makes something to display; what it raises (``VmcompareError``) is shown as a sentence."""
@@ -61,6 +63,15 @@ def display(thing: Any, **options: Any) -> Any:
     return displayed(thing, **options)
 
 
+def name_of(lesson: object) -> str:
+    """What the notebook calls its lesson; ``"lesson"`` outside one."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    names: Mapping[str, Any] = shell.user_ns if shell is not None else {}
+    return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
+
+
 def _safely(draw: Draw) -> Any:
     try:
         return draw()
@@ -78,6 +89,20 @@ class Note:
         return f'<p class="vmc-note"><strong>Note.</strong> {html.escape(self.text)}</p>'
 
 
+class Markup(str):
+    """A table's cell that is HTML already."""
+
+    __slots__ = ()
+
+
+def lesson_link(notebook: Path, words: str) -> Markup:
+    """A link to a lesson: its notebook in JupyterLab, its handout in a handout."""
+    name = notebook.name
+    if is_handout():
+        name = notebook.stem + ("-instructor" if edition() == "instructor" else "") + ".html"
+    return Markup(f'<a href="{html.escape(name)}">{html.escape(words)}</a>')
+
+
 def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Any:
     """Rows as an HTML table with header cells, for screen readers as for eyes."""
     from IPython.display import HTML
@@ -86,9 +111,7 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Any:
     names = list(rows[0]) if rows else []
     left = ' style="text-align:left"'  # JupyterLab would set words to the right
     head = "".join(f'<th scope="col"{left}>{e(str(name))}</th>' for name in names)
-    body = "".join(
-        "<tr>" + "".join(_cell(str(cell)) for cell in row.values()) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(_cell(cell) for cell in row.values()) + "</tr>" for row in rows)
     words = f"<caption{left}>{e(caption)}</caption>" if caption else ""
     return HTML(
         f'<table class="vmc-table">{words}<thead><tr>{head}</tr></thead>'
@@ -96,36 +119,57 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Any:
     )
 
 
-def _cell(text: str) -> str:
+def _cell(cell: Any) -> str:
     """A table cell; a short one is a figure with its unit and is not torn apart."""
+    text = str(cell)
     whole = ";white-space:nowrap" if len(text) <= 12 else ""
-    return f'<td style="text-align:left{whole}">{html.escape(text)}</td>'
+    shown = text if isinstance(cell, Markup) else html.escape(text)
+    return f'<td style="text-align:left{whole}">{shown}</td>'
 
 
 def prediction_form(
-    question: str, unit: str, kept: float | None, keep: Callable[[float], str]
+    question: str,
+    unit: str,
+    kept: float | str | None,
+    keep: Callable[[float | str], str],
+    choices: Sequence[str] = (),
 ) -> Any:
-    """A question with a field and a button; ``keep`` is told the number and says what became of it.
+    """A question with a field and a button; ``keep`` is told the answer, says what became of it.
 
-    ``unit`` is ``"s"``, ``"ratio"`` or any other word to stand before the field.
+    ``unit`` is ``"s"``, ``"ratio"`` or any other word to stand before the field. Where there are
+    ``choices``, one of them is asked for instead of a number.
     """
     import ipywidgets as widgets
 
-    words = {"ratio": "times", "s": "seconds"}.get(unit, unit)
-    number = widgets.FloatText(value=kept or 0.0, description=words, layout={"width": "14em"})
-    button = widgets.Button(description="Keep my prediction")
-    said = widgets.HTML("Kept earlier." if kept else "")
+    if choices:
+        value = kept if kept in choices else None
+        field = widgets.Dropdown(
+            options=[("choose …", None), *((choice, choice) for choice in choices)],
+            value=value,
+            layout={"width": "16em"},
+        )
+    else:
+        words = {"ratio": "times", "s": "seconds"}.get(unit, unit)
+        field = widgets.FloatText(value=kept or 0.0, description=words, layout={"width": "14em"})
+    button = widgets.Button(description="Keep my prediction", layout={"width": "auto"})
+    said = widgets.HTML("" if kept is None else "Kept earlier.")
 
     def on_click(_: widgets.Button) -> None:
-        said.value = keep(float(number.value))
+        said.value = keep(field.value if choices else float(field.value))
 
     button.on_click(on_click)
     asked = widgets.HTML(f"<b>{html.escape(question)}</b>")
-    return widgets.VBox([asked, widgets.HBox([number, button]), said])
+    return widgets.VBox([asked, widgets.HBox([field, button]), said])
 
 
-def prediction_blank(question: str, unit: str) -> str:
-    """The same on paper: a line to write on."""
+def prediction_blank(question: str, unit: str, choices: Sequence[str] = ()) -> str:
+    """The same on paper: a line to write on, or words to tick."""
+    asked = html.escape(question)
+    if choices:
+        boxes = " ".join(
+            f'<span style="white-space:nowrap">☐ {html.escape(choice)}</span>' for choice in choices
+        )
+        return f'<p class="vmc-predict">{asked} {boxes}</p>'
     blank = '<span class="vmc-blank">______________</span>'
     words = {"ratio": "×"}.get(unit, html.escape(unit))
-    return f'<p class="vmc-predict">{html.escape(question)} {blank} {words}</p>'
+    return f'<p class="vmc-predict">{asked} {blank} {words}</p>'

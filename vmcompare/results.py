@@ -5,43 +5,64 @@ Plain rows for :func:`vmcompare.page.table`; nothing here draws.
 
 from __future__ import annotations
 
+import html
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import assembly, claims
+from . import assembly, claims, page
 from .recording import Recording
 from .sandbox import Availability, Platform
+from .settle import Evidence, Part, part
 from .units import written
 from .view import Outcome, View
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A question that is answered before measuring."""
+    """A question that is answered before measuring.
+
+    Attributes:
+        name: of the outcome it is set beside.
+        question: what is asked.
+        unit: of a number: ``"s"``, ``"ratio"`` or any other word.
+        choices: what to choose from, where no number is asked for.
+        whole: whether a count is asked for, which may be zero.
+    """
 
     name: str
     question: str
-    unit: str
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    whole: bool = False
+
+    def refuses(self, value: float | str) -> str:
+        """Why ``value`` is no answer, as a sentence; empty when it is one."""
+        if self.choices:
+            return "" if value in self.choices else "Please choose one of the answers."
+        if isinstance(value, str) or not abs(value) < float("inf"):
+            return "Please give a number."
+        if self.whole:
+            return "" if value >= 0 and value == int(value) else "Please give a whole number."
+        return "" if value > 0 else "Please give a number above zero."
 
 
 def availability(
     platforms: Sequence[Platform],
     found: Mapping[str, Availability],
-    *,
-    live: Collection[Platform],
+    chosen: Collection[Platform],
 ) -> list[dict[str, str]]:
     """One row a platform: whether it is measured here or replayed, why, and the next step.
 
     Args:
         platforms: those of the experiment.
         found: what each engine's probe said.
-        live: those that the session may measure; it replays the others, whatever could be had.
+        chosen: those that this session measures where it can; the others it replays by choice.
     """
     rows = []
     for platform in platforms:
         engine = found[assembly.engine_of(platform)]
-        here = engine.ok and platform in live
+        here = engine.ok and platform in chosen
         rows.append(
             {
                 "platform": platform.value,
@@ -54,49 +75,67 @@ def availability(
 
 
 def comparison(
-    asked: Sequence[Prediction],
-    guesses: Mapping[str, float],
-    outcomes: Mapping[str, Outcome],
-    view: View,
-) -> Iterator[Mapping[str, str]]:
-    """One row a prediction: the guess, what the view gives, and how far they are apart."""
-    for prediction in asked:
-        outcome = outcomes[prediction.name]
-        found, guess = outcome(view), guesses.get(prediction.name)
-        under = " (software emulation)" if view.emulated(outcome.platforms) else ""
-        yield {
-            "question": prediction.question,
-            "you predicted": written(guess, prediction.unit) if guess else "–",
-            "found": "not measured here"
-            if found is None
-            else written(found, prediction.unit) + under,
-            "found ÷ predicted": f"{found / guess:.2g}×" if found and guess else "–",
-        }
+    asked: Prediction, guess: float | None, outcome: Outcome, view: View
+) -> Mapping[str, str]:
+    """The guess, what the view gives, and how far they are apart."""
+    found = outcome(view)
+    under = " (software emulation)" if view.emulated(outcome.platforms) else ""
+    return {
+        "question": asked.question,
+        "you predicted": written(guess, asked.unit) if guess else "–",
+        "found": "not measured here" if found is None else written(found, asked.unit) + under,
+        "found ÷ predicted": f"{found / guess:.2g}×" if found and guess else "–",
+    }
 
 
 def findings(
-    lesson: str, runs: Sequence[tuple[str, Recording | None]]
+    lesson: str,
+    runs: Sequence[tuple[str, Recording | None]],
+    evidence: Callable[[], Evidence],
 ) -> Iterator[Mapping[str, str]]:
     """One row for each of the lesson's claims and each run: the finding that its rule gives.
+
+    Where none of the runs holds the rows that a claim takes, the finding is that of the lesson that
+    does, and a link leads there.
 
     Args:
         lesson: its number.
         runs: each run with how it is shown (``"measured"`` or ``"recorded"``).
+        evidence: gathers the recordings of all lessons; asked only where it is needed.
     """
     everything = claims.load()
     parts = Counter(claim.id for claim in everything)
-    for claim in (c for c in everything if lesson in c.lessons):
-        for shown, run in runs:
-            if run is None:
+    judged = [(shown, run, run.frame()) for shown, run in runs if run is not None]
+    gathered: Evidence | None = None
+    for claim in (c for c in everything if lesson in c.lessons and judged):
+        about = {
+            "claim": f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id,
+            "the article says": f"“{claim.quote}”",
+        }
+        found = [(shown, run, claims.judge(claim, frame)) for shown, run, frame in judged]
+        if all(finding.lacking for _, _, finding in found):
+            gathered = gathered or evidence()
+            elsewhere = part(claim, gathered)
+            if elsewhere.run is not None and not elsewhere.finding.lacking:
+                yield {**about, **_said(elsewhere.finding), "from": _borrowed(elsewhere)}
                 continue
-            finding = claims.judge(claim, run.frame())
-            yield {
-                "claim": f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id,
-                "the article says": f"“{claim.quote}”",
-                "finding": str(finding.verdict),
-                "why": _why(finding),
-                "from": f"{shown}, run {run.run_id}",
-            }
+        for shown, run, finding in found:
+            yield {**about, **_said(finding), "from": f"{shown}, run {run.run_id}"}
+
+
+def _said(finding: claims.Finding) -> dict[str, str]:
+    return {"finding": str(finding.verdict), "why": _why(finding)}
+
+
+def _borrowed(elsewhere: Part) -> str:
+    """Where the finding of another lesson comes from, with a link to it."""
+    assert elsewhere.run is not None
+    recording = elsewhere.run.recording
+    words = f"{elsewhere.run.whose}, run {recording.run_id}"
+    if elsewhere.lesson is None:
+        return f"{recording.experiment.replace('_', ' ')}: {words}"
+    link = page.lesson_link(elsewhere.lesson.notebook, f"from lesson {elsewhere.lesson.number}")
+    return page.Markup(f"{link}: {html.escape(words)}")
 
 
 def _why(finding: claims.Finding) -> str:

@@ -47,12 +47,14 @@ def run(
         watch(Progress("image", what, int(part * 1000), 1000))
 
     launchers = assembly.launchers(found, wanted, progress, strict=bool(platforms))
-    bare = assembly.runtimes(progress) if Platform.CONTAINER in wanted else {}
-    facts = assembly.host_facts(found)
+    beside = experiment.runtimes if Platform.CONTAINER in wanted else ()
+    bare = assembly.runtime_availability(beside)
+    runtimes = assembly.runtimes(bare, progress)
+    facts = assembly.host_facts({**found, **bare})
     reaper.sweep()
     with reaper.guard(), Recorder(out, experiment.name, facts, rounds) as recorder:
         opened(recorder)
-        for row in experiment.measure(Context(launchers, rounds, DEFAULT_SEED, watch, bare)):
+        for row in experiment.measure(Context(launchers, rounds, DEFAULT_SEED, watch, runtimes)):
             recorder.append(row)
     return recorder.path
 

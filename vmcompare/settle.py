@@ -29,7 +29,7 @@ from . import claims
 from .claims import Claim, Finding, Verdict
 from .data import data_dir, lessons_dir, user_recordings_dir
 from .errors import RecordingError
-from .estimand import Estimand, Quantity, concerned, parse
+from .estimand import Estimand, Facts, Quantity, concerned, parse
 from .experiment import discover
 from .recording import COLUMNS, Recording, read, recordings
 from .view import MEASURED, RECORDED, Source, View
@@ -69,6 +69,7 @@ class Run:
     recording: Recording
     whose: Whose
     _frame: pd.DataFrame | None = None
+    _held: frozenset[str] | None = None
     _findings: dict[Claim, Finding] = field(default_factory=dict)
 
     @property
@@ -77,6 +78,17 @@ class Run:
         if self._frame is None:
             self._frame = self.recording.frame()
         return self._frame
+
+    def may_hold(self, wanted: Estimand) -> bool:
+        """Whether any row could be one that ``wanted`` looks at; cheap, to pass over most runs."""
+        if self._held is None:
+            named = self.frame["metric"].where(self.frame["metric"] != "fact", self.frame["phase"])
+            self._held = frozenset(map(str, named.unique()))
+        asked = [f for f in (wanted.control, wanted.body) if isinstance(f, Facts)]
+        names = {name for facts in asked for name, _ in facts.terms}
+        if isinstance(wanted.body, Quantity):
+            names.add(wanted.body.metric)
+        return not names.isdisjoint(self._held)
 
     def finding(self, claim: Claim) -> Finding:
         """What it alone says of a part of a claim."""
@@ -238,7 +250,10 @@ def settle(evidence: Evidence, table: Iterable[Claim] | None = None) -> tuple[Ro
 def part(claim: Claim, evidence: Evidence) -> Part:
     """One part, by the recording that the module's rule gives it."""
     partly: Run | None = None
-    for run in _in_order(claim, evidence) if claim.estimand else ():
+    wanted = estimand(claim)
+    for run in _in_order(claim, evidence):
+        if wanted is None or not run.may_hold(wanted):
+            continue
         if not run.finding(claim).lacking:
             return _settled(claim, run, evidence)
         lesson = evidence.lesson(run.recording.experiment)
@@ -249,7 +264,8 @@ def part(claim: Claim, evidence: Evidence) -> Part:
         return _settled(claim, partly, evidence)
     where = next((evidence.lessons[n] for n in claim.lessons if n in evidence.lessons), None)
     if claim.rule is claims.Rule.JUDGEMENT:
-        return Part(claim, claims.judge(claim, _no_rows()), None, where, frozenset())
+        alone = claims.judge(replace(claim, estimand=""), _no_rows())
+        return Part(claim, alone, None, where, frozenset())
     waiting = [
         lesson
         for n in claim.lessons

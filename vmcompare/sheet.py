@@ -30,27 +30,41 @@ LAB_STYLE = """<style>
   user-select: all; }
 .vmc-task h4 { margin: 1.2em 0 .2em; font-size: 1.05em; }
 .vmc-kind { color: var(--jp-ui-font-color2, #555); }
-.vmc-choices label { height: auto !important; line-height: 1.5 !important;
-  align-items: baseline !important; white-space: normal !important; margin: .15em 0 !important; }
-.vmc-choices input { margin-right: .6em !important; }
+.vmc-choices label { display: flex !important; flex-direction: row-reverse;
+  justify-content: flex-end; align-items: flex-start !important; height: auto !important;
+  line-height: 1.5 !important; white-space: normal !important; margin: .15em 0 !important;
+  cursor: pointer; }
+.vmc-choices input { flex: none; float: none !important; width: 1em !important;
+  height: 1em !important; margin: .25em .6em 0 2px !important; }
 </style>"""
 """What a handout's own style sheet does, for JupyterLab in its light and dark themes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A reply as a page shows it; in a terminal its words."""
+    """A reply as a page shows it; in a terminal its words.
+
+    Attributes:
+        reply: what is said.
+        solve: the call that shows the solution, named once it is offered; empty for a question.
+    """
 
     reply: Reply
+    solve: str = ""
 
     def _repr_html_(self) -> str:
-        return LAB_STYLE + reply_html(self.reply)
+        offer = self._offer()
+        more = f"<p><small><code>{html.escape(offer)}</code></small></p>" if offer else ""
+        return LAB_STYLE + reply_html(self.reply) + more
 
     def __repr__(self) -> str:
         reply = self.reply
         mark = {True: "Right. ", False: "Not right. ", None: ""}[reply.right]
         hints = [f"Hint {n}: {hint}" for n, hint in enumerate(reply.hints, start=1)]
-        return "\n".join(filter(None, [mark + reply.text, *hints, reply.note]))
+        return "\n".join(filter(None, [mark + reply.text, *hints, reply.note, self._offer()]))
+
+    def _offer(self) -> str:
+        return f"{self.solve}  # shows the solution" if self.reply.offer and self.solve else ""
 
 
 @dataclass(frozen=True, slots=True)

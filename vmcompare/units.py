@@ -63,9 +63,14 @@ def ratio(value: float) -> str:
 
 
 def written(value: float, unit: str) -> str:
-    """``value`` in ``unit`` (``"s"``, ``"bytes"``, ``"ratio"`` or any other) for people."""
+    """``value`` in ``unit`` (``"s"``, ``"bytes"``, ``"ratio"`` or any other) for people.
+
+    In any other unit a whole number is a count, and is written without decimals.
+    """
     forms = {"s": seconds, "bytes": size, "ratio": ratio}
-    return forms[unit](value) if unit in forms else f"{_three(value)} {unit}"
+    if unit in forms:
+        return forms[unit](value)
+    return f"{value:,.0f} {unit}" if float(value).is_integer() else f"{_three(value)} {unit}"
 
 
 def _three(value: float) -> str:

@@ -31,6 +31,8 @@ REAL = [
         ("docker", Platform.CONTAINER, Machine.NONE), id="container", marks=pytest.mark.docker
     ),
     pytest.param(("qemu", Platform.VM_DIRECT, Machine.PC), id="vm-direct", marks=pytest.mark.qemu),
+    pytest.param(("bubblewrap", Platform.CONTAINER, Machine.NONE), id="bubblewrap"),
+    pytest.param(("runc", Platform.CONTAINER, Machine.NONE), id="runc"),
     pytest.param(
         ("qemu", Platform.VM_DIRECT, Machine.MICROVM), id="vm-microvm", marks=pytest.mark.qemu
     ),
@@ -67,8 +69,9 @@ class Opened:
 def _launcher(name: str, platform: Platform) -> Launcher:
     if name == "fake":
         return FakeLauncher()
-    found: Launcher = importlib.import_module(f"vmcompare.backends.{name}").launchers()[platform]
-    return found
+    _available(name)
+    launcher: Launcher = importlib.import_module(f"vmcompare.backends.{name}").launchers()[platform]
+    return launcher
 
 
 def _available(name: str) -> None:
@@ -82,7 +85,6 @@ def _available(name: str) -> None:
 @pytest.fixture(scope="module", params=PACKERS)
 def packed(request: pytest.FixtureRequest) -> Packed:
     name, platform, machine = request.param
-    _available(name)
     launcher = _launcher(name, platform)
     assert isinstance(launcher, Packer)
     return launcher, Spec(machine=machine)
@@ -91,7 +93,6 @@ def packed(request: pytest.FixtureRequest) -> Packed:
 @pytest.fixture(scope="module", params=CASES)
 def opened(request: pytest.FixtureRequest) -> Iterator[Opened]:
     name, platform, machine = request.param
-    _available(name)
     it = Opened(name, _launcher(name, platform), machine)
     yield it
     it.close()

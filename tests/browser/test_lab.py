@@ -33,6 +33,11 @@ START_S, RUN_ALL_S, MEASURE_S, END_S = 60, 240, 120, 60
 VM_S = 30
 """A VM that has not shown itself so long after the first row comes late in that experiment."""
 
+LESSON_04 = pytest.mark.parametrize(
+    "name", [p for p in NOTEBOOKS if p.stem.startswith("04")], ids=["04"], indirect=True
+)
+"""What asks and answers is the same code in every lesson: one of them is asked by keyboard."""
+
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     # All cells in the page: the test looks for widgets far below the window.
@@ -194,11 +199,6 @@ def button(within: Any, text: str) -> Any:
     return within.locator("button.jupyter-button", has_text=re.compile(rf"^\s*{text}\s*$"))
 
 
-def only_in_04(name: str) -> None:
-    if name != "04-boot-speed":
-        pytest.skip("the forms are the same in every lesson: they are tried in lesson 04")
-
-
 def section(notebook: Any, heading: str) -> Any:
     """The widgets below a heading that a widget shows."""
     titled = notebook.locator("h4", has_text=heading)
@@ -215,10 +215,10 @@ def check_by_keyboard(notebook: Any, form: Any, answer: str) -> None:
     notebook.keyboard.press("Enter")
 
 
+@LESSON_04
 def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
     notebook: Any, name: str
 ) -> None:
-    only_in_04(name)
     asked = EXERCISES["services_share"]
     form = section(notebook, asked.title)
     form.scroll_into_view_if_needed()
@@ -240,8 +240,8 @@ def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
     screenshot(notebook, f"lab-{name}-exercise-right")
 
 
+@LESSON_04
 def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any, name: str) -> None:
-    only_in_04(name)
     question = QUESTIONS[0]
     box = notebook.locator(".widget-vbox").filter(has_text=question.ask).last
     box.scroll_into_view_if_needed()

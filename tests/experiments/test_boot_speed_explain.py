@@ -145,6 +145,20 @@ def test_bubblewrap_is_a_series_of_its_own_and_no_outcome(tmp_path: Path) -> Non
     assert OUTCOMES["container_s"](view) is None
 
 
+def test_two_bare_runtimes_are_two_series_beside_the_product(tmp_path: Path) -> None:
+    containers = [r for r in starts(rounds=3) if r.platform == "container"]
+    rows = [
+        *containers,
+        *(replace(r, layer="mechanism", runtime="runc") for r in containers),
+        *(replace(r, layer="mechanism", runtime="bubblewrap") for r in containers),
+    ]
+    view = compose(planted(tmp_path, rows), None)
+    expected = ["container", "container (bubblewrap)", "container (runc)"]
+    assert list(TABLES["starts"](view)["series"]) == expected
+    assert list(dict.fromkeys(TABLES["phases"](view)["series"])) == expected
+    assert OUTCOMES["container_s"](view) == pytest.approx(0.1, rel=0.05)
+
+
 def test_the_literature_stands_beside_the_learners_medians_and_only_where_it_was_read(
     views: Mapping[str, View],
 ) -> None:

@@ -16,6 +16,7 @@ from vmcompare.errors import Unavailable
 from vmcompare.exercise import Answer
 from vmcompare.experiments.image_size.exercises import EXERCISES, QUESTIONS
 from vmcompare.experiments.image_size.explain import FIGURES, OUTCOMES, TABLES, WHATIFS
+from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
 from vmcompare.experiments.image_size.models import duration
 from vmcompare.view import View, compose
 
@@ -194,6 +195,23 @@ def test_the_code_of_the_layer_exercise_gives_the_digest_that_counts_as_right(
     right = [choice for choice in one.choices if one.check(views["full"], choice).right]
     assert right == [printed]
     assert len(set(one.choices)) == 4
+
+
+def test_the_right_layer_is_set_beside_what_the_engine_said(tmp_path: Path) -> None:
+    one, said = EXERCISES["a_layer"], {}
+    for value in (1.0, 0.0, None):
+        rows = boxes(facts={NAMED_BY_TAR: value})
+        view = compose(planted(tmp_path, rows, experiment="image_size"), None)
+        [said[value]] = [r.text for c in one.choices if (r := one.check(view, c)).right]
+    assert "the same name." in said[1.0].rpartition("engine")[2]
+    assert "another name" in said[0.0]
+    assert "engine" not in said[None]
+
+
+def test_facts_are_shown_as_they_were_found(tmp_path: Path) -> None:
+    rows = boxes(facts={"musl_program_fails_on_host": 0.0})
+    view = compose(planted(tmp_path, rows, experiment="image_size"), None)
+    assert list(TABLES["facts"](view)["true"]) == ["no", "yes", "yes"]
 
 
 def test_the_code_of_the_study_gives_the_number_it_is_accused_of(

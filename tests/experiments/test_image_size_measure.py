@@ -31,7 +31,7 @@ class Thin(FakeLauncher):
 class Broken(FakeLauncher):
     """A fake that cannot be packed."""
 
-    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:  # noqa: ARG002
+    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
         raise LaunchFailure("the box could not be made", ())
 
 

@@ -44,7 +44,8 @@ def contrast(colour: str) -> float:
 def all_series() -> list[style.Series]:
     machines = {True: (Machine.PC, Machine.MICROVM), False: (Machine.NONE,)}
     found = [style.Series(p, m) for p in Platform for m in machines[p.is_vm]]
-    return [*found, style.Series(Platform.CONTAINER, "", "bubblewrap")]
+    bare = [style.Series(Platform.CONTAINER, "", name) for name in ("bubblewrap", "runc", "other")]
+    return [*found, *bare]
 
 
 def test_every_series_has_a_marker_and_a_hatching_of_its_own_and_enough_contrast() -> None:

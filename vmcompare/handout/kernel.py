@@ -21,7 +21,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from ..mode import HANDOUT_ENV, PROGRESS_ENV
+from ..mode import EDITION_ENV, HANDOUT_ENV, PROGRESS_ENV
 from . import HandoutError
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> Async
 
     Gives the path of the file in which long cells tell their progress.
     """
-    environment = os.environ | {HANDOUT_ENV: "1", "VMCOMPARE_EDITION": edition}
+    environment = os.environ | {HANDOUT_ENV: "1", EDITION_ENV: edition}
     console = ""
     for _ in range(ATTEMPTS):
         directory = _short_directory()

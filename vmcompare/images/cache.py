@@ -68,7 +68,7 @@ class Cache:
         if _intact(path, key):
             return path
         self._directory.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_name(path.name + ".lock")):
+        with locked(path.with_name(path.name + ".lock")):
             if not _intact(path, key):  # another process may have built it meanwhile
                 self._progress(name, 0.0)
                 self._build(path, key, build)
@@ -136,7 +136,7 @@ def _intact(path: Path, key: str) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on ``path``; the system lets go of it if this process dies."""
     with path.open("a+b") as stream:
         if sys.platform == "win32":

@@ -47,7 +47,7 @@ _LOOKS: Mapping[tuple[Platform, bool], Look] = MappingProxyType(
     {
         (Platform.PROCESS, False): Look(BLACK, "o", ""),
         (Platform.CONTAINER, False): Look(BLUE, "s", "//"),
-        (Platform.CONTAINER, True): Look(BLUE, "P", "xx"),
+        (Platform.CONTAINER, True): Look(BLUE, "8", "**"),
         (Platform.VM_DIRECT, False): Look(GREEN, "^", "\\\\"),
         (Platform.VM_DIRECT, True): Look(GREEN, "v", ".."),
         (Platform.VM_TUNED, False): Look(PURPLE, "D", "--"),
@@ -56,6 +56,11 @@ _LOOKS: Mapping[tuple[Platform, bool], Look] = MappingProxyType(
         (Platform.VM, True): Look(VERMILLION, "*", "oo"),
     }
 )
+
+_RUNTIMES: Mapping[str, Look] = MappingProxyType(
+    {"bubblewrap": Look(BLUE, "P", "xx"), "runc": Look(BLUE, ">", "-//")}
+)
+"""Bare container runtimes by name; others share the look of ``(CONTAINER, True)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class Series:
     @property
     def look(self) -> Look:
         """Its fixed colour, marker and hatching."""
+        if self.platform is Platform.CONTAINER and self.runtime in _RUNTIMES:
+            return _RUNTIMES[self.runtime]
         other = self.machine == Machine.MICROVM or bool(self.runtime)
         return _LOOKS[self.platform, other and self.platform is not Platform.PROCESS]
 

@@ -36,6 +36,9 @@ FOREIGN_AGE_S = 600.0
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
+CGROUP_END_S = 1.0
+"""Seconds until a cgroup must be empty after its last process was killed; 0.01 s is usual."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -98,6 +101,7 @@ def clear(ledger: Ledger, swept: Swept) -> None:
     for key, entry in ledger.watched.items():
         if key.startswith("path ") and _remove_path(Path(str(entry["path"]))):
             swept.add("path", str(entry["path"]))
+    _remove_cgroups_of(session, swept)
     ledger.path.unlink(missing_ok=True)
 
 
@@ -117,6 +121,21 @@ def _remove_path(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _remove_cgroups_of(session: str, swept: Swept) -> None:
+    """Remove every cgroup called ``vmcompare-SESSION…``, once its killed processes have left it."""
+    names = (f"vmcompare-{session}*", f"*/vmcompare-{session}*")
+    deadline = time.monotonic() + CGROUP_END_S
+    for path in [path for name in names for path in CGROUP_ROOT.glob(name)]:
+        while path.is_dir():  # the same one may be met under two names (cpu, cpuacct)
+            try:
+                path.rmdir()
+                swept.add("cgroup", str(path.relative_to(CGROUP_ROOT)))
+            except OSError:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.01)
 
 
 def _remove_cgroups(swept: Swept, living: set[str]) -> None:

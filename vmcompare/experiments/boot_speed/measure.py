@@ -1,6 +1,7 @@
 """From the client's call to the first byte of the same tiny program, on every platform.
 
-A block holds 3 process, 3 container and 1 of each VM start, in shuffled order. Each start also
+A block holds 3 starts of a process, of a container and of each bare container runtime, and 1 of
+each VM, in shuffled order. Each start also
 tells when a command was answered, what the idle instance costs in memory and, once a block on the
 host and in the direct-boot VM, how long three known pieces of work take: what emulation costs here.
 """
@@ -26,6 +27,9 @@ from ...units import NS_PER_S
 SERIES = (
     Series(Platform.PROCESS, repeats=3),
     Series(Platform.CONTAINER, repeats=3),
+    # The mechanism under the product, in two sizes: what Docker calls, and what needs no rights.
+    Series(Platform.CONTAINER, runtime="bubblewrap", repeats=3),
+    Series(Platform.CONTAINER, runtime="runc", repeats=3),
     Series(Platform.VM_DIRECT, Machine.PC),
     Series(Platform.VM_DIRECT, Machine.MICROVM),
     Series(Platform.VM_TUNED, Machine.PC),
@@ -205,5 +209,6 @@ EXPERIMENT = Experiment(
     question="Where do the milliseconds of a start go?",
     platforms=tuple(dict.fromkeys(series.platform for series in SERIES)),
     measure=measure,
+    runtimes=("bubblewrap", "runc"),
     measured_in_handouts=True,
 )

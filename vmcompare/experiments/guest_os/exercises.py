@@ -333,14 +333,15 @@ QUESTIONS: tuple[Question, ...] = (
             ),
             Choice(
                 "With many instances: they grow with each.",
-                "The lines of containers with daemons and without run nearly side by side: the "
-                "daemons shift the line, the shims tilt it.",
+                "Under the figure of the ramps it says what they held before the first container "
+                "and beside the last. Growth belongs to b; what was there before, to a.",
             ),
         ),
     ),
     Question(
         "shared_pages",
-        "The proportional memory of one container falls as others join it. Why?",
+        "On a computer with no other containers, the proportional memory of one falls as others "
+        "join it. Why?",
         (
             Choice(
                 "The engine takes memory from the earlier ones.",

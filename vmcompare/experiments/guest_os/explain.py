@@ -21,7 +21,7 @@ from ...sandbox import Machine, Platform
 from ...stats import Interval, median_interval
 from ...units import MIB, size
 from ...view import Outcome, View
-from . import fits, models
+from . import fits, models, published
 from .fits import Fit, caption, of_phase, star_words
 from .inside import FILES, KERNEL_THREADS, PROCESSES
 from .weigh import CODE_CACHE, PARTS, SHIM, WORKLOAD
@@ -36,12 +36,12 @@ _NO_CACHE = "The translator’s code cache is left out."
 
 def ramps_figure(view: View) -> Picture:
     """Memory on the host against the number of instances, with the daemons and without."""
-    return _ramps(view, PSS, "Memory on the host, all instances together")
+    return _ramps(view, PSS, "All instances together")
 
 
 def managing_figure(view: View) -> Picture:
     """The same for what only manages: shims and daemons against emulators."""
-    return _ramps(view, OVERHEAD, "What only manages: shims and daemons, or emulators")
+    return _ramps(view, OVERHEAD, "Shims and daemons, or emulators")
 
 
 def parts_figure(view: View) -> Picture:
@@ -143,7 +143,12 @@ def sharing_figure(view: View) -> Picture:
         x_label="containers at the same time, N",
         x_ticks=(0, 2, 4, 6, 8, 10),
         what="Proportional memory of one container while others run beside it",
-        caption=caption(view, shown, "The line joins medians."),
+        caption=caption(
+            view,
+            shown,
+            "The line joins medians. Whatever else on this host maps the same files shares them "
+            "too, such as containers that ran already.",
+        ),
     )
 
 
@@ -153,6 +158,8 @@ def ramps_table(view: View) -> pd.DataFrame:
 
     found = fits.need_fits(view, PSS)
     base = fits.product(found)
+    tried = groups(of_phase(view, "ramp"), PSS)
+    both = mixed(tried)
     rows = []
     for fit in found:
         times = "–"
@@ -160,16 +167,20 @@ def ramps_table(view: View) -> pd.DataFrame:
             times = f"{fit.each.estimate / base.each.estimate:.3g}"
         rows.append(
             {
-                "series": fit.group.series.label,
+                "series": fit.group.label(mixed=both),
                 "ramps": str(fit.ramps),
                 "fixed, a": size(fit.fixed),
-                "each, b": size(fit.each.estimate),
-                "95 % interval of b": _span(fit.each),
+                "each, b": f"{size(fit.each.estimate)}{_span(fit.each)}",
                 "b ÷ container’s": times,
                 "b with code cache": size(fits.with_code_cache(view, fit)),
-                "provenance": _provenance(fit.group),
             }
         )
+    for group in tried:
+        if not len(group.rows):
+            why = f"every ramp failed ({group.failed} times)"
+            rows.append(
+                dict.fromkeys(rows[0], "–") | {"series": group.label(mixed=both), "ramps": why}
+            )
     return pd.DataFrame(rows)
 
 
@@ -240,6 +251,7 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
     both = mixed([f.group for f in found])
     drawn = [_line(f, f.group.label(mixed=both)) for f in found]
     marks: dict[str, float] = {}
+    held = ""
     base = fits.product(found)
     daemons = fits.daemons_bytes(view, base.group.run_id) if base else None
     if base is not None and daemons is not None:
@@ -248,16 +260,20 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
             found.index(base) + 1,
             Line(
                 base.group.series,
-                f"{base.group.label(mixed=both)} and daemons",
+                base.group.label(mixed=both).replace("container", "container and daemons", 1),
                 drawn=((0.0, daemons + base.fixed), (last, daemons + base.at(last))),
                 note=f"+ {size(daemons)}",
                 dashed=True,
             ),
         )
+        grown = fits.daemons_bytes(view, base.group.run_id, int(last))
+        held = f"Daemons: {size(daemons)} before the first container" + (
+            f", {size(grown)} beside {last:g}." if grown is not None else "."
+        )
         for vm in fits.vms(found, base.group.run_id):
             star = fits.crossover(daemons, base, vm)
             marks[f"daemons paid back against {vm.group.series.label} {star_words(star)}"] = star
-    panels = [Panel(f"{title} (MiB)", drawn, marks)]
+    panels = [Panel(f"{title}, in MiB (bold: one more)", drawn, marks)]
     boxes = [line for line in drawn if line.points and _is_container(line)]
     if boxes and len(boxes) < len(drawn):
         panels.append(Panel("The containers alone, without daemons", boxes, key=False))
@@ -267,7 +283,7 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
         x_label="instances at the same time, N",
         x_ticks=tuple(range(0, last_n + 1, 2 if last_n > 5 else 1)),
         what="Memory against the number of instances, with a line a + b·N for each series",
-        caption=caption(view, [f.group for f in found], _NO_CACHE),
+        caption=caption(view, groups(of_phase(view, "ramp"), PSS), _NO_CACHE, held),
     )
 
 
@@ -280,7 +296,7 @@ def _line(fit: Fit, label: str) -> Line:
         label,
         points,
         tuple((n, fit.at(n)) for n in ends),
-        f"{size(fit.each.estimate)} each",
+        size(fit.each.estimate),
     )
 
 
@@ -303,9 +319,10 @@ def _medians(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, floa
 
 
 def _span(interval: Interval) -> str:
+    """The 95 % interval in brackets; nothing where one ramp gives none."""
     if not math.isfinite(interval.low):
-        return "– (one ramp)"
-    return f"{size(interval.low)} – {size(interval.high)}"
+        return ""
+    return f" [{size(interval.low)} – {size(interval.high)}]"
 
 
 def _provenance(group: Group) -> str:
@@ -347,7 +364,12 @@ FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
 """Name → figure of a view."""
 
 TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
-    {"ramps": ramps_table, "counting": counting_table, "inside": inside_table}
+    {
+        "ramps": ramps_table,
+        "counting": counting_table,
+        "inside": inside_table,
+        "literature": published.literature_table,
+    }
 )
 """Name → table of a view; every cell is text."""
 

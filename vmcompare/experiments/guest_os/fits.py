@@ -80,10 +80,10 @@ def with_code_cache(view: View, fit: Fit) -> float:
     return fit.each.estimate + (same[0].each.estimate if same else 0.0)
 
 
-def daemons_bytes(view: View, run_id: str) -> float | None:
-    """PSS of the engine's daemons before the first container, in one run: median over its ramps."""
+def daemons_bytes(view: View, run_id: str, n: int = 0) -> float | None:
+    """PSS of the engine's daemons beside ``n`` containers, in one run: median over its ramps."""
     for group in groups(of_phase(view, DAEMONS), "part_bytes"):
-        rows = group.rows[group.rows["rep"] == 0]
+        rows = group.rows[group.rows["rep"] == n]
         if group.run_id == run_id and len(rows):
             return median_interval([float(v) for v in rows["value"]]).estimate
     return None

@@ -99,6 +99,11 @@ class Step:
     size_mib: int | None = None
 
     @property
+    def kind(self) -> tuple[Series, int | None]:
+        """What fails together: a guest that is too small says nothing about the ramp."""
+        return self.series, self.size_mib
+
+    @property
     def words(self) -> str:
         """For a progress line."""
         if self.size_mib is not None:
@@ -161,7 +166,7 @@ def measure(context: Context) -> Iterator[Measurement]:
     A series whose memory cannot be read from here is given up at once: a lesson then shows a
     recording of it, and no half of it.
     """
-    failures: Counter[Series] = Counter()
+    failures: Counter[tuple[Series, int | None]] = Counter()
     managed: dict[Series, Managed] = {}
     with ExitStack() as stack:
         ramp: Ramp | None = None
@@ -175,7 +180,7 @@ def measure(context: Context) -> Iterator[Measurement]:
                     yield _daemons(ramp.row, 0)
             assert ramp is not None  # the first step of every ramp makes it
             row = replace(ramp.row, rep=step.n)
-            if ended or failures[step.series] >= GIVE_UP_AFTER:
+            if ended or failures[step.kind] >= GIVE_UP_AFTER:
                 yield failed(row, ended or "not tried again after repeated failure")
             else:
                 try:
@@ -185,7 +190,7 @@ def measure(context: Context) -> Iterator[Measurement]:
                         yield from _beside(ramp, step)
                 except FAILURES as problem:
                     ended = str(problem)
-                    failures[step.series] += GIVE_UP_AFTER if _blind(problem) else 1
+                    failures[step.kind] += GIVE_UP_AFTER if _blind(problem) else 1
                     yield failed(row, ended)
             if step.last or ended:
                 try:
@@ -350,5 +355,6 @@ EXPERIMENT = Experiment(
     question="What does a guest operating system cost per instance?",
     platforms=tuple(dict.fromkeys(series.platform for series in RAMPS)),
     measure=measure,
+    runtimes=("bubblewrap", "runc"),
     rounds=3,
 )

@@ -10,11 +10,11 @@ from types import MappingProxyType
 
 from ...exercise import Answer, Choice, Exercise, Feedback, Kind, Question, chosen, near
 from ...sandbox import Platform
-from ...units import ratio, size
+from ...units import ratio, seconds, size
 from ...view import View
 from .explain import value_of
-from .measure import COMPRESSED, SECOND, UPDATE, VIRTUAL
-from .models import duration, time_s
+from .measure import COMPRESSED, NAMED_BY_TAR, SECOND, UPDATE, VIRTUAL
+from .models import time_s
 
 _NODES, _LINK_MBIT_S = 20, 50.0
 """Of the transfer exercise: computers, and the line to them in Mbit/s."""
@@ -43,8 +43,7 @@ _NOTHING = _start(b"")
 _DIGESTS: Mapping[str, str] = MappingProxyType(
     {
         _RIGHT: "Yes. The name of a layer is the SHA-256 of its tar, and everybody who makes the "
-        "same tar gets the same name. The measurement did just that with the base layer, and the "
-        "engine had found the same digest.",
+        "same tar gets the same name.",
         _ONLY_CONTENT: "That is the digest of the file’s content alone. A layer also holds the "
         "file’s name, owner, mode and time: hash the whole tar.",
         _SECOND_LATER: "That is the tar of a file that is one second younger. Its content is the "
@@ -54,6 +53,17 @@ _DIGESTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Start of a digest → what is said to whoever found that one."""
+
+
+def _check_layer(view: View, answer: Answer) -> Feedback:
+    """A choice; the right one is set beside what the engine said of the base layer."""
+    said = chosen(_RIGHT, _DIGESTS)(view, answer)
+    facts = view.values(metric="fact", phase=NAMED_BY_TAR)["value"]
+    if not said.right or facts.empty:
+        return said
+    same = "the same name" if bool(facts.all()) else "another name"
+    more = f"The measurement hashed the tar of the base layer, too; the engine gave it {same}."
+    return Feedback(True, f"{said.text} {more}")
 
 
 def _per_node(view: View, platform: Platform, phase: str) -> float:
@@ -93,8 +103,8 @@ def _transfer_solution(view: View) -> str:
     thin = _per_node(view, Platform.VM, f"{UPDATE}-on-backing-file")
     return (
         rf"$t = n \cdot 8B/v$ with $B$ = {size(value_of(view, Platform.VM, UPDATE))}: "
-        f"{duration(whole)}. A container’s layer takes {duration(layer)}, an overlay over a "
-        f"backing file {duration(thin)}. Whether a base is shared matters; which technique shares "
+        f"{seconds(whole)}. A container’s layer takes {seconds(layer)}, an overlay over a "
+        f"backing file {seconds(thin)}. Whether a base is shared matters; which technique shares "
         "it is a question of what you have."
     )
 
@@ -179,7 +189,7 @@ EXERCISES: Mapping[str, Exercise] = MappingProxyType(
             "digests is what makes an image out of layers.)",
             code=_LAYER_CODE,
             choices=tuple(sorted(_DIGESTS)),
-            check=chosen(_RIGHT, _DIGESTS),
+            check=_check_layer,
             hints=(
                 "hashlib.sha256(…) takes bytes; which bytes are the layer?",
                 "hashlib.sha256(layer) is an object: ask it for hexdigest().",
@@ -211,12 +221,12 @@ EXERCISES: Mapping[str, Exercise] = MappingProxyType(
             task=f"A shop has {_NODES} branches, all behind one line of {_LINK_MBIT_S:g} Mbit/s. "
             "The application of 1 MiB is rebuilt every night, and today each branch is sent the "
             "whole disk of its machine again, compressed. How many seconds is the line busy? "
-            "Which two ways would make that a fraction?",
+            "Which two other ways could you offer?",
             code='lesson.view.values(metric="image_bytes", platform="vm", phase="update")',
             unit="s",
             check=near(
                 _whole_disks_s, "s", within=0.05,
-                why="A layer, or an overlay over a backing file, would be a fraction of it.",
+                why="Set a layer, and an overlay over a backing file, beside it.",
             ),
             hints=(
                 "Bits, not bytes: eight to each.",

@@ -20,7 +20,17 @@ from ...sandbox import Platform
 from ...units import MIB, ratio, size
 from ...view import Outcome, View
 from . import categories
-from .measure import ALLOCATED, COMPRESSED, COPY_UP, SECOND, THIN, UNIQUE, UPDATE, VIRTUAL
+from .measure import (
+    ALLOCATED,
+    COMPRESSED,
+    COPY_UP,
+    NAMED_BY_TAR,
+    SECOND,
+    THIN,
+    UNIQUE,
+    UPDATE,
+    VIRTUAL,
+)
 from .models import nodes, transfer, week
 
 if TYPE_CHECKING:
@@ -49,6 +59,19 @@ WAYS: Mapping[Platform, str] = MappingProxyType(
     {Platform.VM_DIRECT: "archive apart", Platform.VM: "on a backing file"}
 )
 """In words: how a machine shares a base."""
+
+FACTS: Mapping[str, str] = MappingProxyType(
+    {
+        "musl_program_fails_on_host": "Alpine’s busybox, linked to its C library musl, fails as a "
+        "process of the host",
+        "musl_program_runs_in_container": "the same busybox runs in the container",
+        NAMED_BY_TAR: "the engine names the base layer by the SHA-256 of our tar",
+    }
+)
+"""Name of a fact → what it says."""
+
+_READ = 26
+"""Characters of what was read that a table shows: an error of the system, or a digest's start."""
 
 _DIGITS = 12
 """Of a digest in a table, as ``docker images`` shows them."""
@@ -113,13 +136,13 @@ def sizes_table(view: View) -> pd.DataFrame:
     found = _weighed(view)
     both = mixed(found)
     names = dict(KINDS)
-    names |= {phase: f"{_lower(OCCASIONS[phase])}, sent" for phase in (SECOND, UPDATE)}
+    names |= {SECOND: "sent for a second application", UPDATE: "sent for an update"}
     rows = []
     for phase, name in names.items():
         rows.append(_sizes_row(found, name, both, dict.fromkeys(Platform, phase)))
         if phase in (SECOND, UPDATE):
             thin = {p: f"{phase}-{way}" for p, way in THIN.items()} | {Platform.CONTAINER: phase}
-            rows.append(_sizes_row(found, f"{name} over a shared base", both, thin))
+            rows.append(_sizes_row(found, f"{name}, base shared", both, thin))
     return pd.DataFrame(rows)
 
 
@@ -170,6 +193,27 @@ def copy_up_table(view: View) -> pd.DataFrame:
                 for what, value in zip(words, values, strict=True)
             )
     raise _nothing("copy-up of a container")
+
+
+def facts_table(view: View) -> pd.DataFrame:
+    """One row a fact: what was tried, whether it held, what the system said, provenance (text)."""
+    import pandas as pd
+
+    found = view.values(metric="fact")
+    rows = []
+    for name, words in FACTS.items():
+        for row in found[found["phase"] == name].to_dict("records"):
+            rows.append(
+                {
+                    "what was tried": words,
+                    "true": "yes" if row["value"] else "no",
+                    "what was read": str(row["text"] or "–").replace("sha256:", "")[:_READ],
+                    "provenance": str(row["shown"]),
+                }
+            )
+    if not rows:
+        raise _nothing("fact about boxes")
+    return pd.DataFrame(rows)
 
 
 def _boxes(view: View) -> list[Group]:
@@ -244,10 +288,6 @@ def _size(value: float | None) -> str:
     return "–" if value is None else size(value)
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
 def _provenance(found: Sequence[Group]) -> str:
     return " and ".join(dict.fromkeys(group.shown for group in found))
 
@@ -257,7 +297,7 @@ def _caption(view: View, metric: str) -> str:
     everyone = groups(view, metric)
     failed = [f"{group.series.label} {group.failed}" for group in everyone if group.failed]
     tail = f" Failed, and not drawn: {', '.join(failed)}." if failed else ""
-    return f"{view.caption()}. Files were weighed; no machine ran for these figures.{tail}"
+    return f"{view.caption()}. Bytes of files, counted exactly; no emulation plays a part.{tail}"
 
 
 def _nothing(what: str) -> Unavailable:
@@ -304,8 +344,9 @@ FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
 """Name → figure of a view."""
 
 TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
-    {"box": box_table, "sizes": sizes_table, "pieces": pieces_table, "copy_up": copy_up_table}
-)
+    {"box": box_table, "sizes": sizes_table, "pieces": pieces_table, "copy_up": copy_up_table,
+     "facts": facts_table}
+)  # fmt: skip
 """Name → table of a view; every cell is text."""
 
 WHATIFS: Mapping[str, Callable[[View], WhatIf]] = MappingProxyType(

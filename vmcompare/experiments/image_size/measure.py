@@ -49,6 +49,9 @@ _OCCASIONS: Mapping[str, Mapping[str, bytes]] = {
 COPY_UP = ("copy-up written", "copy-up file", "copy-up copied")
 """Bytes the program wrote; size of the file it wrote to; growth of the container's own layer."""
 
+NAMED_BY_TAR = "engine_names_layer_by_sha256_of_its_tar"
+"""The fact that the digest we made of the base's tar is the engine's name of that layer."""
+
 _MUSL_PROGRAM = "/bin/busybox"
 """Linked against musl, whose loader only Alpine and its relatives have."""
 
@@ -112,8 +115,8 @@ def _weigh(
         yield filled(row, value, metric="part_bytes", phase=phase, text=piece.digest)
     if platform is Platform.CONTAINER and occasion == "whole":
         same = parcel.whole[0].digest in layers
-        name = "engine_names_layer_by_sha256_of_its_tar"
-        yield filled(row, float(same), metric="fact", phase=name, text=parcel.whole[0].digest)
+        digest = parcel.whole[0].digest
+        yield filled(row, float(same), metric="fact", phase=NAMED_BY_TAR, text=digest)
 
 
 def _sizes(parcel: Parcel, occasion: str, platform: Platform) -> Iterator[tuple[str, int]]:

@@ -55,7 +55,7 @@ def transfer(view: View) -> WhatIf:
     return _whatif(
         view, titles, values, times, duration,
         label="speed of the line", unit="Mbit/s", start=values.index(LINK_MBIT_S),
-        formula=_FORMULA + rf", \qquad n = {NODES}", said="A line of {:g} Mbit/s.",
+        formula=_FORMULA + rf", \quad n = {NODES}", said="A line of {:g} Mbit/s.",
     )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def nodes(view: View) -> WhatIf:
     return _whatif(
         view, titles, sorted({float(round(value)) for value in values}), times, duration,
         label="computers that get the update", unit="computers",
-        start=None, formula=_FORMULA + rf", \qquad v = {LINK_MBIT_S:g}\,\mathrm{{Mbit/s}}",
+        start=None, formula=_FORMULA + rf", \quad v = {LINK_MBIT_S:g}\,\mathrm{{Mbit/s}}",
         said="{:g} computers.",
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ def week(view: View) -> WhatIf:
     return _whatif(
         view, titles, values, traffic, size,
         label="updates a week", unit="a week", start=values.index(UPDATES),
-        formula=rf"W = u \cdot n \cdot B, \qquad n = {NODES}", said="{:g} updates a week.",
+        formula=rf"W = u \cdot n \cdot B, \quad n = {NODES}", said="{:g} updates a week.",
     )  # fmt: skip
 
 
@@ -148,10 +148,12 @@ def _whatif(
             for title, ways in shown.items()
         }
         picture = bars(panels, limits)
+        copies = f"B: compressed bytes of one copy, {_kinds(view)}; no emulation is in them."
         return replace(
-            picture, alt=f"{said.format(x)} {picture.alt}",
-            caption=f"{MODELLED} From sizes that were {_kinds(view)}; the line is the only limit.",
-        )  # fmt: skip
+            picture,
+            alt=f"{said.format(x)} {picture.alt}",
+            caption=f"{MODELLED} {copies} The line is the only limit in this model.",
+        )
 
     return WhatIf(
         label=label,
@@ -159,7 +161,7 @@ def _whatif(
         start=len(values) // 2 if start is None else start,
         unit=unit,
         draw=draw,
-        formula=formula + r", \qquad B\ \mathrm{compressed\ bytes}",
+        formula=formula,
         source=f"image_bytes (compressed, update); {view.caption()}",
     )
 

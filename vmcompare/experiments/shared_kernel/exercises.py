@@ -121,8 +121,8 @@ _TRANSFER = {
         False,
     ),
     "A tool that must set vm.swappiness for itself alone": (
-        "Yes: this setting exists once a kernel. The engine refused it by name, and root in the "
-        "machine set it without touching the host’s.",
+        "Yes: this setting exists once a kernel, so the engine refuses it by name. Root in a "
+        "machine sets that of its own kernel.",
         True,
     ),
     "A service that must not see the processes of its neighbours": (
@@ -173,8 +173,8 @@ EXERCISES: Mapping[str, Exercise] = MappingProxyType(
                 "gaps, and count what differs."
             ),
             code=(
-                'rows = lesson.view.values(metric="observation", phase="...")\n'
-                'rows[["platform", "rep", "text"]], rows["text"]....'
+                'rows = lesson.view.values(metric="observation", phase="___")\n'
+                'rows[["platform", "rep", "text"]], rows["text"].___()'
             ),
             unit="kernels",
             check=_check_fill,
@@ -240,21 +240,21 @@ QUESTIONS: tuple[Question, ...] = (
             ),
             Choice(
                 "A small one that Docker brings along",
-                "Count the kernels: containers added none to the table.",
+                "Count the kernels in the table: which of them came with a container?",
             ),
         ),
     ),
     Question(
         "visible",
-        "What does root on the host see of the processes in a container and in a machine?",
+        "On a Linux host, what does root see of the processes in a container and in a machine?",
         (
             Choice(
                 "Of neither: both are walled off",
-                "The sleepers of the container were in the host’s list.",
+                "Look at the sleepers: a container’s processes are in its host kernel’s list.",
             ),
             Choice(
                 "Of both: they run on this computer",
-                "The machine’s sleepers were not in the host’s list; its emulator is one process.",
+                "The machine’s sleepers are in its own kernel’s list; the host sees one process.",
             ),
             Choice(
                 "The container’s as processes, of the machine only the emulator",
@@ -278,7 +278,7 @@ QUESTIONS: tuple[Question, ...] = (
             ),
             Choice(
                 "With nobody: each has its own",
-                "Two of them report one boot id, there as here.",
+                "Compare the boot ids of containers A and B.",
             ),
         ),
     ),
@@ -288,15 +288,15 @@ QUESTIONS: tuple[Question, ...] = (
         (
             Choice(
                 "The pid namespace",
-                "It alone left files, network and rights as they were: see its column.",
+                "It alone leaves files, network and rights as they were: see its column.",
             ),
             Choice(
                 "chroot, with new paint",
-                "After chroot alone all processes could still be seen.",
+                "After chroot alone, compare the row “processes seen” with the start.",
             ),
             Choice(
                 "None: it is several, and each can be left out",
-                f"Yes: {len(ladder.RUNGS)} rungs were climbed, and each changed something else.",
+                f"Yes: {len(ladder.RUNGS)} rungs; leaving one out gives back what it alone took.",
                 right=True,
             ),
         ),

@@ -5,7 +5,7 @@ Every function raises ``Unavailable`` where its rows are not there; an outcome i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -25,13 +25,11 @@ from .rows import (
     Instance,
     Rung,
     answered,
-    climbed_by,
+    climbed,
     count,
     fact,
     instances,
-    left_out,
     moved,
-    rungs,
     settings,
     top,
 )
@@ -73,7 +71,7 @@ def identity_figure(view: View) -> Picture:
 
 def ladder_figure(view: View) -> Picture:
     """Rungs from left to right; a filled cell differs from the one before it."""
-    return _ladder(rungs(view), _ladder_caption(view))
+    return _ladder(climbed(view).rungs, _ladder_caption(view))
 
 
 def identity_table(view: View) -> pd.DataFrame:
@@ -125,15 +123,14 @@ def ladder_table(view: View) -> pd.DataFrame:
     """One row a rung: the line that was typed, and what it changed."""
     import pandas as pd
 
-    found = rungs(view)
+    found = climbed(view).rungs
     rows = []
     for number, rung in enumerate(found):
         before = next((r for r in reversed(found[:number]) if r.seen), None)
-        names = ladder.RUNGS[: ladder.RUNGS.index(rung.name) + 1] if number else ()
         rows.append(
             {
                 "rung": rung.name,
-                "line": ladder.line(names),
+                "line": rung.line or "–",
                 "what changed": _moved(before, rung) if before else "–",
             }
         )
@@ -147,8 +144,8 @@ def left_out_table(view: View) -> pd.DataFrame:
     whole = top(view)
     return pd.DataFrame(
         [
-            {"left out": rung, "what differs": _moved(whole, left_out(view, rung))}
-            for rung in ladder.RUNGS
+            {"left out": name, "what differs": _moved(whole, less)}
+            for name, less in climbed(view).less.items()
         ]
     )
 
@@ -203,12 +200,13 @@ def _moved(before: Rung, after: Rung) -> str:
     return "; ".join(f"{n}: {before.seen[n]} → {after.seen[n]}" for n in names) or "nothing"
 
 
-def _ladder(found: list[Rung], caption: str, against: int | None = None) -> Picture:
+def _ladder(found: Sequence[Rung], caption: str, against: int | None = None) -> Picture:
     """The grid of rungs; columns behind ``against`` are set beside that one, not the one before."""
     there = [rung for rung in found if rung.seen]
     rows = []
     for name in there[0].seen:
-        values = [rung.seen.get(name) for rung in there]
+        told = [rung.seen.get(name, ladder.UNKNOWN) for rung in there]
+        values = [None if value == ladder.UNKNOWN else value for value in told]
         keys: list[object] = []
         for value in values:  # counts that differ a little are the same value
             same = (k for k in keys if value and ladder.same(name, str(k), value))
@@ -224,10 +222,13 @@ def _ladder(found: list[Rung], caption: str, against: int | None = None) -> Pict
 
 
 def _ladder_caption(view: View, *extra: str) -> str:
-    failed = [f"{rung.name} ({rung.why})" for rung in rungs(view) if not rung.seen]
+    found = climbed(view)
+    failed = [f"{rung.name} ({rung.why})" for rung in found.rungs if not rung.seen]
     words = [f"{view.caption()}." if view.sources else ""]
-    if climbed_by(view):
+    if found.emulated:
         words.append(f"Climbed in a guest under {EMULATION}; what a rung hides does not change.")
+    elif not found.in_guest:
+        words.append("Climbed on the host itself by an ordinary user, beginning with “user”.")
     if failed:
         words.append(f"Rungs that failed: {'; '.join(failed)}.")
     return " ".join([*filter(None, words), *extra])
@@ -255,10 +256,9 @@ def _kernels_among_five(view: View) -> float | None:
 
 def _rungs_that_matter(view: View) -> float | None:
     try:
-        found = rungs(view)
+        there = [rung for rung in climbed(view).rungs if rung.seen]
     except Unavailable:
         return None
-    there = [rung for rung in found if rung.seen]
     if len(there) <= len(ladder.RUNGS):
         return None
     return float(sum(bool(moved(one.seen, other.seen)) for one, other in pairwise(there)))
@@ -269,29 +269,27 @@ def _climb_now(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any
     rung = _chosen(options)
     spec = Spec(machine=Machine.PC)
     launcher = launchers[Platform.VM_DIRECT]
+    less = ladder.without(rung)
+    climbs = (ladder.Climb(ladder.START, ()), ladder.Climb("all seven", ladder.RUNGS), less)
     with launcher.open(spec, lambda _: None) as box:
         ladder.prepare(box)
-        start = Rung(ladder.START, ladder.climb(box, ()))
-        whole = Rung("all seven", ladder.climb(box, ladder.RUNGS))
-        climb = ladder.without(rung)
-        less = Rung(climb.name, ladder.climb(box, climb.rungs))
+        seen = {c.name: ladder.climb(box, ladder.GUEST, c) for c in climbs}
+    found = [Rung(name, one.pop(ladder.LINE), one) for name, one in seen.items()]
     emulated = launcher.traits(spec).accel == "tcg"
     where = f", in a guest under {EMULATION}" if emulated else ", in a guest"
-    return _ladder([start, whole, less], f"{MEASURED} just now{where}. {_typed(rung)}")
+    typed = f"The last line was: {ladder.line(less.rungs)}"
+    return _ladder(found, f"{MEASURED} just now{where}. {typed}")
 
 
 def _climb_again(view: View) -> Picture:
     """The same from rows, with every rung left out once."""
-    found = [rungs(view)[0], Rung("all seven", top(view).seen)]
-    found += [left_out(view, rung) for rung in ladder.RUNGS]
-    return _ladder(found, _ladder_caption(view, _BESIDE), against=1)
+    found = climbed(view)
+    there = [found.rungs[0], Rung("all rungs", "", top(view).seen)]
+    there += found.less.values()
+    return _ladder(there, _ladder_caption(view, _BESIDE), against=1)
 
 
-_BESIDE = "From the third column on, a filled cell differs from the one with all seven rungs."
-
-
-def _typed(rung: str) -> str:
-    return f"The last line was: {ladder.line(ladder.without(rung).rungs)}"
+_BESIDE = "From the third column on, a filled cell differs from the one with all rungs."
 
 
 def _chosen(options: Mapping[str, Any]) -> str:

@@ -164,11 +164,16 @@ def container_settings(run: Run) -> Iterator[Measurement]:
         except FAILURES as error:
             said = str(error)
             if name in said:  # refused by its name: that is what was to be seen
-                yield filled(row, 0.0, text="refused: " + said[said.index(name) - 1 :][:90])
+                yield filled(row, 0.0, text=f"refused: {_refusal(said, name)}")
             else:
                 yield failed(row, said)
             continue
         yield filled(row, float(inside == value), text=f"{inside} inside, {outside} on the host")
+
+
+def _refusal(said: str, name: str) -> str:
+    """The engine's words from the setting's name on, without the code they end in."""
+    return said[said.index(name) :].replace('"', "").removesuffix(": unknown")[:90]
 
 
 def _word(box: Sandbox, path: str) -> str:

@@ -47,6 +47,7 @@ class Run:
         together: leaves the other instances, once they have been held against each other.
         boxes, readings: by the names of :data:`INSTANCES`; those that failed are not there.
         why: name → why an instance has no reading.
+        before: what goes before each line of the ladder.
     """
 
     context: Context
@@ -55,6 +56,7 @@ class Run:
     boxes: dict[str, Sandbox] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
+    before: str = ""
 
     def row(self, who: Who, metric: str, phase: str) -> Measurement:
         """An empty row of an instance."""

@@ -2,13 +2,13 @@
 
 Every rung is a facility of the kernel that runs already. The same observer looks around after each
 one, so that what a rung changes can be told from what it leaves alone. The ladder is climbed inside
-a disposable guest, where root's rights harm nobody.
+a disposable guest, where root's rights harm nobody; :mod:`here` climbs it without them.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...errors import LaunchFailure, Unavailable
@@ -21,10 +21,13 @@ RUNGS: tuple[str, ...] = ("chroot", "mount", "pid", "net", "user", "cgroup", "se
 START = "start"
 """The observer before the first rung: an ordinary process of the guest."""
 
-_FLAGS: Mapping[str, str] = {"user": "-U -r", "mount": "-m", "pid": "-p -f", "net": "-n"}
+FLAGS: Mapping[str, str] = {"user": "-U -r", "mount": "-m", "pid": "-p -f", "net": "-n"}
 
 PROCESS_LIMIT = 12
 """Processes that the control group of the ladder allows; the observer tries to nest twenty."""
+
+LINE = "line"
+"""Among the observations of a row: the command line that was typed."""
 
 UNKNOWN = "cannot tell"
 """An observation that could not be made from where the observer stands."""
@@ -32,10 +35,11 @@ UNKNOWN = "cannot tell"
 COUNTED = frozenset({"processes seen", "nested processes"})
 """Observations that are counts of processes."""
 
-_SEE = r"""#!/bin/sh
+OBSERVER = r"""#!/bin/sh
 # The observer. No fork before processes are counted: it must not count its own helpers.
 set -- /proc/[0-9]*
 processes=$#
+[ -e "$1" ] || processes=
 tell() { echo "$1=${2:-cannot tell}"; }
 deep() { echo "$1"; [ "$1" -ge 20 ] || ( deep $(($1 + 1)) ); }
 allowed() { if "$@" 2>/dev/null; then echo allowed; else echo refused; fi; }
@@ -43,10 +47,11 @@ here=/tmp/see.$$
 tell 'kernel release' "$(uname -r)"
 tell 'boot id' "$(head -c 8 /proc/sys/kernel/random/boot_id 2>/dev/null)"
 tell 'files of' "$(. /etc/os-release; echo "$PRETTY_NAME")"
-tell 'mounts seen' "$(cat /proc/self/mounts 2>/dev/null | wc -l)"
+tell 'mounts seen' "$([ -e /proc/self/mounts ] && wc -l </proc/self/mounts)"
 tell 'own process number' "$([ $$ = 1 ] && echo 1 || echo 'one of many')"
 tell 'processes seen' "$processes"
-tell 'loopback network' "$(ip link show lo | grep -q ',UP' && echo up || echo down)"
+tell 'loopback network' "$(ip link show lo 2>/dev/null |
+  awk '/^1:/ {print (/[<,]UP/ ? "up" : "down")}')"
 tell 'root is' "$(awk '$1 == 0 {print "user " $2 " outside"}' /proc/self/uid_map)"
 tell 'make a device' "$(allowed mknod $here c 1 3)"
 tell 'control group' "$(cut -d: -f3 /proc/self/cgroup)"
@@ -90,7 +95,7 @@ def line(rungs: Sequence[str]) -> str:
         words.append("in-cgroup")
     if "user" in rungs:
         words.append("as-nobody")
-    if flags := [flag for name, flag in _FLAGS.items() if name in rungs]:
+    if flags := [flag for name, flag in FLAGS.items() if name in rungs]:
         words.append(f"unshare {' '.join(flags)}")
     if "chroot" in rungs:
         words.append("chroot /box")
@@ -114,26 +119,45 @@ class Climb:
     rungs: tuple[str, ...]
 
 
-def climbs() -> tuple[Climb, ...]:
-    """The start, the seven rungs one after the other, then all rungs but one."""
-    up = [Climb(START, ())]
-    up += [Climb(rung, RUNGS[: n + 1]) for n, rung in enumerate(RUNGS)]
-    return (*up, *(without(rung) for rung in RUNGS))
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a ladder stands.
+
+    Attributes:
+        order: the rungs, in the order in which they can be climbed there.
+        not_here: rung → why it cannot.
+        line: rungs → the command line.
+        prepare: makes the box and the helpers; returns what goes before a line.
+    """
+
+    order: tuple[str, ...]
+    not_here: Mapping[str, str]
+    line: Callable[[Sequence[str]], str]
+    prepare: Callable[[Sandbox], str]
+
+    def climbs(self) -> tuple[Climb, ...]:
+        """The start, the rungs one after the other, then all rungs but one."""
+        able = tuple(rung for rung in self.order if rung not in self.not_here)
+        up = [Climb(START, ())]
+        up += [
+            Climb(rung, able[: able.index(rung) + 1] if rung in able else ()) for rung in self.order
+        ]
+        return (*up, *(without(rung, able) for rung in able))
 
 
-def without(rung: str) -> Climb:
+def without(rung: str, rungs: Sequence[str] = RUNGS) -> Climb:
     """All rungs but one."""
-    return Climb(f"all but {rung}", tuple(name for name in RUNGS if name != rung))
+    return Climb(f"all but {rung}", tuple(name for name in rungs if name != rung))
 
 
-def prepare(box: Sandbox) -> None:
-    """Make the box and the helpers in a guest that belongs to us alone.
+def prepare(box: Sandbox) -> str:
+    """Make the box and the helpers in a guest that belongs to us alone; returns an empty string.
 
     Raises:
         LaunchFailure: the guest refused a step.
         Unavailable: there is no filter program for this processor.
     """
-    box.put("/bin/see", _SEE.encode())
+    box.put("/bin/see", OBSERVER.encode())
     for name, text in HELPERS.items():
         box.put(f"/bin/{name}", f"#!/bin/sh\n{text}\n".encode())
     box.put("/bin/deny-mkdir", deny_mkdir.elf(platform.machine()))
@@ -142,21 +166,36 @@ def prepare(box: Sandbox) -> None:
         raise LaunchFailure(
             "the box could not be made", ("sh", "-c", "…"), done.output.decode(errors="replace")
         )
+    return ""
 
 
-def climb(box: Sandbox, rungs: Sequence[str]) -> dict[str, str]:
-    """What the observer sees at the end of :func:`line`: observation → value.
+GUEST = Ground(order=RUNGS, not_here={}, line=line, prepare=prepare)
+"""The whole ladder, in a disposable guest."""
+
+
+def climb(box: Sandbox, ground: Ground, climb: Climb, before: str = "") -> dict[str, str]:
+    """What the observer sees at the end of a line: observation → value, and the line as first.
+
+    Args:
+        box: where it is climbed; prepared.
+        ground: of the box.
+        climb: the rungs.
+        before: what :attr:`Ground.prepare` returned.
 
     Raises:
-        Unavailable: it could not look around; the error says what the guest printed.
+        Unavailable: this rung cannot be climbed here, or the observer could not look around; the
+            error says what was printed.
     """
-    done = box.run(["sh", "-c", line(rungs)])
+    if climb.name in ground.not_here:
+        raise Unavailable(ground.not_here[climb.name], "look at the recorded rung")
+    typed = ground.line(climb.rungs)
+    done = box.run(["sh", "-c", before + typed])
     said = done.output.decode(errors="replace")
     seen = dict(parsed(said))
     if done.exit_code or not seen:
         last = (said.strip().splitlines() or ["nothing"])[-1]
         raise Unavailable(f"the observer did not start ({last})", "look at the recorded rung")
-    return seen
+    return {LINE: typed} | seen
 
 
 def parsed(said: str) -> Iterator[tuple[str, str]]:

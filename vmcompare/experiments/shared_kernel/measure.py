@@ -24,7 +24,7 @@ from functools import partial
 from ...experiment import FAILURES, Context, Experiment, failed, filled
 from ...recording import Measurement
 from ...sandbox import Launcher, Platform, Sandbox
-from . import facts, ladder
+from . import facts, here, ladder
 from .instances import INSTANCES, PHASES, Run, Who
 from .observer import Reading, observe
 
@@ -46,10 +46,11 @@ def measure(context: Context) -> Iterator[Measurement]:
             plan.append(("kernel settings", partial(facts.container_settings, run)))
         if Platform.VM_DIRECT in context.launchers:
             plan.append(("512 bytes without Linux", partial(facts.boots_on_a_machine, run)))
-            plan.append(("a container by hand: preparing", partial(_prepare, run)))
+        if (ground := _ground(context)) is not None:
+            plan.append(("a container by hand: preparing", partial(_prepare, run, *ground)))
             plan += [
-                (f"a container by hand: {climb.name}", partial(_climb, run, climb, place))
-                for place, climb in enumerate(ladder.climbs())
+                (f"a container by hand: {climb.name}", partial(_climb, run, *ground, climb, place))
+                for place, climb in enumerate(ground[1].climbs())
             ]
         for step in context.steps(plan):
             yield from step()
@@ -103,26 +104,36 @@ def _started(reading: Reading, host: Reading | None) -> str:
     return "with the host’s" if abs(after_s) < _TOGETHER_S else f"{after_s:,.0f} s after the host’s"
 
 
-def _prepare(run: Run) -> Iterator[Measurement]:
-    """A guest of its own for the ladder: what is done in it stays in it."""
-    who = next(who for who in INSTANCES if who.name == "vm-direct")
+def _ground(context: Context) -> tuple[Who, ladder.Ground] | None:
+    """Where a container can be made by hand: in a guest, else here, as an ordinary user."""
+    for name, ground in (("vm-direct", ladder.GUEST), ("host", here.GROUND)):
+        who = next(who for who in INSTANCES if who.name == name)
+        if who.platform in context.launchers:
+            return who, ground
+    return None
+
+
+def _prepare(run: Run, who: Who, ground: ladder.Ground) -> Iterator[Measurement]:
+    """An instance of its own for the ladder: what is done in it stays in it."""
     try:
         box = _open(run, who, run.kept)
-        ladder.prepare(box)
+        run.before = ground.prepare(box)
         run.boxes["ladder"] = box
     except FAILURES as error:
         run.why["ladder"] = str(error)
     yield from ()
 
 
-def _climb(run: Run, climb: ladder.Climb, place: int) -> Iterator[Measurement]:
-    who = next(who for who in INSTANCES if who.name == "vm-direct")
+def _climb(
+    run: Run, who: Who, ground: ladder.Ground, climb: ladder.Climb, place: int
+) -> Iterator[Measurement]:
     row = replace(run.row(who, "observation", climb.name), rep=place)
     if "ladder" not in run.boxes:
-        yield failed(row, run.why.get("ladder", "the guest of the ladder did not start"))
+        yield failed(row, run.why.get("ladder", "there was no place for the ladder"))
         return
     try:
-        yield filled(row, 1.0, text=ladder.written(ladder.climb(run.boxes["ladder"], climb.rungs)))
+        seen = ladder.climb(run.boxes["ladder"], ground, climb, run.before)
+        yield filled(row, 1.0, text=ladder.written(seen))
     except FAILURES as error:
         yield failed(row, str(error))
 

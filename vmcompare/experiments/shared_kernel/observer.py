@@ -30,6 +30,9 @@ tell pid1 "$(cat /proc/1/comm)"
     + "\n"
 )
 
+_DIGITS = 6
+"""Of a namespace's number that are shown; there are never a million of one kind."""
+
 # A kernel's command line may name disks, addresses and tools; only these words are repeated.
 _KNOWN_OPTIONS = (
     "quiet", "console", "root", "rootfstype", "ro", "rw", "init", "initrd", "panic", "reboot",
@@ -57,8 +60,8 @@ class Reading:
         devices: number of PCI devices, and kinds of disks.
         first: name of process number 1.
         processes: how many it sees.
-        namespaces: kind → inode number, as text. Two equal numbers under two kernels are two
-            namespaces: compare them together with the boot id.
+        namespaces: kind → end of the inode number, as text. Two equal numbers under two
+            kernels are two namespaces: compare them together with the boot id.
     """
 
     release: str
@@ -98,12 +101,18 @@ def understood(said: str) -> Reading:
             devices=f"{told['pci'].strip()} PCI, disks {told['blocks'].strip() or 'none'}",
             first=told["pid1"] if told["pid1"] in _KNOWN_FIRST else "another program",
             processes=int(told["processes"]),
-            namespaces={n: re.sub(r"\D", "", told[f"ns_{n}"]) or "none" for n in NAMESPACES},
+            namespaces={n: _number(told[f"ns_{n}"]) for n in NAMESPACES},
         )
     except (KeyError, ValueError) as error:
         raise Unavailable(
             f"an instance did not say all that was asked of it ({error})", "look at a recording"
         ) from error
+
+
+def _number(link: str) -> str:
+    """The last digits of an inode number: the first ones are the same for all namespaces."""
+    digits = re.sub(r"\D", "", link)
+    return f"…{digits[-_DIGITS:]}" if digits else "none"
 
 
 def options(cmdline: str) -> str:
@@ -114,4 +123,4 @@ def options(cmdline: str) -> str:
     words = cmdline.split(" -- ", 1)[0].split()
     names = dict.fromkeys(word.split("=", 1)[0] for word in words)
     known = [name for name in names if name in _KNOWN_OPTIONS]
-    return f"{len(words)} options" + (f": {', '.join(known)} …" if known else "")
+    return f"{len(words)}" + (f": {', '.join(known[:2])} …" if known else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import Unavailable
 from ...sandbox import Platform
-from ...view import View
+from ...view import MEASURED, RECORDED, View
 from . import ladder
 from .instances import INSTANCES, PHASES
 
@@ -93,24 +93,66 @@ def answered(view: View) -> list[Instance]:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One line of the ladder and what was seen at its end."""
+    """One line of the ladder and what was seen at its end.
+
+    Attributes:
+        name: of the rung.
+        line: what was typed; empty where it failed.
+        seen: observation → value.
+        why: why it failed, or empty.
+    """
 
     name: str
+    line: str
     seen: Mapping[str, str]
     why: str = ""
 
 
-def rungs(view: View) -> list[Rung]:
-    """The start and every rung that was tried, in order.
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """One ladder.
+
+    Attributes:
+        rungs: the start and all rungs, in the order in which they were tried.
+        less: rung → what was seen when it alone was left out.
+        in_guest: whether it was climbed in a guest.
+        emulated: whether that ran under software emulation.
+        shown: ``"measured"`` or ``"recorded"``.
+    """
+
+    rungs: tuple[Rung, ...]
+    less: Mapping[str, Rung]
+    in_guest: bool
+    emulated: bool
+    shown: str
+
+
+def climbed(view: View) -> Ladder:
+    """The ladder to show: an own one before a recorded one, a guest's before the host's.
 
     Raises:
-        Unavailable: the start or all of the rungs are missing.
+        Unavailable: none was climbed.
     """
-    found = [_rung(view, name) for name in (ladder.START, *ladder.RUNGS)]
-    there = [rung for rung in found if rung is not None]
-    if not there or there[0].name != ladder.START or not any(r.seen for r in there[1:]):
-        raise Unavailable("no ladder has been climbed", NEXT)
-    return there
+    frame = _observations(view)
+    steps = {ladder.START, *ladder.RUNGS}
+    for shown in (MEASURED, RECORDED):
+        for platform in (Platform.VM_DIRECT, Platform.PROCESS):
+            those = frame[(frame["shown"] == shown) & (frame["platform"] == str(platform))]
+            rows = those[those["phase"].isin(steps)].sort_values("rep")
+            found = tuple(_rung(row) for row in rows.to_dict("records"))
+            if not found or not found[0].seen or not any(rung.seen for rung in found[1:]):
+                continue
+            less = [
+                _rung(row) for row in those.to_dict("records") if "all but " in str(row["phase"])
+            ]
+            return Ladder(
+                found,
+                {rung.name.removeprefix("all but "): rung for rung in less},
+                platform is Platform.VM_DIRECT,
+                bool((rows["accel"] == "tcg").any()),
+                shown,
+            )
+    raise Unavailable("no ladder has been climbed", NEXT)
 
 
 def left_out(view: View, rung: str) -> Rung:
@@ -119,7 +161,7 @@ def left_out(view: View, rung: str) -> Rung:
     Raises:
         Unavailable: it was not tried, or failed.
     """
-    found = _rung(view, ladder.without(rung).name)
+    found = climbed(view).less.get(rung)
     if found is None or not found.seen:
         why = f" ({found.why})" if found and found.why else ""
         raise Unavailable(f"the ladder without {rung} has not been climbed{why}", NEXT)
@@ -127,8 +169,8 @@ def left_out(view: View, rung: str) -> Rung:
 
 
 def top(view: View) -> Rung:
-    """What was seen with all seven rungs. Raises ``Unavailable`` without it."""
-    last = rungs(view)[-1]
+    """What was seen with all rungs. Raises ``Unavailable`` without it."""
+    last = climbed(view).rungs[-1]
     if last.name != ladder.RUNGS[-1] or not last.seen:
         raise Unavailable("the ladder was not climbed to its top", NEXT)
     return last
@@ -137,13 +179,6 @@ def top(view: View) -> Rung:
 def moved(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """The observations that differ."""
     return [n for n in other if n in one and not ladder.same(n, one[n], other[n])]
-
-
-def climbed_by(view: View) -> str:
-    """How the ladder's guest ran: ``"software emulation"`` or empty."""
-    frame = _observations(view)
-    rows = frame[frame["phase"] == ladder.START]
-    return "software emulation" if (rows["accel"] == "tcg").any() else ""
 
 
 def count(view: View, platform: Platform, phase: str) -> float | None:
@@ -169,15 +204,12 @@ def fact(view: View, name: str) -> bool | None:
     return bool(values.pop()) if len(values) == 1 else None
 
 
-def _rung(view: View, name: str) -> Rung | None:
-    frame = _observations(view)
-    rows = frame[frame["phase"] == name]
-    if rows.empty:
-        return None
-    row = rows.iloc[0]
+def _rung(row: Mapping[Any, Any]) -> Rung:
+    name = str(row["phase"])
     if row["status"] != "ok":
-        return Rung(name, {}, str(row["error"]))
-    return Rung(name, ladder.read(str(row["text"])))
+        return Rung(name, "", {}, str(row["error"]))
+    seen = ladder.read(str(row["text"]))
+    return Rung(name, seen.pop(ladder.LINE, ""), seen)
 
 
 def _observations(view: View) -> pd.DataFrame:

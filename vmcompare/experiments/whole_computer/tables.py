@@ -46,13 +46,11 @@ def hardware_table(view: View) -> pd.DataFrame:
     columns: dict[str, dict[str, str]] = {}
     for platform in Platform:
         for rep, rows in asked[asked["platform"] == str(platform)].groupby("rep"):
-            words = [str(platform)]
-            if platform.is_vm:
-                words[0] += f", {'first' if rep == 0 else 'second'}"
-            if (rows["accel"] == "tcg").any():
-                words.append(EMULATION)
-            words.append(str(rows["shown"].iloc[-1]))
-            columns[" · ".join(words)] = {
+            number = f", {'first' if rep == 0 else 'second'}" if platform.is_vm else ""
+            under = f", {EMULATION}" if (rows["accel"] == "tcg").any() else ""
+            columns[f"{platform}{number}"] = {
+                "": f"{rows['shown'].iloc[-1]}{under}",
+            } | {
                 str(row["phase"]): str(row["text"]) if row["status"] == "ok" else str(row["error"])
                 for row in rows.to_dict("records")
             }
@@ -61,7 +59,7 @@ def hardware_table(view: View) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"asked for": words} | {whose: told.get(name) or "–" for whose, told in columns.items()}
-            for name, words in _READ.items()
+            for name, words in {"": "where from", **_READ}.items()
         ]
     )
 

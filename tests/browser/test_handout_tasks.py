@@ -1,0 +1,122 @@
+"""Exercises and quiz of a handout: by keyboard and without a script, read aloud, on paper."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser_tools import ROOT, Open
+
+from vmcompare.experiments.boot_speed.exercises import EXERCISES, QUESTIONS
+
+pytestmark = pytest.mark.browser
+
+SCREENSHOTS = ROOT / "dist" / "screenshots"
+NARROW = 360
+
+
+@pytest.mark.parametrize("script", [False, True], ids=["no script", "script"])
+def test_every_choice_is_answered_by_keyboard(
+    open_page: Open, lesson_04_page: Path, script: bool
+) -> None:
+    page = open_page(lesson_04_page, script=script)
+    for question in QUESTIONS:
+        group = page.locator(".vmc-quiz fieldset").filter(has_text=question.choices[0].text)
+        radios = group.get_by_role("radio")
+        assert radios.count() == len(question.choices)
+        assert group.locator(".vmc-said:visible").count() == 0
+        radios.first.focus()
+        page.keyboard.press("Space")
+        for number, choice in enumerate(question.choices):
+            assert radios.nth(number).is_checked()
+            [said] = group.locator(".vmc-said:visible").all()
+            sign = said.get_by_role("img")
+            assert sign.get_attribute("aria-label") == ("Right:" if choice.right else "Not right:")
+            beginning = choice.feedback.partition("*")[0]
+            assert beginning.strip() in said.inner_text()
+            page.keyboard.press("ArrowDown")
+
+
+def test_what_is_said_is_where_a_screen_reader_is_told_of_changes(
+    open_page: Open, lesson_04_page: Path
+) -> None:
+    page = open_page(lesson_04_page)
+    group = page.locator(".vmc-quiz fieldset").first
+    regions = group.get_by_role("status")
+    assert regions.count() == len(QUESTIONS[0].choices)  # there before anything is chosen
+    assert [region.inner_text() for region in regions.all()] == [""] * regions.count()
+    group.get_by_role("radio", name=QUESTIONS[0].choices[1].text).check()
+    assert QUESTIONS[0].choices[1].feedback[:30] in regions.nth(1).inner_text()
+    name = page.get_by_role("group", name=QUESTIONS[0].ask)
+    assert name.count() == 1  # the question names its choices
+
+
+def test_hints_and_model_answers_unfold_by_keyboard_without_a_script(
+    open_page: Open, lesson_04_page: Path
+) -> None:
+    page = open_page(lesson_04_page, script=False)
+    section = page.locator("section.vmc-task").first
+    title = next(e.title for e in EXERCISES.values() if e.in_class)
+    assert section.locator("h3").inner_text() == title
+    for summary in section.locator("summary").all():
+        body = summary.locator("xpath=following-sibling::*").first
+        assert body.is_hidden()
+        summary.focus()
+        page.keyboard.press("Enter")
+        assert body.is_visible()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, NARROW])
+def test_answered_and_unfolded_it_is_accessible_and_fits(
+    open_page: Open,
+    axe: Callable[[Any], list[str]],
+    lesson_04_page: Path,
+    dark: bool,
+    width: int,
+) -> None:
+    page = open_page(lesson_04_page, dark=dark, width=width)
+    for number, group in enumerate(page.locator("fieldset").all()):
+        group.get_by_role("radio").nth(number % 2).check()
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    shade = "dark" if dark else "light"
+    for name in ("task", "quiz"):
+        cell = page.locator(f".vmc-cell:has(.vmc-{name})")
+        cell.screenshot(path=str(SCREENSHOTS / f"handout-{name}-{width}-{shade}.png"))
+
+
+def test_on_paper_answers_are_on_the_last_pages_only(
+    open_page: Open, lesson_04_page: Path, tmp_path: Path
+) -> None:
+    page = open_page(lesson_04_page)
+    page.locator(".vmc-quiz input").first.check()  # somebody tried the quiz before printing
+    page.emulate_media(media="print")
+    assert page.locator(".vmc-said:visible").count() == 0
+    assert page.locator("details.vmc-answer:visible").count() == 0
+    answers = page.locator(".vmc-answers")
+    words = " ".join(answers.inner_text().split())
+    for question in QUESTIONS:
+        [right] = [choice for choice in question.choices if choice.right]
+        assert right.text in words
+        assert right.feedback.partition("*")[0].strip() in words
+    for exercise in EXERCISES.values():
+        assert exercise.title in words
+    if shutil.which("pdftotext"):
+        pdf = tmp_path / "handout.pdf"
+        page.pdf(path=str(pdf), prefer_css_page_size=True)
+        command = ["pdftotext", "-layout", str(pdf), "-"]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        before, after = text.split("\nAnswers\n", 1) if "\nAnswers\n" in text else ("", "")
+        if not before:
+            before, after = text.split("\x0cAnswers\n", 1)
+        assert "Model answer" not in before
+        assert after.count("Model answer") == len(EXERCISES)
+        assert "Your answer: ____" in before

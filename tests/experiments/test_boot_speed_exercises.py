@@ -1,0 +1,106 @@
+"""Lesson 04's exercises: right answers come from the rows, by hand as by the model answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import STARTS_S, planted, row, starts
+
+from vmcompare.errors import Unavailable
+from vmcompare.experiments.boot_speed.exercises import EXERCISES, services_share, widths_s
+from vmcompare.recording import Measurement
+from vmcompare.stats import median_interval
+from vmcompare.view import View, compose
+
+NUMBERS = ("services_share", "fewer_starts", "job_length")
+
+
+def view_of(place: Path, rows: list[Measurement] | None = None, **more: Any) -> View:
+    return compose(planted(place, starts(**more) if rows is None else rows), None)
+
+
+def run(code: str, view: View) -> Any:
+    """A learner's cell: the value of its last line."""
+
+    class Lesson:
+        pass
+
+    names: dict[str, Any] = {"lesson": Lesson()}
+    names["lesson"].view = view
+    *before, last = code.splitlines()
+    exec("\n".join(before), names)
+    return eval(last, names)
+
+
+def test_the_completed_code_gives_what_the_checks_want(tmp_path: Path) -> None:
+    view = view_of(tmp_path)
+    share = EXERCISES["services_share"]
+    # As the hints lead: what comes after the first byte is left out.
+    right = run(share.code.replace("...", 'parts.drop(["ready", "shutdown"]).sum()'), view)
+    assert share.check(view, right).right
+    assert not share.check(view, run(share.code.replace("...", "parts.sum()"), view)).right
+    fewer = EXERCISES["fewer_starts"]
+    every = run(fewer.code, view)
+    three = run(fewer.code.replace('["value"]', '["value"].head(3)'), view)
+    assert fewer.check(view, three / every).right
+    job = EXERCISES["job_length"]
+    start = run(job.code.replace("start = ", ""), view)
+    assert job.check(view, 9 * start).right
+    assert not job.check(view, 10 * start).right
+
+
+def test_other_rows_give_other_right_answers(tmp_path: Path) -> None:
+    slow = view_of(tmp_path, times={**STARTS_S, ("container", ""): 0.4})
+    assert "3.60 s" in EXERCISES["job_length"].check(slow, 3.6).text
+    assert not EXERCISES["job_length"].check(slow, 0.9).right
+    assert "works for at least 3.60 s" in EXERCISES["job_length"].solution(slow)
+
+
+def test_widths_are_those_of_the_first_three_and_of_all(tmp_path: Path) -> None:
+    values = [0.1, 0.1, 0.1, 0.2, 0.3, 0.1, 0.2, 0.2, 0.1]
+    rows = [
+        row("container", "start_to_first_byte_s", v, block=i // 3, rep=i % 3)
+        for i, v in enumerate(values)
+    ]
+    few, every, n = widths_s(view_of(tmp_path, rows))
+    whole = median_interval(values)
+    assert (few, every, n) == (0, pytest.approx(whole.high - whole.low), 9)
+    words = EXERCISES["fewer_starts"].solution(view_of(tmp_path, rows))
+    assert "**0 times**" in words
+    assert "by chance" in words
+
+
+def test_solutions_carry_the_figures_of_the_rows_and_say_emulation_where_it_was(
+    tmp_path: Path,
+) -> None:
+    emulated, hardware = view_of(tmp_path), view_of(tmp_path, accel="kvm")
+    for name in ("services_share", "job_length"):
+        assert "software emulation" in EXERCISES[name].solution(emulated)
+        assert "software emulation" not in EXERCISES[name].solution(hardware)
+    assert f"{services_share(emulated):.1f} %" in EXERCISES["services_share"].solution(emulated)
+    assert "create, attach" in EXERCISES["flawed_study"].solution(emulated)
+
+
+@pytest.mark.parametrize(
+    ("only", "rounds", "lacking"),
+    [
+        (["process"], 3, NUMBERS),
+        (["process", "container"], 3, ("services_share",)),
+        (["vm"], 3, ("fewer_starts", "job_length")),
+        (["process", "container", "vm"], 1, ("fewer_starts",)),
+    ],
+)
+def test_what_the_rows_lack_is_told_with_the_next_step(
+    tmp_path: Path, only: list[str], rounds: int, lacking: tuple[str, ...]
+) -> None:
+    view = view_of(tmp_path, only=only, rounds=rounds)
+    for name in NUMBERS:
+        if name in lacking:
+            with pytest.raises(Unavailable) as caught:
+                EXERCISES[name].check(view, 1.0)
+            assert caught.value.next_step
+        else:
+            assert EXERCISES[name].check(view, 1e9).right is False
+    assert EXERCISES["flawed_study"].solution(view)

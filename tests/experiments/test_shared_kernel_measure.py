@@ -1,0 +1,402 @@
+"""What lesson 02 asks of instances, and what becomes of answers, refusals and failures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import psutil
+import pytest
+
+from vmcompare import experiment
+from vmcompare.backends.fake import FakeLauncher
+from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.experiment import Context
+from vmcompare.experiments.shared_kernel import facts, here, ladder, observer
+from vmcompare.experiments.shared_kernel.instances import PHASES
+from vmcompare.experiments.shared_kernel.kernels import hidden_vm
+from vmcompare.experiments.shared_kernel.observer import Reading, options, understood
+from vmcompare.programs import boot_sector
+from vmcompare.recording import Measurement
+from vmcompare.sandbox import BOOT_SECTOR, Completed, OnEvent, Platform, Spec
+
+SAID = """processes=9
+release=6.8.0-generic
+boot_id=abcdef01-2345-6789-abcd-ef0123456789
+uptime=1234.5
+cmdline=BOOT_IMAGE=/vmlinuz root=UUID=1-2-3 ro quiet secret.name=x -- --token abc
+userland=Debian GNU/Linux 12
+cpu=  Some   CPU
+pci=4
+blocks=sda loop 
+pid1=systemd
+ns_pid=pid:[4026531836]
+ns_net=net:[4026531833]
+ns_mnt=mnt:[4026531832]
+ns_user=user:[4026531837]
+ns_cgroup=cgroup:[4026531835]
+"""  # noqa: W291 - as tools print it
+
+
+def reading(boot_id: str = "one", release: str = "6.8.0-generic") -> Reading:
+    return Reading(release, boot_id, 1.0, "", "", "", "", "", 1, {})
+
+
+# ---- one answer -----------------------------------------------------------------------------
+
+
+def test_an_answer_is_read_without_names_paths_or_tokens() -> None:
+    found = understood(SAID)
+    assert (found.release, found.processes, found.cpu) == ("6.8.0-generic", 9, "Some CPU")
+    assert found.devices == "4 PCI, disks sda loop"
+    assert found.namespaces["pid"] == "…531836"
+    assert found.options == "5: root, ro …"
+
+
+def test_only_common_options_of_a_command_line_are_repeated() -> None:
+    said = options("console=ttyS0 quiet private.thing=/srv/x -- --key 1")
+    assert said == "3: console, quiet …"
+    assert options("") == "0"
+
+
+def test_a_first_program_that_is_not_a_common_one_is_not_named() -> None:
+    assert understood(SAID.replace("systemd", "mycompany-agent")).first == "another program"
+
+
+def test_an_answer_that_is_not_whole_says_what_is_missing() -> None:
+    with pytest.raises(Unavailable, match="uptime"):
+        understood(SAID.replace("uptime=", "age="))
+
+
+# ---- whose host (facts as captured on those systems) -----------------------------------------
+
+DESKTOP, WSL = "6.10.14-linuxkit", "5.15.167.4-microsoft-standard-WSL2"
+
+
+@pytest.mark.parametrize(
+    ("host", "containers", "hidden"),
+    [
+        pytest.param(reading(), [reading(), reading()], False, id="Docker on Linux"),
+        pytest.param(None, [reading("vm", DESKTOP)], True, id="Docker Desktop on a Mac"),
+        pytest.param(reading("pc"), [reading("vm", DESKTOP)], True, id="Docker Desktop on Linux"),
+        pytest.param(reading("vm", WSL), [reading("vm", WSL)], True, id="inside WSL2"),
+        pytest.param(reading(), [], False, id="no containers"),
+    ],
+)
+def test_a_kernel_that_nobody_saw_start_is_recognised(
+    host: Reading | None, containers: Sequence[Reading], hidden: bool
+) -> None:
+    assert hidden_vm(host, containers) is hidden
+
+
+# ---- a whole look, on instances that exist only in memory ---------------------------------------
+
+
+@dataclass(slots=True)
+class Actor:
+    """Answers like an instance with this boot id.
+
+    Attributes:
+        boot_id, release, userland: what it says of itself.
+        boots_sectors: whether 512 bytes run as they are.
+    """
+
+    boot_id: str
+    release: str
+    userland: str = "Alpine Linux"
+    boots_sectors: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        words = " ".join(argv)
+        self.asked.append(words)
+        if argv[0] == "/srv/application":
+            said = self.files[argv[0]].decode().split("echo ")[1].split(";")[0]
+            return Completed(f"{said}\n{self.boot_id}\n".encode(), 0)
+        if "tell processes" in words:
+            said = SAID.replace("abcdef01", self.boot_id).replace("6.8.0-generic", self.release)
+            return Completed(said.replace("Debian GNU/Linux 12", self.userland).encode(), 0)
+        if words.endswith("/bin/see"):
+            return Completed(f"kernel release={self.release}\nline={words}\n".encode(), 0)
+        if argv[0] == "cat":
+            return Completed(b"17\n", 0)
+        if "boot.bin" in words and argv[0] == "env":
+            return Completed(b"env: can't execute '/tmp/boot.bin': Exec format error\n", 126)
+        return Completed(b"", 0)
+
+    def put(self, path: str, data: bytes) -> None:
+        self.files[path] = data
+
+    def host_pids(self) -> tuple[int, ...]:
+        return (1,)
+
+    def console(self) -> str:
+        return boot_sector.MESSAGE if self.boots_sectors else ""
+
+
+@dataclass(slots=True)
+class Stage(FakeLauncher):
+    """Opens actors; refuses what it was told to refuse."""
+
+    boot_id: str = "abcdef01"
+    release: str = "6.8.0-generic"
+    own_kernel: bool = False
+    no_image: str = ""
+    actors: list[Actor] = field(default_factory=list)
+
+    @contextmanager
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Any]:
+        if spec.image == self.no_image:
+            raise Unavailable("there is no mmdebstrap", "install it")
+        if dict(spec.sysctls).get("vm.swappiness"):
+            said = 'sysctl "vm.swappiness" is not in a separate kernel namespace: unknown'
+            raise LaunchFailure(said, ("docker", "run"))
+        self.opened += 1
+        boot_id = f"{self.opened:08d}" if self.own_kernel else self.boot_id
+        userland = "Debian" if spec.image == "debian" else "Alpine Linux"
+        actor = Actor(boot_id, self.release, userland, spec.image == BOOT_SECTOR)
+        self.actors.append(actor)
+        number = self.opened
+        self.running.add(number)
+        try:
+            yield actor
+        finally:
+            self.running.discard(number)
+
+
+def look(**stages: Stage) -> list[Measurement]:
+    """All rows of one look."""
+    launchers: Mapping[Platform, Any] = {
+        Platform(name.replace("_", "-")): stage for name, stage in stages.items()
+    }
+    return list(experiment.load("shared_kernel").measure(Context(launchers)))
+
+
+def machine() -> Stage:
+    return Stage(release="6.18-virt", own_kernel=True)
+
+
+def holds(rows: Sequence[Measurement]) -> dict[str, float | None]:
+    return {row.phase: row.value for row in rows if row.metric == "fact"}
+
+
+@pytest.fixture
+def nobody_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "process_iter", lambda _: iter(()))
+
+
+pytestmark = pytest.mark.usefixtures("nobody_sleeps")
+
+
+def test_a_usual_computer_gives_the_usual_facts_and_leaves_nothing() -> None:
+    stages = {"process": Stage(), "container": Stage(), "vm_direct": machine(), "vm": machine()}
+    rows = look(**stages)
+    assert holds(rows) == {
+        "container_kernel_release_is_hosts": 1, "container_boot_id_is_hosts": 1,
+        "container_boot_id_is_a_hidden_vms": 0, "second_distribution_runs_as_container": 1,
+        "vm_kernel_release_is_hosts": 0, "vm_boot_id_is_hosts": 0,
+        "non_linux_program_boots_in_container": 0, "non_linux_program_boots_in_vm": 1,
+        "ten_different_containers_ran": 1, "containers_report_one_boot_id": 1,
+    }  # fmt: skip
+    for phase in PHASES:
+        assert sum(row.phase == phase for row in rows) == 6
+    assert sum(row.phase == climb.name for climb in ladder.GUEST.climbs() for row in rows) == 15
+    assert not any(stage.running for stage in stages.values())
+
+
+def test_ten_containers_are_ten_different_ones() -> None:
+    stage = Stage()
+    look(container=stage)
+    texts = [a.files["/srv/application"] for a in stage.actors if "/srv/application" in a.files]
+    assert len(set(texts)) == 10
+
+
+def test_containers_with_kernels_of_their_own_would_be_noticed() -> None:
+    found = holds(look(process=Stage(), container=machine()))
+    assert found["container_boot_id_is_a_hidden_vms"] == 1
+    assert found["container_boot_id_is_hosts"] == 0
+    assert found["containers_report_one_boot_id"] == 0
+
+
+def test_in_a_hidden_vm_containers_are_held_against_each_other() -> None:
+    found = holds(look(container=Stage(boot_id="77777777", release=DESKTOP)))
+    assert found["container_boot_id_is_a_hidden_vms"] == 1
+    assert found["container_boot_id_is_hosts"] == 1
+
+
+def test_without_a_second_userland_its_fact_is_an_error_with_the_next_step() -> None:
+    rows = look(process=Stage(), container=Stage(no_image="debian"))
+    [row] = [r for r in rows if r.phase == "second_distribution_runs_as_container"]
+    assert (row.status, row.value) == ("error", None)
+    assert "install it" in row.error
+    assert holds(rows)["container_boot_id_is_hosts"] == 1
+
+
+def test_a_machine_alone_is_asked_but_not_held_against_anybody() -> None:
+    rows = look(vm_direct=machine())
+    [row] = [r for r in rows if r.phase == "vm_boot_id_is_hosts"]
+    assert "neither the host nor a container" in row.error
+    assert holds(rows)["non_linux_program_boots_in_vm"] == 1
+
+
+def test_a_refused_setting_is_an_observation_and_says_its_name() -> None:
+    rows = look(container=Stage())
+    [row] = [r for r in rows if r.phase == "setting vm.swappiness"]
+    assert (row.value, row.status) == (0, "ok")
+    assert row.text == "refused: vm.swappiness is not in a separate kernel namespace"
+
+
+def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> None:
+    from vmcompare.errors import AbnormalShutdown
+
+    class Dead(Stage):
+        @contextmanager
+        def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Any]:
+            raise AbnormalShutdown("the engine is gone")
+            yield
+
+    rows = look(process=Stage(), container=Dead(), vm_direct=machine())
+    errors = [r for r in rows if r.platform is Platform.CONTAINER]
+    assert errors
+    assert all(r.status == "error" and "the engine is gone" in r.error for r in errors)
+    assert holds(rows)["vm_boot_id_is_hosts"] == 0
+
+
+# ---- the ladder ---------------------------------------------------------------------------------
+
+
+def test_a_line_has_one_word_more_for_each_rung() -> None:
+    lines = [ladder.line(climb.rungs) for climb in ladder.GUEST.climbs()[: len(ladder.RUNGS) + 1]]
+    assert lines[0] == "/bin/see"
+    assert all(len(a) < len(b) for a, b in pairwise(lines))
+    assert len(set(lines)) == len(lines)
+
+
+def test_observations_survive_a_row() -> None:
+    seen = {"files of": "a box", "root is": "user 0 outside", "processes seen": "3"}
+    assert ladder.read(ladder.written(seen)) == seen
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other", "same"),
+    [
+        ("processes seen", "58", "60", True),
+        ("processes seen", "58", "1", False),
+        ("mounts seen", "1", "2", False),
+        ("processes seen", "58", ladder.UNKNOWN, False),
+    ],
+)
+def test_counts_of_processes_may_differ_a_little(
+    name: str, one: str, other: str, same: bool
+) -> None:
+    assert ladder.same(name, one, other) is same
+
+
+# ---- the real thing -----------------------------------------------------------------------------
+
+
+@pytest.mark.qemu
+@pytest.mark.timeout(300)
+def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
+    from vmcompare.backends import qemu
+    from vmcompare.sandbox import Machine
+
+    launcher = qemu.launchers()[Platform.VM_DIRECT]
+    with launcher.open(Spec(machine=Machine.PC), lambda _: None) as box:
+        ladder.prepare(box)
+        seen = {
+            climb.name: ladder.climb(box, ladder.GUEST, climb) for climb in ladder.GUEST.climbs()
+        }
+    own = {
+        "chroot": "files of", "mount": "mounts seen", "pid": "own process number",
+        "net": "loopback network", "user": "make a device", "cgroup": "nested processes",
+        "seccomp": "make a directory",
+    }  # fmt: skip
+    before = seen[ladder.START]
+    for rung, name in own.items():
+        assert not ladder.same(name, before[name], seen[rung][name]), rung
+        before = seen[rung]
+    for rung, name in own.items():
+        gone = seen[ladder.without(rung).name][name]
+        assert not ladder.same(name, seen["seccomp"][name], gone), rung
+    assert len({one["boot id"] for one in seen.values()}) == 1
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() == 0, reason="for an ordinary user of Linux"
+)
+def test_an_ordinary_user_climbs_on_this_computer_where_that_is_allowed() -> None:
+    from vmcompare.backends import process
+
+    if not process.probe().ok:
+        pytest.skip(process.probe().what)
+    with process.launchers()[Platform.PROCESS].open(Spec(), lambda _: None) as box:
+        try:
+            before = here.prepare(box)
+        except Unavailable as error:
+            pytest.skip(str(error))
+        able = [c for c in here.GROUND.climbs() if c.name not in ("cgroup", "all but user")]
+        seen = {c.name: ladder.climb(box, here.GROUND, c, before) for c in able}
+    assert seen["pid"]["own process number"] == "1"
+    assert seen["pid"]["processes seen"] == "1"
+    assert seen["net"]["loopback network"] == "down"
+    assert seen["all but net"]["loopback network"] == seen[ladder.START]["loopback network"]
+    assert seen["seccomp"]["make a directory"] == "refused"
+    assert seen["all but seccomp"]["make a directory"] == "allowed"
+    assert len({one["kernel release"] for one in seen.values()}) == 1
+
+
+def test_as_root_the_ladder_is_not_climbed_on_this_computer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    stage = Stage()
+    rows = [r for r in look(process=stage) if r.phase in (ladder.START, *ladder.RUNGS)]
+    assert len(rows) == 8
+    assert all("in a guest only" in row.error for row in rows if row.phase != "cgroup")
+    assert not any("unshare" in text for actor in stage.actors for text in actor.asked)
+
+
+def test_a_ladder_of_an_ordinary_user_begins_with_the_user_and_lacks_the_control_group() -> None:
+    climbs = here.GROUND.climbs()
+    assert [c.name for c in climbs[:8]] == [ladder.START, *here.ORDER]
+    lines = {c.name: here.line(c.rungs) for c in climbs}
+    assert lines["chroot"] == "unshare -U -r chroot $BOX /bin/see"
+    assert "all but cgroup" not in lines
+    assert lines["all but chroot"].endswith("with-proc /proc deny-mkdir $BOX/bin/see")
+
+
+def test_a_guest_is_the_place_of_the_ladder_wherever_there_is_one() -> None:
+    rows = look(process=Stage(), vm_direct=machine())
+    platforms = {row.platform for row in rows if row.phase == "pid"}
+    assert platforms == {Platform.VM_DIRECT}
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(300)
+def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vmcompare.backends import docker, process
+
+    monkeypatch.undo()  # the real process list
+    context = Context({**process.launchers(), **docker.launchers()})
+    rows = list(experiment.load("shared_kernel").measure(context))
+    found = holds(rows)
+    counts = {row.phase: row.value for row in rows if row.metric == "item_count"}
+    assert counts["started inside"] == facts.SLEEPERS
+    if not found["container_boot_id_is_a_hidden_vms"]:
+        assert found["container_boot_id_is_hosts"] == 1
+        assert counts["in the host’s list"] == facts.SLEEPERS
+    assert found["ten_different_containers_ran"] == 1
+    assert found["containers_report_one_boot_id"] == 1
+    assert found["non_linux_program_boots_in_container"] == 0
+    text = " ".join(row.text for row in rows)
+    assert "/home/" not in text
+    assert observer.NAMESPACES

@@ -1,0 +1,60 @@
+"""Lesson 09 from the command line to one offline file, computed from recordings alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vmcompare import claims
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOK = ROOT / "notebooks" / "09-verdict.ipynb"
+MOST_BYTES = 400_000
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("handout")
+    done = subprocess.run(
+        [sys.executable, "-m", "vmcompare", "handout", str(NOTEBOOK), "--out", str(out),
+         "--mode", "replay"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return (out / "09-verdict.html").read_text(encoding="utf-8")
+
+
+def test_it_is_one_small_file_that_loads_nothing(page: str) -> None:
+    assert len(page.encode()) <= MOST_BYTES
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//(?!creativecommons)""", page)
+    assert page.count("<img") == len(re.findall(r"<img[^>]*\salt=\"[^\"]{20,}\"", page))
+    assert "Traceback" not in page
+
+
+def test_it_holds_every_claim_and_links_to_handouts(page: str) -> None:
+    for claim_id in {claim.id for claim in claims.load()}:
+        assert f'id="claim-{claim_id}"' in page
+    names = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    linked = set(re.findall(r'href="(\d\d-[^"]+)\.html"', page))
+    assert "04-boot-speed" in linked
+    assert linked <= names
+
+
+def test_its_runs_are_the_projects(page: str) -> None:
+    recorded = {path.stem for path in (ROOT / "data" / "recordings").glob("*/*.jsonl")}
+    assert set(re.findall(r"\d{8}T\d{6}Z-[0-9a-f]{6}", page)) <= recorded
+    assert "software emulation" in page
+
+
+def test_the_notebook_measures_nothing() -> None:
+    code = [
+        "".join(cell["source"])
+        for cell in json.loads(NOTEBOOK.read_text())["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    assert not any(".measure(" in cell or ".record(" in cell for cell in code)

@@ -1,0 +1,229 @@
+"""What bubblewrap and runc share: a container without a manager, held by its standard input.
+
+There is no daemon to ask. The first program's end is seen through a pidfd, which names a process
+and not a number, and commands are sent in by a second program (``nsenter``, ``runc exec``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO
+
+import psutil
+
+from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from ..sandbox import ALPINE, Completed, Spec, Start, refuse_sysctls
+
+FIRST_BYTE_TIMEOUT_S = 20.0
+"""Seconds from the start to the first byte; 0.005 to 0.05 s is usual."""
+
+GRACE_S = 2.0
+"""Seconds a program has to end once its standard input ended; the first-byte program needs 0.01."""
+
+CONSOLE_BYTES = 4000
+"""As much of the end of what was printed is kept for error messages."""
+
+ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp"}
+)
+"""Of every program inside; nothing of the learner's own environment gets in."""
+
+# A line of runc's log: time="…" level=error msg="…". The time would make every error a new one.
+_LOGGED = re.compile(r'time="[^"]*" level=\w+ msg="((?:[^"\\]|\\.)*)"')
+
+_KILLED = 128 + 9  # SIGKILL, by number: this module is imported where there is none
+_WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
+
+
+def refuse(spec: Spec, name: str) -> None:
+    """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth, sysctls."""
+    refuse_sysctls(spec)
+    if spec.network:
+        raise Unavailable(f"{name} brings no network of its own", "choose a start without one")
+    if spec.image != ALPINE:
+        raise Unavailable(f"{name} has no image called {spec.image}", f"choose {ALPINE}")
+    if spec.start is not Start.COLD:
+        raise Unavailable(f"{name} has no {spec.start.value} start here", "choose a cold start")
+
+
+class Held:
+    """A process of the host that is not our child, by its pidfd. Close it when done."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ``ProcessLookupError`` when there is none."""
+        self.pid = pid
+        self._pidfd = os.pidfd_open(pid)
+
+    def ended(self, timeout_s: float = 0.0) -> bool:
+        """Whether it ended, waiting ``timeout_s`` seconds for that; ``True`` once closed."""
+        if self._pidfd < 0:
+            return True
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._pidfd, selectors.EVENT_READ)
+            return bool(ready.select(timeout_s))
+
+    def end(self, grace_s: float) -> None:
+        """Wait ``grace_s`` seconds for its end, then kill it."""
+        if not self.ended(grace_s):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            if not self.ended(GRACE_S):
+                raise AbnormalShutdown(f"process {self.pid} does not end, although it was killed")
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+@dataclass(slots=True)
+class BareSandbox:
+    """A container that runs; a :class:`vmcompare.sandbox.Sandbox`.
+
+    Attributes:
+        enter: the command that runs another inside: its argv is appended.
+        first: its first program.
+        serving: every process of the host that serves it.
+        printed: what it and its starter print to standard error.
+        environment: of ``enter``.
+        cannot: how ``enter`` says that there is no such program inside; ``None`` where it ends
+            with 127 as a shell does.
+    """
+
+    enter: tuple[str, ...]
+    first: Held
+    serving: Callable[[], tuple[int, ...]]
+    printed: IO[bytes]
+    environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
+    cannot: bytes | None = None
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        done = self._enter(argv, b"", timeout_s)
+        if self.cannot is not None and done.exit_code and self.cannot in done.output:
+            return Completed(done.output, 127)
+        return done
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write ``data`` to the absolute ``path`` inside, mode 755; makes its folder.
+
+        Raises:
+            LaunchFailure: it cannot be written; only what lies in /tmp can, the rest is read-only.
+        """
+        argv = ("/bin/busybox", "sh", "-c", _WRITE, "sh", path)
+        done = self._enter(argv, data, 60.0)
+        if done.exit_code:
+            what = f"{path} could not be written: only /tmp is writable in a bare container"
+            raise LaunchFailure(what, argv, done.output.decode(errors="replace"))
+
+    def host_pids(self) -> tuple[int, ...]:
+        return () if self.first.ended() else self.serving()
+
+    def console(self) -> str:
+        return console(self.printed)
+
+    def _enter(self, argv: Sequence[str], data: bytes, timeout_s: float) -> Completed:
+        if self.first.ended():
+            raise AbnormalShutdown("the container has ended")
+        with subprocess.Popen(
+            [*self.enter, *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=self.environment,
+        ) as entering:
+            try:
+                output, _ = entering.communicate(data, timeout_s)
+            except subprocess.TimeoutExpired as error:
+                _kill(entering)
+                raise WaitTimeout(f"the end of {shlex.join(argv)}", timeout_s) from error
+            except BaseException:
+                _kill(entering)
+                raise
+        code = entering.returncode
+        code = 128 - code if code < 0 else code  # as shells count a signal
+        # Killed: with the whole container, or alone (out of memory)?
+        if code and self.first.ended(0.2 if code == _KILLED else 0.0):
+            raise AbnormalShutdown("the container ended by itself", self.console())
+        return Completed(output, code)
+
+
+def _kill(entering: subprocess.Popen[bytes]) -> None:
+    """Kill a command inside: it is a child of the program that sent it in."""
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process(entering.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+    entering.kill()
+
+
+def console(printed: IO[bytes]) -> str:
+    """The last lines in a file that a program writes to; empty once it is closed."""
+    if printed.closed:
+        return ""
+    size = os.fstat(printed.fileno()).st_size
+    start = max(0, size - CONSOLE_BYTES)
+    return cleaned(os.pread(printed.fileno(), CONSOLE_BYTES, start).decode(errors="replace"))
+
+
+def cleaned(text: str) -> str:
+    """What a program printed, fit for a recording: no log dates, no home directory."""
+    text = _LOGGED.sub(lambda found: found[1].replace('\\"', '"'), text)
+    home = str(Path.home())
+    return text.replace(home, "~") if home != "/" else text
+
+
+def first_byte_ns(
+    child: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes]
+) -> int:
+    """When the first byte came, on the host's clock.
+
+    Raises:
+        WaitTimeout: it did not come.
+        LaunchFailure: the container ended before it.
+    """
+    assert child.stdout is not None
+    with selectors.DefaultSelector() as ready:
+        ready.register(child.stdout, selectors.EVENT_READ)
+        if not ready.select(FIRST_BYTE_TIMEOUT_S):
+            what = f"the first byte of {command[0]}"
+            raise WaitTimeout(what, FIRST_BYTE_TIMEOUT_S, console(printed))
+    data = os.read(child.stdout.fileno(), 1)
+    now_ns = time.perf_counter_ns()
+    if not data:
+        what = "the container ended before its first byte"
+        raise LaunchFailure(what, command, console(printed))
+    return now_ns
+
+
+def children(pid: int) -> tuple[int, ...]:
+    """The processes that ``pid`` has started and that live."""
+    try:  # at once, where a search through all processes takes milliseconds
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:  # noqa: PTH123
+            return tuple(map(int, stream.read().split()))
+    except OSError:
+        try:
+            return tuple(child.pid for child in psutil.Process(pid).children())
+        except psutil.Error:
+            return ()
+
+
+def pidfd_missing() -> str:
+    """Why processes cannot be held here, as a clause; empty when they can."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return "this kernel has no pidfd (Linux 5.3 and later have)"
+    return ""
