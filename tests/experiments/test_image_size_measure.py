@@ -153,7 +153,7 @@ def test_only_a_missing_loader_counts_as_a_missing_dependency(
 
     class HostLauncher(FakeLauncher):
         @contextmanager
-        def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:  # noqa: ARG002
+        def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
             yield Host(pid=1)
 
     found = measured({Platform.CONTAINER: FakeLauncher(), Platform.PROCESS: HostLauncher()})
