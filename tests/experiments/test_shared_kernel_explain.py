@@ -162,7 +162,7 @@ def test_an_instance_that_did_not_answer_is_said_with_its_reason(views: Mapping[
     picture = FIGURES["identity"](views["no Debian"])
     assert "No answer from container C: it did not start" in picture.caption
     table = TABLES["identity"](views["no Debian"]).set_index("observation")
-    assert table.loc["shown", "container C"] == "failed: it did not start"
+    assert table.loc["shown", "container C"] == "failed; see above"
 
 
 def test_every_rung_changes_what_belongs_to_it_and_none_the_kernel(

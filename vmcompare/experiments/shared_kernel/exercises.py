@@ -47,7 +47,7 @@ def _solve_tweak(view: View) -> str:
 
 def _kernels(view: View) -> float:
     """Different boot ids among the instances that answered."""
-    return float(len({(one.run_id, one.kernel) for one in answered(view)}))
+    return float(len({one.kernel for one in answered(view)}))
 
 
 def _check_fill(view: View, answer: Answer) -> Feedback:

@@ -87,7 +87,7 @@ def identity_table(view: View) -> pd.DataFrame:
     rows.append(
         {"observation": "shown"}
         | {
-            one.label: (f"failed: {one.why}" if one.why else one.shown)
+            one.label: ("failed; see above" if one.why else one.shown)
             + (f", {EMULATION}" if one.emulated else "")
             for one in found
         }
@@ -100,9 +100,9 @@ def kernels_table(view: View) -> pd.DataFrame:
     import pandas as pd
 
     found = answered(view)
-    kernels: dict[tuple[str, str], list[Instance]] = {}
+    kernels: dict[str, list[Instance]] = {}
     for one in found:
-        kernels.setdefault((one.run_id, one.kernel), []).append(one)
+        kernels.setdefault(one.kernel, []).append(one)
     return pd.DataFrame(
         [
             {
@@ -114,7 +114,7 @@ def kernels_table(view: View) -> pd.DataFrame:
                 ),
                 "shown": those[0].shown + (f", {EMULATION}" if those[0].emulated else ""),
             }
-            for (_, boot_id), those in kernels.items()
+            for boot_id, those in kernels.items()
         ]
     )
 
