@@ -17,7 +17,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 lab: $(READY)                  ## engines, then JupyterLab on the lessons
 	ENGINES=$(ENGINES) $(BIN)/vmcompare lab
 
-handouts: $(READY) engines     ## dist/*.html: measured where engines are, recorded elsewhere
+handouts: $(READY) engines     ## dist/*.html and an index: measured where engines are, recorded elsewhere
 	$(BIN)/vmcompare handout $(NOTEBOOKS) --out dist --mode $(MODE) --rounds $(ROUNDS)
 
 test: $(READY) engines browser-tools   ## all tests; what is missing is a skip with its reason

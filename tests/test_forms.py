@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 from planted import planted, starts
 from test_tasks import NUMBER, PICK, QUESTION, toy
 
-from vmcompare import forms, prose, sheet
+from vmcompare import forms, page, prose, sheet
 from vmcompare.tasks import Tasks
 from vmcompare.view import compose
 
@@ -32,7 +32,7 @@ class TestAForm:
         form = self.form(tasks)
         asked, answer, *_ = form.box.children
         words = soup(asked.value)
-        assert words.h4.text == "A toy number"
+        assert words.h3.text == "A toy number"
         assert words.select_one(".vmc-kind").text == (
             'Fill in · 8 minutes · in class · or in a cell: boot.answer("number", …)'
         )
@@ -58,6 +58,28 @@ class TestAForm:
         assert "Toy reason." in form.said.value
         assert "Hint" not in form.said.value
 
+    def test_a_value_that_arrives_just_after_its_click_is_judged_in_place_of_the_old_one(
+        self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = [100.0]
+        monkeypatch.setattr("vmcompare.page.time.monotonic", lambda: now[0])
+        form = self.form(tasks)
+        form.button.click()  # overtakes the value: 0 was never meant
+        assert "Hint 1." in form.said.value
+        now[0] += 0.3
+        form.field.value = 9
+        assert "Hint 1." in form.said.value
+        assert "Hint 2." not in form.said.value
+        now[0] += 0.3
+        form.field.value = 0.1
+        assert "Toy reason." in form.said.value
+        now[0] += 5
+        form.field.value = 8  # typed, and not yet checked
+        assert "Toy reason." in form.said.value
+        form.button.click()
+        assert "Hint 1." in form.said.value
+        assert "Hint 2." not in form.said.value
+
     def test_is_as_it_was_left_when_it_is_opened_again(self, tasks: Tasks) -> None:
         first = self.form(tasks)
         first.field.value = 9
@@ -79,6 +101,19 @@ class TestAForm:
         form.button.click()
         assert "It is sound." in form.said.value
         assert self.form(toy(tasks.view()), PICK).field.value == "The `clock`"
+
+
+def test_a_prediction_that_arrives_just_after_its_click_is_kept() -> None:
+    kept: list[float] = []
+
+    def keep(value: float) -> str:
+        kept.append(value)
+        return f"Kept {value:g}."
+
+    number, button = page.prediction_form("?", "s", None, keep).children[1].children
+    button.click()
+    number.value = 4
+    assert kept == [0, 4]
 
 
 def test_a_quiz_answers_every_choice_and_remembers_the_last(tasks: Tasks) -> None:
@@ -111,8 +146,8 @@ class TestOnPaper:
         assert "There is no container start. Next step: replay a recording." in markup
 
     def test_a_quiz_has_native_radio_buttons_each_with_its_words(self, tasks: Tasks) -> None:
-        page = soup(sheet.questions_html(tasks))
-        [group] = page.select("fieldset")
+        quiz = soup(sheet.questions_html(tasks))
+        [group] = quiz.select("fieldset")
         assert group.legend.text == "1. What is so?"
         radios = group.select("input[type=radio]")
         assert len({radio["name"] for radio in radios}) == 1
@@ -122,10 +157,10 @@ class TestOnPaper:
             assert said.text.endswith(choice.feedback)
             sign = said.select_one("[role=img]")
             assert sign["aria-label"] == ("Right:" if choice.right else "Not right:")
-        ids = [tag["id"] for tag in page.select("[id]")]
+        ids = [tag["id"] for tag in quiz.select("[id]")]
         assert len(ids) == len(set(ids))
-        assert "That" in page.select_one("details.vmc-answer").text
-        assert not page.select("form, script, button")
+        assert "That" in quiz.select_one("details.vmc-answer").text
+        assert not quiz.select("form, script, button")
 
 
 @pytest.mark.parametrize(

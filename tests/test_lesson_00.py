@@ -28,6 +28,7 @@ def check_page(page: str) -> None:
     assert len(page.encode()) <= MOST_BYTES
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//(?!creativecommons)""", page)
     assert "Traceback" not in page
+    assert "<title>00 · Start here" in page
     assert "A virtual machine with nothing but these 512 bytes printed" in page
     assert "software emulation" in page
     assert page.count('type="range"') == 1

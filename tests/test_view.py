@@ -45,6 +45,18 @@ def test_a_platform_that_only_failed_keeps_its_errors_beside_the_recorded_rows(
     assert len(view.values(platform="vm")) == 1
 
 
+def test_an_anchor_stays_beside_the_recorded_rows_that_need_it_and_only_there(
+    tmp_path: Path,
+) -> None:
+    live = run(tmp_path, Platform.PROCESS, Platform.CONTAINER)
+    anchors = (Platform.PROCESS,)
+    with_vm = compose(live, run(tmp_path, Platform.PROCESS, Platform.VM), anchors).frame
+    hosts = with_vm[with_vm["platform"] == "process"]
+    assert sorted(hosts["shown"]) == ["measured", "recorded"]
+    without = compose(live, run(tmp_path, Platform.PROCESS, Platform.CONTAINER), anchors).frame
+    assert set(without["shown"]) == {"measured"}
+
+
 def test_the_caption_names_run_date_machine_and_versions(tmp_path: Path) -> None:
     recorded = run(tmp_path, Platform.VM)
     caption = compose(None, recorded).caption()

@@ -51,6 +51,7 @@ from typing import TYPE_CHECKING
 from .data import data_dir
 from .errors import RecordingError
 from .estimand import (
+    EXACT,
     Estimand,
     Estimate,
     Facts,
@@ -483,6 +484,8 @@ def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
 def _words(wanted: Quantity, found: Estimate) -> str:
     """Estimate, interval and runs in words."""
     i, unit = found.interval, wanted.unit
+    if wanted.metric == EXACT and i.low == i.high:
+        return f"{wanted}: {written(i.estimate, unit)} (bytes counted, no interval)"
     span = (
         f"95 % interval {written(i.low, unit)} to {written(i.high, unit)}"
         if math.isfinite(i.low)

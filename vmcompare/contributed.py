@@ -25,6 +25,10 @@ Check = Callable[[Recording], Iterator[str]]
 
 _RUN_ID = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{6}")
 _HOME = re.compile(r"(?:/(?:home|Users|root)/|\b[A-Za-z]:\\+Users\\+)[^\s\"/\\]*")
+_NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes", "versions")
+"""Facts of the machine without which no figure can be judged."""
+_DIFFERENCES = ("host_delta_bytes",)
+"""Metrics that may be below zero."""
 _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "linux", "localhost")
 """Names that every other machine has too: they tell nothing about a person."""
 
@@ -150,7 +154,7 @@ def _fields(recording: Recording) -> Iterator[str]:
     strange |= {n for row in rows for n in row} - {"kind", *COLUMNS}
     if strange:
         yield f"It has fields that vmcompare does not write: {', '.join(sorted(strange))}."
-    lacking = set(host.facts({}, {})) - set(recording.host)
+    lacking = {name for name in _NEEDED if recording.host.get(name) in (None, "")}
     if lacking:
         yield f"The run line lacks facts of the machine: {', '.join(sorted(lacking))}."
     if {row["provenance"] for row in recording.rows} - {"measured"}:
@@ -181,7 +185,8 @@ def _values(recording: Recording) -> Iterator[str]:
             return
         # A phase may be over at once; a whole start may not.
         instant = unit == "s" and not row["phase"] and value == 0
-        if row["status"] == "ok" and (value < 0 or instant):
+        below = value is not None and value < 0 and metric not in _DIFFERENCES
+        if row["status"] == "ok" and (below or instant):
             yield f"A value of {value} {unit} for {metric} cannot be."
             return
 

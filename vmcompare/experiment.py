@@ -146,6 +146,8 @@ class Experiment:
         rounds: blocks (or ramps) that a verdict needs: the default of ``vmcompare record``.
         measured_in_handouts: whether ``make handouts`` measures it where it can (else only with
             ``MODE=live``): one experiment is enough to show that a handout can be one's own.
+        anchors: platforms whose recorded rows stay beside other recorded ones, even where there
+            are own ones: see :func:`vmcompare.view.compose`.
         runtimes: bare container mechanisms it asks too, where they work and containers are wanted.
     """
 
@@ -155,6 +157,7 @@ class Experiment:
     measure: Callable[[Context], Iterator[Measurement]]
     rounds: int = DEFAULT_ROUNDS
     measured_in_handouts: bool = False
+    anchors: tuple[Platform, ...] = ()
     runtimes: tuple[str, ...] = ()
 
 

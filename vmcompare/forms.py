@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from . import sheet
+from . import page, sheet
 from .exercise import Answer, Exercise, Question
 from .prose import inline, plain, to_html
 from .tasks import Reply, Tasks, as_written, unit_words
@@ -63,10 +63,10 @@ class ExerciseForm:
         )
         self.said = widgets.HTML()
         self.solution = widgets.HTML()
-        self.button.on_click(lambda _: self._check())
+        page.submitted(self.button, self.field, self._check)
         self.offer.on_click(lambda _: self._solve())
         by_hand = f'{tasks.called}.answer("{exercise.name}", …)'
-        words = sheet.heading(exercise, 4, by_hand)
+        words = sheet.heading(exercise, 3, by_hand)
         words += sheet.task_html(exercise, tasks.code(exercise))
         self.box = widgets.VBox(
             [
@@ -89,8 +89,8 @@ class ExerciseForm:
         if self.solution.value:
             self._solve()
 
-    def _check(self) -> None:
-        self._show(self._tasks.check(self._exercise.name, self.field.value))
+    def _check(self, answer: Answer | None, late: bool) -> None:
+        self._show(self._tasks.check(self._exercise.name, answer, instead=late))
 
     def _show(self, reply: Reply, again: str = "") -> None:
         self.said.value = again + sheet.reply_html(reply, again=bool(again))

@@ -175,7 +175,7 @@ class Lesson(Steps):
     @property
     def view(self) -> View:
         """The rows that figures show: this session's where there are any, else recorded ones."""
-        return compose(self.live, self._recorded)
+        return compose(self.live, self._recorded, load(self.experiment).anchors)
 
     def figure(self, name: str) -> None:
         """Show one of the experiment's ``FIGURES``; redrawn when a run ends."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import assembly, claims, page
+from .plots.verdicts import SIGNS
 from .recording import Recording
 from .sandbox import Availability, Platform
 from .settle import Evidence, Part, part
@@ -108,34 +109,41 @@ def findings(
     judged = [(shown, run, run.frame()) for shown, run in runs if run is not None]
     gathered: Evidence | None = None
     for claim in (c for c in everything if lesson in c.lessons and judged):
-        about = {
-            "claim": f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id,
-            "the article says": f"“{claim.quote}”",
-        }
+        name = f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id
         found = [(shown, run, claims.judge(claim, frame)) for shown, run, frame in judged]
         if all(finding.lacking for _, _, finding in found):
             gathered = gathered or evidence()
             elsewhere = part(claim, gathered)
             if elsewhere.run is not None and not elsewhere.finding.lacking:
-                yield {**about, **_said(elsewhere.finding), "from": _borrowed(elsewhere)}
+                yield _judged(name, claim.quote, elsewhere.finding, _borrowed(elsewhere))
                 continue
         for shown, run, finding in found:
-            yield {**about, **_said(finding), "from": f"{shown}, run {run.run_id}"}
+            yield _judged(name, claim.quote, finding, html.escape(f"{shown}, run {run.run_id}"))
 
 
-def _said(finding: claims.Finding) -> dict[str, str]:
-    return {"finding": str(finding.verdict), "why": _why(finding)}
+def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, str]:
+    """One line: the claim with its finding; the article's words, the reason, and (HTML) the run."""
+    sign = f'<span aria-hidden="true">{SIGNS[finding.verdict]}</span>'
+    return {
+        "claim and finding": page.Markup(
+            f"<strong>{html.escape(name)}</strong><br>{sign} {finding.verdict}"
+        ),
+        "what the article says, and what was found": page.Markup(
+            f"<em>“{html.escape(quote)}”</em><br>{html.escape(_why(finding))}"
+            f"<br><small>{source}</small>"
+        ),
+    }
 
 
 def _borrowed(elsewhere: Part) -> str:
-    """Where the finding of another lesson comes from, with a link to it."""
+    """Where the finding of another lesson comes from, with a link to it (HTML)."""
     assert elsewhere.run is not None
     recording = elsewhere.run.recording
     words = f"{elsewhere.run.whose}, run {recording.run_id}"
     if elsewhere.lesson is None:
-        return f"{recording.experiment.replace('_', ' ')}: {words}"
+        return html.escape(f"{recording.experiment.replace('_', ' ')}: {words}")
     link = page.lesson_link(elsewhere.lesson.notebook, f"from lesson {elsewhere.lesson.number}")
-    return page.Markup(f"{link}: {html.escape(words)}")
+    return f"{link}: {html.escape(words)}"
 
 
 def _why(finding: claims.Finding) -> str:

@@ -4,9 +4,9 @@ A part is judged (:func:`vmcompare.claims.judge`) on **one** recording at a time
 several. Which one, is fixed before any finding is looked at:
 
 1. Of every experiment the newest readable recording of this session or of this learner (one that
-   has ended: another may be in the making), and the newest of the project's. Own ones come first;
-   among them, the experiments of the lessons that the claim names, in that order, then the others
-   by name.
+   has ended: it may be in the making), and the newest of the project's. Own ones come first; among
+   them, the experiments of the lessons that the claim names, in that order, then the others by
+   name.
 2. The first of them that holds the rows the part takes is its recording, whatever it says: a
    finding of "not measured here" because of emulation or failures stands.
 3. Where none holds all of them, the first of a lesson that the claim names and that holds some of

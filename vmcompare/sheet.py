@@ -28,7 +28,7 @@ LAB_STYLE = """<style>
 .vmc-task p { margin: .4em 0; }
 .vmc-task pre { background: var(--jp-layout-color2, #eee); padding: .6em .8em; overflow-x: auto;
   user-select: all; }
-.vmc-task h4 { margin: 1.2em 0 .2em; font-size: 1.05em; }
+.vmc-task h3 { margin: 1.2em 0 .2em; font-size: 1.05em; }
 .vmc-kind { color: var(--jp-ui-font-color2, #555); }
 .vmc-choices label { display: flex !important; flex-direction: row-reverse;
   justify-content: flex-end; align-items: flex-start !important; height: auto !important;

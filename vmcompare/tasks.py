@@ -40,10 +40,17 @@ class Reply:
 
 @dataclass(slots=True)
 class _Attempt:
-    """How far a learner is with an exercise: the last answer, and how many were wrong."""
+    """How far a learner is with an exercise.
+
+    Attributes:
+        answer: the last one.
+        wrong: how many were wrong.
+        counted: whether the last one is among these.
+    """
 
     answer: Answer | None = None
     wrong: int = 0
+    counted: bool = False
 
 
 @dataclass(slots=True)
@@ -91,14 +98,19 @@ class Tasks:
         """The last answer to an exercise, perhaps of an earlier session."""
         return self._attempts.get(name, _Attempt()).answer
 
-    def check(self, name: str, answer: object) -> Reply:
-        """Judge an answer to an exercise by the rows shown now; count and keep it."""
+    def check(self, name: str, answer: object, *, instead: bool = False) -> Reply:
+        """Judge an answer to an exercise by the rows shown now; count and keep it.
+
+        ``instead``: it takes the place of the last one, which was not meant and does not count.
+        """
         exercise = self.exercises[name]
         understood = _understood(exercise, answer)
         if understood is None:
             return Reply(None, _ask_for(exercise))
         attempt = self._attempts.setdefault(name, _Attempt())
         attempt.answer = understood
+        attempt.wrong -= instead and attempt.counted
+        attempt.counted = False
         reply = self._judge(exercise, attempt, count=True)
         note = self._keep(
             answers.Kind.EXERCISE, name, {"answer": understood, "wrong": attempt.wrong}
@@ -134,6 +146,7 @@ class Tasks:
             return Reply(None, sentence(error))
         if count and not feedback.right:
             attempt.wrong += 1
+            attempt.counted = True
         reached = exercise.hints[: attempt.wrong]
         return Reply(
             feedback.right,

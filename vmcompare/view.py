@@ -117,11 +117,16 @@ class Outcome:
         return self.find(view)
 
 
-def compose(live: Recording | None, recorded: Recording | None) -> View:
+def compose(
+    live: Recording | None, recorded: Recording | None, anchors: Sequence[Platform] = ()
+) -> View:
     """Rows of ``live`` for each platform it has a valid value of, ``recorded`` rows for the rest.
 
     A platform that failed throughout in the live run keeps its error rows beside the recorded ones.
     A container's bare mechanism (runc, bubblewrap) counts as a platform of its own here.
+
+    Rows of the ``anchors`` mean something only beside those of the same run (a host, and what runs
+    on it): where other rows of ``recorded`` are shown, theirs are too.
     """
     import pandas as pd
 
@@ -136,6 +141,8 @@ def compose(live: Recording | None, recorded: Recording | None) -> View:
         frame = run.frame().assign(shown=shown)
         whose = _whose(frame)
         kept = ~whose.isin(covered)
+        if (kept & (frame["status"] == "ok")).any():
+            kept |= whose.isin([str(anchor) for anchor in anchors])
         frame, whose = frame[kept], whose[kept]
         valid = set(whose[(frame["status"] == "ok") & ~frame["is_warmup"]])
         covered |= valid

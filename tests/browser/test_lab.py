@@ -201,7 +201,7 @@ def button(within: Any, text: str) -> Any:
 
 def section(notebook: Any, heading: str) -> Any:
     """The widgets below a heading that a widget shows."""
-    titled = notebook.locator("h4", has_text=heading)
+    titled = notebook.locator("h3", has_text=heading)
     return notebook.locator(".jp-Notebook .widget-vbox").filter(has=titled).last
 
 

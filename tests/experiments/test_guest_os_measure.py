@@ -54,15 +54,16 @@ class Box(FakeSandbox):
 
 @dataclass(slots=True)
 class Launcher(FakeLauncher):
-    """Opens :class:`Box` es; from the ``breaks_at``-th on it fails."""
+    """Opens :class:`Box` es; from the ``breaks_at``-th on, or only one time, it fails."""
 
     breaks_at: int = 10**6
+    breaks_only_at: int = 0
     given_mib: list[int] = field(default_factory=list)
 
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
         with FakeLauncher.open(self, spec, on_event) as plain:
-            if self.opened >= self.breaks_at:
+            if self.opened >= self.breaks_at or self.opened == self.breaks_only_at:
                 raise LaunchFailure("it did not start", ("fake",))
             self.given_mib.append(spec.memory_mib)
             box = Box(plain.pid)
@@ -198,6 +199,13 @@ def test_idle_time_and_counts_are_taken_once_a_run_and_age_once_a_ramp() -> None
     assert len(picked(rows, platform=Platform.VM, metric="item_count")) == 3
     for age in ("fresh", "aged"):
         assert [r.block for r in picked(rows, phase=age)] == [0, 1]
+
+
+def test_what_is_taken_once_is_taken_on_the_first_ramp_that_was_finished() -> None:
+    rows = rows_of(everything(vm=machine(breaks_only_at=2)), rounds=2)
+    counts = picked(rows, platform=Platform.VM, metric="item_count")
+    assert {r.block for r in counts} == {1}
+    assert len(counts) == 3
 
 
 def test_only_containers_have_a_control_group() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
 
-from vmcompare.backends.fake import VM_PHASES, FakeLauncher
+from vmcompare.backends.fake import VM_PHASES, FakeLauncher, FakeSandbox
 from vmcompare.backends.process import ProcessLauncher
 from vmcompare.errors import LaunchFailure
 from vmcompare.experiment import Context
@@ -15,7 +17,17 @@ from vmcompare.experiments.image_size import application
 from vmcompare.experiments.image_size.categories import CATEGORIES, category, weigh
 from vmcompare.experiments.image_size.measure import EXPERIMENT
 from vmcompare.recording import Measurement
-from vmcompare.sandbox import FileFact, Launcher, Parcel, Phase, Platform, Spec, Traits
+from vmcompare.sandbox import (
+    Completed,
+    FileFact,
+    Launcher,
+    OnEvent,
+    Parcel,
+    Phase,
+    Platform,
+    Spec,
+    Traits,
+)
 
 
 @dataclass(slots=True)
@@ -113,6 +125,48 @@ def test_a_container_that_does_not_start_leaves_the_weighing_alone() -> None:
     failures = {row.phase for row in found if row.status == "error"}
     assert failures == {"copy-up copied", "musl_program_runs_in_container"}
     assert sizes(found, Platform.CONTAINER)
+
+
+def test_the_host_s_failure_is_a_fact_wherever_the_program_is_taken_from() -> None:
+    for source, names in (
+        (Platform.CONTAINER, {"musl_program_runs_in_container", "musl_program_fails_on_host"}),
+        (Platform.VM_DIRECT, {"musl_program_fails_on_host"}),
+    ):
+        found = measured({source: FakeLauncher(), Platform.PROCESS: FakeLauncher()})
+        facts = {row.phase: row for row in found if row.metric == "fact"}
+        assert names <= set(facts)
+        assert facts["musl_program_fails_on_host"].platform is Platform.PROCESS
+        assert ("musl_program_runs_in_container" in facts) is (source is Platform.CONTAINER)
+
+
+@pytest.mark.parametrize(
+    ("number", "fact"), [(errno.ENOENT, 1.0), (errno.ENOEXEC, 1.0), (errno.EACCES, None)]
+)
+def test_only_a_missing_loader_counts_as_a_missing_dependency(
+    number: int, fact: float | None
+) -> None:
+    class Host(FakeSandbox):
+        def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+            if argv[0] != "/busybox":
+                return FakeSandbox.run(self, argv, timeout_s=timeout_s)
+            raise LaunchFailure("no", argv) from OSError(number, "why", "/home/somebody/busybox")
+
+    class HostLauncher(FakeLauncher):
+        @contextmanager
+        def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
+            yield Host(pid=1)
+
+    found = measured({Platform.CONTAINER: FakeLauncher(), Platform.PROCESS: HostLauncher()})
+    [row] = [row for row in found if row.phase == "musl_program_fails_on_host"]
+    assert row.value == fact
+    assert "somebody" not in row.text + row.error
+
+
+def test_a_program_that_could_not_be_taken_out_says_nothing_about_the_host() -> None:
+    broken = FakeLauncher(fail_at={Phase.START: LaunchFailure("it did not start", ())})
+    found = measured({Platform.CONTAINER: broken, Platform.PROCESS: FakeLauncher()})
+    [row] = [row for row in found if row.phase == "musl_program_fails_on_host"]
+    assert (row.status, row.error) == ("error", "it did not start")
 
 
 def test_a_platform_without_launcher_has_no_rows() -> None:

@@ -24,6 +24,7 @@ from vmcompare.experiments.shared_kernel.explain import (
     TABLES,
     WHATIFS,
 )
+from vmcompare.sandbox import Platform
 from vmcompare.view import View, compose
 
 
@@ -40,7 +41,12 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
         "empty": compose(None, None),
         "full": compose(run(), None),
         "hardware": compose(run(accel="kvm"), None),
-        "docker only": compose(run(only=["process", "container"]), run()),
+        "docker only": compose(run(only=["process", "container"]), run(), (Platform.PROCESS,)),
+        "qemu only": compose(
+            run(only=["process", "vm-direct", "vm"], boot_ids={"host": "55555555"}),
+            run(),
+            (Platform.PROCESS,),
+        ),
         "containers": compose(run(only=["container"]), None),
         "machines": compose(run(only=["vm-direct", "vm"]), None),
         "hidden": compose(
@@ -56,8 +62,8 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
 
 
 VIEWS = (
-    "empty", "full", "hardware", "docker only", "containers", "machines", "hidden", "no Debian",
-    "broken rung", "ordinary user", "two ladders", "no ladder", "all broken",
+    "empty", "full", "hardware", "docker only", "qemu only", "containers", "machines", "hidden",
+    "no Debian", "broken rung", "ordinary user", "two ladders", "no ladder", "all broken",
 )  # fmt: skip
 
 
@@ -117,6 +123,18 @@ def test_containers_have_the_hosts_letter_and_machines_have_not(views: Mapping[s
     )
 
 
+def test_recorded_containers_keep_their_own_host_beside_this_computers(
+    views: Mapping[str, View],
+) -> None:
+    picture = FIGURES["identity"](views["qemu only"])
+    assert "boot id, 4 different: host: 55555555;" in picture.alt
+    assert "host*, cont. A*, cont. B*, cont. C*: 11111111" in picture.alt
+    assert "* Recorded in another run" in picture.caption
+    assert "Recorded in another" not in FIGURES["identity"](views["full"]).caption
+    table = TABLES["identity"](views["qemu only"])
+    assert {"host", "host *", "container A *", "vm"} <= set(table.columns)
+
+
 def test_equal_namespace_numbers_of_two_kernels_are_not_taken_for_one(
     views: Mapping[str, View],
 ) -> None:
@@ -144,7 +162,7 @@ def test_an_instance_that_did_not_answer_is_said_with_its_reason(views: Mapping[
     picture = FIGURES["identity"](views["no Debian"])
     assert "No answer from container C: it did not start" in picture.caption
     table = TABLES["identity"](views["no Debian"]).set_index("observation")
-    assert table.loc["shown", "container C"] == "failed: it did not start"
+    assert table.loc["shown", "container C"] == "failed; see above"
 
 
 def test_every_rung_changes_what_belongs_to_it_and_none_the_kernel(

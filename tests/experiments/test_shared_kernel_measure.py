@@ -110,6 +110,7 @@ class Actor:
     release: str
     userland: str = "Alpine Linux"
     boots_sectors: bool = False
+    mute: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
@@ -119,6 +120,8 @@ class Actor:
         if argv[0] == "/srv/application":
             said = self.files[argv[0]].decode().split("echo ")[1].split(";")[0]
             return Completed(f"{said}\n{self.boot_id}\n".encode(), 0)
+        if "tell processes" in words and self.mute:
+            return Completed(b"processes=9\n", 0)
         if "tell processes" in words:
             said = SAID.replace("abcdef01", self.boot_id).replace("6.8.0-generic", self.release)
             return Completed(said.replace("Debian GNU/Linux 12", self.userland).encode(), 0)
@@ -148,6 +151,7 @@ class Stage(FakeLauncher):
     release: str = "6.8.0-generic"
     own_kernel: bool = False
     no_image: str = ""
+    mute: bool = False
     actors: list[Actor] = field(default_factory=list)
 
     @contextmanager
@@ -161,6 +165,7 @@ class Stage(FakeLauncher):
         boot_id = f"{self.opened:08d}" if self.own_kernel else self.boot_id
         userland = "Debian" if spec.image == "debian" else "Alpine Linux"
         actor = Actor(boot_id, self.release, userland, spec.image == BOOT_SECTOR)
+        actor.mute = self.mute
         self.actors.append(actor)
         number = self.opened
         self.running.add(number)
@@ -250,6 +255,13 @@ def test_a_refused_setting_is_an_observation_and_says_its_name() -> None:
     [row] = [r for r in rows if r.phase == "setting vm.swappiness"]
     assert (row.value, row.status) == (0, "ok")
     assert row.text == "refused: vm.swappiness is not in a separate kernel namespace"
+
+
+def test_a_host_that_cannot_be_asked_does_not_silence_the_containers() -> None:
+    rows = look(process=Stage(release="", mute=True), container=Stage())
+    said = {r.text for r in rows if r.phase == "kernel started" and r.status == "ok"}
+    assert said == {"1,234 s before it was asked"}
+    assert sum(r.status == "error" for r in rows if r.phase == "boot id") == 1
 
 
 def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> None:

@@ -130,6 +130,7 @@ def _drawn(
     slanted = any(len(part) * 0.075 > width for name in columns for part in name.split("\n"))
     for place, name in enumerate(columns):
         x = _NAMES_IN + (place + 0.5) * width
+        name = _flat(name) if slanted else name
         axes.text(
             x - (0.06 if slanted else 0), 0.06, name, fontsize=style.SMALL_PT - 0.5, va="bottom",
             ha="left" if slanted else "center", rotation=50 if slanted else 0,
@@ -158,12 +159,17 @@ def _drawn(
     return figure
 
 
+def _flat(heading: str) -> str:
+    """A heading of two lines on one."""
+    return heading.replace("-\n", "-").replace("\n", " ")
+
+
 def _shared(row: Row, columns: Sequence[str]) -> str:
     """``"boot id: host, container A the same (0322809c); vm another (77)"``, in words."""
     groups: dict[str, list[str]] = {}
     words: dict[str, str] = {}
     for letter, value, column in zip(row.letters(), row.values, columns, strict=True):
-        name = column.replace("-\n", "-").replace("\n", " ")
+        name = _flat(column)
         groups.setdefault(letter, []).append(name)
         words[letter] = value or "not known"
     parts = [f"{', '.join(names)}: {words[letter]}" for letter, names in groups.items()]

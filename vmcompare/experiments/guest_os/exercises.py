@@ -153,8 +153,10 @@ _ALL = (
             "many MiB does **each further** container cost? Complete the last line."
         ),
         code=(
-            'rows = lesson.view.values(metric="pss_bytes", phase="ramp", platform="container",\n'
-            '                          layer="product")\n'
+            "rows = lesson.view.values(\n"
+            '    metric="pss_bytes", phase="ramp",\n'
+            '    platform="container", layer="product",\n'
+            ")\n"
             'ramp = rows[rows["block"] == 0].set_index("rep")["value"] / 2**20\n'
             f"(ramp[{_NS[1]}] - ramp[{_NS[0]}]) / ..."
         ),
@@ -181,7 +183,9 @@ _ALL = (
             "Change it to 1024. How many times as much is paid as for 128?"
         ),
         code=(
-            'rows = lesson.view.values(metric="pss_bytes", phase="size", platform="vm-direct")\n'
+            "rows = lesson.view.values(\n"
+            '    metric="pss_bytes", phase="size", platform="vm-direct"\n'
+            ")\n"
             'rows[rows["mem_limit_mib"] == 128]["value"].median() / 2**20'
         ),
         unit="ratio",

@@ -168,6 +168,7 @@ def measure(context: Context) -> Iterator[Measurement]:
     """
     failures: Counter[tuple[Series, int | None]] = Counter()
     managed: dict[Series, Managed] = {}
+    counted: set[Series] = set()
     with ExitStack() as stack:
         ramp: Ramp | None = None
         ended = ""
@@ -187,7 +188,8 @@ def measure(context: Context) -> Iterator[Measurement]:
                     ramp.grow(step.n, stack, context)
                     yield from _rows(ramp, step, managed)
                     if step.last and step.size_mib is None:
-                        yield from _beside(ramp, step)
+                        yield from _beside(ramp, once=step.series not in counted)
+                        counted.add(step.series)
                 except FAILURES as problem:
                     ended = str(problem)
                     failures[step.kind] += GIVE_UP_AFTER if _blind(problem) else 1
@@ -278,12 +280,12 @@ def _daemons(row: Measurement, n: int) -> Measurement:
         return failed(row, str(problem))
 
 
-def _beside(ramp: Ramp, step: Step) -> Iterator[Measurement]:
-    """What is measured on the open instances of a finished ramp."""
-    if step.block == 0:
+def _beside(ramp: Ramp, *, once: bool) -> Iterator[Measurement]:
+    """What is measured on the open instances of a finished ramp; some of it ``once`` a run."""
+    if once:
         yield from _tried(replace(ramp.row, metric="idle_cpu_ratio", phase="idle"), ramp, _idle)
         yield from _tried(replace(ramp.row, metric="item_count", phase="all"), ramp, _counts)
-    if step.series.platform is Platform.VM:
+    if ramp.row.platform is Platform.VM:
         yield from _tried(replace(ramp.row, phase="aged"), ramp, _aged)
 
 

@@ -120,13 +120,13 @@ def _tweak_solution(view: View) -> str:
 _LAYER_CODE = """\
 import hashlib, io, json, tarfile
 
-stream = io.BytesIO()
-with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+stream, form = io.BytesIO(), tarfile.USTAR_FORMAT
+with tarfile.open(fileobj=stream, mode="w", format=form) as tar:
     info = tarfile.TarInfo("greeting")
     info.size, info.mtime = 6, 0
     tar.addfile(info, io.BytesIO(b"hello\\n"))
 layer = stream.getvalue()
-diff_id = "sha256:" + ...  # complete: SHA-256 of the layer, in hexadecimal
+diff_id = "sha256:" + ...  # complete: SHA-256, in hexadecimal
 
 config = {"architecture": "amd64", "os": "linux",
           "rootfs": {"type": "layers", "diff_ids": [diff_id]}}

@@ -17,6 +17,7 @@ executes it). So no caveat of emulation belongs to them.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,7 @@ from functools import partial
 from ...errors import LaunchFailure
 from ...experiment import FAILURES, Context, Experiment, blank, failed, filled
 from ...recording import Measurement
-from ...sandbox import Launcher, Layered, Machine, Packer, Parcel, Piece, Platform, Spec
+from ...sandbox import Completed, Launcher, Layered, Machine, Packer, Parcel, Piece, Platform, Spec
 from . import application, categories
 
 MACHINES: Mapping[Platform, Machine] = {
@@ -52,6 +53,8 @@ COPY_UP = ("copy-up written", "copy-up file", "copy-up copied")
 NAMED_BY_TAR = "engine_names_layer_by_sha256_of_its_tar"
 """The fact that the digest we made of the base's tar is the engine's name of that layer."""
 
+FAILS_OUTSIDE, RUNS_INSIDE = "musl_program_fails_on_host", "musl_program_runs_in_container"
+
 _MUSL_PROGRAM = "/bin/busybox"
 """Linked against musl, whose loader only Alpine and its relatives have."""
 
@@ -74,8 +77,10 @@ def measure(context: Context) -> Iterator[Measurement]:
     container = context.launchers.get(Platform.CONTAINER)
     if container is not None:
         steps.append(("container: one byte", partial(_copy_up, container, context)))
-        host = context.launchers.get(Platform.PROCESS)
-        steps.append(("host and container: one program", partial(_musl, host, container, context)))
+    source = next((platform for platform in MACHINES if platform in context.launchers), None)
+    if source is not None:
+        # Its dependencies are the same wherever it is taken from: a container, else a machine.
+        steps.append(("one program, two places", partial(_musl, source, context)))
     for step in context.steps(steps):
         yield from step()
 
@@ -158,42 +163,51 @@ def _copy_up(launcher: Launcher, context: Context) -> Rows:
         yield filled(row, float(value), phase=phase)
 
 
-def _musl(host: Launcher | None, container: Launcher, context: Context) -> Rows:
-    """The same program in the container, which has its C library, and on the host."""
-    row = _row(container, Platform.CONTAINER, Spec(), "fact")
-    row = replace(row, phase="musl_program_runs_in_container")
+def _musl(source: Platform, context: Context) -> Rows:
+    """The same program where its C library is, and on the host."""
+    launcher, spec = context.launchers[source], Spec(machine=MACHINES[source])
+    row = replace(_row(launcher, source, spec, "fact"), phase=RUNS_INSIDE)
+    program, error = b"", ""
     try:
-        with container.open(Spec(), context.on_event) as box:
-            ran = box.run([_MUSL_PROGRAM, "true"]).exit_code == 0
+        with launcher.open(spec, context.on_event) as box:
+            row = filled(row, float(box.run([_MUSL_PROGRAM, "true"]).exit_code == 0))
             program = box.run(["cat", _MUSL_PROGRAM]).output
     except FAILURES as problem:
-        yield failed(row, str(problem))
-        return
-    yield filled(row, float(ran))
-    if host is None:
-        return
-    row = _row(host, Platform.PROCESS, Spec(), "fact")
-    row = replace(row, phase="musl_program_fails_on_host")
+        error = str(problem)
+        row = failed(row, error)
+    if source is Platform.CONTAINER:
+        yield row
+    host = context.launchers.get(Platform.PROCESS)
+    if host is not None:
+        row = replace(_row(host, Platform.PROCESS, Spec(), "fact"), phase=FAILS_OUTSIDE)
+        yield failed(row, error) if error else _on_host(host, row, program, context)
+
+
+def _on_host(host: Launcher, row: Measurement, program: bytes, context: Context) -> Measurement:
     try:
         with host.open(Spec(), context.on_event) as box:
             box.put("/busybox", program)
             box.run(["chmod", "755", "/busybox"])
-            failed_here, why = _fails(partial(box.run, ["/busybox", "true"]))
+            fails, why = _fails(partial(box.run, ["/busybox", "true"]))
     except FAILURES as problem:
-        yield failed(row, str(problem))
-        return
-    yield filled(row, float(failed_here), text=why)
+        return failed(row, str(problem))
+    return filled(row, float(fails), text=why)
 
 
-def _fails(attempt: Callable[[], object]) -> tuple[bool, str]:
-    """Whether a program could not even be started, and what the system said to that."""
+def _fails(attempt: Callable[[], Completed]) -> tuple[bool, str]:
+    """Whether a program did not run for want of its loader or libraries, and what was said to it.
+
+    Raises:
+        LaunchFailure: it did not run for another reason (a place where nothing may be executed).
+    """
     try:
-        attempt()
+        code = attempt().exit_code
     except LaunchFailure as problem:
         cause = problem.__cause__
-        # Its number and words only: the full text names a path of this computer.
-        return True, (cause.strerror or "") if isinstance(cause, OSError) else problem.what
-    return False, ""
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ENOEXEC):
+            return True, cause.strerror or ""  # the full text names a path of this computer
+        raise
+    return code != 0, f"exit code {code}"
 
 
 def _packer(launcher: Launcher) -> Packer:

@@ -47,7 +47,7 @@ def _solve_tweak(view: View) -> str:
 
 def _kernels(view: View) -> float:
     """Different boot ids among the instances that answered."""
-    return float(len({(one.run_id, one.kernel) for one in answered(view)}))
+    return float(len({one.kernel for one in answered(view)}))
 
 
 def _check_fill(view: View, answer: Answer) -> Feedback:
@@ -103,12 +103,14 @@ def _check_bug(view: View, answer: Answer) -> Feedback:
 
 
 def _bug_data(view: View) -> str:
-    found = {one.name: one for one in instances(view) if one.values}
-    box, host = found.get("container A"), found.get("host")
+    there = [one for one in instances(view) if one.values]
+    box = next((one for one in there if one.name == "container A"), None)
     if box is None:
         raise Unavailable("no container has answered", NEXT)
+    beside = (one for one in there if one.name == "host" and one.run_id == box.run_id)
+    host = next(beside, None)
     text = f"Here container A calls itself {box.values['userland']}"
-    if host is None or host.run_id != box.run_id:
+    if host is None:
         return f"{text}, and its kernel is {box.values['kernel release']}."
     same = "the host’s too" if box.kernel == host.kernel else "not the host’s"
     return f"{text}, and its boot id {box.kernel} is {same}."

@@ -57,7 +57,7 @@ def identity_figure(view: View) -> Picture:
         for phase in PHASES
     ]
     return sharing(
-        [_HEADINGS[one.name] for one in found],
+        [_HEADINGS[one.name] + ("*" if one.elsewhere else "") for one in found],
         rows,
         caption=_caption(
             view,
@@ -81,13 +81,13 @@ def identity_table(view: View) -> pd.DataFrame:
     answered(view)
     found = instances(view)
     rows = [
-        {"observation": phase} | {one.name: one.values.get(phase, "–") for one in found}
+        {"observation": phase} | {one.label: one.values.get(phase, "–") for one in found}
         for phase in PHASES
     ]
     rows.append(
         {"observation": "shown"}
         | {
-            one.name: (f"failed: {one.why}" if one.why else one.shown)
+            one.label: ("failed; see above" if one.why else one.shown)
             + (f", {EMULATION}" if one.emulated else "")
             for one in found
         }
@@ -100,21 +100,21 @@ def kernels_table(view: View) -> pd.DataFrame:
     import pandas as pd
 
     found = answered(view)
-    kernels: dict[tuple[str, str], list[Instance]] = {}
+    kernels: dict[str, list[Instance]] = {}
     for one in found:
-        kernels.setdefault((one.run_id, one.kernel), []).append(one)
+        kernels.setdefault(one.kernel, []).append(one)
     return pd.DataFrame(
         [
             {
                 "kernel (boot id)": boot_id,
                 "release": those[0].values.get("kernel release", "–"),
-                "answers": ", ".join(one.name for one in those),
+                "answers": ", ".join(one.label for one in those),
                 "userlands above it": "; ".join(
                     dict.fromkeys(one.values.get("userland", "–") for one in those)
                 ),
                 "shown": those[0].shown + (f", {EMULATION}" if those[0].emulated else ""),
             }
-            for (_, boot_id), those in kernels.items()
+            for boot_id, those in kernels.items()
         ]
     )
 
@@ -238,6 +238,8 @@ def _caption(view: View, found: list[Instance], *extra: str) -> str:
     words = [f"{view.caption()}."]
     if any(one.emulated for one in found):
         words.append(_NO_EFFECT)
+    if any(one.elsewhere for one in found):
+        words.append("* Recorded in another run: compare these columns with each other only.")
     words += [f"No answer from {one.name}: {one.why}." for one in instances(view) if one.why]
     if fact(view, "container_boot_id_is_a_hidden_vms"):
         words.append(
@@ -248,10 +250,15 @@ def _caption(view: View, found: list[Instance], *extra: str) -> str:
 
 
 def _kernels_among_five(view: View) -> float | None:
-    five = [one for one in instances(view) if one.name != "container C" and one.kernel]
-    if len(five) < 5 or len({one.run_id for one in five}) > 1:
-        return None
-    return float(len({one.kernel for one in five}))
+    for run_id in dict.fromkeys(one.run_id for one in instances(view)):
+        kernels = {
+            one.name: one.kernel
+            for one in instances(view)
+            if one.run_id == run_id and one.kernel and one.name != "container C"
+        }
+        if len(kernels) == 5:
+            return float(len(set(kernels.values())))
+    return None
 
 
 def _rungs_that_matter(view: View) -> float | None:

@@ -73,7 +73,8 @@ def _ask(run: Run, who: Who) -> Iterator[Measurement]:
         box = _open(run, who, run.kept if who.platform is Platform.PROCESS else run.together)
         run.boxes[who.name] = box
         reading = observe(box)
-        host = observe(run.boxes["host"]) if "host" in run.boxes else None
+        # Asked anew: its age is compared with this one's.
+        host = observe(run.boxes["host"]) if "host" in run.readings else None
     except FAILURES as error:
         run.why[who.name] = str(error)
         for phase in PHASES:
@@ -83,7 +84,7 @@ def _ask(run: Run, who: Who) -> Iterator[Measurement]:
     said = {
         "kernel release": reading.release,
         "boot id": reading.boot_id[:8],
-        "kernel started": _started(reading, host),
+        "kernel started": _started(reading, reading if who.name == "host" else host),
         "kernel options": reading.options,
         "processor": reading.cpu,
         "devices": reading.devices,
@@ -144,4 +145,5 @@ EXPERIMENT = Experiment(
     platforms=tuple(dict.fromkeys(who.platform for who in INSTANCES)),
     measure=measure,
     rounds=1,
+    anchors=(Platform.PROCESS,),
 )

@@ -13,6 +13,7 @@ NAMESPACES: tuple[str, ...] = ("pid", "net", "mnt", "user", "cgroup")
 
 _SCRIPT = (
     r"""
+PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 tell() { echo "$1=$2"; }
 set -- /proc/[0-9]*
 tell processes $#

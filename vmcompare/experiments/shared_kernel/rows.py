@@ -30,6 +30,7 @@ class Instance:
         shown: ``"measured"`` or ``"recorded"``.
         run_id: the run.
         emulated: whether it ran under software emulation.
+        elsewhere: whether it is a recorded one beside own ones, perhaps of another computer.
     """
 
     name: str
@@ -39,6 +40,12 @@ class Instance:
     shown: str
     run_id: str
     emulated: bool
+    elsewhere: bool = False
+
+    @property
+    def label(self) -> str:
+        """Its name, with a star where it is of another run than those before it."""
+        return f"{self.name} *" if self.elsewhere else self.name
 
     @property
     def kernel(self) -> str:
@@ -48,12 +55,22 @@ class Instance:
     def key(self, phase: str) -> object:
         """What is compared: an inode number means something only under one kernel."""
         value = self.values.get(phase)
-        return (self.kernel, value) if phase.endswith(" namespace") else value
+        apart = phase.endswith(" namespace") or phase == "kernel started"
+        return (self.kernel, value) if apart else value
 
 
 def instances(view: View) -> list[Instance]:
-    """The instances that the view tells of, in the order of the table; failed ones too."""
+    """The instances that the view tells of, in the order of the table; failed ones too.
+
+    Own ones come first; recorded ones of another run follow, with their own host.
+    """
     frame = _observations(view)
+    own = _of_run(frame[frame["shown"] == MEASURED], elsewhere=False)
+    recorded = _of_run(frame[frame["shown"] == RECORDED], elsewhere=bool(own))
+    return own + recorded
+
+
+def _of_run(frame: pd.DataFrame, *, elsewhere: bool) -> list[Instance]:
     found = []
     for who in INSTANCES:
         rows = frame[
@@ -74,6 +91,7 @@ def instances(view: View) -> list[Instance]:
                 str(first["shown"]),
                 str(first["run_id"]),
                 bool((rows["accel"] == "tcg").any()),
+                elsewhere,
             )
         )
     return found
