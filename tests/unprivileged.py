@@ -46,6 +46,8 @@ class Nobody:
         of its own in which an empty directory covers that parent and they are bound into it.
         Nothing on disk changes, and nobody else sees it.
         """
+        # Runs of an earlier lesson are no part of the next one.
+        shutil.rmtree(self.home / ".local", ignore_errors=True)
         script = [*_covering([path.resolve() for path in needs], self.home)]
         script.append(f"cd {shlex.quote(str(cwd.resolve()))}")
         script.append(
