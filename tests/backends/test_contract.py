@@ -209,6 +209,14 @@ def test_kernel_settings_from_outside_are_for_container_engines_only(opened: Ope
         pass
 
 
+def test_what_a_command_left_running_in_a_container_serves_it_too(opened: Opened) -> None:
+    if opened.engine not in ("docker", "bubblewrap", "runc"):
+        pytest.skip("only a container's processes are seen by the host one by one")
+    opened.box.run(["sh", "-c", "sleep 77 </dev/null >/dev/null 2>&1 &"])
+    commands = [psutil.Process(pid).cmdline() for pid in opened.box.host_pids()]
+    assert ["sleep", "77"] in commands
+
+
 @pytest.mark.parametrize("case", [c for c in CASES if c.id not in ("vm", "vm-tuned", "vm-microvm")])
 def test_an_interrupt_at_any_phase_leaves_nothing(case: tuple[str, Platform, Machine]) -> None:
     name, platform, machine = case

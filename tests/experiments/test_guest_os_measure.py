@@ -14,7 +14,14 @@ from vmcompare.backends.fake import VM_PHASES, FakeLauncher, FakeSandbox
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.experiment import Context, Progress, load
 from vmcompare.experiments.guest_os import inside, measure
-from vmcompare.experiments.guest_os.weigh import CODE_CACHE, DAEMONS, GUEST_RAM, SHIM, Weight
+from vmcompare.experiments.guest_os.weigh import (
+    CODE_CACHE,
+    DAEMONS,
+    GUEST_RAM,
+    SHIM,
+    Weight,
+    weigh,
+)
 from vmcompare.recording import Measurement
 from vmcompare.sandbox import Completed, OnEvent, Phase, Platform, Spec, Traits
 from vmcompare.units import MIB
@@ -325,3 +332,38 @@ def test_real_instances_are_weighed_part_by_part(monkeypatch: pytest.MonkeyPatch
     assert {r.platform: (r.value or 0) > 0 for r in threads} == {
         Platform.CONTAINER: False, Platform.VM_DIRECT: True,
     }  # fmt: skip
+
+
+def weighed(monkeypatch: pytest.MonkeyPatch, words: Mapping[int, tuple[str, ...]]) -> Weight:
+    """What ``weigh`` makes of a container whose processes have these command lines, 10 MiB each."""
+    monkeypatch.setattr(memory, "command_line", lambda pid: words[pid])
+    monkeypatch.setattr(memory, "pss_bytes", lambda *_: 10 * MIB)
+    box = Box(1)
+    monkeypatch.setattr(Box, "host_pids", lambda *_: tuple(words))
+    return weigh(box, Spec(), is_vm=False, emulated=False)
+
+
+CONTAINERS_PROCESSES = {
+    1: ("/usr/bin/containerd-shim-runc-v2", "-id", "0aef"),
+    2: ("/sbin/docker-init", "--", "/sbin/vmcompare-first-byte"),
+    3: ("/sbin/vmcompare-first-byte",),
+    4: ("sleep", "86400"),
+}
+
+
+def test_shim_and_init_manage_and_what_was_started_inside_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weight = weighed(monkeypatch, CONTAINERS_PROCESSES)
+    assert weight.parts == {SHIM: 20 * MIB, "workload": 20 * MIB}
+    assert (weight.overhead_bytes, weight.workload_pid) == (20 * MIB, 4)
+
+
+def test_a_container_whose_workload_is_not_seen_is_not_weighed_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = {pid: words for pid, words in CONTAINERS_PROCESSES.items() if pid != 4}
+    with pytest.raises(Unavailable, match="workload is not among the processes"):
+        weighed(monkeypatch, seen)
+    with pytest.raises(Unavailable, match="cannot be seen from here"):
+        weighed(monkeypatch, {})

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import psutil
+
 from .. import reaper
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable
 from ..images import alpine, userland
@@ -137,7 +139,7 @@ class BubblewrapLauncher:
                 on_event(Event(Phase.OPEN, start_ns))
                 on_event(Event(Phase.FIRST_BYTE, first_ns))
                 enter = _enter(first.pid)
-                yield bare.BareSandbox(enter, first, running.pids, printed)
+                yield bare.BareSandbox(enter, first, running.serving, printed)
             finally:
                 exit_ns, removed_ns = running.end()
         on_event(Event(Phase.EXIT, exit_ns))
@@ -176,7 +178,16 @@ class _Running:
         return self._inside[-1]
 
     def pids(self) -> tuple[int, ...]:
+        """bwrap outside, PID 1 inside, the first program: what has to be ended."""
         return (self._child.pid, *(held.pid for held in self._inside))
+
+    def serving(self) -> tuple[int, ...]:
+        """Every process of it, with what commands left running inside."""
+        try:
+            below = psutil.Process(self._child.pid).children(recursive=True)
+        except psutil.Error:
+            return self.pids()
+        return (self._child.pid, *sorted(process.pid for process in below))
 
     def end(self) -> tuple[int, int]:
         """End it; when its first program and when its last process ended, on the host's clock."""

@@ -71,17 +71,17 @@ def weigh(box: Sandbox, spec: Spec, *, is_vm: bool, emulated: bool) -> Weight:
     if is_vm:
         return Weight(_of_vm(pids, spec, emulated=emulated))
     parts = {SHIM: 0, WORKLOAD: 0}
-    seen = None
+    working = None
     for pid in pids:
         words = memory.command_line(pid)
         part = WORKLOAD if words and words[0] in (FIRST_BYTE_PROGRAM, WORK) else SHIM
         parts[part] += memory.pss_bytes(pid)
-        seen = pid if part == WORKLOAD else seen
-    if seen is None:
+        working = pid if words[:1] == (WORK,) else working
+    if working is None:
         raise Unavailable(
             "the workload is not among the processes that serve it", "replay a recording"
         )
-    return Weight(parts, seen)
+    return Weight(parts, working)
 
 
 def _of_vm(pids: tuple[int, ...], spec: Spec, *, emulated: bool) -> dict[str, int]:
