@@ -111,6 +111,12 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def lesson_04_page(replayed: Path) -> Path:
+    """The lesson on whose page exercises and quiz are tried."""
+    return replayed / "04-boot-speed.html"
+
+
 @pytest.fixture(params=["toy", *(path.stem for path in NOTEBOOKS), "index"])
 def handout(request: pytest.FixtureRequest) -> Path:
     """Each page to look at: the toy lesson, the real ones, and the one that ties them together."""

@@ -30,8 +30,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 MARK = "VMCOMPARE_TEST_MARK"  # inherited by all that the server starts, orphans included
 START_S, RUN_ALL_S, MEASURE_S, END_S = 60, 240, 120, 60
-VM_S = 30
-"""A VM that has not shown itself so long after the first row comes late in that experiment."""
+VM_S = 2
+"""How long after its first row a run is given to show a VM: a short run may be over soon after."""
 
 LESSON_04 = pytest.mark.parametrize(
     "name", [p for p in NOTEBOOKS if p.stem.startswith("04")], ids=["04"], indirect=True
