@@ -34,7 +34,7 @@ def check_page(page: str) -> None:
     assert page.count('type="range"') == 1
     assert page.count("<img") == len(re.findall(r"<img[^>]*\salt=\"[^\"]{20,}\"", page))
     for claim in ("A1", "A2", "V3"):
-        assert f">{claim}</td>" in page
+        assert f">{claim}</strong>" in page
 
 
 def test_with_the_engines_hidden_it_shows_the_gaps_and_replays(
