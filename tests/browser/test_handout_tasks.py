@@ -19,12 +19,6 @@ SCREENSHOTS = ROOT / "dist" / "screenshots"
 NARROW = 360
 
 
-@pytest.fixture
-def lesson_04_page(replayed: Path) -> Path:
-    """Lesson 04, exported from its recording."""
-    return replayed / "04-boot-speed.html"
-
-
 @pytest.mark.parametrize("script", [False, True], ids=["no script", "script"])
 def test_every_choice_is_answered_by_keyboard(
     open_page: Open, lesson_04_page: Path, script: bool
