@@ -494,8 +494,10 @@ def running_from(cache: Path) -> Iterator[str]:
 def leftovers(environment: dict[str, str], owner: int) -> Iterator[str]:
     yield from running_from(Path(environment["XDG_CACHE_HOME"]))
     for name in ("TMPDIR", "XDG_STATE_HOME"):
-        files = [p for p in Path(environment[name]).rglob("*") if p.is_file() or name == "TMPDIR"]
-        yield from (f"file {path}" for path in files)
+        # os.walk passes over what vanishes while it looks; Path.rglob (3.11) does not.
+        for directory, below, files in os.walk(environment[name]):
+            found = [*files, *(below if name == "TMPDIR" else ())]
+            yield from (f"file {Path(directory, item)}" for item in found)
     for pattern in (f"vmcompare-{owner}-*", f"*/vmcompare-{owner}-*"):
         yield from (f"cgroup {path}" for path in reaper.CGROUP_ROOT.glob(pattern))
 
