@@ -98,11 +98,29 @@ def clear(ledger: Ledger, swept: Swept) -> None:
                 swept.add("process", str(pid))
     if "containers" in ledger.watched:
         _remove_containers(swept, session=session)
+    if same_boot:
+        _end_users_of([str(e["path"]) for k, e in ledger.watched.items() if k.startswith("path ")])
     for key, entry in ledger.watched.items():
         if key.startswith("path ") and _remove_path(Path(str(entry["path"]))):
             swept.add("path", str(entry["path"]))
     _remove_cgroups_of(session, swept)
     ledger.path.unlink(missing_ok=True)
+
+
+def _end_users_of(paths: list[str]) -> None:
+    """End processes whose command line names one of our own folders, and wait for them.
+
+    A helper that was starting when its owner was killed is in no ledger yet; left alone, it would
+    go on to write into a folder that has just been removed.
+    """
+    ours = [path for path in paths if Path(path).name.startswith("vmcompare-")]
+    found = []
+    for process in psutil.process_iter() if ours else ():
+        with contextlib.suppress(psutil.Error):
+            if any(path in word for word in process.cmdline() for path in ours):
+                process.kill()
+                found.append(process)
+    psutil.wait_procs(found, timeout=CGROUP_END_S)
 
 
 def _remove_path(path: Path) -> bool:
