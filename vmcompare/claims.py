@@ -117,7 +117,7 @@ class Claim:
         kind, rule: see the enums.
         estimand: what is estimated (:mod:`vmcompare.estimand`).
         bound: θ, in the estimand's unit; ``None`` for facts and judgements.
-        lessons: two-digit numbers of the lessons that measure it.
+        lessons: numbers of the lessons that measure it (``"04"``, ``"05a"``).
         says: the article's claim in our words.
         quote: the article's own sentences.
         caveats: the entries of the caveats column.

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import assembly, page, results, tasks
-from .data import data_dir
+from . import assembly, page, results, tasks, ticks
+from .data import data_dir, user_recordings_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
+from .exercise import part
 from .experiment import Demo, exercises, explanation, load
 from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from .recording import Recording, contributed, read, recordings
@@ -23,7 +24,10 @@ from .results import Prediction
 from .sandbox import Availability, Platform
 from .settle import Evidence, gather
 from .steps import Steps
-from .view import MEASURED, RECORDED, View, compose
+from .view import MEASURED, RECORDED, Grid, View, compose
+
+Draw = Callable[[View], Any]
+"""A figure of a view."""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,8 @@ class Lesson(Steps):
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
     _tasks: tasks.Tasks | None = None
+    _ticked: list[ticks.Asked] = field(default_factory=list)
+    _reticked: list[Callable[[], None] | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
@@ -79,21 +85,52 @@ class Lesson(Steps):
     # ---- predict ------------------------------------------------------------------------------
 
     def predict(
-        self, name: str, question: str, *, unit: str = "", guess: float | None = None
+        self,
+        name: str,
+        question: str,
+        *,
+        unit: str = "",
+        guess: float | None = None,
+        whole: bool = False,
     ) -> None:
         """Ask for a prediction and keep it; ``guess=…`` answers in plain Python, without a widget.
 
-        ``name`` is one of the experiment's ``OUTCOMES``; ``unit`` is ``"s"``, ``"ratio"`` or any.
+        ``name`` is one of the experiment's ``OUTCOMES``; ``unit`` is ``"s"``, ``"ratio"`` or any;
+        ``whole`` where a count is asked for, which may be none at all.
         """
         outcomes = explanation(self.experiment).OUTCOMES
         if name not in outcomes:
             raise UnknownName("outcome", name, sorted(outcomes))
-        self._ask(Prediction(name, question, unit), guess)
+        self._ask(Prediction(name, question, unit, whole=whole), guess)
+
+    def tick(
+        self, name: str, question: str, *, guess: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """Ask for one of the experiment's ``GRIDS`` to be ticked, and keep it.
+
+        ``guess={"column": ["row", …], …}`` answers in plain Python, without a widget.
+        """
+        known: Mapping[str, Grid] = getattr(explanation(self.experiment), "GRIDS", {})
+        if name not in known:
+            raise UnknownName("grid", name, sorted(known))
+        asked = ticks.Asked(self.number, name, question, known[name])
+        self._ticked = [t for t in self._ticked if t.name != name] + [asked]
+        if guess is not None:
+            self._keep_ticks(asked, guess)
+        if is_handout():
+            self._page.html(ticks.paper(asked))
+            return
+        page.display(ticks.form(asked, lambda value: self._keep_ticks(asked, value)))
 
     # ---- measure ------------------------------------------------------------------------------
 
-    def measure(self) -> None:
-        """A panel with Run and Stop; while a handout is rendered, the run itself."""
+    def measure(self, chart: str = "") -> None:
+        """A panel with Run and Stop; while a handout is rendered, the run itself.
+
+        ``chart`` is the one of ``FIGURES`` that grows meanwhile; the first one unless named.
+        """
+        figures: Mapping[str, Draw] = explanation(self.experiment).FIGURES
+        draw = _choose("figure", chart or next(iter(figures)), figures)
         if is_handout():
             self._measure_for_handout()
             return
@@ -108,7 +145,12 @@ class Lesson(Steps):
             return
         from .panel import Panel
 
-        panel = Panel(self.experiment, self._live_chart, self._finished, self._named())
+        panel = Panel(
+            self.experiment,
+            lambda recording: str(draw(compose(recording, None))._repr_html_()),
+            self._finished,
+            self._named(),
+        )
         page.display(panel.widget())
 
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
@@ -145,15 +187,17 @@ class Lesson(Steps):
     def replay(self, run_id: str = "") -> None:
         """Show a recording of the project instead of an own run: the newest, or the one named.
 
-        A contributed recording (see :meth:`recordings`) is shown only when it is named.
+        A contributed recording (see :meth:`recordings`), or one that this learner made earlier,
+        is shown only when it is named.
 
         Raises:
-            UnknownName: the project has no recording of that run.
+            UnknownName: there is no recording of that run.
         """
         self.live = None
         if run_id:
             place = (data_dir() / "recordings", self.experiment)
-            paths = {p.stem: p for p in (*recordings(*place), *contributed(*place))}
+            own = recordings(user_recordings_dir(), self.experiment)
+            paths = {p.stem: p for p in (*recordings(*place), *contributed(*place), *own)}
             if run_id not in paths:
                 raise UnknownName("recording", run_id, sorted(paths))
             self._recorded = read(paths[run_id])
@@ -202,6 +246,15 @@ class Lesson(Steps):
             page.display(self._demo(demo, options))
         except VmcompareError as error:
             self._page.say(str(error))
+
+    def compare(self) -> None:
+        """Show each prediction, and each grid that was ticked, beside what was found."""
+        Steps.compare(self)  # super() does not know a class with slots
+
+        def draw(asked: ticks.Asked) -> page.Draw:
+            return lambda: page.Html(ticks.beside(asked, self.view))
+
+        self._reticked = [self._page.put(draw(asked)) for asked in self._ticked]
 
     # ---- conclude -----------------------------------------------------------------------------
 
@@ -305,14 +358,16 @@ class Lesson(Steps):
             return "It has no finished start but warm-ups, so the figures below stay as they were."
         return f"The figures below now show it for: {', '.join(own[0].platforms)}."
 
-    def _live_chart(self, recording: Recording) -> str:
-        figures: Mapping[str, Callable[[View], Any]] = explanation(self.experiment).FIGURES
-        return str(next(iter(figures.values()))(compose(recording, None))._repr_html_())
-
     def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
         outcome = explanation(self.experiment).OUTCOMES[asked.name]
         number = None if isinstance(guess, str) else guess
         return results.comparison(asked, number, outcome, self.view)
+
+    def _keep_ticks(self, asked: ticks.Asked, value: Mapping[str, Sequence[str]]) -> str:
+        said = ticks.keep(asked, value)
+        for redraw in filter(None, self._reticked):
+            redraw()
+        return said
 
     def _source(self) -> str:
         return self.view.caption()
@@ -339,8 +394,10 @@ class Lesson(Steps):
             except Unavailable as error:
                 self._page.say(tasks.sentence(error))
                 return None
+            names = getattr(module, "PARTS", {}).get(self.number)
+            asked, questions = part(module.EXERCISES, module.QUESTIONS, names)
             self._tasks = tasks.Tasks(
-                *(self.number, module.EXERCISES, module.QUESTIONS, lambda: self.view),
+                *(self.number, asked, questions, lambda: self.view),
                 called=page.name_of(self),
                 keeping=not is_handout(),
             )

@@ -92,6 +92,16 @@ class Note:
         return f'<p class="vmc-note"><strong>Note.</strong> {html.escape(self.text)}</p>'
 
 
+@dataclass(frozen=True, slots=True)
+class Html:
+    """HTML in place of something that is drawn."""
+
+    markup: str
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+
 class Markup(str):
     """A table's cell that is HTML already."""
 

@@ -38,7 +38,8 @@ from .view import MEASURED, RECORDED, Source, View
 if TYPE_CHECKING:
     import pandas as pd
 
-_DECLARED = re.compile(r'Lesson\(\\?"(\w+)\\?",\s*\\?"(\d\d)\\?"')
+_DECLARED = re.compile(r'Lesson\(\\?"(\w+)\\?",\s*\\?"(\d\d[a-z]?)\\?"')
+_NUMBERED = re.compile(r"(\d\d[a-z]?)-.+\.ipynb")
 
 
 class Whose(StrEnum):
@@ -131,10 +132,11 @@ class Evidence:
         """The runs of one experiment."""
         return tuple(run for run in self.runs if run.recording.experiment == experiment)
 
-    def lesson(self, experiment: str) -> Lesson | None:
-        """The lesson on an experiment."""
-        found = (lesson for lesson in self.lessons.values() if lesson.experiment == experiment)
-        return next(found, None)
+    def lesson(self, experiment: str, claim: Claim | None = None) -> Lesson | None:
+        """The lesson on an experiment: of several the one that ``claim`` names, else the first."""
+        found = [lesson for lesson in self.lessons.values() if lesson.experiment == experiment]
+        named = [lesson for lesson in found if claim and lesson.number in claim.lessons]
+        return next(iter([*named, *found]), None)
 
     def view(self) -> View:
         """All rows side by side; every estimate still takes those of one run."""
@@ -197,15 +199,16 @@ def estimand(claim: Claim) -> Estimand | None:
 
 
 def lessons(directory: Path | None = None) -> dict[str, Lesson]:
-    """The lessons there are, by number: notebooks ``NN-….ipynb``.
+    """The lessons there are, by number: notebooks ``NN-….ipynb``, or ``NNa-…`` and ``NNb-…``.
 
     A notebook names its own experiment and number (``Lesson("boot_speed", "04")``); there is no
     list to keep.
     """
     found = {}
-    for path in sorted((directory or lessons_dir()).glob("[0-9][0-9]-*.ipynb")):
-        declared = _DECLARED.search(path.read_text(encoding="utf-8", errors="replace"))
-        found[path.name[:2]] = Lesson(path.name[:2], path, declared[1] if declared else "")
+    for path in sorted((directory or lessons_dir()).glob("[0-9][0-9]*.ipynb")):
+        if numbered := _NUMBERED.fullmatch(path.name):
+            declared = _DECLARED.search(path.read_text(encoding="utf-8", errors="replace"))
+            found[numbered[1]] = Lesson(numbered[1], path, declared[1] if declared else "")
     return found
 
 
@@ -257,7 +260,7 @@ def part(claim: Claim, evidence: Evidence) -> Part:
             continue
         if not run.finding(claim).lacking:
             return _settled(claim, run, evidence)
-        lesson = evidence.lesson(run.recording.experiment)
+        lesson = evidence.lesson(run.recording.experiment, claim)
         named = lesson is not None and lesson.number in claim.lessons
         if partly is None and named and len(run.rows(claim)):
             partly = run
@@ -294,13 +297,13 @@ def missing(lesson: Lesson, evidence: Evidence) -> str:
 
 def _settled(claim: Claim, run: Run, evidence: Evidence) -> Part:
     used = frozenset(str(a) for a in set(run.rows(claim)["accel"].dropna()) if a)
-    lesson = evidence.lesson(run.recording.experiment)
+    lesson = evidence.lesson(run.recording.experiment, claim)
     return Part(claim, run.finding(claim), run, lesson, used)
 
 
 def _in_order(claim: Claim, evidence: Evidence) -> list[Run]:
     def place(run: Run) -> tuple[bool, int, str]:
-        lesson = evidence.lesson(run.recording.experiment)
+        lesson = evidence.lesson(run.recording.experiment, claim)
         named = lesson is not None and lesson.number in claim.lessons
         where = claim.lessons.index(lesson.number) if lesson and named else len(claim.lessons)
         return run.whose is Whose.PROJECT, where, run.recording.experiment

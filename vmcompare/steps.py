@@ -45,7 +45,7 @@ class Steps(ABC):
         """Exercises and questions, and how far the learner is; ``None``, and said, if none yet."""
 
     def exercises(self) -> None:
-        """Show the four exercises, the one for class first; answers are checked and kept."""
+        """Show the exercises, the one for class first; answers are checked and kept."""
         if (asked := self._practice()) is None:
             return
         if is_handout():
