@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vmcompare import claims, literature
+from vmcompare import claims, cves, literature
 from vmcompare.data import data_dir
 from vmcompare.errors import RecordingError
 
@@ -49,7 +49,7 @@ def test_no_claim_cites_the_literature_as_its_measurement() -> None:
 
 def test_every_published_figure_says_where_it_is_from_and_how_far_it_was_checked() -> None:
     published = literature.load()
-    assert len(published) == 83
+    assert len(published) == 86
     assert set(published["checked"]) == {"checked", "secondary", "recalled"}
     assert (published["citation"] != "").all()
     assert published["url"].str.startswith("https://").all()
@@ -86,7 +86,38 @@ def test_a_published_figure_that_cannot_be_cited_is_refused(
     assert caught.value.line == 2
 
 
+def test_every_weakness_says_where_it_is_from_and_how_far_that_was_checked() -> None:
+    known = cves.load()
+    assert len(known) == 32
+    assert known["cve"].is_unique
+    assert set(known["kind"]) == set(cves.KINDS)
+    assert set(known["checked"]) == {"checked", "secondary", "recalled"}
+    assert known["url"].str.startswith("https://").all()
+    assert (known["cve"].str[4:8] == known["year"]).all()
+    checked = known[known["checked"] == "checked"]
+    assert checked["published"].str.fullmatch(r"20\d\d-\d\d-\d\d").all()
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("CVE-2020-1234,2020,X,kernel,7,s (2020-01-02).,https://x,perhaps", "unknown word"),
+        ("CVE-2020-1234,2020,X,cloud,7,s (2020-01-02).,https://x,yes", "unknown kind"),
+        ("CVE-20-1,2020,X,vm,7,s (2020-01-02).,https://x,yes", "not the number"),
+        ("CVE-2020-1234,2020,,vm,7,s (2020-01-02).,https://x,yes", "nothing in component"),
+    ],
+)
+def test_a_weakness_that_cannot_be_looked_up_is_refused(
+    tmp_path: Path, line: str, what: str
+) -> None:
+    table = tmp_path / "cves.csv"
+    table.write_text(",".join(cves.COLUMNS) + "\n" + line + "\n", encoding="utf-8")
+    with pytest.raises(RecordingError, match=what) as caught:
+        cves.load(table)
+    assert caught.value.line == 2
+
+
 def test_missing_tables_are_named() -> None:
-    for load in (literature.load, claims.load):
+    for load in (literature.load, claims.load, cves.load):
         with pytest.raises(RecordingError, match=r"nowhere\.csv"):
             load(Path("nowhere.csv"))

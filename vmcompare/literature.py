@@ -46,10 +46,11 @@ def load(path: Path | None = None) -> pd.DataFrame:
             raise RecordingError(path, number, f"nothing in {', '.join(empty)}")
         if not row["verified"].startswith(("yes", SECONDARY, RECALLED)):
             raise RecordingError(path, number, f"unknown word in verified: {row['verified']!r}")
-    return frame.assign(checked=frame["verified"].map(_checked))
+    return frame.assign(checked=frame["verified"].map(how_checked))
 
 
-def _checked(verified: str) -> str:
+def how_checked(verified: str) -> str:
+    """What the first word of a ``verified`` column says."""
     if verified.startswith("yes"):
         return CHECKED
     return SECONDARY if verified.startswith(SECONDARY) else RECALLED
