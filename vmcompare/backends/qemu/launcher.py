@@ -13,12 +13,13 @@ from vmcompare.backends.qemu.binary import Qemu, find_qemu
 from vmcompare.backends.qemu.boots import Boot
 from vmcompare.backends.qemu.machine import Machine, Plan
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.images import alpine
+from vmcompare.images import alpine, container_host
 from vmcompare.images.cache import Cache, Progress
 from vmcompare.programs import boot_sector
 from vmcompare.sandbox import (
     ALPINE,
     BOOT_SECTOR,
+    CONTAINER_HOST,
     Completed,
     Event,
     FileFact,
@@ -158,10 +159,16 @@ class QemuLauncher:
         progress = self._progress
         if spec.image == BOOT_SECTOR:
             return boots.sector(_sector(spec))
-        if spec.image != ALPINE:
+        hosts = spec.image == CONTAINER_HOST
+        if hosts and (self._platform is not Platform.VM_DIRECT or self._small):
+            raise Unavailable(
+                f"only {Platform.VM_DIRECT} can host containers",
+                f"use the platform {Platform.VM_DIRECT} with the whole userland",
+            )
+        if spec.image != ALPINE and not hosts:
             raise Unavailable(
                 f"a virtual machine of the image {spec.image!r} cannot be made",
-                f"use the image {ALPINE!r} or {BOOT_SECTOR!r}",
+                f"use the image {ALPINE!r}, {BOOT_SECTOR!r} or {CONTAINER_HOST!r}",
             )
         if self._platform is Platform.VM:
             return boots.as_made(disks.overlay(qemu, choice, progress))
@@ -169,6 +176,8 @@ class QemuLauncher:
             disk = disks.warm_overlay(qemu, choice, progress)
             return boots.tuned(qemu, disk, network=spec.network, progress=progress)
         userland = alpine.small_initramfs if self._small else alpine.full_initramfs
+        if hosts:
+            userland = container_host.container_host_initramfs
         khz = None
         if spec.machine is MachineType.MICROVM and choice.accel == accel.SOFTWARE:
             small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
