@@ -1,0 +1,263 @@
+"""Isolation, explained: the walls, one word that opens them, and what happens when one falls.
+
+Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ...errors import Unavailable
+from ...plots.groups import EMULATION
+from ...plots.picture import Picture, WhatIf
+from ...sandbox import Platform
+from ...view import MEASURED, Grid, Outcome, View
+from . import grid
+from .greed_figure import greed, held_table, limits_table
+from .hearts_figure import FALL, HEARTS, Beats, beats, heartbeats
+from .models import blast, careless, detection
+from .probes import FLIPS, PROBES
+from .record import cves_table, timeline
+from .rows import (
+    BRIDGE,
+    NEXT,
+    OWN_NETWORKS,
+    Arm,
+    arm,
+    default_container,
+    flips,
+    label,
+    misconfigured,
+    mixed,
+    neighbours,
+    of_host,
+    of_neighbour,
+    walls,
+)
+from .tables import (
+    capabilities_table,
+    events_table,
+    falls_table,
+    held_by_table,
+    neighbours_table,
+    sentence_table,
+    walls_table,
+    words_table,
+)
+from .width import interface, interface_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PROMISE = (
+    f"The machines run under {EMULATION}. Which call is refused does not depend on it, but QEMU "
+    "promises no security under emulation."
+)
+
+
+def walls_figure(view: View) -> Picture:
+    """Probe by probe, held in different ways, on this computer."""
+    arms = walls(view)
+    sorts = grid.groups([name for one in arms for name in one.answers])
+    return grid.answers(
+        arms,
+        [_heading(one, mixed=mixed(arms)) for one in arms],
+        sorts,
+        what="Who gets through to what.",
+        caption=_caption(view, arms),
+    )
+
+
+def misconfigurations_figure(view: View) -> Picture:
+    """One word of a command line that differs, in the disposable VM; expected and found."""
+    base, *others = misconfigured(view)
+    odd = [
+        f"{word}, {name} ({'turned' if turned else 'did not turn'})"
+        for word, name, turned in grid.deviations(base, others, FLIPS)
+    ]
+    told = f"Not as registered: {'; '.join(odd)}." if odd else "All turned as registered."
+    where = (
+        "Containers by runc in a disposable virtual machine, whose root is their host; the call "
+        f"filter is a short one of ours. It ran under {EMULATION}, on which this does not depend."
+    )
+    return grid.words_grid(
+        base,
+        others,
+        FLIPS,
+        what="What one word turns.",
+        caption=f"{view.caption()}. {where} {told}",
+    )
+
+
+def neighbours_figure(view: View) -> Picture:
+    """From one instance against the one beside it."""
+    arms = neighbours(view)
+    star = mixed(arms)
+    said = {
+        Platform.PROCESS: "two\nprocesses",
+        Platform.VM_DIRECT: "two\nVMs",
+        BRIDGE: "containers,\none bridge",
+        OWN_NETWORKS: "containers,\nown nets",
+    }
+    headings = [
+        said[one.confinement or one.platform] + (" *" if star and one.shown != MEASURED else "")
+        for one in arms
+    ]
+    names = of_neighbour([name for one in arms for name in one.answers])
+    return grid.answers(
+        arms, headings, {"": names}, what="What one can do to its neighbour.",
+        caption=_caption(view, arms),
+    )  # fmt: skip
+
+
+def _heading(one: Arm, *, mixed: bool) -> str:
+    first, _, held = label(one, mixed=mixed).partition(", ")
+    if held:
+        return f"{first},\n{held.replace('no capabilities', 'no capab.')}"
+    return first.replace("host process", "host\nprocess").replace(" in a", "\nin a")
+
+
+def _caption(view: View, arms: Sequence[Arm]) -> str:
+    words = [f"{view.caption()}."]
+    if any(one.emulated for one in arms):
+        words.append(_PROMISE)
+    if any(one.nested for one in arms):
+        words.append(
+            "There is no container of Docker’s here: one by runc in a disposable virtual machine "
+            "stands in, and that machine is the host it was tried on."
+        )
+    if mixed(arms):
+        words.append("* Recorded in another run, perhaps on another computer.")
+    failed = sorted({n for one in arms for n, a in one.answers.items() if a.got_through is None})
+    if failed:
+        words.append(f"Could not be made everywhere: {', '.join(failed)}.")
+    return " ".join(words)
+
+
+def _through(view: View) -> float | None:
+    inside = default_container(view)
+    return None if inside is None or not inside.made() else float(len(inside.through()))
+
+
+def _privileged(view: View) -> float | None:
+    try:
+        base, *_ = misconfigured(view)
+    except Unavailable:
+        return None
+    one = arm(view, Platform.CONTAINER, "--privileged", nested=True, run_id=base.run_id)
+    if one is None or not one.made():
+        return None
+    return float(len(flips(base, one) & set(of_host(base.answers))))
+
+
+def _beats(view: View) -> Beats | None:
+    try:
+        return beats(view)
+    except Unavailable:
+        return None
+
+
+def _sibling_gap_s(view: View) -> float | None:
+    found = _beats(view)
+    fall = found.event(FALL) if found else None
+    return found.after_s("sibling VM", fall.second) if found and fall else None
+
+
+def _detection_s(view: View) -> float | None:
+    found = _beats(view)
+    if found is None:
+        return None
+    rows = view.values(metric="detection_s", phase="their VM", run_id=found.run_id)
+    return float(rows["value"].iloc[0]) if len(rows) else None
+
+
+def _silent(view: View) -> float | None:
+    found = _beats(view)
+    fall = found.event(FALL) if found else None
+    if found is None or fall is None:
+        return None
+    told = [found.misses(heart, fall.second) for heart in HEARTS if heart != "faulty VM"]
+    return None if None in told else float(sum(bool(missed) for missed in told))
+
+
+def _turned(view: View) -> Mapping[str, Mapping[str, bool]]:
+    base, *others = misconfigured(view)
+    found: dict[str, Mapping[str, bool]] = {}
+    for one in others:
+        both = set(base.made()) & set(one.made())
+        if one.confinement in GRID_WORDS and both:
+            turned = flips(base, one)
+            found[one.confinement] = {name: name in turned for name in GRID_ROWS if name in both}
+    if not found:
+        raise Unavailable("none of these words has been tried yet", NEXT)
+    return found
+
+
+GRID_WORDS = ("--pid=host", "--network=host", "--privileged")
+
+GRID_ROWS: Sequence[str] = tuple(of_host(PROBES))[:6]
+
+_REASONS: Mapping[tuple[str, str], str] = {}
+
+FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
+    {
+        "walls": walls_figure,
+        "misconfigurations": misconfigurations_figure,
+        "neighbours": neighbours_figure,
+        "interface": interface,
+        "heartbeats": heartbeats,
+        "greed": greed,
+        "cves": timeline,
+    }
+)
+"""Name → figure of a view."""
+
+TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
+    {
+        "walls": walls_table,
+        "misconfigurations": words_table,
+        "neighbours": neighbours_table,
+        "capabilities": capabilities_table,
+        "held": held_by_table,
+        "sentence": sentence_table,
+        "interface": interface_table,
+        "events": events_table,
+        "falls": falls_table,
+        "greed": limits_table,
+        "limits": held_table,
+        "cves": cves_table,
+    }
+)
+"""Name → table of a view; every cell is text."""
+
+WHATIFS: Mapping[str, Callable[[View], WhatIf]] = MappingProxyType(
+    {"careless": careless, "detection": detection, "blast": blast}
+)
+"""Name → modelled figure with one slider."""
+
+OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
+    {
+        "through": Outcome((Platform.CONTAINER,), _through),
+        "flips_privileged": Outcome((), _privileged),
+        "sibling_gap_s": Outcome((Platform.VM_DIRECT,), _sibling_gap_s),
+        "detection_s": Outcome((Platform.VM_DIRECT,), _detection_s),
+        "silent": Outcome((), _silent),
+    }
+)
+"""Name → what a prediction is set beside; ``None`` where it was not measured in one run."""
+
+GRIDS: Mapping[str, Grid] = MappingProxyType(
+    {
+        "flips": Grid(
+            columns=GRID_WORDS,
+            rows={name: PROBES[name].says for name in GRID_ROWS},
+            find=_turned,
+            reasons=_REASONS,
+            yes="turns",
+            no="stays",
+        )
+    }
+)
+"""Name → a grid that is ticked before it is measured."""

@@ -1,0 +1,229 @@
+"""Tables of the lesson: every probe with its answer, what was read, what fell; all cells text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...errors import Unavailable
+from ...plots.groups import EMULATION
+from ...units import seconds
+from ...view import View
+from .capabilities import NAMES, decoded, ordered
+from .hearts_figure import Beats, beats
+from .probes import FLIPS, PROBES
+from .rows import (
+    NEXT,
+    Arm,
+    default_container,
+    flips,
+    label,
+    misconfigured,
+    mixed,
+    neighbours,
+    of_neighbour,
+    of_walls,
+    walls,
+)
+from .sentence import ARTICLE, KINDS, sentences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def walls_table(view: View) -> pd.DataFrame:
+    """One row a probe: what was tried, and the plain answer of every arm."""
+    arms = walls(view)
+    return _answers(view, arms, of_walls([n for one in arms for n in one.answers]))
+
+
+def neighbours_table(view: View) -> pd.DataFrame:
+    """The same from one instance against the one beside it."""
+    arms = neighbours(view)
+    return _answers(view, arms, of_neighbour([n for one in arms for n in one.answers]))
+
+
+def _answers(view: View, arms: Sequence[Arm], names: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    star = mixed(arms)
+    rows = [
+        {"probe": name, "what was tried": PROBES[name].says}
+        | {
+            label(one, mixed=star): one.answers[name].text if name in one.answers else "–"
+            for one in arms
+        }
+        for name in names
+    ]
+    rows.append(
+        {"probe": "shown", "what was tried": view.caption()}
+        | {
+            label(one, mixed=star): one.shown + (f", {EMULATION}" if one.emulated else "")
+            for one in arms
+        }
+    )
+    return pd.DataFrame(rows)
+
+
+def words_table(view: View) -> pd.DataFrame:
+    """One row a word: what it was registered to turn, and what it turned."""
+    import pandas as pd
+
+    base, *others = misconfigured(view)
+    rows = []
+    for one in others:
+        turned = flips(base, one)
+        to = [f"{n} ({one.answers[n].text})" for n in of_walls(turned)]
+        expected = FLIPS.get(one.confinement)
+        rows.append(
+            {
+                "word": one.confinement,
+                "registered": "–" if expected is None else ", ".join(of_walls(expected)) or "none",
+                "turned": ", ".join(to) or ("nothing" if one.made() else "could not be tried"),
+                "probes at the host that get through": f"{len(one.through())}",
+                "as registered": _as_registered(base, one, expected),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _as_registered(base: Arm, one: Arm, expected: frozenset[str] | None) -> str:
+    if expected is None:
+        return "–"
+    both = frozenset(base.made()) & frozenset(one.made())
+    if not both:
+        return "not tried"
+    return "yes" if flips(base, one) == expected & both else "no"
+
+
+def capabilities_table(view: View) -> pd.DataFrame:
+    """``CapEff`` decoded bit by bit, for the host, the default container and the one with none.
+
+    Raises:
+        Unavailable: nobody's capabilities were read.
+    """
+    import pandas as pd
+
+    arms = [one for one in walls(view) if one.read.get("capabilities")]
+    if not arms:
+        raise Unavailable("nobody’s capabilities have been read yet", NEXT)
+    held = {label(one, mixed=mixed(arms)): decoded(one.read["capabilities"]) for one in arms}
+    inside = default_container(view)
+    chosen = decoded(inside.read["capabilities"]) if inside and inside.read else frozenset()
+    rows = [
+        {"bit": "CapEff", "capability": "as read"}
+        | {label(one, mixed=mixed(arms)): one.read["capabilities"] for one in arms}
+    ]
+    for name in ordered(chosen):
+        bit = str(NAMES.index(name)) if name in NAMES else "–"
+        rows.append(
+            {"bit": bit, "capability": name}
+            | {who: "yes" if name in caps else "no" for who, caps in held.items()}
+        )
+    rest = [name for name in NAMES if name not in chosen]
+    rows.append(
+        {"bit": f"{len(rest)} more", "capability": ", ".join(rest)}
+        | {who: f"{len(caps & set(rest))} of {len(rest)}" for who, caps in held.items()}
+    )
+    rows.append(
+        {"bit": "all", "capability": "bits that are 1"}
+        | {who: str(len(caps)) for who, caps in held.items()}
+    )
+    return pd.DataFrame(rows)
+
+
+_READ = (
+    "seccomp", "no new privileges", "user map", "root mount", "boot id",
+    *(f"{kind} namespace" for kind in KINDS), "PCI devices seen", "processes seen",
+)  # fmt: skip
+
+
+def held_by_table(view: View) -> pd.DataFrame:
+    """What was read of each way of holding a program: namespaces, filter, mounts, what is seen."""
+    import pandas as pd
+
+    arms = walls(view)
+    star = mixed(arms)
+    rows = [
+        {"read": what} | {label(one, mixed=star): one.read.get(what, "–") for one in arms}
+        for what in _READ
+        if any(what in one.read for one in arms)
+    ]
+    if not rows:
+        raise Unavailable("nothing has been read beside the probes yet", NEXT)
+    return pd.DataFrame(rows)
+
+
+def sentence_table(view: View) -> pd.DataFrame:
+    """The article's sentence on namespaces, what is true in it, what is not, and a better one."""
+    import pandas as pd
+
+    found = sentences(view)
+    return pd.DataFrame(
+        [
+            {"": "the article", "sentence": ARTICLE},
+            {"": "true in it", "sentence": found.true},
+            {"": "not true", "sentence": found.untrue},
+            {"": "better", "sentence": found.better},
+        ]
+    )
+
+
+def falls_table(view: View) -> pd.DataFrame:
+    """Each heart: its longest gaps before and after each fall, and when its end was noticed."""
+    import pandas as pd
+
+    found = beats(view)
+    if not found.events:
+        raise Unavailable("nothing has fallen yet in this run", "wait, or let the run go on")
+    first = found.events[0].second
+    rows = []
+    for heart in found.gaps:
+        row = {
+            "heart": heart + (f" ({EMULATION})" if found.emulated and heart != "host" else ""),
+            "longest gap before": seconds(found.before_s(heart, first)),
+        }
+        for event in found.events:
+            row[f"after: {event.name}"] = _after(found, heart, event.second)
+        row["end noticed after"] = _noticed(view, found, heart)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def events_table(view: View) -> pd.DataFrame:
+    """What was done in which second, and what came of it."""
+    import pandas as pd
+
+    found = beats(view)
+    if not found.events:
+        raise Unavailable("nothing has been done to a kernel yet in this run", NEXT)
+    return pd.DataFrame(
+        [
+            {"second": str(e.second), "what was done": e.name, "what came of it": e.text}
+            for e in found.events
+        ]
+    )
+
+
+def _after(found: Beats, heart: str, second: int) -> str:
+    later = [e.second for e in found.events if e.second > second]
+    end = min(later, default=None)
+    gaps = [g for s, g in found.gaps[heart].items() if s >= second and (end is None or s < end)]
+    if not gaps:
+        return "–"
+    silent = any(found.silent(heart, s) for s in found.gaps[heart] if second <= s < (end or 10**9))
+    return f"{seconds(max(gaps))}{', silent' if silent else ''}"
+
+
+def _noticed(view: View, found: Beats, heart: str) -> str:
+    frame = view.frame
+    rows = frame[
+        (frame["run_id"] == found.run_id)
+        & (frame["metric"] == "detection_s")
+        & (frame["phase"] == heart)
+        & (frame["status"] == "ok")
+    ]
+    if rows.empty:
+        return "–"
+    how = f" ({rows['text'].iloc[0]})" if rows["text"].iloc[0] else ""
+    return f"{seconds(float(rows['value'].iloc[0]))}{how}"
