@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -137,6 +138,10 @@ def _cell(cell: Any) -> str:
     text = str(cell)
     whole = ";white-space:nowrap" if len(text) <= 12 else ""
     shown = text if isinstance(cell, Markup) else html.escape(text)
+    if re.fullmatch(r"https://\S+", text):
+        host, *path = text.removeprefix("https://").rstrip("/").split("/")
+        last = path[-1] if path else ""
+        shown = f'<a href="{shown}">{html.escape(f"{host}: {last}" if last else host)}</a>'
     return f'<td style="text-align:left{whole}">{shown}</td>'
 
 
