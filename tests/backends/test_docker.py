@@ -24,7 +24,17 @@ from vmcompare.backends import docker as backend
 from vmcompare.backends.docker import container
 from vmcompare.backends.docker import launcher as launching
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.sandbox import DEBIAN, Confinement, Event, Launcher, Phase, Platform, Spec, Start
+from vmcompare.sandbox import (
+    DEBIAN,
+    Confinement,
+    Event,
+    Follower,
+    Launcher,
+    Phase,
+    Platform,
+    Spec,
+    Start,
+)
 from vmcompare.units import MIB
 
 ORDER = [
@@ -157,6 +167,19 @@ def test_containers_started_from_several_threads_do_not_disturb_each_other(
         thread.join()
     assert sorted(outputs) == [b"0\n", b"1\n", b"2\n", b"3\n"]
     assert containers() == []
+
+
+@pytest.mark.docker
+def test_a_followed_crowd_at_its_limit_of_processes_is_ended_all_the_same(
+    launcher: Launcher,
+) -> None:
+    crowd = ["sh", "-c", "while :; do sleep 4731 & done"]
+    with launcher.open(Spec(), ignore) as box:
+        assert isinstance(box, Follower)
+        said: list[bytes] = []
+        with box.follow(crowd, lambda piece, _t_ns: said.append(piece)):
+            assert until(lambda: any(b"can't fork" in piece for piece in said), 60)
+        assert b"sleep 4731" not in box.run(["ps"]).output
 
 
 # --- using it -------------------------------------------------------------------------------
