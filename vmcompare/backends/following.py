@@ -26,7 +26,8 @@ END_S = 15.0
 
 _PAUSE_S = 0.01
 
-_BEGIN = 'command -v "$1" >/dev/null 2>&1 || { echo 0; exit 127; }; echo $$; exec "$@"'
+# Errors join the output inside: two pipes would be read in any order.
+_BEGIN = 'command -v "$1" >/dev/null 2>&1 || { echo 0; exit 127; }; echo $$; exec "$@" 2>&1'
 
 _SEARCHES = 50
 """At most so many searches inside: a crowd of processes needs two or three."""
@@ -61,6 +62,7 @@ class Heard:
         self._begun = threading.Event()
         self._head: bytearray | None = bytearray() if announced else None
         self._pid = 0
+        self._said = ""
 
     def ended_ns(self) -> int | None:
         return self._ended_ns
@@ -81,7 +83,7 @@ class Heard:
         if self._head is not None:
             raise AbnormalShutdown(f"the instance ended while {argv[0]} was started")
         if not self._pid:
-            raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
+            raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv, self._said)
         return self._pid
 
     def hand_on(self, piece: bytes, t_ns: int) -> None:
@@ -93,6 +95,7 @@ class Heard:
                 return
             # What is no number comes from whatever was to run the command: it did not.
             self._pid = int(line) if line.isdigit() else 0
+            self._said = "" if line.isdigit() else line.decode(errors="replace")
             self._head = None
             self._begun.set()
         with self._lock:

@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare import reaper
-from vmcompare.backends.docker import inside
+from vmcompare.backends.docker import follow, inside
 from vmcompare.backends.docker.engine import REQUEST_TIMEOUT_S, engine_errors
 from vmcompare.backends.docker.options import host_options
 from vmcompare.backends.docker.request import Request
 from vmcompare.backends.docker.stream import Output, Stream
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
-from vmcompare.sandbox import Completed, Event, OnEvent, Phase, Spec, Start
+from vmcompare.sandbox import Completed, Event, Followed, OnEvent, OnOutput, Phase, Spec, Start
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -61,6 +61,7 @@ class Container(AbstractContextManager["Container"]):
         self._output: Output | None = None
         self._removed_ns = 0
         self._started = False
+        self._following = False
 
     # entering
 
@@ -243,6 +244,20 @@ class Container(AbstractContextManager["Container"]):
         """
         with self._alive() as output:
             return inside.run(self._api, self.name, argv, output, timeout_s)
+
+    @contextlib.contextmanager
+    def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
+        """See :class:`vmcompare.sandbox.Follower`."""
+        if self._following:
+            raise LaunchFailure("this instance has a command that is followed already", argv)
+        with contextlib.ExitStack() as followed:
+            with self._alive() as output:
+                heard = followed.enter_context(
+                    follow.followed(self._api, self.name, argv, on_output, output)
+                )
+            self._following = True
+            followed.callback(setattr, self, "_following", False)
+            yield heard
 
     def put(self, path: str, data: bytes) -> None:
         """Write ``data`` to the absolute ``path`` inside, as root, mode 755; makes its folder."""

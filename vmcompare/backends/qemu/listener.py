@@ -74,7 +74,7 @@ class Listener:
         last_word = self._last_word[1:].decode()
         # The shell around the session outlives it and has the last word, however that ended. Its
         # own remarks ("Killed") are nobody's output.
-        line = f"( setsid {words} 2>&1; printf '\\036%s' {last_word} ) 2>/dev/null &"
+        line = f"( setsid {words}; printf '\\036%s' {last_word} ) 2>/dev/null &"
         self._channel.settimeout(None)
         self._thread.start()
         self._ask(line, START_S)
