@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO
 
 import psutil
 
+from ..bundle import ENVIRONMENT
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from ..sandbox import ALPINE, Completed, Followed, OnOutput, Spec, Start, refuse_sysctls
 from . import child
@@ -35,11 +35,6 @@ GRACE_S = 2.0
 
 CONSOLE_BYTES = 4000
 """As much of the end of what was printed is kept for error messages."""
-
-ENVIRONMENT: Mapping[str, str] = MappingProxyType(
-    {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp"}
-)
-"""Of every program inside; nothing of the learner's own environment gets in."""
 
 # A line of runc's log: time="…" level=error msg="…". The time would make every error a new one.
 _LOGGED = re.compile(r'time="[^"]*" level=\w+ msg="((?:[^"\\]|\\.)*)"')
