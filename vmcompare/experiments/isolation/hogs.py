@@ -81,6 +81,7 @@ class Hog:
         process: shell that prints its process number in the guest.
         start, end: lines of shell.
         appetite: what it takes.
+        name: of its container; empty in a guest of its own.
     """
 
     box: Sandbox
@@ -89,6 +90,7 @@ class Hog:
     start: str
     end: str
     appetite: Appetite
+    name: str = ""
 
     def wait_ready(self) -> None:
         """Start it. Raises ``LaunchFailure`` or ``WaitTimeout`` where it does not come up."""
@@ -168,11 +170,12 @@ def in_container(
         box,
         out,
         first_process(name),
-        f"{nested.start_line(name)} </dev/null >{out} 2>&1 &",
+        f"{nested.start_line(name)} >{out} 2>&1 &",
         # The kernel ends a whole group at once; runc, in whose foreground it was, then tidies up.
         f"echo 1 > {group(name)}/cgroup.kill; n=0; "
         f"while [ -e /run/runc/{name} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done",
         appetite,
+        name,
     )
 
 

@@ -37,7 +37,7 @@ DISPOSABLE = Spec(image=CONTAINER_HOST, machine=Machine.PC, memory_mib=384)
 SPARE_BYTES = 512 * MIB
 """Memory of this computer that no guest may use up."""
 
-FIRST_BEAT_S = 30.0
+FIRST_BEAT_S = 60.0
 """Seconds until a heart must beat: under emulation on a busy computer a container starts slowly."""
 
 IN_A_GUEST = "runc in a guest"
@@ -138,7 +138,7 @@ class Host:
         box = self.open(Platform.VM_DIRECT, spec)
         nested.prepare(box)
         put_heart(box, heartbeat.PATH)
-        put_heart(box, nested.ROOTFS + heartbeat.PATH)
+        put_heart(box, nested.IMAGE + heartbeat.PATH)
         lines = [f"{heartbeat.PATH} {own} &"]
         for name, configuration in containers.items():
             nested.write(box, name, configuration)
@@ -174,7 +174,7 @@ class Host:
 
 def background(name: str) -> str:
     """A line of shell that starts a container and leaves what it complains of in a file."""
-    return f"{nested.start_line(name)} </dev/null 2>{complaints(name)} &"
+    return f"{nested.start_line(name)} 2>{complaints(name)} &"
 
 
 def complaints(name: str) -> str:
