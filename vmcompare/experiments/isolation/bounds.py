@@ -75,8 +75,13 @@ def guest_ram(box: Sandbox, row: Measurement) -> Measurement:
     row = replace(row, metric="guest_ram_to_limit_ratio", confinement="")
     ram_bytes = row.mem_limit_mib * MIB
     try:
+        pids = box.host_pids()
+        if not pids:
+            raise Unavailable(
+                "the processes that serve it cannot be seen from here", "replay a recording"
+            )
         held = 0
-        for pid in box.host_pids():
+        for pid in pids:
             files = {word.replace(",,", ",") for word in memory.command_line(pid)}
             found = memory.vmm_parts(
                 memory.smaps(pid), ram_bytes=ram_bytes, files=files, emulated=row.accel == "tcg"

@@ -214,6 +214,9 @@ class Falls:
         if voice is None:
             yield failed(row, f"there was no {whose}: {self.host.why.get(whose, 'not opened')}")
             return
+        if voice.heard.followed.ended_ns() is not None:
+            yield failed(row, f"{whose} was gone already")
+            return
         argv = {
             EVENTS[0]: ASK,
             EVENTS[1]: ("sh", "-c", _told_to_ask(_LETTERS[A])),
