@@ -31,6 +31,7 @@ from pathlib import Path
 import psutil
 
 from .. import reaper
+from ..bundle import ENVIRONMENT
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable
 from ..images import alpine, userland
 from ..images.cache import Progress
@@ -126,7 +127,7 @@ class BubblewrapLauncher:
                     stdout=subprocess.PIPE,
                     stderr=printed,
                     start_new_session=True,
-                    env=bare.ENVIRONMENT,
+                    env=ENVIRONMENT,
                 )
             except OSError as error:
                 what = "bubblewrap did not start"
@@ -288,7 +289,7 @@ def _tried(program: Path) -> tuple[bytes, str]:
             capture_output=True,
             timeout=PROBE_TIMEOUT_S,
             check=False,
-            env=bare.ENVIRONMENT,
+            env=ENVIRONMENT,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return b"", bare.cleaned(str(error))

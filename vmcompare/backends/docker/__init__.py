@@ -23,8 +23,8 @@ from vmcompare.backends.docker.engine import (
     probe,
 )
 from vmcompare.backends.docker.launcher import DockerLauncher, launchers
-from vmcompare.backends.docker.options import CPU_PERIOD_US
 from vmcompare.backends.docker.stream import CONSOLE_BYTES
+from vmcompare.bundle import CPU_PERIOD_US
 
 __all__ = [
     "CONSOLE_BYTES",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from vmcompare.bundle import CPU_PERIOD_US
 from vmcompare.sandbox import Confinement, Spec
 from vmcompare.units import MIB
-
-CPU_PERIOD_US = 100_000
-"""Scheduler period for CPU limits, in microseconds: the kernel's and Docker's default."""
 
 PIDS_LIMIT = 512
 """Processes a container may have: enough for every exercise, too few for a fork bomb to hurt."""

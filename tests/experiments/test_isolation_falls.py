@@ -1,0 +1,267 @@
+"""Whose hearts stop: what the rows say of a world in which chosen things happen."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from isolation_fakes import PANIC, World, facts
+from planted import planted
+
+from vmcompare import claims, memory
+from vmcompare.claims import Verdict
+from vmcompare.errors import Unavailable
+from vmcompare.experiment import Context, Progress
+from vmcompare.experiments.isolation import falls
+from vmcompare.recording import Measurement
+from vmcompare.sandbox import CONTAINER_HOST, Platform
+
+BOTH = (Platform.PROCESS, Platform.VM_DIRECT)
+
+
+@pytest.fixture(autouse=True)
+def plenty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 40)
+
+
+def fall(world: World, platforms: Sequence[Platform] = BOTH, **timing: int) -> list[Measurement]:
+    return fall_in(Context(world.launchers(*platforms)), world, **timing)
+
+
+def fall_in(context: Context, world: World, **timing: int) -> list[Measurement]:
+    with contextlib.ExitStack() as stack:
+        plan = falls.steps(context, stack, falls.Timing(**timing), world.clock)
+        return [row for step in context.steps(plan) for row in step()]
+
+
+def errors(rows: Sequence[Measurement]) -> dict[str, str]:
+    return {row.phase: row.error for row in rows if row.status != "ok"}
+
+
+# ---- as it should go ----------------------------------------------------------------------------
+
+
+def test_every_heart_has_a_row_a_second_and_all_is_taken_down() -> None:
+    world = World()
+    rows = fall(world)
+    gaps = [row for row in rows if row.metric == "gap_s"]
+    for phase in falls.PHASES:
+        assert [row.rep for row in gaps if row.phase == phase] == list(range(45)), phase
+    assert {row.status for row in rows} == {"ok"}
+    assert world.open == []
+
+
+def test_hearts_in_the_disposable_vm_are_told_from_those_of_this_computer() -> None:
+    rows = fall(World())
+    kinds = {row.phase: (row.platform, row.runtime) for row in rows if row.metric == "gap_s"}
+    assert kinds["container A"] == kinds["container B"] == (Platform.CONTAINER, "runc in a guest")
+    assert kinds["host"][0] is Platform.PROCESS
+    assert {kinds[p][0] for p in ("sibling VM", "faulty VM", "their VM")} == {Platform.VM_DIRECT}
+    assert {row.accel for row in rows if row.phase == "container A"} == {"tcg"}
+
+
+def test_events_come_in_their_seconds_and_say_what_happened() -> None:
+    rows = fall(World())
+    events = {row.phase: (row.rep, row.text) for row in rows if row.phase in falls.EVENTS}
+    assert events == {
+        falls.EVENTS[0]: (30, "its kernel panicked"),
+        falls.EVENTS[1]: (35, "refused: EROFS"),
+        falls.EVENTS[2]: (40, "its kernel panicked"),
+    }
+
+
+def test_only_what_fell_fell_silent() -> None:
+    rows = fall(World())
+    last = {row.phase: row.value for row in rows if row.metric == "gap_s" and row.rep == 44}
+    assert {p for p, gap in last.items() if gap and gap > 3} == {
+        "faulty VM", "container A", "container B", "their VM",
+    }  # fmt: skip
+    assert facts(rows) == {
+        "host_misses_no_heartbeat": 1,
+        "sibling_vm_misses_no_heartbeat": 1,
+        "container_kernel_panic_stops_both_containers": 1,
+        "privileged_container_sysrq_takes_sibling_down": 1,
+        "default_container_sysrq_takes_sibling_down": 0,
+    }
+
+
+def test_detection_is_from_the_last_beat_to_the_end_of_the_output() -> None:
+    found = {r.phase: r for r in fall(World()) if r.metric == "detection_s"}
+    assert set(found) == {"faulty VM", "their VM"}
+    assert all(r.value is not None and 0 <= r.value < 0.2 for r in found.values())
+    assert {r.text for r in found.values()} == {"its output ended"}
+
+
+# ---- as it may go -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("letter", ["H", "S"])
+def test_a_heart_that_stops_for_two_seconds_with_the_panic_missed_a_beat(letter: str) -> None:
+    found = facts(fall(World(hiccups={letter: 2.0})))
+    assert found["host_misses_no_heartbeat"] == (letter != "H")
+    assert found["sibling_vm_misses_no_heartbeat"] == (letter != "S")
+
+
+def test_a_heart_that_was_known_for_such_gaps_missed_none() -> None:
+    rows = fall(World(hiccups={"H": 2.0}, bumps={"H": 1.4}))
+    assert facts(rows)["host_misses_no_heartbeat"] == 1
+    busy = [row.text for row in rows if row.phase == "busy baseline"]
+    assert len(busy) == 1
+    assert busy[0].startswith("host: a gap of 1.4")
+
+
+def test_without_a_panic_there_is_nothing_to_survive() -> None:
+    rows = fall(World(answers={"F": b"refused", "A": b"", "P": b"refused"}))
+    found = facts(rows)
+    assert found["host_misses_no_heartbeat"] is None
+    assert found["container_kernel_panic_stops_both_containers"] is None
+    assert found["privileged_container_sysrq_takes_sibling_down"] == 0
+    assert "did not stop" in errors(rows)["sibling_vm_misses_no_heartbeat"]
+
+
+def test_a_default_container_that_gets_through_takes_its_sibling_down() -> None:
+    rows = fall(World(answers={"F": PANIC, "A": PANIC, "P": PANIC}))
+    found = facts(rows)
+    assert found["default_container_sysrq_takes_sibling_down"] == 1
+    assert found["privileged_container_sysrq_takes_sibling_down"] is None  # nobody was left to try
+    assert falls.EVENTS[2] in errors(rows)
+
+
+def test_where_no_guest_can_host_containers_the_rest_is_measured() -> None:
+    no_runc = Unavailable("this computer has no runc", "install it")
+    rows = fall(World(missing={CONTAINER_HOST: no_runc}))
+    assert facts(rows)["host_misses_no_heartbeat"] == 1
+    assert "no runc" in errors(rows)["container A"]
+    assert "no runc" in errors(rows)["default_container_sysrq_takes_sibling_down"]
+
+
+def test_a_heart_that_never_begins_is_a_failed_row() -> None:
+    rows = fall(World(mute={"B"}))
+    assert "first beat of B" in errors(rows)["container B"]
+    assert facts(rows)["host_misses_no_heartbeat"] == 1
+
+
+def test_where_there_is_no_process_platform_the_host_has_no_rows() -> None:
+    rows = fall(World(), (Platform.VM_DIRECT,))
+    assert not [row for row in rows if row.platform is Platform.PROCESS]
+    assert "host_misses_no_heartbeat" not in facts(rows)
+
+
+def test_without_qemu_nothing_at_all_is_run() -> None:
+    world = World()
+    assert fall(world, (Platform.PROCESS, Platform.CONTAINER)) == []
+    assert world.boxes == world.asked == []
+
+
+def test_this_computer_is_never_asked_to_crash() -> None:
+    world = World()
+    fall(world)
+    vms = [box for box in world.boxes if box.spec.machine]
+    assert len(vms) == 3
+    assert sum(falls.ASK[2] in words for words in world.asked) == 1  # the others: by signal, in it
+
+
+def test_stopping_at_any_step_leaves_nothing_open() -> None:
+    total = len(falls.steps(Context(World().launchers(*BOTH)), contextlib.ExitStack()))
+    for place in range(total):
+        world = World()
+
+        def stop(progress: Progress, place: int = place) -> None:
+            if progress.done == place and progress.step == "trial":
+                raise KeyboardInterrupt
+
+        context = Context(world.launchers(*BOTH), watch=stop)
+        with pytest.raises(KeyboardInterrupt):
+            fall_in(context, world)
+        assert world.open == []
+
+
+# ---- the article's claims -----------------------------------------------------------------------
+
+
+def finding(claim_id: str, rows: Sequence[Measurement], directory: Path) -> claims.Finding:
+    recording = planted(directory, rows, experiment="isolation")
+    claim = next(c for c in claims.load() if c.id == claim_id)
+    return claims.judge(claim, recording.frame())
+
+
+@pytest.mark.parametrize(
+    ("world", "verdict"),
+    [
+        (World(), Verdict.SUPPORTED),
+        (World(hiccups={"H": 2.0}), Verdict.REFUTED),
+        (World(hiccups={"S": 2.0}), Verdict.REFUTED),
+        (World(answers={"F": b"refused", "A": b"refused", "P": PANIC}), Verdict.NOT_MEASURED),
+        (World(answers={"F": PANIC, "A": b"refused", "P": b"refused"}), Verdict.NOT_MEASURED),
+    ],
+)
+def test_faults_reach_others_or_not_s1a(world: World, verdict: Verdict, tmp_path: Path) -> None:
+    assert finding("S1a", fall(world), tmp_path).verdict is verdict
+
+
+def test_a_control_in_which_a_container_lives_on_says_nothing_s1a(tmp_path: Path) -> None:
+    rows = fall(World())
+    name = "container_kernel_panic_stops_both_containers"
+    changed = [_with_value(r, 0.0) if r.phase == name else r for r in rows]
+    assert finding("S1a", changed, tmp_path).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("answers", "verdict"),
+    [
+        ({"A": b"Read-only file system", "P": PANIC}, Verdict.WITH_CAVEATS),
+        ({"A": b"refused", "P": b"refused"}, Verdict.REFUTED),
+        ({"A": PANIC, "P": PANIC}, Verdict.NOT_MEASURED),
+    ],
+)
+def test_a_shared_kernel_is_a_risk_or_not_s2(
+    answers: dict[str, Any], verdict: Verdict, tmp_path: Path
+) -> None:
+    rows = fall(World(answers={"F": PANIC, **answers}))
+    assert finding("S2", rows, tmp_path).verdict is verdict
+
+
+def test_where_even_the_default_falls_the_risk_is_there_without_caveats_s2(tmp_path: Path) -> None:
+    rows = fall(World())
+    name = "default_container_sysrq_takes_sibling_down"
+    changed = [_with_value(r, 1.0) if r.phase == name else r for r in rows]
+    assert finding("S2", changed, tmp_path).verdict is Verdict.SUPPORTED
+
+
+def _with_value(row: Measurement, value: float) -> Measurement:
+    from dataclasses import replace
+
+    return replace(row, value=value)
+
+
+# ---- the real thing -----------------------------------------------------------------------------
+
+
+@pytest.mark.qemu
+@pytest.mark.timeout(400)
+def test_real_kernels_fall_and_their_neighbours_do_not() -> None:
+    from vmcompare.backends import process, qemu
+    from vmcompare.images.container_host import runc_files
+
+    try:
+        runc_files()
+    except Unavailable as missing:
+        pytest.skip(str(missing))
+    launchers = {**process.launchers(), Platform.VM_DIRECT: qemu.launchers()[Platform.VM_DIRECT]}
+    context = Context(launchers)
+    with contextlib.ExitStack() as stack:
+        plan = falls.steps(context, stack, falls.Timing(baseline_s=3, apart_s=4))
+        rows = [row for step in context.steps(plan) for row in step()]
+    events = {row.phase: row.text for row in rows if row.phase in falls.EVENTS}
+    assert events == dict(
+        zip(falls.EVENTS, ("its kernel panicked", "refused: EROFS", "its kernel panicked"),
+            strict=True)
+    )  # fmt: skip
+    found = facts(rows)
+    assert found["container_kernel_panic_stops_both_containers"] == 1
+    assert found["privileged_container_sysrq_takes_sibling_down"] == 1
+    assert found["default_container_sysrq_takes_sibling_down"] == 0
+    assert {row.phase for row in rows if row.metric == "gap_s"} == set(falls.PHASES)

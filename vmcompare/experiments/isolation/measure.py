@@ -1,0 +1,40 @@
+"""What stands between neighbours, and what happens when it breaks.
+
+Four parts, one after the other, each with its rows described in its own module:
+
+1. :mod:`.walls`: harmless probes on this computer, from a process, containers and a VM;
+2. :mod:`.nested`: the same probes in containers of a disposable VM, one misconfiguration at a time;
+3. :mod:`.falls`: kernels panic, and hearts stop or go on;
+4. :mod:`.greed`: what a sibling feels when a neighbour takes all it can get (once a round).
+
+A part that cannot be had on this computer has no rows; the others go on. What could hurt a computer
+(a weakened container, a hog without limits, a panic) happens in a disposable VM or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from ...experiment import Context, Experiment
+from ...recording import Measurement
+from ...sandbox import Platform
+from . import falls, greed
+
+
+def measure(context: Context) -> Iterator[Measurement]:
+    """Rows of all parts, as they are made; whatever is still open when it ends is closed."""
+    with contextlib.ExitStack() as stack:
+        plan = [step for part in (falls, greed) for step in part.steps(context, stack)]
+        for step in context.steps(plan):
+            yield from step()
+
+
+EXPERIMENT = Experiment(
+    name="isolation",
+    question="What stands between neighbours, and what happens when it breaks?",
+    platforms=(Platform.PROCESS, Platform.CONTAINER, Platform.VM_DIRECT, Platform.VM),
+    measure=measure,
+    rounds=3,
+    anchors=(Platform.PROCESS,),
+)
