@@ -9,7 +9,7 @@ import pytest
 
 from vmcompare.backends.qemu import QemuLauncher
 from vmcompare.errors import Unavailable
-from vmcompare.images.container_host import RUNC, runc_files
+from vmcompare.images.container_host import LOOP_MODULE, RUNC, runc_files
 from vmcompare.sandbox import CONTAINER_HOST, Machine, Platform, Sandbox, Spec
 
 pytestmark = pytest.mark.qemu
@@ -64,6 +64,12 @@ def test_a_container_runs_in_the_guest_with_namespaces_and_a_limit(guest: Sandbo
     assert done.exit_code == 0, done.output
     assert done.output.split() == [b"1", b"inside", b"0::/"]
     assert guest.run(["hostname"]).output != b"inside\n"
+
+
+def test_root_of_the_guest_can_make_a_block_device(guest: Sandbox) -> None:
+    line = f"insmod {LOOP_MODULE} && truncate -s 1M /tmp/disk && losetup /dev/loop0 /tmp/disk"
+    done = guest.run(["sh", "-c", f"{line} && blockdev --getsize64 /dev/loop0"])
+    assert done.output == b"1048576\n"
 
 
 def test_it_is_described_as_any_other_image(guest: Sandbox) -> None:

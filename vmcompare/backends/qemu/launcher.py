@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from vmcompare.backends.qemu import accel, boots, box, channel, disks, tsc
+from vmcompare.backends.qemu import accel, boots, box, disks, tsc
 from vmcompare.backends.qemu.binary import Qemu, find_qemu
 from vmcompare.backends.qemu.boots import Boot
+from vmcompare.backends.qemu.guest import Guest
 from vmcompare.backends.qemu.machine import Machine, Plan
-from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.errors import Unavailable
 from vmcompare.images import alpine, container_host
 from vmcompare.images.cache import Cache, Progress
 from vmcompare.programs import boot_sector
@@ -20,7 +21,6 @@ from vmcompare.sandbox import (
     ALPINE,
     BOOT_SECTOR,
     CONTAINER_HOST,
-    Completed,
     Event,
     FileFact,
     ImageFacts,
@@ -34,15 +34,6 @@ from vmcompare.sandbox import (
     refuse_sysctls,
 )
 from vmcompare.sandbox import Machine as MachineType
-
-_READY_S = 120.0
-"""Seconds from the first byte to the agent's greeting; emulated it needs 0.1 to 1."""
-
-_PUT_S = 120.0
-"""Seconds for one :meth:`Sandbox.put`."""
-
-_STOP_S = 15.0
-"""Seconds for a hanging command inside to be killed."""
 
 
 class QemuLauncher:
@@ -105,7 +96,7 @@ class QemuLauncher:
                 reached = mark.phase
                 if reached is not None:
                     on_event(Event(reached, mark.t_ns))
-            guest = _Guest(machine, on_event, answers=spec.image != BOOT_SECTOR)
+            guest = Guest(machine, on_event, answers=spec.image != BOOT_SECTOR)
             yield guest
             guest.tell_ready()
             on_event(Event(Phase.SHUTDOWN, machine.stop()))
@@ -190,81 +181,3 @@ def _sector(spec: Spec) -> Path:
     said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
     image = boot_sector.image(said)
     return Cache().get("sector.img", image.hex(), lambda out: out.write_bytes(image))
-
-
-class _Guest:
-    """A running virtual machine: `sandbox.Sandbox`."""
-
-    def __init__(self, machine: Machine, on_event: OnEvent, *, answers: bool) -> None:
-        self._machine = machine
-        self._answers = answers
-        self._on_event = on_event
-        self._agent = machine.agent()
-        self._second = machine.agent("second")
-        self._session = 0
-        self._second_greeted = False
-
-    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
-        """See :class:`vmcompare.sandbox.Sandbox`. After a ``WaitTimeout`` the command is dead."""
-        self._await_ready()
-        try:
-            return self._agent.run(argv, timeout_s)
-        except WaitTimeout as error:
-            self._stop_what_runs()
-            raise WaitTimeout(error.what, timeout_s, self.console()) from None
-        except AbnormalShutdown as error:
-            raise self._machine.gone() from error
-
-    def put(self, path: str, data: bytes) -> None:
-        """See :class:`vmcompare.sandbox.Sandbox`. Raises ``LaunchFailure`` if it cannot."""
-        self._await_ready()
-        try:
-            done = self._agent.put(path, data, _PUT_S)
-        except AbnormalShutdown as error:
-            raise self._machine.gone() from error
-        if done.exit_code:
-            raise LaunchFailure(f"{path} could not be written in the guest", ("put", path))
-
-    def host_pids(self) -> tuple[int, ...]:
-        """QEMU is the only process that serves a virtual machine."""
-        return (self._machine.pid,)
-
-    def console(self) -> str:
-        """The last lines of its serial console."""
-        return self._machine.console()
-
-    def tell_ready(self) -> None:
-        """Tell of ``READY`` if it has come by now; never waits."""
-        for mark in self._machine.marks_so_far():
-            if mark.phase is not None:
-                self._on_event(Event(mark.phase, mark.t_ns))
-
-    def _await_ready(self) -> None:
-        if not self._answers:
-            raise Unavailable(
-                "this operating system prints one message and runs no commands",
-                "read what it printed with console()",
-            )
-        deadline = time.monotonic() + _READY_S
-        while not self._session:
-            try:
-                mark = self._machine.next_mark("the agent's greeting", deadline, _READY_S)
-            except LaunchFailure as error:  # QEMU ended after the first byte
-                raise self._machine.gone() from error
-            if mark.phase is not None:
-                self._on_event(Event(mark.phase, mark.t_ns))
-            if mark.phase is Phase.READY:
-                self._session = channel.session_of(self._machine.greeting())
-
-    def _stop_what_runs(self) -> None:
-        """Kill what hangs on the first channel, through the second."""
-        try:
-            if not self._second_greeted:
-                self._second.greeted(_STOP_S)
-                self._second_greeted = True
-            self._second.run_line(channel.stop_line(self._session), _STOP_S)
-            self._agent.settle(_STOP_S)
-        except (TimeoutError, WaitTimeout):
-            pass  # the next command waits for the stale answer first
-        except (AbnormalShutdown, OSError) as error:
-            raise self._machine.gone() from error
