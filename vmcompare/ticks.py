@@ -123,9 +123,7 @@ def form(asked: Asked, keep_them: Callable[[Ticks], str]) -> Any:
 def paper(asked: Asked) -> str:
     """The grid on paper (HTML): a box in every cell; what to expect, and why, on the last page."""
     grid = asked.grid
-    head = "".join(
-        f'<th scope="col"{_LEFT}><code>{html.escape(c)}</code></th>' for c in grid.columns
-    )
+    head = _heads(grid)
     body = "".join(
         f'<tr><th scope="row"{_LEFT[:-1]};font-weight:400"><b>{html.escape(row)}</b>: '
         f"{inline(what)}</th>" + f"<td{_LEFT}>☐</td>" * len(grid.columns) + "</tr>"
@@ -137,7 +135,7 @@ def paper(asked: Asked) -> str:
     )
     return (
         f'<div class="vmc-predict"><p>{html.escape(asked.question)}</p>'
-        f'<table class="vmc-table"><thead><tr><th scope="col"{_LEFT}>aimed at</th>{head}</tr>'
+        f'<table class="vmc-table"><thead><tr><th scope="col"{_LEFT}>probe</th>{head}</tr>'
         f"</thead><tbody>{body}</tbody></table></div>"
         f'<details class="vmc-answer"><summary>What to tick, and why</summary>'
         f"<p>All other boxes stay empty.</p><ul>{expected}</ul></details>"
@@ -169,9 +167,7 @@ def beside(asked: Asked, view: View) -> str:
                     wrong.append(_feedback(grid, column, row, holds))
             cells.append(words)
         rows.append((row, cells))
-    head = "".join(
-        f'<th scope="col"{_LEFT}><code>{html.escape(c)}</code></th>' for c in grid.columns
-    )
+    head = _heads(grid)
     body = "".join(
         f'<tr><th scope="row"{_LEFT[:-1]};font-weight:400">{html.escape(row)}</th>'
         + "".join(f"<td{_LEFT}>{html.escape(cell)}</td>" for cell in cells)
@@ -185,9 +181,17 @@ def beside(asked: Asked, view: View) -> str:
     )
     return (
         f'<table class="vmc-table"><caption{_LEFT}>{html.escape(asked.question)} {score} '
-        f'{html.escape(view.caption())}</caption><thead><tr><th scope="col"{_LEFT}>aimed at</th>'
+        f'{html.escape(view.caption())}</caption><thead><tr><th scope="col"{_LEFT}>probe</th>'
         f"{head}</tr></thead><tbody>{body}</tbody></table>"
         + (f"<ul>{''.join(wrong)}</ul>" if wrong else "")
+    )
+
+
+def _heads(grid: Grid) -> str:
+    """Header cells (HTML) of the columns, whose words are not torn apart."""
+    return "".join(
+        f'<th scope="col"{_LEFT[:-1]};white-space:nowrap"><code>{html.escape(c)}</code></th>'
+        for c in grid.columns
     )
 
 

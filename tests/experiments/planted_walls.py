@@ -18,12 +18,13 @@ from vmcompare.experiments.isolation.rows import (
 from vmcompare.recording import Measurement
 
 HOST = tuple(name for name, probe in PROBES.items() if probe.aim == "host")
+ITSELF = tuple(name for name, probe in PROBES.items() if probe.aim == "itself")
 NEIGHBOUR = tuple(name for name, probe in PROBES.items() if probe.aim == "neighbour")
 
 DEFAULT_CAPS, ALL_CAPS, NO_CAPS = "00000000a80425fb", "000001ffffffffff", "0000000000000000"
 
-OPEN_BY_DEFAULT = frozenset(HOST[-2:])
-"""What gets through from a default container here: two of the probes, whatever they are called."""
+OPEN_BY_DEFAULT = ("keyring", "host's root")
+"""What gets through from a default container here: two of the probes."""
 
 FACTS: Mapping[str, tuple[str, bool]] = {
     "vm_denies_all_the_container_denies": ("vm-direct", True),
@@ -67,11 +68,11 @@ def walls(
         accel: accelerator of the machine.
     """
     usual: dict[tuple[str, str], Iterable[str]] = {
-        ("process", ""): HOST,
-        ("container", ""): OPEN_BY_DEFAULT,
-        ("container", "no-capabilities"): sorted(OPEN_BY_DEFAULT)[:1],
-        ("container", "no-seccomp"): [*OPEN_BY_DEFAULT, HOST[0]],
-        ("vm-direct", ""): (),
+        ("process", ""): (*HOST, *ITSELF),
+        ("container", ""): (*OPEN_BY_DEFAULT, *ITSELF),
+        ("container", "no-capabilities"): ("host's root", "root files: write"),
+        ("container", "no-seccomp"): (*OPEN_BY_DEFAULT, *ITSELF, "userfaultfd"),
+        ("vm-direct", ""): ITSELF,
     }
     rows: list[Measurement] = []
     for (platform, word), names in {**usual, **(through or {})}.items():
@@ -122,14 +123,15 @@ def words(
         without: words that have no rows.
         broken: words none of whose probes could be made.
     """
-    base = set((through or {}).get("", OPEN_BY_DEFAULT))
+    base = set((through or {}).get("", (*OPEN_BY_DEFAULT, *ITSELF)))
     rows: list[Measurement] = []
     for word in ("", *(w for w in FLIPS if w), NO_CONTAINER):
         if word in without:
             continue
-        usual = set(HOST) if word == NO_CONTAINER else base ^ set(FLIPS.get(word, ()))
+        everything = {*HOST, *ITSELF}
+        usual = everything if word == NO_CONTAINER else base ^ set(FLIPS.get(word, ()))
         names = (through or {}).get(word, usual)
-        failing = HOST if word in broken else ()
+        failing = everything if word in broken else ()
         rows += _probes("container", names, failing, confinement=word, **GUEST)
     return rows
 
@@ -235,13 +237,13 @@ def greed(*, rounds: int = 3, without: Sequence[str] = ()) -> list[Measurement]:
 
 
 def _probes(
-    platform: str, through: Iterable[str], failing: Sequence[str], **more: Any
+    platform: str, through: Iterable[str], failing: Iterable[str], **more: Any
 ) -> list[Measurement]:
     wanted, rows = set(through), []
-    for name in HOST:
+    for name in (*HOST, *ITSELF):
         value = None if name in failing else float(name in wanted)
-        own = platform == "vm-direct" and name == HOST[0]
-        text = "ok" if name in wanted else OWN_KERNEL if own else "EPERM"
+        own = platform == "vm-direct" and name in (*ITSELF, "mount", "clock: set")
+        text = OWN_KERNEL if own else "ok" if name in wanted else "EPERM"
         rows.append(
             row(platform, "probe", value, phase=name, text="" if value is None else text, **more)
         )

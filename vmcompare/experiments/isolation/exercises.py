@@ -24,7 +24,7 @@ from .probes import PROBES
 from .rows import NESTED, NEXT, Arm, arm, flips, misconfigured, of_host
 from .sentence import listed
 
-TURNED = "processes: list"
+TURNED = "process: signal"
 """The probe whose word is looked for."""
 
 LINE = ("--uts=host", "--pid=host", "--cap-add=SYS_ADMIN", "--network=host")
@@ -193,12 +193,12 @@ _ALL = (
         title="The one word",
         task=(
             f"A container was started with `docker run {' '.join(LINE)} alpine`. The probe "
-            f"*{TURNED}* ({PROBES[TURNED].says if TURNED in PROBES else ''}) got through, which it "
+            f"*{TURNED}* ({PROBES[TURNED].says}) got through, which it "
             "does not by default. Which of the words did it? The code asks for another probe: "
             "change its first line."
         ),
         code=(
-            'wanted = "host name: set"\n'
+            'wanted = "namespace: uts"\n'
             "rows = lesson.view.values(\n"
             f'    metric="probe", phase=wanted, runtime="{NESTED}",\n'
             ")\n"

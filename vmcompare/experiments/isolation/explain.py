@@ -17,6 +17,7 @@ from ...view import MEASURED, Grid, Outcome, View
 from . import grid
 from .greed_figure import greed, held_table, limits_table
 from .hearts_figure import FALL, HEARTS, Beats, beats, heartbeats
+from .interface import interface, interface_table
 from .models import blast, careless, detection
 from .probes import FLIPS, PROBES
 from .record import cves_table, timeline
@@ -46,7 +47,6 @@ from .tables import (
     walls_table,
     words_table,
 )
-from .width import interface, interface_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,9 +197,28 @@ def _turned(view: View) -> Mapping[str, Mapping[str, bool]]:
 
 GRID_WORDS = ("--pid=host", "--network=host", "--privileged")
 
-GRID_ROWS: Sequence[str] = tuple(of_host(PROBES))[:6]
+GRID_ROWS = (
+    "namespace: pid", "process: signal", "network: connect", "sysrq: write", "disk: read",
+    "host file: read",
+)  # fmt: skip
 
-_REASONS: Mapping[tuple[str, str], str] = {}
+_REASONS: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("--pid=host", "namespace: pid"): "This word leaves out the namespace of processes.",
+        ("--pid=host", "process: signal"): (
+            "Only what is in the list can be named. Root may then end it: user 0 is user 0."
+        ),
+        ("--network=host", "network: connect"): (
+            "The loopback address is the host’s own then, with all that listens on it."
+        ),
+        ("--privileged", "sysrq: write"): "No path below `/proc` is read-only any more.",
+        ("--privileged", "disk: read"): (
+            "All devices are allowed, and the right to make a node for them was there before."
+        ),
+    }
+)
+"""Why a word should be expected to turn a probe. ``--privileged`` shares no namespace, and mounts
+nothing of the host's: what it lacks in this list is not forgotten."""
 
 FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
     {

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from ...plots import style
 from ...plots.picture import Picture
-from .probes import PROBES
+from .probes import ITSELF, PROBES
 from .rows import Answer, Arm, of_host, of_itself, of_walls
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_ROW_IN, _NAMES_IN, _KEY_IN = 0.205, 1.5, 0.24
+_ROW_IN, _NAMES_IN, _KEY_IN = 0.178, 1.5, 0.22
 _WORDS_PT = 7.6
 
 THROUGH, REFUSED, OWN, NOT_TRIED = "through", "refused", "its own", "–"
@@ -46,17 +46,25 @@ def kind(answer: Answer | None) -> str:
 
 
 def groups(names: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Probes of the walls under what they are aimed at; an empty group is left out."""
-    sorts = {"aimed at the host": of_host(names), "needed for itself": of_itself(names)}
-    return {heading: some for heading, some in sorts.items() if some}
+    """Probes of the walls: those at the host under the wall that is asked, then those that an
+    instance needs for itself."""
+    sorts: dict[str, list[str]] = {}
+    for name in of_host(names):
+        sorts.setdefault(PROBES[name].wall, []).append(name)
+    if own := of_itself(names):
+        sorts["what it needs for itself"] = own
+    return sorts
 
 
-def word(answer: Answer | None) -> str:
-    """An answer in a word that fits a cell."""
+def word(name: str, answer: Answer | None) -> str:
+    """The answer to a probe in a word that fits a cell."""
     found = kind(answer)
+    if found == THROUGH and PROBES[name].aim == ITSELF:
+        return "works"
     if answer is None or found != REFUSED:
         return found
-    return answer.text.replace(",", " ").replace(":", " ").split(" ")[0][:12] or REFUSED
+    first = answer.text.replace(",", " ").replace(":", " ").split(" ")[0]
+    return "not there" if first == "not" else first[:12] or REFUSED
 
 
 def answers(
@@ -94,7 +102,7 @@ def answers(
         for place, arm in enumerate(arms):
             answer = arm.answers.get(name)
             left = _NAMES_IN + place * width
-            _cell(axes, left, places[name], width, _LOOKS[kind(answer)], word(answer))
+            _cell(axes, left, places[name], width, _LOOKS[kind(answer)], word(name, answer))
     for place, key in enumerate(used):
         x = (place % 2) * style.WIDTH_IN * 0.46
         y = -_ROW_IN * rows - _KEY_IN * (place // 2 + 0.62)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import Unavailable
 from ...plots.groups import EMULATION
+from ...sandbox import Platform
 from ...units import seconds
 from ...view import View
 from .capabilities import NAMES, decoded, ordered
@@ -34,35 +35,34 @@ if TYPE_CHECKING:
 def walls_table(view: View) -> pd.DataFrame:
     """One row a probe: what was tried, and the plain answer of every arm."""
     arms = walls(view)
-    return _answers(view, arms, of_walls([n for one in arms for n in one.answers]))
+    return _answers(arms, of_walls([n for one in arms for n in one.answers]))
 
 
 def neighbours_table(view: View) -> pd.DataFrame:
     """The same from one instance against the one beside it."""
     arms = neighbours(view)
-    return _answers(view, arms, of_neighbour([n for one in arms for n in one.answers]))
+    return _answers(arms, of_neighbour([n for one in arms for n in one.answers]))
 
 
-def _answers(view: View, arms: Sequence[Arm], names: Sequence[str]) -> pd.DataFrame:
+def _answers(arms: Sequence[Arm], names: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     star = mixed(arms)
     rows = [
-        {"probe": name, "what was tried": PROBES[name].says}
+        {"probe": name, "wall": PROBES[name].wall, "what was tried": PROBES[name].says}
         | {
-            label(one, mixed=star): one.answers[name].text if name in one.answers else "–"
+            _column(one, star=star): one.answers[name].text if name in one.answers else "–"
             for one in arms
         }
         for name in names
     ]
-    rows.append(
-        {"probe": "shown", "what was tried": view.caption()}
-        | {
-            label(one, mixed=star): one.shown + (f", {EMULATION}" if one.emulated else "")
-            for one in arms
-        }
-    )
     return pd.DataFrame(rows)
+
+
+def _column(one: Arm, *, star: bool) -> str:
+    """A short heading; with the emulation, where there was one."""
+    words = label(one, mixed=star).replace("container, ", "")
+    return f"{words} ({EMULATION})" if one.emulated else words
 
 
 def words_table(view: View) -> pd.DataFrame:
@@ -104,7 +104,14 @@ def capabilities_table(view: View) -> pd.DataFrame:
     """
     import pandas as pd
 
-    arms = [one for one in walls(view) if one.read.get("capabilities")]
+    wanted = (Platform.PROCESS, Platform.CONTAINER)
+    arms = [
+        one
+        for one in walls(view)
+        if one.read.get("capabilities")
+        and one.platform in wanted
+        and one.confinement != "no-seccomp"
+    ]
     if not arms:
         raise Unavailable("nobody’s capabilities have been read yet", NEXT)
     held = {label(one, mixed=mixed(arms)): decoded(one.read["capabilities"]) for one in arms}
