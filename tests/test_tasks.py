@@ -339,3 +339,27 @@ def test_tasks_that_could_not_be_told_apart_are_refused() -> None:
         check_complete(four, [replace(QUESTION, name="tweak"), *three[1:]])
     with pytest.raises(ValueError, match="names"):
         check_complete(four, [three[0], *three[:2]])
+
+
+def test_two_lessons_on_one_experiment_share_its_exercises_and_questions() -> None:
+    kinds = [replace(PICK, name=kind.value, kind=kind) for kind in Kind]
+    kinds = [replace(e, in_class=place in (0, 2)) for place, e in enumerate(kinds)]
+    four = {e.name: e for e in kinds}
+    six = [replace(QUESTION, name=str(n)) for n in range(6)]
+    names = [e.name for e in kinds]
+    halves = {"05a": (*names[:2], "0", "1", "2"), "05b": (*names[2:], "3", "4", "5")}
+    check_complete(four, six, halves)
+    exercises, questions = part(four, six, halves["05b"])
+    assert list(exercises) == names[2:]
+    assert [question.name for question in questions] == ["3", "4", "5"]
+    assert part(four, six, None) == (four, tuple(six))
+    with pytest.raises(ValueError, match="exactly one part"):
+        check_complete(four, [*six, replace(QUESTION, name="6")], halves)
+    with pytest.raises(ValueError, match="in class"):
+        check_complete({**four, names[1]: replace(kinds[1], in_class=True)}, six, halves)
+    with pytest.raises(ValueError, match="2 exercises"):
+        check_complete(
+            four, six, {"05a": (*names[:1], "0", "1", "2"), "05b": (*names[1:], "3", "4", "5")}
+        )
+    with pytest.raises(ValueError, match="3 to 5"):
+        check_complete(four, six, {"05a": (*names[:2], "0"), "05b": (*names[2:], *"12345")})

@@ -225,10 +225,8 @@ def greed(*, rounds: int = 3, without: Sequence[str] = ()) -> list[Measurement]:
                 rows.append(row(platform, "gap_p99_s", p99 * (1 + 0.05 * block), **held))
                 if phase == "memory hog":
                     text = "killed at its limit" if word == "with limits" else "finished"
-                    rows.append(
-                        row(platform, "observation", 1.0, text=text,
-                            **{**held, "phase": "what became of the hog"})
-                    )  # fmt: skip
+                    became = held | {"phase": f"what became of the {phase}"}
+                    rows.append(row(platform, "observation", 1.0, text=text, **became))
     for block in range(rounds):
         under: dict[str, Any] = {"block": block, "accel": "tcg"}
         rows.append(row("vm", "guest_ram_to_limit_ratio", 0.98, **under))

@@ -156,6 +156,8 @@ def limits_table(view: View) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+BECAME = "what became of the "
+
 _ASKED = {
     "guest_ram_to_limit_ratio": "guest RAM in use ÷ what -m allows",
     "host_cpu_to_vcpu_ratio": "host CPU seconds ÷ (processors × wall)",
@@ -174,7 +176,7 @@ def held_table(view: View) -> pd.DataFrame:
 
     frame = view.frame
     wanted = frame["metric"].isin(_ASKED) & ~frame["phase"].astype(str).str.startswith("system")
-    became = (frame["metric"] == "observation") & (frame["phase"] == "what became of the hog")
+    became = (frame["metric"] == "observation") & frame["phase"].astype(str).str.startswith(BECAME)
     rows: dict[tuple[str, str, str], list[str]] = {}
     for row in frame[wanted | became].to_dict("records"):
         nested = " (in a guest)" if row["runtime"] == NESTED else ""

@@ -1,0 +1,394 @@
+"""What lesson 05 draws, tabulates and models, whatever the view holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import planted_walls as walls
+import pytest
+from planted import planted, row
+
+from vmcompare.errors import Unavailable
+from vmcompare.experiments.isolation import models
+from vmcompare.experiments.isolation.capabilities import NAMES, decoded, ordered
+from vmcompare.experiments.isolation.explain import FIGURES, GRIDS, OUTCOMES, TABLES, WHATIFS
+from vmcompare.experiments.isolation.grid import deviations
+from vmcompare.experiments.isolation.hearts_figure import FAULTY, beats
+from vmcompare.experiments.isolation.interface import published
+from vmcompare.experiments.isolation.probes import FLIPS
+from vmcompare.experiments.isolation.rows import NEXT, flips, misconfigured
+from vmcompare.experiments.isolation.sentence import sentences
+from vmcompare.recording import Measurement
+from vmcompare.view import View, compose
+
+LITERATURE = ("cves",)
+"""Figures and tables that need no recording."""
+
+
+def shown(place: Path, rows: list[Measurement]) -> View:
+    return compose(planted(place, rows, experiment="isolation"), None)
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
+    """Every kind of view a lesson can meet."""
+    place = tmp_path_factory.mktemp("views")
+    docker = planted(place, walls.walls(only=["process", "container"]), experiment="isolation")
+    other = planted(place, walls.whole(), experiment="isolation")
+    failed = [row("container", "probe", None, phase=name) for name in walls.HOST]
+    return {
+        "empty": compose(None, None),
+        "full": shown(place, walls.whole()),
+        "hardware": shown(place, walls.whole(accel="kvm")),
+        "process": shown(place, walls.walls(only=["process"])),
+        "engine": compose(docker, None),
+        "mixed": compose(docker, other),
+        "guests": shown(place, [*walls.walls(only=["vm-direct"]), *walls.words(), *walls.falls()]),
+        "broken": shown(
+            place,
+            [*walls.walls(broken=walls.HOST[:3]), *walls.words(broken=["--privileged"])],
+        ),
+        "all failed": shown(place, failed),
+        "in the making": shown(place, [*walls.walls(), *walls.words(), *walls.falls(until=12)]),
+        "one heart": shown(place, [row("process", "gap_s", 0.05, phase="host", rep=0)]),
+    }
+
+
+NAMES_OF_VIEWS = (
+    "empty", "full", "hardware", "process", "engine", "mixed", "guests", "broken", "all failed",
+    "in the making", "one heart",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES_OF_VIEWS)
+def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
+    views: Mapping[str, View], name: str
+) -> None:
+    view = views[name]
+    said: list[Unavailable] = []
+
+    def tried(make: Callable[[View], Any]) -> Any:
+        try:
+            return make(view)
+        except Unavailable as error:
+            said.append(error)
+            return None
+
+    for figure in FIGURES.values():
+        if picture := tried(figure):
+            assert picture.svg().startswith("<svg")
+            assert picture.alt
+            assert picture.caption
+            assert "nan" not in picture.alt + picture.caption
+    for table in TABLES.values():
+        frame = tried(table)
+        if frame is not None:
+            assert len(frame)
+            assert frame.map(lambda cell: isinstance(cell, str) and cell != "nan").all().all()
+    for what_if in WHATIFS.values():
+        if model := tried(what_if):
+            assert len(model.values) <= 60
+            assert list(model.values) == sorted(set(model.values))
+            assert "odelled" in model.draw(model.values[-1]).caption
+    for outcome in OUTCOMES.values():
+        value = outcome(view)
+        assert value is None or math.isfinite(value)
+    for error in said:
+        assert error.next_step
+        assert "." not in error.what
+
+
+@pytest.mark.parametrize("name", ["empty", "all failed"])
+def test_without_a_valid_row_only_the_public_record_is_shown(
+    views: Mapping[str, View], name: str
+) -> None:
+    for kind in (FIGURES, TABLES, WHATIFS):
+        for key, make in kind.items():
+            if key in LITERATURE:
+                assert make(views[name]) is not None
+                continue
+            with pytest.raises(Unavailable):
+                make(views[name])
+    assert {outcome(views[name]) for outcome in OUTCOMES.values()} == {None}
+    with pytest.raises(Unavailable):
+        GRIDS["flips"].find(views[name])
+
+
+def test_the_full_view_has_every_figure_table_model_and_outcome(
+    views: Mapping[str, View],
+) -> None:
+    for make in (*FIGURES.values(), *TABLES.values(), *WHATIFS.values()):
+        make(views["full"])
+    found = {name: outcome(views["full"]) for name, outcome in OUTCOMES.items()}
+    turned = FLIPS["--privileged"] & set(walls.HOST)
+    assert found == {
+        "through": len(walls.OPEN_BY_DEFAULT),
+        "flips_privileged": len(turned),
+        "sibling_gap_s": 0.07,
+        "detection_s": 0.9,
+        "silent": 3,
+    }
+
+
+# ---- the grids ---------------------------------------------------------------------------------
+
+
+def test_an_answer_is_told_in_words_and_not_by_colour_alone(views: Mapping[str, View]) -> None:
+    picture = FIGURES["walls"](views["full"])
+    svg = picture.svg()
+    for word in ("through", "EPERM", "its own", "works", "refused, with the error"):
+        assert word in svg
+    assert "container: " in picture.alt
+    assert "promises no security under emulation" in picture.caption
+
+
+def test_a_table_of_probes_has_the_sentence_and_the_plain_answer_of_each(
+    views: Mapping[str, View],
+) -> None:
+    table = TABLES["walls"](views["full"]).set_index("probe")
+    assert table.loc["keyring", "container"] == "ok"
+    assert table.loc["mount", "container"] == "EPERM"
+    assert table.loc["mount", "VM (software emulation)"] == "ok, by its own kernel"
+    assert "no host process" not in table.columns
+    assert TABLES["walls"](views["hardware"]).columns[-1] == "VM"
+    failed = TABLES["walls"](views["broken"]).set_index("probe")
+    assert failed.loc[walls.HOST[0], "container"] == "it did not start"
+
+
+def test_without_dockers_container_the_guests_stands_in_and_is_labelled(
+    views: Mapping[str, View],
+) -> None:
+    picture = FIGURES["walls"](views["guests"])
+    assert "container in a guest" in picture.alt.replace("\n", " ")
+    assert "stands in" in picture.caption
+    assert "stands in" not in FIGURES["walls"](views["full"]).caption
+    assert OUTCOMES["through"](views["guests"]) == len(walls.OPEN_BY_DEFAULT)
+
+
+def test_recorded_columns_beside_own_ones_have_a_star(views: Mapping[str, View]) -> None:
+    assert "VM * (software emulation)" in TABLES["walls"](views["mixed"]).columns
+    assert "* Recorded in another run" in FIGURES["walls"](views["mixed"]).caption
+
+
+def test_a_word_that_turns_something_else_than_registered_is_named(tmp_path: Path) -> None:
+    through = {"--ipc=host": [*walls.OPEN_BY_DEFAULT, *walls.ITSELF, "mount"]}
+    view = shown(tmp_path, walls.words(through=through))
+    base, *others = misconfigured(view)
+    assert deviations(base, others, FLIPS) == [
+        ("--ipc=host", "namespace: ipc", False), ("--ipc=host", "mount", True),
+    ]  # fmt: skip
+    caption = FIGURES["misconfigurations"](view).caption
+    assert "--ipc=host, mount (turned)" in caption
+    assert "--ipc=host, namespace: ipc (did not turn)" in caption
+    table = TABLES["misconfigurations"](view).set_index("word")
+    assert table.loc["--ipc=host", "as registered"] == "no"
+    assert table.loc["--uts=host", "as registered"] == "yes"
+    everything = shown(tmp_path, walls.words())
+    assert "All turned as registered" in FIGURES["misconfigurations"](everything).caption
+
+
+def test_the_ticked_grid_says_what_turned_and_leaves_out_what_was_not_tried(
+    tmp_path: Path,
+) -> None:
+    grid = GRIDS["flips"]
+    found = grid.find(shown(tmp_path, walls.words()))
+    assert {(word, name) for word, rows in found.items() for name, yes in rows.items() if yes} == {
+        (word, name) for word in grid.columns for name in FLIPS[word] & set(grid.rows)
+    }
+    assert set(grid.reasons) == {
+        (word, name) for word in grid.columns for name in FLIPS[word] & set(grid.rows)
+    }
+    some = grid.find(shown(tmp_path, walls.words(broken=["--privileged"])))
+    assert set(some) == {"--pid=host", "--network=host"}
+
+
+# ---- capabilities ------------------------------------------------------------------------------
+
+
+def test_a_default_containers_capabilities_are_the_fourteen_of_docker() -> None:
+    assert ordered(decoded(walls.DEFAULT_CAPS)) == [
+        "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+        "NET_BIND_SERVICE", "NET_RAW", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP",
+    ]  # fmt: skip
+    assert decoded(walls.NO_CAPS) == frozenset()
+    assert decoded(walls.ALL_CAPS) == frozenset(NAMES)
+    assert "bit 63" in decoded("8000000000000000")
+    with pytest.raises(ValueError, match="invalid literal"):
+        decoded("none")
+
+
+def test_the_table_of_capabilities_is_told_bit_by_bit(views: Mapping[str, View]) -> None:
+    table = TABLES["capabilities"](views["full"]).set_index("capability")
+    assert list(table.loc["MKNOD"]) == ["27", "yes", "yes", "no"]
+    assert list(table.loc["bits that are 1"])[1:] == ["41", "14", "0"]
+
+
+# ---- the sentence ------------------------------------------------------------------------------
+
+
+def test_the_better_sentence_is_made_of_the_rows(views: Mapping[str, View]) -> None:
+    found = sentences(views["full"])
+    assert found.own == ("mnt", "uts", "ipc", "pid", "net", "cgroup")
+    assert found.shared == ("user", "time")
+    assert "the host’s own: user and time" in found.true
+    assert "reached by: connect" in found.true
+    assert "could not be reached by: list, read and kill" in found.untrue
+    assert "by connect only" in found.better
+    assert "`--privileged` opens most" in found.better
+
+
+def test_other_rows_make_another_sentence(tmp_path: Path) -> None:
+    def turned(rows: list[Measurement]) -> View:
+        return shown(tmp_path, rows)
+
+    open_ = [
+        row("container", "probe", 1.0, phase=name, text="ok", confinement="default bridge")
+        for name in walls.NEIGHBOUR
+    ]
+    kept = [r for r in walls.walls() if r.confinement != "default bridge"]
+    neighbours = sentences(turned([*kept, *open_]))
+    assert "reaches its neighbour by list, read, kill and connect." in neighbours.better
+    assert "only, unless" not in neighbours.better
+    shared = [
+        row(r.platform, "observation", 1.0, phase=r.phase, text="same", confinement=r.confinement)
+        if r.phase.endswith(" namespace") else r
+        for r in walls.walls()
+    ]  # fmt: skip
+    nothing = sentences(turned(shared))
+    assert nothing.own == ()
+    assert "see all that the host sees" in nothing.better
+    assert "namespaced are" not in nothing.untrue
+    hidden = [
+        row("container", "observation", 1.0, phase="boot id", text="other",
+            confinement=r.confinement)
+        if r.platform == "container" and r.phase == "boot id" else r
+        for r in walls.walls()
+    ]  # fmt: skip
+    assert "do not share this host’s kernel" in sentences(turned(hidden)).better
+
+
+# ---- hearts ------------------------------------------------------------------------------------
+
+
+def test_silence_is_told_from_the_first_second_of_it(views: Mapping[str, View]) -> None:
+    alt = FIGURES["heartbeats"](views["full"]).alt
+    assert "Second 40: privileged container tries sysrq" in alt
+    assert "container B: gaps up to" in alt
+    assert f"silent from second {walls.PANIC_S + 1} on" in alt
+    host = alt.split("host: ")[1].split(".")[0]
+    assert "silent" not in host
+
+
+def test_a_heart_that_goes_on_is_not_called_silent(tmp_path: Path) -> None:
+    view = shown(tmp_path, walls.falls(b_goes_on=True))
+    table = TABLES["falls"](view).set_index("heart")
+    last = "after: privileged container tries sysrq"
+    assert "silent" not in table.loc["container B (software emulation)", last]
+    assert "silent" in table.loc["container A (software emulation)", last]
+    assert OUTCOMES["silent"](view) == 2
+
+
+def test_a_long_gap_of_the_sibling_is_found(tmp_path: Path) -> None:
+    view = shown(tmp_path, walls.falls(sibling_gap_s=1.6))
+    assert OUTCOMES["sibling_gap_s"](view) == 1.6
+    assert beats(view).misses("sibling VM", walls.PANIC_S) is True
+    assert OUTCOMES["silent"](view) == 4
+
+
+def test_a_run_in_the_making_already_shows_its_hearts(views: Mapping[str, View]) -> None:
+    assert "host: gaps up to" in FIGURES["heartbeats"](views["in the making"]).alt
+    assert OUTCOMES["sibling_gap_s"](views["in the making"]) is None
+
+
+# ---- width, greed, record ----------------------------------------------------------------------
+
+
+def test_only_sources_that_were_read_are_on_the_axis_and_each_is_named() -> None:
+    found = {width.what: width for width in published()}
+    assert found["gVisor (its application kernel)"].calls == 68
+    assert found["gVisor (its application kernel)"].fewest == 53
+    assert found["Firecracker (all its threads)"].calls == 50
+    assert found["Docker’s default filter"].calls == 292
+    assert all(width.url.startswith("https://") for width in found.values())
+
+
+def test_measured_and_published_widths_are_told_apart(views: Mapping[str, View]) -> None:
+    picture = FIGURES["interface"](views["full"])
+    assert "a process, no filter 348 (measured, counted)" in picture.alt
+    assert "(literature, 2019)" in picture.alt
+    assert "Kata: " in picture.caption
+
+
+def test_greed_is_set_beside_quiet_of_its_own_arm(views: Mapping[str, View]) -> None:
+    table = TABLES["greed"](views["full"])
+    hog = table[table["the other one is"] == "memory hog"]["× quiet"].tolist()
+    assert hog == ["15.0×", "1.17×", "1.08×"]
+    assert set(table[table["the other one is"] == "quiet"]["× quiet"]) == {"1.00×"}
+
+
+def test_the_public_record_says_what_its_length_cannot(views: Mapping[str, View]) -> None:
+    picture = FIGURES["cves"](views["empty"])
+    assert "not a census" in picture.caption
+    assert "left out because their record was not read" in picture.caption
+    table = TABLES["cves"](views["empty"])
+    assert "CVE-2016-5195" not in set(table["weakness"])  # only known at second hand
+    assert table["record"].str.startswith("https://").all()
+
+
+# ---- models ------------------------------------------------------------------------------------
+
+
+def test_careless_words_add_up_as_its_formula_says(views: Mapping[str, View]) -> None:
+    found = models.opened(views["full"])
+    base, *others = misconfigured(views["full"])
+    opened = [
+        frozenset(n for n in flips(base, one) & set(walls.HOST) if one.answers[n].got_through)
+        for one in others
+        if models.weakens(one.confinement)
+    ]
+    for k in (1, 3):
+        choices = [len(frozenset().union(*some)) for some in combinations(opened, k)]
+        by_hand = len(walls.OPEN_BY_DEFAULT) + mean(choices)
+        assert found.expected(k) == pytest.approx(by_hand)
+        assert found.extremes(k) == (2 + min(choices), 2 + max(choices))
+        assert f"{by_hand:.1f} of" in WHATIFS["careless"](views["full"]).draw(k).alt
+
+
+def test_the_alarm_is_late_or_wrong_as_its_formula_says(tmp_path: Path) -> None:
+    rows = [
+        row("process", "gap_s", 0.42 if second == 3 else 0.05, phase="host", rep=second)
+        for second in range(20)
+    ]
+    view = shown(tmp_path, rows)
+    [watch] = models.watches(beats(view)).values()
+    assert watch.after_s(7) == pytest.approx(8 / 20)
+    assert watch.false_per_hour(7) == pytest.approx(3600 / 20)
+    assert watch.false_per_hour(8) == 0
+    model = WHATIFS["detection"](view)
+    assert "400 ms" in model.draw(7).alt
+    assert "host 180" in model.draw(7).alt
+    assert "host none seen" in model.draw(8).alt
+
+
+def test_one_panic_takes_along_what_its_formula_says(tmp_path: Path) -> None:
+    view = shown(tmp_path, walls.falls())
+    assert models.shares(beats(view)) == (1, 0)
+    for n in (1, 20):
+        alt = WHATIFS["blast"](view).draw(n).alt
+        assert f"accident: containers on one kernel {n}; a VM each 1." in alt
+        assert f"all together: containers on one kernel {n}; a VM each {n}." in alt
+    half = shown(tmp_path, walls.falls(b_goes_on=True))
+    assert models.shares(beats(half)) == (0.5, 0)
+    assert "containers on one kernel 10;" in WHATIFS["blast"](half).draw(20).alt
+
+
+def test_what_is_missing_names_the_next_step(views: Mapping[str, View]) -> None:
+    with pytest.raises(Unavailable) as caught:
+        FIGURES["misconfigurations"](views["engine"])
+    assert caught.value.next_step == NEXT
+    assert beats(views["full"]).event(FAULTY) is not None
