@@ -223,6 +223,19 @@ def test_kernel_settings_from_outside_are_for_container_engines_only(opened: Ope
         pass
 
 
+def test_a_network_of_its_own_is_had_or_refused(opened: Opened) -> None:
+    spec = replace(opened.spec, network=True, own_network=True)
+    if opened.engine in ("process", "runc", "bubblewrap"):
+        refused = opened.launcher.open(spec, lambda _: None)
+        with pytest.raises(Unavailable, match="network of its own"):
+            refused.__enter__()
+    elif opened.engine == "docker":
+        with opened.launcher.open(spec, lambda _: None) as box:
+            assert b"eth0" in box.run(["ls", "/sys/class/net"]).output
+    else:
+        pytest.skip("a virtual machine's network is its own in any case, and a fake has none")
+
+
 def test_what_a_command_left_running_in_a_container_serves_it_too(opened: Opened) -> None:
     if opened.engine not in ("docker", "bubblewrap", "runc"):
         pytest.skip("only a container's processes are seen by the host one by one")

@@ -13,7 +13,7 @@ from typing import IO
 from .. import reaper
 from ..errors import AbnormalShutdown, LaunchFailure
 from ..sandbox import OnOutput
-from .following import END_S, Heard, end_on_this_computer
+from .following import END_S, Descent, Heard
 
 _PIECE = 1 << 16
 
@@ -51,6 +51,7 @@ def followed(
     except OSError as error:
         raise LaunchFailure(f"{command[0]} could not be run", command, str(error)) from error
     heard = Heard(on_output, announced=bool(announced))
+    descent = Descent(child.pid)
     try:
         reaper.watch_process(child.pid)
         assert child.stdout is not None
@@ -60,10 +61,11 @@ def followed(
         thread.start()
         if announced:
             heard.pid(announced)
+            descent.look()  # a runtime gives it a session of its own, whose leader may end first
         yield heard
     finally:
         heard.silence()  # what a shell remarks while its children are killed is no output
-        gone = end_on_this_computer(child.pid)
+        gone = descent.end()
         child.wait()
         heard.wait(END_S)
         heard.end(time.perf_counter_ns())

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ..errors import AbnormalShutdown, LaunchFailure, WaitTimeout
@@ -135,20 +135,57 @@ def ending(pid: int) -> str:
     )
 
 
-def end_on_this_computer(pid: int, timeout_s: float = END_S) -> bool:
-    """The same for a process of this computer; whether all of it is gone in time."""
-    known, deadline = {pid}, time.monotonic() + timeout_s
-    while found := _descent(pid, known):
-        if time.monotonic() > deadline:
-            return False
-        for number in found:
-            _kill(number)
-        time.sleep(_PAUSE_S)
-    return True
+def crowded_ending(pid: int) -> str:
+    """The same where no process more may be started: first the group, by the shell itself."""
+    return f"kill -9 -- -{pid} 2>/dev/null; {ending(pid)}"
 
 
-def _descent(root: int, known: set[int]) -> set[int]:
-    """Living processes that descend from ``root`` or belong to a known session; these grow."""
+class Descent:
+    """A process of this computer and what it starts, to be ended for certain.
+
+    Args:
+        pid: that process, by number: it leads a session.
+        among: tells which processes it can only be, where the number may be another's by now.
+    """
+
+    def __init__(self, pid: int, among: Callable[[], Collection[int]] | None = None) -> None:
+        self._pid, self._among = pid, among
+        self._sessions = {pid}
+
+    def look(self) -> set[int]:
+        """Which of it live now. Sessions seen once are known from then on."""
+        parents, sessions = _table()
+        if self._among is not None:
+            allowed = set(self._among())
+            sessions = {number: its for number, its in sessions.items() if number in allowed}
+        found: set[int] = set()
+        while True:
+            more = {
+                number
+                for number in sessions.keys() - found
+                if number == self._pid
+                or sessions[number] in self._sessions
+                or parents[number] in found
+            }
+            if not more:
+                return found
+            found |= more
+            self._sessions |= {number for number in more if sessions[number] == number}
+
+    def end(self, timeout_s: float = END_S) -> bool:
+        """Kill all of it; whether it is gone in time."""
+        deadline = time.monotonic() + timeout_s
+        while found := self.look():
+            if time.monotonic() > deadline:
+                return False
+            for number in found:
+                _kill(number)
+            time.sleep(_PAUSE_S)
+        return True
+
+
+def _table() -> tuple[dict[int, int], dict[int, int]]:
+    """Parents and sessions of the processes that live."""
     parents, sessions = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -159,17 +196,7 @@ def _descent(root: int, known: set[int]) -> set[int]:
             state, parent, _group, session, *_ = stat.rpartition(")")[2].split()
             if state not in "ZX":
                 parents[int(entry.name)], sessions[int(entry.name)] = int(parent), int(session)
-    found: set[int] = set()
-    while True:
-        more = {
-            number
-            for number in sessions.keys() - found
-            if number == root or sessions[number] in known or parents[number] in found
-        }
-        if not more:
-            return found
-        found |= more
-        known |= {number for number in more if sessions[number] == number}
+    return parents, sessions
 
 
 def _kill(pid: int) -> None:

@@ -122,6 +122,10 @@ class ProcessLauncher:
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
         refuse_sysctls(spec)
+        if spec.own_network:
+            raise Unavailable(
+                "an ordinary process has no network of its own", "choose a start without one"
+            )
         with tempfile.TemporaryDirectory(prefix="vmcompare-") as directory:
             root = Path(directory)
             reaper.watch_path(root)

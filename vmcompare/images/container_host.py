@@ -26,31 +26,37 @@ from vmcompare.programs.elf import EM_AARCH64, EM_X86_64
 RUNC = "/usr/sbin/runc"
 """Where it lies in the guest."""
 
+LOOP_MODULE = "/lib/modules/loop.ko"
+"""Where the kernel's module of loop devices lies in the guest: with it, root there can make a block
+device, which is that guest's "host disk" to a container in it. Nothing loads it by itself."""
+
 _SYSTEM_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", "/sbin")
 """Looked at after PATH: an ordinary user's often lacks the first ones."""
 
 _MACHINES = {"x86_64": EM_X86_64, "amd64": EM_X86_64, "aarch64": EM_AARCH64, "arm64": EM_AARCH64}
 _LDD_TIMEOUT_S = 20.0
-_RECIPE = "1"
+_RECIPE = "2"
 
 # "libc.so.6 => /lib/…/libc.so.6 (0x…)", "/lib64/ld-linux-x86-64.so.2 (0x…)", "libx.so => not found"
 _LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+|not found)(?: \(0x[0-9a-f]+\))?\s*$")
 
 
 def container_host_initramfs(progress: Progress | None = None) -> Path:
-    """The whole userland, then ``runc`` and its libraries: two uncompressed cpio archives in one.
+    """The whole userland, then ``runc``, its libraries, a module: two cpio archives in one file.
 
     Raises:
         Unavailable: there is no ``runc`` here that the guest could run.
         OSError, ValueError: as :func:`vmcompare.images.alpine.rootfs_tar`.
     """
+    disk = alpine.sources().disk
     files = runc_files()
     userland = alpine.full_initramfs(progress)
     contents = [f"{path} {hashlib.sha256(data).hexdigest()}" for path, data in files.items()]
-    key = f"recipe {_RECIPE} {alpine.digest(userland)} {contents}"
+    key = f"recipe {_RECIPE} {alpine.recipe()} {contents}"
 
     def build(out: Path) -> None:
-        initramfs.write_files(files, out)
+        modules = initramfs.read_modules(disk, ("loop",))
+        initramfs.write_files({**files, LOOP_MODULE: modules["loop"]}, out)
         second = out.read_bytes()
         with out.open("wb") as both, userland.open("rb") as first:
             shutil.copyfileobj(first, both)

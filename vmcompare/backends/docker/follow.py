@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from vmcompare.backends.docker import inside
 from vmcompare.backends.docker.engine import engine_errors
 from vmcompare.backends.docker.stream import Output, Stream
-from vmcompare.backends.following import END_S, Heard, beginning, end_on_this_computer, ending
-from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
+from vmcompare.backends.following import END_S, Descent, Heard, beginning, crowded_ending, ending
+from vmcompare.errors import AbnormalShutdown, WaitTimeout
 from vmcompare.sandbox import OnOutput
 
 if TYPE_CHECKING:
@@ -37,16 +37,16 @@ def followed(
     stream = Stream(api.exec_start(command, socket=True))
     stream.timeout(None)
     heard = Heard(on_output, announced=True)
-    pid = 0
+    pids = None
     threading.Thread(
         target=_listen, args=(stream, heard), name="vmcompare docker follow", daemon=True
     ).start()
     try:
-        pid = heard.pid(argv)
+        pids = heard.pid(argv), int(api.exec_inspect(command)["Pid"])
         yield heard
     finally:
         heard.silence()  # what a shell remarks while its children are killed is no output
-        gone = not pid or output.ended.is_set() or _end(api, container, command, pid, output)
+        gone = pids is None or output.ended.is_set() or _end(api, container, pids, output)
         heard.wait(END_S if gone else 0.0)
         stream.close()
         heard.end(time.perf_counter_ns())
@@ -64,17 +64,22 @@ def _listen(stream: Stream, heard: Heard) -> None:
         heard.end(time.perf_counter_ns())
 
 
-def _end(api: APIClient, container: str, command: str, pid: int, output: Output) -> bool:
-    """Kill the command and all it has started; whether that is gone, or the container is."""
-    argv = ("sh", "-c", ending(pid))
-    with contextlib.suppress(*engine_errors(AbnormalShutdown, LaunchFailure, WaitTimeout)):
-        if inside.run(api, container, argv, output, END_S).exit_code == 0:
+def _end(api: APIClient, container: str, pids: tuple[int, int], output: Output) -> bool:
+    """Kill the command and all it has started; whether that is gone, or the container is.
+
+    ``pids``: the command's number inside, and the engine's.
+    """
+    inner, outer = pids
+    for line in (ending(inner), crowded_ending(inner)):
+        with contextlib.suppress(*engine_errors(AbnormalShutdown, WaitTimeout)):
+            done = inside.run(api, container, ("sh", "-c", line), output, END_S)
+            if done.exit_code == 0:
+                return True
+        if output.ended.wait(0.2):
             return True
-    if output.ended.wait(0.2):
-        return True
-    with contextlib.suppress(*engine_errors(ValueError)):
-        outside = int(api.exec_inspect(command)["Pid"])
-        # Only where its shim is seen is the engine's number one of this kernel's.
-        if outside in inside.host_pids(api, container):
-            return end_on_this_computer(outside)
-    return output.ended.is_set()
+
+    def serving() -> tuple[int, ...]:
+        return inside.host_pids(api, container)
+
+    # Only where the shim is seen are the engine's numbers this kernel's.
+    return bool(serving()) and Descent(outer, serving).end()
