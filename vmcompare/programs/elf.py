@@ -13,22 +13,27 @@ _BASE = 0x400000
 _HEADER_SIZE, _PROGRAM_HEADER_SIZE = 64, 56
 """Sizes of an ELF64 header and of one program header, in bytes (System V ABI)."""
 
+_BODY = _HEADER_SIZE + 2 * _PROGRAM_HEADER_SIZE
+
+BODY_ADDRESS = _BASE + _BODY
+"""Where the first byte of a program's body lies in its memory."""
+
 
 def static_program(machine: int, body: bytes) -> bytes:
     """A static executable whose first instruction is the first byte of ``body``.
 
     Args:
         machine: ELF machine number.
-        body: position-independent code, and any constants behind it; it is mapped read-only.
+        body: code, and any constants behind it; it is mapped read-only, at
+            :data:`BODY_ADDRESS`.
     """
-    start = _HEADER_SIZE + 2 * _PROGRAM_HEADER_SIZE
     ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)  # 64 bit, little endian, version 1, System V
     header = ident + struct.pack(
         "<HHIQQQIHHHHHH",
         2,  # ET_EXEC
         machine,
         1,
-        _BASE + start,  # entry point
+        BODY_ADDRESS,  # entry point
         _HEADER_SIZE,  # program headers follow
         0,
         0,
@@ -39,7 +44,7 @@ def static_program(machine: int, body: bytes) -> bytes:
         0,
         0,
     )
-    total = start + len(body)
+    total = _BODY + len(body)
     load = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, total, total, 0x10000)  # PT_LOAD, r-x
     # PT_GNU_STACK, rw-: without it the kernel would make the stack executable.
     stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)
