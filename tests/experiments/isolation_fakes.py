@@ -47,6 +47,7 @@ class World:
         docker: what Docker's container reads back: limit and peak in bytes, processor limit.
         missing: platforms (or images) that cannot be opened, and why.
         mute: letters that never begin to beat.
+        accel: of its VMs.
     """
 
     now_ns: int = 100 * S
@@ -63,6 +64,7 @@ class World:
     dd: bytes = b"137\n"
     missing: dict[str, VmcompareError] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)
+    accel: str = "tcg"
     boxes: list[Box] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     fell_ns: int = 0
@@ -213,7 +215,7 @@ class Told:
 
     def traits(self, spec: Spec) -> Traits:
         if self.platform.is_vm:
-            return Traits("mechanism", vmm="qemu 9", accel="tcg")
+            return Traits("mechanism", vmm="qemu 9", accel=self.world.accel)
         is_container = self.platform is Platform.CONTAINER
         return Traits("product" if is_container else "mechanism", runtime="runc" * is_container)
 

@@ -1,0 +1,274 @@
+"""Greed: hogs are bounded twice or not let loose, and the rows say what became of all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from isolation_fakes import World, facts
+from planted import planted
+
+from vmcompare import claims, memory
+from vmcompare.claims import Verdict
+from vmcompare.errors import Unavailable
+from vmcompare.experiment import Context, Progress
+from vmcompare.experiments.isolation import bounds, greed
+from vmcompare.experiments.isolation.hogs import Appetite
+from vmcompare.experiments.isolation.hosts import DISPOSABLE, GUEST
+from vmcompare.recording import Measurement
+from vmcompare.sandbox import CONTAINER_HOST, Platform
+from vmcompare.units import MIB
+
+ALL = (Platform.CONTAINER, Platform.VM_DIRECT, Platform.VM)
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What this computer says of processes: how fast they use it, and how much RAM a guest has."""
+    told = SimpleNamespace(world=World(), cpus=0.97, ram_ratio=1.0)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 40)
+    monkeypatch.setattr(memory, "smaps", lambda _pid: "")
+    monkeypatch.setattr(memory, "command_line", lambda _pid: ())
+    monkeypatch.setattr(memory, "cpu_s", lambda _pids: told.cpus * told.world.now_ns / 1e9)
+    monkeypatch.setattr(
+        memory,
+        "vmm_parts",
+        lambda _text, *, ram_bytes, files, emulated: SimpleNamespace(  # noqa: ARG005
+            guest_ram=int(told.ram_ratio * ram_bytes)
+        ),
+    )
+    return told
+
+
+def rows_of(
+    host: SimpleNamespace, world: World, platforms: Sequence[Platform] = ALL, rounds: int = 1
+) -> list[Measurement]:
+    host.world = world
+    return rows_in(Context(world.launchers(*platforms), rounds), world)
+
+
+def rows_in(context: Context, world: World) -> list[Measurement]:
+    with contextlib.ExitStack() as stack:
+        plan = greed.steps(context, stack, world.clock)
+        return [row for step in context.steps(plan) for row in step()]
+
+
+def gaps(rows: Sequence[Measurement], metric: str = "gap_p50_s") -> dict[tuple[str, str, str], int]:
+    found: dict[tuple[str, str, str], int] = {}
+    for row in rows:
+        if row.metric == metric and row.status == "ok":
+            key = (str(row.platform), row.confinement, row.phase)
+            found[key] = found.get(key, 0) + 1
+    return found
+
+
+# ---- as it should go ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["gap_p50_s", "gap_p99_s"])
+def test_each_neighbourhood_is_quiet_then_short_of_memory_then_of_processes(
+    host: SimpleNamespace, metric: str
+) -> None:
+    rows = rows_of(host, World(), rounds=2)
+    arms = [("container", "without limits"), ("container", "with limits"), ("vm-direct", "")]
+    wanted = {(*arm, phase): 2 for arm in arms for phase in ("quiet", "memory hog", "fork loop")}
+    assert gaps(rows, metric) == wanted
+
+
+def test_all_is_taken_down_and_nothing_failed(host: SimpleNamespace) -> None:
+    world = World()
+    rows = rows_of(host, world)
+    assert {row.status for row in rows} == {"ok"}
+    assert world.open == []
+
+
+def test_the_hog_and_its_bounds_are_told(host: SimpleNamespace) -> None:
+    rows = rows_of(host, World())
+    said = {(str(r.platform), r.confinement, r.phase): r.text for r in rows if r.text}
+    memory_hog, fork_loop = "what became of the memory hog", "what became of the fork loop"
+    assert said["container", "with limits", fork_loop] == "stopped at its limit, with 23 processes"
+    without = said["container", "without limits", memory_hog]
+    assert without == "2 of 4 pieces killed when nothing was left (448 MiB asked)"
+    assert said["vm-direct", "", memory_hog].startswith("2 of 3 pieces killed when nothing")
+    in_guest = {
+        r.text for r in rows if r.runtime == "runc in a guest" and r.confinement == "with limits"
+    }
+    assert "2 of 3 pieces killed at its limit (144 MiB asked)" in in_guest
+    counts = [r for r in rows if r.metric == "item_count"]
+    assert {(r.phase, r.value) for r in counts} == {("fork loop", 23)}
+    assert facts(rows) == {"container_memory_limit_holds": 1, "container_cpu_limit_holds": 1}
+
+
+def test_what_a_vm_takes_of_this_computer_is_told_for_the_kind_findings_are_about(
+    host: SimpleNamespace,
+) -> None:
+    rows = rows_of(host, World())
+    ram = {r.platform: r.value for r in rows if r.metric == "guest_ram_to_limit_ratio"}
+    cpu = {r.platform: r.value for r in rows if r.metric == "host_cpu_to_vcpu_ratio"}
+    assert ram == pytest.approx({Platform.VM_DIRECT: 1.0, Platform.VM: 1.0})
+    assert cpu == pytest.approx({Platform.VM: 0.97, Platform.CONTAINER: 0.97})
+
+
+def test_rounds_are_shuffled_by_the_seed() -> None:
+    def words(seed: int) -> list[str]:
+        context = Context(World().launchers(*ALL), 3, seed)
+        return [what for what, _ in greed.steps(context, contextlib.ExitStack())]
+
+    assert words(1) == words(1)
+    assert words(1) != words(2)
+    assert sorted(words(1)) == sorted(words(2))
+
+
+def test_every_hog_asks_for_more_than_it_may_have_and_has_an_end() -> None:
+    assert greed.LIMITED.asked_mib > bounds.LIMITS_MIB
+    assert greed.LIMITED.forks > bounds.LIMIT_PIDS
+    assert greed.UNLIMITED.asked_mib > DISPOSABLE.memory_mib
+    assert greed.IN_VM.asked_mib > GUEST.memory_mib
+    assert greed.IN_DISTRIBUTION.asked_mib > greed.DISTRIBUTION.memory_mib
+    # One piece has to fit where the next does not, or nothing would be held at all.
+    assert greed.LIMITED.piece_mib < bounds.LIMITS_MIB
+    assert Appetite(1, 1).forks <= 1000
+
+
+# ---- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limits", ["", "max\nmax\nmax 100000\n", f"{64 * MIB}\n24\nmax 100000\n"])
+def test_a_limit_that_does_not_read_back_refuses_the_demonstration(
+    host: SimpleNamespace, limits: str
+) -> None:
+    world = World(limits=limits)
+    rows = rows_of(host, world)
+    limited = [r for r in rows if r.confinement == "with limits" and r.runtime != "runc"]
+    assert limited
+    assert all("refused" in r.error for r in limited)
+    others = {key for key in gaps(rows) if key[1] != "with limits"}
+    assert len(others) == 6
+    let_loose = [w for w in world.asked if "/runc/hog-0-with/" in w and "kill -USR" in w]
+    assert let_loose == []
+
+
+def test_a_guest_with_more_memory_than_it_was_given_is_no_outer_limit(
+    host: SimpleNamespace,
+) -> None:
+    world = World(total_kb=8 << 20)
+    rows = rows_of(host, world)
+    assert all("refused" in r.error for r in rows if r.metric == "guest_ram_to_limit_ratio")
+    assert {key[1] for key in gaps(rows)} == {"with limits"}
+
+
+@pytest.mark.parametrize(
+    ("docker", "metric"),
+    [
+        (("max", "1", "100000 100000"), "cgroup_bytes"),
+        (("", "", "100000 100000"), "cgroup_bytes"),
+        ((str(64 * MIB), "1", "max 100000"), "host_cpu_to_vcpu_ratio"),
+        ((str(64 * MIB), "1", "-1\n100000"), "host_cpu_to_vcpu_ratio"),
+    ],
+)
+def test_docker_s_limits_are_read_back_too(
+    host: SimpleNamespace, docker: tuple[str, str, str], metric: str
+) -> None:
+    world = World(docker=docker)
+    rows = rows_of(host, world, (Platform.CONTAINER,))
+    assert [r.metric for r in rows if "refused" in r.error] == [metric]
+    if metric == "cgroup_bytes":
+        assert not any("dd if" in words for words in world.asked)
+    else:
+        assert not any("while :" in words for words in world.asked)
+
+
+def test_on_this_computer_nothing_runs_but_docker_s_own_container_with_limits(
+    host: SimpleNamespace,
+) -> None:
+    world = World()
+    rows = rows_of(host, world, (Platform.PROCESS, Platform.CONTAINER))
+    assert {(r.platform, r.confinement) for r in rows} == {(Platform.CONTAINER, "with limits")}
+    assert {box.spec.memory_mib for box in world.boxes} == {bounds.LIMITS_MIB}
+
+
+def test_without_docker_and_qemu_there_is_nothing(host: SimpleNamespace) -> None:
+    assert rows_of(host, World(), (Platform.PROCESS,)) == []
+
+
+def test_where_no_guest_can_host_containers_vms_are_still_greedy(host: SimpleNamespace) -> None:
+    no_runc = Unavailable("this computer has no runc", "install it")
+    rows = rows_of(host, World(missing={CONTAINER_HOST: no_runc}))
+    assert {key[0] for key in gaps(rows)} == {"vm-direct"}
+    inside = [r for r in rows if r.runtime == "runc in a guest"]
+    assert inside
+    assert all("no runc" in r.error for r in inside)
+
+
+def test_a_limit_that_is_passed_is_told(host: SimpleNamespace) -> None:
+    rows = rows_of(host, World(docker=(str(64 * MIB), str(96 * MIB), "100000 100000"), dd=b"0\n"))
+    docker = [r for r in rows if r.runtime == "runc"]
+    assert facts(docker)["container_memory_limit_holds"] == 0
+    assert "finished" in {r.text for r in docker}
+
+
+def test_a_sibling_that_falls_silent_is_an_error_and_no_percentile(host: SimpleNamespace) -> None:
+    rows = rows_of(host, World(bumps={"S": 1e6}), (Platform.VM_DIRECT,))
+    assert gaps(rows) == {}
+    assert any("silent" in r.error for r in rows)
+
+
+def test_stopping_at_any_step_leaves_nothing_open(host: SimpleNamespace) -> None:
+    total = len(greed.steps(Context(World().launchers(*ALL), 1), contextlib.ExitStack()))
+    for place in range(total):
+        host.world = world = World()
+
+        def stop(progress: Progress, place: int = place) -> None:
+            if progress.done == place and progress.step == "trial":
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            rows_in(Context(world.launchers(*ALL), 1, watch=stop), world)
+        assert world.open == []
+
+
+# ---- the article's claim ------------------------------------------------------------------------
+
+
+def finding(part: str, rows: Sequence[Measurement], directory: Path) -> claims.Finding:
+    recording = planted(directory, rows, experiment="isolation", rounds=3)
+    claim = next(c for c in claims.load() if (c.id, c.part) == ("S4", part))
+    return claims.judge(claim, recording.frame())
+
+
+@pytest.mark.parametrize(
+    ("ram_ratio", "verdict"), [(1.0, Verdict.WITH_CAVEATS), (1.3, Verdict.REFUTED)]
+)
+def test_a_guest_stays_within_its_memory_or_not_s4(
+    host: SimpleNamespace, ram_ratio: float, verdict: Verdict, tmp_path: Path
+) -> None:
+    host.ram_ratio = ram_ratio
+    found = finding("memory", rows_of(host, World(), rounds=3), tmp_path)
+    assert found.verdict is verdict
+    assert any("memory limit holds" in words for words in (*found.caveats, *found.listed))
+
+
+@pytest.mark.parametrize(
+    ("accel", "cpus", "verdict"),
+    [
+        ("tcg", 0.97, Verdict.NOT_MEASURED),
+        ("kvm", 0.97, Verdict.WITH_CAVEATS),  # three runs are few
+        ("kvm", 1.9, Verdict.REFUTED),
+    ],
+)
+def test_a_guest_stays_within_its_processors_or_not_s4(
+    host: SimpleNamespace, accel: str, cpus: float, verdict: Verdict, tmp_path: Path
+) -> None:
+    host.cpus = cpus
+    found = finding("processor", rows_of(host, World(accel=accel), rounds=3), tmp_path)
+    assert found.verdict is verdict
+
+
+def test_without_the_kind_of_vm_that_it_is_about_s4_is_open(
+    host: SimpleNamespace, tmp_path: Path
+) -> None:
+    rows = rows_of(host, World(), (Platform.CONTAINER, Platform.VM_DIRECT))
+    assert finding("memory", rows, tmp_path).lacking
