@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import planted_walls as walls
 import pytest
 from planted import STARTS_S, planted, row, starts
 
 from vmcompare import answers, lesson
+from vmcompare.data import user_recordings_dir
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.experiment import Demo, explanation
 from vmcompare.lesson import Lesson
@@ -470,3 +474,86 @@ def test_it_lists_the_recordings_that_can_be_replayed(page: Page, recorded: Path
     boot.recordings()
     assert boot.view.sources[0].run_id in page.html()
     assert "this project" in page.html()
+
+
+# ---- two lessons on one experiment, a grid, a chart of one's own --------------------------------
+
+
+@pytest.fixture
+def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    data = tmp_path / "data"
+    planted(data / "recordings", walls.whole(), experiment="isolation")
+    monkeypatch.setattr(lesson, "data_dir", lambda: data)
+    return data / "recordings"
+
+
+def test_each_of_two_lessons_shows_its_own_exercises_and_questions(
+    page: Page, isolation: Path
+) -> None:
+    for number, own, other in (("05a", "cap_eff", "root_study"), ("05b", "root_study", "cap_eff")):
+        half = Lesson("isolation", number)
+        half.exercises()
+        assert len(page.shown[-1].children) == 1 + 2  # the style sheet, and two forms
+        half.solution(own)
+        with pytest.raises(UnknownName):
+            half.answer(other, 1)
+
+
+def test_a_ticked_grid_is_kept_and_set_beside_what_turned(page: Page, isolation: Path) -> None:
+    half = Lesson("isolation", "05a")
+    half.tick("flips", "Which word turns which?", guess={"--pid=host": ["process: signal"]})
+    half.compare()
+    assert "right." in page.html()
+    assert answers.kept("05a")["flips"]["--pid=host"] == ["process: signal"]
+    half.tick("flips", "Which word turns which?", guess={"--pid=host": ["namespace: pid"]})
+    assert "Only what is in the list can be named" in page.html()
+    half.tick("flips", "?", guess={"--pid=house": []})
+    assert answers.kept("05a")["flips"]["--pid=host"] == ["namespace: pid"]
+    with pytest.raises(UnknownName, match="flips"):
+        half.tick("flops", "?")
+    with pytest.raises(UnknownName, match="there is no grid"):
+        Lesson("boot_speed", "04").tick("flips", "?")
+
+
+def test_none_at_all_can_be_predicted_where_a_count_is_asked_for(
+    page: Page, isolation: Path
+) -> None:
+    half = Lesson("isolation", "05a")
+    half.predict("through", "How many?", unit="probes", whole=True, guess=0)
+    half.compare()
+    assert "0 probes" in page.html()
+    half.predict("flips_privileged", "How many?", unit="probes", whole=True, guess=1.5)
+    assert "flips_privileged" not in answers.kept("05a")
+
+
+def test_a_run_of_ones_own_is_shown_when_it_is_named(
+    page: Page, isolation: Path, private_places: Path
+) -> None:
+    own = planted(user_recordings_dir(), walls.falls(), experiment="isolation")
+    half = Lesson("isolation", "05b")
+    assert half.view.sources[0].run_id != own.run_id
+    half.replay(own.run_id)
+    assert {s.run_id for s in half.view.sources} == {own.run_id}
+    assert {s.shown for s in half.view.sources} == {"recorded"}
+
+
+def test_the_chart_that_grows_is_the_one_that_was_named(
+    page: Page, isolation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_only(monkeypatch)
+
+    async def shown(chart: str) -> str:
+        charts: list[Any] = []
+
+        def panel(experiment: str, draw: Any, *_: Any) -> Any:
+            charts.append(draw)
+            return SimpleNamespace(widget=lambda: None)
+
+        monkeypatch.setattr("vmcompare.panel.Panel", panel)
+        Lesson("isolation", "05b").measure(chart=chart)
+        return str(charts[0](planted(tmp_path / "own", walls.whole(), experiment="isolation")))
+
+    assert "Heartbeats on one time axis" in asyncio.run(shown("heartbeats"))
+    assert "Who gets through" in asyncio.run(shown(""))
+    with pytest.raises(UnknownName, match="figure"):
+        Lesson("isolation", "05b").measure(chart="heartbeat")

@@ -271,3 +271,21 @@ def test_a_lesson_is_known_by_the_experiment_its_notebook_names(tmp_path: Path) 
 def test_every_lesson_that_is_linked_exists_as_a_file() -> None:
     assert all(lesson.notebook.is_file() for lesson in lessons().values())
     assert "04" in lessons()
+
+
+def test_two_lessons_may_be_on_one_experiment_and_a_claim_finds_the_one_it_names(
+    places: Places,
+) -> None:
+    notebooks(places.notebooks, {"05a": "isolation", "05b": "isolation"})
+    both = facts(
+        privileged_container_opens_host_devices=True, vm_opens_host_devices=False,
+        vm_sees_host_devices=False, privileged_container_sysrq_takes_sibling_down=True,
+        default_container_sysrq_takes_sibling_down=False,
+    )  # fmt: skip
+    places.add("isolation", both)
+    found = {id_: part(places.gather(), id_) for id_ in ("S5", "S2")}
+    assert [p.lesson.number for p in found.values() if p.lesson] == ["05a", "05b"]
+    assert found["S5"].finding.verdict is Verdict.SUPPORTED
+    places.delete("isolation")
+    waiting = part(places.gather(), "S2")
+    assert waiting.finding.reason == "There is no recording of lesson 05b here."

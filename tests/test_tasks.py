@@ -28,6 +28,7 @@ from vmcompare.exercise import (
     check_complete,
     chosen,
     near,
+    part,
 )
 from vmcompare.tasks import Tasks
 from vmcompare.view import View, compose

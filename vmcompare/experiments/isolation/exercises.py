@@ -226,7 +226,7 @@ _ALL = (
             "import subprocess\n"
             'ask = "docker inspect -f {{.State.Pid}} B"\n'
             "pid = subprocess.check_output(ask.split(), text=True)\n"
-            'path = f"/proc/{pid.strip()}/root/secret"\n'
+            'path = f"/proc/{pid.strip()}/cwd/secret"\n'
             'subprocess.run(["sudo", "cat", path], check=True)'
         ),
         choices=(_BUG_USER, _BUG_REPEAT, _BUG_RIGHT, _BUG_VM),
