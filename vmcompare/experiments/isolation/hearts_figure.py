@@ -29,7 +29,7 @@ HEARTS: Mapping[str, Platform] = {
 }
 """Whose heart → whose colour, from top to bottom."""
 
-_SAID = {"their VM": "the VM of A and B"}
+SAID = {"their VM": "the VM of A and B"}
 
 EVENT = "event: "
 FAULTY = EVENT + "faulty VM panics"
@@ -37,6 +37,7 @@ REFUSED = EVENT + "default container tries sysrq"
 FALL = EVENT + "privileged container tries sysrq"
 
 _LOW_S, _HIGH_S = 0.03, 3.0
+_WORD = 0.055  # half the width of "silent", as a share of the axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,8 @@ def _strip(axes: Axes, found: Beats, heart: str, gaps: Mapping[int, float], last
     for begin, end in _stretches([s for s in gaps if s not in alive]):
         axes.axvspan(begin, end + 1, facecolor="#F0F0F0", edgecolor="#8A8A8A", hatch="xxx", lw=0)
         axes.text(
-            (begin + end + 1) / 2, 0.3, "silent", ha="center", va="center",
+            min((begin + end + 1) / 2, last + 1 - _WORD * (last + 1)), 0.3, "silent",
+            ha="center", va="center",
             fontsize=style.SMALL_PT, fontweight="bold", bbox=style.PLATE,
         )  # fmt: skip
     axes.set_xlim(0, last + 1)
@@ -173,7 +175,7 @@ def _strip(axes: Axes, found: Beats, heart: str, gaps: Mapping[int, float], last
     axes.minorticks_off()
     axes.axhline(1.0, color="#D0D0D0", linewidth=0.6, zorder=0)
     axes.text(
-        0.005, 0.93, _SAID.get(heart, heart), transform=axes.transAxes, va="top",
+        0.005, 0.93, SAID.get(heart, heart), transform=axes.transAxes, va="top",
         fontsize=style.SMALL_PT, fontweight="bold", bbox=style.PLATE,
     )  # fmt: skip
     style.plain(axes)
@@ -213,7 +215,7 @@ def _alt(found: Beats) -> str:
     for heart, gaps in found.gaps.items():
         alive = [g for s, g in gaps.items() if not found.silent(heart, s)]
         silent = _stretches([s for s in gaps if found.silent(heart, s)])
-        words = f"{_SAID.get(heart, heart)}: "
+        words = f"{SAID.get(heart, heart)}: "
         words += f"gaps up to {seconds(max(alive))}" if alive else "never heard"
         words += "".join(f", silent from second {begin} on" for begin, _ in silent[:1])
         parts.append(words + ".")

@@ -11,7 +11,7 @@ from ...sandbox import Platform
 from ...units import seconds
 from ...view import View
 from .capabilities import NAMES, decoded, ordered
-from .hearts_figure import Beats, beats
+from .hearts_figure import SAID, Beats, beats
 from .probes import FLIPS, PROBES
 from .rows import (
     NEXT,
@@ -187,7 +187,8 @@ def falls_table(view: View) -> pd.DataFrame:
     rows = []
     for heart in found.gaps:
         row = {
-            "heart": heart + (f" ({EMULATION})" if found.emulated and heart != "host" else ""),
+            "heart": SAID.get(heart, heart)
+            + (f" ({EMULATION})" if found.emulated and heart != "host" else ""),
             "longest gap before": seconds(found.before_s(heart, first)),
         }
         for event in found.events:

@@ -1,0 +1,102 @@
+"""What only the two halves of lesson 05 promise; what every lesson does is in ``test_lessons``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmcompare import claims
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = {path.name[:3]: path for path in (ROOT / "notebooks").glob("05*.ipynb")}
+QEMU = (
+    "Users with non-virtualization use cases must not rely on QEMU to provide guest isolation or "
+    "any security guarantees."
+)
+"""https://www.qemu.org/docs/master/system/security.html, as its source has it."""
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Both handouts, replayed, taken apart."""
+    from bs4 import BeautifulSoup
+
+    out = tmp_path_factory.mktemp("out")
+    words = [*map(str, NOTEBOOKS.values()), "--out", str(out), "--mode", "replay"]
+    done = subprocess.run(
+        [sys.executable, "-m", "vmcompare", "handout", *words],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {
+        number: BeautifulSoup((out / f"{path.stem}.html").read_text(encoding="utf-8"), features="html.parser")
+        for number, path in NOTEBOOKS.items()
+    }
+
+
+def source(number: str) -> str:
+    cells = json.loads(NOTEBOOKS[number].read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells)
+
+
+def test_each_half_has_its_own_exercises_and_questions(pages: dict[str, Any]) -> None:
+    titles = {
+        number: [h.get_text() for h in page.select("section.vmc-task h3")]
+        for number, page in pages.items()
+    }
+    assert titles == {
+        "05a": ["Your container’s rights, bit by bit", "The one word"],
+        "05b": ["A proof that proved something else", "Walls for three tenants"],
+    }
+    questions = {n: len(page.select(".vmc-quiz fieldset")) for n, page in pages.items()}
+    assert questions == {"05a": 4, "05b": 5}
+
+
+def test_every_claim_of_security_is_judged_in_the_half_that_it_names(pages: dict[str, Any]) -> None:
+    for number, page in pages.items():
+        ids = {claim.id for claim in claims.load() if number in claim.lessons}
+        assert ids
+        [table] = [t for t in page.find_all("table") if "claim and finding" in t.get_text()]
+        told = {row.find("strong").get_text().split()[0] for row in table.select("tbody tr")}
+        assert told == ids
+
+
+def test_the_grid_is_ticked_on_paper_and_its_answers_come_after_it(pages: dict[str, Any]) -> None:
+    page = pages["05a"]
+    [asked] = [d for d in page.select(".vmc-predict") if d.find("table")]
+    assert asked.get_text().count("☐") == 18
+    answers = asked.find_next("details")
+    assert "vmc-answer" in answers["class"]
+    assert "--pid=host" in answers.get_text()
+    [found] = [t for t in page.find_all("table") if "nothing yet, so only" in t.get_text()]
+    assert "turns" in found.get_text()
+
+
+def test_qemus_makers_are_quoted_to_the_letter_with_the_place(pages: dict[str, Any]) -> None:
+    assert QEMU in pages["05a"].get_text()
+    for page in pages.values():
+        assert page.select('a[href="https://www.qemu.org/docs/master/system/security.html"]')
+
+
+def test_weaknesses_have_links_to_their_records(pages: dict[str, Any]) -> None:
+    links = {link["href"] for link in pages["05b"].select("td a")}
+    assert "https://nvd.nist.gov/vuln/detail/CVE-2019-5736" in links
+
+
+def test_the_hearts_grow_while_it_runs_and_the_other_halfs_run_serves() -> None:
+    assert 'measure(chart="heartbeats")' in source("05b")
+    assert "replay(" in source("05b")
+    assert "05b" in source("05a")
+
+
+def test_no_result_stands_in_the_prose() -> None:
+    for number in NOTEBOOKS:
+        cells = json.loads(NOTEBOOKS[number].read_text(encoding="utf-8"))["cells"]
+        prose = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        for word in ("refuted", "supported", "EROFS from A", " ms"):
+            assert word not in prose
