@@ -34,7 +34,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return {
-        number: BeautifulSoup((out / f"{path.stem}.html").read_text(encoding="utf-8"), features="html.parser")
+        number: BeautifulSoup(
+            (out / f"{path.stem}.html").read_text(encoding="utf-8"), features="html.parser"
+        )
         for number, path in NOTEBOOKS.items()
     }
 
