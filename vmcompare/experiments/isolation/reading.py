@@ -14,9 +14,7 @@ END = "end-of-reading"
 """The script's last line; what follows it is no text of its."""
 
 SCRIPT = rf"""
-for n in {" ".join(KINDS)}; do
-  [ -e /proc/self/ns/$n ] && stat -L -c "ns $n %i" /proc/self/ns/$n
-done
+cd /proc/self/ns && stat -L -c "ns %n %i" {" ".join(KINDS)} 2>/dev/null; cd /
 while read -r key value rest; do
   case $key in CapEff:|Seccomp:|NoNewPrivs:|Uid:) echo "status $key $value" ;; esac
 done </proc/self/status
