@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -144,9 +145,10 @@ def test_markers_between_the_pieces_are_taken_out_and_a_line_s_end_is_not_held_b
     agent.said(b"beat 4" + last_word[:4], last_word[4:])
     assert listener.heard.wait(5)
     ending_it = _in_a_thread(listener.end)
-    token, command = agent.asked()
-    assert command == b":\n"  # ended by itself: nothing had to be killed
-    agent.said(b"\n" + token + b" 0\n")
+    for line in (ending(7), ":"):  # though it ended by itself: what it left running is killed
+        token, command = agent.asked()
+        assert command.decode() == f"{line}\n"
+        agent.said(b"\n" + token + b" 0\n")
     ending_it.join()
     assert b"".join(pieces) == b"early\nbeat 1\nbeat 2\nbeat 3\n\x1e no last word\nbeat 4"
 
@@ -196,14 +198,19 @@ def test_a_guest_that_does_not_answer_is_a_timeout(
 
 # -- families -------------------------------------------------------------------------------
 
-FAMILY = "sleep 4721 & setsid sleep 4722 & setsid sh -c 'sleep 4723; :' & ( sleep 4724 & ) & wait"
+MARK = str(2_000_000 + os.getpid())
+"""How our own sleepers' seconds begin: another run of these tests may go on beside this one."""
+FAMILY = (
+    f"sleep {MARK}1 & setsid sleep {MARK}2 & setsid sh -c 'sleep {MARK}3; :' & "
+    f"( sleep {MARK}4 & ) & wait"
+)
 
 
 def _family() -> list[list[str]]:
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
-        if words[:1] == ["sleep"] and words[-1].startswith("472"):
+        if words[:1] == ["sleep"] and words[-1].startswith(MARK):
             found.append(words)
     return found
 
@@ -233,15 +240,15 @@ def test_a_command_and_all_it_has_started_are_ended(end: Callable[[int], bool]) 
 @linux
 def test_those_whose_leader_has_ended_are_known_by_its_session() -> None:
     with subprocess.Popen(
-        ["sh", "-c", "sleep 4725 & echo"], stdout=subprocess.PIPE, start_new_session=True
+        ["sh", "-c", f"sleep {MARK}5 & echo"], stdout=subprocess.PIPE, start_new_session=True
     ) as root:
         assert root.stdout is not None
         root.stdout.readline()
         descent = Descent(root.pid)
         root.wait()
-        assert _family() == [["sleep", "4725"]]
+        assert _family() == [["sleep", f"{MARK}5"]]
         assert Descent(root.pid, among=lambda: ()).end()  # none of its own: spared
-        assert _family() == [["sleep", "4725"]]
+        assert _family() == [["sleep", f"{MARK}5"]]
         assert descent.end()
     assert _family() == []
 

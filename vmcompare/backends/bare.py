@@ -25,7 +25,7 @@ from ..bundle import ENVIRONMENT
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from ..sandbox import ALPINE, Completed, Followed, OnOutput, Spec, Start, refuse_sysctls
 from . import child
-from .following import beginning
+from .following import END_S, beginning, ending
 
 FIRST_BYTE_TIMEOUT_S = 20.0
 """Seconds from the start to the first byte; 0.005 to 0.05 s is usual."""
@@ -123,11 +123,19 @@ class BareSandbox:
         self.following = True
         try:
             with child.followed(
-                command, on_output, announced=argv, environment=self.environment
+                command,
+                on_output,
+                announced=argv,
+                end_inside=self._end_inside,
+                environment=self.environment,
             ) as heard:
                 yield heard
         finally:
             self.following = False
+
+    def _end_inside(self, pid: int) -> None:
+        with contextlib.suppress(AbnormalShutdown, WaitTimeout):  # gone, or killed from outside
+            self._enter(("sh", "-c", ending(pid)), b"", END_S)
 
     def put(self, path: str, data: bytes) -> None:
         """Write ``data`` to the absolute ``path`` inside, mode 755; makes its folder.

@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
 
@@ -24,6 +24,7 @@ def followed(
     on_output: OnOutput,
     *,
     announced: Sequence[str] = (),
+    end_inside: Callable[[int], object] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Heard]:
     """Start ``command`` and listen to it; leaving ends it and all that it has started.
@@ -33,6 +34,8 @@ def followed(
         on_output: is told of its output.
         announced: what the command is to become inside, where its first line says whether that is
             there (:func:`vmcompare.backends.following.beginning`).
+        end_inside: kills what it started by the number it announced, from inside: its session has
+            another number out here, which is not known of one that ended at once.
         environment: of ``command``; this process's own where it is ``None``.
 
     Raises:
@@ -52,6 +55,7 @@ def followed(
         raise LaunchFailure(f"{command[0]} could not be run", command, str(error)) from error
     heard = Heard(on_output, announced=bool(announced))
     descent = Descent(child.pid)
+    inner = 0
     try:
         reaper.watch_process(child.pid)
         assert child.stdout is not None
@@ -60,11 +64,13 @@ def followed(
         )
         thread.start()
         if announced:
-            heard.pid(announced)
-            descent.look()  # a runtime gives it a session of its own, whose leader may end first
+            inner = heard.pid(announced)
+            descent.look()  # for its session, should nothing more be started inside at the end
         yield heard
     finally:
         heard.silence()  # what a shell remarks while its children are killed is no output
+        if inner and end_inside is not None:
+            end_inside(inner)
         gone = descent.end()
         child.wait()
         heard.wait(END_S)

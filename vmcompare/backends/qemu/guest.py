@@ -34,6 +34,7 @@ class Guest:
         self._session = 0
         self._second_greeted = False
         self._listener: Listener | None = None
+        self._lost = False
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         """See :class:`vmcompare.sandbox.Sandbox`. After a ``WaitTimeout`` the command is dead."""
@@ -60,6 +61,8 @@ class Guest:
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
         """See :class:`vmcompare.sandbox.Follower`. The second channel carries the output."""
         self._await_ready()
+        if self._lost:
+            raise self._machine.gone()
         if self._listener is not None:
             raise refused(argv)
         try:
@@ -77,8 +80,10 @@ class Guest:
                 raise self._machine.gone() from error
             yield listener.heard
         finally:
-            if listener.end():  # else nobody may use this channel any more
+            if listener.end():
                 self._listener = None
+            else:  # it does not answer: nobody else may use this channel any more
+                self._lost = True
         if listener.survived:
             raise AbnormalShutdown(f"{argv[0]} could not be ended in the guest", self.console())
 

@@ -96,7 +96,7 @@ class Listener:
         """
         self.heard.silence()  # what a shell remarks while its children are killed is no output
         try:
-            if self._pid and self.heard.ended_ns() is None:
+            if self._pid:  # though it ended: what it left running goes too
                 self.survived = self._ask(ending(self._pid), END_S) != 0
             if not self.heard.wait(END_S):  # its last word is on its way
                 return False
