@@ -12,20 +12,38 @@ bridge (a network of one's own holds a loopback interface); memory cgroups are v
 
 from __future__ import annotations
 
+import contextlib
 import json
+import platform
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from ...bundle import CAPABILITIES, CPU_PERIOD_US
 from ...bundle import configuration as by_default
-from ...errors import LaunchFailure, UnknownName
-from ...sandbox import Sandbox
+from ...errors import LaunchFailure, Unavailable, UnknownName
+from ...experiment import FAILURES, Context, blank, failed, filled
+from ...programs import calls
+from ...recording import Measurement
+from ...sandbox import CONTAINER_HOST, Machine, Platform, Sandbox, Spec
 from ...units import MIB
+from . import asking
+from .asking import Arm, Told
+from .probes import DEVICES, FLIPS, HOST, PROBES, Targets, possible
+from .reading import END, Reading, understood
+from .reading import SCRIPT as READ
 
 IMAGE = "/c/image"
 """Where, in the guest, the root file system of all containers lies; put programs into it."""
+
+IMAGE_OF_USER = "/c/image-of-user"
+"""The same where a container's root is another user outside: the files belong to that one."""
+
+_FIRST_SUBORDINATE, _SUBORDINATES = 100_000, 65_536
+"""What ``/etc/subuid`` gives a user on common distributions, and so to a rootless engine."""
 
 HOST_FILE = "/srv/of-the-host"
 """A file of the guest that no image holds."""
@@ -39,30 +57,36 @@ echo 'a file of the host' > {HOST_FILE}
 cp -a /bin /sbin /lib /etc {IMAGE}/
 cd {IMAGE} && mkdir -p proc sys dev tmp host usr/bin usr/sbin srv root && chmod 1777 tmp
 /bin/busybox --install -s {IMAGE}/bin
+cp -a {IMAGE} {IMAGE_OF_USER} && chown -R {_FIRST_SUBORDINATE}:{_FIRST_SUBORDINATE} {IMAGE_OF_USER}
+if [ -e /lib/modules/loop.ko ]; then
+  insmod /lib/modules/loop.ko && truncate -s 1M /srv/disk && losetup /dev/loop0 /srv/disk
+fi
 """
 
-_KEPT = "kept from everybody"
-FILTERED: Mapping[str, str] = MappingProxyType(
+FILTERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **dict.fromkeys(
-            ("bpf", "fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie",
-             "mount", "mount_setattr", "move_mount", "open_tree", "perf_event_open", "quotactl",
-             "setdomainname", "sethostname", "setns", "umount", "umount2", "unshare"),
-            "CAP_SYS_ADMIN"),
-        **dict.fromkeys(("delete_module", "finit_module", "init_module"), "CAP_SYS_MODULE"),
-        **dict.fromkeys(("kexec_file_load", "kexec_load", "reboot"), "CAP_SYS_BOOT"),
-        **dict.fromkeys(("get_mempolicy", "mbind", "set_mempolicy"), "CAP_SYS_NICE"),
-        **dict.fromkeys(("clock_adjtime", "clock_settime", "settimeofday"), "CAP_SYS_TIME"),
-        **dict.fromkeys(("ioperm", "iopl"), "CAP_SYS_RAWIO"),
-        "acct": "CAP_SYS_PACCT", "kcmp": "CAP_SYS_PTRACE", "syslog": "CAP_SYSLOG",
-        "open_by_handle_at": "CAP_DAC_READ_SEARCH", "vhangup": "CAP_SYS_TTY_CONFIG",
+            ("fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie", "mount",
+             "mount_setattr", "move_mount", "open_tree", "quotactl", "setdomainname",
+             "sethostname", "setns", "umount", "umount2", "unshare"),
+            ("CAP_SYS_ADMIN",)),
+        "bpf": ("CAP_SYS_ADMIN", "CAP_BPF"),
+        "perf_event_open": ("CAP_SYS_ADMIN", "CAP_PERFMON"),
+        "syslog": ("CAP_SYS_ADMIN", "CAP_SYSLOG"),
+        **dict.fromkeys(("delete_module", "finit_module", "init_module"), ("CAP_SYS_MODULE",)),
+        **dict.fromkeys(("kexec_file_load", "kexec_load", "reboot"), ("CAP_SYS_BOOT",)),
+        **dict.fromkeys(("get_mempolicy", "mbind", "set_mempolicy"), ("CAP_SYS_NICE",)),
+        **dict.fromkeys(("clock_adjtime", "clock_settime", "settimeofday"), ("CAP_SYS_TIME",)),
+        **dict.fromkeys(("ioperm", "iopl"), ("CAP_SYS_RAWIO",)),
+        "acct": ("CAP_SYS_PACCT",), "kcmp": ("CAP_SYS_PTRACE",),
+        "open_by_handle_at": ("CAP_DAC_READ_SEARCH",), "vhangup": ("CAP_SYS_TTY_CONFIG",),
         **dict.fromkeys(
             ("add_key", "keyctl", "move_pages", "nfsservctl", "pivot_root", "request_key",
              "swapoff", "swapon", "sysfs", "uselib", "userfaultfd", "ustat"),
-            _KEPT),
+            ()),
     }
 )  # fmt: skip
-"""System call → the capability that lifts the filter from it, as in Docker's default profile.
+"""System call → the capabilities each of which lifts the filter from it (none: nothing does).
 
 Source: https://docs.docker.com/engine/security/seccomp/ (the calls that its table lists as
 blocked), with the capabilities of moby's ``profiles/seccomp/default.json``. Docker's profile names
@@ -85,8 +109,6 @@ ALL_CAPABILITIES: Sequence[str] = (
 """The kernel's 41 capabilities (Linux 5.9 and later, ``linux/capability.h``)."""
 
 _NOBODY = 65534
-_FIRST_SUBORDINATE, _SUBORDINATES = 100_000, 65_536
-"""What ``/etc/subuid`` gives a user on common distributions, and so to a rootless engine."""
 
 _WITHOUT_NAMESPACE = {
     "--pid=host": "pid",
@@ -144,7 +166,7 @@ def configuration(
     elif word == "--cap-drop=ALL":
         held = ()
     made = by_default(
-        IMAGE,
+        IMAGE_OF_USER if word == "--userns" else IMAGE,
         args,
         "unnamed",
         _limits(memory_mib, pids, cpus),
@@ -205,7 +227,7 @@ def _change(word: str, made: dict[str, Any]) -> None:
 
 def call_filter(held: Sequence[str]) -> dict[str, Any]:
     """The part ``linux.seccomp``: everything is let through but what :data:`FILTERED` names."""
-    refused = sorted(call for call, lifted_by in FILTERED.items() if lifted_by not in held)
+    refused = sorted(call for call, by in FILTERED.items() if not set(by) & set(held))
     calls: list[dict[str, Any]] = [{"names": refused, "action": "SCMP_ACT_ERRNO"}]
     if "CAP_SYS_ADMIN" not in held:
         # clone is refused with any of those bits; clone3, whose bits lie in memory where a filter
@@ -242,3 +264,170 @@ def start_line(name: str) -> str:
         f"mkdir -p {folder} && cp {written} {folder}/config.json && "
         f"runc run --no-pivot --bundle {folder} {shlex.quote(name)} </dev/null"
     )
+
+
+# ---- the grid: one word at a time --------------------------------------------------------------
+
+GUEST = Spec(image=CONTAINER_HOST, machine=Machine.PC)
+"""The guest that is the host here."""
+
+BARE = "no container"
+"""The guest's own root process, with nothing around it."""
+
+RUNTIME = "runc in a guest"
+WEAKENINGS: tuple[str, ...] = WORDS[1 : WORDS.index("--privileged")]
+"""Words that take one wall away; ``--privileged`` takes nearly all of them."""
+
+_PORT = 8098
+_LOOP_DEVICE = (7, 0)
+_CALLS = "/calls"
+# Its process number is far from those of a container's few, and it answers whoever connects.
+_SERVE = f"nc -lk -p {_PORT} -e /bin/true </dev/null >/dev/null 2>&1 & echo $!"
+
+_START_TIMEOUT_S = 60.0
+"""Seconds for one container; emulated and alone on the machine it needs about two."""
+
+Step = tuple[str, Callable[[], Iterator[Measurement]]]
+
+
+@dataclass(slots=True)
+class Grid:
+    """What is known so far.
+
+    Attributes:
+        context: launchers, and who watches.
+        kept: holds the guest to the end of this part.
+        vm: the guest, once it is ready; ``why``: why there is none.
+        targets: what probes are aimed at; ``wanted``: those that can be made, in order.
+        host: what the guest's own root read.
+        values: word → probe → whether it got through.
+    """
+
+    context: Context
+    kept: contextlib.ExitStack
+    vm: Sandbox | None = None
+    why: str = ""
+    targets: Targets | None = None
+    wanted: tuple[str, ...] = ()
+    host: Reading | None = None
+    values: dict[str, Mapping[str, bool]] = field(default_factory=dict)
+
+    def arm(self, word: str) -> Arm:
+        """A column: its rows are containers', made in a virtual machine."""
+        return Arm(word, Platform.CONTAINER, GUEST, word)
+
+
+def measured(context: Context) -> Iterator[Measurement]:
+    """All rows of this part."""
+    with contextlib.ExitStack() as stack:
+        for step in context.steps(steps(context, stack)):
+            yield from step()
+
+
+def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
+    """This part's steps in their order; empty where no guest can be started.
+
+    The guest is opened by the first step and left by the last; ``stack`` sees to it otherwise.
+    """
+    if Platform.VM_DIRECT not in context.launchers:
+        return []
+    grid = Grid(context, contextlib.ExitStack())
+    stack.push(grid.kept)
+    plan: list[Step] = [("a guest for containers", partial(_open, grid))]
+    plan += [(f"in the guest: {word or 'as by default'}", partial(_try, grid, word))
+             for word in WORDS]  # fmt: skip
+    plan.append(("what the words changed", partial(_conclude, grid)))
+    return plan
+
+
+def _row(grid: Grid, word: str, metric: str, phase: str) -> Measurement:
+    launcher = grid.context.launchers[Platform.VM_DIRECT]
+    row = blank(launcher, Platform.CONTAINER, GUEST, metric)
+    return replace(row, phase=phase, confinement=word, runtime=RUNTIME)
+
+
+def _marked(rows: Iterator[Measurement]) -> Iterator[Measurement]:
+    return (replace(row, runtime=RUNTIME) for row in rows)
+
+
+def _open(grid: Grid) -> Iterator[Measurement]:
+    """Start the guest, make it ready, ask its own root."""
+    launcher, arm = grid.context.launchers[Platform.VM_DIRECT], grid.arm(BARE)
+    try:
+        vm = grid.kept.enter_context(launcher.open(GUEST, grid.context.on_event))
+        prepare(vm)
+        pid = int(vm.run(["sh", "-c", _SERVE]).output)
+        host = asking.read(vm)
+        aimed = replace(asking.targets(host, pid, _PORT, HOST_FILE), disk=_LOOP_DEVICE)
+        told = asking.tell(vm, replace(aimed, root=""))
+        wanted = possible(aimed, platform.machine())
+        program = calls.elf(platform.machine(), tuple(wanted.values()))
+        for image in (IMAGE, IMAGE_OF_USER):
+            vm.put(image + _CALLS, program)
+            vm.run(["chmod", "755", image + _CALLS])
+    except (*FAILURES, ValueError) as error:
+        grid.why = str(error)
+        grid.kept.close()
+        yield from _marked(asking.failed_rows(arm, launcher, grid.why))
+        return
+    grid.vm, grid.targets, grid.wanted, grid.host = vm, aimed, tuple(wanted), host
+    rows = asking.probe_rows(arm, launcher, told, host, own_kernel=False)
+    yield from _marked(rows)
+
+
+def _try(grid: Grid, word: str) -> Iterator[Measurement]:
+    """One container, held as the word says."""
+    if grid.vm is None:
+        return  # said once, by the guest's own rows
+    launcher, arm = grid.context.launchers[Platform.VM_DIRECT], grid.arm(word)
+    try:
+        told = _told(grid, word)
+    except FAILURES as error:
+        yield from _marked(asking.failed_rows(arm, launcher, str(error)))
+        return
+    rows = list(asking.probe_rows(arm, launcher, told, grid.host, own_kernel=False))
+    grid.values[word] = {row.phase: bool(row.value) for row in rows if row.status == "ok"}
+    yield from _marked(iter(rows))
+
+
+def _told(grid: Grid, word: str) -> Told:
+    assert grid.vm is not None
+    name = f"w{WORDS.index(word)}"
+    script = f"{READ}exec {_CALLS}"
+    write(grid.vm, name, configuration(word, args=["sh", "-c", script]))
+    done = grid.vm.run(["sh", "-c", start_line(name)], timeout_s=_START_TIMEOUT_S)
+    text, found, answers = done.output.partition(f"\n{END}\n".encode())
+    if not found:
+        said = done.output.decode(errors="replace").strip()[-300:]
+        raise Unavailable(f"the container did not start ({said})", "look at a recording")
+    reading = understood(f"{text.decode(errors='replace')}\n{END}\n")
+    told = calls.decode(answers, len(grid.wanted))
+    return Told(reading, dict(zip(grid.wanted, told, strict=True)))
+
+
+def flipped(values: Mapping[str, Mapping[str, bool]], word: str) -> frozenset[str]:
+    """The probes whose answer a word changed, against the defaults (word → probe → through)."""
+    default, changed = values.get("", {}), values.get(word, {})
+    return frozenset(name for name in default if name in changed and default[name] != changed[name])
+
+
+def _conclude(grid: Grid) -> Iterator[Measurement]:
+    """S3 and S5: what one word changes, and that a privileged container opens devices."""
+    grid.kept.close()
+    one = _row(grid, "", "fact", "one_misconfiguration_flips_a_probe")
+    opens = _row(grid, "--privileged", "fact", "privileged_container_opens_host_devices")
+    if "" not in grid.values or not any(word in grid.values for word in WEAKENINGS):
+        yield failed(one, grid.why or "the containers of the guest did not start")
+    else:
+        told = [word for word in WEAKENINGS if word in grid.values]
+        aimed = {name for name in PROBES if PROBES[name].aim == HOST}
+        flips = {word: flipped(grid.values, word) & aimed for word in told}
+        some = sum(bool(flips[word]) for word in told)
+        as_said = sum(flipped(grid.values, word) == FLIPS[word] for word in told)
+        text = f"{some} of {len(told)} words, {as_said} as registered"
+        yield filled(one, float(some > 0), text=text)
+    if "--privileged" not in grid.values:
+        yield failed(opens, grid.why or "the privileged container did not start")
+    else:
+        opened = [name for name in DEVICES if grid.values["--privileged"].get(name)]
+        yield filled(opens, float(bool(opened)), text=", ".join(opened))

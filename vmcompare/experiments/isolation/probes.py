@@ -1,0 +1,329 @@
+"""The registered probes: what is tried, at which wall, and which answers mean that it holds not.
+
+A probe is a short sequence of system calls (:mod:`vmcompare.programs.calls`), or something read. It
+asks for a permission and uses it for nothing: pointers that point nowhere, numbers that do not
+exist, signal 0, files opened and not written to, one byte read. Each is harmless to the host even
+when its root asks. ``given`` names the errors that the kernel (sources of Linux 5.10 to 6.18)
+returns only *after* it has checked the permission.
+
+A call that succeeds in a virtual machine reached that machine's own kernel and not the host. Which
+kernel it was is told by the boot id, and the answer then reads "ok, by its own kernel".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ...programs.calls import BUFFER, Call, Result, has, written
+from .reading import Reading
+
+HOST, ITSELF, NEIGHBOUR = "host", "itself", "neighbour"
+"""What a probe is aimed at. Only those aimed at the host say how well it is protected."""
+
+OK, OWN_KERNEL, EMPTY = "ok", "ok, by its own kernel", "empty"
+
+_HERE = -100  # AT_FDCWD: paths count from the working directory
+_READ, _WRITE, _BOTH = 0, 1, 2  # O_RDONLY, O_WRONLY, O_RDWR
+_CHARACTERS, _BLOCKS = 0o020400, 0o060400  # S_IFCHR, S_IFBLK; for nobody but the owner to read
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What, on the host, probes are aimed at.
+
+    Attributes:
+        pid: of a process of the host.
+        port: at which a program listens on the host's loopback address (IPv4).
+        host_file: absolute path of a file that the host has and no image holds.
+        root: where the host's root file system would be seen; ``"/host"`` but for the host itself.
+        pci: address of a PCI device of the host; empty where it has none.
+        disk: ``(major, minor)`` of a block device of the host; ``None`` where it has none.
+        place: a name for a device node in /dev that nobody else uses.
+    """
+
+    pid: int
+    port: int
+    host_file: str
+    root: str
+    pci: str
+    disk: tuple[int, int] | None
+    place: str
+
+
+Sequences = Callable[[Targets], Sequence[Call] | None]
+"""The calls of a probe; ``None`` where there is nothing to aim at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One thing that is tried.
+
+    Attributes:
+        name: the row's ``phase``.
+        wall: what is asked about: namespace, capability, call filter, masked path, read-only path,
+            no new privileges, root file system, user, device, neighbour; or "not namespaced", of
+            what no wall stands around.
+        aim: host, itself or neighbour.
+        says: what is tried, a clause in plain English.
+        calls: how; ``None`` where the answer is read.
+        reads: of what an instance read, and of what the host did, whether it got through;
+            ``None`` where calls are made.
+        given: errors that mean: the permission was there.
+        at_least: what the last call must return to count as success (bytes that were read).
+        named: whether something of the host must be known by name or number to ask for it.
+    """
+
+    name: str
+    wall: str
+    aim: str
+    says: str
+    calls: Sequences | None = None
+    reads: Callable[[Reading, Reading], bool] | None = None
+    given: frozenset[str] = frozenset()
+    at_least: int = 0
+    named: bool = False
+
+    def outcome(self, answer: int, *, own_kernel: bool) -> tuple[float, str]:
+        """A row's value and text for the program's answer."""
+        said = written(answer)
+        if said == OK and answer < self.at_least:
+            return 0.0, EMPTY
+        if said != OK and said not in self.given:
+            return 0.0, said
+        return self._through(OK if said == OK else f"{OK} ({said})", own_kernel)
+
+    def read_outcome(
+        self, inside: Reading, host: Reading, *, own_kernel: bool
+    ) -> tuple[float, str]:
+        """A row's value and text for what an instance read."""
+        assert self.reads is not None
+        if not self.reads(inside, host):
+            return 0.0, "not there"
+        return self._through(OK, own_kernel)
+
+    def _through(self, text: str, own_kernel: bool) -> tuple[float, str]:
+        if own_kernel:
+            return float(self.aim == ITSELF), OWN_KERNEL
+        return 1.0, text
+
+
+def _open(path: bytes, how: int, *more: Call) -> Sequences:
+    return lambda _: [Call("openat", (_HERE, path, how)), *more]
+
+
+def _one_byte(call: int = 0) -> Call:
+    return Call("read", (Result(call), BUFFER, 1))
+
+
+def _call(name: str, *args: int | bytes) -> Sequences:
+    return lambda _: [Call(name, args)]
+
+
+def _node(targets: Targets, kind: int, device: tuple[int, int], *more: Call) -> Sequence[Call]:
+    """Make a device node, open it for reading, take it away."""
+    major, minor = device
+    number = major << 8 | minor & 0xFF | (minor & ~0xFF) << 12  # as the system call wants it
+    path = f"/dev/{targets.place}".encode()
+    return [
+        Call("mknodat", (_HERE, path, kind, number)),
+        Call("openat", (_HERE, path, _READ)),
+        Call("unlinkat", (_HERE, path, 0), always=True),
+        *more,
+    ]
+
+
+def _disk(targets: Targets) -> Sequence[Call] | None:
+    return targets.disk and _node(targets, _BLOCKS, targets.disk, _one_byte(1))
+
+
+def _memory_device(minor: int) -> Sequences:
+    return lambda targets: _node(targets, _CHARACTERS, (1, minor))
+
+
+def _connect(targets: Targets) -> Sequence[Call]:
+    return connect((127, 0, 0, 1), targets.port)
+
+
+def connect(address: tuple[int, ...], port: int) -> Sequence[Call]:
+    """Calls that connect to a port (TCP over IPv4) and say nothing."""
+    where = b"\x02\0" + port.to_bytes(2, "big") + bytes(address) + bytes(8)  # struct sockaddr_in
+    return [Call("socket", (2, 1, 0)), Call("connect", (Result(0), where, 16))]
+
+
+def _pci(targets: Targets) -> Sequence[Call] | None:
+    path = f"/sys/bus/pci/devices/{targets.pci}/config".encode()
+    return [Call("openat", (_HERE, path, _BOTH))] if targets.pci else None
+
+
+def _host_file(targets: Targets) -> Sequence[Call]:
+    path = os.fsencode(targets.root + targets.host_file)
+    return [Call("openat", (_HERE, path, _READ)), _one_byte()]
+
+
+def _same(kind: str) -> Callable[[Reading, Reading], bool]:
+    """Whether a namespace is the host's. The first ones of every kernel have the same numbers, so
+    this says something only of one kernel, which :meth:`Probe.read_outcome` heeds."""
+    return lambda inside, host: inside.namespaces.get(kind) == host.namespaces.get(kind)
+
+
+def _namespace(kind: str, what: str) -> Probe:
+    in_words = {"mnt": "mount", "net": "network"}.get(kind, kind)
+    return Probe(f"namespace: {in_words}", "namespace", HOST, f"be in the host's {what}",
+                 reads=_same(kind), named=True)  # fmt: skip
+
+
+def _sees_devices(inside: Reading, host: Reading) -> bool:
+    """Whether a device of the host's has a name there: the same address and numbers, or a disk of
+    the same name. Whether that is the host's own list is a matter of the kernel, as above."""
+    listed = [{(one.address, one.kind) for one in who.devices} for who in (inside, host)]
+    disks = [set(who.disks.items()) for who in (inside, host)]
+    return bool(listed[0] & listed[1] or disks[0] & disks[1])
+
+
+_HANDLE = (8).to_bytes(4, "little") + (0x7F).to_bytes(4, "little") + bytes(8)
+"""A ``struct file_handle`` of a type that does not exist."""
+
+_ALL = (
+    _namespace("pid", "list of processes"),
+    _namespace("net", "network"),
+    _namespace("ipc", "shared memory"),
+    _namespace("uts", "host name"),
+    _namespace("mnt", "list of mounts"),
+    Probe("process: signal", "namespace", HOST, "ask whether a process of the host may be ended",
+          lambda targets: [Call("kill", (targets.pid, 0))], named=True),
+    Probe("network: connect", "namespace", HOST, "connect to a program on the host's loopback",
+          _connect, named=True),
+    Probe("host file: read", "namespace", HOST, "read a file of the host's (below /host)",
+          _host_file, at_least=1, named=True),
+    # MS_BIND without a source: refused, but only after the right to mount was checked.
+    Probe("mount", "capability", HOST, "mount a file system",
+          _call("mount", 0, b"/", 0, 4096, 0), given=frozenset({"EINVAL"})),
+    # Neither a time nor a zone is given: the right is checked, then nothing is set.
+    Probe("clock: set", "capability", HOST, "set the clock", _call("settimeofday", 0, 0)),
+    Probe("module: load", "capability", HOST, "load a module into the kernel (of no bytes)",
+          _call("init_module", 1, 0, 1), given=frozenset({"ENOEXEC", "EFAULT"})),
+    Probe("priority: raise", "capability", HOST, "take processor time before others",
+          _call("setpriority", 0, 0, -1)),
+    Probe("restart", "capability", HOST, "restart the computer (with a wrong password)",
+          _call("reboot", 0, 0, 0, 0), given=frozenset({"EINVAL"})),
+    Probe("file by number", "capability", HOST, "open any file by its number, past all paths",
+          _call("open_by_handle_at", _HERE, _HANDLE, 0),
+          given=frozenset({"ESTALE", "EOPNOTSUPP"})),
+    Probe("user namespace: make", "call filter", HOST, "make a user namespace",
+          _call("unshare", 0x10000000)),
+    Probe("keyring", "call filter", HOST, "ask for the kernel's keyring",
+          _call("keyctl", 0, -3, 0), given=frozenset({"ENOKEY"})),
+    Probe("bpf", "call filter", HOST, "hand the kernel a program (a command that is none)",
+          _call("bpf", 9999, 0, 0), given=frozenset({"EINVAL", "E2BIG", "EFAULT"})),
+    Probe("userfaultfd", "call filter", HOST, "handle page faults (with unknown flags)",
+          _call("userfaultfd", 0x7FFFFFFF), given=frozenset({"EINVAL"})),
+    Probe("kernel log: read", "call filter", HOST, "read the last byte of the kernel's log",
+          _call("syslog", 3, BUFFER, 1)),
+    Probe("kcore: read", "masked path", HOST, "read the kernel's memory (/proc/kcore)",
+          _open(b"/proc/kcore", _READ, _one_byte()), at_least=1),
+    Probe("keys: read", "masked path", HOST, "list the kernel's keys (/proc/keys)",
+          _open(b"/proc/keys", _READ, _one_byte()), at_least=1),
+    Probe("timers: read", "masked path", HOST, "list the kernel's timers (/proc/timer_list)",
+          _open(b"/proc/timer_list", _READ, _one_byte()), at_least=1),
+    Probe("sysrq: write", "read-only path", HOST, "open /proc/sysrq-trigger for writing",
+          _open(b"/proc/sysrq-trigger", _WRITE)),
+    Probe("core pattern: write", "read-only path", HOST,
+          "open for writing what the kernel runs after a crash (core_pattern)",
+          _open(b"/proc/sys/kernel/core_pattern", _WRITE)),
+    Probe("swappiness: write", "read-only path", HOST, "open the setting vm.swappiness for writing",
+          _open(b"/proc/sys/vm/swappiness", _WRITE)),
+    Probe("/sys: write", "read-only path", HOST, "open a setting below /sys for writing",
+          _open(b"/sys/kernel/rcu_expedited", _WRITE)),
+    Probe("disk: read", "device", HOST, "make a node for the host's disk, read one byte", _disk,
+          at_least=1, named=True),
+    Probe("memory: open", "device", HOST, "make a node for the memory, open it (/dev/mem)",
+          _memory_device(1)),
+    Probe("kmsg: open", "device", HOST, "make a node for the kernel's log, open it (/dev/kmsg)",
+          _memory_device(11)),
+    Probe("PCI: open", "device", HOST, "open a PCI device's registers for writing", _pci,
+          named=True),
+    Probe("ports: use", "device", HOST, "speak to hardware ports (ioperm)",
+          _call("ioperm", 0x80, 1, 1)),
+    Probe("kernel: the host's", "not namespaced", HOST, "be answered by the host's own kernel",
+          reads=lambda inside, host: inside.boot_id == host.boot_id, named=True),
+    Probe("devices: see", "not namespaced", HOST, "see the names of the host's devices (/sys)",
+          reads=_sees_devices, named=True),
+    Probe("host's root", "user", HOST, "act as user 0 of the host",
+          reads=lambda inside, _: inside.outer_uid == 0),
+    Probe("root files: write", "root file system", ITSELF, "write into its root directory",
+          _call("faccessat", _HERE, b"/", 2)),
+    Probe("set-uid: gain", "no new privileges", ITSELF, "gain rights by starting a set-uid program",
+          reads=lambda inside, _: not inside.no_new_privileges),
+    Probe("chroot", "capability", ITSELF, "change its root directory (to the same)",
+          _call("chroot", b"/")),
+    Probe("raw socket", "capability", ITSELF, "send network packets made by hand",
+          _call("socket", 2, 3, 1)),
+    Probe("neighbour: list", "neighbour", NEIGHBOUR, "see the neighbour's process in the list"),
+    Probe("neighbour: read", "neighbour", NEIGHBOUR, "read a file that the neighbour wrote"),
+    Probe("neighbour: kill", "neighbour", NEIGHBOUR,
+          "ask whether the neighbour's process may be ended"),
+    Probe("neighbour: connect", "neighbour", NEIGHBOUR, "connect to a program of the neighbour's"),
+)  # fmt: skip
+
+PROBES: Mapping[str, Probe] = MappingProxyType({probe.name: probe for probe in _ALL})
+"""All of them by name, in the order of the table."""
+
+GRID: tuple[Probe, ...] = tuple(probe for probe in _ALL if probe.aim != NEIGHBOUR)
+"""What one instance by itself can try."""
+
+DEVICES: tuple[str, ...] = tuple(probe.name for probe in _ALL if probe.wall == "device")
+
+_FILTER = ("user namespace: make", "bpf")
+_PATHS = ("keys: read", "timers: read", "sysrq: write", "core pattern: write", "swappiness: write")
+
+FLIPS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "--pid=host": frozenset({"namespace: pid", "process: signal"}),
+        "--network=host": frozenset({"namespace: network", "network: connect"}),
+        "--ipc=host": frozenset({"namespace: ipc"}),
+        "--uts=host": frozenset({"namespace: uts"}),
+        "--cap-add=SYS_ADMIN": frozenset({"mount", *_FILTER}),
+        "--security-opt=seccomp=unconfined": frozenset({"keyring", *_FILTER}),
+        "--security-opt=systempaths=unconfined": frozenset(_PATHS),
+        "--device-cgroup-rule='b *:* rmw'": frozenset({"disk: read"}),
+        "-v /:/host": frozenset({"host file: read"}),
+        "--privileged": frozenset(
+            {"mount", "clock: set", "module: load", "priority: raise", "restart", "file by number",
+             "keyring", "kernel log: read", "/sys: write", *DEVICES, *_FILTER, *_PATHS}
+        ),
+        "--cap-drop=ALL": frozenset({"chroot", "raw socket"}),
+        "--user=65534": frozenset({"host's root", "root files: write", "chroot", "raw socket"}),
+        "--read-only": frozenset({"root files: write"}),
+        "--security-opt=no-new-privileges": frozenset({"set-uid: gain"}),
+        "--userns": frozenset({"host's root"}),
+    }
+)  # fmt: skip
+"""``docker run`` word → the probes that it is expected to flip, against the defaults.
+
+Registered before measuring, for x86-64 and the kernel of the guest in which the words are tried:
+Alpine's ``virt``, which has no ``/proc/kcore`` and no ``userfaultfd``, and whose log can be read
+with ``CAP_SYSLOG`` only (``kernel.dmesg_restrict`` = 1): SYS_ADMIN lifts Docker's filter from that
+call, and the kernel refuses it still. A first version of this table, before a trial run, had
+expected the log there and ``userfaultfd`` without the filter."""
+
+
+def possible(targets: Targets | None, machine: str) -> Mapping[str, Sequence[Call]]:
+    """The probes of :data:`GRID` that can be made by calls, and their calls.
+
+    Args:
+        targets: what they are aimed at; ``None`` where nothing of the host is known: then the
+            ``named`` ones are not there.
+        machine: a ``platform.machine()`` value, of the processor that they run on.
+    """
+    made = {
+        probe.name: probe.calls(targets or _NOTHING)
+        for probe in GRID
+        if probe.calls is not None and (targets is not None or not probe.named)
+    }
+    return {name: calls for name, calls in made.items() if calls and has(machine, calls)}
+
+
+_NOTHING = Targets(0, 0, "/", "", "", None, "vmcompare")
