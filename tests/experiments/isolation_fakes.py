@@ -45,6 +45,8 @@ class World:
         said: what hogs say once they have eaten.
         total_kb: memory of a guest, by its own account.
         docker: what Docker's container reads back: limit and peak in bytes, processor limit.
+        dd: how its hog ended.
+        fills: what a guest says when it is filled.
         missing: platforms (or images) that cannot be opened, and why.
         mute: letters that never begin to beat.
         accel: of its VMs.
@@ -62,6 +64,7 @@ class World:
     peak: int = 64 * MIB
     docker: tuple[str, str, str] = (str(64 * MIB), str(64 * MIB), "100000 100000")
     dd: bytes = b"137\n"
+    fills: str = "377\n"
     missing: dict[str, VmcompareError] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)
     accel: str = "tcg"
@@ -150,6 +153,7 @@ class Box:
         world = self.world
         limit, peak, processor = world.docker
         known = {
+            "overcommit_memory": self.world.fills,
             "memory.max pids.max": world.limits,
             "memory.limit_in_bytes": limit,
             "memory.max_usage_in_bytes": peak,

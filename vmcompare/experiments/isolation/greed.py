@@ -62,7 +62,6 @@ UNLIMITED = Appetite(pieces=4, piece_mib=112)
 """448 MiB, more than the whole disposable VM has."""
 IN_VM = Appetite(pieces=3, piece_mib=96)
 """288 MiB; the guest has 192."""
-IN_DISTRIBUTION = Appetite(pieces=6, piece_mib=96)
 
 DISTRIBUTION = Spec(machine=Machine.Q35)
 Step = tuple[str, Callable[[], Iterator[Measurement]]]
@@ -203,15 +202,7 @@ class Greed:
         row = self._row(platform, spec, "guest_ram_to_limit_ratio", block, MEMORY)
         try:
             box = self._box("distribution")
-            hog = hogs.in_guest(box, IN_DISTRIBUTION)
-            try:
-                hog.wait_ready()
-                given(spec.memory_mib, hog)
-                hog.take_memory()
-                killed = hog.pieces_killed()
-            finally:
-                hog.take_away()
-            yield became(row, f"{killed} of {hog.appetite.pieces} pieces killed")
+            yield became(row, hogs.fill(box, spec.memory_mib))
             yield guest_ram(box, row)
         except FAILURES as problem:
             yield failed(row, str(problem))

@@ -194,6 +194,42 @@ def in_guest(box: Sandbox, appetite: Appetite) -> Hog:
     )
 
 
+_LEFT_MIB = 48
+"""What is left to a guest that is filled, in MiB."""
+
+_FILL = """
+[ "$(cat /proc/sys/vm/overcommit_memory)" != 1 ] || { echo 'this kernel refuses nothing'; exit 3; }
+dd if=/dev/zero of=/dev/null bs=$1M count=1 2>/dev/null && exit 4
+free=$(sed -n 's/MemAvailable: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo)
+take=$((free / 1024 - $2))
+dd if=/dev/zero of=/dev/null bs=${take}M count=1 2>/dev/null && echo "$take"
+"""
+
+
+def fill(box: Sandbox, memory_mib: int) -> str:
+    """Ask a guest for twice its memory at once, then take all but a little of what it has.
+
+    For a guest that boots from its disk: driven out of memory as the hogs do it, it would throw its
+    programs out and read them anew, over and over, for minutes.
+
+    Args:
+        memory_mib: what the guest was given.
+
+    Returns:
+        What became of it, in words.
+
+    Raises:
+        LaunchFailure: its kernel did not refuse, or could not give what it says it has.
+    """
+    asked = 2 * memory_mib
+    argv = ("sh", "-c", _FILL, "sh", str(asked), str(_LEFT_MIB))
+    done = box.run(argv, timeout_s=120)
+    said = done.output.decode(errors="replace").strip()
+    if done.exit_code or not said.isdigit():
+        raise LaunchFailure(f"the guest could not be filled (code {done.exit_code})", argv, said)
+    return f"{asked} MiB refused by its kernel, {said} MiB taken"
+
+
 def group(name: str) -> str:
     """The folder of a container's control group (version 2) in the guest."""
     return f"/sys/fs/cgroup/{name}"

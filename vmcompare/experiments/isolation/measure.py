@@ -19,13 +19,14 @@ from collections.abc import Iterator
 from ...experiment import Context, Experiment
 from ...recording import Measurement
 from ...sandbox import Platform
-from . import falls, greed
+from . import falls, greed, nested, walls
 
 
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows of all parts, as they are made; whatever is still open when it ends is closed."""
     with contextlib.ExitStack() as stack:
-        plan = [step for part in (falls, greed) for step in part.steps(context, stack)]
+        parts = (walls, nested, falls, greed)
+        plan = [step for part in parts for step in part.steps(context, stack)]
         for step in context.steps(plan):
             yield from step()
 
