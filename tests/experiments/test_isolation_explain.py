@@ -319,7 +319,7 @@ def test_only_sources_that_were_read_are_on_the_axis_and_each_is_named() -> None
 
 def test_measured_and_published_widths_are_told_apart(views: Mapping[str, View]) -> None:
     picture = FIGURES["interface"](views["full"])
-    assert "a process, no filter 348 (measured, counted)" in picture.alt
+    assert "no filter at all 348 (measured, counted)" in picture.alt
     assert "(literature, 2019)" in picture.alt
     assert "Kata: " in picture.caption
 

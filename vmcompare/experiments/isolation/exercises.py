@@ -334,8 +334,8 @@ QUESTIONS: tuple[Question, ...] = (
             ),
             Choice(
                 "Compare the inode numbers under `/proc/self/ns`, inside and outside.",
-                "Equal number, shared namespace. The table has all eight kinds, and what belongs "
-                "to none of them (the kernel, its boot id) beside them.",
+                "Under one kernel, equal number is shared namespace. The table has all eight "
+                "kinds, and the boot id, which tells whether it is one kernel.",
                 right=True,
             ),
             Choice(

@@ -63,8 +63,12 @@ def word(name: str, answer: Answer | None) -> str:
         return "works"
     if answer is None or found != REFUSED:
         return found
+    if "too long" in answer.text:
+        return "time-out"
     first = answer.text.replace(",", " ").replace(":", " ").split(" ")[0]
-    return "not there" if first == "not" else first[:12] or REFUSED
+    if first.isupper():  # the name of an error
+        return first if len(first) <= 9 else f"{first[:8]}…"
+    return answer.text if len(answer.text) <= 9 else REFUSED
 
 
 def answers(

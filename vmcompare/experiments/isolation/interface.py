@@ -60,7 +60,7 @@ def widths(view: View) -> list[Width]:
     """
     found = []
     for what, phase, platform in (
-        ("a process, no filter", ANSWERED, Platform.PROCESS),
+        ("no filter at all", ANSWERED, Platform.PROCESS),
         ("a container as Docker starts it", LET_THROUGH, Platform.CONTAINER),
     ):
         calls = count(view, phase)

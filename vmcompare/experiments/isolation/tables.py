@@ -140,8 +140,9 @@ def capabilities_table(view: View) -> pd.DataFrame:
 
 
 _READ = (
-    "seccomp", "no new privileges", "user map", "root mount", "boot id",
-    *(f"{kind} namespace" for kind in KINDS), "PCI devices seen", "processes seen",
+    "kernel release", "boot id", *(f"{kind} namespace" for kind in KINDS), "seccomp",
+    "no new privileges", "user map", "root mount", "vm.swappiness", "disks seen",
+    "PCI devices seen", "processes seen",
 )  # fmt: skip
 
 
@@ -152,13 +153,21 @@ def held_by_table(view: View) -> pd.DataFrame:
     arms = walls(view)
     star = mixed(arms)
     rows = [
-        {"read": what} | {label(one, mixed=star): one.read.get(what, "–") for one in arms}
+        {"read": what} | {_column(one, star=star): _as_read(one, what, arms[0]) for one in arms}
         for what in _READ
         if any(what in one.read for one in arms)
     ]
     if not rows:
         raise Unavailable("nothing has been read beside the probes yet", NEXT)
     return pd.DataFrame(rows)
+
+
+def _as_read(one: Arm, what: str, first: Arm) -> str:
+    """What was read; a namespace of another kernel is told as that: the first ones of every kernel
+    have the same numbers."""
+    text = one.read.get(what, "–")
+    other = one.read.get("boot id") != first.read.get("boot id")
+    return f"{text} (of another kernel)" if other and what.endswith(" namespace") else text
 
 
 def sentence_table(view: View) -> pd.DataFrame:
