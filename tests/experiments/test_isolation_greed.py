@@ -217,7 +217,7 @@ def test_a_limit_that_is_passed_is_told(host: SimpleNamespace) -> None:
 
 def test_a_sibling_that_falls_silent_is_an_error_and_no_percentile(host: SimpleNamespace) -> None:
     rows = rows_of(host, World(bumps={"S": 1e6}), (Platform.VM_DIRECT,))
-    assert gaps(rows) == {}
+    assert {phase for _, _, phase in gaps(rows)} == {"quiet"}
     assert any("silent" in r.error for r in rows)
 
 
@@ -277,3 +277,46 @@ def test_without_the_kind_of_vm_that_it_is_about_s4_is_open(
 ) -> None:
     rows = rows_of(host, World(), (Platform.CONTAINER, Platform.VM_DIRECT))
     assert finding("memory", rows, tmp_path).lacking
+
+
+# ---- the real thing -----------------------------------------------------------------------------
+
+
+@pytest.mark.qemu
+@pytest.mark.timeout(400)
+def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vmcompare.backends import qemu
+    from vmcompare.experiments.isolation import hogs, nested
+    from vmcompare.images.container_host import runc_files
+
+    monkeypatch.undo()  # the real computer
+    try:
+        runc_files()
+    except Unavailable as missing:
+        pytest.skip(str(missing))
+    launcher = qemu.launchers()[Platform.VM_DIRECT]
+    with launcher.open(DISPOSABLE, lambda _event: None) as box:
+        nested.prepare(box)
+        hog = hogs.in_container(
+            box, "hog", greed.LIMITED,
+            memory_mib=bounds.LIMITS_MIB, pids=bounds.LIMIT_PIDS, cpus=bounds.LIMIT_CPUS,
+        )  # fmt: skip
+        hog.wait_ready()
+        bounds.group_limits(hog)
+        hog.take_memory()
+        assert hog.pieces_killed() > 0
+        peak = int(hog.sh(f"cat {hogs.group('hog')}/memory.peak"))
+        assert 0 < peak <= bounds.LIMITS_MIB * MIB
+        hog.take_processes()
+        hog.sh(f"n=0; until grep -q 'forks done' {hog.out} || [ $n -gt 300 ]; do "
+               "sleep 0.1; n=$((n + 1)); done")  # fmt: skip
+        count, became = hog.processes()
+        assert became == "stopped at its limit"
+        assert 0 < count <= bounds.LIMIT_PIDS
+        hog.take_away()
+        assert hog.sh("pgrep -x sleep | wc -l").strip() == "0"
+        assert "refused by its kernel" in hogs.fill(box, DISPOSABLE.memory_mib)
+        with pytest.raises(Unavailable, match="refused"):
+            bounds.given(DISPOSABLE.memory_mib // 2, hog)

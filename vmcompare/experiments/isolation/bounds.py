@@ -15,7 +15,7 @@ from . import hogs
 from .hogs import Hog
 from .hosts import Clock
 
-CPU_S = 3.0
+CPU_S = 2.5
 """Seconds over which processor time is counted; the kernel counts in hundredths."""
 
 CPU_BOUND = 1.05

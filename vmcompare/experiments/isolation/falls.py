@@ -122,6 +122,7 @@ class Falls:
         happened: event → what became of it.
         at: event → its second.
         told: seconds of the axis whose rows are made.
+        rows: phase → what is known of that heart beforehand.
     """
 
     host: Host
@@ -132,6 +133,7 @@ class Falls:
     happened: dict[str, str] = field(default_factory=dict)
     at: dict[str, int] = field(default_factory=dict)
     told: int = 0
+    rows: dict[str, Measurement] = field(default_factory=dict)
 
     @property
     def clock(self) -> Clock:
@@ -141,12 +143,19 @@ class Falls:
     # ---- opening ------------------------------------------------------------------------------
 
     def row(self, phase: str, metric: str = "gap_s") -> Measurement:
-        """What is known of a heart beforehand."""
-        platform, spec = _kind(phase)
-        row = blank(self._launcher(platform, phase), platform, spec, metric)
-        if phase in (A, B):
-            row = replace(row, layer="mechanism", runtime=IN_A_GUEST)
-        return replace(row, phase=phase)
+        """What is known of a heart beforehand.
+
+        Asked for once each heart: describing an image may read all of it, which would be heard.
+        """
+        if phase not in self.rows:
+            platform, spec = _kind(phase)
+            row = replace(
+                blank(self._launcher(platform, phase), platform, spec, metric), phase=phase
+            )
+            if phase in (A, B):
+                row = replace(row, layer="mechanism", runtime=IN_A_GUEST)
+            self.rows[phase] = row
+        return replace(self.rows[phase], metric=metric)
 
     def _launcher(self, platform: Platform, phase: str) -> Launcher:
         return self.host.launcher(Platform.VM_DIRECT if phase in (A, B) else platform)

@@ -1,8 +1,9 @@
 """Greed: what a sibling feels when a neighbour takes all it can get, and who bounds the neighbour.
 
 Three neighbourhoods, each with a heart that beats beside a hog (:mod:`.hogs`): a container without
-limits and one with limits, both in a disposable VM, and a VM beside another VM. In each round each
-of them is quiet for a stretch, then the hog takes memory, then processes. Docker's own container
+limits and one with limits, both in a disposable VM, and a VM beside another VM. Each round begins
+with a stretch in which all of them are quiet; then, one after the other, each hog takes memory, and
+then processes. Docker's own container
 with limits, on this computer, is asked for more than its limits too.
 
 Every hog is bounded twice: by what it asks for, and from outside. The outer limit is read back
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -52,10 +53,10 @@ from .hosts import DISPOSABLE, GUEST, IN_A_GUEST, Clock, Heard, Host
 
 WITHOUT, WITH = "without limits", "with limits"
 QUIET, MEMORY, FORKS = "quiet", "memory hog", "fork loop"
-STRETCHES = (QUIET, MEMORY, FORKS)
 
 WINDOW_S = 3.0
 """Seconds of a stretch: sixty beats, enough for a median, and a tail of the longest few."""
+_WINDOW_NS = int(WINDOW_S * NS_PER_S)
 
 LIMITED = Appetite(pieces=3, piece_mib=48)
 UNLIMITED = Appetite(pieces=4, piece_mib=112)
@@ -137,37 +138,53 @@ class Greed:
                 arm.refused = str(problem)
         yield from ()
 
+    def quiet(self, arms: Sequence[Arm], block: int) -> Iterator[Measurement]:
+        """A stretch in which every hog waits."""
+        begin_ns = self.host.clock.now_ns()
+        self.host.clock.until(begin_ns + _WINDOW_NS)
+        for arm in arms:
+            row = replace(arm.row, block=block, phase=QUIET)
+            if arm.hog is None or arm.refused:
+                yield from _no_gaps(row, arm.refused)
+            else:
+                yield from self._felt(arm, row, begin_ns)
+
     def stretch(self, arm: Arm, block: int, phase: str) -> Iterator[Measurement]:
-        """One stretch: let the hog begin (unless it is quiet), listen to the sibling."""
+        """One stretch of one neighbourhood: let the hog begin, and listen to its sibling."""
         row = replace(arm.row, block=block, phase=phase)
         if arm.hog is None or arm.refused:
-            yield failed(row, arm.refused)
-            yield failed(replace(row, metric="gap_p99_s"), arm.refused)
+            yield from _no_gaps(row, arm.refused)
             return
         try:
             begin_ns = self.host.clock.now_ns()
             if phase == MEMORY:
                 arm.hog.take_memory()
-            elif phase == FORKS:
+            else:
                 arm.hog.take_processes()
-            end_ns = begin_ns + int(WINDOW_S * NS_PER_S)
-            self.host.clock.until(end_ns)
-            heard = self.heard[arm.place]
-            gaps = hearts.gaps_s(heard.ears.beats(arm.letter), begin_ns, end_ns)
-            p50_s, p99_s = hearts.percentiles_s(gaps)
-            yield filled(row, p50_s)
-            yield filled(replace(row, metric="gap_p99_s"), p99_s)
+            self.host.clock.until(begin_ns + _WINDOW_NS)
+            yield from self._felt(arm, row, begin_ns)
             if phase == MEMORY:
                 yield from self._held(arm, arm.hog, row)
-            elif phase == FORKS:
+            else:
                 count, ended = arm.hog.processes()
                 yield filled(replace(row, metric="item_count"), float(count))
                 yield became(row, f"{ended}, with {count} processes")
         except FAILURES as problem:
             arm.refused = str(problem)
             yield failed(row, arm.refused)
-        except ValueError as problem:  # fewer than two beats: no percentile
-            yield failed(row, f"the sibling was silent ({problem})")
+
+    def _felt(self, arm: Arm, row: Measurement, begin_ns: int) -> Iterator[Measurement]:
+        """Percentiles of the gaps of the sibling's heart."""
+        beats = self.heard[arm.place].ears.beats(arm.letter)
+        try:
+            p50_s, p99_s = hearts.percentiles_s(
+                hearts.gaps_s(beats, begin_ns, begin_ns + _WINDOW_NS)
+            )
+        except ValueError as problem:  # fewer than two beats
+            yield from _no_gaps(row, f"the sibling was silent ({problem})")
+            return
+        yield filled(row, p50_s)
+        yield filled(replace(row, metric="gap_p99_s"), p99_s)
 
     def _held(self, arm: Arm, hog: Hog, row: Measurement) -> Iterator[Measurement]:
         """What became of a hog that took memory, and how much it got."""
@@ -250,6 +267,11 @@ class Greed:
         yield from ()
 
 
+def _no_gaps(row: Measurement, why: str) -> Iterator[Measurement]:
+    for metric in ("gap_p50_s", "gap_p99_s"):
+        yield failed(replace(row, metric=metric), why)
+
+
 # ---- the plan -----------------------------------------------------------------------------------
 
 
@@ -322,6 +344,10 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
         places.append("distribution")
     plan += [(f"greed: opening {place}", partial(greed.open, place)) for place in places]
     for block in range(context.rounds):
+        begun = [
+            *((f"{arm.words}, starting", partial(greed.start, arm, block)) for arm in arms),
+            *([("all quiet", partial(greed.quiet, arms, block))] if arms else ()),
+        ]
         groups = [_of_arm(greed, arm, block) for arm in arms]
         busiest = next((p for p in ("distribution", "VM") if p in places), "")
         if "distribution" in places:
@@ -331,16 +357,16 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
         if Platform.CONTAINER in context.launchers:
             groups.append([("Docker’s container with limits", partial(greed.docker, block))])
         chance.shuffle(groups)
-        plan += [(f"greed {block + 1}: {words}", step) for group in groups for words, step in group]
+        steps_now = [*begun, *(step for group in groups for step in group)]
+        plan += [(f"greed {block + 1}: {words}", step) for words, step in steps_now]
     return [*plan, ("greed: closing", greed.end)] if plan else []
 
 
 def _of_arm(greed: Greed, arm: Arm, block: int) -> list[Step]:
     return [
-        (f"{arm.words}, starting", partial(greed.start, arm, block)),
         *(
             (f"{arm.words}, {phase}", partial(greed.stretch, arm, block, phase))
-            for phase in STRETCHES
+            for phase in (MEMORY, FORKS)
         ),
         (f"{arm.words}, ending", partial(greed.take_away, arm)),
     ]

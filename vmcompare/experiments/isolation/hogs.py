@@ -15,7 +15,7 @@ from ...sandbox import Sandbox
 from . import nested
 from .hosts import first_process
 
-HOLD_S = 3
+HOLD_S = 2
 """Seconds that a piece of memory is held, from when it is asked for."""
 
 _WAIT_S = 40
@@ -38,7 +38,7 @@ while :; do
     forks) go=
       ( i=0; while [ $i -lt $forks ]; do sleep 30 & i=$((i + 1)); done ) 2>/dev/null
       echo "forks done $?" ;;
-    *) sleep 0.1 ;;
+    *) sleep 600 & wait $!; kill $! ;;
   esac
 done
 """.replace("HOLD_S", str(HOLD_S))

@@ -1,0 +1,82 @@
+"""Nothing left when a run of lesson 05 is killed or stopped while kernels fall and hogs eat."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_nothing_left import all_gone, places  # noqa: F401 - the fixture is used by its name
+
+from vmcompare.sandbox import Platform
+
+HOSTING, LIMITED = "opening their VM", "container with limits"
+CASES = [
+    ("falls", (), "opening sibling VM"),
+    ("falls", (), HOSTING),
+    ("falls", (), "listening"),
+    ("falls", (), "faulty VM panics"),
+    ("falls", (), "default container tries sysrq"),
+    ("falls", (), "privileged container tries sysrq"),
+    ("falls", (), "what became of them"),
+    ("greed", (HOSTING, LIMITED), "container with limits, starting"),
+    ("greed", (HOSTING, LIMITED, "quiet"), "all quiet"),
+    ("greed", (HOSTING, LIMITED), "container with limits, memory hog"),
+    ("greed", (HOSTING, LIMITED), "container with limits, fork loop"),
+    ("greed", ("opening VM", "opening sibling", ": VM, "), "VM, memory hog"),
+    ("greed", ("opening VM", "processor"), "VM: processor"),
+    ("greed", ("Docker",), "Docker’s container"),
+]
+"""Part, the steps that are done at all (to be quick), and the step in whose midst it ends."""
+
+PARAMETERS = [
+    pytest.param(*case, marks=[pytest.mark.qemu, *([pytest.mark.docker] * ("Docker" in case[1]))])
+    for case in CASES
+]
+pytestmark = pytest.mark.timeout(600)
+
+
+def until(words: str, out: Path, part: str, kept: tuple[str, ...]) -> subprocess.Popen[str]:
+    """A run that is in the midst of a step."""
+    program = Path(__file__).with_name("isolation_run.py")
+    child = subprocess.Popen(
+        [sys.executable, str(program), str(out), part, *kept],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    for line in child.stdout:
+        if words in line:
+            time.sleep(0.5)
+            return child
+    raise AssertionError(f"{words!r} never came")
+
+
+def platform_of(kept: tuple[str, ...]) -> Platform:
+    return Platform.CONTAINER if "Docker" in kept else Platform.VM_DIRECT
+
+
+@pytest.mark.parametrize(("part", "kept", "words"), PARAMETERS)
+def test_kill_9_leaves_nothing(
+    part: str, kept: tuple[str, ...], words: str, tmp_path: Path,
+    places: Path,  # noqa: F811
+) -> None:  # fmt: skip
+    child = until(words, tmp_path / "out", part, kept)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert all_gone(platform_of(kept), places) == []
+
+
+@pytest.mark.parametrize(("part", "kept", "words"), PARAMETERS)
+def test_stop_leaves_nothing(
+    part: str, kept: tuple[str, ...], words: str, tmp_path: Path,
+    places: Path,  # noqa: F811
+) -> None:  # fmt: skip
+    child = until(words, tmp_path / "out", part, kept)
+    assert child.stdin is not None
+    child.stdin.close()  # as the kernel of a notebook that dies does it
+    child.wait(120)
+    assert all_gone(platform_of(kept), places) == []
