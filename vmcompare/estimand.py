@@ -56,6 +56,8 @@ _NAMES = {
     "gzip_s": "time of gzip",
     "syscall_s": "time of a system call",
     "fork_s": "time of fork and exec",
+    "guest_ram_to_limit_ratio": "guest RAM in use ÷ its limit",
+    "host_cpu_to_vcpu_ratio": "host processor time ÷ (vCPUs × wall)",
 }
 
 LAYERS = ("product", "mechanism")

@@ -133,15 +133,24 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Any:
     )
 
 
+_LINK = re.compile(r"([^\n]*?)(https://\S+)")
+"""A cell that is an address, perhaps with words before it."""
+
+
+def _linked(words: str, address: str) -> str:
+    """A link (HTML); without words it is called by where it leads."""
+    host, *path = address.removeprefix("https://").rstrip("/").split("/")
+    words = words or (f"{host}: {path[-1]}" if path else host)
+    return f'<a href="{html.escape(address)}">{html.escape(words)}</a>'
+
+
 def _cell(cell: Any) -> str:
     """A table cell; a short one is a figure with its unit and is not torn apart."""
     text = str(cell)
     whole = ";white-space:nowrap" if len(text) <= 12 else ""
     shown = text if isinstance(cell, Markup) else html.escape(text)
-    if re.fullmatch(r"https://\S+", text):
-        host, *path = text.removeprefix("https://").rstrip("/").split("/")
-        last = path[-1] if path else ""
-        shown = f'<a href="{shown}">{html.escape(f"{host}: {last}" if last else host)}</a>'
+    if not isinstance(cell, Markup) and (found := _LINK.fullmatch(text)):
+        shown = _linked(found[1].strip(), found[2])
     return f'<td style="text-align:left{whole}">{shown}</td>'
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -177,23 +177,30 @@ def held_table(view: View) -> pd.DataFrame:
     frame = view.frame
     wanted = frame["metric"].isin(_ASKED) & ~frame["phase"].astype(str).str.startswith("system")
     became = (frame["metric"] == "observation") & frame["phase"].astype(str).str.startswith(BECAME)
-    rows: dict[tuple[str, str, str], list[str]] = {}
+    rows: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in frame[wanted | became].to_dict("records"):
         nested = " (in a guest)" if row["runtime"] == NESTED else ""
         held = f", {row['confinement']}" if row["confinement"] else ""
         under = f", {EMULATION}" if row["accel"] == "tcg" else ""
         who = f"{row['platform']}{held}{nested}{under}"
         what = _ASKED.get(str(row["metric"]), str(row["phase"]))
-        if row["metric"] in ("cgroup_bytes", "item_count"):
-            what += f" ({row['phase']})"
-        rows.setdefault((who, what, str(row["shown"])), []).append(_cell(row))
+        found = rows.setdefault((who, str(row["shown"])), {})
+        found.setdefault(what, []).append(_cell(row))
     if not rows:
         raise Unavailable("nobody has asked for more than a limit yet", NEXT)
     return pd.DataFrame(
         [
-            {"who": who, "what": what, "found": "; ".join(dict.fromkeys(cells)), "shown": shown}
-            for (who, what, shown), cells in rows.items()
+            {"who": who, "what was found": _joined(found), "shown": shown}
+            for (who, shown), found in rows.items()
         ]
+    )
+
+
+def _joined(found: Mapping[str, Sequence[str]]) -> str:
+    """``"what: a; b. what else: c."``, each answer once."""
+    return " ".join(
+        f"{what[:1].upper()}{what[1:]}: {'; '.join(dict.fromkeys(some))}."
+        for what, some in found.items()
     )
 
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ...view import View
 
 KINDS = {
-    "container": ("in a container’s tools", style.Series(Platform.CONTAINER)),
-    "kernel": ("in the kernel that containers share", style.Series(Platform.PROCESS)),
-    "vm": ("in a hypervisor, or reached from a guest", style.Series(Platform.VM)),
+    "container": ("container tools", style.Series(Platform.CONTAINER)),
+    "kernel": ("the kernel that containers share", style.Series(Platform.PROCESS)),
+    "vm": ("hypervisors, and what a guest reaches", style.Series(Platform.VM)),
 }
 """Kind → in words, and whose look."""
 
@@ -81,18 +81,17 @@ def timeline(_view: View) -> Picture:
 
 
 def cves_table(_view: View) -> pd.DataFrame:
-    """Every checked weakness with its score as recorded, a sentence, and the record."""
+    """Every checked weakness with its record, its score as written there, and a sentence."""
     import pandas as pd
 
     return pd.DataFrame(
         [
             {
-                "weakness": row["cve"],
+                "weakness": f"{row['cve']} {row['url']}",
                 "where": KINDS[row["kind"]][0],
                 "what": row["component"],
                 "score (CVSS version)": row["cvss"] or "none",
                 "in a sentence": row["summary"],
-                "record": row["url"],
             }
             for row in known().to_dict("records")
         ]

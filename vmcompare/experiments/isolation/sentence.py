@@ -30,6 +30,12 @@ ARTICLE = (
 KINDS = ("mnt", "uts", "ipc", "pid", "net", "cgroup", "user", "time")
 """The kinds of namespace that Linux has (namespaces(7))."""
 
+_WORDS = {
+    "mnt": "mounts", "uts": "host name", "ipc": "shared memory", "pid": "processes",
+    "net": "network", "cgroup": "control groups", "user": "users", "time": "clocks",
+}  # fmt: skip
+"""What a kind of namespace is about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
@@ -67,11 +73,11 @@ def sentences(view: View) -> Sentences:
     if kernel:
         true.append("the kernel is shared: both read the same boot id")
     if shared:
-        true.append(f"these namespaces are the host’s own: {listed(shared)}")
+        true.append(f"the host’s own are the namespaces of {_of(shared)}")
     if reached:
         true.append(f"from one container its neighbour could be reached by: {_verbs(reached)}")
     if own:
-        untrue.append(f"namespaced are: {listed(own)}")
+        untrue.append(f"namespaced are {_of(own)}")
     if stopped:
         untrue.append(
             f"from one container its neighbour could not be reached by: {_verbs(stopped)}"
@@ -89,9 +95,9 @@ def _better(
         if kernel
         else "Docker containers do not share this host’s kernel (a hidden VM has its own)"
     ]
-    words.append(f"see {listed(own)} each for themselves" if own else "see all that the host sees")
+    words.append(f"have {_of(own)} each for themselves" if own else "have nothing for themselves")
     if shared:
-        words.append(f"and share {listed(shared)} with it")
+        words.append(f"and share the namespaces of {_of(shared)} with it")
     said = [", ".join(words) + "."]
     if any(verb in " ".join(reached) for verb in ("list", "read", "kill")):
         said.append(f"Whoever is in one container reaches its neighbour by {_verbs(reached)}.")
@@ -126,7 +132,7 @@ def _widest(view: View) -> str:
     if not most or not opened[most]:
         return ""
     return (
-        f"Of the words tried, `{most}` opens most: {opened[most]} of the "
+        f"Of the words tried, {most} opens most: {opened[most]} of the "
         f"{len(base.denied())} probes at the host that a default container is refused."
     )
 
@@ -152,6 +158,10 @@ def _kinds(one: Arm) -> dict[str, str]:
     return {
         kind: one.read[f"{kind} namespace"] for kind in KINDS if f"{kind} namespace" in one.read
     }
+
+
+def _of(kinds: Sequence[str]) -> str:
+    return listed([_WORDS[kind] for kind in kinds])
 
 
 def _verbs(names: Sequence[str]) -> str:

@@ -16,7 +16,6 @@ from .probes import FLIPS, PROBES
 from .rows import (
     NEXT,
     Arm,
-    default_container,
     flips,
     label,
     misconfigured,
@@ -49,7 +48,7 @@ def _answers(arms: Sequence[Arm], names: Sequence[str]) -> pd.DataFrame:
 
     star = mixed(arms)
     rows = [
-        {"probe": name, "wall": PROBES[name].wall, "what was tried": PROBES[name].says}
+        {"probe": name, "what was tried": PROBES[name].says}
         | {
             _column(one, star=star): one.answers[name].text if name in one.answers else "–"
             for one in arms
@@ -66,25 +65,37 @@ def _column(one: Arm, *, star: bool) -> str:
 
 
 def words_table(view: View) -> pd.DataFrame:
-    """One row a word: what it was registered to turn, and what it turned."""
+    """One row a word: which probes it turned, and whether those were the registered ones."""
     import pandas as pd
 
     base, *others = misconfigured(view)
-    rows = []
-    for one in others:
-        turned = flips(base, one)
-        to = [f"{n} ({one.answers[n].text})" for n in of_walls(turned)]
-        expected = FLIPS.get(one.confinement)
-        rows.append(
+    return pd.DataFrame(
+        [
             {
                 "word": one.confinement,
-                "registered": "–" if expected is None else ", ".join(of_walls(expected)) or "none",
-                "turned": ", ".join(to) or ("nothing" if one.made() else "could not be tried"),
+                "turned": _turned(base, one) if one.made() else "could not be tried",
                 "probes at the host that get through": f"{len(one.through())}",
-                "as registered": _as_registered(base, one, expected),
+                "as registered": _as_registered(base, one, FLIPS.get(one.confinement)),
             }
-        )
-    return pd.DataFrame(rows)
+            for one in others
+        ]
+    )
+
+
+def _turned(base: Arm, one: Arm) -> str:
+    """What a word turned: probes that get through now, and those that are refused now."""
+    turned = flips(base, one)
+    opened = [n for n in of_walls(turned) if one.answers[n].got_through]
+    closed = [f"{n} ({one.answers[n].text})" for n in of_walls(turned) if n not in opened]
+    still = [n for n in base.denied() if n not in opened and n in one.made()]
+    said = []
+    if len(opened) > len(still):
+        said.append(f"gets through: all that is refused by default, but {', '.join(still) or '–'}")
+    elif opened:
+        said.append(f"gets through: {', '.join(opened)}")
+    if closed:
+        said.append(f"is refused: {', '.join(closed)}")
+    return "; ".join(said) or "nothing"
 
 
 def _as_registered(base: Arm, one: Arm, expected: frozenset[str] | None) -> str:
@@ -114,29 +125,29 @@ def capabilities_table(view: View) -> pd.DataFrame:
     ]
     if not arms:
         raise Unavailable("nobody’s capabilities have been read yet", NEXT)
-    held = {label(one, mixed=mixed(arms)): decoded(one.read["capabilities"]) for one in arms}
-    inside = default_container(view)
-    chosen = decoded(inside.read["capabilities"]) if inside and inside.read else frozenset()
-    rows = [
-        {"bit": "CapEff", "capability": "as read"}
-        | {label(one, mixed=mixed(arms)): one.read["capabilities"] for one in arms}
-    ]
-    for name in ordered(chosen):
-        bit = str(NAMES.index(name)) if name in NAMES else "–"
-        rows.append(
-            {"bit": bit, "capability": name}
-            | {who: "yes" if name in caps else "no" for who, caps in held.items()}
-        )
-    rest = [name for name in NAMES if name not in chosen]
-    rows.append(
-        {"bit": f"{len(rest)} more", "capability": ", ".join(rest)}
-        | {who: f"{len(caps & set(rest))} of {len(rest)}" for who, caps in held.items()}
+    return pd.DataFrame(
+        [
+            {
+                "who": label(one, mixed=mixed(arms)),
+                "CapEff": one.read["capabilities"],
+                "bits that are 1": str(len(decoded(one.read["capabilities"]))),
+                "bit and capability": _bits(decoded(one.read["capabilities"])),
+            }
+            for one in arms
+        ]
     )
-    rows.append(
-        {"bit": "all", "capability": "bits that are 1"}
-        | {who: str(len(caps)) for who, caps in held.items()}
-    )
-    return pd.DataFrame(rows)
+
+
+def _bits(held: frozenset[str]) -> str:
+    """The bits that are 1, with their names; where that is nearly all, those that are 0."""
+    lacking = [name for name in NAMES if name not in held]
+    if len(lacking) < len(NAMES) // 4:
+        return f"all {len(NAMES)} but {_numbered(lacking)}" if lacking else f"all {len(NAMES)}"
+    return _numbered(ordered(held)) if held else "none"
+
+
+def _numbered(names: Sequence[str]) -> str:
+    return ", ".join(f"{NAMES.index(n)} {n}" if n in NAMES else n for n in names)
 
 
 _READ = (
@@ -166,6 +177,8 @@ def _as_read(one: Arm, what: str, first: Arm) -> str:
     """What was read; a namespace of another kernel is told as that: the first ones of every kernel
     have the same numbers."""
     text = one.read.get(what, "–")
+    if what.startswith("PCI"):
+        text = text.partition(":")[0]  # how many; which ones would fill the page
     other = one.read.get("boot id") != first.read.get("boot id")
     return f"{text} (of another kernel)" if other and what.endswith(" namespace") else text
 
