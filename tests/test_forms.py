@@ -181,3 +181,19 @@ def test_formulas_are_mathml() -> None:
     assert "<mo><" not in prose.mathml("a < b")
     assert "<math" in prose.to_html("so $a < b$ holds")
     assert 'display="block"' in prose.to_html("$$\na < b\n$$")
+
+
+@pytest.mark.parametrize(
+    ("cell", "link"),
+    [
+        ("https://x.org/a/b", '<a href="https://x.org/a/b">x.org: b</a>'),
+        ("https://x.org/", '<a href="https://x.org/">x.org</a>'),
+        ("[CVE-1](https://x.org/a?b=1&c)", '<a href="https://x.org/a?b=1&amp;c">CVE-1</a>'),
+        ("install it: https://x.org/", "install it: https://x.org/"),
+        ("[<b>](https://x.org)", '<a href="https://x.org">&lt;b&gt;</a>'),
+    ],
+)
+def test_a_cell_that_is_an_address_is_a_link_and_words_with_one_stay_words(
+    cell: str, link: str
+) -> None:
+    assert f">{link}</td>" in page.table([{"where": cell}]).data

@@ -133,11 +133,11 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Any:
     )
 
 
-_LINK = re.compile(r"([^\n]*?)(https://\S+)")
-"""A cell that is an address, perhaps with words before it."""
+_LINK = re.compile(r"(?:\[([^\]\n]+)\]\()?(https://[^\s()]+)\)?")
+"""A cell that is an address, or a link as Markdown has it."""
 
 
-def _linked(words: str, address: str) -> str:
+def _linked(words: str | None, address: str) -> str:
     """A link (HTML); without words it is called by where it leads."""
     host, *path = address.removeprefix("https://").rstrip("/").split("/")
     words = words or (f"{host}: {path[-1]}" if path else host)
@@ -150,7 +150,7 @@ def _cell(cell: Any) -> str:
     whole = ";white-space:nowrap" if len(text) <= 12 else ""
     shown = text if isinstance(cell, Markup) else html.escape(text)
     if not isinstance(cell, Markup) and (found := _LINK.fullmatch(text)):
-        shown = _linked(found[1].strip(), found[2])
+        shown = _linked(found[1], found[2])
     return f'<td style="text-align:left{whole}">{shown}</td>'
 
 

@@ -342,7 +342,7 @@ def test_the_public_record_says_what_its_length_cannot(views: Mapping[str, View]
     assert "left out because their record was not read" in picture.caption
     table = TABLES["cves"](views["empty"])
     assert not table["weakness"].str.contains("CVE-2016-5195").any()  # known at second hand
-    assert table["weakness"].str.fullmatch(r"CVE-\S+ https://\S+").all()
+    assert table["weakness"].str.fullmatch(r"\[CVE-\S+\]\(https://\S+\)").all()
 
 
 # ---- models ------------------------------------------------------------------------------------

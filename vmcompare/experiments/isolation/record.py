@@ -87,7 +87,7 @@ def cves_table(_view: View) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "weakness": f"{row['cve']} {row['url']}",
+                "weakness": f"[{row['cve']}]({row['url']})",
                 "where": KINDS[row["kind"]][0],
                 "what": row["component"],
                 "score (CVSS version)": row["cvss"] or "none",
