@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,13 +19,16 @@ from ...recording import Measurement
 from ...sandbox import Platform, Sandbox, Spec
 from .asking import VM, Arm, make, read
 from .probes import NEIGHBOUR, OWN_KERNEL, PROBES, connect
-from .reading import Reading
+from .reading import KINDS, Reading
+
+BRIDGE, APART = "default bridge", "own networks"
+"""How two containers are laid out: on one network, or each on its own."""
 
 PAIRS: tuple[Arm, ...] = (
     Arm("two processes", Platform.PROCESS, Spec()),
-    Arm("two containers, one network", Platform.CONTAINER, Spec(network=True), "default bridge"),
+    Arm("two containers, one network", Platform.CONTAINER, Spec(network=True), BRIDGE),
     Arm("two containers, two networks", Platform.CONTAINER,
-        Spec(network=True, own_network=True), "own networks"),
+        Spec(network=True, own_network=True), APART),
     Arm("two VMs", Platform.VM_DIRECT, VM),
 )  # fmt: skip
 """A VM booted straight into its RAM disk has no driver of a network card: it reaches nobody."""
@@ -56,6 +59,43 @@ class Pair:
     other: Reading | None = None
 
 
+def facts(pair: Pair, host: Reading | None) -> Iterator[tuple[str, bool | str, str]]:
+    """What two containers say of S3: the fact's name, whether it holds (or why it is not known),
+    and what was seen. ``host``: what their host read, ``None`` where it could not be asked."""
+    for name, probe in (
+        ("container_reads_sibling", READ),
+        ("container_lists_sibling", LIST),
+        ("container_kills_sibling", KILL),
+    ):
+        yield name, pair.values.get(probe, f"no answer to {probe!r}"), ""
+    one, other = pair.one, pair.other
+    if one is None or other is None:
+        why = "two containers could not be asked"
+        yield "five_namespaces_differ", why, ""
+        yield "something_is_not_namespaced", why, ""
+        return
+    three = [one, other, *([host] if host and host.boot_id == one.boot_id else [])]
+    apart = [
+        kind
+        for kind in KINDS
+        if all(kind in reading.namespaces for reading in three)
+        and len({reading.namespaces[kind] for reading in three}) == len(three)
+    ]
+    whose = "A, B and the host" if len(three) == 3 else "A and B (their host could not be asked)"
+    yield "five_namespaces_differ", len(apart) >= 5, f"{', '.join(apart)}: {whose}"
+    shared = [
+        words
+        for words, same in (
+            ("kernel", one.boot_id == other.boot_id),
+            ("vm.swappiness", one.swappiness == other.swappiness),
+            ("time namespace", one.namespaces.get("time") == other.namespaces.get("time")),
+            ("user namespace", one.namespaces.get("user") == other.namespaces.get("user")),
+        )
+        if same
+    ]
+    yield "something_is_not_namespaced", bool(shared), ", ".join(shared)
+
+
 def measured(context: Context, arm: Arm, pair: Pair) -> Iterator[Measurement]:
     """Start A and B, try all four from A against B; fills in ``pair``."""
     launcher = context.launchers[arm.platform]
@@ -65,9 +105,8 @@ def measured(context: Context, arm: Arm, pair: Pair) -> Iterator[Measurement]:
             a, b = (
                 stack.enter_context(launcher.open(arm.spec, context.on_event)) for _ in range(2)
             )
-            pair.one, pair.other = read(a), read(b)
-            own_kernel = pair.one.boot_id != pair.other.boot_id
-            told = _tried(a, b, arm.platform, stack, own_kernel=own_kernel)
+            port = listener(stack).getsockname()[1] if arm.platform is Platform.PROCESS else None
+            told = between(a, b, pair, _stat, port)
     except FAILURES as error:
         for row in rows.values():
             yield failed(row, str(error))
@@ -77,43 +116,50 @@ def measured(context: Context, arm: Arm, pair: Pair) -> Iterator[Measurement]:
             yield failed(row, _HIDDEN)
             continue
         value, text = told[name]
-        pair.values[name] = value
-        yield filled(row, float(value), text=text, guest_kernel=pair.one.release)
+        kernel = pair.one.release if pair.one else ""
+        yield filled(row, float(value), text=text, guest_kernel=kernel)
 
 
-def _tried(
-    a: Sandbox, b: Sandbox, platform: Platform, stack: contextlib.ExitStack, *, own_kernel: bool
+def between(
+    a: Sandbox, b: Sandbox, pair: Pair, stat: Callable[[int], str], port: int | None = None
 ) -> Mapping[str, tuple[bool, str]]:
-    """Probe → whether A got through to B, and the answer."""
-    process = platform is Platform.PROCESS
-    address: tuple[int, ...]
-    if process:
-        address, port = (127, 0, 0, 1), _listening(stack)
-    else:
-        address, port = _serve(b), _PORT
+    """Try all four from A against B; fills in ``pair``.
+
+    Args:
+        a, b: two instances.
+        pair: what they show.
+        stat: what the host has in ``/proc/<number>/stat``.
+        port: at which a process, where both are that, listens on the loopback address.
+
+    Returns:
+        Probe → whether A got through, and the answer; only those that could be made.
+    """
+    pair.one, pair.other = read(a), read(b)
+    own_kernel = pair.one.boot_id != pair.other.boot_id
     pids = b.host_pids()
     pid = pids[-1] if pids else 0  # the first is what manages it
-    paths = [f"/proc/{pid}/root{_MARKER}", _MARKER]
-    if process:  # its file is its own program
-        paths = [f"/proc/{pid}/exe"]
+    if port is None:
+        address, paths = _serve(b), [f"/proc/{pid}/root{_MARKER}", _MARKER]
+    else:  # a process has no file of its own but its program
+        address, paths = (127, 0, 0, 1), [f"/proc/{pid}/exe"]
     reads = [
         [Call("openat", (-100, path.encode(), 0)), Call("read", (Result(0), BUFFER, 1))]
         for path in paths
     ]
     *opened, signalled, connected = make(
-        a, [*reads, [Call("kill", (pid, 0))], connect(address, port)]
+        a, [*reads, [Call("kill", (pid, 0))], connect(address, port or _PORT)]
     )
     told = {
         READ: _best([_outcome(READ, answer, own_kernel) for answer in opened]),
         CONNECT: _outcome(CONNECT, connected, own_kernel),
     }
-    if not pid:
-        return told
-    same = _seen(a, pid)
-    told[LIST] = (same, "ok" if same else "not there")
-    told[KILL] = _outcome(KILL, signalled, own_kernel)
-    if told[KILL][0] and not same:
-        told[KILL] = (False, "ok, but another process has that number")
+    if pid:
+        same = _seen(a, pid, stat(pid))
+        told[LIST] = (same, "ok" if same else "not there")
+        told[KILL] = _outcome(KILL, signalled, own_kernel)
+        if told[KILL][0] and not same:
+            told[KILL] = (False, "ok, but another process has that number")
+    pair.values = {name: value for name, (value, _) in told.items()}
     return told
 
 
@@ -125,11 +171,6 @@ def _outcome(name: str, answer: int, own_kernel: bool) -> tuple[bool, str]:
 def _best(outcomes: list[tuple[bool, str]]) -> tuple[bool, str]:
     """The one that got through, else the first."""
     return next((one for one in outcomes if one[0] or one[1] == OWN_KERNEL), outcomes[0])
-
-
-def _listening(stack: contextlib.ExitStack) -> int:
-    """A port at which this process, a process's neighbour, listens on the loopback address."""
-    return int(listener(stack).getsockname()[1])
 
 
 def listener(stack: contextlib.ExitStack) -> socket.socket:
@@ -149,16 +190,18 @@ def _serve(b: Sandbox) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else _NOBODYS
 
 
-def _seen(a: Sandbox, pid: int) -> bool:
-    """Whether that number is the same process to A as to the host: its start time is."""
+def _stat(pid: int) -> str:
     try:
-        here = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
-        return False
+        return ""
+
+
+def _seen(a: Sandbox, pid: int, here: str) -> bool:
+    """Whether that number is the same process to A as to the host: its start time is."""
     there = a.run(["cat", f"/proc/{pid}/stat"])
-    return there.exit_code == 0 and _started(there.output.decode(errors="replace")) == _started(
-        here
-    )
+    said = there.output.decode(errors="replace")
+    return bool(here) and there.exit_code == 0 and _started(said) == _started(here)
 
 
 def _started(stat: str) -> str:

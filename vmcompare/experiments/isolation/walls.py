@@ -26,7 +26,7 @@ from . import asking, neighbours, width
 from .asking import VM, Arm, Told
 from .neighbours import Pair
 from .probes import DEVICES, GRID, HOST, Targets
-from .reading import KINDS, Reading, shared_devices
+from .reading import Reading, shared_devices
 
 ARMS: tuple[Arm, ...] = (
     Arm("host process", Platform.PROCESS, Spec()),
@@ -196,43 +196,10 @@ def _surface(walls: Walls) -> Iterator[Measurement]:
 
 def _siblings(walls: Walls) -> Iterator[Measurement]:
     """S3: A against B on the default bridge; namespaces; what no namespace keeps apart."""
-    bridge = next(arm for arm in neighbours.PAIRS if arm.confinement == "default bridge")
+    bridge = next(arm for arm in neighbours.PAIRS if arm.confinement == neighbours.BRIDGE)
     pair = walls.pairs.get(bridge.name, Pair())
-    for name, probe in (
-        ("container_reads_sibling", neighbours.READ),
-        ("container_lists_sibling", neighbours.LIST),
-        ("container_kills_sibling", neighbours.KILL),
-    ):
-        yield _fact(walls, bridge, name, pair.values.get(probe, f"no answer to {probe!r}"))
-    one, other = pair.one, pair.other
-    if one is None or other is None:
-        why = "two containers could not be asked"
-        yield _fact(walls, bridge, "five_namespaces_differ", why)
-        yield _fact(walls, bridge, "something_is_not_namespaced", why)
-        return
-    host = walls.host if walls.host and walls.host.boot_id == one.boot_id else None
-    three = [one, other, *([host] if host else [])]
-    apart = [
-        kind
-        for kind in KINDS
-        if all(kind in reading.namespaces for reading in three)
-        and len({reading.namespaces[kind] for reading in three}) == len(three)
-    ]
-    whose = "A, B and the host" if host else "A and B (their host could not be asked)"
-    text = f"{', '.join(apart)}: {whose}"
-    yield _fact(walls, bridge, "five_namespaces_differ", len(apart) >= 5, text)
-    shared = [
-        words
-        for words, same in (
-            ("kernel", one.boot_id == other.boot_id),
-            ("vm.swappiness", one.swappiness == other.swappiness),
-            ("time namespace", one.namespaces.get("time") == other.namespaces.get("time")),
-            ("user namespace", one.namespaces.get("user") == other.namespaces.get("user")),
-        )
-        if same
-    ]
-    text = ", ".join(shared)
-    yield _fact(walls, bridge, "something_is_not_namespaced", bool(shared), text)
+    for name, holds, text in neighbours.facts(pair, walls.host):
+        yield _fact(walls, bridge, name, holds, text)
 
 
 def _direct_access(walls: Walls) -> Iterator[Measurement]:

@@ -1,0 +1,171 @@
+"""The probes on real engines: what a wall does, never how long it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmcompare.backends.docker import DockerLauncher
+from vmcompare.backends.process import ProcessLauncher
+from vmcompare.backends.qemu import QemuLauncher
+from vmcompare.errors import Unavailable
+from vmcompare.experiment import Context
+from vmcompare.experiments.isolation import asking, neighbours, nested, probes, walls, width
+from vmcompare.images.container_host import runc_files
+from vmcompare.programs import calls
+from vmcompare.recording import Measurement
+from vmcompare.sandbox import Confinement, Launcher, Platform, Spec
+
+
+def told(launcher: Launcher, spec: Spec, aimed: probes.Targets | None = None) -> Mapping[str, str]:
+    """Probe → the answer's word."""
+    with launcher.open(spec, lambda _event: None) as box:
+        answers = asking.tell(box, aimed).answers
+    return {name: calls.written(answer) for name, answer in answers.items()}
+
+
+@pytest.fixture
+def aimed() -> Iterator[probes.Targets]:
+    """What there is to aim at on this computer, as seen from an instance on it."""
+    with contextlib.ExitStack() as stack:
+        with ProcessLauncher().open(Spec(), lambda _event: None) as box:
+            host = asking.read(box)
+        port = neighbours.listener(stack).getsockname()[1]
+        yield asking.targets(host, box.child.pid, port, str(Path(__file__).resolve()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a host process is asked on Linux only")
+def test_the_hosts_process_is_answered_and_nothing_is_left_in_dev(aimed: probes.Targets) -> None:
+    found = told(ProcessLauncher(), Spec(), replace(aimed, root=""))
+    assert found["network: connect"] == "ok"
+    assert found["host file: read"] == "ok"
+    assert not list(Path("/dev").glob("vmcompare-*"))
+
+
+@pytest.mark.docker
+def test_each_wall_of_a_container_stands_for_itself() -> None:
+    default = told(DockerLauncher(), Spec())
+    without = told(DockerLauncher(), Spec(confinement=Confinement.NO_SECCOMP))
+    nobody = told(DockerLauncher(), Spec(confinement=Confinement.NO_CAPABILITIES))
+    assert default["keyring"] == "EPERM"  # the filter …
+    assert without["keyring"] != "EPERM"  # … and only that
+    assert default["swappiness: write"] == without["swappiness: write"] == "EROFS"
+    assert default["mount"] == without["mount"] == "EPERM"  # a capability stands behind it
+    assert (default["chroot"], nobody["chroot"]) == ("ok", "EPERM")
+    assert default["root files: write"] == "ok"
+
+
+@pytest.mark.docker
+def test_a_container_reaches_nothing_of_the_host_that_it_can_name(aimed: probes.Targets) -> None:
+    found = told(DockerLauncher(), Spec(), aimed)
+    assert found["process: signal"] == "ESRCH"
+    assert found["network: connect"] != "ok"
+    assert found["host file: read"] == "ENOENT"
+    assert found.get("disk: read", "EPERM") == "EPERM"
+
+
+@pytest.mark.docker
+def test_neighbours_meet_on_one_network_and_not_on_two() -> None:
+    context = Context({Platform.CONTAINER: DockerLauncher()})
+    found = {}
+    for arm in neighbours.PAIRS[1:3]:
+        pair = neighbours.Pair()
+        rows = list(neighbours.measured(context, arm, pair))
+        found[arm.confinement] = {row.phase: row.value for row in rows}
+        assert [row.value for row in rows if row.phase != neighbours.CONNECT] == [0, 0, 0]
+    assert found["default bridge"][neighbours.CONNECT] == 1
+    assert found["own networks"][neighbours.CONNECT] == 0
+
+
+@pytest.mark.docker
+def test_the_filter_refuses_calls_that_the_kernel_would_answer() -> None:
+    rows = {
+        row.phase: row for row in width.measured(Context({Platform.CONTAINER: DockerLauncher()}))
+    }
+    answered, through = rows[width.ANSWERED].value, rows[width.LET_THROUGH].value
+    assert answered is not None
+    assert through is not None
+    assert 200 < through < answered < 500
+    refused = rows[width.REFUSED].text.split(", ")
+    assert {"keyctl", "unshare", "bpf"} <= set(refused)
+    assert not {"read", "openat", "mmap"} & set(refused)
+
+
+@pytest.mark.qemu
+def test_a_vm_answers_by_its_own_kernel_and_never_reads_the_hosts_disk() -> None:
+    launchers: dict[Platform, Launcher] = {
+        Platform.PROCESS: ProcessLauncher(),
+        Platform.VM_DIRECT: QemuLauncher(Platform.VM_DIRECT),
+    }
+    rows: list[Measurement] = []
+    with contextlib.ExitStack() as stack:
+        for words, step in walls.steps(Context(launchers), stack):
+            if not words.startswith("neighbours"):
+                rows += step()
+    found = {r.phase: r for r in rows if (r.platform, r.metric) == ("vm-direct", "probe")}
+    assert {r.value for name, r in found.items() if probes.PROBES[name].aim == "host"} <= {0, None}
+    assert found["clock: set"].text == found["restart"].text == "ok, by its own kernel"
+    assert found["kernel: the host's"].text == "not there"
+    assert found["chroot"].value == 1
+    facts = {row.phase: row.value for row in rows if row.metric == "fact"}
+    assert facts == {"vm_opens_host_devices": 0, "vm_sees_host_devices": 0}
+
+
+@pytest.fixture(scope="module")
+def grid() -> tuple[nested.Grid, list[Measurement]]:
+    """A guest with a few of the words tried in it."""
+    try:
+        runc_files()
+        QemuLauncher(Platform.VM_DIRECT).traits(nested.GUEST)
+    except Unavailable as missing:
+        pytest.skip(str(missing))
+    launchers: Mapping[Platform, Any] = {Platform.VM_DIRECT: QemuLauncher(Platform.VM_DIRECT)}
+    words = ("", "--pid=host", "--security-opt=systempaths=unconfined", "--privileged")
+    with contextlib.ExitStack() as stack:
+        first, *steps, pair, last = nested.steps(Context(launchers), stack)
+        state: nested.Grid = first[1].args[0]  # type: ignore[attr-defined]
+        rows = list(first[1]())
+        for word, (_, step) in zip(nested.WORDS, steps, strict=True):
+            if word in words:
+                rows += step()
+        rows += [*pair[1](), *last[1]()]
+    return state, rows
+
+
+@pytest.mark.qemu
+def test_one_word_flips_what_was_registered(grid: tuple[nested.Grid, list[Measurement]]) -> None:
+    state, rows = grid
+    assert not [row for row in rows if row.status == "error" and row.phase != "kcore: read"]
+    for word in ("--pid=host", "--security-opt=systempaths=unconfined", "--privileged"):
+        assert nested.flipped(state.values, word) == probes.FLIPS[word]
+
+
+@pytest.mark.qemu
+def test_a_privileged_container_opens_the_guests_devices_and_a_default_one_none(
+    grid: tuple[nested.Grid, list[Measurement]],
+) -> None:
+    state, rows = grid
+    assert not any(state.values[""][name] for name in probes.DEVICES)
+    assert state.values["--privileged"]["disk: read"]
+    facts = {row.phase: row.value for row in rows if row.metric == "fact"}
+    assert facts["privileged_container_opens_host_devices"] == 1
+    assert facts["one_misconfiguration_flips_a_probe"] == 1
+
+
+@pytest.mark.qemu
+def test_two_default_containers_of_the_guest_do_not_reach_each_other(
+    grid: tuple[nested.Grid, list[Measurement]],
+) -> None:
+    found = {r.phase: (r.value, r.text) for r in grid[1] if r.phase.startswith("neighbour")}
+    assert found == {
+        "neighbour: list": (0, "not there"), "neighbour: read": (0, "ENOENT"),
+        "neighbour: kill": (0, "ESRCH"), "neighbour: connect": (0, "ENETUNREACH"),
+    }  # fmt: skip
+    facts = {row.phase: row.value for row in grid[1] if row.metric == "fact"}
+    assert facts["five_namespaces_differ"] == facts["something_is_not_namespaced"] == 1
