@@ -74,6 +74,7 @@ class Probe:
         given: errors that mean: the permission was there.
         at_least: what the last call must return to count as success (bytes that were read).
         named: whether something of the host must be known by name or number to ask for it.
+        otherwise: the answer where what is read says that it does not get through.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Probe:
     given: frozenset[str] = frozenset()
     at_least: int = 0
     named: bool = False
+    otherwise: str = "not there"
 
     def outcome(self, answer: int, *, own_kernel: bool) -> tuple[float, str]:
         """A row's value and text for the program's answer."""
@@ -101,7 +103,7 @@ class Probe:
         """A row's value and text for what an instance read."""
         assert self.reads is not None
         if not self.reads(inside, host):
-            return 0.0, "not there"
+            return 0.0, self.otherwise
         return self._through(OK, own_kernel)
 
     def _through(self, text: str, own_kernel: bool) -> tuple[float, str]:
@@ -248,15 +250,15 @@ _ALL = (
     Probe("ports: use", "device", HOST, "speak to hardware ports (ioperm)",
           _call("ioperm", 0x80, 1, 1)),
     Probe("kernel: the host's", "not namespaced", HOST, "be answered by the host's own kernel",
-          reads=lambda inside, host: inside.boot_id == host.boot_id, named=True),
+          reads=lambda inside, host: inside.boot_id == host.boot_id, named=True, otherwise="no"),
     Probe("devices: see", "not namespaced", HOST, "see the names of the host's devices (/sys)",
           reads=_sees_devices, named=True),
     Probe("host's root", "user", HOST, "act as user 0 of the host",
-          reads=lambda inside, _: inside.outer_uid == 0),
+          reads=lambda inside, _: inside.outer_uid == 0, otherwise="no"),
     Probe("root files: write", "root file system", ITSELF, "write into its root directory",
           _call("faccessat", _HERE, b"/", 2)),
     Probe("set-uid: gain", "no new privileges", ITSELF, "gain rights by starting a set-uid program",
-          reads=lambda inside, _: not inside.no_new_privileges),
+          reads=lambda inside, _: not inside.no_new_privileges, otherwise="no"),
     Probe("chroot", "capability", ITSELF, "change its root directory (to the same)",
           _call("chroot", b"/")),
     Probe("raw socket", "capability", ITSELF, "send network packets made by hand",
