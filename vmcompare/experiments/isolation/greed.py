@@ -3,8 +3,8 @@
 Three neighbourhoods, each with a heart that beats beside a hog (:mod:`.hogs`): a container without
 limits and one with limits, both in a disposable VM, and a VM beside another VM. Each round begins
 with a stretch in which all of them are quiet; then, one after the other, each hog takes memory, and
-then processes. Docker's own container
-with limits, on this computer, is asked for more than its limits too.
+then processes. Docker's own container with limits, on this computer, is asked for more than its
+limits too; and a VM that boots a distribution, because that is the kind that findings are about.
 
 Every hog is bounded twice: by what it asks for, and from outside. The outer limit is read back
 first, from the files of the control group or from what the guest's kernel says it has; where it is
@@ -125,10 +125,9 @@ class Greed:
 
     def start(self, arm: Arm, block: int) -> Iterator[Measurement]:
         """Start this round's hog, which waits, and read its outer limit back."""
-        arm.hog, arm.refused = None, ""
-        for place in ("sibling VM", arm.place):
-            if place in self.host.why and (place == arm.place or arm.place == "VM"):
-                arm.refused = self.host.why[place]
+        needed = (arm.place, "sibling VM") if arm.place == "VM" else (arm.place,)
+        arm.hog = None
+        arm.refused = next((self.host.why[p] for p in needed if p in self.host.why), "")
         if not arm.refused:
             try:
                 arm.hog = arm.make(self.boxes[arm.place], block)
