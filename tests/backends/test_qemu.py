@@ -22,6 +22,7 @@ from vmcompare.backends.qemu.interrupts import held_back
 from vmcompare.backends.qemu.machine import Machine
 from vmcompare.backends.qemu.qmp import Qmp
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.images import alpine, initramfs
 from vmcompare.sandbox import Event, Launcher, Phase, Platform, Sandbox, Spec
 from vmcompare.sandbox import Machine as MachineType
 
@@ -169,6 +170,30 @@ def test_phases_come_in_order_and_nothing_is_left() -> None:
     assert stamps == sorted(stamps)
     assert not psutil.pid_exists(pid)
     assert _ours() == before
+
+
+@qemu
+def test_an_agent_that_greets_before_the_first_byte_is_heard(tmp_path: Path) -> None:
+    """The guest starts both side by side; which is first is the guest's scheduler's affair."""
+    init = initramfs.script("init.sh")
+    late = init.replace(
+        b"/sbin/vmcompare-first-byte <",
+        b"(/bin/busybox sleep 3; exec /sbin/vmcompare-first-byte) <",
+    )
+    assert late != init
+    later, ram_disk = tmp_path / "late.cpio", tmp_path / "ram-disk"
+    initramfs.write_files({"/init": late}, later)
+    ram_disk.write_bytes(alpine.small_initramfs().read_bytes() + later.read_bytes())
+    launcher = QemuLauncher(Platform.VM_DIRECT, small=True, options=("-initrd", str(ram_disk)))
+    events: list[Event] = []
+    with launcher.open(PC, events.append) as sandbox:
+        assert events[-1].phase is Phase.FIRST_BYTE
+        assert sandbox.run(["true"]).exit_code == 0
+    assert [event.phase for event in events[-3:]] == [
+        *(Phase.FIRST_BYTE, Phase.READY, Phase.SHUTDOWN)
+    ]
+    stamps = {event.phase: event.t_ns for event in events}
+    assert stamps[Phase.READY] < stamps[Phase.FIRST_BYTE]  # each is told as it was
 
 
 @qemu
