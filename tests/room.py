@@ -1,7 +1,7 @@
 """A computer without engines, and the lessons' pages made on it: each once, whoever asks for it.
 
 Making a page is running a whole lesson, which takes seconds. Several test modules look at the
-same pages, in several processes (pytest-xdist), so the first that asks makes a page and all read it.
+same pages, in several processes (pytest-xdist): whoever asks first makes one, and all read it.
 """
 
 from __future__ import annotations

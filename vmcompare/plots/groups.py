@@ -70,11 +70,12 @@ def _median(values: tuple[float, ...]) -> Interval:
     return median_interval(values)
 
 
-def groups(view: View, metric: str) -> list[Group]:
+@lru_cache(maxsize=64)
+def groups(view: View, metric: str) -> Sequence[Group]:
     """The series of a view that tried ``metric``, in the course's order; warm-ups are left out."""
     frame = view.frame
     if frame.empty:
-        return []
+        return ()
     tried = frame[(frame["metric"] == metric) & ~frame["is_warmup"].astype(bool)]
     # Only a container's bare mechanism is told apart by its runtime (the product's is a detail).
     bare = (tried["platform"] == str(Platform.CONTAINER)) & (tried["layer"] == "mechanism")
@@ -94,10 +95,10 @@ def groups(view: View, metric: str) -> list[Group]:
                 run_id,
             )
         )
-    return sorted(found, key=lambda group: (group.series.order, group.shown == RECORDED))
+    return tuple(sorted(found, key=lambda group: (group.series.order, group.shown == RECORDED)))
 
 
-def need(view: View, metric: str, what: str) -> list[Group]:
+def need(view: View, metric: str, what: str) -> Sequence[Group]:
     """:func:`groups` of ``metric``, at least one of them with a valid value.
 
     Raises:
