@@ -11,6 +11,9 @@ ENGINES ?=
 WITHOUT := not docker and not qemu and not browser
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
+# Tests and lessons start many interpreters: compile once, not at every start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: lab handouts test test-quick check check-only bench lock engines clean browser-tools
 .DELETE_ON_ERROR:
 

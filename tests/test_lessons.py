@@ -337,6 +337,7 @@ def test_with_neither_all_is_recorded_and_the_lesson_is_still_worth_its_hour(
 
 
 @every_lesson
+@pytest.mark.slow
 def test_live_with_neither_is_refused_in_one_sentence(
     notebook: Path, tmp_path: Path, room: Room
 ) -> None:

@@ -246,7 +246,10 @@ def test_a_container_that_ends_by_itself_is_said_at_the_next_command(launcher: L
     assert not descendants()
 
 
-def test_a_program_that_does_not_heed_its_input_is_killed(launcher: Launcher) -> None:
+def test_a_program_that_does_not_heed_its_input_is_killed(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bare, "GRACE_S", 0.2)
     command = ("/bin/busybox", "sh", "-c", "printf '\\006'; exec sleep 1000")
     with opened(launcher, command=command) as box:
         pids = box.host_pids()

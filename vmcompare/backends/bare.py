@@ -31,6 +31,9 @@ FIRST_BYTE_TIMEOUT_S = 20.0
 GRACE_S = 2.0
 """Seconds a program has to end once its standard input ended; the first-byte program needs 0.01."""
 
+KILLED_S = 10.0
+"""Seconds until a killed program must have ended; 0.01 is usual."""
+
 CONSOLE_BYTES = 4000
 """As much of the end of what was printed is kept for error messages."""
 
@@ -78,7 +81,7 @@ class Held:
         if not self.ended(grace_s):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            if not self.ended(GRACE_S):
+            if not self.ended(KILLED_S):
                 raise AbnormalShutdown(f"process {self.pid} does not end, although it was killed")
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ class Group:
     @property
     def median(self) -> Interval:
         """Median with its interval. Raises ``ValueError`` when every run failed."""
-        return _median(tuple(self.values))
+        return median_interval(self.values)
 
     def label(self, *, mixed: bool) -> str:
         """Series, emulation and (where a figure mixes them) provenance."""
@@ -62,12 +62,6 @@ class Group:
         """``"n = 9, 1 failed"``."""
         failed = f", {self.failed} failed" if self.failed else ""
         return f"n = {len(self.rows)}{failed}"
-
-
-@lru_cache(maxsize=256)
-def _median(values: tuple[float, ...]) -> Interval:
-    """:func:`stats.median_interval`, once for figure, alt text and table of the same values."""
-    return median_interval(values)
 
 
 @lru_cache(maxsize=64)
