@@ -1,8 +1,9 @@
 """The article's claims, and the finding each gets from a recording.
 
-What settles each claim is registered before anything is measured (:mod:`vmcompare.registered`, whose
-names are here too). No finding is typed in by hand; :func:`judge` makes it from the rows of one run.
-The estimand's language is in :mod:`vmcompare.estimand`. The rules, with [lo, hi] the estimate's 95 % interval and θ the bound:
+What settles each claim is registered before anything is measured (:mod:`vmcompare.registered`,
+whose names are here too). No finding is typed in by hand; :func:`judge` makes it from the rows of
+one run. The estimand's language is in :mod:`vmcompare.estimand`. The rules, with [lo, hi] the
+estimate's 95 % interval and θ the bound:
 
 ``ratio``, ``slope``
     lo ≥ θ supported · 1 < lo < θ with caveats · hi ≤ 1 refuted · else inconclusive. ``slope``
