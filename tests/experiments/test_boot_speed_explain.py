@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from explained import Asked
 from planted import STARTS_S, planted, starts
 
 from vmcompare import literature
@@ -53,40 +53,12 @@ VIEWS = (
 def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
 ) -> None:
-    view = views[name]
-    said: list[Unavailable] = []
-
-    def tried(make: Callable[[View], Any]) -> Any:
-        try:
-            return make(view)
-        except Unavailable as error:
-            said.append(error)
-            return None
-
-    for figure in FIGURES.values():
-        if picture := tried(figure):
-            assert picture.svg().startswith("<svg")
-            assert picture.alt
-            assert picture.caption
-            assert "nan" not in picture.alt + picture.caption
-            assert "inf" not in picture.alt.replace("information", "")
-    for table in TABLES.values():
-        frame = tried(table)
-        if frame is not None:
-            assert len(frame)
-            assert frame.map(lambda cell: isinstance(cell, str) and "nan" not in cell).all().all()
-    for what_if in WHATIFS.values():
-        if model := tried(what_if):
-            assert len(model.values) <= 40
-            assert list(model.values) == sorted(set(model.values))
-            assert 0 <= model.start < len(model.values)
-            assert "odelled" in model.draw(model.values[-1]).caption
-    for outcome in OUTCOMES.values():
-        value = outcome(view)
-        assert value is None or math.isfinite(value)
-    for error in said:
-        assert error.next_step
-        assert "." not in error.what
+    asked = Asked(views[name])
+    for picture in asked.figures(FIGURES.values()):
+        assert "inf" not in picture.alt.replace("information", "")
+    assert all(len(table) for table in asked.tables(TABLES.values()))
+    assert all(model.formula for model, _ in asked.whatifs(WHATIFS.values()))
+    asked.outcomes(OUTCOMES)
 
 
 @pytest.mark.parametrize("name", ["empty", "all failed"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from explained import Asked
 from planted import planted
 from planted_kernels import looked
 
@@ -71,41 +71,16 @@ VIEWS = (
 def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
 ) -> None:
-    view = views[name]
-
-    said: list[Unavailable] = []
-
-    def tried(make: Callable[[View], Any]) -> Any:
-        try:
-            return make(view)
-        except Unavailable as error:
-            said.append(error)
-            return None
-
-    for figure in (*FIGURES.values(), *(demo.replay for demo in DEMOS.values())):
-        if picture := tried(figure):
-            assert picture.svg().startswith("<svg")
-            assert picture.alt
-            assert picture.caption
-            assert "nan" not in picture.alt
-    for table in TABLES.values():
-        frame = tried(table)
-        if frame is not None:
-            assert len(frame)
-            assert frame.map(lambda cell: isinstance(cell, str) and cell != "nan").all().all()
-    for outcome in OUTCOMES.values():
-        value = outcome(view)
-        assert value is None or math.isfinite(value)
-    for what_if in WHATIFS.values():
-        if model := tried(what_if):
-            assert len(model.values) == 20
-            assert "odelled" in model.draw(model.values[-1]).caption
+    asked = Asked(views[name], clause=False)
+    drawn = asked.figures((*FIGURES.values(), *(demo.replay for demo in DEMOS.values())))
+    assert all(picture.alt for picture in drawn)
+    assert all(len(table) for table in asked.tables(TABLES.values()))
+    asked.outcomes(OUTCOMES)
+    assert all(len(model.values) == 20 for model, _ in asked.whatifs(WHATIFS.values()))
     for exercise in EXERCISES.values():
-        tried(exercise.solution)
+        asked.made(exercise.solution)
         for answer in exercise.choices or (1.0, 3.0):
-            tried(lambda v, e=exercise, a=answer: e.check(v, a))
-    for error in said:
-        assert error.next_step
+            asked.made(exercise.check, answer)
 
 
 def test_the_empty_view_makes_everything_unavailable(views: Mapping[str, View]) -> None:

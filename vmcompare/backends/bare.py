@@ -23,13 +23,18 @@ from typing import IO
 import psutil
 
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from ..sandbox import ALPINE, Completed, Spec, Start, refuse_sysctls
+from ..images import alpine
+from ..images.cache import Progress
+from ..sandbox import ALPINE, Completed, ImageFacts, Spec, Start, refuse_sysctls
 
 FIRST_BYTE_TIMEOUT_S = 20.0
 """Seconds from the start to the first byte; 0.005 to 0.05 s is usual."""
 
 GRACE_S = 2.0
 """Seconds a program has to end once its standard input ended; the first-byte program needs 0.01."""
+
+KILLED_S = 10.0
+"""Seconds until a killed program must have ended; 0.01 is usual."""
 
 CONSOLE_BYTES = 4000
 """As much of the end of what was printed is kept for error messages."""
@@ -57,6 +62,34 @@ def refuse(spec: Spec, name: str) -> None:
         raise Unavailable(f"{name} has no {spec.start.value} start here", "choose a cold start")
 
 
+def image(spec: Spec, name: str, progress: Progress | None) -> ImageFacts:
+    """What they start: the userland's archive. Raises as :func:`refuse` does."""
+    refuse(spec, name)
+    size = alpine.rootfs_tar(progress).stat().st_size
+    return ImageFacts(alpine.rootfs_digest(progress), size_bytes=size)
+
+
+def started(
+    command: Sequence[str], name: str, printed: IO[bytes], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """The program ``name`` on its way: held by its standard input, its errors in ``printed``.
+
+    Raises:
+        LaunchFailure: the system does not start it.
+    """
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            start_new_session=True,
+            env=environment,
+        )
+    except OSError as error:
+        raise LaunchFailure(f"{name} did not start", command, cleaned(str(error))) from error
+
+
 class Held:
     """A process of the host that is not our child, by its pidfd. Close it when done."""
 
@@ -78,7 +111,7 @@ class Held:
         if not self.ended(grace_s):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            if not self.ended(GRACE_S):
+            if not self.ended(KILLED_S):
                 raise AbnormalShutdown(f"process {self.pid} does not end, although it was killed")
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ All sizes leave the translator's code cache out unless they say otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -225,7 +225,7 @@ def inside_table(view: View) -> pd.DataFrame:
             "run the measurement, or load a recording of it",
         )
 
-    def median(found: list[Group], group: Group) -> float | None:
+    def median(found: Sequence[Group], group: Group) -> float | None:
         same = [g for g in found if fits.is_same(g, group) and len(g.rows)]
         return same[0].median.estimate if same else None
 
@@ -329,7 +329,7 @@ def _provenance(group: Group) -> str:
     return group.shown + (f", {EMULATION}" if group.emulated else "")
 
 
-def _first(found: list[Group], series: Series) -> Group | None:
+def _first(found: Sequence[Group], series: Series) -> Group | None:
     return next((g for g in found if g.series == series and len(g.rows)), None)
 
 

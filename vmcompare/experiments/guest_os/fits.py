@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ...errors import Unavailable
 from ...plots.groups import EMULATION, Group, groups
@@ -39,13 +40,15 @@ class Fit:
         return self.fixed + self.each.estimate * n
 
 
+@lru_cache(maxsize=64)
 def of_phase(view: View, phase: str) -> View:
     """The rows of one phase only."""
     frame = view.frame
     return replace(view, frame=frame[frame["phase"] == phase]) if len(frame) else view
 
 
-def fits(view: View, metric: str, phase: str = "ramp") -> list[Fit]:
+@lru_cache(maxsize=64)
+def fits(view: View, metric: str, phase: str = "ramp") -> Sequence[Fit]:
     """A fit of each series that has a ramp with two different N; may be empty."""
     from scipy.stats import linregress
 
@@ -60,10 +63,10 @@ def fits(view: View, metric: str, phase: str = "ramp") -> list[Fit]:
             fixed = median_interval([float(line.intercept) for line in lines]).estimate
             each = median_interval([float(line.slope) for line in lines])
             found.append(Fit(group, fixed, each, len(lines)))
-    return found
+    return tuple(found)
 
 
-def need_fits(view: View, metric: str) -> list[Fit]:
+def need_fits(view: View, metric: str) -> Sequence[Fit]:
     """:func:`fits`, at least one. Raises ``Unavailable``."""
     found = fits(view, metric)
     if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...errors import Unavailable
@@ -59,7 +60,8 @@ class Instance:
         return (self.kernel, value) if apart else value
 
 
-def instances(view: View) -> list[Instance]:
+@lru_cache(maxsize=16)
+def instances(view: View) -> Sequence[Instance]:
     """The instances that the view tells of, in the order of the table; failed ones too.
 
     Own ones come first; recorded ones of another run follow, with their own host.
@@ -67,7 +69,7 @@ def instances(view: View) -> list[Instance]:
     frame = _observations(view)
     own = _of_run(frame[frame["shown"] == MEASURED], elsewhere=False)
     recorded = _of_run(frame[frame["shown"] == RECORDED], elsewhere=bool(own))
-    return own + recorded
+    return (*own, *recorded)
 
 
 def _of_run(frame: pd.DataFrame, *, elsewhere: bool) -> list[Instance]:
@@ -145,6 +147,7 @@ class Ladder:
     shown: str
 
 
+@lru_cache(maxsize=16)
 def climbed(view: View) -> Ladder:
     """The ladder to show: an own one before a recorded one, a guest's before the host's.
 
