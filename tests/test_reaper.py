@@ -327,6 +327,40 @@ def test_an_empty_cgroup_of_a_dead_session_is_removed_and_a_living_ones_is_not()
                 path.rmdir()
 
 
+@pytest.mark.parametrize(
+    ("boot_id", "created", "abandoned"),
+    [
+        (reaper.boot(), "2999-01-01T00:00:00Z", True),
+        ("another boot", "2999-01-01T00:00:00Z", False),
+        ("another boot", "2020-01-01T00:00:00.123456789+02:00", True),
+        ("another boot", "unknown", False),
+    ],
+    ids=["dead owner", "another's, new", "another's, old", "another's, of unknown age"],
+)
+def test_a_network_is_abandoned_where_its_owner_is_dead_for_certain(
+    boot_id: str, created: str, abandoned: bool
+) -> None:
+    from vmcompare.reaper.cleanup import _is_abandoned_network
+
+    labels = {**reaper.labels(), "vmcompare.boot": boot_id, "vmcompare.pid": "1"}
+    assert set(labels) == set(reaper.labels())
+    assert _is_abandoned_network({"Labels": labels, "Created": created}) is abandoned
+
+
+@pytest.mark.parametrize("labels", [None, {}, {"vmcompare.pid": "no number"}])
+def test_a_network_without_an_owner_s_labels_is_not_ours(labels: dict[str, str] | None) -> None:
+    from vmcompare.reaper.cleanup import _is_abandoned_network
+
+    assert not _is_abandoned_network({"Labels": labels, "Created": "2020-01-01T00:00:00Z"})
+
+
+def test_a_network_whose_owner_lives_is_spared() -> None:
+    from vmcompare.reaper.cleanup import _is_abandoned_network
+
+    found = {"Labels": reaper.labels(), "Created": "2020-01-01T00:00:00Z"}
+    assert not _is_abandoned_network(found)
+
+
 def test_importing_it_costs_no_docker_sdk() -> None:
     code = "import sys, vmcompare.reaper; sys.exit('docker' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import psutil
 import pytest
 
-from vmcompare.backends.fake import FakeLauncher
-from vmcompare.errors import AbnormalShutdown, Unavailable, WaitTimeout
+from vmcompare.backends.fake import FakeLauncher, FakeSandbox
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
     Event,
+    Follower,
     Launcher,
     Layered,
     Machine,
@@ -68,10 +70,23 @@ class Opened:
 
 def _launcher(name: str, platform: Platform) -> Launcher:
     if name == "fake":
-        return FakeLauncher()
+        return FakeLauncher(script=_script)
     _available(name)
     launcher: Launcher = importlib.import_module(f"vmcompare.backends.{name}").launchers()[platform]
     return launcher
+
+
+def _script(argv: Sequence[str]) -> Iterable[tuple[float, bytes]] | None:
+    """What the fake prints for the commands that are followed here."""
+    if list(argv) == COUNTED:
+        return [(0.0, b"out\nerr\n"), (0.2, b"no line end"), (0.2, b"")]
+    if argv[0] == "echo":
+        return [(0.0, b"fine\n"), (0.0, b"")]
+    if argv[0] == "sh":
+        if list(argv) == FAMILY:
+            return [(0.0, b"born\n")]
+        return [(n / 10, b"beat %d\n" % n) for n in range(1, 21)]
+    return None
 
 
 def _available(name: str) -> None:
@@ -209,12 +224,196 @@ def test_kernel_settings_from_outside_are_for_container_engines_only(opened: Ope
         pass
 
 
+def test_a_network_of_its_own_is_had_or_refused(opened: Opened) -> None:
+    spec = replace(opened.spec, network=True, own_network=True)
+    if opened.engine in ("process", "runc", "bubblewrap"):
+        refused = opened.launcher.open(spec, lambda _: None)
+        with pytest.raises(Unavailable, match="network of its own"):
+            refused.__enter__()
+    elif opened.engine == "docker":
+        with opened.launcher.open(spec, lambda _: None) as box:
+            assert b"eth0" in box.run(["ls", "/sys/class/net"]).output
+    else:
+        pytest.skip("a virtual machine's network is its own in any case, and a fake has none")
+
+
 def test_what_a_command_left_running_in_a_container_serves_it_too(opened: Opened) -> None:
     if opened.engine not in ("docker", "bubblewrap", "runc"):
         pytest.skip("only a container's processes are seen by the host one by one")
     opened.box.run(["sh", "-c", "sleep 77 </dev/null >/dev/null 2>&1 &"])
     commands = [psutil.Process(pid).cmdline() for pid in opened.box.host_pids()]
     assert ["sleep", "77"] in commands
+
+
+class Told:
+    """What was heard of a command that is followed."""
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[bytes, int]] = []
+
+    def __call__(self, piece: bytes, t_ns: int) -> None:
+        self.pieces.append((piece, t_ns))
+
+    def text(self) -> bytes:
+        return b"".join(piece for piece, _ in self.pieces)
+
+    def until(self, text: bytes) -> None:
+        deadline = time.monotonic() + 60
+        while text not in self.text():
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.01)
+
+
+ENDLESS = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo beat $i; sleep 0.1; done"]
+COUNTED = ["sh", "-c", "echo out; echo err >&2; sleep 0.2; printf 'no line end'"]
+MARK = f"sleep {1_000_000 + os.getpid()}"
+"""How our own sleepers begin: another run of these tests may be seen in the list of processes."""
+FAMILY = [
+    "sh",
+    "-c",
+    f"{MARK}1 & setsid {MARK}2 & setsid sh -c '{MARK}3; :' & echo born; {MARK}4; :",
+]
+
+
+@pytest.fixture
+def follower(opened: Opened) -> Follower:
+    assert isinstance(opened.box, Follower)
+    return opened.box
+
+
+def test_a_followed_command_is_heard_piece_by_piece_while_others_run(
+    opened: Opened, follower: Follower
+) -> None:
+    told = Told()
+    begun_ns = time.perf_counter_ns()
+    with follower.follow(ENDLESS, told) as followed:
+        for number in (1, 2, 3):
+            told.until(b"beat %d\n" % number)
+            assert opened.box.run(["echo", "beside"]).output == b"beside\n"
+        assert followed.ended_ns() is None
+        assert not followed.wait(0.01)
+    heard = told.text()
+    lines = heard.split(b"\n")[:-1]
+    assert lines == [b"beat %d" % number for number in range(1, len(lines) + 1)]
+    stamps = [begun_ns, *(t_ns for _, t_ns in told.pieces)]
+    assert stamps == sorted(stamps)
+    time.sleep(0.3)
+    assert told.text() == heard  # nothing after leaving
+    assert followed.ended_ns() is not None
+
+
+def test_a_followed_command_s_own_end_is_noticed_and_nothing_is_added(follower: Follower) -> None:
+    told = Told()
+    with follower.follow(COUNTED, told) as followed:
+        assert followed.wait(60)
+        ended_ns = followed.ended_ns()
+    assert ended_ns is not None
+    assert told.pieces[-1][1] <= ended_ns
+    text = told.text()
+    assert text.endswith(b"no line end")
+    assert sorted(text.split(b"\n")) == [b"err", b"no line end", b"out"]
+    assert followed.ended_ns() == ended_ns
+
+
+def test_leaving_ends_all_that_a_followed_command_has_started(
+    opened: Opened, follower: Follower
+) -> None:
+    told = Told()
+    with follower.follow(FAMILY, told):
+        told.until(b"born\n")
+        if opened.engine != "fake":
+            assert f"{MARK}2".encode() in opened.box.run(["ps"]).output
+    assert MARK.encode() not in opened.box.run(["ps"]).output
+
+
+def test_leaving_ends_what_a_followed_command_left_running_when_it_ended(
+    opened: Opened, follower: Follower
+) -> None:
+    left = ["sh", "-c", f"echo born; {MARK}5 >/dev/null 2>&1 &"]
+    with follower.follow(left, Told()) as followed:
+        if opened.engine != "fake":
+            assert followed.wait(60)
+            assert f"{MARK}5".encode() in opened.box.run(["ps"]).output
+    assert f"{MARK}5".encode() not in opened.box.run(["ps"]).output
+
+
+def test_only_one_command_is_followed_at_a_time_and_then_the_next(follower: Follower) -> None:
+    with follower.follow(ENDLESS, Told()):
+        second = follower.follow(ENDLESS, Told())
+        with pytest.raises(LaunchFailure, match="followed already"):
+            second.__enter__()
+    told = Told()
+    with follower.follow(ENDLESS, told):
+        told.until(b"beat 2\n")
+
+
+def test_what_cannot_be_followed_says_so_and_the_next_can(follower: Follower) -> None:
+    missing = follower.follow(["/no/such/program"], Told())
+    with pytest.raises(LaunchFailure, match="/no/such/program"):
+        missing.__enter__()
+    told = Told()
+    with follower.follow(["echo", "fine"], told) as followed:
+        assert followed.wait(60)
+    assert told.text() == b"fine\n"
+
+
+def test_a_command_that_hangs_beside_a_followed_one_is_given_up(
+    opened: Opened, follower: Follower
+) -> None:
+    told = Told()
+    with follower.follow(ENDLESS, told):
+        with pytest.raises(WaitTimeout):
+            opened.box.run(["sleep", "30"], timeout_s=1)
+        assert opened.box.run(["echo", "again"]).output == b"again\n"
+        count = len(told.pieces)
+        told.until(b"beat 15\n")
+        assert len(told.pieces) >= count
+    assert b"again" not in told.text()
+
+
+def test_an_error_while_following_ends_the_command_too(opened: Opened, follower: Follower) -> None:
+    told = Told()
+
+    def interrupted() -> None:
+        with follower.follow(FAMILY, told):
+            told.until(b"born\n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert MARK.encode() not in opened.box.run(["ps"]).output
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.id not in ("vm", "vm-tuned", "process")])
+def test_a_follower_learns_that_its_whole_instance_is_gone(
+    case: tuple[str, Platform, Machine],
+) -> None:
+    name, platform, machine = case
+    told = Told()
+    with (
+        pytest.raises(AbnormalShutdown),
+        _launcher(name, platform).open(Spec(machine=machine), lambda _: None) as box,
+    ):
+        assert isinstance(box, Follower)
+        with box.follow(ENDLESS, told) as followed:
+            told.until(b"beat 2\n")
+            _end_of(name, box)
+            assert followed.wait(60)
+            assert followed.ended_ns() is not None
+        gone = box.follow(ENDLESS, told)
+        with pytest.raises(AbnormalShutdown):
+            gone.__enter__()
+        box.run(["true"])
+
+
+def _end_of(name: str, box: Sandbox) -> None:
+    """Make an end of an instance from outside."""
+    if isinstance(box, FakeSandbox):
+        box.die()
+        return
+    # Of a container, the shim or bwrap is the first; its workload is what ends.
+    pids = box.host_pids()
+    psutil.Process(pids[0] if name in ("qemu", "runc") else pids[1]).kill()
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.id not in ("vm", "vm-tuned", "vm-microvm")])

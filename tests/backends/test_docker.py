@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,17 @@ from vmcompare.backends import docker as backend
 from vmcompare.backends.docker import container
 from vmcompare.backends.docker import launcher as launching
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.sandbox import DEBIAN, Confinement, Event, Launcher, Phase, Platform, Spec, Start
+from vmcompare.sandbox import (
+    DEBIAN,
+    Confinement,
+    Event,
+    Follower,
+    Launcher,
+    Phase,
+    Platform,
+    Spec,
+    Start,
+)
 from vmcompare.units import MIB
 
 ORDER = [
@@ -56,6 +67,12 @@ def containers(session: str = "") -> list[Any]:
     """What is there of ``session``, this process's by default, in any state."""
     label = f"{reaper.LABEL}={session or reaper.session_id()}"
     return list(backend.connect().api.containers(all=True, filters={"label": label}))
+
+
+def networks(session: str = "") -> list[Any]:
+    """The same of networks."""
+    label = f"{reaper.LABEL}={session or reaper.session_id()}"
+    return list(backend.connect().api.networks(filters={"label": label}))
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +167,19 @@ def test_containers_started_from_several_threads_do_not_disturb_each_other(
         thread.join()
     assert sorted(outputs) == [b"0\n", b"1\n", b"2\n", b"3\n"]
     assert containers() == []
+
+
+@pytest.mark.docker
+def test_a_followed_crowd_at_its_limit_of_processes_is_ended_all_the_same(
+    launcher: Launcher,
+) -> None:
+    crowd = ["sh", "-c", "while :; do sleep 4731 & done"]
+    with launcher.open(Spec(), ignore) as box:
+        assert isinstance(box, Follower)
+        said: list[bytes] = []
+        with box.follow(crowd, lambda piece, _t_ns: said.append(piece)):
+            assert until(lambda: any(b"can't fork" in piece for piece in said), 60)
+        assert b"sleep 4731" not in box.run(["ps"]).output
 
 
 # --- using it -------------------------------------------------------------------------------
@@ -387,21 +417,23 @@ def stand_still(event):
         sys.stdin.read()
 
 {before}
-with DockerLauncher().open(Spec(), stand_still):
+with DockerLauncher().open(Spec({spec}), stand_still):
     pass
 """
+ALONE = "network=True, own_network=True"
 
 
-def killed_at(phase: Phase, *, guarded: bool) -> str:
+def killed_at(phase: Phase, *, guarded: bool, spec: str = "") -> str:
     """Let a child die by ``kill -9`` in ``phase`` of a start; the name of its session."""
     before = "guard = reaper.guard(); guard.__enter__()" if guarded else ""
-    code = HOLDS.format(phase=phase.value, before=before)
+    code = HOLDS.format(phase=phase.value, before=before, spec=spec)
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as owner:
         assert owner.stdout is not None
         session = owner.stdout.readline().decode().strip()
-        assert len(containers(session)) == 1
+        assert len(containers(session)) == (phase is not Phase.OPEN)
+        assert len(networks(session)) == (spec == ALONE)
         owner.kill()
     return session
 
@@ -430,6 +462,71 @@ class TestAfterKill9:
         assert containers(session) == []
         assert f"vmcompare-{session}-1" in [x.name for x in swept if x.kind == "container"]
         assert not list(private_places.rglob(f"{session}.jsonl"))
+
+    @pytest.mark.parametrize("phase", [Phase.OPEN, Phase.CREATE, Phase.FIRST_BYTE])
+    def test_a_network_of_its_own_is_removed_by_the_guardian(
+        self, private_places: Path, phase: Phase
+    ) -> None:
+        session = killed_at(phase, guarded=True, spec=ALONE)
+        assert until(lambda: networks(session) == [])
+        assert until(lambda: not list(private_places.rglob("*.jsonl")))
+        assert containers(session) == []
+
+    @pytest.mark.parametrize("phase", [Phase.OPEN, Phase.FIRST_BYTE])
+    def test_a_network_of_its_own_is_removed_by_the_sweep(
+        self, private_places: Path, phase: Phase
+    ) -> None:
+        session = killed_at(phase, guarded=False, spec=ALONE)
+        swept = reaper.sweep()
+        assert f"vmcompare-{session}-1" in [x.name for x in swept if x.kind == "network"]
+        assert networks(session) == []
+        assert not list(private_places.rglob(f"{session}.jsonl"))
+
+    def test_without_its_ledger_the_sweep_knows_a_network_by_its_labels(
+        self, private_places: Path
+    ) -> None:
+        session = killed_at(Phase.OPEN, guarded=False, spec=ALONE)
+        for ledger in private_places.rglob(f"{session}.jsonl"):
+            ledger.unlink()
+        reaper.sweep()
+        assert networks(session) == []
+
+
+@pytest.mark.docker
+def test_two_with_networks_of_their_own_do_not_meet_and_neighbours_on_the_bridge_do(
+    launcher: Launcher,
+) -> None:
+    def reached(spec: Spec) -> bool:
+        with launcher.open(spec, ignore) as one, launcher.open(spec, ignore) as two:
+            assert len(networks()) == (2 if spec.own_network else 0)
+            reaper.sweep()  # spares those of a living owner
+            address = two.run(["hostname", "-i"]).output.split()[0].decode()
+            assert one.run(["ping", "-c", "1", "-W", "1", "127.0.0.1"]).exit_code == 0
+            answer = one.run(["ping", "-c", "1", "-W", "1", address])
+        return answer.exit_code == 0
+
+    shared = Spec(network=True)
+    assert reached(shared)
+    assert not reached(replace(shared, own_network=True))
+    assert networks() == []
+
+
+@pytest.mark.docker
+def test_an_interrupt_while_a_network_s_container_starts_leaves_neither(
+    launcher: Launcher,
+) -> None:
+    for phase in (Phase.OPEN, Phase.CREATE, Phase.FIRST_BYTE):
+
+        def stop(event: Event, phase: Phase = phase) -> None:
+            if event.phase is phase:
+                raise KeyboardInterrupt
+
+        with (
+            pytest.raises(KeyboardInterrupt),
+            launcher.open(Spec(network=True, own_network=True), stop),
+        ):
+            pass
+        assert (networks(), containers()) == ([], [])
 
 
 @pytest.mark.docker

@@ -14,7 +14,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,18 @@ import psutil
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from ..images import alpine
 from ..images.cache import Progress
-from ..sandbox import ALPINE, Completed, ImageFacts, Spec, Start, refuse_sysctls
+from ..sandbox import (
+    ALPINE,
+    Completed,
+    Followed,
+    ImageFacts,
+    OnOutput,
+    Spec,
+    Start,
+    refuse_sysctls,
+)
+from . import child
+from .following import END_S, beginning, ending
 
 FIRST_BYTE_TIMEOUT_S = 20.0
 """Seconds from the start to the first byte; 0.005 to 0.05 s is usual."""
@@ -141,12 +152,37 @@ class BareSandbox:
     printed: IO[bytes]
     environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
     cannot: bytes | None = None
+    following: bool = field(default=False, init=False)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         done = self._enter(argv, b"", timeout_s)
         if self.cannot is not None and done.exit_code and self.cannot in done.output:
             return Completed(done.output, 127)
         return done
+
+    @contextlib.contextmanager
+    def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
+        if self.first.ended():
+            raise AbnormalShutdown("the container has ended")
+        if self.following:
+            raise LaunchFailure("this instance has a command that is followed already", argv)
+        command = (*self.enter, *beginning(argv))
+        self.following = True
+        try:
+            with child.followed(
+                command,
+                on_output,
+                announced=argv,
+                end_inside=self._end_inside,
+                environment=self.environment,
+            ) as heard:
+                yield heard
+        finally:
+            self.following = False
+
+    def _end_inside(self, pid: int) -> None:
+        with contextlib.suppress(AbnormalShutdown, WaitTimeout):  # gone, or killed from outside
+            self._enter(("sh", "-c", ending(pid)), b"", END_S)
 
     def put(self, path: str, data: bytes) -> None:
         """Write ``data`` to the absolute ``path`` inside, mode 755; makes its folder.
@@ -219,7 +255,7 @@ def cleaned(text: str) -> str:
 
 
 def first_byte_ns(
-    child: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes]
+    starter: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes]
 ) -> int:
     """When the first byte came, on the host's clock.
 
@@ -227,13 +263,13 @@ def first_byte_ns(
         WaitTimeout: it did not come.
         LaunchFailure: the container ended before it.
     """
-    assert child.stdout is not None
+    assert starter.stdout is not None
     with selectors.DefaultSelector() as ready:
-        ready.register(child.stdout, selectors.EVENT_READ)
+        ready.register(starter.stdout, selectors.EVENT_READ)
         if not ready.select(FIRST_BYTE_TIMEOUT_S):
             what = f"the first byte of {command[0]}"
             raise WaitTimeout(what, FIRST_BYTE_TIMEOUT_S, console(printed))
-    data = os.read(child.stdout.fileno(), 1)
+    data = os.read(starter.stdout.fileno(), 1)
     now_ns = time.perf_counter_ns()
     if not data:
         what = "the container ended before its first byte"

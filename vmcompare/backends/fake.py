@@ -6,21 +6,24 @@ every failure the real ones know), so the contract tests run on it and on the re
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from .. import oci
-from ..errors import AbnormalShutdown, VmcompareError, WaitTimeout
+from ..errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
 from ..sandbox import (
     Availability,
     Completed,
     Event,
     FileFact,
+    Followed,
     ImageFacts,
     OnEvent,
+    OnOutput,
     Parcel,
     Phase,
     Piece,
@@ -28,12 +31,33 @@ from ..sandbox import (
     Traits,
     refuse_sysctls,
 )
+from .following import Heard
 
 CONTAINER_PHASES = (Phase.CREATE, Phase.ATTACH, Phase.START, Phase.FIRST_BYTE)
 BASE: Mapping[str, bytes] = MappingProxyType({"/bin/sh": bytes(range(256)) * 8})
 """All that a fake's box holds but the application."""
 
 VM_PHASES = (Phase.SPAWN, Phase.FIRMWARE, Phase.KERNEL, Phase.FIRST_BYTE)
+
+
+Script = Callable[[Sequence[str]], Iterable[tuple[float, bytes]] | None]
+"""What a command that is followed prints: pieces, each with the second since its start at which it
+pretends to come (the clock is shifted); an empty piece is the end. ``None``: no such program."""
+
+
+def nothing_said(argv: Sequence[str]) -> Iterable[tuple[float, bytes]]:  # noqa: ARG001
+    """The :data:`Script` of commands that print nothing and run on."""
+    return ()
+
+
+def _play(said: Iterable[tuple[float, bytes]], heard: Heard) -> None:
+    start_ns = time.perf_counter_ns()
+    for second, piece in said:
+        t_ns = start_ns + int(second * 1e9)
+        if piece:
+            heard.hand_on(piece, t_ns)
+        else:
+            heard.end(t_ns)
 
 
 @dataclass(slots=True)
@@ -43,6 +67,8 @@ class FakeSandbox:
     pid: int
     files: dict[str, bytes] = field(default_factory=dict)
     alive: bool = True
+    script: Script = nothing_said
+    heard: Heard | None = None
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         if not self.alive:
@@ -62,6 +88,32 @@ class FakeSandbox:
                 return Completed(b"", 1)
             case _:
                 return Completed(f"{argv[0]}: not found\n".encode(), 127)
+
+    @contextmanager
+    def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
+        if not self.alive:
+            raise AbnormalShutdown("the instance is gone")
+        if self.heard is not None:
+            raise LaunchFailure("this instance has a command that is followed already", argv)
+        said = self.script(argv)
+        if said is None:
+            raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
+        heard = self.heard = Heard(on_output, announced=False)
+        thread = threading.Thread(target=_play, args=(said, heard), daemon=True)
+        thread.start()
+        try:
+            yield heard
+        finally:
+            thread.join()
+            heard.silence()
+            heard.end(time.perf_counter_ns())
+            self.heard = None
+
+    def die(self) -> None:
+        """End the instance, as a test may wish."""
+        self.alive = False
+        if self.heard is not None:
+            self.heard.end(time.perf_counter_ns())
 
     def put(self, path: str, data: bytes) -> None:
         if not self.alive:
@@ -88,6 +140,7 @@ class FakeLauncher:
         phases: what happens between the call and the first byte.
         phase_s: how long each phase pretends to take, in seconds (the clock is shifted).
         trait: what :meth:`traits` answers.
+        script: what commands that are followed print.
         fail_at: phases at which ``open`` raises, with the error it raises.
         running: instances that are open now (empty again when all contexts were left).
     """
@@ -96,6 +149,7 @@ class FakeLauncher:
     phase_s: float = 0.01
     trait: Traits = field(default_factory=lambda: Traits("mechanism", runtime="fake"))
     fail_at: Mapping[Phase, VmcompareError] = field(default_factory=dict)
+    script: Script = nothing_said
     running: set[int] = field(default_factory=set)
     opened: int = 0
 
@@ -103,7 +157,7 @@ class FakeLauncher:
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
         refuse_sysctls(spec)
         self.opened += 1
-        box = FakeSandbox(pid=1_000_000_000 + self.opened)
+        box = FakeSandbox(pid=1_000_000_000 + self.opened, script=self.script)
         self.running.add(box.pid)
         now_ns = time.perf_counter_ns()
         try:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from .. import reaper
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
@@ -28,15 +28,18 @@ from ..sandbox import (
     Availability,
     Completed,
     Event,
+    Followed,
     ImageFacts,
     Launcher,
     OnEvent,
+    OnOutput,
     Phase,
     Platform,
     Spec,
     Traits,
     refuse_sysctls,
 )
+from .child import followed
 
 FIRST_BYTE_TIMEOUT_S = 10.0
 _LOADER, _BUSYBOX = "lib/ld-musl-x86_64.so.1", "bin/busybox"
@@ -49,13 +52,10 @@ class ProcessSandbox:
     child: subprocess.Popen[bytes]
     root: Path
     placed: dict[str, str] = field(default_factory=dict)
+    following: bool = False
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
-        if self.child.poll() is not None:
-            raise AbnormalShutdown("the process has ended by itself")
-        command = [self.placed.get(word, word) for word in argv]
-        if argv[0] not in self.placed:
-            command = [str(self.root / _LOADER), str(self.root / _BUSYBOX), *command]
+        command = self._command(argv)
         try:
             done = subprocess.run(
                 command,
@@ -70,6 +70,29 @@ class ProcessSandbox:
         except OSError as error:
             raise LaunchFailure(f"{argv[0]} could not be run", command, str(error)) from error
         return Completed(done.stdout, done.returncode)
+
+    @contextmanager
+    def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
+        if self.following:
+            raise LaunchFailure("this instance has a command that is followed already", argv)
+        applets = self.run(["busybox", "--list"]).output.decode().split()
+        if argv[0] not in self.placed and PurePosixPath(argv[0]).name not in applets:
+            raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
+        self.following = True
+        try:
+            with followed(self._command(argv), on_output) as heard:
+                yield heard
+        finally:
+            self.following = False
+
+    def _command(self, argv: Sequence[str]) -> list[str]:
+        """What is started on this computer. Raises ``AbnormalShutdown``."""
+        if self.child.poll() is not None:
+            raise AbnormalShutdown("the process has ended by itself")
+        command = [self.placed.get(word, word) for word in argv]
+        if argv[0] not in self.placed:
+            command = [str(self.root / _LOADER), str(self.root / _BUSYBOX), *command]
+        return command
 
     def put(self, path: str, data: bytes) -> None:
         target = self.root / path.lstrip("/")
@@ -99,6 +122,10 @@ class ProcessLauncher:
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
         refuse_sysctls(spec)
+        if spec.own_network:
+            raise Unavailable(
+                "an ordinary process has no network of its own", "choose a start without one"
+            )
         with tempfile.TemporaryDirectory(prefix="vmcompare-") as directory:
             root = Path(directory)
             reaper.watch_path(root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import BinaryIO
@@ -94,8 +94,8 @@ def write_files(files: Mapping[str, bytes], out: Path) -> None:
         writer.close()
 
 
-def read_modules(disk: Path) -> dict[str, bytes]:
-    """The :data:`DISK_MODULES` of a disk, uncompressed, by name.
+def read_modules(disk: Path, names: Sequence[str] = DISK_MODULES) -> dict[str, bytes]:
+    """Kernel modules of a disk, uncompressed, by name; unless told those that mount it.
 
     Raises:
         Unavailable: the disk has no such module.
@@ -106,9 +106,9 @@ def read_modules(disk: Path) -> dict[str, bytes]:
         name = PurePosixPath(entry.path).name
         if "/kernel/" in entry.path and name.endswith(".ko.gz"):
             stem = name.removesuffix(".ko.gz")
-            if stem in DISK_MODULES:
+            if stem in names:
                 found[stem] = gzip.decompress(entry.data)
-    missing = [name for name in DISK_MODULES if name not in found]
+    missing = [name for name in names if name not in found]
     if missing:
         raise Unavailable(
             f"the Alpine disk has no kernel module {missing[0]}",

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,11 @@ ENGINE_TIMEOUT_S = 10
 """Seconds Docker has to answer one request of the clean-up before it counts as not there."""
 
 FOREIGN_AGE_S = 600.0
-"""Age in seconds from which a *stopped* container of another boot counts as abandoned."""
+"""Age in seconds from which a *stopped* container of another boot counts as abandoned; and so does
+a network that no container is in."""
+
+NETWORK_END_S = 5.0
+"""Seconds until the last container must have left a network of a dead owner; 0.3 s is usual."""
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
@@ -42,7 +47,10 @@ CGROUP_END_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One thing a clean-up ended: ``kind`` is process, container, path, cgroup or ledger."""
+    """One thing a clean-up ended.
+
+    ``kind`` is process, container, network, path, cgroup or ledger.
+    """
 
     kind: str
     name: str
@@ -198,6 +206,12 @@ def _remove_containers(swept: Swept, session: str | None) -> None:
                 continue
             if _remove_container(api, str(found["Id"])):
                 swept.add("container", str((found.get("Names") or [found["Id"]])[0]).lstrip("/"))
+        # Each was made for one container, which goes first.
+        for found in api.networks(filters={"label": [wanted, LABEL_PID]}):
+            if session is None and not _is_abandoned_network(found):
+                continue
+            if _remove_network(api, str(found["Id"])):
+                swept.add("network", str(found["Name"]))
 
 
 def _remove_container(api: APIClient, container: str) -> bool:
@@ -210,6 +224,43 @@ def _remove_container(api: APIClient, container: str) -> bool:
             return False
         raise
     return True
+
+
+def _remove_network(api: APIClient, network: str) -> bool:
+    """Remove a network, once the container that is being removed has left it."""
+    import docker.errors
+
+    deadline = time.monotonic() + NETWORK_END_S
+    while True:
+        try:
+            api.remove_network(network)
+            return True
+        except docker.errors.APIError as error:
+            if error.status_code == 404:
+                return False
+            if error.status_code not in (403, 409):
+                raise
+        if time.monotonic() > deadline:
+            return False  # whoever is in it has an owner
+        time.sleep(0.05)
+
+
+def _is_abandoned_network(found: Mapping[str, object]) -> bool:
+    """Whether the owner named in a network's labels is dead for certain.
+
+    Of another boot, or another computer, that cannot be seen; but an empty one that is old has no
+    owner, and the engine refuses to remove one that is not empty.
+    """
+    marks = found.get("Labels")
+    if not isinstance(marks, dict) or not str(marks.get(LABEL_PID, "")).isdigit():
+        return False
+    if marks.get(LABEL_BOOT) == boot():
+        return not is_same_process(int(marks[LABEL_PID]), str(marks.get(LABEL_STARTED)))
+    try:
+        created = datetime.fromisoformat(str(found.get("Created")))
+    except ValueError:
+        return False
+    return time.time() - created.timestamp() > FOREIGN_AGE_S
 
 
 def _is_abandoned(found: Mapping[str, object]) -> bool:

@@ -12,13 +12,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare import reaper
-from vmcompare.backends.docker import inside
+from vmcompare.backends.docker import follow, inside
 from vmcompare.backends.docker.engine import REQUEST_TIMEOUT_S, engine_errors
+from vmcompare.backends.docker.network import Network
 from vmcompare.backends.docker.options import host_options
 from vmcompare.backends.docker.request import Request
 from vmcompare.backends.docker.stream import Output, Stream
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
-from vmcompare.sandbox import Completed, Event, OnEvent, Phase, Spec, Start
+from vmcompare.sandbox import Completed, Event, Followed, OnEvent, OnOutput, Phase, Spec, Start
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -57,10 +58,13 @@ class Container(AbstractContextManager["Container"]):
         self._api, self._image, self._spec, self._on_event = api, image, spec, on_event
         self._creation: Request[Any] | None = None
         self._removal: Request[Any] | None = None
+        own = spec.network and spec.own_network
+        self._network = Network(api, self.name) if own else None
         self._stream: Stream | None = None
         self._output: Output | None = None
         self._removed_ns = 0
         self._started = False
+        self._following = False
 
     # entering
 
@@ -76,10 +80,12 @@ class Container(AbstractContextManager["Container"]):
         import docker.errors
 
         prepared = self._spec.start is Start.PRE_CREATED
-        opened_ns = time.perf_counter_ns()
-        if not prepared:
-            self._tell(Phase.OPEN, opened_ns)
         try:
+            if self._network is not None:
+                self._network.create()  # a command of its own for a user, too: no part of a start
+            opened_ns = time.perf_counter_ns()
+            if not prepared:
+                self._tell(Phase.OPEN, opened_ns)
             self._create(tell=not prepared)
             if prepared:
                 opened_ns = time.perf_counter_ns()
@@ -102,7 +108,7 @@ class Container(AbstractContextManager["Container"]):
                 name=self.name,
                 labels=reaper.labels(),
                 stdin_open=True,  # and, as we attach: closed for good when we let go
-                host_config=api.create_host_config(**host_options(self._spec)),
+                host_config=api.create_host_config(**self._options()),
             )
         )
         self._creation.send()
@@ -115,6 +121,12 @@ class Container(AbstractContextManager["Container"]):
         self._output = Output(self._stream)
         if tell:
             self._tell(Phase.ATTACH, attached_ns)
+
+    def _options(self) -> dict[str, Any]:
+        options = host_options(self._spec)
+        if self._network is not None:
+            options["network_mode"] = self._network.name
+        return options
 
     def _start(self) -> None:
         assert self._output is not None
@@ -188,6 +200,8 @@ class Container(AbstractContextManager["Container"]):
             gone = self._started and self._await_removal(GRACE_S)
             if not gone:
                 self._remove_by_force()
+            if self._network is not None:
+                self._network.remove()
         except engine_errors() as error:
             what = "Docker stopped while a container was running"
             raise AbnormalShutdown(what, self.console()) from error
@@ -243,6 +257,20 @@ class Container(AbstractContextManager["Container"]):
         """
         with self._alive() as output:
             return inside.run(self._api, self.name, argv, output, timeout_s)
+
+    @contextlib.contextmanager
+    def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
+        """See :class:`vmcompare.sandbox.Follower`."""
+        if self._following:
+            raise LaunchFailure("this instance has a command that is followed already", argv)
+        with contextlib.ExitStack() as followed:
+            with self._alive() as output:
+                heard = followed.enter_context(
+                    follow.followed(self._api, self.name, argv, on_output, output)
+                )
+            self._following = True
+            followed.callback(setattr, self, "_following", False)
+            yield heard
 
     def put(self, path: str, data: bytes) -> None:
         """Write ``data`` to the absolute ``path`` inside, as root, mode 755; makes its folder."""

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from vmcompare.backends.qemu import accel, boots, box, channel, disks, tsc
+from vmcompare.backends.qemu import accel, boots, box, disks, tsc
 from vmcompare.backends.qemu.binary import Qemu, find_qemu
 from vmcompare.backends.qemu.boots import Boot
+from vmcompare.backends.qemu.guest import Guest
 from vmcompare.backends.qemu.machine import Machine, Plan
-from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.images import alpine
+from vmcompare.errors import Unavailable
+from vmcompare.images import alpine, container_host
 from vmcompare.images.cache import Cache, Progress
 from vmcompare.programs import boot_sector
 from vmcompare.sandbox import (
     ALPINE,
     BOOT_SECTOR,
-    Completed,
+    CONTAINER_HOST,
     Event,
     FileFact,
     ImageFacts,
@@ -34,19 +34,6 @@ from vmcompare.sandbox import (
     refuse_sysctls,
 )
 from vmcompare.sandbox import Machine as MachineType
-
-_READY_S = 120.0
-"""Seconds from the first byte to the agent's greeting; emulated it needs 0.1 to 1."""
-
-_PUT_S = 120.0
-"""Seconds for one :meth:`Sandbox.put`."""
-
-_STOP_S = 15.0
-"""Seconds for a hanging command inside to be killed."""
-
-
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-"""What colours a console's text and moves its cursor (ECMA-48, control sequences)."""
 
 
 class QemuLauncher:
@@ -115,7 +102,7 @@ class QemuLauncher:
                     on_event(Event(reached, mark.t_ns))
             if greeting is not None:
                 machine.put_back(greeting)
-            guest = _Guest(machine, on_event, answers=spec.image != BOOT_SECTOR)
+            guest = Guest(machine, on_event, answers=spec.image != BOOT_SECTOR)
             yield guest
             guest.tell_ready()
             on_event(Event(Phase.SHUTDOWN, machine.stop()))
@@ -169,10 +156,16 @@ class QemuLauncher:
         progress = self._progress
         if spec.image == BOOT_SECTOR:
             return boots.sector(_sector(spec))
-        if spec.image != ALPINE:
+        hosts = spec.image == CONTAINER_HOST
+        if hosts and (self._platform is not Platform.VM_DIRECT or self._small):
+            raise Unavailable(
+                f"only {Platform.VM_DIRECT} can host containers",
+                f"use the platform {Platform.VM_DIRECT} with the whole userland",
+            )
+        if spec.image != ALPINE and not hosts:
             raise Unavailable(
                 f"a virtual machine of the image {spec.image!r} cannot be made",
-                f"use the image {ALPINE!r} or {BOOT_SECTOR!r}",
+                f"use the image {ALPINE!r}, {BOOT_SECTOR!r} or {CONTAINER_HOST!r}",
             )
         if self._platform is Platform.VM:
             return boots.as_made(disks.overlay(qemu, choice, progress))
@@ -180,6 +173,8 @@ class QemuLauncher:
             disk = disks.warm_overlay(qemu, choice, progress)
             return boots.tuned(qemu, disk, network=spec.network, progress=progress)
         userland = alpine.small_initramfs if self._small else alpine.full_initramfs
+        if hosts:
+            userland = container_host.container_host_initramfs
         khz = None
         if spec.machine is MachineType.MICROVM and choice.accel == accel.SOFTWARE:
             small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
@@ -192,91 +187,3 @@ def _sector(spec: Spec) -> Path:
     said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
     image = boot_sector.image(said)
     return Cache().get("sector.img", image.hex(), lambda out: out.write_bytes(image))
-
-
-def _last_line(console: str) -> str:
-    """The last line that says something, without colours and control characters."""
-    plain = _ESCAPES.sub("", console)
-    lines = ("".join(filter(str.isprintable, line)).strip() for line in plain.splitlines())
-    return ([line for line in lines if line] or [""])[-1]
-
-
-class _Guest:
-    """A running virtual machine: `sandbox.Sandbox`."""
-
-    def __init__(self, machine: Machine, on_event: OnEvent, *, answers: bool) -> None:
-        self._machine = machine
-        self._answers = answers
-        self._on_event = on_event
-        self._agent = machine.agent()
-        self._second = machine.agent("second")
-        self._session = 0
-        self._second_greeted = False
-
-    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
-        """See :class:`vmcompare.sandbox.Sandbox`. After a ``WaitTimeout`` the command is dead."""
-        self._await_ready()
-        try:
-            return self._agent.run(argv, timeout_s)
-        except WaitTimeout as error:
-            self._stop_what_runs()
-            raise WaitTimeout(error.what, timeout_s, self.console()) from None
-        except AbnormalShutdown as error:
-            raise self._machine.gone() from error
-
-    def put(self, path: str, data: bytes) -> None:
-        """See :class:`vmcompare.sandbox.Sandbox`. Raises ``LaunchFailure`` if it cannot."""
-        self._await_ready()
-        try:
-            done = self._agent.put(path, data, _PUT_S)
-        except AbnormalShutdown as error:
-            raise self._machine.gone() from error
-        if done.exit_code:
-            raise LaunchFailure(f"{path} could not be written in the guest", ("put", path))
-
-    def host_pids(self) -> tuple[int, ...]:
-        """QEMU is the only process that serves a virtual machine."""
-        return (self._machine.pid,)
-
-    def console(self) -> str:
-        """The last lines of its serial console."""
-        return self._machine.console()
-
-    def tell_ready(self) -> None:
-        """Tell of ``READY`` if it has come by now; never waits."""
-        for mark in self._machine.marks_so_far():
-            if mark.phase is not None:
-                self._on_event(Event(mark.phase, mark.t_ns))
-
-    def _await_ready(self) -> None:
-        if not self._answers:
-            raise Unavailable(
-                "this operating system prints one message and runs no commands",
-                "read what it printed with console()",
-            )
-        deadline = time.monotonic() + _READY_S
-        while not self._session:
-            try:
-                mark = self._machine.next_mark("the agent's greeting", deadline, _READY_S)
-            except LaunchFailure as error:  # QEMU ended after the first byte
-                raise self._machine.gone() from error
-            except WaitTimeout as error:  # a row keeps its words alone: let them tell what they can
-                what = f"{error.what} (last on its console: {_last_line(error.console)!r})"
-                raise WaitTimeout(what, error.timeout_s, error.console) from None
-            if mark.phase is not None:
-                self._on_event(Event(mark.phase, mark.t_ns))
-            if mark.phase is Phase.READY:
-                self._session = channel.session_of(self._machine.greeting())
-
-    def _stop_what_runs(self) -> None:
-        """Kill what hangs on the first channel, through the second."""
-        try:
-            if not self._second_greeted:
-                self._second.greeted(_STOP_S)
-                self._second_greeted = True
-            self._second.run_line(channel.stop_line(self._session), _STOP_S)
-            self._agent.settle(_STOP_S)
-        except (TimeoutError, WaitTimeout):
-            pass  # the next command waits for the stale answer first
-        except (AbnormalShutdown, OSError) as error:
-            raise self._machine.gone() from error

@@ -78,6 +78,10 @@ class Machine:
         """The host's side of the first (``"agent"``) or second (``"second"``) command channel."""
         return channel.Agent(self._ours[name])
 
+    def second_channel(self) -> socket.socket:
+        """The host's end of the second command channel itself, for a reader of its own."""
+        return self._ours["second"]
+
     def greeting(self) -> bytes:
         """The first agent's greeting, once ``READY`` was marked."""
         assert self._pump is not None, "the machine was not started"
