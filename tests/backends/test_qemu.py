@@ -190,7 +190,7 @@ def test_an_agent_that_never_greets_is_an_error_with_the_consoles_last_line(
         b"printf '\\033[1mno agent here\\033[0m\\n'; exec /bin/busybox sleep 99",
     )
     assert mute != init
-    monkeypatch.setattr("vmcompare.backends.qemu.launcher._READY_S", 6.0)
+    monkeypatch.setattr("vmcompare.backends.qemu.guest._READY_S", 6.0)
     with (
         _with_init(mute, tmp_path).open(PC, lambda _event: None) as sandbox,
         pytest.raises(WaitTimeout) as raised,
