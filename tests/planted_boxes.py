@@ -8,7 +8,8 @@ from typing import Any
 from planted import row
 
 from vmcompare.experiments.image_size.categories import CATEGORIES
-from vmcompare.experiments.image_size.measure import COPY_UP, NAMED_BY_TAR
+from vmcompare.experiments.image_size.copy_up import PHASES as COPY_UP
+from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
 from vmcompare.recording import Measurement
 from vmcompare.sandbox import Machine
 

@@ -157,7 +157,7 @@ def test_the_lesson_has_its_exercises_and_questions() -> None:
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [
-        ("one_byte", EXERCISES["one_byte"].choices[0], EXERCISES["one_byte"].choices[1]),
+        ("one_byte", EXERCISES["one_byte"].choices[2], EXERCISES["one_byte"].choices[1]),
         ("unlike_sizes", 6.0, 102.4),
         ("twenty_nodes", 20 * 8 * 60 * MIB / 50e6, 20 * 60 * MIB / 50e6),
     ],
