@@ -137,6 +137,14 @@ def test_a_prediction_below_zero_is_not_kept(page: Page, recorded: Path) -> None
     assert answers.kept("04") == {}
 
 
+def test_none_is_an_answer_to_how_many(page: Page, private_places: Path) -> None:
+    kernel = Lesson("shared_kernel", "02")
+    kernel.predict("seen_by_host", "How many?", unit="programs", whole=True, guess=0)
+    assert answers.kept("02") == {"seen_by_host": 0}
+    kernel.compare()
+    assert "0 programs" in page.html()
+
+
 def test_a_damaged_file_of_answers_is_put_aside_and_not_lost(private_places: Path) -> None:
     from vmcompare.data import answers_path
 

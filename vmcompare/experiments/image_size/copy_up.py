@@ -18,8 +18,8 @@ PHASES = ("copy-up written", "copy-up file", "copy-up copied")
 WRITTEN_BYTES = 1
 
 PLACES: Mapping[Platform, str] = {
-    Platform.CONTAINER: "in a container, on its engine’s storage",
-    Platform.VM: "in a machine, on an overlay mounted by hand",
+    Platform.CONTAINER: "a container",
+    Platform.VM: "a machine, by hand",
 }
 """Where it is tried, in this order of preference, in words."""
 
