@@ -11,7 +11,7 @@ import pytest
 from planted import planted
 from planted_boxes import MIB, boxes
 
-from vmcompare import exercise
+from vmcompare import exercise, units
 from vmcompare.errors import Unavailable
 from vmcompare.exercise import Answer
 from vmcompare.experiments.image_size.categories import CATEGORIES, ONLY_A_MACHINE
@@ -19,7 +19,6 @@ from vmcompare.experiments.image_size.exercises import EXERCISES, QUESTIONS
 from vmcompare.experiments.image_size.explain import FIGURES, OUTCOMES, TABLES, WHATIFS
 from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
 from vmcompare.experiments.image_size.models import duration
-from vmcompare.units import size
 from vmcompare.view import View, compose
 
 
@@ -247,8 +246,8 @@ def test_the_code_of_the_tweak_prints_two_digests(capsys: pytest.CaptureFixture[
 def test_totals_below_the_categories_add_up(views: Mapping[str, View]) -> None:
     table = TABLES["box"](views["full"]).set_index("category")
     planted_bytes = {name: 1000.0 * place for place, name in enumerate(CATEGORIES)}
-    assert table.loc["all together", "vm (q35)"] == size(sum(planted_bytes.values()))
-    assert table.loc["of these: starts a computer", "vm (q35)"] == size(
+    assert table.loc["all together", "vm (q35)"] == units.size(sum(planted_bytes.values()))
+    assert table.loc["of these: starts a computer", "vm (q35)"] == units.size(
         sum(planted_bytes[name] for name in ONLY_A_MACHINE)
     )
     assert (table["provenance"] == "measured").all()
