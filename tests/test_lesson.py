@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -478,3 +479,17 @@ def test_it_lists_the_recordings_that_can_be_replayed(page: Page, recorded: Path
     boot.recordings()
     assert boot.view.sources[0].run_id in page.html()
     assert "this project" in page.html()
+
+
+@pytest.mark.parametrize(("name", "rounds"), [("boot_speed", 3), ("image_size", 1)])
+def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch, name: str, rounds: int
+) -> None:
+    here = dict.fromkeys(("process", "docker", "qemu"), Availability(True))
+    monkeypatch.setattr("vmcompare.assembly.availability", lambda: here)
+
+    async def shown() -> None:
+        Lesson(name, "04").measure()
+
+    asyncio.run(shown())
+    assert page.shown[-1].children[0].children[0].value == rounds

@@ -116,6 +116,8 @@ class Lesson(Steps):
         from .panel import Panel
 
         panel = Panel(self.experiment, self._live_chart, self._finished, self._named())
+        # Facts and byte counts do not become truer by being asked again.
+        panel.rounds.value = min(panel.rounds.value, load(self.experiment).rounds)
         page.display(panel.widget())
 
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:

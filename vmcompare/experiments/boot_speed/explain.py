@@ -312,7 +312,10 @@ def _span(interval: Interval, written: Callable[[float], str]) -> str:
 def _times(interval: Interval | None) -> str:
     if interval is None:
         return "–"
-    return f"{ratio_text(interval.estimate)} [{_span(interval, ratio_text)}]"
+    times = ratio_text(interval.estimate)
+    if not math.isfinite(interval.low):
+        return f"{times} (one round)"
+    return f"{times} [{_span(interval, ratio_text)}]"
 
 
 def _plain(value: float) -> str:

@@ -123,7 +123,7 @@ _TRANSFER = {
         False,
     ),
     "A tool that must set vm.swappiness for itself alone": (
-        "Yes: this setting exists once a kernel, so the engine refuses it by name. Root in a "
+        "This setting exists once per kernel, so the engine refuses it by name. Root in a "
         "machine sets that of its own kernel.",
         True,
     ),
@@ -142,7 +142,7 @@ def _check_transfer(view: View, answer: Answer) -> Feedback:  # noqa: ARG001 - a
     if answer not in _TRANSFER:
         return Feedback(False, "Please choose one of the answers.")
     text, right = _TRANSFER[str(answer)]
-    return Feedback(right, text)
+    return Feedback(right, f"Yes. {text}" if right else text)
 
 
 EXERCISES: Mapping[str, Exercise] = MappingProxyType(
