@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ipywidgets as widgets
 import pytest
 from planted import STARTS_S, planted, row, starts
 
-from vmcompare import answers, lesson
+from vmcompare import answers, assembly, lesson
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.experiment import Demo, explanation
 from vmcompare.lesson import Lesson
@@ -83,6 +84,66 @@ def test_without_engines_every_step_shows_something_and_says_recorded(
     assert "recorded" in html
     assert "software emulation" in html
     assert "measured ·" not in html
+
+
+def bare_only(monkeypatch: pytest.MonkeyPatch, **runtimes: bool) -> None:
+    """Neither engine, and these bare mechanisms."""
+    nothing_here(monkeypatch)
+    found = {**assembly.availability(), "process": Availability(True)}
+    monkeypatch.setattr("vmcompare.assembly.availability", lambda: found)
+    bare = {
+        name: Availability(ok, what="" if ok else f"{name} is not installed", next_step="")
+        for name, ok in runtimes.items()
+    }
+    monkeypatch.setattr(
+        "vmcompare.assembly.runtime_availability",
+        lambda names: {name: bare[name] for name in names},
+    )
+
+
+async def measured(boot: Lesson) -> None:
+    boot.measure()
+
+
+def test_without_engines_run_is_open_where_a_bare_mechanism_works_and_says_for_what(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_only(monkeypatch, runc=False, bubblewrap=True)
+    asyncio.run(measured(Lesson("boot_speed", "04")))
+    assert "docker is not installed; next step: install docker" in page.html()
+    assert "Run measures process and container (bubblewrap); the rest stays recorded." in (
+        page.html()
+    )
+    assert "The figures below show a recording." not in page.html()
+    assert any(isinstance(shown, widgets.VBox) for shown in page.shown)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "number", "environment", "bubblewrap"),
+    [
+        ("boot_speed", "04", {}, False),
+        ("boot_speed", "04", {"VMCOMPARE_MODE": "replay"}, True),
+        # To a run whose platforms are named, a container is Docker's.
+        ("boot_speed", "04", {"VMCOMPARE_PLATFORMS": "process,container"}, True),
+        # The bare process has no part in it: a mechanism alone compares nothing.
+        ("guest_os", "01", {}, True),
+    ],
+)
+def test_without_engines_run_stays_closed_where_nothing_can_be_compared(
+    page: Page,
+    recorded: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    experiment: str,
+    number: str,
+    environment: dict[str, str],
+    bubblewrap: bool,
+) -> None:
+    bare_only(monkeypatch, runc=False, bubblewrap=bubblewrap)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    asyncio.run(measured(Lesson(experiment, number)))
+    assert "The figures below show a recording." in page.html()
+    assert not any(isinstance(shown, widgets.VBox) for shown in page.shown)
 
 
 def test_without_any_recording_it_says_what_to_do_next(

@@ -105,7 +105,10 @@ class Lesson(Steps):
             self._measure_for_handout()
             return
         reason = self._cannot_run()
-        if reason:
+        left = self._left_to_run() if reason else ()
+        if left:
+            self._page.say(f"{reason} Run measures {' and '.join(left)}; the rest stays recorded.")
+        elif reason:
             self._page.say(f"{reason} The figures below show a recording.")
             return
         try:
@@ -249,6 +252,18 @@ class Lesson(Steps):
             return ""
         lacking = assembly.missing(found, wanted).values()
         return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
+
+    def _left_to_run(self) -> tuple[str, ...]:
+        """What can be compared without any engine: the bare process and containers' mechanisms."""
+        experiment = load(self.experiment)
+        # A run takes mechanisms of its own accord only where no platform is left out by name.
+        whole = mode() is not Mode.REPLAY and not self._named()
+        both = {Platform.PROCESS, Platform.CONTAINER} <= set(experiment.platforms)
+        if not (whole and both and self._availability()["process"].ok):
+            return ()
+        bare = assembly.runtime_availability(experiment.runtimes)
+        able = [f"{Platform.CONTAINER} ({name})" for name, found in bare.items() if found.ok]
+        return (str(Platform.PROCESS), *able) if able else ()
 
     def _named(self) -> list[Platform]:
         """Whom to name to a run: nobody (it takes all it can have) unless some are left out."""

@@ -38,6 +38,8 @@ class Measurement:
     ``value`` is in the unit that :data:`vmcompare.units.METRICS` gives for ``metric``. A run that
     failed is a row too: ``status="error"``, ``error`` says why, ``value`` is ``None``, never zero.
     ``block`` and ``rep`` count from 0; ``order_in_block`` is the place in the shuffled block.
+    ``confinement`` is how an instance is held or laid out where its platform alone does not tell
+    (``"no-capabilities"``, ``"--pid=host"``); empty for the ordinary way.
     ``text`` is what an ``observation`` read, or the error it met: no name of a person or of the
     host, and no path of a home directory.
     """
@@ -56,6 +58,7 @@ class Measurement:
     vcpus: int = 1
     mem_limit_mib: int = 0
     network: bool = False
+    confinement: str = ""
     phase: str = ""
     block: int = 0
     rep: int = 0

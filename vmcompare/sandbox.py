@@ -94,6 +94,10 @@ BOOT_SECTOR = "boot-sector"
 """An operating system of 512 bytes that prints one message; only a VM on ``pc`` can start it. Its
 message is the first word of ``Spec.command``; it has no agent, so ``Sandbox.run`` is refused."""
 
+CONTAINER_HOST = "container-host"
+"""The Alpine userland with this computer's own ``runc`` in it (at ``/usr/sbin/runc``): a guest
+whose root may start real containers, broken ones too, and harm nobody. ``vm-direct`` only."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
@@ -108,6 +112,8 @@ class Spec:
         network: whether it has a network (both sides of a comparison, or neither).
         runtime: container runtime; empty for the engine's default.
         machine, start, confinement: see the enums.
+        own_network: where there is a ``network``: one with no other instance in it, made for this
+            one and removed with it. A VM's is so in any case.
         sysctls: kernel settings (name, value) to be made for this instance alone. Only a container
             engine takes them, and only those that a namespace keeps apart: launchers refuse the
             others with ``LaunchFailure``, and all of them with ``Unavailable`` where nothing can be
@@ -119,6 +125,7 @@ class Spec:
     vcpus: int = 1
     memory_mib: int = 512
     network: bool = False
+    own_network: bool = False
     runtime: str = ""
     machine: Machine = Machine.NONE
     start: Start = Start.COLD
@@ -296,6 +303,40 @@ class Layered(Protocol):
 
     def written_bytes(self) -> int:
         """Bytes of the files in that layer. Raises ``AbnormalShutdown`` once it is gone."""
+
+
+OnOutput = Callable[[bytes, int], None]
+"""Told, in a thread of its own, of each piece of output and when it came (host, nanoseconds)."""
+
+
+class Followed(Protocol):
+    """A command that runs on and is listened to."""
+
+    def ended_ns(self) -> int | None:
+        """When its output ended (it ended, or its whole instance is gone); ``None`` before that.
+
+        On the host's ``time.perf_counter_ns`` clock.
+        """
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for that at most so long; whether it came."""
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A sandbox that can let a command run on while others are run beside it."""
+
+    def follow(self, argv: Sequence[str], on_output: OnOutput) -> AbstractContextManager[Followed]:
+        """Start a command whose standard output and error are handed on as they come.
+
+        Leaving ends the command, and all that it started, and returns once ``on_output`` will not
+        be called again; it does not raise should the instance be gone. One command at a time is
+        followed in each instance; ``Sandbox.run`` works meanwhile.
+
+        Raises:
+            LaunchFailure: a second one is asked for, or there is no such program.
+            AbnormalShutdown: the instance was gone already.
+        """
 
 
 @dataclass(frozen=True, slots=True)

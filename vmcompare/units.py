@@ -27,13 +27,24 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "item_count": "count",
         "fact": "bool",
         "observation": "bool",
+        "probe": "bool",
+        "gap_s": "s",
+        "gap_p50_s": "s",
+        "gap_p99_s": "s",
+        "detection_s": "s",
+        "cpu_s": "s",
+        "guest_ram_to_limit_ratio": "ratio",
+        "host_cpu_to_vcpu_ratio": "ratio",
     }
 )
 """Metric name → unit. A metric's name ends in its unit, so that no axis can be mislabelled.
 
 ``part_bytes`` and ``item_count`` say in ``phase`` what was weighed or counted; a ``fact`` has its
 name there and is 1 or 0; an ``observation`` has its name there, is 1 where it could be made (else
-0), and carries what was read, or the error, in ``text``.
+0), and carries what was read, or the error, in ``text``. A ``probe`` has its name there, is 1 where
+it got through to what it was aimed at (else 0), and carries the answer (``"ok"``, ``"EPERM"``) in
+``text``. A ``gap_s`` is the longest time between two heartbeats in second ``rep`` of a run; ``p50``
+and ``p99`` are percentiles of all gaps of a stretch.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -42,6 +43,10 @@ _PUT_S = 120.0
 
 _STOP_S = 15.0
 """Seconds for a hanging command inside to be killed."""
+
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What colours a console's text and moves its cursor (ECMA-48, control sequences)."""
 
 
 class QemuLauncher:
@@ -98,12 +103,18 @@ class QemuLauncher:
         try:
             machine.start()
             deadline = time.monotonic() + boot.timeout_s
-            reached = None
+            reached, greeting = None, None
             while reached is not Phase.FIRST_BYTE:
                 mark = machine.next_mark("the first byte", deadline, boot.timeout_s)
                 reached = mark.phase
-                if reached is not None:
+                if reached is Phase.READY:
+                    # The guest starts the byte's program and the agent side by side, and each has a
+                    # channel of its own: on a busy host the greeting can come first.
+                    greeting = mark
+                elif reached is not None:
                     on_event(Event(reached, mark.t_ns))
+            if greeting is not None:
+                machine.put_back(greeting)
             guest = _Guest(machine, on_event, answers=spec.image != BOOT_SECTOR)
             yield guest
             guest.tell_ready()
@@ -183,6 +194,13 @@ def _sector(spec: Spec) -> Path:
     return Cache().get("sector.img", image.hex(), lambda out: out.write_bytes(image))
 
 
+def _last_line(console: str) -> str:
+    """The last line that says something, without colours and control characters."""
+    plain = _ESCAPES.sub("", console)
+    lines = ("".join(filter(str.isprintable, line)).strip() for line in plain.splitlines())
+    return ([line for line in lines if line] or [""])[-1]
+
+
 class _Guest:
     """A running virtual machine: `sandbox.Sandbox`."""
 
@@ -242,6 +260,9 @@ class _Guest:
                 mark = self._machine.next_mark("the agent's greeting", deadline, _READY_S)
             except LaunchFailure as error:  # QEMU ended after the first byte
                 raise self._machine.gone() from error
+            except WaitTimeout as error:  # a row keeps its words alone: let them tell what they can
+                what = f"{error.what} (last on its console: {_last_line(error.console)!r})"
+                raise WaitTimeout(what, error.timeout_s, error.console) from None
             if mark.phase is not None:
                 self._on_event(Event(mark.phase, mark.t_ns))
             if mark.phase is Phase.READY:
