@@ -199,6 +199,14 @@ def test_a_prediction_below_zero_is_not_kept(page: Page, recorded: Path) -> None
     assert answers.kept("04") == {}
 
 
+def test_none_is_an_answer_to_how_many(page: Page, private_places: Path) -> None:
+    kernel = Lesson("shared_kernel", "02")
+    kernel.predict("seen_by_host", "How many?", unit="programs", whole=True, guess=0)
+    assert answers.kept("02") == {"seen_by_host": 0}
+    kernel.compare()
+    assert "0 programs" in page.html()
+
+
 def test_a_damaged_file_of_answers_is_put_aside_and_not_lost(private_places: Path) -> None:
     from vmcompare.data import answers_path
 
@@ -532,3 +540,17 @@ def test_it_lists_the_recordings_that_can_be_replayed(page: Page, recorded: Path
     boot.recordings()
     assert boot.view.sources[0].run_id in page.html()
     assert "this project" in page.html()
+
+
+@pytest.mark.parametrize(("name", "rounds"), [("boot_speed", 3), ("image_size", 1)])
+def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch, name: str, rounds: int
+) -> None:
+    here = dict.fromkeys(("process", "docker", "qemu"), Availability(True))
+    monkeypatch.setattr("vmcompare.assembly.availability", lambda: here)
+
+    async def shown() -> None:
+        Lesson(name, "04").measure()
+
+    asyncio.run(shown())
+    assert page.shown[-1].children[0].children[0].value == rounds

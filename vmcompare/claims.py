@@ -41,6 +41,7 @@ it comes out the other way:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -377,4 +378,17 @@ def _words(wanted: Quantity, found: Estimate) -> str:
 
 
 def _fact(name: str) -> str:
-    return name.replace("_", " ")
+    words = name.replace("_", " ")
+    for pattern, spelt in _SPELLING:
+        words = re.sub(pattern, spelt, words)
+    return words
+
+
+_SPELLING = (
+    (r"\bis hosts\b", "is the host’s"),
+    (r"\bhidden vms\b", "hidden VM’s"),
+    (r"\bvm(s?)\b", r"VM\1"),
+    (r"\bos\b", "OS"),
+    (r"\bnon linux\b", "non-Linux"),
+)
+"""What a fact's name cannot spell, and how it is said."""

@@ -79,16 +79,23 @@ class Lesson(Steps):
     # ---- predict ------------------------------------------------------------------------------
 
     def predict(
-        self, name: str, question: str, *, unit: str = "", guess: float | None = None
+        self,
+        name: str,
+        question: str,
+        *,
+        unit: str = "",
+        whole: bool = False,
+        guess: float | None = None,
     ) -> None:
         """Ask for a prediction and keep it; ``guess=…`` answers in plain Python, without a widget.
 
         ``name`` is one of the experiment's ``OUTCOMES``; ``unit`` is ``"s"``, ``"ratio"`` or any.
+        ``whole`` asks for a count, which may be zero.
         """
         outcomes = explanation(self.experiment).OUTCOMES
         if name not in outcomes:
             raise UnknownName("outcome", name, sorted(outcomes))
-        self._ask(Prediction(name, question, unit), guess)
+        self._ask(Prediction(name, question, unit, whole=whole), guess)
 
     # ---- measure ------------------------------------------------------------------------------
 
@@ -112,6 +119,8 @@ class Lesson(Steps):
         from .panel import Panel
 
         panel = Panel(self.experiment, self._live_chart, self._finished, self._named())
+        # Facts and byte counts do not become truer by being asked again.
+        panel.rounds.value = min(panel.rounds.value, load(self.experiment).rounds)
         page.display(panel.widget())
 
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
@@ -135,7 +144,7 @@ class Lesson(Steps):
                         if message.get("planned") and message["event"] == "trial":
                             bar.total, bar.n = message["planned"], message["done"]
                             bar.set_postfix_str(str(message["what"]))
-                            tell_progress("{done} of {planned} starts: {what}".format(**message))
+                            tell_progress("{done} of {planned} steps: {what}".format(**message))
                 except KeyboardInterrupt:
                     running.stop()
             recording = running.recording()

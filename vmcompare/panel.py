@@ -123,7 +123,7 @@ class Panel:
             phase = f", {message['phase']} done" if message.get("phase") else ""
             left = self._time_left(int(message["done"]), planned)
             self.status.value = (
-                f"{message['done']} of {planned} starts. {message['what']}{phase}{left}"
+                f"{message['done']} of {planned} steps. {message['what']}{phase}{left}"
             )
 
     def _time_left(self, done: int, planned: int) -> str:

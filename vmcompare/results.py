@@ -83,7 +83,7 @@ def comparison(
     under = " (software emulation)" if view.emulated(outcome.platforms) else ""
     return {
         "question": asked.question,
-        "you predicted": written(guess, asked.unit) if guess else "–",
+        "you predicted": "–" if guess is None else written(guess, asked.unit),
         "found": "not measured here" if found is None else written(found, asked.unit) + under,
         "found ÷ predicted": f"{found / guess:.2g}×" if found and guess else "–",
     }

@@ -13,7 +13,7 @@ from planted import STARTS_S, planted, starts
 
 from vmcompare import literature
 from vmcompare.errors import Unavailable
-from vmcompare.experiments.boot_speed.explain import FIGURES, OUTCOMES, TABLES, WHATIFS
+from vmcompare.experiments.boot_speed.explain import FIGURES, OUTCOMES, TABLES, WHATIFS, _short
 from vmcompare.view import View, compose
 
 FAST = {key: value / 8 if value > 1 else value for key, value in STARTS_S.items()}
@@ -172,7 +172,7 @@ def test_dividing_the_emulation_out_is_modelled_marked_and_rough(
     assert "container, measured 100 ms" in picture.alt
     for mark in ("gzip was", "a system call was", "fork and exec was"):
         assert mark in picture.alt
-    assert "Modelled, not measured. Rough: boot code is translated once" in picture.caption
+    assert "Modelled, not measured. Rough: loops run from the translator" in picture.caption
     assert "vm · modelled 25.0 s" in model.draw(1).alt
     assert "No slow-down is marked" not in picture.caption
 
@@ -198,3 +198,22 @@ def test_pictures_under_hardware_virtualisation_do_not_mention_emulation(
     for figure in FIGURES.values():
         picture = figure(views["hardware"])
         assert "emulation" not in picture.alt + picture.caption
+
+
+def test_a_citation_is_shortened_to_whole_words() -> None:
+    for citation, shown in (
+        (
+            "Kata Containers baselines (removed 2026-04-21, commit b74f; read)",
+            "Kata Containers baselines",
+        ),
+        ("Kuenzer et al.: Unikraft: Fast, Specialized, EuroSys 2021", "Kuenzer et al.: Unikraft"),
+        ("Agache, Brooker: Firecracker: Light, NSDI 2020", "Agache et al.: Firecracker"),
+    ):
+        assert _short(citation) == shown
+
+
+def test_arrows_and_bounds_of_the_literature_are_set_as_such(views: Mapping[str, View]) -> None:
+    text = TABLES["literature"](views["full"]).to_string()
+    assert "≤125" in text
+    assert "->" not in text
+    assert "<=" not in text

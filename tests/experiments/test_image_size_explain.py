@@ -11,8 +11,9 @@ from explained import Asked
 from planted import planted
 from planted_boxes import MIB, boxes
 
-from vmcompare import exercise
+from vmcompare import exercise, units
 from vmcompare.exercise import Answer
+from vmcompare.experiments.image_size.categories import CATEGORIES, ONLY_A_MACHINE
 from vmcompare.experiments.image_size.exercises import EXERCISES, QUESTIONS
 from vmcompare.experiments.image_size.explain import FIGURES, OUTCOMES, TABLES, WHATIFS
 from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
@@ -41,12 +42,23 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
         "vm failed": live(failed=["vm"]),
         "all failed": live(failed=["container", "vm-direct", "vm"], only=["container", "vm"]),
         "mixed": compose(run(only=["process", "container"]), run()),
+        "byte in a vm beside a recording": compose(run(only=["process", "vm-direct", "vm"]), run()),
     }
 
 
 @pytest.mark.parametrize(
     "name",
-    ["empty", "full", "container", "vms", "process", "vm failed", "all failed", "mixed"],
+    [
+        "empty",
+        "full",
+        "container",
+        "vms",
+        "process",
+        "vm failed",
+        "all failed",
+        "mixed",
+        "byte in a vm beside a recording",
+    ],
 )
 def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
@@ -130,7 +142,7 @@ def test_the_lesson_has_its_exercises_and_questions() -> None:
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [
-        ("one_byte", EXERCISES["one_byte"].choices[0], EXERCISES["one_byte"].choices[1]),
+        ("one_byte", EXERCISES["one_byte"].choices[2], EXERCISES["one_byte"].choices[1]),
         ("unlike_sizes", 6.0, 102.4),
         ("twenty_nodes", 20 * 8 * 60 * MIB / 50e6, 20 * 60 * MIB / 50e6),
     ],
@@ -202,3 +214,32 @@ def test_the_code_of_the_tweak_prints_two_digests(capsys: pytest.CaptureFixture[
     one, other = capsys.readouterr().out.splitlines()
     assert one.split()[0] != other.split()[0]
     assert one.split()[1] == other.split()[1]
+
+
+def test_totals_below_the_categories_add_up(views: Mapping[str, View]) -> None:
+    table = TABLES["box"](views["full"]).set_index("category")
+    planted_bytes = {name: 1000.0 * place for place, name in enumerate(CATEGORIES)}
+    assert table.loc["all together", "vm (q35)"] == units.size(sum(planted_bytes.values()))
+    assert table.loc["of these: starts a computer", "vm (q35)"] == units.size(
+        sum(planted_bytes[name] for name in ONLY_A_MACHINE)
+    )
+    assert (table["provenance"] == "measured").all()
+
+
+def test_a_byte_in_a_machine_is_told_from_one_in_a_container(views: Mapping[str, View]) -> None:
+    both = TABLES["copy_up"](views["byte in a vm beside a recording"])
+    assert dict.fromkeys(zip(both["where"], both["provenance"], strict=True)) == dict.fromkeys(
+        [("a container", "recorded"), ("a machine, by hand", "measured")]
+    )
+
+
+def test_what_a_week_carries_knows_no_line(views: Mapping[str, View]) -> None:
+    caption = WHATIFS["week"](views["full"]).draw(5).caption
+    assert "line" not in caption
+    assert "u: updates a week" in caption
+    assert "v: speed of the line" in WHATIFS["nodes"](views["full"]).draw(5).caption
+
+
+def test_the_right_choice_of_the_quiz_has_no_usual_place() -> None:
+    places = {[c.right for c in question.choices].index(True) for question in QUESTIONS}
+    assert len(places) > 1

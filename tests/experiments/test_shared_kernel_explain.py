@@ -15,7 +15,7 @@ from vmcompare import claims
 from vmcompare.claims import Verdict
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.exercise import check_complete
-from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel import ladder, rows
 from vmcompare.experiments.shared_kernel.exercises import EXERCISES, QUESTIONS
 from vmcompare.experiments.shared_kernel.explain import (
     DEMOS,
@@ -246,10 +246,10 @@ def test_kernels_are_counted_from_the_rows_shown(views: Mapping[str, View]) -> N
 
 def test_the_code_of_the_gap_exercise_works_once_completed(views: Mapping[str, View]) -> None:
     code = EXERCISES["count_kernels"].code.replace("___", "boot id", 1).replace("___", "nunique")
-    lines = code.splitlines()
+    *lines, last = code.splitlines()
     names: dict[str, Any] = {"lesson": type("Lesson", (), {"view": views["full"]})}
-    exec(lines[0], names)
-    assert eval(lines[1], names)[1] == 3
+    exec("\n".join(lines), names)
+    assert eval(last, names) == 3
 
 
 # ---- the article's claims -----------------------------------------------------------------------
@@ -305,3 +305,44 @@ def test_observations_of_two_machines_that_disagree_settle_nothing(tmp_path: Pat
     [claim] = [c for c in claims.load() if (c.id, c.part) == ("O2", "shared kernel")]
     finding = claims.judge(claim, planted(tmp_path, rows).frame())
     assert finding.verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("name", ["ladder", "left_out"])
+def test_what_was_climbed_in_an_emulated_guest_says_so(
+    views: Mapping[str, View], name: str
+) -> None:
+    assert TABLES[name](views["full"])["shown"].str.contains("software emulation").all()
+
+
+@pytest.mark.parametrize("name", ["probes", "ladder", "left_out"])
+def test_every_table_says_how_its_rows_are_shown(views: Mapping[str, View], name: str) -> None:
+    shown = TABLES[name](views["full"])["shown"]
+    assert shown.str.startswith("measured").all()
+    assert not TABLES[name](views["hardware"])["shown"].str.contains("emulation").any()
+
+
+def test_one_observation_alone_is_what_the_class_exercise_asks_for(
+    views: Mapping[str, View],
+) -> None:
+    exercise = EXERCISES["leave_one_out"]
+    begun, climbed, less = (
+        one.seen for one in (
+            rows.climbed(views["full"]).rungs[0], rows.top(views["full"]),
+            rows.left_out(views["full"], "net"),
+        )
+    )  # fmt: skip
+    asked_for = [
+        name for name in exercise.choices
+        if climbed[name] != begun[name] == less[name]
+    ]  # fmt: skip
+    assert [name for name in exercise.choices if exercise.check(views["full"], name).right] == (
+        asked_for
+    )
+    assert len(asked_for) == 1
+
+
+def test_a_fact_is_spelt_as_it_is_said(tmp_path: Path) -> None:
+    finding = found(tmp_path, "O2 shared kernel")
+    text = " ".join((finding.reason, *finding.caveats, *finding.listed))
+    assert "container boot id is the host’s: yes" in text
+    assert "container boot id is a hidden VM’s: no" in text

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...errors import Unavailable
+from ...plots.groups import EMULATION
 from ...sandbox import Platform
 from ...view import MEASURED, RECORDED, View
 from . import ladder
@@ -210,10 +211,21 @@ def count(view: View, platform: Platform, phase: str) -> float | None:
     return float(rows["value"].iloc[0]) if len(rows) else None
 
 
+def provenance(view: View, metric: str, **where: str) -> str:
+    """How those rows are shown, and whether a machine among them was emulated; for one cell."""
+    return shown_as(view.values(metric=metric, **where))
+
+
+def shown_as(rows: pd.DataFrame) -> str:
+    """:func:`provenance` of rows at hand."""
+    words = " and ".join(dict.fromkeys(map(str, rows["shown"])))
+    return f"{words}, {EMULATION}" if (rows["accel"] == "tcg").any() else words
+
+
 def settings(view: View) -> Sequence[Mapping[str, Any]]:
     """The observations of kernel settings, as mappings of row columns."""
     frame = _observations(view)
-    rows = frame[frame["phase"].str.startswith("setting ")]
+    rows = frame[frame["phase"].str.startswith("setting ")].sort_values(["platform", "phase"])
     return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
 
 
