@@ -387,8 +387,7 @@ def test_this_computer_is_shown_whatever_was_measured_and_a_misspelt_name_is_tol
     nothing_here(monkeypatch)
     monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path / "empty")
     first = Lesson("whole_computer", "00")
-    first.here("layers")
-    first.here("table")
+    first.here("layers", "table")
     html = page.html()
     assert "no Docker here" in html
     assert "this computer" in html
