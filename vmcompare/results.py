@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from . import assembly, claims, page
 from .claims import EMULATION, Claim
-from .estimand import concerned, estimand
+from .estimand import concerned
 from .plots.verdicts import SIGNS
 from .recording import Recording
 from .sandbox import Availability, Platform
-from .settle import Evidence, Part, part
+from .settle import Evidence, Part, estimand, part
 from .units import written
 from .view import Outcome, View
 

@@ -202,7 +202,7 @@ def test_predictions_are_kept_and_set_beside_the_result(
     rows = [
         [cell.get_text() for cell in row.find_all("td")] for row in soup(shown).find_all("tr")[1:]
     ]
-    assert rows[0] == ["Refuted claims", "0", "2", "2 more"]
+    assert rows[0] == ["Refuted claims (of 32 in all)", "0", "2", "2 more"]
     assert rows[1][1:] == ["supported", "refuted", "different"]
     assert "“Each virtual machine requires" in rows[1][0]
     verdict.predict("A2", guess="refuted")

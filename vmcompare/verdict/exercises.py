@@ -138,7 +138,8 @@ def _fill_in(now: Callable[[], Table]) -> Exercise:
         title="Apply the ratio rule by hand",
         task="A ratio R has the interval [lo, hi] and the bound θ. Fill in the three blanks, run "
         "the cell, and say which finding the rule gives for claim F2 **by its numbers alone**, "
-        "before emulation, few runs and caveats are looked at.",
+        "before emulation, few runs and caveats are looked at. (On paper: its line in the table "
+        "names all three numbers.)",
         code='low, high, theta = lesson.numbers("F2")\n'
         "if low >= ___:\n"
         '    print("supported")\n'

@@ -72,7 +72,8 @@ def parts_figure(view: View) -> Picture:
             f"Totals include the {CODE_CACHE}, which exists under {EMULATION} only."
             if any(CODE_CACHE in parts for _, parts in wholes)
             else "",
-            "The workload of a VM lies within its guest RAM.",
+            "Each bar is the sum at the largest N, divided by N. The workload of a VM lies within "
+            "its guest RAM.",
         ),
     )
 
@@ -185,27 +186,45 @@ def ramps_table(view: View) -> pd.DataFrame:
 
 
 def counting_table(view: View) -> pd.DataFrame:
-    """One row a series: b by three ways of counting (text)."""
+    """One row a series: b by three ways of counting, all of them with the code cache (text).
+
+    What is left on the host is moved by every other program, too: its interval stands beside it.
+    """
     import pandas as pd
 
     others = {metric: fits.fits(view, metric) for metric in ("cgroup_bytes", "host_delta_bytes")}
 
-    def each(metric: str, fit: Fit) -> str:
+    def each(metric: str, fit: Fit) -> Interval | None:
         same = [f for f in others[metric] if fits.is_same(f.group, fit.group)]
-        return size(same[0].each.estimate) if same else "–"
+        return same[0].each if same else None
 
     return pd.DataFrame(
         [
             {
                 "series": fit.group.series.label,
-                "its processes (PSS)": size(fits.with_code_cache(view, fit)),
-                "its control group": each("cgroup_bytes", fit),
-                "less left on the host": each("host_delta_bytes", fit),
+                "its processes (PSS, with code cache)": size(fits.with_code_cache(view, fit)),
+                "its control group": _or_dash(each("cgroup_bytes", fit)),
+                "less left on the host": _against_noise(each("host_delta_bytes", fit)),
                 "provenance": _provenance(fit.group),
             }
             for fit in fits.need_fits(view, PSS)
         ]
     )
+
+
+def _or_dash(each: Interval | None) -> str:
+    return "–" if each is None else size(each.estimate)
+
+
+def _against_noise(each: Interval | None) -> str:
+    """A figure that noise may have made, with what there is to tell: no instance costs less than
+    nothing, so an interval that goes below zero shows noise."""
+    if each is None:
+        return "–"
+    words = f"{size(each.estimate)}{_span(each)}".replace("-", "−")
+    if not math.isfinite(each.low):
+        return f"{words} (one ramp: noise not known)"
+    return f"{words}: not told from noise" if each.low <= 0 else words
 
 
 def inside_table(view: View) -> pd.DataFrame:
@@ -239,7 +258,7 @@ def inside_table(view: View) -> pd.DataFrame:
             {
                 "series": group.series.label,
                 **{name: words(median(found, group)) for name, found in counted.items()},
-                "processor while idle": "–" if busy is None else f"{busy:.1%}",
+                "processor while idle": "–" if busy is None else f"{busy * 100:.1f} %",
                 "provenance": _provenance(group),
             }
         )

@@ -49,8 +49,8 @@ class Bytes:
         counted = ", ".join(f"{name} {len(piece)}" for name, piece in self.parts)
         total = sum(len(piece) for _, piece in self.parts)
         return (
-            f"{total} bytes in this order: {counted}. Of the end mark, 06 tells this course that the "
-            "message is out, and 00 ends it."
+            f"{total} bytes in this order: {counted}. Of the end mark, 06 tells this course that "
+            "the message is out, and 00 ends it."
         )
 
     def _repr_html_(self) -> str:

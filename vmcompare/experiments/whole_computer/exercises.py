@@ -250,8 +250,8 @@ QUESTIONS: tuple[Question, ...] = (
             Choice(
                 "A container can only ask the running kernel, and that kernel does not know them "
                 "as a program.",
-                "So the answers say: every kernel that was asked refused them. In the machine, none "
-                "was asked.",
+                "So the answers say: every kernel that was asked refused them. In the machine, "
+                "none was asked.",
                 right=True,
             ),
             Choice(
