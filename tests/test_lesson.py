@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,8 @@ def test_without_engines_every_step_shows_something_and_says_recorded(
     assert "recorded" in html
     assert "software emulation" in html
     assert "measured ·" not in html
+    run = re.findall(r"<small>recorded, run [^<]*</small>", html)
+    assert any(source.endswith(", software emulation</small>") for source in run)
 
 
 def test_without_any_recording_it_says_what_to_do_next(

@@ -152,7 +152,7 @@ def _solve_study(view: View) -> str:
     found = fits.product(fits.fits(view, "pss_bytes"))
     named = f" In the data shown that is {size(found.each.estimate)}." if found else ""
     return (
-        f"{_STUDY_RIGHT}{named} `used` is the whole host: its file cache, its desktop, every other "
+        f"{_STUDY_RIGHT}{named} `used` is the whole host: its kernel, its desktop, every other "
         "program. Read inside the guest, the same word means another thing again."
     )
 
@@ -235,8 +235,8 @@ _ALL = (
             {
                 _STUDY_DIFFERENCE: (
                     "Nearer, but everything else that the host did in between is in that one "
-                    "difference. The column *less left on the host* took whole ramps, and even so "
-                    "it differs from what the processes cost."
+                    "difference. The column *less left on the host* took whole ramps; look how "
+                    "wide its interval is even so."
                 ),
                 _STUDY_STATS: (
                     "`docker stats` reads the control group, which leaves out the shim; and `-m` "
@@ -298,8 +298,8 @@ QUESTIONS: tuple[Question, ...] = (
         (
             Choice(
                 "512 MiB, from the start.",
-                "`-m` is a promise. Look at the figure of what is given and paid: the points do "
-                "not lie on the dashed line.",
+                "`-m` is a promise. Look at the figure of what is given and paid: how far do the "
+                "points lie from the dashed line?",
             ),
             Choice(
                 "Nothing, until the application in it asks for memory.",
