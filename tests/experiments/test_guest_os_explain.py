@@ -15,14 +15,8 @@ from vmcompare import exercise, literature
 from vmcompare.errors import Unavailable
 from vmcompare.exercise import Kind
 from vmcompare.experiments.guest_os.exercises import EXERCISES, QUESTIONS
-from vmcompare.experiments.guest_os.explain import (
-    FIGURES,
-    OUTCOMES,
-    TABLES,
-    WHATIFS,
-    _against_noise,
-)
-from vmcompare.experiments.guest_os.fits import fits
+from vmcompare.experiments.guest_os.explain import FIGURES, OUTCOMES, TABLES, WHATIFS
+from vmcompare.experiments.guest_os.fits import against_noise, fits
 from vmcompare.stats import Interval
 from vmcompare.units import MIB
 from vmcompare.view import View, compose
@@ -159,15 +153,15 @@ def test_three_ways_of_counting_stand_side_by_side(views: Mapping[str, View]) ->
 
 
 def test_what_the_host_has_left_says_when_it_is_noise() -> None:
-    assert _against_noise(Interval(-5 * MIB, -9 * MIB, 3 * MIB, 3)).endswith(
+    assert against_noise(Interval(-5 * MIB, -9 * MIB, 3 * MIB, 3)).endswith(
         "−5.00 MiB [−9.00 MiB – 3.00 MiB]: not told from noise"
     )
-    assert "noise" in _against_noise(Interval(-9 * MIB, -60 * MIB, -2 * MIB, 3))
-    assert _against_noise(Interval(5 * MIB, 4 * MIB, 6 * MIB, 3)) == (
+    assert "noise" in against_noise(Interval(-9 * MIB, -60 * MIB, -2 * MIB, 3))
+    assert against_noise(Interval(5 * MIB, 4 * MIB, 6 * MIB, 3)) == (
         "5.00 MiB [4.00 MiB – 6.00 MiB]"
     )
-    assert "noise not known" in _against_noise(Interval(5 * MIB, -math.inf, math.inf, 1))
-    assert _against_noise(None) == "–"
+    assert "noise not known" in against_noise(Interval(5 * MIB, -math.inf, math.inf, 1))
+    assert against_noise(None) == "–"
 
 
 def test_the_literature_says_of_each_figure_what_was_counted(views: Mapping[str, View]) -> None:

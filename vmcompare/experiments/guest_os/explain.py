@@ -6,7 +6,6 @@ All sizes leave the translator's code cache out unless they say otherwise.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -171,7 +170,7 @@ def ramps_table(view: View) -> pd.DataFrame:
                 "series": fit.group.label(mixed=both),
                 "ramps": str(fit.ramps),
                 "fixed, a": size(fit.fixed),
-                "each, b": f"{size(fit.each.estimate)}{_span(fit.each)}",
+                "each, b": f"{size(fit.each.estimate)}{fits.span(fit.each)}",
                 "b ÷ container’s": times,
                 "b with code cache": size(fits.with_code_cache(view, fit)),
             }
@@ -203,28 +202,13 @@ def counting_table(view: View) -> pd.DataFrame:
             {
                 "series": fit.group.series.label,
                 "its processes (PSS, with code cache)": size(fits.with_code_cache(view, fit)),
-                "its control group": _or_dash(each("cgroup_bytes", fit)),
-                "less left on the host": _against_noise(each("host_delta_bytes", fit)),
+                "its control group": fits.size_or_dash(each("cgroup_bytes", fit)),
+                "less left on the host": fits.against_noise(each("host_delta_bytes", fit)),
                 "provenance": _provenance(fit.group),
             }
             for fit in fits.need_fits(view, PSS)
         ]
     )
-
-
-def _or_dash(each: Interval | None) -> str:
-    return "–" if each is None else size(each.estimate)
-
-
-def _against_noise(each: Interval | None) -> str:
-    """A figure that noise may have made, with what there is to tell: no instance costs less than
-    nothing, so an interval that goes below zero shows noise."""
-    if each is None:
-        return "–"
-    words = f"{size(each.estimate)}{_span(each)}".replace("-", "−")
-    if not math.isfinite(each.low):
-        return f"{words} (one ramp: noise not known)"
-    return f"{words}: not told from noise" if each.low <= 0 else words
 
 
 def inside_table(view: View) -> pd.DataFrame:
@@ -335,13 +319,6 @@ def _per_instance(group: Group) -> float:
 def _medians(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
     xs = sorted({x for x, _ in points})
     return tuple((x, median_interval([v for at, v in points if at == x]).estimate) for x in xs)
-
-
-def _span(interval: Interval) -> str:
-    """The 95 % interval in brackets; nothing where one ramp gives none."""
-    if not math.isfinite(interval.low):
-        return ""
-    return f" [{size(interval.low)} – {size(interval.high)}]"
 
 
 def _provenance(group: Group) -> str:
