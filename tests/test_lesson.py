@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ def test_without_engines_every_step_shows_something_and_says_recorded(
     assert "recorded" in html
     assert "software emulation" in html
     assert "measured ·" not in html
+    run = re.findall(r"<small>recorded, run [^<]*</small>", html)
+    assert any(source.endswith(", software emulation</small>") for source in run)
 
 
 def bare_only(monkeypatch: pytest.MonkeyPatch, **runtimes: bool) -> None:
@@ -457,8 +460,7 @@ def test_this_computer_is_shown_whatever_was_measured_and_a_misspelt_name_is_tol
     nothing_here(monkeypatch)
     monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path / "empty")
     first = Lesson("whole_computer", "00")
-    first.here("layers")
-    first.here("table")
+    first.here("layers", "table")
     html = page.html()
     assert "no Docker here" in html
     assert "this computer" in html

@@ -226,15 +226,15 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     if isinstance(found, Missing):
         why = f"{found.why[:1].upper()}{found.why[1:]}."
         return Finding(Verdict.NOT_MEASURED, why, lacking=found.lacking)
+    assert claim.bound is not None  # load() saw to it
     if found.emulated and claim.kind is Kind.TIME:
         return Finding(
             Verdict.NOT_MEASURED,
             f"The VMs ran under {EMULATION} here, which decides no claim about time or processor "
-            f"({_words(wanted, found)}).",
+            f"({_words(wanted, found)}; the bound is {written(claim.bound, wanted.unit)}).",
             found.interval,
             found.interval.n,
         )
-    assert claim.bound is not None  # load() saw to it
     verdict, why = by_rule(claim.rule, found.interval, claim.bound, at_least=wanted.at_least)
     words = _words(wanted, found)
     reason = (

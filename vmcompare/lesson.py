@@ -63,18 +63,22 @@ class Lesson(Steps):
         for problem in self._problems:
             self._page.say(problem)
 
-    def here(self, name: str) -> None:
-        """Show one of the experiment's ``HERE``: this computer as it is, whatever was measured."""
+    def here(self, *names: str) -> None:
+        """Show some of the experiment's ``HERE``: this computer as it is, whatever was measured."""
         known = getattr(explanation(self.experiment), "HERE", {})
-        draw = _choose("picture of this computer", name, known)
+        draws = [_choose("picture of this computer", name, known) for name in names]
         whose = "the computer that made this page" if is_handout() else "this computer"
         computer = assembly.computer(self._availability(), whose)
 
-        def drawn() -> Any:
-            made = draw(computer, self.view)
-            return page.table(made) if isinstance(made, list) else made
+        def put(draw: Callable[..., Any]) -> None:
+            def drawn() -> Any:
+                made = draw(computer, self.view)
+                return page.table(made) if isinstance(made, list) else made
 
-        self._page.put(drawn)
+            self._page.put(drawn)
+
+        for draw in draws:
+            put(draw)
 
     # ---- predict ------------------------------------------------------------------------------
 

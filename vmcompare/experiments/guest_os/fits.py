@@ -12,6 +12,7 @@ from ...plots.groups import EMULATION, Group, groups
 from ...plots.style import Series
 from ...sandbox import Platform
 from ...stats import Interval, median_interval
+from ...units import size
 from ...view import View
 from .weigh import CODE_CACHE, DAEMONS
 
@@ -118,6 +119,29 @@ def vms(found: Sequence[Fit], run_id: str) -> list[Fit]:
 def is_same(one: Group, other: Group) -> bool:
     """Whether two groups are one series of one run."""
     return (one.series, one.run_id) == (other.series, other.run_id)
+
+
+def span(interval: Interval) -> str:
+    """The 95 % interval in brackets; nothing where one ramp gives none."""
+    if not math.isfinite(interval.low):
+        return ""
+    return f" [{size(interval.low)} – {size(interval.high)}]"
+
+
+def size_or_dash(each: Interval | None) -> str:
+    """The estimate as a size; a dash where there is none."""
+    return "–" if each is None else size(each.estimate)
+
+
+def against_noise(each: Interval | None) -> str:
+    """A figure that noise may have made, with what there is to tell: no instance costs less than
+    nothing, so an interval that goes below zero shows noise."""
+    if each is None:
+        return "–"
+    words = f"{size(each.estimate)}{span(each)}".replace("-", "−")
+    if not math.isfinite(each.low):
+        return f"{words} (one ramp: noise not known)"
+    return f"{words}: not told from noise" if each.low <= 0 else words
 
 
 def caption(view: View, found: Sequence[Group], *extra: str) -> str:
