@@ -11,6 +11,9 @@ ENGINES ?=
 WITHOUT := not docker and not qemu and not browser
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
+# Tests and lessons start many interpreters: compile once, not at every start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: lab handouts test test-quick check check-only bench lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
@@ -24,8 +27,8 @@ test: $(READY) engines browser-tools   ## all tests; what is missing is a skip w
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "not ($(WITHOUT))" $(PYTEST_ARGS)
 
-test-quick: $(READY)           ## the part that needs no engine: about a minute
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
+test-quick: $(READY)           ## without engines and without whole lessons: under a minute
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(WITHOUT) and not slow" $(PYTEST_ARGS)
 
 check: $(READY)                ## format, lint, types, floors
 	$(BIN)/ruff format

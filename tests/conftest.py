@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from room import Room, hidden_engines
 
 ENGINES = ("docker", "qemu", "browser")
 REQUIRED = frozenset(filter(None, os.environ.get("VMCOMPARE_REQUIRE", "").split(",")))
@@ -61,12 +62,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def without_engines(tmp_path: Path) -> dict[str, str]:
-    """An environment in which Docker and QEMU are hidden, not mocked: a PATH that lacks them."""
-    bare = tmp_path / "bin"
-    bare.mkdir()
-    for tool in ("sh", "env", "uname", "git"):
-        found = shutil.which(tool)
-        if found:
-            (bare / tool).symlink_to(found)
-    kept = {k: v for k, v in os.environ.items() if k not in ("DOCKER_HOST", "DOCKER_CONTEXT")}
-    return {**kept, "PATH": str(bare), "VMCOMPARE_REQUIRE": ""}
+    """An environment in which Docker and QEMU are hidden."""
+    return hidden_engines(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
+    """A computer without engines, the same one for all processes of this test run."""
+    place = tmp_path_factory.getbasetemp()
+    return Room((place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "room")

@@ -8,7 +8,8 @@ from typing import Any
 from planted import row
 
 from vmcompare.experiments.image_size.categories import CATEGORIES
-from vmcompare.experiments.image_size.measure import COPY_UP, NAMED_BY_TAR
+from vmcompare.experiments.image_size.copy_up import PHASES as COPY_UP
+from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
 from vmcompare.recording import Measurement
 from vmcompare.sandbox import Machine
 
@@ -82,10 +83,13 @@ def boxes(
             for name, digest in (("base", "sha256:" + 64 * "a"), ("top", _digest(occasion))):
                 piece = f"piece {occasion}: {name}"
                 rows.append(row(platform, "part_bytes", 5.0, phase=piece, text=digest, **more))
-    if "container" in only and "container" not in failed:
-        path = "/usr/lib/large.so"
+    places = [name for name in ("container", "vm") if name in only and name not in failed]
+    if places:
+        path, more = "/usr/lib/large.so", {}
+        if places[0] == "vm":
+            more = {"machine": MACHINES["vm"], "accel": accel}
         rows += [
-            row("container", "part_bytes", value, phase=phase, text=path)
+            row(places[0], "part_bytes", value, phase=phase, text=path, **more)
             for phase, value in zip(COPY_UP, (1.0, 5e6, 5e6 + 1), strict=True)
         ]
     for name, (platform, usual) in FACTS.items():

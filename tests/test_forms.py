@@ -62,7 +62,7 @@ class TestAForm:
         self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = [100.0]
-        monkeypatch.setattr("vmcompare.page.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("vmcompare.clicks.time.monotonic", lambda: now[0])
         form = self.form(tasks)
         form.button.click()  # overtakes the value: 0 was never meant
         assert "Hint 1." in form.said.value

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import ipywidgets as widgets
 import planted_walls as walls
 import pytest
 from planted import STARTS_S, planted, row, starts
 
-from vmcompare import answers, lesson
+from vmcompare import answers, assembly, lesson
 from vmcompare.data import user_recordings_dir
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.experiment import Demo, explanation
@@ -86,6 +88,68 @@ def test_without_engines_every_step_shows_something_and_says_recorded(
     assert "recorded" in html
     assert "software emulation" in html
     assert "measured ·" not in html
+    run = re.findall(r"<small>recorded, run [^<]*</small>", html)
+    assert any(source.endswith(", software emulation</small>") for source in run)
+
+
+def bare_only(monkeypatch: pytest.MonkeyPatch, **runtimes: bool) -> None:
+    """Neither engine, and these bare mechanisms."""
+    nothing_here(monkeypatch)
+    found = {**assembly.availability(), "process": Availability(True)}
+    monkeypatch.setattr("vmcompare.assembly.availability", lambda: found)
+    bare = {
+        name: Availability(ok, what="" if ok else f"{name} is not installed", next_step="")
+        for name, ok in runtimes.items()
+    }
+    monkeypatch.setattr(
+        "vmcompare.assembly.runtime_availability",
+        lambda names: {name: bare[name] for name in names},
+    )
+
+
+async def measured(boot: Lesson) -> None:
+    boot.measure()
+
+
+def test_without_engines_run_is_open_where_a_bare_mechanism_works_and_says_for_what(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_only(monkeypatch, runc=False, bubblewrap=True)
+    asyncio.run(measured(Lesson("boot_speed", "04")))
+    assert "docker is not installed; next step: install docker" in page.html()
+    assert "Run measures process and container (bubblewrap); the rest stays recorded." in (
+        page.html()
+    )
+    assert "The figures below show a recording." not in page.html()
+    assert any(isinstance(shown, widgets.VBox) for shown in page.shown)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "number", "environment", "bubblewrap"),
+    [
+        ("boot_speed", "04", {}, False),
+        ("boot_speed", "04", {"VMCOMPARE_MODE": "replay"}, True),
+        # To a run whose platforms are named, a container is Docker's.
+        ("boot_speed", "04", {"VMCOMPARE_PLATFORMS": "process,container"}, True),
+        # The bare process has no part in it: a mechanism alone compares nothing.
+        ("guest_os", "01", {}, True),
+    ],
+)
+def test_without_engines_run_stays_closed_where_nothing_can_be_compared(
+    page: Page,
+    recorded: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    experiment: str,
+    number: str,
+    environment: dict[str, str],
+    bubblewrap: bool,
+) -> None:
+    bare_only(monkeypatch, runc=False, bubblewrap=bubblewrap)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    asyncio.run(measured(Lesson(experiment, number)))
+    assert "The figures below show a recording." in page.html()
+    assert not any(isinstance(shown, widgets.VBox) for shown in page.shown)
 
 
 def test_without_any_recording_it_says_what_to_do_next(
@@ -139,6 +203,14 @@ def test_what_was_found_under_emulation_says_so_beside_a_prediction(
 def test_a_prediction_below_zero_is_not_kept(page: Page, recorded: Path) -> None:
     Lesson("boot_speed", "04").predict("container_s", "?", guess=-1)
     assert answers.kept("04") == {}
+
+
+def test_none_is_an_answer_to_how_many(page: Page, private_places: Path) -> None:
+    kernel = Lesson("shared_kernel", "02")
+    kernel.predict("seen_by_host", "How many?", unit="programs", whole=True, guess=0)
+    assert answers.kept("02") == {"seen_by_host": 0}
+    kernel.compare()
+    assert "0 programs" in page.html()
 
 
 def test_a_damaged_file_of_answers_is_put_aside_and_not_lost(private_places: Path) -> None:
@@ -391,8 +463,7 @@ def test_this_computer_is_shown_whatever_was_measured_and_a_misspelt_name_is_tol
     nothing_here(monkeypatch)
     monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path / "empty")
     first = Lesson("whole_computer", "00")
-    first.here("layers")
-    first.here("table")
+    first.here("layers", "table")
     html = page.html()
     assert "no Docker here" in html
     assert "this computer" in html
@@ -476,6 +547,20 @@ def test_it_lists_the_recordings_that_can_be_replayed(page: Page, recorded: Path
     assert "this project" in page.html()
 
 
+@pytest.mark.parametrize(("name", "rounds"), [("boot_speed", 3), ("image_size", 1)])
+def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch, name: str, rounds: int
+) -> None:
+    here = dict.fromkeys(("process", "docker", "qemu"), Availability(True))
+    monkeypatch.setattr("vmcompare.assembly.availability", lambda: here)
+
+    async def shown() -> None:
+        Lesson(name, "04").measure()
+
+    asyncio.run(shown())
+    assert page.shown[-1].children[0].children[0].value == rounds
+
+
 # ---- two lessons on one experiment, a grid, a chart of one's own --------------------------------
 
 
@@ -547,7 +632,7 @@ def test_the_chart_that_grows_is_the_one_that_was_named(
 
         def panel(experiment: str, draw: Any, *_: Any) -> Any:
             charts.append(draw)
-            return SimpleNamespace(widget=lambda: None)
+            return SimpleNamespace(widget=lambda: None, rounds=SimpleNamespace(value=3))
 
         monkeypatch.setattr("vmcompare.panel.Panel", panel)
         Lesson("isolation", "05b").measure(chart=chart)

@@ -8,16 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from room import Room
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "00-start-here.ipynb"
 MOST_BYTES = 400_000
 
 
-def handout(out: Path, *words: str, env: dict[str, str] | None = None) -> str:
+def handout(out: Path, *words: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "vmcompare", "handout", str(NOTEBOOK), "--out", str(out), *words],
-        cwd=ROOT, env=env, capture_output=True, text=True, check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return (out / "00-start-here.html").read_text(encoding="utf-8")
@@ -37,10 +38,9 @@ def check_page(page: str) -> None:
         assert f">{claim}</strong>" in page
 
 
-def test_with_the_engines_hidden_it_shows_the_gaps_and_replays(
-    tmp_path: Path, without_engines: dict[str, str]
-) -> None:
-    page = handout(tmp_path, env=without_engines)
+@pytest.mark.slow
+def test_with_the_engines_hidden_it_shows_the_gaps_and_replays(room: Room) -> None:
+    page = room.lesson("00")
     check_page(page)
     assert "no Docker here" in page
     assert "no QEMU here" in page

@@ -8,16 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from room import Room
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "02-shared-kernel.ipynb"
 MOST_BYTES = 400_000
 
 
-def handout(out: Path, *words: str, env: dict[str, str] | None = None) -> str:
+def handout(out: Path, *words: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "vmcompare", "handout", str(NOTEBOOK), "--out", str(out), *words],
-        cwd=ROOT, env=env, capture_output=True, text=True, check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     [page] = out.glob("*.html")
@@ -37,10 +38,9 @@ def check_page(page: str) -> None:
     assert "with-proc" in page  # a line of the ladder
 
 
-def test_with_the_engines_hidden_everything_is_recorded_and_says_so(
-    tmp_path: Path, without_engines: dict[str, str]
-) -> None:
-    page = handout(tmp_path, env=without_engines)
+@pytest.mark.slow
+def test_with_the_engines_hidden_everything_is_recorded_and_says_so(room: Room) -> None:
+    page = room.lesson("02")
     check_page(page)
     assert "Docker is not installed" in page
     assert "next step" in page

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from room import Room
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "04-boot-speed.ipynb"
@@ -37,7 +38,8 @@ def test_without_being_asked_it_measures_and_says_that_one_round_is_too_few(
     assert "replay was chosen" in page
 
 
-def test_its_page_has_both_sliders_and_the_words_of_the_emulator(tmp_path: Path) -> None:
-    page = handout(tmp_path, "--mode", "replay")
+@pytest.mark.slow
+def test_its_page_has_both_sliders_and_the_words_of_the_emulator(room: Room) -> None:
+    page = room.lesson("04")
     assert page.count('type="range"') == 2
     assert "software emulation" in page

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from room import Room
 
 from vmcompare import claims
 
@@ -17,18 +16,12 @@ NOTEBOOK = ROOT / "notebooks" / "09-verdict.ipynb"
 MOST_BYTES = 400_000
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    out = tmp_path_factory.mktemp("handout")
-    done = subprocess.run(
-        [sys.executable, "-m", "vmcompare", "handout", str(NOTEBOOK), "--out", str(out),
-         "--mode", "replay"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return (out / "09-verdict.html").read_text(encoding="utf-8")
+@pytest.fixture
+def page(room: Room) -> str:
+    return room.lesson("09")
 
 
+@pytest.mark.slow
 def test_it_is_one_small_file_that_loads_nothing(page: str) -> None:
     assert len(page.encode()) <= MOST_BYTES
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//(?!creativecommons)""", page)
@@ -36,6 +29,7 @@ def test_it_is_one_small_file_that_loads_nothing(page: str) -> None:
     assert "Traceback" not in page
 
 
+@pytest.mark.slow
 def test_it_holds_every_claim_and_links_to_handouts(page: str) -> None:
     for claim_id in {claim.id for claim in claims.load()}:
         assert f'id="claim-{claim_id}"' in page
@@ -45,6 +39,7 @@ def test_it_holds_every_claim_and_links_to_handouts(page: str) -> None:
     assert linked <= names
 
 
+@pytest.mark.slow
 def test_its_runs_are_the_projects(page: str) -> None:
     recorded = {path.stem for path in (ROOT / "data" / "recordings").glob("*/*.jsonl")}
     assert set(re.findall(r"\d{8}T\d{6}Z-[0-9a-f]{6}", page)) <= recorded

@@ -12,21 +12,20 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import unprivileged
+from room import NOTEBOOKS, ROOT, Room, Run, handout, run_with
 
 from vmcompare import assembly, claims
 from vmcompare.data import cache_dir
 from vmcompare.experiment import Experiment, exercises, load
 from vmcompare.sandbox import Platform
 
-ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RECORDED_RUNS = {path.stem for path in (ROOT / "data" / "recordings").rglob("*.jsonl")}
 REQUIRED = os.environ.get("VMCOMPARE_REQUIRE", "")
 
@@ -136,23 +135,6 @@ def quick(platforms: Sequence[Platform]) -> list[Platform]:
 
 # ---- the tiers ---------------------------------------------------------------------------------
 
-Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
-
-
-def run_with(env: Mapping[str, str], home: Path) -> Run:
-    """Runs vmcompare in ``env``; the learner's own files go below ``home``, images stay cached."""
-    places = {name: str(home / name.lower()) for name in ("XDG_DATA_HOME", "XDG_STATE_HOME")}
-    inherited = {k: v for k, v in env.items() if not k.startswith("VMCOMPARE_")}
-
-    def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "vmcompare", *words],
-            cwd=ROOT, env=inherited | places, capture_output=True, text=True, check=False,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    return run
-
 
 def with_tools(env: dict[str, str], *tools: str) -> dict[str, str]:
     """``env``, in which these tools are no longer hidden."""
@@ -167,7 +149,11 @@ def engines_of(run: Run, *there: str) -> dict[str, Any]:
     """What the tier's computer offers, by engine: those ``there``, and no other."""
     told = run(["check", "--json"])
     assert told.returncode == 0, told.stderr
-    engines: dict[str, Any] = json.loads(told.stdout)["engines"]
+    return only(json.loads(told.stdout)["engines"], *there)
+
+
+def only(engines: dict[str, Any], *there: str) -> dict[str, Any]:
+    """``engines`` as they are, once it is sure that those ``there`` can be used and no other."""
     for name in {"docker", "qemu"} - set(there):
         if engines[name]["available"]:
             why = f"{name} is still there with this PATH: it cannot be hidden on this machine"
@@ -178,10 +164,7 @@ def engines_of(run: Run, *there: str) -> dict[str, Any]:
 
 
 def make(run: Run, notebook: Path, out: Path, *words: str) -> Page:
-    done = run(["handout", str(notebook), "--out", str(out), "--rounds", "1", *words])
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return Page(out / f"{notebook.stem}.html")
+    return Page(handout(run, notebook, out, *words))
 
 
 def make_live(run: Run, notebook: Path, out: Path, *, slow: bool = False) -> tuple[Page, set[str]]:
@@ -349,12 +332,12 @@ def test_with_qemu_only_containers_are_replayed_and_docker_is_said_to_be_missing
 
 
 @every_lesson
+@pytest.mark.slow
 def test_with_neither_all_is_recorded_and_the_lesson_is_still_worth_its_hour(
-    notebook: Path, tmp_path: Path, without_engines: dict[str, str]
+    notebook: Path, room: Room
 ) -> None:
-    lesson, run = read_lesson(notebook), run_with(without_engines, tmp_path)
-    engines = engines_of(run)
-    page = make(run, notebook, tmp_path)
+    lesson, engines = read_lesson(notebook), only(room.engines())
+    page = Page(room.page(notebook))
     check_page(page, lesson)
     check_emulation(page)
     check_missing_is_said(page, lesson, engines)
@@ -363,14 +346,15 @@ def test_with_neither_all_is_recorded_and_the_lesson_is_still_worth_its_hour(
 
 
 @every_lesson
+@pytest.mark.slow
 def test_live_with_neither_is_refused_in_one_sentence(
-    notebook: Path, tmp_path: Path, without_engines: dict[str, str]
+    notebook: Path, tmp_path: Path, room: Room
 ) -> None:
-    lesson, run = read_lesson(notebook), run_with(without_engines, tmp_path)
+    lesson = read_lesson(notebook)
     if not lesson.measures:
         pytest.skip("this lesson measures nothing")
-    engines_of(run)
-    done = run(["handout", str(notebook), "--out", str(tmp_path), "--mode", "live"])
+    only(room.engines())
+    done = room.run(["handout", str(notebook), "--out", str(tmp_path), "--mode", "live"])
     assert done.returncode == 1
     [said] = [line for line in done.stderr.splitlines() if line.startswith("vmcompare:")]
     assert "a live handout was asked for" in said

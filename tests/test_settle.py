@@ -11,6 +11,7 @@ from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ra
 from vmcompare import claims
 from vmcompare.claims import Finding, Verdict
 from vmcompare.settle import Evidence, Part, Row, Whose, lessons, settle
+from vmcompare.verdict.table import reason
 from vmcompare.view import MEASURED
 from vmcompare.view import RECORDED as SHOWN_RECORDED
 
@@ -230,6 +231,62 @@ def test_a_run_is_not_passed_over_for_what_it_says(places: Places) -> None:
     assert found.run is not None
     assert found.run.whose is Whose.LEARNER
     assert "10 of 10 runs of vm failed" in found.finding.reason
+
+
+def test_an_own_run_of_too_few_rounds_stands_back_for_a_longer_one_and_that_is_said(
+    places: Places,
+) -> None:
+    other = {("container", ""): 9.0}
+    places.plant()
+    own = places.add("boot_speed", starts(times=other, rounds=2, whole=False), own=True)
+    found = part(places.gather(), "O3")
+    assert found.run is not None
+    assert found.run.whose is Whose.PROJECT
+    assert found.finding.verdict is not Verdict.REFUTED
+    assert found.aside == (
+        f"Your own run {own.run_id} is too short to settle this: it has 2 rounds of it, and 3 are "
+        "needed."
+    )
+    assert found.aside in reason(found)
+    own.path.unlink()
+    longer = places.add("boot_speed", starts(times=other, rounds=3, whole=False), own=True)
+    found = part(places.gather(), "O3")
+    assert found.run is not None
+    assert (found.run.recording.run_id, found.aside) == (longer.run_id, "")
+    assert reason(found) == found.finding.reason
+
+
+def test_a_short_own_run_stands_where_nothing_longer_is_there(places: Places) -> None:
+    """Also beside one of the project's that is as short: sizes are weighed once."""
+    own = places.add("boot_speed", starts(rounds=1, whole=False), own=True)
+    places.add("image_size", images(1.2e8, 1e8, "allocated"))
+    size = places.add("image_size", images(1.1e8, 1e8, "allocated"), own=True)
+    for key, run in ((("O3",), own), (("O1", "disk"), size)):
+        found = part(places.gather(), *key)
+        assert found.run is not None
+        assert (found.run.recording.run_id, found.aside) == (run.run_id, "")
+
+
+def test_a_fact_takes_no_rounds(places: Places) -> None:
+    places.plant()
+    held = facts(
+        boot_sector_prints_in_vm=False,
+        guest_hardware_differs_from_host=True,
+        two_vms_have_two_boot_ids=True,
+    )
+    places.add("whole_computer", held, own=True)
+    found = part(places.gather(), "A1", "a whole computer")
+    assert found.run is not None
+    assert found.run.whose is Whose.LEARNER
+
+
+def test_failures_do_not_make_a_run_short(places: Places) -> None:
+    """How many blocks were tried counts: else a run could be passed over for what it says."""
+    places.plant({"boot_speed": starts(accel="kvm")})
+    places.add("boot_speed", starts(rounds=3, failures={"vm": 2}), own=True)
+    found = part(places.gather(), "F2")
+    assert found.run is not None
+    assert found.run.whose is Whose.LEARNER
 
 
 def test_rows_of_two_recordings_are_never_pooled(places: Places) -> None:

@@ -22,6 +22,7 @@ from vmcompare.data import answers_path
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.exercise import (
     Choice,
+    Chosen,
     Exercise,
     Kind,
     Question,
@@ -30,7 +31,7 @@ from vmcompare.exercise import (
     near,
     part,
 )
-from vmcompare.tasks import Tasks
+from vmcompare.tasks import Tasks, source
 from vmcompare.view import View, compose
 
 ROOT = Path(__file__).parent.parent
@@ -104,6 +105,15 @@ class TestAnswering:
         assert reply.hints == ()
         assert reply.offer
         assert "measured, run " in reply.checked_on
+
+    def test_a_choice_that_is_no_matter_of_data_does_not_claim_to_be_checked_on_any(
+        self, tasks: Tasks
+    ) -> None:
+        name = next(n for n, e in tasks.exercises.items() if isinstance(e.check, Chosen))
+        assert tasks.check(name, tasks.exercises[name].choices[0]).checked_on == ""
+
+    def test_many_runs_are_counted_and_not_listed(self, shown: View) -> None:
+        assert source(replace(shown, sources=shown.sources * 7)) == "7 runs"
 
     def test_an_answer_is_judged_by_the_rows_shown_at_that_moment(
         self, private_places: Path, shown: View

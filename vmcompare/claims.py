@@ -1,9 +1,9 @@
 """The article's claims, and the finding each gets from a recording.
 
-``data/claims.csv`` registers, before anything is measured, what settles each claim: one line a
-part, columns ``id, part, kind, rule, estimand, bound, lesson, says, quote, caveats``. No finding is
-typed in by hand; :func:`judge` makes it from the rows of one run. The estimand's language is in
-:mod:`vmcompare.estimand`. The rules, with [lo, hi] the estimate's 95 % interval and θ the bound:
+What settles each claim is registered before anything is measured (:mod:`vmcompare.registered`,
+whose names are here too). No finding is typed in by hand; :func:`judge` makes it from the rows of
+one run. The estimand's language is in :mod:`vmcompare.estimand`. The rules, with [lo, hi] the
+estimate's 95 % interval and θ the bound:
 
 ``ratio``, ``slope``
     lo ≥ θ supported · 1 < lo < θ with caveats · hi ≤ 1 refuted · else inconclusive. ``slope``
@@ -40,16 +40,13 @@ it comes out the other way:
 
 from __future__ import annotations
 
-import csv
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .data import data_dir
-from .errors import RecordingError
 from .estimand import (
     EXACT,
     Estimand,
@@ -64,36 +61,19 @@ from .estimand import (
     parse,
     quantity,
 )
+from .registered import COLUMNS, Claim, Kind, Rule, load
 from .stats import Interval
 from .units import written
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = (
-    "id", "part", "kind", "rule", "estimand", "bound", "lesson", "says", "quote", "caveats",
-)  # fmt: skip
+__all__ = [
+    "COLUMNS", "EMULATION", "Claim", "Finding", "Kind", "Rule", "Verdict", "by_rule", "combine",
+    "judge", "load",
+]  # fmt: skip
 
 EMULATION = "software emulation"
-
-
-class Kind(StrEnum):
-    """What a claim is about, which decides what emulation does to it."""
-
-    FACT = "fact"
-    SIZE = "size"
-    TIME = "time"
-    JUDGEMENT = "judgement"
-
-
-class Rule(StrEnum):
-    """How a claim is settled; see the module's text."""
-
-    RATIO = "ratio"
-    SLOPE = "slope"
-    BOUND = "bound"
-    FACTS = "facts"
-    JUDGEMENT = "judgement"
 
 
 class Verdict(StrEnum):
@@ -105,34 +85,6 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
     NOT_MEASURED = "not measured here"
     JUDGEMENT = "value judgement"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One part of one claim: a line of ``data/claims.csv``.
-
-    Attributes:
-        id: the row of the course's final table (``"F2"``); parts of one claim share it.
-        part: what this part looks at, one word or two.
-        kind, rule: see the enums.
-        estimand: what is estimated (:mod:`vmcompare.estimand`).
-        bound: θ, in the estimand's unit; ``None`` for facts and judgements.
-        lessons: numbers of the lessons that measure it (``"04"``, ``"05a"``).
-        says: the article's claim in our words.
-        quote: the article's own sentences.
-        caveats: the entries of the caveats column.
-    """
-
-    id: str
-    part: str
-    kind: Kind
-    rule: Rule
-    estimand: str
-    bound: float | None
-    lessons: tuple[str, ...]
-    says: str
-    quote: str
-    caveats: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,36 +110,6 @@ class Finding:
     caveats: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
     lacking: bool = False
-
-
-def load(path: Path | None = None) -> tuple[Claim, ...]:
-    """The registered claims, in the table's order.
-
-    Args:
-        path: another table; by default ``data/claims.csv``.
-
-    Raises:
-        RecordingError: the table is missing, or a line of it cannot be read (which, and why).
-    """
-    path = path or data_dir() / "claims.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise RecordingError(path, 1, f"the columns are not {', '.join(COLUMNS)}")
-            claims = []
-            for row in reader:
-                try:
-                    claims.append(_claim(row))
-                except (ValueError, AttributeError, TypeError) as error:
-                    raise RecordingError(path, reader.line_num, str(error)) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordingError(path, 0, str(error)) from error
-    names = [(claim.id, claim.part) for claim in claims]
-    twice = sorted({f"{i} {p}" for i, p in names if names.count((i, p)) > 1})
-    if twice:
-        raise RecordingError(path, 0, f"more than one line for {', '.join(twice)}")
-    return tuple(claims)
 
 
 def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
@@ -251,45 +173,6 @@ def combine(findings: Sequence[Finding]) -> Finding:
     )
 
 
-def _claim(row: dict[str, str]) -> Claim:
-    if None in row or None in row.values():
-        raise ValueError(f"the line does not have {len(COLUMNS)} fields")
-    claim = Claim(
-        id=row["id"],
-        part=row["part"],
-        kind=Kind(row["kind"]),
-        rule=Rule(row["rule"]),
-        estimand=row["estimand"],
-        bound=float(row["bound"]) if row["bound"] else None,
-        lessons=tuple(row["lesson"].split()),
-        says=row["says"],
-        quote=row["quote"],
-        caveats=tuple(c.strip() for c in row["caveats"].split(";") if c.strip()),
-    )
-    if not (claim.id and claim.says and claim.quote and claim.lessons):
-        raise ValueError("id, lesson, says and quote must not be empty")
-    if (claim.kind is Kind.JUDGEMENT) != (claim.rule is Rule.JUDGEMENT):
-        raise ValueError("kind and rule are both judgement, or neither is")
-    if claim.rule is Rule.JUDGEMENT:
-        if claim.estimand:
-            quantity(claim.estimand)
-    else:
-        body = parse(claim.estimand).body
-        if isinstance(body, Facts) != (claim.rule is Rule.FACTS):
-            raise ValueError(f"the estimand {claim.estimand!r} does not fit the rule {claim.rule}")
-        if (claim.bound is None) != (claim.rule is Rule.FACTS):
-            raise ValueError("facts have no bound; every other rule has one")
-        if claim.rule is Rule.RATIO and isinstance(body, Quantity) and body.below is None:
-            raise ValueError("a ratio has two sides")
-        if claim.bound is not None and not math.isfinite(claim.bound):
-            raise ValueError("the bound is not a finite number")
-    for caveat in claim.caveats:
-        word, _, rest = caveat.partition(":")
-        if word not in ("fact", "always", "text"):
-            quantity(rest.strip() if word == "beside" else caveat)
-    return claim
-
-
 def _control(control: Facts, frame: pd.DataFrame) -> Finding | None:
     """The finding that a control forces, or ``None`` when every control held."""
     for name, wanted in control.terms:
@@ -343,15 +226,15 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     if isinstance(found, Missing):
         why = f"{found.why[:1].upper()}{found.why[1:]}."
         return Finding(Verdict.NOT_MEASURED, why, lacking=found.lacking)
+    assert claim.bound is not None  # load() saw to it
     if found.emulated and claim.kind is Kind.TIME:
         return Finding(
             Verdict.NOT_MEASURED,
             f"The VMs ran under {EMULATION} here, which decides no claim about time or processor "
-            f"({_words(wanted, found)}).",
+            f"({_words(wanted, found)}; the bound is {written(claim.bound, wanted.unit)}).",
             found.interval,
             found.interval.n,
         )
-    assert claim.bound is not None  # load() saw to it
     verdict, why = by_rule(claim.rule, found.interval, claim.bound, at_least=wanted.at_least)
     words = _words(wanted, found)
     reason = (
@@ -495,4 +378,17 @@ def _words(wanted: Quantity, found: Estimate) -> str:
 
 
 def _fact(name: str) -> str:
-    return name.replace("_", " ")
+    words = name.replace("_", " ")
+    for pattern, spelt in _SPELLING:
+        words = re.sub(pattern, spelt, words)
+    return words
+
+
+_SPELLING = (
+    (r"\bis hosts\b", "is the host’s"),
+    (r"\bhidden vms\b", "hidden VM’s"),
+    (r"\bvm(s?)\b", r"VM\1"),
+    (r"\bos\b", "OS"),
+    (r"\bnon linux\b", "non-Linux"),
+)
+"""What a fact's name cannot spell, and how it is said."""

@@ -80,6 +80,11 @@ class Exercise:
     in_class: bool = False
     minutes: int = 8
 
+    @property
+    def on_rows(self) -> bool:
+        """Whether the rows shown decide which answer is right."""
+        return not isinstance(self.check, Chosen)
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -128,15 +133,23 @@ def near(
     return check
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A check for a choice that is no matter of data: see :func:`chosen`."""
+
+    right: str
+    feedback: Mapping[str, str]
+
+    def __call__(self, view: View, answer: Answer) -> Feedback:  # noqa: ARG002 - it is a Check
+        """Judge a choice, whatever the view holds."""
+        if answer not in self.feedback:
+            return Feedback(False, "Please choose one of the answers.")
+        return Feedback(answer == self.right, self.feedback[str(answer)])
+
+
 def chosen(right: str, feedback: Mapping[str, str]) -> Check:
     """A check for a choice, with words for each (the right one too)."""
-
-    def check(view: View, answer: Answer) -> Feedback:  # noqa: ARG001 - not a matter of data
-        if answer not in feedback:
-            return Feedback(False, "Please choose one of the answers.")
-        return Feedback(answer == right, feedback[str(answer)])
-
-    return check
+    return Chosen(right, feedback)
 
 
 _SLIPS: Sequence[tuple[frozenset[str], float, str]] = (

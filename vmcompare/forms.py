@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from . import page, sheet
+from . import clicks, sheet
 from .exercise import Answer, Exercise, Question
 from .prose import inline, plain, to_html
 from .tasks import Reply, Tasks, as_written, unit_words
@@ -63,7 +63,7 @@ class ExerciseForm:
         )
         self.said = widgets.HTML()
         self.solution = widgets.HTML()
-        page.submitted(self.button, self.field, self._check)
+        clicks.submitted(self.button, self.field, self._check)
         self.offer.on_click(lambda _: self._solve())
         by_hand = f'{tasks.called}.answer("{exercise.name}", …)'
         words = sheet.heading(exercise, 3, by_hand)

@@ -69,18 +69,22 @@ class Lesson(Steps):
         for problem in self._problems:
             self._page.say(problem)
 
-    def here(self, name: str) -> None:
-        """Show one of the experiment's ``HERE``: this computer as it is, whatever was measured."""
+    def here(self, *names: str) -> None:
+        """Show some of the experiment's ``HERE``: this computer as it is, whatever was measured."""
         known = getattr(explanation(self.experiment), "HERE", {})
-        draw = _choose("picture of this computer", name, known)
+        draws = [_choose("picture of this computer", name, known) for name in names]
         whose = "the computer that made this page" if is_handout() else "this computer"
         computer = assembly.computer(self._availability(), whose)
 
-        def drawn() -> Any:
-            made = draw(computer, self.view)
-            return page.table(made) if isinstance(made, list) else made
+        def put(draw: Callable[..., Any]) -> None:
+            def drawn() -> Any:
+                made = draw(computer, self.view)
+                return page.table(made) if isinstance(made, list) else made
 
-        self._page.put(drawn)
+            self._page.put(drawn)
+
+        for draw in draws:
+            put(draw)
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -90,13 +94,13 @@ class Lesson(Steps):
         question: str,
         *,
         unit: str = "",
-        guess: float | None = None,
         whole: bool = False,
+        guess: float | None = None,
     ) -> None:
         """Ask for a prediction and keep it; ``guess=…`` answers in plain Python, without a widget.
 
-        ``name`` is one of the experiment's ``OUTCOMES``; ``unit`` is ``"s"``, ``"ratio"`` or any;
-        ``whole`` where a count is asked for, which may be none at all.
+        ``name`` is one of the experiment's ``OUTCOMES``; ``unit`` is ``"s"``, ``"ratio"`` or any.
+        ``whole`` asks for a count, which may be zero.
         """
         outcomes = explanation(self.experiment).OUTCOMES
         if name not in outcomes:
@@ -135,7 +139,10 @@ class Lesson(Steps):
             self._measure_for_handout()
             return
         reason = self._cannot_run()
-        if reason:
+        left = self._left_to_run() if reason else ()
+        if left:
+            self._page.say(f"{reason} Run measures {' and '.join(left)}; the rest stays recorded.")
+        elif reason:
             self._page.say(f"{reason} The figures below show a recording.")
             return
         try:
@@ -151,6 +158,8 @@ class Lesson(Steps):
             self._finished,
             self._named(),
         )
+        # Facts and byte counts do not become truer by being asked again.
+        panel.rounds.value = min(panel.rounds.value, load(self.experiment).rounds)
         page.display(panel.widget())
 
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
@@ -174,7 +183,7 @@ class Lesson(Steps):
                         if message.get("planned") and message["event"] == "trial":
                             bar.total, bar.n = message["planned"], message["done"]
                             bar.set_postfix_str(str(message["what"]))
-                            tell_progress("{done} of {planned} starts: {what}".format(**message))
+                            tell_progress("{done} of {planned} steps: {what}".format(**message))
                 except KeyboardInterrupt:
                     running.stop()
             recording = running.recording()
@@ -293,6 +302,18 @@ class Lesson(Steps):
             return ""
         lacking = assembly.missing(found, wanted).values()
         return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
+
+    def _left_to_run(self) -> tuple[str, ...]:
+        """What can be compared without any engine: the bare process and containers' mechanisms."""
+        experiment = load(self.experiment)
+        # A run takes mechanisms of its own accord only where no platform is left out by name.
+        whole = mode() is not Mode.REPLAY and not self._named()
+        both = {Platform.PROCESS, Platform.CONTAINER} <= set(experiment.platforms)
+        if not (whole and both and self._availability()["process"].ok):
+            return ()
+        bare = assembly.runtime_availability(experiment.runtimes)
+        able = [f"{Platform.CONTAINER} ({name})" for name, found in bare.items() if found.ok]
+        return (str(Platform.PROCESS), *able) if able else ()
 
     def _named(self) -> list[Platform]:
         """Whom to name to a run: nobody (it takes all it can have) unless some are left out."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import html
-import math
 import re
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import clicks
 from .errors import VmcompareError
 from .mode import edition, is_handout
 
@@ -154,35 +152,6 @@ def _cell(cell: Any) -> str:
     return f'<td style="text-align:left{whole}">{shown}</td>'
 
 
-LATE_S = 1.0
-"""A value that arrives this soon (s) after its button was pressed was meant by it."""
-
-
-def submitted(button: Any, field: Any, act: Callable[[Any, bool], None]) -> None:
-    """Let ``button`` act on the value of ``field``: ``act(value, late)``.
-
-    JupyterLab sends the messages of widgets over subshells, and ipykernel (7.4) may hand those of
-    the field and of the button to two threads: the click can be there before the value that it
-    means. So a value that arrives right after a click is acted on as well, with ``late`` true.
-    """
-    lock = threading.Lock()
-    pressed_s = -math.inf
-
-    def on_click(_: Any) -> None:
-        nonlocal pressed_s
-        with lock:
-            act(field.value, False)
-            pressed_s = time.monotonic()
-
-    def on_value(change: Mapping[str, Any]) -> None:
-        with lock:
-            if time.monotonic() - pressed_s < LATE_S:
-                act(change["new"], True)
-
-    button.on_click(on_click)
-    field.observe(on_value, names="value")
-
-
 def prediction_form(
     question: str,
     unit: str,
@@ -213,7 +182,7 @@ def prediction_form(
     def act(value: Any, _: bool) -> None:
         said.value = keep(value if choices else float(value))
 
-    submitted(button, field, act)
+    clicks.submitted(button, field, act)
     asked = widgets.HTML(f"<b>{html.escape(question)}</b>")
     return widgets.VBox([asked, widgets.HBox([field, button]), said])
 

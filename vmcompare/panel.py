@@ -14,7 +14,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from . import session
+from . import clicks, session
 from .errors import VmcompareError
 from .recording import Recording, read
 from .sandbox import Platform
@@ -35,7 +35,7 @@ class Panel:
         finished: is told of the recording when the run has ended, in order or not; says in one
             sentence what the page shows now.
         platforms: whom *Run* measures; all that can be had when empty.
-        task: the follower while a run is on.
+        task: starts and follows a run while it is on.
     """
 
     experiment: str
@@ -61,7 +61,7 @@ class Panel:
         self.bar = widgets.IntProgress(value=0, max=1, layout={"width": "16em"})
         self.status = widgets.HTML("Ready. Nothing has been measured yet.")
         self.live = widgets.HTML()
-        self.run.on_click(lambda _: self._start())
+        self.run.on_click(lambda _: self._press())
         self.stop.on_click(lambda _: self._ask_to_stop())
 
     def widget(self) -> widgets.Widget:
@@ -71,19 +71,28 @@ class Panel:
         )
         return widgets.VBox([row, self.status, self.live])
 
-    def _start(self) -> None:
+    def _press(self) -> None:
+        if self.task is not None and not self.task.done():
+            return  # a second click that was on its way before the button closed
+        self.run.disabled = True
+        self.bar.value, self.bar.bar_style = 0, "info"
+        self.status.value = "Starting: looking at this computer and preparing the images …"
+        self.task = asyncio.ensure_future(self._start())
+
+    async def _start(self) -> None:
+        # The number of rounds may arrive after the click that means it, and a run cannot be undone.
+        await asyncio.sleep(clicks.LATE_S)
         try:
-            self._session = session.start(
+            running = session.start(
                 self.experiment, rounds=self.rounds.value, platforms=self.platforms
             )
         except VmcompareError as error:
+            self.run.disabled = False
             self.status.value = str(error)
             return
-        self._began = time.monotonic()
-        self.run.disabled, self.stop.disabled = True, False
-        self.bar.value, self.bar.bar_style = 0, "info"
-        self.status.value = "Starting: looking at this computer and preparing the images …"
-        self.task = asyncio.ensure_future(self._follow(self._session))
+        self._session, self._began = running, time.monotonic()
+        self.stop.disabled = False
+        await self._follow(running)
 
     def _ask_to_stop(self) -> None:
         if self._session and self._session.child.stdin:
@@ -114,7 +123,7 @@ class Panel:
             phase = f", {message['phase']} done" if message.get("phase") else ""
             left = self._time_left(int(message["done"]), planned)
             self.status.value = (
-                f"{message['done']} of {planned} starts. {message['what']}{phase}{left}"
+                f"{message['done']} of {planned} steps. {message['what']}{phase}{left}"
             )
 
     def _time_left(self, done: int, planned: int) -> str:

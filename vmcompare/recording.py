@@ -12,8 +12,9 @@ import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -83,6 +84,8 @@ COLUMNS: tuple[str, ...] = (
     "value", "unit", "status", "error", "provenance",
 )  # fmt: skip
 """The columns of the tidy frame, in order."""
+
+_FIELDS = tuple(f.name for f in fields(Measurement))
 
 _REQUIRED = ("ts_utc", "platform", "metric", "value", "status", "block", "rep", "is_warmup")
 
@@ -165,7 +168,7 @@ class Recorder:
             {
                 "kind": "row",
                 "ts_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
-                **asdict(row),
+                **{name: getattr(row, name) for name in _FIELDS},
                 "unit": METRICS[row.metric],
                 "provenance": "measured",
             }
@@ -203,6 +206,16 @@ def read(path: Path) -> Recording:
     Raises:
         RecordingError: the file is missing, is not a recording, or has a damaged line.
     """
+    try:
+        now = path.stat()
+    except OSError as error:
+        raise RecordingError(path, 0, str(error)) from error
+    return _read(path, now.st_size, now.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _read(path: Path, size: int, changed_ns: int) -> Recording:  # noqa: ARG001
+    """:func:`read`, once for each state of a file: a page asks for the same ones often."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import assembly, claims, page
+from .claims import EMULATION, Claim
+from .estimand import concerned
 from .plots.verdicts import SIGNS
 from .recording import Recording
 from .sandbox import Availability, Platform
-from .settle import Evidence, Part, part
+from .settle import Evidence, Part, estimand, part
 from .units import written
 from .view import Outcome, View
 
@@ -80,7 +82,7 @@ def comparison(
 ) -> Mapping[str, str]:
     """The guess, what the view gives, and how far they are apart."""
     found = outcome(view)
-    under = " (software emulation)" if view.emulated(outcome.platforms) else ""
+    under = f" ({EMULATION})" if view.emulated(outcome.platforms) else ""
     return {
         "question": asked.question,
         "you predicted": "–" if guess is None else written(guess, asked.unit),
@@ -118,7 +120,17 @@ def findings(
                 yield _judged(name, claim.quote, elsewhere.finding, _borrowed(elsewhere))
                 continue
         for shown, run, finding in found:
-            yield _judged(name, claim.quote, finding, html.escape(f"{shown}, run {run.run_id}"))
+            source = _source(shown, run, claim)
+            yield _judged(name, claim.quote, finding, html.escape(source))
+
+
+def _source(shown: str, run: Recording, claim: Claim) -> str:
+    """Which run a finding is from, and whether its VMs were emulated; nothing for a judgement."""
+    wanted = estimand(claim)
+    if wanted is None:
+        return ""
+    used = set(concerned(wanted, run.frame())["accel"].dropna())
+    return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if "tcg" in used else "")
 
 
 def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, str]:
@@ -130,7 +142,7 @@ def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapp
         ),
         "what the article says, and what was found": page.Markup(
             f"<em>“{html.escape(quote)}”</em><br>{html.escape(_why(finding))}"
-            f"<br><small>{source}</small>"
+            + (f"<br><small>{source}</small>" if source else "")
         ),
     }
 
@@ -140,6 +152,7 @@ def _borrowed(elsewhere: Part) -> str:
     assert elsewhere.run is not None
     recording = elsewhere.run.recording
     words = f"{elsewhere.run.whose}, run {recording.run_id}"
+    words += f", {EMULATION}" if elsewhere.emulated else ""
     if elsewhere.lesson is None:
         return html.escape(f"{recording.experiment.replace('_', ' ')}: {words}")
     link = page.lesson_link(elsewhere.lesson.notebook, f"from lesson {elsewhere.lesson.number}")

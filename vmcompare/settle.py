@@ -9,7 +9,9 @@ several. Which one, is fixed before any finding is looked at:
    name.
 2. The first of them that holds the rows the part takes is its recording, whatever it says: a
    finding of "not measured here" because of emulation or failures stands.
-3. Where none holds all of them, the first of a lesson that the claim names and that holds some of
+3. But of an estimate, an own run of fewer than :data:`ENOUGH` blocks stands back for the next that
+   holds that many, and the part says so. What counts is how many blocks were tried.
+4. Where none holds all of them, the first of a lesson that the claim names and that holds some of
    them says what is missing. Failing that, the part says whether a recording is missing or no
    lesson measures it yet.
 
@@ -37,6 +39,10 @@ from .view import MEASURED, RECORDED, Source, View
 
 if TYPE_CHECKING:
     import pandas as pd
+
+ENOUGH = 3
+"""Blocks that an own run takes before its estimate displaces another: those *Run* proposes. One
+gives no interval, and two say little of what differs between them."""
 
 _DECLARED = re.compile(r'Lesson\(\\?"(\w+)\\?",\s*\\?"(\d\d[a-z]?)\\?"')
 _NUMBERED = re.compile(r"(\d\d[a-z]?)-.+\.ipynb")
@@ -103,6 +109,10 @@ class Run:
         wanted = estimand(claim)
         return self.frame.iloc[:0] if wanted is None else concerned(wanted, self.frame)
 
+    def blocks(self, claim: Claim) -> int:
+        """In how many blocks it tried what a part looks at, whatever came of it."""
+        return int(self.rows(claim)["block"].nunique())
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -164,6 +174,7 @@ class Part:
         run: the recording; ``None`` where none holds any row of it.
         lesson: where it is measured, or is to be looked up; ``None`` where no lesson has it yet.
         accelerators: of the rows that were looked at (``"tcg"`` is software emulation).
+        stood_back: the own run that was too short to settle it; ``None`` where there was none.
     """
 
     claim: Claim
@@ -171,11 +182,23 @@ class Part:
     run: Run | None
     lesson: Lesson | None
     accelerators: frozenset[str]
+    stood_back: Run | None = None
 
     @property
     def emulated(self) -> bool:
         """Whether rows of a VM under software emulation went in."""
         return "tcg" in self.accelerators
+
+    @property
+    def aside(self) -> str:
+        """That an own run was too short, as a sentence; empty where none was."""
+        if self.stood_back is None:
+            return ""
+        count = self.stood_back.blocks(self.claim)
+        return (
+            f"Your own run {self.stood_back.recording.run_id} is too short to settle this: it has "
+            f"{count} round{'s' if count > 1 else ''} of it, and {ENOUGH} are needed."
+        )
 
     @property
     def quantity(self) -> Quantity | None:
@@ -254,16 +277,25 @@ def settle(evidence: Evidence, table: Iterable[Claim] | None = None) -> tuple[Ro
 def part(claim: Claim, evidence: Evidence) -> Part:
     """One part, by the recording that the module's rule gives it."""
     partly: Run | None = None
+    short: Run | None = None
     wanted = estimand(claim)
     for run in _in_order(claim, evidence):
         if wanted is None or not run.may_hold(wanted):
             continue
         if not run.finding(claim).lacking:
-            return _settled(claim, run, evidence)
+            enough = not isinstance(wanted.body, Quantity) or run.blocks(claim) >= ENOUGH
+            if short is not None and enough:
+                return replace(_settled(claim, run, evidence), stood_back=short)
+            if enough or run.whose is Whose.PROJECT:
+                return _settled(claim, short or run, evidence)
+            short = short or run
+            continue
         lesson = evidence.lesson(run.recording.experiment, claim)
         named = lesson is not None and lesson.number in claim.lessons
         if partly is None and named and len(run.rows(claim)):
             partly = run
+    if short is not None:
+        return _settled(claim, short, evidence)
     if partly is not None:
         return _settled(claim, partly, evidence)
     where = next((evidence.lessons[n] for n in claim.lessons if n in evidence.lessons), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ def median_interval(values: Sequence[float] | NDArray[np.float64]) -> Interval:
     Raises:
         ValueError: ``values`` is empty or holds something that is not finite.
     """
+    return _median_interval(tuple(map(float, values)))
+
+
+@lru_cache(maxsize=1024)
+def _median_interval(values: tuple[float, ...]) -> Interval:
+    """Of the same values once: figure, text alternative, table and finding all ask for it."""
     import numpy as np
     from scipy.stats import bootstrap
 

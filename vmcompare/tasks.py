@@ -16,6 +16,9 @@ from .exercise import Answer, Choice, Exercise, Question
 from .units import written
 from .view import View
 
+_NAMED = 3
+"""So many runs are named below an answer; more are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -153,7 +156,7 @@ class Tasks:
             feedback.text,
             hints=() if feedback.right else reached,
             offer=feedback.right or attempt.wrong >= len(exercise.hints),
-            checked_on=source(view),
+            checked_on=source(view) if exercise.on_rows else "",
         )
 
     # ---- questions ----------------------------------------------------------------------------
@@ -212,6 +215,8 @@ def sentence(error: VmcompareError) -> str:
 
 def source(view: View) -> str:
     """Which runs a view shows, in a few words: an answer holds for these."""
+    if len(view.sources) > _NAMED:
+        return f"{len(view.sources)} runs"
     many = len(view.sources) > 1
     return "; ".join(
         f"{s.shown}, run {s.run_id}" + (f" ({', '.join(s.platforms)})" if many else "")

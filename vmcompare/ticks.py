@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import answers, page
+from . import answers, clicks
 from .mode import is_handout
 from .prose import inline
 from .view import Grid, View
@@ -67,7 +67,7 @@ def keep(asked: Asked, ticked: Ticks) -> str:
 
 
 class _Boxes:
-    """The boxes of a grid, which :func:`page.submitted` takes for one field."""
+    """The boxes of a grid, which :func:`clicks.submitted` takes for one field."""
 
     def __init__(self, grid: Grid, ticked: Ticks) -> None:
         import ipywidgets as widgets
@@ -110,7 +110,7 @@ def form(asked: Asked, keep_them: Callable[[Ticks], str]) -> Any:
     def act(value: Any, _: bool) -> None:
         said.value = keep_them(value)
 
-    page.submitted(button, field, act)
+    clicks.submitted(button, field, act)
     lines = []
     for row, what in asked.grid.rows.items():
         words = widgets.HTML(f"<b>{html.escape(row)}</b>: {inline(what)}")

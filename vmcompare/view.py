@@ -52,9 +52,9 @@ class Source:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """Rows to look at.
+    """Rows to look at. Nobody changes them, so what was found out about a view can be kept.
 
     Attributes:
         frame: tidy rows (``recording.COLUMNS``) plus ``shown``; may be empty.

@@ -246,7 +246,10 @@ def test_a_container_that_ends_by_itself_is_said_at_the_next_command(launcher: L
     assert not descendants()
 
 
-def test_a_program_that_does_not_heed_its_input_is_killed(launcher: Launcher) -> None:
+def test_a_program_that_does_not_heed_its_input_is_killed(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bare, "GRACE_S", 0.2)
     command = ("/bin/busybox", "sh", "-c", "printf '\\006'; exec sleep 1000")
     with opened(launcher, command=command) as box:
         pids = box.host_pids()
@@ -379,7 +382,7 @@ def test_runc_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to become another")
 def test_an_ordinary_user_has_the_same_container(tmp_path: Path) -> None:
     needed("bubblewrap")
-    alpine_tar = bubblewrap.alpine.rootfs_tar()
+    alpine_tar = bare.alpine.rootfs_tar()
     with tempfile.TemporaryDirectory(dir="/tmp") as home:
         os.chown(home, 65534, 65534)
         read_end, write_end = os.pipe()
@@ -408,7 +411,7 @@ def _as_nobody(home: Path, tar: Path, write_end: int) -> None:
             os.environ[name] = str(home)
         own = home / "rootfs.tar"
         own.write_bytes(packed)
-        bubblewrap.alpine.rootfs_tar = lambda _progress=None: own
+        bare.alpine.rootfs_tar = lambda _progress=None: own
         bubblewrap.userland._verified.clear()
         found = bubblewrap.probe()
         if not found.ok:

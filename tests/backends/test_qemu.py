@@ -22,6 +22,7 @@ from vmcompare.backends.qemu.interrupts import held_back
 from vmcompare.backends.qemu.machine import Machine
 from vmcompare.backends.qemu.qmp import Qmp
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.images import alpine, initramfs
 from vmcompare.sandbox import Event, Launcher, Phase, Platform, Sandbox, Spec
 from vmcompare.sandbox import Machine as MachineType
 
@@ -31,6 +32,14 @@ PC = Spec(machine=MachineType.PC, memory_mib=256)
 
 def _small() -> QemuLauncher:
     return QemuLauncher(Platform.VM_DIRECT, small=True)
+
+
+def _with_init(script: bytes, directory: Path) -> QemuLauncher:
+    """The small guest with another PID 1: of two archives the kernel keeps the later file."""
+    over, ram_disk = directory / "init.cpio", directory / "ram-disk"
+    initramfs.write_files({"/init": script}, over)
+    ram_disk.write_bytes(alpine.small_initramfs().read_bytes() + over.read_bytes())
+    return QemuLauncher(Platform.VM_DIRECT, small=True, options=("-initrd", str(ram_disk)))
 
 
 def _ours() -> set[int]:
@@ -169,6 +178,47 @@ def test_phases_come_in_order_and_nothing_is_left() -> None:
     assert stamps == sorted(stamps)
     assert not psutil.pid_exists(pid)
     assert _ours() == before
+
+
+@qemu
+def test_an_agent_that_never_greets_is_an_error_with_the_consoles_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init = initramfs.script("init.sh")
+    mute = init.replace(
+        b"exec /bin/busybox sh /sbin/vmcompare-agents",
+        b"printf '\\033[1mno agent here\\033[0m\\n'; exec /bin/busybox sleep 99",
+    )
+    assert mute != init
+    monkeypatch.setattr("vmcompare.backends.qemu.guest._READY_S", 6.0)
+    with (
+        _with_init(mute, tmp_path).open(PC, lambda _event: None) as sandbox,
+        pytest.raises(WaitTimeout) as raised,
+    ):
+        sandbox.run(["true"])
+    assert str(raised.value) == (
+        "the agent's greeting (last on its console: 'no agent here') did not come within 6 s"
+    )
+
+
+@qemu
+def test_an_agent_that_greets_before_the_first_byte_is_heard(tmp_path: Path) -> None:
+    """The guest starts both side by side; which is first is the guest's scheduler's affair."""
+    init = initramfs.script("init.sh")
+    late = init.replace(
+        b"/sbin/vmcompare-first-byte <",
+        b"(/bin/busybox sleep 3; exec /sbin/vmcompare-first-byte) <",
+    )
+    assert late != init
+    events: list[Event] = []
+    with _with_init(late, tmp_path).open(PC, events.append) as sandbox:
+        assert events[-1].phase is Phase.FIRST_BYTE
+        assert sandbox.run(["true"]).exit_code == 0
+    assert [event.phase for event in events[-3:]] == [
+        *(Phase.FIRST_BYTE, Phase.READY, Phase.SHUTDOWN)
+    ]
+    stamps = {event.phase: event.t_ns for event in events}
+    assert stamps[Phase.READY] < stamps[Phase.FIRST_BYTE]  # each is told as it was
 
 
 @qemu

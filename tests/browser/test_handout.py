@@ -70,6 +70,10 @@ def test_readable_without_script(open_page: Open, handout: Path) -> None:
         assert figure.locator("label").is_hidden()
         assert "Modelled" in figure.locator("figcaption").inner_text()
         assert figure.locator("math").is_visible()
+        picture, formula = (
+            figure.locator(name).bounding_box() for name in (".vmc-frame img", "math >> nth=0")
+        )
+        assert picture["y"] + picture["height"] <= formula["y"]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from explained import Asked
 from planted import planted
 from planted_boxes import MIB, boxes
 
-from vmcompare import exercise
-from vmcompare.errors import Unavailable
+from vmcompare import exercise, units
 from vmcompare.exercise import Answer
+from vmcompare.experiments.image_size.categories import CATEGORIES, ONLY_A_MACHINE
 from vmcompare.experiments.image_size.exercises import EXERCISES, QUESTIONS
 from vmcompare.experiments.image_size.explain import FIGURES, OUTCOMES, TABLES, WHATIFS
 from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
@@ -42,53 +42,38 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
         "vm failed": live(failed=["vm"]),
         "all failed": live(failed=["container", "vm-direct", "vm"], only=["container", "vm"]),
         "mixed": compose(run(only=["process", "container"]), run()),
+        "byte in a vm beside a recording": compose(run(only=["process", "vm-direct", "vm"]), run()),
     }
 
 
 @pytest.mark.parametrize(
     "name",
-    ["empty", "full", "container", "vms", "process", "vm failed", "all failed", "mixed"],
+    [
+        "empty",
+        "full",
+        "container",
+        "vms",
+        "process",
+        "vm failed",
+        "all failed",
+        "mixed",
+        "byte in a vm beside a recording",
+    ],
 )
 def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
 ) -> None:
-    view = views[name]
-    said: list[Unavailable] = []
-
-    def tried(make: Callable[[View], Any]) -> Any:
-        try:
-            return make(view)
-        except Unavailable as error:
-            said.append(error)
-            return None
-
-    for figure in FIGURES.values():
-        if picture := tried(figure):
-            assert picture.svg().startswith("<svg")
-            assert picture.alt
-            assert "nan" not in picture.alt + picture.caption
-            assert "planted" in picture.caption.lower()
-    for table in TABLES.values():
-        frame = tried(table)
-        if frame is not None:
-            assert len(frame)
-            assert "provenance" in frame
-            assert frame.map(lambda cell: isinstance(cell, str) and "nan" not in cell).all().all()
-    for what_if in WHATIFS.values():
-        if model := tried(what_if):
-            assert len(model.values) <= 21
-            assert list(model.values) == sorted(set(model.values))
-            assert "odelled" in model.draw(model.values[-1]).caption
+    asked = Asked(views[name])
+    for picture in asked.figures(FIGURES.values()):
+        assert "planted" in picture.caption.lower()
+    for table in asked.tables(TABLES.values()):
+        assert "provenance" in table
+    assert all(model.formula for model, _ in asked.whatifs(WHATIFS.values(), most=21))
     for one in EXERCISES.values():
         for answer in (*one.choices, 1.0):
-            tried(lambda view, one=one, answer=answer: one.check(view, answer))
-        tried(one.solution)
-    for outcome in OUTCOMES.values():
-        value = outcome(view)
-        assert value is None or math.isfinite(value)
-    for error in said:
-        assert error.next_step
-        assert "." not in error.what
+            asked.made(one.check, answer)
+        asked.made(one.solution)
+    asked.outcomes(OUTCOMES)
 
 
 def test_the_full_view_has_every_figure_table_model_and_outcome(
@@ -157,7 +142,7 @@ def test_the_lesson_has_its_exercises_and_questions() -> None:
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [
-        ("one_byte", EXERCISES["one_byte"].choices[0], EXERCISES["one_byte"].choices[1]),
+        ("one_byte", EXERCISES["one_byte"].choices[2], EXERCISES["one_byte"].choices[1]),
         ("unlike_sizes", 6.0, 102.4),
         ("twenty_nodes", 20 * 8 * 60 * MIB / 50e6, 20 * 60 * MIB / 50e6),
     ],
@@ -229,3 +214,32 @@ def test_the_code_of_the_tweak_prints_two_digests(capsys: pytest.CaptureFixture[
     one, other = capsys.readouterr().out.splitlines()
     assert one.split()[0] != other.split()[0]
     assert one.split()[1] == other.split()[1]
+
+
+def test_totals_below_the_categories_add_up(views: Mapping[str, View]) -> None:
+    table = TABLES["box"](views["full"]).set_index("category")
+    planted_bytes = {name: 1000.0 * place for place, name in enumerate(CATEGORIES)}
+    assert table.loc["all together", "vm (q35)"] == units.size(sum(planted_bytes.values()))
+    assert table.loc["of these: starts a computer", "vm (q35)"] == units.size(
+        sum(planted_bytes[name] for name in ONLY_A_MACHINE)
+    )
+    assert (table["provenance"] == "measured").all()
+
+
+def test_a_byte_in_a_machine_is_told_from_one_in_a_container(views: Mapping[str, View]) -> None:
+    both = TABLES["copy_up"](views["byte in a vm beside a recording"])
+    assert dict.fromkeys(zip(both["where"], both["provenance"], strict=True)) == dict.fromkeys(
+        [("a container", "recorded"), ("a machine, by hand", "measured")]
+    )
+
+
+def test_what_a_week_carries_knows_no_line(views: Mapping[str, View]) -> None:
+    caption = WHATIFS["week"](views["full"]).draw(5).caption
+    assert "line" not in caption
+    assert "u: updates a week" in caption
+    assert "v: speed of the line" in WHATIFS["nodes"](views["full"]).draw(5).caption
+
+
+def test_the_right_choice_of_the_quiz_has_no_usual_place() -> None:
+    places = {[c.right for c in question.choices].index(True) for question in QUESTIONS}
+    assert len(places) > 1

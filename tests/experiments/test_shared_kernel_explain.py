@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from explained import Asked
 from planted import planted
 from planted_kernels import looked
 
@@ -15,7 +15,7 @@ from vmcompare import claims
 from vmcompare.claims import Verdict
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.exercise import check_complete
-from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel import ladder, rows
 from vmcompare.experiments.shared_kernel.exercises import EXERCISES, QUESTIONS
 from vmcompare.experiments.shared_kernel.explain import (
     DEMOS,
@@ -71,41 +71,16 @@ VIEWS = (
 def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
 ) -> None:
-    view = views[name]
-
-    said: list[Unavailable] = []
-
-    def tried(make: Callable[[View], Any]) -> Any:
-        try:
-            return make(view)
-        except Unavailable as error:
-            said.append(error)
-            return None
-
-    for figure in (*FIGURES.values(), *(demo.replay for demo in DEMOS.values())):
-        if picture := tried(figure):
-            assert picture.svg().startswith("<svg")
-            assert picture.alt
-            assert picture.caption
-            assert "nan" not in picture.alt
-    for table in TABLES.values():
-        frame = tried(table)
-        if frame is not None:
-            assert len(frame)
-            assert frame.map(lambda cell: isinstance(cell, str) and cell != "nan").all().all()
-    for outcome in OUTCOMES.values():
-        value = outcome(view)
-        assert value is None or math.isfinite(value)
-    for what_if in WHATIFS.values():
-        if model := tried(what_if):
-            assert len(model.values) == 20
-            assert "odelled" in model.draw(model.values[-1]).caption
+    asked = Asked(views[name], clause=False)
+    drawn = asked.figures((*FIGURES.values(), *(demo.replay for demo in DEMOS.values())))
+    assert all(picture.alt for picture in drawn)
+    assert all(len(table) for table in asked.tables(TABLES.values()))
+    asked.outcomes(OUTCOMES)
+    assert all(len(model.values) == 20 for model, _ in asked.whatifs(WHATIFS.values()))
     for exercise in EXERCISES.values():
-        tried(exercise.solution)
+        asked.made(exercise.solution)
         for answer in exercise.choices or (1.0, 3.0):
-            tried(lambda v, e=exercise, a=answer: e.check(v, a))
-    for error in said:
-        assert error.next_step
+            asked.made(exercise.check, answer)
 
 
 def test_the_empty_view_makes_everything_unavailable(views: Mapping[str, View]) -> None:
@@ -271,10 +246,10 @@ def test_kernels_are_counted_from_the_rows_shown(views: Mapping[str, View]) -> N
 
 def test_the_code_of_the_gap_exercise_works_once_completed(views: Mapping[str, View]) -> None:
     code = EXERCISES["count_kernels"].code.replace("___", "boot id", 1).replace("___", "nunique")
-    lines = code.splitlines()
+    *lines, last = code.splitlines()
     names: dict[str, Any] = {"lesson": type("Lesson", (), {"view": views["full"]})}
-    exec(lines[0], names)
-    assert eval(lines[1], names)[1] == 3
+    exec("\n".join(lines), names)
+    assert eval(last, names) == 3
 
 
 # ---- the article's claims -----------------------------------------------------------------------
@@ -330,3 +305,44 @@ def test_observations_of_two_machines_that_disagree_settle_nothing(tmp_path: Pat
     [claim] = [c for c in claims.load() if (c.id, c.part) == ("O2", "shared kernel")]
     finding = claims.judge(claim, planted(tmp_path, rows).frame())
     assert finding.verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("name", ["ladder", "left_out"])
+def test_what_was_climbed_in_an_emulated_guest_says_so(
+    views: Mapping[str, View], name: str
+) -> None:
+    assert TABLES[name](views["full"])["shown"].str.contains("software emulation").all()
+
+
+@pytest.mark.parametrize("name", ["probes", "ladder", "left_out"])
+def test_every_table_says_how_its_rows_are_shown(views: Mapping[str, View], name: str) -> None:
+    shown = TABLES[name](views["full"])["shown"]
+    assert shown.str.startswith("measured").all()
+    assert not TABLES[name](views["hardware"])["shown"].str.contains("emulation").any()
+
+
+def test_one_observation_alone_is_what_the_class_exercise_asks_for(
+    views: Mapping[str, View],
+) -> None:
+    exercise = EXERCISES["leave_one_out"]
+    begun, climbed, less = (
+        one.seen for one in (
+            rows.climbed(views["full"]).rungs[0], rows.top(views["full"]),
+            rows.left_out(views["full"], "net"),
+        )
+    )  # fmt: skip
+    asked_for = [
+        name for name in exercise.choices
+        if climbed[name] != begun[name] == less[name]
+    ]  # fmt: skip
+    assert [name for name in exercise.choices if exercise.check(views["full"], name).right] == (
+        asked_for
+    )
+    assert len(asked_for) == 1
+
+
+def test_a_fact_is_spelt_as_it_is_said(tmp_path: Path) -> None:
+    finding = found(tmp_path, "O2 shared kernel")
+    text = " ".join((finding.reason, *finding.caveats, *finding.listed))
+    assert "container boot id is the host’s: yes" in text
+    assert "container boot id is a hidden VM’s: no" in text

@@ -373,6 +373,20 @@ def test_every_byte_but_rows_of_zeros_is_on_the_page(message: str) -> None:
     assert shown == boot_sector.image(message)
 
 
+def test_no_space_of_the_message_is_lost_and_the_signature_does_not_need_a_background() -> None:
+    assert DEMO.preview is not None
+    html = DEMO.preview({"message": "a  b"})._repr_html_()
+    assert "white-space:pre;" in html
+    assert "color:#fff" not in html
+
+
+def test_the_number_of_runs_for_one_per_cent_is_not_given_to_five_digits(tmp_path: Path) -> None:
+    model = WHATIFS["runs"](view_of(tmp_path, pairs([1.0, 1.2, 1.4], [1.6, 1.8, 3.3])))
+    needed = re.findall(r"it takes about ([\d,]+) runs", model.draw(10.0).alt)
+    assert needed
+    assert all(set(n.replace(",", "")[2:]) <= {"0"} for n in needed)
+
+
 def _rows(html: str) -> list[str]:
     return re.findall(r"<tr>(.*?)</tr>", html[html.index("<tbody>") :])
 

@@ -210,3 +210,21 @@ def test_the_same_recording_always_gives_the_same_bytes(tmp_path: Path) -> None:
     view = look(tmp_path, starts(rounds=2))
     assert phases(view).svg() == phases(view).svg()
     assert strip(view, START, what="start").svg() == strip(view, START, what="start").svg()
+
+
+def test_a_bare_mechanism_spends_its_first_phase_on_walls(tmp_path: Path) -> None:
+    rows = [
+        row("container", "phase_s", value, phase=phase, layer="mechanism", runtime="bubblewrap")
+        for phase, value in (("first-byte", 0.003), ("ready", 0.002))
+    ]
+    picture = phases(look(tmp_path, rows))
+    assert "walls and exec 3.00 ms" in picture.alt
+    assert "had answered" not in picture.caption
+
+
+def test_a_first_byte_of_no_time_is_explained(tmp_path: Path) -> None:
+    rows = [
+        row("container", "phase_s", value, phase=phase)
+        for phase, value in (("start", 0.1), ("first-byte", 0.0))
+    ]
+    assert "before the engine had answered" in phases(look(tmp_path, rows)).caption

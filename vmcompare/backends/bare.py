@@ -23,7 +23,18 @@ import psutil
 
 from ..bundle import ENVIRONMENT
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from ..sandbox import ALPINE, Completed, Followed, OnOutput, Spec, Start, refuse_sysctls
+from ..images import alpine
+from ..images.cache import Progress
+from ..sandbox import (
+    ALPINE,
+    Completed,
+    Followed,
+    ImageFacts,
+    OnOutput,
+    Spec,
+    Start,
+    refuse_sysctls,
+)
 from . import child
 from .following import END_S, beginning, ending
 
@@ -32,6 +43,9 @@ FIRST_BYTE_TIMEOUT_S = 20.0
 
 GRACE_S = 2.0
 """Seconds a program has to end once its standard input ended; the first-byte program needs 0.01."""
+
+KILLED_S = 10.0
+"""Seconds until a killed program must have ended; 0.01 is usual."""
 
 CONSOLE_BYTES = 4000
 """As much of the end of what was printed is kept for error messages."""
@@ -52,6 +66,34 @@ def refuse(spec: Spec, name: str) -> None:
         raise Unavailable(f"{name} has no image called {spec.image}", f"choose {ALPINE}")
     if spec.start is not Start.COLD:
         raise Unavailable(f"{name} has no {spec.start.value} start here", "choose a cold start")
+
+
+def image(spec: Spec, name: str, progress: Progress | None) -> ImageFacts:
+    """What they start: the userland's archive. Raises as :func:`refuse` does."""
+    refuse(spec, name)
+    size = alpine.rootfs_tar(progress).stat().st_size
+    return ImageFacts(alpine.rootfs_digest(progress), size_bytes=size)
+
+
+def started(
+    command: Sequence[str], name: str, printed: IO[bytes], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """The program ``name`` on its way: held by its standard input, its errors in ``printed``.
+
+    Raises:
+        LaunchFailure: the system does not start it.
+    """
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            start_new_session=True,
+            env=environment,
+        )
+    except OSError as error:
+        raise LaunchFailure(f"{name} did not start", command, cleaned(str(error))) from error
 
 
 class Held:
@@ -75,7 +117,7 @@ class Held:
         if not self.ended(grace_s):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            if not self.ended(GRACE_S):
+            if not self.ended(KILLED_S):
                 raise AbnormalShutdown(f"process {self.pid} does not end, although it was killed")
 
     def close(self) -> None:

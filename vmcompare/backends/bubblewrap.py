@@ -32,8 +32,8 @@ import psutil
 
 from .. import reaper
 from ..bundle import ENVIRONMENT
-from ..errors import AbnormalShutdown, LaunchFailure, Unavailable
-from ..images import alpine, userland
+from ..errors import AbnormalShutdown, Unavailable
+from ..images import userland
 from ..images.cache import Progress
 from ..sandbox import (
     FIRST_BYTE,
@@ -120,18 +120,7 @@ class BubblewrapLauncher:
         with contextlib.ExitStack() as held:
             printed = held.enter_context(tempfile.TemporaryFile())
             start_ns = time.perf_counter_ns()
-            try:
-                child = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=printed,
-                    start_new_session=True,
-                    env=ENVIRONMENT,
-                )
-            except OSError as error:
-                what = "bubblewrap did not start"
-                raise LaunchFailure(what, command, bare.cleaned(str(error))) from error
+            child = bare.started(command, "bubblewrap", printed, ENVIRONMENT)
             running = _Running(child)
             # Events are told after the start was timed: a watcher costs the container nothing.
             try:
@@ -147,9 +136,7 @@ class BubblewrapLauncher:
         on_event(Event(Phase.REMOVED, removed_ns))
 
     def image(self, spec: Spec) -> ImageFacts:
-        bare.refuse(spec, "bubblewrap")
-        size = alpine.rootfs_tar(self.progress).stat().st_size
-        return ImageFacts(alpine.rootfs_digest(self.progress), size_bytes=size)
+        return bare.image(spec, "bubblewrap", self.progress)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime="bubblewrap")

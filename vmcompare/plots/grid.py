@@ -123,6 +123,8 @@ class _Look:
 def _drawn(
     columns: Sequence[str], rows: Sequence[Row], look: Callable[[Row, int], _Look]
 ) -> Figure:
+    from matplotlib.patches import Rectangle
+
     figure = style.figure(_HEAD_IN + _ROW_IN * len(rows))
     axes = figure.subplots()
     # In inches, so that words of a fixed size fit their cells.
@@ -142,17 +144,20 @@ def _drawn(
         for place, letter in enumerate(row.letters()):
             shown = look(row, place)
             left = _NAMES_IN + place * width
-            axes.bar(
-                left, _ROW_IN * 0.86, width * 0.93, y - _ROW_IN * 0.43, align="edge",
-                color=shown.fill, hatch=shown.hatch, edgecolor="#707070", linewidth=0.6,
+            cell = Rectangle(
+                (left, y - _ROW_IN * 0.43), width * 0.93, _ROW_IN * 0.86,
+                facecolor=shown.fill, hatch=shown.hatch, edgecolor="#707070", linewidth=0.6,
             )  # fmt: skip
+            axes.add_artist(cell)  # the limits are set below, so none are looked for here
+            cell.set_in_layout(False)  # what is inside the axes needs no room made for it
             plate = {"boxstyle": "circle,pad=0.08", "fc": "white", "ec": "none"}
-            axes.text(
+            mark = axes.text(
                 left + width * 0.465, y, letter, fontsize=style.SMALL_PT, ha="center",
                 va="center_baseline", color=shown.ink,
                 fontweight="bold" if shown.ink == "white" else "normal",
                 bbox=plate if shown.plate else None,
             )  # fmt: skip
+            mark.set_in_layout(False)
     axes.set_xlim(0, style.WIDTH_IN - 0.1)
     axes.set_ylim(-_ROW_IN * len(rows), _HEAD_IN - 0.1)
     axes.axis("off")

@@ -47,7 +47,7 @@ class Group:
     @property
     def median(self) -> Interval:
         """Median with its interval. Raises ``ValueError`` when every run failed."""
-        return _median(tuple(self.values))
+        return median_interval(self.values)
 
     def label(self, *, mixed: bool) -> str:
         """Series, emulation and (where a figure mixes them) provenance."""
@@ -64,17 +64,12 @@ class Group:
         return f"n = {len(self.rows)}{failed}"
 
 
-@lru_cache(maxsize=256)
-def _median(values: tuple[float, ...]) -> Interval:
-    """:func:`stats.median_interval`, once for figure, alt text and table of the same values."""
-    return median_interval(values)
-
-
-def groups(view: View, metric: str) -> list[Group]:
+@lru_cache(maxsize=64)
+def groups(view: View, metric: str) -> Sequence[Group]:
     """The series of a view that tried ``metric``, in the course's order; warm-ups are left out."""
     frame = view.frame
     if frame.empty:
-        return []
+        return ()
     tried = frame[(frame["metric"] == metric) & ~frame["is_warmup"].astype(bool)]
     # Only a container's bare mechanism is told apart by its runtime (the product's is a detail).
     bare = (tried["platform"] == str(Platform.CONTAINER)) & (tried["layer"] == "mechanism")
@@ -94,10 +89,10 @@ def groups(view: View, metric: str) -> list[Group]:
                 run_id,
             )
         )
-    return sorted(found, key=lambda group: (group.series.order, group.shown == RECORDED))
+    return tuple(sorted(found, key=lambda group: (group.series.order, group.shown == RECORDED)))
 
 
-def need(view: View, metric: str, what: str) -> list[Group]:
+def need(view: View, metric: str, what: str) -> Sequence[Group]:
     """:func:`groups` of ``metric``, at least one of them with a valid value.
 
     Raises:

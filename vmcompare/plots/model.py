@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..units import seconds
@@ -63,6 +64,25 @@ def bars(panels: Mapping[str, Sequence[Bar]], limits: Mapping[str, tuple[float, 
     return Picture(figure, f"{alt} {MODELLED}", MODELLED)
 
 
+_LETTERS = "abcdefgh"
+
+_APART = 0.04
+"""Of a log axis: letters that are closer than this would be printed over each other."""
+
+
+def _letters(marks: Iterable[float], low: float, high: float) -> list[tuple[str, float]]:
+    """Letters above a log axis and where they stand; those too close stand together, in order."""
+    there = sorted((place, _LETTERS[n]) for n, place in enumerate(marks) if low <= place <= high)
+    found: list[tuple[str, float]] = []
+    for place, letter in there:
+        if found and math.log(place / found[-1][1]) < _APART * math.log(high / low):
+            letters, where = found.pop()
+            found.append((f"{letters} {letter}", math.sqrt(where * place)))
+        else:
+            found.append((letter, place))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """A modelled line of times (s) over the slider, or a flat one; drawn in its series' look."""
@@ -109,15 +129,16 @@ def curves(
             fontweight="bold",
         )  # fmt: skip
     for place, (words, where) in enumerate(marks.items()):
-        y, letter = -len(lines) - place, "abcdefgh"[place]
+        y, letter = -len(lines) - place, _LETTERS[place]
         keys.text(0.03, y, letter, fontsize=style.SMALL_PT, va="center", ha="center")
         keys.text(0.08, y, words, fontsize=style.SMALL_PT, va="center")
         if x[0] <= where <= x[-1]:
             axes.axvline(where, color=style.GREY, linestyle=":", linewidth=1.2, zorder=0)
-            axes.text(
-                where, 1.01, letter, transform=axes.get_xaxis_transform(), va="bottom",
-                fontsize=style.SMALL_PT, ha="center",
-            )  # fmt: skip
+    for letters, where in _letters(marks.values(), x[0], x[-1]):
+        axes.text(
+            where, 1.01, letters, transform=axes.get_xaxis_transform(), va="bottom",
+            fontsize=style.SMALL_PT, ha="center",
+        )  # fmt: skip
     axes.axvline(x[at], color="black", linewidth=0.8, zorder=0)
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -61,6 +61,8 @@ _NAMES: Mapping[tuple[Platform, Phase], str] = MappingProxyType(
 
 def name(group: Group, phase: Phase) -> str:
     """What happens in ``phase`` on this platform, in one or two words."""
+    if group.series.runtime and phase is Phase.FIRST_BYTE:
+        return "walls and exec"  # a bare mechanism: no engine stands between
     return _NAMES.get((group.series.platform, phase), str(phase))
 
 
@@ -101,6 +103,8 @@ def phases(view: View) -> Picture:
         "Each bar is its own 100 %: medians, phase by phase, so they may not add up to the median "
         "of whole starts. A triangle marks the first byte, with the time until then."
     )
+    if any(medians(group).get(Phase.FIRST_BYTE) == 0 for group in found):
+        note += " A first byte of 0 was there before the engine had answered."
     return Picture(figure, _alt(found), caption(view, _starts(found), note))
 
 

@@ -56,9 +56,10 @@ def noise_sentence(found: Sequence[Group]) -> str:
         else ""
     )
     low, high = min(floor.values), max(floor.values)
+    measured = f"{ratio_text(low)} to {ratio_text(high)}, median {ratio_text(i.estimate)}{span}"
     return (
-        f"Noise floor: two container starts of one block, A and B, are the same thing and still "
-        f"differ by {ratio_text(low)} to {ratio_text(high)}, median {ratio_text(i.estimate)}{span}."
+        "Noise floor: two container starts of one block, A and B, are the same thing and still "
+        f"differ by {measured if len(floor.values) > 1 else ratio_text(low)}."
     )
 
 

@@ -58,7 +58,10 @@ def stack(
     """
     names = list(dict.fromkeys(name for whole in wholes for name in whole.parts))
     fills = {name: FILLS[place % len(FILLS)] for place, name in enumerate(names)}
-    words = [_listed(whole, written) for whole in wholes]
+    # One number a part, the same in every bar; parts that no bar has are not counted.
+    there = [name for name in names if any(whole.parts.get(name, 0) > 0 for whole in wholes)]
+    numbers = {name: number for number, name in enumerate(there, start=1)}
+    words = [_listed(whole, numbers, written) for whole in wholes]
     # In inches, so that words of a fixed size never meet the next row.
     heights = [0.92 + 0.165 * text.count("\n") for text in words]
     figure = style.figure(sum(heights))
@@ -71,7 +74,7 @@ def stack(
         axes.text(1, top - 0.11, written(whole.total), ha="right", **bold)
         scale = (whole.total or 1.0) if as_shares else longest
         left = 0.0
-        for number, (name, amount) in enumerate(_shown(whole), start=1):
+        for name, amount in _shown(whole):
             colour, hatch = fills[name]
             width = amount / scale
             axes.barh(
@@ -80,7 +83,7 @@ def stack(
             )  # fmt: skip
             if width >= 0.045:
                 axes.text(
-                    left + width / 2, top - 0.35, str(number), fontsize=style.SMALL_PT,
+                    left + width / 2, top - 0.35, str(numbers[name]), fontsize=style.SMALL_PT,
                     ha="center", va="center",
                     bbox={"boxstyle": "circle,pad=0.12", "fc": "white", "ec": "none"},
                 )  # fmt: skip
@@ -97,10 +100,10 @@ def _shown(whole: Whole) -> list[tuple[str, float]]:
     return [(name, amount) for name, amount in whole.parts.items() if amount > 0]
 
 
-def _listed(whole: Whole, written: Callable[[float], str]) -> str:
+def _listed(whole: Whole, numbers: Mapping[str, int], written: Callable[[float], str]) -> str:
     words = [
-        f"{number} {name} {written(amount)}".replace(" ", "\u00a0")
-        for number, (name, amount) in enumerate(_shown(whole), start=1)
+        f"{numbers[name]} {name} {written(amount)}".replace(" ", "\u00a0")
+        for name, amount in _shown(whole)
     ]
     return textwrap.fill(" · ".join(words), _CHARACTERS, break_on_hyphens=False)
 

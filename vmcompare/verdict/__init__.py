@@ -77,6 +77,8 @@ class Verdict(Steps):
             self._ask(Prediction(name, asked, choices=tuple(FINDINGS)), guess)
         elif name in OUTCOMES:
             asked = question or f"Claims that will be {name.replace('_', ' ')}"
+            # Nobody can guess a count without the total.
+            asked = f"{asked} (of {len(self._table.rows)} in all)"
             self._ask(Prediction(name, asked, unit="claims", whole=True), guess)
         else:
             raise UnknownName("outcome", name, [*OUTCOMES, *(r.id for r in self._table.rows)])

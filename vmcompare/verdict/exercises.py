@@ -16,7 +16,7 @@ from ..units import written
 from ..view import View
 from .explain import Table
 
-HIDDEN = "boot_speed"
+HIDDEN = "guest_os"
 """The recording that the first exercise hides."""
 
 _RULED = (Verdict.SUPPORTED, Verdict.WITH_CAVEATS, Verdict.REFUTED, Verdict.INCONCLUSIVE)
@@ -40,7 +40,7 @@ def changed(table: Table, experiment: str) -> list[tuple[Part, Part]]:
 
 def _flipped(table: Table) -> int:
     if not table.evidence.of(HIDDEN):
-        raise Unavailable("there is no recording of boot speed to hide", "do lesson 04 first")
+        raise Unavailable("there is no recording of guest os to hide", "do lesson 01 first")
     return sum(a.finding.verdict != b.finding.verdict for a, b in changed(table, HIDDEN))
 
 
@@ -52,8 +52,8 @@ def _tweak(now: Callable[[], Table]) -> Exercise:
         if answer == wanted:
             return Feedback(
                 True,
-                f"Yes: {wanted}. A line can lose its evidence and keep its finding; only its "
-                "reason is another then. No line of another lesson moved.",
+                f"Yes: {wanted}. A line that loses its evidence is open, not false; where another "
+                "run speaks to it, or emulation kept it open anyway, its finding stays.",
             )
         if answer == len(changed(now(), HIDDEN)):
             return Feedback(
@@ -73,8 +73,9 @@ def _tweak(now: Callable[[], Table]) -> Exercise:
         name="hide",
         kind=Kind.TWEAK,
         title="Take a recording away",
-        task="Run the line below: it shows what the table would say if nobody had measured boot "
-        "speed. In how many lines does the **finding** change, and not only the reason for it?",
+        task="Run the line below: it shows what the table would say if nobody had measured the "
+        "memory of instances. In how many lines does the **finding** change, and not only the "
+        "reason for it?",
         code=f'lesson.without("{HIDDEN}")',
         unit="lines",
         check=check,
@@ -138,7 +139,8 @@ def _fill_in(now: Callable[[], Table]) -> Exercise:
         title="Apply the ratio rule by hand",
         task="A ratio R has the interval [lo, hi] and the bound θ. Fill in the three blanks, run "
         "the cell, and say which finding the rule gives for claim F2 **by its numbers alone**, "
-        "before emulation, few runs and caveats are looked at.",
+        "before emulation, few runs and caveats are looked at. (On paper: its line in the table "
+        "names all three numbers.)",
         code='low, high, theta = lesson.numbers("F2")\n'
         "if low >= ___:\n"
         '    print("supported")\n'

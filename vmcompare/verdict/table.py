@@ -116,7 +116,7 @@ def reason(part: Part) -> str:
     said = part.finding.reason
     if part.claim.rule is Rule.JUDGEMENT and (beside := _standing(part)):
         said += f" {'Also' if part.run else 'Beside it'}: {'; '.join(beside)}."
-    return said
+    return f"{said} {part.aside}".rstrip()
 
 
 def _standing(part: Part) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ _PUT_S = 120.0
 
 _STOP_S = 15.0
 """Seconds for a hanging command inside to be killed."""
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What colours a console's text and moves its cursor (ECMA-48, control sequences)."""
 
 
 class Guest:
@@ -113,6 +117,9 @@ class Guest:
                 mark = self._machine.next_mark("the agent's greeting", deadline, _READY_S)
             except LaunchFailure as error:  # QEMU ended after the first byte
                 raise self._machine.gone() from error
+            except WaitTimeout as error:  # a row keeps its words alone: let them tell what they can
+                what = f"{error.what} (last on its console: {_last_line(error.console)!r})"
+                raise WaitTimeout(what, error.timeout_s, error.console) from None
             if mark.phase is not None:
                 self._on_event(Event(mark.phase, mark.t_ns))
             if mark.phase is Phase.READY:
@@ -136,3 +143,10 @@ class Guest:
         if not self._second_greeted:
             self._second.greeted(_STOP_S)
             self._second_greeted = True
+
+
+def _last_line(console: str) -> str:
+    """The last line that says something, without colours and control characters."""
+    plain = _ESCAPES.sub("", console)
+    lines = ("".join(filter(str.isprintable, line)).strip() for line in plain.splitlines())
+    return ([line for line in lines if line] or [""])[-1]

@@ -140,9 +140,14 @@ class Machine:
         except queue.Empty:
             raise WaitTimeout(what, timeout_s, self.console()) from None
         if mark.phase is None:
-            self._pump.marks.put(mark)  # for whoever asks next
+            self.put_back(mark)
             raise LaunchFailure(f"QEMU ended before {what}", self.command, self.console())
         return mark
+
+    def put_back(self, mark: Mark) -> None:
+        """Keep a mark that came too soon for whoever asks next."""
+        assert self._pump is not None, "the machine was not started"
+        self._pump.marks.put(mark)
 
     def marks_so_far(self) -> list[Mark]:
         """Marks that have come and were not asked for yet, without waiting."""

@@ -19,9 +19,9 @@ from typing import IO
 from vmcompare import reaper
 from vmcompare.backends import bare
 from vmcompare.backends.runc import bundle
-from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, VmcompareError
+from vmcompare.errors import AbnormalShutdown, Unavailable, VmcompareError
 from vmcompare.host import cgroup_version
-from vmcompare.images import alpine, userland
+from vmcompare.images import userland
 from vmcompare.images.cache import Progress
 from vmcompare.sandbox import (
     Availability,
@@ -68,9 +68,7 @@ class RuncLauncher:
                 reaper.forget_path(directory)
 
     def image(self, spec: Spec) -> ImageFacts:
-        bare.refuse(spec, "runc")
-        size = alpine.rootfs_tar(self.progress).stat().st_size
-        return ImageFacts(alpine.rootfs_digest(self.progress), size_bytes=size)
+        return bare.image(spec, "runc", self.progress)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime="runc")
@@ -94,17 +92,7 @@ class _Container:
         )  # fmt: skip
         with tempfile.TemporaryFile() as printed:
             start_ns = time.perf_counter_ns()
-            try:
-                child = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=printed,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                what = "runc did not start"
-                raise LaunchFailure(what, command, bare.cleaned(str(error))) from error
+            child = bare.started(command, "runc", printed, os.environ)
             first: bare.Held | None = None
             ended = False
             # Events are told after the start was timed: a watcher costs the container nothing.

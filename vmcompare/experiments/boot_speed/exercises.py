@@ -305,8 +305,8 @@ QUESTIONS: tuple[Question, ...] = (
             ),
             Choice(
                 "The hypervisor does more work: it is what makes machines slow.",
-                "Both have the same hypervisor with the same settings. Compare their phases: "
-                "firmware, kernel and services run inside the guest.",
+                "It is the same hypervisor. Compare the phases: firmware, kernel and services run "
+                "inside the guest.",
             ),
         ),
     ),

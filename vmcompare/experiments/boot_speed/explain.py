@@ -127,8 +127,8 @@ def literature_table(view: View) -> pd.DataFrame:
         rows.append(
             {
                 "what": row["system"],
-                "figure": f"{row['value']} {row['unit']}",
-                "conditions": row["conditions"],
+                "figure": _set(f"{row['value']} {row['unit']}"),
+                "conditions": _set(row["conditions"]),
                 "source": f"literature: {_short(row['citation'])}, {row['year']}",
             }
         )
@@ -190,7 +190,10 @@ def cold_starts(view: View) -> WhatIf:
             r"W = \lambda \cdot \tilde{t}_{\mathrm{start}} \qquad "
             r"M = \tilde{m}_{\mathrm{idle}} \cdot 1\,\mathrm{h}"
         ),
-        source=f"medians of {START} and pss_bytes; {view.caption()}",
+        source=(
+            "W: waited in an hour; λ: cold starts an hour; t: one start; M: held for the hour; m: "
+            f"memory of an idle one; medians of {START} and pss_bytes; {view.caption()}"
+        ),
     )
 
 
@@ -215,8 +218,8 @@ def no_emulation(view: View) -> WhatIf:
         for name, found in slow.items()
     }
     rough = (
-        "Rough: boot code is translated once and then runs from the translator’s cache, "
-        "so no single slow-down fits a whole boot."
+        "Rough: loops run from the translator’s cache, but much boot code runs only once and is "
+        "translated for that, so no single slow-down fits a whole boot."
     )
     unmarked = (
         ""
@@ -309,7 +312,10 @@ def _span(interval: Interval, written: Callable[[float], str]) -> str:
 def _times(interval: Interval | None) -> str:
     if interval is None:
         return "–"
-    return f"{ratio_text(interval.estimate)} [{_span(interval, ratio_text)}]"
+    times = ratio_text(interval.estimate)
+    if not math.isfinite(interval.low):
+        return f"{times} (one round)"
+    return f"{times} [{_span(interval, ratio_text)}]"
 
 
 def _plain(value: float) -> str:
@@ -317,11 +323,19 @@ def _plain(value: float) -> str:
     return ratio_text(value).rstrip("×")
 
 
+def _set(text: str) -> str:
+    """A cell of the table of literature with the signs that its plain file spells out."""
+    words = "from the abstract" if text == "abstract" else text
+    return words.replace("->", "→").replace("<=", "≤")
+
+
 def _short(citation: str) -> str:
     """First author and venue of a citation, for a table's column."""
     authors, colon, rest = citation.partition(":")
+    if colon and authors.endswith("et al."):
+        return f"{authors}: {rest.split(',')[0].split(':')[0].strip()}"
     if not colon or authors.count(",") == 0:
-        return citation.split(",")[0]
+        return citation.split(",")[0].split(" (")[0]
     return f"{authors.split(',')[0]} et al.: {rest.split(',')[0].split(':')[0].strip()}"
 
 

@@ -130,15 +130,29 @@ def _solve_room(view: View) -> str:
     return (
         f"n = ⌊(M − a) ÷ b⌋ with M = {_ROOM_GIB} GiB:\n\n" + "\n".join(lines) + "\n\nThat is for "
         "guests that have just booted. One that was used may cost what it was given and more, as "
-        "the aged guest shows: plan with that."
+        f"the aged guest shows: plan with that.{_solve_daemons(view)}"
     )
+
+
+def _solve_daemons(view: View) -> str:
+    """From how many instances on daemons are paid back, where one run has both sides."""
+    found = fits.fits(view, "overhead_bytes")
+    base = fits.product(found)
+    held = fits.daemons_bytes(view, base.group.run_id) if base else None
+    if base is None or held is None:
+        return ""
+    lines = [
+        f"\n- {vm.group.series.label}: {fits.star_words(fits.crossover(held, base, vm))}"
+        for vm in fits.vms(found, base.group.run_id)
+    ]
+    return f"\n\nDaemons of {size(held)} are paid back against\n" + "".join(lines) if lines else ""
 
 
 def _solve_study(view: View) -> str:
     found = fits.product(fits.fits(view, "pss_bytes"))
     named = f" In the data shown that is {size(found.each.estimate)}." if found else ""
     return (
-        f"{_STUDY_RIGHT}{named} `used` is the whole host: its file cache, its desktop, every other "
+        f"{_STUDY_RIGHT}{named} `used` is the whole host: its kernel, its desktop, every other "
         "program. Read inside the guest, the same word means another thing again."
     )
 
@@ -221,8 +235,8 @@ _ALL = (
             {
                 _STUDY_DIFFERENCE: (
                     "Nearer, but everything else that the host did in between is in that one "
-                    "difference. The column *less left on the host* took whole ramps, and even so "
-                    "it differs from what the processes cost."
+                    "difference. The column *less left on the host* took whole ramps; look how "
+                    "wide its interval is even so."
                 ),
                 _STUDY_STATS: (
                     "`docker stats` reads the control group, which leaves out the shim; and `-m` "
@@ -254,8 +268,9 @@ _ALL = (
         title="How many fit on a laptop?",
         task=(
             f"A laptop of 8 GiB has {_ROOM_GIB} GiB left for instances. How many freshly booted "
-            "**full VMs** (`vm`) fit, going by the fitted a and b? And where are Docker’s daemons "
-            "paid back on it? Answer the first with a number, the second from the figure."
+            "**full VMs** (`vm`) fit, going by the fitted a and b, without the code cache? Before "
+            "you look at the solution, read from the figure of what manages instances: from how "
+            "many on are Docker’s daemons paid back?"
         ),
         code='lesson.table("ramps")',
         unit="VMs",
@@ -267,7 +282,7 @@ _ALL = (
         ),
         hints=(
             "One GiB is 1,024 MiB. Write down a + b·n ≤ M and solve for n.",
-            "Take a and b of the row `vm`, without the code cache, and round down.",
+            "Take the columns *fixed, a* and *each, b* of the row `vm`, and round down.",
         ),
         solution=_solve_room,
     ),
@@ -283,8 +298,8 @@ QUESTIONS: tuple[Question, ...] = (
         (
             Choice(
                 "512 MiB, from the start.",
-                "`-m` is a promise. Look at the figure of what is given and paid: the points do "
-                "not lie on the dashed line.",
+                "`-m` is a promise. Look at the figure of what is given and paid: how far do the "
+                "points lie from the dashed line?",
             ),
             Choice(
                 "Nothing, until the application in it asks for memory.",

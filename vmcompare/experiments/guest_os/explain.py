@@ -6,8 +6,7 @@ All sizes leave the translator's code cache out unless they say otherwise.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -72,7 +71,8 @@ def parts_figure(view: View) -> Picture:
             f"Totals include the {CODE_CACHE}, which exists under {EMULATION} only."
             if any(CODE_CACHE in parts for _, parts in wholes)
             else "",
-            "The workload of a VM lies within its guest RAM.",
+            "Each bar is the sum at the largest N, divided by N. The workload of a VM lies within "
+            "its guest RAM.",
         ),
     )
 
@@ -170,7 +170,7 @@ def ramps_table(view: View) -> pd.DataFrame:
                 "series": fit.group.label(mixed=both),
                 "ramps": str(fit.ramps),
                 "fixed, a": size(fit.fixed),
-                "each, b": f"{size(fit.each.estimate)}{_span(fit.each)}",
+                "each, b": f"{size(fit.each.estimate)}{fits.span(fit.each)}",
                 "b ÷ container’s": times,
                 "b with code cache": size(fits.with_code_cache(view, fit)),
             }
@@ -185,22 +185,25 @@ def ramps_table(view: View) -> pd.DataFrame:
 
 
 def counting_table(view: View) -> pd.DataFrame:
-    """One row a series: b by three ways of counting (text)."""
+    """One row a series: b by three ways of counting, all of them with the code cache (text).
+
+    What is left on the host is moved by every other program, too: its interval stands beside it.
+    """
     import pandas as pd
 
     others = {metric: fits.fits(view, metric) for metric in ("cgroup_bytes", "host_delta_bytes")}
 
-    def each(metric: str, fit: Fit) -> str:
+    def each(metric: str, fit: Fit) -> Interval | None:
         same = [f for f in others[metric] if fits.is_same(f.group, fit.group)]
-        return size(same[0].each.estimate) if same else "–"
+        return same[0].each if same else None
 
     return pd.DataFrame(
         [
             {
                 "series": fit.group.series.label,
-                "its processes (PSS)": size(fits.with_code_cache(view, fit)),
-                "its control group": each("cgroup_bytes", fit),
-                "less left on the host": each("host_delta_bytes", fit),
+                "its processes (PSS, with code cache)": size(fits.with_code_cache(view, fit)),
+                "its control group": fits.size_or_dash(each("cgroup_bytes", fit)),
+                "less left on the host": fits.against_noise(each("host_delta_bytes", fit)),
                 "provenance": _provenance(fit.group),
             }
             for fit in fits.need_fits(view, PSS)
@@ -225,7 +228,7 @@ def inside_table(view: View) -> pd.DataFrame:
             "run the measurement, or load a recording of it",
         )
 
-    def median(found: list[Group], group: Group) -> float | None:
+    def median(found: Sequence[Group], group: Group) -> float | None:
         same = [g for g in found if fits.is_same(g, group) and len(g.rows)]
         return same[0].median.estimate if same else None
 
@@ -239,7 +242,7 @@ def inside_table(view: View) -> pd.DataFrame:
             {
                 "series": group.series.label,
                 **{name: words(median(found, group)) for name, found in counted.items()},
-                "processor while idle": "–" if busy is None else f"{busy:.1%}",
+                "processor while idle": "–" if busy is None else f"{busy * 100:.1f} %",
                 "provenance": _provenance(group),
             }
         )
@@ -318,18 +321,11 @@ def _medians(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, floa
     return tuple((x, median_interval([v for at, v in points if at == x]).estimate) for x in xs)
 
 
-def _span(interval: Interval) -> str:
-    """The 95 % interval in brackets; nothing where one ramp gives none."""
-    if not math.isfinite(interval.low):
-        return ""
-    return f" [{size(interval.low)} – {size(interval.high)}]"
-
-
 def _provenance(group: Group) -> str:
     return group.shown + (f", {EMULATION}" if group.emulated else "")
 
 
-def _first(found: list[Group], series: Series) -> Group | None:
+def _first(found: Sequence[Group], series: Series) -> Group | None:
     return next((g for g in found if g.series == series and len(g.rows)), None)
 
 

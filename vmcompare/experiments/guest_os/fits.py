@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ...errors import Unavailable
 from ...plots.groups import EMULATION, Group, groups
 from ...plots.style import Series
 from ...sandbox import Platform
 from ...stats import Interval, median_interval
+from ...units import size
 from ...view import View
 from .weigh import CODE_CACHE, DAEMONS
 
@@ -39,13 +41,15 @@ class Fit:
         return self.fixed + self.each.estimate * n
 
 
+@lru_cache(maxsize=64)
 def of_phase(view: View, phase: str) -> View:
     """The rows of one phase only."""
     frame = view.frame
     return replace(view, frame=frame[frame["phase"] == phase]) if len(frame) else view
 
 
-def fits(view: View, metric: str, phase: str = "ramp") -> list[Fit]:
+@lru_cache(maxsize=64)
+def fits(view: View, metric: str, phase: str = "ramp") -> Sequence[Fit]:
     """A fit of each series that has a ramp with two different N; may be empty."""
     from scipy.stats import linregress
 
@@ -60,10 +64,10 @@ def fits(view: View, metric: str, phase: str = "ramp") -> list[Fit]:
             fixed = median_interval([float(line.intercept) for line in lines]).estimate
             each = median_interval([float(line.slope) for line in lines])
             found.append(Fit(group, fixed, each, len(lines)))
-    return found
+    return tuple(found)
 
 
-def need_fits(view: View, metric: str) -> list[Fit]:
+def need_fits(view: View, metric: str) -> Sequence[Fit]:
     """:func:`fits`, at least one. Raises ``Unavailable``."""
     found = fits(view, metric)
     if not found:
@@ -115,6 +119,29 @@ def vms(found: Sequence[Fit], run_id: str) -> list[Fit]:
 def is_same(one: Group, other: Group) -> bool:
     """Whether two groups are one series of one run."""
     return (one.series, one.run_id) == (other.series, other.run_id)
+
+
+def span(interval: Interval) -> str:
+    """The 95 % interval in brackets; nothing where one ramp gives none."""
+    if not math.isfinite(interval.low):
+        return ""
+    return f" [{size(interval.low)} – {size(interval.high)}]"
+
+
+def size_or_dash(each: Interval | None) -> str:
+    """The estimate as a size; a dash where there is none."""
+    return "–" if each is None else size(each.estimate)
+
+
+def against_noise(each: Interval | None) -> str:
+    """A figure that noise may have made, with what there is to tell: no instance costs less than
+    nothing, so an interval that goes below zero shows noise."""
+    if each is None:
+        return "–"
+    words = f"{size(each.estimate)}{span(each)}".replace("-", "−")
+    if not math.isfinite(each.low):
+        return f"{words} (one ramp: noise not known)"
+    return f"{words}: not told from noise" if each.low <= 0 else words
 
 
 def caption(view: View, found: Sequence[Group], *extra: str) -> str:

@@ -113,7 +113,8 @@ def _tweak_solution(view: View) -> str:
     sent = value_of(view, Platform.CONTAINER, SECOND)
     return (
         "The layer’s digest changes altogether, the base’s not at all. A registry is asked for "
-        f"digests, so {size(sent)} are sent for a layer like this, however little in it is new."
+        "digests, so the whole layer is sent, however little in it is new: for the measured "
+        f"application {size(sent)}, compressed."
     )
 
 
@@ -160,7 +161,7 @@ EXERCISES: Mapping[str, Exercise] = MappingProxyType(
             "`lesson.table('pieces')`, where a whole application was exchanged. "
             "Which digests change?",
             code=_TWEAK_CODE,
-            choices=(_CHANGED, _ALL_CHANGED, _PART, _SAME),
+            choices=(_ALL_CHANGED, _PART, _CHANGED, _SAME),
             check=chosen(
                 _CHANGED,
                 {
@@ -222,7 +223,8 @@ EXERCISES: Mapping[str, Exercise] = MappingProxyType(
             "The application of 1 MiB is rebuilt every night, and today each branch is sent the "
             "whole disk of its machine again, compressed. How many seconds is the line busy? "
             "Which two other ways could you offer?",
-            code='lesson.view.values(metric="image_bytes", platform="vm", phase="update")',
+            code='rows = lesson.view.values(metric="image_bytes", platform="vm")\n'
+            'rows.set_index("phase")["value"]',
             unit="s",
             check=near(
                 _whole_disks_s, "s", within=0.05,
@@ -244,14 +246,14 @@ QUESTIONS: tuple[Question, ...] = (
         "An image occupies 60 MiB on disk. How much memory does an instance of it use?",
         (
             Choice(
+                "60 MiB: the image is loaded when it starts.",
+                "Files are read when they are used, and what is never used is never in memory. "
+                "Set the sizes here beside what lesson 01 weighs: they are other figures.",
+            ),
+            Choice(
                 "That cannot be told from the size of the image.",
                 "Right. Disk, line and memory hold different things; lesson 01 measures memory.",
                 right=True,
-            ),
-            Choice(
-                "60 MiB: the image is loaded when it starts.",
-                "Files are read when they are used. Lesson 01 measures what an instance really "
-                "occupies, and there the largest image is not simply the largest in memory.",
             ),
             Choice(
                 "More than 60 MiB, because it is compressed on disk.",
@@ -265,11 +267,6 @@ QUESTIONS: tuple[Question, ...] = (
         "Both boxes hold the same application. What fills the rest of the machine’s box?",
         (
             Choice(
-                "A kernel, its modules and a RAM disk, on top of the same userland.",
-                "Right: see the figure of categories. The userland is the same on both sides.",
-                right=True,
-            ),
-            Choice(
                 "The application, which is larger when it is built for a machine.",
                 "The figure of categories shows the application with the same bytes on all sides.",
             ),
@@ -278,6 +275,11 @@ QUESTIONS: tuple[Question, ...] = (
                 "Those belong to the hypervisor. No file in the box is one of them; see the "
                 "categories.",
             ),
+            Choice(
+                "A kernel, its modules and a RAM disk, on top of the same userland.",
+                "Right: see the figure of categories. The userland is the same on both sides.",
+                right=True,
+            ),
         ),
     ),
     Question(
@@ -285,15 +287,15 @@ QUESTIONS: tuple[Question, ...] = (
         "“Only Docker can send just what changed.” What does the measurement say?",
         (
             Choice(
+                "True: a machine’s disk is one file, so all of it is sent.",
+                "Look at the hollow marks in the figure of what is sent: an overlay is a file "
+                "beside the disk that it extends.",
+            ),
+            Choice(
                 "A machine can, too, if its disk is an overlay over a backing file.",
                 "Right. Compare the hollow marks. A container does it without being asked, which "
                 "is a real difference, but another one.",
                 right=True,
-            ),
-            Choice(
-                "True: a machine’s disk is one file, so all of it is sent.",
-                "Look at the hollow marks in the figure of what is sent: an overlay is a file "
-                "beside the disk that it extends.",
             ),
             Choice(
                 "Neither can: every update sends the whole image.",
@@ -306,10 +308,8 @@ QUESTIONS: tuple[Question, ...] = (
         "A container appends one byte to a large file of its image. What is stored?",
         (
             Choice(
-                "A copy of the whole file, in the container’s own layer.",
-                "Right, with the usual overlay driver: the table of the single byte shows it. "
-                "The image itself stays as it was.",
-                right=True,
+                "One byte, in the image, for all containers of it.",
+                "An image never changes: its digest names its content. See which layer grew.",
             ),
             Choice(
                 "One byte: layers store differences.",
@@ -317,8 +317,10 @@ QUESTIONS: tuple[Question, ...] = (
                 "layer grew by.",
             ),
             Choice(
-                "One byte, in the image, for all containers of it.",
-                "An image never changes: its digest names its content. See which layer grew.",
+                "A copy of the whole file, in the container’s own layer.",
+                "Right, with the usual overlay driver: the table of the single byte shows it. "
+                "The image itself stays as it was.",
+                right=True,
             ),
         ),
     ),

@@ -19,11 +19,10 @@ from ...plots.stack import Whole, stack
 from ...sandbox import Platform
 from ...units import MIB, ratio, size
 from ...view import Outcome, View
-from . import categories
+from . import categories, copy_up
 from .measure import (
     ALLOCATED,
     COMPRESSED,
-    COPY_UP,
     NAMED_BY_TAR,
     SECOND,
     THIN,
@@ -70,11 +69,19 @@ FACTS: Mapping[str, str] = MappingProxyType(
 )
 """Name of a fact → what it says."""
 
+_TOTALS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "all together": categories.CATEGORIES,
+        "of these: starts a computer": categories.ONLY_A_MACHINE,
+    }
+)
+"""Row of the table of categories → what is added up."""
+
 _READ = 26
 """Characters of what was read that a table shows: an error of the system, or a digest's start."""
 
-_DIGITS = 12
-"""Of a digest in a table, as ``docker images`` shows them."""
+_DIGITS = 10
+"""Of a digest in a table: enough to tell them apart, few enough for seven columns on a page."""
 
 
 def box_figure(view: View) -> Picture:
@@ -90,7 +97,10 @@ def box_figure(view: View) -> Picture:
 
 
 def box_table(view: View) -> pd.DataFrame:
-    """One row a category: bytes on each platform, what only a machine needs, provenance (text)."""
+    """One row a category: bytes on each platform, what only a machine needs, provenance (text).
+
+    Below them two totals: everything, and what starts a computer.
+    """
     import pandas as pd
 
     found = _boxes(view)
@@ -102,6 +112,12 @@ def box_table(view: View) -> pd.DataFrame:
         row["starts a computer"] = "yes" if name in categories.ONLY_A_MACHINE else ""
         row["provenance"] = _provenance(found)
         rows.append(row)
+    for name, counted in _TOTALS.items():
+        row = {"category": name}
+        for group in found:
+            parts = _parts(group)
+            row[group.label(mixed=both)] = size(sum(parts[part] for part in counted))
+        rows.append(row | {"starts a computer": "", "provenance": _provenance(found)})
     return pd.DataFrame(rows)
 
 
@@ -113,7 +129,10 @@ def sizes_figure(view: View) -> Picture:
     for phase, title in KINDS.items():
         row = [_dot(group, phase, both) for group in found]
         panels[title[:1].upper() + title[1:]] = [dot for dot in row if dot]
-    return _dots(panels, "Four sizes of the same box", _caption(view, "image_bytes"))
+    note = ""
+    if any(group.series.platform is Platform.VM for group in found):
+        note = " The vm’s disk is compressed by its makers, so it may occupy less than its files."
+    return _dots(panels, "Four sizes of the same box", _caption(view, "image_bytes") + note)
 
 
 def shipped_figure(view: View) -> Picture:
@@ -176,23 +195,27 @@ def pieces_table(view: View) -> pd.DataFrame:
 
 
 def copy_up_table(view: View) -> pd.DataFrame:
-    """One byte appended to a file of the base: what the container's layer grows by (text)."""
+    """One byte appended to a file of the base: where, and what the upper layer grows by (text)."""
     import pandas as pd
 
+    rows = []
     for group in groups(view, "part_bytes"):
-        path = next(iter(group.rows.loc[group.rows["phase"] == COPY_UP[0], "text"]), "")
-        values = [_phase(group, phase) for phase in COPY_UP]
-        if path and None not in values:
+        path = next(iter(group.rows.loc[group.rows["phase"] == copy_up.PHASES[0], "text"]), "")
+        values = [_phase(group, phase) for phase in copy_up.PHASES]
+        place = copy_up.PLACES.get(group.series.platform)
+        if place and path and None not in values:
             words = (
                 "written by the program",
                 f"size of the file it belongs to, {path}",
-                "growth of the container’s own layer",
+                "growth of the upper layer",
             )
-            return pd.DataFrame(
-                {"what": what, "bytes": f"{value:,.0f}", "provenance": group.shown}
+            rows += [
+                {"where": place, "what": what, "bytes": f"{value:,.0f}", "provenance": group.shown}
                 for what, value in zip(words, values, strict=True)
-            )
-    raise _nothing("copy-up of a container")
+            ]
+    if not rows:
+        raise _nothing("copy-up")
+    return pd.DataFrame(rows)
 
 
 def facts_table(view: View) -> pd.DataFrame:

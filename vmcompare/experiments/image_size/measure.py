@@ -1,8 +1,8 @@
 """What is in each box, what it weighs, and what is sent again. Exact byte counts: one round.
 
 Rows, all of them without an accelerator: files are weighed, and no virtual machine runs for that
-(a guest writes the application onto its disk once, but what it writes does not depend on who
-executes it). So no caveat of emulation belongs to them.
+(a guest writes the application onto its disk once, and perhaps a byte onto an overlay, but what it
+writes does not depend on who executes it). So no caveat of emulation belongs to them.
 
 - ``part_bytes`` by category (:mod:`.categories`) of everything in the box;
 - ``image_bytes``, phases ``virtual``, ``allocated``, ``compressed`` (the whole box with the first
@@ -10,7 +10,8 @@ executes it). So no caveat of emulation belongs to them.
   (compressed: what a computer with the base still needs), the last two also
   ``…-on-backing-file`` for ``vm`` and ``…-as-archive`` for ``vm-direct``;
 - ``part_bytes``, phase ``piece <occasion>: <name>``, one row a piece, its digest in ``text``;
-- ``part_bytes``, phases ``copy-up …``: one byte written to the base's largest file;
+- ``part_bytes``, phases ``copy-up …``: one byte written to the base's largest file, in a container
+  or, where there is none, in a ``vm`` (:mod:`.copy_up`);
 - facts: ``musl_program_fails_on_host``, ``musl_program_runs_in_container``,
   ``engine_names_layer_by_sha256_of_its_tar``.
 """
@@ -25,8 +26,8 @@ from functools import partial
 from ...errors import LaunchFailure
 from ...experiment import FAILURES, Context, Experiment, blank, failed, filled
 from ...recording import Measurement
-from ...sandbox import Completed, Launcher, Layered, Machine, Packer, Parcel, Piece, Platform, Spec
-from . import application, categories
+from ...sandbox import Completed, Launcher, Machine, Packer, Parcel, Piece, Platform, Spec
+from . import application, categories, copy_up
 
 MACHINES: Mapping[Platform, Machine] = {
     Platform.CONTAINER: Machine.NONE,
@@ -46,9 +47,6 @@ _OCCASIONS: Mapping[str, Mapping[str, bytes]] = {
     SECOND: application.SECOND,
     UPDATE: application.UPDATE,
 }
-
-COPY_UP = ("copy-up written", "copy-up file", "copy-up copied")
-"""Bytes the program wrote; size of the file it wrote to; growth of the container's own layer."""
 
 NAMED_BY_TAR = "engine_names_layer_by_sha256_of_its_tar"
 """The fact that the digest we made of the base's tar is the engine's name of that layer."""
@@ -74,9 +72,10 @@ def measure(context: Context) -> Iterator[Measurement]:
         for occasion in _OCCASIONS:
             weigh = partial(_weigh, launcher, platform, spec, occasion, broken)
             steps.append((f"{platform}: {occasion}", weigh))
-    container = context.launchers.get(Platform.CONTAINER)
-    if container is not None:
-        steps.append(("container: one byte", partial(_copy_up, container, context)))
+    place = next((place for place in copy_up.PLACES if place in context.launchers), None)
+    if place is not None:
+        one_byte = partial(_copy_up, context.launchers[place], place, context)
+        steps.append((f"{place}: one byte", one_byte))
     source = next((platform for platform in MACHINES if platform in context.launchers), None)
     if source is not None:
         # Its dependencies are the same wherever it is taken from: a container, else a machine.
@@ -141,25 +140,20 @@ def _sent(pieces: tuple[Piece, ...]) -> int:
     return sum(piece.compressed_bytes for piece in pieces)
 
 
-def _copy_up(launcher: Launcher, context: Context) -> Rows:
+def _copy_up(launcher: Launcher, platform: Platform, context: Context) -> Rows:
     """Append one byte to the largest file of the base, and see what the layer grows by."""
-    spec = Spec()
-    row = _row(launcher, Platform.CONTAINER, spec, "part_bytes")
+    spec = Spec(machine=MACHINES[platform])
+    row = _row(launcher, platform, spec, "part_bytes")
     try:
-        base = max(_packer(launcher).contents(spec, {}), key=lambda file: file.size_bytes)
+        base = copy_up.largest(_packer(launcher).contents(spec, {}))
         row = replace(row, text=base.path)
         with launcher.open(spec, context.on_event) as box:
-            if not isinstance(box, Layered):
-                raise LaunchFailure("this engine does not tell what a container wrote", ())
-            before = box.written_bytes()
-            done = box.run(["sh", "-c", f"printf x >> {base.path}"])
-            if done.exit_code:
-                raise LaunchFailure(f"{base.path} could not be written to", ("printf", "x"))
-            grown = box.written_bytes() - before
+            grown = copy_up.grown_bytes(box, platform, base.path)
     except FAILURES as problem:
-        yield failed(row, str(problem), phase=COPY_UP[-1])
+        yield failed(row, str(problem), phase=copy_up.PHASES[-1])
         return
-    for phase, value in zip(COPY_UP, (1, base.size_bytes, grown), strict=True):
+    sizes = (copy_up.WRITTEN_BYTES, base.size_bytes, grown)
+    for phase, value in zip(copy_up.PHASES, sizes, strict=True):
         yield filled(row, float(value), phase=phase)
 
 

@@ -24,6 +24,9 @@ NODES, LINK_MBIT_S, UPDATES = 20, 100.0, 5.0
 
 _MBIT = 1e6
 _FORMULA = r"t = \frac{n \cdot 8\,B}{v}"
+_TIME = (
+    "t: time, with the line as the only limit; n: computers; v: speed of the line in bits a second"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def transfer(view: View) -> WhatIf:
 
     return _whatif(
         view, titles, values, times, duration,
-        label="speed of the line", unit="Mbit/s", start=values.index(LINK_MBIT_S),
+        label="speed of the line", unit="Mbit/s", start=values.index(LINK_MBIT_S), symbols=_TIME,
         formula=_FORMULA + rf", \quad n = {NODES}", said="A line of {:g} Mbit/s.",
     )  # fmt: skip
 
@@ -69,7 +72,7 @@ def nodes(view: View) -> WhatIf:
 
     return _whatif(
         view, titles, sorted({float(round(value)) for value in values}), times, duration,
-        label="computers that get the update", unit="computers",
+        label="computers that get the update", unit="computers", symbols=_TIME,
         start=None, formula=_FORMULA + rf", \quad v = {LINK_MBIT_S:g}\,\mathrm{{Mbit/s}}",
         said="{:g} computers.",
     )  # fmt: skip
@@ -87,6 +90,7 @@ def week(view: View) -> WhatIf:
     return _whatif(
         view, titles, values, traffic, size,
         label="updates a week", unit="a week", start=values.index(UPDATES),
+        symbols="W: bytes sent in a week; u: updates a week; n: computers",
         formula=rf"W = u \cdot n \cdot B, \quad n = {NODES}", said="{:g} updates a week.",
     )  # fmt: skip
 
@@ -128,6 +132,7 @@ def _whatif(
     label: str,
     unit: str,
     start: int | None,
+    symbols: str,
     formula: str,
     said: str,
 ) -> WhatIf:
@@ -148,11 +153,11 @@ def _whatif(
             for title, ways in shown.items()
         }
         picture = bars(panels, limits)
-        copies = f"B: compressed bytes of one copy, {_kinds(view)}; no emulation is in them."
+        copies = f"compressed bytes of one copy, {_kinds(view)}; no emulation is in them."
         return replace(
             picture,
             alt=f"{said.format(x)} {picture.alt}",
-            caption=f"{MODELLED} {copies} The line is the only limit in this model.",
+            caption=f"{MODELLED} {symbols}; B: {copies}",
         )
 
     return WhatIf(

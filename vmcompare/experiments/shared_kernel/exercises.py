@@ -123,7 +123,7 @@ _TRANSFER = {
         False,
     ),
     "A tool that must set vm.swappiness for itself alone": (
-        "Yes: this setting exists once a kernel, so the engine refuses it by name. Root in a "
+        "This setting exists once per kernel, so the engine refuses it by name. Root in a "
         "machine sets that of its own kernel.",
         True,
     ),
@@ -142,7 +142,7 @@ def _check_transfer(view: View, answer: Answer) -> Feedback:  # noqa: ARG001 - a
     if answer not in _TRANSFER:
         return Feedback(False, "Please choose one of the answers.")
     text, right = _TRANSFER[str(answer)]
-    return Feedback(right, text)
+    return Feedback(right, f"Yes. {text}" if right else text)
 
 
 EXERCISES: Mapping[str, Exercise] = MappingProxyType(
@@ -152,8 +152,9 @@ EXERCISES: Mapping[str, Exercise] = MappingProxyType(
             kind=Kind.TWEAK,
             title="Leave out one rung",
             task=(
-                f"Climb all rungs but `{_LEFT_OUT}`. Decide first: which observation will be as it "
-                "was before the ladder? Then run the line, and try another rung."
+                f"Climb all rungs but `{_LEFT_OUT}`. Decide first: which observation does the full "
+                "ladder change, and will this one leave as it was at the start? Then run the "
+                "line, and try another rung."
             ),
             code=f'lesson.demo("ladder", without="{_LEFT_OUT}")',
             choices=_OBSERVATIONS,
@@ -176,7 +177,8 @@ EXERCISES: Mapping[str, Exercise] = MappingProxyType(
             ),
             code=(
                 'rows = lesson.view.values(metric="observation", phase="___")\n'
-                'rows[["platform", "rep", "text"]], rows["text"].___()'
+                'print(rows[["platform", "rep", "text"]])\n'
+                'rows["text"].___()'
             ),
             unit="kernels",
             check=_check_fill,

@@ -23,6 +23,7 @@ from .patch_day import patch_day
 from .rows import (
     NEXT,
     Instance,
+    Ladder,
     Rung,
     answered,
     climbed,
@@ -30,6 +31,7 @@ from .rows import (
     fact,
     instances,
     moved,
+    provenance,
     settings,
     top,
 )
@@ -71,7 +73,7 @@ def identity_figure(view: View) -> Picture:
 
 def ladder_figure(view: View) -> Picture:
     """Rungs from left to right; a filled cell differs from the one before it."""
-    return _ladder(climbed(view).rungs, _ladder_caption(view))
+    return _ladder(climbed(view).rungs, _ladder_caption(view, _KEY))
 
 
 def identity_table(view: View) -> pd.DataFrame:
@@ -123,7 +125,8 @@ def ladder_table(view: View) -> pd.DataFrame:
     """One row a rung: the line that was typed, and what it changed."""
     import pandas as pd
 
-    found = climbed(view).rungs
+    whole = climbed(view)
+    found = whole.rungs
     rows = []
     for number, rung in enumerate(found):
         before = next((r for r in reversed(found[:number]) if r.seen), None)
@@ -132,6 +135,7 @@ def ladder_table(view: View) -> pd.DataFrame:
                 "rung": rung.name,
                 "line": rung.line or "–",
                 "what changed": _moved(before, rung) if before else "–",
+                "shown": _climbed_where(whole),
             }
         )
     return pd.DataFrame(rows)
@@ -144,7 +148,11 @@ def left_out_table(view: View) -> pd.DataFrame:
     whole = top(view)
     return pd.DataFrame(
         [
-            {"left out": name, "what differs": _moved(whole, less)}
+            {
+                "left out": name,
+                "what differs": _moved(whole, less),
+                "shown": _climbed_where(climbed(view)),
+            }
             for name, less in climbed(view).less.items()
         ]
     )
@@ -161,6 +169,7 @@ def probes_table(view: View) -> pd.DataFrame:
                 "tried": f"set {str(row['phase']).removeprefix('setting ')}",
                 "in": str(row["platform"]),
                 "what happened": str(row["text"] or row["error"]),
+                "shown": str(row["shown"]) + (f", {EMULATION}" if row["accel"] == "tcg" else ""),
             }
         )
     for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
@@ -172,25 +181,31 @@ def probes_table(view: View) -> pd.DataFrame:
                     "tried": f"start {inside:.0f} processes",
                     "in": str(platform),
                     "what happened": f"the host’s list shows {seen:.0f} of them",
+                    "shown": provenance(view, "item_count", platform=str(platform)),
                 }
             )
-    for name, platform in (
-        ("non_linux_program_boots_in_container", Platform.CONTAINER),
-        ("non_linux_program_boots_in_vm", Platform.VM_DIRECT),
+    for name, platform, how in (
+        ("non_linux_program_boots_in_container", Platform.CONTAINER, "a program"),
+        ("non_linux_program_boots_in_vm", Platform.VM_DIRECT, "a disk’s first sector"),
     ):
         ran = fact(view, name)
         if ran is not None:
             said = str(view.values(metric="fact", phase=name)["text"].iloc[0])
             rows.append(
                 {
-                    "tried": "run a program of 512 bytes that is not for Linux",
+                    "tried": f"start 512 bytes that are not for Linux, as {how}",
                     "in": str(platform),
                     "what happened": said or ("it printed its message" if ran else "nothing"),
+                    "shown": provenance(view, "fact", phase=name),
                 }
             )
     if not rows:
         raise Unavailable("nothing has been tried on a kernel yet", NEXT)
     return pd.DataFrame(rows)
+
+
+def _climbed_where(found: Ladder) -> str:
+    return found.shown + (f", {EMULATION}" if found.emulated else "")
 
 
 def _moved(before: Rung, after: Rung) -> str:
@@ -238,6 +253,8 @@ def _caption(view: View, found: list[Instance], *extra: str) -> str:
     words = [f"{view.caption()}."]
     if any(one.emulated for one in found):
         words.append(_NO_EFFECT)
+    if any(one.name == "container C" for one in found):
+        words.append("Container C has other files than A and B, those of a second distribution.")
     if any(one.elsewhere for one in found):
         words.append("* Recorded in another run: compare these columns with each other only.")
     words += [f"No answer from {one.name}: {one.why}." for one in instances(view) if one.why]
@@ -285,7 +302,7 @@ def _climb_now(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any
     emulated = launcher.traits(spec).accel == "tcg"
     where = f", in a guest under {EMULATION}" if emulated else ", in a guest"
     typed = f"The last line was: {ladder.line(less.rungs)}"
-    return _ladder(found, f"{MEASURED} just now{where}. {typed}")
+    return _ladder(found, f"{MEASURED} just now{where}. {typed}. {_BESIDE}", against=1)
 
 
 def _climb_again(view: View) -> Picture:
@@ -295,6 +312,11 @@ def _climb_again(view: View) -> Picture:
     there += found.less.values()
     return _ladder(there, _ladder_caption(view, _BESIDE), against=1)
 
+
+_KEY = (
+    "unshare -m: new namespace of mounts, -p: processes, -n: network, -U: users. Nested processes: "
+    "of twenty shells, each started inside the one before."
+)
 
 _BESIDE = "From the third column on, a filled cell differs from the one with all rungs."
 

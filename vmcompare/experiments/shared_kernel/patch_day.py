@@ -66,6 +66,8 @@ def patch_day(view: View) -> WhatIf:
         draw=draw,
         formula=r"K = H \cdot (k_{\mathrm{host}} + \kappa \cdot N)",
         source=(
+            f"K, kernels to patch; H, hosts: {HOSTS}; N, instances on each; "
+            f"k_host, kernels that a host has anyway: {fixed}; "
             "κ, kernels that each instance brought along: "
             + ", ".join(f"{name} {share:g}" for name, share in known.items())
             + f"; {view.caption()}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...errors import Unavailable
+from ...plots.groups import EMULATION
 from ...sandbox import Platform
 from ...view import MEASURED, RECORDED, View
 from . import ladder
@@ -59,7 +61,8 @@ class Instance:
         return (self.kernel, value) if apart else value
 
 
-def instances(view: View) -> list[Instance]:
+@lru_cache(maxsize=16)
+def instances(view: View) -> Sequence[Instance]:
     """The instances that the view tells of, in the order of the table; failed ones too.
 
     Own ones come first; recorded ones of another run follow, with their own host.
@@ -67,7 +70,7 @@ def instances(view: View) -> list[Instance]:
     frame = _observations(view)
     own = _of_run(frame[frame["shown"] == MEASURED], elsewhere=False)
     recorded = _of_run(frame[frame["shown"] == RECORDED], elsewhere=bool(own))
-    return own + recorded
+    return (*own, *recorded)
 
 
 def _of_run(frame: pd.DataFrame, *, elsewhere: bool) -> list[Instance]:
@@ -145,6 +148,7 @@ class Ladder:
     shown: str
 
 
+@lru_cache(maxsize=16)
 def climbed(view: View) -> Ladder:
     """The ladder to show: an own one before a recorded one, a guest's before the host's.
 
@@ -207,10 +211,21 @@ def count(view: View, platform: Platform, phase: str) -> float | None:
     return float(rows["value"].iloc[0]) if len(rows) else None
 
 
+def provenance(view: View, metric: str, **where: str) -> str:
+    """How those rows are shown, and whether a machine among them was emulated; for one cell."""
+    return shown_as(view.values(metric=metric, **where))
+
+
+def shown_as(rows: pd.DataFrame) -> str:
+    """:func:`provenance` of rows at hand."""
+    words = " and ".join(dict.fromkeys(map(str, rows["shown"])))
+    return f"{words}, {EMULATION}" if (rows["accel"] == "tcg").any() else words
+
+
 def settings(view: View) -> Sequence[Mapping[str, Any]]:
     """The observations of kernel settings, as mappings of row columns."""
     frame = _observations(view)
-    rows = frame[frame["phase"].str.startswith("setting ")]
+    rows = frame[frame["phase"].str.startswith("setting ")].sort_values(["platform", "phase"])
     return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
 
 

@@ -26,9 +26,10 @@ _LOOK: Mapping[str, str] = {
     "message": "background:#CFE6F5;color:#000;text-decoration:underline",
     "end mark": "background:#CDE8DD;color:#000",
     "zeros": "",
-    "signature": "background:#000;color:#fff;font-weight:bold",
+    "signature": "outline:1px solid;font-weight:bold",
 }
-"""How the bytes of each part are marked; a column names the parts as well."""
+"""How the bytes of each part are marked, so that it also shows on paper, where backgrounds are not
+printed; a column names the parts as well."""
 
 _WHY = (
     "A kernel starts only what it knows as a program of its own kind, and a container has no "
@@ -47,7 +48,10 @@ class Bytes:
         """The parts in words."""
         counted = ", ".join(f"{name} {len(piece)}" for name, piece in self.parts)
         total = sum(len(piece) for _, piece in self.parts)
-        return f"{total} bytes in this order: {counted}."
+        return (
+            f"{total} bytes in this order: {counted}. Of the end mark, 06 tells this course that "
+            "the message is out, and 00 ends it."
+        )
 
     def _repr_html_(self) -> str:
         marked = [(name, byte) for name, piece in self.parts for byte in piece]
@@ -93,7 +97,8 @@ def _marked(name: str, text: str) -> str:
 
 
 def _cells(place: str, data: str, text: str, part: str) -> str:
-    fixed = 'style="text-align:left;white-space:nowrap;font-family:monospace"'
+    # A space at the end of a row, or two in a message, are bytes as well.
+    fixed = 'style="text-align:left;white-space:pre;font-family:monospace"'
     return (
         f'<tr><th scope="row" {fixed}>{place}</th><td {fixed}>{data}</td><td {fixed}>{text}</td>'
         f'<td style="text-align:left">{part}</td></tr>'

@@ -198,7 +198,7 @@ _ALL = (
         choices=(_BUG_OPEN, _BUG_RIGHT, _BUG_FLAG, _BUG_MANY),
         check=_study,
         hints=(
-            "Which line of the study looks at the guest?",
+            "Which line of the study looks at what the guest did?",
             "Look at the table of what is on this computer: how was an accelerator chosen, and "
             "why were others rejected?",
         ),
@@ -210,7 +210,7 @@ _ALL = (
         title="Place four comparisons",
         task=(
             "Four comparisons of the kind that gets published. Place both sides of each in the "
-            "grid. Which pair lies in **one** cell and starts from the same state?"
+            "grid. Which pair lies in **one** row, with the same work timed on both sides?"
         ),
         choices=(_CLONE, _FAIR, _RUNNING, _PULLED),
         check=chosen(
@@ -221,14 +221,14 @@ _ALL = (
                 _CLONE: "Not yet: a snapshot has already booted. In the grid this is a clone "
                 "beside a cold start; the article’s claim about start is about booting.",
                 _RUNNING: "Not yet: one side is running, the other does not exist yet. Which "
-                "column is each in?",
+                "row is each in?",
                 _PULLED: "Nearly: both are products and both are cold. But a download is timed on "
                 "one side only; it happens once per computer, not once per start.",
             },
         ),
         hints=(
             "Ask of each side: is there an instance already? And is there a manager around it?",
-            "Two of the four differ in the column of the start, one in what is timed.",
+            "Two of the pairs start from different states, one differs in what is timed.",
         ),
         solution=_solve_pair,
     ),
@@ -244,20 +244,20 @@ QUESTIONS: tuple[Question, ...] = (
         (
             Choice(
                 "A container is a small virtual machine without a BIOS.",
-                "It would need a processor and a disk of its own. In the table of hardware the "
-                "container reads the same processor, devices and boot id as the process.",
+                "It would need devices and a boot id of its own. Set its column in the table of "
+                "hardware beside that of whatever runs the kernel under it.",
             ),
             Choice(
                 "A container can only ask the running kernel, and that kernel does not know them "
                 "as a program.",
-                "So the answers say: the kernel gives a process and a container the same "
-                "refusal. In the machine, no kernel was asked.",
+                "So the answers say: every kernel that was asked refused them. In the machine, "
+                "none was asked.",
                 right=True,
             ),
             Choice(
                 "The container lacked the rights; a privileged one could do it.",
-                "Read the refusal: it is about the format, not about a right. The plain process, "
-                "with no walls around it, gets the same one.",
+                "Read the refusal: does it speak of a format or of a right? And look at the plain "
+                "process, which has no walls around it.",
             ),
         ),
     ),
@@ -272,8 +272,8 @@ QUESTIONS: tuple[Question, ...] = (
             ),
             Choice(
                 "Nothing yet: the same thing twice may differ as much.",
-                "The spread of A against A is what a difference has to exceed. Repeat, take the "
-                "median, and give its interval.",
+                "What A and B differ by is what any other difference has to exceed. Repeat, take "
+                "the median, and give its interval.",
                 right=True,
             ),
             Choice(

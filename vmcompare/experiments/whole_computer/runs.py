@@ -60,11 +60,17 @@ def runs_needed(view: View) -> WhatIf:
         unit="runs",
         draw=draw,
         formula=(
-            r"d(n) = 1.96 \cdot \sqrt{2} \cdot 1.253 \cdot \frac{s}{\tilde{t}\,\sqrt{n}}, \qquad "
-            r"s = \frac{\mathrm{IQR}}{1.349}"
+            r"d(n) = 1.96 \cdot \sqrt{2} \cdot 1.253 \cdot "
+            r"\frac{\mathrm{IQR}}{1.349 \; \tilde{t} \, \sqrt{n}}"
         ),
-        source=f"interquartile range and median of {START}; {view.caption()}",
+        source=f"IQR, the interquartile range, and t̃, the median, of {START} (IQR ÷ 1.349 is the "
+        f"standard deviation of a normal distribution); {view.caption()}",
     )
+
+
+def _round(runs: int) -> int:
+    """To two digits: more would not be known."""
+    return max(1, round(float(f"{runs:.2g}")))
 
 
 def _runs_picture(
@@ -93,7 +99,7 @@ def _runs_picture(
             fontweight="bold",
         )  # fmt: skip
         one = math.ceil((visible_percent(both.spread, 1)) ** 2)
-        said.append(f"{label} {percent(now)} (for 1 % it takes {max(one, 1):,} runs)")
+        said.append(f"{label} {percent(now)} (for 1 % it takes about {_round(one):,} runs)")
     axes.axvline(runs, color="black", linewidth=0.8, zorder=0)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -116,6 +122,6 @@ def _runs_picture(
         f"With {runs:g} runs of each, the smallest difference of two medians that stands out from "
         f"the noise: {'; '.join(said)}. {MODELLED}",
         f"{MODELLED} Smallest difference of two medians that stands out: {'; '.join(said)}. "
-        f"For large n and independent runs; a drifting computer does not get better by repeating. "
-        f"{words}".strip(),
+        f"For large n and independent runs that scatter normally; where they do not, as in two "
+        f"clusters, it is a rule of thumb. {words}".strip(),
     )
