@@ -13,8 +13,6 @@ from vmcompare import answers, ticks
 from vmcompare.errors import Unavailable
 from vmcompare.view import Grid, View, compose
 
-VIEW = compose(None, None)
-
 GRID = Grid(
     columns=("--one", "--two"),
     rows={"a": "open the door", "b": "look <inside>"},
@@ -23,7 +21,7 @@ GRID = Grid(
     yes="turns",
     no="stays",
 )
-ASKED = ticks.Asked("05a", "flips", "What turns what?", GRID)
+ASKED = ticks.Asked("05a", "flips", "What turns what?", GRID, lambda: compose(None, None))
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +63,7 @@ def test_a_damaged_answer_counts_as_none() -> None:
 
 def test_each_cell_is_set_beside_what_was_found_with_a_reason_where_it_is_wrong() -> None:
     ticks.keep(ASKED, {"--one": ["b"], "--two": []})
-    html = ticks.beside(ASKED, VIEW)
+    html = ticks.beside(ASKED)
     assert cells(html) == [["a", "turns ✗", "stays ✓"], ["b", "stays ✗", "not measured"]]
     assert "1 of 3 right" in html
     assert "It takes the <code>door</code> away." in html
@@ -75,13 +73,13 @@ def test_each_cell_is_set_beside_what_was_found_with_a_reason_where_it_is_wrong(
 
 def test_what_was_expected_and_did_not_happen_is_told_as_that() -> None:
     ticks.keep(ASKED, {"--one": ["a"], "--two": ["a"]})
-    assert "Expected, but not found here. A second door." in ticks.beside(ASKED, VIEW)
+    assert "Expected, but not found here. A second door." in ticks.beside(ASKED)
     odd = replace(GRID, find=lambda _: {"--one": {"b": True}})
-    assert "Found, but not expected" in ticks.beside(replace(ASKED, grid=odd), VIEW)
+    assert "Found, but not expected" in ticks.beside(replace(ASKED, grid=odd))
 
 
 def test_without_ticks_only_what_was_found_is_shown() -> None:
-    html = ticks.beside(ASKED, VIEW)
+    html = ticks.beside(ASKED)
     assert "ticked nothing yet" in html
     assert cells(html) == [["a", "turns", "stays"], ["b", "stays", "not measured"]]
 
@@ -91,7 +89,7 @@ def test_where_nothing_was_measured_that_is_said() -> None:
         raise Unavailable("nothing was tried", "run it")
 
     with pytest.raises(Unavailable, match="nothing was tried"):
-        ticks.beside(replace(ASKED, grid=replace(GRID, find=nothing)), VIEW)
+        ticks.beside(replace(ASKED, grid=replace(GRID, find=nothing)))
 
 
 def test_on_paper_every_cell_is_a_box_and_the_answers_come_last(
@@ -103,7 +101,7 @@ def test_on_paper_every_cell_is_a_box_and_the_answers_come_last(
     assert html.count("☐") == 4
     assert "look &lt;inside&gt;" in html
     assert html.index("vmc-answer") > html.rindex("☐")
-    assert "✓" not in ticks.beside(ASKED, VIEW)  # a page for others shows nobody's answers
+    assert "✓" not in ticks.beside(ASKED)  # a page for others shows nobody's answers
 
 
 def test_the_boxes_are_labelled_and_a_press_keeps_what_is_ticked() -> None:

@@ -47,8 +47,6 @@ class Lesson(Steps):
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
     _tasks: tasks.Tasks | None = None
-    _ticked: list[ticks.Asked] = field(default_factory=list)
-    _reticked: list[Callable[[], None] | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
@@ -117,14 +115,7 @@ class Lesson(Steps):
         known: Mapping[str, Grid] = getattr(explanation(self.experiment), "GRIDS", {})
         if name not in known:
             raise UnknownName("grid", name, sorted(known))
-        asked = ticks.Asked(self.number, name, question, known[name])
-        self._ticked = [t for t in self._ticked if t.name != name] + [asked]
-        if guess is not None:
-            self._keep_ticks(asked, guess)
-        if is_handout():
-            self._page.html(ticks.paper(asked))
-            return
-        page.display(ticks.form(asked, lambda value: self._keep_ticks(asked, value)))
+        self._tick(ticks.Asked(self.number, name, question, known[name], lambda: self.view), guess)
 
     # ---- measure ------------------------------------------------------------------------------
 
@@ -256,15 +247,6 @@ class Lesson(Steps):
         except VmcompareError as error:
             self._page.say(str(error))
 
-    def compare(self) -> None:
-        """Show each prediction, and each grid that was ticked, beside what was found."""
-        Steps.compare(self)  # super() does not know a class with slots
-
-        def draw(asked: ticks.Asked) -> page.Draw:
-            return lambda: page.Html(ticks.beside(asked, self.view))
-
-        self._reticked = [self._page.put(draw(asked)) for asked in self._ticked]
-
     # ---- conclude -----------------------------------------------------------------------------
 
     def findings(self) -> None:
@@ -383,12 +365,6 @@ class Lesson(Steps):
         outcome = explanation(self.experiment).OUTCOMES[asked.name]
         number = None if isinstance(guess, str) else guess
         return results.comparison(asked, number, outcome, self.view)
-
-    def _keep_ticks(self, asked: ticks.Asked, value: Mapping[str, Sequence[str]]) -> str:
-        said = ticks.keep(asked, value)
-        for redraw in filter(None, self._reticked):
-            redraw()
-        return said
 
     def _source(self) -> str:
         return self.view.caption()

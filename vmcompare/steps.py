@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import answers, page, sheet, whatif
+from . import answers, page, sheet, ticks, whatif
 from .errors import VmcompareError
 from .mode import is_handout
 from .results import Prediction
@@ -23,7 +23,8 @@ class Steps(ABC):
 
     _asked: list[Prediction] = field(default_factory=list, init=False)
     _page: page.Page = field(default_factory=page.Page, init=False)
-    _recompare: Callable[[], None] | None = field(default=None, init=False)
+    _ticked: list[ticks.Asked] = field(default_factory=list, init=False)
+    _recompare: list[Callable[[], None]] = field(default_factory=list, init=False)
 
     @property
     @abstractmethod
@@ -35,8 +36,13 @@ class Steps(ABC):
         """The line that sets a prediction beside what was found."""
 
     def compare(self) -> None:
-        """Show each prediction beside what was found."""
-        self._recompare = self._page.put(self._comparison)
+        """Show each prediction, and each grid that was ticked, beside what was found."""
+
+        def draw(asked: ticks.Asked) -> page.Draw:
+            return lambda: page.Html(ticks.beside(asked))
+
+        draws = [self._comparison, *(draw(asked) for asked in self._ticked)]
+        self._recompare = [redraw for made in draws if (redraw := self._page.put(made))]
 
     # ---- practise -----------------------------------------------------------------------------
 
@@ -144,9 +150,28 @@ class Steps(ABC):
             answers.keep(self.page_number, asked.name, value)
         except OSError as error:
             return f"It could not be kept: {error.strerror}."
-        if self._recompare is not None:
-            self._recompare()
+        self._compare_again()
         return "Kept. You will see it beside the result."
+
+    def _tick(self, asked: ticks.Asked, guess: ticks.Ticks | None) -> None:
+        """Ask for a grid to be ticked, and keep it; ``guess`` answers without a widget."""
+
+        def keep(ticked: ticks.Ticks) -> str:
+            said = ticks.keep(asked, ticked)
+            self._compare_again()
+            return said
+
+        self._ticked = [t for t in self._ticked if t.name != asked.name] + [asked]
+        if guess is not None:
+            keep(guess)
+        if is_handout():
+            self._page.html(ticks.paper(asked))
+        else:
+            page.display(ticks.form(asked, keep))
+
+    def _compare_again(self) -> None:
+        for redraw in self._recompare:
+            redraw()
 
     def _kept(self, asked: Prediction) -> float | str | None:
         """What was predicted, perhaps in an earlier session; ``None`` on paper."""

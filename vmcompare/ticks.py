@@ -30,12 +30,14 @@ class Asked:
         name: of the grid.
         question: what a tick answers.
         grid: what is ticked.
+        view: gives the rows that are shown now.
     """
 
     lesson: str
     name: str
     question: str
     grid: Grid
+    view: Callable[[], View]
 
 
 def kept(asked: Asked) -> Ticks | None:
@@ -142,12 +144,13 @@ def paper(asked: Asked) -> str:
     )
 
 
-def beside(asked: Asked, view: View) -> str:
+def beside(asked: Asked) -> str:
     """What was found, cell by cell, beside the ticks (HTML), with a reason for every wrong one.
 
     Raises:
         Unavailable: nothing of it was measured.
     """
+    view = asked.view()
     grid, ticked, found = asked.grid, kept(asked), asked.grid.find(view)
     rows, wrong, right, told = [], [], 0, 0
     for row in grid.rows:
