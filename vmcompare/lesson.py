@@ -26,9 +26,6 @@ from .settle import Evidence, gather
 from .steps import Steps
 from .view import MEASURED, RECORDED, Grid, View, compose
 
-Draw = Callable[[View], Any]
-"""A figure of a view."""
-
 
 @dataclass(slots=True)
 class Lesson(Steps):
@@ -105,9 +102,7 @@ class Lesson(Steps):
             raise UnknownName("outcome", name, sorted(outcomes))
         self._ask(Prediction(name, question, unit, whole=whole), guess)
 
-    def tick(
-        self, name: str, question: str, *, guess: Mapping[str, Sequence[str]] | None = None
-    ) -> None:
+    def tick(self, name: str, question: str, *, guess: ticks.Ticks | None = None) -> None:
         """Ask for one of the experiment's ``GRIDS`` to be ticked, and keep it.
 
         ``guess={"column": ["row", …], …}`` answers in plain Python, without a widget.
@@ -124,7 +119,7 @@ class Lesson(Steps):
 
         ``chart`` is the one of ``FIGURES`` that grows meanwhile; the first one unless named.
         """
-        figures: Mapping[str, Draw] = explanation(self.experiment).FIGURES
+        figures: Mapping[str, Any] = explanation(self.experiment).FIGURES
         draw = _choose("figure", chart or next(iter(figures)), figures)
         if is_handout():
             self._measure_for_handout()
@@ -143,12 +138,10 @@ class Lesson(Steps):
             return
         from .panel import Panel
 
-        panel = Panel(
-            self.experiment,
-            lambda recording: str(draw(compose(recording, None))._repr_html_()),
-            self._finished,
-            self._named(),
-        )
+        def grown(recording: Recording) -> str:
+            return str(draw(compose(recording, None))._repr_html_())
+
+        panel = Panel(self.experiment, grown, self._finished, self._named())
         # Facts and byte counts do not become truer by being asked again.
         panel.rounds.value = min(panel.rounds.value, load(self.experiment).rounds)
         page.display(panel.widget())

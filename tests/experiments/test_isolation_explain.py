@@ -226,11 +226,11 @@ def test_a_default_containers_capabilities_are_the_fourteen_of_docker() -> None:
 
 
 def test_the_table_of_capabilities_is_told_bit_by_bit(views: Mapping[str, View]) -> None:
-    table = TABLES["capabilities"](views["full"]).set_index("who")
-    assert list(table["bits that are 1"]) == ["41", "14", "0"]
-    assert "27 MKNOD" in table.loc["container", "bit and capability"]
-    assert table.loc["host process", "bit and capability"] == "all 41"
-    assert table.loc["container, no capabilities", "bit and capability"] == "none"
+    table = TABLES["capabilities"](views["full"]).set_index("who").iloc[:, -1]
+    assert table["container"].startswith("14: 0 CHOWN, 1 DAC_OVERRIDE, 3 FOWNER")
+    assert "27 MKNOD" in table["container"]
+    assert table["host process"] == "all 41"
+    assert table["container, no capabilities"] == "none"
 
 
 # ---- the sentence ------------------------------------------------------------------------------

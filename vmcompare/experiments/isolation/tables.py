@@ -130,8 +130,9 @@ def capabilities_table(view: View) -> pd.DataFrame:
             {
                 "who": label(one, mixed=mixed(arms)),
                 "CapEff": one.read["capabilities"],
-                "bits that are 1": str(len(decoded(one.read["capabilities"]))),
-                "bit and capability": _bits(decoded(one.read["capabilities"])),
+                "bits that are 1, and what they are called": _bits(
+                    decoded(one.read["capabilities"])
+                ),
             }
             for one in arms
         ]
@@ -139,11 +140,13 @@ def capabilities_table(view: View) -> pd.DataFrame:
 
 
 def _bits(held: frozenset[str]) -> str:
-    """The bits that are 1, with their names; where that is nearly all, those that are 0."""
+    """How many bits are 1, with their names; where that is nearly all, those that are 0."""
     lacking = [name for name in NAMES if name not in held]
+    if not held or not lacking:
+        return f"all {len(NAMES)}" if held else "none"
     if len(lacking) < len(NAMES) // 4:
-        return f"all {len(NAMES)} but {_numbered(lacking)}" if lacking else f"all {len(NAMES)}"
-    return _numbered(ordered(held)) if held else "none"
+        return f"{len(held)}: all but {_numbered(lacking)}"
+    return f"{len(held)}: {_numbered(ordered(held))}"
 
 
 def _numbered(names: Sequence[str]) -> str:
