@@ -258,7 +258,7 @@ WHATIFS: Mapping[str, Callable[[View], WhatIf]] = MappingProxyType(
 
 OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
     {
-        "through": Outcome((Platform.CONTAINER,), _through),
+        "through": Outcome((), _through),
         "flips_privileged": Outcome((), _privileged),
         "sibling_gap_s": Outcome((Platform.VM_DIRECT,), _sibling_gap_s),
         "detection_s": Outcome((Platform.VM_DIRECT,), _detection_s),

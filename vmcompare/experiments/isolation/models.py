@@ -228,12 +228,12 @@ def detection(view: View) -> WhatIf:
         unit="beats",
         draw=draw,
         formula=(
-            r"t_{\mathrm{alarm}} \le (k + 1)\,T \qquad F = \frac{3600\,\mathrm{s}}{S} \cdot "
-            r"\left|\{ s : g_s > (k + 1)\,T \}\right|"
+            r"t_{\mathrm{alarm}} \le (k + 1)\,T \qquad "
+            r"F = \frac{3600\,\mathrm{s}}{S} \cdot n_{k}"
         ),
         source=(
-            f"T = 1/{BEATS_PER_S} s; g, the longest gap of each of the S seconds before the first "
-            f"fall; {view.caption()}"
+            f"T = 1/{BEATS_PER_S} s; nₖ, of the S seconds before the first fall those whose "
+            f"longest gap is over (k + 1) · T; {view.caption()}"
         ),
     )
 
@@ -298,11 +298,11 @@ def blast(view: View) -> WhatIf:
         unit="instances",
         draw=draw,
         formula=(
-            r"L_{\mathrm{one\ kernel}} = s_{\mathrm{on}} \cdot n \qquad "
-            r"L_{\mathrm{own\ kernels}} = 1 + s_{\mathrm{beside}} \cdot (n - 1)"
+            r"L_{1} = s_{\mathrm{on}} \cdot n \qquad L_{n} = 1 + s_{\mathrm{beside}} \cdot (n - 1)"
         ),
         source=(
-            f"shares that fell silent in this run: on the kernel that panicked {on:g}, beside it "
-            f"{beside:g}; {view.caption()}"
+            "L, instances that stop in one panic: with one kernel for all, or with n. Shares "
+            f"that fell silent in this run: on the kernel that panicked {on:g}, beside it {beside:g}; "
+            f"{view.caption()}"
         ),
     )
