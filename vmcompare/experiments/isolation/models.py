@@ -302,7 +302,7 @@ def blast(view: View) -> WhatIf:
         ),
         source=(
             "L, instances that stop in one panic: with one kernel for all, or with n. Shares "
-            f"that fell silent in this run: on the kernel that panicked {on:g}, beside it {beside:g}; "
-            f"{view.caption()}"
+            f"that fell silent in this run: on the kernel that panicked {on:g}, beside it "
+            f"{beside:g}; {view.caption()}"
         ),
     )
