@@ -102,6 +102,21 @@ def test_the_hog_and_its_bounds_are_told(host: SimpleNamespace) -> None:
     assert facts(rows) == {"container_memory_limit_holds": 1, "container_cpu_limit_holds": 1}
 
 
+@pytest.mark.parametrize(
+    ("said", "became"),
+    [
+        ("forks done 0\n", "reached its own bound, with 23 processes"),
+        ("forks done 2\n", "stopped at its limit, with 23 processes"),
+        ("", "still going on, with 23 processes"),
+    ],
+)
+def test_a_fork_loop_was_bounded_by_itself_by_its_limit_or_by_time(
+    host: SimpleNamespace, said: str, became: str
+) -> None:
+    rows = rows_of(host, World(said=f"ready\npiece 1\nmemory done\n{said}"), (Platform.VM_DIRECT,))
+    assert {r.text for r in rows if r.phase == "what became of the fork loop"} == {became}
+
+
 def test_what_a_vm_takes_of_this_computer_is_told_for_the_kind_findings_are_about(
     host: SimpleNamespace,
 ) -> None:

@@ -2,7 +2,8 @@
 
 A hog waits for a signal, so that starting it (``runc`` takes a second under emulation) is not part
 of what its sibling feels. SIGUSR1: it holds memory, in pieces that it keeps for :data:`HOLD_S`
-seconds each and no longer. SIGUSR2: it starts processes that only sleep, and stops at a number.
+seconds each and no longer. SIGUSR2: it starts processes that only sleep, and stops at a number; if
+nothing stopped it before, it then starts and ends one more at a time, so that forking goes on.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ while :; do
       wait; echo 'memory done' ;;
     forks) go=
       ( i=0; while [ $i -lt $forks ]; do sleep 30 & i=$((i + 1)); done ) 2>/dev/null
-      echo "forks done $?" ;;
+      ended=$?; echo "forks done $ended"; i=0
+      while [ $ended = 0 ] && [ $i -lt 20000 ]; do (true); i=$((i + 1)); done ;;
     *) sleep 600 & wait $!; kill $! ;;
   esac
 done
@@ -118,7 +120,7 @@ class Hog:
         if not ended:
             became = "still going on"
         else:
-            became = "finished" if ended.endswith(" 0") else "stopped at its limit"
+            became = "reached its own bound" if ended.endswith(" 0") else "stopped at its limit"
         return int(count), became
 
     def take_away(self) -> None:
