@@ -224,9 +224,15 @@ def greed(*, rounds: int = 3, without: Sequence[str] = ()) -> list[Measurement]:
                 rows.append(row(platform, "gap_p50_s", 0.051, **held))
                 rows.append(row(platform, "gap_p99_s", p99 * (1 + 0.05 * block), **held))
                 if phase == "memory hog":
+                    if platform == "container":
+                        peak = 64.0 if word == "with limits" else 260.0
+                        rows.append(row(platform, "cgroup_bytes", peak * 2**20, **held))
                     text = "killed at its limit" if word == "with limits" else "finished"
                     became = held | {"phase": f"what became of the {phase}"}
                     rows.append(row(platform, "observation", 1.0, text=text, **became))
+                if phase == "fork loop":
+                    count = 24.0 if word == "with limits" else 200.0
+                    rows.append(row(platform, "item_count", count, **held))
     for block in range(rounds):
         under: dict[str, Any] = {"block": block, "accel": "tcg"}
         rows.append(row("vm", "guest_ram_to_limit_ratio", 0.98, **under))

@@ -336,6 +336,18 @@ def test_greed_is_set_beside_quiet_of_its_own_arm(views: Mapping[str, View]) -> 
     assert set(table[table["the other one is"] == "quiet"]["× quiet"]) == {"1.00×"}
 
 
+def test_what_the_greedy_one_got_stands_beside_what_its_neighbour_felt(
+    views: Mapping[str, View],
+) -> None:
+    picture = FIGURES["greed"](views["full"])
+    assert "without limits (in a guest), memory hog: median 51.0 ms, 99 % within 945 ms, the " in (
+        picture.alt
+    )
+    assert "the greedy one got 260 MiB" in picture.alt
+    assert "the greedy one got 24 processes" in picture.alt
+    assert "was 15.0× that of its quiet stretch (container, without limits" in picture.caption
+
+
 def test_the_public_record_says_what_its_length_cannot(views: Mapping[str, View]) -> None:
     picture = FIGURES["cves"](views["empty"])
     assert "not a census" in picture.caption

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ class Felt:
         series: gives its look.
         stretch: what the greedy one did.
         p50_s, p99_s: percentiles of the gaps, one a round.
+        got: what the greedy one got in this stretch, in words; empty where nothing was counted.
     """
 
     arm: str
@@ -38,6 +39,7 @@ class Felt:
     stretch: str
     p50_s: tuple[float, ...]
     p99_s: tuple[float, ...]
+    got: str
 
 
 def felt(view: View) -> list[Felt]:
@@ -47,7 +49,9 @@ def felt(view: View) -> list[Felt]:
         Unavailable: nobody was greedy yet.
     """
     frame = view.frame
-    rows = frame[frame["metric"].isin(["gap_p50_s", "gap_p99_s"]) & (frame["status"] == "ok")]
+    wanted = ["gap_p50_s", "gap_p99_s", "cgroup_bytes", "item_count", "guest_ram_to_limit_ratio"]
+    rows = frame[frame["metric"].isin(wanted) & (frame["status"] == "ok")]
+    rows = rows[rows["phase"].isin(STRETCHES)]
     found = []
     for (arm, series), some in _arms(rows):
         for stretch in STRETCHES:
@@ -57,7 +61,7 @@ def felt(view: View) -> list[Felt]:
                 for name in ("gap_p50_s", "gap_p99_s")
             )
             if p50 and p99:
-                found.append(Felt(arm, series, stretch, p50, p99))
+                found.append(Felt(arm, series, stretch, p50, p99, _got(those)))
     if not found:
         raise Unavailable("no neighbour has been disturbed yet", NEXT)
     return found
@@ -90,6 +94,20 @@ def _arms(rows: pd.DataFrame) -> list[tuple[tuple[str, style.Series], pd.DataFra
     return found
 
 
+def _got(rows: pd.DataFrame) -> str:
+    """What a greedy one got, the median of the rounds."""
+    forms: Mapping[str, Callable[[float], str]] = {
+        "cgroup_bytes": size,
+        "guest_ram_to_limit_ratio": lambda value: f"{value:.2f} of its -m",
+        "item_count": lambda value: f"{value:.0f} processes",
+    }
+    return ", ".join(
+        form(median(values))
+        for metric, form in forms.items()
+        if len(values := rows[rows["metric"] == metric]["value"])
+    )
+
+
 def greed(view: View) -> Picture:
     """For each arm and stretch the median gap and the 99th percentile, every round a mark."""
     found = felt(view)
@@ -108,6 +126,10 @@ def greed(view: View) -> Picture:
         for one in (f for f in found if f.arm == arm):
             y -= 1
             ticks[y] = one.stretch
+            axes.text(
+                1, y, one.got, transform=axes.get_yaxis_transform(), ha="right", va="center",
+                fontsize=style.SMALL_PT - 0.5, bbox=style.PLATE,
+            )  # fmt: skip
             look = one.series.look
             low, high = median(one.p50_s), median(one.p99_s)
             axes.plot([low, high], [y, y], color=look.colour, linewidth=1.6)
@@ -117,24 +139,45 @@ def greed(view: View) -> Picture:
                 markeredgecolor="white", markeredgewidth=0.5,
             )  # fmt: skip
     everything = [value for one in found for value in (*one.p50_s, *one.p99_s)]
-    style.log_seconds(axes, everything)
+    style.log_seconds(axes, [*everything, max(everything) * 4])  # room for words
     axes.set_yticks(list(ticks), list(ticks.values()))
-    axes.set_ylim(-0.7, rows - 0.4)
+    axes.set_ylim(-0.7, rows + 0.6)
+    axes.text(
+        1, rows, "the greedy one got", transform=axes.get_yaxis_transform(), ha="right",
+        va="center", fontsize=style.SMALL_PT - 0.5, color=style.GREY,
+    )  # fmt: skip
     axes.set_xlabel("the neighbour’s gaps: | median, marker 99 %", fontsize=style.SMALL_PT)
     style.plain(axes)
     alt = "; ".join(
         f"{one.arm}, {one.stretch}: median {seconds(median(one.p50_s))}, 99 % within "
-        f"{seconds(median(one.p99_s))}"
+        f"{seconds(median(one.p99_s))}" + (f", the greedy one got {one.got}" if one.got else "")
         for one in found
     )
     emulated = (view.frame["accel"] == "tcg").any()
-    caption = f"{view.caption()}. One mark a round. " + (
+    caption = f"{view.caption()}. One mark a round. {_worse(found)} " + (
         f"Guests ran under {EMULATION}: compare a stretch with the quiet one of its own arm, not "
         "arms with each other."
         if emulated
         else ""
     )
     return Picture(figure, f"What the neighbour felt. {alt}.", caption.strip())
+
+
+def _worse(found: list[Felt]) -> str:
+    """How much worse than quiet it was for the neighbour, at the most."""
+    quiet = {one.arm: median(one.p99_s) for one in found if one.stretch == QUIET}
+    times = {
+        one: median(one.p99_s) / quiet[one.arm]
+        for one in found
+        if one.stretch != QUIET and one.arm in quiet
+    }
+    if not times:
+        return ""
+    worst = max(times, key=lambda one: times[one])
+    return (
+        f"At the most, the neighbour’s 99 % was {ratio(times[worst])} that of its quiet stretch "
+        f"({worst.arm}, {worst.stretch}). What the greedy one got is written beside it."
+    )
 
 
 def limits_table(view: View) -> pd.DataFrame:
