@@ -84,7 +84,9 @@ def test_answered_and_unfolded_it_is_accessible_and_fits(
 ) -> None:
     page = open_page(replayed / f"{notebook.stem}.html", dark=dark, width=width)
     if "exercises()" in notebook.read_text(encoding="utf-8"):
-        assert page.locator("section.vmc-task").count() == 4
+        # A lesson that is one of two on its experiment has half of the four.
+        wanted = 2 if notebook.stem[2].isalpha() else 4
+        assert page.locator("section.vmc-task").count() == wanted
     for number, group in enumerate(page.locator("fieldset").all()):
         group.get_by_role("radio").nth(number % 2).check()
     for summary in page.locator("summary").all():

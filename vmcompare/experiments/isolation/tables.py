@@ -193,10 +193,10 @@ def sentence_table(view: View) -> pd.DataFrame:
     found = sentences(view)
     return pd.DataFrame(
         [
-            {"": "the article", "sentence": ARTICLE},
-            {"": "true in it", "sentence": found.true},
-            {"": "not true", "sentence": found.untrue},
-            {"": "better", "sentence": found.better},
+            {"about it": "the article", "sentence": ARTICLE},
+            {"about it": "true in it", "sentence": found.true},
+            {"about it": "not true", "sentence": found.untrue},
+            {"about it": "better", "sentence": found.better},
         ]
     )
 
