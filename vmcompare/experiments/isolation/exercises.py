@@ -481,11 +481,11 @@ QUESTIONS: tuple[Question, ...] = (
         (
             Choice(
                 "The engine’s default share.",
-                "There is none. Look at the arm *without limits*: what did its neighbour feel?",
+                "There is none. Look at the arm *without limits*: what did the greedy one get?",
             ),
             Choice(
                 "All there is; a limit must be asked for.",
-                "With `--memory` and `--pids-limit` the neighbour is protected. A VM has its `-m` "
+                "`--memory` and `--pids-limit` bound it: compare the two arms. A VM has its `-m` "
                 "whether one thinks of it or not.",
                 right=True,
             ),
