@@ -356,8 +356,10 @@ def _ask(box: Sandbox, argv: tuple[str, ...]) -> str:
     try:
         done = box.run(argv, timeout_s=2 * ASKED_S)
     except (AbnormalShutdown, WaitTimeout) as gone:
-        # Both carry the last lines of the console, where a kernel says why it stops.
-        return "its kernel panicked" if "panic" in str(gone) + box.console() else "it went silent"
+        # Both carry the last lines of the console, where a kernel says why it stops (Linux,
+        # kernel/panic.c). Not "panic" alone: the kernel's own command line has that word.
+        said = str(gone) + box.console()
+        return "its kernel panicked" if "Kernel panic" in said else "it went silent"
     if done.exit_code == 0:
         return "nothing happened"
     return refused(done.output.replace(_ASKED.encode(), b""))
