@@ -222,7 +222,7 @@ class Lesson(Steps):
     def table(self, name: str) -> None:
         """Show one of the experiment's ``TABLES``; redrawn when a run ends."""
         draw = _choose("table", name, explanation(self.experiment).TABLES)
-        self._page.put(lambda: page.table(draw(self.view).to_dict("records")))
+        self._page.put(lambda: page.framed(draw(self.view)))
 
     def whatif(self, name: str) -> None:
         """Show one of the experiment's ``WHATIFS``: a modelled figure with a slider."""

@@ -7,11 +7,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import clicks
 from .errors import VmcompareError
 from .mode import edition, is_handout
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Draw = Callable[[], Any]
 """Makes something to display; what it raises (``VmcompareError``) is shown as a sentence."""
@@ -113,6 +116,12 @@ def lesson_link(notebook: Path, words: str) -> Markup:
     if is_handout():
         name = notebook.stem + ("-instructor" if edition() == "instructor" else "") + ".html"
     return Markup(f'<a href="{html.escape(name)}">{html.escape(words)}</a>')
+
+
+def framed(frame: pd.DataFrame) -> Any:
+    """A frame as :func:`table`, with ``frame.attrs["caption"]`` where it has one."""
+    rows = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
+    return table(rows, str(frame.attrs.get("caption", "")))
 
 
 def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Any:

@@ -183,7 +183,7 @@ def beside(asked: Asked) -> str:
         else f"✓ as you ticked it, ✗ not: {right} of {told} right."
     )
     return (
-        f'<table class="vmc-table"><caption{_LEFT}>{html.escape(asked.question)} {score} '
+        f'<table class="vmc-table"><caption{_LEFT}>{html.escape(asked.question)} {score} — '
         f'{html.escape(view.caption())}</caption><thead><tr><th scope="col"{_LEFT}>probe</th>'
         f"{head}</tr></thead><tbody>{body}</tbody></table>"
         + (f"<ul>{''.join(wrong)}</ul>" if wrong else "")

@@ -150,14 +150,30 @@ def test_an_answer_is_told_in_words_and_not_by_colour_alone(views: Mapping[str, 
 def test_a_table_of_probes_has_the_sentence_and_the_plain_answer_of_each(
     views: Mapping[str, View],
 ) -> None:
-    table = TABLES["walls"](views["full"]).set_index("probe")
+    def probed(name: str) -> Any:
+        table = TABLES["walls"](views[name])
+        table.index = table["what was tried"].str.split(": ").str[:-1].str.join(": ")
+        return table
+
+    table = probed("full")
+    assert table.loc["keyring", "what was tried"] == "keyring: ask for the kernel's keyring"
     assert table.loc["keyring", "container"] == "ok"
     assert table.loc["mount", "container"] == "EPERM"
     assert table.loc["mount", "VM (software emulation)"] == "ok, by its own kernel"
-    assert "no host process" not in table.columns
-    assert TABLES["walls"](views["hardware"]).columns[-1] == "VM"
-    failed = TABLES["walls"](views["broken"]).set_index("probe")
-    assert failed.loc[walls.HOST[0], "container"] == "it did not start"
+    assert table.loc["mount", "held otherwise"] == "the same"
+    assert table.loc["keyring", "held otherwise"] == "no capabilities: EPERM"
+    assert table.loc["userfaultfd", "held otherwise"] == "no filter: ok"
+    assert len(table.columns) == 5
+    assert probed("hardware").columns[-1] == "VM"
+    assert probed("broken").loc[walls.HOST[0], "container"] == "it did not start"
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("interface", "cves")])
+def test_every_table_of_rows_says_where_they_are_from(views: Mapping[str, View], name: str) -> None:
+    caption = TABLES[name](views["full"]).attrs["caption"]
+    assert caption.startswith("measured · run ")
+    assert "measured · run " in caption
+    assert "recorded · run " in TABLES["walls"](views["mixed"]).attrs["caption"]
 
 
 def test_without_dockers_container_the_guests_stands_in_and_is_labelled(

@@ -233,23 +233,39 @@ FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
 )
 """Name → figure of a view."""
 
+
+def _captioned(
+    table: Callable[[View], pd.DataFrame], words: str = ""
+) -> Callable[[View], pd.DataFrame]:
+    """``table`` with where its rows come from, and ``words``, as its caption."""
+
+    def made(view: View) -> pd.DataFrame:
+        frame = table(view)
+        frame.attrs["caption"] = f"{view.caption()}. {words}".strip()
+        return frame
+
+    return made
+
+
+_GUEST = f"Tried in a disposable virtual machine under {EMULATION}, on which it does not depend."
+
 TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
     {
-        "walls": walls_table,
-        "misconfigurations": words_table,
-        "neighbours": neighbours_table,
-        "capabilities": capabilities_table,
-        "held": held_by_table,
-        "sentence": sentence_table,
+        "walls": _captioned(walls_table),
+        "misconfigurations": _captioned(words_table, _GUEST),
+        "neighbours": _captioned(neighbours_table),
+        "capabilities": _captioned(capabilities_table),
+        "held": _captioned(held_by_table),
+        "sentence": _captioned(sentence_table),
         "interface": interface_table,
-        "events": events_table,
-        "falls": falls_table,
-        "greed": limits_table,
-        "limits": held_table,
+        "events": _captioned(events_table),
+        "falls": _captioned(falls_table),
+        "greed": _captioned(limits_table),
+        "limits": _captioned(held_table),
         "cves": cves_table,
     }
 )
-"""Name → table of a view; every cell is text."""
+"""Name → table of a view; every cell is text, and ``attrs["caption"]`` says where it is from."""
 
 WHATIFS: Mapping[str, Callable[[View], WhatIf]] = MappingProxyType(
     {"careless": careless, "detection": detection, "blast": blast}

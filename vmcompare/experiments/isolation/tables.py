@@ -32,30 +32,57 @@ if TYPE_CHECKING:
 
 
 def walls_table(view: View) -> pd.DataFrame:
-    """One row a probe: what was tried, and the plain answer of every arm."""
+    """One row a probe: what was tried, the answer of each platform as it is by default, and, in one
+    column, those of containers that are held otherwise where they differ from the default's."""
+    import pandas as pd
+
     arms = walls(view)
-    return _answers(arms, of_walls([n for one in arms for n in one.answers]))
+    star = mixed(arms)
+    inside = next((one for one in arms if one.platform is Platform.CONTAINER), None)
+    others = [one for one in arms if one.confinement and one is not inside]
+    rows = []
+    for name in of_walls([n for one in arms for n in one.answers]):
+        row = {"what was tried": _tried(name)}
+        for one in arms:
+            if one not in others:
+                row[_column(one, star=star)] = _text(one, name)
+            if one is inside and others:
+                row["held otherwise"] = _otherwise(inside, others, name)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _otherwise(inside: Arm, others: Sequence[Arm], name: str) -> str:
+    """Where another container gives another answer than the default one, and which."""
+    said = {
+        label(one, mixed=False).replace("container, ", ""): _text(one, name)
+        for one in others
+        if name in one.answers and _text(one, name) != _text(inside, name)
+    }
+    return "; ".join(f"{held}: {text}" for held, text in said.items()) or "the same"
 
 
 def neighbours_table(view: View) -> pd.DataFrame:
     """The same from one instance against the one beside it."""
-    arms = neighbours(view)
-    return _answers(arms, of_neighbour([n for one in arms for n in one.answers]))
-
-
-def _answers(arms: Sequence[Arm], names: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
+    arms = neighbours(view)
     star = mixed(arms)
-    rows = [
-        {"probe": name, "what was tried": PROBES[name].says}
-        | {
-            _column(one, star=star): one.answers[name].text if name in one.answers else "–"
-            for one in arms
-        }
-        for name in names
-    ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [
+            {"what was tried": _tried(name)}
+            | {_column(one, star=star): _text(one, name) for one in arms}
+            for name in of_neighbour([n for one in arms for n in one.answers])
+        ]
+    )
+
+
+def _tried(name: str) -> str:
+    return f"{name}: {PROBES[name].says}"
+
+
+def _text(one: Arm, name: str) -> str:
+    return one.answers[name].text if name in one.answers else "–"
 
 
 def _column(one: Arm, *, star: bool) -> str:

@@ -166,7 +166,10 @@ def _fact(walls: Walls, arm: Arm, name: str, holds: bool | str, text: str = "") 
 
 
 def _surface(walls: Walls) -> Iterator[Measurement]:
-    """S1b: what the default container denies, against what the VM denies."""
+    """S1b: what the default container denies, against what the VM denies.
+
+    The facts are the VM's rows: so it is told beside them whether that one was emulated.
+    """
     names = (
         "vm_denies_all_the_container_denies", "vm_denies_more_than_the_container",
         "container_denies_more_than_the_vm",
@@ -177,7 +180,7 @@ def _surface(walls: Walls) -> Iterator[Measurement]:
     missing = [one.name for one in (arm, _VM_ARM) if one.name not in walls.values]
     if missing:
         why = f"no answer of the {missing[0]}: {walls.why.get(missing[0], 'not asked')}"
-        yield from (_fact(walls, arm, name, why) for name in names)
+        yield from (_fact(walls, _VM_ARM, name, why) for name in names)
         return
     container, vm = walls.values[arm.name], walls.values[_VM_ARM.name]
     both = [p.name for p in GRID if p.aim == HOST and p.name in container and p.name in vm]
@@ -191,7 +194,7 @@ def _surface(walls: Walls) -> Iterator[Measurement]:
     )
     found = (not only_container, bool(only_vm), bool(only_container))
     for name, holds, text in zip(names, found, texts, strict=True):
-        yield _fact(walls, arm, name, holds if both else "no probe was made in both", text)
+        yield _fact(walls, _VM_ARM, name, holds if both else "no probe was made in both", text)
 
 
 def _siblings(walls: Walls) -> Iterator[Measurement]:
