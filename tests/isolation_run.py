@@ -33,7 +33,8 @@ def main(folder: str, part: str, *kept: str) -> None:
         if progress.step == "trial":
             print(progress.what, flush=True)
 
-    platforms = (Platform.VM_DIRECT, *((Platform.CONTAINER,) if "Docker" in kept else ()))
+    docker = part == "walls" or "Docker" in kept
+    platforms = (Platform.VM_DIRECT, *((Platform.CONTAINER,) if docker else ()))
     experiment = Experiment("isolation", "Is anything left?", platforms, measure)
     with stoppable(on_eof=True):
         run(experiment, platforms, 1, Path(folder), watch, lambda recorder: None)  # noqa: ARG005

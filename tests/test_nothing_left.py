@@ -62,9 +62,10 @@ def ours(run_env: str) -> list[psutil.Process]:
     return found
 
 
-def containers() -> list[str]:
+def labelled(*command: str) -> list[str]:
+    """What Docker has that carries our label; the ends of a command that lists it."""
     done = subprocess.run(
-        ["docker", "ps", "-aq", "--filter", "label=vmcompare"],
+        ["docker", *command, "-q", "--filter", "label=vmcompare"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout.split()
@@ -73,7 +74,8 @@ def containers() -> list[str]:
 def leftovers(platform: Platform, places: Path) -> Iterator[str]:
     yield from (f"process {p}" for p in ours(str(places)))
     if platform is Platform.CONTAINER:
-        yield from (f"container {name}" for name in containers())
+        yield from (f"container {name}" for name in labelled("ps", "-a"))
+        yield from (f"network {name}" for name in labelled("network", "ls"))
     yield from (f"file {path.name}" for path in places.iterdir())
     ledgers = state_dir() / "sessions"
     yield from (f"ledger {path.name}" for path in (ledgers.iterdir() if ledgers.exists() else ()))

@@ -1,4 +1,4 @@
-"""Nothing left when a run of lesson 05 is killed or stopped while kernels fall and hogs eat."""
+"""Nothing left when a run of lesson 05 is killed or stopped, in each of its phases."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from vmcompare.sandbox import Platform
 
 HOSTING, LIMITED = "opening their VM", "container with limits"
 CASES = [
+    ("walls", ("container",), "walls: container"),
+    ("walls", ("one by one",), "one by one"),
+    ("walls", ("two networks",), "two networks"),
+    ("walls", ("two VMs",), "two VMs"),
+    ("nested", (), "a guest for containers"),
+    ("nested", (), "in the guest: --privileged"),
     ("falls", (), "opening sibling VM"),
     ("falls", (), HOSTING),
     ("falls", (), "listening"),
@@ -33,8 +39,13 @@ CASES = [
 ]
 """Part, the steps that are done at all (to be quick), and the step in whose midst it ends."""
 
+
+def wants_docker(part: str, kept: tuple[str, ...]) -> bool:
+    return part == "walls" or "Docker" in kept
+
+
 PARAMETERS = [
-    pytest.param(*case, marks=[pytest.mark.qemu, *([pytest.mark.docker] * ("Docker" in case[1]))])
+    pytest.param(*case, marks=[pytest.mark.qemu, *([pytest.mark.docker] * wants_docker(*case[:2]))])
     for case in CASES
 ]
 STOPPED = PARAMETERS[2::3]
@@ -58,8 +69,8 @@ def until(words: str, out: Path, part: str, kept: tuple[str, ...]) -> subprocess
     raise AssertionError(f"{words!r} never came")
 
 
-def platform_of(kept: tuple[str, ...]) -> Platform:
-    return Platform.CONTAINER if "Docker" in kept else Platform.VM_DIRECT
+def platform_of(part: str, kept: tuple[str, ...]) -> Platform:
+    return Platform.CONTAINER if wants_docker(part, kept) else Platform.VM_DIRECT
 
 
 @pytest.mark.parametrize(("part", "kept", "words"), PARAMETERS)
@@ -70,7 +81,7 @@ def test_kill_9_leaves_nothing(
     child = until(words, tmp_path / "out", part, kept)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    assert all_gone(platform_of(kept), places) == []
+    assert all_gone(platform_of(part, kept), places) == []
 
 
 @pytest.mark.parametrize(("part", "kept", "words"), STOPPED)
@@ -82,4 +93,4 @@ def test_stop_leaves_nothing(
     assert child.stdin is not None
     child.stdin.close()  # as the kernel of a notebook that dies does it
     child.wait(120)
-    assert all_gone(platform_of(kept), places) == []
+    assert all_gone(platform_of(part, kept), places) == []
