@@ -27,8 +27,8 @@ test: $(READY) engines browser-tools   ## all tests; what is missing is a skip w
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "not ($(WITHOUT))" $(PYTEST_ARGS)
 
-test-quick: $(READY)           ## without engines and without whole lessons: under a minute
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(WITHOUT) and not slow" $(PYTEST_ARGS)
+test-quick: $(READY)           ## no containers, machines, browsers or whole lessons: about a minute
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(WITHOUT) and not slow and not mechanism" $(PYTEST_ARGS)
 
 check: $(READY)                ## format, lint, types, floors
 	$(BIN)/ruff format

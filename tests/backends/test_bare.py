@@ -32,6 +32,7 @@ from vmcompare.sandbox import Confinement, Event, Launcher, Phase, Platform, San
 from vmcompare.units import MIB
 
 NAMES = ("bubblewrap", "runc")
+pytestmark = pytest.mark.mechanism
 GONE_S = 30.0
 """Seconds until all must be gone. Generous: two shared cores; typically it is under two."""
 

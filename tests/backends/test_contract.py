@@ -33,8 +33,10 @@ REAL = [
         ("docker", Platform.CONTAINER, Machine.NONE), id="container", marks=pytest.mark.docker
     ),
     pytest.param(("qemu", Platform.VM_DIRECT, Machine.PC), id="vm-direct", marks=pytest.mark.qemu),
-    pytest.param(("bubblewrap", Platform.CONTAINER, Machine.NONE), id="bubblewrap"),
-    pytest.param(("runc", Platform.CONTAINER, Machine.NONE), id="runc"),
+    *(
+        pytest.param((name, Platform.CONTAINER, Machine.NONE), id=name, marks=pytest.mark.mechanism)
+        for name in ("bubblewrap", "runc")
+    ),
     pytest.param(
         ("qemu", Platform.VM_DIRECT, Machine.MICROVM), id="vm-microvm", marks=pytest.mark.qemu
     ),
