@@ -161,7 +161,12 @@ class Watch:
 WATCHED = ("host", "sibling VM", "container A")
 """Hearts that the watchdog model looks at, while they are alive."""
 
-_K = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 39)
+_K = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 39)
+
+
+_THREE = 3
+"""None of n trials: the true share is under 3/n with 95 % confidence (Hanley and Lippman-Hand,
+JAMA 249, 1983). A second is a trial here."""
 
 
 def watches(found: Beats) -> dict[str, Watch]:
@@ -216,8 +221,9 @@ def detection(view: View) -> WhatIf:
             limits,
         )
         few = (
-            f"{MODELLED} From {heard} quiet seconds: what is rarer than once in them cannot be "
-            "seen. An emulated guest stutters more than one with hardware behind it would."
+            f"{MODELLED} From {heard} quiet seconds. None seen in them still allows up to "
+            f"{3600 * _THREE / heard:.0f} an hour (rule of three, 95 %). An emulated guest "
+            "stutters more than one with hardware behind it would."
         )
         return replace(picture, alt=f"k = {k:g}. {picture.alt}", caption=few)
 
