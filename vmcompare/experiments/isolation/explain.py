@@ -84,8 +84,7 @@ def misconfigurations_figure(view: View) -> Picture:
     told = f"Not as registered: {'; '.join(odd)}." if odd else "All turned as registered."
     where = (
         "Containers by runc in a disposable virtual machine, whose root is their host; the call "
-        f"filter is a short one of ours. It ran under {EMULATION}, on which this does not depend. "
-        f"{_USERNS}"
+        f"filter is a short one of ours. {_emulated(base)}{_USERNS}"
     )
     return grid.words_grid(
         base,
@@ -94,6 +93,18 @@ def misconfigurations_figure(view: View) -> Picture:
         what="What one word turns.",
         caption=f"{view.caption()}. {where} {told}",
     )
+
+
+def _emulated(one: Arm) -> str:
+    """That the words were tried under emulation, if they were."""
+    under = f"It ran under {EMULATION}, on which this does not depend. "
+    return under if one.emulated else ""
+
+
+def _of_words(view: View) -> str:
+    """What is said beside the table of words."""
+    base, *_ = misconfigured(view)
+    return f"Tried in a disposable virtual machine. {_emulated(base)}{_USERNS}"
 
 
 def neighbours_figure(view: View) -> Picture:
@@ -242,22 +253,19 @@ FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
 
 
 def _captioned(
-    table: Callable[[View], pd.DataFrame], words: str = ""
+    table: Callable[[View], pd.DataFrame], words: str | Callable[[View], str] = ""
 ) -> Callable[[View], pd.DataFrame]:
     """``table`` with where its rows come from, and ``words``, as its caption."""
 
     def made(view: View) -> pd.DataFrame:
         frame = table(view)
-        frame.attrs["caption"] = f"{view.caption()}. {words}".strip()
+        said = words if isinstance(words, str) else words(view)
+        frame.attrs["caption"] = f"{view.caption()}. {said}".strip()
         return frame
 
     return made
 
 
-_GUEST = (
-    f"Tried in a disposable virtual machine under {EMULATION}, on which it does not depend. "
-    f"{_USERNS}"
-)
 _NUMBERS = (
     "The number of a namespace is the inode of its file in /proc/self/ns: under one kernel, equal "
     "numbers are one namespace. A boot id belongs to one start of one kernel. seccomp: 0 is no "
@@ -276,7 +284,7 @@ _ENDS = (
 TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
     {
         "walls": _captioned(walls_table),
-        "misconfigurations": _captioned(words_table, _GUEST),
+        "misconfigurations": _captioned(words_table, _of_words),
         "neighbours": _captioned(neighbours_table, _NO_NETWORK.replace("They", "Our VMs")),
         "capabilities": _captioned(capabilities_table, "CapEff is hexadecimal; bit 0 is its last."),
         "held": _captioned(held_by_table, _NUMBERS),

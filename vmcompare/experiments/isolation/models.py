@@ -87,6 +87,8 @@ def careless(view: View) -> WhatIf:
     values = tuple(range(len(found.by_word) + 1))
     mean_, ends = [found.expected(k) for k in values], [found.extremes(k) for k in values]
     most = found.already + found.refused
+    emulated = misconfigured(view)[0].emulated
+    under = f" under {EMULATION}, on which these counts do not depend" if emulated else ""
 
     def draw(k: float) -> Picture:
         at = values.index(int(k))
@@ -118,7 +120,7 @@ def careless(view: View) -> WhatIf:
             f"{MODELLED} Line: average over all choices of k of the {values[-1]} weakening words; "
             "band: the most careful and the most careless choice. It takes for granted that what "
             "two words open adds up; only single words were tried, in a disposable virtual "
-            f"machine under {EMULATION}, on which these counts do not depend."
+            f"machine{under}."
         )
         return Picture(figure, alt, caption)
 
@@ -266,6 +268,8 @@ def blast(view: View) -> WhatIf:
     found = beats(view)
     on, beside = shares(found)
     values = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100)
+    seen = f" Who fell silent was seen under {EMULATION}, on which it does not depend."
+    under = seen if found.emulated else ""
     once, often = "Instances that stop in one accident", "Accidents a year"
     year = "Stops of an instance in a year, all together"
     limits = {once: (0.7, 150.0), often: (0.7, 150.0), year: (0.7, 150.0)}
@@ -293,7 +297,7 @@ def blast(view: View) -> WhatIf:
         words = (
             f"{MODELLED} It takes for granted that every kernel panics once a year, whoever runs "
             "on it. A panic of the host’s own kernel, under machines as under containers, is not "
-            f"in it. Who fell silent was seen under {EMULATION}, on which it does not depend."
+            f"in it.{under}"
         )
         return replace(picture, alt=f"{n:g} instances. {picture.alt}", caption=words)
 
