@@ -195,7 +195,7 @@ def detection(view: View) -> WhatIf:
         raise Unavailable("no heart was listened to before something fell", NEXT)
     late = "At the latest, the alarm comes after"
     wrong = "False alarms an hour"
-    limits = {late: (0.05, 4.0), wrong: (0.3, 7200.0)}
+    limits = {late: (0.04, 4.0), wrong: (0.3, 7200.0)}
     heard = min(len(watch.gaps_s) for watch in known.values())
     looks = {
         "host": Series(Platform.PROCESS),

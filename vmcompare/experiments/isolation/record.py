@@ -96,8 +96,8 @@ def cves_table(_view: View) -> pd.DataFrame:
         ]
     )
     table.attrs["caption"] = (
-        f"Literature: the public record (NVD and makers’ advisories). {CANNOT_SAY} CISA KEV: an "
-        "official list of weaknesses that have been used in attacks."
+        "Literature: the public record (NVD and makers’ advisories); examples, not a census. "
+        "CISA KEV: an official list of weaknesses that have been used in attacks."
     )
     return table
 
