@@ -334,7 +334,8 @@ class Lesson(Steps):
                     "a live handout was asked for, but its run failed", "use --mode auto"
                 )
         elif mode() is Mode.LIVE:
-            raise Unavailable(f"a live handout was asked for, but {reason}", "use --mode auto")
+            why = reason.rstrip(".")
+            raise Unavailable(f"a live handout was asked for, but {why}", "use --mode auto")
         self._page.say("Nothing was measured for this page; its figures are recorded.")
 
     def _newest_recorded(self) -> Recording | None:
