@@ -225,7 +225,7 @@ def detection(view: View) -> WhatIf:
         few = (
             f"{MODELLED} From {heard} quiet seconds. None seen in them still allows up to "
             f"{3600 * _THREE / heard:.0f} an hour (rule of three, 95 %). An emulated guest "
-            "stutters more than one with hardware behind it would."
+            "may stutter more than one with hardware behind it."
         )
         return replace(picture, alt=f"k = {k:g}. {picture.alt}", caption=few)
 
