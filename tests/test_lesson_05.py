@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vmcompare import claims
+from vmcompare.experiments.isolation.probes import GRID, HOST
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = {path.name[:3]: path for path in (ROOT / "notebooks").glob("05*.ipynb")}
@@ -94,6 +95,13 @@ def test_the_hearts_grow_while_it_runs_and_the_other_halfs_run_serves() -> None:
     assert 'measure(chart="heartbeats")' in source("05b")
     assert "replay(" in source("05b")
     assert "05b" in source("05a")
+
+
+def test_the_probes_that_are_to_be_predicted_are_as_many_as_there_are() -> None:
+    aimed = [probe for probe in GRID if probe.aim == HOST]
+    assert f"{len(aimed)} probes are aimed at the host" in source("05a")
+    assert f"How many of the {len(aimed)} probes" in source("05a")
+    assert f"How many of the {len(aimed)} does --privileged turn" in source("05a")
 
 
 def test_no_result_stands_in_the_prose() -> None:

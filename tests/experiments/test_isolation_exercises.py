@@ -56,6 +56,17 @@ def test_other_rows_give_other_right_answers(tmp_path: Path) -> None:
     assert "CHOWN and DAC_OVERRIDE" in EXERCISES["cap_eff"].solution(view)
 
 
+def test_without_docker_the_guests_default_container_has_the_bits(tmp_path: Path) -> None:
+    """A run on a computer with QEMU only shows no container of Docker's, recorded or not."""
+    nested = row("container", "observation", 1.0, phase="capabilities", text="000000000000000b",
+                 layer="mechanism", runtime="runc in a guest")  # fmt: skip
+    rows = [*walls.walls(only=["process", "vm-direct"]), *walls.words(), nested]
+    view, asked = shown(tmp_path, rows), EXERCISES["cap_eff"]
+    right = run(asked.code.replace("...", '"1"'), view)
+    assert right == 3
+    assert asked.check(view, right).right
+
+
 def test_the_one_word_is_the_one_that_turned_the_probe(tmp_path: Path) -> None:
     asked = EXERCISES["one_word"]
     view = shown(tmp_path, walls.words())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from statistics import mean
@@ -141,7 +142,7 @@ def test_the_full_view_has_every_figure_table_model_and_outcome(
 def test_an_answer_is_told_in_words_and_not_by_colour_alone(views: Mapping[str, View]) -> None:
     picture = FIGURES["walls"](views["full"])
     svg = picture.svg()
-    for word in ("through", "EPERM", "its own", "works", "refused, with the error"):
+    for word in ("through", "EPERM", "its own", "works", "refused, with the answer"):
         assert word in svg
     assert "container: " in picture.alt
     assert "promises no security under emulation" in picture.caption
@@ -152,11 +153,11 @@ def test_a_table_of_probes_has_the_sentence_and_the_plain_answer_of_each(
 ) -> None:
     def probed(name: str) -> Any:
         table = TABLES["walls"](views[name])
-        table.index = table["what was tried"].str.split(": ").str[:-1].str.join(": ")
+        table.index = table["what was tried"].str.split(" · ").str[0]
         return table
 
     table = probed("full")
-    assert table.loc["keyring", "what was tried"] == "keyring: ask for the kernel's keyring"
+    assert table.loc["keyring", "what was tried"] == "keyring · ask for the kernel's keyring"
     assert table.loc["keyring", "container"] == "ok"
     assert table.loc["mount", "container"] == "EPERM"
     assert table.loc["mount", "VM (software emulation)"] == "ok, by its own kernel"
@@ -364,6 +365,42 @@ def test_what_the_greedy_one_got_stands_beside_what_its_neighbour_felt(
     assert "was 15.0× that of its quiet stretch (container, without limits" in picture.caption
 
 
+def test_a_neighbour_that_hardly_felt_it_is_said_to_only_where_it_did_not(
+    views: Mapping[str, View], tmp_path: Path
+) -> None:
+    assert "hardly felt" not in FIGURES["greed"](views["full"]).caption
+    calm = [
+        row("vm-direct", f"gap_{name}_s", value, phase=stretch, machine="pc")
+        for stretch, p99 in (("quiet", 0.052), ("fork loop", 0.055))
+        for name, value in (("p50", 0.05), ("p99", p99))
+    ]
+    assert (
+        "The neighbour hardly felt it: at the most"
+        in FIGURES["greed"](shown(tmp_path, calm)).caption
+    )
+
+
+@pytest.mark.parametrize("name", ["walls", "neighbours"])
+def test_a_machine_without_a_network_is_not_said_to_wall_one_off(
+    views: Mapping[str, View], name: str
+) -> None:
+    assert "have no network card" in FIGURES[name](views["full"]).caption
+    assert "network card" not in FIGURES[name](views["engine"]).caption
+
+
+def test_emulation_is_told_where_there_was_some_and_nowhere_else(
+    views: Mapping[str, View], tmp_path: Path
+) -> None:
+    def captions(view: View) -> list[str]:
+        models = [WHATIFS[name](view).draw(2).caption for name in ("careless", "blast")]
+        words = TABLES["misconfigurations"](view).attrs["caption"]
+        return [FIGURES["misconfigurations"](view).caption, words, *models]
+
+    assert all("under software emulation" in said for said in captions(views["full"]))
+    rows = [replace(one, accel="kvm" if one.accel else "") for one in walls.whole()]
+    assert not any("software emulation" in said for said in captions(shown(tmp_path, rows)))
+
+
 def test_the_public_record_says_what_its_length_cannot(views: Mapping[str, View]) -> None:
     picture = FIGURES["cves"](views["empty"])
     assert "not a census" in picture.caption
@@ -402,10 +439,12 @@ def test_the_alarm_is_late_or_wrong_as_its_formula_says(tmp_path: Path) -> None:
     assert watch.after_s(7) == pytest.approx(8 / 20)
     assert watch.false_per_hour(7) == pytest.approx(3600 / 20)
     assert watch.false_per_hour(8) == 0
+    assert watch.false_per_hour(0) == 3600 / 20  # a beat in time is no false alarm
     model = WHATIFS["detection"](view)
     assert "400 ms" in model.draw(7).alt
     assert "host 180" in model.draw(7).alt
     assert "host none seen" in model.draw(8).alt
+    assert "up to 540 an hour" in model.draw(8).caption  # 3/20 of 3600
 
 
 def test_one_panic_takes_along_what_its_formula_says(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from ...sandbox import Platform
 from ...view import View
 from .capabilities import decoded, ordered
 from .probes import PROBES
-from .rows import NESTED, NEXT, Arm, arm, flips, misconfigured, of_host
+from .rows import NESTED, NEXT, Arm, arm, default_container, flips, misconfigured, of_host
 from .sentence import listed
 
 TURNED = "process: signal"
@@ -32,12 +32,12 @@ LINE = ("--uts=host", "--pid=host", "--cap-add=SYS_ADMIN", "--network=host")
 
 
 def own_capabilities(view: View) -> frozenset[str]:
-    """The capabilities of Docker's default container in the rows shown.
+    """The capabilities of the default container in the rows shown: Docker's, else the guest's.
 
     Raises:
         Unavailable: they were not read.
     """
-    inside = arm(view, Platform.CONTAINER, "")
+    inside = default_container(view)
     if inside is None or not inside.read.get("capabilities"):
         raise Unavailable("no container’s capabilities have been read", NEXT)
     return decoded(inside.read["capabilities"])
@@ -168,7 +168,7 @@ _ALL = (
         code=(
             "rows = lesson.view.values(\n"
             '    metric="observation", phase="capabilities",\n'
-            '    platform="container", layer="product", confinement="",\n'
+            '    platform="container", confinement="",\n'
             ")\n"
             'bits = int(rows["text"].iloc[0], 16)\n'
             "bin(bits).count(...)"
@@ -239,11 +239,11 @@ _ALL = (
                 ),
                 _BUG_REPEAT: (
                     "It will work a hundred times: the host’s root may read every file. Repeating "
-                    "makes no other question of it. See the column of two processes."
+                    "makes no other question of it. See the column of two processes in lesson 05a."
                 ),
                 _BUG_RIGHT: (
                     "Now A’s walls stand between the attempt and the file, and the control shows "
-                    "that the file is there. The table of neighbours has both."
+                    "that the file is there. The table of neighbours in lesson 05a has both."
                 ),
                 _BUG_VM: (
                     "That asks whether the host’s root reaches into a machine, through this path. "
@@ -253,7 +253,7 @@ _ALL = (
         ),
         hints=(
             "Which program reads the file, and what stands between it and B?",
-            "In the table of neighbours, what is the first column good for?",
+            "In lesson 05a’s table of neighbours, what is the first column good for?",
         ),
         solution=_solve_bug,
         in_class=True,
@@ -272,7 +272,7 @@ _ALL = (
             _TENANTS_RIGHT,
             {
                 _TENANTS_VMS: (
-                    "Safe, and dear: lesson 01 weighs a guest’s system. Whom do you protect from "
+                    "Strong, and dear: lesson 01 weighs a guest’s system. Whom do you protect from "
                     "your own tests with it?"
                 ),
                 _TENANTS_DEFAULT: (
@@ -307,19 +307,19 @@ QUESTIONS: tuple[Question, ...] = (
         (
             Choice(
                 "Everything: it is the host’s root.",
-                "Set its `CapEff` beside the host process’s, and its column of the grid beside "
-                "that of the host process.",
+                "Which bits does its `CapEff` lack (table of capabilities), and what is refused in "
+                "its column of the grid?",
             ),
             Choice(
-                "What its capabilities, the filter and the masked paths leave over.",
+                "What filter, capabilities, namespaces and mounts leave over.",
                 "Neither all nor nothing. That is why the table counts bits and the grid tries "
                 "every wall.",
                 right=True,
             ),
             Choice(
                 "Nothing: the root of a container is a harmless name.",
-                "Take away its capabilities, and probes turn: so they were worth something. See "
-                "the column without capabilities.",
+                "See which probes at the host get through in its column, and which turn in the one "
+                "without capabilities: what turns was worth something.",
             ),
         ),
     ),
@@ -330,7 +330,7 @@ QUESTIONS: tuple[Question, ...] = (
             Choice(
                 "Look whether a container lists other processes than the host does.",
                 "One view is one namespace. There are eight kinds, and a container may have some "
-                "of its own and share others.",
+                "of its own and share others: see the table of what was read.",
             ),
             Choice(
                 "Compare the inode numbers under `/proc/self/ns`, inside and outside.",
@@ -340,8 +340,9 @@ QUESTIONS: tuple[Question, ...] = (
             ),
             Choice(
                 "Read the engine’s documentation: it is the same everywhere.",
-                "Engines and versions differ: a private time namespace came late, and a user "
-                "namespace must be asked for. The table shows the one in front of you.",
+                "Engines, versions and hosts differ: control groups get a namespace on some, users "
+                "where the engine was set up for it. The table of what was read shows the one in "
+                "front of you.",
             ),
         ),
     ),
@@ -443,13 +444,14 @@ QUESTIONS: tuple[Question, ...] = (
             ),
             Choice(
                 "Ask the engine for a privileged container, and so be the host’s root.",
-                "No kernel flaw is needed: the engine does as it is asked. The column of "
-                "`--privileged` shows what it then opens.",
+                "No kernel flaw is needed: the engine does as it is asked (a rootless one as far "
+                "as its user may). The column of `--privileged` in 05a shows what that opens.",
                 right=True,
             ),
             Choice(
                 "Manage itself only: the engine knows who is asking.",
-                "The engine knows that somebody may use its socket, and no more.",
+                "The engine knows that somebody may use its socket, and no more: in the diagram, "
+                "follow what it does for whom.",
             ),
         ),
     ),
@@ -491,7 +493,8 @@ QUESTIONS: tuple[Question, ...] = (
             ),
             Choice(
                 "As much as a virtual machine gets by default.",
-                "A VM’s memory is part of its definition. Compare the two tables of limits.",
+                "A VM’s memory is part of its definition. Compare VM and container without limits "
+                "in the table of what the greedy ones got.",
             ),
         ),
     ),

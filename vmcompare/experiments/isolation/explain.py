@@ -57,6 +57,10 @@ _PROMISE = (
 )
 
 
+_USERNS = "--userns stands for what a rootless engine does; docker run has no such word for it."
+_NO_NETWORK = "They have no network card: that they reach nobody by a network is no wall of theirs."
+
+
 def walls_figure(view: View) -> Picture:
     """Probe by probe, held in different ways, on this computer."""
     arms = walls(view)
@@ -80,7 +84,7 @@ def misconfigurations_figure(view: View) -> Picture:
     told = f"Not as registered: {'; '.join(odd)}." if odd else "All turned as registered."
     where = (
         "Containers by runc in a disposable virtual machine, whose root is their host; the call "
-        f"filter is a short one of ours. It ran under {EMULATION}, on which this does not depend."
+        f"filter is a short one of ours. {_emulated(base)}{_USERNS}"
     )
     return grid.words_grid(
         base,
@@ -89,6 +93,18 @@ def misconfigurations_figure(view: View) -> Picture:
         what="What one word turns.",
         caption=f"{view.caption()}. {where} {told}",
     )
+
+
+def _emulated(one: Arm) -> str:
+    """That the words were tried under emulation, if they were."""
+    under = f"It ran under {EMULATION}, on which this does not depend. "
+    return under if one.emulated else ""
+
+
+def _of_words(view: View) -> str:
+    """What is said beside the table of words."""
+    base, *_ = misconfigured(view)
+    return f"Tried in a disposable virtual machine. {_emulated(base)}{_USERNS}"
 
 
 def neighbours_figure(view: View) -> Picture:
@@ -123,6 +139,8 @@ def _caption(view: View, arms: Sequence[Arm]) -> str:
     words = [f"{view.caption()}."]
     if any(one.emulated for one in arms):
         words.append(_PROMISE)
+    if any(one.platform is Platform.VM_DIRECT for one in arms):
+        words.append(_NO_NETWORK)
     if any(one.nested for one in arms):
         words.append(
             "There is no container of Docker’s here: one by runc in a disposable virtual machine "
@@ -235,33 +253,47 @@ FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
 
 
 def _captioned(
-    table: Callable[[View], pd.DataFrame], words: str = ""
+    table: Callable[[View], pd.DataFrame], words: str | Callable[[View], str] = ""
 ) -> Callable[[View], pd.DataFrame]:
     """``table`` with where its rows come from, and ``words``, as its caption."""
 
     def made(view: View) -> pd.DataFrame:
         frame = table(view)
-        frame.attrs["caption"] = f"{view.caption()}. {words}".strip()
+        said = words if isinstance(words, str) else words(view)
+        frame.attrs["caption"] = f"{view.caption()}. {said}".strip()
         return frame
 
     return made
 
 
-_GUEST = f"Tried in a disposable virtual machine under {EMULATION}, on which it does not depend."
+_NUMBERS = (
+    "The number of a namespace is the inode of its file in /proc/self/ns: under one kernel, equal "
+    "numbers are one namespace. A boot id belongs to one start of one kernel. seccomp: 0 is no "
+    "filter, 2 a filter. User map: first number inside, first outside, how many."
+)
+_OVER = (
+    "Where a machine is emulated, the emulator takes processor time of its own: what is over 1.00 "
+    "is not the guest’s."
+)
+_ENDS = (
+    "sysrq: a file by which root gives a kernel orders, here to panic. These machines end when "
+    "their kernel panics, so their output ends; one that hung would only be noticed by missing "
+    "beats."
+)
 
 TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
     {
         "walls": _captioned(walls_table),
-        "misconfigurations": _captioned(words_table, _GUEST),
-        "neighbours": _captioned(neighbours_table),
-        "capabilities": _captioned(capabilities_table),
-        "held": _captioned(held_by_table),
+        "misconfigurations": _captioned(words_table, _of_words),
+        "neighbours": _captioned(neighbours_table, _NO_NETWORK.replace("They", "Our VMs")),
+        "capabilities": _captioned(capabilities_table, "CapEff is hexadecimal; bit 0 is its last."),
+        "held": _captioned(held_by_table, _NUMBERS),
         "sentence": _captioned(sentence_table),
         "interface": interface_table,
         "events": _captioned(events_table),
-        "falls": _captioned(falls_table),
+        "falls": _captioned(falls_table, _ENDS),
         "greed": _captioned(limits_table),
-        "limits": _captioned(held_table),
+        "limits": _captioned(held_table, _OVER),
         "cves": cves_table,
     }
 )

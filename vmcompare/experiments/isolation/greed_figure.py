@@ -19,6 +19,9 @@ from .rows import NESTED, NEXT
 if TYPE_CHECKING:
     import pandas as pd
 
+HARDLY = 1.2
+"""Up to this much over quiet, a neighbour is said to have hardly felt it: a fifth, a choice."""
+
 QUIET, STRETCHES = "quiet", ("quiet", "memory hog", "fork loop")
 
 
@@ -174,9 +177,12 @@ def _worse(found: list[Felt]) -> str:
     if not times:
         return ""
     worst = max(times, key=lambda one: times[one])
+    felt_it = "The neighbour hardly felt it: at" if times[worst] < HARDLY else "At"
     return (
-        f"At the most, the neighbour’s 99 % was {ratio(times[worst])} that of its quiet stretch "
-        f"({worst.arm}, {worst.stretch}). What the greedy one got is written beside it."
+        f"{felt_it} the most, the neighbour’s 99 % was {ratio(times[worst])} that of its quiet "
+        f"stretch ({worst.arm}, {worst.stretch}). Whether a limit held shows in what the greedy "
+        "one got, on the right. A heart needs little memory and no new process; others may feel "
+        "more."
     )
 
 
@@ -255,4 +261,4 @@ def _cell(row: Mapping[Hashable, Any]) -> str:
     value = float(row["value"])
     if row["metric"] == "cgroup_bytes":
         return size(value)
-    return written(value, "processes") if row["metric"] == "item_count" else ratio(value)
+    return written(value, "processes") if row["metric"] == "item_count" else ratio(round(value, 2))

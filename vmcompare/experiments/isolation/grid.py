@@ -30,7 +30,7 @@ class _Look:
 
 _LOOKS: Mapping[str, _Look] = {
     THROUGH: _Look(style.BLUE, "", "white", "got through"),
-    REFUSED: _Look("#EDEDED", "", "black", "refused, with the error"),
+    REFUSED: _Look("#EDEDED", "", "black", "refused, with the answer"),
     OWN: _Look("white", "////", "black", "granted by the VM’s own kernel"),
     NOT_TRIED: _Look("white", "", style.GREY, "not tried"),
 }
@@ -208,7 +208,8 @@ def _cell(axes: Axes, left: float, y: float, width: float, look: _Look, text: st
         left, _ROW_IN * 0.86, width * 0.95, y - _ROW_IN * 0.43, align="edge", color=look.fill,
         hatch=look.hatch, edgecolor="#8A8A8A", linewidth=0.5,
     )  # fmt: skip
-    small = _WORDS_PT if len(text) < 8 else _WORDS_PT * 7.4 / len(text)
+    fits = 7.4 if text[:1].isupper() else 8.6  # letters: those of errors are wide
+    small = _WORDS_PT * min(1, fits / max(len(text), 1))
     axes.text(
         left + width * 0.475, y, text, fontsize=small, ha="center", va="center_baseline",
         color=look.ink, fontweight="bold" if look.ink == "white" else "normal",

@@ -87,6 +87,8 @@ def careless(view: View) -> WhatIf:
     values = tuple(range(len(found.by_word) + 1))
     mean_, ends = [found.expected(k) for k in values], [found.extremes(k) for k in values]
     most = found.already + found.refused
+    emulated = misconfigured(view)[0].emulated
+    under = f" under {EMULATION}, on which these counts do not depend" if emulated else ""
 
     def draw(k: float) -> Picture:
         at = values.index(int(k))
@@ -118,7 +120,7 @@ def careless(view: View) -> WhatIf:
             f"{MODELLED} Line: average over all choices of k of the {values[-1]} weakening words; "
             "band: the most careful and the most careless choice. It takes for granted that what "
             "two words open adds up; only single words were tried, in a disposable virtual "
-            f"machine under {EMULATION}, on which these counts do not depend."
+            f"machine{under}."
         )
         return Picture(figure, alt, caption)
 
@@ -161,7 +163,12 @@ class Watch:
 WATCHED = ("host", "sibling VM", "container A")
 """Hearts that the watchdog model looks at, while they are alive."""
 
-_K = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 39)
+_K = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 39)
+
+
+_THREE = 3
+"""None of n trials: the true share is under 3/n with 95 % confidence (Hanley and Lippman-Hand,
+JAMA 249, 1983). A second is a trial here."""
 
 
 def watches(found: Beats) -> dict[str, Watch]:
@@ -188,7 +195,7 @@ def detection(view: View) -> WhatIf:
         raise Unavailable("no heart was listened to before something fell", NEXT)
     late = "At the latest, the alarm comes after"
     wrong = "False alarms an hour"
-    limits = {late: (0.05, 4.0), wrong: (0.3, 7200.0)}
+    limits = {late: (0.04, 4.0), wrong: (0.3, 7200.0)}
     heard = min(len(watch.gaps_s) for watch in known.values())
     looks = {
         "host": Series(Platform.PROCESS),
@@ -216,8 +223,9 @@ def detection(view: View) -> WhatIf:
             limits,
         )
         few = (
-            f"{MODELLED} From {heard} quiet seconds: what is rarer than once in them cannot be "
-            "seen. An emulated guest stutters more than one with hardware behind it would."
+            f"{MODELLED} From {heard} quiet seconds. None seen in them still allows up to "
+            f"{3600 * _THREE / heard:.0f} an hour (rule of three, 95 %). An emulated guest "
+            "may stutter more than one with hardware behind it."
         )
         return replace(picture, alt=f"k = {k:g}. {picture.alt}", caption=few)
 
@@ -260,6 +268,8 @@ def blast(view: View) -> WhatIf:
     found = beats(view)
     on, beside = shares(found)
     values = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100)
+    seen = f" Who fell silent was seen under {EMULATION}, on which it does not depend."
+    under = seen if found.emulated else ""
     once, often = "Instances that stop in one accident", "Accidents a year"
     year = "Stops of an instance in a year, all together"
     limits = {once: (0.7, 150.0), often: (0.7, 150.0), year: (0.7, 150.0)}
@@ -287,7 +297,7 @@ def blast(view: View) -> WhatIf:
         words = (
             f"{MODELLED} It takes for granted that every kernel panics once a year, whoever runs "
             "on it. A panic of the host’s own kernel, under machines as under containers, is not "
-            f"in it. Who fell silent was seen under {EMULATION}, on which it does not depend."
+            f"in it.{under}"
         )
         return replace(picture, alt=f"{n:g} instances. {picture.alt}", caption=words)
 

@@ -84,18 +84,22 @@ def cves_table(_view: View) -> pd.DataFrame:
     """Every checked weakness with its record, its score as written there, and a sentence."""
     import pandas as pd
 
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [
             {
                 "weakness": f"[{row['cve']}]({row['url']})",
+                "what, and in a sentence": f"{row['component']}: {row['summary']}",
                 "where": KINDS[row["kind"]][0],
-                "what": row["component"],
                 "score (CVSS version)": row["cvss"] or "none",
-                "in a sentence": row["summary"],
             }
             for row in known().to_dict("records")
         ]
     )
+    table.attrs["caption"] = (
+        "Literature: the public record (NVD and makers’ advisories); examples, not a census. "
+        "CISA KEV: an official list of weaknesses that have been used in attacks."
+    )
+    return table
 
 
 def _year(date: str) -> float:

@@ -78,7 +78,7 @@ def neighbours_table(view: View) -> pd.DataFrame:
 
 
 def _tried(name: str) -> str:
-    return f"{name}: {PROBES[name].says}"
+    return f"{name} · {PROBES[name].says}"
 
 
 def _text(one: Arm, name: str) -> str:
