@@ -8,6 +8,8 @@ ROUNDS ?= 3
 MODE   ?= auto
 ENGINES ?=
 # Engines and browsers are one to a machine, so their tests run one after the other.
+# One worker more than there are processors: many tests wait for something.
+WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 WITHOUT := not docker and not qemu and not browser
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
@@ -24,11 +26,11 @@ handouts: $(READY) engines     ## dist/*.html and an index: measured where engin
 	$(BIN)/vmcompare handout $(NOTEBOOKS) --out dist --mode $(MODE) --rounds $(ROUNDS)
 
 test: $(READY) engines browser-tools   ## all tests; what is missing is a skip with its reason
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "not ($(WITHOUT))" $(PYTEST_ARGS)
 
 test-quick: $(READY)           ## no containers, machines, browsers or whole lessons: about a minute
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(WITHOUT) and not slow and not mechanism" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT) and not slow and not mechanism" $(PYTEST_ARGS)
 
 check: $(READY)                ## format, lint, types, floors
 	$(BIN)/ruff format

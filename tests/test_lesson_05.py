@@ -47,6 +47,7 @@ def source(number: str) -> str:
     return "\n".join("".join(cell["source"]) for cell in cells)
 
 
+@pytest.mark.slow
 def test_each_half_has_its_own_exercises_and_questions(pages: dict[str, Any]) -> None:
     titles = {
         number: [h.get_text() for h in page.select("section.vmc-task h3")]
@@ -60,6 +61,7 @@ def test_each_half_has_its_own_exercises_and_questions(pages: dict[str, Any]) ->
     assert questions == {"05a": 4, "05b": 5}
 
 
+@pytest.mark.slow
 def test_every_claim_of_security_is_judged_in_the_half_that_it_names(pages: dict[str, Any]) -> None:
     for number, page in pages.items():
         ids = {claim.id for claim in claims.load() if number in claim.lessons}
@@ -69,6 +71,7 @@ def test_every_claim_of_security_is_judged_in_the_half_that_it_names(pages: dict
         assert told == ids
 
 
+@pytest.mark.slow
 def test_the_grid_is_ticked_on_paper_and_its_answers_come_after_it(pages: dict[str, Any]) -> None:
     page = pages["05a"]
     [asked] = [d for d in page.select(".vmc-predict") if d.find("table")]
@@ -80,12 +83,14 @@ def test_the_grid_is_ticked_on_paper_and_its_answers_come_after_it(pages: dict[s
     assert "turns" in found.get_text()
 
 
+@pytest.mark.slow
 def test_qemus_makers_are_quoted_to_the_letter_with_the_place(pages: dict[str, Any]) -> None:
     assert QEMU in pages["05a"].get_text()
     for page in pages.values():
         assert page.select('a[href="https://www.qemu.org/docs/master/system/security.html"]')
 
 
+@pytest.mark.slow
 def test_weaknesses_have_links_to_their_records(pages: dict[str, Any]) -> None:
     links = {link["href"]: link.get_text() for link in pages["05b"].select("td a")}
     assert links["https://nvd.nist.gov/vuln/detail/CVE-2019-5736"] == "CVE-2019-5736"
