@@ -7,9 +7,9 @@ READY  := $(VENV)/.ready
 ROUNDS ?= 3
 MODE   ?= auto
 ENGINES ?=
-# Engines and browsers are one to a machine, so their tests run one after the other.
 # One worker more than there are processors: many tests wait for something.
 WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Engines and browsers are one to a machine, so their tests run one after the other.
 WITHOUT := not docker and not qemu and not browser
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 

@@ -20,6 +20,7 @@ GRID = Grid(
     reasons={("--one", "a"): "It takes the `door` away.", ("--two", "a"): "A second door."},
     yes="turns",
     no="stays",
+    called="probe",
 )
 ASKED = ticks.Asked("05a", "flips", "What turns what?", GRID, lambda: compose(None, None))
 

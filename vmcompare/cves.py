@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .data import data_dir
 from .errors import RecordingError
-from .literature import RECALLED, SECONDARY, how_checked
+from .literature import FIRST_ROW, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,27 +33,14 @@ def load(path: Path | None = None) -> pd.DataFrame:
         RecordingError: the table is missing, or has other columns, an empty field, an unknown kind
             or word in ``verified``, or a number that is none.
     """
-    import pandas as pd
-
     path = path or data_dir() / "cves.csv"
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise RecordingError(path, 0, str(error)) from error
-    if tuple(frame.columns) != COLUMNS:
-        raise RecordingError(path, 1, f"the columns are not {', '.join(COLUMNS)}")
-    for number, row in enumerate(frame.to_dict("records"), start=2):
-        empty = [name for name in ("year", "component", "summary", "url") if not row[name]]
-        if empty:
-            raise RecordingError(path, number, f"nothing in {', '.join(empty)}")
+    frame = read(path, COLUMNS, ("year", "component", "summary", "url"))
+    for number, row in enumerate(frame.to_dict("records"), start=FIRST_ROW):
         if not _NUMBER.fullmatch(row["cve"]):
             raise RecordingError(path, number, f"{row['cve']!r} is not the number of a CVE")
         if row["kind"] not in KINDS:
             raise RecordingError(path, number, f"unknown kind {row['kind']!r}")
-        if not row["verified"].startswith(("yes", SECONDARY, RECALLED)):
-            raise RecordingError(path, number, f"unknown word in verified: {row['verified']!r}")
     return frame.assign(
-        checked=frame["verified"].map(how_checked),
         published=[
             found[0] if (found := _DATE.search(summary)) else year
             for summary, year in zip(frame["summary"], frame["year"], strict=True)

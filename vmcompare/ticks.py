@@ -137,8 +137,8 @@ def paper(asked: Asked) -> str:
     )
     return (
         f'<div class="vmc-predict"><p>{html.escape(asked.question)}</p>'
-        f'<table class="vmc-table"><thead><tr><th scope="col"{_LEFT}>probe</th>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>"
+        f'<table class="vmc-table"><thead><tr><th scope="col"{_LEFT}>'
+        f"{html.escape(grid.called)}</th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f'<details class="vmc-answer"><summary>What to tick, and why</summary>'
         f"<p>All other boxes stay empty.</p><ul>{expected}</ul></details>"
     )
@@ -184,8 +184,8 @@ def beside(asked: Asked) -> str:
     )
     return (
         f'<table class="vmc-table"><caption{_LEFT}>{html.escape(asked.question)} {score} — '
-        f'{html.escape(view.caption())}</caption><thead><tr><th scope="col"{_LEFT}>probe</th>'
-        f"{head}</tr></thead><tbody>{body}</tbody></table>"
+        f'{html.escape(view.caption())}</caption><thead><tr><th scope="col"{_LEFT}>'
+        f"{html.escape(grid.called)}</th>{head}</tr></thead><tbody>{body}</tbody></table>"
         + (f"<ul>{''.join(wrong)}</ul>" if wrong else "")
     )
 
@@ -202,7 +202,7 @@ def _feedback(grid: Grid, column: str, row: str, holds: bool) -> str:
     """Why a cell is what it is (HTML); where it is not what one should expect, that."""
     why = grid.reasons.get((column, row))
     if holds and why is None:
-        why = "Found, but not expected: look at the answer in the table of probes."
+        why = f"Found, but not expected: look at the answer to this {grid.called}."
     elif not holds and why is not None:
         why = f"Expected, but not found here. {why}"
     why = why or f"`{column}` takes away another wall than the one that stops this."

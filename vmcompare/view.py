@@ -128,6 +128,7 @@ class Grid:
             ``Unavailable`` where nothing was.
         reasons: (column, row) → why it is as one should expect, one sentence.
         yes, no: what a tick means, and what none means, one or two words.
+        called: what a row is, one word ("probe").
     """
 
     columns: tuple[str, ...]
@@ -136,6 +137,7 @@ class Grid:
     reasons: Mapping[tuple[str, str], str]
     yes: str
     no: str
+    called: str
 
 
 def compose(

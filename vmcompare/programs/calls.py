@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 from ..errors import Unavailable
 from .calls_code import ARM64, X86_64
-from .elf import BODY_ADDRESS, EM_AARCH64, EM_X86_64, static_program
+from .elf import BODY_ADDRESS, EM_AARCH64, EM_X86_64, choice, static_program
 from .system_calls import NUMBERS
 
 LIMIT_S = 2
@@ -37,9 +37,7 @@ _HEADER = 64
 NO_ANSWER = -(1 << 63)
 """What stands for an answer where there was none; the status of the child's end is added to it."""
 
-_CODE = {"x86_64": (EM_X86_64, X86_64), "amd64": (EM_X86_64, X86_64)} | {
-    "aarch64": (EM_AARCH64, ARM64), "arm64": (EM_AARCH64, ARM64),
-}  # fmt: skip
+_CODES = {EM_X86_64: X86_64, EM_AARCH64: ARM64}
 
 _FIRST_ERRORS = """
 EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES EFAULT ENOTBLK
@@ -103,13 +101,7 @@ def elf(machine: str, sequences: Sequence[Sequence[Call]]) -> bytes:
         raise ValueError(f"{len(sequences)} sequences: 1 to {_MOST_SEQUENCES} have room")
     if any(not 0 < len(sequence) <= _MOST_CALLS for sequence in sequences):
         raise ValueError(f"a sequence has 1 to {_MOST_CALLS} calls")
-    try:
-        number, code = _CODE[machine.lower()]
-    except KeyError:
-        raise Unavailable(
-            f"there is no program of system calls for the processor {machine!r}",
-            "use a computer with an x86-64 or arm64 processor, or analyse a recording",
-        ) from None
+    number, code = choice(machine, _CODES, "program of system calls")
     table = struct.pack("<QQqqqq", len(sequences), 0, 0, 0, LIMIT_S, 0).ljust(_HEADER, b"\0")
     strings_address = BODY_ADDRESS + len(code) + len(table) + 64 * sum(map(len, sequences))
     strings = bytearray()

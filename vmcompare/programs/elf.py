@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+
+from ..errors import Unavailable
 
 EM_X86_64, EM_AARCH64 = 62, 183
 """ELF machine numbers (System V ABI, ``elf.h``)."""
@@ -49,3 +52,33 @@ def static_program(machine: int, body: bytes) -> bytes:
     # PT_GNU_STACK, rw-: without it the kernel would make the stack executable.
     stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)
     return header + load + stack + body
+
+
+_MACHINES: Mapping[str, int] = {
+    "x86_64": EM_X86_64,
+    "amd64": EM_X86_64,
+    "aarch64": EM_AARCH64,
+    "arm64": EM_AARCH64,
+}
+"""ELF machine number of each ``platform.machine()`` value, in small letters."""
+
+
+def choice(machine: str, codes: Mapping[int, bytes], what: str) -> tuple[int, bytes]:
+    """The ELF machine number and the code for a processor.
+
+    Args:
+        machine: a ``platform.machine()`` value (``"x86_64"``, ``"AMD64"``, ``"aarch64"``,
+            ``"arm64"``), in any case.
+        codes: ELF machine number → code.
+        what: the program, for the error.
+
+    Raises:
+        Unavailable: there is no code for this processor.
+    """
+    number = _MACHINES.get(machine.lower(), 0)
+    if number not in codes:
+        raise Unavailable(
+            f"there is no {what} for the processor {machine!r}",
+            "use a computer with an x86-64 or arm64 processor, or analyse a recording",
+        )
+    return number, codes[number]

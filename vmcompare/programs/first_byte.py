@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import struct
 
-from ..errors import Unavailable
 from ..sandbox import FIRST_BYTE
-from .elf import EM_AARCH64, EM_X86_64, static_program
+from .elf import EM_AARCH64, EM_X86_64, choice, static_program
 
 # x86-64 system calls: read 0, write 1, exit_group 231 (Linux, syscall_64.tbl).
 _X86_64 = bytes.fromhex(
@@ -58,12 +57,7 @@ _ARM64 = struct.pack(
     0xD4200000,  # brk #0                never reached
 )
 
-_PROGRAMS = {
-    "x86_64": (EM_X86_64, _X86_64),
-    "amd64": (EM_X86_64, _X86_64),
-    "aarch64": (EM_AARCH64, _ARM64),
-    "arm64": (EM_AARCH64, _ARM64),
-}
+_CODES = {EM_X86_64: _X86_64, EM_AARCH64: _ARM64}
 
 
 def elf(machine: str) -> bytes:
@@ -76,11 +70,5 @@ def elf(machine: str) -> bytes:
     Raises:
         Unavailable: for any other processor.
     """
-    try:
-        number, code = _PROGRAMS[machine.lower()]
-    except KeyError:
-        raise Unavailable(
-            f"there is no first-byte program for the processor {machine!r}",
-            "use a computer with an x86-64 or arm64 processor, or analyse a recording",
-        ) from None
+    number, code = choice(machine, _CODES, "first-byte program")
     return static_program(number, code + FIRST_BYTE)

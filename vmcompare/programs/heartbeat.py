@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import struct
 
-from ..errors import Unavailable
-from .elf import EM_AARCH64, EM_X86_64, static_program
+from .elf import EM_AARCH64, EM_X86_64, choice, static_program
 
 PATH = "/sbin/vmcompare-heartbeat"
 """Where whoever needs it puts it."""
@@ -67,12 +66,7 @@ _ARM64 = struct.pack(
     0xD4200000,  # brk #0                never reached
 )
 
-_PROGRAMS = {
-    "x86_64": (EM_X86_64, _X86_64),
-    "amd64": (EM_X86_64, _X86_64),
-    "aarch64": (EM_AARCH64, _ARM64),
-    "arm64": (EM_AARCH64, _ARM64),
-}
+_CODES = {EM_X86_64: _X86_64, EM_AARCH64: _ARM64}
 
 
 def elf(machine: str) -> bytes:
@@ -84,11 +78,5 @@ def elf(machine: str) -> bytes:
     Raises:
         Unavailable: for any processor but x86-64 and arm64.
     """
-    try:
-        number, code = _PROGRAMS[machine.lower()]
-    except KeyError:
-        raise Unavailable(
-            f"there is no heartbeat program for the processor {machine!r}",
-            "use a computer with an x86-64 or arm64 processor, or analyse a recording",
-        ) from None
+    number, code = choice(machine, _CODES, "heartbeat program")
     return static_program(number, code + _PAUSE)

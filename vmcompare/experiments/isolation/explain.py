@@ -324,6 +324,7 @@ GRIDS: Mapping[str, Grid] = MappingProxyType(
             reasons=_REASONS,
             yes="turns",
             no="stays",
+            called="probe",
         )
     }
 )
