@@ -204,7 +204,11 @@ class Sandbox(Protocol):
         """Run a command inside, wait for its end. Raises ``WaitTimeout``."""
 
     def put(self, path: str, data: bytes) -> None:
-        """Write ``data`` to the absolute ``path`` inside."""
+        """Write ``data`` to the absolute ``path`` inside, mode 755; makes its folder.
+
+        Raises:
+            LaunchFailure: it cannot be written.
+        """
 
     def host_pids(self) -> tuple[int, ...]:
         """Every host process that serves this instance (VMM; or shim and workload)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import platform
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,9 @@ import pytest
 
 from vmcompare.backends.fake import FakeLauncher, FakeSandbox
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.programs import first_byte
 from vmcompare.sandbox import (
+    FIRST_BYTE,
     Event,
     Follower,
     Launcher,
@@ -159,6 +162,14 @@ def test_bytes_that_were_put_come_back_unchanged(opened: Opened) -> None:
     data = bytes(range(256)) * 300 + b"\n\x06\r\n\x00"
     opened.box.put("/tmp/vmcompare-bytes", data)
     assert opened.box.run(["cat", "/tmp/vmcompare-bytes"]).output == data
+
+
+def test_a_program_that_was_put_into_a_new_folder_can_be_run(opened: Opened) -> None:
+    if opened.engine == "fake":
+        pytest.skip("a fake runs no programs")
+    opened.box.put("/tmp/vmcompare new/deep/program", first_byte.elf(platform.machine()))
+    done = opened.box.run(["/tmp/vmcompare new/deep/program"])
+    assert (done.output, done.exit_code) == (FIRST_BYTE, 0)
 
 
 def test_a_command_that_does_not_end_is_a_timeout_and_the_next_one_answers(opened: Opened) -> None:

@@ -250,9 +250,13 @@ def test_standard_error_comes_too(guest: Sandbox) -> None:
 
 
 @qemu
-def test_what_cannot_be_written_says_so_and_the_channel_lives_on(guest: Sandbox) -> None:
-    with pytest.raises(LaunchFailure, match="/no/such/place"):
-        guest.put("/no/such/place", b"echo I was run as a command\n" * 10_000)
+@pytest.mark.parametrize("place", ["/proc/no/such/place", "/dev/full"])
+def test_what_cannot_be_written_says_so_and_the_channel_lives_on(
+    guest: Sandbox, place: str
+) -> None:
+    """Neither where no folder can be made, nor where the bytes themselves are refused."""
+    with pytest.raises(LaunchFailure, match=place):
+        guest.put(place, b"echo I was run as a command\n" * 10_000)
     assert guest.run(["echo", "fine"]).output == b"fine\n"
 
 

@@ -98,6 +98,7 @@ class ProcessSandbox:
         target = self.root / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
+        target.chmod(0o755)
         self.placed[path] = str(target)
 
     def host_pids(self) -> tuple[int, ...]:

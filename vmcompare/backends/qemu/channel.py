@@ -7,6 +7,7 @@ import shlex
 import socket
 import time
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from vmcompare.errors import AbnormalShutdown, WaitTimeout
 from vmcompare.sandbox import Completed
@@ -118,6 +119,12 @@ def session_of(greeting: bytes) -> int:
 def stop_line(session: int) -> str:
     """A line of shell that kills whatever the agent leading ``session`` has started."""
     return f'for p in $(pgrep -s {session}); do [ "$p" = {session} ] || kill -9 "$p"; done'
+
+
+def place_line(path: str) -> str:
+    """A line of shell that makes an empty program at ``path``, and the folder it lies in."""
+    folder, place = quote(str(PurePosixPath(path).parent)), quote(path)
+    return f"/bin/busybox mkdir -p {folder} && : >{place} && /bin/busybox chmod 755 {place}"
 
 
 def quote(argument: str) -> str:

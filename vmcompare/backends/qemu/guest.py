@@ -55,7 +55,9 @@ class Guest:
         """See :class:`vmcompare.sandbox.Sandbox`. Raises ``LaunchFailure`` if it cannot."""
         self._await_ready()
         try:
-            done = self._agent.put(path, data, _PUT_S)
+            done = self._agent.run_line(channel.place_line(path), _PUT_S)
+            if not done.exit_code:
+                done = self._agent.put(path, data, _PUT_S)
         except AbnormalShutdown as error:
             raise self._machine.gone() from error
         if done.exit_code:

@@ -170,7 +170,6 @@ def _work(row: Measurement, box: Sandbox, corpus: bytes) -> Iterator[Measurement
         return
     box.put(_PROGRAM, program)
     box.put(_CORPUS, corpus)
-    box.run(["chmod", "755", _PROGRAM])
     for metric, argv in _WORK.items():
         began_ns = time.perf_counter_ns()
         done = box.run(argv)

@@ -181,7 +181,6 @@ def _on_host(host: Launcher, row: Measurement, program: bytes, context: Context)
     try:
         with host.open(Spec(), context.on_event) as box:
             box.put("/busybox", program)
-            box.run(["chmod", "755", "/busybox"])
             fails, why = _fails(partial(box.run, ["/busybox", "true"]))
     except FAILURES as problem:
         return failed(row, str(problem))

@@ -73,7 +73,6 @@ def make(box: Sandbox, sequences: Sequence[Sequence[Call]]) -> tuple[int, ...]:
         AbnormalShutdown, LaunchFailure, WaitTimeout: as :meth:`Sandbox.run` and ``put``.
     """
     box.put(PROGRAM, calls.elf(platform.machine(), sequences))
-    box.run(["chmod", "755", PROGRAM])
     done = box.run([PROGRAM], timeout_s=CALLS_TIMEOUT_S)
     return calls.decode(done.output, len(sequences))
 

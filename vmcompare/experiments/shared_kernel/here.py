@@ -38,7 +38,7 @@ for name in sh cat cut wc grep awk head tail mknod mkdir rm ip uname; do
   ln -sf busybox bin/$name
 done
 mv bin/with-proc bin/deny-mkdir helpers/
-chmod 755 . bin bin/see helpers/*
+chmod 755 . bin
 cp helpers/deny-mkdir bin/
 """
 

@@ -83,7 +83,6 @@ echo +pids >/sys/fs/cgroup/cgroup.subtree_control
 mkdir /sys/fs/cgroup/box
 echo {PROCESS_LIMIT} >/sys/fs/cgroup/box/pids.max
 ip link set lo up
-chmod 755 /bin/see /bin/with-proc /bin/as-nobody /bin/in-cgroup /bin/deny-mkdir
 cp /bin/see /bin/with-proc /bin/deny-mkdir /box/bin/
 """
 
