@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import combinations
 from math import comb
 from statistics import mean
@@ -39,11 +40,11 @@ class Opened:
     def expected(self, k: int) -> float:
         """Probes that get through with k of the words, drawn at random; flips add up."""
         m = len(self.by_word)
-        total = float(self.already)
+        total = Fraction(self.already)  # exact: a set has no order, and rounding would show one
         for probe in frozenset().union(*self.by_word.values()):
             turning = sum(probe in opened for opened in self.by_word.values())
-            total += 1 - comb(m - turning, k) / comb(m, k)
-        return total
+            total += 1 - Fraction(comb(m - turning, k), comb(m, k))
+        return float(total)
 
     def extremes(self, k: int) -> tuple[int, int]:
         """Fewest and most over all choices of k words."""
