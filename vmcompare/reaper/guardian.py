@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ def guard() -> Iterator[None]:
     what is still watched and closes the session. Guards may be nested: the outermost counts.
     """
     global _guards
+    # Python tries the folder with a file of its own at the first use; nothing of ours is begun yet.
+    tempfile.gettempdir()
     with _lock:
         _guards += 1
         outermost = _guards == 1
