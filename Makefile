@@ -16,7 +16,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab handouts test test-quick check check-only bench lock engines clean browser-tools
+.PHONY: lab handouts test test-quick check check-only bench reliability lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on the lessons
@@ -46,6 +46,9 @@ check-only: $(READY)           ## the same, changing nothing
 
 bench: $(READY) engines        ## ratios, measured side by side in one run
 	$(BIN)/python -m tools.bench $(BENCH_ARGS)
+
+reliability: $(READY) engines browser-tools   ## docs/reliability.md, from the fault suite
+	$(BIN)/python -m tools.reliability
 
 lock: $(READY)                 ## requirements.lock from pyproject.toml
 	@$(PIP) uv

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import disk_usage
 
 
 class VmcompareError(Exception):
@@ -81,3 +82,44 @@ class RecordingError(VmcompareError):
         self.path, self.line, self.what = path, line, what
         where = f"{path.name}, line {line}" if line else path.name
         super().__init__(f"the recording {where} cannot be read: {what}")
+
+
+class StorageError(VmcompareError):
+    """A file or folder that cannot be used: full, read-only, somebody else's, or not there.
+
+    Attributes:
+        path: the file or folder.
+        why: what the system said, as a clause.
+        free_bytes: room left where it lies; ``None`` where that cannot be told.
+        next_step: the one thing to do about it, usually which variable or option names another
+            place; an imperative clause.
+    """
+
+    def __init__(self, path: Path, why: str, next_step: str) -> None:
+        self.path, self.why, self.next_step = path, why, next_step
+        self.free_bytes = _free_bytes(path)
+        room = "" if self.free_bytes is None else f", {self.free_bytes / 2**20:,.1f} MiB free there"
+        super().__init__(f"{_short(path)} cannot be used ({why}{room}). Next step: {next_step}")
+
+    @classmethod
+    def of(cls, path: Path, error: OSError, next_step: str) -> StorageError:
+        """The error for what the system said of ``path``."""
+        return cls(path, error.strerror or str(error), next_step)
+
+
+def _free_bytes(path: Path) -> int | None:
+    """Room in the nearest folder above ``path`` that is there."""
+    for place in (path, *path.parents):
+        try:
+            return disk_usage(place).free
+        except OSError:
+            continue
+    return None
+
+
+def _short(path: Path) -> str:
+    """A path without the name of its user: a page is shown to a class."""
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):
+        return str(path)

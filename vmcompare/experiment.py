@@ -15,7 +15,14 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, TypeVar
 
-from .errors import AbnormalShutdown, LaunchFailure, Unavailable, UnknownName, WaitTimeout
+from .errors import (
+    AbnormalShutdown,
+    LaunchFailure,
+    StorageError,
+    Unavailable,
+    UnknownName,
+    WaitTimeout,
+)
 from .recording import Measurement
 from .sandbox import Event, Launcher, Machine, Platform, Spec
 from .view import View
@@ -25,7 +32,7 @@ DEFAULT_SEED = 1
 
 T = TypeVar("T")
 
-FAILURES = (LaunchFailure, WaitTimeout, AbnormalShutdown, Unavailable)
+FAILURES = (LaunchFailure, WaitTimeout, AbnormalShutdown, Unavailable, StorageError)
 """What may go wrong with one instance: it becomes a row with its error, and the run goes on."""
 
 

@@ -11,7 +11,6 @@ import platform
 import selectors
 import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -127,34 +126,29 @@ class ProcessLauncher:
             raise Unavailable(
                 "an ordinary process has no network of its own", "choose a start without one"
             )
-        with tempfile.TemporaryDirectory(prefix="vmcompare-") as directory:
-            root = Path(directory)
-            reaper.watch_path(root)
+        with reaper.folder() as root:
+            _unpack(root, self.progress)
+            command = [str(root / spec.command[0].lstrip("/")), *spec.command[1:]]
+            start_ns = time.perf_counter_ns()
             try:
-                _unpack(root, self.progress)
-                command = [str(root / spec.command[0].lstrip("/")), *spec.command[1:]]
-                start_ns = time.perf_counter_ns()
+                child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise LaunchFailure("the process did not start", command, str(error)) from error
+            # Events are told after the start was timed: a watcher costs the process nothing.
+            with child:
                 try:
-                    child = subprocess.Popen(
-                        command,
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        start_new_session=True,
-                    )
-                except OSError as error:
-                    raise LaunchFailure("the process did not start", command, str(error)) from error
-                # Events are told after the start was timed: a watcher costs the process nothing.
-                with child:
-                    try:
-                        first_ns = _first_byte_ns(child)
-                        on_event(Event(Phase.OPEN, start_ns))
-                        on_event(Event(Phase.FIRST_BYTE, first_ns))
-                        yield ProcessSandbox(child, root)
-                    finally:
-                        _end(child)
-                on_event(Event(Phase.EXIT, time.perf_counter_ns()))
-            finally:
-                reaper.forget_path(root)
+                    first_ns = _first_byte_ns(child)
+                    on_event(Event(Phase.OPEN, start_ns))
+                    on_event(Event(Phase.FIRST_BYTE, first_ns))
+                    yield ProcessSandbox(child, root)
+                finally:
+                    _end(child)
+            on_event(Event(Phase.EXIT, time.perf_counter_ns()))
 
     def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
         size = alpine.rootfs_tar(self.progress).stat().st_size

@@ -9,6 +9,7 @@ that ledger: the *guardian* (:func:`guard`), a child whose standard input ends w
 from __future__ import annotations
 
 from vmcompare.reaper.cleanup import CGROUP_ROOT, Ended, Swept, docker_is_named, sweep
+from vmcompare.reaper.folder import folder
 from vmcompare.reaper.guardian import guard
 from vmcompare.reaper.identity import boot, end_process, is_same_process, started
 from vmcompare.reaper.ledger import (
@@ -31,6 +32,7 @@ __all__ = [
     "boot",
     "docker_is_named",
     "end_process",
+    "folder",
     "forget_containers",
     "forget_path",
     "forget_process",

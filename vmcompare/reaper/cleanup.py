@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import psutil
 
 from vmcompare import data
 from vmcompare.reaper.identity import boot, end_process, is_same_process
@@ -108,10 +107,10 @@ def clear(ledger: Ledger, swept: Swept) -> None:
         _remove_containers(swept, session=session)
     if same_boot:
         _end_users_of([str(e["path"]) for k, e in ledger.watched.items() if k.startswith("path ")])
+    _remove_cgroups_of(session, swept)  # with what is in them, which may use the paths
     for key, entry in ledger.watched.items():
         if key.startswith("path ") and _remove_path(Path(str(entry["path"]))):
             swept.add("path", str(entry["path"]))
-    _remove_cgroups_of(session, swept)
     ledger.path.unlink(missing_ok=True)
 
 
@@ -121,6 +120,8 @@ def _end_users_of(paths: list[str]) -> None:
     A helper that was starting when its owner was killed is in no ledger yet; left alone, it would
     go on to write into a folder that has just been removed.
     """
+    import psutil
+
     ours = [path for path in paths if Path(path).name.startswith("vmcompare-")]
     found = []
     for process in psutil.process_iter() if ours else ():
@@ -150,11 +151,16 @@ def _remove_path(path: Path) -> bool:
 
 
 def _remove_cgroups_of(session: str, swept: Swept) -> None:
-    """Remove every cgroup called ``vmcompare-SESSION…``, once its killed processes have left it."""
+    """End what is in cgroups called ``vmcompare-SESSION…``, and remove them once it has left.
+
+    A container whose runtime was killed while it started is in no ledger yet: its first process
+    waits for a word that never comes.
+    """
     names = (f"vmcompare-{session}*", f"*/vmcompare-{session}*")
     deadline = time.monotonic() + CGROUP_END_S
     for path in [path for name in names for path in CGROUP_ROOT.glob(name)]:
         while path.is_dir():  # the same one may be met under two names (cpu, cpuacct)
+            _kill_in(path)
             try:
                 path.rmdir()
                 swept.add("cgroup", str(path.relative_to(CGROUP_ROOT)))
@@ -164,12 +170,22 @@ def _remove_cgroups_of(session: str, swept: Swept) -> None:
                 time.sleep(0.01)
 
 
+def _kill_in(cgroup: Path) -> None:
+    """Kill the processes of a cgroup; those that have just left it are no error."""
+    with contextlib.suppress(OSError, ValueError):
+        for pid in (cgroup / "cgroup.procs").read_text(encoding="ascii").split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
 def _remove_cgroups(swept: Swept, living: set[str]) -> None:
     """Remove empty cgroups called ``vmcompare-SESSION`` whose session is not among ``living``.
 
     A cgroup that still holds a process refuses to go; that is left to it. One whose session's pid
     is in use waits: another user's ledger is not seen from here.
     """
+    import psutil
+
     for pattern in ("vmcompare-*", "*/vmcompare-*"):
         for path in CGROUP_ROOT.glob(pattern):
             session = path.name.removeprefix("vmcompare-")

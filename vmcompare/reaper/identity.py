@@ -12,8 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 SOFT_END_S = 2.0
 """Seconds a process has to end in order before it is killed; QEMU takes about 0.1 s."""
 
@@ -28,11 +26,15 @@ def boot() -> str:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot_id}.{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
+        import psutil
+
         return f"{platform.node()}.{round(psutil.boot_time() / 60)}"
 
 
 def started(pid: int) -> str | None:
     """When ``pid`` was started, in a form to compare for equality; ``None`` if it is not alive."""
+    import psutil
+
     try:
         if sys.platform == "linux":
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -51,6 +53,8 @@ def is_same_process(pid: int, start: str) -> bool:
 
 def end_process(pid: int, start: str) -> bool:
     """End the process softly, then hard; ``False`` if it was already gone or is another one."""
+    import psutil
+
     try:
         process = psutil.Process(pid)  # remembers who it is: its signals spare a reused pid
         if not is_same_process(pid, start):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import stat
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from vmcompare import reaper
 from vmcompare.backends.qemu import disks
 from vmcompare.images import alpine, initramfs, rootfs, weigh
 from vmcompare.images.cache import Progress
@@ -56,8 +56,8 @@ def direct_parcel(userland: Path, added: Mapping[str, bytes]) -> Parcel:
 
     The kernel is counted as it is distributed (a ``bzImage``), however it is started here.
     """
-    with tempfile.TemporaryDirectory(prefix="vmcompare-") as directory:
-        archive = Path(directory) / "application.cpio"
+    with reaper.folder() as directory:
+        archive = directory / "application.cpio"
         initramfs.write_files(added, archive)
         whole = weigh.files("RAM disk", userland, archive)
         kernel = weigh.files("kernel", alpine.kernel_bzimage())

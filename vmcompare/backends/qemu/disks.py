@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from vmcompare import oci
+from vmcompare import oci, reaper
 from vmcompare.backends.qemu import boots
 from vmcompare.backends.qemu.accel import Choice
 from vmcompare.backends.qemu.binary import Qemu
@@ -74,8 +73,8 @@ def changed(
     def build(out: Path) -> None:
         out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(below), below))
         modules = initramfs.read_modules(alpine.sources().disk)
-        with tempfile.TemporaryDirectory(prefix="vmcompare-") as directory:
-            archive = Path(directory) / "change.cpio"
+        with reaper.folder() as directory:
+            archive = directory / "change.cpio"
             initramfs.write_change(alpine.rootfs_tar(progress), modules, files, archive)
             _install(qemu, accel, boots.install(qemu, out, archive, progress=progress))
 

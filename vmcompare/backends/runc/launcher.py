@@ -58,14 +58,10 @@ class RuncLauncher:
         bare.refuse(spec, "runc")
         program = _program()
         root = userland.directory(self.progress)
-        with tempfile.TemporaryDirectory(prefix="vmcompare-") as directory:
-            reaper.watch_path(directory)
-            try:
-                container = _Container(program, Path(directory))
-                bundle.write(container.bundle, root, spec, container.name, cgroup_version())
-                yield from container.start(on_event)
-            finally:
-                reaper.forget_path(directory)
+        with reaper.folder() as directory:
+            container = _Container(program, directory)
+            bundle.write(container.bundle, root, spec, container.name, cgroup_version())
+            yield from container.start(on_event)
 
     def image(self, spec: Spec) -> ImageFacts:
         return bare.image(spec, "runc", self.progress)

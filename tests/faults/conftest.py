@@ -1,0 +1,29 @@
+"""One test a kind of fault, named as a sentence, and counted for ``docs/reliability.md``.
+
+A fault that strikes at a moment takes ``attempt``: the test then runs ``tries`` times, each with
+another number to choose the moment by (``random.Random(attempt)``). A fault that comes in several
+forms is parametrized over them, and every form counts as one try.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+TRIES = 5
+"""How often a fault that strikes at a moment is tried."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "attempt" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("fault")
+        assert mark is not None, f"{metafunc.function.__name__} is not marked with its fault"
+        metafunc.parametrize("attempt", range(mark.kwargs.get("tries", TRIES)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What ``tools/reliability.py`` reads: the area (the module) and the kind of fault."""
+    for item in items:
+        mark = item.get_closest_marker("fault")
+        if mark is not None:
+            area = item.path.stem.removeprefix("test_").replace("_", " ")
+            item.user_properties.append(("fault", f"{area}: {mark.args[0]}"))

@@ -1,0 +1,31 @@
+"""A folder for temporary files that cannot be left behind."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vmcompare.reaper.ledger import forget_path, session_id, watch_path
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A new folder of our own, mode 700, written down before it exists; leaving removes it.
+
+    ``tempfile.TemporaryDirectory`` tells a folder's name only once it has made it: a ``kill -9``
+    then would leave one that no ledger knows.
+    """
+    name = f"vmcompare-{session_id()}-{secrets.token_hex(4)}"
+    path = Path(tempfile.gettempdir()).absolute() / name
+    watch_path(path)
+    try:
+        path.mkdir(mode=0o700)
+        yield path
+    finally:
+        if path.exists():
+            shutil.rmtree(path)
+        forget_path(path)
