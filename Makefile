@@ -16,7 +16,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab handouts test test-quick check check-only bench reliability lock engines clean browser-tools
+.PHONY: lab handouts test test-quick check check-only bench reliability golden lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on the lessons
@@ -49,6 +49,9 @@ bench: $(READY) engines        ## ratios, measured side by side in one run
 
 reliability: $(READY) engines browser-tools   ## docs/reliability.md, from the fault suite
 	$(BIN)/python -m tools.reliability
+
+golden: $(READY)               ## tests/golden/*.json: what the recordings say in the lessons
+	$(BIN)/python -m tools.golden
 
 lock: $(READY)                 ## requirements.lock from pyproject.toml
 	@$(PIP) uv

@@ -1,0 +1,247 @@
+"""``python -m tools.golden``: everything the recordings say in the lessons, as JSON.
+
+For every recording of the project: each table's cells, each figure's alternative text, caption and
+axis data, each outcome, what-if position, exercise answer, grid and finding. ``tests/golden/``
+holds the result, and ``tests/test_golden.py`` compares it with what the code says now. Whoever
+changes what is shown makes the files anew (``make golden``) and says in the commit which values
+changed, and why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vmcompare import settle, verdict
+from vmcompare.data import data_dir, lessons_dir
+from vmcompare.errors import VmcompareError
+from vmcompare.exercise import Exercise, part
+from vmcompare.experiment import discover, exercises, explanation
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.recording import read, recordings
+from vmcompare.results import findings
+from vmcompare.verdict import exercises as verdict_exercises
+from vmcompare.verdict import explain as verdict_explain
+from vmcompare.view import RECORDED, View, compose
+
+TARGET = Path(__file__).parent.parent / "tests" / "golden"
+
+DIGITS = 6
+"""Significant digits that are kept of a number: the last ones differ between processors."""
+
+LISTED = 12
+"""Points of a line that are written down one by one; of a longer one the ends and a digest."""
+
+_TAG = re.compile(r"<[^>]+>")
+
+
+def everything() -> dict[str, Callable[[], dict[str, Any]]]:
+    """File name (without suffix) → what makes its content: one a recording, and the verdict."""
+    made: dict[str, Callable[[], dict[str, Any]]] = {"verdict": of_verdict}
+    for experiment in discover():
+        for path in recordings(data_dir() / "recordings", experiment):
+            made[f"{experiment}-{path.stem}"] = partial(of_recording, experiment, path)
+    return made
+
+
+def of_recording(experiment: str, path: Path) -> dict[str, Any]:
+    """What the lessons on one experiment show of one recording."""
+    recording = read(path)
+    view = compose(None, recording)
+    explain = explanation(experiment)
+    found: dict[str, Any] = {
+        "outcomes": {
+            n: _or_error(lambda o=o: number(o(view))) for n, o in explain.OUTCOMES.items()
+        },
+        "tables": {n: _or_error(lambda t=t: table(t(view))) for n, t in explain.TABLES.items()},
+        "figures": {n: _or_error(lambda f=f: figure(f(view))) for n, f in explain.FIGURES.items()},
+        "whatifs": {n: _or_error(lambda w=w: whatif(w(view))) for n, w in explain.WHATIFS.items()},
+        "grids": {
+            n: _or_error(lambda g=g: {c: dict(r) for c, r in g.find(view).items()})
+            for n, g in getattr(explain, "GRIDS", {}).items()
+        },
+        "replays": {
+            n: _or_error(lambda d=d: words(d.replay(view)))
+            for n, d in getattr(explain, "DEMOS", {}).items()
+        },
+    }
+    asked = exercises(experiment)
+    found["exercises"] = {n: exercise(e, view) for n, e in asked.EXERCISES.items()}
+    found["questions"] = {
+        q.name: {"right": [c.text for c in q.choices if c.right]} for q in asked.QUESTIONS
+    }
+    gathered = settle.gather(own=False)
+    for lesson in settle.lessons(lessons_dir()).values():
+        if lesson.experiment == experiment:
+            shown = findings(lesson.number, [(RECORDED, recording)], lambda: gathered)
+            found[f"findings of lesson {lesson.number}"] = [
+                {name: text(str(cell)) for name, cell in row.items()} for row in shown
+            ]
+            names = getattr(asked, "PARTS", {}).get(lesson.number)
+            parts = part(asked.EXERCISES, asked.QUESTIONS, names)
+            found[f"asked in lesson {lesson.number}"] = [*parts[0], *(q.name for q in parts[1])]
+    return found
+
+
+def of_verdict() -> dict[str, Any]:
+    """What lesson 09 says by the project's recordings."""
+    shown = verdict_explain.Table(settle.gather(own=False))
+    view = shown.evidence.view()
+    return {
+        "claims": {
+            f"{p.claim.id} {p.claim.part}": {
+                "finding": plain(asdict(p.finding)),
+                "run": p.run.recording.run_id if p.run else None,
+                "lesson": p.lesson.number if p.lesson else None,
+                "accelerators": sorted(p.accelerators),
+            }
+            for p in shown.parts
+        },
+        "rows": {row.id: str(row.finding.verdict) for row in shown.rows},
+        "caption": shown.caption(),
+        "table": words(verdict.whole.whole(shown.rows)),
+        "figures": {n: figure(f(shown)) for n, f in verdict_explain.FIGURES.items()},
+        "whatifs": {n: whatif(w(shown)) for n, w in verdict_explain.WHATIFS.items()},
+        "outcomes": {n: number(o(shown)) for n, o in verdict_explain.OUTCOMES.items()},
+        "exercises": {
+            n: exercise(e, view) for n, e in verdict_exercises.exercises(lambda: shown).items()
+        },
+        "questions": {
+            q.name: {"right": [c.text for c in q.choices if c.right]}
+            for q in verdict_exercises.QUESTIONS
+        },
+    }
+
+
+# ---- one thing each ----------------------------------------------------------------------------
+
+
+def table(frame: Any) -> dict[str, Any]:
+    """The cells of a table, row by row, and its caption."""
+    return {
+        "columns": [str(name) for name in frame.columns],
+        "rows": [[text(str(cell)) for cell in row] for row in frame.itertuples(index=False)],
+        "caption": str(frame.attrs.get("caption", "")),
+    }
+
+
+def figure(picture: Picture) -> dict[str, Any]:
+    """Alternative text, caption, and of each pair of axes what is drawn where."""
+    axes = [
+        {
+            "x": [ax.get_xscale(), *map(number, ax.get_xlim()), ax.get_xlabel()],
+            "y": [ax.get_yscale(), *map(number, ax.get_ylim()), ax.get_ylabel()],
+            "title": [ax.get_title(loc=where) for where in ("left", "center", "right")],
+            "lines": [points(line.get_xydata()) for line in ax.lines],
+            "marks": [points(marks.get_offsets()) for marks in ax.collections],
+            "areas": [points(area.get_extents().get_points()) for area in _in_data(ax)],
+            "words": sorted(words.get_text() for words in ax.texts if words.get_text()),
+        }
+        for ax in picture.figure.axes
+    ]
+    return {"alt": picture.alt, "caption": picture.caption, "axes": axes}
+
+
+def whatif(model: WhatIf) -> dict[str, Any]:
+    """Every position of the slider with the words of its picture."""
+    drawn = [model.draw(value) for value in model.values]
+    return {
+        "label": model.label,
+        "start": model.start,
+        "formula": model.formula,
+        "source": model.source,
+        "positions": {
+            f"{place}: {model.text(value)}": {"alt": picture.alt, "caption": picture.caption}
+            for place, (value, picture) in enumerate(zip(model.values, drawn, strict=True))
+        },
+    }
+
+
+def exercise(asked: Exercise, view: View) -> dict[str, Any]:
+    """The model answer, and what is said to each choice, or to a number that is far off."""
+    answers: Iterable[float | str] = asked.choices or (-1.0,)
+    return {
+        "solution": _or_error(lambda: asked.solution(view)),
+        "answers": {
+            str(answer): _or_error(lambda a=answer: plain(asdict(asked.check(view, a))))
+            for answer in answers
+        },
+    }
+
+
+# ---- values ------------------------------------------------------------------------------------
+
+
+def number(value: Any) -> Any:
+    """A number to :data:`DIGITS` significant digits; text where JSON has no word for it."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    value = float(value)
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else str(value)
+
+
+def points(pairs: Any) -> Any:
+    """Points as pairs; many of them by their ends and a digest."""
+    found = [[number(x) for x in pair] for pair in pairs]
+    if len(found) <= LISTED:
+        return found
+    digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
+    return {"n": len(found), "first": found[0], "last": found[-1], "digest": digest}
+
+
+def text(markup: str) -> str:
+    """HTML as the words in it."""
+    return " ".join(_TAG.sub(" ", markup).split())
+
+
+def words(shown: Any) -> str:
+    """The words of whatever is displayed."""
+    markup = shown._repr_html_() if hasattr(shown, "_repr_html_") else str(shown)
+    return text(str(markup))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it, its numbers rounded."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return number(value)
+
+
+def _in_data(ax: Any) -> list[Any]:
+    """The outlines of the patches of ``ax``, in its data coordinates."""
+    back = ax.transData.inverted()
+    return [patch.get_path().transformed(patch.get_patch_transform() + patch.get_data_transform()
+            + back) for patch in ax.patches]  # fmt: skip
+
+
+def _or_error(made: Callable[[], Any]) -> Any:
+    try:
+        return made()
+    except VmcompareError as error:
+        return {"error": str(error)}
+
+
+def main() -> None:
+    """Write all files, and remove those of recordings that are gone."""
+    TARGET.mkdir(parents=True, exist_ok=True)
+    made = everything()
+    for old in TARGET.glob("*.json"):
+        if old.stem not in made:
+            old.unlink()
+    for name, make in made.items():
+        content = json.dumps(make(), indent=1, ensure_ascii=False)
+        (TARGET / f"{name}.json").write_text(f"{content}\n", encoding="utf-8")
+    print(f"wrote {len(made)} files to tests/{TARGET.name}/")
+
+
+if __name__ == "__main__":
+    main()
