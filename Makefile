@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
 READY  := $(VENV)/.ready
 ROUNDS ?= 3
+N      ?= 10000
+SEED   ?= 10
 MODE   ?= auto
 ENGINES ?=
 # One worker more than there are processors: many tests wait for something.
@@ -16,7 +18,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab handouts test test-quick check check-only bench reliability lock engines clean browser-tools
+.PHONY: lab handouts test test-quick check check-only bench reliability fuzz lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on the lessons
@@ -49,6 +51,9 @@ bench: $(READY) engines        ## ratios, measured side by side in one run
 
 reliability: $(READY) engines browser-tools   ## docs/reliability.md, from the fault suite
 	$(BIN)/python -m tools.reliability
+
+fuzz: $(READY)                 ## damaged and hostile files for every reader: N of them, made from SEED
+	$(BIN)/python -m tools.fuzz -n $(N) --seed $(SEED)
 
 lock: $(READY)                 ## requirements.lock from pyproject.toml
 	@$(PIP) uv
