@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmcompare.errors import RecordingError
+from vmcompare.errors import RecordingError, StorageError
 from vmcompare.recording import COLUMNS, Measurement, Recorder, read, recordings
 from vmcompare.sandbox import Platform
 
@@ -94,11 +94,16 @@ def _edit(change: Callable[[list[dict[str, object]]], None]) -> Callable[[str], 
         (lambda text: text.replace('{"kind":"row"', "{kind", 1), 2, "not JSON"),
         (lambda text: text.replace('"schema":1', '"schema":99'), 1, "schema 99"),
         (_edit(lambda lines: lines[1].update(platform="moon")), 2, "unknown platform 'moon'"),
-        (_edit(lambda lines: lines[1].update(value="0.1")), 2, "does not fit"),
+        (_edit(lambda lines: lines[1].update(value="0.1")), 2, "value must be a whole number or"),
+        (_edit(lambda lines: lines[1].update(value=None)), 2, "does not fit"),
         (_edit(lambda lines: lines[1].pop("block")), 2, "lacks block"),
-        (_edit(lambda lines: lines[1].update(block="x")), 2, "whole numbers"),
+        (_edit(lambda lines: lines[1].update(block="x")), 2, "block must be a whole number"),
         (_edit(lambda lines: lines[1].update(kind="?")), 2, "unknown kind"),
-        (_edit(lambda lines: lines[0].pop("host")), 1, "lacks"),
+        (_edit(lambda lines: lines[0].pop("host")), 1, "lacks host"),
+        (_edit(lambda lines: lines.insert(1, lines[0])), 2, "a second run begins"),
+        (_edit(lambda lines: lines.append(lines[2])), 4, "follows the end line"),
+        (_edit(lambda lines: lines.append(lines[1])), 4, "follows the end line"),
+        (_edit(lambda lines: lines[1].update(run_id="20260101T000000Z-aaaaaa")), 2, "two runs"),
     ],
 )
 def test_a_damaged_recording_says_where_and_what(
@@ -115,7 +120,7 @@ def test_a_missing_recording_and_a_place_that_cannot_be_written_are_said(tmp_pat
     with pytest.raises(RecordingError):
         read(tmp_path / "none.jsonl")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordingError, match="--out"):
+    with pytest.raises(StorageError, match="--out"):
         Recorder(tmp_path / "file", "boot_speed", HOST, rounds=1)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
-from .errors import VmcompareError
+from .errors import VmcompareError, printable
 
 if TYPE_CHECKING:
     from .experiment import Progress, Watch
@@ -89,14 +89,14 @@ def _check_recording(path: Path) -> int:
     from . import contributed
     from .recording import read
 
-    found = contributed.problems(path)
+    found, name = contributed.problems(path), printable(path.name)
     for sentence in found:
-        print(f"{path.name}: {sentence}")
+        print(f"{name}: {sentence}")
     if not found:
         recording = read(path)
         for sentence in contributed.doubts(recording):
-            print(f"{path.name}: doubt (it may be used all the same): {sentence}")
-        print(f"{path.name}: good. {contributed.summary(recording)}")
+            print(f"{name}: doubt (it may be used all the same): {sentence}")
+        print(f"{name}: good. {contributed.summary(recording)}")
     return 1 if found else 0
 
 

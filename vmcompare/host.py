@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from . import __version__
-from .errors import Unavailable
+from .errors import Unavailable, printable
 
 
 def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -90,16 +90,16 @@ def _os_name() -> str:
     if platform.system() != "Linux":
         return f"{platform.system()} {platform.release()}"
     try:
-        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
-    except OSError:
+        return printable(platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"))
+    except (OSError, ValueError):  # there is none, or it is no UTF-8
         return "Linux"
 
 
 def _cpuinfo(key: str) -> str:
-    for line in _read("/proc/cpuinfo").splitlines():
+    for line in _read("/proc/cpuinfo").split("\n"):
         name, _, value = line.partition(":")
         if name.strip() == key:
-            return value.strip()
+            return printable(value.strip())
     return ""
 
 

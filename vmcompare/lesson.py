@@ -15,11 +15,11 @@ from typing import Any
 
 from . import assembly, page, results, tasks, ticks
 from .data import data_dir, user_recordings_dir
-from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
+from .errors import Unavailable, UnknownName, VmcompareError
 from .exercise import part
 from .experiment import Demo, exercises, explanation, load
 from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
-from .recording import Recording, contributed, read, recordings
+from .recording import Recording, contributed, read, readable, recordings
 from .results import Prediction
 from .sandbox import Availability, Platform
 from .settle import Evidence, gather
@@ -202,7 +202,10 @@ class Lesson(Steps):
         """Show which recordings there are, by whom and on what machine, for :meth:`replay`."""
         from .contributed import listed
 
-        rows = listed(data_dir() / "recordings", self.experiment)
+        problems: list[str] = []
+        rows = listed(data_dir() / "recordings", self.experiment, problems)
+        for problem in problems:
+            self._page.say(problem)
         self._page.put(
             lambda: page.table(rows) if rows else page.Note("There is no recording yet.")
         )
@@ -339,12 +342,8 @@ class Lesson(Steps):
         self._page.say("Nothing was measured for this page; its figures are recorded.")
 
     def _newest_recorded(self) -> Recording | None:
-        for path in recordings(data_dir() / "recordings", self.experiment):
-            try:
-                return read(path)
-            except RecordingError as error:
-                self._problems.append(f"{error}. It is left out.")
-        return None
+        paths = recordings(data_dir() / "recordings", self.experiment)
+        return next(readable(paths, self.experiment, self._problems), None)
 
     def _finished(self, recording: Recording) -> str:
         """Show ``recording`` from now on; returns a sentence on what the page shows."""

@@ -37,7 +37,7 @@ def run(
 
     Raises:
         Unavailable: a platform that was named, or every one, cannot be launched on this machine.
-        RecordingError: ``out`` cannot be written to.
+        StorageError: ``out`` cannot be written to, or there is no room left in it.
         KeyboardInterrupt: it was stopped; rows so far are kept and nothing is left running.
     """
     found = assembly.availability()

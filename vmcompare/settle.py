@@ -31,10 +31,9 @@ from typing import TYPE_CHECKING
 from . import claims
 from .claims import Claim, Finding, Verdict
 from .data import data_dir, lessons_dir, user_recordings_dir
-from .errors import RecordingError
 from .estimand import Estimand, Facts, Quantity, concerned, parse
 from .experiment import discover
-from .recording import COLUMNS, Recording, read, recordings
+from .recording import COLUMNS, Recording, readable, recordings
 from .view import MEASURED, RECORDED, Source, View
 
 if TYPE_CHECKING:
@@ -352,16 +351,12 @@ def _experiments(*directories: Path) -> list[str]:
 def _newest(
     directory: Path, experiment: str, whose: Whose, problems: dict[str, tuple[str, ...]]
 ) -> list[Run]:
-    for path in recordings(directory, experiment):
-        try:
-            found = read(path)
-            if found.ended or whose is not Whose.LEARNER:
-                return [Run(found, whose)]
-        except RecordingError as error:
-            text = str(error)
-            said = f"{text[:1].upper()}{text[1:]}. It is left out."
-            problems[experiment] = (*problems.get(experiment, ()), said)
-    return []
+    said: list[str] = []
+    found = readable(recordings(directory, experiment), experiment, said)
+    newest = next((run for run in found if run.ended or whose is not Whose.LEARNER), None)
+    if said:
+        problems[experiment] = (*problems.get(experiment, ()), *said)
+    return [] if newest is None else [Run(newest, whose)]
 
 
 def _no_rows() -> pd.DataFrame:
