@@ -111,8 +111,10 @@ class RecordingError(VmcompareError):
         super().__init__(f"the recording {where} cannot be read: {printable(what, 300)}")
 
 
-class StorageError(VmcompareError):
+class StorageError(Unavailable):
     """A file or folder that cannot be used: full, read-only, somebody else's, or not there.
+
+    What needs it is unavailable: a probe that meets this finds its platform missing, and says why.
 
     Attributes:
         path: the file or folder.
@@ -123,10 +125,10 @@ class StorageError(VmcompareError):
     """
 
     def __init__(self, path: Path, why: str, next_step: str) -> None:
-        self.path, self.why, self.next_step = path, why, next_step
+        self.path, self.why = path, why
         self.free_bytes = _free_bytes(path)
         room = "" if self.free_bytes is None else f", {self.free_bytes / 2**20:,.1f} MiB free there"
-        super().__init__(f"{_short(path)} cannot be used ({why}{room}). Next step: {next_step}")
+        super().__init__(f"{_short(path)} cannot be used ({why}{room})", next_step)
 
     @classmethod
     def of(cls, path: Path, error: OSError, next_step: str) -> StorageError:
@@ -145,8 +147,9 @@ def _free_bytes(path: Path) -> int | None:
 
 
 def _short(path: Path) -> str:
-    """A path without the name of its user: a page is shown to a class."""
+    """A path without the name of its user (a page is shown to a class), and on one line."""
     try:
-        return f"~/{path.relative_to(Path.home())}"
+        short = f"~/{path.relative_to(Path.home())}"
     except (ValueError, RuntimeError):
-        return str(path)
+        short = str(path)
+    return "".join(c if c.isprintable() else "�" for c in short)

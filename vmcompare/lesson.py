@@ -8,6 +8,7 @@ the page are redrawn.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 
 from . import assembly, page, results, tasks, ticks
 from .data import data_dir, user_recordings_dir
-from .errors import Unavailable, UnknownName, VmcompareError
+from .errors import StorageError, Unavailable, UnknownName, VmcompareError
 from .exercise import part
 from .experiment import Demo, exercises, explanation, load
 from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
@@ -189,8 +190,10 @@ class Lesson(Steps):
         self.live = None
         if run_id:
             place = (data_dir() / "recordings", self.experiment)
-            own = recordings(user_recordings_dir(), self.experiment)
-            paths = {p.stem: p for p in (*recordings(*place), *contributed(*place), *own)}
+            paths = {p.stem: p for p in (*recordings(*place), *contributed(*place))}
+            with contextlib.suppress(StorageError):  # no home: no recordings of one's own
+                own = recordings(user_recordings_dir(), self.experiment)
+                paths |= {p.stem: p for p in own}
             if run_id not in paths:
                 raise UnknownName("recording", run_id, sorted(paths))
             self._recorded = read(paths[run_id])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -84,10 +86,11 @@ def tell_progress(line: str) -> None:
     """How far a long cell is, for whoever renders the handout; nobody else hears it."""
     path = os.environ.get(PROGRESS_ENV)
     if path:
-        Path(path).write_text(line, encoding="utf-8")
+        with contextlib.suppress(OSError):  # a run outlives its progress
+            Path(path).write_text(line, encoding="utf-8")
 
 
 def handout_rounds() -> int:
     """From ``VMCOMPARE_ROUNDS``; :data:`HANDOUT_ROUNDS` when unset or not a positive number."""
     named = os.environ.get("VMCOMPARE_ROUNDS", "")
-    return int(named) if named.isdecimal() and int(named) > 0 else HANDOUT_ROUNDS
+    return int(named) if re.fullmatch(r"0*[1-9]\d{0,8}", named, re.ASCII) else HANDOUT_ROUNDS

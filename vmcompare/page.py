@@ -189,7 +189,7 @@ def prediction_form(
     said = widgets.HTML("" if kept is None else "Kept earlier.")
 
     def act(value: Any, _: bool) -> None:
-        said.value = keep(value if choices else float(value))
+        said.value = html.escape(keep(value if choices else float(value)), quote=False)
 
     clicks.submitted(button, field, act)
     asked = widgets.HTML(f"<b>{html.escape(question)}</b>")

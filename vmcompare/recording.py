@@ -473,7 +473,9 @@ def recordings(directory: Path, experiment: str) -> Iterator[Path]:
 
     What others contributed is not among them, so it never takes the place of the project's own.
     """
-    found = (directory / experiment).glob("*.jsonl")
+    found: list[Path] = []
+    with contextlib.suppress(OSError):  # a folder that cannot be read holds nothing for us
+        found += (directory / experiment).glob("*.jsonl")
     yield from sorted(found, key=lambda p: p.name, reverse=True)
 
 

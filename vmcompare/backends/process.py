@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from .. import reaper
+from .. import reaper, storage
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from ..images import alpine
 from ..images.cache import Progress
 from ..programs import first_byte
 from ..sandbox import (
+    FIRST_BYTE,
     FIRST_BYTE_PROGRAM,
     Availability,
     Completed,
@@ -95,9 +96,7 @@ class ProcessSandbox:
 
     def put(self, path: str, data: bytes) -> None:
         target = self.root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        target.chmod(0o755)
+        _place(target, data)
         self.placed[path] = str(target)
 
     def host_pids(self) -> tuple[int, ...]:
@@ -173,9 +172,10 @@ def _unpack(root: Path, progress: Progress | None) -> None:
 
 
 def _place(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    path.chmod(0o755)
+    with storage.said_of(path, storage.TEMPORARY):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o755)
 
 
 def _first_byte_ns(child: subprocess.Popen[bytes]) -> int:
@@ -203,7 +203,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def probe() -> Availability:
-    """Available on Linux with a processor the first-byte program knows."""
+    """Available on Linux with a processor the first-byte program knows, where it can be run.
+
+    A folder for temporary files may be mounted so that no program runs from it (``noexec``); only
+    a start tells that.
+    """
     if platform.system() != "Linux":
         return Availability(
             False,
@@ -211,11 +215,36 @@ def probe() -> Availability:
             next_step="replay the recordings, or run vmcompare inside WSL2 or a Linux VM",
         )
     try:
-        first_byte.elf(platform.machine())
         alpine.rootfs_digest()
+        _try_first_byte()
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
     return Availability(True, version=platform.release())
+
+
+def _try_first_byte() -> None:
+    """Raise ``Unavailable`` where the first-byte program does not run from a temporary folder."""
+    with reaper.folder() as root:
+        program = root / FIRST_BYTE_PROGRAM.lstrip("/")
+        _place(program, first_byte.elf(platform.machine()))
+        try:
+            done = subprocess.run(
+                [program],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                timeout=FIRST_BYTE_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = error.strerror if isinstance(error, OSError) else "it does not end"
+            raise Unavailable(
+                f"a program of ours cannot be run from {root.parent} ({why})",
+                "name a folder in TMPDIR from which programs may be run (not mounted noexec)",
+            ) from error
+    if done.stdout != FIRST_BYTE:
+        raise Unavailable(
+            "the first-byte program does not do its work here", "replay the recordings"
+        )
 
 
 def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:

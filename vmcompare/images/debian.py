@@ -10,12 +10,14 @@ import io
 import platform
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from vmcompare import storage
 from vmcompare.errors import Unavailable
-from vmcompare.images.cache import Cache, Progress
+from vmcompare.images.cache import Cache, Progress, code_of
 from vmcompare.programs import first_byte
 from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 
@@ -28,19 +30,17 @@ LINKS = {"bin/sh": "dash", "usr/bin/awk": "mawk"}
 TIMEOUT_S = 600.0
 """Seconds for fetching and unpacking: 3 s were measured, a slow line takes minutes."""
 
-_RECIPE = "1"
-
 
 def rootfs_tar(progress: Progress | None = None) -> Path:
     """The userland with the first-byte program, as a tar for ``docker import``; cached.
 
     Raises:
         Unavailable: no ``mmdebstrap`` here, no Debian, or the mirror did not answer.
-        OSError: the cache cannot be written.
+        StorageError: the cache cannot be used.
     """
     tool, suite = _tool(), _suite()
     program = first_byte.elf(platform.machine())
-    key = f"recipe {_RECIPE} {suite} {PACKAGES} {program.hex()}"
+    key = f"code {code_of(sys.modules[__name__])} {suite} {program.hex()}"
     return Cache(progress=progress).get(
         "debian.tar", key, lambda out: _build(tool, suite, program, out)
     )
@@ -76,8 +76,15 @@ def _suite() -> str:
 
 
 def _build(tool: str, suite: str, program: bytes, out: Path) -> None:
-    raw = out.with_name(out.name + ".raw.tar")
-    command = [tool, "--quiet", "--variant=extract", f"--include={','.join(PACKAGES)}"]
+    # A killed build's leftover is found by its suffix, so the format is said and not guessed.
+    raw = out.with_name(f"{out.name}.raw{storage.PART}")
+    command = [
+        tool,
+        "--quiet",
+        "--format=tar",
+        "--variant=extract",
+        f"--include={','.join(PACKAGES)}",
+    ]
     try:
         done = subprocess.run(
             # An empty standard input would be read as an empty list of sources.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vmcompare import storage
 from vmcompare.reaper.ledger import forget_path, session_id, watch_path
 
 
@@ -18,12 +18,17 @@ def folder() -> Iterator[Path]:
 
     ``tempfile.TemporaryDirectory`` tells a folder's name only once it has made it: a ``kill -9``
     then would leave one that no ledger knows.
+
+    Raises:
+        StorageError: there is no place for it.
+        Unavailable: it cannot be written down.
     """
     name = f"vmcompare-{session_id()}-{secrets.token_hex(4)}"
-    path = Path(tempfile.gettempdir()).absolute() / name
+    path = storage.temporary() / name
     watch_path(path)
     try:
-        path.mkdir(mode=0o700)
+        with storage.said_of(path, storage.TEMPORARY):
+            path.mkdir(mode=0o700)
         yield path
     finally:
         if path.exists():

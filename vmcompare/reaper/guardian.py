@@ -6,11 +6,11 @@ import contextlib
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from vmcompare import storage
 from vmcompare.reaper.cleanup import Swept, clear
 from vmcompare.reaper.ledger import Ledger, abandon_own, open_own
 
@@ -30,7 +30,7 @@ def guard() -> Iterator[None]:
     """
     global _guards
     # Python tries the folder with a file of its own at the first use; nothing of ours is begun yet.
-    tempfile.gettempdir()
+    storage.temporary()
     with _lock:
         _guards += 1
         outermost = _guards == 1
