@@ -99,7 +99,7 @@ class StorageError(VmcompareError):
         self.path, self.why, self.next_step = path, why, next_step
         self.free_bytes = _free_bytes(path)
         room = "" if self.free_bytes is None else f", {self.free_bytes / 2**20:,.1f} MiB free there"
-        super().__init__(f"{_short(path)} cannot be used ({why}{room}). Next step: {next_step}")
+        super().__init__(f"{short(path)} cannot be used ({why}{room}). Next step: {next_step}")
 
     @classmethod
     def of(cls, path: Path, error: OSError, next_step: str) -> StorageError:
@@ -117,7 +117,7 @@ def _free_bytes(path: Path) -> int | None:
     return None
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """A path without the name of its user: a page is shown to a class."""
     try:
         return f"~/{path.relative_to(Path.home())}"

@@ -1,19 +1,30 @@
-"""Ending what is left in Docker: containers and networks, known by their labels."""
+"""Ending what is left of Docker's: containers and networks, known by their labels.
+
+A daemon that is killed leaves its containers running: the shim that serves one holds *both* ends of
+the program's standard input, so the end that would stop the program never comes. No daemon then
+knows of it, or its labels; it is found by :data:`OWNER` in the environment its engine wrote down
+for it, or by its number where its owner still lives (:func:`end_shim`).
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import shutil
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from vmcompare.engine import connect, docker_is_named, engine_errors
+from vmcompare.errors import Unavailable
 from vmcompare.reaper.identity import boot, is_same_process
-from vmcompare.reaper.ledger import LABEL, LABEL_BOOT, LABEL_PID, LABEL_STARTED
+from vmcompare.reaper.ledger import LABEL, LABEL_BOOT, LABEL_PID, LABEL_STARTED, labels
 
 if TYPE_CHECKING:
+    import psutil
     from docker import APIClient
 
     from vmcompare.reaper.cleanup import Swept
@@ -29,26 +40,108 @@ NETWORK_END_S = 5.0
 """Seconds until the last container must have left a network of a dead owner; 0.3 s is usual."""
 
 
-def docker_is_named() -> bool:
-    """Whether this computer says it has Docker: a ``docker`` on PATH, or ``DOCKER_HOST``.
+OWNER = "VMCOMPARE_OWNER"
+"""Variable in the environment of every container: session, boot, pid and start of its owner."""
 
-    The engine's socket is not looked for by itself: taking ``docker`` off PATH is how a learner,
-    a test or a room without Docker hides it. Who uses ``DOCKER_HOST`` or ``docker context`` says
-    so in one of these two ways.
+_SHIM = "containerd-shim"
+"""Beginning of the name of the program that serves a container; its ``-id`` is the container's."""
+
+_CONFIG_BYTES = 1 << 20
+"""Most that a runtime's configuration of a container may have; 10 kB are usual."""
+
+_SHIM_END_S = 5.0
+"""Seconds until what was killed must be gone; 0.1 s is usual."""
+
+
+def environment() -> dict[str, str]:
+    """The environment that marks a container as this session's."""
+    marks = labels()
+    return {OWNER: " ".join(marks[key] for key in (LABEL, LABEL_BOOT, LABEL_PID, LABEL_STARTED))}
+
+
+def end_shim(container: str) -> bool:
+    """End the container of that number, and its shim, by force; whether there was one here.
+
+    For a container of ours whose daemon does not answer. Only the kernel it runs on may do this,
+    and only root; elsewhere nothing happens.
     """
-    return bool(os.environ.get("DOCKER_HOST")) or shutil.which("docker") is not None
+    return any(_end(shim) for shim, number in _shims() if number == container)
+
+
+def end_orphans(swept: Swept, session: str | None) -> None:
+    """End the containers of ``session``, or of every dead owner, that no daemon knows any more."""
+    for shim, number in _shims():
+        owner = _owner(shim)
+        if owner is None or (session is not None and owner[LABEL] != session):
+            continue
+        # Another boot's process cannot be here; another namespace's owner cannot be judged.
+        is_dead = owner[LABEL_BOOT] == boot() and not is_same_process(
+            int(owner[LABEL_PID]), owner[LABEL_STARTED]
+        )
+        if (is_dead or session is not None) and _end(shim):
+            swept.add("container", number[:12])
+
+
+def _shims() -> Iterator[tuple[psutil.Process, str]]:
+    """The shims on this kernel (Linux), each with the number of its container."""
+    import psutil
+
+    if sys.platform != "linux":
+        return
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            words = process.cmdline()
+            if words and PurePath(words[0]).name.startswith(_SHIM) and "-id" in words[:-1]:
+                yield process, words[words.index("-id") + 1]
+
+
+def _owner(shim: psutil.Process) -> dict[str, str] | None:
+    """The owner named in a container's environment; ``None`` if it is not ours, or is not shown.
+
+    Its runtime's configuration (``config.json``) is in the folder a shim works in.
+    """
+    import psutil
+
+    path = Path(f"/proc/{shim.pid}/cwd/config.json")
+    try:
+        # Anybody may call a program like a shim, and put anything where this file is looked for.
+        trusted = shim.uids().real in (0, os.geteuid()) and path.is_file()
+        if not trusted or path.stat().st_size > _CONFIG_BYTES:
+            return None
+        variables = json.loads(path.read_text(encoding="utf-8"))["process"]["env"]
+        (value,) = (str(v).partition("=")[2] for v in variables if str(v).startswith(f"{OWNER}="))
+        session, of_boot, pid, start = value.split(" ")
+        return {LABEL: session, LABEL_BOOT: of_boot, LABEL_PID: str(int(pid)), LABEL_STARTED: start}
+    except (psutil.Error, OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def _end(shim: psutil.Process) -> bool:
+    """End a shim and all it serves; whether it could be."""
+    import psutil
+
+    try:
+        served = [*shim.children(recursive=True), shim]
+        for process in served:  # the shim last: it would be told of their end
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    except psutil.Error:
+        return False
+    return not psutil.wait_procs(served, timeout=_SHIM_END_S)[1]
 
 
 def remove_containers(swept: Swept, session: str | None) -> None:
     """Remove the containers of ``session``, or with ``None`` those of every dead owner."""
+    _ask_the_engine(swept, session)
+    end_orphans(swept, session)  # what is left after that, no engine that we reach knows
+
+
+def _ask_the_engine(swept: Swept, session: str | None) -> None:
     if not docker_is_named():
         return
-    import docker.errors
-    import requests
-
-    unreachable = (docker.errors.DockerException, requests.RequestException, OSError)
-    with contextlib.suppress(*unreachable):
-        api = docker.from_env(timeout=ENGINE_TIMEOUT_S).api
+    with contextlib.suppress(Unavailable, *engine_errors()):
+        api = connect(ENGINE_TIMEOUT_S).api
         wanted = LABEL if session is None else f"{LABEL}={session}"
         for found in api.containers(all=True, filters={"label": [wanted, LABEL_PID]}):
             if session is None and not _is_abandoned(found):
