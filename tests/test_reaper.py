@@ -60,7 +60,7 @@ def own_session(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmcompare.reaper.cleanup.docker_is_named", lambda: False)
+    monkeypatch.setattr("vmcompare.reaper.containers.docker_is_named", lambda: False)
 
 
 def plant(folder: Path, entries: list[dict[str, str | int]], **owner: str | int) -> Path:
@@ -340,7 +340,7 @@ def test_an_empty_cgroup_of_a_dead_session_is_removed_and_a_living_ones_is_not()
 def test_a_network_is_abandoned_where_its_owner_is_dead_for_certain(
     boot_id: str, created: str, abandoned: bool
 ) -> None:
-    from vmcompare.reaper.cleanup import _is_abandoned_network
+    from vmcompare.reaper.containers import _is_abandoned_network
 
     labels = {**reaper.labels(), "vmcompare.boot": boot_id, "vmcompare.pid": "1"}
     assert set(labels) == set(reaper.labels())
@@ -349,13 +349,13 @@ def test_a_network_is_abandoned_where_its_owner_is_dead_for_certain(
 
 @pytest.mark.parametrize("labels", [None, {}, {"vmcompare.pid": "no number"}])
 def test_a_network_without_an_owner_s_labels_is_not_ours(labels: dict[str, str] | None) -> None:
-    from vmcompare.reaper.cleanup import _is_abandoned_network
+    from vmcompare.reaper.containers import _is_abandoned_network
 
     assert not _is_abandoned_network({"Labels": labels, "Created": "2020-01-01T00:00:00Z"})
 
 
 def test_a_network_whose_owner_lives_is_spared() -> None:
-    from vmcompare.reaper.cleanup import _is_abandoned_network
+    from vmcompare.reaper.containers import _is_abandoned_network
 
     found = {"Labels": reaper.labels(), "Created": "2020-01-01T00:00:00Z"}
     assert not _is_abandoned_network(found)

@@ -128,7 +128,7 @@ class StorageError(Unavailable):
         self.path, self.why = path, why
         self.free_bytes = _free_bytes(path)
         room = "" if self.free_bytes is None else f", {self.free_bytes / 2**20:,.1f} MiB free there"
-        super().__init__(f"{_short(path)} cannot be used ({why}{room})", next_step)
+        super().__init__(f"{short(path)} cannot be used ({why}{room})", next_step)
 
     @classmethod
     def of(cls, path: Path, error: OSError, next_step: str) -> StorageError:
@@ -146,10 +146,10 @@ def _free_bytes(path: Path) -> int | None:
     return None
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """A path without the name of its user (a page is shown to a class), and on one line."""
     try:
-        short = f"~/{path.relative_to(Path.home())}"
+        words = f"~/{path.relative_to(Path.home())}"
     except (ValueError, RuntimeError):
-        short = str(path)
-    return "".join(c if c.isprintable() else "�" for c in short)
+        words = str(path)
+    return "".join(c if c.isprintable() else "�" for c in words)

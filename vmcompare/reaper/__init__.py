@@ -8,7 +8,8 @@ that ledger: the *guardian* (:func:`guard`), a child whose standard input ends w
 
 from __future__ import annotations
 
-from vmcompare.reaper.cleanup import CGROUP_ROOT, Ended, Swept, docker_is_named, sweep
+from vmcompare.reaper.cleanup import CGROUP_ROOT, Ended, Swept, sweep
+from vmcompare.reaper.containers import end_shim, environment
 from vmcompare.reaper.folder import folder
 from vmcompare.reaper.guardian import guard
 from vmcompare.reaper.identity import boot, end_process, is_same_process, started
@@ -30,8 +31,9 @@ __all__ = [
     "Ended",
     "Swept",
     "boot",
-    "docker_is_named",
     "end_process",
+    "end_shim",
+    "environment",
     "folder",
     "forget_containers",
     "forget_path",
