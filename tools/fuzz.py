@@ -17,6 +17,7 @@ import argparse
 import collections
 import contextlib
 import copy
+import functools
 import json
 import os
 import random
@@ -94,7 +95,7 @@ def change(rng: random.Random, document: Json) -> None:
         return
     holder, key = rng.choice(places)
     other, other_key = rng.choice(places)
-    match rng.choice(("replace",) * 5 + ("delete", "double", "swap", "rename", "within")):
+    match rng.choice(("replace", "within") * 3 + ("delete", "double", "swap", "rename")):
         case "delete":
             del holder[key]
         case "double" if isinstance(holder, list):
@@ -230,6 +231,7 @@ def no_markup(page: str) -> None:
 # ---- recordings ---------------------------------------------------------------------------------
 
 
+@functools.cache
 def _recordings() -> list[list[Json]]:
     """The first rows of each recording of the project, with its end line."""
     found = []
@@ -357,6 +359,7 @@ def _read_answers(path: Path, _: random.Random) -> None:
 # ---- notebooks ----------------------------------------------------------------------------------
 
 
+@functools.cache
 def _notebooks() -> list[list[Json]]:
     """The project's notebooks, cut to a few cells, with outputs of every kind."""
     found = []
