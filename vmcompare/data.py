@@ -8,6 +8,7 @@ it elsewhere by a link. A recording that root makes for somebody else goes where
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path, user_state_path
@@ -30,22 +31,22 @@ def lessons_dir() -> Path:
 def user_recordings_dir() -> Path:
     """Where this learner's own recordings go. Raises ``StorageError``, as all that follow, where
     no place is known."""
-    return _place(user_data_path("vmcompare"), DATA_HOME, ".local/share") / "recordings"
+    return _place(user_data_path, DATA_HOME, ".local/share") / "recordings"
 
 
 def answers_path() -> Path:
     """The one local file that keeps a learner's predictions and answers."""
-    return _place(user_data_path("vmcompare"), DATA_HOME, ".local/share") / "answers.json"
+    return _place(user_data_path, DATA_HOME, ".local/share") / "answers.json"
 
 
 def cache_dir() -> Path:
     """Derived images and probe results: safe to delete at any time."""
-    return _place(user_cache_path("vmcompare"), CACHE_HOME, ".cache")
+    return _place(user_cache_path, CACHE_HOME, ".cache")
 
 
 def state_dir() -> Path:
     """The ledger of what is running, and the pid file of a daemon that set-up started."""
-    return _place(user_state_path("vmcompare"), STATE_HOME, ".local/state")
+    return _place(user_state_path, STATE_HOME, ".local/state")
 
 
 DATA_HOME, CACHE_HOME, STATE_HOME = "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"
@@ -57,10 +58,14 @@ def advice(variable: str) -> str:
     return f"free some room there or make it writable, or name another folder in {variable}"
 
 
-def _place(path: Path, variable: str, below_home: str) -> Path:
+def _place(find: Callable[[str], Path], variable: str, below_home: str) -> Path:
+    unknown = f"name a folder by its whole path in HOME or {variable}"
+    try:
+        path = find("vmcompare")
+    except RuntimeError as error:  # HOME is unset or relative, and the user has no entry either
+        raise StorageError(Path("~", below_home), "no home directory", unknown) from error
     if not path.is_absolute():
-        why = "a relative path" if os.environ.get(variable) or os.environ.get("HOME") else "no home"
-        raise StorageError(path, why, f"name a folder by its whole path in HOME or {variable}")
+        raise StorageError(path, "not a whole path", unknown)
     if not (_is_root() and _is_foreign(path)):
         return path
     import pwd

@@ -70,7 +70,7 @@ class Lesson(Steps):
         known = getattr(explanation(self.experiment), "HERE", {})
         draws = [_choose("picture of this computer", name, known) for name in names]
         whose = "the computer that made this page" if is_handout() else "this computer"
-        computer = assembly.computer(self._availability(), whose)
+        computer = assembly.computer(self._found or assembly.availability(), whose)
 
         def put(draw: Callable[..., Any]) -> None:
             def drawn() -> Any:
@@ -265,6 +265,9 @@ class Lesson(Steps):
     # ---- inside -------------------------------------------------------------------------------
 
     def _availability(self) -> Mapping[str, Availability]:
+        """What may be measured with. Replay asks no engine, and so starts and keeps nothing."""
+        if mode() is Mode.REPLAY:
+            return dict.fromkeys(assembly.ENGINES, Availability(False, what=_REPLAY))
         if not self._found:
             self._found = assembly.availability()
         return self._found
@@ -307,8 +310,9 @@ class Lesson(Steps):
 
     def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
         found = self._availability()
-        missing = assembly.missing(found, demo.platforms)
-        if missing or len(chosen(demo.platforms)) < len(demo.platforms):
+        replaying = mode() is Mode.REPLAY
+        missing = {} if replaying else assembly.missing(found, demo.platforms)
+        if replaying or missing or len(chosen(demo.platforms)) < len(demo.platforms):
             for lacking in missing.values():
                 self._page.say(
                     f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
@@ -395,6 +399,9 @@ class Lesson(Steps):
                 keeping=not is_handout(),
             )
         return self._tasks
+
+
+_REPLAY = "replay was chosen"
 
 
 def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:

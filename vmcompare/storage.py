@@ -22,7 +22,7 @@ LOCK_S = 900.0
 """Seconds to wait for another process that builds or writes the same file. The longest build, a
 Debian userland over a slow line, may take 600."""
 
-PART = ".part"
+_PART = ".part"
 """Suffix of a file that is still being written."""
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -31,11 +31,16 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 @contextlib.contextmanager
 def said_of(path: Path, next_step: str) -> Iterator[None]:
-    """Any ``OSError`` inside becomes the ``StorageError`` of ``path`` with this next step."""
+    """Any ``OSError`` inside becomes a ``StorageError`` with this next step.
+
+    It names ``path``, or the folder above it that the system named.
+    """
     try:
         yield
     except OSError as error:
-        raise StorageError.of(path, error, next_step) from error
+        named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str) else path
+        place = named if path.is_relative_to(named) else path
+        raise StorageError.of(place, error, next_step) from error
 
 
 def read(path: Path, limit: int) -> bytes:
@@ -66,29 +71,17 @@ def write(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with unfinished(path) as part:
-        part.write_text(text, encoding="utf-8")
-        put(part, path)
-
-
-@contextlib.contextmanager
-def unfinished(path: Path) -> Iterator[Path]:
-    """An empty file beside ``path`` to write into; gone afterwards, unless it was :func:`put`.
-
-    To be called under a lock: others of its kind are taken for a killed writer's and removed.
-
-    Raises:
-        OSError: it cannot be made.
-    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f"{glob.escape(path.name)}.*{PART}"):
+    for stale in path.parent.glob(f"{glob.escape(path.name)}.*{_PART}"):
         remove(stale)
-    handle, name = tempfile.mkstemp(PART, path.name + ".", path.parent)
-    os.close(handle)
+    handle, name = tempfile.mkstemp(_PART, f"{path.name}.", path.parent)
+    part = Path(name)
     try:
-        yield Path(name)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        put(part, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def put(part: Path, path: Path) -> None:

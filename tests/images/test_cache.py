@@ -88,15 +88,6 @@ def test_a_build_that_fails_leaves_nothing_and_is_tried_again(store: Cache, tmp_
     assert store.get("a.bin", "key", Builds()).read_bytes() == b"content"
 
 
-def test_the_remains_of_a_killed_build_are_cleared_away(store: Cache) -> None:
-    path = store.get("a.bin", "key", Builds())
-    path.unlink()
-    stale = path.with_name(path.name + ".killed.part")
-    stale.write_bytes(b"half")
-    store.get("a.bin", "key", Builds())
-    assert not stale.exists()
-
-
 def test_the_digest_is_that_of_the_content(store: Cache) -> None:
     path = store.get("a.bin", "key", Builds())
     assert store.digest(path) == module.sha256_of(path)

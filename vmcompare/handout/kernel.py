@@ -180,7 +180,13 @@ async def _shut_down(manager: AsyncKernelManager) -> None:
 def _manager(directory: Path) -> AsyncKernelManager:
     spec = directory / "kernels" / _KERNEL / "kernel.json"
     spec.parent.mkdir(parents=True)
-    described = {"argv": command(), "display_name": "vmcompare handout", "language": "python"}
+    # IPython's profile and history lie there too: a page depends on no home, nor on what is in it.
+    described = {
+        "argv": command(),
+        "display_name": "vmcompare handout",
+        "language": "python",
+        "env": {"IPYTHONDIR": str(directory / "ipython")},
+    }
     spec.write_text(json.dumps(described), encoding="utf-8")
     specs = KernelSpecManager(kernel_dirs=[str(spec.parent.parent)])
     settings: dict[str, Any] = {}

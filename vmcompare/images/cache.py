@@ -21,7 +21,7 @@ from types import ModuleType
 
 import msgspec
 
-from vmcompare import data, storage
+from vmcompare import data, reaper, storage
 from vmcompare.errors import StorageError
 
 Progress = Callable[[str, float], None]
@@ -139,7 +139,9 @@ def building(path: Path, name: str, progress: Progress) -> Iterator[None]:
 
 
 def _build(path: Path, key: str, build: Build) -> None:
-    with storage.unfinished(path) as part:
+    with reaper.folder(path.parent) as folder:
+        part = folder / path.name
+        part.touch()
         try:
             build(part)
         except OSError as error:

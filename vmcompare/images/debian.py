@@ -15,7 +15,6 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vmcompare import storage
 from vmcompare.errors import Unavailable
 from vmcompare.images.cache import Cache, Progress, code_of
 from vmcompare.programs import first_byte
@@ -76,15 +75,8 @@ def _suite() -> str:
 
 
 def _build(tool: str, suite: str, program: bytes, out: Path) -> None:
-    # A killed build's leftover is found by its suffix, so the format is said and not guessed.
-    raw = out.with_name(f"{out.name}.raw{storage.PART}")
-    command = [
-        tool,
-        "--quiet",
-        "--format=tar",
-        "--variant=extract",
-        f"--include={','.join(PACKAGES)}",
-    ]
+    raw = out.with_name("raw.tar")
+    command = [tool, "--quiet", "--variant=extract", f"--include={','.join(PACKAGES)}"]
     try:
         done = subprocess.run(
             # An empty standard input would be read as an empty list of sources.

@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-import tempfile
 from pathlib import Path, PurePosixPath
 
-from vmcompare import data, storage
+from vmcompare import data, reaper
 from vmcompare.errors import StorageError
 from vmcompare.images import alpine
 from vmcompare.images.cache import Progress, building, no_progress
@@ -55,21 +54,13 @@ def directory(progress: Progress | None = None) -> Path:
 
 
 def _replace(tar: Path, holder: Path) -> None:
-    # Only the holder of the lock comes here, so an older leftover belongs to a killed process.
-    for stale in holder.parent.glob(f"{holder.name}.*"):
-        if stale.is_dir():
-            storage.remove(stale)
-    if holder.is_symlink() or not holder.is_dir():
-        storage.remove(holder)
-    part = Path(tempfile.mkdtemp(prefix=f"{holder.name}.", dir=holder.parent))  # mode 700
-    try:
-        unpack(tar, part / "root")
-        if holder.exists():
-            holder.rename(part / "damaged")
-        part.rename(holder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(holder / "damaged", ignore_errors=True)
+    with reaper.folder(holder.parent) as folder:
+        fresh = folder / "fresh"
+        fresh.mkdir(mode=0o700)
+        unpack(tar, fresh / "root")
+        if os.path.lexists(holder):
+            holder.rename(folder / "damaged")
+        fresh.rename(holder)
 
 
 def unpack(tar: Path, root: Path) -> None:
