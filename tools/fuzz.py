@@ -20,6 +20,7 @@ import copy
 import functools
 import json
 import os
+import platform
 import random
 import resource
 import select
@@ -40,7 +41,7 @@ ROOT = Path(__file__).parent.parent
 SEED = "10"
 CPU_S = 1.0
 """Processor seconds for one file. A slow or busy computer does not count against the reader."""
-WALL_S = 5.0
+WALL_S = 20.0
 """Seconds after which a reader counts as blocked (by a FIFO, say)."""
 STUCK_S = 60.0
 """Seconds without a word from a worker (it hangs where no signal is heard) until it is killed."""
@@ -268,6 +269,10 @@ def _read_recording(path: Path, rng: random.Random) -> None:
 # ---- ledgers ------------------------------------------------------------------------------------
 
 
+_DEAD = "99999-0a1b2c3d"
+"""A session whose process has ended."""
+
+
 def _bystander(box: Path) -> tuple[Path, int]:
     """A folder and a process of somebody else's, made (again) where there are none."""
     from vmcompare import reaper
@@ -286,39 +291,53 @@ def _bystander(box: Path) -> tuple[Path, int]:
 
 
 def _ledgers() -> list[list[Json]]:
-    """Ledgers of dead owners, one with what a ledger holds, one with what none should hold."""
+    """Ledgers of a dead owner: what one holds, what none should hold, and how they used to be."""
     from vmcompare import reaper
 
     box = Path.home().parent
     folder, pid = _bystander(box)
-    head = {"session": "1-dead", "pid": 1, "started": "x", "boot": reaper.boot(), "host": "x"}
-    own = box / "tmp" / "vmcompare-1-dead-0a1b2c3d"
+    head = {"session": _DEAD, "pid": 99999, "started": "1", "boot": reaper.boot(), "host": "x"}
+    own, home = f"{box}/tmp/vmcompare-{_DEAD}-0a1b2c3d", str(box / "home")
+    link = box / "tmp" / "vmcompare-link"
+    usual = [head, {"watch": "containers"}, {"watch": own}]
+    forged = [
+        f"{folder}", f"{own}/../bystander", home, f"{home}/../home", f"{link}/inside", str(link),
+        f"{box}/tmp/../tmp/bystander", f"{folder}/vmcompare-{_DEAD}-0a1b2c3e",
+    ]  # fmt: skip
+    older = [head, *({"watch": f"path {name}", "path": name} for name in (own, *forged))]
+    older += [
+        {"watch": f"process {number}", "pid": number, "started": "12345"}
+        for number in (pid, os.getpid(), 1, 0, -1)
+    ]
+    return [
+        usual,
+        [*usual, {"forget": own}],
+        [head, *({"watch": name} for name in forged)],
+        [{**head, "boot": "another", "host": platform.node()}, *usual[1:]],
+        [{**head, "pid": pid, "session": f"{pid}-0a1b2c3d"}, *usual[1:]],
+        older,
+    ]
 
-    def path(name: Path | str) -> Json:
-        return {"watch": f"path {name}", "path": str(name)}
 
-    def process(number: int) -> Json:
-        return {"watch": f"process {number}", "pid": number, "started": "12345"}
-
-    usual = [head, process(pid), path(own), {"watch": "containers"}, {"forget": f"path {own}"}]
-    forged = [head, path(folder), path(own / ".." / "bystander"), path(box / "home")]
-    links = [head, path(box / "tmp" / "vmcompare-link" / "inside"), process(1), process(0)]
-    return [usual, [*usual[:-1], path(folder / "inside")], forged, [*links, process(os.getpid())]]
-
-
-def _read_ledger(path: Path, _: random.Random) -> None:
+def _read_ledger(path: Path, rng: random.Random) -> None:
     from vmcompare import reaper
-    from vmcompare.reaper.ledger import Ledger
 
     box = Path.home().parent
     folder, pid = _bystander(box)
-    (box / "tmp" / "vmcompare-1-dead-0a1b2c3d").mkdir(exist_ok=True)
-    Ledger.read(path)
-    for item in reaper.sweep():
+    (box / "tmp" / f"vmcompare-{_DEAD}-0a1b2c3d" / "inside").mkdir(parents=True, exist_ok=True)
+    (folder / f"vmcompare-{_DEAD}-0a1b2c3e").mkdir(exist_ok=True)
+    if path.is_file() and rng.random() < 0.1:
+        path.chmod(rng.choice((0o666, 0o620)))
+    swept = reaper.sweep()
+    for item in swept:
         line_of_text(f"{item.kind} {item.name}")
-    letter = folder / "inside" / "letter.txt"
-    if not letter.is_file() or not (box / "home" / "letter.txt").is_file():
-        raise Wrong("a file of somebody else is gone")
+    for sentence in getattr(swept, "refused", ()):
+        line_of_text(sentence)
+    for letter in (folder / "inside" / "letter.txt", box / "home" / "letter.txt"):
+        if not letter.is_file():
+            raise Wrong("a file of somebody else is gone")
+    if not (folder / f"vmcompare-{_DEAD}-0a1b2c3e").is_dir():
+        raise Wrong("a folder that is called like ours, but lies elsewhere, is gone")
     if reaper.started(pid) is None:
         raise Wrong("a process of somebody else was ended")
 
@@ -442,7 +461,7 @@ def _html_of(content: Any) -> str:
 
 TARGETS = {
     "recordings": Target(_recordings, "made/20261125T121524Z-ab32fa.jsonl", _read_recording, 0.4),
-    "ledgers": Target(_ledgers, "state/vmcompare/sessions/1-dead.jsonl", _read_ledger, 0.25),
+    "ledgers": Target(_ledgers, f"state/vmcompare/sessions/{_DEAD}.jsonl", _read_ledger, 0.25),
     "answers": Target(_answers, "data/vmcompare/answers.json", _read_answers, 0.25),
     "notebooks": Target(_notebooks, "made/lesson.ipynb", _read_notebook, 0.1),
 }
