@@ -21,12 +21,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from . import recording_schema as schema
-from .errors import RecordingError, StorageError, printable
+from .errors import RecordingError, StorageError, Unavailable, printable
 from .sandbox import Machine, Platform, Start
 from .units import METRICS
 
@@ -115,6 +116,8 @@ COLUMNS: tuple[str, ...] = (
     "value", "unit", "status", "error", "provenance",
 )  # fmt: skip
 """The columns of the tidy frame, in order."""
+
+_COLUMNS_OF = attrgetter(*COLUMNS)
 
 _FIELDS = tuple(f.name for f in fields(Measurement))
 
@@ -206,16 +209,17 @@ class Recorder:
 
         Raises:
             StorageError: it cannot be written; the rows so far can be read, and no more are taken.
-            RecordingError: the row is none that could be read again.
+            RecordingError: the row is none that could be read again, or the file is closed.
+            Unavailable: a recording holds no more rows.
         """
         if self._file < 0:
             raise RecordingError(self.path, self._lines + 1, "it is closed")
-        if self._lines > schema.MAX_ROWS:
-            raise RecordingError(
-                self.path,
-                self._lines + 1,
-                f"a run has at most {schema.MAX_ROWS:,} rows: choose fewer rounds",
-            )
+        if (
+            self._lines > schema.MAX_ROWS
+            or self._bytes > schema.MAX_BYTES - 2 * schema.MAX_LINE_BYTES
+        ):
+            at_most = f"{schema.MAX_ROWS:,} rows and {schema.MAX_BYTES // 2**20} MiB"
+            raise Unavailable(f"a run has at most {at_most}", "record fewer rounds at a time")
         self._write(
             self._checked(
                 {
@@ -434,21 +438,22 @@ def _must_be_a_file(path: Path, found: os.stat_result) -> None:
 
 def _why(error: Exception) -> str:
     """What the system said, without the path: it may hold a name."""
-    return (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
 def _run_line(path: Path, raw: bytes) -> Any:
     seen = schema.schema_of(raw)
-    if seen is None:
-        raise RecordingError(path, 1, "it does not begin with a run line")
-    if seen != schema.SCHEMA:
+    if seen not in (None, schema.SCHEMA):
         raise RecordingError(
             path, 1, f"schema {seen} is not {schema.SCHEMA}: another version of vmcompare made it"
         )
     try:
-        return schema.parse(raw)
+        line = schema.parse(raw) if raw else None
     except ValueError as error:
         raise RecordingError(path, 1, str(error)) from None
+    if line is None or line.kind != "run":
+        raise RecordingError(path, 1, "it does not begin with a run line")
+    return line
 
 
 def _facts(host: Any) -> dict[str, Any]:
@@ -459,13 +464,14 @@ def _facts(host: Any) -> dict[str, Any]:
 
 
 def _row(path: Path, number: int, line: Any, common: Mapping[str, str]) -> dict[str, Any]:
+    row = dict(zip(COLUMNS, _COLUMNS_OF(line), strict=True))
     for name, right in common.items():
-        own = getattr(line, name)
-        if isinstance(own, str) and own != right:  # as a rule it is left out
+        if isinstance(row[name], str) and row[name] != right:  # as a rule it is left out
             raise RecordingError(
                 path, number, f"rows of two runs or two hosts are mixed ({name} differs)"
             )
-    return {name: common.get(name) or getattr(line, name) for name in COLUMNS}
+    row.update(common)
+    return row
 
 
 def recordings(directory: Path, experiment: str) -> Iterator[Path]:
