@@ -27,6 +27,9 @@ STOPPED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors are one sentence on standard error and exit code 1."""
     arguments = _parser().parse_args(argv)
+    if not Path(os.path.expanduser("~")).is_absolute():  # noqa: PTH111
+        # Jupyter's own parts end in a traceback where there is no home at all.
+        os.environ["HOME"] = "/nonexistent"
     try:
         return int(arguments.command(arguments))
     except VmcompareError as error:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path, user_state_path
 
+from . import storage
 from .errors import StorageError
 
 
@@ -45,8 +47,17 @@ def cache_dir() -> Path:
 
 
 def state_dir() -> Path:
-    """The ledger of what is running, and the pid file of a daemon that set-up started."""
-    return _place(user_state_path, STATE_HOME, ".local/state")
+    """The ledger of what is running, and the pid file of a daemon that set-up started.
+
+    Where a home cannot be written, below the folder for temporary files: a replay needs no home.
+    """
+    with suppress(StorageError):
+        place = _place(user_state_path, STATE_HOME, ".local/state")
+        there = next((p for p in (place, *place.parents) if os.path.lexists(p)), place)
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return place
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    return storage.temporary() / f"vmcompare-state-{user}"
 
 
 DATA_HOME, CACHE_HOME, STATE_HOME = "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"

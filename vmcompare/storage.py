@@ -156,9 +156,11 @@ def temporary() -> Path:
     Raises:
         StorageError: there is none that can be written.
     """
-    named = os.environ.get("TMPDIR") or "/tmp"
-    with said_of(Path(named), TEMPORARY):
+    try:
         return Path(tempfile.gettempdir()).absolute()
+    except FileNotFoundError:
+        named = Path(os.environ.get("TMPDIR") or "/tmp")
+        raise StorageError(named, "no temporary file can be written there", TEMPORARY) from None
 
 
 TEMPORARY = "free some room there or make it writable, or name another folder in TMPDIR"

@@ -16,7 +16,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import UnknownName, VmcompareError
+from .. import storage
+from ..errors import StorageError, UnknownName, VmcompareError
 
 EDITIONS = ("student", "instructor")
 TIMEOUT_S = 1800.0
@@ -127,7 +128,13 @@ async def _export(
         raise UnknownName("edition", edition, EDITIONS)
     content = files.read(notebook)
     page.leave_out(content, edition)
-    await kernel.execute(content, notebook, edition=edition, timeout_s=timeout_s, progress=progress)
+    try:
+        storage.temporary()
+        await kernel.execute(
+            content, notebook, edition=edition, timeout_s=timeout_s, progress=progress
+        )
+    except StorageError as error:
+        raise HandoutError(notebook, str(error)) from error
     text = page.render(content, notebook, edition=edition)
     return files.write(text, files.target(notebook, out, edition), notebook)
 
