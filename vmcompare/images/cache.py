@@ -12,11 +12,10 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vmcompare import data
+from vmcompare import data, reaper
 
 Progress = Callable[[str, float], None]
 """``progress(what, fraction)``: what is being built, and how far it is (0 to 1)."""
@@ -85,13 +84,12 @@ class Cache:
         return self._directory / f"{stem}-{short}{dot}{suffix}"
 
     def _build(self, path: Path, key: str, build: Build) -> None:
-        # Only the holder of the lock writes here, so older leftovers belong to a killed process.
+        # Only the holder of the lock writes here; these are of an older version that was killed.
         for stale in self._directory.glob(f"{path.name}.*{_LEFTOVER}"):
             stale.unlink(missing_ok=True)
-        handle, name = tempfile.mkstemp(_LEFTOVER, path.name + ".", self._directory)
-        os.close(handle)
-        part = Path(name)
-        try:
+        with reaper.folder(self._directory) as folder:
+            part = folder / path.name
+            part.touch()
             build(part)
             with part.open("rb+") as stream:
                 os.fsync(stream.fileno())
@@ -99,8 +97,6 @@ class Cache:
             _sidecar(path).unlink(missing_ok=True)  # never an old sidecar beside a new file
             part.replace(path)
             _write_atomically(_sidecar(path), json.dumps(facts))
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def _sidecar(path: Path) -> Path:

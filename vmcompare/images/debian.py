@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from vmcompare import reaper
 from vmcompare.errors import Unavailable
 from vmcompare.images.cache import Cache, Progress
 from vmcompare.programs import first_byte
@@ -86,6 +87,7 @@ def _build(tool: str, suite: str, program: bytes, out: Path) -> None:
             capture_output=True,
             timeout=TIMEOUT_S,
             check=False,
+            env=reaper.marked(),
         )
         if done.returncode:
             last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason"])[-1]

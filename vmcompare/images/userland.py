@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-import tempfile
 from pathlib import Path, PurePosixPath
 
+from vmcompare import reaper
 from vmcompare.images import alpine
 from vmcompare.images.cache import Progress, locked, no_progress
 
@@ -49,19 +49,13 @@ def directory(progress: Progress | None = None) -> Path:
 
 
 def _replace(tar: Path, holder: Path) -> None:
-    # Only the holder of the lock comes here, so an older leftover belongs to a killed process.
-    for stale in holder.parent.glob(f"{holder.name}.*"):
-        if stale.is_dir():
-            shutil.rmtree(stale)
-    part = Path(tempfile.mkdtemp(prefix=f"{holder.name}.", dir=holder.parent))  # mode 700
-    try:
-        unpack(tar, part / "root")
+    with reaper.folder(holder.parent) as part:
+        fresh = part / "fresh"
+        fresh.mkdir(mode=0o700)
+        unpack(tar, fresh / "root")
         if holder.exists():
             holder.rename(part / "damaged")
-        part.rename(holder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(holder / "damaged", ignore_errors=True)
+        fresh.rename(holder)
 
 
 def unpack(tar: Path, root: Path) -> None:

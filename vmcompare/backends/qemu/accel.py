@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vmcompare import data
+from vmcompare import data, reaper
 from vmcompare.backends.qemu import firmware
 from vmcompare.backends.qemu.binary import Qemu
 from vmcompare.errors import Unavailable
@@ -98,7 +98,8 @@ def prove(
     rom = Cache().get("probe.bin", "1", lambda out: _write_rom(out))
     rejected: list[Trial] = []
     for accel in candidates:
-        trial = attempt(qemu, accel, rom, first_byte_s=first_byte_s, loop_s=loop_s)
+        with reaper.guard():
+            trial = attempt(qemu, accel, rom, first_byte_s=first_byte_s, loop_s=loop_s)
         if not trial.why:
             return Choice(accel, tuple(rejected))
         rejected.append(trial)
@@ -122,13 +123,18 @@ def attempt(
     command += ["-M", "pc", "-m", "16", "-accel", accel, "-bios", str(rom), "-serial", "stdio"]
     command += ["-device", f"isa-debug-exit,iobase={firmware.EXIT_PORT:#x},iosize=4"]
     command += ["-no-reboot"]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    try:
+        started = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=reaper.marked(),
+        )
+    except OSError as error:
+        return Trial(accel, f"QEMU could not be started: {error.strerror}")
+    with started as process:
         try:
             why = _judge(process, first_byte_s, loop_s)
             if not why:
