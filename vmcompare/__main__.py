@@ -1,8 +1,13 @@
-"""The command line: ``vmcompare check | lab | record | handout | clean``."""
+"""The command line: ``vmcompare check | lab | record | handout | clean``.
+
+Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130. A command whose output
+nobody reads any more ends with 141, but for ``record``, which goes on silently.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -10,8 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__
-from .errors import VmcompareError, printable
+from . import __version__, stop
+from .errors import Unavailable, VmcompareError, printable
 
 if TYPE_CHECKING:
     from .experiment import Progress, Watch
@@ -21,23 +26,90 @@ if TYPE_CHECKING:
     Opened = Callable[[Recorder], object]
 
 STOPPED = 130
-"""Exit code after a stop request, as shells count it (128 + SIGINT)."""
+"""Exit code after a stop request of any kind, as shells count Ctrl-C (128 + SIGINT)."""
+
+UNREAD = 141
+"""Exit code when standard output was closed, as shells count it (128 + SIGPIPE)."""
+
+LEAST_FILES = 64
+"""Open files that a command needs, at most: the modules of a handout, its kernel's channels."""
+
+LEAST_FILE_BYTES = 64 << 20
+"""Size of the largest file that a command writes: the userland's archive has 24 MB."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors are one sentence on standard error and exit code 1."""
+    try:
+        with stop.stoppable():
+            return _main(argv)
+    except KeyboardInterrupt:
+        _complain("stopped")
+        return STOPPED
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    stop.open_standard_streams()
     arguments = _parser().parse_args(argv)
     if not Path(os.path.expanduser("~")).is_absolute():  # noqa: PTH111
         # Jupyter's own parts end in a traceback where there is no home at all.
         os.environ["HOME"] = "/nonexistent"
     try:
-        return int(arguments.command(arguments))
+        _refuse_tight_limits()
+        code = int(arguments.command(arguments))
+        sys.stdout.flush()
+        return code
     except VmcompareError as error:
-        print(f"vmcompare: {error}", file=sys.stderr)
-        return 1
+        _complain(str(error))
+    except BrokenPipeError:
+        stop.silence(sys.stdout.fileno())  # or Python would complain while it ends
+        return UNREAD
     except KeyboardInterrupt:
-        print("vmcompare: stopped; what was measured so far is kept", file=sys.stderr)
+        kept = "; what was measured so far is kept" if arguments.command is record else ""
+        _complain(f"stopped{kept}")
         return STOPPED
+    except (OSError, ImportError, MemoryError, RuntimeError) as error:
+        # What no part foresaw: a limit that was reached, a disk or an installation that is broken.
+        # RuntimeError is how Python says that no further thread can be started.
+        where = getattr(error, "filename", None) or getattr(error, "name", None)
+        why = getattr(error, "strerror", None) or str(error) or "there is not enough memory"
+        step = "look at vmcompare check, ulimit -a and df"
+        _complain(f"{f'{where}: ' if where else ''}{why}. Next step: {step}")
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        return 1
+    stop.silence(sys.stdout.fileno())
+    return 1
+
+
+def _complain(sentence: str) -> None:
+    """One line on standard error; nothing where that is closed."""
+    try:
+        print(f"vmcompare: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+    except OSError:
+        stop.silence(sys.stderr.fileno())
+
+
+def _refuse_tight_limits() -> None:
+    """Raise ``Unavailable`` before anything is begun that could not be ended in order."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for limit, least, unit, letter in (
+        (resource.RLIMIT_NOFILE, LEAST_FILES, "open files", "n 256"),
+        (resource.RLIMIT_FSIZE, LEAST_FILE_BYTES, "bytes in a file", "f unlimited"),
+    ):
+        soft, hard = resource.getrlimit(limit)
+        if soft == resource.RLIM_INFINITY or soft >= least:
+            continue
+        if hard == resource.RLIM_INFINITY or hard >= least:
+            resource.setrlimit(limit, (least, hard))
+            continue
+        raise Unavailable(
+            f"this shell allows only {soft} {unit}",
+            f"open another one, or raise the limit (ulimit -{letter})",
+        )
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -108,13 +180,18 @@ def record(arguments: argparse.Namespace) -> int:
     from . import assembly
     from .data import user_recordings_dir
     from .experiment import discover, load
-    from .run import run, stoppable
+    from .run import run
 
     experiments = [load(name) for name in arguments.experiment or discover()]
     wanted = [assembly.platform_named(name) for name in arguments.platform]
     out = arguments.out or user_recordings_dir()
     failed: list[str] = []
-    with stoppable(on_eof=arguments.stop_on_eof):
+    with contextlib.ExitStack() as stack:
+        if arguments.stop_on_eof:
+            stack.enter_context(stop.stopped_by_end_of_input())
+        if not arguments.events:  # a run outlives its progress bar
+            stack.enter_context(contextlib.redirect_stdout(stop.Unread(sys.stdout)))
+        stack.enter_context(contextlib.redirect_stderr(stop.Unread(sys.stderr)))
         for experiment in experiments:
             watch, opened = _events() if arguments.events else _bar(experiment.name)
             rounds = arguments.rounds or experiment.rounds
@@ -142,6 +219,8 @@ def clean(arguments: argparse.Namespace) -> int:
     swept = reaper.sweep()
     for item in swept:
         print(f"removed {item.kind} {item.name}")
+    for sentence in swept.refused:
+        print(sentence)
     if not swept:
         print("nothing of vmcompare was left behind")
     if arguments.engine:
@@ -199,13 +278,26 @@ def lab(arguments: argparse.Namespace) -> int:
     """Make the engines ready, then open JupyterLab on this computer only, with a token."""
     from .backends import service
     from .data import lessons_dir
+    from .interpreter import refuse
 
+    try:
+        refuse(lessons_dir())
+    except VmcompareError as error:
+        _complain(str(error))
     service.ensure()
-    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
+    command = [sys.executable, "-P", "-c", _LAB, "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
     command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
     command += ["--no-browser"] if arguments.no_browser else []
     os.execv(sys.executable, command)
+
+
+_LAB = (
+    "import signal; hasattr(signal, 'SIGHUP') and signal.signal(signal.SIGHUP, "
+    "lambda *_: signal.raise_signal(signal.SIGTERM)); "
+    "import sys; sys.argv[0] = 'jupyter-lab'; from jupyterlab.labapp import main; sys.exit(main())"
+)
+"""JupyterLab, which ends its kernels in order on SIGTERM, but not when its terminal is closed."""
 
 
 def _say(text: str) -> None:
@@ -244,7 +336,11 @@ def _events() -> tuple[Watch, Opened]:
     """Progress for programs: JSON lines on standard output (see ``vmcompare.session``)."""
 
     def tell(**message: object) -> None:
-        print(json.dumps(message), flush=True)
+        try:
+            print(json.dumps(message), flush=True)
+        except OSError:  # whoever started the run has gone; not an error of what is measured
+            stop.silence(sys.stdout.fileno())
+            stop.request()
 
     def watch(progress: Progress) -> None:
         place = {"what": progress.what, "done": progress.done, "planned": progress.planned}

@@ -119,6 +119,7 @@ def _libraries(program: Path) -> list[str]:
     try:
         said = subprocess.run(
             ["ldd", str(program)],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_LDD_TIMEOUT_S,

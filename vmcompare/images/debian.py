@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from vmcompare import reaper
 from vmcompare.errors import Unavailable
 from vmcompare.images.cache import Cache, Progress, code_of
 from vmcompare.programs import first_byte
@@ -85,6 +86,7 @@ def _build(tool: str, suite: str, program: bytes, out: Path) -> None:
             capture_output=True,
             timeout=TIMEOUT_S,
             check=False,
+            env=reaper.marked(),
         )
         if done.returncode:
             last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason"])[-1]

@@ -118,7 +118,7 @@ def prove(
 ) -> Choice:
     """Try candidates in order, without looking at what is kept. Raises ``Unavailable``."""
     rejected: list[Trial] = []
-    with reaper.folder() as directory:
+    with reaper.guard(), reaper.folder() as directory:
         rom = directory / "probe.bin"
         with storage.said_of(rom, storage.TEMPORARY):
             rom.write_bytes(firmware.image())
@@ -148,13 +148,18 @@ def attempt(
     command += ["-M", "pc", "-m", "16", "-accel", accel, "-bios", str(rom), "-serial", "stdio"]
     command += ["-device", f"isa-debug-exit,iobase={firmware.EXIT_PORT:#x},iosize=4"]
     command += ["-no-reboot"]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    try:
+        started = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=reaper.marked(),
+        )
+    except OSError as error:
+        return Trial(accel, f"QEMU could not be started: {error.strerror}")
+    with started as process:
         try:
             why = _judge(process, first_byte_s, loop_s)
             if not why:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from vmcompare import data, reaper
+from vmcompare import reaper
 from vmcompare.backends import docker
 from vmcompare.backends.service.decisions import REMEDIES, remedy
 from vmcompare.backends.service.system import DAEMON, SOCKET, daemons_here
@@ -67,6 +67,7 @@ def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
             stdout=out,
             stderr=out,
             cwd="/",
+            env=reaper.spared(),
             start_new_session=True,  # Ctrl-C in set-up's terminal is not meant for it
         )
     entry = {
@@ -184,13 +185,13 @@ def _gone(pid: int, start: str, timeout_s: float) -> bool:
 
 def engine_dir() -> Path:
     """The folder for what set-up writes down, made if need be."""
-    path = data.state_dir() / "engine"
+    path = reaper.state_dir() / "engine"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def _pid_file() -> Path:
-    return data.state_dir() / "engine" / "daemon.json"
+    return reaper.state_dir() / "engine" / "daemon.json"
 
 
 def _last_words(log: Path) -> str:
