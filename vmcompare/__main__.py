@@ -151,7 +151,7 @@ def clean(arguments: argparse.Namespace) -> int:
 def handout(arguments: argparse.Namespace) -> int:
     """Run lessons and write each as one self-contained HTML file; several get an index page."""
     from . import assembly
-    from .handout import HandoutError, export, export_all, index
+    from .handout import HandoutError, export, export_all, files, index
 
     if arguments.mode:
         os.environ["VMCOMPARE_MODE"] = arguments.mode
@@ -176,8 +176,9 @@ def handout(arguments: argparse.Namespace) -> int:
         finished(export(arguments.notebook[0], arguments.out, progress=_say))
         return 0
     export_all(
-        arguments.notebook, arguments.out, at_once=_at_once(), finished=finished, progress=_say
-    )
+        *(arguments.notebook, arguments.out), at_once=_at_once(), index=files.INDEX,
+        finished=finished, progress=_say,
+    )  # fmt: skip
     print(f"wrote {index.write(arguments.out)}")
     return 1 if failures else 0
 
@@ -196,13 +197,15 @@ def lab(arguments: argparse.Namespace) -> int:
     """Make the engines ready, then open JupyterLab on this computer only, with a token."""
     from .backends import service
     from .data import lessons_dir
+    from .mode import drawing_folder
 
     service.ensure()
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
     command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
     command += ["--no-browser"] if arguments.no_browser else []
-    os.execv(sys.executable, command)
+    with drawing_folder():  # what it made is swept once the lab, which keeps our pid, has ended
+        os.execv(sys.executable, command)
 
 
 def _say(text: str) -> None:

@@ -110,7 +110,7 @@ def form(asked: Asked, keep_them: Callable[[Ticks], str]) -> Any:
     said = widgets.HTML("" if before is None else "Kept earlier.")
 
     def act(value: Any, _: bool) -> None:
-        said.value = keep_them(value)
+        said.value = html.escape(keep_them(value))
 
     clicks.submitted(button, field, act)
     lines = []
