@@ -233,7 +233,7 @@ def clean(arguments: argparse.Namespace) -> int:
 def handout(arguments: argparse.Namespace) -> int:
     """Run lessons and write each as one self-contained HTML file; several get an index page."""
     from . import assembly
-    from .handout import HandoutError, export, export_all, index
+    from .handout import HandoutError, export, export_all, files, index
 
     if arguments.mode:
         os.environ["VMCOMPARE_MODE"] = arguments.mode
@@ -258,8 +258,9 @@ def handout(arguments: argparse.Namespace) -> int:
         finished(export(arguments.notebook[0], arguments.out, progress=_say))
         return 0
     export_all(
-        arguments.notebook, arguments.out, at_once=_at_once(), finished=finished, progress=_say
-    )
+        *(arguments.notebook, arguments.out), at_once=_at_once(), index=files.INDEX,
+        finished=finished, progress=_say,
+    )  # fmt: skip
     print(f"wrote {index.write(arguments.out)}")
     return 1 if failures else 0
 
@@ -279,6 +280,7 @@ def lab(arguments: argparse.Namespace) -> int:
     from .backends import service
     from .data import lessons_dir
     from .interpreter import refuse
+    from .mode import drawing_folder
 
     try:
         refuse(lessons_dir())
@@ -289,7 +291,8 @@ def lab(arguments: argparse.Namespace) -> int:
     command += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
     command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
     command += ["--no-browser"] if arguments.no_browser else []
-    os.execv(sys.executable, command)
+    with drawing_folder():  # what it made is swept once the lab, which keeps our pid, has ended
+        os.execv(sys.executable, command)
 
 
 _LAB = (

@@ -137,7 +137,7 @@ class Tasks:
         try:
             return self.exercises[name].solution(self.view())
         except VmcompareError as error:
-            return sentence(error)
+            return prose.literal(sentence(error))
 
     def _judge(self, exercise: Exercise, attempt: _Attempt, *, count: bool) -> Reply:
         assert attempt.answer is not None
@@ -145,7 +145,7 @@ class Tasks:
         try:
             feedback = exercise.check(view, attempt.answer)
         except VmcompareError as error:
-            return Reply(None, sentence(error))
+            return Reply(None, prose.literal(sentence(error)))
         if count and not feedback.right:
             attempt.wrong += 1
             attempt.counted = True
