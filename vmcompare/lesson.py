@@ -20,7 +20,7 @@ from .errors import StorageError, Unavailable, UnknownName, VmcompareError
 from .exercise import part
 from .experiment import Demo, exercises, explanation, load
 from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
-from .recording import Recording, contributed, read, readable, recordings
+from .recording import Recording, contributed, readable, recordings
 from .results import Prediction
 from .sandbox import Availability, Platform
 from .settle import Evidence, gather
@@ -187,18 +187,10 @@ class Lesson(Steps):
         Raises:
             UnknownName: there is no recording of that run.
         """
-        self.live = None
-        if run_id:
-            place = (data_dir() / "recordings", self.experiment)
-            paths = {p.stem: p for p in (*recordings(*place), *contributed(*place))}
-            with contextlib.suppress(StorageError):  # no home: no recordings of one's own
-                own = recordings(user_recordings_dir(), self.experiment)
-                paths |= {p.stem: p for p in own}
-            if run_id not in paths:
-                raise UnknownName("recording", run_id, sorted(paths))
-            self._recorded = read(paths[run_id])
-        else:
-            self._recorded = self._newest_recorded()
+        recorded = self._named_recording(run_id) if run_id else self._newest_recorded()
+        if run_id and recorded is None:
+            return  # a sentence says why, and the page goes on showing what it showed
+        self.live, self._recorded = None, recorded
         self._page.refresh()
 
     def recordings(self) -> None:
@@ -351,6 +343,20 @@ class Lesson(Steps):
     def _newest_recorded(self) -> Recording | None:
         paths = recordings(data_dir() / "recordings", self.experiment)
         return next(readable(paths, self.experiment, self._problems), None)
+
+    def _named_recording(self, run_id: str) -> Recording | None:
+        place = (data_dir() / "recordings", self.experiment)
+        paths = {p.stem: p for p in (*recordings(*place), *contributed(*place))}
+        with contextlib.suppress(StorageError):  # no home: no recordings of one's own
+            own = recordings(user_recordings_dir(), self.experiment)
+            paths |= {p.stem: p for p in own}
+        if run_id not in paths:
+            raise UnknownName("recording", run_id, sorted(paths))
+        problems: list[str] = []
+        found = next(readable([paths[run_id]], self.experiment, problems), None)
+        for problem in problems:
+            self._page.say(problem)
+        return found
 
     def _finished(self, recording: Recording) -> str:
         """Show ``recording`` from now on; returns a sentence on what the page shows."""

@@ -361,7 +361,7 @@ def _kept(path: Path, *state: int) -> Recording:
 
 
 def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
-    lines = _whole_lines(path)
+    *lines, torn = _lines(path)
     head = _run_line(path, lines[0] if lines else b"")
     host = _facts(head.host)
     named = schema.runtimes(host)
@@ -381,6 +381,8 @@ def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
             raise RecordingError(path, number, "a second run begins here: one file is one run")
         else:
             rows.append(_row(path, number, line, common))
+    if ended and torn:
+        raise RecordingError(path, len(lines) + 1, "something follows the end line")
     return Recording(
         path=path,
         host=host,
@@ -392,11 +394,10 @@ def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
     )
 
 
-def _whole_lines(path: Path) -> list[bytes]:
-    """The lines of a file that are finished, without their ends.
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a file without their ends; the last one is what is torn, as a rule nothing.
 
-    Line 1 may be torn as any other; then there is none. A file system may leave zeroes where a
-    crash came before the data: they belong to the torn line.
+    A file system may leave zeroes where a crash came before the data: they are part of no line.
     """
     data = _bytes(path).rstrip(b"\0")
     if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
@@ -407,7 +408,7 @@ def _whole_lines(path: Path) -> list[bytes]:
         raise RecordingError(path, 1, f"it is longer than {schema.MAX_LINE_BYTES:,} bytes")
     if data.count(b"\n") > schema.MAX_ROWS + 2:
         raise RecordingError(path, 0, f"it has more than {schema.MAX_ROWS:,} rows")
-    return data.split(b"\n")[:-1]
+    return data.split(b"\n")
 
 
 def _bytes(path: Path) -> bytes:
@@ -416,7 +417,7 @@ def _bytes(path: Path) -> bytes:
         opened = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)
         with os.fdopen(opened, "rb") as file:
             _must_be_a_file(path, os.fstat(opened))  # another may stand there by now
-            data = file.read(schema.MAX_BYTES + 1)
+            data = file.read(schema.MAX_BYTES + 1) or b""  # None: a file of /proc would wait
     except (OSError, ValueError) as error:
         raise RecordingError(path, 0, _why(error)) from error
     if len(data) > schema.MAX_BYTES:
