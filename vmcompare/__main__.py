@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__
+from . import __version__, storage
 from .errors import VmcompareError
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.command(arguments))
     except VmcompareError as error:
         print(f"vmcompare: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in storage.NO_ROOM:
+            raise
+        print(f"vmcompare: {storage.no_room(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vmcompare: stopped; what was measured so far is kept", file=sys.stderr)
