@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__, stop
+from . import __version__, stop, storage
 from .errors import Unavailable, VmcompareError, printable
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ def _main(argv: Sequence[str] | None) -> int:
     except (OSError, ImportError, MemoryError, RuntimeError) as error:
         # What no part foresaw: a limit that was reached, a disk or an installation that is broken.
         # RuntimeError is how Python says that no further thread can be started.
+        if isinstance(error, OSError) and error.errno in storage.NO_ROOM:
+            _complain(str(storage.no_room(error)))
+            return 1
         where = getattr(error, "filename", None) or getattr(error, "name", None)
         why = getattr(error, "strerror", None) or str(error) or "there is not enough memory"
         step = "look at vmcompare check, ulimit -a and df"

@@ -139,11 +139,9 @@ def _load(path: Path) -> Lessons | None:
         OSError: the folder cannot be read.
     """
     try:
-        return msgspec.json.decode(storage.read(path, FILE_BYTES), type=Lessons)
+        return storage.understood(storage.read(path, FILE_BYTES), Lessons)
     except FileNotFoundError:
         return {}
-    except (msgspec.MsgspecError, RecursionError):
-        return None
     except OSError as error:
         if error.errno not in _NO_FILE or not os.access(path.parent, os.X_OK):
             raise

@@ -15,8 +15,11 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from .errors import StorageError
+
+T = TypeVar("T")
 
 LOCK_S = 900.0
 """Seconds to wait for another process that builds or writes the same file. The longest build, a
@@ -24,6 +27,9 @@ Debian userland over a slow line, may take 600."""
 
 _PART = ".part"
 """Suffix of a file that is still being written."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What a system says where there is no room to write, or no leave to."""
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without locks says (some network shares)."""
@@ -60,6 +66,16 @@ def read(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes")
     return content
+
+
+def understood(content: bytes, kind: type[T]) -> T | None:
+    """JSON as a ``kind``; ``None`` where it is none, whatever it is instead."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def write(path: Path, text: str) -> None:
@@ -148,6 +164,13 @@ def locked(
         yield
     finally:
         lock.release()
+
+
+def no_room(error: OSError) -> StorageError:
+    """The sentence for an error of :data:`NO_ROOM` met where nobody knows what was written."""
+    named = error.filename if isinstance(error.filename, str) else None
+    step = "make room there, or name other folders in TMPDIR and XDG_CACHE_HOME, or with --out"
+    return StorageError.of(Path(named) if named else temporary(), error, step)
 
 
 def temporary() -> Path:

@@ -23,7 +23,6 @@ from ..images import alpine
 from ..images.cache import Progress
 from ..programs import first_byte
 from ..sandbox import (
-    FIRST_BYTE,
     FIRST_BYTE_PROGRAM,
     Availability,
     Completed,
@@ -213,10 +212,10 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def probe() -> Availability:
-    """Available on Linux with a processor the first-byte program knows, where it can be run.
+    """Available on Linux where one start works.
 
-    A folder for temporary files may be mounted so that no program runs from it (``noexec``); only
-    a start tells that.
+    A folder for temporary files may be full, or mounted so that no program runs from it
+    (``noexec``); only a start tells that.
     """
     if platform.system() != "Linux":
         return Availability(
@@ -225,36 +224,19 @@ def probe() -> Availability:
             next_step="replay the recordings, or run vmcompare inside WSL2 or a Linux VM",
         )
     try:
-        alpine.rootfs_digest()
-        _try_first_byte()
+        with ProcessLauncher().open(Spec(), lambda _: None):
+            pass
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
-    return Availability(True, version=platform.release())
-
-
-def _try_first_byte() -> None:
-    """Raise ``Unavailable`` where the first-byte program does not run from a temporary folder."""
-    with reaper.folder() as root:
-        program = root / FIRST_BYTE_PROGRAM.lstrip("/")
-        _place(program, first_byte.elf(platform.machine()))
-        try:
-            done = subprocess.run(
-                [program],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                timeout=FIRST_BYTE_TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            why = error.strerror if isinstance(error, OSError) else "it does not end"
-            raise Unavailable(
-                f"a program of ours cannot be run from {root.parent} ({why})",
-                "name a folder in TMPDIR from which programs may be run (not mounted noexec)",
-            ) from error
-    if done.stdout != FIRST_BYTE:
-        raise Unavailable(
-            "the first-byte program does not do its work here", "replay the recordings"
+    except (LaunchFailure, WaitTimeout, AbnormalShutdown) as error:
+        cause = error.__cause__
+        why = cause.strerror if isinstance(cause, OSError) else error
+        return Availability(
+            False,
+            what=f"a program of ours does not run from {storage.temporary()} ({why})",
+            next_step="name a folder in TMPDIR from which programs may be run (not noexec)",
         )
+    return Availability(True, version=platform.release())
 
 
 def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:

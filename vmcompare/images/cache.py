@@ -35,9 +35,6 @@ _ADVICE = data.advice(data.CACHE_HOME)
 _SIDECAR_BYTES = 1 << 20
 """A sidecar holds a key, which may list a thousand files; a longer one is no sidecar."""
 
-_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""What a system says where a build found no room, whichever file it wrote."""
-
 _verified: dict[tuple[str, tuple[int, ...]], str] = {}
 """Files (path and state) whose SHA-256 was found right in this process, and that digest."""
 
@@ -145,7 +142,7 @@ def _build(path: Path, key: str, build: Build) -> None:
         try:
             build(part)
         except OSError as error:
-            if error.errno in _ROOM or not error.filename:
+            if error.errno in storage.NO_ROOM or not error.filename:
                 raise
             # What is read to build it (a wheel's file, a program) lies elsewhere.
             cause = Path(os.fsdecode(error.filename))
@@ -175,14 +172,14 @@ def _intact(path: Path, key: str) -> bool:
     sidecar = _sidecar(path)
     try:
         _state(sidecar)
-        facts = msgspec.json.decode(storage.read(sidecar, _SIDECAR_BYTES), type=_Facts)
+        facts = storage.understood(storage.read(sidecar, _SIDECAR_BYTES), _Facts)
         state = _state(path)
-        if facts.key != key or facts.size != path.lstat().st_size:
+        if facts is None or facts.key != key or facts.size != path.lstat().st_size:
             return False
         if (str(path), state) not in _verified:
             if facts.sha256 != sha256_of(path):
                 return False
             _verified[str(path), state] = facts.sha256
-    except (OSError, msgspec.MsgspecError, RecursionError):
+    except OSError:
         return False
     return True

@@ -217,8 +217,8 @@ def boot_id() -> str:
 def kept(name: str, qemu: Qemu, kind: type[T]) -> T | None:
     """A fact about this boot of this computer with this QEMU, if it was kept and is a ``kind``."""
     try:
-        return msgspec.json.decode(storage.read(_path(name, qemu), _KEPT_BYTES), type=kind)
-    except (OSError, StorageError, msgspec.MsgspecError, RecursionError):
+        return storage.understood(storage.read(_path(name, qemu), _KEPT_BYTES), kind)
+    except (OSError, StorageError):
         return None
 
 
