@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
-from .errors import VmcompareError
+from .errors import Unavailable, VmcompareError
 
 if TYPE_CHECKING:
     from .experiment import Progress, Watch
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
     from .sandbox import Availability
 
     Opened = Callable[[Recorder], object]
+
+LAB_SERVER = {
+    "ip": "127.0.0.1",
+    "sock": "",
+    "allow_remote_access": False,
+    "allow_origin": "",
+    "allow_origin_pat": "",
+    "allow_credentials": False,
+    "disable_check_xsrf": False,
+}
+"""Who may come in is never a matter of the user's configuration of Jupyter, which may switch tokens
+off or listen to the world. These go before what stands there, and are looked at once more."""
 
 STOPPED = 130
 """Exit code after a stop request, as shells count it (128 + SIGINT)."""
@@ -194,15 +207,40 @@ def _at_once() -> int:
 
 def lab(arguments: argparse.Namespace) -> int:
     """Make the engines ready, then open JupyterLab on this computer only, with a token."""
+    from jupyterlab.labapp import LabApp
+
     from .backends import service
     from .data import lessons_dir
 
     service.ensure()
-    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
-    command += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
-    command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
-    command += ["--no-browser"] if arguments.no_browser else []
-    os.execv(sys.executable, command)
+    token = secrets.token_hex(24)
+    identity = "jupyter_server.auth.identity.PasswordIdentityProvider"
+    options = [
+        f"--ServerApp.identity_provider_class={identity}",
+        "--IdentityProvider.token=" + token,
+    ]
+    options += [f"--PasswordIdentityProvider.{x}" for x in (f"token={token}", "hashed_password=")]
+    options += ["--PasswordIdentityProvider.password_required=False"]
+    for application in (
+        "ServerApp",
+        "LabApp",
+        "NotebookApp",
+    ):  # each passes its own on to the first
+        options += [f"--{application}.{name}={value}" for name, value in LAB_SERVER.items()]
+    options += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
+    options += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
+    options += ["--no-browser"] if arguments.no_browser else []
+    # In this process: anybody may read the arguments of another one, and so the token.
+    server = LabApp.initialize_server(options)
+    open_to = [name for name, value in LAB_SERVER.items() if getattr(server, name) != value]
+    if open_to or server.identity_provider.token != token:
+        raise Unavailable(
+            f"the configuration of Jupyter would open the lab to others ({', '.join(open_to)})",
+            "look through what `jupyter --paths` lists under config",
+        )
+    server.identity_provider.token_generated = True  # by us: so it is shown in the address
+    server.start()
+    return 0
 
 
 def _say(text: str) -> None:
