@@ -33,6 +33,17 @@ LAB_SERVER = {
 """Who may come in is never a matter of the user's configuration of Jupyter, which may switch tokens
 off or listen to the world. These go before what stands there, and are looked at once more."""
 
+WORDS = {
+    "check": "What is on this computer, as a table or as JSON; "
+    "of a recording: whether it can be used.",
+    "lab": "Make the engines ready, then open JupyterLab on this computer only, with a token.",
+    "record": "Measure one experiment, several, or all; one that fails does not stop the next.",
+    "handout": "Run lessons and write each as one self-contained HTML file; "
+    "several get an index page.",
+    "clean": "End and remove whatever earlier runs left behind.",
+}
+"""What each command does, as ``--help`` says it."""
+
 STOPPED = 130
 """Exit code after a stop request, as shells count it (128 + SIGINT)."""
 
@@ -295,14 +306,14 @@ def _events() -> tuple[Watch, Opened]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vmcompare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="vmcompare")
     parser.add_argument("--version", action="version", version=f"vmcompare {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
         name: str, function: Callable[[argparse.Namespace], int]
     ) -> argparse.ArgumentParser:
-        words = (function.__doc__ or "").splitlines()[0]
+        words = WORDS[name]  # not its docstring, which python -OO leaves out
         sub = commands.add_parser(name, help=words, description=words)
         sub.set_defaults(command=function)
         return sub

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from . import __version__
 from .errors import Unavailable
+
+T = TypeVar("T")
 
 
 def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -34,14 +37,14 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
         "kernel": platform.release(),
         "arch": platform.machine(),
         "cpu": _cpu_model(),
-        "cores": psutil.cpu_count() or 1,
-        "memory_bytes": psutil.virtual_memory().total,
+        "cores": _asked(psutil.cpu_count) or os.cpu_count() or 1,
+        "memory_bytes": _asked(lambda: psutil.virtual_memory().total) or 0,
         "virtualisation_flag": _virtualisation_flag(),
         "virtualised": "hypervisor" in _cpu_flags() if platform.system() == "Linux" else None,
         "cgroup_version": cgroup_version(),
         "ksm": _read("/sys/kernel/mm/ksm/run") == "1",
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "load_1min": round(psutil.getloadavg()[0], 2),
+        "load_1min": _asked(lambda: round(psutil.getloadavg()[0], 2)),
         "on_battery": battery,
         "python": platform.python_version(),
         "versions": {"vmcompare": __version__, **versions},
@@ -119,9 +122,17 @@ def _virtualisation_flag() -> str | None:
     return next((flag for flag in ("vmx", "svm") if flag in _cpu_flags()), "")
 
 
+def _asked(question: Callable[[], T]) -> T | None:
+    """The answer; ``None`` where this system does not tell (a restricted ``/proc``)."""
+    try:
+        return question()
+    except (psutil.Error, OSError, RuntimeError, ValueError, LookupError, NotImplementedError):
+        return None
+
+
 def _battery() -> bool | None:
     sensors = getattr(psutil, "sensors_battery", None)
-    found = sensors() if sensors else None
+    found = _asked(sensors) if sensors else None
     return None if found is None else not found.power_plugged
 
 

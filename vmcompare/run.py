@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from . import assembly, reaper
+from . import assembly, reaper, standstill
 from .experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
 from .recording import Recorder
 from .sandbox import Platform
@@ -52,10 +52,15 @@ def run(
     runtimes = assembly.runtimes(bare, progress)
     facts = assembly.host_facts({**found, **bare})
     reaper.sweep()
-    with reaper.guard(), Recorder(out, experiment.name, facts, rounds) as recorder:
+    with (
+        reaper.guard(),
+        Recorder(out, experiment.name, facts, rounds) as recorder,
+        standstill.watched() as standstills,
+    ):
         opened(recorder)
-        for row in experiment.measure(Context(launchers, rounds, DEFAULT_SEED, watch, runtimes)):
-            recorder.append(row)
+        context = Context(launchers, rounds, DEFAULT_SEED, watch, runtimes, standstills)
+        for row in experiment.measure(context):
+            recorder.append(context.checked(row))
     return recorder.path
 
 
