@@ -26,11 +26,12 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
         details: engine name → further facts from its probe.
 
     Returns:
-        JSON-ready facts; sizes in bytes, load as the 1-minute average. ``virtualised``: this system
-        itself runs in a VM; ``virtualisation_flag``: the processor offers to run VMs. No user name,
+        JSON-ready facts; sizes in bytes, load as the 1-minute average, where it is told.
+        ``virtualised``: this system itself runs in a VM; ``virtualisation_flag``: the processor offers to run VMs. No user name,
         no host name, no path: a recording is shared with a class.
     """
     battery = _battery()
+    load = _asked(lambda: round(psutil.getloadavg()[0], 2))
     return {
         "host_id": host_id(),
         "os": _os_name(),
@@ -44,7 +45,7 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
         "cgroup_version": cgroup_version(),
         "ksm": _read("/sys/kernel/mm/ksm/run") == "1",
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "load_1min": _asked(lambda: round(psutil.getloadavg()[0], 2)),
+        **({} if load is None else {"load_1min": load}),
         "on_battery": battery,
         "python": platform.python_version(),
         "versions": {"vmcompare": __version__, **versions},
