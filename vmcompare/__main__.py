@@ -10,6 +10,8 @@ import argparse
 import contextlib
 import json
 import os
+import secrets
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +26,29 @@ if TYPE_CHECKING:
     from .sandbox import Availability
 
     Opened = Callable[[Recorder], object]
+
+LAB_SERVER = {
+    "ip": "127.0.0.1",
+    "sock": "",
+    "allow_remote_access": False,
+    "allow_origin": "",
+    "allow_origin_pat": "",
+    "allow_credentials": False,
+    "disable_check_xsrf": False,
+}
+"""Who may come in is never a matter of the user's configuration of Jupyter, which may switch tokens
+off or listen to the world. These go before what stands there, and are looked at once more."""
+
+WORDS = {
+    "check": "What is on this computer, as a table or as JSON; "
+    "of a recording: whether it can be used.",
+    "lab": "Make the engines ready, then open JupyterLab on this computer only, with a token.",
+    "record": "Measure one experiment, several, or all; one that fails does not stop the next.",
+    "handout": "Run lessons and write each as one self-contained HTML file; "
+    "several get an index page.",
+    "clean": "End and remove whatever earlier runs left behind.",
+}
+"""What each command does, as ``--help`` says it."""
 
 STOPPED = 130
 """Exit code after a stop request of any kind, as shells count Ctrl-C (128 + SIGINT)."""
@@ -280,6 +305,8 @@ def _at_once() -> int:
 
 def lab(arguments: argparse.Namespace) -> int:
     """Make the engines ready, then open JupyterLab on this computer only, with a token."""
+    from jupyterlab.labapp import LabApp
+
     from .backends import service
     from .data import lessons_dir
     from .interpreter import refuse
@@ -290,20 +317,37 @@ def lab(arguments: argparse.Namespace) -> int:
     except VmcompareError as error:
         _complain(str(error))
     service.ensure()
-    command = [sys.executable, "-P", "-c", _LAB, "--ServerApp.ip=127.0.0.1"]
-    command += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
-    command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
-    command += ["--no-browser"] if arguments.no_browser else []
-    with drawing_folder():  # what it made is swept once the lab, which keeps our pid, has ended
-        os.execv(sys.executable, command)
-
-
-_LAB = (
-    "import signal; hasattr(signal, 'SIGHUP') and signal.signal(signal.SIGHUP, "
-    "lambda *_: signal.raise_signal(signal.SIGTERM)); "
-    "import sys; sys.argv[0] = 'jupyter-lab'; from jupyterlab.labapp import main; sys.exit(main())"
-)
-"""JupyterLab, which ends its kernels in order on SIGTERM, but not when its terminal is closed."""
+    token = secrets.token_hex(24)
+    identity = "jupyter_server.auth.identity.PasswordIdentityProvider"
+    options = [
+        f"--ServerApp.identity_provider_class={identity}",
+        "--IdentityProvider.token=" + token,
+    ]
+    options += [f"--PasswordIdentityProvider.{x}" for x in (f"token={token}", "hashed_password=")]
+    options += ["--PasswordIdentityProvider.password_required=False"]
+    for application in (
+        "ServerApp",
+        "LabApp",
+        "NotebookApp",
+    ):  # each passes its own on to the first
+        options += [f"--{application}.{name}={value}" for name, value in LAB_SERVER.items()]
+    options += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
+    options += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
+    options += ["--no-browser"] if arguments.no_browser else []
+    # In this process: anybody may read the arguments of another one, and so the token.
+    server = LabApp.initialize_server(options)
+    open_to = [name for name, value in LAB_SERVER.items() if getattr(server, name) != value]
+    if open_to or server.identity_provider.token != token:
+        raise Unavailable(
+            f"the configuration of Jupyter would open the lab to others ({', '.join(open_to)})",
+            "look through what `jupyter --paths` lists under config",
+        )
+    server.identity_provider.token_generated = True  # by us: so it is shown in the address
+    if hasattr(signal, "SIGHUP"):  # JupyterLab ends its kernels in order on SIGTERM only
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    with drawing_folder():
+        server.start()
+    return 0
 
 
 def _say(text: str) -> None:
@@ -362,14 +406,14 @@ def _events() -> tuple[Watch, Opened]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vmcompare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="vmcompare")
     parser.add_argument("--version", action="version", version=f"vmcompare {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
         name: str, function: Callable[[argparse.Namespace], int]
     ) -> argparse.ArgumentParser:
-        words = (function.__doc__ or "").splitlines()[0]
+        words = WORDS[name]  # not its docstring, which python -OO leaves out
         sub = commands.add_parser(name, help=words, description=words)
         sub.set_defaults(command=function)
         return sub

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import assembly, reaper
+from . import assembly, reaper, standstill
 from .experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
 from .recording import Recorder
 from .sandbox import Platform
@@ -47,9 +47,12 @@ def run(
         bare = assembly.runtime_availability(beside)
         runtimes = assembly.runtimes(bare, progress)
         facts = assembly.host_facts({**found, **bare})
-        with Recorder(out, experiment.name, facts, rounds) as recorder:
+        with (
+            Recorder(out, experiment.name, facts, rounds) as recorder,
+            standstill.watched() as standstills,
+        ):
             opened(recorder)
-            context = Context(launchers, rounds, DEFAULT_SEED, watch, runtimes)
+            context = Context(launchers, rounds, DEFAULT_SEED, watch, runtimes, standstills)
             for row in experiment.measure(context):
-                recorder.append(row)
+                recorder.append(context.checked(row))
     return recorder.path
