@@ -168,14 +168,17 @@ def _opened(path: Path, folder: int | None) -> Iterator[Iterator[tuple[int, byte
         raise
     except (OSError, ValueError) as error:
         raise Damaged("it cannot be opened as a file") from error
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Damaged("it is no file")
-        if reason := not_private(status):
-            raise Damaged(reason)
+        reason = not_private(status) if stat.S_ISREG(status.st_mode) else "it is no file"
         if status.st_size > LEDGER_BYTES:
-            raise Damaged("it is too large")
+            reason = reason or "it is too large"
+        if reason:
+            raise Damaged(reason)
+    except Damaged:
+        os.close(descriptor)
+        raise
+    with os.fdopen(descriptor, "rb") as stream:
 
         def lines() -> Iterator[tuple[int, bytes, bool]]:
             number = 0
