@@ -8,8 +8,11 @@ if "ipykernel" in _sys.modules:  # in a notebook: before anything is imported fr
     from vmcompare.interpreter import refuse_hidden_modules as _refuse
 
     _refuse()
-elif _sys.argv[:1] == ["-m"] and not _sys.flags.safe_path:
-    # python -m vmcompare…: Python put the working folder first, which a program has no use for,
+elif (
+    _sys.argv[:1] == ["-m"]
+    and not _sys.flags.safe_path
+    and not __file__.startswith((f"{_sys.path[0]}/vmcompare/", f"{_sys.path[0]}\\vmcompare\\"))
+):
+    # python -m vmcompare…: Python put the working folder first, which a program has no use for
     # unless it is where this package lies.
-    if not __file__.startswith((f"{_sys.path[0]}/vmcompare/", f"{_sys.path[0]}\\vmcompare\\")):
-        del _sys.path[0]
+    del _sys.path[0]
