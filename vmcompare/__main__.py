@@ -1,7 +1,7 @@
 """The command line: ``vmcompare check | lab | record | handout | clean``.
 
 Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130. A command whose output
-nobody reads any more ends with 141, but for ``record``, which goes on silently.
+nobody reads any more ends with 141, but for ``record`` and ``handout``, which go on silently.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -52,8 +52,10 @@ def _main(argv: Sequence[str] | None) -> int:
     stop.open_standard_streams()
     arguments = _parser().parse_args(argv)
     try:
-        _refuse_tight_limits()
-        code = int(arguments.command(arguments))
+        if arguments.command is not clean:
+            _refuse_tight_limits()
+        with _heard(arguments):
+            code = int(arguments.command(arguments))
         sys.stdout.flush()
         return code
     except VmcompareError as error:
@@ -77,6 +79,17 @@ def _main(argv: Sequence[str] | None) -> int:
         return 1
     stop.silence(sys.stdout.fileno())
     return 1
+
+
+@contextlib.contextmanager
+def _heard(arguments: argparse.Namespace) -> Iterator[None]:
+    """Have what takes long outlive whoever reads of its progress."""
+    with contextlib.ExitStack() as stack:
+        if arguments.command in (record, handout):
+            stack.enter_context(contextlib.redirect_stderr(stop.Unread(sys.stderr)))
+            if not getattr(arguments, "events", False):
+                stack.enter_context(contextlib.redirect_stdout(stop.Unread(sys.stdout)))
+        yield
 
 
 def _complain(sentence: str) -> None:
@@ -186,9 +199,6 @@ def record(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if arguments.stop_on_eof:
             stack.enter_context(stop.stopped_by_end_of_input())
-        if not arguments.events:  # a run outlives its progress bar
-            stack.enter_context(contextlib.redirect_stdout(stop.Unread(sys.stdout)))
-        stack.enter_context(contextlib.redirect_stderr(stop.Unread(sys.stderr)))
         for experiment in experiments:
             watch, opened = _events() if arguments.events else _bar(experiment.name)
             rounds = arguments.rounds or experiment.rounds
@@ -290,8 +300,9 @@ def lab(arguments: argparse.Namespace) -> int:
 
 
 _LAB = (
-    "import signal; hasattr(signal, 'SIGHUP') and signal.signal(signal.SIGHUP, "
-    "lambda *_: signal.raise_signal(signal.SIGTERM)); "
+    "import signal; hasattr(signal, 'SIGHUP') "
+    "and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN "  # nohup
+    "and signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM)); "
     "import sys; sys.argv[0] = 'jupyter-lab'; from jupyterlab.labapp import main; sys.exit(main())"
 )
 """JupyterLab, which ends its kernels in order on SIGTERM, but not when its terminal is closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -57,7 +58,9 @@ def roots() -> list[Path]:
     """Where folders of ours may lie, and are removed: for temporary files, at run time, derived."""
     named = [os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"]
     places = [Path(name) for name in named if name.startswith("/")]
-    return [temporary(), *places, data.cache_dir() / "images"]
+    with contextlib.suppress(StorageError):
+        places.append(temporary())
+    return [*places, data.cache_dir() / "images"]
 
 
 def remove(text: str, session: str) -> bool:

@@ -28,10 +28,11 @@ MARK = "VMCOMPARE_SESSION"
 SPARED = "none"
 """Its value in what must outlive a session: its guardian, a Docker daemon for everybody."""
 
-SOFT_END_S = 2.0
-"""Seconds a process has to end in order before it is killed; QEMU takes about 0.1 s."""
+SOFT_END_S = 5.0
+"""Seconds a process has to end in order before it is killed; QEMU takes about 0.1 s, a recording
+that takes down its own instances longer."""
 
-GIVE_UP_S = 10.0
+GIVE_UP_S = 15.0
 """Seconds after which what does not even end when killed is left; 0.01 s is usual."""
 
 
