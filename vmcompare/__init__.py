@@ -8,7 +8,11 @@ if "ipykernel" in _sys.modules:  # in a notebook: before anything is imported fr
     from vmcompare.interpreter import refuse_hidden_modules as _refuse
 
     _refuse()
-elif _sys.argv[:1] == ["-m"]:  # python -m vmcompare…: a program, which needs nothing from there
-    from vmcompare.interpreter import is_here as _is_here
-
-    _sys.path[:] = [entry for entry in _sys.path if not _is_here(entry)]
+elif (
+    _sys.argv[:1] == ["-m"]
+    and not _sys.flags.safe_path
+    and not __file__.startswith((f"{_sys.path[0]}/vmcompare/", f"{_sys.path[0]}\\vmcompare\\"))
+):
+    # python -m vmcompare…: Python put the working folder first, which a program has no use for
+    # unless it is where this package lies.
+    del _sys.path[0]

@@ -1,7 +1,7 @@
 """The command line: ``vmcompare check | lab | record | handout | clean``.
 
 Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130. A command whose output
-nobody reads any more ends with 141, but for ``record``, which goes on silently.
+nobody reads any more ends with 141, but for ``record`` and ``handout``, which go on silently.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -80,8 +80,10 @@ def _main(argv: Sequence[str] | None) -> int:
         # Jupyter's own parts end in a traceback where there is no home at all.
         os.environ["HOME"] = "/nonexistent"
     try:
-        _refuse_tight_limits()
-        code = int(arguments.command(arguments))
+        if arguments.command is not clean:
+            _refuse_tight_limits()
+        with _heard(arguments):
+            code = int(arguments.command(arguments))
         sys.stdout.flush()
         return code
     except VmcompareError as error:
@@ -108,6 +110,17 @@ def _main(argv: Sequence[str] | None) -> int:
         return 1
     stop.silence(sys.stdout.fileno())
     return 1
+
+
+@contextlib.contextmanager
+def _heard(arguments: argparse.Namespace) -> Iterator[None]:
+    """Have what takes long outlive whoever reads of its progress."""
+    with contextlib.ExitStack() as stack:
+        if arguments.command in (record, handout):
+            stack.enter_context(contextlib.redirect_stderr(stop.Unread(sys.stderr)))
+            if not getattr(arguments, "events", False):
+                stack.enter_context(contextlib.redirect_stdout(stop.Unread(sys.stdout)))
+        yield
 
 
 def _complain(sentence: str) -> None:
@@ -217,9 +230,6 @@ def record(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if arguments.stop_on_eof:
             stack.enter_context(stop.stopped_by_end_of_input())
-        if not arguments.events:  # a run outlives its progress bar
-            stack.enter_context(contextlib.redirect_stdout(stop.Unread(sys.stdout)))
-        stack.enter_context(contextlib.redirect_stderr(stop.Unread(sys.stderr)))
         for experiment in experiments:
             watch, opened = _events() if arguments.events else _bar(experiment.name)
             rounds = arguments.rounds or experiment.rounds
@@ -343,7 +353,8 @@ def lab(arguments: argparse.Namespace) -> int:
             "look through what `jupyter --paths` lists under config",
         )
     server.identity_provider.token_generated = True  # by us: so it is shown in the address
-    if hasattr(signal, "SIGHUP"):  # JupyterLab ends its kernels in order on SIGTERM only
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # JupyterLab ends its kernels in order on SIGTERM only. (Ignored: nohup.)
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     with drawing_folder():
         server.start()

@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from .. import interpreter, reaper
+from ..errors import VmcompareError
 from ..mode import EDITION_ENV, HANDOUT_ENV, PROGRESS_ENV
 from . import HandoutError
 
@@ -65,8 +66,13 @@ async def execute(
             _followed(told, progress),
         ):
             await _run_cells(client, content, notebook, progress)
+    except HandoutError:
+        raise
     except TimeoutError as error:
         raise HandoutError(notebook, f"it took more than {timeout_s:g} s") from error
+    except (VmcompareError, OSError) as error:
+        why = str(error) if isinstance(error, VmcompareError) else error.strerror
+        raise HandoutError(notebook, f"its kernel could not be started ({why})") from error
 
 
 async def _run_cells(

@@ -15,8 +15,10 @@ from vmcompare.reaper.guardian import guard
 from vmcompare.reaper.identity import boot, is_same_process, started
 from vmcompare.reaper.ledger import (
     LABEL,
+    Damaged,
     forget_containers,
     labels,
+    private,
     session_id,
     state_dir,
     watch_containers,
@@ -26,6 +28,7 @@ from vmcompare.reaper.mark import end_bearers, marked, spared
 __all__ = [
     "CGROUP_ROOT",
     "LABEL",
+    "Damaged",
     "Ended",
     "Swept",
     "boot",
@@ -38,6 +41,7 @@ __all__ = [
     "is_same_process",
     "labels",
     "marked",
+    "private",
     "session_id",
     "spared",
     "started",

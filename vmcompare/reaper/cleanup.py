@@ -132,7 +132,7 @@ _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr
 def shown(path: Path | str) -> str:
     """A path fit to be printed: one line, not too long, without the name of its user."""
     text = "".join(c if c.isprintable() else "?" for c in str(path))
-    home = str(Path.home())
+    home = os.path.expanduser("~")  # noqa: PTH111 - it never fails
     text = f"~{text.removeprefix(home)}" if home != "/" and text.startswith(f"{home}/") else text
     return text if len(text) <= 200 else f"{text[:200]} …"
 

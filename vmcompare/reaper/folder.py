@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vmcompare import data, storage
+from vmcompare.errors import StorageError
 from vmcompare.reaper.ledger import forget_path, is_named_for, new_name, user, watch_path
 
 
@@ -42,7 +44,9 @@ def roots() -> list[Path]:
     """Where folders of ours may lie, and are removed: for temporary files, at run time, derived."""
     named = [os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"]
     places = [Path(name) for name in named if name.startswith("/")]
-    return [storage.temporary(), *places, data.cache_dir() / "images"]
+    with contextlib.suppress(StorageError):
+        places.append(storage.temporary())
+    return [*places, data.cache_dir() / "images"]
 
 
 def remove(text: str, session: str) -> bool:

@@ -16,9 +16,8 @@ import secrets
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import msgspec
 
@@ -101,7 +100,8 @@ class Ledger:
             Damaged: it is no private file of ours, or its first line is not understood.
             FileNotFoundError: there is none.
         """
-        with _opened(path, folder) as lines:
+        with private(path, folder) as stream:
+            lines = _lines(stream)
             number, first, _ = next(lines, (0, b"", False))
             owner = _understood(first, Owner)
             if not isinstance(owner, Owner) or path.name != f"{owner.session}.jsonl":
@@ -158,9 +158,13 @@ def _understood(line: bytes, kind: type[Owner] | type[Entry]) -> Owner | Entry |
         return None
 
 
-@contextmanager
-def _opened(path: Path, folder: int | None) -> Iterator[Iterator[tuple[int, bytes, bool]]]:
-    """The lines of a private file of ours: number, bytes, whether it is whole."""
+def private(path: Path, folder: int | None = None) -> IO[bytes]:
+    """Open a file that only we can have written, or that of its name in the open ``folder``.
+
+    Raises:
+        Damaged: it is somebody else's, no file, or too large.
+        FileNotFoundError: there is none.
+    """
     name = path if folder is None else path.name
     try:
         descriptor = os.open(name, os.O_RDONLY | _NO_LINK, dir_fd=folder)
@@ -168,25 +172,25 @@ def _opened(path: Path, folder: int | None) -> Iterator[Iterator[tuple[int, byte
         raise
     except (OSError, ValueError) as error:
         raise Damaged("it cannot be opened as a file") from error
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Damaged("it is no file")
-        if reason := not_private(status):
-            raise Damaged(reason)
-        if status.st_size > LEDGER_BYTES:
-            raise Damaged("it is too large")
+    status = os.fstat(descriptor)
+    reason = not_private(status) if stat.S_ISREG(status.st_mode) else "it is no file"
+    if status.st_size > LEDGER_BYTES:
+        reason = reason or "it is too large"
+    if reason:
+        os.close(descriptor)
+        raise Damaged(reason)
+    return os.fdopen(descriptor, "rb")
 
-        def lines() -> Iterator[tuple[int, bytes, bool]]:
-            number = 0
-            while line := stream.readline(LINE_BYTES):
-                number += 1
-                whole = line.endswith(b"\n")
-                while not whole and (rest := stream.readline(LINE_BYTES)):  # over-long
-                    line, whole = b"[", rest.endswith(b"\n")
-                yield number, line, whole
 
-        yield lines()
+def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes, bool]]:
+    """Each line: its number, its bytes, whether it is whole. One that is over-long says nothing."""
+    number = 0
+    while line := stream.readline(LINE_BYTES):
+        number += 1
+        whole = line.endswith(b"\n")
+        while not whole and (rest := stream.readline(LINE_BYTES)):
+            line, whole = b"[", rest.endswith(b"\n")
+        yield number, line, whole
 
 
 def user() -> int:
@@ -222,9 +226,11 @@ def state_dir() -> Path:
     place = data.state_dir()
     if os.name != "posix" or user() != 0:
         return place
-    there = next(folder for folder in (place, *place.parents) if folder.exists())
-    if there.stat().st_uid == 0:
-        return place
+    for folder in (place, *place.parents):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == 0:
+                return place
+            break
     import pwd
 
     return Path(pwd.getpwuid(0).pw_dir) / ".local" / "state" / "vmcompare"

@@ -15,10 +15,12 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from vmcompare.reaper.ledger import session_id, user
+
+if TYPE_CHECKING:
+    import psutil  # needed only where somebody is looked for: it takes as long as all the rest
 
 MARK = "VMCOMPARE_SESSION"
 """Name of the environment variable."""
@@ -26,10 +28,11 @@ MARK = "VMCOMPARE_SESSION"
 SPARED = "none"
 """Its value in what must outlive a session: its guardian, a Docker daemon for everybody."""
 
-SOFT_END_S = 2.0
-"""Seconds a process has to end in order before it is killed; QEMU takes about 0.1 s."""
+SOFT_END_S = 5.0
+"""Seconds a process has to end in order before it is killed; QEMU takes about 0.1 s, a recording
+that takes down its own instances longer."""
 
-GIVE_UP_S = 10.0
+GIVE_UP_S = 15.0
 """Seconds after which what does not even end when killed is left; 0.01 s is usual."""
 
 
@@ -52,6 +55,8 @@ def bearers(session: str, also: Mapping[str, str] | None = None) -> list[psutil.
 
     With ``also``, only those whose environment holds these variables too, and their offspring.
     """
+    import psutil
+
     wanted = {MARK: session, **(also or {})}
     spare = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found: dict[int, psutil.Process] = {}
@@ -74,6 +79,8 @@ def bearers(session: str, also: Mapping[str, str] | None = None) -> list[psutil.
 
 def _add_offspring(found: dict[int, psutil.Process], unmarked: Iterable[int]) -> None:
     """Add what was started by what is ``found``, or is in a session that one of it leads."""
+    import psutil
+
     left: dict[int, tuple[psutil.Process, int, int]] = {}
     for pid in unmarked:
         with contextlib.suppress(psutil.Error):
@@ -90,6 +97,8 @@ def end_bearers(session: str, also: Mapping[str, str] | None = None) -> list[int
 
     Searched anew until nobody is found: what is ended may be starting something.
     """
+    import psutil
+
     began = time.monotonic()
     asked: dict[int, float] = {}
     while found := bearers(session, also):
@@ -103,12 +112,14 @@ def end_bearers(session: str, also: Mapping[str, str] | None = None) -> list[int
                     process.terminate()
                 elif now - asked[process.pid] > SOFT_END_S or now - began > 2 * SOFT_END_S:
                     process.kill()
-        psutil.wait_procs(found, timeout=0.05)
+        time.sleep(0.02)  # whose children they are may reap them, not we
     return list(asked)
 
 
 def _environment(pid: int) -> Mapping[str, str] | None:
     """With what a process of this user was started; ``None`` for others', and for ended ones."""
+    import psutil
+
     try:
         if sys.platform != "linux":
             return psutil.Process(pid).environ()
@@ -125,6 +136,8 @@ def _environment(pid: int) -> Mapping[str, str] | None:
 
 
 def _is_ours(pid: int) -> bool:
+    import psutil
+
     try:
         return not hasattr(os, "geteuid") or psutil.Process(pid).uids().real == user()
     except psutil.Error:

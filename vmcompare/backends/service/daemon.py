@@ -77,6 +77,7 @@ def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
         "options": list(options),
     }
     _pid_file().write_text(json.dumps(entry), encoding="utf-8")
+    _pid_file().chmod(0o600)  # else it would not be obeyed
     return daemon
 
 
@@ -123,12 +124,16 @@ def stop(say: Say = print, name: str = DAEMON) -> None:
     """
     path = _pid_file()
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        with reaper.private(path) as stream:
+            entry = json.load(stream)
         pid, start, boot = int(entry["pid"]), str(entry["started"]), str(entry["boot"])
     except FileNotFoundError:
         say("No Docker of ours is running")
         return
-    except (OSError, ValueError, KeyError, TypeError):
+    except reaper.Damaged as error:
+        say(f"No Docker of ours is known: {path} was left alone: {error}. Next step: remove it")
+        return
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         path.unlink(missing_ok=True)
         say("No Docker of ours is running (its pid file was damaged and is removed)")
         return
