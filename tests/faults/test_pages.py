@@ -20,6 +20,7 @@ from vmcompare.data import data_dir
 from vmcompare.errors import VmcompareError
 from vmcompare.experiment import exercises, explanation
 from vmcompare.handout import HandoutError
+from vmcompare.plots.picture import WhatIf
 from vmcompare.recording import read, recordings
 from vmcompare.tasks import Tasks
 
@@ -59,13 +60,21 @@ def hostile_view(experiment: str) -> view.View:
     return view.View(frame, sources)
 
 
+def _at_its_start(model: WhatIf) -> WhatIf:
+    """One frame of all: every frame has the same words."""
+    return dataclasses.replace(model, values=[model.values[model.start]], start=0)
+
+
 def shown_of(experiment: str) -> Iterator[str]:
     """HTML of everything that the experiment's lessons show of a view."""
     hostile, module = hostile_view(experiment), explanation(experiment)
     draws = [
         *(lambda f=f: f(hostile)._repr_html_() for f in module.FIGURES.values()),
         *(lambda f=f: page.framed(f(hostile)).data for f in module.TABLES.values()),
-        *(lambda f=f: whatif.handout_html(f(hostile)) for f in module.WHATIFS.values()),
+        *(
+            lambda f=f: whatif.handout_html(_at_its_start(f(hostile)))
+            for f in module.WHATIFS.values()
+        ),
         *(
             lambda d=d: d.replay(hostile)._repr_html_()
             for d in getattr(module, "DEMOS", {}).values()
@@ -361,6 +370,7 @@ import hashlib, sys
 from vmcompare.data import data_dir
 from vmcompare.experiments.boot_speed.explain import FIGURES, WHATIFS
 from vmcompare import whatif
+from vmcompare.plots.picture import WhatIf
 from vmcompare.recording import read, recordings
 from vmcompare.view import compose
 import matplotlib as mpl

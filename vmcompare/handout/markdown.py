@@ -80,5 +80,9 @@ class _Renderer(IPythonRenderer):
     def _embed_image_or_attachment(self, src: str) -> str:
         return pictures.address(src, self._directory, self._attached)
 
+    def _html_embed_images(self, html: str) -> str:
+        # It closes every element, which would empty the link in "<a href=…>words</a>".
+        return str(super()._html_embed_images(html)) if "<img" in html.lower() else html
+
     # What nbconvert asks for an <img> in HTML.
     _src_to_base64 = _embed_image_or_attachment

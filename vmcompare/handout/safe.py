@@ -51,6 +51,9 @@ _NAME = re.compile(r"[a-z][a-z0-9:_.-]*")
 _UNSEEN = re.compile(r"<!--.*?(?:-->|$)|<[!?][^>]*>?", flags=re.DOTALL)
 """Comments, declarations and instructions."""
 
+_LOADS = re.compile(r"url\s*\(|image-set|@import|\\", flags=re.IGNORECASE)
+"""In a style: what loads something, or a backslash, by which it could be written otherwise."""
+
 _PACKED = re.compile(r"[A-Za-z0-9+/=\s]*")
 _DEPTH_MAX = 200
 
@@ -135,7 +138,7 @@ class _Cleaner(HTMLParser):
         elif self._gone:
             pass
         elif self._open and self._open[-1] == "style":
-            self._out.append(data)
+            self._out.append("" if _LOADS.search(data) else data)
         else:
             self._out.append(html.escape(data, quote=False))
 
@@ -153,6 +156,8 @@ class _Cleaner(HTMLParser):
 
 
 def _harmless(element: str, attribute: str, value: str) -> bool:
+    if attribute == "style" and _LOADS.search(value):
+        return False
     if attribute in ("href", "src", "xlink:href"):
         if element == "a":
             return attribute == "href" and not leads_out(value)
