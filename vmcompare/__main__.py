@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
-from .errors import VmcompareError
+from .errors import VmcompareError, printable
 
 if TYPE_CHECKING:
     from .experiment import Progress, Watch
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .sandbox import Availability
 
     Opened = Callable[[Recorder], object]
+
+_SENTENCE = 2000
+"""Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
 
 STOPPED = 130
 """Exit code after a stop request, as shells count it (128 + SIGINT)."""
@@ -30,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.command(arguments))
     except VmcompareError as error:
-        print(f"vmcompare: {error}", file=sys.stderr)
+        print(f"vmcompare: {printable(str(error), _SENTENCE)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vmcompare: stopped; what was measured so far is kept", file=sys.stderr)
@@ -65,13 +68,14 @@ def check(arguments: argparse.Namespace) -> int:
         print(json.dumps(told, indent=2))
         return 0
     for name, a in {**found, **bare}.items():
-        print(f"{name:11}{'ready ' + a.version if a.ok else 'not available: ' + a.what}")
+        said = f"ready {a.version}" if a.ok else f"not available: {a.what}"
+        print(f"{name:11}{printable(said, _SENTENCE)}")
         if name in bare:
             print(f"{'':12}a container's bare mechanism: a series of its own, never Docker's")
         for key, value in a.details:
-            print(f"{'':12}{key}: {value}")
+            print(f"{'':12}{printable(f'{key}: {value}', _SENTENCE)}")
         if not a.ok:
-            print(f"{'':12}next step: {a.next_step}")
+            print(f"{'':12}next step: {printable(a.next_step, _SENTENCE)}")
     return 0
 
 
@@ -121,7 +125,10 @@ def record(arguments: argparse.Namespace) -> int:
                 if len(experiments) == 1:
                     raise
                 failed.append(experiment.name)
-                print(f"vmcompare: {experiment.name} failed: {error}", file=sys.stderr)
+                print(
+                    f"vmcompare: {experiment.name} failed: {printable(str(error), _SENTENCE)}",
+                    file=sys.stderr,
+                )
                 continue
             if not arguments.events:
                 print(f"recorded {path}", flush=True)
@@ -138,7 +145,7 @@ def clean(arguments: argparse.Namespace) -> int:
 
     swept = reaper.sweep()
     for item in swept:
-        print(f"removed {item.kind} {item.name}")
+        print(f"removed {item.kind} {printable(item.name)}")
     if not swept:
         print("nothing of vmcompare was left behind")
     if arguments.engine:
@@ -168,7 +175,7 @@ def handout(arguments: argparse.Namespace) -> int:
         _say("")
         if isinstance(made, HandoutError):
             failures.append(made)
-            print(f"vmcompare: {made}", file=sys.stderr)
+            print(f"vmcompare: {printable(str(made), _SENTENCE)}", file=sys.stderr)
         else:
             print(f"wrote {made}", flush=True)
 
