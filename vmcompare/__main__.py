@@ -50,6 +50,9 @@ WORDS = {
 }
 """What each command does, as ``--help`` says it."""
 
+_SENTENCE = 2000
+"""Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
+
 STOPPED = 130
 """Exit code after a stop request of any kind, as shells count Ctrl-C (128 + SIGINT)."""
 
@@ -126,7 +129,8 @@ def _heard(arguments: argparse.Namespace) -> Iterator[None]:
 def _complain(sentence: str) -> None:
     """One line on standard error; nothing where that is closed."""
     try:
-        print(f"vmcompare: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+        said = printable(" ".join(sentence.split()), _SENTENCE)
+        print(f"vmcompare: {said}", file=sys.stderr, flush=True)
     except OSError:
         stop.silence(sys.stderr.fileno())
 
@@ -181,13 +185,14 @@ def check(arguments: argparse.Namespace) -> int:
         print(json.dumps(told, indent=2))
         return 0
     for name, a in {**found, **bare}.items():
-        print(f"{name:11}{'ready ' + a.version if a.ok else 'not available: ' + a.what}")
+        said = f"ready {a.version}" if a.ok else f"not available: {a.what}"
+        print(f"{name:11}{printable(said, _SENTENCE)}")
         if name in bare:
             print(f"{'':12}a container's bare mechanism: a series of its own, never Docker's")
         for key, value in a.details:
-            print(f"{'':12}{key}: {value}")
+            print(f"{'':12}{printable(f'{key}: {value}', _SENTENCE)}")
         if not a.ok:
-            print(f"{'':12}next step: {a.next_step}")
+            print(f"{'':12}next step: {printable(a.next_step, _SENTENCE)}")
     return 0
 
 
@@ -239,7 +244,10 @@ def record(arguments: argparse.Namespace) -> int:
                 if len(experiments) == 1:
                     raise
                 failed.append(experiment.name)
-                print(f"vmcompare: {experiment.name} failed: {error}", file=sys.stderr)
+                print(
+                    f"vmcompare: {experiment.name} failed: {printable(str(error), _SENTENCE)}",
+                    file=sys.stderr,
+                )
                 continue
             if not arguments.events:
                 print(f"recorded {path}", flush=True)
@@ -256,9 +264,9 @@ def clean(arguments: argparse.Namespace) -> int:
 
     swept = reaper.sweep()
     for item in swept:
-        print(f"removed {item.kind} {item.name}")
+        print(f"removed {item.kind} {printable(item.name)}")
     for sentence in swept.refused:
-        print(sentence)
+        print(printable(sentence, _SENTENCE))
     if not swept:
         print("nothing of vmcompare was left behind")
     if arguments.engine:
@@ -288,7 +296,7 @@ def handout(arguments: argparse.Namespace) -> int:
         _say("")
         if isinstance(made, HandoutError):
             failures.append(made)
-            print(f"vmcompare: {made}", file=sys.stderr)
+            print(f"vmcompare: {printable(str(made), _SENTENCE)}", file=sys.stderr)
         else:
             print(f"wrote {made}", flush=True)
 

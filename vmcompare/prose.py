@@ -25,8 +25,8 @@ TEXT_MAX = 30_000
 
 _TEX_MAX = 2_000
 _ANYWHERE = re.compile(r"([\\`*_\[\]<>|$&~!])")
-_AT_BEGINNING = re.compile(r"^([#+=-]|\d+(?=[.)]))")
-_ESCAPED = re.compile(r"\\([\\`*_\[\]<>|$&~!#+=-])")
+_AT_BEGINNING = re.compile(r"^([#+=-]|\d+(?=[.)](?:\s|$)))")
+_ESCAPED = re.compile(r"\\([\\`*_\[\]<>|$&~!#+=.)-])")
 _DEFINING = re.compile(r"\\(?:(?:re)?new|provide|[egx]?def|let|declare|require)", re.IGNORECASE)
 """Macros can double a formula at every step; a lesson's formulas need none."""
 

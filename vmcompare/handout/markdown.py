@@ -13,6 +13,9 @@ from ..errors import VmcompareError
 from ..prose import TEXT_MAX, mathml, shown_math
 from . import pictures, safe
 
+_ENVIRONMENTS_MAX = 200
+"""The end of each is looked for through all of the text."""
+
 
 class TextError(VmcompareError):
     """Text that cannot be rendered; the text of the error says why, as a clause."""
@@ -35,8 +38,11 @@ def to_html(
         PictureError: a picture cannot be shown.
         TextError: it is too long, or too deep.
     """
-    if len(source) > TEXT_MAX:
-        raise TextError(f"its text is longer than {TEXT_MAX:,} characters: split the cell")
+    if len(source) > TEXT_MAX or source.count(r"\begin{") > _ENVIRONMENTS_MAX:
+        raise TextError(
+            f"its text is longer than {TEXT_MAX:,} characters, or has more than "
+            f"{_ENVIRONMENTS_MAX} formulas in environments: split the cell"
+        )
     renderer = _Renderer(directory, attachments, trusted=trusted)
     try:
         return clean(str(MarkdownWithMath(renderer=renderer).render(source)))
@@ -73,6 +79,10 @@ class _Renderer(IPythonRenderer):
 
     def _embed_image_or_attachment(self, src: str) -> str:
         return pictures.address(src, self._directory, self._attached)
+
+    def _html_embed_images(self, html: str) -> str:
+        # It closes every element, which would empty the link in "<a href=…>words</a>".
+        return str(super()._html_embed_images(html)) if "<img" in html.lower() else html
 
     # What nbconvert asks for an <img> in HTML.
     _src_to_base64 = _embed_image_or_attachment

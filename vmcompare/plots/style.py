@@ -7,6 +7,7 @@ series is told apart by its colour alone.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,7 +114,9 @@ def own() -> Iterator[None]:
     no formula here: words may come from a recording.
     """
     mpl = _matplotlib()
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        # Words that are too long, or a letter that its font lacks: no matter for the page.
+        warnings.simplefilter("ignore", UserWarning)
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS)
         yield
