@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
 READY  := $(VENV)/.ready
 ROUNDS ?= 3
+N      ?= 10000
+SEED   ?= 10
 MODE   ?= auto
 ENGINES ?=
 # One worker more than there are processors: many tests wait for something.
@@ -16,7 +18,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab handouts test test-quick check check-only bench reliability golden lock engines clean browser-tools
+.PHONY: lab handouts test test-quick check check-only bench reliability fuzz golden lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on the lessons
@@ -52,6 +54,9 @@ reliability: $(READY) engines browser-tools   ## docs/reliability.md, from the f
 
 golden: $(READY)               ## tests/golden/*.json: what the recordings say in the lessons
 	$(BIN)/python -m tools.golden
+
+fuzz: $(READY)                 ## damaged and hostile files for every reader: N of them, made from SEED
+	$(BIN)/python -m tools.fuzz -n $(N) --seed $(SEED)
 
 lock: $(READY)                 ## requirements.lock from pyproject.toml
 	@$(PIP) uv

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from vmcompare.experiment import Context, Experiment, Progress
 from vmcompare.recording import Measurement
-from vmcompare.run import run, stoppable
+from vmcompare.run import run
 from vmcompare.sandbox import Platform
+from vmcompare.stop import stoppable, stopped_by_end_of_input
 
 
 def main(folder: str, part: str, *kept: str) -> None:
@@ -36,7 +37,7 @@ def main(folder: str, part: str, *kept: str) -> None:
     docker = part == "walls" or "Docker" in kept
     platforms = (Platform.VM_DIRECT, *((Platform.CONTAINER,) if docker else ()))
     experiment = Experiment("isolation", "Is anything left?", platforms, measure)
-    with stoppable(on_eof=True):
+    with stoppable(), stopped_by_end_of_input():
         run(experiment, platforms, 1, Path(folder), watch, lambda recorder: None)  # noqa: ARG005
 
 

@@ -75,7 +75,7 @@ def without(platform: str) -> Callable[[list[Line]], object]:
         (lambda lines: lines.pop(), "not complete: it has no end line"),
         (lambda lines: lines[-1].update(status="stopped"), "it ended as 'stopped'"),
         (set_run("experiment", "boot_sped"), "no experiment called 'boot_sped'"),
-        (lambda lines: lines.append(lines[0]), "unknown kind 'run'"),
+        (lambda lines: lines.insert(9, lines[0]), "a second run begins here"),
         (set_row("host_id", "ffffffffffff"), "two runs or two hosts are mixed"),
         (set_host("host_id", "my-laptop"), "host id is not"),
         (set_run("started_utc", "2020-01-01T00:00:00Z"), "run id does not belong"),
@@ -84,7 +84,7 @@ def without(platform: str) -> Callable[[list[Line]], object]:
         (set_row("platform", "moon"), "unknown platform 'moon'"),
         (set_row("unit", "ms"), "given in 'ms' instead of"),
         (set_row("value", -1.0), "cannot be"),
-        (set_row("provenance", "modelled"), "not measured"),
+        (set_row("provenance", "modelled"), "unknown provenance 'modelled'"),
         (set_row("mood", "good"), "does not write: mood"),
         (set_host("owner", "somebody"), "does not write: owner"),
         (lambda lines: lines[0]["host"].pop("kernel"), "lacks facts of the machine: kernel"),
@@ -164,9 +164,8 @@ def test_a_contributed_recording_is_shown_when_named_and_never_by_itself(
     monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path)
     boot = Lesson("boot_speed", "04")
     assert {source.run_id for source in boot.view.sources} == {ours.run_id}
-    assert [row["by"] for row in contributed.listed(tmp_path / "recordings", "boot_speed")] == [
-        "this project", "contributed",
-    ]  # fmt: skip
+    listed = contributed.listed(tmp_path / "recordings", "boot_speed", [])
+    assert [row["by"] for row in listed] == ["this project", "contributed"]
     boot.replay(newer.stem)
     assert {source.run_id for source in boot.view.sources} == {newer.stem}
     boot.replay()

@@ -196,4 +196,4 @@ def test_formulas_are_mathml() -> None:
 def test_a_cell_that_is_an_address_is_a_link_and_words_with_one_stay_words(
     cell: str, link: str
 ) -> None:
-    assert f">{link}</td>" in page.table([{"where": cell}]).data
+    assert f">{link}</td>" in page.table([{"source": cell}]).data

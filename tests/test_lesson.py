@@ -497,6 +497,20 @@ def demo_of(monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[Any]:
     return ran
 
 
+def test_a_named_recording_that_cannot_be_read_is_told_and_the_page_goes_on(
+    page: Page, recorded: Path
+) -> None:
+    [ours] = (recorded / "boot_speed").glob("*.jsonl")
+    place = ours.parent / "contributed"
+    place.mkdir()
+    (place / "99991231T000000Z-ffffff.jsonl").write_text("[" * 99)
+    boot = Lesson("boot_speed", "04")
+    boot.replay("99991231T000000Z-ffffff")
+    assert {source.run_id for source in boot.view.sources} == {ours.stem}
+    boot.recordings()
+    assert page.html().count("99991231T000000Z-ffffff.jsonl, line 1 cannot be read") == 2
+
+
 def page_note(text: str) -> Any:
     from vmcompare.page import Note
 

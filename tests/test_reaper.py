@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from vmcompare import data, reaper
-from vmcompare.errors import Unavailable
+from vmcompare.errors import StorageError
+from vmcompare.reaper.ledger import Ledger
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="uses kill -9")
 
@@ -54,34 +58,48 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def own_session(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh session for this very process; gives the folder of ledgers."""
     monkeypatch.setattr("vmcompare.reaper.ledger._session", None)
+    temporary = private_places / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
     assert data.state_dir().is_relative_to(private_places)
     return data.state_dir() / "sessions"
 
 
 @pytest.fixture
 def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmcompare.reaper.cleanup.docker_is_named", lambda: False)
+    monkeypatch.setattr("vmcompare.reaper.containers.docker_is_named", lambda: False)
 
 
-def plant(folder: Path, entries: list[dict[str, str | int]], **owner: str | int) -> Path:
-    """A ledger of a dead owner (unless ``owner`` says otherwise)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    head = {"session": "1-dead", "pid": 1, "started": "never", "boot": reaper.boot(), "host": "x"}
-    path = folder / "1-dead.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in [{**head, **owner}, *entries]))
+DEAD = "1-deadbeef"
+"""A session whose owner is dead."""
+
+
+def plant(folder: Path, *entries: object, **owner: object) -> Path:
+    """A ledger of a dead owner (unless ``owner`` says otherwise); an entry may be raw bytes."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    head = {"session": DEAD, "pid": 1, "started": "never", "boot": reaper.boot(), "host": "x"}
+    path = folder / f"{DEAD}.jsonl"
+    lines = [
+        x if isinstance(x, bytes) else json.dumps(x).encode() for x in [{**head, **owner}, *entries]
+    ]
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    path.chmod(0o600)
     return path
 
 
-def process_entry(pid: int, start: str) -> dict[str, str | int]:
-    return {"watch": f"process {pid}", "pid": pid, "started": start}
+def ours(name: str = "", session: str = DEAD) -> Path:
+    """A folder with something in it, called as a session's folders are, in the temporary one."""
+    path = Path(tempfile.gettempdir(), name or f"vmcompare-{session}-0123abcd")
+    path.mkdir()
+    (path / "disk").write_bytes(b"x")
+    return path
 
 
 WATCHES = """
 import os, subprocess, sys
 from vmcompare import reaper
 {before}
-sleeper = subprocess.Popen(["sleep", "300"])
-reaper.watch_process(sleeper.pid)
+sleeper = subprocess.Popen(["sleep", "300"], env=reaper.marked())
 print(sleeper.pid, flush=True)
 sys.stdin.read()
 {after}
@@ -138,25 +156,23 @@ def test_the_guardian_ignores_the_terminal_and_outlives_its_owners_group() -> No
 
 @pytest.mark.usefixtures("private_places")
 def test_an_orderly_end_leaves_no_ledger() -> None:
-    after = "sleeper.kill(); sleeper.wait(); reaper.forget_process(sleeper.pid)"
+    after = "sleeper.kill(); sleeper.wait()"
     owner = python(WATCHES.format(before="", after=after))
     owner.communicate()
     assert owner.returncode == 0
     assert not list((data.state_dir() / "sessions").glob("*.jsonl"))
 
 
-def test_leaving_a_guard_ends_what_is_still_watched(
-    own_session: Path, sleeper: subprocess.Popen[bytes], tmp_path: Path
-) -> None:
-    overlay = tmp_path / "overlay"
-    overlay.mkdir()
-    (overlay / "disk").write_bytes(b"x")
+def test_leaving_a_guard_ends_what_was_started_meanwhile(own_session: Path) -> None:
     with reaper.guard():
-        reaper.watch_process(sleeper.pid)
-        reaper.watch_path(overlay)
-    sleeper.wait(10)
+        sleeper = subprocess.Popen(["sleep", "300"])
+        stack = contextlib.ExitStack()
+        overlay = stack.enter_context(reaper.folder())
+        (overlay / "disk").write_bytes(b"x")
+    assert sleeper.wait(10) != 0
     assert not overlay.exists()
     assert not list(own_session.glob("*.jsonl"))
+    assert "VMCOMPARE_SESSION" not in os.environ
 
 
 def test_a_guard_that_has_nothing_to_do_leaves_nothing(own_session: Path) -> None:
@@ -180,98 +196,128 @@ def test_a_process_whose_owner_lives_is_spared(own_session: Path) -> None:
     assert own_session.exists()
 
 
-@pytest.mark.usefixtures("no_docker")
-def test_a_reused_pid_is_spared(own_session: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    ledger = plant(own_session, [process_entry(sleeper.pid, "another-time")])
-    assert len(reaper.sweep()) == 0
-    assert sleeper.poll() is None
-    assert not ledger.exists()
+def marked(session: str) -> subprocess.Popen[bytes]:
+    """A process that was started by ``session``."""
+    return subprocess.Popen(["sleep", "300"], env={**os.environ, "VMCOMPARE_SESSION": session})
 
 
 @pytest.mark.usefixtures("no_docker")
-def test_a_process_of_another_boot_is_spared(
-    own_session: Path, sleeper: subprocess.Popen[bytes]
-) -> None:
-    import platform
-
-    start = reaper.started(sleeper.pid)
-    assert start is not None
-    plant(own_session, [process_entry(sleeper.pid, start)], boot="other", host=platform.node())
-    reaper.sweep()
-    assert sleeper.poll() is None
+def test_a_process_of_another_boot_is_spared(own_session: Path) -> None:
+    sleeper = marked(DEAD)
+    ledger = plant(own_session, boot="other", host=platform.node())
+    try:
+        assert len(reaper.sweep()) == 0
+        assert sleeper.poll() is None
+        assert not ledger.exists()
+    finally:
+        sleeper.kill()
+        sleeper.wait()
 
 
 @pytest.mark.usefixtures("no_docker")
 def test_another_computers_ledger_in_a_shared_home_is_left_alone(own_session: Path) -> None:
-    ledger = plant(own_session, [], boot="other", host="another-computer")
+    ledger = plant(own_session, boot="other", host="another-computer")
     reaper.sweep()
     assert ledger.exists()
 
 
 @pytest.mark.usefixtures("no_docker")
-def test_a_crossed_out_process_is_spared(
-    own_session: Path, sleeper: subprocess.Popen[bytes]
+def test_what_a_process_has_started_ends_with_it_though_it_forgot_whose_it_is(
+    own_session: Path,
 ) -> None:
-    start = reaper.started(sleeper.pid)
-    assert start is not None
-    forget: dict[str, str | int] = {"forget": f"process {sleeper.pid}"}
-    plant(own_session, [process_entry(sleeper.pid, start), forget])
-    assert len(reaper.sweep()) == 0
-    assert sleeper.poll() is None
+    shell = "(exec -c sleep 301) & (exec -c setsid sleep 302) & echo $$; wait"
+    parent = subprocess.Popen(
+        ["bash", "-c", shell],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "VMCOMPARE_SESSION": DEAD},
+    )
+    assert parent.stdout is not None
+    parent.stdout.readline()
+    assert until(lambda: len(psutil.Process(parent.pid).children()) == 2)
+    children = psutil.Process(parent.pid).children()
+    plant(own_session)
+    reaper.sweep()
+    parent.wait(10)
+    assert until(lambda: not any(alive(child.pid) for child in children))
 
 
 @pytest.mark.usefixtures("no_docker")
-def test_a_torn_last_line_does_not_hide_the_others(
-    own_session: Path, sleeper: subprocess.Popen[bytes]
-) -> None:
-    start = reaper.started(sleeper.pid)
-    assert start is not None
-    ledger = plant(own_session, [process_entry(sleeper.pid, start)])
+def test_a_crossed_out_folder_is_spared(own_session: Path) -> None:
+    path = ours()
+    plant(own_session, {"watch": str(path)}, {"forget": str(path)})
+    assert len(reaper.sweep()) == 0
+    assert path.exists()
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_a_torn_last_line_does_not_hide_the_others(own_session: Path) -> None:
+    path = ours()
+    ledger = plant(own_session, {"watch": str(path)})
     with ledger.open("a") as file:
-        file.write('{"watch": "proc')
-    assert [ended.kind for ended in reaper.sweep()] == ["process"]
-    assert sleeper.wait(10) != 0
+        file.write('{"watch": "/tmp')
+    swept = reaper.sweep()
+    assert [ended.kind for ended in swept] == ["path"]
+    assert swept.refused == []
+    assert not path.exists()
 
 
 @pytest.mark.usefixtures("no_docker")
-def test_the_home_directory_is_never_removed_whatever_a_ledger_says(own_session: Path) -> None:
-    places = [Path.home(), Path("/"), Path.cwd(), data.state_dir()]
-    plant(own_session, [{"watch": f"path {p}", "path": str(p)} for p in places])
-    assert len(reaper.sweep()) == 0
-    assert all(place.is_dir() for place in places)
-
-
-@pytest.mark.usefixtures("no_docker")
-def test_a_link_is_removed_but_not_what_it_points_to(own_session: Path, tmp_path: Path) -> None:
+def test_a_link_is_neither_followed_nor_removed(own_session: Path, tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.mkdir()
-    link = tmp_path / "link"
+    link = Path(tempfile.gettempdir(), f"vmcompare-{DEAD}-0123abcd")
     link.symlink_to(target)
-    plant(own_session, [{"watch": f"path {link}", "path": str(link)}])
-    reaper.sweep()
-    assert not link.is_symlink()
+    plant(own_session, {"watch": str(link)})
+    swept = reaper.sweep()
     assert target.is_dir()
+    assert link.is_symlink()
+    assert "no folder" in swept.refused[0]
 
 
 @pytest.mark.usefixtures("no_docker")
-def test_what_is_watched_twice_must_be_forgotten_twice(own_session: Path, tmp_path: Path) -> None:
+def test_what_a_link_inside_points_to_stays(own_session: Path, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.mkdir()
+    (target / "file").touch()
+    path = ours()
+    (path / "link").symlink_to(target)
+    plant(own_session, {"watch": str(path)})
+    reaper.sweep()
+    assert not path.exists()
+    assert (target / "file").exists()
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_containers_announced_twice_must_be_taken_back_twice(own_session: Path) -> None:
     for _ in range(2):
-        reaper.watch_path(tmp_path / "twice")
-    (tmp_path / "twice").touch()
-    reaper.forget_path(tmp_path / "twice")
-    assert [ended.kind for ended in reaper.sweep(all_sessions=True)] == ["path"]
-    assert own_session.exists()
+        reaper.watch_containers()
+    reaper.forget_containers()
+    [path] = own_session.glob("*.jsonl")
+    assert Ledger.read(path).watched == {"containers": None}
+    reaper.forget_containers()
+    assert Ledger.read(path).watched == {}
+
+
+def test_a_folder_that_cannot_be_removed_stays_written_down(
+    own_session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr("shutil.rmtree", lambda *_, **__: None)
+        with reaper.folder() as path:
+            pass
+    [ledger] = own_session.glob("*.jsonl")
+    assert Ledger.read(ledger).watched == {str(path): None}
 
 
 def test_a_ledger_whose_folder_was_emptied_is_written_again(
     own_session: Path, tmp_path: Path
 ) -> None:
-    reaper.watch_path(tmp_path / "one")
-    (ledger,) = own_session.glob("*.jsonl")
-    ledger.unlink()
-    reaper.watch_path(tmp_path / "two")
-    assert "one" in ledger.read_text()
-    assert "two" in ledger.read_text()
+    with reaper.folder() as one:
+        (ledger,) = own_session.glob("*.jsonl")
+        ledger.unlink()
+        with reaper.folder() as two:
+            assert Ledger.read(ledger).watched == {str(one): None, str(two): None}
 
 
 def test_a_place_that_cannot_be_written_is_said_with_the_next_step(
@@ -279,8 +325,8 @@ def test_a_place_that_cannot_be_written_is_said_with_the_next_step(
 ) -> None:
     own_session.parent.parent.mkdir(parents=True, exist_ok=True)
     own_session.parent.write_text("a file where a folder should be")
-    with pytest.raises(Unavailable, match="XDG_STATE_HOME"):
-        reaper.watch_path(tmp_path / "any")
+    with pytest.raises(StorageError, match="XDG_STATE_HOME"):
+        reaper.watch_containers()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -340,7 +386,7 @@ def test_an_empty_cgroup_of_a_dead_session_is_removed_and_a_living_ones_is_not()
 def test_a_network_is_abandoned_where_its_owner_is_dead_for_certain(
     boot_id: str, created: str, abandoned: bool
 ) -> None:
-    from vmcompare.reaper.cleanup import _is_abandoned_network
+    from vmcompare.reaper.containers import _is_abandoned_network
 
     labels = {**reaper.labels(), "vmcompare.boot": boot_id, "vmcompare.pid": "1"}
     assert set(labels) == set(reaper.labels())
@@ -349,13 +395,13 @@ def test_a_network_is_abandoned_where_its_owner_is_dead_for_certain(
 
 @pytest.mark.parametrize("labels", [None, {}, {"vmcompare.pid": "no number"}])
 def test_a_network_without_an_owner_s_labels_is_not_ours(labels: dict[str, str] | None) -> None:
-    from vmcompare.reaper.cleanup import _is_abandoned_network
+    from vmcompare.reaper.containers import _is_abandoned_network
 
     assert not _is_abandoned_network({"Labels": labels, "Created": "2020-01-01T00:00:00Z"})
 
 
 def test_a_network_whose_owner_lives_is_spared() -> None:
-    from vmcompare.reaper.cleanup import _is_abandoned_network
+    from vmcompare.reaper.containers import _is_abandoned_network
 
     found = {"Labels": reaper.labels(), "Created": "2020-01-01T00:00:00Z"}
     assert not _is_abandoned_network(found)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from vmcompare.errors import RecordingError
+from vmcompare.errors import UNPRINTABLE, RecordingError, StorageError, Unavailable, printable
 from vmcompare.recording import COLUMNS, Measurement, Recorder, read, recordings
-from vmcompare.sandbox import Platform
+from vmcompare.recording_schema import ACCELERATORS, RUNTIMES
+from vmcompare.sandbox import Machine, Platform, Start
+from vmcompare.units import METRICS
 
 HOST = {"host_id": "abc", "os": "Test OS", "cores": 2}
 
@@ -94,11 +103,16 @@ def _edit(change: Callable[[list[dict[str, object]]], None]) -> Callable[[str], 
         (lambda text: text.replace('{"kind":"row"', "{kind", 1), 2, "not JSON"),
         (lambda text: text.replace('"schema":1', '"schema":99'), 1, "schema 99"),
         (_edit(lambda lines: lines[1].update(platform="moon")), 2, "unknown platform 'moon'"),
-        (_edit(lambda lines: lines[1].update(value="0.1")), 2, "does not fit"),
+        (_edit(lambda lines: lines[1].update(value="0.1")), 2, "value must be a whole number or"),
+        (_edit(lambda lines: lines[1].update(value=None)), 2, "does not fit"),
         (_edit(lambda lines: lines[1].pop("block")), 2, "lacks block"),
-        (_edit(lambda lines: lines[1].update(block="x")), 2, "whole numbers"),
+        (_edit(lambda lines: lines[1].update(block="x")), 2, "block must be a whole number"),
         (_edit(lambda lines: lines[1].update(kind="?")), 2, "unknown kind"),
-        (_edit(lambda lines: lines[0].pop("host")), 1, "lacks"),
+        (_edit(lambda lines: lines[0].pop("host")), 1, "lacks host"),
+        (_edit(lambda lines: lines.insert(1, lines[0])), 2, "a second run begins"),
+        (_edit(lambda lines: lines.append(lines[2])), 4, "follows the end line"),
+        (_edit(lambda lines: lines.append(lines[1])), 4, "follows the end line"),
+        (_edit(lambda lines: lines[1].update(run_id="20260101T000000Z-aaaaaa")), 2, "two runs"),
     ],
 )
 def test_a_damaged_recording_says_where_and_what(
@@ -115,7 +129,7 @@ def test_a_missing_recording_and_a_place_that_cannot_be_written_are_said(tmp_pat
     with pytest.raises(RecordingError):
         read(tmp_path / "none.jsonl")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordingError, match="--out"):
+    with pytest.raises(StorageError, match="--out"):
         Recorder(tmp_path / "file", "boot_speed", HOST, rounds=1)
 
 
@@ -125,3 +139,120 @@ def test_the_newest_recording_comes_first(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert [p.name[:8] for p in recordings(tmp_path, "boot_speed")] == ["20260301", "20260101"]
+
+
+WORDS = st.text(max_size=300)
+COUNTS = st.integers(min_value=0, max_value=10**9)
+
+
+@given(
+    value=st.one_of(st.none(), st.floats(-1e18, 1e18), st.integers(-(10**18), 10**18)),
+    metric=st.sampled_from(sorted(METRICS)),
+    platform=st.sampled_from(Platform),
+    machine=st.sampled_from(Machine),
+    warmth=st.sampled_from(Start),
+    accel=st.sampled_from(ACCELERATORS),
+    runtime=st.sampled_from(sorted(RUNTIMES)),
+    texts=st.fixed_dictionaries(
+        dict.fromkeys(("text", "error", "phase", "vmm", "guest_kernel", "confinement"), WORDS)
+    ),
+    counts=st.fixed_dictionaries(
+        dict.fromkeys(("block", "rep", "order_in_block", "vcpus", "mem_limit_mib"), COUNTS)
+    ),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_measurement_allows_can_be_read(
+    tmp_path_factory: pytest.TempPathFactory,
+    value: float | None,
+    texts: dict[str, str],
+    counts: dict[str, int],
+    **columns: object,
+) -> None:
+    made = row(value, status="error" if value is None else "ok", **columns, **texts, **counts)
+    with patch("vmcompare.recording.os.fsync"):
+        path = recorded(tmp_path_factory.mktemp("any"), made)
+    run = read(path)
+    assert run.ended == "complete"
+    [found] = run.rows
+    for name in (f.name for f in fields(made)):
+        assert found[name] == getattr(made, name)
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"value": 10**400}, "finite"),
+        ({"value": 2e18}, "finite"),
+        ({"value": True}, "must be a number"),
+        ({"block": -1}, "block must be a count"),
+        ({"rep": 10**10}, "rep must be a count"),
+        ({"status": "fine"}, "a status is"),
+    ],
+)
+def test_what_cannot_be_read_cannot_be_a_row(columns: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        row(**columns)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"runtime": "moon"}, "unknown runtime 'moon'"),
+        ({"accel": "moon"}, "unknown accel 'moon'"),
+        ({"image_digest": "moon"}, "digest"),
+    ],
+)
+def test_a_row_that_could_not_be_read_is_not_written(
+    tmp_path: Path, columns: dict[str, object], says: str
+) -> None:
+    with Recorder(tmp_path, "boot_speed", HOST, rounds=1) as recorder:
+        with pytest.raises(RecordingError, match=says):
+            recorder.append(row(**columns))  # type: ignore[arg-type]
+        recorder.append(row())
+    assert len(read(recorder.path).rows) == 1
+
+
+def test_an_engines_default_runtime_may_have_any_name(tmp_path: Path) -> None:
+    host = HOST | {"details": {"docker": {"default_runtime": "our-own"}}}
+    with Recorder(tmp_path, "boot_speed", host, rounds=1) as recorder:
+        recorder.append(row(runtime="our-own"))
+    assert read(recorder.path).rows[0]["runtime"] == "our-own"
+
+
+def test_a_run_takes_no_more_rows_than_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmcompare.recording_schema.MAX_ROWS", 3)
+    with Recorder(tmp_path, "boot_speed", HOST, rounds=1) as recorder:
+        for block in range(3):
+            recorder.append(row(block=block))
+        with pytest.raises(Unavailable, match="fewer rounds"):
+            recorder.append(row(block=3))
+    assert [r["block"] for r in read(recorder.path).rows] == [0, 1, 2]
+
+
+def test_lines_may_end_as_windows_ends_them(tmp_path: Path) -> None:
+    path = recorded(tmp_path, row(0.25))
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read(path).rows[0]["value"] == 0.25
+
+
+def test_an_older_recording_lacks_columns_that_came_later(tmp_path: Path) -> None:
+    path = recorded(tmp_path, row(0.25))
+    path.write_text(path.read_text().replace('"confinement":"",', ""))
+    assert read(path).rows[0]["confinement"] == ""
+
+
+def test_importing_recordings_imports_nothing_large() -> None:
+    code = "import vmcompare.recording, sys; print({'pandas', 'msgspec'} & {*sys.modules})"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"
+
+
+@given(st.text(), st.integers(1, 50))
+def test_printable_text_is_one_short_line_and_stays_as_it_is(text: str, limit: int) -> None:
+    made = printable(text, limit)
+    assert len(made) <= limit
+    assert not re.search(f"[{UNPRINTABLE}]", made)
+    assert printable(made, limit) == made
+    assert made.encode().decode() == made

@@ -39,3 +39,8 @@ def test_written_takes_the_unit_by_name() -> None:
     assert written(0.5, "s") == "500 ms"
     assert written(3.0, "starts") == "3 starts"
     assert written(2.5, "starts") == "2.50 starts"
+
+
+def test_a_number_that_nobody_can_measure_stays_short() -> None:
+    for written_out in (seconds(1e-300), ratio(-1e-300), size(1e-300), written(1e-300, "count")):
+        assert len(written_out) < 20

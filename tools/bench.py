@@ -142,9 +142,12 @@ def _plain_qemu() -> float:
 def _first_byte_s(command: Sequence[str]) -> float:
     began_ns = time.perf_counter_ns()
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=reaper.marked(),
     ) as child:
-        reaper.watch_process(child.pid)
         assert child.stdout is not None
         assert child.stdin is not None
         while FIRST_BYTE not in (piece := child.stdout.read1(4096)):  # type: ignore[attr-defined]
@@ -155,7 +158,6 @@ def _first_byte_s(command: Sequence[str]) -> float:
             child.terminate()
         child.stdin.close()
         child.wait()
-        reaper.forget_process(child.pid)
     return took_s
 
 

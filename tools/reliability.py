@@ -39,13 +39,14 @@ class Results:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count one phase of one test: it is tried once, and fails in any phase."""
-        fault = dict(report.user_properties).get("fault")
-        if fault is None:
+        told = dict(report.user_properties)
+        if "fault" not in told:
             return
+        fault = told["fault"]
         if report.skipped:
             self.skipped[str(fault)] += 1
         if report.when == "call" and not report.skipped:
-            self.tried[str(fault)] += 1
+            self.tried[str(fault)] += int(str(told.get("times", 1)))
         if report.failed:
             self.failed[str(fault)] += 1
 

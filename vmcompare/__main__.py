@@ -1,17 +1,24 @@
-"""The command line: ``vmcompare check | lab | record | handout | clean``."""
+"""The command line: ``vmcompare check | lab | record | handout | clean``.
+
+Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130. A command whose output
+nobody reads any more ends with 141, but for ``record`` and ``handout``, which go on silently.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import secrets
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__
-from .errors import VmcompareError
+from . import __version__, stop, storage
+from .errors import Unavailable, VmcompareError, printable
 
 if TYPE_CHECKING:
     from .experiment import Progress, Watch
@@ -20,21 +27,134 @@ if TYPE_CHECKING:
 
     Opened = Callable[[Recorder], object]
 
+LAB_SERVER = {
+    "ip": "127.0.0.1",
+    "sock": "",
+    "allow_remote_access": False,
+    "allow_origin": "",
+    "allow_origin_pat": "",
+    "allow_credentials": False,
+    "disable_check_xsrf": False,
+}
+"""Who may come in is never a matter of the user's configuration of Jupyter, which may switch tokens
+off or listen to the world. These go before what stands there, and are looked at once more."""
+
+WORDS = {
+    "check": "What is on this computer, as a table or as JSON; "
+    "of a recording: whether it can be used.",
+    "lab": "Make the engines ready, then open JupyterLab on this computer only, with a token.",
+    "record": "Measure one experiment, several, or all; one that fails does not stop the next.",
+    "handout": "Run lessons and write each as one self-contained HTML file; "
+    "several get an index page.",
+    "clean": "End and remove whatever earlier runs left behind.",
+}
+"""What each command does, as ``--help`` says it."""
+
+_SENTENCE = 2000
+"""Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
+
 STOPPED = 130
-"""Exit code after a stop request, as shells count it (128 + SIGINT)."""
+"""Exit code after a stop request of any kind, as shells count Ctrl-C (128 + SIGINT)."""
+
+UNREAD = 141
+"""Exit code when standard output was closed, as shells count it (128 + SIGPIPE)."""
+
+LEAST_FILES = 64
+"""Open files that a command needs, at most: the modules of a handout, its kernel's channels."""
+
+LEAST_FILE_BYTES = 64 << 20
+"""Size of the largest file that a command writes: the userland's archive has 24 MB."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors are one sentence on standard error and exit code 1."""
-    arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.command(arguments))
-    except VmcompareError as error:
-        print(f"vmcompare: {error}", file=sys.stderr)
-        return 1
+        with stop.stoppable():
+            return _main(argv)
     except KeyboardInterrupt:
-        print("vmcompare: stopped; what was measured so far is kept", file=sys.stderr)
+        _complain("stopped")
         return STOPPED
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    stop.open_standard_streams()
+    arguments = _parser().parse_args(argv)
+    if not Path(os.path.expanduser("~")).is_absolute():  # noqa: PTH111
+        # Jupyter's own parts end in a traceback where there is no home at all.
+        os.environ["HOME"] = "/nonexistent"
+    try:
+        if arguments.command is not clean:
+            _refuse_tight_limits()
+        with _heard(arguments):
+            code = int(arguments.command(arguments))
+        sys.stdout.flush()
+        return code
+    except VmcompareError as error:
+        _complain(str(error))
+    except BrokenPipeError:
+        stop.silence(sys.stdout.fileno())  # or Python would complain while it ends
+        return UNREAD
+    except KeyboardInterrupt:
+        kept = "; what was measured so far is kept" if arguments.command is record else ""
+        _complain(f"stopped{kept}")
+        return STOPPED
+    except (OSError, ImportError, MemoryError, RuntimeError) as error:
+        # What no part foresaw: a limit that was reached, a disk or an installation that is broken.
+        # RuntimeError is how Python says that no further thread can be started.
+        if isinstance(error, OSError) and error.errno in storage.NO_ROOM:
+            _complain(str(storage.no_room(error)))
+            return 1
+        where = getattr(error, "filename", None) or getattr(error, "name", None)
+        why = getattr(error, "strerror", None) or str(error) or "there is not enough memory"
+        step = "look at vmcompare check, ulimit -a and df"
+        _complain(f"{f'{where}: ' if where else ''}{why}. Next step: {step}")
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        return 1
+    stop.silence(sys.stdout.fileno())
+    return 1
+
+
+@contextlib.contextmanager
+def _heard(arguments: argparse.Namespace) -> Iterator[None]:
+    """Have what takes long outlive whoever reads of its progress."""
+    with contextlib.ExitStack() as stack:
+        if arguments.command in (record, handout):
+            stack.enter_context(contextlib.redirect_stderr(stop.Unread(sys.stderr)))
+            if not getattr(arguments, "events", False):
+                stack.enter_context(contextlib.redirect_stdout(stop.Unread(sys.stdout)))
+        yield
+
+
+def _complain(sentence: str) -> None:
+    """One line on standard error; nothing where that is closed."""
+    try:
+        said = printable(" ".join(sentence.split()), _SENTENCE)
+        print(f"vmcompare: {said}", file=sys.stderr, flush=True)
+    except OSError:
+        stop.silence(sys.stderr.fileno())
+
+
+def _refuse_tight_limits() -> None:
+    """Raise ``Unavailable`` before anything is begun that could not be ended in order."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for limit, least, unit, letter in (
+        (resource.RLIMIT_NOFILE, LEAST_FILES, "open files", "n 256"),
+        (resource.RLIMIT_FSIZE, LEAST_FILE_BYTES, "bytes in a file", "f unlimited"),
+    ):
+        soft, hard = resource.getrlimit(limit)
+        if soft == resource.RLIM_INFINITY or soft >= least:
+            continue
+        if hard == resource.RLIM_INFINITY or hard >= least:
+            resource.setrlimit(limit, (least, hard))
+            continue
+        raise Unavailable(
+            f"this shell allows only {soft} {unit}",
+            f"open another one, or raise the limit (ulimit -{letter})",
+        )
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -65,13 +185,14 @@ def check(arguments: argparse.Namespace) -> int:
         print(json.dumps(told, indent=2))
         return 0
     for name, a in {**found, **bare}.items():
-        print(f"{name:11}{'ready ' + a.version if a.ok else 'not available: ' + a.what}")
+        said = f"ready {a.version}" if a.ok else f"not available: {a.what}"
+        print(f"{name:11}{printable(said, _SENTENCE)}")
         if name in bare:
             print(f"{'':12}a container's bare mechanism: a series of its own, never Docker's")
         for key, value in a.details:
-            print(f"{'':12}{key}: {value}")
+            print(f"{'':12}{printable(f'{key}: {value}', _SENTENCE)}")
         if not a.ok:
-            print(f"{'':12}next step: {a.next_step}")
+            print(f"{'':12}next step: {printable(a.next_step, _SENTENCE)}")
     return 0
 
 
@@ -89,14 +210,14 @@ def _check_recording(path: Path) -> int:
     from . import contributed
     from .recording import read
 
-    found = contributed.problems(path)
+    found, name = contributed.problems(path), printable(path.name)
     for sentence in found:
-        print(f"{path.name}: {sentence}")
+        print(f"{name}: {sentence}")
     if not found:
         recording = read(path)
         for sentence in contributed.doubts(recording):
-            print(f"{path.name}: doubt (it may be used all the same): {sentence}")
-        print(f"{path.name}: good. {contributed.summary(recording)}")
+            print(f"{name}: doubt (it may be used all the same): {sentence}")
+        print(f"{name}: good. {contributed.summary(recording)}")
     return 1 if found else 0
 
 
@@ -105,13 +226,15 @@ def record(arguments: argparse.Namespace) -> int:
     from . import assembly
     from .data import user_recordings_dir
     from .experiment import discover, load
-    from .run import run, stoppable
+    from .run import run
 
     experiments = [load(name) for name in arguments.experiment or discover()]
     wanted = [assembly.platform_named(name) for name in arguments.platform]
     out = arguments.out or user_recordings_dir()
     failed: list[str] = []
-    with stoppable(on_eof=arguments.stop_on_eof):
+    with contextlib.ExitStack() as stack:
+        if arguments.stop_on_eof:
+            stack.enter_context(stop.stopped_by_end_of_input())
         for experiment in experiments:
             watch, opened = _events() if arguments.events else _bar(experiment.name)
             rounds = arguments.rounds or experiment.rounds
@@ -121,7 +244,10 @@ def record(arguments: argparse.Namespace) -> int:
                 if len(experiments) == 1:
                     raise
                 failed.append(experiment.name)
-                print(f"vmcompare: {experiment.name} failed: {error}", file=sys.stderr)
+                print(
+                    f"vmcompare: {experiment.name} failed: {printable(str(error), _SENTENCE)}",
+                    file=sys.stderr,
+                )
                 continue
             if not arguments.events:
                 print(f"recorded {path}", flush=True)
@@ -138,7 +264,9 @@ def clean(arguments: argparse.Namespace) -> int:
 
     swept = reaper.sweep()
     for item in swept:
-        print(f"removed {item.kind} {item.name}")
+        print(f"removed {item.kind} {printable(item.name)}")
+    for sentence in swept.refused:
+        print(printable(sentence, _SENTENCE))
     if not swept:
         print("nothing of vmcompare was left behind")
     if arguments.engine:
@@ -151,7 +279,7 @@ def clean(arguments: argparse.Namespace) -> int:
 def handout(arguments: argparse.Namespace) -> int:
     """Run lessons and write each as one self-contained HTML file; several get an index page."""
     from . import assembly
-    from .handout import HandoutError, export, export_all, index
+    from .handout import HandoutError, export, export_all, files, index
 
     if arguments.mode:
         os.environ["VMCOMPARE_MODE"] = arguments.mode
@@ -168,7 +296,7 @@ def handout(arguments: argparse.Namespace) -> int:
         _say("")
         if isinstance(made, HandoutError):
             failures.append(made)
-            print(f"vmcompare: {made}", file=sys.stderr)
+            print(f"vmcompare: {printable(str(made), _SENTENCE)}", file=sys.stderr)
         else:
             print(f"wrote {made}", flush=True)
 
@@ -176,8 +304,9 @@ def handout(arguments: argparse.Namespace) -> int:
         finished(export(arguments.notebook[0], arguments.out, progress=_say))
         return 0
     export_all(
-        arguments.notebook, arguments.out, at_once=_at_once(), finished=finished, progress=_say
-    )
+        *(arguments.notebook, arguments.out), at_once=_at_once(), index=files.INDEX,
+        finished=finished, progress=_say,
+    )  # fmt: skip
     print(f"wrote {index.write(arguments.out)}")
     return 1 if failures else 0
 
@@ -194,15 +323,50 @@ def _at_once() -> int:
 
 def lab(arguments: argparse.Namespace) -> int:
     """Make the engines ready, then open JupyterLab on this computer only, with a token."""
+    from jupyterlab.labapp import LabApp
+
     from .backends import service
     from .data import lessons_dir
+    from .interpreter import refuse
+    from .mode import drawing_folder
 
+    try:
+        refuse(lessons_dir())
+    except VmcompareError as error:
+        _complain(str(error))
     service.ensure()
-    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
-    command += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
-    command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
-    command += ["--no-browser"] if arguments.no_browser else []
-    os.execv(sys.executable, command)
+    token = secrets.token_hex(24)
+    identity = "jupyter_server.auth.identity.PasswordIdentityProvider"
+    options = [
+        f"--ServerApp.identity_provider_class={identity}",
+        "--IdentityProvider.token=" + token,
+    ]
+    options += [f"--PasswordIdentityProvider.{x}" for x in (f"token={token}", "hashed_password=")]
+    options += ["--PasswordIdentityProvider.password_required=False"]
+    for application in (
+        "ServerApp",
+        "LabApp",
+        "NotebookApp",
+    ):  # each passes its own on to the first
+        options += [f"--{application}.{name}={value}" for name, value in LAB_SERVER.items()]
+    options += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
+    options += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
+    options += ["--no-browser"] if arguments.no_browser else []
+    # In this process: anybody may read the arguments of another one, and so the token.
+    server = LabApp.initialize_server(options)
+    open_to = [name for name, value in LAB_SERVER.items() if getattr(server, name) != value]
+    if open_to or server.identity_provider.token != token:
+        raise Unavailable(
+            f"the configuration of Jupyter would open the lab to others ({', '.join(open_to)})",
+            "look through what `jupyter --paths` lists under config",
+        )
+    server.identity_provider.token_generated = True  # by us: so it is shown in the address
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # JupyterLab ends its kernels in order on SIGTERM only. (Ignored: nohup.)
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    with drawing_folder():
+        server.start()
+    return 0
 
 
 def _say(text: str) -> None:
@@ -241,7 +405,11 @@ def _events() -> tuple[Watch, Opened]:
     """Progress for programs: JSON lines on standard output (see ``vmcompare.session``)."""
 
     def tell(**message: object) -> None:
-        print(json.dumps(message), flush=True)
+        try:
+            print(json.dumps(message), flush=True)
+        except OSError:  # whoever started the run has gone; not an error of what is measured
+            stop.silence(sys.stdout.fileno())
+            stop.request()
 
     def watch(progress: Progress) -> None:
         place = {"what": progress.what, "done": progress.done, "planned": progress.planned}
@@ -257,14 +425,14 @@ def _events() -> tuple[Watch, Opened]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vmcompare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="vmcompare")
     parser.add_argument("--version", action="version", version=f"vmcompare {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
         name: str, function: Callable[[argparse.Namespace], int]
     ) -> argparse.ArgumentParser:
-        words = (function.__doc__ or "").splitlines()[0]
+        words = WORDS[name]  # not its docstring, which python -OO leaves out
         sub = commands.add_parser(name, help=words, description=words)
         sub.set_defaults(command=function)
         return sub

@@ -1,19 +1,46 @@
-"""A learner's predictions and answers, kept in one local JSON file and never sent anywhere."""
+"""A learner's predictions and answers, kept in one local JSON file and never sent anywhere.
+
+Several notebooks may answer at once. Where the file cannot be written, answers are held in memory
+for as long as this kernel lives; where it is damaged, it is put aside and a new one begun.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
-import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
+from numbers import Integral, Number
 from pathlib import Path
 from typing import Any
 
-from .data import answers_path
+import msgspec
+
+from . import data, storage
+from .errors import StorageError
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 """Whatever JSON can hold."""
+
+LOCK_S = 20.0
+"""Seconds to wait for other notebooks that write; one needs milliseconds."""
+
+FILE_BYTES = 16 << 20
+"""A larger file is none of answers: one of every lesson's has some ten thousand bytes."""
+
+_NO_FILE = (
+    errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM
+)  # fmt: skip
+"""What the system, or :func:`vmcompare.storage.read`, says where the file itself is to blame."""
+
+Lessons = dict[str, Any]
+"""What the file holds: lesson → name → ``{"value": …, "kept_utc": …}``."""
+
+_held: dict[str, dict[str, Any]] = {}
+"""What could not be written, in the form of the file; it goes before what is in the file."""
 
 
 class Kind(StrEnum):
@@ -24,37 +51,48 @@ class Kind(StrEnum):
     QUESTION = "question"
 
 
-def keep(lesson: str, name: str, value: Json, kind: Kind = Kind.PREDICTION) -> None:
+def keep(lesson: str, name: str, value: Json, kind: Kind = Kind.PREDICTION) -> str:
     """Keep ``value`` as the answer to ``name`` of ``lesson``; the newest replaces the older.
 
+    Returns:
+        What became of it, in a sentence: "Kept.", or why it is kept for this session only, or that
+        a damaged file was put aside and how it is called now.
+
     Raises:
-        OSError: the learner's data directory cannot be read or written to.
+        ValueError: ``value`` is nothing that JSON can hold.
     """
-    path = answers_path()
-    everything = _load(path)
-    of_lesson = everything.get(lesson)
-    everything[lesson] = of_lesson if isinstance(of_lesson, dict) else {}
-    everything[lesson][_key(kind, name)] = {
-        "value": value,
-        "kept_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside and renamed: a crash leaves the old answers, never half a file.
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
-    ) as file:
-        json.dump(everything, file, indent=2, ensure_ascii=False)
-    os.replace(file.name, path)  # noqa: PTH105
+    entry = {"value": value, "kept_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+    msgspec.json.decode(json.dumps([lesson, name, entry], allow_nan=False))
+    _held.setdefault(lesson, {})[_key(kind, name)] = entry
+    try:
+        path = data.answers_path()
+        lock = path.with_name(path.name + ".lock")
+        with (
+            storage.said_of(path, data.advice(data.DATA_HOME)),
+            storage.locked(lock, timeout_s=LOCK_S),
+        ):
+            everything = _load(path)
+            aside = _put_aside(path) if everything is None else None
+            everything = everything or {}
+            for of, entries in _held.items():
+                before = everything.get(of)
+                everything[of] = {**(before if isinstance(before, dict) else {}), **entries}
+            storage.write(path, json.dumps(everything, indent=2))
+    except StorageError as error:
+        return f"Kept for this session only: {error}."
+    _held.clear()
+    if aside is None:
+        return "Kept."
+    return f"Kept. The file of older answers is damaged and was put aside as {aside.name}."
 
 
 def kept(lesson: str, kind: Kind = Kind.PREDICTION) -> dict[str, Json]:
     """All answers of one kind to ``lesson``, by name; empty where nothing (readable) was kept."""
-    try:
-        entries = _load(answers_path()).get(lesson, {})
-    except OSError:
-        return {}
-    if not isinstance(entries, dict):
-        return {}
+    everything: Lessons = {}
+    with suppress(OSError, StorageError):
+        everything = _load(data.answers_path()) or {}
+    entries = everything.get(lesson)
+    entries = {**(entries if isinstance(entries, dict) else {}), **_held.get(lesson, {})}
     before = _key(kind, "")
     return {
         key.removeprefix(before): entry["value"]
@@ -67,11 +105,26 @@ def kept(lesson: str, kind: Kind = Kind.PREDICTION) -> dict[str, Json]:
 
 def predictions(lesson: str) -> dict[str, float]:
     """The predictions among :func:`kept`: those that are numbers."""
-    return {
-        name: float(value)
-        for name, value in kept(lesson).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    found = {name: number(value) for name, value in kept(lesson).items()}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def number(value: object) -> int | float | None:
+    """An answer as a plain finite number: from Python, NumPy, ``Fraction`` or ``Decimal``.
+
+    ``None`` for everything else; for true and false, text and complex numbers too.
+    """
+    with suppress(AttributeError, TypeError, ValueError):
+        value = value.item()  # type: ignore[attr-defined]  # of NumPy, or an array of one
+    if isinstance(value, bool) or not isinstance(value, Number):
+        return None
+    try:
+        plain = float(value)  # type: ignore[arg-type]  # a complex one raises TypeError
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not math.isfinite(plain):
+        return None
+    return int(value) if isinstance(value, Integral) else plain
 
 
 def _key(kind: Kind, name: str) -> str:
@@ -79,15 +132,27 @@ def _key(kind: Kind, name: str) -> str:
     return name if kind is Kind.PREDICTION else f"{kind}/{name}"
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> Lessons | None:
+    """What the file holds, ``{}`` where there is none; ``None`` where it is damaged or no file.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        return storage.understood(storage.read(path, FILE_BYTES), Lessons)
     except FileNotFoundError:
         return {}
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        loaded = None
-    if isinstance(loaded, dict):
-        return loaded
-    # A damaged file is put aside, not overwritten: the learner may want to look at it.
-    path.replace(path.with_suffix(".damaged.json"))
-    return {}
+    except OSError as error:
+        if error.errno not in _NO_FILE or not os.access(path.parent, os.X_OK):
+            raise
+        return None
+
+
+def _put_aside(path: Path) -> Path:
+    """A damaged file is not overwritten: the learner may want to look at it. Raises ``OSError``."""
+    aside, number = path.with_suffix(".damaged.json"), 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_suffix(f".damaged-{number}.json")
+    path.rename(aside)
+    return aside

@@ -8,27 +8,43 @@ home directory that slipped into a row.
 from __future__ import annotations
 
 import getpass
-import json
 import re
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import host, stats
-from .errors import RecordingError, UnknownName
+from . import stats
+from .errors import RecordingError, UnknownName, printable
 from .experiment import load
-from .recording import COLUMNS, Recording, contributed, read, recordings
-from .units import METRICS
+from .recording import Recording, contributed, read, readable, recordings
 
 Check = Callable[[Recording], Iterator[str]]
 
-_RUN_ID = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{6}")
 _HOME = re.compile(r"(?:/(?:home|Users|root)/|\b[A-Za-z]:\\+Users\\+)[^\s\"/\\]*")
 _NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes", "versions")
 """Facts of the machine without which no figure can be judged."""
 _DIFFERENCES = ("host_delta_bytes",)
 """Metrics that may be below zero."""
+_SERIES = (
+    *("platform", "machine", "layer", "runtime", "warmth", "confinement"),
+    *("vcpus", "mem_limit_mib", "network", "metric", "phase", "rep"),
+)
+"""Columns that tell one series from another. A repetition may have an image of its own."""
+_PLACE = (
+    *_SERIES,
+    *("vmm", "accel", "image_digest", "guest_kernel", "block", "order_in_block", "is_warmup"),
+    *("status", "error"),
+)
+"""Columns that no two rows have in common."""
+_CONSTANT = {
+    "image_digest": "image",
+    "vmm": "version of the virtual machine monitor",
+    "accel": "accelerator",
+    "guest_kernel": "kernel inside",
+}
+"""Columns that are the same in all rows of a series → what they are."""
 _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "linux", "localhost")
 """Names that every other machine has too: they tell nothing about a person."""
 
@@ -47,7 +63,8 @@ def problems(path: Path) -> tuple[str, ...]:
         _whole,
         _question,
         _identity,
-        _fields,
+        _once,
+        _alike,
         _accelerator,
         _values,
         _names,
@@ -80,28 +97,23 @@ def summary(recording: Recording) -> str:
     )
 
 
-def listed(directory: Path, experiment: str) -> list[dict[str, str]]:
+def listed(directory: Path, experiment: str, problems: list[str]) -> list[dict[str, str]]:
     """All recordings of an experiment below ``directory`` as rows of a table, newest first.
 
-    What cannot be read is left out. The project's own come first.
+    The project's own come first. What cannot be read is left out, and a sentence on it is added to
+    ``problems``.
     """
-    rows = []
-    for by, paths in (("this project", recordings), ("contributed", contributed)):
-        for path in paths(directory, experiment):
-            try:
-                run = read(path)
-            except RecordingError:
-                continue
-            rows.append(
-                {
-                    "run": run.run_id,
-                    "by": by,
-                    "date": run.started_utc[:10],
-                    "machine": f"{run.host.get('cpu', '?')}, {run.host.get('os', '?')}",
-                    "accelerator": _proved(run) or "none",
-                }
-            )
-    return rows
+    return [
+        {
+            "run": run.run_id,
+            "by": by,
+            "date": run.started_utc[:10],
+            "machine": f"{run.host.get('cpu', '?')}, {run.host.get('os', '?')}",
+            "accelerator": _proved(run) or "none",
+        }
+        for by, paths in (("this project", recordings), ("contributed", contributed))
+        for run in readable(paths(directory, experiment), experiment, problems)
+    ]
 
 
 def _whole(recording: Recording) -> Iterator[str]:
@@ -119,6 +131,8 @@ def _question(recording: Recording) -> Iterator[str]:
     strange = {row["platform"] for row in recording.rows} - set(experiment.platforms)
     if strange:
         yield f"The experiment does not measure {', '.join(sorted(map(str, strange)))}."
+    if recording.ended != "complete":
+        return  # that is said already, and what is missing follows from it
     valid = [row for row in recording.rows if row["status"] == "ok" and not row["is_warmup"]]
     missing = [p for p in experiment.platforms if not any(row["platform"] == p for row in valid)]
     if missing:
@@ -133,32 +147,49 @@ def _question(recording: Recording) -> Iterator[str]:
 
 
 def _identity(recording: Recording) -> Iterator[str]:
-    named = _RUN_ID.fullmatch(recording.run_id)
-    if named is None or named[1] != re.sub(r"[-:]", "", recording.started_utc):
+    if not recording.run_id.startswith(f"{re.sub('[-:]', '', recording.started_utc)}-"):
         yield "The run id does not belong to the time at which the run began."
     if recording.path.stem != recording.run_id:
         yield f"The file must be called {recording.run_id}.jsonl, after its run."
     if not re.fullmatch(r"[0-9a-f]{12}", recording.host_id):
         yield "The host id is not the 12 hexadecimal digits that vmcompare writes."
-    for line in _lines(recording.path)[1:]:
-        for name, right in (("host_id", recording.host_id), ("run_id", recording.run_id)):
-            if line.get(name, right) != right:
-                yield f"Rows of two runs or two hosts are mixed ({name} {line[name]})."
-                return
-
-
-def _fields(recording: Recording) -> Iterator[str]:
-    run, *rows = _lines(recording.path)
-    known = {"kind", "schema", "started_utc", "rounds", "host", "run_id", "experiment"}
-    strange = set(run) - known | set(recording.host) - set(host.facts({}, {}))
-    strange |= {n for row in rows for n in row} - {"kind", *COLUMNS}
-    if strange:
-        yield f"It has fields that vmcompare does not write: {', '.join(sorted(strange))}."
     lacking = {name for name in _NEEDED if recording.host.get(name) in (None, "")}
     if lacking:
         yield f"The run line lacks facts of the machine: {', '.join(sorted(lacking))}."
-    if {row["provenance"] for row in recording.rows} - {"measured"}:
-        yield "It has rows that were not measured."
+
+
+def _once(recording: Recording) -> Iterator[str]:
+    """Every row is of this run, and stands in it once."""
+    places = Counter(tuple(row[name] for name in _PLACE) for row in recording.rows)
+    place, times = next(iter(places.most_common(1)), ((), 0))
+    if times > 1:
+        row = dict(zip(_PLACE, place, strict=True))
+        again = sum(places.values()) - len(places)
+        yield (
+            f"The same row stands there {times} times ({_called(row)}, block {row['block']}, "
+            f"repetition {row['rep']}); {again} rows are repeated in all."
+        )
+    moments = [recording.started_utc[:-1], *(row["ts_utc"] for row in recording.rows)]
+    if moments != sorted(moments):
+        yield "Its rows are not in the order of their times: rows of two runs may be mixed."
+
+
+def _alike(recording: Recording) -> Iterator[str]:
+    """One series is one image on one machine, from its first row to its last."""
+    for column, what in _CONSTANT.items():
+        seen: dict[tuple[object, ...], object] = {}
+        for row in recording.rows:
+            if row[column] == "":
+                continue  # it was not known before a start failed
+            series = tuple(row[name] for name in _SERIES)
+            if seen.setdefault(series, row[column]) != row[column]:
+                yield f"The {what} changes within one series ({_called(row)})."
+                break
+
+
+def _called(row: Mapping[str, Any]) -> str:
+    named = (row[name] for name in ("platform", "machine", "runtime", "metric", "phase"))
+    return " ".join(filter(None, map(str, named)))
 
 
 def _accelerator(recording: Recording) -> Iterator[str]:
@@ -180,9 +211,6 @@ def _accelerator(recording: Recording) -> Iterator[str]:
 def _values(recording: Recording) -> Iterator[str]:
     for row in recording.rows:
         metric, unit, value = row["metric"], row["unit"], row["value"]
-        if unit != METRICS[metric]:
-            yield f"{metric} is given in {unit!r} instead of {METRICS[metric]}."
-            return
         # A phase may be over at once; a whole start may not.
         instant = unit == "s" and not row["phase"] and value == 0
         below = value is not None and value < 0 and metric not in _DIFFERENCES
@@ -192,10 +220,11 @@ def _values(recording: Recording) -> Iterator[str]:
 
 
 def _names(recording: Recording) -> Iterator[str]:
-    text = recording.path.read_text(encoding="utf-8")
+    held = {text for row in (recording.host, *recording.rows) for text in _texts(row)}
+    text = "\n".join(sorted(held))
     home = _HOME.search(text)
     if home:
-        yield f"It holds what looks like the path of a home directory: {home[0]}."
+        yield f"It holds what looks like the path of a home directory: {printable(home[0])}."
     for what, name in _own_names().items():
         if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text):
             yield f"It holds the {what}, {name}."
@@ -216,5 +245,11 @@ def _proved(recording: Recording) -> str:
     return str(details.get("qemu", {}).get("accelerator", ""))
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def _texts(held: object) -> Iterator[str]:
+    """All texts in a value of a recording, names of facts included."""
+    if isinstance(held, str):
+        yield held
+    elif isinstance(held, Mapping):
+        for name, value in held.items():
+            yield name
+            yield from _texts(value)

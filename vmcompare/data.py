@@ -1,10 +1,21 @@
-"""Where things lie: the project's own data, and the learner's."""
+"""Where things lie: the project's own data, and the learner's.
+
+Root uses root's own places, whoever's home ``HOME`` and the ``XDG_*`` variables name: what
+``sudo vmcompare`` writes into a learner's home would lock the learner out, and a learner could lead
+it elsewhere by a link. A recording that root makes for somebody else goes where ``--out`` says.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path, user_state_path
+
+from . import storage
+from .errors import StorageError
 
 
 def data_dir() -> Path:
@@ -20,20 +31,75 @@ def lessons_dir() -> Path:
 
 
 def user_recordings_dir() -> Path:
-    """Where this learner's own recordings go."""
-    return user_data_path("vmcompare") / "recordings"
+    """Where this learner's own recordings go. Raises ``StorageError``, as all that follow, where
+    no place is known."""
+    return _place(user_data_path, DATA_HOME, ".local/share") / "recordings"
 
 
 def answers_path() -> Path:
     """The one local file that keeps a learner's predictions and answers."""
-    return user_data_path("vmcompare") / "answers.json"
+    return _place(user_data_path, DATA_HOME, ".local/share") / "answers.json"
 
 
 def cache_dir() -> Path:
     """Derived images and probe results: safe to delete at any time."""
-    return user_cache_path("vmcompare")
+    return _place(user_cache_path, CACHE_HOME, ".cache")
 
 
 def state_dir() -> Path:
-    """The ledger of what is running, and the pid file of a daemon that set-up started."""
-    return user_state_path("vmcompare")
+    """The ledger of what is running, and the pid file of a daemon that set-up started.
+
+    Where a home cannot be written, below the folder for temporary files: a replay needs no home.
+    """
+    with suppress(StorageError):
+        place = _place(user_state_path, STATE_HOME, ".local/state")
+        there = next((p for p in (place, *place.parents) if os.path.lexists(p)), place)
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return place
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    return storage.temporary() / f"vmcompare-state-{user}"
+
+
+DATA_HOME, CACHE_HOME, STATE_HOME = "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"
+"""The variables that name other places."""
+
+
+def advice(variable: str) -> str:
+    """The next step where the place that ``variable`` names cannot be used."""
+    return f"free some room there or make it writable, or name another folder in {variable}"
+
+
+def _place(find: Callable[[str], Path], variable: str, below_home: str) -> Path:
+    unknown = f"name a folder by its whole path in HOME or {variable}"
+    try:
+        path = find("vmcompare")
+    except RuntimeError as error:  # HOME is unset or relative, and the user has no entry either
+        raise StorageError(Path("~", below_home), "no home directory", unknown) from error
+    if not path.is_absolute():
+        raise StorageError(path, "not a whole path", unknown)
+    if not (_is_root() and _is_foreign(path)):
+        return path
+    import pwd
+
+    return Path(pwd.getpwuid(0).pw_dir, below_home, "vmcompare")
+
+
+def _is_root() -> bool:
+    """Whether this is root over everything, not one in a user namespace, who owns little."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return False
+    try:
+        return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+    except OSError:
+        return True
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether another user than root owns it or a folder above it, and so decides where it is."""
+    for place in (path, *path.parents):
+        try:
+            if place.stat().st_uid:
+                return True
+        except OSError:
+            continue
+    return False

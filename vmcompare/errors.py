@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import disk_usage
+
+UNPRINTABLE = (
+    r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ud800-\udfff\ufeff\ufff9-\uffff\U000e0000-\U000e007f"
+)
+"""Inside of a regular expression's ``[…]``: what can move a cursor, reverse or hide other text
+(C0 and C1 controls, line separators, marks of direction, characters without width), and half
+surrogates, which no encoding takes. Spelt out, as ``str.isprintable`` differs between Pythons."""
+
+_UNPRINTABLE = re.compile(f"[{UNPRINTABLE}]")
+_BREAKS = re.compile(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+")
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Text from a file, an engine or a guest on one line, at most ``limit`` characters long.
+
+    Line breaks and tabs become one space, every other control character its escape (``\\x1b``).
+    What is printable and short enough is returned as it is.
+    """
+    long = len(text) > limit
+    if not long and not _UNPRINTABLE.search(text):
+        return text
+    text = _BREAKS.sub(" ", text[: 2 * limit])
+    text = _UNPRINTABLE.sub(lambda c: c[0].encode("unicode_escape").decode("ascii"), text)
+    return f"{text[: limit - 1]}…" if long or len(text) > limit else text
 
 
 class VmcompareError(Exception):
@@ -80,12 +106,15 @@ class RecordingError(VmcompareError):
 
     def __init__(self, path: Path, line: int, what: str) -> None:
         self.path, self.line, self.what = path, line, what
-        where = f"{path.name}, line {line}" if line else path.name
-        super().__init__(f"the recording {where} cannot be read: {what}")
+        name = printable(path.name, 100)
+        where = f"{name}, line {line}" if line else name
+        super().__init__(f"the recording {where} cannot be read: {printable(what, 300)}")
 
 
-class StorageError(VmcompareError):
+class StorageError(Unavailable):
     """A file or folder that cannot be used: full, read-only, somebody else's, or not there.
+
+    What needs it is unavailable: a probe that meets this finds its platform missing, and says why.
 
     Attributes:
         path: the file or folder.
@@ -96,10 +125,10 @@ class StorageError(VmcompareError):
     """
 
     def __init__(self, path: Path, why: str, next_step: str) -> None:
-        self.path, self.why, self.next_step = path, why, next_step
+        self.path, self.why = path, why
         self.free_bytes = _free_bytes(path)
         room = "" if self.free_bytes is None else f", {self.free_bytes / 2**20:,.1f} MiB free there"
-        super().__init__(f"{_short(path)} cannot be used ({why}{room}). Next step: {next_step}")
+        super().__init__(f"{short(path)} cannot be used ({why}{room})", next_step)
 
     @classmethod
     def of(cls, path: Path, error: OSError, next_step: str) -> StorageError:
@@ -117,9 +146,10 @@ def _free_bytes(path: Path) -> int | None:
     return None
 
 
-def _short(path: Path) -> str:
-    """A path without the name of its user: a page is shown to a class."""
+def short(path: Path) -> str:
+    """A path without the name of its user (a page is shown to a class), and on one line."""
     try:
-        return f"~/{path.relative_to(Path.home())}"
+        words = f"~/{path.relative_to(Path.home())}"
     except (ValueError, RuntimeError):
-        return str(path)
+        words = str(path)
+    return "".join(c if c.isprintable() else "�" for c in words)

@@ -25,6 +25,7 @@ from .errors import (
 )
 from .recording import Measurement
 from .sandbox import Event, Launcher, Machine, Platform, Spec
+from .standstill import Standstills, now
 from .view import View
 
 DEFAULT_ROUNDS = 10
@@ -107,6 +108,7 @@ class Context:
         watch: hears of every trial and phase.
         runtimes: further launchers of containers, each a bare mechanism, by name. They never stand
             in for ``launchers[Platform.CONTAINER]``.
+        standstills: of the run, where somebody watches for them.
     """
 
     launchers: Mapping[Platform, Launcher]
@@ -114,7 +116,9 @@ class Context:
     seed: int = DEFAULT_SEED
     watch: Watch = _ignore
     runtimes: Mapping[str, Launcher] = field(default_factory=dict)
+    standstills: Standstills | None = None
     _place: tuple[str, int, int] = field(default=("", 0, 0), init=False)
+    _began: float = field(default_factory=now, init=False)
 
     def trials(self, series: Sequence[Series]) -> Iterator[Trial]:
         """The trials of all available series in their order; the watcher is told of each."""
@@ -131,10 +135,18 @@ class Context:
     def steps(self, plan: Sequence[tuple[str, T]]) -> Iterator[T]:
         """The things of a plan, one after the other; the watcher is told of each by its words."""
         for done, (what, thing) in enumerate(plan):
-            self._place = (what, done, len(plan))
+            self._place, self._began = (what, done, len(plan)), now()
             self.watch(Progress("trial", *self._place))
             yield thing
         self.watch(Progress("trial", "", len(plan), len(plan)))
+
+    def checked(self, row: Measurement) -> Measurement:
+        """``row``, or a failed one where the run stood still since the present step began."""
+        still_s = self.standstills.since(self._began) if self.standstills else 0.0
+        if not still_s:
+            return row
+        why = f"interrupted: the computer or this run stood still for {still_s:.0f} s"
+        return failed(row, f"{row.error}; {why}" if row.error else why)
 
     def on_event(self, event: Event) -> None:
         """Pass a phase event on to the watcher."""

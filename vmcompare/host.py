@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from . import __version__
-from .errors import Unavailable
+from .errors import Unavailable, printable
+
+T = TypeVar("T")
 
 
 def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -23,25 +26,26 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
         details: engine name → further facts from its probe.
 
     Returns:
-        JSON-ready facts; sizes in bytes, load as the 1-minute average. ``virtualised``: this system
-        itself runs in a VM; ``virtualisation_flag``: the processor offers to run VMs. No user name,
-        no host name, no path: a recording is shared with a class.
+        JSON-ready facts; sizes in bytes, load as the 1-minute average, where it is told.
+        ``virtualised``: this system itself runs in a VM; ``virtualisation_flag``: the processor
+        offers to run VMs. No user name, no host name, no path: a recording is shared with a class.
     """
     battery = _battery()
+    load = _asked(lambda: round(psutil.getloadavg()[0], 2))
     return {
         "host_id": host_id(),
         "os": _os_name(),
         "kernel": platform.release(),
         "arch": platform.machine(),
         "cpu": _cpu_model(),
-        "cores": psutil.cpu_count() or 1,
-        "memory_bytes": psutil.virtual_memory().total,
+        "cores": _asked(psutil.cpu_count) or os.cpu_count() or 1,
+        "memory_bytes": _asked(lambda: psutil.virtual_memory().total) or 0,
         "virtualisation_flag": _virtualisation_flag(),
         "virtualised": "hypervisor" in _cpu_flags() if platform.system() == "Linux" else None,
         "cgroup_version": cgroup_version(),
         "ksm": _read("/sys/kernel/mm/ksm/run") == "1",
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "load_1min": round(psutil.getloadavg()[0], 2),
+        **({} if load is None else {"load_1min": load}),
         "on_battery": battery,
         "python": platform.python_version(),
         "versions": {"vmcompare": __version__, **versions},
@@ -90,16 +94,16 @@ def _os_name() -> str:
     if platform.system() != "Linux":
         return f"{platform.system()} {platform.release()}"
     try:
-        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
-    except OSError:
+        return printable(platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"))
+    except (OSError, ValueError):  # there is none, or it is no UTF-8
         return "Linux"
 
 
 def _cpuinfo(key: str) -> str:
-    for line in _read("/proc/cpuinfo").splitlines():
+    for line in _read("/proc/cpuinfo").split("\n"):
         name, _, value = line.partition(":")
         if name.strip() == key:
-            return value.strip()
+            return printable(value.strip())
     return ""
 
 
@@ -119,9 +123,17 @@ def _virtualisation_flag() -> str | None:
     return next((flag for flag in ("vmx", "svm") if flag in _cpu_flags()), "")
 
 
+def _asked(question: Callable[[], T]) -> T | None:
+    """The answer; ``None`` where this system does not tell (a restricted ``/proc``)."""
+    try:
+        return question()
+    except (psutil.Error, OSError, RuntimeError, ValueError, LookupError, NotImplementedError):
+        return None
+
+
 def _battery() -> bool | None:
     sensors = getattr(psutil, "sensors_battery", None)
-    found = sensors() if sensors else None
+    found = _asked(sensors) if sensors else None
     return None if found is None else not found.power_plugged
 
 

@@ -8,6 +8,7 @@ the page are redrawn.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +16,11 @@ from typing import Any
 
 from . import assembly, page, results, tasks, ticks
 from .data import data_dir, user_recordings_dir
-from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
+from .errors import StorageError, Unavailable, UnknownName, VmcompareError
 from .exercise import part
 from .experiment import Demo, exercises, explanation, load
 from .mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
-from .recording import Recording, contributed, read, recordings
+from .recording import Recording, contributed, readable, recordings
 from .results import Prediction
 from .sandbox import Availability, Platform
 from .settle import Evidence, gather
@@ -69,7 +70,7 @@ class Lesson(Steps):
         known = getattr(explanation(self.experiment), "HERE", {})
         draws = [_choose("picture of this computer", name, known) for name in names]
         whose = "the computer that made this page" if is_handout() else "this computer"
-        computer = assembly.computer(self._availability(), whose)
+        computer = assembly.computer(self._found or assembly.availability(), whose)
 
         def put(draw: Callable[..., Any]) -> None:
             def drawn() -> Any:
@@ -186,23 +187,20 @@ class Lesson(Steps):
         Raises:
             UnknownName: there is no recording of that run.
         """
-        self.live = None
-        if run_id:
-            place = (data_dir() / "recordings", self.experiment)
-            own = recordings(user_recordings_dir(), self.experiment)
-            paths = {p.stem: p for p in (*recordings(*place), *contributed(*place), *own)}
-            if run_id not in paths:
-                raise UnknownName("recording", run_id, sorted(paths))
-            self._recorded = read(paths[run_id])
-        else:
-            self._recorded = self._newest_recorded()
+        recorded = self._named_recording(run_id) if run_id else self._newest_recorded()
+        if run_id and recorded is None:
+            return  # a sentence says why, and the page goes on showing what it showed
+        self.live, self._recorded = None, recorded
         self._page.refresh()
 
     def recordings(self) -> None:
         """Show which recordings there are, by whom and on what machine, for :meth:`replay`."""
         from .contributed import listed
 
-        rows = listed(data_dir() / "recordings", self.experiment)
+        problems: list[str] = []
+        rows = listed(data_dir() / "recordings", self.experiment, problems)
+        for problem in problems:
+            self._page.say(problem)
         self._page.put(
             lambda: page.table(rows) if rows else page.Note("There is no recording yet.")
         )
@@ -259,6 +257,9 @@ class Lesson(Steps):
     # ---- inside -------------------------------------------------------------------------------
 
     def _availability(self) -> Mapping[str, Availability]:
+        """What may be measured with. Replay asks no engine, and so starts and keeps nothing."""
+        if mode() is Mode.REPLAY:
+            return dict.fromkeys(assembly.ENGINES, Availability(False, what=_REPLAY))
         if not self._found:
             self._found = assembly.availability()
         return self._found
@@ -301,8 +302,9 @@ class Lesson(Steps):
 
     def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
         found = self._availability()
-        missing = assembly.missing(found, demo.platforms)
-        if missing or len(chosen(demo.platforms)) < len(demo.platforms):
+        replaying = mode() is Mode.REPLAY
+        missing = {} if replaying else assembly.missing(found, demo.platforms)
+        if replaying or missing or len(chosen(demo.platforms)) < len(demo.platforms):
             for lacking in missing.values():
                 self._page.say(
                     f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
@@ -339,12 +341,22 @@ class Lesson(Steps):
         self._page.say("Nothing was measured for this page; its figures are recorded.")
 
     def _newest_recorded(self) -> Recording | None:
-        for path in recordings(data_dir() / "recordings", self.experiment):
-            try:
-                return read(path)
-            except RecordingError as error:
-                self._problems.append(f"{error}. It is left out.")
-        return None
+        paths = recordings(data_dir() / "recordings", self.experiment)
+        return next(readable(paths, self.experiment, self._problems), None)
+
+    def _named_recording(self, run_id: str) -> Recording | None:
+        place = (data_dir() / "recordings", self.experiment)
+        paths = {p.stem: p for p in (*recordings(*place), *contributed(*place))}
+        with contextlib.suppress(StorageError):  # no home: no recordings of one's own
+            own = recordings(user_recordings_dir(), self.experiment)
+            paths |= {p.stem: p for p in own}
+        if run_id not in paths:
+            raise UnknownName("recording", run_id, sorted(paths))
+        problems: list[str] = []
+        found = next(readable([paths[run_id]], self.experiment, problems), None)
+        for problem in problems:
+            self._page.say(problem)
+        return found
 
     def _finished(self, recording: Recording) -> str:
         """Show ``recording`` from now on; returns a sentence on what the page shows."""
@@ -393,6 +405,9 @@ class Lesson(Steps):
                 keeping=not is_handout(),
             )
         return self._tasks
+
+
+_REPLAY = "replay was chosen"
 
 
 def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
@@ -80,14 +83,50 @@ def edition() -> str:
     return os.environ.get(EDITION_ENV) or "student"
 
 
+@contextmanager
+def drawing_folder() -> Iterator[None]:
+    """Give kernels started within a folder that matplotlib may write, where it has none.
+
+    Without one it warns on the page, naming the home, and each kernel leaves a folder behind.
+    """
+    from . import reaper
+
+    home = os.environ.get(_DRAWING_ENV)
+    unix = [
+        Path(os.environ.get(name) or Path("~", hidden).expanduser()) / "matplotlib"
+        for name, hidden in (("XDG_CONFIG_HOME", ".config"), ("XDG_CACHE_HOME", ".cache"))
+    ]
+    if os.name == "nt" or all(_writable(path) for path in ([Path(home)] if home else unix)):
+        yield
+        return
+    with reaper.folder() as path:
+        os.environ[_DRAWING_ENV] = str(path)
+        try:
+            yield
+        finally:
+            os.environ.pop(_DRAWING_ENV)
+            if home is not None:
+                os.environ[_DRAWING_ENV] = home
+
+
+_DRAWING_ENV = "MPLCONFIGDIR"
+
+
+def _writable(path: Path) -> bool:
+    """Whether a folder can be written, or be made by whoever needs it."""
+    there = next((place for place in (path, *path.parents) if place.exists()), path)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
 def tell_progress(line: str) -> None:
     """How far a long cell is, for whoever renders the handout; nobody else hears it."""
     path = os.environ.get(PROGRESS_ENV)
     if path:
-        Path(path).write_text(line, encoding="utf-8")
+        with contextlib.suppress(OSError):  # a run outlives its progress
+            Path(path).write_text(line, encoding="utf-8")
 
 
 def handout_rounds() -> int:
     """From ``VMCOMPARE_ROUNDS``; :data:`HANDOUT_ROUNDS` when unset or not a positive number."""
     named = os.environ.get("VMCOMPARE_ROUNDS", "")
-    return int(named) if named.isdecimal() and int(named) > 0 else HANDOUT_ROUNDS
+    return int(named) if re.fullmatch(r"0*[1-9]\d{0,8}", named, re.ASCII) else HANDOUT_ROUNDS

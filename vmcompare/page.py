@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from . import clicks
 from .errors import VmcompareError
@@ -115,7 +116,7 @@ def lesson_link(notebook: Path, words: str) -> Markup:
     name = notebook.name
     if is_handout():
         name = notebook.stem + ("-instructor" if edition() == "instructor" else "") + ".html"
-    return Markup(f'<a href="{html.escape(name)}">{html.escape(words)}</a>')
+    return Markup(f'<a href="{quote(name)}">{html.escape(words)}</a>')
 
 
 def framed(frame: pd.DataFrame) -> Any:
@@ -132,13 +133,18 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Any:
     names = list(rows[0]) if rows else []
     left = ' style="text-align:left"'  # JupyterLab would set words to the right
     head = "".join(f'<th scope="col"{left}>{e(str(name))}</th>' for name in names)
-    body = "".join("<tr>" + "".join(_cell(cell) for cell in row.values()) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(_cell(name, cell) for name, cell in row.items()) + "</tr>" for row in rows
+    )
     words = f"<caption{left}>{e(caption)}</caption>" if caption else ""
     return HTML(
         f'<table class="vmc-table">{words}<thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
     )
 
+
+_LINKED = frozenset({"source", "weakness"})
+"""Columns of tables whose addresses are links: they come from our own data."""
 
 _LINK = re.compile(r"(?:\[([^\]\n]+)\]\()?(https://[^\s()]+)\)?")
 """A cell that is an address, or a link as Markdown has it."""
@@ -151,12 +157,13 @@ def _linked(words: str | None, address: str) -> str:
     return f'<a href="{html.escape(address)}">{html.escape(words)}</a>'
 
 
-def _cell(cell: Any) -> str:
+def _cell(name: str, cell: Any) -> str:
     """A table cell; a short one is a figure with its unit and is not torn apart."""
     text = str(cell)
     whole = ";white-space:nowrap" if len(text) <= 12 else ""
     shown = text if isinstance(cell, Markup) else html.escape(text)
-    if not isinstance(cell, Markup) and (found := _LINK.fullmatch(text)):
+    linked = name in _LINKED and not isinstance(cell, Markup)
+    if linked and (found := _LINK.fullmatch(text)):
         shown = _linked(found[1], found[2])
     return f'<td style="text-align:left{whole}">{shown}</td>'
 
@@ -189,7 +196,7 @@ def prediction_form(
     said = widgets.HTML("" if kept is None else "Kept earlier.")
 
     def act(value: Any, _: bool) -> None:
-        said.value = keep(value if choices else float(value))
+        said.value = html.escape(keep(value if choices else float(value)), quote=False)
 
     clicks.submitted(button, field, act)
     asked = widgets.HTML(f"<b>{html.escape(question)}</b>")

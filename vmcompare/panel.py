@@ -7,6 +7,7 @@ kernel: no cell blocks, and no widget is touched from another thread.
 from __future__ import annotations
 
 import asyncio
+import html
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class Panel:
             )
         except VmcompareError as error:
             self.run.disabled = False
-            self.status.value = str(error)
+            self._say(str(error))
             return
         self._session, self._began = running, time.monotonic()
         self.stop.disabled = False
@@ -117,14 +118,12 @@ class Panel:
     def _show(self, message: Mapping[str, Any]) -> None:
         planned = int(message.get("planned") or 0)
         if message.get("event") == "image":
-            self.status.value = f"Preparing {message['what']} …"
+            self._say(f"Preparing {message['what']} …")
         elif planned:
             self.bar.max, self.bar.value = planned, int(message["done"])
             phase = f", {message['phase']} done" if message.get("phase") else ""
             left = self._time_left(int(message["done"]), planned)
-            self.status.value = (
-                f"{message['done']} of {planned} steps. {message['what']}{phase}{left}"
-            )
+            self._say(f"{message['done']} of {planned} steps. {message['what']}{phase}{left}")
 
     def _time_left(self, done: int, planned: int) -> str:
         if done < 3:
@@ -145,7 +144,7 @@ class Panel:
             recording = running.recording()
         except VmcompareError as error:
             self.bar.bar_style = "danger"
-            self.status.value = f"Nothing was measured: {error}"
+            self._say(f"Nothing was measured: {error}")
             return
         self.live.value = ""
         self.bar.bar_style = "success" if recording.ended == "complete" else "warning"
@@ -155,4 +154,8 @@ class Panel:
             recording.ended, f"Ended early: {running.complaint()}; rows so far are kept"
         )
         shows = self.finished(recording)
-        self.status.value = f"{said}. Run {recording.run_id}: {len(recording.rows)} rows. {shows}"
+        self._say(f"{said}. Run {recording.run_id}: {len(recording.rows)} rows. {shows}")
+
+    def _say(self, sentence: str) -> None:
+        """Show a sentence; what an engine or a child process said is no HTML."""
+        self.status.value = html.escape(sentence)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import assembly, claims, page
+from . import answers, assembly, claims, page
 from .claims import EMULATION, Claim
 from .estimand import concerned
 from .plots.verdicts import SIGNS
@@ -42,12 +42,14 @@ class Prediction:
     def refuses(self, value: float | str) -> str:
         """Why ``value`` is no answer, as a sentence; empty when it is one."""
         if self.choices:
-            return "" if value in self.choices else "Please choose one of the answers."
-        if isinstance(value, str) or not abs(value) < float("inf"):
+            known = isinstance(value, str) and value in self.choices
+            return "" if known else "Please choose one of the answers."
+        number = answers.number(value)
+        if number is None:
             return "Please give a number."
         if self.whole:
-            return "" if value >= 0 and value == int(value) else "Please give a whole number."
-        return "" if value > 0 else "Please give a number above zero."
+            return "" if number >= 0 and number == int(number) else "Please give a whole number."
+        return "" if number > 0 else "Please give a number above zero."
 
 
 def availability(

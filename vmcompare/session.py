@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from . import interpreter
 from .errors import AbnormalShutdown, VmcompareError, WaitTimeout
 from .recording import Recording, read
 from .sandbox import Platform
@@ -137,7 +137,7 @@ def start(
     Raises:
         VmcompareError: the child cannot be started at all.
     """
-    command = [sys.executable, "-m", "vmcompare", "record", experiment]
+    command = interpreter.command("vmcompare", "record", experiment)
     command += ["--rounds", str(rounds), "--stop-on-eof", "--events"]
     command += [word for platform in platforms for word in ("--platform", platform.value)]
     command += ["--out", str(out)] if out else []
@@ -150,7 +150,7 @@ def start(
             text=True,
             encoding="utf-8",
             start_new_session=True,  # the notebook's Ctrl-C is not the child's
-            env={**os.environ, **(env or {})},
+            env=interpreter.environment({**os.environ, **(env or {})}),
         )
     except OSError as error:
         raise VmcompareError(f"the recording could not be started: {error.strerror}") from error

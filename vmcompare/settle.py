@@ -21,6 +21,7 @@ different recordings; :func:`vmcompare.claims.combine` makes the claim's finding
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,10 +32,10 @@ from typing import TYPE_CHECKING
 from . import claims
 from .claims import Claim, Finding, Verdict
 from .data import data_dir, lessons_dir, user_recordings_dir
-from .errors import RecordingError
+from .errors import StorageError
 from .estimand import Estimand, Facts, Quantity, concerned, parse
 from .experiment import discover
-from .recording import COLUMNS, Recording, read, recordings
+from .recording import COLUMNS, Recording, readable, recordings
 from .view import MEASURED, RECORDED, Source, View
 
 if TYPE_CHECKING:
@@ -251,13 +252,16 @@ def gather(
         project_dir, own_dir, notebooks_dir: by default the project's and the learner's.
     """
     project_dir = project_dir or data_dir() / "recordings"
-    own_dir = own_dir or user_recordings_dir()
+    if own and own_dir is None:
+        with contextlib.suppress(StorageError):  # no home: no recordings of one's own
+            own_dir = user_recordings_dir()
+    own_dir = own_dir if own else None
     problems: dict[str, tuple[str, ...]] = {}
     fresh = {recording.experiment: recording for recording in session}
     own_runs = [Run(recording, Whose.SESSION) for recording in fresh.values()]
     project_runs = []
-    for experiment in _experiments(project_dir, *([own_dir] if own else [])):
-        if own and experiment not in fresh:
+    for experiment in _experiments(project_dir, *([own_dir] if own_dir else [])):
+        if own_dir and experiment not in fresh:
             own_runs += _newest(own_dir, experiment, Whose.LEARNER, problems)
         project_runs += _newest(project_dir, experiment, Whose.PROJECT, problems)
     return Evidence((*own_runs, *project_runs), problems, lessons(notebooks_dir))
@@ -345,23 +349,22 @@ def _in_order(claim: Claim, evidence: Evidence) -> list[Run]:
 
 def _experiments(*directories: Path) -> list[str]:
     """Names of all experiments, and of those that only left a recording."""
-    left = {path.parent.name for where in directories for path in where.glob("*/*.jsonl")}
-    return sorted(left | set(discover()))
+    left = set(discover())
+    for where in directories:
+        with contextlib.suppress(OSError):  # a folder that cannot be read holds nothing for us
+            left |= {path.parent.name for path in where.glob("*/*.jsonl")}
+    return sorted(left)
 
 
 def _newest(
     directory: Path, experiment: str, whose: Whose, problems: dict[str, tuple[str, ...]]
 ) -> list[Run]:
-    for path in recordings(directory, experiment):
-        try:
-            found = read(path)
-            if found.ended or whose is not Whose.LEARNER:
-                return [Run(found, whose)]
-        except RecordingError as error:
-            text = str(error)
-            said = f"{text[:1].upper()}{text[1:]}. It is left out."
-            problems[experiment] = (*problems.get(experiment, ()), said)
-    return []
+    said: list[str] = []
+    found = readable(recordings(directory, experiment), experiment, said)
+    newest = next((run for run in found if run.ended or whose is not Whose.LEARNER), None)
+    if said:
+        problems[experiment] = (*problems.get(experiment, ()), *said)
+    return [] if newest is None else [Run(newest, whose)]
 
 
 def _no_rows() -> pd.DataFrame:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .errors import VmcompareError
 from .exercise import Exercise, Feedback, Question
-from .prose import inline, to_html
+from .prose import inline, to_html, unescaped
 from .tasks import Reply, Tasks, sentence, unit_words
 
 _BLANK = "_" * 18
@@ -61,7 +61,8 @@ class Said:
         reply = self.reply
         mark = {True: "Right. ", False: "Not right. ", None: ""}[reply.right]
         hints = [f"Hint {n}: {hint}" for n, hint in enumerate(reply.hints, start=1)]
-        return "\n".join(filter(None, [mark + reply.text, *hints, reply.note, self._offer()]))
+        said = unescaped("\n".join([mark + reply.text, *hints]))
+        return "\n".join(filter(None, [said, reply.note, self._offer()]))
 
     def _offer(self) -> str:
         return f"{self.solve}  # shows the solution" if self.reply.offer and self.solve else ""
@@ -77,7 +78,7 @@ class Solution:
         return f'{LAB_STYLE}<div class="vmc-task">{to_html(self.text)}</div>'
 
     def __repr__(self) -> str:
-        return self.text
+        return unescaped(self.text)
 
 
 def heading(exercise: Exercise, level: int, by_hand: str = "") -> str:
@@ -163,7 +164,9 @@ def _field(tasks: Tasks, exercise: Exercise) -> str:
             said.append((choice, exercise.check(tasks.view(), choice)))
         except VmcompareError as error:
             said.append((choice, None))
-            missing = f'<p class="vmc-note"><strong>Note.</strong> {inline(sentence(error))}</p>'
+            missing = (
+                f'<p class="vmc-note"><strong>Note.</strong> {html.escape(sentence(error))}</p>'
+            )
     return _radio(_id(tasks.lesson, exercise.name), "Your answer", said) + missing
 
 

@@ -126,11 +126,11 @@ class Steps(ABC):
 
     def _ask(self, asked: Prediction, guess: float | str | None) -> None:
         self._asked = [p for p in self._asked if p.name != asked.name] + [asked]
-        if guess is not None:
-            self._keep(asked, guess)
         if is_handout():
             self._page.html(page.prediction_blank(asked.question, asked.unit, asked.choices))
             return
+        if guess is not None:
+            self._say_unless_kept(self._keep(asked, guess))
         page.display(
             page.prediction_form(
                 asked.question,
@@ -146,12 +146,11 @@ class Steps(ABC):
         refused = asked.refuses(value)
         if refused:
             return refused
-        try:
-            answers.keep(self.page_number, asked.name, value)
-        except OSError as error:
-            return f"It could not be kept: {error.strerror}."
+        if not isinstance(value, str):
+            value = answers.number(value) or 0
+        said = answers.keep(self.page_number, asked.name, value)
         self._compare_again()
-        return "Kept. You will see it beside the result."
+        return ticks.beside_the_result(said)
 
     def _tick(self, asked: ticks.Asked, guess: ticks.Ticks | None) -> None:
         """Ask for a grid to be ticked, and keep it; ``guess`` answers without a widget."""
@@ -162,12 +161,17 @@ class Steps(ABC):
             return said
 
         self._ticked = [t for t in self._ticked if t.name != asked.name] + [asked]
-        if guess is not None:
-            keep(guess)
         if is_handout():
             self._page.html(ticks.paper(asked))
-        else:
-            page.display(ticks.form(asked, keep))
+            return
+        if guess is not None:
+            self._say_unless_kept(keep(guess))
+        page.display(ticks.form(asked, keep))
+
+    def _say_unless_kept(self, said: str) -> None:
+        """Say what became of an answer in plain Python, where that is more than "kept"."""
+        if said != ticks.KEPT:
+            self._page.say(said)
 
     def _compare_again(self) -> None:
         for redraw in self._recompare:

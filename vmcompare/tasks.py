@@ -5,7 +5,6 @@ The same whether a widget or a line of Python asks; nothing here draws.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,7 +137,7 @@ class Tasks:
         try:
             return self.exercises[name].solution(self.view())
         except VmcompareError as error:
-            return sentence(error)
+            return prose.literal(sentence(error))
 
     def _judge(self, exercise: Exercise, attempt: _Attempt, *, count: bool) -> Reply:
         assert attempt.answer is not None
@@ -146,7 +145,7 @@ class Tasks:
         try:
             feedback = exercise.check(view, attempt.answer)
         except VmcompareError as error:
-            return Reply(None, sentence(error))
+            return Reply(None, prose.literal(sentence(error)))
         if count and not feedback.right:
             attempt.wrong += 1
             attempt.counted = True
@@ -200,11 +199,7 @@ class Tasks:
     def _keep(self, kind: answers.Kind, name: str, value: answers.Json) -> str:
         if not self.keeping:
             return ""
-        try:
-            answers.keep(self.lesson, name, value, kind)
-        except OSError as error:
-            return f"It could not be kept: {error.strerror}."
-        return "Kept."
+        return answers.keep(self.lesson, name, value, kind)
 
 
 def sentence(error: VmcompareError) -> str:
@@ -252,13 +247,13 @@ def _understood(exercise: Exercise, answer: object) -> Answer | None:
     """A learner's answer as the exercise's check wants it; ``None`` where it is none."""
     if exercise.choices:
         return _one_of(exercise.choices, answer)
-    if isinstance(answer, bool) or not isinstance(answer, int | float | str):
-        return None
-    try:
-        number = float(answer)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    if isinstance(answer, str):
+        try:
+            answer = float(answer)
+        except ValueError:
+            return None
+    number = answers.number(answer)
+    return None if number is None else float(number)
 
 
 def _one_of(choices: Sequence[str], answer: object) -> str | None:
@@ -267,9 +262,10 @@ def _one_of(choices: Sequence[str], answer: object) -> str | None:
         for choice in choices:
             if answer.strip() in (choice, prose.plain(choice)):
                 return choice
-        answer = int(answer) if answer.strip().isdecimal() else answer
-    if isinstance(answer, int) and not isinstance(answer, bool) and 1 <= answer <= len(choices):
-        return choices[answer - 1]
+        answer = int(answer) if re.fullmatch(r"\s*\d{1,9}\s*", answer) else answer
+    number = answers.number(answer)
+    if number is not None and number in range(1, len(choices) + 1):
+        return choices[int(number) - 1]
     return None
 
 

@@ -18,6 +18,9 @@ from .view import Grid, View
 Ticks = Mapping[str, Sequence[str]]
 """Column → names of the rows that were ticked."""
 
+KEPT = "Kept. You will see it beside the result."
+"""What is said of an answer when nothing stood in its way."""
+
 _LEFT = ' style="text-align:left"'
 
 
@@ -61,11 +64,13 @@ def keep(asked: Asked, ticked: Ticks) -> str:
             return f"There is no column {column!r}; there are: {', '.join(columns)}."
         if wrong:
             return f"There is no row {', '.join(wrong)}; there are: {', '.join(rows)}."
-    try:
-        answers.keep(asked.lesson, asked.name, {c: list(ticked.get(c, ())) for c in columns})
-    except OSError as error:
-        return f"It could not be kept: {error.strerror}."
-    return "Kept. You will see it beside the result."
+    said = answers.keep(asked.lesson, asked.name, {c: list(ticked.get(c, ())) for c in columns})
+    return beside_the_result(said)
+
+
+def beside_the_result(said: str) -> str:
+    """What is said of an answer that is kept, for one that is compared later."""
+    return f"{said} You will see it beside the result."
 
 
 class _Boxes:
@@ -110,7 +115,7 @@ def form(asked: Asked, keep_them: Callable[[Ticks], str]) -> Any:
     said = widgets.HTML("" if before is None else "Kept earlier.")
 
     def act(value: Any, _: bool) -> None:
-        said.value = keep_them(value)
+        said.value = html.escape(keep_them(value), quote=False)
 
     clicks.submitted(button, field, act)
     lines = []

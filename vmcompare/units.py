@@ -88,5 +88,6 @@ def _three(value: float) -> str:
     """Three significant figures, never in exponent form."""
     if value == 0:
         return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    # Nine decimals are enough for all that was measured; a smaller number is not written in full.
+    digits = min(9, max(0, 2 - math.floor(math.log10(abs(value)))))
     return f"{value:,.{digits}f}"

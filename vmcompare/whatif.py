@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import VmcompareError
 from .mode import is_handout
-from .prose import mathml
+from .prose import shown_math
 
 if TYPE_CHECKING:
     from .plots.picture import Picture, WhatIf
@@ -112,7 +112,7 @@ def handout_html(whatif: WhatIf) -> str:
  alt="{quote(pictures[start].alt)}"></div>
 <p class="vmc-status" role="status"></p>
 <div class="vmc-multiples"></div>
-<div class="vmc-model"><div class="vmc-math">{mathml(whatif.formula, block=True)}</div>
+<div class="vmc-model"><div class="vmc-math">{shown_math(whatif.formula, block=True)}</div>
 <p>Inputs: {quote(whatif.source)}</p></div>
 <script type="application/gzip+base64">{packed}</script>
 <figcaption><p><strong>Modelled</strong>, not measured.
@@ -123,7 +123,7 @@ def handout_html(whatif: WhatIf) -> str:
 
 def _show_live(whatif: WhatIf) -> None:
     import ipywidgets as widgets
-    from IPython.display import HTML, Markdown, Math, display
+    from IPython.display import HTML, Math, display
 
     try:
         first = whatif.draw(whatif.values[whatif.start])
@@ -154,7 +154,8 @@ def _show_live(whatif: WhatIf) -> None:
     slider.observe(redraw, names="value")
     display(widgets.VBox([slider, output]))
     display(Math(whatif.formula.strip().strip("$")))
-    display(Markdown(f"**Modelled**, not measured. Inputs: {whatif.source}"))
+    source = html.escape(whatif.source)
+    display(HTML(f"<p><strong>Modelled</strong>, not measured. Inputs: {source}</p>"))
 
 
 def _bundle(picture: Picture) -> dict[str, Any]:

@@ -584,20 +584,17 @@ def test_a_dead_sessions_cgroups_go_and_others_stay(
     private_places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vmcompare.reaper import cleanup
-    from vmcompare.reaper.ledger import Ledger
+    from vmcompare.reaper.ledger import Ledger, Owner
 
     monkeypatch.setattr(cleanup, "CGROUP_ROOT", tmp_path / "cgroup")
-    for place in ("memory/vmcompare-1-ab-7", "vmcompare-1-ab-8", "memory/vmcompare-2-cd-1"):
+    one, two = "1-0123abcd", "2-0123abcd"
+    for place in (f"memory/vmcompare-{one}-7", f"vmcompare-{one}-8", f"memory/vmcompare-{two}-1"):
         (tmp_path / "cgroup" / place).mkdir(parents=True)
-    ledger = data.state_dir() / "sessions/1-ab.jsonl"
-    ledger.parent.mkdir(parents=True)
-    ledger.write_text(json.dumps({"session": "1-ab", "boot": "another"}) + "\n")
-    found = Ledger.read(ledger)
-    assert found is not None
+    owner = Owner(one, 1, "never", "another", "x")
     swept = reaper.Swept()
-    cleanup.clear(found, swept)
+    cleanup.clear(Ledger(data.state_dir() / f"sessions/{one}.jsonl", owner), swept)
     left = [str(p.relative_to(tmp_path / "cgroup")) for p in tmp_path.glob("cgroup/**/vmcompare-*")]
-    assert left == ["memory/vmcompare-2-cd-1"]
+    assert left == [f"memory/vmcompare-{two}-1"]
     assert {item.kind for item in swept} == {"cgroup"}
 
 

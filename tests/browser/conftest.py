@@ -48,13 +48,22 @@ def chromium() -> Iterator[Any]:
 def open_page(chromium: Any) -> Iterator[Open]:
     """``open_page(path, width=…, dark=…, script=…)``: a file from disk, with the network off.
 
+    Dialogs are noted in ``watch``.
+
     The test fails if the page asked for anything from elsewhere or complained on its console.
     """
     contexts: list[Any] = []
     asked: list[str] = []
     complaints: list[str] = []
 
-    def opened(path: Path, *, width: int = 1280, dark: bool = False, script: bool = True) -> Any:
+    def opened(
+        path: Path,
+        *,
+        width: int = 1280,
+        dark: bool = False,
+        script: bool = True,
+        watch: list[Any] | None = None,
+    ) -> Any:
         context = chromium.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if dark else "light",
@@ -65,6 +74,8 @@ def open_page(chromium: Any) -> Iterator[Open]:
         page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
+        if watch is not None:
+            page.on("dialog", lambda dialog: (watch.append(dialog.message), dialog.dismiss()))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(path.as_uri())
         if script:

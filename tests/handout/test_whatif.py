@@ -57,7 +57,7 @@ def test_live_slider_redraws(displayed: list[Any], monkeypatch: pytest.MonkeyPat
     assert slider.label == "6 s"
     assert output.outputs[0]["data"]["text/plain"] == "Test figure at 6."
     assert formula.data == r"y = \frac{a}{b}"
-    assert words.data == "**Modelled**, not measured. Inputs: a <test>"
+    assert words.data == ("<p><strong>Modelled</strong>, not measured. Inputs: a &lt;test&gt;</p>")
 
 
 def test_live_slider_where_one_position_cannot_be_drawn(

@@ -16,7 +16,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
 import psutil
@@ -90,7 +89,7 @@ def started(
             stdout=subprocess.PIPE,
             stderr=printed,
             start_new_session=True,
-            env=environment,
+            env=environment,  # marked already: that takes time, which is being measured
         )
     except OSError as error:
         raise LaunchFailure(f"{name} did not start", command, cleaned(str(error))) from error
@@ -200,37 +199,20 @@ class BareSandbox:
     def _enter(self, argv: Sequence[str], data: bytes, timeout_s: float) -> Completed:
         if self.first.ended():
             raise AbnormalShutdown("the container has ended")
-        with subprocess.Popen(
-            [*self.enter, *argv],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=self.environment,
-        ) as entering:
-            try:
-                output, _ = entering.communicate(data, timeout_s)
-            except subprocess.TimeoutExpired as error:
-                _kill(entering)
-                raise WaitTimeout(f"the end of {shlex.join(argv)}", timeout_s) from error
-            except BaseException:
-                _kill(entering)
-                raise
-        code = entering.returncode
+        try:
+            output, code = child.completed(
+                [*self.enter, *argv],
+                timeout_s=timeout_s,
+                data=data,
+                environment=self.environment,
+            )
+        except WaitTimeout as error:
+            raise WaitTimeout(f"the end of {shlex.join(argv)}", timeout_s) from error
         code = 128 - code if code < 0 else code  # as shells count a signal
         # Killed: with the whole container, or alone (out of memory)?
         if code and self.first.ended(0.2 if code == _KILLED else 0.0):
             raise AbnormalShutdown("the container ended by itself", self.console())
         return Completed(output, code)
-
-
-def _kill(entering: subprocess.Popen[bytes]) -> None:
-    """Kill a command inside: it is a child of the program that sent it in."""
-    with contextlib.suppress(psutil.Error):
-        for process in psutil.Process(entering.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-    entering.kill()
 
 
 def console(printed: IO[bytes]) -> str:
@@ -245,8 +227,8 @@ def console(printed: IO[bytes]) -> str:
 def cleaned(text: str) -> str:
     """What a program printed, fit for a recording: no log dates, no home directory."""
     text = _LOGGED.sub(lambda found: found[1].replace('\\"', '"'), text)
-    home = str(Path.home())
-    return text.replace(home, "~") if home != "/" else text
+    home = os.path.expanduser("~")  # noqa: PTH111 - it never fails
+    return text.replace(home, "~") if home not in ("/", "~") else text
 
 
 def first_byte_ns(

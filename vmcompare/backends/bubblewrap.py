@@ -104,7 +104,8 @@ class BubblewrapLauncher:
     """Starts containers with bubblewrap. Commands get in by ``nsenter``.
 
     Not ``--die-with-parent``: its signal comes when the *thread* that started the container ends.
-    The first program's standard input is the dead-man's switch, and the ledger knows the rest.
+    The first program's standard input is the dead-man's switch, and the clean-up knows the rest by
+    the mark in its environment.
 
     Attributes:
         progress: is told when the userland has to be built.
@@ -116,11 +117,11 @@ class BubblewrapLauncher:
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[bare.BareSandbox]:
         bare.refuse(spec, "bubblewrap")
         command = _command(_program(), userland.directory(self.progress), spec.command)
-        reaper.session_id()  # its ledger is begun now, not during the start
+        environment = reaper.marked(ENVIRONMENT)  # the ledger is begun now, not during the start
         with contextlib.ExitStack() as held:
             printed = held.enter_context(tempfile.TemporaryFile())
             start_ns = time.perf_counter_ns()
-            child = bare.started(command, "bubblewrap", printed, ENVIRONMENT)
+            child = bare.started(command, "bubblewrap", printed, environment)
             running = _Running(child)
             # Events are told after the start was timed: a watcher costs the container nothing.
             try:
@@ -150,7 +151,7 @@ class _Running:
         self._inside: tuple[bare.Held, ...] = ()
 
     def watch(self) -> bare.Held:
-        """Hold the processes inside and write them down; the first program.
+        """Hold the processes inside; the first program.
 
         Raises:
             AbnormalShutdown: they have ended.
@@ -161,8 +162,6 @@ class _Running:
             self._inside = (one, bare.Held(_only_child(one.pid)))
         except ProcessLookupError as error:
             raise AbnormalShutdown("the container ended by itself") from error
-        for pid in self.pids():
-            reaper.watch_process(pid)
         return self._inside[-1]
 
     def pids(self) -> tuple[int, ...]:
@@ -200,8 +199,6 @@ class _Running:
                 child.wait()
             return exit_ns, time.perf_counter_ns()
         finally:
-            for pid in self.pids():
-                reaper.forget_process(pid)
             for held in self._inside:
                 held.close()
             if child.stdout is not None:
@@ -276,7 +273,7 @@ def _tried(program: Path) -> tuple[bytes, str]:
             capture_output=True,
             timeout=PROBE_TIMEOUT_S,
             check=False,
-            env=ENVIRONMENT,
+            env=reaper.marked(ENVIRONMENT),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return b"", bare.cleaned(str(error))
@@ -301,9 +298,20 @@ def probe() -> Availability:
     _program.cache_clear()
     try:
         program = _program()
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+        told = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROBE_TIMEOUT_S,
+        )
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
+    except subprocess.TimeoutExpired:
+        return Availability(
+            False, what="bubblewrap does not answer", next_step="replay a recording"
+        )
     except (OSError, ValueError) as error:
         what = f"the Alpine userland cannot be unpacked ({type(error).__name__})"
         step = "make the cache directory writable, or name another one in XDG_CACHE_HOME"

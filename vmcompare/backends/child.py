@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import threading
 import time
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from .. import reaper
-from ..errors import AbnormalShutdown, LaunchFailure
+from ..errors import AbnormalShutdown, LaunchFailure, WaitTimeout
 from ..sandbox import OnOutput
 from .following import END_S, Descent, Heard
 
@@ -49,7 +50,7 @@ def followed(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=environment,
+            env=reaper.marked(environment),
         )
     except OSError as error:
         raise LaunchFailure(f"{command[0]} could not be run", command, str(error)) from error
@@ -57,7 +58,6 @@ def followed(
     descent = Descent(child.pid)
     inner = 0
     try:
-        reaper.watch_process(child.pid)
         assert child.stdout is not None
         thread = threading.Thread(
             target=_listen, args=(child.stdout, heard), name="vmcompare-follow", daemon=True
@@ -77,9 +77,42 @@ def followed(
         heard.end(time.perf_counter_ns())
         if child.stdout is not None:
             child.stdout.close()
-        reaper.forget_process(child.pid)
     if not gone:
         raise AbnormalShutdown(f"something that {command[0]} started does not end")
+
+
+def completed(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    data: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+) -> tuple[bytes, int]:
+    """Run ``command`` to its end; what it printed, and its exit code as :mod:`subprocess` has it.
+
+    What did not end in time, or was interrupted, is ended with all that it has started.
+
+    Raises:
+        OSError: it cannot be started.
+        WaitTimeout: it did not end.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env=reaper.marked(environment),
+    ) as child:
+        try:
+            output, _ = child.communicate(data, timeout_s)
+        except subprocess.TimeoutExpired as error:
+            Descent(child.pid).end()
+            raise WaitTimeout(f"the end of {shlex.join(command)}", timeout_s) from error
+        except BaseException:
+            Descent(child.pid).end()
+            raise
+    return output, child.returncode
 
 
 def _listen(output: IO[bytes], heard: Heard) -> None:

@@ -147,7 +147,7 @@ class FakeLauncher:
 
     phases: Sequence[Phase] = CONTAINER_PHASES
     phase_s: float = 0.01
-    trait: Traits = field(default_factory=lambda: Traits("mechanism", runtime="fake"))
+    trait: Traits = field(default_factory=lambda: Traits("mechanism", runtime="runc"))
     fail_at: Mapping[Phase, VmcompareError] = field(default_factory=dict)
     script: Script = nothing_said
     running: set[int] = field(default_factory=set)

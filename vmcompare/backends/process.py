@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from .. import reaper
+from .. import reaper, storage
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from ..images import alpine
 from ..images.cache import Progress
@@ -38,7 +38,7 @@ from ..sandbox import (
     Traits,
     refuse_sysctls,
 )
-from .child import followed
+from .child import completed, followed
 
 FIRST_BYTE_TIMEOUT_S = 10.0
 _LOADER, _BUSYBOX = "lib/ld-musl-x86_64.so.1", "bin/busybox"
@@ -52,23 +52,18 @@ class ProcessSandbox:
     root: Path
     placed: dict[str, str] = field(default_factory=dict)
     following: bool = False
+    used: bool = False
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         command = self._command(argv)
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=timeout_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
+            self.used = True
+            output, code = completed(command, timeout_s=timeout_s, environment=self.environment())
+        except WaitTimeout as error:
             raise WaitTimeout(f"the end of {' '.join(argv)}", timeout_s) from error
         except OSError as error:
             raise LaunchFailure(f"{argv[0]} could not be run", command, str(error)) from error
-        return Completed(done.stdout, done.returncode)
+        return Completed(output, code)
 
     @contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
@@ -79,10 +74,24 @@ class ProcessSandbox:
             raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
         self.following = True
         try:
-            with followed(self._command(argv), on_output) as heard:
+            with followed(self._command(argv), on_output, environment=self.environment()) as heard:
                 yield heard
         finally:
             self.following = False
+
+    def environment(self) -> dict[str, str]:
+        """Of commands: it names the instance, so that what they leave running ends with it."""
+        return {**os.environ, **self.name()}
+
+    def name(self) -> dict[str, str]:
+        """What the environment of everything in this instance has in common."""
+        return {"VMCOMPARE_INSTANCE": self.root.name}
+
+    def end(self) -> None:
+        """End it, with what its commands have left running: in a container that ends, too."""
+        _end(self.child)
+        if self.used:
+            reaper.end_bearers(reaper.session_id(), self.name())
 
     def _command(self, argv: Sequence[str]) -> list[str]:
         """What is started on this computer. Raises ``AbnormalShutdown``."""
@@ -95,9 +104,7 @@ class ProcessSandbox:
 
     def put(self, path: str, data: bytes) -> None:
         target = self.root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        target.chmod(0o755)
+        _place(target, data)
         self.placed[path] = str(target)
 
     def host_pids(self) -> tuple[int, ...]:
@@ -141,13 +148,14 @@ class ProcessLauncher:
                 raise LaunchFailure("the process did not start", command, str(error)) from error
             # Events are told after the start was timed: a watcher costs the process nothing.
             with child:
+                sandbox = ProcessSandbox(child, root)
                 try:
                     first_ns = _first_byte_ns(child)
                     on_event(Event(Phase.OPEN, start_ns))
                     on_event(Event(Phase.FIRST_BYTE, first_ns))
-                    yield ProcessSandbox(child, root)
+                    yield sandbox
                 finally:
-                    _end(child)
+                    sandbox.end()
             on_event(Event(Phase.EXIT, time.perf_counter_ns()))
 
     def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
@@ -173,9 +181,10 @@ def _unpack(root: Path, progress: Progress | None) -> None:
 
 
 def _place(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    path.chmod(0o755)
+    with storage.said_of(path, storage.TEMPORARY):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o755)
 
 
 def _first_byte_ns(child: subprocess.Popen[bytes]) -> int:
@@ -203,7 +212,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def probe() -> Availability:
-    """Available on Linux with a processor the first-byte program knows."""
+    """Available on Linux where one start works.
+
+    A folder for temporary files may be full, or mounted so that no program runs from it
+    (``noexec``); only a start tells that.
+    """
     if platform.system() != "Linux":
         return Availability(
             False,
@@ -211,10 +224,18 @@ def probe() -> Availability:
             next_step="replay the recordings, or run vmcompare inside WSL2 or a Linux VM",
         )
     try:
-        first_byte.elf(platform.machine())
-        alpine.rootfs_digest()
+        with ProcessLauncher().open(Spec(), lambda _: None):
+            pass
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
+    except (LaunchFailure, WaitTimeout, AbnormalShutdown) as error:
+        cause = error.__cause__
+        why = cause.strerror if isinstance(cause, OSError) else error
+        return Availability(
+            False,
+            what=f"a program of ours does not run from {storage.temporary()} ({why})",
+            next_step="name a folder in TMPDIR from which programs may be run (not noexec)",
+        )
     return Availability(True, version=platform.release())
 
 

@@ -16,7 +16,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import UnknownName, VmcompareError
+from .. import storage
+from ..errors import StorageError, UnknownName, VmcompareError
+from ..mode import drawing_folder
 
 EDITIONS = ("student", "instructor")
 TIMEOUT_S = 1800.0
@@ -70,11 +72,15 @@ def export(
             Then no file is written, and an older one is left as it was.
         UnknownName: there is no such edition.
     """
-    from . import kernel
+    from . import files, kernel
 
-    return kernel.wait_for(
-        lambda: _export(notebook, out, edition, timeout_s, progress or _say_nothing)
-    )
+    if edition not in EDITIONS:
+        raise UnknownName("edition", edition, EDITIONS)
+    files.refuse_clashes([notebook], out, edition)
+    with drawing_folder():
+        return kernel.wait_for(
+            lambda: _export(notebook, out, edition, timeout_s, progress or _say_nothing)
+        )
 
 
 def export_all(
@@ -82,6 +88,7 @@ def export_all(
     out: Path,
     *,
     at_once: int,
+    index: str = "",
     finished: Callable[[Path | HandoutError], None],
     progress: Callable[[str], None] | None = None,
 ) -> None:
@@ -92,10 +99,17 @@ def export_all(
         out: the directory to write into.
         at_once: how many run at the same time. Kernels are processes of their own, so one for each
             core makes sense; but no more than one where something is measured.
+        index: name of the page that will be written afterwards to list them, perhaps none.
         finished: told each file, or why there is none: one failure does not stop the others.
         progress: told ``"04-boot-speed: cell 3 of 17"``.
+
+    Raises:
+        HandoutError: two pages would have one name, or a file that is not ours would be replaced.
+            Then nothing was run and nothing written.
     """
-    from . import kernel
+    from . import files, kernel
+
+    files.refuse_clashes(notebooks, out, EDITIONS[0], index=index)
 
     async def run() -> None:
         gate = asyncio.Semaphore(at_once)
@@ -115,7 +129,8 @@ def export_all(
             for task in [group.create_task(one(notebook)) for notebook in notebooks]:
                 finished(await task)
 
-    kernel.wait_for(run)
+    with drawing_folder():
+        kernel.wait_for(run)
 
 
 async def _export(
@@ -123,11 +138,15 @@ async def _export(
 ) -> Path:
     from . import files, kernel, page
 
-    if edition not in EDITIONS:
-        raise UnknownName("edition", edition, EDITIONS)
     content = files.read(notebook)
     page.leave_out(content, edition)
-    await kernel.execute(content, notebook, edition=edition, timeout_s=timeout_s, progress=progress)
+    try:
+        storage.temporary()
+        await kernel.execute(
+            content, notebook, edition=edition, timeout_s=timeout_s, progress=progress
+        )
+    except StorageError as error:
+        raise HandoutError(notebook, str(error)) from error
     text = page.render(content, notebook, edition=edition)
     return files.write(text, files.target(notebook, out, edition), notebook)
 

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
 
+from ..errors import printable
 from . import HandoutError
+
+INDEX = "index.html"
+"""The page that ties the handouts of a directory together."""
+
+
+NOTEBOOK_MAX = 5 * 2**20
+"""Bytes of a notebook: pictures may be attached, but a page has to be handed out."""
+
+_NESTED_MAX = 60
+"""Levels of lists and objects in a notebook; a real one has about ten."""
+
+_OURS = re.compile(
+    r'<meta (?:name="generator" content="vmcompare [^"]*"'
+    r'|content="vmcompare [^"]*" name="generator")'
+)
+_HEAD, _BODY = 4096, 200_000
+"""Characters in which the generator is named, and in which the body begins."""
 
 
 def read(notebook: Path) -> nbformat.NotebookNode:
@@ -19,29 +40,71 @@ def read(notebook: Path) -> nbformat.NotebookNode:
     Raises:
         HandoutError: it is missing, or not a notebook.
     """
+    text = _text(notebook)
     try:
-        text = notebook.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise HandoutError(notebook, "there is no such notebook") from None
-    except UnicodeDecodeError as error:
-        raise HandoutError(notebook, "it is not a text file") from error
-    except OSError as error:
-        raise HandoutError(notebook, f"it cannot be read ({error.strerror})") from error
-    try:
-        raw = json.loads(text)
+        raw = json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise HandoutError(notebook, f"it is not JSON (line {error.lineno})") from error
+    except ValueError as error:
+        raise HandoutError(notebook, f"it is not JSON ({printable(str(error), 80)})") from error
+    except RecursionError as error:
+        raise HandoutError(notebook, "it is nested too deeply for a notebook") from error
     if not isinstance(raw, dict) or raw.get("nbformat") != 4:
         raise HandoutError(notebook, "it is not a notebook of format 4")
+    if _deep(raw):
+        raise HandoutError(notebook, "it is nested too deeply for a notebook")
     with warnings.catch_warnings():
         # Cells without ids (written by older tools) are harmless here.
         warnings.simplefilter("ignore")
         try:
             nbformat.validate(raw)
+            content: nbformat.NotebookNode = nbformat.v4.to_notebook(raw)  # type: ignore[no-untyped-call]
         except nbformat.ValidationError as error:
-            raise HandoutError(notebook, f"it is not a valid notebook ({error.message})") from error
-        content: nbformat.NotebookNode = nbformat.reads(text, 4)  # type: ignore[no-untyped-call]
-        return content
+            what = printable(str(error.message), 120)
+            raise HandoutError(notebook, f"it is not a valid notebook ({what})") from error
+        except Exception as error:
+            what = f"{type(error).__name__}: {printable(str(error), 100)}"
+            raise HandoutError(notebook, f"it is not a valid notebook ({what})") from error
+    return content
+
+
+def _text(notebook: Path) -> str:
+    """What is in a file; looked at before it is opened, since a pipe or a device has no end."""
+    try:
+        found = notebook.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise HandoutError(notebook, "it is not a file")
+        if found.st_size > NOTEBOOK_MAX:
+            limit = f"{NOTEBOOK_MAX // 2**20} MiB"
+            raise HandoutError(notebook, f"it is larger than {limit}, too large for a handout")
+        with notebook.open("rb") as file:
+            return file.read(NOTEBOOK_MAX + 1).decode("utf-8")
+    except FileNotFoundError:
+        raise HandoutError(notebook, "there is no such notebook") from None
+    except UnicodeDecodeError as error:
+        raise HandoutError(notebook, "it is not a text file") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise HandoutError(notebook, f"it cannot be read ({why})") from error
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+def _deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_NESTED_MAX):
+        inner: list[object] = []
+        for one in level:
+            if isinstance(one, dict):
+                inner += one.values()
+            elif isinstance(one, list):
+                inner += one
+        level = inner
+        if not level:
+            return False
+    return True
 
 
 def target(notebook: Path, out: Path, edition: str) -> Path:
@@ -50,6 +113,66 @@ def target(notebook: Path, out: Path, edition: str) -> Path:
         return out
     suffix = "" if edition == "student" else f"-{edition}"
     return out / f"{notebook.stem}{suffix}.html"
+
+
+def refuse_clashes(notebooks: Sequence[Path], out: Path, edition: str, *, index: str = "") -> None:
+    """See to it, before anything is run, that no page takes the place of another or of a stranger.
+
+    Args:
+        notebooks: what is going to be written.
+        out: where to.
+        edition: which one.
+        index: name of the page that will list them; empty where none will be written.
+
+    Raises:
+        HandoutError: two would have the same name (case aside: some file systems do not tell), one
+            would have that of an index, or a file that vmcompare did not make lies there.
+    """
+    taken: dict[str, Path] = {}
+    for notebook in notebooks:
+        page = target(notebook, out, edition)
+        before = taken.setdefault(page.name.casefold(), notebook)
+        if before is not notebook:
+            what = f"{before} would become {page.name} too: rename one, or use another --out"
+            raise HandoutError(notebook, what)
+        refuse_foreign(page, notebook)
+        there = generator(page)
+        if there == "index" or (page != out and page.name.casefold() == INDEX):
+            what = f"{page.name} is the page that lists the others: rename the notebook"
+            raise HandoutError(notebook, what)
+        if page != out and there not in ("", edition):
+            what = f"{page.name} is there already as {there} edition: use another --out"
+            raise HandoutError(notebook, what)
+    if index and notebooks:
+        refuse_foreign(out / index, notebooks[0])
+
+
+def refuse_foreign(page: Path, notebook: Path) -> None:
+    """Leave alone what somebody else put there.
+
+    Raises:
+        HandoutError: there is something of that name that vmcompare did not make.
+    """
+    if (page.exists() or page.is_symlink()) and not generator(page):
+        what = f"{page.name} in {page.parent} was not made by vmcompare and is left as it is"
+        raise HandoutError(notebook, f"{what}: use another --out")
+
+
+def generator(page: Path) -> str:
+    """What vmcompare made: ``"index"`` or an edition; empty for what is not ours, or not there."""
+    try:
+        if not stat.S_ISREG(page.stat().st_mode):
+            return ""
+        with page.open(encoding="utf-8", errors="replace") as file:
+            made = _OURS.search(file.read(_HEAD))
+            text = file.read(_BODY) if made else ""
+    except OSError:
+        return ""
+    if made is None:
+        return ""
+    if ", index" in made[0]:
+        return "index"
+    return "instructor" if '<body class="vmc-instructor">' in text else "student"
 
 
 def write(text: str, path: Path, notebook: Path) -> Path:

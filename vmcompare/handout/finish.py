@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import copy
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from bs4 import BeautifulSoup
 from bs4.element import Tag
 
-from . import HandoutError, svg
+from . import HandoutError, safe, svg
 
 _HEADINGS = re.compile(r"^h[1-6]$")
 _LABEL_MAX = 80
@@ -20,15 +21,6 @@ _SVG = "data:image/svg+xml;base64,"
 _LOADING = {
     "script": "src",
     "img": "src",
-    "iframe": "src",
-    "embed": "src",
-    "object": "data",
-    "source": "src",
-    "audio": "src",
-    "video": "src",
-    "track": "src",
-    "input": "src",
-    "link": "href",
     "image": "href",
     "use": "href",
 }
@@ -56,7 +48,9 @@ def finish(body: str, notebook: Path, *, title: str, edition: str) -> str:
     assert isinstance(heading, Tag)
     assert isinstance(page_title, Tag)
     page_title.string = title or heading.get_text(" ", strip=True)
+    _hide_home(main)
     _refuse_outside(soup, notebook)
+    _set_policy(soup)
     return str(soup)
 
 
@@ -210,7 +204,27 @@ def _line(soup: BeautifulSoup, kind: str, source: Tag) -> Tag:
 
 def _refuse_outside(soup: BeautifulSoup, notebook: Path) -> None:
     for tag in _all(soup, *_LOADING):
-        address = tag.get(_LOADING[tag.name])
-        if address is not None and not str(address).startswith(("data:", "#")):
-            what = f"<{tag.name}> would load {address!s:.80}, which is not in the page"
-            raise HandoutError(notebook, what)
+        for name in (_LOADING[tag.name], "xlink:href"):
+            address = tag.get(name)
+            if address is not None and not str(address).startswith(("data:image/", "#")):
+                what = f"<{tag.name}> would load {address!s:.80}, which is not in the page"
+                raise HandoutError(notebook, what)
+
+
+def _hide_home(main: Tag) -> None:
+    """What a cell printed is shown to a class: ``~`` for the home folder of who made the page."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    if not re.match(r"/[^/]|[A-Za-z]:\\[^\\]", home):
+        return  # "/" or no home at all: nothing that could be recognised
+    path = re.compile(rf"(?<![\w+/.~-]){re.escape(home.rstrip('/'))}(?![\w.~-])")
+    for output in main.select(".vmc-output"):
+        for text in output.find_all(string=path):
+            text.replace_with(type(text)(path.sub("~", text)))
+
+
+def _set_policy(soup: BeautifulSoup) -> None:
+    """In front of the head, and made last: only the scripts that stand in the page may run."""
+    scripts = [tag.get_text() for tag in soup.select("script:not([type])")]
+    content = {"http-equiv": "Content-Security-Policy", "content": safe.policy(scripts)}
+    assert soup.head is not None
+    soup.head.insert(0, soup.new_tag("meta", attrs=content))

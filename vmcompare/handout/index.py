@@ -17,9 +17,8 @@ from jinja2 import Environment, FileSystemLoader
 
 from .. import __version__
 from ..view import MEASURED, RECORDED
-from . import HandoutError, files
+from . import HandoutError, files, safe
 
-NAME = "index.html"
 _TEMPLATES = Path(__file__).parent / "template"
 _SOURCE = re.compile(rf"\b({MEASURED}|{RECORDED})(?: ·|,) run \S+?(?: ·|,) (\d{{4}}-\d\d-\d\d)")
 _MINUTES = re.compile(r"(\d+)\s*minutes")
@@ -52,10 +51,12 @@ def write(directory: Path) -> Path:
     """Write ``index.html`` on all handouts in ``directory``; returns its path.
 
     Raises:
-        HandoutError: it cannot be written.
+        HandoutError: it cannot be written, or somebody else's lies there, which is left alone.
     """
-    found = (read(path) for path in sorted(directory.glob("*.html")) if path.name != NAME)
-    target = directory / NAME
+    target = directory / files.INDEX
+    files.refuse_foreign(target, target)
+    pages = (path for path in sorted(directory.glob("*.html")) if files.generator(path))
+    found = (read(path) for path in pages if path.name.casefold() != files.INDEX)
     return files.write(render(entry for entry in found if entry), target, target)
 
 
@@ -92,7 +93,7 @@ def render(entries: Iterable[Entry]) -> str:
     """The page, in the design of the handouts."""
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True)
     template = environment.get_template("contents.html.j2")
-    return template.render(entries=list(entries), version=__version__)
+    return template.render(entries=list(entries), version=__version__, policy=safe.policy(()))
 
 
 def _paragraph(soup: BeautifulSoup, beginning: str) -> str:

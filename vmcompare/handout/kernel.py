@@ -6,12 +6,10 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +19,8 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from .. import interpreter, reaper
+from ..errors import VmcompareError
 from ..mode import EDITION_ENV, HANDOUT_ENV, PROGRESS_ENV
 from . import HandoutError
 
@@ -37,7 +37,7 @@ _SOCKET_PATH_MAX = 107 - len("/ipc-5")  # of a Unix socket's 108 bytes, with the
 
 def command() -> list[str]:
     """What starts a kernel: this interpreter, whatever kernels are installed elsewhere."""
-    return [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    return interpreter.command("ipykernel_launcher", "-f", "{connection_file}")
 
 
 async def execute(
@@ -51,8 +51,13 @@ async def execute(
     """Run all code cells of ``content`` in place.
 
     Raises:
-        HandoutError: the kernel did not start or died, a cell failed, or time ran out.
+        HandoutError: a file beside it hides a module, the kernel did not start or died, a cell
+            failed, or time ran out.
     """
+    try:
+        interpreter.refuse(notebook.resolve().parent)
+    except interpreter.HiddenModule as error:
+        raise HandoutError(notebook, str(error)) from error
     client = NotebookClient(content, timeout=None, store_widget_state=False)
     try:
         async with (
@@ -61,8 +66,13 @@ async def execute(
             _followed(told, progress),
         ):
             await _run_cells(client, content, notebook, progress)
+    except HandoutError:
+        raise
     except TimeoutError as error:
         raise HandoutError(notebook, f"it took more than {timeout_s:g} s") from error
+    except (VmcompareError, OSError) as error:
+        why = str(error) if isinstance(error, VmcompareError) else error.strerror
+        raise HandoutError(notebook, f"its kernel could not be started ({why})") from error
 
 
 async def _run_cells(
@@ -124,37 +134,37 @@ async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> Async
 
     Gives the path of the file in which long cells tell their progress.
     """
-    environment = os.environ | {HANDOUT_ENV: "1", EDITION_ENV: edition}
+    environment = reaper.marked(interpreter.environment())
+    environment |= {HANDOUT_ENV: "1", EDITION_ENV: edition}
     console = ""
     for _ in range(ATTEMPTS):
-        directory = _short_directory()
-        told = directory / "progress"
-        manager = _manager(directory)
-        try:
-            with (directory / "log").open("wb") as log:
-                await manager.start_kernel(
-                    env=environment | {PROGRESS_ENV: str(told)},
-                    cwd=str(notebook.resolve().parent),
-                    stdout=log,
-                    stderr=log,
-                )
-            kernel_client = manager.client()
-            kernel_client.start_channels()
+        with _short_directory() as directory:
+            told = directory / "progress"
+            manager = _manager(directory)
             try:
-                if not await _ready(kernel_client):
-                    console = (directory / "log").read_text(encoding="utf-8", errors="replace")
-                    continue
-                kernel_client.allow_stdin = False
-                client.km, client.kc = manager, kernel_client
-                client.reset_execution_trackers()
-                yield told
-                return
+                with (directory / "log").open("wb") as log:
+                    await manager.start_kernel(
+                        env=environment | {PROGRESS_ENV: str(told)},
+                        cwd=str(notebook.resolve().parent),
+                        stdout=log,
+                        stderr=log,
+                    )
+                kernel_client = manager.client()
+                kernel_client.start_channels()
+                try:
+                    if not await _ready(kernel_client):
+                        console = (directory / "log").read_text(encoding="utf-8", errors="replace")
+                        continue
+                    kernel_client.allow_stdin = False
+                    client.km, client.kc = manager, kernel_client
+                    client.reset_execution_trackers()
+                    yield told
+                    return
+                finally:
+                    kernel_client.stop_channels()
             finally:
-                kernel_client.stop_channels()
-        finally:
-            # Shielded: a second Ctrl-C must not leave the kernel behind.
-            await asyncio.shield(_shut_down(manager))
-            shutil.rmtree(directory, ignore_errors=True)
+                # Shielded: a second request to stop must not leave the kernel behind.
+                await asyncio.shield(_shut_down(manager))
     last = console.strip().splitlines()[-1:]
     why = f": {last[0]}" if last else f" within {STARTUP_TIMEOUT_S} s"
     raise HandoutError(
@@ -180,7 +190,13 @@ async def _shut_down(manager: AsyncKernelManager) -> None:
 def _manager(directory: Path) -> AsyncKernelManager:
     spec = directory / "kernels" / _KERNEL / "kernel.json"
     spec.parent.mkdir(parents=True)
-    described = {"argv": command(), "display_name": "vmcompare handout", "language": "python"}
+    # IPython's profile and history lie there too: a page depends on no home, nor on what is in it.
+    described = {
+        "argv": command(),
+        "display_name": "vmcompare handout",
+        "language": "python",
+        "env": {"IPYTHONDIR": str(directory / "ipython")},
+    }
     spec.write_text(json.dumps(described), encoding="utf-8")
     specs = KernelSpecManager(kernel_dirs=[str(spec.parent.parent)])
     settings: dict[str, Any] = {}
@@ -195,34 +211,35 @@ def _manager(directory: Path) -> AsyncKernelManager:
     )
 
 
-def _short_directory() -> Path:
+@contextmanager
+def _short_directory() -> Iterator[Path]:
     """A new private directory whose socket paths fit what the system allows."""
-    directory = Path(tempfile.mkdtemp(prefix="vmc-"))
-    if len(os.fsencode(directory)) > _SOCKET_PATH_MAX and sys.platform != "win32":
-        directory.rmdir()
-        directory = Path(tempfile.mkdtemp(prefix="vmc-", dir="/tmp"))
-    return directory
+    with ExitStack() as stack:
+        directory = stack.enter_context(reaper.folder())
+        if len(os.fsencode(directory)) > _SOCKET_PATH_MAX and sys.platform != "win32":
+            directory = stack.enter_context(reaper.folder(Path("/tmp")))
+        yield directory
 
 
 def wait_for(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run to the end, also where an event loop is running already (a notebook, Playwright)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(run())
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
+    """Run to the end, in a thread of its own; interrupted, it is cancelled and ends in order.
+
+    An event loop may be running in this thread already (a notebook, Playwright). And a signal, by
+    which Python interrupts the main thread wherever it is, must not strike inside an event loop.
+    """
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = Future()
 
     async def noted() -> T:
         task = asyncio.current_task()
         assert task is not None
-        running.append((asyncio.get_running_loop(), task))
+        begun.set_result((asyncio.get_running_loop(), task))
         return await run()
 
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    with reaper.guard(), ThreadPoolExecutor(max_workers=1) as pool:
         done = pool.submit(lambda: asyncio.run(noted()))
         try:
             return done.result()
         except KeyboardInterrupt:
-            for loop, task in running:
-                loop.call_soon_threadsafe(task.cancel)
+            loop, task = begun.result()
+            loop.call_soon_threadsafe(task.cancel)
             raise  # leaving the pool waits until the kernel has gone

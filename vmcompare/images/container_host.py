@@ -15,12 +15,13 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from vmcompare.errors import Unavailable
 from vmcompare.images import alpine, initramfs
-from vmcompare.images.cache import Cache, Progress
+from vmcompare.images.cache import Cache, Progress, code_of
 from vmcompare.programs.elf import EM_AARCH64, EM_X86_64
 
 RUNC = "/usr/sbin/runc"
@@ -35,7 +36,6 @@ _SYSTEM_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", 
 
 _MACHINES = {"x86_64": EM_X86_64, "amd64": EM_X86_64, "aarch64": EM_AARCH64, "arm64": EM_AARCH64}
 _LDD_TIMEOUT_S = 20.0
-_RECIPE = "2"
 
 # "libc.so.6 => /lib/…/libc.so.6 (0x…)", "/lib64/ld-linux-x86-64.so.2 (0x…)", "libx.so => not found"
 _LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+|not found)(?: \(0x[0-9a-f]+\))?\s*$")
@@ -46,13 +46,13 @@ def container_host_initramfs(progress: Progress | None = None) -> Path:
 
     Raises:
         Unavailable: there is no ``runc`` here that the guest could run.
-        OSError, ValueError: as :func:`vmcompare.images.alpine.rootfs_tar`.
+        StorageError: as :func:`vmcompare.images.alpine.rootfs_tar`.
     """
     disk = alpine.sources().disk
     files = runc_files()
     userland = alpine.full_initramfs(progress)
     contents = [f"{path} {hashlib.sha256(data).hexdigest()}" for path, data in files.items()]
-    key = f"recipe {_RECIPE} {alpine.recipe()} {contents}"
+    key = f"code {code_of(sys.modules[__name__])} {alpine.recipe()} {contents}"
 
     def build(out: Path) -> None:
         modules = initramfs.read_modules(disk, ("loop",))
@@ -119,6 +119,7 @@ def _libraries(program: Path) -> list[str]:
     try:
         said = subprocess.run(
             ["ldd", str(program)],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_LDD_TIMEOUT_S,

@@ -10,12 +10,14 @@ import io
 import platform
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from vmcompare import reaper
 from vmcompare.errors import Unavailable
-from vmcompare.images.cache import Cache, Progress
+from vmcompare.images.cache import Cache, Progress, code_of
 from vmcompare.programs import first_byte
 from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 
@@ -28,19 +30,17 @@ LINKS = {"bin/sh": "dash", "usr/bin/awk": "mawk"}
 TIMEOUT_S = 600.0
 """Seconds for fetching and unpacking: 3 s were measured, a slow line takes minutes."""
 
-_RECIPE = "1"
-
 
 def rootfs_tar(progress: Progress | None = None) -> Path:
     """The userland with the first-byte program, as a tar for ``docker import``; cached.
 
     Raises:
         Unavailable: no ``mmdebstrap`` here, no Debian, or the mirror did not answer.
-        OSError: the cache cannot be written.
+        StorageError: the cache cannot be used.
     """
     tool, suite = _tool(), _suite()
     program = first_byte.elf(platform.machine())
-    key = f"recipe {_RECIPE} {suite} {PACKAGES} {program.hex()}"
+    key = f"code {code_of(sys.modules[__name__])} {suite} {program.hex()}"
     return Cache(progress=progress).get(
         "debian.tar", key, lambda out: _build(tool, suite, program, out)
     )
@@ -76,7 +76,7 @@ def _suite() -> str:
 
 
 def _build(tool: str, suite: str, program: bytes, out: Path) -> None:
-    raw = out.with_name(out.name + ".raw.tar")
+    raw = out.with_name("raw.tar")
     command = [tool, "--quiet", "--variant=extract", f"--include={','.join(PACKAGES)}"]
     try:
         done = subprocess.run(
@@ -86,6 +86,7 @@ def _build(tool: str, suite: str, program: bytes, out: Path) -> None:
             capture_output=True,
             timeout=TIMEOUT_S,
             check=False,
+            env=reaper.marked(),
         )
         if done.returncode:
             last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason"])[-1]

@@ -33,8 +33,8 @@ _MUSL_PREFIX = "lib/ld-musl-"
 
 
 def script(name: str) -> bytes:
-    """One of our guest scripts, e.g. ``script("init.sh")``."""
-    return (_GUEST / name).read_bytes()
+    """One of our guest scripts, with Unix line ends however it was copied."""
+    return (_GUEST / name).read_bytes().replace(b"\r\n", b"\n")
 
 
 def scripts_text() -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-import tempfile
 from pathlib import Path, PurePosixPath
 
+from vmcompare import data, reaper
+from vmcompare.errors import StorageError
 from vmcompare.images import alpine
-from vmcompare.images.cache import Progress, locked, no_progress
+from vmcompare.images.cache import Progress, building, no_progress
 
 _verified: set[str] = set()
 """Directories that this process has compared with their tar, byte by byte."""
@@ -30,7 +31,7 @@ def directory(progress: Progress | None = None) -> Path:
 
     Raises:
         Unavailable: the Alpine wheel or the ext4 reader is missing.
-        OSError, ValueError: the cache or the tar cannot be read or written.
+        StorageError: the cache cannot be used.
     """
     tar = alpine.rootfs_tar(progress)
     # One for each user: a cache that root has used too (sudo) must not lock its owner out.
@@ -38,30 +39,28 @@ def directory(progress: Progress | None = None) -> Path:
     root = holder / "root"
     if str(root) in _verified:
         return root
-    with locked(holder.with_name(holder.name + ".lock")):
-        if not agrees(tar, root):
-            tell = progress or no_progress
+    tell = progress or no_progress
+    with building(holder, _WHAT, tell):
+        if holder.is_symlink() or root.is_symlink() or not agrees(tar, root):
             tell(_WHAT, 0.0)
             _replace(tar, holder)
             tell(_WHAT, 1.0)
+    if os.statvfs(root).f_flag & getattr(os, "ST_NOEXEC", 0):
+        raise StorageError(
+            root, "no program may be run from there", f"name another folder in {data.CACHE_HOME}"
+        )
     _verified.add(str(root))
     return root
 
 
 def _replace(tar: Path, holder: Path) -> None:
-    # Only the holder of the lock comes here, so an older leftover belongs to a killed process.
-    for stale in holder.parent.glob(f"{holder.name}.*"):
-        if stale.is_dir():
-            shutil.rmtree(stale)
-    part = Path(tempfile.mkdtemp(prefix=f"{holder.name}.", dir=holder.parent))  # mode 700
-    try:
-        unpack(tar, part / "root")
-        if holder.exists():
-            holder.rename(part / "damaged")
-        part.rename(holder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(holder / "damaged", ignore_errors=True)
+    with reaper.folder(holder.parent) as folder:
+        fresh = folder / "fresh"
+        fresh.mkdir(mode=0o700)
+        unpack(tar, fresh / "root")
+        if os.path.lexists(holder):
+            holder.rename(folder / "damaged")
+        fresh.rename(holder)
 
 
 def unpack(tar: Path, root: Path) -> None:

@@ -30,6 +30,7 @@ class Dot:
     hollow: bool = False
 
 
+@style.own()
 def dots(panels: Mapping[str, Sequence[Dot]], *, what: str, caption: str) -> Picture:
     """One panel below the other, all on the same log axis of bytes.
 

@@ -120,6 +120,7 @@ class _Look:
     plate: bool
 
 
+@style.own()
 def _drawn(
     columns: Sequence[str], rows: Sequence[Row], look: Callable[[Row, int], _Look]
 ) -> Figure:

@@ -64,6 +64,7 @@ class Panel:
     top: float | None = None
 
 
+@style.own()
 def lines(
     panels: Sequence[Panel],
     *,

@@ -23,6 +23,7 @@ class Bar:
     text: str
 
 
+@style.own()
 def bars(panels: Mapping[str, Sequence[Bar]], limits: Mapping[str, tuple[float, float]]) -> Picture:
     """One panel below the other, in each a dot on a log axis for every series.
 
@@ -92,6 +93,7 @@ class Curve:
     times_s: tuple[float, ...]
 
 
+@style.own()
 def curves(
     x: Sequence[float],
     lines: Sequence[Curve],

@@ -77,6 +77,7 @@ def ending(phase: Phase) -> bool:
     return phase in _ENDING
 
 
+@style.own()
 def phases(view: View) -> Picture:
     """Medians of ``phase_s`` (s), stacked: a row a series, each bar its own 100 %.
 

@@ -63,6 +63,7 @@ def noise_sentence(found: Sequence[Group]) -> str:
     )
 
 
+@style.own()
 def ratios(view: View, metric: str, *, what: str) -> Picture:
     """Each series ÷ container, paired by block, on a log axis, below the noise floor A/A.
 

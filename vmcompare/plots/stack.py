@@ -39,6 +39,7 @@ class Whole:
         return sum(self.parts.values())
 
 
+@style.own()
 def stack(
     wholes: Sequence[Whole],
     *,

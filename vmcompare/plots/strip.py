@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@style.own()
 def strip(view: View, metric: str, *, what: str, extra: Sequence[str] = ()) -> Picture:
     """Strip and ECDF of a time metric (s) on one log axis, a row a series.
 

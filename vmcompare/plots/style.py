@@ -6,10 +6,13 @@ series is told apart by its colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..sandbox import Machine, Platform
 from ..units import seconds
@@ -100,6 +103,53 @@ class Series:
         """Sorts series as the course always shows them."""
         place = list(Platform).index(self.platform)
         return (place, self.machine == Machine.MICROVM, self.machine, self.runtime)
+
+
+@contextmanager
+def own() -> Iterator[None]:
+    """Draw (or save) as the course does, whatever settings or style the learner has chosen.
+
+    Within, matplotlib has its own defaults and the few settings of ours; afterwards the learner's
+    are back. Every function that makes a :func:`figure` is decorated with it. A dollar sign begins
+    no formula here: words may come from a recording.
+    """
+    mpl = _matplotlib()
+    with mpl.rc_context(), warnings.catch_warnings():
+        # Words that are too long, or a letter that its font lacks: no matter for the page.
+        warnings.simplefilter("ignore", UserWarning)
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        yield
+
+
+_SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "text.parse_math": False,
+        # Text stays text: a third of the bytes, and sharp in print. Where DejaVu Sans is missing,
+        # matplotlib's list of families falls back to Verdana, which is as wide.
+        "svg.fonttype": "none",
+        "svg.hashsalt": "vmcompare",
+    }
+)
+
+
+def _matplotlib() -> Any:
+    """The package, imported without its warning of a folder of settings that it cannot write.
+
+    The warning names the home folder, and would stand on the page.
+    """
+    logger = logging.getLogger("matplotlib")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        import matplotlib as mpl
+        import matplotlib.style  # reads the learner's own styles
+
+        mpl.get_configdir()
+        mpl.get_cachedir()
+    finally:
+        logger.setLevel(before)
+    return mpl
 
 
 def figure(height_in: float) -> Figure:

@@ -79,6 +79,7 @@ class Against:
         return f"{SIGNS[self.verdict]} {self.verdict}{under}"
 
 
+@style.own()
 def marks(found: Mapping[str, Verdict], *, caption: str = "") -> Picture:
     """One mark a claim (its id in a box), below the finding it has.
 
@@ -133,6 +134,7 @@ def _marks_alt(by_verdict: Mapping[Verdict, Sequence[str]]) -> str:
     return f"The {total} claims of the article by finding. {'; '.join(parts)}."
 
 
+@style.own()
 def against(found: Sequence[Against], *, caption: str = "") -> Picture:
     """Every ratio with its interval on one log axis, and the bound it is judged by.
 

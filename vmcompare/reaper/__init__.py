@@ -1,48 +1,51 @@
-"""Nothing left behind, even after ``kill -9``: a ledger on disk, a guardian process, a sweep.
+"""Nothing left behind, even after ``kill -9``: a mark, a ledger on disk, a guardian, a sweep.
 
-Whoever starts something that outlives a crash writes it down first (:func:`watch_process`,
-:func:`watch_path`, :func:`watch_containers`) and crosses it out once it is gone. Three things read
-that ledger: the *guardian* (:func:`guard`), a child whose standard input ends when its owner dies;
+Every process we start carries its session's name (:func:`marked`), and whatever else outlives a
+crash is written down before it exists (:func:`folder`, :func:`watch_containers`). Three read that:
+the *guardian* (:func:`guard`), a child whose standard input ends when its owner dies;
 :func:`sweep`, for ledgers whose owner and guardian are both dead; and nobody, when all went well.
 """
 
 from __future__ import annotations
 
-from vmcompare.reaper.cleanup import CGROUP_ROOT, Ended, Swept, docker_is_named, sweep
+from vmcompare.reaper.cleanup import CGROUP_ROOT, Ended, Swept, sweep
+from vmcompare.reaper.containers import end_shim, environment
 from vmcompare.reaper.folder import folder
 from vmcompare.reaper.guardian import guard
-from vmcompare.reaper.identity import boot, end_process, is_same_process, started
+from vmcompare.reaper.identity import boot, is_same_process, started
 from vmcompare.reaper.ledger import (
     LABEL,
+    Damaged,
     forget_containers,
-    forget_path,
-    forget_process,
     labels,
+    private,
     session_id,
+    state_dir,
     watch_containers,
-    watch_path,
-    watch_process,
 )
+from vmcompare.reaper.mark import end_bearers, marked, spared
 
 __all__ = [
     "CGROUP_ROOT",
     "LABEL",
+    "Damaged",
     "Ended",
     "Swept",
     "boot",
-    "docker_is_named",
-    "end_process",
+    "end_bearers",
+    "end_shim",
+    "environment",
     "folder",
     "forget_containers",
-    "forget_path",
-    "forget_process",
     "guard",
     "is_same_process",
     "labels",
+    "marked",
+    "private",
     "session_id",
+    "spared",
     "started",
+    "state_dir",
     "sweep",
     "watch_containers",
-    "watch_path",
-    "watch_process",
 ]

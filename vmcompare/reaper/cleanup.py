@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import re
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vmcompare import data
-from vmcompare.reaper.identity import boot, end_process, is_same_process
+from vmcompare.reaper.containers import remove_containers
+from vmcompare.reaper.folder import remove
+from vmcompare.reaper.identity import boot
 from vmcompare.reaper.ledger import (
-    LABEL,
-    LABEL_BOOT,
-    LABEL_PID,
-    LABEL_STARTED,
+    CONTAINERS,
+    SESSION,
+    Damaged,
     Ledger,
+    not_private,
     own_path,
     sessions_dir,
 )
-
-if TYPE_CHECKING:
-    from docker import APIClient
-
-ENGINE_TIMEOUT_S = 10
-"""Seconds Docker has to answer one request of the clean-up before it counts as not there."""
-
-FOREIGN_AGE_S = 600.0
-"""Age in seconds from which a *stopped* container of another boot counts as abandoned; and so does
-a network that no container is in."""
-
-NETWORK_END_S = 5.0
-"""Seconds until the last container must have left a network of a dead owner; 0.3 s is usual."""
+from vmcompare.reaper.mark import end_bearers
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
@@ -57,9 +45,15 @@ class Ended:
 
 @dataclass(slots=True)
 class Swept:
-    """What a clean-up ended, in order."""
+    """What a clean-up ended, in order.
+
+    Attributes:
+        ended: what it ended.
+        refused: what a ledger named and the clean-up left alone, in sentences.
+    """
 
     ended: list[Ended] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
     def add(self, kind: str, name: str) -> None:
         """Note that the ``kind`` called ``name`` was ended."""
@@ -72,82 +66,100 @@ class Swept:
         return len(self.ended)
 
 
+TOLD = 3
+"""So many refused entries of one ledger are told one by one; the others are counted."""
+
+
 def sweep(all_sessions: bool = False) -> Swept:
     """End whatever dead sessions left: processes, containers, paths, cgroups, ledgers.
 
     Never touches what is not ours or whose owner lives. With ``all_sessions`` this process's own
-    session is cleared as well.
+    session is cleared as well. A ledger, or an entry, that is not understood is left alone and
+    named in ``refused``.
     """
     swept = Swept()
     own = own_path()
     living = set()
-    for path in sorted(sessions_dir().glob("*.jsonl")):
-        ledger = Ledger.read(path)
-        if ledger is None:
-            continue
-        if ledger.owner_lives() and not (all_sessions and path == own):
-            living.add(str(ledger.owner["session"]))
+    for ledger in _ledgers(swept):
+        if ledger.owner.lives() and not (all_sessions and ledger.path == own):
+            living.add(ledger.owner.session)
         else:
             clear(ledger, swept)
-    _remove_containers(swept, session=None)
+    remove_containers(swept, session=None)
     _remove_cgroups(swept, living)
     return swept
 
 
+def _ledgers(swept: Swept) -> Iterator[Ledger]:
+    """The ledgers that can be obeyed; the others are named."""
+    folder = sessions_dir()
+    others = data.state_dir() / "sessions"
+    with contextlib.suppress(OSError):
+        if others != folder and any(others.iterdir()):
+            swept.refused.append(
+                f"{shown(others)} belongs to another user, whose own clean-up it is: "
+                "run vmcompare clean as that user"
+            )
+    try:
+        held = os.open(folder, os.O_RDONLY | _FOLDER)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        swept.refused.append(f"{shown(folder)} was left alone: {error.strerror}")
+        return
+    try:
+        if reason := not_private(os.fstat(held)):
+            step = "make it yours alone (chmod 700), or remove it"
+            swept.refused.append(f"{shown(folder)} was left alone: {reason}. Next step: {step}")
+            return
+        for name in sorted(entry.name for entry in os.scandir(held)):
+            try:
+                if not re.fullmatch(rf"{SESSION}\.jsonl", name):
+                    raise Damaged("it is not called as our lists are")
+                yield Ledger.read(folder / name, held)
+            except FileNotFoundError:
+                continue  # its owner has just ended
+            except Damaged as error:
+                where = shown(folder / name)
+                swept.refused.append(f"{where} was left alone: {error}. Next step: remove it")
+    finally:
+        os.close(held)
+
+
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def shown(path: Path | str) -> str:
+    """A path fit to be printed: one line, not too long, without the name of its user."""
+    text = "".join(c if c.isprintable() else "?" for c in str(path))
+    home = os.path.expanduser("~")  # noqa: PTH111 - it never fails
+    text = f"~{text.removeprefix(home)}" if home != "/" and text.startswith(f"{home}/") else text
+    return text if len(text) <= 200 else f"{text[:200]} …"
+
+
 def clear(ledger: Ledger, swept: Swept) -> None:
     """End everything ``ledger`` still watches, then remove it."""
-    session = str(ledger.owner["session"])
-    same_boot = ledger.owner.get("boot") == boot()
-    for key, entry in ledger.watched.items():
-        if key.startswith("process ") and same_boot:
-            pid = int(entry["pid"])
-            if end_process(pid, str(entry["started"])):
-                swept.add("process", str(pid))
-    if "containers" in ledger.watched:
-        _remove_containers(swept, session=session)
-    if same_boot:
-        _end_users_of([str(e["path"]) for k, e in ledger.watched.items() if k.startswith("path ")])
+    session = ledger.owner.session
+    if ledger.owner.boot == boot():
+        for pid in end_bearers(session):
+            swept.add("process", str(pid))
+    if CONTAINERS in ledger.watched:
+        remove_containers(swept, session=session)
     _remove_cgroups_of(session, swept)  # with what is in them, which may use the paths
-    for key, entry in ledger.watched.items():
-        if key.startswith("path ") and _remove_path(Path(str(entry["path"]))):
-            swept.add("path", str(entry["path"]))
-    ledger.path.unlink(missing_ok=True)
-
-
-def _end_users_of(paths: list[str]) -> None:
-    """End processes whose command line names one of our own folders, and wait for them.
-
-    A helper that was starting when its owner was killed is in no ledger yet; left alone, it would
-    go on to write into a folder that has just been removed.
-    """
-    import psutil
-
-    ours = [path for path in paths if Path(path).name.startswith("vmcompare-")]
-    found = []
-    for process in psutil.process_iter() if ours else ():
-        with contextlib.suppress(psutil.Error):
-            if any(path in word for word in process.cmdline() for path in ours):
-                process.kill()
-                found.append(process)
-    psutil.wait_procs(found, timeout=CGROUP_END_S)
-
-
-def _remove_path(path: Path) -> bool:
-    """Remove a file or a folder; never one that holds the home, working or root directory."""
-    holds = (Path.home(), Path.cwd(), data.state_dir(), data.cache_dir())
-    if not path.is_absolute() or any(place.is_relative_to(path) for place in holds):
-        return False
-    try:
-        if path.is_dir() and not path.is_symlink():
-            if path.is_relative_to(CGROUP_ROOT):
-                path.rmdir()
-            else:
-                shutil.rmtree(path)
-        else:
-            path.unlink()
-    except OSError:
-        return False
-    return True
+    refused = [f"line {number}: it is not understood" for number in ledger.skipped]
+    for key in ledger.watched:
+        if key != CONTAINERS:
+            try:
+                if remove(key, session):
+                    swept.add("path", key)
+            except ValueError as reason:
+                refused.append(f"{shown(key)}: {reason}")
+    for entry in refused[:TOLD]:
+        swept.refused.append(f"an entry of {ledger.path.name} was left alone, {entry}")
+    if len(refused) > TOLD:
+        swept.refused.append(f"{len(refused) - TOLD} more of {ledger.path.name} were left alone")
+    with contextlib.suppress(OSError):
+        ledger.path.unlink(missing_ok=True)
 
 
 def _remove_cgroups_of(session: str, swept: Swept) -> None:
@@ -190,104 +202,9 @@ def _remove_cgroups(swept: Swept, living: set[str]) -> None:
         for path in CGROUP_ROOT.glob(pattern):
             session = path.name.removeprefix("vmcompare-")
             pid = session.partition("-")[0]
-            if session not in living and pid.isdigit() and not psutil.pid_exists(int(pid)):
+            if not re.fullmatch(r"[0-9]{1,10}", pid) or psutil.pid_exists(int(pid)):
+                continue
+            if session not in living:
                 with contextlib.suppress(OSError):
                     path.rmdir()
                     swept.add("cgroup", str(path.relative_to(CGROUP_ROOT)))
-
-
-def docker_is_named() -> bool:
-    """Whether this computer says it has Docker: a ``docker`` on PATH, or ``DOCKER_HOST``.
-
-    The engine's socket is not looked for by itself: taking ``docker`` off PATH is how a learner,
-    a test or a room without Docker hides it. Who uses ``DOCKER_HOST`` or ``docker context`` says
-    so in one of these two ways.
-    """
-    return bool(os.environ.get("DOCKER_HOST")) or shutil.which("docker") is not None
-
-
-def _remove_containers(swept: Swept, session: str | None) -> None:
-    """Remove the containers of ``session``, or with ``None`` those of every dead owner."""
-    if not docker_is_named():
-        return
-    import docker.errors
-    import requests
-
-    unreachable = (docker.errors.DockerException, requests.RequestException, OSError)
-    with contextlib.suppress(*unreachable):
-        api = docker.from_env(timeout=ENGINE_TIMEOUT_S).api
-        wanted = LABEL if session is None else f"{LABEL}={session}"
-        for found in api.containers(all=True, filters={"label": [wanted, LABEL_PID]}):
-            if session is None and not _is_abandoned(found):
-                continue
-            if _remove_container(api, str(found["Id"])):
-                swept.add("container", str((found.get("Names") or [found["Id"]])[0]).lstrip("/"))
-        # Each was made for one container, which goes first.
-        for found in api.networks(filters={"label": [wanted, LABEL_PID]}):
-            if session is None and not _is_abandoned_network(found):
-                continue
-            if _remove_network(api, str(found["Id"])):
-                swept.add("network", str(found["Name"]))
-
-
-def _remove_container(api: APIClient, container: str) -> bool:
-    import docker.errors
-
-    try:
-        api.remove_container(container, force=True, v=True)
-    except docker.errors.APIError as error:
-        if error.status_code in (404, 409):  # gone, or on its way
-            return False
-        raise
-    return True
-
-
-def _remove_network(api: APIClient, network: str) -> bool:
-    """Remove a network, once the container that is being removed has left it."""
-    import docker.errors
-
-    deadline = time.monotonic() + NETWORK_END_S
-    while True:
-        try:
-            api.remove_network(network)
-            return True
-        except docker.errors.APIError as error:
-            if error.status_code == 404:
-                return False
-            if error.status_code not in (403, 409):
-                raise
-        if time.monotonic() > deadline:
-            return False  # whoever is in it has an owner
-        time.sleep(0.05)
-
-
-def _is_abandoned_network(found: Mapping[str, object]) -> bool:
-    """Whether the owner named in a network's labels is dead for certain.
-
-    Of another boot, or another computer, that cannot be seen; but an empty one that is old has no
-    owner, and the engine refuses to remove one that is not empty.
-    """
-    marks = found.get("Labels")
-    if not isinstance(marks, dict) or not str(marks.get(LABEL_PID, "")).isdigit():
-        return False
-    if marks.get(LABEL_BOOT) == boot():
-        return not is_same_process(int(marks[LABEL_PID]), str(marks.get(LABEL_STARTED)))
-    try:
-        created = datetime.fromisoformat(str(found.get("Created")))
-    except ValueError:
-        return False
-    return time.time() - created.timestamp() > FOREIGN_AGE_S
-
-
-def _is_abandoned(found: Mapping[str, object]) -> bool:
-    """Whether the owner named in a container's labels is dead for certain."""
-    marks = found.get("Labels")
-    if not isinstance(marks, dict) or not str(marks.get(LABEL_PID, "")).isdigit():
-        return False
-    if marks.get(LABEL_BOOT) == boot():
-        return not is_same_process(int(marks[LABEL_PID]), str(marks.get(LABEL_STARTED)))
-    # Before our last restart, or another computer's on a shared engine? A running one has an
-    # owner: its standard input is held open. One that never ran or has ended long ago has none.
-    created = found.get("Created")
-    age_s = time.time() - created if isinstance(created, int | float) else 0.0
-    return found.get("State") in ("created", "exited", "dead") and age_s > FOREIGN_AGE_S

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from vmcompare import interpreter, storage
+from vmcompare.errors import Unavailable
 from vmcompare.reaper.cleanup import Swept, clear
-from vmcompare.reaper.ledger import Ledger, abandon_own, open_own
+from vmcompare.reaper.ledger import Damaged, Ledger, abandon_own, open_own, session_id
+from vmcompare.reaper.mark import MARK, spared
 
 GUARDIAN_END_S = 20.0
 """Seconds the owner waits for its guardian at an orderly end; 0.05 s when nothing is left."""
@@ -23,36 +26,62 @@ _guards = 0
 
 @contextlib.contextmanager
 def guard() -> Iterator[None]:
-    """While inside, a small child process ends what this process watches, should it die.
+    """While inside, a small child process ends what this session starts, should we die.
 
-    The child's standard input is a pipe from us; it ends with us, however we end. Leaving ends
-    what is still watched and closes the session. Guards may be nested: the outermost counts.
+    What is started meanwhile is marked by itself, as children inherit our environment. The
+    guardian's standard input is a pipe from us; it ends with us, however we end. Leaving ends what
+    is still there and closes the session. Guards may be nested: the outermost counts.
+
+    Raises:
+        StorageError: what is running cannot be written down.
+        Unavailable: no process can be started.
     """
     global _guards
     # Python tries the folder with a file of its own at the first use; nothing of ours is begun yet.
-    tempfile.gettempdir()
+    storage.temporary()
     with _lock:
+        guardian = _start_guardian(open_own()) if _guards == 0 else None
         _guards += 1
-        outermost = _guards == 1
-        guardian = _start_guardian(open_own()) if outermost else None
+        before = os.environ.get(MARK)
+        os.environ[MARK] = session_id()
     try:
         yield
     finally:
         with _lock:
             _guards -= 1
+            if before is None:
+                os.environ.pop(MARK, None)
+            else:
+                os.environ[MARK] = before
         if guardian is not None:
             _dismiss(guardian)
             abandon_own()  # the guardian removed its ledger
 
 
 def _start_guardian(ledger: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "vmcompare.reaper", str(ledger)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C in the owner's terminal is not meant for the guardian
-    )
+    places = {"TMPDIR": str(storage.temporary()), "XDG_CACHE_HOME": _absolute("XDG_CACHE_HOME")}
+    environment = interpreter.environment() | {k: v for k, v in places.items() if v}
+    try:
+        return subprocess.Popen(
+            interpreter.command("vmcompare.reaper", str(ledger.absolute())),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=Path(sys.executable).anchor or None,  # ours may be deleted, or unmounted
+            start_new_session=True,  # Ctrl-C in the owner's terminal is not meant for the guardian
+            env=spared(environment),
+        )
+    except OSError as error:
+        raise Unavailable(
+            f"no further process can be started here ({error.strerror})",
+            "end other programs, or raise the limits of this shell (ulimit -n, ulimit -u)",
+        ) from error
+
+
+def _absolute(variable: str) -> str:
+    """A path in an environment variable, whatever folder we are in; empty where it is not set."""
+    value = os.environ.get(variable, "")
+    return str(Path(value).absolute()) if value else ""
 
 
 def _dismiss(guardian: subprocess.Popen[bytes]) -> None:
@@ -70,7 +99,6 @@ def main(argv: list[str]) -> int:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     while sys.stdin.buffer.read(4096):
         pass
-    ledger = Ledger.read(Path(argv[0]))
-    if ledger is not None:
-        clear(ledger, Swept())
+    with contextlib.suppress(FileNotFoundError, Damaged):
+        clear(Ledger.read(Path(argv[0])), Swept())
     return 0

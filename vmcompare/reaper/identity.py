@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import platform
 import sys
-import time
 from pathlib import Path
-
-SOFT_END_S = 2.0
-"""Seconds a process has to end in order before it is killed; QEMU takes about 0.1 s."""
 
 
 def boot() -> str:
@@ -49,23 +45,3 @@ def started(pid: int) -> str | None:
 def is_same_process(pid: int, start: str) -> bool:
     """Whether ``pid`` is alive and still the process that was ``started`` at ``start``."""
     return start != "" and started(pid) == start
-
-
-def end_process(pid: int, start: str) -> bool:
-    """End the process softly, then hard; ``False`` if it was already gone or is another one."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)  # remembers who it is: its signals spare a reused pid
-        if not is_same_process(pid, start):
-            return False
-        process.terminate()
-        deadline = time.monotonic() + SOFT_END_S
-        while is_same_process(pid, start):
-            if time.monotonic() > deadline:
-                process.kill()
-                deadline += SOFT_END_S
-            time.sleep(0.01)
-    except psutil.Error:
-        return False
-    return True

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from ..claims import EMULATION, Rule, Verdict, by_rule
 from ..errors import Unavailable
 from ..exercise import Answer, Check, Choice, Exercise, Feedback, Kind, Question, chosen
+from ..prose import literal
 from ..settle import Part
 from ..units import written
 from ..view import View
@@ -226,7 +227,9 @@ def _transfer(now: Callable[[], Table]) -> Exercise:
     def solution(view: View) -> str:  # noqa: ARG001
         row = now().row("A2")
         said = (
-            f" In the table A2 is: **{row.finding.verdict}**. {row.finding.reason}" if row else ""
+            f" In the table A2 is: **{row.finding.verdict}**. {literal(row.finding.reason)}"
+            if row
+            else ""
         )
         return f"“{_SENTENCES[1]}”{said}"
 

@@ -16,8 +16,8 @@ from vmcompare.backends.docker import follow, inside
 from vmcompare.backends.docker.engine import REQUEST_TIMEOUT_S, engine_errors
 from vmcompare.backends.docker.network import Network
 from vmcompare.backends.docker.options import host_options
-from vmcompare.backends.docker.request import Request
 from vmcompare.backends.docker.stream import Output, Stream
+from vmcompare.engine import Request
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
 from vmcompare.sandbox import Completed, Event, Followed, OnEvent, OnOutput, Phase, Spec, Start
 
@@ -51,8 +51,9 @@ class Container(AbstractContextManager["Container"]):
         spec: Spec,
         on_event: OnEvent,
         on_no_image: Callable[[], object],
+        on_lost: Callable[[], object],
     ) -> None:
-        self._on_no_image = on_no_image
+        self._on_no_image, self._on_lost = on_no_image, on_lost
         self.name = f"vmcompare-{reaper.session_id()}-{next(_numbers)}"
         self.exit_code: int | None = None
         self._api, self._image, self._spec, self._on_event = api, image, spec, on_event
@@ -62,6 +63,7 @@ class Container(AbstractContextManager["Container"]):
         self._network = Network(api, self.name) if own else None
         self._stream: Stream | None = None
         self._output: Output | None = None
+        self._id = ""
         self._removed_ns = 0
         self._started = False
         self._following = False
@@ -97,6 +99,7 @@ class Container(AbstractContextManager["Container"]):
             what = f"Docker could not start {self._image}"
             raise LaunchFailure(what, self._request(), str(error.explanation or error)) from error
         except engine_errors() as error:
+            self._on_lost()
             raise AbnormalShutdown("Docker stopped answering during a start", str(error)) from error
 
     def _create(self, *, tell: bool) -> None:
@@ -107,12 +110,14 @@ class Container(AbstractContextManager["Container"]):
                 list(self._spec.command),
                 name=self.name,
                 labels=reaper.labels(),
+                environment=reaper.environment(),
                 stdin_open=True,  # and, as we attach: closed for good when we let go
                 host_config=api.create_host_config(**self._options()),
             )
         )
         self._creation.send()
-        _, created_ns = self._creation.answer(REQUEST_TIMEOUT_S)
+        created, created_ns = self._creation.answer(REQUEST_TIMEOUT_S)
+        self._id = str(created["Id"])
         if tell:
             self._tell(Phase.CREATE, created_ns)
         attach = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
@@ -203,6 +208,9 @@ class Container(AbstractContextManager["Container"]):
             if self._network is not None:
                 self._network.remove()
         except engine_errors() as error:
+            self._on_lost()
+            if self._id:  # its daemon is gone, and the container lives on without one
+                reaper.end_shim(self._id)
             what = "Docker stopped while a container was running"
             raise AbnormalShutdown(what, self.console()) from error
         finally:
@@ -300,6 +308,7 @@ class Container(AbstractContextManager["Container"]):
                 "Docker refused a command", self._request(), str(error.explanation or error)
             ) from error
         except engine_errors() as error:
+            self._on_lost()
             what = "Docker stopped while a container was running"
             raise AbnormalShutdown(what, self.console()) from error
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,12 @@ from vmcompare import reaper
 from vmcompare.backends.docker import box
 from vmcompare.backends.docker.container import Container
 from vmcompare.backends.docker.engine import (
+    PROBE_TIMEOUT_S,
     classify,
     connect,
     engine_errors,
     engine_info,
+    plain,
     unavailable,
 )
 from vmcompare.errors import LaunchFailure, Unavailable
@@ -42,6 +46,11 @@ if TYPE_CHECKING:
 
     from vmcompare.images.cache import Progress
 
+RETURN_S = 30.0
+"""Seconds in which a lost engine may come back; a service manager restarts it in about 3."""
+
+_ASK_AGAIN_S = 0.2
+
 REPOSITORIES = "vmcompare"
 """First part of the names of images made here; the second is ours, the tag the digest's start."""
 
@@ -59,6 +68,8 @@ class DockerLauncher:
         self._facts: Mapping[str, Any] = {}
         self._images: dict[str, tuple[str, ImageFacts]] = {}
         self._lock = threading.Lock()
+        self._lost = False
+        self._patience_s = RETURN_S
 
     def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
         """See :class:`vmcompare.sandbox.Launcher`. Warmth: cold or pre-created.
@@ -70,6 +81,8 @@ class DockerLauncher:
                 f"Docker has no {spec.start.value} start", "choose a cold or a pre-created start"
             )
         client = self._connected()
+        if self._lost:
+            self._await_engine()
         runtimes = self._facts.get("Runtimes") or {}
         if spec.runtime and spec.runtime not in runtimes:
             raise Unavailable(
@@ -79,7 +92,7 @@ class DockerLauncher:
         image, _ = self._resolved(spec.image)
         # Images are looked up once; should one vanish meanwhile, the next start looks again.
         forget = functools.partial(self._images.pop, spec.image, None)
-        return Container(client.api, image, spec, on_event, forget)
+        return Container(client.api, image, spec, on_event, forget, self._lose)
 
     def image(self, spec: Spec) -> ImageFacts:
         """Make the image if need be and describe it; layers are digests of unpacked tars."""
@@ -100,7 +113,8 @@ class DockerLauncher:
         """A product: ``docker run`` with everything it does, not the bare runtime."""
         if spec.runtime:
             return Traits(layer="product", runtime=spec.runtime)
-        self._connected()
+        with contextlib.suppress(Unavailable):  # gone since it was probed: the start will say so
+            self._connected()
         return Traits(layer="product", runtime=str(self._facts.get("DefaultRuntime") or "runc"))
 
     def _connected(self) -> DockerClient:
@@ -110,6 +124,28 @@ class DockerLauncher:
                 self._facts = engine_info(client)
                 self._client = client
             return self._client
+
+    def _lose(self) -> None:
+        self._lost = True
+
+    def _await_engine(self) -> None:
+        """Wait until an engine that was lost in mid-run is back: no part of any start.
+
+        A daemon that is restarted would otherwise cost a run all its starts, as each fails at once.
+        One that stays away is waited for once. Raises ``EngineUnavailable`` when it is not back.
+        """
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                connect(PROBE_TIMEOUT_S).close()
+            except Unavailable:
+                self._patience_s = max(0.0, deadline - time.monotonic())
+                if not self._patience_s:
+                    raise
+                time.sleep(_ASK_AGAIN_S)
+            else:
+                self._lost, self._patience_s = False, RETURN_S
+                return
 
     def _resolved(self, name: str) -> tuple[str, ImageFacts]:
         """The engine's name of an image, and its facts. Looked up once: starts must not pay."""
@@ -159,7 +195,7 @@ def _imported(
     except docker.errors.ImageNotFound:
         pass
     except engine_errors() as error:
-        raise unavailable(classify(error), str(error)) from error
+        raise unavailable(classify(error), plain(error)) from error
     # A label on an image is passed on to containers made of it by hand. Those lack the owner's
     # labels, by which the clean-up tells that they are the learner's own.
     changes = [f"LABEL {reaper.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
@@ -190,7 +226,7 @@ def _image_facts(api: APIClient, reference: str) -> ImageFacts:
             f"the image {reference} is not on this computer", f"run: docker pull {reference}"
         ) from error
     except engine_errors() as error:
-        raise unavailable(classify(error), str(error)) from error
+        raise unavailable(classify(error), plain(error)) from error
     return ImageFacts(
         digest=str(found["Id"]),
         layers=tuple(map(str, found["RootFS"].get("Layers") or ())),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmcompare import reaper
 from vmcompare.backends.docker.engine import REQUEST_TIMEOUT_S, engine_errors
-from vmcompare.backends.docker.request import Request
+from vmcompare.engine import Request
 from vmcompare.errors import AbnormalShutdown
 
 if TYPE_CHECKING:

@@ -7,22 +7,24 @@ until the computer is booted again or QEMU is replaced.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
 import selectors
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from vmcompare import data
+import msgspec
+
+from vmcompare import data, reaper, storage
 from vmcompare.backends.qemu import firmware
 from vmcompare.backends.qemu.binary import Qemu
-from vmcompare.errors import Unavailable
-from vmcompare.images.cache import Cache
+from vmcompare.errors import StorageError, Unavailable
 
 CANDIDATES = {
     "linux": ("kvm", "tcg"),
@@ -36,6 +38,17 @@ SOFTWARE = "tcg"
 FIRST_BYTE_S, LOOP_S = 3.0, 1.0
 """Deadlines in seconds: to the first byte, then for 64-bit mode and the loop. Tried: TCG needs
 0.05 s for all of it; the KVM that only pretends needs minutes for the loop."""
+
+T = TypeVar("T")
+
+_WHY_CHARACTERS = 500
+"""So much is kept of what QEMU says; its sentences have about a hundred."""
+
+_KEPT_BYTES = 1 << 16
+"""More than any fact that is kept has."""
+
+_KEEP_S = 5.0
+"""Seconds to wait for another process that keeps a fact, before this one is not kept."""
 
 _EXIT_S = 2.0
 """Seconds for QEMU to leave after its guest asked it to, before it is killed."""
@@ -66,6 +79,14 @@ class Choice:
     accel: str
     rejected: tuple[Trial, ...] = ()
 
+    def is_of(self, candidates: Sequence[str]) -> bool:
+        """Whether trying ``candidates`` in order can have led to this."""
+        if self.accel not in candidates:
+            return False
+        better = list(candidates[: candidates.index(self.accel)])
+        readable = all(trial.why.isprintable() for trial in self.rejected)
+        return readable and [trial.accel for trial in self.rejected] == better
+
     def arguments(self) -> tuple[str, ...]:
         """Its part of QEMU's command line."""
         if self.accel == SOFTWARE:
@@ -79,11 +100,12 @@ def choose(qemu: Qemu) -> Choice:
     Raises:
         Unavailable: QEMU runs, but no accelerator does.
     """
-    kept = _kept_path(qemu)
-    choice = _read(kept)
-    if choice is None:
-        choice = prove(qemu, CANDIDATES.get(sys.platform, (SOFTWARE,)))
-        _write(kept, choice)
+    name = f"accelerator-{'kvm' if _kvm_opens() else 'none'}"
+    candidates = CANDIDATES.get(sys.platform, (SOFTWARE,))
+    choice = kept(name, qemu, Choice)
+    if choice is None or not choice.is_of(candidates):
+        choice = prove(qemu, candidates)
+        keep(name, qemu, choice)
     return choice
 
 
@@ -95,13 +117,17 @@ def prove(
     loop_s: float = LOOP_S,
 ) -> Choice:
     """Try candidates in order, without looking at what is kept. Raises ``Unavailable``."""
-    rom = Cache().get("probe.bin", "1", lambda out: _write_rom(out))
     rejected: list[Trial] = []
-    for accel in candidates:
-        trial = attempt(qemu, accel, rom, first_byte_s=first_byte_s, loop_s=loop_s)
-        if not trial.why:
-            return Choice(accel, tuple(rejected))
-        rejected.append(trial)
+    with reaper.guard(), reaper.folder() as directory:
+        rom = directory / "probe.bin"
+        with storage.said_of(rom, storage.TEMPORARY):
+            rom.write_bytes(firmware.image())
+        for accel in candidates:
+            trial = attempt(qemu, accel, rom, first_byte_s=first_byte_s, loop_s=loop_s)
+            if not trial.why:
+                return Choice(accel, tuple(rejected))
+            words = "".join(c for c in trial.why if c.isprintable())[:_WHY_CHARACTERS]
+            rejected.append(Trial(accel, words))
     reasons = "; ".join(f"{trial.accel}: {trial.why}" for trial in rejected)
     raise Unavailable(
         f"QEMU starts, but nothing here runs a guest ({reasons})",
@@ -122,13 +148,18 @@ def attempt(
     command += ["-M", "pc", "-m", "16", "-accel", accel, "-bios", str(rom), "-serial", "stdio"]
     command += ["-device", f"isa-debug-exit,iobase={firmware.EXIT_PORT:#x},iosize=4"]
     command += ["-no-reboot"]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    try:
+        started = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=reaper.marked(),
+        )
+    except OSError as error:
+        return Trial(accel, f"QEMU could not be started: {error.strerror}")
+    with started as process:
         try:
             why = _judge(process, first_byte_s, loop_s)
             if not why:
@@ -173,10 +204,6 @@ def _leave(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def _write_rom(out: Path) -> None:
-    out.write_bytes(firmware.image())
-
-
 def boot_id() -> str:
     """Changes whenever this computer is booted."""
     linux = Path("/proc/sys/kernel/random/boot_id")
@@ -187,37 +214,32 @@ def boot_id() -> str:
     return f"{psutil.boot_time():.0f}"
 
 
-def kept_path(name: str, qemu: Qemu) -> Path:
-    """Where a fact about this boot of this computer with this QEMU is kept."""
-    key = hashlib.sha256(f"{boot_id()} {qemu.identity()}".encode()).hexdigest()[:16]
-    return data.cache_dir() / f"{name}-{key}.json"
-
-
-def _kept_path(qemu: Qemu) -> Path:
-    # Being let into the group "kvm" must not need a new boot to be noticed.
-    usable = os.access("/dev/kvm", os.R_OK | os.W_OK)
-    return kept_path(f"accelerator-{'kvm' if usable else 'none'}", qemu)
-
-
-def _read(path: Path) -> Choice | None:
+def kept(name: str, qemu: Qemu, kind: type[T]) -> T | None:
+    """A fact about this boot of this computer with this QEMU, if it was kept and is a ``kind``."""
     try:
-        kept = json.loads(path.read_text())
-        rejected = tuple(Trial(str(one["accel"]), str(one["why"])) for one in kept["rejected"])
-        return Choice(str(kept["accel"]), rejected)
-    except (OSError, ValueError, KeyError, TypeError):
+        return storage.understood(storage.read(_path(name, qemu), _KEPT_BYTES), kind)
+    except (OSError, StorageError):
         return None
 
 
-def _write(path: Path, choice: Choice) -> None:
-    keep(path, json.dumps(asdict(choice)))
+def keep(name: str, qemu: Qemu, fact: object) -> None:
+    """Keep a fact for :func:`kept`; where nothing can be kept, it is found out anew each time."""
+    with contextlib.suppress(OSError, StorageError):
+        path = _path(name, qemu)
+        with storage.locked(path.with_name("facts.lock"), timeout_s=_KEEP_S):
+            storage.write(path, msgspec.json.encode(fact).decode())
 
 
-def keep(path: Path, text: str) -> None:
-    """Write a small file that another process never sees half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+def _path(name: str, qemu: Qemu) -> Path:
+    """Another one for each boot, QEMU and version of the firmware that tries it."""
+    facts = f"{boot_id()} {qemu.identity()} {hashlib.sha256(firmware.image()).hexdigest()}"
+    return data.cache_dir() / f"{name}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.json"
+
+
+def _kvm_opens() -> bool:
+    """Whether KVM is there for this user now: being let into its group needs no new boot."""
     try:
-        part.write_text(text)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

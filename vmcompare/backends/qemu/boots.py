@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from vmcompare.backends.qemu.binary import Qemu
@@ -97,16 +97,23 @@ def direct(
 
 
 def tuned(
-    qemu: Qemu, disk: Path, *, network: bool = False, progress: Progress | None = None
+    qemu: Qemu,
+    disk: Path,
+    *,
+    network: bool = False,
+    snapshot: bool = True,
+    progress: Progress | None = None,
 ) -> Boot:
     """The distribution's disk by the shortest way: ``vm-tuned``.
 
     Without a ``network`` the two services that bring one up are left out: they look for a card that
-    is not there, and fail (together a third of this boot).
+    is not there, and fail (together a third of this boot). With ``snapshot`` what the guest writes
+    is thrown away.
     """
     kernel, initramfs = _fastest_kernel(qemu, progress), alpine.disk_initramfs(progress)
     line = f"{_QUIET} {_makers_agent()}" + ("" if network else f" {_NO_NETWORK}")
-    arguments = ("-M", "pc", *_kernel(kernel, initramfs, line), *disk_arguments(disk))
+    arguments = ("-M", "pc", *_kernel(kernel, initramfs, line))
+    arguments += disk_arguments(disk, snapshot=snapshot)
     files = (kernel, initramfs, alpine.sources().disk, disk)
     return Boot(arguments, files, 120.0, on_serial=(_OUR_INIT, _OPENRC))
 
@@ -147,9 +154,7 @@ def install(
 
 def warm(qemu: Qemu, disk: Path, *, progress: Progress | None = None) -> Boot:
     """Like :func:`tuned`, but all its services start and what the guest writes is kept."""
-    boot = tuned(qemu, disk, network=True, progress=progress)
-    keeping = tuple(argument.replace("snapshot=on", "snapshot=off") for argument in boot.arguments)
-    return replace(boot, arguments=keeping)
+    return tuned(qemu, disk, network=True, snapshot=False, progress=progress)
 
 
 def _makers_agent() -> str:
@@ -170,7 +175,7 @@ def disk_arguments(
 
 
 def _kernel(kernel: Path, initramfs: Path, line: str) -> tuple[str, ...]:
-    return ("-kernel", str(kernel), "-initrd", _escaped(initramfs), "-append", line)
+    return ("-kernel", str(kernel), "-initrd", str(initramfs), "-append", line)
 
 
 def _fastest_kernel(qemu: Qemu, progress: Progress | None) -> Path:
@@ -180,7 +185,11 @@ def _fastest_kernel(qemu: Qemu, progress: Progress | None) -> Path:
 
 
 def _escaped(path: Path) -> str:
-    """A path inside an option list: QEMU reads a doubled comma as one."""
+    """A path inside an option list (``file=…,format=…``): QEMU reads a doubled comma as one there.
+
+    A path that is an argument of its own (``-kernel``, ``-initrd``, ``-bios``, ``-L``) is taken as
+    it stands.
+    """
     return str(path).replace(",", ",,")
 
 

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-_HELD = (signal.SIGINT, signal.SIGTERM)
+_HELD = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM wait; they are delivered when it ends.
+    """Within the block SIGINT, SIGTERM and SIGHUP wait; they are delivered when it ends.
 
     Only for short blocks. Outside the main thread nothing needs to be done: Python runs handlers
     in the main thread only.

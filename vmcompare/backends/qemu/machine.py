@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vmcompare import reaper
 from vmcompare.backends.qemu import channel
 from vmcompare.backends.qemu.accel import Choice
 from vmcompare.backends.qemu.binary import Qemu
@@ -98,7 +99,7 @@ class Machine:
             for name in _CHANNELS:
                 self._ours[name], theirs[name] = socket.socketpair()
             self.command = self._command(theirs)
-            with held_back():  # a process must never exist without being known
+            with held_back():  # a process must never exist without being known here
                 self._process = subprocess.Popen(
                     self.command,
                     stdin=subprocess.DEVNULL,
@@ -106,6 +107,7 @@ class Machine:
                     stderr=subprocess.PIPE,
                     pass_fds=[end.fileno() for end in theirs.values()],
                     start_new_session=True,
+                    env=reaper.marked(),
                 )
         except OSError as error:
             self._close()
@@ -125,7 +127,6 @@ class Machine:
         )
         self._pump.start()
         self._qmp = Qmp(self._ours["control"])
-        _watch(self._process.pid)
 
     def next_mark(self, what: str, deadline: float, timeout_s: float) -> Mark:
         """The next mark, before ``deadline`` (``time.monotonic``).
@@ -190,7 +191,6 @@ class Machine:
             if self._process is not None:
                 self._process.kill()
                 self._process.wait()
-                _forget(self._process.pid)
             if self._pump is not None:
                 self._pump.join(_LAST_WORDS_S)
             self._close()
@@ -218,15 +218,3 @@ class Machine:
         for name in ("agent", "second"):
             command += ["-device", f"virtserialport,chardev={name},name=vmcompare.{name}"]
         return tuple(command)
-
-
-def _watch(pid: int) -> None:
-    from vmcompare import reaper  # psutil is not needed before there is something to watch
-
-    reaper.watch_process(pid)
-
-
-def _forget(pid: int) -> None:
-    from vmcompare import reaper
-
-    reaper.forget_process(pid)

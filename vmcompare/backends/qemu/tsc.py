@@ -6,18 +6,28 @@ told the frequency (``tsc_early_khz=``) it never did in 40 boots.
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from vmcompare.backends.qemu.accel import keep, kept_path
+import msgspec
+
+from vmcompare.backends.qemu.accel import keep, kept
 from vmcompare.backends.qemu.binary import Qemu
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import Event, Machine, OnEvent, Sandbox, Spec
 
 _DETECTED = re.compile(rb"tsc: Detected (\d+)\.(\d{3}) MHz")
+_PLAUSIBLE = range(100_000, 100_000_000)
+"""A counter between 100 MHz and 100 GHz, in kHz: what is kept may have been damaged."""
+
 _COMMAND = ("/bin/busybox", "dmesg")
+
+
+class _Frequency(msgspec.Struct):
+    """What is kept."""
+
+    khz: int
 
 
 class _Opens(Protocol):
@@ -34,11 +44,9 @@ def frequency_khz(qemu: Qemu, launcher: _Opens) -> int:
         Unavailable: the guest's kernel does not say.
         VmcompareError: the guest does not start.
     """
-    path = kept_path("tsc", qemu)
-    try:
-        return int(json.loads(path.read_text())["khz"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    known = kept("tsc", qemu, _Frequency)
+    if known is not None and known.khz in _PLAUSIBLE:
+        return known.khz
     with launcher.open(Spec(machine=Machine.PC), _ignore) as sandbox:
         output = sandbox.run(_COMMAND).output
     found = _DETECTED.search(output)
@@ -48,7 +56,7 @@ def frequency_khz(qemu: Qemu, launcher: _Opens) -> int:
             "use the machine type pc",
         )
     khz = int(found[1]) * 1000 + int(found[2])
-    keep(path, json.dumps({"khz": khz}))
+    keep("tsc", qemu, _Frequency(khz))
     return khz
 
 

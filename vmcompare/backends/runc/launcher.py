@@ -87,8 +87,9 @@ class _Container:
             "--pid-file", str(self._pid_file), self.name,
         )  # fmt: skip
         with tempfile.TemporaryFile() as printed:
+            environment = reaper.marked()
             start_ns = time.perf_counter_ns()
-            child = bare.started(command, "runc", printed, os.environ)
+            child = bare.started(command, "runc", printed, environment)
             first: bare.Held | None = None
             ended = False
             # Events are told after the start was timed: a watcher costs the container nothing.
@@ -114,7 +115,7 @@ class _Container:
         on_event(Event(Phase.REMOVED, removed_ns))
 
     def _first_program(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.Held:
-        """Wait until runc has done its part; the container's PID 1, written down."""
+        """Wait until runc has done its part; the container's PID 1."""
         try:
             code = child.wait(COMMAND_TIMEOUT_S)
             if code:
@@ -124,7 +125,6 @@ class _Container:
         except (subprocess.TimeoutExpired, ProcessLookupError, ValueError, OSError) as error:
             what = "the container ended by itself"
             raise AbnormalShutdown(what, bare.console(printed)) from error
-        reaper.watch_process(first.pid)
         return first
 
     def _end(
@@ -152,7 +152,6 @@ class _Container:
             removed_ns = time.perf_counter_ns()
         finally:
             if first is not None:
-                reaper.forget_process(first.pid)
                 first.close()
         if complaint and strict:
             raise AbnormalShutdown(f"runc did not remove {self.name}", complaint)
@@ -164,7 +163,12 @@ class _Container:
         command = (*self._runc, "delete", "--force", self.name)
         try:
             done = subprocess.run(
-                command, capture_output=True, check=False, timeout=COMMAND_TIMEOUT_S
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=COMMAND_TIMEOUT_S,
+                env=reaper.marked(),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return bare.cleaned(str(error))
@@ -194,12 +198,19 @@ def probe() -> Availability:
     """Starts a container and removes it: available where its first byte came."""
     try:
         program = _program()
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-        with RuncLauncher().open(Spec(), lambda _: None):
+        told = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_TIMEOUT_S,
+        )
+        with reaper.guard(), RuncLauncher().open(Spec(), lambda _: None):
             pass
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
-    except (VmcompareError, OSError, ValueError) as error:
+    except (VmcompareError, OSError, ValueError, subprocess.TimeoutExpired) as error:
         what = f"runc does not work here ({error})"
         return Availability(False, what=what, next_step="replay a recording, or start with Docker")
     words = told.stdout.split()

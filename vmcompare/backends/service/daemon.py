@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from vmcompare import data, reaper
+from vmcompare import reaper
 from vmcompare.backends import docker
 from vmcompare.backends.service.decisions import REMEDIES, remedy
 from vmcompare.backends.service.system import DAEMON, SOCKET, daemons_here
@@ -67,6 +67,7 @@ def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
             stdout=out,
             stderr=out,
             cwd="/",
+            env=reaper.spared(),
             start_new_session=True,  # Ctrl-C in set-up's terminal is not meant for it
         )
     entry = {
@@ -76,6 +77,7 @@ def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
         "options": list(options),
     }
     _pid_file().write_text(json.dumps(entry), encoding="utf-8")
+    _pid_file().chmod(0o600)  # else it would not be obeyed
     return daemon
 
 
@@ -122,12 +124,16 @@ def stop(say: Say = print, name: str = DAEMON) -> None:
     """
     path = _pid_file()
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        with reaper.private(path) as stream:
+            entry = json.load(stream)
         pid, start, boot = int(entry["pid"]), str(entry["started"]), str(entry["boot"])
     except FileNotFoundError:
         say("No Docker of ours is running")
         return
-    except (OSError, ValueError, KeyError, TypeError):
+    except reaper.Damaged as error:
+        say(f"No Docker of ours is known: {path} was left alone: {error}. Next step: remove it")
+        return
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         path.unlink(missing_ok=True)
         say("No Docker of ours is running (its pid file was damaged and is removed)")
         return
@@ -184,13 +190,13 @@ def _gone(pid: int, start: str, timeout_s: float) -> bool:
 
 def engine_dir() -> Path:
     """The folder for what set-up writes down, made if need be."""
-    path = data.state_dir() / "engine"
+    path = reaper.state_dir() / "engine"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def _pid_file() -> Path:
-    return data.state_dir() / "engine" / "daemon.json"
+    return reaper.state_dir() / "engine" / "daemon.json"
 
 
 def _last_words(log: Path) -> str:

@@ -9,6 +9,7 @@ from ...errors import Unavailable
 from ...exercise import Choice, Exercise, Kind, Question, chosen, near
 from ...plots.groups import EMULATION, Group, container, groups, need
 from ...plots.phases import ending, medians, name
+from ...prose import literal
 from ...sandbox import Phase, Platform
 from ...stats import median_interval
 from ...units import seconds
@@ -118,8 +119,8 @@ def _solve_jobs(view: View) -> str:
             median_s = group.median.estimate
             under = f" ({EMULATION})" if group.emulated else ""
             lines.append(
-                f"- {group.series.label}{under}: starts in {seconds(median_s)}, so a job works for "
-                f"at least {seconds(shortest_job_s(median_s))}"
+                f"- {literal(group.series.label)}{under}: starts in {seconds(median_s)}, so a job "
+                f"works for at least {seconds(shortest_job_s(median_s))}"
             )
     return (
         "With start $t$ and work $w$, $t \\le 0.1\\,(t + w)$ gives $w \\ge 9\\,t$, nine times the "
@@ -131,7 +132,8 @@ def _solve_study(view: View) -> str:
     found = container(groups(view, "phase_s"))
     named = ""
     if found is not None and len(found.rows):
-        named = f" The phases shown are {', '.join(dict.fromkeys(found.rows['phase']))}: no build."
+        shown = literal(", ".join(dict.fromkeys(found.rows["phase"])))
+        named = f" The phases shown are {shown}: no build."
     return (
         f"{_STUDY_RIGHT} `up --build` makes the image, creates a network and then starts; the "
         "first two happen once per machine or per change of the code. `--wait` ends when the "

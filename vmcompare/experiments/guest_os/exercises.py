@@ -9,6 +9,7 @@ from ...errors import Unavailable
 from ...exercise import Choice, Exercise, Kind, Question, chosen, near
 from ...plots.groups import EMULATION, Group, groups
 from ...plots.style import Series
+from ...prose import literal
 from ...sandbox import Machine, Platform
 from ...units import MIB, size
 from ...view import View
@@ -124,7 +125,7 @@ def _solve_room(view: View) -> str:
             under = f" ({EMULATION}, without the code cache)" if fit.group.emulated else ""
             count = instances(_ROOM_GIB * GIB, 0.0, fit)
             lines.append(
-                f"- {fit.group.series.label}{under}: a = {size(fit.fixed)}, "
+                f"- {literal(fit.group.series.label)}{under}: a = {size(fit.fixed)}, "
                 f"b = {size(fit.each.estimate)}, so {count}"
             )
     return (
@@ -142,7 +143,7 @@ def _solve_daemons(view: View) -> str:
     if base is None or held is None:
         return ""
     lines = [
-        f"\n- {vm.group.series.label}: {fits.star_words(fits.crossover(held, base, vm))}"
+        f"\n- {literal(vm.group.series.label)}: {fits.star_words(fits.crossover(held, base, vm))}"
         for vm in fits.vms(found, base.group.run_id)
     ]
     return f"\n\nDaemons of {size(held)} are paid back against\n" + "".join(lines) if lines else ""

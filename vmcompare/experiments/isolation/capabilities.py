@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from ...errors import Unavailable
+
 NAMES: tuple[str, ...] = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
     "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
@@ -20,8 +24,10 @@ def decoded(cap_eff: str) -> frozenset[str]:
         cap_eff: hexadecimal, as read; a bit beyond the last known name is called ``"bit 41"``.
 
     Raises:
-        ValueError: it is not hexadecimal.
+        Unavailable: it is not hexadecimal, as what a stranger recorded may be.
     """
+    if not re.fullmatch(r"[0-9a-fA-F]{1,32}", cap_eff.strip()):
+        raise Unavailable("what was read of the capabilities is no number", "replay another run")
     bits = int(cap_eff, 16)
     names = (NAMES[n] if n < len(NAMES) else f"bit {n}" for n in range(bits.bit_length()))
     return frozenset(name for n, name in enumerate(names) if bits >> n & 1)

@@ -15,6 +15,7 @@ from ...exercise import (
     chosen,
     near,
 )
+from ...prose import literal
 from ...sandbox import Platform
 from ...view import View
 from .capabilities import decoded, ordered
@@ -69,15 +70,18 @@ def _check_word(view: View, answer: Answer) -> Feedback:
         return Feedback(
             True, f"With `{answer}` alone this probe gets through; without it, it is refused."
         )
-    what = f"It opens {listed(sorted(found))}." if found else "It opens none of the probes."
+    what = (
+        f"It opens {literal(listed(sorted(found)))}." if found else "It opens none of the probes."
+    )
     return Feedback(False, f"`{answer}` alone leaves this probe refused. {what}")
 
 
 def _solve_capabilities(view: View) -> str:
     names = own_capabilities(view)
+    shown = literal(listed(ordered(names))) if names else "none at all"
     return (
         'Each bit that is 1 is one capability, so `bin(bits).count("1")` counts them. The data '
-        f"shown give **{len(names)}**: {listed(ordered(names)) if names else 'none at all'}. Root "
+        f"shown give **{len(names)}**: {shown}. Root "
         "in a container is the host’s user 0 (unless a user namespace maps it), but these are "
         "all its rights."
     )
@@ -86,7 +90,7 @@ def _solve_capabilities(view: View) -> str:
 def _solve_word(view: View) -> str:
     opened = opened_by(view)
     lines = [
-        f"- `{word}` opens {listed(sorted(found)) if found else 'none of the probes'}"
+        f"- `{word}` opens {literal(listed(sorted(found))) if found else 'none of the probes'}"
         for word, found in opened.items()
     ]
     return (
@@ -105,7 +109,7 @@ _BUG_VM = "Put B into a virtual machine, and see that the same line fails."
 
 def _solve_bug(view: View) -> str:
     tried = [
-        f"- {words}: {'; '.join(f'{n} {one.answers[n].text}' for n in one.answers)}"
+        f"- {words}: {literal('; '.join(f'{n} {one.answers[n].text}' for n in one.answers))}"
         for words, one in (
             ("two processes", arm(view, Platform.PROCESS, "", aim="neighbour")),
             ("from container A", arm(view, Platform.CONTAINER, "default bridge", aim="neighbour")),

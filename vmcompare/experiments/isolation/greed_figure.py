@@ -111,6 +111,7 @@ def _got(rows: pd.DataFrame) -> str:
     )
 
 
+@style.own()
 def greed(view: View) -> Picture:
     """For each arm and stretch the median gap and the 99th percentile, every round a mark."""
     found = felt(view)

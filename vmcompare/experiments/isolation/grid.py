@@ -71,6 +71,7 @@ def word(name: str, answer: Answer | None) -> str:
     return answer.text if len(answer.text) <= 9 else REFUSED
 
 
+@style.own()
 def answers(
     arms: Sequence[Arm],
     headings: Sequence[str],
@@ -115,6 +116,7 @@ def answers(
     return Picture(figure, f"{what} {_told(arms, headings, names)}", caption)
 
 
+@style.own()
 def words_grid(
     base: Arm,
     others: Sequence[Arm],

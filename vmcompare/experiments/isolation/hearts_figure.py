@@ -133,6 +133,7 @@ def beats(view: View) -> Beats:
     )
 
 
+@style.own()
 def heartbeats(view: View) -> Picture:
     """The longest gap in every second, for each heart; where it stopped, a hatched silence."""
     found = beats(view)

@@ -91,6 +91,7 @@ def _published(what: str, most: float, fewest: float, row: Mapping[Hashable, Any
     return Width(what, most, fewest, None, f"literature, {row['year']}", row["url"])
 
 
+@style.own()
 def interface(view: View) -> Picture:
     """One axis from no call to all: filled where it was measured, hollow where it was published."""
     found = widths(view)

@@ -91,6 +91,7 @@ def careless(view: View) -> WhatIf:
     emulated = misconfigured(view)[0].emulated
     under = f" under {EMULATION}, on which these counts do not depend" if emulated else ""
 
+    @style.own()
     def draw(k: float) -> Picture:
         at = values.index(int(k))
         figure = style.figure(2.9)

@@ -38,6 +38,7 @@ def known() -> pd.DataFrame:
     return table.assign(order=order).sort_values(["order", "published"]).drop(columns="order")
 
 
+@style.own()
 def timeline(_view: View) -> Picture:
     """Every checked weakness on one time line, by the kind of what was weak."""
     table = known()

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from ...errors import Unavailable
 from ...exercise import Answer, Choice, Exercise, Feedback, Kind, Question
+from ...prose import literal
 from ...view import View
 from . import ladder
 from .rows import NEXT, answered, instances, left_out, moved, top
@@ -28,7 +29,9 @@ def _check_tweak(view: View, answer: Answer) -> Feedback:
         return Feedback(False, "Please choose one of the observations.")
     if name in changed:
         was, now = top(view).seen[name], left_out(view, _LEFT_OUT).seen[name]
-        return Feedback(True, f"Yes: with all rungs it was “{was}”, without this one “{now}”.")
+        return Feedback(
+            True, f"Yes: with all rungs it was “{literal(was)}”, without this one “{literal(now)}”."
+        )
     if name == "boot id":
         return Feedback(
             False, "No rung changes the boot id: look at the top rows of the ladder figure."
@@ -41,7 +44,7 @@ def _check_tweak(view: View, answer: Answer) -> Feedback:
 def _solve_tweak(view: View) -> str:
     changed = _came_back(view)
     before, after = top(view).seen, left_out(view, _LEFT_OUT).seen
-    said = "; ".join(f"*{n}*: {before[n]} → {after[n]}" for n in changed)
+    said = "; ".join(f"*{literal(n)}*: {literal(before[n])} → {literal(after[n])}" for n in changed)
     return f"Without `{_LEFT_OUT}` this differs from the full ladder: {said or 'nothing'}."
 
 
@@ -109,11 +112,11 @@ def _bug_data(view: View) -> str:
         raise Unavailable("no container has answered", NEXT)
     beside = (one for one in there if one.name == "host" and one.run_id == box.run_id)
     host = next(beside, None)
-    text = f"Here container A calls itself {box.values['userland']}"
+    text = f"Here container A calls itself {literal(box.values['userland'])}"
     if host is None:
-        return f"{text}, and its kernel is {box.values['kernel release']}."
+        return f"{text}, and its kernel is {literal(box.values['kernel release'])}."
     same = "the host’s too" if box.kernel == host.kernel else "not the host’s"
-    return f"{text}, and its boot id {box.kernel} is {same}."
+    return f"{text}, and its boot id {literal(box.kernel)} is {same}."
 
 
 _TRANSFER = {

@@ -233,7 +233,7 @@ def replay(view: View) -> Booted:
             "no start of the 512 bytes is recorded", "install QEMU, and run this cell"
         )
     row = printed.iloc[0]
-    image = bytes.fromhex(str(seen.loc[seen["phase"] == "boot_sector_bytes", "text"].iloc[0]))
+    image = _image(seen.loc[seen["phase"] == "boot_sector_bytes", "text"].tolist())
     tried = seen[seen["phase"] == "boot_sector_as_program"].to_dict("records")
     return Booted(
         f"{row['shown']}, run {row['run_id']}",
@@ -248,6 +248,18 @@ def replay(view: View) -> Booted:
             for one in tried
         ],
     )
+
+
+def _image(texts: Sequence[object]) -> bytes:
+    """The boot sector that was recorded, as hexadecimal text."""
+    try:
+        sector = bytes.fromhex(str(texts[0]))
+        boot_sector.parts(sector)
+    except (IndexError, ValueError):
+        raise Unavailable(
+            "the recorded boot sector cannot be read", "replay another recording"
+        ) from None
+    return sector
 
 
 def preview(options: Mapping[str, Any]) -> Unstarted | None:

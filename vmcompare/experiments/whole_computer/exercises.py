@@ -8,6 +8,7 @@ from types import MappingProxyType
 from ...errors import Unavailable
 from ...exercise import Answer, Choice, Exercise, Feedback, Kind, Question, chosen, near
 from ...plots.groups import EMULATION
+from ...prose import literal
 from ...units import ratio, seconds
 from ...view import View
 from .noise import START
@@ -95,7 +96,7 @@ def _accelerators_said(view: View) -> str:
     if not found:
         return "The data shown hold no VM, so they name no accelerator."
     words = ", ".join(f"{name} ({EMULATION})" if name == "tcg" else name for name in found)
-    return f"The VMs of the data shown ran on: {words}. Each row says so."
+    return f"The VMs of the data shown ran on: {literal(words)}. Each row says so."
 
 
 def _solve_study(view: View) -> str:

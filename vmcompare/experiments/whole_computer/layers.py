@@ -151,6 +151,7 @@ def recorded_elsewhere(computer: Computer, view: View) -> list[Computer]:
     return list(found.values())
 
 
+@style.own()
 def layers_figure(computer: Computer, view: View) -> Picture:
     """Layers of this computer and, below them, those of a recorded machine where it is another."""
     elsewhere = recorded_elsewhere(computer, view)[:1]

@@ -93,6 +93,7 @@ def halves(view: View) -> list[Halves]:
     return found
 
 
+@style.own()
 def noise_figure(view: View) -> Picture:
     """A and B of each series, every start as a point, as a multiple of the common median."""
     import numpy as np

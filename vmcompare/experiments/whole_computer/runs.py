@@ -73,6 +73,7 @@ def _round(runs: int) -> int:
     return max(1, round(float(f"{runs:.2g}")))
 
 
+@style.own()
 def _runs_picture(
     found: list[Halves], runs: float, limits: tuple[float, float], words: str
 ) -> Picture:
