@@ -100,7 +100,8 @@ def test_a_user_who_may_start_no_process_is_told_so(scene: Scene) -> None:
     code = (
         "import os, resource, sys; os.setgroups([]); os.setresgid(*[65534] * 3); "
         "import platform, vmcompare.reaper, vmcompare.errors as e; "
-        "vmcompare.reaper.started(1); vmcompare.reaper.boot(); platform.node(); "  # what it imports, nobody may not read
+        # What these import, that user may not be able to read.
+        "vmcompare.reaper.started(1); vmcompare.reaper.boot(); platform.node(); "
         "resource.setrlimit(resource.RLIMIT_NPROC, (1, 1)); os.setresuid(*[65534] * 3)\n"
         "try:\n    vmcompare.reaper.guard().__enter__()\n"
         "except e.VmcompareError as error: print(error)\n"
