@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,10 @@ from . import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that no XML may hold: one of them, and a browser draws nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Picture:
                 format="svg",
                 metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
             )
-        text = buffer.getvalue()
+        text = _NOT_XML.sub("\ufffd", buffer.getvalue())
         return text[text.index("<svg") :].strip()
 
     def _repr_html_(self) -> str:
