@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""Characters that no XML may hold: one of them, and a browser draws nothing."""
+"""Characters that no XML may hold: with one of them a browser (or matplotlib) draws nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,12 @@ class Picture:
 
     def svg(self) -> str:
         """The figure as an ``<svg>`` element; the same figure always gives the same bytes."""
+        from matplotlib.text import Text
+
+        for label in self.figure.findobj(Text):
+            assert isinstance(label, Text)
+            if _NOT_XML.search(label.get_text()):
+                label.set_text(_NOT_XML.sub("\ufffd", label.get_text()))
         buffer = io.StringIO()
         with style.own():
             self.figure.savefig(
@@ -43,7 +49,7 @@ class Picture:
                 format="svg",
                 metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
             )
-        text = _NOT_XML.sub("\ufffd", buffer.getvalue())
+        text = buffer.getvalue()
         return text[text.index("<svg") :].strip()
 
     def _repr_html_(self) -> str:
