@@ -122,7 +122,8 @@ def _free_bytes(path: Path) -> int | None:
 def _short(path: Path) -> str:
     """A path without the name of its user (a page is shown to a class), and on one line."""
     try:
-        short = f"~/{path.relative_to(Path.home())}"
+        below = path.relative_to(Path.home())
+        short = f"~/{below}" if below.parts else "~"
     except (ValueError, RuntimeError):
         short = str(path)
     return "".join(c if c.isprintable() else "�" for c in short)
