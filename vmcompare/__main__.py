@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__, storage
+from . import __version__, data, storage
 from .errors import VmcompareError
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ STOPPED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors are one sentence on standard error and exit code 1."""
     arguments = _parser().parse_args(argv)
-    if not Path(os.path.expanduser("~")).is_absolute():  # noqa: PTH111
-        # Jupyter's own parts end in a traceback where there is no home at all.
-        os.environ["HOME"] = "/nonexistent"
+    data.settle_home()
     try:
         return int(arguments.command(arguments))
     except VmcompareError as error:

@@ -61,6 +61,26 @@ def state_dir() -> Path:
     return storage.temporary() / f"vmcompare-state-{user}"
 
 
+def settle_home() -> None:
+    """Make ``HOME`` and ``XDG_*`` name places that this process, and whatever it starts, may use.
+
+    Without a home Jupyter's parts end in a traceback; as root they, too, would write into the
+    learner's.
+    """
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # pathlib's raises where there is none
+    if not home.is_absolute():
+        os.environ["HOME"] = "/nonexistent"
+    if not _is_root():
+        return
+    import pwd
+
+    if _is_foreign(home):
+        os.environ["HOME"] = pwd.getpwuid(0).pw_dir
+    for variable in (DATA_HOME, CACHE_HOME, STATE_HOME, "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
+        if (named := os.environ.get(variable)) and _is_foreign(Path(named)):
+            del os.environ[variable]
+
+
 DATA_HOME, CACHE_HOME, STATE_HOME = "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"
 """The variables that name other places."""
 

@@ -203,6 +203,9 @@ def test_root_leaves_a_learners_home_alone(
     monkeypatch.setenv("HOME", str(tmp_path))
     for path in (data.cache_dir(), data.state_dir(), data.user_recordings_dir()):
         assert not path.is_relative_to(tmp_path)
+    data.settle_home()
+    assert not Path.home().is_relative_to(tmp_path)
+    assert "XDG_CACHE_HOME" not in os.environ
     assert list(tmp_path.iterdir()) == []
 
 
@@ -487,7 +490,7 @@ def test_any_real_number_is_a_prediction(
         True, np.True_, 1j, np.complex64(1), math.nan, math.inf, np.float64("nan"), Decimal("NaN"),
         Decimal("sNaN"), 10**400, "3", b"3", [3], np.array([1, 2]), object(), None,
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 @pytest.mark.fault("a prediction that is no number")
 def test_what_is_no_number_is_asked_for_again(guess: object) -> None:
