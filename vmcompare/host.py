@@ -27,8 +27,8 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
 
     Returns:
         JSON-ready facts; sizes in bytes, load as the 1-minute average, where it is told.
-        ``virtualised``: this system itself runs in a VM; ``virtualisation_flag``: the processor offers to run VMs. No user name,
-        no host name, no path: a recording is shared with a class.
+        ``virtualised``: this system itself runs in a VM; ``virtualisation_flag``: the processor
+        offers to run VMs. No user name, no host name, no path: a recording is shared with a class.
     """
     battery = _battery()
     load = _asked(lambda: round(psutil.getloadavg()[0], 2))
