@@ -323,8 +323,8 @@ def test_a_ledger_whose_folder_was_emptied_is_written_again(
 def test_a_place_that_cannot_be_written_is_said_with_the_next_step(
     own_session: Path, tmp_path: Path
 ) -> None:
-    own_session.parent.parent.mkdir(parents=True, exist_ok=True)
-    own_session.parent.write_text("a file where a folder should be")
+    own_session.parent.mkdir(parents=True, exist_ok=True)
+    own_session.write_text("a file where a folder should be")
     with pytest.raises(StorageError, match="XDG_STATE_HOME"):
         reaper.watch_containers()
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__, stop, storage
+from . import __version__, data, stop, storage
 from .errors import Unavailable, VmcompareError, printable
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     stop.open_standard_streams()
     arguments = _parser().parse_args(argv)
-    if not Path(os.path.expanduser("~")).is_absolute():  # noqa: PTH111
-        # Jupyter's own parts end in a traceback where there is no home at all.
-        os.environ["HOME"] = "/nonexistent"
+    data.settle_home()
     try:
         if arguments.command is not clean:
             _refuse_tight_limits()

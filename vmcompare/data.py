@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from platformdirs import user_cache_path, user_data_path, user_state_path
 
@@ -53,11 +55,30 @@ def state_dir() -> Path:
     """
     with suppress(StorageError):
         place = _place(user_state_path, STATE_HOME, ".local/state")
-        there = next((p for p in (place, *place.parents) if os.path.lexists(p)), place)
-        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        if _takes_a_file(place):
             return place
     user = os.geteuid() if hasattr(os, "geteuid") else 0
     return storage.temporary() / f"vmcompare-state-{user}"
+
+
+def settle_home() -> None:
+    """Make ``HOME`` and ``XDG_*`` name places that this process, and whatever it starts, may use.
+
+    Without a home Jupyter's parts end in a traceback; as root they, too, would write into the
+    learner's.
+    """
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # pathlib's raises where there is none
+    if not home.is_absolute():
+        os.environ["HOME"] = "/nonexistent"
+    if not _is_root():
+        return
+    import pwd
+
+    if _is_foreign(home):
+        os.environ["HOME"] = pwd.getpwuid(0).pw_dir
+    for variable in (DATA_HOME, CACHE_HOME, STATE_HOME, "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
+        if (named := os.environ.get(variable)) and _is_foreign(Path(named)):
+            del os.environ[variable]
 
 
 DATA_HOME, CACHE_HOME, STATE_HOME = "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"
@@ -67,6 +88,19 @@ DATA_HOME, CACHE_HOME, STATE_HOME = "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STAT
 def advice(variable: str) -> str:
     """The next step where the place that ``variable`` names cannot be used."""
     return f"free some room there or make it writable, or name another folder in {variable}"
+
+
+@lru_cache(maxsize=16)
+def _takes_a_file(folder: Path) -> bool:
+    """Whether a small file can be written in ``folder``, which is made; asked once a process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError:
+        return False
+    return True
 
 
 def _place(find: Callable[[str], Path], variable: str, below_home: str) -> Path:

@@ -149,7 +149,8 @@ def _free_bytes(path: Path) -> int | None:
 def short(path: Path) -> str:
     """A path without the name of its user (a page is shown to a class), and on one line."""
     try:
-        words = f"~/{path.relative_to(Path.home())}"
+        below = path.relative_to(Path.home())
+        words = f"~/{below}" if below.parts else "~"
     except (ValueError, RuntimeError):
         words = str(path)
     return "".join(c if c.isprintable() else "�" for c in words)

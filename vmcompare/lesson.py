@@ -70,7 +70,10 @@ class Lesson(Steps):
         known = getattr(explanation(self.experiment), "HERE", {})
         draws = [_choose("picture of this computer", name, known) for name in names]
         whose = "the computer that made this page" if is_handout() else "this computer"
-        computer = assembly.computer(self._found or assembly.availability(), whose)
+        found = dict(self._found or assembly.availability())
+        if mode() is Mode.REPLAY:
+            found.pop("process", None)  # no engine; and it needs the cache, which a replay does not
+        computer = assembly.computer(found, whose)
 
         def put(draw: Callable[..., Any]) -> None:
             def drawn() -> Any:

@@ -39,7 +39,7 @@ class Prediction:
     choices: tuple[str, ...] = ()
     whole: bool = False
 
-    def refuses(self, value: float | str) -> str:
+    def refuses(self, value: object) -> str:
         """Why ``value`` is no answer, as a sentence; empty when it is one."""
         if self.choices:
             known = isinstance(value, str) and value in self.choices
