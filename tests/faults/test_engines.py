@@ -41,6 +41,8 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
+    cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)  # what is built once, is built once
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
@@ -310,7 +312,7 @@ def shims() -> list[psutil.Process]:
 def rows(out: Path) -> list[dict[str, Any]]:
     texts = [path.read_text(encoding="utf-8") for path in out.rglob("*.jsonl")]
     lines = [json.loads(line) for text in texts for line in text.split("\n")[:-1]]
-    return [line for line in lines if line["kind"] == "row" and line["metric"].endswith("_s")]
+    return [line for line in lines if line["kind"] == "row" and line["layer"] == "product"]
 
 
 @pytest.mark.docker
@@ -322,17 +324,20 @@ def test_a_daemon_that_comes_back_costs_a_run_only_the_starts_meanwhile(
 ) -> None:
     daemon, out = private_daemon(), private_places / "out"
     docker.DockerLauncher().image(Spec())
-    command = (*RUN, "record", "boot_speed", "--platform", "container", "--rounds", "4")
+    command = (*RUN, "record", "boot_speed", "--platform", "container", "--rounds", "2")
     with subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.DEVNULL) as run:
         assert until(lambda: out.exists() and len(rows(out)) > 2, 60)
         time.sleep(random.Random(attempt).uniform(0, 0.4))
         daemon.kill()
         daemon.wait()
+        time.sleep(1.5)
         private_daemon()
         assert run.wait(90) == 0
-    statuses = [row["status"] for row in rows(out)]
-    assert "error" in statuses
-    assert statuses[-1] == "ok"
+    starts = [row for row in rows(out) if row["metric"] == "start_to_first_byte_s"]
+    removed = [row for row in rows(out) if row["phase"] == "removed"]
+    assert len(removed) < len(starts), "one was under way, or about to begin"
+    assert starts[-1]["status"] == "ok"
+    assert len([row for row in starts if row["status"] != "ok"]) <= 2
     assert until(lambda: not shims())
 
 

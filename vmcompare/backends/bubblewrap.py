@@ -303,15 +303,14 @@ def probe() -> Availability:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            check=False,
             timeout=PROBE_TIMEOUT_S,
+            check=False,
         )
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
     except subprocess.TimeoutExpired:
-        return Availability(
-            False, what="bubblewrap does not answer", next_step="replay a recording"
-        )
+        what = "bubblewrap does not say its version"
+        return Availability(False, what=what, next_step="install the package bubblewrap again")
     except (OSError, ValueError) as error:
         what = f"the Alpine userland cannot be unpacked ({type(error).__name__})"
         step = "make the cache directory writable, or name another one in XDG_CACHE_HOME"

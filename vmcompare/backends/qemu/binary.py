@@ -115,12 +115,16 @@ def _version(path: str, _size: int, _mtime_ns: int) -> tuple[str, str]:
 
 @lru_cache(maxsize=16)
 def _rom_directories(qemu: Qemu) -> tuple[Path, ...]:
-    done = subprocess.run(
-        [*qemu.command(), "-L", "help"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_ANSWER_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [*qemu.command(), "-L", "help"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ANSWER_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        what = f"QEMU does not say where its firmware is ({type(error).__name__})"
+        raise Unavailable(what, _NEXT_STEP) from error
     told = tuple(Path(line) for line in done.stdout.decode(errors="replace").splitlines() if line)
     return ((qemu.data_dir,) if qemu.data_dir else ()) + told

@@ -194,6 +194,10 @@ def _program() -> str:
     return found
 
 
+_PROBE_S = 10.0
+"""Seconds for ``runc --version``; 0.02 s is usual."""
+
+
 def probe() -> Availability:
     """Starts a container and removes it: available where its first byte came."""
     try:
@@ -203,15 +207,16 @@ def probe() -> Availability:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            timeout=_PROBE_S,
             check=False,
-            timeout=COMMAND_TIMEOUT_S,
         )
         with reaper.guard(), RuncLauncher().open(Spec(), lambda _: None):
             pass
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
     except (VmcompareError, OSError, ValueError, subprocess.TimeoutExpired) as error:
-        what = f"runc does not work here ({error})"
+        why = "it hangs" if isinstance(error, subprocess.TimeoutExpired) else error
+        what = f"runc does not work here ({why})"
         return Availability(False, what=what, next_step="replay a recording, or start with Docker")
     words = told.stdout.split()
     version = words[2] if words[:2] == ["runc", "version"] else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -68,7 +69,10 @@ def _start_docker(systemd: bool, say: Say) -> None:
         say("Docker is not there. Next step: install it: https://docs.docker.com/engine/install/")
         return
     if systemd:
-        subprocess.run(["systemctl", "start", "docker"], capture_output=True, check=False)
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # whether it answers, counts
+            subprocess.run(
+                ["systemctl", "start", "docker"], capture_output=True, timeout=120, check=False
+            )
         if daemon.wait_until_it_answers():
             say(f"Docker {docker.probe().version} is ready")
         else:

@@ -77,7 +77,12 @@ def _missing_packages() -> tuple[str, ...]:
 def _debian_knows(package: str) -> bool:
     if not shutil.which("apt-cache"):
         return False
-    shown = subprocess.run(["apt-cache", "show", package], capture_output=True, check=False)
+    try:
+        shown = subprocess.run(
+            ["apt-cache", "show", package], capture_output=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
     return shown.returncode == 0 and bool(shown.stdout.strip())
 
 
