@@ -195,6 +195,48 @@ def test_a_foreign_ledger_is_not_obeyed_and_is_named(
     assert "left alone" in said or "belongs to another user" in said
 
 
+@pytest.mark.fault("root works in a learner's home")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_what_root_starts_in_a_learners_home_locks_nobody_out(
+    sessions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = (sessions, sessions.parent, sessions.parent.parent)
+    for place in places:
+        os.chown(place, 65534, 65534)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: type("Root", (), {"pw_dir": tmp_path / "r"}))
+    monkeypatch.setattr("vmcompare.reaper.ledger._session", None)
+    with reaper.guard(), reaper.folder():
+        assert list((tmp_path / "r").rglob("*.jsonl"))
+    assert not list(sessions.iterdir())
+    assert not list((tmp_path / "r").rglob("*.jsonl"))
+    assert {place.stat().st_uid for place in places} == {65534}
+
+
+@pytest.mark.fault("the pid file of a Docker daemon says anything at all")
+@pytest.mark.parametrize(
+    "form",
+    ["folder", "FIFO", "given away", b"[]", b"[" * 100_000, b'{"pid": %d}' % 10**400, b"\xff"],
+)
+def test_an_odd_pid_file_stops_no_daemon(form: str | bytes, sessions: Path) -> None:
+    from vmcompare.backends import service
+
+    path = sessions.parent / "engine" / "daemon.json"
+    path.parent.mkdir()
+    if form == "folder":
+        path.mkdir()
+    elif form == "FIFO":
+        os.mkfifo(path, 0o600)
+    else:
+        path.write_bytes(form if isinstance(form, bytes) else b"{}")
+        path.chmod(0o600)
+    if form == "given away":
+        path.chmod(0o666)
+    said: list[str] = []
+    service.stop(said.append)
+    [sentence] = said
+    assert sentence.startswith("No Docker of ours")
+
+
 @pytest.mark.fault("a ledger is damaged")
 @pytest.mark.parametrize(
     "form",

@@ -110,6 +110,16 @@ def test_a_stop_during_the_first_imports_is_no_traceback(
     assert_ended_in_order(*ended(child))
 
 
+@pytest.mark.fault("the terminal is closed on a run that was started with nohup")
+def test_a_run_that_ignores_the_end_of_its_terminal_goes_on(scene: Scene) -> None:
+    child = scene.record(rounds=2, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert until(lambda: list(scene.out.rglob("*.jsonl")), 60)
+    code, said = ended(child, signal.SIGHUP, signal.SIGHUP)
+    assert code == 0, said
+    [path] = scene.out.rglob("*.jsonl")
+    assert read(path).ended == "complete"
+
+
 @pytest.mark.fault("record is killed at any moment, and its guardian too")
 def test_after_kill_9_of_everybody_clean_finds_the_rest(scene: Scene, attempt: int) -> None:
     child = scene.record()
