@@ -6,12 +6,12 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 
 from .assembly import platform_named
-from .errors import UnknownName
+from .errors import UnknownName, VmcompareError
 from .sandbox import Platform
 
 
@@ -93,20 +93,26 @@ def drawing_folder() -> Iterator[None]:
 
     home = os.environ.get(_DRAWING_ENV)
     unix = [
-        Path(os.environ.get(name) or Path("~", hidden).expanduser()) / "matplotlib"
+        Path(os.environ.get(name) or os.path.expanduser(f"~/{hidden}")) / "matplotlib"  # noqa: PTH111
         for name, hidden in (("XDG_CONFIG_HOME", ".config"), ("XDG_CACHE_HOME", ".cache"))
     ]
     if os.name == "nt" or all(_writable(path) for path in ([Path(home)] if home else unix)):
         yield
         return
-    with reaper.folder() as path:
-        os.environ[_DRAWING_ENV] = str(path)
+    with ExitStack() as stack:
         try:
-            yield
-        finally:
-            os.environ.pop(_DRAWING_ENV)
-            if home is not None:
-                os.environ[_DRAWING_ENV] = home
+            os.environ[_DRAWING_ENV] = str(stack.enter_context(reaper.folder()))
+        except (OSError, VmcompareError):
+            pass  # no room for temporary files either: then matplotlib does without
+        else:
+            stack.callback(_set_back, home)
+        yield
+
+
+def _set_back(value: str | None) -> None:
+    os.environ.pop(_DRAWING_ENV, None)
+    if value is not None:
+        os.environ[_DRAWING_ENV] = value
 
 
 _DRAWING_ENV = "MPLCONFIGDIR"

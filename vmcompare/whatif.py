@@ -194,7 +194,7 @@ def _pack(frames: Sequence[str], **texts: Sequence[Any]) -> str:
                 run += [number, 1]
         runs.append(run)
     content = {"lines": list(table), "frames": runs, **texts}
-    raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()
 
 

@@ -8,9 +8,11 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from bs4 import BeautifulSoup
@@ -33,6 +35,7 @@ EXPERIMENTS = (
 )  # fmt: skip
 
 HOSTILE = (
+    "\x1b[31m\x00\ud800"
     r" $\text{<svg/onload=alert(1)>}$ $\frac{1}{$ $\href{javascript:alert(1)}{x}$ <script>alert(1)"
     r"</script><img src=x onerror=alert(1)> ![p](http://127.0.0.1:9/p.png) "
     r"[l](javascript:alert(1)) **b** `c` a|b </td></pre>"
@@ -99,6 +102,8 @@ def shown_of(experiment: str) -> Iterator[str]:
 def test_what_a_recording_says_is_words_wherever_a_lesson_shows_it(experiment: str) -> None:
     for markup in shown_of(experiment):
         soup = BeautifulSoup(markup, "html.parser")
+        for picture in soup.select("img"):
+            ElementTree.fromstring(b64decode(picture["src"].partition(",")[2]))
         assert not soup.select("script:not([type='application/gzip+base64']), svg, iframe, b b")
         assert not [a for a in soup.select("a") if "javascript" in str(a.get("href"))]
         assert not [i for i in soup.select("img") if not i["src"].startswith("data:image/svg+xml")]

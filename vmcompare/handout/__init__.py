@@ -7,6 +7,9 @@
 * metadata: ``title`` (else the first heading), ``vmcompare.run`` (provenance for the footer);
 * HTML: ``<details class="vmc-answer">`` is printed on a last page in the student edition.
 
+What cells display is untrusted, since recordings, engines and guests speak in it: only HTML that is
+known to be harmless comes through (:mod:`.safe`), and standard error is left out.
+
 The kernel sees ``VMCOMPARE_HANDOUT=1`` and ``VMCOMPARE_EDITION``.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,10 @@ from . import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that no XML may hold: with one of them a browser (or matplotlib) draws nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,12 @@ class Picture:
 
     def svg(self) -> str:
         """The figure as an ``<svg>`` element; the same figure always gives the same bytes."""
+        from matplotlib.text import Text
+
+        for label in self.figure.findobj(Text):
+            assert isinstance(label, Text)
+            if _NOT_XML.search(label.get_text()):
+                label.set_text(_NOT_XML.sub("\ufffd", label.get_text()))
         buffer = io.StringIO()
         with style.own():
             self.figure.savefig(
