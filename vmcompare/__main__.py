@@ -85,7 +85,7 @@ def _main(argv: Sequence[str] | None) -> int:
             _refuse_tight_limits()
         with _heard(arguments):
             code = int(arguments.command(arguments))
-        _flush()
+        sys.stdout.flush()
         return code
     except VmcompareError as error:
         _complain(str(error))
@@ -122,18 +122,6 @@ def _heard(arguments: argparse.Namespace) -> Iterator[None]:
             if not getattr(arguments, "events", False):
                 stack.enter_context(contextlib.redirect_stdout(stop.Unread(sys.stdout)))
         yield
-
-
-def _flush() -> None:
-    """Have everything printed. Raises ``BrokenPipeError``; ``Unavailable`` where it has no room."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        stop.silence(sys.stdout.fileno())
-        what = f"what was to be printed cannot be written ({error.strerror})"
-        raise Unavailable(what, "send standard output to another place") from error
 
 
 def _complain(sentence: str) -> None:
