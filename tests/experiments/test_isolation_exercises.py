@@ -53,7 +53,7 @@ def test_other_rows_give_other_right_answers(tmp_path: Path) -> None:
     other = row("container", "observation", 1.0, phase="capabilities", text="0000000000000003")
     view = shown(tmp_path, [*kept, other])
     assert EXERCISES["cap_eff"].check(view, 2).right
-    assert "CHOWN and DAC_OVERRIDE" in EXERCISES["cap_eff"].solution(view)
+    assert r"CHOWN and DAC\_OVERRIDE" in EXERCISES["cap_eff"].solution(view)
 
 
 def test_without_docker_the_guests_default_container_has_the_bits(tmp_path: Path) -> None:
