@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from .errors import StorageError
+from .errors import StorageError, Unavailable, VmcompareError
 
 T = TypeVar("T")
 
@@ -166,11 +166,13 @@ def locked(
         lock.release()
 
 
-def no_room(error: OSError) -> StorageError:
+def no_room(error: OSError) -> VmcompareError:
     """The sentence for an error of :data:`NO_ROOM` met where nobody knows what was written."""
-    named = error.filename if isinstance(error.filename, str) else None
     step = "make room there, or name other folders in TMPDIR and XDG_CACHE_HOME, or with --out"
-    return StorageError.of(Path(named) if named else temporary(), error, step)
+    if isinstance(error.filename, str):
+        return StorageError.of(Path(error.filename), error, step)
+    # Standard output is one of the things that it may have been.
+    return Unavailable(f"something cannot be written ({error.strerror})", f"look at df, and {step}")
 
 
 def temporary() -> Path:

@@ -207,8 +207,8 @@ def probe() -> Availability:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            check=False,
             timeout=_PROBE_S,
+            check=False,
         )
         with reaper.guard(), RuncLauncher().open(Spec(), lambda _: None):
             pass
