@@ -234,10 +234,10 @@ def record(arguments: argparse.Namespace) -> int:
         if arguments.stop_on_eof:
             stack.enter_context(stop.stopped_by_end_of_input())
         for experiment in experiments:
-            watch, opened = _events() if arguments.events else _bar(experiment.name)
             rounds = arguments.rounds or experiment.rounds
             try:
-                path = run(experiment, wanted, rounds, out, watch, opened)
+                with _events() if arguments.events else _bar(experiment.name) as (watch, opened):
+                    path = run(experiment, wanted, rounds, out, watch, opened)
             except VmcompareError as error:
                 if len(experiments) == 1:
                     raise
@@ -375,8 +375,9 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _bar(name: str) -> tuple[Watch, Opened]:
-    """Progress for people: a bar on standard error, once there is progress."""
+@contextlib.contextmanager
+def _bar(name: str) -> Iterator[tuple[Watch, Opened]]:
+    """Progress for people: a bar on standard error, once there is progress; its line is ended."""
     from tqdm import tqdm
 
     bars: list[tqdm[NoReturn]] = []
@@ -396,10 +397,15 @@ def _bar(name: str) -> tuple[Watch, Opened]:
     def opened(recorder: Recorder) -> None:
         print(f"recording to {recorder.path}", file=sys.stderr)
 
-    return watch, opened
+    try:
+        yield watch, opened
+    finally:
+        for bar in bars:
+            bar.close()
 
 
-def _events() -> tuple[Watch, Opened]:
+@contextlib.contextmanager
+def _events() -> Iterator[tuple[Watch, Opened]]:
     """Progress for programs: JSON lines on standard output (see ``vmcompare.session``)."""
 
     def tell(**message: object) -> None:
@@ -419,7 +425,7 @@ def _events() -> tuple[Watch, Opened]:
     def opened(recorder: Recorder) -> None:
         tell(event="run", run_id=recorder.run_id, path=str(recorder.path))
 
-    return watch, opened
+    yield watch, opened
 
 
 def _parser() -> argparse.ArgumentParser:

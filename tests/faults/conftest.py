@@ -21,8 +21,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What ``tools/reliability.py`` reads: the area (the module) and the kind of fault."""
+    """What ``tools/reliability.py`` reads: the area (the module) and the kind of fault.
+
+    All of them take their time, so ``make test-quick`` leaves them out.
+    """
     for item in items:
+        if item.path.parent.name == "faults":
+            item.add_marker("slow")
         mark = item.get_closest_marker("fault")
         if mark is not None:
             area = item.path.stem.removeprefix("test_").replace("_", " ")

@@ -34,7 +34,7 @@ def sessions(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    monkeypatch.setattr("vmcompare.reaper.cleanup.docker_is_named", lambda: False)
+    monkeypatch.setattr("vmcompare.reaper.containers.docker_is_named", lambda: False)
     folder = data.state_dir() / "sessions"
     folder.mkdir(mode=0o700, parents=True)
     return folder
@@ -191,8 +191,9 @@ def test_a_foreign_ledger_is_not_obeyed_and_is_named(
     swept = reaper.sweep()
     assert path.exists()
     assert len(swept) == 0
-    [said] = swept.refused
-    assert "left alone" in said or "belongs to another user" in said
+    if form != "home":  # that one is not even looked into: root has places of its own
+        [said] = swept.refused
+        assert "left alone" in said or "belongs to another user" in said
 
 
 @pytest.mark.fault("root works in a learner's home")

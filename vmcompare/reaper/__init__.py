@@ -20,7 +20,6 @@ from vmcompare.reaper.ledger import (
     labels,
     private,
     session_id,
-    state_dir,
     watch_containers,
 )
 from vmcompare.reaper.mark import end_bearers, marked, spared
@@ -45,7 +44,6 @@ __all__ = [
     "session_id",
     "spared",
     "started",
-    "state_dir",
     "sweep",
     "watch_containers",
 ]

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vmcompare import data
 from vmcompare.reaper.containers import remove_containers
 from vmcompare.reaper.folder import remove
 from vmcompare.reaper.identity import boot
@@ -93,13 +92,6 @@ def sweep(all_sessions: bool = False) -> Swept:
 def _ledgers(swept: Swept) -> Iterator[Ledger]:
     """The ledgers that can be obeyed; the others are named."""
     folder = sessions_dir()
-    others = data.state_dir() / "sessions"
-    with contextlib.suppress(OSError):
-        if others != folder and any(others.iterdir()):
-            swept.refused.append(
-                f"{shown(others)} belongs to another user, whose own clean-up it is: "
-                "run vmcompare clean as that user"
-            )
     try:
         held = os.open(folder, os.O_RDONLY | _FOLDER)
     except FileNotFoundError:

@@ -217,28 +217,9 @@ def _make_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def state_dir() -> Path:
-    """:func:`vmcompare.data.state_dir`, or for root in somebody else's home a place of root's own.
-
-    ``sudo`` often keeps the learner's HOME. What lies there is not root's to obey, and what root
-    wrote there the learner could not write to again.
-    """
-    place = data.state_dir()
-    if os.name != "posix" or user() != 0:
-        return place
-    for folder in (place, *place.parents):
-        with contextlib.suppress(OSError):
-            if folder.stat().st_uid == 0:
-                return place
-            break
-    import pwd
-
-    return Path(pwd.getpwuid(0).pw_dir) / ".local" / "state" / "vmcompare"
-
-
 def sessions_dir() -> Path:
     """The folder of all sessions' ledgers."""
-    return state_dir() / "sessions"
+    return data.state_dir() / "sessions"
 
 
 class _Current:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from vmcompare import reaper
+from vmcompare import data, reaper
 from vmcompare.backends import docker
 from vmcompare.backends.service.decisions import REMEDIES, remedy
 from vmcompare.backends.service.system import DAEMON, SOCKET, daemons_here
@@ -190,13 +190,13 @@ def _gone(pid: int, start: str, timeout_s: float) -> bool:
 
 def engine_dir() -> Path:
     """The folder for what set-up writes down, made if need be."""
-    path = reaper.state_dir() / "engine"
+    path = data.state_dir() / "engine"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def _pid_file() -> Path:
-    return reaper.state_dir() / "engine" / "daemon.json"
+    return data.state_dir() / "engine" / "daemon.json"
 
 
 def _last_words(log: Path) -> str:
