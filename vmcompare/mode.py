@@ -120,8 +120,9 @@ _DRAWING_ENV = "MPLCONFIGDIR"
 
 def _writable(path: Path) -> bool:
     """Whether a folder can be written, or be made by whoever needs it."""
-    there = next((place for place in (path, *path.parents) if place.exists()), path)
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    # Not Path.exists(): it raises where a folder above may not be entered.
+    there = next((place for place in (path, *path.parents) if os.path.exists(place)), path)  # noqa: PTH110
+    return os.access(there, os.W_OK | os.X_OK) and there.is_dir()
 
 
 def tell_progress(line: str) -> None:
