@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import assembly, page, results, tasks, ticks
+from . import assembly, host, page, results, tasks, ticks
 from .data import data_dir, user_recordings_dir
 from .errors import RecordingError, Unavailable, UnknownName, VmcompareError
 from .exercise import part
@@ -24,7 +24,7 @@ from .results import Prediction
 from .sandbox import Availability, Platform
 from .settle import Evidence, gather
 from .steps import Steps
-from .view import MEASURED, RECORDED, Grid, View, compose
+from .view import MEASURED, RECORDED, Computer, Grid, View, compose
 
 
 @dataclass(slots=True)
@@ -69,7 +69,11 @@ class Lesson(Steps):
         known = getattr(explanation(self.experiment), "HERE", {})
         draws = [_choose("picture of this computer", name, known) for name in names]
         whose = "the computer that made this page" if is_handout() else "this computer"
-        computer = assembly.computer(self._availability(), whose)
+        found = self._availability()
+        lacking = {
+            engine: f"{a.what}; next step: {a.next_step}" for engine, a in found.items() if not a.ok
+        }
+        computer = Computer(whose, host.facts_with(found), lacking)
 
         def put(draw: Callable[..., Any]) -> None:
             def drawn() -> Any:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from . import assembly, reaper
+from . import assembly, host, reaper
 from .experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
 from .recording import Recorder
 from .sandbox import Platform
@@ -50,7 +50,7 @@ def run(
     beside = experiment.runtimes if Platform.CONTAINER in wanted else ()
     bare = assembly.runtime_availability(beside)
     runtimes = assembly.runtimes(bare, progress)
-    facts = assembly.host_facts({**found, **bare})
+    facts = host.facts_with({**found, **bare})
     reaper.sweep()
     with reaper.guard(), Recorder(out, experiment.name, facts, rounds) as recorder:
         opened(recorder)

@@ -33,7 +33,6 @@ from .claims import Claim, Finding, Verdict
 from .data import data_dir, lessons_dir, user_recordings_dir
 from .errors import RecordingError
 from .estimand import Estimand, Facts, Quantity, concerned, parse
-from .experiment import discover
 from .recording import COLUMNS, Recording, read, recordings
 from .view import MEASURED, RECORDED, Source, View
 
@@ -344,9 +343,8 @@ def _in_order(claim: Claim, evidence: Evidence) -> list[Run]:
 
 
 def _experiments(*directories: Path) -> list[str]:
-    """Names of all experiments, and of those that only left a recording."""
-    left = {path.parent.name for where in directories for path in where.glob("*/*.jsonl")}
-    return sorted(left | set(discover()))
+    """Names of the experiments that left a recording in one of ``directories``."""
+    return sorted({path.parent.name for where in directories for path in where.glob("*/*.jsonl")})
 
 
 def _newest(

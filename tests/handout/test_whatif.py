@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from vmcompare import whatif
 from vmcompare.errors import Unavailable
 from vmcompare.mode import HANDOUT_ENV
+from vmcompare.plots import svg
 from vmcompare.plots.picture import Picture, WhatIf
 
 WIDE_LABEL_FROM = 3
@@ -116,12 +117,12 @@ def test_positions_on_paper(start: int, last: int, printed: list[int]) -> None:
 
 def test_shrinking_keeps_what_decides_size_and_style() -> None:
     line = '<use xlink:href="#m1" x="1.23456" y="2" style="fill: red"/>'
-    svg = (
+    drawn = (
         '<svg width="9.87654pt" height="1pt"><defs><style type="text/css">*{a:b}</style>'
         '<path id="m1" d="M 0.123456 -10.999999"/></defs><!-- gone -->\n'
         f'  <g id="figure_1" transform="scale(0.015625)">\n{line}\n{line}\n{line}\n</g></svg>'
     )
-    short = whatif.shrink_svg(svg)
+    short = svg.shrink(drawn)
     assert 'width="9.87654pt"' in short
     assert "scale(0.015625)" in short
     assert 'd="M 0.12 -11"' in short
