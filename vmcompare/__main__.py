@@ -46,7 +46,7 @@ def check(arguments: argparse.Namespace) -> int:
     found = assembly.availability()
     bare = assembly.runtime_availability()
     if arguments.json:
-        engines = {
+        listed = {
             name: {"platforms": [p.value for p in assembly.ENGINES[name]], **_told(a)}
             for name, a in found.items()
         }
@@ -61,7 +61,7 @@ def check(arguments: argparse.Namespace) -> int:
             },
         }
         facts = host.facts({n: a.version for n, a in {**found, **bare}.items() if a.ok}, {})
-        told = {"engines": engines, "runtimes": runtimes, **accelerator, "host": facts}
+        told = {"engines": listed, "runtimes": runtimes, **accelerator, "host": facts}
         print(json.dumps(told, indent=2))
         return 0
     for name, a in {**found, **bare}.items():
@@ -187,8 +187,8 @@ def _at_once() -> int:
     from . import assembly
     from .mode import Mode, mode
 
-    engines = [] if mode() is Mode.REPLAY else [*assembly.availability().items()]
-    measuring = any(found.ok for name, found in engines if name != "process")
+    probed = [] if mode() is Mode.REPLAY else [*assembly.availability().items()]
+    measuring = any(found.ok for name, found in probed if name != "process")
     return 1 if measuring else os.cpu_count() or 1
 
 

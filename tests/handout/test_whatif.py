@@ -50,12 +50,12 @@ def test_live_slider_redraws(displayed: list[Any], monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv(HANDOUT_ENV, raising=False)
     whatif.show(model())
     box, formula, words = displayed
-    slider, output = box.children
-    assert slider.description == "Toy <load>"
-    assert slider.label == "3 s"
+    moved, output = box.children
+    assert moved.description == "Toy <load>"
+    assert moved.label == "3 s"
     assert 'alt="Test figure at 3."' in output.outputs[0]["data"]["text/html"]
-    slider.value = 5
-    assert slider.label == "6 s"
+    moved.value = 5
+    assert moved.label == "6 s"
     assert output.outputs[0]["data"]["text/plain"] == "Test figure at 6."
     assert formula.data == r"y = \frac{a}{b}"
     assert words.data == "**Modelled**, not measured. Inputs: a <test>"
@@ -66,11 +66,11 @@ def test_live_slider_where_one_position_cannot_be_drawn(
 ) -> None:
     monkeypatch.delenv(HANDOUT_ENV, raising=False)
     whatif.show(model(lambda value: toy(value) if value < WIDE_LABEL_FROM + 1 else nothing(value)))
-    slider, output = displayed[0].children
-    slider.value = 5
+    moved, output = displayed[0].children
+    moved.value = 5
     sentence = "nothing was measured at 6. Next step: run the measurement first"
     assert sentence in output.outputs[0]["data"]["text/html"]
-    slider.value = 0
+    moved.value = 0
     assert output.outputs[0]["data"]["text/plain"] == "Test figure at 1."
 
 
