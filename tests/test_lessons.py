@@ -351,7 +351,7 @@ def test_with_qemu_only_containers_are_replayed_and_docker_is_said_to_be_missing
 def test_with_neither_all_is_recorded_and_the_lesson_is_still_worth_its_hour(
     notebook: Path, room: Room
 ) -> None:
-    lesson, engines = read_lesson(notebook), only(room.engines())
+    lesson, found = read_lesson(notebook), only(room.engines())
     page = Page(room.page(notebook))
     check_page(page, lesson)
     check_emulation(page)
