@@ -238,7 +238,7 @@ def _bar(name: str) -> tuple[Watch, Opened]:
 
 
 def _events() -> tuple[Watch, Opened]:
-    """Progress for programs: JSON lines on standard output (see ``vmcompare.session``)."""
+    """Progress for programs: JSON lines on standard output, read by a ``Session``."""
 
     def tell(**message: object) -> None:
         print(json.dumps(message), flush=True)
