@@ -88,5 +88,6 @@ def _three(value: float) -> str:
     """Three significant figures, never in exponent form."""
     if value == 0:
         return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    rounded = float(f"{abs(value):.3g}")  # or 0.9996 would be written 1.000
+    digits = max(0, 2 - math.floor(math.log10(rounded)))
     return f"{value:,.{digits}f}"
