@@ -65,20 +65,3 @@ def test_memory_of_processes_is_summed_and_never_guessed() -> None:
     assert host.pss_bytes([]) == 0
     with pytest.raises(Unavailable, match="memory"):
         host.pss_bytes([os.getpid(), 2**22 - 1])
-
-
-def test_the_unified_hierarchy_is_told_from_the_older_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Root:
-        def __call__(self, path: str) -> Path:
-            return tmp_path / path.lstrip("/")
-
-    monkeypatch.setattr(host, "Path", Root())
-    assert host.cgroup_version() == 0
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").touch()
-    assert host.cgroup_version() == 1
-    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
-    (tmp_path / "sys/fs/cgroup/cgroup.controllers").touch()
-    assert host.cgroup_version() == 2

@@ -517,9 +517,9 @@ def page_note(text: str) -> Any:
     return Note(text)
 
 
-def only(monkeypatch: pytest.MonkeyPatch, *engines: str) -> None:
+def only(monkeypatch: pytest.MonkeyPatch, *there: str) -> None:
     found = {
-        name: Availability(name in engines, what=f"no {name}", next_step=f"install {name}")
+        name: Availability(name in there, what=f"no {name}", next_step=f"install {name}")
         for name in ("process", "docker", "qemu")
     }
     monkeypatch.setattr("vmcompare.assembly.availability", lambda: found)
@@ -529,11 +529,11 @@ def test_a_demonstration_uses_further_platforms_where_they_can_be_had(
     page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = demo_of(monkeypatch, optional=(Platform.CONTAINER, Platform.VM_DIRECT))
-    for engines, with_whom in (
+    for there, with_whom in (
         (("process",), {Platform.PROCESS}),
         (("process", "docker"), {Platform.PROCESS, Platform.CONTAINER}),
     ):
-        only(monkeypatch, *engines)
+        only(monkeypatch, *there)
         Lesson("boot_speed", "04").demo("it", a=1)
         assert ran[-1] == (with_whom, {"a": 1})
 

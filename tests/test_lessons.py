@@ -156,15 +156,15 @@ def engines_of(run: Run, *there: str) -> dict[str, Any]:
     return only(json.loads(told.stdout)["engines"], *there)
 
 
-def only(engines: dict[str, Any], *there: str) -> dict[str, Any]:
-    """``engines`` as they are, once it is sure that those ``there`` can be used and no other."""
+def only(found: dict[str, Any], *there: str) -> dict[str, Any]:
+    """``found`` as they are, once it is sure that those ``there`` can be used and no other."""
     for name in {"docker", "qemu"} - set(there):
-        if engines[name]["available"]:
+        if found[name]["available"]:
             why = f"{name} is still there with this PATH: it cannot be hidden on this machine"
             pytest.fail(why) if REQUIRED else pytest.skip(why)
     for name in there:
-        assert engines[name]["available"], engines[name]
-    return engines
+        assert found[name]["available"], found[name]
+    return found
 
 
 def make(run: Run, notebook: Path, out: Path, *words: str) -> Page:
@@ -238,12 +238,12 @@ def check_emulation(page: Page) -> None:
             assert "emulation" in f"{alts} {words}", alts
 
 
-def check_missing_is_said(page: Page, lesson: Lesson, engines: Mapping[str, Any]) -> None:
+def check_missing_is_said(page: Page, lesson: Lesson, found: Mapping[str, Any]) -> None:
     """Each engine the lesson wants and this computer lacks: what, and the next step."""
     for name in {assembly.engine_of(platform) for platform in lesson.platforms}:
-        if not engines[name]["available"]:
-            assert engines[name]["what"] in page.text
-            assert engines[name]["next_step"] in page.text
+        if not found[name]["available"]:
+            assert found[name]["what"] in page.text
+            assert found[name]["next_step"] in page.text
 
 
 def check_all_recorded(page: Page) -> None:
@@ -314,11 +314,11 @@ def test_with_docker_only_machines_are_replayed_and_qemu_is_said_to_be_missing(
     notebook: Path, tmp_path: Path, without_engines: dict[str, str]
 ) -> None:
     lesson, run = read_lesson(notebook), run_with(with_tools(without_engines, "docker"), tmp_path)
-    engines = engines_of(run, "docker")
+    found = engines_of(run, "docker")
     page, _ = make_live(run, notebook, tmp_path)
     check_page(page, lesson)
     check_emulation(page)
-    check_missing_is_said(page, lesson, engines)
+    check_missing_is_said(page, lesson, found)
     if lesson.measures:
         check_measured(page, lesson, after_process("container"))
 
@@ -332,14 +332,14 @@ def test_with_qemu_only_containers_are_replayed_and_docker_is_said_to_be_missing
     lesson = read_lesson(notebook)
     tools = ("qemu-system-x86_64", "qemu-system-aarch64", "qemu-img")
     run = run_with(with_tools(without_engines, *tools), tmp_path)
-    engines = engines_of(run, "qemu")
+    found = engines_of(run, "qemu")
     if notebook.stem == TWIN_WITH_QEMU:
         page, expected = make(run, notebook, tmp_path), set()
     else:
         page, expected = make_live(run, notebook, tmp_path)
     check_page(page, lesson)
     check_emulation(page)
-    check_missing_is_said(page, lesson, engines)
+    check_missing_is_said(page, lesson, found)
     if expected:
         check_measured(page, lesson, expected - {"container"})
     else:
@@ -351,11 +351,11 @@ def test_with_qemu_only_containers_are_replayed_and_docker_is_said_to_be_missing
 def test_with_neither_all_is_recorded_and_the_lesson_is_still_worth_its_hour(
     notebook: Path, room: Room
 ) -> None:
-    lesson, engines = read_lesson(notebook), only(room.engines())
+    lesson, found = read_lesson(notebook), only(room.engines())
     page = Page(room.page(notebook))
     check_page(page, lesson)
     check_emulation(page)
-    check_missing_is_said(page, lesson, engines)
+    check_missing_is_said(page, lesson, found)
     check_all_recorded(page)
     check_worth_its_hour(page, lesson)
 
@@ -402,12 +402,12 @@ def test_as_a_user_without_rights_docker_is_refused_with_the_next_step(
             cwd=ROOT, needs=(ROOT, *unprivileged.interpreter()),
         )  # fmt: skip
 
-    engines = engines_of(run, "qemu")
+    found = engines_of(run, "qemu")
     named = [word for p in quick(tuple(Platform)) for word in ("--platform", p.value)]
     page = make(run, notebook, somebody_else.home / "out", *named)
     check_page(page, lesson)
     check_emulation(page)
-    check_missing_is_said(page, lesson, engines)
+    check_missing_is_said(page, lesson, found)
     check_worth_its_hour(page, lesson)
     if lesson.measures and lesson.experiment and lesson.experiment.measured_in_handouts:
         check_measured(page, lesson, {"process", "vm-direct"})

@@ -164,7 +164,7 @@ def check(arguments: argparse.Namespace) -> int:
     found = assembly.availability()
     bare = assembly.runtime_availability()
     if arguments.json:
-        engines = {
+        listed = {
             name: {"platforms": [p.value for p in assembly.ENGINES[name]], **_told(a)}
             for name, a in found.items()
         }
@@ -179,7 +179,7 @@ def check(arguments: argparse.Namespace) -> int:
             },
         }
         facts = host.facts({n: a.version for n, a in {**found, **bare}.items() if a.ok}, {})
-        told = {"engines": engines, "runtimes": runtimes, **accelerator, "host": facts}
+        told = {"engines": listed, "runtimes": runtimes, **accelerator, "host": facts}
         print(json.dumps(told, indent=2))
         return 0
     for name, a in {**found, **bare}.items():
@@ -314,8 +314,8 @@ def _at_once() -> int:
     from . import assembly
     from .mode import Mode, mode
 
-    engines = [] if mode() is Mode.REPLAY else [*assembly.availability().items()]
-    measuring = any(found.ok for name, found in engines if name != "process")
+    probed = [] if mode() is Mode.REPLAY else [*assembly.availability().items()]
+    measuring = any(found.ok for name, found in probed if name != "process")
     return 1 if measuring else os.cpu_count() or 1
 
 
@@ -406,7 +406,7 @@ def _bar(name: str) -> Iterator[tuple[Watch, Opened]]:
 
 @contextlib.contextmanager
 def _events() -> Iterator[tuple[Watch, Opened]]:
-    """Progress for programs: JSON lines on standard output (see ``vmcompare.session``)."""
+    """Progress for programs: JSON lines on standard output, read by a ``Session``."""
 
     def tell(**message: object) -> None:
         try:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any
 
-from . import host
 from .errors import Unavailable, UnknownName
 from .sandbox import Availability, Launcher, Platform
-from .view import Computer
 
 ImageProgress = Callable[[str, float], None]
 
@@ -33,22 +30,6 @@ def availability() -> dict[str, Availability]:
 def runtime_availability(names: Sequence[str] = RUNTIMES) -> dict[str, Availability]:
     """What the probe of each bare container mechanism found on this machine, by name."""
     return {name: _module(name).probe() for name in names}
-
-
-def host_facts(found: Mapping[str, Availability]) -> dict[str, Any]:
-    """Facts of this machine and of the engines that were ``found`` on it."""
-    return host.facts(
-        {name: a.version for name, a in found.items() if a.ok and name != "process"},
-        {name: dict(a.details) for name, a in found.items() if a.details},
-    )
-
-
-def computer(found: Mapping[str, Availability], name: str) -> Computer:
-    """This machine as a page shows it, called ``name``."""
-    lacking = {
-        engine: f"{a.what}; next step: {a.next_step}" for engine, a in found.items() if not a.ok
-    }
-    return Computer(name, host_facts(found), lacking)
 
 
 def engine_of(platform: Platform) -> str:

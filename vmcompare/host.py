@@ -14,6 +14,8 @@ import psutil
 
 from . import __version__
 from .errors import Unavailable, printable
+from .oci import cgroup_version
+from .sandbox import Availability
 
 T = TypeVar("T")
 
@@ -53,17 +55,18 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
     }
 
 
+def facts_with(found: Mapping[str, Availability]) -> dict[str, Any]:
+    """:func:`facts` of this machine and of the engines that were ``found`` on it."""
+    return facts(
+        {name: a.version for name, a in found.items() if a.ok and name != "process"},
+        {name: dict(a.details) for name, a in found.items() if a.details},
+    )
+
+
 def host_id() -> str:
     """A name for this machine that tells nothing about it: 12 hex digits of a salted hash."""
     seed = _read("/etc/machine-id") or f"{uuid.getnode():x}"
     return hashlib.sha256(f"vmcompare:{seed}:{_cpu_model()}".encode()).hexdigest()[:12]
-
-
-def cgroup_version() -> int:
-    """2 for the unified hierarchy, 1 for the older ones, 0 where there are none."""
-    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        return 2
-    return 1 if Path("/proc/self/cgroup").exists() else 0
 
 
 def pss_bytes(pids: Iterable[int]) -> int:

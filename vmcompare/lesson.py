@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import assembly, page, results, tasks, ticks
+from . import assembly, host, page, results, tasks, ticks
 from .data import data_dir, user_recordings_dir
 from .errors import StorageError, Unavailable, UnknownName, VmcompareError
 from .exercise import part
@@ -25,7 +25,7 @@ from .results import Prediction
 from .sandbox import Availability, Platform
 from .settle import Evidence, gather
 from .steps import Steps
-from .view import MEASURED, RECORDED, Grid, View, compose
+from .view import MEASURED, RECORDED, Computer, Grid, View, compose
 
 
 @dataclass(slots=True)
@@ -73,7 +73,10 @@ class Lesson(Steps):
         found = dict(self._found or assembly.availability())
         if mode() is Mode.REPLAY:
             found.pop("process", None)  # no engine; and it needs the cache, which a replay does not
-        computer = assembly.computer(found, whose)
+        lacking = {
+            engine: f"{a.what}; next step: {a.next_step}" for engine, a in found.items() if not a.ok
+        }
+        computer = Computer(whose, host.facts_with(found), lacking)
 
         def put(draw: Callable[..., Any]) -> None:
             def drawn() -> Any:

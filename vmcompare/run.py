@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import assembly, reaper, standstill
+from . import assembly, host, reaper, standstill
 from .experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
 from .recording import Recorder
 from .sandbox import Platform
@@ -46,7 +46,7 @@ def run(
         beside = experiment.runtimes if Platform.CONTAINER in wanted else ()
         bare = assembly.runtime_availability(beside)
         runtimes = assembly.runtimes(bare, progress)
-        facts = assembly.host_facts({**found, **bare})
+        facts = host.facts_with({**found, **bare})
         with (
             Recorder(out, experiment.name, facts, rounds) as recorder,
             standstill.watched() as standstills,

@@ -132,6 +132,11 @@ class Spec:
     confinement: Confinement = Confinement.DEFAULT
     sysctls: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def memory_bytes(self) -> int:
+        """The memory it may use, in bytes."""
+        return self.memory_mib * 1024 * 1024
+
 
 def refuse_sysctls(spec: Spec) -> None:
     """For launchers that set nothing from outside.

@@ -34,7 +34,6 @@ from .claims import Claim, Finding, Verdict
 from .data import data_dir, lessons_dir, user_recordings_dir
 from .errors import StorageError
 from .estimand import Estimand, Facts, Quantity, concerned, parse
-from .experiment import discover
 from .recording import COLUMNS, Recording, readable, recordings
 from .view import MEASURED, RECORDED, Source, View
 
@@ -348,8 +347,8 @@ def _in_order(claim: Claim, evidence: Evidence) -> list[Run]:
 
 
 def _experiments(*directories: Path) -> list[str]:
-    """Names of all experiments, and of those that only left a recording."""
-    left = set(discover())
+    """Names of the experiments that left a recording in one of ``directories``."""
+    left: set[str] = set()
     for where in directories:
         with contextlib.suppress(OSError):  # a folder that cannot be read holds nothing for us
             left |= {path.parent.name for path in where.glob("*/*.jsonl")}

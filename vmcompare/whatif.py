@@ -12,13 +12,12 @@ import gzip
 import html
 import itertools
 import json
-import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import VmcompareError
 from .mode import is_handout
+from .plots import svg
 from .prose import shown_math
 
 if TYPE_CHECKING:
@@ -26,14 +25,6 @@ if TYPE_CHECKING:
 
 _MODELLED = "Modelled, not measured."  # said once, by the figure itself
 _PRINTED, _PRINTED_TALL = 4, 3  # frames on paper: two by two, or tall ones in a row
-_NUMBER = re.compile(r"-?\d+\.\d{3,}")
-_COORDINATES = re.compile(r'(?<= [dxy]=")[^"]*')
-_STYLE = re.compile(r' style="([^"]*)"')
-_ID = re.compile(r' id="([^"]*)"')
-_DEAD = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->", flags=re.DOTALL)
-_WIDTH = re.compile(r'\bwidth="([\d.]+)pt"')
-_HEIGHT = re.compile(r'\bheight="([\d.]+)pt"')
-_VIEW_BOX = re.compile(r'viewBox="[^"]*"')
 
 
 def show(whatif: WhatIf) -> None:
@@ -54,33 +45,6 @@ def show(whatif: WhatIf) -> None:
         _show_live(whatif)
 
 
-def shrink_svg(svg: str) -> str:
-    """The same drawing in fewer bytes: coordinates to 1/100 point, each style written once."""
-
-    def rounded(number: re.Match[str]) -> str:
-        return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
-
-    # Coordinates only: rounding a transform (scale(0.015625) for a glyph) would change sizes.
-    short = _COORDINATES.sub(lambda found: _NUMBER.sub(rounded, found[0]), _DEAD.sub("", svg))
-    used = set(re.findall(r"#([^\s\"')]+)", short))
-    short = _ID.sub(lambda found: found[0] if found[1] in used else "", short)
-    if "</style>" in short:
-        short = _styles_once(short)
-    return "\n".join(line for line in map(str.strip, short.splitlines()) if line)
-
-
-def _styles_once(svg: str) -> str:
-    """A marker repeats its style for every point: make it a class where that is shorter."""
-    often = [style for style, n in Counter(_STYLE.findall(svg)).items() if n > 2]
-    names = {style: f"s{number}" for number, style in enumerate(often)}
-
-    def named(found: re.Match[str]) -> str:
-        return f' class="{names[found[1]]}"' if found[1] in names else found[0]
-
-    rules = "".join(f"\n.{name}{{{style}}}" for style, name in names.items())
-    return _STYLE.sub(named, svg).replace("</style>", f"{rules}</style>", 1)
-
-
 def handout_html(whatif: WhatIf) -> str:
     """The what-if as one ``<figure>`` that needs no kernel; without a script its start shows.
 
@@ -88,11 +52,11 @@ def handout_html(whatif: WhatIf) -> str:
         VmcompareError: there is nothing to model.
     """
     pictures = [whatif.draw(value) for value in whatif.values]
-    frames = _same_size([shrink_svg(picture.svg()) for picture in pictures])
+    frames = svg.same_size([svg.shrink(picture.svg()) for picture in pictures])
     texts = [whatif.text(value) for value in whatif.values]
     captions = [picture.caption.removeprefix(_MODELLED).strip() for picture in pictures]
     start, last = whatif.start, len(frames) - 1
-    width, height = _size(frames[0]) or (1, 1)
+    width, height = svg.size(frames[0]) or (1, 1)
     tall = height > width
     packed = _pack(
         frames,
@@ -196,25 +160,3 @@ def _pack(frames: Sequence[str], **texts: Sequence[Any]) -> str:
     content = {"lines": list(table), "frames": runs, **texts}
     raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()
-
-
-def _same_size(frames: Sequence[str]) -> list[str]:
-    """All frames on a canvas of one size, so that the page does not jump under the slider."""
-    sizes = [match for match in map(_size, frames) if match]
-    if len(sizes) < len(frames):
-        return list(frames)
-    width, height = max(w for w, _ in sizes), max(h for _, h in sizes)
-    return [_resized(frame, width, height) for frame in frames]
-
-
-def _size(svg: str) -> tuple[float, float] | None:
-    head = svg.split(">", 1)[0]
-    width, height = _WIDTH.search(head), _HEIGHT.search(head)
-    return (float(width[1]), float(height[1])) if width and height else None
-
-
-def _resized(svg: str, width: float, height: float) -> str:
-    head, tail = svg.split(">", 1)
-    head = _WIDTH.sub(f'width="{width:g}pt"', head, count=1)
-    head = _HEIGHT.sub(f'height="{height:g}pt"', head, count=1)
-    return _VIEW_BOX.sub(f'viewBox="0 0 {width:g} {height:g}"', head, count=1) + ">" + tail

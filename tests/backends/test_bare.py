@@ -27,7 +27,7 @@ from vmcompare.backends import bare, bubblewrap
 from vmcompare.backends.docker.options import PIDS_LIMIT
 from vmcompare.backends.runc import bundle
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, VmcompareError
-from vmcompare.host import cgroup_version
+from vmcompare.oci import cgroup_version
 from vmcompare.sandbox import Confinement, Event, Launcher, Phase, Platform, Sandbox, Spec, Start
 from vmcompare.units import MIB
 

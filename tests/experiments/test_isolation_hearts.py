@@ -118,7 +118,7 @@ def test_too_few_gaps_have_no_percentiles(gaps: list[float]) -> None:
 def test_missed_is_over_a_second_and_over_twice_the_longest_before(
     gap: float, before: float, was_missed: bool
 ) -> None:
-    assert hearts.missed(gap, before) is was_missed
+    assert hearts.missed_in({29: before, 30: gap}, 30, 30) is was_missed
 
 
 def test_a_gap_after_the_event_counts_and_one_before_it_does_not() -> None:
@@ -143,6 +143,20 @@ def test_a_heart_that_came_back_missed_a_beat_but_is_not_silent() -> None:
     gone = by_second(steady(31), 36)
     assert silent(gone, 30)
     assert not silent(gone, 30, until=31)
+
+
+def test_a_silence_is_told_from_a_gap_after_which_the_heart_came_back() -> None:
+    steady_then_gone = {**dict.fromkeys(range(30, 45), 0.06), **{40 + n: n + 0.9 for n in range(5)}}
+    hiccup = {**dict.fromkeys(range(30), 0.06), **steady_then_gone, 33: 2.6}
+    assert hearts.silent_seconds({**hiccup, 33: 0.06}, [30, 35, 40]) == {41, 42, 43, 44}
+    # The gap of 2.6 s is part of the baseline of the third event, so its silence proves nothing.
+    assert hearts.silent_seconds(hiccup, [30, 35, 40]) == frozenset()
+    assert not silent(hiccup, 40)
+
+
+def test_a_silence_goes_on_over_later_events_until_a_beat_comes() -> None:
+    gone = {**dict.fromkeys(range(30), 0.06), **{30 + n: n + 0.9 for n in range(12)}, 42: 0.06}
+    assert hearts.silent_seconds(gone, [30, 35, 40]) == frozenset(range(31, 42))
 
 
 @pytest.mark.parametrize("rule", [misses, silent])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from isolation_actors import ALL_PROBES, HOST_KERNEL, Actor, Said, Stage, dead
 
-from vmcompare import bundle
+from vmcompare import oci
 from vmcompare.errors import UnknownName
 from vmcompare.experiment import Context
 from vmcompare.experiments.isolation import nested, probes
@@ -48,11 +48,11 @@ def column(rows: Sequence[Measurement], word: str) -> dict[str, float | None]:
 
 def test_the_defaults_are_those_that_the_runc_backend_asks_for() -> None:
     plain = made()
-    assert plain["linux"]["maskedPaths"] == list(bundle.MASKED)
-    assert plain["linux"]["readonlyPaths"] == list(bundle.READ_ONLY)
-    assert plain["process"]["capabilities"]["effective"] == list(bundle.CAPABILITIES)
+    assert plain["linux"]["maskedPaths"] == list(oci.MASKED)
+    assert plain["linux"]["readonlyPaths"] == list(oci.READ_ONLY)
+    assert plain["process"]["capabilities"]["effective"] == list(oci.CAPABILITIES)
     assert {space["type"] for space in plain["linux"]["namespaces"]} == {
-        *bundle.NAMESPACES, "cgroup",
+        *oci.NAMESPACES, "cgroup",
     }  # fmt: skip
     assert not plain["root"]["readonly"]
 

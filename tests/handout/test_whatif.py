@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from vmcompare import whatif
 from vmcompare.errors import Unavailable
 from vmcompare.mode import HANDOUT_ENV
+from vmcompare.plots import svg
 from vmcompare.plots.picture import Picture, WhatIf
 
 WIDE_LABEL_FROM = 3
@@ -49,12 +50,12 @@ def test_live_slider_redraws(displayed: list[Any], monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv(HANDOUT_ENV, raising=False)
     whatif.show(model())
     box, formula, words = displayed
-    slider, output = box.children
-    assert slider.description == "Toy <load>"
-    assert slider.label == "3 s"
+    moved, output = box.children
+    assert moved.description == "Toy <load>"
+    assert moved.label == "3 s"
     assert 'alt="Test figure at 3."' in output.outputs[0]["data"]["text/html"]
-    slider.value = 5
-    assert slider.label == "6 s"
+    moved.value = 5
+    assert moved.label == "6 s"
     assert output.outputs[0]["data"]["text/plain"] == "Test figure at 6."
     assert formula.data == r"y = \frac{a}{b}"
     assert words.data == ("<p><strong>Modelled</strong>, not measured. Inputs: a &lt;test&gt;</p>")
@@ -65,11 +66,11 @@ def test_live_slider_where_one_position_cannot_be_drawn(
 ) -> None:
     monkeypatch.delenv(HANDOUT_ENV, raising=False)
     whatif.show(model(lambda value: toy(value) if value < WIDE_LABEL_FROM + 1 else nothing(value)))
-    slider, output = displayed[0].children
-    slider.value = 5
+    moved, output = displayed[0].children
+    moved.value = 5
     sentence = "nothing was measured at 6. Next step: run the measurement first"
     assert sentence in output.outputs[0]["data"]["text/html"]
-    slider.value = 0
+    moved.value = 0
     assert output.outputs[0]["data"]["text/plain"] == "Test figure at 1."
 
 
@@ -116,12 +117,12 @@ def test_positions_on_paper(start: int, last: int, printed: list[int]) -> None:
 
 def test_shrinking_keeps_what_decides_size_and_style() -> None:
     line = '<use xlink:href="#m1" x="1.23456" y="2" style="fill: red"/>'
-    svg = (
+    drawn = (
         '<svg width="9.87654pt" height="1pt"><defs><style type="text/css">*{a:b}</style>'
         '<path id="m1" d="M 0.123456 -10.999999"/></defs><!-- gone -->\n'
         f'  <g id="figure_1" transform="scale(0.015625)">\n{line}\n{line}\n{line}\n</g></svg>'
     )
-    short = whatif.shrink_svg(svg)
+    short = svg.shrink(drawn)
     assert 'width="9.87654pt"' in short
     assert "scale(0.015625)" in short
     assert 'd="M 0.12 -11"' in short

@@ -20,10 +20,10 @@ from typing import IO
 
 import psutil
 
-from ..bundle import ENVIRONMENT
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from ..images import alpine
 from ..images.cache import Progress
+from ..oci import ENVIRONMENT
 from ..sandbox import (
     ALPINE,
     Completed,

@@ -31,10 +31,10 @@ from pathlib import Path
 import psutil
 
 from .. import reaper
-from ..bundle import ENVIRONMENT
 from ..errors import AbnormalShutdown, Unavailable
 from ..images import userland
 from ..images.cache import Progress
+from ..oci import ENVIRONMENT
 from ..sandbox import (
     FIRST_BYTE,
     FIRST_BYTE_PROGRAM,

@@ -1,4 +1,4 @@
-"""``python -m vmcompare.reaper LEDGER``: the guardian; see :func:`vmcompare.reaper.guard`."""
+"""``python -m vmcompare.reaper LEDGER``: the guardian, which ``guard`` starts."""
 
 from __future__ import annotations
 

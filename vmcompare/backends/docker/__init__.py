@@ -24,7 +24,7 @@ from vmcompare.backends.docker.engine import (
 )
 from vmcompare.backends.docker.launcher import DockerLauncher, launchers
 from vmcompare.backends.docker.stream import CONSOLE_BYTES
-from vmcompare.bundle import CPU_PERIOD_US
+from vmcompare.oci import CPU_PERIOD_US
 
 __all__ = [
     "CONSOLE_BYTES",

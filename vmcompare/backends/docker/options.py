@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmcompare.bundle import CPU_PERIOD_US
+from vmcompare.oci import CPU_PERIOD_US
 from vmcompare.sandbox import Confinement, Spec
-from vmcompare.units import MIB
 
 PIDS_LIMIT = 512
 """Processes a container may have: enough for every exercise, too few for a fork bomb to hurt."""
@@ -14,7 +13,7 @@ PIDS_LIMIT = 512
 
 def host_options(spec: Spec) -> dict[str, Any]:
     """What ``spec`` means in Docker's terms: the host configuration."""
-    memory = spec.memory_mib * MIB
+    memory = spec.memory_bytes
     options: dict[str, Any] = {
         "auto_remove": True,
         "init": True,  # PID 1 ignores signals unless it handles them: leave that to docker-init

@@ -1,6 +1,6 @@
 """What :class:`vmcompare.sandbox.Spec` means to runc: an OCI bundle with Docker's defaults.
 
-See :mod:`vmcompare.bundle` for the defaults. Two things are not Docker's: the root file system is
+See :mod:`vmcompare.oci` for the defaults. Two things are not Docker's: the root file system is
 the shared userland itself, so it is read-only, and /tmp is a tmpfs, as the root cannot be written.
 """
 
@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vmcompare.backends.docker.options import PIDS_LIMIT
-from vmcompare.bundle import CAPABILITIES, CPU_PERIOD_US, configuration
+from vmcompare.oci import CAPABILITIES, CPU_PERIOD_US, configuration
 from vmcompare.sandbox import Confinement, Spec
-from vmcompare.units import MIB
 
 _SWAP = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
 """Exists on cgroup v1 where the kernel accounts swap; without it runc refuses a limit of both."""
@@ -50,9 +49,9 @@ def config(root: Path, spec: Spec, name: str, cgroup_version: int) -> dict[str, 
 
 def _limits(spec: Spec) -> Mapping[str, Any]:
     """The same as Docker is given (``backends.docker.options``)."""
-    memory: dict[str, int] = {"limit": spec.memory_mib * MIB}
+    memory: dict[str, int] = {"limit": spec.memory_bytes}
     if _SWAP.exists() or not _SWAP.parent.exists():
-        memory["swap"] = spec.memory_mib * MIB  # of memory and swap together
+        memory["swap"] = spec.memory_bytes  # of memory and swap together
     return {
         "memory": memory,
         "cpu": {"period": CPU_PERIOD_US, "quota": spec.vcpus * CPU_PERIOD_US},

@@ -20,9 +20,9 @@ from vmcompare import reaper
 from vmcompare.backends import bare
 from vmcompare.backends.runc import bundle
 from vmcompare.errors import AbnormalShutdown, Unavailable, VmcompareError
-from vmcompare.host import cgroup_version
 from vmcompare.images import userland
 from vmcompare.images.cache import Progress
+from vmcompare.oci import cgroup_version
 from vmcompare.sandbox import (
     Availability,
     Event,

@@ -262,4 +262,4 @@ def _cell(row: Mapping[Hashable, Any]) -> str:
     value = float(row["value"])
     if row["metric"] == "cgroup_bytes":
         return size(value)
-    return written(value, "processes") if row["metric"] == "item_count" else ratio(round(value, 2))
+    return written(value, "processes") if row["metric"] == "item_count" else ratio(value)

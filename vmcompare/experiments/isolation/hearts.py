@@ -22,7 +22,8 @@ MISSED_OVER_S = 1.0
 MISSED_TIMES = 2.0
 BEFORE_S = 30
 """The registered rule: a beat was missed where a gap is over 1 s and over twice the longest gap of
-the 30 s before."""
+the 30 s before the event whose effect is looked for. Fact, figure and table all ask
+:func:`missed_in`."""
 
 
 class Ears:
@@ -97,9 +98,19 @@ def percentiles_s(gaps: Sequence[float]) -> tuple[float, float]:
     return cuts[49], cuts[98]
 
 
-def missed(gap_s: float, longest_before_s: float) -> bool:
-    """The registered rule, for one gap and the longest of the 30 s before."""
-    return gap_s > MISSED_OVER_S and gap_s > MISSED_TIMES * longest_before_s
+def missed_in(by_second: Mapping[int, float], second: int, event: int) -> bool:
+    """The registered rule: whether a heart missed a beat in a second from ``event`` on.
+
+    Args:
+        by_second: second → longest gap, as the rows ``gap_s`` have it; holds ``second``.
+        second: which.
+        event: the second in which something happened; the 30 s before it are the baseline.
+
+    Raises:
+        ValueError: there is nothing before the event to compare with.
+    """
+    gap_s = by_second[second]
+    return gap_s > MISSED_OVER_S and gap_s > MISSED_TIMES * longest_before_s(by_second, event)
 
 
 def misses(by_second: Mapping[int, float], event: int, until: int | None = None) -> bool:
@@ -113,11 +124,7 @@ def misses(by_second: Mapping[int, float], event: int, until: int | None = None)
     Raises:
         ValueError: there is nothing before the event to compare with, or nothing after it.
     """
-    before = _before(by_second, event)
-    after = [gap for second, gap in by_second.items() if event <= second < _end(until)]
-    if not after:
-        raise ValueError("no second after the event was listened to")
-    return any(missed(gap, before) for gap in after)
+    return any(missed_in(by_second, second, event) for second in _after(by_second, event, until))
 
 
 def silent(by_second: Mapping[int, float], event: int, until: int | None = None) -> bool:
@@ -125,19 +132,51 @@ def silent(by_second: Mapping[int, float], event: int, until: int | None = None)
 
     Arguments and errors as :func:`misses`.
     """
-    before = _before(by_second, event)
-    after = [second for second in by_second if event <= second < _end(until)]
-    if not after:
-        raise ValueError("no second after the event was listened to")
-    return missed(by_second[max(after)], before)
+    return missed_in(by_second, max(_after(by_second, event, until)), event)
 
 
-def _before(by_second: Mapping[int, float], event: int) -> float:
+def silent_seconds(by_second: Mapping[int, float], events: Sequence[int]) -> frozenset[int]:
+    """The seconds in which a heart was silent, for a picture of several events in a row.
+
+    After an event: the last seconds before the next one, if in all of them a beat is missed (so a
+    heart that came back was not silent). From then on as long as no beat comes, whatever else
+    happens meanwhile.
+
+    Args:
+        by_second: as for :func:`missed_in`.
+        events: the seconds of all events, in order.
+    """
+    found: set[int] = set()
+    for event, until in zip(events, [*events[1:], None], strict=False):
+        try:
+            window = sorted(_after(by_second, event, until))
+        except ValueError:
+            continue
+        for second in window:  # without a beat a gap grows by a second every second
+            if second - 1 in found and by_second[second] > by_second[second - 1]:
+                found.add(second)
+        for second in reversed(window):
+            if not missed_in(by_second, second, event):
+                break
+            found.add(second)
+    return frozenset(found)
+
+
+def longest_before_s(by_second: Mapping[int, float], event: int) -> float:
+    """The longest gap (s) of the 30 s before an event: the baseline of the registered rule.
+
+    Raises:
+        ValueError: nothing was listened to in that time.
+    """
     before = [gap for second, gap in by_second.items() if event - BEFORE_S <= second < event]
     if not before:
         raise ValueError("no second before the event was listened to")
     return max(before)
 
 
-def _end(until: int | None) -> float:
-    return float("inf") if until is None else until
+def _after(by_second: Mapping[int, float], event: int, until: int | None) -> list[int]:
+    longest_before_s(by_second, event)  # without a baseline nothing after it can be judged
+    after = [s for s in by_second if event <= s and (until is None or s < until)]
+    if not after:
+        raise ValueError("no second after the event was listened to")
+    return after

@@ -13,7 +13,8 @@ from ...plots.picture import Picture
 from ...sandbox import Platform
 from ...units import seconds
 from ...view import View
-from .hearts import BEATS_PER_S, BEFORE_S, missed
+from . import hearts
+from .hearts import BEATS_PER_S
 from .rows import NEXT
 
 if TYPE_CHECKING:
@@ -77,23 +78,26 @@ class Beats:
 
     def before_s(self, heart: str, second: int) -> float:
         """Longest gap of the 30 s before a second; NaN where nothing was heard."""
-        heard = [g for s, g in self.gaps.get(heart, {}).items() if second - BEFORE_S <= s < second]
-        return max(heard, default=float("nan"))
+        try:
+            return hearts.longest_before_s(self.gaps.get(heart, {}), second)
+        except ValueError:
+            return float("nan")
 
     def after_s(self, heart: str, second: int) -> float | None:
         """Longest gap from a second on; ``None`` where nothing was listened to."""
         return max((g for s, g in self.gaps.get(heart, {}).items() if s >= second), default=None)
 
     def silent(self, heart: str, second: int) -> bool:
-        """Whether in that second the heart has missed a beat, by the registered rule."""
-        gap = self.gaps.get(heart, {}).get(second)
-        first = self.events[0].second if self.events else BEFORE_S
-        return gap is not None and missed(gap, self.before_s(heart, first))
+        """Whether the heart was silent in that second: see :func:`.hearts.silent_seconds`."""
+        events = [event.second for event in self.events]
+        return second in hearts.silent_seconds(self.gaps.get(heart, {}), events)
 
     def misses(self, heart: str, second: int) -> bool | None:
         """Whether it missed a beat from a second on; ``None`` where nothing was listened to."""
-        gap, before = self.after_s(heart, second), self.before_s(heart, second)
-        return None if gap is None or before != before else missed(gap, before)
+        try:
+            return hearts.misses(self.gaps.get(heart, {}), second)
+        except ValueError:
+            return None
 
 
 def beats(view: View) -> Beats:

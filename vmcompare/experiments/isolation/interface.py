@@ -42,6 +42,8 @@ class Width:
         series: gives its look; ``None`` for a published figure.
         source: where it is from, in words.
         url: of the source, or empty.
+        at_most: whether ``calls`` is an upper bound: a call that lacks a capability is refused with
+            and without the filter, so counting cannot tell whether the filter would let it through.
     """
 
     what: str
@@ -50,6 +52,7 @@ class Width:
     series: style.Series | None
     source: str
     url: str = ""
+    at_most: bool = False
 
 
 def widths(view: View) -> list[Width]:
@@ -66,7 +69,9 @@ def widths(view: View) -> list[Width]:
         calls = count(view, phase)
         if calls is not None:
             shown = str(view.values(metric="item_count", phase=phase)["shown"].iloc[0])
-            found.append(Width(what, calls, calls, style.Series(platform), f"{shown}, counted"))
+            series, said = style.Series(platform), f"{shown}, counted"
+            at_most = phase == LET_THROUGH
+            found.append(Width(what, calls, calls, series, said, at_most=at_most))
     if not found:
         raise Unavailable("no system calls have been counted yet", NEXT)
     return found + published()
@@ -147,4 +152,4 @@ def interface_table(view: View) -> pd.DataFrame:
 def _number(width: Width) -> str:
     if width.fewest < width.calls:
         return f"{width.fewest:.0f} to {width.calls:.0f}"
-    return f"{width.calls:.0f}"
+    return f"at most {width.calls:.0f}" if width.at_most else f"{width.calls:.0f}"

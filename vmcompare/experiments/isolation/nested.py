@@ -2,7 +2,7 @@
 
 The guest is ``vm-direct`` with the image ``CONTAINER_HOST``: its root starts containers with this
 computer's own ``runc``, without an engine. They are asked for what Docker asks for by default
-(:mod:`vmcompare.bundle`), with a short call filter of our own; then one word of a ``docker run``
+(:mod:`vmcompare.oci`), with a short call filter of our own; then one word of a ``docker run``
 line at a time is changed, as Docker changes it.
 
 Differences to Docker, beside the filter: ``runc run --no-pivot``, because a root file system in RAM

@@ -3,7 +3,8 @@
 Every number of the table is called once with nothing but −1 as arguments, in containers only: one
 without a call filter, one with the engine's own. Where the first gets an answer of the kernel and
 the second ``EPERM`` or ``ENOSYS``, the filter has refused. A call that is refused for want of a
-capability in both is not counted as filtered, so the filter's own list is at least this long.
+capability in both is not counted as filtered, so the filter's own list is at least this long, and
+what it lets through is an upper bound ("at most").
 ``ENOSYS`` without a filter counts as not answered: the kernel was built without that call, or (as
 ``futex``) says so of the command −1; such calls are in neither count.
 """

@@ -1,6 +1,6 @@
 """What a word of a ``docker run`` line means to runc: OCI configurations.
 
-Docker's defaults (:mod:`vmcompare.bundle`) with a short call filter of our own; then one word at a
+Docker's defaults (:mod:`vmcompare.oci`) with a short call filter of our own; then one word at a
 time is changed, as Docker changes it.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ...bundle import CAPABILITIES, CPU_PERIOD_US
-from ...bundle import configuration as by_default
 from ...errors import UnknownName
+from ...oci import CAPABILITIES, CPU_PERIOD_US
+from ...oci import configuration as by_default
 from ...units import MIB
 
 IMAGE = "/c/image"
