@@ -239,7 +239,7 @@ class TestKeeping:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("vmcompare.storage.write", full)
+        monkeypatch.setattr("vmcompare.data.write", full)
         reply = tasks.check("number", 9)
         assert reply.note.startswith("Kept for this session only: ")
         assert "No space left on device" in reply.note

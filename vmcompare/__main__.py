@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__, data, stop, storage
+from . import __version__, data, stop
 from .errors import Unavailable, VmcompareError, printable
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ def _main(argv: Sequence[str] | None) -> int:
     except (OSError, ImportError, MemoryError, RuntimeError) as error:
         # What no part foresaw: a limit that was reached, a disk or an installation that is broken.
         # RuntimeError is how Python says that no further thread can be started.
-        if isinstance(error, OSError) and error.errno in storage.NO_ROOM:
-            _complain(str(storage.no_room(error)))
+        if isinstance(error, OSError) and error.errno in data.NO_ROOM:
+            _complain(str(data.no_room(error)))
             return 1
         where = getattr(error, "filename", None) or getattr(error, "name", None)
         why = getattr(error, "strerror", None) or str(error) or "there is not enough memory"

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from . import data, storage
+from . import data
 from .errors import StorageError
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -34,7 +34,7 @@ FILE_BYTES = 16 << 20
 _NO_FILE = (
     errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM
 )  # fmt: skip
-"""What the system, or :func:`vmcompare.storage.read`, says where the file itself is to blame."""
+"""What the system, or :func:`vmcompare.data.read`, says where the file itself is to blame."""
 
 Lessons = dict[str, Any]
 """What the file holds: lesson → name → ``{"value": …, "kept_utc": …}``."""
@@ -68,8 +68,8 @@ def keep(lesson: str, name: str, value: Json, kind: Kind = Kind.PREDICTION) -> s
         path = data.answers_path()
         lock = path.with_name(path.name + ".lock")
         with (
-            storage.said_of(path, data.advice(data.DATA_HOME)),
-            storage.locked(lock, timeout_s=LOCK_S),
+            data.said_of(path, data.advice(data.DATA_HOME)),
+            data.locked(lock, timeout_s=LOCK_S),
         ):
             everything = _load(path)
             aside = _put_aside(path) if everything is None else None
@@ -77,7 +77,7 @@ def keep(lesson: str, name: str, value: Json, kind: Kind = Kind.PREDICTION) -> s
             for of, entries in _held.items():
                 before = everything.get(of)
                 everything[of] = {**(before if isinstance(before, dict) else {}), **entries}
-            storage.write(path, json.dumps(everything, indent=2))
+            data.write(path, json.dumps(everything, indent=2))
     except StorageError as error:
         return f"Kept for this session only: {error}."
     _held.clear()
@@ -139,7 +139,7 @@ def _load(path: Path) -> Lessons | None:
         OSError: the folder cannot be read.
     """
     try:
-        return storage.understood(storage.read(path, FILE_BYTES), Lessons)
+        return data.understood(data.read(path, FILE_BYTES), Lessons)
     except FileNotFoundError:
         return {}
     except OSError as error:

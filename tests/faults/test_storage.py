@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import unprivileged
 
-from vmcompare import answers, data, reaper, storage
+from vmcompare import answers, data, reaper
 from vmcompare.backends.qemu import accel
 from vmcompare.backends.qemu.binary import Qemu
 from vmcompare.errors import StorageError
@@ -76,7 +76,7 @@ def replaced(path: Path, what: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     precious = path.parent.parent / "precious"
     precious.write_text(OTHERS)
-    storage.remove(path)
+    data.remove(path)
     INSTEAD[what](path)
     return precious
 
@@ -305,7 +305,7 @@ def held(tmp_path: Path) -> Iterator[Path]:
     """A lock that a suspended process holds."""
     lock = tmp_path / "a.lock"
     script = (
-        "import sys, time; from pathlib import Path; from vmcompare.storage import locked\n"
+        "import sys, time; from pathlib import Path; from vmcompare.data import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", script, str(lock)]
@@ -324,7 +324,7 @@ def test_a_wait_for_a_lock_is_told_and_ends(held: Path) -> None:
     told: list[str] = []
     with (
         pytest.raises(StorageError, match="another process has held it"),
-        storage.locked(held, timeout_s=0.3, waiting=lambda: told.append("waiting")),
+        data.locked(held, timeout_s=0.3, waiting=lambda: told.append("waiting")),
     ):
         pass
     assert told == ["waiting"]
@@ -341,12 +341,12 @@ def test_a_file_system_without_locks_does_for_one_process_at_a_time(
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with (
-        storage.locked(tmp_path / "a.lock"),
+        data.locked(tmp_path / "a.lock"),
         pytest.raises(StorageError),
-        storage.locked(tmp_path / "a.lock", timeout_s=0.2),
+        data.locked(tmp_path / "a.lock", timeout_s=0.2),
     ):
         pass
-    with storage.locked(tmp_path / "a.lock", timeout_s=5):
+    with data.locked(tmp_path / "a.lock", timeout_s=5):
         pass
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from .. import reaper, storage
+from .. import data, reaper
 from ..errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from ..images import alpine
 from ..images.cache import Progress
@@ -180,10 +180,10 @@ def _unpack(root: Path, progress: Progress | None) -> None:
     _place(root / FIRST_BYTE_PROGRAM.lstrip("/"), first_byte.elf(platform.machine()))
 
 
-def _place(path: Path, data: bytes) -> None:
-    with storage.said_of(path, storage.TEMPORARY):
+def _place(path: Path, content: bytes) -> None:
+    with data.said_of(path, data.TEMPORARY):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        path.write_bytes(content)
         path.chmod(0o755)
 
 
@@ -233,7 +233,7 @@ def probe() -> Availability:
         why = cause.strerror if isinstance(cause, OSError) else error
         return Availability(
             False,
-            what=f"a program of ours does not run from {storage.temporary()} ({why})",
+            what=f"a program of ours does not run from {data.temporary()} ({why})",
             next_step="name a folder in TMPDIR from which programs may be run (not noexec)",
         )
     return Availability(True, version=platform.release())

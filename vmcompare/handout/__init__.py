@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .. import storage
+from .. import data
 from ..errors import StorageError, UnknownName, VmcompareError
 from ..mode import drawing_folder
 
@@ -144,7 +144,7 @@ async def _export(
     content = files.read(notebook)
     page.leave_out(content, edition)
     try:
-        storage.temporary()
+        data.temporary()
         await kernel.execute(
             content, notebook, edition=edition, timeout_s=timeout_s, progress=progress
         )

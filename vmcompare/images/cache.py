@@ -21,7 +21,7 @@ from types import ModuleType
 
 import msgspec
 
-from vmcompare import data, reaper, storage
+from vmcompare import data, reaper
 from vmcompare.errors import StorageError
 
 Progress = Callable[[str, float], None]
@@ -106,7 +106,7 @@ class Cache:
         Raises:
             StorageError: it cannot be read any more.
         """
-        with storage.said_of(path, _ADVICE):
+        with data.said_of(path, _ADVICE):
             return _verified.get((str(path), _state(path))) or sha256_of(path)
 
     def _path(self, name: str, key: str) -> Path:
@@ -131,7 +131,7 @@ def building(path: Path, name: str, progress: Progress) -> Iterator[None]:
             progress(sentence, 0.0)
 
     lock = path.with_name(path.name + ".lock")
-    with storage.said_of(path, _ADVICE), storage.locked(lock, waiting=waiting):
+    with data.said_of(path, _ADVICE), data.locked(lock, waiting=waiting):
         yield
 
 
@@ -142,15 +142,15 @@ def _build(path: Path, key: str, build: Build) -> None:
         try:
             build(part)
         except OSError as error:
-            if error.errno in storage.NO_ROOM or not error.filename:
+            if error.errno in data.NO_ROOM or not error.filename:
                 raise
             # What is read to build it (a wheel's file, a program) lies elsewhere.
             cause = Path(os.fsdecode(error.filename))
             raise StorageError.of(cause, error, "make it readable, or install it again") from error
         facts = _Facts(key, part.stat().st_size, sha256_of(part))
-        storage.remove(_sidecar(path))  # never an old sidecar beside a new file
-        storage.put(part, path)
-    storage.write(_sidecar(path), json.dumps(msgspec.to_builtins(facts)))
+        data.remove(_sidecar(path))  # never an old sidecar beside a new file
+        data.put(part, path)
+    data.write(_sidecar(path), json.dumps(msgspec.to_builtins(facts)))
     _verified[str(path), _state(path)] = facts.sha256
 
 
@@ -172,7 +172,7 @@ def _intact(path: Path, key: str) -> bool:
     sidecar = _sidecar(path)
     try:
         _state(sidecar)
-        facts = storage.understood(storage.read(sidecar, _SIDECAR_BYTES), _Facts)
+        facts = data.understood(data.read(sidecar, _SIDECAR_BYTES), _Facts)
         state = _state(path)
         if facts is None or facts.key != key or facts.size != path.lstat().st_size:
             return False

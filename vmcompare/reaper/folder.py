@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vmcompare import data, storage
+from vmcompare import data
 from vmcompare.errors import StorageError
 from vmcompare.reaper.ledger import forget_path, is_named_for, new_name, user, watch_path
 
@@ -28,10 +28,10 @@ def folder(within: Path | None = None) -> Iterator[Path]:
     Raises:
         StorageError: there is no such place, or nothing can be written there.
     """
-    path = (storage.temporary() if within is None else within.absolute()) / new_name()
+    path = (data.temporary() if within is None else within.absolute()) / new_name()
     watch_path(path)
     try:
-        with storage.said_of(path, storage.TEMPORARY):
+        with data.said_of(path, data.TEMPORARY):
             path.mkdir(mode=0o700)
         yield path
     finally:
@@ -45,7 +45,7 @@ def roots() -> list[Path]:
     named = [os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"]
     places = [Path(name) for name in named if name.startswith("/")]
     with contextlib.suppress(StorageError):
-        places.append(storage.temporary())
+        places.append(data.temporary())
     return [*places, data.cache_dir() / "images"]
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from vmcompare import interpreter, storage
+from vmcompare import data, interpreter
 from vmcompare.errors import Unavailable
 from vmcompare.reaper.cleanup import Swept, clear
 from vmcompare.reaper.ledger import Damaged, Ledger, abandon_own, open_own, session_id
@@ -38,7 +38,7 @@ def guard() -> Iterator[None]:
     """
     global _guards
     # Python tries the folder with a file of its own at the first use; nothing of ours is begun yet.
-    storage.temporary()
+    data.temporary()
     with _lock:
         guardian = _start_guardian(open_own()) if _guards == 0 else None
         _guards += 1
@@ -59,7 +59,7 @@ def guard() -> Iterator[None]:
 
 
 def _start_guardian(ledger: Path) -> subprocess.Popen[bytes]:
-    places = {"TMPDIR": str(storage.temporary()), "XDG_CACHE_HOME": _absolute("XDG_CACHE_HOME")}
+    places = {"TMPDIR": str(data.temporary()), "XDG_CACHE_HOME": _absolute("XDG_CACHE_HOME")}
     environment = interpreter.environment() | {k: v for k, v in places.items() if v}
     try:
         return subprocess.Popen(

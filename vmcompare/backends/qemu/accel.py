@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import msgspec
 
-from vmcompare import data, reaper, storage
+from vmcompare import data, reaper
 from vmcompare.backends.qemu import firmware
 from vmcompare.backends.qemu.binary import Qemu
 from vmcompare.errors import StorageError, Unavailable
@@ -120,7 +120,7 @@ def prove(
     rejected: list[Trial] = []
     with reaper.guard(), reaper.folder() as directory:
         rom = directory / "probe.bin"
-        with storage.said_of(rom, storage.TEMPORARY):
+        with data.said_of(rom, data.TEMPORARY):
             rom.write_bytes(firmware.image())
         for accel in candidates:
             trial = attempt(qemu, accel, rom, first_byte_s=first_byte_s, loop_s=loop_s)
@@ -217,7 +217,7 @@ def boot_id() -> str:
 def kept(name: str, qemu: Qemu, kind: type[T]) -> T | None:
     """A fact about this boot of this computer with this QEMU, if it was kept and is a ``kind``."""
     try:
-        return storage.understood(storage.read(_path(name, qemu), _KEPT_BYTES), kind)
+        return data.understood(data.read(_path(name, qemu), _KEPT_BYTES), kind)
     except (OSError, StorageError):
         return None
 
@@ -226,8 +226,8 @@ def keep(name: str, qemu: Qemu, fact: object) -> None:
     """Keep a fact for :func:`kept`; where nothing can be kept, it is found out anew each time."""
     with contextlib.suppress(OSError, StorageError):
         path = _path(name, qemu)
-        with storage.locked(path.with_name("facts.lock"), timeout_s=_KEEP_S):
-            storage.write(path, msgspec.json.encode(fact).decode())
+        with data.locked(path.with_name("facts.lock"), timeout_s=_KEEP_S):
+            data.write(path, msgspec.json.encode(fact).decode())
 
 
 def _path(name: str, qemu: Qemu) -> Path:
