@@ -64,7 +64,7 @@ lock: $(READY)                 ## requirements.lock from pyproject.toml
 	  --no-header --group dev pyproject.toml -o requirements.lock
 
 engines: $(READY)
-	@ENGINES=$(ENGINES) $(BIN)/python -m vmcompare.backends.service ensure
+	@ENGINES=$(ENGINES) $(BIN)/python -m vmcompare.engines.setup ensure
 
 browser-tools: $(READY)
 	@$(BIN)/python -m tools.browser

@@ -21,7 +21,7 @@ def _missing(engine: str) -> str:
         return "" if shutil.which("chromium") else "Chromium is not on PATH"
     import importlib
 
-    found = importlib.import_module(f"vmcompare.backends.{engine}").probe()
+    found = importlib.import_module(f"vmcompare.engines.{engine}").probe()
     return "" if found.ok else f"{found.what}; next step: {found.next_step}"
 
 
@@ -45,7 +45,7 @@ def _engine(request: pytest.FixtureRequest, _reasons: dict[str, str]) -> None:
 @pytest.fixture
 def private_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The learner's data and state directories, empty and thrown away (the image cache is kept)."""
-    monkeypatch.setattr("vmcompare.answers._held", {})
+    monkeypatch.setattr("vmcompare.course.answers._held", {})
     for name in ("XDG_DATA_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     return tmp_path

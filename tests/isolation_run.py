@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from vmcompare.experiment import Context, Experiment, Progress
-from vmcompare.recording import Measurement
-from vmcompare.run import run
+from vmcompare.evidence.recording import Measurement
+from vmcompare.measuring.experiment import Context, Experiment, Progress
+from vmcompare.measuring.run import run
+from vmcompare.measuring.stop import stoppable, stopped_by_end_of_input
 from vmcompare.sandbox import Platform
-from vmcompare.stop import stoppable, stopped_by_end_of_input
 
 
 def main(folder: str, part: str, *kept: str) -> None:

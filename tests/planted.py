@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from vmcompare.recording import Measurement, Recorder, Recording, read
+from vmcompare.evidence.recording import Measurement, Recorder, Recording, read
 from vmcompare.sandbox import Machine, Platform
 
 HOST: Mapping[str, Any] = {
@@ -72,7 +72,7 @@ def planted(
     """``rows`` as a recording below ``directory``."""
     # Without an fsync a row: the lines are the same, and a planted run need not survive a crash.
     with (
-        patch("vmcompare.recording.os.fsync"),
+        patch("vmcompare.evidence.recording.os.fsync"),
         Recorder(directory, experiment, host, rounds) as recorder,
     ):
         for measurement in rows:

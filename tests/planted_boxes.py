@@ -7,10 +7,10 @@ from typing import Any
 
 from planted import row
 
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.image_size.categories import CATEGORIES
 from vmcompare.experiments.image_size.copy_up import PHASES as COPY_UP
 from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
-from vmcompare.recording import Measurement
 from vmcompare.sandbox import Machine
 
 MIB = float(2**20)

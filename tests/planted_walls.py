@@ -7,6 +7,7 @@ from typing import Any
 
 from planted import row
 
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation.probes import FLIPS, PROBES
 from vmcompare.experiments.isolation.rows import (
     BRIDGE,
@@ -15,7 +16,6 @@ from vmcompare.experiments.isolation.rows import (
     OWN_KERNEL,
     OWN_NETWORKS,
 )
-from vmcompare.recording import Measurement
 
 HOST = tuple(name for name, probe in PROBES.items() if probe.aim == "host")
 ITSELF = tuple(name for name, probe in PROBES.items() if probe.aim == "itself")

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vmcompare import reaper
-from vmcompare.backends import docker as backend
+from vmcompare.engines import cleanup
+from vmcompare.engines import docker as backend
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
@@ -76,6 +76,6 @@ def private_daemon(
     for mount in reversed([mount for mount in mounts if mount.startswith(f"{root}/")]):
         subprocess.run(["umount", "-l", mount], check=False)
     shutil.rmtree(root, ignore_errors=True)
-    for folder in sorted(reaper.CGROUP_ROOT.glob(f"**{cgroup}/**/"), reverse=True):
+    for folder in sorted(cleanup.CGROUP_ROOT.glob(f"**{cgroup}/**/"), reverse=True):
         with contextlib.suppress(OSError):
             folder.rmdir()

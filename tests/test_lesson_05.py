@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vmcompare import claims
+from vmcompare.evidence import claims
 from vmcompare.experiments.isolation.probes import GRID, HOST
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from room import Room
 
-from vmcompare import claims
+from vmcompare.evidence import claims
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "09-verdict.ipynb"

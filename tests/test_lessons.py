@@ -21,9 +21,10 @@ import pytest
 import unprivileged
 from room import NOTEBOOKS, ROOT, Room, Run, handout, run_with
 
-from vmcompare import assembly, claims
-from vmcompare.data import cache_dir
-from vmcompare.experiment import Experiment, exercises, load
+from vmcompare import engines
+from vmcompare.evidence import claims
+from vmcompare.measuring.experiment import Experiment, exercises, load
+from vmcompare.paths import cache_dir
 from vmcompare.sandbox import Platform
 
 RECORDED_RUNS = {path.stem for path in (ROOT / "data" / "recordings").rglob("*.jsonl")}
@@ -240,7 +241,7 @@ def check_emulation(page: Page) -> None:
 
 def check_missing_is_said(page: Page, lesson: Lesson, found: Mapping[str, Any]) -> None:
     """Each engine the lesson wants and this computer lacks: what, and the next step."""
-    for name in {assembly.engine_of(platform) for platform in lesson.platforms}:
+    for name in {engines.engine_of(platform) for platform in lesson.platforms}:
         if not found[name]["available"]:
             assert found[name]["what"] in page.text
             assert found[name]["next_step"] in page.text

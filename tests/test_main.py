@@ -12,7 +12,7 @@ import pytest
 
 from vmcompare.__main__ import STOPPED, main
 from vmcompare.errors import Unavailable
-from vmcompare.recording import read
+from vmcompare.evidence.recording import read
 
 
 def vmcompare(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -113,11 +113,11 @@ def three_experiments(monkeypatch: pytest.MonkeyPatch, second: BaseException) ->
             raise second
         return Path(f"{experiment.name}.jsonl")
 
-    monkeypatch.setattr("vmcompare.experiment.discover", lambda: ("a", "b", "c"))
+    monkeypatch.setattr("vmcompare.measuring.experiment.discover", lambda: ("a", "b", "c"))
     monkeypatch.setattr(
-        "vmcompare.experiment.load", lambda name: SimpleNamespace(name=name, rounds=1)
+        "vmcompare.measuring.experiment.load", lambda name: SimpleNamespace(name=name, rounds=1)
     )
-    monkeypatch.setattr("vmcompare.run.run", run)
+    monkeypatch.setattr("vmcompare.measuring.run.run", run)
     return turns
 
 

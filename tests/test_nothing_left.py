@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vmcompare import session
-from vmcompare.data import state_dir
-from vmcompare.recording import read
+from vmcompare.evidence.recording import read
+from vmcompare.measuring import session
+from vmcompare.paths import state_dir
 from vmcompare.sandbox import Phase, Platform
 
 CONTAINER = (Phase.OPEN, Phase.CREATE, Phase.ATTACH, Phase.START, Phase.FIRST_BYTE, Phase.READY,
@@ -119,7 +119,7 @@ def test_even_when_the_guardian_is_killed_too_clean_finds_everything(
 ) -> None:
     running = begin(Platform.VM_DIRECT, tmp_path)
     until_in(Phase.SPAWN, running)
-    guardians = [p.pid for p in ours(str(places)) if "vmcompare.reaper" in p.cmdline()]
+    guardians = [p.pid for p in ours(str(places)) if "vmcompare.engines.cleanup" in p.cmdline()]
     assert guardians
     for pid in [*guardians, running.child.pid]:
         os.kill(pid, signal.SIGKILL)

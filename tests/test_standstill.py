@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from vmcompare import standstill
-from vmcompare.experiment import Context
-from vmcompare.recording import Measurement
+from vmcompare.evidence.recording import Measurement
+from vmcompare.measuring import standstill
+from vmcompare.measuring.experiment import Context
+from vmcompare.measuring.standstill import BOUND_S, Standstills
 from vmcompare.sandbox import Platform
-from vmcompare.standstill import BOUND_S, Standstills
 
 ROW = Measurement(platform=Platform.PROCESS, metric="start_to_first_byte_s", value=20.0)
 
@@ -18,7 +18,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the clock says: its one item."""
     time = [1000.0]
     monkeypatch.setattr(standstill, "now", lambda: time[0])
-    monkeypatch.setattr("vmcompare.experiment.now", lambda: time[0])
+    monkeypatch.setattr("vmcompare.measuring.experiment.now", lambda: time[0])
     return time
 
 

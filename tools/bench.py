@@ -24,12 +24,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tqdm import tqdm
 
-from vmcompare import reaper
-from vmcompare.backends import docker, qemu
-from vmcompare.backends.qemu import accel
-from vmcompare.backends.qemu.binary import find_qemu
+from vmcompare.engines import cleanup, docker, qemu
+from vmcompare.engines.images import alpine
+from vmcompare.engines.qemu import accel
+from vmcompare.engines.qemu.binary import find_qemu
 from vmcompare.errors import VmcompareError
-from vmcompare.images import alpine
+from vmcompare.evidence.statistics import paired_ratio
+from vmcompare.evidence.units import NS_PER_S, ratio, seconds
 from vmcompare.sandbox import (
     FIRST_BYTE,
     FIRST_BYTE_PROGRAM,
@@ -40,8 +41,6 @@ from vmcompare.sandbox import (
     Platform,
     Spec,
 )
-from vmcompare.stats import paired_ratio
-from vmcompare.units import NS_PER_S, ratio, seconds
 
 Start = Callable[[], float]
 """One start: seconds from the client's call to the first byte."""
@@ -54,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--vm-rounds", type=int, default=12)
     parser.add_argument("--distribution-rounds", type=int, default=3)
     arguments = parser.parse_args(argv)
-    with reaper.guard():
+    with cleanup.guard():
         _report(_measure(_imports(), 15), "import pandas", 0.33)
         if docker.probe().ok:
             found = _measure(_containers(), arguments.container_rounds)
@@ -146,7 +145,7 @@ def _first_byte_s(command: Sequence[str]) -> float:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=reaper.marked(),
+        env=cleanup.marked(),
     ) as child:
         assert child.stdout is not None
         assert child.stdin is not None

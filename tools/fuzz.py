@@ -244,10 +244,12 @@ def _recordings() -> list[list[Json]]:
 
 
 def _read_recording(path: Path, rng: random.Random) -> None:
-    from vmcompare import contributed, page, recording
+    from vmcompare.course import page
     from vmcompare.errors import VmcompareError
-    from vmcompare.experiment import explanation
-    from vmcompare.view import compose
+    from vmcompare.evidence import recording
+    from vmcompare.evidence.view import compose
+    from vmcompare.measuring import contributed
+    from vmcompare.measuring.experiment import explanation
 
     for sentence in contributed.problems(path):
         line_of_text(sentence)
@@ -276,7 +278,7 @@ _DEAD = "99999-0a1b2c3d"
 
 def _bystander(box: Path) -> tuple[Path, int]:
     """A folder and a process of somebody else's, made (again) where there are none."""
-    from vmcompare import reaper
+    from vmcompare.engines import cleanup
 
     folder, noted, link = box / "tmp" / "bystander", box / "pid", box / "tmp" / "vmcompare-link"
     letters = [folder / "inside" / "letter.txt", box / "home" / "letter.txt"]
@@ -285,7 +287,7 @@ def _bystander(box: Path) -> tuple[Path, int]:
         letter.write_text("of somebody else")
     if not link.is_symlink():
         link.symlink_to(folder)
-    if not noted.exists() or reaper.started(int(noted.read_text())) is None:
+    if not noted.exists() or cleanup.started(int(noted.read_text())) is None:
         stranger = ["tail", "-f", str(letters[0])]
         noted.write_text(str(subprocess.Popen(stranger, env={"PATH": os.defpath}).pid))
     return folder, int(noted.read_text())
@@ -293,11 +295,11 @@ def _bystander(box: Path) -> tuple[Path, int]:
 
 def _ledgers() -> list[list[Json]]:
     """Ledgers of a dead owner: what one holds, what none should hold, and how they used to be."""
-    from vmcompare import reaper
+    from vmcompare.engines import cleanup
 
     box = Path.home().parent
     folder, pid = _bystander(box)
-    head = {"session": _DEAD, "pid": 99999, "started": "1", "boot": reaper.boot(), "host": "x"}
+    head = {"session": _DEAD, "pid": 99999, "started": "1", "boot": cleanup.boot(), "host": "x"}
     own, home = f"{box}/tmp/vmcompare-{_DEAD}-0a1b2c3d", str(box / "home")
     link = box / "tmp" / "vmcompare-link"
     usual = [head, {"watch": "containers"}, {"watch": own}]
@@ -321,7 +323,7 @@ def _ledgers() -> list[list[Json]]:
 
 
 def _read_ledger(path: Path, rng: random.Random) -> None:
-    from vmcompare import reaper
+    from vmcompare.engines import cleanup
 
     box = Path.home().parent
     folder, pid = _bystander(box)
@@ -329,7 +331,7 @@ def _read_ledger(path: Path, rng: random.Random) -> None:
     (folder / f"vmcompare-{_DEAD}-0a1b2c3e").mkdir(exist_ok=True)
     if path.is_file() and rng.random() < 0.1:
         path.chmod(rng.choice((0o666, 0o620)))
-    swept = reaper.sweep()
+    swept = cleanup.sweep()
     for item in swept:
         line_of_text(f"{item.kind} {item.name}")
     for sentence in getattr(swept, "refused", ()):
@@ -339,7 +341,7 @@ def _read_ledger(path: Path, rng: random.Random) -> None:
             raise Wrong("a file of somebody else is gone")
     if not (folder / f"vmcompare-{_DEAD}-0a1b2c3e").is_dir():
         raise Wrong("a folder that is called like ours, but lies elsewhere, is gone")
-    if reaper.started(pid) is None:
+    if cleanup.started(pid) is None:
         raise Wrong("a process of somebody else was ended")
 
 
@@ -358,7 +360,7 @@ def _answers() -> list[list[Json]]:
 
 
 def _read_answers(path: Path, _: random.Random) -> None:
-    from vmcompare import answers
+    from vmcompare.course import answers
 
     def all_of_them() -> None:
         for lesson in ("02", "04", "99", "none"):
@@ -582,7 +584,7 @@ def fuzz(target: str, seed: str, numbers: range) -> list[Failure]:
 
 
 def _worker(box: Path, target: str, seed: str, numbers: range) -> subprocess.Popen[bytes]:
-    from vmcompare.backends import bubblewrap
+    from vmcompare.engines import bubblewrap
 
     places = {
         "HOME": "home", "TMPDIR": "tmp", "XDG_RUNTIME_DIR": "run", "XDG_STATE_HOME": "state",

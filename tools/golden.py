@@ -19,17 +19,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vmcompare import settle, verdict
-from vmcompare.data import data_dir, lessons_dir
+from vmcompare.course import verdict
+from vmcompare.course.results import findings
+from vmcompare.course.verdict import exercises as verdict_exercises
+from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.errors import VmcompareError
-from vmcompare.exercise import Exercise, part
-from vmcompare.experiment import discover, exercises, explanation
+from vmcompare.evidence import settle
+from vmcompare.evidence.exercise import Exercise, part
+from vmcompare.evidence.recording import read, recordings
+from vmcompare.evidence.view import RECORDED, View, compose
+from vmcompare.measuring.experiment import discover, exercises, explanation
+from vmcompare.paths import data_dir, lessons_dir
 from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.recording import read, recordings
-from vmcompare.results import findings
-from vmcompare.verdict import exercises as verdict_exercises
-from vmcompare.verdict import explain as verdict_explain
-from vmcompare.view import RECORDED, View, compose
 
 TARGET = Path(__file__).parent.parent / "tests" / "golden"
 

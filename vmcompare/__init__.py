@@ -1,11 +1,20 @@
-"""Measure, on your own computer, how virtual machines and containers differ."""
+"""Measure, on your own computer, how virtual machines and containers differ.
+
+A notebook needs two names: ``from vmcompare import Lesson, Verdict``. They are imported when first
+asked for, so that importing the package costs nothing.
+"""
 
 import sys as _sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vmcompare.course.lesson import Lesson as Lesson
+    from vmcompare.course.verdict import Verdict as Verdict
 
 __version__ = "0.1.0"
 
 if "ipykernel" in _sys.modules:  # in a notebook: before anything is imported from beside it
-    from vmcompare.interpreter import refuse_hidden_modules as _refuse
+    from vmcompare.engines.interpreter import refuse_hidden_modules as _refuse
 
     _refuse()
 elif (
@@ -16,3 +25,13 @@ elif (
     # python -m vmcompare…: Python put the working folder first, which a program has no use for
     # unless it is where this package lies.
     del _sys.path[0]
+
+_HOMES = {"Lesson": "vmcompare.course.lesson", "Verdict": "vmcompare.course.verdict"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__, data, stop
-from .errors import Unavailable, VmcompareError, printable
+from vmcompare import __version__, paths
+from vmcompare.errors import Unavailable, VmcompareError, printable
+from vmcompare.measuring import stop
 
 if TYPE_CHECKING:
-    from .experiment import Progress, Watch
-    from .recording import Recorder
-    from .sandbox import Availability
+    from vmcompare.evidence.recording import Recorder
+    from vmcompare.measuring.experiment import Progress, Watch
+    from vmcompare.sandbox import Availability
 
     Opened = Callable[[Recorder], object]
 
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     stop.open_standard_streams()
     arguments = _parser().parse_args(argv)
-    data.settle_home()
+    paths.settle_home()
     try:
         if arguments.command is not clean:
             _refuse_tight_limits()
@@ -99,8 +100,8 @@ def _main(argv: Sequence[str] | None) -> int:
     except (OSError, ImportError, MemoryError, RuntimeError) as error:
         # What no part foresaw: a limit that was reached, a disk or an installation that is broken.
         # RuntimeError is how Python says that no further thread can be started.
-        if isinstance(error, OSError) and error.errno in data.NO_ROOM:
-            _complain(str(data.no_room(error)))
+        if isinstance(error, OSError) and error.errno in paths.NO_ROOM:
+            _complain(str(paths.no_room(error)))
             return 1
         where = getattr(error, "filename", None) or getattr(error, "name", None)
         why = getattr(error, "strerror", None) or str(error) or "there is not enough memory"
@@ -157,15 +158,16 @@ def _refuse_tight_limits() -> None:
 
 def check(arguments: argparse.Namespace) -> int:
     """What is on this computer, as a table or as JSON; of a recording: whether it can be used."""
-    from . import assembly, host
+    from vmcompare import engines
+    from vmcompare.measuring import host
 
     if arguments.recording:
         return max([_check_recording(path) for path in arguments.recording])
-    found = assembly.availability()
-    bare = assembly.runtime_availability()
+    found = engines.availability()
+    bare = engines.runtime_availability()
     if arguments.json:
         listed = {
-            name: {"platforms": [p.value for p in assembly.ENGINES[name]], **_told(a)}
+            name: {"platforms": [p.value for p in engines.ENGINES[name]], **_told(a)}
             for name, a in found.items()
         }
         runtimes = {name: _told(a) for name, a in bare.items()}
@@ -205,8 +207,8 @@ def _told(found: Availability) -> dict[str, object]:
 
 
 def _check_recording(path: Path) -> int:
-    from . import contributed
-    from .recording import read
+    from vmcompare.evidence.recording import read
+    from vmcompare.measuring import contributed
 
     found, name = contributed.problems(path), printable(path.name)
     for sentence in found:
@@ -221,13 +223,13 @@ def _check_recording(path: Path) -> int:
 
 def record(arguments: argparse.Namespace) -> int:
     """Measure one experiment, several, or all; one that fails does not stop the next."""
-    from . import assembly
-    from .data import user_recordings_dir
-    from .experiment import discover, load
-    from .run import run
+    from vmcompare import engines
+    from vmcompare.measuring.experiment import discover, load
+    from vmcompare.measuring.run import run
+    from vmcompare.paths import user_recordings_dir
 
     experiments = [load(name) for name in arguments.experiment or discover()]
-    wanted = [assembly.platform_named(name) for name in arguments.platform]
+    wanted = [engines.platform_named(name) for name in arguments.platform]
     out = arguments.out or user_recordings_dir()
     failed: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -258,9 +260,9 @@ def record(arguments: argparse.Namespace) -> int:
 
 def clean(arguments: argparse.Namespace) -> int:
     """End and remove whatever earlier runs left behind."""
-    from . import reaper
+    from vmcompare.engines import cleanup
 
-    swept = reaper.sweep()
+    swept = cleanup.sweep()
     for item in swept:
         print(f"removed {item.kind} {printable(item.name)}")
     for sentence in swept.refused:
@@ -268,23 +270,23 @@ def clean(arguments: argparse.Namespace) -> int:
     if not swept:
         print("nothing of vmcompare was left behind")
     if arguments.engine:
-        from .backends import service
+        from vmcompare.engines import setup
 
-        service.stop()
+        setup.stop()
     return 0
 
 
 def handout(arguments: argparse.Namespace) -> int:
     """Run lessons and write each as one self-contained HTML file; several get an index page."""
-    from . import assembly
-    from .handout import HandoutError, export, export_all, files, index
+    from vmcompare import engines
+    from vmcompare.handout import HandoutError, export, export_all, files, index
 
     if arguments.mode:
         os.environ["VMCOMPARE_MODE"] = arguments.mode
     if arguments.rounds:
         os.environ["VMCOMPARE_ROUNDS"] = str(arguments.rounds)
     if arguments.platform:
-        names = [assembly.platform_named(name).value for name in arguments.platform]
+        names = [engines.platform_named(name).value for name in arguments.platform]
         os.environ["VMCOMPARE_PLATFORMS"] = ",".join(names)
     if len(arguments.notebook) > 1 and arguments.out.suffix == ".html":
         raise VmcompareError("several handouts need a directory: give --out DIR")
@@ -311,10 +313,10 @@ def handout(arguments: argparse.Namespace) -> int:
 
 def _at_once() -> int:
     """How many handouts are made side by side: one as soon as anything may be measured."""
-    from . import assembly
-    from .mode import Mode, mode
+    from vmcompare import engines
+    from vmcompare.measuring.mode import Mode, mode
 
-    probed = [] if mode() is Mode.REPLAY else [*assembly.availability().items()]
+    probed = [] if mode() is Mode.REPLAY else [*engines.availability().items()]
     measuring = any(found.ok for name, found in probed if name != "process")
     return 1 if measuring else os.cpu_count() or 1
 
@@ -323,16 +325,16 @@ def lab(arguments: argparse.Namespace) -> int:
     """Make the engines ready, then open JupyterLab on this computer only, with a token."""
     from jupyterlab.labapp import LabApp
 
-    from .backends import service
-    from .data import lessons_dir
-    from .interpreter import refuse
-    from .mode import drawing_folder
+    from vmcompare.engines import setup
+    from vmcompare.engines.interpreter import refuse
+    from vmcompare.measuring.mode import drawing_folder
+    from vmcompare.paths import lessons_dir
 
     try:
         refuse(lessons_dir())
     except VmcompareError as error:
         _complain(str(error))
-    service.ensure()
+    setup.ensure()
     token = secrets.token_hex(24)
     identity = "jupyter_server.auth.identity.PasswordIdentityProvider"
     options = [

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from .errors import Unavailable
+from vmcompare.errors import Unavailable
 
 
 class Platform(StrEnum):

@@ -23,8 +23,8 @@ import psutil
 import pytest
 from browser_tools import NOTEBOOKS, missing, screenshot
 
+from vmcompare.course.lesson import Lesson
 from vmcompare.experiments.boot_speed.exercises import EXERCISES, QUESTIONS, services_share
-from vmcompare.lesson import Lesson
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from vmcompare.errors import Unavailable
-from vmcompare.view import View
+from vmcompare.evidence.view import View
 
 NO_NUMBER = re.compile(r"\b(nan|inf)\b")
 

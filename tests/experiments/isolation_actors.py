@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vmcompare.backends.fake import FakeLauncher
+from fake import FakeLauncher
+
+from vmcompare.engines.programs.calls_code import ARM64, X86_64
+from vmcompare.engines.programs.elf import BODY_ADDRESS
 from vmcompare.errors import AbnormalShutdown, VmcompareError
 from vmcompare.experiments.isolation import asking, nested, probes, reading
-from vmcompare.programs.calls_code import ARM64, X86_64
-from vmcompare.programs.elf import BODY_ADDRESS
 from vmcompare.sandbox import Completed, OnEvent, Spec, Traits
 
 MACHINE = platform.machine()

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from vmcompare.engines.programs import heartbeat
 from vmcompare.errors import AbnormalShutdown, VmcompareError
+from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import falls
 from vmcompare.experiments.isolation.hosts import Clock
-from vmcompare.programs import heartbeat
 from vmcompare.sandbox import (
     CONTAINER_HOST,
     Completed,
@@ -24,7 +25,6 @@ from vmcompare.sandbox import (
     Spec,
     Traits,
 )
-from vmcompare.units import MIB
 
 S = 1_000_000_000
 BEAT_NS = S // 20

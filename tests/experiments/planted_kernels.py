@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from planted import row
 
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel import here, ladder
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
-from vmcompare.recording import Measurement
 
 FACTS: Mapping[str, tuple[str, bool]] = {
     "container_kernel_release_is_hosts": ("container", True),

@@ -7,9 +7,9 @@ from typing import Any
 
 from planted import row, wobble
 
-from vmcompare.recording import Measurement
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import MIB
 from vmcompare.sandbox import Machine, Platform
-from vmcompare.units import MIB
 
 CONTAINER, DIRECT, VM = ("container", "", ""), ("vm-direct", "pc", ""), ("vm", "q35", "")
 BUBBLEWRAP = ("container", "", "bubblewrap")

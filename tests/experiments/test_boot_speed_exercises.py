@@ -9,10 +9,10 @@ import pytest
 from planted import STARTS_S, planted, row, starts
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.statistics import median_interval
+from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.boot_speed.exercises import EXERCISES, services_share, widths_s
-from vmcompare.recording import Measurement
-from vmcompare.stats import median_interval
-from vmcompare.view import View, compose
 
 NUMBERS = ("services_share", "fewer_starts", "job_length")
 

@@ -11,10 +11,10 @@ import pytest
 from explained import Asked
 from planted import STARTS_S, planted, starts
 
-from vmcompare import literature
 from vmcompare.errors import Unavailable
+from vmcompare.evidence import literature
+from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.boot_speed.explain import FIGURES, OUTCOMES, TABLES, WHATIFS, _short
-from vmcompare.view import View, compose
 
 FAST = {key: value / 8 if value > 1 else value for key, value in STARTS_S.items()}
 

@@ -11,8 +11,8 @@ import pytest
 from planted import planted
 from planted_ramps import CONTAINER, DIRECT, LINES_MIB, VM, ramps
 
-from vmcompare import claims
-from vmcompare.claims import Finding, Verdict
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Finding, Verdict
 
 Lines = Mapping[tuple[str, str, str], tuple[float, float]]
 

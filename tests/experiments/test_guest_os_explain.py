@@ -12,15 +12,15 @@ from explained import Asked
 from planted import planted
 from planted_ramps import BUBBLEWRAP, CONTAINER, DIRECT, LINES_MIB, VM, ramps
 
-from vmcompare import exercise, literature
 from vmcompare.errors import Unavailable
-from vmcompare.exercise import Kind
+from vmcompare.evidence import exercise, literature
+from vmcompare.evidence.exercise import Kind
+from vmcompare.evidence.statistics import Interval
+from vmcompare.evidence.units import MIB
+from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.guest_os.exercises import EXERCISES, QUESTIONS
 from vmcompare.experiments.guest_os.explain import FIGURES, OUTCOMES, TABLES, WHATIFS
 from vmcompare.experiments.guest_os.fits import against_noise, fits
-from vmcompare.stats import Interval
-from vmcompare.units import MIB
-from vmcompare.view import View, compose
 
 
 def only(*keys: tuple[str, str, str]) -> Mapping[tuple[str, str, str], tuple[float, float]]:

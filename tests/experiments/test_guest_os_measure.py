@@ -8,23 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from fake import VM_PHASES, FakeLauncher, FakeSandbox
 
-from vmcompare import assembly, memory
-from vmcompare.backends.fake import VM_PHASES, FakeLauncher, FakeSandbox
+from vmcompare import engines
 from vmcompare.errors import LaunchFailure, Unavailable
-from vmcompare.experiment import Context, Progress, load
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import MIB
 from vmcompare.experiments.guest_os import inside, measure
-from vmcompare.experiments.guest_os.weigh import (
-    CODE_CACHE,
-    DAEMONS,
-    GUEST_RAM,
-    SHIM,
-    Weight,
-    weigh,
-)
-from vmcompare.recording import Measurement
+from vmcompare.experiments.guest_os.weigh import CODE_CACHE, DAEMONS, GUEST_RAM, SHIM, Weight, weigh
+from vmcompare.measuring import memory
+from vmcompare.measuring.experiment import Context, Progress, load
 from vmcompare.sandbox import Completed, OnEvent, Phase, Platform, Spec, Traits
-from vmcompare.units import MIB
 
 PS = """PID   PPID  COMMAND          COMMAND
     1     0 init             /sbin/init
@@ -319,9 +313,9 @@ def test_what_is_inside_is_counted_without_what_this_course_put_there() -> None:
 def test_real_instances_are_weighed_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(measure, "IDLE_S", 0.5)
-    found = assembly.availability()
+    found = engines.availability()
     wanted = [Platform.CONTAINER, Platform.VM_DIRECT]
-    launchers = assembly.launchers(found, wanted)
+    launchers = engines.launchers(found, wanted)
     rows = list(measure.measure(Context(launchers, rounds=1)))
     assert {r.error for r in rows} == {""}
     ramp = values(rows, platform=Platform.CONTAINER, metric="pss_bytes", phase="ramp")

@@ -9,8 +9,8 @@ import pytest
 from planted import planted
 from planted_boxes import MIB, boxes
 
-from vmcompare import claims
-from vmcompare.claims import Verdict
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Verdict
 
 CLAIMS = {(claim.id, claim.part): claim for claim in claims.load()}
 CAVEATS, SUPPORTED, REFUTED = Verdict.WITH_CAVEATS, Verdict.SUPPORTED, Verdict.REFUTED

@@ -11,14 +11,14 @@ from explained import Asked
 from planted import planted
 from planted_boxes import MIB, boxes
 
-from vmcompare import exercise, units
-from vmcompare.exercise import Answer
+from vmcompare.evidence import exercise, units
+from vmcompare.evidence.exercise import Answer
+from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.image_size.categories import CATEGORIES, ONLY_A_MACHINE
 from vmcompare.experiments.image_size.exercises import EXERCISES, QUESTIONS
 from vmcompare.experiments.image_size.explain import FIGURES, OUTCOMES, TABLES, WHATIFS
 from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
 from vmcompare.experiments.image_size.models import duration
-from vmcompare.view import View, compose
 
 
 @pytest.fixture(scope="module")

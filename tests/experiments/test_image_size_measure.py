@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
+from fake import VM_PHASES, FakeLauncher, FakeSandbox
 
-from vmcompare import assembly, sandbox
-from vmcompare.backends.fake import VM_PHASES, FakeLauncher, FakeSandbox
-from vmcompare.backends.process import ProcessLauncher
+from vmcompare import engines, sandbox
+from vmcompare.engines.process import ProcessLauncher
 from vmcompare.errors import LaunchFailure
-from vmcompare.experiment import Context
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.image_size import application, copy_up
 from vmcompare.experiments.image_size.categories import CATEGORIES, category, weigh
 from vmcompare.experiments.image_size.measure import EXPERIMENT
-from vmcompare.recording import Measurement
+from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import (
     Completed,
     FileFact,
@@ -288,7 +288,7 @@ def test_a_machine_without_an_overlay_file_system_is_a_row_that_says_so() -> Non
 @pytest.mark.qemu
 @pytest.mark.timeout(600)
 def test_a_real_guest_copies_a_whole_file_up() -> None:
-    launchers = assembly.launchers(assembly.availability(), [Platform.VM], strict=True)
+    launchers = engines.launchers(engines.availability(), [Platform.VM], strict=True)
     spec = Spec(machine=sandbox.Machine.Q35)
     with launchers[Platform.VM].open(spec, lambda _: None) as box:
         path = "/bin/busybox"

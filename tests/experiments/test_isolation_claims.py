@@ -8,8 +8,8 @@ import planted_walls as walls
 import pytest
 from planted import planted, row
 
-from vmcompare import claims
-from vmcompare.claims import Finding, Verdict
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Finding, Verdict
 
 BY_NAME = {(claim.id, claim.part): claim for claim in claims.load()}
 

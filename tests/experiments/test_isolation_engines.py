@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from vmcompare.backends.docker import DockerLauncher
-from vmcompare.backends.process import ProcessLauncher
-from vmcompare.backends.qemu import QemuLauncher
+from vmcompare.engines.docker import DockerLauncher
+from vmcompare.engines.images.container_host import runc_files
+from vmcompare.engines.process import ProcessLauncher
+from vmcompare.engines.programs import calls
+from vmcompare.engines.qemu import QemuLauncher
 from vmcompare.errors import Unavailable
-from vmcompare.experiment import Context
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation import asking, neighbours, nested, probes, walls, width
-from vmcompare.images.container_host import runc_files
-from vmcompare.programs import calls
-from vmcompare.recording import Measurement
+from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import Confinement, Launcher, Platform, Spec
 
 

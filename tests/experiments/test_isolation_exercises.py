@@ -10,11 +10,11 @@ import pytest
 from planted import planted, row
 
 from vmcompare.errors import Unavailable
-from vmcompare.exercise import check_complete
+from vmcompare.evidence.exercise import check_complete
+from vmcompare.evidence.prose import plain
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.isolation.exercises import EXERCISES, LINE, PARTS, QUESTIONS, TURNED
-from vmcompare.prose import plain
-from vmcompare.recording import Measurement
-from vmcompare.view import View, compose
 
 
 def shown(place: Path, rows: list[Measurement]) -> View:

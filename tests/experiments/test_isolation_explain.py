@@ -15,6 +15,8 @@ import pytest
 from planted import planted, row
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.isolation import models
 from vmcompare.experiments.isolation.capabilities import NAMES, decoded, ordered
 from vmcompare.experiments.isolation.explain import FIGURES, GRIDS, OUTCOMES, TABLES, WHATIFS
@@ -24,8 +26,6 @@ from vmcompare.experiments.isolation.interface import published
 from vmcompare.experiments.isolation.probes import FLIPS
 from vmcompare.experiments.isolation.rows import NEXT, flips, misconfigured
 from vmcompare.experiments.isolation.sentence import sentences
-from vmcompare.recording import Measurement
-from vmcompare.view import View, compose
 
 LITERATURE = ("cves",)
 """Figures and tables that need no recording."""

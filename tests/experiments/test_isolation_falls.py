@@ -11,12 +11,13 @@ import pytest
 from isolation_fakes import PANIC, World, facts
 from planted import planted
 
-from vmcompare import claims, memory
-from vmcompare.claims import Verdict
 from vmcompare.errors import Unavailable
-from vmcompare.experiment import Context, Progress
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Verdict
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation import falls
-from vmcompare.recording import Measurement
+from vmcompare.measuring import memory
+from vmcompare.measuring.experiment import Context, Progress
 from vmcompare.sandbox import CONTAINER_HOST, Platform
 
 BOTH = (Platform.PROCESS, Platform.VM_DIRECT)
@@ -243,8 +244,8 @@ def _with_value(row: Measurement, value: float) -> Measurement:
 @pytest.mark.qemu
 @pytest.mark.timeout(400)
 def test_real_kernels_fall_and_their_neighbours_do_not() -> None:
-    from vmcompare.backends import process, qemu
-    from vmcompare.images.container_host import runc_files
+    from vmcompare.engines import process, qemu
+    from vmcompare.engines.images.container_host import runc_files
 
     try:
         runc_files()

@@ -11,16 +11,17 @@ import pytest
 from isolation_fakes import World, facts
 from planted import planted
 
-from vmcompare import claims, memory
-from vmcompare.claims import Verdict
 from vmcompare.errors import Unavailable
-from vmcompare.experiment import Context, Progress
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Verdict
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import bounds, greed
 from vmcompare.experiments.isolation.hogs import Appetite
 from vmcompare.experiments.isolation.hosts import DISPOSABLE, GUEST
-from vmcompare.recording import Measurement
+from vmcompare.measuring import memory
+from vmcompare.measuring.experiment import Context, Progress
 from vmcompare.sandbox import CONTAINER_HOST, Platform
-from vmcompare.units import MIB
 
 ALL = (Platform.CONTAINER, Platform.VM_DIRECT, Platform.VM)
 
@@ -302,9 +303,9 @@ def test_without_the_kind_of_vm_that_it_is_about_s4_is_open(
 def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from vmcompare.backends import qemu
+    from vmcompare.engines import qemu
+    from vmcompare.engines.images.container_host import runc_files
     from vmcompare.experiments.isolation import hogs, nested
-    from vmcompare.images.container_host import runc_files
 
     monkeypatch.undo()  # the real computer
     try:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from vmcompare import experiment
-from vmcompare.experiment import Context, Progress
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation import falls, greed, measure, nested, walls
-from vmcompare.recording import Measurement
+from vmcompare.measuring import experiment
+from vmcompare.measuring.experiment import Context, Progress
 from vmcompare.sandbox import Platform
 
 PARTS = {"walls": walls, "nested": nested, "falls": falls, "greed": greed}

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from isolation_actors import ALL_PROBES, HOST_KERNEL, Actor, Said, Stage, dead
 
-from vmcompare import oci
+from vmcompare.engines.images import oci
 from vmcompare.errors import UnknownName
-from vmcompare.experiment import Context
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import nested, probes
-from vmcompare.recording import Measurement
+from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import Platform, Spec, Traits
-from vmcompare.units import MIB
 
 WEAK: Mapping[str, frozenset[str]] = {
     word: frozenset(name for name in flips if name not in ("host's root", "set-uid: gain"))

@@ -21,10 +21,10 @@ from isolation_actors import (
 )
 
 from vmcompare.errors import Unavailable
-from vmcompare.experiment import Context
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation import asking, neighbours, probes, reading, walls, width
 from vmcompare.experiments.isolation.probes import GRID, PROBES
-from vmcompare.recording import Measurement
+from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import Platform, Spec
 
 

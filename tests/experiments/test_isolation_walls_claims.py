@@ -12,9 +12,9 @@ from test_isolation_nested import guest
 from test_isolation_nested import look as look_nested
 from test_isolation_walls import look
 
-from vmcompare import claims
-from vmcompare.claims import Finding, Verdict
-from vmcompare.recording import Measurement
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Finding, Verdict
+from vmcompare.evidence.recording import Measurement
 
 BY_ID = {claim.id: claim for claim in claims.load()}
 

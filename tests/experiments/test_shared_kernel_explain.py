@@ -11,21 +11,15 @@ from explained import Asked
 from planted import planted
 from planted_kernels import looked
 
-from vmcompare import claims
-from vmcompare.claims import Verdict
 from vmcompare.errors import Unavailable, UnknownName
-from vmcompare.exercise import check_complete
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Verdict
+from vmcompare.evidence.exercise import check_complete
+from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.shared_kernel import ladder, rows
 from vmcompare.experiments.shared_kernel.exercises import EXERCISES, QUESTIONS
-from vmcompare.experiments.shared_kernel.explain import (
-    DEMOS,
-    FIGURES,
-    OUTCOMES,
-    TABLES,
-    WHATIFS,
-)
+from vmcompare.experiments.shared_kernel.explain import DEMOS, FIGURES, OUTCOMES, TABLES, WHATIFS
 from vmcompare.sandbox import Platform
-from vmcompare.view import View, compose
 
 
 @pytest.fixture(scope="module")

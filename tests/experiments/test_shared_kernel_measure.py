@@ -12,17 +12,17 @@ from typing import Any
 
 import psutil
 import pytest
+from fake import FakeLauncher
 
-from vmcompare import experiment
-from vmcompare.backends.fake import FakeLauncher
+from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import LaunchFailure, Unavailable
-from vmcompare.experiment import Context
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel import facts, here, ladder, observer
 from vmcompare.experiments.shared_kernel.instances import PHASES
 from vmcompare.experiments.shared_kernel.kernels import hidden_vm
 from vmcompare.experiments.shared_kernel.observer import Reading, options, understood
-from vmcompare.programs import boot_sector
-from vmcompare.recording import Measurement
+from vmcompare.measuring import experiment
+from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import BOOT_SECTOR, Completed, OnEvent, Platform, Spec
 
 SAID = """processes=9
@@ -316,7 +316,7 @@ def test_counts_of_processes_may_differ_a_little(
 @pytest.mark.qemu
 @pytest.mark.timeout(300)
 def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
-    from vmcompare.backends import qemu
+    from vmcompare.engines import qemu
     from vmcompare.sandbox import Machine
 
     launcher = qemu.launchers()[Platform.VM_DIRECT]
@@ -344,7 +344,7 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
     sys.platform != "linux" or os.geteuid() == 0, reason="for an ordinary user of Linux"
 )
 def test_an_ordinary_user_climbs_on_this_computer_where_that_is_allowed() -> None:
-    from vmcompare.backends import process
+    from vmcompare.engines import process
 
     if not process.probe().ok:
         pytest.skip(process.probe().what)
@@ -395,7 +395,7 @@ def test_a_guest_is_the_place_of_the_ladder_wherever_there_is_one() -> None:
 def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from vmcompare.backends import docker, process
+    from vmcompare.engines import docker, process
 
     monkeypatch.undo()  # the real process list
     context = Context({**process.launchers(), **docker.launchers()})

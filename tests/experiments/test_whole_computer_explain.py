@@ -13,8 +13,11 @@ import pytest
 from planted import HOST, planted, row
 from whole_computer_fakes import full, machine, process, rows
 
+from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName, VmcompareError
-from vmcompare.exercise import check_complete
+from vmcompare.evidence.exercise import check_complete
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.view import Computer, View, compose
 from vmcompare.experiments.whole_computer import tables
 from vmcompare.experiments.whole_computer.exercises import EXERCISES, QUESTIONS
 from vmcompare.experiments.whole_computer.explain import (
@@ -25,10 +28,7 @@ from vmcompare.experiments.whole_computer.explain import (
     TABLES,
     WHATIFS,
 )
-from vmcompare.programs import boot_sector
-from vmcompare.recording import Measurement
 from vmcompare.sandbox import Platform
-from vmcompare.view import Computer, View, compose
 
 DEMO = DEMOS["boot_sector"]
 

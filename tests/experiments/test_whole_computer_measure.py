@@ -9,13 +9,13 @@ import pytest
 from planted import planted
 from whole_computer_fakes import BOOT_ID, GUEST, HOST, files, full, machine, process, rows
 
-from vmcompare import claims
-from vmcompare.claims import Finding, Verdict
 from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.experiment import Progress
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Finding, Verdict
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.whole_computer.measure import EXPERIMENT
-from vmcompare.recording import Measurement
-from vmcompare.run import run
+from vmcompare.measuring.experiment import Progress
+from vmcompare.measuring.run import run
 from vmcompare.sandbox import Platform
 
 SILENT = WaitTimeout("the first byte", 60)
@@ -162,7 +162,7 @@ def test_a_start_that_fails_is_a_row_and_the_others_go_on() -> None:
 def test_on_this_computer_the_machine_starts_the_sector_and_the_container_refuses_it(
     tmp_path: Path,
 ) -> None:
-    from vmcompare.recording import read
+    from vmcompare.evidence.recording import read
 
     told: list[Progress] = []
     recording = read(run(EXPERIMENT, (), 1, tmp_path, told.append, lambda _: None))

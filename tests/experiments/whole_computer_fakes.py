@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from vmcompare.errors import VmcompareError
-from vmcompare.experiment import Context
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.whole_computer.measure import measure
-from vmcompare.recording import Measurement
+from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import (
     BOOT_SECTOR,
     Completed,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from vmcompare import data
+from vmcompare import paths
 
 COMMAND = (str(Path(sys.executable).with_name("vmcompare")),)
 GONE_S = 30.0
@@ -30,7 +30,7 @@ class Scene:
 
     @classmethod
     def below(cls, root: Path) -> Scene:
-        images = data.cache_dir() / "images"
+        images = paths.cache_dir() / "images"
         images.mkdir(parents=True, exist_ok=True)
         (root / "cache" / "vmcompare").mkdir(parents=True)
         (root / "cache" / "vmcompare" / "images").symlink_to(images)

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vmcompare import data, reaper
+from vmcompare import paths
+from vmcompare.engines import cleanup
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -34,8 +35,8 @@ def sessions(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    monkeypatch.setattr("vmcompare.reaper.containers.docker_is_named", lambda: False)
-    folder = data.state_dir() / "sessions"
+    monkeypatch.setattr("vmcompare.engines.cleanup.containers.docker_is_named", lambda: False)
+    folder = paths.state_dir() / "sessions"
     folder.mkdir(mode=0o700, parents=True)
     return folder
 
@@ -49,7 +50,7 @@ def bystander() -> Iterator[psutil.Process]:
 
 
 def owner(**changed: object) -> dict[str, object]:
-    head = {"session": DEAD, "pid": 1, "started": "0", "boot": reaper.boot(), "host": "x"}
+    head = {"session": DEAD, "pid": 1, "started": "0", "boot": cleanup.boot(), "host": "x"}
     return {**head, **changed}
 
 
@@ -77,7 +78,7 @@ def test_what_is_ours_goes_so_that_the_other_tests_say_something(sessions: Path)
         ["sleep", "300"], env={**os.environ, "VMCOMPARE_SESSION": DEAD}
     ) as process:
         plant(sessions, owner(), {"watch": str(path)})
-        swept = reaper.sweep()
+        swept = cleanup.sweep()
         process.wait(10)
     assert [ended.kind for ended in swept] == ["process", "path"]
     assert swept.refused == []
@@ -122,7 +123,7 @@ def test_a_strangers_folder_stays(
     (temporary / "link").symlink_to(home)
     path = spelled.format(home=home, home_name=home.name, tmp=temporary, name=NAME)
     plant(sessions, owner(), {"watch": path})
-    reaper.sweep()
+    cleanup.sweep()
     assert all((place / "precious").exists() for place in kept)
 
 
@@ -135,7 +136,7 @@ def test_a_strangers_folder_stays(
     ],
 )  # fmt: skip
 def test_a_bystander_lives(form: str, sessions: Path, bystander: psutil.Process) -> None:
-    start = reaper.started(bystander.pid)
+    start = cleanup.started(bystander.pid)
     entry = {"watch": f"process {bystander.pid}", "pid": bystander.pid, "started": start}
     lines: dict[str, tuple[object, ...]] = {
         "number and start": (owner(), entry, {**entry, "watch": "process"}),
@@ -146,7 +147,7 @@ def test_a_bystander_lives(form: str, sessions: Path, bystander: psutil.Process)
         "a stranger's mark": (owner(session="*"), owner(session="")),
     }
     plant(sessions, *lines[form])
-    reaper.sweep()
+    cleanup.sweep()
     assert bystander.is_running()
     assert bystander.status() != psutil.STATUS_ZOMBIE
 
@@ -158,7 +159,7 @@ def test_another_users_process_lives(sessions: Path) -> None:
         ["sleep", "300"], user=65534, env={**os.environ, "VMCOMPARE_SESSION": DEAD}
     ) as process:
         plant(sessions, owner())
-        reaper.sweep()
+        cleanup.sweep()
         assert process.poll() is None
         process.kill()
 
@@ -188,7 +189,7 @@ def test_a_foreign_ledger_is_not_obeyed_and_is_named(
         for place in (sessions, sessions.parent, sessions.parent.parent):
             os.chown(place, 65534, 65534)
         monkeypatch.setattr("pwd.getpwuid", lambda _: type("Root", (), {"pw_dir": tmp_path / "r"}))
-    swept = reaper.sweep()
+    swept = cleanup.sweep()
     assert path.exists()
     assert len(swept) == 0
     if form != "home":  # that one is not even looked into: root has places of its own
@@ -205,8 +206,8 @@ def test_what_root_starts_in_a_learners_home_locks_nobody_out(
     for place in places:
         os.chown(place, 65534, 65534)
     monkeypatch.setattr("pwd.getpwuid", lambda _: type("Root", (), {"pw_dir": tmp_path / "r"}))
-    monkeypatch.setattr("vmcompare.reaper.ledger._session", None)
-    with reaper.guard(), reaper.folder():
+    monkeypatch.setattr("vmcompare.engines.cleanup.ledger._session", None)
+    with cleanup.guard(), cleanup.folder():
         assert list((tmp_path / "r").rglob("*.jsonl"))
     assert not list(sessions.iterdir())
     assert not list((tmp_path / "r").rglob("*.jsonl"))
@@ -219,7 +220,7 @@ def test_what_root_starts_in_a_learners_home_locks_nobody_out(
     ["folder", "FIFO", "given away", b"[]", b"[" * 100_000, b'{"pid": %d}' % 10**400, b"\xff"],
 )
 def test_an_odd_pid_file_stops_no_daemon(form: str | bytes, sessions: Path) -> None:
-    from vmcompare.backends import service
+    from vmcompare.engines import setup
 
     path = sessions.parent / "engine" / "daemon.json"
     path.parent.mkdir()
@@ -233,7 +234,7 @@ def test_an_odd_pid_file_stops_no_daemon(form: str | bytes, sessions: Path) -> N
     if form == "given away":
         path.chmod(0o666)
     said: list[str] = []
-    service.stop(said.append)
+    setup.stop(said.append)
     [sentence] = said
     assert sentence.startswith("No Docker of ours")
 
@@ -254,7 +255,7 @@ def test_a_damaged_ledger_is_named_and_the_others_are_obeyed(form: bytes, sessio
     path = folder(Path(tempfile.gettempdir(), "vmcompare-3-deadbeef-0123abcd"))
     plant(sessions, form)
     plant(sessions, owner(session="3-deadbeef"), {"watch": str(path)}, name="3-deadbeef.jsonl")
-    swept = reaper.sweep()
+    swept = cleanup.sweep()
     assert not path.exists()
     assert [f"{DEAD}.jsonl was left alone" in said for said in swept.refused] == [True]
     assert "\n" not in swept.refused[0]
@@ -273,7 +274,7 @@ def test_a_damaged_ledger_is_named_and_the_others_are_obeyed(form: bytes, sessio
 def test_a_damaged_line_is_skipped_and_named(line: bytes, sessions: Path) -> None:
     path = folder(Path(tempfile.gettempdir(), NAME))
     plant(sessions, owner(), line, {"watch": str(path)})
-    swept = reaper.sweep()
+    swept = cleanup.sweep()
     assert [ended.kind for ended in swept] == ["path"]
     [said] = swept.refused
     assert "line 2: it is not understood" in said
@@ -307,7 +308,7 @@ def test_what_is_no_file_is_named_and_nobody_waits_for_it(form: str, sessions: P
     assert done.stdout.count("was left alone") == 1
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
-    with reaper.guard():  # and a run goes on
+    with cleanup.guard():  # and a run goes on
         pass
 
 
@@ -323,7 +324,7 @@ def test_what_is_mounted_stays(sessions: Path, tmp_path: Path) -> None:
         pytest.skip("nothing can be mounted here")
     try:
         plant(sessions, owner(), {"watch": str(path)})
-        assert "mounted" in reaper.sweep().refused[0]
+        assert "mounted" in cleanup.sweep().refused[0]
         assert (precious / "precious").exists()
     finally:
         subprocess.run(["umount", str(path / "in")], check=True)
@@ -353,7 +354,7 @@ def test_whatever_is_written_there_nothing_of_others_is_touched(
     strange = (temporary / "precious", tmp_path / "precious", tmp_path / "home" / NAME)
     for place in strange:
         place.mkdir(parents=True, exist_ok=True)
-    start = reaper.started(bystander.pid)
+    start = cleanup.started(bystander.pid)
     head = st.just(owner()) | st.dictionaries(_WORDS, _JSON).map(lambda odd: owner(**odd))
     paths = st.tuples(st.sampled_from([temporary, tmp_path, Path("/proc/self/root")]), _PATHS).map(
         lambda parts: "/".join([str(parts[0]), *parts[1]])
@@ -364,9 +365,9 @@ def test_whatever_is_written_there_nothing_of_others_is_touched(
         | st.binary(max_size=40)
         | st.just({"watch": f"process {bystander.pid}", "pid": bystander.pid, "started": start})
     )
-    lines = [data.draw(head | _JSON), *data.draw(st.lists(entries, max_size=6))]
+    lines = [paths.draw(head | _JSON), *paths.draw(st.lists(entries, max_size=6))]
     plant(sessions, *lines)
-    swept = reaper.sweep()
+    swept = cleanup.sweep()
     assert all(place.is_dir() for place in strange)
     assert bystander.is_running()
     assert all("\n" not in said for said in swept.refused)

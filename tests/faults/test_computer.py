@@ -179,7 +179,7 @@ def _own_addresses() -> list[str]:
 def test_facts_that_cannot_be_had_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     import psutil
 
-    from vmcompare import host
+    from vmcompare.measuring import host
 
     def refuse(*arguments: object) -> Any:
         raise PermissionError("not for you")

@@ -21,9 +21,8 @@ import psutil
 import pytest
 from private_engine import private_daemon, until
 
-from vmcompare import reaper
-from vmcompare.backends import docker
-from vmcompare.backends.qemu import QemuLauncher
+from vmcompare.engines import cleanup, docker
+from vmcompare.engines.qemu import QemuLauncher
 from vmcompare.sandbox import Machine, Platform, Spec
 
 __all__ = ["private_daemon"]  # a fixture
@@ -53,7 +52,7 @@ def refused() -> str:
     assert not found.ok
     assert "systemctl" not in found.next_step
     docker.endpoint()
-    reaper.sweep()
+    cleanup.sweep()
     return f"{found.what}. Next step: {found.next_step}"
 
 
@@ -271,8 +270,8 @@ def test_everything_but_docker_goes_on(bare: Path, private_places: Path) -> None
 def test_a_broken_qemu_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
 ) -> None:
-    from vmcompare.backends import qemu
-    from vmcompare.backends.qemu import binary
+    from vmcompare.engines import qemu
+    from vmcompare.engines.qemu import binary
 
     name = f"qemu-system-{binary._TARGETS[os.uname().machine]}"
     (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n" if script else "nonsense")
@@ -352,7 +351,7 @@ def test_what_outlived_its_daemon_and_its_run_is_found_by_clean(
     docker.DockerLauncher().image(Spec())
     hold = """if True:
         import sys
-        from vmcompare.backends.docker import DockerLauncher
+        from vmcompare.engines.docker import DockerLauncher
         from vmcompare.sandbox import Spec
         with DockerLauncher().open(Spec(), lambda event: None):
             print("up", flush=True)

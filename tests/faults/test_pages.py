@@ -17,14 +17,15 @@ from xml.etree import ElementTree
 import pytest
 from bs4 import BeautifulSoup
 
-from vmcompare import page, prose, sheet, view, whatif
-from vmcompare.data import data_dir
+from vmcompare.course import page, sheet, slider
+from vmcompare.course.tasks import Tasks
 from vmcompare.errors import VmcompareError
-from vmcompare.experiment import exercises, explanation
+from vmcompare.evidence import prose, view
+from vmcompare.evidence.recording import read, recordings
 from vmcompare.handout import HandoutError
+from vmcompare.measuring.experiment import exercises, explanation
+from vmcompare.paths import data_dir
 from vmcompare.plots.picture import WhatIf
-from vmcompare.recording import read, recordings
-from vmcompare.tasks import Tasks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "handout"))
 
@@ -75,7 +76,7 @@ def shown_of(experiment: str) -> Iterator[str]:
         *(lambda f=f: f(hostile)._repr_html_() for f in module.FIGURES.values()),
         *(lambda f=f: page.framed(f(hostile)).data for f in module.TABLES.values()),
         *(
-            lambda f=f: whatif.handout_html(_at_its_start(f(hostile)))
+            lambda f=f: slider.handout_html(_at_its_start(f(hostile)))
             for f in module.WHATIFS.values()
         ),
         *(
@@ -372,12 +373,12 @@ mpl.rcParams.update({"text.usetex": True, "font.size": 30, "svg.hashsalt": "x", 
 def test_our_figures_have_our_style_and_the_learner_keeps_theirs(tmp_path: Path, form: str) -> None:
     program = """
 import hashlib, sys
-from vmcompare.data import data_dir
+from vmcompare.paths import data_dir
 from vmcompare.experiments.boot_speed.explain import FIGURES, WHATIFS
-from vmcompare import whatif
+from vmcompare.course import slider as whatif
 from vmcompare.plots.picture import WhatIf
-from vmcompare.recording import read, recordings
-from vmcompare.view import compose
+from vmcompare.evidence.recording import read, recordings
+from vmcompare.evidence.view import compose
 import matplotlib as mpl
 shown = compose(None, read(next(iter(recordings(data_dir() / "recordings", "boot_speed")))))
 before = dict(mpl.rcParams)

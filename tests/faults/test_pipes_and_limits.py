@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from scene import Scene, complaints, until
 
-from vmcompare.recording import read
+from vmcompare.evidence.recording import read
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="uses /dev/full and ulimit")
 
@@ -99,11 +99,11 @@ def test_a_user_who_may_start_no_process_is_told_so(scene: Scene) -> None:
         os.chown(place, 65534, 65534)
     code = (
         "import os, resource, sys; os.setgroups([]); os.setresgid(*[65534] * 3); "
-        "import platform, vmcompare.reaper, vmcompare.errors as e; "
+        "import platform, vmcompare.engines.cleanup, vmcompare.errors as e; "
         # What these import, that user may not be able to read.
-        "vmcompare.reaper.started(1); vmcompare.reaper.boot(); platform.node(); "
+        "vmcompare.engines.cleanup.started(1); vmcompare.engines.cleanup.boot(); platform.node(); "
         "resource.setrlimit(resource.RLIMIT_NPROC, (1, 1)); os.setresuid(*[65534] * 3)\n"
-        "try:\n    vmcompare.reaper.guard().__enter__()\n"
+        "try:\n    vmcompare.engines.cleanup.guard().__enter__()\n"
         "except e.VmcompareError as error: print(error)\n"
     )
     child = scene.start(command=[sys.executable, "-c", code])

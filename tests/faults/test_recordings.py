@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 from planted import planted, row, starts
 
-from vmcompare import contributed, host
 from vmcompare.__main__ import main
-from vmcompare.data import data_dir
 from vmcompare.errors import RecordingError, StorageError
-from vmcompare.recording import Measurement, Recorder, Recording, read
-from vmcompare.settle import gather
+from vmcompare.evidence.recording import Measurement, Recorder, Recording, read
+from vmcompare.evidence.settle import gather
+from vmcompare.measuring import contributed, host
+from vmcompare.paths import data_dir
 
 Line = dict[str, Any]
 Lines = list[Line]
@@ -267,7 +267,7 @@ def test_where_a_disk_takes_no_more_the_rows_so_far_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt: int, code: int
 ) -> None:
     room = random.Random(attempt).randrange(1500, 12_000)
-    monkeypatch.setattr("vmcompare.recording.os.write", full_after(room, code))
+    monkeypatch.setattr("vmcompare.evidence.recording.os.write", full_after(room, code))
     done = 0
     recorder = Recorder(tmp_path, "boot_speed", {"host_id": "abc"}, rounds=1)
     with pytest.raises(StorageError, match="--out") as caught, recorder:  # noqa: PT012
@@ -288,7 +288,7 @@ def test_where_a_disk_takes_no_more_the_rows_so_far_are_kept(
 def test_where_not_even_the_first_line_fits_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vmcompare.recording.os.write", full_after(100, errno.ENOSPC))
+    monkeypatch.setattr("vmcompare.evidence.recording.os.write", full_after(100, errno.ENOSPC))
     with pytest.raises(StorageError, match="No space left"):
         Recorder(tmp_path, "boot_speed", {"host_id": "abc"}, rounds=1)
     assert not list(tmp_path.rglob("*.jsonl"))
@@ -332,7 +332,7 @@ def test_a_stop_in_mid_row_leaves_no_torn_line_behind_it(
     real, chance = os.write, random.Random(attempt)
 
     def stopped(file: int, data: Any) -> int:
-        monkeypatch.setattr("vmcompare.recording.os.write", real)
+        monkeypatch.setattr("vmcompare.evidence.recording.os.write", real)
         real(file, bytes(data)[: chance.choice([chance.randrange(len(data)), len(data)])])
         raise KeyboardInterrupt
 
@@ -341,7 +341,7 @@ def test_a_stop_in_mid_row_leaves_no_torn_line_behind_it(
         Recorder(tmp_path, "boot_speed", {"host_id": "abc"}, rounds=1) as recorder,
     ):
         recorder.append(row("vm", "ready_s", 1.0))
-        monkeypatch.setattr("vmcompare.recording.os.write", stopped)
+        monkeypatch.setattr("vmcompare.evidence.recording.os.write", stopped)
         recorder.append(row("vm", "ready_s", 2.0, block=1))
     run = read(recorder.path)
     assert run.ended == "stopped"
@@ -351,7 +351,7 @@ def test_a_stop_in_mid_row_leaves_no_torn_line_behind_it(
 _ENDLESS = """
 import sys
 from pathlib import Path
-from vmcompare.recording import Measurement, Recorder
+from vmcompare.evidence.recording import Measurement, Recorder
 from vmcompare.sandbox import Platform
 with Recorder(Path(sys.argv[1]), "boot_speed", {"host_id": "abc"}, rounds=1) as recorder:
     print(recorder.path, flush=True)
@@ -387,11 +387,11 @@ def test_only_a_file_system_without_fsync_is_forgiven_one(
 
         return sync
 
-    monkeypatch.setattr("vmcompare.recording.os.fsync", says(errno.EINVAL))
+    monkeypatch.setattr("vmcompare.evidence.recording.os.fsync", says(errno.EINVAL))
     with Recorder(tmp_path, "boot_speed", {"host_id": "abc"}, rounds=1) as recorder:
         recorder.append(row("vm", "ready_s", 1.0))
     assert read(recorder.path).ended == "complete"
-    monkeypatch.setattr("vmcompare.recording.os.fsync", says(errno.EIO))
+    monkeypatch.setattr("vmcompare.evidence.recording.os.fsync", says(errno.EIO))
     with pytest.raises(StorageError):
         Recorder(tmp_path, "boot_speed", {"host_id": "abc"}, rounds=1)
 

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from scene import Scene, complaints, ended, until
 
-from vmcompare.recording import read
+from vmcompare.evidence.recording import read
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -82,7 +82,7 @@ def test_a_burst_of_stop_requests_is_one(scene: Scene, attempt: int) -> None:
     if attempt % 2:
         assert until(lambda: list(scene.out.rglob("*.jsonl")), 60)
     else:
-        assert until(lambda: scene.processes("vmcompare.reaper"), 60)
+        assert until(lambda: scene.processes("vmcompare.engines.cleanup"), 60)
     time.sleep(chance.uniform(0, 1))
     code, said = ended(child, *chance.choices(POLITE, k=6))
     assert_ended_in_order(code, said)
@@ -100,7 +100,7 @@ def test_a_stop_during_the_first_imports_is_no_traceback(
         import os, sys, threading
         class Late:
             def find_spec(self, name, path=None, target=None):
-                if name == "vmcompare.assembly":
+                if name == "vmcompare.engines":
                     os.kill(os.getpid(), {int(number)})
         sys.meta_path.insert(0, Late())
         from vmcompare.__main__ import main
@@ -125,7 +125,7 @@ def test_after_kill_9_of_everybody_clean_finds_the_rest(scene: Scene, attempt: i
     child = scene.record()
     assert until(lambda: list(scene.out.rglob("*.jsonl")), 60)
     time.sleep(random.Random(attempt).uniform(0, 1))
-    for process in scene.processes("vmcompare.reaper"):
+    for process in scene.processes("vmcompare.engines.cleanup"):
         process.kill()
     child.kill()
     child.communicate()
@@ -135,8 +135,8 @@ def test_after_kill_9_of_everybody_clean_finds_the_rest(scene: Scene, attempt: i
 
 LEAVES = """
 import sys
-from vmcompare import reaper
-from vmcompare.backends.process import ProcessLauncher
+from vmcompare.engines import cleanup as reaper
+from vmcompare.engines.process import ProcessLauncher
 from vmcompare.sandbox import Spec
 with reaper.guard(), ProcessLauncher().open(Spec(), lambda event: None) as box:
     line = "sleep 301 & (sleep 302 & exec setsid sleep 303) & echo begun; wait"
@@ -159,8 +159,8 @@ def test_children_of_a_followed_command_end_with_the_run(scene: Scene, attempt: 
 
 TIMES_OUT = """
 import os
-from vmcompare import reaper
-from vmcompare.backends.process import ProcessLauncher
+from vmcompare.engines import cleanup as reaper
+from vmcompare.engines.process import ProcessLauncher
 from vmcompare.errors import WaitTimeout
 from vmcompare.sandbox import Spec
 with ProcessLauncher().open(Spec(), lambda event: None) as box:
@@ -187,7 +187,7 @@ def test_what_a_command_has_started_ends_with_it_or_with_its_instance(scene: Sce
 BUILDS = """
 import sys, time
 from pathlib import Path
-from vmcompare.images.cache import Cache
+from vmcompare.engines.images.cache import Cache
 def build(out):
     out.write_bytes(b"half of it")
     print("begun", flush=True)

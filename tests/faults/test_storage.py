@@ -22,12 +22,14 @@ import numpy as np
 import pytest
 import unprivileged
 
-from vmcompare import answers, data, reaper
-from vmcompare.backends.qemu import accel
-from vmcompare.backends.qemu.binary import Qemu
+from vmcompare import paths
+from vmcompare.course import answers
+from vmcompare.course.results import Prediction
+from vmcompare.engines import cleanup
+from vmcompare.engines.images import cache
+from vmcompare.engines.qemu import accel
+from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.errors import StorageError
-from vmcompare.images import cache
-from vmcompare.results import Prediction
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -76,7 +78,7 @@ def replaced(path: Path, what: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     precious = path.parent.parent / "precious"
     precious.write_text(OTHERS)
-    data.remove(path)
+    paths.remove(path)
     INSTEAD[what](path)
     return precious
 
@@ -185,7 +187,7 @@ def test_where_no_temporary_file_can_be_written_tmpdir_is_named(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc"])
-    with pytest.raises(StorageError, match="TMPDIR"), reaper.folder():
+    with pytest.raises(StorageError, match="TMPDIR"), cleanup.folder():
         pass
 
 
@@ -201,9 +203,9 @@ def test_root_leaves_a_learners_home_alone(
         if named == "XDG":
             monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("HOME", str(tmp_path))
-    for path in (data.cache_dir(), data.state_dir(), data.user_recordings_dir()):
+    for path in (paths.cache_dir(), paths.state_dir(), paths.user_recordings_dir()):
         assert not path.is_relative_to(tmp_path)
-    data.settle_home()
+    paths.settle_home()
     assert not Path.home().is_relative_to(tmp_path)
     assert "XDG_CACHE_HOME" not in os.environ
     assert list(tmp_path.iterdir()) == []
@@ -253,7 +255,7 @@ def test_a_build_without_room_is_one_sentence_and_leaves_no_part(tmp_path: Path)
 import resource, sys
 from pathlib import Path
 from vmcompare.errors import StorageError
-from vmcompare.images.cache import Cache
+from vmcompare.engines.images.cache import Cache
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 try:
     Cache(Path(sys.argv[1])).get("a.bin", "key", lambda out: out.write_bytes(bytes(30000)))
@@ -275,7 +277,7 @@ def test_a_killed_build_is_done_again_and_clean_finds_what_it_left(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     script = """
 import time
-from vmcompare.images.cache import Cache
+from vmcompare.engines.images.cache import Cache
 def build(out):
     print("begun", flush=True)
     with out.open("wb") as stream:
@@ -294,7 +296,7 @@ print("done", flush=True)
     monkeypatch.setattr(cache, "_verified", {})
     entry = cache.Cache().get("a.bin", "key", build)
     assert entry.read_bytes() in (b"content", bytes(40_000_000))
-    reaper.sweep()
+    cleanup.sweep()
     assert sorted(path.name for path in entry.parent.iterdir()) == [
         entry.name, f"{entry.name}.json", f"{entry.name}.lock"
     ]  # fmt: skip
@@ -305,7 +307,7 @@ def held(tmp_path: Path) -> Iterator[Path]:
     """A lock that a suspended process holds."""
     lock = tmp_path / "a.lock"
     script = (
-        "import sys, time; from pathlib import Path; from vmcompare.data import locked\n"
+        "import sys, time; from pathlib import Path; from vmcompare.paths import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", script, str(lock)]
@@ -324,7 +326,7 @@ def test_a_wait_for_a_lock_is_told_and_ends(held: Path) -> None:
     told: list[str] = []
     with (
         pytest.raises(StorageError, match="another process has held it"),
-        data.locked(held, timeout_s=0.3, waiting=lambda: told.append("waiting")),
+        paths.locked(held, timeout_s=0.3, waiting=lambda: told.append("waiting")),
     ):
         pass
     assert told == ["waiting"]
@@ -341,12 +343,12 @@ def test_a_file_system_without_locks_does_for_one_process_at_a_time(
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with (
-        data.locked(tmp_path / "a.lock"),
+        paths.locked(tmp_path / "a.lock"),
         pytest.raises(StorageError),
-        data.locked(tmp_path / "a.lock", timeout_s=0.2),
+        paths.locked(tmp_path / "a.lock", timeout_s=0.2),
     ):
         pass
-    with data.locked(tmp_path / "a.lock", timeout_s=5):
+    with paths.locked(tmp_path / "a.lock", timeout_s=5):
         pass
 
 
@@ -380,7 +382,7 @@ def test_an_accelerator_that_was_kept_wrongly_is_proved_anew(
     choice = accel.choose(qemu)
     assert accel.choose(qemu) == choice
     assert len(proved) == 1
-    (file,) = data.cache_dir().glob("accelerator-*.json")
+    (file,) = paths.cache_dir().glob("accelerator-*.json")
     if what in KEPT:
         file.write_text(json.dumps(KEPT[what]))
     else:
@@ -399,7 +401,7 @@ def test_an_accelerator_that_was_kept_wrongly_is_proved_anew(
 def test_a_damaged_file_of_answers_is_put_aside_under_a_name_of_its_own(
     what: str, private_places: Path
 ) -> None:
-    path = data.answers_path()
+    path = paths.answers_path()
     for number in (1, 2):
         precious = replaced(path, what)
         assert answers.kept("04") == {}
@@ -416,7 +418,7 @@ def test_a_damaged_file_of_answers_is_put_aside_under_a_name_of_its_own(
 def test_no_answer_is_lost_when_several_notebooks_answer_at_once(private_places: Path) -> None:
     script = """
 import sys
-from vmcompare import answers
+from vmcompare.course import answers
 for number in range(200):
     assert answers.keep(f"0{number % 7}", f"{sys.argv[1]}-{number}", number) == "Kept."
 """
@@ -430,7 +432,7 @@ def test_a_killed_notebook_leaves_whole_answers_and_no_part(
     attempt: int, private_places: Path
 ) -> None:
     script = """
-from vmcompare import answers
+from vmcompare.course import answers
 for number in range(100_000):
     answers.keep("04", "x" * 20_000, number)
     print(number, flush=True)
@@ -445,7 +447,7 @@ for number in range(100_000):
     assert isinstance(number, int)
     assert number >= max(told, default=0)
     assert answers.keep("04", "y", 1) == "Kept."
-    assert list(data.answers_path().parent.glob("*.part")) == []
+    assert list(paths.answers_path().parent.glob("*.part")) == []
 
 
 @places

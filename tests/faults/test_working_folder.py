@@ -9,16 +9,19 @@ import nbformat
 import pytest
 from scene import Scene
 
-from vmcompare import interpreter
-from vmcompare.recording import read
+from vmcompare.engines import interpreter
+from vmcompare.evidence.recording import read
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures bare processes")
 
 NAMES = ("secrets", "queue", "random", "json", "docker", "numpy", "vmcompare", "runpy", "pathlib")
-RUNS = "from vmcompare import session; from vmcompare.sandbox import Platform; import sys\n" + (
-    "from pathlib import Path\n"
-    "with session.start('boot_speed', rounds=1, platforms=[Platform.PROCESS],"
-    " out=Path(sys.argv[1])) as s:\n    list(s.messages()); print(s.recording().ended)\n"
+RUNS = (
+    "from vmcompare.measuring import session; from vmcompare.sandbox import Platform; import sys\n"
+    + (
+        "from pathlib import Path\n"
+        "with session.start('boot_speed', rounds=1, platforms=[Platform.PROCESS],"
+        " out=Path(sys.argv[1])) as s:\n    list(s.messages()); print(s.recording().ended)\n"
+    )
 )
 
 
@@ -90,7 +93,7 @@ def test_a_handout_names_the_file_and_does_not_run_it(name: str, scene: Scene) -
 def test_a_handout_is_made_beside_a_script_that_hides_nothing(scene: Scene) -> None:
     ran = scripts(scene.root, "secrets", "queue", "random", "json", "pathlib", "runpy")
     (scene.root / "helper.py").write_text("answer = 42")
-    code, said = handout(scene, "from vmcompare.lesson import Lesson\nimport helper")
+    code, said = handout(scene, "from vmcompare.course.lesson import Lesson\nimport helper")
     assert code == 0, said
     assert not ran.exists()
 

@@ -72,7 +72,7 @@ def lesson() -> Node:
             "is what we look at; see also `vmcompare.check()`."
         ),
         new_markdown_cell("## Before you start\n\n- one\n- two with `code`\n\n1. first\n2. second"),
-        code("import toys\nfrom vmcompare import whatif", "hide-input"),
+        code("import toys\nfrom vmcompare.course import slider as whatif", "hide-input"),
         new_markdown_cell(
             "## Predict\n\n> Containers share the kernel of their host.\n\nHow many times longer "
             "does a virtual machine take?"

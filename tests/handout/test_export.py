@@ -159,7 +159,7 @@ def test_interrupt_leaves_no_kernel(tmp_path: Path) -> None:
 
 def test_a_long_cell_tells_how_far_it_is(tmp_path: Path) -> None:
     telling = (
-        "import time\nfrom vmcompare.mode import tell_progress\n"
+        "import time\nfrom vmcompare.measuring.mode import tell_progress\n"
         "tell_progress('1 of 2 starts: vm')\ntime.sleep(3)"
     )
     told: list[str] = []

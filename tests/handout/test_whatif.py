@@ -11,9 +11,9 @@ import pytest
 from bs4 import BeautifulSoup
 from matplotlib.figure import Figure
 
-from vmcompare import whatif
+from vmcompare.course import slider
 from vmcompare.errors import Unavailable
-from vmcompare.mode import HANDOUT_ENV
+from vmcompare.measuring.mode import HANDOUT_ENV
 from vmcompare.plots import svg
 from vmcompare.plots.picture import Picture, WhatIf
 
@@ -48,7 +48,7 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_live_slider_redraws(displayed: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(HANDOUT_ENV, raising=False)
-    whatif.show(model())
+    slider.show(model())
     box, formula, words = displayed
     moved, output = box.children
     assert moved.description == "Toy <load>"
@@ -65,7 +65,7 @@ def test_live_slider_where_one_position_cannot_be_drawn(
     displayed: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(HANDOUT_ENV, raising=False)
-    whatif.show(model(lambda value: toy(value) if value < WIDE_LABEL_FROM + 1 else nothing(value)))
+    slider.show(model(lambda value: toy(value) if value < WIDE_LABEL_FROM + 1 else nothing(value)))
     moved, output = displayed[0].children
     moved.value = 5
     sentence = "nothing was measured at 6. Next step: run the measurement first"
@@ -79,13 +79,13 @@ def test_nothing_to_model(
     displayed: list[Any], monkeypatch: pytest.MonkeyPatch, handout: str
 ) -> None:
     monkeypatch.setenv(HANDOUT_ENV, handout)
-    whatif.show(model(nothing))
+    slider.show(model(nothing))
     assert len(displayed) == 1
     assert "Next step: run the measurement first" in displayed[0].data
 
 
 def test_packed_frames_come_out_whole() -> None:
-    soup = BeautifulSoup(whatif.handout_html(model()), "html.parser")
+    soup = BeautifulSoup(slider.handout_html(model()), "html.parser")
     packed = gzip.decompress(base64.b64decode(soup.select_one("script").text))
     content = json.loads(packed)
     assert content["text"] == ["1 s", "2 s", "3 s", "4 s", "5 s", "6 s"]
@@ -112,7 +112,7 @@ def test_packed_frames_come_out_whole() -> None:
     [(0, 0, [0]), (0, 1, [0, 1]), (1, 2, [0, 1, 2]), (8, 38, [0, 8, 23, 38]), (0, 9, [0, 4, 6, 9])],
 )
 def test_positions_on_paper(start: int, last: int, printed: list[int]) -> None:
-    assert whatif._printed(start, last, 4) == printed
+    assert slider._printed(start, last, 4) == printed
 
 
 def test_shrinking_keeps_what_decides_size_and_style() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from vmcompare.evidence.units import MIB
 from vmcompare.plots.lines import Line, Panel, lines
 from vmcompare.plots.picture import Picture
 from vmcompare.plots.style import Series
 from vmcompare.sandbox import Machine, Platform
-from vmcompare.units import MIB
 
 CONTAINER = Series(Platform.CONTAINER)
 VM = Series(Platform.VM, Machine.Q35)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from planted import planted, row, starts
 
+from vmcompare.evidence.view import View, compose
 from vmcompare.plots import style
 from vmcompare.plots.groups import groups, ratio
 from vmcompare.plots.phases import ORDER, phases
@@ -18,7 +19,6 @@ from vmcompare.plots.picture import Picture
 from vmcompare.plots.ratios import noise, ratios
 from vmcompare.plots.strip import strip
 from vmcompare.sandbox import Machine, Phase, Platform
-from vmcompare.view import View, compose
 
 START = "start_to_first_byte_s"
 

@@ -19,9 +19,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .. import data
-from ..errors import StorageError, UnknownName, VmcompareError
-from ..mode import drawing_folder
+from vmcompare import paths
+from vmcompare.errors import StorageError, UnknownName, VmcompareError
+from vmcompare.measuring.mode import drawing_folder
 
 EDITIONS = ("student", "instructor")
 TIMEOUT_S = 1800.0
@@ -75,7 +75,7 @@ def export(
             Then no file is written, and an older one is left as it was.
         UnknownName: there is no such edition.
     """
-    from . import files, kernel
+    from vmcompare.handout import files, kernel
 
     if edition not in EDITIONS:
         raise UnknownName("edition", edition, EDITIONS)
@@ -110,7 +110,7 @@ def export_all(
         HandoutError: two pages would have one name, or a file that is not ours would be replaced.
             Then nothing was run and nothing written.
     """
-    from . import files, kernel
+    from vmcompare.handout import files, kernel
 
     files.refuse_clashes(notebooks, out, EDITIONS[0], index=index)
 
@@ -139,12 +139,12 @@ def export_all(
 async def _export(
     notebook: Path, out: Path, edition: str, timeout_s: float, progress: Callable[[str], None]
 ) -> Path:
-    from . import files, kernel, page
+    from vmcompare.handout import files, kernel, page
 
     content = files.read(notebook)
     page.leave_out(content, edition)
     try:
-        data.temporary()
+        paths.temporary()
         await kernel.execute(
             content, notebook, edition=edition, timeout_s=timeout_s, progress=progress
         )

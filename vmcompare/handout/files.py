@@ -13,8 +13,8 @@ from pathlib import Path
 
 import nbformat
 
-from ..errors import printable
-from . import HandoutError
+from vmcompare.errors import printable
+from vmcompare.handout import HandoutError
 
 INDEX = "index.html"
 """The page that ties the handouts of a directory together."""

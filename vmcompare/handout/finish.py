@@ -13,8 +13,8 @@ from pathlib import Path
 from bs4 import BeautifulSoup
 from bs4.element import Tag
 
-from ..plots import svg
-from . import HandoutError, safe
+from vmcompare.handout import HandoutError, safe
+from vmcompare.plots import svg
 
 _HEADINGS = re.compile(r"^h[1-6]$")
 _LABEL_MAX = 80

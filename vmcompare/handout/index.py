@@ -15,9 +15,9 @@ from bs4 import BeautifulSoup
 from bs4.element import Tag
 from jinja2 import Environment, FileSystemLoader
 
-from .. import __version__
-from ..view import MEASURED, RECORDED
-from . import HandoutError, files, safe
+from vmcompare import __version__
+from vmcompare.evidence.view import MEASURED, RECORDED
+from vmcompare.handout import HandoutError, files, safe
 
 _TEMPLATES = Path(__file__).parent / "template"
 _SOURCE = re.compile(rf"\b({MEASURED}|{RECORDED})(?: ·|,) run \S+?(?: ·|,) (\d{{4}}-\d\d-\d\d)")

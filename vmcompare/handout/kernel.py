@@ -19,10 +19,10 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from .. import interpreter, reaper
-from ..errors import VmcompareError
-from ..mode import EDITION_ENV, HANDOUT_ENV, PROGRESS_ENV
-from . import HandoutError
+from vmcompare.engines import cleanup, interpreter
+from vmcompare.errors import VmcompareError
+from vmcompare.handout import HandoutError
+from vmcompare.measuring.mode import EDITION_ENV, HANDOUT_ENV, PROGRESS_ENV
 
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> Async
 
     Gives the path of the file in which long cells tell their progress.
     """
-    environment = reaper.marked(interpreter.environment())
+    environment = cleanup.marked(interpreter.environment())
     environment |= {HANDOUT_ENV: "1", EDITION_ENV: edition}
     console = ""
     for _ in range(ATTEMPTS):
@@ -215,9 +215,9 @@ def _manager(directory: Path) -> AsyncKernelManager:
 def _short_directory() -> Iterator[Path]:
     """A new private directory whose socket paths fit what the system allows."""
     with ExitStack() as stack:
-        directory = stack.enter_context(reaper.folder())
+        directory = stack.enter_context(cleanup.folder())
         if len(os.fsencode(directory)) > _SOCKET_PATH_MAX and sys.platform != "win32":
-            directory = stack.enter_context(reaper.folder(Path("/tmp")))
+            directory = stack.enter_context(cleanup.folder(Path("/tmp")))
         yield directory
 
 
@@ -235,7 +235,7 @@ def wait_for(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
         begun.set_result((asyncio.get_running_loop(), task))
         return await run()
 
-    with reaper.guard(), ThreadPoolExecutor(max_workers=1) as pool:
+    with cleanup.guard(), ThreadPoolExecutor(max_workers=1) as pool:
         done = pool.submit(lambda: asyncio.run(noted()))
         try:
             return done.result()

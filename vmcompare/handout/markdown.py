@@ -9,9 +9,9 @@ from typing import Any
 
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from ..errors import VmcompareError
-from ..prose import TEXT_MAX, mathml, shown_math
-from . import pictures, safe
+from vmcompare.errors import VmcompareError
+from vmcompare.evidence.prose import TEXT_MAX, mathml, shown_math
+from vmcompare.handout import pictures, safe
 
 _ENVIRONMENTS_MAX = 200
 """The end of each is looked for through all of the text."""

@@ -13,9 +13,9 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from nbconvert.exporters import HTMLExporter
 
-from .. import __version__
-from ..errors import VmcompareError, printable
-from . import HandoutError, finish, markdown
+from vmcompare import __version__
+from vmcompare.errors import VmcompareError, printable
+from vmcompare.handout import HandoutError, finish, markdown
 
 LIVE_SENTENCE = "There is a control here that works in the notebook: open it in JupyterLab."
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from ..errors import VmcompareError
+from vmcompare.errors import VmcompareError
 
 PICTURE_MAX = 5 * 2**20
 """Bytes of one picture: a page has to be handed out."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..units import MIB, size
-from . import style
-from .picture import Picture
+from vmcompare.evidence.units import MIB, size
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture
 
 _TICKS: Sequence[float] = tuple(MIB * 10.0**power for power in range(-3, 7))
 """Decades of MiB; a tick is written in the unit that suits it."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import style
-from .picture import Picture
-from .stack import FILLS
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture
+from vmcompare.plots.stack import FILLS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..errors import Unavailable
-from ..sandbox import Platform
-from ..stats import Interval, doubts, median_interval, paired_ratio
-from ..view import RECORDED, View
-from .style import Series
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.statistics import Interval, doubts, median_interval, paired_ratio
+from vmcompare.evidence.view import RECORDED, View
+from vmcompare.plots.style import Series
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd

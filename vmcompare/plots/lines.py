@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..units import MIB
-from . import style
-from .picture import Picture
+from vmcompare.evidence.units import MIB
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

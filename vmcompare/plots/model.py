@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..units import seconds
-from . import style
-from .picture import Picture
+from vmcompare.evidence.units import seconds
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture
 
 MODELLED = "Modelled, not measured."
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..sandbox import Phase, Platform
-from ..units import seconds
-from ..view import View
-from . import style
-from .groups import Group, caption, mixed, need
-from .picture import Picture
+from vmcompare.evidence.units import seconds
+from vmcompare.evidence.view import View
+from vmcompare.plots import style
+from vmcompare.plots.groups import Group, caption, mixed, need
+from vmcompare.plots.picture import Picture
+from vmcompare.sandbox import Phase, Platform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import style
+from vmcompare.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import Unavailable
-from ..stats import SEED, Interval, median_interval
-from ..units import ratio as ratio_text
-from ..view import View
-from . import style
-from .groups import Group, caption, container, need
-from .picture import Picture
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.statistics import SEED, Interval, median_interval
+from vmcompare.evidence.units import ratio as ratio_text
+from vmcompare.evidence.view import View
+from vmcompare.plots import style
+from vmcompare.plots.groups import Group, caption, container, need
+from vmcompare.plots.picture import Picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..units import size
-from . import style
-from .picture import Picture
+from vmcompare.evidence.units import size
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture
 
 # Okabe–Ito fills; neighbours differ in hatching too, and every segment is numbered.
 FILLS: Sequence[tuple[str, str]] = (

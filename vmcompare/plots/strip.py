@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..stats import outliers
-from ..units import ratio as ratio_text
-from ..units import seconds
-from ..view import View
-from . import style
-from .groups import Group, caption, container, mixed, need, ratio
-from .picture import Picture
+from vmcompare.evidence.statistics import outliers
+from vmcompare.evidence.units import ratio as ratio_text
+from vmcompare.evidence.units import seconds
+from vmcompare.evidence.view import View
+from vmcompare.plots import style
+from vmcompare.plots.groups import Group, caption, container, mixed, need, ratio
+from vmcompare.plots.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..sandbox import Machine, Platform
-from ..units import seconds
+from vmcompare.evidence.units import seconds
+from vmcompare.sandbox import Machine, Platform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

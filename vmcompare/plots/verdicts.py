@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ..claims import EMULATION, Verdict
-from ..stats import Interval
-from ..units import ratio
-from . import style
-from .picture import Picture
+from vmcompare.evidence.claims import EMULATION, Verdict
+from vmcompare.evidence.statistics import Interval
+from vmcompare.evidence.units import ratio
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture
 
 SIGNS: Mapping[Verdict, str] = MappingProxyType(
     {

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ...errors import Unavailable
-from ...exercise import Choice, Exercise, Kind, Question, chosen, near
-from ...plots.groups import EMULATION, Group, container, groups, need
-from ...plots.phases import ending, medians, name
-from ...prose import literal
-from ...sandbox import Phase, Platform
-from ...stats import median_interval
-from ...units import seconds
-from ...view import View
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.exercise import Choice, Exercise, Kind, Question, chosen, near
+from vmcompare.evidence.prose import literal
+from vmcompare.evidence.statistics import median_interval
+from vmcompare.evidence.units import seconds
+from vmcompare.evidence.view import View
+from vmcompare.plots.groups import EMULATION, Group, container, groups, need
+from vmcompare.plots.phases import ending, medians, name
+from vmcompare.sandbox import Phase, Platform
 
 START = "start_to_first_byte_s"
 
@@ -186,7 +186,7 @@ _ALL = (
             "of all?"
         ),
         code=(
-            "from vmcompare.stats import median_interval\n"
+            "from vmcompare.evidence.statistics import median_interval\n"
             "rows = lesson.view.values(\n"
             '    metric="start_to_first_byte_s",\n'
             '    platform="container", layer="product",\n'

@@ -14,22 +14,22 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ...errors import Unavailable
-from ...literature import CHECKED
-from ...literature import load as load_literature
-from ...plots.groups import EMULATION, Group, container, groups, mixed, need, ratio, warnings
-from ...plots.model import MODELLED, Bar, Curve, bars, curves
-from ...plots.phases import medians, phases
-from ...plots.phases import name as phase_name
-from ...plots.picture import Picture, WhatIf
-from ...plots.ratios import noise_sentence, ratios
-from ...plots.strip import strip
-from ...plots.style import Series
-from ...sandbox import Machine, Platform
-from ...stats import Interval
-from ...units import MIB, seconds
-from ...units import ratio as ratio_text
-from ...view import Outcome, View
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.literature import CHECKED
+from vmcompare.evidence.literature import load as load_literature
+from vmcompare.evidence.statistics import Interval
+from vmcompare.evidence.units import MIB, seconds
+from vmcompare.evidence.units import ratio as ratio_text
+from vmcompare.evidence.view import Outcome, View
+from vmcompare.plots.groups import EMULATION, Group, container, groups, mixed, need, ratio, warnings
+from vmcompare.plots.model import MODELLED, Bar, Curve, bars, curves
+from vmcompare.plots.phases import medians, phases
+from vmcompare.plots.phases import name as phase_name
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.ratios import noise_sentence, ratios
+from vmcompare.plots.strip import strip
+from vmcompare.plots.style import Series
+from vmcompare.sandbox import Machine, Platform
 
 if TYPE_CHECKING:
     import pandas as pd

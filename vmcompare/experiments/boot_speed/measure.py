@@ -16,13 +16,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from ...errors import Unavailable
-from ...experiment import FAILURES, Context, Experiment, Series, Trial, blank, failed, filled
-from ...host import pss_bytes
-from ...programs import workload
-from ...recording import Measurement
-from ...sandbox import Event, Launcher, Machine, OnEvent, Phase, Platform, Sandbox, Spec
-from ...units import NS_PER_S
+from vmcompare.engines.programs import workload
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import NS_PER_S
+from vmcompare.measuring.experiment import (
+    FAILURES,
+    Context,
+    Experiment,
+    Series,
+    Trial,
+    blank,
+    failed,
+    filled,
+)
+from vmcompare.measuring.host import pss_bytes
+from vmcompare.sandbox import Event, Launcher, Machine, OnEvent, Phase, Platform, Sandbox, Spec
 
 SERIES = (
     Series(Platform.PROCESS, repeats=3),

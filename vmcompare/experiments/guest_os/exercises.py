@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ...errors import Unavailable
-from ...exercise import Choice, Exercise, Kind, Question, chosen, near
-from ...plots.groups import EMULATION, Group, groups
-from ...plots.style import Series
-from ...prose import literal
-from ...sandbox import Machine, Platform
-from ...units import MIB, size
-from ...view import View
-from . import fits
-from .fits import Fit, of_phase
-from .models import GIB, instances
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.exercise import Choice, Exercise, Kind, Question, chosen, near
+from vmcompare.evidence.prose import literal
+from vmcompare.evidence.units import MIB, size
+from vmcompare.evidence.view import View
+from vmcompare.experiments.guest_os import fits
+from vmcompare.experiments.guest_os.fits import Fit, of_phase
+from vmcompare.experiments.guest_os.models import GIB, instances
+from vmcompare.plots.groups import EMULATION, Group, groups
+from vmcompare.plots.style import Series
+from vmcompare.sandbox import Machine, Platform
 
 _NS = (2, 10)
 """The two points of the container's ramp that the slope is made of by hand."""

@@ -10,20 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ...errors import Unavailable
-from ...plots.groups import EMULATION, Group, groups, mixed
-from ...plots.lines import Line, Panel, lines
-from ...plots.picture import Picture, WhatIf
-from ...plots.stack import Whole, stack
-from ...plots.style import Series
-from ...sandbox import Machine, Platform
-from ...stats import Interval, median_interval
-from ...units import MIB, size
-from ...view import Outcome, View
-from . import fits, models, published
-from .fits import Fit, caption, of_phase, star_words
-from .inside import FILES, KERNEL_THREADS, PROCESSES
-from .weigh import CODE_CACHE, PARTS, SHIM, WORKLOAD
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.statistics import Interval, median_interval
+from vmcompare.evidence.units import MIB, size
+from vmcompare.evidence.view import Outcome, View
+from vmcompare.experiments.guest_os import fits, models, published
+from vmcompare.experiments.guest_os.fits import Fit, caption, of_phase, star_words
+from vmcompare.experiments.guest_os.inside import FILES, KERNEL_THREADS, PROCESSES
+from vmcompare.experiments.guest_os.weigh import CODE_CACHE, PARTS, SHIM, WORKLOAD
+from vmcompare.plots.groups import EMULATION, Group, groups, mixed
+from vmcompare.plots.lines import Line, Panel, lines
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.stack import Whole, stack
+from vmcompare.plots.style import Series
+from vmcompare.sandbox import Machine, Platform
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ...errors import Unavailable
-from ...plots.groups import EMULATION, Group, groups
-from ...plots.style import Series
-from ...sandbox import Platform
-from ...stats import Interval, median_interval
-from ...units import size
-from ...view import View
-from .weigh import CODE_CACHE, DAEMONS
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.statistics import Interval, median_interval
+from vmcompare.evidence.units import size
+from vmcompare.evidence.view import View
+from vmcompare.experiments.guest_os.weigh import CODE_CACHE, DAEMONS
+from vmcompare.plots.groups import EMULATION, Group, groups
+from vmcompare.plots.style import Series
+from vmcompare.sandbox import Platform
 
 WANTED_RAMPS = 3
 """Ramps of each series that a verdict takes (DESIGN, section 4)."""

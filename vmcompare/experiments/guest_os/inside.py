@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ...errors import LaunchFailure
-from ...sandbox import Sandbox
-from .weigh import START_WORK, WORK
+from vmcompare.errors import LaunchFailure
+from vmcompare.experiments.guest_os.weigh import START_WORK, WORK
+from vmcompare.sandbox import Sandbox
 
 KERNEL_THREADS, PROCESSES, FILES = "kernel threads", "processes", "files"
 

@@ -34,15 +34,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from ... import memory
-from ...errors import Unavailable
-from ...experiment import FAILURES, Context, Experiment, Series, blank, failed, filled
-from ...recording import Measurement
-from ...sandbox import Launcher, Machine, Platform, Sandbox, Spec
-from ...units import MIB
-from ...units import size as written
-from . import inside
-from .weigh import DAEMONS, Weight, weigh
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import MIB
+from vmcompare.evidence.units import size as written
+from vmcompare.experiments.guest_os import inside
+from vmcompare.experiments.guest_os.weigh import DAEMONS, Weight, weigh
+from vmcompare.measuring import memory
+from vmcompare.measuring.experiment import (
+    FAILURES,
+    Context,
+    Experiment,
+    Series,
+    blank,
+    failed,
+    filled,
+)
+from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Spec
 
 CONTAINER_NS = (1, 2, 4, 6, 8, 10)
 RAMPS: Mapping[Series, Sequence[int]] = {

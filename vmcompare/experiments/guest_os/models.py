@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from ...errors import Unavailable
-from ...plots.groups import mixed
-from ...plots.lines import Line, Panel, lines
-from ...plots.model import MODELLED, Bar, bars
-from ...plots.picture import Picture, WhatIf
-from ...units import MIB, size
-from ...view import View
-from . import fits
-from .fits import Fit
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.units import MIB, size
+from vmcompare.evidence.view import View
+from vmcompare.experiments.guest_os import fits
+from vmcompare.experiments.guest_os.fits import Fit
+from vmcompare.plots.groups import mixed
+from vmcompare.plots.lines import Line, Panel, lines
+from vmcompare.plots.model import MODELLED, Bar, bars
+from vmcompare.plots.picture import Picture, WhatIf
 
 GIB = 1024 * MIB
 ROOM_GIB = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ...literature import CHECKED
-from ...literature import load as load_literature
-from ...sandbox import Platform
-from ...units import size
-from ...view import View
-from . import fits
+from vmcompare.evidence.literature import CHECKED
+from vmcompare.evidence.literature import load as load_literature
+from vmcompare.evidence.units import size
+from vmcompare.evidence.view import View
+from vmcompare.experiments.guest_os import fits
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ... import memory
-from ...errors import Unavailable
-from ...sandbox import FIRST_BYTE_PROGRAM, Sandbox, Spec
-from ...units import MIB
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.units import MIB
+from vmcompare.measuring import memory
+from vmcompare.sandbox import FIRST_BYTE_PROGRAM, Sandbox, Spec
 
 GUEST_RAM = "guest RAM"
 BOOT_FILES = "kernel and RAM disk files"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from ...units import MIB
+from vmcompare.evidence.units import MIB
 
 PROGRAM_BYTES = MIB
 """One mebibyte, a small program of a compiled language. The lesson's text names this size."""

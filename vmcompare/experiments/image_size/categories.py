@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from ...sandbox import FIRST_BYTE_PROGRAM, FileFact
+from vmcompare.sandbox import FIRST_BYTE_PROGRAM, FileFact
 
 APPLICATION, KERNEL, RAM_DISK = "application", "kernel", "initial RAM disk"
 MODULES, FIRMWARE, INIT = "modules", "firmware", "init and services"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ...errors import LaunchFailure
-from ...sandbox import FileFact, Layered, Platform, Sandbox
-from .categories import ONLY_A_MACHINE, category
+from vmcompare.errors import LaunchFailure
+from vmcompare.experiments.image_size.categories import ONLY_A_MACHINE, category
+from vmcompare.sandbox import FileFact, Layered, Platform, Sandbox
 
 PHASES = ("copy-up written", "copy-up file", "copy-up copied")
 """Bytes the program wrote; size of the file it wrote to; growth of the upper layer."""

@@ -8,13 +8,28 @@ import tarfile
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ...exercise import Answer, Choice, Exercise, Feedback, Kind, Question, chosen, near
-from ...sandbox import Platform
-from ...units import ratio, seconds, size
-from ...view import View
-from .explain import value_of
-from .measure import COMPRESSED, NAMED_BY_TAR, SECOND, UPDATE, VIRTUAL
-from .models import time_s
+from vmcompare.evidence.exercise import (
+    Answer,
+    Choice,
+    Exercise,
+    Feedback,
+    Kind,
+    Question,
+    chosen,
+    near,
+)
+from vmcompare.evidence.units import ratio, seconds, size
+from vmcompare.evidence.view import View
+from vmcompare.experiments.image_size.explain import value_of
+from vmcompare.experiments.image_size.measure import (
+    COMPRESSED,
+    NAMED_BY_TAR,
+    SECOND,
+    UPDATE,
+    VIRTUAL,
+)
+from vmcompare.experiments.image_size.models import time_s
+from vmcompare.sandbox import Platform
 
 _NODES, _LINK_MBIT_S = 20, 50.0
 """Of the transfer exercise: computers, and the line to them in Mbit/s."""
@@ -134,7 +149,7 @@ config = {"architecture": "amd64", "os": "linux",
 print(diff_id[7:19], json.dumps(config, indent=1), sep="\\n")"""
 
 _TWEAK_CODE = """\
-from vmcompare import oci
+from vmcompare.engines.images import oci
 
 program = bytes(range(256)) * 4096
 for last in (b"A", b"B"):

@@ -11,16 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ...errors import Unavailable
-from ...plots.dots import Dot, dots
-from ...plots.groups import Group, groups, mixed, need
-from ...plots.picture import Picture, WhatIf
-from ...plots.stack import Whole, stack
-from ...sandbox import Platform
-from ...units import MIB, ratio, size
-from ...view import Outcome, View
-from . import categories, copy_up
-from .measure import (
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.units import MIB, ratio, size
+from vmcompare.evidence.view import Outcome, View
+from vmcompare.experiments.image_size import categories, copy_up
+from vmcompare.experiments.image_size.measure import (
     ALLOCATED,
     COMPRESSED,
     NAMED_BY_TAR,
@@ -30,7 +25,12 @@ from .measure import (
     UPDATE,
     VIRTUAL,
 )
-from .models import nodes, transfer, week
+from vmcompare.experiments.image_size.models import nodes, transfer, week
+from vmcompare.plots.dots import Dot, dots
+from vmcompare.plots.groups import Group, groups, mixed, need
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.stack import Whole, stack
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd

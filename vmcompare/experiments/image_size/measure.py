@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from ...errors import LaunchFailure
-from ...experiment import FAILURES, Context, Experiment, blank, failed, filled
-from ...recording import Measurement
-from ...sandbox import Completed, Launcher, Machine, Packer, Parcel, Piece, Platform, Spec
-from . import application, categories, copy_up
+from vmcompare.errors import LaunchFailure
+from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.image_size import application, categories, copy_up
+from vmcompare.measuring.experiment import FAILURES, Context, Experiment, blank, failed, filled
+from vmcompare.sandbox import Completed, Launcher, Machine, Packer, Parcel, Piece, Platform, Spec
 
 MACHINES: Mapping[Platform, Machine] = {
     Platform.CONTAINER: Machine.NONE,

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...plots.groups import mixed, need
-from ...plots.model import MODELLED, Bar, bars
-from ...plots.picture import Picture, WhatIf
-from ...plots.style import Series
-from ...sandbox import Platform
-from ...units import ratio, size
-from ...view import View
-from .measure import COMPRESSED, THIN, UPDATE
+from vmcompare.evidence.units import ratio, size
+from vmcompare.evidence.view import View
+from vmcompare.experiments.image_size.measure import COMPRESSED, THIN, UPDATE
+from vmcompare.plots.groups import mixed, need
+from vmcompare.plots.model import MODELLED, Bar, bars
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.style import Series
+from vmcompare.sandbox import Platform
 
 NODES, LINK_MBIT_S, UPDATES = 20, 100.0, 5.0
 """What a slider leaves alone: computers, speed of the line in Mbit/s, updates a week."""

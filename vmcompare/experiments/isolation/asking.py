@@ -7,14 +7,14 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...experiment import blank, failed, filled
-from ...programs import calls
-from ...programs.calls import Call
-from ...recording import Measurement
-from ...sandbox import Launcher, Machine, Platform, Sandbox, Spec
-from .probes import GRID, Targets, possible
-from .reading import KINDS, Reading, understood
-from .reading import SCRIPT as READ
+from vmcompare.engines.programs import calls
+from vmcompare.engines.programs.calls import Call
+from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.isolation.probes import GRID, Targets, possible
+from vmcompare.experiments.isolation.reading import KINDS, Reading, understood
+from vmcompare.experiments.isolation.reading import SCRIPT as READ
+from vmcompare.measuring.experiment import blank, failed, filled
+from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Spec
 
 PROGRAM = "/tmp/vmcompare-calls"
 """Where the program of system calls lies in an instance."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from ... import memory
-from ...errors import Unavailable
-from ...experiment import FAILURES, failed, filled
-from ...recording import Measurement
-from ...sandbox import Sandbox, Spec
-from ...units import MIB, NS_PER_S
-from . import hogs
-from .hogs import Hog
-from .hosts import Clock
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import MIB, NS_PER_S
+from vmcompare.experiments.isolation import hogs
+from vmcompare.experiments.isolation.hogs import Hog
+from vmcompare.experiments.isolation.hosts import Clock
+from vmcompare.measuring import memory
+from vmcompare.measuring.experiment import FAILURES, failed, filled
+from vmcompare.sandbox import Sandbox, Spec
 
 CPU_S = 2.5
 """Seconds over which processor time is counted; the kernel counts in hundredths."""

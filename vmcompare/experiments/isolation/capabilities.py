@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ...errors import Unavailable
+from vmcompare.errors import Unavailable
 
 NAMES: tuple[str, ...] = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",

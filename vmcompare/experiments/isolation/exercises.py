@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ...errors import Unavailable
-from ...exercise import (
-    Answer,
-    Exercise,
-    Feedback,
-    Kind,
-    Parts,
-    chosen,
-    near,
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.exercise import Answer, Exercise, Feedback, Kind, Parts, chosen, near
+from vmcompare.evidence.prose import literal
+from vmcompare.evidence.view import View
+from vmcompare.experiments.isolation.capabilities import decoded, ordered
+from vmcompare.experiments.isolation.probes import PROBES
+from vmcompare.experiments.isolation.questions import QUESTIONS
+from vmcompare.experiments.isolation.rows import (
+    NESTED,
+    NEXT,
+    Arm,
+    arm,
+    default_container,
+    flips,
+    misconfigured,
+    of_host,
 )
-from ...prose import literal
-from ...sandbox import Platform
-from ...view import View
-from .capabilities import decoded, ordered
-from .probes import PROBES
-from .questions import QUESTIONS
-from .rows import NESTED, NEXT, Arm, arm, default_container, flips, misconfigured, of_host
-from .sentence import listed
+from vmcompare.experiments.isolation.sentence import listed
+from vmcompare.sandbox import Platform
 
 TURNED = "process: signal"
 """The probe whose word is looked for."""

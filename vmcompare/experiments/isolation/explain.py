@@ -9,19 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ...errors import Unavailable
-from ...plots.groups import EMULATION
-from ...plots.picture import Picture, WhatIf
-from ...sandbox import Platform
-from ...view import MEASURED, Grid, Outcome, View
-from . import grid
-from .greed_figure import greed, held_table, limits_table
-from .hearts_figure import FALL, HEARTS, Beats, beats, heartbeats
-from .interface import interface, interface_table
-from .models import blast, careless, detection
-from .probes import FLIPS, PROBES
-from .record import cves_table, timeline
-from .rows import (
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.view import MEASURED, Grid, Outcome, View
+from vmcompare.experiments.isolation import grid
+from vmcompare.experiments.isolation.greed_figure import greed, held_table, limits_table
+from vmcompare.experiments.isolation.hearts_figure import FALL, HEARTS, Beats, beats, heartbeats
+from vmcompare.experiments.isolation.interface import interface, interface_table
+from vmcompare.experiments.isolation.models import blast, careless, detection
+from vmcompare.experiments.isolation.probes import FLIPS, PROBES
+from vmcompare.experiments.isolation.record import cves_table, timeline
+from vmcompare.experiments.isolation.rows import (
     BRIDGE,
     NEXT,
     OWN_NETWORKS,
@@ -37,7 +34,7 @@ from .rows import (
     of_neighbour,
     walls,
 )
-from .tables import (
+from vmcompare.experiments.isolation.tables import (
     capabilities_table,
     events_table,
     falls_table,
@@ -47,6 +44,9 @@ from .tables import (
     walls_table,
     words_table,
 )
+from vmcompare.plots.groups import EMULATION
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd

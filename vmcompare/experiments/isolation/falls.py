@@ -19,14 +19,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ...errors import AbnormalShutdown, WaitTimeout
-from ...experiment import FAILURES, Context, blank, failed, filled
-from ...programs import heartbeat
-from ...recording import Measurement
-from ...sandbox import Launcher, Platform, Sandbox, Spec
-from ...units import NS_PER_S
-from . import hearts, nested
-from .hosts import (
+from vmcompare.engines.programs import heartbeat
+from vmcompare.errors import AbnormalShutdown, WaitTimeout
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import NS_PER_S
+from vmcompare.experiments.isolation import hearts, nested
+from vmcompare.experiments.isolation.hosts import (
     DISPOSABLE,
     GUEST,
     IN_A_GUEST,
@@ -37,6 +35,8 @@ from .hosts import (
     first_process,
     refused,
 )
+from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled
+from vmcompare.sandbox import Launcher, Platform, Sandbox, Spec
 
 HOST, SIBLING, FAULTY = "host", "sibling VM", "faulty VM"
 A, B, THEIRS = "container A", "container B", "their VM"

@@ -26,14 +26,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ...errors import Unavailable
-from ...experiment import FAILURES, Context, blank, failed, filled
-from ...programs import heartbeat
-from ...recording import Measurement
-from ...sandbox import Launcher, Machine, Platform, Sandbox, Spec
-from ...units import NS_PER_S
-from . import hearts, hogs, nested
-from .bounds import (
+from vmcompare.engines.programs import heartbeat
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import NS_PER_S
+from vmcompare.experiments.isolation import hearts, hogs, nested
+from vmcompare.experiments.isolation.bounds import (
     DOCKER,
     LIMIT_CPUS,
     LIMIT_PIDS,
@@ -48,8 +46,10 @@ from .bounds import (
     holds_memory,
     tried,
 )
-from .hogs import Appetite, Hog
-from .hosts import DISPOSABLE, GUEST, IN_A_GUEST, Clock, Heard, Host
+from vmcompare.experiments.isolation.hogs import Appetite, Hog
+from vmcompare.experiments.isolation.hosts import DISPOSABLE, GUEST, IN_A_GUEST, Clock, Heard, Host
+from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled
+from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Spec
 
 WITHOUT, WITH = "without limits", "with limits"
 QUIET, MEMORY, FORKS = "quiet", "memory hog", "fork loop"

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ...errors import Unavailable
-from ...plots import style
-from ...plots.groups import EMULATION
-from ...plots.picture import Picture
-from ...sandbox import Platform
-from ...units import ratio, seconds, size, written
-from ...view import View
-from .rows import NESTED, NEXT
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.units import ratio, seconds, size, written
+from vmcompare.evidence.view import View
+from vmcompare.experiments.isolation.rows import NESTED, NEXT
+from vmcompare.plots import style
+from vmcompare.plots.groups import EMULATION
+from vmcompare.plots.picture import Picture
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd

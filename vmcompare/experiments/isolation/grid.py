@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...plots import style
-from ...plots.picture import Picture
-from .probes import ITSELF, PROBES
-from .rows import Answer, Arm, of_host, of_itself, of_walls
+from vmcompare.experiments.isolation.probes import ITSELF, PROBES
+from vmcompare.experiments.isolation.rows import Answer, Arm, of_host, of_itself, of_walls
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,7 +1,7 @@
 """Heartbeats: from bytes with their instants to gaps, and the rule of when a beat was missed.
 
-A heart (:mod:`vmcompare.programs.heartbeat`) writes its letter 20 times a second. Each byte is
-stamped on the host's clock when it arrives there, so a gap is what somebody outside notices,
+A heart (:mod:`vmcompare.engines.programs.heartbeat`) writes its letter 20 times a second. Each byte
+is stamped on the host's clock when it arrives there, so a gap is what somebody outside notices,
 whatever the clock inside does. The time axis is the host's, second 0 begins at ``zero_ns``.
 """
 
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from ...units import NS_PER_S
+from vmcompare.evidence.units import NS_PER_S
 
 BEATS_PER_S = 20
 """As claim S1a registers it; the program waits 50 ms between two beats."""

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors import Unavailable
-from ...plots import style
-from ...plots.groups import EMULATION
-from ...plots.picture import Picture
-from ...sandbox import Platform
-from ...units import seconds
-from ...view import View
-from . import hearts
-from .hearts import BEATS_PER_S
-from .rows import NEXT
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.units import seconds
+from vmcompare.evidence.view import View
+from vmcompare.experiments.isolation import hearts
+from vmcompare.experiments.isolation.hearts import BEATS_PER_S
+from vmcompare.experiments.isolation.rows import NEXT
+from vmcompare.plots import style
+from vmcompare.plots.groups import EMULATION
+from vmcompare.plots.picture import Picture
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

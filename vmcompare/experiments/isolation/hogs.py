@@ -11,10 +11,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from ...errors import LaunchFailure, WaitTimeout
-from ...sandbox import Sandbox
-from . import nested
-from .hosts import first_process
+from vmcompare.errors import LaunchFailure, WaitTimeout
+from vmcompare.experiments.isolation import nested
+from vmcompare.experiments.isolation.hosts import first_process
+from vmcompare.sandbox import Sandbox
 
 HOLD_S = 2
 """Seconds that a piece of memory is held, from when it is asked for."""

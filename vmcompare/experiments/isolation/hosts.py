@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ... import memory
-from ...errors import LaunchFailure, Unavailable, WaitTimeout
-from ...experiment import Context
-from ...programs import heartbeat
-from ...sandbox import (
+from vmcompare.engines.programs import heartbeat
+from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.evidence.units import MIB, NS_PER_S
+from vmcompare.experiments.isolation import nested
+from vmcompare.experiments.isolation.hearts import Ears
+from vmcompare.measuring import memory
+from vmcompare.measuring.experiment import Context
+from vmcompare.sandbox import (
     CONTAINER_HOST,
     Followed,
     Follower,
@@ -24,9 +27,6 @@ from ...sandbox import (
     Sandbox,
     Spec,
 )
-from ...units import MIB, NS_PER_S
-from . import nested
-from .hearts import Ears
 
 GUEST = Spec(machine=Machine.PC, memory_mib=192)
 """A guest that does nothing but beat."""

@@ -7,14 +7,14 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...errors import Unavailable
-from ...literature import CHECKED
-from ...literature import load as load_literature
-from ...plots import style
-from ...plots.picture import Picture
-from ...sandbox import Platform
-from ...view import View
-from .rows import NEXT, count
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.literature import CHECKED
+from vmcompare.evidence.literature import load as load_literature
+from vmcompare.evidence.view import View
+from vmcompare.experiments.isolation.rows import NEXT, count
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd

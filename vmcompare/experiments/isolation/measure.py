@@ -16,10 +16,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from ...experiment import Context, Experiment
-from ...recording import Measurement
-from ...sandbox import Platform
-from . import falls, greed, nested, walls
+from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.isolation import falls, greed, nested, walls
+from vmcompare.measuring.experiment import Context, Experiment
+from vmcompare.sandbox import Platform
 
 
 def measure(context: Context) -> Iterator[Measurement]:

@@ -9,18 +9,18 @@ from itertools import combinations
 from math import comb
 from statistics import mean
 
-from ...errors import Unavailable
-from ...plots import style
-from ...plots.groups import EMULATION
-from ...plots.model import MODELLED, Bar, bars
-from ...plots.picture import Picture, WhatIf
-from ...plots.style import Series
-from ...sandbox import Platform
-from ...units import seconds
-from ...view import View
-from .hearts import BEATS_PER_S
-from .hearts_figure import FALL, FAULTY, Beats, beats
-from .rows import NEXT, Arm, flips, misconfigured, of_host
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.units import seconds
+from vmcompare.evidence.view import View
+from vmcompare.experiments.isolation.hearts import BEATS_PER_S
+from vmcompare.experiments.isolation.hearts_figure import FALL, FAULTY, Beats, beats
+from vmcompare.experiments.isolation.rows import NEXT, Arm, flips, misconfigured, of_host
+from vmcompare.plots import style
+from vmcompare.plots.groups import EMULATION
+from vmcompare.plots.model import MODELLED, Bar, bars
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.style import Series
+from vmcompare.sandbox import Platform
 
 
 @dataclass(frozen=True, slots=True)

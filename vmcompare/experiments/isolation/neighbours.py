@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...experiment import FAILURES, Context, failed, filled
-from ...programs.calls import BUFFER, Call, Result
-from ...recording import Measurement
-from ...sandbox import Platform, Sandbox, Spec
-from .asking import VM, Arm, make, read
-from .probes import NEIGHBOUR, OWN_KERNEL, PROBES, connect
-from .reading import KINDS, Reading
+from vmcompare.engines.programs.calls import BUFFER, Call, Result
+from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.isolation.asking import VM, Arm, make, read
+from vmcompare.experiments.isolation.probes import NEIGHBOUR, OWN_KERNEL, PROBES, connect
+from vmcompare.experiments.isolation.reading import KINDS, Reading
+from vmcompare.measuring.experiment import FAILURES, Context, failed, filled
+from vmcompare.sandbox import Platform, Sandbox, Spec
 
 BRIDGE, APART = "default bridge", "own networks"
 """How two containers are laid out: on one network, or each on its own."""

@@ -2,8 +2,8 @@
 
 The guest is ``vm-direct`` with the image ``CONTAINER_HOST``: its root starts containers with this
 computer's own ``runc``, without an engine. They are asked for what Docker asks for by default
-(:mod:`vmcompare.oci`), with a short call filter of our own; then one word of a ``docker run``
-line at a time is changed, as Docker changes it.
+(:mod:`vmcompare.engines.images.oci`), with a short call filter of our own; then one word of a
+``docker run`` line at a time is changed, as Docker changes it.
 
 Differences to Docker, beside the filter: ``runc run --no-pivot``, because a root file system in RAM
 cannot be pivoted away; one shared root file system for all of a guest's containers; no network
@@ -21,17 +21,23 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from ...errors import LaunchFailure, Unavailable
-from ...experiment import FAILURES, Context, blank, failed, filled
-from ...programs import calls
-from ...recording import Measurement
-from ...sandbox import CONTAINER_HOST, Completed, Machine, Platform, Sandbox, Spec
-from . import asking, neighbours
-from .asking import Arm, Told
-from .probes import DEVICES, FLIPS, HOST, PROBES, Targets, possible
-from .reading import END, Reading, understood
-from .reading import SCRIPT as READ
-from .words import FIRST_SUBORDINATE, IMAGE, IMAGE_OF_USER, WORDS, configuration
+from vmcompare.engines.programs import calls
+from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.isolation import asking, neighbours
+from vmcompare.experiments.isolation.asking import Arm, Told
+from vmcompare.experiments.isolation.probes import DEVICES, FLIPS, HOST, PROBES, Targets, possible
+from vmcompare.experiments.isolation.reading import END, Reading, understood
+from vmcompare.experiments.isolation.reading import SCRIPT as READ
+from vmcompare.experiments.isolation.words import (
+    FIRST_SUBORDINATE,
+    IMAGE,
+    IMAGE_OF_USER,
+    WORDS,
+    configuration,
+)
+from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled
+from vmcompare.sandbox import CONTAINER_HOST, Completed, Machine, Platform, Sandbox, Spec
 
 __all__ = ["IMAGE", "WORDS", "configuration", "prepare", "start_line", "steps", "write"]
 

@@ -1,9 +1,9 @@
 """The registered probes: what is tried, at which wall, and which answers mean that it holds not.
 
-A probe is a short sequence of system calls (:mod:`vmcompare.programs.calls`), or something read. It
-asks for a permission and uses it for nothing: pointers that point nowhere, numbers that do not
-exist, signal 0, files opened and not written to, one byte read. Each is harmless to the host even
-when its root asks. ``given`` names the errors that the kernel (sources of Linux 5.10 to 6.18)
+A probe is a short sequence of system calls (:mod:`vmcompare.engines.programs.calls`), or something
+read. It asks for a permission and uses it for nothing: pointers that point nowhere, numbers that do
+not exist, signal 0, files opened and not written to, one byte read. Each is harmless to the host
+even when its root asks. ``given`` names the errors that the kernel (sources of Linux 5.10 to 6.18)
 returns only *after* it has checked the permission.
 
 A call that succeeds in a virtual machine reached that machine's own kernel and not the host. Which
@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ...programs.calls import BUFFER, Call, Result, has, written
-from .reading import Reading
+from vmcompare.engines.programs.calls import BUFFER, Call, Result, has, written
+from vmcompare.experiments.isolation.reading import Reading
 
 HOST, ITSELF, NEIGHBOUR = "host", "itself", "neighbour"
 """What a probe is aimed at. Only those aimed at the host say how well it is protected."""

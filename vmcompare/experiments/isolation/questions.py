@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...exercise import Choice, Question
+from vmcompare.evidence.exercise import Choice, Question
 
 QUESTIONS: tuple[Question, ...] = (
     Question(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...errors import Unavailable
+from vmcompare.errors import Unavailable
 
 KINDS: tuple[str, ...] = ("mnt", "uts", "ipc", "pid", "net", "cgroup", "user", "time")
 """Kinds of namespaces, by their names in ``/proc/self/ns``."""

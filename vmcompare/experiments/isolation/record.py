@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ... import cves
-from ...literature import CHECKED
-from ...plots import style
-from ...plots.picture import Picture
-from ...sandbox import Platform
+from vmcompare.evidence import cves
+from vmcompare.evidence.literature import CHECKED
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...view import View
+    from vmcompare.evidence.view import View
 
 KINDS = {
     "container": ("container tools", style.Series(Platform.CONTAINER)),

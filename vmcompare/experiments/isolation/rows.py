@@ -10,10 +10,10 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...errors import Unavailable
-from ...sandbox import Platform
-from ...view import MEASURED, View
-from .probes import FLIPS, PROBES
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.view import MEASURED, View
+from vmcompare.experiments.isolation.probes import FLIPS, PROBES
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd

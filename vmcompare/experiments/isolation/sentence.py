@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...errors import Unavailable
-from ...sandbox import Platform
-from ...view import View
-from .rows import (
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.view import View
+from vmcompare.experiments.isolation.rows import (
     BRIDGE,
     NEXT,
     NO_CONTAINER,
@@ -21,6 +20,7 @@ from .rows import (
     of_host,
     of_neighbour,
 )
+from vmcompare.sandbox import Platform
 
 ARTICLE = (
     "Also, since docker resources are shared and not namespaced, an attacker can exploit all the "

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...errors import Unavailable
-from ...plots.groups import EMULATION
-from ...sandbox import Platform
-from ...units import seconds
-from ...view import View
-from .capabilities import NAMES, decoded, ordered
-from .hearts_figure import SAID, Beats, beats
-from .probes import FLIPS, PROBES
-from .rows import (
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.units import seconds
+from vmcompare.evidence.view import View
+from vmcompare.experiments.isolation.capabilities import NAMES, decoded, ordered
+from vmcompare.experiments.isolation.hearts_figure import SAID, Beats, beats
+from vmcompare.experiments.isolation.probes import FLIPS, PROBES
+from vmcompare.experiments.isolation.rows import (
     NEXT,
     Arm,
     flips,
@@ -25,7 +23,9 @@ from .rows import (
     of_walls,
     walls,
 )
-from .sentence import ARTICLE, KINDS, sentences
+from vmcompare.experiments.isolation.sentence import ARTICLE, KINDS, sentences
+from vmcompare.plots.groups import EMULATION
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,8 +1,8 @@
 """The walls on this computer: the grid of probes, the neighbours, and what they say of the claims.
 
-Rows (see :mod:`vmcompare.recording`): ``probe`` and ``observation`` of each arm, ``item_count`` of
-system calls, and the facts that ``data/claims.csv`` registers for S1b, S3 and S5. One pass; what
-cannot be asked becomes rows with the reason.
+Rows (see :mod:`vmcompare.evidence.recording`): ``probe`` and ``observation`` of each arm,
+``item_count`` of system calls, and the facts that ``data/claims.csv`` registers for S1b, S3 and S5.
+One pass; what cannot be asked becomes rows with the reason.
 
 The host process is asked first: it tells what there is to aim at. Where it cannot be (macOS,
 Windows), probes that must name something of the host are not made. A container's host is the
@@ -19,14 +19,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from ...experiment import FAILURES, Context, failed, filled
-from ...recording import Measurement
-from ...sandbox import Confinement, Platform, Sandbox, Spec
-from . import asking, neighbours, width
-from .asking import VM, Arm, Told
-from .neighbours import Pair
-from .probes import DEVICES, GRID, HOST, Targets
-from .reading import Reading, shared_devices
+from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.isolation import asking, neighbours, width
+from vmcompare.experiments.isolation.asking import VM, Arm, Told
+from vmcompare.experiments.isolation.neighbours import Pair
+from vmcompare.experiments.isolation.probes import DEVICES, GRID, HOST, Targets
+from vmcompare.experiments.isolation.reading import Reading, shared_devices
+from vmcompare.measuring.experiment import FAILURES, Context, failed, filled
+from vmcompare.sandbox import Confinement, Platform, Sandbox, Spec
 
 ARMS: tuple[Arm, ...] = (
     Arm("host process", Platform.PROCESS, Spec()),

@@ -14,13 +14,13 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 
-from ...errors import Unavailable
-from ...experiment import FAILURES, Context, failed, filled
-from ...programs.calls import Call, written
-from ...programs.system_calls import X86_64
-from ...recording import Measurement
-from ...sandbox import Confinement, Platform, Spec
-from .asking import Arm, make
+from vmcompare.engines.programs.calls import Call, written
+from vmcompare.engines.programs.system_calls import X86_64
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.isolation.asking import Arm, make
+from vmcompare.measuring.experiment import FAILURES, Context, failed, filled
+from vmcompare.sandbox import Confinement, Platform, Spec
 
 LEFT_OUT: Sequence[str] = (
     "clone", "clone3", "exit", "exit_group", "fork", "pause", "reboot", "restart_syscall",

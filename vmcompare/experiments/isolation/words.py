@@ -1,7 +1,7 @@
 """What a word of a ``docker run`` line means to runc: OCI configurations.
 
-Docker's defaults (:mod:`vmcompare.oci`) with a short call filter of our own; then one word at a
-time is changed, as Docker changes it.
+Docker's defaults (:mod:`vmcompare.engines.images.oci`) with a short call filter of our own; then
+one word at a time is changed, as Docker changes it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ...errors import UnknownName
-from ...oci import CAPABILITIES, CPU_PERIOD_US
-from ...oci import configuration as by_default
-from ...units import MIB
+from vmcompare.engines.images.oci import CAPABILITIES, CPU_PERIOD_US
+from vmcompare.engines.images.oci import configuration as by_default
+from vmcompare.errors import UnknownName
+from vmcompare.evidence.units import MIB
 
 IMAGE = "/c/image"
 """Where, in the guest, the root file system of all containers lies; put programs into it."""

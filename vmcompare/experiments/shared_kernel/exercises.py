@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ...errors import Unavailable
-from ...exercise import Answer, Choice, Exercise, Feedback, Kind, Question
-from ...prose import literal
-from ...view import View
-from . import ladder
-from .rows import NEXT, answered, instances, left_out, moved, top
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Kind, Question
+from vmcompare.evidence.prose import literal
+from vmcompare.evidence.view import View
+from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel.rows import NEXT, answered, instances, left_out, moved, top
 
 _LEFT_OUT = "net"
 """The rung that the exercise leaves out."""

@@ -10,17 +10,12 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ...errors import Unavailable, UnknownName
-from ...experiment import Demo
-from ...plots.grid import Row, changes, sharing
-from ...plots.groups import EMULATION
-from ...plots.picture import Picture, WhatIf
-from ...sandbox import Launcher, Machine, Platform, Spec
-from ...view import MEASURED, Outcome, View
-from . import ladder
-from .instances import PHASES
-from .patch_day import patch_day
-from .rows import (
+from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.evidence.view import MEASURED, Outcome, View
+from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel.instances import PHASES
+from vmcompare.experiments.shared_kernel.patch_day import patch_day
+from vmcompare.experiments.shared_kernel.rows import (
     NEXT,
     Instance,
     Ladder,
@@ -35,6 +30,11 @@ from .rows import (
     settings,
     top,
 )
+from vmcompare.measuring.experiment import Demo
+from vmcompare.plots.grid import Row, changes, sharing
+from vmcompare.plots.groups import EMULATION
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.sandbox import Launcher, Machine, Platform, Spec
 
 if TYPE_CHECKING:
     import pandas as pd

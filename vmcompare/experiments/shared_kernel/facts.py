@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import psutil
 
-from ...experiment import FAILURES, blank, failed, filled
-from ...programs import boot_sector
-from ...recording import Measurement
-from ...sandbox import BOOT_SECTOR, Confinement, Machine, Platform, Sandbox, Spec
-from .instances import INSTANCES, Run, Who
-from .kernels import hidden_vm
-from .observer import Reading
+from vmcompare.engines.programs import boot_sector
+from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.shared_kernel.instances import INSTANCES, Run, Who
+from vmcompare.experiments.shared_kernel.kernels import hidden_vm
+from vmcompare.experiments.shared_kernel.observer import Reading
+from vmcompare.measuring.experiment import FAILURES, blank, failed, filled
+from vmcompare.sandbox import BOOT_SECTOR, Confinement, Machine, Platform, Sandbox, Spec
 
 SLEEPERS = 3
 """Processes started in an instance, to be looked for in the host's list."""

@@ -11,10 +11,10 @@ import os
 import platform
 from collections.abc import Sequence
 
-from ...errors import Unavailable
-from ...programs import deny_mkdir
-from ...sandbox import Sandbox
-from . import ladder
+from vmcompare.engines.programs import deny_mkdir
+from vmcompare.errors import Unavailable
+from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.sandbox import Sandbox
 
 ORDER: tuple[str, ...] = ("user", "chroot", "mount", "pid", "net", "cgroup", "seccomp")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field, replace
 
-from ...experiment import Context, blank, failed, filled
-from ...recording import Measurement
-from ...sandbox import DEBIAN, Machine, Platform, Sandbox, Spec
-from .observer import NAMESPACES, Reading
+from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.shared_kernel.observer import NAMESPACES, Reading
+from vmcompare.measuring.experiment import Context, blank, failed, filled
+from vmcompare.sandbox import DEBIAN, Machine, Platform, Sandbox, Spec
 
 PHASES: tuple[str, ...] = (
     "kernel release", "boot id", "kernel started", "kernel options", "processor", "devices",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .observer import Reading
+from vmcompare.experiments.shared_kernel.observer import Reading
 
 _MAKERS = ("linuxkit", "microsoft", "wsl2")
 """In the release of the kernels that Docker Desktop and WSL2 boot in a VM of their own."""

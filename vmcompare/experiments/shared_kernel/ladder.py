@@ -11,9 +11,9 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...errors import LaunchFailure, Unavailable
-from ...programs import deny_mkdir
-from ...sandbox import Sandbox
+from vmcompare.engines.programs import deny_mkdir
+from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.sandbox import Sandbox
 
 RUNGS: tuple[str, ...] = ("chroot", "mount", "pid", "net", "user", "cgroup", "seccomp")
 """In the order in which they are climbed."""

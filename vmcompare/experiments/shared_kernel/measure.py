@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from ...experiment import FAILURES, Context, Experiment, failed, filled
-from ...recording import Measurement
-from ...sandbox import Launcher, Platform, Sandbox
-from . import facts, here, ladder
-from .instances import INSTANCES, PHASES, Run, Who
-from .observer import Reading, observe
+from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.shared_kernel import facts, here, ladder
+from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES, Run, Who
+from vmcompare.experiments.shared_kernel.observer import Reading, observe
+from vmcompare.measuring.experiment import FAILURES, Context, Experiment, failed, filled
+from vmcompare.sandbox import Launcher, Platform, Sandbox
 
 _TOGETHER_S = 2.0
 """Two kernels' starts that lie closer count as one: the answers took some time to come."""

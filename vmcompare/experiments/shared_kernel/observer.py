@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...errors import Unavailable
-from ...sandbox import Sandbox
+from vmcompare.errors import Unavailable
+from vmcompare.sandbox import Sandbox
 
 NAMESPACES: tuple[str, ...] = ("pid", "net", "mnt", "user", "cgroup")
 

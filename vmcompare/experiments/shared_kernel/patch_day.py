@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ...errors import Unavailable
-from ...plots.model import MODELLED, Bar, bars
-from ...plots.picture import Picture, WhatIf
-from ...plots.style import Series
-from ...sandbox import Platform
-from ...view import View
-from .rows import NEXT, Instance, answered, fact
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.view import View
+from vmcompare.experiments.shared_kernel.rows import NEXT, Instance, answered, fact
+from vmcompare.plots.model import MODELLED, Bar, bars
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.style import Series
+from vmcompare.sandbox import Platform
 
 HOSTS = 10
 """Computers of the patch day."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ...errors import Unavailable
-from ...plots.groups import EMULATION
-from ...sandbox import Platform
-from ...view import MEASURED, RECORDED, View
-from . import ladder
-from .instances import INSTANCES, PHASES
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.view import MEASURED, RECORDED, View
+from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
+from vmcompare.plots.groups import EMULATION
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,13 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import Unavailable, UnknownName
-from ...experiment import FAILURES, Demo
-from ...plots.groups import EMULATION
-from ...programs import boot_sector
-from ...sandbox import Launcher, Platform, Spec
-from ...view import View
-from .probe import Refusal, as_program, boot_sector_in, sector_spec
+from vmcompare.engines.programs import boot_sector
+from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.evidence.view import View
+from vmcompare.experiments.whole_computer.probe import (
+    Refusal,
+    as_program,
+    boot_sector_in,
+    sector_spec,
+)
+from vmcompare.measuring.experiment import FAILURES, Demo
+from vmcompare.plots.groups import EMULATION
+from vmcompare.sandbox import Launcher, Platform, Spec
 
 _ROW_BYTES = 8
 

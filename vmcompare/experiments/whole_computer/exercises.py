@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ...errors import Unavailable
-from ...exercise import Answer, Choice, Exercise, Feedback, Kind, Question, chosen, near
-from ...plots.groups import EMULATION
-from ...prose import literal
-from ...units import ratio, seconds
-from ...view import View
-from .noise import START
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.exercise import (
+    Answer,
+    Choice,
+    Exercise,
+    Feedback,
+    Kind,
+    Question,
+    chosen,
+    near,
+)
+from vmcompare.evidence.prose import literal
+from vmcompare.evidence.units import ratio, seconds
+from vmcompare.evidence.view import View
+from vmcompare.experiments.whole_computer.noise import START
+from vmcompare.plots.groups import EMULATION
 
 FIXED = ("code", "end mark", "signature")
 """Parts of the boot sector that no message can do without."""

@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ...errors import Unavailable
-from ...experiment import Demo
-from ...plots import style
-from ...plots.picture import Picture, WhatIf
-from ...sandbox import Platform
-from ...view import Outcome, View
-from .demo import BOOT_SECTOR_DEMO
-from .layers import HERE
-from .noise import halves, noise_figure, noise_table
-from .runs import runs_needed
-from .tables import code_table, grid_table, hardware_table
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.view import Outcome, View
+from vmcompare.experiments.whole_computer.demo import BOOT_SECTOR_DEMO
+from vmcompare.experiments.whole_computer.layers import HERE
+from vmcompare.experiments.whole_computer.noise import halves, noise_figure, noise_table
+from vmcompare.experiments.whole_computer.runs import runs_needed
+from vmcompare.experiments.whole_computer.tables import code_table, grid_table, hardware_table
+from vmcompare.measuring.experiment import Demo
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from ...plots import style
-from ...plots.groups import EMULATION
-from ...plots.picture import Picture
-from ...sandbox import Platform
-from ...units import size
-from ...view import RECORDED, Computer, View
+from vmcompare.evidence.units import size
+from vmcompare.evidence.view import RECORDED, Computer, View
+from vmcompare.plots import style
+from vmcompare.plots.groups import EMULATION
+from vmcompare.plots.picture import Picture
+from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

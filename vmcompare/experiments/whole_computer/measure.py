@@ -1,9 +1,10 @@
 """What this computer is made of, a machine of 512 bytes, and the same start again and again.
 
 Once a run: every platform reads the hardware it believes to be on and is handed the 512 bytes of
-:mod:`vmcompare.programs.boot_sector` as a program; two virtual machines run at once; and a third
-has nothing but those 512 bytes. Then, each round, starts of a process and of a container, half of
-them labelled A and half B by the seeded shuffle: the same thing twice, which shows the noise.
+:mod:`vmcompare.engines.programs.boot_sector` as a program; two virtual machines run at once; and a
+third has nothing but those 512 bytes. Then, each round, starts of a process and of a container,
+half of them labelled A and half B by the seeded shuffle: the same thing twice, which shows the
+noise.
 """
 
 from __future__ import annotations
@@ -13,8 +14,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ...errors import AbnormalShutdown, WaitTimeout
-from ...experiment import (
+from vmcompare.engines.programs import boot_sector
+from vmcompare.errors import AbnormalShutdown, WaitTimeout
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import NS_PER_S
+from vmcompare.experiments.whole_computer.probe import (
+    Hardware,
+    Refusal,
+    as_program,
+    boot_sector_in,
+    differs,
+    hardware,
+    host_hardware,
+    sector_spec,
+)
+from vmcompare.measuring.experiment import (
     FAILURES,
     Context,
     Experiment,
@@ -25,20 +39,7 @@ from ...experiment import (
     failed,
     filled,
 )
-from ...programs import boot_sector
-from ...recording import Measurement
-from ...sandbox import Event, Launcher, Machine, Phase, Platform, Spec
-from ...units import NS_PER_S
-from .probe import (
-    Hardware,
-    Refusal,
-    as_program,
-    boot_sector_in,
-    differs,
-    hardware,
-    host_hardware,
-    sector_spec,
-)
+from vmcompare.sandbox import Event, Launcher, Machine, Phase, Platform, Spec
 
 REPEATS = 6
 """Starts a round of each kind: the first half are A, the others B."""

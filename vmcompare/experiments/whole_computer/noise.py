@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors import Unavailable
-from ...plots import style
-from ...plots.groups import Group, caption, mixed, need
-from ...plots.picture import Picture
-from ...stats import CONFIDENCE, Interval, median_interval, paired_ratio
-from ...units import ratio as ratio_text
-from ...units import seconds
-from ...view import View
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.statistics import CONFIDENCE, Interval, median_interval, paired_ratio
+from vmcompare.evidence.units import ratio as ratio_text
+from vmcompare.evidence.units import seconds
+from vmcompare.evidence.view import View
+from vmcompare.plots import style
+from vmcompare.plots.groups import Group, caption, mixed, need
+from vmcompare.plots.picture import Picture
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from ... import host
-from ...sandbox import BOOT_SECTOR, FIRST_BYTE, Launcher, Machine, OnEvent, Sandbox, Spec
+from vmcompare.measuring import host
+from vmcompare.sandbox import BOOT_SECTOR, FIRST_BYTE, Launcher, Machine, OnEvent, Sandbox, Spec
 
 _PROGRAM = "/tmp/boot.bin"
 _VIRTIO = "1af4"

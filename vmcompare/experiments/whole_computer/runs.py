@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from ...errors import Unavailable
-from ...plots import style
-from ...plots.groups import mixed, warnings
-from ...plots.model import MODELLED
-from ...plots.picture import Picture, WhatIf
-from ...view import View
-from .noise import START, Halves, halves, percent
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.view import View
+from vmcompare.experiments.whole_computer.noise import START, Halves, halves, percent
+from vmcompare.plots import style
+from vmcompare.plots.groups import mixed, warnings
+from vmcompare.plots.model import MODELLED
+from vmcompare.plots.picture import Picture, WhatIf
 
 _NORMAL_95 = 1.96
 """Half the width of a normal distribution's central 95 %, in standard deviations."""

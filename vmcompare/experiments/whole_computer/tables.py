@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ...data import data_dir
-from ...errors import RecordingError, Unavailable
-from ...experiment import discover
-from ...plots.groups import EMULATION
-from ...programs import boot_sector
-from ...recording import read, recordings
-from ...sandbox import Platform, Start
-from ...view import View
+from vmcompare.engines.programs import boot_sector
+from vmcompare.errors import RecordingError, Unavailable
+from vmcompare.evidence.recording import read, recordings
+from vmcompare.evidence.view import View
+from vmcompare.measuring.experiment import discover
+from vmcompare.paths import data_dir
+from vmcompare.plots.groups import EMULATION
+from vmcompare.sandbox import Platform, Start
 
 if TYPE_CHECKING:
     import pandas as pd

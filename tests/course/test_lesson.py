@@ -1,0 +1,659 @@
+"""A lesson shows no traceback: what is missing is a sentence, and recordings take its place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ipywidgets as widgets
+import planted_walls as walls
+import pytest
+from planted import STARTS_S, planted, row, starts
+
+from vmcompare import engines
+from vmcompare.course import answers, lesson
+from vmcompare.course.lesson import Lesson
+from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.evidence.recording import Measurement, read
+from vmcompare.measuring.experiment import Demo, explanation
+from vmcompare.paths import user_recordings_dir
+from vmcompare.sandbox import Availability, Platform
+
+
+class Page:
+    """Collects what a notebook page would show."""
+
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+
+    def display(self, thing: Any, **_: Any) -> Any:
+        self.shown.append(thing)
+        page, place = self, len(self.shown) - 1
+
+        class Handle:
+            def update(self, thing: Any) -> None:
+                page.shown[place] = thing
+
+        return Handle()
+
+    def html(self) -> str:
+        return "\n".join(
+            str(t._repr_html_()) if hasattr(t, "_repr_html_") else str(t) for t in self.shown
+        )
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch, private_places: Path) -> Page:
+    page = Page()
+    monkeypatch.setattr("IPython.display.display", page.display)
+    for name in ("MODE", "HANDOUT", "ROUNDS", "PLATFORMS"):
+        monkeypatch.delenv(f"VMCOMPARE_{name}", raising=False)
+    return page
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's data with one planted recording in place of its own."""
+    data = tmp_path / "data"
+    planted(data / "recordings", starts(rounds=3))
+    monkeypatch.setattr(lesson, "data_dir", lambda: data)
+    return data / "recordings"
+
+
+def nothing_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = {
+        name: Availability(False, what=f"{name} is not installed", next_step=f"install {name}")
+        for name in ("process", "docker", "qemu")
+    }
+    monkeypatch.setattr("vmcompare.engines.availability", lambda: gone)
+
+
+def test_without_engines_every_step_shows_something_and_says_recorded(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    boot = Lesson("boot_speed", "04")
+    boot.check()
+    boot.measure()
+    for name in ("starts", "phases"):
+        boot.figure(name)
+    boot.table("starts")
+    boot.compare()
+    boot.findings()
+    html = page.html()
+    assert "install docker" in html
+    assert "recorded" in html
+    assert "software emulation" in html
+    assert "measured ·" not in html
+    run = re.findall(r"<small>recorded, run [^<]*</small>", html)
+    assert any(source.endswith(", software emulation</small>") for source in run)
+
+
+def bare_only(monkeypatch: pytest.MonkeyPatch, **runtimes: bool) -> None:
+    """Neither engine, and these bare mechanisms."""
+    nothing_here(monkeypatch)
+    found = {**engines.availability(), "process": Availability(True)}
+    monkeypatch.setattr("vmcompare.engines.availability", lambda: found)
+    bare = {
+        name: Availability(ok, what="" if ok else f"{name} is not installed", next_step="")
+        for name, ok in runtimes.items()
+    }
+    monkeypatch.setattr(
+        "vmcompare.engines.runtime_availability",
+        lambda names: {name: bare[name] for name in names},
+    )
+
+
+async def measured(boot: Lesson) -> None:
+    boot.measure()
+
+
+def test_without_engines_run_is_open_where_a_bare_mechanism_works_and_says_for_what(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_only(monkeypatch, runc=False, bubblewrap=True)
+    asyncio.run(measured(Lesson("boot_speed", "04")))
+    assert "docker is not installed; next step: install docker" in page.html()
+    assert "Run measures process and container (bubblewrap); the rest stays recorded." in (
+        page.html()
+    )
+    assert "The figures below show a recording." not in page.html()
+    assert any(isinstance(shown, widgets.VBox) for shown in page.shown)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "number", "environment", "bubblewrap"),
+    [
+        ("boot_speed", "04", {}, False),
+        ("boot_speed", "04", {"VMCOMPARE_MODE": "replay"}, True),
+        # To a run whose platforms are named, a container is Docker's.
+        ("boot_speed", "04", {"VMCOMPARE_PLATFORMS": "process,container"}, True),
+        # The bare process has no part in it: a mechanism alone compares nothing.
+        ("guest_os", "01", {}, True),
+    ],
+)
+def test_without_engines_run_stays_closed_where_nothing_can_be_compared(
+    page: Page,
+    recorded: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    experiment: str,
+    number: str,
+    environment: dict[str, str],
+    bubblewrap: bool,
+) -> None:
+    bare_only(monkeypatch, runc=False, bubblewrap=bubblewrap)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    asyncio.run(measured(Lesson(experiment, number)))
+    assert "The figures below show a recording." in page.html()
+    assert not any(isinstance(shown, widgets.VBox) for shown in page.shown)
+
+
+def test_without_any_recording_it_says_what_to_do_next(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path / "empty")
+    boot = Lesson("boot_speed", "04")
+    boot.figure("starts")
+    boot.whatif("cold_starts")
+    boot.findings()
+    assert page.html().count("Note.") == 3
+
+
+def test_a_damaged_recording_is_left_out_and_said(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    good = Lesson("boot_speed", "04").view.sources[0].run_id
+    (recorded / "boot_speed" / "99991231T000000Z-ffffff.jsonl").write_text("{broken\n")
+    boot = Lesson("boot_speed", "04")
+    boot.check()
+    assert "99991231T000000Z-ffffff.jsonl, line 1" in page.html()
+    assert boot.view.sources[0].run_id == good
+
+
+def test_a_prediction_is_kept_and_set_beside_the_result(page: Page, recorded: Path) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.predict("container_s", "A container takes", unit="s", guess=0.5)
+    boot.compare()
+    assert answers.kept("04") == {"container_s": 0.5}
+    assert "500 ms" in page.html()
+    again = Lesson("boot_speed", "04")
+    again.predict("container_s", "A container takes", unit="s")
+    again.compare()
+    assert "500 ms" in str(page.shown[-1]._repr_html_())
+
+
+def test_what_was_found_under_emulation_says_so_beside_a_prediction(
+    page: Page, recorded: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.predict("container_s", "A container takes", unit="s", guess=0.5)
+    boot.predict("vm_over_container", "A machine takes", unit="ratio", guess=5)
+    boot.compare()
+    container, machine = str(page.shown[-1]._repr_html_()).split("<tr>")[2:]
+    assert "software emulation" not in container
+    assert "× (software emulation)" in machine
+
+
+def test_a_prediction_below_zero_is_not_kept(page: Page, recorded: Path) -> None:
+    Lesson("boot_speed", "04").predict("container_s", "?", guess=-1)
+    assert answers.kept("04") == {}
+
+
+def test_none_is_an_answer_to_how_many(page: Page, private_places: Path) -> None:
+    kernel = Lesson("shared_kernel", "02")
+    kernel.predict("seen_by_host", "How many?", unit="programs", whole=True, guess=0)
+    assert answers.kept("02") == {"seen_by_host": 0}
+    kernel.compare()
+    assert "0 programs" in page.html()
+
+
+def test_a_damaged_file_of_answers_is_put_aside_and_not_lost(private_places: Path) -> None:
+    from vmcompare.paths import answers_path
+
+    answers_path().parent.mkdir(parents=True)
+    answers_path().write_text("{half")
+    answers.keep("04", "x", 1.0)
+    assert answers.kept("04") == {"x": 1.0}
+    assert answers_path().with_suffix(".damaged.json").read_text() == "{half"
+    json.loads(answers_path().read_text())
+
+
+def test_figures_on_the_page_follow_the_newest_run(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.table("starts")
+    assert "recorded" in page.html()
+    live = planted(tmp_path / "own", starts(rounds=3))
+    assert "process, container" in boot._finished(live)
+    assert "recorded" not in page.html()
+    boot.replay()
+    assert "recorded" in page.html()
+
+
+def test_what_ifs_follow_the_newest_run_too(
+    page: Page, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modelled: list[str] = []
+    monkeypatch.setattr("vmcompare.course.slider.show", lambda model: modelled.append(model.source))
+    boot = Lesson("boot_speed", "04")
+    boot.whatif("cold_starts")
+    boot._finished(planted(tmp_path / "own", starts(rounds=3)))
+    assert "recorded ·" in modelled[0]
+    assert "measured ·" in modelled[1]
+
+
+def test_a_run_that_was_stopped_before_its_first_start_leaves_the_page_as_it_was(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.table("starts")
+    before = page.html()
+    assert "stay as they were" in boot._finished(planted(tmp_path / "own", []))
+    assert page.html() == before
+
+
+def test_replay_takes_a_run_by_name_and_refuses_an_unknown_one(page: Page, recorded: Path) -> None:
+    other = planted(recorded, starts(rounds=4))
+    boot = Lesson("boot_speed", "04")
+    boot.replay(other.run_id)
+    assert boot.view.sources[0].run_id == other.run_id
+    with pytest.raises(UnknownName, match=other.run_id):
+        boot.replay("nope")
+
+
+def test_findings_come_from_the_rows_and_other_rows_give_others(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.findings()
+    assert "not measured here" in page.html()  # planted under software emulation
+    hardware = planted(tmp_path / "own", starts(rounds=10, accel="kvm"))
+    boot._finished(hardware)
+    assert "supported" in page.html()
+
+
+@pytest.mark.parametrize("step", ["figure", "table", "whatif", "predict"])
+def test_a_misspelt_name_is_told_with_those_that_exist(
+    page: Page, recorded: Path, step: str
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    with pytest.raises(UnknownName, match="there is no"):
+        getattr(boot, step)("strats", *(["?"] if step == "predict" else []))
+
+
+def test_an_answer_in_plain_python_gets_its_reason_and_is_kept(page: Page, recorded: Path) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.answer("job_length", 1)
+    assert "more than the data shown give" in page.html()
+    assert "Hint 1." in page.html()
+    assert "recorded, run" in page.html()
+    assert "solution(" not in page.html()
+    boot.answer("job_length", 0.9)
+    assert "the data shown give 900 ms" in page.html()
+    assert repr(page.shown[1]).endswith('lesson.solution("job_length")  # shows the solution')
+    boot.answer("what_a_vm_does", 2)
+    assert "the guest’s own choice" in page.html()
+    boot.solution("job_length")
+    assert "works for at least 900 ms" in page.html()
+    assert "solution(" not in repr(page.shown[2])
+    assert repr(page.shown[0]).startswith("Not right. Not yet:")
+    assert answers.kept("04", answers.Kind.EXERCISE)["job_length"] == {"answer": 0.9, "wrong": 1}
+    with pytest.raises(UnknownName, match="job_length"):
+        boot.answer("job_lenght", 1)
+
+
+def test_an_answer_is_judged_by_the_own_run_once_there_is_one(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    own = {**STARTS_S, ("container", ""): 0.3}
+    boot._finished(planted(tmp_path / "own", starts(rounds=3, times=own)))
+    boot.answer("job_length", 2.7)
+    assert "the data shown give 2.70 s" in page.html()
+    assert "measured, run" in page.html()
+
+
+def test_exercises_on_the_page_follow_the_newest_run(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.answer("job_length", 0.9)
+    boot.exercises()
+    form = next(c for c in page.shown[-1].children[1:] if "job_length" in c.children[0].value)
+    said = form.children[3]
+    assert "✓" in said.value
+    own = {**STARTS_S, ("container", ""): 0.3}
+    boot._finished(planted(tmp_path / "own", starts(rounds=3, times=own)))
+    assert "✗" in said.value
+    assert "measured, run" in said.value
+    assert "Hint" not in said.value
+
+
+def test_a_lesson_that_has_no_exercises_yet_says_so(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_yet(name: str) -> None:
+        raise Unavailable("there are none yet", "go on")
+
+    monkeypatch.setattr(lesson, "exercises", none_yet)
+    boot = Lesson("boot_speed", "04")
+    boot.exercises()
+    boot.quiz()
+    boot.answer("x", 1)
+    assert page.html().count("There are none yet. Next step: go on.") == 3
+
+
+def test_a_handout_asked_to_be_live_without_engines_is_refused(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
+    monkeypatch.setenv("VMCOMPARE_MODE", "live")
+    with pytest.raises(Unavailable, match="live"):
+        Lesson("boot_speed", "04").measure()
+    monkeypatch.setenv("VMCOMPARE_MODE", "sometimes")
+    with pytest.raises(UnknownName, match="replay"):
+        Lesson("boot_speed", "04").measure()
+
+
+def test_one_call_records_for_real_and_its_rows_are_the_ones_shown(
+    page: Page, recorded: Path, tmp_path: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    run = boot.record(rounds=1, platforms=["process"])
+    assert run is not None
+    assert read(run.path).ended == "complete"
+    [measured] = [s for s in boot.view.sources if s.shown == "measured"]
+    assert measured.run_id == run.run_id
+    assert measured.platforms == ("process",)
+
+
+def docker_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {
+        "process": Availability(True),
+        "docker": Availability(True, version="28"),
+        "qemu": Availability(False, what="QEMU is not installed", next_step="install QEMU"),
+    }
+    monkeypatch.setattr("vmcompare.engines.availability", lambda: found)
+
+
+def test_platforms_that_were_not_chosen_are_replayed_and_said_so(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_only(monkeypatch)
+    monkeypatch.setenv("VMCOMPARE_PLATFORMS", "process,vm-direct")
+    boot = Lesson("boot_speed", "04")
+    boot.check()
+    rows = page.html().split("<tr>")
+    [container] = [row for row in rows if ">container<" in row]
+    assert ">recorded<" in container
+    assert "replay was chosen" in container
+    [machine] = [row for row in rows if ">vm-direct<" in row]
+    assert "install QEMU" in machine
+
+
+def test_a_run_is_told_only_the_chosen_platforms_that_are_here(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_only(monkeypatch)
+    boot = Lesson("boot_speed", "04")
+    assert boot._named() == []  # nothing was left out: the run takes all it can have
+    monkeypatch.setenv("VMCOMPARE_PLATFORMS", "process,container,vm-direct")
+    assert boot._named() == ["process", "container"]
+    assert boot._cannot_run() == ""
+    monkeypatch.setenv("VMCOMPARE_PLATFORMS", "process,vm-direct")
+    assert "QEMU is not installed" in boot._cannot_run()
+    assert "Docker" not in boot._cannot_run()
+    monkeypatch.setenv("VMCOMPARE_PLATFORMS", "process")
+    assert "VMCOMPARE_PLATFORMS" in boot._cannot_run()
+    monkeypatch.setenv("VMCOMPARE_PLATFORMS", "moon")
+    with pytest.raises(UnknownName, match="moon"):
+        boot._cannot_run()
+
+
+@pytest.mark.usefixtures("recorded")
+class TestFindingsOfAnotherLesson:
+    """A claim that this lesson's recording holds no rows of is settled by the lesson that does."""
+
+    def facts(self, *, prints: bool = True) -> list[Measurement]:
+        names = ("guest_hardware_differs_from_host", "two_vms_have_two_boot_ids")
+        rows = [row("vm", "fact", 1.0, phase=name) for name in names]
+        return [*rows, row("vm", "fact", float(prints), phase="boot_sector_prints_in_vm")]
+
+    def a1(self, page: Page) -> str:
+        """The lines on claim A1 of lesson 02, which the boot speed recording holds nothing of."""
+        Lesson("boot_speed", "02").findings()
+        lines = str(page.shown[-1]._repr_html_()).split("<tr>")
+        return "\n".join(line for line in lines if ">A1<" in line)
+
+    def test_it_is_shown_with_a_link_to_that_lesson(self, page: Page, recorded: Path) -> None:
+        run = planted(recorded, self.facts(), experiment="whole_computer")
+        shown = self.a1(page)
+        assert "supported" in shown
+        assert f"from lesson 00</a>: recorded, run {run.run_id}" in shown
+        assert 'href="00-' in shown
+
+    def test_other_rows_there_give_another_finding(self, page: Page, recorded: Path) -> None:
+        planted(recorded, self.facts(prints=False), experiment="whole_computer")
+        assert "refuted" in self.a1(page)
+
+    def test_without_that_recording_it_stays_open(self, page: Page) -> None:
+        shown = self.a1(page)
+        assert "not measured here" in shown
+        assert "from lesson" not in shown
+
+    def test_what_this_lesson_holds_is_never_borrowed(self, page: Page, recorded: Path) -> None:
+        planted(recorded, starts(accel="kvm", times={("container", ""): 9.0}, whole=False),
+                experiment="another")  # fmt: skip
+        Lesson("boot_speed", "04").findings()
+        assert "another" not in page.html()
+        assert "from lesson" not in page.html()
+
+
+def test_this_computer_is_shown_whatever_was_measured_and_a_misspelt_name_is_told(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path / "empty")
+    first = Lesson("whole_computer", "00")
+    first.here("layers", "table")
+    html = page.html()
+    assert "no Docker here" in html
+    assert "this computer" in html
+    assert "docker is not installed; next step: install docker" in html
+    with pytest.raises(UnknownName, match="layers"):
+        first.here("layer")
+    with pytest.raises(UnknownName, match="there is no"):
+        Lesson("boot_speed", "04").here("layers")
+
+
+def test_while_a_handout_is_made_this_computer_is_the_one_that_made_the_page(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
+    Lesson("whole_computer", "00").here("table")
+    assert "the computer that made this page" in page.html()
+    assert "this computer" not in page.html()
+
+
+def demo_of(monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[Any]:
+    """A demonstration in place of lesson 04's (which has none); returns what ran, with whom."""
+    ran: list[Any] = []
+    demo = Demo(
+        (Platform.PROCESS,),
+        lambda launchers, options: ran.append((set(launchers), options)) or page_note("ran"),
+        lambda _: page_note("replayed"),
+        **more,
+    )
+    monkeypatch.setattr(explanation("boot_speed"), "DEMOS", {"it": demo}, raising=False)
+    return ran
+
+
+def test_a_named_recording_that_cannot_be_read_is_told_and_the_page_goes_on(
+    page: Page, recorded: Path
+) -> None:
+    [ours] = (recorded / "boot_speed").glob("*.jsonl")
+    place = ours.parent / "contributed"
+    place.mkdir()
+    (place / "99991231T000000Z-ffffff.jsonl").write_text("[" * 99)
+    boot = Lesson("boot_speed", "04")
+    boot.replay("99991231T000000Z-ffffff")
+    assert {source.run_id for source in boot.view.sources} == {ours.stem}
+    boot.recordings()
+    assert page.html().count("99991231T000000Z-ffffff.jsonl, line 1 cannot be read") == 2
+
+
+def page_note(text: str) -> Any:
+    from vmcompare.course.page import Note
+
+    return Note(text)
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *there: str) -> None:
+    found = {
+        name: Availability(name in there, what=f"no {name}", next_step=f"install {name}")
+        for name in ("process", "docker", "qemu")
+    }
+    monkeypatch.setattr("vmcompare.engines.availability", lambda: found)
+
+
+def test_a_demonstration_uses_further_platforms_where_they_can_be_had(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = demo_of(monkeypatch, optional=(Platform.CONTAINER, Platform.VM_DIRECT))
+    for there, with_whom in (
+        (("process",), {Platform.PROCESS}),
+        (("process", "docker"), {Platform.PROCESS, Platform.CONTAINER}),
+    ):
+        only(monkeypatch, *there)
+        Lesson("boot_speed", "04").demo("it", a=1)
+        assert ran[-1] == (with_whom, {"a": 1})
+
+
+def test_a_demonstration_that_is_replayed_shows_first_what_the_options_make(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_here(monkeypatch)
+    ran = demo_of(
+        monkeypatch, preview=lambda options: page_note(options["a"]) if options["a"] else None
+    )
+    Lesson("boot_speed", "04").demo("it", a="mine")
+    html = page.html()
+    assert html.index("install process") < html.index("mine") < html.index("replayed")
+    before = len(page.shown)
+    Lesson("boot_speed", "04").demo("it", a="")
+    assert len(page.shown) == before + 2  # what is missing, and the recording
+    assert not ran
+
+
+def test_it_lists_the_recordings_that_can_be_replayed(page: Page, recorded: Path) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.recordings()
+    assert boot.view.sources[0].run_id in page.html()
+    assert "this project" in page.html()
+
+
+@pytest.mark.parametrize(("name", "rounds"), [("boot_speed", 3), ("image_size", 1)])
+def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch, name: str, rounds: int
+) -> None:
+    here = dict.fromkeys(("process", "docker", "qemu"), Availability(True))
+    monkeypatch.setattr("vmcompare.engines.availability", lambda: here)
+
+    async def shown() -> None:
+        Lesson(name, "04").measure()
+
+    asyncio.run(shown())
+    assert page.shown[-1].children[0].children[0].value == rounds
+
+
+# ---- two lessons on one experiment, a grid, a chart of one's own --------------------------------
+
+
+@pytest.fixture
+def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    data = tmp_path / "data"
+    planted(data / "recordings", walls.whole(), experiment="isolation")
+    monkeypatch.setattr(lesson, "data_dir", lambda: data)
+    return data / "recordings"
+
+
+def test_each_of_two_lessons_shows_its_own_exercises_and_questions(
+    page: Page, isolation: Path
+) -> None:
+    for number, own, other in (("05a", "cap_eff", "root_study"), ("05b", "root_study", "cap_eff")):
+        half = Lesson("isolation", number)
+        half.exercises()
+        assert len(page.shown[-1].children) == 1 + 2  # the style sheet, and two forms
+        half.solution(own)
+        with pytest.raises(UnknownName):
+            half.answer(other, 1)
+
+
+def test_a_ticked_grid_is_kept_and_set_beside_what_turned(page: Page, isolation: Path) -> None:
+    half = Lesson("isolation", "05a")
+    half.tick("flips", "Which word turns which?", guess={"--pid=host": ["process: signal"]})
+    half.compare()
+    assert "right." in page.html()
+    assert answers.kept("05a")["flips"]["--pid=host"] == ["process: signal"]
+    half.tick("flips", "Which word turns which?", guess={"--pid=host": ["namespace: pid"]})
+    assert "Only what is in the list can be named" in page.html()
+    half.tick("flips", "?", guess={"--pid=house": []})
+    assert answers.kept("05a")["flips"]["--pid=host"] == ["namespace: pid"]
+    with pytest.raises(UnknownName, match="flips"):
+        half.tick("flops", "?")
+    with pytest.raises(UnknownName, match="there is no grid"):
+        Lesson("boot_speed", "04").tick("flips", "?")
+
+
+def test_none_at_all_can_be_predicted_where_a_count_is_asked_for(
+    page: Page, isolation: Path
+) -> None:
+    half = Lesson("isolation", "05a")
+    half.predict("through", "How many?", unit="probes", whole=True, guess=0)
+    half.compare()
+    assert "0 probes" in page.html()
+    half.predict("flips_privileged", "How many?", unit="probes", whole=True, guess=1.5)
+    assert "flips_privileged" not in answers.kept("05a")
+
+
+def test_a_run_of_ones_own_is_shown_when_it_is_named(
+    page: Page, isolation: Path, private_places: Path
+) -> None:
+    own = planted(user_recordings_dir(), walls.falls(), experiment="isolation")
+    half = Lesson("isolation", "05b")
+    assert half.view.sources[0].run_id != own.run_id
+    half.replay(own.run_id)
+    assert {s.run_id for s in half.view.sources} == {own.run_id}
+    assert {s.shown for s in half.view.sources} == {"recorded"}
+
+
+def test_the_chart_that_grows_is_the_one_that_was_named(
+    page: Page, isolation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_only(monkeypatch)
+
+    async def shown(chart: str) -> str:
+        charts: list[Any] = []
+
+        def panel(experiment: str, draw: Any, *_: Any) -> Any:
+            charts.append(draw)
+            return SimpleNamespace(widget=lambda: None, rounds=SimpleNamespace(value=3))
+
+        monkeypatch.setattr("vmcompare.course.panel.Panel", panel)
+        Lesson("isolation", "05b").measure(chart=chart)
+        return str(charts[0](planted(tmp_path / "own", walls.whole(), experiment="isolation")))
+
+    assert "Heartbeats on one time axis" in asyncio.run(shown("heartbeats"))
+    assert "Who gets through" in asyncio.run(shown(""))
+    with pytest.raises(UnknownName, match="figure"):
+        Lesson("isolation", "05b").measure(chart="heartbeat")

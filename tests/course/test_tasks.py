@@ -1,0 +1,379 @@
+"""What is said to an answer: reasons, hints in order, judged by the data shown, kept, reopened."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from planted import planted, starts
+
+from vmcompare.course import answers
+from vmcompare.course.answers import Kind as Answered
+from vmcompare.course.tasks import Tasks, source
+from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.evidence.exercise import (
+    Choice,
+    Chosen,
+    Exercise,
+    Kind,
+    Question,
+    check_complete,
+    chosen,
+    near,
+    part,
+)
+from vmcompare.evidence.view import View, compose
+from vmcompare.measuring import experiment
+from vmcompare.paths import answers_path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def median_s(view: View) -> float:
+    rows = view.values(metric="start_to_first_byte_s", platform="container")
+    if rows.empty:
+        raise Unavailable("there is no container start", "replay a recording")
+    return float(rows["value"].median())
+
+
+NUMBER = Exercise(
+    name="number",
+    kind=Kind.FILL_IN,
+    title="A toy number",
+    task="How **long**?",
+    code="lesson.view.values()\nvmcompare.lesson.x",
+    unit="s",
+    check=near(median_s, "s", why="Toy reason."),
+    hints=("Look at `one`.", "Look at *two*."),
+    solution=lambda view: f"It is **{median_s(view):.3f} s**.",
+    in_class=True,
+)
+PICK = Exercise(
+    name="pick",
+    kind=Kind.BUG,
+    title="A toy bug",
+    task="Which?",
+    choices=("The `clock`", "The unit"),
+    check=chosen("The unit", {"The `clock`": "It is sound.", "The unit": "It was ms."}),
+    hints=("Read it again.",),
+    solution=lambda _: "The unit.",
+)
+QUESTION = Question(
+    "belief",
+    "What is so?",
+    (Choice("This", "No, for the figure shows …"), Choice("That", "So it is.", right=True)),
+)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> View:
+    return compose(planted(tmp_path_factory.mktemp("rows"), starts(rounds=3)), None)
+
+
+@pytest.fixture
+def tasks(private_places: Path, shown: View) -> Tasks:
+    return toy(shown)
+
+
+def toy(view: View, **more: Any) -> Tasks:
+    return Tasks("99", {"pick": PICK, "number": NUMBER}, (QUESTION,), lambda: view, **more)
+
+
+class TestAnswering:
+    def test_every_further_wrong_answer_brings_the_next_hint_and_after_the_last_an_offer(
+        self, tasks: Tasks
+    ) -> None:
+        first, second, third = (tasks.check("number", 9) for _ in range(3))
+        assert [r.right for r in (first, second, third)] == [False] * 3
+        assert first.text == "Not yet: that is more than the data shown give."
+        assert [len(r.hints) for r in (first, second, third)] == [1, 2, 2]
+        assert second.hints == NUMBER.hints
+        assert [r.offer for r in (first, second, third)] == [False, True, True]
+
+    def test_a_right_answer_says_what_the_data_give_and_why(self, tasks: Tasks) -> None:
+        reply = tasks.check("number", 0.1)
+        assert reply.right
+        assert reply.text == "Yes: the data shown give 100 ms. Toy reason."
+        assert reply.hints == ()
+        assert reply.offer
+        assert "measured, run " in reply.checked_on
+
+    def test_a_choice_that_is_no_matter_of_data_does_not_claim_to_be_checked_on_any(
+        self, tasks: Tasks
+    ) -> None:
+        name = next(n for n, e in tasks.exercises.items() if isinstance(e.check, Chosen))
+        assert tasks.check(name, tasks.exercises[name].choices[0]).checked_on == ""
+
+    def test_many_runs_are_counted_and_not_listed(self, shown: View) -> None:
+        assert source(replace(shown, sources=shown.sources * 7)) == "7 runs"
+
+    def test_an_answer_is_judged_by_the_rows_shown_at_that_moment(
+        self, private_places: Path, shown: View
+    ) -> None:
+        now = [shown]
+        tasks = Tasks("99", {"number": NUMBER}, (), lambda: now[0])
+        assert tasks.check("number", 0.1).right
+        now[0] = replace(shown, frame=shown.frame.assign(value=shown.frame["value"] * 3))
+        again = tasks.again("number")
+        assert again is not None
+        assert again.right is False
+        assert again.hints == ()  # looking again is no further try
+        assert tasks.check("number", 0.3).right
+        assert "**0.300 s**" in tasks.solution("number")
+
+    def test_what_the_rows_lack_is_a_sentence_with_the_next_step_and_no_wrong_answer(
+        self, private_places: Path
+    ) -> None:
+        tasks = toy(compose(None, None))
+        reply = tasks.check("number", 1)
+        assert reply.right is None
+        assert reply.text == "There is no container start. Next step: replay a recording."
+        assert reply.hints == ()
+        assert tasks.solution("number") == reply.text
+        assert answers.kept("99", Answered.EXERCISE)["number"] == {"answer": 1, "wrong": 0}
+
+    @pytest.mark.parametrize("answer", ["", "much", None, True, float("nan"), [1]])
+    def test_what_is_no_number_is_asked_for_again_and_not_counted(
+        self, tasks: Tasks, answer: object
+    ) -> None:
+        reply = tasks.check("number", answer)
+        assert (reply.right, reply.text) == (None, "Please give a number, in seconds.")
+        assert tasks.kept("number") is None
+
+    def test_a_choice_is_meant_by_its_text_its_words_or_its_number(self, tasks: Tasks) -> None:
+        for answer in ("The `clock`", "The clock", 1, "1"):
+            assert tasks.check("pick", answer).text == "It is sound."
+        for answer in ("the clocks", 0, 3, None, 1.5):
+            reply = tasks.check("pick", answer)
+            assert reply.right is None
+            assert "2: The unit" in reply.text
+
+    def test_one_call_answers_exercises_and_questions_and_knows_no_others(
+        self, tasks: Tasks
+    ) -> None:
+        assert tasks.answer("number", "0.1").right
+        assert tasks.answer("belief", 2).text == "So it is."
+        assert tasks.answer("belief", "This").right is False
+        assert tasks.answer("belief", "Neither").right is None
+        with pytest.raises(UnknownName, match="pick, number, belief"):
+            tasks.answer("beleif", 1)
+        with pytest.raises(UnknownName):
+            tasks.solution("belief")
+
+    def test_code_is_shown_under_the_notebooks_own_name_for_its_lesson(
+        self, private_places: Path, shown: View
+    ) -> None:
+        assert toy(shown, called="boot").code(NUMBER) == "boot.view.values()\nvmcompare.lesson.x"
+
+    def test_the_exercise_for_class_comes_first(self, tasks: Tasks) -> None:
+        assert [e.name for e in tasks.ordered()] == ["number", "pick"]
+
+
+class TestKeeping:
+    def test_answers_and_hints_are_there_when_the_notebook_is_opened_again(
+        self, tasks: Tasks, shown: View
+    ) -> None:
+        tasks.check("number", 7)
+        tasks.check("pick", 2)
+        tasks.choose(QUESTION, "That")
+        again = toy(shown)
+        assert again.kept("number") == 7
+        reply = again.again("number")
+        assert reply is not None
+        assert reply.hints == NUMBER.hints[:1]
+        assert again.kept("pick") == "The unit"
+        assert again.chosen(QUESTION) == QUESTION.choices[1]
+        assert again.check("number", 7).hints == NUMBER.hints
+
+    def test_predictions_exercises_and_questions_of_one_name_are_kept_apart(
+        self, private_places: Path
+    ) -> None:
+        answers.keep("99", "x", 1.5)
+        answers.keep("99", "x", {"answer": "a", "wrong": 1}, Answered.EXERCISE)
+        answers.keep("99", "x", "b", Answered.QUESTION)
+        assert answers.kept("99") == {"x": 1.5}
+        assert answers.kept("99", Answered.EXERCISE) == {"x": {"answer": "a", "wrong": 1}}
+        assert answers.kept("99", Answered.QUESTION) == {"x": "b"}
+
+    def test_a_file_from_before_there_were_exercises_still_loads(
+        self, private_places: Path, shown: View
+    ) -> None:
+        answers_path().parent.mkdir(parents=True)
+        old = {"99": {"container_s": {"value": 0.5, "kept_utc": "2026-01-01T00:00:00Z"}}}
+        answers_path().write_text(json.dumps(old))
+        assert answers.predictions("99") == {"container_s": 0.5}
+        toy(shown).check("number", 7)
+        assert answers.predictions("99") == {"container_s": 0.5}
+
+    @pytest.mark.parametrize("entry", [{"answer": "gone", "wrong": "many"}, {}, 3, None])
+    def test_a_kept_answer_that_fits_no_more_is_dropped(
+        self, private_places: Path, shown: View, entry: Any
+    ) -> None:
+        answers.keep("99", "pick", entry, Answered.EXERCISE)
+        answers.keep("99", "belief", "a choice of an older version", Answered.QUESTION)
+        tasks = toy(shown)
+        assert tasks.kept("pick") is None
+        assert tasks.again("pick") is None
+        assert tasks.chosen(QUESTION) is None
+
+    @pytest.mark.parametrize("content", ["{half", "[1, 2]", '{"99": 3}'])
+    def test_a_file_that_is_none_costs_no_answer(
+        self, private_places: Path, shown: View, content: str
+    ) -> None:
+        answers_path().parent.mkdir(parents=True)
+        answers_path().write_text(content)
+        assert toy(shown).check("number", 0.1).note.startswith("Kept.")
+        assert toy(shown).kept("number") == 0.1
+
+    def test_where_nothing_can_be_kept_the_answer_is_still_judged(
+        self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("vmcompare.paths.write", full)
+        reply = tasks.check("number", 9)
+        assert reply.note.startswith("Kept for this session only: ")
+        assert "No space left on device" in reply.note
+        assert "XDG_DATA_HOME" in reply.note
+        assert (reply.right, len(reply.hints)) == (False, 1)
+        assert len(tasks.check("number", 9).hints) == 2
+
+    def test_a_page_for_others_neither_shows_nor_keeps_ones_own_answers(
+        self, tasks: Tasks, shown: View
+    ) -> None:
+        tasks.check("number", 7)
+        others = toy(shown, keeping=False)
+        assert others.kept("number") is None
+        others.check("number", 8)
+        others.choose(QUESTION, 1)
+        assert toy(shown).kept("number") == 7
+        assert toy(shown).chosen(QUESTION) is None
+
+
+def lessons() -> Mapping[str, str]:
+    """Experiment → number, as the notebooks say in ``Lesson("name", "NN")``."""
+    found = {}
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+        found |= dict(re.findall(r"""Lesson\(\s*["'](\w+)["'],\s*["'](\w+)["']""", code))
+    return found
+
+
+def exercises_of(name: str) -> ModuleType:
+    try:
+        return experiment.exercises(name)
+    except Unavailable:
+        if name in lessons():
+            raise
+        pytest.skip(f"{name} has no notebook yet, and so needs no exercises")
+
+
+@pytest.mark.parametrize("name", experiment.discover())
+class TestTheTasksOfAnExperiment:
+    def test_are_whole(self, name: str) -> None:
+        module = exercises_of(name)
+        check_complete(module.EXERCISES, module.QUESTIONS, getattr(module, "PARTS", None))
+
+    def test_have_code_that_is_python_and_fits_a_page(self, name: str) -> None:
+        for exercise in exercises_of(name).EXERCISES.values():
+            ast.parse(exercise.code)
+            assert all(len(line) <= 72 for line in exercise.code.splitlines()), exercise.name
+
+    def test_have_a_right_choice_and_words_for_every_wrong_one(self, name: str) -> None:
+        view = compose(None, None)
+        for exercise in exercises_of(name).EXERCISES.values():
+            if not exercise.choices:
+                continue
+            try:
+                said = [exercise.check(view, choice) for choice in exercise.choices]
+            except Unavailable:
+                continue  # a choice that depends on rows
+            assert sum(feedback.right for feedback in said) == 1
+            assert len({feedback.text for feedback in said}) == len(said)
+
+    def test_say_in_one_sentence_what_is_missing_where_there_are_no_rows(self, name: str) -> None:
+        tasks = Tasks("", exercises_of(name).EXERCISES, (), lambda: compose(None, None), "x", False)
+        for exercise in tasks.ordered():
+            assert tasks.solution(exercise.name)
+            reply = tasks.check(exercise.name, 1)
+            assert reply.right is not None or "Next step:" in reply.text
+
+
+def test_a_lesson_whose_exercises_are_still_missing_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(name: str, part: str) -> None:
+        importlib.import_module(f"vmcompare.experiments.{name}.{part}")
+
+    monkeypatch.setattr(experiment, "_module", gone)
+    monkeypatch.setitem(sys.modules, "vmcompare.experiments.boot_speed.exercises", None)
+    with pytest.raises(Unavailable, match="no exercises yet"):
+        experiment.exercises("boot_speed")
+
+
+@pytest.mark.parametrize(
+    ("unit", "answer", "said"),
+    [
+        ("s", 2000.0, "a thousand times too large: seconds or milliseconds?"),
+        ("s", 0.002, "a thousand times too small: seconds or milliseconds?"),
+        ("s", 200.0, "more than the data shown give"),
+        ("bytes", 2.0**-19, "about a million times too small: bytes or MiB?"),
+        ("per cent", 0.02, "a hundred times too small: a ratio or per cent?"),
+        ("ratio", 0.5, "the ratio the other way round"),
+        ("ratio", 3.0, "more than the data shown give"),
+        ("layers", 1.0, "less than the data shown give"),
+    ],
+)
+def test_a_wrong_number_is_told_where_it_may_come_from_and_not_the_right_one(
+    shown: View, unit: str, answer: float, said: str
+) -> None:
+    feedback = near(lambda _: 2.0, unit)(shown, answer)
+    assert not feedback.right
+    assert said in feedback.text
+    assert "2" not in feedback.text
+
+
+def test_tasks_that_could_not_be_told_apart_are_refused() -> None:
+    kinds = [replace(PICK, name=kind.value, kind=kind) for kind in Kind]
+    four = {e.name: e for e in (replace(kinds[0], in_class=True), *kinds[1:])}
+    three = [replace(QUESTION, name=str(n)) for n in range(3)]
+    check_complete(four, three)
+    with pytest.raises(ValueError, match="names"):
+        check_complete(four, [replace(QUESTION, name="tweak"), *three[1:]])
+    with pytest.raises(ValueError, match="names"):
+        check_complete(four, [three[0], *three[:2]])
+
+
+def test_two_lessons_on_one_experiment_share_its_exercises_and_questions() -> None:
+    kinds = [replace(PICK, name=kind.value, kind=kind) for kind in Kind]
+    kinds = [replace(e, in_class=place in (0, 2)) for place, e in enumerate(kinds)]
+    four = {e.name: e for e in kinds}
+    six = [replace(QUESTION, name=str(n)) for n in range(6)]
+    names = [e.name for e in kinds]
+    halves = {"05a": (*names[:2], "0", "1", "2"), "05b": (*names[2:], "3", "4", "5")}
+    check_complete(four, six, halves)
+    exercises, questions = part(four, six, halves["05b"])
+    assert list(exercises) == names[2:]
+    assert [question.name for question in questions] == ["3", "4", "5"]
+    assert part(four, six, None) == (four, tuple(six))
+    with pytest.raises(ValueError, match="exactly one part"):
+        check_complete(four, [*six, replace(QUESTION, name="6")], halves)
+    with pytest.raises(ValueError, match="in class"):
+        check_complete({**four, names[1]: replace(kinds[1], in_class=True)}, six, halves)
+    with pytest.raises(ValueError, match="2 exercises"):
+        check_complete(
+            four, six, {"05a": (*names[:1], "0", "1", "2"), "05b": (*names[1:], "3", "4", "5")}
+        )
+    with pytest.raises(ValueError, match="3 to 5"):
+        check_complete(four, six, {"05a": (*names[:2], "0"), "05b": (*names[2:], *"12345")})

@@ -1,0 +1,73 @@
+"""One compressor, and disks read through their overlays."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import struct
+from pathlib import Path
+
+import pytest
+
+from vmcompare.engines.images import oci, weigh
+from vmcompare.engines.images.qcow2 import Qcow2, empty_overlay
+
+CLUSTER = 1 << 16
+DISK = 1 << 20
+
+
+def disk(path: Path, clusters: dict[int, bytes], backing: Path | None = None) -> Path:
+    """A qcow2 file with one L2 table and these clusters, 64 KiB each."""
+    raw = bytearray(empty_overlay(DISK, backing or Path("none")))
+    if backing is None:
+        raw[8:20] = bytes(12)  # no backing file
+    l2 = bytearray(CLUSTER)
+    data = bytearray()
+    for number, content in clusters.items():
+        struct.pack_into(">Q", l2, 8 * number, (5 * CLUSTER + len(data)) | 1 << 63)
+        data += content.ljust(CLUSTER, b"\0")
+    struct.pack_into(">Q", raw, 3 * CLUSTER, 4 * CLUSTER | 1 << 63)
+    path.write_bytes(bytes(raw) + bytes(l2) + bytes(data))
+    return path
+
+
+def test_an_overlay_is_read_over_the_disk_below(tmp_path: Path) -> None:
+    below = disk(tmp_path / "below", {0: b"zero", 3: b"three"})
+    above = disk(tmp_path / "above", {3: b"THREE", 5: b"five"}, below)
+    with Qcow2(below) as low, Qcow2(above, low) as high:
+        found = {number: content.rstrip(b"\0") for number, content in high.clusters()}
+        high.seek(3 * CLUSTER)
+        assert high.read(5) == b"THREE"
+    assert found == {0: b"zero", 3: b"THREE", 5: b"five"}
+
+
+def test_an_overlay_without_what_is_below_is_refused(tmp_path: Path) -> None:
+    below = disk(tmp_path / "below", {})
+    above = disk(tmp_path / "above", {}, below)
+    with pytest.raises(ValueError, match="not supported"):
+        Qcow2(above)
+    with Qcow2(below) as low, pytest.raises(ValueError, match="not supported"):
+        Qcow2(below, low)
+
+
+def test_empty_space_of_a_disk_is_not_shipped(tmp_path: Path) -> None:
+    content = random.Random(1).randbytes(CLUSTER)
+    with Qcow2(disk(tmp_path / "disk", {2: content})) as raw:
+        piece = weigh.disk("disk", raw, 123)
+    assert piece.virtual_bytes == DISK
+    assert piece.allocated_bytes == 123
+    assert CLUSTER < piece.compressed_bytes < CLUSTER + 1000
+
+
+def test_files_are_weighed_one_behind_the_other_by_the_registry_s_compressor(
+    tmp_path: Path,
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(b"a" * 5000)
+    two.write_bytes(b"b" * 700)
+    piece = weigh.files("both", one, two)
+    whole = b"a" * 5000 + b"b" * 700
+    assert piece.digest == oci.digest(whole)
+    assert piece.virtual_bytes == len(whole)
+    assert abs(piece.compressed_bytes - len(gzip.compress(whole, oci.GZIP_LEVEL))) <= 1
+    assert piece.allocated_bytes >= len(whole)

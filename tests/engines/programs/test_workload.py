@@ -1,0 +1,54 @@
+"""The program that works for a known while, run for real on this host."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vmcompare.engines.programs.workload import elf
+from vmcompare.errors import Unavailable
+
+runs_here = pytest.mark.skipif(
+    platform.system() != "Linux" or platform.machine() != "x86_64",
+    reason="the program is one for Linux on x86-64",
+)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "work"
+    path.write_bytes(elf("x86_64"))
+    path.chmod(0o755)
+    return path
+
+
+@runs_here
+@pytest.mark.parametrize("kind", ["s", "f"])
+@pytest.mark.parametrize("count", ["0", "7", "250"])
+def test_it_works_and_ends_well(program: Path, kind: str, count: str) -> None:
+    assert subprocess.run([program, kind, count], check=False, timeout=20).returncode == 0
+
+
+@runs_here
+def test_without_its_arguments_it_ends_at_once(program: Path) -> None:
+    assert subprocess.run([program], check=False, timeout=5).returncode == 0
+
+
+@runs_here
+def test_more_forks_are_more_page_faults_and_more_calls_are_not(program: Path) -> None:
+    def faults(*argv: str) -> int:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+        subprocess.run([program, *argv], check=True, timeout=20)
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
+
+    assert faults("f", "200") > faults("f", "2") + 200
+    assert faults("s", "20000") < faults("f", "200")
+
+
+def test_another_processor_is_told_that_there_is_none() -> None:
+    with pytest.raises(Unavailable, match="riscv64"):
+        elf("riscv64")

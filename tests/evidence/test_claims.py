@@ -1,0 +1,588 @@
+"""Each rule, with planted recordings that produce each of its possible findings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import planted, row, starts
+
+from vmcompare.errors import RecordingError
+from vmcompare.evidence.claims import Claim, Finding, Kind, Rule, Verdict, combine, judge, load
+from vmcompare.evidence.estimand import (
+    Estimate,
+    Facts,
+    Missing,
+    Quantity,
+    Unsettled,
+    estimate,
+    parse,
+    quantity,
+)
+from vmcompare.evidence.recording import Measurement
+from vmcompare.sandbox import Start
+
+START = "start_to_first_byte_s"
+CLAIMS = {(claim.id, claim.part): claim for claim in load()}
+F2, O3 = CLAIMS["F2", "start"], CLAIMS["O3", "start"]
+
+Frame = Callable[[Sequence[Measurement]], pd.DataFrame]
+
+
+@pytest.fixture
+def frame(tmp_path: Path) -> Frame:
+    """Rows → the tidy frame of one recording that holds them."""
+    return lambda rows: planted(tmp_path, rows).frame()
+
+
+def times(vm: float, container: float = 0.1, direct: float = 0.0) -> dict[tuple[str, str], float]:
+    found = {("container", ""): container, ("vm", "pc"): vm}
+    return found | ({("vm-direct", "pc"): direct} if direct else {})
+
+
+def booted(accel: str = "kvm", rounds: int = 10, **more: Any) -> list[Measurement]:
+    return starts(accel=accel, rounds=rounds, times=times(**more), whole=False)
+
+
+def claim(rule: Rule, estimand: str, bound: float | None = None, **more: Any) -> Claim:
+    base = Claim("X1", "x", Kind.SIZE, rule, estimand, bound, ("04",), "says", "quote", ())
+    return replace(base, **more)
+
+
+# --- the ratio rule ---------------------------------------------------------------------------
+
+
+def test_a_ratio_well_above_its_bound_supports_the_claim(frame: Frame) -> None:
+    found = judge(F2, frame(booted(vm=1.0, direct=0.9)))
+    assert found.verdict is Verdict.SUPPORTED
+    assert found.interval is not None
+    assert found.interval.estimate == pytest.approx(10)
+    assert found.n == 10
+    assert "10.0×" in found.reason
+    assert "10 vm runs, 30 container runs" in found.reason
+    assert "95 %" in found.reason
+
+
+def test_a_ratio_above_one_but_below_its_bound_is_a_yes_with_a_but(frame: Frame) -> None:
+    found = judge(F2, frame(booted(vm=0.3)))
+    assert found.verdict is Verdict.WITH_CAVEATS
+    assert "not by that much" in found.caveats[0]
+
+
+def test_a_ratio_not_above_one_refutes_the_claim(frame: Frame) -> None:
+    assert judge(F2, frame(booted(vm=0.05))).verdict is Verdict.REFUTED
+
+
+def test_a_ratio_whose_interval_crosses_one_is_inconclusive(frame: Frame) -> None:
+    rows = [
+        row(platform, START, value, block=block, rep=rep)
+        for block in range(10)
+        for platform, value, reps in (("vm", 0.05 if block % 2 else 0.2, 1), ("container", 0.1, 3))
+        for rep in range(reps)
+    ]
+    found = judge(F2, frame(rows))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "crosses" in found.reason
+
+
+def test_one_block_gives_no_interval_and_so_no_verdict(frame: Frame) -> None:
+    found = judge(F2, frame(booted(vm=1.0, rounds=1)))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "one run gives no interval" in found.reason
+
+
+def test_a_caveat_arm_that_comes_out_the_other_way_is_quoted(frame: Frame) -> None:
+    found = judge(F2, frame(booted(vm=1.0, direct=0.2)))
+    assert found.verdict is Verdict.WITH_CAVEATS
+    assert any("vm-direct (pc)" in caveat and "2.00×" in caveat for caveat in found.caveats)
+
+
+def test_a_caveat_arm_that_settles_nothing_is_listed_and_changes_nothing(frame: Frame) -> None:
+    # 0.5 s ÷ 0.1 s lies on the bound of 5, so the arm's interval crosses it.
+    found = judge(F2, frame(booted(vm=1.0, direct=0.5)))
+    assert found.verdict is Verdict.SUPPORTED
+    assert any("vm-direct (pc)" in words for words in found.listed)
+
+
+def test_a_caveat_arm_of_at_most_is_turned_round(frame: Frame) -> None:
+    arm = claim(Rule.BOUND, "pss_bytes: process", 1e6, caveats=("pss_bytes: container",))
+    found = judge(arm, frame(starts(accel="kvm")))
+    assert found.verdict is Verdict.WITH_CAVEATS
+    assert any("container" in caveat and "above" in caveat for caveat in found.caveats)
+
+
+def test_a_caveat_arm_on_another_machine_type_does_not_count(frame: Frame) -> None:
+    micro = starts(accel="kvm", times={("vm-direct", "microvm"): 0.2}, whole=False)
+    rows = [*booted(vm=1.0), *micro]
+    found = judge(F2, frame(rows))
+    assert found.verdict is Verdict.SUPPORTED
+    assert any("not measured" in words for words in found.listed)
+
+
+def test_nine_vm_runs_are_too_few_for_a_plain_yes(frame: Frame) -> None:
+    found = judge(F2, frame(booted(vm=1.0, rounds=9)))
+    assert found.verdict is Verdict.WITH_CAVEATS
+    assert any("9 vm runs of 10" in caveat for caveat in found.caveats)
+
+
+def test_warm_ups_and_failures_are_left_out_of_the_estimate(frame: Frame) -> None:
+    rows = booted(vm=1.0)
+    rows += [row("vm", START, 0.001, block=b, is_warmup=True, accel="kvm") for b in range(10)]
+    rows += [row("container", START, None, block=b, rep=9) for b in range(10)]
+    found = judge(F2, frame(rows))
+    assert found.interval is not None
+    assert found.interval.estimate == pytest.approx(10)
+
+
+def test_starts_are_paired_within_their_block_so_a_drift_of_the_machine_cancels(
+    frame: Frame,
+) -> None:
+    rows = [
+        row(platform, START, value * (1 + block), block=block, rep=rep)
+        for block in range(10)
+        for platform, value, reps in (("vm", 1.0, 1), ("container", 0.1, 3))
+        for rep in range(reps)
+    ]
+    found = judge(F2, frame(rows))
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((10, 10))
+
+
+def test_software_emulation_decides_no_claim_about_time(frame: Frame) -> None:
+    found = judge(F2, frame(booted("tcg", vm=25.0)))
+    assert found.verdict is Verdict.NOT_MEASURED
+    assert "software emulation" in found.reason
+
+
+def test_a_missing_engine_is_named_as_the_reason(frame: Frame) -> None:
+    rows = starts(only=["container"], whole=False)
+    found = judge(F2, frame(rows))
+    assert found.verdict is Verdict.NOT_MEASURED
+    assert "engine is missing" in found.reason
+
+
+def test_a_platform_that_failed_throughout_is_not_measured_and_its_errors_are_counted(
+    frame: Frame,
+) -> None:
+    rows = starts(accel="kvm", times=times(1.0), failures={"vm": 10}, whole=False)
+    found = judge(F2, frame(rows))
+    assert found.verdict is Verdict.NOT_MEASURED
+    assert "10 of 10 runs of vm failed" in found.reason
+    assert "it did not start" in found.reason
+
+
+def test_a_bare_mechanism_never_stands_in_for_docker(frame: Frame) -> None:
+    rows = [
+        replace(r, layer="mechanism", runtime="bubblewrap") if r.platform == "container" else r
+        for r in booted(vm=1.0)
+    ]
+    found = judge(F2, frame(rows))
+    assert found.verdict is Verdict.NOT_MEASURED
+    assert any("10.0×" in words for words in found.listed)  # shown beside it
+
+
+def bare(runtime: str, seconds: float) -> list[Measurement]:
+    """Starts of a container by a bare mechanism, in the blocks of the others."""
+    rows = starts(only=["container"], times={("container", ""): seconds}, whole=False)
+    return [replace(r, layer="mechanism", runtime=runtime) for r in rows]
+
+
+def test_two_bare_runtimes_stand_beside_f2_each_by_its_name(frame: Frame) -> None:
+    rows = [*booted(vm=1.0), *bare("runc", 0.02), *bare("bubblewrap", 0.004)]
+    found = judge(F2, frame(rows))
+    assert (found.verdict, found.n) == (Verdict.SUPPORTED, 10)
+    listed = [words for words in found.listed if "container (" in words]
+    assert [re.findall(r"÷ (container \(\w+\)): (\S+)", w)[0] for w in listed] == [
+        ("container (runc)", "50.0×"),
+        ("container (bubblewrap)", "250×"),
+    ]
+
+
+def test_bare_runtimes_change_nothing_about_f2(frame: Frame) -> None:
+    alone = judge(F2, frame(booted(vm=1.0)))
+    beside = judge(F2, frame([*booted(vm=1.0), *bare("runc", 5.0)]))  # slower than a VM, even
+    assert (beside.verdict, beside.interval, beside.caveats) == (
+        alone.verdict, alone.interval, alone.caveats,
+    )  # fmt: skip
+
+
+def test_a_bare_runtime_that_was_not_measured_is_said_by_its_name(frame: Frame) -> None:
+    found = judge(F2, frame([*booted(vm=1.0), *bare("runc", 0.02)]))
+    [words] = [w for w in found.listed if "bubblewrap" in w]
+    assert "not measured" in words
+
+
+def test_two_mechanisms_under_one_word_are_never_pooled(frame: Frame) -> None:
+    both = frame([*booted(vm=1.0), *bare("runc", 0.02), *bare("bubblewrap", 0.004)])
+    with pytest.raises(Unsettled, match="runtime"):
+        estimate(quantity("start_to_first_byte_s: container+mechanism"), both)
+    one = frame(bare("runc", 0.02))
+    for how in ("mechanism", "runc"):
+        found = estimate(quantity(f"start_to_first_byte_s: container+{how}"), one)
+        assert isinstance(found, Estimate)
+        assert found.interval.estimate == pytest.approx(0.02, rel=0.05)
+
+
+def test_the_product_with_runc_below_is_not_runc(frame: Frame) -> None:
+    found = estimate(quantity("start_to_first_byte_s: container+runc"), frame(booted(vm=1.0)))
+    assert isinstance(found, Missing)
+
+
+def test_rows_of_unlike_series_are_never_pooled(frame: Frame) -> None:
+    rows = [*booted(vm=1.0), row("vm", START, 0.2, accel="kvm", mem_limit_mib=64)]
+    found = judge(F2, frame(rows))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "mem_limit_mib" in found.reason
+
+
+def test_a_side_with_a_network_is_not_set_against_one_without(frame: Frame) -> None:
+    rows = [replace(r, network=True) if r.platform == "container" else r for r in booted(vm=1.0)]
+    assert "network" in judge(F2, frame(rows)).reason
+
+
+def test_rows_of_two_runs_are_refused(tmp_path: Path) -> None:
+    frames = [planted(tmp_path, booted(vm=1.0)).frame() for _ in range(2)]
+    with pytest.raises(ValueError, match="one run"):
+        judge(F2, pd.concat(frames))
+
+
+def test_an_empty_recording_measures_nothing(frame: Frame) -> None:
+    for each in load():
+        found = judge(each, frame([]))
+        expected = Verdict.JUDGEMENT if each.rule is Rule.JUDGEMENT else Verdict.NOT_MEASURED
+        assert found.verdict is expected, each
+
+
+def test_exact_byte_counts_need_no_second_run(frame: Frame, monkeypatch: Any) -> None:
+    for home in ("recording", "recording_schema"):
+        monkeypatch.setattr(f"vmcompare.{home}.METRICS", {"image_bytes": "bytes"})
+    rows = [row("vm", "image_bytes", 8e7), row("container", "image_bytes", 3e6)]
+    found = judge(claim(Rule.RATIO, "image_bytes: vm / container", 2), frame(rows))
+    assert found.verdict is Verdict.SUPPORTED
+
+
+# --- kinds ------------------------------------------------------------------------------------
+
+MEMORY = claim(Rule.RATIO, "pss_bytes: vm / container", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("accel", "verdict"), [("kvm", Verdict.SUPPORTED), ("tcg", Verdict.WITH_CAVEATS)]
+)
+def test_a_size_under_emulation_is_at_best_a_yes_with_a_caveat(
+    frame: Frame, accel: str, verdict: Verdict
+) -> None:
+    found = judge(MEMORY, frame(starts(accel=accel)))
+    assert found.verdict is verdict
+    assert ("measured under software emulation" in found.caveats) == (accel == "tcg")
+
+
+def test_a_size_can_be_refuted_under_emulation(frame: Frame) -> None:
+    small = replace(MEMORY, estimand="pss_bytes: process / vm")
+    assert judge(small, frame(starts())).verdict is Verdict.REFUTED
+
+
+# --- the bound rule ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"),
+    [(0.1, Verdict.SUPPORTED), (9.0, Verdict.REFUTED), (3.0, Verdict.INCONCLUSIVE)],
+)
+def test_a_container_start_is_held_against_three_seconds_on_every_machine(
+    frame: Frame, seconds: float, verdict: Verdict
+) -> None:
+    found = judge(O3, frame(booted("tcg", vm=25.0, container=seconds)))
+    assert found.verdict is verdict
+    assert "image not local (pull excluded)" in found.listed
+    assert found.caveats == ()
+
+
+def test_few_container_starts_are_at_best_a_yes_with_a_caveat(frame: Frame) -> None:
+    found = judge(O3, frame(booted(vm=1.0, rounds=3)))
+    assert found.verdict is Verdict.WITH_CAVEATS
+    assert "9 container runs of 30" in found.caveats[0]
+
+
+@pytest.mark.parametrize(
+    ("bound", "verdict"),
+    [(20.0, Verdict.SUPPORTED), (30.0, Verdict.REFUTED), (25.0, Verdict.INCONCLUSIVE)],
+)
+def test_a_claim_of_at_least_so_much_is_turned_round(
+    frame: Frame, bound: float, verdict: Verdict
+) -> None:
+    least = claim(Rule.BOUND, "at least: pss_bytes: vm / process", bound)
+    memory = {"vm": 25e6, "process": 1e6}
+    rows = [
+        row(platform, "pss_bytes", value * (1 + 0.01 * (block % 3 - 1) * (reps == 1)),
+            block=block, rep=rep)
+        for block in range(10)
+        for platform, value in memory.items()
+        for reps in (1 if platform == "vm" else 3,)
+        for rep in range(reps)
+    ]  # fmt: skip
+    assert judge(least, frame(rows)).verdict is verdict
+
+
+# --- the slope rule ---------------------------------------------------------------------------
+
+SLOPE = claim(Rule.SLOPE, "pss_bytes: vm / container", 2.0)
+
+
+def ramps(
+    vm_b: Sequence[float], container_b: float = 4e6, daemons: float = 2e8
+) -> list[Measurement]:
+    """One ramp a value of ``vm_b``: VM 0→3 and container 0→10, ``rep`` being N."""
+    rows = []
+    for block, b in enumerate(vm_b):
+        rows += [row("vm", "pss_bytes", 1e6 + b * n, block=block, rep=n) for n in range(4)]
+        rows += [
+            row("container", "pss_bytes", daemons + container_b * n, block=block, rep=n)
+            for n in range(11)
+        ]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("vm_b", "verdict"),
+    [
+        ((4e7, 4.1e7, 3.9e7), Verdict.SUPPORTED),
+        ((6e6, 6e6, 6e6), Verdict.WITH_CAVEATS),
+        ((2e6, 2e6, 2e6), Verdict.REFUTED),
+        ((2e6, 6e6, 4e7), Verdict.INCONCLUSIVE),
+        ((4e7, 4e7), Verdict.WITH_CAVEATS),  # two ramps of three
+    ],
+)
+def test_marginal_costs_are_compared_and_daemons_do_not_enter(
+    frame: Frame, vm_b: Sequence[float], verdict: Verdict
+) -> None:
+    assert judge(SLOPE, frame(ramps(vm_b))).verdict is verdict
+
+
+def test_the_slope_is_the_cost_of_one_more_instance(frame: Frame) -> None:
+    found = judge(SLOPE, frame(ramps((4e7,) * 3)))
+    assert found.interval is not None
+    assert found.interval.estimate == pytest.approx(10)
+    assert found.interval.n == 3
+
+
+def test_a_container_cost_that_does_not_grow_settles_nothing(frame: Frame) -> None:
+    found = judge(SLOPE, frame(ramps((4e7,) * 3, container_b=-1e5)))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "does not grow" in found.reason
+
+
+def test_starts_of_single_instances_are_never_taken_for_a_ramp(frame: Frame) -> None:
+    for part in (c for c in load() if c.rule is Rule.SLOPE):
+        assert judge(part, frame(starts(accel="kvm"))).verdict is Verdict.NOT_MEASURED
+
+
+def test_ramps_that_cannot_be_fitted_measure_nothing(frame: Frame) -> None:
+    rows = [r for r in ramps((4e7,) * 3) if r.platform != "vm" or r.rep == 1]
+    assert judge(SLOPE, frame(rows)).verdict is Verdict.NOT_MEASURED
+
+
+# --- facts ------------------------------------------------------------------------------------
+
+
+def facts(**values: float | None) -> list[Measurement]:
+    return [row("vm", "fact", value, phase=name, accel="tcg") for name, value in values.items()]
+
+
+def settle(frame: Frame, estimand: str, *caveats: str, **values: float | None) -> Verdict:
+    fact = claim(Rule.FACTS, estimand, kind=Kind.FACT, caveats=caveats)
+    return judge(fact, frame(facts(**values))).verdict
+
+
+def test_facts_are_supported_when_each_is_as_the_claim_needs_it_even_under_emulation(
+    frame: Frame,
+) -> None:
+    assert settle(frame, "all: a & b & !c", a=1, b=1, c=0) is Verdict.SUPPORTED
+
+
+def test_one_fact_against_refutes_a_claim_about_all(frame: Frame) -> None:
+    assert settle(frame, "all: a & b & !c", a=1, b=1, c=1) is Verdict.REFUTED
+
+
+@pytest.mark.parametrize(
+    ("mode", "verdict"), [("graded", Verdict.WITH_CAVEATS), ("split", Verdict.INCONCLUSIVE)]
+)
+def test_a_mixed_answer_is_graded_or_open_as_registered(
+    frame: Frame, mode: str, verdict: Verdict
+) -> None:
+    assert settle(frame, f"{mode}: a & b", a=1, b=0) is verdict
+    assert settle(frame, f"{mode}: a & b", a=1, b=1) is Verdict.SUPPORTED
+    assert settle(frame, f"{mode}: a & b", a=0, b=0) is Verdict.REFUTED
+
+
+def test_a_fact_nobody_observed_is_not_measured(frame: Frame) -> None:
+    assert settle(frame, "all: a & b", a=1) is Verdict.NOT_MEASURED
+    assert settle(frame, "all: a & b", a=1, b=None) is Verdict.NOT_MEASURED
+
+
+def test_a_failed_control_makes_everything_after_it_inconclusive(frame: Frame) -> None:
+    rule = "control: boots; all: !runs"
+    assert settle(frame, rule, boots=0, runs=0) is Verdict.INCONCLUSIVE
+    assert settle(frame, rule, boots=1, runs=0) is Verdict.SUPPORTED
+    assert settle(frame, rule, boots=1, runs=1) is Verdict.REFUTED
+    assert settle(frame, rule, runs=0) is Verdict.NOT_MEASURED
+
+
+def test_observations_that_disagree_settle_nothing(frame: Frame) -> None:
+    rows = facts(a=1) + facts(a=0)
+    fact = claim(Rule.FACTS, "all: a", kind=Kind.FACT)
+    assert judge(fact, frame(rows)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_fact_can_be_a_caveat_and_a_standing_caveat_always_holds(frame: Frame) -> None:
+    assert settle(frame, "all: a", "fact: but", a=1, but=1) is Verdict.WITH_CAVEATS
+    assert settle(frame, "all: a", "fact: but", a=1, but=0) is Verdict.SUPPORTED
+    assert settle(frame, "all: a", "fact: but", a=1) is Verdict.SUPPORTED
+    assert settle(frame, "all: a", "always: one host", a=1) is Verdict.WITH_CAVEATS
+    assert settle(frame, "all: a", "text: one host", a=1) is Verdict.SUPPORTED
+    assert settle(frame, "all: a", "always: one host", a=0) is Verdict.REFUTED
+
+
+@pytest.mark.parametrize("each", [c for c in load() if c.rule is Rule.FACTS], ids=lambda c: c.id)
+def test_every_registered_fact_can_be_flipped_by_data(frame: Frame, each: Claim) -> None:
+    wanted = parse(each.estimand)
+    assert isinstance(wanted.body, Facts)
+    controls = dict(wanted.control.terms) if wanted.control else {}
+    terms = dict(wanted.body.terms)
+    yes = judge(each, frame(facts(**{k: float(v) for k, v in (controls | terms).items()})))
+    turned = {name: not value for name, value in terms.items()}
+    no = judge(each, frame(facts(**{k: float(v) for k, v in (controls | turned).items()})))
+    assert yes.verdict in (Verdict.SUPPORTED, Verdict.WITH_CAVEATS)
+    assert no.verdict is Verdict.REFUTED
+
+
+# --- every registered number can be flipped ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "each",
+    [c for c in load() if c.rule in (Rule.RATIO, Rule.BOUND, Rule.SLOPE)],
+    ids=lambda c: f"{c.id}-{c.part}",
+)
+def test_every_registered_number_can_be_flipped_by_data(
+    frame: Frame, each: Claim, monkeypatch: Any
+) -> None:
+    wanted = parse(each.estimand).body
+    assert isinstance(wanted, Quantity)
+    assert each.bound is not None
+    for home in ("recording", "recording_schema"):
+        monkeypatch.setattr(f"vmcompare.{home}.METRICS", {wanted.metric: wanted.unit})
+    found = {}
+    for factor in (0.01, 100.0):
+        rows = []
+        sides = [(wanted.above, each.bound * factor), (wanted.below, 1.0)]
+        for side, value in sides:
+            if side is None:
+                continue
+            for block in range(10):
+                for rep in range(4):
+                    rows.append(
+                        row(side.platform, wanted.metric,
+                            value * (rep + 1 if each.rule is Rule.SLOPE else 1),
+                            block=block, rep=rep, phase=side.phase or "",
+                            warmth=Start(side.warmth or "cold"))
+                    )  # fmt: skip
+        found[factor] = judge(each, frame(rows)).verdict
+    low, high = found[0.01], found[100.0]
+    at_most = each.rule is Rule.BOUND and not wanted.at_least
+    good, bad = (low, high) if at_most else (high, low)
+    assert good in (Verdict.SUPPORTED, Verdict.WITH_CAVEATS)
+    assert bad is Verdict.REFUTED
+
+
+# --- judgements and several parts -------------------------------------------------------------
+
+
+def test_a_judgement_stays_one_whatever_was_measured_and_shows_it_beside(frame: Frame) -> None:
+    found = judge(CLAIMS["V1", "economical"], frame(ramps((4e7,) * 3)))
+    assert found.verdict is Verdict.JUDGEMENT
+    assert "beside it stands memory" in found.reason
+
+
+S, C, R, I, N, J = (  # noqa: E741
+    Finding(verdict, verdict.value)
+    for verdict in (
+        Verdict.SUPPORTED, Verdict.WITH_CAVEATS, Verdict.REFUTED, Verdict.INCONCLUSIVE,
+        Verdict.NOT_MEASURED, Verdict.JUDGEMENT,
+    )
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parts", "verdict"),
+    [
+        ((R, R), Verdict.REFUTED),
+        ((R, N), Verdict.NOT_MEASURED),
+        ((S, N, I), Verdict.NOT_MEASURED),
+        ((S, I, C), Verdict.INCONCLUSIVE),
+        ((S, R), Verdict.WITH_CAVEATS),
+        ((S, C), Verdict.WITH_CAVEATS),
+        ((C, C), Verdict.WITH_CAVEATS),
+        ((S, S), Verdict.SUPPORTED),
+        ((S, J), Verdict.SUPPORTED),
+        ((J, J), Verdict.JUDGEMENT),
+        ((I,), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_parts_are_combined_by_the_registered_order(
+    parts: tuple[Finding, ...], verdict: Verdict
+) -> None:
+    found = combine(parts)
+    assert found.verdict is verdict
+    assert all(part.reason in found.reason for part in parts)
+
+
+def test_a_claim_without_parts_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="at least one part"):
+        combine([])
+
+
+# --- the table --------------------------------------------------------------------------------
+
+HEAD = "id,part,kind,rule,estimand,bound,lesson,says,quote,caveats"
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("F2,s,time,ratio,start_s: vm / ship,5,04,a,b,", "ship"),
+        ("F2,s,time,ratio,start_s: vm,5,04,a,b,", "two sides"),
+        ("F2,s,time,ratio,start_s: vm / container,,04,a,b,", "bound"),
+        ("F2,s,time,ratio,start_s: vm / container,five,04,a,b,", "five"),
+        ("F2,s,time,ratio,start_s: vm@toaster / container,5,04,a,b,", "toaster"),
+        ("F2,s,speed,ratio,start_s: vm / container,5,04,a,b,", "speed"),
+        ("F2,s,time,ratio,all: a & b,5,04,a,b,", "does not fit"),
+        ("F2,s,fact,facts,all: a | b,,04,a,b,", "not the name of a fact"),
+        ("F2,s,time,judgement,,,04,a,b,", "judgement"),
+        ("F2,s,time,ratio,start_s: vm / container,5,04,a,,", "must not be empty"),
+        ("F2,s,time,ratio,start_s: vm / container,5,04,a,b,vm is slow", "metric: side"),
+        ("F2,s,time", "fields"),
+    ],
+)
+def test_a_damaged_line_is_named_with_what_is_wrong(tmp_path: Path, line: str, what: str) -> None:
+    table = tmp_path / "claims.csv"
+    table.write_text(f"{HEAD}\n{line}\n", encoding="utf-8")
+    with pytest.raises(RecordingError, match=what) as caught:
+        load(table)
+    assert caught.value.line == 2
+
+
+def test_wrong_columns_and_doubled_parts_are_refused(tmp_path: Path) -> None:
+    table = tmp_path / "claims.csv"
+    table.write_text("id,part\n", encoding="utf-8")
+    with pytest.raises(RecordingError, match="columns"):
+        load(table)
+    line = "F2,s,time,ratio,start_s: vm / container,5,04,a,b,\n"
+    table.write_text(f"{HEAD}\n{line}{line}", encoding="utf-8")
+    with pytest.raises(RecordingError, match="more than one line for F2 s"):
+        load(table)

@@ -1,0 +1,258 @@
+"""A recording is on disk row by row, survives a crash, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vmcompare.errors import UNPRINTABLE, RecordingError, StorageError, Unavailable, printable
+from vmcompare.evidence.recording import COLUMNS, Measurement, Recorder, read, recordings
+from vmcompare.evidence.recording_schema import ACCELERATORS, RUNTIMES
+from vmcompare.evidence.units import METRICS
+from vmcompare.sandbox import Machine, Platform, Start
+
+HOST = {"host_id": "abc", "os": "Test OS", "cores": 2}
+
+
+def row(value: float | None = 0.1, **columns: object) -> Measurement:
+    wanted = {"platform": Platform.CONTAINER, "metric": "start_to_first_byte_s", "value": value}
+    return Measurement(**(wanted | columns))  # type: ignore[arg-type]
+
+
+def recorded(directory: Path, *rows: Measurement) -> Path:
+    with Recorder(directory, "boot_speed", HOST, rounds=1) as recorder:
+        for each in rows:
+            recorder.append(each)
+    return recorder.path
+
+
+def test_what_was_appended_is_read_back_as_one_tidy_frame(tmp_path: Path) -> None:
+    run = read(recorded(tmp_path, row(0.25, block=3), row(0.5)))
+    frame = run.frame()
+    assert list(frame.columns) == list(COLUMNS)
+    assert frame["value"].tolist() == [0.25, 0.5]
+    assert frame["block"].tolist() == [3, 0]
+    assert set(frame["run_id"]) == {run.run_id}
+    assert set(frame["unit"]) == {"s"}
+    assert set(frame["provenance"]) == {"measured"}
+    assert run.ended == "complete"
+
+
+def test_a_row_is_on_disk_before_the_next_one_is_made(tmp_path: Path) -> None:
+    with Recorder(tmp_path, "boot_speed", HOST, rounds=1) as recorder:
+        recorder.append(row(0.25))
+        assert [r["value"] for r in read(recorder.path).rows] == [0.25]
+        assert read(recorder.path).ended == ""
+
+
+def test_a_failed_run_is_a_row_with_its_error_and_no_value(tmp_path: Path) -> None:
+    run = read(recorded(tmp_path, row(None, status="error", error="it broke")))
+    assert run.rows[0]["error"] == "it broke"
+    assert run.frame()["value"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("value", "status"), [(0.0, "error"), (None, "ok"), (float("nan"), "ok"), (float("inf"), "ok")]
+)
+def test_a_value_and_a_failure_never_go_together(value: float | None, status: str) -> None:
+    with pytest.raises(ValueError, match=r"value|finite"):
+        row(value, status=status)
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a metric"):
+        row(metric="seconds")
+
+
+def test_a_line_that_was_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    path = recorded(tmp_path, row(0.25), row(0.5))
+    path.write_text(path.read_text()[:-60])
+    assert [r["value"] for r in read(path).rows] == [0.25]
+
+
+def test_a_run_that_raised_is_closed_as_failed_and_a_stopped_one_as_stopped(tmp_path: Path) -> None:
+    for error, ended in ((ValueError, "failed"), (KeyboardInterrupt, "stopped")):
+        with pytest.raises(error), Recorder(tmp_path, "boot_speed", HOST, rounds=1) as recorder:
+            raise error
+        assert read(recorder.path).ended == ended
+
+
+def _edit(change: Callable[[list[dict[str, object]]], None]) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        lines = [json.loads(line) for line in text.splitlines()]
+        change(lines)
+        return "".join(json.dumps(line) + "\n" for line in lines)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "line", "says"),
+    [
+        (lambda _: "", 1, "run line"),
+        (lambda text: text.replace('{"kind":"row"', "{kind", 1), 2, "not JSON"),
+        (lambda text: text.replace('"schema":1', '"schema":99'), 1, "schema 99"),
+        (_edit(lambda lines: lines[1].update(platform="moon")), 2, "unknown platform 'moon'"),
+        (_edit(lambda lines: lines[1].update(value="0.1")), 2, "value must be a whole number or"),
+        (_edit(lambda lines: lines[1].update(value=None)), 2, "does not fit"),
+        (_edit(lambda lines: lines[1].pop("block")), 2, "lacks block"),
+        (_edit(lambda lines: lines[1].update(block="x")), 2, "block must be a whole number"),
+        (_edit(lambda lines: lines[1].update(kind="?")), 2, "unknown kind"),
+        (_edit(lambda lines: lines[0].pop("host")), 1, "lacks host"),
+        (_edit(lambda lines: lines.insert(1, lines[0])), 2, "a second run begins"),
+        (_edit(lambda lines: lines.append(lines[2])), 4, "follows the end line"),
+        (_edit(lambda lines: lines.append(lines[1])), 4, "follows the end line"),
+        (_edit(lambda lines: lines[1].update(run_id="20260101T000000Z-aaaaaa")), 2, "two runs"),
+    ],
+)
+def test_a_damaged_recording_says_where_and_what(
+    tmp_path: Path, damage: Callable[[str], str], line: int, says: str
+) -> None:
+    path = recorded(tmp_path, row())
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(RecordingError, match=says) as caught:
+        read(path)
+    assert caught.value.line == line
+
+
+def test_a_missing_recording_and_a_place_that_cannot_be_written_are_said(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError):
+        read(tmp_path / "none.jsonl")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="--out"):
+        Recorder(tmp_path / "file", "boot_speed", HOST, rounds=1)
+
+
+def test_the_newest_recording_comes_first(tmp_path: Path) -> None:
+    for name in ("20260101T000000Z-aaaaaa", "20260301T000000Z-bbbbbb"):
+        path = tmp_path / "boot_speed" / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert [p.name[:8] for p in recordings(tmp_path, "boot_speed")] == ["20260301", "20260101"]
+
+
+WORDS = st.text(max_size=300)
+COUNTS = st.integers(min_value=0, max_value=10**9)
+
+
+@given(
+    value=st.one_of(st.none(), st.floats(-1e18, 1e18), st.integers(-(10**18), 10**18)),
+    metric=st.sampled_from(sorted(METRICS)),
+    platform=st.sampled_from(Platform),
+    machine=st.sampled_from(Machine),
+    warmth=st.sampled_from(Start),
+    accel=st.sampled_from(ACCELERATORS),
+    runtime=st.sampled_from(sorted(RUNTIMES)),
+    texts=st.fixed_dictionaries(
+        dict.fromkeys(("text", "error", "phase", "vmm", "guest_kernel", "confinement"), WORDS)
+    ),
+    counts=st.fixed_dictionaries(
+        dict.fromkeys(("block", "rep", "order_in_block", "vcpus", "mem_limit_mib"), COUNTS)
+    ),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_measurement_allows_can_be_read(
+    tmp_path_factory: pytest.TempPathFactory,
+    value: float | None,
+    texts: dict[str, str],
+    counts: dict[str, int],
+    **columns: object,
+) -> None:
+    made = row(value, status="error" if value is None else "ok", **columns, **texts, **counts)
+    with patch("vmcompare.evidence.recording.os.fsync"):
+        path = recorded(tmp_path_factory.mktemp("any"), made)
+    run = read(path)
+    assert run.ended == "complete"
+    [found] = run.rows
+    for name in (f.name for f in fields(made)):
+        assert found[name] == getattr(made, name)
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"value": 10**400}, "finite"),
+        ({"value": 2e18}, "finite"),
+        ({"value": True}, "must be a number"),
+        ({"block": -1}, "block must be a count"),
+        ({"rep": 10**10}, "rep must be a count"),
+        ({"status": "fine"}, "a status is"),
+    ],
+)
+def test_what_cannot_be_read_cannot_be_a_row(columns: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        row(**columns)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"runtime": "moon"}, "unknown runtime 'moon'"),
+        ({"accel": "moon"}, "unknown accel 'moon'"),
+        ({"image_digest": "moon"}, "digest"),
+    ],
+)
+def test_a_row_that_could_not_be_read_is_not_written(
+    tmp_path: Path, columns: dict[str, object], says: str
+) -> None:
+    with Recorder(tmp_path, "boot_speed", HOST, rounds=1) as recorder:
+        with pytest.raises(RecordingError, match=says):
+            recorder.append(row(**columns))  # type: ignore[arg-type]
+        recorder.append(row())
+    assert len(read(recorder.path).rows) == 1
+
+
+def test_an_engines_default_runtime_may_have_any_name(tmp_path: Path) -> None:
+    host = HOST | {"details": {"docker": {"default_runtime": "our-own"}}}
+    with Recorder(tmp_path, "boot_speed", host, rounds=1) as recorder:
+        recorder.append(row(runtime="our-own"))
+    assert read(recorder.path).rows[0]["runtime"] == "our-own"
+
+
+def test_a_run_takes_no_more_rows_than_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmcompare.evidence.recording_schema.MAX_ROWS", 3)
+    with Recorder(tmp_path, "boot_speed", HOST, rounds=1) as recorder:
+        for block in range(3):
+            recorder.append(row(block=block))
+        with pytest.raises(Unavailable, match="fewer rounds"):
+            recorder.append(row(block=3))
+    assert [r["block"] for r in read(recorder.path).rows] == [0, 1, 2]
+
+
+def test_lines_may_end_as_windows_ends_them(tmp_path: Path) -> None:
+    path = recorded(tmp_path, row(0.25))
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read(path).rows[0]["value"] == 0.25
+
+
+def test_an_older_recording_lacks_columns_that_came_later(tmp_path: Path) -> None:
+    path = recorded(tmp_path, row(0.25))
+    path.write_text(path.read_text().replace('"confinement":"",', ""))
+    assert read(path).rows[0]["confinement"] == ""
+
+
+def test_importing_recordings_imports_nothing_large() -> None:
+    code = "import vmcompare.evidence.recording, sys; print({'pandas', 'msgspec'} & {*sys.modules})"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"
+
+
+@given(st.text(), st.integers(1, 50))
+def test_printable_text_is_one_short_line_and_stays_as_it_is(text: str, limit: int) -> None:
+    made = printable(text, limit)
+    assert len(made) <= limit
+    assert not re.search(f"[{UNPRINTABLE}]", made)
+    assert printable(made, limit) == made
+    assert made.encode().decode() == made

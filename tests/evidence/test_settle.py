@@ -1,0 +1,348 @@
+"""One recording settles a part; which one is known before its finding is; a lost one is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from planted import planted, row, starts, wobble
+from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ramps
+
+from vmcompare.course.verdict.table import reason
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Finding, Verdict
+from vmcompare.evidence.settle import Evidence, Part, Row, Whose, lessons, settle
+from vmcompare.evidence.view import MEASURED
+from vmcompare.evidence.view import RECORDED as SHOWN_RECORDED
+
+IDS = list(dict.fromkeys(claim.id for claim in claims.load()))
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(tmp_path)
+
+
+def part(evidence: Evidence, claim_id: str, name: str = "") -> Part:
+    """One part alone, which is quicker than the table."""
+    table = [c for c in claims.load() if c.id == claim_id and name in ("", c.part)]
+    [found] = [p for row in settle(evidence, table) for p in row.parts]
+    return found
+
+
+def said(rows: tuple[Row, ...]) -> dict[tuple[str, str], tuple[Finding, str]]:
+    """(id, part) → finding and run, for all parts."""
+    return {
+        (p.claim.id, p.claim.part): (p.finding, p.run.recording.run_id if p.run else "")
+        for r in rows
+        for p in r.parts
+    }
+
+
+@pytest.mark.parametrize("count", range(len(RECORDED) + 1))
+def test_every_claim_has_a_row_with_all_its_parts_whatever_recordings_there_are(
+    places: Places, count: int
+) -> None:
+    some = list(RECORDED)[:count]
+    places.plant({name: RECORDED[name] for name in some})
+    rows = settle(places.gather())
+    assert [r.id for r in rows] == IDS
+    assert [p.claim for r in rows for p in r.parts] == list(claims.load())
+    assert all(p.finding.reason for r in rows for p in r.parts)
+
+
+@pytest.mark.parametrize("experiment", RECORDED)
+def test_deleting_a_recording_changes_only_its_own_cells_and_they_say_so(
+    places: Places, experiment: str
+) -> None:
+    places.plant()
+    before = settle(places.gather())
+    number = next(n for n, name in LESSONS.items() if name == experiment)
+    places.delete(experiment)
+    after, moved = settle(places.gather()), 0
+    for old, new in zip(
+        [p for r in before for p in r.parts], [p for r in after for p in r.parts], strict=True
+    ):
+        came_from_it = old.run is not None and old.run.recording.experiment == experiment
+        if not came_from_it and number not in old.claim.lessons:
+            assert (old.finding, old.lesson) == (new.finding, new.lesson)
+        elif came_from_it and new.run is None and number in old.claim.lessons:
+            moved += 1
+            assert f"There is no recording of lesson {number} here." in new.finding.reason
+    assert moved
+
+
+@pytest.mark.parametrize("experiment", RECORDED)
+def test_leaving_a_recording_out_on_purpose_says_what_deleting_it_says(
+    places: Places, experiment: str
+) -> None:
+    places.plant()
+    hidden = said(settle(places.gather().without(experiment)))
+    places.delete(experiment)
+    gone = said(settle(places.gather()))
+    for key, (finding, run) in gone.items():
+        assert hidden[key][1] == run
+        assert hidden[key][0].verdict == finding.verdict
+
+
+@pytest.mark.parametrize("experiment", RECORDED)
+def test_a_damaged_recording_is_one_sentence_in_its_cells_and_nothing_else_breaks(
+    places: Places, experiment: str
+) -> None:
+    places.plant()
+    before = said(settle(places.gather()))
+    [path] = (places.project / experiment).glob("*.jsonl")
+    path.write_text("{broken\n")
+    evidence = places.gather()
+    after = settle(evidence)
+    [problem] = evidence.problems[experiment]
+    assert f"{path.name}, line 1" in problem
+    assert path.parent.as_posix() not in problem
+    told = [p for r in after for p in r.parts if p.finding.reason == problem]
+    assert told
+    number = next(n for n, name in LESSONS.items() if name == experiment)
+    for key, (finding, run) in said(after).items():
+        if run and run == before[key][1]:
+            assert finding == before[key][0]
+        else:
+            [claim] = [c for c in claims.load() if (c.id, c.part) == key]
+            assert run != path.stem
+            assert number in claim.lessons or before[key][1] in ("", path.stem)
+
+
+def test_a_damaged_file_beside_an_older_good_one_leaves_the_good_one_in_place(
+    places: Places,
+) -> None:
+    places.plant()
+    before = said(settle(places.gather()))
+    (places.project / "boot_speed" / "99991231T000000Z-ffffff.jsonl").write_text("{broken\n")
+    evidence = places.gather()
+    assert said(settle(evidence)) == before
+    assert "99991231T000000Z-ffffff" in evidence.problems["boot_speed"][0]
+
+
+FLIPS = {
+    ("A1", "a whole computer"): ("whole_computer", facts(
+        boot_sector_prints_in_vm=False, guest_hardware_differs_from_host=True,
+        two_vms_have_two_boot_ids=True), Verdict.REFUTED),
+    ("A2", "its own operating system"): ("guest_os", facts(
+        control_vm_boots=True, boot_sector_runs_without_os=False), Verdict.SUPPORTED),
+    ("O1", "memory"): ("guest_os", ramps(
+        {"container": 60 * MIB, "vm": 4 * MIB}), Verdict.REFUTED),
+    ("O1", "disk"): ("image_size", images(1e7, 1e8, "allocated"), Verdict.REFUTED),
+    ("O2", "shared kernel"): ("shared_kernel", facts(
+        container_kernel_release_is_hosts=False, container_boot_id_is_hosts=True,
+        vm_kernel_release_is_hosts=False, vm_boot_id_is_hosts=False), Verdict.REFUTED),
+    ("O3", "start"): ("boot_speed", starts(times={("container", ""): 9.0}, whole=False),
+        Verdict.REFUTED),
+    ("O6a", "distributions"): ("shared_kernel", facts(
+        second_distribution_runs_as_container=False), Verdict.SUPPORTED),
+    ("P1", "whole"): ("image_size", images(1e7, 1e8, "compressed"), Verdict.REFUTED),
+    ("P3", "bytes"): ("image_size", images(1e9, 1e8, "compressed"), Verdict.SUPPORTED),
+    ("F1", "memory"): ("guest_os", ramps(
+        {"container": 60 * MIB, "vm": 4 * MIB}), Verdict.REFUTED),
+    ("F2", "start"): ("boot_speed", starts(
+        accel="kvm", times={("container", ""): 1.0, ("vm", "pc"): 0.2}, whole=False),
+        Verdict.REFUTED),
+}  # fmt: skip
+"""(id, part) → recording with the contrary rows, and the finding they give."""
+
+
+@pytest.mark.parametrize("key", FLIPS, ids=" ".join)
+def test_contrary_rows_flip_a_finding(places: Places, key: tuple[str, str]) -> None:
+    places.plant()
+    experiment, rows, wanted = FLIPS[key]
+    assert part(places.gather(), *key).finding.verdict is not wanted
+    places.delete(experiment)
+    places.add(experiment, rows)
+    assert part(places.gather(), *key).finding.verdict is wanted
+
+
+def test_judgements_stay_judgements_whatever_is_recorded(places: Places) -> None:
+    judged = [c for c in claims.load() if c.rule is claims.Rule.JUDGEMENT]
+    for recorded in ({}, RECORDED):
+        places.plant(recorded)
+        evidence = places.gather()
+        assert all(part(evidence, c.id).finding.verdict is Verdict.JUDGEMENT for c in judged)
+
+
+def test_beside_a_judgement_stands_what_was_measured(places: Places) -> None:
+    assert "beside it stands" not in part(places.gather(), "V1").finding.reason
+    places.plant()
+    found = part(places.gather(), "V1")
+    assert "beside it stands memory (PSS), vm ÷ container" in found.finding.reason
+    assert found.emulated
+
+
+def test_what_no_lesson_measures_says_so_and_links_nowhere(places: Places) -> None:
+    places.plant()
+    found = part(places.gather(), "S5")
+    assert found.finding.verdict is Verdict.NOT_MEASURED
+    assert found.finding.reason == "No lesson measures this yet."
+    assert (found.run, found.lesson) == (None, None)
+
+
+def test_the_parts_of_one_claim_may_come_from_two_recordings(places: Places) -> None:
+    places.plant()
+    [o1] = [r for r in settle(places.gather()) if r.id == "O1"]
+    assert [p.run.recording.experiment for p in o1.parts if p.run] == ["guest_os", "image_size"]
+    assert [p.lesson.number for p in o1.parts if p.lesson] == ["01", "03"]
+    assert o1.finding == claims.combine([p.finding for p in o1.parts])
+
+
+def test_an_own_run_comes_first_and_this_sessions_is_measured(places: Places) -> None:
+    places.plant()
+    assert part(places.gather(), "O3").run.whose is Whose.PROJECT  # type: ignore[union-attr]
+    own = places.add("boot_speed", starts(times={("container", ""): 9.0}, whole=False), own=True)
+    found = part(places.gather(), "O3")
+    assert found.run is not None
+    assert (found.run.recording.run_id, found.run.whose) == (own.run_id, Whose.LEARNER)
+    assert found.finding.verdict is Verdict.REFUTED
+    session = planted(places.own.parent / "session", starts(rounds=3))
+    found = part(places.gather(session), "O3")
+    assert found.run is not None
+    assert (found.run.recording.run_id, found.run.whose) == (session.run_id, Whose.SESSION)
+    shown = {s.run_id: s.shown for s in places.gather(session).view().sources}
+    assert shown[session.run_id] == MEASURED
+    assert set(shown.values()) == {MEASURED, SHOWN_RECORDED}
+
+
+def test_an_own_run_without_machines_leaves_what_needs_them_to_the_project(places: Places) -> None:
+    places.plant()
+    places.add("boot_speed", starts(only=("process", "container")), own=True)
+    evidence = places.gather()
+    assert part(evidence, "O3").run.whose is Whose.LEARNER  # type: ignore[union-attr]
+    assert part(evidence, "F2").run.whose is Whose.PROJECT  # type: ignore[union-attr]
+
+
+def test_an_own_run_in_the_making_does_not_count_yet(places: Places) -> None:
+    places.plant()
+    own = places.add("boot_speed", starts(rounds=3), own=True)
+    own.path.write_text(own.path.read_text().replace('{"kind":"end","status":"complete"}\n', ""))
+    assert part(places.gather(), "O3").run.whose is Whose.PROJECT  # type: ignore[union-attr]
+
+
+def test_a_run_is_not_passed_over_for_what_it_says(places: Places) -> None:
+    """Failures and emulation are findings of the run that was chosen; another is not looked for."""
+    places.plant({"boot_speed": starts(accel="kvm")})
+    assert part(places.gather(), "F2").finding.verdict is not Verdict.NOT_MEASURED
+    places.add("boot_speed", starts(failures={"vm": 10}), own=True)
+    found = part(places.gather(), "F2")
+    assert found.run is not None
+    assert found.run.whose is Whose.LEARNER
+    assert "10 of 10 runs of vm failed" in found.finding.reason
+
+
+def test_an_own_run_of_too_few_rounds_stands_back_for_a_longer_one_and_that_is_said(
+    places: Places,
+) -> None:
+    other = {("container", ""): 9.0}
+    places.plant()
+    own = places.add("boot_speed", starts(times=other, rounds=2, whole=False), own=True)
+    found = part(places.gather(), "O3")
+    assert found.run is not None
+    assert found.run.whose is Whose.PROJECT
+    assert found.finding.verdict is not Verdict.REFUTED
+    assert found.aside == (
+        f"Your own run {own.run_id} is too short to settle this: it has 2 rounds of it, and 3 are "
+        "needed."
+    )
+    assert found.aside in reason(found)
+    own.path.unlink()
+    longer = places.add("boot_speed", starts(times=other, rounds=3, whole=False), own=True)
+    found = part(places.gather(), "O3")
+    assert found.run is not None
+    assert (found.run.recording.run_id, found.aside) == (longer.run_id, "")
+    assert reason(found) == found.finding.reason
+
+
+def test_a_short_own_run_stands_where_nothing_longer_is_there(places: Places) -> None:
+    """Also beside one of the project's that is as short: sizes are weighed once."""
+    own = places.add("boot_speed", starts(rounds=1, whole=False), own=True)
+    places.add("image_size", images(1.2e8, 1e8, "allocated"))
+    size = places.add("image_size", images(1.1e8, 1e8, "allocated"), own=True)
+    for key, run in ((("O3",), own), (("O1", "disk"), size)):
+        found = part(places.gather(), *key)
+        assert found.run is not None
+        assert (found.run.recording.run_id, found.aside) == (run.run_id, "")
+
+
+def test_a_fact_takes_no_rounds(places: Places) -> None:
+    places.plant()
+    held = facts(
+        boot_sector_prints_in_vm=False,
+        guest_hardware_differs_from_host=True,
+        two_vms_have_two_boot_ids=True,
+    )
+    places.add("whole_computer", held, own=True)
+    found = part(places.gather(), "A1", "a whole computer")
+    assert found.run is not None
+    assert found.run.whose is Whose.LEARNER
+
+
+def test_failures_do_not_make_a_run_short(places: Places) -> None:
+    """How many blocks were tried counts: else a run could be passed over for what it says."""
+    places.plant({"boot_speed": starts(accel="kvm")})
+    places.add("boot_speed", starts(rounds=3, failures={"vm": 2}), own=True)
+    found = part(places.gather(), "F2")
+    assert found.run is not None
+    assert found.run.whose is Whose.LEARNER
+
+
+def test_rows_of_two_recordings_are_never_pooled(places: Places) -> None:
+    """Containers in one run, machines in another: no ratio is made of them."""
+    places.add("boot_speed", starts(only=("process", "container")))
+    places.add("guest_os", [
+        row("vm", "start_to_first_byte_s", 25 * wobble(b), block=b, accel="kvm") for b in range(10)
+    ])  # fmt: skip
+    found = part(places.gather(), "F2")
+    assert found.finding.verdict is Verdict.NOT_MEASURED
+    assert found.finding.interval is None
+
+
+def test_a_ramps_sums_never_count_as_one_idle_instance(places: Places) -> None:
+    places.add("guest_os", ramps())
+    assert "beside it stands" not in part(places.gather(), "V1").finding.reason
+
+
+def test_an_estimate_that_emulation_leaves_undecided_is_kept_with_its_interval(
+    places: Places,
+) -> None:
+    places.plant()
+    found = part(places.gather(), "F2")
+    assert found.finding.verdict is Verdict.NOT_MEASURED
+    assert found.emulated
+    assert found.finding.interval is not None
+    assert found.finding.interval.estimate == pytest.approx(250, rel=0.05)
+
+
+def test_a_lesson_is_known_by_the_experiment_its_notebook_names(tmp_path: Path) -> None:
+    found = lessons(notebooks(tmp_path, {"00": "whole_computer", "04": "boot_speed"}))
+    (tmp_path / "09-verdict.ipynb").write_text('{"cells": ["verdict = Verdict()"]}')
+    assert [(n, x.experiment) for n, x in found.items()] == [
+        ("00", "whole_computer"), ("04", "boot_speed"),
+    ]  # fmt: skip
+    assert lessons(tmp_path)["09"].experiment == ""
+
+
+def test_every_lesson_that_is_linked_exists_as_a_file() -> None:
+    assert all(lesson.notebook.is_file() for lesson in lessons().values())
+    assert "04" in lessons()
+
+
+def test_two_lessons_may_be_on_one_experiment_and_a_claim_finds_the_one_it_names(
+    places: Places,
+) -> None:
+    notebooks(places.notebooks, {"05a": "isolation", "05b": "isolation"})
+    both = facts(
+        privileged_container_opens_host_devices=True, vm_opens_host_devices=False,
+        vm_sees_host_devices=False, privileged_container_sysrq_takes_sibling_down=True,
+        default_container_sysrq_takes_sibling_down=False,
+    )  # fmt: skip
+    places.add("isolation", both)
+    found = {id_: part(places.gather(), id_) for id_ in ("S5", "S2")}
+    assert [p.lesson.number for p in found.values() if p.lesson] == ["05a", "05b"]
+    assert found["S5"].finding.verdict is Verdict.SUPPORTED
+    places.delete("isolation")
+    waiting = part(places.gather(), "S2")
+    assert waiting.finding.reason == "There is no recording of lesson 05b here."

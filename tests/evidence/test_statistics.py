@@ -1,0 +1,65 @@
+"""Estimates come with honest intervals, and a result doubts itself where it should."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from vmcompare.evidence.statistics import doubts, median_interval, outliers, paired_ratio
+
+
+def test_the_interval_of_a_median_covers_the_truth_about_as_often_as_it_says() -> None:
+    chance = np.random.default_rng(0)
+    hits = 0
+    for _ in range(60):
+        found = median_interval(chance.lognormal(0, 0.3, size=30))
+        hits += found.low <= 1 <= found.high
+    assert hits >= 50
+
+
+def test_the_same_values_always_give_the_same_interval() -> None:
+    values = [1.0, 2.0, 5.0, 3.0]
+    assert median_interval(values) == median_interval(values)
+
+
+def test_one_value_is_a_median_without_information_about_its_error() -> None:
+    found = median_interval([3.0])
+    assert (found.estimate, found.n) == (3.0, 1)
+    assert math.isinf(found.low)
+    assert math.isinf(found.high)
+
+
+def test_nothing_and_not_a_number_have_no_median() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        median_interval([])
+    with pytest.raises(ValueError, match="finite"):
+        median_interval([1.0, float("nan")])
+
+
+def test_a_ratio_is_paired_within_its_blocks() -> None:
+    # The machine is four times slower in the second half: unpaired medians would blur it.
+    blocks = [([10.0 * k], [1.0 * k, 1.1 * k, 0.9 * k]) for k in (1, 1, 1, 4, 4, 4)]
+    found = paired_ratio(blocks)
+    assert found.estimate == pytest.approx(10)
+    assert found.low == pytest.approx(10)
+    assert found.n == 6
+
+
+def test_a_block_that_lacks_one_side_is_left_out() -> None:
+    assert paired_ratio([([10.0], [1.0]), ([], [1.0]), ([30.0], [])]).n == 1
+    with pytest.raises(ValueError, match="both sides"):
+        paired_ratio([([], [1.0])])
+
+
+def test_few_runs_a_wide_interval_and_a_drift_are_doubted_and_a_calm_series_is_not() -> None:
+    calm = [1.0 + 0.01 * (k % 3) for k in range(30)]
+    assert doubts(calm, wanted=30) == ()
+    assert any("only 3" in d for d in doubts([1.0, 1.0, 1.01], wanted=10))
+    assert any("wide" in d for d in doubts([1, 9, 2, 8, 3], wanted=5))
+    assert any("drift" in d for d in doubts([1 + 0.05 * k for k in range(30)], wanted=30))
+
+
+def test_an_outlier_is_flagged_and_the_rest_is_not() -> None:
+    assert outliers([1.0, 1.1, 0.9, 1.0, 1.05, 9.0]).tolist() == [False] * 5 + [True]

@@ -1,0 +1,169 @@
+"""Memory of processes: parts told apart in a captured QEMU, control groups of both versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+import pytest
+
+from vmcompare.errors import Unavailable
+from vmcompare.measuring import memory
+
+SMAPS = (Path(__file__).parent.parent / "captured" / "qemu-7.2-tcg.smaps").read_text()
+"""The larger mappings of a real one: QEMU 7.2 under TCG, ``-M pc -m 512``, a direct boot."""
+
+FILES = {
+    "/usr/bin/qemu-system-x86_64",
+    "/cache/images/vmlinux-a2cfad74b26124fa.elf",
+    "/cache/images/full-c0b2b059679839bb.cpio",
+}
+RAM = 512 * 1024 * 1024
+KIB = 1024
+
+linux = pytest.mark.skipif(platform.system() != "Linux", reason="/proc is Linux")
+
+
+def parts(text: str = SMAPS, *, ram: int = RAM, emulated: bool = True) -> memory.VmmParts:
+    return memory.vmm_parts(text, ram_bytes=ram, files=FILES, emulated=emulated)
+
+
+def without(text: str, *heads: str) -> str:
+    """``text`` without the mappings whose first line contains one of ``heads``."""
+    blocks = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", text)
+    return "".join(b for b in blocks if not any(head in b.split("\n")[0] for head in heads))
+
+
+def test_every_mapping_is_read_with_its_extent_permissions_and_name() -> None:
+    found = list(memory.mappings(SMAPS))
+    assert len(found) == SMAPS.count("\nPss:")
+    first = found[0]
+    assert (first.permissions, first.name) == ("r--p", "/usr/bin/qemu-system-x86_64")
+    assert (first.size_bytes, first.pss_bytes) == (4124 * KIB, 4124 * KIB)
+
+
+def test_guest_ram_code_cache_and_boot_files_are_told_apart_from_the_emulator() -> None:
+    found = parts()
+    assert found.guest_ram == 126976 * KIB
+    assert found.code_cache == 65536 * KIB
+    assert found.boot_files == (35584 + 22728) * KIB
+    total = sum(m.pss_bytes for m in memory.mappings(SMAPS))
+    assert found.emulator == total - (126976 + 65536 + 35584 + 22728) * KIB
+    assert found.emulator > 0
+
+
+def test_the_emulators_own_program_is_no_boot_file_though_it_is_on_its_command_line() -> None:
+    lean = without(SMAPS, ".elf", ".cpio")
+    assert parts(lean).boot_files == 0
+
+
+def test_a_cache_that_is_written_and_run_under_two_addresses_is_counted_once() -> None:
+    split = without(SMAPS, "rwxp")
+    for address, permissions in (
+        ("7fc3a8000000-7fc3e8000000", "rw-s"),
+        ("7fc400000000-7fc440000000", "r-xs"),
+    ):
+        split += (
+            f"{address} {permissions} 00000000 00:01 77   /memfd:tcg-jit (deleted)\n"
+            "Pss:               32768 kB\n"
+        )  # fmt: skip
+    assert parts(split).code_cache == 65536 * KIB
+    assert parts(split).guest_ram == 126976 * KIB
+
+
+def test_guest_ram_in_a_memory_file_is_found_too() -> None:
+    named = SMAPS.replace(
+        "7fc37fe00000-7fc39fe00000 rw-p 00000000 00:00 0 ",
+        "7fc37fe00000-7fc39fe00000 rw-s 00000000 00:01 9   /memfd:memory-backend-memfd (deleted)",
+    )
+    assert named != SMAPS
+    assert parts(named).guest_ram == 126976 * KIB
+
+
+def test_guest_ram_that_is_not_found_is_unavailable_and_not_zero() -> None:
+    with pytest.raises(Unavailable, match="guest’s memory cannot be told apart"):
+        parts(ram=2 * RAM)
+
+
+def test_under_emulation_a_code_cache_must_be_there_and_with_hardware_it_need_not() -> None:
+    without_cache = without(SMAPS, "rwxp")
+    with pytest.raises(Unavailable, match="code cache cannot be told apart"):
+        parts(without_cache)
+    assert parts(without_cache, emulated=False).code_cache == 0
+
+
+@linux
+def test_memory_of_a_process_is_read_and_never_guessed() -> None:
+    assert memory.pss_bytes(os.getpid()) > 1024 * 1024
+    with pytest.raises(Unavailable):
+        memory.pss_bytes(2**22 - 1)
+
+
+@linux
+def test_processor_time_and_names_are_read_of_real_processes() -> None:
+    assert memory.cpu_s([os.getpid()]) > 0
+    with pytest.raises(Unavailable, match="processor time"):
+        memory.cpu_s([2**22 - 1])
+    assert memory.command_line(2**22 - 1) == ()
+    assert memory.command_line(os.getpid())
+    assert memory.named(["no such name"]) == ()
+    assert memory.available_bytes() > 0
+
+
+def groups_v1(tmp_path: Path) -> Path:
+    """``/proc`` and ``/sys/fs/cgroup`` as a Docker 20.10 on the older hierarchy has them."""
+    proc = tmp_path / "proc"
+    for pid, path in (("self", "/user"), ("7", "/docker/0aef")):
+        (proc / pid).mkdir(parents=True)
+        lines = [
+            "9:name=systemd:/docker/0aef", "8:pids:/docker/0aef", "4:memory:" + path,
+            "2:cpuacct,cpu:/docker/0aef", "0::/",
+        ]  # fmt: skip
+        (proc / pid / "cgroup").write_text("\n".join(lines) + "\n")
+    folder = tmp_path / "cgroup/memory/docker/0aef"
+    folder.mkdir(parents=True)
+    (folder / "memory.usage_in_bytes").write_text("1048576\n")
+    (folder / "memory.stat").write_text(
+        "cache 700000\ninactive_file 11\ntotal_cache 700000\ntotal_inactive_file 548576\n"
+    )
+    return proc
+
+
+def groups_v2(tmp_path: Path) -> Path:
+    proc = tmp_path / "proc"
+    for pid, path in (("self", "/user.slice"), ("7", "/system.slice/docker-0aef.scope")):
+        (proc / pid).mkdir(parents=True)
+        (proc / pid / "cgroup").write_text(f"0::{path}\n")
+    folder = tmp_path / "cgroup/system.slice/docker-0aef.scope"
+    folder.mkdir(parents=True)
+    (folder / "memory.current").write_text("2097152\n")
+    (folder / "memory.stat").write_text("anon 5\nfile 900000\ninactive_file 97152\n")
+    return proc
+
+
+@pytest.mark.parametrize(("make", "wanted"), [(groups_v1, 500_000), (groups_v2, 2_000_000)])
+def test_a_control_group_counts_usage_less_inactive_file_cache(
+    tmp_path: Path, make: object, wanted: int
+) -> None:
+    assert callable(make)
+    proc = make(tmp_path)
+    assert memory.cgroup_bytes(7, root=tmp_path / "cgroup", proc=proc) == wanted
+
+
+def test_our_own_control_group_is_not_an_instances(tmp_path: Path) -> None:
+    proc = groups_v2(tmp_path)
+    (proc / "7" / "cgroup").write_text("0::/user.slice\n")
+    with pytest.raises(Unavailable, match="no control group of its own"):
+        memory.cgroup_bytes(7, root=tmp_path / "cgroup", proc=proc)
+
+
+@pytest.mark.parametrize("broken", ["memory.stat", "memory.current"])
+def test_a_control_group_that_cannot_be_read_is_unavailable(tmp_path: Path, broken: str) -> None:
+    proc = groups_v2(tmp_path)
+    (tmp_path / "cgroup/system.slice/docker-0aef.scope" / broken).write_text("nothing\n")
+    with pytest.raises(Unavailable, match="cannot be read"):
+        memory.cgroup_bytes(7, root=tmp_path / "cgroup", proc=proc)
+    with pytest.raises(Unavailable, match="cannot be read"):
+        memory.cgroup_bytes(8, root=tmp_path / "cgroup", proc=proc)

@@ -1,0 +1,117 @@
+"""A recording runs in a child process that is followed, stopped, and never outlives its owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from vmcompare.engines import process
+from vmcompare.errors import AbnormalShutdown
+from vmcompare.evidence.recording import read
+from vmcompare.measuring import session
+from vmcompare.sandbox import Platform
+
+pytestmark = [
+    pytest.mark.skipif(not process.probe().ok, reason="the process baseline needs Linux"),
+    pytest.mark.usefixtures("private_places"),
+]
+
+
+def begin(tmp_path: Path, rounds: int = 1, *platforms: Platform) -> session.Session:
+    wanted = platforms or (Platform.PROCESS,)
+    return session.start("boot_speed", rounds=rounds, platforms=wanted, out=tmp_path / "out")
+
+
+def follow_until_third_start(running: session.Session) -> None:
+    next(m for m in running.messages() if m.get("done") == 3)
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_run_is_followed_from_its_first_message_to_its_recording(tmp_path: Path) -> None:
+    with begin(tmp_path) as running:
+        messages = list(running.messages())
+        recording = running.recording()
+    assert messages[0]["event"] == "run"
+    assert messages[-1]["done"] == messages[-1]["planned"] == 4
+    assert {m["phase"] for m in messages if m["event"] == "phase"} >= {"open", "first-byte"}
+    assert recording.ended == "complete"
+    assert recording.run_id == messages[0]["run_id"]
+
+
+def test_rows_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
+    with begin(tmp_path, 200) as running:
+        follow_until_third_start(running)
+        assert running.running
+        assert running.path is not None
+        assert read(running.path).rows
+
+
+def test_stop_ends_it_in_order_and_keeps_what_was_measured(tmp_path: Path) -> None:
+    running = begin(tmp_path, 200)
+    follow_until_third_start(running)
+    running.stop()
+    recording = running.recording()
+    assert recording.ended == "stopped"
+    assert recording.rows
+    assert running.child.returncode == 130
+
+
+def test_a_run_that_cannot_start_says_why_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("in the way")
+    with begin(tmp_path) as running:
+        list(running.messages())
+    with pytest.raises(AbnormalShutdown, match="--out"):
+        running.recording()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_without_the_flag_and_end_of_input_does_not(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "vmcompare", "record", "boot_speed", "--events"]
+    command += ["--platform", "process", "--rounds", "500", "--out", str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        for _ in range(20):
+            assert child.stdout.readline()
+        child.send_signal(number)
+        _, said = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert said.strip().endswith(b"kept")
+    assert b"Traceback" not in said
+
+
+def test_when_its_owner_is_killed_the_run_ends_by_itself(tmp_path: Path) -> None:
+    owner_code = (
+        "import sys, time; from pathlib import Path; from vmcompare.measuring import session;"
+        "from vmcompare.sandbox import Platform;"
+        f"s = session.start('boot_speed', rounds=500, platforms=[Platform.PROCESS],"
+        f" out=Path({str(tmp_path)!r}));"
+        "next(s.messages()); print(s.child.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", owner_code], stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        assert psutil.pid_exists(pid)
+        os.kill(owner.pid, signal.SIGKILL)
+    assert until(lambda: not psutil.pid_exists(pid))
+    [path] = (tmp_path / "boot_speed").glob("*.jsonl")
+    assert read(path).ended == "stopped"

@@ -1,1 +1,0 @@
-"""How each platform is really driven: one module (or package) each, behind `sandbox.Launcher`."""

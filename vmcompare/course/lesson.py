@@ -1,0 +1,425 @@
+"""What a notebook imports: one :class:`Lesson`, whose methods are the steps of a lesson.
+
+Nothing here raises at a learner: what is missing is said in one sentence with the next step, and
+the lesson goes on with recordings. Figures follow the newest run: when one ends, those already on
+the page are redrawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vmcompare import engines
+from vmcompare.course import page, results, tasks, ticks
+from vmcompare.course.results import Prediction
+from vmcompare.course.steps import Steps
+from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
+from vmcompare.evidence.exercise import part
+from vmcompare.evidence.recording import Recording, contributed, readable, recordings
+from vmcompare.evidence.settle import Evidence, gather
+from vmcompare.evidence.view import MEASURED, RECORDED, Computer, Grid, View, compose
+from vmcompare.measuring import host
+from vmcompare.measuring.experiment import Demo, exercises, explanation, load
+from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
+from vmcompare.paths import data_dir, user_recordings_dir
+from vmcompare.sandbox import Availability, Platform
+
+
+@dataclass(slots=True)
+class Lesson(Steps):
+    """One lesson on one experiment.
+
+    Attributes:
+        experiment: name of its folder in ``vmcompare.experiments``.
+        number: of the lesson, as in the ``lesson`` column of ``data/claims.csv``.
+        live: this session's own run, once there is one.
+    """
+
+    experiment: str
+    number: str
+    live: Recording | None = None
+    _recorded: Recording | None = None
+    _problems: list[str] = field(default_factory=list)
+    _found: dict[str, Availability] = field(default_factory=dict)
+    _tasks: tasks.Tasks | None = None
+
+    def __post_init__(self) -> None:
+        load(self.experiment)  # a misspelt name is said at once
+        self._recorded = self._newest_recorded()
+
+    @property
+    def page_number(self) -> str:
+        """The lesson's number."""
+        return self.number
+
+    # ---- what is here -------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Show what can be measured on this computer, what is replayed, and the next step."""
+        platforms = load(self.experiment).platforms
+        rows = results.availability(platforms, self._availability(), chosen(platforms))
+        self._page.put(lambda: page.table(rows))
+        for problem in self._problems:
+            self._page.say(problem)
+
+    def here(self, *names: str) -> None:
+        """Show some of the experiment's ``HERE``: this computer as it is, whatever was measured."""
+        known = getattr(explanation(self.experiment), "HERE", {})
+        draws = [_choose("picture of this computer", name, known) for name in names]
+        whose = "the computer that made this page" if is_handout() else "this computer"
+        found = dict(self._found or engines.availability())
+        if mode() is Mode.REPLAY:
+            found.pop("process", None)  # no engine; and it needs the cache, which a replay does not
+        lacking = {
+            engine: f"{a.what}; next step: {a.next_step}" for engine, a in found.items() if not a.ok
+        }
+        computer = Computer(whose, host.facts_with(found), lacking)
+
+        def put(draw: Callable[..., Any]) -> None:
+            def drawn() -> Any:
+                made = draw(computer, self.view)
+                return page.table(made) if isinstance(made, list) else made
+
+            self._page.put(drawn)
+
+        for draw in draws:
+            put(draw)
+
+    # ---- predict ------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        name: str,
+        question: str,
+        *,
+        unit: str = "",
+        whole: bool = False,
+        guess: float | None = None,
+    ) -> None:
+        """Ask for a prediction and keep it; ``guess=…`` answers in plain Python, without a widget.
+
+        ``name`` is one of the experiment's ``OUTCOMES``; ``unit`` is ``"s"``, ``"ratio"`` or any.
+        ``whole`` asks for a count, which may be zero.
+        """
+        outcomes = explanation(self.experiment).OUTCOMES
+        if name not in outcomes:
+            raise UnknownName("outcome", name, sorted(outcomes))
+        self._ask(Prediction(name, question, unit, whole=whole), guess)
+
+    def tick(self, name: str, question: str, *, guess: ticks.Ticks | None = None) -> None:
+        """Ask for one of the experiment's ``GRIDS`` to be ticked, and keep it.
+
+        ``guess={"column": ["row", …], …}`` answers in plain Python, without a widget.
+        """
+        known: Mapping[str, Grid] = getattr(explanation(self.experiment), "GRIDS", {})
+        if name not in known:
+            raise UnknownName("grid", name, sorted(known))
+        self._tick(ticks.Asked(self.number, name, question, known[name], lambda: self.view), guess)
+
+    # ---- measure ------------------------------------------------------------------------------
+
+    def measure(self, chart: str = "") -> None:
+        """A panel with Run and Stop; while a handout is rendered, the run itself.
+
+        ``chart`` is the one of ``FIGURES`` that grows meanwhile; the first one unless named.
+        """
+        figures: Mapping[str, Any] = explanation(self.experiment).FIGURES
+        draw = _choose("figure", chart or next(iter(figures)), figures)
+        if is_handout():
+            self._measure_for_handout()
+            return
+        reason = self._cannot_run()
+        left = self._left_to_run() if reason else ()
+        if left:
+            self._page.say(f"{reason} Run measures {' and '.join(left)}; the rest stays recorded.")
+        elif reason:
+            self._page.say(f"{reason} The figures below show a recording.")
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self._page.say("There is no kernel to follow a run: use .record(rounds=3).")
+            return
+        from vmcompare.course.panel import Panel
+
+        def grown(recording: Recording) -> str:
+            return str(draw(compose(recording, None))._repr_html_())
+
+        panel = Panel(self.experiment, grown, self._finished, self._named())
+        # Facts and byte counts do not become truer by being asked again.
+        panel.rounds.value = min(panel.rounds.value, load(self.experiment).rounds)
+        page.display(panel.widget())
+
+    def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
+        """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
+
+        ``platforms`` names whom to measure; all that can be had when empty. Returns the recording,
+        or ``None`` (with a sentence on the page) when nothing was measured.
+        """
+        from tqdm.auto import tqdm
+
+        from vmcompare.measuring import session
+
+        wanted = [engines.platform_named(name) for name in platforms] or self._named()
+        try:
+            with (
+                session.start(self.experiment, rounds=rounds, platforms=wanted) as running,
+                tqdm(desc=self.experiment, unit="start", disable=is_handout()) as bar,
+            ):
+                try:
+                    for message in running.messages():
+                        if message.get("planned") and message["event"] == "trial":
+                            bar.total, bar.n = message["planned"], message["done"]
+                            bar.set_postfix_str(str(message["what"]))
+                            tell_progress("{done} of {planned} steps: {what}".format(**message))
+                except KeyboardInterrupt:
+                    running.stop()
+            recording = running.recording()
+        except VmcompareError as error:
+            self._page.say(f"Nothing was measured: {error}.")
+            return None
+        self._finished(recording)
+        return recording
+
+    def replay(self, run_id: str = "") -> None:
+        """Show a recording of the project instead of an own run: the newest, or the one named.
+
+        A contributed recording (see :meth:`recordings`), or one that this learner made earlier,
+        is shown only when it is named.
+
+        Raises:
+            UnknownName: there is no recording of that run.
+        """
+        recorded = self._named_recording(run_id) if run_id else self._newest_recorded()
+        if run_id and recorded is None:
+            return  # a sentence says why, and the page goes on showing what it showed
+        self.live, self._recorded = None, recorded
+        self._page.refresh()
+
+    def recordings(self) -> None:
+        """Show which recordings there are, by whom and on what machine, for :meth:`replay`."""
+        from vmcompare.measuring.contributed import listed
+
+        problems: list[str] = []
+        rows = listed(data_dir() / "recordings", self.experiment, problems)
+        for problem in problems:
+            self._page.say(problem)
+        self._page.put(
+            lambda: page.table(rows) if rows else page.Note("There is no recording yet.")
+        )
+
+    # ---- explain ------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """The rows that figures show: this session's where there are any, else recorded ones."""
+        return compose(self.live, self._recorded, load(self.experiment).anchors)
+
+    def figure(self, name: str) -> None:
+        """Show one of the experiment's ``FIGURES``; redrawn when a run ends."""
+        draw = _choose("figure", name, explanation(self.experiment).FIGURES)
+        self._page.put(lambda: draw(self.view))
+
+    def table(self, name: str) -> None:
+        """Show one of the experiment's ``TABLES``; redrawn when a run ends."""
+        draw = _choose("table", name, explanation(self.experiment).TABLES)
+        self._page.put(lambda: page.framed(draw(self.view)))
+
+    def whatif(self, name: str) -> None:
+        """Show one of the experiment's ``WHATIFS``: a modelled figure with a slider."""
+        model = _choose("what-if", name, explanation(self.experiment).WHATIFS)
+        self._follow(lambda: model(self.view))
+
+    def demo(self, name: str, **options: Any) -> None:
+        """Do one of the experiment's ``DEMOS`` on the spot, or show a recording of it."""
+        demos: Mapping[str, Demo] = getattr(explanation(self.experiment), "DEMOS", {})
+        if name not in demos:
+            raise UnknownName("demo", name, sorted(demos))
+        demo = demos[name]
+        try:
+            page.display(self._demo(demo, options))
+        except VmcompareError as error:
+            self._page.say(str(error))
+
+    # ---- conclude -----------------------------------------------------------------------------
+
+    def findings(self) -> None:
+        """Show the article's claims of this lesson, each with the finding its rule gives."""
+        self._page.put(self._findings)
+
+    def clean(self) -> None:
+        """End and remove whatever earlier runs, of this or another session, left behind."""
+        from vmcompare.engines import cleanup
+
+        swept = cleanup.sweep()
+        said = "; ".join(f"{item.kind} {item.name}" for item in swept)
+        self._page.html(
+            f"<p>Removed: {html.escape(said)}.</p>" if said else "<p>Nothing was left.</p>"
+        )
+
+    # ---- inside -------------------------------------------------------------------------------
+
+    def _availability(self) -> Mapping[str, Availability]:
+        """What may be measured with. Replay asks no engine, and so starts and keeps nothing."""
+        if mode() is Mode.REPLAY:
+            return dict.fromkeys(engines.ENGINES, Availability(False, what=_REPLAY))
+        if not self._found:
+            self._found = engines.availability()
+        return self._found
+
+    def _cannot_run(self) -> str:
+        """Why no run can be started here, as a sentence; empty when one can."""
+        if mode() is Mode.REPLAY:
+            return "This session replays recordings (VMCOMPARE_MODE=replay)."
+        found, platforms = self._availability(), load(self.experiment).platforms
+        # The bare process is the baseline: alone it compares nothing.
+        compared = [p for p in platforms if p is not Platform.PROCESS] or platforms
+        wanted = chosen(compared)
+        if not wanted:
+            return "This session replays the platforms of this lesson (VMCOMPARE_PLATFORMS)."
+        if any(found[engines.engine_of(p)].ok for p in wanted):
+            return ""
+        lacking = engines.missing(found, wanted).values()
+        return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
+
+    def _left_to_run(self) -> tuple[str, ...]:
+        """What can be compared without any engine: the bare process and containers' mechanisms."""
+        experiment = load(self.experiment)
+        # A run takes mechanisms of its own accord only where no platform is left out by name.
+        whole = mode() is not Mode.REPLAY and not self._named()
+        both = {Platform.PROCESS, Platform.CONTAINER} <= set(experiment.platforms)
+        if not (whole and both and self._availability()["process"].ok):
+            return ()
+        bare = engines.runtime_availability(experiment.runtimes)
+        able = [f"{Platform.CONTAINER} ({name})" for name, found in bare.items() if found.ok]
+        return (str(Platform.PROCESS), *able) if able else ()
+
+    def _named(self) -> list[Platform]:
+        """Whom to name to a run: nobody (it takes all it can have) unless some are left out."""
+        platforms = load(self.experiment).platforms
+        wanted = chosen(platforms)
+        if len(wanted) == len(platforms):
+            return []
+        found = self._availability()
+        return [p for p in wanted if found[engines.engine_of(p)].ok]
+
+    def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
+        found = self._availability()
+        replaying = mode() is Mode.REPLAY
+        missing = {} if replaying else engines.missing(found, demo.platforms)
+        if replaying or missing or len(chosen(demo.platforms)) < len(demo.platforms):
+            for lacking in missing.values():
+                self._page.say(
+                    f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
+                )
+            made = demo.preview(options) if demo.preview else None
+            if made is not None:
+                page.display(made)
+            return demo.replay(self.view)
+        from vmcompare.engines import cleanup
+
+        wanted = [
+            *demo.platforms,
+            *(p for p in chosen(demo.optional) if found[engines.engine_of(p)].ok),
+        ]
+        with cleanup.guard():
+            return demo.run(engines.launchers(found, wanted, strict=True), options)
+
+    def _measure_for_handout(self) -> None:
+        experiment = load(self.experiment)
+        reason = self._cannot_run()
+        if not reason and (experiment.measured_in_handouts or mode() is Mode.LIVE):
+            recording = self.record(min(handout_rounds(), experiment.rounds))
+            if recording is not None:
+                text = f"Measured while this page was made: run {recording.run_id}"
+                self._page.html(f"<p>{html.escape(text)}, {len(recording.rows)} rows.</p>")
+                return
+            if mode() is Mode.LIVE:
+                raise Unavailable(
+                    "a live handout was asked for, but its run failed", "use --mode auto"
+                )
+        elif mode() is Mode.LIVE:
+            why = reason.rstrip(".")
+            raise Unavailable(f"a live handout was asked for, but {why}", "use --mode auto")
+        self._page.say("Nothing was measured for this page; its figures are recorded.")
+
+    def _newest_recorded(self) -> Recording | None:
+        paths = recordings(data_dir() / "recordings", self.experiment)
+        return next(readable(paths, self.experiment, self._problems), None)
+
+    def _named_recording(self, run_id: str) -> Recording | None:
+        place = (data_dir() / "recordings", self.experiment)
+        paths = {p.stem: p for p in (*recordings(*place), *contributed(*place))}
+        with contextlib.suppress(StorageError):  # no home: no recordings of one's own
+            own = recordings(user_recordings_dir(), self.experiment)
+            paths |= {p.stem: p for p in own}
+        if run_id not in paths:
+            raise UnknownName("recording", run_id, sorted(paths))
+        problems: list[str] = []
+        found = next(readable([paths[run_id]], self.experiment, problems), None)
+        for problem in problems:
+            self._page.say(problem)
+        return found
+
+    def _finished(self, recording: Recording) -> str:
+        """Show ``recording`` from now on; returns a sentence on what the page shows."""
+        self.live = recording
+        self._page.refresh()
+        own = [s for s in self.view.sources if s.shown == MEASURED]
+        if not own:
+            return "It has no finished start but warm-ups, so the figures below stay as they were."
+        return f"The figures below now show it for: {', '.join(own[0].platforms)}."
+
+    def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
+        outcome = explanation(self.experiment).OUTCOMES[asked.name]
+        number = None if isinstance(guess, str) else guess
+        return results.comparison(asked, number, outcome, self.view)
+
+    def _source(self) -> str:
+        return self.view.caption()
+
+    def _findings(self) -> Any:
+        runs = ((MEASURED, self.live), (RECORDED, self._recorded))
+        rows = list(results.findings(self.number, runs, self._evidence))
+        if rows:
+            return page.table(rows)
+        return page.Note("No run has been recorded yet: press Run above.")
+
+    def _evidence(self) -> Evidence:
+        """The recordings of all lessons, this session's run first."""
+        return gather(
+            [self.live] if self.live else [],
+            own=mode() is not Mode.REPLAY,
+            project_dir=data_dir() / "recordings",
+        )
+
+    def _practice(self) -> tasks.Tasks | None:
+        if self._tasks is None:
+            try:
+                module = exercises(self.experiment)
+            except Unavailable as error:
+                self._page.say(tasks.sentence(error))
+                return None
+            names = getattr(module, "PARTS", {}).get(self.number)
+            asked, questions = part(module.EXERCISES, module.QUESTIONS, names)
+            self._tasks = tasks.Tasks(
+                *(self.number, asked, questions, lambda: self.view),
+                called=page.name_of(self),
+                keeping=not is_handout(),
+            )
+        return self._tasks
+
+
+_REPLAY = "replay was chosen"
+
+
+def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
+    if name not in known:
+        raise UnknownName(kind, name, sorted(known))
+    chosen: Callable[..., Any] = known[name]
+    return chosen

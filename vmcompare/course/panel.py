@@ -1,0 +1,162 @@
+"""The live panel of a lesson: Run, Stop, progress, and a chart that grows with the measurement.
+
+It only starts, follows and stops a child process (`vmcompare.measuring.session`), from an asyncio
+task of the kernel: no cell blocks, and no widget is touched from another thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ipywidgets as widgets
+
+from vmcompare.course import clicks
+from vmcompare.errors import VmcompareError
+from vmcompare.evidence.recording import Recording, read
+from vmcompare.evidence.units import seconds
+from vmcompare.measuring import session
+from vmcompare.sandbox import Platform
+
+POLL_S = 0.25
+CHART_EVERY_S = 3.0
+"""The chart is redrawn at most this often: drawing takes processor time that is being measured."""
+
+
+@dataclass(slots=True)
+class Panel:
+    """Widgets and the session behind them.
+
+    Attributes:
+        experiment: what *Run* records.
+        chart: draws a recording in progress as HTML.
+        finished: is told of the recording when the run has ended, in order or not; says in one
+            sentence what the page shows now.
+        platforms: whom *Run* measures; all that can be had when empty.
+        task: starts and follows a run while it is on.
+    """
+
+    experiment: str
+    chart: Callable[[Recording], str]
+    finished: Callable[[Recording], str]
+    platforms: Sequence[Platform] = ()
+    rounds: widgets.BoundedIntText = field(init=False)
+    run: widgets.Button = field(init=False)
+    stop: widgets.Button = field(init=False)
+    bar: widgets.IntProgress = field(init=False)
+    status: widgets.HTML = field(init=False)
+    live: widgets.HTML = field(init=False)
+    task: asyncio.Task[None] | None = field(default=None, init=False)
+    _session: session.Session | None = field(default=None, init=False)
+    _began: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.rounds = widgets.BoundedIntText(
+            value=3, min=1, max=50, description="Rounds", layout={"width": "10em"}
+        )
+        self.run = widgets.Button(description="Run", icon="play", button_style="primary")
+        self.stop = widgets.Button(description="Stop", icon="stop", disabled=True)
+        self.bar = widgets.IntProgress(value=0, max=1, layout={"width": "16em"})
+        self.status = widgets.HTML("Ready. Nothing has been measured yet.")
+        self.live = widgets.HTML()
+        self.run.on_click(lambda _: self._press())
+        self.stop.on_click(lambda _: self._ask_to_stop())
+
+    def widget(self) -> widgets.Widget:
+        """The panel, to be displayed."""
+        row = widgets.HBox(
+            [self.rounds, self.run, self.stop, self.bar], layout={"flex_flow": "row wrap"}
+        )
+        return widgets.VBox([row, self.status, self.live])
+
+    def _press(self) -> None:
+        if self.task is not None and not self.task.done():
+            return  # a second click that was on its way before the button closed
+        self.run.disabled = True
+        self.bar.value, self.bar.bar_style = 0, "info"
+        self.status.value = "Starting: looking at this computer and preparing the images …"
+        self.task = asyncio.ensure_future(self._start())
+
+    async def _start(self) -> None:
+        # The number of rounds may arrive after the click that means it, and a run cannot be undone.
+        await asyncio.sleep(clicks.LATE_S)
+        try:
+            running = session.start(
+                self.experiment, rounds=self.rounds.value, platforms=self.platforms
+            )
+        except VmcompareError as error:
+            self.run.disabled = False
+            self._say(str(error))
+            return
+        self._session, self._began = running, time.monotonic()
+        self.stop.disabled = False
+        await self._follow(running)
+
+    def _ask_to_stop(self) -> None:
+        if self._session and self._session.child.stdin:
+            self.stop.disabled = True
+            self.status.value = "Stopping: taking down what is running …"
+            self._session.child.stdin.close()
+
+    async def _follow(self, running: session.Session) -> None:
+        drawn_at = 0.0
+        stopping = "Stopping"
+        while running.running:
+            for message in running.messages(0):
+                if not self.status.value.startswith(stopping):
+                    self._show(message)
+            if running.path and time.monotonic() - drawn_at > CHART_EVERY_S:
+                drawn_at = time.monotonic()
+                self._draw(running)
+            await asyncio.sleep(POLL_S)
+        await asyncio.get_running_loop().run_in_executor(None, running.stop)
+        self._close(running)
+
+    def _show(self, message: Mapping[str, Any]) -> None:
+        planned = int(message.get("planned") or 0)
+        if message.get("event") == "image":
+            self._say(f"Preparing {message['what']} …")
+        elif planned:
+            self.bar.max, self.bar.value = planned, int(message["done"])
+            phase = f", {message['phase']} done" if message.get("phase") else ""
+            left = self._time_left(int(message["done"]), planned)
+            self._say(f"{message['done']} of {planned} steps. {message['what']}{phase}{left}")
+
+    def _time_left(self, done: int, planned: int) -> str:
+        if done < 3:
+            return ""
+        spent_s = time.monotonic() - self._began
+        return f" · about {seconds(spent_s / done * (planned - done))} to go"
+
+    def _draw(self, running: session.Session) -> None:
+        try:
+            assert running.path is not None
+            self.live.value = self.chart(read(running.path))
+        except VmcompareError:
+            pass  # too few rows for a chart yet: the next redraw will have more
+
+    def _close(self, running: session.Session) -> None:
+        self.run.disabled, self.stop.disabled = False, True
+        try:
+            recording = running.recording()
+        except VmcompareError as error:
+            self.bar.bar_style = "danger"
+            self._say(f"Nothing was measured: {error}")
+            return
+        self.live.value = ""
+        self.bar.bar_style = "success" if recording.ended == "complete" else "warning"
+        self.bar.value = self.bar.max if recording.ended == "complete" else self.bar.value
+        words = {"complete": "Done", "stopped": "Stopped; what was measured is kept"}
+        said = words.get(
+            recording.ended, f"Ended early: {running.complaint()}; rows so far are kept"
+        )
+        shows = self.finished(recording)
+        self._say(f"{said}. Run {recording.run_id}: {len(recording.rows)} rows. {shows}")
+
+    def _say(self, sentence: str) -> None:
+        """Show a sentence; what an engine or a child process said is no HTML."""
+        self.status.value = html.escape(sentence)

@@ -1,0 +1,162 @@
+"""One call, two lives: a slider with a kernel behind it, or ready-made frames in a handout.
+
+In JupyterLab :func:`show` redraws the figure whenever the slider moves. While a handout is made
+(``VMCOMPARE_HANDOUT=1``) it draws every position once and emits them as SVG frames, which the
+handout's own script unpacks behind a native ``<input type=range>``.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import itertools
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vmcompare.errors import VmcompareError
+from vmcompare.evidence.prose import shown_math
+from vmcompare.measuring.mode import is_handout
+from vmcompare.plots import svg
+
+if TYPE_CHECKING:
+    from vmcompare.plots.picture import Picture, WhatIf
+
+_MODELLED = "Modelled, not measured."  # said once, by the figure itself
+_PRINTED, _PRINTED_TALL = 4, 3  # frames on paper: two by two, or tall ones in a row
+
+
+def show(whatif: WhatIf) -> None:
+    """Display a modelled figure with its slider, its formula and the source of its inputs.
+
+    If there is nothing to model (the drawing raises :class:`VmcompareError`), its sentence is shown
+    instead.
+    """
+    from IPython.display import HTML, display
+
+    if is_handout():
+        try:
+            markup = handout_html(whatif)
+        except VmcompareError as error:
+            markup = _note(error)
+        display(HTML(markup))
+    else:
+        _show_live(whatif)
+
+
+def handout_html(whatif: WhatIf) -> str:
+    """The what-if as one ``<figure>`` that needs no kernel; without a script its start shows.
+
+    Raises:
+        VmcompareError: there is nothing to model.
+    """
+    pictures = [whatif.draw(value) for value in whatif.values]
+    frames = svg.same_size([svg.shrink(picture.svg()) for picture in pictures])
+    texts = [whatif.text(value) for value in whatif.values]
+    captions = [picture.caption.removeprefix(_MODELLED).strip() for picture in pictures]
+    start, last = whatif.start, len(frames) - 1
+    width, height = svg.size(frames[0]) or (1, 1)
+    tall = height > width
+    packed = _pack(
+        frames,
+        text=texts,
+        alt=[picture.alt for picture in pictures],
+        caption=captions,
+        print=_printed(start, last, _PRINTED_TALL if tall else _PRINTED),
+    )
+    image = base64.b64encode(frames[start].encode()).decode()
+    quote = html.escape
+    return f"""<figure class="vmc-whatif{" vmc-tall" if tall else ""}">
+<div class="vmc-control" hidden><label><span>{quote(whatif.label)}</span>
+<input type="range" min="0" max="{last}" step="1" value="{start}"
+ aria-valuetext="{quote(texts[start])}"></label>
+<output aria-live="off">{quote(texts[start])}</output></div>
+<div class="vmc-frame"><img src="data:image/svg+xml;base64,{image}"
+ alt="{quote(pictures[start].alt)}"></div>
+<p class="vmc-status" role="status"></p>
+<div class="vmc-multiples"></div>
+<div class="vmc-model"><div class="vmc-math">{shown_math(whatif.formula, block=True)}</div>
+<p>Inputs: {quote(whatif.source)}</p></div>
+<script type="application/gzip+base64">{packed}</script>
+<figcaption><p><strong>Modelled</strong>, not measured.
+<span class="vmc-setting">{quote(whatif.label)}: <b>{quote(texts[start])}</b>.</span>
+<span class="vmc-caption">{quote(captions[start])}</span></p></figcaption>
+</figure>"""
+
+
+def _show_live(whatif: WhatIf) -> None:
+    import ipywidgets as widgets
+    from IPython.display import HTML, Math, display
+
+    try:
+        first = whatif.draw(whatif.values[whatif.start])
+    except VmcompareError as error:
+        display(HTML(_note(error)))
+        return
+    slider = widgets.SelectionSlider(
+        # Positions, not values: two values may be written alike.
+        options=[(whatif.text(value), index) for index, value in enumerate(whatif.values)],
+        value=whatif.start,
+        description=whatif.label,
+        continuous_update=False,
+        style={"description_width": "initial"},
+        layout={"width": "100%", "max_width": "44em"},
+    )
+    output = widgets.Output()
+    output.outputs = (_bundle(first),)
+
+    def redraw(change: dict[str, Any]) -> None:
+        try:
+            picture = whatif.draw(whatif.values[change["new"]])
+        except VmcompareError as error:
+            output.outputs = (_html_output(_note(error), str(error)),)
+        else:
+            # Assigned in one go: clearing first would make the page jump.
+            output.outputs = (_bundle(picture),)
+
+    slider.observe(redraw, names="value")
+    display(widgets.VBox([slider, output]))
+    display(Math(whatif.formula.strip().strip("$")))
+    source = html.escape(whatif.source)
+    display(HTML(f"<p><strong>Modelled</strong>, not measured. Inputs: {source}</p>"))
+
+
+def _bundle(picture: Picture) -> dict[str, Any]:
+    return _html_output(picture._repr_html_(), picture.alt)
+
+
+def _html_output(markup: str, plain: str) -> dict[str, Any]:
+    data = {"text/html": markup, "text/plain": plain}
+    return {"output_type": "display_data", "data": data, "metadata": {}}
+
+
+def _note(error: VmcompareError) -> str:
+    return f'<p class="vmc-note">{html.escape(str(error))}</p>'
+
+
+def _printed(start: int, last: int, count: int) -> list[int]:
+    """Positions shown on paper: both ends, the start, and what fills the widest gaps."""
+    chosen = sorted({0, start, last})
+    while len(chosen) < min(count, last + 1):
+        low, high = max(itertools.pairwise(chosen), key=lambda gap: gap[1] - gap[0])
+        chosen = sorted({*chosen, (low + high) // 2})
+    return chosen
+
+
+def _pack(frames: Sequence[str], **texts: Sequence[Any]) -> str:
+    """Frames as runs of lines in one table (a line that frames share is stored once), zipped."""
+    table: dict[str, int] = {}
+    runs: list[list[int]] = []
+    for frame in frames:
+        run: list[int] = []
+        for line in frame.splitlines():
+            number = table.setdefault(line, len(table))
+            if run and run[-2] + run[-1] == number:
+                run[-1] += 1
+            else:
+                run += [number, 1]
+        runs.append(run)
+    content = {"lines": list(table), "frames": runs, **texts}
+    raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()

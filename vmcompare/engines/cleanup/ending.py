@@ -1,0 +1,202 @@
+"""Ending what is left: processes, containers, paths, cgroups, and the ledgers that name them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vmcompare.engines.cleanup.containers import remove_containers
+from vmcompare.engines.cleanup.folder import remove
+from vmcompare.engines.cleanup.identity import boot
+from vmcompare.engines.cleanup.ledger import (
+    CONTAINERS,
+    SESSION,
+    Damaged,
+    Ledger,
+    not_private,
+    own_path,
+    sessions_dir,
+)
+from vmcompare.engines.cleanup.mark import end_bearers
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+CGROUP_END_S = 1.0
+"""Seconds until a cgroup must be empty after its last process was killed; 0.01 s is usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One thing a clean-up ended.
+
+    ``kind`` is process, container, network, path, cgroup or ledger.
+    """
+
+    kind: str
+    name: str
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a clean-up ended, in order.
+
+    Attributes:
+        ended: what it ended.
+        refused: what a ledger named and the clean-up left alone, in sentences.
+    """
+
+    ended: list[Ended] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, name: str) -> None:
+        """Note that the ``kind`` called ``name`` was ended."""
+        self.ended.append(Ended(kind, name))
+
+    def __iter__(self) -> Iterator[Ended]:
+        return iter(self.ended)
+
+    def __len__(self) -> int:
+        return len(self.ended)
+
+
+TOLD = 3
+"""So many refused entries of one ledger are told one by one; the others are counted."""
+
+
+def sweep(all_sessions: bool = False) -> Swept:
+    """End whatever dead sessions left: processes, containers, paths, cgroups, ledgers.
+
+    Never touches what is not ours or whose owner lives. With ``all_sessions`` this process's own
+    session is cleared as well. A ledger, or an entry, that is not understood is left alone and
+    named in ``refused``.
+    """
+    swept = Swept()
+    own = own_path()
+    living = set()
+    for ledger in _ledgers(swept):
+        if ledger.owner.lives() and not (all_sessions and ledger.path == own):
+            living.add(ledger.owner.session)
+        else:
+            clear(ledger, swept)
+    remove_containers(swept, session=None)
+    _remove_cgroups(swept, living)
+    return swept
+
+
+def _ledgers(swept: Swept) -> Iterator[Ledger]:
+    """The ledgers that can be obeyed; the others are named."""
+    folder = sessions_dir()
+    try:
+        held = os.open(folder, os.O_RDONLY | _FOLDER)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        swept.refused.append(f"{shown(folder)} was left alone: {error.strerror}")
+        return
+    try:
+        if reason := not_private(os.fstat(held)):
+            step = "make it yours alone (chmod 700), or remove it"
+            swept.refused.append(f"{shown(folder)} was left alone: {reason}. Next step: {step}")
+            return
+        for name in sorted(entry.name for entry in os.scandir(held)):
+            try:
+                if not re.fullmatch(rf"{SESSION}\.jsonl", name):
+                    raise Damaged("it is not called as our lists are")
+                yield Ledger.read(folder / name, held)
+            except FileNotFoundError:
+                continue  # its owner has just ended
+            except Damaged as error:
+                where = shown(folder / name)
+                swept.refused.append(f"{where} was left alone: {error}. Next step: remove it")
+    finally:
+        os.close(held)
+
+
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def shown(path: Path | str) -> str:
+    """A path fit to be printed: one line, not too long, without the name of its user."""
+    text = "".join(c if c.isprintable() else "?" for c in str(path))
+    home = os.path.expanduser("~")  # noqa: PTH111 - it never fails
+    text = f"~{text.removeprefix(home)}" if home != "/" and text.startswith(f"{home}/") else text
+    return text if len(text) <= 200 else f"{text[:200]} …"
+
+
+def clear(ledger: Ledger, swept: Swept) -> None:
+    """End everything ``ledger`` still watches, then remove it."""
+    session = ledger.owner.session
+    if ledger.owner.boot == boot():
+        for pid in end_bearers(session):
+            swept.add("process", str(pid))
+    if CONTAINERS in ledger.watched:
+        remove_containers(swept, session=session)
+    _remove_cgroups_of(session, swept)  # with what is in them, which may use the paths
+    refused = [f"line {number}: it is not understood" for number in ledger.skipped]
+    for key in ledger.watched:
+        if key != CONTAINERS:
+            try:
+                if remove(key, session):
+                    swept.add("path", key)
+            except ValueError as reason:
+                refused.append(f"{shown(key)}: {reason}")
+    for entry in refused[:TOLD]:
+        swept.refused.append(f"an entry of {ledger.path.name} was left alone, {entry}")
+    if len(refused) > TOLD:
+        swept.refused.append(f"{len(refused) - TOLD} more of {ledger.path.name} were left alone")
+    with contextlib.suppress(OSError):
+        ledger.path.unlink(missing_ok=True)
+
+
+def _remove_cgroups_of(session: str, swept: Swept) -> None:
+    """End what is in cgroups called ``vmcompare-SESSION…``, and remove them once it has left.
+
+    A container whose runtime was killed while it started is in no ledger yet: its first process
+    waits for a word that never comes.
+    """
+    names = (f"vmcompare-{session}*", f"*/vmcompare-{session}*")
+    deadline = time.monotonic() + CGROUP_END_S
+    for path in [path for name in names for path in CGROUP_ROOT.glob(name)]:
+        while path.is_dir():  # the same one may be met under two names (cpu, cpuacct)
+            _kill_in(path)
+            try:
+                path.rmdir()
+                swept.add("cgroup", str(path.relative_to(CGROUP_ROOT)))
+            except OSError:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.01)
+
+
+def _kill_in(cgroup: Path) -> None:
+    """Kill the processes of a cgroup; those that have just left it are no error."""
+    with contextlib.suppress(OSError, ValueError):
+        for pid in (cgroup / "cgroup.procs").read_text(encoding="ascii").split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def _remove_cgroups(swept: Swept, living: set[str]) -> None:
+    """Remove empty cgroups called ``vmcompare-SESSION`` whose session is not among ``living``.
+
+    A cgroup that still holds a process refuses to go; that is left to it. One whose session's pid
+    is in use waits: another user's ledger is not seen from here.
+    """
+    import psutil
+
+    for pattern in ("vmcompare-*", "*/vmcompare-*"):
+        for path in CGROUP_ROOT.glob(pattern):
+            session = path.name.removeprefix("vmcompare-")
+            pid = session.partition("-")[0]
+            if not re.fullmatch(r"[0-9]{1,10}", pid) or psutil.pid_exists(int(pid)):
+                continue
+            if session not in living:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+                    swept.add("cgroup", str(path.relative_to(CGROUP_ROOT)))

@@ -1,0 +1,348 @@
+"""What one session may leave behind, on disk before it exists, and crossed out once it is gone.
+
+A ledger is input: it may be damaged or forged, and what it says is obeyed only as far as it cannot
+do harm. It names folders of its own session and whether there may be containers; processes are not
+in it at all, as they carry the session's name themselves (:mod:`vmcompare.engines.cleanup.mark`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import platform
+import re
+import secrets
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated
+
+import msgspec
+
+from vmcompare import paths
+from vmcompare.engines.cleanup.identity import boot, is_same_process, started
+from vmcompare.errors import StorageError
+
+LABEL = "vmcompare"
+"""Label of every container we make; its value is the session. The owner is in the three below."""
+
+LABEL_PID, LABEL_BOOT, LABEL_STARTED = f"{LABEL}.pid", f"{LABEL}.boot", f"{LABEL}.started"
+
+SESSION = r"[0-9]{1,10}-[0-9a-f]{8}"
+"""What a session is called, as a pattern: the number of its process and eight random digits."""
+
+LEDGER_BYTES = 8 << 20
+"""A larger ledger is none of ours: each start takes about 200 bytes."""
+
+LINE_BYTES = 8 << 10
+"""A longer line is none of ours: a path has at most 4,096 bytes."""
+
+CONTAINERS = "containers"
+
+_Short = Annotated[str, msgspec.Meta(max_length=256)]
+_Session = Annotated[str, msgspec.Meta(pattern=rf"\A{SESSION}\Z")]
+_Pid = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """A ledger's first line: whose it is. A process is its number, its start and its boot."""
+
+    session: _Session
+    pid: _Pid
+    started: _Short
+    boot: _Short
+    host: _Short
+
+    def lives(self) -> bool:
+        """Whether the owner is alive; also yes where that cannot be known from here."""
+        if self.boot == boot():
+            return is_same_process(self.pid, self.started)
+        # A home directory may be shared: another computer's ledger is not ours to judge.
+        return self.host != platform.node()
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Every other line: ``containers``, or the absolute path of a folder, watched or forgotten."""
+
+    watch: str = ""
+    forget: str = ""
+
+
+class Damaged(Exception):
+    """A ledger that is not obeyed at all; the text says why, as a clause."""
+
+
+class Ledger:
+    """One session on disk: a line that names the owner, then one line per change.
+
+    Attributes:
+        path: the file.
+        owner: its first line.
+        watched: what has not been crossed out: folders' paths, ``containers``.
+        skipped: the numbers of lines that say nothing that can be understood.
+    """
+
+    def __init__(self, path: Path, owner: Owner) -> None:
+        self.path, self.owner = path, owner
+        self.watched: dict[str, None] = {}
+        self.skipped: list[int] = []
+        self._torn = False
+
+    @classmethod
+    def read(cls, path: Path, folder: int | None = None) -> Ledger:
+        """The ledger in ``path``, or of that name in the open directory ``folder``.
+
+        A torn last line is what a crash leaves: it is no flaw.
+
+        Raises:
+            Damaged: it is no private file of ours, or its first line is not understood.
+            FileNotFoundError: there is none.
+        """
+        with private(path, folder) as stream:
+            lines = _lines(stream)
+            number, first, _ = next(lines, (0, b"", False))
+            owner = _understood(first, Owner)
+            if not isinstance(owner, Owner) or path.name != f"{owner.session}.jsonl":
+                raise Damaged("its first line does not say whose it is")
+            ledger = cls(path, owner)
+            for number, line, whole in lines:
+                entry = _understood(line, Entry)
+                if isinstance(entry, Entry) and bool(entry.watch) != bool(entry.forget):
+                    ledger.watched.pop(entry.forget, None)
+                    if entry.watch:
+                        ledger.watched[entry.watch] = None
+                elif whole and line.strip():
+                    ledger.skipped.append(number)
+        return ledger
+
+    def append(self, *entries: Entry) -> None:
+        """Write lines, and first of all the owner's. A crash can tear nothing but the last.
+
+        Raises:
+            StorageError: the folder cannot be written; then nothing must be started either.
+        """
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK
+        try:
+            new = not self.path.exists()  # or somebody emptied the folder: say all again
+            if new:
+                _make_private(self.path.parent)
+                entries = tuple(Entry(watch=key) for key in self.watched)
+            lines = [msgspec.json.encode(entry) for entry in ((self.owner,) if new else ())]
+            lines += [msgspec.json.encode(entry) for entry in entries]
+            text = (b"\n" if self._torn else b"") + b"".join(line + b"\n" for line in lines)
+            descriptor = os.open(self.path, flags, 0o600)
+            try:
+                self._torn = True
+                if os.write(descriptor, text) != len(text):
+                    raise OSError(28, "No space left on device")
+                self._torn = False
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise StorageError.of(self.path.parent, error, _NEXT_STEP) from error
+
+
+_NEXT_STEP = (
+    "make room there and have it be yours alone (chmod 700), or name another place in "
+    "XDG_STATE_HOME: what is running is written down there, so that nothing is left behind"
+)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def _understood(line: bytes, kind: type[Owner] | type[Entry]) -> Owner | Entry | None:
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def private(path: Path, folder: int | None = None) -> IO[bytes]:
+    """Open a file that only we can have written, or that of its name in the open ``folder``.
+
+    Raises:
+        Damaged: it is somebody else's, no file, or too large.
+        FileNotFoundError: there is none.
+    """
+    name = path if folder is None else path.name
+    try:
+        descriptor = os.open(name, os.O_RDONLY | _NO_LINK, dir_fd=folder)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise Damaged("it cannot be opened as a file") from error
+    status = os.fstat(descriptor)
+    reason = not_private(status) if stat.S_ISREG(status.st_mode) else "it is no file"
+    if status.st_size > LEDGER_BYTES:
+        reason = reason or "it is too large"
+    if reason:
+        os.close(descriptor)
+        raise Damaged(reason)
+    return os.fdopen(descriptor, "rb")
+
+
+def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes, bool]]:
+    """Each line: its number, its bytes, whether it is whole. One that is over-long says nothing."""
+    number = 0
+    while line := stream.readline(LINE_BYTES):
+        number += 1
+        whole = line.endswith(b"\n")
+        while not whole and (rest := stream.readline(LINE_BYTES)):
+            line, whole = b"[", rest.endswith(b"\n")
+        yield number, line, whole
+
+
+def user() -> int:
+    """Who we are; 0 where there are no users' numbers."""
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+def not_private(status: os.stat_result) -> str:
+    """Why a file or folder is not ours alone, as a clause; empty when it is."""
+    if os.name != "posix":
+        return ""
+    if status.st_uid != user():
+        return "it belongs to another user"
+    return "others can write to it" if status.st_mode & 0o022 else ""
+
+
+def _make_private(folder: Path) -> None:
+    """Make the folder of ledgers; one of our own that others could write to is closed to them."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat(follow_symlinks=False)
+    if stat.S_ISLNK(status.st_mode) or (os.name == "posix" and status.st_uid != user()):
+        raise OSError(1, "it belongs to another user, or is a link")
+    if not_private(status):
+        folder.chmod(0o700)
+
+
+def sessions_dir() -> Path:
+    """The folder of all sessions' ledgers."""
+    return paths.state_dir() / "sessions"
+
+
+class _Current:
+    """This process's own session."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.id = f"{self.pid}-{secrets.token_hex(4)}"
+        self.counts: dict[str, int] = {}
+        owner = Owner(self.id, self.pid, started(self.pid) or "", boot(), platform.node()[:256])
+        self.ledger = Ledger(sessions_dir() / f"{self.id}.jsonl", owner)
+        try:
+            self.ledger.append()
+        except StorageError:
+            self._remove()
+            raise
+
+    def close(self) -> None:
+        """Remove the ledger if nothing is watched any more."""
+        if self.pid == os.getpid() and not self.ledger.watched:
+            self._remove()
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):  # nothing is in it
+            self.ledger.path.unlink(missing_ok=True)
+
+
+_lock = threading.RLock()
+_session: _Current | None = None
+
+
+def _current() -> _Current:
+    """This process's session; a forked child gets one of its own."""
+    global _session
+    with _lock:
+        if _session is None or _session.pid != os.getpid():
+            _session = _Current()
+            atexit.register(_session.close)
+        return _session
+
+
+def own_path() -> Path | None:
+    """Where this process's own ledger is; ``None`` while it has none."""
+    return _session.ledger.path if _session is not None else None
+
+
+def open_own() -> Path:
+    """Where this process's own ledger is, which is begun if need be."""
+    return _current().ledger.path
+
+
+def abandon_own() -> None:
+    """Forget this process's own session: its ledger was cleared by somebody else."""
+    global _session
+    with _lock:
+        _session = None
+
+
+def session_id() -> str:
+    """The name of this process's session, created when first asked for.
+
+    Raises:
+        StorageError: it cannot be written down.
+    """
+    return _current().id
+
+
+def labels() -> dict[str, str]:
+    """The labels that mark a container as this session's."""
+    owner = _current().ledger.owner
+    return {
+        LABEL: owner.session,
+        LABEL_PID: str(owner.pid),
+        LABEL_BOOT: owner.boot,
+        LABEL_STARTED: owner.started,
+    }
+
+
+def _watch(key: str) -> None:
+    with _lock:
+        session = _current()
+        session.counts[key] = session.counts.get(key, 0) + 1
+        if session.counts[key] == 1:  # written down before it exists
+            session.ledger.watched[key] = None
+            session.ledger.append(Entry(watch=key))
+
+
+def _forget(key: str) -> None:
+    with _lock:
+        session = _current()
+        left = session.counts.get(key, 0) - 1
+        if left > 0:
+            session.counts[key] = left
+        elif session.counts.pop(key, 0):
+            session.ledger.watched.pop(key, None)
+            session.ledger.append(Entry(forget=key))
+
+
+def new_name() -> str:
+    """A name for a folder of this session; only folders called so are ever removed."""
+    return f"vmcompare-{session_id()}-{secrets.token_hex(4)}"
+
+
+def is_named_for(session: str, name: str) -> bool:
+    """Whether :func:`new_name` could have given ``name`` in that session."""
+    return re.fullmatch(rf"vmcompare-{re.escape(session)}-[0-9a-f]{{8}}", name) is not None
+
+
+def watch_path(path: Path) -> None:
+    """Write down that the folder ``path``, of a :func:`new_name`, must not outlive us."""
+    _watch(str(path))
+
+
+def forget_path(path: Path) -> None:
+    """Cross out ``path``: it is gone. Unknown ones are ignored."""
+    _forget(str(path))
+
+
+def watch_containers() -> None:
+    """Write down that containers with this session's labels may exist. Calls are counted."""
+    _watch(CONTAINERS)
+
+
+def forget_containers() -> None:
+    """Take back one :func:`watch_containers`: the container it announced is gone."""
+    _forget(CONTAINERS)

@@ -1,0 +1,381 @@
+"""Docker's engine: where it is, reached, or why not: by root cause and with the next step.
+
+The one home of the connection: the backend and the clean-up both come here. The SDK reads a file of
+settings, a context, certificates and a handful of variables, and raises nearly anything when one of
+them is not as it expects. Whatever it raises, Docker counts as absent and the rest of the course
+goes on; the sentence names the file or the variable.
+
+The ``docker`` SDK is imported when first used: a notebook that only replays never pays for it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from vmcompare.errors import Unavailable, short
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+SETTINGS_BYTES = 1 << 20
+"""Most that a file of Docker's settings may have; a kilobyte is usual."""
+
+REQUEST_TIMEOUT_S = 60
+"""Seconds for a request. Creating takes 0.05 s; a loaded classroom machine 20 × that."""
+
+_LATE_S = 1.0
+"""Seconds more for a request's thread than for the request. The SDK's own limit is one of each
+wait: an engine that sends a byte now and then, or a name that nobody resolves, never runs into it.
+"""
+
+_POOL = 64
+"""Connections that are kept: one waits for each container's removal, one carries its output."""
+
+
+T = TypeVar("T")
+
+
+class Request(Generic[T]):
+    """A request in a thread of its own; gives its answer and when it came (host clock).
+
+    Ctrl-C then interrupts the waiting, never the request: a container that is being created
+    cannot slip away. A daemon thread, so that a hung engine cannot hold us back. The object exists
+    before its thread does, as Ctrl-C may come while that is being started.
+    """
+
+    def __init__(self, request: Callable[[], T]) -> None:
+        self._request = request
+        self._future: Future[tuple[T, int]] = Future()
+
+    def send(self) -> None:
+        """Make the request, unless it was cancelled meanwhile."""
+        threading.Thread(target=self._call, daemon=True, name="vmcompare docker request").start()
+
+    def cancel(self) -> bool:
+        """Whether the request was not made yet, and now never will be."""
+        return self._future.cancel()
+
+    def answer(self, timeout_s: float) -> tuple[T, int]:
+        """The answer and its stamp. Raises ``TimeoutError`` or what the request raised."""
+        return self._future.result(timeout_s)
+
+    def _call(self) -> None:
+        if not self._future.set_running_or_notify_cancel():
+            return
+        try:
+            answer = self._request()
+            self._future.set_result((answer, time.perf_counter_ns()))
+        except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
+            self._future.set_exception(error)
+
+
+class Trouble(StrEnum):
+    """Why no engine answers, by root cause."""
+
+    ABSENT = "absent"
+    NOT_RUNNING = "not-running"
+    PERMISSION = "permission"
+    REFUSED = "refused"
+    HUNG = "hung"
+    API_VERSION = "api-version"
+    SETTINGS = "settings"
+    OTHER = "other"
+
+
+class EngineUnavailable(Unavailable):
+    """Docker cannot be used; ``trouble`` says why."""
+
+    def __init__(self, trouble: Trouble, what: str, next_step: str) -> None:
+        super().__init__(what, next_step)
+        self.trouble = trouble
+
+
+def docker_is_named() -> bool:
+    """Whether this computer says it has Docker: a ``docker`` on PATH, or ``DOCKER_HOST``.
+
+    The engine's socket is not looked for by itself: taking ``docker`` off PATH is how a learner,
+    a test or a room without Docker hides it. Who uses ``DOCKER_HOST`` or ``docker context`` says
+    so in one of these two ways.
+    """
+    return bool(os.environ.get("DOCKER_HOST")) or shutil.which("docker") is not None
+
+
+def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> DockerClient:
+    """A client of the engine that ``DOCKER_HOST`` or the current ``docker context`` names.
+
+    ``timeout_s`` is the limit of every later request, in seconds, and about that of this one. The
+    API version is negotiated, never pinned: a pinned one is refused by engines that dropped it.
+
+    Raises:
+        EngineUnavailable: there is none, or it does not answer; see ``trouble``.
+    """
+    if not docker_is_named():
+        raise unavailable(Trouble.ABSENT)
+    import docker
+
+    _context()  # where the SDK cannot follow one, it silently asks this system's default engine
+    asked = Request(lambda: docker.from_env(timeout=timeout_s, max_pool_size=_POOL))
+    asked.send()
+    try:
+        return asked.answer(timeout_s + _LATE_S)[0]
+    except Exception as error:  # while it reads its settings the SDK raises nearly anything
+        raise _setting_at_fault() or unavailable(classify(error), plain(error)) from error
+
+
+def engine_info(client: DockerClient) -> Mapping[str, Any]:
+    """What the engine tells of itself (``docker info``). Raises ``EngineUnavailable``."""
+    asked = Request(client.info)
+    asked.send()
+    try:
+        info, _ = asked.answer(client.api.timeout + _LATE_S)
+    except engine_errors(TimeoutError) as error:
+        raise unavailable(classify(error), plain(error)) from error
+    if not (isinstance(info, dict) and info.get("ServerVersion")):
+        raise unavailable(Trouble.OTHER, "what answers there is not Docker")
+    return info
+
+
+def endpoint() -> str:
+    """The address of the engine that is asked; empty for this system's default.
+
+    Raises nothing: where the settings cannot be read, :func:`connect` says so.
+    """
+    if named := os.environ.get("DOCKER_HOST"):
+        return named
+    try:
+        return _context().host
+    except EngineUnavailable:
+        return ""
+
+
+def engine_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """What a request to the engine may raise, and ``more``."""
+    import docker.errors
+    import requests
+    import urllib3.exceptions
+
+    return (
+        docker.errors.DockerException,
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+        OSError,
+        *more,
+    )
+
+
+def classify(error: BaseException) -> Trouble:
+    """The root cause of an error of the SDK, which wraps it three deep."""
+    text = str(error)
+    if "too old" in text or "too new" in text or "API versions below" in text:
+        return Trouble.API_VERSION
+    root = error
+    while (below := root.__cause__ or root.__context__) is not None:
+        root = below
+    # ConnectionRefusedError and its like are OSErrors: the order matters.
+    for kind, trouble in (
+        (FileNotFoundError, Trouble.NOT_RUNNING),
+        (PermissionError, Trouble.PERMISSION),
+        (ConnectionRefusedError, Trouble.REFUSED),
+        (TimeoutError, Trouble.HUNG),
+    ):
+        if isinstance(root, kind):
+            return trouble
+    return Trouble.OTHER
+
+
+def unavailable(trouble: Trouble, detail: str = "") -> EngineUnavailable:
+    """The error for ``trouble``: one clause, and the one next step on this kind of computer."""
+    named = _named_by()
+    start = {
+        "Linux": "start it: sudo systemctl start docker",
+        "Windows": "start Docker Desktop",
+        "Darwin": "start Docker Desktop",
+    }.get(platform.system(), "start it")
+    restart = "restart Docker"
+    if named:
+        start = restart = f"check {named}, which names the engine to use"
+    texts = {
+        Trouble.ABSENT: (
+            "Docker is not installed",
+            "install it: https://docs.docker.com/engine/install/",
+        ),
+        Trouble.NOT_RUNNING: (
+            f"no Docker runs where {named} says"
+            if named
+            else "Docker is installed but not running",
+            start,
+        ),
+        Trouble.PERMISSION: (
+            "Docker is running, but you may not use it",
+            "run: sudo usermod -aG docker $USER, then log in again (or set up rootless Docker)",
+        ),
+        Trouble.REFUSED: (
+            f"no Docker answers where {named} says"
+            if named
+            else "Docker left its socket behind but is not running",
+            start,
+        ),
+        Trouble.HUNG: ("Docker accepts connections but does not answer", restart),
+        Trouble.API_VERSION: ("this Docker's version does not fit", "update Docker"),
+        Trouble.SETTINGS: (f"Docker cannot be used, because {detail}", restart),
+        Trouble.OTHER: (f"Docker cannot be reached ({detail})", restart),
+    }
+    return EngineUnavailable(trouble, *texts[trouble])
+
+
+def plain(words: object) -> str:
+    """What an engine or the SDK said, as at most 200 characters of one line."""
+    text = " ".join(str(words).split())
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+
+
+# settings: which one is at fault
+
+
+_OTHER_CONTEXT = "choose another context: docker context use default"
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """The context in use: its name and address, and who chose it; empty for the default."""
+
+    name: str = ""
+    host: str = ""
+    chosen_by: str = ""
+
+
+def _config() -> Path | None:
+    """The file of settings that the SDK reads, if there is one."""
+    from docker.utils.config import find_config_file
+
+    found = find_config_file()
+    return Path(str(found)) if found else None
+
+
+def _must_be_a_file(path: Path | None) -> None:
+    """Raise ``EngineUnavailable`` where reading the settings would never end."""
+    if path is None or path.is_dir():
+        return
+    if not path.is_file():
+        raise _settings_error(f"{short(path)} is not a file", f"remove {short(path)}")
+    if path.stat().st_size > SETTINGS_BYTES:
+        raise _settings_error(f"{short(path)} is too large", f"correct or remove {short(path)}")
+
+
+def _settings_error(why: str, next_step: str) -> EngineUnavailable:
+    what = f"Docker cannot be used, because {why}"
+    return EngineUnavailable(Trouble.SETTINGS, what, next_step)
+
+
+def _named_by() -> str:
+    """The variable or the context that names the engine; empty for this system's default."""
+    if os.environ.get("DOCKER_HOST"):
+        return "DOCKER_HOST"
+    try:
+        context = _context()
+    except EngineUnavailable:
+        return ""
+    return f"the context {context.name} ({context.chosen_by})" if context.name else ""
+
+
+def _context() -> _Context:
+    """The context that is in use; none where ``DOCKER_HOST`` overrules it.
+
+    Raises:
+        EngineUnavailable: one was chosen that is not there, is damaged, or names no address. As
+            with the command ``docker``, the default engine is then not taken in its place.
+    """
+    from docker.context import ContextAPI
+    from docker.context.config import get_current_context_name, get_meta_file
+
+    config = _config()
+    _must_be_a_file(config)
+    if os.environ.get("DOCKER_HOST"):
+        return _Context()
+    if name := os.environ.get("DOCKER_CONTEXT", ""):
+        by, next_step = "DOCKER_CONTEXT", "correct or unset DOCKER_CONTEXT"
+    else:
+        name = get_current_context_name()
+        by = f"currentContext in {short(config)}" if config else ""
+        next_step = _OTHER_CONTEXT
+    if not name or name == "default":
+        return _Context()
+    shown = plain(name)
+    try:
+        meta = Path(get_meta_file(name))
+        host = ContextAPI.kwargs_from_context(name).get("base_url")
+        if isinstance(host, str) and host:
+            return _Context(shown, host, by)
+        why = f"names no address: see {short(meta)}" if meta.is_file() else "does not exist"
+    except Exception as error:  # noqa: BLE001 - anything may stand in a context
+        why = f"is damaged: see {_culprit(name)} ({plain(error)})"
+    raise _settings_error(f"the context {shown} ({by}) {why}", next_step)
+
+
+def _culprit(context: object) -> str:
+    """The file that describes a context, or the one that names it where it has no such file."""
+    from docker.context.config import get_meta_file
+
+    try:
+        return short(Path(get_meta_file(str(context))))
+    except ValueError:  # not a name at all
+        return short(_config() or Path())
+
+
+def _setting_at_fault() -> EngineUnavailable | None:
+    """The error that names the setting the SDK cannot read; ``None`` where it can read them all.
+
+    Found by letting the SDK read them one by one; nothing is asked of an engine.
+    """
+    import docker
+    import requests
+    from docker.utils import kwargs_from_env, parse_host
+
+    config = _config()
+    file = short(config) if config else "the settings"
+    context = _context()
+    address = os.environ.get("DOCKER_HOST") or context.host
+    if os.environ.get("DOCKER_HOST"):
+        named, instead = "DOCKER_HOST", "correct or unset DOCKER_HOST"
+    else:
+        named, instead = f"the context {context.name}", _OTHER_CONTEXT
+
+    def certificates() -> None:
+        if kwargs_from_env().get("tls") and not address:
+            raise ValueError("the SDK refuses certificates without an address")
+
+    def settings() -> None:
+        # With a version given, it reads all settings but does not connect.
+        client = docker.APIClient(base_url="tcp://localhost:1", version="1.41")
+        headers = vars(client)["_general_configs"].get("HttpHeaders")
+        requests.Request("GET", "http://localhost", headers=headers or {}).prepare()
+
+    def try_address() -> None:
+        parse_host(address, platform.system() == "Windows")
+
+    trials: tuple[tuple[Callable[[], object], str, str], ...] = (
+        (
+            certificates,
+            "DOCKER_TLS_VERIFY or DOCKER_CERT_PATH asks for certificates that are not there",
+            "correct or unset DOCKER_TLS_VERIFY and DOCKER_CERT_PATH",
+        ),
+        (try_address, f"{named} holds no address that can be used", instead),
+        (settings, f"{file} is damaged", f"correct or remove {file}"),
+    )
+    for trial, why, next_step in trials:
+        try:
+            trial()
+        except Exception:  # noqa: BLE001 - the SDK raises nearly anything here
+            # Not what it said: that may quote an address with a password, or a header.
+            return _settings_error(why, next_step)
+    return None

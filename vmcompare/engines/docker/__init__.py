@@ -1,0 +1,41 @@
+"""Containers as Docker starts them: the product a learner knows, over its API.
+
+The request sequence is the one ``docker run --rm -i --init`` makes (create, attach, wait for the
+removal, start), so that what is timed is Docker and not this harness. Attaching comes before
+starting, or the first byte could pass unseen.
+
+Three things remove a container: leaving its context; the *dead-man switch* (its first program
+blocks on the standard input that we hold open, so it ends when we do, and the engine removes it by
+itself); and :mod:`vmcompare.engines.cleanup`, by label, for one that was created but never started.
+
+The ``docker`` SDK is imported when first used: a notebook that only replays never pays for it.
+"""
+
+from __future__ import annotations
+
+from vmcompare.engines.docker.engine import (
+    PROBE_TIMEOUT_S,
+    EngineUnavailable,
+    Trouble,
+    classify,
+    connect,
+    endpoint,
+    probe,
+)
+from vmcompare.engines.docker.launcher import DockerLauncher, launchers
+from vmcompare.engines.docker.stream import CONSOLE_BYTES
+from vmcompare.engines.images.oci import CPU_PERIOD_US
+
+__all__ = [
+    "CONSOLE_BYTES",
+    "CPU_PERIOD_US",
+    "PROBE_TIMEOUT_S",
+    "DockerLauncher",
+    "EngineUnavailable",
+    "Trouble",
+    "classify",
+    "connect",
+    "endpoint",
+    "launchers",
+    "probe",
+]

@@ -1,0 +1,329 @@
+"""One container from its creation to its removal."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from vmcompare.engines import cleanup
+from vmcompare.engines.connection import Request
+from vmcompare.engines.docker import follow, inside
+from vmcompare.engines.docker.engine import REQUEST_TIMEOUT_S, engine_errors
+from vmcompare.engines.docker.network import Network
+from vmcompare.engines.docker.options import host_options
+from vmcompare.engines.docker.stream import Output, Stream
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
+from vmcompare.sandbox import Completed, Event, Followed, OnEvent, OnOutput, Phase, Spec, Start
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+FIRST_BYTE_TIMEOUT_S = 60.0
+"""Seconds from the start to the first byte; 0.1–0.2 s is usual."""
+
+GRACE_S = 2.0
+"""Seconds a program has to end once its standard input ended; the first-byte program needs 0.1."""
+
+HARD_STOP_S = 15.0
+"""Seconds until a killed container must be gone; 0.2 s is usual."""
+
+_numbers = itertools.count(1)
+
+
+class Container(AbstractContextManager["Container"]):
+    """A container from its creation to its removal; a :class:`vmcompare.sandbox.Sandbox`.
+
+    Attributes:
+        name: its name, known before it exists, so that it can always be removed.
+        exit_code: how its first program ended; ``None`` until it did, or if nobody could tell.
+    """
+
+    def __init__(
+        self,
+        api: APIClient,
+        image: str,
+        spec: Spec,
+        on_event: OnEvent,
+        on_no_image: Callable[[], object],
+        on_lost: Callable[[], object],
+    ) -> None:
+        self._on_no_image, self._on_lost = on_no_image, on_lost
+        self.name = f"vmcompare-{cleanup.session_id()}-{next(_numbers)}"
+        self.exit_code: int | None = None
+        self._api, self._image, self._spec, self._on_event = api, image, spec, on_event
+        self._creation: Request[Any] | None = None
+        self._removal: Request[Any] | None = None
+        own = spec.network and spec.own_network
+        self._network = Network(api, self.name) if own else None
+        self._stream: Stream | None = None
+        self._output: Output | None = None
+        self._id = ""
+        self._removed_ns = 0
+        self._started = False
+        self._following = False
+
+    # entering
+
+    def __enter__(self) -> Container:
+        cleanup.watch_containers()
+        with contextlib.ExitStack() as undo:
+            undo.push(self._abandon)
+            self._launch()
+            undo.pop_all()
+        return self
+
+    def _launch(self) -> None:
+        import docker.errors
+
+        prepared = self._spec.start is Start.PRE_CREATED
+        try:
+            if self._network is not None:
+                self._network.create()  # a command of its own for a user, too: no part of a start
+            opened_ns = time.perf_counter_ns()
+            if not prepared:
+                self._tell(Phase.OPEN, opened_ns)
+            self._create(tell=not prepared)
+            if prepared:
+                opened_ns = time.perf_counter_ns()
+                self._tell(Phase.OPEN, opened_ns)
+            self._start()
+        except docker.errors.APIError as error:
+            if isinstance(error, docker.errors.ImageNotFound):
+                self._on_no_image()
+            what = f"Docker could not start {self._image}"
+            raise LaunchFailure(what, self._request(), str(error.explanation or error)) from error
+        except engine_errors() as error:
+            self._on_lost()
+            raise AbnormalShutdown("Docker stopped answering during a start", str(error)) from error
+
+    def _create(self, *, tell: bool) -> None:
+        api = self._api
+        self._creation = Request(
+            lambda: api.create_container(
+                self._image,
+                list(self._spec.command),
+                name=self.name,
+                labels=cleanup.labels(),
+                environment=cleanup.environment(),
+                stdin_open=True,  # and, as we attach: closed for good when we let go
+                host_config=api.create_host_config(**self._options()),
+            )
+        )
+        self._creation.send()
+        created, created_ns = self._creation.answer(REQUEST_TIMEOUT_S)
+        self._id = str(created["Id"])
+        if tell:
+            self._tell(Phase.CREATE, created_ns)
+        attach = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        self._stream = Stream(api.attach_socket(self.name, params=attach))
+        attached_ns = time.perf_counter_ns()
+        self._output = Output(self._stream)
+        if tell:
+            self._tell(Phase.ATTACH, attached_ns)
+
+    def _options(self) -> dict[str, Any]:
+        options = host_options(self._spec)
+        if self._network is not None:
+            options["network_mode"] = self._network.name
+        return options
+
+    def _start(self) -> None:
+        assert self._output is not None
+        # Before the start, as its answer is the only place an auto-removed container's exit code
+        # can be had from. No time limit: it is answered when the container is gone.
+        self._removal = Request(
+            lambda: self._api.wait(self.name, timeout=None, condition="removed")
+        )
+        self._removal.send()
+        self._started = True
+        self._api.start(self.name)
+        started_ns = time.perf_counter_ns()
+        if not self._output.first_or_end.wait(FIRST_BYTE_TIMEOUT_S):
+            what = f"the first byte of {self._image}"
+            raise WaitTimeout(what, FIRST_BYTE_TIMEOUT_S, self._output.text())
+        if not self._output.first_ns:
+            self._await_removal(GRACE_S)
+            what = f"the container ended (exit code {self.exit_code}) before its first byte"
+            raise LaunchFailure(what, self._request(), self._output.text())
+        # The byte may overtake the answer to the start request: it had started by then.
+        self._tell(Phase.START, min(started_ns, self._output.first_ns))
+        self._tell(Phase.FIRST_BYTE, self._output.first_ns)
+
+    def _request(self) -> tuple[str, ...]:
+        return ("docker", "run", self._image, *self._spec.command)
+
+    def _tell(self, phase: Phase, t_ns: int) -> None:
+        self._on_event(Event(phase, t_ns))
+
+    # leaving
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._abandon(kind, error, trace)
+            return
+        with contextlib.ExitStack() as undo:
+            undo.push(self._abandon)  # should the removal itself be interrupted
+            self._destroy()
+            undo.pop_all()
+        assert self._output is not None
+        removed_ns = self._removed_ns or time.perf_counter_ns()
+        self._tell(Phase.EXIT, min(self._output.end_ns or removed_ns, removed_ns))
+        self._tell(Phase.REMOVED, removed_ns)
+
+    def _abandon(
+        self,
+        kind: type[BaseException] | None,  # noqa: ARG002
+        error: BaseException | None,
+        trace: TracebackType | None,  # noqa: ARG002
+    ) -> None:
+        """Remove the container while ``error`` is on its way; a failure to do so is added to it."""
+        try:
+            self._destroy()
+        except VmcompareError as failure:
+            if error is not None:
+                error.add_note(f"In addition: {failure}")
+
+    def _destroy(self) -> None:
+        """End and remove the container, whatever state it is in. May be called again.
+
+        Raises ``AbnormalShutdown`` if the engine does not do it; the ledger then still knows.
+        """
+        if self._stream is not None:
+            self._stream.end_input()
+        try:
+            gone = self._started and self._await_removal(GRACE_S)
+            if not gone:
+                self._remove_by_force()
+            if self._network is not None:
+                self._network.remove()
+        except engine_errors() as error:
+            self._on_lost()
+            if self._id:  # its daemon is gone, and the container lives on without one
+                cleanup.end_shim(self._id)
+            what = "Docker stopped while a container was running"
+            raise AbnormalShutdown(what, self.console()) from error
+        finally:
+            if self._stream is not None:
+                if self._output is not None:
+                    self._output.ended.wait(0.1 if self._removal is None else GRACE_S)
+                self._stream.close()
+                self._stream = None
+        cleanup.forget_containers()
+
+    def _await_removal(self, timeout_s: float) -> bool:
+        """Whether the engine reported the removal within ``timeout_s`` seconds."""
+        if self._removal is None:
+            return False
+        try:
+            answer, self._removed_ns = self._removal.answer(timeout_s)
+        except TimeoutError:
+            return False
+        except engine_errors() as error:
+            return getattr(error, "status_code", 0) == 404  # gone before it could be waited for
+        self.exit_code = int(answer["StatusCode"])
+        return True
+
+    def _remove_by_force(self) -> None:
+        import docker.errors
+
+        if self._creation is None or self._creation.cancel():
+            return
+        with contextlib.suppress(*engine_errors(TimeoutError, CancelledError)):
+            self._creation.answer(REQUEST_TIMEOUT_S)  # one still on its way could not be removed
+        deadline = time.monotonic() + HARD_STOP_S
+        while True:
+            try:
+                self._api.remove_container(self.name, force=True, v=True)
+            except docker.errors.NotFound:
+                break
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # 409: being removed already; ask until it is gone
+                    raise
+            if time.monotonic() > deadline:
+                raise AbnormalShutdown(f"Docker did not remove {self.name}", self.console())
+            time.sleep(0.01)
+        self._await_removal(GRACE_S)
+
+    # using
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        """Run a command inside; see :class:`vmcompare.sandbox.Sandbox`.
+
+        After ``WaitTimeout`` the command goes on until the container ends: the engine has no
+        request to end it.
+        """
+        with self._alive() as output:
+            return inside.run(self._api, self.name, argv, output, timeout_s)
+
+    @contextlib.contextmanager
+    def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
+        """See :class:`vmcompare.sandbox.Follower`."""
+        if self._following:
+            raise LaunchFailure("this instance has a command that is followed already", argv)
+        with contextlib.ExitStack() as followed:
+            with self._alive() as output:
+                heard = followed.enter_context(
+                    follow.followed(self._api, self.name, argv, on_output, output)
+                )
+            self._following = True
+            followed.callback(setattr, self, "_following", False)
+            yield heard
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write ``data`` to the absolute ``path`` inside, as root, mode 755; makes its folder."""
+        import docker.errors
+
+        folder, archive = inside.archive(path, data)
+        with self._alive():
+            try:
+                self._api.put_archive(self.name, folder, archive)
+            except docker.errors.NotFound:
+                self.run(["mkdir", "-p", folder])
+                self._api.put_archive(self.name, folder, archive)
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[Output]:
+        """Turn what the engine says about a container that is gone into ``AbnormalShutdown``."""
+        import docker.errors
+
+        if self._output is None or self._stream is None or self._output.ended.is_set():
+            raise AbnormalShutdown("the container has ended", self.console())
+        try:
+            yield self._output
+        except docker.errors.APIError as error:
+            if error.status_code in (404, 409):
+                raise AbnormalShutdown("the container has ended", self.console()) from error
+            raise LaunchFailure(
+                "Docker refused a command", self._request(), str(error.explanation or error)
+            ) from error
+        except engine_errors() as error:
+            self._on_lost()
+            what = "Docker stopped while a container was running"
+            raise AbnormalShutdown(what, self.console()) from error
+
+    def host_pids(self) -> tuple[int, ...]:
+        """The shim and all processes of the container; empty where they cannot be seen."""
+        return inside.host_pids(self._api, self.name)
+
+    def written_bytes(self) -> int:
+        """See :class:`vmcompare.sandbox.Layered`: the engine's ``SizeRw``."""
+        with self._alive():
+            found = self._api.containers(all=True, size=True, filters={"name": f"^/{self.name}$"})
+            if not found:
+                raise AbnormalShutdown("the container has ended", self.console())
+            return int(found[0].get("SizeRw") or 0)  # left out where nothing was written
+
+    def console(self) -> str:
+        """The last lines it printed."""
+        return self._output.text() if self._output is not None else ""

@@ -1,0 +1,239 @@
+"""``sandbox.Launcher`` for containers, and the images they are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from vmcompare.engines import cleanup
+from vmcompare.engines.docker import box
+from vmcompare.engines.docker.container import Container
+from vmcompare.engines.docker.engine import (
+    PROBE_TIMEOUT_S,
+    classify,
+    connect,
+    engine_errors,
+    engine_info,
+    plain,
+    unavailable,
+)
+from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.sandbox import (
+    ALPINE,
+    DEBIAN,
+    FIRST_BYTE_PROGRAM,
+    FileFact,
+    ImageFacts,
+    Launcher,
+    OnEvent,
+    Parcel,
+    Platform,
+    Sandbox,
+    Spec,
+    Start,
+    Traits,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from docker import APIClient, DockerClient
+
+    from vmcompare.engines.images.cache import Progress
+
+RETURN_S = 30.0
+"""Seconds in which a lost engine may come back; a service manager restarts it in about 3."""
+
+_ASK_AGAIN_S = 0.2
+
+REPOSITORIES = "vmcompare"
+"""First part of the names of images made here; the second is ours, the tag the digest's start."""
+
+
+class DockerLauncher:
+    """Opens containers. One client is kept: connecting is not part of any start.
+
+    Args:
+        progress: is told when an image has to be built.
+    """
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress
+        self._client: DockerClient | None = None
+        self._facts: Mapping[str, Any] = {}
+        self._images: dict[str, tuple[str, ImageFacts]] = {}
+        self._lock = threading.Lock()
+        self._lost = False
+        self._patience_s = RETURN_S
+
+    def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
+        """See :class:`vmcompare.sandbox.Launcher`. Warmth: cold or pre-created.
+
+        A pre-created one is created and attached before ``OPEN``; it tells no such phases.
+        """
+        if spec.start not in (Start.COLD, Start.PRE_CREATED):
+            raise Unavailable(
+                f"Docker has no {spec.start.value} start", "choose a cold or a pre-created start"
+            )
+        client = self._connected()
+        if self._lost:
+            self._await_engine()
+        runtimes = self._facts.get("Runtimes") or {}
+        if spec.runtime and spec.runtime not in runtimes:
+            raise Unavailable(
+                f"Docker has no runtime called {spec.runtime}",
+                f"choose from: {', '.join(sorted(runtimes))}",
+            )
+        image, _ = self._resolved(spec.image)
+        # Images are looked up once; should one vanish meanwhile, the next start looks again.
+        forget = functools.partial(self._images.pop, spec.image, None)
+        return Container(client.api, image, spec, on_event, forget, self._lose)
+
+    def image(self, spec: Spec) -> ImageFacts:
+        """Make the image if need be and describe it; layers are digests of unpacked tars."""
+        return self._resolved(spec.image)[1]
+
+    def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
+        """See :class:`vmcompare.sandbox.Packer`."""
+        _must_be_alpine(spec)
+        return box.contents(added, self._progress)
+
+    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
+        """See :class:`vmcompare.sandbox.Packer`. Starts a container to ask what it occupies."""
+        _must_be_alpine(spec)
+        with self.open(spec, lambda _: None) as container:
+            return box.parcel(container, added, self._progress)
+
+    def traits(self, spec: Spec) -> Traits:
+        """A product: ``docker run`` with everything it does, not the bare runtime."""
+        if spec.runtime:
+            return Traits(layer="product", runtime=spec.runtime)
+        with contextlib.suppress(Unavailable):  # gone since it was probed: the start will say so
+            self._connected()
+        return Traits(layer="product", runtime=str(self._facts.get("DefaultRuntime") or "runc"))
+
+    def _connected(self) -> DockerClient:
+        with self._lock:
+            if self._client is None:
+                client = connect()
+                self._facts = engine_info(client)
+                self._client = client
+            return self._client
+
+    def _lose(self) -> None:
+        self._lost = True
+
+    def _await_engine(self) -> None:
+        """Wait until an engine that was lost in mid-run is back: no part of any start.
+
+        A daemon that is restarted would otherwise cost a run all its starts, as each fails at once.
+        One that stays away is waited for once. Raises ``EngineUnavailable`` when it is not back.
+        """
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                connect(PROBE_TIMEOUT_S).close()
+            except Unavailable:
+                self._patience_s = max(0.0, deadline - time.monotonic())
+                if not self._patience_s:
+                    raise
+                time.sleep(_ASK_AGAIN_S)
+            else:
+                self._lost, self._patience_s = False, RETURN_S
+                return
+
+    def _resolved(self, name: str) -> tuple[str, ImageFacts]:
+        """The engine's name of an image, and its facts. Looked up once: starts must not pay."""
+        client = self._connected()
+        with self._lock:
+            if name not in self._images:
+                reference = _reference(client.api, name, self._progress)
+                self._images[name] = reference, _image_facts(client.api, reference)
+            return self._images[name]
+
+
+def _must_be_alpine(spec: Spec) -> None:
+    if spec.image != ALPINE:
+        raise Unavailable("only the Alpine image is weighed", f"use the image {ALPINE!r}")
+
+
+def _reference(api: APIClient, name: str, progress: Progress | None) -> str:
+    """The engine's name of an image; one that is made here is imported first."""
+    from vmcompare.engines.images import alpine, debian
+
+    if name == ALPINE:
+        return _imported(api, name, alpine.rootfs_tar, alpine.rootfs_digest, progress)
+    if name == DEBIAN:
+        return _imported(api, name, debian.rootfs_tar, debian.rootfs_digest, progress)
+    return name
+
+
+def _imported(
+    api: APIClient,
+    name: str,
+    rootfs_tar: Callable[[Progress | None], Path],
+    rootfs_digest: Callable[[Progress | None], str],
+    progress: Progress | None,
+) -> str:
+    """Import a root file system unless it is there; its reference."""
+    import docker.errors
+
+    from vmcompare.engines.images.cache import no_progress
+
+    tell = progress or no_progress
+    tag = rootfs_digest(progress).removeprefix("sha256:")[:12]
+    repository = f"{REPOSITORIES}/{name}"
+    reference = f"{repository}:{tag}"
+    try:
+        _inspect_image(api, reference)
+        return reference
+    except docker.errors.ImageNotFound:
+        pass
+    except engine_errors() as error:
+        raise unavailable(classify(error), plain(error)) from error
+    # A label on an image is passed on to containers made of it by hand. Those lack the owner's
+    # labels, by which the clean-up tells that they are the learner's own.
+    changes = [f"LABEL {cleanup.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
+    tell("the container image", 0.0)
+    try:
+        with rootfs_tar(progress).open("rb") as tar:
+            api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
+    except engine_errors() as error:
+        raise LaunchFailure(
+            f"Docker could not import the image {name}", ("docker", "import"), str(error)
+        ) from error
+    tell("the container image", 1.0)
+    return reference
+
+
+def _inspect_image(api: APIClient, reference: str) -> Mapping[str, Any]:
+    inspect: Callable[[str], Mapping[str, Any]] = api.inspect_image  # untyped in the stubs
+    return inspect(reference)
+
+
+def _image_facts(api: APIClient, reference: str) -> ImageFacts:
+    import docker.errors
+
+    try:
+        found = _inspect_image(api, reference)
+    except docker.errors.ImageNotFound as error:
+        raise Unavailable(
+            f"the image {reference} is not on this computer", f"run: docker pull {reference}"
+        ) from error
+    except engine_errors() as error:
+        raise unavailable(classify(error), plain(error)) from error
+    return ImageFacts(
+        digest=str(found["Id"]),
+        layers=tuple(map(str, found["RootFS"].get("Layers") or ())),
+        size_bytes=int(found["Size"]),
+    )
+
+
+def launchers(progress: Progress | None = None) -> dict[Platform, Launcher]:
+    """The platforms this backend serves; ``progress`` is told when an image has to be built."""
+    return {Platform.CONTAINER: DockerLauncher(progress)}

@@ -1,0 +1,204 @@
+"""What backends share to follow a command: its output handed on, and its certain end.
+
+What a command has started is found by two marks at once: who its parent is, and whose session it
+belongs to. A daemon leaves its parent, and a runtime's container its session; neither leaves both
+at the same moment. The search is made anew until it finds nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
+from vmcompare.sandbox import OnOutput
+
+START_S = 60.0
+"""Seconds until a command to follow must have begun; emulated it takes about 0.2."""
+
+END_S = 15.0
+"""Seconds until it must be gone once it was killed; emulated it takes about 0.2."""
+
+_PAUSE_S = 0.01
+
+# Errors join the output inside: two pipes would be read in any order.
+_BEGIN = 'command -v "$1" >/dev/null 2>&1 || { echo 0; exit 127; }; echo $$; exec "$@" 2>&1'
+
+_SEARCHES = 50
+"""At most so many searches inside: a crowd of processes needs two or three."""
+
+# Process, state, parent and session are fields 1, 3, 4 and 6 of /proc/PID/stat (proc(5)); the name
+# between them may hold blanks. Of the sessions, those are followed whose leader was found.
+_FIND = (
+    '{p=$1; sub(/^.*\\) /,""); if($1!="Z"&&$1!="X"){par[p]=$2; ses[p]=$4}} '
+    'END{n=split(k,w,","); for(i=1;i<=n;i++)known[w[i]]=1; '
+    "do{more=0; for(p in ses)if(!(p in hit)&&((ses[p] in known)||(par[p] in hit)||p==root))"
+    '{hit[p]=1; more=1; if(ses[p]==p&&!(p in known)){known[p]=1; k=k","p}}}while(more); '
+    'printf "%s",k; for(p in hit)printf " %s",p}'
+)
+
+
+class Heard:
+    """The output of one command; a :class:`vmcompare.sandbox.Followed`.
+
+    Args:
+        on_output: is told of each piece; never after :meth:`silence` has returned. It must not
+            raise.
+        announced: the first line is not output but the number of the command's process inside, as
+            :func:`beginning` prints it.
+    """
+
+    def __init__(self, on_output: OnOutput, *, announced: bool) -> None:
+        self._on_output = on_output
+        self._lock = threading.Lock()
+        self._silent = False
+        self._ended_ns: int | None = None
+        self._ended = threading.Event()
+        self._begun = threading.Event()
+        self._head: bytearray | None = bytearray() if announced else None
+        self._pid = 0
+        self._said = ""
+
+    def ended_ns(self) -> int | None:
+        return self._ended_ns
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._ended.wait(timeout_s)
+
+    def pid(self, argv: Sequence[str], timeout_s: float = START_S) -> int:
+        """The command's process number inside, once it was announced.
+
+        Raises:
+            LaunchFailure: there is no such program.
+            AbnormalShutdown: the output ended before that.
+            WaitTimeout: neither came.
+        """
+        if not self._begun.wait(timeout_s):
+            raise WaitTimeout(f"the start of {argv[0]}", timeout_s)
+        if self._head is not None:
+            raise AbnormalShutdown(f"the instance ended while {argv[0]} was started")
+        if not self._pid:
+            raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv, self._said)
+        return self._pid
+
+    def hand_on(self, piece: bytes, t_ns: int) -> None:
+        """A piece of output came at ``t_ns``."""
+        if self._head is not None:
+            self._head += piece
+            line, found, piece = bytes(self._head).partition(b"\n")
+            if not found:
+                return
+            # What is no number comes from whatever was to run the command: it did not.
+            self._pid = int(line) if line.isdigit() else 0
+            self._said = "" if line.isdigit() else line.decode(errors="replace")
+            self._head = None
+            self._begun.set()
+        with self._lock:
+            if piece and not self._silent:
+                self._on_output(piece, t_ns)
+
+    def end(self, t_ns: int) -> None:
+        """The output ended at ``t_ns``; the first call counts."""
+        if self._ended_ns is None:
+            self._ended_ns = t_ns
+        self._begun.set()
+        self._ended.set()
+
+    def silence(self) -> None:
+        """Hand on nothing more; returns once nothing is being handed on."""
+        with self._lock:
+            self._silent = True
+
+
+def beginning(argv: Sequence[str]) -> tuple[str, ...]:
+    """A command that prints its process number (0: no such program) and becomes ``argv``."""
+    return ("sh", "-c", _BEGIN, "sh", *argv)
+
+
+def ending(pid: int) -> str:
+    """A line of shell that kills ``pid``, which leads a session, and whatever it has started.
+
+    Of POSIX, plus BusyBox's (and anybody's) ``awk``, and Linux's ``/proc``. The exit code says
+    whether all of it is gone.
+    """
+    search = f"awk -v root={pid} -v k=\"$k\" '{_FIND}'"
+    return (
+        f"k={pid}; n=0; while [ $n -lt {_SEARCHES} ]; do n=$((n+1)); "
+        f"set -- $(cat /proc/[0-9]*/stat 2>/dev/null | {search}); "
+        '[ $# -gt 0 ] || exit 1; k=$1; shift; [ $# -gt 0 ] || exit 0; kill -9 "$@" 2>/dev/null; '
+        "done; exit 1"
+    )
+
+
+def crowded_ending(pid: int) -> str:
+    """The same where no process more may be started: first the group, by the shell itself."""
+    return f"kill -9 -- -{pid} 2>/dev/null; {ending(pid)}"
+
+
+class Descent:
+    """A process of this computer and what it starts, to be ended for certain.
+
+    Args:
+        pid: that process, by number: it leads a session.
+        among: tells which processes it can only be, where the number may be another's by now.
+    """
+
+    def __init__(self, pid: int, among: Callable[[], Collection[int]] | None = None) -> None:
+        self._pid, self._among = pid, among
+        self._sessions = {pid}
+
+    def look(self) -> set[int]:
+        """Which of it live now. Sessions seen once are known from then on."""
+        parents, sessions = _table()
+        if self._among is not None:
+            allowed = set(self._among())
+            sessions = {number: its for number, its in sessions.items() if number in allowed}
+        found: set[int] = set()
+        while True:
+            more = {
+                number
+                for number in sessions.keys() - found
+                if number == self._pid
+                or sessions[number] in self._sessions
+                or parents[number] in found
+            }
+            if not more:
+                return found
+            found |= more
+            self._sessions |= {number for number in more if sessions[number] == number}
+
+    def end(self, timeout_s: float = END_S) -> bool:
+        """Kill all of it; whether it is gone in time."""
+        deadline = time.monotonic() + timeout_s
+        while found := self.look():
+            if time.monotonic() > deadline:
+                return False
+            for number in found:
+                _kill(number)
+            time.sleep(_PAUSE_S)
+        return True
+
+
+def _table() -> tuple[dict[int, int], dict[int, int]]:
+    """Parents and sessions of the processes that live."""
+    parents, sessions = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue  # ended meanwhile
+            state, parent, _group, session, *_ = stat.rpartition(")")[2].split()
+            if state not in "ZX":
+                parents[int(entry.name)], sessions[int(entry.name)] = int(parent), int(session)
+    return parents, sessions
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

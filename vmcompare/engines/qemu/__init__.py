@@ -1,0 +1,39 @@
+"""Virtual machines by plain QEMU: `launchers()` and `probe()`."""
+
+from __future__ import annotations
+
+from vmcompare.engines.images import alpine
+from vmcompare.engines.images.cache import Progress
+from vmcompare.engines.qemu import accel
+from vmcompare.engines.qemu.binary import find_qemu
+from vmcompare.engines.qemu.launcher import QemuLauncher
+from vmcompare.errors import Unavailable
+from vmcompare.sandbox import Availability, Launcher, Platform
+
+__all__ = ["QemuLauncher", "launchers", "probe"]
+
+
+def launchers(progress: Progress | None = None) -> dict[Platform, Launcher]:
+    """One launcher for each kind of virtual machine, whether or not QEMU is here.
+
+    ``progress`` is told when an image has to be built.
+    """
+    platforms = (Platform.VM_DIRECT, Platform.VM_TUNED, Platform.VM)
+    return {platform: QemuLauncher(platform, progress=progress) for platform in platforms}
+
+
+def probe() -> Availability:
+    """Whether virtual machines can be run here, and how; takes a second at the first call."""
+    version = ""
+    details: list[tuple[str, str]] = []
+    try:
+        qemu = find_qemu()
+        version = qemu.version
+        details.append(("qemu", version))
+        choice = accel.choose(qemu)
+        details.append(("accelerator", choice.accel))
+        details += [(f"rejected {trial.accel}", trial.why) for trial in choice.rejected]
+        alpine.sources()
+    except Unavailable as error:
+        return Availability(False, version, error.what, error.next_step, tuple(details))
+    return Availability(True, version, details=tuple(details))

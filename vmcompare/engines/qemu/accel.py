@@ -1,0 +1,246 @@
+"""Which accelerator really runs guest code at speed: never inferred, always proved.
+
+Each candidate of this operating system boots :mod:`~vmcompare.engines.qemu.firmware` with one
+explicit ``-accel``; the first that finishes its loop in time is used. The answer is kept on disk
+until the computer is booted again or QEMU is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from vmcompare import paths
+from vmcompare.engines import cleanup
+from vmcompare.engines.qemu import firmware
+from vmcompare.engines.qemu.binary import Qemu
+from vmcompare.errors import StorageError, Unavailable
+
+CANDIDATES = {
+    "linux": ("kvm", "tcg"),
+    "darwin": ("hvf", "tcg"),
+    "win32": ("whpx", "tcg"),
+}
+"""``sys.platform`` → accelerators, best first. ``tcg`` is software emulation."""
+
+SOFTWARE = "tcg"
+
+FIRST_BYTE_S, LOOP_S = 3.0, 1.0
+"""Deadlines in seconds: to the first byte, then for 64-bit mode and the loop. Tried: TCG needs
+0.05 s for all of it; the KVM that only pretends needs minutes for the loop."""
+
+T = TypeVar("T")
+
+_WHY_CHARACTERS = 500
+"""So much is kept of what QEMU says; its sentences have about a hundred."""
+
+_KEPT_BYTES = 1 << 16
+"""More than any fact that is kept has."""
+
+_KEEP_S = 5.0
+"""Seconds to wait for another process that keeps a fact, before this one is not kept."""
+
+_EXIT_S = 2.0
+"""Seconds for QEMU to leave after its guest asked it to, before it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How one candidate did.
+
+    Attributes:
+        accel: its name.
+        why: why it was rejected; empty when it works.
+    """
+
+    accel: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The accelerator to use.
+
+    Attributes:
+        accel: ``"kvm"``, ``"hvf"``, ``"whpx"`` or ``"tcg"``.
+        rejected: every better candidate, and why it was not taken.
+    """
+
+    accel: str
+    rejected: tuple[Trial, ...] = ()
+
+    def is_of(self, candidates: Sequence[str]) -> bool:
+        """Whether trying ``candidates`` in order can have led to this."""
+        if self.accel not in candidates:
+            return False
+        better = list(candidates[: candidates.index(self.accel)])
+        readable = all(trial.why.isprintable() for trial in self.rejected)
+        return readable and [trial.accel for trial in self.rejected] == better
+
+    def arguments(self) -> tuple[str, ...]:
+        """Its part of QEMU's command line."""
+        if self.accel == SOFTWARE:
+            return ("-accel", SOFTWARE)
+        return ("-accel", self.accel, "-cpu", "host")
+
+
+def choose(qemu: Qemu) -> Choice:
+    """The first candidate that works; from the disk if it was proved since the last boot.
+
+    Raises:
+        Unavailable: QEMU runs, but no accelerator does.
+    """
+    name = f"accelerator-{'kvm' if _kvm_opens() else 'none'}"
+    candidates = CANDIDATES.get(sys.platform, (SOFTWARE,))
+    choice = kept(name, qemu, Choice)
+    if choice is None or not choice.is_of(candidates):
+        choice = prove(qemu, candidates)
+        keep(name, qemu, choice)
+    return choice
+
+
+def prove(
+    qemu: Qemu,
+    candidates: Sequence[str],
+    *,
+    first_byte_s: float = FIRST_BYTE_S,
+    loop_s: float = LOOP_S,
+) -> Choice:
+    """Try candidates in order, without looking at what is kept. Raises ``Unavailable``."""
+    rejected: list[Trial] = []
+    with cleanup.guard(), cleanup.folder() as directory:
+        rom = directory / "probe.bin"
+        with paths.said_of(rom, paths.TEMPORARY):
+            rom.write_bytes(firmware.image())
+        for accel in candidates:
+            trial = attempt(qemu, accel, rom, first_byte_s=first_byte_s, loop_s=loop_s)
+            if not trial.why:
+                return Choice(accel, tuple(rejected))
+            words = "".join(c for c in trial.why if c.isprintable())[:_WHY_CHARACTERS]
+            rejected.append(Trial(accel, words))
+    reasons = "; ".join(f"{trial.accel}: {trial.why}" for trial in rejected)
+    raise Unavailable(
+        f"QEMU starts, but nothing here runs a guest ({reasons})",
+        "run `qemu-system-x86_64 -accel tcg` by hand and read what it says, or install QEMU again",
+    )
+
+
+def attempt(
+    qemu: Qemu,
+    accel: str,
+    rom: Path,
+    *,
+    first_byte_s: float = FIRST_BYTE_S,
+    loop_s: float = LOOP_S,
+) -> Trial:
+    """Boot the firmware with one accelerator. Whatever happens, its QEMU is gone afterwards."""
+    command = [*qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
+    command += ["-M", "pc", "-m", "16", "-accel", accel, "-bios", str(rom), "-serial", "stdio"]
+    command += ["-device", f"isa-debug-exit,iobase={firmware.EXIT_PORT:#x},iosize=4"]
+    command += ["-no-reboot"]
+    try:
+        started = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=cleanup.marked(),
+        )
+    except OSError as error:
+        return Trial(accel, f"QEMU could not be started: {error.strerror}")
+    with started as process:
+        try:
+            why = _judge(process, first_byte_s, loop_s)
+            if not why:
+                _leave(process)
+        finally:
+            process.kill()  # does nothing to a process that has already left
+        errors = process.stderr.read() if process.stderr else b""
+    lines = errors.decode(errors="replace").strip().splitlines()
+    if why == _EXITED and lines:
+        why = lines[-1].partition(": ")[2] or lines[-1]
+    return Trial(accel, why)
+
+
+_EXITED = "QEMU ended at once"
+
+
+def _judge(process: subprocess.Popen[bytes], first_byte_s: float, loop_s: float) -> str:
+    """Why the accelerator does not work, or nothing."""
+    assert process.stdout is not None
+    deadline, seen = time.monotonic() + first_byte_s, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while firmware.LOOPED not in seen:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "stalls in 64-bit mode" if seen else "no sign of life"
+            if not selector.select(left):
+                continue
+            piece = os.read(process.stdout.fileno(), 256)
+            if not piece:
+                return _EXITED if not seen else "ends in the middle of the test"
+            if firmware.STARTED in piece and firmware.STARTED not in seen:
+                deadline = time.monotonic() + loop_s
+            seen += piece
+    return ""
+
+
+def _leave(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_EXIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def boot_id() -> str:
+    """Changes whenever this computer is booted."""
+    linux = Path("/proc/sys/kernel/random/boot_id")
+    if linux.exists():
+        return linux.read_text().strip()
+    import psutil  # only where there is no better source
+
+    return f"{psutil.boot_time():.0f}"
+
+
+def kept(name: str, qemu: Qemu, kind: type[T]) -> T | None:
+    """A fact about this boot of this computer with this QEMU, if it was kept and is a ``kind``."""
+    try:
+        return paths.understood(paths.read(_path(name, qemu), _KEPT_BYTES), kind)
+    except (OSError, StorageError):
+        return None
+
+
+def keep(name: str, qemu: Qemu, fact: object) -> None:
+    """Keep a fact for :func:`kept`; where nothing can be kept, it is found out anew each time."""
+    with contextlib.suppress(OSError, StorageError):
+        path = _path(name, qemu)
+        with paths.locked(path.with_name("facts.lock"), timeout_s=_KEEP_S):
+            paths.write(path, msgspec.json.encode(fact).decode())
+
+
+def _path(name: str, qemu: Qemu) -> Path:
+    """Another one for each boot, QEMU and version of the firmware that tries it."""
+    facts = f"{boot_id()} {qemu.identity()} {hashlib.sha256(firmware.image()).hexdigest()}"
+    return paths.cache_dir() / f"{name}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.json"
+
+
+def _kvm_opens() -> bool:
+    """Whether KVM is there for this user now: being let into its group needs no new boot."""
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

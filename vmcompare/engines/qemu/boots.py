@@ -1,0 +1,208 @@
+"""What each platform boots: machine, kernel, RAM disk, disk, and the signs on its way."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmcompare.engines.images import alpine
+from vmcompare.engines.images.cache import Progress
+from vmcompare.engines.qemu.binary import Qemu
+from vmcompare.engines.qemu.pump import Sign
+from vmcompare.errors import Unavailable
+from vmcompare.sandbox import Machine, Phase, Spec
+
+_QUIET = "console=ttyS0 quiet panic=-1 reboot=t noreplace-smp no_timer_check"
+"""Kernel command line of the guests whose boot is ours: nothing on the console, a panic or reboot
+ends QEMU (with ``-no-reboot``) by a triple fault, no patching of locks for one processor, no test
+of the timer: emulated on a busy computer its ticks can come too late for it ("IO-APIC + timer
+doesn't work", seen here; on KVM and Hyper-V Linux leaves the test out by itself)."""
+
+_MAKERS_LINE = (
+    "root=/dev/vda rw rootflags=rw console=ttyS0 rootfstype=ext4 quiet loglevel=0 raid=noautodetect"
+)
+"""What quicksand-core 0.14 passes (``qemu/platform.py``), but for the token and port of its own
+agent, and ``panic=-1``, which we add so that no guest outlives an accident."""
+
+_MAKERS_PORT = 8080
+"""Port inside the guest of the makers' own agent; nobody can reach it."""
+
+_NO_NETWORK = "vmcompare_network=no"
+"""For ``images/guest/disk_init.sh``, to which the kernel hands it on as a variable."""
+
+_SEABIOS_DONE = Sign(Phase.FIRMWARE, b"Booting from")
+_OUR_INIT = Sign(Phase.KERNEL, b"vmcompare-init")
+_OPENRC = Sign(Phase.INIT, b"OpenRC")
+_FIRST_LINE = Sign(Phase.KERNEL, b"\n")
+"""Of the distribution as it comes: its RAM disk is silent, so the first line is OpenRC's."""
+
+_PVH_ROM, _MICROVM_ROM = "pvh.bin", "bios-microvm.bin"
+"""Firmware that QEMU needs to start an ELF kernel on ``pc``, and for ``microvm``; without the
+first it hangs without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """One way to boot.
+
+    Attributes:
+        arguments: for QEMU: machine, kernel, RAM disk, disk.
+        files: what is booted, in order: for digests.
+        bus: ending of virtio devices' names.
+        on_debug, on_serial: signs on the way.
+        timeout_s: seconds until the first byte at most; emulated on a busy computer it is slow.
+    """
+
+    arguments: tuple[str, ...]
+    files: tuple[Path, ...]
+    timeout_s: float
+    bus: str = "pci"
+    on_debug: Sequence[Sign] = (_SEABIOS_DONE,)
+    on_serial: Sequence[Sign] = (_OUR_INIT,)
+
+
+def direct(
+    qemu: Qemu,
+    machine: Machine,
+    initramfs: Path,
+    *,
+    tsc_khz: int | None = None,
+    progress: Progress | None = None,
+) -> Boot:
+    """A kernel straight into an initramfs: ``vm-direct``.
+
+    Args:
+        machine: ``PC`` or ``MICROVM``.
+        tsc_khz: frequency of the time stamp counter, for ``MICROVM`` under emulation: without it
+            the guest sometimes freezes while it tries to find out.
+
+    Raises:
+        Unavailable: this QEMU lacks the firmware of a ``microvm``.
+    """
+    if machine is Machine.MICROVM:
+        if not (qemu.has_rom(_MICROVM_ROM) and qemu.has_rom(_PVH_ROM)):
+            raise Unavailable(
+                "this QEMU has no firmware for the machine type microvm",
+                "install QEMU from your distribution, or use the machine type pc",
+            )
+        kernel = alpine.kernel_elf(progress)
+        line = _QUIET if tsc_khz is None else f"{_QUIET} tsc_early_khz={tsc_khz}"
+        arguments = ("-M", "microvm", *_kernel(kernel, initramfs, line))
+        return Boot(arguments, (kernel, initramfs), 60.0, bus="device", on_debug=())
+    kernel = _fastest_kernel(qemu, progress)
+    arguments = ("-M", "pc", *_kernel(kernel, initramfs, _QUIET))
+    return Boot(arguments, (kernel, initramfs), 60.0)
+
+
+def tuned(
+    qemu: Qemu,
+    disk: Path,
+    *,
+    network: bool = False,
+    snapshot: bool = True,
+    progress: Progress | None = None,
+) -> Boot:
+    """The distribution's disk by the shortest way: ``vm-tuned``.
+
+    Without a ``network`` the two services that bring one up are left out: they look for a card that
+    is not there, and fail (together a third of this boot). With ``snapshot`` what the guest writes
+    is thrown away.
+    """
+    kernel, initramfs = _fastest_kernel(qemu, progress), alpine.disk_initramfs(progress)
+    line = f"{_QUIET} {_makers_agent()}" + ("" if network else f" {_NO_NETWORK}")
+    arguments = ("-M", "pc", *_kernel(kernel, initramfs, line))
+    arguments += disk_arguments(disk, snapshot=snapshot)
+    files = (kernel, initramfs, alpine.sources().disk, disk)
+    return Boot(arguments, files, 120.0, on_serial=(_OUR_INIT, _OPENRC))
+
+
+def as_made(disk: Path) -> Boot:
+    """The distribution as its makers start it: ``vm``.
+
+    Machine, kernel command line and disk options are those of quicksand-core 0.14; but changes go
+    to a temporary file, so that every start is the same.
+    """
+    origin = alpine.sources()
+    line = f"{_MAKERS_LINE} panic=-1 {_makers_agent()}"
+    arguments = (
+        *("-M", "q35", *_kernel(origin.kernel, origin.initrd, line)),
+        *("-object", "iothread,id=iothread0"),
+        *disk_arguments(disk, "discard=unmap,detect-zeroes=unmap", "iothread=iothread0"),
+    )
+    files = (origin.kernel, origin.initrd, origin.disk, disk)
+    return Boot(arguments, files, 300.0, on_serial=(_FIRST_LINE,))
+
+
+def sector(image: Path) -> Boot:
+    """An operating system of 512 bytes, on an IDE disk: the firmware knows how to start that."""
+    drive = f"file={_escaped(image)},format=raw,if=ide,snapshot=on"
+    return Boot(("-M", "pc", "-drive", drive), (image,), 60.0, on_serial=())
+
+
+def install(
+    qemu: Qemu, disk: Path, initramfs: Path | None = None, *, progress: Progress | None = None
+) -> Boot:
+    """Write our service (or what another ``initramfs`` carries) onto a disk, for good, and end."""
+    kernel = _fastest_kernel(qemu, progress)
+    initramfs = initramfs or alpine.install_initramfs(progress)
+    disk_part = disk_arguments(disk, snapshot=False)
+    arguments = ("-M", "pc", *_kernel(kernel, initramfs, _QUIET), *disk_part)
+    return Boot(arguments, (kernel, initramfs, disk), 60.0)
+
+
+def warm(qemu: Qemu, disk: Path, *, progress: Progress | None = None) -> Boot:
+    """Like :func:`tuned`, but all its services start and what the guest writes is kept."""
+    return tuned(qemu, disk, network=True, snapshot=False, progress=progress)
+
+
+def _makers_agent() -> str:
+    """The makers' own agent is one of the services that start, and refuses to without a token."""
+    return f"quicksand_token={secrets.token_hex(16)} quicksand_port={_MAKERS_PORT}"
+
+
+def disk_arguments(
+    disk: Path, drive_options: str = "", device_options: str = "", *, snapshot: bool = True
+) -> tuple[str, ...]:
+    """A virtio disk; with ``snapshot`` what the guest writes goes to an unlinked temporary file."""
+    drive = f"file={_escaped(disk)},format=qcow2,if=none,id=disk0"
+    drive += f",snapshot={'on' if snapshot else 'off'}"
+    device = "virtio-blk-pci,drive=disk0"
+    drive += f",{drive_options}" if drive_options else ""
+    device += f",{device_options}" if device_options else ""
+    return ("-drive", drive, "-device", device)
+
+
+def _kernel(kernel: Path, initramfs: Path, line: str) -> tuple[str, ...]:
+    return ("-kernel", str(kernel), "-initrd", str(initramfs), "-append", line)
+
+
+def _fastest_kernel(qemu: Qemu, progress: Progress | None) -> Path:
+    if qemu.has_rom(_PVH_ROM):
+        return alpine.kernel_elf(progress)
+    return alpine.kernel_bzimage()
+
+
+def _escaped(path: Path) -> str:
+    """A path inside an option list (``file=…,format=…``): QEMU reads a doubled comma as one there.
+
+    A path that is an argument of its own (``-kernel``, ``-initrd``, ``-bios``, ``-L``) is taken as
+    it stands.
+    """
+    return str(path).replace(",", ",,")
+
+
+def plan_arguments(boot: Boot, spec: Spec, options: Sequence[str] = ()) -> tuple[str, ...]:
+    """All of QEMU's arguments for an instance, but its channels and its accelerator.
+
+    A network, where there is to be one, is cut off from the host and the world.
+    """
+    arguments = [*boot.arguments, "-smp", str(spec.vcpus), "-m", str(spec.memory_mib)]
+    if spec.network:
+        rom = ",romfile=" if boot.bus == "pci" else ""
+        arguments += ["-netdev", "user,id=net0,restrict=on"]
+        arguments += ["-device", f"virtio-net-{boot.bus},netdev=net0{rom}"]
+    else:
+        arguments += ["-nic", "none"]
+    return (*arguments, *options)

@@ -1,0 +1,146 @@
+"""The two disks: overlays over the wheel's, made once by booting it.
+
+``vm`` gains only our service. ``vm-tuned`` gains also what OpenRC keeps at its first orderly
+shutdown: the cache of its services' dependencies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from vmcompare.engines import cleanup
+from vmcompare.engines.images import alpine, initramfs, oci, qcow2
+from vmcompare.engines.images.cache import Cache, Progress
+from vmcompare.engines.qemu import boots
+from vmcompare.engines.qemu.accel import Choice
+from vmcompare.engines.qemu.binary import Qemu
+from vmcompare.engines.qemu.boots import Boot
+from vmcompare.engines.qemu.machine import Machine, Plan
+from vmcompare.errors import AbnormalShutdown, LaunchFailure
+from vmcompare.sandbox import Phase, Spec
+
+_RECIPE = "1"
+"""Part of the cache keys: raise it when the way of building changes."""
+
+_END_S = 60.0
+"""Seconds for a guest to shut down; emulated it needs 2 to 5."""
+
+_INSTALLED = "vmcompare-installed"
+"""What the installing guest says when it has written and unmounted everything."""
+
+
+def overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) -> Path:
+    """The disk of ``vm``.
+
+    Raises:
+        Unavailable: the wheel is missing.
+        VmcompareError: the guest that writes it fails.
+    """
+
+    def build(out: Path) -> None:
+        disk = alpine.sources().disk
+        out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(disk), disk))
+        _install(qemu, accel, boots.install(qemu, out, progress=progress))
+
+    return Cache(progress=progress).get("disk.qcow2", _key(), build)
+
+
+def warm_overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) -> Path:
+    """The disk of ``vm-tuned``. Raises what :func:`overlay` raises."""
+    cold = overlay(qemu, accel, progress)
+
+    def build(out: Path) -> None:
+        shutil.copyfile(cold, out)
+        _warm(qemu, accel, boots.warm(qemu, out, progress=progress))
+
+    return Cache(progress=progress).get("warm.qcow2", _key(), build)
+
+
+def changed(
+    qemu: Qemu, accel: Choice, files: Mapping[str, bytes], progress: Progress | None = None
+) -> Path:
+    """An overlay over the disk of ``vm`` that adds ``files`` (absolute path → content).
+
+    Written by a guest, as the file system on the disk is Linux's to write; what it holds does not
+    depend on the accelerator. Raises what :func:`overlay` raises.
+    """
+    below = overlay(qemu, accel, progress)
+
+    def build(out: Path) -> None:
+        out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(below), below))
+        modules = initramfs.read_modules(alpine.sources().disk)
+        with cleanup.folder() as directory:
+            archive = directory / "change.cpio"
+            initramfs.write_change(alpine.rootfs_tar(progress), modules, files, archive)
+            _install(qemu, accel, boots.install(qemu, out, archive, progress=progress))
+
+    digests = [f"{path} {oci.digest(data)}" for path, data in sorted(files.items())]
+    key = f"{_key()} over {below} added {digests}"
+    return Cache(progress=progress).get("changed.qcow2", key, build)
+
+
+@contextlib.contextmanager
+def opened(*chain: Path) -> Iterator[qcow2.Qcow2]:
+    """The disk that a chain of files makes, the lowest first."""
+    with contextlib.ExitStack() as stack:
+        disk: qcow2.Qcow2 | None = None
+        for path in chain:
+            disk = stack.enter_context(qcow2.Qcow2(path, disk))
+        assert disk is not None
+        yield disk
+
+
+def _key() -> str:
+    # The overlay names the wheel's disk by its path, so a moved wheel needs a new one.
+    return f"recipe {_RECIPE} {alpine.sources().disk} {alpine.recipe()}"
+
+
+def _install(qemu: Qemu, accel: Choice, boot: Boot) -> None:
+    machine = _machine(qemu, accel, boot)
+    try:
+        machine.start()
+        machine.ended_by_itself(boot.timeout_s + _END_S)
+        if _INSTALLED not in machine.console():
+            raise LaunchFailure(
+                "nothing could be written onto the disk", machine.command, machine.console()
+            )
+    finally:
+        machine.kill()
+
+
+def _warm(qemu: Qemu, accel: Choice, boot: Boot) -> None:
+    machine = _machine(qemu, accel, boot)
+    try:
+        machine.start()
+        deadline = time.monotonic() + boot.timeout_s
+        while True:
+            mark = machine.next_mark("the guest's agent", deadline, boot.timeout_s)
+            if mark.phase is Phase.READY:
+                break
+        agent = machine.agent()
+        # Our service starts the agent a moment before the runlevel is complete.
+        agent.run_line("sleep 3; poweroff", boot.timeout_s)
+        try:
+            machine.ended_by_itself(_END_S)
+        except AbnormalShutdown as error:
+            raise LaunchFailure(str(error), machine.command, machine.console()) from error
+    finally:
+        machine.kill()
+
+
+def _machine(qemu: Qemu, accel: Choice, boot: Boot) -> Machine:
+    arguments = boots.plan_arguments(boot, Spec())
+    return Machine(
+        Plan(
+            qemu,
+            accel,
+            arguments,
+            bus=boot.bus,
+            on_debug=boot.on_debug,
+            on_serial=boot.on_serial,
+        )
+    )

@@ -1,0 +1,189 @@
+"""`sandbox.Launcher` for the three kinds of virtual machine."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from vmcompare.engines.images import alpine, container_host
+from vmcompare.engines.images.cache import Cache, Progress
+from vmcompare.engines.programs import boot_sector
+from vmcompare.engines.qemu import accel, boots, box, disks, tsc
+from vmcompare.engines.qemu.binary import Qemu, find_qemu
+from vmcompare.engines.qemu.boots import Boot
+from vmcompare.engines.qemu.guest import Guest
+from vmcompare.engines.qemu.machine import Machine, Plan
+from vmcompare.errors import Unavailable
+from vmcompare.sandbox import (
+    ALPINE,
+    BOOT_SECTOR,
+    CONTAINER_HOST,
+    Event,
+    FileFact,
+    ImageFacts,
+    OnEvent,
+    Parcel,
+    Phase,
+    Platform,
+    Sandbox,
+    Spec,
+    Traits,
+    refuse_sysctls,
+)
+from vmcompare.sandbox import Machine as MachineType
+
+
+class QemuLauncher:
+    """Starts virtual machines of one platform with plain QEMU: a mechanism, not a product.
+
+    Args:
+        platform: ``VM_DIRECT``, ``VM_TUNED`` or ``VM``.
+        small: ``VM_DIRECT`` only: boot BusyBox alone instead of the whole userland.
+        options: further arguments for QEMU (a balloon, a panic device).
+        progress: is told when an image has to be built.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        small: bool = False,
+        options: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> None:
+        if not platform.is_vm or (small and platform is not Platform.VM_DIRECT):
+            raise ValueError(f"there is no such virtual machine: {platform} (small: {small})")
+        self._platform = platform
+        self._small = small
+        self._options = tuple(options)
+        self._progress = progress
+
+    def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
+        """See :meth:`vmcompare.sandbox.Launcher.open`.
+
+        Whatever has to be found out or built first is done before ``OPEN``: it is not part of a
+        start. ``READY`` is stamped when the agent greets, and told at the first use of the sandbox
+        or while leaving.
+        """
+        return self._open(spec, on_event)
+
+    @contextmanager
+    def _open(self, spec: Spec, on_event: OnEvent) -> Iterator[Sandbox]:
+        refuse_sysctls(spec)
+        qemu = find_qemu()
+        choice = accel.choose(qemu)
+        boot = self._boot(qemu, choice, spec)
+        machine = Machine(
+            Plan(
+                qemu,
+                choice,
+                boots.plan_arguments(boot, spec, self._options),
+                bus=boot.bus,
+                on_debug=boot.on_debug,
+                on_serial=boot.on_serial,
+            )
+        )
+        on_event(Event(Phase.OPEN, time.perf_counter_ns()))
+        try:
+            machine.start()
+            deadline = time.monotonic() + boot.timeout_s
+            reached, greeting = None, None
+            while reached is not Phase.FIRST_BYTE:
+                mark = machine.next_mark("the first byte", deadline, boot.timeout_s)
+                reached = mark.phase
+                if reached is Phase.READY:
+                    # The guest starts the byte's program and the agent side by side, and each has a
+                    # channel of its own: on a busy host the greeting can come first.
+                    greeting = mark
+                elif reached is not None:
+                    on_event(Event(reached, mark.t_ns))
+            if greeting is not None:
+                machine.put_back(greeting)
+            guest = Guest(machine, on_event, answers=spec.image != BOOT_SECTOR)
+            yield guest
+            guest.tell_ready()
+            on_event(Event(Phase.SHUTDOWN, machine.stop()))
+        finally:
+            machine.kill()
+
+    def image(self, spec: Spec) -> ImageFacts:
+        """Build what is missing; digests of kernel, RAM disk and disks, in the order of use."""
+        qemu = find_qemu()
+        files = self._boot(qemu, accel.choose(qemu), spec).files
+        layers = tuple(alpine.digest(file) for file in files)
+        whole = hashlib.sha256("\n".join(layers).encode()).hexdigest()
+        size = sum(file.stat().st_size for file in files)
+        return ImageFacts("sha256:" + whole, layers, size)
+
+    def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
+        """See :class:`vmcompare.sandbox.Packer`."""
+        self._must_be_boxed(spec)
+        if self._platform is Platform.VM_DIRECT:
+            return box.direct_contents(added, self._progress)
+        return box.disk_contents(*self._chain(added))
+
+    def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
+        """See :class:`vmcompare.sandbox.Packer`. Of a disk that holds its kernel, only the disk."""
+        self._must_be_boxed(spec)
+        if self._platform is Platform.VM_DIRECT:
+            return box.direct_parcel(alpine.full_initramfs(self._progress), added)
+        return box.disk_parcel(*self._chain(added))
+
+    def _must_be_boxed(self, spec: Spec) -> None:
+        if self._small or self._platform is Platform.VM_TUNED or spec.image != ALPINE:
+            raise Unavailable(
+                "only the whole Alpine userland is weighed",
+                f"weigh {Platform.VM} or {Platform.VM_DIRECT} with the image {ALPINE!r}",
+            )
+
+    def _chain(self, added: Mapping[str, bytes]) -> tuple[Path, ...]:
+        """The files that make the disk of ``vm`` with an application on it, the lowest first."""
+        qemu = find_qemu()
+        choice = accel.choose(qemu)
+        below = disks.overlay(qemu, choice, self._progress)
+        above = disks.changed(qemu, choice, added, self._progress)
+        return (alpine.sources().disk, below, above)
+
+    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002 - the same for every spec
+        """Mechanism, QEMU's version, the accelerator that was proved."""
+        qemu = find_qemu()
+        return Traits("mechanism", vmm=f"qemu {qemu.version}", accel=accel.choose(qemu).accel)
+
+    def _boot(self, qemu: Qemu, choice: accel.Choice, spec: Spec) -> Boot:
+        progress = self._progress
+        if spec.image == BOOT_SECTOR:
+            return boots.sector(_sector(spec))
+        hosts = spec.image == CONTAINER_HOST
+        if hosts and (self._platform is not Platform.VM_DIRECT or self._small):
+            raise Unavailable(
+                f"only {Platform.VM_DIRECT} can host containers",
+                f"use the platform {Platform.VM_DIRECT} with the whole userland",
+            )
+        if spec.image != ALPINE and not hosts:
+            raise Unavailable(
+                f"a virtual machine of the image {spec.image!r} cannot be made",
+                f"use the image {ALPINE!r}, {BOOT_SECTOR!r} or {CONTAINER_HOST!r}",
+            )
+        if self._platform is Platform.VM:
+            return boots.as_made(disks.overlay(qemu, choice, progress))
+        if self._platform is Platform.VM_TUNED:
+            disk = disks.warm_overlay(qemu, choice, progress)
+            return boots.tuned(qemu, disk, network=spec.network, progress=progress)
+        userland = alpine.small_initramfs if self._small else alpine.full_initramfs
+        if hosts:
+            userland = container_host.container_host_initramfs
+        khz = None
+        if spec.machine is MachineType.MICROVM and choice.accel == accel.SOFTWARE:
+            small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
+            khz = tsc.frequency_khz(qemu, small)
+        return boots.direct(qemu, spec.machine, userland(progress), tsc_khz=khz, progress=progress)
+
+
+def _sector(spec: Spec) -> Path:
+    """A disk with the 512-byte operating system that prints the first word of the command."""
+    said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
+    image = boot_sector.image(said)
+    return Cache().get("sector.img", image.hex(), lambda out: out.write_bytes(image))

@@ -1,0 +1,227 @@
+"""``sandbox.Launcher`` for containers that runc starts, and the probe."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from vmcompare.engines import bare, cleanup
+from vmcompare.engines.images import userland
+from vmcompare.engines.images.cache import Progress
+from vmcompare.engines.images.oci import cgroup_version
+from vmcompare.engines.runc import bundle
+from vmcompare.errors import AbnormalShutdown, Unavailable, VmcompareError
+from vmcompare.sandbox import (
+    Availability,
+    Event,
+    ImageFacts,
+    Launcher,
+    OnEvent,
+    Phase,
+    Platform,
+    Spec,
+    Traits,
+)
+
+COMMAND_TIMEOUT_S = 20.0
+"""Seconds that runc has for one thing; 0.01 to 0.05 s is usual."""
+
+_NOT_FOUND = b"executable file not found"
+
+_numbers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class RuncLauncher:
+    """Starts containers with ``runc run --detach``. Commands get in by ``runc exec``.
+
+    Attributes:
+        progress: is told when the userland has to be built.
+    """
+
+    progress: Progress | None = None
+
+    @contextmanager
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[bare.BareSandbox]:
+        bare.refuse(spec, "runc")
+        program = _program()
+        root = userland.directory(self.progress)
+        with cleanup.folder() as directory:
+            container = _Container(program, directory)
+            bundle.write(container.bundle, root, spec, container.name, cgroup_version())
+            yield from container.start(on_event)
+
+    def image(self, spec: Spec) -> ImageFacts:
+        return bare.image(spec, "runc", self.progress)
+
+    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
+        return Traits("mechanism", runtime="runc")
+
+
+class _Container:
+    """One container, from its start to its removal, in a directory of its own."""
+
+    def __init__(self, program: str, directory: Path) -> None:
+        # The clean-up finds its cgroup by this name.
+        self.name = f"vmcompare-{cleanup.session_id()}-{next(_numbers)}"
+        self.bundle = directory / "bundle"
+        self._pid_file = directory / "pid"
+        self._runc = (program, "--root", str(directory / "state"))
+
+    def start(self, on_event: OnEvent) -> Iterator[bare.BareSandbox]:
+        """Start it, hand it out once, remove it."""
+        command = (
+            *self._runc, "run", "--detach", "--bundle", str(self.bundle),
+            "--pid-file", str(self._pid_file), self.name,
+        )  # fmt: skip
+        with tempfile.TemporaryFile() as printed:
+            environment = cleanup.marked()
+            start_ns = time.perf_counter_ns()
+            child = bare.started(command, "runc", printed, environment)
+            first: bare.Held | None = None
+            ended = False
+            # Events are told after the start was timed: a watcher costs the container nothing.
+            try:
+                first_ns = bare.first_byte_ns(child, command, printed)
+                first = self._first_program(child, printed)
+                on_event(Event(Phase.OPEN, start_ns))
+                on_event(Event(Phase.FIRST_BYTE, first_ns))
+                enter = (*self._runc, "exec", self.name)
+                pid = first.pid
+                yield bare.BareSandbox(
+                    enter,
+                    first,
+                    lambda: (pid, *bare.children(pid)),
+                    printed,
+                    environment=os.environ,
+                    cannot=_NOT_FOUND,
+                )
+                ended = True
+            finally:
+                exit_ns, removed_ns = self._end(child, first, strict=ended)
+        on_event(Event(Phase.EXIT, exit_ns))
+        on_event(Event(Phase.REMOVED, removed_ns))
+
+    def _first_program(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.Held:
+        """Wait until runc has done its part; the container's PID 1."""
+        try:
+            code = child.wait(COMMAND_TIMEOUT_S)
+            if code:
+                what = f"runc ended with {code} after the first byte"
+                raise AbnormalShutdown(what, bare.console(printed))
+            first = bare.Held(int(self._pid_file.read_text(encoding="ascii")))
+        except (subprocess.TimeoutExpired, ProcessLookupError, ValueError, OSError) as error:
+            what = "the container ended by itself"
+            raise AbnormalShutdown(what, bare.console(printed)) from error
+        return first
+
+    def _end(
+        self, child: subprocess.Popen[bytes], first: bare.Held | None, *, strict: bool
+    ) -> tuple[int, int]:
+        """End it; when its first program ended and when runc had removed it, on the host's clock.
+
+        With ``strict``, raises ``AbnormalShutdown`` when runc cannot remove it.
+        """
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with contextlib.suppress(OSError):
+            child.stdin.close()
+        try:
+            try:
+                child.wait(bare.GRACE_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            child.stdout.close()
+            if first is not None:
+                first.end(bare.GRACE_S)
+            exit_ns = time.perf_counter_ns()
+            complaint = self._delete()
+            removed_ns = time.perf_counter_ns()
+        finally:
+            if first is not None:
+                first.close()
+        if complaint and strict:
+            raise AbnormalShutdown(f"runc did not remove {self.name}", complaint)
+        return exit_ns, removed_ns
+
+    def _delete(self) -> str:
+        """Remove the container, its state and its cgroup; what runc complained of."""
+        # Forced: one that was never started well goes too. Unknown ones are no error then.
+        command = (*self._runc, "delete", "--force", self.name)
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=COMMAND_TIMEOUT_S,
+                env=cleanup.marked(),
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return bare.cleaned(str(error))
+        return bare.cleaned(done.stderr.decode(errors="replace")) if done.returncode else ""
+
+
+def _program() -> str:
+    """Where runc is. Raises ``Unavailable``."""
+    if platform.system() != "Linux":
+        raise Unavailable("runc is for Linux only", "replay a recording")
+    if os.geteuid() != 0:
+        raise Unavailable(
+            "runc needs root here, and this is an ordinary user",
+            "run vmcompare as root, or look at bubblewrap, which needs no rights",
+        )
+    if missing := bare.pidfd_missing():
+        raise Unavailable(missing, "replay a recording")
+    found = shutil.which("runc")
+    if found is None:
+        raise Unavailable(
+            "runc is not on PATH", "install Docker (on Debian and Ubuntu: docker.io brings runc)"
+        )
+    return found
+
+
+_PROBE_S = 10.0
+"""Seconds for ``runc --version``; 0.02 s is usual."""
+
+
+def probe() -> Availability:
+    """Starts a container and removes it: available where its first byte came."""
+    try:
+        program = _program()
+        told = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_S,
+            check=False,
+        )
+        with cleanup.guard(), RuncLauncher().open(Spec(), lambda _: None):
+            pass
+    except Unavailable as error:
+        return Availability(False, what=error.what, next_step=error.next_step)
+    except (VmcompareError, OSError, ValueError, subprocess.TimeoutExpired) as error:
+        why = "it hangs" if isinstance(error, subprocess.TimeoutExpired) else error
+        what = f"runc does not work here ({why})"
+        return Availability(False, what=what, next_step="replay a recording, or start with Docker")
+    words = told.stdout.split()
+    version = words[2] if words[:2] == ["runc", "version"] else ""
+    return Availability(True, version=version)
+
+
+def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
+    """The platform this backend serves; ``progress`` is told when the userland is unpacked."""
+    return {Platform.CONTAINER: RuncLauncher(progress)}

@@ -1,0 +1,1 @@
+"""What was measured or published, read back and judged: rows, statistics, claims."""

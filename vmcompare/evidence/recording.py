@@ -1,0 +1,511 @@
+"""Recordings: one file a run, one JSON line a row, on disk the moment it was made.
+
+The first line of a file is the run (schema, run id, experiment, facts of the host), then come the
+rows, and a run that ended in order closes with an end line. A crash loses at most the line that was
+being written. Files are only ever appended to, so a recording can be followed while it grows.
+
+A file is untrusted: :func:`read` looks at its type and size before it looks inside, and
+:mod:`vmcompare.evidence.recording_schema` says what a line may hold. The same schema is asked
+before a line is written, so what this module wrote it can read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from functools import lru_cache
+from operator import attrgetter
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from vmcompare.errors import RecordingError, StorageError, Unavailable, printable
+from vmcompare.evidence import recording_schema as schema
+from vmcompare.evidence.units import METRICS
+from vmcompare.sandbox import Machine, Platform, Start
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CACHED_BYTES = 2**21
+"""Largest file whose rows are kept in memory: well above all real ones."""
+
+CONTRIBUTED = "contributed"
+"""The folder, beside an experiment's recordings, of those that others made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One tidy row, as an experiment makes it.
+
+    ``value`` is in the unit that :data:`vmcompare.evidence.units.METRICS` gives for ``metric``. A
+    run that failed is a row too: ``status="error"``, ``error`` says why, ``value`` is ``None``,
+    never zero. ``block`` and ``rep`` count from 0; ``order_in_block`` is the place in the shuffled
+    block. ``confinement`` is how an instance is held or laid out where its platform alone does not
+    tell (``"no-capabilities"``, ``"--pid=host"``); empty for the ordinary way. ``text`` is what an
+    ``observation`` read, or the error it met: no name of a person or of the host, and no path of a
+    home directory.
+
+    Texts may come from an engine or a guest, so they are made printable, and too long ones are cut
+    (:data:`vmcompare.evidence.recording_schema.TEXT_CHARS`).
+
+    Raises:
+        ValueError: a metric that is not known, a value that does not fit, a count out of range.
+    """
+
+    platform: Platform
+    metric: str
+    value: float | None
+    layer: str = ""
+    warmth: Start = Start.COLD
+    runtime: str = ""
+    vmm: str = ""
+    machine: Machine = Machine.NONE
+    accel: str = ""
+    image_digest: str = ""
+    guest_kernel: str = ""
+    vcpus: int = 1
+    mem_limit_mib: int = 0
+    network: bool = False
+    confinement: str = ""
+    phase: str = ""
+    block: int = 0
+    rep: int = 0
+    order_in_block: int = 0
+    is_warmup: bool = False
+    text: str = ""
+    status: str = "ok"
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise ValueError(f"{self.metric!r} is not a metric of units.METRICS")
+        if self.status not in ("ok", "error"):
+            raise ValueError(f"a status is 'ok' or 'error', not {self.status!r}")
+        if (self.value is None) != (self.status != "ok"):
+            raise ValueError("a row has a value exactly when its status is 'ok'")
+        if self.value is not None:
+            if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+                raise ValueError(f"{self.metric} must be a number, not {self.value!r}")
+            # A whole number is compared as it is: as a float it may overflow.
+            if not abs(self.value) <= schema.LARGEST:
+                raise ValueError(f"{self.metric} must be a finite number, not {self.value!r:.40}")
+        for name in _COUNTS:
+            if not 0 <= getattr(self, name) <= schema.MAX_COUNT:
+                raise ValueError(f"{name} must be a count, not {getattr(self, name)}")
+        for name in _TEXTS:
+            text = getattr(self, name)
+            object.__setattr__(
+                self, name, printable(text, schema.TEXT_CHARS.get(name, schema.WORDS_CHARS))
+            )
+
+
+_COUNTS = ("vcpus", "mem_limit_mib", "block", "rep", "order_in_block")
+_TEXTS = ("runtime", "vmm", "guest_kernel", "confinement", "phase", "text", "error")
+
+COLUMNS: tuple[str, ...] = (
+    "run_id", "ts_utc", "host_id", "experiment",
+    *(f.name for f in fields(Measurement) if f.name not in ("value", "status", "error")),
+    "value", "unit", "status", "error", "provenance",
+)  # fmt: skip
+"""The columns of the tidy frame, in order."""
+
+_COLUMNS_OF = attrgetter(*COLUMNS)
+
+_FIELDS = tuple(f.name for f in fields(Measurement))
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A run that was read back.
+
+    Attributes:
+        path: the file it came from.
+        run_id, experiment, host_id: as written by the run.
+        host: facts of the machine, as :func:`vmcompare.measuring.host.facts` wrote them.
+        started_utc: ISO 8601, to the second.
+        rounds: blocks that were planned.
+        ended: ``"complete"``, ``"stopped"``, ``"failed"``, or ``""`` when the run was cut off.
+        rows: one mapping a row, with every name of :data:`COLUMNS`.
+    """
+
+    path: Path
+    run_id: str
+    experiment: str
+    host_id: str
+    host: Mapping[str, Any]
+    started_utc: str
+    rounds: int
+    ended: str
+    rows: Sequence[Mapping[str, Any]] = field(repr=False)
+
+    def frame(self) -> pd.DataFrame:
+        """All rows, tidy (columns: :data:`COLUMNS`); ``value`` is NaN where a run failed."""
+        import pandas as pd
+
+        frame = pd.DataFrame(list(self.rows), columns=list(COLUMNS))
+        return frame.astype({"value": float, "is_warmup": bool, "block": int, "rep": int})
+
+
+class Recorder:
+    """Appends rows to one file; use as a context manager.
+
+    Args:
+        directory: the file becomes ``directory/<experiment>/<run_id>.jsonl``.
+        experiment: name of the experiment.
+        host: facts of this machine; ``host["host_id"]`` names it.
+        rounds: blocks that are planned.
+
+    Raises:
+        StorageError: the place cannot be written to.
+        RecordingError: the facts or the rounds are none that could be read again.
+    """
+
+    def __init__(
+        self, directory: Path, experiment: str, host: Mapping[str, Any], rounds: int
+    ) -> None:
+        now = datetime.now(UTC)
+        self.run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.path = directory / experiment / f"{self.run_id}.jsonl"
+        facts = _printable_facts(host)
+        self._named = schema.runtimes(facts)
+        self._lines = self._bytes = 0
+        self._file = -1
+        line = self._checked(
+            {
+                "kind": "run",
+                "schema": schema.SCHEMA,
+                "run_id": self.run_id,
+                "experiment": experiment,
+                "started_utc": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+                "rounds": rounds,
+                "host": facts,
+            }
+        )
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _BINARY
+            self._file = os.open(self.path, flags, 0o644)
+        except OSError as error:
+            raise StorageError.of(self.path.parent, error, _ELSEWHERE) from error
+        try:
+            self._write(line)
+            _sync_folder(self.path.parent)
+        except BaseException:
+            self._close()
+            with contextlib.suppress(OSError):
+                self.path.unlink()  # it holds no row, and half a run line is no recording
+            raise
+
+    def append(self, row: Measurement) -> None:
+        """Write one measured row; it is on disk when this returns.
+
+        Raises:
+            StorageError: it cannot be written; the rows so far can be read, and no more are taken.
+            RecordingError: the row is none that could be read again, or the file is closed.
+            Unavailable: a recording holds no more rows.
+        """
+        if self._file < 0:
+            raise RecordingError(self.path, self._lines + 1, "it is closed")
+        if (
+            self._lines > schema.MAX_ROWS
+            or self._bytes > schema.MAX_BYTES - 2 * schema.MAX_LINE_BYTES
+        ):
+            at_most = f"{schema.MAX_ROWS:,} rows and {schema.MAX_BYTES // 2**20} MiB"
+            raise Unavailable(f"a run has at most {at_most}", "record fewer rounds at a time")
+        self._write(
+            self._checked(
+                {
+                    "kind": "row",
+                    "ts_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
+                    **{name: getattr(row, name) for name in _FIELDS},
+                    "unit": METRICS[row.metric],
+                    "provenance": "measured",
+                }
+            )
+        )
+
+    def end(self, status: str) -> None:
+        """Close the file with how the run ended: ``complete``, ``stopped`` or ``failed``.
+
+        A second call, and one after a row that could not be written, does nothing.
+
+        Raises:
+            StorageError: the end cannot be written; the rows can be read.
+        """
+        if self._file >= 0:
+            self._write(self._checked({"kind": "end", "status": status}))
+            self._close()
+
+    def _checked(self, line: Mapping[str, Any]) -> bytes:
+        """The bytes of a line, which :func:`read` takes."""
+        raw = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        try:
+            schema.parse(raw, self._named)
+        except ValueError as error:
+            raise RecordingError(self.path, self._lines + 1, str(error)) from error
+        return raw
+
+    def _write(self, raw: bytes) -> None:
+        try:
+            self._drop_torn()
+            left = memoryview(raw)
+            while left:
+                left = left[os.write(self._file, left) :]
+            _sync(self._file)
+        except OSError as error:
+            # Whatever part of the line is there stays its torn last one: never tried again.
+            self._close()
+            raise StorageError.of(self.path, error, _ELSEWHERE) from error
+        self._bytes += len(raw)
+        self._lines += 1
+
+    def _drop_torn(self) -> None:
+        """Cut off a line in whose middle a stop request came, so that the next one stands alone."""
+        size = os.fstat(self._file).st_size
+        if size == self._bytes:
+            return
+        os.lseek(self._file, -1, os.SEEK_END)
+        if os.read(self._file, 1) != b"\n":
+            os.ftruncate(self._file, self._bytes)
+        self._bytes = os.fstat(self._file).st_size
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            file, self._file = self._file, -1
+            with contextlib.suppress(OSError):  # what was written is on disk already
+                os.close(file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.end("complete")
+            return
+        # The error that is on its way says more than a second one of the same disk.
+        with contextlib.suppress(StorageError):
+            self.end("stopped" if issubclass(kind, KeyboardInterrupt) else "failed")
+
+
+_ELSEWHERE = "free some room or mend its permissions, or choose another place with --out"
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # not on Windows
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
+"""What a file system says that has no ``fsync`` (some of FUSE, 9p, or a folder on another system):
+the row is with the kernel then, so it survives this program, if not the computer."""
+
+
+def _sync(file: int) -> None:
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name last. Best effort: not every system opens a folder."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def _printable_facts(found: Any) -> Any:
+    """Facts of the machine whose texts, some of them an engine's, may be written down."""
+    if isinstance(found, Mapping):
+        return {
+            printable(str(name), schema.WORDS_CHARS): _printable_facts(fact)
+            for name, fact in found.items()
+        }
+    return printable(found, schema.FACT_CHARS) if isinstance(found, str) else found
+
+
+def read(path: Path) -> Recording:
+    """Read one recording; an unfinished last line (the run was cut off there) is left out.
+
+    A file is one run: its run line, its rows, and at most one end line, after which nothing comes.
+
+    Raises:
+        RecordingError: the file is missing, no regular file, too large, no recording, or has a
+            damaged line.
+    """
+    try:
+        now = path.stat()
+    except (OSError, ValueError) as error:
+        raise RecordingError(path, 0, _why(error)) from error
+    _must_be_a_file(path, now)
+    state = (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
+    return (_kept if now.st_size <= CACHED_BYTES else _read)(path, *state)
+
+
+@lru_cache(maxsize=16)
+def _kept(path: Path, *state: int) -> Recording:
+    """:func:`read`, once for each state of a file: a page asks for the same ones often."""
+    return _read(path, *state)
+
+
+def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
+    *lines, torn = _lines(path)
+    head = _run_line(path, lines[0] if lines else b"")
+    host = _facts(head.host)
+    named = schema.runtimes(host)
+    common = {"run_id": head.run_id, "host_id": host["host_id"], "experiment": head.experiment}
+    rows: list[dict[str, Any]] = []
+    ended = ""
+    for number, raw in enumerate(lines[1:], start=2):
+        try:
+            line = schema.parse(raw, named)
+        except ValueError as error:
+            raise RecordingError(path, number, str(error)) from None
+        if ended:
+            raise RecordingError(path, number, "something follows the end line")
+        if line.kind == "end":
+            ended = line.status
+        elif line.kind == "run":
+            raise RecordingError(path, number, "a second run begins here: one file is one run")
+        else:
+            rows.append(_row(path, number, line, common))
+    if ended and torn:
+        raise RecordingError(path, len(lines) + 1, "something follows the end line")
+    return Recording(
+        path=path,
+        host=host,
+        started_utc=head.started_utc,
+        rounds=head.rounds,
+        ended=ended,
+        rows=tuple(rows),
+        **common,
+    )
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a file without their ends; the last one is what is torn, as a rule nothing.
+
+    A file system may leave zeroes where a crash came before the data: they are part of no line.
+    """
+    data = _bytes(path).rstrip(b"\0")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
+        raise RecordingError(path, 1, "it begins with a byte order mark: save it as plain UTF-8")
+    if data.startswith(b"\x1f\x8b"):
+        raise RecordingError(path, 1, "it is compressed: unpack it first")
+    if b"\n" not in data and len(data) > schema.MAX_LINE_BYTES:
+        raise RecordingError(path, 1, f"it is longer than {schema.MAX_LINE_BYTES:,} bytes")
+    if data.count(b"\n") > schema.MAX_ROWS + 2:
+        raise RecordingError(path, 0, f"it has more than {schema.MAX_ROWS:,} rows")
+    return data.split(b"\n")
+
+
+def _bytes(path: Path) -> bytes:
+    """All of a regular file of bearable size; nothing else is waited for."""
+    try:
+        opened = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)
+        with os.fdopen(opened, "rb") as file:
+            _must_be_a_file(path, os.fstat(opened))  # another may stand there by now
+            data = file.read(schema.MAX_BYTES + 1) or b""  # None: a file of /proc would wait
+    except (OSError, ValueError) as error:
+        raise RecordingError(path, 0, _why(error)) from error
+    if len(data) > schema.MAX_BYTES:
+        raise RecordingError(path, 0, _TOO_LARGE)
+    return data
+
+
+_TOO_LARGE = f"it is larger than {schema.MAX_BYTES // 2**20} MiB, so it is no recording"
+
+
+def _must_be_a_file(path: Path, found: os.stat_result) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise RecordingError(path, 0, "it is a folder")
+    if not stat.S_ISREG(found.st_mode):
+        raise RecordingError(path, 0, "it is not a regular file")
+    if found.st_size > schema.MAX_BYTES:
+        raise RecordingError(path, 0, _TOO_LARGE)
+
+
+def _why(error: Exception) -> str:
+    """What the system said, without the path: it may hold a name."""
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+
+
+def _run_line(path: Path, raw: bytes) -> Any:
+    seen = schema.schema_of(raw)
+    if seen not in (None, schema.SCHEMA):
+        raise RecordingError(
+            path, 1, f"schema {seen} is not {schema.SCHEMA}: another version of vmcompare made it"
+        )
+    try:
+        line = schema.parse(raw) if raw else None
+    except ValueError as error:
+        raise RecordingError(path, 1, str(error)) from None
+    if line is None or line.kind != "run":
+        raise RecordingError(path, 1, "it does not begin with a run line")
+    return line
+
+
+def _facts(host: Any) -> dict[str, Any]:
+    import msgspec
+
+    made: dict[str, Any] = msgspec.to_builtins(host)
+    return made
+
+
+def _row(path: Path, number: int, line: Any, common: Mapping[str, str]) -> dict[str, Any]:
+    row = dict(zip(COLUMNS, _COLUMNS_OF(line), strict=True))
+    for name, right in common.items():
+        if isinstance(row[name], str) and row[name] != right:  # as a rule it is left out
+            raise RecordingError(
+                path, number, f"rows of two runs or two hosts are mixed ({name} differs)"
+            )
+    row.update(common)
+    return row
+
+
+def recordings(directory: Path, experiment: str) -> Iterator[Path]:
+    """Files of one experiment below ``directory``, newest first (a run id sorts by time).
+
+    What others contributed is not among them, so it never takes the place of the project's own.
+    """
+    found: list[Path] = []
+    with contextlib.suppress(OSError):  # a folder that cannot be read holds nothing for us
+        found += (directory / experiment).glob("*.jsonl")
+    yield from sorted(found, key=lambda p: p.name, reverse=True)
+
+
+def readable(paths: Iterable[Path], experiment: str, problems: list[str]) -> Iterator[Recording]:
+    """The recordings of one experiment among ``paths``, in their order.
+
+    One that cannot be read does not end a page: a sentence on it is added to ``problems``.
+    """
+    for path in paths:
+        try:
+            found = read(path)
+            if found.experiment != experiment:
+                said = f"it is a run of {found.experiment}, not of {experiment}"
+                raise RecordingError(path, 1, said)
+        except RecordingError as error:
+            text = str(error)
+            said = f"{text[:1].upper()}{text[1:]}. It is left out."
+            if said not in problems:
+                problems.append(said)
+        else:
+            yield found
+
+
+def contributed(directory: Path, experiment: str) -> Iterator[Path]:
+    """Files that others contributed to one experiment, newest first: shown only when named."""
+    yield from recordings(directory / experiment, CONTRIBUTED)

@@ -1,0 +1,310 @@
+"""What an experiment is, and how its starts are arranged: seeded, shuffled blocks with warm-ups.
+
+An experiment is a folder ``experiments/<name>/`` whose ``measure.py`` exports ``EXPERIMENT`` and
+whose ``explain.py`` exports its figures, tables and what-ifs. :func:`discover` finds them: there is
+no list to edit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any, TypeVar
+
+from vmcompare.errors import (
+    AbnormalShutdown,
+    LaunchFailure,
+    StorageError,
+    Unavailable,
+    UnknownName,
+    WaitTimeout,
+)
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.view import View
+from vmcompare.measuring.standstill import Standstills, now
+from vmcompare.sandbox import Event, Launcher, Machine, Platform, Spec
+
+DEFAULT_ROUNDS = 10
+DEFAULT_SEED = 1
+
+T = TypeVar("T")
+
+FAILURES = (LaunchFailure, WaitTimeout, AbnormalShutdown, Unavailable, StorageError)
+"""What may go wrong with one instance: it becomes a row with its error, and the run goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One kind of start.
+
+    Attributes:
+        platform, machine: what starts.
+        repeats: how often it comes in each block.
+        warm_up: whether one flagged start comes before the first block.
+        runtime: a container's bare mechanism (``"runc"``, ``"bubblewrap"``); empty for the product.
+    """
+
+    platform: Platform
+    machine: Machine = Machine.NONE
+    repeats: int = 1
+    warm_up: bool = True
+    runtime: str = ""
+
+    @property
+    def key(self) -> str:
+        """A name for progress lines: ``"vm-direct (pc)"`` where the machine makes a difference."""
+        inside = self.machine if self.platform is Platform.VM_DIRECT else self.runtime
+        return f"{self.platform} ({inside})" if inside else str(self.platform)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One start in its place. Warm-ups belong to block 0 and come before it."""
+
+    series: Series
+    block: int
+    rep: int
+    order_in_block: int
+    is_warmup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a watcher is told.
+
+    Attributes:
+        step: ``"trial"`` (one begins), ``"event"`` (a phase ended) or ``"image"`` (one is made).
+        what: the series, or what is being made.
+        done, planned: trials finished and planned; for an image, per mille.
+        event: the phase event, only with ``"event"``.
+    """
+
+    step: str
+    what: str
+    done: int
+    planned: int
+    event: Event | None = None
+
+
+Watch = Callable[[Progress], None]
+
+
+def _ignore(progress: Progress) -> None:
+    """Nobody watches."""
+
+
+@dataclass(slots=True)
+class Context:
+    """What ``measure`` is handed.
+
+    Attributes:
+        launchers: the platforms to be measured; others are left alone.
+        rounds: number of blocks.
+        seed: of the shuffling.
+        watch: hears of every trial and phase.
+        runtimes: further launchers of containers, each a bare mechanism, by name. They never stand
+            in for ``launchers[Platform.CONTAINER]``.
+        standstills: of the run, where somebody watches for them.
+    """
+
+    launchers: Mapping[Platform, Launcher]
+    rounds: int = DEFAULT_ROUNDS
+    seed: int = DEFAULT_SEED
+    watch: Watch = _ignore
+    runtimes: Mapping[str, Launcher] = field(default_factory=dict)
+    standstills: Standstills | None = None
+    _place: tuple[str, int, int] = field(default=("", 0, 0), init=False)
+    _began: float = field(default_factory=now, init=False)
+
+    def trials(self, series: Sequence[Series]) -> Iterator[Trial]:
+        """The trials of all available series in their order; the watcher is told of each."""
+        wanted = [s for s in series if self.launcher(s) is not None]
+        plan = arrange(wanted, self.rounds, self.seed)
+        return self.steps([(trial.series.key, trial) for trial in plan])
+
+    def launcher(self, series: Series) -> Launcher | None:
+        """Who launches ``series`` here, if anybody does."""
+        if series.runtime:
+            return self.runtimes.get(series.runtime)
+        return self.launchers.get(series.platform)
+
+    def steps(self, plan: Sequence[tuple[str, T]]) -> Iterator[T]:
+        """The things of a plan, one after the other; the watcher is told of each by its words."""
+        for done, (what, thing) in enumerate(plan):
+            self._place, self._began = (what, done, len(plan)), now()
+            self.watch(Progress("trial", *self._place))
+            yield thing
+        self.watch(Progress("trial", "", len(plan), len(plan)))
+
+    def checked(self, row: Measurement) -> Measurement:
+        """``row``, or a failed one where the run stood still since the present step began."""
+        still_s = self.standstills.since(self._began) if self.standstills else 0.0
+        if not still_s:
+            return row
+        why = f"interrupted: the computer or this run stood still for {still_s:.0f} s"
+        return failed(row, f"{row.error}; {why}" if row.error else why)
+
+    def on_event(self, event: Event) -> None:
+        """Pass a phase event on to the watcher."""
+        self.watch(Progress("event", *self._place, event=event))
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One question, measured.
+
+    Attributes:
+        name: of its folder.
+        question: what it asks, one sentence.
+        platforms: whom it asks.
+        measure: yields rows as they are made; raises only what must end the whole run.
+        rounds: blocks (or ramps) that a verdict needs: the default of ``vmcompare record``.
+        measured_in_handouts: whether ``make handouts`` measures it where it can (else only with
+            ``MODE=live``): one experiment is enough to show that a handout can be one's own.
+        anchors: platforms whose recorded rows stay beside other recorded ones, even where there
+            are own ones: see :func:`vmcompare.evidence.view.compose`.
+        runtimes: bare container mechanisms it asks too, where they work and containers are wanted.
+    """
+
+    name: str
+    question: str
+    platforms: tuple[Platform, ...]
+    measure: Callable[[Context], Iterator[Measurement]]
+    rounds: int = DEFAULT_ROUNDS
+    measured_in_handouts: bool = False
+    anchors: tuple[Platform, ...] = ()
+    runtimes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Something small that a lesson does on the spot, outside any recording.
+
+    Attributes:
+        platforms: all of these are needed; elsewhere it is replayed.
+        run: launchers and the call's options → something to display. May raise what launchers
+            raise; takes seconds, not minutes; leaves nothing behind.
+        replay: the same from recorded rows.
+        optional: are used as well where they can be had.
+        preview: what the call's options make without running anything; shown above a replay
+            (``None``: there is nothing to show).
+    """
+
+    platforms: tuple[Platform, ...]
+    run: Callable[[Mapping[Platform, Launcher], Mapping[str, Any]], Any]
+    replay: Callable[[View], Any]
+    optional: tuple[Platform, ...] = ()
+    preview: Callable[[Mapping[str, Any]], Any] | None = None
+
+
+def blank(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Measurement:
+    """A row with everything that is known before anything is measured; as it stands, a failed one.
+
+    Fill it with ``dataclasses.replace`` or :func:`filled`; further columns (block, rep, phase …)
+    are the experiment's.
+    """
+    traits = launcher.traits(spec)
+    return Measurement(
+        platform=platform,
+        metric=metric,
+        value=None,
+        status="error",
+        error="not started",
+        layer=traits.layer,
+        warmth=spec.start,
+        runtime=traits.runtime,
+        vmm=traits.vmm,
+        machine=spec.machine,
+        accel=traits.accel,
+        vcpus=spec.vcpus,
+        mem_limit_mib=spec.memory_mib,
+        network=spec.network,
+        image_digest=_digest(launcher, spec),
+    )
+
+
+def filled(row: Measurement, value: float, **columns: Any) -> Measurement:
+    """``row`` with a value, and with other ``columns`` changed."""
+    return replace(row, value=value, status="ok", error="", **columns)
+
+
+def failed(row: Measurement, why: str, **columns: Any) -> Measurement:
+    """``row`` as one that failed, with the reason."""
+    return replace(row, value=None, status="error", error=why, **columns)
+
+
+def _digest(launcher: Launcher, spec: Spec) -> str:
+    """The image's digest; empty where the image cannot be had (the start itself will say why)."""
+    try:
+        return launcher.image(spec).digest
+    except FAILURES:
+        return ""
+
+
+def arrange(series: Sequence[Series], rounds: int, seed: int) -> tuple[Trial, ...]:
+    """A flagged warm-up of each series that has one, then ``rounds`` blocks shuffled by ``seed``.
+
+    Every block holds the same trials, so a ratio can be paired within it and a slow drift of the
+    machine falls on all series alike.
+    """
+    chance = random.Random(seed)
+    warming = [s for s in series if s.warm_up]
+    plan = [Trial(s, 0, 0, i, is_warmup=True) for i, s in enumerate(warming)]
+    for block in range(rounds):
+        starts = [(s, rep) for s in series for rep in range(s.repeats)]
+        chance.shuffle(starts)
+        plan += [Trial(s, block, rep, order) for order, (s, rep) in enumerate(starts)]
+    return tuple(plan)
+
+
+def discover() -> tuple[str, ...]:
+    """Names of all experiments, sorted: the folders of ``vmcompare.experiments``."""
+    package = importlib.import_module("vmcompare.experiments")
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg))
+
+
+def load(name: str) -> Experiment:
+    """The experiment called ``name``.
+
+    Raises:
+        UnknownName: there is none of that name.
+    """
+    found: Experiment = _module(name, "measure").EXPERIMENT
+    return found
+
+
+def explanation(name: str) -> ModuleType:
+    """The experiment's ``explain`` module: ``FIGURES``, ``TABLES``, ``WHATIFS``, ``OUTCOMES``, and
+    ``DEMOS`` where it has some.
+
+    Raises:
+        UnknownName: there is no experiment of that name.
+    """
+    return _module(name, "explain")
+
+
+def exercises(name: str) -> ModuleType:
+    """The experiment's ``exercises`` module: ``EXERCISES`` and ``QUESTIONS``.
+
+    Raises:
+        UnknownName: there is no experiment of that name.
+        Unavailable: it has no exercises yet.
+    """
+    try:
+        return _module(name, "exercises")
+    except ModuleNotFoundError as error:
+        if error.name != f"vmcompare.experiments.{name}.exercises":
+            raise
+        raise Unavailable(
+            f"the lesson on {name} has no exercises yet", "go on with the next step"
+        ) from None
+
+
+def _module(name: str, part: str) -> ModuleType:
+    if name not in discover():
+        raise UnknownName("experiment", name, discover())
+    return importlib.import_module(f"vmcompare.experiments.{name}.{part}")

@@ -1,0 +1,147 @@
+"""Facts of this machine that a reader needs to judge a figure. Nothing that names a person."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from vmcompare import __version__
+from vmcompare.engines.images.oci import cgroup_version
+from vmcompare.errors import Unavailable, printable
+from vmcompare.sandbox import Availability
+
+T = TypeVar("T")
+
+
+def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """What a recording says of the machine it was made on.
+
+    Args:
+        versions: engine name → version, as probed.
+        details: engine name → further facts from its probe.
+
+    Returns:
+        JSON-ready facts; sizes in bytes, load as the 1-minute average, where it is told.
+        ``virtualised``: this system itself runs in a VM; ``virtualisation_flag``: the processor
+        offers to run VMs. No user name, no host name, no path: a recording is shared with a class.
+    """
+    battery = _battery()
+    load = _asked(lambda: round(psutil.getloadavg()[0], 2))
+    return {
+        "host_id": host_id(),
+        "os": _os_name(),
+        "kernel": platform.release(),
+        "arch": platform.machine(),
+        "cpu": _cpu_model(),
+        "cores": _asked(psutil.cpu_count) or os.cpu_count() or 1,
+        "memory_bytes": _asked(lambda: psutil.virtual_memory().total) or 0,
+        "virtualisation_flag": _virtualisation_flag(),
+        "virtualised": "hypervisor" in _cpu_flags() if platform.system() == "Linux" else None,
+        "cgroup_version": cgroup_version(),
+        "ksm": _read("/sys/kernel/mm/ksm/run") == "1",
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        **({} if load is None else {"load_1min": load}),
+        "on_battery": battery,
+        "python": platform.python_version(),
+        "versions": {"vmcompare": __version__, **versions},
+        "details": {name: dict(found) for name, found in details.items()},
+    }
+
+
+def facts_with(found: Mapping[str, Availability]) -> dict[str, Any]:
+    """:func:`facts` of this machine and of the engines that were ``found`` on it."""
+    return facts(
+        {name: a.version for name, a in found.items() if a.ok and name != "process"},
+        {name: dict(a.details) for name, a in found.items() if a.details},
+    )
+
+
+def host_id() -> str:
+    """A name for this machine that tells nothing about it: 12 hex digits of a salted hash."""
+    seed = _read("/etc/machine-id") or f"{uuid.getnode():x}"
+    return hashlib.sha256(f"vmcompare:{seed}:{_cpu_model()}".encode()).hexdigest()[:12]
+
+
+def pss_bytes(pids: Iterable[int]) -> int:
+    """Proportional set size of these processes together, in bytes (Linux: ``smaps_rollup``).
+
+    Pages shared with other processes are divided among them, so sums do not count them twice.
+
+    Raises:
+        Unavailable: one of them cannot be read; a missing part is never counted as zero.
+    """
+    total = 0
+    for pid in pids:
+        try:
+            total += int(psutil.Process(pid).memory_full_info().pss)
+        except psutil.AccessDenied as error:
+            raise Unavailable(
+                "the memory of the serving processes cannot be read", "run the recording as root"
+            ) from error
+        except (psutil.NoSuchProcess, AttributeError) as error:
+            raise Unavailable(
+                "this system does not tell the proportional memory of a process",
+                "replay a recording made on Linux",
+            ) from error
+    return total
+
+
+def _os_name() -> str:
+    if platform.system() != "Linux":
+        return f"{platform.system()} {platform.release()}"
+    try:
+        return printable(platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"))
+    except (OSError, ValueError):  # there is none, or it is no UTF-8
+        return "Linux"
+
+
+def _cpuinfo(key: str) -> str:
+    for line in _read("/proc/cpuinfo").split("\n"):
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return printable(value.strip())
+    return ""
+
+
+def _cpu_model() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_flags() -> frozenset[str]:
+    return frozenset(_cpuinfo("flags").split())
+
+
+def _virtualisation_flag() -> str | None:
+    """``"vmx"`` (VT-x) or ``"svm"`` (AMD-V) where the processor shows it, ``""`` where it does not;
+    ``None`` where that is not told (other systems and processors)."""
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    return next((flag for flag in ("vmx", "svm") if flag in _cpu_flags()), "")
+
+
+def _asked(question: Callable[[], T]) -> T | None:
+    """The answer; ``None`` where this system does not tell (a restricted ``/proc``)."""
+    try:
+        return question()
+    except (psutil.Error, OSError, RuntimeError, ValueError, LookupError, NotImplementedError):
+        return None
+
+
+def _battery() -> bool | None:
+    sensors = getattr(psutil, "sensors_battery", None)
+    found = _asked(sensors) if sensors else None
+    return None if found is None else not found.power_plugged
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,216 @@
+"""What processes cost this host in memory, told apart by what it is for. Linux only.
+
+Three ways of counting, none of which is the other: the proportional set size (PSS) of the processes
+that serve an instance, its control group's own account, and what the host as a whole has left.
+Sources: ``proc(5)`` (smaps, meminfo, cgroup), the kernel's documentation of both control group
+versions. Whatever cannot be read is :class:`Unavailable`, never zero.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from vmcompare.errors import Unavailable
+
+_HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \d+ *(.*)")
+_SLACK_BYTES = 8 * 1024 * 1024
+_LEAST_CODE_BYTES = 16 * 1024 * 1024
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """One mapping of a process: its extent and PSS in bytes, permissions (``rw-p``) and name."""
+
+    size_bytes: int
+    pss_bytes: int
+    permissions: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class VmmParts:
+    """PSS in bytes of one process that runs a virtual machine, by what it is for.
+
+    Attributes:
+        guest_ram: what the guest has touched of the memory it was given.
+        boot_files: kernel, RAM disk and other files of its command line that are mapped.
+        code_cache: translated guest code; zero unless the processor is emulated.
+        emulator: all else: program, libraries, device models, heap. Under emulation also tables
+            of the translator, which nothing tells apart.
+    """
+
+    guest_ram: int
+    boot_files: int
+    code_cache: int
+    emulator: int
+
+
+def mappings(smaps: str) -> Iterator[Mapped]:
+    """The mappings in the text of ``/proc/<pid>/smaps``, in its order."""
+    head: re.Match[str] | None = None
+    for line in smaps.splitlines():
+        if found := _HEAD.fullmatch(line.rstrip()):
+            head = found
+        elif head is not None and line.startswith("Pss:"):
+            size = int(head[2], 16) - int(head[1], 16)
+            name = head[4].removesuffix("(deleted)").strip()
+            yield Mapped(size, int(line.split()[1]) * 1024, head[3], name)
+
+
+def vmm_parts(smaps: str, *, ram_bytes: int, files: Collection[str], emulated: bool) -> VmmParts:
+    """Tell apart what the mappings of a QEMU process are for.
+
+    Guest RAM is the anonymous (or memfd) mapping as long as the memory the guest was given; the
+    code cache is anonymous and executable, or, where the translator writes and runs it under two
+    addresses (``split-wx``), the two mappings of the memfd ``tcg-jit``.
+
+    Args:
+        smaps: text of ``/proc/<pid>/smaps``.
+        ram_bytes: memory that the guest was given.
+        files: paths on the process's command line.
+        emulated: whether there must be a code cache.
+
+    Raises:
+        Unavailable: the guest's RAM, or a code cache that must be there, is not found.
+    """
+    found = list(mappings(smaps))
+    ram = [m for m in found if _is_ram(m, ram_bytes)]
+    code = [m for m in found if _is_code(m)]
+    if not ram or (emulated and not code):
+        lacking = "code cache" if ram else "guest’s memory"
+        raise Unavailable(
+            f"the {lacking} cannot be told apart in QEMU’s mappings",
+            "replay a recording, and report this QEMU’s version",
+        )
+    guest = max(ram, key=lambda m: m.pss_bytes)
+    programs = {m.name for m in found if "x" in m.permissions}  # the emulator itself, libraries
+    booted = [m for m in found if m.name in files and m.name not in programs]
+    rest = _total(found) - guest.pss_bytes - _total(booted) - _total(code)
+    return VmmParts(guest.pss_bytes, _total(booted), _total(code), rest)
+
+
+def smaps(pid: int) -> str:
+    """The text of ``/proc/<pid>/smaps``. Raises ``Unavailable`` if there is none to be read."""
+    try:
+        text = Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8", errors="replace")
+    except PermissionError as error:
+        raise Unavailable(
+            "the memory of the serving processes cannot be read", "run the recording as root"
+        ) from error
+    except OSError as error:
+        raise Unavailable(
+            "this system does not tell the memory of a serving process",
+            "replay a recording made on Linux",
+        ) from error
+    if not text:
+        raise Unavailable("a serving process has just ended", "run the measurement again")
+    return text
+
+
+def pss_bytes(pid: int) -> int:
+    """Proportional set size of one process in bytes. Raises ``Unavailable``."""
+    return _total(mappings(smaps(pid)))
+
+
+def command_line(pid: int) -> tuple[str, ...]:
+    """The words that started a process; empty if it is gone or keeps them to itself."""
+    try:
+        return tuple(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ()
+
+
+def named(names: Collection[str]) -> tuple[int, ...]:
+    """Processes of this host with one of these names, sorted."""
+    return tuple(sorted(p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in names))
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Processor seconds, user and system, of these processes so far. Raises ``Unavailable``."""
+    total_s = 0.0
+    for pid in pids:
+        try:
+            used = psutil.Process(pid).cpu_times()
+        except psutil.Error as error:
+            raise Unavailable(
+                "the processor time of a serving process cannot be read",
+                "run the recording as root",
+            ) from error
+        total_s += used.user + used.system
+    return total_s
+
+
+def available_bytes() -> int:
+    """What could still be given to programs without swapping (``MemAvailable``), in bytes."""
+    return int(psutil.virtual_memory().available)
+
+
+def cgroup_bytes(pid: int, *, root: Path = _CGROUPS, proc: Path = Path("/proc")) -> int:
+    """Usage less inactive file cache of the control group that ``pid`` is in, in bytes.
+
+    Version 2: ``memory.current`` less ``inactive_file``; version 1: ``memory.usage_in_bytes`` less
+    ``total_inactive_file``. So counts ``docker stats`` (``calculateMemUsageUnixNoCache`` of
+    docker/cli).
+
+    Args:
+        pid: a process of the instance.
+        root, proc: where the two file systems are mounted.
+
+    Raises:
+        Unavailable: the group is not this instance's own (it is ours too), or cannot be read.
+    """
+    try:
+        group, version = _memory_group((proc / str(pid) / "cgroup").read_text(encoding="utf-8"))
+        own, _ = _memory_group((proc / "self" / "cgroup").read_text(encoding="utf-8"))
+        if group == own:
+            raise Unavailable("it has no control group of its own", "count its processes instead")
+        folder = root / group.lstrip("/") if version == 2 else root / "memory" / group.lstrip("/")
+        usage, cache = (
+            ("memory.current", "inactive_file")
+            if version == 2
+            else ("memory.usage_in_bytes", "total_inactive_file")
+        )
+        used = int((folder / usage).read_text(encoding="utf-8"))
+        stat = dict(
+            line.split(maxsplit=1)
+            for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines()
+        )
+        return used - int(stat[cache])
+    except (OSError, ValueError, KeyError) as error:
+        raise Unavailable(
+            "its control group cannot be read", "replay a recording made on Linux"
+        ) from error
+
+
+def _memory_group(text: str) -> tuple[str, int]:
+    """Path and version (1 or 2) of the group that accounts for memory, from a ``cgroup`` file.
+
+    Raises ``KeyError`` when the text names none.
+    """
+    groups = dict[str, str]()
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        groups |= dict.fromkeys(controllers.split(","), path)
+    return (groups["memory"], 1) if "memory" in groups else (groups[""], 2)
+
+
+def _is_ram(found: Mapped, ram_bytes: int) -> bool:
+    unnamed = not found.name or found.name.startswith(("/memfd:", "/dev/zero", "[anon:"))
+    fits = ram_bytes <= found.size_bytes < ram_bytes + _SLACK_BYTES
+    return unnamed and fits and found.permissions.startswith("rw-") and not _is_code(found)
+
+
+def _is_code(found: Mapped) -> bool:
+    if "tcg-jit" in found.name:
+        return True
+    return "x" in found.permissions and not found.name and found.size_bytes > _LEAST_CODE_BYTES
+
+
+def _total(found: Iterable[Mapped]) -> int:
+    return sum(m.pss_bytes for m in found)

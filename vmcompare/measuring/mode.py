@@ -1,0 +1,139 @@
+"""How a lesson is being run: by whom, live or from recordings."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+from vmcompare.engines import platform_named
+from vmcompare.errors import UnknownName, VmcompareError
+from vmcompare.sandbox import Platform
+
+
+class Mode(StrEnum):
+    """How much of a lesson is measured.
+
+    ``AUTO`` measures what can be measured and replays the rest; a handout then measures only the
+    experiments that ask for it (``Experiment.measured_in_handouts``). ``LIVE`` measures every
+    experiment as far as this machine can, replays the platforms it lacks, and refuses to make a
+    handout where nothing can be measured (the bare process alone compares nothing). ``REPLAY``
+    measures nothing.
+    """
+
+    AUTO = "auto"
+    LIVE = "live"
+    REPLAY = "replay"
+
+
+HANDOUT_ENV = "VMCOMPARE_HANDOUT"
+"""Set to 1 in the kernel while a handout is made."""
+
+EDITION_ENV = "VMCOMPARE_EDITION"
+"""Names the edition of the handout that is being made."""
+
+PROGRESS_ENV = "VMCOMPARE_PROGRESS"
+"""Names a file into which a long cell of a handout writes how far it is, one line at a time."""
+
+PLATFORMS_ENV = "VMCOMPARE_PLATFORMS"
+"""Names the platforms a session may measure, separated by commas: the others are replayed, as if
+replay had been chosen for them alone. All when unset. It saves the minutes of the slow ones."""
+
+HANDOUT_ROUNDS = 3
+"""Blocks of the live run behind a handout: few, and the figures say so."""
+
+
+def mode() -> Mode:
+    """From ``VMCOMPARE_MODE``; ``auto`` when unset.
+
+    Raises:
+        UnknownName: it is set to something else.
+    """
+    named = os.environ.get("VMCOMPARE_MODE") or Mode.AUTO
+    try:
+        return Mode(named)
+    except ValueError:
+        raise UnknownName("mode", named, [m.value for m in Mode]) from None
+
+
+def chosen(platforms: Sequence[Platform]) -> tuple[Platform, ...]:
+    """Those of ``platforms`` that this session may measure: mode and ``VMCOMPARE_PLATFORMS``.
+
+    Raises:
+        UnknownName: a platform, or the mode, does not exist.
+    """
+    if mode() is Mode.REPLAY:
+        return ()
+    names = [name.strip() for name in os.environ.get(PLATFORMS_ENV, "").split(",") if name.strip()]
+    wanted = [platform_named(name) for name in names] or list(Platform)
+    return tuple(platform for platform in platforms if platform in wanted)
+
+
+def is_handout() -> bool:
+    """Whether the notebook is being rendered for paper and static HTML."""
+    return os.environ.get(HANDOUT_ENV) == "1"
+
+
+def edition() -> str:
+    """Which edition of a handout is being made; ``"student"`` unless it is said otherwise."""
+    return os.environ.get(EDITION_ENV) or "student"
+
+
+@contextmanager
+def drawing_folder() -> Iterator[None]:
+    """Give kernels started within a folder that matplotlib may write, where it has none.
+
+    Without one it warns on the page, naming the home, and each kernel leaves a folder behind.
+    """
+    from vmcompare.engines import cleanup
+
+    home = os.environ.get(_DRAWING_ENV)
+    unix = [
+        Path(os.environ.get(name) or os.path.expanduser(f"~/{hidden}")) / "matplotlib"  # noqa: PTH111
+        for name, hidden in (("XDG_CONFIG_HOME", ".config"), ("XDG_CACHE_HOME", ".cache"))
+    ]
+    if os.name == "nt" or all(_writable(path) for path in ([Path(home)] if home else unix)):
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            os.environ[_DRAWING_ENV] = str(stack.enter_context(cleanup.folder()))
+        except (OSError, VmcompareError):
+            pass  # no room for temporary files either: then matplotlib does without
+        else:
+            stack.callback(_set_back, home)
+        yield
+
+
+def _set_back(value: str | None) -> None:
+    os.environ.pop(_DRAWING_ENV, None)
+    if value is not None:
+        os.environ[_DRAWING_ENV] = value
+
+
+_DRAWING_ENV = "MPLCONFIGDIR"
+
+
+def _writable(path: Path) -> bool:
+    """Whether a folder can be written, or be made by whoever needs it."""
+    # Not Path.exists(): it raises where a folder above may not be entered.
+    there = next((place for place in (path, *path.parents) if os.path.exists(place)), path)  # noqa: PTH110
+    return os.access(there, os.W_OK | os.X_OK) and there.is_dir()
+
+
+def tell_progress(line: str) -> None:
+    """How far a long cell is, for whoever renders the handout; nobody else hears it."""
+    path = os.environ.get(PROGRESS_ENV)
+    if path:
+        with contextlib.suppress(OSError):  # a run outlives its progress
+            Path(path).write_text(line, encoding="utf-8")
+
+
+def handout_rounds() -> int:
+    """From ``VMCOMPARE_ROUNDS``; :data:`HANDOUT_ROUNDS` when unset or not a positive number."""
+    named = os.environ.get("VMCOMPARE_ROUNDS", "")
+    return int(named) if re.fullmatch(r"0*[1-9]\d{0,8}", named, re.ASCII) else HANDOUT_ROUNDS

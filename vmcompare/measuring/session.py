@@ -1,0 +1,176 @@
+"""Starts, follows and stops a recording in a child process: the one path of CLI, lab and handout.
+
+The child writes its rows to a file and tells its progress as JSON lines on standard output. Closing
+its standard input stops it; when this process dies, the operating system closes it. So a notebook
+cell never blocks, nothing is closed from another thread, and nothing outlives the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from vmcompare.engines import interpreter
+from vmcompare.errors import AbnormalShutdown, VmcompareError, WaitTimeout
+from vmcompare.evidence.recording import Recording, read
+from vmcompare.sandbox import Platform
+
+STOP_TIMEOUT_S = 60.0
+"""How long an orderly end may take: the slowest is a distribution guest that is being shut down."""
+
+
+@dataclass(slots=True)
+class Session:
+    """A recording in progress; use as a context manager or call :meth:`stop`.
+
+    Attributes:
+        path: the file that grows, once the child has told it.
+        last: the newest progress message (``{}`` before the first).
+    """
+
+    child: subprocess.Popen[str]
+    path: Path | None = None
+    last: Mapping[str, Any] = field(default_factory=dict)
+    _lines: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
+    _errors: list[str] = field(default_factory=list)
+    _readers: tuple[threading.Thread, ...] = ()
+    _over: bool = False
+
+    def messages(self, timeout_s: float | None = None) -> Iterator[Mapping[str, Any]]:
+        """Progress messages as they come, to the child's end or ``timeout_s`` of silence."""
+        while not self._over:
+            try:
+                line = (
+                    self._lines.get(timeout=timeout_s)
+                    if timeout_s != 0
+                    else self._lines.get_nowait()
+                )
+            except queue.Empty:
+                return
+            if line is None:
+                self._over = True
+                return
+            message = json.loads(line)
+            if message.get("event") == "run":
+                self.path = Path(message["path"])
+            self.last = message
+            yield message
+
+    @property
+    def running(self) -> bool:
+        """Whether the child is still at work."""
+        return self.child.poll() is None
+
+    def stop(self) -> None:
+        """Ask for an orderly end and wait for it.
+
+        Raises:
+            WaitTimeout: the child did not end in time; it was killed, and its guardian cleans up.
+        """
+        if self.child.stdin and not self.child.stdin.closed:
+            self.child.stdin.close()
+        try:
+            self.child.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            self.child.kill()
+            self.child.wait()
+            raise WaitTimeout("the end of the recording", STOP_TIMEOUT_S) from error
+        finally:
+            for reader in self._readers:
+                reader.join(5)
+
+    def recording(self) -> Recording:
+        """What was recorded, as far as it went.
+
+        Raises:
+            AbnormalShutdown: the child ended before it wrote anything; says what it said.
+            RecordingError: the file cannot be read.
+        """
+        for _ in self.messages(0):
+            pass
+        if self.path is None:
+            raise AbnormalShutdown(self.complaint() or "the recording ended before its first row")
+        return read(self.path)
+
+    def complaint(self) -> str:
+        """The last line the child wrote to standard error, without its prefix; empty if none."""
+        said = "".join(self._errors).strip().splitlines()
+        return said[-1].removeprefix("vmcompare: ") if said else ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def start(
+    experiment: str,
+    *,
+    rounds: int,
+    platforms: Sequence[Platform] = (),
+    out: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Session:
+    """Start ``vmcompare record`` as a child process.
+
+    Args:
+        experiment: its name.
+        rounds: number of blocks.
+        platforms: whom to measure; all that can be had when empty.
+        out: directory of recordings; the learner's own when ``None``.
+        env: added to the environment.
+
+    Raises:
+        VmcompareError: the child cannot be started at all.
+    """
+    command = interpreter.command("vmcompare", "record", experiment)
+    command += ["--rounds", str(rounds), "--stop-on-eof", "--events"]
+    command += [word for platform in platforms for word in ("--platform", platform.value)]
+    command += ["--out", str(out)] if out else []
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,  # the notebook's Ctrl-C is not the child's
+            env=interpreter.environment({**os.environ, **(env or {})}),
+        )
+    except OSError as error:
+        raise VmcompareError(f"the recording could not be started: {error.strerror}") from error
+    session = Session(child)
+    session._readers = (
+        threading.Thread(target=_pump, args=(child.stdout, session._lines), daemon=True),
+        threading.Thread(target=_collect, args=(child.stderr, session._errors), daemon=True),
+    )
+    for reader in session._readers:
+        reader.start()
+    return session
+
+
+def _pump(stream: Any, lines: queue.SimpleQueue[str | None]) -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+def _collect(stream: Any, kept: list[str]) -> None:
+    for line in stream:
+        kept.append(line)
+        del kept[:-200]
