@@ -34,7 +34,7 @@ test: $(READY) engines browser-tools   ## all tests; what is missing is a skip w
 test-quick: $(READY)           ## no containers, machines, browsers or whole lessons: about a minute
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT) and not slow and not mechanism" $(PYTEST_ARGS)
 
-check: $(READY)                ## format, lint, types, floors
+check: $(READY)                ## format, lint, types, layers
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(BIN)/mypy
