@@ -194,7 +194,5 @@ def write(text: str, path: Path, notebook: Path) -> Path:
         if partial:
             Path(partial).unlink(missing_ok=True)
         why = error.strerror or str(error)
-        raise HandoutError(
-            notebook, f"{path.name} cannot be written ({why}): choose another place with --out"
-        ) from error
+        raise HandoutError(notebook, f"{path.name} cannot be written ({why})") from error
     return path
