@@ -46,10 +46,13 @@ class Results:
         fault = told["fault"]
         if report.skipped:
             self.skipped[str(fault)] += 1
-        if report.when == "call" and not report.skipped:
+        # A test that cannot even be set up was tried, and did not survive.
+        if (report.when == "call" and not report.skipped) or (
+            report.when == "setup" and report.failed
+        ):
             self.tried[str(fault)] += int(str(told.get("times", 1)))
         if report.failed:
-            self.failed[str(fault)] += 1
+            self.failed[str(fault)] += int(str(told.get("failures", 1)))
 
     def table(self) -> str:
         """The rows of the table, sorted by area and fault."""
