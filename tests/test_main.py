@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from planted import planted, row
 
 from vmcompare.__main__ import STOPPED, main
 from vmcompare.errors import Unavailable
@@ -118,6 +119,7 @@ def three_experiments(monkeypatch: pytest.MonkeyPatch, second: BaseException) ->
         "vmcompare.measuring.experiment.load", lambda name: SimpleNamespace(name=name, rounds=1)
     )
     monkeypatch.setattr("vmcompare.measuring.run.run", run)
+    monkeypatch.setattr("vmcompare.__main__._why_nothing", lambda _: "")
     return turns
 
 
@@ -140,3 +142,23 @@ def test_a_stop_while_recording_all_stops_the_whole(
     assert main(["record"]) == STOPPED
     assert turns == ["a", "b"]
     assert "stopped" in capsys.readouterr().err
+
+
+def test_a_run_in_which_every_start_failed_says_why_and_exits_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = row("container", "start_to_first_byte_s", None, error="the disk is full")
+    path = planted(tmp_path, [failed]).path
+    monkeypatch.setattr("vmcompare.measuring.run.run", lambda *_: path)
+    assert main(["record", "boot_speed"]) == 1
+    assert "nothing of boot_speed could be measured: the disk is full" in capsys.readouterr().err
+
+
+def test_a_handout_whose_folder_takes_no_file_is_refused_before_its_notebook_runs(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    done = vmcompare("handout", "notebooks/09-verdict.ipynb", "--out", str(tmp_path / "file" / "d"))
+    assert done.returncode == 1
+    assert "use another --out" in done.stderr
+    assert "cell 1" not in done.stderr

@@ -251,11 +251,24 @@ def record(arguments: argparse.Namespace) -> int:
                 continue
             if not arguments.events:
                 print(f"recorded {path}", flush=True)
-    if failed:
+                if why := _why_nothing(path):
+                    failed.append(experiment.name)
+                    _complain(f"nothing of {experiment.name} could be measured: {why}")
+    if failed and len(experiments) > 1:
         done = len(experiments) - len(failed)
         said = f"{done} of {len(experiments)} experiments recorded; failed: {', '.join(failed)}"
         print(f"vmcompare: {said}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _why_nothing(path: Path) -> str:
+    """The first error of a recording in which every row is one; empty of any other."""
+    from vmcompare.evidence.recording import read
+
+    rows = read(path).rows
+    return (
+        "" if any(row["status"] == "ok" for row in rows) else str(rows[0]["error"] if rows else "")
+    )
 
 
 def clean(arguments: argparse.Namespace) -> int:

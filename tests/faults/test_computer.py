@@ -39,19 +39,22 @@ def test_what_was_measured_across_a_standstill_is_a_failed_row(
         deadline = time.monotonic() + 60
         while not (out.exists() and rows_of(out)) and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(chance.uniform(0, 0.3))
-        run.send_signal(signal.SIGSTOP)
-        time.sleep(2.5)
-        before = len(rows_of(out))
-        run.send_signal(signal.SIGCONT)
-        deadline = time.monotonic() + 60
-        while len(rows_of(out)) < before + 5 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        for _ in range(5):  # one may fall between two starts, where nothing is timed
+            time.sleep(chance.uniform(0, 0.3))
+            run.send_signal(signal.SIGSTOP)
+            time.sleep(2.5)
+            before = len(rows_of(out))
+            run.send_signal(signal.SIGCONT)
+            deadline = time.monotonic() + 60
+            while len(rows_of(out)) < before + 5 and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if any("stood still for" in row["error"] for row in rows_of(out)):
+                break
         run.send_signal(signal.SIGINT)
         assert run.wait(60) == 130
     rows = rows_of(out)
     interrupted = [row for row in rows if "stood still for" in row["error"]]
-    assert interrupted, "a start is always under way, and one was across the standstill"
+    assert interrupted
     assert all(row["value"] is None and row["status"] == "error" for row in interrupted)
     seconds = [row["value"] for row in rows if row["unit"] == "s" and row["value"]]
     assert seconds

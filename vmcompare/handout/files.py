@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 
-from vmcompare.errors import printable
+from vmcompare.errors import printable, short
 from vmcompare.handout import HandoutError
 
 INDEX = "index.html"
@@ -126,8 +126,11 @@ def refuse_clashes(notebooks: Sequence[Path], out: Path, edition: str, *, index:
 
     Raises:
         HandoutError: two would have the same name (case aside: some file systems do not tell), one
-            would have that of an index, or a file that vmcompare did not make lies there.
+            would have that of an index, a file that vmcompare did not make lies there, or nothing
+            can be written there.
     """
+    if notebooks:
+        refuse_unwritable(target(notebooks[0], out, edition).parent, notebooks[0])
     taken: dict[str, Path] = {}
     for notebook in notebooks:
         page = target(notebook, out, edition)
@@ -145,6 +148,18 @@ def refuse_clashes(notebooks: Sequence[Path], out: Path, edition: str, *, index:
             raise HandoutError(notebook, what)
     if index and notebooks:
         refuse_foreign(out / index, notebooks[0])
+
+
+def refuse_unwritable(folder: Path, notebook: Path) -> None:
+    """Look before the minutes of a run, not after them, whether its page will have a place.
+
+    Raises:
+        HandoutError: the folder, or the nearest one above it, takes no file.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = f"{short(there)} cannot be written to: make it a folder of yours"
+        raise HandoutError(notebook, f"{what}, or use another --out")
 
 
 def refuse_foreign(page: Path, notebook: Path) -> None:
@@ -194,5 +209,6 @@ def write(text: str, path: Path, notebook: Path) -> Path:
         if partial:
             Path(partial).unlink(missing_ok=True)
         why = error.strerror or str(error)
-        raise HandoutError(notebook, f"{path.name} cannot be written ({why})") from error
+        what = f"{path.name} cannot be written ({why}): make room there, or use another --out"
+        raise HandoutError(notebook, what) from error
     return path
