@@ -17,15 +17,24 @@ from planted import planted, row
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.isolation import models
-from vmcompare.experiments.isolation.capabilities import NAMES, decoded, ordered
-from vmcompare.experiments.isolation.explain import FIGURES, GRIDS, OUTCOMES, TABLES, WHATIFS
-from vmcompare.experiments.isolation.grid import deviations
-from vmcompare.experiments.isolation.hearts_figure import FAULTY, beats
-from vmcompare.experiments.isolation.interface import published
-from vmcompare.experiments.isolation.probes import FLIPS
-from vmcompare.experiments.isolation.rows import NEXT, flips, misconfigured
-from vmcompare.experiments.isolation.sentence import sentences
+from vmcompare.experiments.isolation import explain
+from vmcompare.experiments.isolation.explain import (
+    FIGURES,
+    GRIDS,
+    OUTCOMES,
+    TABLES,
+    WHATIFS,
+    sentences,
+)
+from vmcompare.experiments.isolation.figures import deviations, published
+from vmcompare.experiments.isolation.kernel_panic import FAULTY_PANICS
+from vmcompare.experiments.isolation.probes import (
+    CAPABILITY_NAMES,
+    FLIPS,
+    decoded_capabilities,
+    ordered_capabilities,
+)
+from vmcompare.experiments.isolation.rows import NEXT, beats, flips, misconfigured
 
 LITERATURE = ("cves",)
 """Figures and tables that need no recording."""
@@ -231,15 +240,15 @@ def test_the_ticked_grid_says_what_turned_and_leaves_out_what_was_not_tried(
 
 
 def test_a_default_containers_capabilities_are_the_fourteen_of_docker() -> None:
-    assert ordered(decoded(walls.DEFAULT_CAPS)) == [
+    assert ordered_capabilities(decoded_capabilities(walls.DEFAULT_CAPS)) == [
         "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
         "NET_BIND_SERVICE", "NET_RAW", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP",
     ]  # fmt: skip
-    assert decoded(walls.NO_CAPS) == frozenset()
-    assert decoded(walls.ALL_CAPS) == frozenset(NAMES)
-    assert "bit 63" in decoded("8000000000000000")
+    assert decoded_capabilities(walls.NO_CAPS) == frozenset()
+    assert decoded_capabilities(walls.ALL_CAPS) == frozenset(CAPABILITY_NAMES)
+    assert "bit 63" in decoded_capabilities("8000000000000000")
     with pytest.raises(Unavailable, match="is no number"):
-        decoded("none")
+        decoded_capabilities("none")
 
 
 def test_the_table_of_capabilities_is_told_bit_by_bit(views: Mapping[str, View]) -> None:
@@ -414,12 +423,12 @@ def test_the_public_record_says_what_its_length_cannot(views: Mapping[str, View]
 
 
 def test_careless_words_add_up_as_its_formula_says(views: Mapping[str, View]) -> None:
-    found = models.opened(views["full"])
+    found = explain.opened(views["full"])
     base, *others = misconfigured(views["full"])
     opened = [
         frozenset(n for n in flips(base, one) & set(walls.HOST) if one.answers[n].got_through)
         for one in others
-        if models.weakens(one.confinement)
+        if explain.weakens(one.confinement)
     ]
     for k in (1, 3):
         choices = [len(frozenset().union(*some)) for some in combinations(opened, k)]
@@ -435,7 +444,7 @@ def test_the_alarm_is_late_or_wrong_as_its_formula_says(tmp_path: Path) -> None:
         for second in range(20)
     ]
     view = shown(tmp_path, rows)
-    [watch] = models.watches(beats(view)).values()
+    [watch] = explain.watches(beats(view)).values()
     assert watch.after_s(7) == pytest.approx(8 / 20)
     assert watch.false_per_hour(7) == pytest.approx(3600 / 20)
     assert watch.false_per_hour(8) == 0
@@ -449,13 +458,13 @@ def test_the_alarm_is_late_or_wrong_as_its_formula_says(tmp_path: Path) -> None:
 
 def test_one_panic_takes_along_what_its_formula_says(tmp_path: Path) -> None:
     view = shown(tmp_path, walls.falls())
-    assert models.shares(beats(view)) == (1, 0)
+    assert explain.shares(beats(view)) == (1, 0)
     for n in (1, 20):
         alt = WHATIFS["blast"](view).draw(n).alt
         assert f"accident: containers on one kernel {n}; a VM each 1." in alt
         assert f"all together: containers on one kernel {n}; a VM each {n}." in alt
     half = shown(tmp_path, walls.falls(b_goes_on=True))
-    assert models.shares(beats(half)) == (0.5, 0)
+    assert explain.shares(beats(half)) == (0.5, 0)
     assert "containers on one kernel 10;" in WHATIFS["blast"](half).draw(20).alt
 
 
@@ -463,4 +472,4 @@ def test_what_is_missing_names_the_next_step(views: Mapping[str, View]) -> None:
     with pytest.raises(Unavailable) as caught:
         FIGURES["misconfigurations"](views["engine"])
     assert caught.value.next_step == NEXT
-    assert beats(views["full"]).event(FAULTY) is not None
+    assert beats(views["full"]).event(FAULTY_PANICS) is not None
