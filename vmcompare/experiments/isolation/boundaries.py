@@ -82,7 +82,7 @@ Step = tuple[str, Callable[[], Iterator[Measurement]]]
 
 
 @dataclass(slots=True)
-class Walls:
+class Boundaries:
     """What is known so far.
 
     Attributes:
@@ -126,44 +126,44 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
     pairs = [arm for arm in PAIRS if arm.platform in context.launchers]
     if not there:
         return []
-    walls = Walls(context, contextlib.ExitStack())
-    stack.push(walls.kept)
-    plan: list[Step] = [(f"walls: {arm.name}", partial(_ask, walls, arm)) for arm in there]
+    known = Boundaries(context, contextlib.ExitStack())
+    stack.push(known.kept)
+    plan: list[Step] = [(f"walls: {arm.name}", partial(_ask, known, arm)) for arm in there]
     if Platform.CONTAINER in context.launchers:
         plan.append(("system calls, one by one", partial(system_call_rows, context)))
-    plan += [(f"neighbours: {arm.name}", partial(_neighbours, walls, arm)) for arm in pairs]
-    plan.append(("what the walls say", partial(_conclude, walls)))
+    plan += [(f"neighbours: {arm.name}", partial(_neighbours, known, arm)) for arm in pairs]
+    plan.append(("what the walls say", partial(_conclude, known)))
     return plan
 
 
-def _ask(walls: Walls, arm: Arm) -> Iterator[Measurement]:
-    launcher = walls.context.launchers[arm.platform]
+def _ask(known: Boundaries, arm: Arm) -> Iterator[Measurement]:
+    launcher = known.context.launchers[arm.platform]
     try:
-        with launcher.open(arm.spec, walls.context.on_event) as box:
+        with launcher.open(arm.spec, known.context.on_event) as box:
             if arm is _HOST_ARM:
-                walls.targets = _aim(walls, read(box))
-            told, host = _tell(walls, arm, box)
+                known.targets = _aim(known, read(box))
+            told, host = _tell(known, arm, box)
     except FAILURES as error:
-        walls.why[arm.name] = str(error)
+        known.why[arm.name] = str(error)
         yield from failed_rows(arm, launcher, str(error))
         return
-    walls.told[arm.name] = told
+    known.told[arm.name] = told
     own_kernel = arm.platform.is_vm and (
-        walls.host is None or walls.host.boot_id != told.reading.boot_id
+        known.host is None or known.host.boot_id != told.reading.boot_id
     )
     rows = list(probe_rows(arm, launcher, told, host, own_kernel=own_kernel))
-    walls.values[arm.name] = {row.phase: bool(row.value) for row in rows if row.status == "ok"}
+    known.values[arm.name] = {row.phase: bool(row.value) for row in rows if row.status == "ok"}
     yield from rows
     yield from observation_rows(arm, launcher, told.reading)
 
 
-def _tell(walls: Walls, arm: Arm, box: Sandbox) -> tuple[Told, Reading | None]:
+def _tell(known: Boundaries, arm: Arm, box: Sandbox) -> tuple[Told, Reading | None]:
     """What an instance tells, and the host that it is held against (``None``: unknown)."""
     if arm is _HOST_ARM:
-        assert walls.targets is not None
-        told = tell(box, _replaced_root(walls.targets))
+        assert known.targets is not None
+        told = tell(box, _replaced_root(known.targets))
         return told, told.reading
-    host, targets = walls.host, walls.targets
+    host, targets = known.host, known.targets
     if arm.platform is Platform.CONTAINER and host and read(box).boot_id != host.boot_id:
         host = targets = None  # the engine's own, hidden machine
     return tell(box, targets), host
@@ -174,34 +174,34 @@ def _replaced_root(targets: Targets) -> Targets:
     return replace(targets, root="")
 
 
-def _aim(walls: Walls, host: Reading) -> Targets:
+def _aim(known: Boundaries, host: Reading) -> Targets:
     """What there is to aim at: this very process, a port of ours, a file of this course."""
-    port = int(listener(walls.kept).getsockname()[1])
+    port = int(listener(known.kept).getsockname()[1])
     return targets(host, os.getpid(), port, str(Path(__file__).resolve()))
 
 
-def _neighbours(walls: Walls, arm: Arm) -> Iterator[Measurement]:
-    pair = walls.pairs[arm.name] = Pair()
-    yield from neighbour_rows(walls.context, arm, pair)
+def _neighbours(known: Boundaries, arm: Arm) -> Iterator[Measurement]:
+    pair = known.pairs[arm.name] = Pair()
+    yield from neighbour_rows(known.context, arm, pair)
 
 
-def _conclude(walls: Walls) -> Iterator[Measurement]:
+def _conclude(known: Boundaries) -> Iterator[Measurement]:
     """The facts; then what only this part needed is let go."""
-    walls.kept.close()
-    if Platform.CONTAINER in walls.context.launchers:
-        yield from _surface(walls)
-        yield from _siblings(walls)
-    if Platform.VM_DIRECT in walls.context.launchers:
-        yield from _direct_access(walls)
+    known.kept.close()
+    if Platform.CONTAINER in known.context.launchers:
+        yield from _surface(known)
+        yield from _siblings(known)
+    if Platform.VM_DIRECT in known.context.launchers:
+        yield from _direct_access(known)
 
 
-def _fact(walls: Walls, arm: Arm, name: str, holds: bool | str, text: str = "") -> Measurement:
+def _fact(known: Boundaries, arm: Arm, name: str, holds: bool | str, text: str = "") -> Measurement:
     """A fact, or (where ``holds`` is text) why it was not observed."""
-    row = arm.row(walls.context.launchers[arm.platform], "fact", name)
+    row = arm.row(known.context.launchers[arm.platform], "fact", name)
     return failed(row, holds) if isinstance(holds, str) else filled(row, float(holds), text=text)
 
 
-def _surface(walls: Walls) -> Iterator[Measurement]:
+def _surface(known: Boundaries) -> Iterator[Measurement]:
     """S1b: what the default container denies, against what the VM denies.
 
     The facts are the VM's rows: so it is told beside them whether that one was emulated.
@@ -211,14 +211,14 @@ def _surface(walls: Walls) -> Iterator[Measurement]:
         "container_denies_more_than_the_vm",
     )  # fmt: skip
     arm = _CONTAINER_ARM
-    if Platform.VM_DIRECT not in walls.context.launchers:
+    if Platform.VM_DIRECT not in known.context.launchers:
         return
-    missing = [one.name for one in (arm, _VM_ARM) if one.name not in walls.values]
+    missing = [one.name for one in (arm, _VM_ARM) if one.name not in known.values]
     if missing:
-        why = f"no answer of the {missing[0]}: {walls.why.get(missing[0], 'not asked')}"
-        yield from (_fact(walls, _VM_ARM, name, why) for name in names)
+        why = f"no answer of the {missing[0]}: {known.why.get(missing[0], 'not asked')}"
+        yield from (_fact(known, _VM_ARM, name, why) for name in names)
         return
-    container, vm = walls.values[arm.name], walls.values[_VM_ARM.name]
+    container, vm = known.values[arm.name], known.values[_VM_ARM.name]
     both = [p.name for p in GRID if p.aim == HOST and p.name in container and p.name in vm]
     only_container = [name for name in both if not container[name] and vm[name]]
     only_vm = [name for name in both if container[name] and not vm[name]]
@@ -230,37 +230,37 @@ def _surface(walls: Walls) -> Iterator[Measurement]:
     )
     found = (not only_container, bool(only_vm), bool(only_container))
     for name, holds, text in zip(names, found, texts, strict=True):
-        yield _fact(walls, _VM_ARM, name, holds if both else "no probe was made in both", text)
+        yield _fact(known, _VM_ARM, name, holds if both else "no probe was made in both", text)
 
 
-def _siblings(walls: Walls) -> Iterator[Measurement]:
+def _siblings(known: Boundaries) -> Iterator[Measurement]:
     """S3: A against B on the default bridge; namespaces; what no namespace keeps apart."""
     bridge = next(arm for arm in PAIRS if arm.confinement == BRIDGE)
-    pair = walls.pairs.get(bridge.name, Pair())
-    for name, holds, text in neighbour_facts(pair, walls.host):
-        yield _fact(walls, bridge, name, holds, text)
+    pair = known.pairs.get(bridge.name, Pair())
+    for name, holds, text in neighbour_facts(pair, known.host):
+        yield _fact(known, bridge, name, holds, text)
 
 
-def _direct_access(walls: Walls) -> Iterator[Measurement]:
+def _direct_access(known: Boundaries) -> Iterator[Measurement]:
     """S5: whether the VM opens devices of the host's, and whether it sees them at all."""
     opens, sees = "vm_opens_host_devices", "vm_sees_host_devices"
-    vm, host = walls.told.get(_VM_ARM.name), walls.host
+    vm, host = known.told.get(_VM_ARM.name), known.host
     if vm is None:
-        why = walls.why.get(_VM_ARM.name, "the VM was not asked")
-        yield from (_fact(walls, _VM_ARM, name, why) for name in (opens, sees))
+        why = known.why.get(_VM_ARM.name, "the VM was not asked")
+        yield from (_fact(known, _VM_ARM, name, why) for name in (opens, sees))
         return
-    tried = {n: v for n, v in walls.values[_VM_ARM.name].items() if n in DEVICES}
+    tried = {n: v for n, v in known.values[_VM_ARM.name].items() if n in DEVICES}
     text = f"tried: {', '.join(tried)}"
-    yield _fact(walls, _VM_ARM, opens, any(tried.values()) if tried else "not tried", text)
+    yield _fact(known, _VM_ARM, opens, any(tried.values()) if tried else "not tried", text)
     if host is None:
-        yield _fact(walls, _VM_ARM, sees, "the host was not asked for its devices")
+        yield _fact(known, _VM_ARM, sees, "the host was not asked for its devices")
         return
     shared = shared_devices(host, vm.reading)
     text = ", ".join(f"{one.address} {one.kind}" for one in shared) or (
         f"none of the host's {len(host.devices)} PCI devices has its address and numbers "
         f"among the VM's {len(vm.reading.devices)}; virtual ones of both are not compared"
     )
-    yield _fact(walls, _VM_ARM, sees, bool(shared), text)
+    yield _fact(known, _VM_ARM, sees, bool(shared), text)
 
 
 # ---- from one instance to its neighbour ----------------------------------------------------------

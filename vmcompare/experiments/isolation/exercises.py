@@ -314,22 +314,6 @@ _ALL = (
 EXERCISES: Mapping[str, Exercise] = MappingProxyType({exercise.name: exercise for exercise in _ALL})
 """Name → exercise."""
 
-__all__ = ["EXERCISES", "PARTS", "QUESTIONS"]
-
-PARTS: Parts = MappingProxyType(
-    {
-        "05a": (
-            "cap_eff", "one_word", "root_inside", "how_to_tell", "one_wall_less", "width",
-        ),
-        "05b": (
-            "root_study", "three_tenants", "who_falls", "perfect", "docker_sock", "counting",
-            "no_limit",
-        ),
-    }
-)  # fmt: skip
-"""Which lesson asks what."""
-
-
 # ---- questions -----------------------------------------------------------------------------------
 
 QUESTIONS: tuple[Question, ...] = (
@@ -531,3 +515,16 @@ QUESTIONS: tuple[Question, ...] = (
         ),
     ),
 )
+
+PARTS: Parts = MappingProxyType(
+    {
+        "05a": (
+            "cap_eff", "one_word", "root_inside", "how_to_tell", "one_wall_less", "width",
+        ),
+        "05b": (
+            "root_study", "three_tenants", "who_falls", "perfect", "docker_sock", "counting",
+            "no_limit",
+        ),
+    }
+)  # fmt: skip
+"""Which lesson asks what."""

@@ -25,16 +25,16 @@ from vmcompare.experiments.isolation.figures import (
     USERNS,
     WEAK,
     felt,
-    greed,
-    heartbeats,
-    interface,
+    heartbeats_figure,
+    interface_figure,
     misconfigurations_figure,
     neighbours_figure,
+    noisy_neighbour_figure,
     number_of_calls,
-    timeline,
     told_emulated,
     walls_figure,
     weaknesses,
+    weaknesses_figure,
     widths,
 )
 from vmcompare.experiments.isolation.guest_containers import NO_CONTAINER, RUNTIME
@@ -80,8 +80,6 @@ from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from vmcompare.evidence.view import View
 
 
 # ---- tables --------------------------------------------------------------------------------------
@@ -1015,10 +1013,10 @@ FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
         "walls": walls_figure,
         "misconfigurations": misconfigurations_figure,
         "neighbours": neighbours_figure,
-        "interface": interface,
-        "heartbeats": heartbeats,
-        "greed": greed,
-        "cves": timeline,
+        "interface": interface_figure,
+        "heartbeats": heartbeats_figure,
+        "greed": noisy_neighbour_figure,
+        "cves": weaknesses_figure,
     }
 )
 """Name → figure of a view."""

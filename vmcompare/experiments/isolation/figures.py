@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from vmcompare.evidence.view import View
-
 
 _PROMISE = (
     f"The machines run under {EMULATION}. Which call is refused does not depend on it, but QEMU "
@@ -437,7 +435,7 @@ _WORD = 0.055  # half the width of "silent", as a share of the axis
 
 
 @style.own()
-def heartbeats(view: View) -> Picture:
+def heartbeats_figure(view: View) -> Picture:
     """The longest gap in every second, for each heart; where it stopped, a hatched silence."""
     found = beats(view)
     last = max(second for gaps in found.gaps.values() for second in gaps)
@@ -634,7 +632,7 @@ def _got(rows: pd.DataFrame) -> str:
 
 
 @style.own()
-def greed(view: View) -> Picture:
+def noisy_neighbour_figure(view: View) -> Picture:
     """For each arm and stretch the median gap and the 99th percentile, every round a mark."""
     found = felt(view)
     arms = list(dict.fromkeys(one.arm for one in found))
@@ -787,7 +785,7 @@ def _published(what: str, most: float, fewest: float, row: Mapping[Hashable, Any
 
 
 @style.own()
-def interface(view: View) -> Picture:
+def interface_figure(view: View) -> Picture:
     """One axis from no call to all: filled where it was measured, hollow where it was published."""
     found = widths(view)
     figure = style.figure(0.36 * len(found) + 0.75)
@@ -854,7 +852,7 @@ def weaknesses() -> pd.DataFrame:
 
 
 @style.own()
-def timeline(_view: View) -> Picture:
+def weaknesses_figure(_view: View) -> Picture:
     """Every checked weakness on one time line, by the kind of what was weak."""
     table = weaknesses()
     kinds = [kind for kind in WEAK if (table["kind"] == kind).any()]

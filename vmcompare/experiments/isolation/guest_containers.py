@@ -223,7 +223,7 @@ def call_filter(held: Sequence[str]) -> dict[str, Any]:
     return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls}
 
 
-# ---- a guest for them ----------------------------------------------------------------------------
+# ---- a guest for containers --------------------------------------------------------------------
 
 HOST_FILE = "/srv/of-the-host"
 """A file of the guest that no image holds."""
@@ -288,6 +288,8 @@ NO_CONTAINER = "no container"
 """The guest's own root process, with nothing around it."""
 
 RUNTIME = "runc in a guest"
+"""What stands in the column ``runtime`` of these containers' rows."""
+
 WEAKENINGS: tuple[str, ...] = WORDS[1 : WORDS.index("--privileged")]
 """Words that take one wall away; ``--privileged`` takes nearly all of them."""
 

@@ -111,7 +111,7 @@ class Voice:
 
 
 @dataclass(slots=True)
-class Falls:
+class Panics:
     """One run of this part.
 
     Attributes:
@@ -377,7 +377,7 @@ def steps(
     if Platform.VM_DIRECT not in context.launchers:
         return []
     own = stack.enter_context(contextlib.ExitStack())
-    falls = Falls(Host(context, own, clock or Clock()), own, timing)
+    panics = Panics(Host(context, own, clock or Clock()), own, timing)
     plan: list[Step] = []
     opened = (
         *(((HOST,),) if Platform.PROCESS in context.launchers else ()),
@@ -386,11 +386,11 @@ def steps(
         (A, B, THEIRS),
     )
     for phases in opened:
-        plan.append((f"falls: opening {phases[-1]}", partial(falls.begin, phases)))
+        plan.append((f"falls: opening {phases[-1]}", partial(panics.begin, phases)))
     happens = dict(zip(timing.events, EVENTS, strict=True))
     for second in range(timing.total_s):
         event = happens.get(second, "")
         words = event.removeprefix(EVENT) or f"listening ({second + 1} of {timing.total_s} s)"
-        plan.append((f"falls: {words}", partial(falls.second, event)))
-    plan.append(("falls: what became of them", falls.end))
+        plan.append((f"falls: {words}", partial(panics.second, event)))
+    plan.append(("falls: what became of them", panics.end))
     return plan

@@ -440,7 +440,7 @@ def tried(row: Measurement, of: Callable[[], Iterator[Measurement]]) -> Iterator
         yield failed(row, f"its control group cannot be read ({problem})")
 
 
-# ---- what a neighbour feels ----------------------------------------------------------------------
+# ---- what a sibling feels ------------------------------------------------------------------------
 
 WITHOUT, WITH = "without limits", "with limits"
 QUIET, MEMORY, FORKS = "quiet", "memory hog", "fork loop"
@@ -466,7 +466,7 @@ class Arm:
     Attributes:
         words: for a progress line.
         row: what is known beforehand; ``gap_p50_s``.
-        place: whose instances these are (a key of ``Greed.heard``).
+        place: whose instances these are (a key of ``Neighbourhoods.heard``).
         letter: the sibling's heart.
         make: box and round → the hog, not started yet.
         limits: reads the outer limit back; raises ``Unavailable`` where it does not hold.
@@ -485,7 +485,7 @@ class Arm:
 
 
 @dataclass(slots=True)
-class Greed:
+class Neighbourhoods:
     """One run of this part: what is open."""
 
     host: Host
@@ -720,7 +720,7 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
     Without QEMU nothing but Docker's own container with limits, where there is Docker.
     """
     own = stack.enter_context(contextlib.ExitStack())
-    greed = Greed(Host(context, own, clock or Clock()), own)
+    neighbourhoods = Neighbourhoods(Host(context, own, clock or Clock()), own)
     chance = random.Random(context.seed)
     plan: list[Step] = []
     arms: list[Arm] = []
@@ -730,31 +730,38 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
         places = ["their VM", "sibling VM", "VM"]
     if Platform.VM in context.launchers:
         places.append("distribution")
-    plan += [(f"greed: opening {place}", partial(greed.open, place)) for place in places]
+    plan += [(f"greed: opening {place}", partial(neighbourhoods.open, place)) for place in places]
     for block in range(context.rounds):
         begun = [
-            *((f"{arm.words}, starting", partial(greed.start, arm, block)) for arm in arms),
-            *([("all quiet", partial(greed.quiet, arms, block))] if arms else ()),
+            *(
+                (f"{arm.words}, starting", partial(neighbourhoods.start, arm, block))
+                for arm in arms
+            ),
+            *([("all quiet", partial(neighbourhoods.quiet, arms, block))] if arms else ()),
         ]
-        groups = [_of_arm(greed, arm, block) for arm in arms]
+        groups = [_of_arm(neighbourhoods, arm, block) for arm in arms]
         busiest = next((p for p in ("distribution", "VM") if p in places), "")
         if "distribution" in places:
-            groups.append([("a distribution: memory", partial(greed.distribution, block))])
+            groups.append([("a distribution: memory", partial(neighbourhoods.distribution, block))])
         if busiest:
-            groups.append([(f"{busiest}: processor", partial(greed.processor, busiest, block))])
+            groups.append(
+                [(f"{busiest}: processor", partial(neighbourhoods.processor, busiest, block))]
+            )
         if Platform.CONTAINER in context.launchers:
-            groups.append([("Docker’s container with limits", partial(greed.docker, block))])
+            groups.append(
+                [("Docker’s container with limits", partial(neighbourhoods.docker, block))]
+            )
         chance.shuffle(groups)
         steps_now = [*begun, *(step for group in groups for step in group)]
         plan += [(f"greed {block + 1}: {words}", step) for words, step in steps_now]
-    return [*plan, ("greed: closing", greed.end)] if plan else []
+    return [*plan, ("greed: closing", neighbourhoods.end)] if plan else []
 
 
-def _of_arm(greed: Greed, arm: Arm, block: int) -> list[Step]:
+def _of_arm(neighbourhoods: Neighbourhoods, arm: Arm, block: int) -> list[Step]:
     return [
         *(
-            (f"{arm.words}, {phase}", partial(greed.stretch, arm, block, phase))
+            (f"{arm.words}, {phase}", partial(neighbourhoods.stretch, arm, block, phase))
             for phase in (MEMORY, FORKS)
         ),
-        (f"{arm.words}, ending", partial(greed.take_away, arm)),
+        (f"{arm.words}, ending", partial(neighbourhoods.take_away, arm)),
     ]

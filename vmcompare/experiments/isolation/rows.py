@@ -269,12 +269,6 @@ def count(view: View, phase: str) -> float | None:
     return float(rows["value"].iloc[0]) if len(rows) else None
 
 
-def fact(view: View, name: str) -> bool | None:
-    """A fact; ``None`` where it was not observed."""
-    rows = view.values(metric="fact", phase=name)
-    return bool(rows["value"].iloc[0]) if len(rows) else None
-
-
 def listed(words: Sequence[str]) -> str:
     """``"a, b and c"``."""
     *most, last = words

@@ -1,4 +1,4 @@
-"""Rows of ``isolation`` with chosen answers: the walls, the words, the falls, the greed."""
+"""Rows of ``isolation`` with chosen answers: boundaries, words, panics, greed."""
 
 from __future__ import annotations
 
