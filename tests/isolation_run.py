@@ -21,7 +21,7 @@ from vmcompare.sandbox import Platform
 
 def main(folder: str, part: str, *kept: str) -> None:
     module = importlib.import_module(f"vmcompare.experiments.isolation.{part}")
-    short = (module.Timing(1, 1),) if part == "falls" else ()
+    short = (module.Timing(1, 1),) if part == "kernel_panic" else ()
 
     def measure(context: Context) -> Iterator[Measurement]:
         with contextlib.ExitStack() as stack:
@@ -34,7 +34,7 @@ def main(folder: str, part: str, *kept: str) -> None:
         if progress.step == "trial":
             print(progress.what, flush=True)
 
-    docker = part == "walls" or "Docker" in kept
+    docker = part == "boundaries" or "Docker" in kept
     platforms = (Platform.VM_DIRECT, *((Platform.CONTAINER,) if docker else ()))
     experiment = Experiment("isolation", "Is anything left?", platforms, measure)
     with stoppable(), stopped_by_end_of_input():

@@ -16,32 +16,32 @@ from vmcompare.sandbox import Platform
 
 HOSTING, LIMITED = "opening their VM", "container with limits"
 CASES = [
-    ("walls", ("container",), "walls: container"),
-    ("walls", ("one by one",), "one by one"),
-    ("walls", ("two networks",), "two networks"),
-    ("walls", ("two VMs",), "two VMs"),
-    ("nested", (), "a guest for containers"),
-    ("nested", (), "in the guest: --privileged"),
-    ("falls", (), "opening sibling VM"),
-    ("falls", (), HOSTING),
-    ("falls", (), "listening"),
-    ("falls", (), "faulty VM panics"),
-    ("falls", (), "default container tries sysrq"),
-    ("falls", (), "privileged container tries sysrq"),
-    ("falls", (), "what became of them"),
-    ("greed", (HOSTING, LIMITED), "container with limits, starting"),
-    ("greed", (HOSTING, LIMITED, "quiet"), "all quiet"),
-    ("greed", (HOSTING, LIMITED), "container with limits, memory hog"),
-    ("greed", (HOSTING, LIMITED), "container with limits, fork loop"),
-    ("greed", ("opening VM", "opening sibling", ": VM, "), "VM, memory hog"),
-    ("greed", ("opening VM", "processor"), "VM: processor"),
-    ("greed", ("Docker",), "Docker’s container"),
+    ("boundaries", ("container",), "walls: container"),
+    ("boundaries", ("one by one",), "one by one"),
+    ("boundaries", ("two networks",), "two networks"),
+    ("boundaries", ("two VMs",), "two VMs"),
+    ("guest_containers", (), "a guest for containers"),
+    ("guest_containers", (), "in the guest: --privileged"),
+    ("kernel_panic", (), "opening sibling VM"),
+    ("kernel_panic", (), HOSTING),
+    ("kernel_panic", (), "listening"),
+    ("kernel_panic", (), "faulty VM panics"),
+    ("kernel_panic", (), "default container tries sysrq"),
+    ("kernel_panic", (), "privileged container tries sysrq"),
+    ("kernel_panic", (), "what became of them"),
+    ("noisy_neighbour", (HOSTING, LIMITED), "container with limits, starting"),
+    ("noisy_neighbour", (HOSTING, LIMITED, "quiet"), "all quiet"),
+    ("noisy_neighbour", (HOSTING, LIMITED), "container with limits, memory hog"),
+    ("noisy_neighbour", (HOSTING, LIMITED), "container with limits, fork loop"),
+    ("noisy_neighbour", ("opening VM", "opening sibling", ": VM, "), "VM, memory hog"),
+    ("noisy_neighbour", ("opening VM", "processor"), "VM: processor"),
+    ("noisy_neighbour", ("Docker",), "Docker’s container"),
 ]
 """Part, the steps that are done at all (to be quick), and the step in whose midst it ends."""
 
 
 def wants_docker(part: str, kept: tuple[str, ...]) -> bool:
-    return part == "walls" or "Docker" in kept
+    return part == "boundaries" or "Docker" in kept
 
 
 PARAMETERS = [

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import ipywidgets as widgets
-import planted_walls as walls
+import planted_isolation as planted_rows
 import pytest
 from planted import STARTS_S, planted, row, starts
 
@@ -582,7 +582,7 @@ def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
 @pytest.fixture
 def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data"
-    planted(data / "recordings", walls.whole(), experiment="isolation")
+    planted(data / "recordings", planted_rows.whole(), experiment="isolation")
     monkeypatch.setattr(lesson, "data_dir", lambda: data)
     return data / "recordings"
 
@@ -629,7 +629,7 @@ def test_none_at_all_can_be_predicted_where_a_count_is_asked_for(
 def test_a_run_of_ones_own_is_shown_when_it_is_named(
     page: Page, isolation: Path, private_places: Path
 ) -> None:
-    own = planted(user_recordings_dir(), walls.falls(), experiment="isolation")
+    own = planted(user_recordings_dir(), planted_rows.falls(), experiment="isolation")
     half = Lesson("isolation", "05b")
     assert half.view.sources[0].run_id != own.run_id
     half.replay(own.run_id)
@@ -651,7 +651,9 @@ def test_the_chart_that_grows_is_the_one_that_was_named(
 
         monkeypatch.setattr("vmcompare.course.panel.Panel", panel)
         Lesson("isolation", "05b").measure(chart=chart)
-        return str(charts[0](planted(tmp_path / "own", walls.whole(), experiment="isolation")))
+        return str(
+            charts[0](planted(tmp_path / "own", planted_rows.whole(), experiment="isolation"))
+        )
 
     assert "Heartbeats on one time axis" in asyncio.run(shown("heartbeats"))
     assert "Who gets through" in asyncio.run(shown(""))

@@ -17,7 +17,7 @@ from fake import FakeLauncher
 from vmcompare.engines.programs.calls_code import ARM64, X86_64
 from vmcompare.engines.programs.elf import BODY_ADDRESS
 from vmcompare.errors import AbnormalShutdown, VmcompareError
-from vmcompare.experiments.isolation import asking, nested, probes, reading
+from vmcompare.experiments.isolation import guest_containers, probes
 from vmcompare.sandbox import Completed, OnEvent, Spec, Traits
 
 MACHINE = platform.machine()
@@ -42,14 +42,14 @@ class Said:
     def text(self) -> str:
         spaces = [
             f"ns {kind} {number + (0 if kind in self.shared else self.first)}"
-            for number, kind in enumerate(reading.KINDS, start=100)
+            for number, kind in enumerate(probes.NAMESPACES, start=100)
         ]
         lines = [
             *spaces, "status CapEff: 00000000a80425fb", "status Seccomp: 2",
             f"status NoNewPrivs: {self.no_new_privileges}", f"status Uid: {self.uid}",
             f"map 0 {self.outside} 65536", f"boot {self.boot_id}", "release 6.1.0", "swap 60",
             "root rw", *(f"pci {line}" for line in self.pci),
-            *(f"disk {line}" for line in self.disks), "processes 9", reading.END,
+            *(f"disk {line}" for line in self.disks), "processes 9", probes.END_OF_READING,
         ]  # fmt: skip
         return "\n".join(lines) + "\n"
 
@@ -62,7 +62,7 @@ def count(program: bytes) -> int:
 
 def names(number: int) -> list[str]:
     """The probes of the grid that a program of so many sequences makes, in their order."""
-    aimed = asking.targets(reading.understood(Said().text()), 1, 1, "/x")
+    aimed = probes.targets(probes.understood(Said().text()), 1, 1, "/x")
     for found in (probes.possible(aimed, MACHINE), probes.possible(None, MACHINE)):
         if len(found) == number:
             return list(found)
@@ -99,9 +99,9 @@ class Actor:
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         match list(argv):
-            case ["sh", "-c", line] if line == asking.READ:
+            case ["sh", "-c", line] if line == probes.READING:
                 return Completed(self.said.text().encode(), 0)
-            case [program] if program == asking.PROGRAM:
+            case [program] if program == probes.PROGRAM:
                 return Completed(b"" if self.mute else self._answers(), 0)
             case ["cat", path] if path.endswith("/stat"):
                 return Completed((self.stat or "").encode(), 0 if self.stat else 1)
@@ -119,7 +119,7 @@ class Actor:
         return Completed(b"", 0)
 
     def _answers(self) -> bytes:
-        number = count(self.files[asking.PROGRAM])
+        number = count(self.files[probes.PROGRAM])
         if found := names(number):
             return packed([1 if name in self.through else EPERM for name in found])
         neighbour = ["neighbour: read"] * (number - 2) + ["neighbour: kill", "neighbour: connect"]
@@ -131,7 +131,7 @@ class Actor:
 
     def _container(self, line: str) -> Completed:
         name = line.split()[-2]
-        word = nested.WORDS[int(name.removeprefix("w"))]
+        word = guest_containers.WORDS[int(name.removeprefix("w"))]
         if word in self.broken:
             return Completed(b"runc run failed: no such thing\n", 1)
         made = json.loads(self.files[f"/c/{name}.json"])
@@ -139,12 +139,12 @@ class Actor:
         in_oci = {"mnt": "mount", "net": "network"}
         held = Said(
             boot_id=self.said.boot_id, first=50,
-            shared=[kind for kind in reading.KINDS if in_oci.get(kind, kind) not in own],
+            shared=[kind for kind in probes.NAMESPACES if in_oci.get(kind, kind) not in own],
             uid=made["process"]["user"]["uid"],
             no_new_privileges=int(made["process"].get("noNewPrivileges", False)),
             outside=made["linux"].get("uidMappings", [{"hostID": 0}])[0]["hostID"],
         )  # fmt: skip
-        found = names(count(self.files[nested.IMAGE + "/calls"]))
+        found = names(count(self.files[guest_containers.IMAGE + "/calls"]))
         through = self.words.get(word, frozenset())
         answers = packed([1 if name in through else EPERM for name in found])
         return Completed(held.text().encode() + answers, 0)

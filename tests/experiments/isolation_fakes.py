@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from vmcompare.engines.programs import heartbeat
 from vmcompare.errors import AbnormalShutdown, VmcompareError
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import falls
-from vmcompare.experiments.isolation.hosts import Clock
+from vmcompare.experiments.isolation import kernel_panic
+from vmcompare.experiments.isolation.heartbeats import Clock
 from vmcompare.sandbox import (
     CONTAINER_HOST,
     Completed,
@@ -132,7 +132,7 @@ class Box:
             raise AbnormalShutdown("it is gone")
         words = " ".join(argv)
         self.world.asked.append(words)
-        for letter, signs in (("F", falls.ASK[2]), ("A", "/runc/A/"), ("P", "/runc/P/")):
+        for letter, signs in (("F", kernel_panic.ASK[2]), ("A", "/runc/A/"), ("P", "/runc/P/")):
             if (
                 words.startswith("sh -c")
                 and signs in words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import planted_walls as walls
+import planted_isolation as planted_rows
 import pytest
 from planted import planted, row
 
@@ -18,7 +18,7 @@ REFUTED, OPEN, NOT_MEASURED = Verdict.REFUTED, Verdict.INCONCLUSIVE, Verdict.NOT
 
 
 def judged(place: Path, name: tuple[str, str], **changed: bool | None) -> Finding:
-    frame = planted(place, walls.facts(**changed), experiment="isolation").frame()
+    frame = planted(place, planted_rows.facts(**changed), experiment="isolation").frame()
     return claims.judge(BY_NAME[name], frame)
 
 
@@ -88,7 +88,7 @@ def test_a_vm_that_stays_within_its_memory_is_restricted(
     rows = [
         row("vm", "guest_ram_to_limit_ratio", ratio, block=block, accel="tcg") for block in range(3)
     ]
-    frame = planted(tmp_path, [*walls.facts(), *rows], experiment="isolation").frame()
+    frame = planted(tmp_path, [*planted_rows.facts(), *rows], experiment="isolation").frame()
     assert claims.judge(BY_NAME["S4", "memory"], frame).verdict is verdict
 
 
@@ -102,7 +102,7 @@ def test_processor_time_is_judged_with_hardware_only(
     rows = [
         row("vm", "host_cpu_to_vcpu_ratio", ratio, block=block, accel=accel) for block in range(3)
     ]
-    frame = planted(tmp_path, [*walls.facts(), *rows], experiment="isolation").frame()
+    frame = planted(tmp_path, [*planted_rows.facts(), *rows], experiment="isolation").frame()
     assert claims.judge(BY_NAME["S4", "processor"], frame).verdict is verdict
 
 

@@ -18,7 +18,7 @@ from vmcompare.engines.programs import calls
 from vmcompare.engines.qemu import QemuLauncher
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.isolation import asking, neighbours, nested, probes, walls, width
+from vmcompare.experiments.isolation import boundaries, guest_containers, probes
 from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import Confinement, Launcher, Platform, Spec
 
@@ -26,7 +26,7 @@ from vmcompare.sandbox import Confinement, Launcher, Platform, Spec
 def told(launcher: Launcher, spec: Spec, aimed: probes.Targets | None = None) -> Mapping[str, str]:
     """Probe → the answer's word."""
     with launcher.open(spec, lambda _event: None) as box:
-        answers = asking.tell(box, aimed).answers
+        answers = probes.tell(box, aimed).answers
     return {name: calls.written(answer) for name, answer in answers.items()}
 
 
@@ -35,9 +35,9 @@ def aimed() -> Iterator[probes.Targets]:
     """What there is to aim at on this computer, as seen from an instance on it."""
     with contextlib.ExitStack() as stack:
         with ProcessLauncher().open(Spec(), lambda _event: None) as box:
-            host = asking.read(box)
-        port = neighbours.listener(stack).getsockname()[1]
-        yield asking.targets(host, box.child.pid, port, str(Path(__file__).resolve()))
+            host = probes.read(box)
+        port = boundaries.listener(stack).getsockname()[1]
+        yield probes.targets(host, box.child.pid, port, str(Path(__file__).resolve()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a host process is asked on Linux only")
@@ -74,25 +74,26 @@ def test_a_container_reaches_nothing_of_the_host_that_it_can_name(aimed: probes.
 def test_neighbours_meet_on_one_network_and_not_on_two() -> None:
     context = Context({Platform.CONTAINER: DockerLauncher()})
     found = {}
-    for arm in neighbours.PAIRS[1:3]:
-        pair = neighbours.Pair()
-        rows = list(neighbours.measured(context, arm, pair))
+    for arm in boundaries.PAIRS[1:3]:
+        pair = boundaries.Pair()
+        rows = list(boundaries.neighbour_rows(context, arm, pair))
         found[arm.confinement] = {row.phase: row.value for row in rows}
-        assert [row.value for row in rows if row.phase != neighbours.CONNECT] == [0, 0, 0]
-    assert found["default bridge"][neighbours.CONNECT] == 1
-    assert found["own networks"][neighbours.CONNECT] == 0
+        assert [row.value for row in rows if row.phase != boundaries.CONNECT] == [0, 0, 0]
+    assert found["default bridge"][boundaries.CONNECT] == 1
+    assert found["own networks"][boundaries.CONNECT] == 0
 
 
 @pytest.mark.docker
 def test_the_filter_refuses_calls_that_the_kernel_would_answer() -> None:
     rows = {
-        row.phase: row for row in width.measured(Context({Platform.CONTAINER: DockerLauncher()}))
+        row.phase: row
+        for row in boundaries.system_call_rows(Context({Platform.CONTAINER: DockerLauncher()}))
     }
-    answered, through = rows[width.ANSWERED].value, rows[width.LET_THROUGH].value
+    answered, through = rows[boundaries.ANSWERED].value, rows[boundaries.LET_THROUGH].value
     assert answered is not None
     assert through is not None
     assert 200 < through < answered < 500
-    refused = rows[width.REFUSED].text.split(", ")
+    refused = rows[boundaries.REFUSED].text.split(", ")
     assert {"keyctl", "unshare", "bpf"} <= set(refused)
     assert not {"read", "openat", "mmap"} & set(refused)
 
@@ -105,7 +106,7 @@ def test_a_vm_answers_by_its_own_kernel_and_never_reads_the_hosts_disk() -> None
     }
     rows: list[Measurement] = []
     with contextlib.ExitStack() as stack:
-        for words, step in walls.steps(Context(launchers), stack):
+        for words, step in boundaries.steps(Context(launchers), stack):
             if not words.startswith("neighbours"):
                 rows += step()
     found = {r.phase: r for r in rows if (r.platform, r.metric) == ("vm-direct", "probe")}
@@ -118,20 +119,20 @@ def test_a_vm_answers_by_its_own_kernel_and_never_reads_the_hosts_disk() -> None
 
 
 @pytest.fixture(scope="module")
-def grid() -> tuple[nested.Grid, list[Measurement]]:
+def grid() -> tuple[guest_containers.Misconfigurations, list[Measurement]]:
     """A guest with a few of the words tried in it."""
     try:
         runc_files()
-        QemuLauncher(Platform.VM_DIRECT).traits(nested.GUEST)
+        QemuLauncher(Platform.VM_DIRECT).traits(guest_containers.GUEST)
     except Unavailable as missing:
         pytest.skip(str(missing))
     launchers: Mapping[Platform, Any] = {Platform.VM_DIRECT: QemuLauncher(Platform.VM_DIRECT)}
     words = ("", "--pid=host", "--security-opt=systempaths=unconfined", "--privileged")
     with contextlib.ExitStack() as stack:
-        first, *steps, pair, last = nested.steps(Context(launchers), stack)
-        state: nested.Grid = first[1].args[0]  # type: ignore[attr-defined]
+        first, *steps, pair, last = guest_containers.steps(Context(launchers), stack)
+        state: guest_containers.Misconfigurations = first[1].args[0]  # type: ignore[attr-defined]
         rows = list(first[1]())
-        for word, (_, step) in zip(nested.WORDS, steps, strict=True):
+        for word, (_, step) in zip(guest_containers.WORDS, steps, strict=True):
             if word in words:
                 rows += step()
         rows += [*pair[1](), *last[1]()]
@@ -139,16 +140,18 @@ def grid() -> tuple[nested.Grid, list[Measurement]]:
 
 
 @pytest.mark.qemu
-def test_one_word_flips_what_was_registered(grid: tuple[nested.Grid, list[Measurement]]) -> None:
+def test_one_word_flips_what_was_registered(
+    grid: tuple[guest_containers.Misconfigurations, list[Measurement]],
+) -> None:
     state, rows = grid
     assert not [row for row in rows if row.status == "error" and row.phase != "kcore: read"]
     for word in ("--pid=host", "--security-opt=systempaths=unconfined", "--privileged"):
-        assert nested.flipped(state.values, word) == probes.FLIPS[word]
+        assert guest_containers.flipped(state.values, word) == probes.FLIPS[word]
 
 
 @pytest.mark.qemu
 def test_a_privileged_container_opens_the_guests_devices_and_a_default_one_none(
-    grid: tuple[nested.Grid, list[Measurement]],
+    grid: tuple[guest_containers.Misconfigurations, list[Measurement]],
 ) -> None:
     state, rows = grid
     assert not any(state.values[""][name] for name in probes.DEVICES)
@@ -160,7 +163,7 @@ def test_a_privileged_container_opens_the_guests_devices_and_a_default_one_none(
 
 @pytest.mark.qemu
 def test_two_default_containers_of_the_guest_do_not_reach_each_other(
-    grid: tuple[nested.Grid, list[Measurement]],
+    grid: tuple[guest_containers.Misconfigurations, list[Measurement]],
 ) -> None:
     found = {r.phase: (r.value, r.text) for r in grid[1] if r.phase.startswith("neighbour")}
     assert found == {

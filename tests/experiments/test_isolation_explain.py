@@ -10,22 +10,31 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import planted_walls as walls
+import planted_isolation as planted_rows
 import pytest
 from planted import planted, row
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.isolation import models
-from vmcompare.experiments.isolation.capabilities import NAMES, decoded, ordered
-from vmcompare.experiments.isolation.explain import FIGURES, GRIDS, OUTCOMES, TABLES, WHATIFS
-from vmcompare.experiments.isolation.grid import deviations
-from vmcompare.experiments.isolation.hearts_figure import FAULTY, beats
-from vmcompare.experiments.isolation.interface import published
-from vmcompare.experiments.isolation.probes import FLIPS
-from vmcompare.experiments.isolation.rows import NEXT, flips, misconfigured
-from vmcompare.experiments.isolation.sentence import sentences
+from vmcompare.experiments.isolation import explain
+from vmcompare.experiments.isolation.explain import (
+    FIGURES,
+    GRIDS,
+    OUTCOMES,
+    TABLES,
+    WHATIFS,
+    sentences,
+)
+from vmcompare.experiments.isolation.figures import deviations, published
+from vmcompare.experiments.isolation.kernel_panic import FAULTY_PANICS
+from vmcompare.experiments.isolation.probes import (
+    CAPABILITY_NAMES,
+    FLIPS,
+    decoded_capabilities,
+    ordered_capabilities,
+)
+from vmcompare.experiments.isolation.rows import NEXT, beats, flips, misconfigured
 
 LITERATURE = ("cves",)
 """Figures and tables that need no recording."""
@@ -39,23 +48,33 @@ def shown(place: Path, rows: list[Measurement]) -> View:
 def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
     """Every kind of view a lesson can meet."""
     place = tmp_path_factory.mktemp("views")
-    docker = planted(place, walls.walls(only=["process", "container"]), experiment="isolation")
-    other = planted(place, walls.whole(), experiment="isolation")
-    failed = [row("container", "probe", None, phase=name) for name in walls.HOST]
+    docker = planted(
+        place, planted_rows.walls(only=["process", "container"]), experiment="isolation"
+    )
+    other = planted(place, planted_rows.whole(), experiment="isolation")
+    failed = [row("container", "probe", None, phase=name) for name in planted_rows.HOST]
     return {
         "empty": compose(None, None),
-        "full": shown(place, walls.whole()),
-        "hardware": shown(place, walls.whole(accel="kvm")),
-        "process": shown(place, walls.walls(only=["process"])),
+        "full": shown(place, planted_rows.whole()),
+        "hardware": shown(place, planted_rows.whole(accel="kvm")),
+        "process": shown(place, planted_rows.walls(only=["process"])),
         "engine": compose(docker, None),
         "mixed": compose(docker, other),
-        "guests": shown(place, [*walls.walls(only=["vm-direct"]), *walls.words(), *walls.falls()]),
+        "guests": shown(
+            place,
+            [*planted_rows.walls(only=["vm-direct"]), *planted_rows.words(), *planted_rows.falls()],
+        ),
         "broken": shown(
             place,
-            [*walls.walls(broken=walls.HOST[:3]), *walls.words(broken=["--privileged"])],
+            [
+                *planted_rows.walls(broken=planted_rows.HOST[:3]),
+                *planted_rows.words(broken=["--privileged"]),
+            ],
         ),
         "all failed": shown(place, failed),
-        "in the making": shown(place, [*walls.walls(), *walls.words(), *walls.falls(until=12)]),
+        "in the making": shown(
+            place, [*planted_rows.walls(), *planted_rows.words(), *planted_rows.falls(until=12)]
+        ),
         "one heart": shown(place, [row("process", "gap_s", 0.05, phase="host", rep=0)]),
     }
 
@@ -126,9 +145,9 @@ def test_the_full_view_has_every_figure_table_model_and_outcome(
     for make in (*FIGURES.values(), *TABLES.values(), *WHATIFS.values()):
         make(views["full"])
     found = {name: outcome(views["full"]) for name, outcome in OUTCOMES.items()}
-    turned = FLIPS["--privileged"] & set(walls.HOST)
+    turned = FLIPS["--privileged"] & set(planted_rows.HOST)
     assert found == {
-        "through": len(walls.OPEN_BY_DEFAULT),
+        "through": len(planted_rows.OPEN_BY_DEFAULT),
         "flips_privileged": len(turned),
         "sibling_gap_s": 0.07,
         "detection_s": 0.9,
@@ -166,7 +185,7 @@ def test_a_table_of_probes_has_the_sentence_and_the_plain_answer_of_each(
     assert table.loc["userfaultfd", "held otherwise"] == "no filter: ok"
     assert len(table.columns) == 5
     assert probed("hardware").columns[-1] == "VM"
-    assert probed("broken").loc[walls.HOST[0], "container"] == "it did not start"
+    assert probed("broken").loc[planted_rows.HOST[0], "container"] == "it did not start"
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name not in ("interface", "cves")])
@@ -184,7 +203,7 @@ def test_without_dockers_container_the_guests_stands_in_and_is_labelled(
     assert "container in a guest" in picture.alt.replace("\n", " ")
     assert "stands in" in picture.caption
     assert "stands in" not in FIGURES["walls"](views["full"]).caption
-    assert OUTCOMES["through"](views["guests"]) == len(walls.OPEN_BY_DEFAULT)
+    assert OUTCOMES["through"](views["guests"]) == len(planted_rows.OPEN_BY_DEFAULT)
 
 
 def test_recorded_columns_beside_own_ones_have_a_star(views: Mapping[str, View]) -> None:
@@ -193,8 +212,8 @@ def test_recorded_columns_beside_own_ones_have_a_star(views: Mapping[str, View])
 
 
 def test_a_word_that_turns_something_else_than_registered_is_named(tmp_path: Path) -> None:
-    through = {"--ipc=host": [*walls.OPEN_BY_DEFAULT, *walls.ITSELF, "mount"]}
-    view = shown(tmp_path, walls.words(through=through))
+    through = {"--ipc=host": [*planted_rows.OPEN_BY_DEFAULT, *planted_rows.ITSELF, "mount"]}
+    view = shown(tmp_path, planted_rows.words(through=through))
     base, *others = misconfigured(view)
     assert deviations(base, others, FLIPS) == [
         ("--ipc=host", "namespace: ipc", False), ("--ipc=host", "mount", True),
@@ -208,7 +227,7 @@ def test_a_word_that_turns_something_else_than_registered_is_named(tmp_path: Pat
     assert table.loc["--read-only", "turned"] == "is refused: root files: write (EPERM)"
     assert "all that is refused by default, but" in table.loc["--privileged", "turned"]
     assert table.loc["--uts=host", "as registered"] == "yes"
-    everything = shown(tmp_path, walls.words())
+    everything = shown(tmp_path, planted_rows.words())
     assert "All turned as registered" in FIGURES["misconfigurations"](everything).caption
 
 
@@ -216,14 +235,14 @@ def test_the_ticked_grid_says_what_turned_and_leaves_out_what_was_not_tried(
     tmp_path: Path,
 ) -> None:
     grid = GRIDS["flips"]
-    found = grid.find(shown(tmp_path, walls.words()))
+    found = grid.find(shown(tmp_path, planted_rows.words()))
     assert {(word, name) for word, rows in found.items() for name, yes in rows.items() if yes} == {
         (word, name) for word in grid.columns for name in FLIPS[word] & set(grid.rows)
     }
     assert set(grid.reasons) == {
         (word, name) for word in grid.columns for name in FLIPS[word] & set(grid.rows)
     }
-    some = grid.find(shown(tmp_path, walls.words(broken=["--privileged"])))
+    some = grid.find(shown(tmp_path, planted_rows.words(broken=["--privileged"])))
     assert set(some) == {"--pid=host", "--network=host"}
 
 
@@ -231,15 +250,15 @@ def test_the_ticked_grid_says_what_turned_and_leaves_out_what_was_not_tried(
 
 
 def test_a_default_containers_capabilities_are_the_fourteen_of_docker() -> None:
-    assert ordered(decoded(walls.DEFAULT_CAPS)) == [
+    assert ordered_capabilities(decoded_capabilities(planted_rows.DEFAULT_CAPS)) == [
         "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
         "NET_BIND_SERVICE", "NET_RAW", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP",
     ]  # fmt: skip
-    assert decoded(walls.NO_CAPS) == frozenset()
-    assert decoded(walls.ALL_CAPS) == frozenset(NAMES)
-    assert "bit 63" in decoded("8000000000000000")
+    assert decoded_capabilities(planted_rows.NO_CAPS) == frozenset()
+    assert decoded_capabilities(planted_rows.ALL_CAPS) == frozenset(CAPABILITY_NAMES)
+    assert "bit 63" in decoded_capabilities("8000000000000000")
     with pytest.raises(Unavailable, match="is no number"):
-        decoded("none")
+        decoded_capabilities("none")
 
 
 def test_the_table_of_capabilities_is_told_bit_by_bit(views: Mapping[str, View]) -> None:
@@ -270,16 +289,16 @@ def test_other_rows_make_another_sentence(tmp_path: Path) -> None:
 
     open_ = [
         row("container", "probe", 1.0, phase=name, text="ok", confinement="default bridge")
-        for name in walls.NEIGHBOUR
+        for name in planted_rows.NEIGHBOUR
     ]
-    kept = [r for r in walls.walls() if r.confinement != "default bridge"]
+    kept = [r for r in planted_rows.walls() if r.confinement != "default bridge"]
     neighbours = sentences(turned([*kept, *open_]))
     assert "reaches its neighbour by list, read, kill and connect." in neighbours.better
     assert "only, unless" not in neighbours.better
     shared = [
         row(r.platform, "observation", 1.0, phase=r.phase, text="same", confinement=r.confinement)
         if r.phase.endswith(" namespace") else r
-        for r in walls.walls()
+        for r in planted_rows.walls()
     ]  # fmt: skip
     nothing = sentences(turned(shared))
     assert nothing.own == ()
@@ -289,7 +308,7 @@ def test_other_rows_make_another_sentence(tmp_path: Path) -> None:
         row("container", "observation", 1.0, phase="boot id", text="other",
             confinement=r.confinement)
         if r.platform == "container" and r.phase == "boot id" else r
-        for r in walls.walls()
+        for r in planted_rows.walls()
     ]  # fmt: skip
     assert "do not share this host’s kernel" in sentences(turned(hidden)).better
 
@@ -301,13 +320,13 @@ def test_silence_is_told_from_the_first_second_of_it(views: Mapping[str, View]) 
     alt = FIGURES["heartbeats"](views["full"]).alt
     assert "Second 40: privileged container tries sysrq" in alt
     assert "container B: gaps up to" in alt
-    assert f"silent from second {walls.PANIC_S + 1} on" in alt
+    assert f"silent from second {planted_rows.PANIC_S + 1} on" in alt
     host = alt.split("host: ")[1].split(".")[0]
     assert "silent" not in host
 
 
 def test_a_heart_that_goes_on_is_not_called_silent(tmp_path: Path) -> None:
-    view = shown(tmp_path, walls.falls(b_goes_on=True))
+    view = shown(tmp_path, planted_rows.falls(b_goes_on=True))
     table = TABLES["falls"](view).set_index("heart")
     last = "after: privileged container tries sysrq"
     assert "silent" not in table.loc["container B (software emulation)", last]
@@ -316,9 +335,9 @@ def test_a_heart_that_goes_on_is_not_called_silent(tmp_path: Path) -> None:
 
 
 def test_a_long_gap_of_the_sibling_is_found(tmp_path: Path) -> None:
-    view = shown(tmp_path, walls.falls(sibling_gap_s=1.6))
+    view = shown(tmp_path, planted_rows.falls(sibling_gap_s=1.6))
     assert OUTCOMES["sibling_gap_s"](view) == 1.6
-    assert beats(view).misses("sibling VM", walls.PANIC_S) is True
+    assert beats(view).misses("sibling VM", planted_rows.PANIC_S) is True
     assert OUTCOMES["silent"](view) == 4
 
 
@@ -397,7 +416,7 @@ def test_emulation_is_told_where_there_was_some_and_nowhere_else(
         return [FIGURES["misconfigurations"](view).caption, words, *models]
 
     assert all("under software emulation" in said for said in captions(views["full"]))
-    rows = [replace(one, accel="kvm" if one.accel else "") for one in walls.whole()]
+    rows = [replace(one, accel="kvm" if one.accel else "") for one in planted_rows.whole()]
     assert not any("software emulation" in said for said in captions(shown(tmp_path, rows)))
 
 
@@ -414,16 +433,18 @@ def test_the_public_record_says_what_its_length_cannot(views: Mapping[str, View]
 
 
 def test_careless_words_add_up_as_its_formula_says(views: Mapping[str, View]) -> None:
-    found = models.opened(views["full"])
+    found = explain.opened(views["full"])
     base, *others = misconfigured(views["full"])
     opened = [
-        frozenset(n for n in flips(base, one) & set(walls.HOST) if one.answers[n].got_through)
+        frozenset(
+            n for n in flips(base, one) & set(planted_rows.HOST) if one.answers[n].got_through
+        )
         for one in others
-        if models.weakens(one.confinement)
+        if explain.weakens(one.confinement)
     ]
     for k in (1, 3):
         choices = [len(frozenset().union(*some)) for some in combinations(opened, k)]
-        by_hand = len(walls.OPEN_BY_DEFAULT) + mean(choices)
+        by_hand = len(planted_rows.OPEN_BY_DEFAULT) + mean(choices)
         assert found.expected(k) == pytest.approx(by_hand)
         assert found.extremes(k) == (2 + min(choices), 2 + max(choices))
         assert f"{by_hand:.1f} of" in WHATIFS["careless"](views["full"]).draw(k).alt
@@ -435,7 +456,7 @@ def test_the_alarm_is_late_or_wrong_as_its_formula_says(tmp_path: Path) -> None:
         for second in range(20)
     ]
     view = shown(tmp_path, rows)
-    [watch] = models.watches(beats(view)).values()
+    [watch] = explain.watches(beats(view)).values()
     assert watch.after_s(7) == pytest.approx(8 / 20)
     assert watch.false_per_hour(7) == pytest.approx(3600 / 20)
     assert watch.false_per_hour(8) == 0
@@ -448,14 +469,14 @@ def test_the_alarm_is_late_or_wrong_as_its_formula_says(tmp_path: Path) -> None:
 
 
 def test_one_panic_takes_along_what_its_formula_says(tmp_path: Path) -> None:
-    view = shown(tmp_path, walls.falls())
-    assert models.shares(beats(view)) == (1, 0)
+    view = shown(tmp_path, planted_rows.falls())
+    assert explain.shares(beats(view)) == (1, 0)
     for n in (1, 20):
         alt = WHATIFS["blast"](view).draw(n).alt
         assert f"accident: containers on one kernel {n}; a VM each 1." in alt
         assert f"all together: containers on one kernel {n}; a VM each {n}." in alt
-    half = shown(tmp_path, walls.falls(b_goes_on=True))
-    assert models.shares(beats(half)) == (0.5, 0)
+    half = shown(tmp_path, planted_rows.falls(b_goes_on=True))
+    assert explain.shares(beats(half)) == (0.5, 0)
     assert "containers on one kernel 10;" in WHATIFS["blast"](half).draw(20).alt
 
 
@@ -463,4 +484,4 @@ def test_what_is_missing_names_the_next_step(views: Mapping[str, View]) -> None:
     with pytest.raises(Unavailable) as caught:
         FIGURES["misconfigurations"](views["engine"])
     assert caught.value.next_step == NEXT
-    assert beats(views["full"]).event(FAULTY) is not None
+    assert beats(views["full"]).event(FAULTY_PANICS) is not None

@@ -8,12 +8,23 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.isolation import falls, greed, measure, nested, walls
+from vmcompare.experiments.isolation import (
+    boundaries,
+    guest_containers,
+    kernel_panic,
+    measure,
+    noisy_neighbour,
+)
 from vmcompare.measuring import experiment
 from vmcompare.measuring.experiment import Context, Progress
 from vmcompare.sandbox import Platform
 
-PARTS = {"walls": walls, "nested": nested, "falls": falls, "greed": greed}
+PARTS = {
+    "boundaries": boundaries,
+    "guest_containers": guest_containers,
+    "kernel_panic": kernel_panic,
+    "noisy_neighbour": noisy_neighbour,
+}
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 Four parts, one after the other, each with its rows described in its own module:
 
-1. :mod:`.walls`: harmless probes on this computer, from a process, containers and a VM;
-2. :mod:`.nested`: the same probes in containers of a disposable VM, one misconfiguration at a time;
-3. :mod:`.falls`: kernels panic, and hearts stop or go on;
-4. :mod:`.greed`: what a sibling feels when a neighbour takes all it can get (once a round).
+1. :mod:`.boundaries`: harmless probes on this computer, from a process, containers and a VM;
+2. :mod:`.guest_containers`: the same in containers of a disposable VM, one misconfiguration at a
+   time;
+3. :mod:`.kernel_panic`: kernels panic, and hearts stop or go on;
+4. :mod:`.noisy_neighbour`: what a sibling feels when a neighbour takes all it can (once a round).
 
 A part that cannot be had on this computer has no rows; the others go on. What could hurt a computer
 (a weakened container, a hog without limits, a panic) happens in a disposable VM or not at all.
@@ -17,7 +18,12 @@ import contextlib
 from collections.abc import Iterator
 
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.isolation import falls, greed, nested, walls
+from vmcompare.experiments.isolation import (
+    boundaries,
+    guest_containers,
+    kernel_panic,
+    noisy_neighbour,
+)
 from vmcompare.measuring.experiment import Context, Experiment
 from vmcompare.sandbox import Platform
 
@@ -25,7 +31,7 @@ from vmcompare.sandbox import Platform
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows of all parts, as they are made; whatever is still open when it ends is closed."""
     with contextlib.ExitStack() as stack:
-        parts = (walls, nested, falls, greed)
+        parts = (boundaries, guest_containers, kernel_panic, noisy_neighbour)
         plan = [step for part in parts for step in part.steps(context, stack)]
         for step in context.steps(plan):
             yield from step()

@@ -1,24 +1,215 @@
-"""The registered probes: what is tried, at which wall, and which answers mean that it holds not.
+"""The registered probes, and how an instance is asked: what it reads, what its kernel answers.
 
-A probe is a short sequence of system calls (:mod:`vmcompare.engines.programs.calls`), or something
-read. It asks for a permission and uses it for nothing: pointers that point nowhere, numbers that do
-not exist, signal 0, files opened and not written to, one byte read. Each is harmless to the host
-even when its root asks. ``given`` names the errors that the kernel (sources of Linux 5.10 to 6.18)
-returns only *after* it has checked the permission.
+*What is read*: namespaces, rights, devices, and which kernel answers (:class:`Reading`); a
+``CapEff`` is decoded one bit a capability.
+
+*A probe* is a short sequence of system calls (:mod:`vmcompare.engines.programs.calls`), or
+something read. It asks for a permission and uses it for nothing: pointers that point nowhere,
+numbers that do not exist, signal 0, files opened and not written to, one byte read. Each is
+harmless to the host even when its root asks. ``given`` names the errors that the kernel (sources of
+Linux 5.10 to 6.18) returns only *after* it has checked the permission.
 
 A call that succeeds in a virtual machine reached that machine's own kernel and not the host. Which
 kernel it was is told by the boot id, and the answer then reads "ok, by its own kernel".
+
+*An instance is asked* by :func:`tell`; what it told becomes rows.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import platform
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from vmcompare.engines.programs import calls
 from vmcompare.engines.programs.calls import BUFFER, Call, Result, has, written
-from vmcompare.experiments.isolation.reading import Reading
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.recording import Measurement
+from vmcompare.measuring.experiment import blank, failed, filled
+from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Spec
+
+NAMESPACES: tuple[str, ...] = ("mnt", "uts", "ipc", "pid", "net", "cgroup", "user", "time")
+"""Kinds of namespaces, by their names in ``/proc/self/ns``."""
+
+END_OF_READING = "end-of-reading"
+"""The script's last line; what follows it is no text of its."""
+
+READING = rf"""
+cd /proc/self/ns && stat -L -c "ns %n %i" {" ".join(NAMESPACES)} 2>/dev/null; cd /
+while read -r key value rest; do
+  case $key in CapEff:|Seccomp:|NoNewPrivs:|Uid:) echo "status $key $value" ;; esac
+done </proc/self/status
+while read -r first outside count; do echo "map $first $outside $count"; done </proc/self/uid_map
+read -r boot_id </proc/sys/kernel/random/boot_id && echo "boot $boot_id"
+read -r release </proc/sys/kernel/osrelease && echo "release $release"
+echo "swap $(cat /proc/sys/vm/swappiness)"
+while read -r what place kind options rest; do
+  [ "$place" = / ] && root=${{options%%,*}}
+done </proc/mounts
+echo "root $root"
+for d in /sys/bus/pci/devices/*; do
+  [ -r "$d/vendor" ] || continue
+  read -r vendor <"$d/vendor"; read -r device <"$d/device"; read -r maker <"$d/subsystem_vendor"
+  echo "pci ${{d##*/}} $vendor:$device $maker"
+done
+for b in /sys/block/*; do
+  [ -r "$b/dev" ] && read -r number <"$b/dev" && echo "disk ${{b##*/}} $number"
+done
+set -- /proc/[0-9]*; echo "processes $#"
+echo {END_OF_READING}
+"""
+"""For any POSIX shell. It starts few programs: that is what takes time in an emulated guest."""
+
+_VIRTUAL_MAKERS = frozenset({"0x1af4", "0x1b36", "0x1234"})
+"""PCI vendors of devices that exist in software only: Red Hat (virtio, QEMU) and QEMU's display."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A PCI device: its address, ``vendor:device`` and whether it is known to be virtual."""
+
+    address: str
+    kind: str
+    is_virtual: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an instance read.
+
+    Attributes:
+        namespaces: kind → inode number; kinds that this kernel does not have are not there.
+        capabilities: the effective ones, as the 16 hexadecimal digits of ``CapEff``.
+        seccomp: 0 none, 1 strict, 2 a filter.
+        no_new_privileges: 0 or 1.
+        uid: the user, as seen inside; ``user_map`` are lines of ``uid_map``: first number inside,
+            first outside, how many.
+        boot_id, release: of the kernel that answered.
+        swappiness: a kernel setting that no namespace keeps apart.
+        root: ``"rw"`` or ``"ro"``.
+        devices: PCI devices seen; ``disks`` are block devices seen, name → ``major:minor``.
+        processes: how many are seen.
+    """
+
+    namespaces: Mapping[str, int]
+    capabilities: str
+    seccomp: int
+    no_new_privileges: int
+    uid: int
+    user_map: tuple[tuple[int, int, int], ...]
+    boot_id: str
+    release: str
+    swappiness: str
+    root: str
+    devices: tuple[Device, ...]
+    disks: Mapping[str, str]
+    processes: int
+
+    @property
+    def outer_uid(self) -> int | None:
+        """The user as the initial namespace knows it; ``None`` where it is none of its."""
+        for inside, outside, count in self.user_map:
+            if inside <= self.uid < inside + count:
+                return outside + self.uid - inside
+        return None
+
+
+def understood(said: str) -> Reading:
+    """The reading in what the script printed.
+
+    Raises:
+        Unavailable: it is not whole.
+    """
+    lines = [line.split() for line in said.splitlines() if line.strip()]
+    if [END_OF_READING] not in lines:
+        raise Unavailable("an instance did not say all that was asked of it", "look at a recording")
+    told: dict[str, list[list[str]]] = {}
+    for first, *rest in lines:
+        told.setdefault(first, []).append(rest)
+    try:
+        status = {line[0]: line[1] for line in told["status"]}
+        return Reading(
+            namespaces={kind: int(inode) for kind, inode in told.get("ns", [])},
+            capabilities=status["CapEff:"],
+            seccomp=int(status.get("Seccomp:", "0")),
+            no_new_privileges=int(status.get("NoNewPrivs:", "0")),
+            uid=int(status["Uid:"]),
+            user_map=tuple((int(a), int(b), int(n)) for a, b, n in told["map"]),
+            boot_id=told["boot"][0][0],
+            release=told["release"][0][0],
+            swappiness=told.get("swap", [["unknown"]])[0][0],
+            root=told["root"][0][0],
+            devices=tuple(
+                Device(address, kind, not _VIRTUAL_MAKERS.isdisjoint((kind.split(":")[0], maker)))
+                for address, kind, maker in told.get("pci", [])
+            ),
+            disks={line[0]: line[1] for line in told.get("disk", [])},
+            processes=int(told["processes"][0][0]),
+        )
+    except (KeyError, ValueError, IndexError) as error:
+        raise Unavailable(
+            f"an instance's answer cannot be understood ({error})", "look at a recording"
+        ) from error
+
+
+def shared_devices(host: Reading, inside: Reading) -> list[Device]:
+    """Devices of the host's that an instance sees too: same address, vendor and device number.
+
+    Where both are known to be virtual they are not told apart by these numbers (a host that is a
+    virtual machine itself has a virtio disk of its own), so such a pair is not counted.
+    """
+    seen = {(one.address, one.kind): one for one in inside.devices}
+    return [
+        one
+        for one in host.devices
+        if (found := seen.get((one.address, one.kind)))
+        and not (one.is_virtual and found.is_virtual)
+    ]
+
+
+CAPABILITY_NAMES: tuple[str, ...] = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
+    "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
+    "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
+    "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD",
+    "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
+    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+)  # fmt: skip
+"""Bit 0 first. Source: ``include/uapi/linux/capability.h`` of Linux 5.9 and later."""
+
+
+def decoded_capabilities(cap_eff: str) -> frozenset[str]:
+    """The capabilities that a ``CapEff`` line of ``/proc/<pid>/status`` grants.
+
+    Args:
+        cap_eff: hexadecimal, as read; a bit beyond the last known name is called ``"bit 41"``.
+
+    Raises:
+        Unavailable: it is not hexadecimal, as what a stranger recorded may be.
+    """
+    if not re.fullmatch(r"[0-9a-fA-F]{1,32}", cap_eff.strip()):
+        raise Unavailable("what was read of the capabilities is no number", "replay another run")
+    bits = int(cap_eff, 16)
+    names = (
+        CAPABILITY_NAMES[n] if n < len(CAPABILITY_NAMES) else f"bit {n}"
+        for n in range(bits.bit_length())
+    )
+    return frozenset(name for n, name in enumerate(names) if bits >> n & 1)
+
+
+def ordered_capabilities(names: frozenset[str]) -> list[str]:
+    """In the order of their bits."""
+    return sorted(
+        names,
+        key=lambda n: CAPABILITY_NAMES.index(n) if n in CAPABILITY_NAMES else len(CAPABILITY_NAMES),
+    )
+
+
+# ---- the probes ----------------------------------------------------------------------------------
 
 HOST, ITSELF, NEIGHBOUR = "host", "itself", "neighbour"
 """What a probe is aimed at. Only those aimed at the host say how well it is protected."""
@@ -329,3 +520,151 @@ def possible(targets: Targets | None, machine: str) -> Mapping[str, Sequence[Cal
 
 
 _NOTHING = Targets(0, 0, "/", "", "", None, "vmcompare")
+
+
+# ---- asking an instance --------------------------------------------------------------------------
+
+PROGRAM = "/tmp/vmcompare-calls"
+"""Where the program of system calls lies in an instance."""
+
+CALLS_TIMEOUT_S = 120.0
+"""Seconds that a table of calls has; it needs well under one, and a few where calls hang."""
+
+_NOTHING_TO_AIM_AT = (
+    "this probe cannot be made here: there is nothing of that kind on this computer"
+)
+_NO_HOST = "what it is aimed at cannot be named: the host was not asked"
+_NO_DISK = ("ram", "loop", "zram", "sr", "fd", "dm-", "md", "nbd")
+"""Beginnings of names of block devices that are no disks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One column of the grid: an instance, and how it is held."""
+
+    name: str
+    platform: Platform
+    spec: Spec
+    confinement: str = ""
+
+    def row(self, launcher: Launcher, metric: str, phase: str) -> Measurement:
+        """An empty row of it."""
+        row = blank(launcher, self.platform, self.spec, metric)
+        return replace(row, phase=phase, confinement=self.confinement)
+
+
+VM = Spec(machine=Machine.PC)
+"""How this lesson starts a virtual machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an instance told: its reading, and probe → answer of the calls that were made."""
+
+    reading: Reading
+    answers: Mapping[str, int]
+
+
+def read(box: Sandbox) -> Reading:
+    """What an instance reads about itself.
+
+    Raises:
+        Unavailable: its answer is not whole.
+        AbnormalShutdown, WaitTimeout: as :meth:`Sandbox.run`.
+    """
+    return understood(box.run(["sh", "-c", READING]).output.decode(errors="replace"))
+
+
+def make(box: Sandbox, sequences: Sequence[Sequence[Call]]) -> tuple[int, ...]:
+    """Make calls in an instance; their answers.
+
+    Raises:
+        Unavailable: the program did not run, or there is none for this processor.
+        AbnormalShutdown, LaunchFailure, WaitTimeout: as :meth:`Sandbox.run` and ``put``.
+    """
+    box.put(PROGRAM, calls.elf(platform.machine(), sequences))
+    done = box.run([PROGRAM], timeout_s=CALLS_TIMEOUT_S)
+    return calls.decode(done.output, len(sequences))
+
+
+def tell(box: Sandbox, targets: Targets | None) -> Told:
+    """What an instance reads, and the answers to all probes that can be made in it.
+
+    Raises:
+        Unavailable, AbnormalShutdown, LaunchFailure, WaitTimeout: see :func:`read`, :func:`make`.
+    """
+    reading = read(box)
+    wanted = possible(targets, platform.machine())
+    answers = make(box, tuple(wanted.values()))
+    return Told(reading, dict(zip(wanted, answers, strict=True)))
+
+
+def targets(host: Reading, pid: int, port: int, host_file: str) -> Targets:
+    """What probes are aimed at on a host that read this; seen from an instance on it."""
+    disks = [
+        (int(major), int(minor))
+        for name, number in host.disks.items()
+        if not name.startswith(_NO_DISK)
+        for major, minor in [number.split(":")]
+    ]
+    return Targets(
+        pid=pid,
+        port=port,
+        host_file=host_file,
+        root="/host",
+        pci=host.devices[0].address if host.devices else "",
+        disk=disks[0] if disks else None,
+        place=f"vmcompare-{secrets.token_hex(8)}",
+    )
+
+
+def probe_rows(
+    arm: Arm, launcher: Launcher, told: Told, host: Reading | None, *, own_kernel: bool
+) -> Iterator[Measurement]:
+    """A row of every probe of the grid."""
+    for probe in GRID:
+        row = arm.row(launcher, "probe", probe.name)
+        if probe.reads is not None:
+            if host is None and probe.named:
+                yield failed(row, _NO_HOST)
+                continue
+            value, text = probe.read_outcome(
+                told.reading, host or told.reading, own_kernel=own_kernel
+            )
+        elif probe.name in told.answers:
+            value, text = probe.outcome(told.answers[probe.name], own_kernel=own_kernel)
+        else:
+            yield failed(row, _NO_HOST if host is None and probe.named else _NOTHING_TO_AIM_AT)
+            continue
+        yield filled(row, value, text=text, guest_kernel=told.reading.release)
+
+
+def failed_rows(arm: Arm, launcher: Launcher, why: str) -> Iterator[Measurement]:
+    """The rows of an instance that could not be asked."""
+    for probe in GRID:
+        yield failed(arm.row(launcher, "probe", probe.name), why)
+
+
+def observation_rows(arm: Arm, launcher: Launcher, reading: Reading) -> Iterator[Measurement]:
+    """What an instance read, in words."""
+    said = {
+        "capabilities": reading.capabilities,
+        "seccomp": str(reading.seccomp),
+        "no new privileges": str(reading.no_new_privileges),
+        "user map": "; ".join(" ".join(map(str, line)) for line in reading.user_map),
+        "boot id": reading.boot_id[:8],
+        "kernel release": reading.release,
+        "vm.swappiness": reading.swappiness,
+        **{
+            f"{kind} namespace": str(reading.namespaces.get(kind, "this kernel has none"))
+            for kind in NAMESPACES
+        },
+        "root mount": reading.root,
+        "PCI devices seen": f"{len(reading.devices)}: "
+        + ", ".join(one.kind.replace("0x", "") for one in reading.devices),
+        "disks seen": ", ".join(n for n in reading.disks if not n.startswith(_NO_DISK)) or "none",
+        "processes seen": str(reading.processes),
+    }
+    for phase, text in said.items():
+        row = arm.row(launcher, "observation", phase)
+        yield filled(row, 1.0, text=text, guest_kernel=reading.release)

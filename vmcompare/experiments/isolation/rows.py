@@ -1,7 +1,8 @@
-"""What the rows of a view say, as things to draw: answers of probes, and what was read beside them.
+"""What the rows of a view say, as things to draw: answers of probes, what was read, heartbeats.
 
 An *arm* is one way of holding a program: on a platform, with one word that differs from the
 default. A view may hold rows of two runs; an arm is of one run, this session's where it has any.
+The names in rows (a runtime, a word, a heart, an event) are those of the modules that write them.
 """
 
 from __future__ import annotations
@@ -12,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import MEASURED, View
-from vmcompare.experiments.isolation.probes import FLIPS, PROBES
+from vmcompare.experiments.isolation import heartbeats, kernel_panic
+from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
+from vmcompare.experiments.isolation.guest_containers import NO_CONTAINER
+from vmcompare.experiments.isolation.kernel_panic import EVENT
+from vmcompare.experiments.isolation.probes import (
+    FLIPS,
+    HOST,
+    ITSELF,
+    NEIGHBOUR,
+    OWN_KERNEL,
+    PROBES,
+)
 from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
 NEXT = "run the measurement, or load a recording of it"
-
-NESTED = "runc in a guest"
-"""The runtime of the containers whose host is the disposable VM."""
-
-NO_CONTAINER = "no container"
-"""In the disposable VM: its own root process, with nothing around it."""
-
-OWN_KERNEL = "ok, by its own kernel"
-"""The answer to a call that a VM's kernel granted, and not the host's."""
-
-BRIDGE, OWN_NETWORKS = "default bridge", "own networks"
-"""How two containers are neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,12 @@ class Arm:
 
 def of_host(names: Iterable[str]) -> list[str]:
     """Those of ``names`` that are aimed at the host, in the registered order."""
-    return _aimed(names, "host")
+    return _aimed(names, HOST)
 
 
 def of_itself(names: Iterable[str]) -> list[str]:
     """Those of ``names`` that an instance needs for itself, in the registered order."""
-    return _aimed(names, "itself")
+    return _aimed(names, ITSELF)
 
 
 def of_walls(names: Iterable[str]) -> list[str]:
@@ -107,7 +108,7 @@ def of_walls(names: Iterable[str]) -> list[str]:
 
 def of_neighbour(names: Iterable[str]) -> list[str]:
     """Those of ``names`` that are aimed at a neighbour, in the registered order."""
-    return _aimed(names, "neighbour")
+    return _aimed(names, NEIGHBOUR)
 
 
 def _aimed(names: Iterable[str], aim: str) -> list[str]:
@@ -172,7 +173,7 @@ def neighbours(view: View) -> list[Arm]:
         (Platform.CONTAINER, OWN_NETWORKS),
         (Platform.VM_DIRECT, ""),
     ]
-    found = [arm(view, platform, word, aim="neighbour") for platform, word in wanted]
+    found = [arm(view, platform, word, aim=NEIGHBOUR) for platform, word in wanted]
     there = [one for one in found if one is not None]
     if not there:
         raise Unavailable("no instance has tried its neighbour yet", NEXT)
@@ -186,10 +187,10 @@ def arm(
     *,
     nested: bool = False,
     run_id: str = "",
-    aim: str = "host",
+    aim: str = HOST,
 ) -> Arm | None:
     """One arm, of the run named or else of the first that has a valid answer of it."""
-    names = of_walls(PROBES) if aim == "host" else of_neighbour(PROBES)
+    names = of_walls(PROBES) if aim == HOST else of_neighbour(PROBES)
     frame = view.frame
     inside = (frame["layer"] == "mechanism") & (frame["platform"] == str(Platform.CONTAINER))
     mine = frame[
@@ -256,13 +257,130 @@ def flips(base: Arm, other: Arm) -> frozenset[str]:
     )
 
 
+def opens(base: Arm, one: Arm) -> frozenset[str]:
+    """Probes at the host that get through in ``one`` and are refused in ``base``."""
+    turned = flips(base, one) & frozenset(of_host(base.answers))
+    return frozenset(name for name in turned if one.answers[name].got_through)
+
+
 def count(view: View, phase: str) -> float | None:
     """An ``item_count`` of this computer; ``None`` where it was not taken."""
     rows = view.values(metric="item_count", phase=phase)
     return float(rows["value"].iloc[0]) if len(rows) else None
 
 
-def fact(view: View, name: str) -> bool | None:
-    """A fact; ``None`` where it was not observed."""
-    rows = view.values(metric="fact", phase=name)
-    return bool(rows["value"].iloc[0]) if len(rows) else None
+def listed(words: Sequence[str]) -> str:
+    """``"a, b and c"``."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+# ---- heartbeats ----------------------------------------------------------------------------------
+
+HEARTS: Mapping[str, Platform] = {
+    kernel_panic.HOST: Platform.PROCESS,
+    kernel_panic.SIBLING: Platform.VM_DIRECT,
+    kernel_panic.FAULTY: Platform.VM_DIRECT,
+    kernel_panic.THEIRS: Platform.CONTAINER,
+    kernel_panic.A: Platform.CONTAINER,
+    kernel_panic.B: Platform.CONTAINER,
+}
+"""Whose heart → whose colour, from top to bottom."""
+
+SAID = {kernel_panic.THEIRS: "the VM of A and B"}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened: in which second of the axis, which phase, in words; or why it could not."""
+
+    second: int
+    phase: str
+    text: str
+    failed: bool = False
+
+    @property
+    def name(self) -> str:
+        """What was done."""
+        return self.phase.removeprefix(EVENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Beats:
+    """All hearts of one run.
+
+    Attributes:
+        gaps: heart → second → longest gap that ended in it, or time since the last beat (s).
+        events: what happened, in order.
+        run_id, shown, emulated: of the run.
+    """
+
+    gaps: Mapping[str, Mapping[int, float]]
+    events: Sequence[Event]
+    run_id: str
+    shown: str
+    emulated: bool
+
+    def event(self, phase: str) -> Event | None:
+        """The event of that phase, if it happened."""
+        return next((e for e in self.events if e.phase == phase and not e.failed), None)
+
+    def before_s(self, heart: str, second: int) -> float:
+        """Longest gap of the 30 s before a second; NaN where nothing was heard."""
+        try:
+            return heartbeats.longest_before_s(self.gaps.get(heart, {}), second)
+        except ValueError:
+            return float("nan")
+
+    def after_s(self, heart: str, second: int) -> float | None:
+        """Longest gap from a second on; ``None`` where nothing was listened to."""
+        return max((g for s, g in self.gaps.get(heart, {}).items() if s >= second), default=None)
+
+    def silent(self, heart: str, second: int) -> bool:
+        """Whether the heart was silent in that second: see :func:`.heartbeats.silent_seconds`."""
+        events = [event.second for event in self.events]
+        return second in heartbeats.silent_seconds(self.gaps.get(heart, {}), events)
+
+    def misses(self, heart: str, second: int) -> bool | None:
+        """Whether it missed a beat from a second on; ``None`` where nothing was listened to."""
+        try:
+            return heartbeats.misses(self.gaps.get(heart, {}), second)
+        except ValueError:
+            return None
+
+
+def beats(view: View) -> Beats:
+    """The hearts of the first run that holds those of the machines; else of any run.
+
+    Raises:
+        Unavailable: no heart was listened to.
+    """
+    frame = view.frame
+    heard = frame[(frame["metric"] == "gap_s") & (frame["status"] == "ok")]
+    if heard.empty:
+        raise Unavailable("no heartbeat has been listened to yet", NEXT)
+    machines = heard[heard["phase"].isin([kernel_panic.SIBLING, kernel_panic.THEIRS])]
+    run = str((machines if len(machines) else heard)["run_id"].iloc[0])
+    heard = heard[heard["run_id"] == run]
+    gaps: dict[str, dict[int, float]] = {}
+    for heart in HEARTS:
+        rows = heard[heard["phase"] == heart]
+        if len(rows):
+            gaps[heart] = dict(zip(rows["rep"].astype(int), rows["value"], strict=True))
+    told = frame[(frame["run_id"] == run) & frame["phase"].astype(str).str.startswith(EVENT)]
+    events = [
+        Event(
+            int(row["rep"]),
+            str(row["phase"]),
+            str(row["text"] or row["error"]),
+            failed=row["status"] != "ok",
+        )
+        for row in told.to_dict("records")
+    ]
+    return Beats(
+        gaps,
+        sorted(events, key=lambda event: event.second),
+        run,
+        str(heard["shown"].iloc[0]),
+        bool((heard["accel"] == "tcg").any()),
+    )

@@ -3,7 +3,7 @@
 The guest is ``vm-direct`` with the image ``CONTAINER_HOST``: its root starts containers with this
 computer's own ``runc``, without an engine. They are asked for what Docker asks for by default
 (:mod:`vmcompare.engines.images.oci`), with a short call filter of our own; then one word of a
-``docker run`` line at a time is changed, as Docker changes it.
+``docker run`` line at a time is changed, as Docker changes it (:func:`configuration`).
 
 Differences to Docker, beside the filter: ``runc run --no-pivot``, because a root file system in RAM
 cannot be pivoted away; one shared root file system for all of a guest's containers; no network
@@ -16,30 +16,214 @@ import contextlib
 import json
 import platform
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
+from vmcompare.engines.images.oci import CAPABILITIES, CPU_PERIOD_US
+from vmcompare.engines.images.oci import configuration as by_default
 from vmcompare.engines.programs import calls
-from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.errors import LaunchFailure, Unavailable, UnknownName
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.isolation import asking, neighbours
-from vmcompare.experiments.isolation.asking import Arm, Told
-from vmcompare.experiments.isolation.probes import DEVICES, FLIPS, HOST, PROBES, Targets, possible
-from vmcompare.experiments.isolation.reading import END, Reading, understood
-from vmcompare.experiments.isolation.reading import SCRIPT as READ
-from vmcompare.experiments.isolation.words import (
-    FIRST_SUBORDINATE,
-    IMAGE,
-    IMAGE_OF_USER,
-    WORDS,
-    configuration,
+from vmcompare.evidence.units import MIB
+from vmcompare.experiments.isolation import boundaries
+from vmcompare.experiments.isolation.boundaries import Step
+from vmcompare.experiments.isolation.probes import (
+    CAPABILITY_NAMES,
+    DEVICES,
+    END_OF_READING,
+    FLIPS,
+    HOST,
+    PROBES,
+    READING,
+    Arm,
+    Reading,
+    Targets,
+    Told,
+    failed_rows,
+    observation_rows,
+    possible,
+    probe_rows,
+    read,
+    targets,
+    tell,
+    understood,
 )
 from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled
 from vmcompare.sandbox import CONTAINER_HOST, Completed, Machine, Platform, Sandbox, Spec
 
-__all__ = ["IMAGE", "WORDS", "configuration", "prepare", "start_line", "steps", "write"]
+IMAGE = "/c/image"
+"""Where, in the guest, the root file system of all containers lies; put programs into it."""
+
+IMAGE_OF_USER = "/c/image-of-user"
+"""The same where a container's root is another user outside: the files belong to that one."""
+
+FIRST_SUBORDINATE, _SUBORDINATES = 100_000, 65_536
+"""What ``/etc/subuid`` gives a user on common distributions, and so to a rootless engine."""
+
+FILTERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie", "mount",
+             "mount_setattr", "move_mount", "open_tree", "quotactl", "setdomainname",
+             "sethostname", "setns", "umount", "umount2", "unshare"),
+            ("CAP_SYS_ADMIN",)),
+        "bpf": ("CAP_SYS_ADMIN", "CAP_BPF"),
+        "perf_event_open": ("CAP_SYS_ADMIN", "CAP_PERFMON"),
+        "syslog": ("CAP_SYS_ADMIN", "CAP_SYSLOG"),
+        **dict.fromkeys(("delete_module", "finit_module", "init_module"), ("CAP_SYS_MODULE",)),
+        **dict.fromkeys(("kexec_file_load", "kexec_load", "reboot"), ("CAP_SYS_BOOT",)),
+        **dict.fromkeys(("get_mempolicy", "mbind", "set_mempolicy"), ("CAP_SYS_NICE",)),
+        **dict.fromkeys(("clock_adjtime", "clock_settime", "settimeofday"), ("CAP_SYS_TIME",)),
+        **dict.fromkeys(("ioperm", "iopl"), ("CAP_SYS_RAWIO",)),
+        "acct": ("CAP_SYS_PACCT",), "kcmp": ("CAP_SYS_PTRACE",),
+        "open_by_handle_at": ("CAP_DAC_READ_SEARCH",), "vhangup": ("CAP_SYS_TTY_CONFIG",),
+        **dict.fromkeys(
+            ("add_key", "keyctl", "move_pages", "nfsservctl", "pivot_root", "request_key",
+             "swapoff", "swapon", "sysfs", "uselib", "userfaultfd", "ustat"),
+            ()),
+    }
+)  # fmt: skip
+"""System call → the capabilities each of which lifts the filter from it (none: nothing does).
+
+Source: https://docs.docker.com/engine/security/seccomp/ (the calls that its table lists as
+blocked), with the capabilities of moby's ``profiles/seccomp/default.json``. Docker's profile names
+what it allows and refuses all the rest; ours names what it refuses, so it is the wider one.
+"""
+
+_NEW_NAMESPACES = (
+    0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
+)  # fmt: skip
+"""The ``CLONE_NEW…`` bits (Linux, ``sched.h``): mnt, cgroup, uts, ipc, user, pid, net."""
+
+ALL_CAPABILITIES: Sequence[str] = tuple(f"CAP_{name}" for name in CAPABILITY_NAMES)
+
+_NOBODY = 65534
+
+_WITHOUT_NAMESPACE = {
+    "--pid=host": "pid",
+    "--network=host": "network",
+    "--ipc=host": "ipc",
+    "--uts=host": "uts",
+}
+
+WORDS: tuple[str, ...] = (
+    "", *_WITHOUT_NAMESPACE, "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined",
+    "--security-opt=systempaths=unconfined", "--device-cgroup-rule='b *:* rmw'", "-v /:/host",
+    "--privileged", "--cap-drop=ALL", "--user=65534", "--read-only",
+    "--security-opt=no-new-privileges", "--userns",
+)  # fmt: skip
+"""The one word that differs, weakenings before hardenings; empty: the defaults."""
+
+
+def configuration(
+    word: str = "",
+    *,
+    args: Sequence[str],
+    memory_mib: int | None = None,
+    pids: int | None = None,
+    cpus: float | None = None,
+) -> dict[str, Any]:
+    """An OCI configuration: Docker's defaults with one ``docker run`` word changed.
+
+    Args:
+        word: of :data:`WORDS`.
+        args: argv of the first program; its standard output is the line's that starts it.
+        memory_mib, pids, cpus: limits, as ``--memory``, ``--pids-limit``, ``--cpus``; ``None``: no
+            limit. The cgroup's name is the container's: see :func:`write`.
+
+    Raises:
+        UnknownName: there is no such word.
+    """
+    if word not in WORDS:
+        raise UnknownName("word", word, WORDS)
+    held = ALL_CAPABILITIES if word == "--privileged" else CAPABILITIES
+    if word == "--cap-add=SYS_ADMIN":
+        held = (*CAPABILITIES, "CAP_SYS_ADMIN")
+    elif word == "--cap-drop=ALL":
+        held = ()
+    made = by_default(
+        IMAGE_OF_USER if word == "--userns" else IMAGE,
+        args,
+        "unnamed",
+        _limits(memory_mib, pids, cpus),
+        capabilities=held,
+        own_cgroups=True,
+        read_only=word == "--read-only",
+    )
+    if word not in ("--security-opt=seccomp=unconfined", "--privileged"):
+        made["linux"]["seccomp"] = call_filter(held)
+    _change(word, made)
+    return made
+
+
+def _limits(memory_mib: int | None, pids: int | None, cpus: float | None) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    if memory_mib is not None:
+        limits["memory"] = {"limit": memory_mib * MIB}
+    if pids is not None:
+        limits["pids"] = {"limit": pids}
+    if cpus is not None:
+        limits["cpu"] = {"period": CPU_PERIOD_US, "quota": round(cpus * CPU_PERIOD_US)}
+    return limits
+
+
+def _change(word: str, made: dict[str, Any]) -> None:
+    """What a word changes beside capabilities, filter and root file system."""
+    linux, process = made["linux"], made["process"]
+    if word in _WITHOUT_NAMESPACE:
+        kind = _WITHOUT_NAMESPACE[word]
+        linux["namespaces"] = [space for space in linux["namespaces"] if space["type"] != kind]
+        if kind == "uts":
+            del made["hostname"]
+    elif word == "--security-opt=systempaths=unconfined":
+        linux["maskedPaths"] = linux["readonlyPaths"] = []
+    elif word.startswith("--device-cgroup-rule"):
+        rule = {"allow": True, "type": "b", "access": "rwm"}
+        linux["resources"]["devices"].append(rule)
+    elif word == "-v /:/host":
+        bind = {"destination": "/host", "type": "none", "source": "/"}
+        made["mounts"].append({**bind, "options": ["rbind", "rprivate"]})
+    elif word == "--privileged":
+        linux["maskedPaths"] = linux["readonlyPaths"] = []
+        linux["resources"]["devices"].append({"allow": True, "access": "rwm"})
+        for mount in made["mounts"]:
+            mount["options"] = [option for option in mount["options"] if option != "ro"]
+    elif word == "--user=65534":
+        process["user"] = {"uid": _NOBODY, "gid": _NOBODY}
+        process["capabilities"] |= {"effective": [], "permitted": []}
+    elif word == "--security-opt=no-new-privileges":
+        process["noNewPrivileges"] = True
+    elif word == "--userns":
+        linux["namespaces"].append({"type": "user"})
+        mapping = {
+            "containerID": 0, "hostID": FIRST_SUBORDINATE, "size": _SUBORDINATES,
+        }  # fmt: skip
+        linux["uidMappings"] = linux["gidMappings"] = [mapping]
+
+
+def call_filter(held: Sequence[str]) -> dict[str, Any]:
+    """The part ``linux.seccomp``: everything is let through but what :data:`FILTERED` names."""
+    refused = sorted(call for call, by in FILTERED.items() if not set(by) & set(held))
+    calls: list[dict[str, Any]] = [{"names": refused, "action": "SCMP_ACT_ERRNO"}]
+    if "CAP_SYS_ADMIN" not in held:
+        # clone is refused with any of those bits; clone3, whose bits lie in memory where a filter
+        # cannot look, is said not to exist, and libraries fall back to clone. So does Docker's.
+        calls += [
+            {
+                "names": ["clone"],
+                "action": "SCMP_ACT_ERRNO",
+                "args": [{"index": 0, "value": bit, "valueTwo": bit, "op": "SCMP_CMP_MASKED_EQ"}],
+            }
+            for bit in _NEW_NAMESPACES
+        ]
+        calls.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38})
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls}
+
+
+# ---- a guest for containers --------------------------------------------------------------------
 
 HOST_FILE = "/srv/of-the-host"
 """A file of the guest that no image holds."""
@@ -100,10 +284,12 @@ def start_line(name: str) -> str:
 GUEST = Spec(image=CONTAINER_HOST, machine=Machine.PC)
 """The guest that is the host here."""
 
-BARE = "no container"
+NO_CONTAINER = "no container"
 """The guest's own root process, with nothing around it."""
 
 RUNTIME = "runc in a guest"
+"""What stands in the column ``runtime`` of these containers' rows."""
+
 WEAKENINGS: tuple[str, ...] = WORDS[1 : WORDS.index("--privileged")]
 """Words that take one wall away; ``--privileged`` takes nearly all of them."""
 
@@ -116,11 +302,9 @@ _SERVE = f"nc -lk -p {_PORT} -e /bin/true </dev/null >/dev/null 2>&1 & echo $!"
 _START_TIMEOUT_S = 60.0
 """Seconds for one container; emulated and alone on the machine it needs about two."""
 
-Step = tuple[str, Callable[[], Iterator[Measurement]]]
-
 
 @dataclass(slots=True)
-class Grid:
+class Misconfigurations:
     """What is known so far.
 
     Attributes:
@@ -160,7 +344,7 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
     """
     if Platform.VM_DIRECT not in context.launchers:
         return []
-    grid = Grid(context, contextlib.ExitStack())
+    grid = Misconfigurations(context, contextlib.ExitStack())
     stack.push(grid.kept)
     plan: list[Step] = [("a guest for containers", partial(_open, grid))]
     plan += [(f"in the guest: {word or 'as by default'}", partial(_try, grid, word))
@@ -171,7 +355,7 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
     return plan
 
 
-def _row(grid: Grid, word: str, metric: str, phase: str) -> Measurement:
+def _row(grid: Misconfigurations, word: str, metric: str, phase: str) -> Measurement:
     launcher = grid.context.launchers[Platform.VM_DIRECT]
     row = blank(launcher, Platform.CONTAINER, GUEST, metric)
     return replace(row, phase=phase, confinement=word, runtime=RUNTIME)
@@ -181,16 +365,16 @@ def _marked(rows: Iterator[Measurement]) -> Iterator[Measurement]:
     return (replace(row, runtime=RUNTIME) for row in rows)
 
 
-def _open(grid: Grid) -> Iterator[Measurement]:
+def _open(grid: Misconfigurations) -> Iterator[Measurement]:
     """Start the guest, make it ready, ask its own root."""
-    launcher, arm = grid.context.launchers[Platform.VM_DIRECT], grid.arm(BARE)
+    launcher, arm = grid.context.launchers[Platform.VM_DIRECT], grid.arm(NO_CONTAINER)
     try:
         vm = grid.kept.enter_context(launcher.open(GUEST, grid.context.on_event))
         prepare(vm)
         pid = int(vm.run(["sh", "-c", _SERVE]).output)
-        host = asking.read(vm)
-        aimed = replace(asking.targets(host, pid, _PORT, HOST_FILE), disk=_LOOP_DEVICE)
-        told = asking.tell(vm, replace(aimed, root=""))
+        host = read(vm)
+        aimed = replace(targets(host, pid, _PORT, HOST_FILE), disk=_LOOP_DEVICE)
+        told = tell(vm, replace(aimed, root=""))
         wanted = possible(aimed, platform.machine())
         program = calls.elf(platform.machine(), tuple(wanted.values()))
         for image in (IMAGE, IMAGE_OF_USER):
@@ -198,14 +382,14 @@ def _open(grid: Grid) -> Iterator[Measurement]:
     except (*FAILURES, ValueError) as error:
         grid.why = str(error)
         grid.kept.close()
-        yield from _marked(asking.failed_rows(arm, launcher, grid.why))
+        yield from _marked(failed_rows(arm, launcher, grid.why))
         return
     grid.vm, grid.targets, grid.wanted, grid.host = vm, aimed, tuple(wanted), host
-    yield from _marked(asking.probe_rows(arm, launcher, told, host, own_kernel=False))
-    yield from _marked(asking.observation_rows(arm, launcher, host))
+    yield from _marked(probe_rows(arm, launcher, told, host, own_kernel=False))
+    yield from _marked(observation_rows(arm, launcher, host))
 
 
-def _try(grid: Grid, word: str) -> Iterator[Measurement]:
+def _try(grid: Misconfigurations, word: str) -> Iterator[Measurement]:
     """One container, held as the word says."""
     if grid.vm is None:
         return  # said once, by the guest's own rows
@@ -213,26 +397,26 @@ def _try(grid: Grid, word: str) -> Iterator[Measurement]:
     try:
         told = _told(grid, word)
     except FAILURES as error:
-        yield from _marked(asking.failed_rows(arm, launcher, str(error)))
+        yield from _marked(failed_rows(arm, launcher, str(error)))
         return
-    rows = list(_marked(asking.probe_rows(arm, launcher, told, grid.host, own_kernel=False)))
+    rows = list(_marked(probe_rows(arm, launcher, told, grid.host, own_kernel=False)))
     grid.values[word] = {row.phase: bool(row.value) for row in rows if row.status == "ok"}
     yield from rows
     if not word:  # it stands in for Docker's container where there is none
-        yield from _marked(asking.observation_rows(arm, launcher, told.reading))
+        yield from _marked(observation_rows(arm, launcher, told.reading))
 
 
-def _told(grid: Grid, word: str) -> Told:
+def _told(grid: Misconfigurations, word: str) -> Told:
     assert grid.vm is not None
     name = f"w{WORDS.index(word)}"
-    script = f"{READ}exec {_CALLS}"
+    script = f"{READING}exec {_CALLS}"
     write(grid.vm, name, configuration(word, args=["sh", "-c", script]))
     done = grid.vm.run(["sh", "-c", start_line(name)], timeout_s=_START_TIMEOUT_S)
-    text, found, answers = done.output.partition(f"\n{END}\n".encode())
+    text, found, answers = done.output.partition(f"\n{END_OF_READING}\n".encode())
     if not found:
         said = done.output.decode(errors="replace").strip()[-300:]
         raise Unavailable(f"the container did not start ({said})", "look at a recording")
-    reading = understood(f"{text.decode(errors='replace')}\n{END}\n")
+    reading = understood(f"{text.decode(errors='replace')}\n{END_OF_READING}\n")
     told = calls.decode(answers, len(grid.wanted))
     return Told(reading, dict(zip(grid.wanted, told, strict=True)))
 
@@ -243,7 +427,7 @@ def flipped(values: Mapping[str, Mapping[str, bool]], word: str) -> frozenset[st
     return frozenset(name for name in default if name in changed and default[name] != changed[name])
 
 
-def _conclude(grid: Grid) -> Iterator[Measurement]:
+def _conclude(grid: Misconfigurations) -> Iterator[Measurement]:
     """S3 and S5: what one word changes, and that a privileged container opens devices."""
     grid.kept.close()
     one = _row(grid, "", "fact", "one_misconfiguration_flips_a_probe")
@@ -310,25 +494,25 @@ def contained(vm: Sandbox, name: str) -> Contained:
         raise LaunchFailure(what, ("runc", "run"), done.output.decode(errors="replace")) from None
 
 
-def _neighbours(grid: Grid) -> Iterator[Measurement]:
+def _neighbours(grid: Misconfigurations) -> Iterator[Measurement]:
     """A against B, both in the guest, each with a network of its own that leads nowhere."""
-    pair = neighbours.Pair()
+    pair = boundaries.Pair()
     if grid.vm is None:
         return
     rows = {
-        name: _row(grid, neighbours.APART, "probe", name)
-        for name in (neighbours.LIST, neighbours.READ, neighbours.KILL, neighbours.CONNECT)
+        name: _row(grid, boundaries.OWN_NETWORKS, "probe", name)
+        for name in (boundaries.LIST, boundaries.READ, boundaries.KILL, boundaries.CONNECT)
     }
     try:
         a, b = (contained(grid.vm, name) for name in ("one", "other"))
-        told = neighbours.between(a, b, pair, lambda pid: _stat(grid.vm, pid))
+        told = boundaries.between(a, b, pair, lambda pid: _stat(grid.vm, pid))
     except FAILURES as error:
         yield from (failed(row, str(error)) for row in rows.values())
     else:
         for name, (value, text) in told.items():
             yield filled(rows[name], float(value), text=text)
-    for name, holds, text in neighbours.facts(pair, grid.host):
-        row = _row(grid, neighbours.APART, "fact", name)
+    for name, holds, text in boundaries.neighbour_facts(pair, grid.host):
+        row = _row(grid, boundaries.OWN_NETWORKS, "fact", name)
         yield failed(row, holds) if isinstance(holds, str) else filled(row, float(holds), text=text)
 
 

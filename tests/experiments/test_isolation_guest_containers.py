@@ -12,7 +12,7 @@ from vmcompare.engines.images import oci
 from vmcompare.errors import UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import nested, probes
+from vmcompare.experiments.isolation import guest_containers, probes
 from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import Platform, Spec, Traits
 
@@ -24,7 +24,7 @@ TCG = Traits("mechanism", vmm="qemu 7", accel="tcg")
 
 
 def made(word: str = "", **limits: Any) -> dict[str, Any]:
-    return nested.configuration(word, args=["/calls"], **limits)
+    return guest_containers.configuration(word, args=["/calls"], **limits)
 
 
 def guest(words: Mapping[str, frozenset[str]] = WEAK, **more: Any) -> Stage:
@@ -36,7 +36,7 @@ def guest(words: Mapping[str, frozenset[str]] = WEAK, **more: Any) -> Stage:
 
 
 def look(stage: Stage) -> list[Measurement]:
-    return list(nested.measured(Context({Platform.VM_DIRECT: stage})))
+    return list(guest_containers.measured(Context({Platform.VM_DIRECT: stage})))
 
 
 def column(rows: Sequence[Measurement], word: str) -> dict[str, float | None]:
@@ -57,7 +57,7 @@ def test_the_defaults_are_those_that_the_runc_backend_asks_for() -> None:
     assert not plain["root"]["readonly"]
 
 
-@pytest.mark.parametrize("word", nested.WORDS[1:])
+@pytest.mark.parametrize("word", guest_containers.WORDS[1:])
 def test_a_word_changes_its_part_and_no_other(word: str) -> None:
     where = {
         "--pid=host": {"linux.namespaces"},
@@ -119,13 +119,15 @@ def test_a_word_that_is_none_is_refused() -> None:
 
 
 def test_every_word_has_its_registered_flips() -> None:
-    assert tuple(probes.FLIPS) == nested.WORDS[1:]
-    assert set(nested.WEAKENINGS) < set(probes.FLIPS)
+    assert tuple(probes.FLIPS) == guest_containers.WORDS[1:]
+    assert set(guest_containers.WEAKENINGS) < set(probes.FLIPS)
 
 
 def test_a_line_of_shell_holds_whatever_the_name_is() -> None:
-    assert "'a b'" in nested.start_line("a b")
-    assert nested.start_line("A").endswith("runc run --no-pivot --bundle /c/A A </dev/null")
+    assert "'a b'" in guest_containers.start_line("a b")
+    assert guest_containers.start_line("A").endswith(
+        "runc run --no-pivot --bundle /c/A A </dev/null"
+    )
 
 
 # ---- the grid -----------------------------------------------------------------------------------
@@ -134,9 +136,9 @@ def test_a_line_of_shell_holds_whatever_the_name_is() -> None:
 def test_every_word_is_a_column_of_containers_in_an_emulated_guest() -> None:
     stage = guest()
     rows = look(stage)
-    for word in (nested.BARE, *nested.WORDS):
+    for word in (guest_containers.NO_CONTAINER, *guest_containers.WORDS):
         assert set(column(rows, word)) == {probe.name for probe in probes.GRID}
-    for word in (nested.BARE, ""):
+    for word in (guest_containers.NO_CONTAINER, ""):
         read = {r.phase for r in rows if (r.metric, r.confinement) == ("observation", word)}
         assert {"capabilities", "seccomp", "boot id"} <= read
     one = next(row for row in rows if row.confinement == "--pid=host")
@@ -167,7 +169,7 @@ def test_words_that_change_no_call_are_counted_and_open_no_device() -> None:
 
 
 def test_words_that_open_no_wall_at_all_are_a_fact_as_well() -> None:
-    spaces = frozenset(word for word in nested.WEAKENINGS if "=host" in word)
+    spaces = frozenset(word for word in guest_containers.WEAKENINGS if "=host" in word)
     rows = look(guest({word: frozenset() for word in WEAK}, broken=spaces))
     found = fact(rows, "one_misconfiguration_flips_a_probe")
     assert (found.value, found.status) == (0, "ok")
@@ -196,7 +198,7 @@ def test_without_docker_two_containers_of_the_guest_stand_in_as_neighbours() -> 
 
 def test_beside_docker_the_guest_says_nothing_of_neighbours() -> None:
     context = Context({Platform.VM_DIRECT: guest(), Platform.CONTAINER: guest()})
-    names = {row.phase for row in nested.measured(context)}
+    names = {row.phase for row in guest_containers.measured(context)}
     assert "five_namespaces_differ" not in names
     assert "neighbour: list" not in names
 
@@ -204,9 +206,11 @@ def test_beside_docker_the_guest_says_nothing_of_neighbours() -> None:
 def test_a_guest_that_does_not_start_is_said_once_and_no_word_is_taken_as_refused() -> None:
     rows = look(dead("no runc here"))
     assert {row.status for row in rows} == {"error"}
-    assert {row.confinement for row in rows if row.metric == "probe"} == {nested.BARE}
+    assert {row.confinement for row in rows if row.metric == "probe"} == {
+        guest_containers.NO_CONTAINER
+    }
     assert fact(rows, "one_misconfiguration_flips_a_probe").error == "no runc here"
 
 
 def test_without_machines_there_is_nothing_to_do() -> None:
-    assert list(nested.measured(Context({}))) == []
+    assert list(guest_containers.measured(Context({}))) == []

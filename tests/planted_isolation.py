@@ -1,4 +1,4 @@
-"""Rows of ``isolation`` with chosen answers: the walls, the words, the falls, the greed."""
+"""Rows of ``isolation`` with chosen answers: boundaries, words, panics, greed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from typing import Any
 from planted import row
 
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.isolation.probes import FLIPS, PROBES
-from vmcompare.experiments.isolation.rows import (
-    BRIDGE,
-    NESTED,
-    NO_CONTAINER,
-    OWN_KERNEL,
-    OWN_NETWORKS,
-)
+from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
+from vmcompare.experiments.isolation.guest_containers import NO_CONTAINER, RUNTIME
+from vmcompare.experiments.isolation.probes import FLIPS, OWN_KERNEL, PROBES
 
 HOST = tuple(name for name, probe in PROBES.items() if probe.aim == "host")
 ITSELF = tuple(name for name, probe in PROBES.items() if probe.aim == "itself")
@@ -49,7 +44,7 @@ FACTS: Mapping[str, tuple[str, bool]] = {
 }
 """Name → who is asked, and what a usual Linux computer answers."""
 
-GUEST = {"layer": "mechanism", "runtime": NESTED, "accel": "tcg"}
+GUEST = {"layer": "mechanism", "runtime": RUNTIME, "accel": "tcg"}
 
 
 def walls(

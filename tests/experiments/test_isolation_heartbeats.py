@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vmcompare.experiments.isolation import hearts
-from vmcompare.experiments.isolation.hearts import Ears, gaps_s, longest_gap_s, misses, silent
+from vmcompare.experiments.isolation import heartbeats
+from vmcompare.experiments.isolation.heartbeats import Ears, gaps_s, longest_gap_s, misses, silent
 
 S = 1_000_000_000
 ZERO = 7 * S
@@ -93,13 +93,13 @@ def test_percentiles_are_those_of_the_usual_method() -> None:
     import numpy as np
 
     gaps = [0.05, 0.06, 0.05, 0.4, 0.07, 0.05, 0.11]
-    assert hearts.percentiles_s(gaps) == pytest.approx(tuple(np.percentile(gaps, [50, 99])))
+    assert heartbeats.percentiles_s(gaps) == pytest.approx(tuple(np.percentile(gaps, [50, 99])))
 
 
 @pytest.mark.parametrize("gaps", [[], [0.1]])
 def test_too_few_gaps_have_no_percentiles(gaps: list[float]) -> None:
     with pytest.raises(ValueError, match=str(len(gaps))):
-        hearts.percentiles_s(gaps)
+        heartbeats.percentiles_s(gaps)
 
 
 # ---- the registered rule ------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def test_too_few_gaps_have_no_percentiles(gaps: list[float]) -> None:
 def test_missed_is_over_a_second_and_over_twice_the_longest_before(
     gap: float, before: float, was_missed: bool
 ) -> None:
-    assert hearts.missed_in({29: before, 30: gap}, 30, 30) is was_missed
+    assert heartbeats.missed_in({29: before, 30: gap}, 30, 30) is was_missed
 
 
 def test_a_gap_after_the_event_counts_and_one_before_it_does_not() -> None:
@@ -148,15 +148,15 @@ def test_a_heart_that_came_back_missed_a_beat_but_is_not_silent() -> None:
 def test_a_silence_is_told_from_a_gap_after_which_the_heart_came_back() -> None:
     steady_then_gone = {**dict.fromkeys(range(30, 45), 0.06), **{40 + n: n + 0.9 for n in range(5)}}
     hiccup = {**dict.fromkeys(range(30), 0.06), **steady_then_gone, 33: 2.6}
-    assert hearts.silent_seconds({**hiccup, 33: 0.06}, [30, 35, 40]) == {41, 42, 43, 44}
+    assert heartbeats.silent_seconds({**hiccup, 33: 0.06}, [30, 35, 40]) == {41, 42, 43, 44}
     # The gap of 2.6 s is part of the baseline of the third event, so its silence proves nothing.
-    assert hearts.silent_seconds(hiccup, [30, 35, 40]) == frozenset()
+    assert heartbeats.silent_seconds(hiccup, [30, 35, 40]) == frozenset()
     assert not silent(hiccup, 40)
 
 
 def test_a_silence_goes_on_over_later_events_until_a_beat_comes() -> None:
     gone = {**dict.fromkeys(range(30), 0.06), **{30 + n: n + 0.9 for n in range(12)}, 42: 0.06}
-    assert hearts.silent_seconds(gone, [30, 35, 40]) == frozenset(range(31, 42))
+    assert heartbeats.silent_seconds(gone, [30, 35, 40]) == frozenset(range(31, 42))
 
 
 @pytest.mark.parametrize("rule", [misses, silent])

@@ -15,7 +15,7 @@ from vmcompare.errors import Unavailable
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Verdict
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.isolation import falls
+from vmcompare.experiments.isolation import kernel_panic
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import Context, Progress
 from vmcompare.sandbox import CONTAINER_HOST, Platform
@@ -34,7 +34,7 @@ def fall(world: World, platforms: Sequence[Platform] = BOTH, **timing: int) -> l
 
 def fall_in(context: Context, world: World, **timing: int) -> list[Measurement]:
     with contextlib.ExitStack() as stack:
-        plan = falls.steps(context, stack, falls.Timing(**timing), world.clock)
+        plan = kernel_panic.steps(context, stack, kernel_panic.Timing(**timing), world.clock)
         return [row for step in context.steps(plan) for row in step()]
 
 
@@ -49,7 +49,7 @@ def test_every_heart_has_a_row_a_second_and_all_is_taken_down() -> None:
     world = World()
     rows = fall(world)
     gaps = [row for row in rows if row.metric == "gap_s"]
-    for phase in falls.PHASES:
+    for phase in kernel_panic.PHASES:
         assert [row.rep for row in gaps if row.phase == phase] == list(range(45)), phase
     assert {row.status for row in rows} == {"ok"}
     assert world.open == []
@@ -66,11 +66,11 @@ def test_hearts_in_the_disposable_vm_are_told_from_those_of_this_computer() -> N
 
 def test_events_come_in_their_seconds_and_say_what_happened() -> None:
     rows = fall(World())
-    events = {row.phase: (row.rep, row.text) for row in rows if row.phase in falls.EVENTS}
+    events = {row.phase: (row.rep, row.text) for row in rows if row.phase in kernel_panic.EVENTS}
     assert events == {
-        falls.EVENTS[0]: (30, "its kernel panicked"),
-        falls.EVENTS[1]: (35, "refused: EROFS"),
-        falls.EVENTS[2]: (40, "its kernel panicked"),
+        kernel_panic.EVENTS[0]: (30, "its kernel panicked"),
+        kernel_panic.EVENTS[1]: (35, "refused: EROFS"),
+        kernel_panic.EVENTS[2]: (40, "its kernel panicked"),
     }
 
 
@@ -128,7 +128,7 @@ def test_a_default_container_that_gets_through_takes_its_sibling_down() -> None:
     found = facts(rows)
     assert found["default_container_sysrq_takes_sibling_down"] == 1
     assert found["privileged_container_sysrq_takes_sibling_down"] is None  # nobody was left to try
-    assert falls.EVENTS[2] in errors(rows)
+    assert kernel_panic.EVENTS[2] in errors(rows)
 
 
 def test_where_no_guest_can_host_containers_the_rest_is_measured() -> None:
@@ -162,11 +162,13 @@ def test_this_computer_is_never_asked_to_crash() -> None:
     fall(world)
     vms = [box for box in world.boxes if box.spec.machine]
     assert len(vms) == 3
-    assert sum(falls.ASK[2] in words for words in world.asked) == 1  # the others: by signal, in it
+    assert (
+        sum(kernel_panic.ASK[2] in words for words in world.asked) == 1
+    )  # the others: by signal, in it
 
 
 def test_stopping_at_any_step_leaves_nothing_open() -> None:
-    total = len(falls.steps(Context(World().launchers(*BOTH)), contextlib.ExitStack()))
+    total = len(kernel_panic.steps(Context(World().launchers(*BOTH)), contextlib.ExitStack()))
     for place in range(total):
         world = World()
 
@@ -254,15 +256,15 @@ def test_real_kernels_fall_and_their_neighbours_do_not() -> None:
     launchers = {**process.launchers(), Platform.VM_DIRECT: qemu.launchers()[Platform.VM_DIRECT]}
     context = Context(launchers)
     with contextlib.ExitStack() as stack:
-        plan = falls.steps(context, stack, falls.Timing(baseline_s=3, apart_s=4))
+        plan = kernel_panic.steps(context, stack, kernel_panic.Timing(baseline_s=3, apart_s=4))
         rows = [row for step in context.steps(plan) for row in step()]
-    events = {row.phase: row.text for row in rows if row.phase in falls.EVENTS}
+    events = {row.phase: row.text for row in rows if row.phase in kernel_panic.EVENTS}
     assert events == dict(
-        zip(falls.EVENTS, ("its kernel panicked", "refused: EROFS", "its kernel panicked"),
+        zip(kernel_panic.EVENTS, ("its kernel panicked", "refused: EROFS", "its kernel panicked"),
             strict=True)
     )  # fmt: skip
     found = facts(rows)
     assert found["container_kernel_panic_stops_both_containers"] == 1
     assert found["privileged_container_sysrq_takes_sibling_down"] == 1
     assert found["default_container_sysrq_takes_sibling_down"] == 0
-    assert {row.phase for row in rows if row.metric == "gap_s"} == set(falls.PHASES)
+    assert {row.phase for row in rows if row.metric == "gap_s"} == set(kernel_panic.PHASES)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from isolation_actors import ALL_PROBES, Actor, Said, Stage, containers, host, machines
 from planted import planted, row
-from test_isolation_nested import guest
-from test_isolation_nested import look as look_nested
-from test_isolation_walls import look
+from test_isolation_boundaries import look
+from test_isolation_guest_containers import guest
+from test_isolation_guest_containers import look as look_nested
 
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Finding, Verdict

@@ -22,7 +22,7 @@ from isolation_actors import (
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.isolation import asking, neighbours, probes, reading, walls, width
+from vmcompare.experiments.isolation import boundaries, probes
 from vmcompare.experiments.isolation.probes import GRID, PROBES
 from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import Platform, Spec
@@ -32,7 +32,7 @@ def look(**stages: Stage) -> list[Measurement]:
     launchers: Mapping[Platform, Any] = {
         Platform(name.replace("_", "-")): stage for name, stage in stages.items()
     }
-    return list(walls.measured(Context(launchers)))
+    return list(boundaries.measured(Context(launchers)))
 
 
 def facts(rows: Sequence[Measurement]) -> dict[str, float | None]:
@@ -69,7 +69,7 @@ def test_every_flip_is_of_a_registered_probe() -> None:
 
 
 def test_no_probe_writes_or_truncates_or_asks_with_a_real_pointer() -> None:
-    targets = asking.targets(reading.understood(Said().text()), 4321, 80, "/etc/hostname")
+    targets = probes.targets(probes.understood(Said().text()), 4321, 80, "/etc/hostname")
     for name, made in probes.possible(targets, "x86_64").items():
         for call in made:
             assert call.name not in ("write", "pwrite64", "unlink", "truncate", "ftruncate"), name
@@ -105,26 +105,26 @@ def test_an_answer_is_judged_by_what_the_probe_registered(
 
 
 def test_a_user_of_a_namespace_is_told_by_its_number_outside() -> None:
-    assert reading.understood(Said().text()).outer_uid == 0
-    assert reading.understood(Said(outside=100000).text()).outer_uid == 100000
-    assert reading.understood(Said(uid=70000).text()).outer_uid is None
+    assert probes.understood(Said().text()).outer_uid == 0
+    assert probes.understood(Said(outside=100000).text()).outer_uid == 100000
+    assert probes.understood(Said(uid=70000).text()).outer_uid is None
 
 
 def test_a_reading_that_is_not_whole_is_refused() -> None:
     whole = Said().text()
     with pytest.raises(Unavailable, match="all that was asked"):
-        reading.understood(whole.replace(reading.END, ""))
+        probes.understood(whole.replace(probes.END_OF_READING, ""))
     with pytest.raises(Unavailable, match="understood"):
-        reading.understood(whole.replace("status CapEff: 00000000a80425fb\n", ""))
+        probes.understood(whole.replace("status CapEff: 00000000a80425fb\n", ""))
 
 
 def test_a_device_is_the_hosts_only_with_its_address_and_its_numbers() -> None:
-    one = reading.understood(Said().text())
-    elsewhere = reading.understood(Said(pci=("0000:00:03.0 0x8086:0x9a49 0x17aa",)).text())
-    virtual = reading.understood(Said(pci=("0000:00:02.0 0x1af4:0x1001 0x1af4",)).text())
-    assert len(reading.shared_devices(one, one)) == 1
-    assert not reading.shared_devices(one, elsewhere)
-    assert not reading.shared_devices(virtual, virtual)
+    one = probes.understood(Said().text())
+    elsewhere = probes.understood(Said(pci=("0000:00:03.0 0x8086:0x9a49 0x17aa",)).text())
+    virtual = probes.understood(Said(pci=("0000:00:02.0 0x1af4:0x1001 0x1af4",)).text())
+    assert len(probes.shared_devices(one, one)) == 1
+    assert not probes.shared_devices(one, elsewhere)
+    assert not probes.shared_devices(virtual, virtual)
 
 
 # ---- a whole look -------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_a_container_that_gets_through_to_its_neighbour_turns_the_facts() -> Non
 
 
 def test_too_few_namespaces_of_their_own_are_no_five() -> None:
-    shared = tuple(kind for kind in reading.KINDS if kind not in ("mnt", "uts", "ipc", "pid"))
+    shared = tuple(kind for kind in probes.NAMESPACES if kind not in ("mnt", "uts", "ipc", "pid"))
 
     def cast(spec: Spec, number: int) -> Actor:
         return Actor(Said(first=1000 * (number + 1), shared=shared), pids=(1, 2))
@@ -231,21 +231,21 @@ def test_a_program_that_does_not_run_is_told_and_not_taken_for_refusals() -> Non
 
 def test_nobody_to_ask_is_no_rows_and_no_steps() -> None:
     with contextlib.ExitStack() as stack:
-        assert walls.steps(Context({}), stack) == []
+        assert boundaries.steps(Context({}), stack) == []
     assert look() == []
 
 
 def test_a_stopped_run_lets_go_of_what_it_aimed_at(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[socket.socket] = []
-    real = neighbours.listener
+    real = boundaries.listener
 
     def listener(stack: contextlib.ExitStack) -> socket.socket:
         heard.append(real(stack))
         return heard[-1]
 
-    monkeypatch.setattr(neighbours, "listener", listener)
+    monkeypatch.setattr(boundaries, "listener", listener)
     with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
-        (_, first), *_ = walls.steps(Context({Platform.PROCESS: host()}), stack)
+        (_, first), *_ = boundaries.steps(Context({Platform.PROCESS: host()}), stack)
         list(first())
         assert [one.fileno() < 0 for one in heard] == [False]
         raise KeyboardInterrupt
@@ -254,14 +254,14 @@ def test_a_stopped_run_lets_go_of_what_it_aimed_at(monkeypatch: pytest.MonkeyPat
 
 def test_the_filter_is_charged_only_with_what_it_alone_refuses() -> None:
     rows = {row.phase: row for row in look(container=containers())}
-    answered, through = rows[width.ANSWERED], rows[width.LET_THROUGH]
-    refused = rows[width.REFUSED].text.split(", ")
+    answered, through = rows[boundaries.ANSWERED], rows[boundaries.LET_THROUGH]
+    refused = rows[boundaries.REFUSED].text.split(", ")
     assert answered.value is not None
     assert through.value is not None
     assert answered.value - through.value == len(refused) > 100
     assert (answered.confinement, through.confinement) == ("no-seccomp", "")
-    assert not set(refused) & set(width.LEFT_OUT)
-    assert "reboot" in rows[width.NOT_TRIED].text
+    assert not set(refused) & set(boundaries.NOT_CALLED)
+    assert "reboot" in rows[boundaries.NOT_TRIED].text
 
 
 def test_a_count_that_fails_is_four_rows_with_the_reason() -> None:
@@ -274,5 +274,5 @@ def test_own_networks_are_another_series_than_the_default_bridge() -> None:
     rows = look(container=containers(frozenset({"neighbour: connect"})))
     for confinement in ("default bridge", "own networks"):
         assert answers(rows, "container", confinement)["neighbour: connect"] == (1, "ok")
-    specs = {arm.confinement: arm.spec for arm in neighbours.PAIRS}
+    specs = {arm.confinement: arm.spec for arm in boundaries.PAIRS}
     assert specs["own networks"] == replace(specs["default bridge"], own_network=True)

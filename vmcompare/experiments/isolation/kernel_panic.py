@@ -1,4 +1,4 @@
-"""When a wall falls: whose hearts stop when a kernel panics.
+"""A kernel panics: whose hearts stop, and whose go on.
 
 Four instances beat at once, heard on the host's clock: a process of this computer, a sibling VM, a
 VM whose kernel will panic, and a disposable VM that hosts containers A and B. Second 0 of the time
@@ -10,6 +10,7 @@ Rows: ``gap_s`` (``phase`` = whose heart, ``rep`` = second), ``observation`` of 
 = its second), ``detection_s`` of the two kernels that fell, and the facts of claims S1a and S2. A
 heart's later silences count as misses to the end of the run, so the host and the sibling VM must
 live through the panic of the disposable VM as well.
+
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from vmcompare.engines.programs import heartbeat
 from vmcompare.errors import AbnormalShutdown, WaitTimeout
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import NS_PER_S
-from vmcompare.experiments.isolation import hearts, nested
-from vmcompare.experiments.isolation.hosts import (
+from vmcompare.experiments.isolation import guest_containers, heartbeats
+from vmcompare.experiments.isolation.boundaries import Step
+from vmcompare.experiments.isolation.guest_containers import RUNTIME
+from vmcompare.experiments.isolation.heartbeats import (
     DISPOSABLE,
     GUEST,
-    IN_A_GUEST,
     Clock,
     Heard,
     Host,
@@ -43,11 +45,11 @@ A, B, THEIRS = "container A", "container B", "their VM"
 PHASES = (HOST, SIBLING, FAULTY, A, B, THEIRS)
 """Whose hearts, in the order in which they are shown."""
 
-EVENTS = (
-    "event: faulty VM panics",
-    "event: default container tries sysrq",
-    "event: privileged container tries sysrq",
-)
+EVENT = "event: "
+FAULTY_PANICS = EVENT + "faulty VM panics"
+DEFAULT_ASKS = EVENT + "default container tries sysrq"
+PRIVILEGED_ASKS = EVENT + "privileged container tries sysrq"
+EVENTS = (FAULTY_PANICS, DEFAULT_ASKS, PRIVILEGED_ASKS)
 """Phases of the observations that say what happened, in their order."""
 
 _CRASH = "echo c > /proc/sysrq-trigger"
@@ -67,7 +69,7 @@ So an event is there within a moment of its second; to start a container takes o
 ASKED_S = 20
 """Seconds to wait for the answer of a container that asked; a kernel that panicked gives none."""
 
-BUSY_S = hearts.MISSED_OVER_S / 2
+BUSY_S = heartbeats.MISSED_OVER_S / 2
 """A gap of the baseline as long as that is told: the rule asks for more than twice as much."""
 
 _LETTERS = {HOST: "H", SIBLING: "S", FAULTY: "F", A: "A", B: "B", THEIRS: "V"}
@@ -75,14 +77,12 @@ _PRIVILEGED = "P"
 _CONTAINERS = {_LETTERS[A]: "", _LETTERS[B]: "", _PRIVILEGED: "--privileged"}
 """Letter → the word in which a container differs from the default: they are alike otherwise."""
 
-Step = tuple[str, Callable[[], Iterator[Measurement]]]
-
 
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds of the baseline, and from each event to the next and to the end."""
 
-    baseline_s: int = hearts.BEFORE_S
+    baseline_s: int = heartbeats.BEFORE_S
     apart_s: int = 5
 
     @property
@@ -111,7 +111,7 @@ class Voice:
 
 
 @dataclass(slots=True)
-class Falls:
+class Panics:
     """One run of this part.
 
     Attributes:
@@ -153,7 +153,7 @@ class Falls:
                 blank(self._launcher(platform, phase), platform, spec, metric), phase=phase
             )
             if phase in (A, B):
-                row = replace(row, layer="mechanism", runtime=IN_A_GUEST)
+                row = replace(row, layer="mechanism", runtime=RUNTIME)
             self.rows[phase] = row
         return replace(self.rows[phase], metric=metric)
 
@@ -166,7 +166,7 @@ class Falls:
         try:
             if THEIRS in phases:
                 containers = {
-                    letter: nested.configuration(
+                    letter: guest_containers.configuration(
                         word, args=("sh", "-c", _BEATS_AND_ASKS, "sh", letter)
                     )
                     for letter, word in _CONTAINERS.items()
@@ -207,7 +207,7 @@ class Falls:
         for second in range(self.told, until):
             for voice in self.voices.values():
                 beats = voice.heard.ears.beats(voice.letter)
-                gap_s = hearts.longest_gap_s(beats, self.zero_ns, second)
+                gap_s = heartbeats.longest_gap_s(beats, self.zero_ns, second)
                 if gap_s is not None:
                     voice.by_second[second] = gap_s
                     yield filled(voice.row, gap_s, rep=second)
@@ -216,7 +216,7 @@ class Falls:
     # ---- what happens -------------------------------------------------------------------------
 
     def _event(self, event: str) -> Iterator[Measurement]:
-        whose = FAULTY if event == EVENTS[0] else THEIRS if event == EVENTS[2] else A
+        whose = FAULTY if event == FAULTY_PANICS else THEIRS if event == PRIVILEGED_ASKS else A
         second = self._now()
         row = replace(self.row(whose, "observation"), phase=event, rep=second)
         voice = self.voices.get(whose)
@@ -227,9 +227,9 @@ class Falls:
             yield failed(row, f"{whose} was gone already")
             return
         argv = {
-            EVENTS[0]: ASK,
-            EVENTS[1]: ("sh", "-c", _told_to_ask(_LETTERS[A])),
-            EVENTS[2]: ("sh", "-c", _told_to_ask(_PRIVILEGED)),
+            FAULTY_PANICS: ASK,
+            DEFAULT_ASKS: ("sh", "-c", _told_to_ask(_LETTERS[A])),
+            PRIVILEGED_ASKS: ("sh", "-c", _told_to_ask(_PRIVILEGED)),
         }[event]
         try:
             text = _ask(voice.heard.box, argv)
@@ -257,7 +257,7 @@ class Falls:
             yield failed(self.row(THEIRS), f"while ending: {problem}")
 
     def _busy(self) -> Iterator[Measurement]:
-        first = self.at.get(EVENTS[0], self.told)
+        first = self.at.get(FAULTY_PANICS, self.told)
         for phase, voice in self.voices.items():
             longest = max((g for s, g in voice.by_second.items() if s < first), default=0.0)
             if longest >= BUSY_S:
@@ -276,26 +276,28 @@ class Falls:
             (SIBLING, "sibling_vm_misses_no_heartbeat"),
         ):
             if _kind(phase)[0] in self.host.context.launchers:
-                yield self._fact(phase, name, fell, lambda v: not hearts.misses(v, first))
+                yield self._fact(phase, name, fell, lambda v: not heartbeats.misses(v, first))
         panicked = tried[2] or self._alive(THEIRS, third)
         a = self.voices.get(A)
         yield self._fact(
             B,
             "container_kernel_panic_stops_both_containers",
             panicked,
-            lambda v: hearts.silent(v, third) and hearts.silent(a.by_second if a else {}, third),
+            lambda v: (
+                heartbeats.silent(v, third) and heartbeats.silent(a.by_second if a else {}, third)
+            ),
         )
         yield self._fact(
             B,
             "privileged_container_sysrq_takes_sibling_down",
             tried[2],
-            lambda v: hearts.silent(v, third),
+            lambda v: heartbeats.silent(v, third),
         )
         yield self._fact(
             B,
             "default_container_sysrq_takes_sibling_down",
             tried[1],
-            lambda v: hearts.silent(v, second, until=third if third > second else None),
+            lambda v: heartbeats.silent(v, second, until=third if third > second else None),
         )
 
     def _fact(
@@ -317,7 +319,7 @@ class Falls:
         """Why the fall of a kernel is not proved; empty where its own heart stopped."""
         voice = self.voices.get(phase)
         try:
-            gone = voice is not None and hearts.silent(voice.by_second, event)
+            gone = voice is not None and heartbeats.silent(voice.by_second, event)
         except ValueError as problem:
             return f"{phase}: {problem}"
         return "" if gone else f"the heart of {phase} did not stop"
@@ -375,7 +377,7 @@ def steps(
     if Platform.VM_DIRECT not in context.launchers:
         return []
     own = stack.enter_context(contextlib.ExitStack())
-    falls = Falls(Host(context, own, clock or Clock()), own, timing)
+    panics = Panics(Host(context, own, clock or Clock()), own, timing)
     plan: list[Step] = []
     opened = (
         *(((HOST,),) if Platform.PROCESS in context.launchers else ()),
@@ -384,11 +386,11 @@ def steps(
         (A, B, THEIRS),
     )
     for phases in opened:
-        plan.append((f"falls: opening {phases[-1]}", partial(falls.begin, phases)))
+        plan.append((f"falls: opening {phases[-1]}", partial(panics.begin, phases)))
     happens = dict(zip(timing.events, EVENTS, strict=True))
     for second in range(timing.total_s):
         event = happens.get(second, "")
-        words = event.removeprefix("event: ") or f"listening ({second + 1} of {timing.total_s} s)"
-        plan.append((f"falls: {words}", partial(falls.second, event)))
-    plan.append(("falls: what became of them", falls.end))
+        words = event.removeprefix(EVENT) or f"listening ({second + 1} of {timing.total_s} s)"
+        plan.append((f"falls: {words}", partial(panics.second, event)))
+    plan.append(("falls: what became of them", panics.end))
     return plan

@@ -16,9 +16,9 @@ from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Verdict
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import bounds, greed
-from vmcompare.experiments.isolation.hogs import Appetite
-from vmcompare.experiments.isolation.hosts import DISPOSABLE, GUEST
+from vmcompare.experiments.isolation import guest_containers, noisy_neighbour
+from vmcompare.experiments.isolation.heartbeats import DISPOSABLE, GUEST
+from vmcompare.experiments.isolation.noisy_neighbour import Appetite
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import Context, Progress
 from vmcompare.sandbox import CONTAINER_HOST, Platform
@@ -53,7 +53,7 @@ def rows_of(
 
 def rows_in(context: Context, world: World) -> list[Measurement]:
     with contextlib.ExitStack() as stack:
-        plan = greed.steps(context, stack, world.clock)
+        plan = noisy_neighbour.steps(context, stack, world.clock)
         return [row for step in context.steps(plan) for row in step()]
 
 
@@ -138,7 +138,7 @@ def test_a_guest_that_refuses_nothing_is_not_filled(host: SimpleNamespace) -> No
 def test_rounds_are_shuffled_by_the_seed() -> None:
     def words(seed: int) -> list[str]:
         context = Context(World().launchers(*ALL), 3, seed)
-        return [what for what, _ in greed.steps(context, contextlib.ExitStack())]
+        return [what for what, _ in noisy_neighbour.steps(context, contextlib.ExitStack())]
 
     assert words(1) == words(1)
     assert words(1) != words(2)
@@ -146,12 +146,12 @@ def test_rounds_are_shuffled_by_the_seed() -> None:
 
 
 def test_every_hog_asks_for_more_than_it_may_have_and_has_an_end() -> None:
-    assert greed.LIMITED.asked_mib > bounds.LIMITS_MIB
-    assert greed.LIMITED.forks > bounds.LIMIT_PIDS
-    assert greed.UNLIMITED.asked_mib > DISPOSABLE.memory_mib
-    assert greed.IN_VM.asked_mib > GUEST.memory_mib
+    assert noisy_neighbour.LIMITED.asked_mib > noisy_neighbour.LIMITS_MIB
+    assert noisy_neighbour.LIMITED.forks > noisy_neighbour.LIMIT_PIDS
+    assert noisy_neighbour.UNLIMITED.asked_mib > DISPOSABLE.memory_mib
+    assert noisy_neighbour.IN_VM.asked_mib > GUEST.memory_mib
     # One piece has to fit where the next does not, or nothing would be held at all.
-    assert greed.LIMITED.piece_mib < bounds.LIMITS_MIB
+    assert noisy_neighbour.LIMITED.piece_mib < noisy_neighbour.LIMITS_MIB
     assert Appetite(1, 1).forks <= 1000
 
 
@@ -208,7 +208,7 @@ def test_on_this_computer_nothing_runs_but_docker_s_own_container_with_limits(
     world = World()
     rows = rows_of(host, world, (Platform.PROCESS, Platform.CONTAINER))
     assert {(r.platform, r.confinement) for r in rows} == {(Platform.CONTAINER, "with limits")}
-    assert {box.spec.memory_mib for box in world.boxes} == {bounds.LIMITS_MIB}
+    assert {box.spec.memory_mib for box in world.boxes} == {noisy_neighbour.LIMITS_MIB}
 
 
 def test_without_docker_and_qemu_there_is_nothing(host: SimpleNamespace) -> None:
@@ -238,7 +238,7 @@ def test_a_sibling_that_falls_silent_is_an_error_and_no_percentile(host: SimpleN
 
 
 def test_stopping_at_any_step_leaves_nothing_open(host: SimpleNamespace) -> None:
-    total = len(greed.steps(Context(World().launchers(*ALL), 1), contextlib.ExitStack()))
+    total = len(noisy_neighbour.steps(Context(World().launchers(*ALL), 1), contextlib.ExitStack()))
     for place in range(total):
         host.world = world = World()
 
@@ -305,7 +305,7 @@ def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
 ) -> None:
     from vmcompare.engines import qemu
     from vmcompare.engines.images.container_host import runc_files
-    from vmcompare.experiments.isolation import hogs, nested
+    from vmcompare.experiments.isolation import noisy_neighbour
 
     monkeypatch.undo()  # the real computer
     try:
@@ -314,25 +314,26 @@ def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
         pytest.skip(str(missing))
     launcher = qemu.launchers()[Platform.VM_DIRECT]
     with launcher.open(DISPOSABLE, lambda _event: None) as box:
-        nested.prepare(box)
-        hog = hogs.in_container(
-            box, "hog", greed.LIMITED,
-            memory_mib=bounds.LIMITS_MIB, pids=bounds.LIMIT_PIDS, cpus=bounds.LIMIT_CPUS,
+        guest_containers.prepare(box)
+        hog = noisy_neighbour.in_container(
+            box, "hog", noisy_neighbour.LIMITED,
+            memory_mib=noisy_neighbour.LIMITS_MIB, pids=noisy_neighbour.LIMIT_PIDS,
+            cpus=noisy_neighbour.LIMIT_CPUS,
         )  # fmt: skip
         hog.wait_ready()
-        bounds.group_limits(hog)
+        noisy_neighbour.group_limits(hog)
         hog.take_memory()
         assert hog.pieces_killed() > 0
-        peak = int(hog.sh(f"cat {hogs.group('hog')}/memory.peak"))
-        assert 0 < peak <= bounds.LIMITS_MIB * MIB
+        peak = int(hog.sh(f"cat {noisy_neighbour.group('hog')}/memory.peak"))
+        assert 0 < peak <= noisy_neighbour.LIMITS_MIB * MIB
         hog.take_processes()
         hog.sh(f"n=0; until grep -q 'forks done' {hog.out} || [ $n -gt 300 ]; do "
                "sleep 0.1; n=$((n + 1)); done")  # fmt: skip
         count, became = hog.processes()
         assert became == "stopped at its limit"
-        assert 0 < count <= bounds.LIMIT_PIDS
+        assert 0 < count <= noisy_neighbour.LIMIT_PIDS
         hog.take_away()
         assert hog.sh("pgrep -x sleep | wc -l").strip() == "0"
-        assert "refused by its kernel" in hogs.fill(box, DISPOSABLE.memory_mib)
+        assert "refused by its kernel" in noisy_neighbour.fill(box, DISPOSABLE.memory_mib)
         with pytest.raises(Unavailable, match="refused"):
-            bounds.given(DISPOSABLE.memory_mib // 2, hog)
+            noisy_neighbour.given(DISPOSABLE.memory_mib // 2, hog)
