@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.connection import Request
+from vmcompare.engines.cleanup.connection import Request
 from vmcompare.engines.docker import follow, inside
 from vmcompare.engines.docker.engine import REQUEST_TIMEOUT_S, engine_errors
 from vmcompare.engines.docker.network import Network

@@ -1,4 +1,4 @@
-"""What the engine says of itself; the connection to it is :mod:`vmcompare.engines.connection`."""
+"""What the engine says of itself; :mod:`vmcompare.engines.cleanup.connection` reaches it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from vmcompare.engines.connection import (
+from vmcompare.engines.cleanup.connection import (
     REQUEST_TIMEOUT_S,
     EngineUnavailable,
     Trouble,

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.connection import Request
+from vmcompare.engines.cleanup.connection import Request
 from vmcompare.engines.docker.engine import REQUEST_TIMEOUT_S, engine_errors
 from vmcompare.errors import AbnormalShutdown
 
