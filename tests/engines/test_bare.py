@@ -25,7 +25,7 @@ import pytest
 from vmcompare import paths
 from vmcompare.engines import bare, cleanup
 from vmcompare.engines.bare import bubblewrap, runc
-from vmcompare.engines.docker.options import PIDS_LIMIT
+from vmcompare.engines.docker.container import PIDS_LIMIT
 from vmcompare.engines.images.oci import cgroup_version
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, VmcompareError
 from vmcompare.evidence.units import MIB

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vmcompare.engines import bare, cleanup
-from vmcompare.engines.docker.options import PIDS_LIMIT
+from vmcompare.engines.docker.container import PIDS_LIMIT
 from vmcompare.engines.images import userland
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.oci import CAPABILITIES, CPU_PERIOD_US, cgroup_version, configuration
