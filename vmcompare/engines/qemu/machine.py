@@ -2,7 +2,7 @@
 
 Its channels are socket pairs passed by number: no path and no port is left behind, and when this
 process dies they close, which the guest's agent notices. A guest too young to have an agent is
-ended by the reaper.
+ended by :mod:`vmcompare.engines.cleanup`.
 
 One thread (:class:`Pump`) reads whatever the machine says and stamps the instants that matter. QEMU
 is obeyed over its control channel (:class:`Qmp`), the guest over virtio-serial (:class:`Agent`: the
