@@ -584,7 +584,7 @@ def fuzz(target: str, seed: str, numbers: range) -> list[Failure]:
 
 
 def _worker(box: Path, target: str, seed: str, numbers: range) -> subprocess.Popen[bytes]:
-    from vmcompare.engines import bubblewrap
+    from vmcompare.engines.bare import bubblewrap
 
     places = {
         "HOME": "home", "TMPDIR": "tmp", "XDG_RUNTIME_DIR": "run", "XDG_STATE_HOME": "state",

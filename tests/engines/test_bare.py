@@ -23,10 +23,10 @@ import psutil
 import pytest
 
 from vmcompare import paths
-from vmcompare.engines import bare, bubblewrap, cleanup
-from vmcompare.engines.docker.options import PIDS_LIMIT
+from vmcompare.engines import bare, cleanup
+from vmcompare.engines.bare import bubblewrap, runc
+from vmcompare.engines.docker.container import PIDS_LIMIT
 from vmcompare.engines.images.oci import cgroup_version
-from vmcompare.engines.runc import bundle
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, VmcompareError
 from vmcompare.evidence.units import MIB
 from vmcompare.sandbox import Confinement, Event, Launcher, Phase, Platform, Sandbox, Spec, Start
@@ -39,7 +39,7 @@ GONE_S = 30.0
 
 def needed(name: str) -> Launcher:
     """The launcher, or a skip with the reason."""
-    module = import_module(f"vmcompare.engines.{name}")
+    module = import_module(f"vmcompare.engines.bare.{name}")
     found = module.probe()
     if not found.ok:
         pytest.skip(f"{found.what}; next step: {found.next_step}")
@@ -205,7 +205,9 @@ def test_runc_holds_to_the_limits_docker_gets() -> None:
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_bare_mechanism_has_not_is_said(name: str, spec: Spec, says: str) -> None:
-    launcher: Launcher = import_module(f"vmcompare.engines.{name}").launchers()[Platform.CONTAINER]
+    launcher: Launcher = import_module(f"vmcompare.engines.bare.{name}").launchers()[
+        Platform.CONTAINER
+    ]
     with pytest.raises(Unavailable, match=says), launcher.open(spec, lambda _: None):
         pass
 
@@ -227,7 +229,7 @@ def test_a_broken_bundle_is_told_in_runcs_words_and_nothing_is_left(
 ) -> None:
     launcher = needed("runc")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(bundle, "config", lambda *_: {"ociVersion": "1.0.2", "root": {}})
+    monkeypatch.setattr(runc, "config", lambda *_: {"ociVersion": "1.0.2", "root": {}})
     with pytest.raises(LaunchFailure) as caught, opened(launcher):
         pass
     assert "runc" in caught.value.command[0]
@@ -346,7 +348,7 @@ def test_where_the_kernel_allows_no_more_user_namespaces_the_probe_finds_out() -
     inside = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
     before = ["unshare", "--user", "--map-root-user", "sh", "-c", inside, "sh"]
     done = python(
-        "from vmcompare.engines import bubblewrap, runc\n"
+        "from vmcompare.engines.bare import bubblewrap, runc\n"
         "print(bubblewrap.probe().what)\nprint(runc.probe().ok)", before
     )  # fmt: skip
     if done.returncode:
@@ -360,14 +362,14 @@ def test_another_system_is_told_that_it_cannot(
     name: str, system: str, monkeypatch: pytest.MonkeyPatch, forget_program: None
 ) -> None:
     monkeypatch.setattr("platform.system", lambda: system)
-    found = import_module(f"vmcompare.engines.{name}").probe()
+    found = import_module(f"vmcompare.engines.bare.{name}").probe()
     assert found.what == f"{name} is for Linux only"
     assert found.next_step
 
 
 def test_runc_is_not_for_an_ordinary_user_and_says_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    found = import_module("vmcompare.engines.runc").probe()
+    found = import_module("vmcompare.engines.bare.runc").probe()
     assert not found.ok
     assert "root" in found.what
     assert "bubblewrap" in found.next_step
@@ -376,7 +378,7 @@ def test_runc_is_not_for_an_ordinary_user_and_says_what_is(monkeypatch: pytest.M
 def test_runc_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = import_module("vmcompare.engines.runc").probe()
+    found = import_module("vmcompare.engines.bare.runc").probe()
     assert found.what == "runc is not on PATH"
 
 
@@ -442,7 +444,7 @@ from importlib import import_module
 from vmcompare.engines import cleanup as reaper
 from vmcompare.sandbox import Platform, Spec
 name, phase = sys.argv[1:]
-launcher = import_module(f"vmcompare.engines.{name}").launchers()[Platform.CONTAINER]
+launcher = import_module(f"vmcompare.engines.bare.{name}").launchers()[Platform.CONTAINER]
 launcher.image(Spec())
 import_module("vmcompare.engines.images.userland").directory()
 

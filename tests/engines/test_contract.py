@@ -9,11 +9,13 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from types import ModuleType
 
 import psutil
 import pytest
 from fake import FakeLauncher, FakeSandbox
 
+from vmcompare import engines
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
@@ -77,7 +79,7 @@ def _launcher(name: str, platform: Platform) -> Launcher:
     if name == "fake":
         return FakeLauncher(script=_script)
     _available(name)
-    launcher: Launcher = importlib.import_module(f"vmcompare.engines.{name}").launchers()[platform]
+    launcher: Launcher = _module(name).launchers()[platform]
     return launcher
 
 
@@ -94,10 +96,15 @@ def _script(argv: Sequence[str]) -> Iterable[tuple[float, bytes]] | None:
     return None
 
 
+def _module(name: str) -> ModuleType:
+    folder = "vmcompare.engines.bare" if name in engines.RUNTIMES else "vmcompare.engines"
+    return importlib.import_module(f"{folder}.{name}")
+
+
 def _available(name: str) -> None:
     if name in ("fake", "process"):
         return
-    found = importlib.import_module(f"vmcompare.engines.{name}").probe()
+    found = _module(name).probe()
     if not found.ok:
         pytest.skip(f"{found.what}; next step: {found.next_step}")  # the autouse check fails CI
 

@@ -18,7 +18,7 @@ import pytest
 
 from vmcompare.engines import cleanup
 from vmcompare.engines.following import Descent, Heard, beginning, ending
-from vmcompare.engines.qemu.listener import Listener
+from vmcompare.engines.qemu.guest import Listener
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -18,10 +18,8 @@ import pytest
 
 from vmcompare.engines import qemu as backend
 from vmcompare.engines.images import alpine, initramfs
-from vmcompare.engines.qemu import QemuLauncher, channel
-from vmcompare.engines.qemu.interrupts import held_back
-from vmcompare.engines.qemu.machine import Machine
-from vmcompare.engines.qemu.qmp import Qmp
+from vmcompare.engines.qemu import QemuLauncher
+from vmcompare.engines.qemu.machine import Agent, Machine, Qmp, held_back, quote
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import Event, Launcher, Phase, Platform, Sandbox, Spec
 from vmcompare.sandbox import Machine as MachineType
@@ -86,18 +84,18 @@ def test_what_is_no_virtual_machine_is_refused(platform: Platform, small: bool) 
     ],
 )
 def test_every_argument_is_quoted_on_one_line(argument: str, quoted: str) -> None:
-    assert channel.quote(argument) == quoted
+    assert quote(argument) == quoted
 
 
 def test_a_nul_character_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(ValueError, match="NUL"):
-        channel.quote("a\0b")
+        quote("a\0b")
 
 
 def test_a_stale_answer_is_discarded_up_to_its_token() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        agent = channel.Agent(ours)
+        agent = Agent(ours)
         with pytest.raises(WaitTimeout):
             agent.run(["hang"], 0.05)
         stale = theirs.recv(1000).split()[0]
@@ -121,7 +119,7 @@ def test_a_guest_that_is_gone_is_an_abnormal_shutdown() -> None:
     with ours:
         theirs.close()
         with pytest.raises(AbnormalShutdown):
-            channel.Agent(ours).run(["true"], 1)
+            Agent(ours).run(["true"], 1)
 
 
 def test_qmp_keeps_events_apart_from_answers_and_names_refusals() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vmcompare.engines import qemu as backend
-from vmcompare.engines.qemu import accel, binary, firmware
+from vmcompare.engines.qemu import accel, binary
 from vmcompare.engines.qemu.binary import Qemu, find_qemu
 from vmcompare.errors import Unavailable
 
@@ -137,8 +137,8 @@ def test_only_hardware_gets_the_hosts_processor() -> None:
 
 
 def test_the_firmware_starts_at_the_reset_vector() -> None:
-    rom = firmware.image()
-    assert len(rom) == firmware.SIZE
+    rom = accel.firmware()
+    assert len(rom) == accel.FIRMWARE_BYTES
     assert rom[0xFFF0:0xFFF5] == bytes.fromhex("ea000000f0")  # jmp F000:0000
 
 
@@ -194,6 +194,6 @@ def test_the_real_qemu_finds_an_accelerator_and_says_why_not_a_better_one() -> N
 @pytest.mark.qemu
 def test_software_emulation_always_passes_its_test(tmp_path: Path) -> None:
     rom = tmp_path / "probe.bin"
-    rom.write_bytes(firmware.image())
+    rom.write_bytes(accel.firmware())
     assert accel.attempt(find_qemu(), "tcg", rom) == accel.Trial("tcg")
     assert "not-an-accelerator" in accel.attempt(find_qemu(), "not-an-accelerator", rom).why

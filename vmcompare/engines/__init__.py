@@ -19,7 +19,7 @@ ENGINES: Mapping[str, tuple[Platform, ...]] = {
 """Backend module → the platforms it serves."""
 
 RUNTIMES: tuple[str, ...] = ("runc", "bubblewrap")
-"""Backend modules that start containers as a bare mechanism: further series, never Docker's."""
+"""Modules in ``bare`` that start containers as a bare mechanism: further series, never Docker's."""
 
 
 def availability() -> dict[str, Availability]:
@@ -98,4 +98,5 @@ def platform_named(name: str) -> Platform:
 
 
 def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"vmcompare.engines.{name}")
+    folder = "vmcompare.engines.bare" if name in RUNTIMES else "vmcompare.engines"
+    return importlib.import_module(f"{folder}.{name}")

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from vmcompare import paths
 from vmcompare.engines import cleanup
-from vmcompare.engines.child import completed, followed
+from vmcompare.engines.following import completed, followed
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.programs import first_byte

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vmcompare.engines.images import cpio, kernel, qcow2
+from vmcompare.engines.images import alpine, initramfs, qcow2
 
 CLUSTER = 1 << 16
 
@@ -109,7 +109,7 @@ def _unpack(archive: bytes) -> dict[str, tuple[int, ...]]:
 
 def test_a_cpio_archive_keeps_every_byte_mode_and_owner() -> None:
     out = io.BytesIO()
-    writer = cpio.Writer(out)
+    writer = initramfs.CpioWriter(out)
     writer.directory("bin", 0o755, uid=1, gid=2, mtime=3)
     writer.file("bin/su", b"odd", 0o4755, uid=4, gid=5, mtime=6)
     writer.symlink("bin/sh", "/bin/busybox")
@@ -137,7 +137,7 @@ def _bzimage(payload: bytes) -> bytes:
 def test_the_elf_kernel_is_taken_out_of_a_bzimage() -> None:
     elf = b"\x7fELF" + b"kernel" * 1000
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    assert kernel.elf_of(_bzimage(packer.compress(elf) + packer.flush())) == elf
+    assert alpine.elf_of(_bzimage(packer.compress(elf) + packer.flush())) == elf
 
 
 @pytest.mark.parametrize(
@@ -150,4 +150,4 @@ def test_the_elf_kernel_is_taken_out_of_a_bzimage() -> None:
 )
 def test_what_holds_no_such_kernel_is_refused(image: bytes, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        kernel.elf_of(image)
+        alpine.elf_of(image)

@@ -13,17 +13,15 @@ The ``docker`` SDK is imported when first used: a notebook that only replays nev
 
 from __future__ import annotations
 
-from vmcompare.engines.docker.engine import (
-    PROBE_TIMEOUT_S,
+from vmcompare.engines.cleanup.connection import (
     EngineUnavailable,
     Trouble,
     classify,
     connect,
     endpoint,
-    probe,
 )
-from vmcompare.engines.docker.launcher import DockerLauncher, launchers
-from vmcompare.engines.docker.stream import CONSOLE_BYTES
+from vmcompare.engines.docker.inside import CONSOLE_BYTES
+from vmcompare.engines.docker.launcher import PROBE_TIMEOUT_S, DockerLauncher, launchers, probe
 from vmcompare.engines.images.oci import CPU_PERIOD_US
 
 __all__ = [

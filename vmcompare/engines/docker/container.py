@@ -1,4 +1,4 @@
-"""One container from its creation to its removal."""
+"""One container from its creation to its removal, with what is its own: limits and a network."""
 
 from __future__ import annotations
 
@@ -12,17 +12,26 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.connection import Request
-from vmcompare.engines.docker import follow, inside
-from vmcompare.engines.docker.engine import REQUEST_TIMEOUT_S, engine_errors
-from vmcompare.engines.docker.network import Network
-from vmcompare.engines.docker.options import host_options
-from vmcompare.engines.docker.stream import Output, Stream
+from vmcompare.engines.cleanup.connection import REQUEST_TIMEOUT_S, Request, engine_errors
+from vmcompare.engines.docker import inside
+from vmcompare.engines.docker.inside import Output, Stream
+from vmcompare.engines.images.oci import CPU_PERIOD_US
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
-from vmcompare.sandbox import Completed, Event, Followed, OnEvent, OnOutput, Phase, Spec, Start
+from vmcompare.sandbox import (
+    Completed,
+    Confinement,
+    Event,
+    Followed,
+    OnEvent,
+    OnOutput,
+    Phase,
+    Spec,
+    Start,
+)
 
 if TYPE_CHECKING:
     from docker import APIClient
+
 
 FIRST_BYTE_TIMEOUT_S = 60.0
 """Seconds from the start to the first byte; 0.1–0.2 s is usual."""
@@ -32,6 +41,12 @@ GRACE_S = 2.0
 
 HARD_STOP_S = 15.0
 """Seconds until a killed container must be gone; 0.2 s is usual."""
+
+PIDS_LIMIT = 512
+"""Processes a container may have: enough for every exercise, too few for a fork bomb to hurt."""
+
+NETWORK_GONE_S = 15.0
+"""Seconds until a network must be gone; 0.1 s is usual, once its container has left it."""
 
 _numbers = itertools.count(1)
 
@@ -274,7 +289,7 @@ class Container(AbstractContextManager["Container"]):
         with contextlib.ExitStack() as followed:
             with self._alive() as output:
                 heard = followed.enter_context(
-                    follow.followed(self._api, self.name, argv, on_output, output)
+                    inside.followed(self._api, self.name, argv, on_output, output)
                 )
             self._following = True
             followed.callback(setattr, self, "_following", False)
@@ -327,3 +342,77 @@ class Container(AbstractContextManager["Container"]):
     def console(self) -> str:
         """The last lines it printed."""
         return self._output.text() if self._output is not None else ""
+
+
+def host_options(spec: Spec) -> dict[str, Any]:
+    """What ``spec`` means in Docker's terms: the host configuration."""
+    memory = spec.memory_bytes
+    options: dict[str, Any] = {
+        "auto_remove": True,
+        "init": True,  # PID 1 ignores signals unless it handles them: leave that to docker-init
+        "network_mode": "default" if spec.network else "none",
+        "mem_limit": memory,
+        "memswap_limit": memory,  # or a container could use as much again in swap
+        # update() knows these two but not nano_cpus: the same pair throughout.
+        "cpu_period": CPU_PERIOD_US,
+        "cpu_quota": spec.vcpus * CPU_PERIOD_US,
+        "pids_limit": PIDS_LIMIT,
+    }
+    if spec.sysctls:
+        options["sysctls"] = dict(spec.sysctls)
+    if spec.runtime:
+        options["runtime"] = spec.runtime
+    if spec.confinement is Confinement.NO_CAPABILITIES:
+        options["cap_drop"] = ["ALL"]
+    elif spec.confinement is Confinement.NO_SECCOMP:
+        options["security_opt"] = ["seccomp=unconfined"]
+    return options
+
+
+class Network:
+    """Made by :meth:`create`, removed by :meth:`remove`; both talk to the engine.
+
+    Attributes:
+        name: known before it exists, so that it can always be removed.
+    """
+
+    def __init__(self, api: APIClient, name: str) -> None:
+        self.name = name
+        self._api = api
+        self._creation: Request[Any] | None = None
+
+    def create(self) -> None:
+        """Make it, with the labels by which the clean-up knows it. Raises the engine's errors."""
+        api, name = self._api, self.name
+        self._creation = Request(
+            lambda: api.create_network(name, driver="bridge", labels=cleanup.labels())
+        )
+        self._creation.send()
+        self._creation.answer(REQUEST_TIMEOUT_S)
+
+    def remove(self) -> None:
+        """Remove it, if there is one; its container must be gone. May be called again.
+
+        Raises ``AbnormalShutdown`` if the engine does not, or the engine's own errors.
+        """
+        import docker.errors
+
+        if self._creation is None or self._creation.cancel():
+            return
+        with contextlib.suppress(*engine_errors(TimeoutError, CancelledError)):
+            self._creation.answer(REQUEST_TIMEOUT_S)  # one still on its way could not be removed
+        deadline = time.monotonic() + NETWORK_GONE_S
+        while True:
+            try:
+                self._api.remove_network(self.name)
+                break
+            except docker.errors.NotFound:
+                break
+            except docker.errors.APIError as error:
+                if error.status_code not in (403, 409):  # 403: its container is leaving still
+                    raise
+                if time.monotonic() > deadline:
+                    what = f"Docker did not remove the network {self.name}"
+                    raise AbnormalShutdown(what, str(error.explanation or error)) from error
+            time.sleep(0.02)
+        self._creation = None

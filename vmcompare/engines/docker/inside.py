@@ -1,24 +1,121 @@
-"""Using a container that runs: commands, files, and the processes the host sees."""
+"""Using a container that runs: its output, commands, files, and the processes the host sees.
+
+A command is an exec. One that is followed is read as it prints. The engine has no request to end an
+exec, so a second one kills it inside; where that cannot run (no process may be started any more)
+and the engine shares this kernel, it is killed from outside.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shlex
+import struct
 import tarfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
-from vmcompare.engines.docker.engine import engine_errors
-from vmcompare.engines.docker.stream import Output, Stream
+from vmcompare.engines.cleanup.connection import engine_errors
+from vmcompare.engines.following import END_S, Descent, Heard, beginning, crowded_ending, ending
 from vmcompare.errors import AbnormalShutdown, WaitTimeout
-from vmcompare.sandbox import Completed
+from vmcompare.sandbox import Completed, OnOutput
 
 if TYPE_CHECKING:
     from docker import APIClient
+
+
+CONSOLE_BYTES = 8192
+"""How much of a container's output is kept for error messages."""
+
+_FRAME = struct.Struct(">BxxxL")
+"""Header of a piece of output without a TTY: stream (1 output, 2 errors) and length. Source: the
+Docker Engine API, "Attach to a container", section "Stream format"."""
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Stream:
+    """A connection that the engine handed over: our bytes in, its framed output back.
+
+    Read through the buffered file of the HTTP response, not through the socket the SDK returns:
+    output that arrived together with the response's header is in that buffer already.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        response = getattr(raw, "_response", None)
+        self._response = response
+        self._socket = getattr(raw, "_sock", raw)
+        self._file: _Readable = response.raw._fp.fp if response is not None else raw
+
+    def timeout(self, seconds: float | None) -> None:
+        """Let reads fail with ``TimeoutError`` after ``seconds``."""
+        self._socket.settimeout(seconds)
+
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """Each piece of output with its stream's number, until the end."""
+        while len(header := self._file.read(_FRAME.size)) == _FRAME.size:
+            kind, length = _FRAME.unpack(header)
+            yield kind, self._file.read(length)
+
+    def end_input(self) -> None:
+        """Send the end of the input; output may still come."""
+        import socket
+
+        with contextlib.suppress(OSError):
+            if hasattr(self._socket, "shutdown"):
+                self._socket.shutdown(socket.SHUT_WR)
+            else:  # an SSH channel
+                self._socket.shutdown_write()
+
+    def close(self) -> None:
+        """Close the connection; unblocks a reader."""
+        import socket
+
+        with contextlib.suppress(OSError):
+            if hasattr(self._socket, "shutdown"):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+
+class Output:
+    """Reads a container's output in a thread; stamps its first byte and its end (host clock)."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.first_ns = 0
+        self.end_ns = 0
+        self.first_or_end = threading.Event()
+        self.ended = threading.Event()
+        self._tail = bytearray()
+        self._stream = stream
+        stream.timeout(None)
+        threading.Thread(target=self._read, daemon=True, name="vmcompare docker output").start()
+
+    def text(self) -> str:
+        """The last of what was printed, errors included."""
+        return bytes(self._tail).decode("utf-8", errors="replace")
+
+    def _read(self) -> None:
+        try:
+            for kind, piece in self._stream.frames():
+                if not self.first_ns and kind == 1 and piece:
+                    self.first_ns = time.perf_counter_ns()
+                    self.first_or_end.set()
+                self._tail += piece
+                del self._tail[:-CONSOLE_BYTES]
+        except (OSError, ValueError):
+            pass  # closed by us, or the engine went away: either way this is the end
+        finally:
+            self.end_ns = time.perf_counter_ns()
+            self.ended.set()
+            self.first_or_end.set()
 
 
 def run(
@@ -98,3 +195,65 @@ def host_pids(api: APIClient, container: str) -> tuple[int, ...]:
         return (shim.pid, *sorted(child.pid for child in shim.children(recursive=True)))
     except engine_errors(psutil.Error, ValueError):
         return ()
+
+
+@contextlib.contextmanager
+def followed(
+    api: APIClient, container: str, argv: Sequence[str], on_output: OnOutput, output: Output
+) -> Iterator[Heard]:
+    """Start ``argv`` in ``container``, whose own ``output`` tells when that has ended.
+
+    Needs a shell in the image. Raises what :meth:`vmcompare.sandbox.Follower.follow` does, and
+    ``AbnormalShutdown`` while leaving should the command not end; before the command has begun
+    also the engine's own errors.
+    """
+    command = api.exec_create(container, list(beginning(argv)))["Id"]
+    stream = Stream(api.exec_start(command, socket=True))
+    stream.timeout(None)
+    heard = Heard(on_output, announced=True)
+    pids = None
+    threading.Thread(
+        target=_listen, args=(stream, heard), name="vmcompare docker follow", daemon=True
+    ).start()
+    try:
+        pids = heard.pid(argv), int(api.exec_inspect(command)["Pid"])
+        yield heard
+    finally:
+        heard.silence()  # what a shell remarks while its children are killed is no output
+        gone = pids is None or output.ended.is_set() or _end(api, container, pids, output)
+        heard.wait(END_S if gone else 0.0)
+        stream.close()
+        heard.end(time.perf_counter_ns())
+    if not gone:
+        raise AbnormalShutdown(f"{argv[0]} could not be ended in the container", output.text())
+
+
+def _listen(stream: Stream, heard: Heard) -> None:
+    try:
+        for _, piece in stream.frames():
+            heard.hand_on(piece, time.perf_counter_ns())
+    except (OSError, ValueError):
+        pass  # closed by us, or the engine went away: either way this is the end
+    finally:
+        heard.end(time.perf_counter_ns())
+
+
+def _end(api: APIClient, container: str, pids: tuple[int, int], output: Output) -> bool:
+    """Kill the command and all it has started; whether that is gone, or the container is.
+
+    ``pids``: the command's number inside, and the engine's.
+    """
+    inner, outer = pids
+    for line in (ending(inner), crowded_ending(inner)):
+        with contextlib.suppress(*engine_errors(AbnormalShutdown, WaitTimeout)):
+            done = run(api, container, ("sh", "-c", line), output, END_S)
+            if done.exit_code == 0:
+                return True
+        if output.ended.wait(0.2):
+            return True
+
+    def serving() -> tuple[int, ...]:
+        return host_pids(api, container)
+
+    # Only where the shim is seen are the engine's numbers this kernel's.
+    return bool(serving()) and Descent(outer, serving).end()

@@ -1,20 +1,20 @@
-"""``sandbox.Launcher`` for containers, and the images they are made of."""
+"""``sandbox.Launcher`` for containers, the probe, and the images they are made of and weigh."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import platform
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.docker import box
-from vmcompare.engines.docker.container import Container
-from vmcompare.engines.docker.engine import (
-    PROBE_TIMEOUT_S,
+from vmcompare.engines.cleanup.connection import (
     classify,
     connect,
     engine_errors,
@@ -22,11 +22,15 @@ from vmcompare.engines.docker.engine import (
     plain,
     unavailable,
 )
+from vmcompare.engines.docker.container import Container
+from vmcompare.engines.images import alpine, debian, oci, weigh
+from vmcompare.engines.images.cache import Progress, no_progress
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.sandbox import (
     ALPINE,
     DEBIAN,
     FIRST_BYTE_PROGRAM,
+    Availability,
     FileFact,
     ImageFacts,
     Launcher,
@@ -40,11 +44,11 @@ from vmcompare.sandbox import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from docker import APIClient, DockerClient
 
-    from vmcompare.engines.images.cache import Progress
+
+PROBE_TIMEOUT_S = 10
+"""Seconds an engine has to say who it is; 0.02 s is usual, a hung one never answers."""
 
 RETURN_S = 30.0
 """Seconds in which a lost engine may come back; a service manager restarts it in about 3."""
@@ -101,13 +105,13 @@ class DockerLauncher:
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
         """See :class:`vmcompare.sandbox.Packer`."""
         _must_be_alpine(spec)
-        return box.contents(added, self._progress)
+        return _contents(added, self._progress)
 
     def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
         """See :class:`vmcompare.sandbox.Packer`. Starts a container to ask what it occupies."""
         _must_be_alpine(spec)
         with self.open(spec, lambda _: None) as container:
-            return box.parcel(container, added, self._progress)
+            return _parcel(container, added, self._progress)
 
     def traits(self, spec: Spec) -> Traits:
         """A product: ``docker run`` with everything it does, not the bare runtime."""
@@ -164,8 +168,6 @@ def _must_be_alpine(spec: Spec) -> None:
 
 def _reference(api: APIClient, name: str, progress: Progress | None) -> str:
     """The engine's name of an image; one that is made here is imported first."""
-    from vmcompare.engines.images import alpine, debian
-
     if name == ALPINE:
         return _imported(api, name, alpine.rootfs_tar, alpine.rootfs_digest, progress)
     if name == DEBIAN:
@@ -182,8 +184,6 @@ def _imported(
 ) -> str:
     """Import a root file system unless it is there; its reference."""
     import docker.errors
-
-    from vmcompare.engines.images.cache import no_progress
 
     tell = progress or no_progress
     tag = rootfs_digest(progress).removeprefix("sha256:")[:12]
@@ -231,6 +231,82 @@ def _image_facts(api: APIClient, reference: str) -> ImageFacts:
         digest=str(found["Id"]),
         layers=tuple(map(str, found["RootFS"].get("Layers") or ())),
         size_bytes=int(found["Size"]),
+    )
+
+
+_KIB = 1024
+
+
+def _contents(added: Mapping[str, bytes], progress: Progress | None = None) -> Iterator[FileFact]:
+    """Every file of both layers."""
+    with tarfile.open(alpine.rootfs_tar(progress)) as tar:
+        yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
+    yield from (FileFact(path, len(data)) for path, data in added.items())
+
+
+def _parcel(box: Sandbox, added: Mapping[str, bytes], progress: Progress | None = None) -> Parcel:
+    """Both layers; the second alone for whoever has the base.
+
+    Args:
+        box: a fresh container of the base: what its files occupy is asked of the file system that
+            the engine keeps them on.
+        added: the application.
+        progress: is told when the base has to be built.
+    """
+    path = alpine.rootfs_tar(progress)
+    with tarfile.open(path) as tar:
+        virtual = sum(info.size for info in tar if info.isreg())
+    before = _occupied_bytes(box)
+    for name, data in added.items():
+        box.put(name, data)
+    above = max(0, _occupied_bytes(box) - before)
+    base = weigh.tar("base layer", weigh.chunks(path), virtual, before)
+    size = sum(map(len, added.values()))
+    layer = weigh.tar("layer", (oci.layer(added),), size, above)
+    return Parcel((base, layer), (layer,))
+
+
+def _occupied_bytes(box: Sandbox) -> int:
+    """Blocks in use below ``/``, mounted file systems left out."""
+    done = box.run(["du", "-skx", "/"])
+    words = done.output.split()
+    if done.exit_code or not words or not words[0].isdigit():
+        raise LaunchFailure("du could not weigh the container", ("du", "-skx", "/"))
+    return int(words[0]) * _KIB
+
+
+def probe(timeout_s: int = PROBE_TIMEOUT_S) -> Availability:
+    """Ask the engine who it is, within about ``timeout_s`` seconds. Raises nothing."""
+    try:
+        info = engine_info(connect(timeout_s))
+    except Unavailable as missing:
+        return Availability(ok=False, what=missing.what, next_step=missing.next_step)
+
+    def told(key: str) -> str:
+        return plain(info.get(key, ""))
+
+    security = str(info.get("SecurityOptions"))
+    return Availability(
+        ok=True,
+        version=told("ServerVersion"),
+        details=(
+            ("cgroup_version", told("CgroupVersion")),
+            ("cgroup_driver", told("CgroupDriver")),
+            ("storage_driver", told("Driver")),
+            ("rootless", "yes" if "rootless" in security else "no"),
+            ("seccomp", "yes" if "seccomp" in security else "no"),
+            ("default_runtime", told("DefaultRuntime")),
+            ("hidden_vm", "yes" if _in_hidden_vm(info) else "no"),
+        ),
+    )
+
+
+def _in_hidden_vm(info: Mapping[str, Any]) -> bool:
+    """Whether the engine runs under another kernel than ours (Docker Desktop, WSL, remote)."""
+    return (
+        platform.system() != "Linux"
+        or "Docker Desktop" in str(info.get("OperatingSystem", ""))
+        or info.get("KernelVersion") != platform.release()
     )
 
 

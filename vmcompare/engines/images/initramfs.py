@@ -1,15 +1,21 @@
-"""What goes into each initramfs: our guest scripts around the Alpine userland."""
+"""What goes into each initramfs: our guest scripts around the Alpine userland; and its format.
+
+Linux unpacks cpio archives in the "newc" format (Linux,
+``Documentation/driver-api/early-userspace/buffer-format.rst``). No root rights are needed to write
+one: owners and device numbers are just fields of a header.
+"""
 
 from __future__ import annotations
 
 import gzip
+import stat
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import BinaryIO
 
-from vmcompare.engines.images import cpio, rootfs
+from vmcompare.engines.images import rootfs
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 
@@ -45,7 +51,7 @@ def scripts_text() -> str:
 def write_full(tar: Path, out: Path) -> None:
     """The whole userland as an initramfs, with our init and agent (uncompressed newc cpio)."""
     with tarfile.open(tar) as source, out.open("wb") as stream:
-        writer = cpio.Writer(stream)
+        writer = CpioWriter(stream)
         for member, data in _members(source):
             _copy(writer, member, data)
         _programs(writer)
@@ -55,7 +61,7 @@ def write_full(tar: Path, out: Path) -> None:
 def write_small(tar: Path, first_byte: bytes, out: Path) -> None:
     """Only BusyBox, its C library, our init and agent, and the first-byte program."""
     with tarfile.open(tar) as source, out.open("wb") as stream:
-        writer = cpio.Writer(stream)
+        writer = CpioWriter(stream)
         _busybox(writer, source)
         _programs(writer)
         writer.file(FIRST_BYTE_PROGRAM.lstrip("/"), first_byte, 0o755)
@@ -89,7 +95,7 @@ def write_change(
 def write_files(files: Mapping[str, bytes], out: Path) -> None:
     """``files`` alone: Linux unpacks archives that follow one another over each other."""
     with out.open("wb") as stream:
-        writer = cpio.Writer(stream)
+        writer = CpioWriter(stream)
         _place(writer, "", {path.lstrip("/"): data for path, data in files.items()})
         writer.close()
 
@@ -125,7 +131,7 @@ def _write_for_disk(
     out: Path,
 ) -> None:
     with tarfile.open(tar) as source, out.open("wb") as stream:
-        writer = cpio.Writer(stream)
+        writer = CpioWriter(stream)
         _busybox(writer, source, applets=False)
         _devices(writer)
         writer.file("init", init, 0o755)
@@ -137,7 +143,7 @@ def _write_for_disk(
         writer.close()
 
 
-def _place(writer: cpio.Writer, prefix: str, files: Mapping[str, bytes]) -> None:
+def _place(writer: CpioWriter, prefix: str, files: Mapping[str, bytes]) -> None:
     folders = {str(p) for name in files for p in PurePosixPath(name).parents} - {"."}
     for folder in sorted(folders):
         writer.directory(prefix + folder)
@@ -145,19 +151,19 @@ def _place(writer: cpio.Writer, prefix: str, files: Mapping[str, bytes]) -> None
         writer.file(prefix + name, data, 0o755)
 
 
-def _programs(writer: cpio.Writer) -> None:
+def _programs(writer: CpioWriter) -> None:
     _devices(writer)
     for path, name in INIT_SCRIPTS.items():
         writer.file(path, script(name), 0o755)
 
 
-def _devices(writer: cpio.Writer) -> None:
+def _devices(writer: CpioWriter) -> None:
     """What the kernel opens before devtmpfs is mounted (major and minor: Linux devices.txt)."""
     writer.character_device("dev/console", 5, 1)
     writer.character_device("dev/null", 1, 3, 0o666)
 
 
-def _busybox(writer: cpio.Writer, source: tarfile.TarFile, *, applets: bool = True) -> None:
+def _busybox(writer: CpioWriter, source: tarfile.TarFile, *, applets: bool = True) -> None:
     for name in (*_SKELETON, "usr/bin", "usr/sbin"):
         writer.directory(name)
     for member, data in _members(source):
@@ -175,7 +181,7 @@ def _members(source: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, bytes]]
         yield member, stream.read() if stream else b""
 
 
-def _copy(writer: cpio.Writer, member: tarfile.TarInfo, data: bytes) -> None:
+def _copy(writer: CpioWriter, member: tarfile.TarInfo, data: bytes) -> None:
     uid, gid, mtime = member.uid, member.gid, int(member.mtime)
     if member.isdir():
         writer.directory(member.name, member.mode, uid=uid, gid=gid, mtime=mtime)
@@ -183,3 +189,71 @@ def _copy(writer: cpio.Writer, member: tarfile.TarInfo, data: bytes) -> None:
         writer.symlink(member.name, member.linkname, uid=uid, gid=gid, mtime=mtime)
     else:
         writer.file(member.name, data, member.mode, uid=uid, gid=gid, mtime=mtime)
+
+
+_MAGIC = "070701"
+_TRAILER = "TRAILER!!!"
+
+
+class CpioWriter:
+    """Writes entries one after the other; :meth:`close` writes the trailer.
+
+    Names are relative ("bin/busybox"); a directory must come before what lies in it.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._inode = 0
+
+    def directory(
+        self, name: str, mode: int = 0o755, *, uid: int = 0, gid: int = 0, mtime: int = 0
+    ) -> None:
+        """A directory."""
+        self._entry(name, stat.S_IFDIR | mode, uid=uid, gid=gid, mtime=mtime, links=2)
+
+    def file(
+        self,
+        name: str,
+        data: bytes,
+        mode: int = 0o644,
+        *,
+        uid: int = 0,
+        gid: int = 0,
+        mtime: int = 0,
+    ) -> None:
+        """A regular file."""
+        self._entry(name, stat.S_IFREG | mode, data, uid=uid, gid=gid, mtime=mtime)
+
+    def symlink(
+        self, name: str, target: str, *, uid: int = 0, gid: int = 0, mtime: int = 0
+    ) -> None:
+        """A symbolic link."""
+        self._entry(name, stat.S_IFLNK | 0o777, target.encode(), uid=uid, gid=gid, mtime=mtime)
+
+    def character_device(self, name: str, major: int, minor: int, mode: int = 0o600) -> None:
+        """A character device."""
+        self._entry(name, stat.S_IFCHR | mode, device=(major, minor))
+
+    def close(self) -> None:
+        """Write the trailer. The stream stays open."""
+        self._entry(_TRAILER, 0)
+
+    def _entry(
+        self,
+        name: str,
+        mode: int,
+        data: bytes = b"",
+        *,
+        uid: int = 0,
+        gid: int = 0,
+        mtime: int = 0,
+        links: int = 1,
+        device: tuple[int, int] = (0, 0),
+    ) -> None:
+        self._inode += 1
+        encoded = name.encode() + b"\0"
+        numbers = (self._inode, mode, uid, gid, links, mtime, len(data), 0, 0)
+        fields = (*numbers, *device, len(encoded), 0)
+        head = (_MAGIC + "".join(f"{field:08X}" for field in fields)).encode() + encoded
+        self._stream.write(head + bytes(-len(head) % 4))
+        self._stream.write(data + bytes(-len(data) % 4))

@@ -10,7 +10,7 @@ from pathlib import Path
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.qemu.binary import Qemu
-from vmcompare.engines.qemu.pump import Sign
+from vmcompare.engines.qemu.machine import Sign
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import Machine, Phase, Spec
 

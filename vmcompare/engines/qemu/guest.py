@@ -1,15 +1,34 @@
-"""A running virtual machine, obeyed through its agents."""
+"""A running virtual machine, obeyed through its agents; a command in it, run or followed.
+
+What is followed is started in the background, in a session of its own, with its output on the port
+of the second agent (:class:`Listener`). So that agent has answered at once and takes further
+commands: one that kills what hangs on the other channel, one that ends what is followed. Their
+markers come between the pieces of output and are taken out; so is a last word that says that the
+command has ended.
+"""
 
 from __future__ import annotations
 
 import re
+import secrets
+import socket
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from vmcompare.engines.qemu import channel
-from vmcompare.engines.qemu.listener import Listener, refused
-from vmcompare.engines.qemu.machine import Machine
+from vmcompare.engines.following import END_S, START_S, Heard, beginning, ending
+from vmcompare.engines.qemu.machine import (
+    PIECE_BYTES,
+    TOKEN_BYTES,
+    Machine,
+    place_line,
+    quote,
+    session_of,
+    stop_line,
+)
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import Completed, Event, Followed, OnEvent, OnOutput, Phase
 
@@ -55,7 +74,7 @@ class Guest:
         """See :class:`vmcompare.sandbox.Sandbox`. Raises ``LaunchFailure`` if it cannot."""
         self._await_ready()
         try:
-            done = self._agent.run_line(channel.place_line(path), _PUT_S)
+            done = self._agent.run_line(place_line(path), _PUT_S)
             if not done.exit_code:
                 done = self._agent.put(path, data, _PUT_S)
         except AbnormalShutdown as error:
@@ -125,16 +144,16 @@ class Guest:
             if mark.phase is not None:
                 self._on_event(Event(mark.phase, mark.t_ns))
             if mark.phase is Phase.READY:
-                self._session = channel.session_of(self._machine.greeting())
+                self._session = session_of(self._machine.greeting())
 
     def _stop_what_runs(self) -> None:
         """Kill what hangs on the first channel, through the second."""
         try:
             if self._listener is not None:
-                self._listener.run_line(channel.stop_line(self._session), _STOP_S)
+                self._listener.run_line(stop_line(self._session), _STOP_S)
             else:
                 self._greet_second()
-                self._second.run_line(channel.stop_line(self._session), _STOP_S)
+                self._second.run_line(stop_line(self._session), _STOP_S)
             self._agent.settle(_STOP_S)
         except (TimeoutError, WaitTimeout):
             pass  # the next command waits for the stale answer first
@@ -152,3 +171,162 @@ def _last_line(console: str) -> str:
     plain = _ESCAPES.sub("", console)
     lines = ("".join(filter(str.isprintable, line)).strip() for line in plain.splitlines())
     return ([line for line in lines if line] or [""])[-1]
+
+
+_RS = "\036"
+"""ASCII's record separator begins the last word: output is held back only where it ends in one."""
+
+
+@dataclass(slots=True)
+class _Question:
+    """A line sent to the agent: its marker, whether it has come, and the exit code in it."""
+
+    marker: bytes
+    last: bool = False
+    code: int = 0
+    answered: threading.Event = field(default_factory=threading.Event)
+
+
+class Listener:
+    """Reads a channel, in a thread of its own, from :meth:`start` to :meth:`end`.
+
+    Args:
+        channel: the host's end of it; nobody else may use it meanwhile, and no answer is awaited
+            on it.
+        on_output: is told of the output.
+
+    Attributes:
+        heard: what the caller sees of the command.
+        survived: whether :meth:`end` could not end all that it started.
+    """
+
+    def __init__(self, channel: socket.socket, on_output: OnOutput) -> None:
+        self.heard = Heard(on_output, announced=True)
+        self._channel = channel
+        self._last_word = (_RS + secrets.token_hex(TOKEN_BYTES)).encode()
+        self._buffer = bytearray()
+        self._questions: deque[_Question] = deque()
+        self._asking = threading.Lock()
+        self._pid = 0
+        self._done = False
+        self.survived = False
+        self._thread = threading.Thread(target=self._read, name="vmcompare-follow", daemon=True)
+
+    def start(self, argv: Sequence[str]) -> None:
+        """Start the command.
+
+        Raises:
+            LaunchFailure: there is no such program.
+            AbnormalShutdown: the guest is gone.
+            WaitTimeout: the guest did not answer.
+        """
+        words = " ".join(quote(word) for word in beginning(argv))
+        last_word = self._last_word[1:].decode()
+        # The shell around the session outlives it and has the last word, however that ended. Its
+        # own remarks ("Killed") are nobody's output.
+        line = f"( setsid {words}; printf '\\036%s' {last_word} ) 2>/dev/null &"
+        self._channel.settimeout(None)
+        self._thread.start()
+        self._ask(line, START_S)
+        self._pid = self.heard.pid(argv)
+
+    def run_line(self, line: str, timeout_s: float) -> None:
+        """Let the agent run a line of shell that prints nothing; wait for its end.
+
+        Raises:
+            WaitTimeout: it still runs.
+            AbnormalShutdown: the guest is gone.
+        """
+        self._ask(line, timeout_s)
+
+    def end(self) -> bool:
+        """End the command and what it started; whether the channel is as it was before.
+
+        It is not where the guest is gone or does not answer. Nothing is handed on any more.
+        """
+        self.heard.silence()  # what a shell remarks while its children are killed is no output
+        try:
+            if self._pid:  # though it ended: what it left running goes too
+                self.survived = self._ask(ending(self._pid), END_S) != 0
+            if not self.heard.wait(END_S):  # its last word is on its way
+                return False
+            self._ask(":", END_S, last=True)  # its marker is the last thing that is read here
+        except (AbnormalShutdown, WaitTimeout):
+            return False
+        self._thread.join(END_S)
+        return not self._thread.is_alive()
+
+    def _ask(self, line: str, timeout_s: float, *, last: bool = False) -> int:
+        """Send a line; the exit code in its answer."""
+        token = secrets.token_hex(TOKEN_BYTES)
+        question = _Question(f"\n{token} ".encode(), last)
+        with self._asking:  # in the order in which they are answered
+            self._questions.append(question)
+            try:
+                self._channel.sendall(f"{token} {line}\n".encode("utf-8", "surrogateescape"))
+            except OSError as error:
+                raise AbnormalShutdown("the guest is gone") from error
+        deadline = time.monotonic() + timeout_s
+        while not question.answered.wait(0.05):
+            if not self._thread.is_alive():
+                raise AbnormalShutdown("the guest is gone")
+            if time.monotonic() > deadline:
+                raise WaitTimeout(f"the end of {line!r} in the guest", timeout_s)
+        return question.code
+
+    def _read(self) -> None:
+        try:
+            while piece := self._channel.recv(PIECE_BYTES):
+                now = time.perf_counter_ns()
+                self._buffer += piece
+                while self._take(now):
+                    pass
+                if self._done:
+                    return
+        except OSError:
+            pass  # closed by us: the guest is gone
+        finally:
+            self.heard.end(time.perf_counter_ns())
+
+    def _take(self, now: int) -> bool:
+        """Hand on what is output for certain; whether a marker or the last word was taken out."""
+        marker = self._questions[0].marker if self._questions else b""
+        at = self._buffer.find(marker) if marker else -1
+        last = self._buffer.find(self._last_word)
+        if last >= 0 and (at < 0 or last < at):
+            self._hand_on(last, now)
+            del self._buffer[: len(self._last_word)]
+            self.heard.end(now)
+            return True
+        if at >= 0:
+            self._hand_on(at, now)
+            line_end = self._buffer.find(b"\n", len(marker))
+            if line_end < 0:
+                return False
+            question = self._questions.popleft()
+            question.code = int(self._buffer[len(marker) : line_end])
+            del self._buffer[: line_end + 1]
+            self._done = question.last
+            question.answered.set()
+            return True
+        held = max(_overlap(self._buffer, marker), _overlap(self._buffer, self._last_word))
+        self._hand_on(len(self._buffer) - held, now)
+        return False
+
+    def _hand_on(self, size: int, now: int) -> None:
+        if size:
+            self.heard.hand_on(bytes(self._buffer[:size]), now)
+            del self._buffer[:size]
+
+
+def _overlap(text: bytearray, mark: bytes) -> int:
+    """How many bytes at the end of ``text`` may be the beginning of ``mark``."""
+    for size in range(min(len(text), len(mark) - 1), 0, -1):
+        if text.endswith(mark[:size]):
+            return size
+    return 0
+
+
+def refused(argv: Sequence[str]) -> LaunchFailure:
+    """The error for a second command."""
+    return LaunchFailure("this instance has a command that is followed already", argv)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import msgspec
+
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
 from vmcompare.engines.programs import boot_sector
-from vmcompare.engines.qemu import accel, boots, box, disks, tsc
-from vmcompare.engines.qemu.binary import Qemu, find_qemu
+from vmcompare.engines.qemu import accel, boots, box, disks
+from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.guest import Guest
 from vmcompare.engines.qemu.machine import Machine, Plan
@@ -60,6 +63,7 @@ class QemuLauncher:
         self._small = small
         self._options = tuple(options)
         self._progress = progress
+        self._chosen: tuple[Qemu, accel.Choice] | None = None
 
     def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
         """See :meth:`vmcompare.sandbox.Launcher.open`.
@@ -73,8 +77,7 @@ class QemuLauncher:
     @contextmanager
     def _open(self, spec: Spec, on_event: OnEvent) -> Iterator[Sandbox]:
         refuse_sysctls(spec)
-        qemu = find_qemu()
-        choice = accel.choose(qemu)
+        qemu, choice = self._found()
         boot = self._boot(qemu, choice, spec)
         machine = Machine(
             Plan(
@@ -111,8 +114,7 @@ class QemuLauncher:
 
     def image(self, spec: Spec) -> ImageFacts:
         """Build what is missing; digests of kernel, RAM disk and disks, in the order of use."""
-        qemu = find_qemu()
-        files = self._boot(qemu, accel.choose(qemu), spec).files
+        files = self._boot(*self._found(), spec).files
         layers = tuple(alpine.digest(file) for file in files)
         whole = hashlib.sha256("\n".join(layers).encode()).hexdigest()
         size = sum(file.stat().st_size for file in files)
@@ -141,16 +143,21 @@ class QemuLauncher:
 
     def _chain(self, added: Mapping[str, bytes]) -> tuple[Path, ...]:
         """The files that make the disk of ``vm`` with an application on it, the lowest first."""
-        qemu = find_qemu()
-        choice = accel.choose(qemu)
+        qemu, choice = self._found()
         below = disks.overlay(qemu, choice, self._progress)
         above = disks.changed(qemu, choice, added, self._progress)
         return (alpine.sources().disk, below, above)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002 - the same for every spec
         """Mechanism, QEMU's version, the accelerator that was proved."""
-        qemu = find_qemu()
-        return Traits("mechanism", vmm=f"qemu {qemu.version}", accel=accel.choose(qemu).accel)
+        qemu, choice = self._found()
+        return Traits("mechanism", vmm=f"qemu {qemu.version}", accel=choice.accel)
+
+    def _found(self) -> tuple[Qemu, accel.Choice]:
+        """QEMU and its accelerator: looked for once, and the same for all starts of a launcher."""
+        if self._chosen is None:
+            self._chosen = accel.found()
+        return self._chosen
 
     def _boot(self, qemu: Qemu, choice: accel.Choice, spec: Spec) -> Boot:
         progress = self._progress
@@ -178,7 +185,8 @@ class QemuLauncher:
         khz = None
         if spec.machine is MachineType.MICROVM and choice.accel == accel.SOFTWARE:
             small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
-            khz = tsc.frequency_khz(qemu, small)
+            small._chosen = qemu, choice
+            khz = _frequency_khz(qemu, small)
         return boots.direct(qemu, spec.machine, userland(progress), tsc_khz=khz, progress=progress)
 
 
@@ -187,3 +195,46 @@ def _sector(spec: Spec) -> Path:
     said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
     image = boot_sector.image(said)
     return Cache().get("sector.img", image.hex(), lambda out: out.write_bytes(image))
+
+
+_DETECTED = re.compile(rb"tsc: Detected (\d+)\.(\d{3}) MHz")
+_PLAUSIBLE = range(100_000, 100_000_000)
+"""A counter between 100 MHz and 100 GHz, in kHz: what is kept may have been damaged."""
+
+_DMESG = ("/bin/busybox", "dmesg")
+
+
+class _Frequency(msgspec.Struct):
+    """What is kept of an emulated processor's time stamp counter."""
+
+    khz: int
+
+
+def _frequency_khz(qemu: Qemu, small: QemuLauncher) -> int:
+    """How fast an emulated processor's time stamp counter runs, in kHz.
+
+    A ``microvm`` under emulation has no clock to measure it against and sometimes freezes trying;
+    told the frequency (``tsc_early_khz=``) it never did in 40 boots. It is asked of a guest on
+    ``pc``, once, and kept until this computer is booted again.
+
+    Args:
+        small: boots ``vm-direct`` with BusyBox alone.
+
+    Raises:
+        Unavailable: the guest's kernel does not say.
+        VmcompareError: the guest does not start.
+    """
+    known = accel.kept("tsc", qemu, _Frequency)
+    if known is not None and known.khz in _PLAUSIBLE:
+        return known.khz
+    with small.open(Spec(machine=MachineType.PC), lambda _: None) as sandbox:
+        output = sandbox.run(_DMESG).output
+    found = _DETECTED.search(output)
+    if found is None:
+        raise Unavailable(
+            "the clock of an emulated microvm cannot be set: the guest does not tell its frequency",
+            "use the machine type pc",
+        )
+    khz = int(found[1]) * 1000 + int(found[2])
+    accel.keep("tsc", qemu, _Frequency(khz))
+    return khz

@@ -1,34 +1,51 @@
-"""One QEMU process, from its start to its certain end.
+"""One QEMU process, from its start to its certain end, and all that is said to it and by it.
 
 Its channels are socket pairs passed by number: no path and no port is left behind, and when this
 process dies they close, which the guest's agent notices. A guest too young to have an agent is
-ended by the reaper.
+ended by :mod:`vmcompare.engines.cleanup`.
+
+One thread (:class:`Pump`) reads whatever the machine says and stamps the instants that matter. QEMU
+is obeyed over its control channel (:class:`Qmp`), the guest over virtio-serial (:class:`Agent`: the
+host's side of ``images/guest/agent.sh``).
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import queue
+import secrets
+import selectors
+import shlex
+import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from types import FrameType
+from typing import Any
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.qemu import channel
 from vmcompare.engines.qemu.accel import Choice
 from vmcompare.engines.qemu.binary import Qemu
-from vmcompare.engines.qemu.interrupts import held_back
-from vmcompare.engines.qemu.pump import Mark, Pump, Sign
-from vmcompare.engines.qemu.qmp import Qmp
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
+from vmcompare.sandbox import FIRST_BYTE, Completed, Phase
 
 QUIT_S = 3.0
 """Seconds for QEMU to leave when asked to, before it is killed; it needs about 0.02 s."""
 
 _LAST_WORDS_S = 2.0
 """Seconds for the last output of an ended QEMU to arrive; it is already in the pipes."""
+
+PIECE_BYTES = 1 << 16
+"""Most that is read at once from a channel."""
+
+TOKEN_BYTES = 8
+"""Random bytes in the marker by which an answer of the guest is known."""
 
 _CHANNELS = ("control", "debug", "serial", "agent", "second")
 
@@ -75,9 +92,9 @@ class Machine:
         assert self._qmp is not None, "the machine was not started"
         return self._qmp
 
-    def agent(self, name: str = "agent") -> channel.Agent:
+    def agent(self, name: str = "agent") -> Agent:
         """The host's side of the first (``"agent"``) or second (``"second"``) command channel."""
-        return channel.Agent(self._ours[name])
+        return Agent(self._ours[name])
 
     def second_channel(self) -> socket.socket:
         """The host's end of the second command channel itself, for a reader of its own."""
@@ -218,3 +235,367 @@ class Machine:
         for name in ("agent", "second"):
             command += ["-device", f"virtserialport,chardev={name},name=vmcompare.{name}"]
         return tuple(command)
+
+
+KEPT = 64 * 1024
+"""Bytes of the serial port and of standard error that are kept (the last ones)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """``phase`` ended at ``t_ns`` (host's ``perf_counter_ns``); None: the machine has ended."""
+
+    phase: Phase | None
+    t_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """The first time ``text`` appears on a stream, ``phase`` has ended."""
+
+    phase: Phase
+    text: bytes
+
+
+class _Stream:
+    """One thing to read: what is kept of it, and the signs that are still awaited on it.
+
+    ``source`` is a descriptor to read to its end, or a socket of which only the first line (a
+    greeting) is read: what follows belongs to somebody else.
+    """
+
+    def __init__(self, source: int | socket.socket, signs: Sequence[Sign]) -> None:
+        self.kept = bytearray()
+        self.is_greeting = not isinstance(source, int)
+        self._source = source
+        self._awaited = list(signs)
+
+    def fileno(self) -> int:
+        return self._source if isinstance(self._source, int) else self._source.fileno()
+
+    def read(self) -> bytes:
+        if isinstance(self._source, int):
+            return os.read(self._source, PIECE_BYTES)
+        ahead = self._source.recv(PIECE_BYTES, socket.MSG_PEEK)
+        line_end = ahead.find(b"\n")
+        return self._source.recv(line_end + 1 if line_end >= 0 else max(1, len(ahead)))
+
+    def feed(self, piece: bytes, tell: Callable[[Phase], None]) -> None:
+        before = len(self.kept)
+        self.kept += piece
+        for sign in list(self._awaited):
+            # A sign may straddle two pieces.
+            if self.kept.find(sign.text, max(0, before - len(sign.text) + 1)) >= 0:
+                self._awaited.remove(sign)
+                tell(sign.phase)
+        if len(self.kept) > KEPT:
+            del self.kept[: len(self.kept) - KEPT]
+
+    def text(self) -> str:
+        return bytes(self.kept).decode(errors="replace")
+
+
+class Pump:
+    """The reading thread of one machine.
+
+    Args:
+        control, debug, serial, agent: host ends of its channels. Of ``control`` and ``agent`` only
+            the first line is read here (their greetings: ``SPAWN`` and ``READY``); the rest is
+            left to whoever talks over them.
+        errors: descriptor of its standard error.
+        on_debug, on_serial: signs awaited there. ``FIRST_BYTE`` is always awaited on the serial
+            port.
+    """
+
+    def __init__(
+        self,
+        *,
+        control: socket.socket,
+        debug: socket.socket,
+        serial: socket.socket,
+        agent: socket.socket,
+        errors: int,
+        on_debug: Sequence[Sign],
+        on_serial: Sequence[Sign],
+    ) -> None:
+        self.marks: queue.SimpleQueue[Mark] = queue.SimpleQueue()
+        first_byte = Sign(Phase.FIRST_BYTE, FIRST_BYTE)
+        line_end = b"\n"
+        self._agent = _Stream(agent, [Sign(Phase.READY, line_end)])
+        self._serial = _Stream(serial.fileno(), [*on_serial, first_byte])
+        self._errors = _Stream(errors, [])
+        # In the order of a boot: what is ready at the same moment is told in this order.
+        self._streams = [
+            _Stream(control, [Sign(Phase.SPAWN, line_end)]),
+            _Stream(debug.fileno(), on_debug),
+            self._serial,
+            self._agent,
+            self._errors,
+        ]
+        self._thread = threading.Thread(target=self._run, name="vmcompare-pump", daemon=True)
+
+    def start(self) -> None:
+        """Start reading."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the machine has closed all its channels."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def console(self) -> str:
+        """What the serial port said last, at most :data:`KEPT` bytes."""
+        return self._serial.text()
+
+    def errors(self) -> str:
+        """What QEMU itself wrote to standard error."""
+        return self._errors.text()
+
+    def greeting(self) -> bytes:
+        """The agent's first line, once ``READY`` was marked."""
+        return bytes(self._agent.kept)
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for order, stream in enumerate(self._streams):
+                selector.register(stream, selectors.EVENT_READ, (order, stream))
+            while selector.get_map():
+                ready = selector.select()
+                now = time.perf_counter_ns()
+                for key, _ in sorted(ready, key=lambda pair: pair[0].data[0]):
+                    if not self._read(key.data[1], now):
+                        selector.unregister(key.fileobj)
+        self.marks.put(Mark(None, time.perf_counter_ns()))
+
+    def _read(self, stream: _Stream, now: int) -> bool:
+        """Read what is there; false when nothing more is to be read here."""
+        try:
+            piece = stream.read()
+        except OSError:
+            return False
+        stream.feed(piece, lambda phase: self.marks.put(Mark(phase, now)))
+        return bool(piece) and not (stream.is_greeting and piece.endswith(b"\n"))
+
+
+ANSWER_S = 10.0
+"""Seconds for an answer; QEMU needs milliseconds, except on a very busy computer."""
+
+
+class Qmp:
+    """A client on a connected socket whose greeting has been read."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._buffer = b""
+        self._number = 0
+        self._negotiated = False
+        self.events: list[dict[str, Any]] = []
+
+    def command(self, name: str, *, timeout_s: float = ANSWER_S, **arguments: object) -> Any:
+        """Send a command, wait for its answer; events that arrive meanwhile are kept.
+
+        Raises:
+            LaunchFailure: QEMU refuses the command.
+            AbnormalShutdown: QEMU has closed the channel.
+            WaitTimeout: no answer in ``timeout_s`` seconds.
+        """
+        if not self._negotiated:
+            self._negotiated = True
+            self.command("qmp_capabilities", timeout_s=timeout_s)
+        self._number += 1
+        request = {"execute": name, "arguments": arguments, "id": self._number}
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._channel.settimeout(timeout_s)
+            self._channel.sendall(json.dumps(request).encode() + b"\n")
+            while True:
+                message = self._message(deadline)
+                if "event" in message:
+                    self.events.append(message)
+                elif message.get("id") == self._number:
+                    break
+        except TimeoutError:
+            raise WaitTimeout(f"QEMU's answer to {name!r}", timeout_s) from None
+        except OSError as error:
+            raise AbnormalShutdown(f"QEMU closed its control channel at {name!r}") from error
+        if "error" in message:
+            raise LaunchFailure(f"QEMU refuses {name!r}", (name,), str(message["error"]["desc"]))
+        return message["return"]
+
+    def _message(self, deadline: float) -> dict[str, Any]:
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._channel.settimeout(left)
+            piece = self._channel.recv(65536)
+            if not piece:
+                raise ConnectionResetError
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+
+HELLO = b"HELLO "
+"""How the agent greets; its process number follows."""
+
+
+class Agent:
+    """Runs commands through one port. Not safe for two threads at once.
+
+    A command that was given up leaves its answer in the channel; the next call reads up to its
+    marker first, so answers never get mixed up.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._buffer = bytearray()
+        self._unanswered = b""
+
+    def greeted(self, timeout_s: float) -> int:
+        """Wait for the agent's greeting; its process number inside, which leads a session."""
+        deadline = time.monotonic() + timeout_s
+        try:
+            while b"\n" not in self._buffer:
+                self._receive(deadline)
+        except TimeoutError:
+            raise WaitTimeout("the agent's greeting", timeout_s) from None
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer = bytearray(rest)
+        return session_of(line)
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
+        """Run a command to its end.
+
+        Raises:
+            WaitTimeout: it still runs; call :meth:`settle` once it has been stopped.
+            AbnormalShutdown: the guest is gone.
+            ValueError: an argument contains a NUL character.
+        """
+        return self.run_line(" ".join(quote(argument) for argument in argv), timeout_s)
+
+    def run_line(self, line: str, timeout_s: float) -> Completed:
+        """Like :meth:`run`, for one line of shell."""
+        return self._ask(line.encode("utf-8", "surrogateescape"), b"", timeout_s)
+
+    def put(self, path: str, data: bytes, timeout_s: float) -> Completed:
+        """Write ``data`` to ``path``; the exit code says whether it worked."""
+        head = f"PUT {len(data)} {quote(path)}"
+        return self._ask(head.encode("utf-8", "surrogateescape"), data, timeout_s)
+
+    def settle(self, timeout_s: float) -> None:
+        """Discard what is left of a command that was given up, up to its marker."""
+        if self._unanswered:
+            self._answer(self._unanswered, time.monotonic() + timeout_s)
+            self._unanswered = b""
+
+    def _ask(self, line: bytes, data: bytes, timeout_s: float) -> Completed:
+        deadline = time.monotonic() + timeout_s
+        token = secrets.token_hex(TOKEN_BYTES).encode()
+        try:
+            self.settle(timeout_s)
+            self._unanswered = b"\n" + token + b" "
+            self._channel.settimeout(max(0.001, deadline - time.monotonic()))
+            self._channel.sendall(token + b" " + line + b"\n" + data)
+            done = self._answer(self._unanswered, deadline)
+        except TimeoutError:
+            text = line.decode(errors="replace")
+            raise WaitTimeout(f"the end of {text!r} in the guest", timeout_s) from None
+        except OSError as error:  # closed by the guest's end, or by ours after leaving
+            raise AbnormalShutdown("the guest is gone") from error
+        self._unanswered = b""
+        return done
+
+    def _answer(self, marker: bytes, deadline: float) -> Completed:
+        searched = 0
+        while True:
+            at = self._buffer.find(marker, searched)
+            if at >= 0:
+                end = self._buffer.find(b"\n", at + len(marker))
+                if end >= 0:
+                    break
+            else:
+                searched = max(0, len(self._buffer) - len(marker))
+            self._receive(deadline)
+        output, code = bytes(self._buffer[:at]), int(self._buffer[at + len(marker) : end])
+        del self._buffer[: end + 1]
+        return Completed(output, code)
+
+    def _receive(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._channel.settimeout(left)
+        piece = self._channel.recv(PIECE_BYTES)
+        if not piece:
+            raise ConnectionResetError
+        self._buffer += piece
+
+
+def session_of(greeting: bytes) -> int:
+    """The agent's process number in its greeting line."""
+    return int(greeting.strip().removeprefix(HELLO))
+
+
+def stop_line(session: int) -> str:
+    """A line of shell that kills whatever the agent leading ``session`` has started."""
+    return f'for p in $(pgrep -s {session}); do [ "$p" = {session} ] || kill -9 "$p"; done'
+
+
+def place_line(path: str) -> str:
+    """A line of shell that makes an empty program at ``path``, and the folder it lies in."""
+    folder, place = quote(str(PurePosixPath(path).parent)), quote(path)
+    return f"/bin/busybox mkdir -p {folder} && : >{place} && /bin/busybox chmod 755 {place}"
+
+
+def quote(argument: str) -> str:
+    """Quote one argument for BusyBox's shell, on one line whatever it contains.
+
+    Raises:
+        ValueError: it contains a NUL character, which no program can be given.
+    """
+    if "\0" in argument:
+        raise ValueError("an argument cannot contain a NUL character")
+    if all(character >= " " and character != "\x7f" for character in argument):
+        return shlex.quote(argument)
+    escaped = "".join(
+        f"\\{ord(character):03o}" if character < " " or character in "\x7f'\\" else character
+        for character in argument
+    )
+    return f"$'{escaped}'"
+
+
+_HELD = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Within the block SIGINT, SIGTERM and SIGHUP wait; they are delivered when it ends.
+
+    Only for short blocks. Outside the main thread nothing needs to be done: Python runs handlers
+    in the main thread only.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[signal.Signals, FrameType | None]] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        came.append((signal.Signals(number), frame))
+
+    handlers = {number: signal.getsignal(number) for number in _HELD}
+    try:
+        with contextlib.ExitStack() as stack:
+            for number, handler in handlers.items():
+                if callable(handler):
+                    stack.callback(signal.signal, number, handler)
+                    signal.signal(number, hold)
+            yield
+    finally:
+        for number, frame in came:
+            handler = handlers[number]
+            if callable(handler):
+                handler(number, frame)

@@ -20,8 +20,7 @@ from typing import IO
 
 import psutil
 
-from vmcompare.engines import child
-from vmcompare.engines.following import END_S, beginning, ending
+from vmcompare.engines.following import END_S, beginning, completed, ending, followed
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.oci import ENVIRONMENT
@@ -163,7 +162,7 @@ class BareSandbox:
         command = (*self.enter, *beginning(argv))
         self.following = True
         try:
-            with child.followed(
+            with followed(
                 command,
                 on_output,
                 announced=argv,
@@ -200,7 +199,7 @@ class BareSandbox:
         if self.first.ended():
             raise AbnormalShutdown("the container has ended")
         try:
-            output, code = child.completed(
+            output, code = completed(
                 [*self.enter, *argv],
                 timeout_s=timeout_s,
                 data=data,

@@ -1,9 +1,24 @@
-"""``sandbox.Launcher`` for containers that runc starts, and the probe."""
+"""Containers as runc starts them: the mechanism below Docker, without the daemon and its shim.
+
+``runc run --detach`` on a bundle of our own: the namespaces, capabilities, limits, masked and
+read-only paths that Docker asks for (:mod:`vmcompare.engines.images.oci`), an empty network
+namespace (Docker's ``none``), the shared Alpine userland read-only and a tmpfs on /tmp, as the root
+cannot be written. Detached, because then nobody stays beside the container: what is left running is
+what the kernel needs, as below Docker, where a shim stays.
+
+What Docker has and this has not: a seccomp filter (its profile is the product's), a writable layer,
+an init process (the first program is PID 1), a network.
+
+Root only. The first program's standard input is the dead-man's switch; what runc keeps on disk lies
+in a temporary directory that :mod:`vmcompare.engines.cleanup` knows, and so does it know the
+cgroup.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import platform
 import shutil
@@ -14,16 +29,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from vmcompare.engines import bare, cleanup
+from vmcompare.engines.docker.container import PIDS_LIMIT
 from vmcompare.engines.images import userland
 from vmcompare.engines.images.cache import Progress
-from vmcompare.engines.images.oci import cgroup_version
-from vmcompare.engines.runc import bundle
+from vmcompare.engines.images.oci import CAPABILITIES, CPU_PERIOD_US, cgroup_version, configuration
 from vmcompare.errors import AbnormalShutdown, Unavailable, VmcompareError
 from vmcompare.sandbox import (
     Availability,
+    Confinement,
     Event,
     ImageFacts,
     Launcher,
@@ -59,7 +75,7 @@ class RuncLauncher:
         root = userland.directory(self.progress)
         with cleanup.folder() as directory:
             container = _Container(program, directory)
-            bundle.write(container.bundle, root, spec, container.name, cgroup_version())
+            _write(container.bundle, root, spec, container.name, cgroup_version())
             yield from container.start(on_event)
 
     def image(self, spec: Spec) -> ImageFacts:
@@ -225,3 +241,47 @@ def probe() -> Availability:
 def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
     """The platform this backend serves; ``progress`` is told when the userland is unpacked."""
     return {Platform.CONTAINER: RuncLauncher(progress)}
+
+
+_SWAP = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
+"""Exists on cgroup v1 where the kernel accounts swap; without it runc refuses a limit of both."""
+
+
+def _write(folder: Path, root: Path, spec: Spec, name: str, cgroup_version: int) -> None:
+    """Write ``config.json`` into the new ``folder``.
+
+    Args:
+        folder: where the bundle is to lie.
+        root: the unpacked root file system.
+        spec: what is started; its limits and its confinement are heeded.
+        name: of the container and of its cgroup.
+        cgroup_version: 1 or 2, of this host.
+    """
+    folder.mkdir(mode=0o700)
+    text = json.dumps(config(root, spec, name, cgroup_version))
+    (folder / "config.json").write_text(text, encoding="utf-8")
+
+
+def config(root: Path, spec: Spec, name: str, cgroup_version: int) -> dict[str, Any]:
+    """The content of ``config.json``; arguments as in :func:`_write`."""
+    return configuration(
+        str(root),
+        spec.command,
+        name,
+        _limits(spec),
+        capabilities=[] if spec.confinement is Confinement.NO_CAPABILITIES else CAPABILITIES,
+        own_cgroups=cgroup_version == 2,  # as Docker does: private on v2, the host's on v1
+        read_only=True,
+    )
+
+
+def _limits(spec: Spec) -> Mapping[str, Any]:
+    """The same as Docker is given (``vmcompare.engines.docker``)."""
+    memory: dict[str, int] = {"limit": spec.memory_bytes}
+    if _SWAP.exists() or not _SWAP.parent.exists():
+        memory["swap"] = spec.memory_bytes  # of memory and swap together
+    return {
+        "memory": memory,
+        "cpu": {"period": CPU_PERIOD_US, "quota": spec.vcpus * CPU_PERIOD_US},
+        "pids": {"limit": PIDS_LIMIT},
+    }

@@ -14,8 +14,7 @@ import pytest
 
 from vmcompare import paths
 from vmcompare.engines import cleanup, docker, setup
-from vmcompare.engines.setup import Facts, Install, StartDocker, Step, Tell, carry_out, daemon, plan
-from vmcompare.engines.setup.__main__ import main
+from vmcompare.engines.setup import Facts, Install, StartDocker, Step, Tell, main, plan
 
 CLOUD = Facts(root=True, debian=True, apt=True)
 """Root on Debian with nothing installed."""
@@ -129,7 +128,7 @@ def test_the_bridge_is_never_given_up_beside_another_daemon() -> None:
 
 def test_skip_prints_one_line_and_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGINES", "skip")
-    monkeypatch.setattr(carry_out, "facts", lambda: pytest.fail("it looked"))
+    monkeypatch.setattr(setup, "facts", lambda: pytest.fail("it looked"))
     said: list[str] = []
     setup.ensure(said.append)
     assert len(said) == 1
@@ -139,7 +138,7 @@ def test_skip_prints_one_line_and_looks_at_nothing(monkeypatch: pytest.MonkeyPat
 def test_with_a_docker_that_answers_ensure_changes_nothing(
     private_places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(carry_out, "_install", lambda *_: None)
+    monkeypatch.setattr(setup, "_install", lambda *_: None)
     said: list[str] = []
     setup.ensure(said.append)
     assert said[0].startswith("Docker ")
@@ -182,7 +181,7 @@ class TestStop:
         assert not path.exists()
 
     def test_it_kills_one_that_does_not_listen(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(daemon, "STOP_S", 0.5)
+        monkeypatch.setattr(setup, "STOP_S", 0.5)
         deaf = ["sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done"]
         with subprocess.Popen(deaf, stdout=subprocess.PIPE) as dummy:
             assert dummy.stdout is not None
