@@ -35,10 +35,13 @@ VALUE = (
 
 SHOWS = f"""
 from IPython.display import HTML, Markdown, display
-from vmcompare.course import page; from vmcompare.course import sheet; from vmcompare.course import
-slider as whatif from vmcompare.evidence.exercise import Choice, Question from
-vmcompare.evidence.prose import literal from vmcompare.course.tasks import Reply, Tasks VALUE =
-{VALUE!r} for markup in {RUNS!r}:
+from vmcompare.course import page, sheet
+from vmcompare.course import slider as whatif
+from vmcompare.course.tasks import Reply, Tasks
+from vmcompare.evidence.exercise import Choice, Question
+from vmcompare.evidence.markdown import literal
+VALUE = {VALUE!r}
+for markup in {RUNS!r}:
     display(HTML(markup))
 display(Markdown(VALUE.split(" ![")[0]), page.table([{{VALUE: VALUE}}], VALUE), page.Note(VALUE))
 display(sheet.Said(Reply(None, literal(VALUE), (literal(VALUE),), checked_on=VALUE)))

@@ -12,7 +12,6 @@ from test_tasks import NUMBER, PICK, QUESTION, toy
 
 from vmcompare.course import forms, page, sheet
 from vmcompare.course.tasks import Tasks
-from vmcompare.evidence import prose
 from vmcompare.evidence.view import compose
 
 
@@ -162,26 +161,6 @@ class TestOnPaper:
         assert len(ids) == len(set(ids))
         assert "That" in quiz.select_one("details.vmc-answer").text
         assert not quiz.select("form, script, button")
-
-
-@pytest.mark.parametrize(
-    ("text", "markup"),
-    [
-        ("a `b` *c* **d**", "a <code>b</code> <em>c</em> <strong>d</strong>"),
-        ("2 < 3 & <b>", "2 &lt; 3 &amp; &lt;b&gt;"),
-        ("one\n\ntwo", "<p>one</p>\n<p>two</p>"),
-    ],
-)
-def test_prose(text: str, markup: str) -> None:
-    assert prose.inline(text) == markup
-    assert "<" not in prose.plain(text).replace("2 < 3 & <b>", "")
-
-
-def test_formulas_are_mathml() -> None:
-    assert prose.mathml("$a < b$").startswith("<math")
-    assert "<mo><" not in prose.mathml("a < b")
-    assert "<math" in prose.to_html("so $a < b$ holds")
-    assert 'display="block"' in prose.to_html("$$\na < b\n$$")
 
 
 @pytest.mark.parametrize(

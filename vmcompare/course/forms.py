@@ -14,7 +14,7 @@ import ipywidgets as widgets
 from vmcompare.course import clicks, sheet
 from vmcompare.course.tasks import Reply, Tasks, as_written, unit_words
 from vmcompare.evidence.exercise import Answer, Exercise, Question
-from vmcompare.evidence.prose import inline, plain, to_html
+from vmcompare.evidence.markdown import inline, plain, to_html
 
 # ipywidgets gives its radio buttons no common name, and JupyterLab keeps the arrow keys for itself.
 _KEYS = '<p class="vmc-kind">By keyboard: Tab to a choice, Space to choose it.</p>'

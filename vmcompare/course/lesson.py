@@ -19,9 +19,9 @@ from vmcompare.course import page, results, tasks, ticks
 from vmcompare.course.results import Prediction
 from vmcompare.course.steps import Steps
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
+from vmcompare.evidence.claims.choose import Evidence, gather
 from vmcompare.evidence.exercise import part
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
-from vmcompare.evidence.settle import Evidence, gather
 from vmcompare.evidence.view import MEASURED, RECORDED, Computer, Grid, View, compose
 from vmcompare.measuring import host
 from vmcompare.measuring.experiment import Demo, exercises, explanation, load

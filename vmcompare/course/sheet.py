@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from vmcompare.course.tasks import Reply, Tasks, sentence, unit_words
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.exercise import Exercise, Feedback, Question
-from vmcompare.evidence.prose import inline, to_html, unescaped
+from vmcompare.evidence.markdown import inline, to_html, unescaped
 
 _BLANK = "_" * 18
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import VmcompareError
-from vmcompare.evidence.prose import shown_math
+from vmcompare.evidence.markdown import shown_math
 from vmcompare.measuring.mode import is_handout
 from vmcompare.plots import svg
 

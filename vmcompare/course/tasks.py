@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from vmcompare.course import answers
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
-from vmcompare.evidence import prose
+from vmcompare.evidence import markdown
 from vmcompare.evidence.exercise import Answer, Choice, Exercise, Question
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
@@ -138,7 +138,7 @@ class Tasks:
         try:
             return self.exercises[name].solution(self.view())
         except VmcompareError as error:
-            return prose.literal(sentence(error))
+            return markdown.literal(sentence(error))
 
     def _judge(self, exercise: Exercise, attempt: _Attempt, *, count: bool) -> Reply:
         assert attempt.answer is not None
@@ -146,7 +146,7 @@ class Tasks:
         try:
             feedback = exercise.check(view, attempt.answer)
         except VmcompareError as error:
-            return Reply(None, prose.literal(sentence(error)))
+            return Reply(None, markdown.literal(sentence(error)))
         if count and not feedback.right:
             attempt.wrong += 1
             attempt.counted = True
@@ -261,7 +261,7 @@ def _one_of(choices: Sequence[str], answer: object) -> str | None:
     """The choice that is meant: by its text, without its Markdown, or by its number from 1."""
     if isinstance(answer, str):
         for choice in choices:
-            if answer.strip() in (choice, prose.plain(choice)):
+            if answer.strip() in (choice, markdown.plain(choice)):
                 return choice
         answer = int(answer) if re.fullmatch(r"\s*\d{1,9}\s*", answer) else answer
     number = answers.number(answer)

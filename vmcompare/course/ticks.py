@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmcompare.course import answers, clicks
-from vmcompare.evidence.prose import inline
+from vmcompare.evidence.markdown import inline
 from vmcompare.evidence.view import Grid, View
 from vmcompare.measuring.mode import is_handout
 

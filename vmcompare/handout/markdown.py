@@ -10,7 +10,7 @@ from typing import Any
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from vmcompare.errors import VmcompareError
-from vmcompare.evidence.prose import TEXT_MAX, mathml, shown_math
+from vmcompare.evidence.markdown import TEXT_MAX, mathml, shown_math
 from vmcompare.handout import pictures, safe
 
 _ENVIRONMENTS_MAX = 200

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 
-from vmcompare.evidence.prose import MATHML_ATTRIBUTES, MATHML_ELEMENTS, leads_out, names
+from vmcompare.evidence.markdown import MATHML_ATTRIBUTES, MATHML_ELEMENTS, leads_out, names
 
 FRAMES = "application/gzip+base64"
 """Type of the one ``<script>`` that a cell may bring: packed frames, which no browser runs."""

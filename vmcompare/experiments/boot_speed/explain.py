@@ -15,8 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.literature import CHECKED
-from vmcompare.evidence.literature import load as load_literature
+from vmcompare.evidence.published import CHECKED, load_literature
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB, seconds
 from vmcompare.evidence.units import ratio as ratio_text

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.exercise import Choice, Exercise, Kind, Question, chosen, near
-from vmcompare.evidence.prose import literal
+from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.units import MIB, size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.guest_os import fits

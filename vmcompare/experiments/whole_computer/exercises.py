@@ -16,7 +16,7 @@ from vmcompare.evidence.exercise import (
     chosen,
     near,
 )
-from vmcompare.evidence.prose import literal
+from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import View
 from vmcompare.experiments.whole_computer.noise import START
