@@ -27,8 +27,8 @@ from vmcompare.evidence.claims import (
 )
 from vmcompare.evidence.claims.choose import Evidence, Part, Row, Run, settle
 from vmcompare.evidence.units import size
-from vmcompare.plots.model import MODELLED, Bar, bars
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.dots import Bar, bars
+from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.plots.style import Series
 from vmcompare.plots.verdicts import Against, against, marks
 from vmcompare.sandbox import Machine, Platform
