@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 import pytest
 from bs4 import BeautifulSoup
 
-from vmcompare.course import page, sheet, slider
-from vmcompare.course.tasks import Tasks
+from vmcompare.course import page, slider
+from vmcompare.course.exercises import Said, Tasks, exercises_html, questions_html
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence import markdown, view
 from vmcompare.evidence.recording import read, recordings
@@ -91,11 +91,11 @@ def shown_of(experiment: str) -> Iterator[str]:
             yield page.Note(str(error))._repr_html_()
     asked = exercises(experiment)
     tasks = Tasks("00", asked.EXERCISES, asked.QUESTIONS, lambda: hostile, keeping=False)
-    yield sheet.exercises_html(tasks)
-    yield sheet.questions_html(tasks)
+    yield exercises_html(tasks)
+    yield questions_html(tasks)
     for exercise in asked.EXERCISES.values():
         for answer in (1.0, *exercise.choices):
-            yield sheet.Said(tasks.check(exercise.name, answer))._repr_html_()
+            yield Said(tasks.check(exercise.name, answer))._repr_html_()
 
 
 @pytest.mark.fault("a recording whose texts are markup, formulas and links")

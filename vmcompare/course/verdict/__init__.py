@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vmcompare.course import page
+from vmcompare.course.exercises import Tasks
 from vmcompare.course.results import Prediction
 from vmcompare.course.steps import Steps
-from vmcompare.course.tasks import Tasks
 from vmcompare.course.verdict import exercises as tasks_of
 from vmcompare.course.verdict import table as whole
 from vmcompare.course.verdict.explain import FIGURES, FINDINGS, OUTCOMES, WHATIFS, Table
