@@ -161,7 +161,7 @@ def _harmless(element: str, attribute: str, value: str) -> bool:
     if attribute in ("href", "src", "xlink:href"):
         if element == "a":
             return attribute == "href" and not leads_out(value)
-        # What would load something stays, so that it can be refused by name (see finish).
+        # What would load something stays, so that it can be refused by name (see page).
         return element in ("img", "image", "use")
     if attribute == "name":
         # Elsewhere a name takes the place of one of the document's own properties.
