@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.exercise import Choice, Exercise, Kind, Question, chosen, near
 from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.statistics import median_interval
 from vmcompare.evidence.units import seconds
 from vmcompare.evidence.view import View
-from vmcompare.plots.groups import EMULATION, Group, container, groups, need
+from vmcompare.plots.groups import Group, container, groups, need
 from vmcompare.plots.times import ending, medians, phase_name
 from vmcompare.sandbox import Phase, Platform
 

@@ -15,13 +15,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.published import CHECKED, load_literature
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB, seconds
 from vmcompare.evidence.units import ratio as ratio_text
 from vmcompare.evidence.view import Outcome, View
 from vmcompare.plots.dots import Bar, bars
-from vmcompare.plots.groups import EMULATION, Group, container, groups, mixed, need, ratio, warnings
+from vmcompare.plots.groups import Group, container, groups, mixed, need, ratio, warnings
 from vmcompare.plots.lines import Curve, curves
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.plots.style import Series
