@@ -7,8 +7,8 @@ from pathlib import Path
 
 from planted import planted, row, starts, wobble
 
+from vmcompare.evidence.claims.choose import Evidence, gather
 from vmcompare.evidence.recording import Measurement, Recording
-from vmcompare.evidence.settle import Evidence, gather
 
 LESSONS: Mapping[str, str] = {
     "00": "whole_computer",

@@ -24,7 +24,7 @@ from vmcompare.course.results import findings
 from vmcompare.course.verdict import exercises as verdict_exercises
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.errors import VmcompareError
-from vmcompare.evidence import settle
+from vmcompare.evidence.claims import choose
 from vmcompare.evidence.exercise import Exercise, part
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import RECORDED, View, compose
@@ -78,8 +78,8 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
     found["questions"] = {
         q.name: {"right": [c.text for c in q.choices if c.right]} for q in asked.QUESTIONS
     }
-    gathered = settle.gather(own=False)
-    for lesson in settle.lessons(lessons_dir()).values():
+    gathered = choose.gather(own=False)
+    for lesson in choose.lessons(lessons_dir()).values():
         if lesson.experiment == experiment:
             shown = findings(lesson.number, [(RECORDED, recording)], lambda: gathered)
             found[f"findings of lesson {lesson.number}"] = [
@@ -93,7 +93,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
 
 def of_verdict() -> dict[str, Any]:
     """What lesson 09 says by the project's recordings."""
-    shown = verdict_explain.Table(settle.gather(own=False))
+    shown = verdict_explain.Table(choose.gather(own=False))
     view = shown.evidence.view()
     return {
         "claims": {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vmcompare.course import clicks, panel
+from vmcompare.course import page, panel
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording
 
@@ -22,7 +22,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         raise VmcompareError(f"{experiment} is only asked for here")
 
     monkeypatch.setattr("vmcompare.course.panel.session.start", start)
-    monkeypatch.setattr(clicks, "LATE_S", 0.01)
+    monkeypatch.setattr(page, "LATE_S", 0.01)
     return asked
 
 

@@ -13,14 +13,21 @@ import pytest
 from planted import planted, row, starts
 
 from vmcompare.errors import RecordingError
-from vmcompare.evidence.claims import Claim, Finding, Kind, Rule, Verdict, combine, judge, load
-from vmcompare.evidence.estimand import (
+from vmcompare.evidence.claims import (
+    Claim,
     Estimate,
     Facts,
+    Finding,
+    Kind,
     Missing,
     Quantity,
+    Rule,
     Unsettled,
+    Verdict,
+    combine,
     estimate,
+    judge,
+    load,
     parse,
     quantity,
 )
@@ -259,8 +266,8 @@ def test_an_empty_recording_measures_nothing(frame: Frame) -> None:
 
 
 def test_exact_byte_counts_need_no_second_run(frame: Frame, monkeypatch: Any) -> None:
-    for home in ("recording", "recording_schema"):
-        monkeypatch.setattr(f"vmcompare.{home}.METRICS", {"image_bytes": "bytes"})
+    for home in ("recording", "schema"):
+        monkeypatch.setattr(f"vmcompare.evidence.{home}.METRICS", {"image_bytes": "bytes"})
     rows = [row("vm", "image_bytes", 8e7), row("container", "image_bytes", 3e6)]
     found = judge(claim(Rule.RATIO, "image_bytes: vm / container", 2), frame(rows))
     assert found.verdict is Verdict.SUPPORTED
@@ -475,8 +482,8 @@ def test_every_registered_number_can_be_flipped_by_data(
     wanted = parse(each.estimand).body
     assert isinstance(wanted, Quantity)
     assert each.bound is not None
-    for home in ("recording", "recording_schema"):
-        monkeypatch.setattr(f"vmcompare.{home}.METRICS", {wanted.metric: wanted.unit})
+    for home in ("recording", "schema"):
+        monkeypatch.setattr(f"vmcompare.evidence.{home}.METRICS", {wanted.metric: wanted.unit})
     found = {}
     for factor in (0.01, 100.0):
         rows = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vmcompare.errors import RecordingError
-from vmcompare.evidence import claims, cves, literature
+from vmcompare.evidence import claims, published
 from vmcompare.paths import data_dir
 
 # Every row of the registered rules; none may be dropped, whatever has been measured so far.
@@ -48,12 +48,12 @@ def test_no_claim_cites_the_literature_as_its_measurement() -> None:
 
 
 def test_every_published_figure_says_where_it_is_from_and_how_far_it_was_checked() -> None:
-    published = literature.load()
-    assert len(published) == 86
-    assert set(published["checked"]) == {"checked", "secondary", "recalled"}
-    assert (published["citation"] != "").all()
-    assert published["url"].str.startswith("https://").all()
-    assert published["year"].str.fullmatch(r"20\d\d").all()
+    figures = published.load_literature()
+    assert len(figures) == 86
+    assert set(figures["checked"]) == {"checked", "secondary", "recalled"}
+    assert (figures["citation"] != "").all()
+    assert figures["url"].str.startswith("https://").all()
+    assert figures["year"].str.fullmatch(r"20\d\d").all()
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_every_published_figure_says_where_it_is_from_and_how_far_it_was_checked
     ],
 )
 def test_what_counts_as_checked_is_decided_by_the_first_word(verified: str, checked: str) -> None:
-    published = literature.load()
-    assert set(published.loc[published["verified"] == verified, "checked"]) == {checked}
+    figures = published.load_literature()
+    assert set(figures.loc[figures["verified"] == verified, "checked"]) == {checked}
 
 
 @pytest.mark.parametrize(
@@ -80,17 +80,17 @@ def test_a_published_figure_that_cannot_be_cited_is_refused(
     tmp_path: Path, line: str, what: str
 ) -> None:
     table = tmp_path / "literature.csv"
-    table.write_text(",".join(literature.COLUMNS) + "\n" + line + "\n", encoding="utf-8")
+    table.write_text(",".join(published.LITERATURE_COLUMNS) + "\n" + line + "\n", encoding="utf-8")
     with pytest.raises(RecordingError, match=what) as caught:
-        literature.load(table)
+        published.load_literature(table)
     assert caught.value.line == 2
 
 
 def test_every_weakness_says_where_it_is_from_and_how_far_that_was_checked() -> None:
-    known = cves.load()
+    known = published.load_cves()
     assert len(known) == 32
     assert known["cve"].is_unique
-    assert set(known["kind"]) == set(cves.KINDS)
+    assert set(known["kind"]) == set(published.KINDS)
     assert set(known["checked"]) == {"checked", "secondary", "recalled"}
     assert known["url"].str.startswith("https://").all()
     assert (known["cve"].str[4:8] == known["year"]).all()
@@ -111,13 +111,13 @@ def test_a_weakness_that_cannot_be_looked_up_is_refused(
     tmp_path: Path, line: str, what: str
 ) -> None:
     table = tmp_path / "cves.csv"
-    table.write_text(",".join(cves.COLUMNS) + "\n" + line + "\n", encoding="utf-8")
+    table.write_text(",".join(published.CVE_COLUMNS) + "\n" + line + "\n", encoding="utf-8")
     with pytest.raises(RecordingError, match=what) as caught:
-        cves.load(table)
+        published.load_cves(table)
     assert caught.value.line == 2
 
 
 def test_missing_tables_are_named() -> None:
-    for load in (literature.load, claims.load, cves.load):
+    for load in (published.load_literature, claims.load, published.load_cves):
         with pytest.raises(RecordingError, match=r"nowhere\.csv"):
             load(Path("nowhere.csv"))

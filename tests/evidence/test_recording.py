@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from vmcompare.errors import UNPRINTABLE, RecordingError, StorageError, Unavailable, printable
 from vmcompare.evidence.recording import COLUMNS, Measurement, Recorder, read, recordings
-from vmcompare.evidence.recording_schema import ACCELERATORS, RUNTIMES
+from vmcompare.evidence.schema import ACCELERATORS, RUNTIMES
 from vmcompare.evidence.units import METRICS
 from vmcompare.sandbox import Machine, Platform, Start
 
@@ -222,7 +222,7 @@ def test_an_engines_default_runtime_may_have_any_name(tmp_path: Path) -> None:
 def test_a_run_takes_no_more_rows_than_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vmcompare.evidence.recording_schema.MAX_ROWS", 3)
+    monkeypatch.setattr("vmcompare.evidence.schema.MAX_ROWS", 3)
     with Recorder(tmp_path, "boot_speed", HOST, rounds=1) as recorder:
         for block in range(3):
             recorder.append(row(block=block))

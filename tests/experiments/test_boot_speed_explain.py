@@ -12,7 +12,7 @@ from explained import Asked
 from planted import STARTS_S, planted, starts
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence import literature
+from vmcompare.evidence.published import CHECKED, load_literature
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.boot_speed.explain import FIGURES, OUTCOMES, TABLES, WHATIFS, _short
 
@@ -139,8 +139,8 @@ def test_the_literature_stands_beside_the_learners_medians_and_only_where_it_was
     assert "25.0 s (median, n = 10)" in set(own["figure"])
     published = table[~table.index.isin(own.index)]
     assert published["source"].str.contains(r"^literature: .*20\d\d$").all()
-    everything = literature.load()
-    unsure = everything[everything["checked"] != literature.CHECKED]
+    everything = load_literature()
+    unsure = everything[everything["checked"] != CHECKED]
     shown = set(zip(published["what"], published["conditions"], strict=True))
     assert not shown & set(zip(unsure["system"], unsure["conditions"], strict=True))
 

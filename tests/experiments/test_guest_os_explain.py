@@ -13,8 +13,9 @@ from planted import planted
 from planted_ramps import BUBBLEWRAP, CONTAINER, DIRECT, LINES_MIB, VM, ramps
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence import exercise, literature
+from vmcompare.evidence import exercise
 from vmcompare.evidence.exercise import Kind
+from vmcompare.evidence.published import CHECKED, load_literature
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB
 from vmcompare.evidence.view import View, compose
@@ -170,8 +171,8 @@ def test_the_literature_stands_below_the_views_own_and_only_where_it_was_read(
     assert list(own["figure"])[:3] == ["3.00 MiB", "160 MiB", "250 MiB"]
     assert set(own["counted"]) == {"PSS, one more", "PSS, managing one more"}
     published = table[table["source"].str.startswith("literature: ")]
-    everything = literature.load()
-    read = everything[everything["checked"] == literature.CHECKED]
+    everything = load_literature()
+    read = everything[everything["checked"] == CHECKED]
     assert len(published)
     assert set(published["conditions"]) <= set(read["conditions"])
     assert not published["figure"].str.startswith("~3 / ~13").any()

@@ -11,7 +11,7 @@ from planted import planted, row
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.exercise import check_complete
-from vmcompare.evidence.prose import plain
+from vmcompare.evidence.markdown import plain
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.isolation.exercises import EXERCISES, LINE, PARTS, QUESTIONS, TURNED

@@ -17,10 +17,10 @@ from xml.etree import ElementTree
 import pytest
 from bs4 import BeautifulSoup
 
-from vmcompare.course import page, sheet, slider
-from vmcompare.course.tasks import Tasks
+from vmcompare.course import page, slider
+from vmcompare.course.exercises import Said, Tasks, exercises_html, questions_html
 from vmcompare.errors import VmcompareError
-from vmcompare.evidence import prose, view
+from vmcompare.evidence import markdown, view
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.handout import HandoutError
 from vmcompare.measuring.experiment import exercises, explanation
@@ -91,11 +91,11 @@ def shown_of(experiment: str) -> Iterator[str]:
             yield page.Note(str(error))._repr_html_()
     asked = exercises(experiment)
     tasks = Tasks("00", asked.EXERCISES, asked.QUESTIONS, lambda: hostile, keeping=False)
-    yield sheet.exercises_html(tasks)
-    yield sheet.questions_html(tasks)
+    yield exercises_html(tasks)
+    yield questions_html(tasks)
     for exercise in asked.EXERCISES.values():
         for answer in (1.0, *exercise.choices):
-            yield sheet.Said(tasks.check(exercise.name, answer))._repr_html_()
+            yield Said(tasks.check(exercise.name, answer))._repr_html_()
 
 
 @pytest.mark.fault("a recording whose texts are markup, formulas and links")
@@ -126,14 +126,14 @@ def test_what_a_recording_says_is_words_wherever_a_lesson_shows_it(experiment: s
 )  # fmt: skip
 def test_a_value_in_markdown_is_shown_as_it_was_written(value: str) -> None:
     for words in ("{}", "before {} after", "- {}", "**{}**", "$x$ {} $y$", "{}\n\nmore"):
-        markup = prose.to_html(words.format(prose.literal(value)))
-        assert value in prose.plain(words.format(prose.literal(value)))
+        markup = markdown.to_html(words.format(markdown.literal(value)))
+        assert value in markdown.plain(words.format(markdown.literal(value)))
         assert not BeautifulSoup(markup, "html.parser").select("a, img, h1, blockquote, del, code")
-        assert value in prose.plain(words.format(prose.code(value)))
-    table = prose.to_html(f"| a |\n|---|\n| {prose.literal(value)} |")
+        assert value in markdown.plain(words.format(markdown.code(value)))
+    table = markdown.to_html(f"| a |\n|---|\n| {markdown.literal(value)} |")
     cells = BeautifulSoup(table, "html.parser").select("td")
     assert [cell.get_text() for cell in cells] == [value]
-    assert prose.unescaped(prose.literal(value)) == value or "\\" in value
+    assert markdown.unescaped(markdown.literal(value)) == value or "\\" in value
 
 
 @pytest.mark.fault("a formula that is none, or carries something")
@@ -147,11 +147,11 @@ def test_a_value_in_markdown_is_shown_as_it_was_written(value: str) -> None:
     ],
 )  # fmt: skip
 def test_a_formula_is_drawn_of_known_elements_or_shown_as_latex(tex: str) -> None:
-    soup = BeautifulSoup(prose.shown_math(tex, block=True), "html.parser")
+    soup = BeautifulSoup(markdown.shown_math(tex, block=True), "html.parser")
     drawn = soup.select("math")
     for tag in soup.find_all(True):
-        assert tag.name in prose.MATHML_ELEMENTS if drawn else tag.name == "code"
-        assert not drawn or set(tag.attrs) <= prose.MATHML_ATTRIBUTES
+        assert tag.name in markdown.MATHML_ELEMENTS if drawn else tag.name == "code"
+        assert not drawn or set(tag.attrs) <= markdown.MATHML_ATTRIBUTES
     if not drawn:
         assert soup.get_text() == f"$${tex}$$"
 

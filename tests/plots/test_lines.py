@@ -1,9 +1,11 @@
-"""Lines of bytes: every point drawn, marks where they lie on the axis, words for everything."""
+"""Lines: every point drawn, marks where they lie on the axis, words for everything."""
 
 from __future__ import annotations
 
+import pytest
+
 from vmcompare.evidence.units import MIB
-from vmcompare.plots.lines import Line, Panel, lines
+from vmcompare.plots.lines import Curve, Line, Panel, curves, lines
 from vmcompare.plots.picture import Picture
 from vmcompare.plots.style import Series
 from vmcompare.sandbox import Machine, Platform
@@ -11,6 +13,8 @@ from vmcompare.sandbox import Machine, Platform
 CONTAINER = Series(Platform.CONTAINER)
 VM = Series(Platform.VM, Machine.Q35)
 POINTS = tuple((float(n), n * 3.0 * MIB) for n in (1, 2, 4, 4, 6))
+FACTORS = tuple(float(step) for step in range(1, 21))
+CURVES = [Curve(Series(Platform.VM), "vm", tuple(10 / x for x in FACTORS))]
 
 
 def drawn(*panels: Panel) -> Picture:
@@ -72,3 +76,19 @@ def test_a_fixed_top_keeps_the_axis_where_the_data_move() -> None:
 
 def test_the_same_lines_always_give_the_same_bytes() -> None:
     assert drawn(panel()).svg() == drawn(panel()).svg()
+
+
+@pytest.mark.parametrize(
+    ("places", "letters"),
+    [
+        ((2.0, 4.0, 8.0), ["a", "b", "c"]),
+        ((4.16, 2.42, 2.47), ["b c", "a"]),
+        ((3.0, 25.0, 3.1), ["a c"]),
+    ],
+)
+def test_letters_of_marks_that_lie_close_stand_side_by_side(
+    places: tuple[float, ...], letters: list[str]
+) -> None:
+    marks = {f"work {number}": place for number, place in enumerate(places)}
+    picture = curves(FACTORS, CURVES, marks, 0, x_label="slow-down")
+    assert [text.get_text() for text in picture.figure.axes[1].texts] == letters

@@ -14,10 +14,8 @@ from planted import planted, row, starts
 from vmcompare.evidence.view import View, compose
 from vmcompare.plots import style
 from vmcompare.plots.groups import groups, ratio
-from vmcompare.plots.phases import ORDER, phases
 from vmcompare.plots.picture import Picture
-from vmcompare.plots.ratios import noise, ratios
-from vmcompare.plots.strip import strip
+from vmcompare.plots.times import ORDER, noise, phases, ratios, strip
 from vmcompare.sandbox import Machine, Phase, Platform
 
 START = "start_to_first_byte_s"

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vmcompare import engines
-from vmcompare.course import page, results, tasks, ticks
+from vmcompare.course import grid, page, results
+from vmcompare.course.exercises import Tasks, sentence
 from vmcompare.course.results import Prediction
 from vmcompare.course.steps import Steps
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
+from vmcompare.evidence.claims.choose import Evidence, gather
 from vmcompare.evidence.exercise import part
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
-from vmcompare.evidence.settle import Evidence, gather
 from vmcompare.evidence.view import MEASURED, RECORDED, Computer, Grid, View, compose
 from vmcompare.measuring import host
 from vmcompare.measuring.experiment import Demo, exercises, explanation, load
@@ -46,7 +47,7 @@ class Lesson(Steps):
     _recorded: Recording | None = None
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
-    _tasks: tasks.Tasks | None = None
+    _tasks: Tasks | None = None
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
@@ -111,7 +112,7 @@ class Lesson(Steps):
             raise UnknownName("outcome", name, sorted(outcomes))
         self._ask(Prediction(name, question, unit, whole=whole), guess)
 
-    def tick(self, name: str, question: str, *, guess: ticks.Ticks | None = None) -> None:
+    def tick(self, name: str, question: str, *, guess: grid.Ticks | None = None) -> None:
         """Ask for one of the experiment's ``GRIDS`` to be ticked, and keep it.
 
         ``guess={"column": ["row", …], …}`` answers in plain Python, without a widget.
@@ -119,7 +120,7 @@ class Lesson(Steps):
         known: Mapping[str, Grid] = getattr(explanation(self.experiment), "GRIDS", {})
         if name not in known:
             raise UnknownName("grid", name, sorted(known))
-        self._tick(ticks.Asked(self.number, name, question, known[name], lambda: self.view), guess)
+        self._tick(grid.Asked(self.number, name, question, known[name], lambda: self.view), guess)
 
     # ---- measure ------------------------------------------------------------------------------
 
@@ -398,16 +399,16 @@ class Lesson(Steps):
             project_dir=data_dir() / "recordings",
         )
 
-    def _practice(self) -> tasks.Tasks | None:
+    def _practice(self) -> Tasks | None:
         if self._tasks is None:
             try:
                 module = exercises(self.experiment)
             except Unavailable as error:
-                self._page.say(tasks.sentence(error))
+                self._page.say(sentence(error))
                 return None
             names = getattr(module, "PARTS", {}).get(self.number)
             asked, questions = part(module.EXERCISES, module.QUESTIONS, names)
-            self._tasks = tasks.Tasks(
+            self._tasks = Tasks(
                 *(self.number, asked, questions, lambda: self.view),
                 called=page.name_of(self),
                 keeping=not is_handout(),

@@ -1,21 +1,26 @@
-"""The page of a lesson: what is on it follows the newest run; notes, tables, predictions."""
+"""The page of a lesson, which follows the newest run: notes, tables, predictions, buttons."""
 
 from __future__ import annotations
 
 import html
+import math
 import re
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from vmcompare.course import clicks
 from vmcompare.errors import VmcompareError
 from vmcompare.measuring.mode import edition, is_handout
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LATE_S = 1.0
+"""A value that arrives this soon (s) after its button was pressed was meant by it."""
 
 Draw = Callable[[], Any]
 """Makes something to display; what it raises (``VmcompareError``) is shown as a sentence."""
@@ -168,6 +173,32 @@ def _cell(name: str, cell: Any) -> str:
     return f'<td style="text-align:left{whole}">{shown}</td>'
 
 
+def submitted(button: Any, field: Any, act: Callable[[Any, bool], None]) -> None:
+    """Let ``button`` act on the value of ``field``: ``act(value, late)``.
+
+    The click may overtake the value: JupyterLab sends the messages of widgets over subshells, and
+    ipykernel (7.4) may hand those of the field and of the button to two threads. So a value that
+    arrives right after a click is acted on as well, with ``late`` true. Where acting cannot be done
+    twice, wait for :data:`LATE_S` after the click instead, and read the value then.
+    """
+    lock = threading.Lock()
+    pressed_s = -math.inf
+
+    def on_click(_: Any) -> None:
+        nonlocal pressed_s
+        with lock:
+            act(field.value, False)
+            pressed_s = time.monotonic()
+
+    def on_value(change: Mapping[str, Any]) -> None:
+        with lock:
+            if time.monotonic() - pressed_s < LATE_S:
+                act(change["new"], True)
+
+    button.on_click(on_click)
+    field.observe(on_value, names="value")
+
+
 def prediction_form(
     question: str,
     unit: str,
@@ -198,7 +229,7 @@ def prediction_form(
     def act(value: Any, _: bool) -> None:
         said.value = html.escape(keep(value if choices else float(value)), quote=False)
 
-    clicks.submitted(button, field, act)
+    submitted(button, field, act)
     asked = widgets.HTML(f"<b>{html.escape(question)}</b>")
     return widgets.VBox([asked, widgets.HBox([field, button]), said])
 

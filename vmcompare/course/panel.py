@@ -15,7 +15,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from vmcompare.course import clicks
+from vmcompare.course import page
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording, read
 from vmcompare.evidence.units import seconds
@@ -83,7 +83,7 @@ class Panel:
 
     async def _start(self) -> None:
         # The number of rounds may arrive after the click that means it, and a run cannot be undone.
-        await asyncio.sleep(clicks.LATE_S)
+        await asyncio.sleep(page.LATE_S)
         try:
             running = session.start(
                 self.experiment, rounds=self.rounds.value, platforms=self.platforms

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from vmcompare import engines
 from vmcompare.course import answers, page
 from vmcompare.evidence import claims
-from vmcompare.evidence.claims import EMULATION, Claim
-from vmcompare.evidence.estimand import concerned
+from vmcompare.evidence.claims import EMULATION, Claim, concerned
+from vmcompare.evidence.claims.choose import Evidence, Part, estimand, part
 from vmcompare.evidence.recording import Recording
-from vmcompare.evidence.settle import Evidence, Part, estimand, part
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import Outcome, View
 from vmcompare.plots.verdicts import SIGNS

@@ -13,17 +13,14 @@ import html
 import itertools
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vmcompare.errors import VmcompareError
-from vmcompare.evidence.prose import shown_math
+from vmcompare.evidence.markdown import shown_math
 from vmcompare.measuring.mode import is_handout
 from vmcompare.plots import svg
+from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 
-if TYPE_CHECKING:
-    from vmcompare.plots.picture import Picture, WhatIf
-
-_MODELLED = "Modelled, not measured."  # said once, by the figure itself
 _PRINTED, _PRINTED_TALL = 4, 3  # frames on paper: two by two, or tall ones in a row
 
 
@@ -54,7 +51,8 @@ def handout_html(whatif: WhatIf) -> str:
     pictures = [whatif.draw(value) for value in whatif.values]
     frames = svg.same_size([svg.shrink(picture.svg()) for picture in pictures])
     texts = [whatif.text(value) for value in whatif.values]
-    captions = [picture.caption.removeprefix(_MODELLED).strip() for picture in pictures]
+    # What a figure says itself is not said twice.
+    captions = [picture.caption.removeprefix(MODELLED).strip() for picture in pictures]
     start, last = whatif.start, len(frames) - 1
     width, height = svg.size(frames[0]) or (1, 1)
     tall = height > width

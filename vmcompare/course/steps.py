@@ -7,9 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vmcompare.course import answers, page, sheet, slider, ticks
+from vmcompare.course import answers, grid, page, slider
+from vmcompare.course.exercises import (
+    Said,
+    Solution,
+    Tasks,
+    exercises_html,
+    questions_html,
+    sentence,
+)
 from vmcompare.course.results import Prediction
-from vmcompare.course.tasks import Tasks, sentence
 from vmcompare.errors import VmcompareError
 from vmcompare.measuring.mode import is_handout
 
@@ -23,7 +30,7 @@ class Steps(ABC):
 
     _asked: list[Prediction] = field(default_factory=list, init=False)
     _page: page.Page = field(default_factory=page.Page, init=False)
-    _ticked: list[ticks.Asked] = field(default_factory=list, init=False)
+    _ticked: list[grid.Asked] = field(default_factory=list, init=False)
     _recompare: list[Callable[[], None]] = field(default_factory=list, init=False)
 
     @property
@@ -38,8 +45,8 @@ class Steps(ABC):
     def compare(self) -> None:
         """Show each prediction, and each grid that was ticked, beside what was found."""
 
-        def draw(asked: ticks.Asked) -> page.Draw:
-            return lambda: page.Html(ticks.beside(asked))
+        def draw(asked: grid.Asked) -> page.Draw:
+            return lambda: page.Html(grid.beside(asked))
 
         draws = [self._comparison, *(draw(asked) for asked in self._ticked)]
         self._recompare = [redraw for made in draws if (redraw := self._page.put(made))]
@@ -55,11 +62,11 @@ class Steps(ABC):
         if (asked := self._practice()) is None:
             return
         if is_handout():
-            self._page.html(sheet.exercises_html(asked))
+            self._page.html(exercises_html(asked))
             return
-        from vmcompare.course import forms
+        from vmcompare.course import exercise_widgets
 
-        box, refresh = forms.exercises(asked)
+        box, refresh = exercise_widgets.exercises(asked)
         self._page.follow(refresh)
         page.display(box)
 
@@ -68,11 +75,11 @@ class Steps(ABC):
         if (asked := self._practice()) is None:
             return
         if is_handout():
-            self._page.html(sheet.questions_html(asked))
+            self._page.html(questions_html(asked))
             return
-        from vmcompare.course import forms
+        from vmcompare.course import exercise_widgets
 
-        page.display(forms.questions(asked))
+        page.display(exercise_widgets.questions(asked))
 
     def answer(self, name: str, value: float | str) -> None:
         """Answer an exercise or a question in plain Python, without a widget.
@@ -84,7 +91,7 @@ class Steps(ABC):
         """
         if asked := self._practice():
             solve = f'{asked.called}.solution("{name}")' if name in asked.exercises else ""
-            page.display(sheet.Said(asked.answer(name, value), solve))
+            page.display(Said(asked.answer(name, value), solve))
 
     def solution(self, name: str) -> None:
         """Show the model answer to an exercise, with the figures of the rows shown now.
@@ -93,7 +100,7 @@ class Steps(ABC):
             UnknownName: the lesson has no exercise of that name.
         """
         if asked := self._practice():
-            page.display(sheet.Solution(asked.solution(name)))
+            page.display(Solution(asked.solution(name)))
 
     # ---- what-ifs ------------------------------------------------------------------------------
 
@@ -150,27 +157,27 @@ class Steps(ABC):
             value = answers.number(value) or 0
         said = answers.keep(self.page_number, asked.name, value)
         self._compare_again()
-        return ticks.beside_the_result(said)
+        return grid.beside_the_result(said)
 
-    def _tick(self, asked: ticks.Asked, guess: ticks.Ticks | None) -> None:
+    def _tick(self, asked: grid.Asked, guess: grid.Ticks | None) -> None:
         """Ask for a grid to be ticked, and keep it; ``guess`` answers without a widget."""
 
-        def keep(ticked: ticks.Ticks) -> str:
-            said = ticks.keep(asked, ticked)
+        def keep(ticked: grid.Ticks) -> str:
+            said = grid.keep(asked, ticked)
             self._compare_again()
             return said
 
         self._ticked = [t for t in self._ticked if t.name != asked.name] + [asked]
         if is_handout():
-            self._page.html(ticks.paper(asked))
+            self._page.html(grid.paper(asked))
             return
         if guess is not None:
             self._say_unless_kept(keep(guess))
-        page.display(ticks.form(asked, keep))
+        page.display(grid.form(asked, keep))
 
     def _say_unless_kept(self, said: str) -> None:
         """Say what became of an answer in plain Python, where that is more than "kept"."""
-        if said != ticks.KEPT:
+        if said != grid.KEPT:
             self._page.say(said)
 
     def _compare_again(self) -> None:

@@ -5,8 +5,8 @@ rows, and a run that ended in order closes with an end line. A crash loses at mo
 being written. Files are only ever appended to, so a recording can be followed while it grows.
 
 A file is untrusted: :func:`read` looks at its type and size before it looks inside, and
-:mod:`vmcompare.evidence.recording_schema` says what a line may hold. The same schema is asked
-before a line is written, so what this module wrote it can read.
+:mod:`vmcompare.evidence.schema` says what a line may hold. The same schema is asked before a line
+is written, so what this module wrote it can read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from vmcompare.errors import RecordingError, StorageError, Unavailable, printable
-from vmcompare.evidence import recording_schema as schema
+from vmcompare.evidence import schema
 from vmcompare.evidence.units import METRICS
 from vmcompare.sandbox import Machine, Platform, Start
 
@@ -54,7 +54,7 @@ class Measurement:
     home directory.
 
     Texts may come from an engine or a guest, so they are made printable, and too long ones are cut
-    (:data:`vmcompare.evidence.recording_schema.TEXT_CHARS`).
+    (:data:`vmcompare.evidence.schema.TEXT_CHARS`).
 
     Raises:
         ValueError: a metric that is not known, a value that does not fit, a count out of range.

@@ -1,17 +1,25 @@
-"""Markdown as nbconvert reads it, but with formulas as MathML: no script has to draw them."""
+"""Markdown as nbconvert reads it, but with formulas as MathML: no script has to draw them.
+
+Pictures that a lesson shows are found beside its notebook, looked at, and put into the page.
+"""
 
 from __future__ import annotations
 
+import base64
 import html
-from collections.abc import Mapping
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from vmcompare.errors import VmcompareError
-from vmcompare.evidence.prose import TEXT_MAX, mathml, shown_math
-from vmcompare.handout import pictures, safe
+from vmcompare.evidence.markdown import TEXT_MAX, mathml, shown_math
+from vmcompare.handout import safe
 
 _ENVIRONMENTS_MAX = 200
 """The end of each is looked for through all of the text."""
@@ -19,6 +27,10 @@ _ENVIRONMENTS_MAX = 200
 
 class TextError(VmcompareError):
     """Text that cannot be rendered; the text of the error says why, as a clause."""
+
+
+class PictureError(VmcompareError):
+    """A picture that cannot be put into the page; the text says which and why."""
 
 
 def to_html(
@@ -78,7 +90,7 @@ class _Renderer(IPythonRenderer):
         return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
 
     def _embed_image_or_attachment(self, src: str) -> str:
-        return pictures.address(src, self._directory, self._attached)
+        return picture_address(src, self._directory, self._attached)
 
     def _html_embed_images(self, html: str) -> str:
         # It closes every element, which would empty the link in "<a href=…>words</a>".
@@ -86,3 +98,89 @@ class _Renderer(IPythonRenderer):
 
     # What nbconvert asks for an <img> in HTML.
     _src_to_base64 = _embed_image_or_attachment
+
+
+# ---- pictures ------------------------------------------------------------------------------------
+
+PICTURE_MAX = 5 * 2**20
+"""Bytes of one picture: a page has to be handed out."""
+
+_KINDS: Mapping[str, re.Pattern[bytes]] = {
+    "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+    "image/gif": re.compile(rb"GIF8[79]a"),
+    "image/webp": re.compile(rb"RIFF....WEBP", flags=re.DOTALL),
+    "image/svg+xml": re.compile(
+        rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]{0,500}>\s*|<!--.{0,9000}?-->\s*|<![A-Z][^>]{0,500}>\s*){0,9}<svg\b",
+        flags=re.DOTALL,
+    ),
+}
+"""How a file of each kind begins: its name may say anything."""
+
+_ELSEWHERE = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//|data:", flags=re.IGNORECASE)
+
+
+def picture_address(source: str, directory: Path, attachments: Mapping[str, Any]) -> str:
+    """A picture as a ``data:`` address; one on the web is left as it is.
+
+    Args:
+        source: as the notebook has it: a path (percent-coded or not), or ``attachment:…``.
+        directory: the notebook's; pictures lie in or below it.
+        attachments: the cell's: name → type → base64.
+
+    Raises:
+        PictureError: it is not there, not a picture, too large, or elsewhere on this computer.
+    """
+    if _ELSEWHERE.match(source):
+        return source
+    if source.startswith("attachment:"):
+        return _attached(source.removeprefix("attachment:"), attachments)
+    data = _picture(source, directory)
+    kind = next((kind for kind, begins in _KINDS.items() if begins.match(data)), None)
+    if kind is None:
+        raise PictureError(f"{_called(source)} is not a picture (PNG, JPEG, GIF, WebP or SVG)")
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _attached(name: str, attachments: Mapping[str, Any]) -> str:
+    found = attachments.get(name) or attachments.get(unquote(name))
+    if not isinstance(found, Mapping):
+        raise PictureError(f"the picture {_called(unquote(name))} is not attached to its cell")
+    for kind in _KINDS:
+        if isinstance(found.get(kind), str):
+            return f"data:{kind};base64,{''.join(found[kind].split())}"
+    raise PictureError(f"the attachment {_called(unquote(name))} is not a picture")
+
+
+def _candidates(source: str, directory: Path) -> Iterator[Path]:
+    """As written; decoded; and, as in an address, without what follows ``?`` or ``#``."""
+    for written in dict.fromkeys((source, unquote(source))):
+        for short in (written, re.split(r"[?#]", written)[0]):
+            for form in (short, *(unicodedata.normalize(n, short) for n in ("NFC", "NFD"))):
+                if form and "\0" not in form and len(form) < 1000:
+                    yield directory / form
+
+
+def _picture(source: str, directory: Path) -> bytes:
+    try:
+        path = next((p for p in _candidates(source, directory) if p.exists()), None)
+        if path is None:
+            raise PictureError(f"there is no picture {_called(source)} beside the notebook")
+        if not path.resolve().is_relative_to(directory.resolve()):
+            raise PictureError(f"{_called(source)} lies outside the notebook's folder")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise PictureError(f"{_called(source)} is not a file")
+        if found.st_size > PICTURE_MAX:
+            limit = f"{PICTURE_MAX // 2**20} MiB"
+            raise PictureError(f"the picture {_called(source)} is larger than {limit}")
+        with path.open("rb") as file:
+            return file.read(PICTURE_MAX + 1)
+    except OSError as error:
+        raise PictureError(f"{_called(source)} cannot be read ({error.strerror})") from error
+
+
+def _called(name: str) -> str:
+    """A name in a sentence: on one line, and not endless."""
+    shown = "".join(c if c.isprintable() else "�" for c in unquote(name))
+    return f"“{shown if len(shown) <= 80 else shown[:80] + '…'}”"

@@ -1,21 +1,33 @@
-"""An executed notebook as one HTML page. The same notebook always gives the same bytes."""
+"""An executed notebook as one HTML page. The same notebook always gives the same bytes.
+
+nbconvert makes the page from our template; then come the finishing touches: headings, contents,
+tables, pictures, and that nothing is loaded from outside.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import copy
+import os
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from bs4 import BeautifulSoup
+from bs4.element import Tag
 from jinja2 import pass_context
 from jinja2.runtime import Context
 from nbconvert.exporters import HTMLExporter
 
 from vmcompare import __version__
 from vmcompare.errors import VmcompareError, printable
-from vmcompare.handout import HandoutError, finish, markdown
+from vmcompare.handout import HandoutError, markdown, safe
+from vmcompare.plots import svg
 
 LIVE_SENTENCE = "There is a control here that works in the notebook: open it in JupyterLab."
 
@@ -78,9 +90,7 @@ def _render(content: nbformat.NotebookNode, notebook: Path, edition: str) -> str
     body, _ = _exporter().from_notebook_node(shown, resources)
     body = body.encode("utf-8", "replace").decode("utf-8")  # half characters, out of "\\ud800"
     title = shown.metadata.get("title", "")
-    return finish.finish(
-        body, notebook, title=title if isinstance(title, str) else "", edition=edition
-    )
+    return _finished(body, notebook, title=title if isinstance(title, str) else "", edition=edition)
 
 
 def _refuse_huge(cell: nbformat.NotebookNode, notebook: Path) -> None:
@@ -175,3 +185,220 @@ class _Exporter(HTMLExporter):
         except VmcompareError as error:
             notebook = resources["vmcompare"]["notebook"]
             raise HandoutError(notebook, str(error), cell=first_line(cell)) from error
+
+
+# ---- finishing touches ---------------------------------------------------------------------------
+
+_HEADINGS = re.compile(r"^h[1-6]$")
+_LABEL_MAX = 80
+_SVG = "data:image/svg+xml;base64,"
+_LOADING = {
+    "script": "src",
+    "img": "src",
+    "image": "href",
+    "use": "href",
+}
+
+
+def _finished(body: str, notebook: Path, *, title: str, edition: str) -> str:
+    """Turn nbconvert's page into the handout.
+
+    Raises:
+        HandoutError: the page would load something that is not in it.
+    """
+    soup = BeautifulSoup(body, features="html.parser")
+    main = soup.find("main")
+    assert isinstance(main, Tag)
+    _drop_styles(main)
+    _headings(soup, main, title or notebook.stem)
+    _tables(soup, main)
+    _formulas(main)
+    _pictures(main)
+    if edition == "student":
+        _answers(soup, main)
+    _contents(soup, main)
+    heading = main.find("h1")
+    page_title = soup.find("title")
+    assert isinstance(heading, Tag)
+    assert isinstance(page_title, Tag)
+    page_title.string = title or heading.get_text(" ", strip=True)
+    _hide_home(main)
+    _refuse_outside(soup, notebook)
+    _set_policy(soup)
+    return str(soup)
+
+
+def _all(root: Tag, *names: str) -> list[Tag]:
+    return [tag for tag in root.find_all(names) if isinstance(tag, Tag)]
+
+
+def _drop_styles(main: Tag) -> None:
+    """Drop pandas' ``<style scoped>`` (no browser knows it: it would leak into the whole page)."""
+    for style in _all(main, "style"):
+        if style.has_attr("scoped"):
+            style.decompose()
+    for figure in main.select("figure.vmc-picture"):
+        # The styles that serve JupyterLab would win over ours.
+        for tag in (figure, *_all(figure, "img")):
+            del tag["style"]
+
+
+def _headings(soup: BeautifulSoup, main: Tag, title: str) -> None:
+    """One ``h1``, no level skipped, an id for each."""
+    if main.find("h1") is None:
+        heading = soup.new_tag("h1")
+        heading.string = title
+        main.insert(0, heading)
+    level, used, seen_first = 0, {"main"}, False
+    for heading in main.find_all(_HEADINGS):
+        assert isinstance(heading, Tag)
+        wanted = int(heading.name[1])
+        if seen_first:
+            wanted = max(wanted, 2)
+        seen_first = seen_first or wanted == 1
+        level = min(wanted, level + 1)
+        heading.name = f"h{level}"
+        heading["id"] = _unique(_slug(heading.get_text()), used)
+
+
+def _slug(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "section"
+
+
+def _unique(slug: str, used: set[str]) -> str:
+    name, number = slug, 1
+    while name in used:
+        number += 1
+        name = f"{slug}-{number}"
+    used.add(name)
+    return name
+
+
+def _contents(soup: BeautifulSoup, main: Tag) -> None:
+    """A list of the sections, right after the part that holds the title."""
+    sections = _all(main, "h2")
+    if len(sections) < 3:
+        return
+    nav = soup.new_tag("nav", attrs={"class": "vmc-contents", "aria-label": "Contents"})
+    listing = soup.new_tag("ol")
+    for heading in sections:
+        item = soup.new_tag("li")
+        link = soup.new_tag("a", attrs={"href": f"#{heading['id']}"})
+        link.string = heading.get_text(" ", strip=True)
+        item.append(link)
+        listing.append(item)
+    nav.append(listing)
+    first = main.find("h1")
+    while isinstance(first, Tag) and first.parent is not main:
+        first = first.parent
+    assert isinstance(first, Tag)
+    first.insert_after(nav)
+
+
+def _tables(soup: BeautifulSoup, main: Tag) -> None:
+    """Each table in a region that scrolls by itself and that the keyboard can reach."""
+    for number, table in enumerate(_all(main, "table"), start=1):
+        del table["border"]
+        for cell in _all(table, "th"):
+            if not cell.get_text(strip=True):
+                cell.name = "td"  # an empty header cell heads nothing
+            elif not cell.has_attr("scope"):
+                cell["scope"] = "col" if cell.find_parent("thead") else "row"
+        label = f"Table {number}"
+        caption, before = table.find("caption"), table.find_previous(_HEADINGS)
+        for source in (caption, before):
+            words = source.get_text(" ", strip=True) if isinstance(source, Tag) else ""
+            if 0 < len(words) <= _LABEL_MAX:  # a caption may be a paragraph on provenance
+                label += f": {words}"
+                break
+        region = soup.new_tag("div", attrs={"class": "vmc-scroll"})
+        region["role"], region["tabindex"], region["aria-label"] = "region", "0", label
+        table.wrap(region)
+
+
+def _formulas(main: Tag) -> None:
+    for formula in main.select("div.vmc-math"):
+        parent = formula.parent
+        # A paragraph cannot hold a block: browsers would break it up.
+        if isinstance(parent, Tag) and parent.name == "p":
+            if parent.get_text(strip=True) == formula.get_text(strip=True):
+                parent.unwrap()
+            else:
+                parent.name = "div"
+                parent["class"] = "vmc-p"
+
+
+def _pictures(main: Tag) -> None:
+    """SVG pictures in fewer bytes; bitmaps and drawings alike on a white card."""
+    for image in _all(main, "img"):
+        source = str(image.get("src", ""))
+        if source.startswith(_SVG):
+            try:
+                drawing = base64.b64decode(source[len(_SVG) :], validate=True).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                continue
+            image["src"] = svg.address(drawing)
+
+
+def _answers(soup: BeautifulSoup, main: Tag) -> None:
+    """Folded answers, printed on a last page: on paper nothing can be unfolded."""
+    answers = main.select("details.vmc-answer")
+    if not answers:
+        return
+    section = soup.new_tag("section", attrs={"class": "vmc-answers"})
+    title = soup.new_tag("p", attrs={"class": "vmc-answers-title"})
+    title.string = "Answers"
+    section.append(title)
+    named: Tag | None = None
+    for answer in answers:
+        heading, summary = answer.find_previous(_HEADINGS), answer.find("summary")
+        entry = soup.new_tag("div")
+        if isinstance(heading, Tag) and heading is not named:
+            named = heading
+            entry.append(_line(soup, "vmc-answers-name", heading))
+        if isinstance(summary, Tag):
+            # Several stand under one heading, hints and a model answer.
+            entry.append(_line(soup, "vmc-answers-label", summary))
+        for child in answer.contents:
+            if child is not summary:
+                entry.append(copy.copy(child))
+        for tag in entry.find_all(id=True):
+            if isinstance(tag, Tag):
+                del tag["id"]
+        section.append(entry)
+    main.append(section)
+
+
+def _line(soup: BeautifulSoup, kind: str, source: Tag) -> Tag:
+    line = soup.new_tag("p", attrs={"class": kind})
+    line.string = source.get_text(" ", strip=True)
+    return line
+
+
+def _refuse_outside(soup: BeautifulSoup, notebook: Path) -> None:
+    for tag in _all(soup, *_LOADING):
+        for name in (_LOADING[tag.name], "xlink:href"):
+            address = tag.get(name)
+            if address is not None and not str(address).startswith(("data:image/", "#")):
+                what = f"<{tag.name}> would load {address!s:.80}, which is not in the page"
+                raise HandoutError(notebook, what)
+
+
+def _hide_home(main: Tag) -> None:
+    """What a cell printed is shown to a class: ``~`` for the home folder of who made the page."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    if not re.match(r"/[^/]|[A-Za-z]:\\[^\\]", home):
+        return  # "/" or no home at all: nothing that could be recognised
+    path = re.compile(rf"(?<![\w+/.~-]){re.escape(home.rstrip('/'))}(?![\w.~-])")
+    for output in main.select(".vmc-output"):
+        for text in output.find_all(string=path):
+            text.replace_with(type(text)(path.sub("~", text)))
+
+
+def _set_policy(soup: BeautifulSoup) -> None:
+    """In front of the head, and made last: only the scripts that stand in the page may run."""
+    scripts = [tag.get_text() for tag in soup.select("script:not([type])")]
+    content = {"http-equiv": "Content-Security-Policy", "content": safe.policy(scripts)}
+    assert soup.head is not None
+    soup.head.insert(0, soup.new_tag("meta", attrs=content))

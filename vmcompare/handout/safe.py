@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 
-from vmcompare.evidence.prose import MATHML_ATTRIBUTES, MATHML_ELEMENTS, leads_out, names
+from vmcompare.evidence.markdown import MATHML_ATTRIBUTES, MATHML_ELEMENTS, leads_out, names
 
 FRAMES = "application/gzip+base64"
 """Type of the one ``<script>`` that a cell may bring: packed frames, which no browser runs."""
@@ -161,7 +161,7 @@ def _harmless(element: str, attribute: str, value: str) -> bool:
     if attribute in ("href", "src", "xlink:href"):
         if element == "a":
             return attribute == "href" and not leads_out(value)
-        # What would load something stays, so that it can be refused by name (see finish).
+        # What would load something stays, so that it can be refused by name (see page).
         return element in ("img", "image", "use")
     if attribute == "name":
         # Elsewhere a name takes the place of one of the document's own properties.

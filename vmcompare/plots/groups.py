@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.statistics import Interval, doubts, median_interval, paired_ratio
 from vmcompare.evidence.view import RECORDED, View
 from vmcompare.plots.style import Series
@@ -15,8 +16,6 @@ from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd
-
-EMULATION = "software emulation"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,21 @@
-"""Bytes against a count or a size: every measured point, a fitted line, and marks on the x axis."""
+"""Lines with lettered marks on the x axis: bytes with every measured point, or times of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vmcompare.evidence.units import MIB
+from vmcompare.evidence.units import MIB, seconds
 from vmcompare.plots import style
-from vmcompare.plots.picture import Picture
+from vmcompare.plots.picture import MODELLED, Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_LETTERS = "abcdefgh"
+"""What marks are called on the axis; the key says what each is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def lines(
         _key(grid[2 * place], panel)
         _plot(grid[2 * place + 1], panel, x_ticks, last=place == len(panels) - 1)
     grid[-1].set_xlabel(x_label, fontsize=style.SMALL_PT)
-    return Picture(figure, _alt(panels, what, x_label), caption)
+    return Picture(figure, _lines_alt(panels, what, x_label), caption)
 
 
 def _key(axes: Axes, panel: Panel) -> None:
@@ -118,7 +122,7 @@ def _key(axes: Axes, panel: Panel) -> None:
             axes.plot(0.03, -place, line.series.look.marker, markersize=6, **line.face)
         axes.text(0.08, -place, line.label, **plain)
         axes.text(1, -place, line.note, ha="right", **bold)
-    for place, (letter, words) in enumerate(zip("abcdefgh", panel.marks, strict=False)):
+    for place, (letter, words) in enumerate(zip(_LETTERS, panel.marks, strict=False)):
         y = -len(panel.lines) - 1 - place
         axes.text(0.03, y, letter, ha="center", **plain)
         axes.text(0.08, y, words, **plain)
@@ -138,7 +142,7 @@ def _plot(axes: Axes, panel: Panel, x_ticks: Sequence[float], *, last: bool) -> 
                 line.series.look.marker, markersize=6, linestyle="none", **line.face,
             )  # fmt: skip
     end = x_ticks[-1]
-    for letter, where in zip("abcdefgh", panel.marks.values(), strict=False):
+    for letter, where in zip(_LETTERS, panel.marks.values(), strict=False):
         if 1 < where <= end:  # below one instance a mark would only point at the axis
             axes.axvline(where, color=style.GREY, linestyle=":", linewidth=1.2, zorder=0)
             axes.text(
@@ -156,7 +160,7 @@ def _plot(axes: Axes, panel: Panel, x_ticks: Sequence[float], *, last: bool) -> 
     axes.tick_params(axis="x", labelbottom=last)
 
 
-def _alt(panels: Sequence[Panel], what: str, x_label: str) -> str:
+def _lines_alt(panels: Sequence[Panel], what: str, x_label: str) -> str:
     said = [f"{what}; x axis: {x_label}"]
     for panel in panels:
         series = []
@@ -171,3 +175,97 @@ def _alt(panels: Sequence[Panel], what: str, x_label: str) -> str:
         said.append(f"{panel.title}: " + "; ".join(series))
         said += list(panel.marks)
     return ". ".join(said) + "."
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A modelled line of times (s) over the slider, or a flat one; drawn in its series' look."""
+
+    series: style.Series
+    label: str
+    times_s: tuple[float, ...]
+
+
+@style.own()
+def curves(
+    x: Sequence[float],
+    lines: Sequence[Curve],
+    marks: Mapping[str, float],
+    at: int,
+    *,
+    x_label: str,
+) -> Picture:
+    """Times on a log axis over a factor, with marks on the factor's axis and the slider's position.
+
+    Args:
+        x: positions of the slider, all positive.
+        lines: what is drawn; ``times_s`` has the shape of ``x``.
+        marks: words → place on the x axis, drawn as dotted lines where they lie within it.
+        at: index of the slider's position.
+    """
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    figure = style.figure(3.6 + 0.18 * len(lines) + 0.18 * len(marks))
+    keys, axes = figure.subplots(2, 1, height_ratios=[0.2 * (len(lines) + len(marks)) + 0.05, 3.1])
+    keys.axis("off")
+    keys.set_xlim(0, 1)
+    keys.set_ylim(-(len(lines) + len(marks)) + 0.4, 0.6)
+    for place, line in enumerate(lines):
+        look, now = line.series.look, line.times_s[at]
+        flat = len(set(line.times_s)) == 1
+        dash = "--" if flat else "-"
+        axes.plot(x, line.times_s, dash, color=look.colour, linewidth=1.6)
+        axes.plot(x[at], now, look.marker, color=look.colour, markersize=9, markeredgecolor="white")
+        keys.plot([0.01, 0.05], [-place] * 2, dash, color=look.colour, linewidth=1.6)
+        keys.plot(0.03, -place, look.marker, color=look.colour, markersize=7)
+        keys.text(0.08, -place, line.label, fontsize=style.SMALL_PT, va="center")
+        keys.text(
+            1, -place, seconds(now), fontsize=style.SMALL_PT, va="center", ha="right",
+            fontweight="bold",
+        )  # fmt: skip
+    for place, (words, where) in enumerate(marks.items()):
+        y, letter = -len(lines) - place, _LETTERS[place]
+        keys.text(0.03, y, letter, fontsize=style.SMALL_PT, va="center", ha="center")
+        keys.text(0.08, y, words, fontsize=style.SMALL_PT, va="center")
+        if x[0] <= where <= x[-1]:
+            axes.axvline(where, color=style.GREY, linestyle=":", linewidth=1.2, zorder=0)
+    for letters, where in _letters(marks.values(), x[0], x[-1]):
+        axes.text(
+            where, 1.01, letters, transform=axes.get_xaxis_transform(), va="bottom",
+            fontsize=style.SMALL_PT, ha="center",
+        )  # fmt: skip
+    axes.axvline(x[at], color="black", linewidth=0.8, zorder=0)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(x[0] * 0.93, x[-1] * 1.07)
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if x[0] <= tick <= x[-1]]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: style.tick_seconds(value))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.grid(axis="y", color="#D0D0D0", linewidth=0.6)
+    axes.set_axisbelow(True)
+    style.plain(axes)
+    axes.set_xlabel(x_label, fontsize=style.SMALL_PT)
+    words = "; ".join(f"{line.label} {seconds(line.times_s[at])}" for line in lines)
+    marked = "; ".join(marks)
+    alt = f"{x_label} set to {x[at]:g}: {words}. " + (f"Marks: {marked}. " if marked else "")
+    return Picture(figure, alt + MODELLED, MODELLED)
+
+
+_APART = 0.04
+"""Of a log axis: letters that are closer than this would be printed over each other."""
+
+
+def _letters(marks: Iterable[float], low: float, high: float) -> list[tuple[str, float]]:
+    """Letters above a log axis and where they stand; those too close stand together, in order."""
+    there = sorted((place, _LETTERS[n]) for n, place in enumerate(marks) if low <= place <= high)
+    found: list[tuple[str, float]] = []
+    for place, letter in there:
+        if found and math.log(place / found[-1][1]) < _APART * math.log(high / low):
+            letters, where = found.pop()
+            found.append((f"{letters} {letter}", math.sqrt(where * place)))
+        else:
+            found.append((letter, place))
+    return found

@@ -15,6 +15,8 @@ from vmcompare.plots import style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MODELLED = "Modelled, not measured."
+"""What is said of every picture of a model."""
 
 _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that no XML may hold: with one of them a browser (or matplotlib) draws nothing."""

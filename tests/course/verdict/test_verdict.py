@@ -61,9 +61,9 @@ def shown(monkeypatch: pytest.MonkeyPatch, private_places: Path) -> Shown:
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     places = Places(tmp_path)
-    monkeypatch.setattr("vmcompare.evidence.settle.data_dir", lambda: tmp_path / "data")
-    monkeypatch.setattr("vmcompare.evidence.settle.user_recordings_dir", lambda: places.own)
-    monkeypatch.setattr("vmcompare.evidence.settle.lessons_dir", lambda: places.notebooks)
+    monkeypatch.setattr("vmcompare.evidence.claims.choose.data_dir", lambda: tmp_path / "data")
+    monkeypatch.setattr("vmcompare.evidence.claims.choose.user_recordings_dir", lambda: places.own)
+    monkeypatch.setattr("vmcompare.evidence.claims.choose.lessons_dir", lambda: places.notebooks)
     return places
 
 

@@ -1,9 +1,9 @@
 """Lesson 09, the verdict: every claim of the article with the finding that recordings give it.
 
 It measures nothing and so is no experiment. :mod:`.explain` makes pictures and models of the
-settled table, :mod:`.table` the table itself, :mod:`.exercises` what is asked of a learner; the
-engine is :mod:`vmcompare.evidence.settle`. Everything is computed from recordings when it is shown:
-delete one, and its cells say so.
+settled table, :mod:`.table` the table itself, :mod:`.exercises` what is asked of a learner;
+:mod:`vmcompare.evidence.claims.choose` settles it. Everything is computed from recordings when
+it is shown: delete one, and its cells say so.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vmcompare.course import page
+from vmcompare.course.exercises import Tasks
 from vmcompare.course.results import Prediction
 from vmcompare.course.steps import Steps
-from vmcompare.course.tasks import Tasks
 from vmcompare.course.verdict import exercises as tasks_of
 from vmcompare.course.verdict import table as whole
 from vmcompare.course.verdict.explain import FIGURES, FINDINGS, OUTCOMES, WHATIFS, Table
 from vmcompare.errors import UnknownName
-from vmcompare.evidence.settle import Evidence, gather
+from vmcompare.evidence.claims.choose import Evidence, gather
 from vmcompare.measuring.mode import Mode, is_handout, mode
 
 NUMBER = "09"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from vmcompare.course.verdict.explain import Table
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import EMULATION, Rule, Verdict, by_rule
+from vmcompare.evidence.claims.choose import Part
 from vmcompare.evidence.exercise import (
     Answer,
     Check,
@@ -21,8 +22,7 @@ from vmcompare.evidence.exercise import (
     Question,
     chosen,
 )
-from vmcompare.evidence.prose import literal
-from vmcompare.evidence.settle import Part
+from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
 

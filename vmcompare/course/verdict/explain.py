@@ -14,12 +14,21 @@ from functools import cached_property
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION, Rule, Verdict
-from vmcompare.evidence.estimand import RAMP, Estimate, Quantity, Side, Unsettled, estimate
-from vmcompare.evidence.settle import Evidence, Part, Row, Run, settle
+from vmcompare.evidence.claims import (
+    EMULATION,
+    RAMP,
+    Estimate,
+    Quantity,
+    Rule,
+    Side,
+    Unsettled,
+    Verdict,
+    estimate,
+)
+from vmcompare.evidence.claims.choose import Evidence, Part, Row, Run, settle
 from vmcompare.evidence.units import size
-from vmcompare.plots.model import MODELLED, Bar, bars
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.dots import Bar, bars
+from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.plots.style import Series
 from vmcompare.plots.verdicts import Against, against, marks
 from vmcompare.sandbox import Machine, Platform

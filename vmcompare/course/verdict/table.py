@@ -16,7 +16,7 @@ from typing import Any
 
 from vmcompare.course import page
 from vmcompare.evidence.claims import EMULATION, Finding, Rule, Verdict
-from vmcompare.evidence.settle import Evidence, Lesson, Part, Row, missing
+from vmcompare.evidence.claims.choose import Evidence, Lesson, Part, Row, missing
 from vmcompare.plots.verdicts import SIGNS
 
 SECTIONS: Mapping[str, str] = MappingProxyType(

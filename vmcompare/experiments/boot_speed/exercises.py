@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.exercise import Choice, Exercise, Kind, Question, chosen, near
-from vmcompare.evidence.prose import literal
+from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.statistics import median_interval
 from vmcompare.evidence.units import seconds
 from vmcompare.evidence.view import View
-from vmcompare.plots.groups import EMULATION, Group, container, groups, need
-from vmcompare.plots.phases import ending, medians, name
+from vmcompare.plots.groups import Group, container, groups, need
+from vmcompare.plots.times import ending, medians, phase_name
 from vmcompare.sandbox import Phase, Platform
 
 START = "start_to_first_byte_s"
@@ -87,7 +88,9 @@ def _vm_phases(view: View) -> tuple[Group, Mapping[Phase, float]]:
 def _solve_share(view: View) -> str:
     group, parts = _vm_phases(view)
     services = parts[Phase.FIRST_BYTE]
-    listed = " + ".join(f"{name(group, phase)} {seconds(value)}" for phase, value in parts.items())
+    listed = " + ".join(
+        f"{phase_name(group, phase)} {seconds(value)}" for phase, value in parts.items()
+    )
     under = (
         f" The VM ran under {EMULATION}: so did all of these phases, but not all of them slow down "
         "alike, and with hardware the share would be another."

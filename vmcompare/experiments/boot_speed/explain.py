@@ -15,20 +15,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.literature import CHECKED
-from vmcompare.evidence.literature import load as load_literature
+from vmcompare.evidence.claims import EMULATION
+from vmcompare.evidence.published import CHECKED, load_literature
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB, seconds
 from vmcompare.evidence.units import ratio as ratio_text
 from vmcompare.evidence.view import Outcome, View
-from vmcompare.plots.groups import EMULATION, Group, container, groups, mixed, need, ratio, warnings
-from vmcompare.plots.model import MODELLED, Bar, Curve, bars, curves
-from vmcompare.plots.phases import medians, phases
-from vmcompare.plots.phases import name as phase_name
-from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.plots.ratios import noise_sentence, ratios
-from vmcompare.plots.strip import strip
+from vmcompare.plots.dots import Bar, bars
+from vmcompare.plots.groups import Group, container, groups, mixed, need, ratio, warnings
+from vmcompare.plots.lines import Curve, curves
+from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.plots.style import Series
+from vmcompare.plots.times import medians, noise_sentence, phase_name, phases, ratios, strip
 from vmcompare.sandbox import Machine, Platform
 
 if TYPE_CHECKING:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.exercise import Choice, Exercise, Kind, Question, chosen, near
-from vmcompare.evidence.prose import literal
+from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.units import MIB, size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.guest_os import fits
 from vmcompare.experiments.guest_os.fits import Fit, of_phase
 from vmcompare.experiments.guest_os.models import GIB, instances
-from vmcompare.plots.groups import EMULATION, Group, groups
+from vmcompare.plots.groups import Group, groups
 from vmcompare.plots.style import Series
 from vmcompare.sandbox import Machine, Platform
 

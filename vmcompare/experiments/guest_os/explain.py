@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.statistics import Interval, median_interval
 from vmcompare.evidence.units import MIB, size
 from vmcompare.evidence.view import Outcome, View
@@ -18,7 +19,7 @@ from vmcompare.experiments.guest_os import fits, models, published
 from vmcompare.experiments.guest_os.fits import Fit, caption, of_phase, star_words
 from vmcompare.experiments.guest_os.inside import FILES, KERNEL_THREADS, PROCESSES
 from vmcompare.experiments.guest_os.weigh import CODE_CACHE, PARTS, SHIM, WORKLOAD
-from vmcompare.plots.groups import EMULATION, Group, groups, mixed
+from vmcompare.plots.groups import Group, groups, mixed
 from vmcompare.plots.lines import Line, Panel, lines
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.plots.stack import Whole, stack

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.statistics import Interval, median_interval
 from vmcompare.evidence.units import size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.guest_os.weigh import CODE_CACHE, DAEMONS
-from vmcompare.plots.groups import EMULATION, Group, groups
+from vmcompare.plots.groups import Group, groups
 from vmcompare.plots.style import Series
 from vmcompare.sandbox import Platform
 

@@ -10,10 +10,10 @@ from vmcompare.evidence.units import MIB, size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.guest_os import fits
 from vmcompare.experiments.guest_os.fits import Fit
+from vmcompare.plots.dots import Bar, bars
 from vmcompare.plots.groups import mixed
 from vmcompare.plots.lines import Line, Panel, lines
-from vmcompare.plots.model import MODELLED, Bar, bars
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 
 GIB = 1024 * MIB
 ROOM_GIB = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from vmcompare.evidence.literature import CHECKED
-from vmcompare.evidence.literature import load as load_literature
+from vmcompare.evidence.published import CHECKED, load_literature
 from vmcompare.evidence.units import size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.guest_os import fits

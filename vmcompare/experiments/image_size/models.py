@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from vmcompare.evidence.units import ratio, size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.image_size.measure import COMPRESSED, THIN, UPDATE
+from vmcompare.plots.dots import Bar, bars
 from vmcompare.plots.groups import mixed, need
-from vmcompare.plots.model import MODELLED, Bar, bars
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.plots.style import Series
 from vmcompare.sandbox import Platform
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Kind, Question
-from vmcompare.evidence.prose import literal
+from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.view import View
 from vmcompare.experiments.shared_kernel import ladder
 from vmcompare.experiments.shared_kernel.rows import NEXT, answered, instances, left_out, moved, top

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.view import MEASURED, Outcome, View
 from vmcompare.experiments.shared_kernel import ladder
 from vmcompare.experiments.shared_kernel.instances import PHASES
@@ -32,7 +33,6 @@ from vmcompare.experiments.shared_kernel.rows import (
 )
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.grid import Row, changes, sharing
-from vmcompare.plots.groups import EMULATION
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Launcher, Machine, Platform, Spec
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import View
 from vmcompare.experiments.shared_kernel.rows import NEXT, Instance, answered, fact
-from vmcompare.plots.model import MODELLED, Bar, bars
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.dots import Bar, bars
+from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.plots.style import Series
 from vmcompare.sandbox import Platform
 

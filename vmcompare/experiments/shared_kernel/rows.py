@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.view import MEASURED, RECORDED, View
 from vmcompare.experiments.shared_kernel import ladder
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
-from vmcompare.plots.groups import EMULATION
 from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:

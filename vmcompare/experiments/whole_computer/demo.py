@@ -13,6 +13,7 @@ from typing import Any
 
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.view import View
 from vmcompare.experiments.whole_computer.probe import (
     Refusal,
@@ -21,7 +22,6 @@ from vmcompare.experiments.whole_computer.probe import (
     sector_spec,
 )
 from vmcompare.measuring.experiment import FAILURES, Demo
-from vmcompare.plots.groups import EMULATION
 from vmcompare.sandbox import Launcher, Platform, Spec
 
 _ROW_BYTES = 8

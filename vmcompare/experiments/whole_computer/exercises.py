@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.exercise import (
     Answer,
     Choice,
@@ -16,11 +17,10 @@ from vmcompare.evidence.exercise import (
     chosen,
     near,
 )
-from vmcompare.evidence.prose import literal
+from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import View
 from vmcompare.experiments.whole_computer.noise import START
-from vmcompare.plots.groups import EMULATION
 
 FIXED = ("code", "end mark", "signature")
 """Parts of the boot sector that no message can do without."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.units import size
 from vmcompare.evidence.view import RECORDED, Computer, View
 from vmcompare.plots import style
-from vmcompare.plots.groups import EMULATION
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import Platform
 

@@ -9,8 +9,7 @@ from vmcompare.evidence.view import View
 from vmcompare.experiments.whole_computer.noise import START, Halves, halves, percent
 from vmcompare.plots import style
 from vmcompare.plots.groups import mixed, warnings
-from vmcompare.plots.model import MODELLED
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 
 _NORMAL_95 = 1.96
 """Half the width of a normal distribution's central 95 %, in standard deviations."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import RecordingError, Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import View
 from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir
-from vmcompare.plots.groups import EMULATION
 from vmcompare.sandbox import Platform, Start
 
 if TYPE_CHECKING:

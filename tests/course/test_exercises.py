@@ -18,7 +18,7 @@ from planted import planted, starts
 
 from vmcompare.course import answers
 from vmcompare.course.answers import Kind as Answered
-from vmcompare.course.tasks import Tasks, source
+from vmcompare.course.exercises import Tasks, source
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence.exercise import (
     Choice,

@@ -11,10 +11,19 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from vmcompare.course import clicks, sheet
-from vmcompare.course.tasks import Reply, Tasks, as_written, unit_words
+from vmcompare.course.exercises import (
+    LAB_STYLE,
+    Reply,
+    Tasks,
+    as_written,
+    heading,
+    reply_html,
+    task_html,
+    unit_words,
+)
+from vmcompare.course.page import submitted
 from vmcompare.evidence.exercise import Answer, Exercise, Question
-from vmcompare.evidence.prose import inline, plain, to_html
+from vmcompare.evidence.markdown import inline, plain, to_html
 
 # ipywidgets gives its radio buttons no common name, and JupyterLab keeps the arrow keys for itself.
 _KEYS = '<p class="vmc-kind">By keyboard: Tab to a choice, Space to choose it.</p>'
@@ -29,7 +38,7 @@ def exercises(tasks: Tasks) -> tuple[widgets.VBox, Callable[[], None]]:
         for form in forms:
             form.refresh()
 
-    return widgets.VBox([widgets.HTML(sheet.LAB_STYLE), *(form.box for form in forms)]), refresh
+    return widgets.VBox([widgets.HTML(LAB_STYLE), *(form.box for form in forms)]), refresh
 
 
 def questions(tasks: Tasks) -> widgets.VBox:
@@ -38,7 +47,7 @@ def questions(tasks: Tasks) -> widgets.VBox:
         _question(tasks, number, question)
         for number, question in enumerate(tasks.questions, start=1)
     ]
-    return widgets.VBox([widgets.HTML(sheet.LAB_STYLE + _KEYS), *asked])
+    return widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), *asked])
 
 
 class ExerciseForm:
@@ -63,11 +72,11 @@ class ExerciseForm:
         )
         self.said = widgets.HTML()
         self.solution = widgets.HTML()
-        clicks.submitted(self.button, self.field, self._check)
+        submitted(self.button, self.field, self._check)
         self.offer.on_click(lambda _: self._solve())
         by_hand = f'{tasks.called}.answer("{exercise.name}", …)'
-        words = sheet.heading(exercise, 3, by_hand)
-        words += sheet.task_html(exercise, tasks.code(exercise))
+        words = heading(exercise, 3, by_hand)
+        words += task_html(exercise, tasks.code(exercise))
         self.box = widgets.VBox(
             [
                 widgets.HTML(f'<div class="vmc-task">{words}</div>'),
@@ -93,7 +102,7 @@ class ExerciseForm:
         self._show(self._tasks.check(self._exercise.name, answer, instead=late))
 
     def _show(self, reply: Reply, again: str = "") -> None:
-        self.said.value = again + sheet.reply_html(reply, again=bool(again))
+        self.said.value = again + reply_html(reply, again=bool(again))
         self.offer.layout.display = "" if reply.offer else "none"
 
     def _solve(self) -> None:
@@ -135,12 +144,10 @@ def _question(tasks: Tasks, number: int, question: Question) -> widgets.VBox:
     radio = _radio(tuple(c.text for c in question.choices), kept.text if kept else None)
     said = widgets.HTML()
     if kept is not None:
-        said.value = sheet.reply_html(
-            Reply(kept.right, kept.feedback, note="Kept earlier."), again=True
-        )
+        said.value = reply_html(Reply(kept.right, kept.feedback, note="Kept earlier."), again=True)
 
     def on_choice(change: dict[str, Any]) -> None:
-        said.value = sheet.reply_html(tasks.choose(question, change["new"]))
+        said.value = reply_html(tasks.choose(question, change["new"]))
 
     radio.observe(on_choice, names="value")
     asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.ask)}</p></div>'

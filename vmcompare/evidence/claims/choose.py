@@ -30,9 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import StorageError
-from vmcompare.evidence import claims
-from vmcompare.evidence.claims import Claim, Finding, Verdict
-from vmcompare.evidence.estimand import Estimand, Facts, Quantity, concerned, parse
+from vmcompare.evidence.claims.findings import Finding, Verdict, combine, concerned, judge
+from vmcompare.evidence.claims.rules import Claim, Estimand, Facts, Quantity, Rule, load, parse
 from vmcompare.evidence.recording import COLUMNS, Recording, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED, Source, View
 from vmcompare.paths import data_dir, lessons_dir, user_recordings_dir
@@ -101,7 +100,7 @@ class Run:
     def finding(self, claim: Claim) -> Finding:
         """What it alone says of a part of a claim."""
         if claim not in self._findings:
-            self._findings[claim] = claims.judge(claim, self.frame)
+            self._findings[claim] = judge(claim, self.frame)
         return self._findings[claim]
 
     def rows(self, claim: Claim) -> pd.DataFrame:
@@ -269,11 +268,10 @@ def gather(
 def settle(evidence: Evidence, table: Iterable[Claim] | None = None) -> tuple[Row, ...]:
     """Every claim of the table (by default ``data/claims.csv``), in its order."""
     parts: dict[str, list[Part]] = {}
-    for claim in claims.load() if table is None else table:
+    for claim in load() if table is None else table:
         parts.setdefault(claim.id, []).append(part(claim, evidence))
     return tuple(
-        Row(id_, tuple(found), claims.combine([p.finding for p in found]))
-        for id_, found in parts.items()
+        Row(id_, tuple(found), combine([p.finding for p in found])) for id_, found in parts.items()
     )
 
 
@@ -302,8 +300,8 @@ def part(claim: Claim, evidence: Evidence) -> Part:
     if partly is not None:
         return _settled(claim, partly, evidence)
     where = next((evidence.lessons[n] for n in claim.lessons if n in evidence.lessons), None)
-    if claim.rule is claims.Rule.JUDGEMENT:
-        alone = claims.judge(replace(claim, estimand=""), _no_rows())
+    if claim.rule is Rule.JUDGEMENT:
+        alone = judge(replace(claim, estimand=""), _no_rows())
         return Part(claim, alone, None, where, frozenset())
     waiting = [
         lesson

@@ -1,43 +1,4 @@
-"""The article's claims, and the finding each gets from a recording.
-
-What settles each claim is registered before anything is measured
-(:mod:`vmcompare.evidence.registered`, whose names are here too). No finding is typed in by hand;
-:func:`judge` makes it from the rows of one run. The estimand's language is in
-:mod:`vmcompare.evidence.estimand`. The rules, with [lo, hi] the estimate's 95 % interval and θ the
-bound:
-
-``ratio``, ``slope``
-    lo ≥ θ supported · 1 < lo < θ with caveats · hi ≤ 1 refuted · else inconclusive. ``slope``
-    compares marginal costs (b of the fitted a + b·N), ``ratio`` medians of paired blocks. The rows
-    of a ramp carry phase ``ramp``, so that a single idle instance's never enter a fit.
-``bound``
-    hi ≤ θ supported · lo > θ refuted · else inconclusive; after ``at least:`` lo ≥ θ supported ·
-    hi < θ refuted.
-``facts``
-    ``all``: every term holds → supported, else refuted. ``graded``: all → supported, none →
-    refuted, some → with caveats. ``split``: as graded, but some → inconclusive. Observations of
-    one fact that disagree → inconclusive.
-``judgement``
-    no measurement can settle it; the estimand, where there is one, is measured beside it.
-
-``control: facts;`` before any of them: a control that fails → inconclusive.
-
-**Kind.** *time* is not decided under software emulation; *size* gets at best "with caveats" there;
-*fact* does not depend on it. **Few runs.** Fewer than 10 VM runs, 30 fast ones or 3 ramps: at best
-"with caveats"; ``image_bytes`` are exact and exempt.
-
-**Caveats** (entries separated by ``;``), each of which turns "supported" into "with caveats" when
-it comes out the other way:
-
-``<quantity>``
-    an arm judged with the claim's own bound: the other way is hi < θ ("at most": lo > θ).
-``fact: name``
-    the other way is that the fact holds.
-``always: text``
-    holds whatever is measured, and is quoted.
-``text: text`` and ``beside: <quantity>``
-    listed only, like every arm that is not measured or not settled; they change nothing.
-"""
+"""What one recording says of a claim: the estimate from its rows, and the finding by the rule."""
 
 from __future__ import annotations
 
@@ -48,31 +9,26 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from vmcompare.evidence.estimand import (
+from vmcompare.evidence.claims.rules import (
     EXACT,
+    LAYERS,
+    RAMP,
+    Claim,
     Estimand,
-    Estimate,
     Facts,
-    Missing,
+    Kind,
     Quantity,
-    Unsettled,
-    concerned,
-    estimate,
-    observed,
+    Rule,
+    Side,
     parse,
     quantity,
 )
-from vmcompare.evidence.registered import COLUMNS, Claim, Kind, Rule, load
-from vmcompare.evidence.statistics import Interval
+from vmcompare.evidence.statistics import Interval, median_interval, paired_ratio
 from vmcompare.evidence.units import written
+from vmcompare.sandbox import Machine, Platform, Start
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [
-    "COLUMNS", "EMULATION", "Claim", "Finding", "Kind", "Rule", "Verdict", "by_rule", "combine",
-    "judge", "load",
-]  # fmt: skip
 
 EMULATION = "software emulation"
 
@@ -393,3 +349,211 @@ _SPELLING = (
     (r"\bnon linux\b", "non-Linux"),
 )
 """What a fact's name cannot spell, and how it is said."""
+
+
+# ---- estimates ----------------------------------------------------------------------------------
+
+
+class Unsettled(ValueError):
+    """There are rows, but no honest number can be made of them; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with what limits it.
+
+    Attributes:
+        interval: estimate and 95 % interval; ``interval.n`` counts runs, paired blocks or ramps.
+        emulated: whether any row that went in ran under software emulation.
+        runs: words for what went in ("10 blocks: 10 vm runs, 30 container runs").
+        few: what there was too little of, or empty.
+    """
+
+    interval: Interval
+    emulated: bool
+    runs: str
+    few: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a quantity or a fact is not in a recording, as a clause.
+
+    Attributes:
+        why: the clause.
+        lacking: whether rows of it are not there at all (else: they are, but failed or do not fit).
+    """
+
+    why: str
+    lacking: bool = False
+
+
+def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> Estimate | Missing:
+    """Estimate ``wanted`` from the rows of one recording (columns: ``recording.COLUMNS``).
+
+    One side: the median of its valid runs. Two sides: per block the median of the one ÷ the median
+    of the other, then the median over the blocks that have both (:func:`.paired_ratio`).
+    ``slope=True``: per block (one *ramp*) a least-squares line ``a + b·N`` through each side, where
+    the row's ``rep`` is N, the number of instances, and its value what they cost together; ``b``,
+    the marginal cost, takes the place of the medians. A ramp needs two different N.
+
+    Raises:
+        Unsettled: a side's rows do not belong to one series, only one side has a network, or the
+            denominator of a slope does not grow with N.
+    """
+    sides = (wanted.above, *((wanted.below,) if wanted.below else ()))
+    found: list[pd.DataFrame] = []
+    for side in sides:
+        rows = _valid(frame, wanted, side)
+        if isinstance(rows, Missing):
+            return rows
+        found.append(rows)
+    networks = {str(rows["network"].iloc[0]) for rows in found}
+    if len(networks) > 1:
+        raise Unsettled("one side has a network and the other has none")
+    emulated = any(bool((rows["accel"] == "tcg").any()) for rows in found)
+    if slope:
+        return _slope(wanted, sides, found, emulated)
+    blocks = [
+        {int(str(b)): g["value"].tolist() for b, g in rows.groupby("block")} for rows in found
+    ]
+    if wanted.below is None:
+        interval = median_interval(found[0]["value"].to_numpy())
+        used = set(blocks[0])
+    else:
+        used = set(blocks[0]) & set(blocks[1])
+        if not used:
+            return Missing(f"no block has a valid run of both {sides[0]} and {sides[1]}")
+        interval = paired_ratio([(blocks[0][b], blocks[1][b]) for b in sorted(used)])
+    counts = [sum(len(values[b]) for b in used) for values in blocks]
+    short = [
+        f"{count} {side} runs of {10 if side.platform.is_vm else 30}"
+        for side, count in zip(sides, counts, strict=True)
+        if count < (10 if side.platform.is_vm else 30)
+    ]
+    few = "" if wanted.metric == EXACT else " and ".join(short)
+    if wanted.metric == EXACT and interval.n == 1:
+        interval = Interval(interval.estimate, interval.estimate, interval.estimate, 1)
+    runs = ", ".join(f"{count} {side} runs" for side, count in zip(sides, counts, strict=True))
+    if wanted.below is not None:
+        runs = f"{interval.n} blocks: {runs}"
+    return Estimate(interval, emulated, runs, few)
+
+
+def _slope(
+    wanted: Quantity, sides: tuple[Side, ...], found: list[pd.DataFrame], emulated: bool
+) -> Estimate | Missing:
+    slopes = [_slopes(rows) for rows in found]
+    used = sorted(set.intersection(*(set(s) for s in slopes)))
+    if not used:
+        return Missing(f"no ramp can be fitted for {' and '.join(map(str, sides))}")
+    if wanted.below is None:
+        interval = median_interval([slopes[0][b] for b in used])
+    else:
+        # Leaving such a ramp out would favour the ramps that fit; it settles nothing instead.
+        if flat := [str(b) for b in used if slopes[1][b] <= 0]:
+            raise Unsettled(
+                f"the cost of {sides[1]} does not grow with N in ramp {', '.join(flat)}"
+            )
+        interval = paired_ratio([([slopes[0][b]], [slopes[1][b]]) for b in used])
+    count = f"{len(used)} ramp{'' if len(used) == 1 else 's'}"
+    few = f"{count} of 3" if len(used) < 3 else ""
+    return Estimate(interval, emulated, count, few)
+
+
+def _slopes(rows: pd.DataFrame) -> dict[int, float]:
+    """Block (ramp) → b of the fitted ``a + b·N``, for each ramp with two different N."""
+    from scipy.stats import linregress
+
+    fitted: dict[int, float] = {}
+    for block, ramp in rows.groupby("block"):
+        if ramp["rep"].nunique() >= 2:
+            line = linregress(ramp["rep"].to_numpy(float), ramp["value"].to_numpy(float))
+            fitted[int(str(block))] = float(line.slope)
+    return fitted
+
+
+def observed(name: str, frame: pd.DataFrame) -> bool | Missing | None:
+    """A fact of one recording: whether it held, ``None`` when its observations disagree."""
+    tried = _probed((name,), frame)
+    values = set(tried.loc[tried["status"] == "ok", "value"])
+    if not values:
+        if len(tried):
+            return Missing(f"{len(tried)} of {len(tried)} probes of {name} failed")
+        return Missing(f"this recording holds no observation of {name}", lacking=True)
+    return bool(values.pop()) if len(values) == 1 else None
+
+
+def concerned(wanted: Estimand, frame: pd.DataFrame) -> pd.DataFrame:
+    """Every row in earnest that ``wanted`` looks at, failed ones and the control's too."""
+    import pandas as pd
+
+    body, found = wanted.body, []
+    facts = [f for f in (wanted.control, body) if isinstance(f, Facts)]
+    found.append(_probed([name for f in facts for name, _ in f.terms], frame))
+    if isinstance(body, Quantity):
+        found += [_tried(frame, body, side) for side in (body.above, body.below) if side]
+    return pd.concat(found)
+
+
+def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame | Missing:
+    tried = _tried(frame, wanted, side)
+    valid = tried[tried["status"] == "ok"]
+    if len(valid):
+        for column in _ONE_SERIES:
+            kinds = sorted(set(valid[column].fillna("").astype(str)))
+            if len(kinds) > 1:
+                raise Unsettled(
+                    f"the rows of {side} differ in {column} ({', '.join(kinds)}), and unlike "
+                    "series are never pooled"
+                )
+        return valid
+    if len(tried):
+        errors = tried["error"].value_counts()
+        times = f"{len(tried)} of {len(tried)} runs of {side} failed"
+        return Missing(f"{times}; most often: {errors.index[0] or 'no reason given'}")
+    if not (frame["metric"] == wanted.metric).any():
+        return Missing(f"this recording holds no {wanted.name}", lacking=True)
+    missing = f"this recording holds no {wanted.name} of {side}"
+    if (frame["platform"] == str(side.platform)).any():
+        return Missing(missing, lacking=True)
+    return Missing(f"{missing}: its engine is missing in this run", lacking=True)
+
+
+def _tried(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
+    """Every row of one side in earnest (no warm-ups), failed ones too."""
+    # First the two columns that leave few rows: this is asked hundreds of times of one recording.
+    frame = frame[frame["metric"] == wanted.metric]
+    frame = frame[frame["platform"] == str(side.platform)]
+    keep = ~frame["is_warmup"].astype(bool)
+    if side.machine is None:
+        keep &= frame["machine"] != str(Machine.MICROVM)
+    else:
+        keep &= frame["machine"] == side.machine
+    if side.how in LAYERS:
+        keep &= frame["layer"] == side.how
+    elif side.how is not None:
+        keep &= (frame["layer"] == "mechanism") & (frame["runtime"] == side.how)
+    elif side.platform is Platform.CONTAINER:
+        keep &= frame["layer"] != "mechanism"
+    if side.warmth is None:
+        keep &= frame["warmth"] != str(Start.CLONE)
+    else:
+        keep &= frame["warmth"] == side.warmth
+    if side.phase is None:
+        keep &= frame["phase"] != RAMP
+    else:
+        keep &= frame["phase"] == side.phase
+    return frame[keep]
+
+
+def _probed(names: Sequence[str], frame: pd.DataFrame) -> pd.DataFrame:
+    """Every row in earnest of the named facts, failed ones too."""
+    facts = frame[frame["metric"] == "fact"]
+    return facts[~facts["is_warmup"].astype(bool) & facts["phase"].isin(names)]
+
+
+# What makes two rows of one platform unlike: their values must not meet in one median.
+_ONE_SERIES = (
+    "machine", "layer", "runtime", "accel", "warmth", "network", "vcpus", "mem_limit_mib",
+)  # fmt: skip

@@ -11,7 +11,7 @@ from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ra
 from vmcompare.course.verdict.table import reason
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Finding, Verdict
-from vmcompare.evidence.settle import Evidence, Part, Row, Whose, lessons, settle
+from vmcompare.evidence.claims.choose import Evidence, Part, Row, Whose, lessons, settle
 from vmcompare.evidence.view import MEASURED
 from vmcompare.evidence.view import RECORDED as SHOWN_RECORDED
 

@@ -1,7 +1,8 @@
-"""Published figures, and how far each was checked."""
+"""Published figures and published weaknesses of both sides, and how far each was checked."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +13,26 @@ from vmcompare.paths import data_dir
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = (
+LITERATURE_COLUMNS = (
     "metric", "system", "value", "unit", "conditions", "citation", "year", "url", "verified",
 )  # fmt: skip
+
+CVE_COLUMNS = ("cve", "year", "component", "kind", "cvss", "summary", "url", "verified")
 
 CHECKED, SECONDARY, RECALLED = "checked", "secondary", "recalled"
 
 FIRST_ROW = 2
 """Line of a table's first row, as errors name it: the columns' names are line 1."""
 
+KINDS = ("container", "kernel", "vm")
+"""What the weakness is in: a container's tools, the shared kernel, or a hypervisor and what helps
+it (the host's kernel and the processor too, where a guest reaches them)."""
 
-def load(path: Path | None = None) -> pd.DataFrame:
+_NUMBER = re.compile(r"CVE-(\d{4})-\d{4,}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def load_literature(path: Path | None = None) -> pd.DataFrame:
     """``data/literature.csv`` with the column ``checked``; every column holds text.
 
     ``checked`` is ``"checked"`` (someone of this project read the source: only these are shown as
@@ -34,11 +44,36 @@ def load(path: Path | None = None) -> pd.DataFrame:
             word in ``verified``.
     """
     path = path or data_dir() / "literature.csv"
-    return read(path, COLUMNS, ("metric", "system", "value", "unit", "citation"))
+    return read(path, LITERATURE_COLUMNS, ("metric", "system", "value", "unit", "citation"))
+
+
+def load_cves(path: Path | None = None) -> pd.DataFrame:
+    """``data/cves.csv`` with the columns ``checked`` and ``published``; every column holds text.
+
+    ``checked`` is as in :func:`load_literature`: only rows that are ``"checked"`` are shown as
+    fact. ``published`` is the first date in the summary (ISO 8601), or the year.
+
+    Raises:
+        RecordingError: the table is missing, or has other columns, an empty field, an unknown kind
+            or word in ``verified``, or a number that is none.
+    """
+    path = path or data_dir() / "cves.csv"
+    frame = read(path, CVE_COLUMNS, ("year", "component", "summary", "url"))
+    for number, row in enumerate(frame.to_dict("records"), start=FIRST_ROW):
+        if not _NUMBER.fullmatch(row["cve"]):
+            raise RecordingError(path, number, f"{row['cve']!r} is not the number of a CVE")
+        if row["kind"] not in KINDS:
+            raise RecordingError(path, number, f"unknown kind {row['kind']!r}")
+    return frame.assign(
+        published=[
+            found[0] if (found := _DATE.search(summary)) else year
+            for summary, year in zip(frame["summary"], frame["year"], strict=True)
+        ],
+    )
 
 
 def read(path: Path, columns: Sequence[str], needed: Sequence[str]) -> pd.DataFrame:
-    """A table of published things, with the column ``checked`` as in :func:`load`.
+    """A table of published things, with the column ``checked`` as in :func:`load_literature`.
 
     Args:
         path: the file (CSV).
@@ -46,7 +81,7 @@ def read(path: Path, columns: Sequence[str], needed: Sequence[str]) -> pd.DataFr
         needed: those in which no field may be empty.
 
     Raises:
-        RecordingError: as :func:`load`.
+        RecordingError: as :func:`load_literature`.
     """
     import pandas as pd
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vmcompare.course import answers, clicks
-from vmcompare.evidence.prose import inline
+from vmcompare.course import answers
+from vmcompare.course.page import submitted
+from vmcompare.evidence.markdown import inline
 from vmcompare.evidence.view import Grid, View
 from vmcompare.measuring.mode import is_handout
 
@@ -74,7 +75,7 @@ def beside_the_result(said: str) -> str:
 
 
 class _Boxes:
-    """The boxes of a grid, which :func:`clicks.submitted` takes for one field."""
+    """The boxes of a grid, which :func:`submitted` takes for one field."""
 
     def __init__(self, grid: Grid, ticked: Ticks) -> None:
         import ipywidgets as widgets
@@ -117,7 +118,7 @@ def form(asked: Asked, keep_them: Callable[[Ticks], str]) -> Any:
     def act(value: Any, _: bool) -> None:
         said.value = html.escape(keep_them(value), quote=False)
 
-    clicks.submitted(button, field, act)
+    submitted(button, field, act)
     lines = []
     for row, what in asked.grid.rows.items():
         words = widgets.HTML(f"<b>{html.escape(row)}</b>: {inline(what)}")

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from bs4 import BeautifulSoup
 from planted import planted, starts
-from test_tasks import NUMBER, PICK, QUESTION, toy
+from test_exercises import NUMBER, PICK, QUESTION, toy
 
-from vmcompare.course import forms, page, sheet
-from vmcompare.course.tasks import Tasks
-from vmcompare.evidence import prose
+from vmcompare.course import exercise_widgets, exercises, page
+from vmcompare.course.exercises import Tasks
 from vmcompare.evidence.view import compose
 
 
@@ -26,8 +25,8 @@ def soup(markup: str) -> BeautifulSoup:
 
 
 class TestAForm:
-    def form(self, tasks: Tasks, exercise: Any = NUMBER) -> forms.ExerciseForm:
-        return forms.ExerciseForm(tasks, exercise)
+    def form(self, tasks: Tasks, exercise: Any = NUMBER) -> exercise_widgets.ExerciseForm:
+        return exercise_widgets.ExerciseForm(tasks, exercise)
 
     def test_asks_with_heading_task_code_and_the_unit_in_words(self, tasks: Tasks) -> None:
         form = self.form(tasks)
@@ -63,7 +62,7 @@ class TestAForm:
         self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = [100.0]
-        monkeypatch.setattr("vmcompare.course.clicks.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("vmcompare.course.page.time.monotonic", lambda: now[0])
         form = self.form(tasks)
         form.button.click()  # overtakes the value: 0 was never meant
         assert "Hint 1." in form.said.value
@@ -118,12 +117,12 @@ def test_a_prediction_that_arrives_just_after_its_click_is_kept() -> None:
 
 
 def test_a_quiz_answers_every_choice_and_remembers_the_last(tasks: Tasks) -> None:
-    radio, said = forms.questions(tasks).children[1].children[1:]
+    radio, said = exercise_widgets.questions(tasks).children[1].children[1:]
     for choice, sign in zip(QUESTION.choices, "✗✓", strict=True):
         radio.value = choice.text
         assert sign in said.value
         assert choice.feedback in said.value
-    radio, said = forms.questions(toy(tasks.view())).children[1].children[1:]
+    radio, said = exercise_widgets.questions(toy(tasks.view())).children[1].children[1:]
     assert radio.value == "That"
     assert "Kept earlier." in said.value
 
@@ -132,7 +131,7 @@ class TestOnPaper:
     def test_an_exercise_has_a_line_to_write_on_closed_hints_and_its_answer(
         self, tasks: Tasks
     ) -> None:
-        first, second = soup(sheet.exercises_html(tasks)).select("section")
+        first, second = soup(exercises.exercises_html(tasks)).select("section")
         assert first.h3.text == "A toy number"
         assert "Your answer: ___" in first.select_one(".vmc-predict").text
         assert first.select_one(".vmc-predict").text.endswith("seconds")
@@ -143,11 +142,11 @@ class TestOnPaper:
         assert len(second.select("input[type=radio]")) == 2
 
     def test_the_same_without_rows_is_a_sentence(self, private_places: Path) -> None:
-        markup = sheet.exercises_html(toy(compose(None, None)))
+        markup = exercises.exercises_html(toy(compose(None, None)))
         assert "There is no container start. Next step: replay a recording." in markup
 
     def test_a_quiz_has_native_radio_buttons_each_with_its_words(self, tasks: Tasks) -> None:
-        quiz = soup(sheet.questions_html(tasks))
+        quiz = soup(exercises.questions_html(tasks))
         [group] = quiz.select("fieldset")
         assert group.legend.text == "1. What is so?"
         radios = group.select("input[type=radio]")
@@ -162,26 +161,6 @@ class TestOnPaper:
         assert len(ids) == len(set(ids))
         assert "That" in quiz.select_one("details.vmc-answer").text
         assert not quiz.select("form, script, button")
-
-
-@pytest.mark.parametrize(
-    ("text", "markup"),
-    [
-        ("a `b` *c* **d**", "a <code>b</code> <em>c</em> <strong>d</strong>"),
-        ("2 < 3 & <b>", "2 &lt; 3 &amp; &lt;b&gt;"),
-        ("one\n\ntwo", "<p>one</p>\n<p>two</p>"),
-    ],
-)
-def test_prose(text: str, markup: str) -> None:
-    assert prose.inline(text) == markup
-    assert "<" not in prose.plain(text).replace("2 < 3 & <b>", "")
-
-
-def test_formulas_are_mathml() -> None:
-    assert prose.mathml("$a < b$").startswith("<math")
-    assert "<mo><" not in prose.mathml("a < b")
-    assert "<math" in prose.to_html("so $a < b$ holds")
-    assert 'display="block"' in prose.to_html("$$\na < b\n$$")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vmcompare.course import answers, ticks
+from vmcompare.course import answers, grid
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import Grid, View, compose
 
@@ -22,7 +22,7 @@ GRID = Grid(
     no="stays",
     called="probe",
 )
-ASKED = ticks.Asked("05a", "flips", "What turns what?", GRID, lambda: compose(None, None))
+ASKED = grid.Asked("05a", "flips", "What turns what?", GRID, lambda: compose(None, None))
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +38,9 @@ def cells(html: str) -> list[list[str]]:
 
 
 def test_ticks_are_kept_and_there_again() -> None:
-    assert ticks.kept(ASKED) is None
-    assert "Kept" in ticks.keep(ASKED, {"--one": ["a"]})
-    assert ticks.kept(ASKED) == {"--one": ["a"], "--two": []}
+    assert grid.kept(ASKED) is None
+    assert "Kept" in grid.keep(ASKED, {"--one": ["a"]})
+    assert grid.kept(ASKED) == {"--one": ["a"], "--two": []}
     assert answers.predictions("05a") == {}  # it is no number
 
 
@@ -51,20 +51,20 @@ def test_ticks_are_kept_and_there_again() -> None:
 def test_what_the_grid_does_not_have_is_told_and_not_kept(
     ticked: Mapping[str, list[str]], said: str
 ) -> None:
-    assert said in ticks.keep(ASKED, ticked)
-    assert ticks.kept(ASKED) is None
+    assert said in grid.keep(ASKED, ticked)
+    assert grid.kept(ASKED) is None
 
 
 def test_a_damaged_answer_counts_as_none() -> None:
     answers.keep("05a", "flips", 3)
-    assert ticks.kept(ASKED) is None
+    assert grid.kept(ASKED) is None
     answers.keep("05a", "flips", {"--one": "a", "--two": ["b"]})
-    assert ticks.kept(ASKED) == {"--one": [], "--two": ["b"]}
+    assert grid.kept(ASKED) == {"--one": [], "--two": ["b"]}
 
 
 def test_each_cell_is_set_beside_what_was_found_with_a_reason_where_it_is_wrong() -> None:
-    ticks.keep(ASKED, {"--one": ["b"], "--two": []})
-    html = ticks.beside(ASKED)
+    grid.keep(ASKED, {"--one": ["b"], "--two": []})
+    html = grid.beside(ASKED)
     assert cells(html) == [["a", "turns ✗", "stays ✓"], ["b", "stays ✗", "not measured"]]
     assert "1 of 3 right" in html
     assert "It takes the <code>door</code> away." in html
@@ -73,14 +73,14 @@ def test_each_cell_is_set_beside_what_was_found_with_a_reason_where_it_is_wrong(
 
 
 def test_what_was_expected_and_did_not_happen_is_told_as_that() -> None:
-    ticks.keep(ASKED, {"--one": ["a"], "--two": ["a"]})
-    assert "Expected, but not found here. A second door." in ticks.beside(ASKED)
+    grid.keep(ASKED, {"--one": ["a"], "--two": ["a"]})
+    assert "Expected, but not found here. A second door." in grid.beside(ASKED)
     odd = replace(GRID, find=lambda _: {"--one": {"b": True}})
-    assert "Found, but not expected" in ticks.beside(replace(ASKED, grid=odd))
+    assert "Found, but not expected" in grid.beside(replace(ASKED, grid=odd))
 
 
 def test_without_ticks_only_what_was_found_is_shown() -> None:
-    html = ticks.beside(ASKED)
+    html = grid.beside(ASKED)
     assert "ticked nothing yet" in html
     assert cells(html) == [["a", "turns", "stays"], ["b", "stays", "not measured"]]
 
@@ -90,30 +90,30 @@ def test_where_nothing_was_measured_that_is_said() -> None:
         raise Unavailable("nothing was tried", "run it")
 
     with pytest.raises(Unavailable, match="nothing was tried"):
-        ticks.beside(replace(ASKED, grid=replace(GRID, find=nothing)))
+        grid.beside(replace(ASKED, grid=replace(GRID, find=nothing)))
 
 
 def test_on_paper_every_cell_is_a_box_and_the_answers_come_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ticks.keep(ASKED, {"--one": ["a"]})
+    grid.keep(ASKED, {"--one": ["a"]})
     monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
-    html = ticks.paper(ASKED)
+    html = grid.paper(ASKED)
     assert html.count("☐") == 4
     assert "look &lt;inside&gt;" in html
     assert html.index("vmc-answer") > html.rindex("☐")
-    assert "✓" not in ticks.beside(ASKED)  # a page for others shows nobody's answers
+    assert "✓" not in grid.beside(ASKED)  # a page for others shows nobody's answers
 
 
 def test_the_boxes_are_labelled_and_a_press_keeps_what_is_ticked() -> None:
-    ticks.keep(ASKED, {"--one": ["a"]})
-    told: list[ticks.Ticks] = []
+    grid.keep(ASKED, {"--one": ["a"]})
+    told: list[grid.Ticks] = []
 
-    def keep(value: ticks.Ticks) -> str:
+    def keep(value: grid.Ticks) -> str:
         told.append(value)
         return "Kept."
 
-    box = ticks.form(ASKED, keep)
+    box = grid.form(ASKED, keep)
     boxes = [child for line in box.children for child in getattr(line, "children", ())]
     found: dict[str, Any] = {b.tooltip: b for b in boxes if hasattr(b, "indent")}
     assert {name: b.value for name, b in found.items()} == {

@@ -1,0 +1,76 @@
+"""The article's claims, and the finding each gets from a recording.
+
+What settles each claim is registered before anything is measured (:mod:`.rules`). No finding is
+typed in by hand; :func:`judge` makes it from the rows of one run (:mod:`.findings`), and
+:mod:`.choose` says which run that is. The rules, with [lo, hi] the estimate's 95 % interval and θ
+the bound:
+
+``ratio``, ``slope``
+    lo ≥ θ supported · 1 < lo < θ with caveats · hi ≤ 1 refuted · else inconclusive. ``slope``
+    compares marginal costs (b of the fitted a + b·N), ``ratio`` medians of paired blocks. The rows
+    of a ramp carry phase ``ramp``, so that a single idle instance's never enter a fit.
+``bound``
+    hi ≤ θ supported · lo > θ refuted · else inconclusive; after ``at least:`` lo ≥ θ supported ·
+    hi < θ refuted.
+``facts``
+    ``all``: every term holds → supported, else refuted. ``graded``: all → supported, none →
+    refuted, some → with caveats. ``split``: as graded, but some → inconclusive. Observations of
+    one fact that disagree → inconclusive.
+``judgement``
+    no measurement can settle it; the estimand, where there is one, is measured beside it.
+
+``control: facts;`` before any of them: a control that fails → inconclusive.
+
+**Kind.** *time* is not decided under software emulation; *size* gets at best "with caveats" there;
+*fact* does not depend on it. **Few runs.** Fewer than 10 VM runs, 30 fast ones or 3 ramps: at best
+"with caveats"; ``image_bytes`` are exact and exempt.
+
+**Caveats** (entries separated by ``;``), each of which turns "supported" into "with caveats" when
+it comes out the other way:
+
+``<quantity>``
+    an arm judged with the claim's own bound: the other way is hi < θ ("at most": lo > θ).
+``fact: name``
+    the other way is that the fact holds.
+``always: text``
+    holds whatever is measured, and is quoted.
+``text: text`` and ``beside: <quantity>``
+    listed only, like every arm that is not measured or not settled; they change nothing.
+"""
+
+from vmcompare.evidence.claims.findings import (
+    EMULATION,
+    Estimate,
+    Finding,
+    Missing,
+    Unsettled,
+    Verdict,
+    by_rule,
+    combine,
+    concerned,
+    estimate,
+    judge,
+    observed,
+)
+from vmcompare.evidence.claims.rules import (
+    COLUMNS,
+    EXACT,
+    LAYERS,
+    RAMP,
+    Claim,
+    Estimand,
+    Facts,
+    Kind,
+    Quantity,
+    Rule,
+    Side,
+    load,
+    parse,
+    quantity,
+)
+
+__all__ = [
+    "COLUMNS", "EMULATION", "EXACT", "LAYERS", "RAMP", "Claim", "Estimand", "Estimate", "Facts",
+    "Finding", "Kind", "Missing", "Quantity", "Rule", "Side", "Unsettled", "Verdict", "by_rule",
+    "combine", "concerned", "estimate", "judge", "load", "observed", "parse", "quantity",
+]  # fmt: skip
