@@ -20,7 +20,7 @@ from vmcompare.evidence.exercise import (
     chosen,
     near,
 )
-from vmcompare.evidence.prose import literal
+from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.view import View
 from vmcompare.experiments.isolation.boundaries import BRIDGE
 from vmcompare.experiments.isolation.guest_containers import RUNTIME

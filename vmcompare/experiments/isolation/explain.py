@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.units import ratio, seconds, size, written
 from vmcompare.evidence.view import Grid, Outcome, View
 from vmcompare.experiments.isolation import kernel_panic
@@ -72,9 +73,8 @@ from vmcompare.experiments.isolation.rows import (
     walls,
 )
 from vmcompare.plots import style
-from vmcompare.plots.groups import EMULATION
-from vmcompare.plots.model import MODELLED, Bar, bars
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.dots import Bar, bars
+from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.plots.style import Series
 from vmcompare.sandbox import Platform
 

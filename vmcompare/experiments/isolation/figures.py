@@ -13,9 +13,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence import cves
-from vmcompare.evidence.literature import CHECKED
-from vmcompare.evidence.literature import load as load_literature
+from vmcompare.evidence.claims import EMULATION
+from vmcompare.evidence.published import CHECKED, load_cves, load_literature
 from vmcompare.evidence.units import ratio, seconds, size
 from vmcompare.evidence.view import MEASURED, View
 from vmcompare.experiments.isolation.boundaries import ANSWERED, BRIDGE, LET_THROUGH, OWN_NETWORKS
@@ -43,7 +42,6 @@ from vmcompare.experiments.isolation.rows import (
     walls,
 )
 from vmcompare.plots import style
-from vmcompare.plots.groups import EMULATION
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import Platform
 
@@ -845,7 +843,7 @@ CANNOT_SAY = (
 
 def weaknesses() -> pd.DataFrame:
     """The lines that were checked, by kind and date."""
-    table = cves.load()
+    table = load_cves()
     table = table[table["checked"] == CHECKED]
     order = table["kind"].map(list(WEAK).index)
     return table.assign(order=order).sort_values(["order", "published"]).drop(columns="order")
@@ -886,7 +884,7 @@ def weaknesses_figure(_view: View) -> Picture:
     axes.grid(axis="x", color="#E6E6E6", linewidth=0.6)
     axes.set_axisbelow(True)
     style.plain(axes)
-    unchecked = len(cves.load()) - len(table)
+    unchecked = len(load_cves()) - len(table)
     caption = (
         f"Literature: the public record (NVD and makers’ advisories). {CANNOT_SAY} {unchecked} "
         "known lines are left out because their record was not read."
