@@ -315,7 +315,7 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.docker
-@pytest.mark.fault("the daemon is killed in mid-run and comes back", tries=3)
+@pytest.mark.fault("the daemon is killed in mid-run and comes back")
 def test_a_daemon_that_comes_back_costs_a_run_only_the_starts_meanwhile(
     attempt: int,
     private_daemon: Callable[[], subprocess.Popen[bytes]],
@@ -341,7 +341,7 @@ def test_a_daemon_that_comes_back_costs_a_run_only_the_starts_meanwhile(
 
 
 @pytest.mark.docker
-@pytest.mark.fault("the daemon is killed, and the run as well", tries=3)
+@pytest.mark.fault("the daemon is killed, and the run as well")
 def test_what_outlived_its_daemon_and_its_run_is_found_by_clean(
     attempt: int,
     private_daemon: Callable[[], subprocess.Popen[bytes]],
