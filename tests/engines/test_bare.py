@@ -441,7 +441,7 @@ def _as_nobody(home: Path, tar: Path, write_end: int) -> None:
 OWNER = """
 import sys, time
 from importlib import import_module
-from vmcompare.engines import cleanup as reaper
+from vmcompare.engines import cleanup
 from vmcompare.sandbox import Platform, Spec
 name, phase = sys.argv[1:]
 launcher = import_module(f"vmcompare.engines.bare.{name}").launchers()[Platform.CONTAINER]
@@ -456,7 +456,7 @@ def heard(event):
         tell("there")
         time.sleep(600)
 
-with reaper.guard():
+with cleanup.guard():
     tell("begins")
     with launcher.open(Spec(), heard) as box:
         if phase == "command":
@@ -552,9 +552,7 @@ def test_kill_9_in_the_middle_of_a_start_leaves_nothing_that_clean_does_not_find
     owner = begin(name, "never", environment)
     time.sleep(after_s)
     kill(owner)
-    swept = python(
-        "from vmcompare.engines import cleanup as reaper; reaper.sweep()", env=environment
-    )
+    swept = python("from vmcompare.engines import cleanup; cleanup.sweep()", env=environment)
     assert swept.returncode == 0, swept.stderr
     assert [left for left in all_gone(environment, owner.pid) if "cgroup" not in left] == []
 

@@ -98,9 +98,9 @@ def ours(name: str = "", session: str = DEAD) -> Path:
 
 WATCHES = """
 import os, subprocess, sys
-from vmcompare.engines import cleanup as reaper
+from vmcompare.engines import cleanup
 {before}
-sleeper = subprocess.Popen(["sleep", "300"], env=reaper.marked())
+sleeper = subprocess.Popen(["sleep", "300"], env=cleanup.marked())
 print(sleeper.pid, flush=True)
 sys.stdin.read()
 {after}
@@ -126,7 +126,7 @@ def test_the_ledger_survives_kill_9_and_the_sweep_ends_what_it_names(own_session
 
 @pytest.mark.usefixtures("private_places")
 def test_the_guardian_ends_a_watched_process_after_kill_9_of_its_owner() -> None:
-    owner = python(WATCHES.format(before="guard = reaper.guard(); guard.__enter__()", after=""))
+    owner = python(WATCHES.format(before="guard = cleanup.guard(); guard.__enter__()", after=""))
     assert owner.stdout is not None
     pid = int(owner.stdout.readline())
     owner.kill()
@@ -138,7 +138,7 @@ def test_the_guardian_ends_a_watched_process_after_kill_9_of_its_owner() -> None
 
 @pytest.mark.usefixtures("private_places")
 def test_the_guardian_ignores_the_terminal_and_outlives_its_owners_group() -> None:
-    code = WATCHES.format(before="guard = reaper.guard(); guard.__enter__()", after="")
+    code = WATCHES.format(before="guard = cleanup.guard(); guard.__enter__()", after="")
     owner = subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
@@ -335,11 +335,11 @@ def test_a_place_that_cannot_be_written_is_said_with_the_next_step(
 def test_a_forked_child_has_a_session_of_its_own() -> None:
     code = """
 import os
-from vmcompare.engines import cleanup as reaper
-mine = reaper.session_id()
+from vmcompare.engines import cleanup
+mine = cleanup.session_id()
 child = os.fork()
 if child == 0:
-    os._exit(0 if reaper.session_id() != mine else 1)
+    os._exit(0 if cleanup.session_id() != mine else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
     owner = python(code)

@@ -400,13 +400,13 @@ def test_ctrl_c_at_any_moment_leaves_nothing(launcher: Launcher, delay_ms: int) 
 
 HOLDS = """
 import sys
-from vmcompare.engines import cleanup as reaper
+from vmcompare.engines import cleanup
 from vmcompare.engines.docker import DockerLauncher
 from vmcompare.sandbox import Phase, Spec
 
 def stand_still(event):
     if event.phase is Phase("{phase}"):
-        print(reaper.session_id(), flush=True)
+        print(cleanup.session_id(), flush=True)
         sys.stdin.read()
 
 {before}
@@ -418,7 +418,7 @@ ALONE = "network=True, own_network=True"
 
 def killed_at(phase: Phase, *, guarded: bool, spec: str = "") -> str:
     """Let a child die by ``kill -9`` in ``phase`` of a start; the name of its session."""
-    before = "guard = reaper.guard(); guard.__enter__()" if guarded else ""
+    before = "guard = cleanup.guard(); guard.__enter__()" if guarded else ""
     code = HOLDS.format(phase=phase.value, before=before, spec=spec)
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -365,7 +365,7 @@ def test_whatever_is_written_there_nothing_of_others_is_touched(
         | st.binary(max_size=40)
         | st.just({"watch": f"process {bystander.pid}", "pid": bystander.pid, "started": start})
     )
-    lines = [paths.draw(head | _JSON), *paths.draw(st.lists(entries, max_size=6))]
+    lines = [data.draw(head | _JSON), *data.draw(st.lists(entries, max_size=6))]
     plant(sessions, *lines)
     swept = cleanup.sweep()
     assert all(place.is_dir() for place in strange)

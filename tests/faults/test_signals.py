@@ -135,10 +135,10 @@ def test_after_kill_9_of_everybody_clean_finds_the_rest(scene: Scene, attempt: i
 
 LEAVES = """
 import sys
-from vmcompare.engines import cleanup as reaper
+from vmcompare.engines import cleanup
 from vmcompare.engines.process import ProcessLauncher
 from vmcompare.sandbox import Spec
-with reaper.guard(), ProcessLauncher().open(Spec(), lambda event: None) as box:
+with cleanup.guard(), ProcessLauncher().open(Spec(), lambda event: None) as box:
     line = "sleep 301 & (sleep 302 & exec setsid sleep 303) & echo begun; wait"
     with box.follow(["sh", "-c", line], lambda piece, t: print("begun", flush=True)):
         sys.stdin.read()
@@ -159,7 +159,7 @@ def test_children_of_a_followed_command_end_with_the_run(scene: Scene, attempt: 
 
 TIMES_OUT = """
 import os
-from vmcompare.engines import cleanup as reaper
+from vmcompare.engines import cleanup
 from vmcompare.engines.process import ProcessLauncher
 from vmcompare.errors import WaitTimeout
 from vmcompare.sandbox import Spec
