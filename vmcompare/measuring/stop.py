@@ -40,8 +40,8 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     finally:
-        # Once stopped, ignored by the system: Python takes its own handlers away before it ends, and
-        # a request that came then would end the process by its number instead of its exit code.
+        # Once stopped, ignored by the system: Python takes its own handlers away before it ends,
+        # and a request that came then would end the process by a signal, not with its exit code.
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if stopped.is_set() else handler)
 
