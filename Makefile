@@ -31,7 +31,7 @@ test: $(READY) engines browser-tools   ## all tests; what is missing is a skip w
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "not ($(WITHOUT))" $(PYTEST_ARGS)
 
-test-quick: $(READY)           ## no containers, machines, browsers or whole lessons: about a minute
+test-quick: $(READY)           ## no containers, machines, browsers or whole lessons: a minute or two
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT) and not slow and not mechanism" $(PYTEST_ARGS)
 
 check: $(READY)                ## format, lint, types, layers
