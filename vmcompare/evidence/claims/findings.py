@@ -392,7 +392,7 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     """Estimate ``wanted`` from the rows of one recording (columns: ``recording.COLUMNS``).
 
     One side: the median of its valid runs. Two sides: per block the median of the one ÷ the median
-    of the other, then the median over the blocks that have both (:func:`.paired_ratio`).
+    of the other, then the median over the blocks that have both (``statistics.paired_ratio``).
     ``slope=True``: per block (one *ramp*) a least-squares line ``a + b·N`` through each side, where
     the row's ``rep`` is N, the number of instances, and its value what they cost together; ``b``,
     the marginal cost, takes the place of the medians. A ramp needs two different N.

@@ -652,7 +652,7 @@ class Neighbourhoods:
 
     def end(self) -> Iterator[Measurement]:
         """Take all of this part down."""
-        with contextlib.suppress(*FAILURES):  # every row is made; what is left, the reaper ends
+        with contextlib.suppress(*FAILURES):  # every row is made; the clean-up ends what is left
             self.own.close()
         yield from ()
 
