@@ -19,16 +19,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vmcompare.course import verdict
+from vmcompare.course import text as lesson_text
+from vmcompare.course import verdict, wording
 from vmcompare.course.results import findings
+from vmcompare.course.text import Section
 from vmcompare.course.verdict import exercises as verdict_exercises
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.claims import choose
-from vmcompare.evidence.exercise import Exercise, part
+from vmcompare.evidence.exercise import Exercise
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import RECORDED, View, compose
-from vmcompare.measuring.experiment import discover, exercises, explanation
+from vmcompare.experiments.explanation import Values, explanation
+from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir, lessons_dir
 from vmcompare.plots.picture import Picture, WhatIf
 
@@ -57,27 +60,52 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
     recording = read(path)
     view = compose(None, recording)
     explain = explanation(experiment)
+    numbers = [n for n, on in choose.lessons(lessons_dir()).items() if on.experiment == experiment]
+    words = [found for n in numbers if (found := lesson_text.of_lesson(n))]
+
+    def section(kind: str, name: str) -> Section | None:
+        return next(filter(None, (one.find(kind, name) for one in words)), None)
+
+    def values(name: str) -> Callable[[], Values]:
+        return lambda: explain.placeholders.get(("table", name), lambda _: {})(view)
+
+    def said(name: str, make: Callable[[View], Picture]) -> Picture:
+        return wording.caption(make(view), section("figure", name))
+
     found: dict[str, Any] = {
         "outcomes": {
-            n: _or_error(lambda o=o: number(o(view))) for n, o in explain.OUTCOMES.items()
+            n: _or_error(lambda o=o: number(o(view))) for n, o in explain.outcomes.items()
         },
-        "tables": {n: _or_error(lambda t=t: table(t(view))) for n, t in explain.TABLES.items()},
-        "figures": {n: _or_error(lambda f=f: figure(f(view))) for n, f in explain.FIGURES.items()},
-        "whatifs": {n: _or_error(lambda w=w: whatif(w(view))) for n, w in explain.WHATIFS.items()},
+        "tables": {
+            n: _or_error(
+                lambda n=n, t=t: table(*wording.table(t(view), section("table", n), values(n)))
+            )
+            for n, t in explain.tables.items()
+        },
+        "figures": {
+            n: _or_error(lambda n=n, f=f: figure(said(n, f))) for n, f in explain.figures.items()
+        },
+        "whatifs": {
+            n: _or_error(lambda n=n, w=w: whatif(wording.whatif(w(view), section("what-if", n))))
+            for n, w in explain.whatifs.items()
+        },
         "grids": {
             n: _or_error(lambda g=g: {c: dict(r) for c, r in g.find(view).items()})
-            for n, g in getattr(explain, "GRIDS", {}).items()
+            for n, g in explain.grids.items()
         },
         "replays": {
-            n: _or_error(lambda d=d: words(d.replay(view)))
-            for n, d in getattr(explain, "DEMOS", {}).items()
+            n: _or_error(lambda d=d: words_of(d.replay(view))) for n, d in explain.demos.items()
         },
+        "exercises": {},
+        "questions": {},
     }
-    asked = exercises(experiment)
-    found["exercises"] = {n: exercise(e, view) for n, e in asked.EXERCISES.items()}
-    found["questions"] = {
-        q.name: {"right": [c.text for c in q.choices if c.right]} for q in asked.QUESTIONS
-    }
+    for lesson in numbers:
+        exercises, questions = wording.asked(experiment, lesson)
+        found["exercises"] |= {n: exercise(e, view) for n, e in exercises.items()}
+        found["questions"] |= {
+            q.name: {"right": [c.text for c in q.choices if c.right]} for q in questions
+        }
+        found[f"asked in lesson {lesson}"] = [*exercises, *(q.name for q in questions)]
     gathered = choose.gather(own=False)
     for lesson in choose.lessons(lessons_dir()).values():
         if lesson.experiment == experiment:
@@ -85,9 +113,6 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
             found[f"findings of lesson {lesson.number}"] = [
                 {name: text(str(cell)) for name, cell in row.items()} for row in shown
             ]
-            names = getattr(asked, "PARTS", {}).get(lesson.number)
-            parts = part(asked.EXERCISES, asked.QUESTIONS, names)
-            found[f"asked in lesson {lesson.number}"] = [*parts[0], *(q.name for q in parts[1])]
     return found
 
 
@@ -107,7 +132,7 @@ def of_verdict() -> dict[str, Any]:
         },
         "rows": {row.id: str(row.finding.verdict) for row in shown.rows},
         "caption": shown.caption(),
-        "table": words(verdict.whole.whole(shown.rows)),
+        "table": words_of(verdict.whole.whole(shown.rows)),
         "figures": {n: figure(f(shown)) for n, f in verdict_explain.FIGURES.items()},
         "whatifs": {n: whatif(w(shown)) for n, w in verdict_explain.WHATIFS.items()},
         "outcomes": {n: number(o(shown)) for n, o in verdict_explain.OUTCOMES.items()},
@@ -124,12 +149,12 @@ def of_verdict() -> dict[str, Any]:
 # ---- one thing each ----------------------------------------------------------------------------
 
 
-def table(frame: Any) -> dict[str, Any]:
+def table(rows: list[dict[str, str]], caption: str) -> dict[str, Any]:
     """The cells of a table, row by row, and its caption."""
     return {
-        "columns": [str(name) for name in frame.columns],
-        "rows": [[text(str(cell)) for cell in row] for row in frame.itertuples(index=False)],
-        "caption": str(frame.attrs.get("caption", "")),
+        "columns": list(rows[0]) if rows else [],
+        "rows": [[text(str(cell)) for cell in row.values()] for row in rows],
+        "caption": caption,
     }
 
 
@@ -202,7 +227,7 @@ def text(markup: str) -> str:
     return " ".join(_TAG.sub(" ", markup).split())
 
 
-def words(shown: Any) -> str:
+def words_of(shown: Any) -> str:
     """The words of whatever is displayed."""
     markup = shown._repr_html_() if hasattr(shown, "_repr_html_") else str(shown)
     return text(str(markup))

@@ -111,6 +111,24 @@ class RecordingError(VmcompareError):
         super().__init__(f"the recording {where} cannot be read: {printable(what, 300)}")
 
 
+class TextError(VmcompareError):
+    """A lesson's text (in ``notebooks/text/``) that cannot be read.
+
+    Attributes:
+        path: the file.
+        line: the line number, counted from 1; 0 when the whole file is meant.
+        section: the heading of the section; empty when the whole file is meant.
+        what: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, line: int, section: str, what: str) -> None:
+        self.path, self.line, self.section, self.what = path, line, section, what
+        where = [printable(path.name, 100)]
+        where += [f"line {line}"] if line else []
+        where += [f"“{printable(section, 80)}”"] if section else []
+        super().__init__(f"the text {', '.join(where)} cannot be read: {printable(what, 300)}")
+
+
 class StorageError(Unavailable):
     """A file or folder that cannot be used: full, read-only, somebody else's, or not there.
 

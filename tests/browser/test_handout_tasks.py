@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from browser_tools import NOTEBOOKS, ROOT, Open
-
 from vmcompare.experiments.boot_speed.exercises import EXERCISES, QUESTIONS
 
 pytestmark = pytest.mark.browser

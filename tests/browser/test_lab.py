@@ -22,9 +22,9 @@ from typing import Any
 import psutil
 import pytest
 from browser_tools import NOTEBOOKS, missing, screenshot
+from vmcompare.experiments.boot_speed.exercises import EXERCISES, QUESTIONS, services_share
 
 from vmcompare.course.lesson import Lesson
-from vmcompare.experiments.boot_speed.exercises import EXERCISES, QUESTIONS, services_share
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from planted import STARTS_S, planted, row, starts
+from vmcompare.experiments.boot_speed.exercises import EXERCISES, services_share, widths_s
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.statistics import median_interval
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.boot_speed.exercises import EXERCISES, services_share, widths_s
 
 NUMBERS = ("services_share", "fewer_starts", "job_length")
 

@@ -30,14 +30,14 @@ def figure(seed=1, factor=1.0):
                    "Test figure, made from random numbers.")
 
 def what_if(seed):
-    return WhatIf("Toy slow-down", [1 + k for k in range(9)], 4, "×",
-                  lambda value: figure(seed, value),
+    return WhatIf([1 + k for k in range(9)], 4, lambda value: figure(seed, value),
+                  "Toy slow-down", "×",
                   r"t = \\frac{t_\\text{measured}}{s}", "random numbers (test)")
 
 def nothing():
     def draw(value):
         raise Unavailable("no VM was measured", "run the measurement first")
-    return WhatIf("Nothing", [1, 2], 0, "", draw, "x", "none")
+    return WhatIf([1, 2], 0, draw, "Nothing", "", "x", "none")
 '''
 
 

@@ -1,44 +1,41 @@
-"""Exercises and questions as widgets: everything by keyboard, and never a bare pass or fail.
-
-Sections one below the other, not an accordion: the headers of ipywidgets' accordion cannot be
-reached with the Tab key.
-"""
+"""Choices as widgets, of exercises and questions: by keyboard, and never a bare pass or fail."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
 
-from vmcompare.course.exercises import (
-    LAB_STYLE,
-    Reply,
-    Tasks,
-    as_written,
-    heading,
-    reply_html,
-    task_html,
-    unit_words,
-)
-from vmcompare.course.page import submitted
-from vmcompare.evidence.exercise import Answer, Exercise, Question
-from vmcompare.evidence.markdown import inline, plain, to_html
+from vmcompare.course.exercises import LAB_STYLE, Reply, Said, Tasks
+from vmcompare.evidence.exercise import Exercise, Question
+from vmcompare.evidence.markdown import inline, plain
 
 # ipywidgets gives its radio buttons no common name, and JupyterLab keeps the arrow keys for itself.
 _KEYS = '<p class="vmc-kind">By keyboard: Tab to a choice, Space to choose it.</p>'
 _WIDE = {"width": "auto", "max_width": "46em"}
 
 
-def exercises(tasks: Tasks) -> tuple[widgets.VBox, Callable[[], None]]:
-    """All exercises, and what to call when other rows are shown: kept answers are judged anew."""
-    forms = [ExerciseForm(tasks, exercise) for exercise in tasks.ordered()]
+def exercise(tasks: Tasks, asked: Exercise) -> tuple[widgets.VBox, Callable[[], None]]:
+    """The choices of an exercise, and what to call when other rows are shown.
+
+    A kept answer is then judged anew, which counts as no further try.
+    """
+    said = widgets.HTML()
+    solve = tasks.solving(asked.name)
+
+    def show(reply: Reply, *, again: bool = False) -> None:
+        said.value = Said(reply, solve, again)._repr_html_()
 
     def refresh() -> None:
-        for form in forms:
-            form.refresh()
+        if reply := tasks.again(asked.name):
+            show(reply, again=True)
 
-    return widgets.VBox([widgets.HTML(LAB_STYLE), *(form.box for form in forms)]), refresh
+    kept = tasks.kept(asked.name)
+    radio = _radio(asked.choices, kept if isinstance(kept, str) else None)
+    radio.observe(lambda change: show(tasks.check(asked.name, change["new"])), names="value")
+    refresh()
+    return widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), radio, said]), refresh
 
 
 def questions(tasks: Tasks) -> widgets.VBox:
@@ -50,88 +47,7 @@ def questions(tasks: Tasks) -> widgets.VBox:
     return widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), *asked])
 
 
-class ExerciseForm:
-    """One exercise: task, field, *Check*, what is said, and the solution once it is offered.
-
-    Attributes:
-        box: all of it, to be displayed.
-        field: where the answer goes.
-        button, offer: *Check*, and *Show the solution*, which is hidden until it is offered.
-        said, solution: what is said to the answer, and the model answer.
-    """
-
-    def __init__(self, tasks: Tasks, exercise: Exercise) -> None:
-        self._tasks, self._exercise = tasks, exercise
-        kept = tasks.kept(exercise.name)
-        self.field = _field(exercise, kept)
-        self.button = widgets.Button(
-            description="Check", button_style="primary", tooltip=f"Check: {plain(exercise.title)}"
-        )
-        self.offer = widgets.Button(
-            description="Show the solution", layout={"display": "none", "width": "auto"}
-        )
-        self.said = widgets.HTML()
-        self.solution = widgets.HTML()
-        submitted(self.button, self.field, self._check)
-        self.offer.on_click(lambda _: self._solve())
-        by_hand = f'{tasks.called}.answer("{exercise.name}", …)'
-        words = heading(exercise, 3, by_hand)
-        words += task_html(exercise, tasks.code(exercise))
-        self.box = widgets.VBox(
-            [
-                widgets.HTML(f'<div class="vmc-task">{words}</div>'),
-                _labelled(exercise, self.field),
-                widgets.HBox([self.button, self.offer]),
-                self.said,
-                self.solution,
-            ]
-        )
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Judge the kept answer by the rows shown now; that counts as no further try."""
-        reply = self._tasks.again(self._exercise.name)
-        kept = self._tasks.kept(self._exercise.name)
-        if reply is not None and kept is not None:
-            answer = as_written(self._exercise, kept)
-            self._show(reply, again=f"<p><small>Your answer: {inline(answer)}</small></p>")
-        if self.solution.value:
-            self._solve()
-
-    def _check(self, answer: Answer | None, late: bool) -> None:
-        self._show(self._tasks.check(self._exercise.name, answer, instead=late))
-
-    def _show(self, reply: Reply, again: str = "") -> None:
-        self.said.value = again + reply_html(reply, again=bool(again))
-        self.offer.layout.display = "" if reply.offer else "none"
-
-    def _solve(self) -> None:
-        words = to_html(self._tasks.solution(self._exercise.name))
-        self.solution.value = f'<div class="vmc-task"><b>A model answer.</b> {words}</div>'
-
-
-def _field(exercise: Exercise, kept: Answer | None) -> Any:
-    if exercise.choices:
-        return _radio(exercise.choices, kept if isinstance(kept, str) else None)
-    number = float(kept) if isinstance(kept, int | float) else 0.0
-    return widgets.FloatText(
-        value=number,
-        step=None,
-        layout={"width": "12em"},
-        tooltip=f"Your answer to: {plain(exercise.title)}",
-    )
-
-
-def _labelled(exercise: Exercise, field: Any) -> Any:
-    """A number has its unit beside it, in words."""
-    if exercise.choices:
-        return field
-    field.description = "Answer"
-    field.style.description_width = "initial"
-    return widgets.HBox([field, widgets.Label(unit_words(exercise.unit))])
-
-
-def _radio(choices: tuple[str, ...], kept: str | None) -> Any:
+def _radio(choices: Sequence[str], kept: str | None) -> Any:
     radio = widgets.RadioButtons(
         options=[(plain(text), text) for text in choices], value=kept, layout=_WIDE
     )
@@ -144,10 +60,11 @@ def _question(tasks: Tasks, number: int, question: Question) -> widgets.VBox:
     radio = _radio(tuple(c.text for c in question.choices), kept.text if kept else None)
     said = widgets.HTML()
     if kept is not None:
-        said.value = reply_html(Reply(kept.right, kept.feedback, note="Kept earlier."), again=True)
+        reply = Reply(kept.right, kept.feedback, note="Kept earlier.")
+        said.value = Said(reply, again=True)._repr_html_()
 
     def on_choice(change: dict[str, Any]) -> None:
-        said.value = reply_html(tasks.choose(question, change["new"]))
+        said.value = Said(tasks.choose(question, change["new"]))._repr_html_()
 
     radio.observe(on_choice, names="value")
     asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.ask)}</p></div>'

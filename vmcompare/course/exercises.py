@@ -12,7 +12,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from markupsafe import Markup
+
 from vmcompare.course import answers
+from vmcompare.course.templates import render
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Question
 from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescaped
@@ -128,7 +131,19 @@ class Tasks:
         attempt = self._attempts.get(name)
         if attempt is None or attempt.answer is None:
             return None
-        return self._judge(self.exercises[name], attempt, count=False)
+        exercise = self.exercises[name]
+        kept = f"Your kept answer: {plain(as_written(exercise, attempt.answer))}."
+        return _noted(self._judge(exercise, attempt, count=False), kept)
+
+    def unanswered(self, name: str) -> Reply:
+        """What is said where no answer was given yet: how to give one."""
+        exercise = self.exercises[name]
+        words = unit_words(exercise.unit)
+        number = f"a number{f', in {words}' if words else ''}"
+        return Reply(
+            None,
+            f"Not answered yet. Put {number}, in place of the three dots, and run this cell again.",
+        )
 
     def solution(self, name: str) -> str:
         """The model answer from the rows shown now, or what is missing for it; Markdown.
@@ -189,16 +204,24 @@ class Tasks:
     def answer(self, name: str, value: object) -> Reply:
         """What is said to an answer to the exercise or the question called ``name``.
 
+        An ellipsis is no answer: the kept one is judged anew, if there is one.
+
         Raises:
             UnknownName: the lesson has neither of that name.
         """
         if name in self.exercises:
+            if value is ...:
+                return self.again(name) or self.unanswered(name)
             return self.check(name, value)
         question = self.question(name)
         if question is None:
             known = [*self.exercises, *(q.name for q in self.questions)]
             raise UnknownName("exercise or question", name, known)
         return self.choose(question, value)
+
+    def solving(self, name: str) -> str:
+        """The call that shows the solution; empty for a question."""
+        return f'{self.called}.solution("{name}")' if name in self.exercises else ""
 
     def _keep(self, kind: answers.Kind, name: str, value: answers.Json) -> str:
         if not self.keeping:
@@ -287,8 +310,6 @@ def _list_choices(choices: Sequence[str]) -> str:
 
 # ---- as HTML -------------------------------------------------------------------------------------
 
-_BLANK = "_" * 18
-
 LAB_STYLE = """<style>
 .vmc-said { border-left: 3px solid var(--jp-border-color1, #888); padding: .2em 0 .2em .8em;
   margin: .4em 0; line-height: 1.5; max-width: 46em; }
@@ -319,15 +340,17 @@ class Said:
     Attributes:
         reply: what is said.
         solve: the call that shows the solution, named once it is offered; empty for a question.
+        again: whether nobody has just answered.
     """
 
     reply: Reply
     solve: str = ""
+    again: bool = False
 
     def _repr_html_(self) -> str:
         offer = self._offer()
         more = f"<p><small><code>{html.escape(offer)}</code></small></p>" if offer else ""
-        return LAB_STYLE + reply_html(self.reply) + more
+        return LAB_STYLE + reply_html(self.reply, again=self.again) + more
 
     def __repr__(self) -> str:
         reply = self.reply
@@ -353,82 +376,32 @@ class Solution:
         return unescaped(self.text)
 
 
-def heading(exercise: Exercise, level: int, by_hand: str = "") -> str:
-    """Title, kind, minutes, whether it is homework, and how to answer ``by_hand`` (Python)."""
+def task_html(tasks: Tasks, exercise: Exercise, level: int = 3) -> str:
+    """DELETE with the old form: title, task and code of an exercise that has them; else empty."""
+    if not exercise.title:
+        return ""
+    code = tasks.code(exercise)
+    copied = f'<div class="vmc-code"><pre>{html.escape(code)}</pre></div>' if code else ""
     words = [
         exercise.kind.value.capitalize(),
         f"{exercise.minutes} minutes",
         "in class" if exercise.in_class else "homework",
     ]
-    if by_hand:
-        words.append(f"or in a cell: <code>{html.escape(by_hand)}</code>")
     return (
         f'<h{level}>{inline(exercise.title)}</h{level}><p class="vmc-kind">{" · ".join(words)}</p>'
+        f"{to_html(exercise.task)}{copied}"
     )
 
 
-def task_html(exercise: Exercise, code: str) -> str:
-    """What to do, and the code to copy."""
-    copied = f'<div class="vmc-code"><pre>{html.escape(code)}</pre></div>' if code else ""
-    return f"{to_html(exercise.task)}{copied}"
-
-
-def reply_html(reply: Reply, *, again: bool = False) -> str:
+def reply_html(reply: Reply, *, again: bool = False) -> Markup:
     """What is said to an answer; ``again`` where it is not said to an answer just given."""
-    hints = "".join(
-        f"<p><b>Hint {number}.</b> {inline(hint)}</p>"
-        for number, hint in enumerate(reply.hints, start=1)
-    )
     checked = f"Checked on the data shown: {reply.checked_on}." if reply.checked_on else ""
     small = " ".join(filter(None, [reply.note, checked]))
-    below = f"<p><small>{html.escape(small)}</small></p>" if small else ""
-    kind = {True: " vmc-right", False: " vmc-wrong", None: ""}[reply.right]
-    role = "" if again else ' role="alert"'
-    return (
-        f'<div class="vmc-said{kind}"{role}><p>{_mark(reply.right)}{inline(reply.text)}</p>'
-        f"{hints}{below}</div>"
-    )
+    return render("reply", reply=reply, again=again, small=small)
 
 
-def exercises_html(tasks: Tasks) -> str:
-    """All exercises on paper: task, code, choices or a line to write on, hints, model answer."""
-    return "\n".join(_exercise(tasks, exercise) for exercise in tasks.ordered())
-
-
-def questions_html(tasks: Tasks) -> str:
-    """The quiz on paper: what is said to a choice shows when it is chosen, without any script."""
-    asked = []
-    for number, question in enumerate(tasks.questions, start=1):
-        said = [(c.text, Feedback(c.right, c.feedback)) for c in question.choices]
-        legend = f"<b>{number}.</b> {inline(question.ask)}"
-        asked.append(_radio(_id(tasks.lesson, question.name), legend, said))
-    right = "".join(f"<li>{_right_choice(question)}</li>" for question in tasks.questions)
-    return (
-        f'<div class="vmc-quiz">{"".join(asked)}</div>'
-        f'<details class="vmc-answer"><summary>All answers of the quiz</summary>'
-        f"<ol>{right}</ol></details>"
-    )
-
-
-def _exercise(tasks: Tasks, exercise: Exercise) -> str:
-    solution = to_html(tasks.solution(exercise.name))
-    hints = "".join(
-        f'<details class="vmc-answer"><summary>Hint {number}</summary>{to_html(hint)}</details>'
-        for number, hint in enumerate(exercise.hints, start=1)
-    )
-    return (
-        f'<section class="vmc-task">{heading(exercise, 3)}'
-        f"{task_html(exercise, tasks.code(exercise))}"
-        f"{_field(tasks, exercise)}{hints}"
-        f'<details class="vmc-answer"><summary>Model answer</summary>{solution}</details></section>'
-    )
-
-
-def _field(tasks: Tasks, exercise: Exercise) -> str:
-    if not exercise.choices:
-        words = html.escape(unit_words(exercise.unit))
-        blank = f'<span class="vmc-blank">{_BLANK}</span>'
-        return f'<p class="vmc-predict">Your answer: {blank} {words}</p>'
+def exercise_html(tasks: Tasks, exercise: Exercise) -> Markup:
+    """An exercise on paper: choices or a line to write on, hints, model answer."""
     said: list[tuple[str, Feedback | None]] = []
     missing = ""
     for choice in exercise.choices:
@@ -436,47 +409,31 @@ def _field(tasks: Tasks, exercise: Exercise) -> str:
             said.append((choice, exercise.check(tasks.view(), choice)))
         except VmcompareError as error:
             said.append((choice, None))
-            missing = (
-                f'<p class="vmc-note"><strong>Note.</strong> {html.escape(sentence(error))}</p>'
-            )
-    return _radio(_id(tasks.lesson, exercise.name), "Your answer", said) + missing
-
-
-def _radio(name: str, legend: str, said: Sequence[tuple[str, Feedback | None]]) -> str:
-    """A group of native radio buttons. The feedback stands after each and shows once it is chosen.
-
-    The element around it is always there, so that a screen reader, too, is told of the change.
-    """
-    choices = "".join(
-        f'<div class="vmc-choice"><input type="radio" name="{name}" id="{name}-{number}" '
-        f'autocomplete="off"><label for="{name}-{number}">{inline(text)}</label>'
-        f'<div class="vmc-status-of" role="status">{_feedback(feedback)}</div></div>'
-        for number, (text, feedback) in enumerate(said, start=1)
-    )
-    return f'<fieldset class="vmc-question"><legend>{legend}</legend>{choices}</fieldset>'
-
-
-def _feedback(feedback: Feedback | None) -> str:
-    if feedback is None:
-        return ""
-    kind = "vmc-right" if feedback.right else "vmc-wrong"
-    return f'<p class="vmc-said {kind}">{_mark(feedback.right)}{inline(feedback.text)}</p>'
-
-
-def _right_choice(question: Question) -> str:
-    [right] = [choice for choice in question.choices if choice.right]
-    return (
-        f"{inline(question.ask)}<br><strong>{inline(right.text)}</strong><br>"
-        f"{inline(right.feedback)}"
+            missing = sentence(error)
+    return render(
+        "exercise",
+        heading=Markup(task_html(tasks, exercise, 3)),
+        id=_id(tasks.lesson, exercise.name),
+        unit=unit_words(exercise.unit),
+        said=said,
+        missing=missing,
+        hints=[Markup(to_html(hint)) for hint in exercise.hints],
+        solution=Markup(to_html(tasks.solution(exercise.name))),
     )
 
 
-def _mark(right: bool | None) -> str:
-    """A sign, and the same in a word for those who do not see it; never colour alone."""
-    if right is None:
-        return "<strong>Note.</strong> "
-    sign, word = ("✓", "Right") if right else ("✗", "Not right")
-    return f'<span role="img" aria-label="{word}:">{sign}</span> '
+def questions_html(tasks: Tasks) -> Markup:
+    """The quiz on paper: what is said to a choice shows when it is chosen, without any script."""
+    asked = [
+        {
+            "id": _id(tasks.lesson, question.name),
+            "ask": question.ask,
+            "said": [(c.text, Feedback(c.right, c.feedback)) for c in question.choices],
+            "right": next(choice for choice in question.choices if choice.right),
+        }
+        for question in tasks.questions
+    ]
+    return render("quiz", questions=asked)
 
 
 def _id(lesson: str, name: str) -> str:

@@ -15,17 +15,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vmcompare import engines
-from vmcompare.course import grid, page, results
+from vmcompare.course import grid, page, results, wording
 from vmcompare.course.exercises import Tasks, sentence
 from vmcompare.course.results import Prediction
 from vmcompare.course.steps import Steps
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.claims.choose import Evidence, gather
-from vmcompare.evidence.exercise import part
+from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
-from vmcompare.evidence.view import MEASURED, RECORDED, Computer, Grid, View, compose
+from vmcompare.evidence.view import MEASURED, RECORDED, Computer, View, compose
+from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring import host
-from vmcompare.measuring.experiment import Demo, exercises, explanation, load
+from vmcompare.measuring.experiment import Demo, load
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from vmcompare.paths import data_dir, user_recordings_dir
 from vmcompare.sandbox import Availability, Platform
@@ -47,7 +48,6 @@ class Lesson(Steps):
     _recorded: Recording | None = None
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
-    _tasks: Tasks | None = None
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
@@ -69,9 +69,9 @@ class Lesson(Steps):
             self._page.say(problem)
 
     def here(self, *names: str) -> None:
-        """Show some of the experiment's ``HERE``: this computer as it is, whatever was measured."""
-        known = getattr(explanation(self.experiment), "HERE", {})
-        draws = [_choose("picture of this computer", name, known) for name in names]
+        """Show some of the experiment's pictures: this computer as it is, whatever was measured."""
+        known = explanation(self.experiment).heres
+        draws = {name: _choose("picture of this computer", name, known) for name in names}
         whose = "the computer that made this page" if is_handout() else "this computer"
         found = dict(self._found or engines.availability())
         if mode() is Mode.REPLAY:
@@ -81,15 +81,18 @@ class Lesson(Steps):
         }
         computer = Computer(whose, host.facts_with(found), lacking)
 
-        def put(draw: Callable[..., Any]) -> None:
+        def put(name: str, draw: Callable[..., Any]) -> None:
             def drawn() -> Any:
                 made = draw(computer, self.view)
-                return page.table(made) if isinstance(made, list) else made
+                section = self._section("here", name)
+                if isinstance(made, list):
+                    return page.table(made, section.prose if section else "")
+                return wording.caption(made, section)
 
             self._page.put(drawn)
 
-        for draw in draws:
-            put(draw)
+        for name, draw in draws.items():
+            put(name, draw)
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -104,32 +107,37 @@ class Lesson(Steps):
     ) -> None:
         """Ask for a prediction and keep it; ``guess=…`` answers in plain Python, without a widget.
 
-        ``name`` is one of the experiment's ``OUTCOMES``; ``unit`` is ``"s"``, ``"ratio"`` or any.
+        ``name`` is one of the experiment's outcomes; ``unit`` is ``"s"``, ``"ratio"`` or any.
         ``whole`` asks for a count, which may be zero.
         """
-        outcomes = explanation(self.experiment).OUTCOMES
+        outcomes = explanation(self.experiment).outcomes
         if name not in outcomes:
             raise UnknownName("outcome", name, sorted(outcomes))
         self._ask(Prediction(name, question, unit, whole=whole), guess)
 
     def tick(self, name: str, question: str, *, guess: grid.Ticks | None = None) -> None:
-        """Ask for one of the experiment's ``GRIDS`` to be ticked, and keep it.
+        """Ask for one of the experiment's grids to be ticked, and keep it.
 
         ``guess={"column": ["row", …], …}`` answers in plain Python, without a widget.
         """
-        known: Mapping[str, Grid] = getattr(explanation(self.experiment), "GRIDS", {})
+        known = explanation(self.experiment).grids
         if name not in known:
             raise UnknownName("grid", name, sorted(known))
-        self._tick(grid.Asked(self.number, name, question, known[name], lambda: self.view), guess)
+        try:
+            made = wording.grid(known[name], self._section("grid", name))
+        except VmcompareError as error:
+            self._page.say(sentence(error))
+        else:
+            self._tick(grid.Asked(self.number, name, question, made, lambda: self.view), guess)
 
     # ---- measure ------------------------------------------------------------------------------
 
     def measure(self, chart: str = "") -> None:
         """A panel with Run and Stop; while a handout is rendered, the run itself.
 
-        ``chart`` is the one of ``FIGURES`` that grows meanwhile; the first one unless named.
+        ``chart`` is the figure that grows meanwhile; the first one unless named.
         """
-        figures: Mapping[str, Any] = explanation(self.experiment).FIGURES
+        figures = explanation(self.experiment).figures
         draw = _choose("figure", chart or next(iter(figures)), figures)
         if is_handout():
             self._measure_for_handout()
@@ -222,28 +230,39 @@ class Lesson(Steps):
         return compose(self.live, self._recorded, load(self.experiment).anchors)
 
     def figure(self, name: str) -> None:
-        """Show one of the experiment's ``FIGURES``; redrawn when a run ends."""
-        draw = _choose("figure", name, explanation(self.experiment).FIGURES)
-        self._page.put(lambda: draw(self.view))
+        """Show one of the experiment's figures; redrawn when a run ends."""
+        draw = _choose("figure", name, explanation(self.experiment).figures)
+        self._page.put(lambda: wording.caption(draw(self.view), self._section("figure", name)))
 
     def table(self, name: str) -> None:
-        """Show one of the experiment's ``TABLES``; redrawn when a run ends."""
-        draw = _choose("table", name, explanation(self.experiment).TABLES)
-        self._page.put(lambda: page.framed(draw(self.view)))
+        """Show one of the experiment's tables; redrawn when a run ends."""
+        explained = explanation(self.experiment)
+        draw = _choose("table", name, explained.tables)
+        find = explained.placeholders.get(("table", name))
+
+        def drawn() -> Any:
+            view = self.view
+            section = self._section("table", name)
+            made = wording.table(draw(view), section, lambda: find(view) if find else {})
+            return page.table(*made)
+
+        self._page.put(drawn)
 
     def whatif(self, name: str) -> None:
-        """Show one of the experiment's ``WHATIFS``: a modelled figure with a slider."""
-        model = _choose("what-if", name, explanation(self.experiment).WHATIFS)
-        self._follow(lambda: model(self.view))
+        """Show one of the experiment's what-ifs: a modelled figure with a slider."""
+        model = _choose("what-if", name, explanation(self.experiment).whatifs)
+        self._follow(name, lambda: model(self.view))
 
     def demo(self, name: str, **options: Any) -> None:
-        """Do one of the experiment's ``DEMOS`` on the spot, or show a recording of it."""
-        demos: Mapping[str, Demo] = getattr(explanation(self.experiment), "DEMOS", {})
+        """Do one of the experiment's demos on the spot, or show a recording of it."""
+        demos = explanation(self.experiment).demos
         if name not in demos:
             raise UnknownName("demo", name, sorted(demos))
         demo = demos[name]
         try:
             page.display(self._demo(demo, options))
+            if section := self._section("demo", name):
+                self._page.html(to_html(section.prose))
         except VmcompareError as error:
             self._page.say(str(error))
 
@@ -377,7 +396,7 @@ class Lesson(Steps):
         return f"The figures below now show it for: {', '.join(own[0].platforms)}."
 
     def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
-        outcome = explanation(self.experiment).OUTCOMES[asked.name]
+        outcome = explanation(self.experiment).outcomes[asked.name]
         number = None if isinstance(guess, str) else guess
         return results.comparison(asked, number, outcome, self.view)
 
@@ -399,21 +418,13 @@ class Lesson(Steps):
             project_dir=data_dir() / "recordings",
         )
 
-    def _practice(self) -> Tasks | None:
-        if self._tasks is None:
-            try:
-                module = exercises(self.experiment)
-            except Unavailable as error:
-                self._page.say(sentence(error))
-                return None
-            names = getattr(module, "PARTS", {}).get(self.number)
-            asked, questions = part(module.EXERCISES, module.QUESTIONS, names)
-            self._tasks = Tasks(
-                *(self.number, asked, questions, lambda: self.view),
-                called=page.name_of(self),
-                keeping=not is_handout(),
-            )
-        return self._tasks
+    def _asked(self) -> Tasks:
+        exercises, questions = wording.asked(self.experiment, self.number)
+        return Tasks(
+            *(self.number, exercises, questions, lambda: self.view),
+            called=page.name_of(self),
+            keeping=not is_handout(),
+        )
 
 
 _REPLAY = "replay was chosen"

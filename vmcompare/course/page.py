@@ -10,14 +10,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from vmcompare.errors import VmcompareError
 from vmcompare.measuring.mode import edition, is_handout
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LATE_S = 1.0
 """A value that arrives this soon (s) after its button was pressed was meant by it."""
@@ -122,12 +119,6 @@ def lesson_link(notebook: Path, words: str) -> Markup:
     if is_handout():
         name = notebook.stem + ("-instructor" if edition() == "instructor" else "") + ".html"
     return Markup(f'<a href="{quote(name)}">{html.escape(words)}</a>')
-
-
-def framed(frame: pd.DataFrame) -> Any:
-    """A frame as :func:`table`, with ``frame.attrs["caption"]`` where it has one."""
-    rows = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
-    return table(rows, str(frame.attrs.get("caption", "")))
 
 
 def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Any:

@@ -7,16 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vmcompare.course import answers, grid, page, slider
+from vmcompare.course import answers, grid, page, slider, text, wording
 from vmcompare.course.exercises import (
     Said,
     Solution,
     Tasks,
-    exercises_html,
+    exercise_html,
     questions_html,
     sentence,
+    task_html,
 )
 from vmcompare.course.results import Prediction
+from vmcompare.course.text import Section
 from vmcompare.errors import VmcompareError
 from vmcompare.measuring.mode import is_handout
 
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
 class Steps(ABC):
     """Base of what a notebook imports. Nothing here raises at a learner."""
 
-    _asked: list[Prediction] = field(default_factory=list, init=False)
+    _predicted: list[Prediction] = field(default_factory=list, init=False)
     _page: page.Page = field(default_factory=page.Page, init=False)
     _ticked: list[grid.Asked] = field(default_factory=list, init=False)
     _recompare: list[Callable[[], None]] = field(default_factory=list, init=False)
+    _tasks: Tasks | None = field(default=None, init=False)
 
     @property
     @abstractmethod
@@ -51,24 +54,76 @@ class Steps(ABC):
         draws = [self._comparison, *(draw(asked) for asked in self._ticked)]
         self._recompare = [redraw for made in draws if (redraw := self._page.put(made))]
 
+    def _section(self, kind: str, name: str) -> Section | None:
+        """The section of the lesson's text, if it has one.
+
+        Raises:
+            TextError: the text cannot be read.
+        """
+        words = text.of_lesson(self.page_number)
+        return words.find(kind, name) if words else None
+
     # ---- practise -----------------------------------------------------------------------------
 
     @abstractmethod
-    def _practice(self) -> Tasks | None:
-        """Exercises and questions, and how far the learner is; ``None``, and said, if none yet."""
+    def _asked(self) -> Tasks:
+        """Exercises and questions of the lesson.
 
-    def exercises(self) -> None:
-        """Show the exercises, the one for class first; answers are checked and kept."""
+        Raises:
+            TextError: its text cannot be read.
+        """
+
+    def _practice(self) -> Tasks | None:
+        """Exercises and questions, and how far the learner is; ``None``, and said, if none."""
+        if self._tasks is None:
+            try:
+                self._tasks = self._asked()
+            except VmcompareError as error:
+                self._page.say(sentence(error))
+        return self._tasks
+
+    def check_answer(self, name: str, answer: object = ...) -> None:
+        """Check the answer to an exercise, say why, and keep it.
+
+        ``answer`` is a number, or a choice by its text or its number (from 1). Without one, an
+        exercise with choices shows them, and another one says how to answer; what was answered
+        earlier is judged again. A question of the quiz is answered in the same way.
+
+        Raises:
+            UnknownName: the lesson has neither exercise nor question of that name.
+        """
         if (asked := self._practice()) is None:
             return
-        if is_handout():
-            self._page.html(exercises_html(asked))
-            return
-        from vmcompare.course import exercise_widgets
+        exercise = asked.exercises.get(name)
+        if is_handout() and exercise:
+            self._page.html(exercise_html(asked, exercise))
+        elif exercise and exercise.choices and answer is ...:
+            from vmcompare.course import exercise_widgets
 
-        box, refresh = exercise_widgets.exercises(asked)
-        self._page.follow(refresh)
-        page.display(box)
+            box, refresh = exercise_widgets.exercise(asked, exercise)
+            self._page.follow(refresh)
+            page.display(box)
+        else:
+            said = [Said(asked.answer(name, answer), asked.solving(name), answer is ...)]
+
+            def draw() -> Said:
+                """What was said; later, what is to be said of other rows."""
+                if said or not exercise:
+                    return said.pop() if exercise else said[0]
+                return Said(asked.answer(name, ...), asked.solving(name), again=True)
+
+            self._page.put(draw)
+
+    def exercises(self) -> None:
+        """DELETE with the old form: show all exercises, the one for class first."""
+        if (asked := self._practice()) is None:
+            return
+        for exercise in asked.ordered():
+            if not is_handout():
+                self._page.html(f'<div class="vmc-task">{task_html(asked, exercise)}</div>')
+                by_hand = f'{asked.called}.check_answer("{exercise.name}", …)'
+                self._page.say(f"Answer in a cell of your own: {by_hand}")
+            self.check_answer(exercise.name)
 
     def quiz(self) -> None:
         """Show the self-check questions; every choice gets its answer."""
@@ -81,18 +136,6 @@ class Steps(ABC):
 
         page.display(exercise_widgets.questions(asked))
 
-    def answer(self, name: str, value: float | str) -> None:
-        """Answer an exercise or a question in plain Python, without a widget.
-
-        ``name`` is its name; ``value`` a number, or a choice by its text or its number (from 1).
-
-        Raises:
-            UnknownName: the lesson has neither exercise nor question of that name.
-        """
-        if asked := self._practice():
-            solve = f'{asked.called}.solution("{name}")' if name in asked.exercises else ""
-            page.display(Said(asked.answer(name, value), solve))
-
     def solution(self, name: str) -> None:
         """Show the model answer to an exercise, with the figures of the rows shown now.
 
@@ -104,12 +147,12 @@ class Steps(ABC):
 
     # ---- what-ifs ------------------------------------------------------------------------------
 
-    def _follow(self, model: Callable[[], WhatIf]) -> None:
+    def _follow(self, name: str, model: Callable[[], WhatIf]) -> None:
         """Show a model with its slider, and again when other rows are shown."""
 
         def show() -> None:
             try:
-                slider.show(model())
+                slider.show(wording.whatif(model(), self._section("what-if", name)))
             except VmcompareError as error:
                 page.display(page.Note(sentence(error)))
 
@@ -132,7 +175,7 @@ class Steps(ABC):
     # ---- predictions --------------------------------------------------------------------------
 
     def _ask(self, asked: Prediction, guess: float | str | None) -> None:
-        self._asked = [p for p in self._asked if p.name != asked.name] + [asked]
+        self._predicted = [p for p in self._predicted if p.name != asked.name] + [asked]
         if is_handout():
             self._page.html(page.prediction_blank(asked.question, asked.unit, asked.choices))
             return
@@ -192,7 +235,7 @@ class Steps(ABC):
         return None if asked.refuses(value) else value
 
     def _comparison(self) -> Any:
-        return page.table([self._beside(p, self._kept(p)) for p in self._asked], self._source())
+        return page.table([self._beside(p, self._kept(p)) for p in self._predicted], self._source())
 
     @abstractmethod
     def _source(self) -> str:

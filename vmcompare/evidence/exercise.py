@@ -50,7 +50,7 @@ class Exercise:
     """One exercise.
 
     Attributes:
-        name: of its entry in ``EXERCISES``.
+        name: what an answer names.
         kind: one of the four.
         title: a few words.
         task: what to do, Markdown.
@@ -68,12 +68,12 @@ class Exercise:
     """
 
     name: str
-    kind: Kind
-    title: str
-    task: str
     check: Check
     hints: tuple[str, ...]
     solution: Callable[[View], str]
+    kind: Kind = Kind.FILL_IN
+    title: str = ""
+    task: str = ""
     code: str = ""
     choices: tuple[str, ...] = ()
     unit: str = ""

@@ -1,8 +1,8 @@
 """What an experiment is, and how its starts are arranged: seeded, shuffled blocks with warm-ups.
 
-An experiment is a folder ``experiments/<name>/`` whose ``measure.py`` exports ``EXPERIMENT`` and
-whose ``explain.py`` exports its figures, tables and what-ifs. :func:`discover` finds them: there is
-no list to edit.
+An experiment is a folder ``experiments/<name>/`` whose ``measure.py`` exports ``EXPERIMENT``.
+:func:`discover` finds them: there is no list to edit. What they explain is declared in
+:mod:`vmcompare.experiments.explanation`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import pkgutil
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any, TypeVar
 
 from vmcompare.errors import (
@@ -273,38 +272,7 @@ def load(name: str) -> Experiment:
     Raises:
         UnknownName: there is none of that name.
     """
-    found: Experiment = _module(name, "measure").EXPERIMENT
-    return found
-
-
-def explanation(name: str) -> ModuleType:
-    """The experiment's ``explain`` module: ``FIGURES``, ``TABLES``, ``WHATIFS``, ``OUTCOMES``, and
-    ``DEMOS`` where it has some.
-
-    Raises:
-        UnknownName: there is no experiment of that name.
-    """
-    return _module(name, "explain")
-
-
-def exercises(name: str) -> ModuleType:
-    """The experiment's ``exercises`` module: ``EXERCISES`` and ``QUESTIONS``.
-
-    Raises:
-        UnknownName: there is no experiment of that name.
-        Unavailable: it has no exercises yet.
-    """
-    try:
-        return _module(name, "exercises")
-    except ModuleNotFoundError as error:
-        if error.name != f"vmcompare.experiments.{name}.exercises":
-            raise
-        raise Unavailable(
-            f"the lesson on {name} has no exercises yet", "go on with the next step"
-        ) from None
-
-
-def _module(name: str, part: str) -> ModuleType:
     if name not in discover():
         raise UnknownName("experiment", name, discover())
-    return importlib.import_module(f"vmcompare.experiments.{name}.{part}")
+    found: Experiment = importlib.import_module(f"vmcompare.experiments.{name}.measure").EXPERIMENT
+    return found

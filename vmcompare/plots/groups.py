@@ -57,6 +57,11 @@ class Group:
             words.append(self.shown)
         return " · ".join(words)
 
+    @property
+    def provenance(self) -> str:
+        """Measured or recorded, and whether emulated: for a row of a table."""
+        return self.shown + (f", {EMULATION}" if self.emulated else "")
+
     def count(self) -> str:
         """``"n = 9, 1 failed"``."""
         failed = f", {self.failed} failed" if self.failed else ""

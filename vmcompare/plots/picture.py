@@ -6,8 +6,8 @@ import base64
 import html
 import io
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmcompare.plots import style
@@ -30,11 +30,13 @@ class Picture:
         figure: the figure (made without pyplot, so nothing has to be closed).
         alt: the text alternative, made from the data the figure shows.
         caption: provenance and warnings; shown under the figure.
+        placeholders: values for the words that the lesson's text adds to the caption.
     """
 
     figure: Figure
     alt: str
     caption: str = ""
+    placeholders: Mapping[str, str | bool | int | float] = field(default_factory=dict)
 
     def svg(self) -> str:
         """The figure as an ``<svg>`` element; the same figure always gives the same bytes."""
@@ -70,22 +72,26 @@ class WhatIf:
     """A modelled figure with one slider.
 
     Attributes:
-        label: what the slider sets.
+        label, unit, formula, source: words; empty where the lesson's text has them.
         values: its positions, in order (at most about 60, so that a handout stays small).
         start: index of the position shown first.
+        draw: position value → picture (its ``alt`` says the result in words; its ``placeholders``
+            are values for the words of the text that depend on the position).
+        label: what the slider sets.
         unit: written behind the value.
-        draw: position value → picture (its ``alt`` says the result in words).
         formula: the model as LaTeX (shown under the figure), in terms of measured quantities.
         source: where the measured inputs come from, one line.
+        placeholders: values for the words of the text, whatever the position.
     """
 
-    label: str
     values: Sequence[float]
     start: int
-    unit: str
     draw: Callable[[float], Picture]
-    formula: str
-    source: str
+    label: str = ""
+    unit: str = ""
+    formula: str = ""
+    source: str = ""
+    placeholders: Mapping[str, str | bool | int | float] = field(default_factory=dict)
 
     def text(self, value: float) -> str:
         """A position of the slider, written for people."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmcompare.course import page
+from vmcompare.course import page, wording
 from vmcompare.course.exercises import Tasks
 from vmcompare.course.results import Prediction
 from vmcompare.course.steps import Steps
@@ -38,7 +38,6 @@ class Verdict(Steps):
 
     own: bool = True
     _table: Table = field(init=False)
-    _tasks: Tasks | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._table = Table(self._gather())
@@ -114,13 +113,15 @@ class Verdict(Steps):
         """Show one of ``FIGURES``: the claims by finding, or the ratios with their bounds."""
         if name not in FIGURES:
             raise UnknownName("figure", name, sorted(FIGURES))
-        self._page.put(lambda: FIGURES[name](self._table))
+        self._page.put(
+            lambda: wording.caption(FIGURES[name](self._table), self._section("figure", name))
+        )
 
     def whatif(self, name: str, **options: Any) -> None:
         """Show one of ``WHATIFS``: a modelled figure with a slider."""
         if name not in WHATIFS:
             raise UnknownName("what-if", name, sorted(WHATIFS))
-        self._follow(lambda: WHATIFS[name](self._table, **options))
+        self._follow(name, lambda: WHATIFS[name](self._table, **options))
 
     def without(self, experiment: str) -> None:
         """Show what the table would say if there were no recording of ``experiment``.
@@ -170,17 +171,15 @@ class Verdict(Steps):
 
     # ---- practise -----------------------------------------------------------------------------
 
-    def _practice(self) -> Tasks:
-        if self._tasks is None:
-            self._tasks = Tasks(
-                NUMBER,
-                tasks_of.exercises(lambda: self._table),
-                tasks_of.QUESTIONS,
-                lambda: self._table.evidence.view(),
-                called=page.name_of(self),
-                keeping=not is_handout(),
-            )
-        return self._tasks
+    def _asked(self) -> Tasks:
+        return Tasks(
+            NUMBER,
+            tasks_of.exercises(lambda: self._table),
+            tasks_of.QUESTIONS,
+            lambda: self._table.evidence.view(),
+            called=page.name_of(self),
+            keeping=not is_handout(),
+        )
 
     # ---- inside -------------------------------------------------------------------------------
 

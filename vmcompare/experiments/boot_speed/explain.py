@@ -9,10 +9,9 @@ each block one ``gzip_s``, ``syscall_s`` and ``fork_s`` of ``process`` and of ``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import EMULATION
@@ -20,17 +19,15 @@ from vmcompare.evidence.published import CHECKED, load_literature
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB, seconds
 from vmcompare.evidence.units import ratio as ratio_text
-from vmcompare.evidence.view import Outcome, View
+from vmcompare.evidence.view import View
+from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.plots.dots import Bar, bars
 from vmcompare.plots.groups import Group, container, groups, mixed, need, ratio, warnings
 from vmcompare.plots.lines import Curve, curves
-from vmcompare.plots.picture import MODELLED, Picture, WhatIf
+from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.plots.style import Series
 from vmcompare.plots.times import medians, noise_sentence, phase_name, phases, ratios, strip
 from vmcompare.sandbox import Machine, Platform
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 START = "start_to_first_byte_s"
 
@@ -44,95 +41,80 @@ _WORK: Mapping[str, str] = MappingProxyType(
 )
 
 
-def starts_figure(view: View) -> Picture:
-    """Every start as a point, with the noise floor in the caption."""
-    return strip(view, START, what="start", extra=(noise_sentence(groups(view, START)),))
+explained = Explanation[View]()
+
+explained.figure("starts")(
+    lambda view: strip(view, START, what="start", extra=(noise_sentence(groups(view, START)),))
+)
+explained.figure("phases")(phases)
+explained.figure("noise")(lambda view: ratios(view, START, what="start"))
 
 
-def noise_figure(view: View) -> Picture:
-    """Each series ÷ container by block, and A/A, the same thing against itself."""
-    return ratios(view, START, what="start")
-
-
-def starts_table(view: View) -> pd.DataFrame:
-    """One row a series: runs, median, interval, ratio to the container, provenance (all text)."""
-    import pandas as pd
-
+@explained.table("starts")
+def starts(view: View) -> Iterator[Row]:
+    """One row a series: runs, median, interval, ratio to the container, provenance."""
     found = need(view, START, "start")
     base = container(found)
-    rows = []
     for group in found:
         median = group.median if len(group.rows) else None
         times = ratio(group, base) if base is not None and median is not None else None
-        rows.append(
-            {
-                "series": group.series.label,
-                "n": str(len(group.rows)),
-                "failed": str(group.failed),
-                "median": seconds(median.estimate) if median else "–",
-                "95 % interval": _span(median, seconds) if median else "–",
-                "× container": "1" if group is base else _times(times),
-                "provenance": group.shown + (f", {EMULATION}" if group.emulated else ""),
-            }
-        )
-    return pd.DataFrame(rows)
+        yield {
+            "series": group.series.label,
+            "n": str(len(group.rows)),
+            "failed": str(group.failed),
+            "median": seconds(median.estimate) if median else "–",
+            "95 % interval": _span(median, seconds) if median else "–",
+            "× container": "1" if group is base else _times(times),
+            "provenance": group.provenance,
+        }
 
 
-def phases_table(view: View) -> pd.DataFrame:
-    """One row a series and phase: median and share of all phases (text)."""
-    import pandas as pd
-
-    rows = []
+@explained.table("phases")
+def phases_by_share(view: View) -> Iterator[Row]:
+    """One row a series and phase: median and share of all phases."""
     for group in need(view, "phase_s", "phase of a start"):
         if not len(group.rows):
             continue
         parts = medians(group)
         total = sum(parts.values())
         for phase, value in parts.items():
-            rows.append(
-                {
-                    "series": group.series.label,
-                    "phase": phase_name(group, phase),
-                    "n": str(int((group.rows["phase"] == phase).sum())),
-                    "median": seconds(value),
-                    "share": f"{value / total:.0%}" if total else "–",
-                    "provenance": group.shown + (f", {EMULATION}" if group.emulated else ""),
-                }
-            )
-    return pd.DataFrame(rows)
+            yield {
+                "series": group.series.label,
+                "phase": phase_name(group, phase),
+                "n": str(int((group.rows["phase"] == phase).sum())),
+                "median": seconds(value),
+                "share": f"{value / total:.0%}" if total else "–",
+                "provenance": group.provenance,
+            }
 
 
-def literature_table(view: View) -> pd.DataFrame:
+@explained.table("literature")
+def literature(view: View) -> Iterator[Row]:
     """This view's medians above what others published about starts; never one in place of another.
 
     Only figures whose source was read are shown; what is merely recalled or quoted is left out.
     """
-    import pandas as pd
-
-    rows = [
-        {
-            "what": group.series.label,
-            "figure": f"{seconds(group.median.estimate)} (median, {group.count()})",
-            "conditions": "request to first byte" + (f", {EMULATION}" if group.emulated else ""),
-            "source": f"{group.shown}, run {group.run_id}",
-        }
-        for group in need(view, START, "start")
-        if len(group.rows)
-    ]
+    for group in need(view, START, "start"):
+        if len(group.rows):
+            under = f", {EMULATION}" if group.emulated else ""
+            yield {
+                "what": group.series.label,
+                "figure": f"{seconds(group.median.estimate)} (median, {group.count()})",
+                "conditions": f"request to first byte{under}",
+                "source": f"{group.shown}, run {group.run_id}",
+            }
     published = load_literature()
     chosen = published[published["metric"].isin(_LITERATURE) & (published["checked"] == CHECKED)]
     for row in chosen.to_dict("records"):
-        rows.append(
-            {
-                "what": row["system"],
-                "figure": _set(f"{row['value']} {row['unit']}"),
-                "conditions": _set(row["conditions"]),
-                "source": f"literature: {_short(row['citation'])}, {row['year']}",
-            }
-        )
-    return pd.DataFrame(rows)
+        yield {
+            "what": row["system"],
+            "figure": _set(f"{row['value']} {row['unit']}"),
+            "conditions": _set(row["conditions"]),
+            "source": f"literature: {_short(row['citation'])}, {row['year']}",
+        }
 
 
+@explained.whatif("cold_starts")
 def cold_starts(view: View) -> WhatIf:
     """Starting one for every request, against keeping one idle: waiting against memory."""
     starting = [group for group in need(view, START, "start") if len(group.rows)]
@@ -171,30 +153,22 @@ def cold_starts(view: View) -> WhatIf:
             },
             limits,
         )
-        note = " More than 3,600 s per hour means that several wait at the same time."
         return replace(
             picture,
             alt=f"{rate:g} cold starts per hour. {picture.alt}",
-            caption=f"{MODELLED}{note if rate * max(waits) > 3600 else ''} {words}",
+            caption=words,
+            placeholders={"queue": rate * max(waits) > 3600},
         )
 
     return WhatIf(
-        label="cold starts per hour",
         values=tuple(float(rate) for rate in rates),
         start=rates.index(min(rates, key=lambda rate: abs(math.log(rate / 60)))),
-        unit="per hour",
         draw=draw,
-        formula=(
-            r"W = \lambda \cdot \tilde{t}_{\mathrm{start}} \qquad "
-            r"M = \tilde{m}_{\mathrm{idle}} \cdot 1\,\mathrm{h}"
-        ),
-        source=(
-            "W: waited in an hour; λ: cold starts an hour; t: one start; M: held for the hour; m: "
-            f"memory of an idle one; medians of {START} and pss_bytes; {view.caption()}"
-        ),
+        placeholders={"source": view.caption()},
     )
 
 
+@explained.whatif("no_emulation")
 def no_emulation(view: View) -> WhatIf:
     """What the emulated VMs' starts would be if emulation cost nothing: measured ÷ s."""
     starting = [group for group in groups(view, START) if len(group.rows)]
@@ -215,17 +189,7 @@ def no_emulation(view: View) -> WhatIf:
         f"{name} was {ratio_text(found.estimate)} slower": found.estimate
         for name, found in slow.items()
     }
-    rough = (
-        "Rough: loops run from the translator’s cache, but much boot code runs only once and is "
-        "translated for that, so no single slow-down fits a whole boot."
-    )
-    unmarked = (
-        ""
-        if marks
-        else "No slow-down is marked: this view holds no work timed in a process and in vm-direct "
-        "(pc) within one run."
-    )
-    words = warnings([*emulated, *([base] if base else [])], unmarked)
+    words = warnings([*emulated, *([base] if base else [])])
 
     lines = [
         Curve(
@@ -244,21 +208,15 @@ def no_emulation(view: View) -> WhatIf:
         picture = curves(
             factors, lines, marks, at, x_label="slow-down s of software emulation, divided out"
         )
-        return replace(picture, caption=f"{MODELLED} {rough} {words}")
+        return replace(picture, caption=words)
 
     near = [found.estimate for found in slow.values()]
     start = min(near, default=1.0)
     return WhatIf(
-        label="slow-down divided out",
         values=factors,
         start=min(range(len(factors)), key=lambda index: abs(factors[index] - start)),
-        unit="×",
         draw=draw,
-        formula=(
-            r"t_{\mathrm{modelled}} = \frac{\tilde{t}_{\mathrm{measured}}}{s}, \qquad "
-            r"s = \frac{t_{\mathrm{vm\text{-}direct}}}{t_{\mathrm{process}}}"
-        ),
-        source=f"medians of {START}, gzip_s, syscall_s and fork_s; {view.caption()}",
+        placeholders={"unmarked": not marks, "source": view.caption()},
     )
 
 
@@ -281,6 +239,7 @@ def _outcome(view: View, series: Callable[[Series], bool]) -> Group | None:
     return None
 
 
+@explained.outcome("container_s", Platform.CONTAINER)
 def _container_s(view: View) -> float | None:
     base = container(groups(view, START))
     return base.median.estimate if base else None
@@ -290,11 +249,13 @@ def _vm(view: View) -> Group | None:
     return _outcome(view, lambda s: s.platform is Platform.VM and s.machine != Machine.MICROVM)
 
 
+@explained.outcome("vm_s", Platform.VM)
 def _vm_s(view: View) -> float | None:
     group = _vm(view)
     return group.median.estimate if group else None
 
 
+@explained.outcome("vm_over_container", Platform.VM, Platform.CONTAINER)
 def _vm_over_container(view: View) -> float | None:
     above, below = _vm(view), container(groups(view, START))
     times = ratio(above, below) if above and below else None
@@ -335,28 +296,3 @@ def _short(citation: str) -> str:
     if not colon or authors.count(",") == 0:
         return citation.split(",")[0].split(" (")[0]
     return f"{authors.split(',')[0]} et al.: {rest.split(',')[0].split(':')[0].strip()}"
-
-
-FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
-    {"starts": starts_figure, "phases": phases, "noise": noise_figure}
-)
-"""Name → figure of a view."""
-
-TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
-    {"starts": starts_table, "phases": phases_table, "literature": literature_table}
-)
-"""Name → table of a view; every cell is text."""
-
-WHATIFS: Mapping[str, Callable[[View], WhatIf]] = MappingProxyType(
-    {"cold_starts": cold_starts, "no_emulation": no_emulation}
-)
-"""Name → modelled figure with one slider."""
-
-OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
-    {
-        "container_s": Outcome((Platform.CONTAINER,), _container_s),
-        "vm_s": Outcome((Platform.VM,), _vm_s),
-        "vm_over_container": Outcome((Platform.VM, Platform.CONTAINER), _vm_over_container),
-    }
-)
-"""Name → what a prediction is set beside (seconds, seconds, ratio); ``None`` where not measured."""

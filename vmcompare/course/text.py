@@ -1,0 +1,275 @@
+"""Reads the words of a lesson, one Markdown file: ``notebooks/text/NN-name.md``.
+
+A file has sections, ``## kind: name``. What a section may hold depends on its kind: fields
+(``Label: …``), prose, hints, choices, entries of a grid, and parts (``### Model answer``). Words
+name values as ``{placeholders}``, which Python gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmcompare import paths
+from vmcompare.errors import TextError
+from vmcompare.evidence.exercise import Choice
+
+KINDS = ("exercise", "question", "what-if", "figure", "table", "grid", "here", "demo")
+
+FIELDS = {"what-if": ("Label", "Unit", "Formula", "Inputs"), "grid": ("Called", "Yes", "No")}
+"""Kind of section → the fields that it must begin with."""
+
+FILE_BYTES = 1 << 20
+
+_SECTION = re.compile(r"## ([a-z-]+): (\w+)\s*$")
+_PART = re.compile(r"### (Right|Model answer|Reply: \w+)\s*$")
+_FIELD = re.compile(r"([A-Z]\w+): *(.*)$")
+_ITEM = re.compile(r"- (?:(Hint): |\[([ x])\] |(`[^`]+`(?: `[^`]+`)?): )(.*)$")
+_BLOCK = re.compile(r"- |\d{1,2}[.)] |\||\{if ")
+_IF = re.compile(r"^\{if (not )?(\w+)\} *", re.MULTILINE)
+_KEPT = re.compile(
+    r"(`+)(?:.+?)\1|\$\$.+?\$\$|\$[^\s$](?:[^$]*[^\s$])?\$|\{([a-z]\w*)\}", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One ``## kind: name``; what its kind has no use for is empty. All words are Markdown.
+
+    Attributes:
+        path, line: where its heading is.
+        fields: what stands before the prose, by name.
+        prose: the question that is asked, or a caption.
+        hints, choices: of an exercise or a question.
+        entries: of a grid: (row,) → what it is, (column, row) → why.
+        parts: heading (``"Model answer"``, ``"Reply: late"``) → words.
+    """
+
+    path: Path
+    line: int
+    kind: str
+    name: str
+    fields: Mapping[str, str]
+    prose: str
+    hints: tuple[str, ...]
+    choices: tuple[Choice, ...]
+    entries: Mapping[tuple[str, ...], str]
+    parts: Mapping[str, str]
+
+    def fill(self, words: str, values: Mapping[str, str | bool | int | float]) -> str:
+        """``words`` with values for placeholders, without the paragraphs that do not apply.
+
+        Nothing is replaced in a formula or in code.
+
+        Raises:
+            TextError: a placeholder has no value.
+        """
+
+        def value(name: str) -> str | bool | int | float:
+            if name not in values:
+                known = ", ".join(sorted(values)) or "none"
+                raise self.error(f"there is no value for {{{name}}}; those given: {known}")
+            return values[name]
+
+        def put(found: re.Match[str]) -> str:
+            given = value(found[2]) if found[2] else found[0]
+            return f"{given:g}" if isinstance(given, float) else str(given)
+
+        paragraphs = []
+        for paragraph in words.split("\n\n"):
+            first, *rest = _IF.split(paragraph)
+            pieces = [first.strip("\n")]
+            for no, name, piece in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+                if bool(value(name)) is not bool(no):
+                    pieces.append(piece.strip("\n"))
+            paragraphs.append(" ".join(filter(None, pieces)))
+        return _KEPT.sub(put, "\n\n".join(filter(None, paragraphs)))
+
+    def error(self, what: str) -> TextError:
+        """The error for what is wrong with this section."""
+        return TextError(self.path, self.line, f"{self.kind}: {self.name}", what)
+
+
+def placeholders(words: str) -> set[str]:
+    """Names of the values that ``words`` ask for."""
+    named = {found[2] for found in _KEPT.finditer(words) if found[2]}
+    return named | {name for _, name in _IF.findall(words)}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A lesson's words: its sections in their order."""
+
+    path: Path
+    sections: tuple[Section, ...]
+
+    def all(self, kind: str) -> tuple[Section, ...]:
+        """The sections of one kind."""
+        return tuple(section for section in self.sections if section.kind == kind)
+
+    def find(self, kind: str, name: str) -> Section | None:
+        """The section of that kind and name, if there is one."""
+        return next((s for s in self.all(kind) if s.name == name), None)
+
+
+def of_lesson(number: str) -> Text | None:
+    """The text of the lesson with this number; ``None`` where it has none.
+
+    Raises:
+        TextError: it cannot be read.
+    """
+    found = sorted((paths.lessons_dir() / "text").glob(f"{number}-*.md"))
+    return read(found[0]) if found else None
+
+
+def read(path: Path) -> Text:
+    """A lesson's text.
+
+    Raises:
+        TextError: it cannot be read; names file, line and section.
+    """
+    try:
+        content = paths.read(path, FILE_BYTES).decode("utf-8")
+    except OSError as error:
+        raise TextError(path, 0, "", error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise TextError(path, 0, "", "it is not UTF-8") from error
+    sections: list[Section] = []
+    for line, heading, lines in _sections(content.splitlines()):
+        found = _SECTION.match(heading)
+        if found is None or found[1] not in KINDS:
+            raise TextError(path, line, heading, f"a heading is “## kind: name” ({_list(KINDS)})")
+        section = _Reader(path, line, found[1], found[2]).read(lines)
+        if any((s.kind, s.name) == (section.kind, section.name) for s in sections):
+            raise section.error("there are two of that name")
+        sections.append(section)
+    return Text(path, tuple(sections))
+
+
+def _list(words: Sequence[str]) -> str:
+    return ", ".join(words)
+
+
+def _sections(lines: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:
+    """Number and text of each heading, and the lines below it; what is above the first is free."""
+    found: tuple[int, str, list[str]] | None = None
+    fenced = False
+    for number, line in enumerate(lines, start=1):
+        fenced ^= line.lstrip().startswith("```")
+        if line.startswith("## ") and not fenced:
+            if found:
+                yield found
+            found = (number, line, [])
+        elif found:
+            found[2].append(line)
+    if found:
+        yield found
+
+
+class _Reader:
+    """Reads one section, line by line. ``_into`` takes the words of the lines that follow."""
+
+    def __init__(self, path: Path, line: int, kind: str, name: str) -> None:
+        self._where = (path, f"{kind}: {name}")
+        self._line, self._begin, self._kind, self._name = line, line, kind, name
+        self._prose: list[str] = []
+        self._fields: dict[str, list[str]] = {}
+        self._hints: list[list[str]] = []
+        self._choices: list[tuple[bool, list[str], list[str]]] = []
+        self._entries: dict[tuple[str, ...], list[str]] = {}
+        self._parts: dict[str, list[str]] = {}
+        self._into = self._prose
+
+    def read(self, lines: Sequence[str]) -> Section:
+        """The section that these lines make."""
+        for line in lines:
+            self._line += 1
+            self._take(line.rstrip())
+        self._line = self._begin
+        section = Section(
+            self._where[0],
+            self._begin,
+            self._kind,
+            self._name,
+            {name: joined(words) for name, words in self._fields.items()},
+            joined(self._prose),
+            tuple(map(joined, self._hints)),
+            tuple(Choice(joined(t), joined(f), right=right) for right, t, f in self._choices),
+            {names: joined(words) for names, words in self._entries.items()},
+            {heading: joined(words) for heading, words in self._parts.items()},
+        )
+        self._refuse_unfit(section)
+        return section
+
+    def _take(self, line: str) -> None:
+        asked = self._kind in ("exercise", "question", "grid")
+        if self._kind == "exercise" and line.startswith("### "):
+            heading = _PART.match(line)
+            if not heading:
+                raise self._error("a part is “### Right”, “### Model answer” or “### Reply: name”")
+            self._into = self._parts.setdefault(heading[1], [])
+        elif self._parts:
+            self._into.append(line)
+        elif asked and (item := _ITEM.match(line)):
+            self._item(item)
+        elif line.startswith("  : ") and self._choices:
+            self._into = self._choices[-1][2]
+            self._into.append(line[4:])
+        elif (found := _FIELD.match(line)) and found[1] in FIELDS.get(self._kind, ()):
+            self._into = self._fields.setdefault(found[1], [])
+            self._into.append(found[2])
+        elif self._into is self._prose:
+            self._prose.append(line)
+        elif not line:
+            self._into = self._prose
+        elif line.startswith("  "):
+            self._into.append(line.strip())
+        else:
+            raise self._error("begin a further line of an item or field with two spaces")
+
+    def _item(self, item: re.Match[str]) -> None:
+        hint, tick, names, words = item.groups()
+        self._into = [words]
+        if hint:
+            self._hints.append(self._into)
+        elif tick:
+            self._choices.append((tick == "x", self._into, []))
+        else:
+            self._entries[tuple(re.findall(r"`([^`]+)`", names))] = self._into
+
+    def _refuse_unfit(self, section: Section) -> None:
+        """Raise ``TextError`` unless the section has what its kind needs."""
+        right = sum(choice.right for choice in section.choices)
+        judged = any(heading.startswith("Reply: ") for heading in section.parts)
+        if section.kind == "question" and not section.prose:
+            raise self._error("it asks nothing")
+        if section.kind == "question" or (section.choices and not judged):
+            if right != 1:
+                raise self._error(f"exactly one choice is right, not {right}")
+            if not all(choice.feedback for choice in section.choices):
+                raise self._error("every choice has its feedback, an indented line “: …”")
+        if section.kind == "exercise":
+            if section.prose:
+                raise self._error(f"what is this line for? “{section.prose[:40]}”")
+            if not section.hints or "Model answer" not in section.parts:
+                raise self._error("an exercise has a hint and a “### Model answer”")
+        for name in FIELDS.get(section.kind, ()):
+            if name not in section.fields:
+                raise self._error(f"“{name}: …” is missing")
+
+    def _error(self, what: str) -> TextError:
+        return TextError(self._where[0], self._line, self._where[1], what)
+
+
+def joined(lines: Sequence[str]) -> str:
+    """Lines of one paragraph as one; lists, tables, code and ``{if …}`` keep their lines."""
+    words, fenced, whole = "", False, True
+    for line in lines:
+        fence = line.lstrip().startswith("```")
+        whole = whole or fenced or fence or not line or bool(_BLOCK.match(line.lstrip()))
+        words += f"\n{line}" if whole else f" {line.strip()}"
+        fenced ^= fence
+        whole = fence or not line
+    return re.sub(r"\n{3,}", "\n\n", words).strip("\n")

@@ -1,0 +1,139 @@
+"""What answers in the lesson on boot speed are checked against, and values of model answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.claims import EMULATION
+from vmcompare.evidence.markdown import literal
+from vmcompare.evidence.statistics import median_interval
+from vmcompare.evidence.units import seconds
+from vmcompare.evidence.view import View
+from vmcompare.experiments.boot_speed.explain import START, explained
+from vmcompare.experiments.explanation import Values
+from vmcompare.plots.groups import Group, container, groups, need
+from vmcompare.plots.times import ending, medians, phase_name
+from vmcompare.sandbox import Phase, Platform
+
+FEW = 3
+"""Starts of one round: what a hurried study would stop at."""
+
+BUDGET = 0.1
+"""Share of a job that its start may take, in the planning exercise."""
+
+
+# Tight: who counts what comes after the first byte, too, is only a few per cent off.
+@explained.check("services_share", unit="per cent", within=0.01)
+def services_share(view: View) -> float:
+    """Per cent of the full VM's time to its first byte that its services take.
+
+    Raises:
+        Unavailable: the view holds no phases of a full VM up to its first byte.
+    """
+    parts = _vm_phases(view)[1]
+    return 100 * parts[Phase.FIRST_BYTE] / sum(parts.values())
+
+
+@explained.values("services_share")
+def _services_share(view: View) -> Values:
+    group, parts = _vm_phases(view)
+    return {
+        "phases": " + ".join(f"{phase_name(group, p)} {seconds(s)}" for p, s in parts.items()),
+        "total": seconds(sum(parts.values())),
+        "services": seconds(parts[Phase.FIRST_BYTE]),
+        "share": f"{services_share(view):.1f}",
+        "emulated": group.emulated,
+    }
+
+
+@explained.check("fewer_starts", unit="ratio", within=0.05)
+def times_as_wide(view: View) -> float:
+    """How many times as wide the interval of the first :data:`FEW` starts is as that of all."""
+    few, every, _ = widths_s(view)
+    return few / every
+
+
+@explained.values("fewer_starts")
+def _fewer_starts(view: View) -> Values:
+    few, every, n = widths_s(view)
+    return {
+        "few": FEW,
+        "width": seconds(few),
+        "n": n,
+        "width_of_all": seconds(every),
+        "times": f"{few / every:.2g}",
+    }
+
+
+@explained.values("flawed_study")
+def _flawed_study(view: View) -> Values:
+    found = container(groups(view, "phase_s"))
+    there = found is not None and len(found.rows) > 0
+    names = dict.fromkeys(found.rows["phase"]) if found is not None and there else ()
+    return {"measured": there, "phases": literal(", ".join(names))}
+
+
+@explained.check("job_length", unit="s", within=0.05)
+def shortest_container_job_s(view: View) -> float:
+    """How long a job in a container must work (s)."""
+    return shortest_job_s(_container(view).median.estimate)
+
+
+@explained.values("job_length")
+def _job_length(view: View) -> Values:
+    lines = []
+    for group in need(view, START, "start"):
+        if len(group.rows):
+            median_s = group.median.estimate
+            under = f" ({EMULATION})" if group.emulated else ""
+            lines.append(
+                f"- {literal(group.series.label)}{under}: starts in {seconds(median_s)}, so a job "
+                f"works for at least {seconds(shortest_job_s(median_s))}"
+            )
+    return {"jobs": "\n".join(lines)}
+
+
+def widths_s(view: View) -> tuple[float, float, int]:
+    """Widths (s) of the interval of the first :data:`FEW` container starts and of all, and how many
+    all are.
+
+    Raises:
+        Unavailable: there are no further starts, or all of them took the same time.
+    """
+    starts = _container(view).values
+    if len(starts) <= FEW:
+        raise Unavailable(
+            f"the data shown hold only {len(starts)} starts of a container",
+            "measure three rounds or more, or replay a recording",
+        )
+    few, every = median_interval(starts[:FEW]), median_interval(starts)
+    if every.high == every.low:
+        raise Unavailable("all starts of a container took the same time", "measure more rounds")
+    return few.high - few.low, every.high - every.low, len(starts)
+
+
+def shortest_job_s(start_s: float) -> float:
+    """How long a job must work (s) for its start to be :data:`BUDGET` of both together."""
+    return start_s * (1 - BUDGET) / BUDGET
+
+
+def _container(view: View) -> Group:
+    found = container(need(view, START, "start"))
+    if found is None:
+        raise Unavailable("there is no container start to look at", "replay a recording")
+    return found
+
+
+def _vm_phases(view: View) -> tuple[Group, Mapping[Phase, float]]:
+    """The full VM, and the median seconds of each phase of its start, up to the first byte."""
+    for group in groups(view, "phase_s"):
+        if group.series.platform is Platform.VM:
+            parts: dict[Phase, float] = {
+                phase: value
+                for phase, value in medians(group).items()
+                if phase is not Phase.READY and not ending(phase)
+            }
+            if Phase.FIRST_BYTE in parts:
+                return group, parts
+    raise Unavailable("there are no phases of a full VM to look at", "replay a recording")

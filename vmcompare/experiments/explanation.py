@@ -1,0 +1,173 @@
+"""What an experiment explains: figures, tables, what-ifs, outcomes, and what answers are held to.
+
+An experiment's ``explain.py`` makes one :class:`Explanation` called ``explained`` and declares its
+functions on it by decorators; ``checks.py`` adds what answers are checked against. Python gives the
+values. The words that a learner reads stand in the lesson's text (``notebooks/text/``), which names
+values as ``{placeholders}``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from vmcompare.errors import UnknownName
+from vmcompare.evidence.exercise import Answer
+from vmcompare.evidence.view import Computer, Grid, Outcome, View
+from vmcompare.experiments import unconverted
+from vmcompare.measuring.experiment import Demo, discover
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.sandbox import Platform
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+S = TypeVar("S")
+"""What is explained: a :class:`View`, or the table of the last lesson."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Row = Mapping[str, str]
+"""A row of a table: column → text."""
+
+Values = Mapping[str, str | bool | int | float]
+"""Placeholder → what stands for it; text is already formatted for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is said to an answer: a ``### Reply: name`` of the exercise's text, with its values."""
+
+    right: bool
+    name: str
+    values: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Generic[S]):
+    """What a numeric answer is compared with.
+
+    Attributes:
+        expected: the number, in ``unit``; may raise ``Unavailable``.
+        unit: ``"s"``, ``"bytes"``, ``"ratio"``, ``"per cent"`` or any word.
+        within: relative tolerance; 0 for a count.
+    """
+
+    expected: Callable[[S], float]
+    unit: str
+    within: float
+
+
+Judge = Callable[[S, Answer], Remark | None]
+"""Has a remark on an answer, or leaves it (``None``) to the number or the choices of the text."""
+
+
+@dataclass(slots=True)
+class Explanation(Generic[S]):
+    """All that one experiment explains, by name. Every function may raise ``Unavailable``.
+
+    Attributes:
+        figures: pictures of a view; the first grows while a run is measured.
+        tables: rows of a view, as mappings from column to text.
+        whatifs: modelled figures with a slider.
+        outcomes: numbers that are predicted before they are measured.
+        grids: grids of yes and no, ticked beforehand.
+        heres: pictures or rows of this computer as it is.
+        demos: what is done on the spot.
+        numbers, judges: what the answer to an exercise is held to.
+        placeholders: (kind of section, name) → values of its placeholders.
+    """
+
+    figures: dict[str, Callable[[S], Picture]] = field(default_factory=dict)
+    tables: dict[str, Callable[[S], Iterable[Row] | pd.DataFrame]] = field(default_factory=dict)
+    whatifs: dict[str, Callable[..., WhatIf]] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    grids: dict[str, Grid] = field(default_factory=dict)
+    heres: dict[str, Callable[[Computer, View], Any]] = field(default_factory=dict)
+    demos: dict[str, Demo] = field(default_factory=dict)
+    numbers: dict[str, Number[S]] = field(default_factory=dict)
+    judges: dict[str, Judge[S]] = field(default_factory=dict)
+    placeholders: dict[tuple[str, str], Callable[[S], Values]] = field(default_factory=dict)
+
+    def figure(self, name: str) -> Callable[[F], F]:
+        """View → :class:`Picture`."""
+        return _into(self.figures, name)
+
+    def table(self, name: str) -> Callable[[F], F]:
+        """View → rows; usually a generator."""
+        return _into(self.tables, name)
+
+    def whatif(self, name: str) -> Callable[[F], F]:
+        """View → :class:`WhatIf`."""
+        return _into(self.whatifs, name)
+
+    def outcome(self, name: str, *platforms: Platform) -> Callable[[F], F]:
+        """View → number, ``None`` where it was not measured within one run of ``platforms``."""
+
+        def add(find: F) -> F:
+            self.outcomes[name] = Outcome(platforms, find)
+            return find
+
+        return add
+
+    def grid(self, name: str, *columns: str) -> Callable[[F], F]:
+        """View → column → row → yes or no; the words of its rows are in the text."""
+
+        def add(find: F) -> F:
+            self.grids[name] = Grid(columns, {}, find, {}, "", "", "")
+            return find
+
+        return add
+
+    def here(self, name: str) -> Callable[[F], F]:
+        """Computer and view → picture or list of rows."""
+        return _into(self.heres, name)
+
+    def demo(self, name: str, demo: Demo) -> None:
+        """Something small that is done on the spot."""
+        self.demos[name] = demo
+
+    def check(self, name: str, *, unit: str, within: float = 0.1) -> Callable[[F], F]:
+        """View → the number that an exercise asks for; see :class:`Number`."""
+
+        def add(expected: F) -> F:
+            self.numbers[name] = Number(expected, unit, within)
+            return expected
+
+        return add
+
+    def judge(self, name: str) -> Callable[[F], F]:
+        """View and answer → :class:`Remark`, or ``None``; it is asked first."""
+        return _into(self.judges, name)
+
+    def values(self, name: str, kind: str = "exercise") -> Callable[[F], F]:
+        """View → values of the placeholders in a section of the text (of an exercise's section:
+        in its model answer and in what is said to choices)."""
+        return _into(self.placeholders, (kind, name))
+
+
+def _into(known: dict[Any, Any], name: Any) -> Callable[[F], F]:
+    def add(function: F) -> F:
+        known[name] = function
+        return function
+
+    return add
+
+
+def explanation(experiment: str) -> Explanation[View]:
+    """What the experiment of that name explains.
+
+    Raises:
+        UnknownName: there is no experiment of that name.
+    """
+    if experiment not in discover():
+        raise UnknownName("experiment", experiment, discover())
+    folder = f"vmcompare.experiments.{experiment}"
+    module = importlib.import_module(f"{folder}.explain")
+    if not hasattr(module, "explained"):
+        return Explanation(**unconverted.registries(module))
+    importlib.import_module(f"{folder}.checks")
+    found: Explanation[View] = module.explained
+    return found
