@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -57,11 +58,26 @@ def test_the_lock_has_hashes_and_names_no_host() -> None:
         assert re.search(rf"^{name}==", lock, re.MULTILINE), name
 
 
+MINUTES = r"\*.+ · \d+ minutes · (in class|homework)\*"
+"""Below the title of an exercise."""
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
 class TestANotebook:
     def cells(self, notebook: Path, kind: str) -> list[str]:
+        """Its cells of one kind, without those of exercises."""
         loaded = json.loads(notebook.read_text())
-        return ["".join(c["source"]) for c in loaded["cells"] if c["cell_type"] == kind]
+        cells = ["".join(c["source"]) for c in loaded["cells"] if c["cell_type"] == kind]
+        return [c for c in cells if "check_answer(" not in c and not re.search(MINUTES, c)]
+
+    def test_has_code_in_exercises_that_fits_a_page(self, notebook: Path) -> None:
+        loaded = json.loads(notebook.read_text())
+        for cell in loaded["cells"]:
+            code = "".join(cell["source"])
+            if cell["cell_type"] == "code" and "check_answer(" in code:
+                assert len(code.splitlines()) <= 16
+                assert all(len(line) <= 80 for line in code.splitlines())
+                ast.parse(code)
 
     def test_carries_no_outputs(self, notebook: Path) -> None:
         for cell in json.loads(notebook.read_text())["cells"]:

@@ -244,12 +244,12 @@ def _recordings() -> list[list[Json]]:
 
 
 def _read_recording(path: Path, rng: random.Random) -> None:
-    from vmcompare.course import page
+    from vmcompare.course import page, wording
     from vmcompare.errors import VmcompareError
     from vmcompare.evidence import recording
     from vmcompare.evidence.view import compose
+    from vmcompare.experiments.explanation import explanation
     from vmcompare.measuring import contributed
-    from vmcompare.measuring.experiment import explanation
 
     for sentence in contributed.problems(path):
         line_of_text(sentence)
@@ -263,8 +263,8 @@ def _read_recording(path: Path, rng: random.Random) -> None:
     view = compose(run, None)
     no_markup(page.Note(view.caption())._repr_html_())
     try:
-        table = rng.choice(list(explanation(run.experiment).TABLES.values()))
-        no_markup(page.framed(table(view))._repr_html_())
+        table = rng.choice(list(explanation(run.experiment).tables.values()))
+        no_markup(page.table(*wording.table(table(view), None))._repr_html_())
     except VmcompareError as error:  # (too few rows for this one)
         no_markup(page.Note(str(error))._repr_html_())
 

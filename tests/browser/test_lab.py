@@ -22,9 +22,10 @@ from typing import Any
 import psutil
 import pytest
 from browser_tools import NOTEBOOKS, missing, screenshot
-from vmcompare.experiments.boot_speed.exercises import EXERCISES, QUESTIONS, services_share
 
+from vmcompare.course import wording
 from vmcompare.course.lesson import Lesson
+from vmcompare.experiments.boot_speed.checks import services_share
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -199,50 +200,63 @@ def button(within: Any, text: str) -> Any:
     return within.locator("button.jupyter-button", has_text=re.compile(rf"^\s*{text}\s*$"))
 
 
-def section(notebook: Any, heading: str) -> Any:
-    """The widgets below a heading that a widget shows."""
-    titled = notebook.locator("h3", has_text=heading)
-    return notebook.locator(".jp-Notebook .widget-vbox").filter(has=titled).last
-
-
-def check_by_keyboard(notebook: Any, form: Any, answer: str) -> None:
-    """Type an answer, Tab to *Check*, press it."""
-    form.locator("input[type=number]").focus()
-    notebook.keyboard.press("Control+A")
-    notebook.keyboard.type(answer)
-    notebook.keyboard.press("Tab")
-    assert "Check" in notebook.evaluate("document.activeElement.textContent")
-    notebook.keyboard.press("Enter")
+def run_cell(notebook: Any, holding: str, source: str) -> None:
+    """Give the cell that holds some words another source, and run it."""
+    notebook.evaluate(
+        """async ([holding, source]) => {
+          const { content, context } = jupyterapp.shell.currentWidget;
+          const found = content.widgets.findIndex(
+            cell => cell.model.sharedModel.source.includes(holding));
+          content.activeCellIndex = found;
+          content.widgets[found].model.sharedModel.setSource(source);
+          await jupyterapp.commands.execute('notebook:run-cell');
+        }""",
+        [holding, source],
+    )
 
 
 @LESSON_04
 def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
     notebook: Any, name: str
 ) -> None:
-    asked = EXERCISES["services_share"]
-    form = section(notebook, asked.title)
-    form.scroll_into_view_if_needed()
-    said, offer = form.locator(".vmc-said"), button(form, "Show the solution")
+    exercises, _ = wording.asked("boot_speed", "04")
+    asked, call = exercises["services_share"], 'boot.check_answer("services_share"'
+    said = notebook.locator(".jp-CodeCell", has_text="services_share").first.locator(".vmc-said")
+    assert "Not answered yet. Put a number, in per cent," in said.inner_text()
     for number in range(1, len(asked.hints) + 1):
-        assert offer.is_hidden()
-        check_by_keyboard(notebook, form, "3")
-        form.get_by_text(f"Hint {number}.").wait_for(timeout=20_000)
+        run_cell(notebook, call, f"{call}, 3)")
+        said.get_by_text(f"Hint {number}.").wait_for(timeout=20_000)
         assert "less than the data shown give" in said.inner_text()
     screenshot(notebook, f"lab-{name}-exercise-wrong")
-    offer.focus()
-    notebook.keyboard.press("Enter")
-    form.get_by_text("A model answer.").wait_for(timeout=20_000)
     right = services_share(Lesson("boot_speed", "04").view)
-    check_by_keyboard(notebook, form, f"{right:.3f}")
-    form.locator(".vmc-said.vmc-right").wait_for(timeout=20_000)
-    assert "the direct-boot VM does without it" in said.inner_text()
+    run_cell(notebook, call, f"{call}, {right})")
+    said.get_by_text("the direct-boot VM does without it").wait_for(timeout=20_000)
     assert "Hint" not in said.inner_text()
     screenshot(notebook, f"lab-{name}-exercise-right")
 
 
 @LESSON_04
+def test_an_exercise_with_choices_answers_every_choice_by_keyboard(
+    notebook: Any, name: str
+) -> None:
+    exercises, _ = wording.asked("boot_speed", "04")
+    asked = exercises["flawed_study"]
+    view = Lesson("boot_speed", "04").view
+    box = notebook.locator(".widget-vbox", has_text="Have the image ready beforehand").last
+    box.scroll_into_view_if_needed()
+    box.locator("input[type=radio]").first.focus()
+    for choice in asked.choices:
+        notebook.keyboard.press("Space")
+        judged = asked.check(view, choice)
+        box.get_by_text(judged.text[:30]).wait_for(timeout=20_000)
+        assert box.locator(f".vmc-said.vmc-{'right' if judged.right else 'wrong'}").count() == 1
+        notebook.keyboard.press("Tab")
+    screenshot(notebook, f"lab-{name}-choices")
+
+
+@LESSON_04
 def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any, name: str) -> None:
-    question = QUESTIONS[0]
+    question = wording.asked("boot_speed", "04")[1][0]
     box = notebook.locator(".widget-vbox").filter(has_text=question.ask).last
     box.scroll_into_view_if_needed()
     radios = box.locator("input[type=radio]")

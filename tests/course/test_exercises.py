@@ -5,9 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import json
-import re
-import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -141,6 +138,18 @@ class TestAnswering:
         assert tasks.solution("number") == reply.text
         assert answers.kept("99", Answered.EXERCISE)["number"] == {"answer": 1, "wrong": 0}
 
+    def test_three_dots_are_no_answer_and_say_how_to_give_one(
+        self, tasks: Tasks, shown: View
+    ) -> None:
+        reply = tasks.answer("number", ...)
+        assert (reply.right, reply.hints) == (None, ())
+        assert reply.text.startswith("Not answered yet. Put a number, in seconds, in place of the")
+        tasks.check("number", 7)
+        again = toy(shown).answer("number", ...)
+        assert again.right is False
+        assert again.note == "Your kept answer: 7.00 s."
+        assert again.hints == NUMBER.hints[:1]  # looking again is no further try
+
     @pytest.mark.parametrize("answer", ["", "much", None, True, float("nan"), [1]])
     def test_what_is_no_number_is_asked_for_again_and_not_counted(
         self, tasks: Tasks, answer: object
@@ -164,6 +173,8 @@ class TestAnswering:
         assert tasks.answer("belief", 2).text == "So it is."
         assert tasks.answer("belief", "This").right is False
         assert tasks.answer("belief", "Neither").right is None
+        assert tasks.solving("number") == 'lesson.solution("number")'
+        assert tasks.solving("belief") == ""
         with pytest.raises(UnknownName, match="pick, number, belief"):
             tasks.answer("beleif", 1)
         with pytest.raises(UnknownName):
@@ -260,26 +271,18 @@ class TestKeeping:
         assert toy(shown).chosen(QUESTION) is None
 
 
-def lessons() -> Mapping[str, str]:
-    """Experiment → number, as the notebooks say in ``Lesson("name", "NN")``."""
-    found = {}
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-        found |= dict(re.findall(r"""Lesson\(\s*["'](\w+)["'],\s*["'](\w+)["']""", code))
-    return found
+UNCONVERTED = [
+    name
+    for name in experiment.discover()
+    if (ROOT / "vmcompare" / "experiments" / name / "exercises.py").exists()
+]
 
 
 def exercises_of(name: str) -> ModuleType:
-    try:
-        return experiment.exercises(name)
-    except Unavailable:
-        if name in lessons():
-            raise
-        pytest.skip(f"{name} has no notebook yet, and so needs no exercises")
+    return importlib.import_module(f"vmcompare.experiments.{name}.exercises")
 
 
-@pytest.mark.parametrize("name", experiment.discover())
+@pytest.mark.parametrize("name", UNCONVERTED)
 class TestTheTasksOfAnExperiment:
     def test_are_whole(self, name: str) -> None:
         module = exercises_of(name)
@@ -308,18 +311,6 @@ class TestTheTasksOfAnExperiment:
             assert tasks.solution(exercise.name)
             reply = tasks.check(exercise.name, 1)
             assert reply.right is not None or "Next step:" in reply.text
-
-
-def test_a_lesson_whose_exercises_are_still_missing_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def gone(name: str, part: str) -> None:
-        importlib.import_module(f"vmcompare.experiments.{name}.{part}")
-
-    monkeypatch.setattr(experiment, "_module", gone)
-    monkeypatch.setitem(sys.modules, "vmcompare.experiments.boot_speed.exercises", None)
-    with pytest.raises(Unavailable, match="no exercises yet"):
-        experiment.exercises("boot_speed")
 
 
 @pytest.mark.parametrize(

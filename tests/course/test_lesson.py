@@ -14,12 +14,13 @@ import planted_isolation as planted_rows
 import pytest
 from planted import STARTS_S, planted, row, starts
 
-from vmcompare import engines
+from vmcompare import engines, paths
 from vmcompare.course import answers, lesson
 from vmcompare.course.lesson import Lesson
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence.recording import Measurement, read
-from vmcompare.measuring.experiment import Demo, explanation
+from vmcompare.experiments.explanation import explanation
+from vmcompare.measuring.experiment import Demo
 from vmcompare.paths import user_recordings_dir
 from vmcompare.sandbox import Availability, Platform
 
@@ -291,15 +292,15 @@ def test_a_misspelt_name_is_told_with_those_that_exist(
 
 def test_an_answer_in_plain_python_gets_its_reason_and_is_kept(page: Page, recorded: Path) -> None:
     boot = Lesson("boot_speed", "04")
-    boot.answer("job_length", 1)
+    boot.check_answer("job_length", 1)
     assert "more than the data shown give" in page.html()
     assert "Hint 1." in page.html()
     assert "recorded, run" in page.html()
     assert "solution(" not in page.html()
-    boot.answer("job_length", 0.9)
+    boot.check_answer("job_length", 0.9)
     assert "the data shown give 900 ms" in page.html()
     assert repr(page.shown[1]).endswith('lesson.solution("job_length")  # shows the solution')
-    boot.answer("what_a_vm_does", 2)
+    boot.check_answer("what_a_vm_does", 2)
     assert "the guest’s own choice" in page.html()
     boot.solution("job_length")
     assert "works for at least 900 ms" in page.html()
@@ -307,7 +308,7 @@ def test_an_answer_in_plain_python_gets_its_reason_and_is_kept(page: Page, recor
     assert repr(page.shown[0]).startswith("Not right. Not yet:")
     assert answers.kept("04", answers.Kind.EXERCISE)["job_length"] == {"answer": 0.9, "wrong": 1}
     with pytest.raises(UnknownName, match="job_length"):
-        boot.answer("job_lenght", 1)
+        boot.check_answer("job_lenght", 1)
 
 
 def test_an_answer_is_judged_by_the_own_run_once_there_is_one(
@@ -316,39 +317,62 @@ def test_an_answer_is_judged_by_the_own_run_once_there_is_one(
     boot = Lesson("boot_speed", "04")
     own = {**STARTS_S, ("container", ""): 0.3}
     boot._finished(planted(tmp_path / "own", starts(rounds=3, times=own)))
-    boot.answer("job_length", 2.7)
+    boot.check_answer("job_length", 2.7)
     assert "the data shown give 2.70 s" in page.html()
     assert "measured, run" in page.html()
 
 
-def test_exercises_on_the_page_follow_the_newest_run(
+def test_answers_on_the_page_follow_the_newest_run(
     page: Page, recorded: Path, tmp_path: Path
 ) -> None:
     boot = Lesson("boot_speed", "04")
-    boot.answer("job_length", 0.9)
-    boot.exercises()
-    form = next(c for c in page.shown[-1].children[1:] if "job_length" in c.children[0].value)
-    said = form.children[3]
-    assert "✓" in said.value
+    boot.check_answer("job_length", 0.9)
+    assert "✓" in page.html()
     own = {**STARTS_S, ("container", ""): 0.3}
     boot._finished(planted(tmp_path / "own", starts(rounds=3, times=own)))
-    assert "✗" in said.value
-    assert "measured, run" in said.value
-    assert "Hint" not in said.value
+    assert "✗" in page.html()
+    assert "measured, run" in page.html()
+    assert "Hint" not in page.html()
 
 
-def test_a_lesson_that_has_no_exercises_yet_says_so(
+def test_an_unanswered_cell_says_how_to_answer_and_shows_what_was_kept(
+    page: Page, recorded: Path
+) -> None:
+    boot = Lesson("boot_speed", "04")
+    boot.check_answer("job_length", ...)
+    assert "Not answered yet. Put a number, in seconds," in page.html()
+    boot.check_answer("job_length", 0.9)
+    Lesson("boot_speed", "04").check_answer("job_length")
+    assert "Your kept answer: 900 ms." in page.html()
+
+
+def test_choices_need_no_code_and_on_paper_all_is_there(
     page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none_yet(name: str) -> None:
-        raise Unavailable("there are none yet", "go on")
+    Lesson("boot_speed", "04").check_answer("flawed_study")
+    assert page.shown[-1].children[1].options[1][0].startswith("Have the image ready")
+    monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
+    paper = Lesson("boot_speed", "04")
+    paper.check_answer("flawed_study")
+    paper.check_answer("job_length", 0.9)
+    assert page.html().count("Model answer") == 2
+    assert "Your answer: <span" in page.html()
 
-    monkeypatch.setattr(lesson, "exercises", none_yet)
+
+def test_a_text_that_cannot_be_read_is_one_sentence_wherever_its_words_are_asked_for(
+    page: Page, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "04-boot-speed.md").write_text("## exercise: job_length\n\nWhat?\n")
+    monkeypatch.setattr(paths, "lessons_dir", lambda: tmp_path)
     boot = Lesson("boot_speed", "04")
-    boot.exercises()
-    boot.quiz()
-    boot.answer("x", 1)
-    assert page.html().count("There are none yet. Next step: go on.") == 3
+    for step in (boot.quiz, lambda: boot.check_answer("job_length", 1)):
+        step()
+    boot.figure("starts")
+    boot.table("starts")
+    boot.whatif("cold_starts")
+    said = "04-boot-speed.md, line 1, “exercise: job_length” cannot be read"
+    assert page.html().count(said) + sum(said in str(w) for w in page.shown) >= 4
 
 
 def test_a_handout_asked_to_be_live_without_engines_is_refused(
@@ -494,7 +518,7 @@ def demo_of(monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[Any]:
         lambda _: page_note("replayed"),
         **more,
     )
-    monkeypatch.setattr(explanation("boot_speed"), "DEMOS", {"it": demo}, raising=False)
+    monkeypatch.setitem(explanation("boot_speed").demos, "it", demo)
     return ran
 
 
@@ -593,10 +617,9 @@ def test_each_of_two_lessons_shows_its_own_exercises_and_questions(
     for number, own, other in (("05a", "cap_eff", "root_study"), ("05b", "root_study", "cap_eff")):
         half = Lesson("isolation", number)
         half.exercises()
-        assert len(page.shown[-1].children) == 1 + 2  # the style sheet, and two forms
         half.solution(own)
         with pytest.raises(UnknownName):
-            half.answer(other, 1)
+            half.check_answer(other, 1)
 
 
 def test_a_ticked_grid_is_kept_and_set_beside_what_turned(page: Page, isolation: Path) -> None:

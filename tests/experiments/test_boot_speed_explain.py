@@ -7,14 +7,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from explained import Asked
 from planted import STARTS_S, planted, starts
 
+from vmcompare.course import text, wording
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import CHECKED, load_literature
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.boot_speed.explain import FIGURES, OUTCOMES, TABLES, WHATIFS, _short
+from vmcompare.experiments.boot_speed.explain import _short, explained
+from vmcompare.plots.picture import WhatIf
+
+FIGURES, WHATIFS, OUTCOMES = explained.figures, explained.whatifs, explained.outcomes
+
+
+def table(name: str, view: View) -> pd.DataFrame:
+    return pd.DataFrame(explained.tables[name](view))
+
+
+TABLES = {name: lambda view, name=name: table(name, view) for name in explained.tables}
+
+
+def model_of(name: str, view: View) -> WhatIf:
+    """A what-if with the words of the lesson's text."""
+    words = text.of_lesson("04")
+    assert words
+    return wording.whatif(WHATIFS[name](view), words.find("what-if", name))
+
 
 FAST = {key: value / 8 if value > 1 else value for key, value in STARTS_S.items()}
 
@@ -57,7 +77,7 @@ def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     for picture in asked.figures(FIGURES.values()):
         assert "inf" not in picture.alt.replace("information", "")
     assert all(len(table) for table in asked.tables(TABLES.values()))
-    assert all(model.formula for model, _ in asked.whatifs(WHATIFS.values()))
+    assert all(model.placeholders for model, _ in asked.whatifs(WHATIFS.values()))
     asked.outcomes(OUTCOMES)
 
 
@@ -152,7 +172,7 @@ def test_the_noise_floor_is_said_under_the_starts(views: Mapping[str, View]) -> 
 def test_cold_starts_multiply_the_measured_median_and_hold_the_measured_memory(
     views: Mapping[str, View],
 ) -> None:
-    model = WHATIFS["cold_starts"](views["full"])
+    model = model_of("cold_starts", views["full"])
     assert (model.values[0], model.values[-1]) == (1, 3600)
     alt = model.draw(3600).alt
     assert "container 360 s" in alt  # 3600 × 100 ms
@@ -165,7 +185,7 @@ def test_cold_starts_multiply_the_measured_median_and_hold_the_measured_memory(
 def test_dividing_the_emulation_out_is_modelled_marked_and_rough(
     views: Mapping[str, View],
 ) -> None:
-    model = WHATIFS["no_emulation"](views["full"])
+    model = model_of("no_emulation", views["full"])
     assert (model.values[0], model.values[-1]) == (1, 20)
     picture = model.draw(10)
     assert "vm · modelled 2.50 s" in picture.alt
@@ -178,7 +198,7 @@ def test_dividing_the_emulation_out_is_modelled_marked_and_rough(
 
 
 def test_a_slow_down_is_marked_only_where_one_run_measured_it(views: Mapping[str, View]) -> None:
-    picture = WHATIFS["no_emulation"](views["mixed"]).draw(10)
+    picture = model_of("no_emulation", views["mixed"]).draw(10)
     assert "Marks" not in picture.alt
     assert "No slow-down is marked" in picture.caption
 

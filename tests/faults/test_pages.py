@@ -17,13 +17,15 @@ from xml.etree import ElementTree
 import pytest
 from bs4 import BeautifulSoup
 
-from vmcompare.course import page, slider
-from vmcompare.course.exercises import Said, Tasks, exercises_html, questions_html
+from vmcompare.course import page, slider, wording
+from vmcompare.course import text as lesson_text
+from vmcompare.course.exercises import Said, Tasks, exercise_html, questions_html
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence import markdown, view
+from vmcompare.evidence.claims import choose
 from vmcompare.evidence.recording import read, recordings
+from vmcompare.experiments.explanation import explanation
 from vmcompare.handout import HandoutError
-from vmcompare.measuring.experiment import exercises, explanation
 from vmcompare.paths import data_dir
 from vmcompare.plots.picture import WhatIf
 
@@ -71,31 +73,48 @@ def _at_its_start(model: WhatIf) -> WhatIf:
 
 def shown_of(experiment: str) -> Iterator[str]:
     """HTML of everything that the experiment's lessons show of a view."""
-    hostile, module = hostile_view(experiment), explanation(experiment)
+    hostile, explained = hostile_view(experiment), explanation(experiment)
+    numbers = [n for n, on in choose.lessons().items() if on.experiment == experiment]
+    texts = [words for number in numbers if (words := lesson_text.of_lesson(number))]
+
+    def section(kind: str, name: str) -> Any:
+        return next(filter(None, (words.find(kind, name) for words in texts)), None)
+
+    def values(name: str) -> Any:
+        return explained.placeholders.get(("table", name), lambda _: {})(hostile)
+
     draws = [
-        *(lambda f=f: f(hostile)._repr_html_() for f in module.FIGURES.values()),
-        *(lambda f=f: page.framed(f(hostile)).data for f in module.TABLES.values()),
         *(
-            lambda f=f: slider.handout_html(_at_its_start(f(hostile)))
-            for f in module.WHATIFS.values()
+            lambda n=n, f=f: wording.caption(f(hostile), section("figure", n))._repr_html_()
+            for n, f in explained.figures.items()
         ),
         *(
-            lambda d=d: d.replay(hostile)._repr_html_()
-            for d in getattr(module, "DEMOS", {}).values()
+            lambda n=n, t=t: (
+                page.table(*wording.table(t(hostile), section("table", n), lambda: values(n))).data
+            )
+            for n, t in explained.tables.items()
         ),
+        *(
+            lambda n=n, w=w: slider.handout_html(
+                _at_its_start(wording.whatif(w(hostile), section("what-if", n)))
+            )
+            for n, w in explained.whatifs.items()
+        ),
+        *(lambda d=d: d.replay(hostile)._repr_html_() for d in explained.demos.values()),
     ]
     for draw in draws:
         try:
             yield draw()
         except VmcompareError as error:
             yield page.Note(str(error))._repr_html_()
-    asked = exercises(experiment)
-    tasks = Tasks("00", asked.EXERCISES, asked.QUESTIONS, lambda: hostile, keeping=False)
-    yield exercises_html(tasks)
-    yield questions_html(tasks)
-    for exercise in asked.EXERCISES.values():
-        for answer in (1.0, *exercise.choices):
-            yield Said(tasks.check(exercise.name, answer))._repr_html_()
+    for number in numbers:
+        exercises, questions = wording.asked(experiment, number)
+        tasks = Tasks("00", exercises, questions, lambda: hostile, keeping=False)
+        yield questions_html(tasks)
+        for exercise in exercises.values():
+            yield exercise_html(tasks, exercise)
+            for answer in (1.0, *exercise.choices):
+                yield Said(tasks.check(exercise.name, answer))._repr_html_()
 
 
 @pytest.mark.fault("a recording whose texts are markup, formulas and links")
@@ -374,7 +393,7 @@ def test_our_figures_have_our_style_and_the_learner_keeps_theirs(tmp_path: Path,
     program = """
 import hashlib, sys
 from vmcompare.paths import data_dir
-from vmcompare.experiments.boot_speed.explain import FIGURES, WHATIFS
+from vmcompare.experiments.boot_speed.explain import explained
 from vmcompare.course import slider as whatif
 from vmcompare.plots.picture import WhatIf
 from vmcompare.evidence.recording import read, recordings
@@ -382,8 +401,8 @@ from vmcompare.evidence.view import compose
 import matplotlib as mpl
 shown = compose(None, read(next(iter(recordings(data_dir() / "recordings", "boot_speed")))))
 before = dict(mpl.rcParams)
-drawn = [f(shown).svg() for f in FIGURES.values()]
-drawn += [whatif.handout_html(next(iter(WHATIFS.values()))(shown))]
+drawn = [f(shown).svg() for f in explained.figures.values()]
+drawn += [whatif.handout_html(next(iter(explained.whatifs.values()))(shown))]
 assert dict(mpl.rcParams) == before
 print(hashlib.sha256("".join(drawn).encode()).hexdigest())
 """

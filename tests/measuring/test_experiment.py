@@ -12,13 +12,13 @@ from fake import VM_PHASES, FakeLauncher, FakeSandbox
 from vmcompare.errors import LaunchFailure, UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.boot_speed.measure import GIVE_UP_AFTER
+from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring.experiment import (
     Context,
     Progress,
     Series,
     arrange,
     discover,
-    explanation,
     load,
 )
 from vmcompare.sandbox import Event, Launcher, Machine, OnEvent, Phase, Platform, Spec
@@ -57,7 +57,7 @@ def test_experiments_are_found_by_their_folders() -> None:
     assert "boot_speed" in discover()
     for name in discover():
         assert load(name).name == name
-        assert explanation(name).FIGURES
+        assert explanation(name).figures
 
 
 def test_an_unknown_experiment_is_told_with_those_that_exist() -> None:

@@ -393,14 +393,14 @@ def task_html(tasks: Tasks, exercise: Exercise, level: int = 3) -> str:
     )
 
 
-def reply_html(reply: Reply, *, again: bool = False) -> Markup:
+def reply_html(reply: Reply, *, again: bool = False) -> str:
     """What is said to an answer; ``again`` where it is not said to an answer just given."""
     checked = f"Checked on the data shown: {reply.checked_on}." if reply.checked_on else ""
     small = " ".join(filter(None, [reply.note, checked]))
-    return render("reply", reply=reply, again=again, small=small)
+    return str(render("reply", reply=reply, again=again, small=small))
 
 
-def exercise_html(tasks: Tasks, exercise: Exercise) -> Markup:
+def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
     """An exercise on paper: choices or a line to write on, hints, model answer."""
     said: list[tuple[str, Feedback | None]] = []
     missing = ""
@@ -410,7 +410,7 @@ def exercise_html(tasks: Tasks, exercise: Exercise) -> Markup:
         except VmcompareError as error:
             said.append((choice, None))
             missing = sentence(error)
-    return render(
+    made = render(
         "exercise",
         heading=Markup(task_html(tasks, exercise, 3)),
         id=_id(tasks.lesson, exercise.name),
@@ -420,9 +420,10 @@ def exercise_html(tasks: Tasks, exercise: Exercise) -> Markup:
         hints=[Markup(to_html(hint)) for hint in exercise.hints],
         solution=Markup(to_html(tasks.solution(exercise.name))),
     )
+    return str(made)
 
 
-def questions_html(tasks: Tasks) -> Markup:
+def questions_html(tasks: Tasks) -> str:
     """The quiz on paper: what is said to a choice shows when it is chosen, without any script."""
     asked = [
         {
@@ -433,7 +434,7 @@ def questions_html(tasks: Tasks) -> Markup:
         }
         for question in tasks.questions
     ]
-    return render("quiz", questions=asked)
+    return str(render("quiz", questions=asked))
 
 
 def _id(lesson: str, name: str) -> str:

@@ -95,22 +95,23 @@ class Steps(ABC):
         if (asked := self._practice()) is None:
             return
         exercise = asked.exercises.get(name)
-        if is_handout() and exercise:
+        if exercise is None:
+            page.display(Said(asked.answer(name, answer)))
+        elif is_handout():
             self._page.html(exercise_html(asked, exercise))
-        elif exercise and exercise.choices and answer is ...:
+        elif exercise.choices and answer is ...:
             from vmcompare.course import exercise_widgets
 
             box, refresh = exercise_widgets.exercise(asked, exercise)
             self._page.follow(refresh)
             page.display(box)
         else:
-            said = [Said(asked.answer(name, answer), asked.solving(name), answer is ...)]
+            solve = asked.solving(name)
+            said = [Said(asked.answer(name, answer), solve, again=answer is ...)]
 
             def draw() -> Said:
-                """What was said; later, what is to be said of other rows."""
-                if said or not exercise:
-                    return said.pop() if exercise else said[0]
-                return Said(asked.answer(name, ...), asked.solving(name), again=True)
+                """What was said just now; later, what is to be said of other rows."""
+                return said.pop() if said else Said(asked.answer(name, ...), solve, again=True)
 
             self._page.put(draw)
 

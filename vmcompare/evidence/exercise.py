@@ -1,8 +1,8 @@
 """What a lesson asks of a learner: exercises that are checked on the data shown, and a quiz.
 
-An experiment's ``exercises.py`` exports ``EXERCISES`` (name → :class:`Exercise`) and ``QUESTIONS``
-(a sequence of :class:`Question`). An answer is never merely right or wrong: every check says what
-the data say, or what to look at next.
+Both are made of a lesson's text and of the checks of its experiment: see
+:mod:`vmcompare.course.wording`. An answer is never merely right or wrong: every check says what the
+data say, or what to look at next.
 """
 
 from __future__ import annotations

@@ -414,7 +414,7 @@ def test_exercises_and_quiz_are_shown_with_and_without_a_kernel(
     verdict = Verdict()
     verdict.exercises()
     verdict.quiz()
-    verdict.answer("better", 3)
+    verdict.check_answer("better", 3)
     monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
     paper = Verdict()
     paper.exercises()

@@ -2,53 +2,65 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from planted import STARTS_S, planted, row, starts
-from vmcompare.experiments.boot_speed.exercises import EXERCISES, services_share, widths_s
 
+from vmcompare.course import wording
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.statistics import median_interval
 from vmcompare.evidence.view import View, compose
+from vmcompare.experiments.boot_speed.checks import services_share, widths_s
 
 NUMBERS = ("services_share", "fewer_starts", "job_length")
+EXERCISES, _ = wording.asked("boot_speed", "04")
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-boot-speed.ipynb"
 
 
 def view_of(place: Path, rows: list[Measurement] | None = None, **more: Any) -> View:
     return compose(planted(place, starts(**more) if rows is None else rows), None)
 
 
-def run(code: str, view: View) -> Any:
-    """A learner's cell: the value of its last line."""
+def answer(name: str, view: View, answered: str = "...", **changed: str) -> Any:
+    """What the notebook's cell hands over, once a learner wrote ``answered`` and changed words."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    [code] = [c for c in ("".join(c["source"]) for c in cells) if f'check_answer("{name}"' in c]
+    code = re.sub(r"(?m)^answer = \.\.\..*$", f"answer = {answered}", code)
+    for before, after in changed.items():
+        code = code.replace(before, after)
+    given: list[Any] = []
+    boot = SimpleNamespace(view=view, check_answer=lambda _, answer: given.append(answer))
+    exec(code, {"boot": boot})
+    return given[0]
 
-    class Lesson:
-        pass
 
-    names: dict[str, Any] = {"lesson": Lesson()}
-    names["lesson"].view = view
-    *before, last = code.splitlines()
-    exec("\n".join(before), names)
-    return eval(last, names)
-
-
-def test_the_completed_code_gives_what_the_checks_want(tmp_path: Path) -> None:
+def test_the_completed_cells_give_what_the_checks_want(tmp_path: Path) -> None:
     view = view_of(tmp_path)
     share = EXERCISES["services_share"]
     # As the hints lead: what comes after the first byte is left out.
-    right = run(share.code.replace("...", 'parts.drop(["ready", "shutdown"]).sum()'), view)
+    total = 'parts.drop(["ready", "shutdown"]).sum()'
+    right = answer("services_share", view, f"100 * services / {total}")
     assert share.check(view, right).right
-    assert not share.check(view, run(share.code.replace("...", "parts.sum()"), view)).right
-    fewer = EXERCISES["fewer_starts"]
-    every = run(fewer.code, view)
-    three = run(fewer.code.replace('["value"]', '["value"].head(3)'), view)
-    assert fewer.check(view, three / every).right
+    wrong = answer("services_share", view, "100 * services / parts.sum()")
+    assert not share.check(view, wrong).right
+    width = "found.high - found.low"
+    every = answer("fewer_starts", view, width)
+    three = answer("fewer_starts", view, width, **{'["value"]': '["value"].head(3)'})
+    assert EXERCISES["fewer_starts"].check(view, three / every).right
     job = EXERCISES["job_length"]
-    start = run(job.code.replace("start = ", ""), view)
-    assert job.check(view, 9 * start).right
-    assert not job.check(view, 10 * start).right
+    assert job.check(view, answer("job_length", view, "9 * start")).right
+    assert not job.check(view, answer("job_length", view, "10 * start")).right
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_cell_as_it_stands_runs_and_hands_over_three_dots(tmp_path: Path, name: str) -> None:
+    assert answer(name, view_of(tmp_path)) is ...
 
 
 def test_other_rows_give_other_right_answers(tmp_path: Path) -> None:
