@@ -185,7 +185,7 @@ def by_wall(names: Sequence[str]) -> Mapping[str, Sequence[str]]:
     instance needs for itself."""
     sorts: dict[str, list[str]] = {}
     for name in of_host(names):
-        sorts.setdefault(PROBES[name].wall, []).append(name)
+        sorts.setdefault(PROBES[name].boundary, []).append(name)
     if own := of_itself(names):
         sorts["what it needs for itself"] = own
     return sorts
