@@ -166,6 +166,13 @@ def test_a_vm_that_shares_the_hosts_kernel_would_be_noticed() -> None:
     assert answers(rows, "vm-direct")["clock: set"] == (1, "ok")
 
 
+def test_a_device_of_the_hosts_that_a_vm_was_handed_is_seen() -> None:
+    handed = Stage(cast=lambda _, __: Actor(Said(boot_id="its own"), ALL_PROBES))
+    rows = {r.phase: r for r in look(process=host(), vm_direct=handed) if r.metric == "fact"}
+    assert rows["vm_sees_host_devices"].value == 1
+    assert "0000:00:02.0" in rows["vm_sees_host_devices"].text
+
+
 def test_a_container_that_gets_through_to_its_neighbour_turns_the_facts() -> None:
     stage = containers(ALL_PROBES)
     found = facts(look(process=host(), container=stage))

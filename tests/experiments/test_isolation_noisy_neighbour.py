@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from isolation_fakes import World, facts
-from planted import planted
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence import claims
-from vmcompare.evidence.claims import Verdict
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import guest_containers, noisy_neighbour
@@ -249,50 +245,6 @@ def test_stopping_at_any_step_leaves_nothing_open(host: SimpleNamespace) -> None
         with pytest.raises(KeyboardInterrupt):
             rows_in(Context(world.launchers(*ALL), 1, watch=stop), world)
         assert world.open == []
-
-
-# ---- the article's claim ------------------------------------------------------------------------
-
-
-def finding(part: str, rows: Sequence[Measurement], directory: Path) -> claims.Finding:
-    recording = planted(directory, rows, experiment="isolation", rounds=3)
-    claim = next(c for c in claims.load() if (c.id, c.part) == ("S4", part))
-    return claims.judge(claim, recording.frame())
-
-
-@pytest.mark.parametrize(
-    ("ram_ratio", "verdict"), [(1.0, Verdict.WITH_CAVEATS), (1.3, Verdict.REFUTED)]
-)
-def test_a_guest_stays_within_its_memory_or_not_s4(
-    host: SimpleNamespace, ram_ratio: float, verdict: Verdict, tmp_path: Path
-) -> None:
-    host.ram_ratio = ram_ratio
-    found = finding("memory", rows_of(host, World(), rounds=3), tmp_path)
-    assert found.verdict is verdict
-    assert any("memory limit holds" in words for words in (*found.caveats, *found.listed))
-
-
-@pytest.mark.parametrize(
-    ("accel", "cpus", "verdict"),
-    [
-        ("tcg", 0.97, Verdict.NOT_MEASURED),
-        ("kvm", 0.97, Verdict.WITH_CAVEATS),  # three runs are few
-        ("kvm", 1.9, Verdict.REFUTED),
-    ],
-)
-def test_a_guest_stays_within_its_processors_or_not_s4(
-    host: SimpleNamespace, accel: str, cpus: float, verdict: Verdict, tmp_path: Path
-) -> None:
-    host.cpus = cpus
-    found = finding("processor", rows_of(host, World(accel=accel), rounds=3), tmp_path)
-    assert found.verdict is verdict
-
-
-def test_without_the_kind_of_vm_that_it_is_about_s4_is_open(
-    host: SimpleNamespace, tmp_path: Path
-) -> None:
-    rows = rows_of(host, World(), (Platform.CONTAINER, Platform.VM_DIRECT))
-    assert finding("memory", rows, tmp_path).lacking
 
 
 # ---- the real thing -----------------------------------------------------------------------------
