@@ -307,8 +307,8 @@ CPU_BOUND = 1.05
 """As claim S4 registers it: host CPU seconds per vCPU and wall second."""
 
 
-def guest_ram_ratio(box: Sandbox, row: Measurement) -> float:
-    """The guest's RAM on the host ÷ what it was given, after it wanted more.
+def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
+    """One row: the guest's RAM on the host ÷ what it was given, after it wanted more.
 
     Raises:
         Unavailable: the processes that serve it cannot be seen, or their memory not read.
@@ -320,7 +320,7 @@ def guest_ram_ratio(box: Sandbox, row: Measurement) -> float:
             memory.smaps(pid), ram_bytes=ram_bytes, files=files, emulated=row.accel == "tcg"
         )
         held += found.guest_ram
-    return held / ram_bytes
+    yield filled(row, held / ram_bytes)
 
 
 def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
@@ -573,18 +573,13 @@ class NoisyNeighbours:
             text = f"{killed} of {demand.pieces} pieces killed {why} {asked}"
         yield became(row, text)
         if not hog.group:
-            yield from self._guest_ram(one.place, row)
+            row = replace(row, metric="guest_ram_to_limit_ratio")
+            yield from or_failed(guest_ram(self.boxes[one.place], row), row)
             return
         peak = hog.peak_bytes()
         yield filled(row, float(peak), metric="cgroup_bytes")
         if one.limits:
             yield memory_limit_holds(row, killed > 0, peak)
-
-    def _guest_ram(self, place: str, row: Measurement) -> Iterator[Measurement]:
-        row = replace(row, metric="guest_ram_to_limit_ratio")
-        return or_failed(
-            (filled(row, guest_ram_ratio(box, row)) for box in [self.boxes[place]]), row
-        )
 
     def take_away(self, one: Neighbourhood) -> Iterator[Measurement]:
         """End the hog of this round, and all that it started."""
@@ -603,7 +598,7 @@ class NoisyNeighbours:
         def rows() -> Iterator[Measurement]:
             box = self._box(_DISTRIBUTION)
             yield became(row, fill(box, DISTRIBUTION.memory_mib))
-            yield filled(row, guest_ram_ratio(box, row))
+            yield from guest_ram(box, row)
 
         return or_failed(rows(), row)
 
