@@ -53,11 +53,11 @@ SOURCES = {
     HOST: Source("H", Platform.PROCESS, Spec()),
     SIBLING: Source("S", Platform.VM_DIRECT, GUEST),
     FAULTY: Source("F", Platform.VM_DIRECT, GUEST),
+    THEIRS: Source("V", Platform.VM_DIRECT, DISPOSABLE),
     A: Source("A", Platform.CONTAINER, DISPOSABLE),
     B: Source("B", Platform.CONTAINER, DISPOSABLE),
-    THEIRS: Source("V", Platform.VM_DIRECT, DISPOSABLE),
 }
-"""Phase → whose heartbeat it is, in the order in which they are shown."""
+"""Phase → whose heartbeat it is, from top to bottom in a figure."""
 
 EVENT = "event: "
 FAULTY_PANICS = EVENT + "faulty VM panics"

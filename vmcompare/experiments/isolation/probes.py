@@ -117,37 +117,37 @@ class Reading:
         return None
 
 
-def parse_reading(said: str) -> Reading:
+def parse_reading(text: str) -> Reading:
     """The reading in what the script printed.
 
     Raises:
         Unavailable: it is not whole.
     """
-    lines = [line.split() for line in said.splitlines() if line.strip()]
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     if [END_OF_READING] not in lines:
         raise Unavailable("an instance did not say all that was asked of it", "look at a recording")
-    told: dict[str, list[list[str]]] = {}
+    fields: dict[str, list[list[str]]] = {}
     for first, *rest in lines:
-        told.setdefault(first, []).append(rest)
+        fields.setdefault(first, []).append(rest)
     try:
-        status = {line[0]: line[1] for line in told["status"]}
+        status = {line[0]: line[1] for line in fields["status"]}
         return Reading(
-            namespaces={kind: int(inode) for kind, inode in told.get("ns", [])},
+            namespaces={kind: int(inode) for kind, inode in fields.get("ns", [])},
             capabilities=status["CapEff:"],
             seccomp=int(status.get("Seccomp:", "0")),
             no_new_privileges=int(status.get("NoNewPrivs:", "0")),
             uid=int(status["Uid:"]),
-            user_map=tuple((int(a), int(b), int(n)) for a, b, n in told["map"]),
-            boot_id=told["boot"][0][0],
-            release=told["release"][0][0],
-            swappiness=told.get("swap", [["unknown"]])[0][0],
-            root=told["root"][0][0],
+            user_map=tuple((int(a), int(b), int(n)) for a, b, n in fields["map"]),
+            boot_id=fields["boot"][0][0],
+            release=fields["release"][0][0],
+            swappiness=fields.get("swap", [["unknown"]])[0][0],
+            root=fields["root"][0][0],
             devices=tuple(
                 Device(address, kind, not _VIRTUAL_MAKERS.isdisjoint((kind.split(":")[0], maker)))
-                for address, kind, maker in told.get("pci", [])
+                for address, kind, maker in fields.get("pci", [])
             ),
-            disks={line[0]: line[1] for line in told.get("disk", [])},
-            processes=int(told["processes"][0][0]),
+            disks={line[0]: line[1] for line in fields.get("disk", [])},
+            processes=int(fields["processes"][0][0]),
         )
     except (KeyError, ValueError, IndexError) as error:
         raise Unavailable(

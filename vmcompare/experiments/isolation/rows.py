@@ -275,12 +275,7 @@ def listed(words: Sequence[str]) -> str:
 # ---- heartbeats ----------------------------------------------------------------------------------
 
 HEARTS: Mapping[str, Platform] = {
-    kernel_panic.HOST: Platform.PROCESS,
-    kernel_panic.SIBLING: Platform.VM_DIRECT,
-    kernel_panic.FAULTY: Platform.VM_DIRECT,
-    kernel_panic.THEIRS: Platform.CONTAINER,
-    kernel_panic.A: Platform.CONTAINER,
-    kernel_panic.B: Platform.CONTAINER,
+    phase: source.platform for phase, source in kernel_panic.SOURCES.items()
 }
 """Whose heartbeat → whose colour, from top to bottom."""
 
