@@ -349,7 +349,7 @@ def test_a_run_in_the_making_already_shows_its_hearts(views: Mapping[str, View])
 # ---- width, greed, record ----------------------------------------------------------------------
 
 
-def test_only_sources_that_were_read_are_on_the_axis_and_each_is_named() -> None:
+def test_only_sources_that_were_read_are_on_the_axis() -> None:
     found = {width.what: width for width in published()}
     assert found["gVisor (its application kernel)"].calls == 68
     assert found["gVisor (its application kernel)"].fewest == 53

@@ -368,18 +368,16 @@ def _open(grid: Misconfigurations) -> Iterator[Measurement]:
 
     def respond() -> tuple[Response, Reading]:
         launcher = grid.context.launchers[Platform.VM_DIRECT]
-        with contextlib.ExitStack() as opened:
-            vm = opened.enter_context(launcher.open(GUEST, grid.context.on_event))
-            prepare(vm)
-            pid = _process_number(vm.run(["sh", "-c", _SERVE]), "the guest's own server")
-            host = probes.read(vm)
-            aimed = replace(probes.targets(host, pid, _PORT, HOST_FILE), disk=_LOOP_DEVICE)
-            response = probes.ask(vm, replace(aimed, root=""))
-            wanted = probes.possible(aimed, platform.machine())
-            program = calls.elf(platform.machine(), tuple(wanted.values()))
-            for image in (IMAGE, IMAGE_OF_USER):
-                vm.put(image + _CALLS, program)
-            grid.kept.push(opened.pop_all())
+        vm = grid.kept.enter_context(launcher.open(GUEST, grid.context.on_event))
+        prepare(vm)
+        pid = _process_number(vm.run(["sh", "-c", _SERVE]), "the guest's own server")
+        host = probes.read(vm)
+        aimed = replace(probes.targets(host, pid, _PORT, HOST_FILE), disk=_LOOP_DEVICE)
+        response = probes.ask(vm, replace(aimed, root=""))
+        wanted = probes.possible(aimed, platform.machine())
+        program = calls.elf(platform.machine(), tuple(wanted.values()))
+        for image in (IMAGE, IMAGE_OF_USER):
+            vm.put(image + _CALLS, program)
         grid.vm, grid.wanted, grid.host = vm, tuple(wanted), host
         return Response(host, response.answers), host
 

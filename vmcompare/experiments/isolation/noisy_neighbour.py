@@ -445,8 +445,8 @@ class Neighbourhood:
         neighbour: the instance that beats.
         demand: what the hog takes.
         limits: of its container, where it has some.
-        hog: the one that waits now; ``None`` where it may not be let loose.
-        refused: why not.
+        hog: the one of this round.
+        refused: why it may not be let loose; else empty.
     """
 
     name: str
