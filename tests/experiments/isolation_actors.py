@@ -7,7 +7,7 @@ import os
 import platform
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from fake import FakeLauncher
 from vmcompare.engines.programs.calls_code import ARM64, X86_64
 from vmcompare.engines.programs.elf import BODY_ADDRESS
 from vmcompare.errors import AbnormalShutdown, VmcompareError
+from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation import guest_containers, probes
+from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import Completed, OnEvent, Spec, Traits
 
 MACHINE = platform.machine()
@@ -62,7 +64,7 @@ def count(program: bytes) -> int:
 
 def names(number: int) -> list[str]:
     """The probes of the grid that a program of so many sequences makes, in their order."""
-    aimed = probes.targets(probes.understood(Said().text()), 1, 1, "/x")
+    aimed = probes.targets(probes.parse_reading(Said().text()), 1, 1, "/x")
     for found in (probes.possible(aimed, MACHINE), probes.possible(None, MACHINE)):
         if len(found) == number:
             return list(found)
@@ -131,7 +133,7 @@ class Actor:
 
     def _container(self, line: str) -> Completed:
         name = line.split()[-2]
-        word = guest_containers.WORDS[int(name.removeprefix("w"))]
+        word = guest_containers.FLAGS[int(name.removeprefix("w"))]
         if word in self.broken:
             return Completed(b"runc run failed: no such thing\n", 1)
         made = json.loads(self.files[f"/c/{name}.json"])
@@ -220,6 +222,12 @@ def machines(through: frozenset[str] = ALL_PROBES, **more: Any) -> Stage:
         return Actor(said, through, pids=(3,), **more)
 
     return Stage(cast=cast, trait=Traits("mechanism", vmm="qemu", accel="tcg"))
+
+
+def all_rows(part: Any, context: Context) -> list[Measurement]:
+    """What a part of the experiment makes, step by step."""
+    with ExitStack() as stack:
+        return [row for step in context.steps(part.steps(context, stack)) for row in step()]
 
 
 def dead(why: str = "the instance is gone") -> Stage:

@@ -14,6 +14,7 @@ from isolation_actors import (
     Actor,
     Said,
     Stage,
+    all_rows,
     containers,
     dead,
     host,
@@ -32,7 +33,7 @@ def look(**stages: Stage) -> list[Measurement]:
     launchers: Mapping[Platform, Any] = {
         Platform(name.replace("_", "-")): stage for name, stage in stages.items()
     }
-    return list(boundaries.measured(Context(launchers)))
+    return all_rows(boundaries, Context(launchers))
 
 
 def facts(rows: Sequence[Measurement]) -> dict[str, float | None]:
@@ -69,7 +70,7 @@ def test_every_flip_is_of_a_registered_probe() -> None:
 
 
 def test_no_probe_writes_or_truncates_or_asks_with_a_real_pointer() -> None:
-    targets = probes.targets(probes.understood(Said().text()), 4321, 80, "/etc/hostname")
+    targets = probes.targets(probes.parse_reading(Said().text()), 4321, 80, "/etc/hostname")
     for name, made in probes.possible(targets, "x86_64").items():
         for call in made:
             assert call.name not in ("write", "pwrite64", "unlink", "truncate", "ftruncate"), name
@@ -105,23 +106,23 @@ def test_an_answer_is_judged_by_what_the_probe_registered(
 
 
 def test_a_user_of_a_namespace_is_told_by_its_number_outside() -> None:
-    assert probes.understood(Said().text()).outer_uid == 0
-    assert probes.understood(Said(outside=100000).text()).outer_uid == 100000
-    assert probes.understood(Said(uid=70000).text()).outer_uid is None
+    assert probes.parse_reading(Said().text()).outer_uid == 0
+    assert probes.parse_reading(Said(outside=100000).text()).outer_uid == 100000
+    assert probes.parse_reading(Said(uid=70000).text()).outer_uid is None
 
 
 def test_a_reading_that_is_not_whole_is_refused() -> None:
     whole = Said().text()
     with pytest.raises(Unavailable, match="all that was asked"):
-        probes.understood(whole.replace(probes.END_OF_READING, ""))
+        probes.parse_reading(whole.replace(probes.END_OF_READING, ""))
     with pytest.raises(Unavailable, match="understood"):
-        probes.understood(whole.replace("status CapEff: 00000000a80425fb\n", ""))
+        probes.parse_reading(whole.replace("status CapEff: 00000000a80425fb\n", ""))
 
 
 def test_a_device_is_the_hosts_only_with_its_address_and_its_numbers() -> None:
-    one = probes.understood(Said().text())
-    elsewhere = probes.understood(Said(pci=("0000:00:03.0 0x8086:0x9a49 0x17aa",)).text())
-    virtual = probes.understood(Said(pci=("0000:00:02.0 0x1af4:0x1001 0x1af4",)).text())
+    one = probes.parse_reading(Said().text())
+    elsewhere = probes.parse_reading(Said(pci=("0000:00:03.0 0x8086:0x9a49 0x17aa",)).text())
+    virtual = probes.parse_reading(Said(pci=("0000:00:02.0 0x1af4:0x1001 0x1af4",)).text())
     assert len(probes.shared_devices(one, one)) == 1
     assert not probes.shared_devices(one, elsewhere)
     assert not probes.shared_devices(virtual, virtual)
@@ -163,6 +164,13 @@ def test_a_vm_that_shares_the_hosts_kernel_would_be_noticed() -> None:
     assert found["vm_opens_host_devices"] == 1
     assert found["vm_sees_host_devices"] == 1
     assert answers(rows, "vm-direct")["clock: set"] == (1, "ok")
+
+
+def test_a_device_of_the_hosts_that_a_vm_was_handed_is_seen() -> None:
+    handed = Stage(cast=lambda _, __: Actor(Said(boot_id="its own"), ALL_PROBES))
+    rows = {r.phase: r for r in look(process=host(), vm_direct=handed) if r.metric == "fact"}
+    assert rows["vm_sees_host_devices"].value == 1
+    assert "0000:00:02.0" in rows["vm_sees_host_devices"].text
 
 
 def test_a_container_that_gets_through_to_its_neighbour_turns_the_facts() -> None:

@@ -32,6 +32,7 @@ def judged(place: Path, name: tuple[str, str], **changed: bool | None) -> Findin
         (("S1a", "faults"), {"host_misses_no_heartbeat": None}, NOT_MEASURED),
         (("S1b", "attack surface"), {}, CAVEATS),
         (("S1b", "attack surface"), {"vm_denies_more_than_the_container": False}, OPEN),
+        (("S1b", "attack surface"), {"vm_denies_all_the_container_denies": None}, NOT_MEASURED),
         (
             ("S1b", "attack surface"),
             {
@@ -43,6 +44,11 @@ def judged(place: Path, name: tuple[str, str], **changed: bool | None) -> Findin
         ),
         (("S2", "shared kernel"), {}, CAVEATS),
         (("S2", "shared kernel"), {"default_container_sysrq_takes_sibling_down": True}, SUPPORTED),
+        (
+            ("S2", "shared kernel"),
+            {"privileged_container_sysrq_takes_sibling_down": None},
+            NOT_MEASURED,
+        ),
         (
             ("S2", "shared kernel"),
             {"privileged_container_sysrq_takes_sibling_down": False},
@@ -62,10 +68,13 @@ def judged(place: Path, name: tuple[str, str], **changed: bool | None) -> Findin
             },
             SUPPORTED,
         ),
+        (("S3", "not namespaced"), {"five_namespaces_differ": False}, CAVEATS),
         (("S3", "not namespaced"), {"container_reads_sibling": None}, NOT_MEASURED),
         (("S5", "direct access"), {}, SUPPORTED),
         (("S5", "direct access"), {"vm_opens_host_devices": True}, REFUTED),
+        (("S5", "direct access"), {"vm_sees_host_devices": True}, REFUTED),
         (("S5", "direct access"), {"privileged_container_opens_host_devices": False}, OPEN),
+        (("S5", "direct access"), {"privileged_container_opens_host_devices": None}, NOT_MEASURED),
     ],
 )
 def test_a_finding_follows_the_facts(
@@ -89,7 +98,14 @@ def test_a_vm_that_stays_within_its_memory_is_restricted(
         row("vm", "guest_ram_to_limit_ratio", ratio, block=block, accel="tcg") for block in range(3)
     ]
     frame = planted(tmp_path, [*planted_rows.facts(), *rows], experiment="isolation").frame()
-    assert claims.judge(BY_NAME["S4", "memory"], frame).verdict is verdict
+    found = claims.judge(BY_NAME["S4", "memory"], frame)
+    assert found.verdict is verdict
+    assert any("memory limit holds" in words for words in (*found.caveats, *found.listed))
+
+
+def test_without_the_kind_of_vm_that_it_is_about_memory_is_open(tmp_path: Path) -> None:
+    frame = planted(tmp_path, planted_rows.facts(), experiment="isolation").frame()
+    assert claims.judge(BY_NAME["S4", "memory"], frame).lacking
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from vmcompare.sandbox import Confinement, Launcher, Platform, Spec
 def told(launcher: Launcher, spec: Spec, aimed: probes.Targets | None = None) -> Mapping[str, str]:
     """Probe → the answer's word."""
     with launcher.open(spec, lambda _event: None) as box:
-        answers = probes.tell(box, aimed).answers
+        answers = probes.ask(box, aimed).answers
     return {name: calls.written(answer) for name, answer in answers.items()}
 
 
@@ -76,7 +76,7 @@ def test_neighbours_meet_on_one_network_and_not_on_two() -> None:
     found = {}
     for arm in boundaries.PAIRS[1:3]:
         pair = boundaries.Pair()
-        rows = list(boundaries.neighbour_rows(context, arm, pair))
+        rows = list(boundaries.pair_rows(context, arm, pair))
         found[arm.confinement] = {row.phase: row.value for row in rows}
         assert [row.value for row in rows if row.phase != boundaries.CONNECT] == [0, 0, 0]
     assert found["default bridge"][boundaries.CONNECT] == 1
@@ -132,7 +132,7 @@ def grid() -> tuple[guest_containers.Misconfigurations, list[Measurement]]:
         first, *steps, pair, last = guest_containers.steps(Context(launchers), stack)
         state: guest_containers.Misconfigurations = first[1].args[0]  # type: ignore[attr-defined]
         rows = list(first[1]())
-        for word, (_, step) in zip(guest_containers.WORDS, steps, strict=True):
+        for word, (_, step) in zip(guest_containers.FLAGS, steps, strict=True):
             if word in words:
                 rows += step()
         rows += [*pair[1](), *last[1]()]
@@ -146,7 +146,7 @@ def test_one_word_flips_what_was_registered(
     state, rows = grid
     assert not [row for row in rows if row.status == "error" and row.phase != "kcore: read"]
     for word in ("--pid=host", "--security-opt=systempaths=unconfined", "--privileged"):
-        assert guest_containers.flipped(state.values, word) == probes.FLIPS[word]
+        assert guest_containers.flipped(state.through, word) == probes.FLIPS[word]
 
 
 @pytest.mark.qemu
@@ -154,8 +154,8 @@ def test_a_privileged_container_opens_the_guests_devices_and_a_default_one_none(
     grid: tuple[guest_containers.Misconfigurations, list[Measurement]],
 ) -> None:
     state, rows = grid
-    assert not any(state.values[""][name] for name in probes.DEVICES)
-    assert state.values["--privileged"]["disk: read"]
+    assert not any(state.through[""][name] for name in probes.DEVICES)
+    assert state.through["--privileged"]["disk: read"]
     facts = {row.phase: row.value for row in rows if row.metric == "fact"}
     assert facts["privileged_container_opens_host_devices"] == 1
     assert facts["one_misconfiguration_flips_a_probe"] == 1

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from isolation_actors import ALL_PROBES, HOST_KERNEL, Actor, Said, Stage, dead
+from isolation_actors import ALL_PROBES, HOST_KERNEL, Actor, Said, Stage, all_rows, dead
 
 from vmcompare.engines.images import oci
 from vmcompare.errors import UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import guest_containers, probes
+from vmcompare.experiments.isolation.guest_containers import Limits
 from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import Platform, Spec, Traits
 
@@ -36,7 +37,7 @@ def guest(words: Mapping[str, frozenset[str]] = WEAK, **more: Any) -> Stage:
 
 
 def look(stage: Stage) -> list[Measurement]:
-    return list(guest_containers.measured(Context({Platform.VM_DIRECT: stage})))
+    return all_rows(guest_containers, Context({Platform.VM_DIRECT: stage}))
 
 
 def column(rows: Sequence[Measurement], word: str) -> dict[str, float | None]:
@@ -57,7 +58,7 @@ def test_the_defaults_are_those_that_the_runc_backend_asks_for() -> None:
     assert not plain["root"]["readonly"]
 
 
-@pytest.mark.parametrize("word", guest_containers.WORDS[1:])
+@pytest.mark.parametrize("word", guest_containers.FLAGS[1:])
 def test_a_word_changes_its_part_and_no_other(word: str) -> None:
     where = {
         "--pid=host": {"linux.namespaces"},
@@ -97,7 +98,7 @@ def parts(changed: dict[str, Any]) -> set[str]:
 
 def test_limits_are_asked_for_only_where_they_are_wanted() -> None:
     assert set(made()["linux"]["resources"]) == {"devices"}
-    limits = made(memory_mib=64, pids=20, cpus=0.5)["linux"]["resources"]
+    limits = made(limits=Limits(memory_mib=64, pids=20, cpus=0.5))["linux"]["resources"]
     assert limits["memory"] == {"limit": 64 * MIB}
     assert limits["pids"] == {"limit": 20}
     assert limits["cpu"] == {"period": 100_000, "quota": 50_000}
@@ -119,7 +120,7 @@ def test_a_word_that_is_none_is_refused() -> None:
 
 
 def test_every_word_has_its_registered_flips() -> None:
-    assert tuple(probes.FLIPS) == guest_containers.WORDS[1:]
+    assert tuple(probes.FLIPS) == guest_containers.FLAGS[1:]
     assert set(guest_containers.WEAKENINGS) < set(probes.FLIPS)
 
 
@@ -136,7 +137,7 @@ def test_a_line_of_shell_holds_whatever_the_name_is() -> None:
 def test_every_word_is_a_column_of_containers_in_an_emulated_guest() -> None:
     stage = guest()
     rows = look(stage)
-    for word in (guest_containers.NO_CONTAINER, *guest_containers.WORDS):
+    for word in (guest_containers.NO_CONTAINER, *guest_containers.FLAGS):
         assert set(column(rows, word)) == {probe.name for probe in probes.GRID}
     for word in (guest_containers.NO_CONTAINER, ""):
         read = {r.phase for r in rows if (r.metric, r.confinement) == ("observation", word)}
@@ -198,7 +199,7 @@ def test_without_docker_two_containers_of_the_guest_stand_in_as_neighbours() -> 
 
 def test_beside_docker_the_guest_says_nothing_of_neighbours() -> None:
     context = Context({Platform.VM_DIRECT: guest(), Platform.CONTAINER: guest()})
-    names = {row.phase for row in guest_containers.measured(context)}
+    names = {row.phase for row in all_rows(guest_containers, context)}
     assert "five_namespaces_differ" not in names
     assert "neighbour: list" not in names
 
@@ -213,4 +214,4 @@ def test_a_guest_that_does_not_start_is_said_once_and_no_word_is_taken_as_refuse
 
 
 def test_without_machines_there_is_nothing_to_do() -> None:
-    assert list(guest_containers.measured(Context({}))) == []
+    assert all_rows(guest_containers, Context({})) == []

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from vmcompare.experiments.isolation import heartbeats
-from vmcompare.experiments.isolation.heartbeats import Ears, gaps_s, longest_gap_s, misses, silent
+from vmcompare.experiments.isolation.heartbeats import (
+    BeatLog,
+    gaps_s,
+    longest_gap_s,
+    misses,
+    silent,
+)
 
 S = 1_000_000_000
 ZERO = 7 * S
@@ -26,18 +32,18 @@ def by_second(beats: list[int], seconds: int) -> dict[int, float]:
 
 
 def test_several_hearts_share_a_stream() -> None:
-    ears = Ears()
-    ears.hear(b"AB", 1)
-    ears.hear(b"BA\n B", 2)
-    assert ears.beats("A") == (1, 2)
-    assert ears.beats("B") == (1, 2, 2)
-    assert ears.beats("C") == ()
+    log = BeatLog()
+    log.add(b"AB", 1)
+    log.add(b"BA\n B", 2)
+    assert log.beats("A") == (1, 2)
+    assert log.beats("B") == (1, 2, 2)
+    assert log.beats("C") == ()
 
 
 def test_what_is_no_letter_is_no_beat() -> None:
-    ears = Ears()
-    ears.hear("1 \r\n\0\xffé".encode(), 1)
-    assert [ears.beats(letter) for letter in "1\0é\ufffd "] == [()] * 5
+    log = BeatLog()
+    log.add("1 \r\n\0\xffé".encode(), 1)
+    assert [log.beats(letter) for letter in "1\0é\ufffd "] == [()] * 5
 
 
 # ---- seconds ------------------------------------------------------------------------------------

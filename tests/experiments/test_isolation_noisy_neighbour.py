@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from isolation_fakes import World, facts
-from planted import planted
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence import claims
-from vmcompare.evidence.claims import Verdict
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import guest_containers, noisy_neighbour
 from vmcompare.experiments.isolation.heartbeats import DISPOSABLE, GUEST
-from vmcompare.experiments.isolation.noisy_neighbour import Appetite
+from vmcompare.experiments.isolation.noisy_neighbour import LIMITS, MEMORY, Demand
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import Context, Progress
 from vmcompare.sandbox import CONTAINER_HOST, Platform
@@ -146,13 +142,13 @@ def test_rounds_are_shuffled_by_the_seed() -> None:
 
 
 def test_every_hog_asks_for_more_than_it_may_have_and_has_an_end() -> None:
-    assert noisy_neighbour.LIMITED.asked_mib > noisy_neighbour.LIMITS_MIB
-    assert noisy_neighbour.LIMITED.forks > noisy_neighbour.LIMIT_PIDS
-    assert noisy_neighbour.UNLIMITED.asked_mib > DISPOSABLE.memory_mib
-    assert noisy_neighbour.IN_VM.asked_mib > GUEST.memory_mib
+    assert noisy_neighbour.LIMITED.memory_mib > LIMITS.memory_mib
+    assert noisy_neighbour.LIMITED.forks > LIMITS.pids
+    assert noisy_neighbour.UNLIMITED.memory_mib > DISPOSABLE.memory_mib
+    assert noisy_neighbour.IN_VM.memory_mib > GUEST.memory_mib
     # One piece has to fit where the next does not, or nothing would be held at all.
-    assert noisy_neighbour.LIMITED.piece_mib < noisy_neighbour.LIMITS_MIB
-    assert Appetite(1, 1).forks <= 1000
+    assert noisy_neighbour.LIMITED.piece_mib < LIMITS.memory_mib
+    assert Demand(1, 1).forks <= 1000
 
 
 # ---- refusals -----------------------------------------------------------------------------------
@@ -208,7 +204,7 @@ def test_on_this_computer_nothing_runs_but_docker_s_own_container_with_limits(
     world = World()
     rows = rows_of(host, world, (Platform.PROCESS, Platform.CONTAINER))
     assert {(r.platform, r.confinement) for r in rows} == {(Platform.CONTAINER, "with limits")}
-    assert {box.spec.memory_mib for box in world.boxes} == {noisy_neighbour.LIMITS_MIB}
+    assert {box.spec.memory_mib for box in world.boxes} == {LIMITS.memory_mib}
 
 
 def test_without_docker_and_qemu_there_is_nothing(host: SimpleNamespace) -> None:
@@ -251,50 +247,6 @@ def test_stopping_at_any_step_leaves_nothing_open(host: SimpleNamespace) -> None
         assert world.open == []
 
 
-# ---- the article's claim ------------------------------------------------------------------------
-
-
-def finding(part: str, rows: Sequence[Measurement], directory: Path) -> claims.Finding:
-    recording = planted(directory, rows, experiment="isolation", rounds=3)
-    claim = next(c for c in claims.load() if (c.id, c.part) == ("S4", part))
-    return claims.judge(claim, recording.frame())
-
-
-@pytest.mark.parametrize(
-    ("ram_ratio", "verdict"), [(1.0, Verdict.WITH_CAVEATS), (1.3, Verdict.REFUTED)]
-)
-def test_a_guest_stays_within_its_memory_or_not_s4(
-    host: SimpleNamespace, ram_ratio: float, verdict: Verdict, tmp_path: Path
-) -> None:
-    host.ram_ratio = ram_ratio
-    found = finding("memory", rows_of(host, World(), rounds=3), tmp_path)
-    assert found.verdict is verdict
-    assert any("memory limit holds" in words for words in (*found.caveats, *found.listed))
-
-
-@pytest.mark.parametrize(
-    ("accel", "cpus", "verdict"),
-    [
-        ("tcg", 0.97, Verdict.NOT_MEASURED),
-        ("kvm", 0.97, Verdict.WITH_CAVEATS),  # three runs are few
-        ("kvm", 1.9, Verdict.REFUTED),
-    ],
-)
-def test_a_guest_stays_within_its_processors_or_not_s4(
-    host: SimpleNamespace, accel: str, cpus: float, verdict: Verdict, tmp_path: Path
-) -> None:
-    host.cpus = cpus
-    found = finding("processor", rows_of(host, World(accel=accel), rounds=3), tmp_path)
-    assert found.verdict is verdict
-
-
-def test_without_the_kind_of_vm_that_it_is_about_s4_is_open(
-    host: SimpleNamespace, tmp_path: Path
-) -> None:
-    rows = rows_of(host, World(), (Platform.CONTAINER, Platform.VM_DIRECT))
-    assert finding("memory", rows, tmp_path).lacking
-
-
 # ---- the real thing -----------------------------------------------------------------------------
 
 
@@ -315,25 +267,20 @@ def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
     launcher = qemu.launchers()[Platform.VM_DIRECT]
     with launcher.open(DISPOSABLE, lambda _event: None) as box:
         guest_containers.prepare(box)
-        hog = noisy_neighbour.in_container(
-            box, "hog", noisy_neighbour.LIMITED,
-            memory_mib=noisy_neighbour.LIMITS_MIB, pids=noisy_neighbour.LIMIT_PIDS,
-            cpus=noisy_neighbour.LIMIT_CPUS,
-        )  # fmt: skip
+        hog = noisy_neighbour.in_container(box, "hog", noisy_neighbour.LIMITED, LIMITS)
         hog.wait_ready()
         noisy_neighbour.group_limits(hog)
-        hog.take_memory()
+        hog.begin(MEMORY)
         assert hog.pieces_killed() > 0
-        peak = int(hog.sh(f"cat {noisy_neighbour.group('hog')}/memory.peak"))
-        assert 0 < peak <= noisy_neighbour.LIMITS_MIB * MIB
-        hog.take_processes()
-        hog.sh(f"n=0; until grep -q 'forks done' {hog.out} || [ $n -gt 300 ]; do "
+        assert 0 < hog.peak_bytes() <= LIMITS.memory_mib * MIB
+        hog.begin(noisy_neighbour.FORKS)
+        hog.sh(f"n=0; until grep -q 'forks done' {hog.output} || [ $n -gt 300 ]; do "
                "sleep 0.1; n=$((n + 1)); done")  # fmt: skip
         count, became = hog.processes()
         assert became == "stopped at its limit"
-        assert 0 < count <= noisy_neighbour.LIMIT_PIDS
-        hog.take_away()
+        assert 0 < count <= LIMITS.pids
+        hog.sh(hog.end)
         assert hog.sh("pgrep -x sleep | wc -l").strip() == "0"
         assert "refused by its kernel" in noisy_neighbour.fill(box, DISPOSABLE.memory_mib)
         with pytest.raises(Unavailable, match="refused"):
-            noisy_neighbour.given(DISPOSABLE.memory_mib // 2, hog)
+            noisy_neighbour.guest_memory(DISPOSABLE.memory_mib // 2, hog)

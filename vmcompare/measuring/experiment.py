@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -234,6 +234,17 @@ def filled(row: Measurement, value: float, **columns: Any) -> Measurement:
 def failed(row: Measurement, why: str, **columns: Any) -> Measurement:
     """``row`` as one that failed, with the reason."""
     return replace(row, value=None, status="error", error=why, **columns)
+
+
+def or_failed(rows: Iterable[Measurement], *expected: Measurement) -> Iterator[Measurement]:
+    """``rows`` as they are made; where making one fails, every row of ``expected`` as a failed one.
+
+    Only :data:`FAILURES` become rows.
+    """
+    try:
+        yield from rows
+    except FAILURES as problem:
+        yield from (failed(row, str(problem)) for row in expected)
 
 
 def _digest(launcher: Launcher, spec: Spec) -> str:

@@ -31,12 +31,10 @@ from vmcompare.experiments.isolation.figures import (
     misconfigurations_figure,
     neighbours_figure,
     noisy_neighbour_figure,
-    number_of_calls,
     told_emulated,
     walls_figure,
     weaknesses,
     weaknesses_figure,
-    widths,
 )
 from vmcompare.experiments.isolation.guest_containers import NO_CONTAINER, RUNTIME
 from vmcompare.experiments.isolation.heartbeats import BEATS_PER_S
@@ -306,21 +304,6 @@ def falls_table(view: View) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def events_table(view: View) -> pd.DataFrame:
-    """What was done in which second, and what came of it."""
-    import pandas as pd
-
-    found = beats(view)
-    if not found.events:
-        raise Unavailable("nothing has been done to a kernel yet in this run", NEXT)
-    return pd.DataFrame(
-        [
-            {"second": str(e.second), "what was done": e.name, "what came of it": e.text}
-            for e in found.events
-        ]
-    )
-
-
 def _gap_after(found: Beats, heart: str, second: int) -> str:
     later = [e.second for e in found.events if e.second > second]
     end = min(later, default=None)
@@ -422,23 +405,6 @@ def _got_cell(row: Mapping[Hashable, Any]) -> str:
     if row["metric"] == "cgroup_bytes":
         return size(value)
     return written(value, "processes") if row["metric"] == "item_count" else ratio(value)
-
-
-def interface_table(view: View) -> pd.DataFrame:
-    """The same in words, with sources."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        [
-            {
-                "whose calls": width.what,
-                "different calls": number_of_calls(width),
-                "kind": width.source,
-                "source": width.url or view.caption(),
-            }
-            for width in widths(view)
-        ]
-    )
 
 
 def cves_table(_view: View) -> pd.DataFrame:
@@ -1059,8 +1025,6 @@ TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
         "capabilities": _captioned(capabilities_table, "CapEff is hexadecimal; bit 0 is its last."),
         "held": _captioned(held_by_table, _NUMBERS),
         "sentence": _captioned(sentence_table),
-        "interface": interface_table,
-        "events": _captioned(events_table),
         "falls": _captioned(falls_table, _ENDS),
         "greed": _captioned(limits_table),
         "limits": _captioned(held_table, _OVER),

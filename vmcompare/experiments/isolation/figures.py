@@ -185,7 +185,7 @@ def by_wall(names: Sequence[str]) -> Mapping[str, Sequence[str]]:
     instance needs for itself."""
     sorts: dict[str, list[str]] = {}
     for name in of_host(names):
-        sorts.setdefault(PROBES[name].wall, []).append(name)
+        sorts.setdefault(PROBES[name].boundary, []).append(name)
     if own := of_itself(names):
         sorts["what it needs for itself"] = own
     return sorts
@@ -727,7 +727,6 @@ class Width:
         fewest: where a range is published, its other end; else the same.
         series: gives its look; ``None`` for a published figure.
         source: where it is from, in words.
-        url: of the source, or empty.
         at_most: whether ``calls`` is an upper bound: a call that lacks a capability is refused with
             and without the filter, so counting cannot tell whether the filter would let it through.
     """
@@ -737,7 +736,6 @@ class Width:
     fewest: float
     series: style.Series | None
     source: str
-    url: str = ""
     at_most: bool = False
 
 
@@ -779,7 +777,7 @@ def published() -> list[Width]:
 
 
 def _published(what: str, most: float, fewest: float, row: Mapping[Hashable, Any]) -> Width:
-    return Width(what, most, fewest, None, f"literature, {row['year']}", row["url"])
+    return Width(what, most, fewest, None, f"literature, {row['year']}")
 
 
 @style.own()

@@ -2,8 +2,8 @@
 
 The guest is ``vm-direct`` with the image ``CONTAINER_HOST``: its root starts containers with this
 computer's own ``runc``, without an engine. They are asked for what Docker asks for by default
-(:mod:`vmcompare.engines.images.oci`), with a short call filter of our own; then one word of a
-``docker run`` line at a time is changed, as Docker changes it (:func:`configuration`).
+(:mod:`vmcompare.engines.images.oci`), with a short call filter of our own; then one flag of
+``docker run`` at a time is changed, as Docker changes it (:func:`configuration`).
 
 Differences to Docker, beside the filter: ``runc run --no-pivot``, because a root file system in RAM
 cannot be pivoted away; one shared root file system for all of a guest's containers; no network
@@ -16,10 +16,9 @@ import contextlib
 import json
 import platform
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from vmcompare.engines.images.oci import CAPABILITIES, CPU_PERIOD_US
@@ -28,8 +27,17 @@ from vmcompare.engines.programs import calls
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import boundaries
-from vmcompare.experiments.isolation.boundaries import Step
+from vmcompare.experiments.isolation import probes
+from vmcompare.experiments.isolation.boundaries import (
+    OWN_NETWORKS,
+    Pair,
+    Step,
+    Survey,
+    Variant,
+    neighbour_facts,
+    neighbour_rows,
+    try_neighbour,
+)
 from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
     DEVICES,
@@ -38,21 +46,19 @@ from vmcompare.experiments.isolation.probes import (
     HOST,
     PROBES,
     READING,
-    Arm,
     Reading,
-    Targets,
-    Told,
-    failed_rows,
-    observation_rows,
-    possible,
-    probe_rows,
-    read,
-    targets,
-    tell,
-    understood,
+    Response,
 )
-from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled
-from vmcompare.sandbox import CONTAINER_HOST, Completed, Machine, Platform, Sandbox, Spec
+from vmcompare.measuring.experiment import Context, blank
+from vmcompare.sandbox import (
+    CONTAINER_HOST,
+    Completed,
+    Launcher,
+    Machine,
+    Platform,
+    Sandbox,
+    Spec,
+)
 
 IMAGE = "/c/image"
 """Where, in the guest, the root file system of all containers lies; put programs into it."""
@@ -63,29 +69,27 @@ IMAGE_OF_USER = "/c/image-of-user"
 FIRST_SUBORDINATE, _SUBORDINATES = 100_000, 65_536
 """What ``/etc/subuid`` gives a user on common distributions, and so to a rootless engine."""
 
-FILTERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        **dict.fromkeys(
-            ("fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie", "mount",
-             "mount_setattr", "move_mount", "open_tree", "quotactl", "setdomainname",
-             "sethostname", "setns", "umount", "umount2", "unshare"),
-            ("CAP_SYS_ADMIN",)),
-        "bpf": ("CAP_SYS_ADMIN", "CAP_BPF"),
-        "perf_event_open": ("CAP_SYS_ADMIN", "CAP_PERFMON"),
-        "syslog": ("CAP_SYS_ADMIN", "CAP_SYSLOG"),
-        **dict.fromkeys(("delete_module", "finit_module", "init_module"), ("CAP_SYS_MODULE",)),
-        **dict.fromkeys(("kexec_file_load", "kexec_load", "reboot"), ("CAP_SYS_BOOT",)),
-        **dict.fromkeys(("get_mempolicy", "mbind", "set_mempolicy"), ("CAP_SYS_NICE",)),
-        **dict.fromkeys(("clock_adjtime", "clock_settime", "settimeofday"), ("CAP_SYS_TIME",)),
-        **dict.fromkeys(("ioperm", "iopl"), ("CAP_SYS_RAWIO",)),
-        "acct": ("CAP_SYS_PACCT",), "kcmp": ("CAP_SYS_PTRACE",),
-        "open_by_handle_at": ("CAP_DAC_READ_SEARCH",), "vhangup": ("CAP_SYS_TTY_CONFIG",),
-        **dict.fromkeys(
-            ("add_key", "keyctl", "move_pages", "nfsservctl", "pivot_root", "request_key",
-             "swapoff", "swapon", "sysfs", "uselib", "userfaultfd", "ustat"),
-            ()),
-    }
-)  # fmt: skip
+FILTERED: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie", "mount",
+         "mount_setattr", "move_mount", "open_tree", "quotactl", "setdomainname",
+         "sethostname", "setns", "umount", "umount2", "unshare"),
+        ("CAP_SYS_ADMIN",)),
+    "bpf": ("CAP_SYS_ADMIN", "CAP_BPF"),
+    "perf_event_open": ("CAP_SYS_ADMIN", "CAP_PERFMON"),
+    "syslog": ("CAP_SYS_ADMIN", "CAP_SYSLOG"),
+    **dict.fromkeys(("delete_module", "finit_module", "init_module"), ("CAP_SYS_MODULE",)),
+    **dict.fromkeys(("kexec_file_load", "kexec_load", "reboot"), ("CAP_SYS_BOOT",)),
+    **dict.fromkeys(("get_mempolicy", "mbind", "set_mempolicy"), ("CAP_SYS_NICE",)),
+    **dict.fromkeys(("clock_adjtime", "clock_settime", "settimeofday"), ("CAP_SYS_TIME",)),
+    **dict.fromkeys(("ioperm", "iopl"), ("CAP_SYS_RAWIO",)),
+    "acct": ("CAP_SYS_PACCT",), "kcmp": ("CAP_SYS_PTRACE",),
+    "open_by_handle_at": ("CAP_DAC_READ_SEARCH",), "vhangup": ("CAP_SYS_TTY_CONFIG",),
+    **dict.fromkeys(
+        ("add_key", "keyctl", "move_pages", "nfsservctl", "pivot_root", "request_key",
+         "swapoff", "swapon", "sysfs", "uselib", "userfaultfd", "ustat"),
+        ()),
+}  # fmt: skip
 """System call → the capabilities each of which lifts the filter from it (none: nothing does).
 
 Source: https://docs.docker.com/engine/security/seccomp/ (the calls that its table lists as
@@ -109,94 +113,95 @@ _WITHOUT_NAMESPACE = {
     "--uts=host": "uts",
 }
 
-WORDS: tuple[str, ...] = (
+FLAGS: tuple[str, ...] = (
     "", *_WITHOUT_NAMESPACE, "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined",
     "--security-opt=systempaths=unconfined", "--device-cgroup-rule='b *:* rmw'", "-v /:/host",
     "--privileged", "--cap-drop=ALL", "--user=65534", "--read-only",
     "--security-opt=no-new-privileges", "--userns",
 )  # fmt: skip
-"""The one word that differs, weakenings before hardenings; empty: the defaults."""
+"""The one flag that differs, weakenings before hardenings; empty: the defaults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of a container, as ``--memory``, ``--pids-limit`` and ``--cpus`` set them."""
+
+    memory_mib: int
+    pids: int
+    cpus: float
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """The part ``linux.resources`` of an OCI configuration."""
+        return {
+            "memory": {"limit": self.memory_mib * MIB},
+            "pids": {"limit": self.pids},
+            "cpu": {"period": CPU_PERIOD_US, "quota": round(self.cpus * CPU_PERIOD_US)},
+        }
 
 
 def configuration(
-    word: str = "",
-    *,
-    args: Sequence[str],
-    memory_mib: int | None = None,
-    pids: int | None = None,
-    cpus: float | None = None,
+    flag: str = "", *, args: Sequence[str], limits: Limits | None = None
 ) -> dict[str, Any]:
-    """An OCI configuration: Docker's defaults with one ``docker run`` word changed.
+    """An OCI configuration: Docker's defaults with one flag of ``docker run`` changed.
 
     Args:
-        word: of :data:`WORDS`.
+        flag: of :data:`FLAGS`.
         args: argv of the first program; its standard output is the line's that starts it.
-        memory_mib, pids, cpus: limits, as ``--memory``, ``--pids-limit``, ``--cpus``; ``None``: no
-            limit. The cgroup's name is the container's: see :func:`write`.
+        limits: of its cgroup, whose name is the container's: see :func:`write`.
 
     Raises:
-        UnknownName: there is no such word.
+        UnknownName: there is no such flag.
     """
-    if word not in WORDS:
-        raise UnknownName("word", word, WORDS)
-    held = ALL_CAPABILITIES if word == "--privileged" else CAPABILITIES
-    if word == "--cap-add=SYS_ADMIN":
+    if flag not in FLAGS:
+        raise UnknownName("flag", flag, FLAGS)
+    held = ALL_CAPABILITIES if flag == "--privileged" else CAPABILITIES
+    if flag == "--cap-add=SYS_ADMIN":
         held = (*CAPABILITIES, "CAP_SYS_ADMIN")
-    elif word == "--cap-drop=ALL":
+    elif flag == "--cap-drop=ALL":
         held = ()
     made = by_default(
-        IMAGE_OF_USER if word == "--userns" else IMAGE,
+        IMAGE_OF_USER if flag == "--userns" else IMAGE,
         args,
         "unnamed",
-        _limits(memory_mib, pids, cpus),
+        limits.resources if limits else {},
         capabilities=held,
         own_cgroups=True,
-        read_only=word == "--read-only",
+        read_only=flag == "--read-only",
     )
-    if word not in ("--security-opt=seccomp=unconfined", "--privileged"):
+    if flag not in ("--security-opt=seccomp=unconfined", "--privileged"):
         made["linux"]["seccomp"] = call_filter(held)
-    _change(word, made)
+    _change(flag, made)
     return made
 
 
-def _limits(memory_mib: int | None, pids: int | None, cpus: float | None) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    if memory_mib is not None:
-        limits["memory"] = {"limit": memory_mib * MIB}
-    if pids is not None:
-        limits["pids"] = {"limit": pids}
-    if cpus is not None:
-        limits["cpu"] = {"period": CPU_PERIOD_US, "quota": round(cpus * CPU_PERIOD_US)}
-    return limits
-
-
-def _change(word: str, made: dict[str, Any]) -> None:
-    """What a word changes beside capabilities, filter and root file system."""
+def _change(flag: str, made: dict[str, Any]) -> None:
+    """What a flag changes beside capabilities, filter and root file system."""
     linux, process = made["linux"], made["process"]
-    if word in _WITHOUT_NAMESPACE:
-        kind = _WITHOUT_NAMESPACE[word]
+    if flag in _WITHOUT_NAMESPACE:
+        kind = _WITHOUT_NAMESPACE[flag]
         linux["namespaces"] = [space for space in linux["namespaces"] if space["type"] != kind]
         if kind == "uts":
             del made["hostname"]
-    elif word == "--security-opt=systempaths=unconfined":
+    elif flag == "--security-opt=systempaths=unconfined":
         linux["maskedPaths"] = linux["readonlyPaths"] = []
-    elif word.startswith("--device-cgroup-rule"):
+    elif flag.startswith("--device-cgroup-rule"):
         rule = {"allow": True, "type": "b", "access": "rwm"}
         linux["resources"]["devices"].append(rule)
-    elif word == "-v /:/host":
+    elif flag == "-v /:/host":
         bind = {"destination": "/host", "type": "none", "source": "/"}
         made["mounts"].append({**bind, "options": ["rbind", "rprivate"]})
-    elif word == "--privileged":
+    elif flag == "--privileged":
         linux["maskedPaths"] = linux["readonlyPaths"] = []
         linux["resources"]["devices"].append({"allow": True, "access": "rwm"})
         for mount in made["mounts"]:
             mount["options"] = [option for option in mount["options"] if option != "ro"]
-    elif word == "--user=65534":
+    elif flag == "--user=65534":
         process["user"] = {"uid": _NOBODY, "gid": _NOBODY}
         process["capabilities"] |= {"effective": [], "permitted": []}
-    elif word == "--security-opt=no-new-privileges":
+    elif flag == "--security-opt=no-new-privileges":
         process["noNewPrivileges"] = True
-    elif word == "--userns":
+    elif flag == "--userns":
         linux["namespaces"].append({"type": "user"})
         mapping = {
             "containerID": 0, "hostID": FIRST_SUBORDINATE, "size": _SUBORDINATES,
@@ -279,7 +284,21 @@ def start_line(name: str) -> str:
     )
 
 
-# ---- the grid: one word at a time --------------------------------------------------------------
+def error_file(name: str) -> str:
+    """Where in the guest lies what a container, or ``runc`` itself, wrote to standard error."""
+    return f"/tmp/{name}.err"
+
+
+def first_process(name: str) -> str:
+    """Shell that prints the guest's number of a container's first process.
+
+    From the file in which ``runc`` keeps what it knows of the container: ``runc state`` says the
+    same, but takes most of a second under emulation.
+    """
+    return f"""sed 's/.*"init_process_pid":\\([0-9]*\\).*/\\1/' /run/runc/{name}/state.json"""
+
+
+# ---- the grid: one flag at a time --------------------------------------------------------------
 
 GUEST = Spec(image=CONTAINER_HOST, machine=Machine.PC)
 """The guest that is the host here."""
@@ -290,8 +309,8 @@ NO_CONTAINER = "no container"
 RUNTIME = "runc in a guest"
 """What stands in the column ``runtime`` of these containers' rows."""
 
-WEAKENINGS: tuple[str, ...] = WORDS[1 : WORDS.index("--privileged")]
-"""Words that take one wall away; ``--privileged`` takes nearly all of them."""
+WEAKENINGS: tuple[str, ...] = FLAGS[1 : FLAGS.index("--privileged")]
+"""Flags that take one boundary away; ``--privileged`` takes nearly all of them."""
 
 _PORT = 8098
 _LOOP_DEVICE = (7, 0)
@@ -300,41 +319,30 @@ _CALLS = "/calls"
 _SERVE = f"nc -lk -p {_PORT} -e /bin/true </dev/null >/dev/null 2>&1 & echo $!"
 
 _START_TIMEOUT_S = 60.0
-"""Seconds for one container; emulated and alone on the machine it needs about two."""
+"""Seconds for one container; emulated and alone on the computer it needs about two."""
+
+
+def blank_row(launcher: Launcher, spec: Spec, metric: str) -> Measurement:
+    """A row of a container in a guest; ``launcher`` opens the guest."""
+    return replace(blank(launcher, Platform.CONTAINER, spec, metric), runtime=RUNTIME)
+
+
+def variant(confinement: str) -> Variant:
+    """A column: a container, or the guest's own root."""
+    return Variant(confinement, Platform.CONTAINER, GUEST, confinement, RUNTIME)
 
 
 @dataclass(slots=True)
-class Misconfigurations:
-    """What is known so far.
+class Misconfigurations(Survey):
+    """What is known so far. The guest is the host here; its root is ``NO_CONTAINER``.
 
     Attributes:
-        context: launchers, and who watches.
-        kept: holds the guest to the end of this part.
-        vm: the guest, once it is ready; ``why``: why there is none.
-        targets: what probes are aimed at; ``wanted``: those that can be made, in order.
-        host: what the guest's own root read.
-        values: word → probe → whether it got through.
+        vm: the guest, once it is ready.
+        wanted: the probes that can be made in a container, in order.
     """
 
-    context: Context
-    kept: contextlib.ExitStack
     vm: Sandbox | None = None
-    why: str = ""
-    targets: Targets | None = None
     wanted: tuple[str, ...] = ()
-    host: Reading | None = None
-    values: dict[str, Mapping[str, bool]] = field(default_factory=dict)
-
-    def arm(self, word: str) -> Arm:
-        """A column: its rows are containers', made in a virtual machine."""
-        return Arm(word, Platform.CONTAINER, GUEST, word)
-
-
-def measured(context: Context) -> Iterator[Measurement]:
-    """All rows of this part."""
-    with contextlib.ExitStack() as stack:
-        for step in context.steps(steps(context, stack)):
-            yield from step()
 
 
 def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
@@ -344,109 +352,89 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
     """
     if Platform.VM_DIRECT not in context.launchers:
         return []
-    grid = Misconfigurations(context, contextlib.ExitStack())
+    grid = Misconfigurations(context)
     stack.push(grid.kept)
     plan: list[Step] = [("a guest for containers", partial(_open, grid))]
-    plan += [(f"in the guest: {word or 'as by default'}", partial(_try, grid, word))
-             for word in WORDS]  # fmt: skip
+    plan += [(f"in the guest: {flag or 'as by default'}", partial(_try, grid, flag))
+             for flag in FLAGS]  # fmt: skip
     if Platform.CONTAINER not in context.launchers:  # these two stand in for Docker's
         plan.append(("in the guest: two containers", partial(_neighbours, grid)))
     plan.append(("what the words changed", partial(_conclude, grid)))
     return plan
 
 
-def _row(grid: Misconfigurations, word: str, metric: str, phase: str) -> Measurement:
-    launcher = grid.context.launchers[Platform.VM_DIRECT]
-    row = blank(launcher, Platform.CONTAINER, GUEST, metric)
-    return replace(row, phase=phase, confinement=word, runtime=RUNTIME)
-
-
-def _marked(rows: Iterator[Measurement]) -> Iterator[Measurement]:
-    return (replace(row, runtime=RUNTIME) for row in rows)
-
-
 def _open(grid: Misconfigurations) -> Iterator[Measurement]:
     """Start the guest, make it ready, ask its own root."""
-    launcher, arm = grid.context.launchers[Platform.VM_DIRECT], grid.arm(NO_CONTAINER)
-    try:
+
+    def respond() -> tuple[Response, Reading]:
+        launcher = grid.context.launchers[Platform.VM_DIRECT]
         vm = grid.kept.enter_context(launcher.open(GUEST, grid.context.on_event))
         prepare(vm)
-        pid = int(vm.run(["sh", "-c", _SERVE]).output)
-        host = read(vm)
-        aimed = replace(targets(host, pid, _PORT, HOST_FILE), disk=_LOOP_DEVICE)
-        told = tell(vm, replace(aimed, root=""))
-        wanted = possible(aimed, platform.machine())
+        pid = _process_number(vm.run(["sh", "-c", _SERVE]), "the guest's own server")
+        host = probes.read(vm)
+        aimed = replace(probes.targets(host, pid, _PORT, HOST_FILE), disk=_LOOP_DEVICE)
+        response = probes.ask(vm, replace(aimed, root=""))
+        wanted = probes.possible(aimed, platform.machine())
         program = calls.elf(platform.machine(), tuple(wanted.values()))
         for image in (IMAGE, IMAGE_OF_USER):
             vm.put(image + _CALLS, program)
-    except (*FAILURES, ValueError) as error:
-        grid.why = str(error)
-        grid.kept.close()
-        yield from _marked(failed_rows(arm, launcher, grid.why))
-        return
-    grid.vm, grid.targets, grid.wanted, grid.host = vm, aimed, tuple(wanted), host
-    yield from _marked(probe_rows(arm, launcher, told, host, own_kernel=False))
-    yield from _marked(observation_rows(arm, launcher, host))
+        grid.vm, grid.wanted, grid.host = vm, tuple(wanted), host
+        return Response(host, response.answers), host
+
+    return grid.ask(variant(NO_CONTAINER), respond)
 
 
-def _try(grid: Misconfigurations, word: str) -> Iterator[Measurement]:
-    """One container, held as the word says."""
+def _try(grid: Misconfigurations, flag: str) -> Iterable[Measurement]:
+    """One container, held as the flag says; no rows where the guest's own tell why there is none.
+
+    The default one is also asked what it reads: it stands in for Docker's where there is none.
+    """
     if grid.vm is None:
-        return  # said once, by the guest's own rows
-    launcher, arm = grid.context.launchers[Platform.VM_DIRECT], grid.arm(word)
-    try:
-        told = _told(grid, word)
-    except FAILURES as error:
-        yield from _marked(failed_rows(arm, launcher, str(error)))
-        return
-    rows = list(_marked(probe_rows(arm, launcher, told, grid.host, own_kernel=False)))
-    grid.values[word] = {row.phase: bool(row.value) for row in rows if row.status == "ok"}
-    yield from rows
-    if not word:  # it stands in for Docker's container where there is none
-        yield from _marked(observation_rows(arm, launcher, told.reading))
+        return ()
+    respond = partial(_ask_container, grid, grid.vm, flag)
+    return grid.ask(variant(flag), respond, observed=not flag)
 
 
-def _told(grid: Misconfigurations, word: str) -> Told:
-    assert grid.vm is not None
-    name = f"w{WORDS.index(word)}"
-    script = f"{READING}exec {_CALLS}"
-    write(grid.vm, name, configuration(word, args=["sh", "-c", script]))
-    done = grid.vm.run(["sh", "-c", start_line(name)], timeout_s=_START_TIMEOUT_S)
+def _ask_container(
+    grid: Misconfigurations, vm: Sandbox, flag: str
+) -> tuple[Response, Reading | None]:
+    name = f"w{FLAGS.index(flag)}"
+    write(vm, name, configuration(flag, args=["sh", "-c", f"{READING}exec {_CALLS}"]))
+    done = vm.run(["sh", "-c", start_line(name)], timeout_s=_START_TIMEOUT_S)
     text, found, answers = done.output.partition(f"\n{END_OF_READING}\n".encode())
     if not found:
-        said = done.output.decode(errors="replace").strip()[-300:]
-        raise Unavailable(f"the container did not start ({said})", "look at a recording")
-    reading = understood(f"{text.decode(errors='replace')}\n{END_OF_READING}\n")
-    told = calls.decode(answers, len(grid.wanted))
-    return Told(reading, dict(zip(grid.wanted, told, strict=True)))
+        output = done.output.decode(errors="replace").strip()[-300:]
+        raise Unavailable(f"the container did not start ({output})", "look at a recording")
+    reading = probes.parse_reading(f"{text.decode(errors='replace')}\n{END_OF_READING}\n")
+    decoded = calls.decode(answers, len(grid.wanted))
+    return Response(reading, dict(zip(grid.wanted, decoded, strict=True))), grid.host
 
 
-def flipped(values: Mapping[str, Mapping[str, bool]], word: str) -> frozenset[str]:
-    """The probes whose answer a word changed, against the defaults (word → probe → through)."""
-    default, changed = values.get("", {}), values.get(word, {})
+def flipped(through: Mapping[str, Mapping[str, bool]], flag: str) -> frozenset[str]:
+    """The probes whose answer a flag changed, against the defaults (flag → probe → through)."""
+    default, changed = through.get("", {}), through.get(flag, {})
     return frozenset(name for name in default if name in changed and default[name] != changed[name])
 
 
 def _conclude(grid: Misconfigurations) -> Iterator[Measurement]:
-    """S3 and S5: what one word changes, and that a privileged container opens devices."""
+    """S3 and S5: what one flag changes, and that a privileged container opens devices."""
     grid.kept.close()
-    one = _row(grid, "", "fact", "one_misconfiguration_flips_a_probe")
-    opens = _row(grid, "--privileged", "fact", "privileged_container_opens_host_devices")
-    if "" not in grid.values or not any(word in grid.values for word in WEAKENINGS):
-        yield failed(one, grid.why or "the containers of the guest did not start")
+    no_guest = grid.why.get(NO_CONTAINER, "")
+    tried = [flag for flag in WEAKENINGS if flag in grid.through]
+    one = partial(grid.fact, variant(""), "one_misconfiguration_flips_a_probe")
+    if "" not in grid.through or not tried:
+        yield one(no_guest or "the containers of the guest did not start")
     else:
-        told = [word for word in WEAKENINGS if word in grid.values]
-        aimed = {name for name in PROBES if PROBES[name].aim == HOST}
-        flips = {word: flipped(grid.values, word) & aimed for word in told}
-        some = sum(bool(flips[word]) for word in told)
-        as_said = sum(flipped(grid.values, word) == FLIPS[word] for word in told)
-        text = f"{some} of {len(told)} words, {as_said} as registered"
-        yield filled(one, float(some > 0), text=text)
-    if "--privileged" not in grid.values:
-        yield failed(opens, grid.why or "the privileged container did not start")
+        flips = {flag: flipped(grid.through, flag) for flag in tried}
+        some = sum(any(PROBES[name].aim == HOST for name in flips[flag]) for flag in tried)
+        as_said = sum(flips[flag] == FLIPS[flag] for flag in tried)
+        yield one(some > 0, f"{some} of {len(tried)} words, {as_said} as registered")
+    opens = partial(grid.fact, variant("--privileged"), "privileged_container_opens_host_devices")
+    if "--privileged" not in grid.through:
+        yield opens(no_guest or "the privileged container did not start")
     else:
-        opened = [name for name in DEVICES if grid.values["--privileged"].get(name)]
-        yield filled(opens, float(bool(opened)), text=", ".join(opened))
+        opened = [name for name in DEVICES if grid.through["--privileged"].get(name)]
+        yield opens(bool(opened), ", ".join(opened))
 
 
 # ---- neighbours, where Docker has none ---------------------------------------------------------
@@ -487,35 +475,30 @@ def contained(vm: Sandbox, name: str) -> Contained:
     done = vm.run(
         ["sh", "-c", f"{line} >/dev/null 2>/tmp/{name}.err; cat {written} /tmp/{name}.err"]
     )
+    return Contained(vm, name, _process_number(done, "a container of the guest"))
+
+
+def _process_number(done: Completed, what: str) -> int:
     try:
-        return Contained(vm, name, int(done.output))
+        return int(done.output)
     except ValueError:
-        what = "a container of the guest did not start"
-        raise LaunchFailure(what, ("runc", "run"), done.output.decode(errors="replace")) from None
+        output = done.output.decode(errors="replace")
+        raise LaunchFailure(f"{what} did not start", ("sh",), output) from None
 
 
 def _neighbours(grid: Misconfigurations) -> Iterator[Measurement]:
     """A against B, both in the guest, each with a network of its own that leads nowhere."""
-    pair = boundaries.Pair()
-    if grid.vm is None:
+    vm, pair, apart = grid.vm, Pair(), variant(OWN_NETWORKS)
+    if vm is None:
         return
-    rows = {
-        name: _row(grid, boundaries.OWN_NETWORKS, "probe", name)
-        for name in (boundaries.LIST, boundaries.READ, boundaries.KILL, boundaries.CONNECT)
-    }
-    try:
-        a, b = (contained(grid.vm, name) for name in ("one", "other"))
-        told = boundaries.between(a, b, pair, lambda pid: _stat(grid.vm, pid))
-    except FAILURES as error:
-        yield from (failed(row, str(error)) for row in rows.values())
-    else:
-        for name, (value, text) in told.items():
-            yield filled(rows[name], float(value), text=text)
-    for name, holds, text in boundaries.neighbour_facts(pair, grid.host):
-        row = _row(grid, boundaries.OWN_NETWORKS, "fact", name)
-        yield failed(row, holds) if isinstance(holds, str) else filled(row, float(holds), text=text)
+
+    def attempt() -> None:
+        a, b = (contained(vm, name) for name in ("one", "other"))
+        try_neighbour(a, b, pair, lambda pid: _stat(vm, pid))
+
+    yield from neighbour_rows(apart.row(grid.context), pair, attempt)
+    yield from neighbour_facts(grid, apart, pair)
 
 
-def _stat(vm: Sandbox | None, pid: int) -> str:
-    assert vm is not None
+def _stat(vm: Sandbox, pid: int) -> str:
     return vm.run(["cat", f"/proc/{pid}/stat"]).output.decode(errors="replace")

@@ -1,20 +1,20 @@
 """Heartbeats: instances that beat, gaps between beats, and the rule of when a beat was missed.
 
-A heart (:mod:`vmcompare.engines.programs.heartbeat`) writes its letter 20 times a second. Each byte
-is stamped on the host's clock when it arrives there, so a gap is what somebody outside notices,
-whatever the clock inside does. The time axis is the host's, second 0 begins at ``zero_ns``.
+A heartbeat (:mod:`vmcompare.engines.programs.heartbeat`) writes its letter 20 times a second. Each
+byte is stamped on the host's clock when it arrives there, so a gap is what somebody outside
+notices, whatever the clock inside does. The time axis is the host's, second 0 begins at
+``zero_ns``.
 
-:class:`Host` opens the instances whose hearts are heard, and a disposable VM with containers.
+:class:`Instances` opens the instances that beat, and a disposable VM with containers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import platform as computer
-import re
 import statistics
 import time
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,47 +49,50 @@ the 30 s before the event whose effect is looked for. Fact, figure and table all
 :func:`missed_in`."""
 
 
-class Ears:
+class BeatLog:
     """Collects the beats of one stream, by letter.
 
-    :meth:`hear` is what a ``Follower`` calls in its own thread; appending to a list is atomic, and
+    :meth:`add` is what a ``Follower`` calls in its own thread; appending to a list is atomic, and
     readers only ever look at what lies before an instant that has passed.
     """
 
     def __init__(self) -> None:
         self._beats: defaultdict[str, list[int]] = defaultdict(list)
 
-    def hear(self, output: bytes, t_ns: int) -> None:
+    def add(self, output: bytes, t_ns: int) -> None:
         """Note every letter of a piece of output that came at ``t_ns``; white space is no beat."""
         for letter in output.decode("ascii", "replace"):
             if letter.isalpha() and letter.isascii():
                 self._beats[letter].append(t_ns)
 
     def beats(self, letter: str) -> Sequence[int]:
-        """When this heart beat, in order (host's ``perf_counter_ns``); empty for an unheard one."""
-        return tuple(self._beats[letter]) if letter in self._beats else ()
+        """When this letter came, in order (host's ``perf_counter_ns``)."""
+        return tuple(self._beats.get(letter, ()))
+
+
+def _ended_s(
+    beats_ns: Sequence[int], begin_ns: int, end_ns: int
+) -> tuple[list[float], float | None]:
+    """The gaps (s) that ended in a stretch, and the one still open at its end, if any beat came."""
+    first, after = bisect_left(beats_ns, begin_ns), bisect_left(beats_ns, end_ns)
+    ended = [(b - a) / NS_PER_S for a, b in pairwise(beats_ns[max(0, first - 1) : after])]
+    return ended, (end_ns - beats_ns[after - 1]) / NS_PER_S if after else None
 
 
 def longest_gap_s(beats_ns: Sequence[int], zero_ns: int, second: int) -> float | None:
     """The longest gap (s) between two beats that ended in one second of the time axis.
 
-    Where none ended: the time from the last beat to the end of that second. ``None`` where the
-    heart had not begun to beat by then.
+    Where none ended: the time from the last beat to the end of that second. ``None`` where no beat
+    had come by then.
 
     Args:
-        beats_ns: instants of its beats, in order.
+        beats_ns: instants of the beats, in order.
         zero_ns: where second 0 begins.
         second: which.
     """
     begin_ns = zero_ns + second * NS_PER_S
-    end_ns = begin_ns + NS_PER_S
-    first, after = bisect_right(beats_ns, begin_ns - 1), bisect_right(beats_ns, end_ns - 1)
-    ended = [b - a for a, b in pairwise(beats_ns[max(0, first - 1) : after])]
-    if ended:
-        return max(ended) / NS_PER_S
-    if after == 0:
-        return None
-    return (end_ns - beats_ns[after - 1]) / NS_PER_S
+    ended, still_open = _ended_s(beats_ns, begin_ns, begin_ns + NS_PER_S)
+    return max(ended, default=still_open)
 
 
 def gaps_s(beats_ns: Sequence[int], begin_ns: int, end_ns: int) -> list[float]:
@@ -98,13 +101,10 @@ def gaps_s(beats_ns: Sequence[int], begin_ns: int, end_ns: int) -> list[float]:
     The one that is still open at its end counts too where it is longer than all of them: a silence
     that nobody waited out is a gap of at least so long.
     """
-    first, after = bisect_right(beats_ns, begin_ns - 1), bisect_right(beats_ns, end_ns - 1)
-    found = [(b - a) / NS_PER_S for a, b in pairwise(beats_ns[max(0, first - 1) : after])]
-    if after:
-        still_open = (end_ns - beats_ns[after - 1]) / NS_PER_S
-        if still_open > max(found, default=0.0):
-            found.append(still_open)
-    return found
+    ended, still_open = _ended_s(beats_ns, begin_ns, end_ns)
+    if still_open is not None and still_open > max(ended, default=0.0):
+        ended.append(still_open)
+    return ended
 
 
 def percentiles_s(gaps: Sequence[float]) -> tuple[float, float]:
@@ -122,7 +122,7 @@ def percentiles_s(gaps: Sequence[float]) -> tuple[float, float]:
 
 
 def missed_in(by_second: Mapping[int, float], second: int, event: int) -> bool:
-    """The registered rule: whether a heart missed a beat in a second from ``event`` on.
+    """The registered rule: whether a beat was missed in a second from ``event`` on.
 
     Args:
         by_second: second → longest gap, as the rows ``gap_s`` have it; holds ``second``.
@@ -137,7 +137,7 @@ def missed_in(by_second: Mapping[int, float], second: int, event: int) -> bool:
 
 
 def misses(by_second: Mapping[int, float], event: int, until: int | None = None) -> bool:
-    """Whether a heart missed a beat from the second ``event`` on, before ``until``.
+    """Whether a beat was missed from the second ``event`` on, before ``until``.
 
     Args:
         by_second: second → longest gap, as the rows ``gap_s`` have it.
@@ -151,7 +151,7 @@ def misses(by_second: Mapping[int, float], event: int, until: int | None = None)
 
 
 def silent(by_second: Mapping[int, float], event: int, until: int | None = None) -> bool:
-    """Whether a heart that beat before ``event`` missed a beat and had not come back at the end.
+    """Whether a heartbeat stopped after ``event`` and had not come back at the end.
 
     Arguments and errors as :func:`misses`.
     """
@@ -159,10 +159,10 @@ def silent(by_second: Mapping[int, float], event: int, until: int | None = None)
 
 
 def silent_seconds(by_second: Mapping[int, float], events: Sequence[int]) -> frozenset[int]:
-    """The seconds in which a heart was silent, for a picture of several events in a row.
+    """The seconds in which a heartbeat was silent, for a picture of several events in a row.
 
     After an event: the last seconds before the next one, if in all of them a beat is missed (so a
-    heart that came back was not silent). From then on as long as no beat comes, whatever else
+    heartbeat that came back was not silent). From then on as long as no beat comes, whatever else
     happens meanwhile.
 
     Args:
@@ -217,16 +217,7 @@ SPARE_BYTES = 512 * MIB
 """Memory of this computer that no guest may use up."""
 
 FIRST_BEAT_S = 60.0
-"""Seconds until a heart must beat: under emulation on a busy computer a container starts slowly."""
-
-_ERRNO = {
-    "Read-only file system": "EROFS",
-    "Permission denied": "EACCES",
-    "Operation not permitted": "EPERM",
-    "No such file or directory": "ENOENT",
-    "nonexistent directory": "ENOENT",
-}
-"""What BusyBox's shell says → the name of the error number."""
+"""Seconds until the first beat must come: under emulation a container may start slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,27 +234,21 @@ class Clock:
 
 
 @dataclass(slots=True)
-class Heard:
-    """An instance, and what is heard of it.
-
-    Attributes:
-        box: the instance.
-        ears: its beats, by letter.
-        followed: the command that beats.
-    """
+class Beating:
+    """An instance, the command in it that beats, and its beats by letter."""
 
     box: Sandbox
-    ears: Ears
     followed: Followed
+    log: BeatLog
 
 
 @dataclass(slots=True)
-class Host:
-    """Opens instances for one part of the experiment.
+class Instances:
+    """Opens the instances of one part of the experiment.
 
     Attributes:
         context: launchers.
-        stack: what closes them.
+        stack: closes them.
         clock: of this computer.
         why: name of an instance → why there is none.
     """
@@ -293,95 +278,58 @@ class Host:
         launcher = self.launcher(platform)
         return self.stack.enter_context(launcher.open(spec, self.context.on_event))
 
-    def beating(self, platform: Platform, spec: Spec, letter: str) -> Heard:
-        """An instance with a heart that beats. Raises what :meth:`open` and :meth:`hear` raise."""
-        box = self.open(platform, spec)
-        put_heart(box, heartbeat.PATH)
-        return self.hear(box, (heartbeat.PATH, letter), letter)
+    def beating(self, platform: Platform, spec: Spec, letter: str) -> Beating:
+        """An instance that beats with ``letter``.
 
-    def hosting(self, spec: Spec, containers: Mapping[str, Mapping[str, Any]], own: str) -> Heard:
-        """A disposable VM with a heart of its own, and with containers that beat.
+        Raises:
+            WaitTimeout: the first beat did not come.
+            Unavailable: this kind of instance cannot be followed, or as :meth:`open`.
+            LaunchFailure, AbnormalShutdown: as ``Follower.follow``.
+        """
+        box = self.open(platform, spec)
+        box.put(heartbeat.PATH, heartbeat.elf(computer.machine()))
+        return self._followed(box, (heartbeat.PATH, letter), letter)
+
+    def hosting(self, containers: Mapping[str, Mapping[str, Any]], own: str) -> Beating:
+        """The disposable VM, which beats itself, with containers that beat.
 
         Args:
             containers: letter → OCI configuration of a container that beats with that letter, and
                 is called so.
-            own: the letter of the VM's own heart.
+            own: the letter of the VM's own heartbeat.
 
         Raises:
             LaunchFailure: a container did not begin to beat; what ``runc`` said is attached.
-            Unavailable, WaitTimeout, AbnormalShutdown: as :meth:`open`.
+            Unavailable, WaitTimeout, AbnormalShutdown: as :meth:`beating`.
         """
-        box = self.open(Platform.VM_DIRECT, spec)
+        box = self.open(Platform.VM_DIRECT, DISPOSABLE)
         guest_containers.prepare(box)
-        put_heart(box, heartbeat.PATH)
-        put_heart(box, guest_containers.IMAGE + heartbeat.PATH)
+        for root in ("", guest_containers.IMAGE):
+            box.put(root + heartbeat.PATH, heartbeat.elf(computer.machine()))
         lines = [f"{heartbeat.PATH} {own} &"]
         for name, configuration in containers.items():
             guest_containers.write(box, name, configuration)
-            lines.append(background(name))
-        letters = own + "".join(containers)
+            errors = guest_containers.error_file(name)
+            lines.append(f"{guest_containers.start_line(name)} 2>{errors} &")
+        argv = ("sh", "-c", "\n".join([*lines, "wait"]))
         try:
-            return self.hear(box, ("sh", "-c", "\n".join([*lines, "wait"])), letters)
+            return self._followed(box, argv, own + "".join(containers))
         except WaitTimeout as silence:
-            said = box.run(["sh", "-c", "cat /tmp/*.err"]).output.decode(errors="replace").strip()
-            raise LaunchFailure(f"{silence} ({said[-200:]})", ("runc", "run")) from silence
+            output = box.run(["sh", "-c", "cat /tmp/*.err"]).output.decode(errors="replace")
+            what = f"{silence} ({output.strip()[-200:]})"
+            raise LaunchFailure(what, ("runc", "run")) from silence
 
-    def hear(self, box: Sandbox, argv: Sequence[str], letters: str) -> Heard:
-        """Follow hearts until each has beaten once.
-
-        Raises:
-            WaitTimeout: one did not begin to.
-            Unavailable: this kind of instance cannot be followed.
-            LaunchFailure, AbnormalShutdown: as ``Follower.follow``.
-        """
+    def _followed(self, box: Sandbox, argv: Sequence[str], letters: str) -> Beating:
+        """Follow a command until each letter has come once."""
         if not isinstance(box, Follower):
             raise Unavailable("a command in it cannot be followed", "look at the recording")
-        ears = Ears()
-        followed = self.stack.enter_context(box.follow(argv, ears.hear))
+        log = BeatLog()
+        followed = self.stack.enter_context(box.follow(argv, log.add))
         deadline_ns = self.clock.now_ns() + int(FIRST_BEAT_S * NS_PER_S)
-        while mute := [letter for letter in letters if not ears.beats(letter)]:
+        while missing := [letter for letter in letters if not log.beats(letter)]:
             if followed.ended_ns() is not None:
-                raise LaunchFailure("the hearts ended before they all beat", tuple(argv))
+                raise LaunchFailure("the heartbeats ended before they all began", tuple(argv))
             if self.clock.now_ns() > deadline_ns:
-                raise WaitTimeout(f"the first beat of {' and '.join(mute)}", FIRST_BEAT_S)
+                raise WaitTimeout(f"the first beat of {' and '.join(missing)}", FIRST_BEAT_S)
             self.clock.sleep(0.02)
-        return Heard(box, ears, followed)
-
-
-def background(name: str) -> str:
-    """A line of shell that starts a container and leaves what it complains of in a file."""
-    return f"{guest_containers.start_line(name)} 2>{complaints(name)} &"
-
-
-def complaints(name: str) -> str:
-    """Where in the guest lies what a container, or ``runc`` itself, wrote to standard error."""
-    return f"/tmp/{name}.err"
-
-
-def first_process(name: str) -> str:
-    """Shell that prints the guest's number of a container's first process.
-
-    From the file in which ``runc`` keeps what it knows of the container: ``runc state`` says the
-    same, but takes most of a second under emulation.
-    """
-    return f"""sed 's/.*"init_process_pid":\\([0-9]*\\).*/\\1/' /run/runc/{name}/state.json"""
-
-
-def put_heart(box: Sandbox, path: str) -> None:
-    """Put the heartbeat program into an instance.
-
-    Raises:
-        LaunchFailure: it cannot be written there.
-        Unavailable: there is none for this processor.
-    """
-    box.put(path, heartbeat.elf(computer.machine()))
-
-
-def refused(said: bytes) -> str:
-    """``"refused: EROFS"`` from what a shell printed; its last words where they are unknown."""
-    text = said.decode(errors="replace").strip()
-    for words, name in _ERRNO.items():
-        if words in text:
-            return f"refused: {name}"
-    words = re.sub(r"\s+", " ", text)[-80:]
-    return f"refused: {words}" if words else "refused without a word"
+        return Beating(box, followed, log)

@@ -1,22 +1,22 @@
-"""A kernel panics: whose hearts stop, and whose go on.
+"""A kernel panics: whose heartbeats stop, and whose go on.
 
-Four instances beat at once, heard on the host's clock: a process of this computer, a sibling VM, a
-VM whose kernel will panic, and a disposable VM that hosts containers A and B. Second 0 of the time
-axis begins once all beat. After a baseline the faulty VM's kernel panics; then container A, held as
-an engine holds it by default, asks for a panic; then a privileged container does. Nothing here can
-hurt this computer: every kernel that panics is a guest's own.
+Four instances beat at once, stamped on the host's clock: a process of this computer, a sibling VM,
+a VM whose kernel will panic, and a disposable VM that hosts containers A and B. Second 0 of the
+time axis begins once all beat. After a baseline the faulty VM's kernel panics; then container A,
+held as an engine holds it by default, asks for a panic; then a privileged container does. Nothing
+here can hurt this computer: every kernel that panics is a guest's own.
 
-Rows: ``gap_s`` (``phase`` = whose heart, ``rep`` = second), ``observation`` of each event (``rep``
-= its second), ``detection_s`` of the two kernels that fell, and the facts of claims S1a and S2. A
-heart's later silences count as misses to the end of the run, so the host and the sibling VM must
-live through the panic of the disposable VM as well.
-
+Rows: ``gap_s`` (``phase`` = whose heartbeat, ``rep`` = second), ``observation`` of each event
+(``rep`` = its second), ``detection_s`` of the two kernels that panicked, and the facts of claims
+S1a and S2. Later silences count as misses to the end of the run, so the host and the sibling VM
+must live through the panic of the disposable VM as well.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -26,24 +26,38 @@ from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import NS_PER_S
 from vmcompare.experiments.isolation import guest_containers, heartbeats
 from vmcompare.experiments.isolation.boundaries import Step
-from vmcompare.experiments.isolation.guest_containers import RUNTIME
 from vmcompare.experiments.isolation.heartbeats import (
     DISPOSABLE,
     GUEST,
+    Beating,
     Clock,
-    Heard,
-    Host,
-    complaints,
-    first_process,
-    refused,
+    Instances,
 )
-from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled
-from vmcompare.sandbox import Launcher, Platform, Sandbox, Spec
+from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled, or_failed
+from vmcompare.sandbox import Platform, Sandbox, Spec
 
 HOST, SIBLING, FAULTY = "host", "sibling VM", "faulty VM"
 A, B, THEIRS = "container A", "container B", "their VM"
-PHASES = (HOST, SIBLING, FAULTY, A, B, THEIRS)
-"""Whose hearts, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a heartbeat comes from, and the letter by which it is known."""
+
+    letter: str
+    platform: Platform
+    spec: Spec
+
+
+SOURCES = {
+    HOST: Source("H", Platform.PROCESS, Spec()),
+    SIBLING: Source("S", Platform.VM_DIRECT, GUEST),
+    FAULTY: Source("F", Platform.VM_DIRECT, GUEST),
+    THEIRS: Source("V", Platform.VM_DIRECT, DISPOSABLE),
+    A: Source("A", Platform.CONTAINER, DISPOSABLE),
+    B: Source("B", Platform.CONTAINER, DISPOSABLE),
+}
+"""Phase → whose heartbeat it is, from top to bottom in a figure."""
 
 EVENT = "event: "
 FAULTY_PANICS = EVENT + "faulty VM panics"
@@ -62,20 +76,25 @@ trap '{_CRASH}; echo {_ASKED} >&2' USR1
 {heartbeat.PATH} $1 &
 while wait $!; [ $? -gt 128 ]; do :; done
 """
-"""First process of a container: a heart beside a shell that asks for the crash when it is told to.
+"""First process of a container: a heartbeat beside a shell that asks for the crash when told to.
 
 So an event is there within a moment of its second; to start a container takes one."""
 
 ASKED_S = 20
 """Seconds to wait for the answer of a container that asked; a kernel that panicked gives none."""
 
-BUSY_S = heartbeats.MISSED_OVER_S / 2
-"""A gap of the baseline as long as that is told: the rule asks for more than twice as much."""
-
-_LETTERS = {HOST: "H", SIBLING: "S", FAULTY: "F", A: "A", B: "B", THEIRS: "V"}
 _PRIVILEGED = "P"
-_CONTAINERS = {_LETTERS[A]: "", _LETTERS[B]: "", _PRIVILEGED: "--privileged"}
-"""Letter → the word in which a container differs from the default: they are alike otherwise."""
+_CONTAINERS = {SOURCES[A].letter: "", SOURCES[B].letter: "", _PRIVILEGED: "--privileged"}
+"""Letter → the flag in which a container differs from the default: they are alike otherwise."""
+
+_ERROR_NAMES = {
+    "Read-only file system": "EROFS",
+    "Permission denied": "EACCES",
+    "Operation not permitted": "EPERM",
+    "No such file or directory": "ENOENT",
+    "nonexistent directory": "ENOENT",
+}
+"""What BusyBox's shell says → the name of the error number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +105,25 @@ class Timing:
     apart_s: int = 5
 
     @property
-    def events(self) -> tuple[int, int, int]:
-        """The seconds of the three events."""
-        first = self.baseline_s
-        return first, first + self.apart_s, first + 2 * self.apart_s
-
-    @property
     def total_s(self) -> int:
         """Seconds of the whole time axis."""
-        return self.baseline_s + 3 * self.apart_s
+        return self.baseline_s + len(EVENTS) * self.apart_s
 
 
 TIMING = Timing()
 
 
 @dataclass(slots=True)
-class Voice:
-    """One heart: the rows it makes, and what was heard of it so far."""
+class Heartbeat:
+    """One heartbeat: its letter in what is followed, and second → longest gap (s) so far."""
 
-    row: Measurement
     letter: str
-    heard: Heard
+    beating: Beating
     by_second: dict[int, float] = field(default_factory=dict)
+
+    def beats(self) -> Sequence[int]:
+        """Its beats so far."""
+        return self.beating.log.beats(self.letter)
 
 
 @dataclass(slots=True)
@@ -115,72 +131,60 @@ class Panics:
     """One run of this part.
 
     Attributes:
-        host, own: what opens and closes the instances.
-        timing: how long it listens.
+        instances: what is open.
         zero_ns: where second 0 of the axis begins.
-        voices: phase → the heart that is heard.
-        happened: event → what became of it.
-        at: event → its second.
+        heard: phase → the heartbeat that is listened to.
+        happened: event → its second.
         told: seconds of the axis whose rows are made.
-        rows: phase → what is known of that heart beforehand.
+        rows: phase → what is known of that heartbeat beforehand.
     """
 
-    host: Host
-    own: contextlib.ExitStack
-    timing: Timing
+    instances: Instances
     zero_ns: int = 0
-    voices: dict[str, Voice] = field(default_factory=dict)
-    happened: dict[str, str] = field(default_factory=dict)
-    at: dict[str, int] = field(default_factory=dict)
+    heard: dict[str, Heartbeat] = field(default_factory=dict)
+    happened: dict[str, int] = field(default_factory=dict)
     told: int = 0
     rows: dict[str, Measurement] = field(default_factory=dict)
-
-    @property
-    def clock(self) -> Clock:
-        """Of this computer."""
-        return self.host.clock
 
     # ---- opening ------------------------------------------------------------------------------
 
     def row(self, phase: str, metric: str = "gap_s") -> Measurement:
-        """What is known of a heart beforehand.
+        """What is known of a heartbeat beforehand.
 
-        Asked for once each heart: describing an image may read all of it, which would be heard.
+        Asked for once each: describing an image may read all of it, which would disturb the beats.
         """
         if phase not in self.rows:
-            platform, spec = _kind(phase)
-            row = replace(
-                blank(self._launcher(platform, phase), platform, spec, metric), phase=phase
-            )
-            if phase in (A, B):
-                row = replace(row, layer="mechanism", runtime=RUNTIME)
-            self.rows[phase] = row
+            source = SOURCES[phase]
+            if source.platform is Platform.CONTAINER:
+                launcher = self.instances.launcher(Platform.VM_DIRECT)
+                row = guest_containers.blank_row(launcher, source.spec, metric)
+            else:
+                launcher = self.instances.launcher(source.platform)
+                row = blank(launcher, source.platform, source.spec, metric)
+            self.rows[phase] = replace(row, phase=phase)
         return replace(self.rows[phase], metric=metric)
 
-    def _launcher(self, platform: Platform, phase: str) -> Launcher:
-        return self.host.launcher(Platform.VM_DIRECT if phase in (A, B) else platform)
-
-    def begin(self, phases: tuple[str, ...]) -> Iterator[Measurement]:
-        """Open the instance of some hearts; failed rows where that fails."""
-        platform, spec = _kind(phases[-1])
+    def begin(self, phases: tuple[str, ...]) -> list[Measurement]:
+        """Open the instance of some heartbeats; failed rows where that fails."""
+        source = SOURCES[phases[-1]]
         try:
             if THEIRS in phases:
                 containers = {
                     letter: guest_containers.configuration(
-                        word, args=("sh", "-c", _BEATS_AND_ASKS, "sh", letter)
+                        flag, args=("sh", "-c", _BEATS_AND_ASKS, "sh", letter)
                     )
-                    for letter, word in _CONTAINERS.items()
+                    for letter, flag in _CONTAINERS.items()
                 }
-                heard = self.host.hosting(spec, containers, _LETTERS[THEIRS])
+                beating = self.instances.hosting(containers, source.letter)
             else:
-                heard = self.host.beating(platform, spec, _LETTERS[phases[0]])
+                beating = self.instances.beating(source.platform, source.spec, source.letter)
         except FAILURES as problem:
-            for phase in phases:
-                self.host.why[phase] = str(problem)
-                yield failed(self.row(phase), str(problem))
-            return
+            self.instances.why |= dict.fromkeys(phases, str(problem))
+            return [failed(self.row(phase), str(problem)) for phase in phases]
         for phase in phases:
-            self.voices[phase] = Voice(self.row(phase), _LETTERS[phase], heard)
+            self.row(phase)
+            self.heard[phase] = Heartbeat(SOURCES[phase].letter, beating)
+        return []
 
     # ---- the time axis ------------------------------------------------------------------------
 
@@ -189,168 +193,147 @@ class Panics:
 
         The rows of a second come one later, when nothing of it can still be on its way.
         """
-        if not self.voices:
+        if not self.heard:
             return
-        if not self.zero_ns:
-            self.zero_ns = self.clock.now_ns()
+        clock = self.instances.clock
+        self.zero_ns = self.zero_ns or clock.now_ns()
         if event:
             yield from self._event(event)
         second = self._now()
-        self.clock.until(self.zero_ns + (second + 1) * NS_PER_S)
+        clock.until(self.zero_ns + (second + 1) * NS_PER_S)
         yield from self._gaps(second)
 
     def _now(self) -> int:
-        return (self.clock.now_ns() - self.zero_ns) // NS_PER_S
+        return (self.instances.clock.now_ns() - self.zero_ns) // NS_PER_S
 
     def _gaps(self, until: int) -> Iterator[Measurement]:
         """Rows of all seconds before ``until`` that have none yet."""
         for second in range(self.told, until):
-            for voice in self.voices.values():
-                beats = voice.heard.ears.beats(voice.letter)
-                gap_s = heartbeats.longest_gap_s(beats, self.zero_ns, second)
+            for phase, one in self.heard.items():
+                gap_s = heartbeats.longest_gap_s(one.beats(), self.zero_ns, second)
                 if gap_s is not None:
-                    voice.by_second[second] = gap_s
-                    yield filled(voice.row, gap_s, rep=second)
+                    one.by_second[second] = gap_s
+                    yield filled(self.row(phase), gap_s, rep=second)
         self.told = max(self.told, until)
 
     # ---- what happens -------------------------------------------------------------------------
 
     def _event(self, event: str) -> Iterator[Measurement]:
-        whose = FAULTY if event == FAULTY_PANICS else THEIRS if event == PRIVILEGED_ASKS else A
-        second = self._now()
-        row = replace(self.row(whose, "observation"), phase=event, rep=second)
-        voice = self.voices.get(whose)
-        if voice is None:
-            yield failed(row, f"there was no {whose}: {self.host.why.get(whose, 'not opened')}")
-            return
-        if voice.heard.followed.ended_ns() is not None:
-            yield failed(row, f"{whose} was gone already")
-            return
-        argv = {
-            FAULTY_PANICS: ASK,
-            DEFAULT_ASKS: ("sh", "-c", _told_to_ask(_LETTERS[A])),
-            PRIVILEGED_ASKS: ("sh", "-c", _told_to_ask(_PRIVILEGED)),
+        """The row of an event that is made to happen now."""
+        who, argv = {
+            FAULTY_PANICS: (FAULTY, ASK),
+            DEFAULT_ASKS: (A, _tell_to_ask(SOURCES[A].letter)),
+            PRIVILEGED_ASKS: (THEIRS, _tell_to_ask(_PRIVILEGED)),
         }[event]
-        try:
-            text = _ask(voice.heard.box, argv)
-        except FAILURES as problem:
-            yield failed(row, str(problem))
+        second = self._now()
+        row = replace(self.row(who, "observation"), phase=event, rep=second)
+        if who not in self.heard:
+            yield failed(row, f"there was no {who}: {self._why(who)}")
             return
-        self.happened[event], self.at[event] = text, second
-        yield filled(row, 1.0, text=text)
+        beating = self.heard[who].beating
+        if beating.followed.ended_ns() is not None:
+            yield failed(row, f"{who} was gone already")
+            return
+
+        def rows() -> Iterator[Measurement]:
+            text = _ask(beating.box, argv)
+            self.happened[event] = second
+            yield filled(row, 1.0, text=text)
+
+        yield from or_failed(rows(), row)
+
+    def _why(self, phase: str) -> str:
+        return self.instances.why.get(phase, "not opened")
 
     # ---- what became of them ------------------------------------------------------------------
 
     def end(self) -> Iterator[Measurement]:
         """The last second, the facts, the times to detection; then all is taken down."""
-        if self.voices:
-            self.clock.sleep(0.1)  # what came at the end of the last second has to be handed on
+        if self.heard:
+            # What came at the end of the last second has to be handed on.
+            self.instances.clock.sleep(0.1)
             yield from self._gaps(self._now())
-            yield from self._busy()
         yield from self._facts()
         for phase in (FAULTY, THEIRS):
-            if phase in self.voices:
+            if phase in self.heard:
                 yield self._detection(phase)
         try:
-            self.own.close()
+            self.instances.stack.close()
         except FAILURES as problem:
             yield failed(self.row(THEIRS), f"while ending: {problem}")
 
-    def _busy(self) -> Iterator[Measurement]:
-        first = self.at.get(FAULTY_PANICS, self.told)
-        for phase, voice in self.voices.items():
-            longest = max((g for s, g in voice.by_second.items() if s < first), default=0.0)
-            if longest >= BUSY_S:
-                text = f"{phase}: a gap of {longest:.2f} s before anything happened"
-                yield filled(self.row(phase, "observation"), 1.0, phase="busy baseline", text=text)
-
     def _facts(self) -> Iterator[Measurement]:
-        first, second, third = (self.at.get(event, -1) for event in EVENTS)
-        tried = [
-            "" if event in self.happened else f"“{event.removeprefix('event: ')}” did not happen"
+        first, second, third = (self.happened.get(event, -1) for event in EVENTS)
+        no_first, no_second, no_third = (
+            "" if event in self.happened else f"“{event.removeprefix(EVENT)}” did not happen"
             for event in EVENTS
-        ]
-        fell = tried[0] or self._alive(FAULTY, first)
+        )
+        no_panic = no_first or self._alive(FAULTY, first)
         for phase, name in (
             (HOST, "host_misses_no_heartbeat"),
             (SIBLING, "sibling_vm_misses_no_heartbeat"),
         ):
-            if _kind(phase)[0] in self.host.context.launchers:
-                yield self._fact(phase, name, fell, lambda v: not heartbeats.misses(v, first))
-        panicked = tried[2] or self._alive(THEIRS, third)
-        a = self.voices.get(A)
+            if SOURCES[phase].platform in self.instances.context.launchers:
+                yield self._fact(phase, name, no_panic, lambda g: not heartbeats.misses(g, first))
+        gaps_of_a = self.heard[A].by_second if A in self.heard else {}
         yield self._fact(
             B,
             "container_kernel_panic_stops_both_containers",
-            panicked,
-            lambda v: (
-                heartbeats.silent(v, third) and heartbeats.silent(a.by_second if a else {}, third)
-            ),
+            no_third or self._alive(THEIRS, third),
+            lambda gaps: heartbeats.silent(gaps, third) and heartbeats.silent(gaps_of_a, third),
         )
         yield self._fact(
             B,
             "privileged_container_sysrq_takes_sibling_down",
-            tried[2],
-            lambda v: heartbeats.silent(v, third),
+            no_third,
+            lambda gaps: heartbeats.silent(gaps, third),
         )
         yield self._fact(
             B,
             "default_container_sysrq_takes_sibling_down",
-            tried[1],
-            lambda v: heartbeats.silent(v, second, until=third if third > second else None),
+            no_second,
+            lambda gaps: heartbeats.silent(gaps, second, until=third if third > second else None),
         )
 
     def _fact(
         self, phase: str, name: str, lacking: str, holds: Callable[[dict[int, float]], bool]
     ) -> Measurement:
-        """A fact by the heart of ``phase``; a failed row where ``lacking`` says what for."""
+        """A fact by one heartbeat; a failed row where ``lacking`` says what for."""
         row = replace(self.row(phase, "fact"), phase=name)
-        voice = self.voices.get(phase)
-        if voice is None:
-            return failed(row, f"{phase} was not heard: {self.host.why.get(phase, 'not opened')}")
+        if phase not in self.heard:
+            return failed(row, f"{phase} was not heard: {self._why(phase)}")
         if lacking:
             return failed(row, lacking)
         try:
-            return filled(row, float(holds(voice.by_second)))
+            return filled(row, float(holds(self.heard[phase].by_second)))
         except ValueError as problem:
             return failed(row, f"{phase}: {problem}")
 
     def _alive(self, phase: str, event: int) -> str:
-        """Why the fall of a kernel is not proved; empty where its own heart stopped."""
-        voice = self.voices.get(phase)
+        """Why a kernel's panic is not proved; empty where its own heartbeat stopped."""
         try:
-            gone = voice is not None and heartbeats.silent(voice.by_second, event)
+            gone = phase in self.heard and heartbeats.silent(self.heard[phase].by_second, event)
         except ValueError as problem:
             return f"{phase}: {problem}"
         return "" if gone else f"the heart of {phase} did not stop"
 
     def _detection(self, phase: str) -> Measurement:
-        voice = self.voices[phase]
-        row = replace(self.row(phase, "detection_s"))
-        ended_ns = voice.heard.followed.ended_ns()
-        beats = voice.heard.ears.beats(voice.letter)
+        row, one = self.row(phase, "detection_s"), self.heard[phase]
+        ended_ns, beats = one.beating.followed.ended_ns(), one.beats()
         if ended_ns is None or not beats:
             return failed(row, "its output did not end, so nothing but its silence told of it")
         return filled(row, (ended_ns - beats[-1]) / NS_PER_S, text="its output ended")
 
 
-def _kind(phase: str) -> tuple[Platform, Spec]:
-    return {
-        HOST: (Platform.PROCESS, Spec()),
-        SIBLING: (Platform.VM_DIRECT, GUEST),
-        FAULTY: (Platform.VM_DIRECT, GUEST),
-        THEIRS: (Platform.VM_DIRECT, DISPOSABLE),
-    }.get(phase, (Platform.CONTAINER, DISPOSABLE))
-
-
-def _told_to_ask(name: str) -> str:
-    """Shell for the guest: tell a container's first process to ask, wait for what it says."""
-    file, tenths = complaints(name), ASKED_S * 10
-    return f"""kill -USR1 "$({first_process(name)})" || exit 2
+def _tell_to_ask(name: str) -> tuple[str, ...]:
+    """For the guest: tell a container's first process to ask, wait for what it says."""
+    file, tenths = guest_containers.error_file(name), ASKED_S * 10
+    line = f"""kill -USR1 "$({guest_containers.first_process(name)})" || exit 2
 n=0
 until grep -q '{_ASKED}' {file} || [ $n -gt {tenths} ]; do sleep 0.1; n=$((n + 1)); done
 cat {file}
 ! grep -q sysrq {file}"""
+    return ("sh", "-c", line)
 
 
 def _ask(box: Sandbox, argv: tuple[str, ...]) -> str:
@@ -360,11 +343,21 @@ def _ask(box: Sandbox, argv: tuple[str, ...]) -> str:
     except (AbnormalShutdown, WaitTimeout) as gone:
         # Both carry the last lines of the console, where a kernel says why it stops (Linux,
         # kernel/panic.c). Not "panic" alone: the kernel's own command line has that word.
-        said = str(gone) + box.console()
-        return "its kernel panicked" if "Kernel panic" in said else "it went silent"
+        output = str(gone) + box.console()
+        return "its kernel panicked" if "Kernel panic" in output else "it went silent"
     if done.exit_code == 0:
         return "nothing happened"
-    return refused(done.output.replace(_ASKED.encode(), b""))
+    return _refused(done.output.replace(_ASKED.encode(), b""))
+
+
+def _refused(output: bytes) -> str:
+    """``"refused: EROFS"`` from what a shell printed; its last words where they are unknown."""
+    text = output.decode(errors="replace").strip()
+    for words, name in _ERROR_NAMES.items():
+        if words in text:
+            return f"refused: {name}"
+    last = re.sub(r"\s+", " ", text)[-80:]
+    return f"refused: {last}" if last else "refused without a word"
 
 
 def steps(
@@ -377,17 +370,14 @@ def steps(
     if Platform.VM_DIRECT not in context.launchers:
         return []
     own = stack.enter_context(contextlib.ExitStack())
-    panics = Panics(Host(context, own, clock or Clock()), own, timing)
-    plan: list[Step] = []
-    opened = (
-        *(((HOST,),) if Platform.PROCESS in context.launchers else ()),
-        (SIBLING,),
-        (FAULTY,),
-        (A, B, THEIRS),
-    )
-    for phases in opened:
-        plan.append((f"falls: opening {phases[-1]}", partial(panics.begin, phases)))
-    happens = dict(zip(timing.events, EVENTS, strict=True))
+    panics = Panics(Instances(context, own, clock or Clock()))
+    opened: list[tuple[str, ...]] = [(SIBLING,), (FAULTY,), (A, B, THEIRS)]
+    if Platform.PROCESS in context.launchers:
+        opened.insert(0, (HOST,))
+    plan: list[Step] = [
+        (f"falls: opening {phases[-1]}", partial(panics.begin, phases)) for phases in opened
+    ]
+    happens = {timing.baseline_s + n * timing.apart_s: event for n, event in enumerate(EVENTS)}
     for second in range(timing.total_s):
         event = happens.get(second, "")
         words = event.removeprefix(EVENT) or f"listening ({second + 1} of {timing.total_s} s)"

@@ -5,8 +5,8 @@ Four parts, one after the other, each with its rows described in its own module:
 1. :mod:`.boundaries`: harmless probes on this computer, from a process, containers and a VM;
 2. :mod:`.guest_containers`: the same in containers of a disposable VM, one misconfiguration at a
    time;
-3. :mod:`.kernel_panic`: kernels panic, and hearts stop or go on;
-4. :mod:`.noisy_neighbour`: what a sibling feels when a neighbour takes all it can (once a round).
+3. :mod:`.kernel_panic`: kernels panic, and heartbeats stop or go on;
+4. :mod:`.noisy_neighbour`: what a neighbour feels when another takes all it can (once a round).
 
 A part that cannot be had on this computer has no rows; the others go on. What could hurt a computer
 (a weakened container, a hog without limits, a panic) happens in a disposable VM or not at all.

@@ -1,13 +1,13 @@
-"""What a sibling feels when a neighbour takes all it can get, and who bounds the neighbour.
+"""What a neighbour feels when another takes all it can get, and who bounds that other.
 
-Three neighbourhoods, each with a heart that beats beside a :class:`Hog`: a container without
-limits and one with limits, both in a disposable VM, and a VM beside another VM. Each round begins
-with a stretch in which all of them are quiet; then, one after the other, each hog takes memory, and
-then processes. Docker's own container with limits, on this computer, is asked for more than its
-limits too; and a VM that boots a distribution, because that is the kind that findings are about.
+Three neighbourhoods, each with a heartbeat beside a :class:`Hog`: a container without limits and
+one with limits, both in a disposable VM, and a VM beside another VM. Each round begins with a
+stretch in which all of them are quiet; then, one after the other, each hog takes memory, and then
+processes. Docker's own container with limits, on this computer, is asked for more than its limits
+too; and a VM that boots a distribution, because that is the kind that findings are about.
 
 A hog waits for a signal, so that starting it (``runc`` takes a second under emulation) is not part
-of what its sibling feels. SIGUSR1: it holds memory, in pieces that it keeps for :data:`HOLD_S`
+of what its neighbour feels. SIGUSR1: it holds memory, in pieces that it keeps for :data:`HOLD_S`
 seconds each and no longer. SIGUSR2: it starts processes that only sleep, and stops at a number; if
 nothing stopped it before, it then starts and ends one more at a time, so that forking goes on.
 
@@ -15,11 +15,11 @@ Every hog is bounded twice: by what it asks for, and from outside. The outer lim
 first, from the files of the control group or from what the guest's kernel says it has; where it is
 not there, the demonstration is refused and its rows say so.
 
-Rows, ``block`` = round: ``gap_p50_s`` and ``gap_p99_s`` of the sibling's heart (``phase`` = quiet,
-memory hog, fork loop); ``cgroup_bytes``, the peak of the hog's group; ``item_count``, processes it
-reached; ``guest_ram_to_limit_ratio``, what the host gives a guest that wants more, per ``-m``;
-``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator (or the container) per vCPU and wall
-second, with two busy loops a vCPU; ``observation`` of what became of the hog; and the facts
+Rows, ``block`` = round: ``gap_p50_s`` and ``gap_p99_s`` of the neighbour's heartbeat (``phase`` =
+quiet, memory hog, fork loop); ``cgroup_bytes``, the peak of the hog's group; ``item_count``,
+processes it reached; ``guest_ram_to_limit_ratio``, what the host gives a guest that wants more, per
+``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator (or the container) per vCPU and
+wall second, with two busy loops a vCPU; ``observation`` of what became of the hog; and the facts
 ``container_memory_limit_holds`` and ``container_cpu_limit_holds``.
 """
 
@@ -28,7 +28,7 @@ from __future__ import annotations
 import contextlib
 import random
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -39,24 +39,30 @@ from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB, NS_PER_S
 from vmcompare.experiments.isolation import guest_containers, heartbeats
 from vmcompare.experiments.isolation.boundaries import Step
-from vmcompare.experiments.isolation.guest_containers import RUNTIME
+from vmcompare.experiments.isolation.guest_containers import Limits
 from vmcompare.experiments.isolation.heartbeats import (
     DISPOSABLE,
     GUEST,
+    Beating,
     Clock,
-    Heard,
-    Host,
-    first_process,
+    Instances,
 )
 from vmcompare.measuring import memory
-from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled
+from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled, or_failed
 from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Spec
+
+WITHOUT, WITH = "without limits", "with limits"
+QUIET, MEMORY, FORKS = "quiet", "memory hog", "fork loop"
+STRETCHES = (QUIET, MEMORY, FORKS)
+
+# ---- hogs ----------------------------------------------------------------------------------------
 
 HOLD_S = 2
 """Seconds that a piece of memory is held, from when it is asked for."""
 
 _WAIT_S = 40
 _KILLED = 128 + 9  # what a shell says of a program that was ended by SIGKILL
+_SIGNALS = {MEMORY: "USR1", FORKS: "USR2"}
 
 _SCRIPT = """
 pieces=$1 piece_mib=$2 forks=$3
@@ -86,25 +92,20 @@ done
 
 
 @dataclass(frozen=True, slots=True)
-class Appetite:
-    """What a hog takes at most.
-
-    Attributes:
-        pieces, piece_mib: memory, in MiB.
-        forks: processes.
-    """
+class Demand:
+    """What a hog takes at most: memory in pieces of so many MiB, and processes."""
 
     pieces: int
     piece_mib: int
     forks: int = 200
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def args(self) -> tuple[str, ...]:
         """Arguments of the script."""
         return (str(self.pieces), str(self.piece_mib), str(self.forks))
 
     @property
-    def asked_mib(self) -> int:
+    def memory_mib(self) -> int:
         """All its memory together."""
         return self.pieces * self.piece_mib
 
@@ -115,53 +116,48 @@ class Hog:
 
     Attributes:
         box: the guest in which, or in whose container, it lives.
-        out: file in the guest with what it says.
+        output: file in the guest with what it says.
         process: shell that prints its process number in the guest.
         start, end: lines of shell.
-        appetite: what it takes.
-        name: of its container; empty in a guest of its own.
+        demand: what it takes.
+        group: folder of its control group (version 2) in the guest, if it has a container.
     """
 
     box: Sandbox
-    out: str
+    output: str
     process: str
     start: str
     end: str
-    appetite: Appetite
-    name: str = ""
+    demand: Demand
+    group: str = ""
 
     def wait_ready(self) -> None:
         """Start it. Raises ``LaunchFailure`` or ``WaitTimeout`` where it does not come up."""
         self.sh(self.start)
         self._until("ready")
 
-    def take_memory(self) -> None:
-        """Let it begin; returns at once."""
-        self.sh(f'kill -USR1 "$({self.process})"')
-
-    def take_processes(self) -> None:
-        """Let it begin; returns at once."""
-        self.sh(f'kill -USR2 "$({self.process})"')
+    def begin(self, stretch: str) -> None:
+        """Let it take memory or processes; returns at once."""
+        self.sh(f'kill -{_SIGNALS[stretch]} "$({self.process})"')
 
     def pieces_killed(self) -> int:
         """Wait until it holds no memory any more; how many of its pieces were killed."""
-        said = self._until("memory done")
-        return said.split("\n").count(f"piece {_KILLED}")
+        return self._until("memory done").split("\n").count(f"piece {_KILLED}")
 
     def processes(self) -> tuple[int, str]:
         """How many processes it has got now, and what became of its loop."""
         count = self.sh("pgrep -x sleep | wc -l").strip()
-        said = self.sh(f"cat {self.out}").split("\n")
-        ended = next((line for line in said if line.startswith("forks done")), "")
+        lines = self.sh(f"cat {self.output}").split("\n")
+        ended = next((line for line in lines if line.startswith("forks done")), "")
         if not ended:
             became = "still going on"
         else:
             became = "reached its own bound" if ended.endswith(" 0") else "stopped at its limit"
         return int(count), became
 
-    def take_away(self) -> None:
-        """End it and all that it started."""
-        self.sh(self.end)
+    def peak_bytes(self) -> int:
+        """The most memory that its control group ever held."""
+        return _number(self.sh(f"cat {self.group}/memory.peak"))
 
     def sh(self, line: str) -> str:
         """Run a line of shell in the guest.
@@ -170,65 +166,51 @@ class Hog:
             LaunchFailure: it fails.
         """
         done = self.box.run(["sh", "-c", line], timeout_s=_WAIT_S + 20)
-        said = done.output.decode(errors="replace")
+        output = done.output.decode(errors="replace")
         if done.exit_code:
-            raise LaunchFailure(f"a line of shell ended with {done.exit_code}", (line,), said)
-        return said
+            raise LaunchFailure(f"a line of shell ended with {done.exit_code}", (line,), output)
+        return output
 
     def _until(self, words: str) -> str:
-        said = self.sh(
-            f"n=0; until grep -q '{words}' {self.out} || [ $n -gt {_WAIT_S * 10} ]; do "
-            f"sleep 0.1; n=$((n + 1)); done; cat {self.out}"
+        output = self.sh(
+            f"n=0; until grep -q '{words}' {self.output} || [ $n -gt {_WAIT_S * 10} ]; do "
+            f"sleep 0.1; n=$((n + 1)); done; cat {self.output}"
         )
-        if words not in said:
-            raise WaitTimeout(f"“{words}” of the hog", _WAIT_S, said)
-        return said
+        if words not in output:
+            raise WaitTimeout(f"“{words}” of the hog", _WAIT_S, output)
+        return output
 
 
-def in_container(
-    box: Sandbox,
-    name: str,
-    appetite: Appetite,
-    *,
-    memory_mib: int | None = None,
-    pids: int | None = None,
-    cpus: float | None = None,
-) -> Hog:
-    """A hog in a container (default but for these limits) of a disposable VM; not started yet."""
-    held = guest_containers.configuration(
-        "",
-        args=("sh", "-c", _SCRIPT, "sh", *appetite.words),
-        memory_mib=memory_mib,
-        pids=pids,
-        cpus=cpus,
-    )
-    guest_containers.write(box, name, held)
-    out = f"/tmp/{name}.out"
+def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None = None) -> Hog:
+    """A hog in a container (default but for the limits) of a disposable VM; not started yet."""
+    args = ("sh", "-c", _SCRIPT, "sh", *demand.args)
+    guest_containers.write(box, name, guest_containers.configuration(args=args, limits=limits))
+    output, group = f"/tmp/{name}.out", f"/sys/fs/cgroup/{name}"
     return Hog(
         box,
-        out,
-        first_process(name),
-        f"{guest_containers.start_line(name)} >{out} 2>&1 &",
+        output,
+        process=guest_containers.first_process(name),
+        start=f"{guest_containers.start_line(name)} >{output} 2>&1 &",
         # The kernel ends a whole group at once; runc, in whose foreground it was, then tidies up.
-        f"echo 1 > {group(name)}/cgroup.kill; n=0; "
+        end=f"echo 1 > {group}/cgroup.kill; n=0; "
         f"while [ -e /run/runc/{name} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done",
-        appetite,
-        name,
+        demand=demand,
+        group=group,
     )
 
 
-def in_guest(box: Sandbox, appetite: Appetite) -> Hog:
+def in_guest(box: Sandbox, demand: Demand) -> Hog:
     """A hog that has a guest to itself; not started yet."""
     box.put("/tmp/hog", _SCRIPT.encode())
-    words = shlex.join(appetite.words)
+    args = shlex.join(demand.args)
     return Hog(
         box,
         "/tmp/hog.out",
-        "cat /tmp/hog.pid",
-        f"sh /tmp/hog {words} </dev/null >/tmp/hog.out 2>&1 & echo $! >/tmp/hog.pid",
+        process="cat /tmp/hog.pid",
+        start=f"sh /tmp/hog {args} </dev/null >/tmp/hog.out 2>&1 & echo $! >/tmp/hog.pid",
         # The brackets keep the pattern from matching the line that says it.
-        "pkill -9 -f '[/]tmp/hog'; pkill -9 -x sleep; true",
-        appetite,
+        end="pkill -9 -f '[/]tmp/hog'; pkill -9 -x sleep; true",
+        demand=demand,
     )
 
 
@@ -262,30 +244,19 @@ def fill(box: Sandbox, memory_mib: int) -> str:
     asked = 2 * memory_mib
     argv = ("sh", "-c", _FILL, "sh", str(asked), str(_LEFT_MIB))
     done = box.run(argv, timeout_s=120)
-    said = done.output.decode(errors="replace").strip()
-    if done.exit_code or not said.isdigit():
-        raise LaunchFailure(f"the guest could not be filled (code {done.exit_code})", argv, said)
-    return f"{asked} MiB refused by its kernel, {said} MiB taken"
+    output = done.output.decode(errors="replace").strip()
+    if done.exit_code or not output.isdigit():
+        raise LaunchFailure(f"the guest could not be filled (code {done.exit_code})", argv, output)
+    return f"{asked} MiB refused by its kernel, {output} MiB taken"
 
 
-def group(name: str) -> str:
-    """The folder of a container's control group (version 2) in the guest."""
-    return f"/sys/fs/cgroup/{name}"
+# ---- limits, read back ---------------------------------------------------------------------------
 
-
-# ---- outer limits, and what instances take of this computer --------------------------------------
-
-CPU_S = 2.5
-"""Seconds over which processor time is counted; the kernel counts in hundredths."""
-
-CPU_BOUND = 1.05
-"""As claim S4 registers it: host CPU seconds per vCPU and wall second."""
-
-LIMITS_MIB, LIMIT_PIDS, LIMIT_CPUS = 64, 24, 0.5
+LIMITS = Limits(memory_mib=64, pids=24, cpus=0.5)
 """Of the container with limits."""
 
-DOCKER = Spec(memory_mib=LIMITS_MIB)
-_DOCKER_ASKS_MIB = LIMITS_MIB + LIMITS_MIB // 2
+DOCKER = Spec(memory_mib=LIMITS.memory_mib)
+_DOCKER_ASKS_MIB = LIMITS.memory_mib + LIMITS.memory_mib // 2
 
 MEMORY_LIMIT = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 MEMORY_PEAK = ("/sys/fs/cgroup/memory.peak", "/sys/fs/cgroup/memory/memory.max_usage_in_bytes")
@@ -294,8 +265,6 @@ CPU_LIMIT = (
     "/sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us",
 )
 """Where a container sees its own limits: control groups of version 2, then of version 1."""
-
-# ---- limits, read back --------------------------------------------------------------------------
 
 
 def limits_hold(wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
@@ -308,22 +277,20 @@ def limits_hold(wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
             )
 
 
-def group_limits(hog: Hog) -> None:
+def group_limits(hog: Hog, limits: Limits = LIMITS) -> None:
     """Raises ``Unavailable`` unless the limits of the hog’s group read as they were asked for."""
-    files = ("memory.max", "pids.max", "cpu.max")
-    said = hog.sh(f"cd {group(hog.name)} && cat {' '.join(files)}").splitlines()
-    wanted = (
-        str(LIMITS_MIB * MIB),
-        str(LIMIT_PIDS),
-        f"{LIMIT_CPUS * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}",
-    )
-    limits_hold(dict(zip(files, wanted, strict=True)), dict(zip(files, said, strict=False)))
+    wanted = {
+        "memory.max": str(limits.memory_mib * MIB),
+        "pids.max": str(limits.pids),
+        "cpu.max": f"{limits.cpus * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}",
+    }
+    lines = hog.sh(f"cd {hog.group} && cat {' '.join(wanted)}").splitlines()
+    limits_hold(wanted, dict(zip(wanted, lines, strict=False)))
 
 
-def given(memory_mib: int, hog: Hog) -> None:
+def guest_memory(memory_mib: int, hog: Hog) -> None:
     """Raises ``Unavailable`` unless the guest has no more memory than it was given."""
-    said = hog.sh("grep MemTotal /proc/meminfo").split()
-    total_mib = int(said[1]) // 1024
+    total_mib = int(hog.sh("grep MemTotal /proc/meminfo").split()[1]) // 1024
     if total_mib > memory_mib:
         raise Unavailable(
             f"refused: the guest has {total_mib} MiB, and was given {memory_mib}",
@@ -333,27 +300,27 @@ def given(memory_mib: int, hog: Hog) -> None:
 
 # ---- what a VM or a container takes of this computer --------------------------------------------
 
+CPU_S = 2.5
+"""Seconds over which processor time is counted; the kernel counts in hundredths."""
 
-def guest_ram(box: Sandbox, row: Measurement) -> Measurement:
-    """The guest's RAM on the host ÷ what it was given, after it wanted more."""
-    row = replace(row, metric="guest_ram_to_limit_ratio", confinement="")
-    ram_bytes = row.mem_limit_mib * MIB
-    try:
-        pids = box.host_pids()
-        if not pids:
-            raise Unavailable(
-                "the processes that serve it cannot be seen from here", "replay a recording"
-            )
-        held = 0
-        for pid in pids:
-            files = {word.replace(",,", ",") for word in memory.command_line(pid)}
-            found = memory.vmm_parts(
-                memory.smaps(pid), ram_bytes=ram_bytes, files=files, emulated=row.accel == "tcg"
-            )
-            held += found.guest_ram
-    except FAILURES as problem:
-        return failed(row, str(problem))
-    return filled(row, held / ram_bytes)
+CPU_BOUND = 1.05
+"""As claim S4 registers it: host CPU seconds per vCPU and wall second."""
+
+
+def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
+    """One row: the guest's RAM on the host ÷ what it was given, after it wanted more.
+
+    Raises:
+        Unavailable: the processes that serve it cannot be seen, or their memory not read.
+    """
+    ram_bytes, held = row.mem_limit_mib * MIB, 0
+    for pid in _host_pids(box):
+        files = {word.replace(",,", ",") for word in memory.command_line(pid)}
+        found = memory.vmm_parts(
+            memory.smaps(pid), ram_bytes=ram_bytes, files=files, emulated=row.accel == "tcg"
+        )
+        held += found.guest_ram
+    yield filled(row, held / ram_bytes)
 
 
 def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
@@ -366,9 +333,7 @@ def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
     box.run(["sh", "-c", "\n".join([loop] * (2 * vcpus))])
     try:
         clock.sleep(0.5)
-        pids = box.host_pids()
-        if not pids:
-            raise Unavailable("its processes cannot be seen from here", "replay a recording")
+        pids = _host_pids(box)
         began_ns, before_s = clock.now_ns(), memory.cpu_s(pids)
         clock.sleep(CPU_S)
         took_s, after_s = (clock.now_ns() - began_ns) / NS_PER_S, memory.cpu_s(pids)
@@ -377,22 +342,30 @@ def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
     return (after_s - before_s) / (vcpus * took_s)
 
 
+def _host_pids(box: Sandbox) -> tuple[int, ...]:
+    if pids := box.host_pids():
+        return pids
+    raise Unavailable("the processes that serve it cannot be seen from here", "replay a recording")
+
+
 def docker_memory(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
+    """Docker's container asks for more than its memory limit, which is read back first."""
     limit = _first(box, MEMORY_LIMIT)
-    limits_hold({"the memory limit": str(LIMITS_MIB * MIB)}, {"the memory limit": limit})
+    limits_hold({"the memory limit": str(LIMITS.memory_mib * MIB)}, {"the memory limit": limit})
     hog = (
         f"{{ dd if=/dev/zero bs={_DOCKER_ASKS_MIB}M count=1 2>/dev/null; echo $? >&2; }} | sleep 1"
     )
-    said = box.run(["sh", "-c", hog]).output.split()
-    killed = said[-1:] == [b"137"]
-    what = f"killed at its limit ({_DOCKER_ASKS_MIB} MiB asked)" if killed else "finished"
-    yield became(row, what)
-    peak = int(_first(box, MEMORY_PEAK))
+    killed = box.run(["sh", "-c", hog]).output.split()[-1:] == [b"%d" % _KILLED]
+    yield became(
+        row, f"killed at its limit ({_DOCKER_ASKS_MIB} MiB asked)" if killed else "finished"
+    )
+    peak = _number(_first(box, MEMORY_PEAK))
     yield filled(row, float(peak))
-    yield holds_memory(row, killed, peak)
+    yield memory_limit_holds(row, killed, peak)
 
 
 def docker_processor(box: Sandbox, row: Measurement, clock: Clock) -> Iterator[Measurement]:
+    """Docker's container runs busy loops, once its processor limit has been read back."""
     wanted = f"{DOCKER.vcpus * CPU_PERIOD_US} {CPU_PERIOD_US}"
     limit = " ".join(_first(box, CPU_LIMIT).split())
     limits_hold({"the processor limit": wanted}, {"the processor limit": limit})
@@ -413,13 +386,23 @@ def _first(box: Sandbox, places: tuple[str, ...]) -> str:
     return box.run(["sh", "-c", line]).output.decode(errors="replace").strip()
 
 
-def holds_memory(row: Measurement, killed: bool, peak: int) -> Measurement:
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as problem:
+        raise Unavailable(
+            f"its control group cannot be read ({problem})", "look at the recording"
+        ) from None
+
+
+def memory_limit_holds(row: Measurement, killed: bool, peak: int) -> Measurement:
+    """The fact, by whether anything was killed and by the group's peak (bytes)."""
     return filled(
         row,
-        float(killed and peak <= LIMITS_MIB * MIB),
+        float(killed and peak <= LIMITS.memory_mib * MIB),
         metric="fact",
         phase="container_memory_limit_holds",
-        text=f"peak {peak / MIB:.1f} MiB of {LIMITS_MIB}",
+        text=f"peak {peak / MIB:.1f} MiB of {LIMITS.memory_mib}",
     )
 
 
@@ -428,144 +411,148 @@ BECAME = "what became of the "
 
 
 def became(row: Measurement, text: str) -> Measurement:
+    """The observation of what became of the hog of ``row``."""
     return filled(row, 1.0, metric="observation", phase=BECAME + row.phase, text=text)
 
 
-def tried(row: Measurement, of: Callable[[], Iterator[Measurement]]) -> Iterator[Measurement]:
-    try:
-        yield from of()
-    except FAILURES as problem:
-        yield failed(row, str(problem))
-    except ValueError as problem:  # a file of the control group holds something else than a number
-        yield failed(row, f"its control group cannot be read ({problem})")
-
-
-# ---- what a sibling feels ------------------------------------------------------------------------
-
-WITHOUT, WITH = "without limits", "with limits"
-QUIET, MEMORY, FORKS = "quiet", "memory hog", "fork loop"
-STRETCHES = (QUIET, MEMORY, FORKS)
+# ---- what a neighbour feels ----------------------------------------------------------------------
 
 WINDOW_S = 3.0
 """Seconds of a stretch: sixty beats, enough for a median, and a tail of the longest few."""
 _WINDOW_NS = int(WINDOW_S * NS_PER_S)
+_LETTER = "S"
 
-LIMITED = Appetite(pieces=3, piece_mib=48)
-UNLIMITED = Appetite(pieces=4, piece_mib=112)
+LIMITED = Demand(pieces=3, piece_mib=48)
+UNLIMITED = Demand(pieces=4, piece_mib=112)
 """448 MiB, more than the whole disposable VM has."""
-IN_VM = Appetite(pieces=3, piece_mib=96)
+IN_VM = Demand(pieces=3, piece_mib=96)
 """288 MiB; the guest has 192."""
 
 DISTRIBUTION = Spec(machine=Machine.Q35)
 
+_HOSTING, _SIBLING, _VM, _DISTRIBUTION = "their VM", "sibling VM", "VM", "distribution"
+"""Instances of this part, by the words of their steps."""
+
 
 @dataclass(slots=True)
-class Arm:
-    """One neighbourhood.
+class Neighbourhood:
+    """A hog and a neighbour whose heartbeat is heard.
 
     Attributes:
-        words: for a progress line.
+        name: for a progress line.
         row: what is known beforehand; ``gap_p50_s``.
-        place: whose instances these are (a key of ``Neighbourhoods.heard``).
-        letter: the sibling's heart.
-        make: box and round → the hog, not started yet.
-        limits: reads the outer limit back; raises ``Unavailable`` where it does not hold.
-        hog: the one that waits now.
-        refused: why this round's hog may not be let loose.
+        place: the instance in which, or in whose container, the hog lives.
+        neighbour: the instance that beats.
+        demand: what the hog takes.
+        limits: of its container, where it has some.
+        hog: the one of this round.
+        refused: why it may not be let loose; else empty.
     """
 
-    words: str
+    name: str
     row: Measurement
     place: str
-    letter: str
-    make: Callable[[Sandbox, int], Hog]
-    limits: Callable[[Hog], None]
+    neighbour: str
+    demand: Demand
+    limits: Limits | None = None
     hog: Hog | None = None
     refused: str = "not started"
 
+    def start(self, box: Sandbox, block: int) -> None:
+        """Start a round's hog, which waits, and read its outer limit back."""
+        if self.row.platform is Platform.CONTAINER:
+            name = f"hog-{block}-{self.row.confinement.split()[0]}"  # none comes twice in a guest
+            self.hog = in_container(box, name, self.demand, self.limits)
+        else:
+            self.hog = in_guest(box, self.demand)
+        self.hog.wait_ready()
+        if self.limits:
+            group_limits(self.hog, self.limits)
+        else:
+            guest_memory(self.row.mem_limit_mib, self.hog)
+
 
 @dataclass(slots=True)
-class Neighbourhoods:
-    """One run of this part: what is open."""
+class NoisyNeighbours:
+    """One run of this part: what is open, by name."""
 
-    host: Host
-    own: contextlib.ExitStack
-    heard: dict[str, Heard] = field(default_factory=dict)
+    instances: Instances
+    beating: dict[str, Beating] = field(default_factory=dict)
     boxes: dict[str, Sandbox] = field(default_factory=dict)
+
+    @property
+    def clock(self) -> Clock:
+        """Of this computer."""
+        return self.instances.clock
 
     # ---- opening --------------------------------------------------------------------------------
 
-    def open(self, place: str) -> Iterator[Measurement]:
-        """Open the instances of one place; who needs them says so where that fails."""
+    def open(self, place: str) -> list[Measurement]:
+        """Open one instance; who needs it says so where that fails."""
         try:
-            if place == "their VM":
-                beats = guest_containers.configuration("", args=(heartbeat.PATH, "S"))
-                self.heard[place] = self.host.hosting(DISPOSABLE, {"S": beats}, "V")
-                self.boxes[place] = self.heard[place].box
-            elif place == "sibling VM":
-                self.heard["VM"] = self.host.beating(Platform.VM_DIRECT, GUEST, "S")
-            elif place == "VM":
-                self.boxes[place] = self.host.open(Platform.VM_DIRECT, GUEST)
+            if place == _HOSTING:
+                beats = guest_containers.configuration(args=(heartbeat.PATH, _LETTER))
+                self.beating[place] = self.instances.hosting({_LETTER: beats}, "V")
+                self.boxes[place] = self.beating[place].box
+            elif place == _SIBLING:
+                self.beating[place] = self.instances.beating(Platform.VM_DIRECT, GUEST, _LETTER)
+            elif place == _VM:
+                self.boxes[place] = self.instances.open(Platform.VM_DIRECT, GUEST)
             else:
-                self.boxes[place] = self.host.open(Platform.VM, DISTRIBUTION)
+                self.boxes[place] = self.instances.open(Platform.VM, DISTRIBUTION)
         except FAILURES as problem:
-            self.host.why[place] = str(problem)
-        yield from ()
+            self.instances.why[place] = str(problem)
+        return []
 
     # ---- one neighbourhood, one round -----------------------------------------------------------
 
-    def start(self, arm: Arm, block: int) -> Iterator[Measurement]:
-        """Start this round's hog, which waits, and read its outer limit back."""
-        needed = (arm.place, "sibling VM") if arm.place == "VM" else (arm.place,)
-        arm.hog = None
-        arm.refused = next((self.host.why[p] for p in needed if p in self.host.why), "")
-        if not arm.refused:
+    def start(self, one: Neighbourhood, block: int) -> list[Measurement]:
+        """Start this round's hog; its rows say why where it may not be let loose."""
+        why = self.instances.why
+        one.hog = None
+        one.refused = why.get(one.place) or why.get(one.neighbour, "")
+        if not one.refused:
             try:
-                arm.hog = arm.make(self.boxes[arm.place], block)
-                arm.hog.wait_ready()
-                arm.limits(arm.hog)
+                one.start(self.boxes[one.place], block)
             except FAILURES as problem:
-                arm.refused = str(problem)
-        yield from ()
+                one.refused = str(problem)
+        return []
 
-    def quiet(self, arms: Sequence[Arm], block: int) -> Iterator[Measurement]:
+    def quiet(self, all_of_them: Sequence[Neighbourhood], block: int) -> Iterator[Measurement]:
         """A stretch in which every hog waits."""
-        begin_ns = self.host.clock.now_ns()
-        self.host.clock.until(begin_ns + _WINDOW_NS)
-        for arm in arms:
-            row = replace(arm.row, block=block, phase=QUIET)
-            if arm.hog is None or arm.refused:
-                yield from _no_gaps(row, arm.refused)
+        begin_ns = self.clock.now_ns()
+        self.clock.until(begin_ns + _WINDOW_NS)
+        for one in all_of_them:
+            row = replace(one.row, block=block, phase=QUIET)
+            if one.refused:
+                yield from _no_gaps(row, one.refused)
             else:
-                yield from self._felt(arm, row, begin_ns)
+                yield from self._felt(one, row, begin_ns)
 
-    def stretch(self, arm: Arm, block: int, phase: str) -> Iterator[Measurement]:
-        """One stretch of one neighbourhood: let the hog begin, and listen to its sibling."""
-        row = replace(arm.row, block=block, phase=phase)
-        if arm.hog is None or arm.refused:
-            yield from _no_gaps(row, arm.refused)
+    def stretch(self, one: Neighbourhood, block: int, phase: str) -> Iterator[Measurement]:
+        """One stretch of one neighbourhood: let the hog begin, and listen to its neighbour."""
+        row = replace(one.row, block=block, phase=phase)
+        if one.hog is None or one.refused:
+            yield from _no_gaps(row, one.refused)
             return
         try:
-            begin_ns = self.host.clock.now_ns()
+            begin_ns = self.clock.now_ns()
+            one.hog.begin(phase)
+            self.clock.until(begin_ns + _WINDOW_NS)
+            yield from self._felt(one, row, begin_ns)
             if phase == MEMORY:
-                arm.hog.take_memory()
+                yield from self._held(one, one.hog, row)
             else:
-                arm.hog.take_processes()
-            self.host.clock.until(begin_ns + _WINDOW_NS)
-            yield from self._felt(arm, row, begin_ns)
-            if phase == MEMORY:
-                yield from self._held(arm, arm.hog, row)
-            else:
-                count, ended = arm.hog.processes()
-                yield filled(replace(row, metric="item_count"), float(count))
+                count, ended = one.hog.processes()
+                yield filled(row, float(count), metric="item_count")
                 yield became(row, f"{ended}, with {count} processes")
         except FAILURES as problem:
-            arm.refused = str(problem)
-            yield failed(row, arm.refused)
+            one.refused = str(problem)
+            yield failed(row, one.refused)
 
-    def _felt(self, arm: Arm, row: Measurement, begin_ns: int) -> Iterator[Measurement]:
-        """Percentiles of the gaps of the sibling's heart."""
-        beats = self.heard[arm.place].ears.beats(arm.letter)
+    def _felt(self, one: Neighbourhood, row: Measurement, begin_ns: int) -> Iterator[Measurement]:
+        """Percentiles of the gaps of the neighbour's heartbeat."""
+        beats = self.beating[one.neighbour].log.beats(_LETTER)
         try:
             p50_s, p99_s = heartbeats.percentiles_s(
                 heartbeats.gaps_s(beats, begin_ns, begin_ns + _WINDOW_NS)
@@ -574,143 +561,109 @@ class Neighbourhoods:
             yield from _no_gaps(row, f"the sibling was silent ({problem})")
             return
         yield filled(row, p50_s)
-        yield filled(replace(row, metric="gap_p99_s"), p99_s)
+        yield filled(row, p99_s, metric="gap_p99_s")
 
-    def _held(self, arm: Arm, hog: Hog, row: Measurement) -> Iterator[Measurement]:
+    def _held(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
         """What became of a hog that took memory, and how much it got."""
-        killed = hog.pieces_killed()
-        pieces, asked = hog.appetite.pieces, hog.appetite.asked_mib
+        killed, demand = hog.pieces_killed(), hog.demand
+        text = f"finished ({demand.memory_mib} MiB asked)"
         if killed:
-            why = "at its limit" if row.confinement == WITH else "when nothing was left"
-            yield became(row, f"{killed} of {pieces} pieces killed {why} ({asked} MiB asked)")
-        else:
-            yield became(row, f"finished ({asked} MiB asked)")
-        if row.platform is not Platform.CONTAINER:
-            yield guest_ram(self.boxes[arm.place], row)
+            why = "at its limit" if one.limits else "when nothing was left"
+            asked = f"({demand.memory_mib} MiB asked)"
+            text = f"{killed} of {demand.pieces} pieces killed {why} {asked}"
+        yield became(row, text)
+        if not hog.group:
+            row = replace(row, metric="guest_ram_to_limit_ratio")
+            yield from or_failed(guest_ram(self.boxes[one.place], row), row)
             return
-        peak = int(hog.sh(f"cat {group(hog.name)}/memory.peak"))
-        yield filled(replace(row, metric="cgroup_bytes"), float(peak))
-        if row.confinement == WITH:
-            yield holds_memory(row, killed > 0, peak)
+        peak = hog.peak_bytes()
+        yield filled(row, float(peak), metric="cgroup_bytes")
+        if one.limits:
+            yield memory_limit_holds(row, killed > 0, peak)
 
-    def take_away(self, arm: Arm) -> Iterator[Measurement]:
-        """End the hog of this round."""
-        if arm.hog is not None:
+    def take_away(self, one: Neighbourhood) -> Iterator[Measurement]:
+        """End the hog of this round, and all that it started."""
+        if one.hog is not None:
             try:
-                arm.hog.take_away()
+                one.hog.sh(one.hog.end)
             except FAILURES as problem:
-                yield failed(replace(arm.row, phase=QUIET), f"while ending: {problem}")
+                yield failed(replace(one.row, phase=QUIET), f"while ending: {problem}")
 
     # ---- a distribution, and Docker -------------------------------------------------------------
 
     def distribution(self, block: int) -> Iterator[Measurement]:
         """A VM of the kind that findings are about is asked for more memory than it has."""
-        spec, platform = DISTRIBUTION, Platform.VM
-        row = self._row(platform, spec, "guest_ram_to_limit_ratio", block, MEMORY)
-        try:
-            box = self._box("distribution")
-            yield became(row, fill(box, spec.memory_mib))
-            yield guest_ram(box, row)
-        except FAILURES as problem:
-            yield failed(row, str(problem))
+        row = self._row(Platform.VM, DISTRIBUTION, "guest_ram_to_limit_ratio", block, MEMORY)
+
+        def rows() -> Iterator[Measurement]:
+            box = self._box(_DISTRIBUTION)
+            yield became(row, fill(box, DISTRIBUTION.memory_mib))
+            yield from guest_ram(box, row)
+
+        return or_failed(rows(), row)
 
     def processor(self, place: str, block: int) -> Iterator[Measurement]:
         """Two busy loops a vCPU: what the VM takes of the host's processor."""
-        spec, platform = (
-            (DISTRIBUTION, Platform.VM) if place == "distribution" else (GUEST, Platform.VM_DIRECT)
-        )
+        platform, spec = (Platform.VM_DIRECT, GUEST)
+        if place == _DISTRIBUTION:
+            platform, spec = (Platform.VM, DISTRIBUTION)
         row = self._row(platform, spec, "host_cpu_to_vcpu_ratio", block, "busy loops")
-        try:
-            box = self._box(place)
-            yield filled(row, busy_loops(box, spec.vcpus, self.host.clock))
-        except FAILURES as problem:
-            yield failed(row, str(problem))
+
+        def rows() -> Iterator[Measurement]:
+            yield filled(row, busy_loops(self._box(place), spec.vcpus, self.clock))
+
+        return or_failed(rows(), row)
 
     def docker(self, block: int) -> Iterator[Measurement]:
         """Docker's own container with limits, on this computer."""
         row = self._row(Platform.CONTAINER, DOCKER, "cgroup_bytes", block, MEMORY)
         row = replace(row, confinement=WITH)
         busy = replace(row, metric="host_cpu_to_vcpu_ratio", phase="busy loops")
-        launcher = self.host.launcher(Platform.CONTAINER)
-        try:
-            with launcher.open(DOCKER, self.host.context.on_event) as box:
-                yield from tried(row, partial(docker_memory, box, row))
-                yield from tried(busy, partial(docker_processor, box, busy, self.host.clock))
-        except FAILURES as problem:
-            yield failed(row, str(problem))
+        context = self.instances.context
+
+        def rows() -> Iterator[Measurement]:
+            launcher = self.instances.launcher(Platform.CONTAINER)
+            with launcher.open(DOCKER, context.on_event) as box:
+                yield from or_failed(docker_memory(box, row), row)
+                yield from or_failed(docker_processor(box, busy, self.clock), busy)
+
+        return or_failed(rows(), row)
 
     def _box(self, place: str) -> Sandbox:
         if place not in self.boxes:
-            raise Unavailable(self.host.why.get(place, f"there is no {place}"), "try again")
+            why = self.instances.why.get(place, f"there is no {place}")
+            raise Unavailable(why, "try again")
         return self.boxes[place]
 
     def _row(
         self, platform: Platform, spec: Spec, metric: str, block: int, phase: str
     ) -> Measurement:
-        launcher = self.host.launcher(platform)
+        launcher = self.instances.launcher(platform)
         return replace(blank(launcher, platform, spec, metric), block=block, phase=phase)
 
-    def end(self) -> Iterator[Measurement]:
+    def end(self) -> list[Measurement]:
         """Take all of this part down."""
         with contextlib.suppress(*FAILURES):  # every row is made; the clean-up ends what is left
-            self.own.close()
-        yield from ()
+            self.instances.stack.close()
+        return []
 
 
 def _no_gaps(row: Measurement, why: str) -> Iterator[Measurement]:
-    for metric in ("gap_p50_s", "gap_p99_s"):
-        yield failed(replace(row, metric=metric), why)
+    return (failed(row, why, metric=metric) for metric in ("gap_p50_s", "gap_p99_s"))
 
 
 # ---- the plan -----------------------------------------------------------------------------------
 
 
-def _name(row: Measurement) -> str:
-    """Of the hog's container in one round: no name comes twice in a guest."""
-    return f"hog-{row.block}-{row.confinement.split()[0]}"
-
-
-def _arms(launcher: Launcher) -> list[Arm]:
+def _neighbourhoods(launcher: Launcher) -> list[Neighbourhood]:
     vm = blank(launcher, Platform.VM_DIRECT, GUEST, "gap_p50_s")
-    inside = replace(
-        blank(launcher, Platform.CONTAINER, DISPOSABLE, "gap_p50_s"),
-        layer="mechanism",
-        runtime=RUNTIME,
-    )
+    inside = guest_containers.blank_row(launcher, DISPOSABLE, "gap_p50_s")
     without = replace(inside, confinement=WITHOUT)
-    limited = replace(inside, confinement=WITH, mem_limit_mib=LIMITS_MIB)
+    limited = replace(inside, confinement=WITH, mem_limit_mib=LIMITS.memory_mib)
     return [
-        Arm(
-            f"container {WITHOUT}",
-            without,
-            "their VM",
-            "S",
-            lambda box, block: in_container(box, _name(replace(without, block=block)), UNLIMITED),
-            lambda hog: given(DISPOSABLE.memory_mib, hog),
-        ),
-        Arm(
-            f"container {WITH}",
-            limited,
-            "their VM",
-            "S",
-            lambda box, block: in_container(
-                box,
-                _name(replace(limited, block=block)),
-                LIMITED,
-                memory_mib=LIMITS_MIB,
-                pids=LIMIT_PIDS,
-                cpus=LIMIT_CPUS,
-            ),
-            group_limits,
-        ),
-        Arm(
-            "VM",
-            vm,
-            "VM",
-            "S",
-            lambda box, block: in_guest(box, IN_VM),  # noqa: ARG005
-            lambda hog: given(GUEST.memory_mib, hog),
-        ),
+        Neighbourhood(f"container {WITHOUT}", without, _HOSTING, _HOSTING, UNLIMITED),
+        Neighbourhood(f"container {WITH}", limited, _HOSTING, _HOSTING, LIMITED, LIMITS),
+        Neighbourhood("VM", vm, _VM, _SIBLING, IN_VM),
     ]
 
 
@@ -720,48 +673,46 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
     Without QEMU nothing but Docker's own container with limits, where there is Docker.
     """
     own = stack.enter_context(contextlib.ExitStack())
-    neighbourhoods = Neighbourhoods(Host(context, own, clock or Clock()), own)
+    run = NoisyNeighbours(Instances(context, own, clock or Clock()))
     chance = random.Random(context.seed)
-    plan: list[Step] = []
-    arms: list[Arm] = []
+    neighbourhoods: list[Neighbourhood] = []
     places: list[str] = []
     if Platform.VM_DIRECT in context.launchers:
-        arms = _arms(context.launchers[Platform.VM_DIRECT])
-        places = ["their VM", "sibling VM", "VM"]
+        neighbourhoods = _neighbourhoods(context.launchers[Platform.VM_DIRECT])
+        places = [_HOSTING, _SIBLING, _VM]
     if Platform.VM in context.launchers:
-        places.append("distribution")
-    plan += [(f"greed: opening {place}", partial(neighbourhoods.open, place)) for place in places]
+        places.append(_DISTRIBUTION)
+    plan: list[Step] = [(f"greed: opening {place}", partial(run.open, place)) for place in places]
     for block in range(context.rounds):
-        begun = [
-            *(
-                (f"{arm.words}, starting", partial(neighbourhoods.start, arm, block))
-                for arm in arms
-            ),
-            *([("all quiet", partial(neighbourhoods.quiet, arms, block))] if arms else ()),
+        begun: list[Step] = [
+            (f"{one.name}, starting", partial(run.start, one, block)) for one in neighbourhoods
         ]
-        groups = [_of_arm(neighbourhoods, arm, block) for arm in arms]
-        busiest = next((p for p in ("distribution", "VM") if p in places), "")
-        if "distribution" in places:
-            groups.append([("a distribution: memory", partial(neighbourhoods.distribution, block))])
-        if busiest:
-            groups.append(
-                [(f"{busiest}: processor", partial(neighbourhoods.processor, busiest, block))]
-            )
-        if Platform.CONTAINER in context.launchers:
-            groups.append(
-                [("Docker’s container with limits", partial(neighbourhoods.docker, block))]
-            )
+        if neighbourhoods:
+            begun.append(("all quiet", partial(run.quiet, neighbourhoods, block)))
+        groups = _groups(run, neighbourhoods, places, block)
         chance.shuffle(groups)
         steps_now = [*begun, *(step for group in groups for step in group)]
         plan += [(f"greed {block + 1}: {words}", step) for words, step in steps_now]
-    return [*plan, ("greed: closing", neighbourhoods.end)] if plan else []
+    return [*plan, ("greed: closing", run.end)] if plan else []
 
 
-def _of_arm(neighbourhoods: Neighbourhoods, arm: Arm, block: int) -> list[Step]:
-    return [
-        *(
-            (f"{arm.words}, {phase}", partial(neighbourhoods.stretch, arm, block, phase))
-            for phase in (MEMORY, FORKS)
-        ),
-        (f"{arm.words}, ending", partial(neighbourhoods.take_away, arm)),
+def _groups(
+    run: NoisyNeighbours, neighbourhoods: Sequence[Neighbourhood], places: Sequence[str], block: int
+) -> list[list[Step]]:
+    """Groups of steps of one round whose order is drawn; the steps of one stay together."""
+    groups: list[list[Step]] = [
+        [
+            (f"{one.name}, {MEMORY}", partial(run.stretch, one, block, MEMORY)),
+            (f"{one.name}, {FORKS}", partial(run.stretch, one, block, FORKS)),
+            (f"{one.name}, ending", partial(run.take_away, one)),
+        ]
+        for one in neighbourhoods
     ]
+    if _DISTRIBUTION in places:
+        groups.append([("a distribution: memory", partial(run.distribution, block))])
+    busiest = next((place for place in (_DISTRIBUTION, _VM) if place in places), "")
+    if busiest:
+        groups.append([(f"{busiest}: processor", partial(run.processor, busiest, block))])
+    if Platform.CONTAINER in run.instances.context.launchers:
+        groups.append([("Docker’s container with limits", partial(run.docker, block))])
+    return groups

@@ -12,7 +12,7 @@ Linux 5.10 to 6.18) returns only *after* it has checked the permission.
 A call that succeeds in a virtual machine reached that machine's own kernel and not the host. Which
 kernel it was is told by the boot id, and the answer then reads "ok, by its own kernel".
 
-*An instance is asked* by :func:`tell`; what it told becomes rows.
+*An instance is asked* by :func:`ask`; its response becomes rows.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from vmcompare.engines.programs import calls
 from vmcompare.engines.programs.calls import BUFFER, Call, Result, has, written
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.measuring.experiment import blank, failed, filled
-from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Spec
+from vmcompare.measuring.experiment import failed, filled
+from vmcompare.sandbox import Sandbox
 
 NAMESPACES: tuple[str, ...] = ("mnt", "uts", "ipc", "pid", "net", "cgroup", "user", "time")
 """Kinds of namespaces, by their names in ``/proc/self/ns``."""
@@ -118,37 +117,37 @@ class Reading:
         return None
 
 
-def understood(said: str) -> Reading:
+def parse_reading(text: str) -> Reading:
     """The reading in what the script printed.
 
     Raises:
         Unavailable: it is not whole.
     """
-    lines = [line.split() for line in said.splitlines() if line.strip()]
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     if [END_OF_READING] not in lines:
         raise Unavailable("an instance did not say all that was asked of it", "look at a recording")
-    told: dict[str, list[list[str]]] = {}
+    fields: dict[str, list[list[str]]] = {}
     for first, *rest in lines:
-        told.setdefault(first, []).append(rest)
+        fields.setdefault(first, []).append(rest)
     try:
-        status = {line[0]: line[1] for line in told["status"]}
+        status = {line[0]: line[1] for line in fields["status"]}
         return Reading(
-            namespaces={kind: int(inode) for kind, inode in told.get("ns", [])},
+            namespaces={kind: int(inode) for kind, inode in fields.get("ns", [])},
             capabilities=status["CapEff:"],
             seccomp=int(status.get("Seccomp:", "0")),
             no_new_privileges=int(status.get("NoNewPrivs:", "0")),
             uid=int(status["Uid:"]),
-            user_map=tuple((int(a), int(b), int(n)) for a, b, n in told["map"]),
-            boot_id=told["boot"][0][0],
-            release=told["release"][0][0],
-            swappiness=told.get("swap", [["unknown"]])[0][0],
-            root=told["root"][0][0],
+            user_map=tuple((int(a), int(b), int(n)) for a, b, n in fields["map"]),
+            boot_id=fields["boot"][0][0],
+            release=fields["release"][0][0],
+            swappiness=fields.get("swap", [["unknown"]])[0][0],
+            root=fields["root"][0][0],
             devices=tuple(
                 Device(address, kind, not _VIRTUAL_MAKERS.isdisjoint((kind.split(":")[0], maker)))
-                for address, kind, maker in told.get("pci", [])
+                for address, kind, maker in fields.get("pci", [])
             ),
-            disks={line[0]: line[1] for line in told.get("disk", [])},
-            processes=int(told["processes"][0][0]),
+            disks={line[0]: line[1] for line in fields.get("disk", [])},
+            processes=int(fields["processes"][0][0]),
         )
     except (KeyError, ValueError, IndexError) as error:
         raise Unavailable(
@@ -254,9 +253,9 @@ class Probe:
 
     Attributes:
         name: the row's ``phase``.
-        wall: what is asked about: namespace, capability, call filter, masked path, read-only path,
-            no new privileges, root file system, user, device, neighbour; or "not namespaced", of
-            what no wall stands around.
+        boundary: what is asked about: namespace, capability, call filter, masked path, read-only
+            path, no new privileges, root file system, user, device, neighbour; or
+            "not namespaced", of what nothing keeps apart.
         aim: host, itself or neighbour.
         says: what is tried, a clause in plain English.
         calls: how; ``None`` where the answer is read.
@@ -269,7 +268,7 @@ class Probe:
     """
 
     name: str
-    wall: str
+    boundary: str
     aim: str
     says: str
     calls: Sequences | None = None
@@ -461,42 +460,40 @@ _ALL = (
     Probe("neighbour: connect", "neighbour", NEIGHBOUR, "connect to a program of the neighbour's"),
 )  # fmt: skip
 
-PROBES: Mapping[str, Probe] = MappingProxyType({probe.name: probe for probe in _ALL})
+PROBES: Mapping[str, Probe] = {probe.name: probe for probe in _ALL}
 """All of them by name, in the order of the table."""
 
 GRID: tuple[Probe, ...] = tuple(probe for probe in _ALL if probe.aim != NEIGHBOUR)
 """What one instance by itself can try."""
 
-DEVICES: tuple[str, ...] = tuple(probe.name for probe in _ALL if probe.wall == "device")
+DEVICES: tuple[str, ...] = tuple(probe.name for probe in _ALL if probe.boundary == "device")
 
 _FILTER = ("user namespace: make", "bpf")
 _PATHS = ("keys: read", "timers: read", "sysrq: write", "core pattern: write", "swappiness: write")
 
-FLIPS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "--pid=host": frozenset({"namespace: pid", "process: signal"}),
-        "--network=host": frozenset({"namespace: network", "network: connect"}),
-        "--ipc=host": frozenset({"namespace: ipc"}),
-        "--uts=host": frozenset({"namespace: uts"}),
-        "--cap-add=SYS_ADMIN": frozenset({"mount", *_FILTER}),
-        "--security-opt=seccomp=unconfined": frozenset({"keyring", *_FILTER}),
-        "--security-opt=systempaths=unconfined": frozenset(_PATHS),
-        "--device-cgroup-rule='b *:* rmw'": frozenset({"disk: read"}),
-        "-v /:/host": frozenset({"host file: read"}),
-        "--privileged": frozenset(
-            {"mount", "clock: set", "module: load", "priority: raise", "restart", "file by number",
-             "keyring", "kernel log: read", "/sys: write", *DEVICES, *_FILTER, *_PATHS}
-        ),
-        "--cap-drop=ALL": frozenset({"chroot", "raw socket"}),
-        "--user=65534": frozenset({"host's root", "root files: write", "chroot", "raw socket"}),
-        "--read-only": frozenset({"root files: write"}),
-        "--security-opt=no-new-privileges": frozenset({"set-uid: gain"}),
-        "--userns": frozenset({"host's root"}),
-    }
-)  # fmt: skip
-"""``docker run`` word → the probes that it is expected to flip, against the defaults.
+FLIPS: Mapping[str, frozenset[str]] = {
+    "--pid=host": frozenset({"namespace: pid", "process: signal"}),
+    "--network=host": frozenset({"namespace: network", "network: connect"}),
+    "--ipc=host": frozenset({"namespace: ipc"}),
+    "--uts=host": frozenset({"namespace: uts"}),
+    "--cap-add=SYS_ADMIN": frozenset({"mount", *_FILTER}),
+    "--security-opt=seccomp=unconfined": frozenset({"keyring", *_FILTER}),
+    "--security-opt=systempaths=unconfined": frozenset(_PATHS),
+    "--device-cgroup-rule='b *:* rmw'": frozenset({"disk: read"}),
+    "-v /:/host": frozenset({"host file: read"}),
+    "--privileged": frozenset(
+        {"mount", "clock: set", "module: load", "priority: raise", "restart", "file by number",
+         "keyring", "kernel log: read", "/sys: write", *DEVICES, *_FILTER, *_PATHS}
+    ),
+    "--cap-drop=ALL": frozenset({"chroot", "raw socket"}),
+    "--user=65534": frozenset({"host's root", "root files: write", "chroot", "raw socket"}),
+    "--read-only": frozenset({"root files: write"}),
+    "--security-opt=no-new-privileges": frozenset({"set-uid: gain"}),
+    "--userns": frozenset({"host's root"}),
+}  # fmt: skip
+"""Flag of ``docker run`` → the probes that it is expected to flip, against the defaults.
 
-Registered before measuring, for x86-64 and the kernel of the guest in which the words are tried:
+Registered before measuring, for x86-64 and the kernel of the guest in which they are tried:
 Alpine's ``virt``, which has no ``/proc/kcore`` and no ``userfaultfd``, and whose log can be read
 with ``CAP_SYSLOG`` only (``kernel.dmesg_restrict`` = 1): SYS_ADMIN lifts Docker's filter from that
 call, and the kernel refuses it still. A first version of this table, before a trial run, had
@@ -539,27 +536,8 @@ _NO_DISK = ("ram", "loop", "zram", "sr", "fd", "dm-", "md", "nbd")
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
-    """One column of the grid: an instance, and how it is held."""
-
-    name: str
-    platform: Platform
-    spec: Spec
-    confinement: str = ""
-
-    def row(self, launcher: Launcher, metric: str, phase: str) -> Measurement:
-        """An empty row of it."""
-        row = blank(launcher, self.platform, self.spec, metric)
-        return replace(row, phase=phase, confinement=self.confinement)
-
-
-VM = Spec(machine=Machine.PC)
-"""How this lesson starts a virtual machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What an instance told: its reading, and probe → answer of the calls that were made."""
+class Response:
+    """What an instance read, and probe → answer of the calls that were made in it."""
 
     reading: Reading
     answers: Mapping[str, int]
@@ -572,10 +550,10 @@ def read(box: Sandbox) -> Reading:
         Unavailable: its answer is not whole.
         AbnormalShutdown, WaitTimeout: as :meth:`Sandbox.run`.
     """
-    return understood(box.run(["sh", "-c", READING]).output.decode(errors="replace"))
+    return parse_reading(box.run(["sh", "-c", READING]).output.decode(errors="replace"))
 
 
-def make(box: Sandbox, sequences: Sequence[Sequence[Call]]) -> tuple[int, ...]:
+def make_calls(box: Sandbox, sequences: Sequence[Sequence[Call]]) -> tuple[int, ...]:
     """Make calls in an instance; their answers.
 
     Raises:
@@ -587,16 +565,17 @@ def make(box: Sandbox, sequences: Sequence[Sequence[Call]]) -> tuple[int, ...]:
     return calls.decode(done.output, len(sequences))
 
 
-def tell(box: Sandbox, targets: Targets | None) -> Told:
+def ask(box: Sandbox, targets: Targets | None) -> Response:
     """What an instance reads, and the answers to all probes that can be made in it.
 
     Raises:
-        Unavailable, AbnormalShutdown, LaunchFailure, WaitTimeout: see :func:`read`, :func:`make`.
+        Unavailable, AbnormalShutdown, LaunchFailure, WaitTimeout: see :func:`read` and
+            :func:`make_calls`.
     """
     reading = read(box)
     wanted = possible(targets, platform.machine())
-    answers = make(box, tuple(wanted.values()))
-    return Told(reading, dict(zip(wanted, answers, strict=True)))
+    answers = make_calls(box, tuple(wanted.values()))
+    return Response(reading, dict(zip(wanted, answers, strict=True)))
 
 
 def targets(host: Reading, pid: int, port: int, host_file: str) -> Targets:
@@ -619,35 +598,37 @@ def targets(host: Reading, pid: int, port: int, host_file: str) -> Targets:
 
 
 def probe_rows(
-    arm: Arm, launcher: Launcher, told: Told, host: Reading | None, *, own_kernel: bool
+    row: Measurement, response: Response, host: Reading | None, *, own_kernel: bool
 ) -> Iterator[Measurement]:
-    """A row of every probe of the grid."""
+    """A row of every probe of the grid, each made of ``row``.
+
+    Args:
+        row: what is known of the instance beforehand.
+        response: what it told.
+        host: what its host read; ``None`` where that was not asked.
+        own_kernel: whether another kernel than the host's answered.
+    """
+    reading = response.reading
     for probe in GRID:
-        row = arm.row(launcher, "probe", probe.name)
-        if probe.reads is not None:
-            if host is None and probe.named:
-                yield failed(row, _NO_HOST)
-                continue
-            value, text = probe.read_outcome(
-                told.reading, host or told.reading, own_kernel=own_kernel
-            )
-        elif probe.name in told.answers:
-            value, text = probe.outcome(told.answers[probe.name], own_kernel=own_kernel)
-        else:
-            yield failed(row, _NO_HOST if host is None and probe.named else _NOTHING_TO_AIM_AT)
+        mine = replace(row, metric="probe", phase=probe.name)
+        if probe.named and host is None:
+            yield failed(mine, _NO_HOST)
             continue
-        yield filled(row, value, text=text, guest_kernel=told.reading.release)
+        if probe.reads is not None:
+            value, text = probe.read_outcome(reading, host or reading, own_kernel=own_kernel)
+        elif probe.name in response.answers:
+            value, text = probe.outcome(response.answers[probe.name], own_kernel=own_kernel)
+        else:
+            yield failed(mine, _NOTHING_TO_AIM_AT)
+            continue
+        yield filled(mine, value, text=text, guest_kernel=reading.release)
 
 
-def failed_rows(arm: Arm, launcher: Launcher, why: str) -> Iterator[Measurement]:
-    """The rows of an instance that could not be asked."""
-    for probe in GRID:
-        yield failed(arm.row(launcher, "probe", probe.name), why)
-
-
-def observation_rows(arm: Arm, launcher: Launcher, reading: Reading) -> Iterator[Measurement]:
-    """What an instance read, in words."""
-    said = {
+def observation_rows(row: Measurement, reading: Reading) -> Iterator[Measurement]:
+    """What an instance read, in words; each row made of ``row``."""
+    kinds = [device.kind.replace("0x", "") for device in reading.devices]
+    disks = [name for name in reading.disks if not name.startswith(_NO_DISK)]
+    observed = {
         "capabilities": reading.capabilities,
         "seccomp": str(reading.seccomp),
         "no new privileges": str(reading.no_new_privileges),
@@ -660,11 +641,9 @@ def observation_rows(arm: Arm, launcher: Launcher, reading: Reading) -> Iterator
             for kind in NAMESPACES
         },
         "root mount": reading.root,
-        "PCI devices seen": f"{len(reading.devices)}: "
-        + ", ".join(one.kind.replace("0x", "") for one in reading.devices),
-        "disks seen": ", ".join(n for n in reading.disks if not n.startswith(_NO_DISK)) or "none",
+        "PCI devices seen": f"{len(kinds)}: {', '.join(kinds)}",
+        "disks seen": ", ".join(disks) or "none",
         "processes seen": str(reading.processes),
     }
-    for phase, text in said.items():
-        row = arm.row(launcher, "observation", phase)
-        yield filled(row, 1.0, text=text, guest_kernel=reading.release)
+    row = replace(row, metric="observation", guest_kernel=reading.release)
+    return (filled(row, 1.0, phase=phase, text=text) for phase, text in observed.items())

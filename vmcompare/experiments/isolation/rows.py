@@ -1,8 +1,8 @@
 """What the rows of a view say, as things to draw: answers of probes, what was read, heartbeats.
 
-An *arm* is one way of holding a program: on a platform, with one word that differs from the
+An *arm* is one way of holding a program: on a platform, with one flag that differs from the
 default. A view may hold rows of two runs; an arm is of one run, this session's where it has any.
-The names in rows (a runtime, a word, a heart, an event) are those of the modules that write them.
+The names in rows (a runtime, a flag, an event) are those of the modules that write them.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Arm:
 
     Attributes:
         platform: its platform.
-        confinement: the word that differs; empty for the default.
+        confinement: the flag that differs; empty for the default.
         nested: whether its host is the disposable VM.
         answers: probe → answer.
-        read: what was asked (``"capabilities"``) → what was read; only of the walls.
+        read: what was asked (``"capabilities"``) → what was read; not of neighbours.
         shown: ``"measured"`` or ``"recorded"``.
         run_id: the run.
         emulated: whether software emulation had a part in it.
@@ -86,7 +86,7 @@ class Arm:
         return [n for n in made if not self.answers[n].got_through]
 
     def made(self) -> list[str]:
-        """Names of the probes of the walls that were made."""
+        """Names of the probes at the host and for itself that were made."""
         return [n for n in of_walls(self.answers) if self.answers[n].got_through is not None]
 
 
@@ -101,9 +101,8 @@ def of_itself(names: Iterable[str]) -> list[str]:
 
 
 def of_walls(names: Iterable[str]) -> list[str]:
-    """Those at the host, then those for itself: all that one word may turn."""
-    some = list(names)
-    return [*of_host(some), *of_itself(some)]
+    """Those at the host, then those for itself: all that one flag may turn."""
+    return _aimed(names, HOST, ITSELF)
 
 
 def of_neighbour(names: Iterable[str]) -> list[str]:
@@ -111,9 +110,9 @@ def of_neighbour(names: Iterable[str]) -> list[str]:
     return _aimed(names, NEIGHBOUR)
 
 
-def _aimed(names: Iterable[str], aim: str) -> list[str]:
+def _aimed(names: Iterable[str], *aims: str) -> list[str]:
     wanted = set(names)
-    return [n for n, probe in PROBES.items() if n in wanted and probe.aim == aim]
+    return [n for aim in aims for n, probe in PROBES.items() if n in wanted and probe.aim == aim]
 
 
 def walls(view: View) -> list[Arm]:
@@ -122,24 +121,21 @@ def walls(view: View) -> list[Arm]:
     Raises:
         Unavailable: no probe was made.
     """
-    wanted = [
-        (Platform.PROCESS, ""),
-        (Platform.CONTAINER, ""),
-        (Platform.CONTAINER, "no-capabilities"),
-        (Platform.CONTAINER, "no-seccomp"),
-        (Platform.VM_DIRECT, ""),
+    found = [
+        arm(view, Platform.PROCESS, ""),
+        default_container(view),
+        arm(view, Platform.CONTAINER, "no-capabilities"),
+        arm(view, Platform.CONTAINER, "no-seccomp"),
+        arm(view, Platform.VM_DIRECT, ""),
     ]
-    found = {key: arm(view, *key) for key in wanted}
-    if found[Platform.CONTAINER, ""] is None:
-        found[Platform.CONTAINER, ""] = arm(view, Platform.CONTAINER, "", nested=True)
-    there = [one for one in found.values() if one is not None and one.made()]
+    there = [one for one in found if one is not None and one.made()]
     if not there:
         raise Unavailable("no probe has been made yet", NEXT)
     return there
 
 
 def misconfigured(view: View) -> list[Arm]:
-    """The arms in the disposable VM, in one run: first the default, then every other word.
+    """The arms in the disposable VM, in one run: first the default, then every other flag.
 
     Raises:
         Unavailable: its default container was not probed.
@@ -148,9 +144,8 @@ def misconfigured(view: View) -> list[Arm]:
     if base is None or not base.made():
         raise Unavailable("no container of the disposable virtual machine has been probed", NEXT)
     others = (
-        arm(view, Platform.CONTAINER, word, nested=True, run_id=base.run_id)
-        for word in (*FLIPS, NO_CONTAINER)
-        if word
+        arm(view, Platform.CONTAINER, flag, nested=True, run_id=base.run_id)
+        for flag in (*FLIPS, NO_CONTAINER)
     )
     return [base, *(one for one in others if one is not None)]
 
@@ -167,13 +162,15 @@ def neighbours(view: View) -> list[Arm]:
     Raises:
         Unavailable: none did.
     """
-    wanted = [
-        (Platform.PROCESS, ""),
-        (Platform.CONTAINER, BRIDGE),
-        (Platform.CONTAINER, OWN_NETWORKS),
-        (Platform.VM_DIRECT, ""),
+    found = [
+        arm(view, platform, layout, aim=NEIGHBOUR)
+        for platform, layout in (
+            (Platform.PROCESS, ""),
+            (Platform.CONTAINER, BRIDGE),
+            (Platform.CONTAINER, OWN_NETWORKS),
+            (Platform.VM_DIRECT, ""),
+        )
     ]
-    found = [arm(view, platform, word, aim=NEIGHBOUR) for platform, word in wanted]
     there = [one for one in found if one is not None]
     if not there:
         raise Unavailable("no instance has tried its neighbour yet", NEXT)
@@ -278,14 +275,9 @@ def listed(words: Sequence[str]) -> str:
 # ---- heartbeats ----------------------------------------------------------------------------------
 
 HEARTS: Mapping[str, Platform] = {
-    kernel_panic.HOST: Platform.PROCESS,
-    kernel_panic.SIBLING: Platform.VM_DIRECT,
-    kernel_panic.FAULTY: Platform.VM_DIRECT,
-    kernel_panic.THEIRS: Platform.CONTAINER,
-    kernel_panic.A: Platform.CONTAINER,
-    kernel_panic.B: Platform.CONTAINER,
+    phase: source.platform for phase, source in kernel_panic.SOURCES.items()
 }
-"""Whose heart → whose colour, from top to bottom."""
+"""Whose heartbeat → whose colour, from top to bottom."""
 
 SAID = {kernel_panic.THEIRS: "the VM of A and B"}
 
@@ -307,10 +299,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Beats:
-    """All hearts of one run.
+    """All heartbeats of one run.
 
     Attributes:
-        gaps: heart → second → longest gap that ended in it, or time since the last beat (s).
+        gaps: whose → second → longest gap that ended in it, or time since the last beat (s).
         events: what happened, in order.
         run_id, shown, emulated: of the run.
     """
@@ -337,7 +329,7 @@ class Beats:
         return max((g for s, g in self.gaps.get(heart, {}).items() if s >= second), default=None)
 
     def silent(self, heart: str, second: int) -> bool:
-        """Whether the heart was silent in that second: see :func:`.heartbeats.silent_seconds`."""
+        """Whether a heartbeat was silent in that second: see :func:`.heartbeats.silent_seconds`."""
         events = [event.second for event in self.events]
         return second in heartbeats.silent_seconds(self.gaps.get(heart, {}), events)
 
@@ -350,17 +342,17 @@ class Beats:
 
 
 def beats(view: View) -> Beats:
-    """The hearts of the first run that holds those of the machines; else of any run.
+    """The heartbeats of the first run that holds those of VMs; else of any run.
 
     Raises:
-        Unavailable: no heart was listened to.
+        Unavailable: none was listened to.
     """
     frame = view.frame
     heard = frame[(frame["metric"] == "gap_s") & (frame["status"] == "ok")]
     if heard.empty:
         raise Unavailable("no heartbeat has been listened to yet", NEXT)
-    machines = heard[heard["phase"].isin([kernel_panic.SIBLING, kernel_panic.THEIRS])]
-    run = str((machines if len(machines) else heard)["run_id"].iloc[0])
+    of_vms = heard[heard["phase"].isin([kernel_panic.SIBLING, kernel_panic.THEIRS])]
+    run = str((of_vms if len(of_vms) else heard)["run_id"].iloc[0])
     heard = heard[heard["run_id"] == run]
     gaps: dict[str, dict[int, float]] = {}
     for heart in HEARTS:
