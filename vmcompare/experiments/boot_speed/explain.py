@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import EMULATION
-from vmcompare.evidence.published import CHECKED, load_literature
+from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB, seconds
 from vmcompare.evidence.units import ratio as ratio_text
@@ -119,17 +119,16 @@ def literature_table(view: View) -> pd.DataFrame:
         for group in need(view, START, "start")
         if len(group.rows)
     ]
-    published = load_literature()
-    chosen = published[published["metric"].isin(_LITERATURE) & (published["checked"] == CHECKED)]
-    for row in chosen.to_dict("records"):
-        rows.append(
-            {
-                "what": row["system"],
-                "figure": _set(f"{row['value']} {row['unit']}"),
-                "conditions": _set(row["conditions"]),
-                "source": f"literature: {_short(row['citation'])}, {row['year']}",
-            }
-        )
+    rows += [
+        {
+            "what": figure.system,
+            "figure": f"{figure.value} {figure.unit}",
+            "conditions": figure.conditions,
+            "source": f"literature: {figure.short}, {figure.year}",
+        }
+        for figure in load_figures()
+        if figure.metric in _LITERATURE and figure.checked
+    ]
     return pd.DataFrame(rows)
 
 
@@ -319,22 +318,6 @@ def _times(interval: Interval | None) -> str:
 def _plain(value: float) -> str:
     """Three significant figures, with no unit."""
     return ratio_text(value).rstrip("×")
-
-
-def _set(text: str) -> str:
-    """A cell of the table of literature with the signs that its plain file spells out."""
-    words = "from the abstract" if text == "abstract" else text
-    return words.replace("->", "→").replace("<=", "≤")
-
-
-def _short(citation: str) -> str:
-    """First author and venue of a citation, for a table's column."""
-    authors, colon, rest = citation.partition(":")
-    if colon and authors.endswith("et al."):
-        return f"{authors}: {rest.split(',')[0].split(':')[0].strip()}"
-    if not colon or authors.count(",") == 0:
-        return citation.split(",")[0].split(" (")[0]
-    return f"{authors.split(',')[0]} et al.: {rest.split(',')[0].split(':')[0].strip()}"
 
 
 FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
