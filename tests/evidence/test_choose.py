@@ -11,7 +11,7 @@ from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ra
 from vmcompare.course.verdict.table import reason
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Finding, Verdict
-from vmcompare.evidence.claims.choose import Evidence, Part, Row, Whose, lessons, settle
+from vmcompare.evidence.claims.choose import Evidence, JudgedClaim, Part, Whose, lessons, settle
 from vmcompare.evidence.view import MEASURED
 from vmcompare.evidence.view import RECORDED as SHOWN_RECORDED
 
@@ -30,7 +30,7 @@ def part(evidence: Evidence, claim_id: str, name: str = "") -> Part:
     return found
 
 
-def said(rows: tuple[Row, ...]) -> dict[tuple[str, str], tuple[Finding, str]]:
+def said(rows: tuple[JudgedClaim, ...]) -> dict[tuple[str, str], tuple[Finding, str]]:
     """(id, part) → finding and run, for all parts."""
     return {
         (p.claim.id, p.claim.part): (p.finding, p.run.recording.run_id if p.run else "")
