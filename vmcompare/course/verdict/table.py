@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from itertools import groupby
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vmcompare.course import page
+from vmcompare.course.templates import render
 from vmcompare.evidence.claims import EMULATION, CaveatKind, Rule, Verdict
 from vmcompare.evidence.claims.choose import Evidence, JudgedClaim, Part
 from vmcompare.plots.verdicts import SIGNS
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 SECTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -41,7 +37,8 @@ def whole(claims: Iterable[JudgedClaim]) -> page.Html:
     sections: dict[str, list[JudgedClaim]] = {}
     for claim in claims:
         sections.setdefault(SECTIONS[claim.id[0]], []).append(claim)
-    markup = _template().render(
+    markup = render(
+        "verdict",
         sections=[
             {"name": name, "claims": some, "counted": _counted(some)}
             for name, some in sections.items()
@@ -53,17 +50,6 @@ def whole(claims: Iterable[JudgedClaim]) -> page.Html:
         provenance=provenance,
     )
     return page.Html(markup)
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader
-
-    folder = Path(__file__).parent.parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("verdict.html.j2")
 
 
 def _counted(claims: Sequence[JudgedClaim]) -> str:
@@ -79,7 +65,7 @@ def _alike(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def _link(part: Part) -> str:
-    """A link to the lesson (HTML); empty where there is none, or it is this one."""
+    """A link to the lesson, as HTML; empty where there is none, or it is this one."""
     if part.lesson is None or not part.lesson.experiment:
         return ""
     return page.lesson_link(part.lesson.notebook, f"lesson {part.lesson.number}")
@@ -91,7 +77,7 @@ def reason(part: Part) -> str:
     texts = [c.text for c in part.claim.caveats if c.kind is CaveatKind.TEXT]
     if part.claim.rule is Rule.JUDGEMENT and texts:
         said += f" {'Also' if part.run else 'Beside it'}: {'; '.join(texts)}."
-    return f"{said} {part.aside}".rstrip()
+    return f"{said} {part.note}".rstrip()
 
 
 def provenance(part: Part) -> str:

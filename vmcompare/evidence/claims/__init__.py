@@ -57,9 +57,9 @@ from vmcompare.evidence.claims.rules import (
     Caveat,
     CaveatKind,
     Claim,
+    ClaimKind,
     Estimand,
-    Facts,
-    Kind,
+    Observations,
     Quantity,
     Rule,
     Side,
@@ -72,8 +72,8 @@ from vmcompare.evidence.claims.rules import (
 )
 
 __all__ = [
-    "COLUMNS", "EMULATION", "RAMP", "RAMPS_WANTED", "Caveat", "CaveatKind", "Claim", "Estimand",
-    "Estimate", "Facts", "Finding", "Kind", "Quantity", "Rule", "Side", "Undecided", "Verdict",
-    "by_rule", "caveat", "combine", "concerned", "estimate", "judge", "load", "parse", "quantity",
-    "runs_wanted", "words_of_fact",
+    "COLUMNS", "EMULATION", "RAMP", "RAMPS_WANTED", "Caveat", "CaveatKind", "Claim", "ClaimKind",
+    "Estimand", "Estimate", "Finding", "Observations", "Quantity", "Rule", "Side", "Undecided",
+    "Verdict", "by_rule", "caveat", "combine", "concerned", "estimate", "judge", "load", "parse",
+    "quantity", "runs_wanted", "words_of_fact",
 ]  # fmt: skip

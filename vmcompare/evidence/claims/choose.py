@@ -129,7 +129,7 @@ class Part:
         run: the recording; ``None`` where none holds any row of it.
         lesson: where it is measured, or is to be looked up; ``None`` where no lesson has it yet.
         accelerators: of the rows that were looked at (``"tcg"`` is software emulation).
-        stood_back: the own run that was too short to settle it; ``None`` where there was none.
+        too_short: the own run that was too short to settle it; ``None`` where there was none.
     """
 
     claim: Claim
@@ -137,7 +137,7 @@ class Part:
     run: RunFindings | None = None
     lesson: LessonFile | None = None
     accelerators: frozenset[str] = frozenset()
-    stood_back: RunFindings | None = None
+    too_short: RunFindings | None = None
 
     @property
     def emulated(self) -> bool:
@@ -145,13 +145,13 @@ class Part:
         return "tcg" in self.accelerators
 
     @property
-    def aside(self) -> str:
+    def note(self) -> str:
         """That an own run was too short, as a sentence; empty where none was."""
-        if self.stood_back is None:
+        if self.too_short is None:
             return ""
-        count = self.stood_back.blocks(self.claim)
+        count = self.too_short.blocks(self.claim)
         return (
-            f"Your own run {self.stood_back.recording.run_id} is too short to settle this: it has "
+            f"Your own run {self.too_short.recording.run_id} is too short to settle this: it has "
             f"{count} round{'s' if count > 1 else ''} of it, and {ENOUGH} are needed."
         )
 
@@ -310,7 +310,7 @@ def part(claim: Claim, evidence: Evidence) -> Part:
             return _settled(claim, first, evidence)
         for other in others:
             if other.is_long_enough(claim):
-                return replace(_settled(claim, other, evidence), stood_back=first)
+                return replace(_settled(claim, other, evidence), too_short=first)
             if other.whose is Whose.PROJECT:
                 break
         return _settled(claim, first, evidence)

@@ -16,9 +16,9 @@ from vmcompare.evidence.claims.rules import (
     RAMPS_WANTED,
     CaveatKind,
     Claim,
+    ClaimKind,
     Estimand,
-    Facts,
-    Kind,
+    Observations,
     Quantity,
     Rule,
     Side,
@@ -92,7 +92,9 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
         control, body = claim.estimand.control, claim.estimand.body
         if control and (failed := _control(control, frame)):
             return failed
-        finding = _facts(body, frame) if isinstance(body, Facts) else _number(claim, body, frame)
+        finding = (
+            _facts(body, frame) if isinstance(body, Observations) else _number(claim, body, frame)
+        )
     return _with_caveats(claim, finding, frame)
 
 
@@ -154,7 +156,7 @@ class Undecided(Exception):
         return f"{'not settled' if measured else 'not measured'} ({self})"
 
 
-def _control(control: Facts, frame: pd.DataFrame) -> Finding | None:
+def _control(control: Observations, frame: pd.DataFrame) -> Finding | None:
     """The finding that a control forces, or ``None`` when every control held."""
     for name, wanted in control.terms:
         try:
@@ -168,7 +170,7 @@ def _control(control: Facts, frame: pd.DataFrame) -> Finding | None:
     return None
 
 
-def _facts(wanted: Facts, frame: pd.DataFrame) -> Finding:
+def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
     held: list[str] = []
     against: list[str] = []
     for name, expected in wanted.terms:
@@ -205,7 +207,7 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     assert claim.bound is not None  # load() saw to it
     against = f"{found}; the bound is {written(claim.bound, wanted.unit)}"
     interval = found.interval
-    if found.emulated and claim.kind is Kind.TIME:
+    if found.emulated and claim.kind is ClaimKind.TIME:
         return Finding(
             Verdict.NOT_MEASURED,
             f"The VMs ran under {EMULATION} here, which decides no claim about time or processor "
@@ -217,7 +219,7 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     finding = Finding(verdict, f"{_capital(against)}{why}.", interval, interval.n)
     if found.few:
         finding = _at_best(finding, f"few runs: {found.few}")
-    if found.emulated and claim.kind is Kind.SIZE:
+    if found.emulated and claim.kind is ClaimKind.SIZE:
         finding = _at_best(finding, f"measured under {EMULATION}")
     if verdict is Verdict.WITH_CAVEATS:
         finding = replace(finding, caveats=("yes, but not by that much", *finding.caveats))
@@ -319,7 +321,7 @@ def _arm(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> tuple[bool, str
         found = _estimate(claim, wanted, frame)
     except Undecided as error:
         return False, f"{wanted}: {error.words}"
-    if found.emulated and claim.kind is Kind.TIME:
+    if found.emulated and claim.kind is ClaimKind.TIME:
         return False, f"{found}: not measured here ({EMULATION})"
     bound = written(claim.bound, wanted.unit)
     if claim.rule is Rule.BOUND and not wanted.at_least:

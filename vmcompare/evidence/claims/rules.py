@@ -64,7 +64,7 @@ def runs_wanted(platform: Platform) -> int:
     return 10 if platform.is_vm else 30
 
 
-class Kind(StrEnum):
+class ClaimKind(StrEnum):
     """What a claim is about, which decides what emulation does to it."""
 
     FACT = "fact"
@@ -142,7 +142,7 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Observations:
     """Named observations; ``terms`` are ``(name, wanted)``, ``mode`` is all, graded or split."""
 
     mode: str
@@ -153,13 +153,13 @@ class Facts:
 class Estimand:
     """A parsed estimand: what must hold for the measurement to count, and what is measured."""
 
-    control: Facts | None
-    body: Quantity | Facts
+    control: Observations | None
+    body: Quantity | Observations
 
     @property
     def fact_names(self) -> list[str]:
         """Every fact it looks at."""
-        facts = [part for part in (self.control, self.body) if isinstance(part, Facts)]
+        facts = [part for part in (self.control, self.body) if isinstance(part, Observations)]
         return [name for part in facts for name, _ in part.terms]
 
 
@@ -169,15 +169,15 @@ def parse(text: str) -> Estimand:
     Raises:
         ValueError: ``text`` is not in the language above; the message says which piece.
     """
-    control: Facts | None = None
+    control: Observations | None = None
     body = text.strip()
     if body.startswith("control:"):
         first, _, body = body.partition(";")
-        control = Facts("all", _terms(first.removeprefix("control:")))
+        control = Observations("all", _terms(first.removeprefix("control:")))
     body = body.strip()
     mode, _, rest = body.partition(":")
     if mode in ("all", "graded", "split"):
-        return Estimand(control, Facts(mode, _terms(rest)))
+        return Estimand(control, Observations(mode, _terms(rest)))
     return Estimand(control, quantity(body))
 
 
@@ -266,19 +266,17 @@ class Claim:
         estimand: what is estimated; ``None`` for a judgement beside which nothing is measured.
         bound: θ, in the estimand's unit; ``None`` for facts and judgements.
         lessons: numbers of the lessons that measure it (``"04"``, ``"05a"``).
-        says: the article's claim in our words.
         quote: the article's own sentences.
         caveats: the entries of the caveats column.
     """
 
     id: str
     part: str
-    kind: Kind
+    kind: ClaimKind
     rule: Rule
     estimand: Estimand | None
     bound: float | None
     lessons: tuple[str, ...]
-    says: str
     quote: str
     caveats: tuple[Caveat, ...]
 
@@ -316,19 +314,18 @@ def _claim(row: Mapping[str, str]) -> Claim:
     claim = Claim(
         id=row["id"],
         part=row["part"],
-        kind=Kind(row["kind"]),
+        kind=ClaimKind(row["kind"]),
         rule=rule,
         estimand=parse(row["estimand"]) if row["estimand"] or rule is not Rule.JUDGEMENT else None,
         bound=float(row["bound"]) if row["bound"] else None,
         lessons=tuple(row["lesson"].split()),
-        says=row["says"],
         quote=row["quote"],
         caveats=tuple(caveat(c.strip()) for c in row["caveats"].split(";") if c.strip()),
     )
     measured = claim.quantity
-    if not (claim.id and claim.says and claim.quote and claim.lessons):
+    if not (claim.id and row["says"] and claim.quote and claim.lessons):
         raise ValueError("id, lesson, says and quote must not be empty")
-    if (claim.kind is Kind.JUDGEMENT) != (rule is Rule.JUDGEMENT):
+    if (claim.kind is ClaimKind.JUDGEMENT) != (rule is Rule.JUDGEMENT):
         raise ValueError("kind and rule are both judgement, or neither is")
     if claim.estimand and (measured is None) != (rule is Rule.FACTS):
         raise ValueError(f"the estimand {row['estimand']!r} does not fit the rule {rule}")

@@ -52,7 +52,15 @@ from vmcompare.experiments.isolation.probes import (
     understood,
 )
 from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled
-from vmcompare.sandbox import CONTAINER_HOST, Completed, Machine, Platform, Sandbox, Spec
+from vmcompare.sandbox import (
+    CONTAINER_HOST,
+    RUNC_IN_A_GUEST,
+    Completed,
+    Machine,
+    Platform,
+    Sandbox,
+    Spec,
+)
 
 IMAGE = "/c/image"
 """Where, in the guest, the root file system of all containers lies; put programs into it."""
@@ -287,8 +295,7 @@ GUEST = Spec(image=CONTAINER_HOST, machine=Machine.PC)
 NO_CONTAINER = "no container"
 """The guest's own root process, with nothing around it."""
 
-RUNTIME = "runc in a guest"
-"""What stands in the column ``runtime`` of these containers' rows."""
+RUNTIME = RUNC_IN_A_GUEST
 
 WEAKENINGS: tuple[str, ...] = WORDS[1 : WORDS.index("--privileged")]
 """Words that take one wall away; ``--privileged`` takes nearly all of them."""
