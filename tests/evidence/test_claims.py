@@ -388,58 +388,52 @@ def facts(**values: float | None) -> list[Measurement]:
     return [row("vm", "fact", value, phase=name, accel="tcg") for name, value in values.items()]
 
 
-def settle(frame: Frame, estimand: str, *caveats: str, **values: float | None) -> Verdict:
-    fact = claim(Rule.FACTS, estimand, kind=ClaimKind.FACT, caveats=tuple(map(caveat, caveats)))
-    return judge(fact, frame(facts(**values))).verdict
-
-
-def test_facts_are_supported_when_each_is_as_the_claim_needs_it_even_under_emulation(
-    frame: Frame,
-) -> None:
-    assert settle(frame, "all: a & b & !c", a=1, b=1, c=0) is Verdict.SUPPORTED
-
-
-def test_one_fact_against_refutes_a_claim_about_all(frame: Frame) -> None:
-    assert settle(frame, "all: a & b & !c", a=1, b=1, c=1) is Verdict.REFUTED
+S, C, R, I, N, J = (  # noqa: E741
+    Verdict.SUPPORTED, Verdict.WITH_CAVEATS, Verdict.REFUTED, Verdict.INCONCLUSIVE,
+    Verdict.NOT_MEASURED, Verdict.JUDGEMENT,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("mode", "verdict"), [("graded", Verdict.WITH_CAVEATS), ("split", Verdict.INCONCLUSIVE)]
+    ("estimand", "caveats", "values", "verdict"),
+    [
+        ("all: a & b & !c", "", {"a": 1, "b": 1, "c": 0}, S),
+        ("all: a & b & !c", "", {"a": 1, "b": 1, "c": 1}, R),
+        ("graded: a & b", "", {"a": 1, "b": 1}, S),
+        ("graded: a & b", "", {"a": 1, "b": 0}, C),
+        ("graded: a & b", "", {"a": 0, "b": 0}, R),
+        ("split: a & b", "", {"a": 1, "b": 1}, S),
+        ("split: a & b", "", {"a": 1, "b": 0}, I),
+        ("split: a & b", "", {"a": 0, "b": 0}, R),
+        # Not observed, or every attempt failed.
+        ("all: a & b", "", {"a": 1}, N),
+        ("all: a & b", "", {"a": 1, "b": None}, N),
+        # A control that fails, that holds, that is not there.
+        ("control: boots; all: !runs", "", {"boots": 0, "runs": 0}, I),
+        ("control: boots; all: !runs", "", {"boots": 1, "runs": 0}, S),
+        ("control: boots; all: !runs", "", {"boots": 1, "runs": 1}, R),
+        ("control: boots; all: !runs", "", {"runs": 0}, N),
+        # A fact as a caveat, and texts: one always holds, the other is only listed.
+        ("all: a", "fact: but", {"a": 1, "but": 1}, C),
+        ("all: a", "fact: but", {"a": 1, "but": 0}, S),
+        ("all: a", "fact: but", {"a": 1}, S),
+        ("all: a", "always: one host", {"a": 1}, C),
+        ("all: a", "always: one host", {"a": 0}, R),
+        ("all: a", "text: one host", {"a": 1}, S),
+    ],
 )
-def test_a_mixed_answer_is_graded_or_open_as_registered(
-    frame: Frame, mode: str, verdict: Verdict
+def test_facts_are_judged_as_registered_even_under_emulation(
+    frame: Frame, estimand: str, caveats: str, values: dict[str, float | None], verdict: Verdict
 ) -> None:
-    assert settle(frame, f"{mode}: a & b", a=1, b=0) is verdict
-    assert settle(frame, f"{mode}: a & b", a=1, b=1) is Verdict.SUPPORTED
-    assert settle(frame, f"{mode}: a & b", a=0, b=0) is Verdict.REFUTED
-
-
-def test_a_fact_nobody_observed_is_not_measured(frame: Frame) -> None:
-    assert settle(frame, "all: a & b", a=1) is Verdict.NOT_MEASURED
-    assert settle(frame, "all: a & b", a=1, b=None) is Verdict.NOT_MEASURED
-
-
-def test_a_failed_control_makes_everything_after_it_inconclusive(frame: Frame) -> None:
-    rule = "control: boots; all: !runs"
-    assert settle(frame, rule, boots=0, runs=0) is Verdict.INCONCLUSIVE
-    assert settle(frame, rule, boots=1, runs=0) is Verdict.SUPPORTED
-    assert settle(frame, rule, boots=1, runs=1) is Verdict.REFUTED
-    assert settle(frame, rule, runs=0) is Verdict.NOT_MEASURED
+    listed = (caveat(caveats),) if caveats else ()
+    fact = claim(Rule.FACTS, estimand, kind=ClaimKind.FACT, caveats=listed)
+    assert judge(fact, frame(facts(**values))).verdict is verdict
 
 
 def test_observations_that_disagree_settle_nothing(frame: Frame) -> None:
     rows = facts(a=1) + facts(a=0)
     fact = claim(Rule.FACTS, "all: a", kind=ClaimKind.FACT)
     assert judge(fact, frame(rows)).verdict is Verdict.INCONCLUSIVE
-
-
-def test_a_fact_can_be_a_caveat_and_a_standing_caveat_always_holds(frame: Frame) -> None:
-    assert settle(frame, "all: a", "fact: but", a=1, but=1) is Verdict.WITH_CAVEATS
-    assert settle(frame, "all: a", "fact: but", a=1, but=0) is Verdict.SUPPORTED
-    assert settle(frame, "all: a", "fact: but", a=1) is Verdict.SUPPORTED
-    assert settle(frame, "all: a", "always: one host", a=1) is Verdict.WITH_CAVEATS
-    assert settle(frame, "all: a", "text: one host", a=1) is Verdict.SUPPORTED
-    assert settle(frame, "all: a", "always: one host", a=0) is Verdict.REFUTED
 
 
 @pytest.mark.parametrize("each", [c for c in load() if c.rule is Rule.FACTS], ids=lambda c: c.id)
@@ -504,37 +498,28 @@ def test_a_judgement_stays_one_whatever_was_measured_and_shows_it_beside(frame: 
     assert "beside it stands memory" in found.reason
 
 
-S, C, R, I, N, J = (  # noqa: E741
-    Finding(verdict, verdict.value)
-    for verdict in (
-        Verdict.SUPPORTED, Verdict.WITH_CAVEATS, Verdict.REFUTED, Verdict.INCONCLUSIVE,
-        Verdict.NOT_MEASURED, Verdict.JUDGEMENT,
-    )
-)  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("parts", "verdict"),
     [
-        ((R, R), Verdict.REFUTED),
-        ((R, N), Verdict.NOT_MEASURED),
-        ((S, N, I), Verdict.NOT_MEASURED),
-        ((S, I, C), Verdict.INCONCLUSIVE),
-        ((S, R), Verdict.WITH_CAVEATS),
-        ((S, C), Verdict.WITH_CAVEATS),
-        ((C, C), Verdict.WITH_CAVEATS),
-        ((S, S), Verdict.SUPPORTED),
-        ((S, J), Verdict.SUPPORTED),
-        ((J, J), Verdict.JUDGEMENT),
-        ((I,), Verdict.INCONCLUSIVE),
+        ((R, R), R),
+        ((R, N), N),
+        ((S, N, I), N),
+        ((S, I, C), I),
+        ((S, R), C),
+        ((S, C), C),
+        ((C, C), C),
+        ((S, S), S),
+        ((S, J), S),
+        ((J, J), J),
+        ((I,), I),
     ],
 )
 def test_parts_are_combined_by_the_registered_order(
-    parts: tuple[Finding, ...], verdict: Verdict
+    parts: tuple[Verdict, ...], verdict: Verdict
 ) -> None:
-    found = combine(parts)
+    found = combine([Finding(part, f"because of {part}") for part in parts])
     assert found.verdict is verdict
-    assert all(part.reason in found.reason for part in parts)
+    assert all(f"because of {part}" in found.reason for part in parts)
 
 
 def test_a_claim_without_parts_is_a_mistake() -> None:

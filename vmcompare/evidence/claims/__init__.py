@@ -49,6 +49,7 @@ from vmcompare.evidence.claims.findings import (
     concerned,
     estimate,
     judge,
+    observed,
 )
 from vmcompare.evidence.claims.rules import (
     COLUMNS,
@@ -74,6 +75,6 @@ from vmcompare.evidence.claims.rules import (
 __all__ = [
     "COLUMNS", "EMULATION", "RAMP", "RAMPS_WANTED", "Caveat", "CaveatKind", "Claim", "ClaimKind",
     "Estimand", "Estimate", "Finding", "Observations", "Quantity", "Rule", "Side", "Undecided",
-    "Verdict", "by_rule", "caveat", "combine", "concerned", "estimate", "judge", "load", "parse",
-    "quantity", "runs_wanted", "words_of_fact",
+    "Verdict", "by_rule", "caveat", "combine", "concerned", "estimate", "judge", "load", "observed",
+    "parse", "quantity", "runs_wanted", "words_of_fact",
 ]  # fmt: skip
