@@ -118,11 +118,11 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
 
 def of_verdict() -> dict[str, Any]:
     """What lesson 09 says by the project's recordings."""
-    shown = verdict_explain.Table(choose.gather(own=False))
-    view = shown.evidence.view()
+    shown = choose.gather(own=False)
+    view = shown.view()
     return {
         "claims": {
-            f"{p.claim.id} {p.claim.part}": {
+            p.claim.name: {
                 "finding": plain(asdict(p.finding)),
                 "run": p.run.recording.run_id if p.run else None,
                 "lesson": p.lesson.number if p.lesson else None,
@@ -130,9 +130,9 @@ def of_verdict() -> dict[str, Any]:
             }
             for p in shown.parts
         },
-        "rows": {row.id: str(row.finding.verdict) for row in shown.rows},
+        "rows": {c.id: str(c.finding.verdict) for c in shown.claims},
         "caption": shown.caption(),
-        "table": words_of(verdict.whole.whole(shown.rows)),
+        "table": words_of(verdict.whole.whole(shown.claims)),
         "figures": {n: figure(f(shown)) for n, f in verdict_explain.FIGURES.items()},
         "whatifs": {n: whatif(w(shown)) for n, w in verdict_explain.WHATIFS.items()},
         "outcomes": {n: number(o(shown)) for n, o in verdict_explain.OUTCOMES.items()},

@@ -98,6 +98,9 @@ CONTAINER_HOST = "container-host"
 """The Alpine userland with this computer's own ``runc`` in it (at ``/usr/sbin/runc``): a guest
 whose root may start real containers, broken ones too, and harm nobody. ``vm-direct`` only."""
 
+RUNC_IN_A_GUEST = "runc in a guest"
+"""What stands in the column ``runtime`` of such containers' rows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:

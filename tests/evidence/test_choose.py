@@ -11,7 +11,7 @@ from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ra
 from vmcompare.course.verdict.table import reason
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Finding, Verdict
-from vmcompare.evidence.claims.choose import Evidence, Part, Row, Whose, lessons, settle
+from vmcompare.evidence.claims.choose import Evidence, JudgedClaim, Part, Whose, lessons, settle
 from vmcompare.evidence.view import MEASURED
 from vmcompare.evidence.view import RECORDED as SHOWN_RECORDED
 
@@ -30,7 +30,7 @@ def part(evidence: Evidence, claim_id: str, name: str = "") -> Part:
     return found
 
 
-def said(rows: tuple[Row, ...]) -> dict[tuple[str, str], tuple[Finding, str]]:
+def said(rows: tuple[JudgedClaim, ...]) -> dict[tuple[str, str], tuple[Finding, str]]:
     """(id, part) → finding and run, for all parts."""
     return {
         (p.claim.id, p.claim.part): (p.finding, p.run.recording.run_id if p.run else "")
@@ -243,16 +243,16 @@ def test_an_own_run_of_too_few_rounds_stands_back_for_a_longer_one_and_that_is_s
     assert found.run is not None
     assert found.run.whose is Whose.PROJECT
     assert found.finding.verdict is not Verdict.REFUTED
-    assert found.aside == (
+    assert found.note == (
         f"Your own run {own.run_id} is too short to settle this: it has 2 rounds of it, and 3 are "
         "needed."
     )
-    assert found.aside in reason(found)
+    assert found.note in reason(found)
     own.path.unlink()
     longer = places.add("boot_speed", starts(times=other, rounds=3, whole=False), own=True)
     found = part(places.gather(), "O3")
     assert found.run is not None
-    assert (found.run.recording.run_id, found.aside) == (longer.run_id, "")
+    assert (found.run.recording.run_id, found.note) == (longer.run_id, "")
     assert reason(found) == found.finding.reason
 
 
@@ -264,7 +264,7 @@ def test_a_short_own_run_stands_where_nothing_longer_is_there(places: Places) ->
     for key, run in ((("O3",), own), (("O1", "disk"), size)):
         found = part(places.gather(), *key)
         assert found.run is not None
-        assert (found.run.recording.run_id, found.aside) == (run.run_id, "")
+        assert (found.run.recording.run_id, found.note) == (run.run_id, "")
 
 
 def test_a_fact_takes_no_rounds(places: Places) -> None:

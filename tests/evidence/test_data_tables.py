@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,11 +29,11 @@ def test_the_headline_claims_of_boot_speed_are_registered_as_agreed() -> None:
     by_id = {claim.id: claim for claim in claims.load()}
     f2, o3 = by_id["F2"], by_id["O3"]
     assert (f2.kind, f2.rule, f2.estimand, f2.bound) == (
-        "time", "ratio", "start_to_first_byte_s: vm / container", 5.0,
+        "time", "ratio", claims.parse("start_to_first_byte_s: vm / container"), 5.0,
     )  # fmt: skip
-    assert "start_to_first_byte_s: vm-direct@pc / container" in f2.caveats
+    assert claims.caveat("start_to_first_byte_s: vm-direct@pc / container") in f2.caveats
     assert (o3.kind, o3.rule, o3.estimand, o3.bound) == (
-        "time", "bound", "start_to_first_byte_s: container", 3.0,
+        "time", "bound", claims.parse("start_to_first_byte_s: container"), 3.0,
     )  # fmt: skip
 
 
@@ -41,83 +43,90 @@ def test_the_table_of_claims_is_plain_csv_with_a_field_in_every_column() -> None
     assert {len(row) for row in rows} == {len(claims.COLUMNS)}
 
 
-def test_no_claim_cites_the_literature_as_its_measurement() -> None:
+def test_every_fact_that_a_claim_looks_at_has_its_words() -> None:
+    with (data_dir() / "facts.csv").open(encoding="utf-8", newline="") as file:
+        worded = {row["name"]: row["words"] for row in csv.DictReader(file)}
+    named: set[str] = set()
     for claim in claims.load():
-        assert "literature" not in claim.estimand
-        assert not any("literature" in caveat for caveat in claim.caveats)
+        named |= set(claim.estimand.fact_names if claim.estimand else ())
+        named |= {c.text for c in claim.caveats if c.kind is claims.CaveatKind.FACT}
+    assert set(worded) == named
+    assert claims.words_of_fact("vm_boot_id_is_hosts") == "VM boot id is the host’s"
 
 
 def test_every_published_figure_says_where_it_is_from_and_how_far_it_was_checked() -> None:
-    figures = published.load_literature()
+    figures = published.load_figures()
     assert len(figures) == 86
-    assert set(figures["checked"]) == {"checked", "secondary", "recalled"}
-    assert (figures["citation"] != "").all()
-    assert figures["url"].str.startswith("https://").all()
-    assert figures["year"].str.fullmatch(r"20\d\d").all()
+    assert {figure.checked for figure in figures} == {True, False}
+    for figure in figures:
+        assert figure.url.startswith("https://")
+        assert re.fullmatch(r"20\d\d", figure.year)
 
 
 @pytest.mark.parametrize(
     ("verified", "checked"),
     [
-        ("yes (abstract; DOI recalled)", "checked"),
-        ("recalled (repo raw data say 130.28)", "recalled"),
-        ("secondary; reproduced from raw pmap files", "secondary"),
+        ("yes (abstract; DOI recalled)", True),
+        ("recalled (repo raw data say 130.28)", False),
+        ("secondary; reproduced from raw pmap files", False),
     ],
 )
-def test_what_counts_as_checked_is_decided_by_the_first_word(verified: str, checked: str) -> None:
-    figures = published.load_literature()
-    assert set(figures.loc[figures["verified"] == verified, "checked"]) == {checked}
+def test_what_counts_as_checked_is_decided_by_the_first_word(verified: str, checked: bool) -> None:
+    figures = published.load_figures()
+    assert {f.checked for f in figures if f.verified == verified} == {checked}
 
 
-@pytest.mark.parametrize(
-    ("line", "what"),
-    [
-        ("boot_time,X,1,ms,,someone,2020,https://x,perhaps", "unknown word"),
-        ("boot_time,X,1,ms,,,2020,https://x,yes", "nothing in citation"),
-    ],
-)
-def test_a_published_figure_that_cannot_be_cited_is_refused(
-    tmp_path: Path, line: str, what: str
-) -> None:
-    table = tmp_path / "literature.csv"
-    table.write_text(",".join(published.LITERATURE_COLUMNS) + "\n" + line + "\n", encoding="utf-8")
-    with pytest.raises(RecordingError, match=what) as caught:
-        published.load_literature(table)
-    assert caught.value.line == 2
+def test_a_citation_is_shortened_in_one_way_and_to_words_of_it() -> None:
+    short: dict[str, str] = {}
+    for figure in published.load_figures():
+        assert short.setdefault(figure.citation, figure.short) == figure.short
+        words = figure.short.replace(" et al.", "").split(": ")
+        assert all(word in figure.citation for word in words)
 
 
 def test_every_weakness_says_where_it_is_from_and_how_far_that_was_checked() -> None:
-    known = published.load_cves()
-    assert len(known) == 32
-    assert known["cve"].is_unique
-    assert set(known["kind"]) == set(published.KINDS)
-    assert set(known["checked"]) == {"checked", "secondary", "recalled"}
-    assert known["url"].str.startswith("https://").all()
-    assert (known["cve"].str[4:8] == known["year"]).all()
-    checked = known[known["checked"] == "checked"]
-    assert checked["published"].str.fullmatch(r"20\d\d-\d\d-\d\d").all()
+    known = published.load_weaknesses()
+    assert len(known) == len({one.cve for one in known}) == 32
+    assert {one.kind for one in known} == set(published.KINDS)
+    for one in known:
+        assert one.url.startswith("https://")
+        assert one.published.startswith(one.cve[4:8])
+        assert len(one.published) == 10 or not one.checked
+        assert one.component.startswith(one.name.partition(" (")[0])
+
+
+_FIGURE = "boot_time,X,1,ms,,,,,{citation},s,2020,https://x,{verified}"
+_WEAKNESS = "{cve},{published},{component},x,{kind},7,s,https://x,{verified}"
+_GOOD = {
+    "citation": "someone", "cve": "CVE-2020-1234", "published": "2020-01-02", "component": "X",
+    "kind": "vm", "verified": "yes",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("line", "what"),
+    ("load", "line", "wrong", "what"),
     [
-        ("CVE-2020-1234,2020,X,kernel,7,s (2020-01-02).,https://x,perhaps", "unknown word"),
-        ("CVE-2020-1234,2020,X,cloud,7,s (2020-01-02).,https://x,yes", "unknown kind"),
-        ("CVE-20-1,2020,X,vm,7,s (2020-01-02).,https://x,yes", "not the number"),
-        ("CVE-2020-1234,2020,,vm,7,s (2020-01-02).,https://x,yes", "nothing in component"),
+        (published.load_figures, _FIGURE, {"verified": "perhaps"}, "unknown word"),
+        (published.load_figures, _FIGURE, {"citation": ""}, "nothing in citation"),
+        (published.load_weaknesses, _WEAKNESS, {"verified": "perhaps"}, "unknown word"),
+        (published.load_weaknesses, _WEAKNESS, {"kind": "cloud"}, "unknown kind"),
+        (published.load_weaknesses, _WEAKNESS, {"cve": "CVE-20-1"}, "not the number"),
+        (published.load_weaknesses, _WEAKNESS, {"component": ""}, "nothing in component"),
+        (published.load_weaknesses, _WEAKNESS, {"published": "soon"}, "neither a date"),
     ],
 )
-def test_a_weakness_that_cannot_be_looked_up_is_refused(
-    tmp_path: Path, line: str, what: str
+def test_a_line_that_cannot_be_cited_is_refused(
+    tmp_path: Path, load: Callable[[Path], object], line: str, wrong: dict[str, str], what: str
 ) -> None:
-    table = tmp_path / "cves.csv"
-    table.write_text(",".join(published.CVE_COLUMNS) + "\n" + line + "\n", encoding="utf-8")
+    columns = published.FIGURE_COLUMNS if line is _FIGURE else published.WEAKNESS_COLUMNS
+    table = tmp_path / "table.csv"
+    table.write_text(f"{','.join(columns)}\n{line.format(**_GOOD | wrong)}\n", encoding="utf-8")
     with pytest.raises(RecordingError, match=what) as caught:
-        published.load_cves(table)
+        load(table)
     assert caught.value.line == 2
 
 
 def test_missing_tables_are_named() -> None:
-    for load in (published.load_literature, claims.load, published.load_cves):
+    for load in (published.load_figures, published.load_weaknesses, claims.load):
         with pytest.raises(RecordingError, match=r"nowhere\.csv"):
             load(Path("nowhere.csv"))

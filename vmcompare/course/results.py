@@ -14,7 +14,7 @@ from vmcompare import engines
 from vmcompare.course import answers, page
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import EMULATION, Claim, concerned
-from vmcompare.evidence.claims.choose import Evidence, Part, estimand, part
+from vmcompare.evidence.claims.choose import Evidence, Part, part
 from vmcompare.evidence.recording import Recording
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import Outcome, View
@@ -129,10 +129,9 @@ def findings(
 
 def _source(shown: str, run: Recording, claim: Claim) -> str:
     """Which run a finding is from, and whether its VMs were emulated; nothing for a judgement."""
-    wanted = estimand(claim)
-    if wanted is None:
+    if claim.estimand is None:
         return ""
-    used = set(concerned(wanted, run.frame())["accel"].dropna())
+    used = set(concerned(claim.estimand, run.frame())["accel"].dropna())
     return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if "tcg" in used else "")
 
 

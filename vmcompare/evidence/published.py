@@ -3,105 +3,135 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from vmcompare.errors import RecordingError
+from vmcompare.evidence import tables
 from vmcompare.paths import data_dir
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-LITERATURE_COLUMNS = (
-    "metric", "system", "value", "unit", "conditions", "citation", "year", "url", "verified",
-)  # fmt: skip
-
-CVE_COLUMNS = ("cve", "year", "component", "kind", "cvss", "summary", "url", "verified")
-
-CHECKED, SECONDARY, RECALLED = "checked", "secondary", "recalled"
-
-FIRST_ROW = 2
-"""Line of a table's first row, as errors name it: the columns' names are line 1."""
 
 KINDS = ("container", "kernel", "vm")
 """What the weakness is in: a container's tools, the shared kernel, or a hypervisor and what helps
 it (the host's kernel and the processor too, where a guest reaches them)."""
 
-_NUMBER = re.compile(r"CVE-(\d{4})-\d{4,}")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_CVE = re.compile(r"CVE-\d{4}-\d{4,}")
+_DATE = re.compile(r"\d{4}(-\d\d-\d\d)?")
+_CHECKS = ("yes", "secondary", "recalled")
 
 
-def load_literature(path: Path | None = None) -> pd.DataFrame:
-    """``data/literature.csv`` with the column ``checked``; every column holds text.
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A line of a published table.
 
-    ``checked`` is ``"checked"`` (someone of this project read the source: only these are shown as
-    fact), ``"secondary"`` (quoted by another source) or ``"recalled"`` (from memory, never a fact).
-    ``value`` is as the source writes it, often several systems' figures separated by ``/``.
+    Attributes:
+        url: of the source.
+        verified: begins with ``yes`` (someone of this project read the source), ``secondary``
+            (quoted by another source) or ``recalled`` (from memory).
+    """
+
+    url: str
+    verified: str
+
+    @property
+    def checked(self) -> bool:
+        """Whether the source was read; only then is the line shown as fact."""
+        return self.verified.startswith("yes")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure(Published):
+    """A line of ``data/literature.csv``; every field is text.
+
+    Attributes:
+        metric: what was measured.
+        system: of what.
+        value: as the source writes it, often several systems' figures separated by ``/``.
+        unit: of the value, with its kind ("ms median").
+        least, most: the value as whole numbers, of a count of system calls; else empty.
+        counted: what a figure about memory counts; else empty.
+        conditions: of the measurement.
+        citation, short: the source, in full and for a table's column.
+        year: of the source.
+    """
+
+    metric: str
+    system: str
+    value: str
+    unit: str
+    least: str
+    most: str
+    counted: str
+    conditions: str
+    citation: str
+    short: str
+    year: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weakness(Published):
+    """A line of ``data/cves.csv``; every field is text.
+
+    Attributes:
+        cve: its number.
+        published: the date (ISO 8601), or the year where the date was not looked up.
+        component: what was weak, with its versions.
+        name: the same without versions.
+        kind: one of :data:`KINDS`.
+        cvss: score and version of the scale; empty where there is none.
+        summary: one sentence.
+    """
+
+    cve: str
+    published: str
+    component: str
+    name: str
+    kind: str
+    cvss: str
+    summary: str
+
+
+FIGURE_COLUMNS = tuple(f.name for f in (*fields(Figure)[2:], *fields(Published)))
+WEAKNESS_COLUMNS = tuple(f.name for f in (*fields(Weakness)[2:], *fields(Published)))
+
+
+def load_figures(path: Path | None = None) -> tuple[Figure, ...]:
+    """``data/literature.csv``, in its order.
 
     Raises:
         RecordingError: the table is missing, or has other columns, an empty field or an unknown
             word in ``verified``.
     """
-    path = path or data_dir() / "literature.csv"
-    return read(path, LITERATURE_COLUMNS, ("metric", "system", "value", "unit", "citation"))
+
+    def figure(row: Mapping[str, str]) -> Figure:
+        _check(row, "metric", "system", "value", "unit", "citation", "short")
+        return Figure(**row)
+
+    return tables.read(path or data_dir() / "literature.csv", FIGURE_COLUMNS, figure)
 
 
-def load_cves(path: Path | None = None) -> pd.DataFrame:
-    """``data/cves.csv`` with the columns ``checked`` and ``published``; every column holds text.
-
-    ``checked`` is as in :func:`load_literature`: only rows that are ``"checked"`` are shown as
-    fact. ``published`` is the first date in the summary (ISO 8601), or the year.
+def load_weaknesses(path: Path | None = None) -> tuple[Weakness, ...]:
+    """``data/cves.csv``, in its order.
 
     Raises:
-        RecordingError: the table is missing, or has other columns, an empty field, an unknown kind
-            or word in ``verified``, or a number that is none.
+        RecordingError: as :func:`load_figures`; or an unknown kind, or a number or date that is
+            none.
     """
-    path = path or data_dir() / "cves.csv"
-    frame = read(path, CVE_COLUMNS, ("year", "component", "summary", "url"))
-    for number, row in enumerate(frame.to_dict("records"), start=FIRST_ROW):
-        if not _NUMBER.fullmatch(row["cve"]):
-            raise RecordingError(path, number, f"{row['cve']!r} is not the number of a CVE")
+
+    def weakness(row: Mapping[str, str]) -> Weakness:
+        _check(row, "component", "name", "summary", "url")
+        if not _CVE.fullmatch(row["cve"]):
+            raise ValueError(f"{row['cve']!r} is not the number of a CVE")
         if row["kind"] not in KINDS:
-            raise RecordingError(path, number, f"unknown kind {row['kind']!r}")
-    return frame.assign(
-        published=[
-            found[0] if (found := _DATE.search(summary)) else year
-            for summary, year in zip(frame["summary"], frame["year"], strict=True)
-        ],
-    )
+            raise ValueError(f"unknown kind {row['kind']!r}")
+        if not _DATE.fullmatch(row["published"]):
+            raise ValueError(f"{row['published']!r} is neither a date nor a year")
+        return Weakness(**row)
+
+    return tables.read(path or data_dir() / "cves.csv", WEAKNESS_COLUMNS, weakness)
 
 
-def read(path: Path, columns: Sequence[str], needed: Sequence[str]) -> pd.DataFrame:
-    """A table of published things, with the column ``checked`` as in :func:`load_literature`.
-
-    Args:
-        path: the file (CSV).
-        columns: that it must have, in order; ``"verified"`` is one of them.
-        needed: those in which no field may be empty.
-
-    Raises:
-        RecordingError: as :func:`load_literature`.
-    """
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise RecordingError(path, 0, str(error)) from error
-    if tuple(frame.columns) != tuple(columns):
-        raise RecordingError(path, 1, f"the columns are not {', '.join(columns)}")
-    for number, row in enumerate(frame.to_dict("records"), start=FIRST_ROW):
-        empty = [name for name in needed if not row[name]]
-        if empty:
-            raise RecordingError(path, number, f"nothing in {', '.join(empty)}")
-        if not row["verified"].startswith(("yes", SECONDARY, RECALLED)):
-            raise RecordingError(path, number, f"unknown word in verified: {row['verified']!r}")
-    return frame.assign(checked=frame["verified"].map(_how_checked))
-
-
-def _how_checked(verified: str) -> str:
-    """What the first word of a ``verified`` column says."""
-    if verified.startswith("yes"):
-        return CHECKED
-    return SECONDARY if verified.startswith(SECONDARY) else RECALLED
+def _check(row: Mapping[str, str], *needed: str) -> None:
+    if empty := [name for name in needed if not row[name]]:
+        raise ValueError(f"nothing in {', '.join(empty)}")
+    if not row["verified"].startswith(_CHECKS):
+        raise ValueError(f"unknown word in verified: {row['verified']!r}")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from vmcompare.errors import UNPRINTABLE, printable
 from vmcompare.evidence.units import METRICS
-from vmcompare.sandbox import Machine, Platform, Start
+from vmcompare.sandbox import RUNC_IN_A_GUEST, Machine, Platform, Start
 
 SCHEMA = 1
 
@@ -48,7 +48,7 @@ ACCELERATORS = ("", "tcg", "kvm", "hvf", "whpx")
 """QEMU's names; empty where nothing is emulated."""
 
 RUNTIMES = frozenset(
-    {"", "fork+exec", "bubblewrap", "runc", "runc in a guest"}
+    {"", "fork+exec", "bubblewrap", "runc", RUNC_IN_A_GUEST}
     | {"crun", "youki", "runsc", "kata", "kata-runtime", "nvidia", "sysbox-runc"}
     | {"io.containerd.runc.v2", "io.containerd.kata.v2", "io.containerd.runsc.v1"}
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
@@ -29,6 +31,31 @@ class Interval:
     high: float
     n: int
 
+    @property
+    def known(self) -> bool:
+        """Whether there were values enough for an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def ends(self, written: Callable[[float], str], between: str = " – ") -> str:
+        """``"1.20 s – 1.40 s"``; empty where there is no interval.
+
+        Args:
+            written: writes a value with its unit: one of :mod:`vmcompare.evidence.units`.
+            between: stands between the two.
+        """
+        return f"{written(self.low)}{between}{written(self.high)}" if self.known else ""
+
+    def words(self, written: Callable[[float], str], one: str = "") -> str:
+        """``"95 % interval 1.20 s to 1.40 s"``, or ``"no interval"``.
+
+        Args:
+            written: as in :meth:`ends`.
+            one: what one alone gives no interval ("run", "block"), to say so.
+        """
+        if not self.known:
+            return f"no interval from one {one}" if one else "no interval"
+        return f"95 % interval {self.ends(written, ' to ')}"
+
 
 def median_interval(values: Sequence[float] | NDArray[np.float64]) -> Interval:
     """Median of ``values`` (shape ``(n,)``) with a seeded percentile bootstrap interval.
@@ -41,7 +68,7 @@ def median_interval(values: Sequence[float] | NDArray[np.float64]) -> Interval:
 
 @lru_cache(maxsize=1024)
 def _median_interval(values: tuple[float, ...]) -> Interval:
-    """Of the same values once: figure, text alternative, table and finding all ask for it."""
+    """Cached: figure, alternative text, table and finding ask for the same values."""
     import numpy as np
     from scipy.stats import bootstrap
 
@@ -87,6 +114,30 @@ def paired_ratio(
     if not ratios:
         raise ValueError("no block has a value on both sides")
     return median_interval(ratios)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A least-squares line ``intercept + slope · N``, in the unit of the values."""
+
+    intercept: float
+    slope: float
+
+
+def fitted_ramps(rows: pd.DataFrame) -> dict[int, Line]:
+    """Block (one ramp) → the line through its rows, for each ramp with two different N.
+
+    Args:
+        rows: with the columns ``block``, ``rep`` (N, a number of instances) and ``value``.
+    """
+    from scipy.stats import linregress
+
+    fitted: dict[int, Line] = {}
+    for block, ramp in rows.groupby("block"):
+        if ramp["rep"].nunique() >= 2:
+            line = linregress(ramp["rep"].to_numpy(float), ramp["value"].to_numpy(float))
+            fitted[int(str(block))] = Line(float(line.intercept), float(line.slope))
+    return fitted
 
 
 def doubts(values: Sequence[float] | NDArray[np.float64], *, wanted: int) -> tuple[str, ...]:

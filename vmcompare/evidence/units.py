@@ -47,6 +47,21 @@ it got through to what it was aimed at (else 0), and carries the answer (``"ok"`
 and ``p99`` are percentiles of all gaps of a stretch.
 """
 
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "start_to_first_byte_s": "time to the first byte",
+        "pss_bytes": "memory (PSS)",
+        "overhead_bytes": "memory of what manages it",
+        "image_bytes": "image size",
+        "gzip_s": "time of gzip",
+        "syscall_s": "time of a system call",
+        "fork_s": "time of fork and exec",
+        "guest_ram_to_limit_ratio": "guest RAM in use ÷ its limit",
+        "host_cpu_to_vcpu_ratio": "host processor time ÷ (vCPUs × wall)",
+    }
+)
+"""Metric name → what a finding calls it."""
+
 
 def seconds(value_s: float) -> str:
     """A duration in seconds, with three significant figures: ``"1.23 s"``, ``"45.6 ms"``."""

@@ -16,10 +16,11 @@ from settled import EACH, LESSONS, RECORDED, Places, ramps
 from vmcompare.course import answers
 from vmcompare.course.verdict import Verdict
 from vmcompare.course.verdict.exercises import HIDDEN, QUESTIONS, changed, exercises
-from vmcompare.course.verdict.explain import FIGURES, Table, findings_figure, hosts, ratios_figure
+from vmcompare.course.verdict.explain import FIGURES, findings_figure, hosts, ratios_figure
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence import claims, exercise
 from vmcompare.evidence.claims import Verdict as Finding
+from vmcompare.evidence.claims.choose import Evidence
 from vmcompare.evidence.exercise import Kind
 from vmcompare.evidence.statistics import Interval
 from vmcompare.plots.verdicts import SIGNS, Against, against, marks
@@ -245,7 +246,7 @@ def test_a_misspelt_name_is_told_with_those_that_exist(
 
 
 def test_the_alt_text_of_the_findings_names_every_claim_once(planted_places: Places) -> None:
-    alt = findings_figure(Table(planted_places.gather())).alt
+    alt = findings_figure(planted_places.gather()).alt
     for claim_id in {claim.id for claim in claims.load()}:
         assert len([word for word in alt.replace(",", " ").replace("(", " ").replace(")", " ")
                     .split() if word == claim_id]) == 1  # fmt: skip
@@ -263,7 +264,7 @@ def test_a_finding_is_told_by_its_sign_and_words(planted_places: Places) -> None
 def test_ratios_stand_beside_their_bounds_and_undecided_ones_say_why(
     planted_places: Places,
 ) -> None:
-    picture = ratios_figure(Table(planted_places.gather()))
+    picture = ratios_figure(planted_places.gather())
     assert "O1 memory: 30.0×" in picture.alt
     assert "bound 2.00×" in picture.alt
     assert "F2 start: 250×" in picture.alt
@@ -293,7 +294,7 @@ def test_one_run_without_an_interval_is_drawn_without_one() -> None:
 @pytest.mark.parametrize("n", [1000.0, 100_000.0])
 def test_hosts_follow_the_stated_formula(places: Places, n: float) -> None:
     places.add("guest_os", ramps())
-    table = Table(places.gather())
+    table = places.gather()
     model = hosts(table, host_gib=16)
     assert n in model.values
     alt = model.draw(n).alt
@@ -320,37 +321,37 @@ def test_hosts_follow_the_stated_formula(places: Places, n: float) -> None:
 def test_without_a_ramp_no_host_is_modelled(places: Places) -> None:
     places.add("boot_speed", starts(rounds=3))
     with pytest.raises(Unavailable, match="01"):
-        hosts(Table(places.gather()))
+        hosts(places.gather())
 
 
 def test_a_host_too_small_for_one_instance_is_said(places: Places) -> None:
     places.add("guest_os", ramps())
     with pytest.raises(Unavailable, match="not one instance"):
-        hosts(Table(places.gather()), host_gib=0.001)
+        hosts(places.gather(), host_gib=0.001)
 
 
 # --- exercises ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def table(planted_places: Places) -> Table:
-    return Table(planted_places.gather())
+def table(planted_places: Places) -> Evidence:
+    return planted_places.gather()
 
 
-def test_the_lesson_has_its_four_exercises_and_its_questions(table: Table) -> None:
+def test_the_lesson_has_its_four_exercises_and_its_questions(table: Evidence) -> None:
     exercise.check_complete(exercises(lambda: table), QUESTIONS)
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, "boot_speed"])
 def test_hiding_a_recording_counts_the_findings_that_change(
-    table: Table, monkeypatch: pytest.MonkeyPatch, hidden: str
+    table: Evidence, monkeypatch: pytest.MonkeyPatch, hidden: str
 ) -> None:
     monkeypatch.setattr("vmcompare.course.verdict.exercises.HIDDEN", hidden)
     hide = next(e for e in exercises(lambda: table).values() if e.kind is Kind.TWEAK)
     moved = changed(table, hidden)
     flipped = sum(a.finding.verdict != b.finding.verdict for a, b in moved)
     assert 0 < flipped <= len(moved)
-    view = table.evidence.view()
+    view = table.view()
     assert hide.check(view, flipped).right
     assert "only its reason" not in hide.check(view, flipped + 7).text
     assert not hide.check(view, 0).right  # what the field holds before anybody has counted
@@ -367,9 +368,9 @@ def test_the_rule_by_hand_follows_the_numbers_shown(
     places: Places, vm: float, wanted: Finding
 ) -> None:
     places.add("boot_speed", starts(times={("container", ""): 0.1, ("vm", "pc"): vm}, whole=False))
-    table = Table(places.gather())
+    table = places.gather()
     rule = next(e for e in exercises(lambda: table).values() if e.kind is Kind.FILL_IN)
-    view = table.evidence.view()
+    view = table.view()
     right = [choice for choice in rule.choices if rule.check(view, choice).right]
     assert right == [str(wanted)]
     assert "software emulation" in rule.check(view, str(wanted)).text
@@ -380,21 +381,21 @@ def test_the_cell_to_fill_in_runs_once_it_is_filled_in(
     shown: Shown, planted_places: Places, capsys: pytest.CaptureFixture[str]
 ) -> None:
     verdict = Verdict()
-    table = Table(planted_places.gather())
+    table = planted_places.gather()
     rule = next(e for e in exercises(lambda: table).values() if e.kind is Kind.FILL_IN)
     code = rule.code
     for filling in ("theta", "1", "1"):
         code = code.replace("___", filling, 1)
     exec(code, {"lesson": verdict})
-    assert rule.check(table.evidence.view(), capsys.readouterr().out.strip()).right
+    assert rule.check(table.view(), capsys.readouterr().out.strip()).right
 
 
 def test_without_the_recording_the_exercises_say_what_is_missing(places: Places) -> None:
-    table = Table(places.gather())
+    table = places.gather()
     for kind, answer in ((Kind.TWEAK, 1), (Kind.FILL_IN, "supported")):
         one = next(e for e in exercises(lambda: table).values() if e.kind is kind)
         with pytest.raises(Unavailable, match=r"lesson 0[14]"):
-            one.check(table.evidence.view(), answer)
+            one.check(table.view(), answer)
 
 
 def test_what_would_change_without_a_recording_is_shown_line_by_line(
@@ -423,8 +424,8 @@ def test_exercises_and_quiz_are_shown_with_and_without_a_kernel(
     assert "which is better" in shown.html()
 
 
-def test_the_planted_recordings_show_most_kinds_of_findings(table: Table) -> None:
-    assert {row.finding.verdict for row in table.rows} >= {
+def test_the_planted_recordings_show_most_kinds_of_findings(table: Evidence) -> None:
+    assert {row.finding.verdict for row in table.claims} >= {
         Finding.WITH_CAVEATS, Finding.REFUTED, Finding.NOT_MEASURED, Finding.JUDGEMENT,
     }  # fmt: skip
     assert set(RECORDED) == set(LESSONS.values())

@@ -21,16 +21,17 @@ def render(template: str, /, **values: Any) -> Markup:
     Raises:
         jinja2.UndefinedError: the template names a value that was not given.
     """
-    return Markup(environment(__name__).get_template(f"{template}.html.j2").render(values))
+    templates = environment("vmcompare.course", "templates")
+    return Markup(templates.get_template(f"{template}.html.j2").render(values))
 
 
 @cache
-def environment(package: str) -> Environment:
-    """The templates that lie in ``package``, each compiled once; ``inline`` reads Markdown."""
+def environment(package: str, folder: str) -> Environment:
+    """The templates in a package's folder, each compiled once; their filter ``inline`` is ours."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader(package, ""),
+        loader=PackageLoader(package, folder),
         autoescape=True,
         auto_reload=False,
         undefined=StrictUndefined,

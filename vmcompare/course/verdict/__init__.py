@@ -1,8 +1,8 @@
 """Lesson 09, the verdict: every claim of the article with the finding that recordings give it.
 
 It measures nothing and so is no experiment. :mod:`.explain` makes pictures and models of the
-settled table, :mod:`.table` the table itself, :mod:`.exercises` what is asked of a learner;
-:mod:`vmcompare.evidence.claims.choose` settles it. Everything is computed from recordings when
+judged claims, :mod:`.table` their table, :mod:`.exercises` what is asked of a learner;
+:mod:`vmcompare.evidence.claims.choose` judges them. Everything is computed from recordings when
 it is shown: delete one, and its cells say so.
 """
 
@@ -19,8 +19,9 @@ from vmcompare.course.results import Prediction
 from vmcompare.course.steps import Steps
 from vmcompare.course.verdict import exercises as tasks_of
 from vmcompare.course.verdict import table as whole
-from vmcompare.course.verdict.explain import FIGURES, FINDINGS, OUTCOMES, WHATIFS, Table
+from vmcompare.course.verdict.explain import FIGURES, OUTCOMES, WHATIFS
 from vmcompare.errors import UnknownName
+from vmcompare.evidence import claims
 from vmcompare.evidence.claims.choose import Evidence, gather
 from vmcompare.measuring.mode import Mode, is_handout, mode
 
@@ -37,10 +38,10 @@ class Verdict(Steps):
     """
 
     own: bool = True
-    _table: Table = field(init=False)
+    _evidence: Evidence = field(init=False)
 
     def __post_init__(self) -> None:
-        self._table = Table(self._gather())
+        self._evidence = self._gather()
 
     @property
     def page_number(self) -> str:
@@ -51,10 +52,10 @@ class Verdict(Steps):
 
     def check(self) -> None:
         """Read the recordings again, and show which there are and which lessons have none."""
-        self._table = Table(self._gather())
+        self._evidence = self._gather()
         self._page.refresh()
-        self._page.put(lambda: page.table(whole.here(self._table.evidence)))
-        for said in self._table.evidence.problems.values():
+        self._page.put(lambda: page.table(whole.here(self._evidence)))
+        for said in self._evidence.problems.values():
             for problem in said:
                 self._page.say(problem)
 
@@ -69,27 +70,26 @@ class Verdict(Steps):
         Raises:
             UnknownName: it is neither.
         """
-        row = self._table.row(name)
-        if row is not None:
-            quote = row.parts[0].claim.quote
+        if claim := self._evidence.claim(name):
+            quote = claim.parts[0].claim.quote
             asked = question or f"{name}: “{quote}” The finding will be …"
-            self._ask(Prediction(name, asked, choices=tuple(FINDINGS)), guess)
+            self._ask(Prediction(name, asked, choices=tuple(map(str, claims.Verdict))), guess)
         elif name in OUTCOMES:
             asked = question or f"Claims that will be {name.replace('_', ' ')}"
             # Nobody can guess a count without the total.
-            asked = f"{asked} (of {len(self._table.rows)} in all)"
+            asked = f"{asked} (of {len(self._evidence.claims)} in all)"
             self._ask(Prediction(name, asked, unit="claims", whole=True), guess)
         else:
-            raise UnknownName("outcome", name, [*OUTCOMES, *(r.id for r in self._table.rows)])
+            raise UnknownName("outcome", name, [*OUTCOMES, *(c.id for c in self._evidence.claims)])
 
     def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
         found: int | str
         if asked.choices:
-            row = self._table.row(asked.name)
-            found = str(row.finding.verdict) if row else "–"
+            claim = self._evidence.claim(asked.name)
+            found = str(claim.finding.verdict) if claim else "–"
             close = "as predicted" if guess == found else "different"
         else:
-            found = OUTCOMES[asked.name](self._table)
+            found = OUTCOMES[asked.name](self._evidence)
             off = found - guess if isinstance(guess, int | float) else 0
             close = "as predicted" if off == 0 else f"{abs(off):g} {'more' if off > 0 else 'fewer'}"
         shown = f"{guess:g}" if isinstance(guess, int | float) else guess
@@ -101,27 +101,27 @@ class Verdict(Steps):
         }
 
     def _source(self) -> str:
-        return self._table.caption()
+        return self._evidence.caption()
 
     # ---- explain ------------------------------------------------------------------------------
 
     def table(self) -> None:
         """Show every claim with its parts, findings, figures and where they come from."""
-        self._page.put(lambda: whole.whole(self._table.rows))
+        self._page.put(lambda: whole.whole(self._evidence.claims))
 
     def figure(self, name: str) -> None:
         """Show one of ``FIGURES``: the claims by finding, or the ratios with their bounds."""
         if name not in FIGURES:
             raise UnknownName("figure", name, sorted(FIGURES))
         self._page.put(
-            lambda: wording.caption(FIGURES[name](self._table), self._section("figure", name))
+            lambda: wording.caption(FIGURES[name](self._evidence), self._section("figure", name))
         )
 
     def whatif(self, name: str, **options: Any) -> None:
         """Show one of ``WHATIFS``: a modelled figure with a slider."""
         if name not in WHATIFS:
             raise UnknownName("what-if", name, sorted(WHATIFS))
-        self._follow(name, lambda: WHATIFS[name](self._table, **options))
+        self._follow(name, lambda: WHATIFS[name](self._evidence, **options))
 
     def without(self, experiment: str) -> None:
         """Show what the table would say if there were no recording of ``experiment``.
@@ -129,19 +129,19 @@ class Verdict(Steps):
         Raises:
             UnknownName: there is none to begin with.
         """
-        known = sorted({run.recording.experiment for run in self._table.evidence.runs})
+        known = sorted({run.recording.experiment for run in self._evidence.runs})
         if experiment not in known:
             raise UnknownName("recording", experiment, known)
-        moved = tasks_of.changed(self._table, experiment)
+        moved = tasks_of.changed(self._evidence, experiment)
         rows = [
             {
-                "claim": f"{before.claim.id} {before.claim.part}",
+                "claim": before.claim.name,
                 "with it": f"{before.finding.verdict}: {whole.reason(before)}",
                 "without it": f"{after.finding.verdict}: {whole.reason(after)}",
             }
             for before, after in moved
         ]
-        stay = len(self._table.parts) - len(moved)
+        stay = len(self._evidence.parts) - len(moved)
         if not rows:
             self._page.say(f"Nothing would change: all {stay} lines stay as they are.")
             return
@@ -156,13 +156,13 @@ class Verdict(Steps):
         Raises:
             UnknownName: there is no such claim, or no such part of it.
         """
-        row = self._table.row(claim_id)
-        if row is None:
-            raise UnknownName("claim", claim_id, [r.id for r in self._table.rows])
-        names = [p.claim.part for p in row.parts]
-        if part and part not in names:
-            raise UnknownName(f"part of {claim_id}", part, names)
-        chosen = row.parts[names.index(part) if part else 0]
+        claim = self._evidence.claim(claim_id)
+        if claim is None:
+            raise UnknownName("claim", claim_id, [c.id for c in self._evidence.claims])
+        parts = {p.claim.part: p for p in claim.parts}
+        if part and part not in parts:
+            raise UnknownName(f"part of {claim_id}", part, list(parts))
+        chosen = parts[part] if part else claim.parts[0]
         interval, bound = chosen.finding.interval, chosen.claim.bound
         if interval is None or bound is None:
             self._page.say(chosen.finding.reason)
@@ -174,9 +174,9 @@ class Verdict(Steps):
     def _asked(self) -> Tasks:
         return Tasks(
             NUMBER,
-            tasks_of.exercises(lambda: self._table),
+            tasks_of.exercises(lambda: self._evidence),
             tasks_of.QUESTIONS,
-            lambda: self._table.evidence.view(),
+            lambda: self._evidence.view(),
             called=page.name_of(self),
             keeping=not is_handout(),
         )

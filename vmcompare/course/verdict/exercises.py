@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from vmcompare.course.verdict.explain import Table
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import EMULATION, Rule, Verdict, by_rule
-from vmcompare.evidence.claims.choose import Part
+from vmcompare.evidence.claims.choose import Evidence, Part
 from vmcompare.evidence.exercise import (
     Answer,
     Check,
@@ -32,29 +31,29 @@ HIDDEN = "guest_os"
 _RULED = (Verdict.SUPPORTED, Verdict.WITH_CAVEATS, Verdict.REFUTED, Verdict.INCONCLUSIVE)
 
 
-def exercises(now: Callable[[], Table]) -> Mapping[str, Exercise]:
+def exercises(now: Callable[[], Evidence]) -> Mapping[str, Exercise]:
     """The four exercises, checked on the table that ``now`` gives."""
     made = (_tweak(now), _fill_in(now), _bug(), _transfer(now))
     return {exercise.name: exercise for exercise in made}
 
 
-def changed(table: Table, experiment: str) -> list[tuple[Part, Part]]:
+def changed(evidence: Evidence, experiment: str) -> list[tuple[Part, Part]]:
     """Parts that say something else without the recordings of ``experiment``: (with, without)."""
-    without = Table(table.evidence.without(experiment))
+    pairs = zip(evidence.parts, evidence.without(experiment).parts, strict=True)
     return [
         (before, after)
-        for before, after in zip(table.parts, without.parts, strict=True)
+        for before, after in pairs
         if (before.finding, before.run) != (after.finding, after.run)
     ]
 
 
-def _flipped(table: Table) -> int:
-    if not table.evidence.of(HIDDEN):
+def _flipped(evidence: Evidence) -> int:
+    if not evidence.of(HIDDEN):
         raise Unavailable("there is no recording of guest os to hide", "do lesson 01 first")
-    return sum(a.finding.verdict != b.finding.verdict for a, b in changed(table, HIDDEN))
+    return sum(a.finding.verdict != b.finding.verdict for a, b in changed(evidence, HIDDEN))
 
 
-def _tweak(now: Callable[[], Table]) -> Exercise:
+def _tweak(now: Callable[[], Evidence]) -> Exercise:
     def check(view: View, answer: Answer) -> Feedback:  # noqa: ARG001 - the table is asked
         wanted = _flipped(now())
         if not isinstance(answer, int | float) or not math.isfinite(answer):
@@ -74,7 +73,7 @@ def _tweak(now: Callable[[], Table]) -> Exercise:
 
     def solution(view: View) -> str:  # noqa: ARG001
         lines = [
-            f"- {a.claim.id} {a.claim.part}: {a.finding.verdict} → {b.finding.verdict}"
+            f"- {a.claim.name}: {a.finding.verdict} → {b.finding.verdict}"
             for a, b in changed(now(), HIDDEN)
         ]
         return f"{_flipped(now())} findings change.\n\n" + "\n".join(lines)
@@ -100,23 +99,23 @@ def _tweak(now: Callable[[], Table]) -> Exercise:
     )
 
 
-def _fast(table: Table) -> Part:
+def _fast(evidence: Evidence) -> Part:
     """F2, which the second exercise judges by hand."""
-    for part in table.parts:
+    for part in evidence.parts:
         if part.claim.id == "F2" and part.finding.interval is not None:
             return part
     raise Unavailable("no recording here holds the ratio of claim F2", "do lesson 04 first")
 
 
-def _by_hand(table: Table) -> Verdict:
-    part = _fast(table)
+def _by_hand(evidence: Evidence) -> Verdict:
+    part = _fast(evidence)
     interval, bound = part.finding.interval, part.claim.bound
     assert interval is not None
     assert bound is not None
     return by_rule(Rule.RATIO, interval, bound)[0]
 
 
-def _fill_in(now: Callable[[], Table]) -> Exercise:
+def _fill_in(now: Callable[[], Evidence]) -> Exercise:
     def check(view: View, answer: Answer) -> Feedback:  # noqa: ARG001
         part, wanted = _fast(now()), _by_hand(now())
         if answer != str(wanted):
@@ -232,9 +231,9 @@ _SENTENCES = (
 )
 
 
-def _transfer(now: Callable[[], Table]) -> Exercise:
+def _transfer(now: Callable[[], Evidence]) -> Exercise:
     def solution(view: View) -> str:  # noqa: ARG001
-        row = now().row("A2")
+        row = now().claim("A2")
         said = (
             f" In the table A2 is: **{row.finding.verdict}**. {literal(row.finding.reason)}"
             if row

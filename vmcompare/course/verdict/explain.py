@@ -1,16 +1,15 @@
-"""The verdict, explained: pictures, a model and outcomes, all made from the settled table.
+"""The verdict, explained: pictures, a model and outcomes, all made from the judged claims.
 
-The shape is that of an experiment's ``explain.py``; a :class:`Table` takes the place of a
+The shape is that of an experiment's ``explain.py``; an :class:`Evidence` takes the place of a
 view, for here many recordings stand side by side.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
@@ -21,11 +20,11 @@ from vmcompare.evidence.claims import (
     Quantity,
     Rule,
     Side,
-    Unsettled,
+    Undecided,
     Verdict,
     estimate,
 )
-from vmcompare.evidence.claims.choose import Evidence, Part, Row, Run, settle
+from vmcompare.evidence.claims.choose import Evidence, Part, RunFindings
 from vmcompare.evidence.units import size
 from vmcompare.plots.dots import Bar, bars
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
@@ -39,79 +38,39 @@ HOST_GIB = 64
 """Memory of a host in the what-if, unless another is named (GiB)."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """The recordings, and the claims as they are settled by them."""
-
-    evidence: Evidence
-
-    @cached_property
-    def rows(self) -> tuple[Row, ...]:
-        """Every claim of ``data/claims.csv``, in its order."""
-        return settle(self.evidence)
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """Every part of every claim, in order."""
-        return tuple(part for row in self.rows for part in row.parts)
-
-    def row(self, claim_id: str) -> Row | None:
-        """The row of one claim."""
-        return next((row for row in self.rows if row.id == claim_id), None)
-
-    def caption(self, parts: Sequence[Part] | None = None) -> str:
-        """Which runs the table, or these of its parts, are made from, in one sentence."""
-        chosen = self.parts if parts is None else parts
-        used = {id(part.run): part.run for part in chosen if part.run}
-        if not used:
-            return "No recording is here to judge by."
-        runs = [
-            f"{run.recording.experiment.replace('_', ' ')} ({run.whose}, run "
-            f"{run.recording.run_id}, {run.recording.started_utc[:10]})"
-            for run in used.values()
-        ]
-        return f"From {'; '.join(runs)}. Every part is judged on one run."
-
-
-def findings_figure(table: Table) -> Picture:
+def findings_figure(evidence: Evidence) -> Picture:
     """One mark a claim, by its finding."""
-    return marks({row.id: row.finding.verdict for row in table.rows}, caption=table.caption())
+    found = {claim.id: claim.finding.verdict for claim in evidence.claims}
+    return marks(found, caption=evidence.caption())
 
 
-def is_ratio(part: Part) -> bool:
-    """Whether a part compares two marginal costs or two medians."""
-    return part.claim.rule in (Rule.RATIO, Rule.SLOPE)
-
-
-def ratios_figure(table: Table) -> Picture:
+def ratios_figure(evidence: Evidence) -> Picture:
     """Every ratio with its interval and bound; open where emulation leaves it undecided.
 
     Raises:
         Unavailable: no recording holds a ratio.
     """
-    parts = [part for part in table.parts if is_ratio(part)]
-    drawn = [part for part in parts if part.finding.interval is not None]
-    found = [one for part in parts if (one := _against(part))]
+    ratios = [part for part in evidence.parts if part.claim.rule in (Rule.RATIO, Rule.SLOPE)]
+    drawn = [part for part in ratios if part.finding.interval is not None]
+    found = [one for part in drawn if (one := _against(part))]
     if not found:
         raise Unavailable(
             "no recording holds a ratio that a claim is judged by", "do lesson 04 first"
         )
-    lacking = dict.fromkeys(p.claim.id for p in parts if p.finding.interval is None)
+    lacking = dict.fromkeys(p.claim.id for p in ratios if p.finding.interval is None)
     said = f" Not drawn, for want of rows: parts of {', '.join(lacking)}." if lacking else ""
-    return against(found, caption=f"{table.caption(drawn)}{said}")
+    return against(found, caption=f"{evidence.caption(drawn)}{said}")
 
 
 def _against(part: Part) -> Against | None:
-    interval, bound = part.finding.interval, part.claim.bound
-    if interval is None or bound is None or interval.estimate <= 0:
+    claim, finding = part.claim, part.finding
+    assert claim.quantity is not None
+    assert claim.bound is not None
+    if finding.interval is None or finding.interval.estimate <= 0:
         return None
-    above = part.quantity.above.platform if part.quantity else Platform.VM
-    which = "" if above is Platform.VM else f", {above}"
-    return Against(_name(part) + which, interval, bound, part.finding.verdict, part.emulated)
-
-
-def _name(part: Part) -> str:
-    return f"{part.claim.id} {part.claim.part}"
+    above = claim.quantity.above.platform
+    name = claim.name if above is Platform.VM else f"{claim.name}, {above}"
+    return Against(name, finding.interval, claim.bound, finding.verdict, part.emulated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +79,7 @@ class Marginal:
 
     series: Series
     found: Estimate
-    run: Run
+    run: RunFindings
 
 
 _RAMPS = (
@@ -131,30 +90,28 @@ _RAMPS = (
 )
 
 
-def marginals(table: Table) -> tuple[Marginal, ...]:
+def marginals(evidence: Evidence) -> tuple[Marginal, ...]:
     """The marginal memory of each platform, of the one run that has it for most of them."""
-    return max((_of_run(run) for run in table.evidence.runs), key=len, default=())
+    return max((_of_run(run) for run in evidence.runs), key=len, default=())
 
 
-def _of_run(run: Run) -> tuple[Marginal, ...]:
+def _of_run(run: RunFindings) -> tuple[Marginal, ...]:
     found = []
     for side in _RAMPS:
-        try:
+        with contextlib.suppress(Undecided):
             cost = estimate(Quantity("pss_bytes", side, None), run.frame, slope=True)
-        except Unsettled:
-            continue
-        if isinstance(cost, Estimate) and cost.interval.estimate > 0:
-            found.append(Marginal(Series(side.platform, side.machine or ""), cost, run))
+            if cost.interval.estimate > 0:
+                found.append(Marginal(Series(side.platform, side.machine or ""), cost, run))
     return tuple(found)
 
 
-def hosts(table: Table, *, host_gib: float = HOST_GIB) -> WhatIf:
+def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
     """How many hosts of ``host_gib`` GiB it takes for n instances, by memory alone (claim V1).
 
     Raises:
         Unavailable: no recording holds what one more instance costs.
     """
-    costs = marginals(table)
+    costs = marginals(evidence)
     if not costs:
         raise Unavailable(
             "what one more instance costs in memory is not in any recording here, so no number of "
@@ -224,25 +181,20 @@ def hosts(table: Table, *, host_gib: float = HOST_GIB) -> WhatIf:
     )
 
 
-def count(*verdicts: Verdict) -> Callable[[Table], int]:
-    """Table → number of claims that have one of these findings."""
-
-    def found(table: Table) -> int:
-        counts = Counter(row.finding.verdict for row in table.rows)
-        return sum(counts[verdict] for verdict in verdicts)
-
-    return found
+def count(*verdicts: Verdict) -> Callable[[Evidence], int]:
+    """Evidence → number of claims that have one of these findings."""
+    return lambda evidence: sum(c.finding.verdict in verdicts for c in evidence.claims)
 
 
-FIGURES: Mapping[str, Callable[[Table], Picture]] = MappingProxyType(
+FIGURES: Mapping[str, Callable[[Evidence], Picture]] = MappingProxyType(
     {"findings": findings_figure, "ratios": ratios_figure}
 )
-"""Name → picture of the table."""
+"""Name → picture of the judged claims."""
 
 WHATIFS: Mapping[str, Callable[..., WhatIf]] = MappingProxyType({"hosts": hosts})
 """Name → modelled figure with one slider."""
 
-OUTCOMES: Mapping[str, Callable[[Table], int]] = MappingProxyType(
+OUTCOMES: Mapping[str, Callable[[Evidence], int]] = MappingProxyType(
     {
         "supported": count(Verdict.SUPPORTED, Verdict.WITH_CAVEATS),
         "refuted": count(Verdict.REFUTED),
@@ -250,6 +202,3 @@ OUTCOMES: Mapping[str, Callable[[Table], int]] = MappingProxyType(
     }
 )
 """Name → a number of claims; the finding of one claim goes by the claim's id."""
-
-FINDINGS: Sequence[str] = tuple(str(verdict) for verdict in Verdict)
-"""What a prediction for one claim is chosen from."""

@@ -1,22 +1,21 @@
-"""The final table as HTML: one table a section of the article, a heading row a claim, a row a part.
+"""The final table as HTML (``templates/verdict.html.j2``), and the table of its recordings.
 
 Signs and words tell the findings. Every figure says whether it was measured or recorded, by which
-run, when, and, where a virtual machine ran under it, *software emulation*.
+run, when, and, where a VM ran under it, *software emulation*.
 """
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
 from vmcompare.course import page
-from vmcompare.evidence.claims import EMULATION, Finding, Rule, Verdict
-from vmcompare.evidence.claims.choose import Evidence, Lesson, Part, Row, missing
+from vmcompare.course.templates import render
+from vmcompare.evidence.claims import EMULATION, CaveatKind, Rule, Verdict
+from vmcompare.evidence.claims.choose import Evidence, JudgedClaim, Part
 from vmcompare.plots.verdicts import SIGNS
 
 SECTIONS: Mapping[str, str] = MappingProxyType(
@@ -32,95 +31,53 @@ SECTIONS: Mapping[str, str] = MappingProxyType(
 )
 """First letter of a claim's id → the article's section."""
 
-_LEFT = ' style="text-align:left;vertical-align:top"'  # JupyterLab would set words to the right
-_NAME = f'{_LEFT[:-1]};font-weight:400;width:34%"'
-_COLUMNS = ("part and finding", "what was found, and where")
+
+def whole(claims: Iterable[JudgedClaim]) -> page.Html:
+    """All claims: one table for each section of the article, in its order."""
+    sections: dict[str, list[JudgedClaim]] = {}
+    for claim in claims:
+        sections.setdefault(SECTIONS[claim.id[0]], []).append(claim)
+    markup = render(
+        "verdict",
+        sections=[
+            {"name": name, "claims": some, "counted": _counted(some)}
+            for name, some in sections.items()
+        ],
+        signs=SIGNS,
+        alike=_alike,
+        reason=reason,
+        link=_link,
+        provenance=provenance,
+    )
+    return page.Html(markup)
 
 
-def sections(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows by the article's sections, in its order."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(SECTIONS.get(row.id[:1], "Further claims"), []).append(row)
-    return found
-
-
-def whole(rows: Sequence[Row]) -> Any:
-    """All claims, a table a section."""
-    from IPython.display import HTML
-
-    return HTML("\n".join(_section(name, some) for name, some in sections(rows).items()))
-
-
-def _section(name: str, rows: Sequence[Row]) -> str:
-    e = html.escape
-    counts = Counter(row.finding.verdict for row in rows)
+def _counted(claims: Sequence[JudgedClaim]) -> str:
+    counts = Counter(claim.finding.verdict for claim in claims)
     told = ", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v])
-    claims = "1 claim" if len(rows) == 1 else f"{len(rows)} claims"
-    head = "".join(f'<th scope="col"{_LEFT}>{e(column)}</th>' for column in _COLUMNS)
-    # On paper a claim's sentence stays with its parts.
-    bodies = "\n".join(f'<tbody style="break-inside:avoid">{_claim(row)}</tbody>' for row in rows)
-    return (
-        f'<h3>{e(name)}</h3><table class="vmc-table"><caption{_LEFT}>{claims}: {e(told)}'
-        f"</caption><thead><tr>{head}</tr></thead>\n{bodies}</table>"
-    )
+    return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}: {told}"
 
 
-def _claim(row: Row) -> str:
-    """A heading row with the quoted sentence, then the parts; those that are alike share a row."""
-    quote = html.escape(row.parts[0].claim.quote)
-    whole = f"<br>Altogether: {_verdict(row.finding)}" if len(row.parts) > 1 else ""
-    heading = (
-        f'<tr><th scope="rowgroup" colspan="{len(_COLUMNS)}" id="claim-{html.escape(row.id)}"'
-        f'{_LEFT[:-1]};font-weight:400;padding-top:1.2em"><strong>{html.escape(row.id)}</strong> '
-        f"“{quote}”{whole}</th></tr>"
-    )
-    alike = [
-        list(some)
-        for _, some in groupby(row.parts, key=lambda p: (p.run, p.finding.verdict, reason(p)))
-    ]
-    return heading + "".join(_parts(parts) for parts in alike)
+def _alike(parts: Sequence[Part]) -> list[list[Part]]:
+    """The parts of one claim; neighbours with the same finding share a row."""
+    same = groupby(parts, key=lambda part: (part.run, part.finding.verdict, reason(part)))
+    return [list(some) for _, some in same]
 
 
-def _parts(parts: Sequence[Part]) -> str:
-    first = parts[0]
-    names = "; ".join(part.claim.part for part in parts)
-    return (
-        f'<tr><th scope="row"{_NAME}>{html.escape(names)}<br>{_verdict(first.finding)}</th>'
-        f"<td{_LEFT}>{html.escape(reason(first))}{_caveats(first.finding)}"
-        f"{_where(first)}</td></tr>"
-    )
-
-
-def _where(part: Part) -> str:
-    """Lesson (a link) and provenance, on a line of their own; nothing where there is neither."""
-    words: list[str] = []
-    if part.lesson is not None and part.lesson.experiment:  # else it is this one
-        words.append(page.lesson_link(part.lesson.notebook, f"lesson {part.lesson.number}"))
-    if part.run is not None:
-        words.append(html.escape(provenance(part)))
-    return f"<br><small>{' · '.join(words)}</small>" if words else ""
-
-
-def _verdict(finding: Finding) -> str:
-    sign = f'<span aria-hidden="true">{SIGNS[finding.verdict]}</span>'
-    return f"<strong>{sign} {finding.verdict}</strong>"
-
-
-def _caveats(finding: Finding) -> str:
-    return f"<br>Caveats: {html.escape('; '.join(finding.caveats))}." if finding.caveats else ""
+def _link(part: Part) -> str:
+    """A link to the lesson, as HTML; empty where there is none, or it is this one."""
+    if part.lesson is None or not part.lesson.experiment:
+        return ""
+    return page.lesson_link(part.lesson.notebook, f"lesson {part.lesson.number}")
 
 
 def reason(part: Part) -> str:
     """What was found, with interval and number of runs; beside a judgement what else there is."""
     said = part.finding.reason
-    if part.claim.rule is Rule.JUDGEMENT and (beside := _standing(part)):
-        said += f" {'Also' if part.run else 'Beside it'}: {'; '.join(beside)}."
-    return f"{said} {part.aside}".rstrip()
-
-
-def _standing(part: Part) -> list[str]:
-    return [c.partition(":")[2].strip() for c in part.claim.caveats if c.startswith("text:")]
+    texts = [c.text for c in part.claim.caveats if c.kind is CaveatKind.TEXT]
+    if part.claim.rule is Rule.JUDGEMENT and texts:
+        said += f" {'Also' if part.run else 'Beside it'}: {'; '.join(texts)}."
+    return f"{said} {part.note}".rstrip()
 
 
 def provenance(part: Part) -> str:
@@ -128,40 +85,38 @@ def provenance(part: Part) -> str:
     if part.run is None:
         return "–"
     recording = part.run.recording
-    words = [str(part.run.whose), f"run {recording.run_id}", recording.started_utc[:10]]
-    words += [EMULATION if a == "tcg" else a for a in sorted(part.accelerators)]
-    return " · ".join(words)
+    words = [part.run.whose, f"run {recording.run_id}", recording.started_utc[:10]]
+    return " · ".join([*words, *_named(part.accelerators)])
+
+
+def _named(accelerators: Iterable[str]) -> list[str]:
+    return [EMULATION if name == "tcg" else name for name in sorted(accelerators)]
 
 
 def here(evidence: Evidence) -> list[dict[str, Any]]:
     """One row a run that is judged by, one a lesson that has none yet; in the lessons' order."""
     found: list[tuple[str, dict[str, Any]]] = []
+
+    def add(experiment: str, cells: Mapping[str, str]) -> None:
+        words = experiment.replace("_", " ")
+        number = "~"  # behind all numbers
+        if lesson := evidence.lesson(experiment):
+            number = lesson.number
+            words = page.lesson_link(lesson.notebook, f"{number} {words}")
+        found.append((number, {"lesson": words, **cells}))
+
     for run in evidence.runs:
         recording, host = run.recording, run.recording.host
-        used = sorted(set(run.frame["accel"].dropna()) - {""})
         cells = {
             "here": str(run.whose),
             "run": f"{recording.run_id}, {recording.started_utc[:10]}",
             "machine": f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} "
             f"cores, {host.get('os', '?')}",
-            "accelerator": ", ".join(EMULATION if a == "tcg" else a for a in used) or "none",
+            "accelerator": ", ".join(_named(set(run.frame["accel"].dropna()) - {""})) or "none",
         }
-        lesson = evidence.lesson(recording.experiment)
-        found.append(_named(recording.experiment, lesson, cells))
+        add(recording.experiment, cells)
     for lesson in evidence.lessons.values():
         if lesson.experiment and not evidence.of(lesson.experiment):
-            gone = missing(lesson, evidence)
-            cells = {"here": gone, "run": "–", "machine": "–", "accelerator": "–"}
-            found.append(_named(lesson.experiment, lesson, cells))
-    return [cells for _, cells in sorted(found, key=itemgetter(0))]
-
-
-def _named(
-    experiment: str, lesson: Lesson | None, cells: Mapping[str, str]
-) -> tuple[str, dict[str, Any]]:
-    """The lesson's number to sort by, and the row with the lesson in front."""
-    words = experiment.replace("_", " ")
-    if lesson is None:
-        return "~", {"lesson": words, **cells}
-    link = page.lesson_link(lesson.notebook, f"{lesson.number} {words}")
-    return lesson.number, {"lesson": link, **cells}
+            gone = evidence.missing(lesson)
+            add(lesson.experiment, {"here": gone, "run": "–", "machine": "–", "accelerator": "–"})
+    return [cells for _, cells in sorted(found, key=lambda row: row[0])]

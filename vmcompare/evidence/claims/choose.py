@@ -23,15 +23,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import StorageError
 from vmcompare.evidence.claims.findings import Finding, Verdict, combine, concerned, judge
-from vmcompare.evidence.claims.rules import Claim, Estimand, Facts, Quantity, Rule, load, parse
+from vmcompare.evidence.claims.rules import Claim, Rule, load
 from vmcompare.evidence.recording import COLUMNS, Recording, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED, Source, View
 from vmcompare.paths import data_dir, lessons_dir, user_recordings_dir
@@ -56,7 +57,7 @@ class Whose(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class LessonFile:
     """A lesson that exists: its number, notebook, and experiment (empty where it measures none)."""
 
     number: str
@@ -64,8 +65,8 @@ class Lesson:
     experiment: str
 
 
-@dataclass(slots=True, eq=False)
-class Run:
+@dataclass(eq=False)
+class RunFindings:
     """A readable recording, with what it says of each claim once that was asked.
 
     Attributes:
@@ -75,27 +76,29 @@ class Run:
 
     recording: Recording
     whose: Whose
-    _frame: pd.DataFrame | None = None
-    _held: frozenset[str] | None = None
     _findings: dict[Claim, Finding] = field(default_factory=dict)
 
-    @property
+    def __str__(self) -> str:
+        recording = self.recording
+        return f"{self.whose}, run {recording.run_id}, {recording.started_utc[:10]}"
+
+    @cached_property
     def frame(self) -> pd.DataFrame:
         """Its rows, tidy."""
-        if self._frame is None:
-            self._frame = self.recording.frame()
-        return self._frame
+        return self.recording.frame()
 
-    def may_hold(self, wanted: Estimand) -> bool:
-        """Whether any row could be one that ``wanted`` looks at; cheap, to pass over most runs."""
-        if self._held is None:
-            named = self.frame["metric"].where(self.frame["metric"] != "fact", self.frame["phase"])
-            self._held = frozenset(map(str, named.unique()))
-        asked = [f for f in (wanted.control, wanted.body) if isinstance(f, Facts)]
-        names = {name for facts in asked for name, _ in facts.terms}
-        if isinstance(wanted.body, Quantity):
-            names.add(wanted.body.metric)
-        return not names.isdisjoint(self._held)
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """Its metrics and facts."""
+        facts = self.frame["metric"] == "fact"
+        return frozenset(map(str, self.frame["metric"].where(~facts, self.frame["phase"]).unique()))
+
+    def may_hold(self, claim: Claim) -> bool:
+        """Whether any row could be one that ``claim`` looks at; cheap, to pass over most runs."""
+        if claim.estimand is None:
+            return False
+        wanted = {claim.quantity.metric} if claim.quantity else set()
+        return not self._names.isdisjoint(wanted.union(claim.estimand.fact_names))
 
     def finding(self, claim: Claim) -> Finding:
         """What it alone says of a part of a claim."""
@@ -104,63 +107,16 @@ class Run:
         return self._findings[claim]
 
     def rows(self, claim: Claim) -> pd.DataFrame:
-        """The rows in earnest that a part looks at; none for a judgement without an estimand."""
-        wanted = estimand(claim)
-        return self.frame.iloc[:0] if wanted is None else concerned(wanted, self.frame)
+        """The rows that a part looks at, failed ones too; none for a plain judgement."""
+        return concerned(claim.estimand, self.frame) if claim.estimand else self.frame.iloc[:0]
 
     def blocks(self, claim: Claim) -> int:
         """In how many blocks it tried what a part looks at, whatever came of it."""
         return int(self.rows(claim)["block"].nunique())
 
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """All recordings there are to judge by.
-
-    Attributes:
-        runs: per experiment at most one own run and one of the project's; own ones first.
-        problems: experiment → what is wrong with each file that could not be read, as sentences.
-        lessons: the lessons that exist, by number.
-        hidden: experiments left out on purpose.
-    """
-
-    runs: tuple[Run, ...]
-    problems: Mapping[str, tuple[str, ...]]
-    lessons: Mapping[str, Lesson]
-    hidden: frozenset[str] = frozenset()
-
-    def without(self, experiment: str) -> Evidence:
-        """The same as if there were no recording of ``experiment``."""
-        return replace(
-            self,
-            runs=tuple(run for run in self.runs if run.recording.experiment != experiment),
-            hidden=self.hidden | {experiment},
-        )
-
-    def of(self, experiment: str) -> tuple[Run, ...]:
-        """The runs of one experiment."""
-        return tuple(run for run in self.runs if run.recording.experiment == experiment)
-
-    def lesson(self, experiment: str, claim: Claim | None = None) -> Lesson | None:
-        """The lesson on an experiment: of several the one that ``claim`` names, else the first."""
-        found = [lesson for lesson in self.lessons.values() if lesson.experiment == experiment]
-        named = [lesson for lesson in found if claim and lesson.number in claim.lessons]
-        return next(iter([*named, *found]), None)
-
-    def view(self) -> View:
-        """All rows side by side; every estimate still takes those of one run."""
-        import pandas as pd
-
-        if not self.runs:
-            return View(pd.DataFrame(columns=[*COLUMNS, "shown"]), ())
-        shown = [MEASURED if run.whose is Whose.SESSION else RECORDED for run in self.runs]
-        return View(
-            pd.concat(
-                [run.frame.assign(shown=s) for run, s in zip(self.runs, shown, strict=True)],
-                ignore_index=True,
-            ),
-            tuple(_source(run, s) for run, s in zip(self.runs, shown, strict=True)),
-        )
+    def is_long_enough(self, claim: Claim) -> bool:
+        """Whether an estimate rests on :data:`ENOUGH` blocks; facts take one."""
+        return claim.quantity is None or self.blocks(claim) >= ENOUGH
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +129,15 @@ class Part:
         run: the recording; ``None`` where none holds any row of it.
         lesson: where it is measured, or is to be looked up; ``None`` where no lesson has it yet.
         accelerators: of the rows that were looked at (``"tcg"`` is software emulation).
-        stood_back: the own run that was too short to settle it; ``None`` where there was none.
+        too_short: the own run that was too short to settle it; ``None`` where there was none.
     """
 
     claim: Claim
     finding: Finding
-    run: Run | None
-    lesson: Lesson | None
-    accelerators: frozenset[str]
-    stood_back: Run | None = None
+    run: RunFindings | None = None
+    lesson: LessonFile | None = None
+    accelerators: frozenset[str] = frozenset()
+    too_short: RunFindings | None = None
 
     @property
     def emulated(self) -> bool:
@@ -189,25 +145,19 @@ class Part:
         return "tcg" in self.accelerators
 
     @property
-    def aside(self) -> str:
+    def note(self) -> str:
         """That an own run was too short, as a sentence; empty where none was."""
-        if self.stood_back is None:
+        if self.too_short is None:
             return ""
-        count = self.stood_back.blocks(self.claim)
+        count = self.too_short.blocks(self.claim)
         return (
-            f"Your own run {self.stood_back.recording.run_id} is too short to settle this: it has "
+            f"Your own run {self.too_short.recording.run_id} is too short to settle this: it has "
             f"{count} round{'s' if count > 1 else ''} of it, and {ENOUGH} are needed."
         )
 
-    @property
-    def quantity(self) -> Quantity | None:
-        """What is estimated; ``None`` for facts and plain judgements."""
-        wanted = estimand(self.claim)
-        return wanted.body if wanted and isinstance(wanted.body, Quantity) else None
-
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class JudgedClaim:
     """One claim of the table: its parts in their order, and the finding they make."""
 
     id: str
@@ -215,12 +165,86 @@ class Row:
     finding: Finding
 
 
-def estimand(claim: Claim) -> Estimand | None:
-    """What a part estimates; ``None`` for a judgement beside which nothing is measured."""
-    return parse(claim.estimand) if claim.estimand else None
+@dataclass(frozen=True)
+class Evidence:
+    """All recordings there are to judge by, and the claims as they are settled by them.
+
+    Attributes:
+        runs: per experiment at most one own run and one of the project's; own ones first.
+        problems: experiment → what is wrong with each file that could not be read, as sentences.
+        lessons: the lessons that exist, by number.
+        hidden: experiments left out on purpose.
+    """
+
+    runs: tuple[RunFindings, ...]
+    problems: Mapping[str, tuple[str, ...]]
+    lessons: Mapping[str, LessonFile]
+    hidden: frozenset[str] = frozenset()
+
+    @cached_property
+    def claims(self) -> tuple[JudgedClaim, ...]:
+        """Every claim of ``data/claims.csv``, in its order."""
+        return settle(self)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every part of every claim, in order."""
+        return tuple(part for claim in self.claims for part in claim.parts)
+
+    def claim(self, claim_id: str) -> JudgedClaim | None:
+        """One claim."""
+        return next((claim for claim in self.claims if claim.id == claim_id), None)
+
+    def caption(self, parts: Sequence[Part] | None = None) -> str:
+        """Which runs the table, or these of its parts, are made from, in one sentence."""
+        used = dict.fromkeys(p.run for p in (self.parts if parts is None else parts) if p.run)
+        if not used:
+            return "No recording is here to judge by."
+        runs = (f"{run.recording.experiment.replace('_', ' ')} ({run})" for run in used)
+        return f"From {'; '.join(runs)}. Every part is judged on one run."
+
+    def without(self, experiment: str) -> Evidence:
+        """The same as if there were no recording of ``experiment``."""
+        return replace(
+            self,
+            runs=tuple(run for run in self.runs if run.recording.experiment != experiment),
+            hidden=self.hidden | {experiment},
+        )
+
+    def of(self, experiment: str) -> tuple[RunFindings, ...]:
+        """The runs of one experiment."""
+        return tuple(run for run in self.runs if run.recording.experiment == experiment)
+
+    def lesson(self, experiment: str, claim: Claim | None = None) -> LessonFile | None:
+        """The lesson on an experiment: of several the one that ``claim`` names, else the first."""
+        found = [lesson for lesson in self.lessons.values() if lesson.experiment == experiment]
+        named = [lesson for lesson in found if claim and lesson.number in claim.lessons]
+        return next(iter([*named, *found]), None)
+
+    def missing(self, lesson: LessonFile) -> str:
+        """Why there is no recording of a lesson, in one sentence."""
+        if lesson.experiment in self.hidden:
+            return f"The recording of lesson {lesson.number} is hidden."
+        said = self.problems.get(lesson.experiment)
+        return said[0] if said else f"There is no recording of lesson {lesson.number} here."
+
+    def view(self) -> View:
+        """All rows side by side; every estimate still takes those of one run."""
+        import pandas as pd
+
+        if not self.runs:
+            return View(pd.DataFrame(columns=[*COLUMNS, "shown"]), ())
+        frames, sources = [], []
+        for run in self.runs:
+            shown = MEASURED if run.whose is Whose.SESSION else RECORDED
+            r = run.recording
+            words = (r.experiment.replace("_", " "),)
+            frames.append(run.frame.assign(shown=shown))
+            sources.append(Source(shown, r.run_id, r.started_utc, r.host, r.rounds, words))
+        return View(pd.concat(frames, ignore_index=True), tuple(sources))
 
 
-def lessons(directory: Path | None = None) -> dict[str, Lesson]:
+def lessons(directory: Path | None = None) -> dict[str, LessonFile]:
     """The lessons there are, by number: notebooks ``NN-….ipynb``, or ``NNa-…`` and ``NNb-…``.
 
     A notebook names its own experiment and number (``Lesson("boot_speed", "04")``); there is no
@@ -230,7 +254,7 @@ def lessons(directory: Path | None = None) -> dict[str, Lesson]:
     for path in sorted((directory or lessons_dir()).glob("[0-9][0-9]*.ipynb")):
         if numbered := _NUMBERED.fullmatch(path.name):
             declared = _DECLARED.search(path.read_text(encoding="utf-8", errors="replace"))
-            found[numbered[1]] = Lesson(numbered[1], path, declared[1] if declared else "")
+            found[numbered[1]] = LessonFile(numbered[1], path, declared[1] if declared else "")
     return found
 
 
@@ -256,7 +280,7 @@ def gather(
     own_dir = own_dir if own else None
     problems: dict[str, tuple[str, ...]] = {}
     fresh = {recording.experiment: recording for recording in session}
-    own_runs = [Run(recording, Whose.SESSION) for recording in fresh.values()]
+    own_runs = [RunFindings(recording, Whose.SESSION) for recording in fresh.values()]
     project_runs = []
     for experiment in _experiments(project_dir, *([own_dir] if own_dir else [])):
         if own_dir and experiment not in fresh:
@@ -265,83 +289,65 @@ def gather(
     return Evidence((*own_runs, *project_runs), problems, lessons(notebooks_dir))
 
 
-def settle(evidence: Evidence, table: Iterable[Claim] | None = None) -> tuple[Row, ...]:
+def settle(evidence: Evidence, table: Iterable[Claim] | None = None) -> tuple[JudgedClaim, ...]:
     """Every claim of the table (by default ``data/claims.csv``), in its order."""
     parts: dict[str, list[Part]] = {}
     for claim in load() if table is None else table:
         parts.setdefault(claim.id, []).append(part(claim, evidence))
     return tuple(
-        Row(id_, tuple(found), combine([p.finding for p in found])) for id_, found in parts.items()
+        JudgedClaim(id_, tuple(found), combine([p.finding for p in found]))
+        for id_, found in parts.items()
     )
 
 
 def part(claim: Claim, evidence: Evidence) -> Part:
     """One part, by the recording that the module's rule gives it."""
-    partly: Run | None = None
-    short: Run | None = None
-    wanted = estimand(claim)
-    for run in _in_order(claim, evidence):
-        if wanted is None or not run.may_hold(wanted):
-            continue
-        if not run.finding(claim).lacking:
-            enough = not isinstance(wanted.body, Quantity) or run.blocks(claim) >= ENOUGH
-            if short is not None and enough:
-                return replace(_settled(claim, run, evidence), stood_back=short)
-            if enough or run.whose is Whose.PROJECT:
-                return _settled(claim, short or run, evidence)
-            short = short or run
-            continue
-        lesson = evidence.lesson(run.recording.experiment, claim)
-        named = lesson is not None and lesson.number in claim.lessons
-        if partly is None and named and len(run.rows(claim)):
-            partly = run
-    if short is not None:
-        return _settled(claim, short, evidence)
-    if partly is not None:
-        return _settled(claim, partly, evidence)
-    where = next((evidence.lessons[n] for n in claim.lessons if n in evidence.lessons), None)
+    runs = [run for run in _in_order(claim, evidence) if run.may_hold(claim)]
+    whole = [run for run in runs if not run.finding(claim).lacking]
+    if whole:
+        first, *others = whole
+        if first.whose is Whose.PROJECT or first.is_long_enough(claim):
+            return _settled(claim, first, evidence)
+        for other in others:
+            if other.is_long_enough(claim):
+                return replace(_settled(claim, other, evidence), too_short=first)
+            if other.whose is Whose.PROJECT:
+                break
+        return _settled(claim, first, evidence)
+    for run in runs:
+        if _place(claim, run, evidence) is not None and len(run.rows(claim)):
+            return _settled(claim, run, evidence)
+    known = [evidence.lessons[n] for n in claim.lessons if n in evidence.lessons]
     if claim.rule is Rule.JUDGEMENT:
-        alone = judge(replace(claim, estimand=""), _no_rows())
-        return Part(claim, alone, None, where, frozenset())
-    waiting = [
-        lesson
-        for n in claim.lessons
-        if (lesson := evidence.lessons.get(n)) and lesson.experiment
-        if not evidence.of(lesson.experiment)
-    ]
-    if not waiting:
-        why = "No lesson measures this yet."
-        return Part(
-            claim, Finding(Verdict.NOT_MEASURED, why, lacking=True), None, None, frozenset()
-        )
-    why = missing(waiting[0], evidence)
-    return Part(
-        claim, Finding(Verdict.NOT_MEASURED, why, lacking=True), None, waiting[0], frozenset()
-    )
+        alone = judge(replace(claim, estimand=None), _no_rows())
+        return Part(claim, alone, lesson=next(iter(known), None))
+    waiting = [one for one in known if one.experiment and not evidence.of(one.experiment)]
+    lesson = next(iter(waiting), None)
+    why = evidence.missing(lesson) if lesson else "No lesson measures this yet."
+    return Part(claim, Finding(Verdict.NOT_MEASURED, why, lacking=True), lesson=lesson)
 
 
-def missing(lesson: Lesson, evidence: Evidence) -> str:
-    """Why there is no recording of a lesson, in one sentence."""
-    if lesson.experiment in evidence.hidden:
-        return f"The recording of lesson {lesson.number} is hidden."
-    said = evidence.problems.get(lesson.experiment)
-    return said[0] if said else f"There is no recording of lesson {lesson.number} here."
-
-
-def _settled(claim: Claim, run: Run, evidence: Evidence) -> Part:
+def _settled(claim: Claim, run: RunFindings, evidence: Evidence) -> Part:
     used = frozenset(str(a) for a in set(run.rows(claim)["accel"].dropna()) if a)
     lesson = evidence.lesson(run.recording.experiment, claim)
     return Part(claim, run.finding(claim), run, lesson, used)
 
 
-def _in_order(claim: Claim, evidence: Evidence) -> list[Run]:
-    def place(run: Run) -> tuple[bool, int, str]:
-        lesson = evidence.lesson(run.recording.experiment, claim)
-        named = lesson is not None and lesson.number in claim.lessons
-        where = claim.lessons.index(lesson.number) if lesson and named else len(claim.lessons)
-        return run.whose is Whose.PROJECT, where, run.recording.experiment
+def _place(claim: Claim, run: RunFindings, evidence: Evidence) -> int | None:
+    """The place of the run's lesson among those that the claim names; ``None`` if it is none."""
+    lesson = evidence.lesson(run.recording.experiment, claim)
+    if lesson is None or lesson.number not in claim.lessons:
+        return None
+    return claim.lessons.index(lesson.number)
 
-    return sorted(evidence.runs, key=place)
+
+def _in_order(claim: Claim, evidence: Evidence) -> list[RunFindings]:
+    def order(run: RunFindings) -> tuple[bool, int, str]:
+        place = _place(claim, run, evidence)
+        place = len(claim.lessons) if place is None else place
+        return run.whose is Whose.PROJECT, place, run.recording.experiment
+
+    return sorted(evidence.runs, key=order)
 
 
 def _experiments(*directories: Path) -> list[str]:
@@ -355,24 +361,16 @@ def _experiments(*directories: Path) -> list[str]:
 
 def _newest(
     directory: Path, experiment: str, whose: Whose, problems: dict[str, tuple[str, ...]]
-) -> list[Run]:
+) -> list[RunFindings]:
     said: list[str] = []
     found = readable(recordings(directory, experiment), experiment, said)
     newest = next((run for run in found if run.ended or whose is not Whose.LEARNER), None)
     if said:
         problems[experiment] = (*problems.get(experiment, ()), *said)
-    return [] if newest is None else [Run(newest, whose)]
+    return [] if newest is None else [RunFindings(newest, whose)]
 
 
 def _no_rows() -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(columns=list(COLUMNS)).astype({"is_warmup": bool, "value": float})
-
-
-def _source(run: Run, shown: str) -> Source:
-    recording = run.recording
-    lesson = recording.experiment.replace("_", " ")
-    return Source(
-        shown, recording.run_id, recording.started_utc, recording.host, recording.rounds, (lesson,)
-    )

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vmcompare.evidence.claims.rules import (
     EXACT,
     LAYERS,
     RAMP,
+    RAMPS_WANTED,
+    CaveatKind,
     Claim,
+    ClaimKind,
     Estimand,
-    Facts,
-    Kind,
+    Observations,
     Quantity,
     Rule,
     Side,
-    parse,
-    quantity,
+    runs_wanted,
+    words_of_fact,
 )
-from vmcompare.evidence.statistics import Interval, median_interval, paired_ratio
+from vmcompare.evidence.statistics import (
+    Interval,
+    fitted_ramps,
+    median_interval,
+    paired_ratio,
+)
 from vmcompare.evidence.units import written
 from vmcompare.sandbox import Machine, Platform, Start
 
@@ -79,16 +86,15 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
     if len(runs) > 1:
         raise ValueError(f"a claim is judged on one run, not on {len(runs)}: {', '.join(runs)}")
     if claim.rule is Rule.JUDGEMENT:
-        return _judgement(claim, frame)
-    wanted = parse(claim.estimand)
-    if wanted.control is not None:
-        failed = _control(wanted.control, frame)
-        if failed is not None:
-            return failed
-    if isinstance(wanted.body, Facts):
-        finding = _facts(wanted.body, frame)
+        finding = _judgement(claim, frame)
     else:
-        finding = _number(claim, wanted.body, frame)
+        assert claim.estimand is not None  # load() saw to it
+        control, body = claim.estimand.control, claim.estimand.body
+        if control and (failed := _control(control, frame)):
+            return failed
+        finding = (
+            _facts(body, frame) if isinstance(body, Observations) else _number(claim, body, frame)
+        )
     return _with_caveats(claim, finding, frame)
 
 
@@ -106,63 +112,78 @@ def combine(findings: Sequence[Finding]) -> Finding:
         raise ValueError("a claim has at least one part")
     if len(findings) == 1:
         return findings[0]
-    settled = [f for f in findings if f.verdict is not Verdict.JUDGEMENT]
-    verdicts = {f.verdict for f in settled}
-    if not verdicts:
-        verdict = Verdict.JUDGEMENT
-    elif verdicts == {Verdict.REFUTED}:
-        verdict = Verdict.REFUTED
+    verdicts = {f.verdict for f in findings} - {Verdict.JUDGEMENT} or {Verdict.JUDGEMENT}
+    if len(verdicts) == 1:
+        [verdict] = verdicts
     elif Verdict.NOT_MEASURED in verdicts:
         verdict = Verdict.NOT_MEASURED
     elif Verdict.INCONCLUSIVE in verdicts:
         verdict = Verdict.INCONCLUSIVE
-    elif verdicts == {Verdict.SUPPORTED}:
-        verdict = Verdict.SUPPORTED
     else:
         verdict = Verdict.WITH_CAVEATS
-    parts = " ".join(f"({n}) {f.verdict}: {f.reason}" for n, f in enumerate(findings, start=1))
     return Finding(
         verdict,
-        parts,
+        " ".join(f"({n}) {f.verdict}: {f.reason}" for n, f in enumerate(findings, start=1)),
         n=sum(f.n for f in findings),
         caveats=tuple(c for f in findings for c in f.caveats),
         listed=tuple(c for f in findings for c in f.listed),
     )
 
 
-def _control(control: Facts, frame: pd.DataFrame) -> Finding | None:
+# ---- by the rules -------------------------------------------------------------------------------
+
+
+class Undecided(Exception):
+    """A recording gives no number, or no fact; the text is a clause that says why.
+
+    Attributes:
+        verdict: *not measured here*, or *inconclusive* where there are rows of which no honest
+            number can be made.
+        lacking: whether rows of it are not there at all (else: they are, but failed or do not fit).
+    """
+
+    def __init__(
+        self, why: str, verdict: Verdict = Verdict.NOT_MEASURED, *, lacking: bool = False
+    ) -> None:
+        super().__init__(why)
+        self.verdict = verdict
+        self.lacking = lacking
+
+    @property
+    def words(self) -> str:
+        """``"not measured (…)"`` or ``"not settled (…)"``."""
+        measured = self.verdict is Verdict.INCONCLUSIVE
+        return f"{'not settled' if measured else 'not measured'} ({self})"
+
+
+def _control(control: Observations, frame: pd.DataFrame) -> Finding | None:
     """The finding that a control forces, or ``None`` when every control held."""
     for name, wanted in control.terms:
-        held = observed(name, frame)
-        if isinstance(held, Missing):
-            return Finding(
-                Verdict.NOT_MEASURED,
-                f"The control arm is not there: {held.why}.",
-                lacking=held.lacking,
-            )
+        try:
+            held = observed(name, frame)
+        except Undecided as error:
+            why = f"The control arm is not there: {error}."
+            return Finding(error.verdict, why, lacking=error.lacking)
         if held is not wanted:
-            return Finding(
-                Verdict.INCONCLUSIVE,
-                f"The control arm failed ({_fact(name)}), so this says nothing.",
-            )
+            why = f"The control arm failed ({words_of_fact(name)}), so this says nothing."
+            return Finding(Verdict.INCONCLUSIVE, why)
     return None
 
 
-def _facts(wanted: Facts, frame: pd.DataFrame) -> Finding:
+def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
     held: list[str] = []
     against: list[str] = []
     for name, expected in wanted.terms:
-        value = observed(name, frame)
-        if isinstance(value, Missing):
-            return Finding(
-                Verdict.NOT_MEASURED, f"Not observed: {value.why}.", lacking=value.lacking
-            )
+        words = words_of_fact(name)
+        try:
+            value = observed(name, frame)
+        except Undecided as error:
+            return Finding(error.verdict, f"Not observed: {error}.", lacking=error.lacking)
         if value is None:
-            return Finding(
-                Verdict.INCONCLUSIVE, f"Observations of “{_fact(name)}” disagree within this run."
-            )
-        words = _fact(name) + (": yes" if value else ": no")
-        (held if value is expected else against).append(words)
+            why = f"Observations of “{words}” disagree within this run."
+            return Finding(Verdict.INCONCLUSIVE, why)
+        said = f"{words}: {'yes' if value else 'no'}"
+        (held if value is expected else against).append(said)
     n = len(wanted.terms)
     found = f"{len(held)} of {n} observations are as the claim needs them"
     reason = f"{found} ({'; '.join(held + against)})."
@@ -177,40 +198,42 @@ def _facts(wanted: Facts, frame: pd.DataFrame) -> Finding:
 
 def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     try:
-        found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
-    except Unsettled as error:
-        return Finding(Verdict.INCONCLUSIVE, f"Not settled: {error}.")
-    if isinstance(found, Missing):
-        why = f"{found.why[:1].upper()}{found.why[1:]}."
-        return Finding(Verdict.NOT_MEASURED, why, lacking=found.lacking)
+        found = _estimate(claim, wanted, frame)
+    except Undecided as error:
+        why = str(error)
+        if error.verdict is Verdict.INCONCLUSIVE:
+            return Finding(error.verdict, f"Not settled: {why}.")
+        return Finding(error.verdict, f"{_capital(why)}.", lacking=error.lacking)
     assert claim.bound is not None  # load() saw to it
-    if found.emulated and claim.kind is Kind.TIME:
+    against = f"{found}; the bound is {written(claim.bound, wanted.unit)}"
+    interval = found.interval
+    if found.emulated and claim.kind is ClaimKind.TIME:
         return Finding(
             Verdict.NOT_MEASURED,
             f"The VMs ran under {EMULATION} here, which decides no claim about time or processor "
-            f"({_words(wanted, found)}; the bound is {written(claim.bound, wanted.unit)}).",
-            found.interval,
-            found.interval.n,
+            f"({against}).",
+            interval,
+            interval.n,
         )
-    verdict, why = by_rule(claim.rule, found.interval, claim.bound, at_least=wanted.at_least)
-    words = _words(wanted, found)
-    reason = (
-        f"{words[:1].upper()}{words[1:]}; the bound is {written(claim.bound, wanted.unit)}{why}."
-    )
-    finding = Finding(verdict, reason, found.interval, found.interval.n)
+    verdict, why = by_rule(claim.rule, interval, claim.bound, at_least=wanted.at_least)
+    finding = Finding(verdict, f"{_capital(against)}{why}.", interval, interval.n)
     if found.few:
         finding = _at_best(finding, f"few runs: {found.few}")
-    if found.emulated and claim.kind is Kind.SIZE:
+    if found.emulated and claim.kind is ClaimKind.SIZE:
         finding = _at_best(finding, f"measured under {EMULATION}")
     if verdict is Verdict.WITH_CAVEATS:
         finding = replace(finding, caveats=("yes, but not by that much", *finding.caveats))
     return finding
 
 
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def by_rule(
     rule: Rule, interval: Interval, bound: float, *, at_least: bool = False
 ) -> tuple[Verdict, str]:
-    """Verdict and a clause that says why, for an estimate against a bound.
+    """Verdict of an estimate against a bound, and a clause that says why.
 
     Kind, number of runs and caveats are not looked at here. ``at_least`` matters to ``bound`` only.
     """
@@ -244,118 +267,79 @@ def _at_best(finding: Finding, caveat: str) -> Finding:
     return replace(finding, verdict=verdict, caveats=(*finding.caveats, caveat))
 
 
+def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
+    why = "No measurement can settle this"
+    if claim.quantity is None or claim.estimand is None:
+        return Finding(Verdict.JUDGEMENT, f"{why}; it is for the reader to weigh.")
+    beside = _beside(claim, claim.quantity, frame)
+    return Finding(
+        Verdict.JUDGEMENT,
+        f"{why}; beside it stands {beside}.",
+        lacking=concerned(claim.estimand, frame).empty,
+    )
+
+
 def _with_caveats(claim: Claim, finding: Finding, frame: pd.DataFrame) -> Finding:
-    true: list[str] = []
+    limits: list[str] = []
     listed: list[str] = []
     for caveat in claim.caveats:
-        word, _, rest = (piece.strip() for piece in caveat.partition(":"))
-        if word == "always":
-            true.append(rest)
-        elif word == "text":
-            listed.append(rest)
-        elif word == "beside":
-            listed.append(_beside(claim, quantity(rest), frame))
-        elif word == "fact":
-            value = observed(rest, frame)
-            if isinstance(value, Missing):
-                listed.append(f"{_fact(rest)}: not measured ({value.why})")
-            elif value is False:
-                listed.append(f"{_fact(rest)}: no")
-            else:
-                true.append(_fact(rest) + (": yes" if value else ": observations disagree"))
+        if caveat.kind is CaveatKind.FACT:
+            holds, words = _caveat_fact(caveat.text, frame)
+        elif caveat.kind is CaveatKind.ARM:
+            assert caveat.quantity is not None
+            holds, words = _arm(claim, caveat.quantity, frame)
+        elif caveat.kind is CaveatKind.BESIDE:
+            assert caveat.quantity is not None
+            holds, words = False, _beside(claim, caveat.quantity, frame)
         else:
-            other, words = _arm(claim, quantity(caveat), frame)
-            (true if other else listed).append(words)
+            holds, words = caveat.kind is CaveatKind.ALWAYS, caveat.text
+        (limits if holds else listed).append(words)
     if finding.verdict in (Verdict.SUPPORTED, Verdict.WITH_CAVEATS):
-        for words in true:
+        for words in limits:
             finding = _at_best(finding, words)
     else:
-        listed = true + listed  # a caveat limits a yes; beside any other finding it is only shown
+        listed = limits + listed  # a caveat limits a yes; beside any other finding it is only shown
     return replace(finding, listed=(*finding.listed, *listed))
+
+
+def _caveat_fact(name: str, frame: pd.DataFrame) -> tuple[bool, str]:
+    """Whether a fact limits the claim, and words for it."""
+    words = words_of_fact(name)
+    try:
+        value = observed(name, frame)
+    except Undecided as error:
+        return False, f"{words}: {error.words}"
+    if value is None:
+        return True, f"{words}: observations disagree"
+    return value, f"{words}: {'yes' if value else 'no'}"
 
 
 def _arm(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> tuple[bool, str]:
     """Whether a caveat arm came out the other way, and words for it."""
     assert claim.bound is not None
     try:
-        found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
-    except Unsettled as error:
-        return False, f"{wanted}: not settled ({error})"
-    if isinstance(found, Missing):
-        return False, f"{wanted}: not measured ({found.why})"
-    words = _words(wanted, found)
-    if found.emulated and claim.kind is Kind.TIME:
-        return False, f"{words}: not measured here ({EMULATION})"
+        found = _estimate(claim, wanted, frame)
+    except Undecided as error:
+        return False, f"{wanted}: {error.words}"
+    if found.emulated and claim.kind is ClaimKind.TIME:
+        return False, f"{found}: not measured here ({EMULATION})"
     bound = written(claim.bound, wanted.unit)
     if claim.rule is Rule.BOUND and not wanted.at_least:
-        other, side = found.interval.low > claim.bound, "above"
-    else:
-        other, side = found.interval.high < claim.bound, "below"
-    if other:
-        return True, f"{words}, {side} {bound}"
-    return False, f"{words} ({bound} is not undercut)" if side == "below" else words
+        above = found.interval.low > claim.bound
+        return above, f"{found}, above {bound}" if above else str(found)
+    below = found.interval.high < claim.bound
+    return below, f"{found}, below {bound}" if below else f"{found} ({bound} is not undercut)"
 
 
 def _beside(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> str:
     try:
-        found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
-    except Unsettled as error:
-        return f"{wanted}: not settled ({error})"
-    if isinstance(found, Missing):
-        return f"{wanted}: not measured ({found.why})"
-    return _words(wanted, found) + (f", under {EMULATION}" if found.emulated else "")
-
-
-def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
-    listed, lacking = [], False
-    if claim.estimand:
-        wanted = quantity(claim.estimand)
-        lacking = concerned(Estimand(None, wanted), frame).empty
-        listed = [_beside(claim, wanted, frame)]
-    finding = Finding(
-        Verdict.JUDGEMENT,
-        "No measurement can settle this"
-        + (f"; beside it stands {listed[0]}." if listed else "; it is for the reader to weigh."),
-        lacking=lacking,
-    )
-    return _with_caveats(replace(claim, bound=math.nan), finding, frame)
-
-
-def _words(wanted: Quantity, found: Estimate) -> str:
-    """Estimate, interval and runs in words."""
-    i, unit = found.interval, wanted.unit
-    if wanted.metric == EXACT and i.low == i.high:
-        return f"{wanted}: {written(i.estimate, unit)} (bytes counted, no interval)"
-    span = (
-        f"95 % interval {written(i.low, unit)} to {written(i.high, unit)}"
-        if math.isfinite(i.low)
-        else "no interval"
-    )
-    return f"{wanted}: {written(i.estimate, unit)} ({span}; n = {found.runs})"
-
-
-def _fact(name: str) -> str:
-    words = name.replace("_", " ")
-    for pattern, spelt in _SPELLING:
-        words = re.sub(pattern, spelt, words)
-    return words
-
-
-_SPELLING = (
-    (r"\bis hosts\b", "is the host’s"),
-    (r"\bhidden vms\b", "hidden VM’s"),
-    (r"\bvm(s?)\b", r"VM\1"),
-    (r"\bos\b", "OS"),
-    (r"\bnon linux\b", "non-Linux"),
-)
-"""What a fact's name cannot spell, and how it is said."""
+        found = _estimate(claim, wanted, frame)
+    except Undecided as error:
+        return f"{wanted}: {error.words}"
+    return f"{found}, under {EMULATION}" if found.emulated else str(found)
 
 
 # ---- estimates ----------------------------------------------------------------------------------
-
-
-class Unsettled(ValueError):
-    """There are rows, but no honest number can be made of them; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,32 +347,32 @@ class Estimate:
     """A number with what limits it.
 
     Attributes:
+        wanted: what was estimated.
         interval: estimate and 95 % interval; ``interval.n`` counts runs, paired blocks or ramps.
         emulated: whether any row that went in ran under software emulation.
         runs: words for what went in ("10 blocks: 10 vm runs, 30 container runs").
         few: what there was too little of, or empty.
     """
 
+    wanted: Quantity
     interval: Interval
     emulated: bool
     runs: str
     few: str
 
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Why a quantity or a fact is not in a recording, as a clause.
-
-    Attributes:
-        why: the clause.
-        lacking: whether rows of it are not there at all (else: they are, but failed or do not fit).
-    """
-
-    why: str
-    lacking: bool = False
+    def __str__(self) -> str:
+        i, form = self.interval, partial(written, unit=self.wanted.unit)
+        words = f"{self.wanted}: {form(i.estimate)}"
+        if self.wanted.metric == EXACT and i.low == i.high:
+            return f"{words} (bytes counted, no interval)"
+        return f"{words} ({i.words(form)}; n = {self.runs})"
 
 
-def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> Estimate | Missing:
+def _estimate(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Estimate:
+    return estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
+
+
+def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> Estimate:
     """Estimate ``wanted`` from the rows of one recording (columns: ``recording.COLUMNS``).
 
     One side: the median of its valid runs. Two sides: per block the median of the one ÷ the median
@@ -398,132 +382,128 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     the marginal cost, takes the place of the medians. A ramp needs two different N.
 
     Raises:
-        Unsettled: a side's rows do not belong to one series, only one side has a network, or the
-            denominator of a slope does not grow with N.
+        Undecided: a side has no valid row, its rows do not belong to one series, only one side has
+            a network, or the denominator of a slope does not grow with N.
     """
-    sides = (wanted.above, *((wanted.below,) if wanted.below else ()))
-    found: list[pd.DataFrame] = []
-    for side in sides:
-        rows = _valid(frame, wanted, side)
-        if isinstance(rows, Missing):
-            return rows
-        found.append(rows)
-    networks = {str(rows["network"].iloc[0]) for rows in found}
-    if len(networks) > 1:
-        raise Unsettled("one side has a network and the other has none")
-    emulated = any(bool((rows["accel"] == "tcg").any()) for rows in found)
+    rows = [_valid(frame, wanted, side) for side in wanted.sides]
+    if len({str(some["network"].iloc[0]) for some in rows}) > 1:
+        why = "one side has a network and the other has none"
+        raise Undecided(why, Verdict.INCONCLUSIVE)
+    emulated = any(bool((some["accel"] == "tcg").any()) for some in rows)
     if slope:
-        return _slope(wanted, sides, found, emulated)
+        return _marginal(wanted, rows, emulated)
     blocks = [
-        {int(str(b)): g["value"].tolist() for b, g in rows.groupby("block")} for rows in found
+        {int(str(b)): group["value"].tolist() for b, group in some.groupby("block")}
+        for some in rows
     ]
+    used = sorted(set.intersection(*map(set, blocks)))
+    if not used:
+        above, below = wanted.sides
+        raise Undecided(f"no block has a valid run of both {above} and {below}")
     if wanted.below is None:
-        interval = median_interval(found[0]["value"].to_numpy())
-        used = set(blocks[0])
+        interval = median_interval(rows[0]["value"].to_numpy())
     else:
-        used = set(blocks[0]) & set(blocks[1])
-        if not used:
-            return Missing(f"no block has a valid run of both {sides[0]} and {sides[1]}")
-        interval = paired_ratio([(blocks[0][b], blocks[1][b]) for b in sorted(used)])
-    counts = [sum(len(values[b]) for b in used) for values in blocks]
-    short = [
-        f"{count} {side} runs of {10 if side.platform.is_vm else 30}"
-        for side, count in zip(sides, counts, strict=True)
-        if count < (10 if side.platform.is_vm else 30)
-    ]
-    few = "" if wanted.metric == EXACT else " and ".join(short)
-    if wanted.metric == EXACT and interval.n == 1:
-        interval = Interval(interval.estimate, interval.estimate, interval.estimate, 1)
-    runs = ", ".join(f"{count} {side} runs" for side, count in zip(sides, counts, strict=True))
+        interval = paired_ratio([(blocks[0][b], blocks[1][b]) for b in used])
+    counts = {
+        side: sum(len(values[b]) for b in used)
+        for side, values in zip(wanted.sides, blocks, strict=True)
+    }
+    runs = ", ".join(f"{count} {side} runs" for side, count in counts.items())
     if wanted.below is not None:
         runs = f"{interval.n} blocks: {runs}"
-    return Estimate(interval, emulated, runs, few)
+    if wanted.metric == EXACT:
+        if interval.n == 1:
+            interval = Interval(interval.estimate, interval.estimate, interval.estimate, 1)
+        return Estimate(wanted, interval, emulated, runs, few="")
+    few = " and ".join(
+        f"{count} {side} runs of {runs_wanted(side.platform)}"
+        for side, count in counts.items()
+        if count < runs_wanted(side.platform)
+    )
+    return Estimate(wanted, interval, emulated, runs, few)
 
 
-def _slope(
-    wanted: Quantity, sides: tuple[Side, ...], found: list[pd.DataFrame], emulated: bool
-) -> Estimate | Missing:
-    slopes = [_slopes(rows) for rows in found]
-    used = sorted(set.intersection(*(set(s) for s in slopes)))
+def _marginal(wanted: Quantity, rows: Sequence[pd.DataFrame], emulated: bool) -> Estimate:
+    """The cost of one more instance: b of each ramp of each side."""
+    slopes = [{block: line.slope for block, line in fitted_ramps(some).items()} for some in rows]
+    used = sorted(set.intersection(*map(set, slopes)))
     if not used:
-        return Missing(f"no ramp can be fitted for {' and '.join(map(str, sides))}")
+        names = " and ".join(map(str, wanted.sides))
+        raise Undecided(f"no ramp can be fitted for {names}")
     if wanted.below is None:
         interval = median_interval([slopes[0][b] for b in used])
     else:
         # Leaving such a ramp out would favour the ramps that fit; it settles nothing instead.
         if flat := [str(b) for b in used if slopes[1][b] <= 0]:
-            raise Unsettled(
-                f"the cost of {sides[1]} does not grow with N in ramp {', '.join(flat)}"
-            )
+            why = f"the cost of {wanted.below} does not grow with N in ramp {', '.join(flat)}"
+            raise Undecided(why, Verdict.INCONCLUSIVE)
         interval = paired_ratio([([slopes[0][b]], [slopes[1][b]]) for b in used])
     count = f"{len(used)} ramp{'' if len(used) == 1 else 's'}"
-    few = f"{count} of 3" if len(used) < 3 else ""
-    return Estimate(interval, emulated, count, few)
+    few = f"{count} of {RAMPS_WANTED}" if len(used) < RAMPS_WANTED else ""
+    return Estimate(wanted, interval, emulated, count, few)
 
 
-def _slopes(rows: pd.DataFrame) -> dict[int, float]:
-    """Block (ramp) → b of the fitted ``a + b·N``, for each ramp with two different N."""
-    from scipy.stats import linregress
+def observed(name: str, frame: pd.DataFrame) -> bool | None:
+    """A fact of one recording: whether it held, ``None`` when its observations disagree.
 
-    fitted: dict[int, float] = {}
-    for block, ramp in rows.groupby("block"):
-        if ramp["rep"].nunique() >= 2:
-            line = linregress(ramp["rep"].to_numpy(float), ramp["value"].to_numpy(float))
-            fitted[int(str(block))] = float(line.slope)
-    return fitted
-
-
-def observed(name: str, frame: pd.DataFrame) -> bool | Missing | None:
-    """A fact of one recording: whether it held, ``None`` when its observations disagree."""
-    tried = _probed((name,), frame)
+    Raises:
+        Undecided: it was not observed.
+    """
+    tried = _probed([name], frame)
     values = set(tried.loc[tried["status"] == "ok", "value"])
-    if not values:
-        if len(tried):
-            return Missing(f"{len(tried)} of {len(tried)} probes of {name} failed")
-        return Missing(f"this recording holds no observation of {name}", lacking=True)
-    return bool(values.pop()) if len(values) == 1 else None
+    if values:
+        return bool(values.pop()) if len(values) == 1 else None
+    if len(tried):
+        raise Undecided(f"{len(tried)} of {len(tried)} probes of {name} failed")
+    raise Undecided(f"this recording holds no observation of {name}", lacking=True)
 
 
 def concerned(wanted: Estimand, frame: pd.DataFrame) -> pd.DataFrame:
-    """Every row in earnest that ``wanted`` looks at, failed ones and the control's too."""
+    """Every row that ``wanted`` looks at but warm-ups; failed ones and the control's too."""
     import pandas as pd
 
-    body, found = wanted.body, []
-    facts = [f for f in (wanted.control, body) if isinstance(f, Facts)]
-    found.append(_probed([name for f in facts for name, _ in f.terms], frame))
+    found, body = [_probed(wanted.fact_names, frame)], wanted.body
     if isinstance(body, Quantity):
-        found += [_tried(frame, body, side) for side in (body.above, body.below) if side]
+        found += [_tried(frame, body.metric, side) for side in body.sides]
     return pd.concat(found)
 
 
-def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame | Missing:
-    tried = _tried(frame, wanted, side)
+_ONE_SERIES = (
+    "machine", "layer", "runtime", "accel", "warmth", "network", "vcpus", "mem_limit_mib",
+)  # fmt: skip
+"""Columns in which the rows of one median may not differ."""
+
+
+def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
+    """The valid rows of one side: at least one, all of one series."""
+    tried = _tried(frame, wanted.metric, side)
     valid = tried[tried["status"] == "ok"]
     if len(valid):
         for column in _ONE_SERIES:
             kinds = sorted(set(valid[column].fillna("").astype(str)))
             if len(kinds) > 1:
-                raise Unsettled(
+                why = (
                     f"the rows of {side} differ in {column} ({', '.join(kinds)}), and unlike "
                     "series are never pooled"
                 )
+                raise Undecided(why, Verdict.INCONCLUSIVE)
         return valid
     if len(tried):
         errors = tried["error"].value_counts()
         times = f"{len(tried)} of {len(tried)} runs of {side} failed"
-        return Missing(f"{times}; most often: {errors.index[0] or 'no reason given'}")
-    if not (frame["metric"] == wanted.metric).any():
-        return Missing(f"this recording holds no {wanted.name}", lacking=True)
-    missing = f"this recording holds no {wanted.name} of {side}"
-    if (frame["platform"] == str(side.platform)).any():
-        return Missing(missing, lacking=True)
-    return Missing(f"{missing}: its engine is missing in this run", lacking=True)
+        raise Undecided(f"{times}; most often: {errors.index[0] or 'no reason given'}")
+    why = f"this recording holds no {wanted.name}"
+    if (frame["metric"] == wanted.metric).any():
+        why += f" of {side}"
+        if not (frame["platform"] == str(side.platform)).any():
+            why += ": its engine is missing in this run"
+    raise Undecided(why, lacking=True)
 
 
-def _tried(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
-    """Every row of one side in earnest (no warm-ups), failed ones too."""
+def _tried(frame: pd.DataFrame, metric: str, side: Side) -> pd.DataFrame:
+    """Every row of one side but warm-ups, failed ones too."""
     # First the two columns that leave few rows: this is asked hundreds of times of one recording.
-    frame = frame[frame["metric"] == wanted.metric]
+    frame = frame[frame["metric"] == metric]
     frame = frame[frame["platform"] == str(side.platform)]
     keep = ~frame["is_warmup"].astype(bool)
     if side.machine is None:
@@ -547,13 +527,7 @@ def _tried(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
     return frame[keep]
 
 
-def _probed(names: Sequence[str], frame: pd.DataFrame) -> pd.DataFrame:
-    """Every row in earnest of the named facts, failed ones too."""
+def _probed(names: Collection[str], frame: pd.DataFrame) -> pd.DataFrame:
+    """Every row of the named facts but warm-ups, failed ones too."""
     facts = frame[frame["metric"] == "fact"]
     return facts[~facts["is_warmup"].astype(bool) & facts["phase"].isin(names)]
-
-
-# What makes two rows of one platform unlike: their values must not meet in one median.
-_ONE_SERIES = (
-    "machine", "layer", "runtime", "accel", "warmth", "network", "vcpus", "mem_limit_mib",
-)  # fmt: skip

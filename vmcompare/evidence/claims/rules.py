@@ -20,22 +20,25 @@ without a machine is every machine but ``microvm``, one without a warmth is ever
 ``container+runc`` and ``container+bubblewrap`` are that bare mechanism, and
 ``container+mechanism`` is whichever one a recording holds. Rows that do not belong to one series
 are never pooled, and a ratio's sides both have a network or neither: see
-:class:`vmcompare.evidence.claims.Unsettled`.
+:class:`vmcompare.evidence.claims.Undecided`.
 
-A fact is a row with metric ``fact``, its name in ``phase`` and 1 or 0 as its value.
+A fact is a row with metric ``fact``, its name in ``phase`` and 1 or 0 as its value;
+``data/facts.csv`` has the words for it.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 from vmcompare.errors import RecordingError
-from vmcompare.evidence.units import METRICS
+from vmcompare.evidence import tables
+from vmcompare.evidence.units import METRICS, NAMES
 from vmcompare.paths import data_dir
 from vmcompare.sandbox import Machine, Platform, Start
 
@@ -52,8 +55,16 @@ RAMP = "ramp"
 EXACT = "image_bytes"
 """The metric of exact byte counts: they do not vary from run to run, so one is enough."""
 
+RAMPS_WANTED = 3
+"""Ramps of each series without which a slope is at best supported with caveats."""
 
-class Kind(StrEnum):
+
+def runs_wanted(platform: Platform) -> int:
+    """Runs without which an estimate is at best supported with caveats: 10 of a VM, else 30."""
+    return 10 if platform.is_vm else 30
+
+
+class ClaimKind(StrEnum):
     """What a claim is about, which decides what emulation does to it."""
 
     FACT = "fact"
@@ -70,103 +81,6 @@ class Rule(StrEnum):
     BOUND = "bound"
     FACTS = "facts"
     JUDGEMENT = "judgement"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One part of one claim: a line of ``data/claims.csv``.
-
-    Attributes:
-        id: the row of the course's final table (``"F2"``); parts of one claim share it.
-        part: what this part looks at, one word or two.
-        kind, rule: see the enums.
-        estimand: what is estimated, in the language above.
-        bound: θ, in the estimand's unit; ``None`` for facts and judgements.
-        lessons: numbers of the lessons that measure it (``"04"``, ``"05a"``).
-        says: the article's claim in our words.
-        quote: the article's own sentences.
-        caveats: the entries of the caveats column.
-    """
-
-    id: str
-    part: str
-    kind: Kind
-    rule: Rule
-    estimand: str
-    bound: float | None
-    lessons: tuple[str, ...]
-    says: str
-    quote: str
-    caveats: tuple[str, ...]
-
-
-def load(path: Path | None = None) -> tuple[Claim, ...]:
-    """The registered claims, in the table's order.
-
-    Args:
-        path: another table; by default ``data/claims.csv``.
-
-    Raises:
-        RecordingError: the table is missing, or a line of it cannot be read (which, and why).
-    """
-    path = path or data_dir() / "claims.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise RecordingError(path, 1, f"the columns are not {', '.join(COLUMNS)}")
-            claims = []
-            for row in reader:
-                try:
-                    claims.append(_claim(row))
-                except (ValueError, AttributeError, TypeError) as error:
-                    raise RecordingError(path, reader.line_num, str(error)) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordingError(path, 0, str(error)) from error
-    names = [(claim.id, claim.part) for claim in claims]
-    twice = sorted({f"{i} {p}" for i, p in names if names.count((i, p)) > 1})
-    if twice:
-        raise RecordingError(path, 0, f"more than one line for {', '.join(twice)}")
-    return tuple(claims)
-
-
-def _claim(row: dict[str, str]) -> Claim:
-    if None in row or None in row.values():
-        raise ValueError(f"the line does not have {len(COLUMNS)} fields")
-    claim = Claim(
-        id=row["id"],
-        part=row["part"],
-        kind=Kind(row["kind"]),
-        rule=Rule(row["rule"]),
-        estimand=row["estimand"],
-        bound=float(row["bound"]) if row["bound"] else None,
-        lessons=tuple(row["lesson"].split()),
-        says=row["says"],
-        quote=row["quote"],
-        caveats=tuple(c.strip() for c in row["caveats"].split(";") if c.strip()),
-    )
-    if not (claim.id and claim.says and claim.quote and claim.lessons):
-        raise ValueError("id, lesson, says and quote must not be empty")
-    if (claim.kind is Kind.JUDGEMENT) != (claim.rule is Rule.JUDGEMENT):
-        raise ValueError("kind and rule are both judgement, or neither is")
-    if claim.rule is Rule.JUDGEMENT:
-        if claim.estimand:
-            quantity(claim.estimand)
-    else:
-        body = parse(claim.estimand).body
-        if isinstance(body, Facts) != (claim.rule is Rule.FACTS):
-            raise ValueError(f"the estimand {claim.estimand!r} does not fit the rule {claim.rule}")
-        if (claim.bound is None) != (claim.rule is Rule.FACTS):
-            raise ValueError("facts have no bound; every other rule has one")
-        if claim.rule is Rule.RATIO and isinstance(body, Quantity) and body.below is None:
-            raise ValueError("a ratio has two sides")
-        if claim.bound is not None and not math.isfinite(claim.bound):
-            raise ValueError("the bound is not a finite number")
-    for caveat in claim.caveats:
-        word, _, rest = caveat.partition(":")
-        if word not in ("fact", "always", "text"):
-            quantity(rest.strip() if word == "beside" else caveat)
-    return claim
 
 
 # ---- the language of the estimands --------------------------------------------------------------
@@ -187,13 +101,8 @@ class Side:
     phase: str | None = None
 
     def __str__(self) -> str:
-        return (
-            self.platform
-            + (f" ({self.machine})" if self.machine else "")
-            + (f" ({self.how})" if self.how else "")
-            + (f" ({self.warmth})" if self.warmth else "")
-            + (f" ({self.phase})" if self.phase else "")
-        )
+        limits = (self.machine, self.how, self.warmth, self.phase)
+        return " ".join([self.platform, *(f"({limit})" for limit in limits if limit)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,25 +122,27 @@ class Quantity:
     at_least: bool = False
 
     @property
+    def sides(self) -> tuple[Side, ...]:
+        """One or two."""
+        return (self.above, self.below) if self.below else (self.above,)
+
+    @property
     def unit(self) -> str:
         """``"ratio"`` of two sides, else the metric's unit (a name ends in its unit)."""
-        return (
-            "ratio"
-            if self.below
-            else METRICS.get(self.metric, self.metric.rpartition("_")[2] or self.metric)
-        )
+        ending = self.metric.rpartition("_")[2]
+        return "ratio" if self.below else METRICS.get(self.metric, ending)
 
     @property
     def name(self) -> str:
         """The metric in words, where there are any."""
-        return _NAMES.get(self.metric, self.metric)
+        return NAMES.get(self.metric, self.metric)
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.above}" + (f" ÷ {self.below}" if self.below else "")
+        return f"{self.name}, {' ÷ '.join(map(str, self.sides))}"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Observations:
     """Named observations; ``terms`` are ``(name, wanted)``, ``mode`` is all, graded or split."""
 
     mode: str
@@ -242,8 +153,14 @@ class Facts:
 class Estimand:
     """A parsed estimand: what must hold for the measurement to count, and what is measured."""
 
-    control: Facts | None
-    body: Quantity | Facts
+    control: Observations | None
+    body: Quantity | Observations
+
+    @property
+    def fact_names(self) -> list[str]:
+        """Every fact it looks at."""
+        facts = [part for part in (self.control, self.body) if isinstance(part, Observations)]
+        return [name for part in facts for name, _ in part.terms]
 
 
 def parse(text: str) -> Estimand:
@@ -252,15 +169,15 @@ def parse(text: str) -> Estimand:
     Raises:
         ValueError: ``text`` is not in the language above; the message says which piece.
     """
-    control: Facts | None = None
+    control: Observations | None = None
     body = text.strip()
     if body.startswith("control:"):
         first, _, body = body.partition(";")
-        control = Facts("all", _terms(first.removeprefix("control:")))
+        control = Observations("all", _terms(first.removeprefix("control:")))
     body = body.strip()
-    head, _, rest = body.partition(":")
-    if head in ("all", "graded", "split"):
-        return Estimand(control, Facts(head, _terms(rest)))
+    mode, _, rest = body.partition(":")
+    if mode in ("all", "graded", "split"):
+        return Estimand(control, Observations(mode, _terms(rest)))
     return Estimand(control, quantity(body))
 
 
@@ -270,9 +187,15 @@ def quantity(text: str) -> Quantity:
     head, colon, sides = text.removeprefix("at least:").strip().partition(":")
     metric = head.strip()
     above, slash, below = sides.partition("/")
-    if not colon or not _METRIC.fullmatch(metric):
+    if not colon or not re.fullmatch("[a-z0-9_]+", metric):
         raise ValueError(f"no 'metric: side' in {text!r}")
     return Quantity(metric, _side(above), _side(below) if slash else None, at_least)
+
+
+_SIDE = re.compile(
+    r"(?P<platform>[a-z-]+)(?:@(?P<machine>[a-z0-9]+))?(?:\+(?P<how>[a-z]+))?"
+    r"(?:~(?P<warmth>[a-z-]+))?(?:\((?P<phase>[^)]+)\))?"
+)
 
 
 def _side(text: str) -> Side:
@@ -283,38 +206,144 @@ def _side(text: str) -> Side:
         raise ValueError(f"{found['machine']!r} is not a machine")
     if found["warmth"] is not None and found["warmth"] not in set(Start):
         raise ValueError(f"{found['warmth']!r} is not a warmth")
-    return Side(
-        Platform(found["platform"]),
-        found["machine"],
-        found["how"],
-        found["warmth"],
-        found["phase"],
-    )
+    return Side(Platform(found["platform"]), *found.group("machine", "how", "warmth", "phase"))
 
 
 def _terms(text: str) -> tuple[tuple[str, bool], ...]:
     names = [name.strip() for name in text.split("&")]
     for name in names:
-        if not _FACT.fullmatch(name):
+        if not re.fullmatch("!?[a-z0-9_]+", name):
             raise ValueError(f"{name!r} is not the name of a fact")
     return tuple((name.lstrip("!"), not name.startswith("!")) for name in names)
 
 
-_METRIC = re.compile(r"[a-z0-9_]+")
-_SIDE = re.compile(
-    r"(?P<platform>[a-z-]+)(?:@(?P<machine>[a-z0-9]+))?(?:\+(?P<how>[a-z]+))?"
-    r"(?:~(?P<warmth>[a-z-]+))?(?:\((?P<phase>[^)]+)\))?"
-)
-_FACT = re.compile(r"!?[a-z0-9_]+")
+# ---- the table ----------------------------------------------------------------------------------
 
-_NAMES = {
-    "start_to_first_byte_s": "time to the first byte",
-    "pss_bytes": "memory (PSS)",
-    "overhead_bytes": "memory of what manages it",
-    "image_bytes": "image size",
-    "gzip_s": "time of gzip",
-    "syscall_s": "time of a system call",
-    "fork_s": "time of fork and exec",
-    "guest_ram_to_limit_ratio": "guest RAM in use ÷ its limit",
-    "host_cpu_to_vcpu_ratio": "host processor time ÷ (vCPUs × wall)",
-}
+
+class CaveatKind(StrEnum):
+    """What an entry of the caveats column is; see :mod:`vmcompare.evidence.claims`."""
+
+    ARM = "arm"
+    FACT = "fact"
+    ALWAYS = "always"
+    TEXT = "text"
+    BESIDE = "beside"
+
+
+@dataclass(frozen=True, slots=True)
+class Caveat:
+    """One entry of the caveats column.
+
+    Attributes:
+        kind: what it is.
+        text: of ``always`` and ``text`` what is said, of ``fact`` its name; else as written.
+        quantity: of ``arm`` and ``beside``.
+    """
+
+    kind: CaveatKind
+    text: str
+    quantity: Quantity | None = None
+
+
+def caveat(entry: str) -> Caveat:
+    """Read an entry of the caveats column. Raises ``ValueError`` like :func:`parse`."""
+    word, _, rest = (piece.strip() for piece in entry.partition(":"))
+    if word in (CaveatKind.FACT, CaveatKind.ALWAYS, CaveatKind.TEXT):
+        return Caveat(CaveatKind(word), rest)
+    if word == CaveatKind.BESIDE:
+        return Caveat(CaveatKind.BESIDE, rest, quantity(rest))
+    return Caveat(CaveatKind.ARM, entry, quantity(entry))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One part of one claim: a line of ``data/claims.csv``.
+
+    Attributes:
+        id: the row of the course's final table (``"F2"``); parts of one claim share it.
+        part: what this part looks at, one word or two.
+        kind, rule: see the enums.
+        estimand: what is estimated; ``None`` for a judgement beside which nothing is measured.
+        bound: θ, in the estimand's unit; ``None`` for facts and judgements.
+        lessons: numbers of the lessons that measure it (``"04"``, ``"05a"``).
+        quote: the article's own sentences.
+        caveats: the entries of the caveats column.
+    """
+
+    id: str
+    part: str
+    kind: ClaimKind
+    rule: Rule
+    estimand: Estimand | None
+    bound: float | None
+    lessons: tuple[str, ...]
+    quote: str
+    caveats: tuple[Caveat, ...]
+
+    @property
+    def name(self) -> str:
+        """Its id and part: ``"F2 start"``."""
+        return f"{self.id} {self.part}"
+
+    @property
+    def quantity(self) -> Quantity | None:
+        """What is estimated; ``None`` for facts and for plain judgements."""
+        body = self.estimand.body if self.estimand else None
+        return body if isinstance(body, Quantity) else None
+
+
+def load(path: Path | None = None) -> tuple[Claim, ...]:
+    """The registered claims, in the table's order.
+
+    Args:
+        path: another table; by default ``data/claims.csv``.
+
+    Raises:
+        RecordingError: the table is missing, or a line of it cannot be read (which, and why).
+    """
+    path = path or data_dir() / "claims.csv"
+    claims = tables.read(path, COLUMNS, _claim)
+    names = [claim.name for claim in claims]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise RecordingError(path, 0, f"more than one line for {', '.join(twice)}")
+    return claims
+
+
+def _claim(row: Mapping[str, str]) -> Claim:
+    rule = Rule(row["rule"])
+    claim = Claim(
+        id=row["id"],
+        part=row["part"],
+        kind=ClaimKind(row["kind"]),
+        rule=rule,
+        estimand=parse(row["estimand"]) if row["estimand"] or rule is not Rule.JUDGEMENT else None,
+        bound=float(row["bound"]) if row["bound"] else None,
+        lessons=tuple(row["lesson"].split()),
+        quote=row["quote"],
+        caveats=tuple(caveat(c.strip()) for c in row["caveats"].split(";") if c.strip()),
+    )
+    measured = claim.quantity
+    if not (claim.id and row["says"] and claim.quote and claim.lessons):
+        raise ValueError("id, lesson, says and quote must not be empty")
+    if (claim.kind is ClaimKind.JUDGEMENT) != (rule is Rule.JUDGEMENT):
+        raise ValueError("kind and rule are both judgement, or neither is")
+    if claim.estimand and (measured is None) != (rule is Rule.FACTS):
+        raise ValueError(f"the estimand {row['estimand']!r} does not fit the rule {rule}")
+    if (claim.bound is None) != (rule in (Rule.FACTS, Rule.JUDGEMENT)):
+        raise ValueError("facts and judgements have no bound; every other rule has one")
+    if rule is Rule.RATIO and measured and measured.below is None:
+        raise ValueError("a ratio has two sides")
+    if claim.bound is not None and not math.isfinite(claim.bound):
+        raise ValueError("the bound is not a finite number")
+    return claim
+
+
+@cache
+def _worded() -> Mapping[str, str]:
+    path = data_dir() / "facts.csv"
+    return dict(tables.read(path, ("name", "words"), lambda row: (row["name"], row["words"])))
+
+
+def words_of_fact(name: str) -> str:
+    """A fact in words, as ``data/facts.csv`` has it; else its name with spaces."""
+    return _worded().get(name, name.replace("_", " "))

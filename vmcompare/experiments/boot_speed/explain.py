@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import EMULATION
-from vmcompare.evidence.published import CHECKED, load_literature
+from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB, seconds
 from vmcompare.evidence.units import ratio as ratio_text
@@ -103,15 +103,14 @@ def literature(view: View) -> Iterator[Row]:
                 "conditions": f"request to first byte{under}",
                 "source": f"{group.shown}, run {group.run_id}",
             }
-    published = load_literature()
-    chosen = published[published["metric"].isin(_LITERATURE) & (published["checked"] == CHECKED)]
-    for row in chosen.to_dict("records"):
-        yield {
-            "what": row["system"],
-            "figure": _set(f"{row['value']} {row['unit']}"),
-            "conditions": _set(row["conditions"]),
-            "source": f"literature: {_short(row['citation'])}, {row['year']}",
-        }
+    for figure in load_figures():
+        if figure.metric in _LITERATURE and figure.checked:
+            yield {
+                "what": figure.system,
+                "figure": f"{figure.value} {figure.unit}",
+                "conditions": figure.conditions,
+                "source": f"literature: {figure.short}, {figure.year}",
+            }
 
 
 @explained.whatif("cold_starts")
@@ -280,19 +279,3 @@ def _times(interval: Interval | None) -> str:
 def _plain(value: float) -> str:
     """Three significant figures, with no unit."""
     return ratio_text(value).rstrip("×")
-
-
-def _set(text: str) -> str:
-    """A cell of the table of literature with the signs that its plain file spells out."""
-    words = "from the abstract" if text == "abstract" else text
-    return words.replace("->", "→").replace("<=", "≤")
-
-
-def _short(citation: str) -> str:
-    """First author and venue of a citation, for a table's column."""
-    authors, colon, rest = citation.partition(":")
-    if colon and authors.endswith("et al."):
-        return f"{authors}: {rest.split(',')[0].split(':')[0].strip()}"
-    if not colon or authors.count(",") == 0:
-        return citation.split(",")[0].split(" (")[0]
-    return f"{authors.split(',')[0]} et al.: {rest.split(',')[0].split(':')[0].strip()}"

@@ -8,17 +8,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION
-from vmcompare.evidence.statistics import Interval, median_interval
+from vmcompare.evidence.claims import EMULATION, RAMPS_WANTED
+from vmcompare.evidence.statistics import Interval, fitted_ramps, median_interval
 from vmcompare.evidence.units import size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.guest_os.weigh import CODE_CACHE, DAEMONS
 from vmcompare.plots.groups import Group, groups
 from vmcompare.plots.style import Series
 from vmcompare.sandbox import Platform
-
-WANTED_RAMPS = 3
-"""Ramps of each series that a verdict takes (DESIGN, section 4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +49,12 @@ def of_phase(view: View, phase: str) -> View:
 @lru_cache(maxsize=64)
 def fits(view: View, metric: str, phase: str = "ramp") -> Sequence[Fit]:
     """A fit of each series that has a ramp with two different N; may be empty."""
-    from scipy.stats import linregress
-
     found = []
     for group in groups(of_phase(view, phase), metric):
-        lines = [
-            linregress(ramp["rep"].to_numpy(float), ramp["value"].to_numpy(float))
-            for _, ramp in group.rows.groupby("block")
-            if ramp["rep"].nunique() >= 2
-        ]
+        lines = fitted_ramps(group.rows).values()
         if lines:
-            fixed = median_interval([float(line.intercept) for line in lines]).estimate
-            each = median_interval([float(line.slope) for line in lines])
+            fixed = median_interval([line.intercept for line in lines]).estimate
+            each = median_interval([line.slope for line in lines])
             found.append(Fit(group, fixed, each, len(lines)))
     return tuple(found)
 
@@ -162,9 +153,9 @@ def caption(view: View, found: Sequence[Group], *extra: str) -> str:
     few = {
         g.series.label: g.rows["block"].nunique()
         for g in there
-        if g.rows["block"].nunique() < WANTED_RAMPS
+        if g.rows["block"].nunique() < RAMPS_WANTED
     }
     if few:
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
-        said.append(f"Fewer than the {WANTED_RAMPS} rounds a verdict takes: {counts}.")
+        said.append(f"Fewer than the {RAMPS_WANTED} rounds a verdict takes: {counts}.")
     return " ".join(said)

@@ -414,12 +414,12 @@ def cves_table(_view: View) -> pd.DataFrame:
     table = pd.DataFrame(
         [
             {
-                "weakness": f"[{row['cve']}]({row['url']})",
-                "what, and in a sentence": f"{row['component']}: {row['summary']}",
-                "where": WEAK[row["kind"]][0],
-                "score (CVSS version)": row["cvss"] or "none",
+                "weakness": f"[{one.cve}]({one.url})",
+                "what, and in a sentence": f"{one.component}: {one.summary}",
+                "where": WEAK[one.kind][0],
+                "score (CVSS version)": one.cvss or "none",
             }
-            for row in weaknesses().to_dict("records")
+            for one in weaknesses()
         ]
     )
     table.attrs["caption"] = (

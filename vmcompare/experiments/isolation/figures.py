@@ -6,15 +6,14 @@ Every function raises ``Unavailable`` where its rows are not there.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import EMULATION
-from vmcompare.evidence.published import CHECKED, load_cves, load_literature
+from vmcompare.evidence.published import Figure, Weakness, load_figures, load_weaknesses
 from vmcompare.evidence.units import ratio, seconds, size
 from vmcompare.evidence.view import MEASURED, View
 from vmcompare.experiments.isolation.boundaries import ANSWERED, BRIDGE, LET_THROUGH, OWN_NETWORKS
@@ -707,9 +706,6 @@ def _worse(found: list[Felt]) -> str:
 
 # ---- system calls that reach a shared kernel -----------------------------------------------------
 
-_COUNTED = "Docker default seccomp (counted)"
-_LETS_THROUGH = re.compile(r"(\d+) allowed")
-
 NO_COUNT_FOUND = (
     "Kata: its guests run on one of several VMMs, and no count with a source was found. "
     "Rootless Docker: the same filter, so the same width; what changes is whose rights a caller "
@@ -763,21 +759,13 @@ def widths(view: View) -> list[Width]:
 
 def published() -> list[Width]:
     """What others counted or stated, only where the source was read; widest first."""
-    table = load_literature()
-    table = table[table["checked"] == CHECKED]
-    found = []
-    for row in table[table["metric"] == "host_syscalls"].to_dict("records"):
-        numbers = [float(number) for number in re.findall(r"\d+", row["value"])]
-        found.append(_published(row["system"], max(numbers), min(numbers), row))
-    for row in table[table["system"] == _COUNTED].to_dict("records"):
-        if allowed := _LETS_THROUGH.search(row["value"]):
-            calls = float(allowed[1])
-            found.append(_published("Docker’s default filter", calls, calls, row))
-    return sorted(found, key=lambda width: -width.calls)
+    counted = [figure for figure in load_figures() if figure.checked and figure.most]
+    return sorted(map(_published, counted), key=lambda width: -width.calls)
 
 
-def _published(what: str, most: float, fewest: float, row: Mapping[Hashable, Any]) -> Width:
-    return Width(what, most, fewest, None, f"literature, {row['year']}")
+def _published(figure: Figure) -> Width:
+    source = f"literature, {figure.year}"
+    return Width(figure.system, float(figure.most), float(figure.least), None, source)
 
 
 @style.own()
@@ -839,41 +827,41 @@ CANNOT_SAY = (
 )
 
 
-def weaknesses() -> pd.DataFrame:
+def weaknesses() -> list[Weakness]:
     """The lines that were checked, by kind and date."""
-    table = load_cves()
-    table = table[table["checked"] == CHECKED]
-    order = table["kind"].map(list(WEAK).index)
-    return table.assign(order=order).sort_values(["order", "published"]).drop(columns="order")
+    checked = [weakness for weakness in load_weaknesses() if weakness.checked]
+    return sorted(checked, key=lambda one: (list(WEAK).index(one.kind), one.published))
 
 
 @style.own()
 def weaknesses_figure(_view: View) -> Picture:
     """Every checked weakness on one time line, by the kind of what was weak."""
-    table = weaknesses()
-    kinds = [kind for kind in WEAK if (table["kind"] == kind).any()]
-    rows = len(table) + 1.3 * len(kinds)
+    known = weaknesses()
+    kinds = [kind for kind in WEAK if any(one.kind == kind for one in known)]
+    rows = len(known) + 1.3 * len(kinds)
     figure = style.figure(0.185 * rows + 0.55)
     axes = figure.subplots()
-    first, last = (int(end) for end in (table["year"].min(), table["year"].max()))
+    dates = sorted(one.published for one in known)
+    first, last = int(dates[0][:4]), int(dates[-1][:4])
     y = rows
     told = []
     for kind in kinds:
         words, series = WEAK[kind]
         y -= 1.3
         axes.text(first - 0.4, y + 0.15, words, fontsize=style.SMALL_PT, fontweight="bold")
-        some = table[table["kind"] == kind]
-        for row in some.to_dict("records"):
+        for one in known:
+            if one.kind != kind:
+                continue
             y -= 1
-            when = _year(row["published"])
+            when = _year(one.published)
             axes.plot([first - 0.4, when], [y + 0.35] * 2, color="#DDDDDD", linewidth=0.7, zorder=0)
             axes.plot(when, y + 0.35, series.look.marker, color=series.look.colour, markersize=5.5)
             left = when < (first + last) / 2
             axes.text(
-                when + (0.25 if left else -0.25), y + 0.35, _without_versions(row["component"]),
+                when + (0.25 if left else -0.25), y + 0.35, one.name,
                 ha="left" if left else "right", va="center", fontsize=8, bbox=style.PLATE,
             )  # fmt: skip
-            told.append(f"{row['published'][:4]} {row['component']}")
+            told.append(f"{one.published[:4]} {one.component}")
     axes.set_xlim(first - 0.4, last + 1)
     axes.set_ylim(-0.4, rows - 0.2)
     axes.set_yticks([])
@@ -882,7 +870,7 @@ def weaknesses_figure(_view: View) -> Picture:
     axes.grid(axis="x", color="#E6E6E6", linewidth=0.6)
     axes.set_axisbelow(True)
     style.plain(axes)
-    unchecked = len(load_cves()) - len(table)
+    unchecked = len(load_weaknesses()) - len(known)
     caption = (
         f"Literature: the public record (NVD and makers’ advisories). {CANNOT_SAY} {unchecked} "
         "known lines are left out because their record was not read."
@@ -893,8 +881,3 @@ def weaknesses_figure(_view: View) -> Picture:
 def _year(date: str) -> float:
     year, month, day = (int(part) for part in date.split("-"))
     return year + (month - 1) / 12 + (day - 1) / 365
-
-
-def _without_versions(component: str) -> str:
-    """A component without its versions."""
-    return component.split(" <")[0].split(" 0.")[0].split(" 1.")[0].split(" 34.")[0].split(",")[0]

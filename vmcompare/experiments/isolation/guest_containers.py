@@ -52,6 +52,7 @@ from vmcompare.experiments.isolation.probes import (
 from vmcompare.measuring.experiment import Context, blank
 from vmcompare.sandbox import (
     CONTAINER_HOST,
+    RUNC_IN_A_GUEST,
     Completed,
     Launcher,
     Machine,
@@ -306,8 +307,7 @@ GUEST = Spec(image=CONTAINER_HOST, machine=Machine.PC)
 NO_CONTAINER = "no container"
 """The guest's own root process, with nothing around it."""
 
-RUNTIME = "runc in a guest"
-"""What stands in the column ``runtime`` of these containers' rows."""
+RUNTIME = RUNC_IN_A_GUEST
 
 WEAKENINGS: tuple[str, ...] = FLAGS[1 : FLAGS.index("--privileged")]
 """Flags that take one boundary away; ``--privileged`` takes nearly all of them."""

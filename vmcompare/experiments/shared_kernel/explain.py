@@ -14,6 +14,7 @@ from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.view import MEASURED, Outcome, View
 from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel.facts import SETTINGS
 from vmcompare.experiments.shared_kernel.instances import PHASES
 from vmcompare.experiments.shared_kernel.patch_day import patch_day
 from vmcompare.experiments.shared_kernel.rows import (
@@ -166,7 +167,7 @@ def probes_table(view: View) -> pd.DataFrame:
     for row in settings(view):
         rows.append(
             {
-                "tried": f"set {str(row['phase']).removeprefix('setting ')}",
+                "tried": f"set {SETTINGS[row['phase']]}",
                 "in": str(row["platform"]),
                 "what happened": str(row["text"] or row["error"]),
                 "shown": str(row["shown"]) + (f", {EMULATION}" if row["accel"] == "tcg" else ""),

@@ -32,6 +32,14 @@ SHARED_SETTING = ("vm.swappiness", "17")
 """One that the whole kernel has once."""
 
 
+def _phase(setting: str) -> str:
+    return f"setting {setting}"
+
+
+SETTINGS = {_phase(name): name for name, _ in (OWN_SETTING, SHARED_SETTING)}
+"""Phase of the observation → the setting that was tried."""
+
+
 def look(run: Run) -> Iterator[Measurement]:
     """Facts that need more than one instance, while all of them run."""
     if Platform.CONTAINER in run.context.launchers:
@@ -135,7 +143,7 @@ def _vm_settings(run: Run) -> Iterator[Measurement]:
     """Root in a machine sets what its kernel has once; the host's own value stays."""
     who = next(who for who in INSTANCES if who.name == "vm-direct")
     name, value = SHARED_SETTING
-    row = run.row(who, "observation", f"setting {name}")
+    row = run.row(who, "observation", _phase(name))
     path = "/proc/sys/" + name.replace(".", "/")
     try:
         done = run.boxes[who.name].run(["sysctl", "-w", f"{name}={value}"])
@@ -153,9 +161,7 @@ def container_settings(run: Run) -> Iterator[Measurement]:
     launcher = run.context.launchers[Platform.CONTAINER]
     for name, value in (OWN_SETTING, SHARED_SETTING):
         spec = Spec(sysctls=((name, value),))
-        row = replace(
-            blank(launcher, Platform.CONTAINER, spec, "observation"), phase=f"setting {name}"
-        )
+        row = replace(blank(launcher, Platform.CONTAINER, spec, "observation"), phase=_phase(name))
         path = "/proc/sys/" + name.replace(".", "/")
         try:
             with launcher.open(spec, run.context.on_event) as box:

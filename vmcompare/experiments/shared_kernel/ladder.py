@@ -144,9 +144,14 @@ class Ground:
         return (*up, *(without(rung, able) for rung in able))
 
 
+def all_but(rung: str) -> str:
+    """What the climb of all rungs but one is called."""
+    return f"all but {rung}"
+
+
 def without(rung: str, rungs: Sequence[str] = RUNGS) -> Climb:
     """All rungs but one."""
-    return Climb(f"all but {rung}", tuple(name for name in rungs if name != rung))
+    return Climb(all_but(rung), tuple(name for name in rungs if name != rung))
 
 
 def prepare(box: Sandbox) -> str:

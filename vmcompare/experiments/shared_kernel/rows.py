@@ -8,9 +8,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION
+from vmcompare.evidence.claims import EMULATION, Undecided, observed
 from vmcompare.evidence.view import MEASURED, RECORDED, View
 from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel.facts import SETTINGS
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
 from vmcompare.sandbox import Platform
 
@@ -164,12 +165,11 @@ def climbed(view: View) -> Ladder:
             found = tuple(_rung(row) for row in rows.to_dict("records"))
             if not found or not found[0].seen or not any(rung.seen for rung in found[1:]):
                 continue
-            less = [
-                _rung(row) for row in those.to_dict("records") if "all but " in str(row["phase"])
-            ]
+            omitted = {ladder.all_but(rung): rung for rung in ladder.RUNGS}
+            less = those[those["phase"].isin(omitted)].to_dict("records")
             return Ladder(
                 found,
-                {rung.name.removeprefix("all but "): rung for rung in less},
+                {omitted[str(row["phase"])]: _rung(row) for row in less},
                 platform is Platform.VM_DIRECT,
                 bool((rows["accel"] == "tcg").any()),
                 shown,
@@ -225,16 +225,16 @@ def shown_as(rows: pd.DataFrame) -> str:
 def settings(view: View) -> Sequence[Mapping[str, Any]]:
     """The observations of kernel settings, as mappings of row columns."""
     frame = _observations(view)
-    rows = frame[frame["phase"].str.startswith("setting ")].sort_values(["platform", "phase"])
+    rows = frame[frame["phase"].isin(SETTINGS)].sort_values(["platform", "phase"])
     return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
 
 
 def fact(view: View, name: str) -> bool | None:
     """A fact of the view; ``None`` where it was not observed, or observations disagree."""
-    if view.frame.empty:
+    try:
+        return observed(name, view.frame)
+    except Undecided:
         return None
-    values = set(view.values(metric="fact", phase=name)["value"])
-    return bool(values.pop()) if len(values) == 1 else None
 
 
 def _rung(row: Mapping[Any, Any]) -> Rung:
