@@ -74,7 +74,12 @@ def _tweak(now: Callable[[], Table]) -> Exercise:
 
     def solution(view: View) -> str:  # noqa: ARG001
         lines = [
-            f"- {a.claim.id} {a.claim.part}: {a.finding.verdict} → {b.finding.verdict}"
+            f"- {a.claim.id} {a.claim.part}: "
+            + (
+                f"{a.finding.verdict} → {b.finding.verdict}"
+                if a.finding.verdict != b.finding.verdict
+                else f"only the reason; the finding stays {a.finding.verdict}"
+            )
             for a, b in changed(now(), HIDDEN)
         ]
         return f"{_flipped(now())} findings change.\n\n" + "\n".join(lines)

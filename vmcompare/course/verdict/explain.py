@@ -16,6 +16,7 @@ from types import MappingProxyType
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import (
     EMULATION,
+    NO_CODE_CACHE,
     RAMP,
     Estimate,
     Quantity,
@@ -178,7 +179,9 @@ def hosts(table: Table, *, host_gib: float = HOST_GIB) -> WhatIf:
         "itself takes are left out."
     )
     if emulated:
-        words += f" b of {', '.join(emulated)} was measured under {EMULATION}."
+        words += (
+            f" b of {', '.join(emulated)} was measured under {EMULATION}, and is {NO_CODE_CACHE}."
+        )
     words += "".join(
         f" Few runs for {m.series.label}: {m.found.few}." for m in costs if m.found.few
     )

@@ -40,6 +40,7 @@ it comes out the other way:
 
 from vmcompare.evidence.claims.findings import (
     EMULATION,
+    NO_CODE_CACHE,
     Estimate,
     Finding,
     Missing,
@@ -70,7 +71,8 @@ from vmcompare.evidence.claims.rules import (
 )
 
 __all__ = [
-    "COLUMNS", "EMULATION", "EXACT", "LAYERS", "RAMP", "Claim", "Estimand", "Estimate", "Facts",
-    "Finding", "Kind", "Missing", "Quantity", "Rule", "Side", "Unsettled", "Verdict", "by_rule",
-    "combine", "concerned", "estimate", "judge", "load", "observed", "parse", "quantity",
+    "COLUMNS", "EMULATION", "EXACT", "LAYERS", "NO_CODE_CACHE", "RAMP", "Claim", "Estimand",
+    "Estimate", "Facts", "Finding", "Kind", "Missing", "Quantity", "Rule", "Side", "Unsettled",
+    "Verdict", "by_rule", "combine", "concerned", "estimate", "judge", "load", "observed", "parse",
+    "quantity",
 ]  # fmt: skip

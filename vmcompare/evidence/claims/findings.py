@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vmcompare.evidence.claims.rules import (
     EXACT,
     LAYERS,
+    ONE_ALONE,
     RAMP,
     Claim,
     Estimand,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EMULATION = "software emulation"
+NO_CODE_CACHE = "without the translator’s code cache"
+_NO_CODE_CACHE_IN = ("pss_bytes", "overhead_bytes")
 
 
 class Verdict(StrEnum):
@@ -331,7 +334,8 @@ def _words(wanted: Quantity, found: Estimate) -> str:
         if math.isfinite(i.low)
         else "no interval"
     )
-    return f"{wanted}: {written(i.estimate, unit)} ({span}; n = {found.runs})"
+    apart = f", {NO_CODE_CACHE}" if found.emulated and wanted.metric in _NO_CODE_CACHE_IN else ""
+    return f"{wanted}: {written(i.estimate, unit)} ({span}; n = {found.runs}){apart}"
 
 
 def _fact(name: str) -> str:
@@ -542,6 +546,8 @@ def _tried(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
         keep &= frame["warmth"] == side.warmth
     if side.phase is None:
         keep &= frame["phase"] != RAMP
+    elif side.phase == ONE_ALONE:
+        keep &= (frame["phase"] == RAMP) & (frame["rep"] == 1)
     else:
         keep &= frame["phase"] == side.phase
     return frame[keep]
