@@ -18,7 +18,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab handouts test test-quick check check-only bench reliability fuzz golden lock engines clean browser-tools
+.PHONY: lab handouts test test-quick check check-only bench reliability fuzz golden dictionary lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on the lessons
@@ -57,6 +57,9 @@ golden: $(READY)               ## tests/golden/*.json: what the recordings say i
 
 fuzz: $(READY)                 ## damaged and hostile files for every reader: N of them, made from SEED
 	$(BIN)/python -m tools.fuzz -n $(N) --seed $(SEED)
+
+dictionary: $(READY)           ## docs/data-dictionary.md: every field and metric of a recording
+	$(BIN)/python -m tools.dictionary
 
 lock: $(READY)                 ## requirements.lock from pyproject.toml
 	@$(PIP) uv

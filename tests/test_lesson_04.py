@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from room import Room
 
+from vmcompare.evidence.recording import read, recordings
+from vmcompare.evidence.units import MIB
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "04-boot-speed.ipynb"
 
@@ -43,3 +46,22 @@ def test_its_page_has_both_sliders_and_the_words_of_the_emulator(room: Room) -> 
     page = room.lesson("04")
     assert page.count('type="range"') == 2
     assert "software emulation" in page
+
+
+@pytest.mark.slow
+def test_its_what_if_holds_the_memory_that_lesson_01_shows(room: Room) -> None:
+    here, there = room.lesson("04"), room.lesson("01")
+    assert "costs memory (without the translator's <em>code cache</em>)" in here
+    assert "left out of PSS" in there
+    for page in (here, there):
+        assert "pss_bytes" in page
+        assert "pss_with_code_cache_bytes" not in page
+    one_vm = [
+        row["value"] / MIB
+        for path in recordings(ROOT / "data" / "recordings", "guest_os")
+        for row in read(path).rows
+        if (row["platform"], row["metric"], row["rep"]) == ("vm", "pss_bytes", 1)
+    ]
+    held = [float(found) for found in re.findall(r"([\d.]+) MiB·h", here)]
+    assert held
+    assert max(held) < 1.2 * max(one_vm)

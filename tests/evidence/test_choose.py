@@ -170,7 +170,7 @@ def test_beside_a_judgement_stands_what_was_measured(places: Places) -> None:
     assert "beside it stands" not in part(places.gather(), "V1").finding.reason
     places.plant()
     found = part(places.gather(), "V1")
-    assert "beside it stands memory (PSS), vm ÷ container" in found.finding.reason
+    assert "beside it stands memory (PSS), vm (one alone) ÷ container" in found.finding.reason
     assert found.emulated
 
 
@@ -300,9 +300,12 @@ def test_rows_of_two_recordings_are_never_pooled(places: Places) -> None:
     assert found.finding.interval is None
 
 
-def test_a_ramps_sums_never_count_as_one_idle_instance(places: Places) -> None:
-    places.add("guest_os", ramps())
+def test_of_a_ramps_sums_only_the_first_counts_as_one_idle_instance(places: Places) -> None:
+    places.add("guest_os", [r for r in ramps() if r.rep != 1])
     assert "beside it stands" not in part(places.gather(), "V1").finding.reason
+    places.add("guest_os", ramps())
+    alone = (2 + 120) / (2 + 4)  # MiB: what is there once, and one instance
+    assert f"container (one alone): {alone:.1f}×" in part(places.gather(), "V1").finding.reason
 
 
 def test_an_estimate_that_emulation_leaves_undecided_is_kept_with_its_interval(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import planted, row, starts
+from planted import as_once_recorded, planted, row, starts
 
 from vmcompare.errors import RecordingError
 from vmcompare.evidence.claims import (
@@ -493,9 +493,32 @@ def test_every_registered_number_can_be_flipped_by_data(
 
 
 def test_a_judgement_stays_one_whatever_was_measured_and_shows_it_beside(frame: Frame) -> None:
-    found = judge(CLAIMS["V1", "economical"], frame(ramps((4e7,) * 3)))
+    weights = [("vm", 4e7, 3.2e8), ("container", 2e6, 2e6)]
+    rows = [
+        row(platform, metric, n * (value + 1e6 * (n - 1)), phase="ramp", block=block, rep=n,
+            accel="tcg" if platform == "vm" else "")
+        for block in range(3)
+        for platform, without, with_cache in weights
+        for n in (1, 2)
+        for metric, value in (
+            ("pss_bytes", without), ("pss_with_code_cache_bytes", with_cache),
+        )
+    ]  # fmt: skip
+    found = judge(CLAIMS["V1", "economical"], frame(rows))
     assert found.verdict is Verdict.JUDGEMENT
-    assert "beside it stands memory" in found.reason
+    assert "(one alone): 20.0× (95 % interval 20.0× to 20.0×; n = 3 blocks" in found.reason
+    assert "without the translator’s code cache, under software emulation" in found.reason
+
+
+def test_the_code_cache_is_not_spoken_of_where_nothing_was_emulated(frame: Frame) -> None:
+    assert "code cache" in judge(MEMORY, frame(starts(accel="tcg"))).reason
+    assert "code cache" not in judge(MEMORY, frame(starts(accel="kvm"))).reason
+
+
+def test_memory_weighed_only_with_the_code_cache_settles_no_claim_on_memory(frame: Frame) -> None:
+    found = judge(MEMORY, frame(as_once_recorded(starts())))
+    assert found.verdict is Verdict.NOT_MEASURED
+    assert found.lacking
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planted import as_once_recorded
 
 from vmcompare.errors import UNPRINTABLE, RecordingError, StorageError, Unavailable, printable
 from vmcompare.evidence.recording import COLUMNS, Measurement, Recorder, read, recordings
@@ -72,6 +73,56 @@ def test_a_value_and_a_failure_never_go_together(value: float | None, status: st
 def test_an_unknown_metric_is_refused() -> None:
     with pytest.raises(ValueError, match="not a metric"):
         row(metric="seconds")
+
+
+def memory_rows(accel: str) -> list[Measurement]:
+    """A container's memory, and a VM's by both metrics as they are recorded today."""
+    vm = {"platform": Platform.VM, "accel": accel}
+    return [
+        row(13.0, metric="pss_bytes"),
+        row(780.0, metric="pss_with_code_cache_bytes", **vm),
+        row(264.0, metric="pss_bytes", **vm),
+    ]
+
+
+def memory(path: Path) -> list[tuple[str, str, float]]:
+    return [(r["platform"], r["metric"], r["value"]) for r in read(path).rows]
+
+
+def test_a_recording_that_counted_the_code_cache_in_is_read_as_the_metric_that_does(
+    tmp_path: Path,
+) -> None:
+    old = recorded(tmp_path, *as_once_recorded(memory_rows("tcg")))
+    assert {r["metric"] for r in map(json.loads, old.read_text().splitlines()[1:-1])} == {
+        "pss_bytes"
+    }
+    assert memory(old) == [
+        ("container", "pss_bytes", 13), ("vm", "pss_with_code_cache_bytes", 780),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_recording_that_tells_the_code_cache_apart_is_read_as_it_stands(
+    tmp_path: Path, cut_off: bool
+) -> None:
+    new = recorded(tmp_path, *memory_rows("tcg"), row(265.0, metric="pss_bytes", accel="tcg"))
+    found = [
+        ("container", "pss_bytes", 13), ("vm", "pss_with_code_cache_bytes", 780),
+        ("vm", "pss_bytes", 264), ("container", "pss_bytes", 265),
+    ]  # fmt: skip
+    if cut_off:  # between the two rows of one reading
+        new.write_text("".join(new.read_text().splitlines(keepends=True)[:3]))
+        found = found[:2]
+    assert memory(new) == found
+
+
+@pytest.mark.parametrize(("experiment", "accel"), [("boot_speed", "kvm"), ("guest_os", "tcg")])
+def test_memory_that_never_held_a_code_cache_keeps_its_metric(
+    tmp_path: Path, experiment: str, accel: str
+) -> None:
+    with Recorder(tmp_path, experiment, HOST, rounds=1) as recorder:
+        recorder.append(row(264.0, metric="pss_bytes", platform=Platform.VM, accel=accel))
+    assert memory(recorder.path) == [("vm", "pss_bytes", 264)]
 
 
 def test_a_line_that_was_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from explained import Asked
-from planted import STARTS_S, planted, starts
+from planted import STARTS_S, as_once_recorded, planted, starts
 
 from vmcompare.course import text, wording
 from vmcompare.errors import Unavailable
@@ -53,6 +53,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
         "empty": compose(None, None),
         "full": live(),
         "hardware": live(accel="kvm", times=FAST),
+        "old": compose(planted(place, as_once_recorded(starts())), None),
         "process": live(only=["process"]),
         "container": live(only=["container"]),
         "vms": live(only=["vm-direct", "vm-tuned", "vm"]),
@@ -64,7 +65,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
 
 
 VIEWS = (
-    "empty", "full", "hardware", "process", "container", "vms", "failures", "all failed",
+    "empty", "full", "hardware", "old", "process", "container", "vms", "failures", "all failed",
     "one round", "mixed",
 )  # fmt: skip
 
@@ -178,6 +179,29 @@ def test_cold_starts_multiply_the_measured_median_and_hold_the_measured_memory(
     assert "vm · software emulation 90,000 s" in alt
     assert "several wait at the same time" in model.draw(3600).caption
     assert r"\lambda" in model.formula
+
+
+def test_idle_memory_is_without_the_code_cache_and_says_so_where_there_is_one(
+    views: Mapping[str, View],
+) -> None:
+    emulated = WHATIFS["cold_starts"](views["full"]).draw(60)
+    assert "vm · software emulation 143 MiB·h" in emulated.alt  # 150,000,000 bytes
+    assert "Memory is without the translator’s code cache, as in lesson 01." in emulated.caption
+    hardware = WHATIFS["cold_starts"](views["hardware"]).draw(60)
+    assert "vm 143 MiB·h" in hardware.alt
+    assert "code cache" not in hardware.caption
+
+
+def test_memory_weighed_only_with_the_code_cache_is_left_out_with_the_reason(
+    views: Mapping[str, View],
+) -> None:
+    picture = WHATIFS["cold_starts"](views["old"]).draw(60)
+    waits, held = picture.alt.split("Keep one idle instead")
+    assert "vm · software emulation 1,500 s" in waits
+    assert "container 3.81 MiB·h" in held
+    assert "vm" not in held
+    assert "Memory of vm-direct (pc), vm-direct (microvm), vm-tuned, vm is not" in picture.caption
+    assert "together with the translator’s code cache" in picture.caption
 
 
 def test_dividing_the_emulation_out_is_modelled_marked_and_rough(

@@ -98,7 +98,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "weigh", weigh)
     for name, value in {
         "cpu_s": lambda *_: 0.0, "cgroup_bytes": lambda *_: MIB, "named": lambda *_: (1, 2),
-        "pss_bytes": lambda *_: 50 * MIB, "available_bytes": lambda: 2**40,
+        "pss_bytes": lambda pids: 50 * MIB * len(pids), "available_bytes": lambda: 2**40,
     }.items():  # fmt: skip
         monkeypatch.setattr(memory, name, value)
 

@@ -13,6 +13,7 @@ from vmcompare.errors import LaunchFailure, UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.boot_speed.measure import GIVE_UP_AFTER
 from vmcompare.experiments.explanation import explanation
+from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import (
     Context,
     Progress,
@@ -21,7 +22,8 @@ from vmcompare.measuring.experiment import (
     discover,
     load,
 )
-from vmcompare.sandbox import Event, Launcher, Machine, OnEvent, Phase, Platform, Spec
+from vmcompare.measuring.memory import VmmParts
+from vmcompare.sandbox import Event, Launcher, Machine, OnEvent, Phase, Platform, Spec, Traits
 
 SERIES = (Series(Platform.PROCESS, repeats=3), Series(Platform.VM, Machine.PC))
 
@@ -97,6 +99,27 @@ def test_memory_that_cannot_be_read_is_an_error_row_and_not_a_zero() -> None:
     memory = [r for r in rows if r.metric == "pss_bytes"]
     assert memory
     assert all(r.value is None and r.error for r in memory)
+
+
+@pytest.mark.parametrize("accel", ["tcg", "kvm"])
+def test_an_emulated_vm_is_weighed_with_the_code_cache_and_without(
+    monkeypatch: pytest.MonkeyPatch, accel: str
+) -> None:
+    parts = VmmParts(guest_ram=200, boot_files=30, code_cache=500, emulator=34)
+    monkeypatch.setattr(memory, "vm_parts", lambda *_, **__: parts)
+    monkeypatch.setattr(memory, "pss_bytes", lambda _: 264)
+    vm = FakeLauncher(phases=VM_PHASES, trait=Traits("mechanism", accel=accel))
+    rows = measured({Platform.VM: vm}, rounds=1)
+    weighed = [(r.metric, r.value) for r in rows if r.metric.startswith("pss_")]
+    sum_first = [("pss_with_code_cache_bytes", 764), ("pss_bytes", 264)]
+    assert weighed == (sum_first if accel == "tcg" else sum_first[1:])
+
+
+def test_parts_that_cannot_be_told_apart_leave_neither_metric_a_value() -> None:
+    vm = FakeLauncher(phases=VM_PHASES, trait=Traits("mechanism", accel="tcg"))
+    rows = measured({Platform.VM: vm}, rounds=1)  # its pids do not exist
+    weighed = {r.metric: r.status for r in rows if r.metric.startswith("pss_")}
+    assert weighed == {"pss_with_code_cache_bytes": "error", "pss_bytes": "error"}
 
 
 def test_a_start_that_fails_is_a_row_and_the_others_go_on() -> None:

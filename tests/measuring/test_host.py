@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
-import platform
 import socket
 from pathlib import Path
 
 import pytest
 
-from vmcompare.errors import Unavailable
 from vmcompare.measuring import host
 
 FACTS = host.facts({"docker": "28"}, {"docker": {"cgroup_version": "2"}})
@@ -56,12 +53,3 @@ def test_no_name_of_the_user_or_the_machine_and_no_path_is_among_them() -> None:
 def test_the_machine_has_the_same_name_every_time() -> None:
     assert host.host_id() == FACTS["host_id"]
     assert len(host.host_id()) == 12
-
-
-@pytest.mark.skipif(platform.system() != "Linux", reason="smaps_rollup is Linux")
-def test_memory_of_processes_is_summed_and_never_guessed() -> None:
-    own = host.pss_bytes([os.getpid()])
-    assert own > 1024 * 1024
-    assert host.pss_bytes([]) == 0
-    with pytest.raises(Unavailable, match="memory"):
-        host.pss_bytes([os.getpid(), 2**22 - 1])

@@ -94,11 +94,29 @@ def test_under_emulation_a_code_cache_must_be_there_and_with_hardware_it_need_no
     assert parts(without_cache, emulated=False).code_cache == 0
 
 
+def test_the_code_cache_counts_in_one_metric_and_not_in_the_other() -> None:
+    found = parts()
+    total = sum(m.pss_bytes for m in memory.mappings(SMAPS))
+    assert found.pss_with_code_cache_bytes == total
+    assert found.pss_bytes == total - 65536 * KIB
+
+
+def test_the_processes_of_a_vm_are_taken_apart_one_by_one_and_added_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "smaps", lambda _: SMAPS)
+    monkeypatch.setattr(memory, "command_line", lambda _: tuple(FILES))
+    two = memory.vm_parts((1, 2), ram_bytes=RAM, emulated=True)
+    assert two.pss_bytes == 2 * parts().pss_bytes
+    assert two.code_cache == 2 * 65536 * KIB
+
+
 @linux
-def test_memory_of_a_process_is_read_and_never_guessed() -> None:
-    assert memory.pss_bytes(os.getpid()) > 1024 * 1024
-    with pytest.raises(Unavailable):
-        memory.pss_bytes(2**22 - 1)
+def test_memory_of_processes_is_summed_and_never_guessed() -> None:
+    assert memory.pss_bytes([os.getpid()]) > 1024 * 1024
+    assert memory.pss_bytes([]) == 0
+    with pytest.raises(Unavailable, match="has just ended"):
+        memory.pss_bytes([os.getpid(), 2**22 - 1])
 
 
 @linux

@@ -383,6 +383,7 @@ def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
             rows.append(_row(path, number, line, common))
     if ended and torn:
         raise RecordingError(path, len(lines) + 1, "something follows the end line")
+    schema.rename_old_metrics(head.experiment, rows)
     return Recording(
         path=path,
         host=host,

@@ -57,7 +57,7 @@ the facts of the machine name it."""
 
 _MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 
-_FORMS: Mapping[str, str] = {
+FORMS: Mapping[str, str] = {
     "printable": rf"\A[^{UNPRINTABLE}]*\Z",
     "a time in UTC as in 2026-01-31T12:00:00Z": rf"\A{_MOMENT}Z\Z",
     "a time in UTC as in 2026-01-31T12:00:00.123Z": rf"\A{_MOMENT}\.[0-9]{{3}}Z\Z",
@@ -67,7 +67,7 @@ _FORMS: Mapping[str, str] = {
     "a SHA-256 digest": r"\A(sha256:[0-9a-f]{1,64})?\Z",
 }
 """What a text must be, in words → the regular expression."""
-_PRINTABLE, _SECOND, _MILLISECOND, _RUN_ID, _EXPERIMENT, _HOST_ID, _DIGEST = _FORMS
+_PRINTABLE, _SECOND, _MILLISECOND, _RUN_ID, _EXPERIMENT, _HOST_ID, _DIGEST = FORMS
 
 _TYPES: Mapping[str, str] = {
     "int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false",
@@ -119,6 +119,31 @@ def runtimes(host: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(d["default_runtime"] for d in details.values() if "default_runtime" in d)
 
 
+def rename_old_metrics(experiment: str, rows: Iterable[dict[str, Any]]) -> None:
+    """Rows of older recordings are given the metric that they hold by today's definitions when they
+    are read; no file is changed.
+
+    There is one such rule. ``pss_bytes`` leaves the translator's code cache out;
+    ``pss_with_code_cache_bytes`` counts it in. ``boot_speed`` used to count it in and to call the
+    sum ``pss_bytes``; now it writes two rows for an emulated VM, the sum first. So in a recording
+    of ``boot_speed`` that has no row ``pss_with_code_cache_bytes``, the ``pss_bytes`` of an
+    emulated VM (``accel`` is ``tcg``) are ``pss_with_code_cache_bytes``. Whatever has no translator
+    has no such cache either: there both are the same, and are recorded as ``pss_bytes``.
+
+    Args:
+        experiment: whose run it is.
+        rows: all rows of the run (columns of the tidy frame); changed in place.
+    """
+    if experiment != "boot_speed":
+        return
+    rows = list(rows)
+    if any(row["metric"] == "pss_with_code_cache_bytes" for row in rows):
+        return
+    for row in rows:
+        if row["metric"] == "pss_bytes" and row["accel"] == "tcg":
+            row["metric"] = "pss_with_code_cache_bytes"
+
+
 def _coherent(row: Any, named: frozenset[str]) -> None:
     """What a type cannot say of a row."""
     _date("ts_utc", row.ts_utc)
@@ -145,17 +170,34 @@ def _decoder() -> Callable[[bytes], Any]:
     """Made at the first use: to import msgspec takes longer than to import this package."""
     import msgspec
 
+    run, row, end = kinds()
+    return msgspec.json.Decoder(run | row | end).decode
+
+
+@cache
+def kinds() -> tuple[Any, Any, Any]:
+    """The three kinds of lines as msgspec structs: run, row and end.
+
+    Each field carries what it means as its description, in Markdown, and where they help its
+    ``unit`` and what belongs to its vocabulary (``words``, and ``or_else`` what cannot be listed):
+    ``docs/data-dictionary.md`` is made of them.
+    """
+    import msgspec
+
     def text(limit: int, form: str = _PRINTABLE) -> Any:
-        return Annotated[str, msgspec.Meta(max_length=limit, pattern=_FORMS[form])]
+        return Annotated[str, msgspec.Meta(max_length=limit, pattern=FORMS[form])]
 
     def one_of(words: Iterable[str]) -> Any:
         return Literal[tuple(str(word) for word in words)]
+
+    def says(type_: Any, meaning: str, **more: Any) -> Any:
+        return Annotated[type_, msgspec.Meta(description=meaning, extra_json_schema=more)]
 
     def struct(kind: str, fields: list[tuple[str, Any] | tuple[str, Any, Any]]) -> Any:
         named = [(name, type_, *default) for name, type_, *default in fields]
         options: dict[str, Any] = {"tag_field": "kind", "tag": kind} if kind else {}
         made: Any = msgspec.defstruct(
-            kind or "Host", named, kw_only=True, forbid_unknown_fields=True, gc=False, **options
+            kind or "host", named, kw_only=True, forbid_unknown_fields=True, gc=False, **options
         )
         made.kind = kind
         return made
@@ -163,33 +205,43 @@ def _decoder() -> Callable[[bytes], Any]:
     count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
     whole = Annotated[int, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
     broken = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+    size = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+    load = Annotated[float, msgspec.Meta(ge=0, le=MAX_COUNT)]
     words, fact = text(WORDS_CHARS), text(FACT_CHARS)
     few = msgspec.Meta(max_length=32)
     facts: Any = Annotated[dict[words, fact], few]  # type: ignore[valid-type]
+    details: Any = Annotated[dict[words, facts], few]  # type: ignore[valid-type]
     absent = msgspec.UNSET
     host = struct(
         "",
         [
-            ("host_id", text(64, _HOST_ID)),
+            ("host_id", says(text(64, _HOST_ID), "a name that tells nothing: 12 digits of a hash")),
             *(
                 (name, type_ | msgspec.UnsetType, absent)
                 for name, type_ in {
-                    "os": fact,
-                    "kernel": fact,
-                    "arch": fact,
-                    "cpu": fact,
-                    "cores": count,
-                    "memory_bytes": Annotated[int, msgspec.Meta(ge=0, le=LARGEST)],
-                    "virtualisation_flag": one_of(("", "vmx", "svm")) | None,
-                    "virtualised": bool | None,
-                    "cgroup_version": Literal[0, 1, 2],
-                    "ksm": bool,
-                    "governor": fact,
-                    "load_1min": Annotated[float, msgspec.Meta(ge=0, le=MAX_COUNT)],
-                    "on_battery": bool | None,
-                    "python": fact,
-                    "versions": facts,
-                    "details": Annotated[dict[words, facts], few],  # type: ignore[valid-type]
+                    "os": says(fact, "operating system and version"),
+                    "kernel": says(fact, "release of the kernel"),
+                    "arch": says(fact, "architecture, such as `x86_64`"),
+                    "cpu": says(fact, "model of the processor"),
+                    "cores": says(count, "logical processors"),
+                    "memory_bytes": says(size, "memory of the computer", unit="bytes"),
+                    "virtualisation_flag": says(
+                        one_of(("", "vmx", "svm")) | None,
+                        "by which the processor offers to run VMs; null: not known",
+                    ),
+                    "virtualised": says(
+                        bool | None, "whether this system itself runs in a VM; null: not known"
+                    ),
+                    "cgroup_version": says(
+                        Literal[0, 1, 2], "version of the control groups; 0: none, or not known"
+                    ),
+                    "ksm": says(bool, "whether the kernel merges equal pages (KSM)"),
+                    "governor": says(fact, "how the processor's frequency is chosen"),
+                    "load_1min": says(load, "load average over a minute when the run began"),
+                    "on_battery": says(bool | None, "whether it ran on battery; null: not known"),
+                    "python": says(fact, "version of Python"),
+                    "versions": says(facts, "engine, and vmcompare itself → version"),
+                    "details": says(details, "engine → what its probe found, by name"),
                 }.items()
             ),
         ],
@@ -197,52 +249,94 @@ def _decoder() -> Callable[[bytes], Any]:
     run = struct(
         "run",
         [
-            ("schema", Literal[SCHEMA]),
-            ("run_id", text(64, _RUN_ID)),
-            ("experiment", text(64, _EXPERIMENT)),
-            ("started_utc", text(64, _SECOND)),
-            ("rounds", count),
-            ("host", host),
+            ("schema", says(Literal[SCHEMA], "version of this format")),
+            ("run_id", says(text(64, _RUN_ID), "names the run: time of its start, and chance")),
+            ("experiment", says(text(64, _EXPERIMENT), "the experiment that made the rows")),
+            ("started_utc", says(text(64, _SECOND), "start of the run")),
+            ("rounds", says(count, "blocks that were planned")),
+            ("host", says(host, "facts of the host, see below")),
         ],
     )
     row = struct(
         "row",
         [
-            ("ts_utc", text(64, _MILLISECOND)),
-            ("platform", one_of(Platform)),
-            ("metric", words),
-            ("value", whole | broken | None),
-            ("unit", words),
-            ("status", Literal["ok", "error"]),
-            ("provenance", Literal["measured"]),
-            ("block", count),
-            ("rep", count),
-            ("is_warmup", bool),
+            ("ts_utc", says(text(64, _MILLISECOND), "when the row was written")),
+            ("platform", says(one_of(Platform), "what is compared")),
+            ("metric", says(words, "what was measured, see below", or_else=["a metric"])),
+            (
+                "value",
+                says(
+                    whole | broken | None, "the value; null where it failed", unit="as `unit` says"
+                ),
+            ),
+            ("unit", says(words, "the metric's unit", words=sorted({*METRICS.values()}))),
+            ("status", says(Literal["ok", "error"], "whether it was measured or failed")),
+            ("provenance", says(Literal["measured"], "how the value came about")),
+            ("block", says(count, "round, from 0: what is in one block is compared first")),
+            ("rep", says(count, "repetition in its block, from 0; in phase `ramp` N instances")),
+            ("is_warmup", says(bool, "whether it only warms up: kept, and never counted")),
             # Older recordings lack a column that was added since; a line never lacks the others.
-            ("layer", Literal["", "mechanism", "product"], ""),
-            ("warmth", one_of(Start), str(Start.COLD)),
-            ("runtime", words, ""),
-            ("vmm", words, ""),
-            ("machine", one_of(Machine), ""),
-            ("accel", one_of(ACCELERATORS), ""),
-            ("image_digest", text(71, _DIGEST), ""),
-            ("guest_kernel", words, ""),
-            ("vcpus", count, 1),
-            ("mem_limit_mib", count, 0),
-            ("network", bool, False),
-            ("confinement", words, ""),
-            ("phase", words, ""),  # an experiment names its own
-            ("order_in_block", count, 0),
-            ("text", text(TEXT_CHARS["text"]), ""),
-            ("error", text(TEXT_CHARS["error"]), ""),
+            (
+                "layer",
+                says(
+                    Literal["", "mechanism", "product"],
+                    "a bare mechanism (`runc`, QEMU), or a product around it (Docker)",
+                ),
+                "",
+            ),
+            ("warmth", says(one_of(Start), "how warm the instance was"), str(Start.COLD)),
+            (
+                "runtime",
+                says(
+                    words,
+                    "what makes the instance",
+                    words=sorted(RUNTIMES),
+                    or_else=["an engine's default runtime that `details` names"],
+                ),
+                "",
+            ),
+            ("vmm", says(words, "virtual machine monitor and its version"), ""),
+            ("machine", says(one_of(Machine), "the computer that a VM pretends to be"), ""),
+            (
+                "accel",
+                says(
+                    one_of(ACCELERATORS),
+                    "what runs a VM's processor; `tcg` is software emulation",
+                ),
+                "",
+            ),
+            ("image_digest", says(text(71, _DIGEST), "digest of the image that was started"), ""),
+            ("guest_kernel", says(words, "release of the kernel that answers inside"), ""),
+            ("vcpus", says(count, "processors that the instance may use"), 1),
+            (
+                "mem_limit_mib",
+                says(
+                    count, "memory that the instance was given, or may use; 0: not told", unit="MiB"
+                ),
+                0,
+            ),
+            ("network", says(bool, "whether the instance has a network"), False),
+            (
+                "confinement",
+                says(words, "how it is held or laid out, where that is not the ordinary way"),
+                "",
+            ),
+            ("phase", says(words, "what of the metric this is; an experiment names its own"), ""),
+            ("order_in_block", says(count, "place in the shuffled block, from 0"), 0),
+            ("text", says(text(TEXT_CHARS["text"]), "what an observation or a probe read"), ""),
+            ("error", says(text(TEXT_CHARS["error"]), "why it failed"), ""),
             # Nothing writes these into a row; where they stand, they must be those of the run.
-            ("run_id", text(64, _RUN_ID) | msgspec.UnsetType, absent),
-            ("host_id", text(64, _HOST_ID) | msgspec.UnsetType, absent),
-            ("experiment", text(64, _EXPERIMENT) | msgspec.UnsetType, absent),
+            ("run_id", says(text(64, _RUN_ID), "as in the run") | msgspec.UnsetType, absent),
+            ("host_id", says(text(64, _HOST_ID), "as in the host") | msgspec.UnsetType, absent),
+            (
+                "experiment",
+                says(text(64, _EXPERIMENT), "as in the run") | msgspec.UnsetType,
+                absent,
+            ),
         ],
     )
-    end = struct("end", [("status", Literal["complete", "stopped", "failed"])])
-    return msgspec.json.Decoder(run | row | end).decode
+    status = says(Literal["complete", "stopped", "failed"], "how the run ended")
+    return run, row, struct("end", [("status", status)])
 
 
 @cache
@@ -264,7 +358,7 @@ def _in_words(told: str) -> str:
         return f"{field or 'it'} has a field that vmcompare does not write: {strange}"
     if found := re.fullmatch(r"Invalid (?:enum )?value (.*)", what, re.DOTALL):
         return f"unknown {field or 'kind'} {printable(found[1], 60)}"
-    form = next((words for words, regex in _FORMS.items() if repr(regex) in what), "")
+    form = next((words for words, regex in FORMS.items() if repr(regex) in what), "")
     if form == _PRINTABLE:
         return f"{field} has control characters"
     if form:

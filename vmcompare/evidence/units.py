@@ -9,48 +9,86 @@ from types import MappingProxyType
 MIB = 1024 * 1024
 NS_PER_S = 1_000_000_000
 
-METRICS: Mapping[str, str] = MappingProxyType(
-    {
-        "start_to_first_byte_s": "s",
-        "ready_s": "s",
-        "phase_s": "s",
-        "pss_bytes": "bytes",
-        "gzip_s": "s",
-        "syscall_s": "s",
-        "fork_s": "s",
-        "host_delta_bytes": "bytes",
-        "cgroup_bytes": "bytes",
-        "overhead_bytes": "bytes",
-        "image_bytes": "bytes",
-        "part_bytes": "bytes",
-        "idle_cpu_ratio": "ratio",
-        "item_count": "count",
-        "fact": "bool",
-        "observation": "bool",
-        "probe": "bool",
-        "gap_s": "s",
-        "gap_p50_s": "s",
-        "gap_p99_s": "s",
-        "detection_s": "s",
-        "cpu_s": "s",
-        "guest_ram_to_limit_ratio": "ratio",
-        "host_cpu_to_vcpu_ratio": "ratio",
-    }
-)
-"""Metric name → unit. A metric's name ends in its unit, so that no axis can be mislabelled.
+_METRICS: Mapping[str, tuple[str, str]] = {
+    "start_to_first_byte_s": (
+        "s",
+        "from the client's call to the first byte of the same tiny program",
+    ),
+    "ready_s": ("s", "from the client's call until a command was answered inside"),
+    "phase_s": ("s", "one step of a start or an end, named in `phase`: since the step before it"),
+    "pss_bytes": (
+        "bytes",
+        "proportional set size (PSS) of every host process that serves the instance, or the N "
+        "instances of phase `ramp`, without the translator's code cache, which exists under "
+        "software emulation only",
+    ),
+    "pss_with_code_cache_bytes": (
+        "bytes",
+        "the same with the translator's code cache; recorded of emulated VMs only, because "
+        "elsewhere both are the same",
+    ),
+    "gzip_s": ("s", "compressing 2 MB, from the request to the answer"),
+    "syscall_s": ("s", "a million system calls, from the request to the answer"),
+    "fork_s": ("s", "500 times fork and exec, from the request to the answer"),
+    "host_delta_bytes": (
+        "bytes",
+        "how much less memory the host has available (MemAvailable) than before the first "
+        "instance; may be negative",
+    ),
+    "cgroup_bytes": ("bytes", "usage of the instance's control group, less inactive file cache"),
+    "overhead_bytes": (
+        "bytes",
+        "the part of `pss_bytes` that manages instances: shim and PID 1, or the emulator without "
+        "guest RAM and boot files",
+    ),
+    "image_bytes": ("bytes", "size of an image, counted as `phase` says"),
+    "part_bytes": ("bytes", "the part of a size that `phase` names"),
+    "idle_cpu_ratio": (
+        "ratio",
+        "host processor seconds ÷ wall seconds while the instance does nothing",
+    ),
+    "item_count": ("count", "how many there are of what `phase` names"),
+    "fact": ("bool", "whether what `phase` names holds (1) or not (0); claims are judged by it"),
+    "observation": (
+        "bool",
+        "whether what `phase` names could be observed (1) or not (0); `text` has what was read, or "
+        "the error",
+    ),
+    "probe": (
+        "bool",
+        "whether the attempt that `phase` names got through to its target (1) or not (0); `text` "
+        "has the answer (`ok`, `EPERM`)",
+    ),
+    "gap_s": ("s", "longest time between two heartbeats in second `rep` of a run"),
+    "gap_p50_s": ("s", "median of the times between two heartbeats of a stretch"),
+    "gap_p99_s": ("s", "99th percentile of the times between two heartbeats of a stretch"),
+    "detection_s": ("s", "from the last heartbeat until the host saw the instance's output end"),
+    "guest_ram_to_limit_ratio": (
+        "ratio",
+        "guest RAM that the host holds for a guest that wants more, ÷ the memory it was given",
+    ),
+    "host_cpu_to_vcpu_ratio": (
+        "ratio",
+        "host processor seconds of an instance with two busy loops a vCPU, ÷ (vCPUs × wall "
+        "seconds)",
+    ),
+}
+"""Metric → its unit and its definition, in Markdown. A metric's name ends in its unit, so that no
+axis can be mislabelled; ``fact``, ``observation`` and ``probe`` are 1 or 0."""
 
-``part_bytes`` and ``item_count`` say in ``phase`` what was weighed or counted; a ``fact`` has its
-name there and is 1 or 0; an ``observation`` has its name there, is 1 where it could be made (else
-0), and carries what was read, or the error, in ``text``. A ``probe`` has its name there, is 1 where
-it got through to what it was aimed at (else 0), and carries the answer (``"ok"``, ``"EPERM"``) in
-``text``. A ``gap_s`` is the longest time between two heartbeats in second ``rep`` of a run; ``p50``
-and ``p99`` are percentiles of all gaps of a stretch.
-"""
+METRICS: Mapping[str, str] = MappingProxyType({name: unit for name, (unit, _) in _METRICS.items()})
+"""Metric → unit."""
+
+DEFINITIONS: Mapping[str, str] = MappingProxyType(
+    {name: said for name, (_, said) in _METRICS.items()}
+)
+"""Metric → definition, in Markdown."""
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {
         "start_to_first_byte_s": "time to the first byte",
         "pss_bytes": "memory (PSS)",
+        "pss_with_code_cache_bytes": "memory (PSS with the translator’s code cache)",
         "overhead_bytes": "memory of what manages it",
         "image_bytes": "image size",
         "gzip_s": "time of gzip",

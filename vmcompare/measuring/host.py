@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ import psutil
 
 from vmcompare import __version__
 from vmcompare.engines.images.oci import cgroup_version
-from vmcompare.errors import Unavailable, printable
+from vmcompare.errors import printable
 from vmcompare.sandbox import Availability
 
 T = TypeVar("T")
@@ -67,30 +67,6 @@ def host_id() -> str:
     """A name for this machine that tells nothing about it: 12 hex digits of a salted hash."""
     seed = _read("/etc/machine-id") or f"{uuid.getnode():x}"
     return hashlib.sha256(f"vmcompare:{seed}:{_cpu_model()}".encode()).hexdigest()[:12]
-
-
-def pss_bytes(pids: Iterable[int]) -> int:
-    """Proportional set size of these processes together, in bytes (Linux: ``smaps_rollup``).
-
-    Pages shared with other processes are divided among them, so sums do not count them twice.
-
-    Raises:
-        Unavailable: one of them cannot be read; a missing part is never counted as zero.
-    """
-    total = 0
-    for pid in pids:
-        try:
-            total += int(psutil.Process(pid).memory_full_info().pss)
-        except psutil.AccessDenied as error:
-            raise Unavailable(
-                "the memory of the serving processes cannot be read", "run the recording as root"
-            ) from error
-        except (psutil.NoSuchProcess, AttributeError) as error:
-            raise Unavailable(
-                "this system does not tell the proportional memory of a process",
-                "replay a recording made on Linux",
-            ) from error
-    return total
 
 
 def _os_name() -> str:

@@ -21,6 +21,8 @@ _HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \d+ *(.*)")
 _SLACK_BYTES = 8 * 1024 * 1024
 _LEAST_CODE_BYTES = 16 * 1024 * 1024
 _CGROUPS = Path("/sys/fs/cgroup")
+_UNREADABLE = "the memory of the serving processes cannot be read"
+_ENDED = "a serving process has just ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,16 @@ class VmmParts:
     boot_files: int
     code_cache: int
     emulator: int
+
+    @property
+    def pss_bytes(self) -> int:
+        """The metric ``pss_bytes``: all but the translator's code cache."""
+        return self.guest_ram + self.boot_files + self.emulator
+
+    @property
+    def pss_with_code_cache_bytes(self) -> int:
+        """The metric ``pss_with_code_cache_bytes``: all of it."""
+        return self.pss_bytes + self.code_cache
 
 
 def mappings(smaps: str) -> Iterator[Mapped]:
@@ -95,27 +107,73 @@ def vmm_parts(smaps: str, *, ram_bytes: int, files: Collection[str], emulated: b
     return VmmParts(guest.pss_bytes, _total(booted), _total(code), rest)
 
 
+def vm_parts(pids: Iterable[int], *, ram_bytes: int, emulated: bool) -> VmmParts:
+    """:func:`vmm_parts` of the processes that serve one VM, added up.
+
+    Args:
+        pids: the processes.
+        ram_bytes: memory that the guest was given.
+        emulated: whether its processor is emulated, so that there must be a code cache.
+
+    Raises:
+        Unavailable: one of them cannot be read, or its parts cannot be told apart.
+    """
+    found = [
+        vmm_parts(
+            smaps(pid),
+            ram_bytes=ram_bytes,
+            # QEMU's option lists double a comma within a path.
+            files={word.replace(",,", ",") for word in command_line(pid)},
+            emulated=emulated,
+        )
+        for pid in pids
+    ]
+    return VmmParts(
+        guest_ram=sum(parts.guest_ram for parts in found),
+        boot_files=sum(parts.boot_files for parts in found),
+        code_cache=sum(parts.code_cache for parts in found),
+        emulator=sum(parts.emulator for parts in found),
+    )
+
+
 def smaps(pid: int) -> str:
     """The text of ``/proc/<pid>/smaps``. Raises ``Unavailable`` if there is none to be read."""
     try:
         text = Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8", errors="replace")
     except PermissionError as error:
-        raise Unavailable(
-            "the memory of the serving processes cannot be read", "run the recording as root"
-        ) from error
+        raise Unavailable(_UNREADABLE, "run the recording as root") from error
     except OSError as error:
         raise Unavailable(
             "this system does not tell the memory of a serving process",
             "replay a recording made on Linux",
         ) from error
     if not text:
-        raise Unavailable("a serving process has just ended", "run the measurement again")
+        raise Unavailable(_ENDED, "run the measurement again")
     return text
 
 
-def pss_bytes(pid: int) -> int:
-    """Proportional set size of one process in bytes. Raises ``Unavailable``."""
-    return _total(mappings(smaps(pid)))
+def pss_bytes(pids: Iterable[int]) -> int:
+    """Proportional set size of these processes together, in bytes (Linux: ``smaps_rollup``).
+
+    Pages shared with other processes are divided among them, so sums do not count them twice.
+
+    Raises:
+        Unavailable: one of them cannot be read; a missing part is never counted as zero.
+    """
+    total = 0
+    for pid in pids:
+        try:
+            total += int(psutil.Process(pid).memory_full_info().pss)
+        except psutil.AccessDenied as error:
+            raise Unavailable(_UNREADABLE, "run the recording as root") from error
+        except psutil.NoSuchProcess as error:
+            raise Unavailable(_ENDED, "run the measurement again") from error
+        except AttributeError as error:
+            raise Unavailable(
+                "this system does not tell the proportional memory of a process",
+                "replay a recording made on Linux",
+            ) from error
+    return total
 
 
 def command_line(pid: int) -> tuple[str, ...]:

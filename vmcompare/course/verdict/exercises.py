@@ -73,7 +73,12 @@ def _tweak(now: Callable[[], Evidence]) -> Exercise:
 
     def solution(view: View) -> str:  # noqa: ARG001
         lines = [
-            f"- {a.claim.name}: {a.finding.verdict} → {b.finding.verdict}"
+            f"- {a.claim.name}: "
+            + (
+                f"{a.finding.verdict} → {b.finding.verdict}"
+                if a.finding.verdict != b.finding.verdict
+                else f"only the reason; the finding stays {a.finding.verdict}"
+            )
             for a, b in changed(now(), HIDDEN)
         ]
         return f"{_flipped(now())} findings change.\n\n" + "\n".join(lines)

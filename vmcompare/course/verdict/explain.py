@@ -15,6 +15,7 @@ from types import MappingProxyType
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import (
     EMULATION,
+    NO_CODE_CACHE,
     RAMP,
     Estimate,
     Quantity,
@@ -135,7 +136,9 @@ def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
         "itself takes are left out."
     )
     if emulated:
-        words += f" b of {', '.join(emulated)} was measured under {EMULATION}."
+        words += (
+            f" b of {', '.join(emulated)} was measured under {EMULATION}, and is {NO_CODE_CACHE}."
+        )
     words += "".join(
         f" Few runs for {m.series.label}: {m.found.few}." for m in costs if m.found.few
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vmcompare.evidence.claims.rules import (
     EXACT,
     LAYERS,
+    ONE_ALONE,
     RAMP,
     RAMPS_WANTED,
     CaveatKind,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EMULATION = "software emulation"
+NO_CODE_CACHE = "without the translator’s code cache"
+_NO_CODE_CACHE_IN = ("pss_bytes", "overhead_bytes")
 
 
 class Verdict(StrEnum):
@@ -365,7 +368,8 @@ class Estimate:
         words = f"{self.wanted}: {form(i.estimate)}"
         if self.wanted.metric == EXACT and i.low == i.high:
             return f"{words} (bytes counted, no interval)"
-        return f"{words} ({i.words(form)}; n = {self.runs})"
+        apart = self.emulated and self.wanted.metric in _NO_CODE_CACHE_IN
+        return f"{words} ({i.words(form)}; n = {self.runs})" + f", {NO_CODE_CACHE}" * apart
 
 
 def _estimate(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Estimate:
@@ -522,6 +526,8 @@ def _tried(frame: pd.DataFrame, metric: str, side: Side) -> pd.DataFrame:
         keep &= frame["warmth"] == side.warmth
     if side.phase is None:
         keep &= frame["phase"] != RAMP
+    elif side.phase == ONE_ALONE:
+        keep &= (frame["phase"] == RAMP) & (frame["rep"] == 1)
     else:
         keep &= frame["phase"] == side.phase
     return frame[keep]

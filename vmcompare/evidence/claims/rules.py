@@ -16,7 +16,8 @@ it takes::
 container`` one series, ``host_bytes: vm(freed) / vm(peak)`` one series at two moments. A side
 without a machine is every machine but ``microvm``, one without a warmth is every warmth but
 ``clone``, one without a phase is every phase but ``ramp``, whose values are sums over N instances
-(those are series of their own); ``container`` by itself is the product (``docker run``),
+(those are series of their own); ``vm(one alone)`` is the first step of the ramps, the instance that
+is there alone (N = 1); ``container`` by itself is the product (``docker run``),
 ``container+runc`` and ``container+bubblewrap`` are that bare mechanism, and
 ``container+mechanism`` is whichever one a recording holds. Rows that do not belong to one series
 are never pooled, and a ratio's sides both have a network or neither: see
@@ -51,6 +52,9 @@ LAYERS = ("product", "mechanism")
 
 RAMP = "ramp"
 """The phase of rows whose value is what N instances cost together (``rep`` is N)."""
+
+ONE_ALONE = "one alone"
+"""What a side says instead of a phase for the rows of a ramp with N = 1."""
 
 EXACT = "image_bytes"
 """The metric of exact byte counts: they do not vary from run to run, so one is enough."""

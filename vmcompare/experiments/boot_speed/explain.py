@@ -2,19 +2,19 @@
 
 Rows: ``start_to_first_byte_s``, ``ready_s``, ``phase_s`` and ``pss_bytes`` of every series, and in
 each block one ``gzip_s``, ``syscall_s`` and ``fork_s`` of ``process`` and of ``vm-direct`` on
-``pc``. Every function raises ``Unavailable`` where its rows are not there; an outcome is then
-``None``.
+``pc``. An emulated VM also has ``pss_with_code_cache_bytes``; older recordings have that alone.
+Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION
+from vmcompare.evidence.claims import EMULATION, NO_CODE_CACHE
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB, seconds
@@ -115,26 +115,29 @@ def literature(view: View) -> Iterator[Row]:
 
 @explained.whatif("cold_starts")
 def cold_starts(view: View) -> WhatIf:
-    """Starting one for every request, against keeping one idle: waiting against memory."""
+    """Starting one for every request, against keeping one idle: waiting against memory.
+
+    Memory is ``pss_bytes``, as in lesson 01. A series that was weighed only together with the
+    translator's code cache has no memory here, and the caption says so.
+    """
     starting = [group for group in need(view, START, "start") if len(group.rows)]
-    idle = {(g.series, g.run_id): g for g in groups(view, "pss_bytes") if len(g.rows)}
-    pairs = [(g, idle[g.series, g.run_id]) for g in starting if (g.series, g.run_id) in idle]
-    if not pairs:
+    idle = _of(starting, groups(view, "pss_bytes"))
+    if not idle:
         raise Unavailable(
             "no series has both a start and its idle memory",
             "run the measurement on Linux, or load a recording",
         )
     rates = sorted({round(3600 ** (step / 20)) for step in range(21)})
     both = mixed(starting)
-    waits = [group.median.estimate for group, _ in pairs]
-    held = [memory.median.estimate / MIB for _, memory in pairs]
+    waits = [group.median.estimate for group in starting]
+    held = [memory.median.estimate / MIB for memory in idle]
     wait_title = "Start one for every request: seconds waited per hour"
     held_title = "Keep one idle instead: memory held for the hour"
     limits = {
         wait_title: (min(waits) / 3, max(waits) * rates[-1] * 3),
         held_title: (min(held) / 3, max(held) * 3),
     }
-    words = warnings(starting)
+    words = warnings(starting, *_which_memory(view, starting, idle))
 
     def draw(rate: float) -> Picture:
         def bar(group: Group, value: float, text: str) -> Bar:
@@ -144,10 +147,10 @@ def cold_starts(view: View) -> WhatIf:
             {
                 wait_title: [
                     bar(g, rate * w, f"{_plain(rate * w)} s")
-                    for (g, _), w in zip(pairs, waits, strict=True)
+                    for g, w in zip(starting, waits, strict=True)
                 ],
                 held_title: [
-                    bar(g, m, f"{_plain(m)} MiB·h") for (g, _), m in zip(pairs, held, strict=True)
+                    bar(g, m, f"{_plain(m)} MiB·h") for g, m in zip(idle, held, strict=True)
                 ],
             },
             limits,
@@ -165,6 +168,29 @@ def cold_starts(view: View) -> WhatIf:
         draw=draw,
         placeholders={"source": view.caption()},
     )
+
+
+def _which_memory(view: View, starting: Sequence[Group], idle: Sequence[Group]) -> Iterator[str]:
+    """Sentences on the code cache: that it is left out, and who was never weighed without it."""
+    if any(group.emulated for group in idle):
+        yield f"Memory is {NO_CODE_CACHE}, as in lesson 01."
+    weighed = {(group.series, group.run_id) for group in idle}
+    only_sum = [
+        group.series.label
+        for group in _of(starting, groups(view, "pss_with_code_cache_bytes"))
+        if (group.series, group.run_id) not in weighed
+    ]
+    if only_sum:
+        yield (
+            f"Memory of {', '.join(only_sum)} is not shown: this run weighed it only together with "
+            "the translator’s code cache, which lesson 01 leaves out."
+        )
+
+
+def _of(starting: Sequence[Group], weighed: Sequence[Group]) -> list[Group]:
+    """Those with a valid value whose series has a start in the same run."""
+    started = {(group.series, group.run_id) for group in starting}
+    return [g for g in weighed if len(g.rows) and (g.series, g.run_id) in started]
 
 
 @explained.whatif("no_emulation")

@@ -283,7 +283,7 @@ def _daemons(row: Measurement, n: int) -> Measurement:
     if not pids:
         return failed(row, "the engine’s daemons cannot be seen from here")
     try:
-        return filled(row, float(sum(memory.pss_bytes(pid) for pid in pids)))
+        return filled(row, float(memory.pss_bytes(pids)))
     except Unavailable as problem:
         return failed(row, str(problem))
 

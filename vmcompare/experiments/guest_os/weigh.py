@@ -43,7 +43,7 @@ class Weight:
 
     @property
     def paid_bytes(self) -> int:
-        """All but the translator's code cache, which exists under emulation only."""
+        """``pss_bytes``: all but the translator's code cache, which exists under emulation only."""
         return sum(self.parts.values()) - self.parts.get(CODE_CACHE, 0)
 
     @property
@@ -75,7 +75,7 @@ def weigh(box: Sandbox, spec: Spec, *, is_vm: bool, emulated: bool) -> Weight:
     for pid in pids:
         words = memory.command_line(pid)
         part = WORKLOAD if words and words[0] in (FIRST_BYTE_PROGRAM, WORK) else SHIM
-        parts[part] += memory.pss_bytes(pid)
+        parts[part] += memory.pss_bytes([pid])
         working = pid if words[:1] == (WORK,) else working
     if working is None:
         raise Unavailable(
@@ -85,18 +85,6 @@ def weigh(box: Sandbox, spec: Spec, *, is_vm: bool, emulated: bool) -> Weight:
 
 
 def _of_vm(pids: tuple[int, ...], spec: Spec, *, emulated: bool) -> dict[str, int]:
-    total = dict.fromkeys((EMULATOR, BOOT_FILES, GUEST_RAM), 0)
-    for pid in pids:
-        found = memory.vmm_parts(
-            memory.smaps(pid),
-            ram_bytes=spec.memory_mib * MIB,
-            # QEMU's option lists double a comma within a path.
-            files={word.replace(",,", ",") for word in memory.command_line(pid)},
-            emulated=emulated,
-        )
-        total[EMULATOR] += found.emulator
-        total[BOOT_FILES] += found.boot_files
-        total[GUEST_RAM] += found.guest_ram
-        if found.code_cache:
-            total[CODE_CACHE] = total.get(CODE_CACHE, 0) + found.code_cache
-    return total
+    found = memory.vm_parts(pids, ram_bytes=spec.memory_mib * MIB, emulated=emulated)
+    parts = {EMULATOR: found.emulator, BOOT_FILES: found.boot_files, GUEST_RAM: found.guest_ram}
+    return parts | ({CODE_CACHE: found.code_cache} if found.code_cache else {})

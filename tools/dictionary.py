@@ -1,0 +1,113 @@
+"""``python -m tools.dictionary``: the data dictionary, made from the schema and the metrics.
+
+Nothing in ``docs/data-dictionary.md`` is typed by hand; a test compares it with what this writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vmcompare.evidence import schema
+from vmcompare.evidence.units import DEFINITIONS, METRICS
+
+TARGET = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
+
+HEAD = """\
+# Data dictionary
+
+Made by `make dictionary` from [schema.py](../vmcompare/evidence/schema.py) and
+[units.py](../vmcompare/evidence/units.py), which decide what a recording may hold. A recording is a
+text file, one JSON object a line: one run, its rows, one end. Every line has a field `kind` that
+tells which it is. A field that is not listed here is refused. *Optional* fields may be left out.
+"""
+
+_TYPES = {
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "boolean": "true or false",
+    "null": "null",
+    "object": "object",
+}
+_FORMS = {regex: words for words, regex in schema.FORMS.items()}
+
+
+def document() -> str:
+    """The whole dictionary, in Markdown."""
+    made = msgspec.json.schema_components(schema.kinds())[1]
+    titles = {
+        "run": "The run (first line)",
+        "host": "Facts of the host (field `host` of the run)",
+        "row": "A row",
+        "end": "The end (last line)",
+    }
+    columns = ("field", "type", "unit", "vocabulary", "meaning")
+    parts = [HEAD]
+    for name, title in titles.items():
+        parts.append(f"## {title}\n\n{_table(columns, _fields(made[name]))}")
+    metrics = ([f"`{name}`", unit, DEFINITIONS[name]] for name, unit in METRICS.items())
+    parts.append(f"## Metrics\n\n{_table(('metric', 'unit', 'definition'), metrics)}")
+    rule = (inspect.getdoc(schema.rename_old_metrics) or "").partition("\n\nArgs:")[0]
+    parts.append(f"## Older recordings\n\n{rule.replace('``', '`')}\n")
+    return "\n".join(parts)
+
+
+def _fields(struct: Mapping[str, Any]) -> Iterator[list[str]]:
+    for name, field in struct["properties"].items():
+        if name != "kind":
+            optional = "" if name in struct["required"] else ", optional"
+            yield [
+                f"`{name}`",
+                _type(field) + optional,
+                field.get("unit", ""),
+                _vocabulary(field),
+                field["description"],
+            ]
+
+
+def _type(field: Mapping[str, Any]) -> str:
+    if "anyOf" in field:
+        # A whole number is a number: msgspec tells the two apart, a reader need not.
+        kinds = dict.fromkeys(
+            _type(one).replace("whole number", "number") for one in field["anyOf"]
+        )
+        return " or ".join(kinds)
+    if "enum" in field:
+        return "whole number" if isinstance(field["enum"][0], int) else "text"
+    form = _FORMS.get(field.get("pattern", ""), "printable")
+    most = f", at most {field['maxLength']:,} characters" if "maxLength" in field else ""
+    least = ", from 0" if field.get("minimum") == 0 else ""
+    if form != "printable":
+        return form
+    return _TYPES[field.get("type", "object")] + most + least
+
+
+def _vocabulary(field: Mapping[str, Any]) -> str:
+    found = [word for one in (field, *field.get("anyOf", ())) for word in one.get("enum", ())]
+    words = [_word(word) for word in found]
+    return ", ".join([*words, *map(_word, field.get("words", ())), *field.get("or_else", ())])
+
+
+def _word(word: object) -> str:
+    return "empty" if word == "" else f"`{word}`"
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    columns = list(columns)
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main() -> None:
+    """Write the file."""
+    TARGET.write_text(document(), encoding="utf-8")
+    print(f"wrote docs/{TARGET.name}")
+
+
+if __name__ == "__main__":
+    main()
