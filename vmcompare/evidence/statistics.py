@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -28,6 +29,31 @@ class Interval:
     low: float
     high: float
     n: int
+
+    @property
+    def known(self) -> bool:
+        """Whether there were values enough for an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def ends(self, written: Callable[[float], str], between: str = " – ") -> str:
+        """``"1.20 s – 1.40 s"``; empty where there is no interval.
+
+        Args:
+            written: writes a value with its unit: one of :mod:`vmcompare.evidence.units`.
+            between: stands between the two.
+        """
+        return f"{written(self.low)}{between}{written(self.high)}" if self.known else ""
+
+    def words(self, written: Callable[[float], str], one: str = "") -> str:
+        """``"95 % interval 1.20 s to 1.40 s"``, or ``"no interval"``.
+
+        Args:
+            written: as in :meth:`ends`.
+            one: what one alone gives no interval ("run", "block"), to say so.
+        """
+        if not self.known:
+            return f"no interval from one {one}" if one else "no interval"
+        return f"95 % interval {self.ends(written, ' to ')}"
 
 
 def median_interval(values: Sequence[float] | NDArray[np.float64]) -> Interval:

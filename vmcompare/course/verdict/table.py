@@ -15,9 +15,10 @@ from types import MappingProxyType
 from typing import Any
 
 from vmcompare.course import page
-from vmcompare.evidence.claims import EMULATION, Finding, Rule, Verdict
+from vmcompare.evidence.claims import Finding, Rule, Verdict
 from vmcompare.evidence.claims.choose import Evidence, Lesson, Part, Row, missing
 from vmcompare.plots.verdicts import SIGNS
+from vmcompare.sandbox import accelerator_words
 
 SECTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -129,7 +130,7 @@ def provenance(part: Part) -> str:
         return "–"
     recording = part.run.recording
     words = [str(part.run.whose), f"run {recording.run_id}", recording.started_utc[:10]]
-    words += [EMULATION if a == "tcg" else a for a in sorted(part.accelerators)]
+    words += map(accelerator_words, sorted(part.accelerators))
     return " · ".join(words)
 
 
@@ -144,7 +145,7 @@ def here(evidence: Evidence) -> list[dict[str, Any]]:
             "run": f"{recording.run_id}, {recording.started_utc[:10]}",
             "machine": f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} "
             f"cores, {host.get('os', '?')}",
-            "accelerator": ", ".join(EMULATION if a == "tcg" else a for a in used) or "none",
+            "accelerator": ", ".join(map(accelerator_words, used)) or "none",
         }
         lesson = evidence.lesson(recording.experiment)
         found.append(_named(recording.experiment, lesson, cells))

@@ -39,7 +39,6 @@ it comes out the other way:
 """
 
 from vmcompare.evidence.claims.findings import (
-    EMULATION,
     Estimate,
     Finding,
     Missing,
@@ -70,7 +69,7 @@ from vmcompare.evidence.claims.rules import (
 )
 
 __all__ = [
-    "COLUMNS", "EMULATION", "EXACT", "LAYERS", "RAMP", "Claim", "Estimand", "Estimate", "Facts",
+    "COLUMNS", "EXACT", "LAYERS", "RAMP", "Claim", "Estimand", "Estimate", "Facts",
     "Finding", "Kind", "Missing", "Quantity", "Rule", "Side", "Unsettled", "Verdict", "by_rule",
     "combine", "concerned", "estimate", "judge", "load", "observed", "parse", "quantity",
 ]  # fmt: skip

@@ -25,12 +25,10 @@ from vmcompare.evidence.claims.rules import (
 )
 from vmcompare.evidence.statistics import Interval, median_interval, paired_ratio
 from vmcompare.evidence.units import written
-from vmcompare.sandbox import Machine, Platform, Start
+from vmcompare.sandbox import EMULATION, SOFTWARE, Machine, Platform, Start
 
 if TYPE_CHECKING:
     import pandas as pd
-
-EMULATION = "software emulation"
 
 
 class Verdict(StrEnum):
@@ -326,11 +324,7 @@ def _words(wanted: Quantity, found: Estimate) -> str:
     i, unit = found.interval, wanted.unit
     if wanted.metric == EXACT and i.low == i.high:
         return f"{wanted}: {written(i.estimate, unit)} (bytes counted, no interval)"
-    span = (
-        f"95 % interval {written(i.low, unit)} to {written(i.high, unit)}"
-        if math.isfinite(i.low)
-        else "no interval"
-    )
+    span = i.words(lambda value: written(value, unit))
     return f"{wanted}: {written(i.estimate, unit)} ({span}; n = {found.runs})"
 
 
@@ -411,7 +405,7 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     networks = {str(rows["network"].iloc[0]) for rows in found}
     if len(networks) > 1:
         raise Unsettled("one side has a network and the other has none")
-    emulated = any(bool((rows["accel"] == "tcg").any()) for rows in found)
+    emulated = any(bool((rows["accel"] == SOFTWARE).any()) for rows in found)
     if slope:
         return _slope(wanted, sides, found, emulated)
     blocks = [

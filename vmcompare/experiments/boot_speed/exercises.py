@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.exercise import Choice, Exercise, Kind, Question, chosen, near
 from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.statistics import median_interval
 from vmcompare.evidence.units import seconds
-from vmcompare.evidence.view import View
-from vmcompare.plots.groups import Group, container, groups, need
+from vmcompare.evidence.view import Column, View, container
 from vmcompare.plots.times import ending, medians, phase_name
-from vmcompare.sandbox import Phase, Platform
+from vmcompare.sandbox import EMULATION, Phase, Platform
 
 START = "start_to_first_byte_s"
 
@@ -64,37 +62,37 @@ def shortest_job_s(start_s: float) -> float:
     return start_s * (1 - BUDGET) / BUDGET
 
 
-def _container(view: View) -> Group:
-    found = container(need(view, START, "start"))
+def _container(view: View) -> Column:
+    found = container(view.need(START, "start"))
     if found is None:
         raise Unavailable("there is no container start to look at", "replay a recording")
     return found
 
 
-def _vm_phases(view: View) -> tuple[Group, Mapping[Phase, float]]:
+def _vm_phases(view: View) -> tuple[Column, Mapping[Phase, float]]:
     """The full VM, and the median seconds of each phase of its start, up to the first byte."""
-    for group in groups(view, "phase_s"):
-        if group.series.platform is Platform.VM:
+    for column in view.columns("phase_s"):
+        if column.series.platform is Platform.VM:
             parts: dict[Phase, float] = {
                 phase: value
-                for phase, value in medians(group).items()
+                for phase, value in medians(column).items()
                 if phase is not Phase.READY and not ending(phase)
             }
             if Phase.FIRST_BYTE in parts:
-                return group, parts
+                return column, parts
     raise Unavailable("there are no phases of a full VM to look at", "replay a recording")
 
 
 def _solve_share(view: View) -> str:
-    group, parts = _vm_phases(view)
+    column, parts = _vm_phases(view)
     services = parts[Phase.FIRST_BYTE]
     listed = " + ".join(
-        f"{phase_name(group, phase)} {seconds(value)}" for phase, value in parts.items()
+        f"{phase_name(column, phase)} {seconds(value)}" for phase, value in parts.items()
     )
     under = (
         f" The VM ran under {EMULATION}: so did all of these phases, but not all of them slow down "
         "alike, and with hardware the share would be another."
-        if group.emulated
+        if column.emulated
         else ""
     )
     return (
@@ -117,14 +115,13 @@ def _solve_widths(view: View) -> str:
 
 def _solve_jobs(view: View) -> str:
     lines = []
-    for group in need(view, START, "start"):
-        if len(group.rows):
-            median_s = group.median.estimate
-            under = f" ({EMULATION})" if group.emulated else ""
-            lines.append(
-                f"- {literal(group.series.label)}{under}: starts in {seconds(median_s)}, so a job "
-                f"works for at least {seconds(shortest_job_s(median_s))}"
-            )
+    for column in view.need(START, "start"):
+        median_s = column.median.estimate
+        under = f" ({EMULATION})" if column.emulated else ""
+        lines.append(
+            f"- {literal(column.series.label)}{under}: starts in {seconds(median_s)}, so a job "
+            f"works for at least {seconds(shortest_job_s(median_s))}"
+        )
     return (
         "With start $t$ and work $w$, $t \\le 0.1\\,(t + w)$ gives $w \\ge 9\\,t$, nine times the "
         "start and not ten. From the data shown:\n\n" + "\n".join(lines)
@@ -132,9 +129,9 @@ def _solve_jobs(view: View) -> str:
 
 
 def _solve_study(view: View) -> str:
-    found = container(groups(view, "phase_s"))
+    found = container(view.columns("phase_s"))
     named = ""
-    if found is not None and len(found.rows):
+    if found is not None:
         shown = literal(", ".join(dict.fromkeys(found.rows["phase"])))
         named = f" The phases shown are {shown}: no build."
     return (

@@ -8,26 +8,29 @@ each block one ``gzip_s``, ``syscall_s`` and ``fork_s`` of ``process`` and of ``
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.published import CHECKED, load_literature
 from vmcompare.evidence.statistics import Interval
-from vmcompare.evidence.units import MIB, seconds
-from vmcompare.evidence.units import ratio as ratio_text
-from vmcompare.evidence.view import Outcome, View
-from vmcompare.plots.dots import Bar, bars
-from vmcompare.plots.groups import Group, container, groups, mixed, need, ratio, warnings
+from vmcompare.evidence.units import MIB, ratio, seconds
+from vmcompare.evidence.view import (
+    Column,
+    Outcome,
+    View,
+    container,
+    mixed,
+    of_series,
+    warnings,
+)
+from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Curve, curves
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
-from vmcompare.plots.style import Series
 from vmcompare.plots.times import medians, noise_sentence, phase_name, phases, ratios, strip
-from vmcompare.sandbox import Machine, Platform
+from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +49,7 @@ _WORK: Mapping[str, str] = MappingProxyType(
 
 def starts_figure(view: View) -> Picture:
     """Every start as a point, with the noise floor in the caption."""
-    return strip(view, START, what="start", extra=(noise_sentence(groups(view, START)),))
+    return strip(view, START, what="start", extra=(noise_sentence(view.columns(START)),))
 
 
 def noise_figure(view: View) -> Picture:
@@ -58,21 +61,21 @@ def starts_table(view: View) -> pd.DataFrame:
     """One row a series: runs, median, interval, ratio to the container, provenance (all text)."""
     import pandas as pd
 
-    found = need(view, START, "start")
+    found = view.need(START, "start", failed_too=True)
     base = container(found)
     rows = []
-    for group in found:
-        median = group.median if len(group.rows) else None
-        times = ratio(group, base) if base is not None and median is not None else None
+    for column in found:
+        median = column.median if column.n else None
+        times = column.over(base) if base is not None and median is not None else None
         rows.append(
             {
-                "series": group.series.label,
-                "n": str(len(group.rows)),
-                "failed": str(group.failed),
+                "series": column.series.label,
+                "n": str(column.n),
+                "failed": str(column.failed),
                 "median": seconds(median.estimate) if median else "–",
-                "95 % interval": _span(median, seconds) if median else "–",
-                "× container": "1" if group is base else _times(times),
-                "provenance": group.shown + (f", {EMULATION}" if group.emulated else ""),
+                "95 % interval": (median.ends(seconds) or "– (one run)") if median else "–",
+                "× container": "1" if column is base else _times(times),
+                "provenance": column.provenance,
             }
         )
     return pd.DataFrame(rows)
@@ -83,20 +86,18 @@ def phases_table(view: View) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for group in need(view, "phase_s", "phase of a start"):
-        if not len(group.rows):
-            continue
-        parts = medians(group)
+    for column in view.need("phase_s", "phase of a start"):
+        parts = medians(column)
         total = sum(parts.values())
         for phase, value in parts.items():
             rows.append(
                 {
-                    "series": group.series.label,
-                    "phase": phase_name(group, phase),
-                    "n": str(int((group.rows["phase"] == phase).sum())),
+                    "series": column.series.label,
+                    "phase": phase_name(column, phase),
+                    "n": str(int((column.rows["phase"] == phase).sum())),
                     "median": seconds(value),
                     "share": f"{value / total:.0%}" if total else "–",
-                    "provenance": group.shown + (f", {EMULATION}" if group.emulated else ""),
+                    "provenance": column.provenance,
                 }
             )
     return pd.DataFrame(rows)
@@ -111,13 +112,12 @@ def literature_table(view: View) -> pd.DataFrame:
 
     rows = [
         {
-            "what": group.series.label,
-            "figure": f"{seconds(group.median.estimate)} (median, {group.count()})",
-            "conditions": "request to first byte" + (f", {EMULATION}" if group.emulated else ""),
-            "source": f"{group.shown}, run {group.run_id}",
+            "what": column.series.label,
+            "figure": f"{seconds(column.median.estimate)} (median, {column.count()})",
+            "conditions": "request to first byte" + (f", {EMULATION}" if column.emulated else ""),
+            "source": f"{column.shown}, run {column.run_id}",
         }
-        for group in need(view, START, "start")
-        if len(group.rows)
+        for column in view.need(START, "start")
     ]
     published = load_literature()
     chosen = published[published["metric"].isin(_LITERATURE) & (published["checked"] == CHECKED)]
@@ -135,9 +135,8 @@ def literature_table(view: View) -> pd.DataFrame:
 
 def cold_starts(view: View) -> WhatIf:
     """Starting one for every request, against keeping one idle: waiting against memory."""
-    starting = [group for group in need(view, START, "start") if len(group.rows)]
-    idle = {(g.series, g.run_id): g for g in groups(view, "pss_bytes") if len(g.rows)}
-    pairs = [(g, idle[g.series, g.run_id]) for g in starting if (g.series, g.run_id) in idle]
+    starting, idle = view.need(START, "start"), view.columns("pss_bytes")
+    pairs = [(column, memory) for column in starting if (memory := column.same_in(idle))]
     if not pairs:
         raise Unavailable(
             "no series has both a start and its idle memory",
@@ -145,45 +144,33 @@ def cold_starts(view: View) -> WhatIf:
         )
     rates = sorted({round(3600 ** (step / 20)) for step in range(21)})
     both = mixed(starting)
-    waits = [group.median.estimate for group, _ in pairs]
-    held = [memory.median.estimate / MIB for _, memory in pairs]
-    wait_title = "Start one for every request: seconds waited per hour"
-    held_title = "Keep one idle instead: memory held for the hour"
-    limits = {
-        wait_title: (min(waits) / 3, max(waits) * rates[-1] * 3),
-        held_title: (min(held) / 3, max(held) * 3),
-    }
+    longest_s = max(column.median.estimate for column, _ in pairs)
     words = warnings(starting)
 
-    def draw(rate: float) -> Picture:
-        def bar(group: Group, value: float, text: str) -> Bar:
-            return Bar(group.series, group.label(mixed=both), value, text)
+    def panels(rate: float) -> Panels:
+        waits, held = [], []
+        for column, memory in pairs:
+            label, series = column.label(mixed=both), column.series
+            waited_s, mib = rate * column.median.estimate, memory.median.estimate / MIB
+            waits.append(Dot(series, label, waited_s, f"{_plain(waited_s)} s"))
+            held.append(Dot(series, label, mib, f"{_plain(mib)} MiB·h"))
+        return {
+            "Start one for every request: seconds waited per hour": waits,
+            "Keep one idle instead: memory held for the hour": held,
+        }
 
-        picture = bars(
-            {
-                wait_title: [
-                    bar(g, rate * w, f"{_plain(rate * w)} s")
-                    for (g, _), w in zip(pairs, waits, strict=True)
-                ],
-                held_title: [
-                    bar(g, m, f"{_plain(m)} MiB·h") for (g, _), m in zip(pairs, held, strict=True)
-                ],
-            },
-            limits,
-        )
-        note = " More than 3,600 s per hour means that several wait at the same time."
-        return replace(
-            picture,
-            alt=f"{rate:g} cold starts per hour. {picture.alt}",
-            caption=f"{MODELLED}{note if rate * max(waits) > 3600 else ''} {words}",
-        )
+    def caption(rate: float) -> str:
+        note = "More than 3,600 s per hour means that several wait at the same time. "
+        return f"{note if rate * longest_s > 3600 else ''}{words}"
 
-    return WhatIf(
+    return sliding_dots(
+        panels,
+        rates,
         label="cold starts per hour",
-        values=tuple(float(rate) for rate in rates),
-        start=rates.index(min(rates, key=lambda rate: abs(math.log(rate / 60)))),
         unit="per hour",
-        draw=draw,
+        start=60,
+        said="{:g} cold starts per hour.",
+        caption=caption,
         formula=(
             r"W = \lambda \cdot \tilde{t}_{\mathrm{start}} \qquad "
             r"M = \tilde{m}_{\mathrm{idle}} \cdot 1\,\mathrm{h}"
@@ -192,28 +179,27 @@ def cold_starts(view: View) -> WhatIf:
             "W: waited in an hour; λ: cold starts an hour; t: one start; M: held for the hour; m: "
             f"memory of an idle one; medians of {START} and pss_bytes; {view.caption()}"
         ),
+        air=3,
     )
 
 
 def no_emulation(view: View) -> WhatIf:
     """What the emulated VMs' starts would be if emulation cost nothing: measured ÷ s."""
-    starting = [group for group in groups(view, START) if len(group.rows)]
-    emulated = [group for group in starting if group.emulated]
+    starting = view.columns(START)
+    emulated = [column for column in starting if column.emulated]
     if not emulated:
         raise Unavailable(
             "no VM ran under software emulation here, so there is no slow-down to divide out"
-            if any(group.series.platform.is_vm for group in starting)
+            if any(column.series.platform.is_vm for column in starting)
             else "no VM ran here, so there is no slow-down to divide out",
             "look at the measured starts themselves",
         )
     factors = tuple(float(step) for step in range(1, 21))
     both = mixed(starting)
     base = container(starting)
-    measured = [(group, group.median.estimate) for group in emulated if group.series.platform.is_vm]
     slow = {_WORK[metric]: found for metric in _WORK if (found := _slowdown(view, metric))}
     marks = {
-        f"{name} was {ratio_text(found.estimate)} slower": found.estimate
-        for name, found in slow.items()
+        f"{name} was {ratio(found.estimate)} slower": found.estimate for name, found in slow.items()
     }
     rough = (
         "Rough: loops run from the translator’s cache, but much boot code runs only once and is "
@@ -229,21 +215,21 @@ def no_emulation(view: View) -> WhatIf:
 
     lines = [
         Curve(
-            group.series,
-            group.label(mixed=both).replace(EMULATION, "modelled"),
-            tuple(time / s for s in factors),
+            column.series,
+            column.label(mixed=both).replace(EMULATION, "modelled"),
+            tuple(column.median.estimate / s for s in factors),
         )
-        for group, time in measured
+        for column in emulated
+        if column.series.platform.is_vm
     ]
     if base:
         flat = (base.median.estimate,) * len(factors)
-        lines.append(Curve(base.series, f"{base.series.label}, {base.shown}", flat))
+        lines.append(Curve(base.series, f"{base.series.label}, {base.shown}", flat, dashed=True))
 
     def draw(factor: float) -> Picture:
         at = min(range(len(factors)), key=lambda index: abs(factors[index] - factor))
-        picture = curves(
-            factors, lines, marks, at, x_label="slow-down s of software emulation, divided out"
-        )
+        label = "slow-down s of software emulation, divided out"
+        picture = curves(factors, lines, at, x_label=label, marks=marks)
         return replace(picture, caption=f"{MODELLED} {rough} {words}")
 
     near = [found.estimate for found in slow.values()]
@@ -264,61 +250,49 @@ def no_emulation(view: View) -> WhatIf:
 
 def _slowdown(view: View, metric: str) -> Interval | None:
     """How many times as long a piece of work took in an emulated vm-direct (pc), block by block."""
-    found = groups(view, metric)
-    for above in found:
-        if above.series != Series(Platform.VM_DIRECT, Machine.PC) or not above.emulated:
-            continue
-        for below in found:
-            if below.series.platform is Platform.PROCESS and (times := ratio(above, below)):
-                return times
-    return None
+    found = view.columns(metric)
+    pairs = (
+        above.over(below)
+        for above in found
+        if above.series == Series(Platform.VM_DIRECT, Machine.PC) and above.emulated
+        for below in found
+        if below.series == Series(Platform.PROCESS)
+    )
+    return next(filter(None, pairs), None)
 
 
-def _outcome(view: View, series: Callable[[Series], bool]) -> Group | None:
-    for group in groups(view, START):
-        if series(group.series) and len(group.rows):
-            return group
-    return None
+def _vm(view: View) -> Column | None:
+    """The full VM on a computer that has all its devices."""
+    whole = (Series(Platform.VM, machine) for machine in Machine if machine != Machine.MICROVM)
+    return of_series(view.columns(START), *whole)
 
 
 def _container_s(view: View) -> float | None:
-    base = container(groups(view, START))
+    base = container(view.columns(START))
     return base.median.estimate if base else None
 
 
-def _vm(view: View) -> Group | None:
-    return _outcome(view, lambda s: s.platform is Platform.VM and s.machine != Machine.MICROVM)
-
-
 def _vm_s(view: View) -> float | None:
-    group = _vm(view)
-    return group.median.estimate if group else None
+    found = _vm(view)
+    return found.median.estimate if found else None
 
 
 def _vm_over_container(view: View) -> float | None:
-    above, below = _vm(view), container(groups(view, START))
-    times = ratio(above, below) if above and below else None
+    above, below = _vm(view), container(view.columns(START))
+    times = above.over(below) if above and below else None
     return times.estimate if times else None
-
-
-def _span(interval: Interval, written: Callable[[float], str]) -> str:
-    if not math.isfinite(interval.low):
-        return "– (one run)"
-    return f"{written(interval.low)} – {written(interval.high)}"
 
 
 def _times(interval: Interval | None) -> str:
     if interval is None:
         return "–"
-    times = ratio_text(interval.estimate)
-    if not math.isfinite(interval.low):
-        return f"{times} (one round)"
-    return f"{times} [{_span(interval, ratio_text)}]"
+    span = f"[{interval.ends(ratio)}]" if interval.known else "(one round)"
+    return f"{ratio(interval.estimate)} {span}"
 
 
 def _plain(value: float) -> str:
     """Three significant figures, with no unit."""
-    return ratio_text(value).rstrip("×")
+    return ratio(value).rstrip("×")
 
 
 def _set(text: str) -> str:

@@ -348,7 +348,7 @@ def guest_ram(box: Sandbox, row: Measurement) -> Measurement:
         for pid in pids:
             files = {word.replace(",,", ",") for word in memory.command_line(pid)}
             found = memory.vmm_parts(
-                memory.smaps(pid), ram_bytes=ram_bytes, files=files, emulated=row.accel == "tcg"
+                memory.smaps(pid), ram_bytes=ram_bytes, files=files, emulated=row.emulated
             )
             held += found.guest_ram
     except FAILURES as problem:
