@@ -19,6 +19,9 @@ from vmcompare.sandbox import EMULATION, SOFTWARE, Platform, Series
 if TYPE_CHECKING:
     import pandas as pd
 
+NEXT = "run the measurement, or load a recording of it"
+"""The next step where rows are missing, whatever they are."""
+
 MEASURED = "measured"
 RECORDED = "recorded"
 
@@ -239,9 +242,7 @@ def bare_runtimes(rows: pd.DataFrame) -> pd.Series[str]:
 
 def absent(what: str, why: str = "") -> Unavailable:
     """That there is no ``what`` in the rows at hand, with the next step."""
-    return Unavailable(
-        f"there is no {what} to show{why}", "run the measurement, or load a recording of it"
-    )
+    return Unavailable(f"there is no {what} to show{why}", NEXT)
 
 
 @lru_cache(maxsize=256)

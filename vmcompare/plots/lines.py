@@ -203,6 +203,7 @@ def curves(
     at: int,
     *,
     x_label: str,
+    title: str = "",
     marks: Mapping[str, float] = MappingProxyType({}),
     written: Callable[[float], str] = seconds,
     tick: Callable[[float], str] = style.tick_seconds,
@@ -214,6 +215,7 @@ def curves(
         lines: what is drawn, all positive.
         at: index of the slider's position.
         x_label: what the slider sets.
+        title: what the values are, where there are no marks to stand in its place.
         marks: words → place on the x axis, drawn as dotted lines where they lie within it.
         written, tick: write a value in the key, and one on the axis; by default times in seconds.
     """
@@ -258,6 +260,7 @@ def curves(
     axes.set_axisbelow(True)
     style.plain(axes)
     axes.set_xlabel(x_label, fontsize=style.SMALL_PT)
+    axes.set_title(title, fontsize=style.SMALL_PT, loc="left")
     words = "; ".join(f"{line.label} {written(line.values[at])}" for line in lines)
     marked = "; ".join(marks)
     alt = f"{x_label} set to {x[at]:g}: {words}. " + (f"Marks: {marked}. " if marked else "")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.statistics import Interval, median_interval
 from vmcompare.evidence.units import MIB, size
-from vmcompare.evidence.view import Column, Outcome, View, absent, mixed, of_series
+from vmcompare.evidence.view import NEXT, Column, Outcome, View, absent, mixed, of_series
 from vmcompare.experiments.guest_os import fits, models, published
 from vmcompare.experiments.guest_os.fits import Fit, caption, star_words
 from vmcompare.experiments.guest_os.inside import FILES, KERNEL_THREADS, PROCESSES
@@ -209,7 +209,7 @@ def inside_table(view: View) -> pd.DataFrame:
     if not shown:
         raise Unavailable(
             "nothing was counted inside an instance",
-            "run the measurement, or load a recording of it",
+            NEXT,
         )
 
     def median(found: Sequence[Column], column: Column) -> float | None:

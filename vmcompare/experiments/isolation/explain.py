@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.units import ratio, seconds, size, written
-from vmcompare.evidence.view import Grid, Outcome, View
+from vmcompare.evidence.view import NEXT, Grid, Outcome, View
 from vmcompare.experiments.isolation import kernel_panic
 from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
 from vmcompare.experiments.isolation.figures import (
@@ -53,7 +53,6 @@ from vmcompare.experiments.isolation.probes import (
 )
 from vmcompare.experiments.isolation.rows import (
     HEARTS,
-    NEXT,
     SAID,
     Arm,
     Beats,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import CHECKED, load_cves, load_literature
 from vmcompare.evidence.units import ratio, seconds, size
-from vmcompare.evidence.view import MEASURED, View, emulated
+from vmcompare.evidence.view import MEASURED, NEXT, View, emulated
 from vmcompare.experiments.isolation.boundaries import ANSWERED, BRIDGE, LET_THROUGH, OWN_NETWORKS
 from vmcompare.experiments.isolation.guest_containers import RUNTIME
 from vmcompare.experiments.isolation.heartbeats import BEATS_PER_S
@@ -23,7 +23,6 @@ from vmcompare.experiments.isolation.noisy_neighbour import QUIET, STRETCHES, WI
 from vmcompare.experiments.isolation.probes import FLIPS, ITSELF, PROBES
 from vmcompare.experiments.isolation.rows import (
     HEARTS,
-    NEXT,
     SAID,
     Answer,
     Arm,

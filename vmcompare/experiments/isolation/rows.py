@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.view import MEASURED, View, emulated
+from vmcompare.evidence.view import MEASURED, NEXT, View, emulated
 from vmcompare.experiments.isolation import heartbeats, kernel_panic
 from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
 from vmcompare.experiments.isolation.guest_containers import NO_CONTAINER
@@ -29,9 +29,6 @@ from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-NEXT = "run the measurement, or load a recording of it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable, UnknownName
-from vmcompare.evidence.view import MEASURED, Outcome, View
+from vmcompare.evidence.view import MEASURED, NEXT, Outcome, View
 from vmcompare.experiments.shared_kernel import ladder
 from vmcompare.experiments.shared_kernel.instances import PHASES
 from vmcompare.experiments.shared_kernel.patch_day import patch_day
 from vmcompare.experiments.shared_kernel.rows import (
-    NEXT,
     Instance,
     Ladder,
     Rung,

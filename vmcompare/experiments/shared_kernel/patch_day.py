@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.view import View
-from vmcompare.experiments.shared_kernel.rows import NEXT, Instance, answered, fact
+from vmcompare.evidence.view import NEXT, View
+from vmcompare.experiments.shared_kernel.rows import Instance, answered, fact
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.picture import WhatIf
 from vmcompare.sandbox import Platform, Series

@@ -8,15 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.view import MEASURED, RECORDED, View, emulated
+from vmcompare.evidence.view import MEASURED, NEXT, RECORDED, View, emulated
 from vmcompare.experiments.shared_kernel import ladder
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
 from vmcompare.sandbox import EMULATION, Platform
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NEXT = "run the measurement, or load a recording of it"
 
 
 @dataclass(frozen=True, slots=True)

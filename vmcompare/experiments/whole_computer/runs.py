@@ -62,7 +62,13 @@ def runs_needed(view: View) -> WhatIf:
             for line, both in zip(lines, found, strict=True)
         )
         picture = curves(
-            RUNS, lines, at, x_label="runs of each of the two", written=percent, tick=_tick
+            RUNS,
+            lines,
+            at,
+            x_label="runs of each of the two",
+            title="smallest difference that stands out",
+            written=percent,
+            tick=_tick,
         )
         return replace(
             picture,
