@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vmcompare.evidence.statistics import doubts, median_interval, outliers, paired_ratio
+from vmcompare.evidence.units import seconds
 
 
 def test_the_interval_of_a_median_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -63,3 +64,11 @@ def test_few_runs_a_wide_interval_and_a_drift_are_doubted_and_a_calm_series_is_n
 
 def test_an_outlier_is_flagged_and_the_rest_is_not() -> None:
     assert outliers([1.0, 1.1, 0.9, 1.0, 1.05, 9.0]).tolist() == [False] * 5 + [True]
+
+
+def test_an_interval_is_written_in_words_and_its_absence_too() -> None:
+    known, alone = median_interval([1.0, 1.0, 1.0]), median_interval([1.0])
+    assert known.words(seconds) == "95 % interval 1.00 s to 1.00 s"
+    assert known.ends(seconds) == "1.00 s – 1.00 s"
+    assert alone.words(seconds, "run") == "no interval from one run"
+    assert (alone.words(seconds), alone.ends(seconds)) == ("no interval", "")

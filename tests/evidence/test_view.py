@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from planted import planted, row, starts
+
+from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement, Recorder, Recording, read
-from vmcompare.evidence.view import compose
-from vmcompare.sandbox import Platform
+from vmcompare.evidence.view import compose, container, of_series
+from vmcompare.sandbox import Machine, Platform, Series
 
 HOST = {"host_id": "abc", "os": "Test OS", "cores": 2, "cpu": "Test CPU", "versions": {"qemu": "9"}}
 
@@ -75,3 +79,47 @@ def test_nothing_at_all_is_an_empty_view() -> None:
     assert view.frame.empty
     assert view.caption() == ""
     assert not view.emulated()
+
+
+START = "start_to_first_byte_s"
+
+
+def test_a_bare_mechanism_is_a_series_of_its_own_beside_the_product(tmp_path: Path) -> None:
+    rows = [
+        row("container", START, 0.2),
+        row("container", START, 0.01, layer="mechanism", runtime="runc"),
+    ]
+    found = compose(planted(tmp_path, rows), None).columns(START)
+    assert [column.series.label for column in found] == ["container", "container (runc)"]
+    product = container(found)
+    assert product is not None
+    assert product.values == [0.2]
+
+
+def test_a_column_holds_valid_rows_and_says_why_the_others_failed(tmp_path: Path) -> None:
+    view = compose(planted(tmp_path, starts(failures={"vm": 2}, whole=False)), None)
+    vm = of_series(view.columns(START), Series(Platform.VM, Machine.PC))
+    assert vm is not None
+    assert (vm.n, vm.failed, vm.count()) == (8, 2, "n = 8, 2 failed")
+    assert all(vm.errors)
+    assert vm.provenance == "measured, software emulation"
+
+
+def test_columns_can_be_narrowed_to_rows_with_certain_values(tmp_path: Path) -> None:
+    rows = [row("process", "phase_s", 1.0 + rep, phase=phase, rep=rep, text=phase.upper())
+            for phase in ("spawn", "ready") for rep in range(3)]  # fmt: skip
+    view = compose(planted(tmp_path, rows), None)
+    [spawn] = view.columns("phase_s", phase="spawn")
+    assert spawn.values == [1, 2, 3]
+    assert spawn.where(rep=2).values == [3]
+    [both] = view.columns("phase_s")
+    assert both.medians() == {"ready": 2, "spawn": 2}
+    assert both.texts() == {"spawn": "SPAWN", "ready": "READY"}
+
+
+def test_what_every_run_failed_at_is_absent_with_its_number_of_failures(tmp_path: Path) -> None:
+    view = compose(run(tmp_path, Platform.VM, fails=True), None)
+    assert view.columns(START) == []
+    assert [column.n for column in view.columns(START, failed_too=True)] == [0]
+    with pytest.raises(Unavailable, match=r"no start to show \(all 1 runs failed\)"):
+        view.need(START, "start")

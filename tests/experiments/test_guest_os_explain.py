@@ -92,7 +92,7 @@ def test_the_outcomes_are_what_was_planted(views: Mapping[str, View]) -> None:
 
 
 def test_a_fit_gives_back_the_line_that_was_planted(views: Mapping[str, View]) -> None:
-    found = {f.group.series.label: f for f in fits(views["exact"], "pss_bytes")}
+    found = {f.column.series.label: f for f in fits(views["exact"], "pss_bytes")}
     for label, (a, b) in (("container", (10, 3)), ("vm (q35)", (30, 250))):
         assert found[label].fixed / MIB == pytest.approx(a)
         assert found[label].each.estimate / MIB == pytest.approx(b)

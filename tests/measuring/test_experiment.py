@@ -17,42 +17,55 @@ from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import (
     Context,
     Progress,
-    Series,
+    Starts,
     arrange,
     discover,
     load,
 )
 from vmcompare.measuring.memory import VmmParts
-from vmcompare.sandbox import Event, Launcher, Machine, OnEvent, Phase, Platform, Spec, Traits
+from vmcompare.sandbox import (
+    Event,
+    Launcher,
+    Machine,
+    OnEvent,
+    Phase,
+    Platform,
+    Series,
+    Spec,
+    Traits,
+)
 
-SERIES = (Series(Platform.PROCESS, repeats=3), Series(Platform.VM, Machine.PC))
+STARTS = (
+    Starts(Series(Platform.PROCESS), repeats=3),
+    Starts(Series(Platform.VM, Machine.PC)),
+)
 
 
 def test_each_block_holds_the_same_starts_in_another_order() -> None:
-    plan = [t for t in arrange(SERIES, rounds=20, seed=1) if not t.is_warmup]
+    plan = [t for t in arrange(STARTS, rounds=20, seed=1) if not t.is_warmup]
     orders = set()
     for block in range(20):
         trials = [t for t in plan if t.block == block]
-        assert Counter(t.series for t in trials) == {s: s.repeats for s in SERIES}
+        assert Counter(t.series for t in trials) == {s.series: s.repeats for s in STARTS}
         assert [t.order_in_block for t in trials] == list(range(4))
         orders.add(tuple((t.series, t.rep) for t in trials))
     assert len(orders) > 5
 
 
 def test_every_series_warms_up_once_before_the_first_block() -> None:
-    plan = arrange(SERIES, rounds=2, seed=1)
-    assert [t.series for t in plan if t.is_warmup] == list(SERIES)
+    plan = arrange(STARTS, rounds=2, seed=1)
+    assert [t.series for t in plan if t.is_warmup] == [s.series for s in STARTS]
     assert all(t.is_warmup for t in plan[:2])
 
 
 def test_a_series_may_do_without_a_warm_up() -> None:
-    plan = arrange((*SERIES, Series(Platform.VM_TUNED, warm_up=False)), rounds=1, seed=1)
+    plan = arrange((*STARTS, Starts(Series(Platform.VM_TUNED), warm_up=False)), rounds=1, seed=1)
     assert [t.series.platform for t in plan if t.is_warmup] == [Platform.PROCESS, Platform.VM]
 
 
 def test_the_same_seed_gives_the_same_plan_and_another_seed_another() -> None:
-    assert arrange(SERIES, 5, seed=3) == arrange(SERIES, 5, seed=3)
-    assert arrange(SERIES, 5, seed=3) != arrange(SERIES, 5, seed=4)
+    assert arrange(STARTS, 5, seed=3) == arrange(STARTS, 5, seed=3)
+    assert arrange(STARTS, 5, seed=3) != arrange(STARTS, 5, seed=4)
 
 
 def test_experiments_are_found_by_their_folders() -> None:

@@ -7,8 +7,7 @@ import pytest
 from vmcompare.evidence.units import MIB
 from vmcompare.plots.lines import Curve, Line, Panel, curves, lines
 from vmcompare.plots.picture import Picture
-from vmcompare.plots.style import Series
-from vmcompare.sandbox import Machine, Platform
+from vmcompare.sandbox import Machine, Platform, Series
 
 CONTAINER = Series(Platform.CONTAINER)
 VM = Series(Platform.VM, Machine.Q35)
@@ -90,5 +89,5 @@ def test_letters_of_marks_that_lie_close_stand_side_by_side(
     places: tuple[float, ...], letters: list[str]
 ) -> None:
     marks = {f"work {number}": place for number, place in enumerate(places)}
-    picture = curves(FACTORS, CURVES, marks, 0, x_label="slow-down")
+    picture = curves(FACTORS, CURVES, 0, x_label="slow-down", marks=marks)
     assert [text.get_text() for text in picture.figure.axes[1].texts] == letters

@@ -13,10 +13,9 @@ from planted import planted, row, starts
 
 from vmcompare.evidence.view import View, compose
 from vmcompare.plots import style
-from vmcompare.plots.groups import groups, ratio
 from vmcompare.plots.picture import Picture
 from vmcompare.plots.times import ORDER, noise, phases, ratios, strip
-from vmcompare.sandbox import Machine, Phase, Platform
+from vmcompare.sandbox import Machine, Phase, Platform, Series
 
 START = "start_to_first_byte_s"
 
@@ -39,30 +38,30 @@ def contrast(colour: str) -> float:
     return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
 
 
-def all_series() -> list[style.Series]:
+def all_series() -> list[Series]:
     machines = {True: (Machine.PC, Machine.MICROVM), False: (Machine.NONE,)}
-    found = [style.Series(p, m) for p in Platform for m in machines[p.is_vm]]
-    bare = [style.Series(Platform.CONTAINER, "", name) for name in ("bubblewrap", "runc", "other")]
+    found = [Series(p, m) for p in Platform for m in machines[p.is_vm]]
+    bare = [Series(Platform.CONTAINER, runtime=name) for name in ("bubblewrap", "runc", "other")]
     return [*found, *bare]
 
 
 def test_every_series_has_a_marker_and_a_hatching_of_its_own_and_enough_contrast() -> None:
-    looks = [series.look for series in all_series()]
+    looks = [style.look(series) for series in all_series()]
     assert len({item.marker for item in looks}) == len(looks)
     assert len({item.hatch for item in looks}) == len(looks)
     assert all(contrast(item.colour) >= 3 for item in looks)
 
 
 def test_only_the_machine_microvm_is_called_a_microvm() -> None:
-    assert style.Series(Platform.VM_DIRECT, "pc").label == "vm-direct (pc)"
-    assert style.Series(Platform.VM_DIRECT, "microvm").label == "vm-direct (microvm)"
-    assert style.Series(Platform.VM, "pc").label == "vm"
-    assert style.Series(Platform.CONTAINER, "", "bubblewrap").label == "container (bubblewrap)"
+    assert Series(Platform.VM_DIRECT, Machine.PC).label == "vm-direct (pc)"
+    assert Series(Platform.VM_DIRECT, Machine.MICROVM).label == "vm-direct (microvm)"
+    assert Series(Platform.VM, Machine.PC).label == "vm"
+    assert Series(Platform.CONTAINER, runtime="bubblewrap").label == "container (bubblewrap)"
 
 
 def test_series_come_in_the_courses_order_whatever_the_order_measured(tmp_path: Path) -> None:
     view = look(tmp_path, starts(rounds=2, whole=False)[::-1])
-    assert [group.series.label for group in groups(view, START)] == [
+    assert [group.series.label for group in view.columns(START)] == [
         "process", "container", "vm-direct (pc)", "vm-direct (microvm)", "vm-tuned", "vm",
     ]  # fmt: skip
 
@@ -137,8 +136,8 @@ def test_live_and_recorded_series_are_marked_where_they_stand_side_by_side(
 def test_series_of_two_runs_are_never_paired(tmp_path: Path) -> None:
     own = planted(tmp_path, starts(only=["container"], whole=False))
     other = planted(tmp_path, starts(only=["vm"], whole=False))
-    container, vm = groups(compose(own, other), START)
-    assert ratio(vm, container) is None
+    container, vm = compose(own, other).columns(START)
+    assert vm.over(container) is None
     assert "×" not in strip(compose(own, other), START, what="start").alt
 
 
@@ -158,7 +157,7 @@ def test_one_run_has_no_interval_and_none_is_invented(tmp_path: Path) -> None:
 def test_the_noise_floor_sets_the_same_thing_against_itself_in_every_block(
     tmp_path: Path,
 ) -> None:
-    base = groups(look(tmp_path, starts(only=["container"], whole=False)), START)[0]
+    base = look(tmp_path, starts(only=["container"], whole=False)).columns(START)[0]
     floor = noise(base)
     assert floor is not None
     assert len(floor.values) == 10

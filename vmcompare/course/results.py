@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from vmcompare import engines
 from vmcompare.course import answers, page
 from vmcompare.evidence import claims
-from vmcompare.evidence.claims import EMULATION, Claim, concerned
+from vmcompare.evidence.claims import Claim, concerned
 from vmcompare.evidence.claims.choose import Evidence, Part, part
 from vmcompare.evidence.recording import Recording
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import Outcome, View
 from vmcompare.plots.verdicts import SIGNS
-from vmcompare.sandbox import Availability, Platform
+from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _source(shown: str, run: Recording, claim: Claim) -> str:
     if claim.estimand is None:
         return ""
     used = set(concerned(claim.estimand, run.frame())["accel"].dropna())
-    return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if "tcg" in used else "")
+    return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if SOFTWARE in used else "")
 
 
 def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, str]:
@@ -175,6 +175,6 @@ def _because(engine: Availability) -> str:
     if not engine.ok:
         return engine.what
     details = dict(engine.details)
-    if details.get("accelerator") == "tcg":
+    if details.get("accelerator") == SOFTWARE:
         return f"QEMU {engine.version}, software emulation"
     return f"ready ({engine.version})" if engine.version else "ready"

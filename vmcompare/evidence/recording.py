@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Self
 from vmcompare.errors import RecordingError, StorageError, Unavailable, printable
 from vmcompare.evidence import schema
 from vmcompare.evidence.units import METRICS
-from vmcompare.sandbox import Machine, Platform, Start
+from vmcompare.sandbox import SOFTWARE, Machine, Platform, Series, Start
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,6 +83,16 @@ class Measurement:
     text: str = ""
     status: str = "ok"
     error: str = ""
+
+    @property
+    def series(self) -> Series:
+        """What it is a row of."""
+        return Series.of(self.platform, self.machine, self.runtime, self.layer)
+
+    @property
+    def emulated(self) -> bool:
+        """Whether it ran under software emulation."""
+        return self.accel == SOFTWARE
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:

@@ -7,14 +7,20 @@ because every estimate pairs rows of one run only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Recording
-from vmcompare.sandbox import Platform
+from vmcompare.evidence.statistics import Interval, doubts, median_interval, paired_ratio
+from vmcompare.sandbox import EMULATION, SOFTWARE, Platform, Series
 
 if TYPE_CHECKING:
     import pandas as pd
+
+NEXT = "run the measurement, or load a recording of it"
+"""The next step where rows are missing, whatever they are."""
 
 MEASURED = "measured"
 RECORDED = "recorded"
@@ -64,6 +70,35 @@ class View:
     frame: pd.DataFrame
     sources: tuple[Source, ...]
 
+    def columns(
+        self, metric: str, *, failed_too: bool = False, **where: str | int
+    ) -> Sequence[Column]:
+        """Every series that has valid rows of ``metric``, in the course's order, run by run.
+
+        Own runs come before recorded ones of the same series; warm-ups are left out.
+
+        Args:
+            metric: whose rows.
+            failed_too: also those series of which every row failed.
+            where: further columns and what they must hold (``phase="ramp"``, ``rep=0``).
+        """
+        found = _columns(self, metric, tuple(where.items()))
+        return found if failed_too else [column for column in found if column.n]
+
+    def need(
+        self, metric: str, what: str, *, failed_too: bool = False, **where: str | int
+    ) -> Sequence[Column]:
+        """:meth:`columns`, at least one of them with a valid value.
+
+        Raises:
+            Unavailable: there is none; ``what`` names what is missing ("start").
+        """
+        found = self.columns(metric, failed_too=True, **where)
+        if not any(column.n for column in found):
+            failed = sum(column.failed for column in found)
+            raise absent(what, f" (all {failed} runs failed)" if failed else "")
+        return found if failed_too else [column for column in found if column.n]
+
     def values(self, **columns: str) -> pd.DataFrame:
         """Valid, measured-in-earnest rows (no warm-ups, no failures) with these column values."""
         frame = self.frame
@@ -74,8 +109,7 @@ class View:
 
     def emulated(self, platforms: Sequence[Platform] = tuple(Platform)) -> bool:
         """Whether any row of ``platforms`` ran under software emulation (QEMU TCG)."""
-        frame = self.frame
-        return bool(((frame["accel"] == "tcg") & frame["platform"].isin(platforms)).any())
+        return emulated(self.frame[self.frame["platform"].isin(platforms)])
 
     def caption(self) -> str:
         """Where every figure of this view comes from, one clause a source."""
@@ -83,6 +117,202 @@ class View:
         return " — ".join(
             (f"{', '.join(s.platforms)}: " if many else "") + s.sentence() for s in self.sources
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """The rows of one metric that one series has in one run: what is drawn, counted and compared.
+
+    Attributes:
+        series: which one.
+        run_id: the run; columns are compared only within one.
+        shown: ``"measured"`` or ``"recorded"``.
+        emulated: whether it ran under software emulation.
+        rows: its valid rows (all columns of the view), in the order measured; may be empty.
+        errors: why the other rows failed, one a row.
+    """
+
+    series: Series
+    run_id: str
+    shown: str
+    emulated: bool
+    rows: pd.DataFrame
+    errors: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[Series, str]:
+        """Series and run: equal for columns of two metrics that belong together."""
+        return self.series, self.run_id
+
+    @property
+    def n(self) -> int:
+        """How many valid rows there are."""
+        return len(self.rows)
+
+    @property
+    def failed(self) -> int:
+        """How many rows failed."""
+        return len(self.errors)
+
+    @property
+    def values(self) -> list[float]:
+        """Its valid values, in the order measured."""
+        return [float(value) for value in self.rows["value"]]
+
+    @property
+    def median(self) -> Interval:
+        """Median with its interval. Raises ``ValueError`` when every run failed."""
+        return median_interval(self.values)
+
+    @property
+    def provenance(self) -> str:
+        """``"recorded, software emulation"``: for a cell of a table."""
+        return f"{self.shown}, {EMULATION}" if self.emulated else self.shown
+
+    def label(self, *, mixed: bool) -> str:
+        """Series, emulation and (where a figure mixes them) provenance."""
+        words = [self.series.label]
+        if self.emulated:
+            words.append(EMULATION)
+        if mixed:
+            words.append(self.shown)
+        return " · ".join(words)
+
+    def count(self) -> str:
+        """``"n = 9, 1 failed"``."""
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"n = {self.n}{failed}"
+
+    def where(self, **columns: str | int) -> Column:
+        """The same with only those valid rows that hold these values."""
+        return replace(self, rows=_where(self.rows, tuple(columns.items())), errors=())
+
+    def medians(self, by: str = "phase") -> dict[Any, float]:
+        """Value of the column ``by`` → median of the rows that have it."""
+        return {key: float(value) for key, value in self.rows.groupby(by)["value"].median().items()}
+
+    def texts(self) -> dict[str, str]:
+        """Phase → what was read, of observations and probes."""
+        phases, texts = self.rows["phase"].map(str), self.rows["text"].map(str)
+        return dict(zip(phases, texts, strict=True))
+
+    def blocks(self) -> dict[int, list[float]]:
+        """Block → its values."""
+        blocks = self.rows.groupby("block")["value"]
+        return {int(str(block)): values.tolist() for block, values in blocks}
+
+    def over(self, below: Column) -> Interval | None:
+        """Ratio paired by block (:func:`.statistics.paired_ratio`); ``None`` unless of one run."""
+        if self.run_id != below.run_id:
+            return None
+        above, under = self.blocks(), below.blocks()
+        both = sorted(above.keys() & under.keys())
+        return paired_ratio([(above[b], under[b]) for b in both]) if both else None
+
+    def same_in(self, others: Sequence[Column]) -> Column | None:
+        """The column among ``others`` that has valid rows of this series and run."""
+        return next((other for other in others if other.key == self.key and other.n), None)
+
+
+def of_series(found: Sequence[Column], *wanted: Series) -> Column | None:
+    """The first column of one of the ``wanted`` series that has valid rows."""
+    return next((column for column in found if column.series in wanted and column.n), None)
+
+
+def container(found: Sequence[Column]) -> Column | None:
+    """The container series everything is set against: the product (``docker run``), or ``None``."""
+    return of_series(found, Series(Platform.CONTAINER))
+
+
+def mixed(found: Sequence[Column]) -> bool:
+    """Whether this session's own rows and recorded ones stand side by side."""
+    return len({column.shown for column in found}) > 1
+
+
+def emulated(rows: pd.DataFrame) -> bool:
+    """Whether any of these rows ran under software emulation."""
+    return bool((rows["accel"] == SOFTWARE).any())
+
+
+def bare_runtimes(rows: pd.DataFrame) -> pd.Series[str]:
+    """Of each row the runtime, where it is a container's bare mechanism; empty elsewhere."""
+    bare = (rows["platform"] == Platform.CONTAINER) & (rows["layer"] == "mechanism")
+    return rows["runtime"].where(bare, "").fillna("")
+
+
+def absent(what: str, why: str = "") -> Unavailable:
+    """That there is no ``what`` in the rows at hand, with the next step."""
+    return Unavailable(f"there is no {what} to show{why}", NEXT)
+
+
+@lru_cache(maxsize=256)
+def _columns(view: View, metric: str, where: tuple[tuple[str, str | int], ...]) -> Sequence[Column]:
+    frame = view.frame
+    if frame.empty:
+        return ()
+    tried = frame[(frame["metric"] == metric) & ~frame["is_warmup"].astype(bool)]
+    tried = _where(tried, where)
+    found = []
+    keys = [tried["platform"], tried["machine"].fillna(""), bare_runtimes(tried), tried["run_id"]]
+    for _, rows in tried.groupby(keys, sort=False):
+        first, valid = rows.iloc[0], rows["status"] == "ok"
+        names = (first[name] for name in ("platform", "machine", "runtime", "layer"))
+        found.append(
+            Column(
+                series=Series.of(*(name if isinstance(name, str) else "" for name in names)),
+                run_id=str(first["run_id"]),
+                shown=str(first["shown"]),
+                emulated=emulated(rows),
+                rows=rows[valid],
+                errors=tuple(map(str, rows.loc[~valid, "error"])),
+            )
+        )
+    return tuple(sorted(found, key=lambda column: (column.series.order, column.shown == RECORDED)))
+
+
+def _where(rows: pd.DataFrame, where: tuple[tuple[str, str | int], ...]) -> pd.DataFrame:
+    for name, wanted in where:
+        rows = rows[rows[name] == wanted]
+    return rows
+
+
+def caption(view: View, found: Sequence[Column], *extra: str) -> str:
+    """Provenance, then :func:`warnings`: what stands under a figure of measured values."""
+    where = f"{view.caption()}. " if view.sources else ""
+    return (where + warnings(found, *extra)).strip()
+
+
+def warnings(found: Sequence[Column], *extra: str) -> str:
+    """What is emulated, failed runs, ``extra`` and doubts, one sentence each; may be empty."""
+    there = [column for column in found if column.n]
+    sentences = []
+    slow = [column.series.label for column in there if column.emulated]
+    if slow:
+        sentences.append(
+            f"Under {EMULATION}: {', '.join(slow)}; such times tell how slow the emulator is, "
+            "not how slow a VM is."
+        )
+    if failed := failures(found):
+        sentences.append(f"Failed runs, counted but not drawn: {failed}.")
+    sentences += [sentence for sentence in extra if sentence]
+    few: dict[str, list[str]] = {}
+    doubted: dict[str, list[str]] = {}
+    for column in there:
+        wanted = 10 if column.series.platform.is_vm else 30
+        if column.n < wanted:
+            few.setdefault(f"{column.n} of {wanted}", []).append(column.series.label)
+        for why in doubts(column.values, wanted=0):
+            doubted.setdefault(why, []).append(column.series.label)
+    if few:
+        counts = "; ".join(f"{count}: {', '.join(names)}" for count, names in few.items())
+        sentences.append(f"Too few runs for a verdict ({counts}).")
+    sentences += [f"In doubt, {why}: {', '.join(names)}." for why, names in sorted(doubted.items())]
+    return " ".join(sentences)
+
+
+def failures(found: Sequence[Column]) -> str:
+    """``"vm 2, vm-tuned 1"``: which series failed how often; empty where none did."""
+    return ", ".join(f"{column.series.label} {column.failed}" for column in found if column.failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,5 +413,5 @@ def compose(
 
 def _whose(frame: pd.DataFrame) -> pd.Series[str]:
     """The platform of each row, with the runtime of a container that is a bare mechanism."""
-    bare = (frame["platform"] == str(Platform.CONTAINER)) & (frame["layer"] == "mechanism")
-    return frame["platform"].where(~bare, frame["platform"] + " (" + frame["runtime"] + ")")
+    runtime = bare_runtimes(frame)
+    return frame["platform"].where(runtime == "", frame["platform"] + " (" + runtime + ")")

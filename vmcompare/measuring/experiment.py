@@ -25,7 +25,7 @@ from vmcompare.errors import (
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View
 from vmcompare.measuring.standstill import Standstills, now
-from vmcompare.sandbox import Event, Launcher, Machine, Platform, Spec
+from vmcompare.sandbox import Event, Launcher, Platform, Series, Spec
 
 DEFAULT_ROUNDS = 10
 DEFAULT_SEED = 1
@@ -37,27 +37,18 @@ FAILURES = (LaunchFailure, WaitTimeout, AbnormalShutdown, Unavailable, StorageEr
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One kind of start.
+class Starts:
+    """The starts of one series in a plan.
 
     Attributes:
-        platform, machine: what starts.
+        series: what starts.
         repeats: how often it comes in each block.
         warm_up: whether one flagged start comes before the first block.
-        runtime: a container's bare mechanism (``"runc"``, ``"bubblewrap"``); empty for the product.
     """
 
-    platform: Platform
-    machine: Machine = Machine.NONE
+    series: Series
     repeats: int = 1
     warm_up: bool = True
-    runtime: str = ""
-
-    @property
-    def key(self) -> str:
-        """A name for progress lines: ``"vm-direct (pc)"`` where the machine makes a difference."""
-        inside = self.machine if self.platform is Platform.VM_DIRECT else self.runtime
-        return f"{self.platform} ({inside})" if inside else str(self.platform)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +110,11 @@ class Context:
     _place: tuple[str, int, int] = field(default=("", 0, 0), init=False)
     _began: float = field(default_factory=now, init=False)
 
-    def trials(self, series: Sequence[Series]) -> Iterator[Trial]:
+    def trials(self, wanted: Sequence[Starts]) -> Iterator[Trial]:
         """The trials of all available series in their order; the watcher is told of each."""
-        wanted = [s for s in series if self.launcher(s) is not None]
-        plan = arrange(wanted, self.rounds, self.seed)
-        return self.steps([(trial.series.key, trial) for trial in plan])
+        here = [starts for starts in wanted if self.launcher(starts.series) is not None]
+        plan = arrange(here, self.rounds, self.seed)
+        return self.steps([(trial.series.label, trial) for trial in plan])
 
     def launcher(self, series: Series) -> Launcher | None:
         """Who launches ``series`` here, if anybody does."""
@@ -255,19 +246,19 @@ def _digest(launcher: Launcher, spec: Spec) -> str:
         return ""
 
 
-def arrange(series: Sequence[Series], rounds: int, seed: int) -> tuple[Trial, ...]:
+def arrange(wanted: Sequence[Starts], rounds: int, seed: int) -> tuple[Trial, ...]:
     """A flagged warm-up of each series that has one, then ``rounds`` blocks shuffled by ``seed``.
 
     Every block holds the same trials, so a ratio can be paired within it and a slow drift of the
     machine falls on all series alike.
     """
     chance = random.Random(seed)
-    warming = [s for s in series if s.warm_up]
-    plan = [Trial(s, 0, 0, i, is_warmup=True) for i, s in enumerate(warming)]
+    warming = [starts.series for starts in wanted if starts.warm_up]
+    plan = [Trial(series, 0, 0, i, is_warmup=True) for i, series in enumerate(warming)]
     for block in range(rounds):
-        starts = [(s, rep) for s in series for rep in range(s.repeats)]
-        chance.shuffle(starts)
-        plan += [Trial(s, block, rep, order) for order, (s, rep) in enumerate(starts)]
+        places = [(starts.series, rep) for starts in wanted for rep in range(starts.repeats)]
+        chance.shuffle(places)
+        plan += [Trial(series, block, rep, at) for at, (series, rep) in enumerate(places)]
     return tuple(plan)
 
 

@@ -1,13 +1,18 @@
-"""Panels of dots on a log axis, each with its figure in words: sizes, or what a model gives."""
+"""Panels of dots on a log axis, each with its figure in words: measured sizes, or a model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from vmcompare.evidence.units import MIB, size
-from vmcompare.plots import style
-from vmcompare.plots.picture import MODELLED, Picture
+from vmcompare.evidence.units import MIB
+from vmcompare.plots import marks, style
+from vmcompare.plots.picture import MODELLED, Picture, Placeholders, WhatIf
+from vmcompare.sandbox import Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _TICKS: Sequence[float] = tuple(MIB * 10.0**power for power in range(-3, 7))
 """Decades of MiB; a tick is written in the unit that suits it."""
@@ -15,125 +20,141 @@ _TICKS: Sequence[float] = tuple(MIB * 10.0**power for power in range(-3, 7))
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One size.
+    """One value.
 
     Attributes:
         series: gives marker and colour.
         label: its words, with provenance where a figure mixes it.
-        value_bytes: positive.
+        value: in the unit of its panel.
+        text: the value in words.
         hollow: drawn as an outline: the same series by another way.
     """
 
-    series: style.Series
+    series: Series
     label: str
-    value_bytes: float
+    value: float
+    text: str
     hollow: bool = False
 
 
+Panels = Mapping[str, Sequence[Dot]]
+"""Title → dots from top to bottom; at least one dot in all."""
+
+
 @style.own()
-def dots(panels: Mapping[str, Sequence[Dot]], *, what: str, caption: str) -> Picture:
+def sizes(panels: Panels, *, what: str, caption: str) -> Picture:
     """One panel below the other, all on the same log axis of bytes.
 
     Args:
-        panels: title → dots from top to bottom; at least one dot in all.
+        panels: all values positive.
         what: what is shown, for the text alternative.
         caption: provenance and warnings.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    everything = [dot.value_bytes for found in panels.values() for dot in found]
     # A third of a decade of air, so that no marker sits on the edge.
-    low, high = min(everything) / 2, max(everything) * 2
-    rows = sum(len(found) for found in panels.values())
-    figure = style.figure(0.4 * rows + 0.34 * len(panels) + 0.3)
-    heights = [len(found) + 0.6 for found in panels.values()]
-    grid = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for axes, (title, found) in zip(grid, panels.items(), strict=True):
-        axes.set_xscale("log")
-        axes.set_xlim(low, high)
-        for place, dot in enumerate(found):
-            y, look = len(found) - 1 - place, dot.series.look
-            axes.axhline(y - 0.2, color="#C8C8C8", linewidth=1, zorder=1)
-            fill = "white" if dot.hollow else look.colour
-            axes.plot(
-                dot.value_bytes, y - 0.2, look.marker, color=look.colour, markersize=8,
-                markerfacecolor=fill, markeredgewidth=1.5, zorder=3,
-            )  # fmt: skip
-            words = {
-                "transform": axes.get_yaxis_transform(), "fontsize": style.SMALL_PT,
-                "va": "center", "bbox": style.PLATE, "zorder": 2,
-            }  # fmt: skip
-            axes.text(0, y + 0.23, dot.label, **words)
-            axes.text(1, y + 0.23, size(dot.value_bytes), ha="right", fontweight="bold", **words)
-        axes.set_title(title, fontsize=style.SMALL_PT, loc="left", fontweight="bold")
-        axes.set_ylim(-0.55, len(found) - 0.35)
-        axes.set_yticks([])
+    low, high = _limits([dot for found in panels.values() for dot in found], air=2)
+    picture = _drawn(panels, dict.fromkeys(panels, (low, high)))
+    for axes in picture.figure.axes:
         axes.xaxis.set_major_locator(FixedLocator([t for t in _TICKS if low <= t <= high]))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda value, _: _tick(value))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / MIB:,g} MiB")
         axes.grid(axis="x", color="#D0D0D0", linewidth=0.6, zorder=0)
-        style.plain(axes)
-        axes.spines["bottom"].set_visible(axes is grid[-1])
-        axes.tick_params(axis="x", labelbottom=axes is grid[-1], length=0)
-    alt = " ".join(
-        f"{title}: " + "; ".join(f"{dot.label} {size(dot.value_bytes)}" for dot in found) + "."
-        for title, found in panels.items()
-    )
-    return Picture(figure, f"{what}, on a logarithmic axis. {alt}", caption)
+        axes.spines["bottom"].set_visible(axes is picture.figure.axes[-1])
+        axes.tick_params(axis="x", labelbottom=axes is picture.figure.axes[-1], length=0)
+    alt = f"{what}, on a logarithmic axis. {picture.alt}"
+    return replace(picture, alt=alt, caption=caption)
 
 
-def _tick(value_bytes: float) -> str:
-    """``"10 MiB"``, not ``"10.0 MiB"``; 1,000 MiB stays in MiB, as the axis counts in decades."""
-    return f"{value_bytes / MIB:,g} MiB"
+def sliding_dots(
+    panels: Callable[[float], Panels],
+    values: Sequence[float],
+    *,
+    start: float,
+    said: str,
+    caption: str | Callable[[float], str] = "",
+    placeholders: Placeholders | None = None,
+    here: Callable[[float], Placeholders] | None = None,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+    air: float = 2,
+    label: str = "",
+    unit: str = "",
+    formula: str = "",
+    source: str = "",
+) -> WhatIf:
+    """A model whose results are dots that slide on fixed log axes.
 
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One value of one series in a panel, with its words."""
-
-    series: style.Series
-    label: str
-    value: float
-    text: str
-
-
-@style.own()
-def bars(panels: Mapping[str, Sequence[Bar]], limits: Mapping[str, tuple[float, float]]) -> Picture:
-    """One panel below the other, in each a dot on a log axis for every series.
+    Its words (label, unit, formula, inputs, what the model leaves out) are in the lesson's text.
 
     Args:
-        panels: title → bars, all values positive.
-        limits: title → ends of its axis; fixed, so that dots move and axes do not.
+        panels: position of the slider → what it gives, always under the same titles. A value
+            beyond the ends of its axis (zero, say) is drawn near the end.
+        values, placeholders: see :class:`WhatIf`.
+        start: the position shown first: the nearest of ``values``.
+        said: begins the text alternative, with ``{:g}`` for the position.
+        caption: warnings behind the words of the text, perhaps by position.
+        here: position → values for the words of the text that depend on it.
+        limits: title → ends of its axis; by default the extremes over all positions, with ``air``.
+        air: factor left free at either end.
+        label, unit, formula, source: DELETE with the last lesson whose text has no what-ifs.
     """
+    places = tuple(float(value) for value in values)
+    if limits is None:
+        every: dict[str, list[Dot]] = {}
+        for place in places:
+            for title, found in panels(place).items():
+                every.setdefault(title, []).extend(found)
+        limits = {title: _limits(found, air=air) for title, found in every.items()}
+    ends = limits
+
+    @style.own()
+    def draw(value: float) -> Picture:
+        picture = _drawn(panels(value), ends)
+        below = picture.figure.axes[-1]
+        below.set_xlabel("modelled; positions are logarithmic", fontsize=style.SMALL_PT)
+        words = caption if isinstance(caption, str) else caption(value)
+        return replace(
+            picture,
+            alt=f"{said.format(value)} {picture.alt} {MODELLED}",
+            caption=f"{MODELLED} {words}".strip() if label else words,
+            placeholders=here(value) if here else {},
+        )
+
+    first = min(range(len(places)), key=lambda index: abs(places[index] - start))
+    return WhatIf(places, first, draw, label, unit, formula, source, placeholders or {})
+
+
+def _drawn(panels: Panels, limits: Mapping[str, tuple[float, float]]) -> Picture:
+    """The panels with the words of their dots as text alternative; x axes without ticks."""
     rows = sum(len(found) for found in panels.values())
-    figure = style.figure(0.42 * rows + 0.42 * len(panels))
+    figure = style.figure(marks.HEIGHT_IN * rows + 0.36 * len(panels) + 0.2)
     heights = [len(found) + 0.6 for found in panels.values()]
     grid = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axes, (title, found) in zip(grid, panels.items(), strict=True):
-        axes.set_xscale("log")
-        low, high = limits[title]
-        axes.set_xlim(low, high)
-        for place, bar in enumerate(found):
-            y, look = len(found) - 1 - place, bar.series.look
-            # A guide for the eye, no bar: on a log axis a length means nothing.
-            axes.plot([low, high], [y - 0.12] * 2, color="#C8C8C8", linewidth=1)
-            axes.plot(bar.value, y - 0.12, look.marker, color=look.colour, markersize=8)
-            shared = {
-                "transform": axes.get_yaxis_transform(), "fontsize": style.SMALL_PT,
-                "va": "center",
-            }  # fmt: skip
-            axes.text(0, y + 0.27, bar.label, **shared)
-            axes.text(1, y + 0.27, bar.text, ha="right", fontweight="bold", **shared)
-        axes.set_title(title, fontsize=style.SMALL_PT, loc="left", fontweight="bold")
-        axes.set_ylim(-0.5, len(found) - 0.3)
-        axes.set_xticks([], minor=True)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        style.plain(axes)
-        axes.spines["bottom"].set_visible(False)
-    grid[-1].set_xlabel("modelled; positions are logarithmic", fontsize=style.SMALL_PT)
+        _panel(axes, title, found, limits[title])
     alt = " ".join(
-        f"{title}: " + "; ".join(f"{bar.label} {bar.text}" for bar in found) + "."
+        f"{title}: " + "; ".join(f"{dot.label} {dot.text}" for dot in found) + "."
         for title, found in panels.items()
     )
-    return Picture(figure, f"{alt} {MODELLED}", MODELLED)
+    return Picture(figure, alt)
+
+
+def _panel(axes: Axes, title: str, found: Sequence[Dot], limits: tuple[float, float]) -> None:
+    low, high = limits
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    rows = []
+    for dot in found:
+        place = min(max(dot.value, low * 1.4), high / 1.4) if high > 2 * low else dot.value
+        look = style.look(dot.series)
+        rows.append(marks.Row(dot.label, dot.text, look, place, hollow=dot.hollow))
+    marks.draw(axes, rows, guide=True)
+    axes.set_title(title, fontsize=style.SMALL_PT, loc="left", fontweight="bold")
+    axes.set_xticks([], minor=True)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+
+
+def _limits(found: Sequence[Dot], *, air: float) -> tuple[float, float]:
+    there = [dot.value for dot in found if dot.value > 0] or [1.0]
+    return min(there) / air, max(there) * air

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.evidence.units import MIB, seconds
 from vmcompare.plots import style
 from vmcompare.plots.picture import MODELLED, Picture
+from vmcompare.sandbox import Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +34,7 @@ class Line:
         hollow: whether its points are drawn hollow, to tell it from another line of its series.
     """
 
-    series: style.Series | None
+    series: Series | None
     label: str
     points: tuple[tuple[float, float], ...] = ()
     drawn: tuple[tuple[float, float], ...] = ()
@@ -43,7 +45,7 @@ class Line:
     @property
     def face(self) -> dict[str, Any]:
         """How its points are filled and edged."""
-        colour = self.series.look.colour if self.series else style.GREY
+        colour = style.look(self.series).colour
         if self.hollow:
             return {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 1.4}
         return {"markerfacecolor": colour, "markeredgecolor": "white", "markeredgewidth": 0.5}
@@ -114,12 +116,12 @@ def _key(axes: Axes, panel: Panel) -> None:
     if not panel.key:
         return
     for place, line in enumerate(panel.lines, start=1):
-        colour = line.series.look.colour if line.series else style.GREY
+        colour = style.look(line.series).colour
         if line.drawn:
             dash = "--" if line.dashed else "-"
             axes.plot([0.0, 0.06], [-place] * 2, dash, color=colour, linewidth=1.6)
         if line.series and line.points:
-            axes.plot(0.03, -place, line.series.look.marker, markersize=6, **line.face)
+            axes.plot(0.03, -place, style.look(line.series).marker, markersize=6, **line.face)
         axes.text(0.08, -place, line.label, **plain)
         axes.text(1, -place, line.note, ha="right", **bold)
     for place, (letter, words) in enumerate(zip(_LETTERS, panel.marks, strict=False)):
@@ -130,7 +132,7 @@ def _key(axes: Axes, panel: Panel) -> None:
 
 def _plot(axes: Axes, panel: Panel, x_ticks: Sequence[float], *, last: bool) -> None:
     for line in panel.lines:
-        colour = line.series.look.colour if line.series else style.GREY
+        colour = style.look(line.series).colour
         if line.drawn:
             axes.plot(
                 [x for x, _ in line.drawn], [y / MIB for _, y in line.drawn],
@@ -139,7 +141,7 @@ def _plot(axes: Axes, panel: Panel, x_ticks: Sequence[float], *, last: bool) -> 
         if line.series and line.points:
             axes.plot(
                 [x for x, _ in line.points], [y / MIB for _, y in line.points],
-                line.series.look.marker, markersize=6, linestyle="none", **line.face,
+                style.look(line.series).marker, markersize=6, linestyle="none", **line.face,
             )  # fmt: skip
     end = x_ticks[-1]
     for letter, where in zip(_LETTERS, panel.marks.values(), strict=False):
@@ -179,48 +181,59 @@ def _lines_alt(panels: Sequence[Panel], what: str, x_label: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A modelled line of times (s) over the slider, or a flat one; drawn in its series' look."""
+    """A modelled line over the slider, or a flat one; drawn in its series' look.
 
-    series: style.Series
+    Attributes:
+        series: gives colour and marker.
+        label: its words.
+        values: of the shape of the slider's positions.
+        dashed: whether it is drawn dashed, so that one that lies under it can be seen.
+    """
+
+    series: Series
     label: str
-    times_s: tuple[float, ...]
+    values: Sequence[float]
+    dashed: bool = False
 
 
 @style.own()
 def curves(
     x: Sequence[float],
     lines: Sequence[Curve],
-    marks: Mapping[str, float],
     at: int,
     *,
     x_label: str,
+    title: str = "",
+    marks: Mapping[str, float] = MappingProxyType({}),
+    written: Callable[[float], str] = seconds,
+    tick: Callable[[float], str] = style.tick_seconds,
 ) -> Picture:
-    """Times on a log axis over a factor, with marks on the factor's axis and the slider's position.
+    """Values over the positions of a slider, both on log axes, with marks on the slider's axis.
 
     Args:
         x: positions of the slider, all positive.
-        lines: what is drawn; ``times_s`` has the shape of ``x``.
-        marks: words → place on the x axis, drawn as dotted lines where they lie within it.
+        lines: what is drawn, all positive.
         at: index of the slider's position.
+        x_label: what the slider sets.
+        title: what the values are, where there are no marks to stand in its place.
+        marks: words → place on the x axis, drawn as dotted lines where they lie within it.
+        written, tick: write a value in the key, and one on the axis; by default times in seconds.
     """
-    from matplotlib.ticker import FixedLocator, NullLocator
-
     figure = style.figure(3.6 + 0.18 * len(lines) + 0.18 * len(marks))
     keys, axes = figure.subplots(2, 1, height_ratios=[0.2 * (len(lines) + len(marks)) + 0.05, 3.1])
     keys.axis("off")
     keys.set_xlim(0, 1)
     keys.set_ylim(-(len(lines) + len(marks)) + 0.4, 0.6)
     for place, line in enumerate(lines):
-        look, now = line.series.look, line.times_s[at]
-        flat = len(set(line.times_s)) == 1
-        dash = "--" if flat else "-"
-        axes.plot(x, line.times_s, dash, color=look.colour, linewidth=1.6)
+        look, now = style.look(line.series), line.values[at]
+        dash = "--" if line.dashed else "-"
+        axes.plot(x, line.values, dash, color=look.colour, linewidth=1.6)
         axes.plot(x[at], now, look.marker, color=look.colour, markersize=9, markeredgecolor="white")
         keys.plot([0.01, 0.05], [-place] * 2, dash, color=look.colour, linewidth=1.6)
         keys.plot(0.03, -place, look.marker, color=look.colour, markersize=7)
         keys.text(0.08, -place, line.label, fontsize=style.SMALL_PT, va="center")
         keys.text(
-            1, -place, seconds(now), fontsize=style.SMALL_PT, va="center", ha="right",
+            1, -place, written(now), fontsize=style.SMALL_PT, va="center", ha="right",
             fontweight="bold",
         )  # fmt: skip
     for place, (words, where) in enumerate(marks.items()):
@@ -238,17 +251,17 @@ def curves(
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(x[0] * 0.93, x[-1] * 1.07)
-    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if x[0] <= tick <= x[-1]]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_major_formatter(lambda value, _: style.tick_seconds(value))
-    axes.yaxis.set_minor_locator(NullLocator())
+    style.log_ticks(axes.xaxis, x[0], x[-1])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    every = [value for line in lines for value in line.values]
+    style.log_ticks(axes.yaxis, min(every), max(every))
+    axes.yaxis.set_major_formatter(lambda value, _: tick(value))
     axes.grid(axis="y", color="#D0D0D0", linewidth=0.6)
     axes.set_axisbelow(True)
     style.plain(axes)
     axes.set_xlabel(x_label, fontsize=style.SMALL_PT)
-    words = "; ".join(f"{line.label} {seconds(line.times_s[at])}" for line in lines)
+    axes.set_title(title, fontsize=style.SMALL_PT, loc="left")
+    words = "; ".join(f"{line.label} {written(line.values[at])}" for line in lines)
     marked = "; ".join(marks)
     alt = f"{x_label} set to {x[at]:g}: {words}. " + (f"Marks: {marked}. " if marked else "")
     return Picture(figure, alt + MODELLED, MODELLED)

@@ -15,6 +15,9 @@ from vmcompare.plots import style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Placeholders = Mapping[str, str | bool | int | float]
+"""Name of a placeholder in a lesson's text → what stands for it; text is formatted for people."""
+
 MODELLED = "Modelled, not measured."
 """What is said of every picture of a model."""
 
@@ -36,7 +39,7 @@ class Picture:
     figure: Figure
     alt: str
     caption: str = ""
-    placeholders: Mapping[str, str | bool | int | float] = field(default_factory=dict)
+    placeholders: Placeholders = field(default_factory=dict)
 
     def svg(self) -> str:
         """The figure as an ``<svg>`` element; the same figure always gives the same bytes."""
@@ -91,7 +94,7 @@ class WhatIf:
     unit: str = ""
     formula: str = ""
     source: str = ""
-    placeholders: Mapping[str, str | bool | int | float] = field(default_factory=dict)
+    placeholders: Placeholders = field(default_factory=dict)
 
     def text(self, value: float) -> str:
         """A position of the slider, written for people."""

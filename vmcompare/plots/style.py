@@ -15,10 +15,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.evidence.units import seconds
-from vmcompare.sandbox import Machine, Platform
+from vmcompare.sandbox import Machine, Platform, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 BLACK, BLUE, GREEN, VERMILLION, PURPLE = "#000000", "#0072B2", "#009E73", "#D55E00", "#CC79A7"
@@ -66,43 +67,13 @@ _RUNTIMES: Mapping[str, Look] = MappingProxyType(
 """Bare container runtimes by name; others share the look of ``(CONTAINER, True)``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """What is drawn as one thing: a platform on one machine, by one runtime.
-
-    Attributes:
-        platform: the platform.
-        machine: the machine of a VM (``vm-direct`` on ``pc`` and on ``microvm`` are two series).
-        runtime: the runtime of a container that is a bare mechanism (runc, bubblewrap); empty for
-            the product (``docker run``), which it never stands in for.
-    """
-
-    platform: Platform
-    machine: str = ""
-    runtime: str = ""
-
-    @property
-    def label(self) -> str:
-        """``"vm-direct (pc)"``, ``"container (bubblewrap)"``, ``"vm"``."""
-        shown = self.machine
-        if self.platform in (Platform.VM, Platform.VM_TUNED) and shown == Machine.PC:
-            shown = ""  # as a distribution boots by default; only other machines need saying
-        inside = ", ".join(part for part in (shown, self.runtime) if part)
-        return f"{self.platform} ({inside})" if inside else str(self.platform)
-
-    @property
-    def look(self) -> Look:
-        """Its fixed colour, marker and hatching."""
-        if self.platform is Platform.CONTAINER and self.runtime in _RUNTIMES:
-            return _RUNTIMES[self.runtime]
-        other = self.machine == Machine.MICROVM or bool(self.runtime)
-        return _LOOKS[self.platform, other and self.platform is not Platform.PROCESS]
-
-    @property
-    def order(self) -> tuple[int, bool, str, str]:
-        """Sorts series as the course always shows them."""
-        place = list(Platform).index(self.platform)
-        return (place, self.machine == Machine.MICROVM, self.machine, self.runtime)
+def look(series: Series | None) -> Look:
+    """The fixed colour, marker and hatching of a series; grey where it has none."""
+    if series is None:
+        return Look(GREY, "o", "")
+    if series.runtime in _RUNTIMES:
+        return _RUNTIMES[series.runtime]
+    return _LOOKS[series.platform, series.machine == Machine.MICROVM or bool(series.runtime)]
 
 
 @contextmanager
@@ -175,10 +146,20 @@ def log_seconds(axes: Axes, values: Sequence[float]) -> None:
     # Half a decade at least, so that one series alone is not blown up to fill the picture.
     low, high = low / 1.6, max(high * 1.6, low * 3.2)
     axes.set_xlim(low, high)
-    log_ticks(axes, low, high)
+    log_ticks(axes.xaxis, low, high)
     axes.xaxis.set_major_formatter(lambda value, _: tick_seconds(value))
     axes.grid(axis="x", which="major", color="#D0D0D0", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def log_ratios(axes: Axes, values: Sequence[float]) -> None:
+    """A log x axis of ratios around ``values`` and 1, which a dashed line marks."""
+    low, high = min(*values, 1.0) / 1.6, max(*values, 1.0) * 1.6
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    log_ticks(axes.xaxis, low, high)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
+    axes.axvline(1, color=GREY, linewidth=1, linestyle="--", zorder=0)
 
 
 def tick_seconds(value_s: float) -> str:
@@ -187,7 +168,7 @@ def tick_seconds(value_s: float) -> str:
     return f"{float(number.replace(',', '')):g} {unit}"
 
 
-def log_ticks(axes: Axes, low: float, high: float) -> None:
+def log_ticks(axis: Axis, low: float, high: float) -> None:
     """Ticks at powers of ten; at 1, 2, 5 times those where there would be too few."""
     import numpy as np
     from matplotlib.ticker import FixedLocator, NullLocator
@@ -195,5 +176,5 @@ def log_ticks(axes: Axes, low: float, high: float) -> None:
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
     steps = (1,) if np.log10(high / low) >= 2 else (1, 2, 5)
     ticks = [s * 10.0**e for e in range(first, last + 1) for s in steps]
-    axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    axis.set_minor_locator(NullLocator())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.statistics import SEED, Interval, median_interval, outliers
-from vmcompare.evidence.units import ratio as ratio_text
-from vmcompare.evidence.units import seconds
-from vmcompare.evidence.view import View
-from vmcompare.plots import style
-from vmcompare.plots.groups import Group, caption, container, mixed, need, ratio
+from vmcompare.evidence.units import ratio, seconds
+from vmcompare.evidence.view import Column, View, caption, container, mixed
+from vmcompare.plots import marks, style
 from vmcompare.plots.picture import Picture
-from vmcompare.sandbox import Phase, Platform
+from vmcompare.sandbox import EMULATION, Phase, Platform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,16 +37,13 @@ def strip(view: View, metric: str, *, what: str, extra: Sequence[str] = ()) -> P
     Raises:
         Unavailable: the view holds no valid value of ``metric``.
     """
-    found = need(view, metric, what)
-    figure = style.figure(0.5 * len(found) + 2.6)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[0.5 * len(found) + 0.1, 1.7])
-    times = [value for group in found for value in group.values]
-    for place, group in enumerate(found):
-        _one_row(above, len(found) - 1 - place, group, mixed=mixed(found))
-    above.set_ylim(-0.45, len(found) - 0.28)
-    above.set_yticks([])
-    style.plain(above)
+    found = view.need(metric, what, failed_too=True)
+    height = marks.TALL_IN * len(found)
+    figure = style.figure(height + 2.5)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[height, 1.7])
+    marks.draw(above, [_row(column, mixed=mixed(found)) for column in found])
     above.spines["bottom"].set_visible(False)
+    times = [value for column in found for value in column.values]
     style.log_seconds(above, times)
     above.tick_params(axis="x", length=0, labelbottom=False)
 
@@ -60,60 +54,35 @@ def strip(view: View, metric: str, *, what: str, extra: Sequence[str] = ()) -> P
     return Picture(figure, _strip_alt(found, what), caption(view, found, *extra))
 
 
-def _one_row(axes: Axes, y: int, group: Group, *, mixed: bool) -> None:
+def _row(column: Column, *, mixed: bool) -> marks.Row:
     """One series: its label and median above, its runs below."""
-    from matplotlib.transforms import blended_transform_factory
-
-    look = group.series.look
-    words = blended_transform_factory(axes.transAxes, axes.transData)
-    text, count = group.label(mixed=mixed), group.count()
-    if len(text) + len(count) <= 50:
-        text += f" · {count}"
-    else:  # too wide for a telephone: the count goes below, where a slow series has no points
-        axes.text(
-            0, y + 0.04, count, transform=words, fontsize=style.SMALL_PT, va="center",
-            bbox=style.PLATE,
-        )  # fmt: skip
-    axes.text(
-        0, y + 0.36, text, transform=words, fontsize=style.SMALL_PT, va="center", bbox=style.PLATE
+    label, count, look = column.label(mixed=mixed), column.count(), style.look(column.series)
+    # Too wide for a telephone: the count goes below, where a slow series has no points.
+    note = "" if len(label) + len(count) <= 50 else count
+    label = label if note else f"{label} · {count}"
+    if not column.n:
+        return marks.Row(label, "–", look, None, note=note)
+    median, values = column.median, column.values
+    return marks.Row(
+        label,
+        seconds(median.estimate),
+        look,
+        median.estimate,
+        values,
+        hollow=[bool(far) for far in outliers(values)],
+        span=(median.low, median.high),
+        note=note,
     )
-    values = group.values
-    if not values:
-        axes.text(
-            1, y + 0.36, "–", transform=words, fontsize=style.SMALL_PT,
-            va="center", ha="right", color=style.GREY, bbox=style.PLATE,
-        )  # fmt: skip
-        return
-    median = group.median
-    axes.text(
-        1, y + 0.36, seconds(median.estimate), transform=words, fontsize=style.SMALL_PT,
-        va="center", ha="right", fontweight="bold", bbox=style.PLATE,
-    )  # fmt: skip
-    far = outliers(values)
-    for place, (value, out) in enumerate(zip(values, far, strict=True)):
-        # Spread by the order measured, not at random: the same picture every time.
-        axes.plot(
-            value, y - 0.06 + 0.07 * (place % 5 - 2), look.marker, markersize=6,
-            markerfacecolor="white" if out else look.colour,
-            markeredgecolor=look.colour if out else "white",
-            markeredgewidth=1.2 if out else 0.5,
-        )  # fmt: skip
-    if math.isfinite(median.low):
-        axes.plot(
-            [median.low, median.high], [y - 0.32] * 2, color=look.colour, linewidth=3,
-            solid_capstyle="butt",
-        )  # fmt: skip
-    axes.plot([median.estimate] * 2, [y - 0.4, y + 0.16], color="black", linewidth=1.6)
 
 
-def _shares(axes: Axes, found: Sequence[Group]) -> None:
+def _shares(axes: Axes, found: Sequence[Column]) -> None:
     import numpy as np
 
-    for group in found:
-        values = np.sort(group.values)
+    for column in found:
+        values = np.sort(column.values)
         if not values.size:
             continue
-        look = group.series.look
+        look = style.look(column.series)
         shares = np.arange(1, values.size + 1) / values.size
         axes.step(
             np.r_[values[0], values], np.r_[0.0, shares], where="post", color=look.colour,
@@ -129,24 +98,20 @@ def _shares(axes: Axes, found: Sequence[Group]) -> None:
     axes.set_ylabel("runs done by then", fontsize=style.SMALL_PT)
 
 
-def _strip_alt(found: Sequence[Group], what: str) -> str:
+def _strip_alt(found: Sequence[Column], what: str) -> str:
     base = container(found)
     parts = []
-    for group in found:
-        if not len(group.rows):
-            parts.append(f"{group.label(mixed=True)}: every run failed ({group.failed})")
+    for column in found:
+        if not column.n:
+            parts.append(f"{column.label(mixed=True)}: every run failed ({column.failed})")
             continue
-        median = group.median
-        span = (
-            f"95 % interval {seconds(median.low)} to {seconds(median.high)}"
-            if math.isfinite(median.low)
-            else "no interval from one run"
-        )
-        words = f"{group.label(mixed=True)}: median {seconds(median.estimate)}, {span}, "
-        words += group.count()
-        times = None if base is None or group is base else ratio(group, base)
+        median = column.median
+        span = median.words(seconds, "run")
+        words = f"{column.label(mixed=True)}: median {seconds(median.estimate)}, {span}, "
+        words += column.count()
+        times = None if base is None or column is base else column.over(base)
         if times is not None:
-            words += f", {ratio_text(times.estimate)} the container’s in the same block"
+            words += f", {ratio(times.estimate)} the container’s in the same block"
         parts.append(words)
     return f"Time of one {what} for each series, on a logarithmic axis. " + ". ".join(parts) + "."
 
@@ -161,7 +126,7 @@ class Ratios:
     label: str
     values: tuple[float, ...]
     interval: Interval
-    group: Group
+    column: Column
 
 
 @style.own()
@@ -171,7 +136,7 @@ def ratios(view: View, metric: str, *, what: str) -> Picture:
     Raises:
         Unavailable: the view holds no container to set anything against, or nothing of its run.
     """
-    found = need(view, metric, what)
+    found = view.need(metric, what, failed_too=True)
     base = container(found)
     if base is None:
         raise Unavailable(
@@ -180,87 +145,57 @@ def ratios(view: View, metric: str, *, what: str) -> Picture:
         )
     floor = noise(base)
     lines = ([floor] if floor else []) + [
-        line for group in found if group is not base and (line := _against(group, base))
+        line for column in found if column is not base and (line := _against(column, base))
     ]
     if not lines:
         raise Unavailable(
             f"no block holds two {what}s that could be paired", "measure more than one series"
         )
-    figure = style.figure(0.5 * len(lines) + 0.75)
+    figure = style.figure(marks.TALL_IN * len(lines) + 0.7)
     axes = figure.subplots()
-    for place, line in enumerate(lines):
-        y = len(lines) - 1 - place
-        look = line.group.series.look
-        label = line.label
-        if line.group.emulated:
-            label += " · software emulation"
-        axes.text(
-            0, y + 0.33, label, transform=axes.get_yaxis_transform(), fontsize=style.SMALL_PT,
-            va="center", bbox=style.PLATE,
-        )  # fmt: skip
-        axes.text(
-            1, y + 0.33, ratio_text(line.interval.estimate), va="center", ha="right",
-            transform=axes.get_yaxis_transform(), fontsize=style.SMALL_PT, fontweight="bold",
-            bbox=style.PLATE,
-        )  # fmt: skip
-        spread = [y - 0.05 + 0.06 * (i % 5 - 2) for i in range(len(line.values))]
-        axes.plot(
-            line.values, spread, look.marker, color=look.colour, markersize=6,
-            markeredgecolor="white", markeredgewidth=0.5,
-        )  # fmt: skip
-        i = line.interval
-        if math.isfinite(i.low):
-            axes.plot([i.low, i.high], [y - 0.3] * 2, color=look.colour, linewidth=3)
-        axes.plot([i.estimate] * 2, [y - 0.38, y + 0.14], color="black", linewidth=1.6)
-    values = [value for line in lines for value in line.values]
-    low, high = min(*values, 1.0) / 1.6, max(*values, 1.0) * 1.6
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    style.log_ticks(axes, low, high)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
-    axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
-    axes.set_ylim(-0.5, len(lines) - 0.4)
-    axes.set_yticks([])
-    style.plain(axes)
+    rows = [
+        marks.Row(
+            line.label + (f" · {EMULATION}" if line.column.emulated else ""),
+            ratio(line.interval.estimate),
+            style.look(line.column.series),
+            line.interval.estimate,
+            line.values,
+            span=(line.interval.low, line.interval.high),
+        )
+        for line in lines
+    ]
+    marks.draw(axes, rows)
+    style.log_ratios(axes, [value for line in lines for value in line.values])
     axes.set_xlabel(
         f"{what} ÷ container {what} of the same block (logarithmic)", fontsize=style.SMALL_PT
     )
-    used = [base, *(line.group for line in lines if line.group is not base)]
+    used = [base, *(line.column for line in lines if line.column is not base)]
     return Picture(figure, _ratios_alt(lines), caption(view, used, noise_sentence(found)))
 
 
-def _against(group: Group, base: Group) -> Ratios | None:
-    import numpy as np
-
-    if group.run_id != base.run_id:
-        return None  # another run, perhaps another machine: not paired
-    below = base.rows.groupby("block")["value"].median()
+def _against(column: Column, base: Column) -> Ratios | None:
+    if column.run_id != base.run_id:
+        return None  # another run, perhaps another computer: not paired
+    below = base.medians("block")
     values = [
-        float(np.median(rows["value"])) / float(below[block])
-        for block, rows in group.rows.groupby("block")
-        if block in below.index
+        value / below[block] for block, value in column.medians("block").items() if block in below
     ]
     if not values:
         return None
-    label = f"{group.series.label} ÷ container"
-    return Ratios(label, tuple(values), median_interval(values), group)
+    label = f"{column.series.label} ÷ container"
+    return Ratios(label, tuple(values), median_interval(values), column)
 
 
 def _ratios_alt(lines: Sequence[Ratios]) -> str:
     parts = []
     for line in lines:
         i = line.interval
-        span = (
-            f"95 % interval {ratio_text(i.low)} to {ratio_text(i.high)}"
-            if math.isfinite(i.low)
-            else "no interval from one block"
-        )
-        under = " under software emulation" if line.group.emulated else ""
-        parts.append(f"{line.label}{under}: median {ratio_text(i.estimate)}, {span}, {i.n} blocks")
+        span, under = i.words(ratio, "block"), f" under {EMULATION}" if line.column.emulated else ""
+        parts.append(f"{line.label}{under}: median {ratio(i.estimate)}, {span}, {i.n} blocks")
     return "Ratios of paired starts on a logarithmic axis. " + ". ".join(parts) + "."
 
 
-def noise(base: Group) -> Ratios | None:
+def noise(base: Column) -> Ratios | None:
     """A/A: in each block two runs of ``base`` drawn at random (seeded), A ÷ B; ``None`` if none.
 
     Both are the same thing, so what differs from 1 is noise: no smaller difference can be seen.
@@ -269,32 +204,28 @@ def noise(base: Group) -> Ratios | None:
 
     rng = np.random.default_rng(SEED)
     values = []
-    for _, rows in base.rows.groupby("block"):
-        if len(rows) >= 2:
-            a, b = rng.choice(rows["value"].to_numpy(float), size=2, replace=False)
+    for starts in base.blocks().values():
+        if len(starts) >= 2:
+            a, b = rng.choice(np.array(starts), size=2, replace=False)
             values.append(float(a / b))
     if not values:
         return None
     return Ratios("A/A: container ÷ container", tuple(values), median_interval(values), base)
 
 
-def noise_sentence(found: Sequence[Group]) -> str:
+def noise_sentence(found: Sequence[Column]) -> str:
     """The noise floor in one sentence; empty where no block has two container starts."""
     base = container(found)
     floor = noise(base) if base else None
     if floor is None:
         return ""
     i = floor.interval
-    span = (
-        f" (95 % interval {ratio_text(i.low)} to {ratio_text(i.high)})"
-        if math.isfinite(i.low)
-        else ""
-    )
+    span = f" ({i.words(ratio)})" if i.known else ""
     low, high = min(floor.values), max(floor.values)
-    measured = f"{ratio_text(low)} to {ratio_text(high)}, median {ratio_text(i.estimate)}{span}"
+    measured = f"{ratio(low)} to {ratio(high)}, median {ratio(i.estimate)}{span}"
     return (
         "Noise floor: two container starts of one block, A and B, are the same thing and still "
-        f"differ by {measured if len(floor.values) > 1 else ratio_text(low)}."
+        f"differ by {measured if len(floor.values) > 1 else ratio(low)}."
     )
 
 
@@ -352,15 +283,15 @@ def phases(view: View) -> Picture:
     Raises:
         Unavailable: the view holds no phases.
     """
-    found = [group for group in need(view, "phase_s", "phase of a start") if len(group.rows)]
-    words = [_listed(group) for group in found]
+    found = view.need("phase_s", "phase of a start")
+    words = [_listed(column) for column in found]
     # The y axis is in inches, so that text of a fixed size never meets the next row.
     heights = [0.74 + 0.165 * text.count("\n") + 0.165 for text in words]
     figure = style.figure(sum(heights))
     axes = figure.subplots()
     top = sum(heights)
-    for group, text, height in zip(found, words, heights, strict=True):
-        _bar(axes, top, group, text, mixed=mixed(found))
+    for column, text, height in zip(found, words, heights, strict=True):
+        _bar(axes, top, column, text, mixed=mixed(found))
         top -= height
     axes.set_ylim(0, sum(heights))
     axes.set_xlim(0, 1)
@@ -369,22 +300,22 @@ def phases(view: View) -> Picture:
         "Each bar is its own 100 %: medians, phase by phase, so they may not add up to the median "
         "of whole starts. A triangle marks the first byte, with the time until then."
     )
-    if any(medians(group).get(Phase.FIRST_BYTE) == 0 for group in found):
+    if any(medians(column).get(Phase.FIRST_BYTE) == 0 for column in found):
         note += " A first byte of 0 was there before the engine had answered."
     return Picture(figure, _phases_alt(found), caption(view, _starts(found), note))
 
 
-def phase_name(group: Group, phase: Phase) -> str:
+def phase_name(column: Column, phase: Phase) -> str:
     """What happens in ``phase`` on this platform, in one or two words."""
-    if group.series.runtime and phase is Phase.FIRST_BYTE:
+    if column.series.runtime and phase is Phase.FIRST_BYTE:
         return "walls and exec"  # a bare mechanism: no engine stands between
-    return _NAMES.get((group.series.platform, phase), str(phase))
+    return _NAMES.get((column.series.platform, phase), str(phase))
 
 
-def medians(group: Group) -> dict[Phase, float]:
+def medians(column: Column) -> dict[Phase, float]:
     """Phase → median seconds of one series, in the order in which they happen."""
-    found = group.rows.groupby("phase")["value"].median()
-    return {phase: float(found[phase]) for phase in ORDER if phase in found.index}
+    found = column.medians("phase")
+    return {phase: found[phase] for phase in ORDER if phase in found}
 
 
 def ending(phase: Phase) -> bool:
@@ -392,33 +323,33 @@ def ending(phase: Phase) -> bool:
     return phase in _ENDING
 
 
-def _starts(found: Sequence[Group]) -> list[Group]:
-    """The groups reduced to one phase each, so that doubts count starts and not their pieces."""
+def _starts(found: Sequence[Column]) -> list[Column]:
+    """The columns reduced to one phase each, so that doubts count starts and not their pieces."""
     reduced = []
-    for group in found:
-        longest = max(medians(group).items(), key=lambda item: item[1])[0]
-        rows = group.rows[group.rows["phase"] == longest]
-        reduced.append(replace(group, rows=rows))
+    for column in found:
+        longest = max(medians(column).items(), key=lambda item: item[1])[0]
+        rows = column.rows[column.rows["phase"] == longest]
+        reduced.append(replace(column, rows=rows))
     return reduced
 
 
-def _listed(group: Group) -> str:
+def _listed(column: Column) -> str:
     """Numbered phases with their medians, wrapped to the figure's width."""
     words = [
-        f"{number} {phase_name(group, phase)} {seconds(value)}".replace(" ", "\u00a0")
-        for number, (phase, value) in enumerate(medians(group).items(), start=1)
+        f"{number} {phase_name(column, phase)} {seconds(value)}".replace(" ", "\u00a0")
+        for number, (phase, value) in enumerate(medians(column).items(), start=1)
     ]
     return textwrap.fill(" · ".join(words), 66, break_on_hyphens=False)
 
 
-def _bar(axes: Axes, top: float, group: Group, listed: str, *, mixed: bool) -> None:
+def _bar(axes: Axes, top: float, column: Column, listed: str, *, mixed: bool) -> None:
     """One series, from ``top`` (inches) downwards: title, bar, numbered words."""
-    parts = medians(group)
+    parts = medians(column)
     total = sum(parts.values()) or 1.0
-    n = max(int((group.rows["phase"] == phase).sum()) for phase in parts)
+    n = max(int((column.rows["phase"] == phase).sum()) for phase in parts)
     title = top - 0.11
     bold: dict[str, Any] = {"fontsize": style.SMALL_PT, "fontweight": "bold", "va": "center"}
-    label = group.label(mixed=mixed)
+    label = column.label(mixed=mixed)
     axes.text(0, title, label if len(label) > 45 else f"{label} · n = {n}", **bold)
     axes.text(1, title, f"{seconds(total)}", ha="right", **bold)
     left, middle = 0.0, top - 0.35
@@ -445,15 +376,15 @@ def _bar(axes: Axes, top: float, group: Group, listed: str, *, mixed: bool) -> N
     axes.text(0, top - 0.64, listed, fontsize=style.SMALL_PT - 0.5, va="top", linespacing=1.2)
 
 
-def _phases_alt(found: Sequence[Group]) -> str:
+def _phases_alt(found: Sequence[Column]) -> str:
     parts = []
-    for group in found:
-        values = medians(group)
+    for column in found:
+        values = medians(column)
         total = sum(values.values())
         listed = ", ".join(
-            f"{phase_name(group, phase)} {seconds(value)}"
+            f"{phase_name(column, phase)} {seconds(value)}"
             + (f" ({value / total:.0%})" if total else "")
             for phase, value in values.items()
         )
-        parts.append(f"{group.label(mixed=True)}, {seconds(total)} in all: {listed}")
+        parts.append(f"{column.label(mixed=True)}, {seconds(total)} in all: {listed}")
     return "Median seconds of each phase of a start. " + ". ".join(parts) + "."

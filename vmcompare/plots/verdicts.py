@@ -9,13 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
-from vmcompare.evidence.claims import EMULATION, Verdict
+from vmcompare.evidence.claims import Verdict
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import ratio
-from vmcompare.plots import style
+from vmcompare.plots import marks, style
 from vmcompare.plots.picture import Picture
+from vmcompare.sandbox import EMULATION
 
 SIGNS: Mapping[Verdict, str] = MappingProxyType(
     {
@@ -80,7 +80,7 @@ class Against:
 
 
 @style.own()
-def marks(found: Mapping[str, Verdict], *, caption: str = "") -> Picture:
+def findings(found: Mapping[str, Verdict], *, caption: str = "") -> Picture:
     """One mark a claim (its id in a box), below the finding it has.
 
     Args:
@@ -122,10 +122,10 @@ def marks(found: Mapping[str, Verdict], *, caption: str = "") -> Picture:
     axes.set_xlim(0, _A_LINE)
     axes.set_ylim(y, 0)
     axes.axis("off")
-    return Picture(figure, _marks_alt(by_verdict), caption)
+    return Picture(figure, _findings_alt(by_verdict), caption)
 
 
-def _marks_alt(by_verdict: Mapping[Verdict, Sequence[str]]) -> str:
+def _findings_alt(by_verdict: Mapping[Verdict, Sequence[str]]) -> str:
     total = sum(len(ids) for ids in by_verdict.values())
     parts = [
         f"{verdict}: {len(ids)}" + (f" ({', '.join(ids)})" if ids else "")
@@ -144,41 +144,28 @@ def against(found: Sequence[Against], *, caption: str = "") -> Picture:
         found: at least one ratio, all positive.
         caption: where the figures come from.
     """
-    figure = style.figure(0.58 * len(found) + 0.75)
+    figure = style.figure((marks.TALL_IN + 0.06) * len(found) + 0.7)
     axes = figure.subplots()
-    across = axes.get_yaxis_transform()
-    ends = [1.0]
-    for place, one in enumerate(found):
-        y, i = len(found) - 1 - place, one.interval
-        ends += [i.estimate, one.bound]
-        shared: dict[str, Any] = {
-            "va": "center", "fontsize": style.SMALL_PT, "bbox": style.PLATE, "transform": across,
-        }  # fmt: skip
-        axes.text(0, y + 0.4, one.label, fontweight="bold", **shared)
-        axes.text(1, y + 0.4, ratio(i.estimate), ha="right", fontweight="bold", **shared)
-        axes.text(0, y + 0.12, one.words, **shared)
-        if math.isfinite(i.low) and math.isfinite(i.high):
-            ends += [end for end in (i.low, i.high) if end > 0]
-            axes.plot([i.low, i.high], [y - 0.2] * 2, color=style.BLUE, linewidth=3)
-        axes.plot(
-            i.estimate, y - 0.2, "o", markersize=8, markeredgecolor=style.BLUE,
-            markeredgewidth=1.6, color=style.BLUE if one.decided else "white",
-        )  # fmt: skip
-        axes.plot([one.bound] * 2, [y - 0.36, y - 0.04], color="black", linewidth=2.4)
-        away = -1 if i.estimate >= one.bound else 1  # from the point, which may lie close
-        axes.annotate(
-            "θ", (one.bound, y - 0.2), xytext=(4 * away, 0), textcoords="offset points",
-            va="center", ha="left" if away > 0 else "right", fontsize=style.SMALL_PT,
-        )  # fmt: skip
-    low, high = min(ends) / 1.6, max(ends) * 1.6
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    style.log_ticks(axes, low, high)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
-    axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
-    axes.set_ylim(-0.5, len(found) - 0.42)
-    axes.set_yticks([])
-    style.plain(axes)
+    look = style.Look(style.BLUE, "o", "")
+    rows = [
+        marks.Row(
+            one.label,
+            ratio(one.interval.estimate),
+            look,
+            one.interval.estimate,
+            hollow=not one.decided,
+            span=(one.interval.low, one.interval.high),
+            note=one.words,
+            bound=one.bound,
+            strong="both",
+        )
+        for one in found
+    ]
+    marks.draw(axes, rows)
+    intervals = [one.interval for one in found]
+    ends = [one.bound for one in found] + [i.estimate for i in intervals]
+    ends += [end for i in intervals if i.known for end in (i.low, i.high) if end > 0]
+    style.log_ratios(axes, ends)
     axes.set_xlabel("VM ÷ container (logarithmic); θ is the bound", fontsize=style.SMALL_PT)
     return Picture(figure, _against_alt(found), caption)
 
@@ -187,11 +174,7 @@ def _against_alt(found: Sequence[Against]) -> str:
     parts = []
     for one in found:
         i = one.interval
-        span = (
-            f"95 % interval {ratio(i.low)} to {ratio(i.high)}"
-            if math.isfinite(i.low)
-            else "no interval"
-        )
+        span = i.words(ratio)
         parts.append(
             f"{one.label}: {ratio(i.estimate)}, {span}, bound {ratio(one.bound)}, {one.words}"
         )

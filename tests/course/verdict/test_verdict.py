@@ -23,7 +23,7 @@ from vmcompare.evidence.claims import Verdict as Finding
 from vmcompare.evidence.claims.choose import Evidence
 from vmcompare.evidence.exercise import Kind
 from vmcompare.evidence.statistics import Interval
-from vmcompare.plots.verdicts import SIGNS, Against, against, marks
+from vmcompare.plots.verdicts import SIGNS, Against, against, findings
 
 GIB = 2**30
 
@@ -255,7 +255,7 @@ def test_the_alt_text_of_the_findings_names_every_claim_once(planted_places: Pla
 
 def test_a_finding_is_told_by_its_sign_and_words(planted_places: Places) -> None:
     assert len(set(SIGNS.values())) == len(Finding)
-    svg = marks({"X1": Finding.REFUTED}).svg()
+    svg = findings({"X1": Finding.REFUTED}).svg()
     assert "✗" in svg
     assert "refuted: 1" in svg
     assert ">X1<" in svg
@@ -278,7 +278,7 @@ def test_an_undecided_point_is_open_and_a_decided_one_filled() -> None:
     for verdict in (Finding.NOT_MEASURED, Finding.SUPPORTED):
         picture = against([Against("X1", interval, 2, verdict, emulated=True)])
         [points] = [x for x in picture.figure.axes[0].lines if x.get_marker() == "o"]
-        colours.append(points.get_color())
+        colours.append(points.get_markerfacecolor())
     assert colours[0] == "white" != colours[1]
 
 

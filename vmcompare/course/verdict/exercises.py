@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION, Rule, Verdict, by_rule
+from vmcompare.evidence.claims import Rule, Verdict, by_rule
 from vmcompare.evidence.claims.choose import Evidence, Part
 from vmcompare.evidence.exercise import (
     Answer,
@@ -24,6 +24,7 @@ from vmcompare.evidence.exercise import (
 from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
+from vmcompare.sandbox import EMULATION
 
 HIDDEN = "guest_os"
 """The recording that the first exercise hides."""

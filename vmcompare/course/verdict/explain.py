@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import (
-    EMULATION,
     NO_CODE_CACHE,
     RAMP,
     Estimate,
@@ -27,11 +26,10 @@ from vmcompare.evidence.claims import (
 )
 from vmcompare.evidence.claims.choose import Evidence, Part, RunFindings
 from vmcompare.evidence.units import size
-from vmcompare.plots.dots import Bar, bars
-from vmcompare.plots.picture import MODELLED, Picture, WhatIf
-from vmcompare.plots.style import Series
-from vmcompare.plots.verdicts import Against, against, marks
-from vmcompare.sandbox import Machine, Platform
+from vmcompare.plots.dots import Dot, Panels, sliding_dots
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.verdicts import Against, against, findings
+from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
 GIB = 1024**3
 
@@ -42,7 +40,7 @@ HOST_GIB = 64
 def findings_figure(evidence: Evidence) -> Picture:
     """One mark a claim, by its finding."""
     found = {claim.id: claim.finding.verdict for claim in evidence.claims}
-    return marks(found, caption=evidence.caption())
+    return findings(found, caption=evidence.caption())
 
 
 def ratios_figure(evidence: Evidence) -> Picture:
@@ -102,7 +100,9 @@ def _of_run(run: RunFindings) -> tuple[Marginal, ...]:
         with contextlib.suppress(Undecided):
             cost = estimate(Quantity("pss_bytes", side, None), run.frame, slope=True)
             if cost.interval.estimate > 0:
-                found.append(Marginal(Series(side.platform, side.machine or ""), cost, run))
+                found.append(
+                    Marginal(Series(side.platform, Machine(side.machine or "")), cost, run)
+                )
     return tuple(found)
 
 
@@ -124,12 +124,6 @@ def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
     if not all(fit.values()):
         raise Unavailable(f"not one instance fits a host of {host_gib:g} GiB", "take a larger one")
     numbers = tuple(float(round(10 ** (step / 4))) for step in range(4, 21))
-    most = max(math.ceil(numbers[-1] / k) for k in fit.values())
-    title, below = "Hosts needed", f"Instances that fit one host of {host_gib:g} GiB"
-    limits = {
-        title: (0.6, most * 1.6),
-        below: (min(fit.values()) / 1.6, max(fit.values()) * 1.6),
-    }
     emulated = [m.series.label for m in costs if m.found.emulated]
     words = (
         "Memory alone, with the whole host for instances: processors, disks and what the engine "
@@ -143,36 +137,28 @@ def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
         f" Few runs for {m.series.label}: {m.found.few}." for m in costs if m.found.few
     )
 
-    def draw(n: float) -> Picture:
-        def label(m: Marginal) -> str:
+    def panels(n: float) -> Panels:
+        needed, fitting = [], []
+        for m in costs:
             under = f", {EMULATION}" if m.found.emulated else ""
-            return f"{m.series.label} (b = {size(m.found.interval.estimate)}{under})"
-
-        needed = {m.series: math.ceil(n / fit[m.series]) for m in costs}
-        picture = bars(
-            {
-                title: [
-                    Bar(m.series, label(m), float(needed[m.series]), f"{needed[m.series]:,}")
-                    for m in costs
-                ],
-                below: [
-                    Bar(m.series, m.series.label, float(fit[m.series]), f"{fit[m.series]:,}")
-                    for m in costs
-                ],
-            },
-            limits,
-        )
-        return replace(
-            picture, alt=f"{n:,.0f} instances. {picture.alt}", caption=f"{MODELLED} {words}"
-        )
+            label = f"{m.series.label} (b = {size(m.found.interval.estimate)}{under})"
+            k = fit[m.series]
+            needed.append(Dot(m.series, label, math.ceil(n / k), f"{math.ceil(n / k):,}"))
+            fitting.append(Dot(m.series, m.series.label, k, f"{k:,}"))
+        return {
+            "Hosts needed": needed,
+            f"Instances that fit one host of {host_gib:g} GiB": fitting,
+        }
 
     recording = costs[0].run.recording
-    return WhatIf(
+    return sliding_dots(
+        panels,
+        numbers,
         label="how many are needed",
-        values=numbers,
-        start=numbers.index(1000.0),
         unit="instances",
-        draw=draw,
+        start=1000,
+        said="{:,.0f} instances.",
+        caption=words,
         formula=(
             r"h = \left\lceil \frac{n}{k} \right\rceil, \qquad "
             r"k = \left\lfloor \frac{x}{b} \right\rfloor"
@@ -181,6 +167,7 @@ def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
             f"x = {host_gib:g} GiB; b, what one more instance costs in memory (PSS), fitted to the "
             f"ramps of run {recording.run_id} ({costs[0].run.whose}, {recording.started_utc[:10]})"
         ),
+        air=1.6,
     )
 
 

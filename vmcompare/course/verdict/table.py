@@ -14,9 +14,10 @@ from typing import Any
 
 from vmcompare.course import page
 from vmcompare.course.templates import render
-from vmcompare.evidence.claims import EMULATION, CaveatKind, Rule, Verdict
+from vmcompare.evidence.claims import CaveatKind, Rule, Verdict
 from vmcompare.evidence.claims.choose import Evidence, JudgedClaim, Part
 from vmcompare.plots.verdicts import SIGNS
+from vmcompare.sandbox import accelerator_words
 
 SECTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -86,11 +87,7 @@ def provenance(part: Part) -> str:
         return "–"
     recording = part.run.recording
     words = [part.run.whose, f"run {recording.run_id}", recording.started_utc[:10]]
-    return " · ".join([*words, *_named(part.accelerators)])
-
-
-def _named(accelerators: Iterable[str]) -> list[str]:
-    return [EMULATION if name == "tcg" else name for name in sorted(accelerators)]
+    return " · ".join([*words, *map(accelerator_words, sorted(part.accelerators))])
 
 
 def here(evidence: Evidence) -> list[dict[str, Any]]:
@@ -112,7 +109,10 @@ def here(evidence: Evidence) -> list[dict[str, Any]]:
             "run": f"{recording.run_id}, {recording.started_utc[:10]}",
             "machine": f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} "
             f"cores, {host.get('os', '?')}",
-            "accelerator": ", ".join(_named(set(run.frame["accel"].dropna()) - {""})) or "none",
+            "accelerator": ", ".join(
+                map(accelerator_words, sorted(set(run.frame["accel"].dropna()) - {""}))
+            )
+            or "none",
         }
         add(recording.experiment, cells)
     for lesson in evidence.lessons.values():

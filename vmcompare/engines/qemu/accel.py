@@ -31,6 +31,7 @@ from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.engines.qemu.binary import Qemu, find_qemu
 from vmcompare.errors import StorageError, Unavailable
+from vmcompare.sandbox import SOFTWARE
 
 CANDIDATES = {
     "linux": ("kvm", "tcg"),
@@ -38,8 +39,6 @@ CANDIDATES = {
     "win32": ("whpx", "tcg"),
 }
 """``sys.platform`` → accelerators, best first. ``tcg`` is software emulation."""
-
-SOFTWARE = "tcg"
 
 FIRST_BYTE_S, LOOP_S = 3.0, 1.0
 """Deadlines in seconds: to the first byte, then for 64-bit mode and the loop. Tried: TCG needs

@@ -24,6 +24,7 @@ from vmcompare.sandbox import (
     ALPINE,
     BOOT_SECTOR,
     CONTAINER_HOST,
+    SOFTWARE,
     Event,
     FileFact,
     ImageFacts,
@@ -183,7 +184,7 @@ class QemuLauncher:
         if hosts:
             userland = container_host.container_host_initramfs
         khz = None
-        if spec.machine is MachineType.MICROVM and choice.accel == accel.SOFTWARE:
+        if spec.machine is MachineType.MICROVM and choice.accel == SOFTWARE:
             small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
             small._chosen = qemu, choice
             khz = _frequency_khz(qemu, small)

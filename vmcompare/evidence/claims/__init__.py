@@ -39,7 +39,6 @@ it comes out the other way:
 """
 
 from vmcompare.evidence.claims.findings import (
-    EMULATION,
     NO_CODE_CACHE,
     Estimate,
     Finding,
@@ -74,7 +73,7 @@ from vmcompare.evidence.claims.rules import (
 )
 
 __all__ = [
-    "COLUMNS", "EMULATION", "NO_CODE_CACHE", "RAMP", "RAMPS_WANTED", "Caveat", "CaveatKind",
+    "COLUMNS", "NO_CODE_CACHE", "RAMP", "RAMPS_WANTED", "Caveat", "CaveatKind",
     "Claim", "ClaimKind", "Estimand", "Estimate", "Finding", "Observations", "Quantity", "Rule",
     "Side", "Undecided", "Verdict", "by_rule", "caveat", "combine", "concerned", "estimate",
     "judge", "load", "observed", "parse", "quantity", "runs_wanted", "words_of_fact",

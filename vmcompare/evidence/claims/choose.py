@@ -36,6 +36,7 @@ from vmcompare.evidence.claims.rules import Claim, Rule, load
 from vmcompare.evidence.recording import COLUMNS, Recording, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED, Source, View
 from vmcompare.paths import data_dir, lessons_dir, user_recordings_dir
+from vmcompare.sandbox import SOFTWARE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +143,7 @@ class Part:
     @property
     def emulated(self) -> bool:
         """Whether rows of a VM under software emulation went in."""
-        return "tcg" in self.accelerators
+        return SOFTWARE in self.accelerators
 
     @property
     def note(self) -> str:

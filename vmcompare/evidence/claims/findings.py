@@ -33,12 +33,11 @@ from vmcompare.evidence.statistics import (
     paired_ratio,
 )
 from vmcompare.evidence.units import written
-from vmcompare.sandbox import Machine, Platform, Start
+from vmcompare.sandbox import EMULATION, SOFTWARE, Machine, Platform, Start
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EMULATION = "software emulation"
 NO_CODE_CACHE = "without the translator’s code cache"
 _NO_CODE_CACHE_IN = ("pss_bytes", "overhead_bytes")
 
@@ -393,7 +392,7 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     if len({str(some["network"].iloc[0]) for some in rows}) > 1:
         why = "one side has a network and the other has none"
         raise Undecided(why, Verdict.INCONCLUSIVE)
-    emulated = any(bool((some["accel"] == "tcg").any()) for some in rows)
+    emulated = any(bool((some["accel"] == SOFTWARE).any()) for some in rows)
     if slope:
         return _marginal(wanted, rows, emulated)
     blocks = [

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.statistics import median_interval
 from vmcompare.evidence.units import seconds
-from vmcompare.evidence.view import View
+from vmcompare.evidence.view import Column, View, container
 from vmcompare.experiments.boot_speed.explain import START, explained
 from vmcompare.experiments.explanation import Values
-from vmcompare.plots.groups import Group, container, groups, need
 from vmcompare.plots.times import ending, medians, phase_name
-from vmcompare.sandbox import Phase, Platform
+from vmcompare.sandbox import EMULATION, Phase, Platform
 
 FEW = 3
 """Starts of one round: what a hurried study would stop at."""
@@ -37,13 +35,13 @@ def services_share(view: View) -> float:
 
 @explained.values("services_share")
 def _services_share(view: View) -> Values:
-    group, parts = _vm_phases(view)
+    column, parts = _vm_phases(view)
     return {
-        "phases": " + ".join(f"{phase_name(group, p)} {seconds(s)}" for p, s in parts.items()),
+        "phases": " + ".join(f"{phase_name(column, p)} {seconds(s)}" for p, s in parts.items()),
         "total": seconds(sum(parts.values())),
         "services": seconds(parts[Phase.FIRST_BYTE]),
         "share": f"{services_share(view):.1f}",
-        "emulated": group.emulated,
+        "emulated": column.emulated,
     }
 
 
@@ -68,10 +66,9 @@ def _fewer_starts(view: View) -> Values:
 
 @explained.values("flawed_study")
 def _flawed_study(view: View) -> Values:
-    found = container(groups(view, "phase_s"))
-    there = found is not None and len(found.rows) > 0
-    names = dict.fromkeys(found.rows["phase"]) if found is not None and there else ()
-    return {"measured": there, "phases": literal(", ".join(names))}
+    found = container(view.columns("phase_s"))
+    names = dict.fromkeys(found.rows["phase"]) if found else ()
+    return {"measured": found is not None, "phases": literal(", ".join(names))}
 
 
 @explained.check("job_length", unit="s", within=0.05)
@@ -83,14 +80,13 @@ def shortest_container_job_s(view: View) -> float:
 @explained.values("job_length")
 def _job_length(view: View) -> Values:
     lines = []
-    for group in need(view, START, "start"):
-        if len(group.rows):
-            median_s = group.median.estimate
-            under = f" ({EMULATION})" if group.emulated else ""
-            lines.append(
-                f"- {literal(group.series.label)}{under}: starts in {seconds(median_s)}, so a job "
-                f"works for at least {seconds(shortest_job_s(median_s))}"
-            )
+    for column in view.need(START, "start"):
+        median_s = column.median.estimate
+        under = f" ({EMULATION})" if column.emulated else ""
+        lines.append(
+            f"- {literal(column.series.label)}{under}: starts in {seconds(median_s)}, so a job "
+            f"works for at least {seconds(shortest_job_s(median_s))}"
+        )
     return {"jobs": "\n".join(lines)}
 
 
@@ -118,22 +114,22 @@ def shortest_job_s(start_s: float) -> float:
     return start_s * (1 - BUDGET) / BUDGET
 
 
-def _container(view: View) -> Group:
-    found = container(need(view, START, "start"))
+def _container(view: View) -> Column:
+    found = container(view.need(START, "start"))
     if found is None:
         raise Unavailable("there is no container start to look at", "replay a recording")
     return found
 
 
-def _vm_phases(view: View) -> tuple[Group, Mapping[Phase, float]]:
+def _vm_phases(view: View) -> tuple[Column, Mapping[Phase, float]]:
     """The full VM, and the median seconds of each phase of its start, up to the first byte."""
-    for group in groups(view, "phase_s"):
-        if group.series.platform is Platform.VM:
+    for column in view.columns("phase_s"):
+        if column.series.platform is Platform.VM:
             parts: dict[Phase, float] = {
                 phase: value
-                for phase, value in medians(group).items()
+                for phase, value in medians(column).items()
                 if phase is not Phase.READY and not ending(phase)
             }
             if Phase.FIRST_BYTE in parts:
-                return group, parts
+                return column, parts
     raise Unavailable("there are no phases of a full VM to look at", "replay a recording")

@@ -2,32 +2,28 @@
 
 Rows: ``start_to_first_byte_s``, ``ready_s``, ``phase_s`` and ``pss_bytes`` of every series, and in
 each block one ``gzip_s``, ``syscall_s`` and ``fork_s`` of ``process`` and of ``vm-direct`` on
-``pc``. An emulated VM also has ``pss_with_code_cache_bytes``; older recordings have that alone.
-Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
+``pc``. Every function raises ``Unavailable`` where its rows are not there; an outcome is then
+``None``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION, NO_CODE_CACHE
+from vmcompare.evidence.claims import NO_CODE_CACHE
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.statistics import Interval
-from vmcompare.evidence.units import MIB, seconds
-from vmcompare.evidence.units import ratio as ratio_text
-from vmcompare.evidence.view import View
+from vmcompare.evidence.units import MIB, ratio, seconds
+from vmcompare.evidence.view import Column, View, container, mixed, of_series, warnings
 from vmcompare.experiments.explanation import Explanation, Row
-from vmcompare.plots.dots import Bar, bars
-from vmcompare.plots.groups import Group, container, groups, mixed, need, ratio, warnings
+from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Curve, curves
 from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.plots.style import Series
 from vmcompare.plots.times import medians, noise_sentence, phase_name, phases, ratios, strip
-from vmcompare.sandbox import Machine, Platform
+from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
 START = "start_to_first_byte_s"
 
@@ -44,7 +40,7 @@ _WORK: Mapping[str, str] = MappingProxyType(
 explained = Explanation[View]()
 
 explained.figure("starts")(
-    lambda view: strip(view, START, what="start", extra=(noise_sentence(groups(view, START)),))
+    lambda view: strip(view, START, what="start", extra=(noise_sentence(view.columns(START)),))
 )
 explained.figure("phases")(phases)
 explained.figure("noise")(lambda view: ratios(view, START, what="start"))
@@ -53,38 +49,36 @@ explained.figure("noise")(lambda view: ratios(view, START, what="start"))
 @explained.table("starts")
 def starts(view: View) -> Iterator[Row]:
     """One row a series: runs, median, interval, ratio to the container, provenance."""
-    found = need(view, START, "start")
+    found = view.need(START, "start", failed_too=True)
     base = container(found)
-    for group in found:
-        median = group.median if len(group.rows) else None
-        times = ratio(group, base) if base is not None and median is not None else None
+    for column in found:
+        median = column.median if column.n else None
+        times = column.over(base) if base is not None and median is not None else None
         yield {
-            "series": group.series.label,
-            "n": str(len(group.rows)),
-            "failed": str(group.failed),
+            "series": column.series.label,
+            "n": str(column.n),
+            "failed": str(column.failed),
             "median": seconds(median.estimate) if median else "–",
-            "95 % interval": _span(median, seconds) if median else "–",
-            "× container": "1" if group is base else _times(times),
-            "provenance": group.provenance,
+            "95 % interval": (median.ends(seconds) or "– (one run)") if median else "–",
+            "× container": "1" if column is base else _times(times),
+            "provenance": column.provenance,
         }
 
 
 @explained.table("phases")
 def phases_by_share(view: View) -> Iterator[Row]:
     """One row a series and phase: median and share of all phases."""
-    for group in need(view, "phase_s", "phase of a start"):
-        if not len(group.rows):
-            continue
-        parts = medians(group)
+    for column in view.need("phase_s", "phase of a start"):
+        parts = medians(column)
         total = sum(parts.values())
         for phase, value in parts.items():
             yield {
-                "series": group.series.label,
-                "phase": phase_name(group, phase),
-                "n": str(int((group.rows["phase"] == phase).sum())),
+                "series": column.series.label,
+                "phase": phase_name(column, phase),
+                "n": str(int((column.rows["phase"] == phase).sum())),
                 "median": seconds(value),
                 "share": f"{value / total:.0%}" if total else "–",
-                "provenance": group.provenance,
+                "provenance": column.provenance,
             }
 
 
@@ -94,15 +88,14 @@ def literature(view: View) -> Iterator[Row]:
 
     Only figures whose source was read are shown; what is merely recalled or quoted is left out.
     """
-    for group in need(view, START, "start"):
-        if len(group.rows):
-            under = f", {EMULATION}" if group.emulated else ""
-            yield {
-                "what": group.series.label,
-                "figure": f"{seconds(group.median.estimate)} (median, {group.count()})",
-                "conditions": f"request to first byte{under}",
-                "source": f"{group.shown}, run {group.run_id}",
-            }
+    for column in view.need(START, "start"):
+        under = f", {EMULATION}" if column.emulated else ""
+        yield {
+            "what": column.series.label,
+            "figure": f"{seconds(column.median.estimate)} (median, {column.count()})",
+            "conditions": f"request to first byte{under}",
+            "source": f"{column.shown}, run {column.run_id}",
+        }
     for figure in load_figures():
         if figure.metric in _LITERATURE and figure.checked:
             yield {
@@ -120,65 +113,52 @@ def cold_starts(view: View) -> WhatIf:
     Memory is ``pss_bytes``, as in lesson 01. A series that was weighed only together with the
     translator's code cache has no memory here, and the caption says so.
     """
-    starting = [group for group in need(view, START, "start") if len(group.rows)]
-    idle = _of(starting, groups(view, "pss_bytes"))
+    starting = view.need(START, "start")
+    idle = [memory for memory in view.columns("pss_bytes") if memory.same_in(starting)]
     if not idle:
         raise Unavailable(
             "no series has both a start and its idle memory",
             "run the measurement on Linux, or load a recording",
         )
-    rates = sorted({round(3600 ** (step / 20)) for step in range(21)})
     both = mixed(starting)
-    waits = [group.median.estimate for group in starting]
-    held = [memory.median.estimate / MIB for memory in idle]
-    wait_title = "Start one for every request: seconds waited per hour"
-    held_title = "Keep one idle instead: memory held for the hour"
-    limits = {
-        wait_title: (min(waits) / 3, max(waits) * rates[-1] * 3),
-        held_title: (min(held) / 3, max(held) * 3),
-    }
-    words = warnings(starting, *_which_memory(view, starting, idle))
+    longest_s = max(column.median.estimate for column in starting)
 
-    def draw(rate: float) -> Picture:
-        def bar(group: Group, value: float, text: str) -> Bar:
-            return Bar(group.series, group.label(mixed=both), value, text)
+    def waiting(column: Column, rate: float) -> Dot:
+        waited_s = rate * column.median.estimate
+        return Dot(column.series, column.label(mixed=both), waited_s, f"{_plain(waited_s)} s")
 
-        picture = bars(
-            {
-                wait_title: [
-                    bar(g, rate * w, f"{_plain(rate * w)} s")
-                    for g, w in zip(starting, waits, strict=True)
-                ],
-                held_title: [
-                    bar(g, m, f"{_plain(m)} MiB·h") for g, m in zip(idle, held, strict=True)
-                ],
-            },
-            limits,
-        )
-        return replace(
-            picture,
-            alt=f"{rate:g} cold starts per hour. {picture.alt}",
-            caption=words,
-            placeholders={"queue": rate * max(waits) > 3600},
-        )
+    def holding(column: Column) -> Dot:
+        mib = column.median.estimate / MIB
+        return Dot(column.series, column.label(mixed=both), mib, f"{_plain(mib)} MiB·h")
 
-    return WhatIf(
-        values=tuple(float(rate) for rate in rates),
-        start=rates.index(min(rates, key=lambda rate: abs(math.log(rate / 60)))),
-        draw=draw,
+    def panels(rate: float) -> Panels:
+        return {
+            "Start one for every request: seconds waited per hour": [
+                waiting(column, rate) for column in starting
+            ],
+            "Keep one idle instead: memory held for the hour": [holding(column) for column in idle],
+        }
+
+    return sliding_dots(
+        panels,
+        sorted({round(3600 ** (step / 20)) for step in range(21)}),
+        start=60,
+        said="{:g} cold starts per hour.",
+        caption=warnings(starting, *_which_memory(view, starting, idle)),
         placeholders={"source": view.caption()},
+        here=lambda rate: {"queue": rate * longest_s > 3600},
+        air=3,
     )
 
 
-def _which_memory(view: View, starting: Sequence[Group], idle: Sequence[Group]) -> Iterator[str]:
+def _which_memory(view: View, starting: Sequence[Column], idle: Sequence[Column]) -> Iterator[str]:
     """Sentences on the code cache: that it is left out, and who was never weighed without it."""
-    if any(group.emulated for group in idle):
+    if any(column.emulated for column in idle):
         yield f"Memory is {NO_CODE_CACHE}, as in lesson 01."
-    weighed = {(group.series, group.run_id) for group in idle}
     only_sum = [
-        group.series.label
-        for group in _of(starting, groups(view, "pss_with_code_cache_bytes"))
-        if (group.series, group.run_id) not in weighed
+        column.series.label
+        for column in view.columns("pss_with_code_cache_bytes")
+        if column.same_in(starting) and not column.same_in(idle)
     ]
     if only_sum:
         yield (
@@ -187,52 +167,43 @@ def _which_memory(view: View, starting: Sequence[Group], idle: Sequence[Group]) 
         )
 
 
-def _of(starting: Sequence[Group], weighed: Sequence[Group]) -> list[Group]:
-    """Those with a valid value whose series has a start in the same run."""
-    started = {(group.series, group.run_id) for group in starting}
-    return [g for g in weighed if len(g.rows) and (g.series, g.run_id) in started]
-
-
 @explained.whatif("no_emulation")
 def no_emulation(view: View) -> WhatIf:
     """What the emulated VMs' starts would be if emulation cost nothing: measured ÷ s."""
-    starting = [group for group in groups(view, START) if len(group.rows)]
-    emulated = [group for group in starting if group.emulated]
+    starting = view.columns(START)
+    emulated = [column for column in starting if column.emulated]
     if not emulated:
         raise Unavailable(
             "no VM ran under software emulation here, so there is no slow-down to divide out"
-            if any(group.series.platform.is_vm for group in starting)
+            if any(column.series.platform.is_vm for column in starting)
             else "no VM ran here, so there is no slow-down to divide out",
             "look at the measured starts themselves",
         )
     factors = tuple(float(step) for step in range(1, 21))
     both = mixed(starting)
     base = container(starting)
-    measured = [(group, group.median.estimate) for group in emulated if group.series.platform.is_vm]
     slow = {_WORK[metric]: found for metric in _WORK if (found := _slowdown(view, metric))}
     marks = {
-        f"{name} was {ratio_text(found.estimate)} slower": found.estimate
-        for name, found in slow.items()
+        f"{name} was {ratio(found.estimate)} slower": found.estimate for name, found in slow.items()
     }
     words = warnings([*emulated, *([base] if base else [])])
-
     lines = [
         Curve(
-            group.series,
-            group.label(mixed=both).replace(EMULATION, "modelled"),
-            tuple(time / s for s in factors),
+            column.series,
+            column.label(mixed=both).replace(EMULATION, "modelled"),
+            tuple(column.median.estimate / s for s in factors),
         )
-        for group, time in measured
+        for column in emulated
+        if column.series.platform.is_vm
     ]
     if base:
         flat = (base.median.estimate,) * len(factors)
-        lines.append(Curve(base.series, f"{base.series.label}, {base.shown}", flat))
+        lines.append(Curve(base.series, f"{base.series.label}, {base.shown}", flat, dashed=True))
 
     def draw(factor: float) -> Picture:
         at = min(range(len(factors)), key=lambda index: abs(factors[index] - factor))
-        picture = curves(
-            factors, lines, marks, at, x_label="slow-down s of software emulation, divided out"
-        )
+        label = "slow-down s of software emulation, divided out"
+        picture = curves(factors, lines, at, x_label=label, marks=marks)
         return replace(picture, caption=words)
 
     near = [found.estimate for found in slow.values()]
@@ -247,61 +218,49 @@ def no_emulation(view: View) -> WhatIf:
 
 def _slowdown(view: View, metric: str) -> Interval | None:
     """How many times as long a piece of work took in an emulated vm-direct (pc), block by block."""
-    found = groups(view, metric)
-    for above in found:
-        if above.series != Series(Platform.VM_DIRECT, Machine.PC) or not above.emulated:
-            continue
-        for below in found:
-            if below.series.platform is Platform.PROCESS and (times := ratio(above, below)):
-                return times
-    return None
+    found = view.columns(metric)
+    pairs = (
+        above.over(below)
+        for above in found
+        if above.series == Series(Platform.VM_DIRECT, Machine.PC) and above.emulated
+        for below in found
+        if below.series == Series(Platform.PROCESS)
+    )
+    return next(filter(None, pairs), None)
 
 
-def _outcome(view: View, series: Callable[[Series], bool]) -> Group | None:
-    for group in groups(view, START):
-        if series(group.series) and len(group.rows):
-            return group
-    return None
+def _vm(view: View) -> Column | None:
+    """The full VM on a computer that has all its devices."""
+    whole = (Series(Platform.VM, machine) for machine in Machine if machine != Machine.MICROVM)
+    return of_series(view.columns(START), *whole)
 
 
 @explained.outcome("container_s", Platform.CONTAINER)
 def _container_s(view: View) -> float | None:
-    base = container(groups(view, START))
+    base = container(view.columns(START))
     return base.median.estimate if base else None
-
-
-def _vm(view: View) -> Group | None:
-    return _outcome(view, lambda s: s.platform is Platform.VM and s.machine != Machine.MICROVM)
 
 
 @explained.outcome("vm_s", Platform.VM)
 def _vm_s(view: View) -> float | None:
-    group = _vm(view)
-    return group.median.estimate if group else None
+    found = _vm(view)
+    return found.median.estimate if found else None
 
 
 @explained.outcome("vm_over_container", Platform.VM, Platform.CONTAINER)
 def _vm_over_container(view: View) -> float | None:
-    above, below = _vm(view), container(groups(view, START))
-    times = ratio(above, below) if above and below else None
+    above, below = _vm(view), container(view.columns(START))
+    times = above.over(below) if above and below else None
     return times.estimate if times else None
-
-
-def _span(interval: Interval, written: Callable[[float], str]) -> str:
-    if not math.isfinite(interval.low):
-        return "– (one run)"
-    return f"{written(interval.low)} – {written(interval.high)}"
 
 
 def _times(interval: Interval | None) -> str:
     if interval is None:
         return "–"
-    times = ratio_text(interval.estimate)
-    if not math.isfinite(interval.low):
-        return f"{times} (one round)"
-    return f"{times} [{_span(interval, ratio_text)}]"
+    times = ratio(interval.estimate)
+    return f"{times} [{interval.ends(ratio)}]" if interval.known else f"{times} (one round)"
 
 
 def _plain(value: float) -> str:
     """Three significant figures, with no unit."""
-    return ratio_text(value).rstrip("×")
+    return ratio(value).rstrip("×")

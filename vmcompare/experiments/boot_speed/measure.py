@@ -28,29 +28,39 @@ from vmcompare.measuring.experiment import (
     FAILURES,
     Context,
     Experiment,
-    Series,
+    Starts,
     Trial,
     blank,
     failed,
     filled,
 )
-from vmcompare.sandbox import Event, Launcher, Machine, OnEvent, Phase, Platform, Sandbox, Spec
-
-SERIES = (
-    Series(Platform.PROCESS, repeats=3),
-    Series(Platform.CONTAINER, repeats=3),
-    # The mechanism under the product, in two sizes: what Docker calls, and what needs no rights.
-    Series(Platform.CONTAINER, runtime="bubblewrap", repeats=3),
-    Series(Platform.CONTAINER, runtime="runc", repeats=3),
-    Series(Platform.VM_DIRECT, Machine.PC),
-    Series(Platform.VM_DIRECT, Machine.MICROVM),
-    Series(Platform.VM_TUNED, Machine.PC),
-    # Describing its image has just read every byte that it boots, so the page cache is warm; a
-    # warm-up would cost a class half a minute and change nothing.
-    Series(Platform.VM, Machine.Q35, warm_up=False),
+from vmcompare.sandbox import (
+    Event,
+    Launcher,
+    Machine,
+    OnEvent,
+    Phase,
+    Platform,
+    Sandbox,
+    Series,
+    Spec,
 )
 
-COMPARED = (Series(Platform.PROCESS, repeats=3), Series(Platform.VM_DIRECT, Machine.PC))
+STARTS = (
+    Starts(Series(Platform.PROCESS), repeats=3),
+    Starts(Series(Platform.CONTAINER), repeats=3),
+    # The mechanism under the product, in two sizes: what Docker calls, and what needs no rights.
+    Starts(Series(Platform.CONTAINER, runtime="bubblewrap"), repeats=3),
+    Starts(Series(Platform.CONTAINER, runtime="runc"), repeats=3),
+    Starts(Series(Platform.VM_DIRECT, Machine.PC)),
+    Starts(Series(Platform.VM_DIRECT, Machine.MICROVM)),
+    Starts(Series(Platform.VM_TUNED, Machine.PC)),
+    # Describing its image has just read every byte that it boots, so the page cache is warm; a
+    # warm-up would cost a class half a minute and change nothing.
+    Starts(Series(Platform.VM, Machine.Q35), warm_up=False),
+)
+
+COMPARED = (Series(Platform.PROCESS), Series(Platform.VM_DIRECT, Machine.PC))
 """The two that do the known work: the host, and the cheapest guest to boot."""
 
 GIVE_UP_AFTER = 2
@@ -117,7 +127,7 @@ def measure(context: Context) -> Iterator[Measurement]:
     """Rows of every start, as each ends. A start that fails is a row; the run goes on."""
     failures: Counter[Series] = Counter()
     corpus = _corpus(context.seed)
-    for trial in context.trials(SERIES):
+    for trial in context.trials(STARTS):
         launcher = context.launcher(trial.series)
         assert launcher is not None  # trials() gives only what can be launched
         if failures[trial.series] >= GIVE_UP_AFTER:
@@ -232,7 +242,7 @@ def _corpus(seed: int) -> bytes:
 EXPERIMENT = Experiment(
     name="boot_speed",
     question="Where do the milliseconds of a start go?",
-    platforms=tuple(dict.fromkeys(series.platform for series in SERIES)),
+    platforms=tuple(dict.fromkeys(starts.series.platform for starts in STARTS)),
     measure=measure,
     runtimes=("bubblewrap", "runc"),
     measured_in_handouts=True,

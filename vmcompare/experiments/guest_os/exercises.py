@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.exercise import Choice, Exercise, Kind, Question, chosen, near
 from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.units import MIB, size
-from vmcompare.evidence.view import View
+from vmcompare.evidence.view import View, container
 from vmcompare.experiments.guest_os import fits
-from vmcompare.experiments.guest_os.fits import Fit, of_phase
+from vmcompare.experiments.guest_os.fits import Fit
 from vmcompare.experiments.guest_os.models import GIB, instances
-from vmcompare.plots.groups import Group, groups
-from vmcompare.plots.style import Series
-from vmcompare.sandbox import Machine, Platform
+from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
 _NS = (2, 10)
 """The two points of the container's ramp that the slope is made of by hand."""
@@ -61,28 +58,22 @@ def full_vms(view: View) -> float:
 
 
 def _points(view: View) -> tuple[float, float]:
-    group = _product(view)
-    ramp = group.rows[group.rows["block"] == 0] if group else None
-    found = [] if ramp is None else [ramp.loc[ramp["rep"] == n, "value"] for n in _NS]
-    if not found or any(values.empty for values in found):
+    ramp = container(view.columns("pss_bytes", phase="ramp", block=0))
+    found = [ramp.where(rep=n).values for n in _NS] if ramp else []
+    if not all(found) or not found:
         raise Unavailable(
             f"the first ramp of containers lacks N = {_NS[0]} or N = {_NS[1]}",
             "replay a recording, or measure where Docker is",
         )
-    return float(found[0].iloc[0]), float(found[1].iloc[0])
-
-
-def _product(view: View) -> Group | None:
-    found = groups(of_phase(view, "ramp"), "pss_bytes")
-    return next((g for g in found if g.series == Series(Platform.CONTAINER)), None)
+    return found[0][0], found[1][0]
 
 
 def _sized(view: View) -> tuple[float, float]:
-    for group in groups(of_phase(view, "size"), "pss_bytes"):
-        if group.series == Series(Platform.VM_DIRECT, Machine.PC):
-            medians = group.rows.groupby("mem_limit_mib")["value"].median()
-            if all(wanted in medians.index for wanted in _SIZES_MIB):
-                return float(medians[_SIZES_MIB[0]]), float(medians[_SIZES_MIB[1]])
+    for column in view.columns("pss_bytes", phase="size"):
+        if column.series == Series(Platform.VM_DIRECT, Machine.PC):
+            medians = column.medians("mem_limit_mib")
+            if all(wanted in medians for wanted in _SIZES_MIB):
+                return medians[_SIZES_MIB[0]], medians[_SIZES_MIB[1]]
     raise Unavailable(
         "the data shown hold no virtual machine of both sizes",
         "replay a recording, or measure where QEMU is",
@@ -91,7 +82,7 @@ def _sized(view: View) -> tuple[float, float]:
 
 def _of_platform(view: View, platform: Platform) -> Fit:
     for fit in fits.fits(view, "pss_bytes"):
-        if fit.group.series.platform is platform and fit.each.estimate > 0:
+        if fit.column.series.platform is platform and fit.each.estimate > 0:
             return fit
     raise Unavailable(
         f"the data shown hold no ramp of {platform}", "replay a recording, or measure one"
@@ -122,11 +113,11 @@ def _solve_sizes(view: View) -> str:
 def _solve_room(view: View) -> str:
     lines = []
     for fit in fits.fits(view, "pss_bytes"):
-        if fit.each.estimate > 0 and fit.group.series.platform.is_vm:
-            under = f" ({EMULATION}, without the code cache)" if fit.group.emulated else ""
+        if fit.each.estimate > 0 and fit.column.series.platform.is_vm:
+            under = f" ({EMULATION}, without the code cache)" if fit.column.emulated else ""
             count = instances(_ROOM_GIB * GIB, 0.0, fit)
             lines.append(
-                f"- {literal(fit.group.series.label)}{under}: a = {size(fit.fixed)}, "
+                f"- {literal(fit.column.series.label)}{under}: a = {size(fit.fixed)}, "
                 f"b = {size(fit.each.estimate)}, so {count}"
             )
     return (
@@ -140,12 +131,12 @@ def _solve_daemons(view: View) -> str:
     """From how many instances on daemons are paid back, where one run has both sides."""
     found = fits.fits(view, "overhead_bytes")
     base = fits.product(found)
-    held = fits.daemons_bytes(view, base.group.run_id) if base else None
+    held = fits.daemons_bytes(view, base.column.run_id) if base else None
     if base is None or held is None:
         return ""
     lines = [
-        f"\n- {literal(vm.group.series.label)}: {fits.star_words(fits.crossover(held, base, vm))}"
-        for vm in fits.vms(found, base.group.run_id)
+        f"\n- {literal(vm.column.series.label)}: {fits.star_words(fits.crossover(held, base, vm))}"
+        for vm in fits.vms(found, base.column.run_id)
     ]
     return f"\n\nDaemons of {size(held)} are paid back against\n" + "".join(lines) if lines else ""
 

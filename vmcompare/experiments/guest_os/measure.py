@@ -45,12 +45,11 @@ from vmcompare.measuring.experiment import (
     FAILURES,
     Context,
     Experiment,
-    Series,
     blank,
     failed,
     filled,
 )
-from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Spec
+from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Series, Spec
 
 CONTAINER_NS = (1, 2, 4, 6, 8, 10)
 RAMPS: Mapping[Series, Sequence[int]] = {
@@ -115,8 +114,8 @@ class Step:
     def words(self) -> str:
         """For a progress line."""
         if self.size_mib is not None:
-            return f"{self.series.key} with -m {self.size_mib}"
-        return f"{self.series.key} × {self.n}"
+            return f"{self.series.label} with -m {self.size_mib}"
+        return f"{self.series.label} × {self.n}"
 
 
 @dataclass(slots=True)
@@ -138,7 +137,7 @@ class Ramp:
     @property
     def is_docker(self) -> bool:
         """Whether daemons serve all of them."""
-        return self.row.platform is Platform.CONTAINER and self.row.layer == "product"
+        return self.row.series == Series(Platform.CONTAINER)
 
     def grow(self, n: int, stack: ExitStack, context: Context) -> None:
         """Open instances until there are ``n``, and weigh all. Raises what launchers raise."""
@@ -153,7 +152,7 @@ class Ramp:
             self.boxes.append(box)
             inside.start_work(box)
         time.sleep(SETTLE_S)
-        emulated = self.row.accel == "tcg"
+        emulated = self.row.emulated
         self.weights = [
             weigh(box, self.spec, is_vm=self.is_vm, emulated=emulated) for box in self.boxes
         ]
@@ -333,7 +332,7 @@ def _aged(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
         return
     inside.grow_old(box)
     time.sleep(SETTLE_S)
-    weight = weigh(box, ramp.spec, is_vm=True, emulated=row.accel == "tcg")
+    weight = weigh(box, ramp.spec, is_vm=True, emulated=row.emulated)
     yield filled(row, float(weight.paid_bytes))
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.units import MIB, size
-from vmcompare.evidence.view import View
+from vmcompare.evidence.view import View, mixed
 from vmcompare.experiments.guest_os import fits
 from vmcompare.experiments.guest_os.fits import Fit
-from vmcompare.plots.dots import Bar, bars
-from vmcompare.plots.groups import mixed
+from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Line, Panel, lines
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 
@@ -29,33 +27,28 @@ def how_many(view: View) -> WhatIf:
             "no series costs more with every instance, so none runs out of memory",
             "run more ramps, or load a recording",
         )
-    both = mixed([f.group for f in found])
-    before = [_before(view, f) for f in found]
+    both = mixed([f.column for f in found])
     title = "Instances that fit"
-    most = max(instances(ROOM_GIB[-1] * GIB, b, f) for b, f in zip(before, found, strict=True))
 
-    def draw(room_gib: float) -> Picture:
-        shown = []
-        for fixed, fit in zip(before, found, strict=True):
-            count = instances(room_gib * GIB, fixed, fit)
-            label = fit.group.label(mixed=both)
-            shown.append(Bar(fit.group.series, label, max(count, 0.7), f"{count:,}"))
-        picture = bars({title: shown}, {title: (0.5, most * 3)})
-        return replace(
-            picture,
-            alt=f"{room_gib:g} GiB free. {picture.alt}",
-            caption=f"{MODELLED} By memory alone; processor, disk and network may run out first. "
-            + _words(found),
-        )
+    def panels(room_gib: float) -> Panels:
+        dots = []
+        for fit in found:
+            count = instances(room_gib * GIB, _before(view, fit), fit)
+            dots.append(Dot(fit.column.series, fit.column.label(mixed=both), count, f"{count:,}"))
+        return {title: dots}
 
-    return WhatIf(
+    most = max(dot.value for dot in panels(ROOM_GIB[-1])[title])
+    return sliding_dots(
+        panels,
+        ROOM_GIB,
         label="memory free for instances",
-        values=tuple(float(room) for room in ROOM_GIB),
-        start=ROOM_GIB.index(8),
         unit="GiB",
-        draw=draw,
+        start=8,
+        said="{:g} GiB free.",
+        caption=f"By memory alone; processor, disk and network may run out first. {_words(found)}",
         formula=r"n = \left\lfloor \frac{M - a_{\mathrm{daemons}} - a}{b} \right\rfloor",
         source=f"a and b of pss_bytes, PSS of Docker’s daemons; {view.caption()}",
+        limits={title: (0.5, most * 3)},
     )
 
 
@@ -68,20 +61,20 @@ def daemons(view: View) -> WhatIf:
     """When an engine's daemons are paid back, for daemons of any size: management alone."""
     found = fits.need_fits(view, "overhead_bytes")
     base = fits.product(found)
-    others = fits.vms(found, base.group.run_id) if base else []
+    others = fits.vms(found, base.column.run_id) if base else []
     if base is None or not others:
         raise Unavailable(
             "no run has ramps of both containers and virtual machines",
             "measure both in one run, or load a recording of it",
         )
-    measured = fits.daemons_bytes(view, base.group.run_id)
+    measured = fits.daemons_bytes(view, base.column.run_id)
     most = max(DAEMONS_MIB[-1] * MIB + base.at(_LAST_N), min(f.at(_LAST_N) for f in others))
     ends = (0.0, float(_LAST_N))
 
     def draw(daemons_mib: float) -> Picture:
         fixed = daemons_mib * MIB
         engine = Line(
-            base.group.series,
+            base.column.series,
             "container, daemons included",
             drawn=tuple((n, fixed + base.at(n)) for n in ends),
             note=f"{size(fixed + base.at(1))} for one",
@@ -89,16 +82,16 @@ def daemons(view: View) -> WhatIf:
         drawn, marks = [engine], {}
         for vm in others:
             star = fits.crossover(fixed, base, vm)
-            label = vm.group.label(mixed=False)
+            label = vm.column.label(mixed=False)
             drawn.append(
                 Line(
-                    vm.group.series,
+                    vm.column.series,
                     label,
                     drawn=tuple((n, vm.at(n)) for n in ends),
                     note=f"{size(vm.at(1))} for one",
                 )
             )
-            marks[f"paid back against {vm.group.series.label} {fits.star_words(star)}"] = star
+            marks[f"paid back against {vm.column.series.label} {fits.star_words(star)}"] = star
         return lines(
             [Panel("Daemons and shims, or emulators, in MiB: modelled", drawn, marks, top=most)],
             x_label="instances at the same time, N",
@@ -130,11 +123,11 @@ def _before(view: View, fit: Fit) -> float:
     """What has to be there before the first instance, in bytes: daemons, for Docker's product."""
     if fits.product([fit]) is None:
         return 0.0
-    return fits.daemons_bytes(view, fit.group.run_id) or 0.0
+    return fits.daemons_bytes(view, fit.column.run_id) or 0.0
 
 
 def _words(found: list[Fit]) -> str:
-    emulated = [f.group.series.label for f in found if f.group.emulated]
+    emulated = [f.column.series.label for f in found if f.column.emulated]
     if not emulated:
         return ""
     return (

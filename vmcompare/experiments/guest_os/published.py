@@ -28,17 +28,17 @@ def literature_table(view: View) -> pd.DataFrame:
     rows: list[dict[str, str]] = []
     for metric, what in (("pss_bytes", "one more"), ("overhead_bytes", "managing one more")):
         for fit in fits.fits(view, metric) if rows else fits.need_fits(view, metric):
-            bare = fit.group.series.platform is Platform.CONTAINER and fits.product([fit]) is None
+            bare = fit.column.series.platform is Platform.CONTAINER and fits.product([fit]) is None
             if bare and metric == "overhead_bytes":
                 continue  # next to nothing, and nobody published it
             rows.append(
                 {
-                    "what": fit.group.label(mixed=False),
+                    "what": fit.column.label(mixed=False),
                     "figure": size(fit.each.estimate),
                     "counted": f"PSS, {what}",
                     "conditions": ("b of one ramp" if fit.ramps == 1 else f"b of {fit.ramps} ramps")
-                    + (", code cache left out" if fit.group.emulated else ""),
-                    "source": fit.group.shown,
+                    + (", code cache left out" if fit.column.emulated else ""),
+                    "source": fit.column.shown,
                 }
             )
     for figure in load_figures():

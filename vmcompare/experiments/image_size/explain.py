@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.units import MIB, ratio, size
-from vmcompare.evidence.view import Outcome, View
+from vmcompare.evidence.view import Column, Outcome, View, absent, failures, mixed
 from vmcompare.experiments.image_size import categories, copy_up
 from vmcompare.experiments.image_size.measure import (
     ALLOCATED,
@@ -26,8 +26,7 @@ from vmcompare.experiments.image_size.measure import (
     VIRTUAL,
 )
 from vmcompare.experiments.image_size.models import nodes, transfer, week
-from vmcompare.plots.dots import Dot, dots
-from vmcompare.plots.groups import Group, groups, mixed, need
+from vmcompare.plots.dots import Dot, sizes
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.plots.stack import Whole, stack
 from vmcompare.sandbox import Platform
@@ -88,7 +87,7 @@ def box_figure(view: View) -> Picture:
     """What is in each box, by category."""
     found = _boxes(view)
     both = mixed(found)
-    wholes = [Whole(group.label(mixed=both), _parts(group)) for group in found]
+    wholes = [Whole(column.label(mixed=both), _parts(column)) for column in found]
     return stack(
         wholes,
         what="What is in the box: bytes of files by category, before compression",
@@ -108,15 +107,15 @@ def box_table(view: View) -> pd.DataFrame:
     rows = []
     for name in categories.CATEGORIES:
         row = {"category": name}
-        row |= {group.label(mixed=both): _size(_phase(group, name)) for group in found}
+        row |= {column.label(mixed=both): _size(column.medians().get(name)) for column in found}
         row["starts a computer"] = "yes" if name in categories.ONLY_A_MACHINE else ""
         row["provenance"] = _provenance(found)
         rows.append(row)
     for name, counted in _TOTALS.items():
         row = {"category": name}
-        for group in found:
-            parts = _parts(group)
-            row[group.label(mixed=both)] = size(sum(parts[part] for part in counted))
+        for column in found:
+            parts = _parts(column)
+            row[column.label(mixed=both)] = size(sum(parts[part] for part in counted))
         rows.append(row | {"starts a computer": "", "provenance": _provenance(found)})
     return pd.DataFrame(rows)
 
@@ -127,10 +126,10 @@ def sizes_figure(view: View) -> Picture:
     both = mixed(found)
     panels = {}
     for phase, title in KINDS.items():
-        row = [_dot(group, phase, both) for group in found]
+        row = [_dot(column, phase, both) for column in found]
         panels[title[:1].upper() + title[1:]] = [dot for dot in row if dot]
     note = ""
-    if any(group.series.platform is Platform.VM for group in found):
+    if any(column.series.platform is Platform.VM for column in found):
         note = " The vm’s disk is compressed by its makers, so it may occupy less than its files."
     return _dots(panels, "Four sizes of the same box", _caption(view, "image_bytes") + note)
 
@@ -141,8 +140,8 @@ def shipped_figure(view: View) -> Picture:
     both = mixed(found)
     panels = {}
     for phase, title in OCCASIONS.items():
-        row = [_dot(group, phase, both) for group in found]
-        row += [_dot(group, _thin(phase, group), both, hollow=True) for group in found]
+        row = [_dot(column, phase, both) for column in found]
+        row += [_dot(column, _thin(phase, column), both, hollow=True) for column in found]
         panels[title] = [dot for dot in row if dot]
     note = "Compressed with gzip level 6. Hollow: a base that is shared by an extra step."
     return _dots(panels, "What is sent", f"{_caption(view, 'image_bytes')} {note}")
@@ -170,27 +169,26 @@ def pieces_table(view: View) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for group in need(view, "part_bytes", "piece of a box"):
-        pieces = group.rows[group.rows["phase"].str.startswith("piece ")]
+    for column in view.need("part_bytes", "piece of a box"):
         named: dict[str, dict[str, str]] = {}
-        for row in pieces.to_dict("records"):
-            occasion, _, piece = str(row["phase"]).removeprefix("piece ").partition(": ")
-            digest = str(row["text"]).removeprefix("sha256:")[:_DIGITS]
-            named.setdefault(piece, {})[occasion] = digest
+        for phase, text in column.texts().items():
+            if phase.startswith("piece "):
+                occasion, _, piece = phase.removeprefix("piece ").partition(": ")
+                named.setdefault(piece, {})[occasion] = text.removeprefix("sha256:")[:_DIGITS]
         for piece, digests in named.items():
             rows.append(
                 {
-                    "series": group.series.label,
+                    "series": column.series.label,
                     "piece": piece,
                     "first application": digests.get("whole", "–"),
                     "second": digests.get(SECOND, "–"),
                     "update": digests.get(UPDATE, "–"),
                     "sent again": "no" if len(set(digests.values())) == 1 else "yes",
-                    "provenance": group.shown,
+                    "provenance": column.shown,
                 }
             )
     if not rows:
-        raise _nothing("piece of a box")
+        raise absent("piece of a box")
     return pd.DataFrame(rows)
 
 
@@ -199,10 +197,10 @@ def copy_up_table(view: View) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for group in groups(view, "part_bytes"):
-        path = next(iter(group.rows.loc[group.rows["phase"] == copy_up.PHASES[0], "text"]), "")
-        values = [_phase(group, phase) for phase in copy_up.PHASES]
-        place = copy_up.PLACES.get(group.series.platform)
+    for column in view.columns("part_bytes"):
+        path = column.texts().get(copy_up.PHASES[0])
+        values = [column.medians().get(phase) for phase in copy_up.PHASES]
+        place = copy_up.PLACES.get(column.series.platform)
         if place and path and None not in values:
             words = (
                 "written by the program",
@@ -210,11 +208,11 @@ def copy_up_table(view: View) -> pd.DataFrame:
                 "growth of the upper layer",
             )
             rows += [
-                {"where": place, "what": what, "bytes": f"{value:,.0f}", "provenance": group.shown}
+                {"where": place, "what": what, "bytes": f"{value:,.0f}", "provenance": column.shown}
                 for what, value in zip(words, values, strict=True)
             ]
     if not rows:
-        raise _nothing("copy-up")
+        raise absent("copy-up")
     return pd.DataFrame(rows)
 
 
@@ -235,68 +233,63 @@ def facts_table(view: View) -> pd.DataFrame:
                 }
             )
     if not rows:
-        raise _nothing("fact about boxes")
+        raise absent("fact about boxes")
     return pd.DataFrame(rows)
 
 
-def _boxes(view: View) -> list[Group]:
+def _boxes(view: View) -> list[Column]:
     found = [
-        group
-        for group in groups(view, "part_bytes")
-        if group.series.platform.is_vm or group.series.platform is Platform.CONTAINER
-        if any(_parts(group).values())
+        column
+        for column in view.columns("part_bytes")
+        if column.series.platform.is_vm or column.series.platform is Platform.CONTAINER
+        if any(_parts(column).values())
     ]
     if not found:
-        raise _nothing("box")
+        raise absent("box")
     return found
 
 
-def _weighed(view: View) -> list[Group]:
-    return [group for group in need(view, "image_bytes", "box") if len(group.rows)]
+def _weighed(view: View) -> Sequence[Column]:
+    return view.need("image_bytes", "box")
 
 
-def _parts(group: Group) -> Mapping[str, float]:
-    return {name: _phase(group, name) or 0.0 for name in categories.CATEGORIES}
+def _parts(column: Column) -> Mapping[str, float]:
+    weighed = column.medians()
+    return {name: weighed.get(name, 0.0) for name in categories.CATEGORIES}
 
 
-def _phase(group: Group, phase: str) -> float | None:
-    """The median of a group's values of one phase; exact counts are all the same."""
-    values = group.rows.loc[group.rows["phase"] == phase, "value"]
-    return float(values.median()) if len(values) else None
-
-
-def _thin(phase: str, group: Group) -> str:
+def _thin(phase: str, column: Column) -> str:
     """The phase of the same occasion over a shared base; a container has only the one way."""
-    way = THIN.get(group.series.platform)
+    way = THIN.get(column.series.platform)
     return f"{phase}-{way}" if way else ""
 
 
-def _dot(group: Group, phase: str, both: bool, *, hollow: bool = False) -> Dot | None:
-    value = _phase(group, phase)
+def _dot(column: Column, phase: str, both: bool, *, hollow: bool = False) -> Dot | None:
+    value = column.medians().get(phase)
     if not value:
         return None
-    way = f", {WAYS[group.series.platform]}" if hollow else ""
-    label = group.label(mixed=both)
-    return Dot(group.series, label.replace(group.series.label, group.series.label + way), value,
-               hollow)  # fmt: skip
+    way = f", {WAYS[column.series.platform]}" if hollow else ""
+    label = column.label(mixed=both)
+    label = label.replace(column.series.label, column.series.label + way)
+    return Dot(column.series, label, value, size(value), hollow)
 
 
 def _dots(panels: Mapping[str, Sequence[Dot]], what: str, caption: str) -> Picture:
     filled = {title: found for title, found in panels.items() if found}
     if not filled:
-        raise _nothing("size of a box")
-    return dots(filled, what=what, caption=caption)
+        raise absent("size of a box")
+    return sizes(filled, what=what, caption=caption)
 
 
 def _sizes_row(
-    found: Sequence[Group], name: str, both: bool, phases: Mapping[Platform, str]
+    found: Sequence[Column], name: str, both: bool, phases: Mapping[Platform, str]
 ) -> dict[str, str]:
     row = {"size": name}
     values = {}
-    for group in found:
-        value = _phase(group, phases.get(group.series.platform, ""))
-        row[group.label(mixed=both)] = _size(value)
-        values[group.series.platform, group.run_id] = value
+    for column in found:
+        value = column.medians().get(phases.get(column.series.platform))
+        row[column.label(mixed=both)] = _size(value)
+        values[column.series.platform, column.run_id] = value
     times = [
         value / below
         for (platform, run), value in values.items()
@@ -311,22 +304,15 @@ def _size(value: float | None) -> str:
     return "–" if value is None else size(value)
 
 
-def _provenance(found: Sequence[Group]) -> str:
-    return " and ".join(dict.fromkeys(group.shown for group in found))
+def _provenance(found: Sequence[Column]) -> str:
+    return " and ".join(dict.fromkeys(column.shown for column in found))
 
 
 def _caption(view: View, metric: str) -> str:
     """Provenance and failures. Exact counts need no more than one run, so no doubt is raised."""
-    everyone = groups(view, metric)
-    failed = [f"{group.series.label} {group.failed}" for group in everyone if group.failed]
-    tail = f" Failed, and not drawn: {', '.join(failed)}." if failed else ""
+    failed = failures(view.columns(metric, failed_too=True))
+    tail = f" Failed, and not drawn: {failed}." if failed else ""
     return f"{view.caption()}. Bytes of files, counted exactly; no emulation plays a part.{tail}"
-
-
-def _nothing(what: str) -> Unavailable:
-    return Unavailable(
-        f"there is no {what} to show", "run the measurement, or load a recording of it"
-    )
 
 
 def value_of(view: View, platform: Platform, phase: str) -> float:
@@ -335,10 +321,10 @@ def value_of(view: View, platform: Platform, phase: str) -> float:
     Raises:
         Unavailable: it is not among the rows shown.
     """
-    for group in groups(view, "image_bytes"):
-        if group.series.platform is platform and (value := _phase(group, phase)):
+    for column in view.columns("image_bytes"):
+        if column.series.platform is platform and (value := column.medians().get(phase)):
             return value
-    raise _nothing(f"{phase} size of {platform}")
+    raise absent(f"{phase} size of {platform}")
 
 
 def _mib(platform: Platform, phase: str) -> Callable[[View], float | None]:
@@ -353,11 +339,11 @@ def _mib(platform: Platform, phase: str) -> Callable[[View], float | None]:
 
 def _vm_over_container(view: View) -> float | None:
     """Within one run only; both ways of counting are the same everywhere, but runs are not."""
-    found = {g.series.platform: g for g in groups(view, "image_bytes")}
+    found = {column.series.platform: column for column in view.columns("image_bytes")}
     vm, container = found.get(Platform.VM), found.get(Platform.CONTAINER)
     if not vm or not container or vm.run_id != container.run_id:
         return None
-    above, below = _phase(vm, COMPRESSED), _phase(container, COMPRESSED)
+    above, below = vm.medians().get(COMPRESSED), container.medians().get(COMPRESSED)
     return above / below if above and below else None
 
 

@@ -8,16 +8,14 @@ left out; they change the time, not which technique sends more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vmcompare.evidence.units import ratio, size
-from vmcompare.evidence.view import View
+from vmcompare.evidence.view import View, absent, mixed
 from vmcompare.experiments.image_size.measure import COMPRESSED, THIN, UPDATE
-from vmcompare.plots.dots import Bar, bars
-from vmcompare.plots.groups import mixed, need
-from vmcompare.plots.picture import MODELLED, Picture, WhatIf
-from vmcompare.plots.style import Series
-from vmcompare.sandbox import Platform
+from vmcompare.plots.dots import Dot, Panels, sliding_dots
+from vmcompare.plots.picture import WhatIf
+from vmcompare.sandbox import Platform, Series
 
 NODES, LINK_MBIT_S, UPDATES = 20, 100.0, 5.0
 """What a slider leaves alone: computers, speed of the line in Mbit/s, updates a week."""
@@ -52,12 +50,12 @@ def transfer(view: View) -> WhatIf:
         f"An update, to {NODES} computers": update,
     }
 
-    def times(ways: Sequence[Way], link: float) -> list[float]:
-        return [time_s(NODES, way.sent_bytes, link) for way in ways]
+    def takes_s(way: Way, link: float) -> float:
+        return time_s(NODES, way.sent_bytes, link)
 
     return _whatif(
-        view, titles, values, times, duration,
-        label="speed of the line", unit="Mbit/s", start=values.index(LINK_MBIT_S), symbols=_TIME,
+        view, titles, values, takes_s, duration,
+        label="speed of the line", unit="Mbit/s", start=LINK_MBIT_S, symbols=_TIME,
         formula=_FORMULA + rf", \quad n = {NODES}", said="A line of {:g} Mbit/s.",
     )  # fmt: skip
 
@@ -67,13 +65,13 @@ def nodes(view: View) -> WhatIf:
     values = [float(f"{10 ** (step / 6):.2g}") for step in range(19)]
     titles = {f"An update over {LINK_MBIT_S:g} Mbit/s": _ways(view, UPDATE)}
 
-    def times(ways: Sequence[Way], copies: float) -> list[float]:
-        return [time_s(round(copies), way.sent_bytes, LINK_MBIT_S) for way in ways]
+    def takes_s(way: Way, copies: float) -> float:
+        return time_s(round(copies), way.sent_bytes, LINK_MBIT_S)
 
     return _whatif(
-        view, titles, sorted({float(round(value)) for value in values}), times, duration,
+        view, titles, sorted({float(round(value)) for value in values}), takes_s, duration,
         label="computers that get the update", unit="computers", symbols=_TIME,
-        start=None, formula=_FORMULA + rf", \quad v = {LINK_MBIT_S:g}\,\mathrm{{Mbit/s}}",
+        start=46, formula=_FORMULA + rf", \quad v = {LINK_MBIT_S:g}\,\mathrm{{Mbit/s}}",
         said="{:g} computers.",
     )  # fmt: skip
 
@@ -84,12 +82,12 @@ def week(view: View) -> WhatIf:
               200.0, 280.0, 400.0, 560.0, 700.0]  # fmt: skip
     titles = {f"Sent in a week, to {NODES} computers": _ways(view, UPDATE)}
 
-    def traffic(ways: Sequence[Way], updates: float) -> list[float]:
-        return [updates * NODES * way.sent_bytes for way in ways]
+    def traffic(way: Way, updates: float) -> float:
+        return updates * NODES * way.sent_bytes
 
     return _whatif(
         view, titles, values, traffic, size,
-        label="updates a week", unit="a week", start=values.index(UPDATES),
+        label="updates a week", unit="a week", start=UPDATES,
         symbols="W: bytes sent in a week; u: updates a week; n: computers",
         formula=rf"W = u \cdot n \cdot B, \quad n = {NODES}", said="{:g} updates a week.",
     )  # fmt: skip
@@ -104,21 +102,19 @@ def duration(value_s: float) -> str:
 
 
 def _ways(view: View, phase: str) -> list[Way]:
-    found = [group for group in need(view, "image_bytes", "box") if len(group.rows)]
+    found = view.need("image_bytes", "box that is sent")
     both = mixed(found)
     usual, thin = [], []
-    for group in found:
-        label = group.label(mixed=both)
-        values = dict(zip(group.rows["phase"], group.rows["value"], strict=True))
-        if phase in values:
-            usual.append(Way(group.series, label, float(values[phase])))
+    for column in found:
+        label, series, sizes = column.label(mixed=both), column.series, column.medians()
+        if phase in sizes:
+            usual.append(Way(series, label, sizes[phase]))
         # The archive of vm-direct is left to the figure of measured sizes: the backing file is
         # the way that everybody has.
-        if group.series.platform is Platform.VM:
-            way = f"{phase}-{THIN[Platform.VM]}"
-            if way in values:
-                named = label.replace(group.series.label, f"{group.series.label}, backing file")
-                thin.append(Way(group.series, named, float(values[way])))
+        way = f"{phase}-{THIN[Platform.VM]}"
+        if series.platform is Platform.VM and way in sizes:
+            named = label.replace(series.label, f"{series.label}, backing file")
+            thin.append(Way(series, named, sizes[way]))
     return [*usual, *thin]
 
 
@@ -126,46 +122,37 @@ def _whatif(
     view: View,
     titles: Mapping[str, Sequence[Way]],
     values: Sequence[float],
-    amounts: Callable[[Sequence[Way], float], Sequence[float]],
+    amount: Callable[[Way, float], float],
     written: Callable[[float], str],
     *,
     label: str,
     unit: str,
-    start: int | None,
+    start: float,
     symbols: str,
     formula: str,
     said: str,
 ) -> WhatIf:
     shown = {title: ways for title, ways in titles.items() if ways}
     if not shown:
-        need(view, "image_bytes", "box that is sent")
-    limits = {}
-    for title, ways in shown.items():
-        ends = [v for x in (values[0], values[-1]) for v in amounts(ways, x)]
-        limits[title] = (min(ends) / 2, max(ends) * 2)
+        raise absent("box that is sent")
 
-    def draw(x: float) -> Picture:
-        panels = {
+    def panels(x: float) -> Panels:
+        return {
             title: [
-                Bar(way.series, way.label, amount, written(amount))
-                for way, amount in zip(ways, amounts(ways, x), strict=True)
+                Dot(way.series, way.label, amount(way, x), written(amount(way, x))) for way in ways
             ]
             for title, ways in shown.items()
         }
-        picture = bars(panels, limits)
-        copies = f"compressed bytes of one copy, {_kinds(view)}; no emulation is in them."
-        return replace(
-            picture,
-            alt=f"{said.format(x)} {picture.alt}",
-            caption=f"{MODELLED} {symbols}; B: {copies}",
-        )
 
-    return WhatIf(
+    copies = f"compressed bytes of one copy, {_kinds(view)}; no emulation is in them."
+    return sliding_dots(
+        panels,
+        values,
         label=label,
-        values=tuple(values),
-        start=len(values) // 2 if start is None else start,
         unit=unit,
-        draw=draw,
+        start=start,
+        said=said,
+        caption=f"{symbols}; B: {copies}",
         formula=formula,
         source=f"image_bytes (compressed, update); {view.caption()}",
     )

@@ -21,7 +21,7 @@ from vmcompare.evidence.exercise import (
     near,
 )
 from vmcompare.evidence.markdown import literal
-from vmcompare.evidence.view import View
+from vmcompare.evidence.view import NEXT, View
 from vmcompare.experiments.isolation.boundaries import BRIDGE
 from vmcompare.experiments.isolation.guest_containers import RUNTIME
 from vmcompare.experiments.isolation.probes import (
@@ -31,7 +31,6 @@ from vmcompare.experiments.isolation.probes import (
     ordered_capabilities,
 )
 from vmcompare.experiments.isolation.rows import (
-    NEXT,
     arm,
     default_container,
     listed,

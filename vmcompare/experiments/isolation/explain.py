@@ -7,18 +7,18 @@ an outcome is then ``None``.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 from math import comb
+from operator import mul
 from statistics import mean, median
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.units import ratio, seconds, size, written
-from vmcompare.evidence.view import Grid, Outcome, View
+from vmcompare.evidence.view import NEXT, Grid, Outcome, View
 from vmcompare.experiments.isolation import kernel_panic
 from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
 from vmcompare.experiments.isolation.figures import (
@@ -51,7 +51,6 @@ from vmcompare.experiments.isolation.probes import (
 )
 from vmcompare.experiments.isolation.rows import (
     HEARTS,
-    NEXT,
     SAID,
     Arm,
     Beats,
@@ -71,10 +70,9 @@ from vmcompare.experiments.isolation.rows import (
     walls,
 )
 from vmcompare.plots import style
-from vmcompare.plots.dots import Bar, bars
+from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
-from vmcompare.plots.style import Series
-from vmcompare.sandbox import Platform
+from vmcompare.sandbox import EMULATION, SOFTWARE, Platform, Series
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -373,7 +371,7 @@ def held_table(view: View) -> pd.DataFrame:
     for row in frame[wanted | became].to_dict("records"):
         nested = " (in a guest)" if row["runtime"] == RUNTIME else ""
         held = f", {row['confinement']}" if row["confinement"] else ""
-        under = f", {EMULATION}" if row["accel"] == "tcg" else ""
+        under = f", {EMULATION}" if row["accel"] == SOFTWARE else ""
         who = f"{row['platform']}{held}{nested}{under}"
         what = _ASKED.get(str(row["metric"]), str(row["phase"]))
         found = rows.setdefault((who, str(row["shown"])), {})
@@ -751,53 +749,35 @@ def detection(view: View) -> WhatIf:
     known = watches(found)
     if not known:
         raise Unavailable("no heart was listened to before something fell", NEXT)
-    late = "At the latest, the alarm comes after"
-    wrong = "False alarms an hour"
-    limits = {late: (0.04, 4.0), wrong: (0.3, 7200.0)}
     heard = min(len(watch.gaps_s) for watch in known.values())
-    looks = {
-        kernel_panic.HOST: Series(Platform.PROCESS),
-        kernel_panic.SIBLING: Series(Platform.VM_DIRECT),
-        kernel_panic.A: Series(Platform.CONTAINER),
-    }
 
-    def draw(k: float) -> Picture:
-        first = next(iter(known.values()))
-        rates = {heart: watch.false_per_hour(int(k)) for heart, watch in known.items()}
-        after = first.after_s(int(k))
-        picture = bars(
-            {
-                late: [Bar(Series(Platform.PROCESS), "every heart", after, seconds(after))],
-                wrong: [
-                    Bar(
-                        looks[heart],
-                        heart
-                        + (
-                            f" · {EMULATION}"
-                            if heart != kernel_panic.HOST and found.emulated
-                            else ""
-                        ),
-                        max(rate, 0.5),
-                        f"{rate:,.0f}" if rate else "none seen",
-                    )
-                    for heart, rate in rates.items()
-                ],
-            },
-            limits,
-        )
-        few = (
-            f"{MODELLED} From {heard} quiet seconds. None seen in them still allows up to "
+    def panels(k: float) -> Panels:
+        after = next(iter(known.values())).after_s(int(k))
+        wrong = []
+        for heart, watch in known.items():
+            under = f" · {EMULATION}" if heart != kernel_panic.HOST and found.emulated else ""
+            rate = watch.false_per_hour(int(k))
+            text = f"{rate:,.0f}" if rate else "none seen"
+            wrong.append(Dot(Series(HEARTS[heart]), f"{heart}{under}", rate, text))
+        return {
+            "At the latest, the alarm comes after": [
+                Dot(Series(Platform.PROCESS), "every heart", after, seconds(after))
+            ],
+            "False alarms an hour": wrong,
+        }
+
+    return sliding_dots(
+        panels,
+        _K,
+        label="beats that may be missing, k",
+        unit="beats",
+        start=19,
+        said="k = {:g}.",
+        caption=(
+            f"From {heard} quiet seconds. None seen in them still allows up to "
             f"{3600 * _THREE / heard:.0f} an hour (rule of three, 95 %). An emulated guest "
             "may stutter more than one with hardware behind it."
-        )
-        return replace(picture, alt=f"k = {k:g}. {picture.alt}", caption=few)
-
-    return WhatIf(
-        label="beats that may be missing, k",
-        values=tuple(float(k) for k in _K),
-        start=_K.index(19),
-        unit="beats",
-        draw=draw,
+        ),
         formula=(
             r"t_{\mathrm{alarm}} \le (k + 1)\,T \qquad "
             r"F = \frac{3600\,\mathrm{s}}{S} \cdot n_{k}"
@@ -806,6 +786,10 @@ def detection(view: View) -> WhatIf:
             f"T = 1/{BEATS_PER_S} s; nₖ, of the S seconds before the first fall those whose "
             f"longest gap is over (k + 1) · T; {view.caption()}"
         ),
+        limits={
+            "At the latest, the alarm comes after": (0.04, 4.0),
+            "False alarms an hour": (0.3, 7200.0),
+        },
     )
 
 
@@ -832,44 +816,37 @@ def blast(view: View) -> WhatIf:
     on, beside = shares(found)
     values = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100)
     seen = f" Who fell silent was seen under {EMULATION}, on which it does not depend."
-    under = seen if found.emulated else ""
-    once, often = "Instances that stop in one accident", "Accidents a year"
-    year = "Stops of an instance in a year, all together"
-    limits = {once: (0.7, 150.0), often: (0.7, 150.0), year: (0.7, 150.0)}
-    container, machine = Series(Platform.CONTAINER), Series(Platform.VM_DIRECT)
 
-    def draw(n: float) -> Picture:
-        lost = {"containers on one kernel": n * on, "a VM each": 1 + (n - 1) * beside}
-        kernels = {"containers on one kernel": 1.0, "a VM each": n}
-        series = {"containers on one kernel": container, "a VM each": machine}
+    def panels(n: float) -> Panels:
+        kinds = (
+            ("containers on one kernel", Series(Platform.CONTAINER), n * on, 1.0),
+            ("a VM each", Series(Platform.VM_DIRECT), 1 + (n - 1) * beside, n),
+        )
 
-        def panel(values: Mapping[str, float]) -> list[Bar]:
+        def panel(value: Callable[[float, float], float]) -> list[Dot]:
             return [
-                Bar(series[name], name, max(value, 0.7), f"{value:,.3g}")
-                for name, value in values.items()
+                Dot(series, name, value(lost, kernels), f"{value(lost, kernels):,.3g}")
+                for name, series, lost, kernels in kinds
             ]
 
-        picture = bars(
-            {
-                once: panel(lost),
-                often: panel(kernels),
-                year: panel({name: lost[name] * kernels[name] for name in lost}),
-            },
-            limits,
-        )
-        words = (
-            f"{MODELLED} It takes for granted that every kernel panics once a year, whoever runs "
-            "on it. A panic of the host’s own kernel, under machines as under containers, is not "
-            f"in it.{under}"
-        )
-        return replace(picture, alt=f"{n:g} instances. {picture.alt}", caption=words)
+        return {
+            "Instances that stop in one accident": panel(lambda lost, _: lost),
+            "Accidents a year": panel(lambda _, kernels: kernels),
+            "Stops of an instance in a year, all together": panel(mul),
+        }
 
-    return WhatIf(
+    return sliding_dots(
+        panels,
+        values,
         label="instances",
-        values=tuple(float(n) for n in values),
-        start=values.index(20),
         unit="instances",
-        draw=draw,
+        start=20,
+        said="{:g} instances.",
+        caption=(
+            "It takes for granted that every kernel panics once a year, whoever runs on it. A "
+            "panic of the host’s own kernel, under machines as under containers, is not in it."
+            f"{seen if found.emulated else ''}"
+        ),
         formula=(
             r"L_{1} = s_{\mathrm{on}} \cdot n \qquad L_{n} = 1 + s_{\mathrm{beside}} \cdot (n - 1)"
         ),
@@ -878,6 +855,7 @@ def blast(view: View) -> WhatIf:
             f"that fell silent in this run: on the kernel that panicked {on:g}, beside it "
             f"{beside:g}; {view.caption()}"
         ),
+        limits=dict.fromkeys(panels(values[0]), (0.7, 150.0)),
     )
 
 

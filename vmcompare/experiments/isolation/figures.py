@@ -12,10 +12,9 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.published import Figure, Weakness, load_figures, load_weaknesses
 from vmcompare.evidence.units import ratio, seconds, size
-from vmcompare.evidence.view import MEASURED, View
+from vmcompare.evidence.view import MEASURED, NEXT, View, emulated
 from vmcompare.experiments.isolation.boundaries import ANSWERED, BRIDGE, LET_THROUGH, OWN_NETWORKS
 from vmcompare.experiments.isolation.guest_containers import RUNTIME
 from vmcompare.experiments.isolation.heartbeats import BEATS_PER_S
@@ -23,7 +22,6 @@ from vmcompare.experiments.isolation.noisy_neighbour import QUIET, STRETCHES, WI
 from vmcompare.experiments.isolation.probes import FLIPS, ITSELF, PROBES
 from vmcompare.experiments.isolation.rows import (
     HEARTS,
-    NEXT,
     SAID,
     Answer,
     Arm,
@@ -40,9 +38,9 @@ from vmcompare.experiments.isolation.rows import (
     of_walls,
     walls,
 )
-from vmcompare.plots import style
+from vmcompare.plots import marks, style
 from vmcompare.plots.picture import Picture
-from vmcompare.sandbox import Platform
+from vmcompare.sandbox import EMULATION, Platform, Series
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -457,7 +455,7 @@ def heartbeats_figure(view: View) -> Picture:
 
 
 def _strip(axes: Axes, found: Beats, heart: str, gaps: Mapping[int, float], last: int) -> None:
-    colour = style.Series(HEARTS[heart]).look.colour
+    colour = style.look(Series(HEARTS[heart])).colour
     alive = {second: gap for second, gap in gaps.items() if not found.silent(heart, second)}
     axes.set_yscale("log")
     axes.set_ylim(_LOW_S, _HIGH_S)
@@ -555,7 +553,7 @@ class Felt:
     """
 
     arm: str
-    series: style.Series
+    series: Series
     stretch: str
     p50_s: tuple[float, ...]
     p99_s: tuple[float, ...]
@@ -587,7 +585,7 @@ def felt(view: View) -> list[Felt]:
     return found
 
 
-def _noisy_arms(rows: pd.DataFrame) -> list[tuple[tuple[str, style.Series], pd.DataFrame]]:
+def _noisy_arms(rows: pd.DataFrame) -> list[tuple[tuple[str, Series], pd.DataFrame]]:
     """Rows of one run by arm, in the course's order."""
     found = []
     keys = [
@@ -608,9 +606,9 @@ def _noisy_arms(rows: pd.DataFrame) -> list[tuple[tuple[str, style.Series], pd.D
         some = some[some["run_id"] == some["run_id"].iloc[0]]
         where = " (in a guest)" if runtime else ""
         name = f"container, {held}{where}" if platform is Platform.CONTAINER else "VM beside VM"
-        if (some["accel"] == "tcg").any() and not runtime:
+        if emulated(some) and not runtime:
             name += f" · {EMULATION}"
-        found.append(((name, style.Series(platform)), some))
+        found.append(((name, Series(platform)), some))
     return found
 
 
@@ -651,7 +649,7 @@ def noisy_neighbour_figure(view: View) -> Picture:
                 1, y, one.got, transform=axes.get_yaxis_transform(), ha="right", va="center",
                 fontsize=style.SMALL_PT - 0.5, bbox=style.PLATE,
             )  # fmt: skip
-            look = one.series.look
+            look = style.look(one.series)
             low, high = median(one.p50_s), median(one.p99_s)
             axes.plot([low, high], [y, y], color=look.colour, linewidth=1.6)
             axes.plot(one.p50_s, [y] * len(one.p50_s), "|", color=look.colour, markersize=8)
@@ -674,11 +672,10 @@ def noisy_neighbour_figure(view: View) -> Picture:
         f"{seconds(median(one.p99_s))}" + (f", the greedy one got {one.got}" if one.got else "")
         for one in found
     )
-    emulated = (view.frame["accel"] == "tcg").any()
     caption = f"{view.caption()}. One mark a round. {_worse(found)} " + (
         f"Guests ran under {EMULATION}: compare a stretch with the quiet one of its own arm, not "
         "arms with each other."
-        if emulated
+        if view.emulated()
         else ""
     )
     return Picture(figure, f"What the neighbour felt. {alt}.", caption.strip())
@@ -730,7 +727,7 @@ class Width:
     what: str
     calls: float
     fewest: float
-    series: style.Series | None
+    series: Series | None
     source: str
     at_most: bool = False
 
@@ -749,7 +746,7 @@ def widths(view: View) -> list[Width]:
         calls = count(view, phase)
         if calls is not None:
             shown = str(view.values(metric="item_count", phase=phase)["shown"].iloc[0])
-            series, said = style.Series(platform), f"{shown}, counted"
+            series, said = Series(platform), f"{shown}, counted"
             at_most = phase == LET_THROUGH
             found.append(Width(what, calls, calls, series, said, at_most=at_most))
     if not found:
@@ -772,29 +769,24 @@ def _published(figure: Figure) -> Width:
 def interface_figure(view: View) -> Picture:
     """One axis from no call to all: filled where it was measured, hollow where it was published."""
     found = widths(view)
-    figure = style.figure(0.36 * len(found) + 0.75)
+    figure = style.figure(marks.HEIGHT_IN * len(found) + 0.7)
     axes = figure.subplots()
+    rows = [
+        marks.Row(
+            width.what,
+            f"{number_of_calls(width)} · {width.source}",
+            style.look(width.series),
+            width.calls,
+            hollow=width.series is None,
+            span=(width.fewest, width.calls),
+            strong="figure" if width.series else "none",
+        )
+        for width in found
+    ]
+    marks.draw(axes, rows, guide=True)
     most = max(width.calls for width in found)
-    for place, width in enumerate(found):
-        y = len(found) - 1 - place
-        look = width.series.look if width.series else style.Look(style.GREY, "o", "")
-        axes.plot([0, most * 1.05], [y - 0.16] * 2, color="#C8C8C8", linewidth=0.8, zorder=0)
-        if width.fewest < width.calls:
-            axes.plot([width.fewest, width.calls], [y - 0.16] * 2, color=look.colour, linewidth=2.4)
-        axes.plot(
-            width.calls, y - 0.16, look.marker, color=look.colour, markersize=7.5,
-            markerfacecolor=look.colour if width.series else "white", markeredgewidth=1.5,
-        )  # fmt: skip
-        axes.text(0, y + 0.22, width.what, fontsize=style.SMALL_PT, va="center")
-        axes.text(
-            most * 1.05, y + 0.22, f"{number_of_calls(width)} · {width.source}", ha="right",
-            va="center", fontsize=style.SMALL_PT, fontweight="bold" if width.series else "normal",
-        )  # fmt: skip
     axes.set_xlim(-most * 0.02, most * 1.06)
-    axes.set_ylim(-0.55, len(found) - 0.4)
-    axes.set_yticks([])
     axes.set_xlabel("different system calls that reach the host’s kernel", fontsize=style.SMALL_PT)
-    style.plain(axes)
     alt = "; ".join(f"{width.what} {number_of_calls(width)} ({width.source})" for width in found)
     caption = (
         f"{view.caption()}. Filled: measured by asking for every call; hollow: literature, counted "
@@ -813,9 +805,9 @@ def number_of_calls(width: Width) -> str:
 # ---- weaknesses made public ----------------------------------------------------------------------
 
 WEAK = {
-    "container": ("container tools", style.Series(Platform.CONTAINER)),
-    "kernel": ("the kernel that containers share", style.Series(Platform.PROCESS)),
-    "vm": ("hypervisors, and what a guest reaches", style.Series(Platform.VM)),
+    "container": ("container tools", Series(Platform.CONTAINER)),
+    "kernel": ("the kernel that containers share", Series(Platform.PROCESS)),
+    "vm": ("hypervisors, and what a guest reaches", Series(Platform.VM)),
 }
 """Kind → in words, and whose look."""
 
@@ -847,6 +839,7 @@ def weaknesses_figure(_view: View) -> Picture:
     told = []
     for kind in kinds:
         words, series = WEAK[kind]
+        look = style.look(series)
         y -= 1.3
         axes.text(first - 0.4, y + 0.15, words, fontsize=style.SMALL_PT, fontweight="bold")
         for one in known:
@@ -855,7 +848,7 @@ def weaknesses_figure(_view: View) -> Picture:
             y -= 1
             when = _year(one.published)
             axes.plot([first - 0.4, when], [y + 0.35] * 2, color="#DDDDDD", linewidth=0.7, zorder=0)
-            axes.plot(when, y + 0.35, series.look.marker, color=series.look.colour, markersize=5.5)
+            axes.plot(when, y + 0.35, look.marker, color=look.colour, markersize=5.5)
             left = when < (first + last) / 2
             axes.text(
                 when + (0.25 if left else -0.25), y + 0.35, one.name,

@@ -317,7 +317,7 @@ def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
     for pid in _host_pids(box):
         files = {word.replace(",,", ",") for word in memory.command_line(pid)}
         found = memory.vmm_parts(
-            memory.smaps(pid), ram_bytes=ram_bytes, files=files, emulated=row.accel == "tcg"
+            memory.smaps(pid), ram_bytes=ram_bytes, files=files, emulated=row.emulated
         )
         held += found.guest_ram
     yield filled(row, held / ram_bytes)

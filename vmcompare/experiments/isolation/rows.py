@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.view import MEASURED, View
+from vmcompare.evidence.view import MEASURED, NEXT, View, emulated
 from vmcompare.experiments.isolation import heartbeats, kernel_panic
 from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
 from vmcompare.experiments.isolation.guest_containers import NO_CONTAINER
@@ -29,9 +29,6 @@ from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-NEXT = "run the measurement, or load a recording of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +209,7 @@ def arm(
         _read(mine),
         str(tried["shown"].iloc[0]),
         run,
-        bool((tried["accel"] == "tcg").any()),
+        emulated(tried),
     )
 
 
@@ -374,5 +371,5 @@ def beats(view: View) -> Beats:
         sorted(events, key=lambda event: event.second),
         run,
         str(heard["shown"].iloc[0]),
-        bool((heard["accel"] == "tcg").any()),
+        emulated(heard),
     )

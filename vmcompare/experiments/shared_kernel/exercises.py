@@ -8,9 +8,9 @@ from types import MappingProxyType
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Kind, Question
 from vmcompare.evidence.markdown import literal
-from vmcompare.evidence.view import View
+from vmcompare.evidence.view import NEXT, View
 from vmcompare.experiments.shared_kernel import ladder
-from vmcompare.experiments.shared_kernel.rows import NEXT, answered, instances, left_out, moved, top
+from vmcompare.experiments.shared_kernel.rows import answered, instances, left_out, moved, top
 
 _LEFT_OUT = "net"
 """The rung that the exercise leaves out."""

@@ -11,14 +11,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable, UnknownName
-from vmcompare.evidence.claims import EMULATION
-from vmcompare.evidence.view import MEASURED, Outcome, View
+from vmcompare.evidence.view import MEASURED, NEXT, Outcome, View
 from vmcompare.experiments.shared_kernel import ladder
 from vmcompare.experiments.shared_kernel.facts import SETTINGS
 from vmcompare.experiments.shared_kernel.instances import PHASES
 from vmcompare.experiments.shared_kernel.patch_day import patch_day
 from vmcompare.experiments.shared_kernel.rows import (
-    NEXT,
     Instance,
     Ladder,
     Rung,
@@ -35,7 +33,7 @@ from vmcompare.experiments.shared_kernel.rows import (
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.grid import Row, changes, sharing
 from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.sandbox import Launcher, Machine, Platform, Spec
+from vmcompare.sandbox import EMULATION, SOFTWARE, Launcher, Machine, Platform, Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,7 +168,7 @@ def probes_table(view: View) -> pd.DataFrame:
                 "tried": f"set {SETTINGS[row['phase']]}",
                 "in": str(row["platform"]),
                 "what happened": str(row["text"] or row["error"]),
-                "shown": str(row["shown"]) + (f", {EMULATION}" if row["accel"] == "tcg" else ""),
+                "shown": str(row["shown"]) + (f", {EMULATION}" if row["accel"] == SOFTWARE else ""),
             }
         )
     for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
@@ -300,7 +298,7 @@ def _climb_now(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any
         ladder.prepare(box)
         seen = {c.name: ladder.climb(box, ladder.GUEST, c) for c in climbs}
     found = [Rung(name, one.pop(ladder.LINE), one) for name, one in seen.items()]
-    emulated = launcher.traits(spec).accel == "tcg"
+    emulated = launcher.traits(spec).emulated
     where = f", in a guest under {EMULATION}" if emulated else ", in a guest"
     typed = f"The last line was: {ladder.line(less.rungs)}"
     return _ladder(found, f"{MEASURED} just now{where}. {typed}. {_BESIDE}", against=1)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.view import View
-from vmcompare.experiments.shared_kernel.rows import NEXT, Instance, answered, fact
-from vmcompare.plots.dots import Bar, bars
-from vmcompare.plots.picture import MODELLED, Picture, WhatIf
-from vmcompare.plots.style import Series
-from vmcompare.sandbox import Platform
+from vmcompare.evidence.view import NEXT, View
+from vmcompare.experiments.shared_kernel.rows import Instance, answered, fact
+from vmcompare.plots.dots import Dot, Panels, sliding_dots
+from vmcompare.plots.picture import WhatIf
+from vmcompare.sandbox import Platform, Series
 
 HOSTS = 10
 """Computers of the patch day."""
@@ -27,43 +26,32 @@ def patch_day(view: View) -> WhatIf:
     fixed = 2 if fact(view, "container_boot_id_is_a_hidden_vms") else 1
     looks = {"container": Series(Platform.CONTAINER), "vm": Series(Platform.VM)}
     values = (1, 2, 3, 4, 5, 7, 10, 13, 16, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90, 100)
-    patched = f"Kernels to patch on {HOSTS} hosts"
-    stopped = "Instances that stop when one such kernel restarts"
-    limits = {
-        patched: (HOSTS / 2, HOSTS * (2 + values[-1]) * 2),
-        stopped: (0.7, values[-1] * 2),
-    }
 
-    def draw(each: float) -> Picture:
-        kernels = {name: HOSTS * (fixed + share * each) for name, share in known.items()}
-        # An instance with a kernel of its own stops alone when that one restarts.
-        alone = {name: 1 if share >= 1 else each for name, share in known.items()}
-        picture = bars(
-            {
-                patched: [
-                    Bar(looks[name], name, number, f"{number:,.0f}")
-                    for name, number in kernels.items()
-                ],
-                stopped: [
-                    Bar(looks[name], name, float(number), f"{number:,.0f}")
-                    for name, number in alone.items()
-                ],
-            },
-            limits,
-        )
-        hidden = " The hosts’ own kernel counts too, beside the hidden VM’s." if fixed > 1 else ""
-        words = (
-            f"{MODELLED} Counted, not timed. When a host’s own kernel restarts, every instance on "
-            f"it stops, of whatever kind.{hidden}"
-        )
-        return Picture(picture.figure, f"{each:g} instances a host. {picture.alt}", words)
+    def panels(each: float) -> Panels:
+        patched, stopped = [], []
+        for name, share in known.items():
+            kernels = HOSTS * (fixed + share * each)
+            patched.append(Dot(looks[name], name, kernels, f"{kernels:,.0f}"))
+            # An instance with a kernel of its own stops alone when that one restarts.
+            alone = 1 if share >= 1 else each
+            stopped.append(Dot(looks[name], name, alone, f"{alone:,.0f}"))
+        return {
+            f"Kernels to patch on {HOSTS} hosts": patched,
+            "Instances that stop when one such kernel restarts": stopped,
+        }
 
-    return WhatIf(
+    hidden = " The hosts’ own kernel counts too, beside the hidden VM’s." if fixed > 1 else ""
+    return sliding_dots(
+        panels,
+        values,
         label="instances on each host",
-        values=tuple(float(value) for value in values),
-        start=values.index(20),
         unit="per host",
-        draw=draw,
+        start=20,
+        said="{:g} instances a host.",
+        caption=(
+            "Counted, not timed. When a host’s own kernel restarts, every instance on it stops, of "
+            f"whatever kind.{hidden}"
+        ),
         formula=r"K = H \cdot (k_{\mathrm{host}} + \kappa \cdot N)",
         source=(
             f"K, kernels to patch; H, hosts: {HOSTS}; N, instances on each; "

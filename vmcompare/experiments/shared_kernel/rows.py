@@ -8,17 +8,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION, Undecided, observed
-from vmcompare.evidence.view import MEASURED, RECORDED, View
+from vmcompare.evidence.claims import Undecided, observed
+from vmcompare.evidence.view import MEASURED, NEXT, RECORDED, View, emulated
 from vmcompare.experiments.shared_kernel import ladder
 from vmcompare.experiments.shared_kernel.facts import SETTINGS
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
-from vmcompare.sandbox import Platform
+from vmcompare.sandbox import EMULATION, Platform
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NEXT = "run the measurement, or load a recording of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ def _of_run(frame: pd.DataFrame, *, elsewhere: bool) -> list[Instance]:
                 "" if len(good) else str(first["error"]),
                 str(first["shown"]),
                 str(first["run_id"]),
-                bool((rows["accel"] == "tcg").any()),
+                emulated(rows),
                 elsewhere,
             )
         )
@@ -171,7 +169,7 @@ def climbed(view: View) -> Ladder:
                 found,
                 {omitted[str(row["phase"])]: _rung(row) for row in less},
                 platform is Platform.VM_DIRECT,
-                bool((rows["accel"] == "tcg").any()),
+                emulated(rows),
                 shown,
             )
     raise Unavailable("no ladder has been climbed", NEXT)
@@ -219,7 +217,7 @@ def provenance(view: View, metric: str, **where: str) -> str:
 def shown_as(rows: pd.DataFrame) -> str:
     """:func:`provenance` of rows at hand."""
     words = " and ".join(dict.fromkeys(map(str, rows["shown"])))
-    return f"{words}, {EMULATION}" if (rows["accel"] == "tcg").any() else words
+    return f"{words}, {EMULATION}" if emulated(rows) else words
 
 
 def settings(view: View) -> Sequence[Mapping[str, Any]]:

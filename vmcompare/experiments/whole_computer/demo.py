@@ -13,7 +13,6 @@ from typing import Any
 
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import Unavailable, UnknownName
-from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.view import View
 from vmcompare.experiments.whole_computer.probe import (
     Refusal,
@@ -22,7 +21,7 @@ from vmcompare.experiments.whole_computer.probe import (
     sector_spec,
 )
 from vmcompare.measuring.experiment import FAILURES, Demo
-from vmcompare.sandbox import Launcher, Platform, Spec
+from vmcompare.sandbox import EMULATION, SOFTWARE, Launcher, Platform, Spec
 
 _ROW_BYTES = 8
 
@@ -278,7 +277,7 @@ def preview(options: Mapping[str, Any]) -> Unstarted | None:
 
 
 def _accelerator(accel: str) -> str:
-    return f"{EMULATION} ({accel})" if accel == "tcg" else f"accelerator {accel}"
+    return f"{EMULATION} ({accel})" if accel == SOFTWARE else f"accelerator {accel}"
 
 
 BOOT_SECTOR_DEMO = Demo(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.exercise import (
     Answer,
     Choice,
@@ -21,6 +20,7 @@ from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import View
 from vmcompare.experiments.whole_computer.noise import START
+from vmcompare.sandbox import EMULATION, SOFTWARE
 
 FIXED = ("code", "end mark", "signature")
 """Parts of the boot sector that no message can do without."""
@@ -104,7 +104,7 @@ def _accelerators_said(view: View) -> str:
     found = accelerators(view)
     if not found:
         return "The data shown hold no VM, so they name no accelerator."
-    words = ", ".join(f"{name} ({EMULATION})" if name == "tcg" else name for name in found)
+    words = ", ".join(f"{name} ({EMULATION})" if name == SOFTWARE else name for name in found)
     return f"The VMs of the data shown ran on: {literal(words)}. Each row says so."
 
 

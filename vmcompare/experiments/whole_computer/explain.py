@@ -19,9 +19,8 @@ from vmcompare.experiments.whole_computer.noise import halves, noise_figure, noi
 from vmcompare.experiments.whole_computer.runs import runs_needed
 from vmcompare.experiments.whole_computer.tables import code_table, grid_table, hardware_table
 from vmcompare.measuring.experiment import Demo
-from vmcompare.plots import style
 from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.sandbox import Platform
+from vmcompare.sandbox import Platform, Series
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +33,7 @@ def _container_pair(view: View) -> float | None:
         found = halves(view)
     except Unavailable:
         return None
-    own = [both for both in found if both.group.series == style.Series(Platform.CONTAINER)]
+    own = [both for both in found if both.column.series == Series(Platform.CONTAINER)]
     return own[0].pair_percent if own else None
 
 

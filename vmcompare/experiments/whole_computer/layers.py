@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.units import size
 from vmcompare.evidence.view import RECORDED, Computer, View
 from vmcompare.plots import style
 from vmcompare.plots.picture import Picture
-from vmcompare.sandbox import Platform
+from vmcompare.sandbox import EMULATION, SOFTWARE, Platform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,7 +120,7 @@ def _machine(facts: Mapping[str, Any], found: Mapping[str, str], guest: str) -> 
     if not version:
         return (Layer(Sort.MISSING, "no QEMU here"),)
     accel = found.get("accelerator", "")
-    how = EMULATION if accel == "tcg" else _HARDWARE_VIRTUALISATION.get(accel, "accelerator ?")
+    how = EMULATION if accel == SOFTWARE else _HARDWARE_VIRTUALISATION.get(accel, "accelerator ?")
     return (
         Layer(Sort.HYPERVISOR, f"QEMU {version}, {how}"),
         Layer(Sort.KERNEL, f"guest kernel: {guest or 'its own'}"),
@@ -283,7 +282,9 @@ def _facts(computer: Computer) -> dict[str, str]:
     if accel:
         how = _HARDWARE_VIRTUALISATION.get(accel, "hardware")
         rows["accelerator"] = (
-            f"tcg: {EMULATION}" if accel == "tcg" else f"{accel}: {how}, proved by a timed guest"
+            f"{accel}: {EMULATION}"
+            if accel == SOFTWARE
+            else f"{accel}: {how}, proved by a timed guest"
         )
     for key, why in qemu.items():
         if key.startswith("rejected "):

@@ -32,21 +32,21 @@ from vmcompare.measuring.experiment import (
     FAILURES,
     Context,
     Experiment,
-    Series,
+    Starts,
     Trial,
     arrange,
     blank,
     failed,
     filled,
 )
-from vmcompare.sandbox import Event, Launcher, Machine, Phase, Platform, Spec
+from vmcompare.sandbox import Event, Launcher, Machine, Phase, Platform, Series, Spec
 
 REPEATS = 6
 """Starts a round of each kind: the first half are A, the others B."""
 
-SERIES = (
-    Series(Platform.PROCESS, repeats=REPEATS),
-    Series(Platform.CONTAINER, repeats=REPEATS),
+STARTS = (
+    Starts(Series(Platform.PROCESS), repeats=REPEATS),
+    Starts(Series(Platform.CONTAINER), repeats=REPEATS),
 )
 
 _GUEST = Spec(machine=Machine.PC, memory_mib=256)
@@ -163,10 +163,10 @@ class _Run:
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows as they are made. What fails is a row; the run goes on."""
     run = _Run(context)
-    wanted = [one for one in SERIES if context.launcher(one) is not None]
+    wanted = [one for one in STARTS if context.launcher(one.series) is not None]
     trials = arrange(wanted, context.rounds, context.seed)
     plan = run.steps()
-    plan += [(trial.series.key, partial(_start, context, trial)) for trial in trials]
+    plan += [(trial.series.label, partial(_start, context, trial)) for trial in trials]
     for step in context.steps(plan):
         yield from step()
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.statistics import CONFIDENCE, Interval, median_interval, paired_ratio
+from vmcompare.evidence.statistics import CONFIDENCE, Interval, median_interval
 from vmcompare.evidence.units import ratio as ratio_text
 from vmcompare.evidence.units import seconds
-from vmcompare.evidence.view import View
-from vmcompare.plots import style
-from vmcompare.plots.groups import Group, caption, mixed, need
+from vmcompare.evidence.view import Column, View, caption, mixed
+from vmcompare.plots import marks, style
 from vmcompare.plots.picture import Picture
 
 if TYPE_CHECKING:
@@ -31,12 +30,12 @@ class Halves:
     """The same thing twice: one series' starts, labelled A and B by chance.
 
     Attributes:
-        group: the series.
+        column: the series.
         a, b: its times in seconds.
         ratio: median of B ÷ median of A by round, then the median of those, with its interval.
     """
 
-    group: Group
+    column: Column
     a: tuple[float, ...]
     b: tuple[float, ...]
     ratio: Interval
@@ -70,22 +69,10 @@ def halves(view: View) -> list[Halves]:
         Unavailable: none has.
     """
     found = []
-    for group in need(view, START, "start"):
-        sides: list[dict[int, list[float]]] = []
-        for label in "AB":
-            rows = group.rows[group.rows["phase"] == label]
-            sides.append({int(str(b)): r["value"].tolist() for b, r in rows.groupby("block")})
-        a, b = sides
-        both = sorted(set(a) & set(b))
-        if both:
-            found.append(
-                Halves(
-                    group,
-                    tuple(value for block in a.values() for value in block),
-                    tuple(value for block in b.values() for value in block),
-                    paired_ratio([(b[block], a[block]) for block in both]),
-                )
-            )
+    for column in view.need(START, "start"):
+        a, b = column.where(phase="A"), column.where(phase="B")
+        if times := b.over(a):
+            found.append(Halves(column, tuple(a.values), tuple(b.values), times))
     if not found:
         raise Unavailable(
             "no series has starts of both labels, A and B", "run one whole round of the measurement"
@@ -99,22 +86,18 @@ def noise_figure(view: View) -> Picture:
     import numpy as np
 
     found = halves(view)
-    series = [both.group for both in found]
+    series = [both.column for both in found]
     figure = style.figure(1.75 * len(found) + 0.25)
     grid = figure.subplots(len(found), 1, squeeze=False, sharex=True)[:, 0]
     for axes, both in zip(grid, found, strict=True):
         middle = float(np.median([*both.a, *both.b]))
-        for y, (label, values) in zip((1.0, 0.0), (("A", both.a), ("B", both.b)), strict=True):
-            _row(axes, y, label, values, middle, both)
+        marks.draw(axes, [_row("A", both.a, middle, both), _row("B", both.b, middle, both)])
         axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
         axes.set_title(
-            f"{both.group.label(mixed=mixed(series))}: "
+            f"{both.column.label(mixed=mixed(series))}: "
             f"B ÷ A by round {_ratio(both.ratio)}",
             fontsize=style.SMALL_PT, loc="left", fontweight="bold",
         )  # fmt: skip
-        axes.set_ylim(-0.5, 1.7)
-        axes.set_yticks([])
-        style.plain(axes)
         axes.grid(axis="x", color="#D0D0D0", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.set_xscale("log")
@@ -143,14 +126,14 @@ def holds(rounds: int) -> float:
 
 def _missed(both: Halves) -> str:
     ratio = both.ratio
-    if not math.isfinite(ratio.low) or ratio.low <= 1 <= ratio.high:
+    if not ratio.known or ratio.low <= 1 <= ratio.high:
         return ""
     why = (
         f"the span of {ratio.n} rounds holds the truth in {holds(ratio.n):.0%} of cases only"
         if ratio.n < ENOUGH_ROUNDS
         else "of twenty such intervals one misses the truth as a rule"
     )
-    label = both.group.series.label
+    label = both.column.series.label
     return f"{label}: the interval of B ÷ A does not hold 1, though A and B are the same; {why}."
 
 
@@ -180,30 +163,19 @@ def _multiples(axes: Axes, found: list[Halves]) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}×")
 
 
-def _row(
-    axes: Axes, y: float, label: str, values: tuple[float, ...], middle: float, both: Halves
-) -> None:
-    look = both.group.series.look
+def _row(label: str, values: tuple[float, ...], middle: float, both: Halves) -> marks.Row:
+    """A or B, its times as multiples of ``middle``."""
     median = median_interval(values)
-    for place, value in enumerate(values):
-        axes.plot(
-            value / middle, y - 0.05 + 0.06 * (place % 5 - 2), look.marker,
-            markersize=6, markeredgewidth=0.7, markeredgecolor=look.colour if label == "B"
-            else "white", markerfacecolor="white" if label == "B" else look.colour,
-        )  # fmt: skip
-    low, high = (edge / middle for edge in (median.low, median.high))
-    if math.isfinite(low):
-        axes.plot([low, high], [y - 0.34] * 2, color=look.colour, linewidth=3)
-    at = median.estimate / middle
-    axes.plot([at] * 2, [y - 0.42, y + 0.14], color="black", linewidth=1.6)
-    axes.text(
-        0, y + 0.36, f"{label} · n = {len(values)}", transform=axes.get_yaxis_transform(),
-        fontsize=style.SMALL_PT, va="center", bbox=style.PLATE,
-    )  # fmt: skip
-    axes.text(
-        1, y + 0.36, seconds(median.estimate), transform=axes.get_yaxis_transform(), ha="right",
-        fontsize=style.SMALL_PT, va="center", fontweight="bold", bbox=style.PLATE,
-    )  # fmt: skip
+    at, low, high = (end / middle for end in (median.estimate, median.low, median.high))
+    return marks.Row(
+        f"{label} · n = {len(values)}",
+        seconds(median.estimate),
+        style.look(both.column.series),
+        at,
+        [value / middle for value in values],
+        hollow=label == "B",
+        span=(low, high),
+    )
 
 
 def noise_table(view: View) -> pd.DataFrame:
@@ -212,14 +184,14 @@ def noise_table(view: View) -> pd.DataFrame:
 
     rows = [
         {
-            "the same start": both.group.series.label,
+            "the same start": both.column.series.label,
             "n": f"{len(both.a)} + {len(both.b)}",
             "median of A": seconds(median_interval(both.a).estimate),
             "median of B": seconds(median_interval(both.b).estimate),
             "B ÷ A by round": _ratio(both.ratio),
             "one A and one B differ by": percent(both.pair_percent),
             "slowest ÷ fastest": ratio_text(both.extremes),
-            "provenance": both.group.shown,
+            "provenance": both.column.shown,
         }
         for both in halves(view)
     ]
@@ -229,23 +201,18 @@ def noise_table(view: View) -> pd.DataFrame:
 def _sentence(both: Halves) -> str:
     n = both.ratio.n
     kind = f"{CONFIDENCE:.0%} interval" if n >= ENOUGH_ROUNDS else f"span of {n} rounds"
-    span = f"{kind} {_span(both.ratio)}" if n > 1 else "no interval from one round"
+    ends = both.ratio.ends(ratio_text, " to ")
+    span = f"{kind} {ends}" if ends else "no interval from one round"
     return (
-        f"{both.group.series.label}: B ÷ A is {ratio_text(both.ratio.estimate)} ({span}); "
+        f"{both.column.series.label}: B ÷ A is {ratio_text(both.ratio.estimate)} ({span}); "
         f"one A and one B differ by {percent(both.pair_percent)} as a rule, the slowest start "
         f"took {ratio_text(both.extremes)} as long as the fastest."
     )
 
 
 def _ratio(interval: Interval) -> str:
-    return f"{ratio_text(interval.estimate)} [{_span(interval)}]"
+    return f"{ratio_text(interval.estimate)} [{interval.ends(ratio_text, ' to ') or '–'}]"
 
 
 def percent(value: float) -> str:
     return f"{value:.1f} %" if value < 99.95 else f"{value:,.0f} %"
-
-
-def _span(interval: Interval) -> str:
-    if not math.isfinite(interval.low):
-        return "–"
-    return f"{ratio_text(interval.low)} to {ratio_text(interval.high)}"

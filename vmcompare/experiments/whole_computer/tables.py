@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import RecordingError, Unavailable
-from vmcompare.evidence.claims import EMULATION
 from vmcompare.evidence.recording import read, recordings
-from vmcompare.evidence.view import View
+from vmcompare.evidence.view import View, emulated
 from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir
-from vmcompare.sandbox import Platform, Start
+from vmcompare.sandbox import EMULATION, Platform, Start
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +46,7 @@ def hardware_table(view: View) -> pd.DataFrame:
     for platform in Platform:
         for rep, rows in asked[asked["platform"] == str(platform)].groupby("rep"):
             number = f", {'first' if rep == 0 else 'second'}" if platform.is_vm else ""
-            under = f", {EMULATION}" if (rows["accel"] == "tcg").any() else ""
+            under = f", {EMULATION}" if emulated(rows) else ""
             columns[f"{platform}{number}"] = {
                 "": f"{rows['shown'].iloc[-1]}{under}",
             } | {

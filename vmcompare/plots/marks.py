@@ -1,0 +1,116 @@
+"""Labelled rows of marks: words on the left, a figure on the right, and below them what is drawn.
+
+Every figure that sets values of several series below one another draws its rows here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vmcompare.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HEIGHT_IN, TALL_IN = 0.4, 0.52
+"""Height in inches of a row with one mark, and of one with points or a note (``Row.tall``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row.
+
+    Attributes:
+        label: what it is, at the left.
+        text: its figure in words, bold at the right.
+        look: colour and marker.
+        value: where its one mark is, or the tick of the median where there are points; ``None``
+            draws neither.
+        points: single values; the order spreads them, the same every time.
+        hollow: whether the marks are drawn as outlines: one for all of them, or one a point.
+        span: ends of a thick line, an interval or a range; none is drawn where they are infinite.
+        note: a second line of words below the label.
+        bound: drawn as a black tick with a θ beside it.
+        strong: which of the words are bold: both, the figure alone, or none.
+    """
+
+    label: str
+    text: str
+    look: style.Look
+    value: float | None
+    points: Sequence[float] = ()
+    hollow: bool | Sequence[bool] = False
+    span: tuple[float, float] = (-math.inf, math.inf)
+    note: str = ""
+    bound: float | None = None
+    strong: str = "figure"
+
+    @property
+    def tall(self) -> bool:
+        """Whether it takes more height than one mark and one line of words."""
+        return bool(self.points or self.note)
+
+
+def draw(axes: Axes, rows: Sequence[Row], *, guide: bool = False) -> None:
+    """Draw rows from top to bottom, one unit of y each, and set the y axis for them.
+
+    The x axis is the caller's; words lie at its ends, whatever its limits.
+
+    Args:
+        axes: where.
+        rows: at least one.
+        guide: whether a thin line leads from the label to the figure.
+    """
+    for place, row in enumerate(rows):
+        _draw_row(axes, len(rows) - 1 - place, row, guide=guide)
+    axes.set_ylim(-0.5, len(rows) - 0.35)
+    axes.set_yticks([])
+    style.plain(axes)
+
+
+def _draw_row(axes: Axes, y: int, row: Row, *, guide: bool) -> None:
+    words: dict[str, Any] = {
+        "transform": axes.get_yaxis_transform(), "fontsize": style.SMALL_PT, "va": "center",
+        "bbox": style.PLATE,
+    }  # fmt: skip
+    weight = {True: "bold", False: "normal"}
+    top = y + (0.37 if row.tall else 0.24)
+    axes.text(0, top, row.label, fontweight=weight[row.strong == "both"], **words)
+    axes.text(1, top, row.text, ha="right", fontweight=weight[row.strong != "none"], **words)
+    if row.note:
+        axes.text(0, y + 0.08, row.note, **words)
+    middle = y - (0.08 if row.points else 0.22 if row.note else 0.16)
+    if guide:
+        axes.axhline(middle, color="#C8C8C8", linewidth=1, zorder=1)
+    ends = y - 0.33 if row.points else middle
+    if all(map(math.isfinite, row.span)):
+        axes.plot(
+            row.span, [ends] * 2, color=row.look.colour, linewidth=3,
+            solid_capstyle="butt",
+        )  # fmt: skip
+    outlines = [row.hollow] * len(row.points) if isinstance(row.hollow, bool) else row.hollow
+    for place, (value, hollow) in enumerate(zip(row.points, outlines, strict=True)):
+        axes.plot(
+            value, middle + 0.07 * (place % 5 - 2), row.look.marker, markersize=6,
+            markerfacecolor="white" if hollow else row.look.colour,
+            markeredgecolor=row.look.colour if hollow else "white",
+            markeredgewidth=1.2 if hollow else 0.5,
+        )  # fmt: skip
+    if row.value is not None and row.points:
+        axes.plot([row.value] * 2, [y - 0.41, y + 0.15], color="black", linewidth=1.6)
+    elif row.value is not None:
+        axes.plot(
+            row.value, middle, row.look.marker, color=row.look.colour, markersize=8,
+            markerfacecolor="white" if row.hollow else row.look.colour, markeredgewidth=1.5,
+            zorder=3,
+        )  # fmt: skip
+    if row.bound is not None:
+        axes.plot([row.bound] * 2, [middle - 0.16, middle + 0.16], color="black", linewidth=2.4)
+        away = 1 if row.value is not None and row.value < row.bound else -1  # may lie close
+        axes.annotate(
+            "θ", (row.bound, middle), xytext=(4 * away, 0), textcoords="offset points",
+            va="center", ha="left" if away > 0 else "right", fontsize=style.SMALL_PT,
+        )  # fmt: skip
