@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vmcompare.course import verdict
 from vmcompare.course.results import findings
 from vmcompare.course.verdict import exercises as verdict_exercises
 from vmcompare.course.verdict import explain as verdict_explain
+from vmcompare.course.verdict.table import claims_table
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.claims import choose
 from vmcompare.evidence.exercise import Exercise, part
@@ -107,7 +107,7 @@ def of_verdict() -> dict[str, Any]:
         },
         "rows": {c.id: str(c.finding.verdict) for c in shown.claims},
         "caption": shown.caption(),
-        "table": words(verdict.whole.whole(shown.claims)),
+        "table": words(claims_table(shown.claims)),
         "figures": {n: figure(f(shown)) for n, f in verdict_explain.FIGURES.items()},
         "whatifs": {n: whatif(w(shown)) for n, w in verdict_explain.WHATIFS.items()},
         "outcomes": {n: number(o(shown)) for n, o in verdict_explain.OUTCOMES.items()},
