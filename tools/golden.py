@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from vmcompare.course import text as lesson_text
-from vmcompare.course import verdict, wording
+from vmcompare.course import wording
 from vmcompare.course.results import findings
 from vmcompare.course.text import Section
 from vmcompare.course.verdict import exercises as verdict_exercises
 from vmcompare.course.verdict import explain as verdict_explain
+from vmcompare.course.verdict.table import claims_table
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.claims import choose
 from vmcompare.evidence.exercise import Exercise
@@ -132,7 +133,7 @@ def of_verdict() -> dict[str, Any]:
         },
         "rows": {c.id: str(c.finding.verdict) for c in shown.claims},
         "caption": shown.caption(),
-        "table": words_of(verdict.whole.whole(shown.claims)),
+        "table": words_of(claims_table(shown.claims)),
         "figures": {n: figure(f(shown)) for n, f in verdict_explain.FIGURES.items()},
         "whatifs": {n: whatif(w(shown)) for n, w in verdict_explain.WHATIFS.items()},
         "outcomes": {n: number(o(shown)) for n, o in verdict_explain.OUTCOMES.items()},

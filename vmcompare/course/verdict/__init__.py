@@ -18,8 +18,8 @@ from vmcompare.course.exercises import Tasks
 from vmcompare.course.results import Prediction
 from vmcompare.course.steps import Steps
 from vmcompare.course.verdict import exercises as tasks_of
-from vmcompare.course.verdict import table as whole
 from vmcompare.course.verdict.explain import FIGURES, OUTCOMES, WHATIFS
+from vmcompare.course.verdict.table import claims_table, reason, recordings_rows
 from vmcompare.errors import UnknownName
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims.choose import Evidence, gather
@@ -54,7 +54,7 @@ class Verdict(Steps):
         """Read the recordings again, and show which there are and which lessons have none."""
         self._evidence = self._gather()
         self._page.refresh()
-        self._page.put(lambda: page.table(whole.here(self._evidence)))
+        self._page.put(lambda: page.table(recordings_rows(self._evidence)))
         for said in self._evidence.problems.values():
             for problem in said:
                 self._page.say(problem)
@@ -107,7 +107,7 @@ class Verdict(Steps):
 
     def table(self) -> None:
         """Show every claim with its parts, findings, figures and where they come from."""
-        self._page.put(lambda: whole.whole(self._evidence.claims))
+        self._page.put(lambda: claims_table(self._evidence.claims))
 
     def figure(self, name: str) -> None:
         """Show one of ``FIGURES``: the claims by finding, or the ratios with their bounds."""
@@ -136,8 +136,8 @@ class Verdict(Steps):
         rows = [
             {
                 "claim": before.claim.name,
-                "with it": f"{before.finding.verdict}: {whole.reason(before)}",
-                "without it": f"{after.finding.verdict}: {whole.reason(after)}",
+                "with it": f"{before.finding.verdict}: {reason(before)}",
+                "without it": f"{after.finding.verdict}: {reason(after)}",
             }
             for before, after in moved
         ]

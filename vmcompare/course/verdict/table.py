@@ -33,7 +33,7 @@ SECTIONS: Mapping[str, str] = MappingProxyType(
 """First letter of a claim's id → the article's section."""
 
 
-def whole(claims: Iterable[JudgedClaim]) -> page.Html:
+def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
     """All claims: one table for each section of the article, in its order."""
     sections: dict[str, list[JudgedClaim]] = {}
     for claim in claims:
@@ -90,7 +90,7 @@ def provenance(part: Part) -> str:
     return " · ".join([*words, *map(accelerator_words, sorted(part.accelerators))])
 
 
-def here(evidence: Evidence) -> list[dict[str, Any]]:
+def recordings_rows(evidence: Evidence) -> list[dict[str, Any]]:
     """One row a run that is judged by, one a lesson that has none yet; in the lessons' order."""
     found: list[tuple[str, dict[str, Any]]] = []
 

@@ -1,19 +1,19 @@
-"""Which recording settles each part of each claim: the course's final table, as data.
+"""Which recording each part of each claim is judged on: the course's final table, as data.
 
 A part is judged (:func:`vmcompare.evidence.claims.judge`) on **one** recording at a time, never on
-rows of several. Which one, is fixed before any finding is looked at:
+rows of several. Which one is decided before any finding is looked at:
 
-1. Of every experiment the newest readable recording of this session or of this learner (one that
-   has ended: it may be in the making), and the newest of the project's. Own ones come first; among
+1. The candidates are, for every experiment, the newest readable recording of this session or of
+   this learner (one that has ended), and the newest of the project's. Own ones come first; among
    them, the experiments of the lessons that the claim names, in that order, then the others by
    name.
-2. The first of them that holds the rows the part takes is its recording, whatever it says: a
-   finding of "not measured here" because of emulation or failures stands.
-3. But of an estimate, an own run of fewer than :data:`ENOUGH` blocks stands back for the next that
-   holds that many, and the part says so. What counts is how many blocks were tried.
-4. Where none holds all of them, the first of a lesson that the claim names and that holds some of
-   them says what is missing. Failing that, the part says whether a recording is missing or no
-   lesson measures it yet.
+2. The first candidate that holds the rows the part needs is chosen, whatever it says: "not measured
+   here" because of emulation or failures is a finding like any other.
+3. One exception: an own run with fewer than :data:`ENOUGH` blocks of an estimate gives way to the
+   next candidate that has that many, and the part says so. Blocks count whether they failed or not.
+4. Where no candidate holds all the rows, the first of a lesson that the claim names and that holds
+   some of them says what is missing. Where there is none either, the part says whether a recording
+   is missing or no lesson measures it yet.
 
 So the choice never depends on which way a finding comes out. Parts of one claim may come from
 different recordings; :func:`vmcompare.evidence.claims.combine` makes the claim's finding of them.
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ENOUGH = 3
-"""Blocks that an own run takes before its estimate displaces another: those *Run* proposes. One
-gives no interval, and two say little of what differs between them."""
+"""Blocks that an own run needs before its estimate is preferred: as many as *Run* proposes. One
+block gives no interval, and two say little about the spread between blocks."""
 
 _DECLARED = re.compile(r'Lesson\(\\?"(\w+)\\?",\s*\\?"(\d\d[a-z]?)\\?"')
 _NUMBERED = re.compile(r"(\d\d[a-z]?)-.+\.ipynb")
