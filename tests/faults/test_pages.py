@@ -74,7 +74,7 @@ def shown_of(experiment: str) -> Iterator[str]:
     hostile, module = hostile_view(experiment), explanation(experiment)
     draws = [
         *(lambda f=f: f(hostile)._repr_html_() for f in module.FIGURES.values()),
-        *(lambda f=f: page.framed(f(hostile)).data for f in module.TABLES.values()),
+        *(lambda f=f: page.framed(f(hostile)).markup for f in module.TABLES.values()),
         *(
             lambda f=f: slider.handout_html(_at_its_start(f(hostile)))
             for f in module.WHATIFS.values()
@@ -235,10 +235,10 @@ def test_nothing_that_runs_comes_into_a_page(tmp_path: Path, markup: str, where:
         ("gone.png", "there is no picture “gone.png”"),
         ("../outside.png", "outside the notebook's folder"),
         ("passwd.png", "outside the notebook's folder"),
-        ("pipe.png", "is not a file"),
+        ("pipe.png", "is not an ordinary file"),
         ("text.png", "is not a picture"),
-        ("huge.png", "larger than 5 MiB"),
-        ("folder.png", "is not a file"),
+        ("huge.png", "more than 5242880 bytes"),
+        ("folder.png", "is not an ordinary file"),
         ("attachment:none.png", "is not attached"),
         ("x" * 5000, "there is no picture"),
         ("/dev/zero", "outside the notebook's folder"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from vmcompare.course import page
 from vmcompare.course.exercises import Tasks
-from vmcompare.course.results import Prediction
+from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps
 from vmcompare.course.verdict import exercises as tasks_of
 from vmcompare.course.verdict import table as whole
@@ -74,16 +74,17 @@ class Verdict(Steps):
         if row is not None:
             quote = row.parts[0].claim.quote
             asked = question or f"{name}: “{quote}” The finding will be …"
-            self._ask(Prediction(name, asked, choices=tuple(FINDINGS)), guess)
+            self._ask(Prediction(NUMBER, name, asked, choices=tuple(FINDINGS)), guess)
         elif name in OUTCOMES:
             asked = question or f"Claims that will be {name.replace('_', ' ')}"
             # Nobody can guess a count without the total.
             asked = f"{asked} (of {len(self._table.rows)} in all)"
-            self._ask(Prediction(name, asked, unit="claims", whole=True), guess)
+            self._ask(Prediction(NUMBER, name, asked, unit="claims", whole=True), guess)
         else:
             raise UnknownName("outcome", name, [*OUTCOMES, *(r.id for r in self._table.rows)])
 
-    def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
+    def _beside(self, asked: Prediction) -> Mapping[str, str]:
+        guess = asked.kept()
         found: int | str
         if asked.choices:
             row = self._table.row(asked.name)
