@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 Ticks = Mapping[str, Sequence[str]]
 """Column → names of the rows that were ticked."""
 
-KEPT = "Kept. You will see it beside the result."
+_LATER = "You will see it beside the result."
+KEPT = f"Kept. {_LATER}"
 """What is said of an answer when nothing stood in its way."""
 
 
@@ -212,7 +213,7 @@ class Ticked:
 
 
 def _keep(asked: Prediction | Ticked, value: answers.Json) -> str:
-    return f"{answers.keep(asked.lesson, asked.name, value)} You will see it beside the result."
+    return f"{answers.keep(asked.lesson, asked.name, value)} {_LATER}"
 
 
 def _kept(asked: Prediction | Ticked) -> answers.Json:

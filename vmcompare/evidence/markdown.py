@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 TEXT_MAX = 30_000
 """Characters of Markdown that are rendered; its parsers take quadratic time for some texts."""
 
+MATH_BLOCK = Markup('<div class="vmc-math">{}</div>')
+"""What stands around a formula on a line of its own."""
+
 _TEX_MAX = 2_000
 _ANYWHERE = re.compile(r"([\\`*_\[\]<>|$&~!])")
 _AT_BEGINNING = re.compile(r"^([#+=-]|\d+(?=[.)](?:\s|$)))")
@@ -185,9 +188,7 @@ def _markdown() -> Markdown:
     renderer.register("inline_math", lambda _, tex: shown_math(html.unescape(tex)))
     renderer.register(
         "block_math",
-        lambda _, tex: (
-            f'<div class="vmc-math">{shown_math(html.unescape(tex), block=True)}</div>\n'
-        ),
+        lambda _, tex: MATH_BLOCK.format(shown_math(html.unescape(tex), block=True)) + "\n",
     )
     drawn_link = renderer.link
 

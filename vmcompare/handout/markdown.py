@@ -18,7 +18,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from vmcompare import paths
 from vmcompare.errors import VmcompareError
-from vmcompare.evidence.markdown import TEXT_MAX, mathml, shown_math
+from vmcompare.evidence.markdown import MATH_BLOCK, TEXT_MAX, mathml, shown_math
 from vmcompare.handout import safe
 
 _ENVIRONMENTS_MAX = 200
@@ -81,7 +81,7 @@ class _Renderer(IPythonRenderer):
         self._math = mathml if trusted else shown_math
 
     def block_math(self, body: str) -> str:
-        return f'<div class="vmc-math">{self._math(html.unescape(body), block=True)}</div>'
+        return MATH_BLOCK.format(self._math(html.unescape(body), block=True))
 
     def inline_math(self, body: str) -> str:
         return self._math(html.unescape(body))
