@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-HEAVY = ("pandas", "matplotlib", "docker", "IPython", "scipy", "numpy", "ipywidgets")
+HEAVY = ("pandas", "matplotlib", "docker", "IPython", "scipy", "numpy", "ipywidgets", "jinja2")
 
 
 def test_imports_only_point_down_the_floors() -> None:

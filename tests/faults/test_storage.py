@@ -24,7 +24,7 @@ import unprivileged
 
 from vmcompare import paths
 from vmcompare.course import answers
-from vmcompare.course.results import Prediction
+from vmcompare.course.predict import Prediction
 from vmcompare.engines import cleanup
 from vmcompare.engines.images import cache
 from vmcompare.engines.qemu import accel
@@ -478,7 +478,7 @@ def test_answers_are_held_in_memory_where_they_cannot_be_kept(
 def test_any_real_number_is_a_prediction(
     guess: object, is_kept: float, private_places: Path
 ) -> None:
-    asked = Prediction("x", "How long?", "s")
+    asked = Prediction("04", "x", "How long?", "s")
     assert asked.refuses(guess) == ""
     number = answers.number(guess)
     assert number == is_kept
@@ -496,6 +496,6 @@ def test_any_real_number_is_a_prediction(
 )  # fmt: skip
 @pytest.mark.fault("a prediction that is no number")
 def test_what_is_no_number_is_asked_for_again(guess: object) -> None:
-    assert Prediction("x", "How long?", "s").refuses(guess) == "Please give a number."
-    chosen = Prediction("x", "Which?", choices=("one", "two"))
+    assert Prediction("04", "x", "How long?", "s").refuses(guess) == "Please give a number."
+    chosen = Prediction("04", "x", "Which?", choices=("one", "two"))
     assert chosen.refuses(guess) == "Please choose one of the answers."

@@ -58,7 +58,9 @@ def test_live_slider_redraws(displayed: list[Any], monkeypatch: pytest.MonkeyPat
     assert moved.label == "6 s"
     assert output.outputs[0]["data"]["text/plain"] == "Test figure at 6."
     assert formula.data == r"y = \frac{a}{b}"
-    assert words.data == ("<p><strong>Modelled</strong>, not measured. Inputs: a &lt;test&gt;</p>")
+    assert words.markup == (
+        "<p><strong>Modelled</strong>, not measured. Inputs: a &lt;test&gt;</p>"
+    )
 
 
 def test_live_slider_where_one_position_cannot_be_drawn(
@@ -81,7 +83,7 @@ def test_nothing_to_model(
     monkeypatch.setenv(HANDOUT_ENV, handout)
     slider.show(model(nothing))
     assert len(displayed) == 1
-    assert "Next step: run the measurement first" in displayed[0].data
+    assert "Next step: run the measurement first" in displayed[0]._repr_html_()
 
 
 def test_packed_frames_come_out_whole() -> None:

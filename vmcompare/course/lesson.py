@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from markupsafe import Markup
+
 from vmcompare import engines
-from vmcompare.course import grid, page, results, wording
+from vmcompare.course import page, results, wording
 from vmcompare.course.exercises import Tasks, sentence
-from vmcompare.course.results import Prediction
+from vmcompare.course.predict import Prediction, Ticked, Ticks
 from vmcompare.course.steps import Steps
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.claims.choose import Evidence, gather
@@ -113,9 +114,9 @@ class Lesson(Steps):
         outcomes = explanation(self.experiment).outcomes
         if name not in outcomes:
             raise UnknownName("outcome", name, sorted(outcomes))
-        self._ask(Prediction(name, question, unit, whole=whole), guess)
+        self._ask(Prediction(self.number, name, question, unit, whole=whole), guess)
 
-    def tick(self, name: str, question: str, *, guess: grid.Ticks | None = None) -> None:
+    def tick(self, name: str, question: str, *, guess: Ticks | None = None) -> None:
         """Ask for one of the experiment's grids to be ticked, and keep it.
 
         ``guess={"column": ["row", …], …}`` answers in plain Python, without a widget.
@@ -128,7 +129,7 @@ class Lesson(Steps):
         except VmcompareError as error:
             self._page.say(sentence(error))
         else:
-            self._tick(grid.Asked(self.number, name, question, made, lambda: self.view), guess)
+            self._ask(Ticked(self.number, name, question, made, lambda: self.view), guess)
 
     # ---- measure ------------------------------------------------------------------------------
 
@@ -278,9 +279,8 @@ class Lesson(Steps):
 
         swept = cleanup.sweep()
         said = "; ".join(f"{item.kind} {item.name}" for item in swept)
-        self._page.html(
-            f"<p>Removed: {html.escape(said)}.</p>" if said else "<p>Nothing was left.</p>"
-        )
+        words = f"Removed: {said}." if said else "Nothing was left."
+        self._page.html(Markup("<p>{}</p>").format(words))
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -357,7 +357,8 @@ class Lesson(Steps):
             recording = self.record(min(handout_rounds(), experiment.rounds))
             if recording is not None:
                 text = f"Measured while this page was made: run {recording.run_id}"
-                self._page.html(f"<p>{html.escape(text)}, {len(recording.rows)} rows.</p>")
+                text = f"{text}, {len(recording.rows)} rows."
+                self._page.html(Markup("<p>{}</p>").format(text))
                 return
             if mode() is Mode.LIVE:
                 raise Unavailable(
@@ -395,10 +396,8 @@ class Lesson(Steps):
             return "It has no finished start but warm-ups, so the figures below stay as they were."
         return f"The figures below now show it for: {', '.join(own[0].platforms)}."
 
-    def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
-        outcome = explanation(self.experiment).outcomes[asked.name]
-        number = None if isinstance(guess, str) else guess
-        return results.comparison(asked, number, outcome, self.view)
+    def _beside(self, asked: Prediction) -> Mapping[str, str]:
+        return asked.beside(explanation(self.experiment).outcomes[asked.name], self.view)
 
     def _source(self) -> str:
         return self.view.caption()

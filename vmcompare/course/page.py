@@ -1,18 +1,20 @@
-"""The page of a lesson, which follows the newest run: notes, tables, predictions, buttons."""
+"""The page of a lesson, which follows the newest run: notes, tables, links, buttons."""
 
 from __future__ import annotations
 
-import html
 import math
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup
+
+from vmcompare.course.templates import render
 from vmcompare.errors import VmcompareError
 from vmcompare.measuring.mode import edition, is_handout
 
@@ -57,11 +59,9 @@ class Page:
         """Put a sentence on the page."""
         self.put(lambda: Note(text))
 
-    def html(self, markup: str) -> None:
+    def html(self, markup: Markup) -> None:
         """Put HTML on the page, once and for all."""
-        from IPython.display import HTML
-
-        display(HTML(markup))
+        display(Html(markup))
 
 
 def display(thing: Any, **options: Any) -> Any:
@@ -94,23 +94,17 @@ class Note:
     text: str
 
     def _repr_html_(self) -> str:
-        return f'<p class="vmc-note"><strong>Note.</strong> {html.escape(self.text)}</p>'
+        return render("note", text=self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """HTML in place of something that is drawn."""
+    """HTML as a notebook displays it."""
 
-    markup: str
+    markup: Markup
 
     def _repr_html_(self) -> str:
         return self.markup
-
-
-class Markup(str):
-    """A table's cell that is HTML already."""
-
-    __slots__ = ()
 
 
 def lesson_link(notebook: Path, words: str) -> Markup:
@@ -118,25 +112,17 @@ def lesson_link(notebook: Path, words: str) -> Markup:
     name = notebook.name
     if is_handout():
         name = notebook.stem + ("-instructor" if edition() == "instructor" else "") + ".html"
-    return Markup(f'<a href="{quote(name)}">{html.escape(words)}</a>')
+    return _ANCHOR.format(quote(name), words)
 
 
-def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Any:
-    """Rows as an HTML table with header cells, for screen readers as for eyes."""
-    from IPython.display import HTML
+def table(rows: Iterable[Mapping[str, str]], caption: str = "") -> Html:
+    """Rows as a table with header cells, for screen readers as for eyes.
 
-    e = html.escape
-    names = list(rows[0]) if rows else []
-    left = ' style="text-align:left"'  # JupyterLab would set words to the right
-    head = "".join(f'<th scope="col"{left}>{e(str(name))}</th>' for name in names)
-    body = "".join(
-        "<tr>" + "".join(_cell(name, cell) for name, cell in row.items()) + "</tr>" for row in rows
-    )
-    words = f"<caption{left}>{e(caption)}</caption>" if caption else ""
-    return HTML(
-        f'<table class="vmc-table">{words}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table>"
-    )
+    Each row maps a column's name to what its cell says; a cell may be ``Markup``.
+    """
+    rows = list(rows)
+    cells = [[_linked(name, cell) for name, cell in row.items()] for row in rows]
+    return Html(render("table", names=list(rows[0]) if rows else [], rows=cells, caption=caption))
 
 
 _LINKED = frozenset({"source", "weakness"})
@@ -145,23 +131,16 @@ _LINKED = frozenset({"source", "weakness"})
 _LINK = re.compile(r"(?:\[([^\]\n]+)\]\()?(https://[^\s()]+)\)?")
 """A cell that is an address, or a link as Markdown has it."""
 
-
-def _linked(words: str | None, address: str) -> str:
-    """A link (HTML); without words it is called by where it leads."""
-    host, *path = address.removeprefix("https://").rstrip("/").split("/")
-    words = words or (f"{host}: {path[-1]}" if path else host)
-    return f'<a href="{html.escape(address)}">{html.escape(words)}</a>'
+_ANCHOR = Markup('<a href="{}">{}</a>')
 
 
-def _cell(name: str, cell: Any) -> str:
-    """A table cell; a short one is a figure with its unit and is not torn apart."""
-    text = str(cell)
-    whole = ";white-space:nowrap" if len(text) <= 12 else ""
-    shown = text if isinstance(cell, Markup) else html.escape(text)
-    linked = name in _LINKED and not isinstance(cell, Markup)
-    if linked and (found := _LINK.fullmatch(text)):
-        shown = _linked(found[1], found[2])
-    return f'<td style="text-align:left{whole}">{shown}</td>'
+def _linked(column: str, cell: str) -> str:
+    """The cell; an address as a link, which without words is called by where it leads."""
+    found = _LINK.fullmatch(cell) if column in _LINKED else None
+    if found is None:
+        return cell
+    host, *path = found[2].removeprefix("https://").rstrip("/").split("/")
+    return _ANCHOR.format(found[2], found[1] or (f"{host}: {path[-1]}" if path else host))
 
 
 def submitted(button: Any, field: Any, act: Callable[[Any, bool], None]) -> None:
@@ -188,51 +167,3 @@ def submitted(button: Any, field: Any, act: Callable[[Any, bool], None]) -> None
 
     button.on_click(on_click)
     field.observe(on_value, names="value")
-
-
-def prediction_form(
-    question: str,
-    unit: str,
-    kept: float | str | None,
-    keep: Callable[[float | str], str],
-    choices: Sequence[str] = (),
-) -> Any:
-    """A question with a field and a button; ``keep`` is told the answer, says what became of it.
-
-    ``unit`` is ``"s"``, ``"ratio"`` or any other word to stand before the field. Where there are
-    ``choices``, one of them is asked for instead of a number.
-    """
-    import ipywidgets as widgets
-
-    if choices:
-        value = kept if kept in choices else ""
-        field = widgets.Dropdown(
-            options=[("choose …", ""), *((choice, choice) for choice in choices)],
-            value=value,
-            layout={"width": "16em"},
-        )
-    else:
-        words = {"ratio": "times", "s": "seconds"}.get(unit, unit)
-        field = widgets.FloatText(value=kept or 0.0, description=words, layout={"width": "14em"})
-    button = widgets.Button(description="Keep my prediction", layout={"width": "auto"})
-    said = widgets.HTML("" if kept is None else "Kept earlier.")
-
-    def act(value: Any, _: bool) -> None:
-        said.value = html.escape(keep(value if choices else float(value)), quote=False)
-
-    submitted(button, field, act)
-    asked = widgets.HTML(f"<b>{html.escape(question)}</b>")
-    return widgets.VBox([asked, widgets.HBox([field, button]), said])
-
-
-def prediction_blank(question: str, unit: str, choices: Sequence[str] = ()) -> str:
-    """The same on paper: a line to write on, or words to tick."""
-    asked = html.escape(question)
-    if choices:
-        boxes = " ".join(
-            f'<span style="white-space:nowrap">☐ {html.escape(choice)}</span>' for choice in choices
-        )
-        return f'<p class="vmc-predict">{asked} {boxes}</p>'
-    blank = '<span class="vmc-blank">______________</span>'
-    words = {"ratio": "×"}.get(unit, html.escape(unit))
-    return f'<p class="vmc-predict">{asked} {blank} {words}</p>'

@@ -7,13 +7,12 @@ task of the kernel: no cell blocks, and no widget is touched from another thread
 from __future__ import annotations
 
 import asyncio
-import html
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import ipywidgets as widgets
+from markupsafe import escape
 
 from vmcompare.course import page
 from vmcompare.errors import VmcompareError
@@ -27,34 +26,35 @@ CHART_EVERY_S = 3.0
 """The chart is redrawn at most this often: drawing takes processor time that is being measured."""
 
 
-@dataclass(slots=True)
 class Panel:
     """Widgets and the session behind them.
 
     Attributes:
-        experiment: what *Run* records.
-        chart: draws a recording in progress as HTML.
-        finished: is told of the recording when the run has ended, in order or not; says in one
-            sentence what the page shows now.
-        platforms: whom *Run* measures; all that can be had when empty.
+        rounds, run, stop, bar, status, live: the widgets.
         task: starts and follows a run while it is on.
     """
 
-    experiment: str
-    chart: Callable[[Recording], str]
-    finished: Callable[[Recording], str]
-    platforms: Sequence[Platform] = ()
-    rounds: widgets.BoundedIntText = field(init=False)
-    run: widgets.Button = field(init=False)
-    stop: widgets.Button = field(init=False)
-    bar: widgets.IntProgress = field(init=False)
-    status: widgets.HTML = field(init=False)
-    live: widgets.HTML = field(init=False)
-    task: asyncio.Task[None] | None = field(default=None, init=False)
-    _session: session.Session | None = field(default=None, init=False)
-    _began: float = field(default=0.0, init=False)
+    def __init__(
+        self,
+        experiment: str,
+        chart: Callable[[Recording], str],
+        finished: Callable[[Recording], str],
+        platforms: Sequence[Platform] = (),
+    ) -> None:
+        """Make the widgets; nothing is started.
 
-    def __post_init__(self) -> None:
+        Args:
+            experiment: what *Run* records.
+            chart: draws a recording in progress as HTML.
+            finished: is told of the recording when the run has ended, in order or not; says in one
+                sentence what the page shows now.
+            platforms: whom *Run* measures; all that can be had when empty.
+        """
+        self._experiment, self._platforms = experiment, platforms
+        self._chart, self._finished = chart, finished
+        self._session: session.Session | None = None
+        self._began_s = 0.0
+        self.task: asyncio.Task[None] | None = None
         self.rounds = widgets.BoundedIntText(
             value=3, min=1, max=50, description="Rounds", layout={"width": "10em"}
         )
@@ -86,13 +86,13 @@ class Panel:
         await asyncio.sleep(page.LATE_S)
         try:
             running = session.start(
-                self.experiment, rounds=self.rounds.value, platforms=self.platforms
+                self._experiment, rounds=self.rounds.value, platforms=self._platforms
             )
         except VmcompareError as error:
             self.run.disabled = False
             self._say(str(error))
             return
-        self._session, self._began = running, time.monotonic()
+        self._session, self._began_s = running, time.monotonic()
         self.stop.disabled = False
         await self._follow(running)
 
@@ -129,13 +129,13 @@ class Panel:
     def _time_left(self, done: int, planned: int) -> str:
         if done < 3:
             return ""
-        spent_s = time.monotonic() - self._began
+        spent_s = time.monotonic() - self._began_s
         return f" · about {seconds(spent_s / done * (planned - done))} to go"
 
     def _draw(self, running: session.Session) -> None:
         try:
             assert running.path is not None
-            self.live.value = self.chart(read(running.path))
+            self.live.value = self._chart(read(running.path))
         except VmcompareError:
             pass  # too few rows for a chart yet: the next redraw will have more
 
@@ -154,9 +154,9 @@ class Panel:
         said = words.get(
             recording.ended, f"Ended early: {running.complaint()}; rows so far are kept"
         )
-        shows = self.finished(recording)
+        shows = self._finished(recording)
         self._say(f"{said}. Run {recording.run_id}: {len(recording.rows)} rows. {shows}")
 
     def _say(self, sentence: str) -> None:
         """Show a sentence; what an engine or a child process said is no HTML."""
-        self.status.value = html.escape(sentence)
+        self.status.value = str(escape(sentence))

@@ -1,56 +1,21 @@
-"""A lesson in tables: what can be measured, predictions beside what was found, claims judged.
-
-Plain rows for :func:`vmcompare.course.page.table`; nothing here draws.
-"""
+"""Rows of two tables of a lesson: what can be measured here, and its claims as they are judged."""
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from vmcompare import engines
-from vmcompare.course import answers, page
+from vmcompare.course import page
+from vmcompare.course.templates import render
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Claim, concerned
 from vmcompare.evidence.claims.choose import Evidence, Part, part
 from vmcompare.evidence.recording import Recording
-from vmcompare.evidence.units import written
-from vmcompare.evidence.view import Outcome, View
 from vmcompare.plots.verdicts import SIGNS
 from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A question that is answered before measuring.
-
-    Attributes:
-        name: of the outcome it is set beside.
-        question: what is asked.
-        unit: of a number: ``"s"``, ``"ratio"`` or any other word.
-        choices: what to choose from, where no number is asked for.
-        whole: whether a count is asked for, which may be zero.
-    """
-
-    name: str
-    question: str
-    unit: str = ""
-    choices: tuple[str, ...] = ()
-    whole: bool = False
-
-    def refuses(self, value: object) -> str:
-        """Why ``value`` is no answer, as a sentence; empty when it is one."""
-        if self.choices:
-            known = isinstance(value, str) and value in self.choices
-            return "" if known else "Please choose one of the answers."
-        number = answers.number(value)
-        if number is None:
-            return "Please give a number."
-        if self.whole:
-            return "" if number >= 0 and number == int(number) else "Please give a whole number."
-        return "" if number > 0 else "Please give a number above zero."
 
 
 def availability(
@@ -78,20 +43,6 @@ def availability(
             }
         )
     return rows
-
-
-def comparison(
-    asked: Prediction, guess: float | None, outcome: Outcome, view: View
-) -> Mapping[str, str]:
-    """The guess, what the view gives, and how far they are apart."""
-    found = outcome(view)
-    under = f" ({EMULATION})" if view.emulated(outcome.platforms) else ""
-    return {
-        "question": asked.question,
-        "you predicted": "–" if guess is None else written(guess, asked.unit),
-        "found": "not measured here" if found is None else written(found, asked.unit) + under,
-        "found ÷ predicted": f"{found / guess:.2g}×" if found and guess else "–",
-    }
 
 
 def findings(
@@ -123,8 +74,7 @@ def findings(
                 yield _judged(name, claim.quote, elsewhere.finding, _borrowed(elsewhere))
                 continue
         for shown, run, finding in found:
-            source = _source(shown, run, claim)
-            yield _judged(name, claim.quote, finding, html.escape(source))
+            yield _judged(name, claim.quote, finding, _source(shown, run, claim))
 
 
 def _source(shown: str, run: Recording, claim: Claim) -> str:
@@ -136,29 +86,26 @@ def _source(shown: str, run: Recording, claim: Claim) -> str:
 
 
 def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, str]:
-    """One line: the claim with its finding; the article's words, the reason, and (HTML) the run."""
-    sign = f'<span aria-hidden="true">{SIGNS[finding.verdict]}</span>'
+    """One line: the claim with its finding; the article's words, the reason, and the run."""
+    sign, verdict = SIGNS[finding.verdict], finding.verdict
     return {
-        "claim and finding": page.Markup(
-            f"<strong>{html.escape(name)}</strong><br>{sign} {finding.verdict}"
-        ),
-        "what the article says, and what was found": page.Markup(
-            f"<em>“{html.escape(quote)}”</em><br>{html.escape(_why(finding))}"
-            + (f"<br><small>{source}</small>" if source else "")
+        "claim and finding": render("claim", name=name, sign=sign, verdict=verdict),
+        "what the article says, and what was found": render(
+            "finding", quote=quote, why=_why(finding), source=source
         ),
     }
 
 
 def _borrowed(elsewhere: Part) -> str:
-    """Where the finding of another lesson comes from, with a link to it (HTML)."""
+    """Where the finding of another lesson comes from, with a link to it."""
     assert elsewhere.run is not None
     recording = elsewhere.run.recording
     words = f"{elsewhere.run.whose}, run {recording.run_id}"
     words += f", {EMULATION}" if elsewhere.emulated else ""
     if elsewhere.lesson is None:
-        return html.escape(f"{recording.experiment.replace('_', ' ')}: {words}")
+        return f"{recording.experiment.replace('_', ' ')}: {words}"
     link = page.lesson_link(elsewhere.lesson.notebook, f"from lesson {elsewhere.lesson.number}")
-    return f"{link}: {html.escape(words)}"
+    return Markup("{}: {}").format(link, words)
 
 
 def _why(finding: claims.Finding) -> str:

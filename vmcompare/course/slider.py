@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import base64
 import gzip
-import html
 import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from markupsafe import Markup
+
+from vmcompare.course import page
+from vmcompare.course.templates import render
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.markdown import shown_math
 from vmcompare.measuring.mode import is_handout
@@ -30,19 +33,16 @@ def show(whatif: WhatIf) -> None:
     If there is nothing to model (the drawing raises :class:`VmcompareError`), its sentence is shown
     instead.
     """
-    from IPython.display import HTML, display
-
-    if is_handout():
-        try:
-            markup = handout_html(whatif)
-        except VmcompareError as error:
-            markup = _note(error)
-        display(HTML(markup))
-    else:
-        _show_live(whatif)
+    try:
+        if is_handout():
+            page.display(page.Html(handout_html(whatif)))
+        else:
+            _show_live(whatif)
+    except VmcompareError as error:
+        page.display(page.Note(str(error)))
 
 
-def handout_html(whatif: WhatIf) -> str:
+def handout_html(whatif: WhatIf) -> Markup:
     """The what-if as one ``<figure>`` that needs no kernel; without a script its start shows.
 
     Raises:
@@ -64,34 +64,19 @@ def handout_html(whatif: WhatIf) -> str:
         print=_printed(start, last, _PRINTED_TALL if tall else _PRINTED),
     )
     image = base64.b64encode(frames[start].encode()).decode()
-    quote = html.escape
-    return f"""<figure class="vmc-whatif{" vmc-tall" if tall else ""}">
-<div class="vmc-control" hidden><label><span>{quote(whatif.label)}</span>
-<input type="range" min="0" max="{last}" step="1" value="{start}"
- aria-valuetext="{quote(texts[start])}"></label>
-<output aria-live="off">{quote(texts[start])}</output></div>
-<div class="vmc-frame"><img src="data:image/svg+xml;base64,{image}"
- alt="{quote(pictures[start].alt)}"></div>
-<p class="vmc-status" role="status"></p>
-<div class="vmc-multiples"></div>
-<div class="vmc-model"><div class="vmc-math">{shown_math(whatif.formula, block=True)}</div>
-<p>Inputs: {quote(whatif.source)}</p></div>
-<script type="application/gzip+base64">{packed}</script>
-<figcaption><p><strong>Modelled</strong>, not measured.
-<span class="vmc-setting">{quote(whatif.label)}: <b>{quote(texts[start])}</b>.</span>
-<span class="vmc-caption">{quote(captions[start])}</span></p></figcaption>
-</figure>"""
+    return render(
+        "what-if",
+        tall=tall, label=whatif.label, last=last, start=start, setting=texts[start],
+        image=image, alt=pictures[start].alt, caption=captions[start], packed=packed,
+        formula=shown_math(whatif.formula, block=True), source=whatif.source,
+    )  # fmt: skip
 
 
 def _show_live(whatif: WhatIf) -> None:
     import ipywidgets as widgets
-    from IPython.display import HTML, Math, display
+    from IPython.display import Math
 
-    try:
-        first = whatif.draw(whatif.values[whatif.start])
-    except VmcompareError as error:
-        display(HTML(_note(error)))
-        return
+    first = whatif.draw(whatif.values[whatif.start])
     slider = widgets.SelectionSlider(
         # Positions, not values: two values may be written alike.
         options=[(whatif.text(value), index) for index, value in enumerate(whatif.values)],
@@ -102,35 +87,27 @@ def _show_live(whatif: WhatIf) -> None:
         layout={"width": "100%", "max_width": "44em"},
     )
     output = widgets.Output()
-    output.outputs = (_bundle(first),)
+    output.outputs = (_output(first, first.alt),)
 
     def redraw(change: dict[str, Any]) -> None:
         try:
             picture = whatif.draw(whatif.values[change["new"]])
+            shown = _output(picture, picture.alt)
         except VmcompareError as error:
-            output.outputs = (_html_output(_note(error), str(error)),)
-        else:
-            # Assigned in one go: clearing first would make the page jump.
-            output.outputs = (_bundle(picture),)
+            shown = _output(page.Note(str(error)), str(error))
+        # Assigned in one go: clearing first would make the page jump.
+        output.outputs = (shown,)
 
     slider.observe(redraw, names="value")
-    display(widgets.VBox([slider, output]))
-    display(Math(whatif.formula.strip().strip("$")))
-    source = html.escape(whatif.source)
-    display(HTML(f"<p><strong>Modelled</strong>, not measured. Inputs: {source}</p>"))
+    page.display(widgets.VBox([slider, output]))
+    page.display(Math(whatif.formula.strip().strip("$")))
+    words = Markup("<p><strong>Modelled</strong>, not measured. Inputs: {}</p>")
+    page.display(page.Html(words.format(whatif.source)))
 
 
-def _bundle(picture: Picture) -> dict[str, Any]:
-    return _html_output(picture._repr_html_(), picture.alt)
-
-
-def _html_output(markup: str, plain: str) -> dict[str, Any]:
-    data = {"text/html": markup, "text/plain": plain}
+def _output(shown: Picture | page.Note, plain: str) -> dict[str, Any]:
+    data = {"text/html": shown._repr_html_(), "text/plain": plain}
     return {"output_type": "display_data", "data": data, "metadata": {}}
-
-
-def _note(error: VmcompareError) -> str:
-    return f'<p class="vmc-note">{html.escape(str(error))}</p>'
 
 
 def _printed(start: int, last: int, count: int) -> list[int]:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vmcompare.course import answers, grid, page, slider, text, wording
+from markupsafe import Markup
+
+from vmcompare.course import page, slider, text, wording
 from vmcompare.course.exercises import (
     Said,
     Solution,
@@ -17,7 +19,7 @@ from vmcompare.course.exercises import (
     sentence,
     task_html,
 )
-from vmcompare.course.results import Prediction
+from vmcompare.course.predict import KEPT, Prediction, Ticked
 from vmcompare.course.text import Section
 from vmcompare.errors import VmcompareError
 from vmcompare.measuring.mode import is_handout
@@ -30,9 +32,8 @@ if TYPE_CHECKING:
 class Steps(ABC):
     """Base of what a notebook imports. Nothing here raises at a learner."""
 
-    _predicted: list[Prediction] = field(default_factory=list, init=False)
+    _predicted: list[Prediction | Ticked] = field(default_factory=list, init=False)
     _page: page.Page = field(default_factory=page.Page, init=False)
-    _ticked: list[grid.Asked] = field(default_factory=list, init=False)
     _recompare: list[Callable[[], None]] = field(default_factory=list, init=False)
     _tasks: Tasks | None = field(default=None, init=False)
 
@@ -42,16 +43,17 @@ class Steps(ABC):
         """The lesson's number, under which answers are kept."""
 
     @abstractmethod
-    def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
+    def _beside(self, asked: Prediction) -> Mapping[str, str]:
         """The line that sets a prediction beside what was found."""
 
     def compare(self) -> None:
         """Show each prediction, and each grid that was ticked, beside what was found."""
 
-        def draw(asked: grid.Asked) -> page.Draw:
-            return lambda: page.Html(grid.beside(asked))
+        def draw(asked: Ticked) -> page.Draw:
+            return lambda: page.Html(asked.beside())
 
-        draws = [self._comparison, *(draw(asked) for asked in self._ticked)]
+        grids = [asked for asked in self._predicted if isinstance(asked, Ticked)]
+        draws = [self._comparison, *map(draw, grids)]
         self._recompare = [redraw for made in draws if (redraw := self._page.put(made))]
 
     def _section(self, kind: str, name: str) -> Section | None:
@@ -98,7 +100,7 @@ class Steps(ABC):
         if exercise is None:
             page.display(Said(asked.answer(name, answer)))
         elif is_handout():
-            self._page.html(exercise_html(asked, exercise))
+            self._page.html(Markup(exercise_html(asked, exercise)))
         elif exercise.choices and answer is ...:
             from vmcompare.course import exercise_widgets
 
@@ -121,7 +123,7 @@ class Steps(ABC):
             return
         for exercise in asked.ordered():
             if not is_handout():
-                self._page.html(f'<div class="vmc-task">{task_html(asked, exercise)}</div>')
+                self._page.html(Markup(f'<div class="vmc-task">{task_html(asked, exercise)}</div>'))
                 by_hand = f'{asked.called}.check_answer("{exercise.name}", …)'
                 self._page.say(f"Answer in a cell of your own: {by_hand}")
             self.check_answer(exercise.name)
@@ -131,7 +133,7 @@ class Steps(ABC):
         if (asked := self._practice()) is None:
             return
         if is_handout():
-            self._page.html(questions_html(asked))
+            self._page.html(Markup(questions_html(asked)))
             return
         from vmcompare.course import exercise_widgets
 
@@ -175,68 +177,29 @@ class Steps(ABC):
 
     # ---- predictions --------------------------------------------------------------------------
 
-    def _ask(self, asked: Prediction, guess: float | str | None) -> None:
-        self._predicted = [p for p in self._predicted if p.name != asked.name] + [asked]
-        if is_handout():
-            self._page.html(page.prediction_blank(asked.question, asked.unit, asked.choices))
-            return
-        if guess is not None:
-            self._say_unless_kept(self._keep(asked, guess))
-        page.display(
-            page.prediction_form(
-                asked.question,
-                asked.unit,
-                self._kept(asked),
-                lambda value: self._keep(asked, value),
-                asked.choices,
-            )
-        )
+    def _ask(self, asked: Prediction | Ticked, guess: Any = None) -> None:
+        """Ask for a prediction, and keep it; ``guess`` answers without a widget."""
 
-    def _keep(self, asked: Prediction, value: float | str) -> str:
-        """Keep a prediction; returns what to tell the learner."""
-        refused = asked.refuses(value)
-        if refused:
-            return refused
-        if not isinstance(value, str):
-            value = answers.number(value) or 0
-        said = answers.keep(self.page_number, asked.name, value)
-        self._compare_again()
-        return grid.beside_the_result(said)
-
-    def _tick(self, asked: grid.Asked, guess: grid.Ticks | None) -> None:
-        """Ask for a grid to be ticked, and keep it; ``guess`` answers without a widget."""
-
-        def keep(ticked: grid.Ticks) -> str:
-            said = grid.keep(asked, ticked)
+        def keep(value: Any) -> str:
+            said = asked.keep(value)
             self._compare_again()
             return said
 
-        self._ticked = [t for t in self._ticked if t.name != asked.name] + [asked]
+        self._predicted = [a for a in self._predicted if a.name != asked.name] + [asked]
         if is_handout():
-            self._page.html(grid.paper(asked))
+            self._page.html(asked.paper())
             return
-        if guess is not None:
-            self._say_unless_kept(keep(guess))
-        page.display(grid.form(asked, keep))
-
-    def _say_unless_kept(self, said: str) -> None:
-        """Say what became of an answer in plain Python, where that is more than "kept"."""
-        if said != grid.KEPT:
+        if guess is not None and (said := keep(guess)) != KEPT:
             self._page.say(said)
+        page.display(asked.form(keep))
 
     def _compare_again(self) -> None:
         for redraw in self._recompare:
             redraw()
 
-    def _kept(self, asked: Prediction) -> float | str | None:
-        """What was predicted, perhaps in an earlier session; ``None`` on paper."""
-        value = None if is_handout() else answers.kept(self.page_number).get(asked.name)
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            return None
-        return None if asked.refuses(value) else value
-
     def _comparison(self) -> Any:
-        return page.table([self._beside(p, self._kept(p)) for p in self._predicted], self._source())
+        rows = [self._beside(a) for a in self._predicted if isinstance(a, Prediction)]
+        return page.table(rows, self._source())
 
     @abstractmethod
     def _source(self) -> str:

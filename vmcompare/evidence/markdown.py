@@ -13,6 +13,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from vmcompare.errors import VmcompareError
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 TEXT_MAX = 30_000
 """Characters of Markdown that are rendered; its parsers take quadratic time for some texts."""
+
+MATH_BLOCK = Markup('<div class="vmc-math">{}</div>')
+"""What stands around a formula on a line of its own."""
 
 _TEX_MAX = 2_000
 _ANYWHERE = re.compile(r"([\\`*_\[\]<>|$&~!])")
@@ -88,20 +93,20 @@ def unescaped(text: str) -> str:
     return _ESCAPED.sub(r"\1", text)
 
 
-def to_html(text: str) -> str:
+def to_html(text: str) -> Markup:
     """Markdown (with tables, and formulas between dollar signs) as HTML; raw HTML is shown.
 
     What cannot be rendered, or is longer than :data:`TEXT_MAX`, is shown as it is written.
     """
     if len(text) <= TEXT_MAX:
         try:
-            return str(_markdown()(text)).strip()
+            return Markup(str(_markdown()(text)).strip())
         except RecursionError:
             pass
-    return f"<pre>{html.escape(text)}</pre>"
+    return Markup("<pre>{}</pre>").format(text)
 
 
-def inline(text: str) -> str:
+def inline(text: str) -> Markup:
     """The same without the paragraph around it, where there is only one."""
     markup = to_html(text)
     alone = markup.startswith("<p>") and markup.endswith("</p>") and markup.count("<p>") == 1
@@ -110,10 +115,10 @@ def inline(text: str) -> str:
 
 def plain(text: str) -> str:
     """Markdown as words, for labels that can hold nothing else."""
-    return html.unescape(re.sub(r"<[^>]+>", "", inline(text)))
+    return html.unescape(re.sub(r"<[^>]+>", "", str(inline(text))))
 
 
-def mathml(tex: str, *, block: bool = False) -> str:
+def mathml(tex: str, *, block: bool = False) -> Markup:
     """LaTeX as a ``<math>`` element, which browsers draw without any script.
 
     Only :data:`MATHML_ELEMENTS` with :data:`MATHML_ATTRIBUTES` come out; all text is escaped.
@@ -128,18 +133,18 @@ def mathml(tex: str, *, block: bool = False) -> str:
         raise FormulaError(tex)
     try:
         # Not its convert(): that undoes the escaping of what stands in the formula.
-        return _serialised(convert_to_element(bare, display="block" if block else "inline"))
+        return Markup(_serialised(convert_to_element(bare, display="block" if block else "inline")))
     except Exception as error:
         raise FormulaError(tex) from error
 
 
-def shown_math(tex: str, *, block: bool = False) -> str:
+def shown_math(tex: str, *, block: bool = False) -> Markup:
     """The same; a formula that cannot be drawn is shown as LaTeX."""
     try:
         return mathml(tex, block=block)
     except FormulaError:
         mark = "$$" if block else "$"
-        return f"<code>{html.escape(f'{mark}{tex}{mark}')}</code>"
+        return Markup("<code>{}{}{}</code>").format(mark, tex, mark)
 
 
 def leads_out(address: str) -> bool:
@@ -183,9 +188,7 @@ def _markdown() -> Markdown:
     renderer.register("inline_math", lambda _, tex: shown_math(html.unescape(tex)))
     renderer.register(
         "block_math",
-        lambda _, tex: (
-            f'<div class="vmc-math">{shown_math(html.unescape(tex), block=True)}</div>\n'
-        ),
+        lambda _, tex: MATH_BLOCK.format(shown_math(html.unescape(tex), block=True)) + "\n",
     )
     drawn_link = renderer.link
 

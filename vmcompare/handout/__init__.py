@@ -24,6 +24,9 @@ from vmcompare.errors import StorageError, UnknownName, VmcompareError
 from vmcompare.measuring.mode import drawing_folder
 
 EDITIONS = ("student", "instructor")
+TEMPLATES = (__name__, "template")
+"""The package and its folder that hold the templates of pages."""
+
 TIMEOUT_S = 1800.0
 """Time a whole notebook may take, in seconds."""
 
@@ -82,7 +85,7 @@ def export(
     files.refuse_clashes([notebook], out, edition)
     with drawing_folder():
         return kernel.wait_for(
-            lambda: _export(notebook, out, edition, timeout_s, progress or _say_nothing)
+            lambda: _export(notebook, out, edition, timeout_s, progress or (lambda _: None))
         )
 
 
@@ -152,7 +155,3 @@ async def _export(
         raise HandoutError(notebook, str(error)) from error
     text = page.render(content, notebook, edition=edition)
     return files.write(text, files.target(notebook, out, edition), notebook)
-
-
-def _say_nothing(_: str) -> None:
-    pass

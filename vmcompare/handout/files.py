@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 
+from vmcompare import paths
 from vmcompare.errors import printable, short
 from vmcompare.handout import HandoutError
 
@@ -69,16 +70,8 @@ def read(notebook: Path) -> nbformat.NotebookNode:
 
 
 def _text(notebook: Path) -> str:
-    """What is in a file; looked at before it is opened, since a pipe or a device has no end."""
     try:
-        found = notebook.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise HandoutError(notebook, "it is not a file")
-        if found.st_size > NOTEBOOK_MAX:
-            limit = f"{NOTEBOOK_MAX // 2**20} MiB"
-            raise HandoutError(notebook, f"it is larger than {limit}, too large for a handout")
-        with notebook.open("rb") as file:
-            return file.read(NOTEBOOK_MAX + 1).decode("utf-8")
+        return paths.read(notebook, NOTEBOOK_MAX).decode("utf-8")
     except FileNotFoundError:
         raise HandoutError(notebook, "there is no such notebook") from None
     except UnicodeDecodeError as error:

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup
 from bs4.element import Tag
-from jinja2 import Environment, FileSystemLoader
 
 from vmcompare import __version__
+from vmcompare.course.templates import environment
 from vmcompare.evidence.view import MEASURED, RECORDED
-from vmcompare.handout import HandoutError, files, safe
+from vmcompare.handout import TEMPLATES, HandoutError, files, safe
 
-_TEMPLATES = Path(__file__).parent / "template"
 _SOURCE = re.compile(rf"\b({MEASURED}|{RECORDED})(?: ·|,) run \S+?(?: ·|,) (\d{{4}}-\d\d-\d\d)")
 _MINUTES = re.compile(r"(\d+)\s*minutes")
 _NUMBERED = re.compile(r"^(\d\d)\s*·\s*(.+)$")
@@ -91,8 +90,7 @@ def read(page: Path) -> Entry | None:
 
 def render(entries: Iterable[Entry]) -> str:
     """The page, in the design of the handouts."""
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True)
-    template = environment.get_template("contents.html.j2")
+    template = environment(*TEMPLATES).get_template("contents.html.j2")
     return template.render(entries=list(entries), version=__version__, policy=safe.policy(()))
 
 

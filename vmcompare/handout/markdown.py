@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import html
 import re
-import stat
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,8 +16,9 @@ from urllib.parse import unquote
 
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+from vmcompare import paths
 from vmcompare.errors import VmcompareError
-from vmcompare.evidence.markdown import TEXT_MAX, mathml, shown_math
+from vmcompare.evidence.markdown import MATH_BLOCK, TEXT_MAX, mathml, shown_math
 from vmcompare.handout import safe
 
 _ENVIRONMENTS_MAX = 200
@@ -81,7 +81,7 @@ class _Renderer(IPythonRenderer):
         self._math = mathml if trusted else shown_math
 
     def block_math(self, body: str) -> str:
-        return f'<div class="vmc-math">{self._math(html.unescape(body), block=True)}</div>'
+        return MATH_BLOCK.format(self._math(html.unescape(body), block=True))
 
     def inline_math(self, body: str) -> str:
         return self._math(html.unescape(body))
@@ -168,14 +168,7 @@ def _picture(source: str, directory: Path) -> bytes:
             raise PictureError(f"there is no picture {_called(source)} beside the notebook")
         if not path.resolve().is_relative_to(directory.resolve()):
             raise PictureError(f"{_called(source)} lies outside the notebook's folder")
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise PictureError(f"{_called(source)} is not a file")
-        if found.st_size > PICTURE_MAX:
-            limit = f"{PICTURE_MAX // 2**20} MiB"
-            raise PictureError(f"the picture {_called(source)} is larger than {limit}")
-        with path.open("rb") as file:
-            return file.read(PICTURE_MAX + 1)
+        return paths.read(path, PICTURE_MAX)
     except OSError as error:
         raise PictureError(f"{_called(source)} cannot be read ({error.strerror})") from error
 

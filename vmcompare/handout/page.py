@@ -22,11 +22,14 @@ from bs4 import BeautifulSoup
 from bs4.element import Tag
 from jinja2 import pass_context
 from jinja2.runtime import Context
+from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
 
 from vmcompare import __version__
+from vmcompare.course.page import Note
+from vmcompare.course.templates import environment
 from vmcompare.errors import VmcompareError, printable
-from vmcompare.handout import HandoutError, markdown, safe
+from vmcompare.handout import TEMPLATES, HandoutError, markdown, safe
 from vmcompare.plots import svg
 
 LIVE_SENTENCE = "There is a control here that works in the notebook: open it in JupyterLab."
@@ -35,7 +38,6 @@ OUTPUT_MAX = 2_000_000
 """Characters that one cell may show, pictures included: ten times the largest of the lessons."""
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_TEMPLATES = Path(__file__).parent
 _OTHER_EDITION = {"student": "instructor-only", "instructor": "student-only"}
 
 
@@ -129,7 +131,7 @@ def _without_widgets(outputs: list[Any]) -> list[Any]:
             kept.append(output)
         elif not told:
             told = True
-            sentence = {"text/html": f'<p class="vmc-note">{LIVE_SENTENCE}</p>'}
+            sentence = {"text/html": Note(LIVE_SENTENCE)._repr_html_()}
             note = {"output_type": "display_data", "data": sentence, "metadata": {}}
             kept.append(nbformat.from_dict(note))  # type: ignore[no-untyped-call]
     return kept
@@ -147,7 +149,7 @@ def _exporter() -> _Exporter:
     return _Exporter(  # type: ignore[no-untyped-call]
         template_name="template",
         template_file="index.html.j2",
-        extra_template_basedirs=[str(_TEMPLATES)],
+        extra_template_basedirs=[str(Path(__file__).parent)],
     )
 
 
@@ -189,15 +191,10 @@ class _Exporter(HTMLExporter):
 
 # ---- finishing touches ---------------------------------------------------------------------------
 
-_HEADINGS = re.compile(r"^h[1-6]$")
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _LABEL_MAX = 80
 _SVG = "data:image/svg+xml;base64,"
-_LOADING = {
-    "script": "src",
-    "img": "src",
-    "image": "href",
-    "use": "href",
-}
+_LOADING = {"script": "src", "img": "src", "image": "href", "use": "href"}
 
 
 def _finished(body: str, notebook: Path, *, title: str, edition: str) -> str:
@@ -207,51 +204,42 @@ def _finished(body: str, notebook: Path, *, title: str, edition: str) -> str:
         HandoutError: the page would load something that is not in it.
     """
     soup = BeautifulSoup(body, features="html.parser")
-    main = soup.find("main")
-    assert isinstance(main, Tag)
+    main, page_title = soup.main, soup.title
+    assert main is not None
+    assert page_title is not None
     _drop_styles(main)
     _headings(soup, main, title or notebook.stem)
     _tables(soup, main)
     _formulas(main)
     _pictures(main)
     if edition == "student":
-        _answers(soup, main)
-    _contents(soup, main)
-    heading = main.find("h1")
-    page_title = soup.find("title")
-    assert isinstance(heading, Tag)
-    assert isinstance(page_title, Tag)
-    page_title.string = title or heading.get_text(" ", strip=True)
+        _answers(main)
+    _contents(main)
+    page_title.string = title or _words(main.h1)
     _hide_home(main)
     _refuse_outside(soup, notebook)
     _set_policy(soup)
     return str(soup)
 
 
-def _all(root: Tag, *names: str) -> list[Tag]:
-    return [tag for tag in root.find_all(names) if isinstance(tag, Tag)]
-
-
 def _drop_styles(main: Tag) -> None:
     """Drop pandas' ``<style scoped>`` (no browser knows it: it would leak into the whole page)."""
-    for style in _all(main, "style"):
-        if style.has_attr("scoped"):
-            style.decompose()
+    for style in main.select("style[scoped]"):
+        style.decompose()
     for figure in main.select("figure.vmc-picture"):
         # The styles that serve JupyterLab would win over ours.
-        for tag in (figure, *_all(figure, "img")):
+        for tag in (figure, *figure.select("img")):
             del tag["style"]
 
 
 def _headings(soup: BeautifulSoup, main: Tag, title: str) -> None:
     """One ``h1``, no level skipped, an id for each."""
-    if main.find("h1") is None:
+    if main.h1 is None:
         heading = soup.new_tag("h1")
         heading.string = title
         main.insert(0, heading)
     level, used, seen_first = 0, {"main"}, False
-    for heading in main.find_all(_HEADINGS):
-        assert isinstance(heading, Tag)
+    for heading in main.select(", ".join(_HEADINGS)):
         wanted = int(heading.name[1])
         if seen_first:
             wanted = max(wanted, 2)
@@ -275,32 +263,33 @@ def _unique(slug: str, used: set[str]) -> str:
     return name
 
 
-def _contents(soup: BeautifulSoup, main: Tag) -> None:
+def _contents(main: Tag) -> None:
     """A list of the sections, right after the part that holds the title."""
-    sections = _all(main, "h2")
+    sections = [{"id": h["id"], "words": _words(h)} for h in main.select("h2")]
     if len(sections) < 3:
         return
-    nav = soup.new_tag("nav", attrs={"class": "vmc-contents", "aria-label": "Contents"})
-    listing = soup.new_tag("ol")
-    for heading in sections:
-        item = soup.new_tag("li")
-        link = soup.new_tag("a", attrs={"href": f"#{heading['id']}"})
-        link.string = heading.get_text(" ", strip=True)
-        item.append(link)
-        listing.append(item)
-    nav.append(listing)
-    first = main.find("h1")
-    while isinstance(first, Tag) and first.parent is not main:
+    first = main.h1
+    while first is not None and first.parent is not main:
         first = first.parent
-    assert isinstance(first, Tag)
-    first.insert_after(nav)
+    assert first is not None
+    first.insert_after(_element("sections", headings=sections))
+
+
+def _element(template: str, **values: Any) -> Tag:
+    """The one element that a template makes."""
+    markup = environment(*TEMPLATES).get_template(f"{template}.html.j2").render(values)
+    return BeautifulSoup(markup, features="html.parser").select("*")[0].extract()
+
+
+def _words(tag: object) -> str:
+    return tag.get_text(" ", strip=True) if isinstance(tag, Tag) else ""
 
 
 def _tables(soup: BeautifulSoup, main: Tag) -> None:
     """Each table in a region that scrolls by itself and that the keyboard can reach."""
-    for number, table in enumerate(_all(main, "table"), start=1):
+    for number, table in enumerate(main.select("table"), start=1):
         del table["border"]
-        for cell in _all(table, "th"):
+        for cell in table.select("th"):
             if not cell.get_text(strip=True):
                 cell.name = "td"  # an empty header cell heads nothing
             elif not cell.has_attr("scope"):
@@ -308,7 +297,7 @@ def _tables(soup: BeautifulSoup, main: Tag) -> None:
         label = f"Table {number}"
         caption, before = table.find("caption"), table.find_previous(_HEADINGS)
         for source in (caption, before):
-            words = source.get_text(" ", strip=True) if isinstance(source, Tag) else ""
+            words = _words(source)
             if 0 < len(words) <= _LABEL_MAX:  # a caption may be a paragraph on provenance
                 label += f": {words}"
                 break
@@ -331,7 +320,7 @@ def _formulas(main: Tag) -> None:
 
 def _pictures(main: Tag) -> None:
     """SVG pictures in fewer bytes; bitmaps and drawings alike on a white card."""
-    for image in _all(main, "img"):
+    for image in main.select("img"):
         source = str(image.get("src", ""))
         if source.startswith(_SVG):
             try:
@@ -341,43 +330,30 @@ def _pictures(main: Tag) -> None:
             image["src"] = svg.address(drawing)
 
 
-def _answers(soup: BeautifulSoup, main: Tag) -> None:
+def _answers(main: Tag) -> None:
     """Folded answers, printed on a last page: on paper nothing can be unfolded."""
-    answers = main.select("details.vmc-answer")
-    if not answers:
-        return
-    section = soup.new_tag("section", attrs={"class": "vmc-answers"})
-    title = soup.new_tag("p", attrs={"class": "vmc-answers-title"})
-    title.string = "Answers"
-    section.append(title)
-    named: Tag | None = None
-    for answer in answers:
-        heading, summary = answer.find_previous(_HEADINGS), answer.find("summary")
-        entry = soup.new_tag("div")
-        if isinstance(heading, Tag) and heading is not named:
-            named = heading
-            entry.append(_line(soup, "vmc-answers-name", heading))
+    answers, named = [], None
+    for folded in main.select("details.vmc-answer"):
+        heading, body = folded.find_previous(_HEADINGS), copy.copy(folded)
+        summary = body.find("summary")  # several stand under one heading, hints and a model answer
         if isinstance(summary, Tag):
-            # Several stand under one heading, hints and a model answer.
-            entry.append(_line(soup, "vmc-answers-label", summary))
-        for child in answer.contents:
-            if child is not summary:
-                entry.append(copy.copy(child))
-        for tag in entry.find_all(id=True):
-            if isinstance(tag, Tag):
-                del tag["id"]
-        section.append(entry)
-    main.append(section)
-
-
-def _line(soup: BeautifulSoup, kind: str, source: Tag) -> Tag:
-    line = soup.new_tag("p", attrs={"class": kind})
-    line.string = source.get_text(" ", strip=True)
-    return line
+            summary.extract()
+        for tag in body.find_all(id=True):
+            del tag["id"]
+        answers.append(
+            {
+                "heading": "" if heading is named else _words(heading),
+                "summary": _words(summary),
+                "body": Markup(body.decode_contents()),
+            }
+        )
+        named = heading
+    if answers:
+        main.append(_element("answers", answers=answers))
 
 
 def _refuse_outside(soup: BeautifulSoup, notebook: Path) -> None:
-    for tag in _all(soup, *_LOADING):
+    for tag in soup.select(", ".join(_LOADING)):
         for name in (_LOADING[tag.name], "xlink:href"):
             address = tag.get(name)
             if address is not None and not str(address).startswith(("data:image/", "#")):

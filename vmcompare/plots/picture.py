@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 from vmcompare.plots import style
 
@@ -62,12 +63,17 @@ class Picture:
     def _repr_html_(self) -> str:
         """One ``<figure>`` with alt text, the same in JupyterLab and in a handout."""
         data = base64.b64encode(self.svg().encode()).decode()
-        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
-        return (
-            f'<figure class="vmc-picture" style="margin:0"><img alt="{html.escape(self.alt)}" '
-            f'style="max-width:100%;background:#fff" src="data:image/svg+xml;base64,{data}">'
-            f"{caption}</figure>"
-        )
+        caption = _CAPTION.format(self.caption) if self.caption else ""
+        return str(_FIGURE.format(alt=self.alt, data=data, caption=caption))
+
+
+# Markup escapes what is put into it; templates of pages lie in the course, which plots do not know.
+_FIGURE = Markup(
+    '<figure class="vmc-picture" style="margin:0"><img alt="{alt}" '
+    'style="max-width:100%;background:#fff" src="data:image/svg+xml;base64,{data}">'
+    "{caption}</figure>"
+)
+_CAPTION = Markup("<figcaption>{}</figcaption>")
 
 
 @dataclass(frozen=True, slots=True)

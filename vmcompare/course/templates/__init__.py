@@ -38,5 +38,5 @@ def environment(package: str, folder: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["inline"] = lambda text: Markup(inline(text))
+    made.filters["inline"] = inline
     return made

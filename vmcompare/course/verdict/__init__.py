@@ -15,7 +15,7 @@ from typing import Any
 
 from vmcompare.course import page, wording
 from vmcompare.course.exercises import Tasks
-from vmcompare.course.results import Prediction
+from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps
 from vmcompare.course.verdict import exercises as tasks_of
 from vmcompare.course.verdict.explain import FIGURES, OUTCOMES, WHATIFS
@@ -73,16 +73,18 @@ class Verdict(Steps):
         if claim := self._evidence.claim(name):
             quote = claim.parts[0].claim.quote
             asked = question or f"{name}: “{quote}” The finding will be …"
-            self._ask(Prediction(name, asked, choices=tuple(map(str, claims.Verdict))), guess)
+            choices = tuple(map(str, claims.Verdict))
+            self._ask(Prediction(NUMBER, name, asked, choices=choices), guess)
         elif name in OUTCOMES:
             asked = question or f"Claims that will be {name.replace('_', ' ')}"
             # Nobody can guess a count without the total.
             asked = f"{asked} (of {len(self._evidence.claims)} in all)"
-            self._ask(Prediction(name, asked, unit="claims", whole=True), guess)
+            self._ask(Prediction(NUMBER, name, asked, unit="claims", whole=True), guess)
         else:
             raise UnknownName("outcome", name, [*OUTCOMES, *(c.id for c in self._evidence.claims)])
 
-    def _beside(self, asked: Prediction, guess: float | str | None) -> Mapping[str, str]:
+    def _beside(self, asked: Prediction) -> Mapping[str, str]:
+        guess = asked.kept()
         found: int | str
         if asked.choices:
             claim = self._evidence.claim(asked.name)

@@ -1,4 +1,4 @@
-"""A grid that is ticked beforehand: kept, set beside what was found, on paper with its answers."""
+"""Predictions: kept, set beside what was found, and on paper; a grid there has its answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from vmcompare.course import answers, grid
+from vmcompare.course import answers
+from vmcompare.course.predict import Prediction, Ticked, Ticks
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import Grid, View, compose
 
@@ -22,7 +23,7 @@ GRID = Grid(
     no="stays",
     called="probe",
 )
-ASKED = grid.Asked("05a", "flips", "What turns what?", GRID, lambda: compose(None, None))
+ASKED = Ticked("05a", "flips", "What turns what?", GRID, lambda: compose(None, None))
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +39,9 @@ def cells(html: str) -> list[list[str]]:
 
 
 def test_ticks_are_kept_and_there_again() -> None:
-    assert grid.kept(ASKED) is None
-    assert "Kept" in grid.keep(ASKED, {"--one": ["a"]})
-    assert grid.kept(ASKED) == {"--one": ["a"], "--two": []}
+    assert ASKED.kept() is None
+    assert "Kept" in ASKED.keep({"--one": ["a"]})
+    assert ASKED.kept() == {"--one": ["a"], "--two": []}
     assert answers.predictions("05a") == {}  # it is no number
 
 
@@ -51,20 +52,20 @@ def test_ticks_are_kept_and_there_again() -> None:
 def test_what_the_grid_does_not_have_is_told_and_not_kept(
     ticked: Mapping[str, list[str]], said: str
 ) -> None:
-    assert said in grid.keep(ASKED, ticked)
-    assert grid.kept(ASKED) is None
+    assert said in ASKED.keep(ticked)
+    assert ASKED.kept() is None
 
 
 def test_a_damaged_answer_counts_as_none() -> None:
     answers.keep("05a", "flips", 3)
-    assert grid.kept(ASKED) is None
+    assert ASKED.kept() is None
     answers.keep("05a", "flips", {"--one": "a", "--two": ["b"]})
-    assert grid.kept(ASKED) == {"--one": [], "--two": ["b"]}
+    assert ASKED.kept() == {"--one": [], "--two": ["b"]}
 
 
 def test_each_cell_is_set_beside_what_was_found_with_a_reason_where_it_is_wrong() -> None:
-    grid.keep(ASKED, {"--one": ["b"], "--two": []})
-    html = grid.beside(ASKED)
+    ASKED.keep({"--one": ["b"], "--two": []})
+    html = ASKED.beside()
     assert cells(html) == [["a", "turns ✗", "stays ✓"], ["b", "stays ✗", "not measured"]]
     assert "1 of 3 right" in html
     assert "It takes the <code>door</code> away." in html
@@ -73,14 +74,14 @@ def test_each_cell_is_set_beside_what_was_found_with_a_reason_where_it_is_wrong(
 
 
 def test_what_was_expected_and_did_not_happen_is_told_as_that() -> None:
-    grid.keep(ASKED, {"--one": ["a"], "--two": ["a"]})
-    assert "Expected, but not found here. A second door." in grid.beside(ASKED)
+    ASKED.keep({"--one": ["a"], "--two": ["a"]})
+    assert "Expected, but not found here. A second door." in ASKED.beside()
     odd = replace(GRID, find=lambda _: {"--one": {"b": True}})
-    assert "Found, but not expected" in grid.beside(replace(ASKED, grid=odd))
+    assert "Found, but not expected" in replace(ASKED, grid=odd).beside()
 
 
 def test_without_ticks_only_what_was_found_is_shown() -> None:
-    html = grid.beside(ASKED)
+    html = ASKED.beside()
     assert "ticked nothing yet" in html
     assert cells(html) == [["a", "turns", "stays"], ["b", "stays", "not measured"]]
 
@@ -90,30 +91,30 @@ def test_where_nothing_was_measured_that_is_said() -> None:
         raise Unavailable("nothing was tried", "run it")
 
     with pytest.raises(Unavailable, match="nothing was tried"):
-        grid.beside(replace(ASKED, grid=replace(GRID, find=nothing)))
+        replace(ASKED, grid=replace(GRID, find=nothing)).beside()
 
 
 def test_on_paper_every_cell_is_a_box_and_the_answers_come_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    grid.keep(ASKED, {"--one": ["a"]})
+    ASKED.keep({"--one": ["a"]})
     monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
-    html = grid.paper(ASKED)
+    html = ASKED.paper()
     assert html.count("☐") == 4
     assert "look &lt;inside&gt;" in html
     assert html.index("vmc-answer") > html.rindex("☐")
-    assert "✓" not in grid.beside(ASKED)  # a page for others shows nobody's answers
+    assert "✓" not in ASKED.beside()  # a page for others shows nobody's answers
 
 
 def test_the_boxes_are_labelled_and_a_press_keeps_what_is_ticked() -> None:
-    grid.keep(ASKED, {"--one": ["a"]})
-    told: list[grid.Ticks] = []
+    ASKED.keep({"--one": ["a"]})
+    told: list[Ticks] = []
 
-    def keep(value: grid.Ticks) -> str:
+    def keep(value: Ticks) -> str:
         told.append(value)
         return "Kept."
 
-    box = grid.form(ASKED, keep)
+    box = ASKED.form(keep)
     boxes = [child for line in box.children for child in getattr(line, "children", ())]
     found: dict[str, Any] = {b.tooltip: b for b in boxes if hasattr(b, "indent")}
     assert {name: b.value for name, b in found.items()} == {
@@ -126,3 +127,28 @@ def test_the_boxes_are_labelled_and_a_press_keeps_what_is_ticked() -> None:
     assert told[-1] == {"--one": ["a"], "--two": ["b"]}
     found["--one: a"].value = False  # its message came after that of the button
     assert told[-1] == {"--one": [], "--two": ["b"]}
+
+
+def test_a_prediction_that_arrives_just_after_its_click_is_kept() -> None:
+    kept: list[float] = []
+
+    def keep(value: float) -> str:
+        kept.append(value)
+        return f"Kept <{value:g}>."
+
+    _, asked, said = Prediction("04", "x", "?", "s").form(keep).children
+    number, button = asked.children
+    button.click()
+    number.value = 4
+    assert kept == [0, 4]
+    assert said.value == "Kept &lt;4&gt;."
+
+
+def test_on_paper_there_is_a_line_to_write_on_or_words_to_tick() -> None:
+    line = Prediction("04", "x", "How <long>?", "s").paper()
+    assert "How &lt;long&gt;? <span" in line
+    assert line.endswith("</span> s</p>")
+    ticked = Prediction("04", "x", "Which?", choices=("a <b>", "c")).paper()
+    assert ticked.count("☐") == 2
+    assert "a &lt;b&gt;" in ticked
+    assert "____" not in ticked
