@@ -303,6 +303,7 @@ def test_rows_of_two_recordings_are_never_pooled(places: Places) -> None:
 def test_of_a_ramps_sums_only_the_first_counts_as_one_idle_instance(places: Places) -> None:
     places.add("guest_os", [r for r in ramps() if r.rep != 1])
     assert "beside it stands" not in part(places.gather(), "V1").finding.reason
+    places.delete("guest_os")
     places.add("guest_os", ramps())
     alone = (2 + 120) / (2 + 4)  # MiB: what is there once, and one instance
     assert f"container (one alone): {alone:.1f}×" in part(places.gather(), "V1").finding.reason
