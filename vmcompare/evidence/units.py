@@ -14,6 +14,7 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "start_to_first_byte_s": "s",
         "ready_s": "s",
         "phase_s": "s",
+        "duration_s": "s",
         "pss_bytes": "bytes",
         "gzip_s": "s",
         "syscall_s": "s",
@@ -39,7 +40,8 @@ METRICS: Mapping[str, str] = MappingProxyType(
 )
 """Metric name → unit. A metric's name ends in its unit, so that no axis can be mislabelled.
 
-``part_bytes`` and ``item_count`` say in ``phase`` what was weighed or counted; a ``fact`` has its
+``part_bytes``, ``item_count`` and ``duration_s`` say in ``phase`` what was weighed, counted or
+timed (an experiment of your own measures with these); a ``fact`` has its
 name there and is 1 or 0; an ``observation`` has its name there, is 1 where it could be made (else
 0), and carries what was read, or the error, in ``text``. A ``probe`` has its name there, is 1 where
 it got through to what it was aimed at (else 0), and carries the answer (``"ok"``, ``"EPERM"``) in

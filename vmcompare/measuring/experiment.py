@@ -1,8 +1,8 @@
 """What an experiment is, and how its starts are arranged: seeded, shuffled blocks with warm-ups.
 
-An experiment is a folder ``experiments/<name>/`` whose ``measure.py`` exports ``EXPERIMENT`` and
-whose ``explain.py`` exports its figures, tables and what-ifs. :func:`discover` finds them: there is
-no list to edit.
+An experiment is a folder ``experiments/<name>/``, or an installed package that offers itself in
+the entry-point group :data:`GROUP`. Its ``measure.py`` exports ``EXPERIMENT`` and its ``explain.py``
+what a lesson shows. :func:`discover` finds both kinds: there is no list to edit.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import pkgutil
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -26,7 +28,11 @@ from vmcompare.errors import (
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View
 from vmcompare.measuring.standstill import Standstills, now
+from vmcompare.paths import data_dir
 from vmcompare.sandbox import Event, Launcher, Machine, Platform, Spec
+
+GROUP = "vmcompare.experiments"
+"""Entry-point group by which an installed package offers an experiment; see ``examples/``."""
 
 DEFAULT_ROUNDS = 10
 DEFAULT_SEED = 1
@@ -262,9 +268,32 @@ def arrange(series: Sequence[Series], rounds: int, seed: int) -> tuple[Trial, ..
 
 
 def discover() -> tuple[str, ...]:
-    """Names of all experiments, sorted: the folders of ``vmcompare.experiments``."""
-    package = importlib.import_module("vmcompare.experiments")
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg))
+    """Names of all experiments, sorted: the course's own, and those of installed packages.
+
+    The first are the folders of ``vmcompare.experiments``; the others are offered in the
+    entry-point group :data:`GROUP`.
+    """
+    return tuple(sorted({*_folders(), *_offered()}))
+
+
+def recordings_dir(name: str) -> Path:
+    """Where recordings of the experiment come from: the project's ``data/``, or its own package's.
+
+    Returns the folder that holds ``<name>/*.jsonl``; it may be missing.
+    """
+    if name in _folders() or name not in _offered():
+        return data_dir() / "recordings"
+    return package_dir(name) / "recordings"
+
+
+def package_dir(name: str) -> Path:
+    """The folder of the experiment's package.
+
+    Raises:
+        UnknownName: there is no experiment of that name.
+        Unavailable: it is another package's, and cannot be imported.
+    """
+    return Path(str(_module(name).__file__)).parent
 
 
 def load(name: str) -> Experiment:
@@ -304,7 +333,31 @@ def exercises(name: str) -> ModuleType:
         ) from None
 
 
-def _module(name: str, part: str) -> ModuleType:
-    if name not in discover():
+def _folders() -> tuple[str, ...]:
+    package = importlib.import_module("vmcompare.experiments")
+    return tuple(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg)
+
+
+def _offered() -> dict[str, str]:
+    """Experiments of other installed packages: name → dotted name of the package that holds it."""
+    return {point.name: point.value for point in metadata.entry_points(group=GROUP)}
+
+
+def _module(name: str, part: str = "") -> ModuleType:
+    """The experiment's package, or its module ``part``."""
+    inside = f".{part}" if part else ""
+    if name in _folders():  # comes first: no package can replace an experiment of the course
+        return importlib.import_module(f"vmcompare.experiments.{name}{inside}")
+    offered = _offered()
+    if name not in offered:
         raise UnknownName("experiment", name, discover())
-    return importlib.import_module(f"vmcompare.experiments.{name}.{part}")
+    try:
+        return importlib.import_module(offered[name] + inside)
+    except (
+        Exception
+    ) as error:  # whatever somebody else's module does, a lesson says it in a sentence
+        raise Unavailable(
+            f"the experiment {name} of the package {offered[name]} cannot be loaded "
+            f"({type(error).__name__}: {error})",
+            "mend that package or uninstall it",
+        ) from error
