@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -18,14 +19,24 @@ import pytest
 
 from vmcompare.engines import qemu as backend
 from vmcompare.engines.images import alpine, initramfs
-from vmcompare.engines.qemu import QemuLauncher
-from vmcompare.engines.qemu.machine import Agent, Machine, Qmp, held_back, quote
+from vmcompare.engines.qemu import QemuLauncher, accel
+from vmcompare.engines.qemu.binary import Qemu
+from vmcompare.engines.qemu.process import Agent, QemuProcess, Qmp, held_back, quote
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.sandbox import Event, Launcher, Phase, Platform, Sandbox, Spec
-from vmcompare.sandbox import Machine as MachineType
+from vmcompare.sandbox import (
+    Event,
+    HasChannels,
+    Launcher,
+    Machine,
+    Phase,
+    Platform,
+    Sandbox,
+    Spec,
+    Start,
+)
 
 qemu = pytest.mark.qemu
-PC = Spec(machine=MachineType.PC, memory_mib=256)
+PC = Spec(machine=Machine.PC, memory_mib=256)
 
 
 def _small() -> QemuLauncher:
@@ -220,6 +231,60 @@ def test_an_agent_that_greets_before_the_first_byte_is_heard(tmp_path: Path) -> 
 
 
 @qemu
+def test_the_accelerator_is_asked_once_for_all_starts_of_a_launcher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    choose = accel.choose
+
+    def counted(qemu: Qemu) -> accel.Choice:
+        asked.append(qemu.version)
+        return choose(qemu)
+
+    monkeypatch.setattr(accel, "choose", counted)
+    launcher = _small()
+    for machine in (Machine.PC, Machine.MICROVM):  # whose clock is asked of a guest on pc
+        spec = Spec(machine=machine, memory_mib=256)
+        launcher.image(spec)
+        launcher.traits(spec)
+        with launcher.open(spec, lambda _event: None):
+            pass
+    assert len(asked) == 1
+
+
+@qemu
+def test_what_one_clone_writes_the_others_do_not_see_and_nothing_is_left() -> None:
+    spec = Spec(machine=Machine.PC, memory_mib=256, start=Start.CLONE, channels=("numbers",))
+    before, launcher = _ours(), _small()
+    with (
+        launcher.open(spec, lambda _event: None) as one,
+        launcher.open(spec, lambda _event: None) as other,
+    ):
+        one.put("/tmp/mark", b"of one alone")
+        assert one.run(["cat", "/tmp/mark"]).output == b"of one alone"
+        assert other.run(["ls", "/tmp"]).output == b""
+        with pytest.raises(WaitTimeout):  # the second agent, which has greeted before, ends it
+            other.run(["sleep", "600"], timeout_s=1.0)
+        assert other.run(["echo", "fine"]).output == b"fine\n"
+        assert isinstance(other, HasChannels)
+        channel = other.channel("numbers")
+        other.run(["sh", "-c", f"echo 42 >{channel.path}"])
+        channel.host.settimeout(60)
+        assert channel.host.recv(100) == b"42\n"
+    assert _ours() == before
+    files = set(Path("/proc/self/fd").iterdir())
+    del launcher
+    gc.collect()
+    assert len(files) - len(set(Path("/proc/self/fd").iterdir())) == 2  # memory and state
+
+
+def test_names_of_channels_are_different_words() -> None:
+    for names in (("two words",), ("a,b",), ("",), ("one", "one")):
+        with pytest.raises(ValueError, match="names for channels"):
+            Spec(channels=names)
+
+
+@qemu
 @pytest.mark.parametrize("code", [0, 1, 7, 42, 126, 127, 137, 255])
 def test_exit_codes_are_exact(guest: Sandbox, code: int) -> None:
     assert guest.run(["sh", "-c", f"exit {code}"]).exit_code == code
@@ -327,7 +392,8 @@ def test_an_error_in_the_listener_leaves_nothing() -> None:
 def test_a_guest_ends_by_itself_when_its_owner_is_killed(tmp_path: Path) -> None:
     script = """
 import sys, time
-from vmcompare.engines.qemu import QemuLauncher
+from vmcompare.engines.qemu import QemuLauncher, accel
+from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.sandbox import Machine, Platform, Spec
 with QemuLauncher(Platform.VM_DIRECT, small=True).open(
     Spec(machine=Machine.PC, memory_mib=256), lambda event: None
@@ -359,7 +425,7 @@ def _process(pid: int) -> psutil.Process | None:
 
 @qemu
 def test_a_microvm_opens_too_where_its_firmware_is() -> None:
-    spec = Spec(machine=MachineType.MICROVM, memory_mib=256)
+    spec = Spec(machine=Machine.MICROVM, memory_mib=256)
     try:
         with _small().open(spec, lambda _event: None) as sandbox:
             assert b"-virt" in sandbox.run(["uname", "-r"]).output
@@ -380,7 +446,7 @@ def test_the_image_is_described_by_what_is_booted() -> None:
 @qemu
 def test_another_image_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="debian"):
-        _small().image(Spec(image="debian", machine=MachineType.PC))
+        _small().image(Spec(image="debian", machine=Machine.PC))
 
 
 @qemu
@@ -425,11 +491,11 @@ def test_the_tuned_distribution_brings_its_network_up_where_there_is_one() -> No
 
 def test_a_program_that_cannot_be_run_is_a_launch_failure(tmp_path: Path) -> None:
     from vmcompare.engines.qemu.accel import Choice
-    from vmcompare.engines.qemu.binary import Qemu
-    from vmcompare.engines.qemu.machine import Plan
+    from vmcompare.engines.qemu.boots import Boot
 
-    machine = Machine(Plan(Qemu(tmp_path / "no-qemu", "7.2"), Choice("tcg"), ()))
+    boot = Boot((), (), timeout_s=1.0)
+    process = QemuProcess(Qemu(tmp_path / "no-qemu", "7.2"), Choice("tcg"), boot, Spec())
     with pytest.raises(LaunchFailure, match="could not be started") as caught:
-        machine.start()
+        process.start()
     assert caught.value.command[0].endswith("no-qemu")
-    machine.kill()
+    process.kill()

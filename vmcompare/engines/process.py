@@ -37,7 +37,9 @@ from vmcompare.sandbox import (
     Phase,
     Platform,
     Spec,
+    Start,
     Traits,
+    refuse_channels,
     refuse_sysctls,
 )
 
@@ -130,6 +132,11 @@ class ProcessLauncher:
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
         refuse_sysctls(spec)
+        refuse_channels(spec)
+        if spec.start is not Start.COLD:
+            raise Unavailable(
+                f"an ordinary process has no {spec.start.value} start", "choose a cold start"
+            )
         if spec.own_network:
             raise Unavailable(
                 "an ordinary process has no network of its own", "choose a start without one"

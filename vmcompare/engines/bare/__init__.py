@@ -33,6 +33,7 @@ from vmcompare.sandbox import (
     OnOutput,
     Spec,
     Start,
+    refuse_channels,
     refuse_sysctls,
 )
 
@@ -56,8 +57,9 @@ _WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
 
 
 def refuse(spec: Spec, name: str) -> None:
-    """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth, sysctls."""
+    """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth, channels."""
     refuse_sysctls(spec)
+    refuse_channels(spec)
     if spec.network:
         raise Unavailable(f"{name} brings no network of its own", "choose a start without one")
     if spec.image != ALPINE:

@@ -10,7 +10,6 @@ from pathlib import Path
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.qemu.binary import Qemu
-from vmcompare.engines.qemu.machine import Sign
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import Machine, Phase, Spec
 
@@ -31,6 +30,15 @@ _MAKERS_PORT = 8080
 
 _NO_NETWORK = "vmcompare_network=no"
 """For ``images/guest/disk_init.sh``, to which the kernel hands it on as a variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """The first time ``text`` appears on a stream, ``phase`` has ended."""
+
+    phase: Phase
+    text: bytes
+
 
 _SEABIOS_DONE = Sign(Phase.FIRMWARE, b"Booting from")
 _OUR_INIT = Sign(Phase.KERNEL, b"vmcompare-init")
@@ -193,7 +201,7 @@ def _escaped(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
-def plan_arguments(boot: Boot, spec: Spec, options: Sequence[str] = ()) -> tuple[str, ...]:
+def plan_arguments(boot: Boot, spec: Spec) -> tuple[str, ...]:
     """All of QEMU's arguments for an instance, but its channels and its accelerator.
 
     A network, where there is to be one, is cut off from the host and the world.
@@ -205,4 +213,4 @@ def plan_arguments(boot: Boot, spec: Spec, options: Sequence[str] = ()) -> tuple
         arguments += ["-device", f"virtio-net-{boot.bus},netdev=net0{rom}"]
     else:
         arguments += ["-nic", "none"]
-    return (*arguments, *options)
+    return tuple(arguments)

@@ -19,7 +19,7 @@ from vmcompare.engines.qemu import boots
 from vmcompare.engines.qemu.accel import Choice
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
-from vmcompare.engines.qemu.machine import Machine, Plan
+from vmcompare.engines.qemu.process import QemuProcess
 from vmcompare.errors import AbnormalShutdown, LaunchFailure
 from vmcompare.sandbox import Phase, Spec
 
@@ -100,47 +100,33 @@ def _key() -> str:
 
 
 def _install(qemu: Qemu, accel: Choice, boot: Boot) -> None:
-    machine = _machine(qemu, accel, boot)
+    process = QemuProcess(qemu, accel, boot, Spec())
     try:
-        machine.start()
-        machine.ended_by_itself(boot.timeout_s + _END_S)
-        if _INSTALLED not in machine.console():
+        process.start()
+        process.ended_by_itself(boot.timeout_s + _END_S)
+        if _INSTALLED not in process.console():
             raise LaunchFailure(
-                "nothing could be written onto the disk", machine.command, machine.console()
+                "nothing could be written onto the disk", process.command, process.console()
             )
     finally:
-        machine.kill()
+        process.kill()
 
 
 def _warm(qemu: Qemu, accel: Choice, boot: Boot) -> None:
-    machine = _machine(qemu, accel, boot)
+    process = QemuProcess(qemu, accel, boot, Spec())
     try:
-        machine.start()
+        process.start()
         deadline = time.monotonic() + boot.timeout_s
         while True:
-            mark = machine.next_mark("the guest's agent", deadline, boot.timeout_s)
+            mark = process.next_mark("the guest's agent", deadline, boot.timeout_s)
             if mark.phase is Phase.READY:
                 break
-        agent = machine.agent()
+        agent = process.agent()
         # Our service starts the agent a moment before the runlevel is complete.
         agent.run_line("sleep 3; poweroff", boot.timeout_s)
         try:
-            machine.ended_by_itself(_END_S)
+            process.ended_by_itself(_END_S)
         except AbnormalShutdown as error:
-            raise LaunchFailure(str(error), machine.command, machine.console()) from error
+            raise LaunchFailure(str(error), process.command, process.console()) from error
     finally:
-        machine.kill()
-
-
-def _machine(qemu: Qemu, accel: Choice, boot: Boot) -> Machine:
-    arguments = boots.plan_arguments(boot, Spec())
-    return Machine(
-        Plan(
-            qemu,
-            accel,
-            arguments,
-            bus=boot.bus,
-            on_debug=boot.on_debug,
-            on_serial=boot.on_serial,
-        )
-    )
+        process.kill()

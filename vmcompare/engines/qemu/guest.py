@@ -20,17 +20,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from vmcompare.engines.following import END_S, START_S, Heard, beginning, ending
-from vmcompare.engines.qemu.machine import (
+from vmcompare.engines.qemu.process import (
     PIECE_BYTES,
     TOKEN_BYTES,
-    Machine,
+    QemuProcess,
     place_line,
     quote,
     session_of,
     stop_line,
 )
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.sandbox import Completed, Event, Followed, OnEvent, OnOutput, Phase
+from vmcompare.sandbox import Channel, Completed, Event, Followed, OnEvent, OnOutput, Phase
 
 _READY_S = 120.0
 """Seconds from the first byte to the agent's greeting; emulated it needs 0.1 to 1."""
@@ -38,8 +38,13 @@ _READY_S = 120.0
 _PUT_S = 120.0
 """Seconds for one :meth:`Guest.put`."""
 
+_PORT_S = 15.0  # for the guest to have made a further channel's device
+
 _STOP_S = 15.0
 """Seconds for a hanging command inside to be killed."""
+
+# The first figure in the name counts virtio devices, so it depends on what else there is.
+_FIND_PORT = 'until [ -c "$1" ]; do sleep 0.05; set -- /dev/vport*p{number}; done; printf %s "$1"'
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 """What colours a console's text and moves its cursor (ECMA-48, control sequences)."""
@@ -48,14 +53,17 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Guest:
     """A running virtual machine: `sandbox.Sandbox`."""
 
-    def __init__(self, machine: Machine, on_event: OnEvent, *, answers: bool) -> None:
-        self._machine = machine
+    def __init__(
+        self, process: QemuProcess, on_event: OnEvent, *, answers: bool, resumed: bool = False
+    ) -> None:
+        self._process = process
         self._answers = answers
         self._on_event = on_event
-        self._agent = machine.agent()
-        self._second = machine.agent("second")
-        self._session = 0
-        self._second_greeted = False
+        self._agent = process.agent()
+        self._second = process.agent("second")
+        # A resumed guest's agents greeted before it was kept, and do not greet again.
+        self._session = session_of(process.greeting()) if resumed else 0
+        self._second_greeted = resumed
         self._listener: Listener | None = None
         self._lost = False
 
@@ -68,7 +76,7 @@ class Guest:
             self._stop_what_runs()
             raise WaitTimeout(error.what, timeout_s, self.console()) from None
         except AbnormalShutdown as error:
-            raise self._machine.gone() from error
+            raise self._process.gone() from error
 
     def put(self, path: str, data: bytes) -> None:
         """See :class:`vmcompare.sandbox.Sandbox`. Raises ``LaunchFailure`` if it cannot."""
@@ -78,7 +86,7 @@ class Guest:
             if not done.exit_code:
                 done = self._agent.put(path, data, _PUT_S)
         except AbnormalShutdown as error:
-            raise self._machine.gone() from error
+            raise self._process.gone() from error
         if done.exit_code:
             raise LaunchFailure(f"{path} could not be written in the guest", ("put", path))
 
@@ -87,7 +95,7 @@ class Guest:
         """See :class:`vmcompare.sandbox.Follower`. The second channel carries the output."""
         self._await_ready()
         if self._lost:
-            raise self._machine.gone()
+            raise self._process.gone()
         if self._listener is not None:
             raise refused(argv)
         try:
@@ -96,13 +104,13 @@ class Guest:
         except TimeoutError:
             raise WaitTimeout("the second agent's answer", _STOP_S, self.console()) from None
         except (AbnormalShutdown, OSError) as error:
-            raise self._machine.gone() from error
-        listener = self._listener = Listener(self._machine.second_channel(), on_output)
+            raise self._process.gone() from error
+        listener = self._listener = Listener(self._process.second_channel(), on_output)
         try:
             try:
                 listener.start(argv)
             except AbnormalShutdown as error:
-                raise self._machine.gone() from error
+                raise self._process.gone() from error
             yield listener.heard
         finally:
             if listener.end():
@@ -112,17 +120,24 @@ class Guest:
         if listener.survived:
             raise AbnormalShutdown(f"{argv[0]} could not be ended in the guest", self.console())
 
+    def channel(self, name: str) -> Channel:
+        """See :class:`vmcompare.sandbox.HasChannels`."""
+        host = self._process.channel(name)
+        find = _FIND_PORT.format(number=self._process.port_number(name))
+        found = self.run(["sh", "-c", find, "sh", ""], timeout_s=_PORT_S)
+        return Channel(found.output.decode(), host)
+
     def host_pids(self) -> tuple[int, ...]:
         """QEMU is the only process that serves a virtual machine."""
-        return (self._machine.pid,)
+        return (self._process.pid,)
 
     def console(self) -> str:
         """The last lines of its serial console."""
-        return self._machine.console()
+        return self._process.console()
 
     def tell_ready(self) -> None:
         """Tell of ``READY`` if it has come by now; never waits."""
-        for mark in self._machine.marks_so_far():
+        for mark in self._process.marks_so_far():
             if mark.phase is not None:
                 self._on_event(Event(mark.phase, mark.t_ns))
 
@@ -135,16 +150,16 @@ class Guest:
         deadline = time.monotonic() + _READY_S
         while not self._session:
             try:
-                mark = self._machine.next_mark("the agent's greeting", deadline, _READY_S)
+                mark = self._process.next_mark("the agent's greeting", deadline, _READY_S)
             except LaunchFailure as error:  # QEMU ended after the first byte
-                raise self._machine.gone() from error
+                raise self._process.gone() from error
             except WaitTimeout as error:  # a row keeps its words alone: let them tell what they can
                 what = f"{error.what} (last on its console: {_last_line(error.console)!r})"
                 raise WaitTimeout(what, error.timeout_s, error.console) from None
             if mark.phase is not None:
                 self._on_event(Event(mark.phase, mark.t_ns))
             if mark.phase is Phase.READY:
-                self._session = session_of(self._machine.greeting())
+                self._session = session_of(self._process.greeting())
 
     def _stop_what_runs(self) -> None:
         """Kill what hangs on the first channel, through the second."""
@@ -158,7 +173,7 @@ class Guest:
         except (TimeoutError, WaitTimeout):
             pass  # the next command waits for the stale answer first
         except (AbnormalShutdown, OSError) as error:
-            raise self._machine.gone() from error
+            raise self._process.gone() from error
 
     def _greet_second(self) -> None:
         if not self._second_greeted:

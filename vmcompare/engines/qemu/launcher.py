@@ -18,7 +18,8 @@ from vmcompare.engines.qemu import accel, boots, box, disks
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.guest import Guest
-from vmcompare.engines.qemu.machine import Machine, Plan
+from vmcompare.engines.qemu.process import QemuProcess
+from vmcompare.engines.qemu.snapshot import Snapshot
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import (
     ALPINE,
@@ -27,16 +28,17 @@ from vmcompare.sandbox import (
     Event,
     FileFact,
     ImageFacts,
+    Machine,
     OnEvent,
     Parcel,
     Phase,
     Platform,
     Sandbox,
     Spec,
+    Start,
     Traits,
     refuse_sysctls,
 )
-from vmcompare.sandbox import Machine as MachineType
 
 
 class QemuLauncher:
@@ -64,6 +66,7 @@ class QemuLauncher:
         self._options = tuple(options)
         self._progress = progress
         self._chosen: tuple[Qemu, accel.Choice] | None = None
+        self._snapshots: dict[Spec, Snapshot] = {}
 
     def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
         """See :meth:`vmcompare.sandbox.Launcher.open`.
@@ -71,6 +74,10 @@ class QemuLauncher:
         Whatever has to be found out or built first is done before ``OPEN``: it is not part of a
         start. ``READY`` is stamped when the agent greets, and told at the first use of the sandbox
         or while leaving.
+
+        A clone (``Start.CLONE``; ``VM_DIRECT`` only) is a copy of a guest that was booted once for
+        all clones of a spec, and shares its memory until it writes to it. It tells ``SPAWN`` and
+        ``RESUMED``. What it is copied from goes with the launcher.
         """
         return self._open(spec, on_event)
 
@@ -79,24 +86,22 @@ class QemuLauncher:
         refuse_sysctls(spec)
         qemu, choice = self._found()
         boot = self._boot(qemu, choice, spec)
-        machine = Machine(
-            Plan(
-                qemu,
-                choice,
-                boots.plan_arguments(boot, spec, self._options),
-                bus=boot.bus,
-                on_debug=boot.on_debug,
-                on_serial=boot.on_serial,
-            )
-        )
+        if spec.start is Start.CLONE:
+            snapshot = self._snapshot(qemu, choice, boot, spec)
+            process, last = snapshot.clone(self._options), Phase.RESUMED
+        else:
+            snapshot, last = None, Phase.FIRST_BYTE
+            process = QemuProcess(qemu, choice, boot, spec, self._options)
         on_event(Event(Phase.OPEN, time.perf_counter_ns()))
         try:
-            machine.start()
+            process.start()
             deadline = time.monotonic() + boot.timeout_s
             reached, greeting = None, None
-            while reached is not Phase.FIRST_BYTE:
-                mark = machine.next_mark("the first byte", deadline, boot.timeout_s)
+            while reached is not last:
+                mark = process.next_mark("the first byte", deadline, boot.timeout_s)
                 reached = mark.phase
+                if snapshot is not None and reached is Phase.SPAWN:
+                    snapshot.resume(process)
                 if reached is Phase.READY:
                     # The guest starts the byte's program and the agent side by side, and each has a
                     # channel of its own: on a busy host the greeting can come first.
@@ -104,13 +109,25 @@ class QemuLauncher:
                 elif reached is not None:
                     on_event(Event(reached, mark.t_ns))
             if greeting is not None:
-                machine.put_back(greeting)
-            guest = Guest(machine, on_event, answers=spec.image != BOOT_SECTOR)
+                process.put_back(greeting)
+            answers, resumed = spec.image != BOOT_SECTOR, snapshot is not None
+            guest = Guest(process, on_event, answers=answers, resumed=resumed)
             yield guest
             guest.tell_ready()
-            on_event(Event(Phase.SHUTDOWN, machine.stop()))
+            on_event(Event(Phase.SHUTDOWN, process.stop()))
         finally:
-            machine.kill()
+            process.kill()
+
+    def _snapshot(self, qemu: Qemu, choice: accel.Choice, boot: Boot, spec: Spec) -> Snapshot:
+        """What clones of ``spec`` are copies of; made once."""
+        if self._platform is not Platform.VM_DIRECT or spec.image == BOOT_SECTOR:
+            raise Unavailable(
+                f"only {Platform.VM_DIRECT} can be cloned, as its agent answers and it has no disk",
+                f"use {Platform.VM_DIRECT} with an image of Linux, or choose a cold start",
+            )
+        if spec not in self._snapshots:
+            self._snapshots[spec] = Snapshot.of(qemu, choice, boot, spec, self._options)
+        return self._snapshots[spec]
 
     def image(self, spec: Spec) -> ImageFacts:
         """Build what is missing; digests of kernel, RAM disk and disks, in the order of use."""
@@ -161,6 +178,10 @@ class QemuLauncher:
 
     def _boot(self, qemu: Qemu, choice: accel.Choice, spec: Spec) -> Boot:
         progress = self._progress
+        if spec.start not in (Start.COLD, Start.CLONE):
+            raise Unavailable(
+                f"QEMU has no {spec.start.value} start here", "choose a cold start or a clone"
+            )
         if spec.image == BOOT_SECTOR:
             return boots.sector(_sector(spec))
         hosts = spec.image == CONTAINER_HOST
@@ -183,7 +204,7 @@ class QemuLauncher:
         if hosts:
             userland = container_host.container_host_initramfs
         khz = None
-        if spec.machine is MachineType.MICROVM and choice.accel == accel.SOFTWARE:
+        if spec.machine is Machine.MICROVM and choice.accel == accel.SOFTWARE:
             small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
             small._chosen = qemu, choice
             khz = _frequency_khz(qemu, small)
@@ -227,7 +248,7 @@ def _frequency_khz(qemu: Qemu, small: QemuLauncher) -> int:
     known = accel.kept("tsc", qemu, _Frequency)
     if known is not None and known.khz in _PLAUSIBLE:
         return known.khz
-    with small.open(Spec(machine=MachineType.PC), lambda _: None) as sandbox:
+    with small.open(Spec(machine=Machine.PC), lambda _: None) as sandbox:
         output = sandbox.run(_DMESG).output
     found = _DETECTED.search(output)
     if found is None:

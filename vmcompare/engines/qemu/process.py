@@ -24,7 +24,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import FrameType
 from typing import Any
@@ -32,8 +32,15 @@ from typing import Any
 from vmcompare.engines import cleanup
 from vmcompare.engines.qemu.accel import Choice
 from vmcompare.engines.qemu.binary import Qemu
-from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
-from vmcompare.sandbox import FIRST_BYTE, Completed, Phase
+from vmcompare.engines.qemu.boots import Boot, Sign, plan_arguments
+from vmcompare.errors import (
+    AbnormalShutdown,
+    LaunchFailure,
+    UnknownName,
+    VmcompareError,
+    WaitTimeout,
+)
+from vmcompare.sandbox import FIRST_BYTE, Completed, Phase, Spec
 
 QUIT_S = 3.0
 """Seconds for QEMU to leave when asked to, before it is killed; it needs about 0.02 s."""
@@ -47,62 +54,78 @@ PIECE_BYTES = 1 << 16
 TOKEN_BYTES = 8
 """Random bytes in the marker by which an answer of the guest is known."""
 
-_CHANNELS = ("control", "debug", "serial", "agent", "second")
+_PORTS = ("agent", "second")  # of virtio-serial, numbered from 1 in the guest
+_CHANNELS = ("control", "debug", "serial", *_PORTS)
+_FURTHER = "further-"  # begins what the channels of a ``Spec`` are called here
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to start.
+class QemuProcess:
+    """Starts with :meth:`start`; ends with :meth:`stop` or :meth:`kill`, both safe to repeat.
 
-    Attributes:
+    Args:
         qemu, accel: with what.
-        arguments: machine, processors, memory, kernel, disk: everything but the channels.
-        bus: ``"pci"`` or ``"device"`` (microvm): the ending of virtio devices' names.
-        on_debug, on_serial: signs of phases; see :class:`Pump`.
+        boot: what is booted, and the signs of its phases.
+        spec: processors, memory, network, further channels.
+        options: further arguments.
+        files: descriptors that QEMU inherits; they stay the caller's to close.
     """
 
-    qemu: Qemu
-    accel: Choice
-    arguments: Sequence[str]
-    bus: str = "pci"
-    on_debug: Sequence[Sign] = field(default=())
-    on_serial: Sequence[Sign] = field(default=())
-
-
-class Machine:
-    """Starts with :meth:`start`; ends with :meth:`stop` or :meth:`kill`, both safe to repeat."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(
+        self,
+        qemu: Qemu,
+        accel: Choice,
+        boot: Boot,
+        spec: Spec,
+        options: Sequence[str] = (),
+        files: Sequence[int] = (),
+    ) -> None:
+        self._qemu, self._accel, self._boot, self._spec = qemu, accel, boot, spec
+        self._options, self._files = tuple(options), tuple(files)
+        self._agents: dict[str, Agent] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._ours: dict[str, socket.socket] = {}
         self._pump: Pump | None = None
-        self._qmp: Qmp | None = None
+        self._control: Qmp | None = None
         self.command: tuple[str, ...] = ()
 
     @property
     def pid(self) -> int:
         """QEMU's process number."""
-        assert self._process is not None, "the machine was not started"
+        assert self._process is not None, "QEMU was not started"
         return self._process.pid
 
     @property
     def qmp(self) -> Qmp:
         """The control channel; usable once ``SPAWN`` was marked."""
-        assert self._qmp is not None, "the machine was not started"
-        return self._qmp
+        assert self._control is not None, "QEMU was not started"
+        return self._control
 
     def agent(self, name: str = "agent") -> Agent:
         """The host's side of the first (``"agent"``) or second (``"second"``) command channel."""
-        return Agent(self._ours[name])
+        if name not in self._agents:
+            self._agents[name] = Agent(self._ours[name])
+        return self._agents[name]
+
+    def channel(self, name: str) -> socket.socket:
+        """The host's end of a further channel. Raises ``UnknownName``."""
+        if name not in self._spec.channels:
+            raise UnknownName("channel", name, self._spec.channels)
+        return self._ours[_FURTHER + name]
+
+    def _further(self) -> tuple[str, ...]:
+        return tuple(_FURTHER + name for name in self._spec.channels)
+
+    def port_number(self, name: str) -> int:
+        """The number of a further channel's port in the guest."""
+        return len(_PORTS) + 1 + self._spec.channels.index(name)
 
     def second_channel(self) -> socket.socket:
         """The host's end of the second command channel itself, for a reader of its own."""
         return self._ours["second"]
 
     def greeting(self) -> bytes:
-        """The first agent's greeting, once ``READY`` was marked."""
-        assert self._pump is not None, "the machine was not started"
+        """The first agent's first line, once ``READY`` or ``RESUMED`` was marked."""
+        assert self._pump is not None, "QEMU was not started"
         return self._pump.greeting()
 
     def console(self) -> str:
@@ -113,7 +136,7 @@ class Machine:
         """Start QEMU. Raises ``LaunchFailure`` if the program cannot be run."""
         theirs: dict[str, socket.socket] = {}
         try:
-            for name in _CHANNELS:
+            for name in (*_CHANNELS, *self._further()):
                 self._ours[name], theirs[name] = socket.socketpair()
             self.command = self._command(theirs)
             with held_back():  # a process must never exist without being known here
@@ -122,7 +145,7 @@ class Machine:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    pass_fds=[end.fileno() for end in theirs.values()],
+                    pass_fds=[*(end.fileno() for end in theirs.values()), *self._files],
                     start_new_session=True,
                     env=cleanup.marked(),
                 )
@@ -139,11 +162,11 @@ class Machine:
             serial=self._ours["serial"],
             agent=self._ours["agent"],
             errors=self._process.stderr.fileno(),
-            on_debug=self._plan.on_debug,
-            on_serial=self._plan.on_serial,
+            on_debug=self._boot.on_debug,
+            on_serial=self._boot.on_serial,
         )
         self._pump.start()
-        self._qmp = Qmp(self._ours["control"])
+        self._control = Qmp(self._ours["control"])
 
     def next_mark(self, what: str, deadline: float, timeout_s: float) -> Mark:
         """The next mark, before ``deadline`` (``time.monotonic``).
@@ -152,7 +175,7 @@ class Machine:
             LaunchFailure: QEMU ended; its command line and last words are attached.
             WaitTimeout: nothing came.
         """
-        assert self._pump is not None, "the machine was not started"
+        assert self._pump is not None, "QEMU was not started"
         try:
             mark = self._pump.marks.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
@@ -164,7 +187,7 @@ class Machine:
 
     def put_back(self, mark: Mark) -> None:
         """Keep a mark that came too soon for whoever asks next."""
-        assert self._pump is not None, "the machine was not started"
+        assert self._pump is not None, "QEMU was not started"
         self._pump.marks.put(mark)
 
     def marks_so_far(self) -> list[Mark]:
@@ -181,7 +204,7 @@ class Machine:
 
     def ended_by_itself(self, timeout_s: float) -> None:
         """Wait until QEMU has ended because its guest did. Raises ``WaitTimeout``."""
-        assert self._process is not None, "the machine was not started"
+        assert self._process is not None, "QEMU was not started"
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -223,16 +246,17 @@ class Machine:
             self._process.stderr.close()
 
     def _command(self, theirs: dict[str, socket.socket]) -> tuple[str, ...]:
-        plan = self._plan
-        command = [*plan.qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
-        command += ["-no-reboot", *plan.accel.arguments(), *plan.arguments]
+        bus = self._boot.bus
+        command = [*self._qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
+        command += ["-no-reboot", *self._accel.arguments()]
+        command += [*plan_arguments(self._boot, self._spec), *self._options]
         for name, end in theirs.items():
             command += ["-chardev", f"socket,id={name},fd={end.fileno()}"]
         command += ["-mon", "chardev=control,mode=control", "-serial", "chardev:serial"]
         # SeaBIOS reports its progress to this port; nothing else in a guest uses it.
         command += ["-device", "isa-debugcon,iobase=0x402,chardev=debug"]
-        command += ["-device", f"virtio-serial-{plan.bus}"]
-        for name in ("agent", "second"):
+        command += ["-device", f"virtio-serial-{bus}"]
+        for name in (*_PORTS, *self._further()):
             command += ["-device", f"virtserialport,chardev={name},name=vmcompare.{name}"]
         return tuple(command)
 
@@ -247,14 +271,6 @@ class Mark:
 
     phase: Phase | None
     t_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """The first time ``text`` appears on a stream, ``phase`` has ended."""
-
-    phase: Phase
-    text: bytes
 
 
 class _Stream:
@@ -281,8 +297,10 @@ class _Stream:
         return self._source.recv(line_end + 1 if line_end >= 0 else max(1, len(ahead)))
 
     def feed(self, piece: bytes, tell: Callable[[Phase], None]) -> None:
-        before = len(self.kept)
+        before = 0 if self.is_greeting else len(self.kept)
         self.kept += piece
+        if self.is_greeting and not self.kept.endswith(b"\n"):
+            return  # of a greeting, the whole line is awaited
         for sign in list(self._awaited):
             # A sign may straddle two pieces.
             if self.kept.find(sign.text, max(0, before - len(sign.text) + 1)) >= 0:
@@ -300,8 +318,9 @@ class Pump:
 
     Args:
         control, debug, serial, agent: host ends of its channels. Of ``control`` and ``agent`` only
-            the first line is read here (their greetings: ``SPAWN`` and ``READY``); the rest is
-            left to whoever talks over them.
+            the first line is read here: QEMU's greeting (``SPAWN``), the agent's after a boot
+            (``READY``), or what it says after a resume (``RESUMED``). The rest is left to whoever
+            talks over them.
         errors: descriptor of its standard error.
         on_debug, on_serial: signs awaited there. ``FIRST_BYTE`` is always awaited on the serial
             port.
@@ -321,7 +340,7 @@ class Pump:
         self.marks: queue.SimpleQueue[Mark] = queue.SimpleQueue()
         first_byte = Sign(Phase.FIRST_BYTE, FIRST_BYTE)
         line_end = b"\n"
-        self._agent = _Stream(agent, [Sign(Phase.READY, line_end)])
+        self._agent = _Stream(agent, [Sign(Phase.READY, HELLO), Sign(Phase.RESUMED, BACK)])
         self._serial = _Stream(serial.fileno(), [*on_serial, first_byte])
         self._errors = _Stream(errors, [])
         # In the order of a boot: what is ready at the same moment is told in this order.
@@ -352,7 +371,7 @@ class Pump:
         return self._errors.text()
 
     def greeting(self) -> bytes:
-        """The agent's first line, once ``READY`` was marked."""
+        """The agent's first line, once ``READY`` or ``RESUMED`` was marked."""
         return bytes(self._agent.kept)
 
     def _run(self) -> None:
@@ -391,8 +410,17 @@ class Qmp:
         self._negotiated = False
         self.events: list[dict[str, Any]] = []
 
-    def command(self, name: str, *, timeout_s: float = ANSWER_S, **arguments: object) -> Any:
+    def command(
+        self,
+        name: str,
+        *,
+        timeout_s: float = ANSWER_S,
+        file: int | None = None,
+        **arguments: object,
+    ) -> Any:
         """Send a command, wait for its answer; events that arrive meanwhile are kept.
+
+        A descriptor ``file`` is sent along, for ``getfd``.
 
         Raises:
             LaunchFailure: QEMU refuses the command.
@@ -407,7 +435,9 @@ class Qmp:
         deadline = time.monotonic() + timeout_s
         try:
             self._channel.settimeout(timeout_s)
-            self._channel.sendall(json.dumps(request).encode() + b"\n")
+            data = json.dumps(request).encode() + b"\n"
+            sent = 0 if file is None else socket.send_fds(self._channel, [data], [file])
+            self._channel.sendall(data[sent:])
             while True:
                 message = self._message(deadline)
                 if "event" in message:
@@ -437,8 +467,8 @@ class Qmp:
         return message
 
 
-HELLO = b"HELLO "
-"""How the agent greets; its process number follows."""
+HELLO, BACK = b"HELLO ", b"BACK "
+"""How the agent greets after a boot, and answers after a resume; its process number follows."""
 
 
 class Agent:
@@ -483,6 +513,12 @@ class Agent:
         """Write ``data`` to ``path``; the exit code says whether it worked."""
         head = f"PUT {len(data)} {quote(path)}"
         return self._ask(head.encode("utf-8", "surrogateescape"), data, timeout_s)
+
+    def ask_whether_back(self) -> None:
+        """Let the agent of a resumed guest say :data:`BACK`; the next call reads the rest."""
+        token = secrets.token_hex(TOKEN_BYTES).encode()
+        self._unanswered = b"\n" + token + b" "
+        self._channel.sendall(token + b" echo " + BACK + b"$$\n")
 
     def settle(self, timeout_s: float) -> None:
         """Discard what is left of a command that was given up, up to its marker."""
@@ -534,8 +570,8 @@ class Agent:
 
 
 def session_of(greeting: bytes) -> int:
-    """The agent's process number in its greeting line."""
-    return int(greeting.strip().removeprefix(HELLO))
+    """The agent's process number in its first line."""
+    return int(greeting.split()[1])
 
 
 def stop_line(session: int) -> str:
