@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from vmcompare.engines.following import Heard
+from vmcompare.engines.commands import CommandOutput
 from vmcompare.engines.images import oci
 from vmcompare.errors import (
     AbnormalShutdown,
@@ -62,7 +62,7 @@ def nothing_said(argv: Sequence[str]) -> Iterable[tuple[float, bytes]]:
     return ()
 
 
-def _play(said: Iterable[tuple[float, bytes]], heard: Heard) -> None:
+def _play(said: Iterable[tuple[float, bytes]], heard: CommandOutput) -> None:
     start_ns = time.perf_counter_ns()
     for second, piece in said:
         t_ns = start_ns + int(second * 1e9)
@@ -80,7 +80,7 @@ class FakeSandbox:
     files: dict[str, bytes] = field(default_factory=dict)
     alive: bool = True
     script: Script = nothing_said
-    heard: Heard | None = None
+    heard: CommandOutput | None = None
     channels: dict[str, tuple[socket.socket, socket.socket]] = field(default_factory=dict)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
@@ -117,7 +117,7 @@ class FakeSandbox:
         said = self.script(argv)
         if said is None:
             raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
-        heard = self.heard = Heard(on_output, announced=False)
+        heard = self.heard = CommandOutput(on_output, announced=False)
         thread = threading.Thread(target=_play, args=(said, heard), daemon=True)
         thread.start()
         try:

@@ -25,11 +25,8 @@ _MAKERS_LINE = (
 """What quicksand-core 0.14 passes (``qemu/platform.py``), but for the token and port of its own
 agent, and ``panic=-1``, which we add so that no guest outlives an accident."""
 
-_MAKERS_PORT = 8080
-"""Port inside the guest of the makers' own agent; nobody can reach it."""
-
-_NO_NETWORK = "vmcompare_network=no"
-"""For ``images/guest/disk_init.sh``, to which the kernel hands it on as a variable."""
+_MAKERS_PORT = 8080  # in the guest; nobody can reach it
+_NO_NETWORK = "vmcompare_network=no"  # a variable for `images/guest/disk_init.sh`
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +40,7 @@ class Sign:
 _SEABIOS_DONE = Sign(Phase.FIRMWARE, b"Booting from")
 _OUR_INIT = Sign(Phase.KERNEL, b"vmcompare-init")
 _OPENRC = Sign(Phase.INIT, b"OpenRC")
-_FIRST_LINE = Sign(Phase.KERNEL, b"\n")
-"""Of the distribution as it comes: its RAM disk is silent, so the first line is OpenRC's."""
-
+_FIRST_LINE = Sign(Phase.KERNEL, b"\n")  # the RAM disk is silent: the first is OpenRC's
 _PVH_ROM, _MICROVM_ROM = "pvh.bin", "bios-microvm.bin"
 """Firmware that QEMU needs to start an ELF kernel on ``pc``, and for ``microvm``; without the
 first it hangs without a word."""

@@ -16,24 +16,19 @@ from vmcompare.engines import cleanup
 from vmcompare.engines.images import alpine, initramfs, oci, qcow2
 from vmcompare.engines.images.cache import Cache, Progress
 from vmcompare.engines.qemu import boots
-from vmcompare.engines.qemu.accel import Choice
+from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.process import QemuProcess
 from vmcompare.errors import AbnormalShutdown, LaunchFailure
 from vmcompare.sandbox import Phase, Spec
 
-_RECIPE = "1"
-"""Part of the cache keys: raise it when the way of building changes."""
-
-_END_S = 60.0
-"""Seconds for a guest to shut down; emulated it needs 2 to 5."""
-
-_INSTALLED = "vmcompare-installed"
-"""What the installing guest says when it has written and unmounted everything."""
+_RECIPE = "1"  # part of the cache keys: raise it when the way of building changes
+_END_S = 60.0  # for a guest to shut down; emulated it needs 2 to 5
+_INSTALLED = "vmcompare-installed"  # the installing guest's word when all is written
 
 
-def overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) -> Path:
+def overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = None) -> Path:
     """The disk of ``vm``.
 
     Raises:
@@ -49,7 +44,7 @@ def overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) -> Path
     return Cache(progress=progress).get("disk.qcow2", _key(), build)
 
 
-def warm_overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) -> Path:
+def warm_overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = None) -> Path:
     """The disk of ``vm-tuned``. Raises what :func:`overlay` raises."""
     cold = overlay(qemu, accel, progress)
 
@@ -61,7 +56,7 @@ def warm_overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) ->
 
 
 def changed(
-    qemu: Qemu, accel: Choice, files: Mapping[str, bytes], progress: Progress | None = None
+    qemu: Qemu, accel: Accelerator, files: Mapping[str, bytes], progress: Progress | None = None
 ) -> Path:
     """An overlay over the disk of ``vm`` that adds ``files`` (absolute path → content).
 
@@ -99,7 +94,7 @@ def _key() -> str:
     return f"recipe {_RECIPE} {alpine.sources().disk} {alpine.recipe()}"
 
 
-def _install(qemu: Qemu, accel: Choice, boot: Boot) -> None:
+def _install(qemu: Qemu, accel: Accelerator, boot: Boot) -> None:
     process = QemuProcess(qemu, accel, boot, Spec())
     try:
         process.start()
@@ -112,7 +107,7 @@ def _install(qemu: Qemu, accel: Choice, boot: Boot) -> None:
         process.kill()
 
 
-def _warm(qemu: Qemu, accel: Choice, boot: Boot) -> None:
+def _warm(qemu: Qemu, accel: Accelerator, boot: Boot) -> None:
     process = QemuProcess(qemu, accel, boot, Spec())
     try:
         process.start()

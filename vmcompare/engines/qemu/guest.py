@@ -19,7 +19,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from vmcompare.engines.following import END_S, START_S, Heard, beginning, ending
+from vmcompare.engines.commands import (
+    END_S,
+    START_S,
+    CommandOutput,
+    announcing,
+    followed_already,
+    kill_line,
+)
 from vmcompare.engines.qemu.process import (
     PIECE_BYTES,
     TOKEN_BYTES,
@@ -32,22 +39,16 @@ from vmcompare.engines.qemu.process import (
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import Channel, Completed, Event, Followed, OnEvent, OnOutput, Phase
 
-_READY_S = 120.0
-"""Seconds from the first byte to the agent's greeting; emulated it needs 0.1 to 1."""
-
-_PUT_S = 120.0
-"""Seconds for one :meth:`Guest.put`."""
-
+_READY_S = 120.0  # from the first byte to the agent's greeting; emulated it needs 0.1 to 1
+_PUT_S = 120.0  # for one `put`
 _PORT_S = 15.0  # for the guest to have made a further channel's device
 
-_STOP_S = 15.0
-"""Seconds for a hanging command inside to be killed."""
+_STOP_S = 15.0  # for a hanging command inside to be killed
 
 # The first figure in the name counts virtio devices, so it depends on what else there is.
 _FIND_PORT = 'until [ -c "$1" ]; do sleep 0.05; set -- /dev/vport*p{number}; done; printf %s "$1"'
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-"""What colours a console's text and moves its cursor (ECMA-48, control sequences)."""
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and moves of the cursor (ECMA-48)
 
 
 class Guest:
@@ -97,7 +98,7 @@ class Guest:
         if self._lost:
             raise self._process.gone()
         if self._listener is not None:
-            raise refused(argv)
+            raise followed_already(argv)
         try:
             self._greet_second()
             self._second.settle(_STOP_S)
@@ -188,8 +189,7 @@ def _last_line(console: str) -> str:
     return ([line for line in lines if line] or [""])[-1]
 
 
-_RS = "\036"
-"""ASCII's record separator begins the last word: output is held back only where it ends in one."""
+_RS = "\036"  # begins the last word: output is held back only where it ends in one
 
 
 @dataclass(slots=True)
@@ -216,7 +216,7 @@ class Listener:
     """
 
     def __init__(self, channel: socket.socket, on_output: OnOutput) -> None:
-        self.heard = Heard(on_output, announced=True)
+        self.heard = CommandOutput(on_output, announced=True)
         self._channel = channel
         self._last_word = (_RS + secrets.token_hex(TOKEN_BYTES)).encode()
         self._buffer = bytearray()
@@ -235,24 +235,15 @@ class Listener:
             AbnormalShutdown: the guest is gone.
             WaitTimeout: the guest did not answer.
         """
-        words = " ".join(quote(word) for word in beginning(argv))
+        words = " ".join(quote(word) for word in announcing(argv))
         last_word = self._last_word[1:].decode()
         # The shell around the session outlives it and has the last word, however that ended. Its
         # own remarks ("Killed") are nobody's output.
         line = f"( setsid {words}; printf '\\036%s' {last_word} ) 2>/dev/null &"
         self._channel.settimeout(None)
         self._thread.start()
-        self._ask(line, START_S)
+        self.run_line(line, START_S)
         self._pid = self.heard.pid(argv)
-
-    def run_line(self, line: str, timeout_s: float) -> None:
-        """Let the agent run a line of shell that prints nothing; wait for its end.
-
-        Raises:
-            WaitTimeout: it still runs.
-            AbnormalShutdown: the guest is gone.
-        """
-        self._ask(line, timeout_s)
 
     def end(self) -> bool:
         """End the command and what it started; whether the channel is as it was before.
@@ -262,17 +253,22 @@ class Listener:
         self.heard.silence()  # what a shell remarks while its children are killed is no output
         try:
             if self._pid:  # though it ended: what it left running goes too
-                self.survived = self._ask(ending(self._pid), END_S) != 0
+                self.survived = self.run_line(kill_line(self._pid), END_S) != 0
             if not self.heard.wait(END_S):  # its last word is on its way
                 return False
-            self._ask(":", END_S, last=True)  # its marker is the last thing that is read here
+            self.run_line(":", END_S, last=True)  # its marker is the last thing that is read here
         except (AbnormalShutdown, WaitTimeout):
             return False
         self._thread.join(END_S)
         return not self._thread.is_alive()
 
-    def _ask(self, line: str, timeout_s: float, *, last: bool = False) -> int:
-        """Send a line; the exit code in its answer."""
+    def run_line(self, line: str, timeout_s: float, *, last: bool = False) -> int:
+        """Let the agent run a line of shell that prints nothing; its exit code.
+
+        Raises:
+            WaitTimeout: it still runs.
+            AbnormalShutdown: the guest is gone.
+        """
         token = secrets.token_hex(TOKEN_BYTES)
         question = _Question(f"\n{token} ".encode(), last)
         with self._asking:  # in the order in which they are answered
@@ -340,8 +336,3 @@ def _overlap(text: bytearray, mark: bytes) -> int:
         if text.endswith(mark[:size]):
             return size
     return 0
-
-
-def refused(argv: Sequence[str]) -> LaunchFailure:
-    """The error for a second command."""
-    return LaunchFailure("this instance has a command that is followed already", argv)

@@ -65,7 +65,7 @@ class QemuLauncher:
         self._small = small
         self._options = tuple(options)
         self._progress = progress
-        self._chosen: tuple[Qemu, accel.Choice] | None = None
+        self._chosen: tuple[Qemu, accel.Accelerator] | None = None
         self._snapshots: dict[Spec, Snapshot] = {}
 
     def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
@@ -118,13 +118,8 @@ class QemuLauncher:
         finally:
             process.kill()
 
-    def _snapshot(self, qemu: Qemu, choice: accel.Choice, boot: Boot, spec: Spec) -> Snapshot:
+    def _snapshot(self, qemu: Qemu, choice: accel.Accelerator, boot: Boot, spec: Spec) -> Snapshot:
         """What clones of ``spec`` are copies of; made once."""
-        if self._platform is not Platform.VM_DIRECT or spec.image == BOOT_SECTOR:
-            raise Unavailable(
-                f"only {Platform.VM_DIRECT} can be cloned, as its agent answers and it has no disk",
-                f"use {Platform.VM_DIRECT} with an image of Linux, or choose a cold start",
-            )
         if spec not in self._snapshots:
             self._snapshots[spec] = Snapshot.of(qemu, choice, boot, spec, self._options)
         return self._snapshots[spec]
@@ -170,22 +165,28 @@ class QemuLauncher:
         qemu, choice = self._found()
         return Traits("mechanism", vmm=f"qemu {qemu.version}", accel=choice.accel)
 
-    def _found(self) -> tuple[Qemu, accel.Choice]:
+    def _found(self) -> tuple[Qemu, accel.Accelerator]:
         """QEMU and its accelerator: looked for once, and the same for all starts of a launcher."""
         if self._chosen is None:
             self._chosen = accel.found()
         return self._chosen
 
-    def _boot(self, qemu: Qemu, choice: accel.Choice, spec: Spec) -> Boot:
+    def _boot(self, qemu: Qemu, choice: accel.Accelerator, spec: Spec) -> Boot:
         progress = self._progress
         if spec.start not in (Start.COLD, Start.CLONE):
             raise Unavailable(
                 f"QEMU has no {spec.start.value} start here", "choose a cold start or a clone"
             )
+        direct = self._platform is Platform.VM_DIRECT
+        if spec.start is Start.CLONE and (not direct or spec.image == BOOT_SECTOR):
+            raise Unavailable(
+                f"only {Platform.VM_DIRECT} can be cloned, as it has an agent and no disk",
+                f"use {Platform.VM_DIRECT} with an image of Linux, or choose a cold start",
+            )
         if spec.image == BOOT_SECTOR:
             return boots.sector(_sector(spec))
         hosts = spec.image == CONTAINER_HOST
-        if hosts and (self._platform is not Platform.VM_DIRECT or self._small):
+        if hosts and (not direct or self._small):
             raise Unavailable(
                 f"only {Platform.VM_DIRECT} can host containers",
                 f"use the platform {Platform.VM_DIRECT} with the whole userland",

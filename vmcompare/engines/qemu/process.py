@@ -12,6 +12,7 @@ host's side of ``images/guest/agent.sh``).
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -23,14 +24,14 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import FrameType
 from typing import Any
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.qemu.accel import Choice
+from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot, Sign, plan_arguments
 from vmcompare.errors import (
@@ -42,20 +43,11 @@ from vmcompare.errors import (
 )
 from vmcompare.sandbox import FIRST_BYTE, Completed, Phase, Spec
 
-QUIT_S = 3.0
-"""Seconds for QEMU to leave when asked to, before it is killed; it needs about 0.02 s."""
-
-_LAST_WORDS_S = 2.0
-"""Seconds for the last output of an ended QEMU to arrive; it is already in the pipes."""
-
-PIECE_BYTES = 1 << 16
-"""Most that is read at once from a channel."""
-
-TOKEN_BYTES = 8
-"""Random bytes in the marker by which an answer of the guest is known."""
-
+QUIT_S = 3.0  # for QEMU to leave when asked to; it needs about 0.02 s
+_LAST_WORDS_S = 2.0  # for the last output of an ended QEMU to arrive; it is in the pipes
+PIECE_BYTES = 1 << 16  # at most, of one read from a channel
+TOKEN_BYTES = 8  # random ones, in the marker by which an answer of the guest is known
 _PORTS = ("agent", "second")  # of virtio-serial, numbered from 1 in the guest
-_CHANNELS = ("control", "debug", "serial", *_PORTS)
 _FURTHER = "further-"  # begins what the channels of a ``Spec`` are called here
 
 
@@ -73,7 +65,7 @@ class QemuProcess:
     def __init__(
         self,
         qemu: Qemu,
-        accel: Choice,
+        accel: Accelerator,
         boot: Boot,
         spec: Spec,
         options: Sequence[str] = (),
@@ -81,11 +73,11 @@ class QemuProcess:
     ) -> None:
         self._qemu, self._accel, self._boot, self._spec = qemu, accel, boot, spec
         self._options, self._files = tuple(options), tuple(files)
+        self._ports = (*_PORTS, *(_FURTHER + name for name in spec.channels))
         self._agents: dict[str, Agent] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._ours: dict[str, socket.socket] = {}
         self._pump: Pump | None = None
-        self._control: Qmp | None = None
         self.command: tuple[str, ...] = ()
 
     @property
@@ -94,11 +86,10 @@ class QemuProcess:
         assert self._process is not None, "QEMU was not started"
         return self._process.pid
 
-    @property
+    @functools.cached_property
     def qmp(self) -> Qmp:
         """The control channel; usable once ``SPAWN`` was marked."""
-        assert self._control is not None, "QEMU was not started"
-        return self._control
+        return Qmp(self._ours["control"])
 
     def agent(self, name: str = "agent") -> Agent:
         """The host's side of the first (``"agent"``) or second (``"second"``) command channel."""
@@ -112,12 +103,9 @@ class QemuProcess:
             raise UnknownName("channel", name, self._spec.channels)
         return self._ours[_FURTHER + name]
 
-    def _further(self) -> tuple[str, ...]:
-        return tuple(_FURTHER + name for name in self._spec.channels)
-
     def port_number(self, name: str) -> int:
         """The number of a further channel's port in the guest."""
-        return len(_PORTS) + 1 + self._spec.channels.index(name)
+        return self._ports.index(_FURTHER + name) + 1
 
     def second_channel(self) -> socket.socket:
         """The host's end of the second command channel itself, for a reader of its own."""
@@ -126,17 +114,17 @@ class QemuProcess:
     def greeting(self) -> bytes:
         """The first agent's first line, once ``READY`` or ``RESUMED`` was marked."""
         assert self._pump is not None, "QEMU was not started"
-        return self._pump.greeting()
+        return bytes(self._pump.agent.kept)
 
     def console(self) -> str:
         """The last lines of the serial port, and what QEMU itself complained about."""
-        return (self._pump.console() + self._pump.errors()) if self._pump else ""
+        return (self._pump.serial.text() + self._pump.errors.text()) if self._pump else ""
 
     def start(self) -> None:
         """Start QEMU. Raises ``LaunchFailure`` if the program cannot be run."""
         theirs: dict[str, socket.socket] = {}
         try:
-            for name in (*_CHANNELS, *self._further()):
+            for name in ("control", "debug", "serial", *self._ports):
                 self._ours[name], theirs[name] = socket.socketpair()
             self.command = self._command(theirs)
             with held_back():  # a process must never exist without being known here
@@ -156,17 +144,7 @@ class QemuProcess:
             for end in theirs.values():
                 end.close()
         assert self._process.stderr is not None
-        self._pump = Pump(
-            control=self._ours["control"],
-            debug=self._ours["debug"],
-            serial=self._ours["serial"],
-            agent=self._ours["agent"],
-            errors=self._process.stderr.fileno(),
-            on_debug=self._boot.on_debug,
-            on_serial=self._boot.on_serial,
-        )
-        self._pump.start()
-        self._control = Qmp(self._ours["control"])
+        self._pump = Pump(self._ours, self._process.stderr.fileno(), self._boot)
 
     def next_mark(self, what: str, deadline: float, timeout_s: float) -> Mark:
         """The next mark, before ``deadline`` (``time.monotonic``).
@@ -232,7 +210,7 @@ class QemuProcess:
                 self._process.kill()
                 self._process.wait()
             if self._pump is not None:
-                self._pump.join(_LAST_WORDS_S)
+                self._pump.thread.join(_LAST_WORDS_S)
             self._close()
 
     def gone(self) -> AbnormalShutdown:
@@ -256,13 +234,12 @@ class QemuProcess:
         # SeaBIOS reports its progress to this port; nothing else in a guest uses it.
         command += ["-device", "isa-debugcon,iobase=0x402,chardev=debug"]
         command += ["-device", f"virtio-serial-{bus}"]
-        for name in (*_PORTS, *self._further()):
+        for name in self._ports:
             command += ["-device", f"virtserialport,chardev={name},name=vmcompare.{name}"]
         return tuple(command)
 
 
-KEPT = 64 * 1024
-"""Bytes of the serial port and of standard error that are kept (the last ones)."""
+KEPT = 64 * 1024  # of the serial port and of standard error (the last ones)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,65 +291,35 @@ class _Stream:
 
 
 class Pump:
-    """The reading thread of one machine.
+    """The thread that reads what one QEMU says, from now until it has closed all its channels.
+
+    Of ``control`` and ``agent`` only the first line is read here: QEMU's greeting (``SPAWN``), the
+    agent's after a boot (``READY``), or what it says after a resume (``RESUMED``). The rest is left
+    to whoever talks over them.
 
     Args:
-        control, debug, serial, agent: host ends of its channels. Of ``control`` and ``agent`` only
-            the first line is read here: QEMU's greeting (``SPAWN``), the agent's after a boot
-            (``READY``), or what it says after a resume (``RESUMED``). The rest is left to whoever
-            talks over them.
+        channels: host ends, by name.
         errors: descriptor of its standard error.
-        on_debug, on_serial: signs awaited there. ``FIRST_BYTE`` is always awaited on the serial
-            port.
+        boot: has the signs of phases; ``FIRST_BYTE`` is always awaited on the serial port.
     """
 
-    def __init__(
-        self,
-        *,
-        control: socket.socket,
-        debug: socket.socket,
-        serial: socket.socket,
-        agent: socket.socket,
-        errors: int,
-        on_debug: Sequence[Sign],
-        on_serial: Sequence[Sign],
-    ) -> None:
+    def __init__(self, channels: Mapping[str, socket.socket], errors: int, boot: Boot) -> None:
         self.marks: queue.SimpleQueue[Mark] = queue.SimpleQueue()
-        first_byte = Sign(Phase.FIRST_BYTE, FIRST_BYTE)
-        line_end = b"\n"
-        self._agent = _Stream(agent, [Sign(Phase.READY, HELLO), Sign(Phase.RESUMED, BACK)])
-        self._serial = _Stream(serial.fileno(), [*on_serial, first_byte])
-        self._errors = _Stream(errors, [])
+        signs = [*boot.on_serial, Sign(Phase.FIRST_BYTE, FIRST_BYTE)]
+        back = [Sign(Phase.READY, HELLO), Sign(Phase.RESUMED, BACK)]
+        self.serial = _Stream(channels["serial"].fileno(), signs)
+        self.agent = _Stream(channels["agent"], back)
+        self.errors = _Stream(errors, [])
         # In the order of a boot: what is ready at the same moment is told in this order.
         self._streams = [
-            _Stream(control, [Sign(Phase.SPAWN, line_end)]),
-            _Stream(debug.fileno(), on_debug),
-            self._serial,
-            self._agent,
-            self._errors,
+            _Stream(channels["control"], [Sign(Phase.SPAWN, b"\n")]),
+            _Stream(channels["debug"].fileno(), boot.on_debug),
+            self.serial,
+            self.agent,
+            self.errors,
         ]
-        self._thread = threading.Thread(target=self._run, name="vmcompare-pump", daemon=True)
-
-    def start(self) -> None:
-        """Start reading."""
-        self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait until the machine has closed all its channels."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-
-    def console(self) -> str:
-        """What the serial port said last, at most :data:`KEPT` bytes."""
-        return self._serial.text()
-
-    def errors(self) -> str:
-        """What QEMU itself wrote to standard error."""
-        return self._errors.text()
-
-    def greeting(self) -> bytes:
-        """The agent's first line, once ``READY`` or ``RESUMED`` was marked."""
-        return bytes(self._agent.kept)
+        self.thread = threading.Thread(target=self._run, name="vmcompare-pump", daemon=True)
+        self.thread.start()
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -396,8 +343,7 @@ class Pump:
         return bool(piece) and not (stream.is_greeting and piece.endswith(b"\n"))
 
 
-ANSWER_S = 10.0
-"""Seconds for an answer; QEMU needs milliseconds, except on a very busy computer."""
+ANSWER_S = 10.0  # for QEMU, which needs milliseconds, except on a very busy computer
 
 
 class Qmp:

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Sequence
 
-from vmcompare.engines.qemu.accel import Choice
+from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.process import QemuProcess
@@ -25,7 +25,7 @@ _PAUSE_S = 0.002  # between two questions to QEMU
 class Snapshot:
     """The guest that :meth:`of` boots and stops; :meth:`clone` and :meth:`resume` copy it."""
 
-    def __init__(self, qemu: Qemu, choice: Choice, boot: Boot, spec: Spec) -> None:
+    def __init__(self, qemu: Qemu, choice: Accelerator, boot: Boot, spec: Spec) -> None:
         if not hasattr(os, "memfd_create"):
             raise Unavailable("a guest can be cloned on Linux only", "choose a cold start")
         self._qemu, self._choice, self._boot, self._spec = qemu, choice, boot, spec
@@ -36,7 +36,7 @@ class Snapshot:
 
     @classmethod
     def of(
-        cls, qemu: Qemu, choice: Choice, boot: Boot, spec: Spec, options: Sequence[str] = ()
+        cls, qemu: Qemu, choice: Accelerator, boot: Boot, spec: Spec, options: Sequence[str] = ()
     ) -> Snapshot:
         """Boot a guest until both its agents have greeted, and keep it.
 
