@@ -1,4 +1,4 @@
-"""What each platform boots: machine, kernel, RAM disk, disk, and the signs on its way."""
+"""What each platform boots: machine, kernel, RAM disk, disk, and what marks its phases."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _NO_NETWORK = "vmcompare_network=no"  # a variable for `images/guest/disk_init.s
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class PhaseMarker:
     """The first time ``text`` appears on a stream, ``phase`` has ended."""
 
     phase: Phase
     text: bytes
 
 
-_SEABIOS_DONE = Sign(Phase.FIRMWARE, b"Booting from")
-_OUR_INIT = Sign(Phase.KERNEL, b"vmcompare-init")
-_OPENRC = Sign(Phase.INIT, b"OpenRC")
-_FIRST_LINE = Sign(Phase.KERNEL, b"\n")  # the RAM disk is silent: the first is OpenRC's
+_SEABIOS_DONE = PhaseMarker(Phase.FIRMWARE, b"Booting from")
+_OUR_INIT = PhaseMarker(Phase.KERNEL, b"vmcompare-init")
+_OPENRC = PhaseMarker(Phase.INIT, b"OpenRC")
+_FIRST_LINE = PhaseMarker(Phase.KERNEL, b"\n")  # the RAM disk is silent: the first is OpenRC's
 _PVH_ROM, _MICROVM_ROM = "pvh.bin", "bios-microvm.bin"
 """Firmware that QEMU needs to start an ELF kernel on ``pc``, and for ``microvm``; without the
 first it hangs without a word."""
@@ -54,7 +54,7 @@ class Boot:
         arguments: for QEMU: machine, kernel, RAM disk, disk.
         files: what is booted, in order: for digests.
         bus: ending of virtio devices' names.
-        on_debug, on_serial: signs on the way.
+        on_debug, on_serial: what marks the end of its phases.
         timeout_s: seconds until the first byte at most; emulated on a busy computer it is slow.
     """
 
@@ -62,8 +62,8 @@ class Boot:
     files: tuple[Path, ...]
     timeout_s: float
     bus: str = "pci"
-    on_debug: Sequence[Sign] = (_SEABIOS_DONE,)
-    on_serial: Sequence[Sign] = (_OUR_INIT,)
+    on_debug: Sequence[PhaseMarker] = (_SEABIOS_DONE,)
+    on_serial: Sequence[PhaseMarker] = (_OUR_INIT,)
 
 
 def direct(

@@ -113,8 +113,8 @@ def _warm(qemu: Qemu, accel: Accelerator, boot: Boot) -> None:
         process.start()
         deadline = time.monotonic() + boot.timeout_s
         while True:
-            mark = process.next_mark("the guest's agent", deadline, boot.timeout_s)
-            if mark.phase is Phase.READY:
+            event = process.next_event("the guest's agent", deadline, boot.timeout_s)
+            if event.phase is Phase.READY:
                 break
         agent = process.agent()
         # Our service starts the agent a moment before the runlevel is complete.

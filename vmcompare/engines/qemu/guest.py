@@ -37,7 +37,7 @@ from vmcompare.engines.qemu.process import (
     stop_line,
 )
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.sandbox import Channel, Completed, Event, Followed, OnEvent, OnOutput, Phase
+from vmcompare.sandbox import Channel, Completed, Followed, OnEvent, OnOutput, Phase
 
 _READY_S = 120.0  # from the first byte to the agent's greeting; emulated it needs 0.1 to 1
 _PUT_S = 120.0  # for one `put`
@@ -64,7 +64,7 @@ class Guest:
         self._second = process.agent("second")
         # A resumed guest's agents greeted before it was kept, and do not greet again.
         self._session = session_of(process.greeting()) if resumed else 0
-        self._second_greeted = resumed
+        self._second.has_greeted = resumed
         self._listener: Listener | None = None
         self._lost = False
 
@@ -100,7 +100,7 @@ class Guest:
         if self._listener is not None:
             raise followed_already(argv)
         try:
-            self._greet_second()
+            self._second.greeted(_STOP_S)
             self._second.settle(_STOP_S)
         except TimeoutError:
             raise WaitTimeout("the second agent's answer", _STOP_S, self.console()) from None
@@ -138,9 +138,8 @@ class Guest:
 
     def tell_ready(self) -> None:
         """Tell of ``READY`` if it has come by now; never waits."""
-        for mark in self._process.marks_so_far():
-            if mark.phase is not None:
-                self._on_event(Event(mark.phase, mark.t_ns))
+        for event in self._process.events_so_far():
+            self._on_event(event)
 
     def _await_ready(self) -> None:
         if not self._answers:
@@ -151,15 +150,14 @@ class Guest:
         deadline = time.monotonic() + _READY_S
         while not self._session:
             try:
-                mark = self._process.next_mark("the agent's greeting", deadline, _READY_S)
+                event = self._process.next_event("the agent's greeting", deadline, _READY_S)
             except LaunchFailure as error:  # QEMU ended after the first byte
                 raise self._process.gone() from error
             except WaitTimeout as error:  # a row keeps its words alone: let them tell what they can
                 what = f"{error.what} (last on its console: {_last_line(error.console)!r})"
                 raise WaitTimeout(what, error.timeout_s, error.console) from None
-            if mark.phase is not None:
-                self._on_event(Event(mark.phase, mark.t_ns))
-            if mark.phase is Phase.READY:
+            self._on_event(event)
+            if event.phase is Phase.READY:
                 self._session = session_of(self._process.greeting())
 
     def _stop_what_runs(self) -> None:
@@ -168,18 +166,13 @@ class Guest:
             if self._listener is not None:
                 self._listener.run_line(stop_line(self._session), _STOP_S)
             else:
-                self._greet_second()
+                self._second.greeted(_STOP_S)
                 self._second.run_line(stop_line(self._session), _STOP_S)
             self._agent.settle(_STOP_S)
         except (TimeoutError, WaitTimeout):
             pass  # the next command waits for the stale answer first
         except (AbnormalShutdown, OSError) as error:
             raise self._process.gone() from error
-
-    def _greet_second(self) -> None:
-        if not self._second_greeted:
-            self._second.greeted(_STOP_S)
-            self._second_greeted = True
 
 
 def _last_line(console: str) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
 from vmcompare.engines.programs import boot_sector
-from vmcompare.engines.qemu import accel, boots, box, disks
+from vmcompare.engines.qemu import accel, boots, contents, disks
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.guest import Guest
@@ -98,16 +98,16 @@ class QemuLauncher:
             deadline = time.monotonic() + boot.timeout_s
             reached, greeting = None, None
             while reached is not last:
-                mark = process.next_mark("the first byte", deadline, boot.timeout_s)
-                reached = mark.phase
+                event = process.next_event("the first byte", deadline, boot.timeout_s)
+                reached = event.phase
                 if snapshot is not None and reached is Phase.SPAWN:
                     snapshot.resume(process)
                 if reached is Phase.READY:
                     # The guest starts the byte's program and the agent side by side, and each has a
                     # channel of its own: on a busy host the greeting can come first.
-                    greeting = mark
-                elif reached is not None:
-                    on_event(Event(reached, mark.t_ns))
+                    greeting = event
+                else:
+                    on_event(event)
             if greeting is not None:
                 process.put_back(greeting)
             answers, resumed = spec.image != BOOT_SECTOR, snapshot is not None
@@ -136,15 +136,15 @@ class QemuLauncher:
         """See :class:`vmcompare.sandbox.Packer`."""
         self._must_be_boxed(spec)
         if self._platform is Platform.VM_DIRECT:
-            return box.direct_contents(added, self._progress)
-        return box.disk_contents(*self._chain(added))
+            return contents.direct_contents(added, self._progress)
+        return contents.disk_contents(*self._chain(added))
 
     def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
         """See :class:`vmcompare.sandbox.Packer`. Of a disk that holds its kernel, only the disk."""
         self._must_be_boxed(spec)
         if self._platform is Platform.VM_DIRECT:
-            return box.direct_parcel(alpine.full_initramfs(self._progress), added)
-        return box.disk_parcel(*self._chain(added))
+            return contents.direct_parcel(alpine.full_initramfs(self._progress), added)
+        return contents.disk_parcel(*self._chain(added))
 
     def _must_be_boxed(self, spec: Spec) -> None:
         if self._small or self._platform is Platform.VM_TUNED or spec.image != ALPINE:

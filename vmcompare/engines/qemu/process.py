@@ -4,9 +4,9 @@ Its channels are socket pairs passed by number: no path and no port is left behi
 process dies they close, which the guest's agent notices. A guest too young to have an agent is
 ended by :mod:`vmcompare.engines.cleanup`.
 
-One thread (:class:`Pump`) reads whatever the machine says and stamps the instants that matter. QEMU
-is obeyed over its control channel (:class:`Qmp`), the guest over virtio-serial (:class:`Agent`: the
-host's side of ``images/guest/agent.sh``).
+One thread (:class:`OutputReader`) reads whatever QEMU and its guest say, and stamps the ends of
+phases. QEMU is told what to do over its control channel (:class:`Qmp`), the guest over
+virtio-serial (:class:`Agent`: the host's side of ``images/guest/agent.sh``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import FrameType
 from typing import Any
@@ -33,7 +32,7 @@ from typing import Any
 from vmcompare.engines import cleanup
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
-from vmcompare.engines.qemu.boots import Boot, Sign, plan_arguments
+from vmcompare.engines.qemu.boots import Boot, PhaseMarker, plan_arguments
 from vmcompare.errors import (
     AbnormalShutdown,
     LaunchFailure,
@@ -41,7 +40,7 @@ from vmcompare.errors import (
     VmcompareError,
     WaitTimeout,
 )
-from vmcompare.sandbox import FIRST_BYTE, Completed, Phase, Spec
+from vmcompare.sandbox import FIRST_BYTE, Completed, Event, Phase, Spec
 
 QUIT_S = 3.0  # for QEMU to leave when asked to; it needs about 0.02 s
 _LAST_WORDS_S = 2.0  # for the last output of an ended QEMU to arrive; it is in the pipes
@@ -56,7 +55,7 @@ class QemuProcess:
 
     Args:
         qemu, accel: with what.
-        boot: what is booted, and the signs of its phases.
+        boot: what is booted, and the texts that mark its phases.
         spec: processors, memory, network, further channels.
         options: further arguments.
         files: descriptors that QEMU inherits; they stay the caller's to close.
@@ -77,7 +76,7 @@ class QemuProcess:
         self._agents: dict[str, Agent] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._ours: dict[str, socket.socket] = {}
-        self._pump: Pump | None = None
+        self._reader: OutputReader | None = None
         self.command: tuple[str, ...] = ()
 
     @property
@@ -88,7 +87,7 @@ class QemuProcess:
 
     @functools.cached_property
     def qmp(self) -> Qmp:
-        """The control channel; usable once ``SPAWN`` was marked."""
+        """The control channel; usable after ``SPAWN``."""
         return Qmp(self._ours["control"])
 
     def agent(self, name: str = "agent") -> Agent:
@@ -112,13 +111,13 @@ class QemuProcess:
         return self._ours["second"]
 
     def greeting(self) -> bytes:
-        """The first agent's first line, once ``READY`` or ``RESUMED`` was marked."""
-        assert self._pump is not None, "QEMU was not started"
-        return bytes(self._pump.agent.kept)
+        """The first agent's first line, after ``READY`` or ``RESUMED``."""
+        assert self._reader is not None, "QEMU was not started"
+        return bytes(self._reader.agent.kept)
 
     def console(self) -> str:
         """The last lines of the serial port, and what QEMU itself complained about."""
-        return (self._pump.serial.text() + self._pump.errors.text()) if self._pump else ""
+        return (self._reader.serial.text() + self._reader.errors.text()) if self._reader else ""
 
     def start(self) -> None:
         """Start QEMU. Raises ``LaunchFailure`` if the program cannot be run."""
@@ -144,40 +143,40 @@ class QemuProcess:
             for end in theirs.values():
                 end.close()
         assert self._process.stderr is not None
-        self._pump = Pump(self._ours, self._process.stderr.fileno(), self._boot)
+        self._reader = OutputReader(self._ours, self._process.stderr.fileno(), self._boot)
 
-    def next_mark(self, what: str, deadline: float, timeout_s: float) -> Mark:
-        """The next mark, before ``deadline`` (``time.monotonic``).
+    def next_event(self, what: str, deadline: float, timeout_s: float) -> Event:
+        """The end of the next phase, before ``deadline`` (``time.monotonic``).
 
         Raises:
             LaunchFailure: QEMU ended; its command line and last words are attached.
             WaitTimeout: nothing came.
         """
-        assert self._pump is not None, "QEMU was not started"
+        assert self._reader is not None, "QEMU was not started"
         try:
-            mark = self._pump.marks.get(timeout=max(0.0, deadline - time.monotonic()))
+            event = self._reader.events.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             raise WaitTimeout(what, timeout_s, self.console()) from None
-        if mark.phase is None:
-            self.put_back(mark)
+        if event is None:
+            self.put_back(event)
             raise LaunchFailure(f"QEMU ended before {what}", self.command, self.console())
-        return mark
+        return event
 
-    def put_back(self, mark: Mark) -> None:
-        """Keep a mark that came too soon for whoever asks next."""
-        assert self._pump is not None, "QEMU was not started"
-        self._pump.marks.put(mark)
+    def put_back(self, event: Event | None) -> None:
+        """Keep an event that came too soon for whoever asks next."""
+        assert self._reader is not None, "QEMU was not started"
+        self._reader.events.put(event)
 
-    def marks_so_far(self) -> list[Mark]:
-        """Marks that have come and were not asked for yet, without waiting."""
-        found: list[Mark] = []
+    def events_so_far(self) -> list[Event]:
+        """Events that have come and were not asked for yet, without waiting."""
+        found: list[Event] = []
         with contextlib.suppress(queue.Empty):
-            while self._pump is not None:
-                mark = self._pump.marks.get_nowait()
-                if mark.phase is None:
-                    self._pump.marks.put(mark)
+            while self._reader is not None:
+                event = self._reader.events.get_nowait()
+                if event is None:
+                    self.put_back(event)
                     break
-                found.append(mark)
+                found.append(event)
         return found
 
     def ended_by_itself(self, timeout_s: float) -> None:
@@ -209,8 +208,8 @@ class QemuProcess:
             if self._process is not None:
                 self._process.kill()
                 self._process.wait()
-            if self._pump is not None:
-                self._pump.thread.join(_LAST_WORDS_S)
+            if self._reader is not None:
+                self._reader.thread.join(_LAST_WORDS_S)
             self._close()
 
     def gone(self) -> AbnormalShutdown:
@@ -242,26 +241,18 @@ class QemuProcess:
 KEPT = 64 * 1024  # of the serial port and of standard error (the last ones)
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """``phase`` ended at ``t_ns`` (host's ``perf_counter_ns``); None: the machine has ended."""
-
-    phase: Phase | None
-    t_ns: int
-
-
 class _Stream:
-    """One thing to read: what is kept of it, and the signs that are still awaited on it.
+    """One thing to read: what is kept of it, and the markers that are still awaited in it.
 
     ``source`` is a descriptor to read to its end, or a socket of which only the first line (a
     greeting) is read: what follows belongs to somebody else.
     """
 
-    def __init__(self, source: int | socket.socket, signs: Sequence[Sign]) -> None:
+    def __init__(self, source: int | socket.socket, markers: Sequence[PhaseMarker]) -> None:
         self.kept = bytearray()
         self.is_greeting = not isinstance(source, int)
         self._source = source
-        self._awaited = list(signs)
+        self._awaited = list(markers)
 
     def fileno(self) -> int:
         return self._source if isinstance(self._source, int) else self._source.fileno()
@@ -278,11 +269,11 @@ class _Stream:
         self.kept += piece
         if self.is_greeting and not self.kept.endswith(b"\n"):
             return  # of a greeting, the whole line is awaited
-        for sign in list(self._awaited):
-            # A sign may straddle two pieces.
-            if self.kept.find(sign.text, max(0, before - len(sign.text) + 1)) >= 0:
-                self._awaited.remove(sign)
-                tell(sign.phase)
+        for marker in list(self._awaited):
+            # A marker may straddle two pieces.
+            if self.kept.find(marker.text, max(0, before - len(marker.text) + 1)) >= 0:
+                self._awaited.remove(marker)
+                tell(marker.phase)
         if len(self.kept) > KEPT:
             del self.kept[: len(self.kept) - KEPT]
 
@@ -290,7 +281,7 @@ class _Stream:
         return bytes(self.kept).decode(errors="replace")
 
 
-class Pump:
+class OutputReader:
     """The thread that reads what one QEMU says, from now until it has closed all its channels.
 
     Of ``control`` and ``agent`` only the first line is read here: QEMU's greeting (``SPAWN``), the
@@ -300,25 +291,25 @@ class Pump:
     Args:
         channels: host ends, by name.
         errors: descriptor of its standard error.
-        boot: has the signs of phases; ``FIRST_BYTE`` is always awaited on the serial port.
+        boot: has the markers of phases; ``FIRST_BYTE`` is always awaited on the serial port.
     """
 
     def __init__(self, channels: Mapping[str, socket.socket], errors: int, boot: Boot) -> None:
-        self.marks: queue.SimpleQueue[Mark] = queue.SimpleQueue()
-        signs = [*boot.on_serial, Sign(Phase.FIRST_BYTE, FIRST_BYTE)]
-        back = [Sign(Phase.READY, HELLO), Sign(Phase.RESUMED, BACK)]
-        self.serial = _Stream(channels["serial"].fileno(), signs)
+        self.events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()  # None: QEMU has ended
+        markers = [*boot.on_serial, PhaseMarker(Phase.FIRST_BYTE, FIRST_BYTE)]
+        back = [PhaseMarker(Phase.READY, HELLO), PhaseMarker(Phase.RESUMED, BACK)]
+        self.serial = _Stream(channels["serial"].fileno(), markers)
         self.agent = _Stream(channels["agent"], back)
         self.errors = _Stream(errors, [])
         # In the order of a boot: what is ready at the same moment is told in this order.
         self._streams = [
-            _Stream(channels["control"], [Sign(Phase.SPAWN, b"\n")]),
+            _Stream(channels["control"], [PhaseMarker(Phase.SPAWN, b"\n")]),
             _Stream(channels["debug"].fileno(), boot.on_debug),
             self.serial,
             self.agent,
             self.errors,
         ]
-        self.thread = threading.Thread(target=self._run, name="vmcompare-pump", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="vmcompare-qemu-output", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
@@ -331,7 +322,7 @@ class Pump:
                 for key, _ in sorted(ready, key=lambda pair: pair[0].data[0]):
                     if not self._read(key.data[1], now):
                         selector.unregister(key.fileobj)
-        self.marks.put(Mark(None, time.perf_counter_ns()))
+        self.events.put(None)
 
     def _read(self, stream: _Stream, now: int) -> bool:
         """Read what is there; false when nothing more is to be read here."""
@@ -339,7 +330,7 @@ class Pump:
             piece = stream.read()
         except OSError:
             return False
-        stream.feed(piece, lambda phase: self.marks.put(Mark(phase, now)))
+        stream.feed(piece, lambda phase: self.events.put(Event(phase, now)))
         return bool(piece) and not (stream.is_greeting and piece.endswith(b"\n"))
 
 
@@ -422,24 +413,29 @@ class Agent:
 
     A command that was given up leaves its answer in the channel; the next call reads up to its
     marker first, so answers never get mixed up.
+
+    Attributes:
+        has_greeted: whether its greeting was read; that of the first agent is read elsewhere.
     """
 
     def __init__(self, channel: socket.socket) -> None:
+        self.has_greeted = False
         self._channel = channel
         self._buffer = bytearray()
         self._unanswered = b""
 
-    def greeted(self, timeout_s: float) -> int:
-        """Wait for the agent's greeting; its process number inside, which leads a session."""
+    def greeted(self, timeout_s: float) -> None:
+        """Wait for the agent's greeting, unless it has come. Raises ``WaitTimeout``."""
+        if self.has_greeted:
+            return
         deadline = time.monotonic() + timeout_s
         try:
             while b"\n" not in self._buffer:
                 self._receive(deadline)
         except TimeoutError:
             raise WaitTimeout("the agent's greeting", timeout_s) from None
-        line, _, rest = bytes(self._buffer).partition(b"\n")
-        self._buffer = bytearray(rest)
-        return session_of(line)
+        del self._buffer[: self._buffer.index(b"\n") + 1]
+        self.has_greeted = True
 
     def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
         """Run a command to its end.

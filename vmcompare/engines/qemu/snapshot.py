@@ -51,8 +51,8 @@ class Snapshot:
             deadline = time.monotonic() + boot.timeout_s
             awaited = {Phase.FIRST_BYTE, Phase.READY}
             while awaited:
-                mark = process.next_mark("a guest to be cloned", deadline, boot.timeout_s)
-                awaited -= {mark.phase}
+                event = process.next_event("a guest to be cloned", deadline, boot.timeout_s)
+                awaited -= {event.phase}
             process.agent("second").greeted(boot.timeout_s)
             process.qmp.command("stop")
             _leave_memory_alone(process)
@@ -72,7 +72,7 @@ class Snapshot:
         return self._process((*options, *memory, "-incoming", "defer"))
 
     def resume(self, process: QemuProcess) -> None:
-        """Load the state and let the guest run; ``RESUMED`` is marked when its agent says so."""
+        """Load the state and let the guest run; ``RESUMED`` comes when its agent says so."""
         _leave_memory_alone(process)
         state = os.open(f"/proc/self/fd/{self._state}", os.O_RDONLY)  # at an offset of its own
         try:
