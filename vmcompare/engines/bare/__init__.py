@@ -39,7 +39,7 @@ from vmcompare.sandbox import (
 
 FIRST_BYTE_TIMEOUT_S = 20.0  # from the start to the first byte; 0.005 to 0.05 s is usual
 GRACE_S = 2.0  # for a program to end once its standard input ended; 0.01 s is usual
-KILLED_S = 10.0  # until a killed program must have ended; 0.01 is usual
+KILLED_S = 10.0  # until a killed program must have ended; 0.01 s is usual
 CONSOLE_BYTES = 4000
 """As much of the end of what was printed is kept for error messages."""
 

@@ -47,7 +47,7 @@ from vmcompare.sandbox import (
     Spec,
 )
 
-PROBE_TIMEOUT_S = 10.0  # a trial start has; 0.01 s is usual
+PROBE_TIMEOUT_S = 10.0  # for a trial start; 0.01 s is usual
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
 # The user inside is not root: so a command sent in by nsenter, too, has lost every capability when

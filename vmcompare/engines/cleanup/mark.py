@@ -22,7 +22,7 @@ from vmcompare.engines.cleanup.ledger import session_id, user
 if TYPE_CHECKING:
     import psutil  # needed only where somebody is looked for: it takes as long as all the rest
 
-MARK = "VMCOMPARE_SESSION"  # in the environment
+MARK = "VMCOMPARE_SESSION"  # the name of the variable
 SPARED = "none"  # its value in what must outlive a session: its guardian, everybody's Docker daemon
 SOFT_END_S = 5.0
 """Seconds a process has to end in order before it is killed; QEMU takes about 0.1 s, a recording

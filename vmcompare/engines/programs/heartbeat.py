@@ -15,7 +15,7 @@ import struct
 
 from vmcompare.engines.programs.elf import EM_AARCH64, EM_X86_64, choice, static_program
 
-PATH = "/sbin/vmcompare-heartbeat"  # where whoever needs it puts it
+PATH = "/sbin/vmcompare-heartbeat"  # where it is put
 PAUSE_NS = 50_000_000  # 20 beats a second, as claim S1a registers it
 _PAUSE = struct.pack("<QQ", 0, PAUSE_NS)  # struct timespec of 64-bit Linux: seconds, nanoseconds
 

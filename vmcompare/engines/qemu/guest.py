@@ -42,7 +42,6 @@ from vmcompare.sandbox import Channel, Completed, Followed, OnEvent, OnOutput, P
 _READY_S = 120.0  # from the first byte to the agent's greeting; emulated it needs 0.1 to 1
 _PUT_S = 120.0  # for one `put`
 _PORT_S = 15.0  # for the guest to have made a further channel's device
-
 _STOP_S = 15.0  # for a hanging command inside to be killed
 
 # The first figure in the name counts virtio devices, so it depends on what else there is.
