@@ -22,6 +22,7 @@ import pytest
 from private_engine import private_daemon, until
 
 from vmcompare.engines import cleanup, docker
+from vmcompare.engines.cleanup import connection
 from vmcompare.engines.qemu import QemuLauncher
 from vmcompare.sandbox import Machine, Platform, Spec
 
@@ -51,7 +52,7 @@ def refused() -> str:
     found = docker.probe(2)
     assert not found.ok
     assert "systemctl" not in found.next_step
-    docker.endpoint()
+    connection.endpoint()
     cleanup.sweep()
     return f"{found.what}. Next step: {found.next_step}"
 
