@@ -82,6 +82,7 @@ def test_answered_and_unfolded_it_is_accessible_and_fits(
     dark: bool,
     width: int,
 ) -> None:
+    """Light and wide, dark and narrow: ``test_handout`` has the other two."""
     page = open_page(replayed / f"{notebook.stem}.html", dark=dark, width=width)
     if "exercises()" in notebook.read_text(encoding="utf-8"):
         # A lesson that is one of two on its experiment has half of the four.
