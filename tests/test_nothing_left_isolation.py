@@ -20,7 +20,7 @@ CASES = [
     ("boundaries", ("one by one",), "one by one"),
     ("boundaries", ("two networks",), "two networks"),
     ("boundaries", ("two VMs",), "two VMs"),
-    ("guest_containers", (), "in the guest: --privileged"),
+    ("guest_containers", ("a guest", "--privileged"), "in the guest: --privileged"),
     ("kernel_panic", (), "opening sibling VM"),
     ("kernel_panic", (), HOSTING),
     ("kernel_panic", (), "faulty VM panics"),
