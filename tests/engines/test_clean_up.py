@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import until
 
 from vmcompare import paths
 from vmcompare.engines import cleanup
@@ -23,16 +23,6 @@ from vmcompare.engines.cleanup.ledger import Ledger
 from vmcompare.errors import StorageError
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="uses kill -9")
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Poll ``condition``; whether it came true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def alive(pid: int) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import until
 
 from vmcompare.engines import cleanup
 from vmcompare.engines.cleanup.ledger import open_own
@@ -23,15 +24,6 @@ from vmcompare.engines.qemu.guest import Listener
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 # -- what is heard --------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from typing import Any
 
 import psutil
 import pytest
-from private_engine import private_daemon, until
+from private_engine import private_daemon
+from waiting import until
 
 from vmcompare.engines import cleanup
 from vmcompare.engines import docker as backend
@@ -397,6 +398,7 @@ def killed_at(phase: Phase, *, guarded: bool, spec: str = "") -> str:
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 @pytest.mark.skipif(os.name != "posix", reason="uses kill -9")
 class TestAfterKill9:
     """The owner dies without a word."""
