@@ -14,8 +14,16 @@ from vmcompare import engines
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.guest_os import inside, measure
-from vmcompare.experiments.guest_os.weigh import CODE_CACHE, DAEMONS, GUEST_RAM, SHIM, Weight, weigh
+from vmcompare.experiments.guest_os import measure
+from vmcompare.experiments.guest_os.instance import (
+    CODE_CACHE,
+    DAEMONS,
+    GUEST_RAM,
+    SHIM,
+    Weight,
+    processes,
+    weigh,
+)
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import Context, Progress, load
 from vmcompare.sandbox import Completed, OnEvent, Phase, Platform, Spec, Traits
@@ -299,12 +307,12 @@ def test_the_watcher_is_told_of_every_step() -> None:
 
 
 def test_what_is_inside_is_counted_without_what_this_course_put_there() -> None:
-    assert inside.processes(PS) == {"kernel threads": 3, "processes": 4}
+    assert processes(PS) == {"kernel threads": 3, "processes": 4}
     container = "PID PPID C A\n 1 0 docker-init /sbin/docker-init -- /sbin/vmcompare-first-byte\n"
     container += (
         " 7 1 vmcompare-first /sbin/vmcompare-first-byte\n 15 0 ps ps -o pid,ppid,comm,args\n"
     )
-    assert inside.processes(container) == {"kernel threads": 0, "processes": 1}
+    assert processes(container) == {"kernel threads": 0, "processes": 1}
 
 
 @pytest.mark.docker

@@ -11,7 +11,7 @@ order. Rows (all sums over the N open instances; ``block`` is the ramp, ``rep`` 
     what manages the instances. Container: shim and PID 1 (``docker-init``). VM: the emulator
     without guest RAM, mapped kernel and RAM disk files, and code cache. Neither counts the
     workload. Under emulation the emulator still holds tables of the translator.
-``part_bytes``, phase = part (:data:`weigh.PARTS`, and the engine's ``daemons``)
+``part_bytes``, phase = part (:data:`instance.PARTS`, and the engine's ``daemons``)
     the same bytes by what they are for.
 ``cgroup_bytes``, phase ``ramp``
     the instances' own control groups' account (containers; a VM started by hand has none).
@@ -38,8 +38,8 @@ from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.evidence.units import size as written
-from vmcompare.experiments.guest_os import inside
-from vmcompare.experiments.guest_os.weigh import DAEMONS, Weight, weigh
+from vmcompare.experiments.guest_os import instance
+from vmcompare.experiments.guest_os.instance import DAEMONS, Weight, weigh
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import (
     FAILURES,
@@ -150,7 +150,7 @@ class Ramp:
                 )
             box = stack.enter_context(self.launcher.open(self.spec, context.on_event))
             self.boxes.append(box)
-            inside.start_work(box)
+            instance.start_work(box)
         time.sleep(SETTLE_S)
         emulated = self.row.emulated
         self.weights = [
@@ -318,7 +318,7 @@ def _idle(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
 
 
 def _counts(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
-    for name, count in inside.counts(ramp.boxes[0]).items():
+    for name, count in instance.counts(ramp.boxes[0]).items():
         yield filled(row, float(count), phase=name)
 
 
@@ -326,11 +326,11 @@ def _aged(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
     """One guest, before and after it read a disk of twice its memory."""
     box = ramp.boxes[0]
     yield filled(row, float(ramp.weights[0].paid_bytes), phase="fresh")
-    held = inside.disk_bytes(box)
+    held = instance.disk_bytes(box)
     if held < AGED_PER_GIVEN * ramp.spec.memory_mib * MIB:
         yield failed(row, f"its disk of {held} bytes is less than twice its memory")
         return
-    inside.grow_old(box)
+    instance.read_disk(box)
     time.sleep(SETTLE_S)
     weight = weigh(box, ramp.spec, is_vm=True, emulated=row.emulated)
     yield filled(row, float(weight.paid_bytes))
