@@ -148,16 +148,10 @@ def test_a_ramp_weighs_all_instances_together_at_each_n() -> None:
     }  # fmt: skip
 
 
-def test_the_translators_code_cache_is_no_part_of_what_is_paid_but_a_row_of_its_own() -> None:
-    rows = rows_of(everything())
-    paid = values(rows, platform=Platform.VM_DIRECT, metric="pss_bytes", phase="ramp")
-    cache = values(rows, platform=Platform.VM_DIRECT, metric="part_bytes", phase=CODE_CACHE)
-    assert paid == {n: n * 120 * MIB for n in (1, 2, 3)}
-    assert cache == {n: n * 60 * MIB for n in (1, 2, 3)}
-
-
 def test_the_parts_of_every_point_add_up_to_what_is_paid_and_the_code_cache() -> None:
     rows = rows_of(everything())
+    cache = values(rows, platform=Platform.VM_DIRECT, metric="part_bytes", phase=CODE_CACHE)
+    assert cache == {n: n * 60 * MIB for n in (1, 2, 3)}
     for row in picked(rows, metric="pss_bytes", phase="ramp"):
         parts = picked(rows, platform=row.platform, metric="part_bytes", rep=row.rep)
         named = {p.phase: p.value or 0 for p in parts if p.phase != DAEMONS}
@@ -174,14 +168,11 @@ def test_daemons_are_weighed_before_the_first_container_and_make_a_fact() -> Non
     assert fact.platform is Platform.CONTAINER
 
 
-def test_daemons_lighter_than_an_emulator_make_the_fact_false(
+def test_the_fact_is_false_of_light_daemons_and_missing_without_both_sides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memory, "pss_bytes", lambda *_: 4 * MIB)
     assert [f.value for f in picked(rows_of(everything(), rounds=2), metric="fact")] == [0, 0]
-
-
-def test_without_the_machine_there_is_no_fact() -> None:
     assert not picked(rows_of({Platform.CONTAINER: docker()}), metric="fact")
 
 
