@@ -62,6 +62,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
     } | {"empty": compose(None, None), "mixed": compose(own, other)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*MADE, "empty", "mixed"])
 def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
