@@ -69,11 +69,8 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
                 dashed=True,
             ),
         )
-        for vm in fits.vms(found, base.column.run_id):
-            words = crossover_words(before, base, vm)
-            marks[f"daemons paid back against {vm.series.label} {words}"] = crossover(
-                before, base, vm
-            )
+        vms = fits.vms(found, base.column.run_id)
+        marks = _marks("daemons paid back against", before, base, vms)
     panels = [Panel(f"{title}, in MiB (bold: one more)", drawn, marks)]
     if containers and len(containers) < len(drawn):
         panels.append(Panel("The containers alone, without daemons", containers, key=False))
@@ -99,6 +96,16 @@ def _line(fit: Fit, *, mixed: bool) -> Line:
     ends = min(points)[0], max(points)[0]
     drawn = tuple((n, fit.at(n)) for n in ends)
     return Line(fit.series, fit.column.label(mixed=mixed), points, drawn, size(fit.each.estimate))
+
+
+def _marks(words: str, daemons: float, base: Fit, vms: Sequence[Fit]) -> dict[str, float]:
+    """Where daemons of so many bytes are paid back, by words for the key."""
+    return {
+        f"{words} {vm.series.label} {crossover_words(daemons, base, vm)}": crossover(
+            daemons, base, vm
+        )
+        for vm in vms
+    }
 
 
 @explained.figure("parts")
@@ -342,12 +349,7 @@ def daemons(view: View) -> WhatIf:
         fixed = daemons_mib * MIB
         drawn = [line(base, "container, daemons included", fixed)]
         drawn += [line(vm, vm.column.label(mixed=False)) for vm in others]
-        marks = {
-            f"paid back against {vm.series.label} {crossover_words(fixed, base, vm)}": crossover(
-                fixed, base, vm
-            )
-            for vm in others
-        }
+        marks = _marks("paid back against", fixed, base, others)
         return lines(
             [Panel("Daemons and shims, or emulators, in MiB: modelled", drawn, marks, top=top)],
             x_label="instances at the same time, N",
