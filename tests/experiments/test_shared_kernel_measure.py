@@ -17,10 +17,14 @@ from fake import FakeLauncher
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.shared_kernel import facts, here, ladder, observer
-from vmcompare.experiments.shared_kernel.instances import PHASES
-from vmcompare.experiments.shared_kernel.kernels import hidden_vm
-from vmcompare.experiments.shared_kernel.observer import Reading, options, understood
+from vmcompare.experiments.shared_kernel import facts, ladder
+from vmcompare.experiments.shared_kernel.instances import (
+    PHASES,
+    Reading,
+    hidden_vm,
+    options,
+    understood,
+)
 from vmcompare.measuring import experiment
 from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import BOOT_SECTOR, Completed, OnEvent, Platform, Spec
@@ -183,7 +187,7 @@ def look(**stages: Stage) -> list[Measurement]:
     return list(experiment.load("shared_kernel").measure(Context(launchers)))
 
 
-def machine() -> Stage:
+def vm() -> Stage:
     return Stage(release="6.18-virt", own_kernel=True)
 
 
@@ -200,7 +204,7 @@ pytestmark = pytest.mark.usefixtures("nobody_sleeps")
 
 
 def test_a_usual_computer_gives_the_usual_facts_and_leaves_nothing() -> None:
-    stages = {"process": Stage(), "container": Stage(), "vm_direct": machine(), "vm": machine()}
+    stages = {"process": Stage(), "container": Stage(), "vm_direct": vm(), "vm": vm()}
     rows = look(**stages)
     assert holds(rows) == {
         "container_kernel_release_is_hosts": 1, "container_boot_id_is_hosts": 1,
@@ -223,13 +227,13 @@ def test_ten_containers_are_ten_different_ones() -> None:
 
 
 def test_containers_with_kernels_of_their_own_would_be_noticed() -> None:
-    found = holds(look(process=Stage(), container=machine()))
+    found = holds(look(process=Stage(), container=vm()))
     assert found["container_boot_id_is_a_hidden_vms"] == 1
     assert found["container_boot_id_is_hosts"] == 0
     assert found["containers_report_one_boot_id"] == 0
 
 
-def test_in_a_hidden_vm_containers_are_held_against_each_other() -> None:
+def test_in_a_hidden_vm_containers_are_compared_with_each_other() -> None:
     found = holds(look(container=Stage(boot_id="77777777", release=DESKTOP)))
     assert found["container_boot_id_is_a_hidden_vms"] == 1
     assert found["container_boot_id_is_hosts"] == 1
@@ -243,8 +247,8 @@ def test_without_a_second_userland_its_fact_is_an_error_with_the_next_step() -> 
     assert holds(rows)["container_boot_id_is_hosts"] == 1
 
 
-def test_a_machine_alone_is_asked_but_not_held_against_anybody() -> None:
-    rows = look(vm_direct=machine())
+def test_a_vm_alone_is_asked_but_not_compared_with_anybody() -> None:
+    rows = look(vm_direct=vm())
     [row] = [r for r in rows if r.phase == "vm_boot_id_is_hosts"]
     assert "neither the host nor a container" in row.error
     assert holds(rows)["non_linux_program_boots_in_vm"] == 1
@@ -273,7 +277,7 @@ def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> 
             raise AbnormalShutdown("the engine is gone")
             yield
 
-    rows = look(process=Stage(), container=Dead(), vm_direct=machine())
+    rows = look(process=Stage(), container=Dead(), vm_direct=vm())
     errors = [r for r in rows if r.platform is Platform.CONTAINER]
     assert errors
     assert all(r.status == "error" and "the engine is gone" in r.error for r in errors)
@@ -284,7 +288,9 @@ def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> 
 
 
 def test_a_line_has_one_word_more_for_each_rung() -> None:
-    lines = [ladder.line(climb.rungs) for climb in ladder.GUEST.climbs()[: len(ladder.RUNGS) + 1]]
+    lines = [
+        ladder.GUEST.line(climb.rungs) for climb in ladder.GUEST.climbs()[: len(ladder.RUNGS) + 1]
+    ]
     assert lines[0] == "/bin/see"
     assert all(len(a) < len(b) for a, b in pairwise(lines))
     assert len(set(lines)) == len(lines)
@@ -321,10 +327,8 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
 
     launcher = qemu.launchers()[Platform.VM_DIRECT]
     with launcher.open(Spec(machine=Machine.PC), lambda _: None) as box:
-        ladder.prepare(box)
-        seen = {
-            climb.name: ladder.climb(box, ladder.GUEST, climb) for climb in ladder.GUEST.climbs()
-        }
+        ladder.GUEST.prepare(box)
+        seen = {climb.name: ladder.GUEST.climb(box, climb) for climb in ladder.GUEST.climbs()}
     own = {
         "chroot": "files of", "mount": "mounts seen", "pid": "own process number",
         "net": "loopback network", "user": "make a device", "cgroup": "nested processes",
@@ -350,11 +354,11 @@ def test_an_ordinary_user_climbs_on_this_computer_where_that_is_allowed() -> Non
         pytest.skip(process.probe().what)
     with process.launchers()[Platform.PROCESS].open(Spec(), lambda _: None) as box:
         try:
-            before = here.prepare(box)
+            before = ladder.HOST.prepare(box)
         except Unavailable as error:
             pytest.skip(str(error))
-        able = [c for c in here.GROUND.climbs() if c.name not in ("cgroup", "all but user")]
-        seen = {c.name: ladder.climb(box, here.GROUND, c, before) for c in able}
+        able = [c for c in ladder.HOST.climbs() if c.name not in ("cgroup", "all but user")]
+        seen = {c.name: ladder.HOST.climb(box, c, before) for c in able}
     assert seen["pid"]["own process number"] == "1"
     assert seen["pid"]["processes seen"] == "1"
     assert seen["net"]["loopback network"] == "down"
@@ -376,16 +380,16 @@ def test_as_root_the_ladder_is_not_climbed_on_this_computer(
 
 
 def test_a_ladder_of_an_ordinary_user_begins_with_the_user_and_lacks_the_control_group() -> None:
-    climbs = here.GROUND.climbs()
-    assert [c.name for c in climbs[:8]] == [ladder.START, *here.ORDER]
-    lines = {c.name: here.line(c.rungs) for c in climbs}
+    climbs = ladder.HOST.climbs()
+    assert [c.name for c in climbs[:2]] == [ladder.START, "user"]
+    lines = {c.name: ladder.HOST.line(c.rungs) for c in climbs}
     assert lines["chroot"] == "unshare -U -r chroot $BOX /bin/see"
     assert "all but cgroup" not in lines
     assert lines["all but chroot"].endswith("with-proc /proc deny-mkdir $BOX/bin/see")
 
 
 def test_a_guest_is_the_place_of_the_ladder_wherever_there_is_one() -> None:
-    rows = look(process=Stage(), vm_direct=machine())
+    rows = look(process=Stage(), vm_direct=vm())
     platforms = {row.platform for row in rows if row.phase == "pid"}
     assert platforms == {Platform.VM_DIRECT}
 
@@ -411,4 +415,3 @@ def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
     assert found["non_linux_program_boots_in_container"] == 0
     text = " ".join(row.text for row in rows)
     assert "/home/" not in text
-    assert observer.NAMESPACES
