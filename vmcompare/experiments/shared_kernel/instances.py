@@ -57,26 +57,16 @@ class Reading:
     Attributes:
         release, boot_id: of the kernel; the boot id is drawn at random when a kernel starts.
         uptime_s: seconds since that start.
-        options: of its command line: how many there are, and the names of common ones.
         userland: what ``/etc/os-release`` calls the files around it.
-        cpu: the processor's name.
-        devices: number of PCI devices, and kinds of disks.
-        first: name of process number 1.
-        processes: how many it sees.
-        namespaces: kind → end of the inode number, as text. Two equal numbers under two
+        others: the other phases → what was read. Two equal numbers of namespaces under two
             kernels are two namespaces: compare them together with the boot id.
     """
 
     release: str
     boot_id: str
     uptime_s: float
-    options: str
     userland: str
-    cpu: str
-    devices: str
-    first: str
-    processes: int
-    namespaces: Mapping[str, str]
+    others: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -166,13 +156,15 @@ def understood(said: str) -> Reading:
             release=told["release"],
             boot_id=told["boot_id"],
             uptime_s=float(told["uptime"]),
-            options=options(told["cmdline"]),
             userland=told["userland"],
-            cpu=" ".join(told["cpu"].split()) or "not told",
-            devices=f"{told['pci'].strip()} PCI, disks {told['blocks'].strip() or 'none'}",
-            first=told["pid1"] if told["pid1"] in _KNOWN_FIRST else "another program",
-            processes=int(told["processes"]),
-            namespaces={n: _number(told[f"ns_{n}"]) for n in NAMESPACES},
+            others={
+                "kernel options": _options(told["cmdline"]),
+                "processor": " ".join(told["cpu"].split()) or "not told",
+                "devices": f"{told['pci'].strip()} PCI, disks {told['blocks'].strip() or 'none'}",
+                "process 1": told["pid1"] if told["pid1"] in _KNOWN_FIRST else "another program",
+                "processes seen": str(int(told["processes"])),
+            }
+            | {f"{name} namespace": _number(told[f"ns_{name}"]) for name in NAMESPACES},
         )
     except (KeyError, ValueError) as error:
         raise Unavailable(
@@ -186,7 +178,7 @@ def _number(link: str) -> str:
     return f"…{digits[-_DIGITS:]}" if digits else "none"
 
 
-def options(cmdline: str) -> str:
+def _options(cmdline: str) -> str:
     """How many options a kernel's command line has, and the common ones among their names.
 
     No values: they name disks and paths. What follows ``--`` is for the first program.

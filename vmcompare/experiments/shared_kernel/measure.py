@@ -33,7 +33,7 @@ from vmcompare.experiments.shared_kernel.instances import (
     observe,
 )
 from vmcompare.measuring.experiment import FAILURES, Context, Experiment, failed, filled
-from vmcompare.sandbox import Launcher, Platform, Sandbox
+from vmcompare.sandbox import Platform, Sandbox
 
 _TOGETHER_S = 2.0
 """Two kernels' starts that lie closer count as one: the answers took some time to come."""
@@ -41,11 +41,12 @@ _TOGETHER_S = 2.0
 
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows of one look around; an instance that fails is a row, and the look goes on."""
-    there = [who for who in INSTANCES if who.platform in context.launchers]
     with contextlib.ExitStack() as kept, contextlib.ExitStack() as together:
         run = Run(context, kept, together)
         plan: list[tuple[str, Callable[[], Iterator[Measurement]]]] = [
-            (who.name, partial(_ask, run, who)) for who in there
+            (who.name, partial(_ask, run, who))
+            for who in INSTANCES
+            if who.platform in context.launchers
         ]
         plan.append(("who sees whom", partial(_compare, run)))
         if Platform.CONTAINER in context.launchers:
@@ -65,7 +66,7 @@ def measure(context: Context) -> Iterator[Measurement]:
 
 
 def _open(run: Run, who: Who, stack: contextlib.ExitStack) -> Sandbox:
-    launcher: Launcher = run.context.launchers[who.platform]
+    launcher = run.context.launchers[who.platform]
     return stack.enter_context(launcher.open(who.spec, run.context.on_event))
 
 
@@ -93,16 +94,12 @@ def _ask(run: Run, who: Who) -> Iterator[Measurement]:
         "kernel release": reading.release,
         "boot id": reading.boot_id[:8],
         "kernel started": _started(reading, reading if who.name == "host" else host),
-        "kernel options": reading.options,
-        "processor": reading.cpu,
-        "devices": reading.devices,
         "userland": reading.userland,
-        "process 1": reading.first,
-        "processes seen": str(reading.processes),
-    } | {f"{name} namespace": inode for name, inode in reading.namespaces.items()}
-    for phase, text in said.items():
+        **reading.others,
+    }
+    for phase in PHASES:
         row = run.row(who, "observation", phase)
-        yield filled(row, 1.0, text=text, guest_kernel=reading.release)
+        yield filled(row, 1.0, text=said[phase], guest_kernel=reading.release)
 
 
 def _started(reading: Reading, host: Reading | None) -> str:
@@ -127,8 +124,7 @@ def _prepare(run: Run, ground: ladder.Ground) -> Iterator[Measurement]:
 def _climb(
     run: Run, ground: ladder.Ground, climb: ladder.Climb, place: int
 ) -> Iterator[Measurement]:
-    row = run.row(first_of(ground.platform), "observation", climb.name)
-    row = replace(row, rep=place)
+    row = replace(run.row(first_of(ground.platform), "observation", climb.name), rep=place)
     if "ladder" not in run.boxes:
         yield failed(row, run.why.get("ladder", "there was no place for the ladder"))
         return
