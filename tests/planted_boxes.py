@@ -9,8 +9,7 @@ from planted import row
 
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.image_size.categories import CATEGORIES
-from vmcompare.experiments.image_size.copy_up import PHASES as COPY_UP
-from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
+from vmcompare.experiments.image_size.measure import COPY_UP, NAMED_BY_TAR
 from vmcompare.sandbox import Machine
 
 MIB = float(2**20)
