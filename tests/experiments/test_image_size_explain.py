@@ -156,5 +156,5 @@ def test_totals_below_the_categories_add_up(views: Mapping[str, View]) -> None:
 def test_a_byte_in_a_vm_is_told_from_one_in_a_container(views: Mapping[str, View]) -> None:
     both = TABLES["copy_up"](views["byte in a vm beside a recording"])
     assert dict.fromkeys(zip(both["where"], both["provenance"], strict=True)) == dict.fromkeys(
-        [("a container", "recorded"), ("a machine, by hand", "measured")]
+        [("a container", "recorded"), ("a VM, by hand", "measured")]
     )

@@ -56,7 +56,7 @@ WAYS: Mapping[Platform, str] = {
 
 PLACES: Mapping[Platform, str] = {
     Platform.CONTAINER: "a container",
-    Platform.VM: "a machine, by hand",
+    Platform.VM: "a VM, by hand",
 }
 """Where one byte was written."""
 
@@ -205,14 +205,11 @@ def sizes_by_kind(view: View) -> Iterator[Row]:
     both = mixed(found)
 
     def row(name: str, phases: Mapping[Platform, str]) -> Row:
-        times = _vm_over_container(found, phases)
-        cells = {
-            column.label(mixed=both): _size(column.medians().get(phases[column.series.platform]))
-            for column in found
-        }
+        values = {column: column.medians().get(phases[column.series.platform]) for column in found}
+        times = _vm_over_container(values)
         return {
             "size": name,
-            **cells,
+            **{column.label(mixed=both): _size(value) for column, value in values.items()},
             "vm ÷ container": ratio(times) if times else "–",
             "provenance": _provenance(found),
         }
@@ -296,10 +293,12 @@ def _modelled(
     start: float,
     said: str,
 ) -> WhatIf:
-    """Measured sizes and a position of the slider → amounts.
+    """Measured bytes and a position of the slider → ``amount``, ``written`` in words.
 
-    Of the ways to share a base only the backing file is modelled, as everybody has it; the archive
-    of vm-direct is left to the figure of measured sizes.
+    Args:
+        titles: panel → phase whose bytes are sent.
+
+    Of the ways to share a base only the backing file is modelled, as everybody has it.
     """
     shown = {
         title: [dot for dot in dots if not dot.hollow or dot.series.platform is Platform.VM]
@@ -313,9 +312,8 @@ def _modelled(
     def panels(x: float) -> Panels:
         return {title: [at(dot, x) for dot in dots] for title, dots in shown.items()}
 
-    found = view.need("image_bytes", "box")
-    placeholders = {"source": view.caption(), "provenance": _provenance(found)}
-    return sliding_dots(panels, values, start=start, said=said, placeholders=placeholders)
+    source = {"source": view.caption()}
+    return sliding_dots(panels, values, start=start, said=said, placeholders=source)
 
 
 # ---- outcomes -----------------------------------------------------------------------------------
@@ -323,17 +321,20 @@ def _modelled(
 
 @explained.outcome("container_mib", Platform.CONTAINER)
 def _container_mib(view: View) -> float | None:
-    return _mib(view, Platform.CONTAINER, COMPRESSED)
+    found = _bytes(view, Platform.CONTAINER, COMPRESSED)
+    return found / MIB if found else None
 
 
 @explained.outcome("vm_update_mib", Platform.VM)
 def _vm_update_mib(view: View) -> float | None:
-    return _mib(view, Platform.VM, UPDATE)
+    found = _bytes(view, Platform.VM, UPDATE)
+    return found / MIB if found else None
 
 
 @explained.outcome("vm_over_container", Platform.VM, Platform.CONTAINER)
 def _compressed_vm_over_container(view: View) -> float | None:
-    return _vm_over_container(view.columns("image_bytes"), dict.fromkeys(Platform, COMPRESSED))
+    found = view.columns("image_bytes")
+    return _vm_over_container({column: column.medians().get(COMPRESSED) for column in found})
 
 
 def value_of(view: View, platform: Platform, phase: str) -> float:
@@ -342,29 +343,27 @@ def value_of(view: View, platform: Platform, phase: str) -> float:
     Raises:
         Unavailable: it is not among the rows shown.
     """
-    for column in view.columns("image_bytes"):
-        if column.series.platform is platform and (value := column.medians().get(phase)):
-            return value
-    raise absent(f"{phase} size of {platform}")
+    if not (value := _bytes(view, platform, phase)):
+        raise absent(f"{phase} size of {platform}")
+    return value
 
 
-def _mib(view: View, platform: Platform, phase: str) -> float | None:
+def _bytes(view: View, platform: Platform, phase: str) -> float | None:
     found = view.columns("image_bytes", platform=platform, phase=phase)
-    return found[0].median.estimate / MIB if found else None
+    return found[0].median.estimate if found else None
 
 
-def _vm_over_container(found: Sequence[Column], phases: Mapping[Platform, str]) -> float | None:
-    """Within one run: the same is counted everywhere, but images differ from run to run."""
-    values = {
-        (column.series.platform, column.run_id): column.medians().get(
-            phases[column.series.platform]
-        )
-        for column in found
+def _vm_over_container(values: Mapping[Column, float | None]) -> float | None:
+    """Within one run: bytes are exact, but images differ from run to run."""
+    below = {
+        column.run_id: value
+        for column, value in values.items()
+        if column.series.platform is Platform.CONTAINER
     }
-    for (platform, run), above in values.items():
-        below = values.get((Platform.CONTAINER, run))
-        if platform is Platform.VM and above and below:
-            return above / below
+    for column, value in values.items():
+        base = below.get(column.run_id)
+        if column.series.platform is Platform.VM and value and base:
+            return value / base
     return None
 
 

@@ -119,32 +119,26 @@ def measure(context: Context) -> Iterator[Measurement]:
     """Rows, step by step. What fails is a row, and the run goes on."""
     steps: list[tuple[str, Callable[[], Rows]]] = []
     broken: set[Platform] = set()
-    for platform, machine in MACHINES.items():
-        launcher = context.launchers.get(platform)
-        if launcher is None:
-            continue
-        spec = Spec(machine=machine)
-        steps.append((f"{platform}: files", partial(_categories, launcher, platform, spec)))
+    there = [platform for platform in MACHINES if platform in context.launchers]
+    for platform in there:
+        launcher = context.launchers[platform]
+        steps.append((f"{platform}: files", partial(_categories, launcher, platform)))
         for occasion in APPLICATIONS:
-            sizes = partial(_sizes, launcher, platform, spec, occasion, broken)
+            sizes = partial(_sizes, launcher, platform, occasion, broken)
             steps.append((f"{platform}: {occasion}", sizes))
-    tried = (Platform.CONTAINER, Platform.VM)
-    place = next((platform for platform in tried if platform in context.launchers), None)
-    if place is not None:
-        one_byte = partial(_copy_up, context.launchers[place], place, context)
-        steps.append((f"{place}: one byte", one_byte))
-    source = next((platform for platform in MACHINES if platform in context.launchers), None)
-    if source is not None:
+    for platform in [one for one in there if one is not Platform.VM_DIRECT][:1]:
+        steps.append((f"{platform}: one byte", partial(_copy_up, platform, context)))
+    for platform in there[:1]:
         # Its dependencies are the same wherever it is taken from: a container, else a VM.
-        steps.append(("one program, two places", partial(_musl, source, context)))
+        steps.append(("one program, two places", partial(_musl, platform, context)))
     for step in context.steps(steps):
         yield from step()
 
 
-def _categories(launcher: Launcher, platform: Platform, spec: Spec) -> Rows:
-    row = _row(launcher, platform, spec, "part_bytes")
+def _categories(launcher: Launcher, platform: Platform) -> Rows:
+    row = _row(launcher, platform, "part_bytes")
     try:
-        found = weigh(_packer(launcher).contents(spec, APPLICATIONS["whole"]))
+        found = weigh(_packer(launcher).contents(_spec(platform), APPLICATIONS["whole"]))
     except FAILURES as problem:
         yield failed(row, str(problem), phase=APPLICATION)
         return
@@ -152,10 +146,8 @@ def _categories(launcher: Launcher, platform: Platform, spec: Spec) -> Rows:
         yield filled(row, float(amount), phase=name)
 
 
-def _sizes(
-    launcher: Launcher, platform: Platform, spec: Spec, occasion: str, broken: set[Platform]
-) -> Rows:
-    row = _row(launcher, platform, spec, "image_bytes")
+def _sizes(launcher: Launcher, platform: Platform, occasion: str, broken: set[Platform]) -> Rows:
+    row, spec = _row(launcher, platform, "image_bytes"), _spec(platform)
     first = COMPRESSED if occasion == "whole" else occasion
     if platform in broken:
         yield failed(row, "not tried again after a failure", phase=first)
@@ -175,9 +167,9 @@ def _sizes(
         value = float(piece.compressed_bytes)
         yield filled(row, value, metric="part_bytes", phase=phase, text=piece.digest)
     if platform is Platform.CONTAINER and occasion == "whole":
-        same = parcel.whole[0].digest in layers
         digest = parcel.whole[0].digest
-        yield filled(row, float(same), metric="fact", phase=NAMED_BY_TAR, text=digest)
+        same = float(digest in layers)
+        yield filled(row, same, metric="fact", phase=NAMED_BY_TAR, text=digest)
 
 
 def _sums(parcel: Parcel, occasion: str, platform: Platform) -> Iterator[tuple[str, int]]:
@@ -197,10 +189,9 @@ def _sent(pieces: tuple[Piece, ...]) -> int:
     return sum(piece.compressed_bytes for piece in pieces)
 
 
-def _copy_up(launcher: Launcher, platform: Platform, context: Context) -> Rows:
-    """Append one byte to the largest file of the base, and see what the layer grows by."""
-    spec = Spec(machine=MACHINES[platform])
-    row = _row(launcher, platform, spec, "part_bytes")
+def _copy_up(platform: Platform, context: Context) -> Rows:
+    launcher, spec = context.launchers[platform], _spec(platform)
+    row = _row(launcher, platform, "part_bytes")
     try:
         base = _largest(_packer(launcher).contents(spec, {}))
         row = replace(row, text=base.path)
@@ -244,11 +235,11 @@ def grown_bytes(box: Sandbox, platform: Platform, path: str) -> int:
 
 def _musl(source: Platform, context: Context) -> Rows:
     """The same program where its C library is, and on the host."""
-    launcher, spec = context.launchers[source], Spec(machine=MACHINES[source])
-    row = replace(_row(launcher, source, spec, "fact"), phase=RUNS_INSIDE)
+    launcher = context.launchers[source]
+    row = replace(_row(launcher, source, "fact"), phase=RUNS_INSIDE)
     program, error = b"", ""
     try:
-        with launcher.open(spec, context.on_event) as box:
+        with launcher.open(_spec(source), context.on_event) as box:
             row = filled(row, float(box.run([_MUSL_PROGRAM, "true"]).exit_code == 0))
             program = box.run(["cat", _MUSL_PROGRAM]).output
     except FAILURES as problem:
@@ -258,7 +249,7 @@ def _musl(source: Platform, context: Context) -> Rows:
         yield row
     host = context.launchers.get(Platform.PROCESS)
     if host is not None:
-        row = replace(_row(host, Platform.PROCESS, Spec(), "fact"), phase=FAILS_OUTSIDE)
+        row = replace(_row(host, Platform.PROCESS, "fact"), phase=FAILS_OUTSIDE)
         yield failed(row, error) if error else _on_host(host, row, program, context)
 
 
@@ -294,9 +285,13 @@ def _packer(launcher: Launcher) -> Packer:
     return launcher
 
 
-def _row(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Measurement:
+def _spec(platform: Platform) -> Spec:
+    return Spec(machine=MACHINES.get(platform, Machine.NONE))
+
+
+def _row(launcher: Launcher, platform: Platform, metric: str) -> Measurement:
     """A failed row to be filled; without accelerator, as nothing is executed to get its value."""
-    return replace(blank(launcher, platform, spec, metric), accel="")
+    return replace(blank(launcher, platform, _spec(platform), metric), accel="")
 
 
 EXPERIMENT = Experiment(
