@@ -18,8 +18,9 @@ from vmcompare.experiments.image_size.categories import CATEGORIES, ONLY_VM
 from vmcompare.experiments.image_size.measure import (
     ALLOCATED,
     COMPRESSED,
-    COPY_UP,
+    COPIED_FILE,
     FAILS_OUTSIDE,
+    GROWN,
     NAMED_BY_TAR,
     RUNS_INSIDE,
     SECOND,
@@ -27,6 +28,7 @@ from vmcompare.experiments.image_size.measure import (
     UNIQUE,
     UPDATE,
     VIRTUAL,
+    WRITTEN,
 )
 from vmcompare.plots.dots import Dot, Panels, sizes, sliding_dots
 from vmcompare.plots.picture import Picture, Placeholders, WhatIf
@@ -42,11 +44,11 @@ KINDS: Mapping[str, str] = {
 """Phase → what that size is."""
 
 OCCASIONS: Mapping[str, str] = {
-    COMPRESSED: "The first time: nothing is there yet",
-    SECOND: "A second application: its base is there",
-    UPDATE: "An update: its older version is there",
+    "The first time: nothing is there yet": COMPRESSED,
+    "A second application: its base is there": SECOND,
+    "An update: its older version is there": UPDATE,
 }
-"""Phase → on what occasion that much is sent."""
+"""On what occasion something is sent → phase of its size."""
 
 WAYS: Mapping[Platform, str] = {
     Platform.VM_DIRECT: "archive apart",
@@ -59,6 +61,13 @@ PLACES: Mapping[Platform, str] = {
     Platform.VM: "a VM, by hand",
 }
 """Where one byte was written."""
+
+COPIED: Mapping[str, str] = {
+    WRITTEN: "written by the program",
+    COPIED_FILE: "size of the file it belongs to, {path}",
+    GROWN: "growth of the upper layer",
+}
+"""Phase → what was counted."""
 
 FACTS: Mapping[str, str] = {
     FAILS_OUTSIDE: "Alpine’s busybox, linked to its C library musl, fails as a process of the host",
@@ -143,25 +152,17 @@ def pieces(view: View) -> Sequence[Row]:
 @explained.table("copy_up")
 def copy_up(view: View) -> Sequence[Row]:
     """One byte appended to a file of the base: where, and what the upper layer grows by."""
-    rows: list[Row] = []
-    for column in view.columns("part_bytes"):
-        found, path = column.medians(), column.texts().get(COPY_UP[0])
-        place = PLACES.get(column.series.platform)
-        if place and path and all(phase in found for phase in COPY_UP):
-            words = (
-                "written by the program",
-                f"size of the file it belongs to, {path}",
-                "growth of the upper layer",
-            )
-            rows += [
-                {
-                    "where": place,
-                    "what": what,
-                    "bytes": f"{found[phase]:,.0f}",
-                    "provenance": column.provenance,
-                }
-                for phase, what in zip(COPY_UP, words, strict=True)
-            ]
+    rows: list[Row] = [
+        {
+            "where": PLACES.get(column.series.platform, column.series.label),
+            "what": COPIED[phase].format(path=path),
+            "bytes": f"{column.medians()[phase]:,.0f}",
+            "provenance": column.provenance,
+        }
+        for column in view.columns("part_bytes")
+        for phase, path in column.texts().items()
+        if phase in COPIED
+    ]
     return _some(rows, "copy-up")
 
 
@@ -195,7 +196,7 @@ def kinds_of_size(view: View) -> Picture:
 @explained.figure("shipped")
 def shipped(view: View) -> Picture:
     """What is sent on three occasions; hollow: over a base that is shared by an extra step."""
-    return _drawn(view, {title: phase for phase, title in OCCASIONS.items()}, "What is sent", {})
+    return _drawn(view, OCCASIONS, "What is sent", {})
 
 
 @explained.table("sizes")

@@ -56,7 +56,7 @@ SHARED = {Platform.VM_DIRECT: "as-archive", Platform.VM: "on-backing-file"}
 ALLOCATED, COMPRESSED, VIRTUAL, UNIQUE = "allocated", "compressed", "virtual", "unique"
 SECOND, UPDATE = "second-application", "update"
 
-COPY_UP = ("copy-up written", "copy-up file", "copy-up copied")
+WRITTEN, COPIED_FILE, GROWN = "copy-up written", "copy-up file", "copy-up copied"
 """Bytes the program wrote; size of the file it wrote to; growth of the upper layer."""
 
 NAMED_BY_TAR = "engine_names_layer_by_sha256_of_its_tar"
@@ -198,9 +198,9 @@ def _copy_up(platform: Platform, context: Context) -> Rows:
         with launcher.open(spec, context.on_event) as box:
             grown = grown_bytes(box, platform, base.path)
     except FAILURES as problem:
-        yield failed(row, str(problem), phase=COPY_UP[-1])
+        yield failed(row, str(problem), phase=GROWN)
         return
-    for phase, value in zip(COPY_UP, (1, base.size_bytes, grown), strict=True):
+    for phase, value in ((WRITTEN, 1), (COPIED_FILE, base.size_bytes), (GROWN, grown)):
         yield filled(row, float(value), phase=phase)
 
 
