@@ -296,10 +296,10 @@ def _modelled(
 ) -> WhatIf:
     """Measured bytes and a position of the slider → ``amount``, ``written`` in words.
 
+    Of the ways to share a base only the backing file is modelled, as everybody has it.
+
     Args:
         titles: panel → phase whose bytes are sent.
-
-    Of the ways to share a base only the backing file is modelled, as everybody has it.
     """
     shown = {
         title: [dot for dot in dots if not dot.hollow or dot.series.platform is Platform.VM]
