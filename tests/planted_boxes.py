@@ -9,8 +9,7 @@ from planted import row
 
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.image_size.categories import CATEGORIES
-from vmcompare.experiments.image_size.copy_up import PHASES as COPY_UP
-from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
+from vmcompare.experiments.image_size.measure import COPIED_FILE, GROWN, NAMED_BY_TAR, WRITTEN
 from vmcompare.sandbox import Machine
 
 MIB = float(2**20)
@@ -90,7 +89,7 @@ def boxes(
             more = {"machine": MACHINES["vm"], "accel": accel}
         rows += [
             row(places[0], "part_bytes", value, phase=phase, text=path, **more)
-            for phase, value in zip(COPY_UP, (1.0, 5e6, 5e6 + 1), strict=True)
+            for phase, value in ((WRITTEN, 1.0), (COPIED_FILE, 5e6), (GROWN, 5e6 + 1))
         ]
     for name, (platform, usual) in FACTS.items():
         value = (facts or {}).get(name, usual)

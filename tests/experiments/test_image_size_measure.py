@@ -10,18 +10,24 @@ from dataclasses import dataclass
 import pytest
 from fake import VM_PHASES, FakeLauncher, FakeSandbox
 
-from vmcompare import engines, sandbox
+from vmcompare import engines
 from vmcompare.engines.process import ProcessLauncher
 from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.image_size import application, copy_up
 from vmcompare.experiments.image_size.categories import CATEGORIES, category, weigh
-from vmcompare.experiments.image_size.measure import EXPERIMENT
+from vmcompare.experiments.image_size.measure import (
+    APPLICATIONS,
+    EXPERIMENT,
+    PROGRAM_BYTES,
+    application,
+    grown_bytes,
+)
 from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import (
     Completed,
     FileFact,
     Launcher,
+    Machine,
     OnEvent,
     Parcel,
     Phase,
@@ -33,7 +39,7 @@ from vmcompare.sandbox import (
 
 @dataclass(slots=True)
 class Thin(FakeLauncher):
-    """A fake machine that can share its base by an extra step."""
+    """A fake VM that can share its base by an extra step."""
 
     def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
         usual = FakeLauncher.parcel(self, spec, added)
@@ -80,7 +86,7 @@ def test_every_registered_phase_is_there(rows: list[Measurement]) -> None:
         assert set(sizes(rows, platform)) == usual | thin
 
 
-def test_a_container_sends_its_layer_again_and_a_machine_all_or_the_overlay(
+def test_a_container_sends_its_layer_again_and_a_vm_all_or_the_overlay(
     rows: list[Measurement],
 ) -> None:
     container, vm = sizes(rows, Platform.CONTAINER), sizes(rows, Platform.VM)
@@ -184,14 +190,14 @@ def test_a_launcher_without_a_box_is_a_row() -> None:
 
 
 def test_the_three_applications_are_the_same_bytes_on_every_computer() -> None:
-    assert application.application("notes", 1) == application.WHOLE
+    assert application("notes", 1) == APPLICATIONS["whole"]
     programs = [
-        next(data for path, data in app.items() if path.endswith("program"))
-        for app in (application.WHOLE, application.SECOND, application.UPDATE)
+        next(data for path, data in files.items() if path.endswith("program"))
+        for files in APPLICATIONS.values()
     ]
     assert len(set(programs)) == 3
-    assert {len(program) for program in programs} == {application.PROGRAM_BYTES}
-    assert set(application.WHOLE) == set(application.UPDATE) != set(application.SECOND)
+    assert {len(program) for program in programs} == {PROGRAM_BYTES}
+    assert set(APPLICATIONS["whole"]) == set(APPLICATIONS["update"])
 
 
 @pytest.mark.parametrize(
@@ -230,7 +236,7 @@ def test_categories_add_up_to_the_whole() -> None:
 
 
 class Guest(FakeSandbox):
-    """A machine in which one byte was written over an overlay; or that has no overlay."""
+    """A VM in which one byte was written over an overlay; or that has no overlay."""
 
     said = b"1001\n"
 
@@ -245,8 +251,8 @@ class Without(Guest):
 
 
 @dataclass(slots=True)
-class Machine(Thin):
-    """A fake machine with files of all kinds."""
+class FullVM(Thin):
+    """A fake VM with files of all kinds."""
 
     guest: type[Guest] = Guest
 
@@ -263,8 +269,8 @@ def copied(rows: list[Measurement]) -> list[tuple[Platform, str, float | None]]:
     return [(r.platform, r.phase, r.value) for r in rows if r.phase.startswith("copy-up")]
 
 
-def test_where_there_is_no_container_a_machine_copies_up_a_file_of_its_userland() -> None:
-    found = measured({Platform.VM_DIRECT: Thin(), Platform.VM: Machine()})
+def test_where_there_is_no_container_a_vm_copies_up_a_file_of_its_userland() -> None:
+    found = measured({Platform.VM_DIRECT: Thin(), Platform.VM: FullVM()})
     assert copied(found) == [
         (Platform.VM, "copy-up written", 1.0),
         (Platform.VM, "copy-up file", 1000.0),  # not the kernel, which is larger
@@ -273,13 +279,13 @@ def test_where_there_is_no_container_a_machine_copies_up_a_file_of_its_userland(
     assert {row.text for row in found if row.phase == "copy-up file"} == {"/usr/lib/big.so"}
 
 
-def test_a_container_is_preferred_to_a_machine() -> None:
-    found = measured({Platform.CONTAINER: FakeLauncher(), Platform.VM: Machine()})
+def test_a_container_is_preferred_to_a_vm() -> None:
+    found = measured({Platform.CONTAINER: FakeLauncher(), Platform.VM: FullVM()})
     assert {platform for platform, *_ in copied(found)} == {Platform.CONTAINER}
 
 
-def test_a_machine_without_an_overlay_file_system_is_a_row_that_says_so() -> None:
-    found = measured({Platform.VM: Machine(guest=Without)})
+def test_a_vm_without_an_overlay_file_system_is_a_row_that_says_so() -> None:
+    found = measured({Platform.VM: FullVM(guest=Without)})
     [row] = [row for row in found if row.phase.startswith("copy-up")]
     assert (row.status, row.value) == ("error", None)
     assert "nothing was copied up" in row.error
@@ -289,9 +295,9 @@ def test_a_machine_without_an_overlay_file_system_is_a_row_that_says_so() -> Non
 @pytest.mark.timeout(600)
 def test_a_real_guest_copies_a_whole_file_up() -> None:
     launchers = engines.launchers(engines.availability(), [Platform.VM], strict=True)
-    spec = Spec(machine=sandbox.Machine.Q35)
+    spec = Spec(machine=Machine.Q35)
     with launchers[Platform.VM].open(spec, lambda _: None) as box:
         path = "/bin/busybox"
         before = int(box.run(["stat", "-c", "%s", path]).output)
-        assert copy_up.grown_bytes(box, Platform.VM, path) == before + 1
+        assert grown_bytes(box, Platform.VM, path) == before + 1
         assert int(box.run(["stat", "-c", "%s", path]).output) == before  # the layer below

@@ -13,13 +13,13 @@ MODULES, FIRMWARE, INIT = "modules", "firmware", "init and services"
 PACKAGES, LIBRARIES, PROGRAMS = "package manager", "libraries", "programs"
 REST = "data and settings"
 
-ONLY_A_MACHINE = (KERNEL, RAM_DISK, MODULES, FIRMWARE)
-"""Parts that start a computer: a container's kernel runs already, so it has no use for them."""
+ONLY_VM = (KERNEL, RAM_DISK, MODULES, FIRMWARE)
+"""What starts a computer: a container's kernel runs already, so it needs none of it."""
 
 CATEGORIES = (
     APPLICATION, LIBRARIES, PROGRAMS, REST, PACKAGES, INIT, FIRMWARE, MODULES, RAM_DISK, KERNEL,
 )  # fmt: skip
-"""All of them, from the learner's own to the hardware's."""
+"""All of them, the application first and what is closest to the hardware last."""
 
 RULES: tuple[tuple[str, str], ...] = (
     # What is shipped for its own sake: ours, and the tiny program that every start waits for.

@@ -1,80 +1,82 @@
-"""Image size, explained: what a lesson draws, tabulates and asks for, from a view of its rows.
+"""Image size, explained: what a lesson draws, tabulates and models from a view of its rows.
 
-Rows as :mod:`.measure` lists them. Every function raises ``Unavailable`` where its rows are not
-there; an outcome is then ``None``. No row was made by running a virtual machine, so none is marked
-as emulated; were one, its label would say so.
+Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
+What the sizes mean on a line is modelled: ``v`` bits a second carry ``n`` copies of ``B`` bytes in
+``n · 8 · B / v`` seconds. Protocols, latency, several senders and caches on the way are left out;
+they change the time, not which technique sends more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from vmcompare.errors import Unavailable
 from vmcompare.evidence.units import MIB, ratio, size
-from vmcompare.evidence.view import Column, Outcome, View, absent, failures, mixed
-from vmcompare.experiments.image_size import categories, copy_up
+from vmcompare.evidence.view import Column, View, absent, failures, mixed
+from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.image_size.categories import CATEGORIES, ONLY_VM
 from vmcompare.experiments.image_size.measure import (
     ALLOCATED,
     COMPRESSED,
+    COPIED_FILE,
+    FAILS_OUTSIDE,
+    GROWN,
     NAMED_BY_TAR,
+    RUNS_INSIDE,
     SECOND,
-    THIN,
+    SHARED,
     UNIQUE,
     UPDATE,
     VIRTUAL,
+    WRITTEN,
 )
-from vmcompare.experiments.image_size.models import nodes, transfer, week
-from vmcompare.plots.dots import Dot, sizes
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.dots import Dot, Panels, sizes, sliding_dots
+from vmcompare.plots.picture import Picture, Placeholders, WhatIf
 from vmcompare.plots.stack import Whole, stack
 from vmcompare.sandbox import Platform
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-KINDS: Mapping[str, str] = MappingProxyType(
-    {
-        VIRTUAL: "virtual: its size seen from inside",
-        ALLOCATED: "allocated: on this computer’s disk",
-        COMPRESSED: "compressed: sent to a new computer",
-        UNIQUE: "unique: on disk, for one application more",
-    }
-)
+KINDS: Mapping[str, str] = {
+    VIRTUAL: "virtual: its size seen from inside",
+    ALLOCATED: "allocated: on this computer’s disk",
+    COMPRESSED: "compressed: sent to a new computer",
+    UNIQUE: "unique: on disk, for one application more",
+}
 """Phase → what that size is."""
 
-OCCASIONS: Mapping[str, str] = MappingProxyType(
-    {
-        COMPRESSED: "The first time: nothing is there yet",
-        SECOND: "A second application: its base is there",
-        UPDATE: "An update: its older version is there",
-    }
-)
-"""Phase → on what occasion that much is sent."""
+OCCASIONS: Mapping[str, str] = {
+    "The first time: nothing is there yet": COMPRESSED,
+    "A second application: its base is there": SECOND,
+    "An update: its older version is there": UPDATE,
+}
+"""On what occasion something is sent → phase of its size."""
 
-WAYS: Mapping[Platform, str] = MappingProxyType(
-    {Platform.VM_DIRECT: "archive apart", Platform.VM: "on a backing file"}
-)
-"""In words: how a machine shares a base."""
+WAYS: Mapping[Platform, str] = {
+    Platform.VM_DIRECT: "archive apart",
+    Platform.VM: "on a backing file",
+}
+"""How a VM shares a base, in words."""
 
-FACTS: Mapping[str, str] = MappingProxyType(
-    {
-        "musl_program_fails_on_host": "Alpine’s busybox, linked to its C library musl, fails as a "
-        "process of the host",
-        "musl_program_runs_in_container": "the same busybox runs in the container",
-        NAMED_BY_TAR: "the engine names the base layer by the SHA-256 of our tar",
-    }
-)
-"""Name of a fact → what it says."""
+PLACES: Mapping[Platform, str] = {
+    Platform.CONTAINER: "a container",
+    Platform.VM: "a VM, by hand",
+}
+"""Where one byte was written."""
 
-_TOTALS: Mapping[str, Sequence[str]] = MappingProxyType(
-    {
-        "all together": categories.CATEGORIES,
-        "of these: starts a computer": categories.ONLY_A_MACHINE,
-    }
-)
-"""Row of the table of categories → what is added up."""
+COPIED: Mapping[str, str] = {
+    WRITTEN: "written by the program",
+    COPIED_FILE: "size of the file it belongs to, {path}",
+    GROWN: "growth of the upper layer",
+}
+"""Phase → what was counted."""
+
+FACTS: Mapping[str, str] = {
+    FAILS_OUTSIDE: "Alpine’s busybox, linked to its C library musl, fails as a process of the host",
+    RUNS_INSIDE: "the same busybox runs in the container",
+    NAMED_BY_TAR: "the engine names the base layer by the SHA-256 of our tar",
+}
+
+NODES, LINK_MBIT_S, UPDATES = 20, 100.0, 5.0
+"""What a slider leaves alone: computers, speed of the line in Mbit/s, updates a week."""
 
 _READ = 26
 """Characters of what was read that a table shows: an error of the system, or a digest's start."""
@@ -82,222 +84,346 @@ _READ = 26
 _DIGITS = 10
 """Of a digest in a table: enough to tell them apart, few enough for seven columns on a page."""
 
+explained = Explanation[View]()
 
-def box_figure(view: View) -> Picture:
-    """What is in each box, by category."""
+
+# ---- what is in the box -------------------------------------------------------------------------
+
+
+@explained.figure("box")
+def box(view: View) -> Picture:
+    """The files of each box, by category."""
     found = _boxes(view)
     both = mixed(found)
-    wholes = [Whole(column.label(mixed=both), _parts(column)) for column in found]
-    return stack(
-        wholes,
-        what="What is in the box: bytes of files by category, before compression",
-        caption=_caption(view, "part_bytes"),
+    wholes = [
+        Whole(column.label(mixed=both), {name: _sum(column, [name]) or 0.0 for name in CATEGORIES})
+        for column in found
+    ]
+    what = "What is in the box: bytes of files by category, before compression"
+    return stack(wholes, what=what, caption=_caption(view, "part_bytes"))
+
+
+@explained.table("box")
+def categories(view: View) -> Iterator[Row]:
+    """One row a category, then everything, and what starts a computer: bytes on each platform."""
+    found = _boxes(view)
+    both = mixed(found)
+
+    def row(name: str, counted: Sequence[str], starts: str = "") -> Row:
+        cells = {column.label(mixed=both): _size(_sum(column, counted)) for column in found}
+        return {
+            "category": name,
+            **cells,
+            "starts a computer": starts,
+            "provenance": _provenance(found),
+        }
+
+    for name in CATEGORIES:
+        yield row(name, [name], "yes" if name in ONLY_VM else "")
+    yield row("all together", CATEGORIES)
+    yield row("of these: starts a computer", ONLY_VM)
+
+
+@explained.table("pieces")
+def pieces(view: View) -> Sequence[Row]:
+    """One row a piece: the start of its digest on each occasion, and whether it is sent again."""
+    rows: list[Row] = []
+    for column in view.need("part_bytes", "piece of a box"):
+        named: dict[str, dict[str, str]] = {}
+        for phase, digest in column.texts().items():
+            if phase.startswith("piece "):
+                occasion, _, piece = phase.removeprefix("piece ").partition(": ")
+                named.setdefault(piece, {})[occasion] = digest.removeprefix("sha256:")[:_DIGITS]
+        rows += [
+            {
+                "series": column.series.label,
+                "piece": piece,
+                "first application": digests.get("whole", "–"),
+                "second": digests.get(SECOND, "–"),
+                "update": digests.get(UPDATE, "–"),
+                "sent again": "no" if len(set(digests.values())) == 1 else "yes",
+                "provenance": column.provenance,
+            }
+            for piece, digests in named.items()
+        ]
+    return _some(rows, "piece of a box")
+
+
+@explained.table("copy_up")
+def copy_up(view: View) -> Sequence[Row]:
+    """One byte appended to a file of the base: where, and what the upper layer grows by."""
+    rows: list[Row] = [
+        {
+            "where": PLACES.get(column.series.platform, column.series.label),
+            "what": COPIED[phase].format(path=path),
+            "bytes": f"{column.medians()[phase]:,.0f}",
+            "provenance": column.provenance,
+        }
+        for column in view.columns("part_bytes")
+        for phase, path in column.texts().items()
+        if phase in COPIED
+    ]
+    return _some(rows, "copy-up")
+
+
+@explained.table("facts")
+def facts(view: View) -> Sequence[Row]:
+    """One row a fact: what was tried, whether it held, and what the system said."""
+    rows: list[Row] = [
+        {
+            "what was tried": words,
+            "true": "yes" if column.values[0] else "no",
+            "what was read": (column.texts()[name] or "–").removeprefix("sha256:")[:_READ],
+            "provenance": column.provenance,
+        }
+        for name, words in FACTS.items()
+        for column in view.columns("fact", phase=name)
+    ]
+    return _some(rows, "fact about boxes")
+
+
+# ---- how large it is ----------------------------------------------------------------------------
+
+
+@explained.figure("sizes")
+def kinds_of_size(view: View) -> Picture:
+    """Four sizes of one box."""
+    panels = {title[:1].upper() + title[1:]: phase for phase, title in KINDS.items()}
+    full = any(column.series.platform is Platform.VM for column in view.columns("image_bytes"))
+    return _drawn(view, panels, "Four sizes of the same box", {"vm": full})
+
+
+@explained.figure("shipped")
+def shipped(view: View) -> Picture:
+    """What is sent on three occasions; hollow: over a base that is shared by an extra step."""
+    return _drawn(view, OCCASIONS, "What is sent", {})
+
+
+@explained.table("sizes")
+def sizes_by_kind(view: View) -> Iterator[Row]:
+    """One row a size: bytes on each platform, VM ÷ container."""
+    found = view.need("image_bytes", "box")
+    both = mixed(found)
+
+    def row(name: str, phases: Mapping[Platform, str]) -> Row:
+        values = {column: column.medians().get(phases[column.series.platform]) for column in found}
+        times = _vm_over_container(values)
+        return {
+            "size": name,
+            **{column.label(mixed=both): _size(value) for column, value in values.items()},
+            "vm ÷ container": ratio(times) if times else "–",
+            "provenance": _provenance(found),
+        }
+
+    for phase, name in KINDS.items():
+        yield row(name, dict.fromkeys(Platform, phase))
+    for phase, name in {SECOND: "a second application", UPDATE: "an update"}.items():
+        shared = {platform: _shared(phase, platform) for platform in Platform}
+        yield row(f"sent for {name}", dict.fromkeys(Platform, phase))
+        yield row(f"sent for {name}, base shared", shared)
+
+
+# ---- what it means on a line --------------------------------------------------------------------
+
+
+@explained.whatif("transfer")
+def transfer(view: View) -> WhatIf:
+    """To twenty computers over a line of 1 Mbit/s to 10 Gbit/s: the first time, and an update."""
+    return _modelled(
+        view,
+        {
+            f"The first time, to {NODES} computers": COMPRESSED,
+            f"An update, to {NODES} computers": UPDATE,
+        },
+        [float(f"{10 ** (step / 5):.2g}") for step in range(21)],
+        lambda sent_bytes, link: time_s(NODES, sent_bytes, link),
+        duration,
+        start=LINK_MBIT_S,
+        said="A line of {:g} Mbit/s.",
     )
 
 
-def box_table(view: View) -> pd.DataFrame:
-    """One row a category: bytes on each platform, what only a machine needs, provenance (text).
+@explained.whatif("nodes")
+def nodes(view: View) -> WhatIf:
+    """An update to one or many computers over one line."""
+    return _modelled(
+        view,
+        {f"An update over {LINK_MBIT_S:g} Mbit/s": UPDATE},
+        [1, 2, 3, 5, 7, 10, 15, 22, 32, 46, 68, 100, 150, 220, 320, 460, 680, 1000],
+        lambda sent_bytes, copies: time_s(copies, sent_bytes, LINK_MBIT_S),
+        duration,
+        start=46,
+        said="{:g} computers.",
+    )
 
-    Below them two totals: everything, and what starts a computer.
+
+@explained.whatif("week")
+def week(view: View) -> WhatIf:
+    """What twenty computers receive in a week, by how often the application is updated."""
+    return _modelled(
+        view,
+        {f"Sent in a week, to {NODES} computers": UPDATE},
+        [1, 2, 3, 4, 5, 7, 10, 14, 20, 28, 35, 50, 70, 100, 140, 200, 280, 400, 560, 700],
+        lambda sent_bytes, updates: updates * NODES * sent_bytes,
+        size,
+        start=UPDATES,
+        said="{:g} updates a week.",
+    )
+
+
+def time_s(copies: float, sent_bytes: float, link_mbit_s: float) -> float:
+    """Seconds in which a line carries ``copies`` of ``sent_bytes``: n · 8 · B / v."""
+    return copies * 8 * sent_bytes / (link_mbit_s * 1e6)
+
+
+def duration(value_s: float) -> str:
+    """A duration in the unit that suits it, up to days, three significant figures."""
+    for unit, factor in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+        if value_s >= factor:
+            return f"{ratio(value_s / factor).rstrip('×')} {unit}"
+    return f"{ratio(value_s * 1000).rstrip('×')} ms"
+
+
+def _modelled(
+    view: View,
+    titles: Mapping[str, str],
+    values: Sequence[float],
+    amount: Callable[[float, float], float],
+    written: Callable[[float], str],
+    *,
+    start: float,
+    said: str,
+) -> WhatIf:
+    """Measured bytes and a position of the slider → ``amount``, ``written`` in words.
+
+    Of the ways to share a base only the backing file is modelled, as everybody has it.
+
+    Args:
+        titles: panel → phase whose bytes are sent.
     """
-    import pandas as pd
+    shown = {
+        title: [dot for dot in dots if not dot.hollow or dot.series.platform is Platform.VM]
+        for title, dots in _panels(view, titles).items()
+    }
 
-    found = _boxes(view)
-    both = mixed(found)
-    rows = []
-    for name in categories.CATEGORIES:
-        row = {"category": name}
-        row |= {column.label(mixed=both): _size(column.medians().get(name)) for column in found}
-        row["starts a computer"] = "yes" if name in categories.ONLY_A_MACHINE else ""
-        row["provenance"] = _provenance(found)
-        rows.append(row)
-    for name, counted in _TOTALS.items():
-        row = {"category": name}
-        for column in found:
-            parts = _parts(column)
-            row[column.label(mixed=both)] = size(sum(parts[part] for part in counted))
-        rows.append(row | {"starts a computer": "", "provenance": _provenance(found)})
-    return pd.DataFrame(rows)
+    def at(dot: Dot, x: float) -> Dot:
+        value = amount(dot.value, x)
+        return replace(dot, value=value, text=written(value))
+
+    def panels(x: float) -> Panels:
+        return {title: [at(dot, x) for dot in dots] for title, dots in shown.items()}
+
+    source = {"source": view.caption()}
+    return sliding_dots(panels, values, start=start, said=said, placeholders=source)
 
 
-def sizes_figure(view: View) -> Picture:
-    """Four sizes of one box: virtual, allocated, compressed, unique."""
-    found = _weighed(view)
-    both = mixed(found)
-    panels = {}
-    for phase, title in KINDS.items():
-        row = [_dot(column, phase, both) for column in found]
-        panels[title[:1].upper() + title[1:]] = [dot for dot in row if dot]
-    note = ""
-    if any(column.series.platform is Platform.VM for column in found):
-        note = " The vm’s disk is compressed by its makers, so it may occupy less than its files."
-    return _dots(panels, "Four sizes of the same box", _caption(view, "image_bytes") + note)
+# ---- outcomes -----------------------------------------------------------------------------------
 
 
-def shipped_figure(view: View) -> Picture:
-    """What is sent on three occasions; hollow: where a machine shares its base."""
-    found = _weighed(view)
-    both = mixed(found)
-    panels = {}
-    for phase, title in OCCASIONS.items():
-        row = [_dot(column, phase, both) for column in found]
-        row += [_dot(column, _thin(phase, column), both, hollow=True) for column in found]
-        panels[title] = [dot for dot in row if dot]
-    note = "Compressed with gzip level 6. Hollow: a base that is shared by an extra step."
-    return _dots(panels, "What is sent", f"{_caption(view, 'image_bytes')} {note}")
+@explained.outcome("container_mib", Platform.CONTAINER)
+def _container_mib(view: View) -> float | None:
+    found = _bytes(view, Platform.CONTAINER, COMPRESSED)
+    return found / MIB if found else None
 
 
-def sizes_table(view: View) -> pd.DataFrame:
-    """One row a size: bytes on each platform, VM ÷ container, provenance (all text)."""
-    import pandas as pd
-
-    found = _weighed(view)
-    both = mixed(found)
-    names = dict(KINDS)
-    names |= {SECOND: "sent for a second application", UPDATE: "sent for an update"}
-    rows = []
-    for phase, name in names.items():
-        rows.append(_sizes_row(found, name, both, dict.fromkeys(Platform, phase)))
-        if phase in (SECOND, UPDATE):
-            thin = {p: f"{phase}-{way}" for p, way in THIN.items()} | {Platform.CONTAINER: phase}
-            rows.append(_sizes_row(found, f"{name}, base shared", both, thin))
-    return pd.DataFrame(rows)
+@explained.outcome("vm_update_mib", Platform.VM)
+def _vm_update_mib(view: View) -> float | None:
+    found = _bytes(view, Platform.VM, UPDATE)
+    return found / MIB if found else None
 
 
-def pieces_table(view: View) -> pd.DataFrame:
-    """One row a piece: the start of its digest on each occasion, and whether it stays (text)."""
-    import pandas as pd
-
-    rows = []
-    for column in view.need("part_bytes", "piece of a box"):
-        named: dict[str, dict[str, str]] = {}
-        for phase, text in column.texts().items():
-            if phase.startswith("piece "):
-                occasion, _, piece = phase.removeprefix("piece ").partition(": ")
-                named.setdefault(piece, {})[occasion] = text.removeprefix("sha256:")[:_DIGITS]
-        for piece, digests in named.items():
-            rows.append(
-                {
-                    "series": column.series.label,
-                    "piece": piece,
-                    "first application": digests.get("whole", "–"),
-                    "second": digests.get(SECOND, "–"),
-                    "update": digests.get(UPDATE, "–"),
-                    "sent again": "no" if len(set(digests.values())) == 1 else "yes",
-                    "provenance": column.shown,
-                }
-            )
-    if not rows:
-        raise absent("piece of a box")
-    return pd.DataFrame(rows)
+@explained.outcome("vm_over_container", Platform.VM, Platform.CONTAINER)
+def _compressed_vm_over_container(view: View) -> float | None:
+    found = view.columns("image_bytes")
+    return _vm_over_container({column: column.medians().get(COMPRESSED) for column in found})
 
 
-def copy_up_table(view: View) -> pd.DataFrame:
-    """One byte appended to a file of the base: where, and what the upper layer grows by (text)."""
-    import pandas as pd
+def value_of(view: View, platform: Platform, phase: str) -> float:
+    """One size in bytes.
 
-    rows = []
-    for column in view.columns("part_bytes"):
-        path = column.texts().get(copy_up.PHASES[0])
-        values = [column.medians().get(phase) for phase in copy_up.PHASES]
-        place = copy_up.PLACES.get(column.series.platform)
-        if place and path and None not in values:
-            words = (
-                "written by the program",
-                f"size of the file it belongs to, {path}",
-                "growth of the upper layer",
-            )
-            rows += [
-                {"where": place, "what": what, "bytes": f"{value:,.0f}", "provenance": column.shown}
-                for what, value in zip(words, values, strict=True)
-            ]
-    if not rows:
-        raise absent("copy-up")
-    return pd.DataFrame(rows)
+    Raises:
+        Unavailable: it is not among the rows shown.
+    """
+    if not (value := _bytes(view, platform, phase)):
+        raise absent(f"{phase} size of {platform}")
+    return value
 
 
-def facts_table(view: View) -> pd.DataFrame:
-    """One row a fact: what was tried, whether it held, what the system said, provenance (text)."""
-    import pandas as pd
-
-    found = view.values(metric="fact")
-    rows = []
-    for name, words in FACTS.items():
-        for row in found[found["phase"] == name].to_dict("records"):
-            rows.append(
-                {
-                    "what was tried": words,
-                    "true": "yes" if row["value"] else "no",
-                    "what was read": str(row["text"] or "–").replace("sha256:", "")[:_READ],
-                    "provenance": str(row["shown"]),
-                }
-            )
-    if not rows:
-        raise absent("fact about boxes")
-    return pd.DataFrame(rows)
+def _bytes(view: View, platform: Platform, phase: str) -> float | None:
+    found = view.columns("image_bytes", platform=platform, phase=phase)
+    return found[0].median.estimate if found else None
 
 
-def _boxes(view: View) -> list[Column]:
-    found = [
-        column
-        for column in view.columns("part_bytes")
-        if column.series.platform.is_vm or column.series.platform is Platform.CONTAINER
-        if any(_parts(column).values())
-    ]
+def _vm_over_container(values: Mapping[Column, float | None]) -> float | None:
+    """Within one run: bytes are exact, but images differ from run to run."""
+    below = {
+        column.run_id: value
+        for column, value in values.items()
+        if column.series.platform is Platform.CONTAINER
+    }
+    for column, value in values.items():
+        base = below.get(column.run_id)
+        if column.series.platform is Platform.VM and value and base:
+            return value / base
+    return None
+
+
+# ---- what they are made of ----------------------------------------------------------------------
+
+
+def _boxes(view: View) -> Sequence[Column]:
+    """Everything of which parts were weighed."""
+    found = [column for column in view.columns("part_bytes") if _sum(column, CATEGORIES)]
     if not found:
         raise absent("box")
     return found
 
 
-def _weighed(view: View) -> Sequence[Column]:
-    return view.need("image_bytes", "box")
+def _sum(column: Column, counted: Iterable[str]) -> float | None:
+    """Bytes of these categories together; ``None`` where none of them was weighed."""
+    parts = column.medians()
+    there = [parts[name] for name in counted if name in parts]
+    return sum(there) if there else None
 
 
-def _parts(column: Column) -> Mapping[str, float]:
-    weighed = column.medians()
-    return {name: weighed.get(name, 0.0) for name in categories.CATEGORIES}
-
-
-def _thin(phase: str, column: Column) -> str:
+def _shared(phase: str, platform: Platform) -> str:
     """The phase of the same occasion over a shared base; a container has only the one way."""
-    way = THIN.get(column.series.platform)
-    return f"{phase}-{way}" if way else ""
+    return f"{phase}-{SHARED[platform]}" if platform in SHARED else phase
 
 
-def _dot(column: Column, phase: str, both: bool, *, hollow: bool = False) -> Dot | None:
-    value = column.medians().get(phase)
-    if not value:
-        return None
-    way = f", {WAYS[column.series.platform]}" if hollow else ""
-    label = column.label(mixed=both)
-    label = label.replace(column.series.label, column.series.label + way)
-    return Dot(column.series, label, value, size(value), hollow)
-
-
-def _dots(panels: Mapping[str, Sequence[Dot]], what: str, caption: str) -> Picture:
-    filled = {title: found for title, found in panels.items() if found}
-    if not filled:
+def _panels(view: View, titles: Mapping[str, str]) -> Mapping[str, Sequence[Dot]]:
+    """Title → bytes of its phase, each series; then, hollow, those over a shared base."""
+    found = view.need("image_bytes", "box")
+    both = mixed(found)
+    panels: dict[str, list[Dot]] = {}
+    for title, phase in titles.items():
+        usual, shared = [], []
+        for column in found:
+            series, weighed = column.series, column.medians()
+            label = column.label(mixed=both)
+            if value := weighed.get(phase):
+                usual.append(Dot(series, label, value, size(value)))
+            other = _shared(phase, series.platform)
+            if other != phase and (value := weighed.get(other)):
+                way = f"{series.label}, {WAYS[series.platform]}"
+                label = label.replace(series.label, way)
+                shared.append(Dot(series, label, value, size(value), hollow=True))
+        if usual or shared:
+            panels[title] = [*usual, *shared]
+    if not panels:
         raise absent("size of a box")
-    return sizes(filled, what=what, caption=caption)
+    return panels
 
 
-def _sizes_row(
-    found: Sequence[Column], name: str, both: bool, phases: Mapping[Platform, str]
-) -> dict[str, str]:
-    row = {"size": name}
-    values = {}
-    for column in found:
-        value = column.medians().get(phases.get(column.series.platform))
-        row[column.label(mixed=both)] = _size(value)
-        values[column.series.platform, column.run_id] = value
-    times = [
-        value / below
-        for (platform, run), value in values.items()
-        if platform is Platform.VM and value and (below := values.get((Platform.CONTAINER, run)))
-    ]
-    row["vm ÷ container"] = ratio(times[0]) if times else "–"
-    row["provenance"] = _provenance(found)
-    return row
+def _drawn(view: View, titles: Mapping[str, str], what: str, values: Placeholders) -> Picture:
+    picture = sizes(_panels(view, titles), what=what, caption=_caption(view, "image_bytes"))
+    return replace(picture, placeholders=values)
+
+
+def _some(rows: list[Row], what: str) -> list[Row]:
+    if not rows:
+        raise absent(what)
+    return rows
 
 
 def _size(value: float | None) -> str:
@@ -305,69 +431,10 @@ def _size(value: float | None) -> str:
 
 
 def _provenance(found: Sequence[Column]) -> str:
-    return " and ".join(dict.fromkeys(column.shown for column in found))
+    return " and ".join(dict.fromkeys(column.provenance for column in found))
 
 
 def _caption(view: View, metric: str) -> str:
     """Provenance and failures. Exact counts need no more than one run, so no doubt is raised."""
     failed = failures(view.columns(metric, failed_too=True))
-    tail = f" Failed, and not drawn: {failed}." if failed else ""
-    return f"{view.caption()}. Bytes of files, counted exactly; no emulation plays a part.{tail}"
-
-
-def value_of(view: View, platform: Platform, phase: str) -> float:
-    """One size in bytes, for exercises.
-
-    Raises:
-        Unavailable: it is not among the rows shown.
-    """
-    for column in view.columns("image_bytes"):
-        if column.series.platform is platform and (value := column.medians().get(phase)):
-            return value
-    raise absent(f"{phase} size of {platform}")
-
-
-def _mib(platform: Platform, phase: str) -> Callable[[View], float | None]:
-    def find(view: View) -> float | None:
-        try:
-            return value_of(view, platform, phase) / MIB
-        except Unavailable:
-            return None
-
-    return find
-
-
-def _vm_over_container(view: View) -> float | None:
-    """Within one run only; both ways of counting are the same everywhere, but runs are not."""
-    found = {column.series.platform: column for column in view.columns("image_bytes")}
-    vm, container = found.get(Platform.VM), found.get(Platform.CONTAINER)
-    if not vm or not container or vm.run_id != container.run_id:
-        return None
-    above, below = vm.medians().get(COMPRESSED), container.medians().get(COMPRESSED)
-    return above / below if above and below else None
-
-
-FIGURES: Mapping[str, Callable[[View], Picture]] = MappingProxyType(
-    {"box": box_figure, "sizes": sizes_figure, "shipped": shipped_figure}
-)
-"""Name → figure of a view."""
-
-TABLES: Mapping[str, Callable[[View], pd.DataFrame]] = MappingProxyType(
-    {"box": box_table, "sizes": sizes_table, "pieces": pieces_table, "copy_up": copy_up_table,
-     "facts": facts_table}
-)  # fmt: skip
-"""Name → table of a view; every cell is text."""
-
-WHATIFS: Mapping[str, Callable[[View], WhatIf]] = MappingProxyType(
-    {"transfer": transfer, "nodes": nodes, "week": week}
-)
-"""Name → modelled figure with one slider."""
-
-OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
-    {
-        "container_mib": Outcome((Platform.CONTAINER,), _mib(Platform.CONTAINER, COMPRESSED)),
-        "vm_over_container": Outcome((Platform.VM, Platform.CONTAINER), _vm_over_container),
-        "vm_update_mib": Outcome((Platform.VM,), _mib(Platform.VM, UPDATE)),
-    }
-)
-"""Name → what a prediction is set beside (MiB, ratio, MiB); ``None`` where not measured."""
+    return f"{view.caption()}." + (f" Failed, and not drawn: {failed}." if failed else "")

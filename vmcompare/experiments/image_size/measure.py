@@ -1,8 +1,8 @@
-"""What is in each box, what it weighs, and what is sent again. Exact byte counts: one round.
+"""What is in each box, how large it is, and what is sent again. Exact byte counts: one round.
 
-Rows, all of them without an accelerator: files are weighed, and no virtual machine runs for that
-(a guest writes the application onto its disk once, and perhaps a byte onto an overlay, but what it
-writes does not depend on who executes it). So no caveat of emulation belongs to them.
+No row has an accelerator: files are weighed, and no VM runs for that (a guest writes the
+application onto its disk once, and perhaps a byte onto an overlay, but what it writes does not
+depend on how it is executed). So no caveat of emulation belongs to them. Rows:
 
 - ``part_bytes`` by category (:mod:`.categories`) of everything in the box;
 - ``image_bytes``, phases ``virtual``, ``allocated``, ``compressed`` (the whole box with the first
@@ -11,7 +11,7 @@ writes does not depend on who executes it). So no caveat of emulation belongs to
   ``…-on-backing-file`` for ``vm`` and ``…-as-archive`` for ``vm-direct``;
 - ``part_bytes``, phase ``piece <occasion>: <name>``, one row a piece, its digest in ``text``;
 - ``part_bytes``, phases ``copy-up …``: one byte written to the base's largest file, in a container
-  or, where there is none, in a ``vm`` (:mod:`.copy_up`);
+  or, where there is none, in a ``vm``;
 - facts: ``musl_program_fails_on_host``, ``musl_program_runs_in_container``,
   ``engine_names_layer_by_sha256_of_its_tar``.
 """
@@ -19,15 +19,29 @@ writes does not depend on who executes it). So no caveat of emulation belongs to
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
 from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.image_size import application, categories, copy_up
+from vmcompare.evidence.units import MIB
+from vmcompare.experiments.image_size.categories import APPLICATION, ONLY_VM, category, weigh
 from vmcompare.measuring.experiment import FAILURES, Context, Experiment, blank, failed, filled
-from vmcompare.sandbox import Completed, Launcher, Machine, Packer, Parcel, Piece, Platform, Spec
+from vmcompare.sandbox import (
+    Completed,
+    FileFact,
+    Launcher,
+    Layered,
+    Machine,
+    Packer,
+    Parcel,
+    Piece,
+    Platform,
+    Sandbox,
+    Spec,
+)
 
 MACHINES: Mapping[Platform, Machine] = {
     Platform.CONTAINER: Machine.NONE,
@@ -36,17 +50,14 @@ MACHINES: Mapping[Platform, Machine] = {
 }
 """Whose boxes are weighed."""
 
-THIN = {Platform.VM_DIRECT: "as-archive", Platform.VM: "on-backing-file"}
-"""How a machine can share a base; a container's layers do so by themselves."""
+SHARED = {Platform.VM_DIRECT: "as-archive", Platform.VM: "on-backing-file"}
+"""How a VM can share a base by an extra step; a container's layers do so by themselves."""
 
 ALLOCATED, COMPRESSED, VIRTUAL, UNIQUE = "allocated", "compressed", "virtual", "unique"
 SECOND, UPDATE = "second-application", "update"
 
-_OCCASIONS: Mapping[str, Mapping[str, bytes]] = {
-    "whole": application.WHOLE,
-    SECOND: application.SECOND,
-    UPDATE: application.UPDATE,
-}
+WRITTEN, COPIED_FILE, GROWN = "copy-up written", "copy-up file", "copy-up copied"
+"""Bytes the program wrote; size of the file it wrote to; growth of the upper layer."""
 
 NAMED_BY_TAR = "engine_names_layer_by_sha256_of_its_tar"
 """The fact that the digest we made of the base's tar is the engine's name of that layer."""
@@ -56,6 +67,51 @@ FAILS_OUTSIDE, RUNS_INSIDE = "musl_program_fails_on_host", "musl_program_runs_in
 _MUSL_PROGRAM = "/bin/busybox"
 """Linked against musl, whose loader only Alpine and its relatives have."""
 
+PROGRAM_BYTES = MIB
+"""A small program of a compiled language. The lesson's text names this size."""
+
+_SIXTEEN = bytes(random.Random(16).sample(range(256), 16)[b % 16] for b in range(256))
+"""Maps all bytes to sixteen of them, so that half of every byte is redundant."""
+
+
+def application(name: str, version: int) -> Mapping[str, bytes]:
+    """Absolute path → content of ``/opt/<name>``: a program and the script that starts it.
+
+    It is made up, but as heavy as a small real one. For shipping only bytes count: how many, how
+    well they compress, whether they are the same as before. The program is seeded noise of sixteen
+    values, which gzip halves, as it does machine code. Another version shares no stretch of bytes
+    with the one before, as after a rebuild. The same name and version are the same bytes on every
+    computer.
+    """
+    noise = random.Random(f"{name} {version}").randbytes(PROGRAM_BYTES)
+    return {
+        f"/opt/{name}/program": noise.translate(_SIXTEEN),
+        f"/opt/{name}/run": f"#!/bin/sh\necho {name} version {version}\n".encode(),
+    }
+
+
+APPLICATIONS: Mapping[str, Mapping[str, bytes]] = {
+    "whole": application("notes", 1),
+    SECOND: application("meter", 1),
+    UPDATE: application("notes", 2),
+}
+"""Occasion → what is put into the box: the first application, another one, the first rebuilt."""
+
+# An overlay file system, mounted by hand. The upper layer lies in memory, so that the VM's disk
+# stays as it was. Docker's driver overlay2 mounts the same file system with the same three words.
+_BY_HAND = """
+set -e
+modprobe overlay 2>/dev/null || :
+mkdir -p /run/copy-up
+mount -t tmpfs copy-up /run/copy-up
+cd /run/copy-up
+mkdir upper work merged
+mount -t overlay copy-up \
+  -o "lowerdir=${1%/*}/,upperdir=/run/copy-up/upper,workdir=/run/copy-up/work" merged
+printf x >>"merged/${1##*/}"
+find upper -type f -exec stat -c %s {} +
+"""
+
 Rows = Iterator[Measurement]
 
 
@@ -63,54 +119,47 @@ def measure(context: Context) -> Iterator[Measurement]:
     """Rows, step by step. What fails is a row, and the run goes on."""
     steps: list[tuple[str, Callable[[], Rows]]] = []
     broken: set[Platform] = set()
-    for platform, machine in MACHINES.items():
-        launcher = context.launchers.get(platform)
-        if launcher is None:
-            continue
-        spec = Spec(machine=machine)
-        steps.append((f"{platform}: files", partial(_categories, launcher, platform, spec)))
-        for occasion in _OCCASIONS:
-            weigh = partial(_weigh, launcher, platform, spec, occasion, broken)
-            steps.append((f"{platform}: {occasion}", weigh))
-    place = next((place for place in copy_up.PLACES if place in context.launchers), None)
-    if place is not None:
-        one_byte = partial(_copy_up, context.launchers[place], place, context)
-        steps.append((f"{place}: one byte", one_byte))
-    source = next((platform for platform in MACHINES if platform in context.launchers), None)
-    if source is not None:
-        # Its dependencies are the same wherever it is taken from: a container, else a machine.
-        steps.append(("one program, two places", partial(_musl, source, context)))
+    there = [platform for platform in MACHINES if platform in context.launchers]
+    for platform in there:
+        launcher = context.launchers[platform]
+        steps.append((f"{platform}: files", partial(_categories, launcher, platform)))
+        for occasion in APPLICATIONS:
+            sizes = partial(_sizes, launcher, platform, occasion, broken)
+            steps.append((f"{platform}: {occasion}", sizes))
+    for platform in [one for one in there if one is not Platform.VM_DIRECT][:1]:
+        steps.append((f"{platform}: one byte", partial(_copy_up, platform, context)))
+    for platform in there[:1]:
+        # Its dependencies are the same wherever it is taken from: a container, else a VM.
+        steps.append(("one program, two places", partial(_musl, platform, context)))
     for step in context.steps(steps):
         yield from step()
 
 
-def _categories(launcher: Launcher, platform: Platform, spec: Spec) -> Rows:
-    row = _row(launcher, platform, spec, "part_bytes")
+def _categories(launcher: Launcher, platform: Platform) -> Rows:
+    row = _row(launcher, platform, "part_bytes")
     try:
-        found = categories.weigh(_packer(launcher).contents(spec, application.WHOLE))
+        found = weigh(_packer(launcher).contents(_spec(platform), APPLICATIONS["whole"]))
     except FAILURES as problem:
-        yield failed(row, str(problem), phase=categories.APPLICATION)
+        yield failed(row, str(problem), phase=APPLICATION)
         return
     for name, amount in found.items():
         yield filled(row, float(amount), phase=name)
 
 
-def _weigh(
-    launcher: Launcher, platform: Platform, spec: Spec, occasion: str, broken: set[Platform]
-) -> Rows:
-    row = _row(launcher, platform, spec, "image_bytes")
+def _sizes(launcher: Launcher, platform: Platform, occasion: str, broken: set[Platform]) -> Rows:
+    row, spec = _row(launcher, platform, "image_bytes"), _spec(platform)
     first = COMPRESSED if occasion == "whole" else occasion
     if platform in broken:
         yield failed(row, "not tried again after a failure", phase=first)
         return
     try:
-        parcel = _packer(launcher).parcel(spec, _OCCASIONS[occasion])
+        parcel = _packer(launcher).parcel(spec, APPLICATIONS[occasion])
         layers = launcher.image(spec).layers
     except FAILURES as problem:
         broken.add(platform)
         yield failed(row, str(problem), phase=first)
         return
-    for phase, size_bytes in _sizes(parcel, occasion, platform):
+    for phase, size_bytes in _sums(parcel, occasion, platform):
         yield filled(row, float(size_bytes), phase=phase)
     for piece in dict.fromkeys((*parcel.whole, *parcel.thin)):
         # One row a piece: which digests stay the same from one occasion to the next?
@@ -118,12 +167,12 @@ def _weigh(
         value = float(piece.compressed_bytes)
         yield filled(row, value, metric="part_bytes", phase=phase, text=piece.digest)
     if platform is Platform.CONTAINER and occasion == "whole":
-        same = parcel.whole[0].digest in layers
         digest = parcel.whole[0].digest
-        yield filled(row, float(same), metric="fact", phase=NAMED_BY_TAR, text=digest)
+        same = float(digest in layers)
+        yield filled(row, same, metric="fact", phase=NAMED_BY_TAR, text=digest)
 
 
-def _sizes(parcel: Parcel, occasion: str, platform: Platform) -> Iterator[tuple[str, int]]:
+def _sums(parcel: Parcel, occasion: str, platform: Platform) -> Iterator[tuple[str, int]]:
     if occasion == "whole":
         yield VIRTUAL, sum(piece.virtual_bytes for piece in parcel.whole)
         yield ALLOCATED, sum(piece.allocated_bytes for piece in parcel.whole)
@@ -131,7 +180,7 @@ def _sizes(parcel: Parcel, occasion: str, platform: Platform) -> Iterator[tuple[
         return
     yield occasion, _sent(parcel.again)
     if parcel.thin:
-        yield f"{occasion}-{THIN[platform]}", _sent(parcel.thin)
+        yield f"{occasion}-{SHARED[platform]}", _sent(parcel.thin)
     if occasion == SECOND:
         yield UNIQUE, sum(piece.allocated_bytes for piece in parcel.thin or parcel.again)
 
@@ -140,30 +189,57 @@ def _sent(pieces: tuple[Piece, ...]) -> int:
     return sum(piece.compressed_bytes for piece in pieces)
 
 
-def _copy_up(launcher: Launcher, platform: Platform, context: Context) -> Rows:
-    """Append one byte to the largest file of the base, and see what the layer grows by."""
-    spec = Spec(machine=MACHINES[platform])
-    row = _row(launcher, platform, spec, "part_bytes")
+def _copy_up(platform: Platform, context: Context) -> Rows:
+    launcher, spec = context.launchers[platform], _spec(platform)
+    row = _row(launcher, platform, "part_bytes")
     try:
-        base = copy_up.largest(_packer(launcher).contents(spec, {}))
+        base = _largest(_packer(launcher).contents(spec, {}))
         row = replace(row, text=base.path)
         with launcher.open(spec, context.on_event) as box:
-            grown = copy_up.grown_bytes(box, platform, base.path)
+            grown = grown_bytes(box, platform, base.path)
     except FAILURES as problem:
-        yield failed(row, str(problem), phase=copy_up.PHASES[-1])
+        yield failed(row, str(problem), phase=GROWN)
         return
-    sizes = (copy_up.WRITTEN_BYTES, base.size_bytes, grown)
-    for phase, value in zip(copy_up.PHASES, sizes, strict=True):
+    for phase, value in ((WRITTEN, 1), (COPIED_FILE, base.size_bytes), (GROWN, grown)):
         yield filled(row, float(value), phase=phase)
+
+
+def _largest(files: Iterable[FileFact]) -> FileFact:
+    """The largest file of the userland: kernel and RAM disk are left out."""
+    userland = (file for file in files if category(file.path) not in ONLY_VM)
+    return max(userland, key=lambda file: file.size_bytes)
+
+
+def grown_bytes(box: Sandbox, platform: Platform, path: str) -> int:
+    """Append one byte to the file at ``path``; the bytes by which the upper layer grew.
+
+    A container writes through its engine's storage driver; in a VM an overlay file system is
+    mounted over a folder of its disk.
+
+    Raises:
+        LaunchFailure: the file could not be written to, or no layer could be looked at.
+    """
+    if platform is not Platform.CONTAINER:
+        done = box.run(["sh", "-c", _BY_HAND, "copy-up", path])
+        said = done.output.decode(errors="replace").strip()
+        if done.exit_code or not said.isdigit():
+            raise LaunchFailure("nothing was copied up in the VM", ("mount", "overlay"), said)
+        return int(said)
+    if not isinstance(box, Layered):
+        raise LaunchFailure("this engine does not tell what a container wrote", ())
+    before = box.written_bytes()
+    if box.run(["sh", "-c", f"printf x >> {path}"]).exit_code:
+        raise LaunchFailure(f"{path} could not be written to", ("printf", "x"))
+    return box.written_bytes() - before
 
 
 def _musl(source: Platform, context: Context) -> Rows:
     """The same program where its C library is, and on the host."""
-    launcher, spec = context.launchers[source], Spec(machine=MACHINES[source])
-    row = replace(_row(launcher, source, spec, "fact"), phase=RUNS_INSIDE)
+    launcher = context.launchers[source]
+    row = replace(_row(launcher, source, "fact"), phase=RUNS_INSIDE)
     program, error = b"", ""
     try:
-        with launcher.open(spec, context.on_event) as box:
+        with launcher.open(_spec(source), context.on_event) as box:
             row = filled(row, float(box.run([_MUSL_PROGRAM, "true"]).exit_code == 0))
             program = box.run(["cat", _MUSL_PROGRAM]).output
     except FAILURES as problem:
@@ -173,7 +249,7 @@ def _musl(source: Platform, context: Context) -> Rows:
         yield row
     host = context.launchers.get(Platform.PROCESS)
     if host is not None:
-        row = replace(_row(host, Platform.PROCESS, Spec(), "fact"), phase=FAILS_OUTSIDE)
+        row = replace(_row(host, Platform.PROCESS, "fact"), phase=FAILS_OUTSIDE)
         yield failed(row, error) if error else _on_host(host, row, program, context)
 
 
@@ -209,9 +285,13 @@ def _packer(launcher: Launcher) -> Packer:
     return launcher
 
 
-def _row(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Measurement:
+def _spec(platform: Platform) -> Spec:
+    return Spec(machine=MACHINES.get(platform, Machine.NONE))
+
+
+def _row(launcher: Launcher, platform: Platform, metric: str) -> Measurement:
     """A failed row to be filled; without accelerator, as nothing is executed to get its value."""
-    return replace(blank(launcher, platform, spec, metric), accel="")
+    return replace(blank(launcher, platform, _spec(platform), metric), accel="")
 
 
 EXPERIMENT = Experiment(

@@ -1,0 +1,120 @@
+"""Lesson 03's exercises: right answers come from the rows, or from the code of the notebook."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from planted import planted
+from planted_boxes import MIB, boxes
+
+from vmcompare.course import wording
+from vmcompare.engines.images import oci
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.view import View, compose
+from vmcompare.experiments.image_size.checks import LINK_MBIT_S, NODES
+from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
+
+EXERCISES, _ = wording.asked("image_size", "03")
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "03-image-size.ipynb"
+
+
+def view_of(place: Path, **more: Any) -> View:
+    return compose(planted(place, boxes(**more), rounds=1, experiment="image_size"), None)
+
+
+@pytest.fixture
+def view(tmp_path: Path) -> View:
+    return view_of(tmp_path)
+
+
+def run(name: str, view: View, answer: str = "...", **changed: str) -> list[Any]:
+    """What the notebook's cell hands over, once a learner wrote ``answer`` and changed words."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    [code] = [c for c in ("".join(c["source"]) for c in cells) if f'check_answer("{name}"' in c]
+    code = re.sub(r"(?m)^answer = \.\.\..*$", f"answer = {answer}", code)
+    for before, after in changed.items():
+        assert before in code
+        code = code.replace(before, after)
+    given: list[Any] = []
+    lesson = SimpleNamespace(view=view, check_answer=lambda *asked: given.extend(asked[1:]))
+    exec(code, {"lesson": lesson, "oci": oci})
+    return given
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_cell_as_it_stands_runs_and_hands_over_no_answer(view: View, name: str) -> None:
+    assert run(name, view) == run(name, compose(None, None))
+    assert run(name, view) in ([], [...])
+
+
+@pytest.mark.parametrize(
+    ("changed", "right"),
+    [
+        ({}, True),
+        ({"sha256(layer)": 'sha256(b"hello\\n")'}, False),
+        ({"sha256(layer)": 'sha256(b"")'}, False),
+        ({"info.mtime = 6, 0": "info.mtime = 6, 1"}, False),
+    ],
+)
+def test_the_choices_are_the_digests_of_the_completed_layer_and_of_likely_mistakes(
+    view: View, capsys: pytest.CaptureFixture[str], changed: dict[str, str], right: bool
+) -> None:
+    run("a_layer", view, **{'"..."': "hashlib.sha256(layer).hexdigest()"}, **changed)
+    printed = capsys.readouterr().out.splitlines()[0]
+    assert printed in EXERCISES["a_layer"].choices
+    assert EXERCISES["a_layer"].check(view, printed).right is right
+    assert (f"`sha256:{printed}…`" in EXERCISES["a_layer"].solution(view)) is right
+
+
+@pytest.mark.parametrize(
+    ("fact", "said"), [(1.0, "the same name."), (0.0, "another name."), (None, "")]
+)
+def test_the_right_layer_is_set_beside_what_the_engine_said(
+    tmp_path: Path, fact: float | None, said: str
+) -> None:
+    view = view_of(tmp_path, facts={NAMED_BY_TAR: fact})
+    words = EXERCISES["a_layer"].check(view, "9f9eabd3e5fe").text
+    assert words.partition("the engine gave it ")[2] == said
+
+
+def test_the_two_applications_differ_in_their_digests_alone(
+    view: View, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("one_byte", view)
+    one, other = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert one[0] != other[0]
+    assert one[1] == other[1]
+
+
+def test_the_study_s_own_number_is_met_with_a_question_and_the_repaired_one_is_right(
+    view: View, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("unlike_sizes", view)
+    run("unlike_sizes", view, virtual="compressed")
+    study, repaired = map(float, capsys.readouterr().out.split())
+    said = EXERCISES["unlike_sizes"].check(view, study)
+    assert not said.right
+    assert "kinds of size" in said.text
+    assert EXERCISES["unlike_sizes"].check(view, repaired).right
+
+
+def test_the_line_is_busy_with_bits(view: View) -> None:
+    task = NOTEBOOK.read_text(encoding="utf-8")
+    assert f"{NODES} branches, all behind one line of {LINK_MBIT_S:g} Mbit/s" in task
+    nodes = EXERCISES["twenty_nodes"]
+    assert nodes.check(view, 20 * 8 * 60 * MIB / 50e6).right
+    assert not nodes.check(view, 20 * 60 * MIB / 50e6).right
+    assert "60.0 MiB: 201 s" in nodes.solution(view)
+
+
+def test_what_the_rows_lack_is_told_with_the_next_step(tmp_path: Path) -> None:
+    view = view_of(tmp_path, only=["container"])
+    for name in ("unlike_sizes", "twenty_nodes"):
+        with pytest.raises(Unavailable) as caught:
+            EXERCISES[name].check(view, 1.0)
+        assert caught.value.next_step
