@@ -89,9 +89,9 @@ def shown_of(experiment: str) -> Iterator[str]:
             for n, f in explained.figures.items()
         ),
         *(
-            lambda n=n, t=t: (
-                page.table(*wording.table(t(hostile), section("table", n), lambda: values(n))).data
-            )
+            lambda n=n, t=t: page.table(
+                *wording.table(t(hostile), section("table", n), lambda: values(n))
+            )._repr_html_()
             for n, t in explained.tables.items()
         ),
         *(

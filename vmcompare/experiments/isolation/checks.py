@@ -1,0 +1,1 @@
+"""Isolation, practised: what the answers to its exercises are held to."""
