@@ -105,14 +105,17 @@ NAMES_OF_VIEWS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES_OF_VIEWS)
 def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
 ) -> None:
     asked = Asked(views[name])
-    list(asked.figures([lambda view, n=n: figure(n, view) for n in FIGURES]))
-    list(asked.tables(TABLES.values()))
-    list(asked.whatifs(WHATIFS.values()))
+    pictures = asked.figures([lambda view, name=name: figure(name, view) for name in FIGURES])
+    assert all(picture.alt for picture in pictures)
+    assert all(len(table) for table in asked.tables(TABLES.values()))
+    models = [lambda view, name=name: model(name, view) for name in WHATIFS]
+    assert all(one.formula for one, _ in asked.whatifs(models))
     asked.outcomes(OUTCOMES)
 
 

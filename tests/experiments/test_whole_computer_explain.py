@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from explained import Asked
 from planted import HOST, planted, row
 from whole_computer_fakes import full, machine, process, rows
 
@@ -114,45 +114,21 @@ COMPUTERS = {
 }  # fmt: skip
 
 
-def tried(make: Callable[..., Any], *arguments: Any) -> Any:
-    """What it makes, or ``None`` where it says in a clause what is missing."""
-    try:
-        return make(*arguments)
-    except Unavailable as error:
-        said = error
-    assert said.next_step
-    assert "." not in said.what
-    return None
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
 def test_everything_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
 ) -> None:
-    view = views[name]
-    for figure in FIGURES.values():
-        if picture := tried(figure, view):
-            assert picture.svg().startswith("<svg")
-            assert not re.search(r"\b(nan|inf)\b", picture.alt + picture.caption)
-    for table in TABLES.values():
-        frame = tried(table, view)
-        if frame is not None:
-            assert len(frame)
-            assert frame.map(lambda cell: isinstance(cell, str) and "nan" not in cell).all().all()
-    for what_if in WHATIFS.values():
-        if model := tried(what_if, view):
-            assert len(model.values) == 20
-            assert list(model.values) == sorted(set(model.values))
-            assert "odelled" in model.draw(model.values[-1]).caption
-    for outcome in OUTCOMES.values():
-        found = outcome(view)
-        assert found is None or math.isfinite(found)
+    asked = Asked(views[name])
+    assert all(picture.alt for picture in asked.figures(FIGURES.values()))
+    assert all(len(table) for table in asked.tables(TABLES.values()))
+    assert all(len(model.values) == 20 for model, _ in asked.whatifs(WHATIFS.values()))
+    asked.outcomes(OUTCOMES)
     for exercise in EXERCISES.values():
         for answer in (1.0, *exercise.choices):
-            if said := tried(exercise.check, view, answer):
-                assert said.text
-        assert tried(exercise.solution, view) != ""
-    tried(DEMO.replay, view)
+            asked.made(exercise.check, answer)
+        assert asked.made(exercise.solution) != ""
+    asked.made(DEMO.replay)
 
 
 @pytest.mark.parametrize("computer", COMPUTERS)
