@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.units import ratio, seconds, size, written
 from vmcompare.evidence.view import NEXT, Grid, Outcome, View
+from vmcompare.experiments.explanation import Explanation
 from vmcompare.experiments.isolation import kernel_panic
 from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
 from vmcompare.experiments.isolation.figures import (
@@ -1041,3 +1042,11 @@ GRIDS: Mapping[str, Grid] = MappingProxyType(
     }
 )
 """Name → a grid that is ticked before it is measured."""
+
+explained = Explanation[View](
+    figures=dict(FIGURES),
+    tables=dict(TABLES),
+    whatifs=dict(WHATIFS),
+    outcomes=dict(OUTCOMES),
+    grids=dict(GRIDS),
+)
