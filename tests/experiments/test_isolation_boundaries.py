@@ -269,12 +269,11 @@ def test_the_filter_is_charged_only_with_what_it_alone_refuses() -> None:
     assert answered.value - through.value == len(refused) > 100
     assert (answered.confinement, through.confinement) == ("no-seccomp", "")
     assert not set(refused) & set(boundaries.NOT_CALLED)
-    assert "reboot" in rows[boundaries.NOT_TRIED].text
 
 
-def test_a_count_that_fails_is_four_rows_with_the_reason() -> None:
+def test_a_count_that_fails_is_rows_with_the_reason() -> None:
     rows = [row for row in look(container=dead()) if row.phase.startswith("system calls")]
-    assert len(rows) == 4
+    assert len(rows) == 3
     assert {row.error for row in rows} == {"the instance is gone"}
 
 

@@ -21,6 +21,7 @@ from vmcompare.experiments.isolation.probes import (
     NEIGHBOUR,
     OWN_KERNEL,
     PROBES,
+    changed,
 )
 from vmcompare.plots import style
 from vmcompare.plots.picture import Picture
@@ -259,10 +260,10 @@ def mixed(arms: Sequence[Arm]) -> bool:
 
 def flips(base: Arm, other: Arm) -> frozenset[str]:
     """Probes that came out otherwise than in ``base``, where both made them."""
-    both = set(base.made()) & set(other.made())
-    return frozenset(
-        name for name in both if base.answers[name].got_through != other.answers[name].got_through
+    before, after = (
+        {name: bool(one.answers[name].got_through) for name in one.made()} for one in (base, other)
     )
+    return changed(before, after)
 
 
 def opens(base: Arm, one: Arm) -> frozenset[str]:
