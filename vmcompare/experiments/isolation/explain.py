@@ -122,23 +122,23 @@ def _values(view: View, arms: Sequence[Arm]) -> dict[str, str | bool | int | flo
     }
 
 
-# ---- one word of a command line ------------------------------------------------------------------
+# ---- one flag of a command line ------------------------------------------------------------------
 
 
 @explained.figure("misconfigurations")
 def misconfigurations_figure(view: View) -> Picture:
-    """One word of a command line that differs, in the disposable VM; expected and found."""
+    """One flag of a command line that differs, in the disposable VM; expected and found."""
     base, *others = misconfigured(view)
     odd = "; ".join(
-        f"{word}, {name} ({'turned' if turned else 'did not turn'})"
-        for word, name, turned in deviations(base, others)
+        f"{flag}, {name} ({'turned' if turned else 'did not turn'})"
+        for flag, name, turned in deviations(base, others)
     )
-    return replace(flags_grid(base, others), placeholders=_words_values(view) | {"odd": odd})
+    return replace(flags_grid(base, others), placeholders=_flags_values(view) | {"odd": odd})
 
 
 @explained.table("misconfigurations")
-def words_table(view: View) -> Iterator[Row]:
-    """One row a word: which probes it turned, and whether those were the registered ones."""
+def flags_table(view: View) -> Iterator[Row]:
+    """One row a flag: which probes it turned, and whether those were the registered ones."""
     base, *others = misconfigured(view)
     for one in others:
         yield {
@@ -173,7 +173,7 @@ def _as_registered(base: Arm, one: Arm) -> str:
 
 
 @explained.values("misconfigurations", "table")
-def _words_values(view: View) -> dict[str, str | bool | int | float]:
+def _flags_values(view: View) -> dict[str, str | bool | int | float]:
     base, *others = misconfigured(view)
     rootless = any(one.confinement == "--userns" for one in others)
     return {"source": view.caption(), "emulated": base.emulated, "rootless": rootless}
@@ -192,7 +192,7 @@ def _turned(view: View) -> Mapping[str, Mapping[str, bool]]:
             turned = flips(base, one)
             found[one.confinement] = {name: name in turned for name in of_walls(both)}
     if not found:
-        raise absent("answer to a probe with one of these words")
+        raise absent("answer to a probe with one of these flags")
     return found
 
 
@@ -200,24 +200,24 @@ HARDENINGS = frozenset(
     {"--cap-drop=ALL", "--user=65534", "--read-only", "--security-opt=no-new-privileges",
      "--userns"}
 )  # fmt: skip
-"""Words that are meant to take something away."""
+"""Flags that are meant to take something away."""
 
 
 @explained.whatif("careless")
 def careless(view: View) -> WhatIf:
-    """How many probes get through when k of the weakening words stand on one line; flips add up."""
+    """How many probes get through with k of the weakening flags on one line; flips add up."""
     base, *others = misconfigured(view)
-    words = {
-        one.confinement: opens(base, one)
+    opened = [
+        opens(base, one)
         for one in others
         if one.confinement.startswith("-") and one.confinement not in HARDENINGS
-    }
-    if len(words) < 2:
-        raise absent("pair of words that weaken a container")
+    ]
+    if len(opened) < 2:
+        raise absent("pair of flags that weaken a container")
     already, most = len(base.through()), len(base.through()) + len(base.denied())
-    places = range(len(words) + 1)
+    places = range(len(opened) + 1)
     sizes = [
-        [already + len(frozenset().union(*some)) for some in combinations(words.values(), k)]
+        [already + len(frozenset().union(*some)) for some in combinations(opened, k)]
         for k in places
     ]
     average, low, high = ([of(some) for some in sizes] for of in (mean, min, max))
@@ -254,7 +254,7 @@ def careless(view: View) -> WhatIf:
         draw=draw,
         placeholders={
             "already": already,
-            "words": len(words),
+            "words": len(opened),
             "emulated": base.emulated,
             "source": view.caption(),
         },
@@ -426,7 +426,7 @@ def _better(view: View, own: str, shared: str, reached: str, *, kernel: bool) ->
 
 
 def _widest(view: View) -> str:
-    """Which word of a command line takes away most."""
+    """Which flag opens most."""
     try:
         base, *others = misconfigured(view)
     except Unavailable:
@@ -434,7 +434,7 @@ def _widest(view: View) -> str:
     opened = {
         one.confinement: len(opens(base, one)) for one in others if one.confinement[:1] == "-"
     }
-    most = max(opened, key=lambda word: opened[word], default="")
+    most = max(opened, key=lambda flag: opened[flag], default="")
     if not most or not opened[most]:
         return ""
     return (
@@ -466,15 +466,11 @@ def _namespaces(view: View) -> tuple[str, str, bool]:
     for kind in both:
         same = kernel and inside.read[f"{kind} namespace"] == outside.read[f"{kind} namespace"]
         (shared if same else own).append(_KIND_IN_WORDS[kind])
-    return _listed(own), _listed(shared), kernel
-
-
-def _listed(words: Sequence[str]) -> str:
-    return listed(words) if words else ""
+    return listed(own), listed(shared), kernel
 
 
 def _verbs(names: Sequence[str]) -> str:
-    return _listed([name.partition(": ")[2] or name for name in names])
+    return listed([name.partition(": ")[2] or name for name in names])
 
 
 # ---- system calls that reach a shared kernel -----------------------------------------------------

@@ -284,8 +284,8 @@ def deviations(base: Arm, others: Sequence[Arm]) -> list[tuple[str, str, bool]]:
 
 
 def listed(words: Sequence[str]) -> str:
-    """``"a, b and c"``."""
-    *most, last = words
+    """``"a, b and c"``; empty where there are none."""
+    *most, last = words or ("",)
     return f"{', '.join(most)} and {last}" if most else last
 
 
