@@ -113,13 +113,8 @@ _WITHOUT_NAMESPACE = {
     "--uts=host": "uts",
 }
 
-FLAGS: tuple[str, ...] = (
-    "", *_WITHOUT_NAMESPACE, "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined",
-    "--security-opt=systempaths=unconfined", "--device-cgroup-rule='b *:* rmw'", "-v /:/host",
-    "--privileged", "--cap-drop=ALL", "--user=65534", "--read-only",
-    "--security-opt=no-new-privileges", "--userns",
-)  # fmt: skip
-"""The one flag that differs, weakenings before hardenings; empty: the defaults."""
+FLAGS: tuple[str, ...] = ("", *FLIPS)
+"""The one flag that differs; empty: the defaults."""
 
 
 @dataclass(frozen=True, slots=True)
