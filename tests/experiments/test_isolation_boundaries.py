@@ -237,12 +237,6 @@ def test_a_program_that_does_not_run_is_told_and_not_taken_for_refusals() -> Non
     assert "did not finish" in told["mount"][1]
 
 
-def test_nobody_to_ask_is_no_rows_and_no_steps() -> None:
-    with contextlib.ExitStack() as stack:
-        assert boundaries.steps(Context({}), stack) == []
-    assert look() == []
-
-
 def test_a_stopped_run_lets_go_of_what_it_aimed_at(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[socket.socket] = []
     real = boundaries.listener

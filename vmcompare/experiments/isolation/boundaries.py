@@ -248,18 +248,16 @@ def _attack_surface(survey: Survey) -> Iterator[Measurement]:
         "vm_denies_all_the_container_denies", "vm_denies_more_than_the_container",
         "container_denies_more_than_the_vm",
     )  # fmt: skip
-    for one in (_CONTAINER, _VM):
-        if one.name not in survey.through:
-            why = f"no answer of the {one.name}: {survey.why.get(one.name, 'not asked')}"
-            yield from (survey.fact(_VM, name, None, why) for name in names)
-            return
-    container, vm = survey.through[_CONTAINER.name], survey.through[_VM.name]
+    container, vm = (survey.through.get(one.name, {}) for one in (_CONTAINER, _VM))
     both = [p.name for p in GRID if p.aim == HOST and p.name in container and p.name in vm]
+    if not both:
+        why = "no probe was made in both"
+        if silent := [one.name for one in (_CONTAINER, _VM) if one.name not in survey.through]:
+            why = f"no answer of the {silent[0]}: {survey.why.get(silent[0], 'not asked')}"
+        yield from (survey.fact(_VM, name, None, why) for name in names)
+        return
     only_container = [name for name in both if not container[name] and vm[name]]
     only_vm = [name for name in both if container[name] and not vm[name]]
-    if not both:
-        yield from (survey.fact(_VM, name, None, "no probe was made in both") for name in names)
-        return
     of = f"of {len(both)} probes at the host"
     texts = (
         f"{sum(not container[n] for n in both)} {of}",

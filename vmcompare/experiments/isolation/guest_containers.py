@@ -113,13 +113,8 @@ _WITHOUT_NAMESPACE = {
     "--uts=host": "uts",
 }
 
-FLAGS: tuple[str, ...] = (
-    "", *_WITHOUT_NAMESPACE, "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined",
-    "--security-opt=systempaths=unconfined", "--device-cgroup-rule='b *:* rmw'", "-v /:/host",
-    "--privileged", "--cap-drop=ALL", "--user=65534", "--read-only",
-    "--security-opt=no-new-privileges", "--userns",
-)  # fmt: skip
-"""The one flag that differs, weakenings before hardenings; empty: the defaults."""
+FLAGS: tuple[str, ...] = ("", *FLIPS)
+"""The one flag that differs; empty: the defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,15 +265,15 @@ def write(vm: Sandbox, name: str, configuration: Mapping[str, Any]) -> None:
     vm.put(f"/c/{name}.json", json.dumps(whole).encode())
 
 
-def start_line(name: str) -> str:
-    """The line of shell that runs a container in the foreground.
+def start_line(name: str, options: str = "") -> str:
+    """The line of shell that runs a container, in the foreground without other ``options``.
 
     Its exit code is the first program's, or runc's own where the container did not start.
     """
     folder, written = shlex.quote(f"/c/{name}"), shlex.quote(f"/c/{name}.json")
     return (
         f"mkdir -p {folder} && cp {written} {folder}/config.json && "
-        f"runc run --no-pivot --bundle {folder} {shlex.quote(name)} </dev/null"
+        f"runc run {options}--no-pivot --bundle {folder} {shlex.quote(name)} </dev/null"
     )
 
 
@@ -456,12 +451,9 @@ def contained(vm: Sandbox, name: str) -> Contained:
     """
     write(vm, name, configuration(args=["sleep", "3600"]))
     written = f"/c/{name}/pid"
-    line = start_line(name).replace(
-        "runc run", f"runc run --detach --pid-file {shlex.quote(written)}"
-    )
-    done = vm.run(
-        ["sh", "-c", f"{line} >/dev/null 2>/tmp/{name}.err; cat {written} /tmp/{name}.err"]
-    )
+    line = start_line(name, f"--detach --pid-file {written} ")
+    errors = error_file(name)
+    done = vm.run(["sh", "-c", f"{line} >/dev/null 2>{errors}; cat {written} {errors}"])
     return Contained(vm, name, _process_number(done, "a container of the guest"))
 
 
