@@ -616,7 +616,6 @@ def test_each_of_two_lessons_shows_its_own_exercises_and_questions(
 ) -> None:
     for number, own, other in (("05a", "cap_eff", "root_study"), ("05b", "root_study", "cap_eff")):
         half = Lesson("isolation", number)
-        half.exercises()
         half.solution(own)
         with pytest.raises(UnknownName):
             half.check_answer(other, 1)

@@ -307,11 +307,10 @@ def test_every_section_has_its_python_and_what_needs_words_has_them(path: Path) 
     explained = explanation(experiment)
     known = declared(explained)
     names = {
-        kind: {s.name for t in texts_of(experiment_of(path)) for s in t.all(kind)}
-        for kind in text.KINDS
+        kind: {s.name for t in texts_of(experiment) for s in t.all(kind)} for kind in text.KINDS
     }
+    static = {s.name for t in texts_of(experiment) for s in t.all("exercise") if s.choices}
     for kind, python in known.items():
-        static = {s.name for s in text.read(path).all("exercise") if s.choices}
         assert names[kind] - (static if kind == "exercise" else set()) <= python, kind
     for kind in ("what-if", "grid", "exercise"):
         assert known[kind] <= names[kind], kind

@@ -119,11 +119,6 @@ def test_a_word_that_is_none_is_refused() -> None:
         made("--net=host")
 
 
-def test_every_word_has_its_registered_flips() -> None:
-    assert tuple(probes.FLIPS) == guest_containers.FLAGS[1:]
-    assert set(guest_containers.WEAKENINGS) < set(probes.FLIPS)
-
-
 def test_a_line_of_shell_holds_whatever_the_name_is() -> None:
     assert "'a b'" in guest_containers.start_line("a b")
     assert guest_containers.start_line("A").endswith(
@@ -211,7 +206,3 @@ def test_a_guest_that_does_not_start_is_said_once_and_no_word_is_taken_as_refuse
         guest_containers.NO_CONTAINER
     }
     assert fact(rows, "one_misconfiguration_flips_a_probe").error == "no runc here"
-
-
-def test_without_machines_there_is_nothing_to_do() -> None:
-    assert all_rows(guest_containers, Context({})) == []

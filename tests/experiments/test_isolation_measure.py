@@ -15,7 +15,6 @@ from vmcompare.experiments.isolation import (
     measure,
     noisy_neighbour,
 )
-from vmcompare.measuring import experiment
 from vmcompare.measuring.experiment import Context, Progress
 from vmcompare.sandbox import Platform
 
@@ -50,15 +49,6 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name, module in PARTS.items():
         monkeypatch.setattr(module, "steps", part(name))
     return gone
-
-
-def test_the_experiment_is_found_and_asks_all_it_needs() -> None:
-    found = experiment.load("isolation")
-    assert found is measure.EXPERIMENT
-    assert set(found.platforms) == {
-        Platform.PROCESS, Platform.CONTAINER, Platform.VM_DIRECT, Platform.VM,
-    }  # fmt: skip
-    assert found.rounds == 3
 
 
 def test_the_parts_follow_each_other_under_one_progress_bar(closed: list[str]) -> None:

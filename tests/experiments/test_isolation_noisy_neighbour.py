@@ -207,10 +207,6 @@ def test_on_this_computer_nothing_runs_but_docker_s_own_container_with_limits(
     assert {box.spec.memory_mib for box in world.boxes} == {LIMITS.memory_mib}
 
 
-def test_without_docker_and_qemu_there_is_nothing(host: SimpleNamespace) -> None:
-    assert rows_of(host, World(), (Platform.PROCESS,)) == []
-
-
 def test_where_no_guest_can_host_containers_vms_are_still_greedy(host: SimpleNamespace) -> None:
     no_runc = Unavailable("this computer has no runc", "install it")
     rows = rows_of(host, World(missing={CONTAINER_HOST: no_runc}))

@@ -1,25 +1,21 @@
-"""The boundaries on this computer: the grid of probes, neighbours, and calls to the shared kernel.
+"""The boundaries on this computer: probes against the host and a neighbour, and system calls.
 
 Rows (see :mod:`vmcompare.evidence.recording`): ``probe`` and ``observation`` of each variant,
-``item_count`` of system calls, and the facts that ``data/claims.csv`` registers for S1b, S3 and S5.
-One pass; what cannot be asked becomes rows with the reason.
+``item_count`` of system calls, and the facts that ``data/claims.csv`` registers for S1b, S3 and S5;
+failed ones with the reason where something cannot be measured. There is one round.
 
-The host process is asked first: it tells what there is to aim at. Where it cannot be (macOS,
-Windows), probes that must name something of the host are not made. A container's host is the
-machine that its engine runs on; where that is a virtual machine that nobody here started, this
-computer's processes and disks are not its host's, so those probes are not made either.
+The host process comes first, because it tells what probes can be aimed at. Where there is none
+(macOS, Windows), probes that name something of the host are not made; nor are they in containers
+whose engine runs in a VM of its own, because this computer is not their host.
 
-*From one instance to its neighbour*: is it seen, can it be read, signalled, reached? The neighbour
-is known as well as one could wish: its process by the number that the host gives it, its file by
-its path, its program by address and port. What A cannot do then, it cannot do.
+*Neighbours*: instance A knows the process number, the file's path, the address and the port of
+instance B. Does it see, read, signal or reach it?
 
-*How many system calls a shared kernel answers, and to whom*: every number of the table is called
-once with nothing but −1 as arguments, in containers only: one without a call filter, one with the
-engine's own. Where the first gets an answer of the kernel and the second ``EPERM`` or ``ENOSYS``,
-the filter has refused. A call that is refused for want of a capability in both is not counted as
-filtered, so the filter's own list is at least this long, and what it lets through is an upper bound
-("at most"). ``ENOSYS`` without a filter counts as not answered: the kernel was built without that
-call, or (as ``futex``) says so of the command −1; such calls are in neither count.
+*System calls*: each call of the table is made once with −1 as every argument, in a container
+without a call filter and in a default one. Where the kernel answers the first, and the second gets
+another answer, ``EPERM`` or ``ENOSYS``, the filter has refused. A call that lacks a capability in
+both is not counted as filtered, so the number let through is an upper bound. ``ENOSYS`` without a
+filter counts as not answered: the kernel lacks that call, or (as ``futex``) the command −1.
 """
 
 from __future__ import annotations
@@ -56,18 +52,18 @@ from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, fil
 from vmcompare.sandbox import Confinement, Machine, Platform, Sandbox, Spec
 
 Step = tuple[str, Callable[[], Iterable[Measurement]]]
-"""A part of a run: words for the progress line, and what makes its rows."""
+"""Words for the progress line, and what makes the rows of this step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One column of a grid of probes: an instance, and how it is held.
+    """A kind of instance that is probed.
 
     Attributes:
         name: in words.
-        platform, spec: what is asked.
-        confinement: in what it differs from the default, as rows have it.
-        runtime: what rows have where it is a container of the disposable VM; else empty.
+        platform, spec: what is opened.
+        confinement: how it differs from the default, as in rows.
+        runtime: as in rows, of a container of the disposable VM; else empty.
     """
 
     name: str
@@ -77,7 +73,7 @@ class Variant:
     runtime: str = ""
 
     def row(self, context: Context, metric: str = "probe", phase: str = "") -> Measurement:
-        """What is known of it before it is asked."""
+        """A row of it without a value."""
         launched_by = Platform.VM_DIRECT if self.runtime else self.platform
         row = blank(context.launchers[launched_by], self.platform, self.spec, metric)
         return replace(
@@ -88,12 +84,11 @@ class Variant:
         )
 
     def open(self, context: Context) -> AbstractContextManager[Sandbox]:
-        """Start an instance of it, with what launchers raise."""
+        """Start an instance of it; raises what launchers raise."""
         return context.launchers[self.platform].open(self.spec, context.on_event)
 
 
 VM = Spec(machine=Machine.PC)
-"""How this lesson starts a virtual machine."""
 
 _HOST = Variant("host process", Platform.PROCESS)
 _CONTAINER = Variant("container", Platform.CONTAINER)
@@ -117,7 +112,6 @@ VARIANTS: tuple[Variant, ...] = (
     _UNFILTERED,
     _VM,
 )
-"""The columns of the grid, in the order of the table."""
 
 
 @dataclass(slots=True)
@@ -125,13 +119,13 @@ class Survey:
     """What instances have answered so far.
 
     Attributes:
-        context: launchers, and who watches.
-        kept: holds what the probes are aimed at, to the end of this part.
-        targets: those; ``None`` where the host was not asked.
-        host: what the host read; ``None`` likewise.
-        readings: name of a variant → what it read; those that failed are not there.
+        context: launchers.
+        kept: keeps open what the probes are aimed at.
+        targets, host: what probes are aimed at, and what the host read; ``None`` where it was not
+            asked.
+        readings: name of a variant → what it read, unless it failed.
         through: name of a variant → probe → whether it got through.
-        why: name of a variant → why it could not be asked.
+        why: name of a variant → why it failed.
     """
 
     context: Context
@@ -149,12 +143,12 @@ class Survey:
         *,
         observed: bool = True,
     ) -> Iterator[Measurement]:
-        """The rows of one variant; failed ones where it could not be asked.
+        """The rows of one variant.
 
         Args:
-            variant: who is asked.
-            respond: asks it; what it told, and what its host read (``None``: not known).
-            observed: whether there are also rows of what it read.
+            variant: which.
+            respond: asks it; its response, and what its host read (``None``: not known).
+            observed: whether what it read becomes observations.
         """
         row = variant.row(self.context)
         try:
@@ -171,19 +165,14 @@ class Survey:
         if observed:
             yield from probes.observation_rows(row, reading)
 
-    def fact(self, variant: Variant, name: str, holds: bool | str, text: str = "") -> Measurement:
-        """A fact, or (where ``holds`` is text) why it was not observed."""
+    def fact(self, variant: Variant, name: str, holds: bool | None, text: str = "") -> Measurement:
+        """A fact with its details, or (where ``holds`` is ``None``) why it was not observed."""
         row = variant.row(self.context, "fact", name)
-        if isinstance(holds, str):
-            return failed(row, holds)
-        return filled(row, float(holds), text=text)
+        return failed(row, text) if holds is None else filled(row, float(holds), text=text)
 
 
 def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
-    """This part's steps in their order; empty where there is nobody to ask.
-
-    The last one lets go of what the probes were aimed at; ``stack`` sees to it otherwise.
-    """
+    """The steps of this part. ``stack`` closes what probes were aimed at if the run stops."""
     variants = [one for one in VARIANTS if one.platform in context.launchers]
     if not variants:
         return []
@@ -218,20 +207,20 @@ def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
                 and known
                 and probes.read(box).boot_id != known.boot_id
             ):
-                known = targets = None  # the engine's own, hidden VM is its host
+                known = targets = None  # its host is the engine's own VM
             return probes.ask(box, targets), known
 
     return survey.ask(variant, respond)
 
 
 def _targets(survey: Survey, host: Reading) -> Targets:
-    """What there is to aim at: this very process, a port of ours, a file of this course."""
+    """Aim at this process, a port of it, and a file of this course."""
     port = int(listener(survey.kept).getsockname()[1])
     return probes.targets(host, os.getpid(), port, str(Path(__file__).resolve()))
 
 
 def listener(stack: contextlib.ExitStack) -> socket.socket:
-    """A socket that listens on this computer's loopback address until the stack is left."""
+    """A socket that listens on this computer's loopback address until ``stack`` closes it."""
     listening = stack.enter_context(socket.socket())
     listening.bind(("127.0.0.1", 0))
     listening.listen()
@@ -242,7 +231,7 @@ def listener(stack: contextlib.ExitStack) -> socket.socket:
 
 
 def _conclude(survey: Survey, pairs: Mapping[str, Pair]) -> Iterator[Measurement]:
-    """The facts; then what only this part needed is let go."""
+    """The facts, once nothing is aimed at any more."""
     survey.kept.close()
     launchers = survey.context.launchers
     if Platform.CONTAINER in launchers:
@@ -254,21 +243,19 @@ def _conclude(survey: Survey, pairs: Mapping[str, Pair]) -> Iterator[Measurement
 
 
 def _attack_surface(survey: Survey) -> Iterator[Measurement]:
-    """S1b: what the default container denies, against what the VM denies.
-
-    The facts are the VM's rows, so they tell whether that one was emulated.
-    """
+    """The facts of S1b: what the default container denies, and what the VM denies."""
     names = (
         "vm_denies_all_the_container_denies", "vm_denies_more_than_the_container",
         "container_denies_more_than_the_vm",
     )  # fmt: skip
-    for one in (_CONTAINER, _VM):
-        if one.name not in survey.through:
-            why = f"no answer of the {one.name}: {survey.why.get(one.name, 'not asked')}"
-            yield from (survey.fact(_VM, name, why) for name in names)
-            return
-    container, vm = survey.through[_CONTAINER.name], survey.through[_VM.name]
+    container, vm = (survey.through.get(one.name, {}) for one in (_CONTAINER, _VM))
     both = [p.name for p in GRID if p.aim == HOST and p.name in container and p.name in vm]
+    if not both:
+        why = "no probe was made in both"
+        if silent := [one.name for one in (_CONTAINER, _VM) if one.name not in survey.through]:
+            why = f"no answer of the {silent[0]}: {survey.why.get(silent[0], 'not asked')}"
+        yield from (survey.fact(_VM, name, None, why) for name in names)
+        return
     only_container = [name for name in both if not container[name] and vm[name]]
     only_vm = [name for name in both if container[name] and not vm[name]]
     of = f"of {len(both)} probes at the host"
@@ -279,23 +266,25 @@ def _attack_surface(survey: Survey) -> Iterator[Measurement]:
     )
     found = (not only_container, bool(only_vm), bool(only_container))
     for name, holds, text in zip(names, found, texts, strict=True):
-        yield survey.fact(_VM, name, holds if both else "no probe was made in both", text)
+        yield survey.fact(_VM, name, holds, text)
 
 
 def neighbour_facts(survey: Survey, variant: Variant, pair: Pair) -> Iterator[Measurement]:
-    """S3: what two containers show of each other, and which namespaces keep them apart."""
+    """The facts of S3: what container A gets at in B, and which namespaces they share."""
     for name, probe in (
         ("container_reads_sibling", READ),
         ("container_lists_sibling", LIST),
         ("container_kills_sibling", KILL),
     ):
-        through, _ = pair.answers.get(probe, (f"no answer to {probe!r}", ""))
-        yield survey.fact(variant, name, through)
+        if probe in pair.answers:
+            yield survey.fact(variant, name, pair.answers[probe][0])
+        else:
+            yield survey.fact(variant, name, None, f"no answer to {probe!r}")
     one, other, host = pair.one, pair.other, survey.host
     if one is None or other is None:
         why = "two containers could not be asked"
-        yield survey.fact(variant, "five_namespaces_differ", why)
-        yield survey.fact(variant, "something_is_not_namespaced", why)
+        yield survey.fact(variant, "five_namespaces_differ", None, why)
+        yield survey.fact(variant, "something_is_not_namespaced", None, why)
         return
     three = [one, other, *([host] if host and host.boot_id == one.boot_id else [])]
     apart = [
@@ -318,18 +307,20 @@ def neighbour_facts(survey: Survey, variant: Variant, pair: Pair) -> Iterator[Me
 
 
 def _direct_access(survey: Survey) -> Iterator[Measurement]:
-    """S5: whether the VM opens devices of the host's, and whether it sees them at all."""
+    """The facts of S5: whether the VM opens devices of the host's, and whether it sees any."""
     opens, sees = "vm_opens_host_devices", "vm_sees_host_devices"
     vm, host = survey.readings.get(_VM.name), survey.host
     if vm is None:
         why = survey.why.get(_VM.name, "the VM was not asked")
-        yield from (survey.fact(_VM, name, why) for name in (opens, sees))
+        yield from (survey.fact(_VM, name, None, why) for name in (opens, sees))
         return
     tried = {name: value for name, value in survey.through[_VM.name].items() if name in DEVICES}
-    text = f"tried: {', '.join(tried)}"
-    yield survey.fact(_VM, opens, any(tried.values()) if tried else "not tried", text)
+    if tried:
+        yield survey.fact(_VM, opens, any(tried.values()), f"tried: {', '.join(tried)}")
+    else:
+        yield survey.fact(_VM, opens, None, "not tried")
     if host is None:
-        yield survey.fact(_VM, sees, "the host was not asked for its devices")
+        yield survey.fact(_VM, sees, None, "the host was not asked for its devices")
         return
     shared = probes.shared_devices(host, vm)
     text = ", ".join(f"{one.address} {one.kind}" for one in shared) or (
@@ -342,7 +333,7 @@ def _direct_access(survey: Survey) -> Iterator[Measurement]:
 # ---- from one instance to its neighbour ----------------------------------------------------------
 
 BRIDGE, OWN_NETWORKS = "default bridge", "own networks"
-"""How two containers are laid out: on one network, or each on its own."""
+"""``confinement`` of two containers: on one network, or each on its own."""
 
 _BRIDGED = Variant("two containers, one network", Platform.CONTAINER, Spec(network=True), BRIDGE)
 PAIRS: tuple[Variant, ...] = (
@@ -356,7 +347,7 @@ PAIRS: tuple[Variant, ...] = (
     ),
     Variant("two VMs", Platform.VM_DIRECT, VM),
 )
-"""A VM booted straight into its RAM disk has no driver of a network card: it reaches nobody."""
+"""The VMs, of one RAM disk without a driver of a network card, reach nobody by a network."""
 
 LIST, READ, KILL, CONNECT = (name for name in PROBES if PROBES[name].aim == NEIGHBOUR)
 
@@ -365,17 +356,17 @@ _PORT = 8099
 _LISTEN = f"nc -l -p {_PORT} </dev/null >/dev/null 2>&1 &"
 _ADDRESS = re.compile(r"inet (\d+)\.(\d+)\.(\d+)\.(\d+)/")
 _NOBODYS = (192, 0, 2, 1)
-"""An address for documentation (RFC 5737): that of a neighbour without one. Nobody has it."""
+"""The address taken for a neighbour without one: it is reserved for documentation (RFC 5737)."""
 
 _HIDDEN = "the neighbour's process has no number here: its engine runs in a virtual machine"
 
 
 @dataclass(slots=True)
 class Pair:
-    """What A and B showed.
+    """What instances A and B have answered.
 
     Attributes:
-        answers: probe → whether A got through to B, and the answer; only those that were made.
+        answers: probe that was made → whether A got through to B, and the answer.
         one, other: what A and B read of themselves.
     """
 
@@ -385,7 +376,7 @@ class Pair:
 
 
 def pair_rows(context: Context, variant: Variant, pair: Pair) -> Iterator[Measurement]:
-    """Start A and B, try all four probes from A against B; fills in ``pair``."""
+    """Start A and B and make all four probes from A against B; fills in ``pair``."""
 
     def attempt() -> None:
         with contextlib.ExitStack() as stack:
@@ -400,7 +391,7 @@ def pair_rows(context: Context, variant: Variant, pair: Pair) -> Iterator[Measur
 def neighbour_rows(
     row: Measurement, pair: Pair, attempt: Callable[[], None]
 ) -> Iterator[Measurement]:
-    """The rows of four probes, each made of ``row``, after an attempt that fills in ``pair``."""
+    """The rows of four probes, each made of ``row``; ``attempt`` fills in ``pair``."""
     expected = [replace(row, phase=name) for name in (LIST, READ, KILL, CONNECT)]
 
     def rows() -> Iterator[Measurement]:
@@ -419,13 +410,13 @@ def neighbour_rows(
 def try_neighbour(
     a: Sandbox, b: Sandbox, pair: Pair, stat: Callable[[int], str], port: int | None = None
 ) -> None:
-    """Try all four probes from A against B; fills in ``pair``.
+    """Make all four probes from A against B; fills in ``pair``.
 
     Args:
         a, b: two instances.
-        pair: what they show.
-        stat: what the host has in ``/proc/<number>/stat``.
-        port: at which a process, where both are that, listens on the loopback address.
+        pair: what they answer.
+        stat: process number → ``/proc/<number>/stat`` of the host.
+        port: of the loopback address, where A and B are processes.
     """
     pair.one, pair.other = probes.read(a), probes.read(b)
     own_kernel = pair.one.boot_id != pair.other.boot_id
@@ -435,7 +426,7 @@ def try_neighbour(
         return bool(value), text
 
     pids = b.host_pids()
-    pid = pids[-1] if pids else 0  # the first is what manages it
+    pid = pids[-1] if pids else 0  # the first one manages it
     if port is None:
         address, paths = _serve(b), [f"/proc/{pid}/root{_MARKER}", _MARKER]
     else:  # a process has no file of its own but its program
@@ -462,7 +453,7 @@ def try_neighbour(
 
 
 def _serve(b: Sandbox) -> tuple[int, ...]:
-    """Let B write its file and listen; its address."""
+    """Make B write a file and listen; its address."""
     b.put(_MARKER, b"the neighbour's\n")
     b.run(["sh", "-c", _LISTEN])
     output = b.run(["ip", "-4", "-o", "addr", "show", "scope", "global"]).output
@@ -478,7 +469,7 @@ def _stat(pid: int) -> str:
 
 
 def _seen(a: Sandbox, pid: int, here: str) -> bool:
-    """Whether that number is the same process to A as to the host: its start time is."""
+    """Whether that number is the same process in A as on the host, by name and start time."""
     there = a.run(["cat", f"/proc/{pid}/stat"])
     output = there.output.decode(errors="replace")
     return bool(here) and there.exit_code == 0 and _started(output) == _started(here)
@@ -497,21 +488,20 @@ NOT_CALLED: Sequence[str] = (
     "clone", "clone3", "exit", "exit_group", "fork", "pause", "reboot", "restart_syscall",
     "rt_sigreturn", "sync", "uprobe", "uretprobe", "vfork", "vhangup",
 )  # fmt: skip
-"""Not tried: they end, split or suspend the caller, or concern the whole computer."""
+"""Not called: they end, fork or suspend the caller, or concern the whole computer."""
 
 ANSWERED, LET_THROUGH = "system calls answered", "system calls let through"
-REFUSED, NOT_TRIED = "system calls refused by the filter", "system calls not tried"
+REFUSED = "system calls refused by the filter"
 
 _NO_SUCH_CALL = "ENOSYS"
 _BY_FILTER = ("EPERM", _NO_SUCH_CALL)
 
 
 def system_call_rows(context: Context) -> Iterator[Measurement]:
-    """Two counts, the calls that the filter refuses, and those that were not tried."""
+    """Two counts, and the calls that the filter refuses."""
     answered = _UNFILTERED.row(context, "item_count", ANSWERED)
     through = _CONTAINER.row(context, "item_count", LET_THROUGH)
     refused = _CONTAINER.row(context, "observation", REFUSED)
-    not_tried = _CONTAINER.row(context, "observation", NOT_TRIED)
 
     def rows() -> Iterator[Measurement]:
         free, held = (_answers_to_all(context, one) for one in (_UNFILTERED, _CONTAINER))
@@ -520,9 +510,8 @@ def system_call_rows(context: Context) -> Iterator[Measurement]:
         yield filled(answered, len(known))
         yield filled(through, len(known) - len(filtered))
         yield filled(refused, 1.0, text=", ".join(sorted(filtered)))
-        yield filled(not_tried, 1.0, text=", ".join(NOT_CALLED))
 
-    return or_failed(rows(), answered, through, refused, not_tried)
+    return or_failed(rows(), answered, through, refused)
 
 
 def _answers_to_all(context: Context, variant: Variant) -> Mapping[str, str]:

@@ -1,13 +1,13 @@
-"""Real containers in a disposable guest, where one that is badly held can harm nobody.
+"""Containers in a disposable VM, where a misconfigured one can do no harm.
 
 The guest is ``vm-direct`` with the image ``CONTAINER_HOST``: its root starts containers with this
-computer's own ``runc``, without an engine. They are asked for what Docker asks for by default
-(:mod:`vmcompare.engines.images.oci`), with a short call filter of our own; then one flag of
-``docker run`` at a time is changed, as Docker changes it (:func:`configuration`).
+computer's own ``runc``, without an engine. They are configured as Docker does by default
+(:mod:`vmcompare.engines.images.oci`), with a shorter call filter; then one flag of ``docker run``
+at a time is changed, as Docker changes it (:func:`configuration`).
 
-Differences to Docker, beside the filter: ``runc run --no-pivot``, because a root file system in RAM
-cannot be pivoted away; one shared root file system for all of a guest's containers; no network
-bridge (a network of one's own holds a loopback interface); memory cgroups are version 2.
+Other differences to Docker: ``runc run --no-pivot``, because a root file system in RAM cannot be
+pivoted away; one root file system for all containers of a guest; no network bridge (a container's
+own network has a loopback interface only); control groups are version 2.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from vmcompare.experiments.isolation.probes import (
     READING,
     Reading,
     Response,
+    changed,
 )
 from vmcompare.measuring.experiment import Context, blank
 from vmcompare.sandbox import (
@@ -62,13 +63,13 @@ from vmcompare.sandbox import (
 )
 
 IMAGE = "/c/image"
-"""Where, in the guest, the root file system of all containers lies; put programs into it."""
+"""The root file system of all containers, in the guest."""
 
 IMAGE_OF_USER = "/c/image-of-user"
-"""The same where a container's root is another user outside: the files belong to that one."""
+"""The same with ``--userns``: its files belong to the user that is root inside."""
 
 FIRST_SUBORDINATE, _SUBORDINATES = 100_000, 65_536
-"""What ``/etc/subuid`` gives a user on common distributions, and so to a rootless engine."""
+"""What ``/etc/subuid`` gives a user, and so a rootless engine, on common distributions."""
 
 FILTERED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(
@@ -91,19 +92,17 @@ FILTERED: Mapping[str, tuple[str, ...]] = {
          "swapoff", "swapon", "sysfs", "uselib", "userfaultfd", "ustat"),
         ()),
 }  # fmt: skip
-"""System call → the capabilities each of which lifts the filter from it (none: nothing does).
+"""System call that the filter refuses → the capabilities any of which lifts that.
 
 Source: https://docs.docker.com/engine/security/seccomp/ (the calls that its table lists as
 blocked), with the capabilities of moby's ``profiles/seccomp/default.json``. Docker's profile names
-what it allows and refuses all the rest; ours names what it refuses, so it is the wider one.
+what it allows; ours names what it refuses, so it lets more through.
 """
 
 _NEW_NAMESPACES = (
     0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
 )  # fmt: skip
 """The ``CLONE_NEW…`` bits (Linux, ``sched.h``): mnt, cgroup, uts, ipc, user, pid, net."""
-
-ALL_CAPABILITIES: Sequence[str] = tuple(f"CAP_{name}" for name in CAPABILITY_NAMES)
 
 _NOBODY = 65534
 
@@ -114,18 +113,13 @@ _WITHOUT_NAMESPACE = {
     "--uts=host": "uts",
 }
 
-FLAGS: tuple[str, ...] = (
-    "", *_WITHOUT_NAMESPACE, "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined",
-    "--security-opt=systempaths=unconfined", "--device-cgroup-rule='b *:* rmw'", "-v /:/host",
-    "--privileged", "--cap-drop=ALL", "--user=65534", "--read-only",
-    "--security-opt=no-new-privileges", "--userns",
-)  # fmt: skip
-"""The one flag that differs, weakenings before hardenings; empty: the defaults."""
+FLAGS: tuple[str, ...] = ("", *FLIPS)
+"""The one flag that differs; empty: the defaults."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of a container, as ``--memory``, ``--pids-limit`` and ``--cpus`` set them."""
+    """Limits of a container, as ``--memory``, ``--pids-limit`` and ``--cpus`` set them."""
 
     memory_mib: int
     pids: int
@@ -148,19 +142,19 @@ def configuration(
 
     Args:
         flag: of :data:`FLAGS`.
-        args: argv of the first program; its standard output is the line's that starts it.
-        limits: of its cgroup, whose name is the container's: see :func:`write`.
+        args: argv of the first program.
+        limits: of its control group.
 
     Raises:
         UnknownName: there is no such flag.
     """
     if flag not in FLAGS:
         raise UnknownName("flag", flag, FLAGS)
-    held = ALL_CAPABILITIES if flag == "--privileged" else CAPABILITIES
-    if flag == "--cap-add=SYS_ADMIN":
-        held = (*CAPABILITIES, "CAP_SYS_ADMIN")
-    elif flag == "--cap-drop=ALL":
-        held = ()
+    held: Sequence[str] = {
+        "--privileged": tuple(f"CAP_{name}" for name in CAPABILITY_NAMES),
+        "--cap-add=SYS_ADMIN": (*CAPABILITIES, "CAP_SYS_ADMIN"),
+        "--cap-drop=ALL": (),
+    }.get(flag, CAPABILITIES)
     made = by_default(
         IMAGE_OF_USER if flag == "--userns" else IMAGE,
         args,
@@ -204,19 +198,17 @@ def _change(flag: str, made: dict[str, Any]) -> None:
         process["noNewPrivileges"] = True
     elif flag == "--userns":
         linux["namespaces"].append({"type": "user"})
-        mapping = {
-            "containerID": 0, "hostID": FIRST_SUBORDINATE, "size": _SUBORDINATES,
-        }  # fmt: skip
+        mapping = {"containerID": 0, "hostID": FIRST_SUBORDINATE, "size": _SUBORDINATES}
         linux["uidMappings"] = linux["gidMappings"] = [mapping]
 
 
 def call_filter(held: Sequence[str]) -> dict[str, Any]:
-    """The part ``linux.seccomp``: everything is let through but what :data:`FILTERED` names."""
+    """The part ``linux.seccomp``: all calls are allowed but those of :data:`FILTERED`."""
     refused = sorted(call for call, by in FILTERED.items() if not set(by) & set(held))
     calls: list[dict[str, Any]] = [{"names": refused, "action": "SCMP_ACT_ERRNO"}]
     if "CAP_SYS_ADMIN" not in held:
-        # clone is refused with any of those bits; clone3, whose bits lie in memory where a filter
-        # cannot look, is said not to exist, and libraries fall back to clone. So does Docker's.
+        # As Docker's: clone is refused with any of those bits. A filter cannot read those of
+        # clone3, so that gets ENOSYS, and libraries fall back to clone.
         calls += [
             {
                 "names": ["clone"],
@@ -251,7 +243,7 @@ fi
 
 
 def prepare(vm: Sandbox) -> None:
-    """Make a guest of the image ``CONTAINER_HOST`` ready for containers; once each guest.
+    """Make a guest of the image ``CONTAINER_HOST`` ready for containers, once.
 
     Raises:
         LaunchFailure: it could not be made ready.
@@ -264,37 +256,37 @@ def prepare(vm: Sandbox) -> None:
 
 
 def write(vm: Sandbox, name: str, configuration: Mapping[str, Any]) -> None:
-    """Lay down a bundle in a prepared guest; ``name`` becomes the container's and its cgroup's.
+    """Write the configuration of a container into a prepared guest.
 
-    The cgroup is ``/sys/fs/cgroup/<name>`` in the guest while the container runs.
+    Its control group is ``/sys/fs/cgroup/<name>`` in the guest.
     """
     whole = dict(configuration)
     whole["linux"] = {**configuration["linux"], "cgroupsPath": f"/{name}"}
     vm.put(f"/c/{name}.json", json.dumps(whole).encode())
 
 
-def start_line(name: str) -> str:
-    """The line of shell that runs a container in the foreground, its output where the line's is.
+def start_line(name: str, options: str = "") -> str:
+    """The line of shell that runs a container, in the foreground without other ``options``.
 
     Its exit code is the first program's, or runc's own where the container did not start.
     """
     folder, written = shlex.quote(f"/c/{name}"), shlex.quote(f"/c/{name}.json")
     return (
         f"mkdir -p {folder} && cp {written} {folder}/config.json && "
-        f"runc run --no-pivot --bundle {folder} {shlex.quote(name)} </dev/null"
+        f"runc run {options}--no-pivot --bundle {folder} {shlex.quote(name)} </dev/null"
     )
 
 
 def error_file(name: str) -> str:
-    """Where in the guest lies what a container, or ``runc`` itself, wrote to standard error."""
+    """The file of the guest for standard error of a container and of ``runc``."""
     return f"/tmp/{name}.err"
 
 
 def first_process(name: str) -> str:
-    """Shell that prints the guest's number of a container's first process.
+    """Shell that prints the process number, in the guest, of a container's first process.
 
-    From the file in which ``runc`` keeps what it knows of the container: ``runc state`` says the
-    same, but takes most of a second under emulation.
+    Read from the state file of ``runc``, because ``runc state`` takes most of a second under
+    emulation.
     """
     return f"""sed 's/.*"init_process_pid":\\([0-9]*\\).*/\\1/' /run/runc/{name}/state.json"""
 
@@ -302,24 +294,23 @@ def first_process(name: str) -> str:
 # ---- the grid: one flag at a time --------------------------------------------------------------
 
 GUEST = Spec(image=CONTAINER_HOST, machine=Machine.PC)
-"""The guest that is the host here."""
+"""The guest that is the containers' host."""
 
 NO_CONTAINER = "no container"
-"""The guest's own root process, with nothing around it."""
+"""A process of the guest's root, outside any container."""
 
 RUNTIME = RUNC_IN_A_GUEST
 
 WEAKENINGS: tuple[str, ...] = FLAGS[1 : FLAGS.index("--privileged")]
-"""Flags that take one boundary away; ``--privileged`` takes nearly all of them."""
+"""Flags that remove one boundary; ``--privileged`` removes nearly all."""
 
 _PORT = 8098
 _LOOP_DEVICE = (7, 0)
 _CALLS = "/calls"
-# Its process number is far from those of a container's few, and it answers whoever connects.
+# A server of the guest's: no process of a container has its number.
 _SERVE = f"nc -lk -p {_PORT} -e /bin/true </dev/null >/dev/null 2>&1 & echo $!"
 
 _START_TIMEOUT_S = 60.0
-"""Seconds for one container; emulated and alone on the computer it needs about two."""
 
 
 def blank_row(launcher: Launcher, spec: Spec, metric: str) -> Measurement:
@@ -328,17 +319,17 @@ def blank_row(launcher: Launcher, spec: Spec, metric: str) -> Measurement:
 
 
 def variant(confinement: str) -> Variant:
-    """A column: a container, or the guest's own root."""
+    """A container with that flag, or ``NO_CONTAINER``."""
     return Variant(confinement, Platform.CONTAINER, GUEST, confinement, RUNTIME)
 
 
 @dataclass(slots=True)
 class Misconfigurations(Survey):
-    """What is known so far. The guest is the host here; its root is ``NO_CONTAINER``.
+    """What the guest and its containers have answered so far.
 
     Attributes:
         vm: the guest, once it is ready.
-        wanted: the probes that can be made in a container, in order.
+        wanted: the probes that are made in every container, in order.
     """
 
     vm: Sandbox | None = None
@@ -346,10 +337,7 @@ class Misconfigurations(Survey):
 
 
 def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
-    """This part's steps in their order; empty where no guest can be started.
-
-    The guest is opened by the first step and left by the last; ``stack`` sees to it otherwise.
-    """
+    """The steps of this part; none without QEMU. ``stack`` closes the guest if the run stops."""
     if Platform.VM_DIRECT not in context.launchers:
         return []
     grid = Misconfigurations(context)
@@ -364,7 +352,7 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
 
 
 def _open(grid: Misconfigurations) -> Iterator[Measurement]:
-    """Start the guest, make it ready, ask its own root."""
+    """Start the guest, make it ready, make the probes outside any container."""
 
     def respond() -> tuple[Response, Reading]:
         launcher = grid.context.launchers[Platform.VM_DIRECT]
@@ -385,9 +373,9 @@ def _open(grid: Misconfigurations) -> Iterator[Measurement]:
 
 
 def _try(grid: Misconfigurations, flag: str) -> Iterable[Measurement]:
-    """One container, held as the flag says; no rows where the guest's own tell why there is none.
+    """The probes in a container with that flag; no rows where the guest did not start.
 
-    The default one is also asked what it reads: it stands in for Docker's where there is none.
+    The default container has observations, too: it stands in for Docker's where there is none.
     """
     if grid.vm is None:
         return ()
@@ -410,39 +398,33 @@ def _ask_container(
     return Response(reading, dict(zip(grid.wanted, decoded, strict=True))), grid.host
 
 
-def flipped(through: Mapping[str, Mapping[str, bool]], flag: str) -> frozenset[str]:
-    """The probes whose answer a flag changed, against the defaults (flag → probe → through)."""
-    default, changed = through.get("", {}), through.get(flag, {})
-    return frozenset(name for name in default if name in changed and default[name] != changed[name])
-
-
 def _conclude(grid: Misconfigurations) -> Iterator[Measurement]:
-    """S3 and S5: what one flag changes, and that a privileged container opens devices."""
+    """The facts of S3 and S5: what one flag changes, and what a privileged container opens."""
     grid.kept.close()
     no_guest = grid.why.get(NO_CONTAINER, "")
     tried = [flag for flag in WEAKENINGS if flag in grid.through]
     one = partial(grid.fact, variant(""), "one_misconfiguration_flips_a_probe")
     if "" not in grid.through or not tried:
-        yield one(no_guest or "the containers of the guest did not start")
+        yield one(None, no_guest or "the containers of the guest did not start")
     else:
-        flips = {flag: flipped(grid.through, flag) for flag in tried}
+        flips = {flag: changed(grid.through[""], grid.through[flag]) for flag in tried}
         some = sum(any(PROBES[name].aim == HOST for name in flips[flag]) for flag in tried)
         as_said = sum(flips[flag] == FLIPS[flag] for flag in tried)
         yield one(some > 0, f"{some} of {len(tried)} words, {as_said} as registered")
     opens = partial(grid.fact, variant("--privileged"), "privileged_container_opens_host_devices")
     if "--privileged" not in grid.through:
-        yield opens(no_guest or "the privileged container did not start")
+        yield opens(None, no_guest or "the privileged container did not start")
     else:
         opened = [name for name in DEVICES if grid.through["--privileged"].get(name)]
         yield opens(bool(opened), ", ".join(opened))
 
 
-# ---- neighbours, where Docker has none ---------------------------------------------------------
+# ---- neighbours, where there is no Docker --------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Contained:
-    """A container of the guest that runs: a :class:`vmcompare.sandbox.Sandbox`."""
+    """A running container of the guest, as a :class:`vmcompare.sandbox.Sandbox`."""
 
     vm: Sandbox
     name: str
@@ -462,19 +444,16 @@ class Contained:
 
 
 def contained(vm: Sandbox, name: str) -> Contained:
-    """Start a container with the defaults that runs until the guest ends.
+    """Start a default container that runs until the guest ends.
 
     Raises:
         LaunchFailure: it did not start.
     """
     write(vm, name, configuration(args=["sleep", "3600"]))
     written = f"/c/{name}/pid"
-    line = start_line(name).replace(
-        "runc run", f"runc run --detach --pid-file {shlex.quote(written)}"
-    )
-    done = vm.run(
-        ["sh", "-c", f"{line} >/dev/null 2>/tmp/{name}.err; cat {written} /tmp/{name}.err"]
-    )
+    line = start_line(name, f"--detach --pid-file {written} ")
+    errors = error_file(name)
+    done = vm.run(["sh", "-c", f"{line} >/dev/null 2>{errors}; cat {written} {errors}"])
     return Contained(vm, name, _process_number(done, "a container of the guest"))
 
 
@@ -487,7 +466,7 @@ def _process_number(done: Completed, what: str) -> int:
 
 
 def _neighbours(grid: Misconfigurations) -> Iterator[Measurement]:
-    """A against B, both in the guest, each with a network of its own that leads nowhere."""
+    """Probes of container A against B, both in the guest, each with an unconnected network."""
     vm, pair, apart = grid.vm, Pair(), variant(OWN_NETWORKS)
     if vm is None:
         return

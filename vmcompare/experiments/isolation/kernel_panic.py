@@ -1,15 +1,13 @@
 """A kernel panics: whose heartbeats stop, and whose go on.
 
-Four instances beat at once, stamped on the host's clock: a process of this computer, a sibling VM,
-a VM whose kernel will panic, and a disposable VM that hosts containers A and B. Second 0 of the
-time axis begins once all beat. After a baseline the faulty VM's kernel panics; then container A,
-held as an engine holds it by default, asks for a panic; then a privileged container does. Nothing
-here can hurt this computer: every kernel that panics is a guest's own.
+Heartbeats come from a process of this computer, a sibling VM, a faulty VM, and a disposable VM with
+containers A and B in it. After a baseline the faulty VM's kernel panics; then container A, a
+default one, asks its kernel for a panic; then a privileged container does. Every kernel that may
+panic is a guest's.
 
 Rows: ``gap_s`` (``phase`` = whose heartbeat, ``rep`` = second), ``observation`` of each event
 (``rep`` = its second), ``detection_s`` of the two kernels that panicked, and the facts of claims
-S1a and S2. Later silences count as misses to the end of the run, so the host and the sibling VM
-must live through the panic of the disposable VM as well.
+S1a and S2, for which host and sibling VM must miss no beat from the first event to the end.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ A, B, THEIRS = "container A", "container B", "their VM"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a heartbeat comes from, and the letter by which it is known."""
+    """Where a heartbeat comes from, and its letter."""
 
     letter: str
     platform: Platform
@@ -64,7 +62,7 @@ FAULTY_PANICS = EVENT + "faulty VM panics"
 DEFAULT_ASKS = EVENT + "default container tries sysrq"
 PRIVILEGED_ASKS = EVENT + "privileged container tries sysrq"
 EVENTS = (FAULTY_PANICS, DEFAULT_ASKS, PRIVILEGED_ASKS)
-"""Phases of the observations that say what happened, in their order."""
+"""Phases of the observations of events, in their order."""
 
 _CRASH = "echo c > /proc/sysrq-trigger"
 ASK = ("sh", "-c", _CRASH)
@@ -76,16 +74,16 @@ trap '{_CRASH}; echo {_ASKED} >&2' USR1
 {heartbeat.PATH} $1 &
 while wait $!; [ $? -gt 128 ]; do :; done
 """
-"""First process of a container: a heartbeat beside a shell that asks for the crash when told to.
+"""First process of a container: a heartbeat, and a shell that asks for the crash at a signal.
 
-So an event is there within a moment of its second; to start a container takes one."""
+Starting another container for that would take a second."""
 
 ASKED_S = 20
-"""Seconds to wait for the answer of a container that asked; a kernel that panicked gives none."""
+"""Seconds to wait for what a container says of its attempt."""
 
 _PRIVILEGED = "P"
 _CONTAINERS = {SOURCES[A].letter: "", SOURCES[B].letter: "", _PRIVILEGED: "--privileged"}
-"""Letter → the flag in which a container differs from the default: they are alike otherwise."""
+"""Letter → the flag in which the container differs from the default."""
 
 _ERROR_NAMES = {
     "Read-only file system": "EROFS",
@@ -94,7 +92,7 @@ _ERROR_NAMES = {
     "No such file or directory": "ENOENT",
     "nonexistent directory": "ENOENT",
 }
-"""What BusyBox's shell says → the name of the error number."""
+"""Message of BusyBox's shell → name of the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ class Timing:
 
     @property
     def total_s(self) -> int:
-        """Seconds of the whole time axis."""
+        """Length of the time axis."""
         return self.baseline_s + len(EVENTS) * self.apart_s
 
 
@@ -115,7 +113,7 @@ TIMING = Timing()
 
 @dataclass(slots=True)
 class Heartbeat:
-    """One heartbeat: its letter in what is followed, and second → longest gap (s) so far."""
+    """One heartbeat, and second → longest gap (s) so far."""
 
     letter: str
     beating: Beating
@@ -132,27 +130,25 @@ class Panics:
 
     Attributes:
         instances: what is open.
-        zero_ns: where second 0 of the axis begins.
+        zero_ns: where second 0 of the time axis begins.
         heard: phase → the heartbeat that is listened to.
         happened: event → its second.
-        told: seconds of the axis whose rows are made.
-        rows: phase → what is known of that heartbeat beforehand.
+        done: how many seconds have their rows.
+        rows: phase → a row without a value.
     """
 
     instances: Instances
     zero_ns: int = 0
     heard: dict[str, Heartbeat] = field(default_factory=dict)
     happened: dict[str, int] = field(default_factory=dict)
-    told: int = 0
+    done: int = 0
     rows: dict[str, Measurement] = field(default_factory=dict)
 
     # ---- opening ------------------------------------------------------------------------------
 
     def row(self, phase: str, metric: str = "gap_s") -> Measurement:
-        """What is known of a heartbeat beforehand.
-
-        Asked for once each: describing an image may read all of it, which would disturb the beats.
-        """
+        """A row without a value; kept, because describing an image may take long enough to delay
+        beats."""
         if phase not in self.rows:
             source = SOURCES[phase]
             if source.platform is Platform.CONTAINER:
@@ -165,7 +161,7 @@ class Panics:
         return replace(self.rows[phase], metric=metric)
 
     def begin(self, phases: tuple[str, ...]) -> list[Measurement]:
-        """Open the instance of some heartbeats; failed rows where that fails."""
+        """Open the instance of these heartbeats; failed rows where that fails."""
         source = SOURCES[phases[-1]]
         try:
             if THEIRS in phases:
@@ -189,10 +185,8 @@ class Panics:
     # ---- the time axis ------------------------------------------------------------------------
 
     def second(self, event: str) -> Iterator[Measurement]:
-        """What happens now, if anything, then the rest of this second; rows up to the last one.
-
-        The rows of a second come one later, when nothing of it can still be on its way.
-        """
+        """Cause the event, if any, and wait for the end of this second; rows of the seconds before,
+        of which every beat has arrived by now."""
         if not self.heard:
             return
         clock = self.instances.clock
@@ -208,22 +202,22 @@ class Panics:
 
     def _gaps(self, until: int) -> Iterator[Measurement]:
         """Rows of all seconds before ``until`` that have none yet."""
-        for second in range(self.told, until):
+        for second in range(self.done, until):
             for phase, one in self.heard.items():
                 gap_s = heartbeats.longest_gap_s(one.beats(), self.zero_ns, second)
                 if gap_s is not None:
                     one.by_second[second] = gap_s
                     yield filled(self.row(phase), gap_s, rep=second)
-        self.told = max(self.told, until)
+        self.done = max(self.done, until)
 
-    # ---- what happens -------------------------------------------------------------------------
+    # ---- events -------------------------------------------------------------------------------
 
     def _event(self, event: str) -> Iterator[Measurement]:
-        """The row of an event that is made to happen now."""
+        """Cause an event; its row."""
         who, argv = {
             FAULTY_PANICS: (FAULTY, ASK),
-            DEFAULT_ASKS: (A, _tell_to_ask(SOURCES[A].letter)),
-            PRIVILEGED_ASKS: (THEIRS, _tell_to_ask(_PRIVILEGED)),
+            DEFAULT_ASKS: (A, _signal(SOURCES[A].letter)),
+            PRIVILEGED_ASKS: (THEIRS, _signal(_PRIVILEGED)),
         }[event]
         second = self._now()
         row = replace(self.row(who, "observation"), phase=event, rep=second)
@@ -245,13 +239,12 @@ class Panics:
     def _why(self, phase: str) -> str:
         return self.instances.why.get(phase, "not opened")
 
-    # ---- what became of them ------------------------------------------------------------------
+    # ---- results ------------------------------------------------------------------------------
 
     def end(self) -> Iterator[Measurement]:
-        """The last second, the facts, the times to detection; then all is taken down."""
+        """The last second, the facts, the times to detection; then all is closed."""
         if self.heard:
-            # What came at the end of the last second has to be handed on.
-            self.instances.clock.sleep(0.1)
+            self.instances.clock.sleep(0.1)  # for the last beats to arrive
             yield from self._gaps(self._now())
         yield from self._facts()
         for phase in (FAULTY, THEIRS):
@@ -268,7 +261,7 @@ class Panics:
             "" if event in self.happened else f"“{event.removeprefix(EVENT)}” did not happen"
             for event in EVENTS
         )
-        no_panic = no_first or self._alive(FAULTY, first)
+        no_panic = no_first or self._no_panic(FAULTY, first)
         for phase, name in (
             (HOST, "host_misses_no_heartbeat"),
             (SIBLING, "sibling_vm_misses_no_heartbeat"),
@@ -279,7 +272,7 @@ class Panics:
         yield self._fact(
             B,
             "container_kernel_panic_stops_both_containers",
-            no_third or self._alive(THEIRS, third),
+            no_third or self._no_panic(THEIRS, third),
             lambda gaps: heartbeats.silent(gaps, third) and heartbeats.silent(gaps_of_a, third),
         )
         yield self._fact(
@@ -298,7 +291,7 @@ class Panics:
     def _fact(
         self, phase: str, name: str, lacking: str, holds: Callable[[dict[int, float]], bool]
     ) -> Measurement:
-        """A fact by one heartbeat; a failed row where ``lacking`` says what for."""
+        """A fact by one heartbeat; a failed row where ``lacking`` says why."""
         row = replace(self.row(phase, "fact"), phase=name)
         if phase not in self.heard:
             return failed(row, f"{phase} was not heard: {self._why(phase)}")
@@ -309,8 +302,8 @@ class Panics:
         except ValueError as problem:
             return failed(row, f"{phase}: {problem}")
 
-    def _alive(self, phase: str, event: int) -> str:
-        """Why a kernel's panic is not proved; empty where its own heartbeat stopped."""
+    def _no_panic(self, phase: str, event: int) -> str:
+        """Why it is not certain that a kernel panicked; empty where its own heartbeat stopped."""
         try:
             gone = phase in self.heard and heartbeats.silent(self.heard[phase].by_second, event)
         except ValueError as problem:
@@ -325,8 +318,8 @@ class Panics:
         return filled(row, (ended_ns - beats[-1]) / NS_PER_S, text="its output ended")
 
 
-def _tell_to_ask(name: str) -> tuple[str, ...]:
-    """For the guest: tell a container's first process to ask, wait for what it says."""
+def _signal(name: str) -> tuple[str, ...]:
+    """For the guest: signal a container's first process to ask, and print what it says."""
     file, tenths = guest_containers.error_file(name), ASKED_S * 10
     line = f"""kill -USR1 "$({guest_containers.first_process(name)})" || exit 2
 n=0
@@ -337,12 +330,11 @@ cat {file}
 
 
 def _ask(box: Sandbox, argv: tuple[str, ...]) -> str:
-    """What became of whoever asked its kernel to crash; raises ``LaunchFailure``."""
+    """What happened when a program asked its kernel to crash; raises ``LaunchFailure``."""
     try:
         done = box.run(argv, timeout_s=2 * ASKED_S)
     except (AbnormalShutdown, WaitTimeout) as gone:
-        # Both carry the last lines of the console, where a kernel says why it stops (Linux,
-        # kernel/panic.c). Not "panic" alone: the kernel's own command line has that word.
+        # As kernel/panic.c prints it; the word alone is in the kernel's command line as well.
         output = str(gone) + box.console()
         return "its kernel panicked" if "Kernel panic" in output else "it went silent"
     if done.exit_code == 0:
@@ -351,7 +343,7 @@ def _ask(box: Sandbox, argv: tuple[str, ...]) -> str:
 
 
 def _refused(output: bytes) -> str:
-    """``"refused: EROFS"`` from what a shell printed; its last words where they are unknown."""
+    """``"refused: EROFS"``, or the end of what the shell printed."""
     text = output.decode(errors="replace").strip()
     for words, name in _ERROR_NAMES.items():
         if words in text:
@@ -366,7 +358,7 @@ def steps(
     timing: Timing = TIMING,
     clock: Clock | None = None,
 ) -> list[Step]:
-    """What this part does, step by step, with words for each; nothing at all without QEMU."""
+    """The steps of this part; none without QEMU."""
     if Platform.VM_DIRECT not in context.launchers:
         return []
     own = stack.enter_context(contextlib.ExitStack())

@@ -1,26 +1,25 @@
-"""What a neighbour feels when another takes all it can get, and who bounds that other.
+"""What a neighbour notices when a program takes all it can get, and which limits hold.
 
-Three neighbourhoods, each with a heartbeat beside a :class:`Hog`: a container without limits and
-one with limits, both in a disposable VM, and a VM beside another VM. Each round begins with a
-stretch in which all of them are quiet; then, one after the other, each hog takes memory, and then
-processes. Docker's own container with limits, on this computer, is asked for more than its limits
-too; and a VM that boots a distribution, because that is the kind that findings are about.
+Three times a heartbeat beside a :class:`Hog`: a container without limits and one with limits, both
+in a disposable VM, and a VM beside another VM. In each round all are quiet first; then each hog in
+turn takes memory, and then processes. Docker's own container with limits, on this computer, and a
+VM that boots a distribution (the kind that findings are about) are asked for more than their limits
+as well.
 
-A hog waits for a signal, so that starting it (``runc`` takes a second under emulation) is not part
-of what its neighbour feels. SIGUSR1: it holds memory, in pieces that it keeps for :data:`HOLD_S`
-seconds each and no longer. SIGUSR2: it starts processes that only sleep, and stops at a number; if
-nothing stopped it before, it then starts and ends one more at a time, so that forking goes on.
+A hog waits for a signal, because starting it would disturb its neighbour. SIGUSR1: it takes memory
+in pieces and holds each for :data:`HOLD_S` seconds. SIGUSR2: it starts processes that sleep, up to
+a number; if it gets there, it goes on to start and end one at a time.
 
-Every hog is bounded twice: by what it asks for, and from outside. The outer limit is read back
-first, from the files of the control group or from what the guest's kernel says it has; where it is
-not there, the demonstration is refused and its rows say so.
+Every hog is bounded by what it asks for and by a limit from outside. That limit is read back first
+(from the control group, or as the memory of the guest); where it is not in force, the hog does not
+begin, and its rows say so.
 
 Rows, ``block`` = round: ``gap_p50_s`` and ``gap_p99_s`` of the neighbour's heartbeat (``phase`` =
-quiet, memory hog, fork loop); ``cgroup_bytes``, the peak of the hog's group; ``item_count``,
-processes it reached; ``guest_ram_to_limit_ratio``, what the host gives a guest that wants more, per
-``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator (or the container) per vCPU and
-wall second, with two busy loops a vCPU; ``observation`` of what became of the hog; and the facts
-``container_memory_limit_holds`` and ``container_cpu_limit_holds``.
+quiet, memory hog, fork loop); ``cgroup_bytes``, the peak of the hog's control group;
+``item_count``, processes it reached; ``guest_ram_to_limit_ratio``, RAM that the host gives a guest
+that wants more, per ``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator (or the
+container) per vCPU and second, with two busy loops a vCPU; ``observation`` of what became of the
+hog; and the facts ``container_memory_limit_holds`` and ``container_cpu_limit_holds``.
 """
 
 from __future__ import annotations
@@ -58,10 +57,10 @@ STRETCHES = (QUIET, MEMORY, FORKS)
 # ---- hogs ----------------------------------------------------------------------------------------
 
 HOLD_S = 2
-"""Seconds that a piece of memory is held, from when it is asked for."""
+"""Seconds that a piece of memory is held, from its request."""
 
 _WAIT_S = 40
-_KILLED = 128 + 9  # what a shell says of a program that was ended by SIGKILL
+_KILLED = 128 + 9  # exit code, in a shell, of a program that was ended by SIGKILL
 _SIGNALS = {MEMORY: "USR1", FORKS: "USR2"}
 
 _SCRIPT = """
@@ -86,14 +85,13 @@ while :; do
   esac
 done
 """.replace("HOLD_S", str(HOLD_S))
-# BusyBox's dd holds a block as a whole and touches every byte of it; its write into a pipe that
-# nobody reads keeps it there. One block larger than all memory would be refused beforehand
-# (overcommit), as no real hog would ask: hence pieces.
+# BusyBox's dd touches every byte of its one block, and blocks on a pipe that nobody reads. In
+# pieces, because the kernel would refuse one block larger than all memory (overcommit).
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a hog takes at most: memory in pieces of so many MiB, and processes."""
+    """What a hog takes at most: pieces of memory, and processes."""
 
     pieces: int
     piece_mib: int
@@ -112,15 +110,15 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Hog:
-    """A hog that waits in an instance.
+    """A program that waits for a signal to take memory or processes.
 
     Attributes:
-        box: the guest in which, or in whose container, it lives.
-        output: file in the guest with what it says.
+        box: the guest it is in, perhaps in a container.
+        output: file in the guest with its output.
         process: shell that prints its process number in the guest.
-        start, end: lines of shell.
+        start, end: shell that starts and ends it.
         demand: what it takes.
-        group: folder of its control group (version 2) in the guest, if it has a container.
+        group: folder of its control group in the guest; empty without a container.
     """
 
     box: Sandbox
@@ -132,20 +130,20 @@ class Hog:
     group: str = ""
 
     def wait_ready(self) -> None:
-        """Start it. Raises ``LaunchFailure`` or ``WaitTimeout`` where it does not come up."""
+        """Start it. Raises ``LaunchFailure`` or ``WaitTimeout`` where that fails."""
         self.sh(self.start)
         self._until("ready")
 
     def begin(self, stretch: str) -> None:
-        """Let it take memory or processes; returns at once."""
+        """Signal it to take memory or processes."""
         self.sh(f'kill -{_SIGNALS[stretch]} "$({self.process})"')
 
     def pieces_killed(self) -> int:
-        """Wait until it holds no memory any more; how many of its pieces were killed."""
+        """Wait until it holds no memory any more; how many pieces were killed."""
         return self._until("memory done").split("\n").count(f"piece {_KILLED}")
 
     def processes(self) -> tuple[int, str]:
-        """How many processes it has got now, and what became of its loop."""
+        """How many processes it has now, and what became of its loop."""
         count = self.sh("pgrep -x sleep | wc -l").strip()
         lines = self.sh(f"cat {self.output}").split("\n")
         ended = next((line for line in lines if line.startswith("forks done")), "")
@@ -156,7 +154,7 @@ class Hog:
         return int(count), became
 
     def peak_bytes(self) -> int:
-        """The most memory that its control group ever held."""
+        """The peak of its control group."""
         return _number(self.sh(f"cat {self.group}/memory.peak"))
 
     def sh(self, line: str) -> str:
@@ -182,7 +180,7 @@ class Hog:
 
 
 def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None = None) -> Hog:
-    """A hog in a container (default but for the limits) of a disposable VM; not started yet."""
+    """A hog in a container of a disposable VM; not started yet."""
     args = ("sh", "-c", _SCRIPT, "sh", *demand.args)
     guest_containers.write(box, name, guest_containers.configuration(args=args, limits=limits))
     output, group = f"/tmp/{name}.out", f"/sys/fs/cgroup/{name}"
@@ -191,7 +189,7 @@ def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None 
         output,
         process=guest_containers.first_process(name),
         start=f"{guest_containers.start_line(name)} >{output} 2>&1 &",
-        # The kernel ends a whole group at once; runc, in whose foreground it was, then tidies up.
+        # runc cleans up when the kernel has ended the group.
         end=f"echo 1 > {group}/cgroup.kill; n=0; "
         f"while [ -e /run/runc/{name} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done",
         demand=demand,
@@ -200,7 +198,7 @@ def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None 
 
 
 def in_guest(box: Sandbox, demand: Demand) -> Hog:
-    """A hog that has a guest to itself; not started yet."""
+    """A hog in a guest, outside any container; not started yet."""
     box.put("/tmp/hog", _SCRIPT.encode())
     args = shlex.join(demand.args)
     return Hog(
@@ -208,14 +206,14 @@ def in_guest(box: Sandbox, demand: Demand) -> Hog:
         "/tmp/hog.out",
         process="cat /tmp/hog.pid",
         start=f"sh /tmp/hog {args} </dev/null >/tmp/hog.out 2>&1 & echo $! >/tmp/hog.pid",
-        # The brackets keep the pattern from matching the line that says it.
+        # The brackets keep the pattern from matching this line itself.
         end="pkill -9 -f '[/]tmp/hog'; pkill -9 -x sleep; true",
         demand=demand,
     )
 
 
 _LEFT_MIB = 48
-"""What is left to a guest that is filled, in MiB."""
+"""Memory that stays free in a guest that is filled."""
 
 _FILL = """
 [ "$(cat /proc/sys/vm/overcommit_memory)" != 1 ] || { echo 'this kernel refuses nothing'; exit 3; }
@@ -227,13 +225,9 @@ dd if=/dev/zero of=/dev/null bs=${take}M count=1 2>/dev/null && echo "$take"
 
 
 def fill(box: Sandbox, memory_mib: int) -> str:
-    """Ask a guest for twice its memory at once, then take all but a little of what it has.
+    """Ask a guest for twice its memory at once, then take nearly all that it has.
 
-    For a guest that boots from its disk: driven out of memory as the hogs do it, it would throw its
-    programs out and read them anew, over and over, for minutes.
-
-    Args:
-        memory_mib: what the guest was given.
+    For a guest that boots from its disk: a hog would make it read its programs anew for minutes.
 
     Returns:
         What became of it, in words.
@@ -264,11 +258,11 @@ CPU_LIMIT = (
     "/sys/fs/cgroup/cpu.max",
     "/sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us",
 )
-"""Where a container sees its own limits: control groups of version 2, then of version 1."""
+"""Files in which a container sees its limits: control groups of version 2, then of version 1."""
 
 
 def limits_hold(wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
-    """Raises ``Unavailable`` unless every limit reads as it was asked for."""
+    """Raises ``Unavailable`` unless every limit was found as ``wanted``."""
     for name, value in wanted.items():
         if found.get(name) != value:
             raise Unavailable(
@@ -278,7 +272,7 @@ def limits_hold(wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
 
 
 def group_limits(hog: Hog, limits: Limits = LIMITS) -> None:
-    """Raises ``Unavailable`` unless the limits of the hog’s group read as they were asked for."""
+    """Raises ``Unavailable`` unless the hog’s control group has these limits."""
     wanted = {
         "memory.max": str(limits.memory_mib * MIB),
         "pids.max": str(limits.pids),
@@ -301,17 +295,17 @@ def guest_memory(memory_mib: int, hog: Hog) -> None:
 # ---- what a VM or a container takes of this computer --------------------------------------------
 
 CPU_S = 2.5
-"""Seconds over which processor time is counted; the kernel counts in hundredths."""
+"""Seconds over which processor time is counted."""
 
 CPU_BOUND = 1.05
 """As claim S4 registers it: host CPU seconds per vCPU and wall second."""
 
 
 def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
-    """One row: the guest's RAM on the host ÷ what it was given, after it wanted more.
+    """One row: the guest's RAM on the host ÷ what it was given.
 
     Raises:
-        Unavailable: the processes that serve it cannot be seen, or their memory not read.
+        Unavailable: its processes on the host cannot be seen, or their memory not read.
     """
     ram_bytes, held = row.mem_limit_mib * MIB, 0
     for pid in _host_pids(box):
@@ -324,10 +318,10 @@ def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
 
 
 def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
-    """Host CPU seconds per vCPU and wall second while twice as many loops run as there are vCPUs.
+    """Host CPU seconds per vCPU and second, with two busy loops a vCPU.
 
     Raises:
-        Unavailable: its processes cannot be seen, or their time not read.
+        Unavailable: its processes on the host cannot be seen, or their time not read.
     """
     loop = "timeout -s KILL 20 sh -c 'while :; do :; done' </dev/null >/dev/null 2>&1 &"
     box.run(["sh", "-c", "\n".join([loop] * (2 * vcpus))])
@@ -349,7 +343,7 @@ def _host_pids(box: Sandbox) -> tuple[int, ...]:
 
 
 def docker_memory(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
-    """Docker's container asks for more than its memory limit, which is read back first."""
+    """Ask Docker's container for more than its memory limit, which is read back first."""
     limit = _first(box, MEMORY_LIMIT)
     limits_hold({"the memory limit": str(LIMITS.memory_mib * MIB)}, {"the memory limit": limit})
     hog = (
@@ -365,7 +359,7 @@ def docker_memory(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
 
 
 def docker_processor(box: Sandbox, row: Measurement, clock: Clock) -> Iterator[Measurement]:
-    """Docker's container runs busy loops, once its processor limit has been read back."""
+    """Run busy loops in Docker's container, once its processor limit has been read back."""
     wanted = f"{DOCKER.vcpus * CPU_PERIOD_US} {CPU_PERIOD_US}"
     limit = " ".join(_first(box, CPU_LIMIT).split())
     limits_hold({"the processor limit": wanted}, {"the processor limit": limit})
@@ -381,7 +375,7 @@ def docker_processor(box: Sandbox, row: Measurement, clock: Clock) -> Iterator[M
 
 
 def _first(box: Sandbox, places: tuple[str, ...]) -> str:
-    """What the first of some files that can be read holds; empty where none can."""
+    """Content of the first of these files that can be read; empty where none can."""
     line = " || ".join(f"cat {files} 2>/dev/null" for files in places)
     return box.run(["sh", "-c", line]).output.decode(errors="replace").strip()
 
@@ -396,7 +390,7 @@ def _number(text: str) -> int:
 
 
 def memory_limit_holds(row: Measurement, killed: bool, peak: int) -> Measurement:
-    """The fact, by whether anything was killed and by the group's peak (bytes)."""
+    """The fact, from whether anything was killed and the peak of its control group (bytes)."""
     return filled(
         row,
         float(killed and peak <= LIMITS.memory_mib * MIB),
@@ -407,7 +401,7 @@ def memory_limit_holds(row: Measurement, killed: bool, peak: int) -> Measurement
 
 
 BECAME = "what became of the "
-"""Beginning of the phase of an observation; what the hog did follows."""
+"""Beginning of the phase of an observation; the phase of the hog follows."""
 
 
 def became(row: Measurement, text: str) -> Measurement:
@@ -415,38 +409,37 @@ def became(row: Measurement, text: str) -> Measurement:
     return filled(row, 1.0, metric="observation", phase=BECAME + row.phase, text=text)
 
 
-# ---- what a neighbour feels ----------------------------------------------------------------------
+# ---- what a neighbour notices --------------------------------------------------------------------
 
 WINDOW_S = 3.0
-"""Seconds of a stretch: sixty beats, enough for a median, and a tail of the longest few."""
+"""Seconds of a phase: sixty beats."""
 _WINDOW_NS = int(WINDOW_S * NS_PER_S)
 _LETTER = "S"
 
 LIMITED = Demand(pieces=3, piece_mib=48)
 UNLIMITED = Demand(pieces=4, piece_mib=112)
-"""448 MiB, more than the whole disposable VM has."""
 IN_VM = Demand(pieces=3, piece_mib=96)
-"""288 MiB; the guest has 192."""
+"""Each is more than the limit, or than the guest's memory."""
 
 DISTRIBUTION = Spec(machine=Machine.Q35)
 
 _HOSTING, _SIBLING, _VM, _DISTRIBUTION = "their VM", "sibling VM", "VM", "distribution"
-"""Instances of this part, by the words of their steps."""
+"""Names of instances."""
 
 
 @dataclass(slots=True)
 class Neighbourhood:
-    """A hog and a neighbour whose heartbeat is heard.
+    """A hog and a neighbour with a heartbeat.
 
     Attributes:
         name: for a progress line.
-        row: what is known beforehand; ``gap_p50_s``.
-        place: the instance in which, or in whose container, the hog lives.
-        neighbour: the instance that beats.
+        row: a row ``gap_p50_s`` without a value.
+        place: the instance that the hog is in.
+        neighbour: the instance with the heartbeat.
         demand: what the hog takes.
-        limits: of its container, where it has some.
+        limits: of its container, if any.
         hog: the one of this round.
-        refused: why it may not be let loose; else empty.
+        refused: why the hog may not begin; else empty.
     """
 
     name: str
@@ -459,9 +452,9 @@ class Neighbourhood:
     refused: str = "not started"
 
     def start(self, box: Sandbox, block: int) -> None:
-        """Start a round's hog, which waits, and read its outer limit back."""
+        """Start the hog of a round, and read its limit back."""
         if self.row.platform is Platform.CONTAINER:
-            name = f"hog-{block}-{self.row.confinement.split()[0]}"  # none comes twice in a guest
+            name = f"hog-{block}-{self.row.confinement.split()[0]}"
             self.hog = in_container(box, name, self.demand, self.limits)
         else:
             self.hog = in_guest(box, self.demand)
@@ -488,7 +481,7 @@ class NoisyNeighbours:
     # ---- opening --------------------------------------------------------------------------------
 
     def open(self, place: str) -> list[Measurement]:
-        """Open one instance; who needs it says so where that fails."""
+        """Open one instance; the rows of what needs it say why that failed."""
         try:
             if place == _HOSTING:
                 beats = guest_containers.configuration(args=(heartbeat.PATH, _LETTER))
@@ -507,7 +500,7 @@ class NoisyNeighbours:
     # ---- one neighbourhood, one round -----------------------------------------------------------
 
     def start(self, one: Neighbourhood, block: int) -> list[Measurement]:
-        """Start this round's hog; its rows say why where it may not be let loose."""
+        """Start the hog of this round; its rows say why it may not begin."""
         why = self.instances.why
         one.hog = None
         one.refused = why.get(one.place) or why.get(one.neighbour, "")
@@ -519,7 +512,7 @@ class NoisyNeighbours:
         return []
 
     def quiet(self, all_of_them: Sequence[Neighbourhood], block: int) -> Iterator[Measurement]:
-        """A stretch in which every hog waits."""
+        """The phase in which every hog waits."""
         begin_ns = self.clock.now_ns()
         self.clock.until(begin_ns + _WINDOW_NS)
         for one in all_of_them:
@@ -527,10 +520,10 @@ class NoisyNeighbours:
             if one.refused:
                 yield from _no_gaps(row, one.refused)
             else:
-                yield from self._felt(one, row, begin_ns)
+                yield from self._gaps(one, row, begin_ns)
 
     def stretch(self, one: Neighbourhood, block: int, phase: str) -> Iterator[Measurement]:
-        """One stretch of one neighbourhood: let the hog begin, and listen to its neighbour."""
+        """Let a hog begin, and listen to its neighbour."""
         row = replace(one.row, block=block, phase=phase)
         if one.hog is None or one.refused:
             yield from _no_gaps(row, one.refused)
@@ -539,9 +532,9 @@ class NoisyNeighbours:
             begin_ns = self.clock.now_ns()
             one.hog.begin(phase)
             self.clock.until(begin_ns + _WINDOW_NS)
-            yield from self._felt(one, row, begin_ns)
+            yield from self._gaps(one, row, begin_ns)
             if phase == MEMORY:
-                yield from self._held(one, one.hog, row)
+                yield from self._memory(one, one.hog, row)
             else:
                 count, ended = one.hog.processes()
                 yield filled(row, float(count), metric="item_count")
@@ -550,7 +543,7 @@ class NoisyNeighbours:
             one.refused = str(problem)
             yield failed(row, one.refused)
 
-    def _felt(self, one: Neighbourhood, row: Measurement, begin_ns: int) -> Iterator[Measurement]:
+    def _gaps(self, one: Neighbourhood, row: Measurement, begin_ns: int) -> Iterator[Measurement]:
         """Percentiles of the gaps of the neighbour's heartbeat."""
         beats = self.beating[one.neighbour].log.beats(_LETTER)
         try:
@@ -563,15 +556,13 @@ class NoisyNeighbours:
         yield filled(row, p50_s)
         yield filled(row, p99_s, metric="gap_p99_s")
 
-    def _held(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
+    def _memory(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
         """What became of a hog that took memory, and how much it got."""
-        killed, demand = hog.pieces_killed(), hog.demand
-        text = f"finished ({demand.memory_mib} MiB asked)"
+        killed, text = hog.pieces_killed(), "finished"
         if killed:
             why = "at its limit" if one.limits else "when nothing was left"
-            asked = f"({demand.memory_mib} MiB asked)"
-            text = f"{killed} of {demand.pieces} pieces killed {why} {asked}"
-        yield became(row, text)
+            text = f"{killed} of {hog.demand.pieces} pieces killed {why}"
+        yield became(row, f"{text} ({hog.demand.memory_mib} MiB asked)")
         if not hog.group:
             row = replace(row, metric="guest_ram_to_limit_ratio")
             yield from or_failed(guest_ram(self.boxes[one.place], row), row)
@@ -582,7 +573,7 @@ class NoisyNeighbours:
             yield memory_limit_holds(row, killed > 0, peak)
 
     def take_away(self, one: Neighbourhood) -> Iterator[Measurement]:
-        """End the hog of this round, and all that it started."""
+        """End the hog of this round, and its processes."""
         if one.hog is not None:
             try:
                 one.hog.sh(one.hog.end)
@@ -592,7 +583,7 @@ class NoisyNeighbours:
     # ---- a distribution, and Docker -------------------------------------------------------------
 
     def distribution(self, block: int) -> Iterator[Measurement]:
-        """A VM of the kind that findings are about is asked for more memory than it has."""
+        """Ask a VM that boots a distribution for more memory than it has."""
         row = self._row(Platform.VM, DISTRIBUTION, "guest_ram_to_limit_ratio", block, MEMORY)
 
         def rows() -> Iterator[Measurement]:
@@ -603,10 +594,9 @@ class NoisyNeighbours:
         return or_failed(rows(), row)
 
     def processor(self, place: str, block: int) -> Iterator[Measurement]:
-        """Two busy loops a vCPU: what the VM takes of the host's processor."""
-        platform, spec = (Platform.VM_DIRECT, GUEST)
-        if place == _DISTRIBUTION:
-            platform, spec = (Platform.VM, DISTRIBUTION)
+        """What a VM with two busy loops a vCPU takes of the host's processor."""
+        is_full = place == _DISTRIBUTION
+        platform, spec = (Platform.VM, DISTRIBUTION) if is_full else (Platform.VM_DIRECT, GUEST)
         row = self._row(platform, spec, "host_cpu_to_vcpu_ratio", block, "busy loops")
 
         def rows() -> Iterator[Measurement]:
@@ -642,8 +632,8 @@ class NoisyNeighbours:
         return replace(blank(launcher, platform, spec, metric), block=block, phase=phase)
 
     def end(self) -> list[Measurement]:
-        """Take all of this part down."""
-        with contextlib.suppress(*FAILURES):  # every row is made; the clean-up ends what is left
+        """Close all instances; the clean-up of the run ends what that leaves."""
+        with contextlib.suppress(*FAILURES):
             self.instances.stack.close()
         return []
 
@@ -668,10 +658,7 @@ def _neighbourhoods(launcher: Launcher) -> list[Neighbourhood]:
 
 
 def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = None) -> list[Step]:
-    """What this part does, step by step, with words for each.
-
-    Without QEMU nothing but Docker's own container with limits, where there is Docker.
-    """
+    """The steps of this part; without QEMU only those of Docker's container with limits."""
     own = stack.enter_context(contextlib.ExitStack())
     run = NoisyNeighbours(Instances(context, own, clock or Clock()))
     chance = random.Random(context.seed)
@@ -699,7 +686,7 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
 def _groups(
     run: NoisyNeighbours, neighbourhoods: Sequence[Neighbourhood], places: Sequence[str], block: int
 ) -> list[list[Step]]:
-    """Groups of steps of one round whose order is drawn; the steps of one stay together."""
+    """Groups of steps of one round, to be shuffled."""
     groups: list[list[Step]] = [
         [
             (f"{one.name}, {MEMORY}", partial(run.stretch, one, block, MEMORY)),

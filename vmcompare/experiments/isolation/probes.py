@@ -1,18 +1,13 @@
-"""The registered probes, and how an instance is asked: what it reads, what its kernel answers.
+"""The registered probes: what is tried in an instance, and what is read in it.
 
-*What is read*: namespaces, rights, devices, and which kernel answers (:class:`Reading`); a
-``CapEff`` is decoded one bit a capability.
+A probe is a short sequence of system calls (:mod:`vmcompare.engines.programs.calls`), or something
+read. It asks for a permission and does not use it: invalid pointers, numbers that do not exist,
+signal 0, files opened and not written to, one byte read. Each is harmless even where root asks.
+``given`` names the errors that the kernel (sources of Linux 5.10 to 6.18) returns only *after* it
+has checked the permission.
 
-*A probe* is a short sequence of system calls (:mod:`vmcompare.engines.programs.calls`), or
-something read. It asks for a permission and uses it for nothing: pointers that point nowhere,
-numbers that do not exist, signal 0, files opened and not written to, one byte read. Each is
-harmless to the host even when its root asks. ``given`` names the errors that the kernel (sources of
-Linux 5.10 to 6.18) returns only *after* it has checked the permission.
-
-A call that succeeds in a virtual machine reached that machine's own kernel and not the host. Which
-kernel it was is told by the boot id, and the answer then reads "ok, by its own kernel".
-
-*An instance is asked* by :func:`ask`; its response becomes rows.
+A call that succeeds in a VM reached the VM's own kernel and not the host: the boot id tells which
+kernel it was, and the answer then reads "ok, by its own kernel".
 """
 
 from __future__ import annotations
@@ -35,7 +30,7 @@ NAMESPACES: tuple[str, ...] = ("mnt", "uts", "ipc", "pid", "net", "cgroup", "use
 """Kinds of namespaces, by their names in ``/proc/self/ns``."""
 
 END_OF_READING = "end-of-reading"
-"""The script's last line; what follows it is no text of its."""
+"""The last line that the script prints."""
 
 READING = rf"""
 cd /proc/self/ns && stat -L -c "ns %n %i" {" ".join(NAMESPACES)} 2>/dev/null; cd /
@@ -61,7 +56,7 @@ done
 set -- /proc/[0-9]*; echo "processes $#"
 echo {END_OF_READING}
 """
-"""For any POSIX shell. It starts few programs: that is what takes time in an emulated guest."""
+"""For any POSIX shell. It starts few programs, because that takes time in an emulated guest."""
 
 _VIRTUAL_MAKERS = frozenset({"0x1af4", "0x1b36", "0x1234"})
 """PCI vendors of devices that exist in software only: Red Hat (virtio, QEMU) and QEMU's display."""
@@ -81,16 +76,17 @@ class Reading:
     """What an instance read.
 
     Attributes:
-        namespaces: kind → inode number; kinds that this kernel does not have are not there.
-        capabilities: the effective ones, as the 16 hexadecimal digits of ``CapEff``.
+        namespaces: kind → inode number, of the kinds that this kernel has.
+        capabilities: ``CapEff``, hexadecimal.
         seccomp: 0 none, 1 strict, 2 a filter.
         no_new_privileges: 0 or 1.
-        uid: the user, as seen inside; ``user_map`` are lines of ``uid_map``: first number inside,
-            first outside, how many.
+        uid: the user, as seen inside.
+        user_map: lines of ``uid_map``: first number inside, first outside, how many.
         boot_id, release: of the kernel that answered.
-        swappiness: a kernel setting that no namespace keeps apart.
+        swappiness: a kernel setting that belongs to no namespace.
         root: ``"rw"`` or ``"ro"``.
-        devices: PCI devices seen; ``disks`` are block devices seen, name → ``major:minor``.
+        devices: PCI devices seen.
+        disks: block devices seen, name → ``major:minor``.
         processes: how many are seen.
     """
 
@@ -110,7 +106,7 @@ class Reading:
 
     @property
     def outer_uid(self) -> int | None:
-        """The user as the initial namespace knows it; ``None`` where it is none of its."""
+        """The user's number outside its user namespace; ``None`` where it has none."""
         for inside, outside, count in self.user_map:
             if inside <= self.uid < inside + count:
                 return outside + self.uid - inside
@@ -158,8 +154,8 @@ def parse_reading(text: str) -> Reading:
 def shared_devices(host: Reading, inside: Reading) -> list[Device]:
     """Devices of the host's that an instance sees too: same address, vendor and device number.
 
-    Where both are known to be virtual they are not told apart by these numbers (a host that is a
-    virtual machine itself has a virtio disk of its own), so such a pair is not counted.
+    A pair of virtual devices is not counted: where the host is a VM itself, both have the same
+    numbers (a virtio disk of the host's, say, and one of the VM's).
     """
     seen = {(one.address, one.kind): one for one in inside.devices}
     return [
@@ -184,11 +180,10 @@ CAPABILITY_NAMES: tuple[str, ...] = (
 def decoded_capabilities(cap_eff: str) -> frozenset[str]:
     """The capabilities that a ``CapEff`` line of ``/proc/<pid>/status`` grants.
 
-    Args:
-        cap_eff: hexadecimal, as read; a bit beyond the last known name is called ``"bit 41"``.
+    A bit beyond the last known name is called ``"bit 41"``.
 
     Raises:
-        Unavailable: it is not hexadecimal, as what a stranger recorded may be.
+        Unavailable: the text is not hexadecimal.
     """
     if not re.fullmatch(r"[0-9a-fA-F]{1,32}", cap_eff.strip()):
         raise Unavailable("what was read of the capabilities is no number", "replay another run")
@@ -211,7 +206,7 @@ def ordered_capabilities(names: frozenset[str]) -> list[str]:
 # ---- the probes ----------------------------------------------------------------------------------
 
 HOST, ITSELF, NEIGHBOUR = "host", "itself", "neighbour"
-"""What a probe is aimed at. Only those aimed at the host say how well it is protected."""
+"""What a probe is aimed at."""
 
 OK, OWN_KERNEL, EMPTY = "ok", "ok, by its own kernel", "empty"
 
@@ -253,18 +248,17 @@ class Probe:
 
     Attributes:
         name: the row's ``phase``.
-        boundary: what is asked about: namespace, capability, call filter, masked path, read-only
-            path, no new privileges, root file system, user, device, neighbour; or
-            "not namespaced", of what nothing keeps apart.
+        boundary: the mechanism that is tested (``"capability"``, ``"masked path"`` …), or
+            ``"not namespaced"``.
         aim: host, itself or neighbour.
-        says: what is tried, a clause in plain English.
+        says: what is tried, in words.
         calls: how; ``None`` where the answer is read.
-        reads: of what an instance read, and of what the host did, whether it got through;
-            ``None`` where calls are made.
-        given: errors that mean: the permission was there.
-        at_least: what the last call must return to count as success (bytes that were read).
-        named: whether something of the host must be known by name or number to ask for it.
-        otherwise: the answer where what is read says that it does not get through.
+        reads: (reading of the instance, reading of its host) → whether it got through; ``None``
+            where calls are made.
+        given: errors that mean that the permission was there.
+        at_least: what the last call must return to count as success (bytes read).
+        named: whether the host must be known, to name something of it.
+        otherwise: the answer where ``reads`` is false.
     """
 
     name: str
@@ -279,7 +273,7 @@ class Probe:
     otherwise: str = "not there"
 
     def outcome(self, answer: int, *, own_kernel: bool) -> tuple[float, str]:
-        """A row's value and text for the program's answer."""
+        """Value and text of a row, from the answer of its calls."""
         said = written(answer)
         if said == OK and answer < self.at_least:
             return 0.0, EMPTY
@@ -290,7 +284,7 @@ class Probe:
     def read_outcome(
         self, inside: Reading, host: Reading, *, own_kernel: bool
     ) -> tuple[float, str]:
-        """A row's value and text for what an instance read."""
+        """Value and text of a row, from what an instance read."""
         assert self.reads is not None
         if not self.reads(inside, host):
             return 0.0, self.otherwise
@@ -315,7 +309,7 @@ def _call(name: str, *args: int | bytes) -> Sequences:
 
 
 def _node(targets: Targets, kind: int, device: tuple[int, int], *more: Call) -> Sequence[Call]:
-    """Make a device node, open it for reading, take it away."""
+    """Make a device node, open it for reading, remove it."""
     major, minor = device
     number = major << 8 | minor & 0xFF | (minor & ~0xFF) << 12  # as the system call wants it
     path = f"/dev/{targets.place}".encode()
@@ -340,7 +334,7 @@ def _connect(targets: Targets) -> Sequence[Call]:
 
 
 def connect(address: tuple[int, ...], port: int) -> Sequence[Call]:
-    """Calls that connect to a port (TCP over IPv4) and say nothing."""
+    """Calls that connect to a port (TCP over IPv4) and send nothing."""
     where = b"\x02\0" + port.to_bytes(2, "big") + bytes(address) + bytes(8)  # struct sockaddr_in
     return [Call("socket", (2, 1, 0)), Call("connect", (Result(0), where, 16))]
 
@@ -356,8 +350,8 @@ def _host_file(targets: Targets) -> Sequence[Call]:
 
 
 def _same(kind: str) -> Callable[[Reading, Reading], bool]:
-    """Whether a namespace is the host's. The first ones of every kernel have the same numbers, so
-    this says something only of one kernel, which :meth:`Probe.read_outcome` heeds."""
+    """Whether a namespace is the host's. The initial ones have the same numbers in every kernel:
+    see ``own_kernel`` of :meth:`Probe.read_outcome`."""
     return lambda inside, host: inside.namespaces.get(kind) == host.namespaces.get(kind)
 
 
@@ -368,8 +362,8 @@ def _namespace(kind: str, what: str) -> Probe:
 
 
 def _sees_devices(inside: Reading, host: Reading) -> bool:
-    """Whether a device of the host's has a name there: the same address and numbers, or a disk of
-    the same name. Whether that is the host's own list is a matter of the kernel, as above."""
+    """Whether a device of the host's is listed there: the same address and numbers, or a disk of
+    the same name and number."""
     listed = [{(one.address, one.kind) for one in who.devices} for who in (inside, host)]
     disks = [set(who.disks.items()) for who in (inside, host)]
     return bool(listed[0] & listed[1] or disks[0] & disks[1])
@@ -491,22 +485,26 @@ FLIPS: Mapping[str, frozenset[str]] = {
     "--security-opt=no-new-privileges": frozenset({"set-uid: gain"}),
     "--userns": frozenset({"host's root"}),
 }  # fmt: skip
-"""Flag of ``docker run`` → the probes that it is expected to flip, against the defaults.
+"""Flag of ``docker run`` → the probes whose outcome it is expected to change.
 
-Registered before measuring, for x86-64 and the kernel of the guest in which they are tried:
-Alpine's ``virt``, which has no ``/proc/kcore`` and no ``userfaultfd``, and whose log can be read
-with ``CAP_SYSLOG`` only (``kernel.dmesg_restrict`` = 1): SYS_ADMIN lifts Docker's filter from that
-call, and the kernel refuses it still. A first version of this table, before a trial run, had
-expected the log there and ``userfaultfd`` without the filter."""
+Registered before measuring, for x86-64 and the guest's kernel, Alpine's ``virt``: it has no
+``/proc/kcore`` and no ``userfaultfd``, and its log needs ``CAP_SYSLOG`` (``kernel.dmesg_restrict``
+is 1), so SYS_ADMIN lifts Docker's filter from that call and the kernel still refuses it. A first
+version, before a trial run, had expected the log there and ``userfaultfd`` without the filter."""
+
+
+def changed(before: Mapping[str, bool], after: Mapping[str, bool]) -> frozenset[str]:
+    """The probes made both times (name → whether it got through) with another outcome."""
+    return frozenset(name for name in before if before[name] != after.get(name, before[name]))
 
 
 def possible(targets: Targets | None, machine: str) -> Mapping[str, Sequence[Call]]:
-    """The probes of :data:`GRID` that can be made by calls, and their calls.
+    """Probe of :data:`GRID` → its calls, of those that can be made by calls.
 
     Args:
-        targets: what they are aimed at; ``None`` where nothing of the host is known: then the
-            ``named`` ones are not there.
-        machine: a ``platform.machine()`` value, of the processor that they run on.
+        targets: what they are aimed at; ``None``, where the host is not known, leaves out those
+            that are ``named``.
+        machine: the processor, a ``platform.machine()`` value.
     """
     made = {
         probe.name: probe.calls(targets or _NOTHING)
@@ -525,7 +523,6 @@ PROGRAM = "/tmp/vmcompare-calls"
 """Where the program of system calls lies in an instance."""
 
 CALLS_TIMEOUT_S = 120.0
-"""Seconds that a table of calls has; it needs well under one, and a few where calls hang."""
 
 _NOTHING_TO_AIM_AT = (
     "this probe cannot be made here: there is nothing of that kind on this computer"
@@ -554,7 +551,7 @@ def read(box: Sandbox) -> Reading:
 
 
 def make_calls(box: Sandbox, sequences: Sequence[Sequence[Call]]) -> tuple[int, ...]:
-    """Make calls in an instance; their answers.
+    """Make calls in an instance; one answer a sequence.
 
     Raises:
         Unavailable: the program did not run, or there is none for this processor.
@@ -579,7 +576,7 @@ def ask(box: Sandbox, targets: Targets | None) -> Response:
 
 
 def targets(host: Reading, pid: int, port: int, host_file: str) -> Targets:
-    """What probes are aimed at on a host that read this; seen from an instance on it."""
+    """What probes of an instance are aimed at, on a host that read ``host``."""
     disks = [
         (int(major), int(minor))
         for name, number in host.disks.items()
@@ -602,11 +599,8 @@ def probe_rows(
 ) -> Iterator[Measurement]:
     """A row of every probe of the grid, each made of ``row``.
 
-    Args:
-        row: what is known of the instance beforehand.
-        response: what it told.
-        host: what its host read; ``None`` where that was not asked.
-        own_kernel: whether another kernel than the host's answered.
+    ``host`` is what the host of the instance read, ``None`` where it was not asked; ``own_kernel``
+    is whether another kernel than the host's answered.
     """
     reading = response.reading
     for probe in GRID:

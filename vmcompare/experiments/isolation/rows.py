@@ -1,22 +1,19 @@
-"""What the rows of a view say, as things to draw: answers of probes, what was read, heartbeats.
+"""Answers of probes: what the rows of a view say, and the grids that show it.
 
 An *arm* is one way of holding a program: on a platform, with one flag that differs from the
 default. A view may hold rows of two runs; an arm is of one run, this session's where it has any.
-The names in rows (a runtime, a flag, an event) are those of the modules that write them.
+The names in rows (a runtime, a flag) are those of the modules that write them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vmcompare.errors import Unavailable
-from vmcompare.evidence.view import MEASURED, NEXT, View, emulated
-from vmcompare.experiments.isolation import heartbeats, kernel_panic
+from vmcompare.evidence.view import MEASURED, View, absent, bare_runtimes, emulated
 from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
 from vmcompare.experiments.isolation.guest_containers import NO_CONTAINER
-from vmcompare.experiments.isolation.kernel_panic import EVENT
 from vmcompare.experiments.isolation.probes import (
     FLIPS,
     HOST,
@@ -24,11 +21,18 @@ from vmcompare.experiments.isolation.probes import (
     NEIGHBOUR,
     OWN_KERNEL,
     PROBES,
+    changed,
 )
+from vmcompare.plots import style
+from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import Platform
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+THROUGH, DENIED, OWN, NOT_TRIED = "through", "refused", "its own", "–"
+"""Kinds of answers; of them, ``OWN`` was granted by a VM's own kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,6 @@ class Answer:
 
     got_through: bool | None
     text: str
-
-    @property
-    def by_own_kernel(self) -> bool:
-        """Whether a VM's own kernel granted it."""
-        return self.text == OWN_KERNEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +74,59 @@ class Arm:
 
     def through(self) -> list[str]:
         """Names of the probes aimed at the host that got through."""
-        return [n for n in of_host(self.answers) if self.answers[n].got_through]
+        return [name for name in of_host(self.answers) if self.answers[name].got_through]
 
     def denied(self) -> list[str]:
         """Names of the probes aimed at the host that were refused."""
-        made = [n for n in of_host(self.answers) if self.answers[n].got_through is not None]
-        return [n for n in made if not self.answers[n].got_through]
+        return [name for name in of_host(self.answers) if self.answers[name].got_through is False]
 
     def made(self) -> list[str]:
         """Names of the probes at the host and for itself that were made."""
         return [n for n in of_walls(self.answers) if self.answers[n].got_through is not None]
 
+    def kind(self, name: str) -> str:
+        """Which kind of answer a probe got."""
+        answer = self.answers.get(name)
+        if answer is None or answer.got_through is None:
+            return NOT_TRIED
+        if answer.text == OWN_KERNEL:
+            return OWN
+        return THROUGH if answer.got_through else DENIED
+
+    def text(self, name: str) -> str:
+        """The plain answer to a probe, for a cell of a table."""
+        return self.answers[name].text if name in self.answers else NOT_TRIED
+
+    def word(self, name: str) -> str:
+        """The answer to a probe in a word that fits a cell of a figure."""
+        kind, text = self.kind(name), self.text(name)
+        if kind == THROUGH and PROBES[name].aim == ITSELF:
+            return "works"
+        if kind != DENIED:
+            return kind
+        if "too long" in text:
+            return "time-out"
+        first = text.replace(",", " ").replace(":", " ").split(" ")[0]
+        if first.isupper():  # the name of an error
+            return first if len(first) <= 9 else f"{first[:8]}…"
+        return text if len(text) <= 9 else DENIED
+
+    def label(self, *, mixed: bool) -> str:
+        """In a few words; with a star where recorded rows stand beside own ones."""
+        names = {
+            Platform.PROCESS: "host process",
+            Platform.CONTAINER: "container in a guest" if self.nested else "container",
+            Platform.VM_DIRECT: "VM",
+        }
+        said = {"no-capabilities": "no capabilities", "no-seccomp": "no filter"}
+        held = said.get(self.confinement, self.confinement)
+        words = ", ".join(filter(None, [names.get(self.platform, str(self.platform)), held]))
+        return f"{words} *" if mixed and self.shown != MEASURED else words
+
 
 def of_host(names: Iterable[str]) -> list[str]:
     """Those of ``names`` that are aimed at the host, in the registered order."""
     return _aimed(names, HOST)
-
-
-def of_itself(names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that an instance needs for itself, in the registered order."""
-    return _aimed(names, ITSELF)
 
 
 def of_walls(names: Iterable[str]) -> list[str]:
@@ -112,6 +144,11 @@ def _aimed(names: Iterable[str], *aims: str) -> list[str]:
     return [n for aim in aims for n, probe in PROBES.items() if n in wanted and probe.aim == aim]
 
 
+def tried(arms: Iterable[Arm]) -> set[str]:
+    """Names of all probes that any of the arms has an answer to."""
+    return {name for one in arms for name in one.answers}
+
+
 def walls(view: View) -> list[Arm]:
     """The arms on this computer; without Docker's container the disposable VM's stands in.
 
@@ -127,7 +164,7 @@ def walls(view: View) -> list[Arm]:
     ]
     there = [one for one in found if one is not None and one.made()]
     if not there:
-        raise Unavailable("no probe has been made yet", NEXT)
+        raise absent("answer to a probe")
     return there
 
 
@@ -139,7 +176,7 @@ def misconfigured(view: View) -> list[Arm]:
     """
     base = arm(view, Platform.CONTAINER, "", nested=True)
     if base is None or not base.made():
-        raise Unavailable("no container of the disposable virtual machine has been probed", NEXT)
+        raise absent("probed container of the disposable virtual machine")
     others = (
         arm(view, Platform.CONTAINER, flag, nested=True, run_id=base.run_id)
         for flag in (*FLIPS, NO_CONTAINER)
@@ -159,18 +196,16 @@ def neighbours(view: View) -> list[Arm]:
     Raises:
         Unavailable: none did.
     """
-    found = [
-        arm(view, platform, layout, aim=NEIGHBOUR)
-        for platform, layout in (
-            (Platform.PROCESS, ""),
-            (Platform.CONTAINER, BRIDGE),
-            (Platform.CONTAINER, OWN_NETWORKS),
-            (Platform.VM_DIRECT, ""),
-        )
-    ]
+    layouts = (
+        (Platform.PROCESS, ""),
+        (Platform.CONTAINER, BRIDGE),
+        (Platform.CONTAINER, OWN_NETWORKS),
+        (Platform.VM_DIRECT, ""),
+    )
+    found = [arm(view, platform, layout, aim=NEIGHBOUR) for platform, layout in layouts]
     there = [one for one in found if one is not None]
     if not there:
-        raise Unavailable("no instance has tried its neighbour yet", NEXT)
+        raise absent("instance that tried its neighbour")
     return there
 
 
@@ -186,56 +221,36 @@ def arm(
     """One arm, of the run named or else of the first that has a valid answer of it."""
     names = of_walls(PROBES) if aim == HOST else of_neighbour(PROBES)
     frame = view.frame
-    inside = (frame["layer"] == "mechanism") & (frame["platform"] == str(Platform.CONTAINER))
     mine = frame[
         (frame["platform"] == str(platform))
         & (frame["confinement"] == confinement)
-        & (inside == nested)
+        & ((bare_runtimes(frame) != "") == nested)
         & ~frame["is_warmup"].astype(bool)
     ]
-    tried = mine[(mine["metric"] == "probe") & mine["phase"].isin(names)]
+    asked = mine[(mine["metric"] == "probe") & mine["phase"].isin(names)]
     if run_id:
-        tried = tried[tried["run_id"] == run_id]
-    if tried.empty:
+        asked = asked[asked["run_id"] == run_id]
+    if asked.empty:
         return None
-    good = tried[tried["status"] == "ok"]
-    run = str((good if len(good) else tried)["run_id"].iloc[0])
-    tried, mine = tried[tried["run_id"] == run], mine[mine["run_id"] == run]
+    good = asked[asked["status"] == "ok"]
+    run = str((good if len(good) else asked)["run_id"].iloc[0])
+    asked, mine = asked[asked["run_id"] == run], mine[mine["run_id"] == run]
+    read = mine[(mine["metric"] == "observation") & (mine["status"] == "ok")]
     return Arm(
         platform,
         confinement,
         nested,
-        {str(row["phase"]): _answer(row) for row in tried.to_dict("records")},
-        _read(mine),
-        str(tried["shown"].iloc[0]),
+        {
+            str(row["phase"]): Answer(bool(row["value"]), str(row["text"]))
+            if row["status"] == "ok"
+            else Answer(None, str(row["error"]))
+            for row in asked.to_dict("records")
+        },
+        dict(zip(read["phase"].astype(str), read["text"].astype(str), strict=True)),
+        str(asked["shown"].iloc[0]),
         run,
-        emulated(tried),
+        emulated(asked),
     )
-
-
-def _answer(row: Mapping[Hashable, Any]) -> Answer:
-    if row["status"] != "ok":
-        return Answer(None, str(row["error"]))
-    return Answer(bool(row["value"]), str(row["text"]))
-
-
-def _read(frame: pd.DataFrame) -> Mapping[str, str]:
-    good = frame[(frame["metric"] == "observation") & (frame["status"] == "ok")]
-    return dict(zip(good["phase"].astype(str), good["text"].astype(str), strict=True))
-
-
-def label(one: Arm, *, mixed: bool) -> str:
-    """The arm in a few words; a star where recorded rows stand beside own ones."""
-    names = {
-        Platform.PROCESS: "host process",
-        Platform.CONTAINER: "container in a guest" if one.nested else "container",
-        Platform.VM_DIRECT: "VM",
-    }
-    words = names.get(one.platform, str(one.platform))
-    said = {"no-capabilities": "no capabilities", "no-seccomp": "no filter"}
-    held = said.get(one.confinement, one.confinement)
-    star = " *" if mixed and one.shown != MEASURED else ""
-    return f"{words}, {held}{star}" if held else f"{words}{star}"
 
 
 def mixed(arms: Sequence[Arm]) -> bool:
@@ -245,10 +260,10 @@ def mixed(arms: Sequence[Arm]) -> bool:
 
 def flips(base: Arm, other: Arm) -> frozenset[str]:
     """Probes that came out otherwise than in ``base``, where both made them."""
-    both = set(base.made()) & set(other.made())
-    return frozenset(
-        name for name in both if base.answers[name].got_through != other.answers[name].got_through
+    before, after = (
+        {name: bool(one.answers[name].got_through) for name in one.made()} for one in (base, other)
     )
+    return changed(before, after)
 
 
 def opens(base: Arm, one: Arm) -> frozenset[str]:
@@ -257,119 +272,193 @@ def opens(base: Arm, one: Arm) -> frozenset[str]:
     return frozenset(name for name in turned if one.answers[name].got_through)
 
 
-def count(view: View, phase: str) -> float | None:
-    """An ``item_count`` of this computer; ``None`` where it was not taken."""
-    rows = view.values(metric="item_count", phase=phase)
-    return float(rows["value"].iloc[0]) if len(rows) else None
+def deviations(base: Arm, others: Sequence[Arm]) -> list[tuple[str, str, bool]]:
+    """(flag, probe, whether it turned) wherever that is not as registered in ``FLIPS``."""
+    found = []
+    for one in others:
+        if one.confinement in FLIPS:
+            turned, both = flips(base, one), set(base.made()) & set(one.made())
+            odd = turned ^ (FLIPS[one.confinement] & both)
+            found += [(one.confinement, name, name in turned) for name in of_walls(odd)]
+    return found
 
 
 def listed(words: Sequence[str]) -> str:
-    """``"a, b and c"``."""
-    *most, last = words
+    """``"a, b and c"``; empty where there are none."""
+    *most, last = words or ("",)
     return f"{', '.join(most)} and {last}" if most else last
 
 
-# ---- heartbeats ----------------------------------------------------------------------------------
+# ---- grids: lengths in inches --------------------------------------------------------------------
 
-HEARTS: Mapping[str, Platform] = {
-    phase: source.platform for phase, source in kernel_panic.SOURCES.items()
+_ROW_IN, _NAMES_IN, _KEY_IN = 0.178, 1.5, 0.22
+_WORDS_PT = 7.6
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    fill: str
+    hatch: str
+    ink: str
+    said: str
+
+
+_LOOKS: Mapping[str, _Look] = {
+    THROUGH: _Look(style.BLUE, "", "white", "got through"),
+    DENIED: _Look("#EDEDED", "", "black", "refused, with the answer"),
+    OWN: _Look("white", "////", "black", "granted by the VM’s own kernel"),
+    NOT_TRIED: _Look("white", "", style.GREY, "not tried"),
 }
-"""Whose heartbeat → whose colour, from top to bottom."""
-
-SAID = {kernel_panic.THEIRS: "the VM of A and B"}
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What happened: in which second of the axis, which phase, in words; or why it could not."""
-
-    second: int
-    phase: str
-    text: str
-    failed: bool = False
-
-    @property
-    def name(self) -> str:
-        """What was done."""
-        return self.phase.removeprefix(EVENT)
+def by_wall(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """Probes at the host under the wall that is asked, then those that an instance needs for
+    itself."""
+    sorts: dict[str, list[str]] = {}
+    for name in of_walls(names):
+        own = PROBES[name].aim == ITSELF
+        heading = "what it needs for itself" if own else PROBES[name].boundary
+        sorts.setdefault(heading, []).append(name)
+    return sorts
 
 
-@dataclass(frozen=True, slots=True)
-class Beats:
-    """All heartbeats of one run.
+@style.own()
+def answers_grid(
+    arms: Sequence[Arm], headings: Sequence[str], sorts: Mapping[str, Sequence[str]], what: str
+) -> Picture:
+    """Probes from top to bottom, arms from left to right, the answer in every cell.
 
-    Attributes:
-        gaps: whose → second → longest gap that ended in it, or time since the last beat (s).
-        events: what happened, in order.
-        run_id, shown, emulated: of the run.
+    Args:
+        arms: the columns.
+        headings: of the columns, one or two lines each.
+        sorts: heading → probes below it.
+        what: what is shown, for the text alternative.
     """
-
-    gaps: Mapping[str, Mapping[int, float]]
-    events: Sequence[Event]
-    run_id: str
-    shown: str
-    emulated: bool
-
-    def event(self, phase: str) -> Event | None:
-        """The event of that phase, if it happened."""
-        return next((e for e in self.events if e.phase == phase and not e.failed), None)
-
-    def before_s(self, heart: str, second: int) -> float:
-        """Longest gap of the 30 s before a second; NaN where nothing was heard."""
-        try:
-            return heartbeats.longest_before_s(self.gaps.get(heart, {}), second)
-        except ValueError:
-            return float("nan")
-
-    def after_s(self, heart: str, second: int) -> float | None:
-        """Longest gap from a second on; ``None`` where nothing was listened to."""
-        return max((g for s, g in self.gaps.get(heart, {}).items() if s >= second), default=None)
-
-    def silent(self, heart: str, second: int) -> bool:
-        """Whether a heartbeat was silent in that second: see :func:`.heartbeats.silent_seconds`."""
-        events = [event.second for event in self.events]
-        return second in heartbeats.silent_seconds(self.gaps.get(heart, {}), events)
-
-    def misses(self, heart: str, second: int) -> bool | None:
-        """Whether it missed a beat from a second on; ``None`` where nothing was listened to."""
-        try:
-            return heartbeats.misses(self.gaps.get(heart, {}), second)
-        except ValueError:
-            return None
+    names = [name for some in sorts.values() for name in some]
+    kinds = {one.kind(name) for one in arms for name in names}
+    used = [kind for kind in _LOOKS if kind in kinds]
+    head = 0.36 if any("\n" in heading for heading in headings) else 0.2
+    figure, places = _canvas(sorts, head, _KEY_IN * ((len(used) + 1) // 2))
+    [axes] = figure.axes
+    width = (style.WIDTH_IN - 0.1 - _NAMES_IN) / len(arms)
+    for place, heading in enumerate(headings):
+        axes.text(
+            _NAMES_IN + (place + 0.48) * width, 0.05, heading, fontsize=_WORDS_PT + 0.4,
+            ha="center", va="bottom", linespacing=1.05,
+        )  # fmt: skip
+    for name in names:
+        for place, one in enumerate(arms):
+            left, look = _NAMES_IN + place * width, _LOOKS[one.kind(name)]
+            _cell(axes, left, places[name], width, look, one.word(name))
+    for place, kind in enumerate(used):
+        x = (place % 2) * style.WIDTH_IN * 0.46
+        y = -_ROW_IN * len(places) - _KEY_IN * (place // 2 + 0.62)
+        _cell(axes, x, y, 0.3, _LOOKS[kind], "")
+        axes.text(x + 0.38, y, _LOOKS[kind].said, fontsize=_WORDS_PT + 0.6, va="center")
+    told = []
+    for one, heading in zip(arms, headings, strict=True):
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            groups.setdefault(_LOOKS[one.kind(name)].said.split(",")[0], []).append(name)
+        words = "; ".join(f"{said}: {', '.join(some)}" for said, some in groups.items())
+        told.append(f"{heading.replace(chr(10), ' ')}: {words}.")
+    return Picture(figure, " ".join([what, *told]))
 
 
-def beats(view: View) -> Beats:
-    """The heartbeats of the first run that holds those of VMs; else of any run.
+@style.own()
+def flags_grid(base: Arm, others: Sequence[Arm]) -> Picture:
+    """One flag that differs a column; a dot where the probe got through, a frame where the flag was
+    expected to turn it."""
+    arms = [base, *others]
+    names = of_walls(base.answers)
+    headings = [_short(one.confinement) or "as it is" for one in arms]
+    head = 0.1 + max(map(len, headings)) * 0.062
+    figure, places = _canvas(by_wall(names), head, 4 * _KEY_IN)
+    [axes] = figure.axes
+    width = (style.WIDTH_IN - 0.45 - _NAMES_IN) / len(arms)
+    for place, (one, heading) in enumerate(zip(arms, headings, strict=True)):
+        x = _NAMES_IN + place * width
+        axes.text(
+            x + width * 0.35, 0.05, heading, fontsize=_WORDS_PT + 0.2, rotation=68, ha="left",
+            va="bottom", rotation_mode="anchor",
+        )  # fmt: skip
+        for name in names:
+            kind = one.kind(name)
+            turned, framed = kind != base.kind(name), name in FLIPS.get(one.confinement, ())
+            _mark(axes, x, places[name], width, kind, turned=turned, framed=framed)
+    _flags_key(axes, -_ROW_IN * len(places), max(width, 0.2))
+    told = [f"The default container lets through: {', '.join(base.through()) or 'nothing'}."]
+    for one in others:
+        changed = of_walls(flips(base, one))
+        told.append(f"{one.confinement} turns {', '.join(changed) or 'nothing'}.")
+    odd = len(deviations(base, others))
+    return Picture(figure, f"What one word turns. {' '.join(told)} Not as registered: {odd}.")
 
-    Raises:
-        Unavailable: none was listened to.
-    """
-    frame = view.frame
-    heard = frame[(frame["metric"] == "gap_s") & (frame["status"] == "ok")]
-    if heard.empty:
-        raise Unavailable("no heartbeat has been listened to yet", NEXT)
-    of_vms = heard[heard["phase"].isin([kernel_panic.SIBLING, kernel_panic.THEIRS])]
-    run = str((of_vms if len(of_vms) else heard)["run_id"].iloc[0])
-    heard = heard[heard["run_id"] == run]
-    gaps: dict[str, dict[int, float]] = {}
-    for heart in HEARTS:
-        rows = heard[heard["phase"] == heart]
-        if len(rows):
-            gaps[heart] = dict(zip(rows["rep"].astype(int), rows["value"], strict=True))
-    told = frame[(frame["run_id"] == run) & frame["phase"].astype(str).str.startswith(EVENT)]
-    events = [
-        Event(
-            int(row["rep"]),
-            str(row["phase"]),
-            str(row["text"] or row["error"]),
-            failed=row["status"] != "ok",
-        )
-        for row in told.to_dict("records")
+
+def _short(flag: str) -> str:
+    return flag.removeprefix("--security-opt=").removeprefix("--device-").replace("'", "")
+
+
+def _canvas(
+    sorts: Mapping[str, Sequence[str]], head: float, key: float
+) -> tuple[Figure, Mapping[str, float]]:
+    """A figure with the names of probes at its left, and where each name and heading stands."""
+    lines = [
+        line for heading, some in sorts.items() for line in ([heading] if heading else []) + [*some]
     ]
-    return Beats(
-        gaps,
-        sorted(events, key=lambda event: event.second),
-        run,
-        str(heard["shown"].iloc[0]),
-        emulated(heard),
+    places = {line: -(number + 0.5) * _ROW_IN for number, line in enumerate(lines)}
+    depth = _ROW_IN * len(lines) + key
+    figure = style.figure(head + depth + 0.1)
+    axes = figure.subplots()
+    axes.set_xlim(0, style.WIDTH_IN - 0.1)
+    axes.set_ylim(-depth, head)
+    axes.axis("off")
+    for line, y in places.items():
+        weight = "normal" if line in PROBES else "bold"
+        axes.text(0, y, line, fontsize=_WORDS_PT + 0.6, va="center", fontweight=weight)
+    return figure, places
+
+
+def _cell(axes: Axes, left: float, y: float, width: float, look: _Look, text: str) -> None:
+    axes.bar(
+        left, _ROW_IN * 0.86, width * 0.95, y - _ROW_IN * 0.43, align="edge", color=look.fill,
+        hatch=look.hatch, edgecolor="#8A8A8A", linewidth=0.5,
+    )  # fmt: skip
+    fits = 7.4 if text[:1].isupper() else 8.6  # letters: those of errors are wide
+    small = _WORDS_PT * min(1, fits / max(len(text), 1))
+    axes.text(
+        left + width * 0.475, y, text, fontsize=small, ha="center", va="center_baseline",
+        color=look.ink, fontweight="bold" if look.ink == "white" else "normal",
+        bbox=style.PLATE | {"pad": 0} if look.hatch and text else None,
+    )  # fmt: skip
+
+
+def _mark(
+    axes: Axes, left: float, y: float, width: float, kind: str, *, turned: bool, framed: bool
+) -> None:
+    fill = style.BLUE if turned else "#EDEDED" if kind != NOT_TRIED else "white"
+    axes.bar(
+        left, _ROW_IN * 0.84, width * 0.88, y - _ROW_IN * 0.42, align="edge", color=fill,
+        edgecolor="black" if framed else "#B8B8B8", linewidth=1.5 if framed else 0.4,
+    )  # fmt: skip
+    x, ink = left + width * 0.44, "white" if turned else "black"
+    if kind == THROUGH:
+        axes.plot(x, y, "o", color=ink, markersize=3.6)
+    elif kind == NOT_TRIED:
+        axes.text(x, y, "–", ha="center", va="center_baseline", fontsize=7)
+    elif turned:
+        axes.plot(x, y, "x", color=ink, markersize=3.6, markeredgewidth=1.2)
+
+
+def _flags_key(axes: Axes, top: float, width: float) -> None:
+    lines = (
+        ((THROUGH, False, False), (DENIED, False, False), "got through · refused, as by default"),
+        ((THROUGH, True, True), (DENIED, True, True), "turned by this word, as registered before"),
+        ((THROUGH, True, False), (DENIED, True, False), "turned, not expected"),
+        ((DENIED, False, True), (NOT_TRIED, False, False), "expected, did not turn · not tried"),
     )
+    for number, (first, second, said) in enumerate(lines):
+        y = top - _KEY_IN * (number + 0.62)
+        for place, (kind, turned, framed) in enumerate((first, second)):
+            _mark(axes, place * 0.26, y, width, kind, turned=turned, framed=framed)
+        axes.text(0.6, y, said, fontsize=_WORDS_PT + 0.6, va="center")
