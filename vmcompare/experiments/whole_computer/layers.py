@@ -6,13 +6,14 @@ Nothing is measured for this. What is not on the computer is drawn as a gap, nev
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.evidence.units import size
 from vmcompare.evidence.view import RECORDED, Computer, View
+from vmcompare.experiments.explanation import Row
 from vmcompare.plots import style
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import EMULATION, SOFTWARE, Platform
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 _HARDWARE_VIRTUALISATION = {"kvm": "KVM", "hvf": "Hypervisor.framework", "whpx": "WHPX"}
 _FLAGS = {"vmx": "VT-x (vmx) visible", "svm": "AMD-V (svm) visible", "": "no vmx or svm visible"}
-
-_ASIDE = (
-    "Docker builds a container’s walls and stands aside: its programs run on the kernel directly."
-)
 
 
 class Sort(StrEnum):
@@ -140,33 +137,35 @@ def _guest(computer: Computer, view: View) -> str:
     return seen[0] if seen else ""
 
 
-def recorded_elsewhere(computer: Computer, view: View) -> list[Computer]:
-    """The machines of the view's recordings, but for ``computer`` itself."""
-    found = {
-        str(s.host.get("host_id")): Computer(f"the recorded machine (run {s.run_id})", s.host, {})
-        for s in view.sources
-        if s.shown == RECORDED and s.host.get("host_id") != computer.facts.get("host_id")
-    }
-    return list(found.values())
+def recorded_elsewhere(computer: Computer, view: View) -> Sequence[Computer]:
+    """The machine of the view's recording, where it is another than ``computer``; at most one."""
+    return [
+        Computer(f"the recorded machine (run {source.run_id})", source.host, {})
+        for source in view.sources
+        if source.shown == RECORDED and source.host.get("host_id") != computer.facts.get("host_id")
+    ][:1]
 
 
 @style.own()
 def layers_figure(computer: Computer, view: View) -> Picture:
     """Layers of this computer and, below them, those of a recorded machine where it is another."""
-    elsewhere = recorded_elsewhere(computer, view)[:1]
-    stacks = [layers_of(one, view) for one in (computer, *elsewhere)]
+    shown = [computer, *recorded_elsewhere(computer, view)]
+    stacks = [layers_of(one, view) for one in shown]
     heights = [_height(stack) for stack in stacks]
     figure = style.figure(sum(heights))
     grid = figure.subplots(len(stacks), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axes, stack, height in zip(grid, stacks, heights, strict=True):
         _draw(axes, stack, height)
-    gaps = [f"{text}." for text in computer.missing.values()]
-    caption = f"Drawn from facts of {computer.name}, not measured. " + " ".join(gaps)
-    if any("docker" in one.facts.get("versions", {}) for one in (computer, *elsewhere)):
-        caption += f" {_ASIDE}"
-    if len(stacks) > 1:
-        caption += f" Below it: {stacks[1].name}, which the recorded figures come from."
-    return Picture(figure, " ".join(stack.sentence() for stack in stacks), caption.strip())
+    return Picture(
+        figure,
+        alt=" ".join(stack.sentence() for stack in stacks),
+        caption=" ".join(f"{text}." for text in computer.missing.values()),
+        placeholders={
+            "computer": computer.name,
+            "docker": any("docker" in one.facts.get("versions", {}) for one in shown),
+            "other": ", ".join(one.name for one in shown[1:]),
+        },
+    )
 
 
 _WIDE, _NARROW = 62, 18
@@ -237,18 +236,12 @@ def _box(axes: Axes, x: float, y: float, width: float, layer: Layer, text: str) 
     )  # fmt: skip
 
 
-def here_table(computer: Computer, view: View) -> list[dict[str, str]]:
+def facts_table(computer: Computer, view: View) -> Sequence[Row]:
     """What is on this computer, fact by fact, beside the recorded machine where it is another."""
-    machines = [computer, *recorded_elsewhere(computer, view)[:1]]
-    told = [_facts(machine) for machine in machines]
-    names = list(dict.fromkeys(name for facts in told for name in facts))
+    told = {one.name: _facts(one) for one in (computer, *recorded_elsewhere(computer, view))}
     return [
-        {"what": name}
-        | {
-            machine.name: facts.get(name, "–")
-            for machine, facts in zip(machines, told, strict=True)
-        }
-        for name in names
+        {"what": what, **{whose: facts.get(what, "–") for whose, facts in told.items()}}
+        for what in dict.fromkeys(what for facts in told.values() for what in facts)
     ]
 
 
@@ -294,7 +287,3 @@ def _facts(computer: Computer) -> dict[str, str]:
 
 def _engine(version: str | None, missing: str | None) -> str:
     return version or missing or "not there"
-
-
-HERE: Mapping[str, Any] = {"layers": layers_figure, "table": here_table}
-"""Name → picture, or rows of a table, of (this computer, view)."""
