@@ -259,9 +259,9 @@ def explained_of(path: Path) -> Explanation[Any]:
 
 
 def shown_of(path: Path) -> Any:
-    """What is explained: a view of the project's recording, or the table of the verdict."""
+    """What is explained: a view of the project's recording, or all recordings for the verdict."""
     if not (experiment := experiment_of(path)):
-        return verdict_explain.Table(choose.gather(own=False))
+        return choose.gather(own=False)
     [found, *_] = recordings(data_dir() / "recordings", experiment)
     return compose(None, read(found))
 
@@ -303,8 +303,7 @@ def texts_of(experiment: str) -> list[text.Text]:
 
 @every_text
 def test_every_section_has_its_python_and_what_needs_words_has_them(path: Path) -> None:
-    experiment = experiment_of(path)
-    explained = explanation(experiment)
+    explained = explained_of(path)
     known = declared(explained)
     names = {
         kind: {s.name for t in texts_of(experiment_of(path)) for s in t.all(kind)}
