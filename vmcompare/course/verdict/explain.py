@@ -10,7 +10,6 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import (
@@ -160,13 +159,11 @@ def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
     )
 
 
-COUNTED: Mapping[str, Sequence[Verdict]] = MappingProxyType(
-    {
-        "supported": (Verdict.SUPPORTED, Verdict.WITH_CAVEATS),
-        "refuted": (Verdict.REFUTED,),
-        "not_measured": (Verdict.NOT_MEASURED,),
-    }
-)
+COUNTED: Mapping[str, Sequence[Verdict]] = {
+    "supported": (Verdict.SUPPORTED, Verdict.WITH_CAVEATS),
+    "refuted": (Verdict.REFUTED,),
+    "not_measured": (Verdict.NOT_MEASURED,),
+}
 """Name of a number of claims → findings that count; one claim's finding goes by the claim's id."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from types import MappingProxyType
 from typing import Any
 
 from vmcompare.course import page
@@ -19,17 +18,15 @@ from vmcompare.evidence.claims.choose import Evidence, JudgedClaim, Part
 from vmcompare.plots.verdicts import SIGNS
 from vmcompare.sandbox import accelerator_words
 
-SECTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "A": "What is a virtual machine? What is Docker?",
-        "O": "Operating system support",
-        "S": "Security",
-        "P": "Portability",
-        "F": "Performance",
-        "T": "Conclusions",
-        "V": "Conclusions",
-    }
-)
+SECTIONS: Mapping[str, str] = {
+    "A": "What is a virtual machine? What is Docker?",
+    "O": "Operating system support",
+    "S": "Security",
+    "P": "Portability",
+    "F": "Performance",
+    "T": "Conclusions",
+    "V": "Conclusions",
+}
 """First letter of a claim's id → the article's section."""
 
 

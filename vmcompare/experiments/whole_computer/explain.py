@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vmcompare.engines.programs import boot_sector as sector
@@ -328,18 +327,16 @@ def _two_digits(runs: float) -> int:
 
 # ---- hardware, the boot sector, the grid of comparison -----------------------------------------
 
-_READ: Mapping[str, str] = MappingProxyType(
-    {
-        "processor": "processor",
-        "devices": "PCI devices (vendor:device)",
-        "firmware": "firmware",
-        "maker": "maker of the computer",
-        "kernel": "kernel release",
-        "hypervisor": "“you are virtual” bit",
-        "boot_id": "boot id (start)",
-        "boot_sector_as_program": "the 512 bytes as a program",
-    }
-)
+_READ: Mapping[str, str] = {
+    "processor": "processor",
+    "devices": "PCI devices (vendor:device)",
+    "firmware": "firmware",
+    "maker": "maker of the computer",
+    "kernel": "kernel release",
+    "hypervisor": "“you are virtual” bit",
+    "boot_id": "boot id (start)",
+    "boot_sector_as_program": "the 512 bytes as a program",
+}
 """Observation → what was asked."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 from vmcompare.engines.programs import boot_sector
@@ -57,6 +57,7 @@ _GUEST = Spec(machine=Machine.PC, memory_mib=256)
 _SILENT = (WaitTimeout, AbnormalShutdown)
 """The machine was there and did not do it, unlike a start that could not be tried at all."""
 
+_IMAGE = boot_sector.image(boot_sector.MESSAGE)
 _PROGRAM = "/tmp/boot.bin"
 _VIRTIO = "1af4"
 """PCI vendor of virtio devices, which exist only in virtual machines (VIRTIO 1.2, 4.1.2)."""
@@ -84,11 +85,6 @@ class Hardware:
     kernel: str = ""
     hypervisor: str = ""
     boot_id: str = ""
-
-    def items(self) -> Iterator[tuple[str, str]]:
-        """Name and what was read, in a fixed order."""
-        for one in fields(self):
-            yield one.name, str(getattr(self, one.name))
 
     @property
     def looks_virtual(self) -> bool | None:
@@ -213,7 +209,7 @@ class _Run:
         row = blank(launcher, platform, Spec(), "observation")
         try:
             with launcher.open(Spec(), self.context.on_event) as box:
-                found, refusal = hardware(box), as_program(box, _image())
+                found, refusal = hardware(box), as_program(box, _IMAGE)
         except FAILURES as problem:
             yield failed(row, str(problem), phase="kernel")
             return
@@ -237,7 +233,7 @@ class _Run:
                 for _ in range(2):
                     box = both.enter_context(launcher.open(_GUEST, self.context.on_event))
                     found.append(hardware(box))
-                    refusal = refusal or as_program(box, _image())
+                    refusal = refusal or as_program(box, _IMAGE)
         except FAILURES as problem:
             error = problem
         self.control_boots = bool(found)
@@ -286,8 +282,8 @@ class _Run:
         yield alone(message in printed and disk_bytes == boot_sector.SECTOR_BYTES)
         seen = replace(row, metric="observation")
         yield _observation(seen, "boot_sector_printed", printed)
-        yield _observation(seen, "boot_sector_bytes", _image().hex())
-        for name, piece in boot_sector.parts(_image()):
+        yield _observation(seen, "boot_sector_bytes", _IMAGE.hex())
+        for name, piece in boot_sector.parts(_IMAGE):
             yield filled(row, float(len(piece)), metric="part_bytes", phase=name)
 
 
@@ -332,7 +328,7 @@ def _start(context: Context, trial: Trial) -> Iterator[Measurement]:
 
 
 def _readings(row: Measurement, found: Hardware) -> Iterator[Measurement]:
-    for name, text in found.items():
+    for name, text in asdict(found).items():
         yield _observation(row, name, text)
 
 
@@ -349,10 +345,6 @@ def _fact(row: Measurement, name: str, held: bool | None, why: str = "") -> Meas
     if held is None:
         return failed(row, why, phase=name)
     return filled(row, float(held), phase=name)
-
-
-def _image() -> bytes:
-    return boot_sector.image(boot_sector.MESSAGE)
 
 
 EXPERIMENT = Experiment(
