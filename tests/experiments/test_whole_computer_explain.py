@@ -190,11 +190,11 @@ def test_a_computer_that_is_itself_virtual_has_a_layer_below_its_kernel() -> Non
 def test_a_recorded_machine_stands_beside_only_where_it_is_another(tmp_path: Path) -> None:
     view = compose(None, planted(tmp_path, full(), experiment="whole_computer"))
     other = layers("nothing", view)
-    assert "the recorded machine (run" in other.alt
-    assert "Below it: the recorded machine (run" in other.caption
+    assert "the recorded computer (run" in other.alt
+    assert "Below it: the recorded computer (run" in other.caption
     assert "guest kernel: 6.1-guest" in other.alt
     same = layers("everything", view)  # host_id "planted", as recorded
-    assert "recorded machine" not in same.alt + same.caption
+    assert "recorded computer" not in same.alt + same.caption
     assert "guest kernel: 6.1-guest" in same.alt
 
 

@@ -104,7 +104,7 @@ def recordings_rows(evidence: Evidence) -> list[dict[str, Any]]:
         cells = {
             "here": str(run.whose),
             "run": f"{recording.run_id}, {recording.started_utc[:10]}",
-            "machine": f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} "
+            "computer": f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} "
             f"cores, {host.get('os', '?')}",
             "accelerator": ", ".join(
                 map(accelerator_words, sorted(set(run.frame["accel"].dropna()) - {""}))
@@ -115,5 +115,5 @@ def recordings_rows(evidence: Evidence) -> list[dict[str, Any]]:
     for lesson in evidence.lessons.values():
         if lesson.experiment and not evidence.of(lesson.experiment):
             gone = evidence.missing(lesson)
-            add(lesson.experiment, {"here": gone, "run": "–", "machine": "–", "accelerator": "–"})
+            add(lesson.experiment, {"here": gone, "run": "–", "computer": "–", "accelerator": "–"})
     return [cells for _, cells in sorted(found, key=lambda row: row[0])]

@@ -144,7 +144,7 @@ def layers_of(computer: Computer, view: View) -> Stack:
         {
             "process": (Layer(Sort.USERLAND, "userland: this system's own"),),
             "container": _container(facts, details.get("docker", {})),
-            "virtual machine": _machine(facts, details.get("qemu", {}), _guest(computer, view)),
+            "virtual machine": _vm(facts, details.get("qemu", {}), _guest(computer, view)),
         },
     )
 
@@ -168,7 +168,7 @@ def _container(facts: Mapping[str, Any], found: Mapping[str, str]) -> Sequence[L
     return (engine, userland)
 
 
-def _machine(facts: Mapping[str, Any], found: Mapping[str, str], guest: str) -> Sequence[Layer]:
+def _vm(facts: Mapping[str, Any], found: Mapping[str, str], guest: str) -> Sequence[Layer]:
     version = facts.get("versions", {}).get("qemu")
     if not version:
         return (Layer(Sort.MISSING, "no QEMU here"),)
@@ -189,9 +189,9 @@ def _guest(computer: Computer, view: View) -> str:
 
 
 def recorded_elsewhere(computer: Computer, view: View) -> Sequence[Computer]:
-    """The machine of the view's recording, where it is another than ``computer``; at most one."""
+    """The computer of the view's recording, where it is another than ``computer``; at most one."""
     return [
-        Computer(f"the recorded machine (run {source.run_id})", source.host, {})
+        Computer(f"the recorded computer (run {source.run_id})", source.host, {})
         for source in view.sources
         if source.shown == RECORDED and source.host.get("host_id") != computer.facts.get("host_id")
     ][:1]
@@ -199,7 +199,7 @@ def recorded_elsewhere(computer: Computer, view: View) -> Sequence[Computer]:
 
 @style.own()
 def layers_figure(computer: Computer, view: View) -> Picture:
-    """Layers of this computer and, below them, those of a recorded machine where it is another."""
+    """Layers of this computer and, below them, those of a recorded computer where it is another."""
     shown = [computer, *recorded_elsewhere(computer, view)]
     stacks = [layers_of(one, view) for one in shown]
     heights = [stack.height_in() for stack in stacks]
@@ -220,7 +220,7 @@ def layers_figure(computer: Computer, view: View) -> Picture:
 
 
 def facts_table(computer: Computer, view: View) -> Sequence[Row]:
-    """What is on this computer, fact by fact, beside the recorded machine where it is another."""
+    """What is on this computer, fact by fact, beside the recorded computer where it is another."""
     told = {one.name: _facts(one) for one in (computer, *recorded_elsewhere(computer, view))}
     return [
         {"what": what, **{whose: facts.get(what, "–") for whose, facts in told.items()}}

@@ -1,4 +1,4 @@
-"""What this computer is made of, a machine of 512 bytes, and the same start again and again.
+"""What this computer is made of, a VM of 512 bytes, and the same start again and again.
 
 Once a run: every platform reads the hardware it believes to be on and is handed the 512 bytes of
 :mod:`vmcompare.engines.programs.boot_sector` as a program; two virtual machines run at once; and a
@@ -55,7 +55,7 @@ STARTS = (
 _GUEST = Spec(machine=Machine.PC, memory_mib=256)
 
 _SILENT = (WaitTimeout, AbnormalShutdown)
-"""The machine was there and did not do it, unlike a start that could not be tried at all."""
+"""The VM was there and did not do it, unlike a start that could not be tried at all."""
 
 _IMAGE = boot_sector.image(boot_sector.MESSAGE)
 _PROGRAM = "/tmp/boot.bin"
@@ -201,8 +201,8 @@ class _Run:
                 words = f"hardware and 512 bytes, {platform}"
                 found.append((words, partial(self._inside, platform, launcher)))
         if launcher := self.context.launchers.get(Platform.VM_DIRECT):
-            found.append(("two virtual machines", partial(self._two, launcher)))
-            found.append(("a machine of 512 bytes", partial(self._sector, launcher)))
+            found.append(("two VMs", partial(self._two, launcher)))
+            found.append(("a VM of 512 bytes", partial(self._sector, launcher)))
         return found
 
     def _inside(self, platform: Platform, launcher: Launcher) -> Iterator[Measurement]:
@@ -272,7 +272,7 @@ class _Run:
         try:
             printed, disk_bytes = boot_sector_in(launcher, message, self.context.on_event)
         except FAILURES as problem:
-            # Silence counts only where the same machine boots something else.
+            # Silence counts only where the same VM boots something else.
             counts = isinstance(problem, _SILENT) and self.control_boots
             yield prints(False if counts else None, str(problem))
             yield alone(False if counts else None, str(problem))
