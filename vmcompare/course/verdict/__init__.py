@@ -129,11 +129,14 @@ class Verdict(Steps):
         """Show what the table would say if there were no recording of ``experiment``.
 
         Raises:
-            UnknownName: there is none to begin with.
+            UnknownName: no lesson is on an experiment of that name.
         """
-        known = sorted({run.recording.experiment for run in self._evidence.runs})
-        if experiment not in known:
-            raise UnknownName("recording", experiment, known)
+        lessons = {lesson.experiment: lesson for lesson in self._evidence.lessons.values()}
+        if experiment not in lessons:
+            raise UnknownName("experiment", experiment, sorted(filter(None, lessons)))
+        if not self._evidence.of(experiment):
+            self._page.say(self._evidence.missing(lessons[experiment]))
+            return
         moved = changed(self._evidence, experiment)
         rows = [
             {
