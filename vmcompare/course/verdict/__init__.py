@@ -153,24 +153,21 @@ class Verdict(Steps):
         words = f"Without the recording of {experiment.replace('_', ' ')}; "
         self._page.put(lambda: page.table(rows, f"{words}{stay} other lines stay as they are."))
 
-    def numbers(self, claim_id: str, part: str = "") -> tuple[float, float, float]:
-        """Lower end, upper end and bound of one claim (of its first part, or of the one named).
+    def numbers(self, claim_id: str) -> tuple[float, float, float]:
+        """Lower end, upper end and bound of the first part of a claim.
 
         All three are NaN, and a sentence says why, where no recording holds them.
 
         Raises:
-            UnknownName: there is no such claim, or no such part of it.
+            UnknownName: there is no such claim.
         """
         claim = self._evidence.claim(claim_id)
         if claim is None:
             raise UnknownName("claim", claim_id, [c.id for c in self._evidence.claims])
-        parts = {p.claim.part: p for p in claim.parts}
-        if part and part not in parts:
-            raise UnknownName(f"part of {claim_id}", part, list(parts))
-        chosen = parts[part] if part else claim.parts[0]
-        interval, bound = chosen.finding.interval, chosen.claim.bound
+        part = claim.parts[0]
+        interval, bound = part.finding.interval, part.claim.bound
         if interval is None or bound is None:
-            self._page.say(chosen.finding.reason)
+            self._page.say(part.finding.reason)
             return math.nan, math.nan, math.nan
         return interval.low, interval.high, bound
 

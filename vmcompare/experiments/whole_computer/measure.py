@@ -237,7 +237,8 @@ class _Run:
         except FAILURES as problem:
             error = problem
         self.control_boots = bool(found)
-        why = str(error) if error else "too little could be read"
+        unread = "too little could be read"
+        why = str(error) if error else unread
         if not found:
             for name in (
                 "guest_hardware_differs_from_host",
@@ -249,14 +250,12 @@ class _Run:
             yield _fact(row, "control_vm_boots", False if silent else None, why)
             return
         row = replace(row, guest_kernel=found[0].kernel)
-        yield _fact(row, "control_vm_boots", True)
+        ids = [one.boot_id for one in found]
+        two = len({*ids, self.host.boot_id}) == 3 if len(ids) == 2 and all(ids) else None
         other = differs(found[0], self.host)
-        yield _fact(row, "guest_hardware_differs_from_host", other, "too little could be read")
-        virtual = found[0].looks_virtual
-        yield _fact(row, "guest_can_tell_it_is_virtual", virtual, "too little could be read")
-        names = [one.boot_id for one in found]
-        told = len(names) == 2 and all(names)
-        two = len({*names, self.host.boot_id}) == 3 if told else None
+        yield _fact(row, "control_vm_boots", True)
+        yield _fact(row, "guest_hardware_differs_from_host", other, unread)
+        yield _fact(row, "guest_can_tell_it_is_virtual", found[0].looks_virtual, unread)
         yield _fact(row, "two_vms_have_two_boot_ids", two, why)
         seen = replace(row, metric="observation")
         for number, one in enumerate(found):
