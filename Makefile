@@ -11,8 +11,9 @@ MODE   ?= auto
 ENGINES ?=
 # One worker more than there are processors: many tests wait for something.
 WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
-# Engines and browsers are one to a machine, so their tests run one after the other.
+# With engines and browsers two at a time: a VM under emulation keeps one processor busy.
 WITHOUT := not docker and not qemu and not browser
+WITH    := (docker or qemu or browser) and not alone
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 # Tests and lessons start many interpreters: compile once, not at every start.
@@ -29,7 +30,8 @@ handouts: $(READY) engines     ## dist/*.html and an index: measured where engin
 
 test: $(READY) engines browser-tools   ## all tests; what is missing is a skip with its reason
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m "not ($(WITHOUT))" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "$(WITH)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
 
 test-quick: $(READY)           ## no containers, machines, browsers or whole lessons: a minute or two
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT) and not slow and not mechanism" $(PYTEST_ARGS)

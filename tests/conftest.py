@@ -7,6 +7,7 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from room import Room, hidden_engines
@@ -23,6 +24,27 @@ def _missing(engine: str) -> str:
 
     found = importlib.import_module(f"vmcompare.engines.{engine}").probe()
     return "" if found.ok else f"{found.what}; next step: {found.next_step}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadscope``: tests that share a VM, a browser or pages stay in one process.
+
+    Every other test is given to whoever is free. (The groups of ``--dist loadgroup`` would say the
+    same, but pytest-xdist 3.8 does not find them with pytest 9.2.)
+    """
+    if config.getoption("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BySharedSetUp(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            if "/browser/" in path:
+                return "the lab" if path.endswith("test_lab.py") else "pages"
+            return path if "/engines/" in path or "/experiments/" in path else nodeid
+
+    return BySharedSetUp(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,9 @@ every failure the real ones know), so the contract tests run on it and on the re
 
 from __future__ import annotations
 
+import itertools
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,11 +16,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from vmcompare.engines.following import Heard
+from vmcompare.engines.commands import CommandOutput
 from vmcompare.engines.images import oci
-from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
+from vmcompare.errors import (
+    AbnormalShutdown,
+    LaunchFailure,
+    UnknownName,
+    VmcompareError,
+    WaitTimeout,
+)
 from vmcompare.sandbox import (
     Availability,
+    Channel,
     Completed,
     Event,
     FileFact,
@@ -29,6 +39,7 @@ from vmcompare.sandbox import (
     Phase,
     Piece,
     Spec,
+    Start,
     Traits,
     refuse_sysctls,
 )
@@ -37,6 +48,7 @@ CONTAINER_PHASES = (Phase.CREATE, Phase.ATTACH, Phase.START, Phase.FIRST_BYTE)
 BASE: Mapping[str, bytes] = MappingProxyType({"/bin/sh": bytes(range(256)) * 8})
 """All that a fake's box holds but the application."""
 
+CLONE_PHASES = (Phase.SPAWN, Phase.RESUMED)
 VM_PHASES = (Phase.SPAWN, Phase.FIRMWARE, Phase.KERNEL, Phase.FIRST_BYTE)
 
 
@@ -50,7 +62,7 @@ def nothing_said(argv: Sequence[str]) -> Iterable[tuple[float, bytes]]:
     return ()
 
 
-def _play(said: Iterable[tuple[float, bytes]], heard: Heard) -> None:
+def _play(said: Iterable[tuple[float, bytes]], heard: CommandOutput) -> None:
     start_ns = time.perf_counter_ns()
     for second, piece in said:
         t_ns = start_ns + int(second * 1e9)
@@ -68,7 +80,8 @@ class FakeSandbox:
     files: dict[str, bytes] = field(default_factory=dict)
     alive: bool = True
     script: Script = nothing_said
-    heard: Heard | None = None
+    heard: CommandOutput | None = None
+    channels: dict[str, tuple[socket.socket, socket.socket]] = field(default_factory=dict)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         if not self.alive:
@@ -82,6 +95,12 @@ class FakeSandbox:
                 return Completed(self.files[path], 0)
             case ["sleep", seconds] if float(seconds) > timeout_s:
                 raise WaitTimeout(f"the end of {' '.join(argv)}", timeout_s)
+            case ["sh", "-c", line] if written := re.fullmatch(r"echo (\w+) >/dev/(\w+)", line):
+                self.channels[written[2]][1].sendall(written[1].encode() + b"\n")
+                return Completed(b"", 0)
+            case ["head", "-n1", path]:
+                inside = self.channels[path.removeprefix("/dev/")][1]
+                return Completed(inside.makefile("rb").readline(), 0)
             case ["true"] | ["sleep", _]:
                 return Completed(b"", 0)
             case ["false"]:
@@ -98,7 +117,7 @@ class FakeSandbox:
         said = self.script(argv)
         if said is None:
             raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
-        heard = self.heard = Heard(on_output, announced=False)
+        heard = self.heard = CommandOutput(on_output, announced=False)
         thread = threading.Thread(target=_play, args=(said, heard), daemon=True)
         thread.start()
         try:
@@ -108,6 +127,13 @@ class FakeSandbox:
             heard.silence()
             heard.end(time.perf_counter_ns())
             self.heard = None
+
+    def channel(self, name: str) -> Channel:
+        if name not in self.channels:
+            raise UnknownName("channel", name, list(self.channels))
+        if not self.alive:
+            raise AbnormalShutdown("the instance is gone")
+        return Channel(f"/dev/{name}", self.channels[name][0])
 
     def die(self) -> None:
         """End the instance, as a test may wish."""
@@ -158,11 +184,13 @@ class FakeLauncher:
         refuse_sysctls(spec)
         self.opened += 1
         box = FakeSandbox(pid=1_000_000_000 + self.opened, script=self.script)
+        box.channels = {name: socket.socketpair() for name in spec.channels}
+        phases = CLONE_PHASES if spec.start is Start.CLONE else self.phases
         self.running.add(box.pid)
         now_ns = time.perf_counter_ns()
         try:
             on_event(Event(Phase.OPEN, now_ns))
-            for phase in self.phases:
+            for phase in phases:
                 if phase in self.fail_at:
                     raise self.fail_at[phase]
                 now_ns += int(self.phase_s * 1e9)
@@ -170,6 +198,8 @@ class FakeLauncher:
             yield box
         finally:
             box.alive = False
+            for end in itertools.chain(*box.channels.values()):
+                end.close()
             self.running.discard(box.pid)
         on_event(Event(Phase.EXIT, now_ns + int(self.phase_s * 1e9)))
         on_event(Event(Phase.REMOVED, now_ns + int(2 * self.phase_s * 1e9)))

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from room import Room
+from room import NOTEBOOKS, ROOT, Room, handout, run_with
 
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.units import MIB
-
-ROOT = Path(__file__).parent.parent
-NOTEBOOK = ROOT / "notebooks" / "04-boot-speed.ipynb"
-
-
-def handout(out: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "vmcompare", "handout", str(NOTEBOOK), "--out", str(out), *words],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return (out / "04-boot-speed.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.docker
 @pytest.mark.timeout(900)
 def test_without_being_asked_it_measures_and_says_that_one_round_is_too_few(
-    tmp_path: Path, private_places: Path
+    tmp_path: Path,
 ) -> None:
+    [notebook] = [path for path in NOTEBOOKS if path.stem == "04-boot-speed"]
     platforms = ("--platform", "process", "--platform", "container")
-    page = handout(tmp_path, "--rounds", "1", *platforms)
+    run = run_with(os.environ, tmp_path)
+    page = handout(run, notebook, tmp_path, *platforms).read_text(encoding="utf-8")
     recorded = {path.stem for path in (ROOT / "data" / "recordings").rglob("*.jsonl")}
     [own] = set(re.findall(r"\d{8}T\d{6}Z-[0-9a-f]{6}", page)) - recorded
     assert f"measured · run {own}" in page

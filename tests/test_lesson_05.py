@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
+from room import Room
 
 from vmcompare.evidence import claims
 from vmcompare.experiments.isolation.probes import GRID, HOST
@@ -22,23 +22,11 @@ QEMU = (
 """https://www.qemu.org/docs/master/system/security.html, as its source has it."""
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture
+def pages(room: Room) -> dict[str, Any]:
     """Both handouts, replayed, taken apart."""
-    from bs4 import BeautifulSoup
-
-    out = tmp_path_factory.mktemp("out")
-    words = [*map(str, NOTEBOOKS.values()), "--out", str(out), "--mode", "replay"]
-    done = subprocess.run(
-        [sys.executable, "-m", "vmcompare", "handout", *words],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     return {
-        number: BeautifulSoup(
-            (out / f"{path.stem}.html").read_text(encoding="utf-8"), features="html.parser"
-        )
-        for number, path in NOTEBOOKS.items()
+        number: BeautifulSoup(room.lesson(number), features="html.parser") for number in NOTEBOOKS
     }
 
 

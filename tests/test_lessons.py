@@ -34,9 +34,8 @@ SLOW = (Platform.VM_TUNED, Platform.VM)
 MEASURES_ALL = "04-boot-speed"
 """The one lesson whose cell with both engines measures the slow platforms too."""
 
-TWIN_WITH_BOTH, TWIN_WITH_QEMU = "05a-walls", "05b-when-a-wall-falls"
-"""Two lessons on one experiment, and the cell in which each leaves the VMs to their recording: the
-other measures them there, and its run would be the same again."""
+NOT_WITH_BOTH, NOT_WITH_QEMU = "05a-walls", "05b-when-a-wall-falls"
+"""Two lessons on one experiment: in the cell that one leaves out, its run would be the other's."""
 
 MOST_BYTES = 400_000
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
@@ -45,7 +44,20 @@ CLAUSE = re.compile(rf"(?:([\w ,()-]+): )?(measured|recorded)(?: ·|,) run ({RUN
 
 OF_A_VM = re.compile(r"vm-direct|vm-tuned|\bvm\b|microvm|virtual machine", re.IGNORECASE)
 
-every_lesson = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+
+def lessons(*words: str, but: str = "", also: str = "") -> pytest.MarkDecorator:
+    """Those in whose notebook each of ``words`` is, one left out or one more."""
+    chosen = [
+        path
+        for path in NOTEBOOKS
+        if path.stem == also
+        or (path.stem != but and all(word in path.read_text(encoding="utf-8") for word in words))
+    ]
+    return pytest.mark.parametrize("notebook", chosen, ids=lambda path: path.stem)
+
+
+ON_ONE_EXPERIMENT = "Lesson("
+"""The lesson on all of them is made of recordings: its page is the same on every computer."""
 
 
 @dataclass(frozen=True)
@@ -170,15 +182,12 @@ def make(run: Run, notebook: Path, out: Path, *words: str) -> Page:
     return Page(handout(run, notebook, out, *words))
 
 
-def make_live(
-    run: Run, notebook: Path, out: Path, *, vms: bool = True, slow: bool = False
-) -> tuple[Page, set[str]]:
+def make_live(run: Run, notebook: Path, out: Path, *, slow: bool = False) -> tuple[Page, set[str]]:
     """The page, measured as far as may be, and the platforms that were to be measured."""
     lesson = read_lesson(notebook)
     if not lesson.measures:
         return make(run, notebook, out), set()
-    platforms = [platform for platform in lesson.platforms if vms or not platform.is_vm]
-    wanted = list(platforms) if slow else quick(platforms)
+    wanted = list(lesson.platforms) if slow else quick(lesson.platforms)
     named = [word for p in wanted for word in ("--platform", p.value)] if not slow else []
     return make(run, notebook, out, "--mode", "live", *named), {p.value for p in wanted}
 
@@ -281,18 +290,14 @@ def after_process(*names: str) -> set[str]:
 # ---- the cells ---------------------------------------------------------------------------------
 
 
-@every_lesson
+@lessons(ON_ONE_EXPERIMENT, but=NOT_WITH_BOTH)
 @pytest.mark.docker
 @pytest.mark.qemu
 @pytest.mark.timeout(900)
 def test_with_docker_and_qemu_its_figures_are_measured(notebook: Path, tmp_path: Path) -> None:
     lesson, run = read_lesson(notebook), run_with(os.environ, tmp_path)
     engines_of(run, "docker", "qemu")
-    page, expected = make_live(
-        *(run, notebook, tmp_path),
-        vms=notebook.stem != TWIN_WITH_BOTH,
-        slow=notebook.stem == MEASURES_ALL,
-    )
+    page, expected = make_live(run, notebook, tmp_path, slow=notebook.stem == MEASURES_ALL)
     check_page(page, lesson)
     check_emulation(page)
     if lesson.measures:
@@ -305,7 +310,7 @@ def test_with_docker_and_qemu_its_figures_are_measured(notebook: Path, tmp_path:
         assert "replay was chosen" in page.text
 
 
-@every_lesson
+@lessons(ON_ONE_EXPERIMENT)
 @pytest.mark.docker
 @pytest.mark.timeout(900)
 def test_with_docker_only_machines_are_replayed_and_qemu_is_said_to_be_missing(
@@ -321,7 +326,7 @@ def test_with_docker_only_machines_are_replayed_and_qemu_is_said_to_be_missing(
         check_measured(page, lesson, after_process("container"))
 
 
-@every_lesson
+@lessons(ON_ONE_EXPERIMENT, but=NOT_WITH_QEMU)
 @pytest.mark.qemu
 @pytest.mark.timeout(900)
 def test_with_qemu_only_containers_are_replayed_and_docker_is_said_to_be_missing(
@@ -331,10 +336,7 @@ def test_with_qemu_only_containers_are_replayed_and_docker_is_said_to_be_missing
     tools = ("qemu-system-x86_64", "qemu-system-aarch64", "qemu-img")
     run = run_with(with_tools(without_engines, *tools), tmp_path)
     found = engines_of(run, "qemu")
-    if notebook.stem == TWIN_WITH_QEMU:
-        page, expected = make(run, notebook, tmp_path), set()
-    else:
-        page, expected = make_live(run, notebook, tmp_path)
+    page, expected = make_live(run, notebook, tmp_path)
     check_page(page, lesson)
     check_emulation(page)
     check_missing_is_said(page, lesson, found)
@@ -344,7 +346,7 @@ def test_with_qemu_only_containers_are_replayed_and_docker_is_said_to_be_missing
         check_all_recorded(page)
 
 
-@every_lesson
+@lessons()
 @pytest.mark.slow
 def test_with_neither_all_is_recorded_and_the_lesson_is_still_worth_its_hour(
     notebook: Path, room: Room
@@ -358,14 +360,9 @@ def test_with_neither_all_is_recorded_and_the_lesson_is_still_worth_its_hour(
     check_worth_its_hour(page, lesson)
 
 
-@every_lesson
 @pytest.mark.slow
-def test_live_with_neither_is_refused_in_one_sentence(
-    notebook: Path, tmp_path: Path, room: Room
-) -> None:
-    lesson = read_lesson(notebook)
-    if not lesson.measures:
-        pytest.skip("this lesson measures nothing")
+def test_live_with_neither_is_refused_in_one_sentence(tmp_path: Path, room: Room) -> None:
+    [notebook] = [path for path in NOTEBOOKS if path.stem == MEASURES_ALL]
     only(room.engines())
     done = room.run(["handout", str(notebook), "--out", str(tmp_path), "--mode", "live"])
     assert done.returncode == 1
@@ -385,13 +382,14 @@ def somebody_else() -> Iterator[unprivileged.Nobody]:
         yield user
 
 
-@every_lesson
+@lessons(".demo(", also=MEASURES_ALL)
 @pytest.mark.docker
 @pytest.mark.qemu
 @pytest.mark.timeout(900)
 def test_as_a_user_without_rights_docker_is_refused_with_the_next_step(
     notebook: Path, somebody_else: unprivileged.Nobody
 ) -> None:
+    """In the lessons that try something unasked: the others show recordings, as without engines."""
     lesson = read_lesson(notebook)
 
     def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -67,12 +67,13 @@ class Results:
 
 
 ENGINES = "docker or qemu or browser"
-"""Engines and browsers are one to a machine: their tests run one after the other."""
+"""Their tests run one after the other, so that the next run clears away nothing of the last."""
 
 
 def main() -> int:
     """Run the suite; the table is written whether all survived or not."""
     results = Results()
+    os.environ["VMCOMPARE_THOROUGH"] = "1"  # read by tests/faults/thorough.py
     workers = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
     codes = []
     for marks, how in ((f"not ({ENGINES})", workers), (ENGINES, [])):

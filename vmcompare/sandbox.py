@@ -7,6 +7,8 @@ Experiments know only this module, never a backend.
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -102,7 +104,11 @@ class Confinement(StrEnum):
 
 
 class Phase(StrEnum):
-    """What just *ended* when an event is stamped (``OPEN``: the client call, time zero)."""
+    """What just *ended* when an event is stamped (``OPEN``: the client call, time zero).
+
+    A VM that boots says ``FIRST_BYTE`` and, once its agent greets, ``READY``. One that is resumed
+    from a snapshot says neither again: its first byte after the resume is ``RESUMED``.
+    """
 
     OPEN = "open"
     # container
@@ -119,6 +125,7 @@ class Phase(StrEnum):
     INIT = "init"
     USERLAND = "userland"
     READY = "ready"
+    RESUMED = "resumed"
     SHUTDOWN = "shutdown"
 
 
@@ -177,6 +184,9 @@ class Spec:
             engine takes them, and only those that a namespace keeps apart: launchers refuse the
             others with ``LaunchFailure``, and all of them with ``Unavailable`` where nothing can be
             set from outside (in a VM, root inside sets its own kernel's).
+        channels: names of further channels between a VM and this process, each a word of small
+            letters, digits and hyphens: see :class:`HasChannels`. Other launchers refuse them with
+            ``Unavailable``.
     """
 
     image: str = ALPINE
@@ -190,6 +200,13 @@ class Spec:
     start: Start = Start.COLD
     confinement: Confinement = Confinement.DEFAULT
     sysctls: tuple[tuple[str, str], ...] = ()
+    channels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for names of channels that are not words, or not different."""
+        words = all(re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name) for name in self.channels)
+        if not words or len(set(self.channels)) < len(self.channels):
+            raise ValueError(f"these are no names for channels: {', '.join(self.channels)}")
 
     @property
     def memory_bytes(self) -> int:
@@ -207,6 +224,19 @@ def refuse_sysctls(spec: Spec) -> None:
         raise Unavailable(
             "kernel settings cannot be given to this kind of instance from outside",
             "set them inside, with sysctl -w, where the kernel allows it",
+        )
+
+
+def refuse_channels(spec: Spec) -> None:
+    """For launchers that have no channels.
+
+    Raises:
+        Unavailable: the spec names some.
+    """
+    if spec.channels:
+        raise Unavailable(
+            "only a virtual machine has further channels",
+            "read what a command prints, with follow()",
         )
 
 
@@ -293,6 +323,8 @@ class Launcher(Protocol):
     def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
         """Start an instance; entering returns once its first byte arrived, leaving destroys it.
 
+        The first byte of a clone is its first one after the resume (``RESUMED``).
+
         ``on_event`` sees ``OPEN`` first, then each phase as it ends, also while leaving.
         Raises ``LaunchFailure``, ``WaitTimeout``, ``AbnormalShutdown`` or ``Unavailable``; whatever
         is raised (``KeyboardInterrupt`` too), nothing of the instance is left.
@@ -376,6 +408,27 @@ class Layered(Protocol):
 
     def written_bytes(self) -> int:
         """Bytes of the files in that layer. Raises ``AbnormalShutdown`` once it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One of ``Spec.channels``: a stream of bytes in both directions.
+
+    Attributes:
+        path: the device inside; one program at a time can have it open.
+        host: this end, a connected socket; it is closed when the sandbox is left.
+    """
+
+    path: str
+    host: socket.socket
+
+
+@runtime_checkable
+class HasChannels(Protocol):
+    """A sandbox with the further channels that its spec names."""
+
+    def channel(self, name: str) -> Channel:
+        """One of them. Raises ``UnknownName``, and ``AbnormalShutdown`` once it is gone."""
 
 
 OnOutput = Callable[[bytes, int], None]

@@ -87,6 +87,7 @@ def test_answered_and_unfolded_it_is_accessible_and_fits(
     dark: bool,
     width: int,
 ) -> None:
+    """Light and wide, dark and narrow: ``test_handout`` has the other two."""
     page = open_page(replayed / f"{notebook.stem}.html", dark=dark, width=width)
     # A lesson that is one of two on its experiment has half of the four.
     wanted = 2 if notebook.stem[2].isalpha() else 4

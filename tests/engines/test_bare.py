@@ -607,7 +607,7 @@ def test_what_a_program_complains_of_names_neither_date_nor_home() -> None:
 
 def test_a_held_process_is_known_by_more_than_its_number() -> None:
     child = subprocess.Popen(["sleep", "300"])
-    held = bare.Held(child.pid)
+    held = bare.PidHandle(child.pid)
     assert not held.ended()
     held.end(0.0)
     assert held.ended()
@@ -615,7 +615,7 @@ def test_a_held_process_is_known_by_more_than_its_number() -> None:
     held.close()
     assert held.ended()
     with pytest.raises(ProcessLookupError):
-        bare.Held(child.pid)
+        bare.PidHandle(child.pid)
 
 
 def test_children_are_found_with_and_without_the_kernels_list(

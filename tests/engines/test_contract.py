@@ -17,11 +17,12 @@ from fake import FakeLauncher, FakeSandbox
 
 from vmcompare import engines
 from vmcompare.engines.programs import first_byte
-from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, UnknownName, WaitTimeout
 from vmcompare.sandbox import (
     FIRST_BYTE,
     Event,
     Follower,
+    HasChannels,
     Launcher,
     Layered,
     Machine,
@@ -30,6 +31,7 @@ from vmcompare.sandbox import (
     Platform,
     Sandbox,
     Spec,
+    Start,
 )
 
 REAL = [
@@ -157,6 +159,10 @@ def test_a_command_s_output_and_exit_code_come_back(opened: Opened) -> None:
     done = opened.box.run(["echo", "hello", "world"])
     assert (done.output, done.exit_code) == (b"hello world\n", 0)
     assert opened.box.run(["false"]).exit_code == 1
+    if opened.engine != "fake":
+        done = opened.box.run(["sh", "-c", r"printf 'a\0\377\r\nb'; exit 7"])
+        assert (done.output, done.exit_code) == (b"a\0\xff\r\nb", 7)
+        assert opened.box.run(["sh", "-c", "echo err >&2"]).output == b"err\n"
 
 
 def test_the_kernel_says_its_release(opened: Opened) -> None:
@@ -263,6 +269,57 @@ def test_what_a_command_left_running_in_a_container_serves_it_too(opened: Opened
     opened.box.run(["sh", "-c", "sleep 77 </dev/null >/dev/null 2>&1 &"])
     commands = [psutil.Process(pid).cmdline() for pid in opened.box.host_pids()]
     assert ["sleep", "77"] in commands
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_further_channels_carry_bytes_both_ways_and_close_or_are_refused(
+    case: tuple[str, Platform, Machine],
+) -> None:
+    name, platform, machine = case
+    spec = Spec(machine=machine, channels=("numbers", "words"))
+    if name not in ("fake", "qemu"):
+        with (
+            pytest.raises(Unavailable, match="channels"),
+            _launcher(name, platform).open(spec, lambda _: None),
+        ):
+            pass
+        return
+    with _launcher(name, platform).open(spec, lambda _: None) as box:
+        assert isinstance(box, HasChannels)
+        channels = {name: box.channel(name) for name in spec.channels}
+        for name, channel in channels.items():
+            channel.host.settimeout(60)
+            assert box.run(["sh", "-c", f"echo {name} >{channel.path}"]).exit_code == 0
+            assert channel.host.recv(100) == name.encode() + b"\n"
+            channel.host.sendall(b"to " + name.encode() + b"\n")
+            said = box.run(["head", "-n1", channel.path])
+            assert said.output == b"to " + name.encode() + b"\n"
+        with pytest.raises(UnknownName, match="letters"):
+            box.channel("letters")
+    assert all(channel.host.fileno() == -1 for channel in channels.values())
+    with pytest.raises(AbnormalShutdown):
+        box.channel("numbers")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_clone_says_that_it_is_back_and_does_not_greet_or_is_refused(
+    case: tuple[str, Platform, Machine],
+) -> None:
+    name, platform, machine = case
+    spec = Spec(machine=machine, start=Start.CLONE)
+    events: list[Event] = []
+    launcher = _launcher(name, platform)
+    if name != "fake" and platform is not Platform.VM_DIRECT:
+        with pytest.raises(Unavailable, match="clone"), launcher.open(spec, events.append):
+            pass
+        return
+    for _ in range(2):
+        with launcher.open(spec, events.append) as box:
+            told = [event.phase for event in events]
+            assert box.run(["echo", "again"]).output == b"again\n"
+        assert told == [Phase.OPEN, Phase.SPAWN, Phase.RESUMED]
+        assert Phase.READY not in [event.phase for event in events]
+        events.clear()
 
 
 class Told:

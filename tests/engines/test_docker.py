@@ -17,12 +17,15 @@ from typing import Any
 
 import psutil
 import pytest
-from private_engine import private_daemon, until
+from private_engine import private_daemon
+from waiting import until
 
 from vmcompare.engines import cleanup
 from vmcompare.engines import docker as backend
-from vmcompare.engines.docker import container
+from vmcompare.engines.cleanup import connection
+from vmcompare.engines.docker import container, inside
 from vmcompare.engines.docker import launcher as launching
+from vmcompare.engines.images.oci import CPU_PERIOD_US
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.evidence.units import MIB
 from vmcompare.sandbox import (
@@ -59,13 +62,13 @@ def ignore(event: Event) -> None:
 def containers(session: str = "") -> list[Any]:
     """What is there of ``session``, this process's by default, in any state."""
     label = f"{cleanup.LABEL}={session or cleanup.session_id()}"
-    return list(backend.connect().api.containers(all=True, filters={"label": label}))
+    return list(connection.connect().api.containers(all=True, filters={"label": label}))
 
 
 def networks(session: str = "") -> list[Any]:
     """The same of networks."""
     label = f"{cleanup.LABEL}={session or cleanup.session_id()}"
-    return list(backend.connect().api.networks(filters={"label": label}))
+    return list(connection.connect().api.networks(filters={"label": label}))
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +99,6 @@ def test_a_pre_created_container_is_timed_from_its_start(launcher: Launcher) -> 
         pass
     phases = [phase for phase in ORDER if phase not in (Phase.CREATE, Phase.ATTACH)]
     assert [event.phase for event in events] == phases
-
-
-@pytest.mark.docker
-def test_leaving_removes_the_container(launcher: Launcher) -> None:
-    with launcher.open(Spec(), ignore):
-        assert len(containers()) == 1
-    assert containers() == []
 
 
 @pytest.mark.docker
@@ -179,15 +175,6 @@ def test_a_followed_crowd_at_its_limit_of_processes_is_ended_all_the_same(
 
 
 @pytest.mark.docker
-def test_output_and_exit_code_of_a_command_come_back_exactly(launcher: Launcher) -> None:
-    with launcher.open(Spec(), ignore) as box:
-        completed = box.run(["sh", "-c", "printf 'a\\0\\377\\r\\nb'; exit 7"])
-        assert (completed.output, completed.exit_code) == (b"a\0\xff\r\nb", 7)
-        assert box.run(["sh", "-c", "echo err >&2"]).output == b"err\n"
-        assert box.run(["true"]).output == b""
-
-
-@pytest.mark.docker
 def test_every_byte_put_into_a_file_comes_back(launcher: Launcher) -> None:
     data = bytes(range(256)) * 4096
     with launcher.open(Spec(), ignore) as box:
@@ -195,13 +182,6 @@ def test_every_byte_put_into_a_file_comes_back(launcher: Launcher) -> None:
             box.put(path, data)
             assert box.run(["cat", path]).output == data
         assert box.run(["stat", "-c", "%a", "/tmp"]).output == b"1777\n"
-
-
-@pytest.mark.docker
-def test_a_put_program_can_be_run(launcher: Launcher) -> None:
-    with launcher.open(Spec(), ignore) as box:
-        box.put("/tmp/program", b"#!/bin/sh\necho it runs\n")
-        assert box.run(["/tmp/program"]).output == b"it runs\n"
 
 
 @pytest.mark.docker
@@ -243,20 +223,12 @@ def test_a_command_in_a_box_that_is_killed_meanwhile_is_an_abnormal_shutdown(
 ) -> None:
     with launcher.open(Spec(), ignore) as box:
         (found,) = containers()
-        kill = threading.Timer(0.5, backend.connect().api.kill, [found["Id"]])
+        kill = threading.Timer(0.5, connection.connect().api.kill, [found["Id"]])
         kill.start()
         with pytest.raises(AbnormalShutdown):
             box.run(["sleep", "300"])
         kill.join()
     assert containers() == []
-
-
-@pytest.mark.docker
-def test_a_box_that_was_left_says_so(launcher: Launcher) -> None:
-    with launcher.open(Spec(), ignore) as box:
-        pass
-    with pytest.raises(AbnormalShutdown):
-        box.run(["true"])
 
 
 @pytest.mark.docker
@@ -274,7 +246,7 @@ def test_the_console_keeps_the_end_of_what_was_printed(launcher: Launcher) -> No
     command = ("sh", "-c", "seq 10000; echo last words; cat")
     with launcher.open(Spec(command=command), ignore) as box:
         assert until(lambda: box.console().endswith("last words\n"))
-        assert len(box.console()) <= backend.CONSOLE_BYTES
+        assert len(box.console()) <= inside.CONSOLE_BYTES
 
 
 # --- limits and confinement -----------------------------------------------------------------
@@ -310,7 +282,7 @@ def test_the_processor_limit_is_the_specs(launcher: Launcher) -> None:
         version2 = box.run(["cat", "/sys/fs/cgroup/cpu.max"])
         version1 = box.run(["cat", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"])
     quota = version2 if version2.exit_code == 0 else version1
-    assert int(quota.output.split()[0]) == 2 * backend.CPU_PERIOD_US
+    assert int(quota.output.split()[0]) == 2 * CPU_PERIOD_US
 
 
 @pytest.mark.docker
@@ -352,12 +324,6 @@ def test_the_usual_runtime_can_be_named_and_an_unknown_one_is_refused(
         pytest.raises(Unavailable, match="choose from"),
         launcher.open(Spec(runtime="no-such"), ignore),
     ):
-        pass
-
-
-@pytest.mark.docker
-def test_a_container_cannot_be_a_clone(launcher: Launcher) -> None:
-    with pytest.raises(Unavailable, match="clone"), launcher.open(Spec(start=Start.CLONE), ignore):
         pass
 
 
@@ -432,6 +398,7 @@ def killed_at(phase: Phase, *, guarded: bool, spec: str = "") -> str:
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 @pytest.mark.skipif(os.name != "posix", reason="uses kill -9")
 class TestAfterKill9:
     """The owner dies without a word."""
@@ -531,7 +498,7 @@ def test_the_sweep_spares_a_container_whose_owner_lives(launcher: Launcher) -> N
 
 @pytest.mark.docker
 def test_the_sweep_spares_a_container_made_of_our_image_by_hand(launcher: Launcher) -> None:
-    api = backend.connect().api
+    api = connection.connect().api
     made = api.create_container(launcher.image(Spec()).digest)["Id"]
     try:
         assert cleanup.LABEL in api.inspect_container(made)["Config"]["Labels"]
@@ -569,7 +536,7 @@ def test_making_the_image_is_told_and_finding_it_is_not(monkeypatch: pytest.Monk
         assert ask() == image
         assert told == []
     finally:
-        api = backend.connect().api
+        api = connection.connect().api
         for made in api.images("vmcompare-told/alpine"):
             for name in made["RepoTags"]:
                 api.remove_image(name)
@@ -624,7 +591,7 @@ def test_a_program_that_says_nothing_is_a_timeout(
 
 @pytest.mark.docker
 def test_an_image_that_vanished_is_found_again_at_the_next_start() -> None:
-    api = backend.connect().api
+    api = connection.connect().api
     api.tag(backend.DockerLauncher().image(Spec()).digest, "vmcompare/vanishing", "1")
     launcher = backend.DockerLauncher()
     spec = Spec(image="vmcompare/vanishing:1")
@@ -649,9 +616,9 @@ def test_the_probe_says_what_the_engine_is() -> None:
     assert details["hidden_vm"] in ("yes", "no")
 
 
-def trouble(timeout_s: int = 2) -> backend.Trouble:
-    with pytest.raises(backend.EngineUnavailable) as caught:
-        backend.connect(timeout_s)
+def trouble(timeout_s: int = 2) -> connection.Trouble:
+    with pytest.raises(connection.EngineUnavailable) as caught:
+        connection.connect(timeout_s)
     assert caught.value.what
     assert caught.value.next_step
     assert not backend.probe(timeout_s).ok
@@ -671,36 +638,36 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_hiding_docker_from_path_hides_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
-    assert trouble() is backend.Trouble.ABSENT
+    assert trouble() is connection.Trouble.ABSENT
 
 
 @pytest.mark.usefixtures("address")
 def test_a_missing_socket_means_not_running() -> None:
-    assert trouble() is backend.Trouble.NOT_RUNNING
+    assert trouble() is connection.Trouble.NOT_RUNNING
 
 
 def test_a_socket_nobody_listens_at_means_stopped_or_crashed(address: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))
-    assert trouble() is backend.Trouble.REFUSED
+    assert trouble() is connection.Trouble.REFUSED
 
 
 def test_a_server_that_never_answers_is_hung(address: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))
         server.listen()
-        assert trouble(timeout_s=1) is backend.Trouble.HUNG
+        assert trouble(timeout_s=1) is connection.Trouble.HUNG
 
 
 AS_NOBODY = """
 import os, sys
-from vmcompare.engines import docker
+from vmcompare.engines.cleanup import connection
 
 def ask(address):
     os.environ["DOCKER_HOST"] = address
     try:
-        docker.connect(2)
-    except docker.EngineUnavailable as error:
+        connection.connect(2)
+    except connection.EngineUnavailable as error:
         return f"{error.trouble}: {error.next_step}"
 
 ask("unix:///nowhere")  # imports everything: nobody may be unable to read this Python's packages
@@ -732,25 +699,20 @@ def test_a_socket_out_of_reach_is_a_matter_of_permission(address: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (ValueError("client version 1.52 is too new"), backend.Trouble.API_VERSION),
-        (ValueError("client version 1.10 is too old"), backend.Trouble.API_VERSION),
-        (ValueError("anything else"), backend.Trouble.OTHER),
+        (ValueError("client version 1.52 is too new"), connection.Trouble.API_VERSION),
+        (ValueError("client version 1.10 is too old"), connection.Trouble.API_VERSION),
+        (ValueError("anything else"), connection.Trouble.OTHER),
     ],
 )
 def test_other_troubles_are_told_by_their_words(
-    error: Exception, expected: backend.Trouble
+    error: Exception, expected: connection.Trouble
 ) -> None:
-    assert backend.classify(error) is expected
+    assert connection.classify(error) is expected
 
 
 def test_importing_the_backend_does_not_import_the_sdk() -> None:
     code = "import sys, vmcompare.engines.docker; sys.exit('docker' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_the_backend_serves_containers() -> None:
-    (platform,) = backend.launchers()
-    assert platform is Platform.CONTAINER
 
 
 @pytest.mark.docker
@@ -773,15 +735,6 @@ def test_a_daemon_that_dies_in_mid_run_is_an_abnormal_shutdown(
     private_daemon()  # finds the rest and removes it
     assert until(lambda: containers() == [])
     cleanup.forget_containers()
-
-
-@pytest.mark.docker
-def test_a_setting_that_a_namespace_keeps_apart_is_the_containers_own(launcher: Launcher) -> None:
-    name, path = "net.ipv4.ip_default_ttl", Path("/proc/sys/net/ipv4/ip_default_ttl")
-    before = path.read_text()
-    with launcher.open(Spec(sysctls=((name, "77"),)), ignore) as box:
-        assert box.run(["cat", str(path)]).output == b"77\n"
-        assert path.read_text() == before != "77\n"
 
 
 @pytest.mark.docker

@@ -13,14 +13,15 @@ import psutil
 import pytest
 
 from vmcompare import paths
-from vmcompare.engines import cleanup, docker, setup
-from vmcompare.engines.setup import Facts, Install, StartDocker, Step, Tell, main, plan
+from vmcompare.engines import cleanup, setup
+from vmcompare.engines.cleanup.connection import Trouble
+from vmcompare.engines.setup import Install, StartDocker, Step, SystemFacts, Tell, main, plan
 
-CLOUD = Facts(root=True, debian=True, apt=True)
+CLOUD = SystemFacts(root=True, debian=True, apt=True)
 """Root on Debian with nothing installed."""
 
 
-def with_(**changes: Any) -> Facts:
+def with_(**changes: Any) -> SystemFacts:
     """That computer with ``changes``."""
     return dataclasses.replace(CLOUD, **changes)
 
@@ -62,7 +63,7 @@ def test_systemd_starts_the_service_where_it_runs() -> None:
 
 
 def test_an_installed_docker_is_started_and_nothing_is_installed() -> None:
-    facts = with_(dockerd=True, qemu=True, missing=(), trouble=docker.Trouble.NOT_RUNNING)
+    facts = with_(dockerd=True, qemu=True, missing=(), trouble=Trouble.NOT_RUNNING)
     assert [s for s in plan(facts) if not isinstance(s, Tell)] == [StartDocker(systemd=False)]
 
 
@@ -75,14 +76,16 @@ def test_root_elsewhere_starts_what_is_there_but_installs_nothing() -> None:
     "facts",
     [
         with_(root=False),
-        with_(root=False, dockerd=True, trouble=docker.Trouble.NOT_RUNNING),
+        with_(root=False, dockerd=True, trouble=Trouble.NOT_RUNNING),
         with_(apt=False),
         with_(debian=False),
         with_(linux=False, debian=False, apt=False, machine="arm64"),
         with_(machine="riscv64", root=False),
     ],
 )
-def test_elsewhere_there_is_exactly_one_next_step_for_each_missing_engine(facts: Facts) -> None:
+def test_elsewhere_there_is_exactly_one_next_step_for_each_missing_engine(
+    facts: SystemFacts,
+) -> None:
     steps = plan(facts)
     assert [type(step) for step in steps] == [Tell, Tell]
     assert all(line.count("Next step:") == 1 for line in lines(steps))
@@ -92,9 +95,9 @@ def test_elsewhere_there_is_exactly_one_next_step_for_each_missing_engine(facts:
     "changes",
     [
         {"elsewhere": True},
-        {"trouble": docker.Trouble.HUNG},
-        {"trouble": docker.Trouble.PERMISSION},
-        {"trouble": docker.Trouble.API_VERSION},
+        {"trouble": Trouble.HUNG},
+        {"trouble": Trouble.PERMISSION},
+        {"trouble": Trouble.API_VERSION},
         {"other_daemon": True},
     ],
 )

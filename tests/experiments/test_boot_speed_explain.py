@@ -70,6 +70,7 @@ VIEWS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
 def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str

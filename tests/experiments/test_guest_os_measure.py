@@ -14,8 +14,16 @@ from vmcompare import engines
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.guest_os import inside, measure
-from vmcompare.experiments.guest_os.weigh import CODE_CACHE, DAEMONS, GUEST_RAM, SHIM, Weight, weigh
+from vmcompare.experiments.guest_os import measure
+from vmcompare.experiments.guest_os.instance import (
+    CODE_CACHE,
+    DAEMONS,
+    GUEST_RAM,
+    SHIM,
+    Weight,
+    processes,
+    weigh,
+)
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import Context, Progress, load
 from vmcompare.sandbox import Completed, OnEvent, Phase, Platform, Spec, Traits
@@ -140,16 +148,10 @@ def test_a_ramp_weighs_all_instances_together_at_each_n() -> None:
     }  # fmt: skip
 
 
-def test_the_translators_code_cache_is_no_part_of_what_is_paid_but_a_row_of_its_own() -> None:
-    rows = rows_of(everything())
-    paid = values(rows, platform=Platform.VM_DIRECT, metric="pss_bytes", phase="ramp")
-    cache = values(rows, platform=Platform.VM_DIRECT, metric="part_bytes", phase=CODE_CACHE)
-    assert paid == {n: n * 120 * MIB for n in (1, 2, 3)}
-    assert cache == {n: n * 60 * MIB for n in (1, 2, 3)}
-
-
 def test_the_parts_of_every_point_add_up_to_what_is_paid_and_the_code_cache() -> None:
     rows = rows_of(everything())
+    cache = values(rows, platform=Platform.VM_DIRECT, metric="part_bytes", phase=CODE_CACHE)
+    assert cache == {n: n * 60 * MIB for n in (1, 2, 3)}
     for row in picked(rows, metric="pss_bytes", phase="ramp"):
         parts = picked(rows, platform=row.platform, metric="part_bytes", rep=row.rep)
         named = {p.phase: p.value or 0 for p in parts if p.phase != DAEMONS}
@@ -166,14 +168,11 @@ def test_daemons_are_weighed_before_the_first_container_and_make_a_fact() -> Non
     assert fact.platform is Platform.CONTAINER
 
 
-def test_daemons_lighter_than_an_emulator_make_the_fact_false(
+def test_the_fact_is_false_of_light_daemons_and_missing_without_both_sides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memory, "pss_bytes", lambda *_: 4 * MIB)
     assert [f.value for f in picked(rows_of(everything(), rounds=2), metric="fact")] == [0, 0]
-
-
-def test_without_the_machine_there_is_no_fact() -> None:
     assert not picked(rows_of({Platform.CONTAINER: docker()}), metric="fact")
 
 
@@ -299,12 +298,12 @@ def test_the_watcher_is_told_of_every_step() -> None:
 
 
 def test_what_is_inside_is_counted_without_what_this_course_put_there() -> None:
-    assert inside.processes(PS) == {"kernel threads": 3, "processes": 4}
+    assert processes(PS) == {"kernel threads": 3, "processes": 4}
     container = "PID PPID C A\n 1 0 docker-init /sbin/docker-init -- /sbin/vmcompare-first-byte\n"
     container += (
         " 7 1 vmcompare-first /sbin/vmcompare-first-byte\n 15 0 ps ps -o pid,ppid,comm,args\n"
     )
-    assert inside.processes(container) == {"kernel threads": 0, "processes": 1}
+    assert processes(container) == {"kernel threads": 0, "processes": 1}
 
 
 @pytest.mark.docker

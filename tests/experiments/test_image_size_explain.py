@@ -46,6 +46,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import planted_isolation as planted_rows
 import pytest
+from explained import Asked
 from planted import planted, row
 
 from vmcompare.errors import Unavailable
@@ -85,42 +85,16 @@ NAMES_OF_VIEWS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES_OF_VIEWS)
 def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
 ) -> None:
-    view = views[name]
-    said: list[Unavailable] = []
-
-    def tried(make: Callable[[View], Any]) -> Any:
-        try:
-            return make(view)
-        except Unavailable as error:
-            said.append(error)
-            return None
-
-    for figure in FIGURES.values():
-        if picture := tried(figure):
-            assert picture.svg().startswith("<svg")
-            assert picture.alt
-            assert picture.caption
-            assert "nan" not in picture.alt + picture.caption
-    for table in TABLES.values():
-        frame = tried(table)
-        if frame is not None:
-            assert len(frame)
-            assert frame.map(lambda cell: isinstance(cell, str) and cell != "nan").all().all()
-    for what_if in WHATIFS.values():
-        if model := tried(what_if):
-            assert len(model.values) <= 60
-            assert list(model.values) == sorted(set(model.values))
-            assert "odelled" in model.draw(model.values[-1]).caption
-    for outcome in OUTCOMES.values():
-        value = outcome(view)
-        assert value is None or math.isfinite(value)
-    for error in said:
-        assert error.next_step
-        assert "." not in error.what
+    asked = Asked(views[name])
+    assert all(picture.alt for picture in asked.figures(FIGURES.values()))
+    assert all(len(table) for table in asked.tables(TABLES.values()))
+    assert all(model.formula for model, _ in asked.whatifs(WHATIFS.values(), most=60))
+    asked.outcomes(OUTCOMES)
 
 
 @pytest.mark.parametrize("name", ["empty", "all failed"])

@@ -1,6 +1,6 @@
 """One test a kind of fault, named as a sentence, and counted for ``docs/reliability.md``.
 
-A fault that strikes at a moment takes ``attempt``: the test then runs ``tries`` times, each with
+A fault that strikes at a moment takes ``attempt``: the test then runs several times, each with
 another number to choose the moment by (``random.Random(attempt)``). A fault that comes in several
 forms is parametrized over them, and every form counts as one try.
 """
@@ -8,8 +8,9 @@ forms is parametrized over them, and every form counts as one try.
 from __future__ import annotations
 
 import pytest
+from thorough import THOROUGH
 
-TRIES = 5
+TRIES = 5 if THOROUGH else 2
 """How often a fault that strikes at a moment is tried."""
 
 
@@ -17,7 +18,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "attempt" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("fault")
         assert mark is not None, f"{metafunc.function.__name__} is not marked with its fault"
-        metafunc.parametrize("attempt", range(mark.kwargs.get("tries", TRIES)))
+        metafunc.parametrize("attempt", range(TRIES))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from waiting import until
 
 from vmcompare import paths
 
@@ -105,16 +106,6 @@ class Scene:
     def clean(self) -> None:
         """``vmcompare clean``."""
         self.start("clean").communicate(timeout=60)
-
-
-def until(condition: Callable[[], object], seconds: float = GONE_S) -> bool:
-    """Poll ``condition``; whether it came true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def ended(child: subprocess.Popen[str], *signals: signal.Signals) -> tuple[int, str]:

@@ -342,7 +342,7 @@ _JSON = st.recursive(
 _PATHS = st.lists(st.sampled_from(["..", ".", "home", "tmp", "precious", NAME, "link", "", "a\0"]))
 
 
-@pytest.mark.fault("a ledger says anything at all", tries=1)
+@pytest.mark.fault("a ledger says anything at all")
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -19,9 +19,11 @@ from typing import Any
 
 import psutil
 import pytest
-from private_engine import private_daemon, until
+from private_engine import private_daemon
+from waiting import until
 
 from vmcompare.engines import cleanup, docker
+from vmcompare.engines.cleanup import connection
 from vmcompare.engines.qemu import QemuLauncher
 from vmcompare.sandbox import Machine, Platform, Spec
 
@@ -51,7 +53,7 @@ def refused() -> str:
     found = docker.probe(2)
     assert not found.ok
     assert "systemctl" not in found.next_step
-    docker.endpoint()
+    connection.endpoint()
     cleanup.sweep()
     return f"{found.what}. Next step: {found.next_step}"
 
@@ -341,6 +343,7 @@ def test_a_daemon_that_comes_back_costs_a_run_only_the_starts_meanwhile(
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 @pytest.mark.fault("the daemon is killed, and the run as well")
 def test_what_outlived_its_daemon_and_its_run_is_found_by_clean(
     attempt: int,

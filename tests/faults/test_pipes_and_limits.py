@@ -8,7 +8,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from scene import Scene, complaints, until
+from scene import Scene, complaints
+from waiting import until
 
 from vmcompare.evidence.recording import read
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from scene import Scene, complaints, ended, until
+from scene import Scene, complaints, ended
+from waiting import until
 
 from vmcompare.evidence.recording import read
 

@@ -373,9 +373,9 @@ def test_an_accelerator_that_was_kept_wrongly_is_proved_anew(
     program.write_text("#!/bin/sh\n")
     proved: list[str] = []
 
-    def prove(qemu: Qemu, candidates: Sequence[str]) -> accel.Choice:
+    def prove(qemu: Qemu, candidates: Sequence[str]) -> accel.Accelerator:
         proved.append("again")
-        return accel.Choice(candidates[0])
+        return accel.Accelerator(candidates[0])
 
     monkeypatch.setattr(accel, "prove", prove)
     qemu = Qemu(program, "7.2.0")

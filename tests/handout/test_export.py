@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import lesson_fixture
@@ -64,10 +63,8 @@ def test_kernel_death_and_time_out(tmp_path: Path) -> None:
     with pytest.raises(HandoutError, match="the kernel died"):
         handout.export(path, tmp_path / "out")
     path = short_notebook(tmp_path, "import time; time.sleep(60)")
-    started = time.monotonic()
-    with pytest.raises(HandoutError, match="more than 5 s"):
-        handout.export(path, tmp_path / "out", timeout_s=5)
-    assert time.monotonic() - started < 30
+    with pytest.raises(HandoutError, match="more than 2 s"):
+        handout.export(path, tmp_path / "out", timeout_s=2)
     assert not kernels_below(psutil.Process())
 
 
@@ -96,13 +93,6 @@ def test_a_page_that_would_load_something(tmp_path: Path) -> None:
     with pytest.raises(HandoutError, match="<img> would load"):
         handout.export(path, tmp_path)
     assert not (tmp_path / "toy-lesson.html").exists()
-
-
-def test_file_that_cannot_be_written(tmp_path: Path) -> None:
-    path = short_notebook(tmp_path)
-    (tmp_path / "taken").write_text("a file, no directory")
-    with pytest.raises(HandoutError, match="cannot be written"):
-        handout.export(path, tmp_path / "taken")
 
 
 def test_second_try_when_the_kernel_does_not_start(

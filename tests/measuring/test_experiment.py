@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from fake import VM_PHASES, FakeLauncher, FakeSandbox
 
-from vmcompare.errors import LaunchFailure, UnknownName
+from vmcompare.errors import LaunchFailure, Unavailable, UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.boot_speed.measure import GIVE_UP_AFTER
 from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import (
+    GROUP,
     Context,
     Progress,
     Starts,
     arrange,
     discover,
     load,
+    recordings_dir,
 )
 from vmcompare.measuring.memory import VmmParts
+from vmcompare.paths import data_dir
 from vmcompare.sandbox import (
     Event,
     Launcher,
@@ -73,6 +77,47 @@ def test_experiments_are_found_by_their_folders() -> None:
     for name in discover():
         assert load(name).name == name
         assert explanation(name).figures
+
+
+def offered(folder: Path, name: str, measure: str) -> None:
+    """Lay an installed package into ``folder`` that offers the experiment ``name``."""
+    package = folder / f"{name}_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "measure.py").write_text(measure)
+    facts = folder / f"{name}-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {package.name}\n")
+
+
+def test_an_installed_package_offers_an_experiment_and_its_recordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered(tmp_path, "naps", "EXPERIMENT = 'the experiment of naps'")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "naps" in discover()
+    assert load("naps") == "the experiment of naps"
+    assert recordings_dir("naps") == tmp_path / "naps_package" / "recordings"
+    assert recordings_dir("boot_speed") == data_dir() / "recordings"
+
+
+def test_a_package_that_cannot_be_imported_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered(tmp_path, "broken", "import a_module_that_nobody_has")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Unavailable, match="experiment broken of the package broken_package"):
+        load("broken")
+
+
+def test_no_package_replaces_an_experiment_of_the_course(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered(tmp_path, "boot_speed", "EXPERIMENT = None")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load("boot_speed").name == "boot_speed"
+    assert discover().count("boot_speed") == 1
 
 
 def test_an_unknown_experiment_is_told_with_those_that_exist() -> None:

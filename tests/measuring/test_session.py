@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import until
 
 from vmcompare.engines import process
 from vmcompare.errors import AbnormalShutdown
@@ -32,15 +31,6 @@ def begin(tmp_path: Path, rounds: int = 1, *platforms: Platform) -> session.Sess
 
 def follow_until_third_start(running: session.Session) -> None:
     next(m for m in running.messages() if m.get("done") == 3)
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def test_a_run_is_followed_from_its_first_message_to_its_recording(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from vmcompare.evidence.recording import Recording, contributed, readable, recor
 from vmcompare.evidence.view import MEASURED, RECORDED, Computer, View, compose
 from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring import host
-from vmcompare.measuring.experiment import Demo, load
+from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from vmcompare.paths import data_dir, user_recordings_dir
 from vmcompare.sandbox import Availability, Platform
@@ -58,6 +58,10 @@ class Lesson(Steps):
     def page_number(self) -> str:
         """The lesson's number."""
         return self.number
+
+    @property
+    def _experiment(self) -> str:
+        return self.experiment
 
     # ---- what is here -------------------------------------------------------------------------
 
@@ -216,7 +220,7 @@ class Lesson(Steps):
         from vmcompare.measuring.contributed import listed
 
         problems: list[str] = []
-        rows = listed(data_dir() / "recordings", self.experiment, problems)
+        rows = listed(recordings_dir(self.experiment), self.experiment, problems)
         for problem in problems:
             self._page.say(problem)
         self._page.put(
@@ -370,11 +374,11 @@ class Lesson(Steps):
         self._page.say("Nothing was measured for this page; its figures are recorded.")
 
     def _newest_recorded(self) -> Recording | None:
-        paths = recordings(data_dir() / "recordings", self.experiment)
+        paths = recordings(recordings_dir(self.experiment), self.experiment)
         return next(readable(paths, self.experiment, self._problems), None)
 
     def _named_recording(self, run_id: str) -> Recording | None:
-        place = (data_dir() / "recordings", self.experiment)
+        place = (recordings_dir(self.experiment), self.experiment)
         paths = {p.stem: p for p in (*recordings(*place), *contributed(*place))}
         with contextlib.suppress(StorageError):  # no home: no recordings of one's own
             own = recordings(user_recordings_dir(), self.experiment)

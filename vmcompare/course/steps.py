@@ -42,6 +42,11 @@ class Steps(ABC):
     def page_number(self) -> str:
         """The lesson's number, under which answers are kept."""
 
+    @property
+    def _experiment(self) -> str:
+        """The experiment's name; empty where the lesson is about them all."""
+        return ""
+
     @abstractmethod
     def _beside(self, asked: Prediction) -> Mapping[str, str]:
         """The line that sets a prediction beside what was found."""
@@ -62,7 +67,7 @@ class Steps(ABC):
         Raises:
             TextError: the text cannot be read.
         """
-        words = text.of_lesson(self.page_number)
+        words = text.of_lesson(self.page_number, self._experiment)
         return words.find(kind, name) if words else None
 
     # ---- practise -----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pathlib import Path
 from vmcompare import paths
 from vmcompare.errors import TextError
 from vmcompare.evidence.exercise import Choice
+from vmcompare.measuring.experiment import package_dir
 
 KINDS = ("exercise", "question", "what-if", "figure", "table", "grid", "here", "demo")
 
@@ -114,13 +115,17 @@ class Text:
         return next((s for s in self.all(kind) if s.name == name), None)
 
 
-def of_lesson(number: str) -> Text | None:
+def of_lesson(number: str, experiment: str = "") -> Text | None:
     """The text of the lesson with this number; ``None`` where it has none.
+
+    Where the ``experiment`` is another package's, its text is that package's ``text.md``.
 
     Raises:
         TextError: it cannot be read.
     """
-    found = sorted((paths.lessons_dir() / "text").glob(f"{number}-*.md"))
+    package = package_dir(experiment) if experiment else None
+    folder, name = (package, "text") if package else (paths.lessons_dir() / "text", f"{number}-*")
+    found = sorted(folder.glob(f"{name}.md"))
     return read(found[0]) if found else None
 
 

@@ -78,7 +78,7 @@ def asked(experiment: str, number: str) -> Tasked:
         TextError: the lesson's text cannot be read.
         Unavailable: it has none yet.
     """
-    words = text.of_lesson(number)
+    words = text.of_lesson(number, experiment)
     if words is None or not words.all("exercise"):
         return unconverted.tasks(experiment, number)
     return tasks(words, explanation(experiment), lambda view: view)

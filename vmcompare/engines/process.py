@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import selectors
 import subprocess
 import tarfile
 import time
@@ -19,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from vmcompare import paths
 from vmcompare.engines import cleanup
-from vmcompare.engines.following import completed, followed
+from vmcompare.engines.commands import Turn, end_child, first_byte_ns, followed, run_to_end
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.programs import first_byte
@@ -37,11 +36,14 @@ from vmcompare.sandbox import (
     Phase,
     Platform,
     Spec,
+    Start,
     Traits,
+    refuse_channels,
     refuse_sysctls,
 )
 
 FIRST_BYTE_TIMEOUT_S = 10.0
+GRACE_S = 2.0  # for it to end once its standard input ended; then it is killed
 _LOADER, _BUSYBOX = "lib/ld-musl-x86_64.so.1", "bin/busybox"
 
 
@@ -52,33 +54,29 @@ class ProcessSandbox:
     child: subprocess.Popen[bytes]
     root: Path
     placed: dict[str, str] = field(default_factory=dict)
-    following: bool = False
+    turn: Turn = field(default_factory=Turn)
     used: bool = False
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         command = self._command(argv)
         try:
             self.used = True
-            output, code = completed(command, timeout_s=timeout_s, environment=self.environment())
-        except WaitTimeout as error:
-            raise WaitTimeout(f"the end of {' '.join(argv)}", timeout_s) from error
+            environment = self.environment()
+            output, code = run_to_end(
+                command, timeout_s=timeout_s, environment=environment, shown=argv
+            )
         except OSError as error:
             raise LaunchFailure(f"{argv[0]} could not be run", command, str(error)) from error
         return Completed(output, code)
 
     @contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
-        if self.following:
-            raise LaunchFailure("this instance has a command that is followed already", argv)
-        applets = self.run(["busybox", "--list"]).output.decode().split()
-        if argv[0] not in self.placed and PurePosixPath(argv[0]).name not in applets:
-            raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
-        self.following = True
-        try:
+        with self.turn.take(argv):
+            applets = self.run(["busybox", "--list"]).output.decode().split()
+            if argv[0] not in self.placed and PurePosixPath(argv[0]).name not in applets:
+                raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
             with followed(self._command(argv), on_output, environment=self.environment()) as heard:
                 yield heard
-        finally:
-            self.following = False
 
     def environment(self) -> dict[str, str]:
         """Of commands: it names the instance, so that what they leave running ends with it."""
@@ -90,9 +88,11 @@ class ProcessSandbox:
 
     def end(self) -> None:
         """End it, with what its commands have left running: in a container that ends, too."""
-        _end(self.child)
+        assert self.child.stdin is not None
+        self.child.stdin.close()  # the dead-man's switch
+        end_child(self.child, GRACE_S)
         if self.used:
-            cleanup.end_bearers(cleanup.session_id(), self.name())
+            cleanup.end_session_processes(cleanup.session_id(), self.name())
 
     def _command(self, argv: Sequence[str]) -> list[str]:
         """What is started on this computer. Raises ``AbnormalShutdown``."""
@@ -130,6 +130,11 @@ class ProcessLauncher:
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
         refuse_sysctls(spec)
+        refuse_channels(spec)
+        if spec.start is not Start.COLD:
+            raise Unavailable(
+                f"an ordinary process has no {spec.start.value} start", "choose a cold start"
+            )
         if spec.own_network:
             raise Unavailable(
                 "an ordinary process has no network of its own", "choose a start without one"
@@ -190,26 +195,13 @@ def _place(path: Path, content: bytes) -> None:
 
 def _first_byte_ns(child: subprocess.Popen[bytes]) -> int:
     assert child.stdout is not None
-    with selectors.DefaultSelector() as ready:
-        ready.register(child.stdout, selectors.EVENT_READ)
-        if not ready.select(FIRST_BYTE_TIMEOUT_S):
-            raise WaitTimeout("the first byte of the process", FIRST_BYTE_TIMEOUT_S)
-    data = os.read(child.stdout.fileno(), 1)
-    now_ns = time.perf_counter_ns()
-    if not data:
-        raise AbnormalShutdown("the process ended before its first byte")
-    return now_ns
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Close its standard input (the dead-man's switch); kill it only if that was not enough."""
-    assert child.stdin is not None
-    child.stdin.close()
     try:
-        child.wait(2)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+        first_ns = first_byte_ns(child.stdout, FIRST_BYTE_TIMEOUT_S)
+    except TimeoutError:
+        raise WaitTimeout("the first byte of the process", FIRST_BYTE_TIMEOUT_S) from None
+    if first_ns is None:
+        raise AbnormalShutdown("the process ended before its first byte")
+    return first_ns
 
 
 def probe() -> Availability:

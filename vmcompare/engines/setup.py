@@ -7,8 +7,8 @@ It never disturbs a Docker that runs already, and never fails: the course also w
 
 ``stop`` ends only a daemon that ``ensure`` itself started.
 
-:func:`plan` decides what to do from the :class:`Facts` alone, without looking at anything. Below it
-are the look at this computer, what is done about it, and a Docker daemon of our own.
+:func:`plan` decides what to do from the :class:`SystemFacts` alone, without looking at anything.
+Below it are the look at this computer, what is done about it, and a Docker daemon of our own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ import psutil
 
 from vmcompare import paths
 from vmcompare.engines import cleanup, docker
-from vmcompare.engines.docker import Trouble
+from vmcompare.engines.cleanup.connection import EngineUnavailable, Trouble, connect, endpoint
+from vmcompare.engines.commands import query
+from vmcompare.engines.docker.launcher import PROBE_TIMEOUT_S
 from vmcompare.errors import Unavailable
 
 QEMU = {
@@ -50,7 +52,7 @@ REMEDIES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class SystemFacts:
     """What decides: nothing below looks at the system itself.
 
     Attributes:
@@ -110,7 +112,7 @@ class StartDocker:
 Step = Tell | Install | StartDocker
 
 
-def plan(facts: Facts) -> list[Step]:
+def plan(facts: SystemFacts) -> list[Step]:
     """What to do about ``facts``: lines to print, packages to install, an engine to start."""
     if facts.skip:
         return [Tell("ENGINES=skip: nothing is installed or started")]
@@ -151,7 +153,7 @@ def plan(facts: Facts) -> list[Step]:
     return told + steps
 
 
-def _qemu_next(facts: Facts, package: str) -> str:
+def _qemu_next(facts: SystemFacts, package: str) -> str:
     if facts.linux and facts.debian and package:
         return f"run: sudo apt-get install {package}"
     if platform.system() == "Darwin":
@@ -173,31 +175,29 @@ def remedy(last_words: str, tried: Sequence[str], other_daemon: bool) -> tuple[s
     return ()
 
 
-SOCKET = Path("/var/run/docker.sock")
-"""Where every Docker client looks first."""
-
+SOCKET = Path("/var/run/docker.sock")  # where every Docker client looks first
 DAEMON = "dockerd"
 
 
-def facts() -> Facts:
+def facts() -> SystemFacts:
     """Look at this system."""
     found = docker.probe()
     trouble = Trouble.OTHER
     if not found.ok:
         try:
-            docker.connect(docker.PROBE_TIMEOUT_S)
-        except docker.EngineUnavailable as missing:
+            connect(PROBE_TIMEOUT_S)
+        except EngineUnavailable as missing:
             trouble = missing.trouble
     if trouble is Trouble.NOT_RUNNING and not shutil.which(DAEMON):
         trouble = Trouble.ABSENT
     program, _ = QEMU.get(platform.machine().lower(), ("", ""))
-    return Facts(
+    return SystemFacts(
         docker_version=found.version if found.ok else "",
         trouble=trouble,
         docker_what=found.what,
         docker_next=found.next_step,
-        elsewhere=docker.endpoint() not in ("", f"unix://{SOCKET}", "unix:///run/docker.sock")
-        and not docker.endpoint().endswith(str(SOCKET)),
+        elsewhere=endpoint() not in ("", f"unix://{SOCKET}", "unix:///run/docker.sock")
+        and not endpoint().endswith(str(SOCKET)),
         other_daemon=bool(daemons_here()),
         dockerd=shutil.which(DAEMON) is not None,
         qemu=bool(program) and shutil.which(program) is not None,
@@ -236,9 +236,7 @@ def _debian_knows(package: str) -> bool:
     if not shutil.which("apt-cache"):
         return False
     try:
-        shown = subprocess.run(
-            ["apt-cache", "show", package], capture_output=True, timeout=60, check=False
-        )
+        shown = query(["apt-cache", "show", package], 60)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return shown.returncode == 0 and bool(shown.stdout.strip())
@@ -256,14 +254,13 @@ def daemons_here() -> list[psutil.Process]:
     return found
 
 
-APT_S = 900
-"""Seconds for one apt-get; 16 s were measured, a slow classroom line takes minutes."""
+APT_S = 900  # for one apt-get; 16 s were measured, a slow classroom line takes minutes
 
 
 def ensure(say: Say = print) -> None:
     """Make the engines usable, as far as that needs nobody's decision; says what it does."""
     skip = os.environ.get("ENGINES") == "skip"
-    for step in plan(Facts(skip=True) if skip else facts()):
+    for step in plan(SystemFacts(skip=True) if skip else facts()):
         match step:
             case Tell(line):
                 say(line)
@@ -313,9 +310,7 @@ def _start_docker(systemd: bool, say: Say) -> None:
         return
     if systemd:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # whether it answers, counts
-            subprocess.run(
-                ["systemctl", "start", "docker"], capture_output=True, timeout=120, check=False
-            )
+            query(["systemctl", "start", "docker"], 120)
         if wait_until_it_answers():
             say(f"Docker {docker.probe().version} is ready")
         else:
@@ -324,12 +319,8 @@ def _start_docker(systemd: bool, say: Say) -> None:
     start_own(say)
 
 
-READY_S = 30.0
-"""Seconds a new daemon has to answer; 0.3–2 s is usual."""
-
-STOP_S = 20.0
-"""Seconds our daemon has to end in order; it gives each container up to 10 s."""
-
+READY_S = 30.0  # for a new daemon to answer; 0.3–2 s is usual
+STOP_S = 20.0  # for our daemon to end in order; it gives each container up to 10 s
 _CONTAINERD_PID = Path("/var/run/docker/containerd/containerd.pid")
 """Where a daemon started without systemd keeps its containerd's pid (its default exec-root)."""
 

@@ -42,6 +42,7 @@ _METRICS: Mapping[str, tuple[str, str]] = {
         "guest RAM and boot files",
     ),
     "image_bytes": ("bytes", "size of an image, counted as `phase` says"),
+    "duration_s": ("s", "how long what `phase` names took"),
     "part_bytes": ("bytes", "the part of a size that `phase` names"),
     "idle_cpu_ratio": (
         "ratio",

@@ -8,16 +8,15 @@ values as ``{placeholders}``.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from vmcompare.errors import UnknownName
 from vmcompare.evidence.exercise import Answer
 from vmcompare.evidence.view import Computer, Grid, Outcome, View
 from vmcompare.experiments import unconverted
-from vmcompare.measuring.experiment import Demo, discover
+from vmcompare.measuring.experiment import Demo, module
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Platform
 
@@ -161,13 +160,12 @@ def explanation(experiment: str) -> Explanation[View]:
 
     Raises:
         UnknownName: there is no experiment of that name.
+        Unavailable: it is another package's, and cannot be imported.
     """
-    if experiment not in discover():
-        raise UnknownName("experiment", experiment, discover())
-    folder = f"vmcompare.experiments.{experiment}"
-    module = importlib.import_module(f"{folder}.explain")
-    if not hasattr(module, "explained"):
-        return Explanation(**unconverted.registries(module))
-    importlib.import_module(f"{folder}.checks")
-    found: Explanation[View] = module.explained
+    explain = module(experiment, "explain")
+    if not hasattr(explain, "explained"):
+        return Explanation(**unconverted.registries(explain))
+    if find_spec(f"{explain.__package__}.checks"):  # answers may be checked in explain.py, too
+        module(experiment, "checks")
+    found: Explanation[View] = explain.explained
     return found

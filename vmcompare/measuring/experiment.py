@@ -1,7 +1,8 @@
 """What an experiment is, and how its starts are arranged: seeded, shuffled blocks with warm-ups.
 
-An experiment is a folder ``experiments/<name>/`` whose ``measure.py`` exports ``EXPERIMENT``.
-:func:`discover` finds them: there is no list to edit. What they explain is declared in
+An experiment is a folder ``experiments/<name>/``, or an installed package that offers itself in
+the entry-point group :data:`GROUP`. Its ``measure.py`` exports ``EXPERIMENT``. :func:`discover`
+finds both kinds: there is no list to edit. What they explain is declared in
 :mod:`vmcompare.experiments.explanation`.
 """
 
@@ -12,6 +13,9 @@ import pkgutil
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from vmcompare.errors import (
@@ -25,7 +29,11 @@ from vmcompare.errors import (
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View
 from vmcompare.measuring.standstill import Standstills, now
+from vmcompare.paths import data_dir
 from vmcompare.sandbox import Event, Launcher, Platform, Series, Spec
+
+GROUP = "vmcompare.experiments"
+"""Entry-point group by which an installed package offers an experiment; see ``examples/``."""
 
 DEFAULT_ROUNDS = 10
 DEFAULT_SEED = 1
@@ -263,9 +271,29 @@ def arrange(wanted: Sequence[Starts], rounds: int, seed: int) -> tuple[Trial, ..
 
 
 def discover() -> tuple[str, ...]:
-    """Names of all experiments, sorted: the folders of ``vmcompare.experiments``."""
-    package = importlib.import_module("vmcompare.experiments")
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg))
+    """Names of all experiments, sorted: the course's own, and those of installed packages.
+
+    The first are the folders of ``vmcompare.experiments``; the others are offered in the
+    entry-point group :data:`GROUP`.
+    """
+    return tuple(sorted({*_folders(), *_offered()}))
+
+
+def recordings_dir(name: str) -> Path:
+    """The folder that holds ``<name>/*.jsonl``: the project's, or of the package that offers it.
+
+    Raises: what :func:`module` raises.
+    """
+    package = package_dir(name)
+    return package / "recordings" if package else data_dir() / "recordings"
+
+
+def package_dir(name: str) -> Path | None:
+    """The folder of the package that offers an experiment; ``None`` of one of the course's own.
+
+    Raises: what :func:`module` raises.
+    """
+    return None if name in _folders() else Path(str(module(name).__file__)).parent
 
 
 def load(name: str) -> Experiment:
@@ -274,7 +302,38 @@ def load(name: str) -> Experiment:
     Raises:
         UnknownName: there is none of that name.
     """
-    if name not in discover():
-        raise UnknownName("experiment", name, discover())
-    found: Experiment = importlib.import_module(f"vmcompare.experiments.{name}.measure").EXPERIMENT
+    found: Experiment = module(name, "measure").EXPERIMENT
     return found
+
+
+def module(name: str, part: str = "") -> ModuleType:
+    """The package of the experiment called ``name``, or its module ``part``.
+
+    Raises:
+        UnknownName: there is no experiment of that name.
+        Unavailable: it is another package's, and cannot be imported.
+    """
+    inside = f".{part}" if part else ""
+    if name in _folders():  # comes first: no package can replace an experiment of the course
+        return importlib.import_module(f"vmcompare.experiments.{name}{inside}")
+    offered = _offered()
+    if name not in offered:
+        raise UnknownName("experiment", name, discover())
+    try:
+        return importlib.import_module(offered[name] + inside)
+    except Exception as error:  # whatever another's module does, a lesson says it in a sentence
+        raise Unavailable(
+            f"the experiment {name} of the package {offered[name]} cannot be loaded "
+            f"({type(error).__name__}: {error})",
+            "mend that package or uninstall it",
+        ) from error
+
+
+def _folders() -> tuple[str, ...]:
+    package = importlib.import_module("vmcompare.experiments")
+    return tuple(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg)
+
+
+def _offered() -> dict[str, str]:
+    """Experiments of other installed packages: name → dotted name of the package that holds it."""
+    return {point.name: point.value for point in metadata.entry_points(group=GROUP)}

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 @style.own()
-def strip(view: View, metric: str, *, what: str, extra: Sequence[str] = ()) -> Picture:
+def strip(
+    view: View, metric: str, *, what: str, extra: Sequence[str] = (), **where: str | int
+) -> Picture:
     """Strip and ECDF of a time metric (s) on one log axis, a row a series.
 
     Outliers (Tukey's fences) are drawn as open markers, never dropped; failed runs are counted in
@@ -33,11 +35,12 @@ def strip(view: View, metric: str, *, what: str, extra: Sequence[str] = ()) -> P
     Args:
         what: what one run is, for words ("start").
         extra: sentences for the caption.
+        where: further columns and what they must hold, as in :meth:`View.columns`.
 
     Raises:
         Unavailable: the view holds no valid value of ``metric``.
     """
-    found = view.need(metric, what, failed_too=True)
+    found = view.need(metric, what, failed_too=True, **where)
     height = marks.TALL_IN * len(found)
     figure = style.figure(height + 2.5)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[height, 1.7])

@@ -10,17 +10,16 @@ import contextlib
 import os
 import re
 import selectors
-import shlex
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, ClassVar
 
 import psutil
 
-from vmcompare.engines.following import END_S, beginning, completed, ending, followed
+from vmcompare.engines.commands import END_S, Turn, announcing, followed, kill_line, run_to_end
+from vmcompare.engines.commands import first_byte_ns as first_byte_of
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.oci import ENVIRONMENT
@@ -33,18 +32,14 @@ from vmcompare.sandbox import (
     OnOutput,
     Spec,
     Start,
+    Traits,
+    refuse_channels,
     refuse_sysctls,
 )
 
-FIRST_BYTE_TIMEOUT_S = 20.0
-"""Seconds from the start to the first byte; 0.005 to 0.05 s is usual."""
-
-GRACE_S = 2.0
-"""Seconds a program has to end once its standard input ended; the first-byte program needs 0.01."""
-
-KILLED_S = 10.0
-"""Seconds until a killed program must have ended; 0.01 is usual."""
-
+FIRST_BYTE_TIMEOUT_S = 20.0  # from the start to the first byte; 0.005 to 0.05 s is usual
+GRACE_S = 2.0  # for a program to end once its standard input ended; 0.01 s is usual
+KILLED_S = 10.0  # until a killed program must have ended; 0.01 s is usual
 CONSOLE_BYTES = 4000
 """As much of the end of what was printed is kept for error messages."""
 
@@ -56,8 +51,9 @@ _WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
 
 
 def refuse(spec: Spec, name: str) -> None:
-    """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth, sysctls."""
+    """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth, channels."""
     refuse_sysctls(spec)
+    refuse_channels(spec)
     if spec.network:
         raise Unavailable(f"{name} brings no network of its own", "choose a start without one")
     if spec.image != ALPINE:
@@ -66,11 +62,26 @@ def refuse(spec: Spec, name: str) -> None:
         raise Unavailable(f"{name} has no {spec.start.value} start here", "choose a cold start")
 
 
-def image(spec: Spec, name: str, progress: Progress | None) -> ImageFacts:
-    """What they start: the userland's archive. Raises as :func:`refuse` does."""
-    refuse(spec, name)
-    size = alpine.rootfs_tar(progress).stat().st_size
-    return ImageFacts(alpine.rootfs_digest(progress), size_bytes=size)
+@dataclass(slots=True)
+class BareLauncher:
+    """What the launchers of both have in common.
+
+    Attributes:
+        progress: is told when the userland has to be built.
+    """
+
+    runtime: ClassVar[str]
+    progress: Progress | None = None
+
+    def image(self, spec: Spec) -> ImageFacts:
+        """The userland's archive. Raises as :func:`refuse` does."""
+        refuse(spec, self.runtime)
+        size = alpine.rootfs_tar(self.progress).stat().st_size
+        return ImageFacts(alpine.rootfs_digest(self.progress), size_bytes=size)
+
+    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
+        """A mechanism."""
+        return Traits("mechanism", runtime=self.runtime)
 
 
 def started(
@@ -94,7 +105,7 @@ def started(
         raise LaunchFailure(f"{name} did not start", command, cleaned(str(error))) from error
 
 
-class Held:
+class PidHandle:
     """A process of the host that is not our child, by its pidfd. Close it when done."""
 
     def __init__(self, pid: int) -> None:
@@ -140,12 +151,12 @@ class BareSandbox:
     """
 
     enter: tuple[str, ...]
-    first: Held
+    first: PidHandle
     serving: Callable[[], tuple[int, ...]]
     printed: IO[bytes]
     environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
     cannot: bytes | None = None
-    following: bool = field(default=False, init=False)
+    turn: Turn = field(default_factory=Turn, init=False)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         done = self._enter(argv, b"", timeout_s)
@@ -157,25 +168,21 @@ class BareSandbox:
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
         if self.first.ended():
             raise AbnormalShutdown("the container has ended")
-        if self.following:
-            raise LaunchFailure("this instance has a command that is followed already", argv)
-        command = (*self.enter, *beginning(argv))
-        self.following = True
-        try:
-            with followed(
-                command,
+        with (
+            self.turn.take(argv),
+            followed(
+                (*self.enter, *announcing(argv)),
                 on_output,
                 announced=argv,
                 end_inside=self._end_inside,
                 environment=self.environment,
-            ) as heard:
-                yield heard
-        finally:
-            self.following = False
+            ) as heard,
+        ):
+            yield heard
 
     def _end_inside(self, pid: int) -> None:
         with contextlib.suppress(AbnormalShutdown, WaitTimeout):  # gone, or killed from outside
-            self._enter(("sh", "-c", ending(pid)), b"", END_S)
+            self._enter(("sh", "-c", kill_line(pid)), b"", END_S)
 
     def put(self, path: str, data: bytes) -> None:
         """Write ``data`` to the absolute ``path`` inside, mode 755; makes its folder.
@@ -198,15 +205,13 @@ class BareSandbox:
     def _enter(self, argv: Sequence[str], data: bytes, timeout_s: float) -> Completed:
         if self.first.ended():
             raise AbnormalShutdown("the container has ended")
-        try:
-            output, code = completed(
-                [*self.enter, *argv],
-                timeout_s=timeout_s,
-                data=data,
-                environment=self.environment,
-            )
-        except WaitTimeout as error:
-            raise WaitTimeout(f"the end of {shlex.join(argv)}", timeout_s) from error
+        output, code = run_to_end(
+            [*self.enter, *argv],
+            timeout_s=timeout_s,
+            data=data,
+            environment=self.environment,
+            shown=argv,
+        )
         code = 128 - code if code < 0 else code  # as shells count a signal
         # Killed: with the whole container, or alone (out of memory)?
         if code and self.first.ended(0.2 if code == _KILLED else 0.0):
@@ -240,17 +245,15 @@ def first_byte_ns(
         LaunchFailure: the container ended before it.
     """
     assert starter.stdout is not None
-    with selectors.DefaultSelector() as ready:
-        ready.register(starter.stdout, selectors.EVENT_READ)
-        if not ready.select(FIRST_BYTE_TIMEOUT_S):
-            what = f"the first byte of {command[0]}"
-            raise WaitTimeout(what, FIRST_BYTE_TIMEOUT_S, console(printed))
-    data = os.read(starter.stdout.fileno(), 1)
-    now_ns = time.perf_counter_ns()
-    if not data:
+    try:
+        first_ns = first_byte_of(starter.stdout, FIRST_BYTE_TIMEOUT_S)
+    except TimeoutError:
+        what = f"the first byte of {command[0]}"
+        raise WaitTimeout(what, FIRST_BYTE_TIMEOUT_S, console(printed)) from None
+    if first_ns is None:
         what = "the container ended before its first byte"
         raise LaunchFailure(what, command, console(printed))
-    return now_ns
+    return first_ns
 
 
 def children(pid: int) -> tuple[int, ...]:

@@ -24,13 +24,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import psutil
 
 from vmcompare.engines import bare, cleanup
+from vmcompare.engines.commands import end_child, query
 from vmcompare.engines.images import userland
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.oci import ENVIRONMENT
@@ -40,18 +40,14 @@ from vmcompare.sandbox import (
     FIRST_BYTE_PROGRAM,
     Availability,
     Event,
-    ImageFacts,
     Launcher,
     OnEvent,
     Phase,
     Platform,
     Spec,
-    Traits,
 )
 
-PROBE_TIMEOUT_S = 10.0
-"""Seconds a trial start has; 0.01 s is usual."""
-
+PROBE_TIMEOUT_S = 10.0  # for a trial start; 0.01 s is usual
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
 # The user inside is not root: so a command sent in by nsenter, too, has lost every capability when
@@ -98,23 +94,19 @@ _REASONS: Sequence[tuple[str, str, str]] = (
 """What bubblewrap prints (a part of it), and what that means."""
 
 
-@dataclass(slots=True)
-class BubblewrapLauncher:
+class BubblewrapLauncher(bare.BareLauncher):
     """Starts containers with bubblewrap. Commands get in by ``nsenter``.
 
     Not ``--die-with-parent``: its signal comes when the *thread* that started the container ends.
     The first program's standard input is the dead-man's switch, and the clean-up knows the rest by
     the mark in its environment.
-
-    Attributes:
-        progress: is told when the userland has to be built.
     """
 
-    progress: Progress | None = None
+    runtime = "bubblewrap"
 
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[bare.BareSandbox]:
-        bare.refuse(spec, "bubblewrap")
+        bare.refuse(spec, self.runtime)
         command = _command(_program(), userland.directory(self.progress), spec.command)
         environment = cleanup.marked(ENVIRONMENT)  # the ledger is begun now, not during the start
         with contextlib.ExitStack() as held:
@@ -135,30 +127,24 @@ class BubblewrapLauncher:
         on_event(Event(Phase.EXIT, exit_ns))
         on_event(Event(Phase.REMOVED, removed_ns))
 
-    def image(self, spec: Spec) -> ImageFacts:
-        return bare.image(spec, "bubblewrap", self.progress)
-
-    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
-        return Traits("mechanism", runtime="bubblewrap")
-
 
 class _Running:
     """The processes of one container: bwrap outside, its PID 1 inside, the first program."""
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._child = child
-        self._inside: tuple[bare.Held, ...] = ()
+        self._inside: tuple[bare.PidHandle, ...] = ()
 
-    def watch(self) -> bare.Held:
+    def watch(self) -> bare.PidHandle:
         """Hold the processes inside; the first program.
 
         Raises:
             AbnormalShutdown: they have ended.
         """
         try:
-            one = bare.Held(_only_child(self._child.pid))
+            one = bare.PidHandle(_only_child(self._child.pid))
             self._inside = (one,)
-            self._inside = (one, bare.Held(_only_child(one.pid)))
+            self._inside = (one, bare.PidHandle(_only_child(one.pid)))
         except ProcessLookupError as error:
             raise AbnormalShutdown("the container ended by itself") from error
         return self._inside[-1]
@@ -184,18 +170,14 @@ class _Running:
         if not self._inside:  # not started well: what there is, is known by its parent
             for pid in bare.children(child.pid):
                 with contextlib.suppress(ProcessLookupError):
-                    self._inside += (bare.Held(pid),)
+                    self._inside += (bare.PidHandle(pid),)
         try:
             if self._inside:
                 self._inside[-1].end(bare.GRACE_S)
             exit_ns = time.perf_counter_ns()
             if self._inside:
                 self._inside[0].end(bare.GRACE_S)  # PID 1: what else ran in there ends with it
-            try:
-                child.wait(bare.GRACE_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            end_child(child, bare.GRACE_S)
             return exit_ns, time.perf_counter_ns()
         finally:
             for held in self._inside:
@@ -266,17 +248,10 @@ def _tried(program: Path) -> tuple[bytes, str]:
     """Start the first-byte program once; what it wrote, and what bubblewrap complained of."""
     command = _command(program, userland.directory(), (FIRST_BYTE_PROGRAM,))
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PROBE_TIMEOUT_S,
-            check=False,
-            env=cleanup.marked(ENVIRONMENT),
-        )
+        done = query(command, PROBE_TIMEOUT_S, cleanup.marked(ENVIRONMENT))
     except (OSError, subprocess.TimeoutExpired) as error:
         return b"", bare.cleaned(str(error))
-    return done.stdout, bare.cleaned(done.stderr.decode(errors="replace"))
+    return done.stdout.encode(), bare.cleaned(done.stderr)
 
 
 def _refusal(trial: tuple[bytes, str]) -> Unavailable | None:
@@ -297,14 +272,7 @@ def probe() -> Availability:
     _program.cache_clear()
     try:
         program = _program()
-        told = subprocess.run(
-            [program, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_TIMEOUT_S,
-            check=False,
-        )
+        told = query([str(program), "--version"], PROBE_TIMEOUT_S)
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
     except subprocess.TimeoutExpired:

@@ -27,11 +27,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from vmcompare.engines import bare, cleanup
+from vmcompare.engines.commands import end_child, query
 from vmcompare.engines.docker.container import PIDS_LIMIT
 from vmcompare.engines.images import userland
 from vmcompare.engines.images.cache import Progress
@@ -41,48 +41,35 @@ from vmcompare.sandbox import (
     Availability,
     Confinement,
     Event,
-    ImageFacts,
     Launcher,
     OnEvent,
     Phase,
     Platform,
     Spec,
-    Traits,
 )
 
-COMMAND_TIMEOUT_S = 20.0
-"""Seconds that runc has for one thing; 0.01 to 0.05 s is usual."""
-
+COMMAND_TIMEOUT_S = 20.0  # for one request to runc; 0.01 to 0.05 s is usual
 _NOT_FOUND = b"executable file not found"
 
 _numbers = itertools.count(1)
 
 
-@dataclass(slots=True)
-class RuncLauncher:
-    """Starts containers with ``runc run --detach``. Commands get in by ``runc exec``.
+class RuncLauncher(bare.BareLauncher):
+    """Starts containers with ``runc run --detach``. Commands get in by ``runc exec``."""
 
-    Attributes:
-        progress: is told when the userland has to be built.
-    """
-
-    progress: Progress | None = None
+    runtime = "runc"
 
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[bare.BareSandbox]:
-        bare.refuse(spec, "runc")
+        bare.refuse(spec, self.runtime)
         program = _program()
         root = userland.directory(self.progress)
         with cleanup.folder() as directory:
             container = _Container(program, directory)
-            _write(container.bundle, root, spec, container.name, cgroup_version())
+            container.bundle.mkdir(mode=0o700)
+            text = json.dumps(config(root, spec, container.name, cgroup_version()))
+            (container.bundle / "config.json").write_text(text, encoding="utf-8")
             yield from container.start(on_event)
-
-    def image(self, spec: Spec) -> ImageFacts:
-        return bare.image(spec, "runc", self.progress)
-
-    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
-        return Traits("mechanism", runtime="runc")
 
 
 class _Container:
@@ -105,7 +92,7 @@ class _Container:
             environment = cleanup.marked()
             start_ns = time.perf_counter_ns()
             child = bare.started(command, "runc", printed, environment)
-            first: bare.Held | None = None
+            first: bare.PidHandle | None = None
             ended = False
             # Events are told after the start was timed: a watcher costs the container nothing.
             try:
@@ -129,21 +116,21 @@ class _Container:
         on_event(Event(Phase.EXIT, exit_ns))
         on_event(Event(Phase.REMOVED, removed_ns))
 
-    def _first_program(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.Held:
+    def _first_program(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.PidHandle:
         """Wait until runc has done its part; the container's PID 1."""
         try:
             code = child.wait(COMMAND_TIMEOUT_S)
             if code:
                 what = f"runc ended with {code} after the first byte"
                 raise AbnormalShutdown(what, bare.console(printed))
-            first = bare.Held(int(self._pid_file.read_text(encoding="ascii")))
+            first = bare.PidHandle(int(self._pid_file.read_text(encoding="ascii")))
         except (subprocess.TimeoutExpired, ProcessLookupError, ValueError, OSError) as error:
             what = "the container ended by itself"
             raise AbnormalShutdown(what, bare.console(printed)) from error
         return first
 
     def _end(
-        self, child: subprocess.Popen[bytes], first: bare.Held | None, *, strict: bool
+        self, child: subprocess.Popen[bytes], first: bare.PidHandle | None, *, strict: bool
     ) -> tuple[int, int]:
         """End it; when its first program ended and when runc had removed it, on the host's clock.
 
@@ -154,11 +141,7 @@ class _Container:
         with contextlib.suppress(OSError):
             child.stdin.close()
         try:
-            try:
-                child.wait(bare.GRACE_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            end_child(child, bare.GRACE_S)
             child.stdout.close()
             if first is not None:
                 first.end(bare.GRACE_S)
@@ -177,17 +160,10 @@ class _Container:
         # Forced: one that was never started well goes too. Unknown ones are no error then.
         command = (*self._runc, "delete", "--force", self.name)
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-                timeout=COMMAND_TIMEOUT_S,
-                env=cleanup.marked(),
-            )
+            done = query(command, COMMAND_TIMEOUT_S, cleanup.marked())
         except (OSError, subprocess.TimeoutExpired) as error:
             return bare.cleaned(str(error))
-        return bare.cleaned(done.stderr.decode(errors="replace")) if done.returncode else ""
+        return bare.cleaned(done.stderr) if done.returncode else ""
 
 
 def _program() -> str:
@@ -209,22 +185,13 @@ def _program() -> str:
     return found
 
 
-_PROBE_S = 10.0
-"""Seconds for ``runc --version``; 0.02 s is usual."""
+_PROBE_S = 10.0  # for `runc --version`; 0.02 s is usual
 
 
 def probe() -> Availability:
     """Starts a container and removes it: available where its first byte came."""
     try:
-        program = _program()
-        told = subprocess.run(
-            [program, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_S,
-            check=False,
-        )
+        told = query([_program(), "--version"], _PROBE_S)
         with cleanup.guard(), RuncLauncher().open(Spec(), lambda _: None):
             pass
     except Unavailable as error:
@@ -247,23 +214,15 @@ _SWAP = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
 """Exists on cgroup v1 where the kernel accounts swap; without it runc refuses a limit of both."""
 
 
-def _write(folder: Path, root: Path, spec: Spec, name: str, cgroup_version: int) -> None:
-    """Write ``config.json`` into the new ``folder``.
+def config(root: Path, spec: Spec, name: str, cgroup_version: int) -> dict[str, Any]:
+    """The content of ``config.json``.
 
     Args:
-        folder: where the bundle is to lie.
         root: the unpacked root file system.
         spec: what is started; its limits and its confinement are heeded.
         name: of the container and of its cgroup.
         cgroup_version: 1 or 2, of this host.
     """
-    folder.mkdir(mode=0o700)
-    text = json.dumps(config(root, spec, name, cgroup_version))
-    (folder / "config.json").write_text(text, encoding="utf-8")
-
-
-def config(root: Path, spec: Spec, name: str, cgroup_version: int) -> dict[str, Any]:
-    """The content of ``config.json``; arguments as in :func:`_write`."""
     return configuration(
         str(root),
         spec.command,

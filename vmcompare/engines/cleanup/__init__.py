@@ -22,7 +22,7 @@ from vmcompare.engines.cleanup.ledger import (
     session_id,
     watch_containers,
 )
-from vmcompare.engines.cleanup.mark import end_bearers, marked, spared
+from vmcompare.engines.cleanup.mark import end_session_processes, marked, spared
 
 __all__ = [
     "CGROUP_ROOT",
@@ -31,7 +31,7 @@ __all__ = [
     "Ended",
     "Swept",
     "boot",
-    "end_bearers",
+    "end_session_processes",
     "end_shim",
     "environment",
     "folder",

@@ -10,13 +10,14 @@ The ``docker`` SDK is imported when first used: a notebook that only replays nev
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -27,19 +28,14 @@ from vmcompare.errors import Unavailable, short
 if TYPE_CHECKING:
     from docker import DockerClient
 
-SETTINGS_BYTES = 1 << 20
-"""Most that a file of Docker's settings may have; a kilobyte is usual."""
-
-REQUEST_TIMEOUT_S = 60
-"""Seconds for a request. Creating takes 0.05 s; a loaded classroom machine 20 × that."""
-
+SETTINGS_BYTES = 1 << 20  # at most, of a file of settings; a kilobyte is usual
+REQUEST_TIMEOUT_S = 60  # creating takes 0.05 s, on a loaded classroom computer 20 × that
 _LATE_S = 1.0
 """Seconds more for a request's thread than for the request. The SDK's own limit is one of each
 wait: an engine that sends a byte now and then, or a name that nobody resolves, never runs into it.
 """
 
-_POOL = 64
-"""Connections that are kept: one waits for each container's removal, one carries its output."""
+_POOL = 64  # connections kept: a container needs one for its output, one for its removal
 
 
 T = TypeVar("T")
@@ -61,9 +57,13 @@ class Request(Generic[T]):
         """Make the request, unless it was cancelled meanwhile."""
         threading.Thread(target=self._call, daemon=True, name="vmcompare docker request").start()
 
-    def cancel(self) -> bool:
-        """Whether the request was not made yet, and now never will be."""
-        return self._future.cancel()
+    def was_made(self) -> bool:
+        """Whether it was made: then waits for its end. If it was not, it never will be."""
+        if self._future.cancel():
+            return False
+        with contextlib.suppress(*engine_errors(TimeoutError, CancelledError)):
+            self.answer(REQUEST_TIMEOUT_S)  # what is still on its way could not be undone
+        return True
 
     def answer(self, timeout_s: float) -> tuple[T, int]:
         """The answer and its stamp. Raises ``TimeoutError`` or what the request raised."""

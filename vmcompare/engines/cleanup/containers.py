@@ -29,28 +29,16 @@ if TYPE_CHECKING:
 
     from vmcompare.engines.cleanup.ending import Swept
 
-ENGINE_TIMEOUT_S = 10
-"""Seconds Docker has to answer one request of the clean-up before it counts as not there."""
-
+ENGINE_TIMEOUT_S = 10  # for one request of the clean-up; then Docker counts as not there
 FOREIGN_AGE_S = 600.0
 """Age in seconds from which a *stopped* container of another boot counts as abandoned; and so does
 a network that no container is in."""
 
-NETWORK_END_S = 5.0
-"""Seconds until the last container must have left a network of a dead owner; 0.3 s is usual."""
-
-
-OWNER = "VMCOMPARE_OWNER"
-"""Variable in the environment of every container: session, boot, pid and start of its owner."""
-
-_SHIM = "containerd-shim"
-"""Beginning of the name of the program that serves a container; its ``-id`` is the container's."""
-
-_CONFIG_BYTES = 1 << 20
-"""Most that a runtime's configuration of a container may have; 10 kB are usual."""
-
-_SHIM_END_S = 5.0
-"""Seconds until what was killed must be gone; 0.1 s is usual."""
+NETWORK_END_S = 5.0  # for the last container to leave a dead owner's network; 0.3 s is usual
+OWNER = "VMCOMPARE_OWNER"  # a container's variable: session, boot, pid and start of its owner
+_SHIM = "containerd-shim"  # begins the name of the program that serves a container (`-id` names it)
+_CONFIG_BYTES = 1 << 20  # at most, of a runtime's configuration of a container; 10 kB are usual
+_SHIM_END_S = 5.0  # until what was killed must be gone; 0.1 s is usual
 
 
 def environment() -> dict[str, str]:
@@ -150,7 +138,7 @@ def _ask_the_engine(swept: Swept, session: str | None) -> None:
                 swept.add("container", str((found.get("Names") or [found["Id"]])[0]).lstrip("/"))
         # Each was made for one container, which goes first.
         for found in api.networks(filters={"label": [wanted, LABEL_PID]}):
-            if session is None and not _is_abandoned_network(found):
+            if session is None and not _is_abandoned(found, network=True):
                 continue
             if _remove_network(api, str(found["Id"])):
                 swept.add("network", str(found["Name"]))
@@ -187,33 +175,25 @@ def _remove_network(api: APIClient, network: str) -> bool:
         time.sleep(0.05)
 
 
-def _is_abandoned_network(found: Mapping[str, object]) -> bool:
-    """Whether the owner named in a network's labels is dead for certain.
-
-    Of another boot, or another computer, that cannot be seen; but an empty one that is old has no
-    owner, and the engine refuses to remove one that is not empty.
-    """
+def _is_abandoned(found: Mapping[str, object], *, network: bool = False) -> bool:
+    """Whether the owner named in the labels of a container or a network is dead for certain."""
     marks = found.get("Labels")
     if not isinstance(marks, dict) or not str(marks.get(LABEL_PID, "")).isdigit():
         return False
     if marks.get(LABEL_BOOT) == boot():
         return not is_same_process(int(marks[LABEL_PID]), str(marks.get(LABEL_STARTED)))
+    # Before our last restart, or another computer's on a shared engine? A running container has an
+    # owner: its standard input is held open. One that never ran or has ended long ago has none, nor
+    # has an old network without a container; the engine does not remove one with a container.
+    stopped = network or found.get("State") in ("created", "exited", "dead")
+    return stopped and _age_s(found.get("Created")) > FOREIGN_AGE_S
+
+
+def _age_s(created: object) -> float:
+    """The age of a container (seconds since 1970) or a network (a date); 0 for anything else."""
+    if isinstance(created, int | float):
+        return time.time() - created
     try:
-        created = datetime.fromisoformat(str(found.get("Created")))
+        return time.time() - datetime.fromisoformat(str(created)).timestamp()
     except ValueError:
-        return False
-    return time.time() - created.timestamp() > FOREIGN_AGE_S
-
-
-def _is_abandoned(found: Mapping[str, object]) -> bool:
-    """Whether the owner named in a container's labels is dead for certain."""
-    marks = found.get("Labels")
-    if not isinstance(marks, dict) or not str(marks.get(LABEL_PID, "")).isdigit():
-        return False
-    if marks.get(LABEL_BOOT) == boot():
-        return not is_same_process(int(marks[LABEL_PID]), str(marks.get(LABEL_STARTED)))
-    # Before our last restart, or another computer's on a shared engine? A running one has an
-    # owner: its standard input is held open. One that never ran or has ended long ago has none.
-    created = found.get("Created")
-    age_s = time.time() - created if isinstance(created, int | float) else 0.0
-    return found.get("State") in ("created", "exited", "dead") and age_s > FOREIGN_AGE_S
+        return 0.0

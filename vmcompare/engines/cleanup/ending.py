@@ -20,15 +20,13 @@ from vmcompare.engines.cleanup.ledger import (
     Damaged,
     Ledger,
     not_private,
-    own_path,
     sessions_dir,
 )
-from vmcompare.engines.cleanup.mark import end_bearers
+from vmcompare.engines.cleanup.mark import end_session_processes
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
-CGROUP_END_S = 1.0
-"""Seconds until a cgroup must be empty after its last process was killed; 0.01 s is usual."""
+CGROUP_END_S = 1.0  # for a cgroup to be empty once its processes were killed; 0.01 s is usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +63,19 @@ class Swept:
         return len(self.ended)
 
 
-TOLD = 3
-"""So many refused entries of one ledger are told one by one; the others are counted."""
+TOLD = 3  # refused entries of one ledger that are told one by one; the others are counted
 
 
-def sweep(all_sessions: bool = False) -> Swept:
+def sweep() -> Swept:
     """End whatever dead sessions left: processes, containers, paths, cgroups, ledgers.
 
-    Never touches what is not ours or whose owner lives. With ``all_sessions`` this process's own
-    session is cleared as well. A ledger, or an entry, that is not understood is left alone and
-    named in ``refused``.
+    Never touches what is not ours or whose owner lives. A ledger, or an entry, that is not
+    understood is left alone and named in ``refused``.
     """
     swept = Swept()
-    own = own_path()
     living = set()
     for ledger in _ledgers(swept):
-        if ledger.owner.lives() and not (all_sessions and ledger.path == own):
+        if ledger.owner.lives():
             living.add(ledger.owner.session)
         else:
             clear(ledger, swept)
@@ -133,7 +128,7 @@ def clear(ledger: Ledger, swept: Swept) -> None:
     """End everything ``ledger`` still watches, then remove it."""
     session = ledger.owner.session
     if ledger.owner.boot == boot():
-        for pid in end_bearers(session):
+        for pid in end_session_processes(session):
             swept.add("process", str(pid))
     if CONTAINERS in ledger.watched:
         remove_containers(swept, session=session)

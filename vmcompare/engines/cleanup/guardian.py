@@ -18,9 +18,7 @@ from vmcompare.engines.cleanup.ledger import Damaged, Ledger, abandon_own, open_
 from vmcompare.engines.cleanup.mark import MARK, spared
 from vmcompare.errors import Unavailable
 
-GUARDIAN_END_S = 20.0
-"""Seconds the owner waits for its guardian at an orderly end; 0.05 s when nothing is left."""
-
+GUARDIAN_END_S = 20.0  # for a guardian at an orderly end; 0.05 s when nothing is left
 _lock = threading.RLock()
 _guards = 0
 

@@ -25,20 +25,12 @@ from vmcompare import paths
 from vmcompare.engines.cleanup.identity import boot, is_same_process, started
 from vmcompare.errors import StorageError
 
-LABEL = "vmcompare"
-"""Label of every container we make; its value is the session. The owner is in the three below."""
-
+LABEL = "vmcompare"  # of every container of ours; its value is the session, the owner is in these:
 LABEL_PID, LABEL_BOOT, LABEL_STARTED = f"{LABEL}.pid", f"{LABEL}.boot", f"{LABEL}.started"
 
-SESSION = r"[0-9]{1,10}-[0-9a-f]{8}"
-"""What a session is called, as a pattern: the number of its process and eight random digits."""
-
-LEDGER_BYTES = 8 << 20
-"""A larger ledger is none of ours: each start takes about 200 bytes."""
-
-LINE_BYTES = 8 << 10
-"""A longer line is none of ours: a path has at most 4,096 bytes."""
-
+SESSION = r"[0-9]{1,10}-[0-9a-f]{8}"  # a session's name: its process and eight random digits
+LEDGER_BYTES = 8 << 20  # at most, of a ledger; each start takes about 200 bytes
+LINE_BYTES = 8 << 10  # at most, of a line; a path has at most 4,096 bytes
 CONTAINERS = "containers"
 
 _Short = Annotated[str, msgspec.Meta(max_length=256)]
@@ -63,7 +55,7 @@ class Owner(msgspec.Struct, frozen=True):
         return self.host != platform.node()
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Every other line: ``containers``, or the absolute path of a folder, watched or forgotten."""
 
     watch: str = ""
@@ -108,8 +100,8 @@ class Ledger:
                 raise Damaged("its first line does not say whose it is")
             ledger = cls(path, owner)
             for number, line, whole in lines:
-                entry = _understood(line, Entry)
-                if isinstance(entry, Entry) and bool(entry.watch) != bool(entry.forget):
+                entry = _understood(line, LedgerEntry)
+                if isinstance(entry, LedgerEntry) and bool(entry.watch) != bool(entry.forget):
                     ledger.watched.pop(entry.forget, None)
                     if entry.watch:
                         ledger.watched[entry.watch] = None
@@ -117,7 +109,7 @@ class Ledger:
                     ledger.skipped.append(number)
         return ledger
 
-    def append(self, *entries: Entry) -> None:
+    def append(self, *entries: LedgerEntry) -> None:
         """Write lines, and first of all the owner's. A crash can tear nothing but the last.
 
         Raises:
@@ -128,7 +120,7 @@ class Ledger:
             new = not self.path.exists()  # or somebody emptied the folder: say all again
             if new:
                 _make_private(self.path.parent)
-                entries = tuple(Entry(watch=key) for key in self.watched)
+                entries = tuple(LedgerEntry(watch=key) for key in self.watched)
             lines = [msgspec.json.encode(entry) for entry in ((self.owner,) if new else ())]
             lines += [msgspec.json.encode(entry) for entry in entries]
             text = (b"\n" if self._torn else b"") + b"".join(line + b"\n" for line in lines)
@@ -151,7 +143,7 @@ _NEXT_STEP = (
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-def _understood(line: bytes, kind: type[Owner] | type[Entry]) -> Owner | Entry | None:
+def _understood(line: bytes, kind: type[Owner] | type[LedgerEntry]) -> Owner | LedgerEntry | None:
     try:
         return msgspec.json.decode(line, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -261,11 +253,6 @@ def _current() -> _Current:
         return _session
 
 
-def own_path() -> Path | None:
-    """Where this process's own ledger is; ``None`` while it has none."""
-    return _session.ledger.path if _session is not None else None
-
-
 def open_own() -> Path:
     """Where this process's own ledger is, which is begun if need be."""
     return _current().ledger.path
@@ -304,7 +291,7 @@ def _watch(key: str) -> None:
         session.counts[key] = session.counts.get(key, 0) + 1
         if session.counts[key] == 1:  # written down before it exists
             session.ledger.watched[key] = None
-            session.ledger.append(Entry(watch=key))
+            session.ledger.append(LedgerEntry(watch=key))
 
 
 def _forget(key: str) -> None:
@@ -315,7 +302,7 @@ def _forget(key: str) -> None:
             session.counts[key] = left
         elif session.counts.pop(key, 0):
             session.ledger.watched.pop(key, None)
-            session.ledger.append(Entry(forget=key))
+            session.ledger.append(LedgerEntry(forget=key))
 
 
 def new_name() -> str:

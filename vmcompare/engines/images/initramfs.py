@@ -12,7 +12,6 @@ import stat
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import BinaryIO
 
 from vmcompare.engines.images import rootfs
@@ -21,16 +20,12 @@ from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 
 _GUEST = Path(__file__).parent / "guest"
 
-DISK_MODULES = ("crc16", "mbcache", "jbd2", "ext4", "virtio_blk")
-"""Kernel modules that mount the disk, in the order of their dependencies."""
-
-INIT_SCRIPTS: Mapping[str, str] = MappingProxyType(
-    {
-        "init": "init.sh",
-        "sbin/vmcompare-agent": "agent.sh",
-        "sbin/vmcompare-agents": "agents.sh",
-    }
-)
+DISK_MODULES = ("crc16", "mbcache", "jbd2", "ext4", "virtio_blk")  # in the order of loading
+INIT_SCRIPTS: Mapping[str, str] = {
+    "init": "init.sh",
+    "sbin/vmcompare-agent": "agent.sh",
+    "sbin/vmcompare-agents": "agents.sh",
+}
 """Path in a guest that runs from its RAM disk → our script of that name."""
 
 _SKELETON = ("bin", "dev", "etc", "lib", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr")

@@ -19,11 +19,9 @@ import io
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import Any
 
-GZIP_LEVEL = 6
-"""The usual level of gzip, and the one ``docker push`` compresses layers with."""
+GZIP_LEVEL = 6  # gzip's usual one, and that of `docker push`
 
 
 def layer(files: Mapping[str, bytes]) -> bytes:
@@ -59,12 +57,11 @@ def _parents(path: str) -> set[str]:
     return {str(parent) for parent in PurePosixPath(path).parents} - {"/", "."}
 
 
-CPU_PERIOD_US = 100_000
-"""Scheduler period for CPU limits, in microseconds: the kernel's and Docker's default."""
-
-ENVIRONMENT: Mapping[str, str] = MappingProxyType(
-    {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp"}
-)
+CPU_PERIOD_US = 100_000  # for CPU limits: the kernel's and Docker's default
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/tmp",
+}
 """Of every program inside; nothing of the learner's own environment gets in."""
 
 CAPABILITIES: Sequence[str] = (

@@ -16,14 +16,10 @@ from pathlib import Path
 
 _MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
-_OFFSET_MASK = 0x00FF_FFFF_FFFF_FE00
-"""Bits 9 to 55 of an L1 or L2 entry: the offset in the file, in bytes."""
+_OFFSET_MASK = 0x00FF_FFFF_FFFF_FE00  # bits 9 to 55 of an L1 or L2 entry: the offset, in bytes
 _COMPRESSED = 1 << 62
-_DIRTY_BIT = 1
-"""Incompatible feature 0 ("dirty") concerns refcounts only; a reader may ignore it."""
-
-_OVERLAY_CLUSTER_BITS = 16
-"""64 KiB: the default of ``qemu-img create``."""
+_DIRTY_BIT = 1  # concerns reference counts only: a reader may ignore it
+_OVERLAY_CLUSTER_BITS = 16  # 64 KiB: the default of `qemu-img create`
 
 
 class Qcow2(io.RawIOBase):

@@ -18,9 +18,7 @@ from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress, building, no_progress
 from vmcompare.errors import StorageError
 
-_verified: set[str] = set()
-"""Directories that this process has compared with their tar, byte by byte."""
-
+_verified: set[str] = set()  # directories that this process has compared with their tar
 _WHAT = "the unpacked userland"
 
 

@@ -12,12 +12,9 @@ from vmcompare.engines.images.oci import GZIP_LEVEL
 from vmcompare.engines.images.qcow2 import Qcow2
 from vmcompare.sandbox import Piece
 
-_GZIP_BITS = 31
-"""zlib's window size for a gzip wrapper (RFC 1952)."""
-
+_GZIP_BITS = 31  # zlib's window size for a gzip wrapper (RFC 1952)
 _CHUNK_BYTES = 1 << 20
-_BLOCK_BYTES = 512
-"""Unit of ``st_blocks`` (POSIX leaves it open; Linux and macOS use 512)."""
+_BLOCK_BYTES = 512  # unit of `st_blocks` (Linux and macOS; POSIX leaves it open)
 
 
 def allocated(path: Path) -> int:

@@ -14,9 +14,7 @@ from vmcompare.sandbox import FIRST_BYTE
 
 SECTOR_BYTES = 512
 LOADED_AT = 0x7C00
-SERIAL_PORT = 0x3F8
-"""I/O port of a PC's first serial interface: bytes written there need no driver."""
-
+SERIAL_PORT = 0x3F8  # of a PC's first serial interface: it needs no driver
 MESSAGE = "Hello from an operating system of 512 bytes."
 """What it says unless it is told something else."""
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from vmcompare.engines.programs.calls_code import ARM64, X86_64
 from vmcompare.engines.programs.elf import (
@@ -29,20 +28,14 @@ from vmcompare.engines.programs.elf import (
 from vmcompare.engines.programs.system_calls import NUMBERS
 from vmcompare.errors import Unavailable
 
-LIMIT_S = 2
-"""Seconds that a sequence may take; it needs microseconds."""
-
-BUFFER = 0x20008000
-"""An argument that points to 32 KiB of memory that can be read and written."""
-
+LIMIT_S = 2  # for a sequence; it needs microseconds
+BUFFER = 0x20008000  # points to 32 KiB of memory that can be read and written
 _RESULTS = 0x20000000
 _MOST_CALLS, _MOST_SEQUENCES = 500, 3000
 _ALWAYS, _LAST = 0x100, 0x200  # flags of a call, beside one bit for each argument
 _HEADER = 64
 
-NO_ANSWER = -(1 << 63)
-"""What stands for an answer where there was none; the status of the child's end is added to it."""
-
+NO_ANSWER = -(1 << 63)  # where there was no answer; the status of the child's end is added to it
 _CODES = {EM_X86_64: X86_64, EM_AARCH64: ARM64}
 
 _FIRST_ERRORS = """
@@ -52,7 +45,7 @@ EROFS EMLINK EPIPE EDOM ERANGE EDEADLK ENAMETOOLONG ENOLCK ENOSYS ENOTEMPTY ELOO
 """
 """Numbers 1 to 40."""
 
-ERRORS: Mapping[int, str] = MappingProxyType(
+ERRORS: Mapping[int, str] = (
     dict(enumerate(_FIRST_ERRORS.split(), start=1))
     | {
         61: "ENODATA", 75: "EOVERFLOW", 88: "ENOTSOCK", 92: "ENOPROTOOPT", 93: "EPROTONOSUPPORT",

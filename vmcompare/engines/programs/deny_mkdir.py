@@ -15,9 +15,7 @@ import struct
 from vmcompare.engines.programs.elf import EM_X86_64, static_program
 from vmcompare.errors import Unavailable
 
-EPERM = 1
-"""The error number that the refused call returns (Linux, ``errno-base.h``)."""
-
+EPERM = 1  # what the refused call returns (Linux, errno-base.h)
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ARCHITECTURE, _NUMBER = 4, 0  # offsets in struct seccomp_data
 _AUDIT_ARCH_X86_64, _X32_BIT = 0xC000003E, 0x40000000

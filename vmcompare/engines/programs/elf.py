@@ -7,19 +7,12 @@ from collections.abc import Mapping
 
 from vmcompare.errors import Unavailable
 
-EM_X86_64, EM_AARCH64 = 62, 183
-"""ELF machine numbers (System V ABI, ``elf.h``)."""
-
-_BASE = 0x400000
-"""Load address: what linkers use for static x86-64 programs; a multiple of every page size."""
-
-_HEADER_SIZE, _PROGRAM_HEADER_SIZE = 64, 56
-"""Sizes of an ELF64 header and of one program header, in bytes (System V ABI)."""
-
+EM_X86_64, EM_AARCH64 = 62, 183  # ELF machine numbers (System V ABI, elf.h)
+_BASE = 0x400000  # load address: what linkers use on x86-64; a multiple of every page size
+_HEADER_SIZE, _PROGRAM_HEADER_SIZE = 64, 56  # in bytes (System V ABI)
 _BODY = _HEADER_SIZE + 2 * _PROGRAM_HEADER_SIZE
 
-BODY_ADDRESS = _BASE + _BODY
-"""Where the first byte of a program's body lies in its memory."""
+BODY_ADDRESS = _BASE + _BODY  # where the first byte of a program's body lies in its memory
 
 
 def static_program(machine: int, body: bytes) -> bytes:
@@ -30,23 +23,11 @@ def static_program(machine: int, body: bytes) -> bytes:
         body: code, and any constants behind it; it is mapped read-only, at
             :data:`BODY_ADDRESS`.
     """
+    # ET_EXEC; the program headers follow the header; no sections.
     ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)  # 64 bit, little endian, version 1, System V
-    header = ident + struct.pack(
-        "<HHIQQQIHHHHHH",
-        2,  # ET_EXEC
-        machine,
-        1,
-        BODY_ADDRESS,  # entry point
-        _HEADER_SIZE,  # program headers follow
-        0,
-        0,
-        _HEADER_SIZE,
-        _PROGRAM_HEADER_SIZE,
-        2,
-        0,
-        0,
-        0,
-    )
+    places = (BODY_ADDRESS, _HEADER_SIZE, 0)  # of the first instruction, of the program headers
+    sizes = (_HEADER_SIZE, _PROGRAM_HEADER_SIZE, 2, 0, 0, 0)
+    header = ident + struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, *places, 0, *sizes)
     total = _BODY + len(body)
     load = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, total, total, 0x10000)  # PT_LOAD, r-x
     # PT_GNU_STACK, rw-: without it the kernel would make the stack executable.
@@ -54,13 +35,13 @@ def static_program(machine: int, body: bytes) -> bytes:
     return header + load + stack + body
 
 
-_MACHINES: Mapping[str, int] = {
-    "x86_64": EM_X86_64,
-    "amd64": EM_X86_64,
-    "aarch64": EM_AARCH64,
-    "arm64": EM_AARCH64,
-}
-"""ELF machine number of each ``platform.machine()`` value, in small letters."""
+def a64(words: str) -> bytes:
+    """Machine code of arm64: instructions as numbers in hexadecimal, which lie low byte first."""
+    return b"".join(int(word, 16).to_bytes(4, "little") for word in words.split())
+
+
+# `platform.machine()` in small letters → ELF machine number
+MACHINES = {"x86_64": EM_X86_64, "amd64": EM_X86_64, "aarch64": EM_AARCH64, "arm64": EM_AARCH64}
 
 
 def choice(machine: str, codes: Mapping[int, bytes], what: str) -> tuple[int, bytes]:
@@ -75,7 +56,7 @@ def choice(machine: str, codes: Mapping[int, bytes], what: str) -> tuple[int, by
     Raises:
         Unavailable: there is no code for this processor.
     """
-    number = _MACHINES.get(machine.lower(), 0)
+    number = MACHINES.get(machine.lower(), 0)
     if number not in codes:
         raise Unavailable(
             f"there is no {what} for the processor {machine!r}",

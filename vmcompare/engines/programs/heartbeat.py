@@ -15,12 +15,8 @@ import struct
 
 from vmcompare.engines.programs.elf import EM_AARCH64, EM_X86_64, choice, static_program
 
-PATH = "/sbin/vmcompare-heartbeat"
-"""Where whoever needs it puts it."""
-
-PAUSE_NS = 50_000_000
-"""Nanoseconds between two beats: 20 Hz, as claim S1a registers it."""
-
+PATH = "/sbin/vmcompare-heartbeat"  # where it is put
+PAUSE_NS = 50_000_000  # 20 beats a second, as claim S1a registers it
 _PAUSE = struct.pack("<QQ", 0, PAUSE_NS)  # struct timespec of 64-bit Linux: seconds, nanoseconds
 
 # x86-64 system calls: write 1, nanosleep 35, exit_group 231 (Linux, syscall_64.tbl).

@@ -6,7 +6,6 @@ Sources: Linux 6.18, ``arch/x86/entry/syscalls/syscall_64.tbl`` and ``scripts/sy
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 _X86_64_FROM_0 = """
 read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction
@@ -57,28 +56,29 @@ lsm_get_self_attr lsm_set_self_attr lsm_list_modules mseal setxattrat getxattrat
 removexattrat open_tree_attr file_getattr file_setattr listns
 """
 
-X86_64: Mapping[str, int] = MappingProxyType(
+X86_64: Mapping[str, int] = (
     {name: number for number, name in enumerate(_X86_64_FROM_0.split())}
     | {name: number for number, name in enumerate(_X86_64_FROM_424.split(), start=424)}
     | {"uretprobe": 335, "uprobe": 336}
 )
 """All of them; between 337 and 423 there are none (32-bit programs' own ones had the numbers)."""
 
-ARM64: Mapping[str, int] = MappingProxyType(
-    {
-        "mknodat": 33, "mkdirat": 34, "unlinkat": 35, "mount": 40, "faccessat": 48, "chroot": 51,
-        "fchown": 55, "openat": 56, "close": 57, "read": 63, "write": 64, "acct": 89,
-        "exit_group": 94, "unshare": 97, "nanosleep": 101, "kexec_load": 104, "init_module": 105,
-        "syslog": 116, "kill": 129, "setpriority": 140, "reboot": 142, "sethostname": 161,
-        "prctl": 167, "settimeofday": 170, "getpid": 172, "getppid": 173, "shmget": 194, "shmctl":
-        195, "socket": 198, "connect": 203, "add_key": 217, "keyctl": 219, "swapon": 224,
-        "perf_event_open": 241, "open_by_handle_at": 265, "setns": 268, "memfd_create": 279,
-        "bpf": 280, "userfaultfd": 282,
-    }
-)  # fmt: skip
+ARM64: Mapping[str, int] = {
+    "mknodat": 33, "mkdirat": 34, "unlinkat": 35, "mount": 40, "faccessat": 48, "chroot": 51,
+    "fchown": 55, "openat": 56, "close": 57, "read": 63, "write": 64, "acct": 89,
+    "exit_group": 94, "unshare": 97, "nanosleep": 101, "kexec_load": 104, "init_module": 105,
+    "syslog": 116, "kill": 129, "setpriority": 140, "reboot": 142, "sethostname": 161,
+    "prctl": 167, "settimeofday": 170, "getpid": 172, "getppid": 173, "shmget": 194, "shmctl":
+    195, "socket": 198, "connect": 203, "add_key": 217, "keyctl": 219, "swapon": 224,
+    "perf_event_open": 241, "open_by_handle_at": 265, "setns": 268, "memfd_create": 279,
+    "bpf": 280, "userfaultfd": 282,
+}  # fmt: skip
 """Those that the course makes."""
 
-NUMBERS: Mapping[str, Mapping[str, int]] = MappingProxyType(
-    {"x86_64": X86_64, "amd64": X86_64, "aarch64": ARM64, "arm64": ARM64}
-)
+NUMBERS: Mapping[str, Mapping[str, int]] = {
+    "x86_64": X86_64,
+    "amd64": X86_64,
+    "aarch64": ARM64,
+    "arm64": ARM64,
+}
 """``platform.machine()``, in small letters → the numbers."""

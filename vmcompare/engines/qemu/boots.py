@@ -1,4 +1,4 @@
-"""What each platform boots: machine, kernel, RAM disk, disk, and the signs on its way."""
+"""What each platform boots: machine, kernel, RAM disk, disk, and what marks its phases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.qemu.binary import Qemu
-from vmcompare.engines.qemu.machine import Sign
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import Machine, Phase, Spec
 
@@ -26,18 +25,22 @@ _MAKERS_LINE = (
 """What quicksand-core 0.14 passes (``qemu/platform.py``), but for the token and port of its own
 agent, and ``panic=-1``, which we add so that no guest outlives an accident."""
 
-_MAKERS_PORT = 8080
-"""Port inside the guest of the makers' own agent; nobody can reach it."""
+_MAKERS_PORT = 8080  # in the guest; nobody can reach it
+_NO_NETWORK = "vmcompare_network=no"  # a variable for `images/guest/disk_init.sh`
 
-_NO_NETWORK = "vmcompare_network=no"
-"""For ``images/guest/disk_init.sh``, to which the kernel hands it on as a variable."""
 
-_SEABIOS_DONE = Sign(Phase.FIRMWARE, b"Booting from")
-_OUR_INIT = Sign(Phase.KERNEL, b"vmcompare-init")
-_OPENRC = Sign(Phase.INIT, b"OpenRC")
-_FIRST_LINE = Sign(Phase.KERNEL, b"\n")
-"""Of the distribution as it comes: its RAM disk is silent, so the first line is OpenRC's."""
+@dataclass(frozen=True, slots=True)
+class PhaseMarker:
+    """The first time ``text`` appears on a stream, ``phase`` has ended."""
 
+    phase: Phase
+    text: bytes
+
+
+_SEABIOS_DONE = PhaseMarker(Phase.FIRMWARE, b"Booting from")
+_OUR_INIT = PhaseMarker(Phase.KERNEL, b"vmcompare-init")
+_OPENRC = PhaseMarker(Phase.INIT, b"OpenRC")
+_FIRST_LINE = PhaseMarker(Phase.KERNEL, b"\n")  # the RAM disk is silent: the first is OpenRC's
 _PVH_ROM, _MICROVM_ROM = "pvh.bin", "bios-microvm.bin"
 """Firmware that QEMU needs to start an ELF kernel on ``pc``, and for ``microvm``; without the
 first it hangs without a word."""
@@ -51,7 +54,7 @@ class Boot:
         arguments: for QEMU: machine, kernel, RAM disk, disk.
         files: what is booted, in order: for digests.
         bus: ending of virtio devices' names.
-        on_debug, on_serial: signs on the way.
+        on_debug, on_serial: what marks the end of its phases.
         timeout_s: seconds until the first byte at most; emulated on a busy computer it is slow.
     """
 
@@ -59,8 +62,8 @@ class Boot:
     files: tuple[Path, ...]
     timeout_s: float
     bus: str = "pci"
-    on_debug: Sequence[Sign] = (_SEABIOS_DONE,)
-    on_serial: Sequence[Sign] = (_OUR_INIT,)
+    on_debug: Sequence[PhaseMarker] = (_SEABIOS_DONE,)
+    on_serial: Sequence[PhaseMarker] = (_OUR_INIT,)
 
 
 def direct(
@@ -193,7 +196,7 @@ def _escaped(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
-def plan_arguments(boot: Boot, spec: Spec, options: Sequence[str] = ()) -> tuple[str, ...]:
+def plan_arguments(boot: Boot, spec: Spec) -> tuple[str, ...]:
     """All of QEMU's arguments for an instance, but its channels and its accelerator.
 
     A network, where there is to be one, is cut off from the host and the world.
@@ -205,4 +208,4 @@ def plan_arguments(boot: Boot, spec: Spec, options: Sequence[str] = ()) -> tuple
         arguments += ["-device", f"virtio-net-{boot.bus},netdev=net0{rom}"]
     else:
         arguments += ["-nic", "none"]
-    return (*arguments, *options)
+    return tuple(arguments)

@@ -16,24 +16,19 @@ from vmcompare.engines import cleanup
 from vmcompare.engines.images import alpine, initramfs, oci, qcow2
 from vmcompare.engines.images.cache import Cache, Progress
 from vmcompare.engines.qemu import boots
-from vmcompare.engines.qemu.accel import Choice
+from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
-from vmcompare.engines.qemu.machine import Machine, Plan
+from vmcompare.engines.qemu.process import QemuProcess
 from vmcompare.errors import AbnormalShutdown, LaunchFailure
 from vmcompare.sandbox import Phase, Spec
 
-_RECIPE = "1"
-"""Part of the cache keys: raise it when the way of building changes."""
-
-_END_S = 60.0
-"""Seconds for a guest to shut down; emulated it needs 2 to 5."""
-
-_INSTALLED = "vmcompare-installed"
-"""What the installing guest says when it has written and unmounted everything."""
+_RECIPE = "1"  # part of the cache keys: raise it when the way of building changes
+_END_S = 60.0  # for a guest to shut down; emulated it needs 2 to 5
+_INSTALLED = "vmcompare-installed"  # the installing guest's word when all is written
 
 
-def overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) -> Path:
+def overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = None) -> Path:
     """The disk of ``vm``.
 
     Raises:
@@ -49,7 +44,7 @@ def overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) -> Path
     return Cache(progress=progress).get("disk.qcow2", _key(), build)
 
 
-def warm_overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) -> Path:
+def warm_overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = None) -> Path:
     """The disk of ``vm-tuned``. Raises what :func:`overlay` raises."""
     cold = overlay(qemu, accel, progress)
 
@@ -61,7 +56,7 @@ def warm_overlay(qemu: Qemu, accel: Choice, progress: Progress | None = None) ->
 
 
 def changed(
-    qemu: Qemu, accel: Choice, files: Mapping[str, bytes], progress: Progress | None = None
+    qemu: Qemu, accel: Accelerator, files: Mapping[str, bytes], progress: Progress | None = None
 ) -> Path:
     """An overlay over the disk of ``vm`` that adds ``files`` (absolute path → content).
 
@@ -99,48 +94,34 @@ def _key() -> str:
     return f"recipe {_RECIPE} {alpine.sources().disk} {alpine.recipe()}"
 
 
-def _install(qemu: Qemu, accel: Choice, boot: Boot) -> None:
-    machine = _machine(qemu, accel, boot)
+def _install(qemu: Qemu, accel: Accelerator, boot: Boot) -> None:
+    process = QemuProcess(qemu, accel, boot, Spec())
     try:
-        machine.start()
-        machine.ended_by_itself(boot.timeout_s + _END_S)
-        if _INSTALLED not in machine.console():
+        process.start()
+        process.ended_by_itself(boot.timeout_s + _END_S)
+        if _INSTALLED not in process.console():
             raise LaunchFailure(
-                "nothing could be written onto the disk", machine.command, machine.console()
+                "nothing could be written onto the disk", process.command, process.console()
             )
     finally:
-        machine.kill()
+        process.kill()
 
 
-def _warm(qemu: Qemu, accel: Choice, boot: Boot) -> None:
-    machine = _machine(qemu, accel, boot)
+def _warm(qemu: Qemu, accel: Accelerator, boot: Boot) -> None:
+    process = QemuProcess(qemu, accel, boot, Spec())
     try:
-        machine.start()
+        process.start()
         deadline = time.monotonic() + boot.timeout_s
         while True:
-            mark = machine.next_mark("the guest's agent", deadline, boot.timeout_s)
-            if mark.phase is Phase.READY:
+            event = process.next_event("the guest's agent", deadline, boot.timeout_s)
+            if event.phase is Phase.READY:
                 break
-        agent = machine.agent()
+        agent = process.agent()
         # Our service starts the agent a moment before the runlevel is complete.
         agent.run_line("sleep 3; poweroff", boot.timeout_s)
         try:
-            machine.ended_by_itself(_END_S)
+            process.ended_by_itself(_END_S)
         except AbnormalShutdown as error:
-            raise LaunchFailure(str(error), machine.command, machine.console()) from error
+            raise LaunchFailure(str(error), process.command, process.console()) from error
     finally:
-        machine.kill()
-
-
-def _machine(qemu: Qemu, accel: Choice, boot: Boot) -> Machine:
-    arguments = boots.plan_arguments(boot, Spec())
-    return Machine(
-        Plan(
-            qemu,
-            accel,
-            arguments,
-            bus=boot.bus,
-            on_debug=boot.on_debug,
-            on_serial=boot.on_serial,
-        )
-    )
+        process.kill()

@@ -19,43 +19,51 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from vmcompare.engines.following import END_S, START_S, Heard, beginning, ending
-from vmcompare.engines.qemu.machine import (
+from vmcompare.engines.commands import (
+    END_S,
+    START_S,
+    CommandOutput,
+    announcing,
+    followed_already,
+    kill_line,
+)
+from vmcompare.engines.qemu.process import (
     PIECE_BYTES,
     TOKEN_BYTES,
-    Machine,
+    QemuProcess,
     place_line,
     quote,
     session_of,
     stop_line,
 )
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.sandbox import Completed, Event, Followed, OnEvent, OnOutput, Phase
+from vmcompare.sandbox import Channel, Completed, Followed, OnEvent, OnOutput, Phase
 
-_READY_S = 120.0
-"""Seconds from the first byte to the agent's greeting; emulated it needs 0.1 to 1."""
+_READY_S = 120.0  # from the first byte to the agent's greeting; emulated it needs 0.1 to 1
+_PUT_S = 120.0  # for one `put`
+_PORT_S = 15.0  # for the guest to have made a further channel's device
+_STOP_S = 15.0  # for a hanging command inside to be killed
 
-_PUT_S = 120.0
-"""Seconds for one :meth:`Guest.put`."""
+# The first figure in the name counts virtio devices, so it depends on what else there is.
+_FIND_PORT = 'until [ -c "$1" ]; do sleep 0.05; set -- /dev/vport*p{number}; done; printf %s "$1"'
 
-_STOP_S = 15.0
-"""Seconds for a hanging command inside to be killed."""
-
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-"""What colours a console's text and moves its cursor (ECMA-48, control sequences)."""
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and moves of the cursor (ECMA-48)
 
 
 class Guest:
     """A running virtual machine: `sandbox.Sandbox`."""
 
-    def __init__(self, machine: Machine, on_event: OnEvent, *, answers: bool) -> None:
-        self._machine = machine
+    def __init__(
+        self, process: QemuProcess, on_event: OnEvent, *, answers: bool, resumed: bool = False
+    ) -> None:
+        self._process = process
         self._answers = answers
         self._on_event = on_event
-        self._agent = machine.agent()
-        self._second = machine.agent("second")
-        self._session = 0
-        self._second_greeted = False
+        self._agent = process.agent()
+        self._second = process.agent("second")
+        # A resumed guest's agents greeted before it was kept, and do not greet again.
+        self._session = session_of(process.greeting()) if resumed else 0
+        self._second.has_greeted = resumed
         self._listener: Listener | None = None
         self._lost = False
 
@@ -68,7 +76,7 @@ class Guest:
             self._stop_what_runs()
             raise WaitTimeout(error.what, timeout_s, self.console()) from None
         except AbnormalShutdown as error:
-            raise self._machine.gone() from error
+            raise self._process.gone() from error
 
     def put(self, path: str, data: bytes) -> None:
         """See :class:`vmcompare.sandbox.Sandbox`. Raises ``LaunchFailure`` if it cannot."""
@@ -78,7 +86,7 @@ class Guest:
             if not done.exit_code:
                 done = self._agent.put(path, data, _PUT_S)
         except AbnormalShutdown as error:
-            raise self._machine.gone() from error
+            raise self._process.gone() from error
         if done.exit_code:
             raise LaunchFailure(f"{path} could not be written in the guest", ("put", path))
 
@@ -87,22 +95,22 @@ class Guest:
         """See :class:`vmcompare.sandbox.Follower`. The second channel carries the output."""
         self._await_ready()
         if self._lost:
-            raise self._machine.gone()
+            raise self._process.gone()
         if self._listener is not None:
-            raise refused(argv)
+            raise followed_already(argv)
         try:
-            self._greet_second()
+            self._second.greeted(_STOP_S)
             self._second.settle(_STOP_S)
         except TimeoutError:
             raise WaitTimeout("the second agent's answer", _STOP_S, self.console()) from None
         except (AbnormalShutdown, OSError) as error:
-            raise self._machine.gone() from error
-        listener = self._listener = Listener(self._machine.second_channel(), on_output)
+            raise self._process.gone() from error
+        listener = self._listener = Listener(self._process.second_channel(), on_output)
         try:
             try:
                 listener.start(argv)
             except AbnormalShutdown as error:
-                raise self._machine.gone() from error
+                raise self._process.gone() from error
             yield listener.heard
         finally:
             if listener.end():
@@ -112,19 +120,25 @@ class Guest:
         if listener.survived:
             raise AbnormalShutdown(f"{argv[0]} could not be ended in the guest", self.console())
 
+    def channel(self, name: str) -> Channel:
+        """See :class:`vmcompare.sandbox.HasChannels`."""
+        host = self._process.channel(name)
+        find = _FIND_PORT.format(number=self._process.port_number(name))
+        found = self.run(["sh", "-c", find, "sh", ""], timeout_s=_PORT_S)
+        return Channel(found.output.decode(), host)
+
     def host_pids(self) -> tuple[int, ...]:
         """QEMU is the only process that serves a virtual machine."""
-        return (self._machine.pid,)
+        return (self._process.pid,)
 
     def console(self) -> str:
         """The last lines of its serial console."""
-        return self._machine.console()
+        return self._process.console()
 
     def tell_ready(self) -> None:
         """Tell of ``READY`` if it has come by now; never waits."""
-        for mark in self._machine.marks_so_far():
-            if mark.phase is not None:
-                self._on_event(Event(mark.phase, mark.t_ns))
+        for event in self._process.events_so_far():
+            self._on_event(event)
 
     def _await_ready(self) -> None:
         if not self._answers:
@@ -135,16 +149,15 @@ class Guest:
         deadline = time.monotonic() + _READY_S
         while not self._session:
             try:
-                mark = self._machine.next_mark("the agent's greeting", deadline, _READY_S)
+                event = self._process.next_event("the agent's greeting", deadline, _READY_S)
             except LaunchFailure as error:  # QEMU ended after the first byte
-                raise self._machine.gone() from error
+                raise self._process.gone() from error
             except WaitTimeout as error:  # a row keeps its words alone: let them tell what they can
                 what = f"{error.what} (last on its console: {_last_line(error.console)!r})"
                 raise WaitTimeout(what, error.timeout_s, error.console) from None
-            if mark.phase is not None:
-                self._on_event(Event(mark.phase, mark.t_ns))
-            if mark.phase is Phase.READY:
-                self._session = session_of(self._machine.greeting())
+            self._on_event(event)
+            if event.phase is Phase.READY:
+                self._session = session_of(self._process.greeting())
 
     def _stop_what_runs(self) -> None:
         """Kill what hangs on the first channel, through the second."""
@@ -152,18 +165,13 @@ class Guest:
             if self._listener is not None:
                 self._listener.run_line(stop_line(self._session), _STOP_S)
             else:
-                self._greet_second()
+                self._second.greeted(_STOP_S)
                 self._second.run_line(stop_line(self._session), _STOP_S)
             self._agent.settle(_STOP_S)
         except (TimeoutError, WaitTimeout):
             pass  # the next command waits for the stale answer first
         except (AbnormalShutdown, OSError) as error:
-            raise self._machine.gone() from error
-
-    def _greet_second(self) -> None:
-        if not self._second_greeted:
-            self._second.greeted(_STOP_S)
-            self._second_greeted = True
+            raise self._process.gone() from error
 
 
 def _last_line(console: str) -> str:
@@ -173,8 +181,7 @@ def _last_line(console: str) -> str:
     return ([line for line in lines if line] or [""])[-1]
 
 
-_RS = "\036"
-"""ASCII's record separator begins the last word: output is held back only where it ends in one."""
+_RS = "\036"  # begins the last word: output is held back only where it ends in one
 
 
 @dataclass(slots=True)
@@ -201,7 +208,7 @@ class Listener:
     """
 
     def __init__(self, channel: socket.socket, on_output: OnOutput) -> None:
-        self.heard = Heard(on_output, announced=True)
+        self.heard = CommandOutput(on_output, announced=True)
         self._channel = channel
         self._last_word = (_RS + secrets.token_hex(TOKEN_BYTES)).encode()
         self._buffer = bytearray()
@@ -220,24 +227,15 @@ class Listener:
             AbnormalShutdown: the guest is gone.
             WaitTimeout: the guest did not answer.
         """
-        words = " ".join(quote(word) for word in beginning(argv))
+        words = " ".join(quote(word) for word in announcing(argv))
         last_word = self._last_word[1:].decode()
         # The shell around the session outlives it and has the last word, however that ended. Its
         # own remarks ("Killed") are nobody's output.
         line = f"( setsid {words}; printf '\\036%s' {last_word} ) 2>/dev/null &"
         self._channel.settimeout(None)
         self._thread.start()
-        self._ask(line, START_S)
+        self.run_line(line, START_S)
         self._pid = self.heard.pid(argv)
-
-    def run_line(self, line: str, timeout_s: float) -> None:
-        """Let the agent run a line of shell that prints nothing; wait for its end.
-
-        Raises:
-            WaitTimeout: it still runs.
-            AbnormalShutdown: the guest is gone.
-        """
-        self._ask(line, timeout_s)
 
     def end(self) -> bool:
         """End the command and what it started; whether the channel is as it was before.
@@ -247,17 +245,22 @@ class Listener:
         self.heard.silence()  # what a shell remarks while its children are killed is no output
         try:
             if self._pid:  # though it ended: what it left running goes too
-                self.survived = self._ask(ending(self._pid), END_S) != 0
+                self.survived = self.run_line(kill_line(self._pid), END_S) != 0
             if not self.heard.wait(END_S):  # its last word is on its way
                 return False
-            self._ask(":", END_S, last=True)  # its marker is the last thing that is read here
+            self.run_line(":", END_S, last=True)  # its marker is the last thing that is read here
         except (AbnormalShutdown, WaitTimeout):
             return False
         self._thread.join(END_S)
         return not self._thread.is_alive()
 
-    def _ask(self, line: str, timeout_s: float, *, last: bool = False) -> int:
-        """Send a line; the exit code in its answer."""
+    def run_line(self, line: str, timeout_s: float, *, last: bool = False) -> int:
+        """Let the agent run a line of shell that prints nothing; its exit code.
+
+        Raises:
+            WaitTimeout: it still runs.
+            AbnormalShutdown: the guest is gone.
+        """
         token = secrets.token_hex(TOKEN_BYTES)
         question = _Question(f"\n{token} ".encode(), last)
         with self._asking:  # in the order in which they are answered
@@ -325,8 +328,3 @@ def _overlap(text: bytearray, mark: bytes) -> int:
         if text.endswith(mark[:size]):
             return size
     return 0
-
-
-def refused(argv: Sequence[str]) -> LaunchFailure:
-    """The error for a second command."""
-    return LaunchFailure("this instance has a command that is followed already", argv)

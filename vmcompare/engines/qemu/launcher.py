@@ -14,11 +14,12 @@ import msgspec
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
 from vmcompare.engines.programs import boot_sector
-from vmcompare.engines.qemu import accel, boots, box, disks
+from vmcompare.engines.qemu import accel, boots, contents, disks
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.guest import Guest
-from vmcompare.engines.qemu.machine import Machine, Plan
+from vmcompare.engines.qemu.process import QemuProcess
+from vmcompare.engines.qemu.snapshot import Snapshot
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import (
     ALPINE,
@@ -28,16 +29,17 @@ from vmcompare.sandbox import (
     Event,
     FileFact,
     ImageFacts,
+    Machine,
     OnEvent,
     Parcel,
     Phase,
     Platform,
     Sandbox,
     Spec,
+    Start,
     Traits,
     refuse_sysctls,
 )
-from vmcompare.sandbox import Machine as MachineType
 
 
 class QemuLauncher:
@@ -64,7 +66,8 @@ class QemuLauncher:
         self._small = small
         self._options = tuple(options)
         self._progress = progress
-        self._chosen: tuple[Qemu, accel.Choice] | None = None
+        self._chosen: tuple[Qemu, accel.Accelerator] | None = None
+        self._snapshots: dict[Spec, Snapshot] = {}
 
     def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
         """See :meth:`vmcompare.sandbox.Launcher.open`.
@@ -72,6 +75,10 @@ class QemuLauncher:
         Whatever has to be found out or built first is done before ``OPEN``: it is not part of a
         start. ``READY`` is stamped when the agent greets, and told at the first use of the sandbox
         or while leaving.
+
+        A clone (``Start.CLONE``; ``VM_DIRECT`` only) is a copy of a guest that was booted once for
+        all clones of a spec, and shares its memory until it writes to it. It tells ``SPAWN`` and
+        ``RESUMED``. What it is copied from goes with the launcher.
         """
         return self._open(spec, on_event)
 
@@ -80,38 +87,43 @@ class QemuLauncher:
         refuse_sysctls(spec)
         qemu, choice = self._found()
         boot = self._boot(qemu, choice, spec)
-        machine = Machine(
-            Plan(
-                qemu,
-                choice,
-                boots.plan_arguments(boot, spec, self._options),
-                bus=boot.bus,
-                on_debug=boot.on_debug,
-                on_serial=boot.on_serial,
-            )
-        )
+        if spec.start is Start.CLONE:
+            snapshot = self._snapshot(qemu, choice, boot, spec)
+            process, last = snapshot.clone(self._options), Phase.RESUMED
+        else:
+            snapshot, last = None, Phase.FIRST_BYTE
+            process = QemuProcess(qemu, choice, boot, spec, self._options)
         on_event(Event(Phase.OPEN, time.perf_counter_ns()))
         try:
-            machine.start()
+            process.start()
             deadline = time.monotonic() + boot.timeout_s
             reached, greeting = None, None
-            while reached is not Phase.FIRST_BYTE:
-                mark = machine.next_mark("the first byte", deadline, boot.timeout_s)
-                reached = mark.phase
+            while reached is not last:
+                event = process.next_event("the first byte", deadline, boot.timeout_s)
+                reached = event.phase
+                if snapshot is not None and reached is Phase.SPAWN:
+                    snapshot.resume(process)
                 if reached is Phase.READY:
                     # The guest starts the byte's program and the agent side by side, and each has a
                     # channel of its own: on a busy host the greeting can come first.
-                    greeting = mark
-                elif reached is not None:
-                    on_event(Event(reached, mark.t_ns))
+                    greeting = event
+                else:
+                    on_event(event)
             if greeting is not None:
-                machine.put_back(greeting)
-            guest = Guest(machine, on_event, answers=spec.image != BOOT_SECTOR)
+                process.put_back(greeting)
+            answers, resumed = spec.image != BOOT_SECTOR, snapshot is not None
+            guest = Guest(process, on_event, answers=answers, resumed=resumed)
             yield guest
             guest.tell_ready()
-            on_event(Event(Phase.SHUTDOWN, machine.stop()))
+            on_event(Event(Phase.SHUTDOWN, process.stop()))
         finally:
-            machine.kill()
+            process.kill()
+
+    def _snapshot(self, qemu: Qemu, choice: accel.Accelerator, boot: Boot, spec: Spec) -> Snapshot:
+        """What clones of ``spec`` are copies of; made once."""
+        if spec not in self._snapshots:
+            self._snapshots[spec] = Snapshot.of(qemu, choice, boot, spec, self._options)
+        return self._snapshots[spec]
 
     def image(self, spec: Spec) -> ImageFacts:
         """Build what is missing; digests of kernel, RAM disk and disks, in the order of use."""
@@ -125,15 +137,15 @@ class QemuLauncher:
         """See :class:`vmcompare.sandbox.Packer`."""
         self._must_be_boxed(spec)
         if self._platform is Platform.VM_DIRECT:
-            return box.direct_contents(added, self._progress)
-        return box.disk_contents(*self._chain(added))
+            return contents.direct_contents(added, self._progress)
+        return contents.disk_contents(*self._chain(added))
 
     def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
         """See :class:`vmcompare.sandbox.Packer`. Of a disk that holds its kernel, only the disk."""
         self._must_be_boxed(spec)
         if self._platform is Platform.VM_DIRECT:
-            return box.direct_parcel(alpine.full_initramfs(self._progress), added)
-        return box.disk_parcel(*self._chain(added))
+            return contents.direct_parcel(alpine.full_initramfs(self._progress), added)
+        return contents.disk_parcel(*self._chain(added))
 
     def _must_be_boxed(self, spec: Spec) -> None:
         if self._small or self._platform is Platform.VM_TUNED or spec.image != ALPINE:
@@ -154,18 +166,28 @@ class QemuLauncher:
         qemu, choice = self._found()
         return Traits("mechanism", vmm=f"qemu {qemu.version}", accel=choice.accel)
 
-    def _found(self) -> tuple[Qemu, accel.Choice]:
+    def _found(self) -> tuple[Qemu, accel.Accelerator]:
         """QEMU and its accelerator: looked for once, and the same for all starts of a launcher."""
         if self._chosen is None:
             self._chosen = accel.found()
         return self._chosen
 
-    def _boot(self, qemu: Qemu, choice: accel.Choice, spec: Spec) -> Boot:
+    def _boot(self, qemu: Qemu, choice: accel.Accelerator, spec: Spec) -> Boot:
         progress = self._progress
+        if spec.start not in (Start.COLD, Start.CLONE):
+            raise Unavailable(
+                f"QEMU has no {spec.start.value} start here", "choose a cold start or a clone"
+            )
+        direct = self._platform is Platform.VM_DIRECT
+        if spec.start is Start.CLONE and (not direct or spec.image == BOOT_SECTOR):
+            raise Unavailable(
+                f"only {Platform.VM_DIRECT} can be cloned, as it has an agent and no disk",
+                f"use {Platform.VM_DIRECT} with an image of Linux, or choose a cold start",
+            )
         if spec.image == BOOT_SECTOR:
             return boots.sector(_sector(spec))
         hosts = spec.image == CONTAINER_HOST
-        if hosts and (self._platform is not Platform.VM_DIRECT or self._small):
+        if hosts and (not direct or self._small):
             raise Unavailable(
                 f"only {Platform.VM_DIRECT} can host containers",
                 f"use the platform {Platform.VM_DIRECT} with the whole userland",
@@ -184,7 +206,7 @@ class QemuLauncher:
         if hosts:
             userland = container_host.container_host_initramfs
         khz = None
-        if spec.machine is MachineType.MICROVM and choice.accel == SOFTWARE:
+        if spec.machine is Machine.MICROVM and choice.accel == SOFTWARE:
             small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
             small._chosen = qemu, choice
             khz = _frequency_khz(qemu, small)
@@ -228,7 +250,7 @@ def _frequency_khz(qemu: Qemu, small: QemuLauncher) -> int:
     known = accel.kept("tsc", qemu, _Frequency)
     if known is not None and known.khz in _PLAUSIBLE:
         return known.khz
-    with small.open(Spec(machine=MachineType.PC), lambda _: None) as sandbox:
+    with small.open(Spec(machine=Machine.PC), lambda _: None) as sandbox:
         output = sandbox.run(_DMESG).output
     found = _DETECTED.search(output)
     if found is None:

@@ -11,7 +11,7 @@ order. Rows (all sums over the N open instances; ``block`` is the ramp, ``rep`` 
     what manages the instances. Container: shim and PID 1 (``docker-init``). VM: the emulator
     without guest RAM, mapped kernel and RAM disk files, and code cache. Neither counts the
     workload. Under emulation the emulator still holds tables of the translator.
-``part_bytes``, phase = part (:data:`weigh.PARTS`, and the engine's ``daemons``)
+``part_bytes``, phase = part (:data:`instance.PARTS`, and the engine's ``daemons``)
     the same bytes by what they are for.
 ``cgroup_bytes``, phase ``ramp``
     the instances' own control groups' account (containers; a VM started by hand has none).
@@ -30,16 +30,15 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.evidence.units import MIB
-from vmcompare.evidence.units import size as written
-from vmcompare.experiments.guest_os import inside
-from vmcompare.experiments.guest_os.weigh import DAEMONS, Weight, weigh
+from vmcompare.evidence.units import MIB, size
+from vmcompare.experiments.guest_os import instance
+from vmcompare.experiments.guest_os.instance import DAEMONS, Weight, weigh
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import (
     FAILURES,
@@ -48,6 +47,7 @@ from vmcompare.measuring.experiment import (
     blank,
     failed,
     filled,
+    or_failed,
 )
 from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Series, Spec
 
@@ -82,27 +82,21 @@ SPARE_BYTES = 512 * MIB
 GIVE_UP_AFTER = 2
 """A series that failed this often is not tried again."""
 
-AGED_PER_GIVEN = 2
-"""How many times its memory a guest must have read to count as aged."""
-
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One thing to do: bring a ramp to ``n`` instances, or start one of a size.
+class Planned:
+    """One ramp, or one VM of a size.
 
     Attributes:
         series, block, order: what, in which block, at which place.
-        n: instances that are open then; 1 for a size.
-        first, last: whether it opens or ends its ramp.
-        size_mib: memory to give, only for a size.
+        ns: numbers of instances at which it is weighed, rising.
+        size_mib: memory to give, where it is no ramp.
     """
 
     series: Series
     block: int
     order: int
-    n: int
-    first: bool
-    last: bool
+    ns: Sequence[int]
     size_mib: int | None = None
 
     @property
@@ -110,12 +104,11 @@ class Step:
         """What fails together: a guest that is too small says nothing about the ramp."""
         return self.series, self.size_mib
 
-    @property
-    def words(self) -> str:
+    def words(self, n: int) -> str:
         """For a progress line."""
         if self.size_mib is not None:
             return f"{self.series.label} with -m {self.size_mib}"
-        return f"{self.series.label} × {self.n}"
+        return f"{self.series.label} × {n}"
 
 
 @dataclass(slots=True)
@@ -142,7 +135,7 @@ class Ramp:
     def grow(self, n: int, stack: ExitStack, context: Context) -> None:
         """Open instances until there are ``n``, and weigh all. Raises what launchers raise."""
         while len(self.boxes) < n:
-            if self.is_vm and _too_little(self.spec):
+            if self.is_vm and memory.available_bytes() < self.spec.memory_mib * MIB + SPARE_BYTES:
                 raise Unavailable(
                     f"another guest of {self.spec.memory_mib} MiB would leave this computer "
                     "too little memory",
@@ -150,21 +143,17 @@ class Ramp:
                 )
             box = stack.enter_context(self.launcher.open(self.spec, context.on_event))
             self.boxes.append(box)
-            inside.start_work(box)
+            instance.start_work(box)
         time.sleep(SETTLE_S)
-        emulated = self.row.emulated
-        self.weights = [
-            weigh(box, self.spec, is_vm=self.is_vm, emulated=emulated) for box in self.boxes
-        ]
+        self.weights = [self.weigh(box) for box in self.boxes]
+
+    def weigh(self, box: Sandbox) -> Weight:
+        """What one of them costs now. Raises ``Unavailable``."""
+        return weigh(box, self.spec, is_vm=self.is_vm, emulated=self.row.emulated)
 
 
-@dataclass(frozen=True, slots=True)
-class Managed:
-    """What managing the first instance of a ramp costs (bytes), and the row it stands in."""
-
-    row: Measurement
-    overhead_bytes: float
-    daemons_bytes: float = 0.0
+Managed = dict[Series, tuple[Measurement, float]]
+"""Series → a row of its first instance, and bytes of what manages that: for Docker, daemons too."""
 
 
 def measure(context: Context) -> Iterator[Measurement]:
@@ -174,106 +163,107 @@ def measure(context: Context) -> Iterator[Measurement]:
     recording of it, and no half of it.
     """
     failures: Counter[tuple[Series, int | None]] = Counter()
-    managed: dict[Series, Managed] = {}
+    managed: Managed = {}
     counted: set[Series] = set()
+    steps = [(planned.words(n), (planned, n)) for planned in plan(context) for n in planned.ns]
     with ExitStack() as stack:
         ramp: Ramp | None = None
         ended = ""
-        for step in context.steps([(step.words, step) for step in plan(context)]):
-            launcher = context.launcher(step.series)
-            assert launcher is not None  # plan() holds only what can be launched
-            if step.first:
-                ramp, ended = _begin(step, launcher), ""
+        for planned, n in context.steps(steps):
+            if n == planned.ns[0]:
+                ramp, ended = _begin(planned, context), ""
                 if ramp.is_docker:
                     yield _daemons(ramp.row, 0)
             assert ramp is not None  # the first step of every ramp makes it
-            row = replace(ramp.row, rep=step.n)
-            if ended or failures[step.kind] >= GIVE_UP_AFTER:
+            row = replace(ramp.row, rep=n)
+            last = n == planned.ns[-1]
+            if ended or failures[planned.kind] >= GIVE_UP_AFTER:
                 yield failed(row, ended or "not tried again after repeated failure")
             else:
                 try:
-                    ramp.grow(step.n, stack, context)
-                    yield from _rows(ramp, step, managed)
-                    if step.last and step.size_mib is None:
-                        yield from _beside(ramp, once=step.series not in counted)
-                        counted.add(step.series)
+                    ramp.grow(n, stack, context)
+                    if planned.size_mib is not None:
+                        yield _paid(row, ramp)
+                    else:
+                        yield from _rows(row, ramp, managed)
+                        if last:
+                            yield from _beside(ramp, once=planned.series not in counted)
+                            counted.add(planned.series)
                 except FAILURES as problem:
                     ended = str(problem)
-                    failures[step.kind] += GIVE_UP_AFTER if _blind(problem) else 1
+                    # What cannot be seen or read from here would fail again.
+                    lacking = isinstance(problem, Unavailable)
+                    failures[planned.kind] += GIVE_UP_AFTER if lacking else 1
                     yield failed(row, ended)
-            if step.last or ended:
+            if last or ended:
                 try:
                     stack.close()
                 except FAILURES as problem:
                     yield failed(row, f"while ending: {problem}")
-                if fact := _fact(managed, step.block):
+                if fact := _fact(managed, planned.block):
                     yield fact
 
 
-def plan(context: Context) -> list[Step]:
-    """All steps: per block each ramp and each size once, shuffled by the context's seed."""
+def plan(context: Context) -> Iterator[Planned]:
+    """Per block each ramp and each size once, shuffled by the context's seed."""
     chance = random.Random(context.seed)
-    steps: list[Step] = []
     for block in range(context.rounds):
         things: list[tuple[Series, Sequence[int], int | None]] = [
             (series, ns, None) for series, ns in RAMPS.items() if context.launcher(series)
         ]
         if context.launcher(SIZED):
-            things += [(SIZED, (1,), size) for size in SIZES_MIB]
+            things += [(SIZED, (1,), mib) for mib in SIZES_MIB]
         chance.shuffle(things)
-        for order, (series, ns, size) in enumerate(things):
-            steps += [
-                Step(series, block, order, n, n == ns[0], n == ns[-1], size_mib=size) for n in ns
-            ]
-    return steps
+        for order, (series, ns, mib) in enumerate(things):
+            yield Planned(series, block, order, ns, mib)
 
 
-def _begin(step: Step, launcher: Launcher) -> Ramp:
-    series = step.series
+def _begin(planned: Planned, context: Context) -> Ramp:
+    series = planned.series
+    launcher = context.launcher(series)
+    assert launcher is not None  # plan() holds only what can be launched
     spec = Spec(machine=series.machine, runtime=series.runtime)
-    if step.size_mib is not None:
-        spec = replace(spec, memory_mib=step.size_mib)
+    if planned.size_mib is not None:
+        spec = replace(spec, memory_mib=planned.size_mib)
     row = replace(
         blank(launcher, series.platform, spec, "pss_bytes"),
-        phase="ramp" if step.size_mib is None else "size",
-        block=step.block,
-        order_in_block=step.order,
+        phase="ramp" if planned.size_mib is None else "size",
+        block=planned.block,
+        order_in_block=planned.order,
     )
     time.sleep(SETTLE_S)  # what the last ramp gave back has to arrive
     return Ramp(launcher, spec, row, memory.available_bytes())
 
 
-def _rows(ramp: Ramp, step: Step, managed: dict[Series, Managed]) -> Iterator[Measurement]:
-    row = replace(ramp.row, rep=step.n)
-    yield filled(row, float(sum(w.paid_bytes for w in ramp.weights)))
-    if step.size_mib is not None:
-        return
+def _paid(row: Measurement, ramp: Ramp) -> Measurement:
+    return filled(row, float(sum(w.paid_bytes for w in ramp.weights)))
+
+
+def _rows(row: Measurement, ramp: Ramp, managed: Managed) -> Iterator[Measurement]:
+    yield _paid(row, ramp)
     managing = float(sum(w.overhead_bytes for w in ramp.weights))
     yield filled(row, managing, metric="overhead_bytes")
     if ramp.is_docker:
-        daemons = _daemons(ramp.row, step.n)
+        daemons = _daemons(row, row.rep)
         yield daemons
-        if step.n == 1 and daemons.value is not None:
-            managed[step.series] = Managed(row, managing, daemons.value)
-    elif step.n == 1:
-        managed[step.series] = Managed(row, managing)
+        if row.rep == 1 and daemons.value is not None:
+            managed[row.series] = row, managing + daemons.value
+    elif row.rep == 1:
+        managed[row.series] = row, managing
     for part in ramp.weights[0].parts:
         total = float(sum(w.parts.get(part, 0) for w in ramp.weights))
         yield filled(row, total, metric="part_bytes", phase=part)
     less = float(ramp.before_bytes - memory.available_bytes())
     yield filled(row, less, metric="host_delta_bytes")
-    if ramp.row.platform is Platform.CONTAINER:
-        yield _cgroup(replace(row, metric="cgroup_bytes"), ramp.weights)
+    if row.platform is Platform.CONTAINER:
+        row = replace(row, metric="cgroup_bytes")
+        yield from or_failed(_cgroup(row, ramp.weights), row)
 
 
-def _cgroup(row: Measurement, weights: Sequence[Weight]) -> Measurement:
+def _cgroup(row: Measurement, weights: Sequence[Weight]) -> Iterator[Measurement]:
+    # No container is weighed without a process of its workload.
     pids = [w.workload_pid for w in weights if w.workload_pid is not None]
-    if len(pids) < len(weights):
-        return failed(row, "the workload’s processes cannot be seen from here")
-    try:
-        return filled(row, float(sum(memory.cgroup_bytes(pid) for pid in pids)))
-    except Unavailable as problem:
-        return failed(row, str(problem))
+    yield filled(row, float(sum(memory.cgroup_bytes(pid) for pid in pids)))
 
 
 def _daemons(row: Measurement, n: int) -> Measurement:
@@ -291,20 +281,14 @@ def _beside(ramp: Ramp, *, once: bool) -> Iterator[Measurement]:
     """What is measured on the open instances of a finished ramp; some of it ``once`` a run."""
     # Under a bare mechanism the same program idles as under Docker: a class need not wait for it.
     if once and (ramp.is_vm or ramp.is_docker):
-        yield from _tried(replace(ramp.row, metric="idle_cpu_ratio", phase="idle"), ramp, _idle)
+        row = replace(ramp.row, metric="idle_cpu_ratio", phase="idle")
+        yield from or_failed(_idle(row, ramp), row)
     if once:
-        yield from _tried(replace(ramp.row, metric="item_count", phase="all"), ramp, _counts)
+        row = replace(ramp.row, metric="item_count", phase="all")
+        yield from or_failed(_counts(row, ramp), row)
     if ramp.row.platform is Platform.VM:
-        yield from _tried(replace(ramp.row, phase="aged"), ramp, _aged)
-
-
-def _tried(
-    row: Measurement, ramp: Ramp, of: Callable[[Measurement, Ramp], Iterator[Measurement]]
-) -> Iterator[Measurement]:
-    try:
-        yield from of(row, ramp)
-    except FAILURES as problem:
-        yield failed(row, str(problem))
+        row = replace(ramp.row, phase="aged")
+        yield from or_failed(_aged(row, ramp), row)
 
 
 def _idle(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
@@ -318,7 +302,7 @@ def _idle(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
 
 
 def _counts(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
-    for name, count in inside.counts(ramp.boxes[0]).items():
+    for name, count in instance.counts(ramp.boxes[0]).items():
         yield filled(row, float(count), phase=name)
 
 
@@ -326,39 +310,30 @@ def _aged(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
     """One guest, before and after it read a disk of twice its memory."""
     box = ramp.boxes[0]
     yield filled(row, float(ramp.weights[0].paid_bytes), phase="fresh")
-    held = inside.disk_bytes(box)
-    if held < AGED_PER_GIVEN * ramp.spec.memory_mib * MIB:
+    held = instance.disk_bytes(box)
+    if held < 2 * ramp.spec.memory_mib * MIB:
         yield failed(row, f"its disk of {held} bytes is less than twice its memory")
         return
-    inside.grow_old(box)
+    instance.read_disk(box)
     time.sleep(SETTLE_S)
-    weight = weigh(box, ramp.spec, is_vm=True, emulated=row.emulated)
-    yield filled(row, float(weight.paid_bytes))
+    yield filled(row, float(ramp.weigh(box).paid_bytes))
 
 
-def _fact(managed: dict[Series, Managed], block: int) -> Measurement | None:
+def _fact(managed: Managed, block: int) -> Measurement | None:
     """Once in a block, when both sides are weighed: do daemons and one container cost more?"""
-    container, vm = managed.get(Series(Platform.CONTAINER)), managed.get(SIZED)
-    if container is None or vm is None or {container.row.block, vm.row.block} != {block}:
+    if not {Series(Platform.CONTAINER), SIZED} <= managed.keys():
+        return None
+    (row, engine), (vm, emulator) = managed[Series(Platform.CONTAINER)], managed[SIZED]
+    if {row.block, vm.block} != {block}:
         return None
     managed.clear()
-    engine = container.overhead_bytes + container.daemons_bytes
     return filled(
-        container.row,
-        float(engine > vm.overhead_bytes),
+        row,
+        float(engine > emulator),
         metric="fact",
         phase="container_daemons_cost_more_below_crossover",
-        text=f"daemons and one shim {written(engine)}, one emulator {written(vm.overhead_bytes)}",
+        text=f"daemons and one shim {size(engine)}, one emulator {size(emulator)}",
     )
-
-
-def _too_little(spec: Spec) -> bool:
-    return memory.available_bytes() < spec.memory_mib * MIB + SPARE_BYTES
-
-
-def _blind(problem: Exception) -> bool:
-    """Whether it would fail again: something this machine lacks."""
-    return isinstance(problem, Unavailable)
 
 
 EXPERIMENT = Experiment(

@@ -4,14 +4,15 @@ Its channels are socket pairs passed by number: no path and no port is left behi
 process dies they close, which the guest's agent notices. A guest too young to have an agent is
 ended by :mod:`vmcompare.engines.cleanup`.
 
-One thread (:class:`Pump`) reads whatever the machine says and stamps the instants that matter. QEMU
-is obeyed over its control channel (:class:`Qmp`), the guest over virtio-serial (:class:`Agent`: the
-host's side of ``images/guest/agent.sh``).
+One thread (:class:`OutputReader`) reads whatever QEMU and its guest say, and stamps the ends of
+phases. QEMU is told what to do over its control channel (:class:`Qmp`), the guest over
+virtio-serial (:class:`Agent`: the host's side of ``images/guest/agent.sh``).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -23,97 +24,106 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from types import FrameType
 from typing import Any
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.qemu.accel import Choice
+from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
-from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
-from vmcompare.sandbox import FIRST_BYTE, Completed, Phase
+from vmcompare.engines.qemu.boots import Boot, PhaseMarker, plan_arguments
+from vmcompare.errors import (
+    AbnormalShutdown,
+    LaunchFailure,
+    UnknownName,
+    VmcompareError,
+    WaitTimeout,
+)
+from vmcompare.sandbox import FIRST_BYTE, Completed, Event, Phase, Spec
 
-QUIT_S = 3.0
-"""Seconds for QEMU to leave when asked to, before it is killed; it needs about 0.02 s."""
-
-_LAST_WORDS_S = 2.0
-"""Seconds for the last output of an ended QEMU to arrive; it is already in the pipes."""
-
-PIECE_BYTES = 1 << 16
-"""Most that is read at once from a channel."""
-
-TOKEN_BYTES = 8
-"""Random bytes in the marker by which an answer of the guest is known."""
-
-_CHANNELS = ("control", "debug", "serial", "agent", "second")
+QUIT_S = 3.0  # for QEMU to leave when asked to; it needs about 0.02 s
+_LAST_WORDS_S = 2.0  # for the last output of an ended QEMU to arrive; it is in the pipes
+PIECE_BYTES = 1 << 16  # at most, of one read from a channel
+TOKEN_BYTES = 8  # random ones, in the marker by which an answer of the guest is known
+_PORTS = ("agent", "second")  # of virtio-serial, numbered from 1 in the guest
+_FURTHER = "further-"  # begins what the channels of a ``Spec`` are called here
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to start.
+class QemuProcess:
+    """Starts with :meth:`start`; ends with :meth:`stop` or :meth:`kill`, both safe to repeat.
 
-    Attributes:
+    Args:
         qemu, accel: with what.
-        arguments: machine, processors, memory, kernel, disk: everything but the channels.
-        bus: ``"pci"`` or ``"device"`` (microvm): the ending of virtio devices' names.
-        on_debug, on_serial: signs of phases; see :class:`Pump`.
+        boot: what is booted, and the texts that mark its phases.
+        spec: processors, memory, network, further channels.
+        options: further arguments.
+        files: descriptors that QEMU inherits; they stay the caller's to close.
     """
 
-    qemu: Qemu
-    accel: Choice
-    arguments: Sequence[str]
-    bus: str = "pci"
-    on_debug: Sequence[Sign] = field(default=())
-    on_serial: Sequence[Sign] = field(default=())
-
-
-class Machine:
-    """Starts with :meth:`start`; ends with :meth:`stop` or :meth:`kill`, both safe to repeat."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(
+        self,
+        qemu: Qemu,
+        accel: Accelerator,
+        boot: Boot,
+        spec: Spec,
+        options: Sequence[str] = (),
+        files: Sequence[int] = (),
+    ) -> None:
+        self._qemu, self._accel, self._boot, self._spec = qemu, accel, boot, spec
+        self._options, self._files = tuple(options), tuple(files)
+        self._ports = (*_PORTS, *(_FURTHER + name for name in spec.channels))
+        self._agents: dict[str, Agent] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._ours: dict[str, socket.socket] = {}
-        self._pump: Pump | None = None
-        self._qmp: Qmp | None = None
+        self._reader: OutputReader | None = None
         self.command: tuple[str, ...] = ()
 
     @property
     def pid(self) -> int:
         """QEMU's process number."""
-        assert self._process is not None, "the machine was not started"
+        assert self._process is not None, "QEMU was not started"
         return self._process.pid
 
-    @property
+    @functools.cached_property
     def qmp(self) -> Qmp:
-        """The control channel; usable once ``SPAWN`` was marked."""
-        assert self._qmp is not None, "the machine was not started"
-        return self._qmp
+        """The control channel; usable after ``SPAWN``."""
+        return Qmp(self._ours["control"])
 
     def agent(self, name: str = "agent") -> Agent:
         """The host's side of the first (``"agent"``) or second (``"second"``) command channel."""
-        return Agent(self._ours[name])
+        if name not in self._agents:
+            self._agents[name] = Agent(self._ours[name])
+        return self._agents[name]
+
+    def channel(self, name: str) -> socket.socket:
+        """The host's end of a further channel. Raises ``UnknownName``."""
+        if name not in self._spec.channels:
+            raise UnknownName("channel", name, self._spec.channels)
+        return self._ours[_FURTHER + name]
+
+    def port_number(self, name: str) -> int:
+        """The number of a further channel's port in the guest."""
+        return self._ports.index(_FURTHER + name) + 1
 
     def second_channel(self) -> socket.socket:
         """The host's end of the second command channel itself, for a reader of its own."""
         return self._ours["second"]
 
     def greeting(self) -> bytes:
-        """The first agent's greeting, once ``READY`` was marked."""
-        assert self._pump is not None, "the machine was not started"
-        return self._pump.greeting()
+        """The first agent's first line, after ``READY`` or ``RESUMED``."""
+        assert self._reader is not None, "QEMU was not started"
+        return bytes(self._reader.agent.kept)
 
     def console(self) -> str:
         """The last lines of the serial port, and what QEMU itself complained about."""
-        return (self._pump.console() + self._pump.errors()) if self._pump else ""
+        return (self._reader.serial.text() + self._reader.errors.text()) if self._reader else ""
 
     def start(self) -> None:
         """Start QEMU. Raises ``LaunchFailure`` if the program cannot be run."""
         theirs: dict[str, socket.socket] = {}
         try:
-            for name in _CHANNELS:
+            for name in ("control", "debug", "serial", *self._ports):
                 self._ours[name], theirs[name] = socket.socketpair()
             self.command = self._command(theirs)
             with held_back():  # a process must never exist without being known here
@@ -122,7 +132,7 @@ class Machine:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    pass_fds=[end.fileno() for end in theirs.values()],
+                    pass_fds=[*(end.fileno() for end in theirs.values()), *self._files],
                     start_new_session=True,
                     env=cleanup.marked(),
                 )
@@ -133,55 +143,45 @@ class Machine:
             for end in theirs.values():
                 end.close()
         assert self._process.stderr is not None
-        self._pump = Pump(
-            control=self._ours["control"],
-            debug=self._ours["debug"],
-            serial=self._ours["serial"],
-            agent=self._ours["agent"],
-            errors=self._process.stderr.fileno(),
-            on_debug=self._plan.on_debug,
-            on_serial=self._plan.on_serial,
-        )
-        self._pump.start()
-        self._qmp = Qmp(self._ours["control"])
+        self._reader = OutputReader(self._ours, self._process.stderr.fileno(), self._boot)
 
-    def next_mark(self, what: str, deadline: float, timeout_s: float) -> Mark:
-        """The next mark, before ``deadline`` (``time.monotonic``).
+    def next_event(self, what: str, deadline: float, timeout_s: float) -> Event:
+        """The end of the next phase, before ``deadline`` (``time.monotonic``).
 
         Raises:
             LaunchFailure: QEMU ended; its command line and last words are attached.
             WaitTimeout: nothing came.
         """
-        assert self._pump is not None, "the machine was not started"
+        assert self._reader is not None, "QEMU was not started"
         try:
-            mark = self._pump.marks.get(timeout=max(0.0, deadline - time.monotonic()))
+            event = self._reader.events.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             raise WaitTimeout(what, timeout_s, self.console()) from None
-        if mark.phase is None:
-            self.put_back(mark)
+        if event is None:
+            self.put_back(event)
             raise LaunchFailure(f"QEMU ended before {what}", self.command, self.console())
-        return mark
+        return event
 
-    def put_back(self, mark: Mark) -> None:
-        """Keep a mark that came too soon for whoever asks next."""
-        assert self._pump is not None, "the machine was not started"
-        self._pump.marks.put(mark)
+    def put_back(self, event: Event | None) -> None:
+        """Keep an event that came too soon for whoever asks next."""
+        assert self._reader is not None, "QEMU was not started"
+        self._reader.events.put(event)
 
-    def marks_so_far(self) -> list[Mark]:
-        """Marks that have come and were not asked for yet, without waiting."""
-        found: list[Mark] = []
+    def events_so_far(self) -> list[Event]:
+        """Events that have come and were not asked for yet, without waiting."""
+        found: list[Event] = []
         with contextlib.suppress(queue.Empty):
-            while self._pump is not None:
-                mark = self._pump.marks.get_nowait()
-                if mark.phase is None:
-                    self._pump.marks.put(mark)
+            while self._reader is not None:
+                event = self._reader.events.get_nowait()
+                if event is None:
+                    self.put_back(event)
                     break
-                found.append(mark)
+                found.append(event)
         return found
 
     def ended_by_itself(self, timeout_s: float) -> None:
         """Wait until QEMU has ended because its guest did. Raises ``WaitTimeout``."""
-        assert self._process is not None, "the machine was not started"
+        assert self._process is not None, "QEMU was not started"
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -208,8 +208,8 @@ class Machine:
             if self._process is not None:
                 self._process.kill()
                 self._process.wait()
-            if self._pump is not None:
-                self._pump.join(_LAST_WORDS_S)
+            if self._reader is not None:
+                self._reader.thread.join(_LAST_WORDS_S)
             self._close()
 
     def gone(self) -> AbnormalShutdown:
@@ -223,52 +223,36 @@ class Machine:
             self._process.stderr.close()
 
     def _command(self, theirs: dict[str, socket.socket]) -> tuple[str, ...]:
-        plan = self._plan
-        command = [*plan.qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
-        command += ["-no-reboot", *plan.accel.arguments(), *plan.arguments]
+        bus = self._boot.bus
+        command = [*self._qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
+        command += ["-no-reboot", *self._accel.arguments()]
+        command += [*plan_arguments(self._boot, self._spec), *self._options]
         for name, end in theirs.items():
             command += ["-chardev", f"socket,id={name},fd={end.fileno()}"]
         command += ["-mon", "chardev=control,mode=control", "-serial", "chardev:serial"]
         # SeaBIOS reports its progress to this port; nothing else in a guest uses it.
         command += ["-device", "isa-debugcon,iobase=0x402,chardev=debug"]
-        command += ["-device", f"virtio-serial-{plan.bus}"]
-        for name in ("agent", "second"):
+        command += ["-device", f"virtio-serial-{bus}"]
+        for name in self._ports:
             command += ["-device", f"virtserialport,chardev={name},name=vmcompare.{name}"]
         return tuple(command)
 
 
-KEPT = 64 * 1024
-"""Bytes of the serial port and of standard error that are kept (the last ones)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """``phase`` ended at ``t_ns`` (host's ``perf_counter_ns``); None: the machine has ended."""
-
-    phase: Phase | None
-    t_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """The first time ``text`` appears on a stream, ``phase`` has ended."""
-
-    phase: Phase
-    text: bytes
+KEPT = 64 * 1024  # of the serial port and of standard error (the last ones)
 
 
 class _Stream:
-    """One thing to read: what is kept of it, and the signs that are still awaited on it.
+    """One thing to read: what is kept of it, and the markers that are still awaited in it.
 
     ``source`` is a descriptor to read to its end, or a socket of which only the first line (a
     greeting) is read: what follows belongs to somebody else.
     """
 
-    def __init__(self, source: int | socket.socket, signs: Sequence[Sign]) -> None:
+    def __init__(self, source: int | socket.socket, markers: Sequence[PhaseMarker]) -> None:
         self.kept = bytearray()
         self.is_greeting = not isinstance(source, int)
         self._source = source
-        self._awaited = list(signs)
+        self._awaited = list(markers)
 
     def fileno(self) -> int:
         return self._source if isinstance(self._source, int) else self._source.fileno()
@@ -281,13 +265,15 @@ class _Stream:
         return self._source.recv(line_end + 1 if line_end >= 0 else max(1, len(ahead)))
 
     def feed(self, piece: bytes, tell: Callable[[Phase], None]) -> None:
-        before = len(self.kept)
+        before = 0 if self.is_greeting else len(self.kept)
         self.kept += piece
-        for sign in list(self._awaited):
-            # A sign may straddle two pieces.
-            if self.kept.find(sign.text, max(0, before - len(sign.text) + 1)) >= 0:
-                self._awaited.remove(sign)
-                tell(sign.phase)
+        if self.is_greeting and not self.kept.endswith(b"\n"):
+            return  # of a greeting, the whole line is awaited
+        for marker in list(self._awaited):
+            # A marker may straddle two pieces.
+            if self.kept.find(marker.text, max(0, before - len(marker.text) + 1)) >= 0:
+                self._awaited.remove(marker)
+                tell(marker.phase)
         if len(self.kept) > KEPT:
             del self.kept[: len(self.kept) - KEPT]
 
@@ -295,65 +281,36 @@ class _Stream:
         return bytes(self.kept).decode(errors="replace")
 
 
-class Pump:
-    """The reading thread of one machine.
+class OutputReader:
+    """The thread that reads what one QEMU says, from now until it has closed all its channels.
+
+    Of ``control`` and ``agent`` only the first line is read here: QEMU's greeting (``SPAWN``), the
+    agent's after a boot (``READY``), or what it says after a resume (``RESUMED``). The rest is left
+    to whoever talks over them.
 
     Args:
-        control, debug, serial, agent: host ends of its channels. Of ``control`` and ``agent`` only
-            the first line is read here (their greetings: ``SPAWN`` and ``READY``); the rest is
-            left to whoever talks over them.
+        channels: host ends, by name.
         errors: descriptor of its standard error.
-        on_debug, on_serial: signs awaited there. ``FIRST_BYTE`` is always awaited on the serial
-            port.
+        boot: has the markers of phases; ``FIRST_BYTE`` is always awaited on the serial port.
     """
 
-    def __init__(
-        self,
-        *,
-        control: socket.socket,
-        debug: socket.socket,
-        serial: socket.socket,
-        agent: socket.socket,
-        errors: int,
-        on_debug: Sequence[Sign],
-        on_serial: Sequence[Sign],
-    ) -> None:
-        self.marks: queue.SimpleQueue[Mark] = queue.SimpleQueue()
-        first_byte = Sign(Phase.FIRST_BYTE, FIRST_BYTE)
-        line_end = b"\n"
-        self._agent = _Stream(agent, [Sign(Phase.READY, line_end)])
-        self._serial = _Stream(serial.fileno(), [*on_serial, first_byte])
-        self._errors = _Stream(errors, [])
+    def __init__(self, channels: Mapping[str, socket.socket], errors: int, boot: Boot) -> None:
+        self.events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()  # None: QEMU has ended
+        markers = [*boot.on_serial, PhaseMarker(Phase.FIRST_BYTE, FIRST_BYTE)]
+        back = [PhaseMarker(Phase.READY, HELLO), PhaseMarker(Phase.RESUMED, BACK)]
+        self.serial = _Stream(channels["serial"].fileno(), markers)
+        self.agent = _Stream(channels["agent"], back)
+        self.errors = _Stream(errors, [])
         # In the order of a boot: what is ready at the same moment is told in this order.
         self._streams = [
-            _Stream(control, [Sign(Phase.SPAWN, line_end)]),
-            _Stream(debug.fileno(), on_debug),
-            self._serial,
-            self._agent,
-            self._errors,
+            _Stream(channels["control"], [PhaseMarker(Phase.SPAWN, b"\n")]),
+            _Stream(channels["debug"].fileno(), boot.on_debug),
+            self.serial,
+            self.agent,
+            self.errors,
         ]
-        self._thread = threading.Thread(target=self._run, name="vmcompare-pump", daemon=True)
-
-    def start(self) -> None:
-        """Start reading."""
-        self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait until the machine has closed all its channels."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-
-    def console(self) -> str:
-        """What the serial port said last, at most :data:`KEPT` bytes."""
-        return self._serial.text()
-
-    def errors(self) -> str:
-        """What QEMU itself wrote to standard error."""
-        return self._errors.text()
-
-    def greeting(self) -> bytes:
-        """The agent's first line, once ``READY`` was marked."""
-        return bytes(self._agent.kept)
+        self.thread = threading.Thread(target=self._run, name="vmcompare-qemu-output", daemon=True)
+        self.thread.start()
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -365,7 +322,7 @@ class Pump:
                 for key, _ in sorted(ready, key=lambda pair: pair[0].data[0]):
                     if not self._read(key.data[1], now):
                         selector.unregister(key.fileobj)
-        self.marks.put(Mark(None, time.perf_counter_ns()))
+        self.events.put(None)
 
     def _read(self, stream: _Stream, now: int) -> bool:
         """Read what is there; false when nothing more is to be read here."""
@@ -373,12 +330,11 @@ class Pump:
             piece = stream.read()
         except OSError:
             return False
-        stream.feed(piece, lambda phase: self.marks.put(Mark(phase, now)))
+        stream.feed(piece, lambda phase: self.events.put(Event(phase, now)))
         return bool(piece) and not (stream.is_greeting and piece.endswith(b"\n"))
 
 
-ANSWER_S = 10.0
-"""Seconds for an answer; QEMU needs milliseconds, except on a very busy computer."""
+ANSWER_S = 10.0  # for QEMU, which needs milliseconds, except on a very busy computer
 
 
 class Qmp:
@@ -391,8 +347,17 @@ class Qmp:
         self._negotiated = False
         self.events: list[dict[str, Any]] = []
 
-    def command(self, name: str, *, timeout_s: float = ANSWER_S, **arguments: object) -> Any:
+    def command(
+        self,
+        name: str,
+        *,
+        timeout_s: float = ANSWER_S,
+        file: int | None = None,
+        **arguments: object,
+    ) -> Any:
         """Send a command, wait for its answer; events that arrive meanwhile are kept.
+
+        A descriptor ``file`` is sent along, for ``getfd``.
 
         Raises:
             LaunchFailure: QEMU refuses the command.
@@ -407,7 +372,9 @@ class Qmp:
         deadline = time.monotonic() + timeout_s
         try:
             self._channel.settimeout(timeout_s)
-            self._channel.sendall(json.dumps(request).encode() + b"\n")
+            data = json.dumps(request).encode() + b"\n"
+            sent = 0 if file is None else socket.send_fds(self._channel, [data], [file])
+            self._channel.sendall(data[sent:])
             while True:
                 message = self._message(deadline)
                 if "event" in message:
@@ -437,8 +404,8 @@ class Qmp:
         return message
 
 
-HELLO = b"HELLO "
-"""How the agent greets; its process number follows."""
+HELLO, BACK = b"HELLO ", b"BACK "
+"""How the agent greets after a boot, and answers after a resume; its process number follows."""
 
 
 class Agent:
@@ -446,24 +413,29 @@ class Agent:
 
     A command that was given up leaves its answer in the channel; the next call reads up to its
     marker first, so answers never get mixed up.
+
+    Attributes:
+        has_greeted: whether its greeting was read; that of the first agent is read elsewhere.
     """
 
     def __init__(self, channel: socket.socket) -> None:
+        self.has_greeted = False
         self._channel = channel
         self._buffer = bytearray()
         self._unanswered = b""
 
-    def greeted(self, timeout_s: float) -> int:
-        """Wait for the agent's greeting; its process number inside, which leads a session."""
+    def greeted(self, timeout_s: float) -> None:
+        """Wait for the agent's greeting, unless it has come. Raises ``WaitTimeout``."""
+        if self.has_greeted:
+            return
         deadline = time.monotonic() + timeout_s
         try:
             while b"\n" not in self._buffer:
                 self._receive(deadline)
         except TimeoutError:
             raise WaitTimeout("the agent's greeting", timeout_s) from None
-        line, _, rest = bytes(self._buffer).partition(b"\n")
-        self._buffer = bytearray(rest)
-        return session_of(line)
+        del self._buffer[: self._buffer.index(b"\n") + 1]
+        self.has_greeted = True
 
     def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
         """Run a command to its end.
@@ -483,6 +455,12 @@ class Agent:
         """Write ``data`` to ``path``; the exit code says whether it worked."""
         head = f"PUT {len(data)} {quote(path)}"
         return self._ask(head.encode("utf-8", "surrogateescape"), data, timeout_s)
+
+    def ask_whether_back(self) -> None:
+        """Let the agent of a resumed guest say :data:`BACK`; the next call reads the rest."""
+        token = secrets.token_hex(TOKEN_BYTES).encode()
+        self._unanswered = b"\n" + token + b" "
+        self._channel.sendall(token + b" echo " + BACK + b"$$\n")
 
     def settle(self, timeout_s: float) -> None:
         """Discard what is left of a command that was given up, up to its marker."""
@@ -534,8 +512,8 @@ class Agent:
 
 
 def session_of(greeting: bytes) -> int:
-    """The agent's process number in its greeting line."""
-    return int(greeting.strip().removeprefix(HELLO))
+    """The agent's process number in its first line."""
+    return int(greeting.split()[1])
 
 
 def stop_line(session: int) -> str:

@@ -5,19 +5,20 @@ belongs to. A daemon leaves its parent, and a runtime's container its session; n
 at the same moment. The search is made anew until it finds nobody.
 
 At the end stands what a bare process and a bare container share: a command that is a child of this
-process, followed (:func:`followed`) or run to its end (:func:`completed`).
+process, followed (:func:`followed`) or run to its end (:func:`run_to_end`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import shlex
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -26,19 +27,14 @@ from vmcompare.engines import cleanup
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
 from vmcompare.sandbox import OnOutput
 
-START_S = 60.0
-"""Seconds until a command to follow must have begun; emulated it takes about 0.2."""
-
-END_S = 15.0
-"""Seconds until it must be gone once it was killed; emulated it takes about 0.2."""
-
+START_S = 60.0  # for a command to follow to begin; emulated it takes about 0.2 s
+END_S = 15.0  # for it to be gone once it was killed; emulated it takes about 0.2 s
 _PAUSE_S = 0.01
 
 # Errors join the output inside: two pipes would be read in any order.
 _BEGIN = 'command -v "$1" >/dev/null 2>&1 || { echo 0; exit 127; }; echo $$; exec "$@" 2>&1'
 
-_SEARCHES = 50
-"""At most so many searches inside: a crowd of processes needs two or three."""
+_SEARCHES = 50  # inside, at most: a crowd of processes needs two or three
 
 # Process, state, parent and session are fields 1, 3, 4 and 6 of /proc/PID/stat (proc(5)); the name
 # between them may hold blanks. Of the sessions, those are followed whose leader was found.
@@ -51,14 +47,14 @@ _FIND = (
 )
 
 
-class Heard:
+class CommandOutput:
     """The output of one command; a :class:`vmcompare.sandbox.Followed`.
 
     Args:
         on_output: is told of each piece; never after :meth:`silence` has returned. It must not
             raise.
         announced: the first line is not output but the number of the command's process inside, as
-            :func:`beginning` prints it.
+            :func:`announcing` prints it.
     """
 
     def __init__(self, on_output: OnOutput, *, announced: bool) -> None:
@@ -123,12 +119,12 @@ class Heard:
             self._silent = True
 
 
-def beginning(argv: Sequence[str]) -> tuple[str, ...]:
+def announcing(argv: Sequence[str]) -> tuple[str, ...]:
     """A command that prints its process number (0: no such program) and becomes ``argv``."""
     return ("sh", "-c", _BEGIN, "sh", *argv)
 
 
-def ending(pid: int) -> str:
+def kill_line(pid: int) -> str:
     """A line of shell that kills ``pid``, which leads a session, and whatever it has started.
 
     Of POSIX, plus BusyBox's (and anybody's) ``awk``, and Linux's ``/proc``. The exit code says
@@ -143,12 +139,35 @@ def ending(pid: int) -> str:
     )
 
 
-def crowded_ending(pid: int) -> str:
+def kill_line_if_crowded(pid: int) -> str:
     """The same where no process more may be started: first the group, by the shell itself."""
-    return f"kill -9 -- -{pid} 2>/dev/null; {ending(pid)}"
+    return f"kill -9 -- -{pid} 2>/dev/null; {kill_line(pid)}"
 
 
-class Descent:
+class Turn:
+    """One command at a time is followed in an instance."""
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    @contextmanager
+    def take(self, argv: Sequence[str]) -> Iterator[None]:
+        """Within the block no other command is followed. Raises ``LaunchFailure`` if one is."""
+        if self._taken:
+            raise followed_already(argv)
+        self._taken = True
+        try:
+            yield
+        finally:
+            self._taken = False
+
+
+def followed_already(argv: Sequence[str]) -> LaunchFailure:
+    """The error for a second command."""
+    return LaunchFailure("this instance has a command that is followed already", argv)
+
+
+class ProcessTree:
     """A process of this computer and what it starts, to be ended for certain.
 
     Args:
@@ -183,11 +202,16 @@ class Descent:
     def end(self, timeout_s: float = END_S) -> bool:
         """Kill all of it; whether it is gone in time."""
         deadline = time.monotonic() + timeout_s
+        stopped: set[int] = set()
+        # A child that leaves the session is known by its parent alone. So nothing is killed while
+        # anything can still start a child: what is stopped cannot.
+        while (more := self.look() - stopped) and time.monotonic() < deadline:
+            _signal(more, signal.SIGSTOP)
+            stopped |= more
         while found := self.look():
             if time.monotonic() > deadline:
                 return False
-            for number in found:
-                _kill(number)
+            _signal(found, signal.SIGKILL)
             time.sleep(_PAUSE_S)
         return True
 
@@ -207,9 +231,10 @@ def _table() -> tuple[dict[int, int], dict[int, int]]:
     return parents, sessions
 
 
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 _PIECE = 1 << 16
@@ -223,14 +248,14 @@ def followed(
     announced: Sequence[str] = (),
     end_inside: Callable[[int], object] | None = None,
     environment: Mapping[str, str] | None = None,
-) -> Iterator[Heard]:
+) -> Iterator[CommandOutput]:
     """Start ``command`` and listen to it; leaving ends it and all that it has started.
 
     Args:
         command: argv on this computer.
         on_output: is told of its output.
         announced: what the command is to become inside, where its first line says whether that is
-            there (:func:`beginning`).
+            there (:func:`announcing`).
         end_inside: kills what it started by the number it announced, from inside: its session has
             another number out here, which is not known of one that ended at once.
         environment: of ``command``; this process's own where it is ``None``.
@@ -250,15 +275,12 @@ def followed(
         )
     except OSError as error:
         raise LaunchFailure(f"{command[0]} could not be run", command, str(error)) from error
-    heard = Heard(on_output, announced=bool(announced))
-    descent = Descent(child.pid)
+    heard = CommandOutput(on_output, announced=bool(announced))
+    descent = ProcessTree(child.pid)
     inner = 0
     try:
         assert child.stdout is not None
-        thread = threading.Thread(
-            target=_listen, args=(child.stdout, heard), name="vmcompare-follow", daemon=True
-        )
-        thread.start()
+        listen(pieces_of(child.stdout), heard)
         if announced:
             inner = heard.pid(announced)
             descent.look()  # for its session, should nothing more be started inside at the end
@@ -277,14 +299,37 @@ def followed(
         raise AbnormalShutdown(f"something that {command[0]} started does not end")
 
 
-def completed(
+def query(
+    command: Sequence[str], timeout_s: float, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that answers at once, its input empty; what it printed, and its exit code.
+
+    Raises:
+        OSError, subprocess.TimeoutExpired: it cannot be started; it does not end.
+    """
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+        env=environment,
+    )
+
+
+def run_to_end(
     command: Sequence[str],
     *,
     timeout_s: float,
     data: bytes = b"",
     environment: Mapping[str, str] | None = None,
+    shown: Sequence[str] = (),
 ) -> tuple[bytes, int]:
     """Run ``command`` to its end; what it printed, and its exit code as :mod:`subprocess` has it.
+
+    An error names it as it is ``shown``, if that is another command.
 
     What did not end in time, or was interrupted, is ended with all that it has started.
 
@@ -303,19 +348,55 @@ def completed(
         try:
             output, _ = child.communicate(data, timeout_s)
         except subprocess.TimeoutExpired as error:
-            Descent(child.pid).end()
-            raise WaitTimeout(f"the end of {shlex.join(command)}", timeout_s) from error
+            ProcessTree(child.pid).end()
+            raise WaitTimeout(f"the end of {shlex.join(shown or command)}", timeout_s) from error
         except BaseException:
-            Descent(child.pid).end()
+            ProcessTree(child.pid).end()
             raise
     return output, child.returncode
 
 
-def _listen(output: IO[bytes], heard: Heard) -> None:
+def end_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Wait for the end of ``child``, then kill it."""
     try:
-        while piece := os.read(output.fileno(), _PIECE):
+        child.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def first_byte_ns(output: IO[bytes], timeout_s: float) -> int | None:
+    """When the first byte of ``output`` came (host's clock); ``None`` if it ended before that.
+
+    Raises ``TimeoutError`` if neither came.
+    """
+    with selectors.DefaultSelector() as ready:
+        ready.register(output, selectors.EVENT_READ)
+        if not ready.select(timeout_s):
+            raise TimeoutError
+    data = os.read(output.fileno(), 1)
+    now_ns = time.perf_counter_ns()
+    return now_ns if data else None
+
+
+def pieces_of(output: IO[bytes]) -> Iterator[bytes]:
+    """What comes from a pipe, as it comes."""
+    while piece := os.read(output.fileno(), _PIECE):
+        yield piece
+
+
+def listen(pieces: Iterable[bytes], heard: CommandOutput) -> None:
+    """Hand on each piece with its time, and the end, from a thread of its own."""
+    threading.Thread(
+        target=_hand_on_all, args=(pieces, heard), name="vmcompare-follow", daemon=True
+    ).start()
+
+
+def _hand_on_all(pieces: Iterable[bytes], heard: CommandOutput) -> None:
+    try:
+        for piece in pieces:
             heard.hand_on(piece, time.perf_counter_ns())
     except (OSError, ValueError):
-        pass  # closed by us
+        pass  # closed by us, or the other side went away: either way this is the end
     finally:
         heard.end(time.perf_counter_ns())

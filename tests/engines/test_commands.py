@@ -15,23 +15,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import until
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.cleanup.ledger import own_path
-from vmcompare.engines.following import Descent, Heard, beginning, ending
+from vmcompare.engines.cleanup.ledger import open_own
+from vmcompare.engines.commands import CommandOutput, ProcessTree, announcing, kill_line
 from vmcompare.engines.qemu.guest import Listener
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 # -- what is heard --------------------------------------------------------------------------
@@ -39,7 +31,7 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 def test_the_announcement_is_no_output_however_it_arrives() -> None:
     pieces: list[tuple[bytes, int]] = []
-    heard = Heard(lambda piece, t_ns: pieces.append((piece, t_ns)), announced=True)
+    heard = CommandOutput(lambda piece, t_ns: pieces.append((piece, t_ns)), announced=True)
     for t_ns, piece in enumerate((b"4", b"2\nfi", b"rst\n")):
         heard.hand_on(piece, t_ns)
     assert heard.pid(["x"], 0) == 42
@@ -57,7 +49,7 @@ def test_the_announcement_is_no_output_however_it_arrives() -> None:
 def test_why_a_command_did_not_begin_is_told(
     said: bytes, error: type[Exception], words: str
 ) -> None:
-    heard = Heard(lambda _piece, _t_ns: None, announced=True)
+    heard = CommandOutput(lambda _piece, _t_ns: None, announced=True)
     if said:
         heard.hand_on(said, 1)
     heard.end(2)
@@ -67,7 +59,7 @@ def test_why_a_command_did_not_begin_is_told(
 
 def test_a_silenced_one_hands_on_nothing_and_its_first_end_counts() -> None:
     pieces: list[bytes] = []
-    heard = Heard(lambda piece, _t_ns: pieces.append(piece), announced=False)
+    heard = CommandOutput(lambda piece, _t_ns: pieces.append(piece), announced=False)
     heard.hand_on(b"a", 1)
     heard.silence()
     heard.hand_on(b"b", 2)
@@ -146,7 +138,7 @@ def test_markers_between_the_pieces_are_taken_out_and_a_line_s_end_is_not_held_b
     agent.said(b"beat 4" + last_word[:4], last_word[4:])
     assert listener.heard.wait(5)
     ending_it = _in_a_thread(listener.end)
-    for line in (ending(7), ":"):  # though it ended by itself: what it left running is killed
+    for line in (kill_line(7), ":"):  # though it ended by itself: what it left running is killed
         token, command = agent.asked()
         assert command.decode() == f"{line}\n"
         agent.said(b"\n" + token + b" 0\n")
@@ -163,7 +155,7 @@ def test_leaving_kills_by_the_announced_number_and_gives_the_channel_back(
     given_back: list[bool] = []
     leaving = _in_a_thread(lambda: given_back.append(listener.end()))
     token, command = agent.asked()
-    assert command.decode().strip() == ending(7)
+    assert command.decode().strip() == kill_line(7)
     agent.said(b"Killed\n" + last_word, b"\n" + token + b" 0\n")
     token, _ = agent.asked()
     agent.said(b"\n" + token + b" 0\n", b"for the next reader")
@@ -218,17 +210,17 @@ def _family() -> list[list[str]]:
 
 def _from_inside(pid: int) -> bool:
     shell = shutil.which("sh") or "sh"
-    return subprocess.run([shell, "-c", ending(pid)], check=False).returncode == 0
+    return subprocess.run([shell, "-c", kill_line(pid)], check=False).returncode == 0
 
 
 def _from_outside(pid: int) -> bool:
-    return Descent(pid).end()
+    return ProcessTree(pid).end()
 
 
 @linux
 @pytest.mark.parametrize("end", [_from_inside, _from_outside])
 def test_a_command_and_all_it_has_started_are_ended(end: Callable[[int], bool]) -> None:
-    argv: Sequence[str] = beginning(("sh", "-c", FAMILY))
+    argv: Sequence[str] = announcing(("sh", "-c", FAMILY))
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as root:
         assert root.stdout is not None
         assert int(root.stdout.readline()) == root.pid
@@ -245,10 +237,10 @@ def test_those_whose_leader_has_ended_are_known_by_its_session() -> None:
     ) as root:
         assert root.stdout is not None
         root.stdout.readline()
-        descent = Descent(root.pid)
+        descent = ProcessTree(root.pid)
         root.wait()
         assert _family() == [["sleep", f"{MARK}5"]]
-        assert Descent(root.pid, among=lambda: ()).end()  # none of its own: spared
+        assert ProcessTree(root.pid, among=lambda: ()).end()  # none of its own: spared
         assert _family() == [["sleep", f"{MARK}5"]]
         assert descent.end()
     assert _family() == []
@@ -281,7 +273,7 @@ def test_what_a_killed_owner_followed_on_this_computer_is_ended(private_places: 
         assert _followed(before)
         owner.kill()
     assert until(lambda: not _followed(before))
-    ours = {own_path()}  # the probe above started something, too
+    ours = {open_own()}  # the probe above started something, too
     assert until(lambda: set(private_places.rglob("*.jsonl")) <= ours)
     assert len(cleanup.sweep()) == 0
 

@@ -1,0 +1,1 @@
+"""How long does ``sleep 0.1`` really sleep, in a process and in a container?"""

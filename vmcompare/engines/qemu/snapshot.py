@@ -1,0 +1,115 @@
+"""A booted guest that was stopped and kept, and clones of it: copies that go on from there.
+
+Its memory lies in a file without a name (``memfd_create(2)``). Each clone maps that privately, so
+what it does not write to is shared by all. The state of processor and devices, some 100 kB, lies in
+another one. Both go when the :class:`Snapshot` does, or this process: nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Sequence
+
+from vmcompare.engines.qemu.accel import Accelerator
+from vmcompare.engines.qemu.binary import Qemu
+from vmcompare.engines.qemu.boots import Boot
+from vmcompare.engines.qemu.process import QemuProcess
+from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.sandbox import Phase, Spec
+
+_PAUSE_S = 0.002  # between two questions to QEMU
+
+
+class Snapshot:
+    """The guest that :meth:`of` boots and stops; :meth:`clone` and :meth:`resume` copy it."""
+
+    def __init__(self, qemu: Qemu, choice: Accelerator, boot: Boot, spec: Spec) -> None:
+        if not hasattr(os, "memfd_create"):
+            raise Unavailable("a guest can be cloned on Linux only", "choose a cold start")
+        self._qemu, self._choice, self._boot, self._spec = qemu, choice, boot, spec
+        self._memory = os.memfd_create("vmcompare-memory")
+        weakref.finalize(self, os.close, self._memory)
+        self._state = os.memfd_create("vmcompare-state")
+        weakref.finalize(self, os.close, self._state)
+
+    @classmethod
+    def of(
+        cls, qemu: Qemu, choice: Accelerator, boot: Boot, spec: Spec, options: Sequence[str] = ()
+    ) -> Snapshot:
+        """Boot a guest until both its agents have greeted, and keep it.
+
+        Raises:
+            Unavailable: this is not Linux.
+            VmcompareError: the guest does not start, or QEMU cannot keep it.
+        """
+        snapshot = cls(qemu, choice, boot, spec)
+        process = snapshot._process((*options, *snapshot._memory_arguments(shared=True)))
+        try:
+            process.start()
+            deadline = time.monotonic() + boot.timeout_s
+            awaited = {Phase.FIRST_BYTE, Phase.READY}
+            while awaited:
+                event = process.next_event("a guest to be cloned", deadline, boot.timeout_s)
+                awaited -= {event.phase}
+            process.agent("second").greeted(boot.timeout_s)
+            process.qmp.command("stop")
+            _leave_memory_alone(process)
+            process.qmp.command("getfd", fdname="state", file=snapshot._state)
+            process.qmp.command("migrate", uri="fd:state")
+            status = snapshot._until(process, "query-migrate", ("completed", "failed"))
+            if status != "completed":
+                raise LaunchFailure("QEMU cannot keep a guest", process.command, process.console())
+            process.stop()
+        finally:
+            process.kill()
+        return snapshot
+
+    def clone(self, options: Sequence[str] = ()) -> QemuProcess:
+        """A process, not started yet, to be handed to :meth:`resume` once it has spawned."""
+        memory = self._memory_arguments(shared=False)
+        return self._process((*options, *memory, "-incoming", "defer"))
+
+    def resume(self, process: QemuProcess) -> None:
+        """Load the state and let the guest run; ``RESUMED`` comes when its agent says so."""
+        _leave_memory_alone(process)
+        state = os.open(f"/proc/self/fd/{self._state}", os.O_RDONLY)  # at an offset of its own
+        try:
+            process.qmp.command("getfd", fdname="state", file=state)
+        finally:
+            os.close(state)
+        process.qmp.command("migrate-incoming", uri="fd:state")
+        self._until(process, "query-status", ("paused", "running"))
+        process.qmp.command("cont")
+        process.agent().ask_whether_back()
+
+    def _process(self, options: Sequence[str]) -> QemuProcess:
+        files = (self._memory,)
+        return QemuProcess(self._qemu, self._choice, self._boot, self._spec, options, files)
+
+    def _memory_arguments(self, *, shared: bool) -> tuple[str, ...]:
+        path, share = f"/proc/self/fd/{self._memory}", "on" if shared else "off"
+        memory = f"memory-backend-file,id=memory,size={self._spec.memory_mib}M"
+        return (
+            *("-object", f"{memory},mem-path={path},share={share}"),
+            *("-machine", "memory-backend=memory"),
+        )
+
+    def _until(self, process: QemuProcess, question: str, wanted: Sequence[str]) -> str:
+        """Ask QEMU until its status is one of those ``wanted``."""
+        timeout_s = self._boot.timeout_s
+        deadline = time.monotonic() + timeout_s
+        while True:
+            status = str(process.qmp.command(question).get("status"))
+            if status in wanted:
+                return status
+            if time.monotonic() > deadline:
+                raise WaitTimeout(f"the end of QEMU's {status!r}", timeout_s, process.console())
+            time.sleep(_PAUSE_S)
+
+
+def _leave_memory_alone(process: QemuProcess) -> None:
+    """Keep and load only the state: the memory is in its file already."""
+    capability = {"capability": "x-ignore-shared", "state": True}
+    process.qmp.command("migrate-set-capabilities", capabilities=[capability])

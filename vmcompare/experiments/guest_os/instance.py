@@ -1,0 +1,163 @@
+"""One running instance: its memory by part, what is in it beforehand, and how it gets old."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.evidence.units import MIB
+from vmcompare.measuring import memory
+from vmcompare.sandbox import FIRST_BYTE_PROGRAM, Sandbox, Spec
+
+GUEST_RAM = "guest RAM"
+BOOT_FILES = "kernel and RAM disk files"
+EMULATOR = "emulator"
+CODE_CACHE = "translator’s code cache"
+SHIM = "shim and init"
+WORKLOAD = "workload"
+DAEMONS = "daemons"
+"""The engine's daemons, which serve all containers together."""
+
+PARTS = (SHIM, WORKLOAD, EMULATOR, BOOT_FILES, GUEST_RAM, CODE_CACHE)
+"""Parts of an instance, in the order in which they are stacked."""
+
+KERNEL_THREADS, PROCESSES, FILES = "kernel threads", "processes", "files"
+
+_WORK = "sleep"
+"""A program of the shared userland that every instance runs beside the first-byte program: an
+application that only waits, of BusyBox and the C library, whose pages containers can share."""
+
+_PS = ("ps", "-o", "pid,ppid,comm,args")
+_AGE_TIMEOUT_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What one instance costs the host, as PSS in bytes.
+
+    Attributes:
+        parts: name (of :data:`PARTS`) → bytes. The workload of a VM is within its guest RAM.
+        workload_pid: a process of the workload, where the host sees one (a container's).
+    """
+
+    parts: Mapping[str, int]
+    workload_pid: int | None = None
+
+    @property
+    def paid_bytes(self) -> int:
+        """``pss_bytes``: all but the translator's code cache, which exists under emulation only."""
+        return sum(self.parts.values()) - self.parts.get(CODE_CACHE, 0)
+
+    @property
+    def overhead_bytes(self) -> int:
+        """What manages the instance: shim and init, or the emulator."""
+        return self.parts.get(SHIM, 0) + self.parts.get(EMULATOR, 0)
+
+
+def weigh(box: Sandbox, spec: Spec, *, is_vm: bool, emulated: bool) -> Weight:
+    """Weigh a running instance.
+
+    A container's processes are told apart by the first word of their command lines: the workload is
+    what this experiment started in it; all else (shim, PID 1, a monitor) manages it. A VM's one
+    process is told apart by its mappings.
+
+    Raises:
+        Unavailable: its processes cannot be seen, read, or told apart.
+    """
+    pids = box.host_pids()
+    if not pids:
+        raise Unavailable(
+            "the processes that serve it cannot be seen from here",
+            "replay a recording: the engine runs under another kernel",
+        )
+    if is_vm:
+        found = memory.vm_parts(pids, ram_bytes=spec.memory_mib * MIB, emulated=emulated)
+        cache = {CODE_CACHE: found.code_cache} if found.code_cache else {}
+        return Weight(
+            {EMULATOR: found.emulator, BOOT_FILES: found.boot_files, GUEST_RAM: found.guest_ram}
+            | cache
+        )
+    parts = {SHIM: 0, WORKLOAD: 0}
+    working = None
+    for pid in pids:
+        words = memory.command_line(pid)
+        part = WORKLOAD if words and words[0] in (FIRST_BYTE_PROGRAM, _WORK) else SHIM
+        parts[part] += memory.pss_bytes([pid])
+        working = pid if words[:1] == (_WORK,) else working
+    if working is None:
+        raise Unavailable(
+            "the workload is not among the processes that serve it", "replay a recording"
+        )
+    return Weight(parts, working)
+
+
+def start_work(box: Sandbox) -> None:
+    """Start the application that only waits. Raises ``LaunchFailure``."""
+    _output(box, ("sh", "-c", f"{_WORK} 86400 </dev/null >/dev/null 2>&1 &"))
+
+
+def counts(box: Sandbox) -> Mapping[str, int]:
+    """Kernel threads, processes and files in an instance, without what this course put there.
+
+    Counted are processes of its own process table: PID 1 always, of the others neither the
+    first-byte program, our workload and command channel, nor the counting itself. Files are those
+    of its root file system.
+
+    Raises:
+        LaunchFailure: a command inside failed, or printed something else than a count.
+    """
+    listed = _output(box, _PS)
+    return {**processes(listed), FILES: _number(box, ("sh", "-c", "find / -xdev -type f | wc -l"))}
+
+
+def processes(listed: str) -> Mapping[str, int]:
+    """Kernel threads and processes in the output of ``ps -o pid,ppid,comm,args``."""
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    for fields in (line.split(maxsplit=3) for line in listed.splitlines()):
+        if len(fields) == 4 and fields[0].isdigit() and fields[1].isdigit():
+            parents[int(fields[0])], commands[int(fields[0])] = int(fields[1]), fields[3]
+
+    def is_ours(pid: int) -> bool:
+        """Whether it, or what started it, is this course's; PID 1 never is."""
+        while pid != 1 and pid in parents:
+            command = commands[pid]
+            if command.startswith((f"{_WORK} ", " ".join(_PS))) or "vmcompare" in command:
+                return True
+            pid = parents[pid]
+        return False
+
+    # The kernel's threads are children of its second process, kthreadd.
+    threads = [p for p in parents if commands[p].startswith("[") and 2 in (p, parents[p])]
+    theirs = [p for p in parents if p not in threads and not is_ours(p)]
+    return {KERNEL_THREADS: len(threads), PROCESSES: len(theirs)}
+
+
+def disk_bytes(box: Sandbox) -> int:
+    """Size of the guest's disk as it sees it, in bytes. Raises ``LaunchFailure``."""
+    return _number(box, ("cat", "/sys/block/vda/size")) * 512
+
+
+def read_disk(box: Sandbox) -> None:
+    """Let a guest read its whole disk through its page cache.
+
+    Raises:
+        LaunchFailure, WaitTimeout: it could not, or not within three minutes.
+    """
+    _output(box, ("sh", "-c", "cat /dev/vda >/dev/null"), timeout_s=_AGE_TIMEOUT_S)
+
+
+def _number(box: Sandbox, argv: Sequence[str]) -> int:
+    text = _output(box, argv).strip()
+    if not text.isdigit():
+        raise LaunchFailure("a command inside did not print a number", tuple(argv), text)
+    return int(text)
+
+
+def _output(box: Sandbox, argv: Sequence[str], timeout_s: float = 60.0) -> str:
+    done = box.run(argv, timeout_s=timeout_s)
+    text = done.output.decode(errors="replace")
+    if done.exit_code:
+        raise LaunchFailure(f"{argv[0]} ended with {done.exit_code} inside", tuple(argv), text)
+    return text
