@@ -103,6 +103,19 @@ class Confinement(StrEnum):
     NO_SECCOMP = "no-seccomp"
 
 
+class Namespace(StrEnum):
+    """What a Linux kernel can give a process a view of its own of, as named in /proc/self/ns."""
+
+    MNT = "mnt"
+    UTS = "uts"
+    IPC = "ipc"
+    PID = "pid"
+    NET = "net"
+    CGROUP = "cgroup"
+    USER = "user"
+    TIME = "time"
+
+
 class Phase(StrEnum):
     """What just *ended* when an event is stamped (``OPEN``: the client call, time zero).
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from planted import row
 
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.shared_kernel import here, ladder
+from vmcompare.experiments.shared_kernel import ladder
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
 
 FACTS: Mapping[str, tuple[str, bool]] = {
@@ -64,7 +64,7 @@ def looked(
         facts: facts that come out otherwise.
         boot_ids: instances (by name) with another boot id.
         broken: instances, rungs or facts that failed.
-        accel: accelerator of the machines.
+        accel: accelerator of the VMs.
         on_host: whether the ladder was climbed by an ordinary user of the host.
     """
     rows: list[Measurement] = []
@@ -95,9 +95,9 @@ def looked(
             row("container", "observation", 0.0, phase="setting vm.swappiness", text=refused)
         )
     if "vm-direct" in only:
-        rows += _seen("vm-direct", 0) + _climbed(broken, "vm-direct", ladder.GUEST, accel)
+        rows += _seen("vm-direct", 0) + _climbed(broken, ladder.GUEST, accel)
     elif on_host:
-        rows += _climbed(["cgroup", "all but user", *broken], "process", here.GROUND, "")
+        rows += _climbed(["cgroup", "all but user", *broken], ladder.HOST, "")
     return rows
 
 
@@ -108,9 +108,7 @@ def _seen(platform: str, count: int) -> list[Measurement]:
     ]
 
 
-def _climbed(
-    broken: Sequence[str], platform: str, ground: ladder.Ground, accel: str
-) -> list[Measurement]:
+def _climbed(broken: Sequence[str], ground: ladder.Ground, accel: str) -> list[Measurement]:
     rows = []
     for place, climb in enumerate(ground.climbs()):
         seen = {ladder.LINE: ground.line(climb.rungs), **_START}
@@ -122,8 +120,8 @@ def _climbed(
         failed = climb.name in broken
         rows.append(
             row(
-                platform, "observation", None if failed else 1.0, phase=climb.name, rep=place,
-                text="" if failed else ladder.written(seen), accel=accel,
+                ground.platform, "observation", None if failed else 1.0, phase=climb.name,
+                rep=place, text="" if failed else ladder.written(seen), accel=accel,
             )
         )  # fmt: skip
     return rows

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
 
 import psutil
 
 from vmcompare.engines.programs import boot_sector
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.shared_kernel.instances import INSTANCES, Run, Who
-from vmcompare.experiments.shared_kernel.kernels import hidden_vm
-from vmcompare.experiments.shared_kernel.observer import Reading
-from vmcompare.measuring.experiment import FAILURES, blank, failed, filled
+from vmcompare.experiments.shared_kernel.instances import Run, Who, first_of, hidden_vm
+from vmcompare.measuring.experiment import FAILURES, failed, filled, or_failed
 from vmcompare.sandbox import BOOT_SECTOR, Confinement, Machine, Platform, Sandbox, Spec
 
 SLEEPERS = 3
@@ -22,13 +19,13 @@ SLEEPERS = 3
 _SLEEPER = "86399.02"
 """Seconds they would sleep, if they were not ended: a number that nobody else sleeps for."""
 
-DIFFERENT = 10
+_DIFFERENT = 10
 """Containers that run at the same time, each with another program in it."""
 
-OWN_SETTING = ("net.ipv4.ip_default_ttl", "77")
+_OWN_SETTING = ("net.ipv4.ip_default_ttl", "77")
 """A kernel setting that every network namespace has for itself."""
 
-SHARED_SETTING = ("vm.swappiness", "17")
+_SHARED_SETTING = ("vm.swappiness", "17")
 """One that the whole kernel has once."""
 
 
@@ -36,80 +33,83 @@ def _phase(setting: str) -> str:
     return f"setting {setting}"
 
 
-SETTINGS = {_phase(name): name for name, _ in (OWN_SETTING, SHARED_SETTING)}
+SETTINGS = {_phase(name): name for name, _ in (_OWN_SETTING, _SHARED_SETTING)}
 """Phase of the observation → the setting that was tried."""
 
 
-def look(run: Run) -> Iterator[Measurement]:
+def _holds(row: Measurement, holds: bool, text: str = "") -> Measurement:
+    return filled(row, float(holds), text=text)
+
+
+def compare(run: Run) -> Iterator[Measurement]:
     """Facts that need more than one instance, while all of them run."""
-    if Platform.CONTAINER in run.context.launchers:
-        yield from _kernel_facts(run)
+    launchers = run.context.launchers
+    if Platform.CONTAINER in launchers:
+        yield from _kernel_of_containers(run)
         yield from _second_userland(run)
-    for name in ("vm-direct", "vm"):
-        who = next(who for who in INSTANCES if who.name == name)
-        if who.platform in run.context.launchers:
-            yield from _own_kernel(run, who)
-    for name in ("container A", "vm-direct"):
-        if name in run.boxes:
-            yield from _sleepers(run, next(who for who in INSTANCES if who.name == name))
+    for platform in (Platform.VM_DIRECT, Platform.VM):
+        if platform in launchers:
+            yield from _kernel_of_vm(run, first_of(platform))
+    for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
+        if first_of(platform).name in run.boxes:
+            yield from _sleepers(run, first_of(platform))
     if "vm-direct" in run.boxes:
-        yield from _vm_settings(run)
+        yield from _setting_in_vm(run)
     if "container A" in run.boxes:
         yield from _sector_in_container(run)
 
 
-def _containers(run: Run) -> list[Reading]:
-    return [found for name, found in run.readings.items() if name.startswith("container")]
-
-
-def _kernel_facts(run: Run) -> Iterator[Measurement]:
+def _kernel_of_containers(run: Run) -> Iterator[Measurement]:
     """O2: release and boot id are the host's; a hidden VM's are told apart."""
-    names = (
-        "container_kernel_release_is_hosts", "container_boot_id_is_hosts",
-        "container_boot_id_is_a_hidden_vms",
-    )  # fmt: skip
-    found, host = _containers(run), run.readings.get("host")
+    release, boot_id, hidden = (
+        run.fact(Platform.CONTAINER, name)
+        for name in (
+            "container_kernel_release_is_hosts",
+            "container_boot_id_is_hosts",
+            "container_boot_id_is_a_hidden_vms",
+        )
+    )
+    found = [one for name, one in run.readings.items() if name.startswith("container")]
+    host = run.readings.get("host")
     if not found:
         why = run.why.get("container A", "no container answered")
-        for name in names:
-            yield run.fact(Platform.CONTAINER, name, why)
+        yield from (failed(row, why) for row in (release, boot_id, hidden))
         return
-    hidden = hidden_vm(host, found)
+    in_hidden = hidden_vm(host, found)
     # In a hidden VM its kernel is the host's, and the containers are all there is to ask.
-    base = found[0] if hidden or host is None else host
-    release = all(one.release == base.release for one in found)
-    boot = all(one.boot_id == base.boot_id for one in found)
-    for name, holds in zip(names, (release, boot, hidden), strict=True):
-        yield run.fact(Platform.CONTAINER, name, holds)
+    base = found[0] if in_hidden or host is None else host
+    yield _holds(release, all(one.release == base.release for one in found))
+    yield _holds(boot_id, all(one.boot_id == base.boot_id for one in found))
+    yield _holds(hidden, in_hidden)
 
 
-def _own_kernel(run: Run, who: Who) -> Iterator[Measurement]:
-    """O2 and O6b: the machine's release and boot id, held against the host's."""
-    reading = run.readings.get(who.name)
+def _kernel_of_vm(run: Run, who: Who) -> Iterator[Measurement]:
+    """O2 and O6b: the VM's release and boot id beside the host's."""
+    release, boot_id = (
+        run.fact(who.platform, name)
+        for name in ("vm_kernel_release_is_hosts", "vm_boot_id_is_hosts")
+    )
+    own = run.readings.get(who.name)
     others = [found for name, found in run.readings.items() if not name.startswith("vm")]
-    for name, part in (
-        ("vm_kernel_release_is_hosts", "release"),
-        ("vm_boot_id_is_hosts", "boot_id"),
-    ):
-        if reading is None:
-            yield run.fact(who.platform, name, run.why.get(who.name, "it did not answer"))
-        elif not others:
-            yield run.fact(who.platform, name, "neither the host nor a container could be asked")
-        else:
-            same = any(getattr(reading, part) == getattr(other, part) for other in others)
-            yield run.fact(who.platform, name, same)
+    if own is None or not others:
+        alone = "neither the host nor a container could be asked"
+        why = alone if own else run.why.get(who.name, "it did not answer")
+        yield from (failed(row, why) for row in (release, boot_id))
+        return
+    yield _holds(release, any(own.release == other.release for other in others))
+    yield _holds(boot_id, any(own.boot_id == other.boot_id for other in others))
 
 
 def _second_userland(run: Run) -> Iterator[Measurement]:
     """O6a: another distribution's files as a container, on the kernel that runs already."""
-    name = "second_distribution_runs_as_container"
-    second, first = run.readings.get("container C"), run.readings.get("container A")
+    row = run.fact(Platform.CONTAINER, "second_distribution_runs_as_container")
+    first, second = run.readings.get("container A"), run.readings.get("container C")
     if second is None or first is None:
         why = run.why.get("container C") or run.why.get("container A", "it did not answer")
-        yield run.fact(Platform.CONTAINER, name, why)
+        yield failed(row, why)
         return
     holds = second.userland != first.userland and second.boot_id == first.boot_id
-    yield run.fact(Platform.CONTAINER, name, holds, f"{first.userland}; {second.userland}")
+    yield _holds(row, holds, text=f"{first.userland}; {second.userland}")
 
 
 def _sleepers(run: Run, who: Who) -> Iterator[Measurement]:
@@ -139,34 +139,28 @@ def _sleepers_here() -> float:
     return float(found)
 
 
-def _vm_settings(run: Run) -> Iterator[Measurement]:
-    """Root in a machine sets what its kernel has once; the host's own value stays."""
-    who = next(who for who in INSTANCES if who.name == "vm-direct")
-    name, value = SHARED_SETTING
-    row = run.row(who, "observation", _phase(name))
-    path = "/proc/sys/" + name.replace(".", "/")
+def _setting_in_vm(run: Run) -> Iterator[Measurement]:
+    """Root in a VM sets what its kernel has once; the host's own value stays."""
+    who = first_of(Platform.VM_DIRECT)
+    name, value = _SHARED_SETTING
+    row, box = run.row(who, "observation", _phase(name)), run.boxes[who.name]
     try:
-        done = run.boxes[who.name].run(["sysctl", "-w", f"{name}={value}"])
-        inside = _word(run.boxes[who.name], path)
-        outside = _word(run.boxes["host"], path) if "host" in run.boxes else "not asked"
+        done = box.run(["sysctl", "-w", f"{name}={value}"])
+        inside, text = _read_setting(run, box, name)
     except FAILURES as error:
         yield failed(row, str(error))
         return
-    made = not done.exit_code and inside == value
-    yield filled(row, float(made), text=f"{inside} inside, {outside} on the host")
+    yield _holds(row, not done.exit_code and inside == value, text=text)
 
 
-def container_settings(run: Run) -> Iterator[Measurement]:
+def settings_of_containers(run: Run) -> Iterator[Measurement]:
     """Two settings asked of the engine: one that a namespace has, one that only the kernel has."""
-    launcher = run.context.launchers[Platform.CONTAINER]
-    for name, value in (OWN_SETTING, SHARED_SETTING):
+    for name, value in (_OWN_SETTING, _SHARED_SETTING):
         spec = Spec(sysctls=((name, value),))
-        row = replace(blank(launcher, Platform.CONTAINER, spec, "observation"), phase=_phase(name))
-        path = "/proc/sys/" + name.replace(".", "/")
+        row = run.row(first_of(Platform.CONTAINER), "observation", _phase(name), spec)
         try:
-            with launcher.open(spec, run.context.on_event) as box:
-                inside = _word(box, path)
-                outside = _word(run.boxes["host"], path) if "host" in run.boxes else "not asked"
+            with run.context.launchers[Platform.CONTAINER].open(spec, run.context.on_event) as box:
+                inside, text = _read_setting(run, box, name)
         except FAILURES as error:
             said = str(error)
             if name in said:  # refused by its name: that is what was to be seen
@@ -174,7 +168,7 @@ def container_settings(run: Run) -> Iterator[Measurement]:
             else:
                 yield failed(row, said)
             continue
-        yield filled(row, float(inside == value), text=f"{inside} inside, {outside} on the host")
+        yield _holds(row, inside == value, text=text)
 
 
 def _refusal(said: str, name: str) -> str:
@@ -182,61 +176,65 @@ def _refusal(said: str, name: str) -> str:
     return said[said.index(name) :].replace('"', "").removesuffix(": unknown")[:90]
 
 
-def _word(box: Sandbox, path: str) -> str:
-    return box.run(["cat", path]).output.decode(errors="replace").strip()
+def _read_setting(run: Run, box: Sandbox, name: str) -> tuple[str, str]:
+    """A setting as it is inside, and words for what it is inside and on the host."""
+    path = "/proc/sys/" + name.replace(".", "/")
+    host = run.boxes.get("host")
+    inside, outside = (
+        one.run(["cat", path]).output.decode(errors="replace").strip() if one else "not asked"
+        for one in (box, host)
+    )
+    return inside, f"{inside} inside, {outside} on the host"
 
 
-def ten(run: Run) -> Iterator[Measurement]:
+def different_containers(run: Run) -> Iterator[Measurement]:
     """O5: ten containers at once, each with a program, a limit and a filter of its own."""
+    ran = run.fact(Platform.CONTAINER, "ten_different_containers_ran")
+    one_boot_id = run.fact(Platform.CONTAINER, "containers_report_one_boot_id")
+    yield from or_failed(_run_different(run, ran, one_boot_id), ran, one_boot_id)
+
+
+def _run_different(run: Run, ran: Measurement, one_boot_id: Measurement) -> Iterator[Measurement]:
     launcher = run.context.launchers[Platform.CONTAINER]
-    said: list[str] = []
-    boot_ids: set[str] = set()
-    error = ""
+    numbers = [str(number * number + 41) for number in range(_DIFFERENT)]
     kinds = tuple(Confinement)
-    try:
-        with contextlib.ExitStack() as all_of_them:
-            boxes = []
-            for number in range(DIFFERENT):
-                spec = Spec(memory_mib=64 + 16 * number, confinement=kinds[number % len(kinds)])
-                box = all_of_them.enter_context(launcher.open(spec, run.context.on_event))
-                text = f"echo {number * number + 41}; cat /proc/sys/kernel/random/boot_id"
-                box.put("/srv/application", f"#!/bin/sh\n{text}\n".encode())
-                boxes.append(box)
-            for box in boxes:
-                answer = box.run(["/srv/application"]).output.decode(errors="replace").split()
-                said.append(answer[0] if answer else "")
-                boot_ids.update(answer[1:])
-    except FAILURES as problem:
-        error = str(problem)
-    expected = [str(number * number + 41) for number in range(DIFFERENT)]
-    yield run.fact(Platform.CONTAINER, "ten_different_containers_ran", error or said == expected)
-    yield run.fact(
-        Platform.CONTAINER, "containers_report_one_boot_id", error or len(boot_ids) == 1,
-        f"{len(boot_ids)} boot id among {len(said)}",
-    )  # fmt: skip
+    boxes, said, boot_ids = [], [], set()
+    with contextlib.ExitStack() as all_of_them:
+        for place, number in enumerate(numbers):
+            spec = Spec(memory_mib=64 + 16 * place, confinement=kinds[place % len(kinds)])
+            box = all_of_them.enter_context(launcher.open(spec, run.context.on_event))
+            program = f"#!/bin/sh\necho {number}; cat /proc/sys/kernel/random/boot_id\n"
+            box.put("/srv/application", program.encode())
+            boxes.append(box)
+        for box in boxes:
+            answer = box.run(["/srv/application"]).output.decode(errors="replace").split()
+            said.append(answer[0] if answer else "")
+            boot_ids.update(answer[1:])
+    yield _holds(ran, said == numbers)
+    text = f"{len(boot_ids)} boot id among {len(said)}"
+    yield _holds(one_boot_id, len(boot_ids) == 1, text=text)
 
 
-def boots_on_a_machine(run: Run) -> Iterator[Measurement]:
-    """O6b: a program that is its own operating system, on a machine."""
-    name = "non_linux_program_boots_in_vm"
+def sector_on_vm(run: Run) -> Iterator[Measurement]:
+    """O6b: a program that is its own operating system, on a VM."""
     spec = Spec(image=BOOT_SECTOR, machine=Machine.PC)
-    launcher = run.context.launchers[Platform.VM_DIRECT]
-    row = replace(blank(launcher, Platform.VM_DIRECT, spec, "fact"), phase=name)
+    row = run.fact(Platform.VM_DIRECT, "non_linux_program_boots_in_vm", spec)
     try:
-        with launcher.open(spec, run.context.on_event) as box:
-            yield filled(row, float(boot_sector.MESSAGE in box.console()))
+        with run.context.launchers[Platform.VM_DIRECT].open(spec, run.context.on_event) as box:
+            yield _holds(row, boot_sector.MESSAGE in box.console())
     except FAILURES as error:
         yield failed(row, str(error))
 
 
 def _sector_in_container(run: Run) -> Iterator[Measurement]:
     """O6b: the same 512 bytes, handed to the kernel that the container shares."""
-    name, box = "non_linux_program_boots_in_container", run.boxes["container A"]
+    row = run.fact(Platform.CONTAINER, "non_linux_program_boots_in_container")
+    box = run.boxes["container A"]
     try:
         box.put("/tmp/boot.bin", boot_sector.image(boot_sector.MESSAGE))
         said = box.run(["env", "/tmp/boot.bin"]).output.decode(errors="replace").strip()
     except FAILURES as error:
-        yield run.fact(Platform.CONTAINER, name, str(error))
+        yield failed(row, str(error))
         return
-    ran = boot_sector.MESSAGE in said
-    yield run.fact(Platform.CONTAINER, name, ran, said.splitlines()[-1][:90] if said else "")
+    text = said.splitlines()[-1][:90] if said else ""
+    yield _holds(row, boot_sector.MESSAGE in said, text=text)

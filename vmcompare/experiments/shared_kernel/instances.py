@@ -1,14 +1,22 @@
-"""Who is asked, and what is known of them while a run lasts."""
+"""Who is asked, and what an instance says of the kernel that answers it.
+
+An observation repeats no names, addresses, paths or tokens of the computer.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.shared_kernel.observer import NAMESPACES, Reading
-from vmcompare.measuring.experiment import Context, blank, failed, filled
-from vmcompare.sandbox import DEBIAN, Machine, Platform, Sandbox, Spec
+from vmcompare.measuring.experiment import Context, blank
+from vmcompare.sandbox import DEBIAN, Machine, Namespace, Platform, Sandbox, Spec
+
+NAMESPACES = (Namespace.PID, Namespace.NET, Namespace.MNT, Namespace.USER, Namespace.CGROUP)
+"""Those that the lesson looks at."""
 
 PHASES: tuple[str, ...] = (
     "kernel release", "boot id", "kernel started", "kernel options", "processor", "devices",
@@ -37,6 +45,30 @@ INSTANCES: tuple[Who, ...] = (
 )
 
 
+def first_of(platform: Platform) -> Who:
+    """The first instance of a platform."""
+    return next(who for who in INSTANCES if who.platform is platform)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an instance said of itself.
+
+    Attributes:
+        release, boot_id: of the kernel; the boot id is drawn at random when a kernel starts.
+        uptime_s: seconds since that start.
+        userland: what ``/etc/os-release`` calls the files around it.
+        others: the other phases → what was read. Two equal numbers of namespaces under two
+            kernels are two namespaces: compare them together with the boot id.
+    """
+
+    release: str
+    boot_id: str
+    uptime_s: float
+    userland: str
+    others: Mapping[str, str]
+
+
 @dataclass(slots=True)
 class Run:
     """What is known so far.
@@ -44,7 +76,7 @@ class Run:
     Attributes:
         context: launchers, and who watches.
         kept: leaves the host's process and the ladder's guest, which stay to the end.
-        together: leaves the other instances, once they have been held against each other.
+        together: leaves the other instances, once they have been compared.
         boxes, readings: by the names of :data:`INSTANCES`; those that failed are not there.
         why: name → why an instance has no reading.
         before: what goes before each line of the ladder.
@@ -58,15 +90,120 @@ class Run:
     why: dict[str, str] = field(default_factory=dict)
     before: str = ""
 
-    def row(self, who: Who, metric: str, phase: str) -> Measurement:
-        """An empty row of an instance."""
-        row = blank(self.context.launchers[who.platform], who.platform, who.spec, metric)
+    def row(self, who: Who, metric: str, phase: str, spec: Spec | None = None) -> Measurement:
+        """A row of an instance to be filled; ``spec`` where it differs from the instance's own."""
+        launcher = self.context.launchers[who.platform]
+        row = blank(launcher, who.platform, spec or who.spec, metric)
         return replace(row, phase=phase, rep=who.rep)
 
-    def fact(self, platform: Platform, name: str, holds: bool | str, text: str = "") -> Measurement:
-        """A fact, or (where ``holds`` is text) why it was not observed."""
-        who = next(who for who in INSTANCES if who.platform is platform)
-        row = replace(self.row(who, "fact", name), rep=0)
-        return (
-            failed(row, holds) if isinstance(holds, str) else filled(row, float(holds), text=text)
+    def fact(self, platform: Platform, name: str, spec: Spec | None = None) -> Measurement:
+        """The row of a fact to be filled."""
+        return self.row(first_of(platform), "fact", name, spec)
+
+
+_SCRIPT = (
+    r"""
+PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
+tell() { echo "$1=$2"; }
+set -- /proc/[0-9]*
+tell processes $#
+tell release "$(uname -r)"
+tell boot_id "$(cat /proc/sys/kernel/random/boot_id)"
+tell uptime "$(cut -d ' ' -f 1 /proc/uptime)"
+tell cmdline "$(cat /proc/cmdline)"
+tell userland "$(. /etc/os-release; echo "$PRETTY_NAME")"
+tell cpu "$(grep -m 1 '^model name' /proc/cpuinfo | cut -d : -f 2-)"
+tell pci "$(ls /sys/bus/pci/devices 2>/dev/null | wc -l)"
+tell blocks "$(ls /sys/block 2>/dev/null | sed 's/[0-9]*$//' | sort -u | tr '\n' ' ')"
+tell pid1 "$(cat /proc/1/comm)"
+"""
+    + "\n".join(f'tell ns_{name} "$(readlink /proc/self/ns/{name})"' for name in NAMESPACES)
+    + "\n"
+)
+
+_DIGITS = 6
+"""Of a namespace's number that are shown; there are never a million of one kind."""
+
+_KNOWN_OPTIONS = (
+    "quiet", "console", "root", "rootfstype", "ro", "rw", "init", "initrd", "panic", "reboot",
+    "mitigations", "splash",
+)  # fmt: skip
+"""Options of a kernel's command line that tell nothing about whose computer it is."""
+
+_KNOWN_FIRST = (
+    "init", "systemd", "docker-init", "tini", "busybox", "openrc-init", "runit", "launchd", "sh",
+    "bash",
+)  # fmt: skip
+"""Names of a first program that tell nothing about it either."""
+
+
+def observe(box: Sandbox) -> Reading:
+    """Ask an instance.
+
+    Raises:
+        Unavailable: its answer lacks what every Linux tells.
+        AbnormalShutdown, WaitTimeout: as :meth:`Sandbox.run`.
+    """
+    done = box.run(["sh", "-c", _SCRIPT])
+    return understood(done.output.decode(errors="replace"))
+
+
+def understood(said: str) -> Reading:
+    """The reading in what the script printed. Raises ``Unavailable`` where it is not whole."""
+    told = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    try:
+        return Reading(
+            release=told["release"],
+            boot_id=told["boot_id"],
+            uptime_s=float(told["uptime"]),
+            userland=told["userland"],
+            others={
+                "kernel options": _options(told["cmdline"]),
+                "processor": " ".join(told["cpu"].split()) or "not told",
+                "devices": f"{told['pci'].strip()} PCI, disks {told['blocks'].strip() or 'none'}",
+                "process 1": told["pid1"] if told["pid1"] in _KNOWN_FIRST else "another program",
+                "processes seen": str(int(told["processes"])),
+            }
+            | {f"{name} namespace": _number(told[f"ns_{name}"]) for name in NAMESPACES},
         )
+    except (KeyError, ValueError) as error:
+        raise Unavailable(
+            f"an instance did not say all that was asked of it ({error})", "look at a recording"
+        ) from error
+
+
+def _number(link: str) -> str:
+    """The last digits of an inode number: the first ones are the same for all namespaces."""
+    digits = re.sub(r"\D", "", link)
+    return f"…{digits[-_DIGITS:]}" if digits else "none"
+
+
+def _options(cmdline: str) -> str:
+    """How many options a kernel's command line has, and the common ones among their names.
+
+    No values: they name disks and paths. What follows ``--`` is for the first program.
+    """
+    words = cmdline.split(" -- ", 1)[0].split()
+    names = dict.fromkeys(word.split("=", 1)[0] for word in words)
+    known = [name for name in names if name in _KNOWN_OPTIONS]
+    return f"{len(words)}" + (f": {', '.join(known[:2])} …" if known else "")
+
+
+_MAKERS = ("linuxkit", "microsoft", "wsl2")
+"""In the release of the kernels that Docker Desktop and WSL2 boot in a VM of their own."""
+
+
+def hidden_vm(host: Reading | None, containers: Sequence[Reading]) -> bool:
+    """Whether the containers run under the kernel of a VM that the learner did not start.
+
+    So it is when their boot id is not the host's; when there is no Linux host to ask (macOS,
+    Windows); or when the kernel's release names the maker of such a VM. The last tells a session
+    inside WSL2, which shares that VM's kernel itself.
+
+    Args:
+        host: the host's reading, where it runs Linux.
+        containers: those of the containers.
+    """
+    if host is None or any(one.boot_id != host.boot_id for one in containers):
+        return bool(containers)
+    return any(maker in one.release.lower() for one in containers for maker in _MAKERS)

@@ -1,19 +1,25 @@
 """A container made by hand: seven rungs, each one more word of a command line.
 
 Every rung is a facility of the kernel that runs already. The same observer looks around after each
-one, so that what a rung changes can be told from what it leaves alone. The ladder is climbed inside
-a disposable guest, where root's rights harm nobody; :mod:`here` climbs it without them.
+one, so that what a rung changes can be told from what it leaves alone.
+
+The ladder is climbed inside a disposable guest (:data:`GUEST`), where root's rights harm nobody.
+Where no guest can be started, an ordinary user climbs it on this computer (:data:`HOST`). A user
+namespace is the first rung then: it gives root's rights over what is inside, and nothing outside.
+The control group needs more than that, and is left to the guest. Root is refused there: the rungs
+would be climbed with rights that reach the whole computer.
 """
 
 from __future__ import annotations
 
+import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmcompare.engines.programs import deny_mkdir
 from vmcompare.errors import LaunchFailure, Unavailable
-from vmcompare.sandbox import Sandbox
+from vmcompare.sandbox import Platform, Sandbox
 
 RUNGS: tuple[str, ...] = ("chroot", "mount", "pid", "net", "user", "cgroup", "seccomp")
 """In the order in which they are climbed."""
@@ -21,9 +27,9 @@ RUNGS: tuple[str, ...] = ("chroot", "mount", "pid", "net", "user", "cgroup", "se
 START = "start"
 """The observer before the first rung: an ordinary process of the guest."""
 
-FLAGS: Mapping[str, str] = {"user": "-U -r", "mount": "-m", "pid": "-p -f", "net": "-n"}
+_FLAGS: Mapping[str, str] = {"user": "-U -r", "mount": "-m", "pid": "-p -f", "net": "-n"}
 
-PROCESS_LIMIT = 12
+_PROCESS_LIMIT = 12
 """Processes that the control group of the ladder allows; the observer tries to nest twenty."""
 
 LINE = "line"
@@ -32,10 +38,10 @@ LINE = "line"
 UNKNOWN = "cannot tell"
 """An observation that could not be made from where the observer stands."""
 
-COUNTED = frozenset({"processes seen", "nested processes"})
+_COUNTED = frozenset({"processes seen", "nested processes"})
 """Observations that are counts of processes."""
 
-OBSERVER = r"""#!/bin/sh
+_OBSERVER = r"""#!/bin/sh
 # The observer. No fork before processes are counted: it must not count its own helpers.
 set -- /proc/[0-9]*
 processes=$#
@@ -61,14 +67,14 @@ tell 'make a directory' "$(allowed mkdir $here.d)"
 rm -rf $here $here.d
 """
 
-HELPERS: Mapping[str, str] = {
+_HELPERS: Mapping[str, str] = {
     "with-proc": 'mount -t proc proc /proc 2>/dev/null; exec "$@"',
     "as-nobody": 'exec su -s /bin/sh nobody -c \'exec "$0" "$@"\' -- "$@"',
     "in-cgroup": 'echo $$ >/sys/fs/cgroup/box/cgroup.procs; exec "$@"',
 }
 """The words of a line that are ours, each one line of shell."""
 
-_PREPARE = f"""
+_PREPARE_GUEST = f"""
 set -e
 mkdir -p /box/bin /box/lib /box/proc /box/dev /box/tmp /box/etc
 cp /bin/busybox /box/bin/
@@ -81,21 +87,24 @@ mount -t proc proc /box/proc
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 echo +pids >/sys/fs/cgroup/cgroup.subtree_control
 mkdir /sys/fs/cgroup/box
-echo {PROCESS_LIMIT} >/sys/fs/cgroup/box/pids.max
+echo {_PROCESS_LIMIT} >/sys/fs/cgroup/box/pids.max
 ip link set lo up
 cp /bin/see /bin/with-proc /bin/deny-mkdir /box/bin/
 """
 
 
-def line(rungs: Sequence[str]) -> str:
-    """The command line that climbs ``rungs`` (any of :data:`RUNGS`) and then looks around."""
+def _unshare(rungs: Sequence[str]) -> list[str]:
+    flags = [flag for name, flag in _FLAGS.items() if name in rungs]
+    return [f"unshare {' '.join(flags)}"] if flags else []
+
+
+def _line_in_guest(rungs: Sequence[str]) -> str:
     words = []
     if "cgroup" in rungs:
         words.append("in-cgroup")
     if "user" in rungs:
         words.append("as-nobody")
-    if flags := [flag for name, flag in FLAGS.items() if name in rungs]:
-        words.append(f"unshare {' '.join(flags)}")
+    words += _unshare(rungs)
     if "chroot" in rungs:
         words.append("chroot /box")
     if "mount" in rungs:
@@ -123,12 +132,15 @@ class Ground:
     """Where a ladder stands.
 
     Attributes:
+        platform: of the instance it stands in.
         order: the rungs, in the order in which they can be climbed there.
         not_here: rung → why it cannot.
-        line: rungs → the command line.
-        prepare: makes the box and the helpers; returns what goes before a line.
+        line: rungs → the command line that climbs them and then looks around.
+        prepare: makes the box and the helpers; returns what goes before a line. May raise what
+            launchers raise.
     """
 
+    platform: Platform
     order: tuple[str, ...]
     not_here: Mapping[str, str]
     line: Callable[[Sequence[str]], str]
@@ -143,6 +155,29 @@ class Ground:
         ]
         return (*up, *(without(rung, able) for rung in able))
 
+    def climb(self, box: Sandbox, climb: Climb, before: str = "") -> dict[str, str]:
+        """What the observer sees at the end of a line: observation → value, the line as first.
+
+        Args:
+            box: where it is climbed; prepared.
+            climb: the rungs.
+            before: what :attr:`prepare` returned.
+
+        Raises:
+            Unavailable: this rung cannot be climbed here, or the observer could not look around;
+                the error says what was printed.
+        """
+        if climb.name in self.not_here:
+            raise Unavailable(self.not_here[climb.name], "look at the recorded rung")
+        typed = self.line(climb.rungs)
+        done = box.run(["sh", "-c", before + typed])
+        said = done.output.decode(errors="replace")
+        seen = dict(_parsed(said.splitlines()))
+        if done.exit_code or not seen:
+            last = (said.strip().splitlines() or ["nothing"])[-1]
+            raise Unavailable(f"the observer did not start ({last})", "look at the recorded rung")
+        return {LINE: typed} | seen
+
 
 def all_but(rung: str) -> str:
     """What the climb of all rungs but one is called."""
@@ -154,18 +189,12 @@ def without(rung: str, rungs: Sequence[str] = RUNGS) -> Climb:
     return Climb(all_but(rung), tuple(name for name in rungs if name != rung))
 
 
-def prepare(box: Sandbox) -> str:
-    """Make the box and the helpers in a guest that belongs to us alone; returns an empty string.
-
-    Raises:
-        LaunchFailure: the guest refused a step.
-        Unavailable: there is no filter program for this processor.
-    """
-    box.put("/bin/see", OBSERVER.encode())
-    for name, text in HELPERS.items():
+def _prepare_guest(box: Sandbox) -> str:
+    box.put("/bin/see", _OBSERVER.encode())
+    for name, text in _HELPERS.items():
         box.put(f"/bin/{name}", f"#!/bin/sh\n{text}\n".encode())
     box.put("/bin/deny-mkdir", deny_mkdir.elf(platform.machine()))
-    done = box.run(["sh", "-c", _PREPARE])
+    done = box.run(["sh", "-c", _PREPARE_GUEST])
     if done.exit_code:
         raise LaunchFailure(
             "the box could not be made", ("sh", "-c", "…"), done.output.decode(errors="replace")
@@ -173,41 +202,75 @@ def prepare(box: Sandbox) -> str:
     return ""
 
 
-GUEST = Ground(order=RUNGS, not_here={}, line=line, prepare=prepare)
+GUEST = Ground(Platform.VM_DIRECT, RUNGS, {}, _line_in_guest, _prepare_guest)
 """The whole ladder, in a disposable guest."""
 
+_NEXT = "install QEMU, so that a guest can be the place, or look at a recording"
 
-def climb(box: Sandbox, ground: Ground, climb: Climb, before: str = "") -> dict[str, str]:
-    """What the observer sees at the end of a line: observation → value, and the line as first.
+_WITH_PROC = (
+    '#!/bin/sh\nto=$1; shift\nmount -t proc proc "$to" 2>/dev/null '
+    '|| mount --rbind /proc "$to"\nexec "$@"\n'
+)
+"""A fresh ``/proc`` where the kernel allows it (with a pid namespace), else the one there is."""
 
-    Args:
-        box: where it is climbed; prepared.
-        ground: of the box.
-        climb: the rungs.
-        before: what :attr:`Ground.prepare` returned.
-
-    Raises:
-        Unavailable: this rung cannot be climbed here, or the observer could not look around; the
-            error says what was printed.
-    """
-    if climb.name in ground.not_here:
-        raise Unavailable(ground.not_here[climb.name], "look at the recorded rung")
-    typed = ground.line(climb.rungs)
-    done = box.run(["sh", "-c", before + typed])
-    said = done.output.decode(errors="replace")
-    seen = dict(parsed(said))
-    if done.exit_code or not seen:
-        last = (said.strip().splitlines() or ["nothing"])[-1]
-        raise Unavailable(f"the observer did not start ({last})", "look at the recorded rung")
-    return {LINE: typed} | seen
+_PREPARE_HOST = """
+set -e
+cd "$BOX"
+mkdir -p proc dev tmp etc helpers
+: >dev/null
+echo 'PRETTY_NAME="a box made by hand"' >etc/os-release
+for name in sh cat cut wc grep awk head tail mknod mkdir rm ip uname; do
+  ln -sf busybox bin/$name
+done
+mv bin/with-proc bin/deny-mkdir helpers/
+chmod 755 . bin
+cp helpers/deny-mkdir bin/
+"""
 
 
-def parsed(said: str) -> Iterator[tuple[str, str]]:
-    """The observer's lines as pairs."""
-    for text in said.splitlines():
-        name, equals, value = text.partition("=")
-        if equals:
-            yield name, value
+def _line_on_host(rungs: Sequence[str]) -> str:
+    words = _unshare(rungs)
+    inside = "chroot" in rungs
+    if "mount" in rungs:
+        words.append(f"with-proc {'$BOX' if inside else ''}/proc")
+    if inside:
+        words.append("chroot $BOX")
+    see = "/bin/see" if inside else "$BOX/bin/see"
+    if "seccomp" in rungs:
+        words.append("/bin/deny-mkdir" if inside else "deny-mkdir")
+    return " ".join([*words, see])
+
+
+def _prepare_host(box: Sandbox) -> str:
+    if not hasattr(os, "geteuid") or os.geteuid() == 0:
+        raise Unavailable("as root the ladder is climbed in a guest only", _NEXT)
+    for name, data in (
+        ("see", _OBSERVER.encode()),
+        ("with-proc", _WITH_PROC.encode()),
+        ("deny-mkdir", deny_mkdir.elf(platform.machine())),
+    ):
+        box.put(f"/bin/{name}", data)
+    # A word that was put is replaced by where it lies on this computer.
+    place = box.run(["dirname", "/bin/see"]).output.decode().strip()
+    root = place.removesuffix("/bin")
+    before = f"BOX={root}; export BOX; PATH=$BOX/helpers:/usr/sbin:/usr/bin:/sbin:/bin; "
+    done = box.run(["sh", "-c", before + _PREPARE_HOST])
+    if done.exit_code:
+        said = done.output.decode(errors="replace").strip()
+        raise Unavailable(f"the box could not be made ({said[-120:]})", _NEXT)
+    if box.run(["sh", "-c", before + "unshare -U -r true"]).exit_code:
+        raise Unavailable("here ordinary users may have no user namespace of their own", _NEXT)
+    return before
+
+
+HOST = Ground(
+    platform=Platform.PROCESS,
+    order=("user", "chroot", "mount", "pid", "net", "cgroup", "seccomp"),
+    not_here={"cgroup": "an ordinary user has no control group to give; climb it in a guest"},
+    line=_line_on_host,
+    prepare=_prepare_host,
+)
+"""The ladder of an ordinary user; in a line ``$BOX`` is the box's directory."""
 
 
 def same(name: str, one: str, other: str) -> bool:
@@ -215,7 +278,7 @@ def same(name: str, one: str, other: str) -> bool:
 
     A kernel's own workers are among the processes, so a tenth (at least 2) is no difference.
     """
-    if name in COUNTED and one.isdigit() and other.isdigit():
+    if name in _COUNTED and one.isdigit() and other.isdigit():
         low, high = sorted((int(one), int(other)))
         return high - low <= max(2, high // 10)
     return one == other
@@ -228,4 +291,12 @@ def written(seen: Mapping[str, str]) -> str:
 
 def read(text: str) -> dict[str, str]:
     """The observations of a row's text."""
-    return dict(parsed("\n".join(text.split("; "))))
+    return dict(_parsed(text.split("; ")))
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Lines of the form ``name=value`` as pairs."""
+    for text in lines:
+        name, equals, value = text.partition("=")
+        if equals:
+            yield name, value

@@ -1,4 +1,4 @@
-"""Whose kernel answers: the same questions to the host, three containers and two machines at once.
+"""Whose kernel answers: the same questions to the host, three containers and two VMs at once.
 
 One pass, whatever the number of rounds: these are facts, and a fact does not become truer by being
 asked ten times. Rows:
@@ -9,9 +9,9 @@ asked ten times. Rows:
 - ``item_count``: how many of an instance's processes the host's list shows.
 - ``fact``: the names that ``data/claims.csv`` registers for O2, O5, O6a and O6b.
 
-**Whose host?** A container's host is the machine its engine runs on. Where that is a virtual
-machine that the learner did not start (Docker Desktop, WSL2), nobody outside can ask its kernel;
-then the containers are held against each other, and ``container_boot_id_is_a_hidden_vms`` says so.
+**Whose host?** A container's host is the computer its engine runs on. Where that is a VM that the
+learner did not start (Docker Desktop, WSL2), nobody outside can ask its kernel; then the
+containers are compared with each other, and ``container_boot_id_is_a_hidden_vms`` says so.
 """
 
 from __future__ import annotations
@@ -22,11 +22,18 @@ from dataclasses import replace
 from functools import partial
 
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.shared_kernel import facts, here, ladder
-from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES, Run, Who
-from vmcompare.experiments.shared_kernel.observer import Reading, observe
+from vmcompare.experiments.shared_kernel import facts, ladder
+from vmcompare.experiments.shared_kernel.instances import (
+    INSTANCES,
+    PHASES,
+    Reading,
+    Run,
+    Who,
+    first_of,
+    observe,
+)
 from vmcompare.measuring.experiment import FAILURES, Context, Experiment, failed, filled
-from vmcompare.sandbox import Launcher, Platform, Sandbox
+from vmcompare.sandbox import Platform, Sandbox
 
 _TOGETHER_S = 2.0
 """Two kernels' starts that lie closer count as one: the answers took some time to come."""
@@ -34,36 +41,38 @@ _TOGETHER_S = 2.0
 
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows of one look around; an instance that fails is a row, and the look goes on."""
-    there = [who for who in INSTANCES if who.platform in context.launchers]
     with contextlib.ExitStack() as kept, contextlib.ExitStack() as together:
         run = Run(context, kept, together)
         plan: list[tuple[str, Callable[[], Iterator[Measurement]]]] = [
-            (who.name, partial(_ask, run, who)) for who in there
+            (who.name, partial(_ask, run, who))
+            for who in INSTANCES
+            if who.platform in context.launchers
         ]
-        plan.append(("who sees whom", partial(_look, run)))
+        plan.append(("who sees whom", partial(_compare, run)))
         if Platform.CONTAINER in context.launchers:
-            plan.append(("ten different containers", partial(facts.ten, run)))
-            plan.append(("kernel settings", partial(facts.container_settings, run)))
+            plan.append(("ten different containers", partial(facts.different_containers, run)))
+            plan.append(("kernel settings", partial(facts.settings_of_containers, run)))
         if Platform.VM_DIRECT in context.launchers:
-            plan.append(("512 bytes without Linux", partial(facts.boots_on_a_machine, run)))
-        if (ground := _ground(context)) is not None:
-            plan.append(("a container by hand: preparing", partial(_prepare, run, *ground)))
+            plan.append(("512 bytes without Linux", partial(facts.sector_on_vm, run)))
+        grounds = (ladder.GUEST, ladder.HOST)
+        if ground := next((g for g in grounds if g.platform in context.launchers), None):
+            plan.append(("a container by hand: preparing", partial(_prepare, run, ground)))
             plan += [
-                (f"a container by hand: {climb.name}", partial(_climb, run, *ground, climb, place))
-                for place, climb in enumerate(ground[1].climbs())
+                (f"a container by hand: {climb.name}", partial(_climb, run, ground, climb, place))
+                for place, climb in enumerate(ground.climbs())
             ]
         for step in context.steps(plan):
             yield from step()
 
 
 def _open(run: Run, who: Who, stack: contextlib.ExitStack) -> Sandbox:
-    launcher: Launcher = run.context.launchers[who.platform]
+    launcher = run.context.launchers[who.platform]
     return stack.enter_context(launcher.open(who.spec, run.context.on_event))
 
 
-def _look(run: Run) -> Iterator[Measurement]:
-    """Hold the instances against each other while all of them run, then let them go."""
-    yield from facts.look(run)
+def _compare(run: Run) -> Iterator[Measurement]:
+    """Compare the instances while all of them run, then let them go."""
+    yield from facts.compare(run)
     with contextlib.suppress(*FAILURES):  # what they were asked is on record already
         run.together.close()
 
@@ -85,16 +94,12 @@ def _ask(run: Run, who: Who) -> Iterator[Measurement]:
         "kernel release": reading.release,
         "boot id": reading.boot_id[:8],
         "kernel started": _started(reading, reading if who.name == "host" else host),
-        "kernel options": reading.options,
-        "processor": reading.cpu,
-        "devices": reading.devices,
         "userland": reading.userland,
-        "process 1": reading.first,
-        "processes seen": str(reading.processes),
-    } | {f"{name} namespace": inode for name, inode in reading.namespaces.items()}
-    for phase, text in said.items():
+        **reading.others,
+    }
+    for phase in PHASES:
         row = run.row(who, "observation", phase)
-        yield filled(row, 1.0, text=text, guest_kernel=reading.release)
+        yield filled(row, 1.0, text=said[phase], guest_kernel=reading.release)
 
 
 def _started(reading: Reading, host: Reading | None) -> str:
@@ -105,19 +110,10 @@ def _started(reading: Reading, host: Reading | None) -> str:
     return "with the host’s" if abs(after_s) < _TOGETHER_S else f"{after_s:,.0f} s after the host’s"
 
 
-def _ground(context: Context) -> tuple[Who, ladder.Ground] | None:
-    """Where a container can be made by hand: in a guest, else here, as an ordinary user."""
-    for name, ground in (("vm-direct", ladder.GUEST), ("host", here.GROUND)):
-        who = next(who for who in INSTANCES if who.name == name)
-        if who.platform in context.launchers:
-            return who, ground
-    return None
-
-
-def _prepare(run: Run, who: Who, ground: ladder.Ground) -> Iterator[Measurement]:
+def _prepare(run: Run, ground: ladder.Ground) -> Iterator[Measurement]:
     """An instance of its own for the ladder: what is done in it stays in it."""
     try:
-        box = _open(run, who, run.kept)
+        box = _open(run, first_of(ground.platform), run.kept)
         run.before = ground.prepare(box)
         run.boxes["ladder"] = box
     except FAILURES as error:
@@ -126,14 +122,14 @@ def _prepare(run: Run, who: Who, ground: ladder.Ground) -> Iterator[Measurement]
 
 
 def _climb(
-    run: Run, who: Who, ground: ladder.Ground, climb: ladder.Climb, place: int
+    run: Run, ground: ladder.Ground, climb: ladder.Climb, place: int
 ) -> Iterator[Measurement]:
-    row = replace(run.row(who, "observation", climb.name), rep=place)
+    row = replace(run.row(first_of(ground.platform), "observation", climb.name), rep=place)
     if "ladder" not in run.boxes:
         yield failed(row, run.why.get("ladder", "there was no place for the ladder"))
         return
     try:
-        seen = ladder.climb(run.boxes["ladder"], ground, climb, run.before)
+        seen = ground.climb(run.boxes["ladder"], climb, run.before)
         yield filled(row, 1.0, text=ladder.written(seen))
     except FAILURES as error:
         yield failed(row, str(error))
