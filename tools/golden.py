@@ -23,7 +23,6 @@ from vmcompare.course import text as lesson_text
 from vmcompare.course import wording
 from vmcompare.course.results import findings
 from vmcompare.course.text import Section
-from vmcompare.course.verdict import exercises as verdict_exercises
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.course.verdict.table import claims_table
 from vmcompare.errors import VmcompareError
@@ -121,6 +120,9 @@ def of_verdict() -> dict[str, Any]:
     """What lesson 09 says by the project's recordings."""
     shown = choose.gather(own=False)
     view = shown.view()
+    explained, words = verdict_explain.explained, lesson_text.of_lesson("09")
+    assert words
+    exercises, questions = wording.tasks(words, explained, lambda _: shown)
     return {
         "claims": {
             p.claim.name: {
@@ -134,16 +136,14 @@ def of_verdict() -> dict[str, Any]:
         "rows": {c.id: str(c.finding.verdict) for c in shown.claims},
         "caption": shown.caption(),
         "table": words_of(claims_table(shown.claims)),
-        "figures": {n: figure(f(shown)) for n, f in verdict_explain.FIGURES.items()},
-        "whatifs": {n: whatif(w(shown)) for n, w in verdict_explain.WHATIFS.items()},
-        "outcomes": {n: number(o(shown)) for n, o in verdict_explain.OUTCOMES.items()},
-        "exercises": {
-            n: exercise(e, view) for n, e in verdict_exercises.exercises(lambda: shown).items()
+        "figures": {n: figure(f(shown)) for n, f in explained.figures.items()},
+        "whatifs": {
+            n: whatif(wording.whatif(w(shown), words.find("what-if", n)))
+            for n, w in explained.whatifs.items()
         },
-        "questions": {
-            q.name: {"right": [c.text for c in q.choices if c.right]}
-            for q in verdict_exercises.QUESTIONS
-        },
+        "outcomes": {n: verdict_explain.count(shown, n) for n in verdict_explain.COUNTED},
+        "exercises": {n: exercise(e, view) for n, e in exercises.items()},
+        "questions": {q.name: {"right": [c.text for c in q.choices if c.right]} for q in questions},
     }
 
 

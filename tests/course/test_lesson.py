@@ -15,7 +15,7 @@ import pytest
 from planted import STARTS_S, planted, row, starts
 
 from vmcompare import engines, paths
-from vmcompare.course import answers, lesson
+from vmcompare.course import answers
 from vmcompare.course.lesson import Lesson
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence.recording import Measurement, read
@@ -61,7 +61,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project's data with one planted recording in place of its own."""
     data = tmp_path / "data"
     planted(data / "recordings", starts(rounds=3))
-    monkeypatch.setattr(lesson, "data_dir", lambda: data)
+    monkeypatch.setattr("vmcompare.measuring.experiment.data_dir", lambda: data)
     return data / "recordings"
 
 
@@ -158,7 +158,7 @@ def test_without_any_recording_it_says_what_to_do_next(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing_here(monkeypatch)
-    monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path / "empty")
+    monkeypatch.setattr("vmcompare.measuring.experiment.data_dir", lambda: tmp_path / "empty")
     boot = Lesson("boot_speed", "04")
     boot.figure("starts")
     boot.whatif("cold_starts")
@@ -486,7 +486,7 @@ def test_this_computer_is_shown_whatever_was_measured_and_a_misspelt_name_is_tol
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing_here(monkeypatch)
-    monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path / "empty")
+    monkeypatch.setattr("vmcompare.measuring.experiment.data_dir", lambda: tmp_path / "empty")
     first = Lesson("whole_computer", "00")
     first.here("layers", "table")
     html = page.html()
@@ -607,7 +607,7 @@ def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
 def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data"
     planted(data / "recordings", planted_rows.whole(), experiment="isolation")
-    monkeypatch.setattr(lesson, "data_dir", lambda: data)
+    monkeypatch.setattr("vmcompare.measuring.experiment.data_dir", lambda: data)
     return data / "recordings"
 
 

@@ -259,9 +259,9 @@ def explained_of(path: Path) -> Explanation[Any]:
 
 
 def shown_of(path: Path) -> Any:
-    """What is explained: a view of the project's recording, or the table of the verdict."""
+    """What is explained: a view of the project's recording, or all recordings for the verdict."""
     if not (experiment := experiment_of(path)):
-        return verdict_explain.Table(choose.gather(own=False))
+        return choose.gather(own=False)
     [found, *_] = recordings(data_dir() / "recordings", experiment)
     return compose(None, read(found))
 
@@ -297,19 +297,19 @@ def declared(explained: Explanation[Any]) -> Mapping[str, set[str]]:
     }
 
 
-def texts_of(experiment: str) -> list[text.Text]:
-    return [text.read(path) for path in FILES if experiment_of(path) == experiment]
+def texts_of(explained: Explanation[Any]) -> list[text.Text]:
+    """The texts of the lessons on what is explained: two, where two lessons share it."""
+    return [text.read(path) for path in FILES if explained_of(path) is explained]
 
 
 @every_text
 def test_every_section_has_its_python_and_what_needs_words_has_them(path: Path) -> None:
-    experiment = experiment_of(path)
-    explained = explanation(experiment)
+    explained = explained_of(path)
     known = declared(explained)
     names = {
-        kind: {s.name for t in texts_of(experiment) for s in t.all(kind)} for kind in text.KINDS
+        kind: {s.name for t in texts_of(explained) for s in t.all(kind)} for kind in text.KINDS
     }
-    static = {s.name for t in texts_of(experiment) for s in t.all("exercise") if s.choices}
+    static = {s.name for t in texts_of(explained) for s in t.all("exercise") if s.choices}
     for kind, python in known.items():
         assert names[kind] - (static if kind == "exercise" else set()) <= python, kind
     for kind in ("what-if", "grid", "exercise"):

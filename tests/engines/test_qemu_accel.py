@@ -57,8 +57,15 @@ def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stalling accelerator is given up sooner than by a learner's computer."""
+    monkeypatch.setattr(accel, "FIRST_BYTE_S", 1.0)
+    monkeypatch.setattr(accel, "LOOP_S", 0.5)
+
+
 def _prove(qemu: Qemu) -> accel.Accelerator:
-    return accel.prove(qemu, ("kvm", "tcg"), first_byte_s=1.0, loop_s=0.5)
+    return accel.prove(qemu, ("kvm", "tcg"))
 
 
 def test_the_first_candidate_that_finishes_is_taken(stand_in: Stand) -> None:
@@ -115,7 +122,7 @@ def test_the_answer_is_kept_until_the_next_boot(
     first = accel.choose(qemu)
     assert accel.choose(qemu) == first
     assert (tmp_path / "runs").read_text() == "x\n"
-    monkeypatch.setattr(accel, "boot_id", lambda: "another boot")
+    monkeypatch.setattr(accel.cleanup, "boot", lambda: "another boot")
     assert accel.choose(qemu) == first
     assert (tmp_path / "runs").read_text() == "x\nx\n"
 

@@ -1,4 +1,4 @@
-"""What the first lesson draws, tabulates, models, does on the spot and asks, on every view."""
+"""What the first lesson draws, tabulates, models and does on the spot, on every view."""
 
 from __future__ import annotations
 
@@ -8,29 +8,49 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from explained import Asked
 from planted import HOST, planted, row
 from whole_computer_fakes import full, machine, process, rows
 
+from vmcompare.course import text, wording
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName, VmcompareError
-from vmcompare.evidence.exercise import check_complete
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import Computer, View, compose
-from vmcompare.experiments.whole_computer import tables
-from vmcompare.experiments.whole_computer.exercises import EXERCISES, QUESTIONS
-from vmcompare.experiments.whole_computer.explain import (
-    DEMOS,
-    FIGURES,
-    HERE,
-    OUTCOMES,
-    TABLES,
-    WHATIFS,
-)
+from vmcompare.experiments.whole_computer import explain
+from vmcompare.experiments.whole_computer.explain import explained
+from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Platform
 
-DEMO = DEMOS["boot_sector"]
+DEMO = explained.demos["boot_sector"]
+NOTHING = compose(None, None)
+WORDS = text.of_lesson("00")
+
+
+def table(name: str, view: View) -> pd.DataFrame:
+    return pd.DataFrame(explained.tables[name](view))
+
+
+def runs(view: View) -> WhatIf:
+    """The what-if with the words of the lesson's text."""
+    assert WORDS
+    return wording.whatif(explained.whatifs["runs"](view), WORDS.find("what-if", "runs"))
+
+
+def layers(computer: str, view: View = NOTHING) -> Picture:
+    """The picture of a computer with the words of the lesson's text."""
+    assert WORDS
+    made = explained.heres["layers"](COMPUTERS[computer], view)
+    return wording.caption(made, WORDS.find("here", "layers"))
+
+
+def facts(computer: str) -> Mapping[str, str]:
+    """Fact → what the table says of it."""
+    lines = explained.heres["table"](COMPUTERS[computer], NOTHING)
+    return {line["what"]: line["this computer"] for line in lines}
 
 
 def pairs(a: list[float], b: list[float], platform: str = "container") -> list[Measurement]:
@@ -120,14 +140,11 @@ def test_everything_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
 ) -> None:
     asked = Asked(views[name])
-    assert all(picture.alt for picture in asked.figures(FIGURES.values()))
-    assert all(len(table) for table in asked.tables(TABLES.values()))
-    assert all(len(model.values) == 20 for model, _ in asked.whatifs(WHATIFS.values()))
-    asked.outcomes(OUTCOMES)
-    for exercise in EXERCISES.values():
-        for answer in (1.0, *exercise.choices):
-            asked.made(exercise.check, answer)
-        assert asked.made(exercise.solution) != ""
+    assert all(picture.alt for picture in asked.figures(explained.figures.values()))
+    assert len(list(asked.tables(explained.tables.values()))) >= 2  # the program and the grid
+    for model, _ in asked.whatifs(explained.whatifs.values()):
+        assert len(model.values) == 20
+    asked.outcomes(explained.outcomes)
     asked.made(DEMO.replay)
 
 
@@ -136,81 +153,71 @@ def test_everything_works_or_says_in_one_sentence_what_is_missing(
 def test_the_layers_of_any_computer_can_be_drawn_and_told(
     views: Mapping[str, View], name: str, computer: str
 ) -> None:
-    this = COMPUTERS[computer]
-    picture = HERE["layers"](this, views[name])
+    picture = layers(computer, views[name])
     assert picture.svg().startswith("<svg")
     assert picture.alt.startswith("Layers of this computer, from the bottom up: hardware")
-    table = HERE["table"](this, views[name])
-    assert all(isinstance(cell, str) and cell for line in table for cell in line.values())
-    assert len({tuple(line) for line in table}) == 1
+    assert picture.caption.startswith("Drawn from facts of this computer, not measured.")
+    lines = explained.heres["table"](COMPUTERS[computer], views[name])
+    assert all(isinstance(cell, str) and cell for line in lines for cell in line.values())
+    assert len({tuple(line) for line in lines}) == 1
 
 
 def test_a_missing_engine_is_a_gap_with_its_next_step() -> None:
-    empty = compose(None, None)
-    picture = HERE["layers"](COMPUTERS["nothing"], empty)
+    picture = layers("nothing")
     assert "container: no Docker here" in picture.alt
     assert "virtual machine: no QEMU here" in picture.alt
     assert "next step: install it" in picture.caption
     assert "Docker builds" not in picture.caption
-    told = {line["what"]: line["this computer"] for line in HERE["table"](*_nothing())}
-    assert told["QEMU"] == "QEMU is not installed; next step: install it"
-
-
-def _nothing() -> tuple[Computer, View]:
-    return COMPUTERS["nothing"], compose(None, None)
+    assert "Docker builds" in layers("everything").caption
+    assert facts("nothing")["QEMU"] == "QEMU is not installed; next step: install it"
 
 
 def test_a_hidden_machine_lies_below_the_container() -> None:
-    alt = HERE["layers"](COMPUTERS["desktop"], compose(None, None)).alt
+    alt = layers("desktop").alt
     assert alt.index("hidden VM: its kernel") < alt.index("walls, set up by Docker 28")
-    assert "hidden VM" not in HERE["layers"](COMPUTERS["everything"], compose(None, None)).alt
+    assert "hidden VM" not in layers("everything").alt
 
 
 def test_a_computer_that_is_itself_virtual_has_a_layer_below_its_kernel() -> None:
-    alt = HERE["layers"](COMPUTERS["emulation"], compose(None, None)).alt
+    alt = layers("emulation").alt
     assert alt.index("itself a VM") < alt.index("host kernel")
     assert "software emulation" in alt
-    told = {line["what"]: line["this computer"] for line in HERE["table"](*_emulated())}
-    assert told["accelerator"] == "tcg: software emulation"
-    assert "stalls in 64-bit mode" in told["rejected kvm"]
-    kvm = HERE["layers"](COMPUTERS["everything"], compose(None, None)).alt
-    assert "itself a VM" not in kvm
-    assert "QEMU 9.2, KVM" in kvm
-
-
-def _emulated() -> tuple[Computer, View]:
-    return COMPUTERS["emulation"], compose(None, None)
+    assert facts("emulation")["accelerator"] == "tcg: software emulation"
+    assert "stalls in 64-bit mode" in facts("emulation")["rejected kvm"]
+    assert "itself a VM" not in layers("everything").alt
+    assert "QEMU 9.2, KVM" in layers("everything").alt
 
 
 def test_a_recorded_machine_stands_beside_only_where_it_is_another(tmp_path: Path) -> None:
     view = compose(None, planted(tmp_path, full(), experiment="whole_computer"))
-    other = HERE["layers"](COMPUTERS["nothing"], view)
-    assert "the recorded machine (run" in other.alt
+    other = layers("nothing", view)
+    assert "the recorded computer (run" in other.alt
+    assert "Below it: the recorded computer (run" in other.caption
     assert "guest kernel: 6.1-guest" in other.alt
-    same = HERE["layers"](COMPUTERS["everything"], view)  # host_id "planted", as recorded
-    assert "recorded machine" not in same.alt + same.caption
+    same = layers("everything", view)  # host_id "planted", as recorded
+    assert "recorded computer" not in same.alt + same.caption
     assert "guest kernel: 6.1-guest" in same.alt
 
 
 def test_a_and_b_are_set_beside_each_other_by_round(tmp_path: Path) -> None:
     view = view_of(tmp_path, pairs([1.0, 2.0, 4.0], [2.0, 2.0, 2.0]))
-    [line] = TABLES["noise"](view).to_dict("records")
+    [line] = explained.tables["noise"](view)
     assert line["B ÷ A by round"].startswith("1.00× [")  # of 2, 1 and 0.5
     assert line["slowest ÷ fastest"] == "4.00×"
     # Of the nine pairs, three are 1 apart (0 %) and six are twice as long (100 %).
     assert line["one A and one B differ by"] == "100 %"
-    assert OUTCOMES["pair_percent"](view) == pytest.approx(100)
+    assert explained.outcomes["pair_percent"](view) == pytest.approx(100)
 
 
 def test_an_interval_that_misses_the_truth_is_pointed_out(tmp_path: Path) -> None:
     apart = view_of(tmp_path, pairs([1.0, 1.01, 1.02], [2.0, 2.01, 2.02]))
-    caption = FIGURES["noise"](apart).caption
+    caption = explained.figures["noise"](apart).caption
     assert "does not hold 1" in caption
     assert "span of 3 rounds holds the truth in 75% of cases" in caption
     many = view_of(tmp_path, pairs([1.0] * 5 + [1.01], [2.0] * 6))
-    assert "of twenty such intervals" in FIGURES["noise"](many).caption
+    assert "of twenty such intervals" in explained.figures["noise"](many).caption
     alike = view_of(tmp_path, pairs([1.0, 1.1, 1.2], [1.1, 1.0, 1.2]))
-    assert "does not hold 1" not in FIGURES["noise"](alike).caption
+    assert "does not hold 1" not in explained.figures["noise"](alike).caption
 
 
 def test_the_prediction_is_about_the_product_and_not_about_a_bare_mechanism(
@@ -219,38 +226,39 @@ def test_the_prediction_is_about_the_product_and_not_about_a_bare_mechanism(
     bare = [
         replace(r, layer="mechanism", runtime="bubblewrap") for r in pairs([1.0, 2.0], [3.0, 1.0])
     ]
-    assert OUTCOMES["pair_percent"](view_of(tmp_path, bare)) is None
+    assert explained.outcomes["pair_percent"](view_of(tmp_path, bare)) is None
 
 
 def test_the_smallest_operating_system_has_as_many_bytes_of_code_as_its_listing(
     views: Mapping[str, View],
 ) -> None:
-    code = TABLES["code"](views["full"])
-    assert OUTCOMES["code_bytes"](views["full"]) == sum(len(b.split()) for b in code["bytes"])
-    assert OUTCOMES["code_bytes"](views["process"]) is None
-    assert not OUTCOMES["code_bytes"].platforms
+    code = table("code", views["full"])
+    assert explained.outcomes["code_bytes"](views["full"]) == sum(
+        len(b.split()) for b in code["bytes"]
+    )
+    assert explained.outcomes["code_bytes"](views["process"]) is None
+    assert not explained.outcomes["code_bytes"].platforms
 
 
 def test_the_span_of_few_rounds_misses_the_truth_as_often_as_it_says() -> None:
     import random
 
-    from vmcompare.experiments.whole_computer.noise import holds
-
     chance, n, tries = random.Random(1), 3, 4000
     drawn = [[chance.lognormvariate(0, 1) for _ in range(n)] for _ in range(tries)]
-    assert sum(min(x) <= 1 <= max(x) for x in drawn) / tries == pytest.approx(holds(n), abs=0.03)
-    assert holds(5) < 0.95 < holds(6)
+    enclosed = sum(min(x) <= 1 <= max(x) for x in drawn) / tries
+    assert enclosed == pytest.approx(explain.coverage(n), abs=0.03)
+    assert explain.coverage(5) < 0.95 < explain.coverage(6)
 
 
-@pytest.mark.parametrize("runs", [5.0, 500.0])
-def test_what_stands_out_follows_the_stated_formula(tmp_path: Path, runs: float) -> None:
+@pytest.mark.parametrize("n", [5.0, 500.0])
+def test_what_stands_out_follows_the_stated_formula(tmp_path: Path, n: float) -> None:
     times = [1.0, 1.2, 1.4, 1.6, 1.8]
-    model = WHATIFS["runs"](view_of(tmp_path, pairs(times, times)))
+    model = runs(view_of(tmp_path, pairs(times, times)))
     import numpy as np
 
     spread = float(np.subtract(*np.quantile(times * 2, (0.75, 0.25)))) / 1.349 / 1.4
-    by_hand = 1.96 * 2**0.5 * 1.253 * spread / runs**0.5 * 100
-    shown = re.search(r"container ([\d.,]+) % ", model.draw(runs).alt)
+    by_hand = 1.96 * 2**0.5 * 1.253 * spread / n**0.5 * 100
+    shown = re.search(r"container ([\d.,]+) % ", model.draw(n).alt)
     assert shown
     assert float(shown[1]) == pytest.approx(by_hand, rel=0.01)
     assert r"\sqrt{n}" in model.formula
@@ -259,23 +267,23 @@ def test_what_stands_out_follows_the_stated_formula(tmp_path: Path, runs: float)
 def test_the_grid_names_every_cell_and_who_measured_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Mapping[str, View]
 ) -> None:
-    monkeypatch.setattr(tables, "data_dir", lambda: tmp_path)
-    none = TABLES["grid"](compose(None, None))
+    monkeypatch.setattr(explain, "data_dir", lambda: tmp_path)
+    none = table("grid", compose(None, None))
     assert len(none) == 8
     assert set(none["measured in this course"]) == {"not yet"}
-    grid = TABLES["grid"](views["full"]).set_index(["layer", "start"])["measured in this course"]
+    grid = table("grid", views["full"]).set_index(["layer", "start"])["measured in this course"]
     assert grid["product", "cold"] == "whole computer: process, container"  # as the fakes tell
     assert grid["mechanism", "cold"] == "whole computer: vm-direct"
     assert grid["mechanism", "clone"] == "not yet"
 
 
 def test_hardware_columns_say_emulation_and_provenance(views: Mapping[str, View]) -> None:
-    table = TABLES["hardware"](views["full"])
-    assert table.iloc[0].tolist() == [
+    found = table("hardware", views["full"])
+    assert found.iloc[0].tolist() == [
         "where from", "measured", "measured", *["measured, software emulation"] * 2,
     ]  # fmt: skip
-    assert list(table)[1:] == ["process", "container", "vm-direct, first", "vm-direct, second"]
-    hardware = TABLES["hardware"](views["hardware"])
+    assert list(found)[1:] == ["process", "container", "vm-direct, first", "vm-direct, second"]
+    hardware = table("hardware", views["hardware"])
     assert "emulation" not in " ".join(hardware.iloc[0])
 
 
@@ -286,15 +294,15 @@ def test_the_demonstration_shows_message_bytes_and_refusals() -> None:
     done = DEMO.run(
         {Platform.VM_DIRECT: machine(), Platform.CONTAINER: process()}, {"message": "<Grüße>"}
     )
-    html = done._repr_html_()
-    assert "<pre" in html
-    assert "&lt;Grüße&gt;" in html
-    assert "software emulation (tcg)" in html
-    assert "refused: Exec format error (exit code 126)" in html
-    assert "under a process" not in html
-    assert re.search(r"signature.*>55</span> <span[^>]*>AA<", html)
-    assert "<Grüße>" not in html
-    assert DEMO.run({Platform.VM_DIRECT: machine()}, {}).printed == boot_sector.MESSAGE
+    shown = BeautifulSoup(done._repr_html_(), "html.parser")
+    assert shown.pre
+    assert shown.pre.get_text() == "<Grüße>"
+    assert "software emulation (tcg)" in shown.get_text()
+    assert "refused: Exec format error (exit code 126)" in shown.get_text()
+    assert "under a process" not in shown.get_text()
+    plain = DEMO.run({Platform.VM_DIRECT: machine()}, {})
+    assert plain.booted.printed == boot_sector.MESSAGE
+    assert "No kernel could be asked" in plain._repr_html_()
 
 
 def test_a_kernel_that_cannot_be_asked_is_a_sentence_in_the_demonstration() -> None:
@@ -336,69 +344,30 @@ def test_a_replay_shows_what_was_recorded_and_a_preview_what_nobody_ran(
     assert "message 4" in own
 
 
-@pytest.mark.parametrize("message", ["", "x", "x" * 485])
+@pytest.mark.parametrize("message", ["", "x", "x" * 485, "a  b <"])
 def test_every_byte_but_rows_of_zeros_is_on_the_page(message: str) -> None:
+    """Spaces too: a browser must not fold them, and no colour alone tells the parts."""
     assert DEMO.preview is not None
-    html = DEMO.preview({"message": message})._repr_html_()
-    shown = b""
-    for _, data, _, part in (re.findall(r"<t[hd].*?>(.*?)</t[hd]>", r) for r in _rows(html)):
+    page = BeautifulSoup(DEMO.preview({"message": message})._repr_html_(), "html.parser")
+    shown, texts = b"", ""
+    assert page.tbody
+    for line in page.tbody.find_all("tr"):
+        cells = line.find_all(["th", "td"])
+        _, data, said, part = (cell.get_text() for cell in cells)
         if zeros := re.fullmatch(r"(\d+) rows of zeros", part):
             shown += bytes(8 * int(zeros[1]))
         else:
-            shown += bytes.fromhex(re.sub(r"<.*?>", "", data))
+            shown += bytes.fromhex(data)
+            texts += said
+            assert len(said) == len(data.split(" ")) == 8
+            assert all("white-space:pre;" in cell["style"] for cell in cells[:3])
     assert shown == boot_sector.image(message)
-
-
-def test_no_space_of_the_message_is_lost_and_the_signature_does_not_need_a_background() -> None:
-    assert DEMO.preview is not None
-    html = DEMO.preview({"message": "a  b"})._repr_html_()
-    assert "white-space:pre;" in html
-    assert "color:#fff" not in html
+    assert message in texts
+    assert "color:#fff" not in str(page)
 
 
 def test_the_number_of_runs_for_one_per_cent_is_not_given_to_five_digits(tmp_path: Path) -> None:
-    model = WHATIFS["runs"](view_of(tmp_path, pairs([1.0, 1.2, 1.4], [1.6, 1.8, 3.3])))
+    model = runs(view_of(tmp_path, pairs([1.0, 1.2, 1.4], [1.6, 1.8, 3.3])))
     needed = re.findall(r"it takes about ([\d,]+) runs", model.draw(10.0).alt)
     assert needed
     assert all(set(n.replace(",", "")[2:]) <= {"0"} for n in needed)
-
-
-def _rows(html: str) -> list[str]:
-    return re.findall(r"<tr>(.*?)</tr>", html[html.index("<tbody>") :])
-
-
-# ---- exercises --------------------------------------------------------------------------------
-
-
-def test_the_lesson_has_all_its_exercises_and_questions() -> None:
-    check_complete(EXERCISES, QUESTIONS)
-
-
-def test_each_exercise_accepts_what_the_data_say_and_nothing_else(tmp_path: Path) -> None:
-    view = view_of(tmp_path, [*full(), *pairs([0.1], [0.4])])
-    times = view.values(metric="start_to_first_byte_s", platform="container", layer="product")
-    right: dict[str, float | str] = {
-        "slowest_over_fastest": times["value"].max() / times["value"].min(),
-        "longest_message": float(boot_sector.MESSAGE_MAX_BYTES),
-        "kvm_exists": "Let a guest run a timed loop under the accelerator, and report the one "
-        "that passed.",
-        "fair_pair": next(c for c in EXERCISES["fair_pair"].choices if c.startswith("`runc`")),
-    }
-    assert set(right) == set(EXERCISES)
-    for name, answer in right.items():
-        exercise = EXERCISES[name]
-        assert exercise.check(view, answer).right, name
-        wrong = [c for c in exercise.choices if c != answer] or [float(answer) * 1.1, 1.0]
-        assert not any(exercise.check(view, other).right for other in wrong), name
-    assert not EXERCISES["longest_message"].check(view, 484.0).right
-    assert "485" in EXERCISES["longest_message"].solution(view)
-
-
-def test_the_study_s_feedback_names_the_accelerator_that_the_rows_carry(
-    views: Mapping[str, View],
-) -> None:
-    check = EXERCISES["kvm_exists"].check
-    choice = EXERCISES["kvm_exists"].choices[0]
-    assert "tcg (software emulation)" in check(views["full"], choice).text
-    assert "ran on: kvm." in check(views["hardware"], choice).text
-    assert "hold no VM" in check(views["process"], choice).text

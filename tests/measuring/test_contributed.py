@@ -11,7 +11,6 @@ import pytest
 from planted import planted, starts
 
 from vmcompare.__main__ import main
-from vmcompare.course import lesson
 from vmcompare.course.lesson import Lesson
 from vmcompare.evidence.recording import Recording, read, recordings
 from vmcompare.measuring import contributed, host
@@ -161,7 +160,7 @@ def test_a_contributed_recording_is_shown_when_named_and_never_by_itself(
     newer = place / "99991231T000000Z-ffffff.jsonl"  # newer than ours, still not the replay
     newer.write_text(theirs.path.read_text().replace(theirs.run_id, newer.stem))
     theirs.path.unlink()
-    monkeypatch.setattr(lesson, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr("vmcompare.measuring.experiment.data_dir", lambda: tmp_path)
     boot = Lesson("boot_speed", "04")
     assert {source.run_id for source in boot.view.sources} == {ours.run_id}
     listed = contributed.listed(tmp_path / "recordings", "boot_speed", [])

@@ -237,8 +237,8 @@ def noise_sentence(found: Sequence[Column]) -> str:
 # In the order in which they can happen; a platform has some of them.
 ORDER: Sequence[Phase] = (
     Phase.OPEN, Phase.CREATE, Phase.ATTACH, Phase.START, Phase.SPAWN, Phase.FIRMWARE, Phase.KERNEL,
-    Phase.INIT, Phase.USERLAND, Phase.FIRST_BYTE, Phase.READY, Phase.EXIT, Phase.SHUTDOWN,
-    Phase.REMOVED,
+    Phase.INIT, Phase.USERLAND, Phase.RESUMED, Phase.FIRST_BYTE, Phase.READY, Phase.EXIT,
+    Phase.SHUTDOWN, Phase.REMOVED,
 )  # fmt: skip
 
 _ENDING = frozenset({Phase.EXIT, Phase.SHUTDOWN, Phase.REMOVED})
@@ -255,6 +255,7 @@ _FILLS: Mapping[Phase, tuple[str, str]] = MappingProxyType(
         Phase.KERNEL: ("#D55E00", "//"),
         Phase.INIT: ("#CC79A7", ""),
         Phase.USERLAND: ("#CC79A7", "xx"),
+        Phase.RESUMED: ("#0072B2", ".."),
         Phase.FIRST_BYTE: ("#009E73", ""),
         Phase.READY: ("#E69F00", ".."),
         Phase.EXIT: ("#BBBBBB", ""),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,22 @@ from bs4 import BeautifulSoup
 from planted import starts
 from settled import EACH, LESSONS, RECORDED, Places, ramps
 
-from vmcompare.course import answers
+from vmcompare.course import answers, text, wording
 from vmcompare.course.verdict import Verdict
-from vmcompare.course.verdict.exercises import HIDDEN, QUESTIONS, changed, exercises
-from vmcompare.course.verdict.explain import FIGURES, findings_figure, hosts, ratios_figure
+from vmcompare.course.verdict.checks import HIDDEN, changed
+from vmcompare.course.verdict.explain import explained, findings_figure, hosts, ratios_figure
 from vmcompare.errors import Unavailable, UnknownName
-from vmcompare.evidence import claims, exercise
+from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Verdict as Finding
 from vmcompare.evidence.claims.choose import Evidence
-from vmcompare.evidence.exercise import Kind
+from vmcompare.evidence.exercise import Exercise
 from vmcompare.evidence.statistics import Interval
+from vmcompare.paths import lessons_dir
+from vmcompare.plots.picture import WhatIf
 from vmcompare.plots.verdicts import SIGNS, Against, against, findings
 
 GIB = 2**30
+WORDS = text.of_lesson("09")
 
 
 class Shown:
@@ -143,10 +147,13 @@ def test_without_any_recording_every_step_still_shows_something(
     verdict.check()
     verdict.predict("supported", guess=3)
     verdict.table()
-    for name in FIGURES:
+    for name in explained.figures:
         verdict.figure(name)
     verdict.compare()
     verdict.whatif("hosts")
+    verdict.without(HIDDEN)
+    assert "There is no recording of lesson 01 here." in str(shown.things[-1]._repr_html_())
+    verdict.check_answer("hide")
     assert math.isnan(verdict.numbers("F2")[0])
     assert "There is no recording of lesson 04 here." in shown.html()
     assert "No lesson measures this yet." in shown.html()
@@ -233,7 +240,7 @@ def test_on_paper_a_finding_is_ticked_and_nothing_is_given_away(
 
 @pytest.mark.parametrize(
     "step", [lambda v: v.predict("F99"), lambda v: v.figure("f"), lambda v: v.whatif("w"),
-             lambda v: v.numbers("F99"), lambda v: v.numbers("F2", "x"), lambda v: v.without("x")]
+             lambda v: v.numbers("F99"), lambda v: v.without("x")]
 )  # fmt: skip
 def test_a_misspelt_name_is_told_with_those_that_exist(
     shown: Shown, planted_places: Places, step: Callable[[Verdict], None]
@@ -294,8 +301,10 @@ def test_one_run_without_an_interval_is_drawn_without_one() -> None:
 @pytest.mark.parametrize("n", [1000.0, 100_000.0])
 def test_hosts_follow_the_stated_formula(places: Places, n: float) -> None:
     places.add("guest_os", ramps())
-    table = places.gather()
-    model = hosts(table, host_gib=16)
+    assert WORDS
+    model: WhatIf = hosts(places.gather(), host_gib=16)
+    model = wording.whatif(model, WORDS.find("what-if", "hosts"))
+    assert model.source.startswith("x = 16 GiB; b, what one more instance costs")
     assert n in model.values
     alt = model.draw(n).alt
     each = {**EACH}
@@ -313,7 +322,7 @@ def test_hosts_follow_the_stated_formula(places: Places, n: float) -> None:
         needed = math.ceil(n / math.floor(16 * GIB / b))
         assert re.search(rf"[ :;] {platform} \(b = [^)]*\) {needed:,}[;.]", alt)
     assert "software emulation" in alt
-    assert "modelled" in model.draw(n).caption.lower()
+    assert "was measured under software emulation" in model.draw(n).caption
     assert 10 <= len(model.values) <= 60
     assert r"\lceil" in model.formula
 
@@ -338,16 +347,17 @@ def table(planted_places: Places) -> Evidence:
     return planted_places.gather()
 
 
-def test_the_lesson_has_its_four_exercises_and_its_questions(table: Evidence) -> None:
-    exercise.check_complete(exercises(lambda: table), QUESTIONS)
+def exercises(evidence: Evidence) -> Mapping[str, Exercise]:
+    assert WORDS
+    return wording.tasks(WORDS, explained, lambda _: evidence)[0]
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, "boot_speed"])
 def test_hiding_a_recording_counts_the_findings_that_change(
     table: Evidence, monkeypatch: pytest.MonkeyPatch, hidden: str
 ) -> None:
-    monkeypatch.setattr("vmcompare.course.verdict.exercises.HIDDEN", hidden)
-    hide = next(e for e in exercises(lambda: table).values() if e.kind is Kind.TWEAK)
+    monkeypatch.setattr("vmcompare.course.verdict.checks.HIDDEN", hidden)
+    hide = exercises(table)["hide"]
     moved = changed(table, hidden)
     flipped = sum(a.finding.verdict != b.finding.verdict for a, b in moved)
     assert 0 < flipped <= len(moved)
@@ -371,33 +381,38 @@ def test_the_rule_by_hand_follows_the_numbers_shown(
 ) -> None:
     places.add("boot_speed", starts(times={("container", ""): 0.1, ("vm", "pc"): vm}, whole=False))
     table = places.gather()
-    rule = next(e for e in exercises(lambda: table).values() if e.kind is Kind.FILL_IN)
-    view = table.view()
+    rule, view = exercises(table)["rule"], table.view()
     right = [choice for choice in rule.choices if rule.check(view, choice).right]
     assert right == [str(wanted)]
     assert "software emulation" in rule.check(view, str(wanted)).text
     assert f"**{wanted}**" in rule.solution(view)
+    said = {rule.check(view, choice).text for choice in rule.choices}
+    assert len(said) == 4, "each wrong choice is told what it would need"
 
 
-def test_the_cell_to_fill_in_runs_once_it_is_filled_in(
-    shown: Shown, planted_places: Places, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["rule", "hide"])
+def test_a_cell_as_it_stands_runs_and_once_it_is_filled_in_is_right(
+    shown: Shown, planted_places: Places, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    verdict = Verdict()
-    table = planted_places.gather()
-    rule = next(e for e in exercises(lambda: table).values() if e.kind is Kind.FILL_IN)
-    code = rule.code
+    cells = json.loads((lessons_dir() / "09-verdict.ipynb").read_text(encoding="utf-8"))["cells"]
+    [code] = [c for c in ("".join(c["source"]) for c in cells) if f'check_answer("{name}"' in c]
+    exec(code, {"verdict": Verdict()})
+    evidence = planted_places.gather()
+    flips = sum(a.finding.verdict != b.finding.verdict for a, b in changed(evidence, HIDDEN))
+    code = code.replace("# ", "") if name == "rule" else code.replace("...", str(flips))
     for filling in ("theta", "1", "1"):
         code = code.replace("___", filling, 1)
-    exec(code, {"lesson": verdict})
-    assert rule.check(table.view(), capsys.readouterr().out.strip()).right
+    given: list[Any] = []
+    monkeypatch.setattr(Verdict, "check_answer", lambda _, __, answer: given.append(answer))
+    exec(code, {"verdict": Verdict()})
+    assert exercises(evidence)[name].check(evidence.view(), given[0]).right
 
 
 def test_without_the_recording_the_exercises_say_what_is_missing(places: Places) -> None:
     table = places.gather()
-    for kind, answer in ((Kind.TWEAK, 1), (Kind.FILL_IN, "supported")):
-        one = next(e for e in exercises(lambda: table).values() if e.kind is kind)
+    for name, answer in (("hide", 1), ("rule", "supported")):
         with pytest.raises(Unavailable, match=r"lesson 0[14]"):
-            one.check(table.view(), answer)
+            exercises(table)[name].check(table.view(), answer)
 
 
 def test_what_would_change_without_a_recording_is_shown_line_by_line(
@@ -414,15 +429,13 @@ def test_what_would_change_without_a_recording_is_shown_line_by_line(
 def test_exercises_and_quiz_are_shown_with_and_without_a_kernel(
     shown: Shown, planted_places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verdict = Verdict()
-    verdict.exercises()
-    verdict.quiz()
-    verdict.check_answer("better", 3)
+    Verdict().quiz()
+    Verdict().check_answer("better", 3)
     monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
     paper = Verdict()
-    paper.exercises()
+    paper.check_answer("rule")
     paper.quiz()
-    assert "Apply the ratio rule by hand" in shown.html()
+    assert "by the numbers alone the" in shown.html()
     assert "which is better" in shown.html()
 
 

@@ -1,7 +1,7 @@
 """Lesson 09, the verdict: every claim of the article with the finding that recordings give it.
 
 It measures nothing and so is no experiment. :mod:`.explain` makes pictures and models of the
-judged claims, :mod:`.table` their table, :mod:`.exercises` what is asked of a learner;
+judged claims, :mod:`.table` their table, :mod:`.checks` what answers are held to;
 :mod:`vmcompare.evidence.claims.choose` judges them. Everything is computed from recordings when
 it is shown: delete one, and its cells say so.
 """
@@ -13,17 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmcompare.course import page, wording
+from vmcompare.course import page, text, wording
 from vmcompare.course.exercises import Tasks
 from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps
-from vmcompare.course.verdict import exercises as tasks_of
-from vmcompare.course.verdict.explain import FIGURES, OUTCOMES, WHATIFS
+from vmcompare.course.verdict.checks import changed
+from vmcompare.course.verdict.explain import COUNTED, count, explained
 from vmcompare.course.verdict.table import claims_table, reason, recordings_rows
 from vmcompare.errors import UnknownName
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims.choose import Evidence, gather
 from vmcompare.measuring.mode import Mode, is_handout, mode
+from vmcompare.paths import lessons_dir
 
 NUMBER = "09"
 
@@ -64,7 +65,7 @@ class Verdict(Steps):
     def predict(self, name: str, question: str = "", *, guess: float | str | None = None) -> None:
         """Ask for a prediction and keep it; ``guess=…`` answers in plain Python, without a widget.
 
-        ``name`` is one of ``OUTCOMES`` (a number of claims), or the id of a claim, whose finding is
+        ``name`` is one of ``COUNTED`` (a number of claims), or the id of a claim, whose finding is
         then chosen.
 
         Raises:
@@ -75,13 +76,13 @@ class Verdict(Steps):
             asked = question or f"{name}: “{quote}” The finding will be …"
             choices = tuple(map(str, claims.Verdict))
             self._ask(Prediction(NUMBER, name, asked, choices=choices), guess)
-        elif name in OUTCOMES:
+        elif name in COUNTED:
             asked = question or f"Claims that will be {name.replace('_', ' ')}"
             # Nobody can guess a count without the total.
             asked = f"{asked} (of {len(self._evidence.claims)} in all)"
             self._ask(Prediction(NUMBER, name, asked, unit="claims", whole=True), guess)
         else:
-            raise UnknownName("outcome", name, [*OUTCOMES, *(c.id for c in self._evidence.claims)])
+            raise UnknownName("outcome", name, [*COUNTED, *(c.id for c in self._evidence.claims)])
 
     def _beside(self, asked: Prediction) -> Mapping[str, str]:
         guess = asked.kept()
@@ -91,7 +92,7 @@ class Verdict(Steps):
             found = str(claim.finding.verdict) if claim else "–"
             close = "as predicted" if guess == found else "different"
         else:
-            found = OUTCOMES[asked.name](self._evidence)
+            found = count(self._evidence, asked.name)
             off = found - guess if isinstance(guess, int | float) else 0
             close = "as predicted" if off == 0 else f"{abs(off):g} {'more' if off > 0 else 'fewer'}"
         shown = f"{guess:g}" if isinstance(guess, int | float) else guess
@@ -112,29 +113,31 @@ class Verdict(Steps):
         self._page.put(lambda: claims_table(self._evidence.claims))
 
     def figure(self, name: str) -> None:
-        """Show one of ``FIGURES``: the claims by finding, or the ratios with their bounds."""
-        if name not in FIGURES:
-            raise UnknownName("figure", name, sorted(FIGURES))
-        self._page.put(
-            lambda: wording.caption(FIGURES[name](self._evidence), self._section("figure", name))
-        )
+        """Show the claims by finding ("findings"), or the ratios with their bounds ("ratios")."""
+        if name not in explained.figures:
+            raise UnknownName("figure", name, sorted(explained.figures))
+        draw = explained.figures[name]
+        self._page.put(lambda: wording.caption(draw(self._evidence), self._section("figure", name)))
 
     def whatif(self, name: str, **options: Any) -> None:
-        """Show one of ``WHATIFS``: a modelled figure with a slider."""
-        if name not in WHATIFS:
-            raise UnknownName("what-if", name, sorted(WHATIFS))
-        self._follow(name, lambda: WHATIFS[name](self._evidence, **options))
+        """Show a modelled figure with a slider ("hosts")."""
+        if name not in explained.whatifs:
+            raise UnknownName("what-if", name, sorted(explained.whatifs))
+        self._follow(name, lambda: explained.whatifs[name](self._evidence, **options))
 
     def without(self, experiment: str) -> None:
         """Show what the table would say if there were no recording of ``experiment``.
 
         Raises:
-            UnknownName: there is none to begin with.
+            UnknownName: no lesson is on an experiment of that name.
         """
-        known = sorted({run.recording.experiment for run in self._evidence.runs})
-        if experiment not in known:
-            raise UnknownName("recording", experiment, known)
-        moved = tasks_of.changed(self._evidence, experiment)
+        lessons = {lesson.experiment: lesson for lesson in self._evidence.lessons.values()}
+        if experiment not in lessons:
+            raise UnknownName("experiment", experiment, sorted(filter(None, lessons)))
+        if not self._evidence.of(experiment):
+            self._page.say(self._evidence.missing(lessons[experiment]))
+            return
+        moved = changed(self._evidence, experiment)
         rows = [
             {
                 "claim": before.claim.name,
@@ -150,34 +153,33 @@ class Verdict(Steps):
         words = f"Without the recording of {experiment.replace('_', ' ')}; "
         self._page.put(lambda: page.table(rows, f"{words}{stay} other lines stay as they are."))
 
-    def numbers(self, claim_id: str, part: str = "") -> tuple[float, float, float]:
-        """Lower end, upper end and bound of one claim (of its first part, or of the one named).
+    def numbers(self, claim_id: str) -> tuple[float, float, float]:
+        """Lower end, upper end and bound of the first part of a claim.
 
         All three are NaN, and a sentence says why, where no recording holds them.
 
         Raises:
-            UnknownName: there is no such claim, or no such part of it.
+            UnknownName: there is no such claim.
         """
         claim = self._evidence.claim(claim_id)
         if claim is None:
             raise UnknownName("claim", claim_id, [c.id for c in self._evidence.claims])
-        parts = {p.claim.part: p for p in claim.parts}
-        if part and part not in parts:
-            raise UnknownName(f"part of {claim_id}", part, list(parts))
-        chosen = parts[part] if part else claim.parts[0]
-        interval, bound = chosen.finding.interval, chosen.claim.bound
+        part = claim.parts[0]
+        interval, bound = part.finding.interval, part.claim.bound
         if interval is None or bound is None:
-            self._page.say(chosen.finding.reason)
+            self._page.say(part.finding.reason)
             return math.nan, math.nan, math.nan
         return interval.low, interval.high, bound
 
     # ---- practise -----------------------------------------------------------------------------
 
     def _asked(self) -> Tasks:
+        words = text.read(lessons_dir() / "text" / "09-verdict.md")
+        exercises, questions = wording.tasks(words, explained, lambda _: self._evidence)
         return Tasks(
             NUMBER,
-            tasks_of.exercises(lambda: self._evidence),
-            tasks_of.QUESTIONS,
+            exercises,
+            questions,
             lambda: self._evidence.view(),
             called=page.name_of(self),
             keeping=not is_handout(),

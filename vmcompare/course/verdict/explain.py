@@ -1,4 +1,4 @@
-"""The verdict, explained: pictures, a model and outcomes, all made from the judged claims.
+"""The verdict, explained: pictures, a model and counts, all made from the judged claims.
 
 The shape is that of an experiment's ``explain.py``; an :class:`Evidence` takes the place of a
 view, for here many recordings stand side by side.
@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import (
-    NO_CODE_CACHE,
     RAMP,
     Estimate,
     Quantity,
@@ -26,6 +24,7 @@ from vmcompare.evidence.claims import (
 )
 from vmcompare.evidence.claims.choose import Evidence, Part, RunFindings
 from vmcompare.evidence.units import size
+from vmcompare.experiments.explanation import Explanation
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.plots.verdicts import Against, against, findings
@@ -33,16 +32,20 @@ from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
 GIB = 1024**3
 
+explained = Explanation[Evidence]()
+
 HOST_GIB = 64
 """Memory of a host in the what-if, unless another is named (GiB)."""
 
 
+@explained.figure("findings")
 def findings_figure(evidence: Evidence) -> Picture:
     """One mark a claim, by its finding."""
     found = {claim.id: claim.finding.verdict for claim in evidence.claims}
     return findings(found, caption=evidence.caption())
 
 
+@explained.figure("ratios")
 def ratios_figure(evidence: Evidence) -> Picture:
     """Every ratio with its interval and bound; open where emulation leaves it undecided.
 
@@ -106,6 +109,7 @@ def _of_run(run: RunFindings) -> tuple[Marginal, ...]:
     return tuple(found)
 
 
+@explained.whatif("hosts")
 def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
     """How many hosts of ``host_gib`` GiB it takes for n instances, by memory alone (claim V1).
 
@@ -124,18 +128,7 @@ def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
     if not all(fit.values()):
         raise Unavailable(f"not one instance fits a host of {host_gib:g} GiB", "take a larger one")
     numbers = tuple(float(round(10 ** (step / 4))) for step in range(4, 21))
-    emulated = [m.series.label for m in costs if m.found.emulated]
-    words = (
-        "Memory alone, with the whole host for instances: processors, disks and what the engine "
-        "itself takes are left out."
-    )
-    if emulated:
-        words += (
-            f" b of {', '.join(emulated)} was measured under {EMULATION}, and is {NO_CODE_CACHE}."
-        )
-    words += "".join(
-        f" Few runs for {m.series.label}: {m.found.few}." for m in costs if m.found.few
-    )
+    few = [m for m in costs if m.found.few]
 
     def panels(n: float) -> Panels:
         needed, fitting = [], []
@@ -150,45 +143,30 @@ def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
             f"Instances that fit one host of {host_gib:g} GiB": fitting,
         }
 
-    recording = costs[0].run.recording
+    run, recording = costs[0].run, costs[0].run.recording
     return sliding_dots(
         panels,
         numbers,
-        label="how many are needed",
-        unit="instances",
         start=1000,
         said="{:,.0f} instances.",
-        caption=words,
-        formula=(
-            r"h = \left\lceil \frac{n}{k} \right\rceil, \qquad "
-            r"k = \left\lfloor \frac{x}{b} \right\rfloor"
-        ),
-        source=(
-            f"x = {host_gib:g} GiB; b, what one more instance costs in memory (PSS), fitted to the "
-            f"ramps of run {recording.run_id} ({costs[0].run.whose}, {recording.started_utc[:10]})"
-        ),
+        caption=" ".join(f"Few runs for {m.series.label}: {m.found.few}." for m in few),
+        placeholders={
+            "host": host_gib,
+            "source": f"{recording.run_id} ({run.whose}, {recording.started_utc[:10]})",
+            "emulated": ", ".join(m.series.label for m in costs if m.found.emulated),
+        },
         air=1.6,
     )
 
 
-def count(*verdicts: Verdict) -> Callable[[Evidence], int]:
-    """Evidence → number of claims that have one of these findings."""
-    return lambda evidence: sum(c.finding.verdict in verdicts for c in evidence.claims)
+COUNTED: Mapping[str, Sequence[Verdict]] = {
+    "supported": (Verdict.SUPPORTED, Verdict.WITH_CAVEATS),
+    "refuted": (Verdict.REFUTED,),
+    "not_measured": (Verdict.NOT_MEASURED,),
+}
+"""Name of a number of claims → findings that count; one claim's finding goes by the claim's id."""
 
 
-FIGURES: Mapping[str, Callable[[Evidence], Picture]] = MappingProxyType(
-    {"findings": findings_figure, "ratios": ratios_figure}
-)
-"""Name → picture of the judged claims."""
-
-WHATIFS: Mapping[str, Callable[..., WhatIf]] = MappingProxyType({"hosts": hosts})
-"""Name → modelled figure with one slider."""
-
-OUTCOMES: Mapping[str, Callable[[Evidence], int]] = MappingProxyType(
-    {
-        "supported": count(Verdict.SUPPORTED, Verdict.WITH_CAVEATS),
-        "refuted": count(Verdict.REFUTED),
-        "not_measured": count(Verdict.NOT_MEASURED),
-    }
-)
-"""Name → a number of claims; the finding of one claim goes by the claim's id."""
+def count(evidence: Evidence, name: str) -> int:
+    """How many claims have one of the findings of :data:`COUNTED`."""
+    return sum(claim.finding.verdict in COUNTED[name] for claim in evidence.claims)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from types import MappingProxyType
 from typing import Any
 
 from vmcompare.course import page
@@ -19,17 +18,15 @@ from vmcompare.evidence.claims.choose import Evidence, JudgedClaim, Part
 from vmcompare.plots.verdicts import SIGNS
 from vmcompare.sandbox import accelerator_words
 
-SECTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "A": "What is a virtual machine? What is Docker?",
-        "O": "Operating system support",
-        "S": "Security",
-        "P": "Portability",
-        "F": "Performance",
-        "T": "Conclusions",
-        "V": "Conclusions",
-    }
-)
+SECTIONS: Mapping[str, str] = {
+    "A": "What is a virtual machine? What is Docker?",
+    "O": "Operating system support",
+    "S": "Security",
+    "P": "Portability",
+    "F": "Performance",
+    "T": "Conclusions",
+    "V": "Conclusions",
+}
 """First letter of a claim's id → the article's section."""
 
 
@@ -107,7 +104,7 @@ def recordings_rows(evidence: Evidence) -> list[dict[str, Any]]:
         cells = {
             "here": str(run.whose),
             "run": f"{recording.run_id}, {recording.started_utc[:10]}",
-            "machine": f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} "
+            "computer": f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} "
             f"cores, {host.get('os', '?')}",
             "accelerator": ", ".join(
                 map(accelerator_words, sorted(set(run.frame["accel"].dropna()) - {""}))
@@ -118,5 +115,5 @@ def recordings_rows(evidence: Evidence) -> list[dict[str, Any]]:
     for lesson in evidence.lessons.values():
         if lesson.experiment and not evidence.of(lesson.experiment):
             gone = evidence.missing(lesson)
-            add(lesson.experiment, {"here": gone, "run": "–", "machine": "–", "accelerator": "–"})
+            add(lesson.experiment, {"here": gone, "run": "–", "computer": "–", "accelerator": "–"})
     return [cells for _, cells in sorted(found, key=lambda row: row[0])]

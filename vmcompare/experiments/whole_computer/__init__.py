@@ -1,1 +1,1 @@
-"""What is on this computer: a machine of 512 bytes, whose hardware it sees, and how noise looks."""
+"""What is on this computer: a VM of 512 bytes, whose hardware it sees, and how noise looks."""

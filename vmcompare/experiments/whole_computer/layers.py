@@ -6,13 +6,14 @@ Nothing is measured for this. What is not on the computer is drawn as a gap, nev
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.evidence.units import size
 from vmcompare.evidence.view import RECORDED, Computer, View
+from vmcompare.experiments.explanation import Row
 from vmcompare.plots import style
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import EMULATION, SOFTWARE, Platform
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 _HARDWARE_VIRTUALISATION = {"kvm": "KVM", "hvf": "Hypervisor.framework", "whpx": "WHPX"}
 _FLAGS = {"vmx": "VT-x (vmx) visible", "svm": "AMD-V (svm) visible", "": "no vmx or svm visible"}
-
-_ASIDE = (
-    "Docker builds a container’s walls and stands aside: its programs run on the kernel directly."
-)
 
 
 class Sort(StrEnum):
@@ -46,20 +43,32 @@ class Layer:
     sort: Sort
     words: str
 
+    def wrapped(self, width: int) -> str:
+        """Its words in lines of ``width`` characters."""
+        return textwrap.fill(self.words, width, break_on_hyphens=False)
+
+    def height_in(self, width: int) -> float:
+        """Its height in inches, with its words in lines of ``width`` characters."""
+        return 0.155 * (self.wrapped(width).count("\n") + 1) + 0.13
+
+
+_WIDE, _NARROW = 62, 18
+"""Characters that fit across the figure, and in a third of it."""
+
 
 @dataclass(frozen=True, slots=True)
-class Layers:
-    """A computer's layers.
+class Stack:
+    """The layers of a computer, from the bottom up.
 
     Attributes:
-        name: whose they are.
-        shared: below everything, from the bottom up.
-        columns: platform → what lies above that, from the bottom up.
+        name: of the computer.
+        shared: below everything.
+        columns: platform → what lies above that.
     """
 
     name: str
-    shared: tuple[Layer, ...]
-    columns: Mapping[str, tuple[Layer, ...]]
+    shared: Sequence[Layer]
+    columns: Mapping[str, Sequence[Layer]]
 
     def sentence(self) -> str:
         """The same in words."""
@@ -70,8 +79,52 @@ class Layers:
         )
         return f"Layers of {self.name}, from the bottom up: {below}. {above}."
 
+    def height_in(self) -> float:
+        """Height of its picture in inches."""
+        shared = sum(layer.height_in(_WIDE) for layer in self.shared)
+        heights = (
+            sum(one.height_in(_NARROW) for one in column) for column in self.columns.values()
+        )
+        return shared + max(heights) + 0.52
 
-def layers_of(computer: Computer, view: View) -> Layers:
+    def draw(self, axes: Axes) -> None:
+        """Draw it, in inches of height, on axes of their own."""
+        words: dict[str, Any] = {"fontsize": style.SMALL_PT, "va": "center"}
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, self.height_in())
+        axes.axis("off")
+        base = 0.03
+        for layer in self.shared:
+            _box(axes, 0, base, 1, layer, _WIDE)
+            base += layer.height_in(_WIDE)
+        width = 1 / len(self.columns)
+        for place, (name, column) in enumerate(self.columns.items()):
+            y = base
+            for layer in column:
+                _box(axes, place * width, y, width, layer, _NARROW)
+                y += layer.height_in(_NARROW)
+            axes.text((place + 0.5) * width, y + 0.1, name, ha="center", fontweight="bold", **words)
+        axes.text(0, self.height_in() - 0.06, self.name, fontstyle="italic", **words)
+
+
+def _box(axes: Axes, x: float, y: float, width: float, layer: Layer, characters: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    missing, height = layer.sort is Sort.MISSING, layer.height_in(characters) - 0.03
+    axes.add_patch(
+        Rectangle(
+            (x + 0.004, y), width - 0.008, height,
+            facecolor=layer.sort.value, edgecolor=style.GREY if missing else "black",
+            linestyle="--" if missing else "-", linewidth=1,
+        )
+    )  # fmt: skip
+    axes.text(
+        x + width / 2, y + height / 2, layer.wrapped(characters), ha="center", va="center",
+        fontsize=style.SMALL_PT, linespacing=1.1, color=style.GREY if missing else "black",
+    )  # fmt: skip
+
+
+def layers_of(computer: Computer, view: View) -> Stack:
     """The layers that ``computer``'s facts tell of; the guest's kernel from a run made on it."""
     facts = computer.facts
     details: Mapping[str, Mapping[str, str]] = facts.get("details", {})
@@ -85,18 +138,18 @@ def layers_of(computer: Computer, view: View) -> Layers:
         shared.append(Layer(Sort.HYPERVISOR, words))
     kernel = f"host kernel: {facts.get('kernel') or 'unknown'} ({facts.get('os', '?')})"
     shared.append(Layer(Sort.KERNEL, kernel))
-    return Layers(
+    return Stack(
         computer.name,
-        tuple(shared),
+        shared,
         {
             "process": (Layer(Sort.USERLAND, "userland: this system's own"),),
             "container": _container(facts, details.get("docker", {})),
-            "virtual machine": _machine(facts, details.get("qemu", {}), _guest(computer, view)),
+            "virtual machine": _vm(facts, details.get("qemu", {}), _guest(computer, view)),
         },
     )
 
 
-def _container(facts: Mapping[str, Any], found: Mapping[str, str]) -> tuple[Layer, ...]:
+def _container(facts: Mapping[str, Any], found: Mapping[str, str]) -> Sequence[Layer]:
     version = facts.get("versions", {}).get("docker")
     if not version:
         return (Layer(Sort.MISSING, "no Docker here"),)
@@ -115,7 +168,7 @@ def _container(facts: Mapping[str, Any], found: Mapping[str, str]) -> tuple[Laye
     return (engine, userland)
 
 
-def _machine(facts: Mapping[str, Any], found: Mapping[str, str], guest: str) -> tuple[Layer, ...]:
+def _vm(facts: Mapping[str, Any], found: Mapping[str, str], guest: str) -> Sequence[Layer]:
     version = facts.get("versions", {}).get("qemu")
     if not version:
         return (Layer(Sort.MISSING, "no QEMU here"),)
@@ -130,125 +183,48 @@ def _machine(facts: Mapping[str, Any], found: Mapping[str, str], guest: str) -> 
 
 def _guest(computer: Computer, view: View) -> str:
     """Release of the guest kernel that a run on this very computer saw; empty if none did."""
-    frame = view.frame
-    if frame.empty:
-        return ""
-    own = (frame["host_id"] == computer.facts.get("host_id")) & (
-        frame["platform"] == str(Platform.VM_DIRECT)
-    )
-    seen = [str(kernel) for kernel in frame.loc[own, "guest_kernel"] if kernel]
-    return seen[0] if seen else ""
+    columns = view.columns("observation", host_id=computer.facts.get("host_id", ""))
+    guests = (c.rows["guest_kernel"] for c in columns if c.series.platform is Platform.VM_DIRECT)
+    return next((str(kernel) for kernels in guests for kernel in kernels if kernel), "")
 
 
-def recorded_elsewhere(computer: Computer, view: View) -> list[Computer]:
-    """The machines of the view's recordings, but for ``computer`` itself."""
-    found = {
-        str(s.host.get("host_id")): Computer(f"the recorded machine (run {s.run_id})", s.host, {})
-        for s in view.sources
-        if s.shown == RECORDED and s.host.get("host_id") != computer.facts.get("host_id")
-    }
-    return list(found.values())
+def recorded_elsewhere(computer: Computer, view: View) -> Sequence[Computer]:
+    """The computer of the view's recording, where it is another than ``computer``; at most one."""
+    return [
+        Computer(f"the recorded computer (run {source.run_id})", source.host, {})
+        for source in view.sources
+        if source.shown == RECORDED and source.host.get("host_id") != computer.facts.get("host_id")
+    ][:1]
 
 
 @style.own()
 def layers_figure(computer: Computer, view: View) -> Picture:
-    """Layers of this computer and, below them, those of a recorded machine where it is another."""
-    elsewhere = recorded_elsewhere(computer, view)[:1]
-    stacks = [layers_of(one, view) for one in (computer, *elsewhere)]
-    heights = [_height(stack) for stack in stacks]
+    """Layers of this computer and, below them, those of a recorded computer where it is another."""
+    shown = [computer, *recorded_elsewhere(computer, view)]
+    stacks = [layers_of(one, view) for one in shown]
+    heights = [stack.height_in() for stack in stacks]
     figure = style.figure(sum(heights))
     grid = figure.subplots(len(stacks), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for axes, stack, height in zip(grid, stacks, heights, strict=True):
-        _draw(axes, stack, height)
-    gaps = [f"{text}." for text in computer.missing.values()]
-    caption = f"Drawn from facts of {computer.name}, not measured. " + " ".join(gaps)
-    if any("docker" in one.facts.get("versions", {}) for one in (computer, *elsewhere)):
-        caption += f" {_ASIDE}"
-    if len(stacks) > 1:
-        caption += f" Below it: {stacks[1].name}, which the recorded figures come from."
-    return Picture(figure, " ".join(stack.sentence() for stack in stacks), caption.strip())
-
-
-_WIDE, _NARROW = 62, 18
-"""Characters that fit across the figure, and in a third of it."""
-
-_LINE_IN, _PAD_IN, _HEAD_IN = 0.155, 0.13, 0.42
-
-
-def _wrapped(layer: Layer, width: int) -> str:
-    return textwrap.fill(layer.words, width, break_on_hyphens=False)
-
-
-def _thickness(text: str) -> float:
-    return _LINE_IN * (text.count("\n") + 1) + _PAD_IN
-
-
-def _above(stack: Layers) -> dict[str, list[tuple[Layer, str]]]:
-    return {
-        name: [(layer, _wrapped(layer, _NARROW)) for layer in column]
-        for name, column in stack.columns.items()
-    }
-
-
-def _height(stack: Layers) -> float:
-    shared = sum(_thickness(_wrapped(layer, _WIDE)) for layer in stack.shared)
-    tallest = max(sum(_thickness(text) for _, text in column) for column in _above(stack).values())
-    return shared + tallest + _HEAD_IN + 0.1
-
-
-def _draw(axes: Axes, stack: Layers, height: float) -> None:
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, height)
-    axes.axis("off")
-    base = 0.03
-    for layer in stack.shared:
-        text = _wrapped(layer, _WIDE)
-        _box(axes, 0.0, base, 1.0, layer, text)
-        base += _thickness(text)
-    width = 1 / 3
-    for place, (name, column) in enumerate(_above(stack).items()):
-        y = base
-        for layer, text in column:
-            _box(axes, place * width, y, width, layer, text)
-            y += _thickness(text)
-        axes.text(
-            (place + 0.5) * width, y + 0.1, name, ha="center", va="center",
-            fontsize=style.SMALL_PT, fontweight="bold",
-        )  # fmt: skip
-    axes.text(
-        0, height - 0.06, stack.name, fontsize=style.SMALL_PT, va="center", fontstyle="italic"
+    for axes, stack in zip(grid, stacks, strict=True):
+        stack.draw(axes)
+    return Picture(
+        figure,
+        alt=" ".join(stack.sentence() for stack in stacks),
+        caption=" ".join(f"{text}." for text in computer.missing.values()),
+        placeholders={
+            "computer": computer.name,
+            "docker": any("docker" in one.facts.get("versions", {}) for one in shown),
+            "other": ", ".join(one.name for one in shown[1:]),
+        },
     )
 
 
-def _box(axes: Axes, x: float, y: float, width: float, layer: Layer, text: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    missing = layer.sort is Sort.MISSING
-    axes.add_patch(
-        Rectangle(
-            (x + 0.004, y), width - 0.008, _thickness(text) - 0.03,
-            facecolor=layer.sort.value, edgecolor=style.GREY if missing else "black",
-            linestyle="--" if missing else "-", linewidth=1,
-        )
-    )  # fmt: skip
-    axes.text(
-        x + width / 2, y + (_thickness(text) - 0.03) / 2, text, ha="center", va="center",
-        fontsize=style.SMALL_PT, linespacing=1.1, color=style.GREY if missing else "black",
-    )  # fmt: skip
-
-
-def here_table(computer: Computer, view: View) -> list[dict[str, str]]:
-    """What is on this computer, fact by fact, beside the recorded machine where it is another."""
-    machines = [computer, *recorded_elsewhere(computer, view)[:1]]
-    told = [_facts(machine) for machine in machines]
-    names = list(dict.fromkeys(name for facts in told for name in facts))
+def facts_table(computer: Computer, view: View) -> Sequence[Row]:
+    """What is on this computer, fact by fact, beside the recorded computer where it is another."""
+    told = {one.name: _facts(one) for one in (computer, *recorded_elsewhere(computer, view))}
     return [
-        {"what": name}
-        | {
-            machine.name: facts.get(name, "–")
-            for machine, facts in zip(machines, told, strict=True)
-        }
-        for name in names
+        {"what": what, **{whose: facts.get(what, "–") for whose, facts in told.items()}}
+        for what in dict.fromkeys(what for facts in told.values() for what in facts)
     ]
 
 
@@ -266,10 +242,10 @@ def _facts(computer: Computer) -> dict[str, str]:
         "is itself virtual": virtual[facts.get("virtualised")],
         "system": str(facts.get("os", "?")),
         "kernel": str(facts.get("kernel", "?")),
-        "control groups": {0: "none"}.get(
-            facts.get("cgroup_version", 0), f"version {facts.get('cgroup_version')}"
-        ),
-        "Docker": _engine(versions.get("docker"), missing.get("docker")),
+        "control groups": f"version {version}"
+        if (version := facts.get("cgroup_version"))
+        else "none",
+        "Docker": versions.get("docker") or missing.get("docker", "not there"),
     }
     if docker:
         rows["container runtime"] = docker.get("default_runtime") or "not told"
@@ -278,23 +254,11 @@ def _facts(computer: Computer) -> dict[str, str]:
             if docker.get("hidden_vm") == "yes"
             else "no: containers share this kernel"
         )
-    rows["QEMU"] = _engine(versions.get("qemu"), missing.get("qemu"))
+    rows["QEMU"] = versions.get("qemu") or missing.get("qemu", "not there")
     if accel:
-        how = _HARDWARE_VIRTUALISATION.get(accel, "hardware")
-        rows["accelerator"] = (
-            f"{accel}: {EMULATION}"
-            if accel == SOFTWARE
-            else f"{accel}: {how}, proved by a timed guest"
-        )
+        how = f"{_HARDWARE_VIRTUALISATION.get(accel, 'hardware')}, proved by a timed guest"
+        rows["accelerator"] = f"{accel}: {EMULATION if accel == SOFTWARE else how}"
     for key, why in qemu.items():
         if key.startswith("rejected "):
             rows[key] = f"tried, and it {why}" if why.startswith("stalls") else f"tried: {why}"
     return rows
-
-
-def _engine(version: str | None, missing: str | None) -> str:
-    return version or missing or "not there"
-
-
-HERE: Mapping[str, Any] = {"layers": layers_figure, "table": here_table}
-"""Name → picture, or rows of a table, of (this computer, view)."""

@@ -1,4 +1,4 @@
-"""What this computer is made of, a machine of 512 bytes, and the same start again and again.
+"""What this computer is made of, a VM of 512 bytes, and the same start again and again.
 
 Once a run: every platform reads the hardware it believes to be on and is handed the 512 bytes of
 :mod:`vmcompare.engines.programs.boot_sector` as a program; two virtual machines run at once; and a
@@ -11,23 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import AbnormalShutdown, WaitTimeout
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import NS_PER_S
-from vmcompare.experiments.whole_computer.probe import (
-    Hardware,
-    Refusal,
-    as_program,
-    boot_sector_in,
-    differs,
-    hardware,
-    host_hardware,
-    sector_spec,
-)
+from vmcompare.measuring import host
 from vmcompare.measuring.experiment import (
     FAILURES,
     Context,
@@ -39,7 +30,19 @@ from vmcompare.measuring.experiment import (
     failed,
     filled,
 )
-from vmcompare.sandbox import Event, Launcher, Machine, Phase, Platform, Series, Spec
+from vmcompare.sandbox import (
+    BOOT_SECTOR,
+    FIRST_BYTE,
+    Event,
+    Launcher,
+    Machine,
+    OnEvent,
+    Phase,
+    Platform,
+    Sandbox,
+    Series,
+    Spec,
+)
 
 REPEATS = 6
 """Starts a round of each kind: the first half are A, the others B."""
@@ -52,7 +55,132 @@ STARTS = (
 _GUEST = Spec(machine=Machine.PC, memory_mib=256)
 
 _SILENT = (WaitTimeout, AbnormalShutdown)
-"""The machine was there and did not do it, unlike a start that could not be tried at all."""
+"""The VM was there and did not do it, unlike a start that could not be tried at all."""
+
+_IMAGE = boot_sector.image(boot_sector.MESSAGE)
+_PROGRAM = "/tmp/boot.bin"
+_VIRTIO = "1af4"
+"""PCI vendor of virtio devices, which exist only in virtual machines (VIRTIO 1.2, 4.1.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What an instance reads of the computer it believes to be on; empty where it reads nothing.
+
+    Attributes:
+        processor: the model's name.
+        devices: PCI vendor and device numbers, in the order of the bus.
+        firmware: its vendor.
+        maker: of the whole computer, as the firmware tells.
+        kernel: release of the kernel that answered.
+        hypervisor: ``"yes"`` or ``"no"``: the processor's own bit for "this is a virtual machine"
+            (CPUID leaf 1, ECX bit 31); always clear on hardware.
+        boot_id: the kernel's random name for this boot, its first 8 characters.
+    """
+
+    processor: str = ""
+    devices: str = ""
+    firmware: str = ""
+    maker: str = ""
+    kernel: str = ""
+    hypervisor: str = ""
+    boot_id: str = ""
+
+    @property
+    def looks_virtual(self) -> bool | None:
+        """Whether this hardware gives itself away; ``None`` where too little could be read."""
+        if "yes" in self.hypervisor or _VIRTIO in self.devices or "QEMU" in self.maker:
+            return True
+        return False if self.hypervisor else None
+
+
+def hardware(box: Sandbox) -> Hardware:
+    """Read it from inside, with the same commands on every platform. Raises what ``run`` raises."""
+
+    def read(path: str) -> str:
+        done = box.run(["cat", path])
+        return done.output.decode(errors="replace").strip() if done.exit_code == 0 else ""
+
+    cpu = {
+        name.strip(): value.strip()
+        for name, _, value in (
+            line.partition(":") for line in reversed(read("/proc/cpuinfo").splitlines())
+        )
+    }
+    flags = cpu.get("flags", "").split()
+    numbers = [line.split()[1] for line in read("/proc/bus/pci/devices").splitlines()]
+    return Hardware(
+        processor=cpu.get("model name", ""),
+        devices=", ".join(f"{number[:4]}:{number[4:]}" for number in numbers),
+        firmware=read("/sys/class/dmi/id/bios_vendor"),
+        maker=read("/sys/class/dmi/id/sys_vendor"),
+        kernel=box.run(["uname", "-r"]).output.decode(errors="replace").strip(),
+        hypervisor=("yes" if "hypervisor" in flags else "no") if flags else "",
+        boot_id=read("/proc/sys/kernel/random/boot_id")[:8],
+    )
+
+
+def host_hardware() -> Hardware:
+    """The same of this computer where no process can be asked: what the system's own calls tell."""
+    facts = host.facts({}, {})
+    return Hardware(processor=str(facts["cpu"]), kernel=str(facts["kernel"]))
+
+
+def differs(guest: Hardware, other: Hardware) -> bool | None:
+    """Whether two instances are on different hardware; ``None`` where that cannot be told.
+
+    Devices and firmware decide. The processor does only where neither was read on both sides:
+    under hardware virtualisation a guest is given the host's own processor on purpose.
+    """
+    sides = [(guest.devices, other.devices), (guest.firmware, other.firmware)]
+    known = [(a, b) for a, b in sides if a and b]
+    if not known:
+        known = [(a, b) for a, b in [(guest.processor, other.processor)] if a and b]
+    return any(a != b for a, b in known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What came of running the 512 bytes as a program."""
+
+    said: str
+    exit_code: int
+
+    @property
+    def ran(self) -> bool:
+        """Whether some kernel took them for a program of its own."""
+        return self.exit_code not in (126, 127)
+
+    def __str__(self) -> str:
+        return f"{self.said or 'no message'} (exit code {self.exit_code})"
+
+
+def as_program(box: Sandbox, image: bytes) -> Refusal:
+    """Hand the 512 bytes to the kernel under ``box`` as a program. Raises what ``run`` raises."""
+    box.put(_PROGRAM, image)
+    done = box.run(["env", _PROGRAM])
+    said = done.output.decode(errors="replace").strip()
+    # The program's path may be a directory of the learner's: only the reason is kept.
+    return Refusal(said.rpartition(": ")[2], done.exit_code)
+
+
+def sector_spec(message: str) -> Spec:
+    """A VM that has nothing to start but 512 bytes on a disk."""
+    return Spec(image=BOOT_SECTOR, command=(message,), machine=Machine.PC, memory_mib=64)
+
+
+def boot_sector_in(
+    launcher: Launcher, message: str, on_event: OnEvent = lambda _: None
+) -> tuple[str, int]:
+    """Start a VM from nothing but the 512 bytes: what it printed (without the byte that ends it),
+    and the bytes of its whole disk. Raises what ``open`` raises.
+    """
+    spec = sector_spec(message)
+    disk_bytes = launcher.image(spec).size_bytes
+    with launcher.open(spec, on_event) as box:
+        printed = box.console()
+    return printed.replace(FIRST_BYTE.decode(), "").strip(), disk_bytes
+
 
 _Step = Callable[[], Iterator[Measurement]]
 
@@ -73,15 +201,15 @@ class _Run:
                 words = f"hardware and 512 bytes, {platform}"
                 found.append((words, partial(self._inside, platform, launcher)))
         if launcher := self.context.launchers.get(Platform.VM_DIRECT):
-            found.append(("two virtual machines", partial(self._two, launcher)))
-            found.append(("a machine of 512 bytes", partial(self._sector, launcher)))
+            found.append(("two VMs", partial(self._two, launcher)))
+            found.append(("a VM of 512 bytes", partial(self._sector, launcher)))
         return found
 
     def _inside(self, platform: Platform, launcher: Launcher) -> Iterator[Measurement]:
         row = blank(launcher, platform, Spec(), "observation")
         try:
             with launcher.open(Spec(), self.context.on_event) as box:
-                found, refusal = hardware(box), as_program(box, _image())
+                found, refusal = hardware(box), as_program(box, _IMAGE)
         except FAILURES as problem:
             yield failed(row, str(problem), phase="kernel")
             return
@@ -105,11 +233,12 @@ class _Run:
                 for _ in range(2):
                     box = both.enter_context(launcher.open(_GUEST, self.context.on_event))
                     found.append(hardware(box))
-                    refusal = refusal or as_program(box, _image())
+                    refusal = refusal or as_program(box, _IMAGE)
         except FAILURES as problem:
             error = problem
         self.control_boots = bool(found)
-        why = str(error) if error else "too little could be read"
+        unread = "too little could be read"
+        why = str(error) if error else unread
         if not found:
             for name in (
                 "guest_hardware_differs_from_host",
@@ -121,14 +250,12 @@ class _Run:
             yield _fact(row, "control_vm_boots", False if silent else None, why)
             return
         row = replace(row, guest_kernel=found[0].kernel)
-        yield _fact(row, "control_vm_boots", True)
+        ids = [one.boot_id for one in found]
+        two = len({*ids, self.host.boot_id}) == 3 if len(ids) == 2 and all(ids) else None
         other = differs(found[0], self.host)
-        yield _fact(row, "guest_hardware_differs_from_host", other, "too little could be read")
-        virtual = found[0].looks_virtual
-        yield _fact(row, "guest_can_tell_it_is_virtual", virtual, "too little could be read")
-        names = [one.boot_id for one in found]
-        told = len(names) == 2 and all(names)
-        two = len({*names, self.host.boot_id}) == 3 if told else None
+        yield _fact(row, "control_vm_boots", True)
+        yield _fact(row, "guest_hardware_differs_from_host", other, unread)
+        yield _fact(row, "guest_can_tell_it_is_virtual", found[0].looks_virtual, unread)
         yield _fact(row, "two_vms_have_two_boot_ids", two, why)
         seen = replace(row, metric="observation")
         for number, one in enumerate(found):
@@ -142,21 +269,20 @@ class _Run:
         prints = partial(_fact, row, "boot_sector_prints_in_vm")
         alone = partial(_fact, row, "boot_sector_runs_without_os")
         try:
-            sector = boot_sector_in(launcher, message, self.context.on_event)
+            printed, disk_bytes = boot_sector_in(launcher, message, self.context.on_event)
         except FAILURES as problem:
-            # Silence counts only where the same machine boots something else.
+            # Silence counts only where the same VM boots something else.
             counts = isinstance(problem, _SILENT) and self.control_boots
             yield prints(False if counts else None, str(problem))
             yield alone(False if counts else None, str(problem))
             return
-        printed = message in sector.printed
-        yield prints(printed)
-        # Nothing else can have helped: these bytes are all that the machine was given.
-        yield alone(printed and sector.disk_bytes == boot_sector.SECTOR_BYTES)
+        yield prints(message in printed)
+        # Nothing else can have helped: these bytes are all that the VM was given.
+        yield alone(message in printed and disk_bytes == boot_sector.SECTOR_BYTES)
         seen = replace(row, metric="observation")
-        yield _observation(seen, "boot_sector_printed", sector.printed)
-        yield _observation(seen, "boot_sector_bytes", _image().hex())
-        for name, piece in boot_sector.parts(_image()):
+        yield _observation(seen, "boot_sector_printed", printed)
+        yield _observation(seen, "boot_sector_bytes", _IMAGE.hex())
+        for name, piece in boot_sector.parts(_IMAGE):
             yield filled(row, float(len(piece)), metric="part_bytes", phase=name)
 
 
@@ -201,7 +327,7 @@ def _start(context: Context, trial: Trial) -> Iterator[Measurement]:
 
 
 def _readings(row: Measurement, found: Hardware) -> Iterator[Measurement]:
-    for name, text in found.items():
+    for name, text in asdict(found).items():
         yield _observation(row, name, text)
 
 
@@ -218,10 +344,6 @@ def _fact(row: Measurement, name: str, held: bool | None, why: str = "") -> Meas
     if held is None:
         return failed(row, why, phase=name)
     return filled(row, float(held), phase=name)
-
-
-def _image() -> bytes:
-    return boot_sector.image(boot_sector.MESSAGE)
 
 
 EXPERIMENT = Experiment(
