@@ -35,7 +35,7 @@ def test_without_engines_its_handout_shows_the_recording_that_the_package_carrie
     page = handout(run, NOTEBOOK, tmp_path).read_text(encoding="utf-8")
     [recording] = (EXAMPLE / "my_experiment" / "recordings" / "my_experiment").glob("*.jsonl")
     assert f"recorded · run {recording.stem}" in page
-    assert "The kernel wakes a sleeper a little late" not in page  # nobody has answered yet
+    assert "The sleep itself is as long in both" not in page  # nobody has answered yet
     assert "Asking for a command takes longer" in page
 
 

@@ -70,7 +70,6 @@ class TestOnPaper:
         self, tasks: Tasks
     ) -> None:
         first, second = (soup(exercises.exercise_html(tasks, e)) for e in (NUMBER, PICK))
-        assert first.h3.text == "A toy number"
         assert "Your answer: ___" in first.select_one(".vmc-predict").text
         assert first.select_one(".vmc-predict").text.endswith("seconds")
         closed = first.select("details.vmc-answer")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,15 +18,11 @@ from vmcompare.evidence.exercise import (
     Choice,
     Chosen,
     Exercise,
-    Kind,
     Question,
-    check_complete,
     chosen,
     near,
-    part,
 )
 from vmcompare.evidence.view import View, compose
-from vmcompare.measuring import experiment
 from vmcompare.paths import answers_path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -44,21 +37,13 @@ def median_s(view: View) -> float:
 
 NUMBER = Exercise(
     name="number",
-    kind=Kind.FILL_IN,
-    title="A toy number",
-    task="How **long**?",
-    code="lesson.view.values()\nvmcompare.lesson.x",
     unit="s",
     check=near(median_s, "s", why="Toy reason."),
     hints=("Look at `one`.", "Look at *two*."),
     solution=lambda view: f"It is **{median_s(view):.3f} s**.",
-    in_class=True,
 )
 PICK = Exercise(
     name="pick",
-    kind=Kind.BUG,
-    title="A toy bug",
-    task="Which?",
     choices=("The `clock`", "The unit"),
     check=chosen("The unit", {"The `clock`": "It is sound.", "The unit": "It was ms."}),
     hints=("Read it again.",),
@@ -180,14 +165,6 @@ class TestAnswering:
         with pytest.raises(UnknownName):
             tasks.solution("belief")
 
-    def test_code_is_shown_under_the_notebooks_own_name_for_its_lesson(
-        self, private_places: Path, shown: View
-    ) -> None:
-        assert toy(shown, called="boot").code(NUMBER) == "boot.view.values()\nvmcompare.lesson.x"
-
-    def test_the_exercise_for_class_comes_first(self, tasks: Tasks) -> None:
-        assert [e.name for e in tasks.ordered()] == ["number", "pick"]
-
 
 class TestKeeping:
     def test_answers_and_hints_are_there_when_the_notebook_is_opened_again(
@@ -271,48 +248,6 @@ class TestKeeping:
         assert toy(shown).chosen(QUESTION) is None
 
 
-UNCONVERTED = [
-    name
-    for name in experiment.discover()
-    if (ROOT / "vmcompare" / "experiments" / name / "exercises.py").exists()
-]
-
-
-def exercises_of(name: str) -> ModuleType:
-    return importlib.import_module(f"vmcompare.experiments.{name}.exercises")
-
-
-@pytest.mark.parametrize("name", UNCONVERTED)
-class TestTheTasksOfAnExperiment:
-    def test_are_whole(self, name: str) -> None:
-        module = exercises_of(name)
-        check_complete(module.EXERCISES, module.QUESTIONS, getattr(module, "PARTS", None))
-
-    def test_have_code_that_is_python_and_fits_a_page(self, name: str) -> None:
-        for exercise in exercises_of(name).EXERCISES.values():
-            ast.parse(exercise.code)
-            assert all(len(line) <= 72 for line in exercise.code.splitlines()), exercise.name
-
-    def test_have_a_right_choice_and_words_for_every_wrong_one(self, name: str) -> None:
-        view = compose(None, None)
-        for exercise in exercises_of(name).EXERCISES.values():
-            if not exercise.choices:
-                continue
-            try:
-                said = [exercise.check(view, choice) for choice in exercise.choices]
-            except Unavailable:
-                continue  # a choice that depends on rows
-            assert sum(feedback.right for feedback in said) == 1
-            assert len({feedback.text for feedback in said}) == len(said)
-
-    def test_say_in_one_sentence_what_is_missing_where_there_are_no_rows(self, name: str) -> None:
-        tasks = Tasks("", exercises_of(name).EXERCISES, (), lambda: compose(None, None), "x", False)
-        for exercise in tasks.ordered():
-            assert tasks.solution(exercise.name)
-            reply = tasks.check(exercise.name, 1)
-            assert reply.right is not None or "Next step:" in reply.text
-
-
 @pytest.mark.parametrize(
     ("unit", "answer", "said"),
     [
@@ -333,38 +268,3 @@ def test_a_wrong_number_is_told_where_it_may_come_from_and_not_the_right_one(
     assert not feedback.right
     assert said in feedback.text
     assert "2" not in feedback.text
-
-
-def test_tasks_that_could_not_be_told_apart_are_refused() -> None:
-    kinds = [replace(PICK, name=kind.value, kind=kind) for kind in Kind]
-    four = {e.name: e for e in (replace(kinds[0], in_class=True), *kinds[1:])}
-    three = [replace(QUESTION, name=str(n)) for n in range(3)]
-    check_complete(four, three)
-    with pytest.raises(ValueError, match="names"):
-        check_complete(four, [replace(QUESTION, name="tweak"), *three[1:]])
-    with pytest.raises(ValueError, match="names"):
-        check_complete(four, [three[0], *three[:2]])
-
-
-def test_two_lessons_on_one_experiment_share_its_exercises_and_questions() -> None:
-    kinds = [replace(PICK, name=kind.value, kind=kind) for kind in Kind]
-    kinds = [replace(e, in_class=place in (0, 2)) for place, e in enumerate(kinds)]
-    four = {e.name: e for e in kinds}
-    six = [replace(QUESTION, name=str(n)) for n in range(6)]
-    names = [e.name for e in kinds]
-    halves = {"05a": (*names[:2], "0", "1", "2"), "05b": (*names[2:], "3", "4", "5")}
-    check_complete(four, six, halves)
-    exercises, questions = part(four, six, halves["05b"])
-    assert list(exercises) == names[2:]
-    assert [question.name for question in questions] == ["3", "4", "5"]
-    assert part(four, six, None) == (four, tuple(six))
-    with pytest.raises(ValueError, match="exactly one part"):
-        check_complete(four, [*six, replace(QUESTION, name="6")], halves)
-    with pytest.raises(ValueError, match="in class"):
-        check_complete({**four, names[1]: replace(kinds[1], in_class=True)}, six, halves)
-    with pytest.raises(ValueError, match="2 exercises"):
-        check_complete(
-            four, six, {"05a": (*names[:1], "0", "1", "2"), "05b": (*names[1:], "3", "4", "5")}
-        )
-    with pytest.raises(ValueError, match="3 to 5"):
-        check_complete(four, six, {"05a": (*names[:2], "0"), "05b": (*names[2:], *"12345")})

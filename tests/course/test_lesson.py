@@ -56,12 +56,18 @@ def page(monkeypatch: pytest.MonkeyPatch, private_places: Path) -> Page:
     return page
 
 
+def data_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``folder`` be the project's ``data/``."""
+    for module in ("course.lesson", "measuring.experiment"):
+        monkeypatch.setattr(f"vmcompare.{module}.data_dir", lambda: folder)
+
+
 @pytest.fixture
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project's data with one planted recording in place of its own."""
     data = tmp_path / "data"
     planted(data / "recordings", starts(rounds=3))
-    monkeypatch.setattr("vmcompare.measuring.experiment.data_dir", lambda: data)
+    data_in(data, monkeypatch)
     return data / "recordings"
 
 
@@ -158,7 +164,7 @@ def test_without_any_recording_it_says_what_to_do_next(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing_here(monkeypatch)
-    monkeypatch.setattr("vmcompare.measuring.experiment.data_dir", lambda: tmp_path / "empty")
+    data_in(tmp_path / "empty", monkeypatch)
     boot = Lesson("boot_speed", "04")
     boot.figure("starts")
     boot.whatif("cold_starts")
@@ -486,7 +492,7 @@ def test_this_computer_is_shown_whatever_was_measured_and_a_misspelt_name_is_tol
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing_here(monkeypatch)
-    monkeypatch.setattr("vmcompare.measuring.experiment.data_dir", lambda: tmp_path / "empty")
+    data_in(tmp_path / "empty", monkeypatch)
     first = Lesson("whole_computer", "00")
     first.here("layers", "table")
     html = page.html()
@@ -607,7 +613,7 @@ def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
 def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data"
     planted(data / "recordings", planted_rows.whole(), experiment="isolation")
-    monkeypatch.setattr("vmcompare.measuring.experiment.data_dir", lambda: data)
+    data_in(data, monkeypatch)
     return data / "recordings"
 
 

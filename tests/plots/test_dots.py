@@ -52,13 +52,9 @@ def doubling(n: float) -> Panels:
 MODEL = sliding_dots(
     doubling,
     (1, 10, 100),
-    label="instances",
-    unit="instances",
     start=9,
     said="{:g} instances.",
     caption=lambda n: f"For {n:g}.",
-    formula="c = 2n",
-    source="made up",
 )
 
 
@@ -66,7 +62,7 @@ def test_a_model_starts_at_the_nearest_position_and_says_that_it_is_one() -> Non
     assert MODEL.start == 1
     picture = MODEL.draw(10)
     assert picture.alt == ("10 instances. Cost: container 20; vm none. Modelled, not measured.")
-    assert picture.caption == "Modelled, not measured. For 10."
+    assert picture.caption == "For 10."
 
 
 def test_dots_slide_on_an_axis_that_stays_and_keep_off_its_ends() -> None:

@@ -18,7 +18,7 @@ from vmcompare.course import answers
 from vmcompare.course.templates import render
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Question
-from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescaped
+from vmcompare.evidence.markdown import literal, plain, to_html, unescaped
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
 
@@ -94,14 +94,6 @@ class Tasks:
                 self._chosen[name] = value
 
     # ---- exercises ----------------------------------------------------------------------------
-
-    def ordered(self) -> tuple[Exercise, ...]:
-        """The exercises, the one done in class first."""
-        return tuple(sorted(self.exercises.values(), key=lambda e: not e.in_class))
-
-    def code(self, exercise: Exercise) -> str:
-        """Its code as it runs in this notebook."""
-        return re.sub(r"(?<![.\w])lesson(?=\.)", self.called, exercise.code.strip("\n"))
 
     def kept(self, name: str) -> Answer | None:
         """The last answer to an exercise, perhaps of an earlier session."""
@@ -376,23 +368,6 @@ class Solution:
         return unescaped(self.text)
 
 
-def task_html(tasks: Tasks, exercise: Exercise, level: int = 3) -> str:
-    """DELETE with the old form: title, task and code of an exercise that has them; else empty."""
-    if not exercise.title:
-        return ""
-    code = tasks.code(exercise)
-    copied = f'<div class="vmc-code"><pre>{html.escape(code)}</pre></div>' if code else ""
-    words = [
-        exercise.kind.value.capitalize(),
-        f"{exercise.minutes} minutes",
-        "in class" if exercise.in_class else "homework",
-    ]
-    return (
-        f'<h{level}>{inline(exercise.title)}</h{level}><p class="vmc-kind">{" · ".join(words)}</p>'
-        f"{to_html(exercise.task)}{copied}"
-    )
-
-
 def reply_html(reply: Reply, *, again: bool = False) -> str:
     """What is said to an answer; ``again`` where it is not said to an answer just given."""
     checked = f"Checked on the data shown: {reply.checked_on}." if reply.checked_on else ""
@@ -412,7 +387,6 @@ def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
             missing = sentence(error)
     made = render(
         "exercise",
-        heading=Markup(task_html(tasks, exercise, 3)),
         id=_id(tasks.lesson, exercise.name),
         unit=unit_words(exercise.unit),
         said=said,

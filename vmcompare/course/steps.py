@@ -17,7 +17,6 @@ from vmcompare.course.exercises import (
     exercise_html,
     questions_html,
     sentence,
-    task_html,
 )
 from vmcompare.course.predict import KEPT, Prediction, Ticked
 from vmcompare.course.text import Section
@@ -121,17 +120,6 @@ class Steps(ABC):
                 return said.pop() if said else Said(asked.answer(name, ...), solve, again=True)
 
             self._page.put(draw)
-
-    def exercises(self) -> None:
-        """DELETE with the old form: show all exercises, the one for class first."""
-        if (asked := self._practice()) is None:
-            return
-        for exercise in asked.ordered():
-            if not is_handout():
-                self._page.html(Markup(f'<div class="vmc-task">{task_html(asked, exercise)}</div>'))
-                by_hand = f'{asked.called}.check_answer("{exercise.name}", …)'
-                self._page.say(f"Answer in a cell of your own: {by_hand}")
-            self.check_answer(exercise.name)
 
     def quiz(self) -> None:
         """Show the self-check questions; every choice gets its answer."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vmcompare.course import text
 from vmcompare.course.text import Section, Text
+from vmcompare.errors import Unavailable
 from vmcompare.evidence.exercise import Answer, Check, Exercise, Feedback, Question, chosen, near
 from vmcompare.evidence.view import Grid, View
-from vmcompare.experiments import unconverted
-from vmcompare.experiments.explanation import Explanation, Values, explanation
+from vmcompare.experiments.explanation import Explanation, Row, Values, explanation
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 
 S = TypeVar("S")
@@ -79,8 +79,8 @@ def asked(experiment: str, number: str) -> Tasked:
         Unavailable: it has none yet.
     """
     words = text.of_lesson(number, experiment)
-    if words is None or not words.all("exercise"):
-        return unconverted.tasks(experiment, number)
+    if words is None:
+        raise Unavailable(f"lesson {number} has no text yet", "go on with the next step")
     return tasks(words, explanation(experiment), lambda view: view)
 
 
@@ -146,11 +146,7 @@ def _check(
 
 
 def table(
-    made: Any, section: Section | None, values: Callable[[], Values] = dict
-) -> tuple[list[dict[str, str]], str]:
+    made: Iterable[Row], section: Section | None, values: Callable[[], Values] = dict
+) -> tuple[list[Row], str]:
     """Rows of a table, and its caption."""
-    if hasattr(made, "to_dict"):  # DELETE once no table is a frame
-        records = made.to_dict("records")
-        return [{str(n): c for n, c in r.items()} for r in records], made.attrs.get("caption", "")
-    rows = [dict(row) for row in made]
-    return rows, section.fill(section.prose, values()) if section else ""
+    return list(made), section.fill(section.prose, values()) if section else ""

@@ -8,24 +8,14 @@ data say, or what to look at next.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
 
 Answer = float | str
 """A number in the exercise's unit, or one of its choices."""
-
-
-class Kind(StrEnum):
-    """The four kinds of exercise; a lesson has one of each."""
-
-    TWEAK = "tweak"
-    FILL_IN = "fill in"
-    BUG = "find the bug"
-    TRANSFER = "transfer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,38 +37,24 @@ Check = Callable[[View, Answer], Feedback]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exercise:
-    """One exercise.
+    """One exercise: what its answer is held to. Its task and code are cells of the notebook.
 
     Attributes:
         name: what an answer names.
-        kind: one of the four.
-        title: a few words.
-        task: what to do, Markdown.
-        code: Python to run, complete or repair in a cell of one's own; may be empty. ``lesson``
-            stands for the notebook's :class:`~vmcompare.course.lesson.Lesson`, and is shown under
-            the name that it has there. Lines of at most 70 characters fit a page.
         choices: what to choose from; empty where a number is asked for.
         unit: of the number: ``"s"``, ``"bytes"``, ``"ratio"`` or any word.
         check: judges an answer.
         hints: shown one after the other, each after a further wrong answer.
         solution: the model answer with the figures of the data shown, Markdown; may raise
             ``Unavailable``.
-        in_class: whether it is the one done in class; the others are homework.
-        minutes: how long it takes.
     """
 
     name: str
     check: Check
     hints: tuple[str, ...]
     solution: Callable[[View], str]
-    kind: Kind = Kind.FILL_IN
-    title: str = ""
-    task: str = ""
-    code: str = ""
     choices: tuple[str, ...] = ()
     unit: str = ""
-    in_class: bool = False
-    minutes: int = 8
 
     @property
     def on_rows(self) -> bool:
@@ -172,60 +148,3 @@ def _off(answer: float, wanted: float, unit: str) -> str:
             return "Not yet: that is the ratio the other way round."
     size = "more than" if answer > wanted else "less than"
     return f"Not yet: that is {size} the data shown give."
-
-
-Parts = Mapping[str, tuple[str, ...]]
-"""Lesson number → names of its exercises and questions, where an experiment has two lessons."""
-
-
-def part(
-    exercises: Mapping[str, Exercise], questions: Sequence[Question], names: Sequence[str] | None
-) -> tuple[Mapping[str, Exercise], tuple[Question, ...]]:
-    """Those of these ``names``; all of them where there are no names."""
-    if names is None:
-        return exercises, tuple(questions)
-    return (
-        {name: exercise for name, exercise in exercises.items() if name in names},
-        tuple(question for question in questions if question.name in names),
-    )
-
-
-def check_complete(
-    exercises: Mapping[str, Exercise], questions: Sequence[Question], parts: Parts | None = None
-) -> None:
-    """Raise ``ValueError`` unless this is a whole lesson's.
-
-    That is: one exercise of each of the four kinds, one of them done in class, and 3–5 questions.
-    Every exercise has a hint, every choice its words, and each its own name. Where the lesson is in
-    ``parts``, each has two of the exercises, one of them done in class, and 3–5 questions.
-    """
-    kinds = sorted(exercise.kind for exercise in exercises.values())
-    if kinds != sorted(Kind):
-        raise ValueError(f"a lesson has one exercise of each kind, not {', '.join(kinds)}")
-    if any(name != e.name or not e.hints for name, e in exercises.items()):
-        raise ValueError("an exercise has its own name and at least one hint")
-    for size, (some, asked) in _halves(exercises, questions, parts or {}):
-        if len(some) != size:
-            raise ValueError(f"a part of a lesson has {size} exercises, not {len(some)}")
-        if sum(exercise.in_class for exercise in some.values()) != 1:
-            raise ValueError("exactly one exercise is done in class")
-        if not 3 <= len(asked) <= 5:
-            raise ValueError(f"a lesson asks 3 to 5 questions, not {len(asked)}")
-    names = [*exercises, *(question.name for question in questions)]
-    if len(set(names)) != len(names):
-        raise ValueError("exercises and questions are told apart by their names")
-    if any(not choice.feedback for question in questions for choice in question.choices):
-        raise ValueError("every choice has its feedback")
-    listed = [name for some in (parts or {}).values() for name in some]
-    if parts and sorted(listed) != sorted(names):
-        raise ValueError("each exercise and question is in exactly one part")
-
-
-def _halves(
-    exercises: Mapping[str, Exercise], questions: Sequence[Question], parts: Parts
-) -> Iterator[tuple[int, tuple[Mapping[str, Exercise], tuple[Question, ...]]]]:
-    """What each lesson asks, with how many exercises it should have."""
-    if not parts:
-        yield len(Kind), part(exercises, questions, None)
-    for names in parts.values():
-        yield 2, part(exercises, questions, names)

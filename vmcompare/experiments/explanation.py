@@ -11,17 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from vmcompare.evidence.exercise import Answer
 from vmcompare.evidence.view import Computer, Grid, Outcome, View
-from vmcompare.experiments import unconverted
 from vmcompare.measuring.experiment import Demo, module
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Platform
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 S = TypeVar("S")
 """What is explained: a :class:`View`, or the table of the last lesson."""
@@ -80,7 +76,7 @@ class Explanation(Generic[S]):
     """
 
     figures: dict[str, Callable[[S], Picture]] = field(default_factory=dict)
-    tables: dict[str, Callable[[S], Iterable[Row] | pd.DataFrame]] = field(default_factory=dict)
+    tables: dict[str, Callable[[S], Iterable[Row]]] = field(default_factory=dict)
     whatifs: dict[str, Callable[..., WhatIf]] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     grids: dict[str, Grid] = field(default_factory=dict)
@@ -163,8 +159,6 @@ def explanation(experiment: str) -> Explanation[View]:
         Unavailable: it is another package's, and cannot be imported.
     """
     explain = module(experiment, "explain")
-    if not hasattr(explain, "explained"):
-        return Explanation(**unconverted.registries(explain))
     if find_spec(f"{explain.__package__}.checks"):  # answers may be checked in explain.py, too
         module(experiment, "checks")
     found: Explanation[View] = explain.explained

@@ -77,10 +77,6 @@ def sliding_dots(
     here: Callable[[float], Placeholders] | None = None,
     limits: Mapping[str, tuple[float, float]] | None = None,
     air: float = 2,
-    label: str = "",
-    unit: str = "",
-    formula: str = "",
-    source: str = "",
 ) -> WhatIf:
     """A model whose results are dots that slide on fixed log axes.
 
@@ -96,7 +92,6 @@ def sliding_dots(
         here: position → values for the words of the text that depend on it.
         limits: title → ends of its axis; by default the extremes over all positions, with ``air``.
         air: factor left free at either end.
-        label, unit, formula, source: DELETE with the last lesson whose text has no what-ifs.
     """
     places = tuple(float(value) for value in values)
     if limits is None:
@@ -116,12 +111,12 @@ def sliding_dots(
         return replace(
             picture,
             alt=f"{said.format(value)} {picture.alt} {MODELLED}",
-            caption=f"{MODELLED} {words}".strip() if label else words,
+            caption=words,
             placeholders=here(value) if here else {},
         )
 
     first = min(range(len(places)), key=lambda index: abs(places[index] - start))
-    return WhatIf(places, first, draw, label, unit, formula, source, placeholders or {})
+    return WhatIf(places, first, draw, placeholders=placeholders or {})
 
 
 def _drawn(panels: Panels, limits: Mapping[str, tuple[float, float]]) -> Picture:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from vmcompare.evidence.units import seconds
-from vmcompare.evidence.view import Column, View, absent, container
+from vmcompare.evidence.units import ratio, seconds
+from vmcompare.evidence.view import Column, View, absent, container, of_series
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.plots.picture import Picture
 from vmcompare.plots.times import strip
-from vmcompare.sandbox import Platform
-
-ASKED_S = 0.1
+from vmcompare.sandbox import Platform, Series
 
 explained = Explanation[View]()
 
@@ -24,7 +22,7 @@ def sleeps(view: View) -> Picture:
 
 @explained.table("parts")
 def parts(view: View) -> Iterator[Row]:
-    """One row a series: medians of both commands, and what is sleep beyond 0.1 s."""
+    """One row a series: medians of both commands, and of the sleep without the asking."""
     for column in view.need("duration_s", "run of a command"):
         medians = column.medians()
         yield {
@@ -32,7 +30,7 @@ def parts(view: View) -> Iterator[Row]:
             "n": str(column.n // len(medians)),
             "true": seconds(medians["true"]),
             "sleep 0.1": seconds(medians["sleep 0.1"]),
-            "overslept": seconds(_overslept_s(column)),
+            "sleep without asking": seconds(_slept_s(column)),
             "provenance": column.provenance,
         }
 
@@ -44,29 +42,34 @@ def container_s(view: View) -> float | None:
     return found.median.estimate if found else None
 
 
-@explained.check("overslept", unit="s", within=0.1)
-def overslept_s(view: View) -> float:
-    """How much longer than 0.1 s it sleeps in a container, without the time of asking (s)."""
-    return _overslept_s(_container(view))
+@explained.check("asking", unit="ratio", within=0.1)
+def asking(view: View) -> float:
+    """How many times as long asking for a command takes in the container as in the process."""
+    above, below = _both(view)
+    return above.medians()["true"] / below.medians()["true"]
 
 
-@explained.values("overslept")
+@explained.values("asking")
 def _values(view: View) -> Mapping[str, str]:
-    medians = _container(view).medians()
+    above, below = _both(view)
     return {
-        "sleep": seconds(medians["sleep 0.1"]),
-        "true": seconds(medians["true"]),
-        "overslept": seconds(overslept_s(view)),
+        "container": seconds(above.medians()["true"]),
+        "process": seconds(below.medians()["true"]),
+        "times": ratio(asking(view)),
+        "slept_container": seconds(_slept_s(above)),
+        "slept_process": seconds(_slept_s(below)),
     }
 
 
-def _container(view: View) -> Column:
-    found = container(view.columns("duration_s"))
-    if found is None:
-        raise absent("run in a container")
-    return found
+def _both(view: View) -> tuple[Column, Column]:
+    """The container and the process."""
+    found = view.columns("duration_s")
+    above, below = container(found), of_series(found, Series(Platform.PROCESS))
+    if above is None or below is None:
+        raise absent("container beside a process")
+    return above, below
 
 
-def _overslept_s(column: Column) -> float:
+def _slept_s(column: Column) -> float:
     medians = column.medians()
-    return medians["sleep 0.1"] - medians["true"] - ASKED_S
+    return medians["sleep 0.1"] - medians["true"]
