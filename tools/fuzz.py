@@ -244,7 +244,7 @@ def _recordings() -> list[list[Json]]:
 
 
 def _read_recording(path: Path, rng: random.Random) -> None:
-    from vmcompare.course import page, wording
+    from vmcompare.course import page, text
     from vmcompare.errors import VmcompareError
     from vmcompare.evidence import recording
     from vmcompare.evidence.view import compose
@@ -264,7 +264,7 @@ def _read_recording(path: Path, rng: random.Random) -> None:
     no_markup(page.Note(view.caption())._repr_html_())
     try:
         table = rng.choice(list(explanation(run.experiment).tables.values()))
-        no_markup(page.table(*wording.table(table(view), None))._repr_html_())
+        no_markup(page.table(*text.table(table(view), None))._repr_html_())
     except VmcompareError as error:  # (too few rows for this one)
         no_markup(page.Note(str(error))._repr_html_())
 

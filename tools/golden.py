@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vmcompare.course import text as lesson_text
-from vmcompare.course import wording
-from vmcompare.course.results import findings
+from vmcompare.course.lesson import findings_rows
 from vmcompare.course.text import Section
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.course.verdict.table import claims_table
@@ -70,7 +69,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
         return lambda: explain.placeholders.get(("table", name), lambda _: {})(view)
 
     def said(name: str, make: Callable[[View], Picture]) -> Picture:
-        return wording.caption(make(view), section("figure", name))
+        return lesson_text.caption(make(view), section("figure", name))
 
     found: dict[str, Any] = {
         "outcomes": {
@@ -78,7 +77,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
         },
         "tables": {
             n: _or_error(
-                lambda n=n, t=t: table(*wording.table(t(view), section("table", n), values(n)))
+                lambda n=n, t=t: table(*lesson_text.table(t(view), section("table", n), values(n)))
             )
             for n, t in explain.tables.items()
         },
@@ -86,7 +85,9 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
             n: _or_error(lambda n=n, f=f: figure(said(n, f))) for n, f in explain.figures.items()
         },
         "whatifs": {
-            n: _or_error(lambda n=n, w=w: whatif(wording.whatif(w(view), section("what-if", n))))
+            n: _or_error(
+                lambda n=n, w=w: whatif(lesson_text.whatif(w(view), section("what-if", n)))
+            )
             for n, w in explain.whatifs.items()
         },
         "grids": {
@@ -100,7 +101,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
         "questions": {},
     }
     for lesson in numbers:
-        exercises, questions = wording.asked(experiment, lesson)
+        exercises, questions = lesson_text.asked(experiment, lesson)
         found["exercises"] |= {n: exercise(e, view) for n, e in exercises.items()}
         found["questions"] |= {
             q.name: {"right": [c.text for c in q.choices if c.right]} for q in questions
@@ -109,7 +110,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
     gathered = choose.gather(own=False)
     for lesson in choose.lessons(lessons_dir()).values():
         if lesson.experiment == experiment:
-            shown = findings(lesson.number, [(RECORDED, recording)], lambda: gathered)
+            shown = findings_rows(lesson.number, [(RECORDED, recording)], lambda: gathered)
             found[f"findings of lesson {lesson.number}"] = [
                 {name: text(str(cell)) for name, cell in row.items()} for row in shown
             ]
@@ -122,7 +123,7 @@ def of_verdict() -> dict[str, Any]:
     view = shown.view()
     explained, words = verdict_explain.explained, lesson_text.of_lesson("09")
     assert words
-    exercises, questions = wording.tasks(words, explained, lambda _: shown)
+    exercises, questions = lesson_text.tasks(words, explained, lambda _: shown)
     return {
         "claims": {
             p.claim.name: {
@@ -138,7 +139,7 @@ def of_verdict() -> dict[str, Any]:
         "table": words_of(claims_table(shown.claims)),
         "figures": {n: figure(f(shown)) for n, f in explained.figures.items()},
         "whatifs": {
-            n: whatif(wording.whatif(w(shown), words.find("what-if", n)))
+            n: whatif(lesson_text.whatif(w(shown), words.find("what-if", n)))
             for n, w in explained.whatifs.items()
         },
         "outcomes": {n: verdict_explain.count(shown, n) for n in verdict_explain.COUNTED},

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 if "ipykernel" in _sys.modules:  # in a notebook: before anything is imported from beside it
-    from vmcompare.engines.interpreter import refuse_hidden_modules as _refuse
+    from vmcompare.engines.child_python import refuse_hidden_modules as _refuse
 
     _refuse()
 elif (

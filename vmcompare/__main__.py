@@ -339,7 +339,7 @@ def lab(arguments: argparse.Namespace) -> int:
     from jupyterlab.labapp import LabApp
 
     from vmcompare.engines import setup
-    from vmcompare.engines.interpreter import refuse
+    from vmcompare.engines.child_python import refuse
     from vmcompare.measuring.mode import drawing_folder
     from vmcompare.paths import lessons_dir
 

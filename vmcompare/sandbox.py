@@ -1,8 +1,8 @@
-"""The one seam: what an experiment asks of a platform, and what every backend answers.
+"""The one interface between experiments and engines: what is asked for, and what comes back.
 
 A :class:`Launcher` opens a :class:`Sandbox` from a :class:`Spec`; every instant that matters
 reaches the caller as an :class:`Event` stamped with the *host's* clock (``time.perf_counter_ns``).
-Experiments know only this module, never a backend.
+Experiments know only this module, never an engine.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from browser_tools import NOTEBOOKS, ROOT, Open
 
-from vmcompare.course import wording
+from vmcompare.course import text
 
 pytestmark = pytest.mark.browser
 
-EXERCISES, QUESTIONS = wording.asked("boot_speed", "04")
+EXERCISES, QUESTIONS = text.asked("boot_speed", "04")
 TITLES = (
     "The services’ share of a boot",
     "What three starts are worth",

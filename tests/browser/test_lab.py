@@ -23,7 +23,7 @@ import psutil
 import pytest
 from browser_tools import NOTEBOOKS, missing, screenshot
 
-from vmcompare.course import wording
+from vmcompare.course import text
 from vmcompare.course.lesson import Lesson
 from vmcompare.experiments.boot_speed.checks import services_share
 
@@ -219,7 +219,7 @@ def run_cell(notebook: Any, holding: str, source: str) -> None:
 def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
     notebook: Any, name: str
 ) -> None:
-    exercises, _ = wording.asked("boot_speed", "04")
+    exercises, _ = text.asked("boot_speed", "04")
     asked, call = exercises["services_share"], 'boot.check_answer("services_share"'
     said = notebook.locator(".jp-CodeCell", has_text="services_share").first.locator(".vmc-said")
     assert "Not answered yet. Put a number, in per cent," in said.inner_text()
@@ -239,7 +239,7 @@ def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
 def test_an_exercise_with_choices_answers_every_choice_by_keyboard(
     notebook: Any, name: str
 ) -> None:
-    exercises, _ = wording.asked("boot_speed", "04")
+    exercises, _ = text.asked("boot_speed", "04")
     asked = exercises["flawed_study"]
     view = Lesson("boot_speed", "04").view
     box = notebook.locator(".widget-vbox", has_text="Have the image ready beforehand").last
@@ -256,7 +256,7 @@ def test_an_exercise_with_choices_answers_every_choice_by_keyboard(
 
 @LESSON_04
 def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any, name: str) -> None:
-    question = wording.asked("boot_speed", "04")[1][0]
+    question = text.asked("boot_speed", "04")[1][0]
     box = notebook.locator(".widget-vbox").filter(has_text=question.ask).last
     box.scroll_into_view_if_needed()
     radios = box.locator("input[type=radio]")

@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 from planted import planted, starts
 from test_exercises import NUMBER, PICK, QUESTION, toy
 
-from vmcompare.course import exercise_widgets, exercises
+from vmcompare.course import exercises
 from vmcompare.course.exercises import Tasks
 from vmcompare.evidence.view import compose
 
@@ -25,14 +25,14 @@ def soup(markup: str) -> BeautifulSoup:
 
 class TestChoices:
     def test_are_words_and_none_is_chosen(self, tasks: Tasks) -> None:
-        box, _ = exercise_widgets.exercise(tasks, PICK)
+        box, _ = exercises.exercise_widget(tasks, PICK)
         _, radio, said = box.children
         assert [label for label, _ in radio.options] == ["The clock", "The unit"]
         assert radio.value is None
         assert said.value == ""
 
     def test_each_gets_its_words_and_a_wrong_one_a_hint(self, tasks: Tasks) -> None:
-        _, radio, said = exercise_widgets.exercise(tasks, PICK)[0].children
+        _, radio, said = exercises.exercise_widget(tasks, PICK)[0].children
         radio.value = "The `clock`"
         assert "It is sound." in said.value
         assert "Hint 1." in said.value
@@ -44,8 +44,8 @@ class TestChoices:
         assert "Hint" not in said.value
 
     def test_are_as_they_were_left_when_the_notebook_is_opened_again(self, tasks: Tasks) -> None:
-        exercise_widgets.exercise(tasks, PICK)[0].children[1].value = "The `clock`"
-        box, refresh = exercise_widgets.exercise(toy(tasks.view()), PICK)
+        exercises.exercise_widget(tasks, PICK)[0].children[1].value = "The `clock`"
+        box, refresh = exercises.exercise_widget(toy(tasks.view()), PICK)
         _, radio, said = box.children
         assert radio.value == "The `clock`"
         refresh()
@@ -55,12 +55,12 @@ class TestChoices:
 
 
 def test_a_quiz_answers_every_choice_and_remembers_the_last(tasks: Tasks) -> None:
-    radio, said = exercise_widgets.questions(tasks).children[1].children[1:]
+    radio, said = exercises.quiz_widget(tasks).children[1].children[1:]
     for choice, sign in zip(QUESTION.choices, "✗✓", strict=True):
         radio.value = choice.text
         assert sign in said.value
         assert choice.feedback in said.value
-    radio, said = exercise_widgets.questions(toy(tasks.view())).children[1].children[1:]
+    radio, said = exercises.quiz_widget(toy(tasks.view())).children[1].children[1:]
     assert radio.value == "That"
     assert "Kept earlier." in said.value
 

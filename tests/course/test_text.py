@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vmcompare.course import text, wording
+from vmcompare.course import text
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.errors import TextError, Unavailable
 from vmcompare.evidence.claims import choose
@@ -193,7 +193,7 @@ class TestFilling:
 
 
 class TestMeetingPython:
-    def tasks(self, whole: text.Text) -> wording.Tasked:
+    def tasks(self, whole: text.Text) -> text.Tasked:
         explained = Explanation[View]()
         explained.check("share", unit="per cent", within=0.01)(lambda _: 66.0)
         explained.values("share")(lambda _: VALUES)
@@ -203,7 +203,7 @@ class TestMeetingPython:
         def judge(_: View, answer: Any) -> Remark | None:
             return Remark(False, "whole", {"whole": "all"}) if answer == 100 else None
 
-        return wording.tasks(whole, explained, lambda view: view)
+        return text.tasks(whole, explained, lambda view: view)
 
     def test_a_number_is_compared_and_the_text_says_why(self, whole: text.Text) -> None:
         exercises, questions = self.tasks(whole)
@@ -226,16 +226,16 @@ class TestMeetingPython:
             return Picture(Any, "alt", "Recorded.", {"many": rate > 1, "rate": rate})
 
         model = WhatIf((1, 2), 0, draw, placeholders={"source": "run x"})
-        worded = wording.whatif(model, whole.find("what-if", "often"))
+        worded = text.whatif(model, whole.find("what-if", "often"))
         assert (worded.label, worded.unit, worded.source) == ("starts", "", "medians; run x")
         assert worded.draw(1).caption == f"{MODELLED} Recorded."
         assert worded.draw(2).caption == f"{MODELLED} Too many at 2. Recorded."
-        assert wording.whatif(model, None) is model
+        assert text.whatif(model, None) is model
 
     def test_a_grid_gets_the_words_of_its_rows(self, whole: text.Text) -> None:
         explained = Explanation[View]()
         explained.grid("flips", "--pid=host")(lambda _: {})
-        made = wording.grid(explained.grids["flips"], whole.find("grid", "flips"))
+        made = text.grid(explained.grids["flips"], whole.find("grid", "flips"))
         assert made.rows == {"process: signal": "to signal another process"}
         assert made.reasons["--pid=host", "process: signal"] == "it sees every process"
         assert (made.called, made.yes, made.no) == ("probe", "turned", "refused")
@@ -349,7 +349,7 @@ def test_every_placeholder_has_its_value_and_every_value_its_placeholder(path: P
 @every_text
 def test_choices_are_answered_each_in_its_own_words(path: Path) -> None:
     shown, view = shown_of(path), compose(None, None)
-    exercises, questions = wording.tasks(text.read(path), explained_of(path), lambda _: shown)
+    exercises, questions = text.tasks(text.read(path), explained_of(path), lambda _: shown)
     for exercise in exercises.values():
         if exercise.choices:
             said = [exercise.check(view, choice) for choice in exercise.choices]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from planted import STARTS_S, planted, row, starts
 
-from vmcompare.course import wording
+from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.statistics import median_interval
@@ -19,7 +19,7 @@ from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.boot_speed.checks import services_share, widths_s
 
 NUMBERS = ("services_share", "fewer_starts", "job_length")
-EXERCISES, _ = wording.asked("boot_speed", "04")
+EXERCISES, _ = text.asked("boot_speed", "04")
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-boot-speed.ipynb"
 
 

@@ -12,7 +12,7 @@ import pytest
 from explained import Asked
 from planted import STARTS_S, as_once_recorded, planted, starts
 
-from vmcompare.course import text, wording
+from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.view import View, compose
@@ -33,7 +33,7 @@ def model_of(name: str, view: View) -> WhatIf:
     """A what-if with the words of the lesson's text."""
     words = text.of_lesson("04")
     assert words
-    return wording.whatif(WHATIFS[name](view), words.find("what-if", name))
+    return text.whatif(WHATIFS[name](view), words.find("what-if", name))
 
 
 FAST = {key: value / 8 if value > 1 else value for key, value in STARTS_S.items()}

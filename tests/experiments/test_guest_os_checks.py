@@ -11,12 +11,12 @@ import pytest
 from planted import planted
 from planted_ramps import CONTAINER, DIRECT, LINES_MIB, VM, ramps
 
-from vmcompare.course import wording
+from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import View, compose
 
 NUMBERS = ("slope_by_hand", "given_and_paid", "laptop")
-EXERCISES, _ = wording.asked("guest_os", "01")
+EXERCISES, _ = text.asked("guest_os", "01")
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "01-guest-os-overhead.ipynb"
 
 

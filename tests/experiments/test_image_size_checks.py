@@ -12,14 +12,14 @@ import pytest
 from planted import planted
 from planted_boxes import MIB, boxes
 
-from vmcompare.course import wording
+from vmcompare.course import text
 from vmcompare.engines.images import oci
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.image_size.checks import LINK_MBIT_S, NODES
 from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
 
-EXERCISES, _ = wording.asked("image_size", "03")
+EXERCISES, _ = text.asked("image_size", "03")
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "03-image-size.ipynb"
 
 

@@ -12,14 +12,14 @@ import planted_isolation as planted_rows
 import pytest
 from planted import planted, row
 
-from vmcompare.course import wording
+from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.markdown import plain
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.isolation.checks import ASKED, FLAGS
 
-EXERCISES = {**wording.asked("isolation", "05a")[0], **wording.asked("isolation", "05b")[0]}
+EXERCISES = {**text.asked("isolation", "05a")[0], **text.asked("isolation", "05b")[0]}
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05a-walls.ipynb"
 
 

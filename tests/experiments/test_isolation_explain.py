@@ -14,20 +14,20 @@ import pytest
 from explained import Asked
 from planted import planted, row
 
-from vmcompare.course import text, wording
+from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import NEXT, View, compose
 from vmcompare.experiments.isolation.explain import HARDENINGS, explained, widths
-from vmcompare.experiments.isolation.falls import beats
+from vmcompare.experiments.isolation.explain_failures import beats
 from vmcompare.experiments.isolation.kernel_panic import FAULTY_PANICS
+from vmcompare.experiments.isolation.probe_grids import deviations, misconfigured, opens
 from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
     FLIPS,
     decoded_capabilities,
     ordered_capabilities,
 )
-from vmcompare.experiments.isolation.rows import deviations, misconfigured, opens
 from vmcompare.plots.picture import Picture, WhatIf
 
 FIGURES, TABLES, WHATIFS = explained.figures, explained.tables, explained.whatifs
@@ -44,7 +44,7 @@ def section(kind: str, name: str) -> text.Section | None:
 
 
 def figure(name: str, view: View) -> Picture:
-    return wording.caption(FIGURES[name](view), section("figure", name))
+    return text.caption(FIGURES[name](view), section("figure", name))
 
 
 def cells(name: str, view: View) -> pd.DataFrame:
@@ -53,11 +53,11 @@ def cells(name: str, view: View) -> pd.DataFrame:
 
 def caption_of_table(name: str, view: View) -> str:
     values = explained.placeholders.get(("table", name), lambda _: {})
-    return wording.table((), section("table", name), lambda: values(view))[1]
+    return text.table((), section("table", name), lambda: values(view))[1]
 
 
 def model(name: str, view: View) -> WhatIf:
-    return wording.whatif(WHATIFS[name](view), section("what-if", name))
+    return text.whatif(WHATIFS[name](view), section("what-if", name))
 
 
 def shown(place: Path, rows: list[Measurement]) -> View:
@@ -231,7 +231,7 @@ def test_a_word_that_turns_something_else_than_registered_is_named(tmp_path: Pat
 def test_the_ticked_grid_says_what_turned_and_leaves_out_what_was_not_tried(
     tmp_path: Path,
 ) -> None:
-    grid = wording.grid(GRIDS["flips"], section("grid", "flips"))
+    grid = text.grid(GRIDS["flips"], section("grid", "flips"))
     found = grid.find(shown(tmp_path, planted_rows.words()))
     assert {word: {name for name, yes in rows.items() if yes} for word, rows in found.items()} == {
         word: FLIPS[word] for word in grid.columns

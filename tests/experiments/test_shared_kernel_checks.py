@@ -11,11 +11,11 @@ import pytest
 from planted import planted
 from planted_kernels import looked
 
-from vmcompare.course import wording
+from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import View, compose
 
-EXERCISES, _ = wording.asked("shared_kernel", "02")
+EXERCISES, _ = text.asked("shared_kernel", "02")
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "02-shared-kernel.ipynb"
 
 

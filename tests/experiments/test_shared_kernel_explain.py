@@ -13,7 +13,7 @@ from explained import Asked
 from planted import planted
 from planted_kernels import looked
 
-from vmcompare.course import text, wording
+from vmcompare.course import text
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Verdict
@@ -35,12 +35,12 @@ def table(name: str, view: View) -> pd.DataFrame:
 
 def figure(name: str, view: View) -> Picture:
     """A figure with the words of the lesson's text."""
-    return wording.caption(FIGURES[name](view), WORDS.find("figure", name))
+    return text.caption(FIGURES[name](view), WORDS.find("figure", name))
 
 
 def patch_day(view: View) -> WhatIf:
     """The model with the words of the lesson's text."""
-    return wording.whatif(explained.whatifs["patch_day"](view), WORDS.find("what-if", "patch_day"))
+    return text.whatif(explained.whatifs["patch_day"](view), WORDS.find("what-if", "patch_day"))
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ import pytest
 from planted import planted, row
 from whole_computer_fakes import full, process, rows
 
-from vmcompare.course import wording
+from vmcompare.course import text
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View, compose
 from vmcompare.sandbox import Platform
 
-EXERCISES, _ = wording.asked("whole_computer", "00")
+EXERCISES, _ = text.asked("whole_computer", "00")
 
 
 def view_of(place: Path, made: list[Measurement]) -> View:

@@ -15,7 +15,7 @@ from explained import Asked
 from planted import HOST, planted, row
 from whole_computer_fakes import full, machine, process, rows
 
-from vmcompare.course import text, wording
+from vmcompare.course import text
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.recording import Measurement
@@ -37,14 +37,14 @@ def table(name: str, view: View) -> pd.DataFrame:
 def runs(view: View) -> WhatIf:
     """The what-if with the words of the lesson's text."""
     assert WORDS
-    return wording.whatif(explained.whatifs["runs"](view), WORDS.find("what-if", "runs"))
+    return text.whatif(explained.whatifs["runs"](view), WORDS.find("what-if", "runs"))
 
 
 def layers(computer: str, view: View = NOTHING) -> Picture:
     """The picture of a computer with the words of the lesson's text."""
     assert WORDS
     made = explained.heres["layers"](COMPUTERS[computer], view)
-    return wording.caption(made, WORDS.find("here", "layers"))
+    return text.caption(made, WORDS.find("here", "layers"))
 
 
 def facts(computer: str) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from vmcompare.__main__ import main
-from vmcompare.course import page, slider, wording
+from vmcompare.course import page, slider
 from vmcompare.course import text as lesson_text
 from vmcompare.course.exercises import Said, Tasks, exercise_html, questions_html
 from vmcompare.errors import VmcompareError
@@ -86,18 +86,18 @@ def shown_of(experiment: str) -> Iterator[str]:
 
     draws = [
         *(
-            lambda n=n, f=f: wording.caption(f(hostile), section("figure", n))._repr_html_()
+            lambda n=n, f=f: lesson_text.caption(f(hostile), section("figure", n))._repr_html_()
             for n, f in explained.figures.items()
         ),
         *(
             lambda n=n, t=t: page.table(
-                *wording.table(t(hostile), section("table", n), lambda: values(n))
+                *lesson_text.table(t(hostile), section("table", n), lambda: values(n))
             )._repr_html_()
             for n, t in explained.tables.items()
         ),
         *(
             lambda n=n, w=w: slider.handout_html(
-                _at_its_start(wording.whatif(w(hostile), section("what-if", n)))
+                _at_its_start(lesson_text.whatif(w(hostile), section("what-if", n)))
             )
             for n, w in explained.whatifs.items()
         ),
@@ -109,7 +109,7 @@ def shown_of(experiment: str) -> Iterator[str]:
         except VmcompareError as error:
             yield page.Note(str(error))._repr_html_()
     for number in numbers:
-        exercises, questions = wording.asked(experiment, number)
+        exercises, questions = lesson_text.asked(experiment, number)
         tasks = Tasks("00", exercises, questions, lambda: hostile, keeping=False)
         yield questions_html(tasks)
         for exercise in exercises.values():

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from scene import Scene
 
-from vmcompare.engines import interpreter
+from vmcompare.engines import child_python
 from vmcompare.evidence.recording import read
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures bare processes")
@@ -102,14 +102,14 @@ def test_a_package_and_a_compiled_module_hide_as_well_and_a_plain_folder_does_no
     tmp_path: Path,
 ) -> None:
     (tmp_path / "numpy").mkdir()
-    interpreter.refuse(tmp_path)
+    child_python.refuse(tmp_path)
     (tmp_path / "numpy" / "__init__.py").touch()
-    with pytest.raises(interpreter.HiddenModule, match="numpy"):
-        interpreter.refuse(tmp_path)
+    with pytest.raises(child_python.HiddenModule, match="numpy"):
+        child_python.refuse(tmp_path)
     (tmp_path / "numpy").rename(tmp_path / "mine")
     (tmp_path / "zmq.cpython-311-x86_64-linux-gnu.so").touch()
-    with pytest.raises(interpreter.HiddenModule, match=r"zmq\.cpython"):
-        interpreter.refuse(tmp_path)
+    with pytest.raises(child_python.HiddenModule, match=r"zmq\.cpython"):
+        child_python.refuse(tmp_path)
 
 
 def test_a_kernel_shows_the_sentence_and_no_traceback(
@@ -118,6 +118,6 @@ def test_a_kernel_shows_the_sentence_and_no_traceback(
     (tmp_path / "docker.py").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    with pytest.raises(interpreter.HiddenModule) as caught:
-        interpreter.refuse_hidden_modules()
+    with pytest.raises(child_python.HiddenModule) as caught:
+        child_python.refuse_hidden_modules()
     assert caught.value._render_traceback_() == [str(caught.value)]

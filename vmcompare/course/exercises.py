@@ -11,6 +11,7 @@ import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from markupsafe import Markup
 
@@ -18,7 +19,7 @@ from vmcompare.course import answers
 from vmcompare.course.templates import render
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Question
-from vmcompare.evidence.markdown import literal, plain, to_html, unescaped
+from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescaped
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
 
@@ -413,3 +414,73 @@ def questions_html(tasks: Tasks) -> str:
 
 def _id(lesson: str, name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", f"q-{lesson}-{name}")
+
+
+# ---- choices as widgets: by keyboard, and never a bare pass or fail ------------------------------
+
+# ipywidgets gives its radio buttons no common name, and JupyterLab keeps the arrow keys for itself.
+_KEYS = '<p class="vmc-kind">By keyboard: Tab to a choice, Space to choose it.</p>'
+_WIDE = {"width": "auto", "max_width": "46em"}
+
+
+def exercise_widget(tasks: Tasks, asked: Exercise) -> tuple[Any, Callable[[], None]]:
+    """The choices of an exercise, and what to call when other rows are shown.
+
+    A kept answer is then judged anew, which counts as no further try.
+    """
+    import ipywidgets as widgets
+
+    said = widgets.HTML()
+    solve = tasks.solving(asked.name)
+
+    def show(reply: Reply, *, again: bool = False) -> None:
+        said.value = Said(reply, solve, again)._repr_html_()
+
+    def refresh() -> None:
+        if reply := tasks.again(asked.name):
+            show(reply, again=True)
+
+    kept = tasks.kept(asked.name)
+    radio = _radio_buttons(asked.choices, kept if isinstance(kept, str) else None)
+    radio.observe(lambda change: show(tasks.check(asked.name, change["new"])), names="value")
+    refresh()
+    return widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), radio, said]), refresh
+
+
+def quiz_widget(tasks: Tasks) -> Any:
+    """The quiz: what is said to a choice appears when it is chosen."""
+    import ipywidgets as widgets
+
+    asked = [
+        _question(tasks, number, question)
+        for number, question in enumerate(tasks.questions, start=1)
+    ]
+    return widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), *asked])
+
+
+def _radio_buttons(choices: Sequence[str], kept: str | None) -> Any:
+    import ipywidgets as widgets
+
+    radio = widgets.RadioButtons(
+        options=[(plain(text), text) for text in choices], value=kept, layout=_WIDE
+    )
+    radio.add_class("vmc-choices")
+    return radio
+
+
+def _question(tasks: Tasks, number: int, question: Question) -> Any:
+    import ipywidgets as widgets
+
+    kept = tasks.chosen(question)
+    radio = _radio_buttons(tuple(c.text for c in question.choices), kept.text if kept else None)
+    said = widgets.HTML()
+    if kept is not None:
+        reply = Reply(kept.right, kept.feedback, note="Kept earlier.")
+        said.value = Said(reply, again=True)._repr_html_()
+
+    def on_choice(change: dict[str, Any]) -> None:
+        said.value = Said(tasks.choose(question, change["new"]))._repr_html_()
+
+    radio.observe(on_choice, names="value")
+    asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.ask)}</p></div>'
+    return widgets.VBox([widgets.HTML(asked), radio, said])

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
 
 from vmcompare import engines
-from vmcompare.course import page, results, wording
+from vmcompare.course import page, text
 from vmcompare.course.exercises import Tasks, sentence
 from vmcompare.course.predict import Prediction, Ticked, Ticks
 from vmcompare.course.steps import Steps
+from vmcompare.course.templates import render
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
-from vmcompare.evidence.claims.choose import Evidence, gather
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Claim, concerned
+from vmcompare.evidence.claims.choose import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED, Computer, View, compose
@@ -30,7 +34,8 @@ from vmcompare.measuring import host
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from vmcompare.paths import data_dir, user_recordings_dir
-from vmcompare.sandbox import Availability, Platform
+from vmcompare.plots.verdicts import SIGNS
+from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform
 
 
 @dataclass(slots=True)
@@ -68,7 +73,7 @@ class Lesson(Steps):
     def check(self) -> None:
         """Show what can be measured on this computer, what is replayed, and the next step."""
         platforms = load(self.experiment).platforms
-        rows = results.availability(platforms, self._availability(), chosen(platforms))
+        rows = availability_rows(platforms, self._availability(), chosen(platforms))
         self._page.put(lambda: page.table(rows))
         for problem in self._problems:
             self._page.say(problem)
@@ -92,7 +97,7 @@ class Lesson(Steps):
                 section = self._section("here", name)
                 if isinstance(made, list):
                     return page.table(made, section.prose if section else "")
-                return wording.caption(made, section)
+                return text.caption(made, section)
 
             self._page.put(drawn)
 
@@ -129,7 +134,7 @@ class Lesson(Steps):
         if name not in known:
             raise UnknownName("grid", name, sorted(known))
         try:
-            made = wording.grid(known[name], self._section("grid", name))
+            made = text.grid(known[name], self._section("grid", name))
         except VmcompareError as error:
             self._page.say(sentence(error))
         else:
@@ -237,7 +242,7 @@ class Lesson(Steps):
     def figure(self, name: str) -> None:
         """Show one of the experiment's figures; redrawn when a run ends."""
         draw = _choose("figure", name, explanation(self.experiment).figures)
-        self._page.put(lambda: wording.caption(draw(self.view), self._section("figure", name)))
+        self._page.put(lambda: text.caption(draw(self.view), self._section("figure", name)))
 
     def table(self, name: str) -> None:
         """Show one of the experiment's tables; redrawn when a run ends."""
@@ -248,7 +253,7 @@ class Lesson(Steps):
         def drawn() -> Any:
             view = self.view
             section = self._section("table", name)
-            made = wording.table(draw(view), section, lambda: find(view) if find else {})
+            made = text.table(draw(view), section, lambda: find(view) if find else {})
             return page.table(*made)
 
         self._page.put(drawn)
@@ -408,7 +413,7 @@ class Lesson(Steps):
 
     def _findings(self) -> Any:
         runs = ((MEASURED, self.live), (RECORDED, self._recorded))
-        rows = list(results.findings(self.number, runs, self._evidence))
+        rows = list(findings_rows(self.number, runs, self._evidence))
         if rows:
             return page.table(rows)
         return page.Note("No run has been recorded yet: press Run above.")
@@ -422,7 +427,7 @@ class Lesson(Steps):
         )
 
     def _asked(self) -> Tasks:
-        exercises, questions = wording.asked(self.experiment, self.number)
+        exercises, questions = text.asked(self.experiment, self.number)
         return Tasks(
             *(self.number, exercises, questions, lambda: self.view),
             called=page.name_of(self),
@@ -438,3 +443,115 @@ def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any
         raise UnknownName(kind, name, sorted(known))
     chosen: Callable[..., Any] = known[name]
     return chosen
+
+
+# ---- rows of its two own tables ------------------------------------------------------------------
+
+
+def availability_rows(
+    platforms: Sequence[Platform],
+    found: Mapping[str, Availability],
+    chosen: Collection[Platform],
+) -> list[dict[str, str]]:
+    """One row a platform: whether it is measured here or replayed, why, and the next step.
+
+    Args:
+        platforms: those of the experiment.
+        found: what each engine's probe said.
+        chosen: those that this session measures where it can; the others it replays by choice.
+    """
+    rows = []
+    for platform in platforms:
+        engine = found[engines.engine_of(platform)]
+        here = engine.ok and platform in chosen
+        rows.append(
+            {
+                "platform": platform.value,
+                "here": "live" if here else "recorded",
+                "because": _because(engine) if here or not engine.ok else "replay was chosen",
+                "next step": "" if engine.ok else engine.next_step,
+            }
+        )
+    return rows
+
+
+def findings_rows(
+    lesson: str,
+    runs: Sequence[tuple[str, Recording | None]],
+    evidence: Callable[[], Evidence],
+) -> Iterator[Mapping[str, str]]:
+    """One row for each of the lesson's claims and each run: the finding that its rule gives.
+
+    Where none of the runs holds the rows that a claim takes, the finding is that of the lesson that
+    does, and a link leads there.
+
+    Args:
+        lesson: its number.
+        runs: each run with how it is shown (``"measured"`` or ``"recorded"``).
+        evidence: gathers the recordings of all lessons; asked only where it is needed.
+    """
+    everything = claims.load()
+    parts = Counter(claim.id for claim in everything)
+    judged = [(shown, run, run.frame()) for shown, run in runs if run is not None]
+    gathered: Evidence | None = None
+    for claim in (c for c in everything if lesson in c.lessons and judged):
+        name = f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id
+        found = [(shown, run, claims.judge(claim, frame)) for shown, run, frame in judged]
+        if all(finding.lacking for _, _, finding in found):
+            gathered = gathered or evidence()
+            elsewhere = part(claim, gathered)
+            if elsewhere.run is not None and not elsewhere.finding.lacking:
+                yield _judged(name, claim.quote, elsewhere.finding, _borrowed(elsewhere))
+                continue
+        for shown, run, finding in found:
+            yield _judged(name, claim.quote, finding, _source(shown, run, claim))
+
+
+def _source(shown: str, run: Recording, claim: Claim) -> str:
+    """Which run a finding is from, and whether its VMs were emulated; nothing for a judgement."""
+    if claim.estimand is None:
+        return ""
+    used = set(concerned(claim.estimand, run.frame())["accel"].dropna())
+    return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if SOFTWARE in used else "")
+
+
+def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, str]:
+    """One line: the claim with its finding; the article's words, the reason, and the run."""
+    sign, verdict = SIGNS[finding.verdict], finding.verdict
+    return {
+        "claim and finding": render("claim", name=name, sign=sign, verdict=verdict),
+        "what the article says, and what was found": render(
+            "finding", quote=quote, why=_why(finding), source=source
+        ),
+    }
+
+
+def _borrowed(elsewhere: Part) -> str:
+    """Where the finding of another lesson comes from, with a link to it."""
+    assert elsewhere.run is not None
+    recording = elsewhere.run.recording
+    words = f"{elsewhere.run.whose}, run {recording.run_id}"
+    words += f", {EMULATION}" if elsewhere.emulated else ""
+    if elsewhere.lesson is None:
+        return f"{recording.experiment.replace('_', ' ')}: {words}"
+    link = page.lesson_link(elsewhere.lesson.notebook, f"from lesson {elsewhere.lesson.number}")
+    return Markup("{}: {}").format(link, words)
+
+
+def _why(finding: claims.Finding) -> str:
+    """The reason, what limits it, and what stands beside it and changes nothing."""
+    said = [finding.reason]
+    if finding.caveats:
+        said.append(f"Caveats: {'; '.join(finding.caveats)}.")
+    if finding.listed:
+        said.append(f"Beside it: {'; '.join(finding.listed)}.")
+    return " ".join(said)
+
+
+def _because(engine: Availability) -> str:
+    if not engine.ok:
+        return engine.what
+    details = dict(engine.details)
+    if details.get("accelerator") == SOFTWARE:
+        return f"QEMU {engine.version}, software emulation"
+    return f"ready ({engine.version})" if engine.version else "ready"

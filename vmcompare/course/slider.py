@@ -1,4 +1,4 @@
-"""One call, two lives: a slider with a kernel behind it, or ready-made frames in a handout.
+"""A what-if: a slider that redraws where a kernel runs, or ready-made frames in a handout.
 
 In JupyterLab :func:`show` redraws the figure whenever the slider moves. While a handout is made
 (``VMCOMPARE_HANDOUT=1``) it draws every position once and emits them as SVG frames, which the

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from vmcompare.course import page, slider, text, wording
+from vmcompare.course import page, slider, text
 from vmcompare.course.exercises import (
     Said,
     Solution,
     Tasks,
     exercise_html,
+    exercise_widget,
     questions_html,
+    quiz_widget,
     sentence,
 )
 from vmcompare.course.predict import KEPT, Prediction, Ticked
@@ -106,9 +108,7 @@ class Steps(ABC):
         elif is_handout():
             self._page.html(Markup(exercise_html(asked, exercise)))
         elif exercise.choices and answer is ...:
-            from vmcompare.course import exercise_widgets
-
-            box, refresh = exercise_widgets.exercise(asked, exercise)
+            box, refresh = exercise_widget(asked, exercise)
             self._page.follow(refresh)
             page.display(box)
         else:
@@ -128,9 +128,7 @@ class Steps(ABC):
         if is_handout():
             self._page.html(Markup(questions_html(asked)))
             return
-        from vmcompare.course import exercise_widgets
-
-        page.display(exercise_widgets.questions(asked))
+        page.display(quiz_widget(asked))
 
     def solution(self, name: str) -> None:
         """Show the model answer to an exercise, with the figures of the rows shown now.
@@ -148,7 +146,7 @@ class Steps(ABC):
 
         def show() -> None:
             try:
-                slider.show(wording.whatif(model(), self._section("what-if", name)))
+                slider.show(text.whatif(model(), self._section("what-if", name)))
             except VmcompareError as error:
                 page.display(page.Note(sentence(error)))
 

@@ -1,4 +1,4 @@
-"""Puts the floors together: which engines answer here, and who launches which platform."""
+"""Which engines work on this computer, and the launcher of each platform."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a lesson asks of a learner: exercises that are checked on the data shown, and a quiz.
 
 Both are made of a lesson's text and of the checks of its experiment: see
-:mod:`vmcompare.course.wording`. An answer is never merely right or wrong: every check says what the
+:mod:`vmcompare.course.text`. An answer is never merely right or wrong: every check says what the
 data say, or what to look at next.
 """
 

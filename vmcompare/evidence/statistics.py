@@ -1,4 +1,4 @@
-"""Statistics, by scipy: medians with intervals, paired ratios, doubts about one's own result."""
+"""Statistics, by scipy: medians with intervals, paired ratios, and doubts about a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an experiment explains: figures, tables, what-ifs, outcomes, and what answers are held to.
+"""What an experiment explains: figures, tables, what-ifs, outcomes, and the checks of answers.
 
 An experiment's ``explain.py`` makes one :class:`Explanation` called ``explained`` and declares its
 functions on it by decorators; ``checks.py`` adds what answers are checked against. Python gives the

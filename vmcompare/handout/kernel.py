@@ -19,7 +19,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from vmcompare.engines import cleanup, interpreter
+from vmcompare.engines import child_python, cleanup
 from vmcompare.errors import VmcompareError
 from vmcompare.handout import HandoutError
 from vmcompare.measuring.mode import EDITION_ENV, HANDOUT_ENV, PROGRESS_ENV
@@ -37,7 +37,7 @@ _SOCKET_PATH_MAX = 107 - len("/ipc-5")  # of a Unix socket's 108 bytes, with the
 
 def command() -> list[str]:
     """What starts a kernel: this interpreter, whatever kernels are installed elsewhere."""
-    return interpreter.command("ipykernel_launcher", "-f", "{connection_file}")
+    return child_python.command("ipykernel_launcher", "-f", "{connection_file}")
 
 
 async def execute(
@@ -55,8 +55,8 @@ async def execute(
             failed, or time ran out.
     """
     try:
-        interpreter.refuse(notebook.resolve().parent)
-    except interpreter.HiddenModule as error:
+        child_python.refuse(notebook.resolve().parent)
+    except child_python.HiddenModule as error:
         raise HandoutError(notebook, str(error)) from error
     client = NotebookClient(content, timeout=None, store_widget_state=False)
     try:
@@ -134,7 +134,7 @@ async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> Async
 
     Gives the path of the file in which long cells tell their progress.
     """
-    environment = cleanup.marked(interpreter.environment())
+    environment = cleanup.marked(child_python.environment())
     environment |= {HANDOUT_ENV: "1", EDITION_ENV: edition}
     console = ""
     for _ in range(ATTEMPTS):

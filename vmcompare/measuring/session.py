@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vmcompare.engines import interpreter
+from vmcompare.engines import child_python
 from vmcompare.errors import AbnormalShutdown, VmcompareError, WaitTimeout
 from vmcompare.evidence.recording import Recording, read
 from vmcompare.sandbox import Platform
@@ -137,7 +137,7 @@ def start(
     Raises:
         VmcompareError: the child cannot be started at all.
     """
-    command = interpreter.command("vmcompare", "record", experiment)
+    command = child_python.command("vmcompare", "record", experiment)
     command += ["--rounds", str(rounds), "--stop-on-eof", "--events"]
     command += [word for platform in platforms for word in ("--platform", platform.value)]
     command += ["--out", str(out)] if out else []
@@ -150,7 +150,7 @@ def start(
             text=True,
             encoding="utf-8",
             start_new_session=True,  # the notebook's Ctrl-C is not the child's
-            env=interpreter.environment({**os.environ, **(env or {})}),
+            env=child_python.environment({**os.environ, **(env or {})}),
         )
     except OSError as error:
         raise VmcompareError(f"the recording could not be started: {error.strerror}") from error

@@ -1,6 +1,6 @@
 """Whether this run stood still: a laptop that was closed, a run that was stopped and continued.
 
-What is timed across a standstill looks like a good value and is none. A thread looks at the clock
+A time measured across a standstill looks valid but is not. A thread looks at the clock
 now and then; a look that comes far too late means that nothing of this process ran meanwhile.
 """
 

@@ -1,1 +1,1 @@
-"""Figures that know their words: primitives from rows to `Picture`."""
+"""Plot functions: rows become a figure with its alternative text (`Picture`)."""

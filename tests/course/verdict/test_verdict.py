@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 from planted import starts
 from settled import EACH, LESSONS, RECORDED, Places, ramps
 
-from vmcompare.course import answers, text, wording
+from vmcompare.course import answers, text
 from vmcompare.course.verdict import Verdict
 from vmcompare.course.verdict.checks import HIDDEN, changed
 from vmcompare.course.verdict.explain import explained, findings_figure, hosts, ratios_figure
@@ -303,7 +303,7 @@ def test_hosts_follow_the_stated_formula(places: Places, n: float) -> None:
     places.add("guest_os", ramps())
     assert WORDS
     model: WhatIf = hosts(places.gather(), host_gib=16)
-    model = wording.whatif(model, WORDS.find("what-if", "hosts"))
+    model = text.whatif(model, WORDS.find("what-if", "hosts"))
     assert model.source.startswith("x = 16 GiB; b, what one more instance costs")
     assert n in model.values
     alt = model.draw(n).alt
@@ -349,7 +349,7 @@ def table(planted_places: Places) -> Evidence:
 
 def exercises(evidence: Evidence) -> Mapping[str, Exercise]:
     assert WORDS
-    return wording.tasks(WORDS, explained, lambda _: evidence)[0]
+    return text.tasks(WORDS, explained, lambda _: evidence)[0]
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, "boot_speed"])

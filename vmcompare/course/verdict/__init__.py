@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmcompare.course import page, text, wording
+from vmcompare.course import page, text
 from vmcompare.course.exercises import Tasks
 from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps
@@ -117,7 +117,7 @@ class Verdict(Steps):
         if name not in explained.figures:
             raise UnknownName("figure", name, sorted(explained.figures))
         draw = explained.figures[name]
-        self._page.put(lambda: wording.caption(draw(self._evidence), self._section("figure", name)))
+        self._page.put(lambda: text.caption(draw(self._evidence), self._section("figure", name)))
 
     def whatif(self, name: str, **options: Any) -> None:
         """Show a modelled figure with a slider ("hosts")."""
@@ -175,7 +175,7 @@ class Verdict(Steps):
 
     def _asked(self) -> Tasks:
         words = text.read(lessons_dir() / "text" / "09-verdict.md")
-        exercises, questions = wording.tasks(words, explained, lambda _: self._evidence)
+        exercises, questions = text.tasks(words, explained, lambda _: self._evidence)
         return Tasks(
             NUMBER,
             exercises,

@@ -5,8 +5,8 @@ of its own, never linked): the system's ``bwrap``, or that of the wheel ``bubble
 unshares every namespace but time (user, mount, pid, ipc, uts, network, and cgroup where the kernel
 has it) and starts the first-byte program under a small PID 1.
 
-What Docker has and this has not: limits (``vcpus`` and ``memory_mib`` are not enforced, as there is
-no cgroup of its own), a seccomp filter, a network, an image. What it has and Docker has not: no
+What Docker has and this lacks: limits (``vcpus`` and ``memory_mib`` are not enforced, as there is
+no cgroup of its own), a seccomp filter, a network, an image. What it has and Docker lacks: no
 capability at all, whoever starts it, and a user inside (1000) without rights outside.
 
 Where user namespaces are forbidden (AppArmor on Ubuntu 24.04, a sysctl, a container around us) it

@@ -6,7 +6,7 @@ namespace (Docker's ``none``), the shared Alpine userland read-only and a tmpfs 
 cannot be written. Detached, because then nobody stays beside the container: what is left running is
 what the kernel needs, as below Docker, where a shim stays.
 
-What Docker has and this has not: a seccomp filter (its profile is the product's), a writable layer,
+What Docker has and this lacks: a seccomp filter (the profile is Docker's own), a writable layer,
 an init process (the first program is PID 1), a network.
 
 Root only. The first program's standard input is the dead-man's switch; what runc keeps on disk lies

@@ -1,9 +1,10 @@
 """Nothing left behind, even after ``kill -9``: a mark, a ledger on disk, a guardian, a sweep.
 
 Every process we start carries its session's name (:func:`marked`), and whatever else outlives a
-crash is written down before it exists (:func:`folder`, :func:`watch_containers`). Three read that:
-the *guardian* (:func:`guard`), a child whose standard input ends when its owner dies;
-:func:`sweep`, for ledgers whose owner and guardian are both dead; and nobody, when all went well.
+crash is written down before it exists (:func:`folder`, :func:`watch_containers`). Two read that:
+the *guardian* (:func:`guard`), a child whose standard input ends when its owner dies, and
+:func:`sweep`, for ledgers whose owner and guardian are both dead. After an orderly end neither has
+anything to do.
 """
 
 from __future__ import annotations

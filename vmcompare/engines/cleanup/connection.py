@@ -1,6 +1,6 @@
-"""Docker's engine: where it is, reached, or why not: by root cause and with the next step.
+"""Connects to Docker's engine, or says why that failed and what to do next.
 
-The one home of the connection: the backend and the clean-up both come here. The SDK reads a file of
+Both the launcher and the clean-up use it. The SDK reads a file of
 settings, a context, certificates and a handful of variables, and raises nearly anything when one of
 them is not as it expects. Whatever it raises, Docker counts as absent and the rest of the course
 goes on; the sentence names the file or the variable.

@@ -1,4 +1,4 @@
-"""Ending what is left of Docker's: containers and networks, known by their labels.
+"""Removes Docker containers and networks that were left behind, known by their labels.
 
 A daemon that is killed leaves its containers running: the shim that serves one holds *both* ends of
 the program's standard input, so the end that would stop the program never comes. No daemon then

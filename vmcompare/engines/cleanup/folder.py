@@ -1,4 +1,4 @@
-"""A folder for temporary files that cannot be left behind, and how it is removed."""
+"""A temporary folder that is removed even after a crash."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vmcompare import paths
-from vmcompare.engines import interpreter
+from vmcompare.engines import child_python
 from vmcompare.engines.cleanup.ending import Swept, clear
 from vmcompare.engines.cleanup.ledger import Damaged, Ledger, abandon_own, open_own, session_id
 from vmcompare.engines.cleanup.mark import MARK, spared
@@ -59,10 +59,10 @@ def guard() -> Iterator[None]:
 
 def _start_guardian(ledger: Path) -> subprocess.Popen[bytes]:
     places = {"TMPDIR": str(paths.temporary()), "XDG_CACHE_HOME": _absolute("XDG_CACHE_HOME")}
-    environment = interpreter.environment() | {k: v for k, v in places.items() if v}
+    environment = child_python.environment() | {k: v for k, v in places.items() if v}
     try:
         return subprocess.Popen(
-            interpreter.command("vmcompare.engines.cleanup", str(ledger.absolute())),
+            child_python.command("vmcompare.engines.cleanup", str(ledger.absolute())),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

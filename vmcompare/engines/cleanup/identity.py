@@ -1,8 +1,8 @@
-"""Who is who: a process, not its number.
+"""Identifies a process by its pid, when it started and the boot it belongs to.
 
-Identity is never a bare pid. A process is its pid, the moment it was started and the boot it
-belongs to, so that a pid used again by somebody else is spared. The moment is the kernel's tick
-count where there is one (Linux): ``create_time()`` comes from the wall clock and moves with it.
+So a process that was given the pid of one of ours by chance is spared. The moment is the kernel's
+tick count where there is one (Linux): ``create_time()`` comes from the wall clock and moves with
+it.
 """
 
 from __future__ import annotations

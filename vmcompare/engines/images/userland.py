@@ -1,8 +1,8 @@
 """The Alpine userland as a directory, for mechanisms that start in one: bubblewrap and runc.
 
 It is unpacked once into the cache, beside the tar it comes from, and only ever read: instances get
-it read-only. Who is not root becomes the owner of every file; set-user-id bits are left out, since
-these files lie on the host; and the directory around it is closed to other users.
+it read-only. Without root, every file belongs to the user who unpacks it; set-user-id bits are left
+out, since these files lie on the host; and the directory around it is closed to other users.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``heartbeat A`` writes the first byte of its first argument, sleeps 50 ms and begins again. It ends
 when a write fails: the pipe is closed, or whoever listened is gone. Without an argument the first
-write fails already. Several hearts may share one stream, told apart by their letters.
+write fails already. Several of them may share one stream, told apart by their letters.
 
 Written byte by byte, like :mod:`.first_byte`: host, container and guest run the very same file, and
 it needs neither a compiler nor a library. What it waits is at least 50 ms (``nanosleep``), so it

@@ -1,4 +1,4 @@
-"""What a virtual machine's box holds and weighs: kernel, RAM disk, disk, overlay."""
+"""Files and sizes of a VM's image: kernel, RAM disk, disk, overlay."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""A running virtual machine, obeyed through its agents; a command in it, run or followed.
+"""A running VM, controlled through its agents; commands in it are run or followed.
 
 What is followed is started in the background, in a session of its own, with its output on the port
 of the second agent (:class:`Listener`). So that agent has answered at once and takes further
 commands: one that kills what hangs on the other channel, one that ends what is followed. Their
-markers come between the pieces of output and are taken out; so is a last word that says that the
-command has ended.
+markers come between the pieces of output and are taken out, and so is the final one, which says
+that the command has ended.
 """
 
 from __future__ import annotations

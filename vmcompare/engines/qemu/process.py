@@ -1,7 +1,7 @@
 """One QEMU process, from its start to its certain end, and all that is said to it and by it.
 
 Its channels are socket pairs passed by number: no path and no port is left behind, and when this
-process dies they close, which the guest's agent notices. A guest too young to have an agent is
+process dies they close, which the guest's agent notices. A guest whose agent has not started yet is
 ended by :mod:`vmcompare.engines.cleanup`.
 
 One thread (:class:`OutputReader`) reads whatever QEMU and its guest say, and stamps the ends of

@@ -1,1 +1,1 @@
-"""Where do the milliseconds of a start go? (lesson 04)"""
+"""Lesson 04: where do the milliseconds of a start go?"""

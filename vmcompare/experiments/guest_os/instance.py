@@ -1,4 +1,4 @@
-"""One running instance: its memory by part, what is in it beforehand, and how it gets old."""
+"""One running instance: its memory by part, what it contains at the start, and after use."""
 
 from __future__ import annotations
 

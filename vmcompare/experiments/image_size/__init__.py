@@ -1,1 +1,1 @@
-"""What is in the box, and what has to be shipped twice? (lesson 03)"""
+"""Lesson 03: what is in an image, and what has to be shipped twice?"""

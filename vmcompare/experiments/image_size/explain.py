@@ -1,7 +1,7 @@
 """Image size, explained: what a lesson draws, tabulates and models from a view of its rows.
 
 Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
-What the sizes mean on a line is modelled: ``v`` bits a second carry ``n`` copies of ``B`` bytes in
+How long a transfer takes is modelled: ``v`` bits a second carry ``n`` copies of ``B`` bytes in
 ``n · 8 · B / v`` seconds. Protocols, latency, several senders and caches on the way are left out;
 they change the time, not which technique sends more.
 """

@@ -11,17 +11,17 @@ from vmcompare.evidence.view import NEXT, View
 from vmcompare.experiments.explanation import Remark, Values
 from vmcompare.experiments.isolation.boundaries import BRIDGE
 from vmcompare.experiments.isolation.explain import explained
-from vmcompare.experiments.isolation.probes import (
-    NEIGHBOUR,
-    decoded_capabilities,
-    ordered_capabilities,
-)
-from vmcompare.experiments.isolation.rows import (
+from vmcompare.experiments.isolation.probe_grids import (
     arm,
     default_container,
     listed,
     misconfigured,
     opens,
+)
+from vmcompare.experiments.isolation.probes import (
+    NEIGHBOUR,
+    decoded_capabilities,
+    ordered_capabilities,
 )
 from vmcompare.sandbox import Platform
 

@@ -1,4 +1,4 @@
-"""Isolation, explained: the walls of lesson 05a, and by name all that both its lessons show.
+"""Lesson 05a, explained: the boundaries around a program; declares all that 05a and 05b show.
 
 Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
@@ -14,19 +14,10 @@ from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.view import MEASURED, View, absent
 from vmcompare.experiments.explanation import Explanation, Row, Values
-from vmcompare.experiments.isolation import falls
+from vmcompare.experiments.isolation import explain_failures
 from vmcompare.experiments.isolation.boundaries import ANSWERED, BRIDGE, LET_THROUGH, OWN_NETWORKS
 from vmcompare.experiments.isolation.guest_containers import NO_CONTAINER
-from vmcompare.experiments.isolation.probes import (
-    CAPABILITY_NAMES,
-    FLIPS,
-    NAMESPACES,
-    NEIGHBOUR,
-    PROBES,
-    decoded_capabilities,
-    ordered_capabilities,
-)
-from vmcompare.experiments.isolation.rows import (
+from vmcompare.experiments.isolation.probe_grids import (
     Arm,
     answers_grid,
     arm,
@@ -45,6 +36,15 @@ from vmcompare.experiments.isolation.rows import (
     opens,
     tried,
     walls,
+)
+from vmcompare.experiments.isolation.probes import (
+    CAPABILITY_NAMES,
+    FLIPS,
+    NAMESPACES,
+    NEIGHBOUR,
+    PROBES,
+    decoded_capabilities,
+    ordered_capabilities,
 )
 from vmcompare.plots import marks, style
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
@@ -572,29 +572,31 @@ def _flips_privileged(view: View) -> float | None:
     return next((float(len(of_host(flips(base, one)))) for one in tried_with), None)
 
 
-def _of_falls(find: Callable[[falls.Beats], float | None]) -> Callable[[View], float | None]:
+def _of_beats(
+    find: Callable[[explain_failures.Beats], float | None],
+) -> Callable[[View], float | None]:
     def found(view: View) -> float | None:
         try:
-            return find(falls.beats(view))
+            return find(explain_failures.beats(view))
         except Unavailable:
             return None
 
     return found
 
 
-explained.outcome("sibling_gap_s", Platform.VM_DIRECT)(_of_falls(falls.sibling_gap_s))
-explained.outcome("detection_s", Platform.VM_DIRECT)(_of_falls(falls.detection_s))
-explained.outcome("silent")(_of_falls(falls.silent))
+explained.outcome("sibling_gap_s", Platform.VM_DIRECT)(_of_beats(explain_failures.sibling_gap_s))
+explained.outcome("detection_s", Platform.VM_DIRECT)(_of_beats(explain_failures.detection_s))
+explained.outcome("silent")(_of_beats(explain_failures.silent))
 
-explained.figure("heartbeats")(falls.heartbeats_figure)
-explained.figure("greed")(falls.greed_figure)
-explained.figure("cves")(falls.weaknesses_figure)
-explained.table("falls")(falls.falls_table)
-explained.table("greed")(falls.greed_table)
-explained.table("limits")(falls.limits_table)
-explained.table("cves")(falls.weaknesses_table)
-explained.whatif("detection")(falls.detection)
-explained.whatif("blast")(falls.blast)
+explained.figure("heartbeats")(explain_failures.heartbeats_figure)
+explained.figure("greed")(explain_failures.greed_figure)
+explained.figure("cves")(explain_failures.weaknesses_figure)
+explained.table("falls")(explain_failures.falls_table)
+explained.table("greed")(explain_failures.greed_table)
+explained.table("limits")(explain_failures.limits_table)
+explained.table("cves")(explain_failures.weaknesses_table)
+explained.whatif("detection")(explain_failures.detection)
+explained.whatif("blast")(explain_failures.blast)
 
 
 def _source(view: View) -> Values:

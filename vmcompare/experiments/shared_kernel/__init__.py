@@ -1,1 +1,1 @@
-"""Whose kernel answers? (lesson 02)"""
+"""Lesson 02: whose kernel answers?"""

@@ -1,1 +1,1 @@
-"""What is on this computer: a VM of 512 bytes, whose hardware it sees, and how noise looks."""
+"""Lesson 00: what is on this computer, a VM of 512 bytes, and what noise looks like."""

@@ -1,8 +1,8 @@
 """Answers of probes: what the rows of a view say, and the grids that show it.
 
-An *arm* is one way of holding a program: on a platform, with one flag that differs from the
-default. A view may hold rows of two runs; an arm is of one run, this session's where it has any.
-The names in rows (a runtime, a flag) are those of the modules that write them.
+An *arm* is one configuration: a platform, and at most one flag that differs from the default. A
+view may hold rows of two runs; an arm is of one run, this session's where it has any. The names in
+rows (a runtime, a flag) are those of the modules that write them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Nothing in the working folder is taken for a module that this package needs.
+"""Starts Python so that no file in the working folder hides a module that this package needs.
 
 ``python -m`` looks into the working folder first: a learner's ``secrets.py`` beside a notebook
 would be run in the place of Python's own. So our children are started by a :func:`command` that

@@ -1,4 +1,4 @@
-"""When a wall falls: what lesson 05b shows of heartbeats, greed and the public record.
+"""Lesson 05b, explained: kernel panics, noisy neighbours, and published weaknesses.
 
 Every function of a view raises ``Unavailable`` where its rows are not there.
 """
