@@ -125,7 +125,7 @@ class Page:
     @property
     def sources(self) -> list[Source]:
         return [
-            Source(frozenset(filter(None, whose.split(", "))), shown, run)
+            Source(frozenset(filter(None, whose.strip().split(", "))), shown, run)
             for caption in self.captions
             for clause in caption.split(" — ")
             for whose, shown, run in CLAUSE.findall(clause)
