@@ -203,4 +203,4 @@ def test_software_emulation_always_passes_its_test(tmp_path: Path) -> None:
     rom = tmp_path / "probe.bin"
     rom.write_bytes(accel.firmware())
     assert accel.attempt(find_qemu(), "tcg", rom) == ""
-    assert "not-an-accelerator" in accel.attempt(find_qemu(), "not-an-accelerator", rom).why
+    assert "not-an-accelerator" in accel.attempt(find_qemu(), "not-an-accelerator", rom)
