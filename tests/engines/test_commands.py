@@ -17,7 +17,7 @@ import psutil
 import pytest
 from waiting import until
 
-from vmcompare.engines import cleanup
+from vmcompare.engines import cleanup, commands
 from vmcompare.engines.cleanup.ledger import open_own
 from vmcompare.engines.commands import CommandOutput, ProcessTree, announcing, kill_line
 from vmcompare.engines.qemu.guest import Listener
@@ -284,3 +284,14 @@ def _followed(before: set[int]) -> list[int]:
         if process.pid not in before and (process.info["cmdline"] or [])[-2:] == ["sleep", "4726"]:
             found.append(process.pid)
     return found
+
+
+def test_a_child_is_ended_even_where_a_signal_left_the_lock_of_its_wait_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commands, "_KILLED_S", 0.2)
+    child = subprocess.Popen(["sleep", "60"])
+    child._waitpid_lock.acquire()  # type: ignore[attr-defined]
+    commands.end_child(child, 0.1)
+    child._waitpid_lock.release()  # type: ignore[attr-defined]
+    assert child.wait(5) == -signal.SIGKILL

@@ -237,6 +237,9 @@ def _signal(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+_KILLED_S = 5.0
+"""Longest wait for a child that was killed."""
+
 _PIECE = 1 << 16
 
 
@@ -362,7 +365,10 @@ def end_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
         child.wait(grace_s)
     except subprocess.TimeoutExpired:
         child.kill()
-        child.wait()
+        # With a limit: an exception that a signal raised within an earlier wait can leave Popen's
+        # lock taken, and a wait without one would then never return.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_KILLED_S)
 
 
 def first_byte_ns(output: IO[bytes], timeout_s: float) -> int | None:
