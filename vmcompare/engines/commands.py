@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from vmcompare.engines import cleanup
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
@@ -293,7 +293,7 @@ def followed(
         if inner and end_inside is not None:
             end_inside(inner)
         gone = descent.end()
-        child.wait()
+        kill_child(child)
         heard.wait(END_S)
         heard.end(time.perf_counter_ns())
         if child.stdout is not None:
@@ -364,11 +364,16 @@ def end_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
     try:
         child.wait(grace_s)
     except subprocess.TimeoutExpired:
-        child.kill()
-        # With a limit: an exception that a signal raised within an earlier wait can leave Popen's
-        # lock taken, and a wait without one would then never return.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(_KILLED_S)
+        kill_child(child)
+
+
+def kill_child(child: subprocess.Popen[Any]) -> None:
+    """Kill ``child`` and wait for its end."""
+    child.kill()
+    # With a limit: an exception that a signal raised within an earlier wait can leave Popen's lock
+    # taken, and a wait without one would then never return.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(_KILLED_S)
 
 
 def first_byte_ns(output: IO[bytes], timeout_s: float) -> int | None:

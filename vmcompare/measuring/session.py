@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from vmcompare.engines import child_python
+from vmcompare.engines.commands import kill_child
 from vmcompare.errors import AbnormalShutdown, VmcompareError, WaitTimeout
 from vmcompare.evidence.recording import Recording, read
 from vmcompare.sandbox import Platform
@@ -80,8 +81,7 @@ class Session:
         try:
             self.child.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
-            self.child.kill()
-            self.child.wait()
+            kill_child(self.child)
             raise WaitTimeout("the end of the recording", STOP_TIMEOUT_S) from error
         finally:
             for reader in self._readers:

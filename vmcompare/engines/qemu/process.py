@@ -30,6 +30,7 @@ from types import FrameType
 from typing import Any
 
 from vmcompare.engines import cleanup
+from vmcompare.engines.commands import end_child, kill_child
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot, PhaseMarker, plan_arguments
@@ -194,10 +195,7 @@ class QemuProcess:
             # Whatever goes wrong with asking politely, killing follows.
             with contextlib.suppress(VmcompareError):
                 self.qmp.command("quit", timeout_s=QUIT_S)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(QUIT_S)
-            self._process.kill()
-            self._process.wait()
+            end_child(self._process, QUIT_S)
         ended = time.perf_counter_ns()
         self.kill()
         return ended
@@ -206,8 +204,7 @@ class QemuProcess:
         """End QEMU by force, wait for it, close every channel."""
         with held_back():
             if self._process is not None:
-                self._process.kill()
-                self._process.wait()
+                kill_child(self._process)
             if self._reader is not None:
                 self._reader.thread.join(_LAST_WORDS_S)
             self._close()
