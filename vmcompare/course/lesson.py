@@ -261,7 +261,7 @@ class Lesson(Steps):
     def whatif(self, name: str) -> None:
         """Show one of the experiment's what-ifs: a modelled figure with a slider."""
         model = _choose("what-if", name, explanation(self.experiment).whatifs)
-        self._follow(name, lambda: model(self.view))
+        self._model(name, lambda: model(self.view))
 
     def demo(self, name: str, **options: Any) -> None:
         """Do one of the experiment's demos on the spot, or show a recording of it."""
