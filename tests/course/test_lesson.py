@@ -603,6 +603,19 @@ def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
     assert page.shown[-1].children[0].children[0].value == rounds
 
 
+def test_a_cell_that_runs_again_during_a_run_shows_the_same_panel_and_follows_that_run(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_only(monkeypatch)
+    followers: list[Any] = []
+    at_work = SimpleNamespace(attach=followers.append, widget=lambda: "the panel of the run")
+    monkeypatch.setattr("vmcompare.course.panel.running", {"boot_speed": at_work}.get)
+    again = Lesson("boot_speed", "04")
+    asyncio.run(measured(again))
+    assert page.shown == ["the panel of the run"]
+    assert followers == [again._finished]
+
+
 # ---- two lessons on one experiment, a grid, a chart of one's own --------------------------------
 
 
