@@ -65,7 +65,7 @@ class Place:
         name = f"vmc-saved-{self._widget.model_id}"
         html = html_of(shown)
         self._widget.value = (
-            f"<style>.{name} {{ display: none }}</style>"
+            f"<style>.{name} {{ display: none }} {_LIVE_STYLE}</style>"
             f'<div class="vmc-live jp-RenderedHTMLCommon">{html.replace("<a ", _NEW_TAB)}</div>'
         )
         return _Saved(f'{_SAVED_STYLE}<div class="vmc-saved {name}">{html}</div>', repr(shown))
@@ -73,6 +73,9 @@ class Place:
 
 _NEW_TAB = '<a target="_blank" rel="noopener" '
 """In a widget JupyterLab leaves links alone: one that is followed must not take the lesson away."""
+
+_LIVE_STYLE = ".vmc-live { overflow-x: auto } .vmc-live table { margin-left: 0 }"
+"""As JupyterLab shows a plain output, which it does not recognise within a widget."""
 
 _SAVED_STYLE = """<style>
 .jp-OutputArea-child:not(:has(.vmc-live)):has(+ .jp-OutputArea-child .vmc-saved) { display: none }
