@@ -80,7 +80,7 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> Displayed:
 def test_a_slider_that_is_moved_redraws_the_picture_and_the_plain_output(
     displayed: Displayed,
 ) -> None:
-    slider.show(model, lambda _: None)
+    slider.show(model)
     [moved] = displayed.sliders
     assert moved.description == "Toy <load>"
     assert moved.label == "3 s"
@@ -94,8 +94,7 @@ def test_a_slider_that_is_moved_redraws_the_picture_and_the_plain_output(
 
 def test_a_position_that_cannot_be_drawn_says_why(displayed: Displayed) -> None:
     slider.show(
-        lambda: model(lambda value: toy(value) if value < WIDE_LABEL_FROM + 1 else nothing(value)),
-        lambda _: None,
+        lambda: model(lambda value: toy(value) if value < WIDE_LABEL_FROM + 1 else nothing(value))
     )
     [moved] = displayed.sliders
     moved.value = 5
@@ -124,7 +123,7 @@ def test_a_handout_says_why_there_is_nothing_to_model(monkeypatch: pytest.Monkey
     shown: list[Any] = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     monkeypatch.setenv(HANDOUT_ENV, "1")
-    slider.show(lambda: model(nothing), lambda _: None)
+    slider.show(lambda: model(nothing))
     [note] = shown
     assert "Next step: run the measurement first" in note._repr_html_()
 

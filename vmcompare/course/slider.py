@@ -26,14 +26,17 @@ from vmcompare.plots.picture import MODELLED, WhatIf
 _PRINTED, _PRINTED_TALL = 4, 3  # frames on paper: two by two, or tall ones in a row
 
 
-def show(model: Callable[[], WhatIf], follow: Callable[[Callable[[], None]], None]) -> None:
+def show(
+    model: Callable[[], WhatIf],
+    follow: Callable[[Callable[[], None]], object] = lambda redraw: None,  # noqa: ARG005
+) -> None:
     """Display a modelled figure with its slider, its formula and the source of its inputs.
 
     If there is nothing to model (:class:`VmcompareError`), its sentence is shown instead.
 
     Args:
         model: makes the model of the rows that are shown now.
-        follow: is given what to call when other rows are shown.
+        follow: is given what to call when other rows are shown; by default nobody is.
     """
     if is_handout():
         page.display(page.safely(lambda: page.Html(handout_html(model()))))
