@@ -15,6 +15,8 @@ from vmcompare.__main__ import STOPPED, main
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import read
 
+pytestmark = pytest.mark.usefixtures("private_places")
+
 
 def vmcompare(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

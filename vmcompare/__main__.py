@@ -224,6 +224,7 @@ def _check_recording(path: Path) -> int:
 def record(arguments: argparse.Namespace) -> int:
     """Measure one experiment, several, or all; one that fails does not stop the next."""
     from vmcompare import engines
+    from vmcompare.measuring import turn
     from vmcompare.measuring.experiment import discover, load
     from vmcompare.measuring.run import run
     from vmcompare.paths import user_recordings_dir
@@ -235,11 +236,14 @@ def record(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if arguments.stop_on_eof:
             stack.enter_context(stop.stopped_by_end_of_input())
+        tell = stack.enter_context(turn.taken())
         for experiment in experiments:
             rounds = arguments.rounds or experiment.rounds
+            tell(experiment=experiment.name)
             try:
                 with _events() if arguments.events else _bar(experiment.name) as (watch, opened):
-                    path = run(experiment, wanted, rounds, out, watch, opened)
+                    begun = _telling(tell, experiment.name, opened)
+                    path = run(experiment, wanted, rounds, out, watch, begun)
             except VmcompareError as error:
                 if len(experiments) == 1:
                     raise
@@ -259,6 +263,16 @@ def record(arguments: argparse.Namespace) -> int:
         said = f"{done} of {len(experiments)} experiments recorded; failed: {', '.join(failed)}"
         print(f"vmcompare: {said}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _telling(tell: Callable[..., None], experiment: str, opened: Opened) -> Opened:
+    """``opened``, and other processes of this user are told of the run that begins, too."""
+
+    def begun(recorder: Recorder) -> None:
+        tell(experiment=experiment, run_id=recorder.run_id)
+        opened(recorder)
+
+    return begun
 
 
 def _why_nothing(path: Path) -> str:

@@ -49,7 +49,7 @@ asked = (Question("q", literal(VALUE), (Choice(literal(VALUE), literal(VALUE), T
 display(HTML(exercises.questions_html(Tasks("00", {{}}, asked, None, keeping=False))))
 import dataclasses, toys
 model = dataclasses.replace(toys.what_if(3), label=VALUE, source=VALUE, formula=VALUE)
-whatif.show(model)
+whatif.show(lambda: model)
 """
 
 

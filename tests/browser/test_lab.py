@@ -221,7 +221,9 @@ def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
 ) -> None:
     exercises, _ = text.asked("boot_speed", "04")
     asked, call = exercises["services_share"], 'boot.check_answer("services_share"'
-    said = notebook.locator(".jp-CodeCell", has_text="services_share").first.locator(".vmc-said")
+    said = notebook.locator(".jp-CodeCell", has_text="services_share").first.locator(
+        ".vmc-live .vmc-said"
+    )
     assert "Not answered yet. Put a number, in per cent," in said.inner_text()
     for number in range(1, len(asked.hints) + 1):
         run_cell(notebook, call, f"{call}, 3)")
@@ -290,7 +292,7 @@ def test_a_grid_is_ticked_by_keyboard_and_set_beside_what_was_found(
     notebook.keyboard.press("Enter")
     box.get_by_text("Kept. You will see it beside the result.").wait_for(timeout=20_000)
     screenshot(notebook, f"lab-{name}-ticked")
-    beside = notebook.locator("table", has_text="as you ticked it")
+    beside = notebook.locator(".vmc-live table", has_text="as you ticked it")
     beside.wait_for(timeout=20_000)
     assert "✓" in beside.inner_text()
     beside.scroll_into_view_if_needed()
@@ -327,6 +329,44 @@ def test_stop_leaves_nothing(lab: Lab, notebook: Any, name: str) -> None:
     notebook.wait_for_function(IDLE, timeout=20_000)
     assert notebook.evaluate(ERRORS) == []
     screenshot(notebook, f"lab-{name}-stopped")
+
+
+@LESSON_04
+def test_figures_follow_a_run_after_a_reload_and_the_last_ones_stand_without_their_kernel(
+    lab: Lab, notebook: Any, name: str
+) -> None:
+    cell = notebook.locator(".jp-CodeCell", has_text='figure("starts")').last
+    picture = cell.locator("img:visible")
+    lost = notebook.locator("text=model not found >> visible=true")
+    save_and_open_again(lab, notebook, name)
+    picture.wait_for(timeout=20_000)
+    assert "process · recorded" in picture.get_attribute("alt")
+    # As at the end of a run.
+    execute(notebook, "boot.live = boot._recorded; boot._page.refresh()")
+    cell.locator("img[alt*='process · measured']:visible").wait_for(timeout=20_000)
+    assert picture.count() == 1
+    notebook.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    save_and_open_again(lab, notebook, name)
+    picture.wait_for(timeout=20_000)
+    assert picture.count() == 1
+    assert lost.count() == 0
+    screenshot(notebook, f"lab-{name}-without-its-kernel")
+
+
+def save_and_open_again(lab: Lab, notebook: Any, name: str) -> None:
+    notebook.evaluate("jupyterapp.commands.execute('docmanager:save')")
+    notebook.goto(lab.address(f"{name}.ipynb"))
+    notebook.wait_for_selector(".jp-Notebook", timeout=START_S * 1000)
+    notebook.wait_for_function(IDLE, timeout=START_S * 1000)
+
+
+def execute(notebook: Any, code: str) -> None:
+    """Run code in the kernel of the page, in no cell."""
+    notebook.evaluate(
+        "code => jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+        ".requestExecute({ code }).done",
+        code,
+    )
 
 
 def ours(lab: Lab) -> list[psutil.Process]:

@@ -245,16 +245,13 @@ def test_figures_on_the_page_follow_the_newest_run(
     assert "recorded" in page.html()
 
 
-def test_what_ifs_follow_the_newest_run_too(
-    page: Page, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    modelled: list[str] = []
-    monkeypatch.setattr("vmcompare.course.slider.show", lambda model: modelled.append(model.source))
+def test_what_ifs_follow_the_newest_run_too(page: Page, recorded: Path, tmp_path: Path) -> None:
     boot = Lesson("boot_speed", "04")
     boot.whatif("cold_starts")
+    assert "recorded ·" in page.html()
     boot._finished(planted(tmp_path / "own", starts(rounds=3)))
-    assert "recorded ·" in modelled[0]
-    assert "measured ·" in modelled[1]
+    assert "recorded ·" not in page.html()
+    assert "measured ·" in page.html()
 
 
 def test_a_run_that_was_stopped_before_its_first_start_leaves_the_page_as_it_was(
@@ -604,6 +601,19 @@ def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
 
     asyncio.run(shown())
     assert page.shown[-1].children[0].children[0].value == rounds
+
+
+def test_a_cell_that_runs_again_during_a_run_shows_the_same_panel_and_follows_that_run(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_only(monkeypatch)
+    followers: list[Any] = []
+    at_work = SimpleNamespace(attach=followers.append, widget=lambda: "the panel of the run")
+    monkeypatch.setattr("vmcompare.course.panel.running", {"boot_speed": at_work}.get)
+    again = Lesson("boot_speed", "04")
+    asyncio.run(measured(again))
+    assert page.shown == ["the panel of the run"]
+    assert followers == [again._finished]
 
 
 # ---- two lessons on one experiment, a grid, a chart of one's own --------------------------------

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import ipywidgets as widgets
 import jinja2
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from vmcompare.course import page, templates
 
@@ -45,3 +50,94 @@ def test_a_short_cell_is_not_torn_apart() -> None:
 def test_a_value_that_a_template_lacks_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError, match="text"):
         templates.render("note")
+
+
+class TestAPlace:
+    """Something that a page shows, and later something else."""
+
+    @pytest.fixture
+    def outputs(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """The outputs of a cell; those that were displayed with an id can be updated."""
+        shown: list[Any] = []
+
+        def display(thing: Any, *, display_id: bool = False) -> Any:
+            place = len(shown)
+            shown.append(thing)
+            return SimpleNamespace(update=lambda newer: shown.__setitem__(place, newer))
+
+        monkeypatch.setattr("IPython.display.display", display)
+        return shown
+
+    @pytest.fixture
+    def kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(page, "has_kernel", lambda: True)
+
+    @pytest.mark.usefixtures("kernel")
+    def test_with_a_kernel_is_a_widget_that_hides_the_plain_output(
+        self, outputs: list[Any]
+    ) -> None:
+        place = page.Place(page.Note("first"))
+        view, _ = outputs
+        assert isinstance(view.widget, widgets.HTML)
+        assert view._repr_mimebundle_()["text/plain"] == ""
+        place.show(page.Note("second"))
+        for html in (view.widget.value, outputs[1]._repr_html_()):
+            assert "second" in html
+            assert "first" not in html
+        hidden = f"vmc-saved-{view.widget.model_id}"
+        assert f".{hidden} {{ display: none }}" in view.widget.value
+        assert f'<div class="vmc-saved {hidden}">' in outputs[1]._repr_html_()
+
+    @pytest.mark.usefixtures("kernel")
+    def test_leaves_the_lesson_open_when_a_link_in_it_is_followed(self, outputs: list[Any]) -> None:
+        page.Place(page.Html(page.lesson_link(Path("x.ipynb"), "<a b>")))
+        view, saved = outputs
+        assert '<a target="_blank" rel="noopener" href="x.ipynb">&lt;a b&gt;</a>' in (
+            view.widget.value
+        )
+        assert '<a href="x.ipynb">' in saved._repr_html_()
+
+    @pytest.mark.usefixtures("kernel")
+    def test_shows_what_has_no_html_as_it_is_written(self, outputs: list[Any]) -> None:
+        page.Place(["<b>"])
+        assert "<pre>[&#39;&lt;b&gt;&#39;]</pre>" in outputs[0].widget.value
+
+    def test_without_a_kernel_is_plain_output_alone(self, outputs: list[Any]) -> None:
+        place = page.Place(page.Note("first"))
+        assert outputs == [page.Note("first")]
+        place.show(page.Note("second"))
+        assert outputs == [page.Note("second")]
+
+
+def test_a_lesson_never_makes_a_client_send_and_its_figures_stay_in_the_notebook(
+    private_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that answers a widget while it waits for a cell may wait for ever."""
+    monkeypatch.setenv("VMCOMPARE_MODE", "replay")
+    cells = [
+        'from vmcompare import Lesson\nboot = Lesson("boot_speed", "04")',
+        'boot.figure("starts")',
+        'boot.whatif("cold_starts")',
+        "boot.replay()",
+    ]
+    made = [nbformat.v4.new_code_cell(source) for source in cells]
+    notebook = nbformat.v4.new_notebook(cells=made)
+    beside = {"metadata": {"path": str(private_places)}}
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources=beside)
+    sent: list[str] = []
+    with client.setup_kernel():
+        channel = client.kc.shell_channel
+        send = channel.send
+        monkeypatch.setattr(
+            channel, "send", lambda message: sent.append(message["msg_type"]) or send(message)
+        )
+        for index, cell in enumerate(made):
+            client.execute_cell(cell, index)
+    assert sent == ["execute_request"] * len(cells)
+    for cell in made[1:3]:
+        view, saved = cell.outputs
+        assert "application/vnd.jupyter.widget-view+json" in view.data
+        assert saved.data["text/html"].count("<img alt=") == 1
+    models = {model["_model_name"] for model in client.widget_state.values()}
+    assert "HTMLModel" in models
+    assert "OutputModel" not in models

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vmcompare.course import page, panel
+from vmcompare.engines import process
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording
+from vmcompare.measuring import turn
+from vmcompare.sandbox import Platform
 
 
 @pytest.fixture
@@ -62,3 +66,67 @@ def test_a_second_click_while_a_run_begins_starts_no_other(started: list[int]) -
 
     asyncio.run(click_twice())
     assert started == [3, 3]
+
+
+def test_before_run_it_says_who_measures_at_the_moment(private_places: Path) -> None:
+    assert shown().status.value == "Ready. Nothing has been measured yet."
+    with turn.taken() as tell:
+        tell(experiment="guest_os", run_id="20261126T120000Z-aaaaaa")
+        said = shown().status.value
+    assert said.startswith("Run has to wait: guest_os is being measured (run 20261126T120000Z-")
+    assert "Next step: wait until it has ended, or stop it" in said
+
+
+def test_run_beside_another_run_measures_nothing_and_says_who_does(
+    private_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "LATE_S", 0.01)
+
+    async def pressed() -> panel.Panel:
+        there = shown()
+        there.run.click()
+        assert there.task is not None
+        await there.task
+        return there
+
+    with turn.taken() as tell:
+        tell(experiment="guest_os")
+        there = asyncio.run(pressed())
+    assert there.status.value.startswith(
+        "Nothing was measured: guest_os is being measured (process"
+    )
+    assert not there.run.disabled
+    assert list(private_places.rglob("*.jsonl")) == []
+
+
+@pytest.mark.skipif(not process.probe().ok, reason="the process baseline needs Linux")
+def test_a_panel_whose_run_is_on_is_found_and_tells_everybody_of_its_end(
+    private_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "LATE_S", 0.01)
+    told: list[str] = []
+
+    def follower(name: str) -> Any:
+        return lambda recording: told.append(f"{name}: {recording.ended}") or name
+
+    async def attached_and_stopped() -> panel.Panel:
+        there = panel.Panel("boot_speed", lambda _: "", follower("one"), [Platform.PROCESS])
+        there.rounds.value = 50
+        assert panel.running("boot_speed") is None
+        there.run.click()
+        assert panel.running("boot_speed") is there
+        assert panel.running("guest_os") is None
+        two = follower("two")
+        for _ in range(2):
+            there.attach(two)
+        while not there.bar.value:
+            await asyncio.sleep(0.05)
+        there.stop.click()
+        assert there.task is not None
+        await there.task
+        return there
+
+    there = asyncio.run(attached_and_stopped())
+    assert told == ["one: stopped", "two: stopped"]
+    assert there.status.value.endswith(" rows. two")
+    assert panel.running("boot_speed") is None

@@ -129,7 +129,9 @@ places = pytest.mark.parametrize(
 
 @places
 @pytest.mark.fault("a cache folder that cannot be used")
-def test_a_cache_folder_that_cannot_be_used_is_named_with_the_variable(place: Path) -> None:
+def test_a_cache_folder_that_cannot_be_used_is_named_with_the_variable(
+    place: Path, private_places: Path
+) -> None:
     done = run(["record", "boot_speed", "--platform", "process"], XDG_CACHE_HOME=str(place))
     one_sentence(done, str(place), "XDG_CACHE_HOME")
 

@@ -98,9 +98,9 @@ def lesson() -> Node:
         code("from IPython.display import Markdown, Latex\nMarkdown('### A result in **bold**')"),
         code("Latex(r'$$E = m c^2$$')"),
         new_markdown_cell("## What if"),
-        code("whatif.show(toys.what_if(3))"),
-        code("whatif.show(toys.what_if(4))"),
-        code("whatif.show(toys.nothing())"),
+        code("whatif.show(lambda: toys.what_if(3))"),
+        code("whatif.show(lambda: toys.what_if(4))"),
+        code("whatif.show(lambda: toys.nothing())"),
         new_markdown_cell(
             "## Exercise\n\nWhich part takes longest?\n\n<details class='vmc-answer'>"
             "<summary>Answer</summary><p>The part in the middle, toy answer.</p></details>\n\n"

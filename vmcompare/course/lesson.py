@@ -145,6 +145,7 @@ class Lesson(Steps):
     def measure(self, chart: str = "") -> None:
         """A panel with Run and Stop; while a handout is rendered, the run itself.
 
+        Shown again while its run is on, it is the same panel, and this lesson follows that run.
         ``chart`` is the figure that grows meanwhile; the first one unless named.
         """
         figures = explanation(self.experiment).figures
@@ -164,12 +165,17 @@ class Lesson(Steps):
         except RuntimeError:
             self._page.say("There is no kernel to follow a run: use .record(rounds=3).")
             return
-        from vmcompare.course.panel import Panel
+        from vmcompare.course import panel as panels
+
+        if at_work := panels.running(self.experiment):
+            at_work.attach(self._finished)
+            page.display(at_work.widget())
+            return
 
         def grown(recording: Recording) -> str:
             return str(draw(compose(recording, None))._repr_html_())
 
-        panel = Panel(self.experiment, grown, self._finished, self._named())
+        panel = panels.Panel(self.experiment, grown, self._finished, self._named())
         # Facts and byte counts do not become truer by being asked again.
         panel.rounds.value = min(panel.rounds.value, load(self.experiment).rounds)
         page.display(panel.widget())
@@ -261,7 +267,7 @@ class Lesson(Steps):
     def whatif(self, name: str) -> None:
         """Show one of the experiment's what-ifs: a modelled figure with a slider."""
         model = _choose("what-if", name, explanation(self.experiment).whatifs)
-        self._follow(name, lambda: model(self.view))
+        self._model(name, lambda: model(self.view))
 
     def demo(self, name: str, **options: Any) -> None:
         """Do one of the experiment's demos on the spot, or show a recording of it."""

@@ -1,4 +1,4 @@
-"""The page of a lesson, which follows the newest run: notes, tables, links, buttons."""
+"""The page of a lesson, which follows the newest run: places, notes, tables, links, buttons."""
 
 from __future__ import annotations
 
@@ -25,23 +25,103 @@ Draw = Callable[[], Any]
 """Makes something to display; what it raises (``VmcompareError``) is shown as a sentence."""
 
 
+class Place:
+    """One place on the page, in which something else can be shown later.
+
+    Where a kernel runs it is a widget: what that shows can be changed even after the page was
+    closed and opened again. What is shown also stands in the notebook as plain output, for whoever
+    opens it without a kernel; the widget hides it. In a handout and in a terminal there is only
+    that output.
+    """
+
+    def __init__(self, shown: Any, within: Callable[[Any], Any] = lambda widget: widget) -> None:
+        """Display ``shown``.
+
+        Args:
+            shown: anything that a notebook can display.
+            within: is given the widget, and returns the one to display: itself, or a box around it.
+        """
+        self._widget: Any = None
+        if has_kernel():
+            import ipywidgets as widgets
+
+            self._widget = widgets.HTML()
+            # Before the plain output, so that this is hidden when it comes.
+            saved = self._filled(shown)
+            display(_View(within(self._widget)))
+            self._output = display(saved, display_id=True)
+        else:
+            self._output = display(shown, display_id=True)
+
+    def show(self, shown: Any) -> None:
+        """Show something else here."""
+        if self._widget is not None:
+            shown = self._filled(shown)
+        if self._output is not None:  # None: outside IPython nothing can be shown anew
+            self._output.update(shown)
+
+    def _filled(self, shown: Any) -> _Saved:
+        """Show something in the widget; returns the plain output that stands for it."""
+        name = f"vmc-saved-{self._widget.model_id}"
+        html = html_of(shown)
+        self._widget.value = (
+            f"<style>.{name} {{ display: none }} {_LIVE_STYLE}</style>"
+            f'<div class="vmc-live jp-RenderedHTMLCommon">{html.replace("<a ", _NEW_TAB)}</div>'
+        )
+        return _Saved(f'{_SAVED_STYLE}<div class="vmc-saved {name}">{html}</div>', repr(shown))
+
+
+_NEW_TAB = '<a target="_blank" rel="noopener" '
+"""In a widget JupyterLab leaves links alone: one that is followed must not take the lesson away."""
+
+_LIVE_STYLE = ".vmc-live { overflow-x: auto } .vmc-live table { margin-left: 0 }"
+"""As JupyterLab shows a plain output, which it does not recognise within a widget."""
+
+_SAVED_STYLE = """<style>
+.jp-OutputArea-child:not(:has(.vmc-live)):has(+ .jp-OutputArea-child .vmc-saved) { display: none }
+</style>"""
+"""Hides what JupyterLab shows of a widget whose kernel is gone ("model not found")."""
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A widget as it is displayed: where there are no widgets, nothing stands for it."""
+
+    widget: Any
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {**self.widget._repr_mimebundle_(), "text/plain": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """The plain output of a place, as HTML and as text."""
+
+    markup: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 @dataclass(slots=True)
 class Page:
     """What a lesson has displayed, and how to draw it again when a run ends."""
 
     _redraws: list[Callable[[], None]] = field(default_factory=list)
 
-    def put(self, draw: Draw) -> Callable[[], None] | None:
+    def put(self, draw: Draw) -> Callable[[], None]:
         """Display what ``draw`` makes, and remember how to draw it again: it follows the next run.
 
-        Returns that redrawing; ``None`` where nothing can be redrawn (outside a notebook).
+        Returns that redrawing.
         """
-        handle = display(_safely(draw), display_id=True)
-        if handle is None:
-            return None
+        place = Place(safely(draw))
 
         def redraw() -> None:
-            handle.update(_safely(draw))
+            place.show(safely(draw))
 
         self.follow(redraw)
         return redraw
@@ -56,8 +136,8 @@ class Page:
             redraw()
 
     def say(self, text: str) -> None:
-        """Put a sentence on the page."""
-        self.put(lambda: Note(text))
+        """Put a sentence on the page, once and for all."""
+        display(Note(text))
 
     def html(self, markup: Markup) -> None:
         """Put HTML on the page, once and for all."""
@@ -71,6 +151,20 @@ def display(thing: Any, **options: Any) -> Any:
     return displayed(thing, **options)
 
 
+def has_kernel() -> bool:
+    """Whether a notebook's kernel runs this, and what it shows can change: on paper it cannot."""
+    from IPython import get_ipython
+
+    return not is_handout() and getattr(get_ipython(), "kernel", None) is not None
+
+
+def html_of(thing: Any) -> str:
+    """What a notebook shows of ``thing``, as HTML."""
+    if hasattr(thing, "_repr_html_"):
+        return str(thing._repr_html_())
+    return str(Markup("<pre>{}</pre>").format(repr(thing)))
+
+
 def name_of(lesson: object) -> str:
     """What the notebook calls its lesson; ``"lesson"`` outside one."""
     from IPython import get_ipython
@@ -80,7 +174,8 @@ def name_of(lesson: object) -> str:
     return next((n for n, v in names.items() if v is lesson and n[0] != "_"), "lesson")
 
 
-def _safely(draw: Draw) -> Any:
+def safely(draw: Draw) -> Any:
+    """What ``draw`` makes; where it raises ``VmcompareError``, its sentence."""
     try:
         return draw()
     except VmcompareError as error:
@@ -99,12 +194,15 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """HTML as a notebook displays it."""
+    """HTML as a notebook displays it; in a terminal its words."""
 
     markup: Markup
 
     def _repr_html_(self) -> str:
         return self.markup
+
+    def __repr__(self) -> str:
+        return Markup(str(self.markup).replace("<", " <")).striptags()
 
 
 def lesson_link(notebook: Path, words: str) -> Markup:

@@ -18,7 +18,7 @@ from vmcompare.course import page
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording, read
 from vmcompare.evidence.units import seconds
-from vmcompare.measuring import session
+from vmcompare.measuring import session, turn
 from vmcompare.sandbox import Platform
 
 POLL_S = 0.25
@@ -51,7 +51,7 @@ class Panel:
             platforms: whom *Run* measures; all that can be had when empty.
         """
         self._experiment, self._platforms = experiment, platforms
-        self._chart, self._finished = chart, finished
+        self._chart, self._finished = chart, [finished]
         self._session: session.Session | None = None
         self._began_s = 0.0
         self.task: asyncio.Task[None] | None = None
@@ -61,10 +61,21 @@ class Panel:
         self.run = widgets.Button(description="Run", icon="play", button_style="primary")
         self.stop = widgets.Button(description="Stop", icon="stop", disabled=True)
         self.bar = widgets.IntProgress(value=0, max=1, layout={"width": "16em"})
-        self.status = widgets.HTML("Ready. Nothing has been measured yet.")
+        self.status = widgets.HTML()
         self.live = widgets.HTML()
         self.run.on_click(lambda _: self._press())
         self.stop.on_click(lambda _: self._ask_to_stop())
+        self._say(_ready())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run begins or is on."""
+        return self.task is not None and not self.task.done()
+
+    def attach(self, finished: Callable[[Recording], str]) -> None:
+        """Have one more told of the recording when the run has ended."""
+        if finished not in self._finished:
+            self._finished.append(finished)
 
     def widget(self) -> widgets.Widget:
         """The panel, to be displayed."""
@@ -74,12 +85,14 @@ class Panel:
         return widgets.VBox([row, self.status, self.live])
 
     def _press(self) -> None:
-        if self.task is not None and not self.task.done():
+        if self.busy:
             return  # a second click that was on its way before the button closed
         self.run.disabled = True
         self.bar.value, self.bar.bar_style = 0, "info"
         self.status.value = "Starting: looking at this computer and preparing the images …"
         self.task = asyncio.ensure_future(self._start())
+        if running(self._experiment) is None:
+            _RUNNING[self._experiment] = self
 
     async def _start(self) -> None:
         # The number of rounds may arrive after the click that means it, and a run cannot be undone.
@@ -154,9 +167,30 @@ class Panel:
         said = words.get(
             recording.ended, f"Ended early: {running.complaint()}; rows so far are kept"
         )
-        shows = self._finished(recording)
+        shows = [finished(recording) for finished in self._finished][-1]
         self._say(f"{said}. Run {recording.run_id}: {len(recording.rows)} rows. {shows}")
 
     def _say(self, sentence: str) -> None:
         """Show a sentence; what an engine or a child process said is no HTML."""
         self.status.value = str(escape(sentence))
+
+
+_RUNNING: dict[str, Panel] = {}
+"""Of each experiment the panel on which *Run* was pressed last, unless another's run was on."""
+
+
+def running(experiment: str) -> Panel | None:
+    """The panel whose run of ``experiment`` is on in this kernel, if there is one."""
+    found = _RUNNING.get(experiment)
+    return found if found is not None and found.busy else None
+
+
+def _ready() -> str:
+    """What a panel says before *Run*: that it is ready, or who measures at the moment."""
+    try:
+        other = turn.whose()
+    except VmcompareError:
+        other = None  # whatever is wrong there, Run will say it
+    if other is None:
+        return "Ready. Nothing has been measured yet."
+    return f"Run has to wait: {other}. Next step: {turn.NEXT_STEP}."

@@ -11,35 +11,37 @@ import base64
 import gzip
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from vmcompare.course import page
 from vmcompare.course.templates import render
-from vmcompare.errors import VmcompareError
 from vmcompare.evidence.markdown import shown_math
 from vmcompare.measuring.mode import is_handout
 from vmcompare.plots import svg
-from vmcompare.plots.picture import MODELLED, Picture, WhatIf
+from vmcompare.plots.picture import MODELLED, WhatIf
 
 _PRINTED, _PRINTED_TALL = 4, 3  # frames on paper: two by two, or tall ones in a row
 
 
-def show(whatif: WhatIf) -> None:
+def show(
+    model: Callable[[], WhatIf],
+    follow: Callable[[Callable[[], None]], object] = lambda redraw: None,  # noqa: ARG005
+) -> None:
     """Display a modelled figure with its slider, its formula and the source of its inputs.
 
-    If there is nothing to model (the drawing raises :class:`VmcompareError`), its sentence is shown
-    instead.
+    If there is nothing to model (:class:`VmcompareError`), its sentence is shown instead.
+
+    Args:
+        model: makes the model of the rows that are shown now.
+        follow: is given what to call when other rows are shown; by default nobody is.
     """
-    try:
-        if is_handout():
-            page.display(page.Html(handout_html(whatif)))
-        else:
-            _show_live(whatif)
-    except VmcompareError as error:
-        page.display(page.Note(str(error)))
+    if is_handout():
+        page.display(page.safely(lambda: page.Html(handout_html(model()))))
+    else:
+        follow(_Live(model).begin_anew)
 
 
 def handout_html(whatif: WhatIf) -> Markup:
@@ -72,42 +74,64 @@ def handout_html(whatif: WhatIf) -> Markup:
     )  # fmt: skip
 
 
-def _show_live(whatif: WhatIf) -> None:
-    import ipywidgets as widgets
-    from IPython.display import Math
+class _Live:
+    """A slider, and below it the picture of its position; without a kernel that of its start."""
 
-    first = whatif.draw(whatif.values[whatif.start])
-    slider = widgets.SelectionSlider(
-        # Positions, not values: two values may be written alike.
-        options=[(whatif.text(value), index) for index, value in enumerate(whatif.values)],
-        value=whatif.start,
-        description=whatif.label,
-        continuous_update=False,
-        style={"description_width": "initial"},
-        layout={"width": "100%", "max_width": "44em"},
+    def __init__(self, model: Callable[[], WhatIf]) -> None:
+        import ipywidgets as widgets
+
+        self._model = model
+        self._above = widgets.VBox()  # holds the slider, if there is anything to model
+        self._place = page.Place(
+            page.safely(self._begun), lambda picture: widgets.VBox([self._above, picture])
+        )
+
+    def begin_anew(self) -> None:
+        """Take the model of the rows that are shown now."""
+        self._place.show(page.safely(self._begun))
+
+    def _begun(self) -> page.Html:
+        """The picture of the start, and a slider above it."""
+        for old in self._above.children:
+            old.close()
+        self._above.children = ()
+        whatif = self._model()
+        shown = _modelled(whatif, whatif.start)
+        self._above.children = (self._slider(whatif),)
+        return shown
+
+    def _slider(self, whatif: WhatIf) -> Any:
+        import ipywidgets as widgets
+
+        slider = widgets.SelectionSlider(
+            # Positions, not values: two values may be written alike.
+            options=[(whatif.text(value), index) for index, value in enumerate(whatif.values)],
+            value=whatif.start,
+            description=whatif.label,
+            continuous_update=False,
+            style={"description_width": "initial"},
+            layout={"width": "100%", "max_width": "44em"},
+        )
+
+        def redraw(change: Mapping[str, Any]) -> None:
+            self._place.show(page.safely(lambda: _modelled(whatif, change["new"])))
+
+        slider.observe(redraw, names="value")
+        return slider
+
+
+def _modelled(whatif: WhatIf, position: int) -> page.Html:
+    """The picture of a position, the formula, and where its inputs come from."""
+    return page.Html(
+        _MODELLED.format(
+            Markup(whatif.draw(whatif.values[position])._repr_html_()),
+            shown_math(whatif.formula, block=True),
+            whatif.source,
+        )
     )
-    output = widgets.Output()
-    output.outputs = (_output(first, first.alt),)
-
-    def redraw(change: dict[str, Any]) -> None:
-        try:
-            picture = whatif.draw(whatif.values[change["new"]])
-            shown = _output(picture, picture.alt)
-        except VmcompareError as error:
-            shown = _output(page.Note(str(error)), str(error))
-        # Assigned in one go: clearing first would make the page jump.
-        output.outputs = (shown,)
-
-    slider.observe(redraw, names="value")
-    page.display(widgets.VBox([slider, output]))
-    page.display(Math(whatif.formula.strip().strip("$")))
-    words = Markup("<p><strong>Modelled</strong>, not measured. Inputs: {}</p>")
-    page.display(page.Html(words.format(whatif.source)))
 
 
-def _output(shown: Picture | page.Note, plain: str) -> dict[str, Any]:
-    data = {"text/html": shown._repr_html_(), "text/plain": plain}
-    return {"output_type": "display_data", "data": data, "metadata": {}}
+_MODELLED = Markup("{}{}<p><strong>Modelled</strong>, not measured. Inputs: {}</p>")
 
 
 def _printed(start: int, last: int, count: int) -> list[int]:

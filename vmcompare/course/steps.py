@@ -60,7 +60,7 @@ class Steps(ABC):
 
         grids = [asked for asked in self._predicted if isinstance(asked, Ticked)]
         draws = [self._comparison, *map(draw, grids)]
-        self._recompare = [redraw for made in draws if (redraw := self._page.put(made))]
+        self._recompare = [self._page.put(made) for made in draws]
 
     def _section(self, kind: str, name: str) -> Section | None:
         """The section of the lesson's text, if it has one.
@@ -141,30 +141,9 @@ class Steps(ABC):
 
     # ---- what-ifs ------------------------------------------------------------------------------
 
-    def _follow(self, name: str, model: Callable[[], WhatIf]) -> None:
+    def _model(self, name: str, model: Callable[[], WhatIf]) -> None:
         """Show a model with its slider, and again when other rows are shown."""
-
-        def show() -> None:
-            try:
-                slider.show(text.whatif(model(), self._section("what-if", name)))
-            except VmcompareError as error:
-                page.display(page.Note(sentence(error)))
-
-        if is_handout():
-            show()
-            return
-        import ipywidgets as widgets
-
-        place = widgets.Output()
-        page.display(place)
-
-        def redraw() -> None:
-            place.clear_output(wait=True)
-            with place:
-                show()
-
-        self._page.follow(redraw)
-        redraw()
+        slider.show(lambda: text.whatif(model(), self._section("what-if", name)), self._page.follow)
 
     # ---- predictions --------------------------------------------------------------------------
 

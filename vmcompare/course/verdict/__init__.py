@@ -123,7 +123,7 @@ class Verdict(Steps):
         """Show a modelled figure with a slider ("hosts")."""
         if name not in explained.whatifs:
             raise UnknownName("what-if", name, sorted(explained.whatifs))
-        self._follow(name, lambda: explained.whatifs[name](self._evidence, **options))
+        self._model(name, lambda: explained.whatifs[name](self._evidence, **options))
 
     def without(self, experiment: str) -> None:
         """Show what the table would say if there were no recording of ``experiment``.
