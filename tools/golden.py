@@ -174,7 +174,7 @@ def figure(picture: Picture) -> dict[str, Any]:
         }
         for ax in picture.figure.axes
     ]
-    return {"alt": picture.alt, "caption": picture.caption, "axes": axes}
+    return {"alt": picture.alt, "caption": picture.words, "axes": axes}
 
 
 def whatif(model: WhatIf) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def whatif(model: WhatIf) -> dict[str, Any]:
         "formula": model.formula,
         "source": model.source,
         "positions": {
-            f"{place}: {model.text(value)}": {"alt": picture.alt, "caption": picture.caption}
+            f"{place}: {model.text(value)}": {"alt": picture.alt, "caption": picture.words}
             for place, (value, picture) in enumerate(zip(model.values, drawn, strict=True))
         },
     }

@@ -17,7 +17,7 @@ from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.explanation import Explanation, Remark, explanation
 from vmcompare.paths import data_dir, lessons_dir
-from vmcompare.plots.picture import MODELLED, Picture, WhatIf
+from vmcompare.plots.picture import Picture, WhatIf
 
 WHOLE = """# Words of a toy lesson
 
@@ -228,8 +228,8 @@ class TestMeetingPython:
         model = WhatIf((1, 2), 0, draw, placeholders={"source": "run x"})
         worded = text.whatif(model, whole.find("what-if", "often"))
         assert (worded.label, worded.unit, worded.source) == ("starts", "", "medians; run x")
-        assert worded.draw(1).caption == f"{MODELLED} Recorded."
-        assert worded.draw(2).caption == f"{MODELLED} Too many at 2. Recorded."
+        assert worded.draw(1).words == "Recorded."
+        assert worded.draw(2).words == "Too many at 2. Recorded."
         assert text.whatif(model, None) is model
 
     def test_a_grid_gets_the_words_of_its_rows(self, whole: text.Text) -> None:

@@ -47,8 +47,8 @@ class Asked:
             if picture := self.made(make):
                 assert picture.svg().startswith("<svg")
                 assert picture.alt
-                assert picture.caption
-                assert not NO_NUMBER.search(picture.alt + picture.caption)
+                assert picture.words
+                assert not NO_NUMBER.search(picture.alt + picture.words)
                 yield picture
 
     def tables(self, makes: Iterable[Callable[[View], Any]]) -> Iterator[Any]:
@@ -73,7 +73,7 @@ class Asked:
                 assert 0 <= model.start < len(model.values)
                 for value in (model.values[0], model.values[-1]):
                     picture = model.draw(value)
-                    assert "odelled" in picture.caption or model.placeholders
+                    assert "odelled" in picture.words or model.placeholders
                     assert "nan" not in picture.alt
                     yield model, picture
 

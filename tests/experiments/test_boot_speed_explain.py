@@ -166,7 +166,7 @@ def test_the_literature_stands_beside_the_learners_medians_and_only_where_it_was
 
 
 def test_the_noise_floor_is_said_under_the_starts(views: Mapping[str, View]) -> None:
-    assert "Noise floor: two container starts" in FIGURES["starts"](views["full"]).caption
+    assert "Noise floor: two container starts" in FIGURES["starts"](views["full"]).words
 
 
 def test_cold_starts_multiply_the_measured_median_and_hold_the_measured_memory(
@@ -178,7 +178,7 @@ def test_cold_starts_multiply_the_measured_median_and_hold_the_measured_memory(
     assert "container 360 s" in alt  # 3600 × 100 ms
     assert "container 3.81 MiB·h" in alt  # 4,000,000 bytes
     assert "vm · software emulation 90,000 s" in alt
-    assert "several wait at the same time" in model.draw(3600).caption
+    assert "several wait at the same time" in model.draw(3600).words
     assert r"\lambda" in model.formula
 
 
@@ -187,10 +187,10 @@ def test_idle_memory_is_without_the_code_cache_and_says_so_where_there_is_one(
 ) -> None:
     emulated = WHATIFS["cold_starts"](views["full"]).draw(60)
     assert "vm · software emulation 143 MiB·h" in emulated.alt  # 150,000,000 bytes
-    assert "Memory is without the translator’s code cache, as in lesson 01." in emulated.caption
+    assert "Memory is without the translator’s code cache, as in lesson 01." in emulated.words
     hardware = WHATIFS["cold_starts"](views["hardware"]).draw(60)
     assert "vm 143 MiB·h" in hardware.alt
-    assert "code cache" not in hardware.caption
+    assert "code cache" not in hardware.words
 
 
 def test_memory_weighed_only_with_the_code_cache_is_left_out_with_the_reason(
@@ -201,8 +201,8 @@ def test_memory_weighed_only_with_the_code_cache_is_left_out_with_the_reason(
     assert "vm · software emulation 1,500 s" in waits
     assert "container 3.81 MiB·h" in held
     assert "vm" not in held
-    assert "Memory of vm-direct (pc), vm-direct (microvm), vm-tuned, vm is not" in picture.caption
-    assert "together with the translator’s code cache" in picture.caption
+    assert "Memory of vm-direct (pc), vm-direct (microvm), vm-tuned, vm is not" in picture.words
+    assert "together with the translator’s code cache" in picture.words
 
 
 def test_dividing_the_emulation_out_is_modelled_marked_and_rough(
@@ -215,15 +215,15 @@ def test_dividing_the_emulation_out_is_modelled_marked_and_rough(
     assert "container, measured 100 ms" in picture.alt
     for mark in ("gzip was", "a system call was", "fork and exec was"):
         assert mark in picture.alt
-    assert "Modelled, not measured. Rough: loops run from the translator" in picture.caption
+    assert "Rough: loops run from the translator" in picture.words
     assert "vm · modelled 25.0 s" in model.draw(1).alt
-    assert "No slow-down is marked" not in picture.caption
+    assert "No slow-down is marked" not in picture.words
 
 
 def test_a_slow_down_is_marked_only_where_one_run_measured_it(views: Mapping[str, View]) -> None:
     picture = model_of("no_emulation", views["mixed"]).draw(10)
     assert "Marks" not in picture.alt
-    assert "No slow-down is marked" in picture.caption
+    assert "No slow-down is marked" in picture.words
 
 
 def test_where_nothing_was_emulated_there_is_nothing_to_divide_out(
@@ -240,7 +240,7 @@ def test_pictures_under_hardware_virtualisation_do_not_mention_emulation(
 ) -> None:
     for figure in FIGURES.values():
         picture = figure(views["hardware"])
-        assert "emulation" not in picture.alt + picture.caption
+        assert "emulation" not in picture.alt + picture.words
 
 
 def test_arrows_and_bounds_of_the_literature_are_set_as_such(views: Mapping[str, View]) -> None:

@@ -161,7 +161,7 @@ def test_an_answer_is_told_in_words_and_not_by_colour_alone(views: Mapping[str, 
     for word in ("through", "EPERM", "its own", "works", "refused, with the answer"):
         assert word in svg
     assert "container: " in picture.alt
-    assert "promises no security under emulation" in picture.caption
+    assert "promises no security under emulation" in picture.words
 
 
 def test_a_table_of_probes_has_the_sentence_and_the_plain_answer_of_each(
@@ -198,14 +198,14 @@ def test_without_dockers_container_the_guests_stands_in_and_is_labelled(
 ) -> None:
     picture = figure("walls", views["guests"])
     assert "container in a guest" in picture.alt.replace("\n", " ")
-    assert "stands in" in picture.caption
-    assert "stands in" not in figure("walls", views["full"]).caption
+    assert "stands in" in picture.words
+    assert "stands in" not in figure("walls", views["full"]).words
     assert OUTCOMES["through"](views["guests"]) == len(planted_rows.OPEN_BY_DEFAULT)
 
 
 def test_recorded_columns_beside_own_ones_have_a_star(views: Mapping[str, View]) -> None:
     assert "VM * (software emulation)" in cells("walls", views["mixed"]).columns
-    assert "* Recorded in another run" in figure("walls", views["mixed"]).caption
+    assert "* Recorded in another run" in figure("walls", views["mixed"]).words
 
 
 def test_a_word_that_turns_something_else_than_registered_is_named(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_word_that_turns_something_else_than_registered_is_named(tmp_path: Pat
     assert deviations(base, others) == [
         ("--ipc=host", "namespace: ipc", False), ("--ipc=host", "mount", True),
     ]  # fmt: skip
-    caption = figure("misconfigurations", view).caption
+    caption = figure("misconfigurations", view).words
     assert "--ipc=host, mount (turned)" in caption
     assert "--ipc=host, namespace: ipc (did not turn)" in caption
     table = cells("misconfigurations", view).set_index("word")
@@ -225,7 +225,7 @@ def test_a_word_that_turns_something_else_than_registered_is_named(tmp_path: Pat
     assert "all that is refused by default, but" in table.loc["--privileged", "turned"]
     assert table.loc["--uts=host", "as registered"] == "yes"
     everything = shown(tmp_path, planted_rows.words())
-    assert "All turned as registered" in figure("misconfigurations", everything).caption
+    assert "All turned as registered" in figure("misconfigurations", everything).words
 
 
 def test_the_ticked_grid_says_what_turned_and_leaves_out_what_was_not_tried(
@@ -360,7 +360,7 @@ def test_measured_and_published_widths_are_told_apart(views: Mapping[str, View])
     picture = figure("interface", views["full"])
     assert "no filter at all 348 (measured, counted)" in picture.alt
     assert "(literature, 2019)" in picture.alt
-    assert "Kata: " in picture.caption
+    assert "Kata: " in picture.words
 
 
 def test_greed_is_set_beside_quiet_of_its_own_arm(views: Mapping[str, View]) -> None:
@@ -379,21 +379,20 @@ def test_what_the_greedy_one_got_stands_beside_what_its_neighbour_felt(
     )
     assert "the greedy one got 260 MiB" in picture.alt
     assert "the greedy one got 24 processes" in picture.alt
-    assert "was 15.0× that of its quiet stretch (container, without limits" in picture.caption
+    assert "was 15.0× that of its quiet stretch (container, without limits" in picture.words
 
 
 def test_a_neighbour_that_hardly_felt_it_is_said_to_only_where_it_did_not(
     views: Mapping[str, View], tmp_path: Path
 ) -> None:
-    assert "hardly felt" not in figure("greed", views["full"]).caption
+    assert "hardly felt" not in figure("greed", views["full"]).words
     calm = [
         row("vm-direct", f"gap_{name}_s", value, phase=stretch, machine="pc")
         for stretch, p99 in (("quiet", 0.052), ("fork loop", 0.055))
         for name, value in (("p50", 0.05), ("p99", p99))
     ]
     assert (
-        "The neighbour hardly felt it. At the most"
-        in figure("greed", shown(tmp_path, calm)).caption
+        "The neighbour hardly felt it. At the most" in figure("greed", shown(tmp_path, calm)).words
     )
 
 
@@ -401,17 +400,17 @@ def test_a_neighbour_that_hardly_felt_it_is_said_to_only_where_it_did_not(
 def test_a_machine_without_a_network_is_not_said_to_wall_one_off(
     views: Mapping[str, View], name: str
 ) -> None:
-    assert "have no network card" in figure(name, views["full"]).caption
-    assert "network card" not in figure(name, views["engine"]).caption
+    assert "have no network card" in figure(name, views["full"]).words
+    assert "network card" not in figure(name, views["engine"]).words
 
 
 def test_emulation_is_told_where_there_was_some_and_nowhere_else(
     views: Mapping[str, View], tmp_path: Path
 ) -> None:
     def captions(view: View) -> list[str]:
-        models = [model(name, view).draw(2).caption for name in ("careless", "blast")]
+        models = [model(name, view).draw(2).words for name in ("careless", "blast")]
         words = caption_of_table("misconfigurations", view)
-        return [figure("misconfigurations", view).caption, words, *models]
+        return [figure("misconfigurations", view).words, words, *models]
 
     assert all("under software emulation" in said for said in captions(views["full"]))
     rows = [replace(one, accel="kvm" if one.accel else "") for one in planted_rows.whole()]
@@ -420,8 +419,8 @@ def test_emulation_is_told_where_there_was_some_and_nowhere_else(
 
 def test_the_public_record_says_what_its_length_cannot(views: Mapping[str, View]) -> None:
     picture = figure("cves", views["empty"])
-    assert "not a census" in picture.caption
-    assert "left out because their record was not read" in picture.caption
+    assert "not a census" in picture.words
+    assert "left out because their record was not read" in picture.words
     table = cells("cves", views["empty"])
     assert not table["weakness"].str.contains("CVE-2016-5195").any()  # known at second hand
     assert table["weakness"].str.fullmatch(r"\[CVE-\S+\]\(https://\S+\)").all()
@@ -455,7 +454,7 @@ def test_the_alarm_is_late_or_wrong_as_its_formula_says(tmp_path: Path) -> None:
     assert "host 180" in alarm.draw(7).alt
     assert "host 180" in alarm.draw(0).alt  # a beat in time is no false alarm
     assert "host none seen" in alarm.draw(8).alt
-    assert "up to 540 an hour" in alarm.draw(8).caption  # 3/20 of 3600
+    assert "up to 540 an hour" in alarm.draw(8).words  # 3/20 of 3600
 
 
 def test_one_panic_takes_along_what_its_formula_says(tmp_path: Path) -> None:

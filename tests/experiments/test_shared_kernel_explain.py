@@ -103,8 +103,8 @@ def test_recorded_containers_keep_their_own_host_beside_this_computers(
     picture = figure("identity", views["qemu only"])
     assert "boot id, 4 different: host: 55555555;" in picture.alt
     assert "host*, cont. A*, cont. B*, cont. C*: 11111111" in picture.alt
-    assert "* Recorded in another run" in picture.caption
-    assert "Recorded in another" not in figure("identity", views["full"]).caption
+    assert "* Recorded in another run" in picture.words
+    assert "Recorded in another" not in figure("identity", views["full"]).words
     assert {"host", "host *", "container A *", "vm"} <= set(
         table("identity", views["qemu only"]).columns
     )
@@ -122,8 +122,8 @@ def test_provenance_and_emulation_are_said_where_they_are_and_nowhere_else(
     views: Mapping[str, View],
 ) -> None:
     for name in FIGURES:
-        assert "software emulation" in figure(name, views["full"]).caption
-        assert "emulation" not in figure(name, views["hardware"]).caption
+        assert "software emulation" in figure(name, views["full"]).words
+        assert "emulation" not in figure(name, views["hardware"]).words
     for name, emulated in (("kernels", 2), ("probes", 0), ("ladder", 8)):
         shown = table(name, views["full"])["shown"]
         assert shown.str.startswith("measured").all()
@@ -132,23 +132,23 @@ def test_provenance_and_emulation_are_said_where_they_are_and_nowhere_else(
 
 
 def test_a_hidden_vm_is_named_and_its_kernel_is_patched_too(views: Mapping[str, View]) -> None:
-    assert "started for you (Docker Desktop" in figure("identity", views["hidden"]).caption
-    assert "started for you" not in figure("identity", views["full"]).caption
+    assert "started for you (Docker Desktop" in figure("identity", views["hidden"]).words
+    assert "started for you" not in figure("identity", views["full"]).words
     patched = patch_day(views["hidden"]).draw(20)
     assert "container 20; vm" in patched.alt
-    assert "started for the containers" in patched.caption
+    assert "started for the containers" in patched.words
 
 
 def test_an_instance_that_did_not_answer_is_said_with_its_reason(views: Mapping[str, View]) -> None:
     picture = figure("identity", views["no Debian"])
-    assert "No answer from container C: it did not start" in picture.caption
+    assert "No answer from container C: it did not start" in picture.words
     shown = table("identity", views["no Debian"]).set_index("observation").loc["shown"]
     assert shown["container C"] == "failed; see above"
 
 
 def test_a_rung_that_failed_is_left_out_of_the_grid_and_named(views: Mapping[str, View]) -> None:
     picture = FIGURES["ladder"](views["broken rung"])
-    assert "Rungs that failed: net (it did not start)." in picture.caption
+    assert "Rungs that failed: net (it did not start)." in picture.words
     assert "user changed loopback network" in picture.alt  # it is what net would have changed
     rungs = table("ladder", views["broken rung"]).set_index("rung")
     assert rungs.loc["net", "what changed"] == "failed: it did not start"
@@ -160,9 +160,9 @@ def test_an_ordinary_users_own_ladder_comes_before_a_recorded_one_and_in_its_ord
     views: Mapping[str, View], name: str
 ) -> None:
     picture = figure("ladder", views[name])
-    assert "An ordinary user begins with “user”." in picture.caption
+    assert "An ordinary user begins with “user”." in picture.words
     assert "Climbed on the host itself by an ordinary user. Rungs that failed: cgroup" in (
-        picture.caption
+        picture.words
     )
     rungs = table("ladder", views[name])
     assert list(rungs["rung"])[:3] == [ladder.START, "user", "chroot"]

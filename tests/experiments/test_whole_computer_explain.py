@@ -156,7 +156,7 @@ def test_the_layers_of_any_computer_can_be_drawn_and_told(
     picture = layers(computer, views[name])
     assert picture.svg().startswith("<svg")
     assert picture.alt.startswith("Layers of this computer, from the bottom up: hardware")
-    assert picture.caption.startswith("Drawn from facts of this computer, not measured.")
+    assert picture.words.startswith("Drawn from facts of this computer, not measured.")
     lines = explained.heres["table"](COMPUTERS[computer], views[name])
     assert all(isinstance(cell, str) and cell for line in lines for cell in line.values())
     assert len({tuple(line) for line in lines}) == 1
@@ -166,9 +166,9 @@ def test_a_missing_engine_is_a_gap_with_its_next_step() -> None:
     picture = layers("nothing")
     assert "container: no Docker here" in picture.alt
     assert "virtual machine: no QEMU here" in picture.alt
-    assert "next step: install it" in picture.caption
-    assert "Docker builds" not in picture.caption
-    assert "Docker builds" in layers("everything").caption
+    assert "next step: install it" in picture.words
+    assert "Docker builds" not in picture.words
+    assert "Docker builds" in layers("everything").words
     assert facts("nothing")["QEMU"] == "QEMU is not installed; next step: install it"
 
 
@@ -192,10 +192,10 @@ def test_a_recorded_machine_stands_beside_only_where_it_is_another(tmp_path: Pat
     view = compose(None, planted(tmp_path, full(), experiment="whole_computer"))
     other = layers("nothing", view)
     assert "the recorded computer (run" in other.alt
-    assert "Below it: the recorded computer (run" in other.caption
+    assert "Below it: the recorded computer (run" in other.words
     assert "guest kernel: 6.1-guest" in other.alt
     same = layers("everything", view)  # host_id "planted", as recorded
-    assert "recorded computer" not in same.alt + same.caption
+    assert "recorded computer" not in same.alt + same.words
     assert "guest kernel: 6.1-guest" in same.alt
 
 
@@ -211,13 +211,13 @@ def test_a_and_b_are_set_beside_each_other_by_round(tmp_path: Path) -> None:
 
 def test_an_interval_that_misses_the_truth_is_pointed_out(tmp_path: Path) -> None:
     apart = view_of(tmp_path, pairs([1.0, 1.01, 1.02], [2.0, 2.01, 2.02]))
-    caption = explained.figures["noise"](apart).caption
+    caption = explained.figures["noise"](apart).words
     assert "does not hold 1" in caption
     assert "span of 3 rounds holds the truth in 75% of cases" in caption
     many = view_of(tmp_path, pairs([1.0] * 5 + [1.01], [2.0] * 6))
-    assert "of twenty such intervals" in explained.figures["noise"](many).caption
+    assert "of twenty such intervals" in explained.figures["noise"](many).words
     alike = view_of(tmp_path, pairs([1.0, 1.1, 1.2], [1.1, 1.0, 1.2]))
-    assert "does not hold 1" not in explained.figures["noise"](alike).caption
+    assert "does not hold 1" not in explained.figures["noise"](alike).words
 
 
 def test_the_prediction_is_about_the_product_and_not_about_a_bare_mechanism(

@@ -248,7 +248,12 @@ class Lesson(Steps):
     def figure(self, name: str) -> None:
         """Show one of the experiment's figures; redrawn when a run ends."""
         draw = _choose("figure", name, explanation(self.experiment).figures)
-        self._page.put(lambda: text.caption(draw(self.view), self._section("figure", name)))
+
+        def drawn() -> Any:
+            view = self.view
+            return text.caption(draw(view), self._section("figure", name), view.brief())
+
+        self._page.put(drawn)
 
     def table(self, name: str) -> None:
         """Show one of the experiment's tables; redrawn when a run ends."""
@@ -415,13 +420,14 @@ class Lesson(Steps):
         return asked.beside(explanation(self.experiment).outcomes[asked.name], self.view)
 
     def _source(self) -> str:
-        return self.view.caption()
+        view = self.view
+        return "\n\n".join(filter(None, [view.brief(), view.caption()]))
 
     def _findings(self) -> Any:
         runs = ((MEASURED, self.live), (RECORDED, self._recorded))
         rows = list(findings_rows(self.number, runs, self._evidence))
         if rows:
-            return page.table(rows)
+            return page.Html(render("findings", findings=rows))
         return page.Note("No run has been recorded yet: press Run above.")
 
     def _evidence(self) -> Evidence:
@@ -486,7 +492,9 @@ def findings_rows(
     runs: Sequence[tuple[str, Recording | None]],
     evidence: Callable[[], Evidence],
 ) -> Iterator[Mapping[str, str]]:
-    """One row for each of the lesson's claims and each run: the finding that its rule gives.
+    """For each of the lesson's claims and each run, the finding that its rule gives.
+
+    Each maps ``claim``, ``sign``, ``finding``, ``quote``, ``why`` and ``source`` to words.
 
     Where none of the runs holds the rows that a claim takes, the finding is that of the lesson that
     does, and a link leads there.
@@ -522,13 +530,14 @@ def _source(shown: str, run: Recording, claim: Claim) -> str:
 
 
 def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, str]:
-    """One line: the claim with its finding; the article's words, the reason, and the run."""
-    sign, verdict = SIGNS[finding.verdict], finding.verdict
+    """The claim with its finding; the article's words, the reason, and the run."""
     return {
-        "claim and finding": render("claim", name=name, sign=sign, verdict=verdict),
-        "what the article says, and what was found": render(
-            "finding", quote=quote, why=_why(finding), source=source
-        ),
+        "claim": name,
+        "sign": SIGNS[finding.verdict],
+        "finding": str(finding.verdict),
+        "quote": quote,
+        "why": _why(finding),
+        "source": source,
     }
 
 

@@ -216,11 +216,28 @@ def lesson_link(notebook: Path, words: str) -> Markup:
 def table(rows: Iterable[Mapping[str, str]], caption: str = "") -> Html:
     """Rows as a table with header cells, for screen readers as for eyes.
 
-    Each row maps a column's name to what its cell says; a cell may be ``Markup``.
+    Of a large table the first rows and columns stand on the page, and all of it folds below.
+
+    Args:
+        rows: each maps a column's name to what its cell says; a cell may be ``Markup``.
+        caption: its first paragraph stands above the table, the others fold below it.
     """
     rows = list(rows)
-    cells = [[_linked(name, cell) for name, cell in row.items()] for row in rows]
-    return Html(render("table", names=list(rows[0]) if rows else [], rows=cells, caption=caption))
+    first, _, rest = caption.partition("\n\n")
+    made = render(
+        "table",
+        names=list(rows[0]) if rows else [],
+        rows=[[_linked(name, cell) for name, cell in row.items()] for row in rows],
+        most_rows=ROWS_SHOWN,
+        most_columns=COLUMNS_SHOWN,
+        caption=first,
+        more=rest.split("\n\n") if rest else [],
+    )
+    return Html(made)
+
+
+ROWS_SHOWN, COLUMNS_SHOWN = 8, 6
+"""What a reader takes in at one look; a larger table folds."""
 
 
 _LINKED = frozenset({"source", "weakness"})

@@ -21,7 +21,7 @@ from vmcompare.course.templates import render
 from vmcompare.evidence.markdown import shown_math
 from vmcompare.measuring.mode import is_handout
 from vmcompare.plots import svg
-from vmcompare.plots.picture import MODELLED, WhatIf
+from vmcompare.plots.picture import WhatIf
 
 _PRINTED, _PRINTED_TALL = 4, 3  # frames on paper: two by two, or tall ones in a row
 
@@ -53,8 +53,6 @@ def handout_html(whatif: WhatIf) -> Markup:
     pictures = [whatif.draw(value) for value in whatif.values]
     frames = svg.same_size([svg.shrink(picture.svg()) for picture in pictures])
     texts = [whatif.text(value) for value in whatif.values]
-    # What a figure says itself is not said twice.
-    captions = [picture.caption.removeprefix(MODELLED).strip() for picture in pictures]
     start, last = whatif.start, len(frames) - 1
     width, height = svg.size(frames[0]) or (1, 1)
     tall = height > width
@@ -62,14 +60,16 @@ def handout_html(whatif: WhatIf) -> Markup:
         frames,
         text=texts,
         alt=[picture.alt for picture in pictures],
-        caption=captions,
+        caption=[picture.brief for picture in pictures],
+        notes=[picture.caption for picture in pictures],
         print=_printed(start, last, _PRINTED_TALL if tall else _PRINTED),
     )
     image = base64.b64encode(frames[start].encode()).decode()
     return render(
         "what-if",
         tall=tall, label=whatif.label, last=last, start=start, setting=texts[start],
-        image=image, alt=pictures[start].alt, caption=captions[start], packed=packed,
+        image=image, alt=pictures[start].alt, caption=pictures[start].brief,
+        notes=pictures[start].caption, packed=packed,
         formula=shown_math(whatif.formula, block=True), source=whatif.source,
     )  # fmt: skip
 
@@ -131,7 +131,10 @@ def _modelled(whatif: WhatIf, position: int) -> page.Html:
     )
 
 
-_MODELLED = Markup("{}{}<p><strong>Modelled</strong>, not measured. Inputs: {}</p>")
+_MODELLED = Markup(
+    "{}<p><strong>Modelled</strong>, not measured.</p>"
+    '<details class="vmc-more"><summary>The model</summary>{}<p>Inputs: {}</p></details>'
+)
 
 
 def _printed(start: int, last: int, count: int) -> list[int]:

@@ -173,4 +173,4 @@ class Steps(ABC):
 
     @abstractmethod
     def _source(self) -> str:
-        """Where what is set beside a prediction comes from; a table's caption."""
+        """Where what is set beside a prediction comes from: a table's caption, details behind."""

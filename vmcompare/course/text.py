@@ -8,6 +8,7 @@ pictures, what-ifs, grids, tables, exercises and questions.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from vmcompare.evidence.exercise import (
 from vmcompare.evidence.view import Grid, View
 from vmcompare.experiments.explanation import Explanation, Row, Values, explanation
 from vmcompare.measuring.experiment import package_dir
-from vmcompare.plots.picture import MODELLED, Picture, WhatIf
+from vmcompare.plots.picture import Picture, WhatIf
 
 KINDS = ("exercise", "question", "what-if", "figure", "table", "grid", "here", "demo")
 
@@ -302,12 +303,24 @@ Tasked = tuple[Mapping[str, Exercise], tuple[Question, ...]]
 """Name → exercise, and the questions of the quiz."""
 
 
-def caption(picture: Picture, section: Section | None, before: str = "") -> Picture:
-    """``picture`` with the words of the text in its caption, before provenance and warnings."""
-    if section is None:
-        return picture
-    words = section.fill(section.prose, picture.placeholders).replace("\n\n", " ")
-    return replace(picture, caption=" ".join(filter(None, [before, words, picture.caption])))
+def caption(picture: Picture, section: Section | None, kind: str = "") -> Picture:
+    """``picture`` with the words of the text.
+
+    The first paragraph stands under the picture, behind ``kind`` (what kind of figures it shows);
+    the others fold away with provenance and warnings.
+    """
+    first, rest = shown_first(section.fill(section.prose, picture.placeholders) if section else "")
+    return replace(
+        picture,
+        brief=" ".join(filter(None, [first, kind])),
+        caption=" ".join(filter(None, [rest, picture.caption])),
+    )
+
+
+def shown_first(words: str) -> tuple[str, str]:
+    """The first paragraph, which is shown, and the others, as one, which fold away."""
+    first, _, rest = words.partition("\n\n")
+    return first, rest.replace("\n\n", " ")
 
 
 def whatif(model: WhatIf, section: Section | None) -> WhatIf:
@@ -318,7 +331,7 @@ def whatif(model: WhatIf, section: Section | None) -> WhatIf:
     def draw(value: float) -> Picture:
         drawn = model.draw(value)
         values = {**model.placeholders, **drawn.placeholders}
-        return caption(replace(drawn, placeholders=values), section, MODELLED)
+        return caption(replace(drawn, placeholders=values), section)
 
     fields = {name: section.fill(section.fields[name], model.placeholders) for name in _FILLED}
     return replace(
@@ -372,8 +385,17 @@ def tasks(words: Text, explained: Explanation[S], shown: Callable[[View], S]) ->
     ``shown`` gives, for a view of rows, what the explanation explains (a view, or a table).
     """
     exercises = (_exercise(section, explained, shown) for section in words.all("exercise"))
-    questions = (Question(s.name, s.prose, s.choices) for s in words.all("question"))
-    return {exercise.name: exercise for exercise in exercises}, tuple(questions)
+    return {exercise.name: exercise for exercise in exercises}, questions(words)
+
+
+def questions(words: Text) -> tuple[Question, ...]:
+    """The quiz of a lesson. Choices stand in an order of their own, the same every time."""
+
+    def shuffled(section: Section) -> tuple[Choice, ...]:
+        order = random.Random(f"{words.path.stem} {section.name}")
+        return tuple(order.sample(section.choices, len(section.choices)))
+
+    return tuple(Question(s.name, s.prose, shuffled(s)) for s in words.all("question"))
 
 
 def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View], S]) -> Exercise:

@@ -47,6 +47,10 @@ class Source:
     rounds: int
     platforms: tuple[str, ...]
 
+    def brief(self) -> str:
+        """Kind and date: ``"Recorded on 2026-11-25"``."""
+        return f"{self.shown.capitalize()} on {self.started_utc[:10]}"
+
     def sentence(self) -> str:
         """One line for a caption: provenance, run, date, machine, versions."""
         host = self.host
@@ -110,6 +114,16 @@ class View:
     def emulated(self, platforms: Sequence[Platform] = tuple(Platform)) -> bool:
         """Whether any row of ``platforms`` ran under software emulation (QEMU TCG)."""
         return emulated(self.frame[self.frame["platform"].isin(platforms)])
+
+    def brief(self) -> str:
+        """What kind of figures these are, and from when, in a few words: what stands on the page.
+
+        ``"Recorded on 2026-11-25; VMs under software emulation."``
+        """
+        many = len(self.sources) > 1
+        said = [s.brief() + (f": {', '.join(s.platforms)}" if many else "") for s in self.sources]
+        vms = self.emulated([platform for platform in Platform if platform.is_vm])
+        return ". ".join(said) + (f"; VMs under {EMULATION}." if vms else "." if said else "")
 
     def caption(self) -> str:
         """Where every figure of this view comes from, one clause a source."""

@@ -6,6 +6,7 @@ tables, pictures, and that nothing is loaded from outside.
 
 from __future__ import annotations
 
+import ast
 import base64
 import binascii
 import copy
@@ -47,6 +48,30 @@ def leave_out(content: nbformat.NotebookNode, edition: str) -> None:
     content.cells = [c for c in content.cells if not unwanted & set(_tags(c))]
 
 
+def only_shows(source: str) -> bool:
+    """Whether a cell does nothing but call its lesson's steps: code that no reader of a page needs.
+
+    What a learner would change or answer is more than that, and stays in sight.
+    """
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:
+        return False
+    return all(_is_plain(statement) for statement in statements)
+
+
+def _is_plain(statement: ast.stmt) -> bool:
+    """An import of ours, ``name = Lesson(…)``, or ``name.step(…)``."""
+    match statement:
+        case ast.ImportFrom(module="vmcompare"):
+            return True
+        case ast.Assign(value=ast.Call(func=ast.Name("Lesson" | "Verdict"))):
+            return True
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name()))):
+            return True
+    return False
+
+
 def _tags(cell: Mapping[str, Any]) -> list[str]:
     metadata = cell.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
@@ -79,6 +104,8 @@ def _render(content: nbformat.NotebookNode, notebook: Path, edition: str) -> str
         if cell.cell_type == "code":
             cell.outputs = _without_widgets(cell.outputs)
             _refuse_huge(cell, notebook)
+            if only_shows(cell.source):
+                cell.metadata["tags"] = [*_tags(cell), "hide-input"]
     resources: dict[str, Any] = {
         "metadata": {"name": notebook.stem, "path": str(notebook.resolve().parent)}
     }
@@ -214,6 +241,7 @@ def _finished(body: str, notebook: Path, *, title: str, edition: str) -> str:
     _pictures(main)
     if edition == "student":
         _answers(main)
+    _folds(soup, main)
     _contents(main)
     page_title.string = title or _words(main.h1)
     _hide_home(main)
@@ -247,6 +275,27 @@ def _headings(soup: BeautifulSoup, main: Tag, title: str) -> None:
         level = min(wanted, level + 1)
         heading.name = f"h{level}"
         heading["id"] = _unique(_slug(heading.get_text()), used)
+
+
+def _folds(soup: BeautifulSoup, main: Tag) -> None:
+    """A section whose heading is collapsed in JupyterLab folds here, up to the next of its rank."""
+    for cell in main.select("section.vmc-collapsed"):
+        heading = cell.find(_HEADINGS)
+        if not isinstance(heading, Tag):
+            continue
+        ends = _HEADINGS[: _HEADINGS.index(heading.name) + 1]
+        folded = soup.new_tag("details", attrs={"class": "vmc-fold"})
+        cell.insert_before(folded)
+        summary = soup.new_tag("summary")
+        summary.append(heading.extract())
+        folded.append(summary)
+        following: Any = cell
+        while following is not None and not (
+            following is not cell and isinstance(following, Tag) and following.find(ends)
+        ):
+            step = following.next_sibling
+            folded.append(following.extract())
+            following = step
 
 
 def _slug(text: str) -> str:

@@ -33,14 +33,21 @@ class Picture:
     Attributes:
         figure: the figure (made without pyplot, so nothing has to be closed).
         alt: the text alternative, made from the data the figure shows.
-        caption: provenance and warnings; shown under the figure.
-        placeholders: values for the words that the lesson's text adds to the caption.
+        caption: provenance and warnings, folded away under the figure.
+        placeholders: values for the words that the lesson's text adds.
+        brief: the few words that stand under the figure; without any, the caption does.
     """
 
     figure: Figure
     alt: str
     caption: str = ""
     placeholders: Placeholders = field(default_factory=dict)
+    brief: str = ""
+
+    @property
+    def words(self) -> str:
+        """All that stands under the figure, folded or not."""
+        return f"{self.brief} {self.caption}".strip()
 
     def svg(self) -> str:
         """The figure as an ``<svg>`` element; the same figure always gives the same bytes."""
@@ -63,7 +70,10 @@ class Picture:
     def _repr_html_(self) -> str:
         """One ``<figure>`` with alt text, the same in JupyterLab and in a handout."""
         data = base64.b64encode(self.svg().encode()).decode()
-        caption = _CAPTION.format(self.caption) if self.caption else ""
+        words = Markup("<p>{}</p>").format(self.brief) if self.brief else ""
+        if self.caption:
+            words += (_FOLDED if self.brief else Markup("<p>{}</p>")).format(self.caption)
+        caption = _CAPTION.format(words) if words else ""
         return str(_FIGURE.format(alt=self.alt, data=data, caption=caption))
 
 
@@ -74,6 +84,9 @@ _FIGURE = Markup(
     "{caption}</figure>"
 )
 _CAPTION = Markup("<figcaption>{}</figcaption>")
+_FOLDED = Markup(
+    '<details class="vmc-more"><summary>Where this comes from</summary><p>{}</p></details>'
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,7 +322,7 @@ def test_hosts_follow_the_stated_formula(places: Places, n: float) -> None:
         needed = math.ceil(n / math.floor(16 * GIB / b))
         assert re.search(rf"[ :;] {platform} \(b = [^)]*\) {needed:,}[;.]", alt)
     assert "software emulation" in alt
-    assert "was measured under software emulation" in model.draw(n).caption
+    assert "was measured under software emulation" in model.draw(n).words
     assert 10 <= len(model.values) <= 60
     assert r"\lceil" in model.formula
 

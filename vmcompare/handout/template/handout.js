@@ -5,7 +5,7 @@ async function wakeWhatIf(figure) {
   const find = (selector) => figure.querySelector(selector);
   const packed = Uint8Array.from(atob(find("script").textContent), (c) => c.charCodeAt(0));
   const unzipped = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const { lines, frames, text, alt, caption, print } = await new Response(unzipped).json();
+  const { lines, frames, text, alt, caption, notes, print } = await new Response(unzipped).json();
   const address = (index) => {
     const svg = [];
     for (let k = 0; k < frames[index].length; k += 2) {
@@ -22,6 +22,7 @@ async function wakeWhatIf(figure) {
     range.setAttribute("aria-valuetext", text[index]);
     find("output").value = find(".vmc-setting b").textContent = text[index];
     find(".vmc-caption").textContent = caption[index];
+    find(".vmc-notes").textContent = notes[index];
   };
   range.addEventListener("input", () => show(Number(range.value)));
   // Read out when the slider comes to rest, not at every step.
