@@ -1,4 +1,4 @@
-"""Rows of ``isolation`` with chosen answers: boundaries, words, panics, greed."""
+"""Rows of ``isolation`` with chosen answers: boundaries, words, panics, noisy neighbours."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FACTS: Mapping[str, tuple[str, bool]] = {
 GUEST = {"layer": "mechanism", "runtime": RUNTIME, "accel": "tcg"}
 
 
-def walls(
+def boundaries(
     *,
     only: Sequence[str] = ("process", "container", "vm-direct"),
     through: Mapping[tuple[str, str], Iterable[str]] | None = None,
@@ -145,7 +145,7 @@ def facts(
     return rows
 
 
-HEARTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+HEARTBEATS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "host": ("process", {}),
     "sibling VM": ("vm-direct", {"accel": "tcg"}),
     "faulty VM": ("vm-direct", {"accel": "tcg"}),
@@ -164,20 +164,20 @@ def falls(
     Args:
         sibling_gap_s: the sibling VM's longest gap after the privileged container's panic.
         until: second at which the run was stopped.
-        b_goes_on: whether container B's heart goes on when its host's kernel panics.
+        b_goes_on: whether container B's heartbeat goes on when its host's kernel panics.
     """
     rows = []
     for second in range(until):
-        for heart, (platform, more) in HEARTS.items():
-            gap = 0.052 + 0.001 * ((second * 7 + len(heart)) % 9)
+        for source, (platform, more) in HEARTBEATS.items():
+            gap = 0.052 + 0.001 * ((second * 7 + len(source)) % 9)
             dies = {"faulty VM": FAULTY_S, "container A": PANIC_S, "their VM": PANIC_S}
             if not b_goes_on:
                 dies["container B"] = PANIC_S
-            if heart in dies and second > dies[heart]:
-                gap = second - dies[heart] + 0.4
-            if heart == "sibling VM" and second == PANIC_S + 1:
+            if source in dies and second > dies[source]:
+                gap = second - dies[source] + 0.4
+            if source == "sibling VM" and second == PANIC_S + 1:
                 gap = sibling_gap_s
-            rows.append(row(platform, "gap_s", gap, phase=heart, rep=second, **more))
+            rows.append(row(platform, "gap_s", gap, phase=source, rep=second, **more))
     told = {
         FAULTY_S: ("vm-direct", "event: faulty VM panics", "its kernel panicked"),
         REFUSED_S: ("container", "event: default container tries sysrq", "refused: EROFS"),
@@ -186,16 +186,16 @@ def falls(
     for second, (platform, phase, text) in told.items():
         more = dict(GUEST) if platform == "container" else {"accel": "tcg"}
         rows.append(row(platform, "observation", 1.0, phase=phase, rep=second, text=text, **more))
-    for heart, (platform, more) in HEARTS.items():
-        if heart in ("faulty VM", "their VM"):
+    for source, (platform, more) in HEARTBEATS.items():
+        if source in ("faulty VM", "their VM"):
             rows.append(
-                row(platform, "detection_s", 0.9, phase=heart, text="its output ended", **more)
+                row(platform, "detection_s", 0.9, phase=source, text="its output ended", **more)
             )
     return [r for r in rows if r.rep < until]
 
 
-def greed(*, rounds: int = 3, without: Sequence[str] = ()) -> list[Measurement]:
-    """Part 4: what the sibling's heart felt. ``without``: arms ("without limits") with no rows."""
+def noisy_neighbours(*, rounds: int = 3, without: Sequence[str] = ()) -> list[Measurement]:
+    """Part 4: the sibling's heartbeat. ``without``: arms ("without limits") with no rows."""
     arms = {
         "without limits": (
             "container",
@@ -261,4 +261,4 @@ def _neighbours(platform: str, word: str, through: Sequence[str], **more: Any) -
 
 def whole(**more: Any) -> list[Measurement]:
     """All four parts as a usual computer gives them."""
-    return [*walls(**more), *words(), *facts(), *falls(), *greed()]
+    return [*boundaries(**more), *words(), *facts(), *falls(), *noisy_neighbours()]

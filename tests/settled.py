@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planted import planted, row, starts, wobble
 
-from vmcompare.evidence.claims.choose import Evidence, gather
+from vmcompare.evidence.claims.judged import Evidence, gather
 from vmcompare.evidence.recording import Measurement, Recording
 
 LESSONS: Mapping[str, str] = {

@@ -74,7 +74,7 @@ def test_weaknesses_have_links_to_their_records(pages: dict[str, Any]) -> None:
     assert links["https://nvd.nist.gov/vuln/detail/CVE-2019-5736"] == "CVE-2019-5736"
 
 
-def test_the_hearts_grow_while_it_runs_and_the_other_halfs_run_serves() -> None:
+def test_the_heartbeats_grow_while_it_runs_and_the_other_halfs_run_serves() -> None:
     assert 'measure(chart="heartbeats")' in source("05b")
     assert "replay(" in source("05b")
     assert "05b" in source("05a")

@@ -217,7 +217,7 @@ def check_page(page: Page, lesson: Lesson) -> None:
 
 def check_findings(page: Page, lesson: Lesson) -> None:
     parts = [claim for claim in claims.load() if lesson.number in claim.lessons]
-    verdicts = {str(verdict) for verdict in claims.Verdict}
+    verdicts = {str(verdict) for verdict in claims.Conclusion}
     if not lesson.count("findings"):
         return
     told = [found.get_text(" ", strip=True) for found in page.soup.select(".vmc-findings summary")]

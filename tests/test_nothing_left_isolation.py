@@ -16,7 +16,7 @@ from vmcompare.sandbox import Platform
 
 HOSTING, LIMITED = "opening their VM", "container with limits"
 CASES = [
-    ("boundaries", ("container",), "walls: container"),
+    ("boundaries", ("container",), "boundaries: container"),
     ("boundaries", ("one by one",), "one by one"),
     ("boundaries", ("two networks",), "two networks"),
     ("boundaries", ("two VMs",), "two VMs"),

@@ -25,7 +25,7 @@ from vmcompare.course.text import Section
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.course.verdict.table import claims_table
 from vmcompare.errors import VmcompareError
-from vmcompare.evidence.claims import choose
+from vmcompare.evidence.claims import judged
 from vmcompare.evidence.exercise import Exercise
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import RECORDED, View, compose
@@ -59,7 +59,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
     recording = read(path)
     view = compose(None, recording)
     explain = explanation(experiment)
-    numbers = [n for n, on in choose.lessons(lessons_dir()).items() if on.experiment == experiment]
+    numbers = [n for n, on in judged.lessons(lessons_dir()).items() if on.experiment == experiment]
     words = [found for n in numbers if (found := lesson_text.of_lesson(n))]
 
     def section(kind: str, name: str) -> Section | None:
@@ -107,8 +107,8 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
             q.name: {"right": [c.text for c in q.choices if c.right]} for q in questions
         }
         found[f"asked in lesson {lesson}"] = [*exercises, *(q.name for q in questions)]
-    gathered = choose.gather(own=False)
-    for lesson in choose.lessons(lessons_dir()).values():
+    gathered = judged.gather(own=False)
+    for lesson in judged.lessons(lessons_dir()).values():
         if lesson.experiment == experiment:
             shown = findings_rows(lesson.number, [(RECORDED, recording)], lambda: gathered)
             found[f"findings of lesson {lesson.number}"] = [
@@ -119,7 +119,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
 
 def of_verdict() -> dict[str, Any]:
     """What lesson 09 says by the project's recordings."""
-    shown = choose.gather(own=False)
+    shown = judged.gather(own=False)
     view = shown.view()
     explained, words = verdict_explain.explained, lesson_text.of_lesson("09")
     assert words

@@ -12,7 +12,7 @@ import pytest
 from vmcompare.course import text
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.errors import TextError, Unavailable
-from vmcompare.evidence.claims import choose
+from vmcompare.evidence.claims import judged
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.explanation import Explanation, Remark, explanation
@@ -249,7 +249,7 @@ every_text = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 def experiment_of(path: Path) -> str:
     """The experiment of a text's lesson; empty for the verdict."""
-    lesson = choose.lessons()[path.stem.split("-")[0]]
+    lesson = judged.lessons()[path.stem.split("-")[0]]
     assert lesson.notebook.stem == path.stem
     return str(lesson.experiment)
 
@@ -261,7 +261,7 @@ def explained_of(path: Path) -> Explanation[Any]:
 def shown_of(path: Path) -> Any:
     """What is explained: a view of the project's recording, or all recordings for the verdict."""
     if not (experiment := experiment_of(path)):
-        return choose.gather(own=False)
+        return judged.gather(own=False)
     [found, *_] = recordings(data_dir() / "recordings", experiment)
     return compose(None, read(found))
 

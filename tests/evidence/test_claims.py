@@ -16,11 +16,11 @@ from vmcompare.errors import RecordingError
 from vmcompare.evidence.claims import (
     Claim,
     ClaimKind,
+    Conclusion,
     Finding,
     Observations,
     Rule,
     Undecided,
-    Verdict,
     caveat,
     combine,
     estimate,
@@ -65,7 +65,7 @@ def claim(rule: Rule, estimand: str, bound: float | None = None, **more: Any) ->
 
 def test_a_ratio_well_above_its_bound_supports_the_claim(frame: Frame) -> None:
     found = judge(F2, frame(booted(vm=1.0, direct=0.9)))
-    assert found.verdict is Verdict.SUPPORTED
+    assert found.verdict is Conclusion.SUPPORTED
     assert found.interval is not None
     assert found.interval.estimate == pytest.approx(10)
     assert found.n == 10
@@ -77,16 +77,16 @@ def test_a_ratio_well_above_its_bound_supports_the_claim(frame: Frame) -> None:
 @pytest.mark.parametrize(
     ("accel", "rounds", "vm", "verdict", "said"),
     [
-        ("kvm", 10, 0.3, Verdict.WITH_CAVEATS, "yes, but not by that much"),
-        ("kvm", 10, 0.05, Verdict.REFUTED, "does not exceed 1×"),
-        ("kvm", 1, 1.0, Verdict.INCONCLUSIVE, "one run gives no interval"),
-        ("kvm", 9, 1.0, Verdict.WITH_CAVEATS, "9 vm runs of 10"),
-        ("tcg", 10, 25.0, Verdict.NOT_MEASURED, "software emulation"),
+        ("kvm", 10, 0.3, Conclusion.WITH_CAVEATS, "yes, but not by that much"),
+        ("kvm", 10, 0.05, Conclusion.REFUTED, "does not exceed 1×"),
+        ("kvm", 1, 1.0, Conclusion.INCONCLUSIVE, "one run gives no interval"),
+        ("kvm", 9, 1.0, Conclusion.WITH_CAVEATS, "9 vm runs of 10"),
+        ("tcg", 10, 25.0, Conclusion.NOT_MEASURED, "software emulation"),
     ],
     ids=["below its bound", "below 1", "one block", "few VM runs", "emulated time"],
 )
 def test_a_ratio_that_is_no_plain_yes_says_why(
-    frame: Frame, accel: str, rounds: int, vm: float, verdict: Verdict, said: str
+    frame: Frame, accel: str, rounds: int, vm: float, verdict: Conclusion, said: str
 ) -> None:
     found = judge(F2, frame(booted(accel, rounds, vm=vm)))
     assert found.verdict is verdict
@@ -101,33 +101,33 @@ def test_a_ratio_whose_interval_crosses_one_is_inconclusive(frame: Frame) -> Non
         for rep in range(reps)
     ]
     found = judge(F2, frame(rows))
-    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.verdict is Conclusion.INCONCLUSIVE
     assert "crosses" in found.reason
 
 
 @pytest.mark.parametrize(
     ("direct_s", "verdict", "said"),
     [
-        (0.2, Verdict.WITH_CAVEATS, "2.00×"),
+        (0.2, Conclusion.WITH_CAVEATS, "2.00×"),
         # 0.5 s ÷ 0.1 s lies on the bound of 5, so the interval crosses it.
-        (0.5, Verdict.SUPPORTED, "is not undercut"),
-        (0.0, Verdict.SUPPORTED, "not measured"),
+        (0.5, Conclusion.SUPPORTED, "is not undercut"),
+        (0.0, Conclusion.SUPPORTED, "not measured"),
     ],
 )
 def test_a_caveat_arm_limits_a_yes_only_where_it_comes_out_the_other_way(
-    frame: Frame, direct_s: float, verdict: Verdict, said: str
+    frame: Frame, direct_s: float, verdict: Conclusion, said: str
 ) -> None:
     micro = starts(accel="kvm", times={("vm-direct", "microvm"): 0.2}, whole=False)  # no such arm
     found = judge(F2, frame([*booted(vm=1.0, direct=direct_s), *micro]))
     assert found.verdict is verdict
-    words = found.caveats if verdict is Verdict.WITH_CAVEATS else found.listed
+    words = found.caveats if verdict is Conclusion.WITH_CAVEATS else found.listed
     assert any("vm-direct (pc)" in one and said in one for one in words)
 
 
 def test_a_caveat_arm_of_at_most_is_turned_round(frame: Frame) -> None:
     arm = claim(Rule.BOUND, "pss_bytes: process", 1e6, caveats=(caveat("pss_bytes: container"),))
     found = judge(arm, frame(starts(accel="kvm")))
-    assert found.verdict is Verdict.WITH_CAVEATS
+    assert found.verdict is Conclusion.WITH_CAVEATS
     assert any("container" in caveat and "above" in caveat for caveat in found.caveats)
 
 
@@ -157,7 +157,7 @@ def test_starts_are_paired_within_their_block_so_a_drift_of_the_machine_cancels(
 def test_a_missing_engine_is_named_as_the_reason(frame: Frame) -> None:
     rows = starts(only=["container"], whole=False)
     found = judge(F2, frame(rows))
-    assert found.verdict is Verdict.NOT_MEASURED
+    assert found.verdict is Conclusion.NOT_MEASURED
     assert "engine is missing" in found.reason
 
 
@@ -166,7 +166,7 @@ def test_a_platform_that_failed_throughout_is_not_measured_and_its_errors_are_co
 ) -> None:
     rows = starts(accel="kvm", times=times(1.0), failures={"vm": 10}, whole=False)
     found = judge(F2, frame(rows))
-    assert found.verdict is Verdict.NOT_MEASURED
+    assert found.verdict is Conclusion.NOT_MEASURED
     assert "10 of 10 runs of vm failed" in found.reason
     assert "it did not start" in found.reason
 
@@ -177,7 +177,7 @@ def test_a_bare_mechanism_never_stands_in_for_docker(frame: Frame) -> None:
         for r in booted(vm=1.0)
     ]
     found = judge(F2, frame(rows))
-    assert found.verdict is Verdict.NOT_MEASURED
+    assert found.verdict is Conclusion.NOT_MEASURED
     assert any("10.0×" in words for words in found.listed)  # shown beside it
 
 
@@ -190,7 +190,7 @@ def bare(runtime: str, seconds: float) -> list[Measurement]:
 def test_two_bare_runtimes_stand_beside_f2_each_by_its_name(frame: Frame) -> None:
     rows = [*booted(vm=1.0), *bare("runc", 0.02), *bare("bubblewrap", 0.004)]
     found = judge(F2, frame(rows))
-    assert (found.verdict, found.n) == (Verdict.SUPPORTED, 10)
+    assert (found.verdict, found.n) == (Conclusion.SUPPORTED, 10)
     listed = [words for words in found.listed if "container (" in words]
     assert [re.findall(r"÷ (container \(\w+\)): (\S+)", w)[0] for w in listed] == [
         ("container (runc)", "50.0×"),
@@ -230,7 +230,7 @@ def test_the_product_with_runc_below_is_not_runc(frame: Frame) -> None:
 def test_rows_of_unlike_series_are_never_pooled(frame: Frame) -> None:
     rows = [*booted(vm=1.0), row("vm", START, 0.2, accel="kvm", mem_limit_mib=64)]
     found = judge(F2, frame(rows))
-    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.verdict is Conclusion.INCONCLUSIVE
     assert "mem_limit_mib" in found.reason
 
 
@@ -248,7 +248,7 @@ def test_rows_of_two_runs_are_refused(tmp_path: Path) -> None:
 def test_an_empty_recording_measures_nothing(frame: Frame) -> None:
     for each in load():
         found = judge(each, frame([]))
-        expected = Verdict.JUDGEMENT if each.rule is Rule.JUDGEMENT else Verdict.NOT_MEASURED
+        expected = Conclusion.JUDGEMENT if each.rule is Rule.JUDGEMENT else Conclusion.NOT_MEASURED
         assert found.verdict is expected, each
 
 
@@ -257,7 +257,7 @@ def test_exact_byte_counts_need_no_second_run(frame: Frame, monkeypatch: Any) ->
         monkeypatch.setattr(f"vmcompare.evidence.{home}.METRICS", {"image_bytes": "bytes"})
     rows = [row("vm", "image_bytes", 8e7), row("container", "image_bytes", 3e6)]
     found = judge(claim(Rule.RATIO, "image_bytes: vm / container", 2), frame(rows))
-    assert found.verdict is Verdict.SUPPORTED
+    assert found.verdict is Conclusion.SUPPORTED
 
 
 # --- kinds ------------------------------------------------------------------------------------
@@ -266,10 +266,10 @@ MEMORY = claim(Rule.RATIO, "pss_bytes: vm / container", 2.0)
 
 
 @pytest.mark.parametrize(
-    ("accel", "verdict"), [("kvm", Verdict.SUPPORTED), ("tcg", Verdict.WITH_CAVEATS)]
+    ("accel", "verdict"), [("kvm", Conclusion.SUPPORTED), ("tcg", Conclusion.WITH_CAVEATS)]
 )
 def test_a_size_under_emulation_is_at_best_a_yes_with_a_caveat(
-    frame: Frame, accel: str, verdict: Verdict
+    frame: Frame, accel: str, verdict: Conclusion
 ) -> None:
     found = judge(MEMORY, frame(starts(accel=accel)))
     assert found.verdict is verdict
@@ -278,7 +278,7 @@ def test_a_size_under_emulation_is_at_best_a_yes_with_a_caveat(
 
 def test_a_size_can_be_refuted_under_emulation(frame: Frame) -> None:
     small = replace(MEMORY, estimand=parse("pss_bytes: process / vm"))
-    assert judge(small, frame(starts())).verdict is Verdict.REFUTED
+    assert judge(small, frame(starts())).verdict is Conclusion.REFUTED
 
 
 # --- the bound rule ---------------------------------------------------------------------------
@@ -286,10 +286,10 @@ def test_a_size_can_be_refuted_under_emulation(frame: Frame) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "verdict"),
-    [(0.1, Verdict.SUPPORTED), (9.0, Verdict.REFUTED), (3.0, Verdict.INCONCLUSIVE)],
+    [(0.1, Conclusion.SUPPORTED), (9.0, Conclusion.REFUTED), (3.0, Conclusion.INCONCLUSIVE)],
 )
 def test_a_container_start_is_held_against_three_seconds_on_every_machine(
-    frame: Frame, seconds: float, verdict: Verdict
+    frame: Frame, seconds: float, verdict: Conclusion
 ) -> None:
     found = judge(O3, frame(booted("tcg", vm=25.0, container=seconds)))
     assert found.verdict is verdict
@@ -299,16 +299,16 @@ def test_a_container_start_is_held_against_three_seconds_on_every_machine(
 
 def test_few_container_starts_are_at_best_a_yes_with_a_caveat(frame: Frame) -> None:
     found = judge(O3, frame(booted(vm=1.0, rounds=3)))
-    assert found.verdict is Verdict.WITH_CAVEATS
+    assert found.verdict is Conclusion.WITH_CAVEATS
     assert "9 container runs of 30" in found.caveats[0]
 
 
 @pytest.mark.parametrize(
     ("bound", "verdict"),
-    [(20.0, Verdict.SUPPORTED), (30.0, Verdict.REFUTED), (25.0, Verdict.INCONCLUSIVE)],
+    [(20.0, Conclusion.SUPPORTED), (30.0, Conclusion.REFUTED), (25.0, Conclusion.INCONCLUSIVE)],
 )
 def test_a_claim_of_at_least_so_much_is_turned_round(
-    frame: Frame, bound: float, verdict: Verdict
+    frame: Frame, bound: float, verdict: Conclusion
 ) -> None:
     least = claim(Rule.BOUND, "at least: pss_bytes: vm / process", bound)
     memory = {"vm": 25e6, "process": 1e6}
@@ -345,15 +345,15 @@ def ramps(
 @pytest.mark.parametrize(
     ("vm_b", "verdict"),
     [
-        ((4e7, 4.1e7, 3.9e7), Verdict.SUPPORTED),
-        ((6e6, 6e6, 6e6), Verdict.WITH_CAVEATS),
-        ((2e6, 2e6, 2e6), Verdict.REFUTED),
-        ((2e6, 6e6, 4e7), Verdict.INCONCLUSIVE),
-        ((4e7, 4e7), Verdict.WITH_CAVEATS),  # two ramps of three
+        ((4e7, 4.1e7, 3.9e7), Conclusion.SUPPORTED),
+        ((6e6, 6e6, 6e6), Conclusion.WITH_CAVEATS),
+        ((2e6, 2e6, 2e6), Conclusion.REFUTED),
+        ((2e6, 6e6, 4e7), Conclusion.INCONCLUSIVE),
+        ((4e7, 4e7), Conclusion.WITH_CAVEATS),  # two ramps of three
     ],
 )
 def test_marginal_costs_are_compared_and_daemons_do_not_enter(
-    frame: Frame, vm_b: Sequence[float], verdict: Verdict
+    frame: Frame, vm_b: Sequence[float], verdict: Conclusion
 ) -> None:
     assert judge(SLOPE, frame(ramps(vm_b))).verdict is verdict
 
@@ -367,18 +367,18 @@ def test_the_slope_is_the_cost_of_one_more_instance(frame: Frame) -> None:
 
 def test_a_container_cost_that_does_not_grow_settles_nothing(frame: Frame) -> None:
     found = judge(SLOPE, frame(ramps((4e7,) * 3, container_b=-1e5)))
-    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.verdict is Conclusion.INCONCLUSIVE
     assert "does not grow" in found.reason
 
 
 def test_starts_of_single_instances_are_never_taken_for_a_ramp(frame: Frame) -> None:
     for part in (c for c in load() if c.rule is Rule.SLOPE):
-        assert judge(part, frame(starts(accel="kvm"))).verdict is Verdict.NOT_MEASURED
+        assert judge(part, frame(starts(accel="kvm"))).verdict is Conclusion.NOT_MEASURED
 
 
 def test_ramps_that_cannot_be_fitted_measure_nothing(frame: Frame) -> None:
     rows = [r for r in ramps((4e7,) * 3) if r.platform != "vm" or r.rep == 1]
-    assert judge(SLOPE, frame(rows)).verdict is Verdict.NOT_MEASURED
+    assert judge(SLOPE, frame(rows)).verdict is Conclusion.NOT_MEASURED
 
 
 # --- facts ------------------------------------------------------------------------------------
@@ -389,8 +389,8 @@ def facts(**values: float | None) -> list[Measurement]:
 
 
 S, C, R, I, N, J = (  # noqa: E741
-    Verdict.SUPPORTED, Verdict.WITH_CAVEATS, Verdict.REFUTED, Verdict.INCONCLUSIVE,
-    Verdict.NOT_MEASURED, Verdict.JUDGEMENT,
+    Conclusion.SUPPORTED, Conclusion.WITH_CAVEATS, Conclusion.REFUTED, Conclusion.INCONCLUSIVE,
+    Conclusion.NOT_MEASURED, Conclusion.JUDGEMENT,
 )  # fmt: skip
 
 
@@ -423,7 +423,11 @@ S, C, R, I, N, J = (  # noqa: E741
     ],
 )
 def test_facts_are_judged_as_registered_even_under_emulation(
-    frame: Frame, estimand: str, caveats: str, values: dict[str, float | None], verdict: Verdict
+    frame: Frame,
+    estimand: str,
+    caveats: str,
+    values: dict[str, float | None],
+    verdict: Conclusion,
 ) -> None:
     listed = (caveat(caveats),) if caveats else ()
     fact = claim(Rule.FACTS, estimand, kind=ClaimKind.FACT, caveats=listed)
@@ -433,7 +437,7 @@ def test_facts_are_judged_as_registered_even_under_emulation(
 def test_observations_that_disagree_settle_nothing(frame: Frame) -> None:
     rows = facts(a=1) + facts(a=0)
     fact = claim(Rule.FACTS, "all: a", kind=ClaimKind.FACT)
-    assert judge(fact, frame(rows)).verdict is Verdict.INCONCLUSIVE
+    assert judge(fact, frame(rows)).verdict is Conclusion.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("each", [c for c in load() if c.rule is Rule.FACTS], ids=lambda c: c.id)
@@ -446,8 +450,8 @@ def test_every_registered_fact_can_be_flipped_by_data(frame: Frame, each: Claim)
     yes = judge(each, frame(facts(**{k: float(v) for k, v in (controls | terms).items()})))
     turned = {name: not value for name, value in terms.items()}
     no = judge(each, frame(facts(**{k: float(v) for k, v in (controls | turned).items()})))
-    assert yes.verdict in (Verdict.SUPPORTED, Verdict.WITH_CAVEATS)
-    assert no.verdict is Verdict.REFUTED
+    assert yes.verdict in (Conclusion.SUPPORTED, Conclusion.WITH_CAVEATS)
+    assert no.verdict is Conclusion.REFUTED
 
 
 # --- every registered number can be flipped ---------------------------------------------------
@@ -485,8 +489,8 @@ def test_every_registered_number_can_be_flipped_by_data(
     low, high = found[0.01], found[100.0]
     at_most = each.rule is Rule.BOUND and not wanted.at_least
     good, bad = (low, high) if at_most else (high, low)
-    assert good in (Verdict.SUPPORTED, Verdict.WITH_CAVEATS)
-    assert bad is Verdict.REFUTED
+    assert good in (Conclusion.SUPPORTED, Conclusion.WITH_CAVEATS)
+    assert bad is Conclusion.REFUTED
 
 
 # --- judgements and several parts -------------------------------------------------------------
@@ -505,7 +509,7 @@ def test_a_judgement_stays_one_whatever_was_measured_and_shows_it_beside(frame: 
         )
     ]  # fmt: skip
     found = judge(CLAIMS["V1", "economical"], frame(rows))
-    assert found.verdict is Verdict.JUDGEMENT
+    assert found.verdict is Conclusion.JUDGEMENT
     assert "(one alone): 20.0× (95 % interval 20.0× to 20.0×; n = 3 blocks" in found.reason
     assert "without the translator’s code cache, under software emulation" in found.reason
 
@@ -517,7 +521,7 @@ def test_the_code_cache_is_not_spoken_of_where_nothing_was_emulated(frame: Frame
 
 def test_memory_weighed_only_with_the_code_cache_settles_no_claim_on_memory(frame: Frame) -> None:
     found = judge(MEMORY, frame(as_once_recorded(starts())))
-    assert found.verdict is Verdict.NOT_MEASURED
+    assert found.verdict is Conclusion.NOT_MEASURED
     assert found.lacking
 
 
@@ -538,7 +542,7 @@ def test_memory_weighed_only_with_the_code_cache_settles_no_claim_on_memory(fram
     ],
 )
 def test_parts_are_combined_by_the_registered_order(
-    parts: tuple[Verdict, ...], verdict: Verdict
+    parts: tuple[Conclusion, ...], verdict: Conclusion
 ) -> None:
     found = combine([Finding(part, f"because of {part}") for part in parts])
     assert found.verdict is verdict

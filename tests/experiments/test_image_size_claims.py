@@ -10,11 +10,11 @@ from planted import planted
 from planted_boxes import MIB, boxes
 
 from vmcompare.evidence import claims
-from vmcompare.evidence.claims import Verdict
+from vmcompare.evidence.claims import Conclusion
 
 CLAIMS = {(claim.id, claim.part): claim for claim in claims.load()}
-CAVEATS, SUPPORTED, REFUTED = Verdict.WITH_CAVEATS, Verdict.SUPPORTED, Verdict.REFUTED
-ABSENT, OPEN = Verdict.NOT_MEASURED, Verdict.INCONCLUSIVE
+CAVEATS, SUPPORTED, REFUTED = Conclusion.WITH_CAVEATS, Conclusion.SUPPORTED, Conclusion.REFUTED
+ABSENT, OPEN = Conclusion.NOT_MEASURED, Conclusion.INCONCLUSIVE
 
 SMALL = {("vm", phase): 5 * MIB for phase in ("compressed", "allocated")} | {
     ("vm", phase): 0.1 * MIB for phase in ("second-application", "update")
@@ -22,7 +22,7 @@ SMALL = {("vm", phase): 5 * MIB for phase in ("compressed", "allocated")} | {
 WHOLE, SECOND, UPDATE = ("P1", "whole"), ("P1", "second application"), ("P1", "update")
 BYTES, DISK, INSIDE = ("P3", "bytes"), ("O1", "disk"), ("A3", "dependencies inside")
 
-CASES: list[tuple[tuple[str, str], dict[str, Any], Verdict]] = [
+CASES: list[tuple[tuple[str, str], dict[str, Any], Conclusion]] = [
     (WHOLE, {}, SUPPORTED),
     (WHOLE, {"sizes": {("vm", "compressed"): 15 * MIB}}, CAVEATS),
     (WHOLE, {"sizes": SMALL}, REFUTED),
@@ -57,7 +57,7 @@ CASES: list[tuple[tuple[str, str], dict[str, Any], Verdict]] = [
 
 @pytest.mark.parametrize(("which", "planting", "verdict"), CASES)
 def test_data_decide_the_finding(
-    tmp_path: Path, which: tuple[str, str], planting: dict[str, Any], verdict: Verdict
+    tmp_path: Path, which: tuple[str, str], planting: dict[str, Any], verdict: Conclusion
 ) -> None:
     recording = planted(tmp_path, boxes(**planting), rounds=1, experiment="image_size")
     assert claims.judge(CLAIMS[which], recording.frame()).verdict is verdict

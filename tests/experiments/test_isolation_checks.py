@@ -43,7 +43,7 @@ def bits_counted(view: View, answered: str = "...") -> Any:
 
 
 def test_the_completed_cell_counts_the_bits(tmp_path: Path) -> None:
-    view = shown(tmp_path, [*planted_rows.walls(), *planted_rows.words()])
+    view = shown(tmp_path, [*planted_rows.boundaries(), *planted_rows.words()])
     asked = EXERCISES["cap_eff"]
     right = bits_counted(view, 'bin(bits).count("1")')
     assert right == 14
@@ -53,12 +53,12 @@ def test_the_completed_cell_counts_the_bits(tmp_path: Path) -> None:
 
 
 def test_a_cell_as_it_stands_runs_whatever_the_view_holds(tmp_path: Path) -> None:
-    assert bits_counted(shown(tmp_path, planted_rows.walls())) is ...
-    assert bits_counted(shown(tmp_path, planted_rows.walls(only=["process"]))) is ...
+    assert bits_counted(shown(tmp_path, planted_rows.boundaries())) is ...
+    assert bits_counted(shown(tmp_path, planted_rows.boundaries(only=["process"]))) is ...
 
 
 def test_other_rows_give_other_right_answers(tmp_path: Path) -> None:
-    kept = [r for r in planted_rows.walls() if r.phase != "capabilities"]
+    kept = [r for r in planted_rows.boundaries() if r.phase != "capabilities"]
     other = row("container", "observation", 1.0, phase="capabilities", text="0000000000000003")
     view = shown(tmp_path, [*kept, other])
     assert EXERCISES["cap_eff"].check(view, 2).right
@@ -68,7 +68,7 @@ def test_other_rows_give_other_right_answers(tmp_path: Path) -> None:
 def test_without_docker_the_guests_default_container_has_the_bits(tmp_path: Path) -> None:
     nested = row("container", "observation", 1.0, phase="capabilities", text="000000000000000b",
                  layer="mechanism", runtime="runc in a guest")  # fmt: skip
-    rows = [*planted_rows.walls(only=["process", "vm-direct"]), *planted_rows.words(), nested]
+    rows = [*planted_rows.boundaries(only=["process", "vm-direct"]), *planted_rows.words(), nested]
     view = shown(tmp_path, rows)
     right = bits_counted(view, 'bin(bits).count("1")')
     assert right == 3

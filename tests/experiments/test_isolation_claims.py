@@ -9,12 +9,12 @@ import pytest
 from planted import planted, row
 
 from vmcompare.evidence import claims
-from vmcompare.evidence.claims import Finding, Verdict
+from vmcompare.evidence.claims import Conclusion, Finding
 
 BY_NAME = {(claim.id, claim.part): claim for claim in claims.load()}
 
-SUPPORTED, CAVEATS = Verdict.SUPPORTED, Verdict.WITH_CAVEATS
-REFUTED, OPEN, NOT_MEASURED = Verdict.REFUTED, Verdict.INCONCLUSIVE, Verdict.NOT_MEASURED
+SUPPORTED, CAVEATS = Conclusion.SUPPORTED, Conclusion.WITH_CAVEATS
+REFUTED, OPEN, NOT_MEASURED = Conclusion.REFUTED, Conclusion.INCONCLUSIVE, Conclusion.NOT_MEASURED
 
 
 def judged(place: Path, name: tuple[str, str], **changed: bool | None) -> Finding:
@@ -78,7 +78,7 @@ def judged(place: Path, name: tuple[str, str], **changed: bool | None) -> Findin
     ],
 )
 def test_a_finding_follows_the_facts(
-    tmp_path: Path, name: tuple[str, str], changed: dict[str, bool | None], verdict: Verdict
+    tmp_path: Path, name: tuple[str, str], changed: dict[str, bool | None], verdict: Conclusion
 ) -> None:
     assert judged(tmp_path, name, **changed).verdict is verdict
 
@@ -92,7 +92,7 @@ def test_which_barrier_held_is_named_beside_what_fell(tmp_path: Path) -> None:
     ("ratio", "verdict"), [(0.98, CAVEATS), (1.3, REFUTED)], ids=["within -m", "beyond -m"]
 )
 def test_a_vm_that_stays_within_its_memory_is_restricted(
-    tmp_path: Path, ratio: float, verdict: Verdict
+    tmp_path: Path, ratio: float, verdict: Conclusion
 ) -> None:
     rows = [
         row("vm", "guest_ram_to_limit_ratio", ratio, block=block, accel="tcg") for block in range(3)
@@ -113,7 +113,7 @@ def test_without_the_kind_of_vm_that_it_is_about_memory_is_open(tmp_path: Path) 
     [("tcg", 1.0, NOT_MEASURED), ("kvm", 1.0, CAVEATS), ("kvm", 1.4, REFUTED)],
 )
 def test_processor_time_is_judged_with_hardware_only(
-    tmp_path: Path, accel: str, ratio: float, verdict: Verdict
+    tmp_path: Path, accel: str, ratio: float, verdict: Conclusion
 ) -> None:
     rows = [
         row("vm", "host_cpu_to_vcpu_ratio", ratio, block=block, accel=accel) for block in range(3)

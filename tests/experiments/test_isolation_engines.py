@@ -1,4 +1,4 @@
-"""The probes on real engines: what a wall does, never how long it takes."""
+"""The probes on real engines: what a boundary does, never how long it takes."""
 
 from __future__ import annotations
 

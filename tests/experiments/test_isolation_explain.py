@@ -69,7 +69,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
     """Every kind of view a lesson can meet."""
     place = tmp_path_factory.mktemp("views")
     docker = planted(
-        place, planted_rows.walls(only=["process", "container"]), experiment="isolation"
+        place, planted_rows.boundaries(only=["process", "container"]), experiment="isolation"
     )
     other = planted(place, planted_rows.whole(), experiment="isolation")
     failed = [row("container", "probe", None, phase=name) for name in planted_rows.HOST]
@@ -77,31 +77,36 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
         "empty": compose(None, None),
         "full": shown(place, planted_rows.whole()),
         "hardware": shown(place, planted_rows.whole(accel="kvm")),
-        "process": shown(place, planted_rows.walls(only=["process"])),
+        "process": shown(place, planted_rows.boundaries(only=["process"])),
         "engine": compose(docker, None),
         "mixed": compose(docker, other),
         "guests": shown(
             place,
-            [*planted_rows.walls(only=["vm-direct"]), *planted_rows.words(), *planted_rows.falls()],
+            [
+                *planted_rows.boundaries(only=["vm-direct"]),
+                *planted_rows.words(),
+                *planted_rows.falls(),
+            ],
         ),
         "broken": shown(
             place,
             [
-                *planted_rows.walls(broken=planted_rows.HOST[:3]),
+                *planted_rows.boundaries(broken=planted_rows.HOST[:3]),
                 *planted_rows.words(broken=["--privileged"]),
             ],
         ),
         "all failed": shown(place, failed),
         "in the making": shown(
-            place, [*planted_rows.walls(), *planted_rows.words(), *planted_rows.falls(until=12)]
+            place,
+            [*planted_rows.boundaries(), *planted_rows.words(), *planted_rows.falls(until=12)],
         ),
-        "one heart": shown(place, [row("process", "gap_s", 0.05, phase="host", rep=0)]),
+        "one heartbeat": shown(place, [row("process", "gap_s", 0.05, phase="host", rep=0)]),
     }
 
 
 NAMES_OF_VIEWS = (
     "empty", "full", "hardware", "process", "engine", "mixed", "guests", "broken", "all failed",
-    "in the making", "one heart",
+    "in the making", "one heartbeat",
 )  # fmt: skip
 
 
@@ -291,14 +296,14 @@ def test_other_rows_make_another_sentence(tmp_path: Path) -> None:
         row("container", "probe", 1.0, phase=name, text="ok", confinement="default bridge")
         for name in planted_rows.NEIGHBOUR
     ]
-    kept = [r for r in planted_rows.walls() if r.confinement != "default bridge"]
+    kept = [r for r in planted_rows.boundaries() if r.confinement != "default bridge"]
     better = sentences(shown(tmp_path, [*kept, *open_]))["better"]
     assert "reaches its neighbour by list, read, kill and connect." in better
     assert "only, unless" not in better
     shared = [
         row(r.platform, "observation", 1.0, phase=r.phase, text="same", confinement=r.confinement)
         if r.phase.endswith(" namespace") else r
-        for r in planted_rows.walls()
+        for r in planted_rows.boundaries()
     ]  # fmt: skip
     nothing = sentences(shown(tmp_path, shared))
     assert "have nothing for themselves" in nothing["better"]
@@ -307,12 +312,12 @@ def test_other_rows_make_another_sentence(tmp_path: Path) -> None:
         row("container", "observation", 1.0, phase="boot id", text="other",
             confinement=r.confinement)
         if r.platform == "container" and r.phase == "boot id" else r
-        for r in planted_rows.walls()
+        for r in planted_rows.boundaries()
     ]  # fmt: skip
     assert "do not share this host’s kernel" in sentences(shown(tmp_path, hidden))["better"]
 
 
-# ---- hearts ------------------------------------------------------------------------------------
+# ---- heartbeats -------------------------------------------------------------------------------
 
 
 def test_silence_is_told_from_the_first_second_of_it(views: Mapping[str, View]) -> None:
@@ -324,7 +329,7 @@ def test_silence_is_told_from_the_first_second_of_it(views: Mapping[str, View]) 
     assert "silent" not in host
 
 
-def test_a_heart_that_goes_on_is_not_called_silent(tmp_path: Path) -> None:
+def test_a_heartbeat_that_goes_on_is_not_called_silent(tmp_path: Path) -> None:
     view = shown(tmp_path, planted_rows.falls(b_goes_on=True))
     table = cells("falls", view).set_index("heart")
     last = "after: privileged container tries sysrq"
@@ -340,12 +345,12 @@ def test_a_long_gap_of_the_sibling_is_found(tmp_path: Path) -> None:
     assert OUTCOMES["silent"](view) == 4
 
 
-def test_a_run_in_the_making_already_shows_its_hearts(views: Mapping[str, View]) -> None:
+def test_a_run_in_the_making_already_shows_its_heartbeats(views: Mapping[str, View]) -> None:
     assert "host: gaps up to" in figure("heartbeats", views["in the making"]).alt
     assert OUTCOMES["sibling_gap_s"](views["in the making"]) is None
 
 
-# ---- width, greed, record ----------------------------------------------------------------------
+# ---- noisy neighbour, record -------------------------------------------------------------------
 
 
 def test_only_sources_that_were_read_are_on_the_axis(views: Mapping[str, View]) -> None:
@@ -363,7 +368,7 @@ def test_measured_and_published_widths_are_told_apart(views: Mapping[str, View])
     assert "Kata: " in picture.words
 
 
-def test_greed_is_set_beside_quiet_of_its_own_arm(views: Mapping[str, View]) -> None:
+def test_a_noisy_neighbour_is_set_beside_quiet_of_its_own_arm(views: Mapping[str, View]) -> None:
     table = cells("greed", views["full"])
     hog = table[table["the other one is"] == "memory hog"]["× quiet"].tolist()
     assert hog == ["15.0×", "1.17×", "1.08×"]

@@ -1,4 +1,4 @@
-"""Whose hearts stop: what the rows say of a world in which chosen things happen."""
+"""Whose heartbeats stop: what the rows say of a world in which chosen things happen."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def errors(rows: Sequence[Measurement]) -> dict[str, str]:
 # ---- as it should go ----------------------------------------------------------------------------
 
 
-def test_every_heart_has_a_row_a_second_and_all_is_taken_down() -> None:
+def test_every_heartbeat_has_a_row_a_second_and_all_is_taken_down() -> None:
     world = World()
     rows = fall(world)
     gaps = [row for row in rows if row.metric == "gap_s"]
@@ -50,7 +50,7 @@ def test_every_heart_has_a_row_a_second_and_all_is_taken_down() -> None:
     assert world.open == []
 
 
-def test_hearts_in_the_disposable_vm_are_told_from_those_of_this_computer() -> None:
+def test_heartbeats_in_the_disposable_vm_are_told_from_those_of_this_computer() -> None:
     rows = fall(World())
     kinds = {row.phase: (row.platform, row.runtime) for row in rows if row.metric == "gap_s"}
     assert kinds["container A"] == kinds["container B"] == (Platform.CONTAINER, "runc in a guest")
@@ -95,13 +95,13 @@ def test_detection_is_from_the_last_beat_to_the_end_of_the_output() -> None:
 
 
 @pytest.mark.parametrize("letter", ["H", "S"])
-def test_a_heart_that_stops_for_two_seconds_with_the_panic_missed_a_beat(letter: str) -> None:
+def test_a_heartbeat_that_stops_for_two_seconds_with_the_panic_missed_a_beat(letter: str) -> None:
     found = facts(fall(World(hiccups={letter: 2.0})))
     assert found["host_misses_no_heartbeat"] == (letter != "H")
     assert found["sibling_vm_misses_no_heartbeat"] == (letter != "S")
 
 
-def test_a_heart_that_was_known_for_such_gaps_missed_none() -> None:
+def test_a_heartbeat_that_was_known_for_such_gaps_missed_none() -> None:
     rows = fall(World(hiccups={"H": 2.0}, bumps={"H": 1.4}))
     assert facts(rows)["host_misses_no_heartbeat"] == 1
 
@@ -131,7 +131,7 @@ def test_where_no_guest_can_host_containers_the_rest_is_measured() -> None:
     assert "no runc" in errors(rows)["default_container_sysrq_takes_sibling_down"]
 
 
-def test_a_heart_that_never_begins_is_a_failed_row() -> None:
+def test_a_heartbeat_that_never_begins_is_a_failed_row() -> None:
     rows = fall(World(mute={"B"}))
     assert "first beat of B" in errors(rows)["container B"]
     assert facts(rows)["host_misses_no_heartbeat"] == 1

@@ -1,4 +1,4 @@
-"""Greed: hogs are bounded twice or not let loose, and the rows say what became of all."""
+"""Noisy neighbours: hogs are bounded twice or not started, and the rows say what became of all."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from planted_kernels import looked
 from vmcompare.course import text
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence import claims
-from vmcompare.evidence.claims import Verdict
+from vmcompare.evidence.claims import Conclusion
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.shared_kernel import ladder
 from vmcompare.experiments.shared_kernel.explain import explained
@@ -209,37 +209,37 @@ def found(tmp_path: Path, part: str, **more: Any) -> claims.Finding:
 
 
 FLIPS = [
-    ("O2 shared kernel", {}, Verdict.SUPPORTED),
+    ("O2 shared kernel", {}, Conclusion.SUPPORTED),
     (
         "O2 shared kernel", {"facts": {"container_boot_id_is_a_hidden_vms": True}},
-        Verdict.WITH_CAVEATS,
+        Conclusion.WITH_CAVEATS,
     ),
-    ("O2 shared kernel", {"facts": {"container_boot_id_is_hosts": False}}, Verdict.REFUTED),
-    ("O2 shared kernel", {"facts": {"vm_boot_id_is_hosts": True}}, Verdict.REFUTED),
-    ("O2 shared kernel", {"only": ["process", "container"]}, Verdict.NOT_MEASURED),
-    ("O5 one kernel", {}, Verdict.SUPPORTED),
-    ("O5 one kernel", {"facts": {"containers_report_one_boot_id": False}}, Verdict.REFUTED),
-    ("O5 one kernel", {"facts": {"ten_different_containers_ran": False}}, Verdict.INCONCLUSIVE),
-    ("O5 one kernel", {"only": ["vm"]}, Verdict.NOT_MEASURED),
-    ("O6a distributions", {}, Verdict.REFUTED),
+    ("O2 shared kernel", {"facts": {"container_boot_id_is_hosts": False}}, Conclusion.REFUTED),
+    ("O2 shared kernel", {"facts": {"vm_boot_id_is_hosts": True}}, Conclusion.REFUTED),
+    ("O2 shared kernel", {"only": ["process", "container"]}, Conclusion.NOT_MEASURED),
+    ("O5 one kernel", {}, Conclusion.SUPPORTED),
+    ("O5 one kernel", {"facts": {"containers_report_one_boot_id": False}}, Conclusion.REFUTED),
+    ("O5 one kernel", {"facts": {"ten_different_containers_ran": False}}, Conclusion.INCONCLUSIVE),
+    ("O5 one kernel", {"only": ["vm"]}, Conclusion.NOT_MEASURED),
+    ("O6a distributions", {}, Conclusion.REFUTED),
     (
         "O6a distributions", {"facts": {"second_distribution_runs_as_container": False}},
-        Verdict.SUPPORTED,
+        Conclusion.SUPPORTED,
     ),
     (
         "O6a distributions", {"broken": ["second_distribution_runs_as_container"]},
-        Verdict.NOT_MEASURED,
+        Conclusion.NOT_MEASURED,
     ),
-    ("O6b kernels", {}, Verdict.SUPPORTED),
-    ("O6b kernels", {"facts": {"non_linux_program_boots_in_container": True}}, Verdict.REFUTED),
-    ("O6b kernels", {"facts": {"non_linux_program_boots_in_vm": False}}, Verdict.REFUTED),
-    ("O6b kernels", {"broken": ["non_linux_program_boots_in_vm"]}, Verdict.NOT_MEASURED),
+    ("O6b kernels", {}, Conclusion.SUPPORTED),
+    ("O6b kernels", {"facts": {"non_linux_program_boots_in_container": True}}, Conclusion.REFUTED),
+    ("O6b kernels", {"facts": {"non_linux_program_boots_in_vm": False}}, Conclusion.REFUTED),
+    ("O6b kernels", {"broken": ["non_linux_program_boots_in_vm"]}, Conclusion.NOT_MEASURED),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("part", "more", "verdict"), FLIPS)
 def test_each_finding_is_the_datas(
-    tmp_path: Path, part: str, more: Mapping[str, Any], verdict: Verdict
+    tmp_path: Path, part: str, more: Mapping[str, Any], verdict: Conclusion
 ) -> None:
     assert found(tmp_path, part, **more).verdict is verdict
 
@@ -250,7 +250,7 @@ def test_observations_of_two_vms_that_disagree_settle_nothing(tmp_path: Path) ->
     rows.append(replace(one, value=1.0))
     [claim] = [c for c in claims.load() if (c.id, c.part) == ("O2", "shared kernel")]
     finding = claims.judge(claim, planted(tmp_path, rows).frame())
-    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert finding.verdict is Conclusion.INCONCLUSIVE
 
 
 def test_a_fact_is_spelt_as_it_is_said(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from whole_computer_fakes import BOOT_ID, GUEST, HOST, files, full, machine, pro
 
 from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.evidence import claims
-from vmcompare.evidence.claims import Finding, Verdict
+from vmcompare.evidence.claims import Conclusion, Finding
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.whole_computer.measure import EXPERIMENT
 from vmcompare.measuring.experiment import Progress
@@ -50,14 +50,14 @@ def test_every_registered_fact_of_a1_and_a2_has_one_row() -> None:
 
 def test_a_machine_that_can_tell_supports_a1_with_a_caveat_and_refutes_a2(tmp_path: Path) -> None:
     a1 = finding("A1", full(), tmp_path)
-    assert a1.verdict is Verdict.WITH_CAVEATS
+    assert a1.verdict is Conclusion.WITH_CAVEATS
     assert "virtual" in a1.caveats[0]
-    assert finding("A2", full(), tmp_path).verdict is Verdict.REFUTED
+    assert finding("A2", full(), tmp_path).verdict is Conclusion.REFUTED
 
 
 def test_a_machine_that_cannot_tell_supports_a1(tmp_path: Path) -> None:
     made = full(known=files("Host CPU", "80861237"))
-    assert finding("A1", made, tmp_path).verdict is Verdict.SUPPORTED
+    assert finding("A1", made, tmp_path).verdict is Conclusion.SUPPORTED
 
 
 @pytest.mark.parametrize(
@@ -69,22 +69,22 @@ def test_a_machine_that_cannot_tell_supports_a1(tmp_path: Path) -> None:
 def test_a_machine_that_is_no_whole_computer_refutes_a1(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    assert finding("A1", full(**changes), tmp_path).verdict is Verdict.REFUTED
+    assert finding("A1", full(**changes), tmp_path).verdict is Conclusion.REFUTED
 
 
 @pytest.mark.parametrize("changes", [{"sector_fails": SILENT}, {"disk_bytes": 4096}])
 def test_a_machine_that_needs_more_than_the_sector_supports_a2(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    assert finding("A2", full(**changes), tmp_path).verdict is Verdict.SUPPORTED
+    assert finding("A2", full(**changes), tmp_path).verdict is Conclusion.SUPPORTED
 
 
 def test_silence_counts_only_where_another_system_boots(tmp_path: Path) -> None:
     made = full(fails=SILENT, sector_fails=SILENT)
     assert facts(made)["control_vm_boots"] == 0
     assert facts(made)["boot_sector_prints_in_vm"] is None
-    assert finding("A1", made, tmp_path).verdict is Verdict.NOT_MEASURED
-    assert finding("A2", made, tmp_path).verdict is Verdict.INCONCLUSIVE
+    assert finding("A1", made, tmp_path).verdict is Conclusion.NOT_MEASURED
+    assert finding("A2", made, tmp_path).verdict is Conclusion.INCONCLUSIVE
 
 
 def test_a_machine_that_could_not_be_tried_is_rows_with_the_reason_and_no_finding(
@@ -93,20 +93,20 @@ def test_a_machine_that_could_not_be_tried_is_rows_with_the_reason_and_no_findin
     made = full(fails=BROKEN, sector_fails=BROKEN)
     assert set(facts(made).values()) == {None}
     assert {r.error for r in made if r.metric == "fact"} == {"QEMU could not be started"}
-    assert finding("A1", made, tmp_path).verdict is Verdict.NOT_MEASURED
-    assert finding("A2", made, tmp_path).verdict is Verdict.NOT_MEASURED
+    assert finding("A1", made, tmp_path).verdict is Conclusion.NOT_MEASURED
+    assert finding("A2", made, tmp_path).verdict is Conclusion.NOT_MEASURED
     assert any(row.metric == "start_to_first_byte_s" and row.status == "ok" for row in made)
 
 
 def test_v3_stays_a_judgement_whatever_was_measured(tmp_path: Path) -> None:
-    assert finding("V3", full(), tmp_path).verdict is Verdict.JUDGEMENT
+    assert finding("V3", full(), tmp_path).verdict is Conclusion.JUDGEMENT
 
 
 def test_without_a_machine_there_are_no_facts_and_the_rest_is_measured(tmp_path: Path) -> None:
     made = rows({Platform.PROCESS: process()})
     assert not facts(made)
     assert {row.platform for row in made} == {Platform.PROCESS}
-    assert finding("A1", made, tmp_path).verdict is Verdict.NOT_MEASURED
+    assert finding("A1", made, tmp_path).verdict is Conclusion.NOT_MEASURED
 
 
 def test_the_processor_alone_decides_only_where_nothing_else_was_read_on_both_sides() -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -24,8 +24,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 DEAD = "1-deadbeef"
 NAME = f"vmcompare-{DEAD}-0123abcd"
-
-Plant = Callable[..., Path]
 
 
 @pytest.fixture

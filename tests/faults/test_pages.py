@@ -23,7 +23,7 @@ from vmcompare.course import text as lesson_text
 from vmcompare.course.exercises import Said, Tasks, exercise_html, questions_html
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence import markdown, view
-from vmcompare.evidence.claims import choose
+from vmcompare.evidence.claims import judged
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.experiments.explanation import explanation
 from vmcompare.handout import HandoutError
@@ -75,7 +75,7 @@ def _at_its_start(model: WhatIf) -> WhatIf:
 def shown_of(experiment: str) -> Iterator[str]:
     """HTML of everything that the experiment's lessons show of a view."""
     hostile, explained = hostile_view(experiment), explanation(experiment)
-    numbers = [n for n, on in choose.lessons().items() if on.experiment == experiment]
+    numbers = [n for n, on in judged.lessons().items() if on.experiment == experiment]
     texts = [words for number in numbers if (words := lesson_text.of_lesson(number))]
 
     def section(kind: str, name: str) -> Any:

@@ -16,7 +16,7 @@ from lesson_fixture import new_markdown_cell, new_notebook
 
 from vmcompare import handout
 from vmcompare.errors import UnknownName
-from vmcompare.handout import HandoutError, kernel
+from vmcompare.handout import HandoutError, execution
 
 
 def short_notebook(directory: Path, *sources: str) -> Path:
@@ -98,9 +98,9 @@ def test_a_page_that_would_load_something(tmp_path: Path) -> None:
 def test_second_try_when_the_kernel_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = kernel.command()
+    right = execution.command()
     commands = [[sys.executable, "-c", "print('toy failure')"], right]
-    monkeypatch.setattr(kernel, "command", lambda: commands.pop(0))
+    monkeypatch.setattr(execution, "command", lambda: commands.pop(0))
     path = short_notebook(tmp_path, "print('ran')")
     assert "ran" in handout.export(path, tmp_path).read_text(encoding="utf-8")
     commands = [[sys.executable, "-c", "import sys; sys.exit('toy failure')"]] * 2

@@ -56,7 +56,7 @@ def test_an_index_is_the_same_at_every_writing_and_never_lists_itself(tmp_path: 
 
 
 def test_a_title_cannot_break_the_page(tmp_path: Path) -> None:
-    entry = index.Entry("a.html", "01", "<script>x</script>", "a & b", "", "", True)
+    entry = index.HandoutEntry("a.html", "01", "<script>x</script>", "a & b", "", "", True)
     page = index.render([entry])
     assert "<script>" not in page
     assert "a &amp; b" in page

@@ -34,7 +34,7 @@ def test_nobody_has_it_at_first_and_afterwards() -> None:
     assert turn.whose() is None
     with turn.taken() as tell:
         tell(experiment="boot_speed")
-        assert turn.whose() == turn.Run(pid=os.getpid(), experiment="boot_speed")
+        assert turn.whose() == turn.Turn(pid=os.getpid(), experiment="boot_speed")
     assert turn.whose() is None
 
 
@@ -62,7 +62,7 @@ def test_it_is_free_again_once_the_process_was_killed() -> None:
     ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "taken\n"
-        assert turn.whose() == turn.Run(
+        assert turn.whose() == turn.Turn(
             pid=holder.pid, experiment="boot_speed", run_id="20261126T120000Z-aaaaaa"
         )
         holder.kill()

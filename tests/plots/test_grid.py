@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from vmcompare.plots.grid import NOTHING, Row, changes, sharing
+from vmcompare.plots.grid import NOTHING, GridRow, changes, sharing
 
 
 def test_letters_follow_the_values_from_left_to_right() -> None:
-    assert Row("kernel", ("6.1", "6.1", "6.2", None, "6.1")).letters() == (
+    assert GridRow("kernel", ("6.1", "6.1", "6.2", None, "6.1")).letters() == (
         "a", "a", "b", NOTHING, "a",
     )  # fmt: skip
 
 
 def test_equal_words_of_two_kernels_are_two_things_where_the_keys_say_so() -> None:
-    row = Row("pid namespace", ("…836", "…836"), (("host", "…836"), ("guest", "…836")))
+    row = GridRow("pid namespace", ("…836", "…836"), (("host", "…836"), ("guest", "…836")))
     assert row.letters() == ("a", "b")
 
 
 def test_sharing_is_said_in_words_with_the_values() -> None:
     picture = sharing(
         ["host", "cont.\nA", "vm-\ndirect"],
-        [Row("boot id", ("1111", "1111", "2222")), Row("userland", ("Debian", None, "Alpine"))],
+        [
+            GridRow("boot id", ("1111", "1111", "2222")),
+            GridRow("userland", ("Debian", None, "Alpine")),
+        ],
         caption="recorded", what="Who shares what.",
     )  # fmt: skip
     assert "boot id, 2 different: host, cont. A: 1111; vm-direct: 2222." in picture.alt
@@ -28,9 +31,9 @@ def test_sharing_is_said_in_words_with_the_values() -> None:
 
 
 ROWS = [
-    Row("files", ("outside", "box", "box")),
-    Row("processes", ("58", "58", "1")),
-    Row("boot id", ("11", "11", "11")),
+    GridRow("files", ("outside", "box", "box")),
+    GridRow("processes", ("58", "58", "1")),
+    GridRow("boot id", ("11", "11", "11")),
 ]
 
 
@@ -44,7 +47,10 @@ def test_a_change_is_told_from_the_step_before() -> None:
 def test_a_column_can_be_set_beside_another_one() -> None:
     picture = changes(
         ["start", "all", "all but pid", "all but chroot"],
-        [Row("processes", ("58", "1", "58", "1")), Row("files", ("out", "box", "box", "out"))],
+        [
+            GridRow("processes", ("58", "1", "58", "1")),
+            GridRow("files", ("out", "box", "box", "out")),
+        ],
         caption="", what="By hand.", before=[0, 0, 1, 1],
     )  # fmt: skip
     assert "all but pid changed processes from 1 to 58." in picture.alt
@@ -52,5 +58,5 @@ def test_a_column_can_be_set_beside_another_one() -> None:
 
 
 def test_what_is_not_known_is_no_change() -> None:
-    picture = changes(["start", "chroot"], [Row("files", ("out", None))], caption="", what="")
+    picture = changes(["start", "chroot"], [GridRow("files", ("out", None))], caption="", what="")
     assert "chroot changed nothing" in picture.alt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vmcompare.evidence.units import MIB
-from vmcompare.plots.lines import Curve, Line, Panel, curves, lines
+from vmcompare.plots.lines import Curve, Line, LinePanel, curves, lines
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import Machine, Platform, Series
 
@@ -16,19 +16,19 @@ FACTORS = tuple(float(step) for step in range(1, 21))
 CURVES = [Curve(Series(Platform.VM), "vm", tuple(10 / x for x in FACTORS))]
 
 
-def drawn(*panels: Panel) -> Picture:
+def drawn(*panels: LinePanel) -> Picture:
     return lines(
         panels, x_label="instances, N", x_ticks=(0, 2, 4, 6), what="Memory", caption="recorded"
     )
 
 
-def panel(**more: object) -> Panel:
+def panel(**more: object) -> LinePanel:
     all_lines = [
         Line(CONTAINER, "container", POINTS, ((1, 3 * MIB), (6, 18 * MIB)), "3 MiB each"),
         Line(VM, "vm, aged", ((2, 40 * MIB),), hollow=True),
         Line(None, "paid = given", drawn=((0, 0), (6, 6 * MIB)), dashed=True),
     ]
-    return Panel("All together", all_lines, **more)  # type: ignore[arg-type]
+    return LinePanel("All together", all_lines, **more)  # type: ignore[arg-type]
 
 
 def test_every_point_is_drawn_in_mib() -> None:
@@ -70,7 +70,7 @@ def test_the_alt_text_says_how_many_points_there_are_and_how_far_they_reach() ->
 
 def test_a_fixed_top_keeps_the_axis_where_the_data_move() -> None:
     assert drawn(panel(top=100 * MIB)).figure.axes[1].get_ylim() == (0, 100)
-    assert drawn(Panel("nothing", [])).figure.axes[1].get_ylim()[1] > 0
+    assert drawn(LinePanel("nothing", [])).figure.axes[1].get_ylim()[1] > 0
 
 
 def test_the_same_lines_always_give_the_same_bytes() -> None:

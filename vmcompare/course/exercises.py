@@ -55,12 +55,10 @@ class _Attempt:
     Attributes:
         answer: the last one.
         wrong: how many were wrong.
-        counted: whether the last one is among these.
     """
 
     answer: Answer | None = None
     wrong: int = 0
-    counted: bool = False
 
 
 @dataclass(slots=True)
@@ -100,19 +98,14 @@ class Tasks:
         """The last answer to an exercise, perhaps of an earlier session."""
         return self._attempts.get(name, _Attempt()).answer
 
-    def check(self, name: str, answer: object, *, instead: bool = False) -> Reply:
-        """Judge an answer to an exercise by the rows shown now; count and keep it.
-
-        ``instead``: it takes the place of the last one, which was not meant and does not count.
-        """
+    def check(self, name: str, answer: object) -> Reply:
+        """Judge an answer to an exercise by the rows shown now; count and keep it."""
         exercise = self.exercises[name]
         understood = _understood(exercise, answer)
         if understood is None:
             return Reply(None, _ask_for(exercise))
         attempt = self._attempts.setdefault(name, _Attempt())
         attempt.answer = understood
-        attempt.wrong -= instead and attempt.counted
-        attempt.counted = False
         reply = self._judge(exercise, attempt, count=True)
         note = self._keep(
             answers.Kind.EXERCISE, name, {"answer": understood, "wrong": attempt.wrong}
@@ -160,7 +153,6 @@ class Tasks:
             return Reply(None, literal(sentence(error)))
         if count and not feedback.right:
             attempt.wrong += 1
-            attempt.counted = True
         reached = exercise.hints[: attempt.wrong]
         return Reply(
             feedback.right,

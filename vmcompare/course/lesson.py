@@ -25,7 +25,7 @@ from vmcompare.course.templates import render
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Claim, concerned
-from vmcompare.evidence.claims.choose import Evidence, Part, gather, part
+from vmcompare.evidence.claims.judged import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED, Computer, View, compose
@@ -34,7 +34,7 @@ from vmcompare.measuring import host
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from vmcompare.paths import data_dir, user_recordings_dir
-from vmcompare.plots.verdicts import SIGNS
+from vmcompare.plots.findings import SIGNS
 from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform
 
 

@@ -223,7 +223,7 @@ def _missing_packages() -> tuple[str, ...]:
     packages = []
     if not shutil.which(DAEMON):
         packages.append("docker.io")
-    if not shutil.which("docker") and _debian_knows("docker-cli"):
+    if not shutil.which("docker") and _debian_has_docker_cli():
         packages.append("docker-cli")  # a package of its own from Debian 13 on
     if not shutil.which("iptables"):
         packages.append("iptables")
@@ -232,11 +232,11 @@ def _missing_packages() -> tuple[str, ...]:
     return tuple(packages)
 
 
-def _debian_knows(package: str) -> bool:
+def _debian_has_docker_cli() -> bool:
     if not shutil.which("apt-cache"):
         return False
     try:
-        shown = query(["apt-cache", "show", package], 60)
+        shown = query(["apt-cache", "show", "docker-cli"], 60)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return shown.returncode == 0 and bool(shown.stdout.strip())

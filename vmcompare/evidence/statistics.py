@@ -117,14 +117,14 @@ def paired_ratio(
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FittedLine:
     """A least-squares line ``intercept + slope · N``, in the unit of the values."""
 
     intercept: float
     slope: float
 
 
-def fitted_ramps(rows: pd.DataFrame) -> dict[int, Line]:
+def fitted_ramps(rows: pd.DataFrame) -> dict[int, FittedLine]:
     """Block (one ramp) → the line through its rows, for each ramp with two different N.
 
     Args:
@@ -132,11 +132,11 @@ def fitted_ramps(rows: pd.DataFrame) -> dict[int, Line]:
     """
     from scipy.stats import linregress
 
-    fitted: dict[int, Line] = {}
+    fitted: dict[int, FittedLine] = {}
     for block, ramp in rows.groupby("block"):
         if ramp["rep"].nunique() >= 2:
             line = linregress(ramp["rep"].to_numpy(float), ramp["value"].to_numpy(float))
-            fitted[int(str(block))] = Line(float(line.intercept), float(line.slope))
+            fitted[int(str(block))] = FittedLine(float(line.intercept), float(line.slope))
     return fitted
 
 

@@ -78,13 +78,13 @@ def export(
             Then no file is written, and an older one is left as it was.
         UnknownName: there is no such edition.
     """
-    from vmcompare.handout import files, kernel
+    from vmcompare.handout import execution, files
 
     if edition not in EDITIONS:
         raise UnknownName("edition", edition, EDITIONS)
     files.refuse_clashes([notebook], out, edition)
     with drawing_folder():
-        return kernel.wait_for(
+        return execution.wait_for(
             lambda: _export(notebook, out, edition, timeout_s, progress or (lambda _: None))
         )
 
@@ -113,7 +113,7 @@ def export_all(
         HandoutError: two pages would have one name, or a file that is not ours would be replaced.
             Then nothing was run and nothing written.
     """
-    from vmcompare.handout import files, kernel
+    from vmcompare.handout import execution, files
 
     files.refuse_clashes(notebooks, out, EDITIONS[0], index=index)
 
@@ -136,19 +136,19 @@ def export_all(
                 finished(await task)
 
     with drawing_folder():
-        kernel.wait_for(run)
+        execution.wait_for(run)
 
 
 async def _export(
     notebook: Path, out: Path, edition: str, timeout_s: float, progress: Callable[[str], None]
 ) -> Path:
-    from vmcompare.handout import files, kernel, page
+    from vmcompare.handout import execution, files, page
 
     content = files.read(notebook)
     page.leave_out(content, edition)
     try:
         paths.temporary()
-        await kernel.execute(
+        await execution.execute(
             content, notebook, edition=edition, timeout_s=timeout_s, progress=progress
         )
     except StorageError as error:

@@ -25,7 +25,7 @@ _NUMBERED = re.compile(r"^(\d\d)\s*·\s*(.+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HandoutEntry:
     """One handout, as the index shows it.
 
     Attributes:
@@ -59,7 +59,7 @@ def write(directory: Path) -> Path:
     return files.write(render(entry for entry in found if entry), target, target)
 
 
-def read(page: Path) -> Entry | None:
+def read(page: Path) -> HandoutEntry | None:
     """What a handout says of itself; ``None`` for a page that is not one of ours.
 
     Raises:
@@ -77,7 +77,7 @@ def read(page: Path) -> Entry | None:
     title = heading.get_text(" ", strip=True)
     numbered = _NUMBERED.match(title)
     minutes = _MINUTES.search(_paragraph(soup, "Time."))
-    return Entry(
+    return HandoutEntry(
         address=page.name,
         number=numbered[1] if numbered else "",
         title=numbered[2] if numbered else title,
@@ -88,7 +88,7 @@ def read(page: Path) -> Entry | None:
     )
 
 
-def render(entries: Iterable[Entry]) -> str:
+def render(entries: Iterable[HandoutEntry]) -> str:
     """The page, in the design of the handouts."""
     template = environment(*TEMPLATES).get_template("contents.html.j2")
     return template.render(entries=list(entries), version=__version__, policy=safe.policy(()))

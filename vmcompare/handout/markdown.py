@@ -25,7 +25,7 @@ _ENVIRONMENTS_MAX = 200
 """The end of each is looked for through all of the text."""
 
 
-class TextError(VmcompareError):
+class MarkdownError(VmcompareError):
     """Text that cannot be rendered; the text of the error says why, as a clause."""
 
 
@@ -48,10 +48,10 @@ def to_html(
     Raises:
         FormulaError: a formula of the author's cannot be drawn.
         PictureError: a picture cannot be shown.
-        TextError: it is too long, or too deep.
+        MarkdownError: it is too long, or too deep.
     """
     if len(source) > TEXT_MAX or source.count(r"\begin{") > _ENVIRONMENTS_MAX:
-        raise TextError(
+        raise MarkdownError(
             f"its text is longer than {TEXT_MAX:,} characters, or has more than "
             f"{_ENVIRONMENTS_MAX} formulas in environments: split the cell"
         )
@@ -59,19 +59,19 @@ def to_html(
     try:
         return clean(str(MarkdownWithMath(renderer=renderer).render(source)))
     except RecursionError as error:
-        raise TextError("its text is nested too deeply") from error
+        raise MarkdownError("its text is nested too deeply") from error
 
 
 def clean(fragment: str) -> str:
     """:func:`safe.clean` of what a cell shows.
 
     Raises:
-        TextError: it is too long.
+        MarkdownError: it is too long.
     """
     try:
         return safe.clean(fragment)
     except ValueError as error:
-        raise TextError(str(error)) from error
+        raise MarkdownError(str(error)) from error
 
 
 class _Renderer(IPythonRenderer):

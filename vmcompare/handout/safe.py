@@ -1,7 +1,7 @@
 """What a cell may put into a page: words, tables, pictures and formulas, but nothing that runs.
 
-Cells show what engines, guests and recordings said, so their HTML is not trusted. Two walls stand
-one behind the other: :func:`clean` lets through only what is known to be harmless, and
+Cells show what engines, guests and recordings said, so their HTML is not trusted. Two barriers
+stand one behind the other: :func:`clean` lets through only what is known to be harmless, and
 :func:`policy` tells the browser to run the page's own script alone and to load nothing.
 """
 

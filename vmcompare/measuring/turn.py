@@ -24,7 +24,7 @@ NEXT_STEP = "wait until it has ended, or stop it (Stop in its lesson, Ctrl-C in 
 _NOTE_BYTES = 4096
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """The run whose turn it is.
 
     Attributes:
@@ -47,7 +47,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def taken() -> Iterator[Callable[..., None]]:
-    """Have the turn. Gives what tells the others, as fields of :class:`Run`, what it is used for.
+    """Have the turn. Gives what tells the others, as fields of :class:`Turn`, what it is used for.
 
     Raises:
         Unavailable: another run has it; says which one, and what to do.
@@ -56,7 +56,7 @@ def taken() -> Iterator[Callable[..., None]]:
     lock, note = _places()
 
     def tell(**run: str) -> None:
-        told = msgspec.json.encode(Run(pid=os.getpid(), **run)).decode()
+        told = msgspec.json.encode(Turn(pid=os.getpid(), **run)).decode()
         with contextlib.suppress(OSError):  # whoever asks is told less, and the run goes on
             paths.write(note, told)
 
@@ -74,7 +74,7 @@ def taken() -> Iterator[Callable[..., None]]:
                 note.unlink()
 
 
-def whose() -> Run | None:
+def whose() -> Turn | None:
     """The run whose turn it is; ``None`` where nothing is being measured.
 
     Raises:
@@ -98,9 +98,9 @@ def _places() -> tuple[Path, Path]:
     return folder / "measuring.lock", folder / "measuring.json"
 
 
-def _noted(note: Path) -> Run:
+def _noted(note: Path) -> Turn:
     try:
         content = paths.read(note, _NOTE_BYTES)
     except OSError:
-        return Run()
-    return paths.understood(content, Run) or Run()
+        return Turn()
+    return paths.understood(content, Turn) or Turn()

@@ -20,7 +20,7 @@ _ROW_IN, _HEAD_IN, _NAMES_IN = 0.235, 0.62, 1.55
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class GridRow:
     """One row.
 
     Attributes:
@@ -46,7 +46,7 @@ class Row:
         return tuple(found)
 
 
-def sharing(columns: Sequence[str], rows: Sequence[Row], *, caption: str, what: str) -> Picture:
+def sharing(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, what: str) -> Picture:
     """Equal values of a row have one letter, one fill and one hatching.
 
     Args:
@@ -56,7 +56,7 @@ def sharing(columns: Sequence[str], rows: Sequence[Row], *, caption: str, what: 
         what: what the grid is, for the text alternative.
     """
 
-    def look(row: Row, place: int) -> _Look:
+    def look(row: GridRow, place: int) -> _Look:
         letter = row.letters()[place]
         if letter == NOTHING:
             return _Look("white", "", style.GREY, plate=False)
@@ -69,7 +69,7 @@ def sharing(columns: Sequence[str], rows: Sequence[Row], *, caption: str, what: 
 
 def changes(
     columns: Sequence[str],
-    rows: Sequence[Row],
+    rows: Sequence[GridRow],
     *,
     caption: str,
     what: str,
@@ -86,13 +86,13 @@ def changes(
     """
     beside = before or [max(0, place - 1) for place in range(len(columns))]
 
-    def moved(row: Row, place: int) -> bool:
+    def moved(row: GridRow, place: int) -> bool:
         letters = row.letters()
         return NOTHING not in (letters[place], letters[beside[place]]) and (
             letters[place] != letters[beside[place]]
         )
 
-    def look(row: Row, place: int) -> _Look:
+    def look(row: GridRow, place: int) -> _Look:
         if row.letters()[place] == NOTHING:
             return _Look("white", "", style.GREY, plate=False)
         if moved(row, place):
@@ -122,7 +122,7 @@ class _Look:
 
 @style.own()
 def _drawn(
-    columns: Sequence[str], rows: Sequence[Row], look: Callable[[Row, int], _Look]
+    columns: Sequence[str], rows: Sequence[GridRow], look: Callable[[GridRow, int], _Look]
 ) -> Figure:
     from matplotlib.patches import Rectangle
 
@@ -170,7 +170,7 @@ def _flat(heading: str) -> str:
     return heading.replace("-\n", "-").replace("\n", " ")
 
 
-def _shared(row: Row, columns: Sequence[str]) -> str:
+def _shared(row: GridRow, columns: Sequence[str]) -> str:
     """``"boot id: host, container A the same (0322809c); vm another (77)"``, in words."""
     groups: dict[str, list[str]] = {}
     words: dict[str, str] = {}

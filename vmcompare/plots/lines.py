@@ -52,7 +52,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class LinePanel:
     """One pair of axes.
 
     Attributes:
@@ -72,7 +72,7 @@ class Panel:
 
 @style.own()
 def lines(
-    panels: Sequence[Panel],
+    panels: Sequence[LinePanel],
     *,
     x_label: str,
     x_ticks: Sequence[float],
@@ -104,7 +104,7 @@ def lines(
     return Picture(figure, _lines_alt(panels, what, x_label), caption)
 
 
-def _key(axes: Axes, panel: Panel) -> None:
+def _key(axes: Axes, panel: LinePanel) -> None:
     rows = len(panel.lines) + len(panel.marks) if panel.key else 0
     axes.axis("off")
     axes.set_xlim(0, 1)
@@ -130,7 +130,7 @@ def _key(axes: Axes, panel: Panel) -> None:
         axes.text(0.08, y, words, **plain)
 
 
-def _plot(axes: Axes, panel: Panel, x_ticks: Sequence[float], *, last: bool) -> None:
+def _plot(axes: Axes, panel: LinePanel, x_ticks: Sequence[float], *, last: bool) -> None:
     for line in panel.lines:
         colour = style.look(line.series).colour
         if line.drawn:
@@ -162,7 +162,7 @@ def _plot(axes: Axes, panel: Panel, x_ticks: Sequence[float], *, last: bool) -> 
     axes.tick_params(axis="x", labelbottom=last)
 
 
-def _lines_alt(panels: Sequence[Panel], what: str, x_label: str) -> str:
+def _lines_alt(panels: Sequence[LinePanel], what: str, x_label: str) -> str:
     said = [f"{what}; x axis: {x_label}"]
     for panel in panels:
         series = []

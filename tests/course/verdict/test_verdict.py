@@ -20,13 +20,13 @@ from vmcompare.course.verdict.checks import HIDDEN, changed
 from vmcompare.course.verdict.explain import explained, findings_figure, hosts, ratios_figure
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence import claims
-from vmcompare.evidence.claims import Verdict as Finding
-from vmcompare.evidence.claims.choose import Evidence
+from vmcompare.evidence.claims import Conclusion
+from vmcompare.evidence.claims.judged import Evidence
 from vmcompare.evidence.exercise import Exercise
 from vmcompare.evidence.statistics import Interval
 from vmcompare.paths import lessons_dir
+from vmcompare.plots.findings import SIGNS, Against, against, findings
 from vmcompare.plots.picture import WhatIf
-from vmcompare.plots.verdicts import SIGNS, Against, against, findings
 
 GIB = 2**30
 WORDS = text.of_lesson("09")
@@ -66,9 +66,9 @@ def shown(monkeypatch: pytest.MonkeyPatch, private_places: Path) -> Shown:
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     places = Places(tmp_path)
-    monkeypatch.setattr("vmcompare.evidence.claims.choose.data_dir", lambda: tmp_path / "data")
-    monkeypatch.setattr("vmcompare.evidence.claims.choose.user_recordings_dir", lambda: places.own)
-    monkeypatch.setattr("vmcompare.evidence.claims.choose.lessons_dir", lambda: places.notebooks)
+    monkeypatch.setattr("vmcompare.evidence.claims.judged.data_dir", lambda: tmp_path / "data")
+    monkeypatch.setattr("vmcompare.evidence.claims.judged.user_recordings_dir", lambda: places.own)
+    monkeypatch.setattr("vmcompare.evidence.claims.judged.lessons_dir", lambda: places.notebooks)
     return places
 
 
@@ -110,7 +110,7 @@ def test_the_table_is_made_for_screen_readers_too(shown: Shown, planted_places: 
             assert len(heads) > 1
         for sign in table.find_all(attrs={"aria-hidden": "true"}):
             words = sign.parent.get_text(" ", strip=True)
-            assert SIGNS[Finding(words.partition(" ")[2])] == sign.get_text()
+            assert SIGNS[Conclusion(words.partition(" ")[2])] == sign.get_text()
 
 
 def test_what_is_measured_says_run_date_and_emulation_and_links_to_its_lesson(
@@ -233,7 +233,7 @@ def test_on_paper_a_finding_is_ticked_and_nothing_is_given_away(
     verdict.predict("A2", guess="refuted")
     monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
     verdict.predict("A2")
-    assert shown.html().count("☐") == len(Finding)
+    assert shown.html().count("☐") == len(Conclusion)
     verdict.compare()
     assert "as predicted" not in shown.html()
 
@@ -261,8 +261,8 @@ def test_the_alt_text_of_the_findings_names_every_claim_once(planted_places: Pla
 
 
 def test_a_finding_is_told_by_its_sign_and_words(planted_places: Places) -> None:
-    assert len(set(SIGNS.values())) == len(Finding)
-    svg = findings({"X1": Finding.REFUTED}).svg()
+    assert len(set(SIGNS.values())) == len(Conclusion)
+    svg = findings({"X1": Conclusion.REFUTED}).svg()
     assert "✗" in svg
     assert "refuted: 1" in svg
     assert ">X1<" in svg
@@ -282,7 +282,7 @@ def test_ratios_stand_beside_their_bounds_and_undecided_ones_say_why(
 def test_an_undecided_point_is_open_and_a_decided_one_filled() -> None:
     interval = Interval(3, 2, 4, 10)
     colours = []
-    for verdict in (Finding.NOT_MEASURED, Finding.SUPPORTED):
+    for verdict in (Conclusion.NOT_MEASURED, Conclusion.SUPPORTED):
         picture = against([Against("X1", interval, 2, verdict, emulated=True)])
         [points] = [x for x in picture.figure.axes[0].lines if x.get_marker() == "o"]
         colours.append(points.get_markerfacecolor())
@@ -291,7 +291,7 @@ def test_an_undecided_point_is_open_and_a_decided_one_filled() -> None:
 
 def test_one_run_without_an_interval_is_drawn_without_one() -> None:
     lonely = Interval(3, -math.inf, math.inf, 1)
-    picture = against([Against("X1", lonely, 2, Finding.INCONCLUSIVE, emulated=False)])
+    picture = against([Against("X1", lonely, 2, Conclusion.INCONCLUSIVE, emulated=False)])
     assert "no interval" in picture.alt
 
 
@@ -373,11 +373,11 @@ def test_hiding_a_recording_counts_the_findings_that_change(
 
 
 @pytest.mark.parametrize(
-    ("vm", "wanted"), [(2.0, Finding.SUPPORTED), (0.3, Finding.WITH_CAVEATS),
-                       (0.05, Finding.REFUTED)]
+    ("vm", "wanted"), [(2.0, Conclusion.SUPPORTED), (0.3, Conclusion.WITH_CAVEATS),
+                       (0.05, Conclusion.REFUTED)]
 )  # fmt: skip
 def test_the_rule_by_hand_follows_the_numbers_shown(
-    places: Places, vm: float, wanted: Finding
+    places: Places, vm: float, wanted: Conclusion
 ) -> None:
     places.add("boot_speed", starts(times={("container", ""): 0.1, ("vm", "pc"): vm}, whole=False))
     table = places.gather()
@@ -441,6 +441,6 @@ def test_exercises_and_quiz_are_shown_with_and_without_a_kernel(
 
 def test_the_planted_recordings_show_most_kinds_of_findings(table: Evidence) -> None:
     assert {row.finding.verdict for row in table.claims} >= {
-        Finding.WITH_CAVEATS, Finding.REFUTED, Finding.NOT_MEASURED, Finding.JUDGEMENT,
+        Conclusion.WITH_CAVEATS, Conclusion.REFUTED, Conclusion.NOT_MEASURED, Conclusion.JUDGEMENT,
     }  # fmt: skip
     assert set(RECORDED) == set(LESSONS.values())

@@ -2,7 +2,7 @@
 
 It measures nothing and so is no experiment. :mod:`.explain` makes pictures and models of the
 judged claims, :mod:`.table` their table, :mod:`.checks` what answers are held to;
-:mod:`vmcompare.evidence.claims.choose` judges them. Everything is computed from recordings when
+:mod:`vmcompare.evidence.claims.judged` judges them. Everything is computed from recordings when
 it is shown: delete one, and its cells say so.
 """
 
@@ -22,7 +22,7 @@ from vmcompare.course.verdict.explain import COUNTED, count, explained
 from vmcompare.course.verdict.table import claims_table, reason, recordings_rows
 from vmcompare.errors import UnknownName
 from vmcompare.evidence import claims
-from vmcompare.evidence.claims.choose import Evidence, gather
+from vmcompare.evidence.claims.judged import Evidence, gather
 from vmcompare.measuring.mode import Mode, is_handout, mode
 from vmcompare.paths import lessons_dir
 
@@ -74,7 +74,7 @@ class Verdict(Steps):
         if claim := self._evidence.claim(name):
             quote = claim.parts[0].claim.quote
             asked = question or f"{name}: “{quote}” The finding will be …"
-            choices = tuple(map(str, claims.Verdict))
+            choices = tuple(map(str, claims.Conclusion))
             self._ask(Prediction(NUMBER, name, asked, choices=choices), guess)
         elif name in COUNTED:
             asked = question or f"Claims that will be {name.replace('_', ' ')}"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from vmcompare.course.verdict.explain import explained
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import Rule, Verdict, by_rule
-from vmcompare.evidence.claims.choose import Evidence, Part
+from vmcompare.evidence.claims import Conclusion, Rule, by_rule
+from vmcompare.evidence.claims.judged import Evidence, Part
 from vmcompare.evidence.exercise import Answer
 from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.units import written
@@ -60,10 +60,10 @@ def _hidden(evidence: Evidence) -> Values:
 def _rule(evidence: Evidence, answer: Answer) -> Remark:
     part, by_numbers, values = _by_numbers(evidence)
     if answer != str(by_numbers):
-        return Remark(False, f"not_{Verdict(str(answer)).name.lower()}", values)
+        return Remark(False, f"not_{Conclusion(str(answer)).name.lower()}", values)
     if part.finding.verdict is by_numbers:
         return Remark(True, "as_in_the_table")
-    undecided = part.emulated and part.finding.verdict is Verdict.NOT_MEASURED
+    undecided = part.emulated and part.finding.verdict is Conclusion.NOT_MEASURED
     return Remark(True, "emulated" if undecided else "held_back", values)
 
 
@@ -72,7 +72,7 @@ def _ruled(evidence: Evidence) -> Values:
     return _by_numbers(evidence)[2]
 
 
-def _by_numbers(evidence: Evidence) -> tuple[Part, Verdict, Mapping[str, str]]:
+def _by_numbers(evidence: Evidence) -> tuple[Part, Conclusion, Mapping[str, str]]:
     """Claim F2, its finding by the ratio rule alone, and both with their numbers in words."""
     for part in evidence.parts:
         interval, bound = part.finding.interval, part.claim.bound

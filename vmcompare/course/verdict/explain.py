@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import (
     RAMP,
+    Conclusion,
     Estimate,
     Quantity,
     Rule,
     Side,
     Undecided,
-    Verdict,
     estimate,
 )
-from vmcompare.evidence.claims.choose import Evidence, Part, RunFindings
+from vmcompare.evidence.claims.judged import Evidence, Part, RunFindings
 from vmcompare.evidence.units import size
 from vmcompare.experiments.explanation import Explanation
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
+from vmcompare.plots.findings import Against, against, findings
 from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.plots.verdicts import Against, against, findings
 from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
 GIB = 1024**3
@@ -159,10 +159,10 @@ def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
     )
 
 
-COUNTED: Mapping[str, Sequence[Verdict]] = {
-    "supported": (Verdict.SUPPORTED, Verdict.WITH_CAVEATS),
-    "refuted": (Verdict.REFUTED,),
-    "not_measured": (Verdict.NOT_MEASURED,),
+COUNTED: Mapping[str, Sequence[Conclusion]] = {
+    "supported": (Conclusion.SUPPORTED, Conclusion.WITH_CAVEATS),
+    "refuted": (Conclusion.REFUTED,),
+    "not_measured": (Conclusion.NOT_MEASURED,),
 }
 """Name of a number of claims → findings that count; one claim's finding goes by the claim's id."""
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from vmcompare.course import page
 from vmcompare.course.templates import render
-from vmcompare.evidence.claims import CaveatKind, Rule, Verdict
-from vmcompare.evidence.claims.choose import Evidence, JudgedClaim, Part
-from vmcompare.plots.verdicts import SIGNS
+from vmcompare.evidence.claims import CaveatKind, Conclusion, Rule
+from vmcompare.evidence.claims.judged import Evidence, JudgedClaim, Part
+from vmcompare.plots.findings import SIGNS
 from vmcompare.sandbox import accelerator_words
 
 SECTIONS: Mapping[str, str] = {
@@ -52,7 +52,7 @@ def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
 
 def _counted(claims: Sequence[JudgedClaim]) -> str:
     counts = Counter(claim.finding.verdict for claim in claims)
-    told = ", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v])
+    told = ", ".join(f"{counts[v]} {v}" for v in Conclusion if counts[v])
     return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}: {told}"
 
 

@@ -23,7 +23,7 @@ from vmcompare.engines.cleanup.ledger import (
     session_id,
     watch_containers,
 )
-from vmcompare.engines.cleanup.mark import end_session_processes, marked, spared
+from vmcompare.engines.cleanup.processes import end_session_processes, marked, spared
 
 __all__ = [
     "CGROUP_ROOT",

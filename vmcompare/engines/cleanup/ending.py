@@ -22,7 +22,7 @@ from vmcompare.engines.cleanup.ledger import (
     not_private,
     sessions_dir,
 )
-from vmcompare.engines.cleanup.mark import end_session_processes
+from vmcompare.engines.cleanup.processes import end_session_processes
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 

@@ -15,7 +15,7 @@ from vmcompare import paths
 from vmcompare.engines import child_python
 from vmcompare.engines.cleanup.ending import Swept, clear
 from vmcompare.engines.cleanup.ledger import Damaged, Ledger, abandon_own, open_own, session_id
-from vmcompare.engines.cleanup.mark import MARK, spared
+from vmcompare.engines.cleanup.processes import MARK, spared
 from vmcompare.errors import Unavailable
 
 GUARDIAN_END_S = 20.0  # for a guardian at an orderly end; 0.05 s when nothing is left

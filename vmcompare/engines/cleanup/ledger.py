@@ -2,7 +2,7 @@
 
 A ledger is input: it may be damaged or forged, and what it says is obeyed only as far as it cannot
 do harm. It names folders of its own session and whether there may be containers; processes are not
-in it at all, as they carry the session's name themselves (:mod:`vmcompare.engines.cleanup.mark`).
+in it at all, as they carry the session's name themselves (:mod:`.processes`).
 """
 
 from __future__ import annotations

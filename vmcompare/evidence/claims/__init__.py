@@ -2,7 +2,7 @@
 
 What settles each claim is registered before anything is measured (:mod:`.rules`). No finding is
 typed in by hand; :func:`judge` makes it from the rows of one run (:mod:`.findings`), and
-:mod:`.choose` says which run that is. The rules, with [lo, hi] the estimate's 95 % interval and θ
+:mod:`.judged` says which run that is. The rules, with [lo, hi] the estimate's 95 % interval and θ
 the bound:
 
 ``ratio``, ``slope``
@@ -40,10 +40,10 @@ it comes out the other way:
 
 from vmcompare.evidence.claims.findings import (
     NO_CODE_CACHE,
+    Conclusion,
     Estimate,
     Finding,
     Undecided,
-    Verdict,
     by_rule,
     combine,
     concerned,
@@ -74,7 +74,7 @@ from vmcompare.evidence.claims.rules import (
 
 __all__ = [
     "COLUMNS", "NO_CODE_CACHE", "RAMP", "RAMPS_WANTED", "Caveat", "CaveatKind",
-    "Claim", "ClaimKind", "Estimand", "Estimate", "Finding", "Observations", "Quantity", "Rule",
-    "Side", "Undecided", "Verdict", "by_rule", "caveat", "combine", "concerned", "estimate",
-    "judge", "load", "observed", "parse", "quantity", "runs_wanted", "words_of_fact",
+    "Claim", "ClaimKind", "Conclusion", "Estimand", "Estimate", "Finding", "Observations",
+    "Quantity", "Rule", "Side", "Undecided", "by_rule", "caveat", "combine", "concerned",
+    "estimate", "judge", "load", "observed", "parse", "quantity", "runs_wanted", "words_of_fact",
 ]  # fmt: skip

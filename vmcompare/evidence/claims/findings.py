@@ -42,8 +42,8 @@ NO_CODE_CACHE = "without the translator’s code cache"
 _NO_CODE_CACHE_IN = ("pss_bytes", "overhead_bytes")
 
 
-class Verdict(StrEnum):
-    """The six findings, in the words the course shows."""
+class Conclusion(StrEnum):
+    """What a finding comes to, in the words the course shows."""
 
     SUPPORTED = "supported"
     WITH_CAVEATS = "supported with caveats"
@@ -58,7 +58,7 @@ class Finding:
     """What a recording says about a claim.
 
     Attributes:
-        verdict: one of the six.
+        verdict: what it comes to.
         reason: one plain sentence: what was found, with interval and number of runs.
         interval: the estimate behind it, where the rule has one; also of one that emulation leaves
             undecided.
@@ -69,7 +69,7 @@ class Finding:
             another recording may settle it.
     """
 
-    verdict: Verdict
+    verdict: Conclusion
     reason: str
     interval: Interval | None = None
     n: int = 0
@@ -114,15 +114,15 @@ def combine(findings: Sequence[Finding]) -> Finding:
         raise ValueError("a claim has at least one part")
     if len(findings) == 1:
         return findings[0]
-    verdicts = {f.verdict for f in findings} - {Verdict.JUDGEMENT} or {Verdict.JUDGEMENT}
+    verdicts = {f.verdict for f in findings} - {Conclusion.JUDGEMENT} or {Conclusion.JUDGEMENT}
     if len(verdicts) == 1:
         [verdict] = verdicts
-    elif Verdict.NOT_MEASURED in verdicts:
-        verdict = Verdict.NOT_MEASURED
-    elif Verdict.INCONCLUSIVE in verdicts:
-        verdict = Verdict.INCONCLUSIVE
+    elif Conclusion.NOT_MEASURED in verdicts:
+        verdict = Conclusion.NOT_MEASURED
+    elif Conclusion.INCONCLUSIVE in verdicts:
+        verdict = Conclusion.INCONCLUSIVE
     else:
-        verdict = Verdict.WITH_CAVEATS
+        verdict = Conclusion.WITH_CAVEATS
     return Finding(
         verdict,
         " ".join(f"({n}) {f.verdict}: {f.reason}" for n, f in enumerate(findings, start=1)),
@@ -145,7 +145,7 @@ class Undecided(Exception):
     """
 
     def __init__(
-        self, why: str, verdict: Verdict = Verdict.NOT_MEASURED, *, lacking: bool = False
+        self, why: str, verdict: Conclusion = Conclusion.NOT_MEASURED, *, lacking: bool = False
     ) -> None:
         super().__init__(why)
         self.verdict = verdict
@@ -154,7 +154,7 @@ class Undecided(Exception):
     @property
     def words(self) -> str:
         """``"not measured (…)"`` or ``"not settled (…)"``."""
-        measured = self.verdict is Verdict.INCONCLUSIVE
+        measured = self.verdict is Conclusion.INCONCLUSIVE
         return f"{'not settled' if measured else 'not measured'} ({self})"
 
 
@@ -168,7 +168,7 @@ def _control(control: Observations, frame: pd.DataFrame) -> Finding | None:
             return Finding(error.verdict, why, lacking=error.lacking)
         if held is not wanted:
             why = f"The control arm failed ({words_of_fact(name)}), so this says nothing."
-            return Finding(Verdict.INCONCLUSIVE, why)
+            return Finding(Conclusion.INCONCLUSIVE, why)
     return None
 
 
@@ -183,19 +183,19 @@ def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
             return Finding(error.verdict, f"Not observed: {error}.", lacking=error.lacking)
         if value is None:
             why = f"Observations of “{words}” disagree within this run."
-            return Finding(Verdict.INCONCLUSIVE, why)
+            return Finding(Conclusion.INCONCLUSIVE, why)
         said = f"{words}: {'yes' if value else 'no'}"
         (held if value is expected else against).append(said)
     n = len(wanted.terms)
     found = f"{len(held)} of {n} observations are as the claim needs them"
     reason = f"{found} ({'; '.join(held + against)})."
     if not against:
-        return Finding(Verdict.SUPPORTED, reason, n=n)
+        return Finding(Conclusion.SUPPORTED, reason, n=n)
     if wanted.mode == "all" or not held:
-        return Finding(Verdict.REFUTED, reason, n=n)
+        return Finding(Conclusion.REFUTED, reason, n=n)
     if wanted.mode == "split":
-        return Finding(Verdict.INCONCLUSIVE, reason, n=n)
-    return Finding(Verdict.WITH_CAVEATS, reason, n=n, caveats=tuple(against))
+        return Finding(Conclusion.INCONCLUSIVE, reason, n=n)
+    return Finding(Conclusion.WITH_CAVEATS, reason, n=n, caveats=tuple(against))
 
 
 def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
@@ -203,7 +203,7 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
         found = _estimate(claim, wanted, frame)
     except Undecided as error:
         why = str(error)
-        if error.verdict is Verdict.INCONCLUSIVE:
+        if error.verdict is Conclusion.INCONCLUSIVE:
             return Finding(error.verdict, f"Not settled: {why}.")
         return Finding(error.verdict, f"{_capital(why)}.", lacking=error.lacking)
     assert claim.bound is not None  # load() saw to it
@@ -211,7 +211,7 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     interval = found.interval
     if found.emulated and claim.kind is ClaimKind.TIME:
         return Finding(
-            Verdict.NOT_MEASURED,
+            Conclusion.NOT_MEASURED,
             f"The VMs ran under {EMULATION} here, which decides no claim about time or processor "
             f"({against}).",
             interval,
@@ -223,7 +223,7 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
         finding = _at_best(finding, f"few runs: {found.few}")
     if found.emulated and claim.kind is ClaimKind.SIZE:
         finding = _at_best(finding, f"measured under {EMULATION}")
-    if verdict is Verdict.WITH_CAVEATS:
+    if verdict is Conclusion.WITH_CAVEATS:
         finding = replace(finding, caveats=("yes, but not by that much", *finding.caveats))
     return finding
 
@@ -234,8 +234,8 @@ def _capital(words: str) -> str:
 
 def by_rule(
     rule: Rule, interval: Interval, bound: float, *, at_least: bool = False
-) -> tuple[Verdict, str]:
-    """Verdict of an estimate against a bound, and a clause that says why.
+) -> tuple[Conclusion, str]:
+    """Conclusion of an estimate against a bound, and a clause that says why.
 
     Kind, number of runs and caveats are not looked at here. ``at_least`` matters to ``bound`` only.
     """
@@ -244,15 +244,15 @@ def by_rule(
         supported = low >= bound if at_least else high <= bound
         refuted = high < bound if at_least else low > bound
         if supported or refuted:
-            return (Verdict.SUPPORTED if supported else Verdict.REFUTED), ""
-        return Verdict.INCONCLUSIVE, _open(interval)
+            return (Conclusion.SUPPORTED if supported else Conclusion.REFUTED), ""
+        return Conclusion.INCONCLUSIVE, _open(interval)
     if low >= bound:
-        return Verdict.SUPPORTED, ""
+        return Conclusion.SUPPORTED, ""
     if low > 1:
-        return Verdict.WITH_CAVEATS, ", which the interval does not reach as a whole"
+        return Conclusion.WITH_CAVEATS, ", which the interval does not reach as a whole"
     if high <= 1:
-        return Verdict.REFUTED, ", and the interval does not exceed 1×"
-    return Verdict.INCONCLUSIVE, _open(interval, "1×")
+        return Conclusion.REFUTED, ", and the interval does not exceed 1×"
+    return Conclusion.INCONCLUSIVE, _open(interval, "1×")
 
 
 def _open(interval: Interval, line: str = "the bound") -> str:
@@ -264,18 +264,18 @@ def _open(interval: Interval, line: str = "the bound") -> str:
 def _at_best(finding: Finding, caveat: str) -> Finding:
     """``finding``, but no better than "with caveats", with one more caveat."""
     verdict = finding.verdict
-    if verdict is Verdict.SUPPORTED:
-        verdict = Verdict.WITH_CAVEATS
+    if verdict is Conclusion.SUPPORTED:
+        verdict = Conclusion.WITH_CAVEATS
     return replace(finding, verdict=verdict, caveats=(*finding.caveats, caveat))
 
 
 def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
     why = "No measurement can settle this"
     if claim.quantity is None or claim.estimand is None:
-        return Finding(Verdict.JUDGEMENT, f"{why}; it is for the reader to weigh.")
+        return Finding(Conclusion.JUDGEMENT, f"{why}; it is for the reader to weigh.")
     beside = _beside(claim, claim.quantity, frame)
     return Finding(
-        Verdict.JUDGEMENT,
+        Conclusion.JUDGEMENT,
         f"{why}; beside it stands {beside}.",
         lacking=concerned(claim.estimand, frame).empty,
     )
@@ -296,7 +296,7 @@ def _with_caveats(claim: Claim, finding: Finding, frame: pd.DataFrame) -> Findin
         else:
             holds, words = caveat.kind is CaveatKind.ALWAYS, caveat.text
         (limits if holds else listed).append(words)
-    if finding.verdict in (Verdict.SUPPORTED, Verdict.WITH_CAVEATS):
+    if finding.verdict in (Conclusion.SUPPORTED, Conclusion.WITH_CAVEATS):
         for words in limits:
             finding = _at_best(finding, words)
     else:
@@ -391,7 +391,7 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     rows = [_valid(frame, wanted, side) for side in wanted.sides]
     if len({str(some["network"].iloc[0]) for some in rows}) > 1:
         why = "one side has a network and the other has none"
-        raise Undecided(why, Verdict.INCONCLUSIVE)
+        raise Undecided(why, Conclusion.INCONCLUSIVE)
     emulated = any(bool((some["accel"] == SOFTWARE).any()) for some in rows)
     if slope:
         return _marginal(wanted, rows, emulated)
@@ -439,7 +439,7 @@ def _marginal(wanted: Quantity, rows: Sequence[pd.DataFrame], emulated: bool) ->
         # Leaving such a ramp out would favour the ramps that fit; it settles nothing instead.
         if flat := [str(b) for b in used if slopes[1][b] <= 0]:
             why = f"the cost of {wanted.below} does not grow with N in ramp {', '.join(flat)}"
-            raise Undecided(why, Verdict.INCONCLUSIVE)
+            raise Undecided(why, Conclusion.INCONCLUSIVE)
         interval = paired_ratio([([slopes[0][b]], [slopes[1][b]]) for b in used])
     count = f"{len(used)} ramp{'' if len(used) == 1 else 's'}"
     few = f"{count} of {RAMPS_WANTED}" if len(used) < RAMPS_WANTED else ""
@@ -489,7 +489,7 @@ def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
                     f"the rows of {side} differ in {column} ({', '.join(kinds)}), and unlike "
                     "series are never pooled"
                 )
-                raise Undecided(why, Verdict.INCONCLUSIVE)
+                raise Undecided(why, Conclusion.INCONCLUSIVE)
         return valid
     if len(tried):
         errors = tried["error"].value_counts()

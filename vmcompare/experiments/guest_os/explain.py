@@ -28,7 +28,7 @@ from vmcompare.experiments.guest_os.instance import (
     WORKLOAD,
 )
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
-from vmcompare.plots.lines import Line, Panel, lines
+from vmcompare.plots.lines import Line, LinePanel, lines
 from vmcompare.plots.picture import Picture, Placeholders, WhatIf
 from vmcompare.plots.stack import Whole, stack
 from vmcompare.sandbox import EMULATION, Machine, Platform, Series
@@ -71,9 +71,9 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
         )
         vms = fits.vms(found, base.column.run_id)
         marks = _marks("daemons paid back against", before, base, vms)
-    panels = [Panel(f"{title}, in MiB (bold: one more)", drawn, marks)]
+    panels = [LinePanel(f"{title}, in MiB (bold: one more)", drawn, marks)]
     if containers and len(containers) < len(drawn):
-        panels.append(Panel("The containers alone, without daemons", containers, key=False))
+        panels.append(LinePanel("The containers alone, without daemons", containers, key=False))
     last_n = max(int(fit.column.rows["rep"].max()) for fit in found)
     most = max(held, default=0)
     picture = lines(
@@ -160,7 +160,7 @@ def sizes(view: View) -> Picture:
             note = size(column.median.estimate)
             drawn.append(Line(column.series, label, points, note=note, hollow=age == "aged"))
     return lines(
-        [Panel("MiB on the host for one VM", drawn)],
+        [LinePanel("MiB on the host for one VM", drawn)],
         x_label="memory given to the VM (-m), in MiB",
         x_ticks=(0, 128, 256, 512, 1024),
         what="What a virtual machine is given and what the host pays for it",
@@ -171,7 +171,7 @@ def sizes(view: View) -> Picture:
 @explained.figure("sharing")
 def sharing(view: View) -> Picture:
     """PSS for each container against N: pages that containers share are divided among them."""
-    panels: list[Panel] = []
+    panels: list[LinePanel] = []
     shown: list[Column] = []
     for part in (WORKLOAD, SHIM):
         found = view.columns(PART, phase=part)
@@ -183,7 +183,7 @@ def sharing(view: View) -> Picture:
             note = f"{size(medians[0][1])} → {size(medians[-1][1])}"
             drawn.append(Line(column.series, column.label(mixed=both), points, medians, note))
         if drawn:
-            panels.append(Panel(f"MiB of {part} for each container", drawn))
+            panels.append(LinePanel(f"MiB of {part} for each container", drawn))
             shown += found
     if not panels:
         raise absent("ramp of containers")
@@ -351,7 +351,7 @@ def daemons(view: View) -> WhatIf:
         drawn += [line(vm, vm.column.label(mixed=False)) for vm in others]
         marks = _marks("paid back against", fixed, base, others)
         return lines(
-            [Panel("Daemons and shims, or emulators, in MiB: modelled", drawn, marks, top=top)],
+            [LinePanel("Daemons and shims, or emulators, in MiB: modelled", drawn, marks, top=top)],
             x_label="instances at the same time, N",
             x_ticks=range(0, _LAST_N + 1, 5),
             what=f"Daemons of {daemons_mib:g} MiB",

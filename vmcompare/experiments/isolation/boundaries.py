@@ -44,7 +44,7 @@ from vmcompare.experiments.isolation.probes import (
     NEIGHBOUR,
     OWN_KERNEL,
     PROBES,
-    Reading,
+    BoundaryReading,
     Response,
     Targets,
 )
@@ -131,15 +131,15 @@ class Survey:
     context: Context
     kept: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     targets: Targets | None = None
-    host: Reading | None = None
-    readings: dict[str, Reading] = field(default_factory=dict)
+    host: BoundaryReading | None = None
+    readings: dict[str, BoundaryReading] = field(default_factory=dict)
     through: dict[str, Mapping[str, bool]] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
 
     def ask(
         self,
         variant: Variant,
-        respond: Callable[[], tuple[Response, Reading | None]],
+        respond: Callable[[], tuple[Response, BoundaryReading | None]],
         *,
         observed: bool = True,
     ) -> Iterator[Measurement]:
@@ -179,7 +179,7 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
     survey = Survey(context)
     stack.push(survey.kept)
     pairs = {one.name: Pair() for one in PAIRS}
-    plan: list[Step] = [(f"walls: {one.name}", partial(_ask, survey, one)) for one in variants]
+    plan: list[Step] = [(f"boundaries: {one.name}", partial(_ask, survey, one)) for one in variants]
     if Platform.CONTAINER in context.launchers:
         plan.append(("system calls, one by one", partial(system_call_rows, context)))
     plan += [
@@ -187,12 +187,12 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
         for one in PAIRS
         if one.platform in context.launchers
     ]
-    plan.append(("what the walls say", partial(_conclude, survey, pairs)))
+    plan.append(("what the boundaries say", partial(_conclude, survey, pairs)))
     return plan
 
 
 def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
-    def respond() -> tuple[Response, Reading | None]:
+    def respond() -> tuple[Response, BoundaryReading | None]:
         with variant.open(survey.context) as box:
             if variant is _HOST:
                 host = probes.read(box)
@@ -213,7 +213,7 @@ def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
     return survey.ask(variant, respond)
 
 
-def _targets(survey: Survey, host: Reading) -> Targets:
+def _targets(survey: Survey, host: BoundaryReading) -> Targets:
     """Aim at this process, a port of it, and a file of this course."""
     port = int(listener(survey.kept).getsockname()[1])
     return probes.targets(host, os.getpid(), port, str(Path(__file__).resolve()))
@@ -371,8 +371,8 @@ class Pair:
     """
 
     answers: dict[str, tuple[bool, str]] = field(default_factory=dict)
-    one: Reading | None = None
-    other: Reading | None = None
+    one: BoundaryReading | None = None
+    other: BoundaryReading | None = None
 
 
 def pair_rows(context: Context, variant: Variant, pair: Pair) -> Iterator[Measurement]:

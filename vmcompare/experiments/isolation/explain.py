@@ -21,7 +21,7 @@ from vmcompare.experiments.isolation.probe_grids import (
     Arm,
     answers_grid,
     arm,
-    by_wall,
+    by_boundary,
     default_container,
     deviations,
     flags_grid,
@@ -30,12 +30,12 @@ from vmcompare.experiments.isolation.probe_grids import (
     misconfigured,
     mixed,
     neighbours,
+    of_boundaries,
     of_host,
     of_neighbour,
-    of_walls,
     opens,
+    probed,
     tried,
-    walls,
 )
 from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
@@ -57,23 +57,23 @@ explained = Explanation[View]()
 
 
 @explained.figure("walls")
-def walls_figure(view: View) -> Picture:
+def boundaries_figure(view: View) -> Picture:
     """Probe by probe, held in different ways, on this computer."""
-    arms = walls(view)
+    arms = probed(view)
     headings = [_heading(one.label(mixed=mixed(arms))) for one in arms]
-    picture = answers_grid(arms, headings, by_wall(tried(arms)), "Who gets through to what.")
+    picture = answers_grid(arms, headings, by_boundary(tried(arms)), "Who gets through to what.")
     nested = any(one.nested for one in arms)
     return replace(picture, placeholders=_values(view, arms) | {"nested": nested})
 
 
 @explained.table("walls")
-def walls_table(view: View) -> Iterator[Row]:
+def boundaries_table(view: View) -> Iterator[Row]:
     """The answer of each platform as it is by default; in one column, the answers of containers
     that are held otherwise, where they differ."""
-    arms = walls(view)
+    arms = probed(view)
     inside = next((one for one in arms if one.platform is Platform.CONTAINER), None)
     others = [one for one in arms if one.confinement and one is not inside]
-    for name in of_walls(tried(arms)):
+    for name in of_boundaries(tried(arms)):
         row = {"what was tried": _what_was_tried(name)}
         for one in arms:
             if one not in others:
@@ -150,7 +150,7 @@ def flags_table(view: View) -> Iterator[Row]:
 
 
 def _turned_by(base: Arm, one: Arm) -> str:
-    turned = of_walls(flips(base, one))
+    turned = of_boundaries(flips(base, one))
     opened = [n for n in turned if one.answers[n].got_through]
     closed = [f"{n} ({one.text(n)})" for n in turned if n not in opened]
     still = [n for n in base.denied() if n not in opened and n in one.made()]
@@ -190,7 +190,7 @@ def _turned(view: View) -> Mapping[str, Mapping[str, bool]]:
         both = set(base.made()) & set(one.made())
         if one.confinement in _TICKED and both:
             turned = flips(base, one)
-            found[one.confinement] = {name: name in turned for name in of_walls(both)}
+            found[one.confinement] = {name: name in turned for name in of_boundaries(both)}
     if not found:
         raise absent("answer to a probe with one of these flags")
     return found
@@ -301,7 +301,7 @@ def capabilities_table(view: View) -> Iterator[Row]:
     """``CapEff`` decoded bit by bit, for the host, the default container and the one with none."""
     arms = [
         one
-        for one in walls(view)
+        for one in probed(view)
         if one.read.get("capabilities")
         and one.platform in (Platform.PROCESS, Platform.CONTAINER)
         and one.confinement != "no-seccomp"
@@ -344,7 +344,7 @@ _THINGS_READ = (
 @explained.table("held")
 def held_by_table(view: View) -> Iterator[Row]:
     """What was read of each way of holding a program: namespaces, filter, mounts, what is seen."""
-    arms = walls(view)
+    arms = probed(view)
     there = [what for what in _THINGS_READ if any(what in one.read for one in arms)]
     if not there:
         raise absent("reading beside the probes")
@@ -589,10 +589,10 @@ explained.outcome("detection_s", Platform.VM_DIRECT)(_of_beats(explain_failures.
 explained.outcome("silent")(_of_beats(explain_failures.silent))
 
 explained.figure("heartbeats")(explain_failures.heartbeats_figure)
-explained.figure("greed")(explain_failures.greed_figure)
+explained.figure("greed")(explain_failures.noisy_neighbour_figure)
 explained.figure("cves")(explain_failures.weaknesses_figure)
 explained.table("falls")(explain_failures.falls_table)
-explained.table("greed")(explain_failures.greed_table)
+explained.table("greed")(explain_failures.noisy_neighbour_table)
 explained.table("limits")(explain_failures.limits_table)
 explained.table("cves")(explain_failures.weaknesses_table)
 explained.whatif("detection")(explain_failures.detection)

@@ -27,21 +27,21 @@ from vmcompare.sandbox import EMULATION, SOFTWARE, Platform, Series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HEARTS: Mapping[str, Platform] = {
+HEARTBEATS: Mapping[str, Platform] = {
     phase: source.platform for phase, source in kernel_panic.SOURCES.items()
 }
 """Whose heartbeat → whose colour, from top to bottom."""
 
 
-def _said(heart: str) -> str:
-    return "the VM of A and B" if heart == kernel_panic.THEIRS else heart
+def _said(source: str) -> str:
+    return "the VM of A and B" if source == kernel_panic.THEIRS else source
 
 
 # ---- heartbeats ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class PanicEvent:
     """What happened: in which second of the axis, which phase, in words; or why it could not."""
 
     second: int
@@ -67,30 +67,30 @@ class Beats:
     """
 
     gaps: Mapping[str, Mapping[int, float]]
-    events: Sequence[Event]
+    events: Sequence[PanicEvent]
     noticed: Mapping[str, Column]
     emulated: bool
 
-    def event(self, phase: str) -> Event | None:
+    def event(self, phase: str) -> PanicEvent | None:
         """The event of that phase, if it happened."""
         return next((e for e in self.events if e.phase == phase and not e.failed), None)
 
-    def before_s(self, heart: str, second: int) -> float:
+    def before_s(self, source: str, second: int) -> float:
         """Longest gap of the 30 s before a second; NaN where nothing was heard."""
         try:
-            return heartbeats.longest_before_s(self.gaps.get(heart, {}), second)
+            return heartbeats.longest_before_s(self.gaps.get(source, {}), second)
         except ValueError:
             return float("nan")
 
-    def silent(self, heart: str) -> list[int]:
+    def silent(self, source: str) -> list[int]:
         """Seconds in which it was silent: see :func:`.heartbeats.silent_seconds`."""
         events = [event.second for event in self.events]
-        return sorted(heartbeats.silent_seconds(self.gaps.get(heart, {}), events))
+        return sorted(heartbeats.silent_seconds(self.gaps.get(source, {}), events))
 
-    def misses(self, heart: str, second: int) -> bool | None:
+    def misses(self, source: str, second: int) -> bool | None:
         """Whether it missed a beat from a second on; ``None`` where nothing was listened to."""
         try:
-            return heartbeats.misses(self.gaps.get(heart, {}), second)
+            return heartbeats.misses(self.gaps.get(source, {}), second)
         except ValueError:
             return None
 
@@ -108,15 +108,15 @@ def beats(view: View) -> Beats:
     ]
     run = (of_vms or heard)[0].run_id
     gaps, noticed = {}, {}
-    for heart in HEARTS:
-        for column in view.columns("gap_s", phase=heart, run_id=run):
-            gaps[heart] = column.medians("rep")
-        for column in view.columns("detection_s", phase=heart, run_id=run):
-            noticed[heart] = column
+    for source in HEARTBEATS:
+        for column in view.columns("gap_s", phase=source, run_id=run):
+            gaps[source] = column.medians("rep")
+        for column in view.columns("detection_s", phase=source, run_id=run):
+            noticed[source] = column
     frame = view.frame
     told = frame[(frame["run_id"] == run) & frame["phase"].astype(str).str.startswith(EVENT)]
     events = [
-        Event(
+        PanicEvent(
             int(row["rep"]),
             str(row["phase"]),
             str(row["text"] or row["error"]),
@@ -134,7 +134,7 @@ _WORD = 0.055  # half the width of "silent", as a share of the axis
 
 @style.own()
 def heartbeats_figure(view: View) -> Picture:
-    """The longest gap in every second, for each heart; where it stopped, a hatched silence."""
+    """The longest gap in every second, for each heartbeat; where it stopped, a hatched silence."""
     found = beats(view)
     last = max(second for gaps in found.gaps.values() for second in gaps)
     rows = len(found.gaps)
@@ -143,8 +143,8 @@ def heartbeats_figure(view: View) -> Picture:
     grid = figure.subplots(rows + 1, 1, height_ratios=[0.58] * rows + [key_in], squeeze=False)[:, 0]
     told = ["Heartbeats on one time axis, the longest gap in every second."]
     told += [f"Second {event.second}: {event.name}, {event.text}." for event in found.events]
-    for axes, heart in zip(grid, found.gaps, strict=False):
-        told.append(_strip(axes, found, heart, last))
+    for axes, source in zip(grid, found.gaps, strict=False):
+        told.append(_strip(axes, found, source, last))
         if axes is not grid[rows - 1]:
             axes.tick_params(axis="x", labelbottom=False, length=0)
     grid[rows - 1].set_xlabel("seconds on the host’s clock", fontsize=style.SMALL_PT)
@@ -164,11 +164,11 @@ def heartbeats_figure(view: View) -> Picture:
     )
 
 
-def _strip(axes: Axes, found: Beats, heart: str, last: int) -> str:
-    """Draw one heart, and say it in words."""
-    colour = style.look(Series(HEARTS[heart])).colour
-    silent = found.silent(heart)
-    alive = {second: gap for second, gap in found.gaps[heart].items() if second not in silent}
+def _strip(axes: Axes, found: Beats, source: str, last: int) -> str:
+    """Draw one heartbeat, and say it in words."""
+    colour = style.look(Series(HEARTBEATS[source])).colour
+    silent = found.silent(source)
+    alive = {second: gap for second, gap in found.gaps[source].items() if second not in silent}
     axes.set_yscale("log")
     axes.set_ylim(_LOW_S, _HIGH_S)
     axes.vlines([s + 0.5 for s in alive], _LOW_S, list(alive.values()), color=colour, linewidth=2)
@@ -186,14 +186,14 @@ def _strip(axes: Axes, found: Beats, heart: str, last: int) -> str:
     axes.minorticks_off()
     axes.axhline(1.0, color="#D0D0D0", linewidth=0.6, zorder=0)
     axes.text(
-        0.005, 0.93, _said(heart), transform=axes.transAxes, va="top",
+        0.005, 0.93, _said(source), transform=axes.transAxes, va="top",
         fontsize=style.SMALL_PT, fontweight="bold", bbox=style.PLATE,
     )  # fmt: skip
     style.plain(axes)
     axes.tick_params(axis="y", labelsize=7.5)
     words = f"gaps up to {seconds(max(alive.values()))}" if alive else "never heard"
     words += "".join(f", silent from second {begin} on" for begin, _ in stretches[:1])
-    return f"{_said(heart)}: {words}."
+    return f"{_said(source)}: {words}."
 
 
 def _events_key(axes: Axes, found: Beats) -> None:
@@ -211,27 +211,27 @@ def _events_key(axes: Axes, found: Beats) -> None:
 
 
 def falls_table(view: View) -> Iterator[Row]:
-    """Each heart: its longest gaps before and after each fall, and when its end was noticed."""
+    """Each heartbeat: its longest gaps before and after each fall, and when its end was noticed."""
     found = beats(view)
     if not found.events:
         raise absent("fall", ", nothing has fallen yet in this run")
     seconds_of = [event.second for event in found.events]
-    for heart, gaps in found.gaps.items():
-        under = f" ({EMULATION})" if found.emulated and heart != kernel_panic.HOST else ""
+    for source, gaps in found.gaps.items():
+        under = f" ({EMULATION})" if found.emulated and source != kernel_panic.HOST else ""
         row = {
-            "heart": _said(heart) + under,
-            "longest gap before": seconds(found.before_s(heart, seconds_of[0])),
+            "heart": _said(source) + under,
+            "longest gap before": seconds(found.before_s(source, seconds_of[0])),
         }
-        silent = found.silent(heart)
+        silent = found.silent(source)
         for event in found.events:
             end = min((s for s in seconds_of if s > event.second), default=max(gaps) + 1)
             after = {s: gap for s, gap in gaps.items() if event.second <= s < end}
             words = ", silent" if any(s in silent for s in after) else ""
             row[f"after: {event.name}"] = f"{seconds(max(after.values()))}{words}" if after else "–"
         row["end noticed after"] = "–"
-        if heart in found.noticed:
-            noticed = found.noticed[heart]
-            how = noticed.texts()[heart]
+        if source in found.noticed:
+            noticed = found.noticed[source]
+            how = noticed.texts()[source]
             row["end noticed after"] = seconds(noticed.values[0]) + (f" ({how})" if how else "")
         yield row
 
@@ -250,11 +250,13 @@ def detection_s(found: Beats) -> float | None:
 
 
 def silent(found: Beats) -> float | None:
-    """How many hearts fell silent with the privileged container's panic."""
+    """How many heartbeats fell silent with the privileged container's panic."""
     fall = found.event(PRIVILEGED_ASKS)
     if fall is None:
         return None
-    told = [found.misses(heart, fall.second) for heart in HEARTS if heart != kernel_panic.FAULTY]
+    told = [
+        found.misses(source, fall.second) for source in HEARTBEATS if source != kernel_panic.FAULTY
+    ]
     return None if None in told else float(sum(bool(missed) for missed in told))
 
 
@@ -272,22 +274,22 @@ def detection(view: View) -> WhatIf:
     found = beats(view)
     first = min((event.second for event in found.events), default=None)
     quiet = {}
-    for heart in (kernel_panic.HOST, kernel_panic.SIBLING, kernel_panic.A):
-        gaps = found.gaps.get(heart, {}).items()
+    for source in (kernel_panic.HOST, kernel_panic.SIBLING, kernel_panic.A):
+        gaps = found.gaps.get(source, {}).items()
         if before := [gap for second, gap in gaps if first is None or second < first]:
-            quiet[heart] = before
+            quiet[source] = before
     if not quiet:
-        raise absent("heart that was listened to before something fell")
+        raise absent("heartbeat that was listened to before something fell")
     heard = min(map(len, quiet.values()))
 
     def panels(k: float) -> Panels:
         after_s = (k + 1) / BEATS_PER_S
         wrong = []
-        for heart, gaps in quiet.items():
-            under = f" · {EMULATION}" if heart != kernel_panic.HOST and found.emulated else ""
+        for source, gaps in quiet.items():
+            under = f" · {EMULATION}" if source != kernel_panic.HOST and found.emulated else ""
             per_hour = 3600 * sum(gap > after_s for gap in gaps) / len(gaps)
             text = f"{per_hour:,.0f}" if per_hour else "none seen"
-            wrong.append(Dot(Series(HEARTS[heart]), f"{heart}{under}", per_hour, text))
+            wrong.append(Dot(Series(HEARTBEATS[source]), f"{source}{under}", per_hour, text))
         every = Dot(Series(Platform.PROCESS), "every heart", after_s, seconds(after_s))
         return {"At the latest, the alarm comes after": [every], "False alarms an hour": wrong}
 
@@ -345,14 +347,14 @@ def blast(view: View) -> WhatIf:
     )
 
 
-def _share(found: Beats, fall: str, *hearts: str) -> float:
+def _share(found: Beats, fall: str, *sources: str) -> float:
     """Of these instances, how many fell silent in one fall."""
     event = found.event(fall)
     if event is None:
         raise absent("run with both falls")
-    told = [x for heart in hearts if (x := found.misses(heart, event.second)) is not None]
+    told = [x for source in sources if (x := found.misses(source, event.second)) is not None]
     if not told:
-        raise absent("heart that was listened to in these falls")
+        raise absent("heartbeat that was listened to in these falls")
     return mean(told)
 
 
@@ -364,7 +366,7 @@ HARDLY = 1.2
 
 @dataclass(frozen=True, slots=True)
 class Felt:
-    """What a neighbour's heart felt in one stretch.
+    """What a neighbour's heartbeat shows of one stretch.
 
     Attributes:
         arm: who held the greedy one, in words.
@@ -446,7 +448,7 @@ def _got(view: View, felt: Column, stretch: str, held: str) -> str:
 
 
 @style.own()
-def greed_figure(view: View) -> Picture:
+def noisy_neighbour_figure(view: View) -> Picture:
     """One panel an arm, one row a stretch: from the median gap to the 99th percentile, of which
     every round is a mark."""
     found = felt(view)
@@ -492,7 +494,7 @@ def greed_figure(view: View) -> Picture:
     )
 
 
-def greed_table(view: View) -> Iterator[Row]:
+def noisy_neighbour_table(view: View) -> Iterator[Row]:
     """Each arm and stretch, and how much worse than quiet it was."""
     for one in felt(view):
         yield {

@@ -46,7 +46,7 @@ from vmcompare.experiments.isolation.probes import (
     HOST,
     PROBES,
     READING,
-    Reading,
+    BoundaryReading,
     Response,
     changed,
 )
@@ -354,7 +354,7 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
 def _open(grid: Misconfigurations) -> Iterator[Measurement]:
     """Start the guest, make it ready, make the probes outside any container."""
 
-    def respond() -> tuple[Response, Reading]:
+    def respond() -> tuple[Response, BoundaryReading]:
         launcher = grid.context.launchers[Platform.VM_DIRECT]
         vm = grid.kept.enter_context(launcher.open(GUEST, grid.context.on_event))
         prepare(vm)
@@ -385,7 +385,7 @@ def _try(grid: Misconfigurations, flag: str) -> Iterable[Measurement]:
 
 def _ask_container(
     grid: Misconfigurations, vm: Sandbox, flag: str
-) -> tuple[Response, Reading | None]:
+) -> tuple[Response, BoundaryReading | None]:
     name = f"w{FLAGS.index(flag)}"
     write(vm, name, configuration(flag, args=["sh", "-c", f"{READING}exec {_CALLS}"]))
     done = vm.run(["sh", "-c", start_line(name)], timeout_s=_START_TIMEOUT_S)

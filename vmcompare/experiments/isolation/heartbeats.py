@@ -118,13 +118,13 @@ def missed_in(by_second: Mapping[int, float], second: int, event: int) -> bool:
     return gap_s > MISSED_OVER_S and gap_s > MISSED_TIMES * longest_before_s(by_second, event)
 
 
-def misses(by_second: Mapping[int, float], event: int, until: int | None = None) -> bool:
-    """Whether a beat was missed from ``event`` on, before ``until``; see :func:`missed_in`.
+def misses(by_second: Mapping[int, float], event: int) -> bool:
+    """Whether a beat was missed from ``event`` on; see :func:`missed_in`.
 
     Raises:
         ValueError: no beat was recorded in the baseline, or none after it.
     """
-    return any(missed_in(by_second, second, event) for second in _after(by_second, event, until))
+    return any(missed_in(by_second, second, event) for second in _after(by_second, event))
 
 
 def silent(by_second: Mapping[int, float], event: int, until: int | None = None) -> bool:
@@ -170,7 +170,7 @@ def longest_before_s(by_second: Mapping[int, float], event: int) -> float:
     return max(before)
 
 
-def _after(by_second: Mapping[int, float], event: int, until: int | None) -> list[int]:
+def _after(by_second: Mapping[int, float], event: int, until: int | None = None) -> list[int]:
     longest_before_s(by_second, event)  # raises where there is no baseline
     after = [s for s in by_second if event <= s and (until is None or s < until)]
     if not after:

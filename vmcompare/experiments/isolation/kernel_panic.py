@@ -39,7 +39,7 @@ A, B, THEIRS = "container A", "container B", "their VM"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class HeartbeatSource:
     """Where a heartbeat comes from, and its letter."""
 
     letter: str
@@ -48,12 +48,12 @@ class Source:
 
 
 SOURCES = {
-    HOST: Source("H", Platform.PROCESS, Spec()),
-    SIBLING: Source("S", Platform.VM_DIRECT, GUEST),
-    FAULTY: Source("F", Platform.VM_DIRECT, GUEST),
-    THEIRS: Source("V", Platform.VM_DIRECT, DISPOSABLE),
-    A: Source("A", Platform.CONTAINER, DISPOSABLE),
-    B: Source("B", Platform.CONTAINER, DISPOSABLE),
+    HOST: HeartbeatSource("H", Platform.PROCESS, Spec()),
+    SIBLING: HeartbeatSource("S", Platform.VM_DIRECT, GUEST),
+    FAULTY: HeartbeatSource("F", Platform.VM_DIRECT, GUEST),
+    THEIRS: HeartbeatSource("V", Platform.VM_DIRECT, DISPOSABLE),
+    A: HeartbeatSource("A", Platform.CONTAINER, DISPOSABLE),
+    B: HeartbeatSource("B", Platform.CONTAINER, DISPOSABLE),
 }
 """Phase → whose heartbeat it is, from top to bottom in a figure."""
 
@@ -308,7 +308,7 @@ class Panics:
             gone = phase in self.heard and heartbeats.silent(self.heard[phase].by_second, event)
         except ValueError as problem:
             return f"{phase}: {problem}"
-        return "" if gone else f"the heart of {phase} did not stop"
+        return "" if gone else f"the heartbeat of {phase} did not stop"
 
     def _detection(self, phase: str) -> Measurement:
         row, one = self.row(phase, "detection_s"), self.heard[phase]

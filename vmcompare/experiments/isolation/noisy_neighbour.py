@@ -669,7 +669,9 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
         places = [_HOSTING, _SIBLING, _VM]
     if Platform.VM in context.launchers:
         places.append(_DISTRIBUTION)
-    plan: list[Step] = [(f"greed: opening {place}", partial(run.open, place)) for place in places]
+    plan: list[Step] = [
+        (f"noisy neighbours: opening {place}", partial(run.open, place)) for place in places
+    ]
     for block in range(context.rounds):
         begun: list[Step] = [
             (f"{one.name}, starting", partial(run.start, one, block)) for one in neighbourhoods
@@ -679,8 +681,8 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
         groups = _groups(run, neighbourhoods, places, block)
         chance.shuffle(groups)
         steps_now = [*begun, *(step for group in groups for step in group)]
-        plan += [(f"greed {block + 1}: {words}", step) for words, step in steps_now]
-    return [*plan, ("greed: closing", run.end)] if plan else []
+        plan += [(f"noisy neighbours {block + 1}: {words}", step) for words, step in steps_now]
+    return [*plan, ("noisy neighbours: closing", run.end)] if plan else []
 
 
 def _groups(

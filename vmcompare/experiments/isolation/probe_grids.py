@@ -82,7 +82,7 @@ class Arm:
 
     def made(self) -> list[str]:
         """Names of the probes at the host and for itself that were made."""
-        return [n for n in of_walls(self.answers) if self.answers[n].got_through is not None]
+        return [n for n in of_boundaries(self.answers) if self.answers[n].got_through is not None]
 
     def kind(self, name: str) -> str:
         """Which kind of answer a probe got."""
@@ -129,7 +129,7 @@ def of_host(names: Iterable[str]) -> list[str]:
     return _aimed(names, HOST)
 
 
-def of_walls(names: Iterable[str]) -> list[str]:
+def of_boundaries(names: Iterable[str]) -> list[str]:
     """Those at the host, then those for itself: all that one flag may turn."""
     return _aimed(names, HOST, ITSELF)
 
@@ -149,7 +149,7 @@ def tried(arms: Iterable[Arm]) -> set[str]:
     return {name for one in arms for name in one.answers}
 
 
-def walls(view: View) -> list[Arm]:
+def probed(view: View) -> list[Arm]:
     """The arms on this computer; without Docker's container the disposable VM's stands in.
 
     Raises:
@@ -219,7 +219,7 @@ def arm(
     aim: str = HOST,
 ) -> Arm | None:
     """One arm, of the run named or else of the first that has a valid answer of it."""
-    names = of_walls(PROBES) if aim == HOST else of_neighbour(PROBES)
+    names = of_boundaries(PROBES) if aim == HOST else of_neighbour(PROBES)
     frame = view.frame
     mine = frame[
         (frame["platform"] == str(platform))
@@ -279,7 +279,7 @@ def deviations(base: Arm, others: Sequence[Arm]) -> list[tuple[str, str, bool]]:
         if one.confinement in FLIPS:
             turned, both = flips(base, one), set(base.made()) & set(one.made())
             odd = turned ^ (FLIPS[one.confinement] & both)
-            found += [(one.confinement, name, name in turned) for name in of_walls(odd)]
+            found += [(one.confinement, name, name in turned) for name in of_boundaries(odd)]
     return found
 
 
@@ -296,26 +296,26 @@ _WORDS_PT = 7.6
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _CellLook:
     fill: str
     hatch: str
     ink: str
     said: str
 
 
-_LOOKS: Mapping[str, _Look] = {
-    THROUGH: _Look(style.BLUE, "", "white", "got through"),
-    DENIED: _Look("#EDEDED", "", "black", "refused, with the answer"),
-    OWN: _Look("white", "////", "black", "granted by the VM’s own kernel"),
-    NOT_TRIED: _Look("white", "", style.GREY, "not tried"),
+_LOOKS: Mapping[str, _CellLook] = {
+    THROUGH: _CellLook(style.BLUE, "", "white", "got through"),
+    DENIED: _CellLook("#EDEDED", "", "black", "refused, with the answer"),
+    OWN: _CellLook("white", "////", "black", "granted by the VM’s own kernel"),
+    NOT_TRIED: _CellLook("white", "", style.GREY, "not tried"),
 }
 
 
-def by_wall(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
-    """Probes at the host under the wall that is asked, then those that an instance needs for
+def by_boundary(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """Probes at the host under the boundary that answers, then those that an instance needs for
     itself."""
     sorts: dict[str, list[str]] = {}
-    for name in of_walls(names):
+    for name in of_boundaries(names):
         own = PROBES[name].aim == ITSELF
         heading = "what it needs for itself" if own else PROBES[name].boundary
         sorts.setdefault(heading, []).append(name)
@@ -370,10 +370,10 @@ def flags_grid(base: Arm, others: Sequence[Arm]) -> Picture:
     """One flag that differs a column; a dot where the probe got through, a frame where the flag was
     expected to turn it."""
     arms = [base, *others]
-    names = of_walls(base.answers)
+    names = of_boundaries(base.answers)
     headings = [_short(one.confinement) or "as it is" for one in arms]
     head = 0.1 + max(map(len, headings)) * 0.062
-    figure, places = _canvas(by_wall(names), head, 4 * _KEY_IN)
+    figure, places = _canvas(by_boundary(names), head, 4 * _KEY_IN)
     [axes] = figure.axes
     width = (style.WIDTH_IN - 0.45 - _NAMES_IN) / len(arms)
     for place, (one, heading) in enumerate(zip(arms, headings, strict=True)):
@@ -389,7 +389,7 @@ def flags_grid(base: Arm, others: Sequence[Arm]) -> Picture:
     _flags_key(axes, -_ROW_IN * len(places), max(width, 0.2))
     told = [f"The default container lets through: {', '.join(base.through()) or 'nothing'}."]
     for one in others:
-        changed = of_walls(flips(base, one))
+        changed = of_boundaries(flips(base, one))
         told.append(f"{one.confinement} turns {', '.join(changed) or 'nothing'}.")
     odd = len(deviations(base, others))
     return Picture(figure, f"What one word turns. {' '.join(told)} Not as registered: {odd}.")
@@ -419,7 +419,7 @@ def _canvas(
     return figure, places
 
 
-def _cell(axes: Axes, left: float, y: float, width: float, look: _Look, text: str) -> None:
+def _cell(axes: Axes, left: float, y: float, width: float, look: _CellLook, text: str) -> None:
     axes.bar(
         left, _ROW_IN * 0.86, width * 0.95, y - _ROW_IN * 0.43, align="edge", color=look.fill,
         hatch=look.hatch, edgecolor="#8A8A8A", linewidth=0.5,

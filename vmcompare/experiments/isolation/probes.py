@@ -24,10 +24,10 @@ from vmcompare.engines.programs.calls import BUFFER, Call, Result, has, written
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.measuring.experiment import failed, filled
-from vmcompare.sandbox import Sandbox
+from vmcompare.sandbox import Namespace, Sandbox
 
-NAMESPACES: tuple[str, ...] = ("mnt", "uts", "ipc", "pid", "net", "cgroup", "user", "time")
-"""Kinds of namespaces, by their names in ``/proc/self/ns``."""
+NAMESPACES = tuple(Namespace)
+"""Kinds of namespaces: all that a kernel may have."""
 
 END_OF_READING = "end-of-reading"
 """The last line that the script prints."""
@@ -72,7 +72,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class BoundaryReading:
     """What an instance read.
 
     Attributes:
@@ -113,7 +113,7 @@ class Reading:
         return None
 
 
-def parse_reading(text: str) -> Reading:
+def parse_reading(text: str) -> BoundaryReading:
     """The reading in what the script printed.
 
     Raises:
@@ -127,7 +127,7 @@ def parse_reading(text: str) -> Reading:
         fields.setdefault(first, []).append(rest)
     try:
         status = {line[0]: line[1] for line in fields["status"]}
-        return Reading(
+        return BoundaryReading(
             namespaces={kind: int(inode) for kind, inode in fields.get("ns", [])},
             capabilities=status["CapEff:"],
             seccomp=int(status.get("Seccomp:", "0")),
@@ -151,7 +151,7 @@ def parse_reading(text: str) -> Reading:
         ) from error
 
 
-def shared_devices(host: Reading, inside: Reading) -> list[Device]:
+def shared_devices(host: BoundaryReading, inside: BoundaryReading) -> list[Device]:
     """Devices of the host's that an instance sees too: same address, vendor and device number.
 
     A pair of virtual devices is not counted: where the host is a VM itself, both have the same
@@ -266,7 +266,7 @@ class Probe:
     aim: str
     says: str
     calls: Sequences | None = None
-    reads: Callable[[Reading, Reading], bool] | None = None
+    reads: Callable[[BoundaryReading, BoundaryReading], bool] | None = None
     given: frozenset[str] = frozenset()
     at_least: int = 0
     named: bool = False
@@ -282,7 +282,7 @@ class Probe:
         return self._through(OK if said == OK else f"{OK} ({said})", own_kernel)
 
     def read_outcome(
-        self, inside: Reading, host: Reading, *, own_kernel: bool
+        self, inside: BoundaryReading, host: BoundaryReading, *, own_kernel: bool
     ) -> tuple[float, str]:
         """Value and text of a row, from what an instance read."""
         assert self.reads is not None
@@ -349,7 +349,7 @@ def _host_file(targets: Targets) -> Sequence[Call]:
     return [Call("openat", (_HERE, path, _READ)), _one_byte()]
 
 
-def _same(kind: str) -> Callable[[Reading, Reading], bool]:
+def _same(kind: str) -> Callable[[BoundaryReading, BoundaryReading], bool]:
     """Whether a namespace is the host's. The initial ones have the same numbers in every kernel:
     see ``own_kernel`` of :meth:`Probe.read_outcome`."""
     return lambda inside, host: inside.namespaces.get(kind) == host.namespaces.get(kind)
@@ -361,7 +361,7 @@ def _namespace(kind: str, what: str) -> Probe:
                  reads=_same(kind), named=True)  # fmt: skip
 
 
-def _sees_devices(inside: Reading, host: Reading) -> bool:
+def _sees_devices(inside: BoundaryReading, host: BoundaryReading) -> bool:
     """Whether a device of the host's is listed there: the same address and numbers, or a disk of
     the same name and number."""
     listed = [{(one.address, one.kind) for one in who.devices} for who in (inside, host)]
@@ -536,11 +536,11 @@ _NO_DISK = ("ram", "loop", "zram", "sr", "fd", "dm-", "md", "nbd")
 class Response:
     """What an instance read, and probe → answer of the calls that were made in it."""
 
-    reading: Reading
+    reading: BoundaryReading
     answers: Mapping[str, int]
 
 
-def read(box: Sandbox) -> Reading:
+def read(box: Sandbox) -> BoundaryReading:
     """What an instance reads about itself.
 
     Raises:
@@ -575,7 +575,7 @@ def ask(box: Sandbox, targets: Targets | None) -> Response:
     return Response(reading, dict(zip(wanted, answers, strict=True)))
 
 
-def targets(host: Reading, pid: int, port: int, host_file: str) -> Targets:
+def targets(host: BoundaryReading, pid: int, port: int, host_file: str) -> Targets:
     """What probes of an instance are aimed at, on a host that read ``host``."""
     disks = [
         (int(major), int(minor))
@@ -595,7 +595,7 @@ def targets(host: Reading, pid: int, port: int, host_file: str) -> Targets:
 
 
 def probe_rows(
-    row: Measurement, response: Response, host: Reading | None, *, own_kernel: bool
+    row: Measurement, response: Response, host: BoundaryReading | None, *, own_kernel: bool
 ) -> Iterator[Measurement]:
     """A row of every probe of the grid, each made of ``row``.
 
@@ -618,7 +618,7 @@ def probe_rows(
         yield filled(mine, value, text=text, guest_kernel=reading.release)
 
 
-def observation_rows(row: Measurement, reading: Reading) -> Iterator[Measurement]:
+def observation_rows(row: Measurement, reading: BoundaryReading) -> Iterator[Measurement]:
     """What an instance read, in words; each row made of ``row``."""
     kinds = [device.kind.replace("0x", "") for device in reading.devices]
     disks = [name for name in reading.disks if not name.startswith(_NO_DISK)]

@@ -20,7 +20,7 @@ from vmcompare.experiments.shared_kernel.facts import SETTINGS
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
-from vmcompare.plots.grid import Row, changes, sharing
+from vmcompare.plots.grid import GridRow, changes, sharing
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import EMULATION, Launcher, Machine, Platform, Series, Spec
 
@@ -112,7 +112,7 @@ def identity_figure(view: View) -> Picture:
     """Who shares what: equal values of a row have the same letter."""
     found = answered(view)
     rows = [
-        Row(
+        GridRow(
             phase,
             tuple(one.values.get(phase) for one in found),
             tuple(one.key(phase) for one in found),
@@ -501,7 +501,7 @@ def _grid(found: Sequence[Rung], caption: str, against: int | None = None) -> Pi
         for value in values:  # counts that differ a little are the same value
             same = (k for k in keys if value and ladder.same(name, str(k), value))
             keys.append(next(same, value))
-        rows.append(Row(name, tuple(values), tuple(keys)))
+        rows.append(GridRow(name, tuple(values), tuple(keys)))
     before = [max(0, place - 1) for place in range(len(there))]
     return changes(
         [rung.name for rung in there],

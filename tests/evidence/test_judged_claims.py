@@ -10,8 +10,8 @@ from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ra
 
 from vmcompare.course.verdict.table import reason
 from vmcompare.evidence import claims
-from vmcompare.evidence.claims import Finding, Verdict
-from vmcompare.evidence.claims.choose import Evidence, JudgedClaim, Part, Whose, lessons, settle
+from vmcompare.evidence.claims import Conclusion, Finding
+from vmcompare.evidence.claims.judged import Evidence, JudgedClaim, Part, Whose, lessons, settle
 from vmcompare.evidence.view import MEASURED
 from vmcompare.evidence.view import RECORDED as SHOWN_RECORDED
 
@@ -124,26 +124,26 @@ def test_a_damaged_file_beside_an_older_good_one_leaves_the_good_one_in_place(
 FLIPS = {
     ("A1", "a whole computer"): ("whole_computer", facts(
         boot_sector_prints_in_vm=False, guest_hardware_differs_from_host=True,
-        two_vms_have_two_boot_ids=True), Verdict.REFUTED),
+        two_vms_have_two_boot_ids=True), Conclusion.REFUTED),
     ("A2", "its own operating system"): ("guest_os", facts(
-        control_vm_boots=True, boot_sector_runs_without_os=False), Verdict.SUPPORTED),
+        control_vm_boots=True, boot_sector_runs_without_os=False), Conclusion.SUPPORTED),
     ("O1", "memory"): ("guest_os", ramps(
-        {"container": 60 * MIB, "vm": 4 * MIB}), Verdict.REFUTED),
-    ("O1", "disk"): ("image_size", images(1e7, 1e8, "allocated"), Verdict.REFUTED),
+        {"container": 60 * MIB, "vm": 4 * MIB}), Conclusion.REFUTED),
+    ("O1", "disk"): ("image_size", images(1e7, 1e8, "allocated"), Conclusion.REFUTED),
     ("O2", "shared kernel"): ("shared_kernel", facts(
         container_kernel_release_is_hosts=False, container_boot_id_is_hosts=True,
-        vm_kernel_release_is_hosts=False, vm_boot_id_is_hosts=False), Verdict.REFUTED),
+        vm_kernel_release_is_hosts=False, vm_boot_id_is_hosts=False), Conclusion.REFUTED),
     ("O3", "start"): ("boot_speed", starts(times={("container", ""): 9.0}, whole=False),
-        Verdict.REFUTED),
+        Conclusion.REFUTED),
     ("O6a", "distributions"): ("shared_kernel", facts(
-        second_distribution_runs_as_container=False), Verdict.SUPPORTED),
-    ("P1", "whole"): ("image_size", images(1e7, 1e8, "compressed"), Verdict.REFUTED),
-    ("P3", "bytes"): ("image_size", images(1e9, 1e8, "compressed"), Verdict.SUPPORTED),
+        second_distribution_runs_as_container=False), Conclusion.SUPPORTED),
+    ("P1", "whole"): ("image_size", images(1e7, 1e8, "compressed"), Conclusion.REFUTED),
+    ("P3", "bytes"): ("image_size", images(1e9, 1e8, "compressed"), Conclusion.SUPPORTED),
     ("F1", "memory"): ("guest_os", ramps(
-        {"container": 60 * MIB, "vm": 4 * MIB}), Verdict.REFUTED),
+        {"container": 60 * MIB, "vm": 4 * MIB}), Conclusion.REFUTED),
     ("F2", "start"): ("boot_speed", starts(
         accel="kvm", times={("container", ""): 1.0, ("vm", "pc"): 0.2}, whole=False),
-        Verdict.REFUTED),
+        Conclusion.REFUTED),
 }  # fmt: skip
 """(id, part) → recording with the contrary rows, and the finding they give."""
 
@@ -163,7 +163,7 @@ def test_judgements_stay_judgements_whatever_is_recorded(places: Places) -> None
     for recorded in ({}, RECORDED):
         places.plant(recorded)
         evidence = places.gather()
-        assert all(part(evidence, c.id).finding.verdict is Verdict.JUDGEMENT for c in judged)
+        assert all(part(evidence, c.id).finding.verdict is Conclusion.JUDGEMENT for c in judged)
 
 
 def test_beside_a_judgement_stands_what_was_measured(places: Places) -> None:
@@ -177,7 +177,7 @@ def test_beside_a_judgement_stands_what_was_measured(places: Places) -> None:
 def test_what_no_lesson_measures_says_so_and_links_nowhere(places: Places) -> None:
     places.plant()
     found = part(places.gather(), "S5")
-    assert found.finding.verdict is Verdict.NOT_MEASURED
+    assert found.finding.verdict is Conclusion.NOT_MEASURED
     assert found.finding.reason == "No lesson measures this yet."
     assert (found.run, found.lesson) == (None, None)
 
@@ -197,7 +197,7 @@ def test_an_own_run_comes_first_and_this_sessions_is_measured(places: Places) ->
     found = part(places.gather(), "O3")
     assert found.run is not None
     assert (found.run.recording.run_id, found.run.whose) == (own.run_id, Whose.LEARNER)
-    assert found.finding.verdict is Verdict.REFUTED
+    assert found.finding.verdict is Conclusion.REFUTED
     session = planted(places.own.parent / "session", starts(rounds=3))
     found = part(places.gather(session), "O3")
     assert found.run is not None
@@ -225,7 +225,7 @@ def test_an_own_run_in_the_making_does_not_count_yet(places: Places) -> None:
 def test_a_run_is_not_passed_over_for_what_it_says(places: Places) -> None:
     """Failures and emulation are findings of the run that was chosen; another is not looked for."""
     places.plant({"boot_speed": starts(accel="kvm")})
-    assert part(places.gather(), "F2").finding.verdict is not Verdict.NOT_MEASURED
+    assert part(places.gather(), "F2").finding.verdict is not Conclusion.NOT_MEASURED
     places.add("boot_speed", starts(failures={"vm": 10}), own=True)
     found = part(places.gather(), "F2")
     assert found.run is not None
@@ -242,7 +242,7 @@ def test_an_own_run_of_too_few_rounds_stands_back_for_a_longer_one_and_that_is_s
     found = part(places.gather(), "O3")
     assert found.run is not None
     assert found.run.whose is Whose.PROJECT
-    assert found.finding.verdict is not Verdict.REFUTED
+    assert found.finding.verdict is not Conclusion.REFUTED
     assert found.note == (
         f"Your own run {own.run_id} is too short to settle this: it has 2 rounds of it, and 3 are "
         "needed."
@@ -296,7 +296,7 @@ def test_rows_of_two_recordings_are_never_pooled(places: Places) -> None:
         row("vm", "start_to_first_byte_s", 25 * wobble(b), block=b, accel="kvm") for b in range(10)
     ])  # fmt: skip
     found = part(places.gather(), "F2")
-    assert found.finding.verdict is Verdict.NOT_MEASURED
+    assert found.finding.verdict is Conclusion.NOT_MEASURED
     assert found.finding.interval is None
 
 
@@ -314,7 +314,7 @@ def test_an_estimate_that_emulation_leaves_undecided_is_kept_with_its_interval(
 ) -> None:
     places.plant()
     found = part(places.gather(), "F2")
-    assert found.finding.verdict is Verdict.NOT_MEASURED
+    assert found.finding.verdict is Conclusion.NOT_MEASURED
     assert found.emulated
     assert found.finding.interval is not None
     assert found.finding.interval.estimate == pytest.approx(250, rel=0.05)
@@ -346,7 +346,7 @@ def test_two_lessons_may_be_on_one_experiment_and_a_claim_finds_the_one_it_names
     places.add("isolation", both)
     found = {id_: part(places.gather(), id_) for id_ in ("S5", "S2")}
     assert [p.lesson.number for p in found.values() if p.lesson] == ["05a", "05b"]
-    assert found["S5"].finding.verdict is Verdict.SUPPORTED
+    assert found["S5"].finding.verdict is Conclusion.SUPPORTED
     places.delete("isolation")
     waiting = part(places.gather(), "S2")
     assert waiting.finding.reason == "There is no recording of lesson 05b here."

@@ -10,33 +10,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from vmcompare.evidence.claims import Verdict
+from vmcompare.evidence.claims import Conclusion
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import ratio
 from vmcompare.plots import marks, style
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import EMULATION
 
-SIGNS: Mapping[Verdict, str] = MappingProxyType(
+SIGNS: Mapping[Conclusion, str] = MappingProxyType(
     {
-        Verdict.SUPPORTED: "✓",
-        Verdict.WITH_CAVEATS: "(✓)",
-        Verdict.REFUTED: "✗",
-        Verdict.INCONCLUSIVE: "?",
-        Verdict.NOT_MEASURED: "○",
-        Verdict.JUDGEMENT: "◇",
+        Conclusion.SUPPORTED: "✓",
+        Conclusion.WITH_CAVEATS: "(✓)",
+        Conclusion.REFUTED: "✗",
+        Conclusion.INCONCLUSIVE: "?",
+        Conclusion.NOT_MEASURED: "○",
+        Conclusion.JUDGEMENT: "◇",
     }
 )
 """A sign a finding, always shown beside its words."""
 
-_FILLS: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
+_FILLS: Mapping[Conclusion, tuple[str, str]] = MappingProxyType(
     {
-        Verdict.SUPPORTED: ("#BFE3D6", ""),
-        Verdict.WITH_CAVEATS: ("#E3F2EC", "//"),
-        Verdict.REFUTED: ("#F6CDB5", "xx"),
-        Verdict.INCONCLUSIVE: ("#FFFFFF", ".."),
-        Verdict.NOT_MEASURED: ("#FFFFFF", ""),
-        Verdict.JUDGEMENT: ("#E4E4E4", ""),
+        Conclusion.SUPPORTED: ("#BFE3D6", ""),
+        Conclusion.WITH_CAVEATS: ("#E3F2EC", "//"),
+        Conclusion.REFUTED: ("#F6CDB5", "xx"),
+        Conclusion.INCONCLUSIVE: ("#FFFFFF", ".."),
+        Conclusion.NOT_MEASURED: ("#FFFFFF", ""),
+        Conclusion.JUDGEMENT: ("#E4E4E4", ""),
     }
 )
 """Colour and hatching of a mark; the words above it say the same."""
@@ -61,26 +61,26 @@ class Against:
     label: str
     interval: Interval
     bound: float
-    verdict: Verdict
+    verdict: Conclusion
     emulated: bool
     note: str = ""
 
     @property
     def decided(self) -> bool:
         """Whether the rule came to a yes or a no."""
-        return self.verdict not in (Verdict.NOT_MEASURED, Verdict.INCONCLUSIVE)
+        return self.verdict not in (Conclusion.NOT_MEASURED, Conclusion.INCONCLUSIVE)
 
     @property
     def words(self) -> str:
         """Sign and words of the finding, with the reason where there is none."""
-        if self.verdict is Verdict.NOT_MEASURED:
+        if self.verdict is Conclusion.NOT_MEASURED:
             return f"not decided: {EMULATION}"
         under = f", {EMULATION}" if self.emulated else ""
         return f"{SIGNS[self.verdict]} {self.verdict}{under}"
 
 
 @style.own()
-def findings(found: Mapping[str, Verdict], *, caption: str = "") -> Picture:
+def findings(found: Mapping[str, Conclusion], *, caption: str = "") -> Picture:
     """One mark a claim (its id in a box), below the finding it has.
 
     Args:
@@ -89,7 +89,7 @@ def findings(found: Mapping[str, Verdict], *, caption: str = "") -> Picture:
     """
     from matplotlib.patches import Rectangle
 
-    by_verdict = {v: [i for i, has in found.items() if has is v] for v in Verdict}
+    by_verdict = {v: [i for i, has in found.items() if has is v] for v in Conclusion}
     lines = sum(1.0 + 1.15 * max(1, math.ceil(len(ids) / _A_LINE)) for ids in by_verdict.values())
     figure = style.figure(0.29 * lines)
     axes = figure.subplots()
@@ -111,7 +111,7 @@ def findings(found: Mapping[str, Verdict], *, caption: str = "") -> Picture:
                 Rectangle(
                     (x + 0.04, y - down - 0.92), 0.92, 0.84, facecolor=colour, hatch=hatch,
                     edgecolor=style.GREY, linewidth=0.8,
-                    linestyle="--" if verdict is Verdict.NOT_MEASURED else "-",
+                    linestyle="--" if verdict is Conclusion.NOT_MEASURED else "-",
                 )
             )  # fmt: skip
             axes.text(
@@ -125,7 +125,7 @@ def findings(found: Mapping[str, Verdict], *, caption: str = "") -> Picture:
     return Picture(figure, _findings_alt(by_verdict), caption)
 
 
-def _findings_alt(by_verdict: Mapping[Verdict, Sequence[str]]) -> str:
+def _findings_alt(by_verdict: Mapping[Conclusion, Sequence[str]]) -> str:
     total = sum(len(ids) for ids in by_verdict.values())
     parts = [
         f"{verdict}: {len(ids)}" + (f" ({', '.join(ids)})" if ids else "")

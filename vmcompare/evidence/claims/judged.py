@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import StorageError
-from vmcompare.evidence.claims.findings import Finding, Verdict, combine, concerned, judge
+from vmcompare.evidence.claims.findings import Conclusion, Finding, combine, concerned, judge
 from vmcompare.evidence.claims.rules import Claim, Rule, load
 from vmcompare.evidence.recording import COLUMNS, Recording, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED, Source, View
@@ -325,7 +325,7 @@ def part(claim: Claim, evidence: Evidence) -> Part:
     waiting = [one for one in known if one.experiment and not evidence.of(one.experiment)]
     lesson = next(iter(waiting), None)
     why = evidence.missing(lesson) if lesson else "No lesson measures this yet."
-    return Part(claim, Finding(Verdict.NOT_MEASURED, why, lacking=True), lesson=lesson)
+    return Part(claim, Finding(Conclusion.NOT_MEASURED, why, lacking=True), lesson=lesson)
 
 
 def _settled(claim: Claim, run: RunFindings, evidence: Evidence) -> Part:
