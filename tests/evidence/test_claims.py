@@ -510,7 +510,7 @@ def test_a_judgement_stays_one_whatever_was_measured_and_shows_it_beside(frame: 
     ]  # fmt: skip
     found = judge(CLAIMS["V1", "economical"], frame(rows))
     assert found.verdict is Conclusion.JUDGEMENT
-    assert "(one alone): 20.0× (95 % interval 20.0× to 20.0×; n = 3 blocks" in found.reason
+    assert "(one alone): 20.0× (range of 3: 20.0× to 20.0×; n = 3 blocks" in found.reason
     assert "without the translator’s code cache, under software emulation" in found.reason
 
 

@@ -7,7 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from vmcompare.evidence.statistics import doubts, median_interval, outliers, paired_ratio
+from vmcompare.evidence.statistics import (
+    INTERVAL_FROM,
+    doubts,
+    median_interval,
+    outliers,
+    paired_ratio,
+)
 from vmcompare.evidence.units import seconds
 
 
@@ -68,7 +74,9 @@ def test_an_outlier_is_flagged_and_the_rest_is_not() -> None:
 
 def test_an_interval_is_written_in_words_and_its_absence_too() -> None:
     known, alone = median_interval([1.0, 1.0, 1.0]), median_interval([1.0])
-    assert known.words(seconds) == "95 % interval 1.00 s to 1.00 s"
+    assert known.words(seconds) == "range of 3: 1.00 s to 1.00 s"
     assert known.ends(seconds) == "1.00 s – 1.00 s"
+    enough = median_interval([1.0] * INTERVAL_FROM)
+    assert enough.words(seconds) == "95 % interval: 1.00 s to 1.00 s"
     assert alone.words(seconds, "run") == "no interval from one run"
     assert (alone.words(seconds), alone.ends(seconds)) == ("no interval", "")

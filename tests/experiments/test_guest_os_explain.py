@@ -107,7 +107,7 @@ def test_every_point_of_every_ramp_is_drawn(views: Mapping[str, View]) -> None:
 def test_the_code_cache_is_left_out_of_b_and_shown_beside_it(views: Mapping[str, View]) -> None:
     table = TABLES["ramps"](views["exact"]).set_index("series")
     emulated = "vm (q35) · software emulation"
-    assert table.loc[emulated, "each, b"] == "250 MiB [250 MiB – 250 MiB]"
+    assert table.loc[emulated, "each, b"] == "250 MiB [range of 3: 250 MiB – 250 MiB]"
     assert table.loc[emulated, "b with code cache"] == "310 MiB"
     assert table.loc["container", "b with code cache"] == "3.00 MiB"
     hardware = TABLES["ramps"](views["hardware"]).set_index("series")
@@ -125,7 +125,7 @@ def test_three_ways_of_counting_stand_side_by_side(views: Mapping[str, View]) ->
 
 def test_what_the_host_has_left_says_when_it_is_noise() -> None:
     assert against_noise(Interval(-5 * MIB, -9 * MIB, 3 * MIB, 3)).endswith(
-        "−5.00 MiB [−9.00 MiB – 3.00 MiB]: not told from noise"
+        "−5.00 MiB [range of 3: −9.00 MiB – 3.00 MiB]: not told from noise"
     )
     assert "noise" in against_noise(Interval(-9 * MIB, -60 * MIB, -2 * MIB, 3))
     assert against_noise(Interval(5 * MIB, 4 * MIB, 6 * MIB, 3)) == (

@@ -19,6 +19,7 @@ from vmcompare.course import text
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.statistics import coverage
 from vmcompare.evidence.view import Computer, View, compose
 from vmcompare.experiments.whole_computer import explain
 from vmcompare.experiments.whole_computer.explain import explained
@@ -213,7 +214,7 @@ def test_an_interval_that_misses_the_truth_is_pointed_out(tmp_path: Path) -> Non
     apart = view_of(tmp_path, pairs([1.0, 1.01, 1.02], [2.0, 2.01, 2.02]))
     caption = explained.figures["noise"](apart).words
     assert "does not hold 1" in caption
-    assert "span of 3 rounds holds the truth in 75% of cases" in caption
+    assert "range of 3 rounds holds the truth in 75% of cases" in caption
     many = view_of(tmp_path, pairs([1.0] * 5 + [1.01], [2.0] * 6))
     assert "of twenty such intervals" in explained.figures["noise"](many).words
     alike = view_of(tmp_path, pairs([1.0, 1.1, 1.2], [1.1, 1.0, 1.2]))
@@ -246,8 +247,8 @@ def test_the_span_of_few_rounds_misses_the_truth_as_often_as_it_says() -> None:
     chance, n, tries = random.Random(1), 3, 4000
     drawn = [[chance.lognormvariate(0, 1) for _ in range(n)] for _ in range(tries)]
     enclosed = sum(min(x) <= 1 <= max(x) for x in drawn) / tries
-    assert enclosed == pytest.approx(explain.coverage(n), abs=0.03)
-    assert explain.coverage(5) < 0.95 < explain.coverage(6)
+    assert enclosed == pytest.approx(coverage(n), abs=0.03)
+    assert coverage(5) < 0.95 < coverage(6)
 
 
 @pytest.mark.parametrize("n", [5.0, 500.0])

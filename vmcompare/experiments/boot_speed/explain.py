@@ -15,7 +15,7 @@ from types import MappingProxyType
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import NO_CODE_CACHE
 from vmcompare.evidence.published import load_figures
-from vmcompare.evidence.statistics import Interval
+from vmcompare.evidence.statistics import INTERVAL_FROM, Interval
 from vmcompare.evidence.units import MIB, ratio, seconds
 from vmcompare.evidence.view import Column, View, container, mixed, of_series, warnings
 from vmcompare.experiments.explanation import Explanation, Row
@@ -59,10 +59,17 @@ def starts(view: View) -> Iterator[Row]:
             "n": str(column.n),
             "failed": str(column.failed),
             "median": seconds(median.estimate) if median else "–",
-            "95 % interval": (median.ends(seconds) or "– (one run)") if median else "–",
+            "interval": _interval(median),
             "× container": "1" if column is base else _times(times),
             "provenance": column.provenance,
         }
+
+
+def _interval(median: Interval | None) -> str:
+    if median is None or not median.known:
+        return "– (one run)" if median else "–"
+    few = f" ({median.kind})" if median.n < INTERVAL_FROM else ""
+    return median.ends(seconds) + few
 
 
 @explained.table("phases")

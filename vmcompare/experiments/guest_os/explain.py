@@ -12,7 +12,7 @@ from dataclasses import replace
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import RAMPS_WANTED
 from vmcompare.evidence.published import load_figures
-from vmcompare.evidence.statistics import Interval, median_interval
+from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, median_interval
 from vmcompare.evidence.units import MIB, size
 from vmcompare.evidence.view import NEXT, Column, View, absent, failures, mixed, of_series
 from vmcompare.experiments.explanation import Explanation, Row
@@ -402,8 +402,9 @@ def _medians(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float]
 
 
 def _span(interval: Interval) -> str:
-    """The 95 % interval in brackets; nothing where one ramp gives none."""
-    return f" [{interval.ends(size)}]" if interval.known else ""
+    """The interval in brackets; nothing where one ramp gives none."""
+    few = f"{interval.kind}: " if interval.n < INTERVAL_FROM else ""
+    return f" [{few}{interval.ends(size)}]" if interval.known else ""
 
 
 def _emulated(found: Sequence[Fit]) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from vmcompare.engines.programs import boot_sector as sector
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import readable, recordings
-from vmcompare.evidence.statistics import CONFIDENCE, Interval, median_interval
+from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, coverage, median_interval
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import Column, View, absent, caption, mixed, warnings
 from vmcompare.experiments.explanation import Explanation, Row
@@ -177,37 +177,24 @@ def _multiples(axes: Axes, values: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}×")
 
 
-ENOUGH_ROUNDS = 6
-"""Fewer rounds have no 95 % interval: n independent ratios all lie on the same side of the true
-median with a probability of 2 · 2^(−n), whatever their distribution, so even their whole span holds
-it in 94 % of cases for n = 5 and in 97 % for n = 6."""
-
-
-def coverage(rounds: int) -> float:
-    """How probable it is that the span of so many rounds encloses the true ratio."""
-    return 1 - 2.0 ** (1 - rounds)
-
-
 def _missed(one: Halves) -> str:
     if not one.ratio.known or one.ratio.low <= 1 <= one.ratio.high:
         return ""
     n = one.ratio.n
     why = (
-        f"the span of {n} rounds holds the truth in {coverage(n):.0%} of cases only"
-        if n < ENOUGH_ROUNDS
-        else "of twenty such intervals one misses the truth as a rule"
+        f"the range of {n} rounds holds the truth in {coverage(n):.0%} of cases only"
+        if n < INTERVAL_FROM
+        else "of twenty such intervals one typically misses the truth"
     )
     label = one.column.series.label
     return f"{label}: the interval of B ÷ A does not hold 1, though A and B are the same; {why}."
 
 
 def _sentence(one: Halves) -> str:
-    n, ends = one.ratio.n, one.ratio.ends(ratio, " to ")
-    kind = f"{CONFIDENCE:.0%} interval" if n >= ENOUGH_ROUNDS else f"span of {n} rounds"
     return (
         f"{one.column.series.label}: B ÷ A is {ratio(one.ratio.estimate)} "
-        f"({f'{kind} {ends}' if ends else 'no interval from one round'}); "
-        f"one A and one B differ by {_percent(one.pair_percent)} as a rule, the slowest start "
+        f"({one.ratio.words(ratio, 'round')}); one A and one B typically differ by "
+        f"{_percent(one.pair_percent)}, the slowest start "
         f"took {ratio(one.extremes)} as long as the fastest."
     )
 
