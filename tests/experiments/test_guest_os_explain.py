@@ -129,7 +129,7 @@ def test_what_the_host_has_left_says_when_it_is_noise() -> None:
     )
     assert "noise" in against_noise(Interval(-9 * MIB, -60 * MIB, -2 * MIB, 3))
     assert against_noise(Interval(5 * MIB, 4 * MIB, 6 * MIB, 3)) == (
-        "5.00 MiB [4.00 MiB – 6.00 MiB]"
+        "5.00 MiB [range of 3: 4.00 MiB – 6.00 MiB]"
     )
     assert "noise not known" in against_noise(Interval(5 * MIB, -math.inf, math.inf, 1))
 
