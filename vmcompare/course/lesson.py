@@ -421,7 +421,7 @@ class Lesson(Steps):
         runs = ((MEASURED, self.live), (RECORDED, self._recorded))
         rows = list(findings_rows(self.number, runs, self._evidence))
         if rows:
-            return page.table(rows)
+            return page.table(rows, f"Sentences quoted from {claims.ARTICLE}.")
         return page.Note("No run has been recorded yet: press Run above.")
 
     def _evidence(self) -> Evidence:
