@@ -18,6 +18,7 @@ from vmcompare import engines, paths
 from vmcompare.course import answers
 from vmcompare.course.lesson import Lesson
 from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.evidence.claims import ARTICLE
 from vmcompare.evidence.recording import Measurement, read
 from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring.experiment import Demo
@@ -279,6 +280,7 @@ def test_findings_come_from_the_rows_and_other_rows_give_others(
     boot = Lesson("boot_speed", "04")
     boot.findings()
     assert "not measured here" in page.html()  # planted under software emulation
+    assert ARTICLE in page.html()
     hardware = planted(tmp_path / "own", starts(rounds=10, accel="kvm"))
     boot._finished(hardware)
     assert "supported" in page.html()

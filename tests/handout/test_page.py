@@ -9,8 +9,12 @@ from pathlib import Path
 import lesson_fixture
 import pytest
 from bs4 import BeautifulSoup
+from nbformat import NO_CONVERT
+from nbformat import read as read_notebook
 
+from vmcompare.evidence.claims import ARTICLE
 from vmcompare.handout import page
+from vmcompare.paths import lessons_dir
 
 LOADING = "[src], link[href], object[data], image[href], use[href]"
 
@@ -114,3 +118,16 @@ def test_same_notebook_same_bytes() -> None:
     pages = {page.render(notebook, path) for _ in range(2)}
     assert len(pages) == 1
     assert json.dumps(notebook) == before
+
+
+@pytest.mark.parametrize("notebook", sorted(lessons_dir().glob("*.ipynb")), ids=lambda p: p.stem)
+def test_every_lesson_names_in_its_footer_the_article_that_it_quotes(notebook: Path) -> None:
+    content = read_notebook(notebook, NO_CONVERT)
+    made = BeautifulSoup(page.render(content, notebook), "html.parser")
+    assert made.footer is not None
+    assert f"Sentences quoted from {ARTICLE}" in " ".join(made.footer.text.split())
+
+
+def test_a_page_that_quotes_nothing_names_no_article(soup: BeautifulSoup) -> None:
+    assert soup.footer is not None
+    assert ARTICLE not in " ".join(soup.footer.text.split())

@@ -427,7 +427,7 @@ class Lesson(Steps):
         runs = ((MEASURED, self.live), (RECORDED, self._recorded))
         rows = list(findings_rows(self.number, runs, self._evidence))
         if rows:
-            return page.Html(render("findings", findings=rows))
+            return page.Html(render("findings", findings=rows, article=claims.ARTICLE))
         return page.Note("No run has been recorded yet: press Run above.")
 
     def _evidence(self) -> Evidence:

@@ -30,6 +30,7 @@ from vmcompare import __version__
 from vmcompare.course.page import Note
 from vmcompare.course.templates import environment
 from vmcompare.errors import VmcompareError, printable
+from vmcompare.evidence.claims import ARTICLE, quoted
 from vmcompare.handout import TEMPLATES, HandoutError, markdown, safe
 from vmcompare.plots import svg
 
@@ -115,11 +116,18 @@ def _render(content: nbformat.NotebookNode, notebook: Path, edition: str) -> str
         "edition": edition,
         "run": _provenance(made.get("run", "") if isinstance(made, dict) else ""),
         "notebook": notebook,
+        "article": ARTICLE if quoted(_words_of(shown)) else "",
     }
     body, _ = _exporter().from_notebook_node(shown, resources)
     body = body.encode("utf-8", "replace").decode("utf-8")  # half characters, out of "\\ud800"
     title = shown.metadata.get("title", "")
     return _finished(body, notebook, title=title if isinstance(title, str) else "", edition=edition)
+
+
+def _words_of(content: nbformat.NotebookNode) -> str:
+    """What an author wrote, without the marks of quotations."""
+    texts = (cell.source for cell in content.cells if cell.cell_type == "markdown")
+    return re.sub(r"^>", "", "\n".join(texts), flags=re.MULTILINE)
 
 
 def _refuse_huge(cell: nbformat.NotebookNode, notebook: Path) -> None:

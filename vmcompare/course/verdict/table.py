@@ -13,7 +13,7 @@ from typing import Any
 
 from vmcompare.course import page
 from vmcompare.course.templates import render
-from vmcompare.evidence.claims import CaveatKind, Conclusion, Rule
+from vmcompare.evidence.claims import ARTICLE, CaveatKind, Conclusion, Rule
 from vmcompare.evidence.claims.judged import Evidence, JudgedClaim, Part
 from vmcompare.plots.findings import SIGNS
 from vmcompare.sandbox import accelerator_words
@@ -37,6 +37,7 @@ def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
         sections.setdefault(SECTIONS[claim.id[0]], []).append(claim)
     markup = render(
         "verdict",
+        article=ARTICLE,
         sections=[
             {"name": name, "claims": some, "counted": _counted(some)}
             for name, some in sections.items()

@@ -52,6 +52,7 @@ from vmcompare.evidence.claims.findings import (
     observed,
 )
 from vmcompare.evidence.claims.rules import (
+    ARTICLE,
     COLUMNS,
     RAMP,
     RAMPS_WANTED,
@@ -68,13 +69,15 @@ from vmcompare.evidence.claims.rules import (
     load,
     parse,
     quantity,
+    quoted,
     runs_wanted,
     words_of_fact,
 )
 
 __all__ = [
-    "COLUMNS", "NO_CODE_CACHE", "RAMP", "RAMPS_WANTED", "Caveat", "CaveatKind",
+    "ARTICLE", "COLUMNS", "NO_CODE_CACHE", "RAMP", "RAMPS_WANTED", "Caveat", "CaveatKind",
     "Claim", "ClaimKind", "Conclusion", "Estimand", "Estimate", "Finding", "Observations",
     "Quantity", "Rule", "Side", "Undecided", "by_rule", "caveat", "combine", "concerned",
-    "estimate", "judge", "load", "observed", "parse", "quantity", "runs_wanted", "words_of_fact",
+    "estimate", "judge", "load", "observed", "parse", "quantity", "quoted", "runs_wanted",
+    "words_of_fact",
 ]  # fmt: skip

@@ -43,6 +43,12 @@ from vmcompare.evidence.units import METRICS, NAMES
 from vmcompare.paths import data_dir
 from vmcompare.sandbox import Machine, Platform, Start
 
+ARTICLE = (
+    "“Docker vs Virtual Machine (VM): Understanding the Differences”, Geekflare "
+    "(author and date not known to us)"
+)
+"""The article under test, as it is named wherever its sentences are quoted."""
+
 COLUMNS = (
     "id", "part", "kind", "rule", "estimand", "bound", "lesson", "says", "quote", "caveats",
 )  # fmt: skip
@@ -294,6 +300,12 @@ class Claim:
         """What is estimated; ``None`` for facts and for plain judgements."""
         body = self.estimand.body if self.estimand else None
         return body if isinstance(body, Quantity) else None
+
+
+def quoted(text: str) -> bool:
+    """Whether a sentence of the article stands in a text, however its lines are broken."""
+    words = " ".join(text.split())
+    return any(" ".join(claim.quote.split()) in words for claim in load())
 
 
 def load(path: Path | None = None) -> tuple[Claim, ...]:
