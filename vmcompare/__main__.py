@@ -397,6 +397,7 @@ def lab(arguments: argparse.Namespace) -> int:
 def _serve(folder: Path, place: Path, arguments: argparse.Namespace) -> None:
     """JupyterLab on ``folder``, its settings and layout in ``place``, until it is ended."""
     from jupyterlab.labapp import LabApp
+    from tornado.ioloop import PeriodicCallback
 
     from vmcompare.paths import lessons
 
@@ -445,6 +446,8 @@ def _serve(folder: Path, place: Path, arguments: argparse.Namespace) -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         # JupyterLab ends its kernels in order on SIGTERM only. (Ignored: nohup.)
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    # Python sees a signal that comes just before the loop waits only when it wakes: each second.
+    PeriodicCallback(lambda: None, 1000).start()
     server.start()
 
 
