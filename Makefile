@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
 READY  := $(VENV)/.ready
+TOOLS  := $(VENV)/.ready-dev
 ROUNDS ?= 3
 N      ?= 10000
 SEED   ?= 10
@@ -15,6 +16,8 @@ WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 WITHOUT := not docker and not qemu and not browser
 WITH    := (docker or qemu or browser) and not alone
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header
 
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -22,64 +25,68 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: lab handouts test test-quick check check-only bench reliability fuzz golden dictionary lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
-lab: $(READY)                  ## engines, then JupyterLab on the lessons
+lab: $(READY)                  ## engines, then JupyterLab on a copy of the lessons in your home
 	ENGINES=$(ENGINES) $(BIN)/vmcompare lab
 
 handouts: $(READY) engines     ## dist/*.html and an index: measured where engines are, recorded elsewhere
 	$(BIN)/vmcompare handout $(NOTEBOOKS) --out dist --mode $(MODE) --rounds $(ROUNDS)
 
-test: $(READY) engines browser-tools   ## all tests; what is missing is a skip with its reason
+test: $(TOOLS) engines browser-tools   ## all tests; what is missing is a skip with its reason
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "$(WITH)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
 
-test-quick: $(READY)           ## no containers, machines, browsers or whole lessons: a minute or two
+test-quick: $(TOOLS)           ## no containers, machines, browsers or whole lessons: a minute or two
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT) and not slow and not mechanism" $(PYTEST_ARGS)
 
-check: $(READY)                ## format, lint, types, layers
+check: $(TOOLS)                ## format, lint, types, layers
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check-only: $(READY)           ## the same, changing nothing
+check-only: $(TOOLS)           ## the same, changing nothing
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) engines        ## ratios, measured side by side in one run
+bench: $(TOOLS) engines        ## ratios, measured side by side in one run
 	$(BIN)/python -m tools.bench $(BENCH_ARGS)
 
-reliability: $(READY) engines browser-tools   ## docs/reliability.md, from the fault suite
+reliability: $(TOOLS) engines browser-tools   ## docs/reliability.md, from the fault suite
 	$(BIN)/python -m tools.reliability
 
-golden: $(READY)               ## tests/golden/*.json: what the recordings say in the lessons
+golden: $(TOOLS)               ## tests/golden/*.json: what the recordings say in the lessons
 	$(BIN)/python -m tools.golden
 
-fuzz: $(READY)                 ## damaged and hostile files for every reader: N of them, made from SEED
+fuzz: $(TOOLS)                 ## damaged and hostile files for every reader: N of them, made from SEED
 	$(BIN)/python -m tools.fuzz -n $(N) --seed $(SEED)
 
-dictionary: $(READY)           ## docs/data-dictionary.md: every field and metric of a recording
+dictionary: $(TOOLS)           ## docs/data-dictionary.md: every field and metric of a recording
 	$(BIN)/python -m tools.dictionary
 
-lock: $(READY)                 ## requirements.lock from pyproject.toml
-	@$(PIP) uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --group dev pyproject.toml -o requirements.lock
+lock: $(TOOLS)                 ## both lock files, from pyproject.toml
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
 
 engines: $(READY)
 	@ENGINES=$(ENGINES) $(BIN)/python -m vmcompare.engines.setup ensure
 
-browser-tools: $(READY)
+browser-tools: $(TOOLS)
 	@$(BIN)/python -m tools.browser
 
 clean: $(READY)                ## what earlier runs left behind, and a daemon that set-up started
 	$(BIN)/vmcompare clean --engine
 
 $(READY): pyproject.toml requirements.lock
+	@echo "Setting up .venv, once: 0.8 GB on disk, about two minutes (longer over a slow line) …"
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing what requirements.lock pins (a minute or two) …"
 	@$(PIP) --require-hashes -r requirements.lock
 	@$(PIP) --no-deps -e .
+	@touch $@
+
+$(TOOLS): requirements-dev.lock | $(READY)
+	@echo "Adding what checks and tests need, once: another 0.3 GB, less than a minute …"
+	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@

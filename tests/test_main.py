@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ def vmcompare(*words: str, env: dict[str, str] | None = None) -> subprocess.Comp
         (["record", "bot_speed"], "there is no experiment called 'bot_speed'"),
         (["record", "boot_speed", "--platform", "moon"], "there is no platform called 'moon'"),
         (["handout", "no-such.ipynb", "--out", "x"], "no-such.ipynb"),
+        (["handout", "05"], "no lesson called '05'; choose from: 00, 01, 02, 03, 04, 05a, 05b, 09"),
     ],
 )
 def test_a_wrong_name_is_one_sentence_and_exit_code_1(
@@ -153,3 +155,46 @@ def test_a_handout_whose_folder_takes_no_file_is_refused_before_its_notebook_run
     assert done.returncode == 1
     assert "use another --out" in done.stderr
     assert "cell 1" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_handout_is_made_of_a_lessons_number_from_any_folder_in_either_edition(
+    tmp_path: Path,
+) -> None:
+    words = ["handout", "00", "09-verdict", "--mode", "replay", "--edition", "instructor"]
+    done = subprocess.run(
+        [sys.executable, "-m", "vmcompare", *words],
+        cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    made = sorted(path.name for path in (tmp_path / "dist").iterdir())
+    lessons = ["00-start-here-instructor.html", "09-verdict-instructor.html"]
+    assert made == [*lessons, "index.html"]
+    for name in lessons:
+        page = (tmp_path / "dist" / name).read_text(encoding="utf-8")
+        assert "Instructor edition, made with vmcompare" in page
+    index = (tmp_path / "dist" / "index.html").read_text(encoding="utf-8")
+    assert index.count("(instructor edition)") == 2
+
+
+def test_a_port_that_is_taken_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        words = ["lab", str(tmp_path / "lessons"), "--no-browser", "--port", str(port)]
+        assert main(words) == 1
+    said = capsys.readouterr().err
+    assert f"port {port} cannot be used" in said
+    assert "Next step: name another one with --port, or none" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "many", "-1"])
+def test_what_is_no_port_is_a_wrong_call(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["lab", f"--port={port}"])
+    assert ended.value.code == 2
+    assert "a port is a number from 1 to 65535" in capsys.readouterr().err

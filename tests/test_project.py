@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -41,15 +42,52 @@ def test_environment_yml_lists_what_pyproject_lists() -> None:
     assert f"python{project['requires-python']}" in conda
 
 
-def test_the_lock_has_hashes_and_names_no_host() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
-    assert "://" not in lock
-    pinned = [line for line in lock.splitlines() if re.match(r"[a-z0-9].*==", line)]
-    assert len(pinned) > 50
-    assert lock.count("--hash=sha256:") >= len(pinned)
-    direct = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    for name in (re.split(r"[><=; ]", d)[0] for d in direct):
-        assert re.search(rf"^{name}==", lock, re.MULTILINE), name
+def pinned(lock: str) -> dict[str, set[str]]:
+    """Versions of each package in a lock file (several where they differ between Pythons)."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text(), re.M):
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_has_hashes_and_names_no_host(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    assert len(pinned(lock)) > 30
+    assert text.count("--hash=sha256:") >= len(pinned(lock))
+
+
+def test_learners_get_what_lessons_need_and_the_tools_of_developers_are_apart() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for lock, direct in (
+        ("requirements.lock", project["project"]["dependencies"]),
+        ("requirements-dev.lock", project["dependency-groups"]["dev"]),
+    ):
+        wanted = {re.split(r"[><=; ]", one)[0].lower() for one in direct}
+        assert wanted <= pinned(lock).keys()
+    runtime, tools = pinned("requirements.lock"), pinned("requirements-dev.lock")
+    assert {name: tools[name] for name in runtime.keys() & tools.keys()} == {
+        name: runtime[name] for name in runtime.keys() & tools.keys()
+    }
+    assert not {"playwright", "mypy", "pytest", "ruff", "hypothesis", "uv"} & runtime.keys()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_a_first_make_lab_says_how_much_it_installs_and_leaves_the_tools_to_make_test(
+    tmp_path: Path,
+) -> None:
+    def planned(target: str) -> str:
+        command = ["make", "-n", "--no-print-directory", target, f"VENV={tmp_path}/venv"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    lab, test = planned("lab"), planned("test")
+    assert lab.index("0.8 GB on disk, about two minutes") < lab.index("-m venv")
+    assert "-r requirements.lock" in lab
+    assert "requirements-dev.lock" not in lab
+    assert lab.rstrip().endswith("vmcompare lab")
+    assert test.index("-r requirements.lock") < test.index("-r requirements-dev.lock")
 
 
 MINUTES = r"\*.+ · \d+ minutes · (in class|homework)\*"

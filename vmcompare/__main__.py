@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -40,10 +41,17 @@ LAB_SERVER = {
 """Who may come in is never a matter of the user's configuration of Jupyter, which may switch tokens
 off or listen to the world. These go before what stands there, and are looked at once more."""
 
+LAB_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False},
+}
+"""JupyterLab's settings unless a learner chose others: no news, and names of lessons in full."""
+
 WORDS = {
     "check": "What is on this computer, as a table or as JSON; "
     "of a recording: whether it can be used.",
-    "lab": "Make the engines ready, then open JupyterLab on this computer only, with a token.",
+    "lab": "Copy the lessons into a folder of your own, and open JupyterLab there: on this "
+    "computer only, with a token. What you change is never written over.",
     "record": "Measure one experiment, several, or all; one that fails does not stop the next.",
     "handout": "Run lessons and write each as one self-contained HTML file; "
     "several get an index page.",
@@ -315,7 +323,8 @@ def handout(arguments: argparse.Namespace) -> int:
     if arguments.platform:
         names = [engines.platform_named(name).value for name in arguments.platform]
         os.environ["VMCOMPARE_PLATFORMS"] = ",".join(names)
-    if len(arguments.notebook) > 1 and arguments.out.suffix == ".html":
+    notebooks = [_notebook(word) for word in arguments.notebook]
+    if len(notebooks) > 1 and arguments.out.suffix == ".html":
         raise VmcompareError("several handouts need a directory: give --out DIR")
     failures: list[HandoutError] = []
 
@@ -327,15 +336,28 @@ def handout(arguments: argparse.Namespace) -> int:
         else:
             print(f"wrote {made}", flush=True)
 
-    if len(arguments.notebook) == 1:
-        finished(export(arguments.notebook[0], arguments.out, progress=_say))
+    edition = arguments.edition
+    if len(notebooks) == 1:
+        finished(export(notebooks[0], arguments.out, edition=edition, progress=_say))
         return 0
     export_all(
-        *(arguments.notebook, arguments.out), at_once=_at_once(), index=files.INDEX,
+        *(notebooks, arguments.out), at_once=_at_once(), edition=edition, index=files.INDEX,
         finished=finished, progress=_say,
     )  # fmt: skip
     print(f"wrote {index.write(arguments.out)}")
     return 1 if failures else 0
+
+
+def _notebook(word: str) -> Path:
+    """The notebook that a word names: a lesson by its number or name, or a path.
+
+    Raises:
+        UnknownName: it is neither.
+    """
+    from vmcompare.paths import lessons
+
+    path = Path(word)
+    return path if path.suffix or path.exists() else lessons.named(word)
 
 
 def _at_once() -> int:
@@ -349,19 +371,39 @@ def _at_once() -> int:
 
 
 def lab(arguments: argparse.Namespace) -> int:
-    """Make the engines ready, then open JupyterLab on this computer only, with a token."""
-    from jupyterlab.labapp import LabApp
-
-    from vmcompare.engines import setup
+    """Copy the lessons into a folder of one's own, then open JupyterLab there."""
+    from vmcompare.engines import cleanup, setup
     from vmcompare.engines.child_python import refuse
+    from vmcompare.errors import short
     from vmcompare.measuring.mode import drawing_folder
-    from vmcompare.paths import lessons_dir
+    from vmcompare.paths import lessons
 
+    folder = (arguments.folder or lessons.default_folder()).absolute()
+    for sentence in lessons.give(folder):
+        print(printable(sentence, _SENTENCE))
+    print(f"the lessons are in {short(folder)}", flush=True)
     try:
-        refuse(lessons_dir())
+        refuse(folder)
     except VmcompareError as error:
         _complain(str(error))
+    if arguments.port:
+        _refuse_taken_port(arguments.port)
     setup.ensure()
+    with cleanup.folder() as place, drawing_folder():
+        _serve(folder, place, arguments)
+    return 0
+
+
+def _serve(folder: Path, place: Path, arguments: argparse.Namespace) -> None:
+    """JupyterLab on ``folder``, its settings and layout in ``place``, until it is ended."""
+    from jupyterlab.labapp import LabApp
+    from tornado.ioloop import PeriodicCallback
+
+    from vmcompare.paths import lessons
+
+    settings = place / "settings"
+    settings.mkdir()
+    (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
     token = secrets.token_hex(24)
     identity = "jupyter_server.auth.identity.PasswordIdentityProvider"
     options = [
@@ -376,11 +418,24 @@ def lab(arguments: argparse.Namespace) -> int:
         "NotebookApp",
     ):  # each passes its own on to the first
         options += [f"--{application}.{name}={value}" for name, value in LAB_SERVER.items()]
-    options += [f"--ServerApp.root_dir={lessons_dir()}", "--LabApp.extension_manager=readonly"]
+    options += [
+        f"--ServerApp.root_dir={folder}",
+        f"--LabApp.default_url=/lab/tree/{lessons.FIRST}",
+        "--LabApp.extension_manager=readonly",
+        "--ServerApp.log_level=ERROR",
+        "--LabApp.log_level=ERROR",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.news_url=None",
+        f"--LabApp.app_settings_dir={settings}",
+        f"--LabApp.workspaces_dir={place / 'workspaces'}",
+    ]
+    if arguments.port:
+        options += [f"--ServerApp.port={arguments.port}", "--ServerApp.port_retries=0"]
     options += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
     options += ["--no-browser"] if arguments.no_browser else []
     # In this process: anybody may read the arguments of another one, and so the token.
-    server = LabApp.initialize_server(options)
+    with _quiet():
+        server = LabApp.initialize_server(options)
     open_to = [name for name, value in LAB_SERVER.items() if getattr(server, name) != value]
     if open_to or server.identity_provider.token != token:
         raise Unavailable(
@@ -391,9 +446,36 @@ def lab(arguments: argparse.Namespace) -> int:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         # JupyterLab ends its kernels in order on SIGTERM only. (Ignored: nohup.)
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    with drawing_folder():
-        server.start()
-    return 0
+    # Python sees a signal that comes just before the loop waits only when it wakes: each second.
+    PeriodicCallback(lambda: None, 1000).start()
+    server.start()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Jupyter from warning of each option that is said to several of its applications."""
+    import logging
+
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _refuse_taken_port(port: int) -> None:
+    """Raise ``Unavailable`` where nothing could listen on ``port`` of the loopback address."""
+    import socket
+
+    with socket.socket() as probe:
+        if os.name != "nt":  # as the server does; on Windows it would let two listen
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LAB_SERVER["ip"], port))
+        except OSError as error:
+            why = error.strerror or str(error)
+            step = "name another one with --port, or none"
+            raise Unavailable(f"port {port} cannot be used ({why})", step) from error
 
 
 def _say(text: str) -> None:
@@ -477,6 +559,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="as JSON, for programs")
 
     sub = command("lab", lab)
+    sub.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="DIR",
+        help="your folder of lessons (default: vmcompare-lessons in your home)",
+    )
+    sub.add_argument(
+        "--port", type=_port, metavar="N", help="listen here (default: a free port from 8888 on)"
+    )
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
 
     sub = command("record", record)
@@ -494,7 +586,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--events", action="store_true", help="progress as JSON lines, for programs")
 
     sub = command("handout", handout)
-    sub.add_argument("notebook", nargs="+", type=Path, metavar="NOTEBOOK")
+    sub.add_argument(
+        "notebook", nargs="+", metavar="LESSON", help="04, or 04-boot-speed, or a notebook's path"
+    )
+    sub.add_argument(
+        "--edition",
+        choices=("student", "instructor"),
+        default="student",
+        help="student: answers on a last page; instructor: beside each task (default: student)",
+    )
     sub.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
     sub.add_argument(
         "--mode", choices=("auto", "live", "replay"), help="run, replay, or both (default: auto)"
@@ -513,6 +613,12 @@ def _parser() -> argparse.ArgumentParser:
         "--engine", action="store_true", help="also stop the Docker daemon that set-up started"
     )
     return parser
+
+
+def _port(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 1 << 16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
 
 
 def _at_least_one(text: str) -> int:

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -125,7 +126,10 @@ def test_the_lab_asks_for_its_token_whatever_is_configured(
     with (
         log.open("wb") as said,
         subprocess.Popen(
-            [*RUN, "lab", "--no-browser"], env=environment, stdout=said, stderr=said
+            [*RUN, "lab", str(tmp_path / "lessons"), "--no-browser"],
+            env=environment,
+            stdout=said,
+            stderr=said,
         ) as lab,
     ):
         try:
@@ -150,10 +154,9 @@ def _address(log: Path, lab: subprocess.Popen[bytes]) -> tuple[int, str]:
     """Where the lab says it is, once it listens there."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and lab.poll() is None:
-        found = [w for w in log.read_text(errors="replace").split() if "/lab?token=" in w]
+        found = [w for w in log.read_text(errors="replace").split() if "?token=" in w]
         if found:
-            place, _, token = found[0].partition("/lab?token=")
-            port = int(place.rpartition(":")[2])
+            port, token = urlsplit(found[0]).port, found[0].partition("?token=")[2]
             with socket.socket() as client:
                 if client.connect_ex(("127.0.0.1", port)) == 0:
                     return port, token

@@ -238,7 +238,7 @@ def test_lab_ends_with_all_its_kernels(number: signal.Signals, scene: Scene) -> 
     def told() -> list[Path]:
         return list(scene.root.rglob("jpserver-*.json"))
 
-    assert until(told, 120)
+    assert until(lambda: [path for path in told() if path.read_text().endswith("}")], 120)
     server = json.loads(told()[0].read_text())
     request = urllib.request.Request(
         f"{server['url']}api/kernels", data=b"{}", method="POST",

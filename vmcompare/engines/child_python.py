@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vmcompare.errors import VmcompareError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 """What has to be searched for this package to be found: a checkout, or ``site-packages``."""
 
 _RUN = (

@@ -80,8 +80,7 @@ def export(
     """
     from vmcompare.handout import execution, files
 
-    if edition not in EDITIONS:
-        raise UnknownName("edition", edition, EDITIONS)
+    _refuse_unknown(edition)
     files.refuse_clashes([notebook], out, edition)
     with drawing_folder():
         return execution.wait_for(
@@ -94,11 +93,12 @@ def export_all(
     out: Path,
     *,
     at_once: int,
+    edition: str = EDITIONS[0],
     index: str = "",
     finished: Callable[[Path | HandoutError], None],
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Student editions of several notebooks, in one directory.
+    """Handouts of several notebooks, in one directory.
 
     Args:
         notebooks: the lessons, in the order in which ``finished`` hears of them.
@@ -112,10 +112,12 @@ def export_all(
     Raises:
         HandoutError: two pages would have one name, or a file that is not ours would be replaced.
             Then nothing was run and nothing written.
+        UnknownName: there is no such edition.
     """
     from vmcompare.handout import execution, files
 
-    files.refuse_clashes(notebooks, out, EDITIONS[0], index=index)
+    _refuse_unknown(edition)
+    files.refuse_clashes(notebooks, out, edition, index=index)
 
     async def run() -> None:
         gate = asyncio.Semaphore(at_once)
@@ -127,7 +129,7 @@ def export_all(
 
             async with gate:
                 try:
-                    return await _export(notebook, out, EDITIONS[0], TIMEOUT_S, tell)
+                    return await _export(notebook, out, edition, TIMEOUT_S, tell)
                 except HandoutError as error:
                     return error
 
@@ -137,6 +139,11 @@ def export_all(
 
     with drawing_folder():
         execution.wait_for(run)
+
+
+def _refuse_unknown(edition: str) -> None:
+    if edition not in EDITIONS:
+        raise UnknownName("edition", edition, EDITIONS)
 
 
 async def _export(

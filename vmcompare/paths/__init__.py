@@ -29,17 +29,23 @@ from vmcompare.errors import StorageError, Unavailable, VmcompareError
 
 T = TypeVar("T")
 
+_PACKAGE = Path(__file__).parent.parent
+
 
 def data_dir() -> Path:
     """The project's ``data/``: beside the package in a checkout, inside it in a wheel."""
-    beside = Path(__file__).parent.parent / "data"
-    return beside if (beside / "claims.csv").exists() else Path(__file__).parent / "_data"
+    beside = _PACKAGE.parent / "data"
+    return beside if (beside / "claims.csv").exists() else _PACKAGE / "_data"
 
 
 def lessons_dir() -> Path:
-    """The project's ``notebooks/``: beside the package in a checkout, inside it in a wheel."""
-    beside = Path(__file__).parent.parent / "notebooks"
-    return beside if beside.is_dir() else Path(__file__).parent / "_notebooks"
+    """The project's ``notebooks/``: beside the package in a checkout, inside it in a wheel.
+
+    A lesson's words are found there wherever its notebook lies: a learner's copy has none, as the
+    answers are among them.
+    """
+    beside = _PACKAGE.parent / "notebooks"
+    return beside if (beside / "text").is_dir() else _PACKAGE / "_notebooks"
 
 
 def user_recordings_dir() -> Path:
@@ -208,7 +214,7 @@ def understood(content: bytes, kind: type[T]) -> T | None:
         return None
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Write a file that nobody ever sees half-written, after a crash neither.
 
     It takes the place of whatever is there, and does not follow a link. To be called under a lock:
@@ -223,8 +229,8 @@ def write(path: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(_PART, f"{path.name}.", path.parent)
     part = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
         put(part, path)
     finally:
         part.unlink(missing_ok=True)

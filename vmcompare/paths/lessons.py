@@ -1,0 +1,169 @@
+"""Lessons by their number, and a learner's own copy of them, which is never written over.
+
+The copy holds notebooks and figures. A hidden file beside them says what was put there: a file that
+still is that may be replaced by a newer one; one that the learner has changed may not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from vmcompare import paths
+from vmcompare.errors import Unavailable, UnknownName, short
+
+FIRST = "00-start-here.ipynb"
+"""The lesson that a learner sees first."""
+
+GIVEN = ".vmcompare-lessons.json"
+"""In a learner's folder: the fingerprint of each file as it was put there."""
+
+_NOTEBOOKS = "[0-9][0-9]*-*.ipynb"
+_LARGEST = 64 << 20
+"""Bytes of a file that is compared; a larger one is a learner's."""
+
+_STEP = "make room there, or name another folder (vmcompare lab DIR)"
+_ANOTHER = "name a new folder or an empty one (vmcompare lab DIR)"
+
+
+def named(word: str) -> Path:
+    """The project's notebook that ``"04"`` or ``"04-boot-speed"`` names.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    found = sorted(paths.lessons_dir().glob(_NOTEBOOKS))
+    for path in found:
+        if word in (path.stem, _number(path)):
+            return path
+    raise UnknownName("lesson", word, [_number(path) for path in found])
+
+
+def _number(path: Path) -> str:
+    return path.stem.partition("-")[0]
+
+
+def default_folder() -> Path:
+    """``vmcompare-lessons`` in the learner's home."""
+    return Path(os.path.expanduser("~"), "vmcompare-lessons")  # noqa: PTH111  # pathlib's may raise
+
+
+def give(folder: Path) -> list[str]:
+    """Bring ``folder``, a learner's own, up to date with the project's lessons; it is made.
+
+    Returns:
+        A sentence for each lesson that the learner has changed and that is newer here: the newer
+        one lies beside it, under another name.
+
+    Raises:
+        StorageError: the folder cannot be made or written, or is full.
+        Unavailable: it belongs to another user, or holds something else.
+    """
+    with paths.said_of(folder, _STEP):
+        folder.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(folder)
+        # The lock lies elsewhere: a folder on a network share may know none.
+        with paths.locked(paths.state_dir() / "lessons.lock"):
+            return _give(folder)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
+        raise Unavailable(f"the folder {short(folder)} belongs to another user", _ANOTHER)
+    visible = any(not entry.name.startswith(".") for entry in folder.iterdir())
+    if visible and not (folder / GIVEN).exists():
+        what = f"the folder {short(folder)} holds files that vmcompare did not put there"
+        raise Unavailable(what, _ANOTHER)
+
+
+def _give(folder: Path) -> list[str]:
+    given, said = _read_given(folder), []
+    # First of all: what lies in the folder after a crash is known to be ours.
+    _write_given(folder, given)
+    for name, content in _contents():
+        new = _fingerprint(name, content)
+        place = name
+        if _changed(folder, name, (new, given.get(name))):
+            if given.get(name) == new:
+                continue
+            place = _beside(folder, name, new, given)
+            said.append(f"{name} stays as you changed it; the newer one is {place}")
+        if _present(folder, place) != new:
+            paths.write(folder / place, content)
+        given[name] = given[place] = new
+    _write_given(folder, given)
+    return said
+
+
+def _contents() -> Iterator[tuple[str, bytes]]:
+    """Names, with ``/``, and contents of what a learner gets."""
+    project = paths.lessons_dir()
+    for pattern in (_NOTEBOOKS, "figures/[!.]*"):
+        for path in sorted(project.glob(pattern)):
+            yield path.relative_to(project).as_posix(), path.read_bytes()
+
+
+def _changed(folder: Path, name: str, ours: tuple[str | None, ...]) -> bool:
+    """Whether something lies there that is none of ``ours``."""
+    present = _present(folder, name)
+    return present is not None and present not in ours
+
+
+def _beside(folder: Path, name: str, new: str, given: Mapping[str, str]) -> str:
+    """Another name beside ``name``, at which nothing of the learner's lies."""
+    stem, _, suffix = name.rpartition(".")
+    number, place = 1, f"{stem}-new.{suffix}"
+    while _changed(folder, place, (new, given.get(place))):
+        number += 1
+        place = f"{stem}-new-{number}.{suffix}"
+    return place
+
+
+def _present(folder: Path, name: str) -> str | None:
+    """The fingerprint of what lies there; none of nothing, empty of what is no ordinary file."""
+    path = folder / name
+    if not os.path.lexists(path):
+        return None
+    try:
+        return "" if path.is_symlink() else _fingerprint(name, paths.read(path, _LARGEST))
+    except OSError:
+        return ""
+
+
+def _fingerprint(name: str, content: bytes) -> str:
+    """The same as long as nothing is changed: of a notebook no text, no output and no attachment.
+
+    JupyterLab writes numbers and metadata into a notebook that was only opened.
+    """
+    notebook = paths.understood(content, dict) if name.endswith(".ipynb") else None
+    cells = notebook.get("cells") if notebook else None
+    if isinstance(cells, list) and all(isinstance(cell, dict) for cell in cells):
+        told = [[_text(cell.get(key)) for key in _CHANGEABLE] for cell in cells]
+        content = msgspec.json.encode(told)
+    return hashlib.sha256(content).hexdigest()
+
+
+_CHANGEABLE = ("cell_type", "source", "outputs", "attachments")
+
+
+def _text(value: object) -> object:
+    """A text that may be written as a list of lines; nothing for whatever is empty."""
+    is_lines = isinstance(value, list) and all(isinstance(line, str) for line in value)
+    return ("".join(value) if is_lines else value) or None  # type: ignore[arg-type]
+
+
+def _read_given(folder: Path) -> dict[str, str]:
+    """What was put there; nothing where that cannot be known, so that all counts as changed."""
+    try:
+        content = paths.read(folder / GIVEN, _LARGEST)
+    except OSError:
+        return {}
+    return paths.understood(content, dict[str, str]) or {}
+
+
+def _write_given(folder: Path, given: Mapping[str, str]) -> None:
+    paths.write(folder / GIVEN, msgspec.json.format(msgspec.json.encode(given)))
