@@ -60,7 +60,7 @@ golden: $(READY)               ## tests/golden/*.json: what the recordings say i
 fuzz: $(READY)                 ## damaged and hostile files for every reader: N of them, made from SEED
 	$(BIN)/python -m tools.fuzz -n $(N) --seed $(SEED)
 
-dictionary: $(READY)           ## docs/data-dictionary.md: every field and metric of a recording
+dictionary: $(READY)           ## docs/data-dictionary.md and recording.schema.json: what a recording may hold
 	$(BIN)/python -m tools.dictionary
 
 lock: $(READY)                 ## requirements.lock from pyproject.toml
