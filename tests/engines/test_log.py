@@ -31,15 +31,24 @@ def test_nothing_is_said_by_default(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("home", ["/home/ada", "/root"])
 def test_no_home_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
+    caplog.set_level(logging.INFO, "vmcompare")
+    log.command(["/home/ada/.cache/x", "file=/home/ada,ro", "-L/home/ada/y", "/home/adam"])
+    said = shlex.split(caplog.messages[0].removeprefix("run: "))
+    assert said == ["~/.cache/x", "file=~,ro", "-L~/y", "/home/adam"]
+
+
+@pytest.mark.parametrize("home", ["/root", "/"])
+def test_a_home_that_names_nobody_is_left_where_it_is_part_of_a_path(
     home: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(Path, "home", lambda: Path(home))
     caplog.set_level(logging.INFO, "vmcompare")
-    log.command([f"{home}/.cache/x", f"file={home},ro", f"/tmp{home}fs", f"{home}.old"])
-    said = shlex.split(caplog.messages[0].removeprefix("run: "))
-    assert said == ["~/.cache/x", "file=~,ro", f"/tmp{home}fs", f"{home}.old"]
+    log.command(["/tmp/unpacked/root"])
+    assert caplog.messages == ["run: /tmp/unpacked/root"]
 
 
 def test_a_call_of_docker_is_logged_with_what_was_asked_and_without_what_was_sent(

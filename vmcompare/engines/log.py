@@ -48,10 +48,12 @@ def _say(text: str) -> None:
 def _homeless(text: str) -> str:
     """``text`` without the path of a home, which holds its user's name."""
     try:
-        home = str(Path.home())
+        home = Path.home()
     except RuntimeError:
         return text
-    return re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text) if len(home) > 1 else text
+    if len(home.parts) < 3:  # root's names nobody, and /root may be a part of other paths
+        return text
+    return re.sub(rf"{re.escape(str(home))}(?![\w.-])", "~", text)
 
 
 @contextlib.contextmanager
