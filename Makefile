@@ -63,7 +63,7 @@ golden: $(TOOLS)               ## tests/golden/*.json: what the recordings say i
 fuzz: $(TOOLS)                 ## damaged and hostile files for every reader: N of them, made from SEED
 	$(BIN)/python -m tools.fuzz -n $(N) --seed $(SEED)
 
-dictionary: $(TOOLS)           ## docs/data-dictionary.md: every field and metric of a recording
+dictionary: $(TOOLS)           ## docs/data-dictionary.md and recording.schema.json: what a recording may hold
 	$(BIN)/python -m tools.dictionary
 
 lock: $(TOOLS)                 ## both lock files, from pyproject.toml

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import builtins
 import json
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from planted import planted, row
 
-from vmcompare.__main__ import STOPPED, main
+from vmcompare.__main__ import EXAMPLES, STOPPED, _parser, main
+from vmcompare.engines.cleanup import Swept
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import read
+from vmcompare.measuring.experiment import discover
+from vmcompare.paths import data_dir
+from vmcompare.sandbox import Platform
 
 pytestmark = pytest.mark.usefixtures("private_places")
 
@@ -112,7 +119,7 @@ def three_experiments(monkeypatch: pytest.MonkeyPatch, second: BaseException) ->
         "vmcompare.measuring.experiment.load", lambda name: SimpleNamespace(name=name, rounds=1)
     )
     monkeypatch.setattr("vmcompare.measuring.run.run", run)
-    monkeypatch.setattr("vmcompare.__main__._why_nothing", lambda _: "")
+    monkeypatch.setattr("vmcompare.measuring.run.why_nothing", lambda _: "")
     return turns
 
 
@@ -198,3 +205,194 @@ def test_what_is_no_port_is_a_wrong_call(port: str, capsys: pytest.CaptureFixtur
         main(["lab", f"--port={port}"])
     assert ended.value.code == 2
     assert "a port is a number from 1 to 65535" in capsys.readouterr().err
+
+
+def test_what_was_kept_is_said_after_a_stop_only_where_a_file_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = planted(tmp_path, [row("process", "start_to_first_byte_s", 0.1)])
+
+    def stopped_late(*given: object) -> None:
+        given[-1](SimpleNamespace(path=run.path, run_id=run.run_id))  # type: ignore[operator]
+        raise KeyboardInterrupt
+
+    def stopped_early(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for stops, kept in ((stopped_early, False), (stopped_late, True)):
+        monkeypatch.setattr("vmcompare.measuring.run.run", stops)
+        assert main(["record", "boot_speed", "--json"]) == 130
+        said = capsys.readouterr()
+        assert ("is kept" in said.err) is kept
+        told = json.loads(said.out)["recordings"]
+        assert [one["rows"] for one in told] == [len(read(run.path).rows)] * kept
+
+
+def test_a_stopped_handout_does_not_say_that_measurements_were_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vmcompare.handout.export", stopped)
+    assert main(["handout", "notebooks/09-verdict.ipynb", "--mode", "replay"]) == STOPPED
+    assert capsys.readouterr().err.splitlines() == ["vmcompare: stopped"]
+
+
+def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--help"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in EXAMPLES)], ids=str)
+def test_help_is_plain_text_with_examples_that_are_understood(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = helped(capsys, *command)
+    assert "`" not in said
+    examples = said.partition("For example:")[2].splitlines()[1:]
+    assert examples
+    for line in examples:
+        words = line.partition(" > ")[0].split()
+        assert words[0] == "vmcompare"
+        _parser().parse_args(words[1:])
+
+
+def test_help_of_record_lists_experiments_and_platforms_and_nothing_internal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = helped(capsys, "record")
+    assert all(re.search(rf"^  {name} ", said, re.MULTILINE) for name in discover())
+    assert f"Platforms: {', '.join(Platform)}" in said
+    assert "events" not in said
+    assert "stop-on-eof" not in said
+
+
+def described(command: str) -> set[str]:
+    """The names that docs/command-line.md gives for what a command prints as JSON."""
+    docs = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+    [line] = [one for one in docs.splitlines() if one.startswith(f"| `{command}` |")]
+    return set(re.findall(r"`(\w+)`", line.partition("` |")[2]))
+
+
+def names_in(document: Any) -> set[str]:
+    if isinstance(document, list):
+        return set().union(*map(names_in, document))
+    if isinstance(document, dict):
+        return set(document).union(*map(names_in, document.values()))
+    return set()
+
+
+def test_json_of_files_says_of_each_whether_it_is_usable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = next((data_dir() / "recordings" / "boot_speed").glob("*.jsonl"))
+    bad = tmp_path / "no-such.jsonl"
+    assert main(["check", "--json", str(good), str(bad)]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert names_in(document) == described("check FILE …")
+    assert [one["usable"] for one in document["recordings"]] == [True, False]
+    assert document["recordings"][1]["problems"] == [
+        "It cannot be read: No such file or directory."
+    ]
+    assert main(["check", "--json", str(good)]) == 0
+
+
+def test_a_file_that_cannot_be_read_is_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(tmp_path / "no-such.jsonl")]) == 1
+    assert capsys.readouterr().out.count("no-such.jsonl") == 1
+
+
+def test_json_of_record_names_what_was_recorded_and_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["record", "boot_speed", "--platform", "process", "--rounds", "1", "--json"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    [told] = document["recordings"]
+    assert (told["ended"], told["failed_rows"]) == ("complete", 0)
+    assert told["rows"] == len(read(Path(told["file"])).rows)
+
+    three_experiments(monkeypatch, Unavailable("QEMU is gone", "install it"))
+    assert main(["record", "--json"]) == 1
+    failed = json.loads(capsys.readouterr().out)
+    assert failed["failed"] == [{"experiment": "b", "why": "QEMU is gone. Next step: install it"}]
+    assert names_in([document, failed]) <= described("record")
+
+
+def test_json_of_handouts_names_the_pages_and_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vmcompare.handout.export", lambda *_, **__: tmp_path / "04.html")
+    assert main(["handout", "04.ipynb", "--json"]) == 0
+    good = json.loads(capsys.readouterr().out)
+    assert good == {"written": [str(tmp_path / "04.html")], "failed": []}
+    monkeypatch.undo()
+    assert main(["handout", "no-such.ipynb", "--json", "--out", str(tmp_path)]) == 1
+    bad = json.loads(capsys.readouterr().out)
+    assert [one["notebook"] for one in bad["failed"]] == ["no-such.ipynb"]
+    assert names_in([good, bad]) == described("handout")
+
+
+def test_json_of_the_other_commands_has_the_fields_that_are_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = planted(tmp_path, [row("process", "start_to_first_byte_s", 0.1)]).path
+    assert main(["export", str(path), "--csv", str(tmp_path / "x.csv"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert set(document) <= described("export")
+    assert document["rows"] == 1
+
+    swept = Swept()
+    swept.add("container", "vmcompare-1")
+    swept.refused.append("something was left alone")
+    monkeypatch.setattr("vmcompare.engines.cleanup.sweep", lambda: swept)
+    assert main(["clean", "--json"]) == 0
+    assert names_in(json.loads(capsys.readouterr().out)) == described("clean")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["rec"], ["record"]),
+        (["record", "boot"], ["boot_speed"]),
+        (["record", "--platform", "vm-"], ["vm-direct", "vm-tuned"]),
+        (["record", "--e"], []),
+        (["export", "--c"], ["--csv"]),
+    ],
+    ids=str,
+)
+def test_bash_completes_commands_options_and_names(
+    words: list[str], offered: list[str], tmp_path: Path
+) -> None:
+    script = tmp_path / "completion.bash"
+    script.write_text(vmcompare("completion", "bash").stdout, encoding="utf-8")
+    asked = " ".join(["vmcompare", *words])
+    done = subprocess.run(
+        ["bash", "-c", f'''source "$0"
+        function=$(complete -p vmcompare | sed -E "s/.*-F ([^ ]+).*/\\1/")
+        COMP_WORDS=({asked}) COMP_CWORD={len(words)}; "$function"
+        printf "%s\\n" "${{COMPREPLY[@]}}"''', script],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert sorted(done.stdout.split()) == offered
+
+
+def test_completion_without_shtab_is_one_sentence_with_the_next_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imported = builtins.__import__
+
+    def without(name: str, *more: Any, **named: Any) -> Any:
+        if name == "shtab":
+            raise ImportError("No module named 'shtab'")
+        return imported(name, *more, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert main(["completion", "bash"]) == 1
+    [said] = capsys.readouterr().err.splitlines()
+    assert "vmcompare[completion]" in said

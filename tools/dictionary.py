@@ -1,11 +1,13 @@
-"""``python -m tools.dictionary``: the data dictionary, made from the schema and the metrics.
+"""``python -m tools.dictionary``: what a recording may hold, for people and for programs.
 
-Nothing in ``docs/data-dictionary.md`` is typed by hand; a test compares it with what this writes.
+Both ``docs/data-dictionary.md`` and ``docs/recording.schema.json`` are made from the schema and the
+metrics. Nothing in them is typed by hand; tests compare them with what this writes.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import msgspec
 from vmcompare.evidence import schema
 from vmcompare.evidence.units import DEFINITIONS, METRICS
 
-TARGET = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
+_DOCS = Path(__file__).parent.parent / "docs"
+TARGET = _DOCS / "data-dictionary.md"
+SCHEMA_TARGET = _DOCS / "recording.schema.json"
 
 HEAD = """\
 # Data dictionary
@@ -24,6 +28,7 @@ Made by `make dictionary` from [schema.py](../vmcompare/evidence/schema.py) and
 [units.py](../vmcompare/evidence/units.py), which decide what a recording may hold. A recording is a
 text file, one JSON object a line: one run, its rows, one end. Every line has a field `kind` that
 tells which it is. A field that is not listed here is refused. *Optional* fields may be left out.
+For programs the same is in [recording.schema.json](recording.schema.json), a JSON Schema of a line.
 """
 
 _TYPES = {
@@ -103,10 +108,16 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def json_schema() -> str:
+    """The JSON Schema of a line, as a text."""
+    return json.dumps(schema.json_schema(), indent=2) + "\n"
+
+
 def main() -> None:
-    """Write the file."""
-    TARGET.write_text(document(), encoding="utf-8")
-    print(f"wrote docs/{TARGET.name}")
+    """Write the files."""
+    for target, text in ((TARGET, document()), (SCHEMA_TARGET, json_schema())):
+        target.write_text(text, encoding="utf-8")
+        print(f"wrote docs/{target.name}")
 
 
 if __name__ == "__main__":

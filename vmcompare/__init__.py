@@ -1,7 +1,8 @@
 """Measure, on your own computer, how virtual machines and containers differ.
 
-A notebook needs two names: ``from vmcompare import Lesson, Verdict``. They are imported when first
-asked for, so that importing the package costs nothing.
+A notebook needs two names: ``from vmcompare import Lesson, Verdict``. ``vmcompare.read(path)``
+gives the rows of a recording as a data frame. All three are imported when first asked for, so that
+importing the package costs nothing.
 """
 
 import sys as _sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vmcompare.course.lesson import Lesson as Lesson
     from vmcompare.course.verdict import Verdict as Verdict
+    from vmcompare.evidence.export import read as read
 
 __version__ = "0.1.0"
 
@@ -26,7 +28,11 @@ elif (
     # unless it is where this package lies.
     del _sys.path[0]
 
-_HOMES = {"Lesson": "vmcompare.course.lesson", "Verdict": "vmcompare.course.verdict"}
+_HOMES = {
+    "Lesson": "vmcompare.course.lesson",
+    "Verdict": "vmcompare.course.verdict",
+    "read": "vmcompare.evidence.export",
+}
 
 
 def __getattr__(name: str) -> Any:

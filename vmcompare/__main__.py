@@ -1,4 +1,4 @@
-"""The command line: ``vmcompare check | lab | record | handout | clean``.
+"""The command line: ``vmcompare check | lab | record | handout | export | clean | completion``.
 
 Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130. A command whose output
 nobody reads any more ends with 141, but for ``record`` and ``handout``, which go on silently.
@@ -16,7 +16,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from vmcompare import __version__, paths
 from vmcompare.errors import Unavailable, VmcompareError, printable
@@ -24,10 +24,7 @@ from vmcompare.measuring import stop
 
 if TYPE_CHECKING:
     from vmcompare.evidence.recording import Recorder
-    from vmcompare.measuring.experiment import Progress, Watch
-    from vmcompare.sandbox import Availability
-
-    Opened = Callable[[Recorder], object]
+    from vmcompare.measuring.progress import Opened
 
 LAB_SERVER = {
     "ip": "127.0.0.1",
@@ -48,16 +45,37 @@ LAB_SETTINGS = {
 """JupyterLab's settings unless a learner chose others: no news, and names of lessons in full."""
 
 WORDS = {
-    "check": "What is on this computer, as a table or as JSON; "
-    "of a recording: whether it can be used.",
+    "check": "Say what is on this computer, or of recordings whether they can be used.",
     "lab": "Copy the lessons into a folder of your own, and open JupyterLab there: on this "
     "computer only, with a token. What you change is never written over.",
     "record": "Measure one experiment, several, or all; one that fails does not stop the next.",
     "handout": "Run lessons and write each as one self-contained HTML file; "
     "several get an index page.",
+    "export": "Write the rows of a recording, or of a folder of them, as one CSV or Parquet file.",
     "clean": "End and remove whatever earlier runs left behind.",
+    "completion": "Print what makes a shell complete these commands; it needs shtab.",
 }
 """What each command does, as ``--help`` says it."""
+
+EXAMPLES = {
+    "check": ("check", "check my-recordings/*/*.jsonl"),
+    "lab": ("lab",),
+    "record": (
+        "record boot_speed --rounds 10",
+        "record boot_speed --platform process --platform container",
+    ),
+    "handout": ("handout notebooks/*.ipynb --out dist --mode replay",),
+    "export": (
+        "export 20261125T121524Z-ab32fa.jsonl --csv boot.csv",
+        "export my-recordings --parquet all.parquet",
+    ),
+    "clean": ("clean", "clean --engine"),
+    "completion": (
+        "completion bash > ~/.local/share/bash-completion/completions/vmcompare",
+        'completion zsh > "${fpath[1]}/_vmcompare"',
+    ),
+}
+"""How each command is called, as ``--help`` shows it."""
 
 _SENTENCE = 2000
 """Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
@@ -102,7 +120,7 @@ def _main(argv: Sequence[str] | None) -> int:
         stop.silence(sys.stdout.fileno())  # or Python would complain while it ends
         return UNREAD
     except KeyboardInterrupt:
-        kept = "; what was measured so far is kept" if arguments.command is record else ""
+        kept = "; what was measured so far is kept" if getattr(arguments, "begun", ()) else ""
         _complain(f"stopped{kept}")
         return STOPPED
     except (OSError, ImportError, MemoryError, RuntimeError) as error:
@@ -130,6 +148,10 @@ def _heard(arguments: argparse.Namespace) -> Iterator[None]:
             stack.enter_context(contextlib.redirect_stderr(stop.Unread(sys.stderr)))
             if not getattr(arguments, "events", False):
                 stack.enter_context(contextlib.redirect_stdout(stop.Unread(sys.stdout)))
+        if getattr(arguments, "verbose", False):
+            from vmcompare.engines import log
+
+            stack.enter_context(log.shown(stop.Unread(sys.stderr)))
         yield
 
 
@@ -166,82 +188,69 @@ def _refuse_tight_limits() -> None:
 
 def check(arguments: argparse.Namespace) -> int:
     """What is on this computer, as a table or as JSON; of a recording: whether it can be used."""
-    from vmcompare import engines
-    from vmcompare.measuring import host
+    from vmcompare.measuring import contributed, host
 
     if arguments.recording:
-        return max([_check_recording(path) for path in arguments.recording])
-    found = engines.availability()
-    bare = engines.runtime_availability()
+        told = [contributed.report(path) for path in arguments.recording]
+        if arguments.json:
+            _print_json(recordings=told)
+        else:
+            _print_recordings(told)
+        return 0 if all(one["usable"] for one in told) else 1
+    found = host.report()
     if arguments.json:
-        listed = {
-            name: {"platforms": [p.value for p in engines.ENGINES[name]], **_told(a)}
-            for name, a in found.items()
-        }
-        runtimes = {name: _told(a) for name, a in bare.items()}
-        details = dict(found["qemu"].details)
-        accelerator = {
-            "accelerator": details.get("accelerator"),
-            "rejected": {
-                key.removeprefix("rejected "): why
-                for key, why in details.items()
-                if key.startswith("rejected ")
-            },
-        }
-        facts = host.facts({n: a.version for n, a in {**found, **bare}.items() if a.ok}, {})
-        told = {"engines": listed, "runtimes": runtimes, **accelerator, "host": facts}
-        print(json.dumps(told, indent=2))
-        return 0
-    for name, a in {**found, **bare}.items():
-        said = f"ready {a.version}" if a.ok else f"not available: {a.what}"
-        print(f"{name:11}{printable(said, _SENTENCE)}")
-        if name in bare:
-            print(f"{'':12}a container's bare mechanism: a series of its own, never Docker's")
-        for key, value in a.details:
-            print(f"{'':12}{printable(f'{key}: {value}', _SENTENCE)}")
-        if not a.ok:
-            print(f"{'':12}next step: {printable(a.next_step, _SENTENCE)}")
+        _print_json(**found)
+    else:
+        _print_computer(found)
     return 0
 
 
-def _told(found: Availability) -> dict[str, object]:
-    """What a probe found, for programs."""
-    return {
-        "available": found.ok,
-        "version": found.version,
-        **({} if found.ok else {"what": found.what, "next_step": found.next_step}),
-        "details": dict(found.details),
-    }
+def _print_json(**document: object) -> None:
+    """What ``--json`` prints; ``docs/command-line.md`` has every shape."""
+    print(json.dumps(document, indent=2), flush=True)
 
 
-def _check_recording(path: Path) -> int:
-    from vmcompare.evidence.recording import read
-    from vmcompare.measuring import contributed
+def _print_computer(found: dict[str, Any]) -> None:
+    for name, a in {**found["engines"], **found["runtimes"]}.items():
+        said = f"ready {a['version']}" if a["available"] else f"not available: {a['what']}"
+        print(f"{name:11}{printable(said, _SENTENCE)}")
+        if name in found["runtimes"]:
+            print(f"{'':12}a container's bare mechanism: a series of its own, never Docker's")
+        for key, value in a["details"].items():
+            print(f"{'':12}{printable(f'{key}: {value}', _SENTENCE)}")
+        if not a["available"]:
+            print(f"{'':12}next step: {printable(a['next_step'], _SENTENCE)}")
 
-    found, name = contributed.problems(path), printable(path.name)
-    for sentence in found:
-        print(f"{name}: {sentence}")
-    if not found:
-        recording = read(path)
-        for sentence in contributed.doubts(recording):
+
+def _print_recordings(told: list[dict[str, Any]]) -> None:
+    for one in told:
+        name = printable(Path(one["file"]).name)
+        for sentence in one["problems"]:
+            print(f"{name}: {sentence}")
+        for sentence in one["doubts"]:
             print(f"{name}: doubt (it may be used all the same): {sentence}")
-        print(f"{name}: good. {contributed.summary(recording)}")
-    return 1 if found else 0
+        if one["usable"]:
+            print(f"{name}: good. {one['summary']}")
 
 
 def record(arguments: argparse.Namespace) -> int:
     """Measure one experiment, several, or all; one that fails does not stop the next."""
     from vmcompare import engines
-    from vmcompare.measuring import turn
+    from vmcompare.measuring import progress, turn
     from vmcompare.measuring.experiment import discover, load
-    from vmcompare.measuring.run import run
+    from vmcompare.measuring.run import run, why_nothing
     from vmcompare.paths import user_recordings_dir
 
     experiments = [load(name) for name in arguments.experiment or discover()]
     wanted = [engines.platform_named(name) for name in arguments.platform]
     out = arguments.out or user_recordings_dir()
-    failed: list[str] = []
+    people = progress.bar if sys.stderr.isatty() and not arguments.verbose else progress.lines
+    shown = progress.events if arguments.events else people
+    failed: dict[str, str] = {}
+    arguments.begun = []
     with contextlib.ExitStack() as stack:
+        if arguments.json and not arguments.events:
+            stack.callback(_print_recorded, arguments.begun, failed)
         if arguments.stop_on_eof:
             stack.enter_context(stop.stopped_by_end_of_input())
         tell = stack.enter_context(turn.taken())
@@ -249,22 +258,20 @@ def record(arguments: argparse.Namespace) -> int:
             rounds = arguments.rounds or experiment.rounds
             tell(experiment=experiment.name)
             try:
-                with _events() if arguments.events else _bar(experiment.name) as (watch, opened):
-                    begun = _telling(tell, experiment.name, opened)
+                with shown(experiment.name) as (watch, opened):
+                    begun = _telling(tell, experiment.name, arguments.begun, opened)
                     path = run(experiment, wanted, rounds, out, watch, begun)
             except VmcompareError as error:
+                failed[experiment.name] = str(error)
                 if len(experiments) == 1:
                     raise
-                failed.append(experiment.name)
-                print(
-                    f"vmcompare: {experiment.name} failed: {printable(str(error), _SENTENCE)}",
-                    file=sys.stderr,
-                )
+                _complain(f"{experiment.name} failed: {error}")
                 continue
             if not arguments.events:
-                print(f"recorded {path}", flush=True)
-                if why := _why_nothing(path):
-                    failed.append(experiment.name)
+                if not arguments.json:
+                    print(f"recorded {path}", flush=True)
+                if why := why_nothing(path):
+                    failed[experiment.name] = why
                     _complain(f"nothing of {experiment.name} could be measured: {why}")
     if failed and len(experiments) > 1:
         done = len(experiments) - len(failed)
@@ -273,24 +280,58 @@ def record(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _telling(tell: Callable[..., None], experiment: str, opened: Opened) -> Opened:
-    """``opened``, and other processes of this user are told of the run that begins, too."""
+def _print_recorded(begun: list[Path], failed: dict[str, str]) -> None:
+    """The end of ``record --json``, also of one that was stopped."""
+    from vmcompare.measuring.run import outcome
 
-    def begun(recorder: Recorder) -> None:
+    _print_json(
+        recordings=[told for path in begun if (told := outcome(path))],
+        failed=[{"experiment": name, "why": why} for name, why in failed.items()],
+    )
+
+
+def _telling(
+    tell: Callable[..., None], experiment: str, begun: list[Path], opened: Opened
+) -> Opened:
+    """``opened``, and the file is noted, and other processes of this user are told of the run."""
+
+    def all_told(recorder: Recorder) -> None:
+        begun.append(recorder.path)
         tell(experiment=experiment, run_id=recorder.run_id)
         opened(recorder)
 
-    return begun
+    return all_told
 
 
-def _why_nothing(path: Path) -> str:
-    """The first error of a recording in which every row is one; empty of any other."""
-    from vmcompare.evidence.recording import read
+def export(arguments: argparse.Namespace) -> int:
+    """Write the rows of a recording, or of a folder of them, as one CSV or Parquet file."""
+    from vmcompare.evidence import export
 
-    rows = read(path).rows
-    return (
-        "" if any(row["status"] == "ok" for row in rows) else str(rows[0]["error"] if rows else "")
-    )
+    form = "csv" if arguments.csv else "parquet"
+    out: Path = arguments.csv or arguments.parquet
+    if any(out.resolve() == path.resolve() for path in export.files(arguments.recording)):
+        raise VmcompareError("a recording is not replaced by its export: name another file")
+    frame = export.read(arguments.recording)
+    export.write(frame, out, form)
+    if arguments.json:
+        _print_json(file=str(out), format=form, rows=len(frame), columns=[*frame.columns])
+    elif out.is_file():  # else it may be standard output itself
+        print(f"wrote {out} ({len(frame):,} rows)")
+    return 0
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """Print what makes a shell complete these commands; it needs shtab."""
+    try:
+        import shtab
+    except ImportError as error:
+        raise Unavailable(
+            "completion needs shtab, which is not installed",
+            "pip install 'vmcompare[completion]'",
+        ) from error
+    parser = _parser(completed=True)
+    print(shtab.complete(parser, arguments.shell))
+    return 0
 
 
 def clean(arguments: argparse.Namespace) -> int:
@@ -298,16 +339,20 @@ def clean(arguments: argparse.Namespace) -> int:
     from vmcompare.engines import cleanup
 
     swept = cleanup.sweep()
-    for item in swept:
-        print(f"removed {item.kind} {printable(item.name)}")
-    for sentence in swept.refused:
-        print(printable(sentence, _SENTENCE))
-    if not swept:
-        print("nothing of vmcompare was left behind")
+    if arguments.json:
+        removed = [{"kind": item.kind, "name": item.name} for item in swept]
+        _print_json(removed=removed, refused=[*swept.refused])
+    else:
+        for item in swept:
+            print(f"removed {item.kind} {printable(item.name)}")
+        for sentence in swept.refused:
+            print(printable(sentence, _SENTENCE))
+        if not swept:
+            print("nothing of vmcompare was left behind")
     if arguments.engine:
         from vmcompare.engines import setup
 
-        setup.stop()
+        setup.stop(_complain if arguments.json else print)
     return 0
 
 
@@ -315,6 +360,7 @@ def handout(arguments: argparse.Namespace) -> int:
     """Run lessons and write each as one self-contained HTML file; several get an index page."""
     from vmcompare import engines
     from vmcompare.handout import HandoutError, export, export_all, files, index
+    from vmcompare.measuring import progress
 
     if arguments.mode:
         os.environ["VMCOMPARE_MODE"] = arguments.mode
@@ -327,24 +373,33 @@ def handout(arguments: argparse.Namespace) -> int:
     if len(notebooks) > 1 and arguments.out.suffix == ".html":
         raise VmcompareError("several handouts need a directory: give --out DIR")
     failures: list[HandoutError] = []
+    written: list[Path] = []
 
     def finished(made: Path | HandoutError) -> None:
-        _say("")
+        progress.say("")
         if isinstance(made, HandoutError):
             failures.append(made)
-            print(f"vmcompare: {printable(str(made), _SENTENCE)}", file=sys.stderr)
+            _complain(str(made))
         else:
-            print(f"wrote {made}", flush=True)
+            written.append(made)
+            if not arguments.json:
+                print(f"wrote {made}", flush=True)
 
     edition = arguments.edition
     if len(notebooks) == 1:
-        finished(export(notebooks[0], arguments.out, edition=edition, progress=_say))
-        return 0
-    export_all(
-        *(notebooks, arguments.out), at_once=_at_once(), edition=edition, index=files.INDEX,
-        finished=finished, progress=_say,
-    )  # fmt: skip
-    print(f"wrote {index.write(arguments.out)}")
+        try:
+            finished(export(notebooks[0], arguments.out, edition=edition, progress=progress.say))
+        except HandoutError as error:
+            finished(error)
+    else:
+        export_all(
+            *(notebooks, arguments.out), at_once=_at_once(), edition=edition, index=files.INDEX,
+            finished=finished, progress=progress.say,
+        )  # fmt: skip
+        finished(index.write(arguments.out))
+    if arguments.json:
+        failed = [{"notebook": str(e.notebook), "why": str(e)} for e in failures]
+        _print_json(written=[str(page) for page in written], failed=failed)
     return 1 if failures else 0
 
 
@@ -478,85 +533,95 @@ def _refuse_taken_port(port: int) -> None:
             raise Unavailable(f"port {port} cannot be used ({why})", step) from error
 
 
-def _say(text: str) -> None:
-    """Progress: on a terminal one line that changes, elsewhere a line each."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-    elif text:
-        print(text, file=sys.stderr)
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help ends with examples, and with lists that are made when it is asked for."""
+
+    examples: Sequence[str] = ()
+    lists: Callable[[], str] = staticmethod(str)
+
+    def format_help(self) -> str:
+        shown = "\n".join(f"  vmcompare {line}" for line in self.examples)
+        self.epilog = f"{self.lists()}For example:\n{shown}"
+        return super().format_help()
 
 
-@contextlib.contextmanager
-def _bar(name: str) -> Iterator[tuple[Watch, Opened]]:
-    """Progress for people: a bar on standard error, once there is progress; its line is ended."""
-    from tqdm import tqdm
+def _names() -> str:
+    """The experiments and platforms there are, for the help of ``record``."""
+    from vmcompare.measuring.experiment import discover, load
+    from vmcompare.sandbox import Platform
 
-    bars: list[tqdm[NoReturn]] = []
-
-    def watch(progress: Progress) -> None:
-        if not bars:
-            bars.append(tqdm(desc=name, unit="start", file=sys.stderr, dynamic_ncols=True))
-        bar = bars[0]
-        if progress.step == "image":
-            bar.set_postfix_str(f"preparing {progress.what}")
-        elif progress.step == "trial":
-            bar.total, bar.n = progress.planned, progress.done
-            bar.set_postfix_str(progress.what)
-            if progress.done == progress.planned:
-                bar.close()
-
-    def opened(recorder: Recorder) -> None:
-        print(f"recording to {recorder.path}", file=sys.stderr)
-
-    try:
-        yield watch, opened
-    finally:
-        for bar in bars:
-            bar.close()
-
-
-@contextlib.contextmanager
-def _events() -> Iterator[tuple[Watch, Opened]]:
-    """Progress for programs: JSON lines on standard output, read by a ``Session``."""
-
-    def tell(**message: object) -> None:
+    lines = ["Experiments:"]
+    for name in discover():
         try:
-            print(json.dumps(message), flush=True)
-        except OSError:  # whoever started the run has gone; not an error of what is measured
-            stop.silence(sys.stdout.fileno())
-            stop.request()
-
-    def watch(progress: Progress) -> None:
-        place = {"what": progress.what, "done": progress.done, "planned": progress.planned}
-        if progress.event is None:
-            tell(event=progress.step, **place)
-        else:
-            tell(event="phase", phase=progress.event.phase.value, **place)
-
-    def opened(recorder: Recorder) -> None:
-        tell(event="run", run_id=recorder.run_id, path=str(recorder.path))
-
-    yield watch, opened
+            lines.append(f"  {name:16}{load(name).question}")
+        except VmcompareError as error:  # another package's, which is broken
+            lines.append(f"  {name:16}{error}")
+    lines += ["", f"Platforms: {', '.join(Platform)}", "", ""]
+    return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vmcompare")
+def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
+    """The command line; with ``completed``, names and files are marked for a shell's completion."""
+    parser = _Parser(
+        prog="vmcompare",
+        description="Measure, on your own computer, how virtual machines and containers differ.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.examples = [EXAMPLES[name][0] for name in ("lab", "check", "record", "handout")]
     parser.add_argument("--version", action="version", version=f"vmcompare {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(
-        name: str, function: Callable[[argparse.Namespace], int]
-    ) -> argparse.ArgumentParser:
+    def command(name: str, function: Callable[[argparse.Namespace], int]) -> _Parser:
         words = WORDS[name]  # not its docstring, which python -OO leaves out
-        sub = commands.add_parser(name, help=words, description=words)
+        sub: _Parser = commands.add_parser(
+            name,
+            help=words,
+            description=words,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.examples = EXAMPLES[name]
         sub.set_defaults(command=function)
         return sub
 
+    def add_json(sub: _Parser) -> None:
+        sub.add_argument("--json", action="store_true", help="say it as JSON, for programs")
+
+    def add_verbose(sub: _Parser) -> None:
+        sub.add_argument(
+            *("-v", "--verbose"),
+            action="store_true",
+            help="say on standard error what engines are asked to do",
+        )
+
+    def add_path(
+        sub: argparse._ActionsContainer, *names: str, folder: bool = False, **more: Any
+    ) -> None:
+        action = sub.add_argument(*names, **{"type": Path, **more})
+        if completed:
+            import shtab
+
+            action.complete = shtab.DIRECTORY if folder else shtab.FILE  # type: ignore[attr-defined]
+
+    def add_name(
+        sub: _Parser, *names: str, known: Callable[[], Sequence[str]], **more: Any
+    ) -> None:
+        # An unknown one is told of by a sentence, which argparse's choices would come before.
+        sub.add_argument(*names, choices=known() if completed else None, **more)
+
+    def platforms() -> Sequence[str]:
+        from vmcompare.sandbox import Platform
+
+        return [platform.value for platform in Platform]
+
+    def experiments() -> Sequence[str]:
+        from vmcompare.measuring.experiment import discover
+
+        return discover()
+
     sub = command("check", check)
-    sub.add_argument(
-        "recording", nargs="*", type=Path, metavar="FILE.jsonl", help="look at recordings instead"
-    )
-    sub.add_argument("--json", action="store_true", help="as JSON, for programs")
+    add_path(sub, "recording", nargs="*", metavar="FILE.jsonl", help="look at recordings instead")
+    add_json(sub)
+    add_verbose(sub)
 
     sub = command("lab", lab)
     sub.add_argument(
@@ -570,24 +635,36 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=_port, metavar="N", help="listen here (default: a free port from 8888 on)"
     )
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
+    add_verbose(sub)
 
     sub = command("record", record)
-    sub.add_argument("experiment", nargs="*", metavar="EXPERIMENT", help="all when none is named")
-    sub.add_argument(
-        "--platform", action="append", default=[], metavar="NAME", help="only this one; repeatable"
-    )
+    sub.lists = _names
+    add_name(
+        *(sub, "experiment"), known=experiments,
+        nargs="*", metavar="EXPERIMENT", help="one of those below; all when none is named",
+    )  # fmt: skip
+    add_name(
+        *(sub, "--platform"), known=platforms, action="append", default=[], metavar="NAME",
+        help="measure only this one; may be given several times",
+    )  # fmt: skip
     sub.add_argument(
         "--rounds", type=_at_least_one, metavar="N", help="blocks (default: what a verdict needs)"
     )
-    sub.add_argument("--out", type=Path, metavar="DIR", help="default: your own data directory")
-    sub.add_argument(
-        "--stop-on-eof", action="store_true", help="stop when standard input is closed"
-    )
-    sub.add_argument("--events", action="store_true", help="progress as JSON lines, for programs")
+    add_path(sub, "--out", folder=True, metavar="DIR", help="default: your own data directory")
+    add_json(sub)
+    add_verbose(sub)
+    # For a lesson, which starts this command and stops it.
+    sub.add_argument("--stop-on-eof", action="store_true", help=argparse.SUPPRESS)
+    sub.add_argument("--events", action="store_true", help=argparse.SUPPRESS)
 
     sub = command("handout", handout)
-    sub.add_argument(
-        "notebook", nargs="+", metavar="LESSON", help="04, or 04-boot-speed, or a notebook's path"
+    add_path(
+        sub,
+        "notebook",
+        type=str,
+        nargs="+",
+        metavar="LESSON",
+        help="04, or 04-boot-speed, or a notebook's path",
     )
     sub.add_argument(
         "--edition",
@@ -595,23 +672,33 @@ def _parser() -> argparse.ArgumentParser:
         default="student",
         help="student: answers on a last page; instructor: beside each task (default: student)",
     )
-    sub.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
+    add_path(sub, "--out", folder=True, default=Path("dist"), metavar="DIR", help="default: dist")
     sub.add_argument(
         "--mode", choices=("auto", "live", "replay"), help="run, replay, or both (default: auto)"
     )
     sub.add_argument("--rounds", type=_at_least_one, metavar="N", help="blocks of a live run")
-    sub.add_argument(
-        "--platform",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="measure only this one and replay the others; repeatable",
-    )
+    add_name(
+        *(sub, "--platform"), known=platforms, action="append", default=[], metavar="NAME",
+        help="measure only this one and replay the others; may be given several times",
+    )  # fmt: skip
+    add_json(sub)
+
+    sub = command("export", export)
+    add_path(sub, "recording", metavar="RECORDING", help="a file, or a folder of recordings")
+    form = sub.add_mutually_exclusive_group(required=True)
+    for name, words in (("--csv", "comma-separated values"), ("--parquet", "needs pyarrow")):
+        add_path(form, name, metavar="FILE", help=words)
+    add_json(sub)
 
     sub = command("clean", clean)
     sub.add_argument(
         "--engine", action="store_true", help="also stop the Docker daemon that set-up started"
     )
+    add_json(sub)
+    add_verbose(sub)
+
+    sub = command("completion", completion)
+    sub.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="whose")
     return parser
 
 

@@ -110,6 +110,12 @@ class RecordingError(VmcompareError):
         where = f"{name}, line {line}" if line else name
         super().__init__(f"the recording {where} cannot be read: {printable(what, 300)}")
 
+    @property
+    def unnamed(self) -> str:
+        """The same without the file's name, where that stands before it."""
+        where = f"Line {self.line}" if self.line else "It"
+        return f"{where} cannot be read: {printable(self.what, 300)}."
+
 
 class TextError(VmcompareError):
     """A lesson's text (in ``notebooks/text/``) that cannot be read.

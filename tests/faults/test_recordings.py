@@ -72,11 +72,12 @@ def written(lines: Lines) -> bytes:
 
 
 def refused(path: Path) -> RecordingError:
-    """What both doors say of a file, which is the same; and printable, of one line, quick."""
+    """What both doors say of a file: the same, with its name or beside it; one printable line."""
     with pytest.raises(RecordingError) as caught:
         read(path)
     said = str(caught.value)
-    assert contributed.problems(path) == (f"{said}.",)
+    assert contributed.problems(path) == (caught.value.unnamed,)
+    assert caught.value.unnamed.endswith(f"{said.partition(' cannot be read: ')[2]}.")
     assert said.isprintable()
     assert len(said) < 500
     assert path.name in said

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from vmcompare.engines import cleanup
+from vmcompare.engines import cleanup, log
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
 from vmcompare.sandbox import OnOutput
 
@@ -284,6 +284,7 @@ def followed(
     try:
         assert child.stdout is not None
         listen(pieces_of(child.stdout), heard)
+        log.command(command)
         if announced:
             inner = heard.pid(announced)
             descent.look()  # for its session, should nothing more be started inside at the end
@@ -310,6 +311,7 @@ def query(
     Raises:
         OSError, subprocess.TimeoutExpired: it cannot be started; it does not end.
     """
+    log.command(command)
     return subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -349,6 +351,7 @@ def run_to_end(
         env=cleanup.marked(environment),
     ) as child:
         try:
+            log.command(command)
             output, _ = child.communicate(data, timeout_s)
         except subprocess.TimeoutExpired as error:
             ProcessTree(child.pid).end()

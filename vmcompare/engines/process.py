@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vmcompare import paths
-from vmcompare.engines import cleanup
+from vmcompare.engines import cleanup, log
 from vmcompare.engines.commands import Turn, end_child, first_byte_ns, followed, run_to_end
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
@@ -142,6 +142,7 @@ class ProcessLauncher:
         with cleanup.folder() as root:
             _unpack(root, self.progress)
             command = [str(root / spec.command[0].lstrip("/")), *spec.command[1:]]
+            log.command(command)
             start_ns = time.perf_counter_ns()
             try:
                 child = subprocess.Popen(

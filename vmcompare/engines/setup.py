@@ -30,6 +30,7 @@ import psutil
 
 from vmcompare import paths
 from vmcompare.engines import cleanup, docker
+from vmcompare.engines import log as engine_log
 from vmcompare.engines.cleanup.connection import EngineUnavailable, Trouble, connect, endpoint
 from vmcompare.engines.commands import query
 from vmcompare.engines.docker.launcher import PROBE_TIMEOUT_S
@@ -281,6 +282,7 @@ def _install(packages: tuple[str, ...], say: Say) -> None:
             ["apt-get", *wait, "update"],
             ["apt-get", *wait, "install", "-y", "--no-install-recommends", *packages],
         ):
+            engine_log.command(command)
             try:
                 ended = subprocess.run(
                     command,
@@ -358,9 +360,11 @@ def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
     # Left by a daemon that was killed; its number may be somebody else's by now.
     own_pid_file.unlink(missing_ok=True)
     _forget_dead_containerd()
+    command = [DAEMON, "--host", f"unix://{SOCKET}", "--pidfile", str(own_pid_file), *options]
+    engine_log.command(command)
     with log.open("wb") as out:
         daemon = subprocess.Popen(
-            [DAEMON, "--host", f"unix://{SOCKET}", "--pidfile", str(own_pid_file), *options],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

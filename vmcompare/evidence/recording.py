@@ -158,10 +158,15 @@ class Recording:
 
     def frame(self) -> pd.DataFrame:
         """All rows, tidy (columns: :data:`COLUMNS`); ``value`` is NaN where a run failed."""
-        import pandas as pd
+        return tidy(self.rows)
 
-        frame = pd.DataFrame(list(self.rows), columns=list(COLUMNS))
-        return frame.astype({"value": float, "is_warmup": bool, "block": int, "rep": int})
+
+def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows of recordings as a frame (columns: :data:`COLUMNS`)."""
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    return frame.astype({"value": float, "is_warmup": bool, "block": int, "rep": int})
 
 
 class Recorder:

@@ -58,7 +58,7 @@ def problems(path: Path) -> tuple[str, ...]:
     try:
         recording = read(path)
     except RecordingError as error:
-        return (f"{error}.",)
+        return (error.unnamed,)
     checks: tuple[Check, ...] = (
         _whole,
         _question,
@@ -86,6 +86,26 @@ def doubts(recording: Recording) -> tuple[str, ...]:
         if found:
             said.append(f"{' '.join(filter(None, map(str, key)))}: {', '.join(found)}.")
     return tuple(said)
+
+
+def report(path: Path) -> dict[str, Any]:
+    """What there is to say of a file, as ``vmcompare check --json FILE`` prints it.
+
+    Returns:
+        JSON-ready: the ``file``, whether it is ``usable``, its :func:`problems` and :func:`doubts`,
+        and where it is usable its ``run_id``, ``experiment`` and :func:`summary` (else empty).
+    """
+    found = problems(path)
+    recording = None if found else read(path)
+    return {
+        "file": str(path),
+        "usable": recording is not None,
+        "run_id": recording.run_id if recording else "",
+        "experiment": recording.experiment if recording else "",
+        "summary": summary(recording) if recording else "",
+        "problems": [*found],
+        "doubts": [*doubts(recording)] if recording else [],
+    }
 
 
 def summary(recording: Recording) -> str:

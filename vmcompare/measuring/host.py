@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from vmcompare import __version__
+from vmcompare import __version__, engines
 from vmcompare.engines.images.oci import cgroup_version
 from vmcompare.errors import printable
 from vmcompare.sandbox import Availability
@@ -61,6 +61,41 @@ def facts_with(found: Mapping[str, Availability]) -> dict[str, Any]:
         {name: a.version for name, a in found.items() if a.ok and name != "process"},
         {name: dict(a.details) for name, a in found.items() if a.details},
     )
+
+
+def report() -> dict[str, Any]:
+    """What is on this computer, as ``vmcompare check --json`` prints it.
+
+    Returns:
+        JSON-ready: ``engines`` and ``runtimes`` (name → what its probe found), the ``accelerator``
+        that was proved (null: none), why others were ``rejected``, and :func:`facts` as ``host``.
+    """
+    found, bare = engines.availability(), engines.runtime_availability()
+    details = dict(found["qemu"].details)
+    return {
+        "engines": {
+            name: {"platforms": [p.value for p in engines.ENGINES[name]], **_told(a)}
+            for name, a in found.items()
+        },
+        "runtimes": {name: _told(a) for name, a in bare.items()},
+        "accelerator": details.get("accelerator"),
+        "rejected": {
+            key.removeprefix("rejected "): why
+            for key, why in details.items()
+            if key.startswith("rejected ")
+        },
+        "host": facts({n: a.version for n, a in {**found, **bare}.items() if a.ok}, {}),
+    }
+
+
+def _told(found: Availability) -> dict[str, object]:
+    """What a probe found."""
+    return {
+        "available": found.ok,
+        "version": found.version,
+        **({} if found.ok else {"what": found.what, "next_step": found.next_step}),
+        "details": dict(found.details),
+    }
 
 
 def host_id() -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vmcompare import engines
 from vmcompare.engines import cleanup
-from vmcompare.evidence.recording import Recorder
+from vmcompare.errors import RecordingError
+from vmcompare.evidence.recording import Recorder, read
 from vmcompare.measuring import host, standstill
 from vmcompare.measuring.experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
 from vmcompare.sandbox import Platform
@@ -58,3 +59,33 @@ def run(
             for row in experiment.measure(context):
                 recorder.append(context.checked(row))
     return recorder.path
+
+
+def why_nothing(path: Path) -> str:
+    """The first error of a recording in which every row is one; empty of any other."""
+    rows = read(path).rows
+    if any(row["status"] == "ok" for row in rows):
+        return ""
+    return str(rows[0]["error"]) if rows else ""
+
+
+def outcome(path: Path) -> dict[str, object]:
+    """What came of a run that was begun, as ``vmcompare record --json`` prints it.
+
+    Returns:
+        JSON-ready: ``experiment``, ``run_id``, ``file``, how it ``ended`` (``"complete"``,
+        ``"stopped"``, ``"failed"``; empty: it was cut off), its ``rows`` and ``failed_rows``.
+        Empty of a file that cannot be read, as on a disk that failed.
+    """
+    try:
+        run = read(path)
+    except RecordingError:
+        return {}
+    return {
+        "experiment": run.experiment,
+        "run_id": run.run_id,
+        "file": str(path),
+        "ended": run.ended,
+        "rows": len(run.rows),
+        "failed_rows": sum(row["status"] != "ok" for row in run.rows),
+    }

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import psutil
 
-from vmcompare.engines import bare, cleanup
+from vmcompare.engines import bare, cleanup, log
 from vmcompare.engines.commands import end_child, query
 from vmcompare.engines.images import userland
 from vmcompare.engines.images.cache import Progress
@@ -111,6 +111,7 @@ class BubblewrapLauncher(bare.BareLauncher):
         environment = cleanup.marked(ENVIRONMENT)  # the ledger is begun now, not during the start
         with contextlib.ExitStack() as held:
             printed = held.enter_context(tempfile.TemporaryFile())
+            log.command(command)
             start_ns = time.perf_counter_ns()
             child = bare.started(command, "bubblewrap", printed, environment)
             running = _Running(child)

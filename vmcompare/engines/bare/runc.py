@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from vmcompare.engines import bare, cleanup
+from vmcompare.engines import bare, cleanup, log
 from vmcompare.engines.commands import end_child, query
 from vmcompare.engines.docker.container import PIDS_LIMIT
 from vmcompare.engines.images import userland
@@ -90,6 +90,7 @@ class _Container:
         )  # fmt: skip
         with tempfile.TemporaryFile() as printed:
             environment = cleanup.marked()
+            log.command(command)
             start_ns = time.perf_counter_ns()
             child = bare.started(command, "runc", printed, environment)
             first: bare.PidHandle | None = None

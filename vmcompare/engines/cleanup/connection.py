@@ -23,6 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from vmcompare.engines import log
 from vmcompare.errors import Unavailable, short
 
 if TYPE_CHECKING:
@@ -127,9 +128,11 @@ def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> DockerClient:
     asked = Request(lambda: docker.from_env(timeout=timeout_s, max_pool_size=_POOL))
     asked.send()
     try:
-        return asked.answer(timeout_s + _LATE_S)[0]
+        client = asked.answer(timeout_s + _LATE_S)[0]
     except Exception as error:  # while it reads its settings the SDK raises nearly anything
         raise _setting_at_fault() or unavailable(classify(error), plain(error)) from error
+    client.api.hooks["response"].append(log.docker_call)
+    return client
 
 
 def engine_info(client: DockerClient) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ from typing import TypeVar
 import msgspec
 
 from vmcompare import paths
-from vmcompare.engines import cleanup
+from vmcompare.engines import cleanup, log
 from vmcompare.engines.qemu.binary import Qemu, find_qemu
 from vmcompare.errors import StorageError, Unavailable
 from vmcompare.sandbox import SOFTWARE
@@ -137,6 +137,7 @@ def attempt(qemu: Qemu, accel: str, rom: Path) -> str:
     command += ["-M", "pc", "-m", "16", "-accel", accel, "-bios", str(rom), "-serial", "stdio"]
     command += ["-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4"]
     command += ["-no-reboot"]
+    log.command(command)
     try:
         started = subprocess.Popen(
             command,

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from vmcompare.engines import log
 from vmcompare.engines.commands import (
     END_S,
     START_S,
@@ -70,6 +71,7 @@ class Guest:
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         """See :class:`vmcompare.sandbox.Sandbox`. After a ``WaitTimeout`` the command is dead."""
         self._await_ready()
+        log.command(argv, "in the VM")
         try:
             return self._agent.run(argv, timeout_s)
         except WaitTimeout as error:

@@ -29,7 +29,7 @@ from pathlib import PurePosixPath
 from types import FrameType
 from typing import Any
 
-from vmcompare.engines import cleanup
+from vmcompare.engines import cleanup, log
 from vmcompare.engines.commands import end_child, kill_child
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
@@ -145,6 +145,7 @@ class QemuProcess:
                 end.close()
         assert self._process.stderr is not None
         self._reader = OutputReader(self._ours, self._process.stderr.fileno(), self._boot)
+        log.command(self.command)
 
     def next_event(self, what: str, deadline: float, timeout_s: float) -> Event:
         """The end of the next phase, before ``deadline`` (``time.monotonic``).

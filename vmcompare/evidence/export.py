@@ -1,0 +1,101 @@
+"""A recording for other programs: one tidy frame, as CSV or as Parquet.
+
+``vmcompare.read`` is :func:`read`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmcompare import paths
+from vmcompare.errors import RecordingError, Unavailable, VmcompareError, short
+from vmcompare.evidence import recording
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("csv", "parquet")
+
+_ELSEWHERE = "choose another file, in a folder that is there and can be written"
+
+
+def read(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """The rows of a recording, tidy; of a folder, those of all recordings in and below it.
+
+    Args:
+        path: a file that ``vmcompare record`` wrote, or a folder of such files. Runs come in the
+            order of their time; ``run_id`` and ``host_id`` tell them apart.
+
+    Returns:
+        One row a measurement, a failed one included: its ``value`` is NaN and ``error`` says why.
+        Columns: :data:`vmcompare.evidence.recording.COLUMNS`, explained in
+        ``docs/data-dictionary.md``. ``value`` is in the unit of the column ``unit``.
+
+    Raises:
+        RecordingError: a file cannot be read, or the folder holds none.
+    """
+    return recording.tidy(row for file in files(Path(path)) for row in recording.read(file).rows)
+
+
+def files(path: Path) -> list[Path]:
+    """The recordings that ``path`` stands for: itself, or those in and below a folder.
+
+    Raises:
+        RecordingError: it is a folder that holds none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.rglob("*.jsonl"), key=lambda file: file.name)
+    if not found:
+        raise RecordingError(path, 0, "the folder holds no file whose name ends in .jsonl")
+    return found
+
+
+def write(frame: pd.DataFrame, path: Path, form: str) -> None:
+    """Write a frame as one file, which nobody sees half-written; it replaces a file of that name.
+
+    Args:
+        frame: as :func:`read` gives it.
+        path: the file; its folder must be there.
+        form: one of :data:`FORMATS`. CSV has a header, commas, UTF-8 and empty cells for NaN and
+            for empty texts; numbers have all their digits. Parquet keeps the types, and needs
+            pyarrow.
+
+    Raises:
+        Unavailable: Parquet was asked for, and pyarrow cannot be imported.
+        VmcompareError: it is a folder.
+        StorageError: the file cannot be written.
+        BrokenPipeError: it is a pipe, which nobody reads any more.
+    """
+    made = io.BytesIO()
+    if form == "csv":
+        frame.to_csv(made, index=False, lineterminator="\n")
+    else:
+        try:
+            frame.to_parquet(made, engine="pyarrow", index=False)
+        except ImportError as error:
+            raise Unavailable(
+                "Parquet needs pyarrow, which is not installed",
+                "pip install 'vmcompare[parquet]', or use --csv",
+            ) from error
+    _put(path, made.getvalue())
+
+
+def _put(path: Path, content: bytes) -> None:
+    if path.is_dir():
+        raise VmcompareError(f"{short(path)} is a folder: name a file")
+    if path.exists() and not path.is_file():  # a pipe, as standard output may be one
+        path.write_bytes(content)
+        return
+    with paths.said_of(path, _ELSEWHERE):
+        target = path.resolve()  # what a link leads to is written, not the link replaced
+        part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+        try:
+            part.write_bytes(content)
+            paths.put(part, target)
+        finally:
+            part.unlink(missing_ok=True)
