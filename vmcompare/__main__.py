@@ -409,17 +409,22 @@ def _bar(name: str) -> Iterator[tuple[Watch, Opened]]:
     """Progress for people: a bar on standard error, once there is progress; its line is ended."""
     from tqdm import tqdm
 
+    from vmcompare.measuring.estimate import BAR, to_go
+
     bars: list[tqdm[NoReturn]] = []
 
     def watch(progress: Progress) -> None:
+        if progress.step == "estimate":
+            print(f"{name}: {progress.what}", file=sys.stderr)
+            return
         if not bars:
-            bars.append(tqdm(desc=name, unit="start", file=sys.stderr, dynamic_ncols=True))
+            bars.append(tqdm(desc=name, file=sys.stderr, dynamic_ncols=True, bar_format=BAR))
         bar = bars[0]
         if progress.step == "image":
-            bar.set_postfix_str(f"preparing {progress.what}")
+            bar.set_postfix_str(f"preparing {progress.what}" if not progress.done else "")
         elif progress.step == "trial":
             bar.total, bar.n = progress.planned, progress.done
-            bar.set_postfix_str(progress.what)
+            bar.set_postfix_str(f"{progress.what}{to_go(progress.left_s)}")
             if progress.done == progress.planned:
                 bar.close()
 
@@ -445,7 +450,12 @@ def _events() -> Iterator[tuple[Watch, Opened]]:
             stop.request()
 
     def watch(progress: Progress) -> None:
-        place = {"what": progress.what, "done": progress.done, "planned": progress.planned}
+        place = {
+            "what": progress.what,
+            "done": progress.done,
+            "planned": progress.planned,
+            "left_s": progress.left_s,
+        }
         if progress.event is None:
             tell(event=progress.step, **place)
         else:
