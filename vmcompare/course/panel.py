@@ -140,6 +140,7 @@ class Panel:
             await asyncio.sleep(POLL_S)
         await asyncio.get_running_loop().run_in_executor(None, running.stop)
         self._close(running)
+        self._show_foretold()
 
     def _show(self, message: Mapping[str, Any]) -> None:
         planned = int(message.get("planned") or 0)
@@ -179,7 +180,6 @@ class Panel:
     def _close(self, running: session.Session) -> None:
         self.run.disabled, self.stop.disabled = False, True
         self._preparing = None
-        self._show_foretold()
         try:
             recording = running.recording()
         except VmcompareError as error:

@@ -230,7 +230,7 @@ def about(time_s: float) -> str:
     """A time as roughly as it is known: ``"about 40 s"``, ``"about 2.5 min"``."""
     if time_s < 10:
         return "less than 10 s"
-    if time_s < 90:
+    if time_s < 87.5:  # which is 90 s in steps of 5
         return f"about {5 * round(time_s / 5)} s"
     step = 2 if time_s < 300 else 1
     return f"about {round(time_s / 60 * step) / step:g} min"
