@@ -450,14 +450,9 @@ def _events() -> Iterator[tuple[Watch, Opened]]:
             stop.request()
 
     def watch(progress: Progress) -> None:
-        place = {
-            "what": progress.what,
-            "done": progress.done,
-            "planned": progress.planned,
-            "left_s": progress.left_s,
-        }
+        place = {"what": progress.what, "done": progress.done, "planned": progress.planned}
         if progress.event is None:
-            tell(event=progress.step, **place)
+            tell(event=progress.step, left_s=progress.left_s, **place)
         else:
             tell(event="phase", phase=progress.event.phase.value, **place)
 

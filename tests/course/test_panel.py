@@ -182,6 +182,8 @@ def test_steps_tell_the_time_to_go_as_the_run_tells_it() -> None:
     step = {"event": "trial", "what": "vm", "done": 2, "planned": 9}
     there._show(step | {"left_s": 41.0})
     assert there.status.value == "2 of 9 steps. vm · about 40 s to go"
+    there._show(step | {"event": "phase", "phase": "kernel"})
+    assert there.status.value == "2 of 9 steps. vm, kernel done · about 40 s to go"
     there._show(step | {"left_s": None})
     assert there.status.value == "2 of 9 steps. vm"
 
@@ -200,6 +202,7 @@ def test_there_is_nothing_to_draw_before_the_first_row_and_something_from_then_o
     there = panel.Panel("boot_speed", chart, lambda _: "")
     assert there._draw(running)
     assert there.live.value == "1 rows"
+    assert not there._draw(running)  # no row came since
     running.path = planted(tmp_path, []).path
     assert not there._draw(running)
     assert there.live.value == "1 rows"

@@ -117,6 +117,6 @@ def test_the_time_is_foretold_before_the_first_step_and_told_with_every_one(
     assert foretold < first
     said = "Less than 10 s for 2 rounds on the computer that recorded."
     assert messages[foretold]["what"] == said
-    steps = [m for m in messages if m["event"] in ("trial", "phase")]
+    steps = [m for m in messages if m["event"] == "trial"]
     assert all(m["left_s"] is not None for m in steps[:-1])
     assert steps[-1]["left_s"] is None  # it is over

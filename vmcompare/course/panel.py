@@ -59,6 +59,8 @@ class Panel:
         self._session: session.Session | None = None
         self._foretell = foretell
         self._preparing: _Preparing | None = None
+        self._drawn: Recording | None = None
+        self._left = ""  # the time to go, in words, when the present step began
         self.task: asyncio.Task[None] | None = None
         self.rounds = widgets.BoundedIntText(
             value=3, min=1, max=50, description="Rounds", layout={"width": "10em"}
@@ -150,8 +152,10 @@ class Panel:
         elif planned:
             self.bar.max, self.bar.value = planned, int(message["done"])
             phase = f", {message['phase']} done" if message.get("phase") else ""
-            left = to_go(message.get("left_s"))
-            self._say(f"{message['done']} of {planned} steps. {message['what']}{phase}{left}")
+            if message["event"] == "trial":
+                self._left = to_go(message["left_s"])
+            said = f"{message['done']} of {planned} steps. {message['what']}{phase}"
+            self._say(f"{said}{self._left}")
 
     def _show_preparing(self, at_work: _Preparing) -> None:
         """What is being made and for how long; the bar moves with the time where that is known."""
@@ -165,12 +169,16 @@ class Panel:
             self._say(f"{said}. The bar cannot show how far this is.")
 
     def _draw(self, running: session.Session) -> bool:
-        """Draw the rows so far; whether there was anything to draw."""
+        """Draw the rows so far; whether there was anything new to draw."""
         try:
             assert running.path is not None
-            self.live.value = self._chart(read(running.path))
+            recording = read(running.path)
+            if recording is self._drawn:  # the same object as long as the file is the same
+                return False
+            self.live.value = self._chart(recording)
         except VmcompareError:
             return False
+        self._drawn = recording
         return True
 
     def _show_foretold(self) -> None:

@@ -55,12 +55,6 @@ class Pace:
         before = (_end(self.first) + (block - 1) * _end(self.later)) if block else 0.0
         return before + _end(curve[:rows])
 
-    def next_s(self, block: int, rows: int) -> float:
-        """Seconds from the last of so many ``rows`` of ``block`` to the row after it."""
-        if rows < len(self.later if block else self.first):
-            return self.until_s(block, rows + 1) - self.until_s(block, rows)
-        return self.until_s(block + 1, 1) - self.until_s(block + 1, 0)
-
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -189,7 +183,9 @@ class Clock:
                 return None
             self._began = time.monotonic()
             return Progress("image", what, 0, 1000, left_s=self._images.get(what))
-        self._making.pop()
+        if what not in self._making:
+            return None
+        self._making.remove(what)
         self._images.pop(what, None)
         if self._making:
             return None
@@ -205,21 +201,18 @@ class Clock:
         self._since = now
 
     def left_s(self) -> float | None:
-        """Seconds to go; zero where the last step takes longer than foretold; ``None``: unknown."""
+        """Seconds to go from the last row on; ``None`` where they cannot be foretold."""
         if self._foretold.total_s is None:
             return None
         rounds, left = self._foretold.rounds, sum(self._images.values())
         paces = self._foretold.paces
         done = {s: paces[s].until_s(*at) for s, at in self._place.items() if s in paces}
         overall = _ratio(sum(self._took[s] for s in done), sum(done.values()), 1.0)
-        step_s = 0.0
         for series, pace in paces.items():
             before = done.get(series, 0.0)
             ratio = _ratio(self._took.get(series, 0.0), before, overall)
             left += ratio * (pace.whole_s(rounds) - before)
-            step_s = max(step_s, ratio * pace.next_s(*self._place.get(series, (0, 0))))
-        # A step that takes longer than any was foretold leaves the others their time.
-        return left - min(time.monotonic() - self._since, step_s)
+        return left
 
 
 def _ratio(measured_s: float, foretold_s: float, otherwise: float) -> float:
@@ -238,6 +231,4 @@ def about(time_s: float) -> str:
 
 def to_go(left_s: float | None) -> str:
     """``" · about 40 s to go"``; empty where that is not known."""
-    if left_s is None:
-        return ""
-    return f" · {about(left_s)} to go" if left_s > 1e-9 else " · it takes longer than foretold"
+    return f" · {about(left_s)} to go" if left_s else ""

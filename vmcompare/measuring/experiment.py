@@ -80,8 +80,8 @@ class Progress:
         what: the series; what is being made; of an estimate, the sentence to show.
         done, planned: trials finished and planned; for an image, per mille.
         event: the phase event, only with ``"event"``.
-        left_s: seconds that the run, or making the image, still takes; ``None`` where that is not
-            known.
+        left_s: seconds that the run still takes when a trial begins, or making an image;
+            ``None`` where that is not known, and of phases.
     """
 
     step: str

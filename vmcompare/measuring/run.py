@@ -50,8 +50,10 @@ def run(
                 watch(told)
 
         def timed(progress: Progress) -> None:
-            over = progress.done == progress.planned
-            watch(replace(progress, left_s=None if over or not clock else clock.left_s()))
+            # Phases are told within what is measured, so nothing is worked out for them.
+            if progress.step == "trial" and clock and progress.done < progress.planned:
+                progress = replace(progress, left_s=clock.left_s())
+            watch(progress)
 
         launchers = engines.launchers(found, wanted, progress, strict=bool(platforms))
         beside = experiment.runtimes if Platform.CONTAINER in wanted else ()
