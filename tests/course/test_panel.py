@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from planted import planted, row
 
 from vmcompare.course import page, panel
 from vmcompare.engines import process
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording
+from vmcompare.evidence.view import absent
 from vmcompare.measuring import turn
 from vmcompare.sandbox import Platform
 
@@ -130,3 +133,76 @@ def test_a_panel_whose_run_is_on_is_found_and_tells_everybody_of_its_end(
     assert told == ["one: stopped", "two: stopped"]
     assert there.status.value.endswith(" rows. two")
     assert panel.running("boot_speed") is None
+
+
+def test_before_run_it_says_how_long_that_many_rounds_take(private_places: Path) -> None:
+    there = panel.Panel(
+        "boot_speed", lambda _: "", lambda _: "", foretell=lambda rounds: f"{rounds} < many"
+    )
+    assert there.foretold.value == "3 &lt; many"
+    there.rounds.value = 7
+    assert there.foretold.value == "7 &lt; many"
+
+
+def test_what_is_prepared_is_named_with_the_time_it_takes_and_moves_the_bar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = [50.0]
+    monkeypatch.setattr("vmcompare.course.panel.time.monotonic", lambda: now_s[0])
+    there = shown()
+    message = {"event": "image", "what": "the virtual disk", "planned": 1000}
+    there._show(message | {"done": 0, "left_s": 20.0})
+    now_s[0] += 12
+    assert there._preparing is not None
+    there._show_preparing(there._preparing)
+    assert there.status.value == (
+        "Preparing the virtual disk, once: 12 s so far, about 20 s on the computer that recorded."
+    )
+    assert (there.bar.value, there.bar.max) == (12, 20)
+    now_s[0] += 60
+    there._show_preparing(there._preparing)
+    assert there.bar.value == 20
+    there._show(message | {"done": 1000, "left_s": None})
+    assert there._preparing is None
+
+
+def test_where_it_is_not_known_how_long_a_preparation_takes_the_bar_stands_and_that_is_said() -> (
+    None
+):
+    there = shown()
+    there._show({"event": "image", "what": "the Debian file system", "done": 0, "planned": 1000})
+    assert there._preparing is not None
+    there._show_preparing(there._preparing)
+    assert there.status.value.endswith("0 s so far. The bar cannot show how far this is.")
+    assert there.bar.value == 0
+
+
+def test_steps_tell_the_time_to_go_as_the_run_tells_it() -> None:
+    there = shown()
+    step = {"event": "trial", "what": "vm", "done": 2, "planned": 9}
+    there._show(step | {"left_s": 41.0})
+    assert there.status.value == "2 of 9 steps. vm · about 40 s to go"
+    there._show(step | {"event": "phase", "phase": "kernel"})
+    assert there.status.value == "2 of 9 steps. vm, kernel done · about 40 s to go"
+    there._show(step | {"left_s": None})
+    assert there.status.value == "2 of 9 steps. vm"
+
+
+def test_there_is_nothing_to_draw_before_the_first_row_and_something_from_then_on(
+    tmp_path: Path,
+) -> None:
+    recorded = planted(tmp_path, [row("process", "pss_bytes", 1e5, is_warmup=True)])
+    running: Any = SimpleNamespace(path=recorded.path)
+
+    def chart(recording: Recording) -> str:
+        if not recording.rows:
+            raise absent("row")
+        return f"{len(recording.rows)} rows"
+
+    there = panel.Panel("boot_speed", chart, lambda _: "")
+    assert there._draw(running)
+    assert there.live.value == "1 rows"
+    assert not there._draw(running)  # no row came since
+    running.path = planted(tmp_path, []).path
+    assert not there._draw(running)
+    assert there.live.value == "1 rows"

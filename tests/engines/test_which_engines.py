@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from vmcompare import engines
+from vmcompare.engines.images import alpine
+from vmcompare.engines.images.cache import Cache
+from vmcompare.engines.qemu import disks
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.sandbox import Availability, Launcher, Platform, Spec
 
@@ -22,6 +27,22 @@ def test_every_backend_launches_what_it_is_said_to_serve() -> None:
     able = engines.launchers(found, tuple(Platform))
     assert list(able) == list(Platform)
     assert all(isinstance(launcher, Launcher) for launcher in able.values())
+
+
+def test_images_that_take_seconds_are_named_where_the_cache_lacks_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        alpine.sources()
+    except Unavailable as error:
+        pytest.skip(error.what)
+    disk, tuned = (("the virtual disk", 2.4), ("the disk of vm-tuned", 21.0))
+    assert engines.lacking_images([Platform.PROCESS, Platform.CONTAINER]) == ()
+    assert engines.lacking_images([Platform.VM]) == (disk,)
+    assert engines.lacking_images([Platform.VM_TUNED]) == (disk, tuned)
+    Cache().get("disk.qcow2", disks._key(), lambda out: out.write_bytes(b"made"))
+    assert engines.lacking_images([Platform.VM_TUNED]) == (tuned,)
 
 
 def test_every_bare_runtime_launches_containers_on_the_layer_of_mechanisms() -> None:

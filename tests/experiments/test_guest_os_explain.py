@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -102,6 +103,15 @@ def test_every_point_of_every_ramp_is_drawn(views: Mapping[str, View]) -> None:
     counts = {m: sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == m)
               for m in "s^h"}  # fmt: skip
     assert counts == {"s": 18, "^": 9, "h": 6}
+
+
+def test_the_first_points_of_a_run_are_drawn_before_there_is_a_line(tmp_path: Path) -> None:
+    begun = [one for one in ramps(lines=only(DIRECT), rounds=1) if one.rep == 1]
+    picture = FIGURES["ramps"](compose(planted(tmp_path, begun, experiment="guest_os"), None))
+    assert "1 points from x = 1 to 1" in picture.alt
+    both = [*ramps(lines=only(CONTAINER), rounds=1), *begun]
+    beside = FIGURES["ramps"](compose(planted(tmp_path, both, experiment="guest_os"), None))
+    assert "vm-direct (pc) · software emulation, 1 points" in beside.alt
 
 
 def test_the_code_cache_is_left_out_of_b_and_shown_beside_it(views: Mapping[str, View]) -> None:

@@ -105,3 +105,18 @@ def test_when_its_owner_is_killed_the_run_ends_by_itself(tmp_path: Path) -> None
     assert until(lambda: not psutil.pid_exists(pid))
     [path] = (tmp_path / "boot_speed").glob("*.jsonl")
     assert read(path).ended == "stopped"
+
+
+def test_the_time_is_foretold_before_the_first_step_and_told_with_every_one(
+    tmp_path: Path,
+) -> None:
+    with begin(tmp_path, 2) as running:
+        messages = list(running.messages())
+    foretold = next(place for place, m in enumerate(messages) if m["event"] == "estimate")
+    first = next(place for place, m in enumerate(messages) if m["event"] == "trial")
+    assert foretold < first
+    said = "Less than 10 s for 2 rounds on the computer that recorded."
+    assert messages[foretold]["what"] == said
+    steps = [m for m in messages if m["event"] == "trial"]
+    assert all(m["left_s"] is not None for m in steps[:-1])
+    assert steps[-1]["left_s"] is None  # it is over

@@ -12,7 +12,7 @@ import pytest
 from planted import planted, row, starts
 
 from vmcompare.evidence.view import View, compose
-from vmcompare.plots import style
+from vmcompare.plots import marks, style
 from vmcompare.plots.picture import Picture
 from vmcompare.plots.times import ORDER, noise, phases, ratios, strip
 from vmcompare.sandbox import Machine, Phase, Platform, Series
@@ -82,6 +82,29 @@ def test_the_strips_time_axis_is_logarithmic_and_named(tmp_path: Path) -> None:
     picture = strip(look(tmp_path, starts(whole=False)), START, what="start")
     assert [axes.get_xscale() for axes in picture.figure.axes] == ["log", "log"]
     assert "logarithmic" in picture.figure.axes[1].get_xlabel()
+
+
+def test_warm_ups_are_drawn_pale_and_counted_nowhere(tmp_path: Path) -> None:
+    warm = replace(row("container", START, 0.9), is_warmup=True)
+    counted = starts(only=["container"], whole=False)
+    with_it = strip(look(tmp_path, [warm, *counted]), START, what="start")
+    without = strip(look(tmp_path, counted), START, what="start")
+    pale = [line for line in with_it.figure.axes[0].lines if line.get_alpha() == marks.PALE]
+    assert [float(line.get_xdata()[0]) for line in pale] == [0.9]
+    assert with_it.alt == without.alt
+    assert "n = 30" in words(with_it)
+    assert "Pale: the first starts, which only warm up and are not counted." in with_it.caption
+    assert "Pale" not in without.caption
+
+
+def test_a_first_picture_is_there_with_the_first_warm_up(tmp_path: Path) -> None:
+    warm = replace(row("process", START, 0.001), is_warmup=True)
+    view = look(tmp_path, [warm])
+    picture = strip(view, START, what="start")
+    assert "process · measured: only warm-ups so far" in picture.alt
+    assert view.columns(START, failed_too=True) == []  # no other figure takes it for a start
+    beside = compose(planted(tmp_path, [warm]), planted(tmp_path, starts(whole=False)))
+    assert "only warm-ups" not in strip(beside, START, what="start").alt
 
 
 def test_failed_runs_are_counted_in_the_label_the_caption_and_the_alt_text(

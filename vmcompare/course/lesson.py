@@ -28,14 +28,15 @@ from vmcompare.evidence.claims import Claim, concerned
 from vmcompare.evidence.claims.judged import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
-from vmcompare.evidence.view import MEASURED, RECORDED, Computer, View, compose
+from vmcompare.evidence.view import MEASURED, RECORDED, Computer, View, absent, compose
 from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring import host
+from vmcompare.measuring.estimate import BAR, estimate, to_go
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from vmcompare.paths import data_dir, user_recordings_dir
 from vmcompare.plots.findings import SIGNS
-from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform
+from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform, Series
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class Lesson(Steps):
     _recorded: Recording | None = None
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
+    _bare: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
@@ -173,9 +175,14 @@ class Lesson(Steps):
             return
 
         def grown(recording: Recording) -> str:
-            return str(draw(compose(recording, None))._repr_html_())
+            view = compose(recording, None)
+            try:
+                return str(draw(view)._repr_html_())
+            except Unavailable:  # the rows of this figure come later
+                caption = "The figure follows as soon as it has rows of its own."
+                return page.html_of(page.table(rows_so_far(view), caption))
 
-        panel = panels.Panel(self.experiment, grown, self._finished, self._named())
+        panel = panels.Panel(self.experiment, grown, self._finished, self._named(), self._foretold)
         # Facts and byte counts do not become truer by being asked again.
         panel.rounds.value = min(panel.rounds.value, load(self.experiment).rounds)
         page.display(panel.widget())
@@ -194,13 +201,13 @@ class Lesson(Steps):
         try:
             with (
                 session.start(self.experiment, rounds=rounds, platforms=wanted) as running,
-                tqdm(desc=self.experiment, unit="start", disable=is_handout()) as bar,
+                tqdm(desc=self.experiment, bar_format=BAR, disable=is_handout()) as bar,
             ):
                 try:
                     for message in running.messages():
                         if message.get("planned") and message["event"] == "trial":
                             bar.total, bar.n = message["planned"], message["done"]
-                            bar.set_postfix_str(str(message["what"]))
+                            bar.set_postfix_str(f"{message['what']}{to_go(message['left_s'])}")
                             tell_progress("{done} of {planned} steps: {what}".format(**message))
                 except KeyboardInterrupt:
                     running.stop()
@@ -327,6 +334,21 @@ class Lesson(Steps):
         lacking = engines.missing(found, wanted).values()
         return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
 
+    def _foretold(self, rounds: int) -> str:
+        """How long a run takes, in one sentence."""
+        experiment, found = load(self.experiment), self._availability()
+        wanted = self._named() or experiment.platforms
+        here = [p for p in wanted if found[engines.engine_of(p)].ok]
+        bare = self._bare_runtimes() if Platform.CONTAINER in wanted else ()
+        return estimate(experiment, rounds, here, bare).sentence()
+
+    def _bare_runtimes(self) -> Sequence[str]:
+        """The experiment's bare container mechanisms that work here; looked for once."""
+        if self._bare is None:
+            probed = engines.runtime_availability(load(self.experiment).runtimes)
+            self._bare = [name for name, found in probed.items() if found.ok]
+        return self._bare
+
     def _left_to_run(self) -> tuple[str, ...]:
         """What can be compared without any engine: the bare process and containers' mechanisms."""
         experiment = load(self.experiment)
@@ -335,8 +357,7 @@ class Lesson(Steps):
         both = {Platform.PROCESS, Platform.CONTAINER} <= set(experiment.platforms)
         if not (whole and both and self._availability()["process"].ok):
             return ()
-        bare = engines.runtime_availability(experiment.runtimes)
-        able = [f"{Platform.CONTAINER} ({name})" for name, found in bare.items() if found.ok]
+        able = [f"{Platform.CONTAINER} ({name})" for name in self._bare_runtimes()]
         return (str(Platform.PROCESS), *able) if able else ()
 
     def _named(self) -> list[Platform]:
@@ -485,6 +506,27 @@ def availability_rows(
             }
         )
     return rows
+
+
+_SERIES_COLUMNS = ["platform", "machine", "runtime", "layer"]
+
+
+def rows_so_far(view: View) -> list[dict[str, str]]:
+    """One row a series of a run in progress: how many rows of it there are.
+
+    Raises:
+        Unavailable: there is none yet.
+    """
+    counted = Counter(
+        Series.of(*(str(part) for part in parts))
+        for parts in view.frame[_SERIES_COLUMNS].fillna("").itertuples(index=False)
+    )
+    if not counted:
+        raise absent("row")
+    return [
+        {"series": series.label, "rows so far": str(counted[series])}
+        for series in sorted(counted, key=lambda series: series.order)
+    ]
 
 
 def findings_rows(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ipywidgets as widgets
@@ -17,8 +18,8 @@ from markupsafe import escape
 from vmcompare.course import page
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording, read
-from vmcompare.evidence.units import seconds
 from vmcompare.measuring import session, turn
+from vmcompare.measuring.estimate import about, to_go
 from vmcompare.sandbox import Platform
 
 POLL_S = 0.25
@@ -30,7 +31,7 @@ class Panel:
     """Widgets and the session behind them.
 
     Attributes:
-        rounds, run, stop, bar, status, live: the widgets.
+        rounds, run, stop, bar, foretold, status, live: the widgets.
         task: starts and follows a run while it is on.
     """
 
@@ -40,20 +41,26 @@ class Panel:
         chart: Callable[[Recording], str],
         finished: Callable[[Recording], str],
         platforms: Sequence[Platform] = (),
+        foretell: Callable[[int], str] = lambda _: "",
     ) -> None:
         """Make the widgets; nothing is started.
 
         Args:
             experiment: what *Run* records.
-            chart: draws a recording in progress as HTML.
+            chart: draws a recording in progress as HTML; raises ``VmcompareError`` where it has
+                nothing to show.
             finished: is told of the recording when the run has ended, in order or not; says in one
                 sentence what the page shows now.
             platforms: whom *Run* measures; all that can be had when empty.
+            foretell: says of a number of rounds, in one sentence, how long they will take.
         """
         self._experiment, self._platforms = experiment, platforms
         self._chart, self._finished = chart, [finished]
         self._session: session.Session | None = None
-        self._began_s = 0.0
+        self._foretell = foretell
+        self._preparing: _Preparing | None = None
+        self._drawn: Recording | None = None
+        self._left = ""  # the time to go, in words, when the present step began
         self.task: asyncio.Task[None] | None = None
         self.rounds = widgets.BoundedIntText(
             value=3, min=1, max=50, description="Rounds", layout={"width": "10em"}
@@ -61,10 +68,13 @@ class Panel:
         self.run = widgets.Button(description="Run", icon="play", button_style="primary")
         self.stop = widgets.Button(description="Stop", icon="stop", disabled=True)
         self.bar = widgets.IntProgress(value=0, max=1, layout={"width": "16em"})
+        self.foretold = widgets.HTML()
         self.status = widgets.HTML()
         self.live = widgets.HTML()
         self.run.on_click(lambda _: self._press())
         self.stop.on_click(lambda _: self._ask_to_stop())
+        self.rounds.observe(lambda _: self._show_foretold(), "value")
+        self._show_foretold()
         self._say(_ready())
 
     @property
@@ -82,13 +92,14 @@ class Panel:
         row = widgets.HBox(
             [self.rounds, self.run, self.stop, self.bar], layout={"flex_flow": "row wrap"}
         )
-        return widgets.VBox([row, self.status, self.live])
+        return widgets.VBox([row, self.foretold, self.status, self.live])
 
     def _press(self) -> None:
         if self.busy:
             return  # a second click that was on its way before the button closed
         self.run.disabled = True
         self.bar.value, self.bar.bar_style = 0, "info"
+        self._show_foretold()
         self.status.value = "Starting: looking at this computer and preparing the images …"
         self.task = asyncio.ensure_future(self._start())
         if running(self._experiment) is None:
@@ -103,9 +114,10 @@ class Panel:
             )
         except VmcompareError as error:
             self.run.disabled = False
+            self._show_foretold()
             self._say(str(error))
             return
-        self._session, self._began_s = running, time.monotonic()
+        self._session = running
         self.stop.disabled = False
         await self._follow(running)
 
@@ -122,38 +134,60 @@ class Panel:
             for message in running.messages(0):
                 if not self.status.value.startswith(stopping):
                     self._show(message)
-            if running.path and time.monotonic() - drawn_at > CHART_EVERY_S:
+            if self._preparing and not self.status.value.startswith(stopping):
+                self._show_preparing(self._preparing)
+            due = running.path and time.monotonic() - drawn_at > CHART_EVERY_S
+            if due and self._draw(running):
                 drawn_at = time.monotonic()
-                self._draw(running)
             await asyncio.sleep(POLL_S)
         await asyncio.get_running_loop().run_in_executor(None, running.stop)
         self._close(running)
+        self._show_foretold()
 
     def _show(self, message: Mapping[str, Any]) -> None:
         planned = int(message.get("planned") or 0)
         if message.get("event") == "image":
-            self._say(f"Preparing {message['what']} …")
+            begins = not message["done"]
+            self._preparing = _Preparing(message["what"], message.get("left_s")) if begins else None
         elif planned:
             self.bar.max, self.bar.value = planned, int(message["done"])
             phase = f", {message['phase']} done" if message.get("phase") else ""
-            left = self._time_left(int(message["done"]), planned)
-            self._say(f"{message['done']} of {planned} steps. {message['what']}{phase}{left}")
+            if message["event"] == "trial":
+                self._left = to_go(message["left_s"])
+            said = f"{message['done']} of {planned} steps. {message['what']}{phase}"
+            self._say(f"{said}{self._left}")
 
-    def _time_left(self, done: int, planned: int) -> str:
-        if done < 3:
-            return ""
-        spent_s = time.monotonic() - self._began_s
-        return f" · about {seconds(spent_s / done * (planned - done))} to go"
+    def _show_preparing(self, at_work: _Preparing) -> None:
+        """What is being made and for how long; the bar moves with the time where that is known."""
+        spent_s = time.monotonic() - at_work.began_s
+        said = f"Preparing {at_work.what}, once: {spent_s:.0f} s so far"
+        if at_work.takes_s:
+            self.bar.max = int(at_work.takes_s)
+            self.bar.value = min(int(spent_s), self.bar.max)
+            self._say(f"{said}, {about(at_work.takes_s)} on the computer that recorded.")
+        else:
+            self._say(f"{said}. The bar cannot show how far this is.")
 
-    def _draw(self, running: session.Session) -> None:
+    def _draw(self, running: session.Session) -> bool:
+        """Draw the rows so far; whether there was anything new to draw."""
         try:
             assert running.path is not None
-            self.live.value = self._chart(read(running.path))
+            recording = read(running.path)
+            if recording is self._drawn:  # the same object as long as the file is the same
+                return False
+            self.live.value = self._chart(recording)
         except VmcompareError:
-            pass  # too few rows for a chart yet: the next redraw will have more
+            return False
+        self._drawn = recording
+        return True
+
+    def _show_foretold(self) -> None:
+        said = "" if self.run.disabled else self._foretell(self.rounds.value)
+        self.foretold.value = str(escape(said))
 
     def _close(self, running: session.Session) -> None:
         self.run.disabled, self.stop.disabled = False, True
+        self._preparing = None
         try:
             recording = running.recording()
         except VmcompareError as error:
@@ -173,6 +207,21 @@ class Panel:
     def _say(self, sentence: str) -> None:
         """Show a sentence; what an engine or a child process said is no HTML."""
         self.status.value = str(escape(sentence))
+
+
+@dataclass(frozen=True, slots=True)
+class _Preparing:
+    """An image that is being made.
+
+    Attributes:
+        what: in words.
+        takes_s: seconds that it takes, where known.
+        began_s: by ``time.monotonic()``.
+    """
+
+    what: str
+    takes_s: float | None
+    began_s: float = field(default_factory=lambda: time.monotonic())
 
 
 _RUNNING: dict[str, Panel] = {}

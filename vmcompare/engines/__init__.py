@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import ModuleType
 
-from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.errors import StorageError, Unavailable, UnknownName
 from vmcompare.sandbox import Availability, Launcher, Platform
 
 ImageProgress = Callable[[str, float], None]
@@ -72,6 +72,23 @@ def runtimes(
         for name, availability in found.items()
         if availability.ok
     }
+
+
+def lacking_images(platforms: Collection[Platform]) -> tuple[tuple[str, float], ...]:
+    """What takes seconds to be made for ``platforms`` and is not in the cache, in that order.
+
+    Returns:
+        Each in words, with the seconds it took on the computer of the project's recordings. What
+        takes about a second or less is left out.
+    """
+    from vmcompare.engines.images.preparations import TAKES_S
+    from vmcompare.engines.qemu import disks
+
+    try:
+        lacking = disks.lacking(platforms)
+    except (Unavailable, StorageError):  # whoever starts a VM will be told
+        return ()
+    return tuple((words, TAKES_S[words]) for words in lacking)
 
 
 def missing(

@@ -87,7 +87,16 @@ class View:
             where: further columns and what they must hold (``phase="ramp"``, ``rep=0``).
         """
         found = _columns(self, metric, tuple(where.items()))
-        return found if failed_too else [column for column in found if column.n]
+        return [column for column in found if column.n or (failed_too and column.failed)]
+
+    def with_warm_ups(self, metric: str, **where: str | int) -> Sequence[Column]:
+        """:meth:`columns`, failed ones too, and those that have nothing but warm-ups so far.
+
+        The latter are left out where another run's valid rows of the series are shown.
+        """
+        found = _columns(self, metric, tuple(where.items()))
+        full = {column.series for column in found if column.n}
+        return [c for c in found if c.n or c.failed or c.series not in full]
 
     def need(
         self, metric: str, what: str, *, failed_too: bool = False, **where: str | int
@@ -144,6 +153,7 @@ class Column:
         emulated: whether it ran under software emulation.
         rows: its valid rows (all columns of the view), in the order measured; may be empty.
         errors: why the other rows failed, one a row.
+        warm_ups: rows of valid warm-ups, likewise: they may be shown, and are never counted.
     """
 
     series: Series
@@ -152,6 +162,7 @@ class Column:
     emulated: bool
     rows: pd.DataFrame
     errors: tuple[str, ...] = ()
+    warm_ups: pd.DataFrame | None = None
 
     @property
     def key(self) -> tuple[Series, str]:
@@ -172,6 +183,11 @@ class Column:
     def values(self) -> list[float]:
         """Its valid values, in the order measured."""
         return [float(value) for value in self.rows["value"]]
+
+    @property
+    def warm_up_values(self) -> list[float]:
+        """Values of its warm-ups, in the order measured."""
+        return [] if self.warm_ups is None else [float(value) for value in self.warm_ups["value"]]
 
     @property
     def median(self) -> Interval:
@@ -199,7 +215,9 @@ class Column:
 
     def where(self, **columns: str | int) -> Column:
         """The same with only those valid rows that hold these values."""
-        return replace(self, rows=_where(self.rows, tuple(columns.items())), errors=())
+        wanted = tuple(columns.items())
+        warm_ups = None if self.warm_ups is None else _where(self.warm_ups, wanted)
+        return replace(self, rows=_where(self.rows, wanted), errors=(), warm_ups=warm_ups)
 
     def medians(self, by: str = "phase") -> dict[Any, float]:
         """Value of the column ``by`` → median of the rows that have it."""
@@ -264,12 +282,14 @@ def _columns(view: View, metric: str, where: tuple[tuple[str, str | int], ...]) 
     frame = view.frame
     if frame.empty:
         return ()
-    tried = frame[(frame["metric"] == metric) & ~frame["is_warmup"].astype(bool)]
-    tried = _where(tried, where)
+    tried = _where(frame[frame["metric"] == metric], where)
     found = []
     keys = [tried["platform"], tried["machine"].fillna(""), bare_runtimes(tried), tried["run_id"]]
     for _, rows in tried.groupby(keys, sort=False):
-        first, valid = rows.iloc[0], rows["status"] == "ok"
+        warm, valid = rows["is_warmup"].astype(bool), rows["status"] == "ok"
+        if not (valid | ~warm).any():
+            continue  # nothing but failed warm-ups
+        first = (rows if warm.all() else rows[~warm]).iloc[0]
         names = (first[name] for name in ("platform", "machine", "runtime", "layer"))
         found.append(
             Column(
@@ -277,8 +297,9 @@ def _columns(view: View, metric: str, where: tuple[tuple[str, str | int], ...]) 
                 run_id=str(first["run_id"]),
                 shown=str(first["shown"]),
                 emulated=emulated(rows),
-                rows=rows[valid],
-                errors=tuple(map(str, rows.loc[~valid, "error"])),
+                rows=rows[valid & ~warm],
+                errors=tuple(map(str, rows.loc[~valid & ~warm, "error"])),
+                warm_ups=rows[valid & warm],
             )
         )
     return tuple(sorted(found, key=lambda column: (column.series.order, column.shown == RECORDED)))

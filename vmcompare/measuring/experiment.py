@@ -28,7 +28,7 @@ from vmcompare.errors import (
 )
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View
-from vmcompare.measuring.standstill import Standstills, now
+from vmcompare.measuring.host import Standstills, now
 from vmcompare.paths import data_dir
 from vmcompare.sandbox import Event, Launcher, Platform, Series, Spec
 
@@ -75,10 +75,13 @@ class Progress:
     """What a watcher is told.
 
     Attributes:
-        step: ``"trial"`` (one begins), ``"event"`` (a phase ended) or ``"image"`` (one is made).
-        what: the series, or what is being made.
+        step: ``"estimate"`` (before the first trial), ``"trial"`` (one begins), ``"event"`` (a
+            phase ended) or ``"image"`` (one begins to be made, or has been made).
+        what: the series; what is being made; of an estimate, the sentence to show.
         done, planned: trials finished and planned; for an image, per mille.
         event: the phase event, only with ``"event"``.
+        left_s: seconds that the run still takes when a trial begins, or making an image;
+            ``None`` where that is not known, and of phases.
     """
 
     step: str
@@ -86,6 +89,7 @@ class Progress:
     done: int
     planned: int
     event: Event | None = None
+    left_s: float | None = None
 
 
 Watch = Callable[[Progress], None]

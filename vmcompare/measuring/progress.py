@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from vmcompare.evidence.recording import Recorder
 from vmcompare.measuring import stop
+from vmcompare.measuring.estimate import BAR, to_go
 from vmcompare.measuring.experiment import Progress, Watch
 
 Opened = Callable[[Recorder], object]
@@ -36,16 +37,19 @@ def bar(name: str) -> Iterator[tuple[Watch, Opened]]:
     bars: list[tqdm[NoReturn]] = []
 
     def watch(progress: Progress) -> None:
+        if progress.step == "estimate":
+            print(f"{name}: {progress.what}", file=sys.stderr)
+            return
         if not bars:
             # A terminal that does not know its width says 0, with which nothing would be shown.
             known = shutil.get_terminal_size().columns
-            bars.append(tqdm(desc=name, unit="start", file=sys.stderr, ncols=known))
+            bars.append(tqdm(desc=name, file=sys.stderr, ncols=known, bar_format=BAR))
         shown = bars[0]
         if progress.step == "image":
-            shown.set_postfix_str(f"preparing {progress.what}")
+            shown.set_postfix_str(f"preparing {progress.what}" if not progress.done else "")
         elif progress.step == "trial":
             shown.total, shown.n = progress.planned, progress.done
-            shown.set_postfix_str(progress.what)
+            shown.set_postfix_str(f"{progress.what}{to_go(progress.left_s)}")
             if progress.done == progress.planned:
                 shown.close()
 
@@ -62,7 +66,9 @@ def lines(name: str) -> Iterator[tuple[Watch, Opened]]:
     said: set[object] = set()
 
     def watch(progress: Progress) -> None:
-        if progress.step == "image" and progress.what not in said:
+        if progress.step == "estimate":
+            say_line(progress.what)
+        elif progress.step == "image" and progress.what not in said:
             said.add(progress.what)
             say_line(f"preparing {progress.what}")
         elif progress.step == "trial" and progress.planned:
@@ -92,7 +98,7 @@ def events(name: str) -> Iterator[tuple[Watch, Opened]]:  # noqa: ARG001
     def watch(progress: Progress) -> None:
         place = {"what": progress.what, "done": progress.done, "planned": progress.planned}
         if progress.event is None:
-            tell(event=progress.step, **place)
+            tell(event=progress.step, left_s=progress.left_s, **place)
         else:
             tell(event="phase", phase=progress.event.phase.value, **place)
 

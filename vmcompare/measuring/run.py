@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vmcompare import engines
 from vmcompare.engines import cleanup
 from vmcompare.errors import RecordingError
 from vmcompare.evidence.recording import Recorder, read
-from vmcompare.measuring import host, standstill
+from vmcompare.measuring import host
+from vmcompare.measuring.estimate import Clock, estimate
 from vmcompare.measuring.experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
 from vmcompare.sandbox import Platform
 
@@ -29,7 +31,7 @@ def run(
         platforms: all of these; when empty, those of the experiment's that can be had here.
         rounds: number of blocks.
         out: directory of recordings.
-        watch: hears of images, starts and phases.
+        watch: hears of the estimated time, images, starts and phases.
         opened: is called once the file exists, before anything is measured.
 
     Raises:
@@ -42,22 +44,35 @@ def run(
         found = engines.availability()
         wanted = platforms or experiment.platforms
 
+        clock: Clock | None = None
+
         def progress(what: str, part: float) -> None:
-            watch(Progress("image", what, int(part * 1000), 1000))
+            if clock and (told := clock.image(what, part)):
+                watch(told)
+
+        def timed(progress: Progress) -> None:
+            # Phases are told within what is measured, so nothing is worked out for them.
+            if progress.step == "trial" and clock and progress.done < progress.planned:
+                progress = replace(progress, left_s=clock.left_s())
+            watch(progress)
 
         launchers = engines.launchers(found, wanted, progress, strict=bool(platforms))
         beside = experiment.runtimes if Platform.CONTAINER in wanted else ()
         bare = engines.runtime_availability(beside)
         runtimes = engines.runtimes(bare, progress)
         facts = host.facts_with({**found, **bare})
+        foretold = estimate(experiment, rounds, launchers, runtimes)
         with (
             Recorder(out, experiment.name, facts, rounds) as recorder,
-            standstill.watched() as standstills,
+            host.watched() as standstills,
         ):
             opened(recorder)
-            context = Context(launchers, rounds, DEFAULT_SEED, watch, runtimes, standstills)
+            watch(Progress("estimate", foretold.sentence(), 0, 0, left_s=foretold.total_s))
+            clock = Clock(foretold)
+            context = Context(launchers, rounds, DEFAULT_SEED, timed, runtimes, standstills)
             for row in experiment.measure(context):
                 recorder.append(context.checked(row))
+                clock.row(row)
     return recorder.path
 
 

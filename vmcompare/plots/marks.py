@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 HEIGHT_IN, TALL_IN = 0.4, 0.52
 """Height in inches of a row with one mark, and of one with points or a note (``Row.tall``)."""
 
+PALE = 0.35
+"""Opacity of a mark that is shown and does not count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -30,6 +33,7 @@ class Row:
         value: where its one mark is, or the tick of the median where there are points; ``None``
             draws neither.
         points: single values; the order spreads them, the same every time.
+        pale: single values that are shown and do not count (warm-ups).
         hollow: whether the marks are drawn as outlines: one for all of them, or one a point.
         span: ends of a thick line, an interval or a range; none is drawn where they are infinite.
         note: a second line of words below the label.
@@ -42,6 +46,7 @@ class Row:
     look: style.Look
     value: float | None
     points: Sequence[float] = ()
+    pale: Sequence[float] = ()
     hollow: bool | Sequence[bool] = False
     span: tuple[float, float] = (-math.inf, math.inf)
     note: str = ""
@@ -51,7 +56,7 @@ class Row:
     @property
     def tall(self) -> bool:
         """Whether it takes more height than one mark and one line of words."""
-        return bool(self.points or self.note)
+        return bool(self.points or self.pale or self.note)
 
 
 def draw(axes: Axes, rows: Sequence[Row], *, guide: bool = False) -> None:
@@ -82,7 +87,7 @@ def _draw_row(axes: Axes, y: int, row: Row, *, guide: bool) -> None:
     axes.text(1, top, row.text, ha="right", fontweight=weight[row.strong != "none"], **words)
     if row.note:
         axes.text(0, y + 0.08, row.note, **words)
-    middle = y - (0.08 if row.points else 0.22 if row.note else 0.16)
+    middle = y - (0.08 if row.points or row.pale else 0.22 if row.note else 0.16)
     if guide:
         axes.axhline(middle, color="#C8C8C8", linewidth=1, zorder=1)
     ends = y - 0.33 if row.points else middle
@@ -90,6 +95,11 @@ def _draw_row(axes: Axes, y: int, row: Row, *, guide: bool) -> None:
         axes.plot(
             row.span, [ends] * 2, color=row.look.colour, linewidth=3,
             solid_capstyle="butt",
+        )  # fmt: skip
+    for value in row.pale:
+        axes.plot(
+            value, middle, row.look.marker, markersize=6, markerfacecolor=row.look.colour,
+            markeredgecolor=row.look.colour, alpha=PALE, zorder=1.5,
         )  # fmt: skip
     outlines = [row.hollow] * len(row.points) if isinstance(row.hollow, bool) else row.hollow
     for place, (value, hollow) in enumerate(zip(row.points, outlines, strict=True)):

@@ -29,8 +29,8 @@ def strip(
 ) -> Picture:
     """Strip and ECDF of a time metric (s) on one log axis, a row a series.
 
-    Outliers (Tukey's fences) are drawn as open markers, never dropped; failed runs are counted in
-    the label.
+    Outliers (Tukey's fences) are drawn as open markers, never dropped; warm-ups are pale, and count
+    nowhere; failed runs are counted in the label.
 
     Args:
         what: what one run is, for words ("start").
@@ -38,15 +38,17 @@ def strip(
         where: further columns and what they must hold, as in :meth:`View.columns`.
 
     Raises:
-        Unavailable: the view holds no valid value of ``metric``.
+        Unavailable: the view holds no valid value of ``metric``, not even of a warm-up.
     """
-    found = view.need(metric, what, failed_too=True, **where)
+    found = view.with_warm_ups(metric, **where)
+    if not any(column.n or column.warm_up_values for column in found):
+        view.need(metric, what, failed_too=True, **where)  # says what is missing
     height = marks.TALL_IN * len(found)
     figure = style.figure(height + 2.5)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[height, 1.7])
     marks.draw(above, [_row(column, mixed=mixed(found)) for column in found])
     above.spines["bottom"].set_visible(False)
-    times = [value for column in found for value in column.values]
+    times = [value for c in found for value in (*c.values, *c.warm_up_values)]
     style.log_seconds(above, times)
     above.tick_params(axis="x", length=0, labelbottom=False)
 
@@ -54,7 +56,9 @@ def strip(
     style.plain(below)
     style.log_seconds(below, times)
     below.set_xlabel(f"time of one {what} (logarithmic)", fontsize=style.SMALL_PT)
-    return Picture(figure, _strip_alt(found, what), caption(view, found, *extra))
+    warmed = any(column.warm_up_values for column in found)
+    said = f"Pale: the first {what}s, which only warm up and are not counted." if warmed else ""
+    return Picture(figure, _strip_alt(found, what), caption(view, found, said, *extra))
 
 
 def _row(column: Column, *, mixed: bool) -> marks.Row:
@@ -63,8 +67,9 @@ def _row(column: Column, *, mixed: bool) -> marks.Row:
     # Too wide for a telephone: the count goes below, where a slow series has no points.
     note = "" if len(label) + len(count) <= 50 else count
     label = label if note else f"{label} · {count}"
+    pale = column.warm_up_values
     if not column.n:
-        return marks.Row(label, "–", look, None, note=note)
+        return marks.Row(label, "–", look, None, pale=pale, note=note)
     median, values = column.median, column.values
     return marks.Row(
         label,
@@ -72,6 +77,7 @@ def _row(column: Column, *, mixed: bool) -> marks.Row:
         look,
         median.estimate,
         values,
+        pale,
         hollow=[bool(far) for far in outliers(values)],
         span=(median.low, median.high),
         note=note,
@@ -106,7 +112,8 @@ def _strip_alt(found: Sequence[Column], what: str) -> str:
     parts = []
     for column in found:
         if not column.n:
-            parts.append(f"{column.label(mixed=True)}: every run failed ({column.failed})")
+            why = f"every run failed ({column.failed})" if column.failed else "only warm-ups so far"
+            parts.append(f"{column.label(mixed=True)}: {why}")
             continue
         median = column.median
         span = median.words(seconds, "run")

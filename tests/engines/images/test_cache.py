@@ -47,6 +47,27 @@ def test_another_key_is_another_file(store: Cache) -> None:
     assert (one.read_bytes(), two.read_bytes()) == (b"1", b"2")
 
 
+def test_it_tells_without_building_whether_a_file_is_there(store: Cache) -> None:
+    assert not store.holds("a.bin", "key")
+    path = store.get("a.bin", "key", Builds())
+    assert store.holds("a.bin", "key")
+    assert not store.holds("a.bin", "another key")
+    _truncate(path)
+    assert not store.holds("a.bin", "key")
+
+
+def test_what_is_built_has_a_name_for_people_and_ends_also_when_it_fails(tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    store = Cache(tmp_path, lambda what, fraction: told.append((what, fraction)))
+
+    def fail(out: Path) -> None:
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        store.get("disk.qcow2", "key", fail)
+    assert told == [("the virtual disk", 0.0), ("the virtual disk", 1.0)]
+
+
 def _truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:3])
 

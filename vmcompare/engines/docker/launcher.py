@@ -24,7 +24,7 @@ from vmcompare.engines.cleanup.connection import (
 )
 from vmcompare.engines.docker.container import Container
 from vmcompare.engines.images import alpine, debian, oci, weigh
-from vmcompare.engines.images.cache import Progress, no_progress
+from vmcompare.engines.images.cache import Progress, no_progress, told
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.sandbox import (
     ALPINE,
@@ -187,15 +187,13 @@ def _imported(api: APIClient, name: str, maker: ModuleType, progress: Progress |
     # A label on an image is passed on to containers made of it by hand. Those lack the owner's
     # labels, by which the clean-up tells that they are the learner's own.
     changes = [f"LABEL {cleanup.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
-    tell("the container image", 0.0)
     try:
-        with maker.rootfs_tar(progress).open("rb") as tar:
+        with told("the container image", tell), maker.rootfs_tar(progress).open("rb") as tar:
             api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
     except engine_errors() as error:
         raise LaunchFailure(
             f"Docker could not import the image {name}", ("docker", "import"), str(error)
         ) from error
-    tell("the container image", 1.0)
     return reference
 
 

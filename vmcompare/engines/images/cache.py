@@ -23,9 +23,12 @@ import msgspec
 
 from vmcompare import paths
 from vmcompare.engines import cleanup
+from vmcompare.engines.images import preparations
 from vmcompare.errors import StorageError
 
-Progress = Callable[[str, float], None]  # what is being built, and how far it is (0 to 1)
+Progress = Callable[[str, float], None]
+"""Is told, in a learner's words, what is being made: 0 when it begins, 1 when it has ended."""
+
 Build = Callable[[Path], object]
 """Writes the finished file to the (existing, empty) path it is given."""
 
@@ -86,16 +89,24 @@ class Cache:
         Raises:
             StorageError: the directory cannot be used, or has no room for the file.
         """
-        path = self._path(name, key)
+        path, what = self._path(name, key), preparations.words(name)
         if _intact(path, key):
             return path
 
-        with building(path, name, self._progress):
+        with building(path, what, self._progress):
             if not _intact(path, key):  # another process may have built it meanwhile
-                self._progress(name, 0.0)
-                _build(path, key, build)
-                self._progress(name, 1.0)
+                with told(what, self._progress):
+                    _build(path, key, build)
         return path
+
+    def holds(self, name: str, key: str) -> bool:
+        """Whether the file ``name`` made for ``key`` seems to be there; its bytes are not read."""
+        path = self._path(name, key)
+        try:
+            facts = paths.understood(paths.read(_sidecar(path), _SIDECAR_BYTES), _Facts)
+            return facts is not None and facts.key == key and facts.size == path.lstat().st_size
+        except OSError:
+            return False
 
     def digest(self, path: Path) -> str:
         """The SHA-256 (hexadecimal) of an entry that :meth:`get` returned.
@@ -113,23 +124,35 @@ class Cache:
 
 
 @contextlib.contextmanager
-def building(path: Path, name: str, progress: Progress) -> Iterator[None]:
+def told(what: str, progress: Progress) -> Iterator[None]:
+    """Tell ``progress`` that ``what`` is being made, and that it has ended, in order or not."""
+    progress(what, 0.0)
+    try:
+        yield
+    finally:
+        progress(what, 1.0)
+
+
+@contextlib.contextmanager
+def building(path: Path, what: str, progress: Progress) -> Iterator[None]:
     """Alone in making ``path`` of the cache; whoever has to wait for that is told.
 
     Raises:
         StorageError: the cache cannot be used, has no room, or another process makes it for ever.
     """
+    sentence = f"{what}, which another process is making"
+    with contextlib.ExitStack() as waited:
 
-    def waiting() -> None:
-        sentence = f"{name}, which another process is building"
-        if progress is no_progress:
-            print(f"vmcompare: waiting for {sentence}", file=sys.stderr)
-        else:
-            progress(sentence, 0.0)
+        def waiting() -> None:
+            if progress is no_progress:
+                print(f"vmcompare: waiting for {sentence}", file=sys.stderr)
+            else:
+                waited.enter_context(told(sentence, progress))
 
-    lock = path.with_name(path.name + ".lock")
-    with paths.said_of(path, _ADVICE), paths.locked(lock, waiting=waiting):
-        yield
+        lock = path.with_name(path.name + ".lock")
+        with paths.said_of(path, _ADVICE), paths.locked(lock, waiting=waiting):
+            waited.close()
+            yield
 
 
 def _build(path: Path, key: str, build: Build) -> None:

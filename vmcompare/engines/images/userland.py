@@ -15,11 +15,11 @@ from pathlib import Path, PurePosixPath
 from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.engines.images import alpine
-from vmcompare.engines.images.cache import Progress, building, no_progress
+from vmcompare.engines.images.cache import Progress, building, no_progress, told
 from vmcompare.errors import StorageError
 
 _verified: set[str] = set()  # directories that this process has compared with their tar
-_WHAT = "the unpacked userland"
+_WHAT = "the unpacked Alpine file system"
 
 
 def directory(progress: Progress | None = None) -> Path:
@@ -41,9 +41,8 @@ def directory(progress: Progress | None = None) -> Path:
     tell = progress or no_progress
     with building(holder, _WHAT, tell):
         if holder.is_symlink() or root.is_symlink() or not agrees(tar, root):
-            tell(_WHAT, 0.0)
-            _replace(tar, holder)
-            tell(_WHAT, 1.0)
+            with told(_WHAT, tell):
+                _replace(tar, holder)
     if os.statvfs(root).f_flag & getattr(os, "ST_NOEXEC", 0):
         raise StorageError(
             root, "no program may be run from there", f"name another folder in {paths.CACHE_HOME}"

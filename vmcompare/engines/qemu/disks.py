@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.images import alpine, initramfs, oci, qcow2
+from vmcompare.engines.images import alpine, initramfs, oci, preparations, qcow2
 from vmcompare.engines.images.cache import Cache, Progress
 from vmcompare.engines.qemu import boots
 from vmcompare.engines.qemu.accel import Accelerator
@@ -21,7 +21,7 @@ from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.process import QemuProcess
 from vmcompare.errors import AbnormalShutdown, LaunchFailure
-from vmcompare.sandbox import Phase, Spec
+from vmcompare.sandbox import Phase, Platform, Spec
 
 _RECIPE = "1"  # part of the cache keys: raise it when the way of building changes
 _END_S = 60.0  # for a guest to shut down; emulated it needs 2 to 5
@@ -76,6 +76,19 @@ def changed(
     digests = [f"{path} {oci.digest(data)}" for path, data in sorted(files.items())]
     key = f"{_key()} over {below} added {digests}"
     return Cache(progress=progress).get("changed.qcow2", key, build)
+
+
+def lacking(platforms: Collection[Platform]) -> tuple[str, ...]:
+    """Which disks of ``platforms`` still have to be made, in words, in the order of making.
+
+    Raises:
+        Unavailable: the wheel is missing.
+        StorageError: no place for a cache is known.
+    """
+    needed = ["disk.qcow2"] * bool({Platform.VM, Platform.VM_TUNED} & set(platforms))
+    needed += ["warm.qcow2"] * (Platform.VM_TUNED in platforms)
+    cache = Cache()
+    return tuple(preparations.words(name) for name in needed if not cache.holds(name, _key()))
 
 
 @contextlib.contextmanager

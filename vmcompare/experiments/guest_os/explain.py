@@ -47,12 +47,14 @@ explained.figure("managing")(lambda view: _ramps(view, OVERHEAD, "Shims and daem
 
 def _ramps(view: View, metric: str, title: str) -> Picture:
     """Memory on the host against the number of instances, with the daemons and without."""
-    found = need_fits(view, metric)
-    both = mixed([fit.column for fit in found])
-    drawn = [_line(fit, mixed=both) for fit in found]
-    containers = [
-        line for fit, line in zip(found, drawn, strict=True) if not fit.series.platform.is_vm
-    ]
+    weighed = view.need(metric, "ramp of instances", phase="ramp")
+    found = fits.fits(view, metric)
+    both = mixed(weighed)
+    lines_of = {
+        column.key: _line(column, fits.of_column(found, column), mixed=both) for column in weighed
+    }
+    drawn = list(lines_of.values())
+    containers = [lines_of[c.key] for c in weighed if not c.series.platform.is_vm]
     marks: dict[str, float] = {}
     base = fits.container(found)
     held = fits.daemons_bytes(view, base.column.run_id) if base else {}
@@ -60,7 +62,7 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
     if base is not None and before is not None:
         last = float(base.column.rows["rep"].max())
         drawn.insert(
-            found.index(base) + 1,
+            drawn.index(lines_of[base.column.key]) + 1,
             Line(
                 base.series,
                 base.column.label(mixed=both).replace("container", "container and daemons", 1),
@@ -74,7 +76,7 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
     panels = [LinePanel(f"{title}, in MiB (bold: one more)", drawn, marks)]
     if containers and len(containers) < len(drawn):
         panels.append(LinePanel("The containers alone, without daemons", containers, key=False))
-    last_n = max(int(fit.column.rows["rep"].max()) for fit in found)
+    last_n = max(int(column.rows["rep"].max()) for column in weighed)
     most = max(held, default=0)
     picture = lines(
         panels,
@@ -91,11 +93,13 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
     return replace(picture, placeholders=said)
 
 
-def _line(fit: Fit, *, mixed: bool) -> Line:
-    points = _points(fit.column, "rep")
-    ends = min(points)[0], max(points)[0]
-    drawn = tuple((n, fit.at(n)) for n in ends)
-    return Line(fit.series, fit.column.label(mixed=mixed), points, drawn, size(fit.each.estimate))
+def _line(column: Column, fit: Fit | None, *, mixed: bool) -> Line:
+    """Its points, with the line through them once two different N are weighed."""
+    points, label = _points(column, "rep"), column.label(mixed=mixed)
+    if fit is None:
+        return Line(column.series, label, points)
+    drawn = tuple((n, fit.at(n)) for n in (min(points)[0], max(points)[0]))
+    return Line(column.series, label, points, drawn, size(fit.each.estimate))
 
 
 def _marks(words: str, daemons: float, base: Fit, vms: Sequence[Fit]) -> dict[str, float]:
