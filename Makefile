@@ -19,7 +19,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab handouts test test-quick check check-only bench reliability fuzz golden dictionary lock engines clean browser-tools
+.PHONY: lab handouts test test-quick check check-only bench reliability fuzz foreign-clients golden dictionary lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on the lessons
@@ -59,6 +59,10 @@ golden: $(READY)               ## tests/golden/*.json: what the recordings say i
 
 fuzz: $(READY)                 ## damaged and hostile files for every reader: N of them, made from SEED
 	$(BIN)/python -m tools.fuzz -n $(N) --seed $(SEED)
+
+foreign-clients: N = 8
+foreign-clients: $(READY)      ## lessons run by plain nbconvert, N of them, four at a time: do all end?
+	$(BIN)/python -m tools.foreign_clients -n $(N)
 
 dictionary: $(READY)           ## docs/data-dictionary.md: every field and metric of a recording
 	$(BIN)/python -m tools.dictionary
