@@ -22,7 +22,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab handouts test test-quick check check-only bench reliability fuzz golden dictionary lock engines clean browser-tools
+.PHONY: lab handouts test test-quick check check-only bench reliability fuzz foreign-clients golden dictionary lock engines clean browser-tools
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on a copy of the lessons in your home
@@ -62,6 +62,10 @@ golden: $(TOOLS)               ## tests/golden/*.json: what the recordings say i
 
 fuzz: $(TOOLS)                 ## damaged and hostile files for every reader: N of them, made from SEED
 	$(BIN)/python -m tools.fuzz -n $(N) --seed $(SEED)
+
+foreign-clients: N = 8
+foreign-clients: $(READY)      ## lessons run by plain nbconvert, N of them, four at a time: do all end?
+	$(BIN)/python -m tools.foreign_clients -n $(N)
 
 dictionary: $(TOOLS)           ## docs/data-dictionary.md and recording.schema.json: what a recording may hold
 	$(BIN)/python -m tools.dictionary

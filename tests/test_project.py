@@ -116,6 +116,21 @@ class TestANotebook:
             assert not cell.get("outputs")
             assert cell.get("execution_count") is None
 
+    def test_has_one_cell_of_parameters_before_the_lesson_is_made_of_them(
+        self, notebook: Path
+    ) -> None:
+        code = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+        [at] = [i for i, c in enumerate(code) if "parameters" in c["metadata"].get("tags", ())]
+        assert "hide-input" in code[at]["metadata"]["tags"]  # a handout has no use for it
+        found = {}
+        for line in ast.parse("".join(code[at]["source"])).body:
+            assert isinstance(line, ast.Assign)
+            found[ast.unparse(line.targets[0])] = ast.literal_eval(line.value)
+        measures = {"rounds": 3} if "Lesson(" in "".join(code[at + 1]["source"]) else {}
+        assert found == {**measures, "mode": "auto"}
+        made = "".join(code[at + 1]["source"])
+        assert all(re.search(rf"\([^)]*\b{name}\)|\b{name},", made) for name in found)
+
     def test_has_at_most_twelve_short_code_cells_without_definitions(self, notebook: Path) -> None:
         code = self.cells(notebook, "code")
         assert len(code) <= 12

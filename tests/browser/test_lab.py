@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import re
-import secrets
 import shutil
-import socket
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from browser_tools import NOTEBOOKS, missing, screenshot
+from browser_tools import NOTEBOOKS, button, screenshot
+from servers import CODE_CELLS, IDLE, Server, open_notebook, ours, run_all, served
 
 from vmcompare.course import text
 from vmcompare.course.lesson import Lesson
@@ -29,8 +20,7 @@ from vmcompare.experiments.boot_speed.checks import services_share
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-MARK = "VMCOMPARE_TEST_MARK"  # inherited by all that the server starts, orphans included
-START_S, RUN_ALL_S, MEASURE_S, END_S = 60, 240, 120, 60
+MEASURE_S, END_S = 120, 60
 VM_S = 2
 """How long after its first row a run is given to show a VM: a short run may be over soon after."""
 
@@ -39,17 +29,6 @@ LESSON_04 = pytest.mark.parametrize(
 )
 """What asks and answers is the same code in every lesson: one of them is asked by keyboard."""
 
-SETTINGS = {
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    # All cells in the page: the test looks for widgets far below the window.
-    "notebook-extension/tracker": {"windowingMode": "none"},
-}
-
-CODE_CELLS = """
-[...jupyterapp.shell.currentWidget.content.model.cells].filter(cell => cell.type === 'code')
-"""
-IDLE = "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-ALL_RAN = f"{CODE_CELLS}.every(cell => cell.executionCount) && {IDLE}"
 ERRORS = f"""
 {CODE_CELLS}.flatMap(cell => cell.outputs.toJSON())
   .filter(output => output.output_type === 'error')
@@ -57,86 +36,11 @@ ERRORS = f"""
 """
 
 
-@dataclass(frozen=True)
-class Lab:
-    """A running JupyterLab."""
-
-    url: str
-    token: str
-    mark: str
-    process: subprocess.Popen[bytes]
-
-    def address(self, notebook: str) -> str:
-        return f"{self.url}/lab/tree/{notebook}?token={self.token}&reset"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def environment(home: Path, mark: str) -> dict[str, str]:
-    """Everything JupyterLab and the lesson keep goes below ``home``; images stay cached."""
-    places = {f"JUPYTER_{name}_DIR": name.lower() for name in ("CONFIG", "DATA", "RUNTIME")}
-    places |= {
-        "JUPYTERLAB_SETTINGS_DIR": "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "IPYTHONDIR": "ipython",
-        "XDG_DATA_HOME": "xdg-data",
-        "XDG_STATE_HOME": "xdg-state",
-    }
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("VMCOMPARE_")}
-    return inherited | {name: str(home / below) for name, below in places.items()} | {MARK: mark}
-
-
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One JupyterLab for all, on the loopback interface, on a copy of the notebooks."""
-    if importlib.util.find_spec("jupyterlab") is None:
-        missing("jupyterlab is not installed")
-    home = tmp_path_factory.mktemp("lab")
-    work = home / "work"
-    shutil.copytree(NOTEBOOKS[0].parent, work, ignore=shutil.ignore_patterns(".*"))
-    for name, value in SETTINGS.items():
-        path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value), encoding="utf-8")
-    port, token, mark = free_port(), secrets.token_hex(16), secrets.token_hex(8)
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"),
-        *(f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"),
-        *(f"--ServerApp.root_dir={work}", "--LabApp.expose_app_in_browser=True"),
-        *("--LabApp.extension_manager=readonly",),
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        *(("--allow-root",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()),
-    ]
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, env=environment(home, mark), cwd=work, stdout=log, stderr=log
-        )
-    try:
-        wait_for_server(server, f"{url}/api/status?token={token}", home / "log")
-        yield Lab(url, token, mark, server)
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def wait_for_server(server: subprocess.Popen[bytes], status: str, log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(status, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-2000:]}")
+    with served("jupyterlab", tmp_path_factory.mktemp("lab")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -147,19 +51,15 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def notebook(lab: Lab, chromium: Any, name: str) -> Iterator[Any]:
+def notebook(lab: Server, chromium: Any, name: str) -> Iterator[Any]:
     """The notebook's page after "Run All Cells"; its kernel ends with it."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
     outside: list[str] = []
     own = (lab.url, lab.url.replace("http", "ws"), "data:", "blob:")
     page.on("request", lambda r: None if r.url.startswith(own) else outside.append(r.url))
-    page.goto(lab.address(f"{name}.ipynb"))
-    page.wait_for_selector(".jp-Notebook", timeout=START_S * 1000)
-    page.wait_for_function(IDLE, timeout=START_S * 1000)
-    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.wait_for_function(ALL_RAN, timeout=RUN_ALL_S * 1000)
-    page.wait_for_timeout(1000)  # outputs of widgets come after their cell
+    open_notebook(lab, page, name)
+    run_all(page)
     yield page
     page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     context.close()
@@ -194,10 +94,6 @@ def test_what_if_slider_redraws_its_picture(notebook: Any, name: str) -> None:
     assert after[1] != before[1]
     assert after[1]
     screenshot(notebook, f"lab-{name}-what-if")
-
-
-def button(within: Any, text: str) -> Any:
-    return within.locator("button.jupyter-button", has_text=re.compile(rf"^\s*{text}\s*$"))
 
 
 def run_cell(notebook: Any, holding: str, source: str) -> None:
@@ -299,7 +195,7 @@ def test_a_grid_is_ticked_by_keyboard_and_set_beside_what_was_found(
     screenshot(notebook, f"lab-{name}-ticked-beside")
 
 
-def test_stop_leaves_nothing(lab: Lab, notebook: Any, name: str) -> None:
+def test_stop_leaves_nothing(lab: Server, notebook: Any, name: str) -> None:
     panel = notebook.locator(".jp-Notebook .widget-vbox").filter(has=button(notebook, "Run"))
     if not panel.count():
         pytest.skip("the notebook shows no Run button (nothing can be measured on this machine)")
@@ -331,59 +227,6 @@ def test_stop_leaves_nothing(lab: Lab, notebook: Any, name: str) -> None:
     screenshot(notebook, f"lab-{name}-stopped")
 
 
-@LESSON_04
-def test_figures_follow_a_run_after_a_reload_and_the_last_ones_stand_without_their_kernel(
-    lab: Lab, notebook: Any, name: str
-) -> None:
-    cell = notebook.locator(".jp-CodeCell", has_text='figure("starts")').last
-    picture = cell.locator("img:visible")
-    lost = notebook.locator("text=model not found >> visible=true")
-    save_and_open_again(lab, notebook, name)
-    picture.wait_for(timeout=20_000)
-    assert "process · recorded" in picture.get_attribute("alt")
-    # As at the end of a run.
-    execute(notebook, "boot.live = boot._recorded; boot._page.refresh()")
-    cell.locator("img[alt*='process · measured']:visible").wait_for(timeout=20_000)
-    assert picture.count() == 1
-    notebook.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-    save_and_open_again(lab, notebook, name)
-    picture.wait_for(timeout=20_000)
-    assert picture.count() == 1
-    assert lost.count() == 0
-    screenshot(notebook, f"lab-{name}-without-its-kernel")
-
-
-def save_and_open_again(lab: Lab, notebook: Any, name: str) -> None:
-    notebook.evaluate("jupyterapp.commands.execute('docmanager:save')")
-    notebook.goto(lab.address(f"{name}.ipynb"))
-    notebook.wait_for_selector(".jp-Notebook", timeout=START_S * 1000)
-    notebook.wait_for_function(IDLE, timeout=START_S * 1000)
-
-
-def execute(notebook: Any, code: str) -> None:
-    """Run code in the kernel of the page, in no cell."""
-    notebook.evaluate(
-        "code => jupyterapp.shell.currentWidget.sessionContext.session.kernel"
-        ".requestExecute({ code }).done",
-        code,
-    )
-
-
-def ours(lab: Lab) -> list[psutil.Process]:
-    """What the lesson started: all that carry the mark, but the server and its kernels."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            marked = process.environ().get(MARK) == lab.mark
-            words = process.cmdline()
-        except psutil.Error:
-            continue
-        server = process.pid == lab.process.pid
-        if marked and not server and words and "ipykernel_launcher" not in words:
-            found.append(process)
-    return found
-
-
 def vm_in_sight(pids: set[int]) -> bool:
     """Whether one of ``pids`` is a running VM; true as well where there is no QEMU to wait for."""
     if not shutil.which("qemu-system-x86_64"):
@@ -392,7 +235,7 @@ def vm_in_sight(pids: set[int]) -> bool:
     return any(p.pid in pids and (p.info["name"] or "").startswith("qemu") for p in running)
 
 
-def recordings(lab: Lab) -> frozenset[Path]:
+def recordings(lab: Server) -> frozenset[Path]:
     home = Path(psutil.Process(lab.process.pid).environ()["XDG_DATA_HOME"])
     return frozenset(home.rglob("*.jsonl"))
 

@@ -121,6 +121,18 @@ async def measured(boot: Lesson) -> None:
     boot.measure()
 
 
+def panels(page: Page) -> list[widgets.VBox]:
+    """What is displayed with the buttons Run and Stop."""
+    boxes = (getattr(shown, "widget", None) for shown in page.shown)
+    return [box for box in boxes if isinstance(box, widgets.VBox)]
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmcompare.course.page.has_kernel", lambda: True)
+
+
+@pytest.mark.usefixtures("kernel")
 def test_without_engines_run_is_open_where_a_bare_mechanism_works_and_says_for_what(
     page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,9 +143,10 @@ def test_without_engines_run_is_open_where_a_bare_mechanism_works_and_says_for_w
         page.html()
     )
     assert "The figures below show a recording." not in page.html()
-    assert any(isinstance(shown, widgets.VBox) for shown in page.shown)
+    assert len(panels(page)) == 1
 
 
+@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize(
     ("experiment", "number", "environment", "bubblewrap"),
     [
@@ -159,7 +172,7 @@ def test_without_engines_run_stays_closed_where_nothing_can_be_compared(
         monkeypatch.setenv(name, value)
     asyncio.run(measured(Lesson(experiment, number)))
     assert "The figures below show a recording." in page.html()
-    assert not any(isinstance(shown, widgets.VBox) for shown in page.shown)
+    assert panels(page) == []
 
 
 def test_without_any_recording_it_says_what_to_do_next(
@@ -391,7 +404,7 @@ def test_a_handout_asked_to_be_live_without_engines_is_refused(
         Lesson("boot_speed", "04").measure()
     monkeypatch.setenv("VMCOMPARE_MODE", "sometimes")
     with pytest.raises(UnknownName, match="replay"):
-        Lesson("boot_speed", "04").measure()
+        Lesson("boot_speed", "04")
 
 
 def test_one_call_records_for_real_and_its_rows_are_the_ones_shown(
@@ -592,6 +605,7 @@ def test_it_lists_the_recordings_that_can_be_replayed(page: Page, recorded: Path
     assert "this project" in page.html()
 
 
+@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize(("name", "rounds"), [("boot_speed", 3), ("image_size", 1)])
 def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
     page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch, name: str, rounds: int
@@ -603,9 +617,38 @@ def test_the_panel_offers_no_more_rounds_than_the_experiment_has(
         Lesson(name, "04").measure()
 
     asyncio.run(shown())
-    assert page.shown[-1].children[0].children[0].value == rounds
+    [panel] = panels(page)
+    assert panel.children[0].children[0].value == rounds
 
 
+@pytest.mark.usefixtures("kernel")
+def test_a_notebook_names_the_rounds_that_run_proposes(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_only(monkeypatch)
+    asyncio.run(measured(Lesson("boot_speed", "04", rounds=2)))
+    [panel] = panels(page)
+    assert panel.children[0].children[0].value == 2
+
+
+def test_a_notebook_names_its_mode_and_auto_leaves_it_to_the_environment(
+    page: Page, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_only(monkeypatch)
+    asyncio.run(measured(Lesson("boot_speed", "04", mode="replay")))
+    assert "This session replays recordings" in page.html()
+    with pytest.raises(UnknownName, match="replay"):
+        Lesson("boot_speed", "04", mode="sometimes")
+    asked: list[int] = []
+    monkeypatch.setattr(Lesson, "record", lambda _, rounds: asked.append(rounds))
+    asyncio.run(measured(Lesson("boot_speed", "04", rounds=2, mode="live")))
+    monkeypatch.setenv("VMCOMPARE_MODE", "live")
+    asyncio.run(measured(Lesson("boot_speed", "04", rounds=1)))
+    assert asked == [2, 1]  # without a panel
+    assert panels(page) == []
+
+
+@pytest.mark.usefixtures("kernel")
 def test_the_panel_foretells_the_time_of_what_can_be_measured_here(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -617,7 +660,8 @@ def test_the_panel_foretells_the_time_of_what_can_be_measured_here(
         Lesson("guest_os", "01").measure()
 
     asyncio.run(shown())
-    said = page.shown[-1].children[1].value
+    [panel] = panels(page)
+    said = panel.children[1].value
     assert said == "About 30 s for 3 rounds on the computer that recorded."
 
 
@@ -639,7 +683,9 @@ def test_a_cell_that_runs_again_during_a_run_shows_the_same_panel_and_follows_th
 ) -> None:
     docker_only(monkeypatch)
     followers: list[Any] = []
-    at_work = SimpleNamespace(attach=followers.append, widget=lambda: "the panel of the run")
+    at_work = SimpleNamespace(
+        attach=followers.append, show=lambda: page.display("the panel of the run")
+    )
     monkeypatch.setattr("vmcompare.course.panel.running", {"boot_speed": at_work}.get)
     again = Lesson("boot_speed", "04")
     asyncio.run(measured(again))
@@ -716,7 +762,7 @@ def test_the_chart_that_grows_is_the_one_that_was_named(
 
         def panel(experiment: str, draw: Any, *_: Any) -> Any:
             charts.append(draw)
-            return SimpleNamespace(widget=lambda: None, rounds=SimpleNamespace(value=3))
+            return SimpleNamespace(show=lambda: None, rounds=SimpleNamespace(value=3))
 
         monkeypatch.setattr("vmcompare.course.panel.Panel", panel)
         Lesson("isolation", "05b").measure(chart=chart)

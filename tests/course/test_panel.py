@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ from vmcompare.engines import process
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording
 from vmcompare.evidence.view import absent
-from vmcompare.measuring import turn
+from vmcompare.measuring import session, turn
 from vmcompare.sandbox import Platform
 
 
@@ -71,19 +73,62 @@ def test_a_second_click_while_a_run_begins_starts_no_other(started: list[int]) -
     assert started == [3, 3]
 
 
-def test_before_run_it_says_who_measures_at_the_moment(private_places: Path) -> None:
-    assert shown().status.value == "Ready. Nothing has been measured yet."
-    with turn.taken() as tell:
-        tell(experiment="guest_os", run_id="20261126T120000Z-aaaaaa")
-        said = shown().status.value
-    assert said.startswith("Run has to wait: guest_os is being measured (run 20261126T120000Z-")
-    assert "Next step: wait until it has ended, or stop it" in said
-
-
-def test_run_beside_another_run_measures_nothing_and_says_who_does(
+def test_a_run_of_somebody_else_closes_run_says_who_measures_and_run_opens_at_its_end(
     private_places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(panel, "LOOK_S", 0.01)
+
+    async def watched() -> None:
+        there = shown()
+        assert (there.status.value, there.run.disabled) == (panel.READY, False)
+        there.show()
+        with turn.taken() as tell:
+            tell(experiment="guest_os", run_id="20261126T120000Z-aaaaaa")
+            while not there.run.disabled:
+                await asyncio.sleep(0.01)
+            said = there.status.value
+        assert said.startswith("Run has to wait: guest_os is being measured (since ")
+        assert f"process {os.getpid()}, run 20261126T120000Z-aaaaaa" in said
+        assert "wait until it has ended, or stop it" in said
+        while there.run.disabled:
+            await asyncio.sleep(0.01)
+        assert there.status.value == panel.READY
+
+    asyncio.run(watched())
+
+
+def test_a_panel_made_during_a_run_of_somebody_else_offers_no_run(private_places: Path) -> None:
+    with turn.taken() as tell:
+        tell(experiment="guest_os")
+        there = shown()
+    assert there.run.disabled
+    assert "guest_os is being measured" in there.status.value
+
+
+def test_a_click_that_comes_a_moment_after_another_run_began_starts_nothing(
+    private_places: Path, started: list[int]
+) -> None:
+    async def pressed() -> panel.Panel:
+        there = shown()
+        with turn.taken() as tell:
+            tell(experiment="guest_os")
+            there.run.click()
+            assert there.task is not None
+            await there.task
+        return there
+
+    there = asyncio.run(pressed())
+    assert started == []
+    assert there.run.disabled
+    assert "guest_os is being measured" in there.status.value
+
+
+def test_a_run_that_is_refused_its_turn_says_who_has_it(
+    private_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another one begins between the click and the start."""
     monkeypatch.setattr(page, "LATE_S", 0.01)
+    start = session.start
 
     async def pressed() -> panel.Panel:
         there = shown()
@@ -92,13 +137,16 @@ def test_run_beside_another_run_measures_nothing_and_says_who_does(
         await there.task
         return there
 
-    with turn.taken() as tell:
-        tell(experiment="guest_os")
+    with contextlib.ExitStack() as other:
+
+        def overtaken(experiment: str, **options: Any) -> session.Session:
+            other.enter_context(turn.taken())(experiment="guest_os")
+            return start(experiment, **options)
+
+        monkeypatch.setattr(session, "start", overtaken)
         there = asyncio.run(pressed())
-    assert there.status.value.startswith(
-        "Nothing was measured: guest_os is being measured (process"
-    )
-    assert not there.run.disabled
+    assert there.status.value.startswith("Run has to wait: guest_os is being measured (since")
+    assert there.run.disabled
     assert list(private_places.rglob("*.jsonl")) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -34,15 +35,26 @@ def test_nobody_has_it_at_first_and_afterwards() -> None:
     assert turn.whose() is None
     with turn.taken() as tell:
         tell(experiment="boot_speed")
-        assert turn.whose() == turn.Turn(pid=os.getpid(), experiment="boot_speed")
+        found = turn.whose()
+        assert found is not None
+        assert (found.pid, found.experiment, found.run_id) == (os.getpid(), "boot_speed", "")
     assert turn.whose() is None
 
 
-def test_the_second_is_told_run_process_and_what_to_do() -> None:
+def test_the_second_is_told_since_when_process_run_and_what_to_do() -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
     with turn.taken() as tell:
         tell(experiment="guest_os", run_id="20261126T120000Z-aaaaaa")
-        who = f"guest_os is being measured (run 20261126T120000Z-aaaaaa, process {os.getpid()})"
-        assert str(turn.whose()) == who
+        found = turn.whose()
+        assert found is not None
+        assert found.since is not None
+        assert before <= found.since <= datetime.now(UTC)
+        since = f"{found.since.astimezone():%H:%M}"
+        who = (
+            f"guest_os is being measured (since {since}, process {os.getpid()}, "
+            "run 20261126T120000Z-aaaaaa)"
+        )
+        assert str(found) == who
         with pytest.raises(Unavailable) as refused, turn.taken():
             pass
     assert refused.value.what == who
@@ -62,12 +74,13 @@ def test_it_is_free_again_once_the_process_was_killed() -> None:
     ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "taken\n"
-        assert turn.whose() == turn.Turn(
-            pid=holder.pid, experiment="boot_speed", run_id="20261126T120000Z-aaaaaa"
-        )
+        found = turn.whose()
+        assert found is not None
+        assert (found.pid, found.run_id) == (holder.pid, "20261126T120000Z-aaaaaa")
         holder.kill()
         holder.wait()
     assert until(lambda: turn.whose() is None)
+    assert not (state_dir() / "measuring.json").exists()
     with turn.taken():
         pass
 
@@ -80,5 +93,6 @@ def test_a_recording_is_refused_meanwhile_in_one_sentence(
         words = ["record", "boot_speed", "--platform", "process", "--out", str(tmp_path / "out")]
         assert main(words) == 1
     [said] = capsys.readouterr().err.splitlines()
-    assert said.startswith(f"vmcompare: guest_os is being measured (process {os.getpid()}). Next")
+    assert said.startswith("vmcompare: guest_os is being measured (since ")
+    assert f"process {os.getpid()}). Next step" in said
     assert not (tmp_path / "out").exists()

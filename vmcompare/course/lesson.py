@@ -46,11 +46,15 @@ class Lesson(Steps):
     Attributes:
         experiment: name of its folder in ``vmcompare.experiments``.
         number: of the lesson, as in the ``lesson`` column of ``data/claims.csv``.
+        rounds: how many *Run* proposes, at most the experiment's own number.
+        mode: ``"auto"`` measures when *Run* is pressed, ``"live"`` at once, ``"replay"`` never.
         live: this session's own run, once there is one.
     """
 
     experiment: str
     number: str
+    rounds: int = 3
+    mode: str = Mode.AUTO
     live: Recording | None = None
     _recorded: Recording | None = None
     _problems: list[str] = field(default_factory=list)
@@ -59,6 +63,7 @@ class Lesson(Steps):
 
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
+        mode(self.mode)
         self._recorded = self._newest_recorded()
 
     @property
@@ -75,7 +80,7 @@ class Lesson(Steps):
     def check(self) -> None:
         """Show what can be measured on this computer, what is replayed, and the next step."""
         platforms = load(self.experiment).platforms
-        rows = availability_rows(platforms, self._availability(), chosen(platforms))
+        rows = availability_rows(platforms, self._availability(), chosen(platforms, self.mode))
         self._page.put(lambda: page.table(rows))
         for problem in self._problems:
             self._page.say(problem)
@@ -86,7 +91,7 @@ class Lesson(Steps):
         draws = {name: _choose("picture of this computer", name, known) for name in names}
         whose = "the computer that made this page" if is_handout() else "this computer"
         found = dict(self._found or engines.availability())
-        if mode() is Mode.REPLAY:
+        if mode(self.mode) is Mode.REPLAY:
             found.pop("process", None)  # no engine; and it needs the cache, which a replay does not
         lacking = {
             engine: f"{a.what}; next step: {a.next_step}" for engine, a in found.items() if not a.ok
@@ -145,7 +150,7 @@ class Lesson(Steps):
     # ---- measure ------------------------------------------------------------------------------
 
     def measure(self, chart: str = "") -> None:
-        """A panel with Run and Stop; while a handout is rendered, the run itself.
+        """A panel with Run and Stop; while a handout is rendered or in live mode, the run itself.
 
         Shown again while its run is on, it is the same panel, and this lesson follows that run.
         ``chart`` is the figure that grows meanwhile; the first one unless named.
@@ -162,6 +167,10 @@ class Lesson(Steps):
         elif reason:
             self._page.say(f"{reason} The figures below show a recording.")
             return
+        rounds = min(self.rounds, load(self.experiment).rounds)
+        if mode(self.mode) is Mode.LIVE:
+            self.record(rounds)
+            return
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -171,7 +180,7 @@ class Lesson(Steps):
 
         if at_work := panels.running(self.experiment):
             at_work.attach(self._finished)
-            page.display(at_work.widget())
+            at_work.show()
             return
 
         def grown(recording: Recording) -> str:
@@ -184,8 +193,8 @@ class Lesson(Steps):
 
         panel = panels.Panel(self.experiment, grown, self._finished, self._named(), self._foretold)
         # Facts and byte counts do not become truer by being asked again.
-        panel.rounds.value = min(panel.rounds.value, load(self.experiment).rounds)
-        page.display(panel.widget())
+        panel.rounds.value = rounds
+        panel.show()
 
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
         """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
@@ -313,7 +322,7 @@ class Lesson(Steps):
 
     def _availability(self) -> Mapping[str, Availability]:
         """What may be measured with. Replay asks no engine, and so starts and keeps nothing."""
-        if mode() is Mode.REPLAY:
+        if mode(self.mode) is Mode.REPLAY:
             return dict.fromkeys(engines.ENGINES, Availability(False, what=_REPLAY))
         if not self._found:
             self._found = engines.availability()
@@ -321,12 +330,12 @@ class Lesson(Steps):
 
     def _cannot_run(self) -> str:
         """Why no run can be started here, as a sentence; empty when one can."""
-        if mode() is Mode.REPLAY:
-            return "This session replays recordings (VMCOMPARE_MODE=replay)."
+        if mode(self.mode) is Mode.REPLAY:
+            return "This session replays recordings (its mode is replay)."
         found, platforms = self._availability(), load(self.experiment).platforms
         # The bare process is the baseline: alone it compares nothing.
         compared = [p for p in platforms if p is not Platform.PROCESS] or platforms
-        wanted = chosen(compared)
+        wanted = chosen(compared, self.mode)
         if not wanted:
             return "This session replays the platforms of this lesson (VMCOMPARE_PLATFORMS)."
         if any(found[engines.engine_of(p)].ok for p in wanted):
@@ -353,7 +362,7 @@ class Lesson(Steps):
         """What can be compared without any engine: the bare process and containers' mechanisms."""
         experiment = load(self.experiment)
         # A run takes mechanisms of its own accord only where no platform is left out by name.
-        whole = mode() is not Mode.REPLAY and not self._named()
+        whole = mode(self.mode) is not Mode.REPLAY and not self._named()
         both = {Platform.PROCESS, Platform.CONTAINER} <= set(experiment.platforms)
         if not (whole and both and self._availability()["process"].ok):
             return ()
@@ -363,7 +372,7 @@ class Lesson(Steps):
     def _named(self) -> list[Platform]:
         """Whom to name to a run: nobody (it takes all it can have) unless some are left out."""
         platforms = load(self.experiment).platforms
-        wanted = chosen(platforms)
+        wanted = chosen(platforms, self.mode)
         if len(wanted) == len(platforms):
             return []
         found = self._availability()
@@ -371,9 +380,9 @@ class Lesson(Steps):
 
     def _demo(self, demo: Demo, options: Mapping[str, Any]) -> Any:
         found = self._availability()
-        replaying = mode() is Mode.REPLAY
+        replaying = mode(self.mode) is Mode.REPLAY
         missing = {} if replaying else engines.missing(found, demo.platforms)
-        if replaying or missing or len(chosen(demo.platforms)) < len(demo.platforms):
+        if replaying or missing or len(chosen(demo.platforms, self.mode)) < len(demo.platforms):
             for lacking in missing.values():
                 self._page.say(
                     f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
@@ -386,7 +395,7 @@ class Lesson(Steps):
 
         wanted = [
             *demo.platforms,
-            *(p for p in chosen(demo.optional) if found[engines.engine_of(p)].ok),
+            *(p for p in chosen(demo.optional, self.mode) if found[engines.engine_of(p)].ok),
         ]
         with cleanup.guard():
             return demo.run(engines.launchers(found, wanted, strict=True), options)
@@ -394,18 +403,18 @@ class Lesson(Steps):
     def _measure_for_handout(self) -> None:
         experiment = load(self.experiment)
         reason = self._cannot_run()
-        if not reason and (experiment.measured_in_handouts or mode() is Mode.LIVE):
+        if not reason and (experiment.measured_in_handouts or mode(self.mode) is Mode.LIVE):
             recording = self.record(min(handout_rounds(), experiment.rounds))
             if recording is not None:
                 text = f"Measured while this page was made: run {recording.run_id}"
                 text = f"{text}, {len(recording.rows)} rows."
                 self._page.html(Markup("<p>{}</p>").format(text))
                 return
-            if mode() is Mode.LIVE:
+            if mode(self.mode) is Mode.LIVE:
                 raise Unavailable(
                     "a live handout was asked for, but its run failed", "use --mode auto"
                 )
-        elif mode() is Mode.LIVE:
+        elif mode(self.mode) is Mode.LIVE:
             why = reason.rstrip(".")
             raise Unavailable(f"a live handout was asked for, but {why}", "use --mode auto")
         self._page.say("Nothing was measured for this page; its figures are recorded.")
@@ -455,7 +464,7 @@ class Lesson(Steps):
         """The recordings of all lessons, this session's run first."""
         return gather(
             [self.live] if self.live else [],
-            own=mode() is not Mode.REPLAY,
+            own=mode(self.mode) is not Mode.REPLAY,
             project_dir=data_dir() / "recordings",
         )
 

@@ -30,8 +30,9 @@ class Place:
 
     Where a kernel runs it is a widget: what that shows can be changed even after the page was
     closed and opened again. What is shown also stands in the notebook as plain output, for whoever
-    opens it without a kernel; the widget hides it. In a handout and in a terminal there is only
-    that output.
+    opens it without a kernel; the widget hides it. Browsers change that output until the page is
+    opened again: from then on it stays as it is, with the run that its caption names, until its
+    cell runs again. In a handout and in a terminal there is only that output.
     """
 
     def __init__(self, shown: Any, within: Callable[[Any], Any] = lambda widget: widget) -> None:

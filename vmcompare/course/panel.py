@@ -2,6 +2,9 @@
 
 It only starts, follows and stops a child process (`vmcompare.measuring.session`), from an asyncio
 task of the kernel: no cell blocks, and no widget is touched from another thread.
+
+While another run is on, of whoever, *Run* is closed and the panel says who measures. When its
+kernel is gone, the panel in the browser shows :data:`GONE` in place of its buttons.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ipywidgets as widgets
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from vmcompare.course import page
 from vmcompare.errors import VmcompareError
@@ -23,8 +26,21 @@ from vmcompare.measuring.estimate import about, to_go
 from vmcompare.sandbox import Platform
 
 POLL_S = 0.25
+LOOK_S = 1.0
+"""How often (s) a panel looks whether another run is on."""
+
 CHART_EVERY_S = 3.0
 """The chart is redrawn at most this often: drawing takes processor time that is being measured."""
+
+READY = "Ready. Nothing has been measured yet."
+GONE = (
+    "Run and Stop need the kernel that made this panel, and it is gone. A run that was on has been "
+    "stopped, and its rows are kept. To measure, run the cells again from the top."
+)
+"""What stands for a panel without its kernel: in the browser, and as plain output in the file."""
+
+_NO_EFFECT = "No effect? The kernel may be another one by now: run the cells again from the top."
+"""JupyterLab does not show when a kernel was shut down and another one was started."""
 
 
 class Panel:
@@ -61,12 +77,19 @@ class Panel:
         self._preparing: _Preparing | None = None
         self._drawn: Recording | None = None
         self._left = ""  # the time to go, in words, when the present step began
+        self._said = ""
+        self._other: turn.Turn | None = None
+        self._looking: asyncio.Task[None] | None = None
         self.task: asyncio.Task[None] | None = None
         self.rounds = widgets.BoundedIntText(
             value=3, min=1, max=50, description="Rounds", layout={"width": "10em"}
         )
-        self.run = widgets.Button(description="Run", icon="play", button_style="primary")
-        self.stop = widgets.Button(description="Stop", icon="stop", disabled=True)
+        self.run = widgets.Button(
+            description="Run", icon="play", button_style="primary", tooltip=_NO_EFFECT
+        )
+        self.stop = widgets.Button(
+            description="Stop", icon="stop", disabled=True, tooltip=_NO_EFFECT
+        )
         self.bar = widgets.IntProgress(value=0, max=1, layout={"width": "16em"})
         self.foretold = widgets.HTML()
         self.status = widgets.HTML()
@@ -75,7 +98,8 @@ class Panel:
         self.stop.on_click(lambda _: self._ask_to_stop())
         self.rounds.observe(lambda _: self._show_foretold(), "value")
         self._show_foretold()
-        self._say(_ready())
+        self._say(READY)
+        self._give_way()
 
     @property
     def busy(self) -> bool:
@@ -87,12 +111,52 @@ class Panel:
         if finished not in self._finished:
             self._finished.append(finished)
 
-    def widget(self) -> widgets.Widget:
-        """The panel, to be displayed."""
+    def show(self) -> None:
+        """Display the panel, and have it look from now on whether another run is on."""
         row = widgets.HBox(
             [self.rounds, self.run, self.stop, self.bar], layout={"flex_flow": "row wrap"}
         )
-        return widgets.VBox([row, self.foretold, self.status, self.live])
+        for part in (row, self.foretold, self.status):
+            part.add_class("vmc-controls")
+
+        def around(gone: Any) -> Any:
+            box = widgets.VBox([row, self.foretold, self.status, self.live, gone])
+            box.add_class("vmc-panel")
+            return box
+
+        page.Place(page.Html(_GONE_STYLE + Markup(page.Note(GONE)._repr_html_())), around)
+        _SHOWN[self._experiment] = self
+        if self._looking is None:
+            self._looking = asyncio.ensure_future(self._look_out())
+
+    async def _look_out(self) -> None:
+        while _SHOWN.get(self._experiment) is self:
+            if not self.busy:
+                self._give_way()
+            await asyncio.sleep(LOOK_S)
+
+    def _give_way(self) -> bool:
+        """Close *Run* while another run is on, and open it when that has ended.
+
+        Returns whether one is on.
+        """
+        try:
+            other = turn.whose()
+        except VmcompareError:
+            other = None  # whatever is wrong there, Run will say it
+        if other is not None:
+            self.run.disabled = True
+            self.status.value = str(
+                escape(
+                    f"Run has to wait: {other}. Next step: {turn.NEXT_STEP}. "
+                    "Run opens here when it has ended."
+                )
+            )
+        elif self._other is not None:
+            self.run.disabled = False
+            self._say(self._said)
+        self._other = other
+        return other is not None
 
     def _press(self) -> None:
         if self.busy:
@@ -108,6 +172,8 @@ class Panel:
     async def _start(self) -> None:
         # The number of rounds may arrive after the click that means it, and a run cannot be undone.
         await asyncio.sleep(page.LATE_S)
+        if self._give_way():
+            return
         try:
             running = session.start(
                 self._experiment, rounds=self.rounds.value, platforms=self._platforms
@@ -192,7 +258,8 @@ class Panel:
             recording = running.recording()
         except VmcompareError as error:
             self.bar.bar_style = "danger"
-            self._say(f"Nothing was measured: {error}")
+            if not self._give_way():  # another run may have been a moment quicker
+                self._say(f"Nothing was measured: {error}")
             return
         self.live.value = ""
         self.bar.bar_style = "success" if recording.ended == "complete" else "warning"
@@ -206,7 +273,12 @@ class Panel:
 
     def _say(self, sentence: str) -> None:
         """Show a sentence; what an engine or a child process said is no HTML."""
+        self._said = sentence
         self.status.value = str(escape(sentence))
+
+
+_SHOWN: dict[str, Panel] = {}
+"""Of each experiment the panel that was displayed last: it looks whether another run is on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +306,12 @@ def running(experiment: str) -> Panel | None:
     return found if found is not None and found.busy else None
 
 
-def _ready() -> str:
-    """What a panel says before *Run*: that it is ready, or who measures at the moment."""
-    try:
-        other = turn.whose()
-    except VmcompareError:
-        other = None  # whatever is wrong there, Run will say it
-    if other is None:
-        return "Ready. Nothing has been measured yet."
-    return f"Run has to wait: {other}. Next step: {turn.NEXT_STEP}."
+_GONE_STYLE = Markup("""<style>
+.vmc-panel .vmc-live { display: none }
+.vmc-panel.jupyter-widgets-disconnected .vmc-live,
+.jp-NotebookPanel:has([data-status="unknown"]) .vmc-panel .vmc-live { display: block }
+.vmc-panel.jupyter-widgets-disconnected .vmc-controls,
+.jp-NotebookPanel:has([data-status="unknown"]) .vmc-panel .vmc-controls { display: none }
+</style>""")
+"""JupyterLab marks a widget whose kernel was restarted or died; where the kernel was shut down, it
+marks only the circle in the toolbar."""

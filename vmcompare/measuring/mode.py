@@ -18,11 +18,11 @@ from vmcompare.sandbox import Platform
 class Mode(StrEnum):
     """How much of a lesson is measured.
 
-    ``AUTO`` measures what can be measured and replays the rest; a handout then measures only the
-    experiments that ask for it (``Experiment.measured_in_handouts``). ``LIVE`` measures every
-    experiment as far as this machine can, replays the platforms it lacks, and refuses to make a
-    handout where nothing can be measured (the bare process alone compares nothing). ``REPLAY``
-    measures nothing.
+    ``AUTO`` measures what can be measured, in a lesson when *Run* is pressed, and replays the rest;
+    a handout then measures only the experiments that ask for it
+    (``Experiment.measured_in_handouts``). ``LIVE`` measures every experiment as far as this machine
+    can, without *Run*, replays the platforms it lacks, and refuses to make a handout where nothing
+    can be measured (the bare process alone compares nothing). ``REPLAY`` measures nothing.
     """
 
     AUTO = "auto"
@@ -47,26 +47,27 @@ HANDOUT_ROUNDS = 3
 """Blocks of the live run behind a handout: few, and the figures say so."""
 
 
-def mode() -> Mode:
-    """From ``VMCOMPARE_MODE``; ``auto`` when unset.
+def mode(named: str = Mode.AUTO) -> Mode:
+    """What a notebook names; where that is ``auto``, from ``VMCOMPARE_MODE``, ``auto`` when unset.
 
     Raises:
-        UnknownName: it is set to something else.
+        UnknownName: there is no such mode.
     """
-    named = os.environ.get("VMCOMPARE_MODE") or Mode.AUTO
+    if named == Mode.AUTO:
+        named = os.environ.get("VMCOMPARE_MODE") or named
     try:
         return Mode(named)
     except ValueError:
         raise UnknownName("mode", named, [m.value for m in Mode]) from None
 
 
-def chosen(platforms: Sequence[Platform]) -> tuple[Platform, ...]:
+def chosen(platforms: Sequence[Platform], named: str = Mode.AUTO) -> tuple[Platform, ...]:
     """Those of ``platforms`` that this session may measure: mode and ``VMCOMPARE_PLATFORMS``.
 
     Raises:
         UnknownName: a platform, or the mode, does not exist.
     """
-    if mode() is Mode.REPLAY:
+    if mode(named) is Mode.REPLAY:
         return ()
     names = [name.strip() for name in os.environ.get(PLATFORMS_ENV, "").split(",") if name.strip()]
     wanted = [platform_named(name) for name in names] or list(Platform)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -31,18 +32,20 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
         pid: of its process; 0 where it is not known.
         experiment: its name; empty where it is not known.
         run_id: empty until its file exists.
+        since: when it got the turn; ``None`` where it is not known.
     """
 
     pid: int = 0
     experiment: str = ""
     run_id: str = ""
+    since: datetime | None = None
 
     def __str__(self) -> str:
-        names = [f"run {self.run_id}"] * bool(self.run_id) + [f"process {self.pid}"] * bool(
-            self.pid
-        )
-        named = f" ({', '.join(names)})" if names else ""
-        return f"{self.experiment or 'another experiment'} is being measured{named}"
+        named = [f"since {self.since.astimezone():%H:%M}"] if self.since else []
+        named += [f"process {self.pid}"] if self.pid else []
+        named += [f"run {self.run_id}"] if self.run_id else []
+        known = f" ({', '.join(named)})" if named else ""
+        return f"{self.experiment or 'another experiment'} is being measured{known}"
 
 
 @contextlib.contextmanager
@@ -55,8 +58,9 @@ def taken() -> Iterator[Callable[..., None]]:
     """
     lock, note = _places()
 
-    def tell(**run: str) -> None:
-        told = msgspec.json.encode(Turn(pid=os.getpid(), **run)).decode()
+    def tell(experiment: str = "", run_id: str = "") -> None:
+        held = Turn(pid=os.getpid(), experiment=experiment, run_id=run_id, since=since)
+        told = msgspec.json.encode(held).decode()
         with contextlib.suppress(OSError):  # whoever asks is told less, and the run goes on
             paths.write(note, told)
 
@@ -66,6 +70,7 @@ def taken() -> Iterator[Callable[..., None]]:
                 stack.enter_context(paths.locked(lock, timeout_s=WAIT_S))
             except StorageError as error:
                 raise Unavailable(str(_noted(note)), NEXT_STEP) from error
+        since = datetime.now(UTC).replace(microsecond=0)
         tell()
         try:
             yield tell
@@ -81,10 +86,11 @@ def whose() -> Turn | None:
         StorageError: no place for the lock is known.
     """
     lock, note = _places()
-    if not lock.is_file():
+    if not note.is_file():  # the usual case: nobody takes the lock, not even for a moment
         return None
     try:
         with paths.locked(lock, timeout_s=0):
+            note.unlink(missing_ok=True)  # left by a run that was killed
             return None
     except StorageError:
         return _noted(note)

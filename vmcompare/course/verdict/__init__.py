@@ -36,9 +36,11 @@ class Verdict(Steps):
     Attributes:
         own: whether the learner's own recordings count beside the project's; they never do while
             recordings are replayed.
+        mode: ``"replay"`` judges by the project's recordings alone; nothing is measured in any.
     """
 
     own: bool = True
+    mode: str = Mode.AUTO
     _evidence: Evidence = field(init=False)
 
     def __post_init__(self) -> None:
@@ -188,4 +190,4 @@ class Verdict(Steps):
     # ---- inside -------------------------------------------------------------------------------
 
     def _gather(self) -> Evidence:
-        return gather(own=self.own and mode() is not Mode.REPLAY)
+        return gather(own=self.own and mode(self.mode) is not Mode.REPLAY)
