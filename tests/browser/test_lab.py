@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
-from browser_tools import NOTEBOOKS, missing, screenshot
+from browser_tools import LEAST_WORDS_PX, NOTEBOOKS, SCREEN, check_alone, missing, screenshot
 
 from vmcompare.course import text
 from vmcompare.course.lesson import Lesson
@@ -177,23 +177,67 @@ def test_what_if_slider_redraws_its_picture(notebook: Any, name: str) -> None:
     if not boxes.count():
         pytest.skip("the notebook shows no what-if slider (nothing to model on this machine)")
     box = boxes.first
-    picture, handle = box.locator("img").first, box.locator(".noUi-handle").first
-    before = (picture.get_attribute("src"), picture.get_attribute("alt"))
+    picture, handle = box.locator("svg.vmc-svg").first, box.locator(".noUi-handle").first
+    before = (picture.inner_html(), picture.get_attribute("aria-label"))
     handle.scroll_into_view_if_needed()
     handle.focus()
     notebook.keyboard.press("ArrowRight")
     notebook.wait_for_function(
-        "([image, old]) => { const now = document.contains(image) ? image : null;"
-        " return !now || now.src !== old }",
-        arg=[picture.element_handle(), before[0]],
+        "drawing => !document.contains(drawing)",
+        arg=picture.element_handle(),
         timeout=20_000,
     )
     picture.wait_for(state="visible")
-    after = (picture.get_attribute("src"), picture.get_attribute("alt"))
+    after = (picture.inner_html(), picture.get_attribute("aria-label"))
     assert after[0] != before[0]
     assert after[1] != before[1]
     assert after[1]
     screenshot(notebook, f"lab-{name}-what-if")
+
+
+DARK = "JupyterLab Dark"
+THEMES = {"JupyterLab Light": ("rgb(255, 255, 255)", 0), DARK: ("rgb(17, 17, 17)", 255)}
+"""Paper, and the red of the ink."""
+
+
+def use_theme(notebook: Any, theme: str) -> None:
+    notebook.evaluate(
+        "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
+    )
+    light = "false" if theme == DARK else "true"
+    notebook.locator(f"body[data-jp-theme-light={light}]").wait_for(timeout=20_000)
+    notebook.wait_for_timeout(500)
+
+
+def test_figures_have_the_colours_of_the_theme_and_fit_the_screen(notebook: Any, name: str) -> None:
+    size = notebook.viewport_size
+    notebook.set_viewport_size({"width": 1366, "height": 768})
+    figures = notebook.locator(".vmc-live .vmc-figure:visible").all()
+    assert figures
+    for theme, (paper, red) in [*THEMES.items()][::-1]:
+        use_theme(notebook, theme)
+        for number, figure in enumerate(figures):
+            assert figure.evaluate("e => getComputedStyle(e).backgroundColor") == paper
+            ink = figure.locator("svg").evaluate("e => getComputedStyle(e).fill")
+            assert re.match(rf"rgba?\({red}, {red}, {red}\b", ink)
+            assert figure.bounding_box()["height"] <= 560
+            assert figure.locator("svg").evaluate(LEAST_WORDS_PX) >= 12
+            if number < 3:
+                figure.scroll_into_view_if_needed()
+                screenshot(notebook, f"lab-{name}-{theme[11:].lower()}-{number}")
+    notebook.set_viewport_size(size)
+
+
+def test_a_figure_fills_the_screen_by_keyboard(notebook: Any, name: str) -> None:
+    size = notebook.viewport_size
+    notebook.set_viewport_size(SCREEN)
+    for figure in notebook.locator(".vmc-live .vmc-figure:visible").all():
+        check_alone(notebook, figure)
+    figure = notebook.locator(".vmc-live .vmc-figure:visible").first
+    figure.locator("button").click()
+    screenshot(notebook, f"lab-{name}-alone")
+    notebook.keyboard.press("Escape")
+    notebook.set_viewport_size(size)
 
 
 def button(within: Any, text: str) -> Any:
@@ -336,14 +380,14 @@ def test_figures_follow_a_run_after_a_reload_and_the_last_ones_stand_without_the
     lab: Lab, notebook: Any, name: str
 ) -> None:
     cell = notebook.locator(".jp-CodeCell", has_text='figure("starts")').last
-    picture = cell.locator("img:visible")
+    picture = cell.locator("svg.vmc-svg:visible, img:visible")
     lost = notebook.locator("text=model not found >> visible=true")
     save_and_open_again(lab, notebook, name)
     picture.wait_for(timeout=20_000)
-    assert "process · recorded" in picture.get_attribute("alt")
+    assert "process · recorded" in picture.get_attribute("aria-label")
     # As at the end of a run.
     execute(notebook, "boot.live = boot._recorded; boot._page.refresh()")
-    cell.locator("img[alt*='process · measured']:visible").wait_for(timeout=20_000)
+    cell.locator("svg[aria-label*='process · measured']:visible").wait_for(timeout=20_000)
     assert picture.count() == 1
     notebook.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     save_and_open_again(lab, notebook, name)

@@ -31,12 +31,12 @@ SIGNS: Mapping[Verdict, str] = MappingProxyType(
 
 _FILLS: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
     {
-        Verdict.SUPPORTED: ("#BFE3D6", ""),
-        Verdict.WITH_CAVEATS: ("#E3F2EC", "//"),
-        Verdict.REFUTED: ("#F6CDB5", "xx"),
+        Verdict.SUPPORTED: (style.TINT_GREEN, ""),
+        Verdict.WITH_CAVEATS: (style.TINT_GREEN, "//"),
+        Verdict.REFUTED: (style.TINT_RED, "xx"),
         Verdict.INCONCLUSIVE: ("#FFFFFF", ".."),
         Verdict.NOT_MEASURED: ("#FFFFFF", ""),
-        Verdict.JUDGEMENT: ("#E4E4E4", ""),
+        Verdict.JUDGEMENT: (style.SOFT, ""),
     }
 )
 """Colour and hatching of a mark; the words above it say the same."""
