@@ -205,7 +205,7 @@ def use_theme(notebook: Any, theme: str) -> None:
         "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
     )
     light = "false" if theme == DARK else "true"
-    notebook.locator(f"body[data-jp-theme-light={light}]").wait_for(timeout=20_000)
+    notebook.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
     notebook.wait_for_timeout(500)
 
 
