@@ -202,8 +202,8 @@ def check_page(page: Page, lesson: Lesson) -> None:
     # A link is followed by a reader; nothing is fetched by the page itself.
     fetched = re.sub(r"<a\s[^>]*>", "", page.html)
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", fetched)
-    for image in page.soup.find_all("img"):
-        assert len(image.get("alt", "")) >= 20, image
+    for image in page.soup.select("img, svg"):
+        assert len(alternative(image)) >= 20, image
     for figure in page.figures:
         said = figure.get_text(" ", strip=True)
         assert re.search(r"measured|recorded|literature|modelled", said, re.IGNORECASE), said
@@ -213,6 +213,11 @@ def check_page(page: Page, lesson: Lesson) -> None:
     if lesson.count("quiz"):
         assert 3 <= len(page.soup.select(".vmc-quiz fieldset")) <= 5
     check_findings(page, lesson)
+
+
+def alternative(image: Any) -> str:
+    """The alternative text of a picture, or of a drawing that stands in the page."""
+    return str(image.get("alt") or image.get("aria-label") or "")
 
 
 def check_findings(page: Page, lesson: Lesson) -> None:
@@ -232,7 +237,7 @@ def check_emulation(page: Page) -> None:
     What is only counted (how many kernels there are) does not depend on it and says that.
     """
     for figure in page.soup.select("main figure:not(figure figure)"):
-        alts = " ".join(image.get("alt", "") for image in figure.find_all("img"))
+        alts = " ".join(map(alternative, figure.select("img, svg")))
         words = figure.get_text(" ")
         if OF_A_VM.search(alts) and RUN_ID.search(words) and "Counted, not timed" not in words:
             assert "emulation" in f"{alts} {words}", alts

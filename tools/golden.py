@@ -32,6 +32,7 @@ from vmcompare.evidence.view import RECORDED, View, compose
 from vmcompare.experiments.explanation import Values, explanation
 from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir, lessons_dir
+from vmcompare.plots import svg
 from vmcompare.plots.picture import Picture, WhatIf
 
 TARGET = Path(__file__).parent.parent / "tests" / "golden"
@@ -232,7 +233,7 @@ def text(markup: str) -> str:
 def words_of(shown: Any) -> str:
     """The words of whatever is displayed."""
     markup = shown._repr_html_() if hasattr(shown, "_repr_html_") else str(shown)
-    return text(str(markup))
+    return text(svg.as_images(str(markup)))
 
 
 def plain(value: Any) -> Any:

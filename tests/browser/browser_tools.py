@@ -28,6 +28,35 @@ def button(within: Any, text: str) -> Any:
     return within.locator("button.jupyter-button", has_text=re.compile(rf"^\s*{text}\s*$"))
 
 
+LEAST_WORDS_PX = """
+svg => Math.min(...[...svg.querySelectorAll('text')].map(words => {
+  const { b, d } = words.getScreenCTM();
+  return parseFloat(getComputedStyle(words).fontSize) * Math.hypot(b, d);
+}))
+"""
+"""Script: height in CSS pixels of the smallest words of a drawing, as it is displayed."""
+
+SCREEN = {"width": 1920, "height": 1080}
+BACK_ROW_PX = 24
+"""Size of words on such a screen that can be read from the back row."""
+
+
+def check_alone(page: Any, figure: Any) -> None:
+    """By keyboard a figure fills the screen, its words readable from the back row; Escape ends."""
+    drawing, button = figure.locator("svg"), figure.locator("button")
+    before = drawing.bounding_box()
+    for key in ("Enter", "Space"):
+        button.focus()
+        page.keyboard.press(key)
+        assert figure.evaluate("element => element.matches(':popover-open')")
+        assert figure.bounding_box() == {"x": 0, "y": 0, **SCREEN}
+        assert drawing.evaluate(LEAST_WORDS_PX) >= BACK_ROW_PX
+        page.keyboard.press("Escape")
+        assert not figure.evaluate("element => element.matches(':popover-open')")
+    after = drawing.bounding_box()
+    assert (after["width"], after["height"]) == (before["width"], before["height"])
+
+
 def missing(what: str) -> NoReturn:
     """Skip, or fail where ``VMCOMPARE_REQUIRE`` says that browser tests must run."""
     if "browser" in os.environ.get("VMCOMPARE_REQUIRE", "").split(","):

@@ -68,10 +68,10 @@ def test_a_hostile_notebook_opens_quietly_and_its_sliders_and_quiz_work(
     dialogs: list[Any] = []
     page = open_page(made, watch=dialogs)  # it fails on requests, errors and violations
     figure = page.locator("figure.vmc-whatif")
-    before = figure.locator(".vmc-frame img").get_attribute("src")
+    before = figure.locator(".vmc-frame svg").inner_html()
     figure.get_by_role("slider").focus()
     page.keyboard.press("ArrowRight")
-    assert figure.locator(".vmc-frame img").get_attribute("src") != before
+    assert figure.locator(".vmc-frame svg").inner_html() != before
     choice = page.locator(".vmc-quiz").get_by_role("radio").first
     choice.check()
     assert VALUE.split()[0] in page.locator(".vmc-quiz .vmc-said:visible").inner_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from browser_tools import NOTEBOOKS, button, screenshot
+from browser_tools import LEAST_WORDS_PX, NOTEBOOKS, SCREEN, button, check_alone, screenshot
 from servers import CODE_CELLS, IDLE, Server, open_notebook, ours, run_all, served
 
 from vmcompare.course import text
@@ -77,23 +78,67 @@ def test_what_if_slider_redraws_its_picture(notebook: Any, name: str) -> None:
     if not boxes.count():
         pytest.skip("the notebook shows no what-if slider (nothing to model on this machine)")
     box = boxes.first
-    picture, handle = box.locator("img").first, box.locator(".noUi-handle").first
-    before = (picture.get_attribute("src"), picture.get_attribute("alt"))
+    picture, handle = box.locator("svg.vmc-svg").first, box.locator(".noUi-handle").first
+    before = (picture.inner_html(), picture.get_attribute("aria-label"))
     handle.scroll_into_view_if_needed()
     handle.focus()
     notebook.keyboard.press("ArrowRight")
     notebook.wait_for_function(
-        "([image, old]) => { const now = document.contains(image) ? image : null;"
-        " return !now || now.src !== old }",
-        arg=[picture.element_handle(), before[0]],
+        "drawing => !document.contains(drawing)",
+        arg=picture.element_handle(),
         timeout=20_000,
     )
     picture.wait_for(state="visible")
-    after = (picture.get_attribute("src"), picture.get_attribute("alt"))
+    after = (picture.inner_html(), picture.get_attribute("aria-label"))
     assert after[0] != before[0]
     assert after[1] != before[1]
     assert after[1]
     screenshot(notebook, f"lab-{name}-what-if")
+
+
+DARK = "JupyterLab Dark"
+THEMES = {"JupyterLab Light": ("rgb(255, 255, 255)", 0), DARK: ("rgb(17, 17, 17)", 255)}
+"""Paper, and the red of the ink."""
+
+
+def use_theme(notebook: Any, theme: str) -> None:
+    notebook.evaluate(
+        "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
+    )
+    light = "false" if theme == DARK else "true"
+    notebook.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
+    notebook.wait_for_timeout(500)
+
+
+def test_figures_have_the_colours_of_the_theme_and_fit_the_screen(notebook: Any, name: str) -> None:
+    size = notebook.viewport_size
+    notebook.set_viewport_size({"width": 1366, "height": 768})
+    figures = notebook.locator(".vmc-live .vmc-figure:visible").all()
+    assert figures
+    for theme, (paper, red) in [*THEMES.items()][::-1]:
+        use_theme(notebook, theme)
+        for number, figure in enumerate(figures):
+            assert figure.evaluate("e => getComputedStyle(e).backgroundColor") == paper
+            ink = figure.locator("svg").evaluate("e => getComputedStyle(e).fill")
+            assert re.match(rf"rgba?\({red}, {red}, {red}\b", ink)
+            assert figure.bounding_box()["height"] <= 560
+            assert figure.locator("svg").evaluate(LEAST_WORDS_PX) >= 12
+            if number < 3:
+                figure.scroll_into_view_if_needed()
+                screenshot(notebook, f"lab-{name}-{theme[11:].lower()}-{number}")
+    notebook.set_viewport_size(size)
+
+
+def test_a_figure_fills_the_screen_by_keyboard(notebook: Any, name: str) -> None:
+    size = notebook.viewport_size
+    notebook.set_viewport_size(SCREEN)
+    for figure in notebook.locator(".vmc-live .vmc-figure:visible").all():
+        check_alone(notebook, figure)
+    figure = notebook.locator(".vmc-live .vmc-figure:visible").first
+    figure.locator("button").click()
+    screenshot(notebook, f"lab-{name}-alone")
+    notebook.keyboard.press("Escape")
+    notebook.set_viewport_size(size)
 
 
 def run_cell(notebook: Any, holding: str, source: str) -> None:

@@ -28,6 +28,7 @@ from vmcompare.evidence.recording import read, recordings
 from vmcompare.experiments.explanation import explanation
 from vmcompare.handout import HandoutError
 from vmcompare.paths import data_dir
+from vmcompare.plots import svg
 from vmcompare.plots.picture import WhatIf
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "handout"))
@@ -44,6 +45,9 @@ HOSTILE = (
     r"</script><img src=x onerror=alert(1)> ![p](http://127.0.0.1:9/p.png) "
     r"[l](javascript:alert(1)) **b** `c` a|b </td></pre>"
 )
+
+DRAWN = {"defs", "clippath", "g", "path", "pattern", "rect", "text", "use"}
+"""Elements of our own drawings."""
 
 FREE = ("text", "error", "runtime", "guest_kernel", "image_digest", "vmm", "confinement")
 
@@ -123,9 +127,12 @@ def shown_of(experiment: str) -> Iterator[str]:
 def test_what_a_recording_says_is_words_wherever_a_lesson_shows_it(experiment: str) -> None:
     for markup in shown_of(experiment):
         soup = BeautifulSoup(markup, "html.parser")
-        for picture in soup.select("img"):
+        for picture in BeautifulSoup(svg.as_images(markup), "html.parser").select("img"):
             ElementTree.fromstring(b64decode(picture["src"].partition(",")[2]))
-        assert not soup.select("script:not([type='application/gzip+base64']), svg, iframe, b b")
+        for drawing in soup.select("svg"):
+            assert {tag.name for tag in drawing.find_all(True)} <= DRAWN
+            assert "vmc-svg" in drawing["class"]
+        assert not soup.select("script:not([type='application/gzip+base64']), iframe, b b")
         assert not [a for a in soup.select("a") if "javascript" in str(a.get("href"))]
         assert not [i for i in soup.select("img") if not i["src"].startswith("data:image/svg+xml")]
         attributes = {name for tag in soup.find_all(True) for name in tag.attrs}
@@ -309,9 +316,9 @@ def test_a_picture_is_found_whatever_it_is_called(tmp_path: Path, name: str, wri
     (tmp_path / name).write_bytes(SVG if name.endswith("svg") else PNG)
     html = f'<p><img src="{written}" alt="again"></p>'
     text = rendered(made(tmp_path, new_markdown_cell(f"![words](<{written}>)\n\n{html}")))
-    pictures = BeautifulSoup(text, "html.parser").select("main img")
-    assert [picture["alt"] for picture in pictures] == ["words", "again"]
-    assert all(picture["src"].startswith("data:image/") for picture in pictures)
+    pictures = BeautifulSoup(text, "html.parser").select("main img, main svg")  # one of ours
+    assert [p.get("alt") or p["aria-label"] for p in pictures] == ["words", "again"]
+    assert all(p["src"].startswith("data:image/") for p in pictures if p.name == "img")
 
 
 @pytest.mark.fault("pages that would take each other's place")

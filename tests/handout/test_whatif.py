@@ -64,11 +64,11 @@ class Displayed:
 
     @property
     def html(self) -> str:
-        """What the widget shows; the plain output says the same."""
+        """What the widget shows; the plain output says the same, its drawings as pictures."""
         [box] = self.widgets
         shown = box.children[1].value.partition('<div class="vmc-live jp-RenderedHTMLCommon">')[2]
         assert shown
-        assert shown in self.plain._repr_html_()
+        assert svg.as_images(shown) in self.plain._repr_html_()
         return str(shown)
 
 
@@ -84,13 +84,13 @@ def test_a_slider_that_is_moved_redraws_the_picture_and_the_plain_output(
     [moved] = displayed.sliders
     assert moved.description == "Toy <load>"
     assert moved.label == "3 s"
-    assert 'alt="Test figure at 3."' in displayed.html
+    assert 'aria-label="Test figure at 3."' in displayed.html
     assert "<mfrac>" in displayed.html
     assert "<strong>Modelled</strong>, not measured." in displayed.html
     assert "Inputs: a &lt;test&gt;" in displayed.html
     moved.value = 5
     assert moved.label == "6 s"
-    assert 'alt="Test figure at 6."' in displayed.html
+    assert 'aria-label="Test figure at 6."' in displayed.html
 
 
 def test_a_position_that_cannot_be_drawn_says_why(displayed: Displayed) -> None:
@@ -101,7 +101,7 @@ def test_a_position_that_cannot_be_drawn_says_why(displayed: Displayed) -> None:
     moved.value = 5
     assert "nothing was measured at 6. Next step: run the measurement first" in displayed.html
     moved.value = 0
-    assert 'alt="Test figure at 1."' in displayed.html
+    assert 'aria-label="Test figure at 1."' in displayed.html
 
 
 def test_other_rows_bring_another_slider_and_none_where_there_is_nothing_to_model(
@@ -115,7 +115,7 @@ def test_other_rows_bring_another_slider_and_none_where_there_is_nothing_to_mode
     assert "Next step: run the measurement first" in displayed.html
     redraw()
     assert [one.label for one in displayed.sliders] == ["3 min"]
-    assert 'alt="Test figure at 3."' in displayed.html
+    assert 'aria-label="Test figure at 3."' in displayed.html
     redraw()
     assert displayed.sliders == ()
 
@@ -133,16 +133,17 @@ def test_packed_frames_come_out_whole() -> None:
     soup = BeautifulSoup(slider.handout_html(model()), "html.parser")
     packed = gzip.decompress(base64.b64decode(soup.select_one("script").text))
     content = json.loads(packed)
-    assert content["text"] == ["1 s", "2 s", "3 s", "4 s", "5 s", "6 s"]
+    assert content["setting"] == ["1 s", "2 s", "3 s", "4 s", "5 s", "6 s"]
     assert content["alt"][5] == "Test figure at 6."
-    assert content["print"] == [0, 2, 3, 5]
+    assert content["print"] == [0, 2, 5]
     frames = []
     for runs in content["frames"]:
         pairs = zip(runs[::2], runs[1::2], strict=True)
         frames.append("\n".join(line for a, n in pairs for line in content["lines"][a : a + n]))
-    image = soup.select_one(".vmc-frame img")
-    default = base64.b64decode(image["src"].partition(",")[2]).decode()
-    assert default == frames[2]
+    shown = soup.select_one(".vmc-frame svg")
+    assert shown["aria-label"] == "Test figure at 3."
+    of_frame = BeautifulSoup(frames[2], "html.parser").svg
+    assert [path["d"] for path in shown.select("path")] == [p["d"] for p in of_frame.select("path")]
     heads = {frame.split(">", 1)[0] for frame in frames}
     assert len(heads) == 1, "frames differ in size: the page would jump"
     assert soup.select_one(".vmc-control span").text == "Toy <load>"
@@ -175,8 +176,11 @@ def test_shrinking_keeps_what_decides_size_and_style() -> None:
     assert 'd="M 0.12 -11"' in short
     assert short.count('x="1.23"') == 3
     assert short.count("fill: red") == 1
-    assert ".s0{fill: red}" in short
-    assert short.count('class="s0"') == 3
+    name = svg.name_of(drawn)
+    assert f".{name}s0{{fill: red}}" in short
+    assert short.count(f'class="{name}s0"') == 3
+    assert f".{name} *{{a:b}}" in short  # of this drawing alone
     assert "figure_1" not in short
     assert "gone" not in short
-    assert 'id="m1"' in short
+    assert f'id="{name}m1"' in short
+    assert short.count(f'href="#{name}m1"') == 3

@@ -17,6 +17,8 @@ from markupsafe import Markup
 from vmcompare.course.templates import render
 from vmcompare.errors import VmcompareError
 from vmcompare.measuring.mode import edition, is_handout
+from vmcompare.plots import svg
+from vmcompare.plots.picture import figure_css
 
 LATE_S = 1.0
 """A value that arrives this soon (s) after its button was pressed was meant by it."""
@@ -69,14 +71,27 @@ class Place:
             f"<style>.{name} {{ display: none }} {_LIVE_STYLE}</style>"
             f'<div class="vmc-live jp-RenderedHTMLCommon">{html.replace("<a ", _NEW_TAB)}</div>'
         )
-        return _Saved(f'{_SAVED_STYLE}<div class="vmc-saved {name}">{html}</div>', repr(shown))
+        plain = svg.as_images(html)
+        return _Saved(f'{_SAVED_STYLE}<div class="vmc-saved {name}">{plain}</div>', repr(shown))
 
 
 _NEW_TAB = '<a target="_blank" rel="noopener" '
 """In a widget JupyterLab leaves links alone: one that is followed must not take the lesson away."""
 
-_LIVE_STYLE = ".vmc-live { overflow-x: auto } .vmc-live table { margin-left: 0 }"
-"""As JupyterLab shows a plain output, which it does not recognise within a widget."""
+_LIVE_STYLE = f"""
+.vmc-live {{ overflow-x: auto }} .vmc-live table {{ margin-left: 0 }}
+{figure_css()}
+.vmc-live {{ max-width: 72rem; line-height: var(--jp-content-line-height, 1.6) }}
+.vmc-live .vmc-figure {{
+  --vmc-ink: var(--jp-content-font-color1, #000); --vmc-paper: var(--jp-layout-color0, #fff) }}
+[data-jp-theme-light="false"] .vmc-live .vmc-figure {{ {svg.dark()};
+  --vmc-ink: var(--jp-content-font-color1); --vmc-paper: var(--jp-layout-color0) }}
+[data-jp-theme-light="true"] .jp-MarkdownOutput img {{ color-scheme: only light }}
+[data-jp-theme-light="false"] .jp-MarkdownOutput img {{ color-scheme: dark }}
+"""
+"""As JupyterLab shows a plain output, which it does not recognise within a widget; figures have the
+colours of its theme. So have drawings beside the text: they follow the theme of what holds them.
+"""
 
 _SAVED_STYLE = """<style>
 .jp-OutputArea-child:not(:has(.vmc-live)):has(+ .jp-OutputArea-child .vmc-saved) { display: none }

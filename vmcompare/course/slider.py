@@ -21,9 +21,9 @@ from vmcompare.course.templates import render
 from vmcompare.evidence.markdown import shown_math
 from vmcompare.measuring.mode import is_handout
 from vmcompare.plots import svg
-from vmcompare.plots.picture import WhatIf
+from vmcompare.plots.picture import WhatIf, zoomable
 
-_PRINTED, _PRINTED_TALL = 4, 3  # frames on paper: two by two, or tall ones in a row
+_PRINTED = 3  # frames on paper, one below the other
 
 
 def show(
@@ -51,24 +51,24 @@ def handout_html(whatif: WhatIf) -> Markup:
         VmcompareError: there is nothing to model.
     """
     pictures = [whatif.draw(value) for value in whatif.values]
-    frames = svg.same_size([svg.shrink(picture.svg()) for picture in pictures])
+    drawn = [picture.svg() for picture in pictures]
+    name = svg.name_of(drawn[0])  # one for all frames, so that they share their lines
+    frames = svg.same_size([svg.shrink(drawing, name) for drawing in drawn])
     texts = [whatif.text(value) for value in whatif.values]
     start, last = whatif.start, len(frames) - 1
-    width, height = svg.size(frames[0]) or (1, 1)
-    tall = height > width
     packed = _pack(
         frames,
-        text=texts,
+        setting=texts,
         alt=[picture.alt for picture in pictures],
         caption=[picture.brief for picture in pictures],
         notes=[picture.caption for picture in pictures],
-        print=_printed(start, last, _PRINTED_TALL if tall else _PRINTED),
+        print=_printed(start, last, _PRINTED),
     )
-    image = base64.b64encode(frames[start].encode()).decode()
+    shown = zoomable(svg.inline(frames[start], pictures[start].alt), f"{name}-{start}")
     return render(
         "what-if",
-        tall=tall, label=whatif.label, last=last, start=start, setting=texts[start],
-        image=image, alt=pictures[start].alt, caption=pictures[start].brief,
+        label=whatif.label, last=last, start=start, setting=texts[start],
+        drawing=shown, caption=pictures[start].brief,
         notes=pictures[start].caption, packed=packed,
         formula=shown_math(whatif.formula, block=True), source=whatif.source,
     )  # fmt: skip

@@ -33,6 +33,7 @@ from vmcompare.errors import VmcompareError, printable
 from vmcompare.evidence.claims import ARTICLE, quoted
 from vmcompare.handout import TEMPLATES, HandoutError, markdown, safe
 from vmcompare.plots import svg
+from vmcompare.plots.picture import figure_css, zoomable
 
 LIVE_SENTENCE = "There is a control here that works in the notebook: open it in JupyterLab."
 
@@ -117,6 +118,8 @@ def _render(content: nbformat.NotebookNode, notebook: Path, edition: str) -> str
         "run": _provenance(made.get("run", "") if isinstance(made, dict) else ""),
         "notebook": notebook,
         "article": ARTICLE if quoted(_words_of(shown)) else "",
+        "figures": figure_css(),
+        "dark": svg.dark(),
     }
     body, _ = _exporter().from_notebook_node(shown, resources)
     body = body.encode("utf-8", "replace").decode("utf-8")  # half characters, out of "\\ud800"
@@ -247,6 +250,7 @@ def _finished(body: str, notebook: Path, *, title: str, edition: str) -> str:
     _tables(soup, main)
     _formulas(main)
     _pictures(main)
+    _zoomable(main)
     if edition == "student":
         _answers(main)
     _folds(soup, main)
@@ -264,8 +268,7 @@ def _drop_styles(main: Tag) -> None:
         style.decompose()
     for figure in main.select("figure.vmc-picture"):
         # The styles that serve JupyterLab would win over ours.
-        for tag in (figure, *figure.select("img")):
-            del tag["style"]
+        del figure["style"]
 
 
 def _headings(soup: BeautifulSoup, main: Tag, title: str) -> None:
@@ -376,15 +379,57 @@ def _formulas(main: Tag) -> None:
 
 
 def _pictures(main: Tag) -> None:
-    """SVG pictures in fewer bytes; bitmaps and drawings alike on a white card."""
+    """SVG pictures in fewer bytes; those of the author's stand in the page, as figures do."""
     for image in main.select("img"):
         source = str(image.get("src", ""))
-        if source.startswith(_SVG):
-            try:
-                drawing = base64.b64decode(source[len(_SVG) :], validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
-                continue
+        if not source.startswith(_SVG):
+            continue
+        try:
+            drawing = base64.b64decode(source[len(_SVG) :], validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            continue
+        alone = _inline(drawing, image) if image.find_parent(class_="vmc-text") else None
+        if alone is None:
             image["src"] = svg.address(drawing)
+        else:
+            inner = f'<div class="vmc-figure vmc-diagram">{alone}</div>'
+            image.replace_with(BeautifulSoup(inner, features="html.parser"))
+
+
+def _inline(drawing: str, image: Tag) -> str | None:
+    """An author's drawing as it can stand in the page; ``None`` where it has to be loaded."""
+    start = drawing.find("<svg")
+    if start < 0 or len(drawing) > _DRAWING_MAX:
+        return None
+    bare = _RULES.sub("", drawing[start:])  # they would hold for the whole page
+    try:
+        return safe.clean(svg.inline(svg.shrink(bare), str(image.get("alt", ""))))
+    except ValueError:  # too many tags
+        return None
+
+
+_RULES = re.compile(r"<style[^>]*>[^<]*</style>")
+_DRAWING_MAX = 50_000
+"""Characters of a drawing that stands in the page; a larger one is loaded as a picture."""
+
+
+def _zoomable(main: Tag) -> None:
+    """Every drawing under its button: cells may bring neither buttons nor popovers."""
+    for number, figure in enumerate(main.select("div.vmc-figure"), start=1):
+        drawing = figure.find("svg", recursive=False)
+        if not isinstance(drawing, Tag):
+            continue
+        styles = "".join(map(str, figure.find_all("style", recursive=False)))
+        made = zoomable(Markup(styles + str(drawing)), f"vmc-figure-{number}")
+        whole = BeautifulSoup(made, features="html.parser").div
+        assert whole is not None
+        whole["class"] = figure["class"]
+        paragraph = figure.parent
+        figure.replace_with(whole)
+        # A paragraph cannot hold a block: browsers would break it up.
+        if isinstance(paragraph, Tag) and paragraph.name == "p":
+            paragraph.name = "div"
+            paragraph["class"] = "vmc-p"
 
 
 def _answers(main: Tag) -> None:

@@ -59,7 +59,7 @@ def sizes(panels: Panels, *, what: str, caption: str) -> Picture:
         axes.xaxis.set_major_locator(FixedLocator([t for t in _TICKS if low <= t <= high]))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value / MIB:,g} MiB")
-        axes.grid(axis="x", color="#D0D0D0", linewidth=0.6, zorder=0)
+        axes.grid(axis="x", color=style.RULE, linewidth=0.6, zorder=0)
         axes.spines["bottom"].set_visible(axes is picture.figure.axes[-1])
         axes.tick_params(axis="x", labelbottom=axes is picture.figure.axes[-1], length=0)
     alt = f"{what}, on a logarithmic axis. {picture.alt}"

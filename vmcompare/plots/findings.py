@@ -31,12 +31,12 @@ SIGNS: Mapping[Conclusion, str] = MappingProxyType(
 
 _FILLS: Mapping[Conclusion, tuple[str, str]] = MappingProxyType(
     {
-        Conclusion.SUPPORTED: ("#BFE3D6", ""),
-        Conclusion.WITH_CAVEATS: ("#E3F2EC", "//"),
-        Conclusion.REFUTED: ("#F6CDB5", "xx"),
+        Conclusion.SUPPORTED: (style.TINT_GREEN, ""),
+        Conclusion.WITH_CAVEATS: (style.TINT_GREEN, "//"),
+        Conclusion.REFUTED: (style.TINT_RED, "xx"),
         Conclusion.INCONCLUSIVE: ("#FFFFFF", ".."),
         Conclusion.NOT_MEASURED: ("#FFFFFF", ""),
-        Conclusion.JUDGEMENT: ("#E4E4E4", ""),
+        Conclusion.JUDGEMENT: (style.SOFT, ""),
     }
 )
 """Colour and hatching of a mark; the words above it say the same."""

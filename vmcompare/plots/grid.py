@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 NOTHING = "–"
 """In a cell of which nothing is known."""
 
-_ROW_IN, _HEAD_IN, _NAMES_IN = 0.235, 0.62, 1.55
+_WIDE, _ROW, _HEAD, _NAMES = 4.5, 0.235, 0.62, 1.55
+"""Width of the grid, height of a row and of the headings, and width of the names. In the height a
+unit is an inch, in the width two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,8 @@ def changes(
         if row.letters()[place] == NOTHING:
             return _Look("white", "", style.GREY, plate=False)
         if moved(row, place):
-            return _Look(style.BLUE, "", "white", plate=False)
-        return _Look("#E8E8E8", "", style.GREY, plate=False)
+            return _Look(style.BLUE, "", style.ON_COLOUR, plate=False)
+        return _Look(style.SOFT, "", style.GREY, plate=False)
 
     parts = []
     for place, column in list(enumerate(columns))[1:]:
@@ -126,27 +128,26 @@ def _drawn(
 ) -> Figure:
     from matplotlib.patches import Rectangle
 
-    figure = style.figure(_HEAD_IN + _ROW_IN * len(rows))
+    figure = style.figure(_HEAD + _ROW * len(rows))
     axes = figure.subplots()
-    # In inches, so that words of a fixed size fit their cells.
-    width = (style.WIDTH_IN - 0.1 - _NAMES_IN) / len(columns)
-    slanted = any(len(part) * 0.075 > width for name in columns for part in name.split("\n"))
+    width = (_WIDE - _NAMES) / len(columns)
+    slanted = any(len(part) * 0.045 > width for name in columns for part in name.split("\n"))
     for place, name in enumerate(columns):
-        x = _NAMES_IN + (place + 0.5) * width
+        x = _NAMES + (place + 0.5) * width
         name = _flat(name) if slanted else name
         axes.text(
-            x - (0.06 if slanted else 0), 0.06, name, fontsize=style.SMALL_PT - 0.5, va="bottom",
+            x - (0.06 if slanted else 0), 0.06, name, fontsize=style.LEAST_PT, va="bottom",
             ha="left" if slanted else "center", rotation=50 if slanted else 0,
             rotation_mode="anchor", linespacing=1.05,
         )  # fmt: skip
     for number, row in enumerate(rows):
-        y = -(number + 0.5) * _ROW_IN
-        axes.text(0, y, row.name, fontsize=style.SMALL_PT - 0.5, va="center")
+        y = -(number + 0.5) * _ROW
+        axes.text(0, y, row.name, fontsize=style.LEAST_PT, va="center")
         for place, letter in enumerate(row.letters()):
             shown = look(row, place)
-            left = _NAMES_IN + place * width
+            left = _NAMES + place * width
             cell = Rectangle(
-                (left, y - _ROW_IN * 0.43), width * 0.93, _ROW_IN * 0.86,
+                (left, y - _ROW * 0.43), width * 0.93, _ROW * 0.86,
                 facecolor=shown.fill, hatch=shown.hatch, edgecolor="#707070", linewidth=0.6,
             )  # fmt: skip
             axes.add_artist(cell)  # the limits are set below, so none are looked for here
@@ -155,12 +156,12 @@ def _drawn(
             mark = axes.text(
                 left + width * 0.465, y, letter, fontsize=style.SMALL_PT, ha="center",
                 va="center_baseline", color=shown.ink,
-                fontweight="bold" if shown.ink == "white" else "normal",
+                fontweight="bold" if shown.ink == style.ON_COLOUR else "normal",
                 bbox=plate if shown.plate else None,
             )  # fmt: skip
             mark.set_in_layout(False)
-    axes.set_xlim(0, style.WIDTH_IN - 0.1)
-    axes.set_ylim(-_ROW_IN * len(rows), _HEAD_IN - 0.1)
+    axes.set_xlim(0, _WIDE)
+    axes.set_ylim(-_ROW * len(rows), _HEAD - 0.1)
     axes.axis("off")
     return figure
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _LETTERS = "abcdefgh"
 """What marks are called on the axis; the key says what each is."""
 
+_KEY_TO_PLOT = (1.1, 1.0)
+"""Widths of the key, at the left, and of the plot beside it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -79,28 +82,24 @@ def lines(
     what: str,
     caption: str,
 ) -> Picture:
-    """Panels above one another on one x axis from 0 to the last of ``x_ticks``; y in MiB from 0.
+    """Panels above one another, each beside its key, with one x axis; y in MiB from 0.
 
     Args:
         x_label: of the common x axis.
-        x_ticks: where it has ticks.
+        x_ticks: where it has ticks; it goes from 0 to the last of them.
         what: what is shown, for the text alternative.
         caption: provenance and warnings.
     """
     keys = [len(p.lines) + len(p.marks) if p.key else 0 for p in panels]
-    # In inches: title, key and plot of each panel.
-    heights = [0.24 + 0.2 * rows + (2.1 if rows else 1.3) for rows in keys]
-    figure = style.figure(sum(heights) + 0.5)
-    ratios = [
-        part
-        for rows, height in zip(keys, heights, strict=True)
-        for part in (0.24 + 0.2 * rows, height - 0.24 - 0.2 * rows)
-    ]
-    grid = figure.subplots(2 * len(panels), 1, height_ratios=ratios, squeeze=False)[:, 0]
-    for place, panel in enumerate(panels):
-        _key(grid[2 * place], panel)
-        _plot(grid[2 * place + 1], panel, x_ticks, last=place == len(panels) - 1)
-    grid[-1].set_xlabel(x_label, fontsize=style.SMALL_PT)
+    heights = [max(0.27 * (rows + 1), 2.4 if rows else 1.6) for rows in keys]
+    figure = style.figure(sum(heights) + 0.4)
+    grid = figure.subplots(
+        len(panels), 2, height_ratios=heights, width_ratios=_KEY_TO_PLOT, squeeze=False
+    )
+    for (key, plot), panel in zip(grid, panels, strict=True):
+        _key(key, panel)
+        _plot(plot, panel, x_ticks, last=panel is panels[-1])
+    grid[-1, 1].set_xlabel(x_label, fontsize=style.SMALL_PT)
     return Picture(figure, _lines_alt(panels, what, x_label), caption)
 
 
@@ -110,7 +109,7 @@ def _key(axes: Axes, panel: LinePanel) -> None:
     axes.set_xlim(0, 1)
     axes.set_ylim(-rows - 0.5, 0.7)
     # Words that are too long must not squeeze the axes: they stay out of the layout.
-    plain: dict[str, Any] = {"fontsize": style.SMALL_PT, "va": "center", "in_layout": False}
+    plain: dict[str, Any] = {"fontsize": style.LEAST_PT, "va": "center", "in_layout": False}
     bold = plain | {"fontweight": "bold"}
     axes.text(0, 0, panel.title, **bold)  # at most about 58 characters fit
     if not panel.key:
@@ -156,7 +155,7 @@ def _plot(axes: Axes, panel: LinePanel, x_ticks: Sequence[float], *, last: bool)
     axes.set_xlim(0, end * 1.03)
     axes.set_xticks(list(x_ticks))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    axes.grid(axis="y", color="#D0D0D0", linewidth=0.6)
+    axes.grid(axis="y", color=style.RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     style.plain(axes)
     axes.tick_params(axis="x", labelbottom=last)
@@ -219,8 +218,8 @@ def curves(
         marks: words → place on the x axis, drawn as dotted lines where they lie within it.
         written, tick: write a value in the key, and one on the axis; by default times in seconds.
     """
-    figure = style.figure(3.6 + 0.18 * len(lines) + 0.18 * len(marks))
-    keys, axes = figure.subplots(2, 1, height_ratios=[0.2 * (len(lines) + len(marks)) + 0.05, 3.1])
+    figure = style.figure(max(3.6, 0.3 * (len(lines) + len(marks))))
+    keys, axes = figure.subplots(1, 2, width_ratios=_KEY_TO_PLOT)
     keys.axis("off")
     keys.set_xlim(0, 1)
     keys.set_ylim(-(len(lines) + len(marks)) + 0.4, 0.6)
@@ -256,7 +255,7 @@ def curves(
     every = [value for line in lines for value in line.values]
     style.log_ticks(axes.yaxis, min(every), max(every))
     axes.yaxis.set_major_formatter(lambda value, _: tick(value))
-    axes.grid(axis="y", color="#D0D0D0", linewidth=0.6)
+    axes.grid(axis="y", color=style.RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     style.plain(axes)
     axes.set_xlabel(x_label, fontsize=style.SMALL_PT)

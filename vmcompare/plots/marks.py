@@ -1,4 +1,4 @@
-"""Labelled rows of marks: words on the left, a figure on the right, and below them what is drawn.
+"""Labelled rows of marks: words on the left, a figure on the right, and between them what is drawn.
 
 Every figure that sets values of several series below one another draws its rows here.
 """
@@ -15,7 +15,7 @@ from vmcompare.plots import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HEIGHT_IN, TALL_IN = 0.4, 0.52
+HEIGHT_IN, TALL_IN = 0.3, 0.38
 """Height in inches of a row with one mark, and of one with points or a note (``Row.tall``)."""
 
 PALE = 0.35
@@ -62,7 +62,7 @@ class Row:
 def draw(axes: Axes, rows: Sequence[Row], *, guide: bool = False) -> None:
     """Draw rows from top to bottom, one unit of y each, and set the y axis for them.
 
-    The x axis is the caller's; words lie at its ends, whatever its limits.
+    The x axis is the caller's; words lie beyond its ends, whatever its limits.
 
     Args:
         axes: where.
@@ -77,19 +77,18 @@ def draw(axes: Axes, rows: Sequence[Row], *, guide: bool = False) -> None:
 
 
 def _draw_row(axes: Axes, y: int, row: Row, *, guide: bool) -> None:
-    words: dict[str, Any] = {
-        "transform": axes.get_yaxis_transform(), "fontsize": style.SMALL_PT, "va": "center",
-        "bbox": style.PLATE,
-    }  # fmt: skip
+    words: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": style.SMALL_PT,
+                             "va": "center"}  # fmt: skip
     weight = {True: "bold", False: "normal"}
-    top = y + (0.37 if row.tall else 0.24)
-    axes.text(0, top, row.label, fontweight=weight[row.strong == "both"], **words)
-    axes.text(1, top, row.text, ha="right", fontweight=weight[row.strong != "none"], **words)
-    if row.note:
-        axes.text(0, y + 0.08, row.note, **words)
     middle = y - (0.08 if row.points or row.pale else 0.22 if row.note else 0.16)
+    above, below = (middle + 0.23, middle - 0.23) if row.note else (middle, middle)
+    left, right = words | {"ha": "right"}, words | {"ha": "left"}
+    axes.text(-0.015, above, row.label, fontweight=weight[row.strong == "both"], **left)
+    axes.text(1.015, middle, row.text, fontweight=weight[row.strong != "none"], **right)
+    if row.note:
+        axes.text(-0.015, below, row.note, **left)
     if guide:
-        axes.axhline(middle, color="#C8C8C8", linewidth=1, zorder=1)
+        axes.axhline(middle, color=style.RULE, linewidth=1, zorder=1)
     ends = y - 0.33 if row.points else middle
     if all(map(math.isfinite, row.span)):
         axes.plot(

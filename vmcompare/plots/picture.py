@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from vmcompare.plots import style
+from vmcompare.plots import style, svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +52,7 @@ class Picture:
 
     def svg(self) -> str:
         """The figure as an ``<svg>`` element; the same figure always gives the same bytes."""
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.text import Text
 
         for label in self.figure.findobj(Text):
@@ -58,30 +60,48 @@ class Picture:
             if _NOT_XML.search(label.get_text()):
                 label.set_text(_NOT_XML.sub("\ufffd", label.get_text()))
         buffer = io.StringIO()
+        unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         with style.own():
-            self.figure.savefig(
-                buffer,
-                format="svg",
-                metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
-            )
+            # Not savefig: that draws twice, the first time for the layout alone.
+            FigureCanvasSVG(self.figure).print_svg(buffer, metadata=unsaid)  # type: ignore[no-untyped-call]
         text = buffer.getvalue()
         return text[text.index("<svg") :].strip()
 
     def _repr_html_(self) -> str:
         """One ``<figure>`` with alt text, the same in JupyterLab and in a handout."""
-        data = base64.b64encode(self.svg().encode()).decode()
+        drawing = svg.inline(svg.compact(svg.shrink(self.svg())), self.alt)
         words = Markup("<p>{}</p>").format(self.brief) if self.brief else ""
         if self.caption:
             words += (_FOLDED if self.brief else Markup("<p>{}</p>")).format(self.caption)
         caption = _CAPTION.format(words) if words else ""
-        return str(_FIGURE.format(alt=self.alt, data=data, caption=caption))
+        return str(_FIGURE.format(zoomable(drawing), caption))
+
+
+def zoomable(drawing: Markup, name: str = "") -> Markup:
+    """A drawing under a button that shows it alone on the whole screen, and shrinks it again.
+
+    It needs no script: the drawing is a popover that is displayed in its place until it is opened.
+    So Escape closes it, and it works where a page may run nothing.
+
+    Args:
+        drawing: the ``<svg>``.
+        name: id of the popover; by default one that no other page has.
+    """
+    return _ZOOMABLE.format(name=name or f"vmc-{secrets.token_hex(4)}", drawing=drawing)
+
+
+def figure_css() -> str:
+    """How a drawing stands in its page and alone on the screen."""
+    return (Path(__file__).parent / "figure.css").read_text(encoding="utf-8")
 
 
 # Markup escapes what is put into it; templates of pages lie in the course, which plots do not know.
-_FIGURE = Markup(
-    '<figure class="vmc-picture" style="margin:0"><img alt="{alt}" '
-    'style="max-width:100%;background:#fff" src="data:image/svg+xml;base64,{data}">'
-    "{caption}</figure>"
+_FIGURE = Markup('<figure class="vmc-picture" style="margin:0">{}{}</figure>')
+_ZOOMABLE = Markup(
+    # JupyterLab would take Enter and Escape for its own.
+    '<div class="vmc-figure" popover id="{name}" data-lm-suppress-shortcuts="true">{drawing}'
+    '<button type="button" popovertarget="{name}" title="Full screen"'
+    ' aria-label="Full screen, or back"></button></div>'
 )
 _CAPTION = Markup("<figcaption>{}</figcaption>")
 _FOLDED = Markup(

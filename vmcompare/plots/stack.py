@@ -18,7 +18,7 @@ FILLS: Sequence[tuple[str, str]] = (
 )  # fmt: skip
 
 _CHARACTERS = 66
-"""That fit in one line of the figure's width at the size of the small words."""
+"""That fit in one line of half the figure's width at the size of the small words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ def stack(
     there = [name for name in names if any(whole.parts.get(name, 0) > 0 for whole in wholes)]
     numbers = {name: number for number, name in enumerate(there, start=1)}
     words = [_listed(whole, numbers) for whole in wholes]
-    # In inches, so that words of a fixed size never meet the next row.
+    # Lines of the words decide how high a row is.
     heights = [0.92 + 0.165 * text.count("\n") for text in words]
-    figure = style.figure(sum(heights))
+    figure = style.figure(0.8 * sum(heights))
     axes = figure.subplots()
     longest = max((whole.total for whole in wholes), default=0) or 1.0
     bold: dict[str, Any] = {"fontsize": style.SMALL_PT, "fontweight": "bold", "va": "center"}
@@ -84,7 +84,7 @@ def stack(
                     bbox={"boxstyle": "circle,pad=0.12", "fc": "white", "ec": "none"},
                 )  # fmt: skip
             left += width
-        axes.text(0, top - 0.55, text, fontsize=style.SMALL_PT - 0.5, va="top", linespacing=1.2)
+        axes.text(1.03, top - 0.2, text, fontsize=style.LEAST_PT, va="top", linespacing=1.15)
         top -= height
     axes.set_xlim(0, 1)
     axes.set_ylim(0, sum(heights))

@@ -1,7 +1,8 @@
 """How every series looks: one colour a platform, a marker and a hatching of its own a series.
 
-Colours are the five of Okabe and Ito's palette that reach a contrast of 3:1 against white; no
-series is told apart by its colour alone.
+Colours are the five of Okabe and Ito's palette that reach a contrast of 3:1 against white and
+against the paper of a dark theme; no series is told apart by its colour alone. What is ink and what
+is paper follows the page's theme (:mod:`vmcompare.plots.svg`).
 """
 
 from __future__ import annotations
@@ -28,11 +29,24 @@ BLACK, BLUE, GREEN, VERMILLION, PURPLE = "#000000", "#0072B2", "#009E73", "#D55E
 GREY = "#595959"
 """Words and lines of second rank (7:1 on white)."""
 
-WIDTH_IN = 4.6
-"""Width of every figure: about 440 CSS pixels, so its text is still 10 high when shrunk to 360."""
+WHITE, RULE, SOFT = "#FFFFFF", "#D0D0D0", "#E8E8E8"
+"""Paper, thin lines, and a ground that stands out a little."""
 
-SMALL_PT = 9.0
-"""Size of nearly all text in a figure."""
+TINT_GREY, TINT_BLUE, TINT_GREEN, TINT_AMBER, TINT_RED = (
+    "#D9D9D9", "#CFE6F5", "#CDE8DD", "#FBE3B5", "#F6CDB5",
+)  # fmt: skip
+"""Grounds under words in ink."""
+
+ON_COLOUR = "#FEFEFE"
+"""Words on a colour of the palette: white in every theme."""
+
+WIDTH_IN, TALLEST_IN = 9.2, 5.5
+"""Width of every figure, and its height at most: about 880 × 530 CSS pixels, what a window of
+1366 × 768 holds beside the page's own bars and a caption of two lines."""
+
+SMALL_PT, LEAST_PT = 11.0, 10.0
+"""Size of nearly all text in a figure, and of the smallest: 15 and 13 CSS pixels at that width, 24
+at least where a figure fills a screen of 1920 × 1080."""
 
 PLATE = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
 """Laid under words that a grid line would run through."""
@@ -124,10 +138,12 @@ def _matplotlib() -> Any:
 
 
 def figure(height_in: float) -> Figure:
-    """An empty white figure of the course's width."""
+    """An empty white figure of the course's width, no higher than a screen."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH_IN, height_in), facecolor="white", layout="constrained")
+    return Figure(
+        figsize=(WIDTH_IN, min(height_in, TALLEST_IN)), facecolor="white", layout="constrained"
+    )
 
 
 def plain(axes: Axes) -> None:
@@ -148,7 +164,7 @@ def log_seconds(axes: Axes, values: Sequence[float]) -> None:
     axes.set_xlim(low, high)
     log_ticks(axes.xaxis, low, high)
     axes.xaxis.set_major_formatter(lambda value, _: tick_seconds(value))
-    axes.grid(axis="x", which="major", color="#D0D0D0", linewidth=0.6)
+    axes.grid(axis="x", which="major", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
 
 

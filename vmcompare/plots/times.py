@@ -44,8 +44,8 @@ def strip(
     if not any(column.n or column.warm_up_values for column in found):
         view.need(metric, what, failed_too=True, **where)  # says what is missing
     height = marks.TALL_IN * len(found)
-    figure = style.figure(height + 2.5)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[height, 1.7])
+    figure = style.figure(height + 1.9)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[height, 1.2])
     marks.draw(above, [_row(column, mixed=mixed(found)) for column in found])
     above.spines["bottom"].set_visible(False)
     times = [value for c in found for value in (*c.values, *c.warm_up_values)]
@@ -64,7 +64,7 @@ def strip(
 def _row(column: Column, *, mixed: bool) -> marks.Row:
     """One series: its label and median above, its runs below."""
     label, count, look = column.label(mixed=mixed), column.count(), style.look(column.series)
-    # Too wide for a telephone: the count goes below, where a slow series has no points.
+    # The count goes below where one line would be too wide.
     note = "" if len(label) + len(count) <= 50 else count
     label = label if note else f"{label} · {count}"
     pale = column.warm_up_values
@@ -296,9 +296,9 @@ def phases(view: View) -> Picture:
     """
     found = view.need("phase_s", "phase of a start")
     words = [_listed(column) for column in found]
-    # The y axis is in inches, so that text of a fixed size never meets the next row.
+    # Lines of the words decide how high a row is.
     heights = [0.74 + 0.165 * text.count("\n") + 0.165 for text in words]
-    figure = style.figure(sum(heights))
+    figure = style.figure(0.62 * sum(heights))
     axes = figure.subplots()
     top = sum(heights)
     for column, text, height in zip(found, words, heights, strict=True):
@@ -345,7 +345,7 @@ def _starts(found: Sequence[Column]) -> list[Column]:
 
 
 def _listed(column: Column) -> str:
-    """Numbered phases with their medians, wrapped to the figure's width."""
+    """Numbered phases with their medians, wrapped to half of the figure's width."""
     words = [
         f"{number} {phase_name(column, phase)} {seconds(value)}".replace(" ", "\u00a0")
         for number, (phase, value) in enumerate(medians(column).items(), start=1)
@@ -354,12 +354,12 @@ def _listed(column: Column) -> str:
 
 
 def _bar(axes: Axes, top: float, column: Column, listed: str, *, mixed: bool) -> None:
-    """One series, from ``top`` (inches) downwards: title, bar, numbered words."""
+    """One series, from ``top`` downwards: title and bar, and beside them the numbered words."""
     parts = medians(column)
     total = sum(parts.values()) or 1.0
     n = max(int((column.rows["phase"] == phase).sum()) for phase in parts)
     title = top - 0.11
-    bold: dict[str, Any] = {"fontsize": style.SMALL_PT, "fontweight": "bold", "va": "center"}
+    bold: dict[str, Any] = {"fontsize": style.LEAST_PT, "fontweight": "bold", "va": "center"}
     label = column.label(mixed=mixed)
     axes.text(0, title, label if len(label) > 45 else f"{label} · n = {n}", **bold)
     axes.text(1, title, f"{seconds(total)}", ha="right", **bold)
@@ -381,10 +381,10 @@ def _bar(axes: Axes, top: float, column: Column, listed: str, *, mixed: bool) ->
             axes.plot(left, middle - 0.18, "^", color="black", markersize=5, clip_on=False)
             right = left < 0.75
             axes.text(
-                left + (0.015 if right else -0.015), middle - 0.2, seconds(left * total),
-                fontsize=style.SMALL_PT - 0.5, va="center", ha="left" if right else "right",
+                left + (0.015 if right else -0.015), middle - 0.28, seconds(left * total),
+                fontsize=style.LEAST_PT, va="center", ha="left" if right else "right",
             )  # fmt: skip
-    axes.text(0, top - 0.64, listed, fontsize=style.SMALL_PT - 0.5, va="top", linespacing=1.2)
+    axes.text(1.03, top - 0.2, listed, fontsize=style.LEAST_PT, va="top", linespacing=1.15)
 
 
 def _phases_alt(found: Sequence[Column]) -> str:

@@ -227,7 +227,7 @@ def careless(view: View) -> WhatIf:
         at = int(k)
         figure = style.figure(2.9)
         axes = figure.subplots()
-        axes.fill_between(places, low, high, color="#D6E6F2", lw=0)
+        axes.fill_between(places, low, high, color=style.TINT_BLUE, lw=0)
         axes.plot(places, average, "-", color=style.BLUE, linewidth=1.6)
         axes.axvline(k, color="black", linewidth=0.8, zorder=0)
         axes.plot(k, average[at], "s", color=style.BLUE, markersize=8, markeredgecolor="white")

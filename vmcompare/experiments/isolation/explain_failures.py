@@ -175,7 +175,7 @@ def _strip(axes: Axes, found: Beats, source: str, last: int) -> str:
     ends = [s for s in silent if s + 1 not in silent]
     stretches = list(zip([s for s in silent if s - 1 not in silent], ends, strict=True))
     for begin, end in stretches:
-        axes.axvspan(begin, end + 1, facecolor="#F0F0F0", edgecolor="#8A8A8A", hatch="xxx", lw=0)
+        axes.axvspan(begin, end + 1, facecolor=style.SOFT, edgecolor="#8A8A8A", hatch="xxx", lw=0)
         axes.text(
             min((begin + end + 1) / 2, last + 1 - _WORD * (last + 1)), 0.3, "silent",
             ha="center", va="center",
@@ -184,13 +184,13 @@ def _strip(axes: Axes, found: Beats, source: str, last: int) -> str:
     axes.set_xlim(0, last + 1)
     axes.set_yticks([0.05, 1.0], ["50 ms", "1 s"])
     axes.minorticks_off()
-    axes.axhline(1.0, color="#D0D0D0", linewidth=0.6, zorder=0)
+    axes.axhline(1.0, color=style.RULE, linewidth=0.6, zorder=0)
     axes.text(
         0.005, 0.93, _said(source), transform=axes.transAxes, va="top",
         fontsize=style.SMALL_PT, fontweight="bold", bbox=style.PLATE,
     )  # fmt: skip
     style.plain(axes)
-    axes.tick_params(axis="y", labelsize=7.5)
+    axes.tick_params(axis="y", labelsize=style.LEAST_PT)
     words = f"gaps up to {seconds(max(alive.values()))}" if alive else "never heard"
     words += "".join(f", silent from second {begin} on" for begin, _ in stretches[:1])
     return f"{_said(source)}: {words}."
@@ -206,7 +206,7 @@ def _events_key(axes: Axes, found: Beats) -> None:
     axes.set_ylim(-len(lines) + 0.4, 0.6)
     for number, said in enumerate(lines):
         axes.text(
-            0, -number, said, va="center", fontsize=style.SMALL_PT - 0.5, in_layout=False
+            0, -number, said, va="center", fontsize=style.LEAST_PT, in_layout=False
         )  # fmt: skip
 
 
@@ -569,7 +569,7 @@ def weaknesses_figure(_view: View) -> Picture:
     known = weaknesses()
     kinds = [kind for kind in WEAK if any(one.kind == kind for one in known)]
     y = rows = len(known) + 1.3 * len(kinds)
-    figure = style.figure(0.185 * rows + 0.55)
+    figure = style.figure(0.19 * rows + 0.5)
     axes = figure.subplots()
     years = [int(one.published[:4]) for one in known]
     first, last = min(years), max(years)
@@ -583,19 +583,22 @@ def weaknesses_figure(_view: View) -> Picture:
                 continue
             y -= 1
             when = _year(one.published)
-            axes.plot([first - 0.4, when], [y + 0.35] * 2, color="#DDDDDD", linewidth=0.7, zorder=0)
+            axes.plot(
+                [first - 0.4, when], [y + 0.35] * 2, color=style.RULE, linewidth=0.7, zorder=0
+            )
             axes.plot(when, y + 0.35, look.marker, color=look.colour, markersize=5.5)
             left = when < (first + last) / 2
             axes.text(
                 when + (0.25 if left else -0.25), y + 0.35, one.name,
-                ha="left" if left else "right", va="center", fontsize=8, bbox=style.PLATE,
+                ha="left" if left else "right", va="center", fontsize=style.LEAST_PT,
+                bbox=style.PLATE,
             )  # fmt: skip
     axes.set_xlim(first - 0.4, last + 1)
     axes.set_ylim(-0.4, rows - 0.2)
     axes.set_yticks([])
     ticks = range(first, last + 1, 2 if last - first > 8 else 1)
     axes.set_xticks(list(ticks), [str(year) for year in ticks])
-    axes.grid(axis="x", color="#E6E6E6", linewidth=0.6)
+    axes.grid(axis="x", color=style.RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     style.plain(axes)
     told = "; ".join(f"{one.published[:4]} {one.component}" for one in known)

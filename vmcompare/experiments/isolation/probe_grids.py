@@ -291,8 +291,16 @@ def listed(words: Sequence[str]) -> str:
 
 # ---- grids: lengths in inches --------------------------------------------------------------------
 
-_ROW_IN, _NAMES_IN, _KEY_IN = 0.178, 1.5, 0.22
-_WORDS_PT = 7.6
+_WIDE, _ROW, _NAMES, _KEY = style.WIDTH_IN - 0.1, 0.19, 1.5, 0.22
+"""Width of a figure, height of a row, width of the names, and height of a line of the key."""
+
+_WORDS_PT = style.LEAST_PT
+_ANSWER_PT = 9.0
+"""Size of the answers in a grid of two halves, where a cell is narrow."""
+
+_GAP = 0.12
+_LINES_MAX = 24
+"""Rows in one below the other; of more, the second half stands beside the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,8 +312,8 @@ class _CellLook:
 
 
 _LOOKS: Mapping[str, _CellLook] = {
-    THROUGH: _CellLook(style.BLUE, "", "white", "got through"),
-    DENIED: _CellLook("#EDEDED", "", "black", "refused, with the answer"),
+    THROUGH: _CellLook(style.BLUE, "", style.ON_COLOUR, "got through"),
+    DENIED: _CellLook(style.SOFT, "", "black", "refused, with the answer"),
     OWN: _CellLook("white", "////", "black", "granted by the VM’s own kernel"),
     NOT_TRIED: _CellLook("white", "", style.GREY, "not tried"),
 }
@@ -328,6 +336,8 @@ def answers_grid(
 ) -> Picture:
     """Probes from top to bottom, arms from left to right, the answer in every cell.
 
+    Of many probes the second half stands beside the first.
+
     Args:
         arms: the columns.
         headings: of the columns, one or two lines each.
@@ -337,24 +347,37 @@ def answers_grid(
     names = [name for some in sorts.values() for name in some]
     kinds = {one.kind(name) for one in arms for name in names}
     used = [kind for kind in _LOOKS if kind in kinds]
-    head = 0.36 if any("\n" in heading for heading in headings) else 0.2
-    figure, places = _canvas(sorts, head, _KEY_IN * ((len(used) + 1) // 2))
-    [axes] = figure.axes
-    width = (style.WIDTH_IN - 0.1 - _NAMES_IN) / len(arms)
-    for place, heading in enumerate(headings):
-        axes.text(
-            _NAMES_IN + (place + 0.48) * width, 0.05, heading, fontsize=_WORDS_PT + 0.4,
-            ha="center", va="bottom", linespacing=1.05,
-        )  # fmt: skip
-    for name in names:
-        for place, one in enumerate(arms):
-            left, look = _NAMES_IN + place * width, _LOOKS[one.kind(name)]
-            _cell(axes, left, places[name], width, look, one.word(name))
+    halves = _halves(_lines(sorts))
+    narrow = len(halves) > 1
+    depth = _ROW * max(map(len, halves))
+    axes = _canvas(0.72 if narrow else 0.4, depth + _KEY)
+    wide = _WIDE / len(halves) - (_GAP / 2 if narrow else 0)
+    width = (wide - _NAMES) / len(arms)
+    points = _ANSWER_PT if narrow else _WORDS_PT
+    for half, lines in enumerate(halves):
+        at = half * (wide + _GAP)
+        for place, heading in enumerate(headings):
+            axes.text(
+                at + _NAMES + (place + (0.3 if narrow else 0.48)) * width, 0.05,
+                heading.replace("\n", " ") if narrow else heading, fontsize=points,
+                ha="left" if narrow else "center", va="bottom", linespacing=1.05,
+                rotation=35 if narrow else 0, rotation_mode="anchor",
+            )  # fmt: skip
+        for number, line in enumerate(lines):
+            y = -(number + 0.5) * _ROW
+            axes.text(
+                at, y, line, fontsize=points, va="center",
+                fontweight="normal" if line in PROBES else "bold",
+            )  # fmt: skip
+            for place, one in enumerate(arms if line in names else ()):
+                look, left = _LOOKS[one.kind(line)], at + _NAMES + place * width
+                said = one.word(line)
+                said = said[:5] + "…" if narrow and len(said) > 7 and said[:1].isupper() else said
+                _cell(axes, left, y, width, look, said, points)
     for place, kind in enumerate(used):
-        x = (place % 2) * style.WIDTH_IN * 0.46
-        y = -_ROW_IN * len(places) - _KEY_IN * (place // 2 + 0.62)
-        _cell(axes, x, y, 0.3, _LOOKS[kind], "")
-        axes.text(x + 0.38, y, _LOOKS[kind].said, fontsize=_WORDS_PT + 0.6, va="center")
+        x, y = place * _WIDE / 4, -depth - _KEY * 0.62
+        _cell(axes, x, y, 0.3, _LOOKS[kind], "", points)
+        axes.text(x + 0.36, y, _LOOKS[kind].said, fontsize=_ANSWER_PT, va="center")
     told = []
     for one, heading in zip(arms, headings, strict=True):
         groups: dict[str, list[str]] = {}
@@ -362,73 +385,90 @@ def answers_grid(
             groups.setdefault(_LOOKS[one.kind(name)].said.split(",")[0], []).append(name)
         words = "; ".join(f"{said}: {', '.join(some)}" for said, some in groups.items())
         told.append(f"{heading.replace(chr(10), ' ')}: {words}.")
-    return Picture(figure, " ".join([what, *told]))
+    return Picture(_whole(axes), " ".join([what, *told]))
 
 
 @style.own()
 def flags_grid(base: Arm, others: Sequence[Arm]) -> Picture:
-    """One flag that differs a column; a dot where the probe got through, a frame where the flag was
+    """One flag that differs a row; a dot where the probe got through, a frame where the flag was
     expected to turn it."""
     arms = [base, *others]
     names = of_boundaries(base.answers)
+    lines = _lines(by_boundary(names))
     headings = [_short(one.confinement) or "as it is" for one in arms]
-    head = 0.1 + max(map(len, headings)) * 0.062
-    figure, places = _canvas(by_boundary(names), head, 4 * _KEY_IN)
-    [axes] = figure.axes
-    width = (style.WIDTH_IN - 0.45 - _NAMES_IN) / len(arms)
-    for place, (one, heading) in enumerate(zip(arms, headings, strict=True)):
-        x = _NAMES_IN + place * width
+    left = 0.1 + max(map(len, headings)) * 0.078
+    head = 0.1 + max(map(len, lines)) * 0.078
+    depth = _ROW * len(arms)
+    axes = _canvas(head, depth + 0.1 + 2 * _KEY)
+    width = (_WIDE - left) / len(lines)
+    for place, line in enumerate(lines):
         axes.text(
-            x + width * 0.35, 0.05, heading, fontsize=_WORDS_PT + 0.2, rotation=68, ha="left",
-            va="bottom", rotation_mode="anchor",
+            left + (place + 0.5) * width, 0.05, line, fontsize=_WORDS_PT, rotation=90, ha="center",
+            va="bottom", fontweight="normal" if line in names else "bold",
         )  # fmt: skip
+    for number, (one, heading) in enumerate(zip(arms, headings, strict=True)):
+        y = -(number + 0.5) * _ROW
+        axes.text(0, y, heading, fontsize=_WORDS_PT, va="center")
         for name in names:
-            kind = one.kind(name)
+            kind, x = one.kind(name), left + lines.index(name) * width
             turned, framed = kind != base.kind(name), name in FLIPS.get(one.confinement, ())
-            _mark(axes, x, places[name], width, kind, turned=turned, framed=framed)
-    _flags_key(axes, -_ROW_IN * len(places), max(width, 0.2))
+            _mark(axes, x, y, width, kind, turned=turned, framed=framed)
+    _flags_key(axes, -depth - 0.1, width)
     told = [f"The default container lets through: {', '.join(base.through()) or 'nothing'}."]
     for one in others:
         changed = of_boundaries(flips(base, one))
         told.append(f"{one.confinement} turns {', '.join(changed) or 'nothing'}.")
     odd = len(deviations(base, others))
-    return Picture(figure, f"What one word turns. {' '.join(told)} Not as registered: {odd}.")
+    return Picture(_whole(axes), f"What one word turns. {' '.join(told)} Not as registered: {odd}.")
 
 
 def _short(flag: str) -> str:
     return flag.removeprefix("--security-opt=").removeprefix("--device-").replace("'", "")
 
 
-def _canvas(
-    sorts: Mapping[str, Sequence[str]], head: float, key: float
-) -> tuple[Figure, Mapping[str, float]]:
-    """A figure with the names of probes at its left, and where each name and heading stands."""
-    lines = [
+def _lines(sorts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Headings, where there are any, each before the names of its probes."""
+    return [
         line for heading, some in sorts.items() for line in ([heading] if heading else []) + [*some]
     ]
-    places = {line: -(number + 0.5) * _ROW_IN for number, line in enumerate(lines)}
-    depth = _ROW_IN * len(lines) + key
+
+
+def _halves(lines: Sequence[str]) -> list[Sequence[str]]:
+    """All of them, or, of many, two parts that begin with a heading each."""
+    if len(lines) <= _LINES_MAX:
+        return [lines]
+    starts = [place for place, line in enumerate(lines) if place and line not in PROBES]
+    middle = min(starts or [len(lines) // 2], key=lambda place: abs(place - len(lines) / 2))
+    return [lines[:middle], lines[middle:]]
+
+
+def _canvas(head: float, depth: float) -> Axes:
+    """Empty axes in inches, the headings above zero and the rows below."""
     figure = style.figure(head + depth + 0.1)
     axes = figure.subplots()
-    axes.set_xlim(0, style.WIDTH_IN - 0.1)
+    axes.set_xlim(0, _WIDE)
     axes.set_ylim(-depth, head)
     axes.axis("off")
-    for line, y in places.items():
-        weight = "normal" if line in PROBES else "bold"
-        axes.text(0, y, line, fontsize=_WORDS_PT + 0.6, va="center", fontweight=weight)
-    return figure, places
+    return axes
 
 
-def _cell(axes: Axes, left: float, y: float, width: float, look: _CellLook, text: str) -> None:
+def _whole(axes: Axes) -> Figure:
+    """The figure that the axes belong to."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def _cell(
+    axes: Axes, left: float, y: float, width: float, look: _CellLook, text: str, points: float
+) -> None:
     axes.bar(
-        left, _ROW_IN * 0.86, width * 0.95, y - _ROW_IN * 0.43, align="edge", color=look.fill,
+        left, _ROW * 0.86, width * 0.95, y - _ROW * 0.43, align="edge", color=look.fill,
         hatch=look.hatch, edgecolor="#8A8A8A", linewidth=0.5,
     )  # fmt: skip
-    fits = 7.4 if text[:1].isupper() else 8.6  # letters: those of errors are wide
-    small = _WORDS_PT * min(1, fits / max(len(text), 1))
     axes.text(
-        left + width * 0.475, y, text, fontsize=small, ha="center", va="center_baseline",
-        color=look.ink, fontweight="bold" if look.ink == "white" else "normal",
+        left + width * 0.475, y, text, fontsize=points, ha="center", va="center_baseline",
+        color=look.ink, fontweight="bold" if look.ink == style.ON_COLOUR else "normal",
         bbox=style.PLATE | {"pad": 0} if look.hatch and text else None,
     )  # fmt: skip
 
@@ -436,16 +476,16 @@ def _cell(axes: Axes, left: float, y: float, width: float, look: _CellLook, text
 def _mark(
     axes: Axes, left: float, y: float, width: float, kind: str, *, turned: bool, framed: bool
 ) -> None:
-    fill = style.BLUE if turned else "#EDEDED" if kind != NOT_TRIED else "white"
+    fill = style.BLUE if turned else style.SOFT if kind != NOT_TRIED else "white"
     axes.bar(
-        left, _ROW_IN * 0.84, width * 0.88, y - _ROW_IN * 0.42, align="edge", color=fill,
+        left, _ROW * 0.84, width * 0.88, y - _ROW * 0.42, align="edge", color=fill,
         edgecolor="black" if framed else "#B8B8B8", linewidth=1.5 if framed else 0.4,
     )  # fmt: skip
-    x, ink = left + width * 0.44, "white" if turned else "black"
+    x, ink = left + width * 0.44, style.ON_COLOUR if turned else "black"
     if kind == THROUGH:
         axes.plot(x, y, "o", color=ink, markersize=3.6)
     elif kind == NOT_TRIED:
-        axes.text(x, y, "–", ha="center", va="center_baseline", fontsize=7)
+        axes.text(x, y, "–", ha="center", va="center_baseline", fontsize=_WORDS_PT)
     elif turned:
         axes.plot(x, y, "x", color=ink, markersize=3.6, markeredgewidth=1.2)
 
@@ -458,7 +498,7 @@ def _flags_key(axes: Axes, top: float, width: float) -> None:
         ((DENIED, False, True), (NOT_TRIED, False, False), "expected, did not turn · not tried"),
     )
     for number, (first, second, said) in enumerate(lines):
-        y = top - _KEY_IN * (number + 0.62)
+        x, y = (number % 2) * _WIDE / 2, top - _KEY * (number // 2 + 0.62)
         for place, (kind, turned, framed) in enumerate((first, second)):
-            _mark(axes, place * 0.26, y, width, kind, turned=turned, framed=framed)
-        axes.text(0.6, y, said, fontsize=_WORDS_PT + 0.6, va="center")
+            _mark(axes, x + place * 0.26, y, width, kind, turned=turned, framed=framed)
+        axes.text(x + 0.6, y, said, fontsize=_WORDS_PT, va="center")

@@ -126,7 +126,7 @@ def noise_figure(view: View) -> Picture:
             f"{one.column.label(mixed=mixed(columns))}: B ÷ A by round {_with_ends(one.ratio)}",
             fontsize=style.SMALL_PT, loc="left", fontweight="bold",
         )  # fmt: skip
-        axes.grid(axis="x", color="#D0D0D0", linewidth=0.6)
+        axes.grid(axis="x", color=style.RULE, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.set_xscale("log")
     _multiples(grid[-1], [x / float(np.median(one.both)) for one in found for x in one.both])

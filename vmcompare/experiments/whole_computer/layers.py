@@ -28,11 +28,11 @@ _FLAGS = {"vmx": "VT-x (vmx) visible", "svm": "AMD-V (svm) visible", "": "no vmx
 class Sort(StrEnum):
     """What a layer is; decides its fill, and its words say it too."""
 
-    HARDWARE = "#D9D9D9"
-    HYPERVISOR = "#CDE8DD"
-    KERNEL = "#CFE6F5"
-    ENGINE = "#FBE3B5"
-    USERLAND = "#FFFFFF"
+    HARDWARE = style.TINT_GREY
+    HYPERVISOR = style.TINT_GREEN
+    KERNEL = style.TINT_BLUE
+    ENGINE = style.TINT_AMBER
+    USERLAND = style.WHITE
     MISSING = "none"
 
 
