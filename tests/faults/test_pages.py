@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
@@ -60,12 +59,9 @@ def hostile_view(experiment: str) -> view.View:
     frame = shown.frame.copy()
     for column in set(FREE) & set(frame.columns):
         told = frame[column].notna() & (frame[column].astype(str) != "")
-        texts = [
-            f"{text}{HOSTILE}" if there else text
-            for text, there in zip(frame[column], told, strict=True)
-        ]
-        # Objects: where pyarrow is there, its strings would take no half characters.
-        frame[column] = pd.Series(texts, index=frame.index, dtype=object)
+        # No recording holds half a character, and strings of pyarrow, where it is there, cannot.
+        whole = HOSTILE.replace("\ud800", "")
+        frame.loc[told, column] = frame.loc[told, column].astype(str) + whole
     sources = tuple(
         dataclasses.replace(
             source,
