@@ -91,6 +91,6 @@ $(READY): pyproject.toml requirements.lock
 	@touch $@
 
 $(TOOLS): requirements-dev.lock | $(READY)
-	@echo "Adding what checks and tests need, once: another 0.3 GB, less than a minute …"
+	@echo "Adding what checks and tests need, once: another 0.6 GB, about a minute …"
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
