@@ -210,7 +210,7 @@ def test_in_voila_figures_show_the_run_that_was_made_after_a_reload_too(
     with served("voila", tmp_path, **QUICK) as server:
         page = browsers.open()
         for _ in range(2):  # Voilà gives a page that is opened again a new kernel
-            page.goto(server.address(f"{LESSON}.ipynb"))
+            page.goto(server.address(f"{LESSON}.ipynb"), timeout=RUN_ALL_S * 1000)
             panel_of(page).wait_for(timeout=RUN_ALL_S * 1000)
             check_shows(page, run(server, page))
         screenshot(page, "places-voila")
