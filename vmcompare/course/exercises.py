@@ -7,6 +7,7 @@ alone.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -378,9 +379,14 @@ def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
         except VmcompareError as error:
             said.append((choice, None))
             missing = sentence(error)
+    accepted = None
+    if exercise.accepted and not exercise.choices:
+        with contextlib.suppress(VmcompareError):  # the model answer says what is missing
+            accepted = exercise.accepted(tasks.view())
     made = render(
         "exercise",
         id=_id(tasks.lesson, exercise.name),
+        accepted=accepted,
         unit=unit_words(exercise.unit),
         said=said,
         missing=missing,

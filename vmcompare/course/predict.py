@@ -5,6 +5,7 @@ Each is asked with widgets or on paper, kept like every other answer, and set be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -92,20 +93,35 @@ class Prediction:
         return widgets.VBox([_bold(self.question), widgets.HBox([field, button]), said])
 
     def paper(self) -> Markup:
-        """A line to write on, or words to tick."""
+        """A field that the page keeps in the reader's browser; printed a line, or words to tick."""
         unit = {"ratio": "×"}.get(self.unit, self.unit)
-        return render("prediction", question=self.question, choices=self.choices, unit=unit)
+        return render(
+            "prediction", id=self._id, question=self.question, choices=self.choices, unit=unit
+        )
+
+    @property
+    def _id(self) -> str:
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", f"p-{self.lesson}-{self.name}")
+
+    def on_page(self, found: float | None = None) -> Markup:
+        """A cell that a handout's script fills in, with the reader's prediction or, where the
+        number that was ``found`` is given, with its ratio to that."""
+        return render("guess", id=self._id, found=found)
 
     def beside(self, outcome: Outcome, view: View) -> Mapping[str, str]:
         """The guess, what the view gives, and how far they are apart."""
         guess, found = self.kept(), outcome(view)
         guess = None if isinstance(guess, str) else guess
+        own: str = "–" if guess is None else written(guess, self.unit)
+        times = f"{found / guess:.2g}×" if found and guess else "–"
+        if is_handout():
+            own, times = self.on_page(), self.on_page(found) if found else "–"
         under = f" ({EMULATION})" if view.emulated(outcome.platforms) else ""
         return {
             "question": self.question,
-            "you predicted": "–" if guess is None else written(guess, self.unit),
+            "you predicted": own,
             "found": "not measured here" if found is None else written(found, self.unit) + under,
-            "found ÷ predicted": f"{found / guess:.2g}×" if found and guess else "–",
+            "found ÷ predicted": times,
         }
 
 

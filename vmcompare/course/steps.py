@@ -21,6 +21,7 @@ from vmcompare.course.exercises import (
     sentence,
 )
 from vmcompare.course.predict import KEPT, Prediction, Ticked
+from vmcompare.course.templates import render
 from vmcompare.course.text import Section
 from vmcompare.errors import VmcompareError
 from vmcompare.measuring.mode import is_handout
@@ -169,7 +170,8 @@ class Steps(ABC):
 
     def _comparison(self) -> Any:
         rows = [self._beside(a) for a in self._predicted if isinstance(a, Prediction)]
-        return page.table(rows, self._source())
+        table = page.table(rows, self._source())
+        return page.Html(render("compared", table=table.markup)) if is_handout() else table
 
     @abstractmethod
     def _source(self) -> str:

@@ -406,6 +406,12 @@ def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View
         asked = find is not None and placeholders(words)
         return section.fill(words, find(shown(view)) if find and asked else {})
 
+    def accepted(view: View) -> tuple[float, float]:
+        assert number is not None
+        expected = number.expected(shown(view))
+        off = number.within * abs(expected)
+        return expected - off, expected + off
+
     return Exercise(
         name=section.name,
         check=_check(section, explained, shown, filled),
@@ -413,6 +419,7 @@ def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View
         solution=lambda view: filled(view, section.parts["Model answer"]),
         choices=tuple(choice.text for choice in section.choices),
         unit=number.unit if number else "",
+        accepted=accepted if number and section.name not in explained.judges else None,
     )
 
 

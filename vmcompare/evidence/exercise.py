@@ -47,6 +47,8 @@ class Exercise:
         hints: shown one after the other, each after a further wrong answer.
         solution: the model answer with the figures of the data shown, Markdown; may raise
             ``Unavailable``.
+        accepted: the lowest and the highest number that is right, where nothing else decides; may
+            raise ``Unavailable``.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Exercise:
     solution: Callable[[View], str]
     choices: tuple[str, ...] = ()
     unit: str = ""
+    accepted: Callable[[View], tuple[float, float]] | None = None
 
     @property
     def on_rows(self) -> bool:

@@ -129,7 +129,8 @@ def export_all(
 
             async with gate:
                 try:
-                    return await _export(notebook, out, edition, TIMEOUT_S, tell)
+                    course = notebooks if index else ()
+                    return await _export(notebook, out, edition, TIMEOUT_S, tell, course)
                 except HandoutError as error:
                     return error
 
@@ -147,7 +148,12 @@ def _refuse_unknown(edition: str) -> None:
 
 
 async def _export(
-    notebook: Path, out: Path, edition: str, timeout_s: float, progress: Callable[[str], None]
+    notebook: Path,
+    out: Path,
+    edition: str,
+    timeout_s: float,
+    progress: Callable[[str], None],
+    course: Sequence[Path] = (),
 ) -> Path:
     from vmcompare.handout import execution, files, page
 
@@ -160,5 +166,5 @@ async def _export(
         )
     except StorageError as error:
         raise HandoutError(notebook, str(error)) from error
-    text = page.render(content, notebook, edition=edition)
+    text = page.render(content, notebook, edition=edition, course=course)
     return files.write(text, files.target(notebook, out, edition), notebook)

@@ -69,6 +69,16 @@ def read(notebook: Path) -> nbformat.NotebookNode:
     return content
 
 
+def heading(notebook: Path) -> str:
+    """What a notebook is called: its first heading up to a colon, or else its name."""
+    try:
+        sources = (str(cell.source) for cell in read(notebook).cells)
+        found = re.search(r"^# +([^:\n]+)", "\n".join(sources), flags=re.MULTILINE)
+    except HandoutError:
+        found = None
+    return found[1].strip() if found else notebook.stem
+
+
 def _text(notebook: Path) -> str:
     try:
         return paths.read(notebook, NOTEBOOK_MAX).decode("utf-8")

@@ -13,7 +13,7 @@ import copy
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from vmcompare.course.page import Note
 from vmcompare.course.templates import environment
 from vmcompare.errors import VmcompareError, printable
 from vmcompare.evidence.claims import ARTICLE, quoted
-from vmcompare.handout import TEMPLATES, HandoutError, markdown, safe
+from vmcompare.handout import TEMPLATES, HandoutError, files, markdown, safe
 from vmcompare.plots import svg
 from vmcompare.plots.picture import figure_css, zoomable
 
@@ -80,19 +80,26 @@ def _tags(cell: Mapping[str, Any]) -> list[str]:
     return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
 
-def render(content: nbformat.NotebookNode, notebook: Path, *, edition: str = "student") -> str:
+def render(
+    content: nbformat.NotebookNode,
+    notebook: Path,
+    *,
+    edition: str = "student",
+    course: Sequence[Path] = (),
+) -> str:
     """The page of an executed notebook.
 
     Args:
         content: the executed notebook; it is not changed.
         notebook: where it came from (pictures are looked for beside it).
         edition: ``"student"`` or ``"instructor"``.
+        course: the notebooks whose pages lie beside this one, in order, with an index.
 
     Raises:
         HandoutError: something cannot be shown, or would have to be loaded from elsewhere.
     """
     try:
-        return _render(content, notebook, edition)
+        return _render(content, notebook, edition, course)
     except HandoutError:
         raise
     except Exception as error:
@@ -100,7 +107,9 @@ def render(content: nbformat.NotebookNode, notebook: Path, *, edition: str = "st
         raise HandoutError(notebook, what) from error
 
 
-def _render(content: nbformat.NotebookNode, notebook: Path, edition: str) -> str:
+def _render(
+    content: nbformat.NotebookNode, notebook: Path, edition: str, course: Sequence[Path]
+) -> str:
     shown = copy.deepcopy(content)
     for cell in shown.cells:
         if cell.cell_type == "code":
@@ -117,6 +126,7 @@ def _render(content: nbformat.NotebookNode, notebook: Path, edition: str) -> str
         "edition": edition,
         "run": _provenance(made.get("run", "") if isinstance(made, dict) else ""),
         "notebook": notebook,
+        **_place(notebook, course, edition),
         "article": ARTICLE if quoted(_words_of(shown)) else "",
         "figures": figure_css(),
         "dark": svg.dark(),
@@ -131,6 +141,24 @@ def _words_of(content: nbformat.NotebookNode) -> str:
     """What an author wrote, without the marks of quotations."""
     texts = (cell.source for cell in content.cells if cell.cell_type == "markdown")
     return re.sub(r"^>", "", "\n".join(texts), flags=re.MULTILINE)
+
+
+def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, Any]:
+    """Where a page stands in its course: how many there are, and the ones beside it."""
+    if notebook not in course or len(course) < 2:
+        return {"lessons": 0}
+    at = course.index(notebook)
+
+    def beside(index: int) -> dict[str, str] | None:
+        if not 0 <= index < len(course):
+            return None
+        target = files.target(course[index], Path(), edition)
+        return {"address": target.name, "title": files.heading(course[index])}
+
+    return {
+        "lessons": len(course), "at": at + 1, "index": files.INDEX,
+        "before": beside(at - 1), "after": beside(at + 1),
+    }  # fmt: skip
 
 
 def _refuse_huge(cell: nbformat.NotebookNode, notebook: Path) -> None:

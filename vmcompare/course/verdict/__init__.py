@@ -98,6 +98,8 @@ class Verdict(Steps):
             off = found - guess if isinstance(guess, int | float) else 0
             close = "as predicted" if off == 0 else f"{abs(off):g} {'more' if off > 0 else 'fewer'}"
         shown = f"{guess:g}" if isinstance(guess, int | float) else guess
+        if is_handout():
+            shown, close = asked.on_page(), "–"
         return {
             "question": asked.question,
             "you predicted": shown or "–",

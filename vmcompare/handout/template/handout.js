@@ -51,6 +51,77 @@ async function wakeWhatIf(figure) {
 }
 if ("DecompressionStream" in window) document.querySelectorAll("figure.vmc-whatif").forEach(wakeWhatIf);
 
+// What a reader predicts stays in this browser, and stands beside what was found.
+const kept = (id) => { try { return localStorage.getItem(`vmcompare ${id}`) ?? ""; } catch { return ""; } };
+const keep = (id, value) => { try { localStorage.setItem(`vmcompare ${id}`, value); } catch { /* private window */ } };
+for (const field of document.querySelectorAll(".vmc-predict [id^='p-']")) {
+  const cells = [...document.querySelectorAll(`output[for='${field.id}']`)];
+  const found = cells.map((cell) => Number(cell.querySelector("data")?.value));
+  const show = () => cells.forEach((cell, k) => {
+    const guess = Number(field.value);
+    const times = guess ? `${Number((found[k] / guess).toPrecision(2))}×` : "–";
+    cell.textContent = found[k] ? times : field.value || "–";
+  });
+  field.value = kept(field.id);
+  field.addEventListener("input", () => { keep(field.id, field.value); show(); });
+  show();
+}
+
+// A number is checked when its field is left, or by Enter.
+for (const field of document.querySelectorAll(".vmc-task input[type=number]")) {
+  const [low, high] = field.nextElementSibling.value.split(" ").map(Number);
+  const said = field.closest(".vmc-task").querySelector(".vmc-checked");
+  field.addEventListener("change", () => {
+    const right = field.value !== "" && low <= Number(field.value) && Number(field.value) <= high;
+    said.querySelector(".vmc-right").hidden = !right;
+    said.querySelector(".vmc-wrong").hidden = right || field.value === "";
+  });
+}
+
+// Slides: one figure or one question on the screen, moved there and back, so that it stays alive.
+const SLIDES = "h1, .vmc-predict, figure:not(figure figure), .vmc-text img, .vmc-question";
+function slides() {
+  const all = [...document.querySelectorAll("main :is(" + SLIDES + ")")].filter((e) => !e.closest("details, .vmc-answers, .vmc-multiples"));
+  const dialog = document.createElement("dialog");
+  dialog.className = "vmc-slides";
+  dialog.setAttribute("aria-label", "Slides");
+  dialog.innerHTML = "<p></p><div></div><nav><button>‹ Back</button><output></output><button>Next ›</button><button>Close</button></nav>";
+  const [title, stage, nav] = dialog.children;
+  const [back, next, close] = nav.querySelectorAll("button");
+  const mark = document.createComment("");
+  let at = -1;
+  const leave = () => { if (at >= 0) mark.replaceWith(stage.firstChild); };
+  const headings = [...document.querySelectorAll("main h2")];
+  const show = (to) => {
+    leave();
+    at = Math.max(0, Math.min(all.length - 1, to));
+    const heading = headings.findLast((h) => h.compareDocumentPosition(all[at]) & Node.DOCUMENT_POSITION_FOLLOWING);
+    title.textContent = heading?.textContent ?? "";
+    nav.querySelector("output").value = `${at + 1} of ${all.length}`;
+    [back.disabled, next.disabled] = [at === 0, at === all.length - 1];
+    all[at].replaceWith(mark);
+    stage.append(all[at]);
+  };
+  back.addEventListener("click", () => show(at - 1));
+  next.addEventListener("click", () => show(at + 1));
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => { leave(); at = -1; dialog.remove(); });
+  dialog.addEventListener("keydown", (event) => {
+    if (event.target.matches("input, select")) return; // there the arrows choose
+    const step = { ArrowRight: 1, PageDown: 1, ArrowLeft: -1, PageUp: -1 }[event.key];
+    if (step) { event.preventDefault(); show(at + step); }
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+  show(0);
+  next.focus();
+}
+const opener = document.querySelector(".vmc-open-slides");
+if (opener) {
+  opener.hidden = false;
+  opener.addEventListener("click", slides);
+}
+
 // What scrolls sideways must be reachable by keyboard; what does not, must not stop the Tab key.
 const reach = new ResizeObserver((entries) => {
   for (const { target } of entries) {
