@@ -19,7 +19,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab handouts test test-quick check check-only bench reliability fuzz golden dictionary lock engines clean browser-tools
+.PHONY: lab handouts test test-quick check check-only bench reliability fuzz golden dictionary lock engines clean browser-tools browser-lab
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on the lessons
@@ -70,6 +70,9 @@ lock: $(READY)                 ## requirements.lock from pyproject.toml
 
 engines: $(READY)
 	@ENGINES=$(ENGINES) $(BIN)/python -m vmcompare.engines.setup ensure
+
+browser-lab: $(READY)          ## dist/browser-lab.html: a VM that boots in a browser, and its sources
+	@ENGINES=$(ENGINES) $(BIN)/python -m browser_lab --out dist
 
 browser-tools: $(READY)
 	@$(BIN)/python -m tools.browser
