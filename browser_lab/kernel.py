@@ -71,7 +71,9 @@ def _unpacked(packages: Packages, cache: Path) -> Path:
 
 def _make(tree: Path, *arguments: str) -> None:
     command = ["make", "-s", "ARCH=i386", *arguments]
-    subprocess.run(command, cwd=tree, env={**os.environ, **BUILT_BY}, check=True)
+    environment = {**os.environ, **BUILT_BY}
+    # Errors come on standard error; the rest is how each setting came about.
+    subprocess.run(command, cwd=tree, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
 def _first_file_system(packages: Packages, cache: Path, tree: Path) -> Path:
@@ -104,7 +106,8 @@ def _first_file_system(packages: Packages, cache: Path, tree: Path) -> Path:
 
 def _program(cache: Path, tree: Path) -> Path:
     """``guest/lab.c``, on the small C library in the kernel's source (nolibc)."""
-    _make(tree, "tinyconfig", "headers")
+    if not (tree / "usr/include/asm").exists():
+        _make(tree, "headers")
     program, library = cache / "lab", tree / "tools/include/nolibc/nolibc.h"
     flags = "-m32 -march=i686 -Os -Wall -static -nostdlib -nostdinc -ffreestanding -fno-pic -no-pie"
     flags += " -fno-stack-protector -fno-asynchronous-unwind-tables -fno-ident -s"

@@ -7,8 +7,6 @@
  */
 #include <linux/sched.h>
 
-#define MS_REC 16384
-#define MS_PRIVATE (1 << 18)
 #define MNT_DETACH 2
 #define RNDRESEEDCRNG 0x5207
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET)

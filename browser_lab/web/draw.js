@@ -21,7 +21,10 @@ function seconds(ms) {
   return `${Number(value.toPrecision(3))} ${unit}`;
 }
 
-function mebibytes(bytes) { return `${Number((bytes / 2 ** 20).toPrecision(3))} MiB`; }
+function size(bytes) {
+  const [value, unit] = bytes < 2 ** 20 ? [bytes / 1024, "KiB"] : [bytes / 2 ** 20, "MiB"];
+  return `${Number(value.toPrecision(3))} ${unit}`;
+}
 
 const PHASES = {
   page: "the page unpacks what it carries",
@@ -106,7 +109,7 @@ function median(values) {
 // Rows of marks on one axis from zero: name → times in ms.
 function drawStarts(series) {
   const largest = Math.max(...Object.values(series).flat());
-  const x = (value) => 110 + (value / largest) * 380;
+  const x = (value) => 110 + (value / largest) * 370;
   const drawing = [];
   Object.entries(series).forEach(([name, values], row) => {
     const y = 28 + row * 46;

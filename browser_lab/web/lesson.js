@@ -65,11 +65,18 @@ const KEPT = 20_000;  // characters of a console
 for (const [vm, at] of [[vm1, "vm1"], [vm2, "vm2"]]) {
   const screen = $(`console-${at}`);
   let text = "";
+  let follows = true;  // until the reader scrolls up
+  const down = () => { if (follows) screen.scrollTop = screen.scrollHeight; };
+  screen.addEventListener("wheel", () => { follows = false; });
+  screen.addEventListener("keydown", () => { follows = false; });
+  screen.addEventListener("scroll", () => {
+    follows ||= screen.scrollTop + screen.clientHeight >= screen.scrollHeight - 5;
+  });
+  new ResizeObserver(down).observe(screen);
   vm.addEventListener("console", ({ detail }) => {
     text = (text + detail).replaceAll(/\x1b\[[0-9;]*[A-Za-z]|\r/g, "").slice(-KEPT);
-    const below = screen.scrollTop + screen.clientHeight >= screen.scrollHeight - 30;
     screen.textContent = text;
-    if (below) screen.scrollTop = screen.scrollHeight;
+    down();
   });
   vm.addEventListener("state", () => {
     if (vm.state === "starting") {
@@ -238,52 +245,62 @@ on("whose", "whose", async () => {
 
 // ---- 5: a container by hand ---------------------------------------------------------------------
 
+// Rung → the fact by which one sees that it was climbed. What to type stands on the page.
 const RUNGS = {
-  limit: ["memory limit", "mkdir -p /sys/fs/cgroup/hand; echo 8M > /sys/fs/cgroup/hand/memory.max; echo 0 > /sys/fs/cgroup/hand/cgroup.procs"],
-  name: ["host name", "unshare -u sh -c 'hostname hand; exec sh'"],
-  processes: ["process list", "unshare -mpf sh -c 'mount -t proc proc /proc; exec sh'"],
-  network: ["network", "unshare -ni sh"],
-  files: ["files", "mount -t overlay hand -o lowerdir=/img,upperdir=/run/hand/up,workdir=/run/hand/work /run/hand/root",
-    "cd /run/hand/root; pivot_root . old; exec chroot . sh -c 'mount -t proc proc /proc; umount -l /old; exec sh'"],
+  limit: "memory limit", name: "host name", processes: "process list", network: "network",
+  files: "files",
 };
 let hand = null;  // what the shell on the console saw last
 
+// Looks at the shell on the console; returns the facts in which it differs from VM 1.
 async function look() {
   const host = facts(await vm1.ask("facts"));
   const shell = facts(await vm1.ask("hand"));
   host["memory limit"] = "none";
   const before = hand ?? shell;
   hand = shell;
-  const rows = [...Object.values(RUNGS).map(([fact]) => fact), "boot id"];
+  const rows = [...Object.values(RUNGS), "boot id"];
   const own = [];
   $("hand").replaceChildren(...rows.map((fact) => {
     const mine = shell[fact] ?? "–";
-    // Each looks with a program of its own, so numbers of processes differ a little in any case.
-    const differs = fact === "process list" ? mine.startsWith("1:sh") : mine !== host[fact];
+    const shown = fact === "memory limit" && mine > 0 ? size(Number(mine)) : mine;
+    // Two lists of one view differ, too. What beats for VM 1 is in its list, and in no narrower one.
+    const narrow = (list) => Boolean(list) && !list.includes(":lab");
+    const differs = fact === "process list" ? narrow(mine) : mine !== host[fact];
     if (differs) own.push(fact);
     const verdict = fact === "boot id" ? (differs ? "another kernel" : "the same kernel") : differs ? "its own" : "VM 1's";
-    const changed = mine !== before[fact] && fact !== "process list" || (fact === "process list" && differs && !before[fact]?.startsWith("1:sh"));
+    const changed = fact === "process list" ? narrow(mine) !== narrow(before[fact]) : mine !== before[fact];
     return element("tr", { "data-fact": fact, "data-own": String(differs), class: changed ? "changed" : "" },
-      element("th", { scope: "row" }, fact), element("td", {}, host[fact] ?? "–"), element("td", {}, mine),
+      element("th", { scope: "row" }, fact), element("td", {}, host[fact] ?? "–"), element("td", {}, shown),
       element("td", {}, verdict));
   }));
   $("hand").closest("figure").hidden = false;
-  for (const [rung, [fact]] of Object.entries(RUNGS)) {
+  for (const [rung, fact] of Object.entries(RUNGS)) {
     $(`rung-${rung}`).closest("li").dataset.done = String(own.includes(fact));
   }
   const left = Object.values(RUNGS).length - own.filter((fact) => fact !== "boot id").length;
   say("hand", left ? `${own.length} of 5 are its own now.` : "All five are its own. The kernel is still VM 1's: this is a container.");
   if (!left) results.note("fact", "a container made by hand has the boot id of VM 1", Number(shell["boot id"] === host["boot id"]));
+  return own;
 }
 
-for (const [rung, [, ...commands]] of Object.entries(RUNGS)) {
+// Until the shell asks for the next line; a program that the reader started may not.
+async function prompt() {
+  for (let tries = 0; tries < 50; tries += 1) {
+    await wait(100);
+    if ($("console-vm1").textContent.endsWith("# ")) return;
+  }
+}
+
+for (const [rung, fact] of Object.entries(RUNGS)) {
   on(`rung-${rung}`, "hand", async () => {
-    for (const command of commands) {
-      vm1.type(`${command}\n`);
-      await wait(700);
+    const lines = $(`rung-${rung}`).closest("li").querySelector("pre").textContent.split("\n");
+    for (const line of lines) {
+      await prompt();
+      vm1.type(`${line}\n`);
     }
-    await wait(500);
-    await look();
+    await prompt();
+    for (let tries = 0; tries < 10 && !(await look()).includes(fact); tries += 1) await wait(500);
   });
 }
 on("look", "hand", look);
@@ -293,17 +310,19 @@ on("look", "hand", look);
 on("weigh", "weigh", async () => {
   const rows = [];
   for (const vm of vms.filter(({ alive }) => alive)) {
-    rows.push([vm.name, "memory that v86 holds for it in this tab", await vm.memory()]);
+    rows.push([vm.name, "v86 holds for it in this tab", await vm.memory()]);
   }
-  const lines = await vm1.ask("read a total b </proc/meminfo; echo total=$total; for g in A B; do [ -d /sys/fs/cgroup/$g ] && read m </sys/fs/cgroup/$g/memory.current && echo $g=$m; done");
+  const lines = await vm1.ask("read name total unit </proc/meminfo; echo total=$total; for g in A B; do [ -d /sys/fs/cgroup/$g ] && read m </sys/fs/cgroup/$g/memory.current && echo $g=$m; done");
   const inside = facts(lines);
-  for (const name of ["A", "B"]) if (inside[name]) rows.push([name, "memory that VM 1's kernel counts for it", Number(inside[name])]);
-  rows.push(["VM 1, inside", "memory that its kernel can give to programs", Number(inside.total) * 1024]);
+  for (const name of ["A", "B"]) if (inside[name]) rows.push([name, "VM 1's kernel counts for it", Number(inside[name])]);
+  rows.push(["VM 1, inside", "its kernel can give to programs", Number(inside.total) * 1024]);
   $("memory").replaceChildren(...rows.map(([who, what, bytes]) => element("tr", { "data-who": who, "data-bytes": String(bytes) },
-    element("th", { scope: "row" }, who), element("td", {}, what), element("td", { class: "number" }, mebibytes(bytes)))));
+    element("th", { scope: "row" }, who), element("td", {}, what), element("td", { class: "number" }, size(bytes)))));
   $("memory").closest("figure").hidden = false;
   for (const [who, what, bytes] of rows) results.note("part_bytes", `${who}: ${what}`, bytes);
-  say("weigh", running.size ? "Weighed." : "Weighed. Start A and B in step 3, and weigh again.");
+  const [, , held] = rows[0];
+  const a = rows.find(([who]) => who === "A");
+  say("weigh", a ? `VM 1 keeps ${size(held)} of this tab, A ${size(a[2])} of VM 1.` : `VM 1 keeps ${size(held)} of this tab. Start A and B in step 3, and weigh again.`);
 });
 
 // ---- 7: panic -----------------------------------------------------------------------------------

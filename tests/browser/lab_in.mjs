@@ -94,6 +94,7 @@ try {
   seen.said = await page.$$eval(".lab-said", (all) => all.map((one) => one.textContent));
   seen.predictions = await page.$$eval('[id^="right-"]', (cells) => cells.map((cell) => cell.textContent));
   await shot("panic");
+  if (shots) await page.screenshot({ path: `${shots}/browser-lab-${browserName}-whole.png`, fullPage: true });
   seen.recording = await page.$eval("#recording", (area) => area.value);
 
   // Once more: a dead VM can be booted again.
