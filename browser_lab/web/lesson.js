@@ -51,12 +51,6 @@ function offer() {
   $("boot").textContent = ["off", "starting"].includes(vm1.state) ? "Boot VM 1" : "Boot VM 1 again";
 }
 
-const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
-const PATIENCE_MS = 60_000;
-function within(promise, otherwise) {
-  return Promise.race([promise, wait(PATIENCE_MS).then(() => { throw new Error(otherwise); })]);
-}
-
 // ---- the two VMs --------------------------------------------------------------------------------
 
 const STATES = { off: "off", starting: "starting", running: "running", paused: "paused", dead: "kernel panic" };
@@ -120,7 +114,7 @@ function compare() {
     $(`guess-${question}`).textContent = guess;
     $(`found-${question}`).textContent = found[question]?.words ?? "not measured yet";
     const right = found[question] && chosen ? found[question].choice === chosen.value : null;
-    $(`right-${question}`).textContent = right === null ? "–" : right ? "✓ as predicted" : "✗ not as predicted";
+    $(`right-${question}`).textContent = right === null ? "–" : right ? "✓ yes" : "✗ no";
   }
 }
 $("predictions").addEventListener("change", compare);

@@ -3,6 +3,12 @@
 // The same clock here and in every worker: milliseconds.
 const now = () => performance.timeOrigin + performance.now();
 
+const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const PATIENCE_MS = 60_000;
+function within(promise, otherwise) {
+  return Promise.race([promise, wait(PATIENCE_MS).then(() => { throw new Error(otherwise); })]);
+}
+
 function bytesOf(base64) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
   const text = atob(base64);
@@ -80,7 +86,7 @@ class VM extends EventTarget {
       this.worker.onmessage = ({ data }) => this.heard(data);
       this.worker.onerror = (error) => this.fail(error.message);
       this.post({ task: "start", wasm, options, snapshot: resumed ? last : null });
-      const { t } = await ready;
+      const { t } = await within(ready, `${this.name} did not start within a minute`);
       this.phaseEnded(this.phases.at(-1), t);
       this.become("running");
       await this.ask(`lab beat '${this.name}' &`);

@@ -2,6 +2,12 @@
 // One VM a worker: a kernel that panics spins in its own thread, not in the page's or its neighbour's.
 // What comes out of the VM is stamped here, with the clock of the browser, as it comes.
 let vm;
+
+// v86 makes a worker for its pauses and forgets its address at once. A browser that has not read the
+// program by then would leave the VM in its first pause for ever.
+const forget = URL.revokeObjectURL.bind(URL);
+URL.revokeObjectURL = (address) => { setTimeout(forget, 10_000, address); };
+
 const now = () => performance.timeOrigin + performance.now();
 const tell = (type, more) => postMessage({ type, t: now(), ...more });
 

@@ -31,7 +31,8 @@ try {
     while (!(await check())) {
       if (Date.now() - began > ms) {
         const said = await page.$$eval(".lab-said", (all) => all.map((one) => one.textContent));
-        throw new Error(`${what} was not seen within ${ms / 1000} s; the page says: ${said.filter(Boolean).join(" | ")}`);
+        const consoles = await page.$$eval(".lab-vm pre", (all) => all.map((one) => one.textContent.slice(-500)));
+        throw new Error(`${what} was not seen within ${ms / 1000} s; the page says: ${said.filter(Boolean).join(" | ")}; the consoles end: ${consoles.join(" | ")}`);
       }
       await wait(100);
     }
