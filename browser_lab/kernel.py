@@ -114,11 +114,7 @@ def _program(cache: Path, tree: Path) -> Path:
     gcc_own = subprocess.run(
         ["gcc", "-print-file-name=include"], check=True, capture_output=True, text=True
     ).stdout.strip()
-    subprocess.run(
-        [
-            *("gcc", *flags.split(), "-isystem", gcc_own, "-isystem", tree / "usr/include"),
-            *("-include", library, "-o", program, GUEST / "lab.c"),
-        ],
-        check=True,
-    )
+    headers = ["-isystem", gcc_own, "-isystem", str(tree / "usr/include")]
+    built = ["-include", str(library), "-o", str(program), str(GUEST / "lab.c")]
+    subprocess.run(["gcc", *flags.split(), *headers, *built], check=True)
     return program

@@ -39,8 +39,8 @@ def snapshot(packages: Packages, kernel: Path, cache: Path) -> Path:
     packed = cache / f"snapshot-{digest}.zst"
     if not packed.exists():
         raw = cache / "snapshot.bin"
-        command = ["node", program, packages.v86 / "build", kernel, *packages.bios]
-        subprocess.run([*command, json.dumps(OPTIONS), raw], check=True)
+        files = [program, packages.v86 / "build", kernel, *packages.bios]
+        subprocess.run(["node", *map(str, files), json.dumps(OPTIONS), str(raw)], check=True)
         subprocess.run(["zstd", "-q", "-19", "-f", "-o", packed, raw], check=True)
         raw.unlink()
     return packed

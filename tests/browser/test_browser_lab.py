@@ -148,7 +148,7 @@ class TestThePage:
         page.locator("#console-vm1").filter(has_text="42").wait_for(timeout=30_000)
 
     @pytest.mark.parametrize(
-        ("width", "dark"), [(1366, False), (1366, True), (360, False)], ids=["wide", "dark", "360"]
+        ("width", "dark"), [(1366, False), (1366, True), (800, False), (360, False)]
     )
     def test_is_accessible_and_does_not_scroll_sideways(
         self,
