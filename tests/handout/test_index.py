@@ -8,7 +8,7 @@ import lesson_fixture
 import pytest
 from lesson_fixture import code, new_markdown_cell, new_notebook
 
-from vmcompare import handout
+from vmcompare import handout, paths
 from vmcompare.__main__ import main
 from vmcompare.handout import HandoutError, index
 
@@ -53,6 +53,24 @@ def test_an_index_is_the_same_at_every_writing_and_never_lists_itself(tmp_path: 
     once = index.write(tmp_path / "out").read_bytes()
     assert index.write(tmp_path / "out").read_bytes() == once
     assert b"index.html" not in once
+
+
+def test_the_index_and_a_lesson_lead_to_the_browser_lab_which_comes_with_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, sources = tmp_path / "browser-lab.html", tmp_path / "browser-lab-sources.tar"
+    page.write_text("<h1>Browser lab</h1>")
+    sources.write_text("sources")
+    monkeypatch.setattr(paths, "browser_lab_page", lambda: page)
+    link = "from IPython.display import HTML\nHTML('<a href=\"browser-lab.html\">lab</a>')"
+    handout.export(notebook(tmp_path, "02", link), tmp_path / "out")
+    assert (tmp_path / "out" / page.name).read_text() == "<h1>Browser lab</h1>"
+    assert (tmp_path / "out" / sources.name).read_text() == "sources"
+    written = index.write(tmp_path / "out").read_text(encoding="utf-8")
+    assert written.count('href="browser-lab.html"') == 1
+    handout.export(notebook(tmp_path, "03"), tmp_path / "other")
+    assert not (tmp_path / "other" / page.name).exists()
+    assert "browser-lab" not in index.write(tmp_path / "other").read_text(encoding="utf-8")
 
 
 def test_a_title_cannot_break_the_page(tmp_path: Path) -> None:
