@@ -12,7 +12,15 @@ from typing import Any
 
 import psutil
 import pytest
-from browser_tools import LEAST_WORDS_PX, NOTEBOOKS, SCREEN, button, check_alone, screenshot
+from browser_tools import (
+    LEAST_WORDS_PX,
+    NOTEBOOKS,
+    SCREEN,
+    button,
+    check_alone,
+    missing,
+    screenshot,
+)
 from servers import CODE_CELLS, IDLE, Server, open_notebook, ours, run_all, served
 
 from vmcompare import paths
