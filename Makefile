@@ -22,7 +22,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab handouts test test-quick check check-only bench reliability fuzz foreign-clients golden dictionary lock engines clean browser-tools
+.PHONY: lab handouts test test-quick check check-only bench reliability fuzz foreign-clients golden dictionary lock engines clean browser-tools browser-lab
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on a copy of the lessons in your home
@@ -76,6 +76,9 @@ lock: $(TOOLS)                 ## both lock files, from pyproject.toml
 
 engines: $(READY)
 	@ENGINES=$(ENGINES) $(BIN)/python -m vmcompare.engines.setup ensure
+
+browser-lab: $(READY)          ## dist/browser-lab.html: a VM that boots in a browser, and its sources
+	@ENGINES=$(ENGINES) $(BIN)/python -m browser_lab --out dist
 
 browser-tools: $(TOOLS)
 	@$(BIN)/python -m tools.browser

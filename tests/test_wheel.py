@@ -137,11 +137,13 @@ def test_installed_it_works_for_another_user_from_another_folder(installed: Path
 
 
 LAB = r"""
-import json, os, re, subprocess, sys, urllib.request
+import json, os, re, socket, subprocess, sys, time, urllib.error, urllib.request
 environment = {**os.environ, "ENGINES": "skip"}
-lab = subprocess.Popen(
-    [*sys.argv[1:], "lab", "--no-browser"], env=environment, stderr=subprocess.PIPE, text=True
-)
+with socket.socket() as free:  # two that begin at once may both take Jupyter's usual port
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+words = [*sys.argv[1:], "lab", "--no-browser", "--port", str(port)]
+lab = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
 try:
     said = ""
     for line in lab.stderr:
@@ -152,7 +154,17 @@ try:
         sys.exit(said)
     ask = urllib.request.Request(found[1] + "/api/contents/00-start-here.ipynb?content=0")
     ask.add_header("Authorization", "token " + found[2])
-    print(json.dumps(json.load(urllib.request.urlopen(ask, timeout=60))))
+    for _ in range(100):  # the address is told a moment before anybody listens there
+        try:
+            answer = urllib.request.urlopen(ask, timeout=60)
+            break
+        except ConnectionError:
+            time.sleep(0.1)
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ConnectionError):
+                raise
+            time.sleep(0.1)
+    print(json.dumps(json.load(answer)))
 finally:
     lab.terminate()
     lab.communicate()

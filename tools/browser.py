@@ -1,6 +1,6 @@
-"""Gets what the browser tests need, where that is possible: Chromium and axe-core.
+"""Gets what the browser tests need, where that is possible: Chromium, Firefox, npm's packages.
 
-Run by `make test`. On Debian and Ubuntu as root it installs the package `chromium` (and says so);
+Run by `make test`. On Debian and Ubuntu as root it installs what is missing (and says so);
 elsewhere it goes on with what is there, and the browser tests say what they lack.
 """
 
@@ -12,7 +12,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ("chromium", "poppler-utils")
+PACKAGES = {
+    **{"chromium": "chromium", "firefox-esr": "firefox-esr", "pdftotext": "poppler-utils"},
+    **{"node": "nodejs", "npm": "npm"},
+}
+"""Program → Debian's package."""
+
+OTHER_NAMES = {"chromium": "google-chrome", "firefox-esr": "firefox"}
+"""Program → one that does as well."""
+
+NPM = ("axe-core", "puppeteer-core", "v86")
 ROOT = Path(__file__).parent.parent
 
 
@@ -21,20 +30,23 @@ def main() -> int:
     if os.environ.get("ENGINES") == "skip":
         print("browser: the system is left alone (ENGINES=skip)")
         return 0
-    if not (shutil.which("chromium") or shutil.which("google-chrome")):
-        if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
-            print("browser: installing Debian's chromium and poppler-utils for the browser tests")
-            apt = ["apt-get", "-qq"]
-            env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            _try([*apt, "update"], env)
-            _try([*apt, "install", "-y", "--no-install-recommends", *PACKAGES], env)
-        else:
-            print("browser: no Chromium; next step: install Chromium for the browser tests")
-    if not (ROOT / "node_modules" / "axe-core").is_dir():
-        if shutil.which("npm"):
-            _try(["npm", "ci", "--silent", "--no-audit", "--no-fund"], dict(os.environ))
-        else:
-            print("browser: no npm; next step: install Node.js for the accessibility tests")
+    lacking = [
+        package
+        for program, package in PACKAGES.items()
+        if not (shutil.which(program) or shutil.which(OTHER_NAMES.get(program, program)))
+    ]
+    if lacking and shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
+        print(f"browser: installing Debian's {', '.join(lacking)} for the browser tests")
+        apt = ["apt-get", "-qq"]
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        _try([*apt, "update"], env)
+        _try([*apt, "install", "-y", "--no-install-recommends", *lacking], env)
+    elif lacking:
+        print(
+            f"browser: missing {', '.join(lacking)}; next step: install them for the browser tests"
+        )
+    if not all((ROOT / "node_modules" / name).is_dir() for name in NPM) and shutil.which("npm"):
+        _try(["npm", "ci", "--silent", "--no-audit", "--no-fund"], dict(os.environ))
     return 0
 
 

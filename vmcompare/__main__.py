@@ -452,7 +452,6 @@ def lab(arguments: argparse.Namespace) -> int:
 def _serve(folder: Path, place: Path, arguments: argparse.Namespace) -> None:
     """JupyterLab on ``folder``, its settings and layout in ``place``, until it is ended."""
     from jupyterlab.labapp import LabApp
-    from tornado.ioloop import PeriodicCallback
 
     from vmcompare.paths import lessons
 
@@ -467,11 +466,7 @@ def _serve(folder: Path, place: Path, arguments: argparse.Namespace) -> None:
     ]
     options += [f"--PasswordIdentityProvider.{x}" for x in (f"token={token}", "hashed_password=")]
     options += ["--PasswordIdentityProvider.password_required=False"]
-    for application in (
-        "ServerApp",
-        "LabApp",
-        "NotebookApp",
-    ):  # each passes its own on to the first
+    for application in ("ServerApp", "LabApp", "NotebookApp"):  # each passes its own to the first
         options += [f"--{application}.{name}={value}" for name, value in LAB_SERVER.items()]
     options += [
         f"--ServerApp.root_dir={folder}",
@@ -498,11 +493,16 @@ def _serve(folder: Path, place: Path, arguments: argparse.Namespace) -> None:
             "look through what `jupyter --paths` lists under config",
         )
     server.identity_provider.token_generated = True  # by us: so it is shown in the address
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        # JupyterLab ends its kernels in order on SIGTERM only. (Ignored: nohup.)
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    # Python sees a signal that comes just before the loop waits only when it wakes: each second.
-    PeriodicCallback(lambda: None, 1000).start()
+
+    def stop(*_: object) -> None:
+        server.io_loop.add_callback_from_signal(server.stop)
+
+    # Jupyter's own handler logs first. Where the signal comes while something is logged, that
+    # fails, and the server goes on. It also leaves out SIGHUP. (Ignored: nohup.)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
     server.start()
 
 

@@ -134,3 +134,64 @@ def test_on_paper_answers_are_on_the_last_pages_only(
         assert "Model answer" not in before
         assert after.count("Model answer") == len(EXERCISES)
         assert "Your answer: ____" in before
+
+
+def test_a_prediction_is_kept_in_the_browser_and_set_beside_what_was_found(
+    open_page: Open, lesson_04_page: Path
+) -> None:
+    page = open_page(lesson_04_page)
+    field = page.get_by_label("From request to first byte, a container takes …")
+    table = page.locator(".vmc-reveal table")
+    assert table.is_hidden()  # until the reader wants to know
+    field.fill("0.5")
+    page.reload()
+    assert field.input_value() == "0.5"
+    page.locator(".vmc-reveal summary").first.click()
+    question, own, found, times = table.locator("tbody tr").first.locator("td").all_inner_texts()
+    assert question.startswith("From request")
+    assert own == "0.5"
+    found_s = float(found.removesuffix(" ms")) / 1000
+    assert times.endswith("×")
+    assert float(times[:-1]) == pytest.approx(found_s / 0.5, rel=0.06)
+    field.fill("")
+    assert table.locator("tbody tr").first.locator("td").nth(1).inner_text() == "–"
+
+
+def test_a_number_is_checked_on_the_page(open_page: Open, lesson_04_page: Path) -> None:
+    page = open_page(lesson_04_page)
+    [name, *_] = EXERCISES
+    task = page.locator(f"section.vmc-task:has(#q-04-{name})")
+    field = task.get_by_label("Your answer:")
+    low, high = map(float, task.locator("data").get_attribute("value").split())
+    for answer, sign in ((low * 0.9, "wrong"), ((low + high) / 2, "right"), (high * 1.1, "wrong")):
+        field.fill(f"{answer}")
+        field.press("Enter")
+        [said] = task.locator(".vmc-checked .vmc-said:visible").all()
+        assert f"vmc-{sign}" in said.get_attribute("class")
+    field.fill("")
+    field.press("Enter")
+    assert task.locator(".vmc-checked .vmc-said:visible").count() == 0
+
+
+def test_slides_show_one_figure_or_question_each_and_give_it_back(
+    open_page: Open, lesson_04_page: Path
+) -> None:
+    page = open_page(lesson_04_page)
+    before = page.locator("main").inner_text()
+    page.get_by_role("button", name="Slides").click()
+    dialog = page.get_by_role("dialog")
+    count = int(dialog.locator("output").inner_text().split(" of ")[1])
+    figures, questions = 0, 0
+    for number in range(1, count + 1):
+        assert dialog.locator("output").inner_text() == f"{number} of {count}"
+        [shown] = dialog.locator(":scope > div > *").all()
+        figures += shown.evaluate("e => e.matches('figure, .vmc-diagram')")
+        questions += shown.evaluate("e => e.matches('fieldset')")
+        page.keyboard.press("ArrowRight")
+    assert figures >= 2
+    assert questions == len(QUESTIONS)
+    page.keyboard.press("ArrowLeft")
+    assert dialog.locator("output").inner_text() == f"{count - 1} of {count}"
+    page.keyboard.press("Escape")
+    assert dialog.count() == 0
+    assert page.locator("main").inner_text() == before

@@ -12,9 +12,18 @@ from typing import Any
 
 import psutil
 import pytest
-from browser_tools import LEAST_WORDS_PX, NOTEBOOKS, SCREEN, button, check_alone, screenshot
+from browser_tools import (
+    LEAST_WORDS_PX,
+    NOTEBOOKS,
+    SCREEN,
+    button,
+    check_alone,
+    missing,
+    screenshot,
+)
 from servers import CODE_CELLS, IDLE, Server, open_notebook, ours, run_all, served
 
+from vmcompare import paths
 from vmcompare.course import text
 from vmcompare.course.lesson import Lesson
 from vmcompare.experiments.boot_speed.checks import services_share
@@ -212,6 +221,17 @@ def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any, name: str) -> 
         assert box.locator(f".vmc-{'right' if choice.right else 'wrong'}").count() == 1
         notebook.keyboard.press("Tab")
     screenshot(notebook, f"lab-{name}-quiz")
+
+
+@LESSON_04
+def test_the_browser_lab_runs_a_vm_in_its_frame(notebook: Any, name: str) -> None:
+    if not paths.browser_lab_page().exists():
+        missing("the browser lab was not built (make browser-lab)")
+    notebook.locator("iframe[src*=browser-lab]").scroll_into_view_if_needed()
+    frame = notebook.frame_locator("iframe[src*=browser-lab]")
+    frame.get_by_role("button", name="Resume VM 2").click()
+    frame.locator('#vm2[data-state="running"]').wait_for(timeout=60_000)
+    screenshot(notebook, f"lab-{name}-browser-lab")
 
 
 @pytest.mark.parametrize(

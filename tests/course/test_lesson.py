@@ -375,7 +375,7 @@ def test_choices_need_no_code_and_on_paper_all_is_there(
     paper.check_answer("flawed_study")
     paper.check_answer("job_length", 0.9)
     assert page.html().count("Model answer") == 2
-    assert "Your answer: <span" in page.html()
+    assert "Your answer:</label>" in page.html()
 
 
 def test_a_text_that_cannot_be_read_is_one_sentence_wherever_its_words_are_asked_for(

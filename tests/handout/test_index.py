@@ -6,9 +6,10 @@ from pathlib import Path
 
 import lesson_fixture
 import pytest
+from bs4 import BeautifulSoup
 from lesson_fixture import code, new_markdown_cell, new_notebook
 
-from vmcompare import handout
+from vmcompare import handout, paths
 from vmcompare.__main__ import main
 from vmcompare.handout import HandoutError, index
 
@@ -55,6 +56,24 @@ def test_an_index_is_the_same_at_every_writing_and_never_lists_itself(tmp_path: 
     assert b"index.html" not in once
 
 
+def test_the_index_and_a_lesson_lead_to_the_browser_lab_which_comes_with_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, sources = tmp_path / "browser-lab.html", tmp_path / "browser-lab-sources.tar"
+    page.write_text("<h1>Browser lab</h1>")
+    sources.write_text("sources")
+    monkeypatch.setattr(paths, "browser_lab_page", lambda: page)
+    link = "from IPython.display import HTML\nHTML('<a href=\"browser-lab.html\">lab</a>')"
+    handout.export(notebook(tmp_path, "02", link), tmp_path / "out")
+    assert (tmp_path / "out" / page.name).read_text() == "<h1>Browser lab</h1>"
+    assert (tmp_path / "out" / sources.name).read_text() == "sources"
+    written = index.write(tmp_path / "out").read_text(encoding="utf-8")
+    assert written.count('href="browser-lab.html"') == 1
+    handout.export(notebook(tmp_path, "03"), tmp_path / "other")
+    assert not (tmp_path / "other" / page.name).exists()
+    assert "browser-lab" not in index.write(tmp_path / "other").read_text(encoding="utf-8")
+
+
 def test_a_title_cannot_break_the_page(tmp_path: Path) -> None:
     entry = index.HandoutEntry("a.html", "01", "<script>x</script>", "a & b", "", "", True)
     page = index.render([entry])
@@ -74,6 +93,26 @@ def test_side_by_side_they_are_told_of_in_order_and_one_failure_stops_no_other(
         "01-toy.html", "02-toy.ipynb", "03-toy.html",
     ]  # fmt: skip
     assert isinstance(told[1], HandoutError)
+
+
+def test_pages_of_a_course_lead_to_the_ones_beside_them_and_to_the_contents(tmp_path: Path) -> None:
+    lessons = [notebook(tmp_path / "lessons", number) for number in ("01", "02", "03")]
+    made: list[Path] = []
+    handout.export_all(
+        lessons, tmp_path, at_once=1, index="index.html", finished=lambda page: made.append(page)
+    )
+    navigations = [
+        BeautifulSoup(page.read_text(), features="html.parser").select_one("nav.vmc-lessons")
+        for page in made
+    ]
+    assert [[link["href"] for link in one.select("a")] for one in navigations] == [
+        ["index.html", made[1].name],
+        [made[0].name, "index.html", made[2].name],
+        [made[1].name, "index.html"],
+    ]
+    assert "Lesson 2 of 3" in navigations[1].get_text()
+    alone = handout.export(lessons[0], tmp_path / "alone")
+    assert '<nav class="vmc-lessons"' not in alone.read_text()
 
 
 def test_a_failure_among_several_is_one_sentence_and_exit_code_1(

@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from vmcompare import paths
 from vmcompare.course.templates import render
-from vmcompare.errors import VmcompareError
+from vmcompare.errors import Unavailable, VmcompareError
 from vmcompare.measuring.mode import edition, is_handout
 from vmcompare.plots import svg
 from vmcompare.plots.picture import figure_css
@@ -227,6 +228,29 @@ def lesson_link(notebook: Path, words: str) -> Markup:
     if is_handout():
         name = notebook.stem + ("-instructor" if edition() == "instructor" else "") + ".html"
     return _ANCHOR.format(quote(name), words)
+
+
+def browser_lab() -> Any:
+    """The browser lab in a frame; in a handout a link to it, which lies beside the handout.
+
+    Raises:
+        Unavailable: it was not built.
+        StorageError: it cannot be put beside the notebook, from where the frame takes it.
+    """
+    from IPython.display import IFrame
+
+    built = paths.browser_lab_page()
+    if not built.is_file():
+        raise Unavailable("the browser lab was not built here", "make browser-lab")
+    if is_handout():
+        link = _ANCHOR.format(built.name, "The browser lab")
+        return Html(
+            Markup("<p>{} boots a VM in your browser, without Docker or QEMU.</p>").format(link)
+        )
+    here = Path.cwd()
+    with paths.said_of(here, "make this folder writable, or open dist/browser-lab.html yourself"):
+        paths.bring(built, here)
+    return IFrame(built.name, width="100%", height=800)
 
 
 def table(rows: Iterable[Mapping[str, str]], caption: str = "") -> Html:

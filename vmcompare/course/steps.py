@@ -72,6 +72,10 @@ class Steps(ABC):
         words = text.of_lesson(self.page_number, self._experiment)
         return words.find(kind, name) if words else None
 
+    def browser_lab(self) -> None:
+        """Show the browser lab: a VM that boots in the reader's browser, with no engine."""
+        page.display(page.safely(page.browser_lab))
+
     # ---- practise -----------------------------------------------------------------------------
 
     @abstractmethod

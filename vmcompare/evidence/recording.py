@@ -394,6 +394,9 @@ def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
             ended = line.status
         elif line.kind == "run":
             raise RecordingError(path, number, "a second run begins here: one file is one run")
+        elif (line.platform == schema.BROWSER_VM) != (head.experiment == schema.BROWSER_LAB):
+            why = f"a run of {head.experiment} has no row of {line.platform}"
+            raise RecordingError(path, number, f"{why}: browsers and hosts are never mixed")
         else:
             rows.append(_row(path, number, line, common))
     if ended and torn:

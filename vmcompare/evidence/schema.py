@@ -44,6 +44,10 @@ WORDS_CHARS = 100
 FACT_CHARS = 300
 """Most characters of a fact of the machine."""
 
+BROWSER_LAB, BROWSER_VM, V86 = "browser_lab", "browser-vm", "v86"
+"""The experiment, the platform and the accelerator of what the browser lab's page saves. It is no
+``Platform``: nothing that ran in a browser is ever set beside what runs on a host."""
+
 ACCELERATORS = ("", "tcg", "kvm", "hvf", "whpx")
 """QEMU's names; empty where nothing is emulated."""
 
@@ -214,6 +218,8 @@ def _coherent(row: Any, named: frozenset[str]) -> None:
     if row.unit != METRICS[row.metric]:
         right = METRICS[row.metric]
         raise ValueError(f"unit: {row.metric} is given in {row.unit!r} instead of {right}")
+    if (row.platform == BROWSER_VM) != (row.accel == V86):
+        raise ValueError(f"platform {row.platform!r} does not fit accelerator {row.accel!r}")
     if row.runtime not in RUNTIMES and row.runtime not in named:
         raise ValueError(f"unknown runtime {row.runtime!r}")
 
@@ -321,7 +327,10 @@ def kinds() -> tuple[Any, Any, Any]:
         "row",
         [
             ("ts_utc", says(text(64, _MILLISECOND), "when the row was written")),
-            ("platform", says(one_of(Platform), "what is compared")),
+            (
+                "platform",
+                says(one_of((*Platform, BROWSER_VM)), "what is compared; `browser-vm` never is"),
+            ),
             ("metric", says(words, "what was measured, see below", or_else=["a metric"])),
             (
                 "value",
@@ -360,8 +369,8 @@ def kinds() -> tuple[Any, Any, Any]:
             (
                 "accel",
                 says(
-                    one_of(ACCELERATORS),
-                    "what runs a VM's processor; `tcg` is software emulation",
+                    one_of((*ACCELERATORS, V86)),
+                    "what runs a VM's processor; `tcg` and `v86` are software emulation",
                 ),
                 "",
             ),

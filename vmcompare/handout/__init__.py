@@ -167,4 +167,7 @@ async def _export(
     except StorageError as error:
         raise HandoutError(notebook, str(error)) from error
     text = page.render(content, notebook, edition=edition, course=course)
-    return files.write(text, files.target(notebook, out, edition), notebook)
+    made = files.write(text, files.target(notebook, out, edition), notebook)
+    if f'href="{paths.browser_lab_page().name}"' in text:
+        files.bring_browser_lab(made.parent, notebook)
+    return made

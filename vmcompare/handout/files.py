@@ -193,6 +193,20 @@ def generator(page: Path) -> str:
     return "instructor" if '<body class="vmc-instructor">' in text else "student"
 
 
+def bring_browser_lab(folder: Path, notebook: Path) -> None:
+    """Have the browser lab's page, and its sources, beside a handout that links to it.
+
+    Raises:
+        HandoutError: they cannot be put there.
+    """
+    for file in (paths.browser_lab_page(), paths.browser_lab_sources()):
+        try:
+            paths.bring(file, folder)
+        except OSError as error:
+            what = f"{file.name} cannot be put beside it ({error.strerror}): make room there"
+            raise HandoutError(notebook, f"{what}, or use another --out") from error
+
+
 def write(text: str, path: Path, notebook: Path) -> Path:
     """Write the page all at once: nobody ever sees half of it.
 

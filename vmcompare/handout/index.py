@@ -14,7 +14,7 @@ from pathlib import Path
 from bs4 import BeautifulSoup
 from bs4.element import Tag
 
-from vmcompare import __version__
+from vmcompare import __version__, paths
 from vmcompare.course.templates import environment
 from vmcompare.evidence.view import MEASURED, RECORDED
 from vmcompare.handout import TEMPLATES, HandoutError, files, safe
@@ -56,7 +56,9 @@ def write(directory: Path) -> Path:
     files.refuse_foreign(target, target)
     pages = (path for path in sorted(directory.glob("*.html")) if files.generator(path))
     found = (read(path) for path in pages if path.name.casefold() != files.INDEX)
-    return files.write(render(entry for entry in found if entry), target, target)
+    lab = paths.browser_lab_page().name
+    text = render((entry for entry in found if entry), lab if (directory / lab).exists() else "")
+    return files.write(text, target, target)
 
 
 def read(page: Path) -> HandoutEntry | None:
@@ -88,10 +90,15 @@ def read(page: Path) -> HandoutEntry | None:
     )
 
 
-def render(entries: Iterable[HandoutEntry]) -> str:
-    """The page, in the design of the handouts."""
+def render(entries: Iterable[HandoutEntry], browser_lab: str = "") -> str:
+    """The page, in the design of the handouts; ``browser_lab`` is that page's name, or empty."""
     template = environment(*TEMPLATES).get_template("contents.html.j2")
-    return template.render(entries=list(entries), version=__version__, policy=safe.policy(()))
+    return template.render(
+        entries=list(entries),
+        browser_lab=browser_lab,
+        version=__version__,
+        policy=safe.policy(()),
+    )
 
 
 def _paragraph(soup: BeautifulSoup, beginning: str) -> str:

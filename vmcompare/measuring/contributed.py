@@ -18,6 +18,7 @@ from typing import Any
 from vmcompare.errors import RecordingError, UnknownName, printable
 from vmcompare.evidence import statistics
 from vmcompare.evidence.recording import Recording, contributed, read, readable, recordings
+from vmcompare.evidence.schema import BROWSER_LAB
 from vmcompare.measuring.experiment import load
 
 Check = Callable[[Recording], Iterator[str]]
@@ -25,6 +26,8 @@ Check = Callable[[Recording], Iterator[str]]
 _HOME = re.compile(r"(?:/(?:home|Users|root)/|\b[A-Za-z]:\\+Users\\+)[^\s\"/\\]*")
 _NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes", "versions")
 """Facts of the machine without which no figure can be judged."""
+_NEEDED_OF_A_BROWSER = ("os", "cores", "versions", "details")
+"""The same of a run in a browser, which tells a page no more of its computer."""
 _DIFFERENCES = ("host_delta_bytes",)
 """Metrics that may be below zero."""
 _SERIES = (
@@ -111,9 +114,10 @@ def report(path: Path) -> dict[str, Any]:
 def summary(recording: Recording) -> str:
     """One line on a recording: question, rounds, platforms, accelerator, machine."""
     platforms = dict.fromkeys(str(row["platform"]) for row in recording.rows)
+    where = recording.host.get("cpu") or _user_agent(recording) or "?"
     return (
         f"{recording.experiment}, {recording.rounds} rounds, {', '.join(platforms)}, "
-        f"accelerator {_proved(recording) or 'none'}, {recording.host.get('cpu', '?')}"
+        f"accelerator {_proved(recording) or 'none'}, {where}"
     )
 
 
@@ -143,6 +147,9 @@ def _whole(recording: Recording) -> Iterator[str]:
 
 
 def _question(recording: Recording) -> Iterator[str]:
+    if recording.experiment == BROWSER_LAB:
+        yield from _of_a_browser(recording)
+        return
     try:
         experiment = load(recording.experiment)
     except UnknownName as error:
@@ -166,6 +173,14 @@ def _question(recording: Recording) -> Iterator[str]:
         )
 
 
+def _of_a_browser(recording: Recording) -> Iterator[str]:
+    """What the browser lab's page saves; that it is of one kind is a matter of reading it."""
+    if not recording.rows:
+        yield "It holds no row."
+    if not _user_agent(recording):
+        yield "It does not say which browser it was measured in."
+
+
 def _identity(recording: Recording) -> Iterator[str]:
     if not recording.run_id.startswith(f"{re.sub('[-:]', '', recording.started_utc)}-"):
         yield "The run id does not belong to the time at which the run began."
@@ -173,7 +188,8 @@ def _identity(recording: Recording) -> Iterator[str]:
         yield f"The file must be called {recording.run_id}.jsonl, after its run."
     if not re.fullmatch(r"[0-9a-f]{12}", recording.host_id):
         yield "The host id is not the 12 hexadecimal digits that vmcompare writes."
-    lacking = {name for name in _NEEDED if recording.host.get(name) in (None, "")}
+    needed = _NEEDED_OF_A_BROWSER if recording.experiment == BROWSER_LAB else _NEEDED
+    lacking = {name for name in needed if recording.host.get(name) in (None, "")}
     if lacking:
         yield f"The run line lacks facts of the machine: {', '.join(sorted(lacking))}."
 
@@ -260,9 +276,15 @@ def _own_names() -> Mapping[str, str]:
     return {w: n for w, n in names.items() if len(n) > 2 and n.lower() not in _NOBODY}
 
 
+def _user_agent(recording: Recording) -> str:
+    """What the browser calls itself; empty where none was at work."""
+    return str(recording.host.get("details", {}).get("browser", {}).get("user_agent", ""))
+
+
 def _proved(recording: Recording) -> str:
     details = recording.host.get("details", {})
-    return str(details.get("qemu", {}).get("accelerator", ""))
+    proving = details.get("v86" if recording.experiment == BROWSER_LAB else "qemu", {})
+    return str(proving.get("accelerator", ""))
 
 
 def _texts(held: object) -> Iterator[str]:

@@ -48,6 +48,16 @@ def lessons_dir() -> Path:
     return beside if (beside / "text").is_dir() else _PACKAGE / "_notebooks"
 
 
+def browser_lab_page() -> Path:
+    """The page that ``make browser-lab`` builds in a checkout; it may not be there."""
+    return Path(__file__).parent.parent / "dist" / "browser-lab.html"
+
+
+def browser_lab_sources() -> Path:
+    """The sources of all that the page carries: they go wherever it goes."""
+    return browser_lab_page().with_name("browser-lab-sources.tar")
+
+
 def user_recordings_dir() -> Path:
     """Where this learner's own recordings go. Raises ``StorageError``, as all that follow, where
     no place is known."""
@@ -234,6 +244,23 @@ def write(path: Path, content: str | bytes) -> None:
         put(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def bring(source: Path, folder: Path) -> None:
+    """Have ``source`` in ``folder`` as well: by a link where that can be, else as a copy.
+
+    Raises:
+        OSError: it cannot be put there.
+    """
+    target = folder / source.name
+    if target.exists() and target.samefile(source):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    remove(target)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy(source, target)
 
 
 def put(part: Path, path: Path) -> None:

@@ -79,7 +79,7 @@ for (const field of document.querySelectorAll(".vmc-task input[type=number]")) {
 }
 
 // Slides: one figure or one question on the screen, moved there and back, so that it stays alive.
-const SLIDES = "h1, .vmc-predict, figure:not(figure figure), .vmc-text img, .vmc-question";
+const SLIDES = "h1, .vmc-predict:not(.vmc-task *), figure:not(figure figure), .vmc-diagram, .vmc-quiz .vmc-question";
 function slides() {
   const all = [...document.querySelectorAll("main :is(" + SLIDES + ")")].filter((e) => !e.closest("details, .vmc-answers, .vmc-multiples"));
   const dialog = document.createElement("dialog");
@@ -105,12 +105,14 @@ function slides() {
   back.addEventListener("click", () => show(at - 1));
   next.addEventListener("click", () => show(at + 1));
   close.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => { leave(); at = -1; dialog.remove(); });
-  dialog.addEventListener("keydown", (event) => {
-    if (event.target.matches("input, select")) return; // there the arrows choose
+  const keys = (event) => {
+    if (event.target.matches?.("input, select")) return; // there the arrows choose
     const step = { ArrowRight: 1, PageDown: 1, ArrowLeft: -1, PageUp: -1 }[event.key];
     if (step) { event.preventDefault(); show(at + step); }
-  });
+  };
+  // Of the whole page: a button that is disabled at the last slide loses the focus.
+  addEventListener("keydown", keys);
+  dialog.addEventListener("close", () => { leave(); removeEventListener("keydown", keys); dialog.remove(); });
   document.body.append(dialog);
   dialog.showModal();
   show(0);
