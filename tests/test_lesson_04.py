@@ -31,9 +31,11 @@ def test_without_being_asked_it_measures_and_says_that_one_round_is_too_few(
 
 
 @pytest.mark.slow
-def test_its_page_has_both_sliders_and_the_words_of_the_emulator(room: Room) -> None:
+def test_its_page_has_a_slider_a_race_and_the_words_of_the_emulator(room: Room) -> None:
     page = room.lesson("04")
-    assert page.count('type="range"') == 2
+    assert page.count('type="range"') == 1
+    assert page.count('class="vmc-race"') == 1
+    assert "@keyframes vmc-run" in page
     assert "software emulation" in page
 
 

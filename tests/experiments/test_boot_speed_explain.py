@@ -10,13 +10,15 @@ from typing import Any
 import pandas as pd
 import pytest
 from explained import Asked
-from planted import STARTS_S, as_once_recorded, planted, starts
+from planted import STARTS_S, as_once_recorded, planted, row, starts
 
 from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import load_figures
+from vmcompare.evidence.units import seconds
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.boot_speed.explain import explained
+from vmcompare.experiments.boot_speed.explain import START, explained, five
+from vmcompare.experiments.boot_speed.race import runners
 from vmcompare.plots.picture import WhatIf
 
 FIGURES, WHATIFS, OUTCOMES = explained.figures, explained.whatifs, explained.outcomes
@@ -205,34 +207,52 @@ def test_memory_weighed_only_with_the_code_cache_is_left_out_with_the_reason(
     assert "together with the translator’s code cache" in picture.words
 
 
-def test_dividing_the_emulation_out_is_modelled_marked_and_rough(
+def test_the_headline_leaves_out_the_series_that_fold(views: Mapping[str, View]) -> None:
+    alt = FIGURES["starts"](views["full"]).alt
+    assert "vm-direct (pc)" in alt
+    assert "microvm" not in alt
+    assert "vm-tuned" not in alt
+    assert "vm-tuned" in FIGURES["all_starts"](views["full"]).alt
+
+
+def test_each_layer_adds_the_difference_of_two_medians_of_one_run(tmp_path: Path) -> None:
+    rows = [
+        row("process", "start_to_first_byte_s", 0.001),
+        row("container", "start_to_first_byte_s", 0.02, layer="mechanism", runtime="runc"),
+        row("container", "start_to_first_byte_s", 0.1),
+    ]
+    table = TABLES["adds"](compose(planted(tmp_path, rows), None))
+    assert list(table["start"]) == ["process", "container (runc)", "docker run"]
+    assert list(table["adds"]) == ["1.00 ms", "19.0 ms", "80.0 ms"]
+
+
+def test_layers_of_two_runs_are_not_subtracted(tmp_path: Path) -> None:
+    own = planted(tmp_path, [row("process", "start_to_first_byte_s", 0.001)])
+    other = planted(tmp_path, [row("container", "start_to_first_byte_s", 0.1)])
+    assert "another run" in TABLES["adds"](compose(own, other))["adds"].iloc[-1]
+
+
+def test_the_race_plays_the_stamps_of_one_start_and_slows_down_what_has_no_vm(
     views: Mapping[str, View],
 ) -> None:
-    model = model_of("no_emulation", views["full"])
-    assert (model.values[0], model.values[-1]) == (1, 20)
-    picture = model.draw(10)
-    assert "vm · modelled 2.50 s" in picture.alt
-    assert "container, measured 100 ms" in picture.alt
-    for mark in ("gzip was", "a system call was", "fork and exec was"):
-        assert mark in picture.alt
-    assert "Rough: loops run from the translator" in picture.words
-    assert "vm · modelled 25.0 s" in model.draw(1).alt
-    assert "No slow-down is marked" not in picture.words
+    lanes = {lane.column.series.label: lane for lane in runners(five(views["full"]))}
+    for label, lane in lanes.items():
+        assert lane.factor == (1 if label.startswith("vm") else 100)
+        whole = next(c for c in views["full"].columns(START) if c.series == lane.column.series)
+        assert lane.total_s in [pytest.approx(value) for value in whole.values]
+    html = str(explained.scenes["race"](views["full"]))
+    assert "<script" not in html
+    assert "prefers-reduced-motion: no-preference" in html
+    for lane in lanes.values():
+        for _, took_s in lane.parts:
+            if took_s:
+                assert f"animation-duration:{took_s * lane.factor:.4f}s" in html
+        assert f"first byte after {seconds(lane.total_s)}" in html
 
 
-def test_a_slow_down_is_marked_only_where_one_run_measured_it(views: Mapping[str, View]) -> None:
-    picture = model_of("no_emulation", views["mixed"]).draw(10)
-    assert "Marks" not in picture.alt
-    assert "No slow-down is marked" in picture.words
-
-
-def test_where_nothing_was_emulated_there_is_nothing_to_divide_out(
-    views: Mapping[str, View],
-) -> None:
-    with pytest.raises(Unavailable, match="no VM ran under software emulation"):
-        WHATIFS["no_emulation"](views["hardware"])
-    with pytest.raises(Unavailable, match="no VM ran here"):
-        WHATIFS["no_emulation"](views["container"])
+def test_without_a_start_there_is_no_race(views: Mapping[str, View]) -> None:
+    with pytest.raises(Unavailable):
+        explained.scenes["race"](views["empty"])
 
 
 def test_pictures_under_hardware_virtualisation_do_not_mention_emulation(

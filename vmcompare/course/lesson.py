@@ -285,6 +285,11 @@ class Lesson(Steps):
 
         self._page.put(drawn)
 
+    def scene(self, name: str) -> None:
+        """Show one of the experiment's scenes, which play by themselves."""
+        draw = _choose("scene", name, explanation(self.experiment).scenes)
+        self._page.put(lambda: page.Html(draw(self.view)))
+
     def whatif(self, name: str) -> None:
         """Show one of the experiment's what-ifs: a modelled figure with a slider."""
         model = _choose("what-if", name, explanation(self.experiment).whatifs)

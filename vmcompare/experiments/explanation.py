@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
 
+from markupsafe import Markup
+
 from vmcompare.evidence.exercise import Answer
 from vmcompare.evidence.view import Computer, Grid, Outcome, View
 from vmcompare.measuring.experiment import Demo, module
@@ -69,6 +71,7 @@ class Explanation(Generic[S]):
         whatifs: modelled figures with a slider.
         outcomes: numbers that are predicted before they are measured.
         grids: grids of yes and no, ticked beforehand.
+        scenes: HTML that plays by itself, without a script.
         heres: pictures or rows of this computer as it is.
         demos: what is done on the spot.
         numbers, judges: what the answer to an exercise is held to.
@@ -80,6 +83,7 @@ class Explanation(Generic[S]):
     whatifs: dict[str, Callable[..., WhatIf]] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     grids: dict[str, Grid] = field(default_factory=dict)
+    scenes: dict[str, Callable[[S], Markup]] = field(default_factory=dict)
     heres: dict[str, Callable[[Computer, View], Any]] = field(default_factory=dict)
     demos: dict[str, Demo] = field(default_factory=dict)
     numbers: dict[str, Number[S]] = field(default_factory=dict)
@@ -115,6 +119,10 @@ class Explanation(Generic[S]):
             return find
 
         return add
+
+    def scene(self, name: str) -> Callable[[F], F]:
+        """View → HTML that plays by itself."""
+        return _into(self.scenes, name)
 
     def here(self, name: str) -> Callable[[F], F]:
         """Computer and view → picture or list of rows."""

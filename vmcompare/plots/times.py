@@ -275,51 +275,51 @@ _FILLS: Mapping[Phase, tuple[str, str]] = MappingProxyType(
 _NAMES: Mapping[tuple[Platform, Phase], str] = MappingProxyType(
     {
         (Platform.PROCESS, Phase.FIRST_BYTE): "fork and exec",
+        (Platform.VM_DIRECT, Phase.FIRST_BYTE): "init",
         (Platform.VM, Phase.KERNEL): "kernel and initrd",
         (Platform.VM_TUNED, Phase.FIRST_BYTE): "services",
         (Platform.VM, Phase.FIRST_BYTE): "services",
     }
 )
 
+_IN_BAR = 0.18
+"""Share of a bar that has room for the name of a phase."""
+
 
 @style.own()
 def phases(view: View) -> Picture:
-    """Medians of ``phase_s`` (s), stacked: a row a series, each bar its own 100 %.
+    """Medians of ``phase_s`` (s) until the first byte, stacked: a row a series, two bars a row.
 
-    Shares let a container's 100 ms be read beside a VM's 25 s; how long each is, its words say.
-
-    A triangle marks the first byte, where the headline metric ends; what comes after it is the
-    command channel and the clean-up.
+    The thick bar is its own 100 %, so that a container's 100 ms can be read beside a VM's 25 s. The
+    thin one below has the same scale in every row.
 
     Raises:
         Unavailable: the view holds no phases.
     """
     found = view.need("phase_s", "phase of a start")
+    longest = max(sum(until_first_byte(column).values()) for column in found) or 1.0
     words = [_listed(column) for column in found]
     # Lines of the words decide how high a row is.
-    heights = [0.74 + 0.165 * text.count("\n") + 0.165 for text in words]
+    heights = [0.82 + 0.165 * text.count("\n") + 0.165 for text in words]
     figure = style.figure(0.62 * sum(heights))
     axes = figure.subplots()
     top = sum(heights)
     for column, text, height in zip(found, words, heights, strict=True):
-        _bar(axes, top, column, text, mixed=mixed(found))
+        _bar(axes, top, column, text, longest, mixed=mixed(found))
         top -= height
     axes.set_ylim(0, sum(heights))
     axes.set_xlim(0, 1)
     axes.axis("off")
-    note = (
-        "Each bar is its own 100 %: medians, phase by phase, so they may not add up to the median "
-        "of whole starts. A triangle marks the first byte, with the time until then."
-    )
+    note = "Medians, phase by phase, so they may not add up to the median of whole starts."
     if any(medians(column).get(Phase.FIRST_BYTE) == 0 for column in found):
-        note += " A first byte of 0 was there before the engine had answered."
+        note += " A container’s first byte was there before the engine had answered."
     return Picture(figure, _phases_alt(found), caption(view, _starts(found), note))
 
 
 def phase_name(column: Column, phase: Phase) -> str:
     """What happens in ``phase`` on this platform, in one or two words."""
     if column.series.runtime and phase is Phase.FIRST_BYTE:
-        return "walls and exec"  # a bare mechanism: no engine stands between
+        return "namespaces and exec"  # a bare mechanism: no engine stands between
     return _NAMES.get((column.series.platform, phase), str(phase))
 
 
@@ -329,9 +329,15 @@ def medians(column: Column) -> dict[Phase, float]:
     return {phase: found[phase] for phase in ORDER if phase in found}
 
 
-def ending(phase: Phase) -> bool:
-    """Whether a phase belongs to taking the instance away, not to starting it."""
-    return phase in _ENDING
+def until_first_byte(column: Column) -> dict[Phase, float]:
+    """:func:`medians` of what belongs to the start: no command channel, no clean-up."""
+    return {p: s for p, s in medians(column).items() if p is not Phase.READY and p not in _ENDING}
+
+
+def fill(column: Column, phase: Phase) -> tuple[str, str]:
+    """Colour and hatching of a phase; services of a distribution are no lone program."""
+    services = phase_name(column, phase) == "services"
+    return _FILLS[Phase.USERLAND if services else phase]
 
 
 def _starts(found: Sequence[Column]) -> list[Column]:
@@ -345,17 +351,20 @@ def _starts(found: Sequence[Column]) -> list[Column]:
 
 
 def _listed(column: Column) -> str:
-    """Numbered phases with their medians, wrapped to half of the figure's width."""
+    """Phases with their medians, wrapped to half of the figure's width."""
     words = [
-        f"{number} {phase_name(column, phase)} {seconds(value)}".replace(" ", "\u00a0")
-        for number, (phase, value) in enumerate(medians(column).items(), start=1)
+        f"{phase_name(column, phase)} {seconds(value)}".replace(" ", "\u00a0")
+        for phase, value in until_first_byte(column).items()
+        if value
     ]
     return textwrap.fill(" · ".join(words), 66, break_on_hyphens=False)
 
 
-def _bar(axes: Axes, top: float, column: Column, listed: str, *, mixed: bool) -> None:
-    """One series, from ``top`` downwards: title and bar, and beside them the numbered words."""
-    parts = medians(column)
+def _bar(
+    axes: Axes, top: float, column: Column, listed: str, longest_s: float, *, mixed: bool
+) -> None:
+    """One series, from ``top`` downwards: title and two bars, and beside them the words."""
+    parts = until_first_byte(column)
     total = sum(parts.values()) or 1.0
     n = max(int((column.rows["phase"] == phase).sum()) for phase in parts)
     title = top - 0.11
@@ -364,38 +373,30 @@ def _bar(axes: Axes, top: float, column: Column, listed: str, *, mixed: bool) ->
     axes.text(0, title, label if len(label) > 45 else f"{label} · n = {n}", **bold)
     axes.text(1, title, f"{seconds(total)}", ha="right", **bold)
     left, middle = 0.0, top - 0.35
-    for number, (phase, value) in enumerate(parts.items(), start=1):
-        fill, hatch = _FILLS[phase]
+    for phase, value in parts.items():
+        colour, hatch = fill(column, phase)
         share = value / total
         axes.barh(
-            middle, share, left=left, height=0.25, color=fill, hatch=hatch, edgecolor="black",
+            middle, share, left=left, height=0.25, color=colour, hatch=hatch, edgecolor="black",
             linewidth=0.8,
         )  # fmt: skip
-        if share >= 0.045:
+        if share >= _IN_BAR:
             axes.text(
-                left + share / 2, middle, str(number), fontsize=style.SMALL_PT, ha="center",
-                va="center", bbox={"boxstyle": "circle,pad=0.12", "fc": "white", "ec": "none"},
+                left + share / 2, middle, phase_name(column, phase), fontsize=style.LEAST_PT,
+                ha="center", va="center", bbox=style.PLATE,
             )  # fmt: skip
         left += share
-        if phase is Phase.FIRST_BYTE:
-            axes.plot(left, middle - 0.18, "^", color="black", markersize=5, clip_on=False)
-            right = left < 0.75
-            axes.text(
-                left + (0.015 if right else -0.015), middle - 0.28, seconds(left * total),
-                fontsize=style.LEAST_PT, va="center", ha="left" if right else "right",
-            )  # fmt: skip
+    axes.barh(middle - 0.23, 1, height=0.08, color=style.SOFT)
+    axes.barh(middle - 0.23, total / longest_s, height=0.08, color="black")
     axes.text(1.03, top - 0.2, listed, fontsize=style.LEAST_PT, va="top", linespacing=1.15)
 
 
 def _phases_alt(found: Sequence[Column]) -> str:
     parts = []
     for column in found:
-        values = medians(column)
-        total = sum(values.values())
+        values = until_first_byte(column)
         listed = ", ".join(
-            f"{phase_name(column, phase)} {seconds(value)}"
-            + (f" ({value / total:.0%})" if total else "")
-            for phase, value in values.items()
+            f"{phase_name(column, phase)} {seconds(value)}" for phase, value in values.items()
         )
-        parts.append(f"{column.label(mixed=True)}, {seconds(total)} in all: {listed}")
-    return "Median seconds of each phase of a start. " + ". ".join(parts) + "."
+        parts.append(f"{column.label(mixed=True)}, {seconds(sum(values.values()))}: {listed}")
+    return "Median seconds of each phase until the first byte. " + ". ".join(parts) + "."

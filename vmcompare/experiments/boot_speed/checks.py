@@ -11,7 +11,7 @@ from vmcompare.evidence.units import seconds
 from vmcompare.evidence.view import Column, View, container
 from vmcompare.experiments.boot_speed.explain import START, explained
 from vmcompare.experiments.explanation import Values
-from vmcompare.plots.times import ending, medians, phase_name
+from vmcompare.plots.times import phase_name, until_first_byte
 from vmcompare.sandbox import EMULATION, Phase, Platform
 
 FEW = 3
@@ -125,11 +125,7 @@ def _vm_phases(view: View) -> tuple[Column, Mapping[Phase, float]]:
     """The full VM, and the median seconds of each phase of its start, up to the first byte."""
     for column in view.columns("phase_s"):
         if column.series.platform is Platform.VM:
-            parts: dict[Phase, float] = {
-                phase: value
-                for phase, value in medians(column).items()
-                if phase is not Phase.READY and not ending(phase)
-            }
+            parts = until_first_byte(column)
             if Phase.FIRST_BYTE in parts:
                 return column, parts
     raise Unavailable("there are no phases of a full VM to look at", "replay a recording")

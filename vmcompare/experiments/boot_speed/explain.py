@@ -8,21 +8,28 @@ each block one ``gzip_s``, ``syscall_s`` and ``fork_s`` of ``process`` and of ``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import NO_CODE_CACHE
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.statistics import INTERVAL_FROM, Interval
 from vmcompare.evidence.units import MIB, ratio, seconds
-from vmcompare.evidence.view import Column, View, container, mixed, of_series, warnings
+from vmcompare.evidence.view import (
+    Column,
+    View,
+    absent,
+    bare_runtimes,
+    container,
+    mixed,
+    of_series,
+    warnings,
+)
+from vmcompare.experiments.boot_speed.race import race
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
-from vmcompare.plots.lines import Curve, curves
 from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.plots.times import medians, noise_sentence, phase_name, phases, ratios, strip
+from vmcompare.plots.times import medians, noise_sentence, phase_name, phases, strip
 from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
 START = "start_to_first_byte_s"
@@ -32,18 +39,54 @@ _LITERATURE = (
     "start_time_docker_run", "start_time_macos", "start_to_workload",
 )  # fmt: skip
 
-_WORK: Mapping[str, str] = MappingProxyType(
-    {"gzip_s": "gzip", "syscall_s": "a system call", "fork_s": "fork and exec"}
-)
-
-
 explained = Explanation[View]()
 
-explained.figure("starts")(
-    lambda view: strip(view, START, what="start", extra=(noise_sentence(view.columns(START)),))
-)
-explained.figure("phases")(phases)
-explained.figure("noise")(lambda view: ratios(view, START, what="start"))
+
+def five(view: View) -> View:
+    """The rows of the five series that carry the lesson: no bubblewrap, no tuned VM, no microvm."""
+    frame = view.frame
+    kept = frame["platform"] != Platform.VM_TUNED
+    kept &= frame["machine"] != Machine.MICROVM
+    kept &= bare_runtimes(frame).isin(["", "runc"])
+    return View(frame[kept], view.sources)
+
+
+def _strip(view: View) -> Picture:
+    return strip(view, START, what="start", extra=(noise_sentence(view.columns(START)),))
+
+
+explained.figure("starts")(lambda view: _strip(five(view)))
+explained.figure("phases")(lambda view: phases(five(view)))
+explained.figure("all_starts")(_strip)
+explained.scene("race")(lambda view: race(five(view)))
+
+
+@explained.table("adds")
+def adds(view: View) -> Iterator[Row]:
+    """What each layer adds to a start: differences of medians of one run, and what adds it."""
+    wanted = (
+        (Series(Platform.PROCESS), "the program: fork and exec"),
+        (Series(Platform.CONTAINER, runtime="runc"), "namespaces, control group, mounts"),
+        (Series(Platform.CONTAINER), "client, daemon, image layers, shim"),
+    )
+    found = view.need(START, "start")
+    below: Column | None = None
+    for series, what in wanted:
+        column = of_series(found, series)
+        if column is None:
+            continue
+        median_s = column.median.estimate
+        of_one_run = below is not None and below.run_id == column.run_id
+        added_s = median_s - below.median.estimate if below and of_one_run else median_s
+        yield {
+            "start": "docker run" if series == Series(Platform.CONTAINER) else series.label,
+            "median": seconds(median_s),
+            "adds": seconds(added_s) if below is None or of_one_run else "– (another run)",
+            "for": what,
+        }
+        below = column
+    if below is None:
+        raise absent("start of a process or container")
 
 
 @explained.table("starts")
@@ -172,68 +215,6 @@ def _which_memory(view: View, starting: Sequence[Column], idle: Sequence[Column]
             f"Memory of {', '.join(only_sum)} is not shown: this run weighed it only together with "
             "the translator’s code cache, which lesson 01 leaves out."
         )
-
-
-@explained.whatif("no_emulation")
-def no_emulation(view: View) -> WhatIf:
-    """What the emulated VMs' starts would be if emulation cost nothing: measured ÷ s."""
-    starting = view.columns(START)
-    emulated = [column for column in starting if column.emulated]
-    if not emulated:
-        raise Unavailable(
-            "no VM ran under software emulation here, so there is no slow-down to divide out"
-            if any(column.series.platform.is_vm for column in starting)
-            else "no VM ran here, so there is no slow-down to divide out",
-            "look at the measured starts themselves",
-        )
-    factors = tuple(float(step) for step in range(1, 21))
-    both = mixed(starting)
-    base = container(starting)
-    slow = {_WORK[metric]: found for metric in _WORK if (found := _slowdown(view, metric))}
-    marks = {
-        f"{name} was {ratio(found.estimate)} slower": found.estimate for name, found in slow.items()
-    }
-    words = warnings([*emulated, *([base] if base else [])])
-    lines = [
-        Curve(
-            column.series,
-            column.label(mixed=both).replace(EMULATION, "modelled"),
-            tuple(column.median.estimate / s for s in factors),
-        )
-        for column in emulated
-        if column.series.platform.is_vm
-    ]
-    if base:
-        flat = (base.median.estimate,) * len(factors)
-        lines.append(Curve(base.series, f"{base.series.label}, {base.shown}", flat, dashed=True))
-
-    def draw(factor: float) -> Picture:
-        at = min(range(len(factors)), key=lambda index: abs(factors[index] - factor))
-        label = "slow-down s of software emulation, divided out"
-        picture = curves(factors, lines, at, x_label=label, marks=marks)
-        return replace(picture, caption=words)
-
-    near = [found.estimate for found in slow.values()]
-    start = min(near, default=1.0)
-    return WhatIf(
-        values=factors,
-        start=min(range(len(factors)), key=lambda index: abs(factors[index] - start)),
-        draw=draw,
-        placeholders={"unmarked": not marks, "source": view.caption()},
-    )
-
-
-def _slowdown(view: View, metric: str) -> Interval | None:
-    """How many times as long a piece of work took in an emulated vm-direct (pc), block by block."""
-    found = view.columns(metric)
-    pairs = (
-        above.over(below)
-        for above in found
-        if above.series == Series(Platform.VM_DIRECT, Machine.PC) and above.emulated
-        for below in found
-        if below.series == Series(Platform.PROCESS)
-    )
-    return next(filter(None, pairs), None)
 
 
 def _vm(view: View) -> Column | None:
