@@ -319,7 +319,7 @@ def test_an_answer_in_plain_python_gets_its_reason_and_is_kept(page: Page, recor
     boot.check_answer("job_length", 0.9)
     assert "the data shown give 900 ms" in page.html()
     assert repr(page.shown[1]).endswith('lesson.solution("job_length")  # shows the solution')
-    boot.check_answer("what_a_vm_does", "It starts the services of its distribution.")
+    boot.check_answer("what_a_vm_does", "It starts the services of its own distribution.")
     assert "the guest’s own choice" in page.html()
     boot.solution("job_length")
     assert "works for at least 900 ms" in page.html()

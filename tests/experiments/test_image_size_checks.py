@@ -72,7 +72,7 @@ def test_the_choices_are_the_digests_of_the_completed_layer_and_of_likely_mistak
 
 
 @pytest.mark.parametrize(
-    ("fact", "said"), [(1.0, "the same name."), (0.0, "another name."), (None, "")]
+    ("fact", "said"), [(1.0, "the same DiffID."), (0.0, "another DiffID."), (None, "")]
 )
 def test_the_right_layer_is_set_beside_what_the_engine_said(
     tmp_path: Path, fact: float | None, said: str
