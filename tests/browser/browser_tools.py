@@ -28,6 +28,13 @@ def button(within: Any, text: str) -> Any:
     return within.locator("button.jupyter-button", has_text=re.compile(rf"^\s*{text}\s*$"))
 
 
+def unfold(within: Any) -> None:
+    """Open everything that folds, one in another too."""
+    for summary in within.locator("summary").all():
+        if summary.is_visible() and not summary.evaluate("s => s.parentElement.open"):
+            summary.click()
+
+
 LEAST_WORDS_PX = """
 svg => Math.min(...[...svg.querySelectorAll('text')].map(words => {
   const { b, d } = words.getScreenCTM();

@@ -70,6 +70,7 @@ def notebook(lab: Server, chromium: Any, name: str) -> Iterator[Any]:
     page.on("request", lambda r: None if r.url.startswith(own) else outside.append(r.url))
     open_notebook(lab, page, name)
     run_all(page)
+    page.evaluate("jupyterapp.commands.execute('notebook:expand-all-headings')")  # homework
     yield page
     page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     context.close()

@@ -50,7 +50,7 @@ def lessons_dir() -> Path:
 
 def browser_lab_page() -> Path:
     """The page that ``make browser-lab`` builds in a checkout; it may not be there."""
-    return Path(__file__).parent.parent / "dist" / "browser-lab.html"
+    return _PACKAGE.parent / "dist" / "browser-lab.html"
 
 
 def browser_lab_sources() -> Path:
