@@ -208,7 +208,8 @@ def test_a_command_that_takes_too_long_is_a_timeout_and_the_box_goes_on(
 @pytest.mark.docker
 def test_a_box_whose_program_ended_says_so(launcher: Launcher) -> None:
     with launcher.open(Spec(command=ECHO), ignore) as box:
-        box.run(["pkill", "cat"])
+        with contextlib.suppress(AbnormalShutdown):  # it may end before it has answered
+            box.run(["pkill", "cat"])
         assert until(lambda: containers() == [])
         with pytest.raises(AbnormalShutdown):
             box.run(["true"])
