@@ -113,6 +113,8 @@ class Page:
         self.html = path.read_text(encoding="utf-8")
         self.soup: Any = BeautifulSoup(self.html, features="html.parser")
         self.text = re.sub(r"\s+", " ", self.soup.get_text(" "))
+        for summary in self.soup.select("figcaption summary"):
+            summary.decompose()  # it would be read as the first words of what it folds
         self.figures = self.soup.select("main figure:not(.vmc-whatif):not(figure figure)")
 
     @property
