@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 EXERCISES, QUESTIONS = text.asked("boot_speed", "04")
 TITLES = (
-    "The services’ share of a boot",
+    "Exercise: the services’ share of a boot",
     "What three starts are worth",
     "A boot that was none",
     "How short may a job be?",
@@ -138,7 +138,7 @@ def test_a_prediction_is_kept_in_the_browser_and_set_beside_what_was_found(
     open_page: Open, lesson_04_page: Path
 ) -> None:
     page = open_page(lesson_04_page)
-    field = page.get_by_label("From request to first byte, a container takes …")
+    field = page.get_by_label("From request to first byte, docker run takes …")
     table = page.locator(".vmc-reveal table")
     assert table.is_hidden()  # until the reader wants to know
     field.fill("0.5")
@@ -178,10 +178,11 @@ def test_slides_show_one_figure_or_question_each_and_give_it_back(
     before = page.locator("main").inner_text()
     page.get_by_role("button", name="Slides").click()
     dialog = page.get_by_role("dialog")
-    count = int(dialog.locator("output").inner_text().split(" of ")[1])
+    place = dialog.locator("nav output")
+    count = int(place.inner_text().split(" of ")[1])
     figures, questions = 0, 0
     for number in range(1, count + 1):
-        assert dialog.locator("output").inner_text() == f"{number} of {count}"
+        assert place.inner_text() == f"{number} of {count}"
         [shown] = dialog.locator(":scope > div > *").all()
         figures += shown.evaluate("e => e.matches('figure, .vmc-diagram')")
         questions += shown.evaluate("e => e.matches('fieldset')")
@@ -189,7 +190,7 @@ def test_slides_show_one_figure_or_question_each_and_give_it_back(
     assert figures >= 2
     assert questions == len(QUESTIONS)
     page.keyboard.press("ArrowLeft")
-    assert dialog.locator("output").inner_text() == f"{count - 1} of {count}"
+    assert place.inner_text() == f"{count - 1} of {count}"
     page.keyboard.press("Escape")
     assert dialog.count() == 0
     assert page.locator("main").inner_text() == before
