@@ -45,7 +45,11 @@ EXPOSED = {
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ),
     "notebook": ("--JupyterNotebookApp.expose_app_in_browser=True",),
-    "voila": (),
+    # Voilà embeds pictures by a blocking call, which the server's usual manager of files is not.
+    "voila": (
+        "--ServerApp.contents_manager_class="
+        "jupyter_server.services.contents.largefilemanager.LargeFileManager",
+    ),
 }
 """Options of each application; the tests drive the first two through ``jupyterapp``."""
 

@@ -205,9 +205,6 @@ def test_in_notebook_7_figures_show_the_newest_run_after_a_reload(
         browsers.close()
 
 
-@pytest.mark.xfail(
-    reason="the browser never gets the whole page of a lesson: not understood yet", strict=True
-)
 def test_in_voila_figures_show_the_run_that_was_made_after_a_reload_too(
     browsers: Browsers, tmp_path: Path
 ) -> None:
