@@ -28,6 +28,7 @@ SOFT_END_S = 5.0
 """Seconds a process has to end in order before it is killed; QEMU takes about 0.1 s, a recording
 that takes down its own instances longer."""
 
+EXEC_S = 1.0  # the longest wait for an exec to be over; 0.001 s is usual
 GIVE_UP_S = 15.0  # after which what does not even end when killed is left; 0.01 s is usual
 
 
@@ -121,13 +122,30 @@ def _environment(pid: int) -> Mapping[str, str] | None:
         # Of a program with rights of its own, these files are root's.
         if Path(f"/proc/{pid}").stat().st_uid not in (user(), 0):
             return None
-        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="surrogateescape")
+        text = _environ(pid).decode(errors="surrogateescape")
     except (PermissionError, psutil.AccessDenied):
         # Nobody may look into it: only its parent tells.
         return {} if _is_ours(pid) else None
     except (OSError, psutil.Error):
         return None
     return dict(entry.partition("=")[::2] for entry in text.split("\0") if entry)
+
+
+def _environ(pid: int) -> bytes:
+    """What Linux says of it: nothing yet in the middle of its exec, so look again.
+
+    Raises:
+        OSError: it has ended, is a thread of the kernel, or may not be looked into.
+    """
+    folder = Path(f"/proc/{pid}")
+    until = time.monotonic() + EXEC_S
+    while not (text := (folder / "environ").read_bytes()) and time.monotonic() < until:
+        os.readlink(folder / "exe")
+        env_start = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[47]
+        if env_start != "0":  # proc(5): the exec is over, and it was started without any
+            break
+        time.sleep(0.001)
+    return text
 
 
 def _is_ours(pid: int) -> bool:
