@@ -81,7 +81,7 @@ class Lesson(Steps):
         """Show what can be measured on this computer, what is replayed, and the next step."""
         platforms = load(self.experiment).platforms
         rows = availability_rows(platforms, self._availability(), chosen(platforms, self.mode))
-        self._page.put(lambda: page.table(rows))
+        self._page.put(lambda: _folded(page.table(rows)) if is_handout() else page.table(rows))
         for problem in self._problems:
             self._page.say(problem)
 
@@ -483,6 +483,14 @@ class Lesson(Steps):
 
 
 _REPLAY = "replay was chosen"
+_FOLD = Markup(
+    '<details class="vmc-more"><summary>What could be measured where this page was made</summary>'
+    "{}</details>"
+)
+
+
+def _folded(table: page.Html) -> page.Html:
+    return page.Html(_FOLD.format(Markup(table._repr_html_())))
 
 
 def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
