@@ -140,7 +140,7 @@ def _environ(pid: int) -> bytes:
     folder = Path(f"/proc/{pid}")
     until = time.monotonic() + EXEC_S
     while not (text := (folder / "environ").read_bytes()) and time.monotonic() < until:
-        os.readlink(folder / "exe")
+        (folder / "exe").readlink()
         env_start = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[47]
         if env_start != "0":  # proc(5): the exec is over, and it was started without any
             break
