@@ -135,10 +135,9 @@ def image_of(options: Mapping[str, Any]) -> bytes:
 def _tried(launcher: Launcher, image: bytes) -> str:
     try:
         with launcher.open(Spec(), lambda _: None) as box:
-            refusal = as_program(box, image)
+            return _answered(*as_program(box, image))
     except FAILURES as problem:
         return f"could not be tried: {problem}"
-    return _answered(refusal.ran, str(refusal))
 
 
 def _answered(ran: bool, said: str) -> str:

@@ -36,10 +36,10 @@ _ANSWERS: Mapping[str, str] = {
     "kernel": "release of its kernel",
     "boot_id": "boot id (random, one for each boot)",
     "processor": "processor",
-    "devices": "PCI devices (vendor:device)",
     "firmware": "firmware",
     "maker": "maker of the computer",
     "hypervisor": "processor says “in a VM”",
+    "devices": "PCI devices (vendor:device)",
 }
 """Observation → what was asked, the same of every platform."""
 
@@ -182,7 +182,7 @@ def noise_figure(view: View) -> Picture:
         times += [value / middle for value in one.both]
         marks.draw(axes, [_row("A", one.a, middle, one), _row("B", one.b, middle, one)])
         axes.set_title(
-            f"{one.column.label(mixed=mixed(columns))}: B ÷ A by round {_with_ends(one.ratio)}",
+            f"{one.column.label(mixed=mixed(columns))}: B ÷ A = {_with_ends(one.ratio)}",
             fontsize=style.SMALL_PT, loc="left", fontweight="bold",
         )  # fmt: skip
         axes.grid(axis="x", color=style.RULE, linewidth=0.6)
@@ -232,9 +232,8 @@ def _missed(one: Halves) -> str:
 
 def _sentence(one: Halves) -> str:
     return (
-        f"{one.column.series.label}: B ÷ A is {ratio(one.ratio.estimate)} "
-        f"({one.ratio.words(ratio, 'round')}); one A and one B typically differ by "
-        f"{_percent(one.pair_percent)}, the slowest start took "
+        f"{one.column.series.label}: B ÷ A is {_with_ends(one.ratio)}; one A and one B typically "
+        f"differ by {_percent(one.pair_percent)}, the slowest start took "
         f"{ratio(max(one.both) / min(one.both))} as long as the fastest."
     )
 
@@ -250,7 +249,7 @@ def _pair_percent(view: View) -> float | None:
 
 
 def _with_ends(interval: Interval) -> str:
-    return f"{ratio(interval.estimate)} [{interval.ends(ratio, ' to ') or '–'}]"
+    return f"{ratio(interval.estimate)} ({interval.words(ratio, 'round')})"
 
 
 def _percent(value: float) -> str:

@@ -49,7 +49,7 @@ def layers_of(computer: Computer, view: View) -> tuple[Sequence[Layer], Mapping[
     shared.append((style.TINT_BLUE, kernel))
     versions: Mapping[str, str] = facts.get("versions", {})
     return shared, {
-        "process": [(style.WHITE, "userland: this system's own")],
+        "process": [(style.WHITE, "programs: this system's own")],
         "container": _container(versions.get("docker", ""), details.get("docker", {})),
         "virtual machine": _vm(
             versions.get("qemu", ""), details.get("qemu", {}), _guest(computer, view)
@@ -63,7 +63,7 @@ def _container(version: str, found: Mapping[str, str]) -> list[Layer]:
     made = f"namespaces and cgroup, made by Docker {version}"
     if runtime := found.get("default_runtime"):
         made += f", {runtime}"
-    above = [(style.TINT_AMBER, made), (style.WHITE, "userland: the image's (Alpine)")]
+    above = [(style.TINT_AMBER, made), (style.WHITE, "programs: the image's (Alpine)")]
     if found.get("hidden_vm") == "yes":
         hidden = (style.TINT_GREEN, "hidden VM: its hypervisor")
         return [hidden, (style.TINT_BLUE, "hidden VM: its kernel"), *above]
@@ -78,7 +78,7 @@ def _vm(version: str, found: Mapping[str, str], guest_kernel: str) -> list[Layer
     return [
         (style.TINT_GREEN, f"QEMU {version}, {how}"),
         (style.TINT_BLUE, f"guest kernel: {guest_kernel or 'its own'}"),
-        (style.WHITE, "userland: the guest's (Alpine)"),
+        (style.WHITE, "programs: the guest's (Alpine)"),
     ]
 
 
