@@ -19,7 +19,6 @@ from vmcompare.course import text
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.recording import Measurement
-from vmcompare.evidence.statistics import coverage
 from vmcompare.evidence.view import Computer, View, compose
 from vmcompare.experiments.whole_computer.explain import explained
 from vmcompare.plots.picture import Picture, WhatIf
@@ -198,13 +197,10 @@ def test_a_and_b_are_compared_by_round(tmp_path: Path) -> None:
 
 def test_an_interval_that_misses_the_truth_is_pointed_out(tmp_path: Path) -> None:
     apart = view_of(tmp_path, pairs([1.0, 1.01, 1.02], [2.0, 2.01, 2.02]))
-    caption = explained.figures["noise"](apart).words
-    assert "the range of 3 of B ÷ A does not hold 1" in caption
-    assert "range of 3 rounds holds the truth in 75% of cases" in caption
-    many = view_of(tmp_path, pairs([1.0] * 5 + [1.01], [2.0] * 6))
-    assert "of twenty such intervals" in explained.figures["noise"](many).words
+    missed = "the range of 3 of B ÷ A does not hold 1"
+    assert missed in explained.figures["noise"](apart).words
     alike = view_of(tmp_path, pairs([1.0, 1.1, 1.2], [1.1, 1.0, 1.2]))
-    assert "does not hold 1" not in explained.figures["noise"](alike).words
+    assert missed not in explained.figures["noise"](alike).words
 
 
 def test_the_prediction_is_about_the_product_and_not_about_a_bare_mechanism(
@@ -214,16 +210,6 @@ def test_the_prediction_is_about_the_product_and_not_about_a_bare_mechanism(
         replace(r, layer="mechanism", runtime="bubblewrap") for r in pairs([1.0, 2.0], [3.0, 1.0])
     ]
     assert explained.outcomes["pair_percent"](view_of(tmp_path, bare)) is None
-
-
-def test_the_span_of_few_rounds_misses_the_truth_as_often_as_it_says() -> None:
-    import random
-
-    chance, n, tries = random.Random(1), 3, 4000
-    drawn = [[chance.lognormvariate(0, 1) for _ in range(n)] for _ in range(tries)]
-    enclosed = sum(min(x) <= 1 <= max(x) for x in drawn) / tries
-    assert enclosed == pytest.approx(coverage(n), abs=0.03)
-    assert coverage(5) < 0.95 < coverage(6)
 
 
 @pytest.mark.parametrize("n", [5.0, 500.0])

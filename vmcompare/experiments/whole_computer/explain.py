@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, coverage, median_interval
+from vmcompare.evidence.statistics import Interval, median_interval
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import Column, View, absent, caption, mixed, warnings
 from vmcompare.experiments.explanation import Explanation, Row, Values
@@ -218,15 +218,9 @@ def _row(label: str, values: Sequence[float], middle: float, one: Halves) -> mar
 def _missed(one: Halves) -> str:
     if not one.ratio.known or one.ratio.low <= 1 <= one.ratio.high:
         return ""
-    n = one.ratio.n
-    why = (
-        f"the range of {n} rounds holds the truth in {coverage(n):.0%} of cases only"
-        if n < INTERVAL_FROM
-        else "of twenty such intervals one typically misses the truth"
-    )
-    label = one.column.series.label
     return (
-        f"{label}: the {one.ratio.kind} of B ÷ A does not hold 1, though A and B are alike; {why}."
+        f"{one.column.series.label}: the {one.ratio.kind} of B ÷ A does not hold 1, though A and B "
+        "are alike."
     )
 
 
