@@ -167,7 +167,7 @@ DEBIAN = "debian"
 """A second userland for containers, where this computer can make one."""
 
 BOOT_SECTOR = "boot-sector"
-"""An operating system of 512 bytes that prints one message; only a VM on ``pc`` can start it. Its
+"""512 bytes that print a message without an operating system; only a VM on ``pc`` starts them. The
 message is the first word of ``Spec.command``; it has no agent, so ``Sandbox.run`` is refused."""
 
 CONTAINER_HOST = "container-host"

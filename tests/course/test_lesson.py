@@ -507,7 +507,7 @@ def test_this_computer_is_shown_whatever_was_measured_and_a_misspelt_name_is_tol
     nothing_here(monkeypatch)
     data_in(tmp_path / "empty", monkeypatch)
     first = Lesson("whole_computer", "00")
-    first.here("layers", "table")
+    first.here("layers")
     html = page.html()
     assert "no Docker here" in html
     assert "this computer" in html
@@ -523,7 +523,7 @@ def test_while_a_handout_is_made_this_computer_is_the_one_that_made_the_page(
 ) -> None:
     nothing_here(monkeypatch)
     monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
-    Lesson("whole_computer", "00").here("table")
+    Lesson("whole_computer", "00").here("layers")
     assert "the computer that made this page" in page.html()
     assert "this computer" not in page.html()
 
