@@ -550,7 +550,8 @@ def findings_rows(
 ) -> Iterator[Mapping[str, str]]:
     """For each of the lesson's claims and each run, the finding that its rule gives.
 
-    Each maps ``claim``, ``sign``, ``finding``, ``quote``, ``why`` and ``source`` to words.
+    Each maps ``claim``, ``sign``, ``finding``, ``quote``, ``why`` and ``source`` to words, and
+    ``others`` where others measured what was not measured here.
 
     Where none of the runs holds the rows that a claim takes, the finding is that of the lesson that
     does, and a link leads there.
@@ -594,6 +595,7 @@ def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapp
         "quote": quote,
         "why": _why(finding),
         "source": source,
+        **({"others": "; ".join(finding.others)} if finding.others else {}),
     }
 
 
