@@ -166,6 +166,7 @@ def cold_starts(view: View) -> WhatIf:
     Memory is ``pss_bytes``, as in lesson 01. A series that was weighed only together with the
     translator's code cache has no memory here, and the caption says so.
     """
+    view = five(view)
     starting = view.need(START, "start")
     idle = [memory for memory in view.columns("pss_bytes") if memory.same_in(starting)]
     if not idle:
