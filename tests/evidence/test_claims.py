@@ -274,7 +274,9 @@ def test_what_others_measured_stands_beside_a_time_not_measured_here_and_decides
     assert replace(found, others=()) == judge(replace(F2, others=()), rows)
     assert combine([found, found]).others == found.others
     if shown:
-        assert any(re.search(r"QEMU pc .* 244 .*\(Agache et al\., 2020\)", o) for o in found.others)
+        assert any(
+            re.search(r"QEMU pc, .* 244 .*\(Agache et al\., 2020\)", o) for o in found.others
+        )
 
 
 MEMORY = claim(Rule.RATIO, "pss_bytes: vm / container", 2.0)
