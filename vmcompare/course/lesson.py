@@ -542,10 +542,11 @@ def findings_rows(
     lesson: str,
     runs: Sequence[tuple[str, Recording | None]],
     evidence: Callable[[], Evidence],
-) -> Iterator[Mapping[str, str]]:
+) -> Iterator[Mapping[str, Any]]:
     """For each of the lesson's claims and each run, the finding that its rule gives.
 
-    Each maps ``claim``, ``sign``, ``finding``, ``quote``, ``why`` and ``source`` to words.
+    Each maps ``claim``, ``sign``, ``finding``, ``quote``, ``why`` and ``source`` to words, and
+    ``others`` where others measured what was not measured here.
 
     Where none of the runs holds the rows that a claim takes, the finding is that of the lesson that
     does, and a link leads there.
@@ -580,7 +581,7 @@ def _source(shown: str, run: Recording, claim: Claim) -> str:
     return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if SOFTWARE in used else "")
 
 
-def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, str]:
+def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, Any]:
     """The claim with its finding; the article's words, the reason, and the run."""
     return {
         "claim": name,
@@ -589,6 +590,7 @@ def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapp
         "quote": quote,
         "why": _why(finding),
         "source": source,
+        **({"others": finding.others} if finding.others else {}),
     }
 
 
