@@ -18,9 +18,6 @@ from vmcompare.__main__ import main
 from vmcompare.errors import RecordingError
 from vmcompare.evidence import export
 from vmcompare.evidence.recording import COLUMNS
-from vmcompare.paths import data_dir
-
-RECORDINGS = data_dir() / "recordings"
 
 
 @pytest.fixture
@@ -44,11 +41,13 @@ def test_reading_gives_a_row_for_every_measurement_failed_ones_included(
     assert frame["error"].tolist() == ["", "", "no engine"]
 
 
-def test_a_folder_gives_all_recordings_in_and_below_it_in_the_order_of_their_time() -> None:
-    frame = vmcompare.read(RECORDINGS)
-    runs = sorted(path.stem for path in RECORDINGS.rglob("*.jsonl"))
-    assert frame["run_id"].unique().tolist() == runs
-    assert len(frame) == sum(len(vmcompare.read(path)) for path in RECORDINGS.rglob("*.jsonl"))
+def test_a_folder_gives_all_recordings_in_and_below_it_in_the_order_of_their_time(
+    one: Path,
+) -> None:
+    other = planted(one.parent / "below", [row("vm", "start_to_first_byte_s", 9.0)])
+    frame = vmcompare.read(one.parent.parent)
+    assert frame["run_id"].unique().tolist() == sorted([one.stem, other.run_id])
+    assert len(frame) == 4
 
 
 def test_a_folder_without_recordings_says_so(tmp_path: Path) -> None:
