@@ -16,7 +16,6 @@ from planted import planted, row
 import vmcompare
 from vmcompare.__main__ import main
 from vmcompare.errors import RecordingError
-from vmcompare.evidence import export
 from vmcompare.evidence.recording import COLUMNS
 
 
@@ -55,7 +54,7 @@ def test_a_folder_without_recordings_says_so(tmp_path: Path) -> None:
         vmcompare.read(tmp_path)
 
 
-@pytest.mark.parametrize("form", export.FORMATS)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_what_was_exported_reads_back_as_it_was(one: Path, tmp_path: Path, form: str) -> None:
     out = tmp_path / f"rows.{form}"
     assert main(["export", str(one), f"--{form}", str(out)]) == 0

@@ -24,7 +24,6 @@ from vmcompare.evidence.exercise import (
     Exercise,
     Feedback,
     Question,
-    chosen,
     near,
 )
 from vmcompare.evidence.view import Grid, View
@@ -399,7 +398,8 @@ def questions(words: Text) -> tuple[Question, ...]:
 
 
 def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View], S]) -> Exercise:
-    number = explained.numbers.get(section.name)
+    number, judged = explained.numbers.get(section.name), section.name in explained.judges
+    asks_rows = any(placeholders(choice.feedback) for choice in section.choices)
 
     def filled(view: View, words: str) -> str:
         find = explained.placeholders.get(("exercise", section.name))
@@ -419,7 +419,8 @@ def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View
         solution=lambda view: filled(view, section.parts["Model answer"]),
         choices=tuple(choice.text for choice in section.choices),
         unit=number.unit if number else "",
-        accepted=accepted if number and section.name not in explained.judges else None,
+        accepted=accepted if number and not judged else None,
+        on_rows=judged or asks_rows or not section.choices,
     )
 
 
@@ -430,10 +431,6 @@ def _check(
     filled: Callable[[View, str], str],
 ) -> Check:
     number, judge = explained.numbers.get(section.name), explained.judges.get(section.name)
-    of_rows = any(placeholders(choice.feedback) for choice in section.choices)
-    if section.choices and judge is None and not of_rows:
-        [right] = [choice.text for choice in section.choices if choice.right]
-        return chosen(right, {choice.text: choice.feedback for choice in section.choices})
 
     def check(view: View, answer: Answer) -> Feedback:
         remark = judge(shown(view), answer) if judge else None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HEIGHT_IN, TALL_IN = 0.3, 0.38
-"""Height in inches of a row with one mark, and of one with points or a note (``Row.tall``)."""
+"""Height in inches of a row with one mark, and of one with points or a note."""
 
 PALE = 0.35
 """Opacity of a mark that is shown and does not count."""
@@ -52,11 +52,6 @@ class Row:
     note: str = ""
     bound: float | None = None
     strong: str = "figure"
-
-    @property
-    def tall(self) -> bool:
-        """Whether it takes more height than one mark and one line of words."""
-        return bool(self.points or self.pale or self.note)
 
 
 def draw(axes: Axes, rows: Sequence[Row], *, guide: bool = False) -> None:
