@@ -33,7 +33,7 @@ def test_the_index_says_of_each_handout_what_it_asks_how_long_and_from_which_dat
     figure = (
         f"from IPython.display import HTML\nHTML('<table><caption>{CAPTION}</caption></table>')"
     )
-    later, first = notebook(tmp_path, "07", figure), notebook(tmp_path, "02", "1 + 1")
+    later, first = notebook(tmp_path, "07", figure), notebook(tmp_path, "02")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "other.html").write_text("<h1>Not ours</h1>")
     assert main(["handout", str(later), str(first), "--out", str(tmp_path / "out")]) == 0
@@ -86,7 +86,7 @@ def test_side_by_side_they_are_told_of_in_order_and_one_failure_stops_no_other(
     tmp_path: Path,
 ) -> None:
     slow = notebook(tmp_path, "01", "import time; time.sleep(1)")
-    broken, quick = notebook(tmp_path, "02", "1 / 0"), notebook(tmp_path, "03", "1 + 1")
+    broken, quick = notebook(tmp_path, "02", "1 / 0"), notebook(tmp_path, "03")
     told: list[Path | HandoutError] = []
     handout.export_all([slow, broken, quick], tmp_path, at_once=3, finished=told.append)
     assert [t.name if isinstance(t, Path) else t.notebook.name for t in told] == [
