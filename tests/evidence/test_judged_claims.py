@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -40,49 +39,27 @@ def said(rows: tuple[JudgedClaim, ...]) -> dict[tuple[str, str], tuple[Finding, 
     }
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[JudgedClaim, ...]]:
-    """A folder with all recordings of the project, and what they settle."""
-    folder = tmp_path_factory.mktemp("whole")
-    places = Places(folder)
-    places.plant()
-    return folder, settle(places.gather())
-
-
-@pytest.fixture
-def before(whole: tuple[Path, tuple[JudgedClaim, ...]]) -> tuple[JudgedClaim, ...]:
-    return whole[1]
-
-
-@pytest.fixture
-def full(whole: tuple[Path, tuple[JudgedClaim, ...]], tmp_path: Path) -> Places:
-    """A copy of that folder, with the same notebooks."""
-    shutil.copytree(whole[0] / "data", tmp_path / "data")
-    copy = Places(tmp_path)
-    copy.notebooks = whole[0] / "notebooks"
-    return copy
-
-
-@pytest.mark.parametrize("count", range(len(RECORDED)))
+@pytest.mark.parametrize("count", range(len(RECORDED) + 1))
 def test_every_claim_has_a_row_with_all_its_parts_whatever_recordings_there_are(
-    places: Places, before: tuple[JudgedClaim, ...], count: int
+    places: Places, count: int
 ) -> None:
     some = list(RECORDED)[:count]
     places.plant({name: RECORDED[name] for name in some})
-    for rows in (settle(places.gather()), before):
-        assert [r.id for r in rows] == IDS
-        assert [p.claim for r in rows for p in r.parts] == list(claims.load())
-        assert all(p.finding.reason for r in rows for p in r.parts)
+    rows = settle(places.gather())
+    assert [r.id for r in rows] == IDS
+    assert [p.claim for r in rows for p in r.parts] == list(claims.load())
+    assert all(p.finding.reason for r in rows for p in r.parts)
 
 
 @pytest.mark.parametrize("experiment", RECORDED)
 def test_deleting_a_recording_changes_only_its_own_cells_and_they_say_so(
-    full: Places, before: tuple[JudgedClaim, ...], experiment: str
+    places: Places, experiment: str
 ) -> None:
-    left_out = full.gather().without(experiment)
+    places.plant()
+    before = settle(places.gather())
     number = next(n for n, name in LESSONS.items() if name == experiment)
-    full.delete(experiment)
-    after, moved = settle(full.gather()), 0
+    places.delete(experiment)
+    after, moved = settle(places.gather()), 0
     for old, new in zip(
         [p for r in before for p in r.parts], [p for r in after for p in r.parts], strict=True
     ):
@@ -93,20 +70,30 @@ def test_deleting_a_recording_changes_only_its_own_cells_and_they_say_so(
             moved += 1
             assert f"There is no recording of lesson {number} here." in new.finding.reason
     assert moved
-    hidden = said(settle(left_out))  # left out on purpose, it says the same
-    for key, (finding, run) in said(after).items():
+
+
+@pytest.mark.parametrize("experiment", RECORDED)
+def test_leaving_a_recording_out_on_purpose_says_what_deleting_it_says(
+    places: Places, experiment: str
+) -> None:
+    places.plant()
+    hidden = said(settle(places.gather().without(experiment)))
+    places.delete(experiment)
+    gone = said(settle(places.gather()))
+    for key, (finding, run) in gone.items():
         assert hidden[key][1] == run
         assert hidden[key][0].verdict == finding.verdict
 
 
 @pytest.mark.parametrize("experiment", RECORDED)
 def test_a_damaged_recording_is_one_sentence_in_its_cells_and_nothing_else_breaks(
-    full: Places, before: tuple[JudgedClaim, ...], experiment: str
+    places: Places, experiment: str
 ) -> None:
-    known = said(before)
-    [path] = (full.project / experiment).glob("*.jsonl")
+    places.plant()
+    before = said(settle(places.gather()))
+    [path] = (places.project / experiment).glob("*.jsonl")
     path.write_text("{broken\n")
-    evidence = full.gather()
+    evidence = places.gather()
     after = settle(evidence)
     [problem] = evidence.problems[experiment]
     assert f"{path.name}, line 1" in problem
@@ -115,20 +102,22 @@ def test_a_damaged_recording_is_one_sentence_in_its_cells_and_nothing_else_break
     assert told
     number = next(n for n, name in LESSONS.items() if name == experiment)
     for key, (finding, run) in said(after).items():
-        if run and run == known[key][1]:
-            assert finding == known[key][0]
+        if run and run == before[key][1]:
+            assert finding == before[key][0]
         else:
             [claim] = [c for c in claims.load() if (c.id, c.part) == key]
             assert run != path.stem
-            assert number in claim.lessons or known[key][1] in ("", path.stem)
+            assert number in claim.lessons or before[key][1] in ("", path.stem)
 
 
 def test_a_damaged_file_beside_an_older_good_one_leaves_the_good_one_in_place(
-    full: Places, before: tuple[JudgedClaim, ...]
+    places: Places,
 ) -> None:
-    (full.project / "boot_speed" / "99991231T000000Z-ffffff.jsonl").write_text("{broken\n")
-    evidence = full.gather()
-    assert said(settle(evidence)) == said(before)
+    places.plant()
+    before = said(settle(places.gather()))
+    (places.project / "boot_speed" / "99991231T000000Z-ffffff.jsonl").write_text("{broken\n")
+    evidence = places.gather()
+    assert said(settle(evidence)) == before
     assert "99991231T000000Z-ffffff" in evidence.problems["boot_speed"][0]
 
 
@@ -193,10 +182,9 @@ def test_what_no_lesson_measures_says_so_and_links_nowhere(places: Places) -> No
     assert (found.run, found.lesson) == (None, None)
 
 
-def test_the_parts_of_one_claim_may_come_from_two_recordings(
-    before: tuple[JudgedClaim, ...],
-) -> None:
-    [o1] = [r for r in before if r.id == "O1"]
+def test_the_parts_of_one_claim_may_come_from_two_recordings(places: Places) -> None:
+    places.plant()
+    [o1] = [r for r in settle(places.gather()) if r.id == "O1"]
     assert [p.run.recording.experiment for p in o1.parts if p.run] == ["guest_os", "image_size"]
     assert [p.lesson.number for p in o1.parts if p.lesson] == ["01", "03"]
     assert o1.finding == claims.combine([p.finding for p in o1.parts])

@@ -21,7 +21,7 @@ from vmcompare.course.templates import render
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Question
 from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescaped
-from vmcompare.evidence.units import unit_words, written
+from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
 
 _NAMED = 3
@@ -230,6 +230,11 @@ def source(view: View) -> str:
         f"{s.shown}, run {s.run_id}" + (f" ({', '.join(s.platforms)})" if many else "")
         for s in view.sources
     )
+
+
+def unit_words(unit: str) -> str:
+    """A unit in words, for beside a field."""
+    return {"s": "seconds", "ratio": "times"}.get(unit, unit)
 
 
 def as_written(exercise: Exercise, answer: Answer) -> str:

@@ -16,7 +16,7 @@ from vmcompare.course import answers
 from vmcompare.course.page import submitted
 from vmcompare.course.templates import render
 from vmcompare.evidence.markdown import inline
-from vmcompare.evidence.units import unit_words, written
+from vmcompare.evidence.units import written
 from vmcompare.evidence.view import Grid, Outcome, View
 from vmcompare.measuring.mode import is_handout
 from vmcompare.sandbox import EMULATION
@@ -87,9 +87,8 @@ class Prediction:
                 layout={"width": "16em"},
             )
         else:
-            field = widgets.FloatText(
-                value=kept or 0, description=unit_words(self.unit), layout={"width": "14em"}
-            )
+            unit = {"ratio": "times", "s": "seconds"}.get(self.unit, self.unit)
+            field = widgets.FloatText(value=kept or 0, description=unit, layout={"width": "14em"})
         button, said = _button("Keep my prediction", field, keep, again=kept is not None)
         return widgets.VBox([_bold(self.question), widgets.HBox([field, button]), said])
 

@@ -398,7 +398,7 @@ def questions(words: Text) -> tuple[Question, ...]:
 
 
 def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View], S]) -> Exercise:
-    number, judged = explained.numbers.get(section.name), section.name in explained.judges
+    number = explained.numbers.get(section.name)
     asks_rows = any(placeholders(choice.feedback) for choice in section.choices)
 
     def filled(view: View, words: str) -> str:
@@ -419,8 +419,8 @@ def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View
         solution=lambda view: filled(view, section.parts["Model answer"]),
         choices=tuple(choice.text for choice in section.choices),
         unit=number.unit if number else "",
-        accepted=accepted if number and not judged else None,
-        on_rows=judged or asks_rows or not section.choices,
+        accepted=accepted if number and section.name not in explained.judges else None,
+        on_rows=section.name in explained.judges or asks_rows or not section.choices,
     )
 
 

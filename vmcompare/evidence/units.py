@@ -127,11 +127,6 @@ def ratio(value: float) -> str:
     return "–" if not math.isfinite(value) else f"{_three(value)}×"
 
 
-def unit_words(unit: str) -> str:
-    """A unit in words, for beside a field."""
-    return {"s": "seconds", "ratio": "times"}.get(unit, unit)
-
-
 def written(value: float, unit: str) -> str:
     """``value`` in ``unit`` (``"s"``, ``"bytes"``, ``"ratio"`` or any other) for people.
 
