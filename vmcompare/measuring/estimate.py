@@ -103,11 +103,7 @@ def estimate(
 ) -> Estimate:
     """Foretell a run by the newest recording that comes with the experiment.
 
-    Args:
-        experiment: what is going to be measured.
-        rounds: blocks.
-        platforms: those that can be launched here and are wanted.
-        runtimes: bare container mechanisms, likewise.
+    ``platforms`` and ``runtimes`` (bare mechanisms) are wanted and can be launched here.
     """
     found = recordings(recordings_dir(experiment.name), experiment.name)
     recorded = next(readable(found, experiment.name, []), None)
@@ -158,11 +154,7 @@ def _end(curve: Curve) -> float:
 
 
 class Clock:
-    """The time to go in a run, corrected with every row; made when the run begins.
-
-    Args:
-        foretold: what was known before.
-    """
+    """The time to go in a run, corrected with every row; made when the run begins."""
 
     def __init__(self, foretold: Estimate) -> None:
         self._foretold = foretold

@@ -57,12 +57,8 @@ class Row:
 def draw(axes: Axes, rows: Sequence[Row], *, guide: bool = False) -> None:
     """Draw rows from top to bottom, one unit of y each, and set the y axis for them.
 
-    The x axis is the caller's; words lie beyond its ends, whatever its limits.
-
-    Args:
-        axes: where.
-        rows: at least one.
-        guide: whether a thin line leads from the label to the figure.
+    The x axis is the caller's; words lie beyond its ends, whatever its limits. With ``guide`` a
+    thin line leads from the label to the figure.
     """
     for place, row in enumerate(rows):
         _draw_row(axes, len(rows) - 1 - place, row, guide=guide)

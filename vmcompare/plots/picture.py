@@ -81,11 +81,8 @@ def zoomable(drawing: Markup, name: str = "") -> Markup:
     """A drawing under a button that shows it alone on the whole screen, and shrinks it again.
 
     It needs no script: the drawing is a popover that is displayed in its place until it is opened.
-    So Escape closes it, and it works where a page may run nothing.
-
-    Args:
-        drawing: the ``<svg>``.
-        name: id of the popover; by default one that no other page has.
+    So Escape closes it, and it works where a page may run nothing. ``name`` is the id of the
+    popover; by default one that no other page has.
     """
     return _ZOOMABLE.format(name=name or f"vmc-{secrets.token_hex(4)}", drawing=drawing)
 
