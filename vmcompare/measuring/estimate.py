@@ -16,7 +16,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
-from typing import Any
 
 from vmcompare import engines
 from vmcompare.evidence.recording import Measurement, Recording, readable, recordings
@@ -127,7 +126,8 @@ def _paces(recorded: Recording, experiment: Experiment) -> dict[Series, Pace]:
     before = datetime.fromisoformat(recorded.started_utc)
     for row in recorded.rows:
         at = datetime.fromisoformat(row["ts_utc"])
-        curve = spent.setdefault(_series(row), {}).setdefault(row["block"], [])
+        series = Series.of(row["platform"], row["machine"], row["runtime"], row["layer"])
+        curve = spent.setdefault(series, {}).setdefault(row["block"], [])
         curve.append(_end(curve) + max(0.0, (at - before).total_seconds()))
         before = at
     paces = {}
@@ -137,10 +137,6 @@ def _paces(recorded: Recording, experiment: Experiment) -> dict[Series, Pace]:
         again = [first] if recorded.rounds == 1 < experiment.rounds else [*blocks.values()]
         paces[series] = Pace(first, _median(again))
     return paces
-
-
-def _series(row: Mapping[str, Any]) -> Series:
-    return Series.of(row["platform"], row["machine"], row["runtime"], row["layer"])
 
 
 def _median(curves: Sequence[Curve]) -> Curve:
