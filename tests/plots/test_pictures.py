@@ -224,9 +224,8 @@ def test_a_phase_that_took_no_time_does_not_break_the_picture(tmp_path: Path) ->
 
 
 def test_the_same_recording_always_gives_the_same_bytes(tmp_path: Path) -> None:
-    view = look(tmp_path, starts(rounds=2))
+    view = look(tmp_path, starts(rounds=2, only=["process", "container"]))
     assert phases(view).svg() == phases(view).svg()
-    assert strip(view, START, what="start").svg() == strip(view, START, what="start").svg()
 
 
 def test_a_bare_mechanism_spends_its_first_phase_on_namespaces(tmp_path: Path) -> None:
