@@ -11,7 +11,7 @@ from lesson_fixture import code, new_markdown_cell, new_notebook
 
 from vmcompare import handout, paths
 from vmcompare.__main__ import main
-from vmcompare.handout import HandoutError, index
+from vmcompare.handout import HandoutError, files, index
 
 CAPTION = "recorded · run 20260102T030405Z-abcdef · 2026-01-02 · Planted CPU, 2 cores"
 
@@ -106,9 +106,9 @@ def test_pages_of_a_course_lead_to_the_ones_beside_them_and_to_the_contents(tmp_
         for page in made
     ]
     assert [[link["href"] for link in one.select("a")] for one in navigations] == [
-        ["index.html", made[1].name],
-        [made[0].name, "index.html", made[2].name],
-        [made[1].name, "index.html"],
+        ["index.html", *files.COMPANIONS, made[1].name],
+        [made[0].name, "index.html", *files.COMPANIONS, made[2].name],
+        [made[1].name, "index.html", *files.COMPANIONS],
     ]
     assert "Lesson 2 of 3" in navigations[1].get_text()
     alone = handout.export(lessons[0], tmp_path / "alone")

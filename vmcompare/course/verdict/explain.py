@@ -226,7 +226,7 @@ def choices(evidence: Evidence) -> Mapping[str, str]:
         part = evidence.part(*key)
         interval = part.finding.interval if part else None
         said[name] = ratio(interval.estimate) if interval else ABSENT
-    for name, claim_id in (("distributions", "O6a"), ("kernels", "O6b"), ("faults", "S1a")):
-        claim = evidence.claim(claim_id)
-        said[name] = str(claim.finding.verdict) if claim else ABSENT
+    for claim_id, name in (("O6a", "distributions"), ("O6b", "kernels"), ("S1a", "faults")):
+        part = evidence.part(claim_id, name)
+        said[name] = str(part.finding.verdict) if part else ABSENT
     return said

@@ -198,9 +198,9 @@ class Evidence:
         return next((claim for claim in self.claims if claim.id == claim_id), None)
 
     def part(self, claim_id: str, name: str) -> Part | None:
-        """One part of a claim, by its name."""
-        found = (part for part in self.parts if part.claim.name == f"{claim_id} {name}")
-        return next(found, None)
+        """One part of a claim, by its name; the others are not judged for it."""
+        wanted = (c for c in load() if (c.id, c.part) == (claim_id, name))
+        return next((part(claim, self) for claim in wanted), None)
 
     def brief(self, parts: Sequence[Part] | None = None) -> str:
         """What kind of figures these are, and from when: ``"Recorded on 2026-11-25."``."""
