@@ -409,8 +409,11 @@ def _self_check(tasks: Tasks, exercise: Exercise) -> Markup:
     return Markup(to_html(exercise.check(tasks.view(), "").text)) if exercise.in_words else Markup()
 
 
-def questions_html(tasks: Tasks) -> str:
-    """The quiz on paper: what is said to a choice shows when it is chosen, without any script."""
+def questions_html(tasks: Tasks, called: str = "quiz") -> str:
+    """The quiz on paper: what is said to a choice shows when it is chosen, without any script.
+
+    ``called`` names its class on the page: ``"quiz"`` is ``vmc-quiz``.
+    """
     asked = [
         {
             "id": _id(tasks.lesson, question.name),
@@ -420,7 +423,7 @@ def questions_html(tasks: Tasks) -> str:
         }
         for question in tasks.questions
     ]
-    return str(render("quiz", questions=asked))
+    return str(render("quiz", called=called, questions=asked))
 
 
 def _id(lesson: str, name: str) -> str:

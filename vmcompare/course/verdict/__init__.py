@@ -131,7 +131,7 @@ class Verdict(Steps):
         works = text.works(words, choices(self._evidence))
         tasks = Tasks(NUMBER, {}, works, self._evidence.view, keeping=not is_handout())
         if is_handout():
-            self._page.html(Markup(questions_html(tasks)))
+            self._page.html(Markup(questions_html(tasks, "works")))
         else:
             page.display(quiz_widget(tasks))
 
