@@ -133,3 +133,12 @@ def test_several_handouts_do_not_fit_into_one_file(
     one, two = notebook(tmp_path, "01"), notebook(tmp_path, "02")
     assert main(["handout", str(one), str(two), "--out", str(tmp_path / "all.html")]) == 1
     assert "need a directory" in capsys.readouterr().err
+
+
+def test_a_lesson_without_a_question_is_listed_with_its_opening(tmp_path: Path) -> None:
+    head = '<meta name="generator" content="vmcompare 1">'
+    page = f"{head}<body><h1>01 · A: b?</h1>\n<p>Who <em>pays</em> here?</p></body>"
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    entry = index.read(tmp_path / "a.html")
+    assert entry
+    assert (entry.number, entry.title, entry.question) == ("01", "A: b?", "Who pays here?")
