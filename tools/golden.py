@@ -121,7 +121,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
 def of_verdict() -> dict[str, Any]:
     """What lesson 09 says by the project's recordings."""
     shown = judged.gather(own=False)
-    view = shown.view()
+    view = compose(None, None)
     explained, words = verdict_explain.explained, lesson_text.of_lesson("09")
     assert words
     exercises, questions = lesson_text.tasks(words, explained, lambda _: shown)

@@ -13,8 +13,6 @@ from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ra
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Conclusion
 from vmcompare.evidence.claims.judged import NO_RECORDING, Evidence, Part, Whose, lessons, settle
-from vmcompare.evidence.view import MEASURED
-from vmcompare.evidence.view import RECORDED as SHOWN_RECORDED
 
 IDS = list(dict.fromkeys(claim.id for claim in claims.load()))
 
@@ -176,9 +174,6 @@ def test_an_own_run_comes_first_and_this_sessions_is_measured(places: Places) ->
     found = part(places.gather(session), "O3")
     assert found.run is not None
     assert (found.run.recording.run_id, found.run.whose) == (session.run_id, Whose.SESSION)
-    shown = {s.run_id: s.shown for s in places.gather(session).view().sources}
-    assert shown[session.run_id] == MEASURED
-    assert set(shown.values()) == {MEASURED, SHOWN_RECORDED}
 
 
 def test_an_own_run_without_machines_leaves_what_needs_them_to_the_project(places: Places) -> None:

@@ -29,6 +29,7 @@ from vmcompare.course.verdict.explain import (
 from vmcompare.course.verdict.table import claims_table, recordings_rows
 from vmcompare.errors import UnknownName
 from vmcompare.evidence.claims.judged import Evidence, gather
+from vmcompare.evidence.view import View, compose
 from vmcompare.measuring.mode import Mode, is_handout, mode
 from vmcompare.paths import lessons_dir
 
@@ -129,7 +130,7 @@ class Verdict(Steps):
         self._page.put(figures)
         words = text.read(lessons_dir() / "text" / "09-verdict.md")
         works = text.works(words, choices(self._evidence))
-        tasks = Tasks(NUMBER, {}, works, self._evidence.view, keeping=not is_handout())
+        tasks = Tasks(NUMBER, {}, works, _no_rows, keeping=not is_handout())
         if is_handout():
             self._page.html(Markup(questions_html(tasks, "works")))
         else:
@@ -144,7 +145,7 @@ class Verdict(Steps):
             NUMBER,
             exercises,
             questions,
-            lambda: self._evidence.view(),
+            _no_rows,
             called=page.name_of(self),
             keeping=not is_handout(),
         )
@@ -153,3 +154,8 @@ class Verdict(Steps):
 
     def _gather(self) -> Evidence:
         return gather(own=self.own and mode(self.mode) is not Mode.REPLAY)
+
+
+def _no_rows() -> View:
+    """What answers are checked on here: none, for the judged claims decide."""
+    return compose(None, None)

@@ -34,7 +34,7 @@ from vmcompare.errors import StorageError
 from vmcompare.evidence.claims.findings import Conclusion, Finding, combine, concerned, judge
 from vmcompare.evidence.claims.rules import Claim, Rule, load
 from vmcompare.evidence.recording import COLUMNS, Recording, readable, recordings
-from vmcompare.evidence.view import MEASURED, RECORDED, Source, View
+from vmcompare.evidence.view import MEASURED, RECORDED
 from vmcompare.paths import data_dir, lessons_dir, user_recordings_dir
 from vmcompare.sandbox import EMULATION, SOFTWARE
 
@@ -234,21 +234,6 @@ class Evidence:
         """Why there is no recording of a lesson, in one sentence."""
         said = self.problems.get(lesson.experiment)
         return said[0] if said else f"There is no recording of lesson {lesson.number} here."
-
-    def view(self) -> View:
-        """All rows side by side; every estimate still takes those of one run."""
-        import pandas as pd
-
-        if not self.runs:
-            return View(pd.DataFrame(columns=[*COLUMNS, "shown"]), ())
-        frames, sources = [], []
-        for run in self.runs:
-            shown = MEASURED if run.whose is Whose.SESSION else RECORDED
-            r = run.recording
-            words = (r.experiment.replace("_", " "),)
-            frames.append(run.frame.assign(shown=shown))
-            sources.append(Source(shown, r.run_id, r.started_utc, r.host, r.rounds, words))
-        return View(pd.concat(frames, ignore_index=True), tuple(sources))
 
 
 def lessons(directory: Path | None = None) -> dict[str, LessonFile]:
