@@ -99,7 +99,7 @@ def cheat_sheet() -> str:
         source=evidence.caption(parts),
         works=[
             {
-                "ask": ask,
+                "name": ask.split("**")[1].rstrip("."),
                 "choose": choice.text.partition(":")[0],
                 "because": choice.feedback.removeprefix("Yes. "),
             }
