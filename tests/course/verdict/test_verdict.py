@@ -113,7 +113,7 @@ def test_every_claim_is_one_line_that_holds_its_quote_and_all_its_parts(
         line = table.find(id=f"claim-{claim.id}")
         assert line.name == "details"
         assert claim.quote == line.blockquote.get_text()
-        assert f"{claim.part[:1].upper()}{claim.part[1:]}:" in line.get_text()
+        assert claim.part.casefold() in line.get_text().casefold()
     assert len(table.select("details")) == len({claim.id for claim in claims.load()})
     assert len(table.select("h3")) == 6
     assert "Containers start much faster than VMs." in table.find(id="claim-F2").summary.get_text()

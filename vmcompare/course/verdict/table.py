@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from vmcompare.course import page
@@ -44,6 +45,7 @@ def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
         ],
         signs=SIGNS,
         says=_says,
+        alike=_alike,
         lines=lines,
         link=_link,
     )
@@ -60,6 +62,12 @@ def _says(claim: JudgedClaim) -> str:
     """The claim in plain words; of several parts what they have in common."""
     says = claim.parts[0].claim.says
     return says if len(claim.parts) == 1 else says.partition(":")[0].rstrip(".") + "."
+
+
+def _alike(parts: Sequence[Part]) -> list[list[Part]]:
+    """The parts of one claim; neighbours of which the same is said stand together."""
+    same = groupby(parts, key=lambda part: (part.finding.verdict, tuple(lines(part))))
+    return [list(some) for _, some in same]
 
 
 def _link(part: Part) -> str:
