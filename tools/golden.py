@@ -121,7 +121,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
 def of_verdict() -> dict[str, Any]:
     """What lesson 09 says by the project's recordings."""
     shown = judged.gather(own=False)
-    view = shown.view()
+    view = compose(None, None)
     explained, words = verdict_explain.explained, lesson_text.of_lesson("09")
     assert words
     exercises, questions = lesson_text.tasks(words, explained, lambda _: shown)
@@ -139,9 +139,10 @@ def of_verdict() -> dict[str, Any]:
         "caption": shown.caption(),
         "table": words_of(claims_table(shown.claims)),
         "figures": {n: figure(f(shown)) for n, f in explained.figures.items()},
-        "whatifs": {
-            n: whatif(lesson_text.whatif(w(shown), words.find("what-if", n)))
-            for n, w in explained.whatifs.items()
+        "tables": {n: table(list(t(shown)), "") for n, t in explained.tables.items()},
+        "works": {
+            work.name: {choice.text: choice.feedback for choice in work.choices}
+            for work in lesson_text.works(words, verdict_explain.choices(shown))
         },
         "outcomes": {n: verdict_explain.count(shown, n) for n in verdict_explain.COUNTED},
         "exercises": {n: exercise(e, view) for n, e in exercises.items()},
@@ -195,7 +196,7 @@ def whatif(model: WhatIf) -> dict[str, Any]:
 
 def exercise(asked: Exercise, view: View) -> dict[str, Any]:
     """The model answer, and what is said to each choice, or to a number that is far off."""
-    answers: Iterable[float | str] = asked.choices or (-1.0,)
+    answers: Iterable[float | str] = () if asked.in_words else asked.choices or (-1.0,)
     return {
         "solution": _or_error(lambda: asked.solution(view)),
         "answers": {

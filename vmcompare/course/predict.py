@@ -34,14 +34,13 @@ KEPT = f"Kept. {_LATER}"
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A number that is asked for, or one of several choices.
+    """A number that is asked for.
 
     Attributes:
         lesson: its number, under which the answer is kept.
         name: of the outcome it is set beside.
         question: what is asked.
-        unit: of a number: ``"s"``, ``"ratio"`` or any other word.
-        choices: what to choose from, where no number is asked for.
+        unit: ``"s"``, ``"ratio"`` or any other word.
         whole: whether a count is asked for, which may be zero.
     """
 
@@ -49,14 +48,10 @@ class Prediction:
     name: str
     question: str
     unit: str = ""
-    choices: tuple[str, ...] = ()
     whole: bool = False
 
     def refuses(self, value: object) -> str:
         """Why ``value`` is no answer, as a sentence; empty when it is one."""
-        if self.choices:
-            known = isinstance(value, str) and value in self.choices
-            return "" if known else "Please choose one of the answers."
         number = answers.number(value)
         if number is None:
             return "Please give a number."
@@ -66,12 +61,12 @@ class Prediction:
 
     def keep(self, value: Any) -> str:
         """Keep an answer; returns what to tell the learner."""
-        return self.refuses(value) or _keep(self, value if self.choices else answers.number(value))
+        return self.refuses(value) or _keep(self, answers.number(value))
 
-    def kept(self) -> float | str | None:
+    def kept(self) -> float | None:
         """What was predicted, perhaps in an earlier session; ``None`` on paper."""
         value = _kept(self)
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         return None if self.refuses(value) else value
 
@@ -80,24 +75,15 @@ class Prediction:
         import ipywidgets as widgets
 
         kept = self.kept()
-        if self.choices:
-            field: Any = widgets.Dropdown(
-                options=[("choose …", ""), *((choice, choice) for choice in self.choices)],
-                value=kept or "",
-                layout={"width": "16em"},
-            )
-        else:
-            unit = {"ratio": "times", "s": "seconds"}.get(self.unit, self.unit)
-            field = widgets.FloatText(value=kept or 0, description=unit, layout={"width": "14em"})
+        unit = {"ratio": "times", "s": "seconds"}.get(self.unit, self.unit)
+        field = widgets.FloatText(value=kept or 0, description=unit, layout={"width": "14em"})
         button, said = _button("Keep my prediction", field, keep, again=kept is not None)
         return widgets.VBox([_bold(self.question), widgets.HBox([field, button]), said])
 
     def paper(self) -> Markup:
-        """A field that the page keeps in the reader's browser; printed a line, or words to tick."""
+        """A field that the page keeps in the reader's browser; printed a line to write on."""
         unit = {"ratio": "×"}.get(self.unit, self.unit)
-        return render(
-            "prediction", id=self._id, question=self.question, choices=self.choices, unit=unit
-        )
+        return render("prediction", id=self._id, question=self.question, unit=unit)
 
     @property
     def _id(self) -> str:
@@ -111,7 +97,6 @@ class Prediction:
     def beside(self, outcome: Outcome, view: View) -> Mapping[str, str]:
         """The guess, what the view gives, and how far they are apart."""
         guess, found = self.kept(), outcome(view)
-        guess = None if isinstance(guess, str) else guess
         own: str = "–" if guess is None else written(guess, self.unit)
         times = f"{found / guess:.2g}×" if found and guess else "–"
         if is_handout():

@@ -31,15 +31,18 @@ from vmcompare.experiments.explanation import Explanation, Row, Values, explanat
 from vmcompare.measuring.experiment import package_dir
 from vmcompare.plots.picture import Picture, WhatIf
 
-KINDS = ("exercise", "question", "what-if", "figure", "table", "grid", "here", "demo")
+KINDS = ("exercise", "question", "work", "what-if", "figure", "table", "grid", "here", "demo")
 
 FIELDS = {"what-if": ("Label", "Unit", "Formula", "Inputs"), "grid": ("Called", "Yes", "No")}
 """Kind of section → the fields that it must begin with."""
 
+OWN_WORDS = "Check yourself"
+"""The part of an exercise that is answered by a sentence: no program judges it."""
+
 FILE_BYTES = 1 << 20
 
 _SECTION = re.compile(r"## ([a-z-]+): (\w+)\s*$")
-_PART = re.compile(r"### (Right|Model answer|Reply: \w+)\s*$")
+_PART = re.compile(r"### (Right|Check yourself|Model answer|Reply: \w+)\s*$")
 _FIELD = re.compile(r"([A-Z]\w+): *(.*)$")
 _ITEM = re.compile(r"- (?:(Hint): |\[([ x])\] |(`[^`]+`(?: `[^`]+`)?): )(.*)$")
 _BLOCK = re.compile(r"- |\d{1,2}[.)] |\||\{if ")
@@ -223,11 +226,12 @@ class _Reader:
         return section
 
     def _take(self, line: str) -> None:
-        asked = self._kind in ("exercise", "question", "grid")
+        asked = self._kind in ("exercise", "question", "work", "grid")
         if self._kind == "exercise" and line.startswith("### "):
             heading = _PART.match(line)
             if not heading:
-                raise self._error("a part is “### Right”, “### Model answer” or “### Reply: name”")
+                parts = "“### Right”, “### Check yourself”, “### Model answer”, “### Reply: name”"
+                raise self._error(f"a part is one of {parts}")
             self._into = self._parts.setdefault(heading[1], [])
         elif self._parts:
             self._into.append(line)
@@ -262,9 +266,9 @@ class _Reader:
         """Raise ``TextError`` unless the section has what its kind needs."""
         right = sum(choice.right for choice in section.choices)
         judged = any(heading.startswith("Reply: ") for heading in section.parts)
-        if section.kind == "question" and not section.prose:
+        if section.kind in ("question", "work") and not section.prose:
             raise self._error("it asks nothing")
-        if section.kind == "question" or (section.choices and not judged):
+        if section.kind in ("question", "work") or (section.choices and not judged):
             if right != 1:
                 raise self._error(f"exactly one choice is right, not {right}")
             if not all(choice.feedback for choice in section.choices):
@@ -397,6 +401,16 @@ def questions(words: Text) -> tuple[Question, ...]:
     return tuple(Question(s.name, s.prose, shuffled(s)) for s in words.all("question"))
 
 
+def works(words: Text, values: Values) -> tuple[Question, ...]:
+    """Pieces of work to choose for. Choices keep their order; ``values`` are named in replies."""
+
+    def filled(section: Section) -> Question:
+        said = (replace(c, feedback=section.fill(c.feedback, values)) for c in section.choices)
+        return Question(section.name, section.fill(section.prose, values), tuple(said))
+
+    return tuple(map(filled, words.all("work")))
+
+
 def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View], S]) -> Exercise:
     number = explained.numbers.get(section.name)
     asks_rows = any(placeholders(choice.feedback) for choice in section.choices)
@@ -419,6 +433,7 @@ def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View
         solution=lambda view: filled(view, section.parts["Model answer"]),
         choices=tuple(choice.text for choice in section.choices),
         unit=number.unit if number else "",
+        in_words=OWN_WORDS in section.parts,
         accepted=accepted if number and section.name not in explained.judges else None,
         on_rows=section.name in explained.judges or asks_rows or not section.choices,
     )
@@ -442,6 +457,8 @@ def _check(
         if section.choices:
             choice = next(choice for choice in section.choices if choice.text == answer)
             return Feedback(choice.right, filled(view, choice.feedback))
+        if OWN_WORDS in section.parts:
+            return Feedback(None, filled(view, section.parts[OWN_WORDS]))
         if number is None:
             raise section.error("Python has no check of that name")
         why = filled(view, section.parts.get("Right", ""))
