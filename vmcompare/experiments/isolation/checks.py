@@ -13,16 +13,11 @@ from vmcompare.experiments.isolation.boundaries import BRIDGE
 from vmcompare.experiments.isolation.explain import explained
 from vmcompare.experiments.isolation.probe_grids import (
     arm,
-    default_container,
     listed,
     misconfigured,
     opens,
 )
-from vmcompare.experiments.isolation.probes import (
-    NEIGHBOUR,
-    decoded_capabilities,
-    ordered_capabilities,
-)
+from vmcompare.experiments.isolation.probes import NEIGHBOUR
 from vmcompare.sandbox import Platform
 
 ASKED = "process: signal"
@@ -32,20 +27,8 @@ FLAGS = ("--uts=host", "--pid=host", "--cap-add=SYS_ADMIN", "--network=host")
 """The flags of its line, one of which lets that probe through."""
 
 
-@explained.check("cap_eff", unit="capabilities", within=0)
-def capabilities_of_default_container(view: View) -> int:
-    """How many capabilities the default container has: Docker's, else the guest's."""
-    return len(_own_capabilities(view))
-
-
-@explained.values("cap_eff")
-def _cap_eff(view: View) -> Values:
-    names = ordered_capabilities(_own_capabilities(view))
-    return {"count": len(names), "names": literal(listed(names)) if names else "none at all"}
-
-
-@explained.judge("one_word")
-def _one_word(view: View, answer: Answer) -> Remark | None:
+@explained.judge("one_flag")
+def _one_flag(view: View, answer: Answer) -> Remark | None:
     found = opened_by(view).get(str(answer))
     if found is None:
         return None
@@ -57,7 +40,7 @@ def _one_word(view: View, answer: Answer) -> Remark | None:
     return Remark(False, "nothing", {"flag": flag})
 
 
-@explained.values("one_word")
+@explained.values("one_flag")
 def _flags(view: View) -> Values:
     lines = [
         f"- `{flag}` opens {literal(listed(sorted(found))) if found else 'none of the probes'}"
@@ -105,12 +88,5 @@ def opened_by(view: View) -> Mapping[str, frozenset[str]]:
     base, *others = misconfigured(view)
     tried = {one.confinement: one for one in others if one.made()}
     if not set(FLAGS) <= set(tried) or ASKED not in base.made():
-        raise Unavailable("not every word of this line has been tried", NEXT)
+        raise Unavailable("not every flag of this line has been tried", NEXT)
     return {flag: opens(base, tried[flag]) for flag in FLAGS}
-
-
-def _own_capabilities(view: View) -> frozenset[str]:
-    inside = default_container(view)
-    if inside is None or not inside.read.get("capabilities"):
-        raise Unavailable("no container’s capabilities have been read", NEXT)
-    return decoded_capabilities(inside.read["capabilities"])
