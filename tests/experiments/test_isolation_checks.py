@@ -39,7 +39,7 @@ def test_the_number_on_paper_has_the_two_bits_of_the_right_choice() -> None:
     found = re.search(r"`([0-9a-f]{16})`", task)
     assert found
     held = decoded_capabilities(found[1])
-    [right] = [choice for choice in asked.choices if set(choice.split(" and ")) == held]
+    [right] = [choice for choice in asked.choices if set(choice.split(" and ")) == set(held)]
     assert [c for c in asked.choices if asked.check(view, c).right] == [right]
     listed = re.findall(r"\| (\d+) \| (\w+)", task)
     assert len(listed) == 6

@@ -18,7 +18,7 @@ from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import NEXT, View, compose
-from vmcompare.experiments.isolation.explain import HARDENINGS, explained, widths
+from vmcompare.experiments.isolation.explain import HARDENINGS, call_rows, explained
 from vmcompare.experiments.isolation.explain_failures import beats
 from vmcompare.experiments.isolation.kernel_panic import FAULTY_PANICS
 from vmcompare.experiments.isolation.probe_grids import deviations, misconfigured, opens
@@ -26,7 +26,6 @@ from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
     PROBES,
     decoded_capabilities,
-    ordered_capabilities,
 )
 from vmcompare.plots.picture import Picture, WhatIf
 
@@ -273,12 +272,12 @@ def test_of_a_namespace_it_is_told_whose_it_is(views: Mapping[str, View]) -> Non
 
 
 def test_a_default_containers_capabilities_are_the_fourteen_of_docker() -> None:
-    assert ordered_capabilities(decoded_capabilities(planted_rows.DEFAULT_CAPS)) == [
+    assert decoded_capabilities(planted_rows.DEFAULT_CAPS) == (
         "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
         "NET_BIND_SERVICE", "NET_RAW", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP",
-    ]  # fmt: skip
-    assert decoded_capabilities(planted_rows.NO_CAPS) == frozenset()
-    assert decoded_capabilities(planted_rows.ALL_CAPS) == frozenset(CAPABILITY_NAMES)
+    )  # fmt: skip
+    assert decoded_capabilities(planted_rows.NO_CAPS) == ()
+    assert decoded_capabilities(planted_rows.ALL_CAPS) == CAPABILITY_NAMES
     assert "bit 63" in decoded_capabilities("8000000000000000")
     with pytest.raises(Unavailable, match="is no number"):
         decoded_capabilities("none")
@@ -331,19 +330,17 @@ def test_a_run_in_the_making_already_shows_its_heartbeats(views: Mapping[str, Vi
 # ---- noisy neighbour, record -------------------------------------------------------------------
 
 
-def test_only_sources_that_were_read_are_on_the_axis(views: Mapping[str, View]) -> None:
-    found = {width.what: width for width in widths(views["full"])}
-    assert found["gVisor (its application kernel)"].number == "53 to 68"
-    assert found["Firecracker (all its threads)"].most == 50
-    assert found["Docker’s default filter"].most == 292
-    assert found["a container as Docker starts it"].number == "at most 295"
-
-
-def test_measured_and_published_widths_are_told_apart(views: Mapping[str, View]) -> None:
-    picture = figure("interface", views["full"])
-    assert "no filter at all 348 (measured, counted)" in picture.alt
-    assert "(literature, 2019)" in picture.alt
-    assert "Kata: " in picture.words
+def test_calls_that_were_counted_and_calls_that_were_published_are_told_apart(
+    views: Mapping[str, View],
+) -> None:
+    rows = {row.label: row for row in call_rows(views["full"])}
+    told = {label: row.text for label, row in rows.items()}
+    assert told["no filter at all"] == "348 · measured, counted"
+    assert told["a container as Docker starts it"] == "at most 295 · measured, counted"
+    assert told["gVisor (its application kernel)"] == "53 to 68 · literature, 2019"
+    assert rows["Docker’s default filter"].value == 292
+    assert not rows["no filter at all"].hollow
+    assert rows["Firecracker (all its threads)"].hollow
 
 
 def test_a_noisy_neighbour_is_set_beside_quiet_of_its_own_arm(views: Mapping[str, View]) -> None:

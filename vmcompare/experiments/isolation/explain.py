@@ -5,17 +5,18 @@ Every function raises ``Unavailable`` where its rows are not there; an outcome i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from statistics import mean
+from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.view import View, absent
 from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.isolation import explain_failures
-from vmcompare.experiments.isolation.boundaries import ANSWERED, BRIDGE, LET_THROUGH, OWN_NETWORKS
+from vmcompare.experiments.isolation.boundaries import ANSWERED, LET_THROUGH
 from vmcompare.experiments.isolation.probe_grids import (
     Arm,
     answers_grid,
@@ -38,11 +39,13 @@ from vmcompare.experiments.isolation.probes import (
     NAMESPACES,
     PROBES,
     decoded_capabilities,
-    ordered_capabilities,
 )
 from vmcompare.plots import marks, style
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.sandbox import EMULATION, Platform, Series
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 explained = Explanation[View]()
 
@@ -54,7 +57,7 @@ def _source(view: View) -> Values:
 
 def _column(one: Arm, arms: list[Arm]) -> str:
     """A short heading; with the emulation, where there was one."""
-    words = one.label(mixed=mixed(arms)).replace("container, ", "")
+    words = one.label(mixed=mixed(arms)).replace("container, no ", "no ")
     return f"{words} ({EMULATION})" if one.emulated else words
 
 
@@ -141,35 +144,37 @@ def _weakened(view: View) -> tuple[Arm, list[Arm]]:
     return base, flags
 
 
-@explained.figure("flags")
 @style.own()
+def _counted(rows: Sequence[marks.Row], most: float, what: str) -> Figure:
+    """Rows of marks over one axis of counts, from 0 to ``most``."""
+    figure = style.figure(marks.HEIGHT_IN * len(rows) + 0.7)
+    axes = figure.subplots()
+    marks.draw(axes, rows, guide=True)
+    axes.set_xlim(0, most * 1.02)
+    axes.set_xlabel(what, fontsize=style.SMALL_PT)
+    return figure
+
+
+@explained.figure("flags")
 def flags_figure(view: View) -> Picture:
     """How many probes at the host get through with one flag more, fewest first."""
     base, flags = _weakened(view)
     if not flags:
         raise absent("container with one flag more")
-    arms = sorted([base, *flags], key=lambda one: len(one.through()))
-    figure = style.figure(marks.HEIGHT_IN * len(arms) + 0.7)
-    axes = figure.subplots()
+    of = len(base.through()) + len(base.denied())
     rows = [
         marks.Row(
-            one.confinement.removeprefix("--security-opt=") or "default",
-            str(len(one.through())),
-            style.look(Series(Platform.CONTAINER)),
-            len(one.through()),
+            one.confinement.removeprefix("--security-opt=") or "default", f"{len(one.through())}",
+            style.look(Series(Platform.CONTAINER)), len(one.through()),
         )
-        for one in arms
-    ]
-    marks.draw(axes, rows, guide=True)
-    of = len(base.through()) + len(base.denied())
-    axes.set_xlim(0, of)
-    axes.set_xlabel(f"probes that get through, of {of}", fontsize=style.SMALL_PT)
+        for one in sorted([base, *flags], key=lambda one: len(one.through()))
+    ]  # fmt: skip
     said = [f"The default container lets through {len(base.through())} of {of} probes"]
     for one in flags:
         said.append(f"{one.confinement} lets through {len(one.through())}: {_turned_by(base, one)}")
     odd = deviations(base, misconfigured(view)[1:])
     return Picture(
-        figure,
+        _counted(rows, of, f"probes that get through, of {of}"),
         f"{'. '.join(said)}.",
         placeholders={
             "source": view.caption(),
@@ -231,10 +236,7 @@ def several_flags(view: View) -> WhatIf:
         for k in range(len(opened) + 1)
     ]
 
-    @style.own()
     def draw(k: float) -> Picture:
-        figure = style.figure(marks.HEIGHT_IN * len(sizes) + 0.7)
-        axes = figure.subplots()
         rows = [
             marks.Row(
                 f"{n} flag{'s' * (n != 1)}", f"{mean(some):.1f}",
@@ -243,12 +245,9 @@ def several_flags(view: View) -> WhatIf:
             )
             for n, some in enumerate(sizes)
         ]  # fmt: skip
-        marks.draw(axes, rows)
-        axes.set_xlim(0, most)
-        axes.set_xlabel(f"probes that get through, of {most}", fontsize=style.SMALL_PT)
         some = sizes[int(k)]
         return Picture(
-            figure,
+            _counted(rows, most, f"probes that get through, of {most}"),
             f"{k:g} of {len(opened)} flags on one line: {mean(some):.1f} of {most} probes get "
             f"through on average, between {min(some)} and {max(some)}. {MODELLED}",
         )
@@ -273,18 +272,10 @@ def several_flags(view: View) -> WhatIf:
 def neighbours_table(view: View) -> Iterator[Row]:
     """What one instance can do to the one beside it."""
     arms = neighbours(view)
-    called = {
-        Platform.PROCESS: "two processes",
-        Platform.VM_DIRECT: f"two VMs ({EMULATION})" if arms[-1].emulated else "two VMs",
-        BRIDGE: "containers, one network",
-        OWN_NETWORKS: "containers, two networks",
-    }
     for name in of_neighbour(tried(arms)):
-        row = {"what is tried": PROBES[name].says}
-        for one in arms:
-            star = one.label(mixed=mixed(arms))[-2:] == " *"
-            row[called[one.confinement or one.platform] + " *" * star] = one.text(name)
-        yield row
+        yield {"what is tried": PROBES[name].says} | {
+            _column(one, arms): one.text(name) for one in arms
+        }
 
 
 _AS_ROOT = ("raw socket", "root files: write", "set-uid: gain")
@@ -310,7 +301,7 @@ def capabilities_table(view: View) -> Iterator[Row]:
             "CapEff": one.read["capabilities"],
             "capabilities": str(len(held)),
             **{PROBES[name].says: one.text(name) for name in _AS_ROOT},
-            "names": ", ".join(ordered_capabilities(held)) or "none",
+            "names": ", ".join(held) or "none",
         }
 
 
@@ -348,28 +339,9 @@ def _as_read(one: Arm, what: str, first: Arm) -> str:
 # ---- system calls that reach a shared kernel -----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Width:
-    """How many different system calls reach the host's kernel.
-
-    Attributes:
-        what: whose calls.
-        number: how many, in words.
-        fewest, most: how many; equal but where a range is published.
-        series: gives its look; ``None`` for a published figure.
-        source: where it is from, in words.
-    """
-
-    what: str
-    number: str
-    fewest: float
-    most: float
-    series: Series | None
-    source: str
-
-
-def widths(view: View) -> list[Width]:
-    """Measured ones first, then the published ones whose source was read, widest first.
+def call_rows(view: View) -> list[marks.Row]:
+    """How many calls reach the host's kernel: measured ones first, then the published ones whose
+    source was read, most first.
 
     What a filter lets through is an upper bound: a call that lacks a capability is refused with and
     without the filter, so counting cannot tell whether the filter would let it through.
@@ -380,8 +352,9 @@ def widths(view: View) -> list[Width]:
         ("a container as Docker starts it", LET_THROUGH, Platform.CONTAINER, "at most {:.0f}"),
     ):
         for column in view.columns("item_count", phase=phase)[:1]:
-            calls, source = column.median.estimate, f"{column.shown}, counted"
-            found.append(Width(what, number.format(calls), calls, calls, Series(platform), source))
+            calls = column.median.estimate
+            text = f"{number.format(calls)} · {column.shown}, counted"
+            found.append(marks.Row(what, text, style.look(Series(platform)), calls))
     if not found:
         raise absent("count of system calls")
     published = []
@@ -389,38 +362,24 @@ def widths(view: View) -> list[Width]:
         if figure.checked and figure.most:
             least, most = float(figure.least), float(figure.most)
             number = f"{least:.0f} to {most:.0f}" if least < most else f"{most:.0f}"
-            source = f"literature, {figure.year}"
-            published.append(Width(figure.system, number, least, most, None, source))
-    return found + sorted(published, key=lambda width: -width.most)
+            text = f"{number} · literature, {figure.year}"
+            published.append(
+                marks.Row(
+                    figure.system, text, style.look(None), most, hollow=True,
+                    span=(least, most), strong="none",
+                )
+            )  # fmt: skip
+    return found + sorted(published, key=lambda row: -(row.value or 0))
 
 
 @explained.figure("interface")
-@style.own()
 def interface_figure(view: View) -> Picture:
     """One axis from no call to all: filled where it was measured, hollow where it was published."""
-    found = widths(view)
-    figure = style.figure(marks.HEIGHT_IN * len(found) + 0.7)
-    axes = figure.subplots()
-    rows = [
-        marks.Row(
-            width.what,
-            f"{width.number} · {width.source}",
-            style.look(width.series),
-            width.most,
-            hollow=width.series is None,
-            span=(width.fewest, width.most),
-            strong="figure" if width.series else "none",
-        )
-        for width in found
-    ]
-    marks.draw(axes, rows, guide=True)
-    most = max(width.most for width in found)
-    axes.set_xlim(-most * 0.02, most * 1.06)
-    axes.set_xlabel("different system calls that reach the host’s kernel", fontsize=style.SMALL_PT)
-    alt = "; ".join(f"{width.what} {width.number} ({width.source})" for width in found)
+    rows = call_rows(view)
+    most = max(row.value or 0 for row in rows)
     return Picture(
-        figure,
-        f"How many calls reach the host’s kernel: {alt}.",
+        _counted(rows, most, "different system calls that reach the host’s kernel"),
+        f"Calls that reach the host’s kernel: {'; '.join(f'{r.label} {r.text}' for r in rows)}.",
         placeholders={"source": view.caption()},
     )
 

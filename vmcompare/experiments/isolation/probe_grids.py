@@ -125,7 +125,10 @@ class Arm:
             Platform.CONTAINER: "container in a guest" if self.nested else "container",
             Platform.VM_DIRECT: "VM",
         }
-        said = {"no-capabilities": "no capabilities", "no-seccomp": "no filter"}
+        said = {
+            "no-capabilities": "no capabilities", "no-seccomp": "no filter",
+            BRIDGE: "one network", OWN_NETWORKS: "two networks",
+        }  # fmt: skip
         held = said.get(self.confinement, self.confinement)
         words = ", ".join(filter(None, [names.get(self.platform, str(self.platform)), held]))
         return f"{words} *" if mixed and self.shown != MEASURED else words

@@ -177,8 +177,8 @@ CAPABILITY_NAMES: tuple[str, ...] = (
 """Bit 0 first. Source: ``include/uapi/linux/capability.h`` of Linux 5.9 and later."""
 
 
-def decoded_capabilities(cap_eff: str) -> frozenset[str]:
-    """The capabilities that a ``CapEff`` line of ``/proc/<pid>/status`` grants.
+def decoded_capabilities(cap_eff: str) -> tuple[str, ...]:
+    """The capabilities that a ``CapEff`` line of ``/proc/<pid>/status`` grants, bit 0 first.
 
     A bit beyond the last known name is called ``"bit 41"``.
 
@@ -188,19 +188,8 @@ def decoded_capabilities(cap_eff: str) -> frozenset[str]:
     if not re.fullmatch(r"[0-9a-fA-F]{1,32}", cap_eff.strip()):
         raise Unavailable("what was read of the capabilities is no number", "replay another run")
     bits = int(cap_eff, 16)
-    names = (
-        CAPABILITY_NAMES[n] if n < len(CAPABILITY_NAMES) else f"bit {n}"
-        for n in range(bits.bit_length())
-    )
-    return frozenset(name for n, name in enumerate(names) if bits >> n & 1)
-
-
-def ordered_capabilities(names: frozenset[str]) -> list[str]:
-    """In the order of their bits."""
-    return sorted(
-        names,
-        key=lambda n: CAPABILITY_NAMES.index(n) if n in CAPABILITY_NAMES else len(CAPABILITY_NAMES),
-    )
+    names = dict(enumerate(CAPABILITY_NAMES))
+    return tuple(names.get(n, f"bit {n}") for n in range(bits.bit_length()) if bits >> n & 1)
 
 
 # ---- the probes ----------------------------------------------------------------------------------
