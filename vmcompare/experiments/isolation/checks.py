@@ -13,7 +13,6 @@ from vmcompare.experiments.isolation.boundaries import BRIDGE
 from vmcompare.experiments.isolation.explain import explained
 from vmcompare.experiments.isolation.probe_grids import (
     arm,
-    listed,
     misconfigured,
     opens,
 )
@@ -32,21 +31,20 @@ def _one_flag(view: View, answer: Answer) -> Remark | None:
     found = opened_by(view).get(str(answer))
     if found is None:
         return None
-    flag = f"`{answer}`"
-    if ASKED in found:
-        return Remark(True, "through", {"flag": flag})
-    if found:
-        return Remark(False, "others", {"flag": flag, "probes": literal(listed(sorted(found)))})
-    return Remark(False, "nothing", {"flag": flag})
+    right = ASKED in found
+    probes = {} if right else {"probes": _listed(found)}
+    return Remark(right, "through" if right else "others", {"flag": f"`{answer}`", **probes})
 
 
 @explained.values("one_flag")
 def _flags(view: View) -> Values:
-    lines = [
-        f"- `{flag}` opens {literal(listed(sorted(found))) if found else 'none of the probes'}"
-        for flag, found in opened_by(view).items()
-    ]
+    lines = [f"- `{flag}` opens {_listed(found)}" for flag, found in opened_by(view).items()]
     return {"flags": "\n".join(lines)}
+
+
+def _listed(probes: frozenset[str]) -> str:
+    *most, last = sorted(probes) or ("none of the probes",)
+    return literal(f"{', '.join(most)} and {last}" if most else last)
 
 
 @explained.values("root_study")

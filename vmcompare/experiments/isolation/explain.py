@@ -19,6 +19,7 @@ from vmcompare.experiments.isolation import explain_failures
 from vmcompare.experiments.isolation.boundaries import ANSWERED, LET_THROUGH
 from vmcompare.experiments.isolation.probe_grids import (
     Arm,
+    aimed,
     answers_grid,
     default_container,
     deviations,
@@ -26,17 +27,17 @@ from vmcompare.experiments.isolation.probe_grids import (
     misconfigured,
     mixed,
     neighbours,
-    of_boundaries,
-    of_host,
     of_lesson,
-    of_neighbour,
     opens,
     probed,
     tried,
 )
 from vmcompare.experiments.isolation.probes import (
     FLIPS,
+    HOST,
+    ITSELF,
     NAMESPACES,
+    NEIGHBOUR,
     PROBES,
     decoded_capabilities,
 )
@@ -95,7 +96,7 @@ def answers_table(view: View) -> Iterator[Row]:
     else:
         opened = {one.confinement: opens(base, one) for one in others if one.confinement[0] == "-"}
     first = of_lesson(inside.answers)
-    for name in [*first, *(n for n in of_host(inside.answers) if n not in first)]:
+    for name in [*first, *(n for n in aimed(inside.answers, HOST) if n not in first)]:
         yield {
             "what is tried": PROBES[name].says,
             "boundary": PROBES[name].boundary,
@@ -119,7 +120,7 @@ def _flags_for(name: str, opened: Mapping[str, frozenset[str]] | None) -> str:
 def probes_table(view: View) -> Iterator[Row]:
     """The answer to every probe in every arm on this computer."""
     arms = probed(view)
-    for name in of_boundaries(tried(arms)):
+    for name in aimed(tried(arms), HOST, ITSELF):
         yield {"what is tried": PROBES[name].says} | {
             _column(one, arms): one.text(name) for one in arms
         }
@@ -202,7 +203,7 @@ def flags_table(view: View) -> Iterator[Row]:
 
 
 def _turned_by(base: Arm, one: Arm) -> str:
-    changed = of_boundaries(flips(base, one))
+    changed = aimed(flips(base, one), HOST, ITSELF)
     opened = [n for n in changed if one.answers[n].got_through]
     closed = [f"{n} ({one.text(n)})" for n in changed if n not in opened]
     still = [n for n in base.denied() if n not in opened and n in one.made()]
@@ -272,7 +273,7 @@ def several_flags(view: View) -> WhatIf:
 def neighbours_table(view: View) -> Iterator[Row]:
     """What one instance can do to the one beside it."""
     arms = neighbours(view)
-    for name in of_neighbour(tried(arms)):
+    for name in aimed(tried(arms), NEIGHBOUR):
         yield {"what is tried": PROBES[name].says} | {
             _column(one, arms): one.text(name) for one in arms
         }

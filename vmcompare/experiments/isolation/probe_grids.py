@@ -86,15 +86,19 @@ class Arm:
 
     def through(self) -> list[str]:
         """Names of the probes aimed at the host that got through."""
-        return [name for name in of_host(self.answers) if self.answers[name].got_through]
+        return [name for name in aimed(self.answers, HOST) if self.answers[name].got_through]
 
     def denied(self) -> list[str]:
         """Names of the probes aimed at the host that were refused."""
-        return [name for name in of_host(self.answers) if self.answers[name].got_through is False]
+        return [
+            name for name in aimed(self.answers, HOST) if self.answers[name].got_through is False
+        ]
 
     def made(self) -> list[str]:
         """Names of the probes at the host and for itself that were made."""
-        return [n for n in of_boundaries(self.answers) if self.answers[n].got_through is not None]
+        return [
+            n for n in aimed(self.answers, HOST, ITSELF) if self.answers[n].got_through is not None
+        ]
 
     def kind(self, name: str) -> str:
         """Which kind of answer a probe got."""
@@ -134,22 +138,8 @@ class Arm:
         return f"{words} *" if mixed and self.shown != MEASURED else words
 
 
-def of_host(names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that are aimed at the host, in the registered order."""
-    return _aimed(names, HOST)
-
-
-def of_boundaries(names: Iterable[str]) -> list[str]:
-    """Those at the host, then those for itself: all that one flag may turn."""
-    return _aimed(names, HOST, ITSELF)
-
-
-def of_neighbour(names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that are aimed at a neighbour, in the registered order."""
-    return _aimed(names, NEIGHBOUR)
-
-
-def _aimed(names: Iterable[str], *aims: str) -> list[str]:
+def aimed(names: Iterable[str], *aims: str) -> list[str]:
+    """Those of ``names`` that are aimed at one of ``aims``, aim by aim in the registered order."""
     wanted = set(names)
     return [n for aim in aims for n, probe in PROBES.items() if n in wanted and probe.aim == aim]
 
@@ -230,7 +220,7 @@ def arm(
     aim: str = HOST,
 ) -> Arm | None:
     """One arm, of the run named or else of the first that has a valid answer of it."""
-    names = of_boundaries(PROBES) if aim == HOST else of_neighbour(PROBES)
+    names = aimed(PROBES, HOST, ITSELF) if aim == HOST else aimed(PROBES, NEIGHBOUR)
     frame = view.frame
     mine = frame[
         (frame["platform"] == str(platform))
@@ -279,7 +269,7 @@ def flips(base: Arm, other: Arm) -> frozenset[str]:
 
 def opens(base: Arm, one: Arm) -> frozenset[str]:
     """Probes at the host that get through in ``one`` and are refused in ``base``."""
-    turned = flips(base, one) & frozenset(of_host(base.answers))
+    turned = flips(base, one) & frozenset(aimed(base.answers, HOST))
     return frozenset(name for name in turned if one.answers[name].got_through)
 
 
@@ -290,14 +280,8 @@ def deviations(base: Arm, others: Sequence[Arm]) -> list[tuple[str, str, bool]]:
         if one.confinement in FLIPS:
             turned, both = flips(base, one), set(base.made()) & set(one.made())
             odd = turned ^ (FLIPS[one.confinement] & both)
-            found += [(one.confinement, name, name in turned) for name in of_boundaries(odd)]
+            found += [(one.confinement, name, name in turned) for name in aimed(odd, HOST, ITSELF)]
     return found
-
-
-def listed(words: Sequence[str]) -> str:
-    """``"a, b and c"``; empty where there are none."""
-    *most, last = words or ("",)
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 # ---- the figure: lengths in inches ---------------------------------------------------------------
