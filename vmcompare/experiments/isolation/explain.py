@@ -33,6 +33,7 @@ from vmcompare.experiments.isolation.probe_grids import (
     tried,
 )
 from vmcompare.experiments.isolation.probes import (
+    CAPABILITY_NAMES,
     FLIPS,
     HOST,
     ITSELF,
@@ -297,12 +298,14 @@ def capabilities_table(view: View) -> Iterator[Row]:
         raise absent("reading of capabilities")
     for one in arms:
         held = decoded_capabilities(one.read["capabilities"])
+        lacking = [name for name in CAPABILITY_NAMES if name not in held]
+        names = f"all but {', '.join(lacking)}" if 0 < len(lacking) < len(held) else ", ".join(held)
         yield {
             "who": one.label(mixed=mixed(arms)),
             "CapEff": one.read["capabilities"],
             "capabilities": str(len(held)),
             **{PROBES[name].says: one.text(name) for name in _AS_ROOT},
-            "names": ", ".join(held) or "none",
+            "names": names or "none",
         }
 
 
