@@ -221,7 +221,9 @@ def noisy_neighbours(*, rounds: int = 3, without: Sequence[str] = ()) -> list[Me
                 if phase == "memory hog":
                     if platform == "container":
                         peak = 64.0 if word == "with limits" else 260.0
-                        rows.append(row(platform, "cgroup_bytes", peak * 2**20, **held))
+                        limit = 64 if word == "with limits" else 384
+                        limited = held | {"mem_limit_mib": limit}
+                        rows.append(row(platform, "cgroup_bytes", peak * 2**20, **limited))
                     text = "killed at its limit" if word == "with limits" else "finished"
                     became = held | {"phase": f"what became of the {phase}"}
                     rows.append(row(platform, "observation", 1.0, text=text, **became))
@@ -230,7 +232,8 @@ def noisy_neighbours(*, rounds: int = 3, without: Sequence[str] = ()) -> list[Me
                     rows.append(row(platform, "item_count", count, **held))
     for block in range(rounds):
         under: dict[str, Any] = {"block": block, "accel": "tcg"}
-        rows.append(row("vm", "guest_ram_to_limit_ratio", 0.98, **under))
+        ram = under | {"phase": "memory hog", "mem_limit_mib": 512}
+        rows.append(row("vm", "guest_ram_to_limit_ratio", 0.98, **ram))
         rows.append(row("vm", "host_cpu_to_vcpu_ratio", 1.02, **under))
     return rows
 
