@@ -91,6 +91,13 @@ def test_a_neighbour_is_set_beside_a_quiet_one_of_the_same_round(full: View) -> 
     assert "hardly felt" not in picture.brief
 
 
+def test_a_neighbour_that_works_feels_who_computes(full: View) -> None:
+    picture = figure("noisy", full)
+    for said in ("no limit: 2.00×", "limited: 1.25×", "VM beside VM: 1.00×"):
+        assert f"CPU burner, {'container, ' * ('limit' in said)}{said}" in picture.alt
+    assert "works itself" in picture.words
+
+
 def test_a_neighbour_that_hardly_felt_it_is_said_to(show: Show) -> None:
     calm = [
         row("vm-direct", "gap_p99_s", p99, phase=stretch, machine="pc")

@@ -586,7 +586,7 @@ explained.whatif("blast")(explain_failures.blast)
 
 
 def _source(view: View) -> Values:
-    return {"source": view.caption()}
+    return {"source": view.caption(), "brief": view.brief()}
 
 
 for _name in (

@@ -24,7 +24,16 @@ from vmcompare.experiments.isolation.kernel_panic import (
     FAULTY_PANICS,
     PRIVILEGED_ASKS,
 )
-from vmcompare.experiments.isolation.noisy_neighbour import FORKS, MEMORY, QUIET, WITH, WITHOUT
+from vmcompare.experiments.isolation.noisy_neighbour import (
+    BURNER,
+    FORKS,
+    MEMORY,
+    QUIET,
+    WITH,
+    WITHOUT,
+    WORK_BURNER,
+    WORK_QUIET,
+)
 from vmcompare.plots import marks, style
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.sandbox import Platform, Series
@@ -332,6 +341,13 @@ _ARMS = (
 )
 """In words, and the platform and confinement of the program that takes much."""
 
+_COMPARED = (
+    (MEMORY, "gap_p99_s", QUIET, MEMORY),
+    (FORKS, "gap_p99_s", QUIET, FORKS),
+    (BURNER, "duration_s", WORK_QUIET, WORK_BURNER),
+)
+"""What a program takes; the metric of its neighbour, and its phases beside quiet and busy ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Felt:
@@ -342,8 +358,6 @@ class Felt:
         what: what the program took.
         times: how many times as long as beside a quiet one, one ratio a round.
         series: gives its look.
-        waits: whether the neighbour mostly sleeps: then its late heartbeats (99th percentile of
-            the gaps) are compared, else the time of a fixed piece of its work.
     """
 
     arm: str
@@ -351,7 +365,6 @@ class Felt:
     times: Interval
     points: Sequence[float]
     series: Series
-    waits: bool
 
 
 def felt(view: View) -> list[Felt]:
@@ -361,23 +374,20 @@ def felt(view: View) -> list[Felt]:
         Unavailable: no program has taken much yet.
     """
     found = []
-    for what, metric, waits in (
-        (MEMORY, "gap_p99_s", True),
-        (FORKS, "gap_p99_s", True),
-    ):
+    for what, metric, calm, busy in _COMPARED:
         for arm, platform, held in _ARMS:
             for column in view.columns(metric, platform=str(platform), confinement=held)[:1]:
-                loud, quiet = column.where(phase=what), column.where(phase=QUIET)
+                loud, quiet = column.where(phase=busy), column.where(phase=calm)
                 times = loud.over(quiet) if loud.n and quiet.n else None
                 if times is None:
                     continue
-                calm = quiet.blocks()
+                below = quiet.blocks()
                 points = [
-                    median(values) / median(calm[block])
+                    median(values) / median(below[block])
                     for block, values in loud.blocks().items()
-                    if block in calm
+                    if block in below
                 ]
-                found.append(Felt(arm, what, times, points, column.series, waits))
+                found.append(Felt(arm, what, times, points, column.series))
     if not found:
         raise absent("neighbour that was disturbed")
     return found
@@ -405,7 +415,7 @@ def noisy_neighbour_figure(view: View) -> Picture:
     axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
     axes.set_xlabel("times as long as beside a quiet program", fontsize=style.SMALL_PT)
     said = "; ".join(f"{one.what}, {one.arm}: {ratio(one.times.estimate)}" for one in found)
-    waiting = [one.times.estimate for one in found if one.waits]
+    waiting = [one.times.estimate for one in found if one.what != BURNER]
     return Picture(
         figure,
         f"How many times as long a neighbour waits. {said}.",
@@ -413,6 +423,7 @@ def noisy_neighbour_figure(view: View) -> Picture:
         {
             "hardly": bool(waiting) and max(waiting) < HARDLY,
             "worst": ratio(max(waiting, default=float("nan"))),
+            "works": any(one.what == BURNER for one in found),
         },
     )
 
@@ -492,6 +503,7 @@ def all_weaknesses_table(_view: View) -> Iterator[Row]:
 def _weakness(one: Weakness, what: str) -> dict[str, str]:
     return {
         "weakness": f"[{one.cve}]({one.url})",
+        "made public": one.published,
         "what, in a sentence": f"{what}: {one.summary}",
         "where": WEAK[one.kind],
     }
