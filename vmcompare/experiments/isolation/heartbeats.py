@@ -35,9 +35,6 @@ from vmcompare.sandbox import (
     Spec,
 )
 
-BEATS_PER_S = 20
-"""As claim S1a registers it."""
-
 MISSED_OVER_S = 1.0
 MISSED_TIMES = 2.0
 BEFORE_S = 30

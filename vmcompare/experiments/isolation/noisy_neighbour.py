@@ -502,19 +502,6 @@ class Neighbourhood:
     hog: Hog | None = None
     refused: str = "not started"
 
-    def start(self, box: Sandbox, block: int) -> None:
-        """Start the hog of a round, and read its limit back."""
-        if self.row.platform is Platform.CONTAINER:
-            name = f"hog-{block}-{self.row.confinement.split()[0]}"
-            self.hog = in_container(box, name, self.demand, self.limits)
-        else:
-            self.hog = in_guest(box, self.demand)
-        self.hog.wait_ready()
-        if self.limits:
-            group_limits(self.hog, self.limits)
-        else:
-            guest_memory(self.row.mem_limit_mib, self.hog)
-
 
 @dataclass(slots=True)
 class NoisyNeighbours:
@@ -553,15 +540,25 @@ class NoisyNeighbours:
     # ---- one neighbourhood, one round -----------------------------------------------------------
 
     def start(self, one: Neighbourhood, block: int) -> list[Measurement]:
-        """Start the hog of this round; its rows say why it may not begin."""
+        """Start the hog of this round, and read its limit back; its rows say what failed."""
         why = self.instances.why
-        one.hog = None
-        one.refused = why.get(one.place) or why.get(one.neighbour, "")
-        if not one.refused:
-            try:
-                one.start(self.boxes[one.place], block)
-            except FAILURES as problem:
-                one.refused = str(problem)
+        one.hog, one.refused = None, why.get(one.place) or why.get(one.neighbour, "")
+        if one.refused:
+            return []
+        try:
+            box = self.boxes[one.place]
+            if one.row.platform is Platform.CONTAINER:
+                name = f"hog-{block}-{one.row.confinement.split()[0]}"
+                one.hog = in_container(box, name, one.demand, one.limits)
+            else:
+                one.hog = in_guest(box, one.demand)
+            one.hog.wait_ready()
+            if one.limits:
+                group_limits(one.hog, one.limits)
+            else:
+                guest_memory(one.row.mem_limit_mib, one.hog)
+        except FAILURES as problem:
+            one.refused = str(problem)
         return []
 
     def quiet(self, all_of_them: Sequence[Neighbourhood], block: int) -> Iterator[Measurement]:
@@ -755,47 +752,36 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
     own = stack.enter_context(contextlib.ExitStack())
     run = NoisyNeighbours(Instances(context, own, clock or Clock()))
     chance = random.Random(context.seed)
-    neighbourhoods: list[Neighbourhood] = []
-    places: list[str] = []
-    if Platform.VM_DIRECT in context.launchers:
-        neighbourhoods = _neighbourhoods(context.launchers[Platform.VM_DIRECT])
-        places = [_HOSTING, _SIBLING, _VM]
-    if Platform.VM in context.launchers:
-        places.append(_DISTRIBUTION)
+    direct = context.launchers.get(Platform.VM_DIRECT)
+    all_of_them = _neighbourhoods(direct) if direct else []
+    places = [_HOSTING, _SIBLING, _VM] if direct else []
+    places += [_DISTRIBUTION] if Platform.VM in context.launchers else []
     plan: list[Step] = [
         (f"noisy neighbours: opening {place}", partial(run.open, place)) for place in places
     ]
     for block in range(context.rounds):
-        begun: list[Step] = [
-            (f"{one.name}, starting", partial(run.start, one, block)) for one in neighbourhoods
+        now: list[Step] = [
+            (f"{o.name}, starting", partial(run.start, o, block)) for o in all_of_them
         ]
-        if neighbourhoods:
-            begun.append(("all quiet", partial(run.quiet, neighbourhoods, block)))
-        groups = _groups(run, neighbourhoods, places, block)
+        if all_of_them:
+            now.append(("all quiet", partial(run.quiet, all_of_them, block)))
+        groups: list[list[Step]] = [
+            [
+                (f"{one.name}, {MEMORY}", partial(run.stretch, one, block, MEMORY)),
+                (f"{one.name}, {BURNER}", partial(run.work, one, block)),
+                (f"{one.name}, {FORKS}", partial(run.stretch, one, block, FORKS)),
+                (f"{one.name}, ending", partial(run.take_away, one)),
+            ]
+            for one in all_of_them
+        ]
+        if _DISTRIBUTION in places:
+            groups.append([("a distribution: memory", partial(run.distribution, block))])
+        if places:
+            busiest = places[-1]  # the kind that findings are about, where there is one
+            groups.append([(f"{busiest}: processor", partial(run.processor, busiest, block))])
+        if Platform.CONTAINER in context.launchers:
+            groups.append([("Docker’s container with limits", partial(run.docker, block))])
         chance.shuffle(groups)
-        steps_now = [*begun, *(step for group in groups for step in group)]
-        plan += [(f"noisy neighbours {block + 1}: {words}", step) for words, step in steps_now]
+        now += [step for group in groups for step in group]
+        plan += [(f"noisy neighbours {block + 1}: {words}", step) for words, step in now]
     return [*plan, ("noisy neighbours: closing", run.end)] if plan else []
-
-
-def _groups(
-    run: NoisyNeighbours, neighbourhoods: Sequence[Neighbourhood], places: Sequence[str], block: int
-) -> list[list[Step]]:
-    """Groups of steps of one round, to be shuffled."""
-    groups: list[list[Step]] = [
-        [
-            (f"{one.name}, {MEMORY}", partial(run.stretch, one, block, MEMORY)),
-            (f"{one.name}, {BURNER}", partial(run.work, one, block)),
-            (f"{one.name}, {FORKS}", partial(run.stretch, one, block, FORKS)),
-            (f"{one.name}, ending", partial(run.take_away, one)),
-        ]
-        for one in neighbourhoods
-    ]
-    if _DISTRIBUTION in places:
-        groups.append([("a distribution: memory", partial(run.distribution, block))])
-    busiest = next((place for place in (_DISTRIBUTION, _VM) if place in places), "")
-    if busiest:
-        groups.append([(f"{busiest}: processor", partial(run.processor, busiest, block))])
-    if Platform.CONTAINER in run.instances.context.launchers:
-        groups.append([("Docker’s container with limits", partial(run.docker, block))])
-    return groups
