@@ -342,9 +342,9 @@ _ARMS = (
 """In words, and the platform and confinement of the program that takes much."""
 
 _COMPARED = (
+    (BURNER, "duration_s", WORK_QUIET, WORK_BURNER),
     (MEMORY, "gap_p99_s", QUIET, MEMORY),
     (FORKS, "gap_p99_s", QUIET, FORKS),
-    (BURNER, "duration_s", WORK_QUIET, WORK_BURNER),
 )
 """What a program takes; the metric of its neighbour, and its phases beside quiet and busy ones."""
 
