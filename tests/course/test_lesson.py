@@ -707,7 +707,7 @@ def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_of_two_lessons_shows_its_own_exercises_and_questions(
     page: Page, isolation: Path
 ) -> None:
-    for number, own, other in (("05a", "cap_eff", "root_study"), ("05b", "root_study", "cap_eff")):
+    for number, own, other in (("05a", "cap_eff", "bad_days"), ("05b", "bad_days", "cap_eff")):
         half = Lesson("isolation", number)
         half.solution(own)
         with pytest.raises(UnknownName):

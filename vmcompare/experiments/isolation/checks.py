@@ -9,15 +9,11 @@ from vmcompare.evidence.exercise import Answer
 from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.view import NEXT, View
 from vmcompare.experiments.explanation import Remark, Values
-from vmcompare.experiments.isolation.boundaries import BRIDGE
 from vmcompare.experiments.isolation.explain import explained
 from vmcompare.experiments.isolation.probe_grids import (
-    arm,
     misconfigured,
     opens,
 )
-from vmcompare.experiments.isolation.probes import NEIGHBOUR
-from vmcompare.sandbox import Platform
 
 ASKED = "process: signal"
 """The probe that the exercise on one flag asks about."""
@@ -45,36 +41,6 @@ def _flags(view: View) -> Values:
 def _listed(probes: frozenset[str]) -> str:
     *most, last = sorted(probes) or ("none of the probes",)
     return literal(f"{', '.join(most)} and {last}" if most else last)
-
-
-@explained.values("root_study")
-def _root_study(view: View) -> Values:
-    tried = [
-        f"- {words}: {literal('; '.join(f'{n} {one.answers[n].text}' for n in one.answers))}"
-        for words, one in (
-            ("two processes", arm(view, Platform.PROCESS, "", aim=NEIGHBOUR)),
-            ("from container A", arm(view, Platform.CONTAINER, BRIDGE, aim=NEIGHBOUR)),
-        )
-        if one is not None
-    ]
-    return {"tried": "\n".join(tried)}
-
-
-@explained.values("three_tenants")
-def _three_tenants(view: View) -> Values:
-    privileged = arm(view, Platform.CONTAINER, "--privileged", nested=True)
-    counts = [
-        f"- {words}: {len(one.through())} of {len(one.through()) + len(one.denied())} "
-        "probes get through"
-        for words, one in (
-            ("a default container", arm(view, Platform.CONTAINER, "")),
-            ("without capabilities", arm(view, Platform.CONTAINER, "no-capabilities")),
-            ("a privileged one, in a disposable VM", privileged),
-            ("a virtual machine", arm(view, Platform.VM_DIRECT, "")),
-        )
-        if one is not None and one.made()
-    ]
-    return {"counts": "\n".join(counts)}
 
 
 def opened_by(view: View) -> Mapping[str, frozenset[str]]:

@@ -5,7 +5,7 @@ Every function raises ``Unavailable`` where its rows are not there; an outcome i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from statistics import mean
@@ -407,34 +407,18 @@ def _through_privileged(view: View) -> float | None:
     return next(found, None)
 
 
-def _of_beats(
-    find: Callable[[explain_failures.Beats], float | None],
-) -> Callable[[View], float | None]:
-    def found(view: View) -> float | None:
-        try:
-            return find(explain_failures.beats(view))
-        except Unavailable:
-            return None
-
-    return found
-
-
-explained.outcome("sibling_gap_s", Platform.VM_DIRECT)(_of_beats(explain_failures.sibling_gap_s))
-explained.outcome("detection_s", Platform.VM_DIRECT)(_of_beats(explain_failures.detection_s))
-explained.outcome("silent")(_of_beats(explain_failures.silent))
+explained.outcome("sibling_gap_s", Platform.VM_DIRECT)(explain_failures.sibling_gap_s)
+explained.outcome("silent")(explain_failures.silent)
 
 explained.figure("heartbeats")(explain_failures.heartbeats_figure)
-explained.figure("greed")(explain_failures.noisy_neighbour_figure)
-explained.figure("cves")(explain_failures.weaknesses_figure)
+explained.figure("noisy")(explain_failures.noisy_neighbour_figure)
 explained.table("falls")(explain_failures.falls_table)
-explained.table("greed")(explain_failures.noisy_neighbour_table)
 explained.table("limits")(explain_failures.limits_table)
 explained.table("cves")(explain_failures.weaknesses_table)
-explained.whatif("detection")(explain_failures.detection)
+explained.table("all_cves")(explain_failures.all_weaknesses_table)
+explained.values("all_cves", "table")(explain_failures.weaknesses_left_out)
 explained.whatif("blast")(explain_failures.blast)
 
 
-for _name in ("answers", "probes", "neighbours", "capabilities", "read"):
+for _name in ("answers", "probes", "neighbours", "capabilities", "read", "falls", "limits"):
     explained.values(_name, "table")(_source)
-for _name in ("falls", "greed", "limits"):
-    explained.values(_name, "table")(lambda view: {"source": view.caption()})
