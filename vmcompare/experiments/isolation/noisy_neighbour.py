@@ -442,7 +442,7 @@ def became(row: Measurement, text: str) -> Measurement:
 # ---- what a neighbour notices --------------------------------------------------------------------
 
 _LETTER, _WORKED = "S", "W"
-_PIECES = 20_000
+_PIECES = 50_000
 _WORKS = f"""
 trap 'work=1' USR1
 trap 'work=' USR2
@@ -451,7 +451,7 @@ echo $$ >/tmp/neighbour.pid
 while wait $!; [ $? -gt 128 ]; do
   n=0
   while [ "$work" ] && [ $n -lt {_PIECES} ]; do
-    i=0; while [ $i -lt 1000 ]; do i=$((i + 1)); done
+    i=0; while [ $i -lt 300 ]; do i=$((i + 1)); done
     echo {_WORKED}; n=$((n + 1))
   done
 done
