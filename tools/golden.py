@@ -1,7 +1,7 @@
 """``python -m tools.golden``: everything the recordings say in the lessons, as JSON.
 
 For every recording of the project: each table's cells, each figure's alternative text, caption and
-axis data, each outcome, what-if position, exercise answer, grid and finding. ``tests/golden/``
+axis data, each outcome, what-if position, exercise answer and finding. ``tests/golden/``
 holds the result, and ``tests/test_golden.py`` compares it with what the code says now. Whoever
 changes what is shown makes the files anew (``make golden``) and says in the commit which values
 changed, and why.
@@ -91,10 +91,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
             )
             for n, w in explain.whatifs.items()
         },
-        "grids": {
-            n: _or_error(lambda g=g: {c: dict(r) for c, r in g.find(view).items()})
-            for n, g in explain.grids.items()
-        },
+        "grids": {},
         "replays": {
             n: _or_error(lambda d=d: words_of(d.replay(view))) for n, d in explain.demos.items()
         },

@@ -1,4 +1,4 @@
-"""What a learner predicts before it is measured: a number, a choice, or a grid to tick.
+"""What a learner predicts before it is measured: a number or a choice.
 
 Each is asked with widgets or on paper, kept like every other answer, and set beside what was found.
 """
@@ -6,7 +6,7 @@ Each is asked with widgets or on paper, kept like every other answer, and set be
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +15,13 @@ from markupsafe import Markup, escape
 from vmcompare.course import answers
 from vmcompare.course.page import submitted
 from vmcompare.course.templates import render
-from vmcompare.evidence.markdown import inline
 from vmcompare.evidence.units import written
-from vmcompare.evidence.view import Grid, Outcome, View
+from vmcompare.evidence.view import Outcome, View
 from vmcompare.measuring.mode import is_handout
 from vmcompare.sandbox import EMULATION
 
 if TYPE_CHECKING:
     import ipywidgets as widgets
-
-Ticks = Mapping[str, Sequence[str]]
-"""Column → names of the rows that were ticked."""
 
 _LATER = "You will see it beside the result."
 KEPT = f"Kept. {_LATER}"
@@ -110,155 +106,13 @@ class Prediction:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
-    """A grid of boxes to tick.
-
-    Attributes:
-        lesson: its number, under which the ticks are kept.
-        name: of the grid.
-        question: what a tick answers.
-        grid: what is ticked.
-        view: gives the rows that are shown now.
-    """
-
-    lesson: str
-    name: str
-    question: str
-    grid: Grid
-    view: Callable[[], View]
-
-    def refuses(self, value: Ticks) -> str:
-        """Which column or row of ``value`` the grid does not have; empty when it has them all."""
-        columns, rows = self.grid.columns, self.grid.rows
-        for column, some in value.items():
-            if column not in columns:
-                return f"There is no column {column!r}; there are: {', '.join(columns)}."
-            if wrong := [repr(row) for row in some if row not in rows]:
-                return f"There is no row {', '.join(wrong)}; there are: {', '.join(rows)}."
-        return ""
-
-    def keep(self, value: Ticks) -> str:
-        """Keep what was ticked; returns what to tell the learner."""
-        return self.refuses(value) or _keep(
-            self, {column: list(value.get(column, ())) for column in self.grid.columns}
-        )
-
-    def kept(self) -> Ticks | None:
-        """What was ticked, perhaps in an earlier session; ``None`` for nothing, and on paper."""
-        value = _kept(self)
-        if not isinstance(value, dict):
-            return None
-        ticked = {column: value.get(column) for column in self.grid.columns}
-        return {
-            c: [str(r) for r in rows] if isinstance(rows, list) else []
-            for c, rows in ticked.items()
-        }
-
-    def form(self, keep: Callable[[Any], str]) -> widgets.VBox:
-        """Boxes to tick, and a button."""
-        import ipywidgets as widgets
-
-        kept = self.kept()
-        field = _Boxes(self.grid, kept or {})
-        button, said = _button("Keep my ticks", field, keep, again=kept is not None)
-        lines = []
-        for row, what in self.grid.rows.items():
-            boxes = [field.boxes[row, column] for column in self.grid.columns]
-            lines += [
-                _bold(row, Markup(": {}").format(inline(what))),
-                widgets.HBox(boxes, layout={"flex_flow": "row wrap"}),
-            ]
-        return widgets.VBox([_bold(self.question), *lines, widgets.HBox([button, said])])
-
-    def paper(self) -> Markup:
-        """A box in every cell; what to expect, and why, folded for the last page."""
-        return render("grid", question=self.question, grid=self.grid)
-
-    def beside(self) -> Markup:
-        """What was found, cell by cell, beside the ticks, with a reason for every wrong one.
-
-        Raises:
-            Unavailable: nothing of it was measured.
-        """
-        view, grid, ticked = self.view(), self.grid, self.kept()
-        found = grid.find(view)
-        wrong: list[tuple[str, str, str]] = []
-        told = 0
-
-        def cell(column: str, row: str) -> str:
-            nonlocal told
-            holds = found.get(column, {}).get(row)
-            if holds is None:
-                return "not measured"
-            told += 1
-            words = grid.yes if holds else grid.no
-            if ticked is None:
-                return words
-            if (row in ticked[column]) is holds:
-                return f"{words} ✓"
-            wrong.append((column, row, _why(grid, column, row, holds)))
-            return f"{words} ✗"
-
-        rows = [(row, [cell(column, row) for column in grid.columns]) for row in grid.rows]
-        score = (
-            "You have ticked nothing yet, so only what was found is shown."
-            if ticked is None
-            else f"✓ as you ticked it, ✗ not: {told - len(wrong)} of {told} right."
-        )
-        return render(
-            "grid-found",
-            question=self.question, score=score, source=view.caption(),
-            grid=grid, rows=rows, wrong=wrong,
-        )  # fmt: skip
-
-
-def _keep(asked: Prediction | Ticked, value: answers.Json) -> str:
+def _keep(asked: Prediction, value: answers.Json) -> str:
     return f"{answers.keep(asked.lesson, asked.name, value)} {_LATER}"
 
 
-def _kept(asked: Prediction | Ticked) -> answers.Json:
+def _kept(asked: Prediction) -> answers.Json:
     """What the file of answers holds; on paper nobody's answers are shown."""
     return None if is_handout() else answers.kept(asked.lesson).get(asked.name)
-
-
-def _why(grid: Grid, column: str, row: str, holds: bool) -> str:
-    """Why a cell is what it is (Markdown); where it is not what one should expect, that."""
-    why = grid.reasons.get((column, row))
-    if holds:
-        return why or f"Found, but not expected: look at the answer to this {grid.called}."
-    if why is not None:
-        return f"Expected, but not found here. {why}"
-    return f"`{column}` takes away another wall than the one that stops this."
-
-
-class _Boxes:
-    """The boxes of a grid, which :func:`submitted` takes for one field."""
-
-    def __init__(self, grid: Grid, ticked: Ticks) -> None:
-        import ipywidgets as widgets
-
-        self.boxes = {
-            (row, column): widgets.Checkbox(
-                value=row in ticked.get(column, ()),
-                description=column,
-                indent=False,
-                tooltip=f"{column}: {row}",
-                layout={"width": "auto", "margin": "0 1em 0 0"},
-            )
-            for row in grid.rows
-            for column in grid.columns
-        }
-        self._grid = grid
-
-    @property
-    def value(self) -> Ticks:
-        grid, boxes = self._grid, self.boxes
-        return {c: [r for r in grid.rows if boxes[r, c].value] for c in grid.columns}
-
-    def observe(self, changed: Callable[[Mapping[str, Any]], None], names: str) -> None:
-        for box in self.boxes.values():
-            box.observe(lambda _: changed({"new": self.value}), names=names)
 
 
 def _button(words: str, field: Any, keep: Callable[[Any], str], *, again: bool) -> tuple[Any, Any]:
@@ -275,7 +129,7 @@ def _button(words: str, field: Any, keep: Callable[[Any], str], *, again: bool) 
     return button, said
 
 
-def _bold(words: str, more: Markup | str = "") -> Any:
+def _bold(words: str) -> Any:
     import ipywidgets as widgets
 
-    return widgets.HTML(str(Markup("<b>{}</b>{}").format(words, more)))
+    return widgets.HTML(str(Markup("<b>{}</b>").format(words)))

@@ -1,9 +1,9 @@
 """The words of a lesson: one Markdown file, ``notebooks/text/NN-name.md``, and where they go.
 
 A file has sections, ``## kind: name``. What a section may hold depends on its kind: fields
-(``Label: …``), prose, hints, choices, entries of a grid, and parts (``### Model answer``). Words
+(``Label: …``), prose, hints, choices, and parts (``### Model answer``). Words
 name values as ``{placeholders}``, which Python gives. First the reader, then what puts words around
-pictures, what-ifs, grids, tables, exercises and questions.
+pictures, what-ifs, tables, exercises and questions.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from vmcompare.evidence.exercise import (
     Question,
     near,
 )
-from vmcompare.evidence.view import Grid, View
+from vmcompare.evidence.view import View
 from vmcompare.experiments.explanation import Explanation, Row, Values, explanation
 from vmcompare.measuring.experiment import package_dir
 from vmcompare.plots.picture import Picture, WhatIf
 
-KINDS = ("exercise", "question", "work", "what-if", "figure", "table", "grid", "here", "demo")
+KINDS = ("exercise", "question", "work", "what-if", "figure", "table", "here", "demo")
 
-FIELDS = {"what-if": ("Label", "Unit", "Formula", "Inputs"), "grid": ("Called", "Yes", "No")}
+FIELDS = {"what-if": ("Label", "Unit", "Formula", "Inputs")}
 """Kind of section → the fields that it must begin with."""
 
 OWN_WORDS = "Check yourself"
@@ -44,7 +44,7 @@ FILE_BYTES = 1 << 20
 _SECTION = re.compile(r"## ([a-z-]+): (\w+)\s*$")
 _PART = re.compile(r"### (Right|Check yourself|Model answer|Reply: \w+)\s*$")
 _FIELD = re.compile(r"([A-Z]\w+): *(.*)$")
-_ITEM = re.compile(r"- (?:(Hint): |\[([ x])\] |(`[^`]+`(?: `[^`]+`)?): )(.*)$")
+_ITEM = re.compile(r"- (?:(Hint): |\[([ x])\] )(.*)$")
 _BLOCK = re.compile(r"- |\d{1,2}[.)] |\||\{if ")
 _IF = re.compile(r"^\{if (not )?(\w+)\} *", re.MULTILINE)
 _KEPT = re.compile(
@@ -61,7 +61,6 @@ class Section:
         fields: what stands before the prose, by name.
         prose: the question that is asked, or a caption.
         hints, choices: of an exercise or a question.
-        entries: of a grid: (row,) → what it is, (column, row) → why.
         parts: heading (``"Model answer"``, ``"Reply: late"``) → words.
     """
 
@@ -73,7 +72,6 @@ class Section:
     prose: str
     hints: tuple[str, ...]
     choices: tuple[Choice, ...]
-    entries: Mapping[tuple[str, ...], str]
     parts: Mapping[str, str]
 
     def fill(self, words: str, values: Mapping[str, str | bool | int | float]) -> str:
@@ -200,7 +198,6 @@ class _Reader:
         self._fields: dict[str, list[str]] = {}
         self._hints: list[list[str]] = []
         self._choices: list[tuple[bool, list[str], list[str]]] = []
-        self._entries: dict[tuple[str, ...], list[str]] = {}
         self._parts: dict[str, list[str]] = {}
         self._into = self._prose
 
@@ -219,14 +216,13 @@ class _Reader:
             joined(self._prose),
             tuple(map(joined, self._hints)),
             tuple(Choice(joined(t), joined(f), right=right) for right, t, f in self._choices),
-            {names: joined(words) for names, words in self._entries.items()},
             {heading: joined(words) for heading, words in self._parts.items()},
         )
         self._refuse_unfit(section)
         return section
 
     def _take(self, line: str) -> None:
-        asked = self._kind in ("exercise", "question", "work", "grid")
+        asked = self._kind in ("exercise", "question", "work")
         if self._kind == "exercise" and line.startswith("### "):
             heading = _PART.match(line)
             if not heading:
@@ -253,14 +249,12 @@ class _Reader:
             raise self._error("begin a further line of an item or field with two spaces")
 
     def _item(self, item: re.Match[str]) -> None:
-        hint, tick, names, words = item.groups()
+        hint, tick, words = item.groups()
         self._into = [words]
         if hint:
             self._hints.append(self._into)
-        elif tick:
-            self._choices.append((tick == "x", self._into, []))
         else:
-            self._entries[tuple(re.findall(r"`([^`]+)`", names))] = self._into
+            self._choices.append((tick == "x", self._into, []))
 
     def _refuse_unfit(self, section: Section) -> None:
         """Raise ``TextError`` unless the section has what its kind needs."""
@@ -348,25 +342,6 @@ def whatif(model: WhatIf, section: Section | None) -> WhatIf:
 
 
 _FILLED = ("Label", "Unit", "Inputs")
-
-
-def grid(made: Grid, section: Section | None) -> Grid:
-    """``made`` with the words of the text for its rows."""
-    if section is None:
-        return made
-    rows = {names[0]: words for names, words in section.entries.items() if len(names) == 1}
-    reasons = {
-        (names[0], names[1]): words for names, words in section.entries.items() if len(names) == 2
-    }
-    fields = section.fields
-    return replace(
-        made,
-        rows=rows,
-        reasons=reasons,
-        yes=fields["Yes"],
-        no=fields["No"],
-        called=fields["Called"],
-    )
 
 
 def asked(experiment: str, number: str) -> Tasked:
