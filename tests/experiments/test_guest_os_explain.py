@@ -214,11 +214,6 @@ def test_daemons_are_paid_back_among_what_manages_and_not_in_all_memory(
     assert not FIGURES["ramps"](views["vms"]).placeholders["before"]
 
 
-def test_pages_that_containers_share_make_each_ones_share_fall(views: Mapping[str, View]) -> None:
-    # The workload is 1 + 0.15·N MiB here: 1.15 MiB for one alone, 0.25 MiB each for ten.
-    assert "container 1.15 MiB → 256 KiB" in FIGURES["sharing"](views["exact"]).alt
-
-
 def test_the_larger_the_application_the_nearer_to_one(views: Mapping[str, View]) -> None:
     model = WHATIFS["application"](views["exact"])
     assert "vm (q35) 83.3×" in str(model.placeholders["alone"])

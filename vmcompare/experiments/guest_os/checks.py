@@ -28,12 +28,13 @@ def full_vms(view: View) -> float:
 @explained.values("laptop")
 def _laptops(view: View) -> Values:
     vm, container = _laptop(view)
+    vms, containers = _fits_in(vm), _fits_in(container) if container else 0
     return {
         "fixed": size(vm.fixed),
         "one": size(vm.each.estimate),
-        "vms": _fits_in(vm),
-        "containers": _fits_in(container) if container else "",
-        "times": f"{_fits_in(container) / _fits_in(vm):.2g}" if container else "",
+        "vms": vms,
+        "containers": containers,
+        "times": f"{containers / max(1, vms):.2g}",
         "emulated": EMULATION if vm.column.emulated else "",
     }
 

@@ -6,7 +6,7 @@ All sizes leave the translator's code cache out unless they say otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from vmcompare.errors import Unavailable
@@ -32,8 +32,6 @@ from vmcompare.experiments.guest_os.instance import (
     FILES,
     KERNEL_THREADS,
     PROCESSES,
-    SHIM,
-    WORKLOAD,
 )
 from vmcompare.plots.lines import Curve, Line, LinePanel, curves, lines
 from vmcompare.plots.picture import Picture, Placeholders, WhatIf
@@ -158,35 +156,6 @@ def sizes(view: View) -> Picture:
     )
 
 
-@explained.figure("sharing")
-def sharing(view: View) -> Picture:
-    """PSS for each container against N: pages that containers share are divided among them."""
-    view = products(view)
-    panels: list[LinePanel] = []
-    shown: list[Column] = []
-    for part in (WORKLOAD, SHIM):
-        found = view.columns(PART, phase=part)
-        drawn = []
-        for column in found:
-            points = tuple((n, value / n) for n, value in _points(column, "rep"))
-            medians = _medians(points)
-            note = f"{size(medians[0][1])} → {size(medians[-1][1])}"
-            label = column.label(mixed=mixed(found))
-            drawn.append(Line(column.series, label, points, medians, note))
-        if drawn:
-            panels.append(LinePanel(f"MiB of {part} for each container", drawn))
-            shown += found
-    if not panels:
-        raise absent("ramp of containers")
-    return lines(
-        panels,
-        x_label="containers at the same time, N",
-        x_ticks=(0, 2, 4, 6, 8, 10),
-        what="Proportional memory of one container while others run beside it",
-        caption=_caption(view, shown),
-    )
-
-
 @explained.table("numbers")
 def numbers(view: View) -> Iterator[Row]:
     """Which number is which: one row a name, one column a series, all from the rows."""
@@ -197,35 +166,35 @@ def numbers(view: View) -> Iterator[Row]:
     booted = (*(column.where(mem_limit_mib=512) for column in sized), *fresh)
     cache = fits.fits(view, PART, CODE_CACHE)
 
-    def row(name: str, counts: str, cells: Sequence[str]) -> Iterator[Row]:
-        """A row, unless none of its cells holds anything."""
-        if any(cells):
-            labels = (fit.column.label(mixed=both) for fit in found)
-            yield {
-                "number": name,
-                "what it counts": counts,
-                **{label: cell or "–" for label, cell in zip(labels, cells, strict=True)},
-            }
-
     def median(fit: Fit, columns: Sequence[Column]) -> str:
         column = fit.column.same_in(columns)
         return size(column.median.estimate) if column else ""
+
+    def slope(fit: Fit | None) -> str:
+        return size(fit.each.estimate) if fit else ""
 
     def daemons(fit: Fit) -> str:
         held = fits.daemons_bytes(view, fit.column.run_id) if fit.is_docker else {}
         return size(held[0]) if 0 in held else ""
 
-    def code(fit: Fit) -> str:
-        line = fits.of_column(cache, fit.column)
-        return size(line.each.estimate) if line else ""
-
-    yield from row("one more", "each further instance", [size(f.each.estimate) for f in found])
-    yield from row("÷ container’s", "one more ÷ one more", [_over(f, found) for f in found])
-    yield from row("fixed part", "there once, with the first", [size(f.fixed) for f in found])
-    yield from row("daemons", "Docker’s, before any container", [daemons(f) for f in found])
-    yield from row("just booted", "one VM with -m 512", [median(f, booted) for f in found])
-    yield from row("aged", "the same VM after much reading", [median(f, aged) for f in found])
-    yield from row("code cache", f"in addition, under {EMULATION}", [code(f) for f in found])
+    named: Sequence[tuple[str, str, Callable[[Fit], str]]] = (
+        ("one more", "each further instance", slope),
+        ("÷ container’s", "one more ÷ one more", lambda fit: _over(fit, found)),
+        ("fixed part", "there once, with the first", lambda fit: size(fit.fixed)),
+        ("daemons", "Docker’s, before any container", daemons),
+        ("just booted", "one VM with -m 512", lambda fit: median(fit, booted)),
+        ("aged", "the same VM after much reading", lambda fit: median(fit, aged)),
+        (
+            "code cache",
+            f"in addition, under {EMULATION}",
+            lambda fit: slope(fits.of_column(cache, fit.column)),
+        ),
+    )
+    for name, counts, cell in named:
+        cells = {fit.column.label(mixed=both): cell(fit) for fit in found}
+        if any(cells.values()):
+            filled = {label: words or "–" for label, words in cells.items()}
+            yield {"number": name, "what it counts": counts, **filled}
 
 
 @explained.values("numbers", "table")

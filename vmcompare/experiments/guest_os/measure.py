@@ -1,22 +1,12 @@
 """Memory on the host against the number of instances, and what else a guest system costs.
 
-A **ramp** opens instance after instance of one series and weighs all of them together at some N;
+A **ramp** opens instance after instance of one series and measures all of them together at some N;
 one block holds one ramp of each series and one direct-boot VM of each memory size, in shuffled
-order. Rows (all sums over the N open instances; ``block`` is the ramp, ``rep`` is N):
-
-``pss_bytes``, phase ``ramp``
-    proportional set size of every host process that serves an instance. **Without the translator's
-    code cache**: that exists under software emulation only and is ``part_bytes`` of its own.
-``overhead_bytes``, phase ``ramp``
-    what manages the instances. Container: shim and PID 1 (``docker-init``). VM: the emulator
-    without guest RAM, mapped kernel and RAM disk files, and code cache. Neither counts the
-    workload. Under emulation the emulator still holds tables of the translator.
-``part_bytes``, phase = part (:data:`instance.PARTS`, and the engine's ``daemons``)
-    the same bytes by what they are for.
-``cgroup_bytes``, phase ``ramp``
-    the instances' own control groups' account (containers; a VM started by hand has none).
-``host_delta_bytes``, phase ``ramp``
-    how much less memory the host has available than before the ramp's first instance.
+order. In rows of phase ``ramp``, ``block`` is the ramp, ``rep`` is N, and values are sums over the
+N open instances: ``pss_bytes``, ``overhead_bytes``, ``host_delta_bytes``, and ``cgroup_bytes`` of
+containers (a VM started by hand has no control group). Rows of ``part_bytes`` have a part as phase
+(:data:`instance.PARTS`, and the engine's ``daemons``). Under emulation the emulator still holds
+tables of the translator.
 
 Beside ramps: ``pss_bytes`` of phases ``size`` (one ``vm-direct`` of each ``mem_limit_mib``),
 ``fresh`` and ``aged`` (a ``vm`` before and after it read a disk of twice its memory);
