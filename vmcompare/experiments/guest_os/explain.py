@@ -81,8 +81,8 @@ def _ramps(view: View, metric: str, title: str, *, paid_back: bool = False) -> P
             ),
         )
         for vm in fits.vms(found, base.column.run_id) if paid_back else ():
-            words = f"daemons paid back against {vm.series.label}"
-            marks[f"{words} {crossover_words(before, base, vm)}"] = crossover(before, base, vm)
+            words = f"daemons paid back against {vm.series.label} "
+            marks[words + crossover_words(before, base, vm)] = crossover(before, base, vm)
     last_n = max(int(column.rows["rep"].max()) for column in weighed)
     picture = lines(
         [LinePanel(f"{title}, in MiB (bold: one more)", drawn, marks)],
