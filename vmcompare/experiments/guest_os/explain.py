@@ -179,6 +179,7 @@ def numbers(view: View) -> Iterator[Row]:
 
     named: Sequence[tuple[str, str, Callable[[Fit], str]]] = (
         ("one more", "each further instance", slope),
+        ("its spread", "over the ramps", lambda fit: fit.each.words(size, one="ramp")),
         ("÷ container’s", "one more ÷ one more", lambda fit: _over(fit, found)),
         ("fixed part", "there once, with the first", lambda fit: size(fit.fixed)),
         ("daemons", "Docker’s, before any container", daemons),
@@ -208,26 +209,6 @@ def _over(fit: Fit, found: Sequence[Fit]) -> str:
     if not base or base.column.run_id != fit.column.run_id or base.each.estimate <= 0:
         return ""
     return ratio(fit.each.estimate / base.each.estimate)
-
-
-@explained.table("ramps")
-def ramps(view: View) -> Iterator[Row]:
-    """One row a series: fixed part and one more, with interval and ratio to the container."""
-    found = need_fits(view, PSS)
-    tried = view.columns(PSS, phase="ramp", failed_too=True)
-    both = mixed(tried)
-    for column in tried:
-        fit = fits.of_column(found, column)
-        if not fit and column.n:
-            continue  # no line goes through a single N
-        yield {
-            "series": column.label(mixed=both),
-            "ramps": str(fit.ramps) if fit else f"every ramp failed ({column.failed} times)",
-            "at N": ", ".join(map(str, fit.ns)) if fit else "–",
-            "fixed part": size(fit.fixed) if fit else "–",
-            "one more": f"{size(fit.each.estimate)}{_span(fit.each)}" if fit else "–",
-            "÷ container’s": (_over(fit, found) if fit else "") or "–",
-        }
 
 
 @explained.table("counting")
