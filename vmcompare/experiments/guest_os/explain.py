@@ -180,11 +180,11 @@ def numbers(view: View) -> Iterator[Row]:
     named: Sequence[tuple[str, str, Callable[[Fit], str]]] = (
         ("one more", "each further instance", slope),
         ("its spread", "over the ramps", lambda fit: fit.each.words(size, one="ramp")),
-        ("÷ container’s", "one more ÷ one more", lambda fit: _over(fit, found)),
+        ("ratio", "to one more container", lambda fit: _over(fit, found)),
         ("fixed part", "there once, with the first", lambda fit: size(fit.fixed)),
         ("daemons", "Docker’s, before any container", daemons),
         ("just booted", "one VM with -m 512", lambda fit: median(fit, booted)),
-        ("aged", "the same VM after much reading", lambda fit: median(fit, aged)),
+        ("aged", "that VM after much reading", lambda fit: median(fit, aged)),
         (
             "code cache",
             f"in addition, under {EMULATION}",
