@@ -21,7 +21,7 @@ CODE_CELLS, CODE_LINES = 12, 2
 MOST_PART = 0.45
 """How many questions one may get right who only takes the longest choice, or always the second."""
 
-DENSE = frozenset({"00", "01", "02", "05a", "05b", "09"})
+DENSE = frozenset({"00", "01", "05a", "05b", "09"})
 """Lessons that have not been shortened yet: each is taken out when its page keeps the limits."""
 
 LEFT_OUT = "details, script, style, nav, math, .vmc-answers, .vmc-multiples, .vmc-status, .vmc-said"

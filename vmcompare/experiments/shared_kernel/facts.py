@@ -33,8 +33,8 @@ def _phase(setting: str) -> str:
     return f"setting {setting}"
 
 
-SETTINGS = {_phase(name): name for name, _ in (_OWN_SETTING, _SHARED_SETTING)}
-"""Phase of the observation → the setting that was tried."""
+SETTINGS = {_phase(_OWN_SETTING[0]): _OWN_SETTING[0]}
+"""Phase of the observation → the setting that was tried; those that the lesson shows."""
 
 
 def _holds(row: Measurement, holds: bool, text: str = "") -> Measurement:

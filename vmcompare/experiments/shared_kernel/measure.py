@@ -58,8 +58,8 @@ def measure(context: Context) -> Iterator[Measurement]:
         if ground := next((g for g in grounds if g.platform in context.launchers), None):
             plan.append(("a container by hand: preparing", partial(_prepare, run, ground)))
             plan += [
-                (f"a container by hand: {climb.name}", partial(_climb, run, ground, climb, place))
-                for place, climb in enumerate(ground.climbs())
+                (f"a container by hand: {name}", partial(_climb, run, ground, name, place))
+                for place, name in enumerate(ground.climbs())
             ]
         for step in context.steps(plan):
             yield from step()
@@ -121,15 +121,13 @@ def _prepare(run: Run, ground: ladder.Ground) -> Iterator[Measurement]:
     yield from ()
 
 
-def _climb(
-    run: Run, ground: ladder.Ground, climb: ladder.Climb, place: int
-) -> Iterator[Measurement]:
-    row = replace(run.row(first_of(ground.platform), "observation", climb.name), rep=place)
+def _climb(run: Run, ground: ladder.Ground, name: str, place: int) -> Iterator[Measurement]:
+    row = replace(run.row(first_of(ground.platform), "observation", name), rep=place)
     if "ladder" not in run.boxes:
         yield failed(row, run.why.get("ladder", "there was no place for the ladder"))
         return
     try:
-        seen = ground.climb(run.boxes["ladder"], climb, run.before)
+        seen = ground.climb(run.boxes["ladder"], name, run.before)
         yield filled(row, 1.0, text=ladder.written(seen))
     except FAILURES as error:
         yield failed(row, str(error))
