@@ -18,7 +18,7 @@ from vmcompare.evidence.view import MEASURED, NEXT, RECORDED, Column, View
 from vmcompare.experiments.explanation import Explanation
 from vmcompare.experiments.explanation import Row as Cells
 from vmcompare.experiments.shared_kernel import ladder
-from vmcompare.experiments.shared_kernel.facts import SETTINGS
+from vmcompare.experiments.shared_kernel.facts import TRIED
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
@@ -208,9 +208,9 @@ Tried = tuple[str, Column, str]
 
 
 def _settings_tried(view: View) -> Iterator[Tried]:
-    for phase, setting in SETTINGS.items():
+    for phase, tried in TRIED.items():
         for column in view.columns("observation", failed_too=True, phase=phase):
-            yield f"set {setting}", column, column.texts().get(phase) or column.errors[0]
+            yield tried, column, column.texts().get(phase) or column.errors[0]
 
 
 def _processes_seen(view: View) -> Iterator[Tried]:

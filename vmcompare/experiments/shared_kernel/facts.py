@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -11,7 +12,7 @@ from vmcompare.engines.programs import boot_sector
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel.instances import Run, Who, first_of, hidden_vm
 from vmcompare.measuring.experiment import FAILURES, failed, filled, or_failed
-from vmcompare.sandbox import BOOT_SECTOR, Confinement, Machine, Platform, Sandbox, Spec
+from vmcompare.sandbox import BOOT_SECTOR, Confinement, Machine, Platform, Spec
 
 SLEEPERS = 3
 """Processes started in an instance, to be looked for in the host's list."""
@@ -22,19 +23,15 @@ _SLEEPER = "86399.02"
 _DIFFERENT = 10
 """Containers that run at the same time, each with another program in it."""
 
-_OWN_SETTING = ("net.ipv4.ip_default_ttl", "77")
+_SETTING = ("net.ipv4.ip_default_ttl", "77")
 """A kernel setting that every network namespace has for itself."""
 
-_SHARED_SETTING = ("vm.swappiness", "17")
-"""One that the whole kernel has once."""
+_CLOCK = "setting the clock"
+_LONG_AGO_S, _LONG_AGO_YEAR = 981173106, "2001"
+"""A moment of the year 2001, in seconds since 1970."""
 
-
-def _phase(setting: str) -> str:
-    return f"setting {setting}"
-
-
-SETTINGS = {_phase(_OWN_SETTING[0]): _OWN_SETTING[0]}
-"""Phase of the observation → the setting that was tried; those that the lesson shows."""
+TRIED = {f"setting {_SETTING[0]}": f"set {_SETTING[0]}", _CLOCK: "set the clock"}
+"""Phase of the observation → what was tried, in words."""
 
 
 def _holds(row: Measurement, holds: bool, text: str = "") -> Measurement:
@@ -53,10 +50,11 @@ def compare(run: Run) -> Iterator[Measurement]:
     for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
         if first_of(platform).name in run.boxes:
             yield from _sleepers(run, first_of(platform))
-    if "vm-direct" in run.boxes:
-        yield from _setting_in_vm(run)
     if "container A" in run.boxes:
         yield from _sector_in_container(run)
+    for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
+        if first_of(platform).name in run.boxes:
+            yield from _clock(run, first_of(platform))
 
 
 def _kernel_of_containers(run: Run) -> Iterator[Measurement]:
@@ -139,52 +137,47 @@ def _sleepers_here() -> float:
     return float(found)
 
 
-def _setting_in_vm(run: Run) -> Iterator[Measurement]:
-    """Root in a VM sets what its kernel has once; the host's own value stays."""
-    who = first_of(Platform.VM_DIRECT)
-    name, value = _SHARED_SETTING
-    row, box = run.row(who, "observation", _phase(name)), run.boxes[who.name]
+def _clock(run: Run, who: Who) -> Iterator[Measurement]:
+    """Root inside sets the wall clock, which a kernel has once: a VM's own, or everybody's."""
+    row, box = run.row(who, "observation", _CLOCK), run.boxes[who.name]
+    # A container gets the time that it is: nobody is harmed should it be allowed to set it.
+    to = str(_LONG_AGO_S) if who.platform.is_vm else "$(date +%s)"
     try:
-        done = box.run(["sysctl", "-w", f"{name}={value}"])
-        inside, text = _read_setting(run, box, name)
+        done = box.run(["sh", "-c", f'date -s "@{to}" 2>&1 >/dev/null; date +%Y'])
     except FAILURES as error:
         yield failed(row, str(error))
         return
-    yield _holds(row, not done.exit_code and inside == value, text=text)
+    said = done.output.decode(errors="replace").split("\n")[:-1]
+    here = time.strftime("%Y", time.gmtime())
+    if not said or not said[-1].isdecimal():
+        yield failed(row, f"the clock did not answer ({said[-1:]})")
+    elif len(said) > 1:
+        yield _holds(row, False, text=f"refused: {said[0][:90]}")
+    elif who.platform.is_vm:
+        text = f"the year is {said[0]} inside, {here} on the host"
+        yield _holds(row, said[0] == _LONG_AGO_YEAR != here, text=text)
+    else:
+        yield _holds(row, True, text="it was set")
 
 
-def settings_of_containers(run: Run) -> Iterator[Measurement]:
-    """Two settings asked of the engine: one that a namespace has, one that only the kernel has."""
-    for name, value in (_OWN_SETTING, _SHARED_SETTING):
-        spec = Spec(sysctls=((name, value),))
-        row = run.row(first_of(Platform.CONTAINER), "observation", _phase(name), spec)
-        try:
-            with run.context.launchers[Platform.CONTAINER].open(spec, run.context.on_event) as box:
-                inside, text = _read_setting(run, box, name)
-        except FAILURES as error:
-            said = str(error)
-            if name in said:  # refused by its name: that is what was to be seen
-                yield filled(row, 0.0, text=f"refused: {_refusal(said, name)}")
-            else:
-                yield failed(row, said)
-            continue
-        yield _holds(row, inside == value, text=text)
-
-
-def _refusal(said: str, name: str) -> str:
-    """The engine's words from the setting's name on, without the code they end in."""
-    return said[said.index(name) :].replace('"', "").removesuffix(": unknown")[:90]
-
-
-def _read_setting(run: Run, box: Sandbox, name: str) -> tuple[str, str]:
-    """A setting as it is inside, and words for what it is inside and on the host."""
+def setting_of_container(run: Run) -> Iterator[Measurement]:
+    """A setting that a namespace has, asked of the engine."""
+    name, value = _SETTING
+    spec = Spec(sysctls=(_SETTING,))
+    row = run.row(first_of(Platform.CONTAINER), "observation", f"setting {name}", spec)
     path = "/proc/sys/" + name.replace(".", "/")
-    host = run.boxes.get("host")
-    inside, outside = (
-        one.run(["cat", path]).output.decode(errors="replace").strip() if one else "not asked"
-        for one in (box, host)
-    )
-    return inside, f"{inside} inside, {outside} on the host"
+    try:
+        with run.context.launchers[Platform.CONTAINER].open(spec, run.context.on_event) as box:
+            inside, outside = (
+                one.run(["cat", path]).output.decode(errors="replace").strip()
+                if one
+                else "not asked"
+                for one in (box, run.boxes.get("host"))
+            )
+    except FAILURES as error:
+        yield failed(row, str(error))
+        return
+    yield _holds(row, inside == value, text=f"{inside} inside, {outside} on the host")
 
 
 def different_containers(run: Run) -> Iterator[Measurement]:

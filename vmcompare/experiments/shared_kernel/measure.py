@@ -4,8 +4,9 @@ One pass, whatever the number of rounds: these are facts, and a fact does not be
 asked ten times. Rows:
 
 - ``observation``: what an instance said (phases :data:`instances.PHASES`; containers A, B and C
-  are ``rep`` 0, 1 and 2, C with a second distribution's files), what became of two kernel settings,
-  and the rungs of a container made by hand (phases of :mod:`ladder`, the observations in ``text``).
+  are ``rep`` 0, 1 and 2, C with a second distribution's files), what became of a kernel setting
+  and of the clock, and the rungs of a container made by hand (phases of :mod:`ladder`, the
+  observations in ``text``).
 - ``item_count``: how many of an instance's processes the host's list shows.
 - ``fact``: the names that ``data/claims.csv`` registers for O2, O5, O6a and O6b.
 
@@ -51,7 +52,7 @@ def measure(context: Context) -> Iterator[Measurement]:
         plan.append(("who sees whom", partial(_compare, run)))
         if Platform.CONTAINER in context.launchers:
             plan.append(("ten different containers", partial(facts.different_containers, run)))
-            plan.append(("kernel settings", partial(facts.settings_of_containers, run)))
+            plan.append(("a kernel setting", partial(facts.setting_of_container, run)))
         if Platform.VM_DIRECT in context.launchers:
             plan.append(("512 bytes without Linux", partial(facts.sector_on_vm, run)))
         grounds = (ladder.GUEST, ladder.HOST)
