@@ -123,8 +123,8 @@ class Actor:
             return Completed(b"date: can't set date: Operation not permitted\n2026\n", 0)
         if argv[0] == "cat":
             return Completed(b"17\n", 0)
-        if "boot.bin" in words and argv[0] == "env":
-            return Completed(b"env: can't execute '/tmp/boot.bin': Exec format error\n", 126)
+        if argv[0] == "env":
+            return Completed(f"env: can't execute '{argv[1]}': Exec format error\n".encode(), 126)
         return Completed(b"", 0)
 
     def put(self, path: str, data: bytes) -> None:
@@ -205,6 +205,9 @@ def test_a_usual_computer_gives_the_usual_facts_and_leaves_nothing() -> None:
     assert sum(row.phase in ladder.GUEST.climbs() for row in rows) == 15
     programs = [actor.files.get("/srv/application") for actor in stages["container"].actors]
     assert len({*programs} - {None}) == 10
+    [windows] = [r for r in rows if r.phase == "program for Windows"]
+    assert (windows.platform, windows.value) == ("container", 0)
+    assert windows.text.endswith("Exec format error")
     clocks = {r.platform: (r.value, r.text) for r in rows if r.phase == "setting the clock"}
     assert clocks["container"] == (0, "refused: date: can't set date: Operation not permitted")
     value, text = clocks["vm-direct"]
@@ -392,5 +395,8 @@ def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
     assert found["ten_different_containers_ran"] == 1
     assert found["containers_report_one_boot_id"] == 1
     assert found["non_linux_program_boots_in_container"] == 0
+    tried = {r.phase: r.text for r in rows if r.platform == "container" and r.value == 0}
+    assert "Exec format error" in tried["program for Windows"]
+    assert "Operation not permitted" in tried["setting the clock"]
     text = " ".join(row.text for row in rows)
     assert "/home/" not in text

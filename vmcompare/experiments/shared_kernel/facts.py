@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from vmcompare.engines.programs import boot_sector
+from vmcompare.engines.programs import boot_sector, windows_program
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel.instances import Run, Who, first_of, hidden_vm
 from vmcompare.measuring.experiment import FAILURES, failed, filled, or_failed
@@ -30,7 +30,13 @@ _CLOCK = "setting the clock"
 _LONG_AGO_S, _LONG_AGO_YEAR = 981173106, "2001"
 """A moment of the year 2001, in seconds since 1970."""
 
-TRIED = {f"setting {_SETTING[0]}": f"set {_SETTING[0]}", _CLOCK: "set the clock"}
+_FOR_WINDOWS = "program for Windows"
+
+TRIED = {
+    f"setting {_SETTING[0]}": f"set {_SETTING[0]}",
+    _CLOCK: "set the clock",
+    _FOR_WINDOWS: "start a program made for Windows",
+}
 """Phase of the observation → what was tried, in words."""
 
 
@@ -52,6 +58,7 @@ def compare(run: Run) -> Iterator[Measurement]:
             yield from _sleepers(run, first_of(platform))
     if "container A" in run.boxes:
         yield from _sector_in_container(run)
+        yield from _windows_program(run)
     for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
         if first_of(platform).name in run.boxes:
             yield from _clock(run, first_of(platform))
@@ -231,3 +238,18 @@ def _sector_in_container(run: Run) -> Iterator[Measurement]:
         return
     text = said.splitlines()[-1][:90] if said else ""
     yield _holds(row, boot_sector.MESSAGE in said, text=text)
+
+
+def _windows_program(run: Run) -> Iterator[Measurement]:
+    """Beside O6b: a program made for another operating system, handed to the same kernel."""
+    row = run.row(first_of(Platform.CONTAINER), "observation", _FOR_WINDOWS)
+    box = run.boxes["container A"]
+    try:
+        box.put("/tmp/program.exe", windows_program.executable())
+        done = box.run(["env", "/tmp/program.exe"])
+    except FAILURES as error:
+        yield failed(row, str(error))
+        return
+    ran = done.exit_code == windows_program.EXIT_CODE
+    said = done.output.decode(errors="replace").strip().splitlines()
+    yield _holds(row, ran, text="it ran" if ran else (said or ["it did not run"])[-1][:90])
