@@ -92,7 +92,6 @@ def test_no_position_is_right_too_often() -> None:
         assert count / len(asked) <= MOST_PART, f"choice {position + 1}: {count} of {len(asked)}"
 
 
-@pytest.mark.xfail(reason="questions are being rewritten", strict=True)
 def test_the_longest_choice_is_not_right_too_often() -> None:
     asked = questions()
     longest = [name for name, shown, right in asked if max(shown, key=len) == shown[right]]
