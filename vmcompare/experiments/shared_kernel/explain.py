@@ -191,7 +191,7 @@ def probes_table(view: View) -> Iterator[Cells]:
     Raises:
         Unavailable: nothing was tried.
     """
-    rows = [*_processes_seen(view), *_settings_tried(view), *_sectors_started(view)]
+    rows = list(_tried(view))
     if not rows:
         raise Unavailable("nothing has been tried on a kernel yet", NEXT)
     for tried, column, happened in rows:
@@ -203,31 +203,20 @@ def probes_table(view: View) -> Iterator[Cells]:
         }
 
 
-Tried = tuple[str, Column, str]
-"""What was tried, its rows, what happened."""
-
-
-def _settings_tried(view: View) -> Iterator[Tried]:
+def _tried(view: View) -> Iterator[tuple[str, Column, str]]:
+    """What was tried, its rows, what happened."""
+    for inside in view.columns("item_count", phase="started inside"):
+        if seen := inside.same_in(view.columns("item_count", phase="in the host’s list")):
+            happened = f"the host’s list shows {seen.values[0]:.0f} of them"
+            yield f"start {inside.values[0]:.0f} processes", inside, happened
     for phase, tried in TRIED.items():
         for column in view.columns("observation", failed_too=True, phase=phase):
             yield tried, column, column.texts().get(phase) or column.errors[0]
-
-
-def _processes_seen(view: View) -> Iterator[Tried]:
-    for inside in view.columns("item_count", phase="started inside"):
-        seen = inside.same_in(view.columns("item_count", phase="in the host’s list"))
-        if seen:
-            happened = f"the host’s list shows {seen.values[0]:.0f} of them"
-            yield f"start {inside.values[0]:.0f} processes", inside, happened
-
-
-def _sectors_started(view: View) -> Iterator[Tried]:
     for name, how in (
         ("non_linux_program_boots_in_container", "a program"),
         ("non_linux_program_boots_in_vm", "a disk’s first sector"),
     ):
-        ran = fact(view, name)
-        if ran is not None:
+        if (ran := fact(view, name)) is not None:
             column = view.columns("fact", phase=name)[0]
             said = column.texts()[name] or ("it printed its message" if ran else "nothing")
             yield f"start a boot sector, as {how}", column, said
@@ -236,15 +225,13 @@ def _sectors_started(view: View) -> Iterator[Tried]:
 @explained.outcome("kernels", Platform.PROCESS, Platform.CONTAINER)
 def kernels_of_all(view: View) -> float | None:
     """How many kernels answer all instances within one run; the second distribution may lack."""
-    for run_id in dict.fromkeys(one.column.run_id for one in instances(view)):
-        boot_ids = {
-            one.name: one.boot_id
-            for one in instances(view)
-            if one.column.run_id == run_id and one.boot_id
-        }
-        if {who.name for who in INSTANCES} - {"container C"} <= set(boot_ids):
-            return float(len(set(boot_ids.values())))
-    return None
+    runs: dict[str, dict[str, str]] = {}
+    for one in instances(view):
+        if one.boot_id:
+            runs.setdefault(one.column.run_id, {})[one.name] = one.boot_id
+    needed = {who.name for who in INSTANCES} - {"container C"}
+    whole = (found for found in runs.values() if needed <= found.keys())
+    return next((float(len(set(found.values()))) for found in whole), None)
 
 
 @explained.outcome("seen_by_host", Platform.CONTAINER)
