@@ -21,6 +21,10 @@ ROOT_ONLY = pytest.mark.skipif(
 )
 
 
+PROMPT = b"/ # "
+"""Of the shell in the first RAM disk of Alpine."""
+
+
 def lines(words: str) -> list[str]:
     """The lines of the notebook's fold with these words in its summary."""
     [notebook] = [path for path in NOTEBOOKS if path.stem == "02-shared-kernel"]
@@ -70,10 +74,10 @@ def test_a_vm_reads_another_boot_id() -> None:
         assert vm.stdin
         assert vm.stdout
         try:
-            said = until(vm.stdout, b"# ")
+            said = until(vm.stdout, PROMPT)
             vm.stdin.write(f"mount -t proc proc /proc; {here}\n".encode())
             vm.stdin.flush()
-            said = until(vm.stdout, b"# ").decode(errors="replace")
+            said = until(vm.stdout, PROMPT).decode(errors="replace")
             vm.stdin.write(b"\x01x")
             vm.stdin.flush()
             vm.wait(10)

@@ -372,7 +372,7 @@ def test_a_ladder_of_an_ordinary_user_begins_with_the_user_and_lacks_the_control
     assert ladder.HOST.line(climbs["chroot"]) == "unshare -U -r chroot $BOX /bin/see"
     assert "all but cgroup" not in climbs
     assert ladder.HOST.line(climbs["all but chroot"]).endswith(
-        "mount --rbind /proc /proc; exec $BOX/bin/deny-mkdir $BOX/bin/see'"
+        "mount --rbind /proc /proc; exec $BOX/bin/deny-mkdir /usr/bin/env $BOX/bin/see'"
     )
 
 

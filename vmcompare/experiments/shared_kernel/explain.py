@@ -442,14 +442,14 @@ class Answered:
 
     def _repr_html_(self) -> str:
         said = [Markup("{}: {}").format(*pair) for pair in self.changed.items()]
-        line = Markup('<pre style="white-space:pre-wrap"># {}</pre>').format(self.rung.line)
+        line = Markup('<pre style="white-space:pre-wrap">{}</pre>').format(self.rung.line)
         changes = Markup("; ").join(said) or "nothing"
         words = Markup("<p><b>{}</b> changed {} <small>({})</small></p>")
         return line + words.format(self.rung.name, changes, self.where)
 
     def __repr__(self) -> str:
         said = "; ".join(f"{name}: {words}" for name, words in self.changed.items())
-        return f"# {self.rung.line}\n{said or 'nothing changed'} ({self.where})"
+        return f"{self.rung.line}\n{said or 'nothing changed'} ({self.where})"
 
 
 def _before(ground: ladder.Ground, name: str) -> str:
