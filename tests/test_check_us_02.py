@@ -21,7 +21,7 @@ ROOT_ONLY = pytest.mark.skipif(
 )
 
 
-PROMPT = b"/ # "
+PROMPT = b"~ # "
 """Of the shell in the first RAM disk of Alpine."""
 
 
@@ -75,7 +75,7 @@ def test_a_vm_reads_another_boot_id() -> None:
         assert vm.stdout
         try:
             said = until(vm.stdout, PROMPT)
-            vm.stdin.write(f"mount -t proc proc /proc; {here}\n".encode())
+            vm.stdin.write(f"busybox mount -t proc proc /proc; busybox {here}\n".encode())
             vm.stdin.flush()
             said = until(vm.stdout, PROMPT).decode(errors="replace")
             vm.stdin.write(b"\x01x")
