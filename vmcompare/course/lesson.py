@@ -59,6 +59,7 @@ class Lesson(Steps):
     _recorded: Recording | None = None
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
     _bare: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -361,9 +362,11 @@ class Lesson(Steps):
         missing = {} if replaying else engines.missing(found, demo.platforms)
         if replaying or missing or len(chosen(demo.platforms, self.mode)) < len(demo.platforms):
             for lacking in missing.values():
-                self._page.say(
-                    f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
-                )
+                if lacking.what not in self._told:  # once, however many demos there are
+                    self._told.add(lacking.what)
+                    self._page.say(
+                        f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
+                    )
             made = demo.preview(options) if demo.preview else None
             if made is not None:
                 page.display(made)
