@@ -69,7 +69,7 @@ def adds(view: View) -> Iterator[Row]:
     wanted = (
         (Series(Platform.PROCESS), "the program: fork and exec"),
         (Series(Platform.CONTAINER, runtime="runc"), "namespaces, control group, mounts"),
-        (Series(Platform.CONTAINER), "client, daemon, image layers, shim"),
+        (Series(Platform.CONTAINER), "daemon, image layers, shim"),
     )
     found = view.need(START, "start")
     below: Column | None = None
