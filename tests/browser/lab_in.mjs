@@ -7,7 +7,7 @@ import puppeteer from "puppeteer-core";
 
 const [, , browserName, executablePath, pagePath, shots] = process.argv;
 const COLD_MS = 60_000;
-const RESUME_MS = 15_000;
+const RESUME_MS = 60_000; // printed with the load; on an idle computer about one second
 const STEP_MS = 60_000;
 const root = process.getuid?.() === 0;
 const args = browserName === "chrome" ? ["--disable-gpu", "--no-first-run", ...(root ? ["--no-sandbox"] : [])] : [];
