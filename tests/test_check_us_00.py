@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from room import NOTEBOOKS
+from shell_lines import alpine_image, shell_lines
 
 from vmcompare.engines.programs import boot_sector
 
 
 def lines() -> list[str]:
     """The lines of the notebook's fold."""
-    cells = json.loads(NOTEBOOKS[0].read_text(encoding="utf-8"))["cells"]
-    [fold] = [c for c in ("".join(c["source"]) for c in cells) if "Check us" in c]
-    found = re.search(r"```sh\n(.*?)```", fold, re.DOTALL)
-    assert found
-    assert "exit codes are 126" in fold
-    return found[1].splitlines()
+    return shell_lines("00", "exit codes are 126")
 
 
 def run(line: str, place: Path) -> str:
@@ -49,13 +42,10 @@ def test_they_make_the_boot_sector_of_the_lesson_and_a_kernel_refuses_it(tmp_pat
 @pytest.mark.docker
 @pytest.mark.qemu
 def test_a_container_refuses_it_and_a_vm_prints_its_message(tmp_path: Path) -> None:
-    listed = ["docker", "images", "-q", "vmcompare/alpine"]
-    image = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
-    if not image:
-        pytest.skip("no lesson has been measured here yet, so its image is not there")
+    image = alpine_image()
     made(tmp_path)
     *_, in_container, in_vm = lines()
-    said = run(in_container.replace(" alpine ", f" {image[0]} "), tmp_path)
+    said = run(in_container.replace(" alpine ", f" {image} "), tmp_path)
     assert "Exec format error" in said
     assert said.endswith("exit code 126\n")
     assert "Hello" in run(in_vm, tmp_path)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from room import NOTEBOOKS
+from shell_lines import alpine_image, shell_lines
 
 from vmcompare.engines.images import alpine
 from vmcompare.evidence.recording import read, recordings
@@ -21,14 +19,8 @@ from vmcompare.measuring.experiment import recordings_dir
 
 def lines() -> list[str]:
     """The lines of the notebook's fold."""
-    [notebook] = [path for path in NOTEBOOKS if path.stem == "01-guest-os-overhead"]
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    [fold] = [c for c in ("".join(c["source"]) for c in cells) if "Check us" in c]
-    found = re.search(r"```sh\n(.*?)```", fold, re.DOTALL)
-    assert found
-    assert "within a factor of 2" in fold
-    assert "within a factor of 3" in fold
-    return found[1].replace("check-us", f"check-us-{os.getpid()}").splitlines()
+    found = shell_lines("01", "within a factor of 2", "within a factor of 3")
+    return [line.replace("check-us", f"check-us-{os.getpid()}") for line in found]
 
 
 def bash(*script: str, cwd: Path) -> list[float]:
@@ -51,12 +43,9 @@ def recorded(**where: object) -> pd.DataFrame:
 @pytest.mark.skipif(os.geteuid() != 0, reason="the memory of Docker’s shims is for root to read")
 def test_one_more_container_by_hand_agrees_with_the_recording(tmp_path: Path) -> None:
     [_, pss, pids, two, six, remove, _] = lines()
-    listed = ["docker", "images", "-q", "vmcompare/alpine"]
-    image = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
-    if not image:
-        pytest.skip("no lesson has been measured here yet, so its image is not there")
+    image = alpine_image()
     try:
-        before, after = bash(f"image={image[0]}", pss, pids, two, six, cwd=tmp_path)
+        before, after = bash(f"image={image}", pss, pids, two, six, cwd=tmp_path)
     finally:
         bash(remove, cwd=tmp_path)
     by_hand_mib = (after - before) / 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from room import NOTEBOOKS
+from shell_lines import alpine_image, shell_lines
 
 from vmcompare.engines.images import alpine
 from vmcompare.experiments.shared_kernel import ladder
@@ -27,10 +26,7 @@ PROMPT = b"~ # "
 
 def lines(words: str) -> list[str]:
     """The lines of the notebook's fold with these words in its summary."""
-    [notebook] = [path for path in NOTEBOOKS if path.stem == "02-shared-kernel"]
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    [fold] = [c for c in ("".join(c["source"]) for c in cells) if f"<summary>{words}" in c]
-    return "\n".join(re.findall(r"```sh\n(.*?)```", fold, re.DOTALL)).splitlines()
+    return shell_lines("02", summary=words)
 
 
 def type_line(line: str, then: str = "", **more: str) -> str:
@@ -44,11 +40,7 @@ def type_line(line: str, then: str = "", **more: str) -> str:
 
 @pytest.fixture
 def image() -> str:
-    listed = ["docker", "images", "-q", "vmcompare/alpine"]
-    found = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
-    if not found:
-        pytest.skip("no lesson has been measured here yet, so its image is not there")
-    return found[0]
+    return alpine_image()
 
 
 @pytest.mark.docker

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from room import NOTEBOOKS
+from shell_lines import alpine_image, shell_lines
 
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.measuring.experiment import recordings_dir
@@ -20,13 +18,7 @@ FACTOR = 1.2
 
 def lines() -> list[str]:
     """The lines of the notebook's fold, which names the factor."""
-    [notebook] = [path for path in NOTEBOOKS if path.stem == "03-image-size"]
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    [fold] = [c for c in ("".join(c["source"]) for c in cells) if "Check us" in c]
-    found = re.search(r"```sh\n(.*?)```", fold, re.DOTALL)
-    assert found
-    assert f"within a factor of {FACTOR}" in fold
-    return found[1].splitlines()
+    return shell_lines("03", f"within a factor of {FACTOR}")
 
 
 def printed(script: list[str]) -> float:
@@ -48,11 +40,7 @@ def recorded(platform: str) -> float:
 
 @pytest.mark.docker
 def test_the_image_of_the_container_by_hand_agrees_with_the_recording() -> None:
-    asked = subprocess.run(
-        ["docker", "images", "-q", "vmcompare/alpine"], capture_output=True, text=True, check=True
-    )
-    if not asked.stdout.strip():
-        pytest.skip("no lesson has been measured here yet, so its image is not there")
+    alpine_image()
     assert recorded("container") / FACTOR < printed(lines()[:2]) < recorded("container") * FACTOR
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 
 import pytest
-from room import NOTEBOOKS
+from shell_lines import alpine_image, shell_lines
 
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.measuring.experiment import recordings_dir
@@ -15,24 +14,15 @@ from vmcompare.measuring.experiment import recordings_dir
 
 def lines() -> list[str]:
     """The lines of the notebook's fold."""
-    [notebook] = [path for path in NOTEBOOKS if path.stem == "05a-walls"]
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    [fold] = [c for c in ("".join(c["source"]) for c in cells) if "Check us" in c]
-    found = re.search(r"```sh\n(.*?)```", fold, re.DOTALL)
-    assert found
-    assert "they agree exactly" in fold
-    return found[1].splitlines()
+    return shell_lines("05a", "they agree exactly")
 
 
 @pytest.mark.docker
 def test_containers_started_by_hand_give_the_answers_of_the_recording() -> None:
-    listed = ["docker", "images", "-q", "vmcompare/alpine"]
-    image = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
-    if not image:
-        pytest.skip("no lesson has been measured here yet, so its image is not there")
+    image = alpine_image()
 
     def said(line: str) -> tuple[bool, str]:
-        shell = ["bash", "-c", f"image={image[0]}; {line}"]
+        shell = ["bash", "-c", f"image={image}; {line}"]
         done = subprocess.run(shell, capture_output=True, text=True, check=False)
         return done.returncode == 0, done.stdout + done.stderr
 

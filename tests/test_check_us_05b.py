@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 
 import pytest
-from room import NOTEBOOKS
+from shell_lines import alpine_image, shell_lines
 
 
 def lines() -> list[str]:
     """The lines of the notebook's fold."""
-    [notebook] = [path for path in NOTEBOOKS if path.stem == "05b-when-a-wall-falls"]
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    [fold] = [c for c in ("".join(c["source"]) for c in cells) if "Check us" in c]
-    found = re.search(r"```sh\n(.*?)```", fold, re.DOTALL)
-    assert found
-    assert "137, exactly" in fold
-    return found[1].splitlines()
+    return shell_lines("05b", "137, exactly")
 
 
 def test_none_of_the_lines_asks_this_computer_for_a_panic() -> None:
@@ -27,14 +20,11 @@ def test_none_of_the_lines_asks_this_computer_for_a_panic() -> None:
 
 @pytest.mark.docker
 def test_a_default_container_may_only_read_that_file_and_a_limit_ends_who_passes_it() -> None:
-    listed = ["docker", "images", "-q", "vmcompare/alpine"]
-    image = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
-    if not image:
-        pytest.skip("no lesson has been measured here yet, so its image is not there")
+    image = alpine_image()
     [_, mounts, over, limited, without] = lines()
 
     def said(*shell: str) -> str:
-        script = "\n".join([f"image={image[0]}", *shell])
+        script = "\n".join([f"image={image}", *shell])
         done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
