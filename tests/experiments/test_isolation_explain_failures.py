@@ -136,6 +136,6 @@ def test_two_weaknesses_of_each_kind_stand_on_the_page_and_all_are_in_the_homewo
 ) -> None:
     few, every = cells("cves", full), cells("all_cves", full)
     assert few.groupby("where").size().tolist() == [2, 2, 2]
-    assert set(few["weakness"].str.extract(r"\[(\S+)\]")[0]) == set(IN_CLASS)
-    assert not every["weakness"].str.contains("CVE-2016-5195").any()  # known at second hand
-    assert every["weakness"].str.fullmatch(r"\[CVE-\S+\]\(https://\S+\)").all()
+    assert set(few["vulnerability"].str.extract(r"\[(\S+)\]")[0]) == set(IN_CLASS)
+    assert not every["vulnerability"].str.contains("CVE-2016-5195").any()  # known at second hand
+    assert every["vulnerability"].str.fullmatch(r"\[CVE-\S+\]\(https://\S+\)").all()

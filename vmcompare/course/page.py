@@ -280,7 +280,7 @@ ROWS_SHOWN, COLUMNS_SHOWN = 8, 6
 """What a reader takes in at one look; a larger table folds."""
 
 
-_LINKED = frozenset({"source", "weakness"})
+_LINKED = frozenset({"source", "vulnerability"})
 """Columns of tables whose addresses are links: they come from our own data."""
 
 _LINK = re.compile(r"(?:\[([^\]\n]+)\]\()?(https://[^\s()]+)\)?")
