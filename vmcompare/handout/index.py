@@ -120,15 +120,14 @@ def _paragraph(soup: BeautifulSoup, beginning: str) -> str:
     """The rest of the paragraph that begins, in bold, with ``beginning``."""
     for bold in soup.select("main p > strong"):
         if bold.get_text(strip=True) == beginning and bold.parent is not None:
-            words = bold.parent.get_text(" ", strip=True)
-            return re.sub(r"\s+", " ", words.removeprefix(beginning)).strip()
+            return " ".join(bold.parent.get_text().strip().removeprefix(beginning).split())
     return ""
 
 
 def _first_paragraph(heading: Tag) -> str:
     """What a lesson opens with."""
     first = heading.find_next("p")
-    return re.sub(r"\s+", " ", first.get_text(" ", strip=True)) if isinstance(first, Tag) else ""
+    return " ".join(first.get_text().split()) if isinstance(first, Tag) else ""
 
 
 def _provenance(soup: BeautifulSoup) -> str:

@@ -303,7 +303,7 @@ def test_the_headline_figures_are_those_of_the_runs_that_decide(evidence: Eviden
         assert float(number) * 2**20 == pytest.approx(EACH[platform], rel=0.05)
     assert "software emulation" in memory["VM"]
     assert start["VM"] == "25.0 s, software emulation"
-    assert start["claim and finding"] == "F2 ○ not measured here"
+    assert start["claim and finding"] == "F2 start: ○ not measured here"
     assert [kernel["container"], kernel["VM"]] == ["no", "yes"]
     assert device["container"] == ABSENT
 

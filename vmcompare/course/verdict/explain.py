@@ -145,7 +145,7 @@ def headlines(evidence: Evidence) -> Iterator[Row]:
             "container": container,
             "VM": vm,
             "VM ÷ container": times,
-            "claim and finding": f"{part.claim.id} {SIGNS[verdict]} {verdict}",
+            "claim and finding": f"{part.claim.name}: {SIGNS[verdict]} {verdict}",
         }
 
 
