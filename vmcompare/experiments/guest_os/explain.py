@@ -315,7 +315,7 @@ def application(view: View) -> WhatIf:
             drawn,
             APPLICATION_MIB.index(int(mib)),
             x_label="the application’s own memory, in MiB",
-            title="one more with its application ÷ the container with it",
+            title="instance with application ÷ container with application",
             written=ratio,
             tick=lambda value: f"{value:g}×",
         )

@@ -178,7 +178,7 @@ def kernels_table(view: View) -> Iterator[Cells]:
         yield {
             "kernel (boot id)": boot_id,
             "release": those[0].values.get("kernel release", "–"),
-            "answers": ", ".join(one.label for one in those),
+            "instances above it": ", ".join(one.label for one in those),
             "userlands above it": "; ".join(userlands),
             "shown": those[0].column.provenance,
         }
