@@ -51,7 +51,7 @@ def copies(
             for n in cell.ns:
                 wall_s = (ALONE_S | alone_s)[name] * n * wobble(block)
                 yield of(cell, "scale_wall_s", wall_s, accel, block, phase=str(n))
-                for rep in range(n):
+                for rep in range(n if n == 5 else 1):
                     yield of(cell, "scale_each_s", wall_s, accel, block, phase=str(n), rep=rep)
                 work = (WORK_S | work_s)[name] * wobble(block)
                 yield of(cell, "start_cpu_s", work, accel, block, phase=str(n))
