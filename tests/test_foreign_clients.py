@@ -24,6 +24,7 @@ def notebook(path: Path, code: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_notebook_that_never_ends_is_counted_and_ended_with_its_kernel(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     begin = f"import os, pathlib, time; pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))"
@@ -33,6 +34,7 @@ def test_a_notebook_that_never_ends_is_counted_and_ended_with_its_kernel(tmp_pat
     assert not psutil.pid_exists(int(pid.read_text()))
 
 
+@pytest.mark.slow
 def test_notebooks_that_end_and_that_fail_are_told_apart(tmp_path: Path) -> None:
     ends = notebook(tmp_path / "ends.ipynb", "import os; assert os.environ['VMCOMPARE_MODE']")
     fails = notebook(tmp_path / "fails.ipynb", "1 / 0")

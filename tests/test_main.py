@@ -63,8 +63,13 @@ def test_a_wrong_call_is_told_how_and_exits_with_2(
     assert "usage" in capsys.readouterr().err
 
 
-def test_check_tells_every_engine_and_runtime_and_why_not() -> None:
-    told, lines = json.loads(vmcompare("check", "--json").stdout), vmcompare("check").stdout
+def test_check_tells_every_engine_and_runtime_and_why_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main(["check"]) == 0
+    lines = capsys.readouterr().out
     assert {"engines", "accelerator", "rejected", "host", "runtimes"} <= told.keys()
     assert sorted(told["runtimes"]) == ["bubblewrap", "runc"]
     for name, found in {**told["engines"], **told["runtimes"]}.items():
@@ -76,13 +81,17 @@ def test_check_tells_every_engine_and_runtime_and_why_not() -> None:
         assert all(told["rejected"].values())
 
 
-def test_a_recording_goes_where_it_was_told_to(tmp_path: Path) -> None:
-    done = vmcompare("record", "boot_speed", "--platform", "process", "--rounds", "1",
+def test_a_recording_goes_where_it_was_told_to_and_json_says_where(tmp_path: Path) -> None:
+    done = vmcompare("record", "boot_speed", "--platform", "process", "--rounds", "1", "--json",
                      "--out", str(tmp_path))  # fmt: skip
     assert done.returncode == 0, done.stderr
     [path] = (tmp_path / "boot_speed").glob("*.jsonl")
-    assert str(path) in done.stdout
+    document = json.loads(done.stdout)
+    [told] = document["recordings"]
+    assert (told["file"], told["ended"], told["failed_rows"]) == (str(path), "complete", 0)
+    assert names_in(document) <= described("record")
     run = read(path)
+    assert len(run.rows) == told["rows"]
     assert {row["platform"] for row in run.rows} == {"process"}
     assert str(Path.home()) not in path.read_text()
 
@@ -155,13 +164,13 @@ def test_a_run_in_which_every_start_failed_says_why_and_exits_with_1(
 
 
 def test_a_handout_whose_folder_takes_no_file_is_refused_before_its_notebook_runs(
-    tmp_path: Path,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    done = vmcompare("handout", "notebooks/09-verdict.ipynb", "--out", str(tmp_path / "file" / "d"))
-    assert done.returncode == 1
-    assert "use another --out" in done.stderr
-    assert "cell 1" not in done.stderr
+    assert main(["handout", "09", "--out", str(tmp_path / "file" / "d")]) == 1
+    said = capsys.readouterr().err
+    assert "use another --out" in said
+    assert "cell 1" not in said
 
 
 @pytest.mark.slow
@@ -288,7 +297,7 @@ def names_in(document: Any) -> set[str]:
 def test_json_of_files_says_of_each_whether_it_is_usable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = next((data_dir() / "recordings" / "boot_speed").glob("*.jsonl"))
+    good = next((data_dir() / "recordings" / "whole_computer").glob("*.jsonl"))
     bad = tmp_path / "no-such.jsonl"
     assert main(["check", "--json", str(good), str(bad)]) == 1
     document = json.loads(capsys.readouterr().out)
@@ -307,21 +316,14 @@ def test_a_file_that_cannot_be_read_is_named_once(
     assert capsys.readouterr().out.count("no-such.jsonl") == 1
 
 
-def test_json_of_record_names_what_was_recorded_and_what_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_json_of_record_names_what_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["record", "boot_speed", "--platform", "process", "--rounds", "1", "--json"]
-    assert main([*words, "--out", str(tmp_path)]) == 0
-    document = json.loads(capsys.readouterr().out)
-    [told] = document["recordings"]
-    assert (told["ended"], told["failed_rows"]) == ("complete", 0)
-    assert told["rows"] == len(read(Path(told["file"])).rows)
-
     three_experiments(monkeypatch, Unavailable("QEMU is gone", "install it"))
     assert main(["record", "--json"]) == 1
     failed = json.loads(capsys.readouterr().out)
     assert failed["failed"] == [{"experiment": "b", "why": "QEMU is gone. Next step: install it"}]
-    assert names_in([document, failed]) <= described("record")
+    assert names_in(failed) <= described("record")
 
 
 def test_json_of_handouts_names_the_pages_and_what_failed(
@@ -355,6 +357,13 @@ def test_json_of_the_other_commands_has_the_fields_that_are_described(
     assert names_in(json.loads(capsys.readouterr().out)) == described("clean")
 
 
+@pytest.fixture(scope="module")
+def completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    script = tmp_path_factory.mktemp("completion") / "completion.bash"
+    script.write_text(vmcompare("completion", "bash").stdout, encoding="utf-8")
+    return script
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -367,16 +376,14 @@ def test_json_of_the_other_commands_has_the_fields_that_are_described(
     ids=str,
 )
 def test_bash_completes_commands_options_and_names(
-    words: list[str], offered: list[str], tmp_path: Path
+    words: list[str], offered: list[str], completion: Path
 ) -> None:
-    script = tmp_path / "completion.bash"
-    script.write_text(vmcompare("completion", "bash").stdout, encoding="utf-8")
     asked = " ".join(["vmcompare", *words])
     done = subprocess.run(
         ["bash", "-c", f'''source "$0"
         function=$(complete -p vmcompare | sed -E "s/.*-F ([^ ]+).*/\\1/")
         COMP_WORDS=({asked}) COMP_CWORD={len(words)}; "$function"
-        printf "%s\\n" "${{COMPREPLY[@]}}"''', script],
+        printf "%s\\n" "${{COMPREPLY[@]}}"''', completion],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert sorted(done.stdout.split()) == offered

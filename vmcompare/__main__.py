@@ -545,18 +545,26 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
 
-def _names() -> str:
-    """The experiments and platforms there are, for the help of ``record``."""
-    from vmcompare.measuring.experiment import discover, load
+def _known() -> tuple[Sequence[str], Sequence[str]]:
+    """The experiments and platforms there are."""
+    from vmcompare.measuring.experiment import discover
     from vmcompare.sandbox import Platform
 
+    return discover(), [platform.value for platform in Platform]
+
+
+def _names() -> str:
+    """The same for the help of ``record``."""
+    from vmcompare.measuring.experiment import load
+
+    experiments, platforms = _known()
     lines = ["Experiments:"]
-    for name in discover():
+    for name in experiments:
         try:
             lines.append(f"  {name:16}{load(name).question}")
         except VmcompareError as error:  # another package's, which is broken
             lines.append(f"  {name:16}{error}")
-    lines += ["", f"Platforms: {', '.join(Platform)}", "", ""]
+    lines += ["", f"Platforms: {', '.join(platforms)}", "", ""]
     return "\n".join(lines)
 
 
@@ -570,28 +578,21 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
     parser.examples = [EXAMPLES[name][0] for name in ("lab", "check", "record", "handout")]
     parser.add_argument("--version", action="version", version=f"vmcompare {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    as_json, verbose, measured = (_Parser(add_help=False) for _ in range(3))
 
-    def command(name: str, function: Callable[[argparse.Namespace], int]) -> _Parser:
+    def command(function: Callable[[argparse.Namespace], int], *shared: _Parser) -> _Parser:
+        name = function.__name__
         words = WORDS[name]  # not its docstring, which python -OO leaves out
         sub: _Parser = commands.add_parser(
             name,
             help=words,
             description=words,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=shared,
         )
         sub.examples = EXAMPLES[name]
         sub.set_defaults(command=function)
         return sub
-
-    def add_json(sub: _Parser) -> None:
-        sub.add_argument("--json", action="store_true", help="say it as JSON, for programs")
-
-    def add_verbose(sub: _Parser) -> None:
-        sub.add_argument(
-            *("-v", "--verbose"),
-            action="store_true",
-            help="say on standard error what engines are asked to do",
-        )
 
     def add_path(
         sub: argparse._ActionsContainer, *names: str, folder: bool = False, **more: Any
@@ -602,28 +603,27 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
 
             action.complete = shtab.DIRECTORY if folder else shtab.FILE  # type: ignore[attr-defined]
 
-    def add_name(
-        sub: _Parser, *names: str, known: Callable[[], Sequence[str]], **more: Any
-    ) -> None:
-        # An unknown one is told of by a sentence, which argparse's choices would come before.
-        sub.add_argument(*names, choices=known() if completed else None, **more)
+    # An unknown name is told of by a sentence, which argparse's choices would come before.
+    experiments, platforms = _known() if completed else (None, None)
+    as_json.add_argument("--json", action="store_true", help="say it as JSON, for programs")
+    verbose.add_argument(
+        *("-v", "--verbose"),
+        action="store_true",
+        help="say on standard error what engines are asked to do",
+    )
+    measured.add_argument(
+        "--platform", choices=platforms, action="append", default=[], metavar="NAME",
+        help="measure only this one (a handout replays the others); may be given several times",
+    )  # fmt: skip
+    measured.add_argument(
+        "--rounds", type=_at_least_one, metavar="N",
+        help="blocks (default: what a verdict needs; in a handout a few)",
+    )  # fmt: skip
 
-    def platforms() -> Sequence[str]:
-        from vmcompare.sandbox import Platform
-
-        return [platform.value for platform in Platform]
-
-    def experiments() -> Sequence[str]:
-        from vmcompare.measuring.experiment import discover
-
-        return discover()
-
-    sub = command("check", check)
+    sub = command(check, as_json, verbose)
     add_path(sub, "recording", nargs="*", metavar="FILE.jsonl", help="look at recordings instead")
-    add_json(sub)
-    add_verbose(sub)
 
-    sub = command("lab", lab)
+    sub = command(lab, verbose)
     sub.add_argument(
         "folder",
         nargs="?",
@@ -635,37 +635,21 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
         "--port", type=_port, metavar="N", help="listen here (default: a free port from 8888 on)"
     )
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
-    add_verbose(sub)
 
-    sub = command("record", record)
+    sub = command(record, measured, as_json, verbose)
     sub.lists = _names
-    add_name(
-        *(sub, "experiment"), known=experiments,
-        nargs="*", metavar="EXPERIMENT", help="one of those below; all when none is named",
-    )  # fmt: skip
-    add_name(
-        *(sub, "--platform"), known=platforms, action="append", default=[], metavar="NAME",
-        help="measure only this one; may be given several times",
-    )  # fmt: skip
     sub.add_argument(
-        "--rounds", type=_at_least_one, metavar="N", help="blocks (default: what a verdict needs)"
-    )
+        "experiment", choices=experiments, nargs="*", metavar="EXPERIMENT",
+        help="one of those below; all when none is named",
+    )  # fmt: skip
     add_path(sub, "--out", folder=True, metavar="DIR", help="default: your own data directory")
-    add_json(sub)
-    add_verbose(sub)
     # For a lesson, which starts this command and stops it.
     sub.add_argument("--stop-on-eof", action="store_true", help=argparse.SUPPRESS)
     sub.add_argument("--events", action="store_true", help=argparse.SUPPRESS)
 
-    sub = command("handout", handout)
-    add_path(
-        sub,
-        "notebook",
-        type=str,
-        nargs="+",
-        metavar="LESSON",
-        help="04, or 04-boot-speed, or a notebook's path",
-    )
+    sub = command(handout, measured, as_json)
+    words = "04, or 04-boot-speed, or a notebook's path"
+    add_path(sub, "notebook", type=str, nargs="+", metavar="LESSON", help=words)
     sub.add_argument(
         "--edition",
         choices=("student", "instructor"),
@@ -676,28 +660,19 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
     sub.add_argument(
         "--mode", choices=("auto", "live", "replay"), help="run, replay, or both (default: auto)"
     )
-    sub.add_argument("--rounds", type=_at_least_one, metavar="N", help="blocks of a live run")
-    add_name(
-        *(sub, "--platform"), known=platforms, action="append", default=[], metavar="NAME",
-        help="measure only this one and replay the others; may be given several times",
-    )  # fmt: skip
-    add_json(sub)
 
-    sub = command("export", export)
+    sub = command(export, as_json)
     add_path(sub, "recording", metavar="RECORDING", help="a file, or a folder of recordings")
     form = sub.add_mutually_exclusive_group(required=True)
     for name, words in (("--csv", "comma-separated values"), ("--parquet", "needs pyarrow")):
         add_path(form, name, metavar="FILE", help=words)
-    add_json(sub)
 
-    sub = command("clean", clean)
+    sub = command(clean, as_json, verbose)
     sub.add_argument(
         "--engine", action="store_true", help="also stop the Docker daemon that set-up started"
     )
-    add_json(sub)
-    add_verbose(sub)
 
-    sub = command("completion", completion)
+    sub = command(completion)
     sub.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="whose")
     return parser
 

@@ -167,7 +167,7 @@ DEBIAN = "debian"
 """A second userland for containers, where this computer can make one."""
 
 BOOT_SECTOR = "boot-sector"
-"""An operating system of 512 bytes that prints one message; only a VM on ``pc`` can start it. Its
+"""512 bytes that print a message without an operating system; only a VM on ``pc`` starts them. The
 message is the first word of ``Spec.command``; it has no agent, so ``Sandbox.run`` is refused."""
 
 CONTAINER_HOST = "container-host"
@@ -228,11 +228,7 @@ class Spec:
 
 
 def refuse_sysctls(spec: Spec) -> None:
-    """For launchers that set nothing from outside.
-
-    Raises:
-        Unavailable: the spec wants kernel settings.
-    """
+    """Raise ``Unavailable`` where kernel settings are wanted: nothing is set from outside."""
     if spec.sysctls:
         raise Unavailable(
             "kernel settings cannot be given to this kind of instance from outside",
@@ -241,11 +237,7 @@ def refuse_sysctls(spec: Spec) -> None:
 
 
 def refuse_channels(spec: Spec) -> None:
-    """For launchers that have no channels.
-
-    Raises:
-        Unavailable: the spec names some.
-    """
+    """Raise ``Unavailable`` where channels are named: there are none."""
     if spec.channels:
         raise Unavailable(
             "only a virtual machine has further channels",

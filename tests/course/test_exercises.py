@@ -14,14 +14,7 @@ from vmcompare.course import answers
 from vmcompare.course.answers import Kind as Answered
 from vmcompare.course.exercises import Tasks, source
 from vmcompare.errors import Unavailable, UnknownName
-from vmcompare.evidence.exercise import (
-    Choice,
-    Chosen,
-    Exercise,
-    Question,
-    chosen,
-    near,
-)
+from vmcompare.evidence.exercise import Choice, Exercise, Feedback, Question, near
 from vmcompare.evidence.view import View, compose
 from vmcompare.paths import answers_path
 
@@ -42,10 +35,12 @@ NUMBER = Exercise(
     hints=("Look at `one`.", "Look at *two*."),
     solution=lambda view: f"It is **{median_s(view):.3f} s**.",
 )
+SAID = {"The `clock`": "It is sound.", "The unit": "It was ms."}
 PICK = Exercise(
     name="pick",
     choices=("The `clock`", "The unit"),
-    check=chosen("The unit", {"The `clock`": "It is sound.", "The unit": "It was ms."}),
+    check=lambda _, answer: Feedback(answer == "The unit", SAID[str(answer)]),
+    on_rows=False,
     hints=("Read it again.",),
     solution=lambda _: "The unit.",
 )
@@ -92,7 +87,7 @@ class TestAnswering:
     def test_a_choice_that_is_no_matter_of_data_does_not_claim_to_be_checked_on_any(
         self, tasks: Tasks
     ) -> None:
-        name = next(n for n, e in tasks.exercises.items() if isinstance(e.check, Chosen))
+        name = next(n for n, e in tasks.exercises.items() if not e.on_rows)
         assert tasks.check(name, tasks.exercises[name].choices[0]).checked_on == ""
 
     def test_many_runs_are_counted_and_not_listed(self, shown: View) -> None:

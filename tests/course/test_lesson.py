@@ -507,7 +507,7 @@ def test_this_computer_is_shown_whatever_was_measured_and_a_misspelt_name_is_tol
     nothing_here(monkeypatch)
     data_in(tmp_path / "empty", monkeypatch)
     first = Lesson("whole_computer", "00")
-    first.here("layers", "table")
+    first.here("layers")
     html = page.html()
     assert "no Docker here" in html
     assert "this computer" in html
@@ -523,7 +523,7 @@ def test_while_a_handout_is_made_this_computer_is_the_one_that_made_the_page(
 ) -> None:
     nothing_here(monkeypatch)
     monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
-    Lesson("whole_computer", "00").here("table")
+    Lesson("whole_computer", "00").here("layers")
     assert "the computer that made this page" in page.html()
     assert "this computer" not in page.html()
 
@@ -753,9 +753,13 @@ def test_a_run_of_ones_own_is_shown_when_it_is_named(
 
 
 def test_the_chart_that_grows_is_the_one_that_was_named(
-    page: Page, isolation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Page, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docker_only(monkeypatch)
+    figures = {name: lambda _, name=name: page_note(name) for name in ("the first", "another")}
+    monkeypatch.setattr(
+        "vmcompare.course.lesson.explanation", lambda _: SimpleNamespace(figures=figures)
+    )
 
     async def shown(chart: str) -> str:
         charts: list[Any] = []
@@ -765,12 +769,10 @@ def test_the_chart_that_grows_is_the_one_that_was_named(
             return SimpleNamespace(show=lambda: None, rounds=SimpleNamespace(value=3))
 
         monkeypatch.setattr("vmcompare.course.panel.Panel", panel)
-        Lesson("isolation", "05b").measure(chart=chart)
-        return str(
-            charts[0](planted(tmp_path / "own", planted_rows.whole(), experiment="isolation"))
-        )
+        Lesson("boot_speed", "04").measure(chart=chart)
+        return str(charts[0](planted(tmp_path / "own", [])))
 
-    assert "Heartbeats on one time axis" in asyncio.run(shown("heartbeats"))
-    assert "Who gets through" in asyncio.run(shown(""))
+    assert "another" in asyncio.run(shown("another"))
+    assert "the first" in asyncio.run(shown(""))
     with pytest.raises(UnknownName, match="figure"):
-        Lesson("isolation", "05b").measure(chart="heartbeat")
+        Lesson("boot_speed", "04").measure(chart="yet another")

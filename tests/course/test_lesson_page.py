@@ -109,6 +109,7 @@ class TestAPlace:
         assert outputs == [page.Note("second")]
 
 
+@pytest.mark.slow
 def test_a_lesson_never_makes_a_client_send_and_its_figures_stay_in_the_notebook(
     private_places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,7 @@ def explained_of(path: Path) -> Explanation[Any]:
     return explanation(experiment_of(path)) if experiment_of(path) else verdict_explain.explained
 
 
+@cache
 def shown_of(path: Path) -> Any:
     """What is explained: a view of the project's recording, or all recordings for the verdict."""
     if not (experiment := experiment_of(path)):
@@ -336,9 +338,16 @@ def given(section: text.Section, explained: Explanation[Any], view: Any) -> Iter
 
 
 @every_text
-def test_every_placeholder_has_its_value_and_every_value_its_placeholder(path: Path) -> None:
+@pytest.mark.parametrize(
+    "kinds",
+    [("exercise", "table"), pytest.param(("figure", "what-if"), marks=pytest.mark.slow)],
+    ids=("computed", "drawn"),
+)
+def test_every_placeholder_has_its_value_and_every_value_its_placeholder(
+    path: Path, kinds: tuple[str, ...]
+) -> None:
     explained, view = explained_of(path), shown_of(path)
-    for section in text.read(path).sections:
+    for section in (s for kind in kinds for s in text.read(path).all(kind)):
         try:
             for words, values in given(section, explained, view):
                 assert text.placeholders(words) == set(values), f"{section.kind}: {section.name}"

@@ -227,7 +227,7 @@ def test_a_command_and_all_it_has_started_are_ended(end: Callable[[int], bool]) 
         assert until(lambda: len(_family()) == 4)
         assert end(root.pid)
         assert _family() == []
-    assert root.returncode == -signal.SIGKILL
+    assert root.returncode in (0, -signal.SIGKILL)  # 0: those it waited for were killed first
 
 
 @linux

@@ -262,6 +262,23 @@ def test_exact_byte_counts_need_no_second_run(frame: Frame, monkeypatch: Any) ->
 
 # --- kinds ------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize(("accel", "shown"), [("tcg", True), ("kvm", False)])
+def test_what_others_measured_stands_beside_a_time_not_measured_here_and_decides_nothing(
+    frame: Frame, accel: str, shown: bool
+) -> None:
+    assert 1 <= len(F2.others) <= 6
+    rows = frame(booted(accel, vm=25.0, container=0.1))
+    found = judge(F2, rows)
+    assert bool(found.others) is shown
+    assert replace(found, others=()) == judge(replace(F2, others=()), rows)
+    assert combine([found, found]).others == found.others
+    if shown:
+        assert any(
+            re.search(r"QEMU pc, .* 244 .*\(Agache et al\., 2020\)", o) for o in found.others
+        )
+
+
 MEMORY = claim(Rule.RATIO, "pss_bytes: vm / container", 2.0)
 
 
@@ -556,23 +573,24 @@ def test_a_claim_without_parts_is_a_mistake() -> None:
 
 # --- the table --------------------------------------------------------------------------------
 
-HEAD = "id,part,kind,rule,estimand,bound,lesson,says,quote,caveats"
+HEAD = "id,part,kind,rule,estimand,bound,lesson,says,quote,caveats,others"
 
 
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("F2,s,time,ratio,start_s: vm / ship,5,04,a,b,", "ship"),
-        ("F2,s,time,ratio,start_s: vm,5,04,a,b,", "two sides"),
-        ("F2,s,time,ratio,start_s: vm / container,,04,a,b,", "bound"),
-        ("F2,s,time,ratio,start_s: vm / container,five,04,a,b,", "five"),
-        ("F2,s,time,ratio,start_s: vm@toaster / container,5,04,a,b,", "toaster"),
-        ("F2,s,speed,ratio,start_s: vm / container,5,04,a,b,", "speed"),
-        ("F2,s,time,ratio,all: a & b,5,04,a,b,", "does not fit"),
-        ("F2,s,fact,facts,all: a | b,,04,a,b,", "not the name of a fact"),
-        ("F2,s,time,judgement,,,04,a,b,", "judgement"),
-        ("F2,s,time,ratio,start_s: vm / container,5,04,a,,", "must not be empty"),
-        ("F2,s,time,ratio,start_s: vm / container,5,04,a,b,vm is slow", "metric: side"),
+        ("F2,s,time,ratio,start_s: vm / ship,5,04,a,b,,", "ship"),
+        ("F2,s,time,ratio,start_s: vm,5,04,a,b,,", "two sides"),
+        ("F2,s,time,ratio,start_s: vm / container,,04,a,b,,", "bound"),
+        ("F2,s,time,ratio,start_s: vm / container,five,04,a,b,,", "five"),
+        ("F2,s,time,ratio,start_s: vm@toaster / container,5,04,a,b,,", "toaster"),
+        ("F2,s,speed,ratio,start_s: vm / container,5,04,a,b,,", "speed"),
+        ("F2,s,time,ratio,all: a & b,5,04,a,b,,", "does not fit"),
+        ("F2,s,fact,facts,all: a | b,,04,a,b,,", "not the name of a fact"),
+        ("F2,s,time,judgement,,,04,a,b,,", "judgement"),
+        ("F2,s,time,ratio,start_s: vm / container,5,04,a,,,", "must not be empty"),
+        ("F2,s,time,ratio,start_s: vm / container,5,04,a,b,vm is slow,", "metric: side"),
+        ("F2,s,time,ratio,start_s: vm / container,5,04,a,b,,hearsay: X", "no line of literature"),
         ("F2,s,time", "fields"),
     ],
 )
@@ -589,7 +607,7 @@ def test_wrong_columns_and_doubled_parts_are_refused(tmp_path: Path) -> None:
     table.write_text("id,part\n", encoding="utf-8")
     with pytest.raises(RecordingError, match="columns"):
         load(table)
-    line = "F2,s,time,ratio,start_s: vm / container,5,04,a,b,\n"
+    line = "F2,s,time,ratio,start_s: vm / container,5,04,a,b,,\n"
     table.write_text(f"{HEAD}\n{line}{line}", encoding="utf-8")
     with pytest.raises(RecordingError, match="more than one line for F2 s"):
         load(table)

@@ -16,11 +16,7 @@ from planted import planted, row
 import vmcompare
 from vmcompare.__main__ import main
 from vmcompare.errors import RecordingError
-from vmcompare.evidence import export
 from vmcompare.evidence.recording import COLUMNS
-from vmcompare.paths import data_dir
-
-RECORDINGS = data_dir() / "recordings"
 
 
 @pytest.fixture
@@ -44,11 +40,13 @@ def test_reading_gives_a_row_for_every_measurement_failed_ones_included(
     assert frame["error"].tolist() == ["", "", "no engine"]
 
 
-def test_a_folder_gives_all_recordings_in_and_below_it_in_the_order_of_their_time() -> None:
-    frame = vmcompare.read(RECORDINGS)
-    runs = sorted(path.stem for path in RECORDINGS.rglob("*.jsonl"))
-    assert frame["run_id"].unique().tolist() == runs
-    assert len(frame) == sum(len(vmcompare.read(path)) for path in RECORDINGS.rglob("*.jsonl"))
+def test_a_folder_gives_all_recordings_in_and_below_it_in_the_order_of_their_time(
+    one: Path,
+) -> None:
+    other = planted(one.parent / "below", [row("vm", "start_to_first_byte_s", 9.0)])
+    frame = vmcompare.read(one.parent.parent)
+    assert frame["run_id"].unique().tolist() == sorted([one.stem, other.run_id])
+    assert len(frame) == 4
 
 
 def test_a_folder_without_recordings_says_so(tmp_path: Path) -> None:
@@ -56,17 +54,18 @@ def test_a_folder_without_recordings_says_so(tmp_path: Path) -> None:
         vmcompare.read(tmp_path)
 
 
-@pytest.mark.parametrize("form", export.FORMATS)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_what_was_exported_reads_back_as_it_was(one: Path, tmp_path: Path, form: str) -> None:
     out = tmp_path / f"rows.{form}"
     assert main(["export", str(one), f"--{form}", str(out)]) == 0
     frame = vmcompare.read(one)
     if form == "csv":
         same = pd.read_csv(out, keep_default_na=False, na_values={"value": [""]})
-        same = same.astype(frame.dtypes.to_dict())
     else:
         same = pd.read_parquet(out)
-    pd.testing.assert_frame_equal(same, frame, check_exact=True)
+        assert same.dtypes.map(str).tolist() == frame.dtypes.map(str).tolist()
+    same = same.astype(frame.dtypes.to_dict())
+    pd.testing.assert_frame_equal(same, frame, check_exact=True, check_column_type=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, "runs"])
 
 

@@ -9,16 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from planted import STARTS_S, planted, row, starts
+from planted import STARTS_S, planted, starts
 
 from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.evidence.statistics import median_interval
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.boot_speed.checks import services_share, widths_s
+from vmcompare.experiments.boot_speed.checks import services_share
 
-NUMBERS = ("services_share", "fewer_starts", "job_length")
+NUMBERS = ("services_share", "job_length")
 EXERCISES, _ = text.asked("boot_speed", "04")
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-boot-speed.ipynb"
 
@@ -27,13 +26,11 @@ def view_of(place: Path, rows: list[Measurement] | None = None, **more: Any) -> 
     return compose(planted(place, starts(**more) if rows is None else rows), None)
 
 
-def answer(name: str, view: View, answered: str = "...", **changed: str) -> Any:
-    """What the notebook's cell hands over, once a learner wrote ``answered`` and changed words."""
+def answer(name: str, view: View, answered: str = "...") -> Any:
+    """What the notebook's cell hands over, once a learner wrote ``answered``."""
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     [code] = [c for c in ("".join(c["source"]) for c in cells) if f'check_answer("{name}"' in c]
     code = re.sub(r"(?m)^answer = \.\.\..*$", f"answer = {answered}", code)
-    for before, after in changed.items():
-        code = code.replace(before, after)
     given: list[Any] = []
     boot = SimpleNamespace(view=view, check_answer=lambda _, answer: given.append(answer))
     exec(code, {"boot": boot})
@@ -49,10 +46,6 @@ def test_the_completed_cells_give_what_the_checks_want(tmp_path: Path) -> None:
     assert share.check(view, right).right
     wrong = answer("services_share", view, "100 * services / parts.sum()")
     assert not share.check(view, wrong).right
-    width = "found.high - found.low"
-    every = answer("fewer_starts", view, width)
-    three = answer("fewer_starts", view, width, **{'["value"]': '["value"].head(3)'})
-    assert EXERCISES["fewer_starts"].check(view, three / every).right
     job = EXERCISES["job_length"]
     assert job.check(view, answer("job_length", view, "9 * start")).right
     assert not job.check(view, answer("job_length", view, "10 * start")).right
@@ -68,20 +61,6 @@ def test_other_rows_give_other_right_answers(tmp_path: Path) -> None:
     assert "3.60 s" in EXERCISES["job_length"].check(slow, 3.6).text
     assert not EXERCISES["job_length"].check(slow, 0.9).right
     assert "works for at least 3.60 s" in EXERCISES["job_length"].solution(slow)
-
-
-def test_widths_are_those_of_the_first_three_and_of_all(tmp_path: Path) -> None:
-    values = [0.1, 0.1, 0.1, 0.2, 0.3, 0.1, 0.2, 0.2, 0.1]
-    rows = [
-        row("container", "start_to_first_byte_s", v, block=i // 3, rep=i % 3)
-        for i, v in enumerate(values)
-    ]
-    few, every, n = widths_s(view_of(tmp_path, rows))
-    whole = median_interval(values)
-    assert (few, every, n) == (0, pytest.approx(whole.high - whole.low), 9)
-    words = EXERCISES["fewer_starts"].solution(view_of(tmp_path, rows))
-    assert "**0 times**" in words
-    assert "by chance" in words
 
 
 def test_solutions_carry_the_figures_of_the_rows_and_say_emulation_where_it_was(
@@ -100,8 +79,7 @@ def test_solutions_carry_the_figures_of_the_rows_and_say_emulation_where_it_was(
     [
         (["process"], 3, NUMBERS),
         (["process", "container"], 3, ("services_share",)),
-        (["vm"], 3, ("fewer_starts", "job_length")),
-        (["process", "container", "vm"], 1, ("fewer_starts",)),
+        (["vm"], 3, ("job_length",)),
     ],
 )
 def test_what_the_rows_lack_is_told_with_the_next_step(

@@ -203,7 +203,7 @@ def test_memory_weighed_only_with_the_code_cache_is_left_out_with_the_reason(
     assert "vm · software emulation 1,500 s" in waits
     assert "container 3.81 MiB·h" in held
     assert "vm" not in held
-    assert "Memory of vm-direct (pc), vm-direct (microvm), vm-tuned, vm is not" in picture.words
+    assert "Memory of vm-direct (pc), vm is not" in picture.words
     assert "together with the translator’s code cache" in picture.words
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 from planted import planted
-from planted_boxes import MIB, boxes
+from planted_images import images
 
 from vmcompare.course import text
 from vmcompare.engines.images import oci
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.image_size.checks import LINK_MBIT_S, NODES
 from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
 
 EXERCISES, _ = text.asked("image_size", "03")
@@ -24,7 +23,7 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "03-image-size.ipynb"
 
 
 def view_of(place: Path, **more: Any) -> View:
-    return compose(planted(place, boxes(**more), rounds=1, experiment="image_size"), None)
+    return compose(planted(place, images(**more), rounds=1, experiment="image_size"), None)
 
 
 @pytest.fixture
@@ -103,18 +102,8 @@ def test_the_study_s_own_number_is_met_with_a_question_and_the_repaired_one_is_r
     assert EXERCISES["unlike_sizes"].check(view, repaired).right
 
 
-def test_the_line_is_busy_with_bits(view: View) -> None:
-    task = NOTEBOOK.read_text(encoding="utf-8")
-    assert f"{NODES} branches, all behind one line of {LINK_MBIT_S:g} Mbit/s" in task
-    nodes = EXERCISES["twenty_nodes"]
-    assert nodes.check(view, 20 * 8 * 60 * MIB / 50e6).right
-    assert not nodes.check(view, 20 * 60 * MIB / 50e6).right
-    assert "60.0 MiB: 201 s" in nodes.solution(view)
-
-
 def test_what_the_rows_lack_is_told_with_the_next_step(tmp_path: Path) -> None:
     view = view_of(tmp_path, only=["container"])
-    for name in ("unlike_sizes", "twenty_nodes"):
-        with pytest.raises(Unavailable) as caught:
-            EXERCISES[name].check(view, 1.0)
-        assert caught.value.next_step
+    with pytest.raises(Unavailable) as caught:
+        EXERCISES["unlike_sizes"].check(view, 1.0)
+    assert caught.value.next_step

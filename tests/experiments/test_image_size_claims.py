@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from planted import planted
-from planted_boxes import MIB, boxes
+from planted_images import MIB, images
 
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Conclusion
@@ -59,11 +59,11 @@ CASES: list[tuple[tuple[str, str], dict[str, Any], Conclusion]] = [
 def test_data_decide_the_finding(
     tmp_path: Path, which: tuple[str, str], planting: dict[str, Any], verdict: Conclusion
 ) -> None:
-    recording = planted(tmp_path, boxes(**planting), rounds=1, experiment="image_size")
+    recording = planted(tmp_path, images(**planting), rounds=1, experiment="image_size")
     assert claims.judge(CLAIMS[which], recording.frame()).verdict is verdict
 
 
 def test_one_exact_count_is_enough(tmp_path: Path) -> None:
-    recording = planted(tmp_path, boxes(), rounds=1, experiment="image_size")
+    recording = planted(tmp_path, images(), rounds=1, experiment="image_size")
     finding = claims.judge(CLAIMS[WHOLE], recording.frame())
     assert not any("few runs" in caveat for caveat in finding.caveats)

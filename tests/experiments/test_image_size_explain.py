@@ -10,12 +10,10 @@ import pandas as pd
 import pytest
 from explained import Asked
 from planted import planted
-from planted_boxes import MIB, boxes
+from planted_images import MIB, images
 
 from vmcompare.course import text
-from vmcompare.evidence import units
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.image_size.categories import CATEGORIES, ONLY_VM
 from vmcompare.experiments.image_size.explain import NODES, duration, explained
 
 FIGURES, WHATIFS, OUTCOMES = explained.figures, explained.whatifs, explained.outcomes
@@ -29,7 +27,7 @@ TABLES = {name: lambda view, name=name: table(name, view) for name in explained.
 
 
 def view_of(place: Path, **more: Any) -> View:
-    return compose(planted(place, boxes(**more), rounds=1, experiment="image_size"), None)
+    return compose(planted(place, images(**more), rounds=1, experiment="image_size"), None)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
     place = tmp_path_factory.mktemp("views")
 
     def run(**more: Any) -> Any:
-        return planted(place, boxes(**more), rounds=1, experiment="image_size")
+        return planted(place, images(**more), rounds=1, experiment="image_size")
 
     byte_in_vm = run(only=["process", "vm-direct", "vm"])
     return {
@@ -89,13 +87,13 @@ def test_sizes_of_two_runs_are_not_made_into_a_ratio(views: Mapping[str, View]) 
 
 
 def test_mixed_provenance_is_said_at_every_bar_and_column(views: Mapping[str, View]) -> None:
-    assert "container · measured" in FIGURES["box"](views["mixed"]).alt
+    assert "container · measured" in FIGURES["contents"](views["mixed"]).alt
     assert "vm (q35) · recorded" in TABLES["sizes"](views["mixed"]).columns
     assert set(TABLES["sizes"](views["mixed"])["provenance"]) == {"measured and recorded"}
 
 
 def test_what_failed_is_counted_in_the_caption(views: Mapping[str, View]) -> None:
-    assert "Failed, and not drawn: vm (q35) 1" in FIGURES["sizes"](views["vm failed"]).caption
+    assert "Failed, and not drawn: vm (q35) 1" in FIGURES["shipped"](views["vm failed"]).caption
 
 
 def test_pieces_that_keep_their_digest_are_not_sent_again(views: Mapping[str, View]) -> None:
@@ -125,16 +123,6 @@ def test_the_words_name_the_numbers_that_models_leave_alone() -> None:
 def test_facts_are_shown_as_they_were_found(tmp_path: Path) -> None:
     view = view_of(tmp_path, facts={"musl_program_fails_on_host": 0.0})
     assert list(TABLES["facts"](view)["true"]) == ["no", "yes", "yes"]
-
-
-def test_totals_below_the_categories_add_up(views: Mapping[str, View]) -> None:
-    table = TABLES["box"](views["full"]).set_index("category")
-    planted_bytes = {name: 1000.0 * place for place, name in enumerate(CATEGORIES)}
-    assert table.loc["all together", "vm (q35)"] == units.size(sum(planted_bytes.values()))
-    assert table.loc["of these: starts a computer", "vm (q35)"] == units.size(
-        sum(planted_bytes[name] for name in ONLY_VM)
-    )
-    assert (table["provenance"] == "measured").all()
 
 
 def test_a_byte_in_a_vm_is_told_from_one_in_a_container(views: Mapping[str, View]) -> None:

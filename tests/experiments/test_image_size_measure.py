@@ -1,4 +1,4 @@
-"""What is measured of boxes: on fakes, and what goes wrong becomes rows."""
+"""What is measured of images: on fakes, and what goes wrong becomes rows."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_pieces_carry_their_digests(rows: list[Measurement]) -> None:
     assert pieces["piece whole: layer"] != pieces["piece update: layer"]
 
 
-def test_a_box_that_cannot_be_made_is_a_row_and_is_not_tried_again() -> None:
+def test_an_image_that_cannot_be_made_is_a_row_and_is_not_tried_again() -> None:
     found = measured({Platform.VM: Broken(phases=VM_PHASES), Platform.CONTAINER: FakeLauncher()})
     errors = [row.error for row in found if row.platform is Platform.VM and row.status == "error"]
     assert errors == ["the box could not be made", *["not tried again after a failure"] * 2]
@@ -181,10 +181,10 @@ def test_a_platform_without_launcher_has_no_rows() -> None:
     assert {row.platform for row in measured({Platform.VM: Thin()})} == {Platform.VM}
 
 
-def test_a_launcher_without_a_box_is_a_row() -> None:
+def test_a_launcher_without_an_image_is_a_row() -> None:
     found = measured({Platform.CONTAINER: ProcessLauncher()})
     assert {row.error for row in found if row.metric == "image_bytes"} == {
-        "this engine cannot say what is in its boxes",
+        "this engine cannot say what is in its images",
         "not tried again after a failure",
     }
 

@@ -30,7 +30,7 @@ def figure(seed=1, factor=1.0):
                    "Test figure, made from random numbers.")
 
 def what_if(seed):
-    return WhatIf([1 + k for k in range(9)], 4, lambda value: figure(seed, value),
+    return WhatIf([1 + k for k in range(6)], 4, lambda value: figure(seed, value),
                   "Toy slow-down", "×",
                   r"t = \\frac{t_\\text{measured}}{s}", "random numbers (test)")
 

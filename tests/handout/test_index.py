@@ -16,11 +16,11 @@ from vmcompare.handout import HandoutError, index
 CAPTION = "recorded · run 20260102T030405Z-abcdef · 2026-01-02 · Planted CPU, 2 cores"
 
 
-def notebook(directory: Path, number: str, *cells: str) -> Path:
+def notebook(directory: Path, number: str, *cells: str, shown: str = "") -> Path:
     text = (
         f"# {number} · Toy {number}: what is it?\n\n"
         f"**Question.** What does\n*toy* {number} cost?\n\n"
-        "**Time.** 50 minutes: predict 5. **Needed:** nothing."
+        f"**Time.** 50 minutes: predict 5. **Needed:** nothing.\n\n{shown}"
     )
     content = new_notebook([new_markdown_cell(text), *map(code, cells)])
     made = lesson_fixture.write(directory, content)
@@ -30,10 +30,8 @@ def notebook(directory: Path, number: str, *cells: str) -> Path:
 def test_the_index_says_of_each_handout_what_it_asks_how_long_and_from_which_data(
     tmp_path: Path,
 ) -> None:
-    figure = (
-        f"from IPython.display import HTML\nHTML('<table><caption>{CAPTION}</caption></table>')"
-    )
-    later, first = notebook(tmp_path, "07", figure), notebook(tmp_path, "02", "1 + 1")
+    table = f"<table><caption>{CAPTION}</caption></table>"
+    later, first = notebook(tmp_path, "07", shown=table), notebook(tmp_path, "02")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "other.html").write_text("<h1>Not ours</h1>")
     assert main(["handout", str(later), str(first), "--out", str(tmp_path / "out")]) == 0
@@ -63,8 +61,7 @@ def test_the_index_and_a_lesson_lead_to_the_browser_lab_which_comes_with_its_sou
     page.write_text("<h1>Browser lab</h1>")
     sources.write_text("sources")
     monkeypatch.setattr(paths, "browser_lab_page", lambda: page)
-    link = "from IPython.display import HTML\nHTML('<a href=\"browser-lab.html\">lab</a>')"
-    handout.export(notebook(tmp_path, "02", link), tmp_path / "out")
+    handout.export(notebook(tmp_path, "02", shown="[lab](browser-lab.html)"), tmp_path / "out")
     assert (tmp_path / "out" / page.name).read_text() == "<h1>Browser lab</h1>"
     assert (tmp_path / "out" / sources.name).read_text() == "sources"
     written = index.write(tmp_path / "out").read_text(encoding="utf-8")
@@ -86,7 +83,7 @@ def test_side_by_side_they_are_told_of_in_order_and_one_failure_stops_no_other(
     tmp_path: Path,
 ) -> None:
     slow = notebook(tmp_path, "01", "import time; time.sleep(1)")
-    broken, quick = notebook(tmp_path, "02", "1 / 0"), notebook(tmp_path, "03", "1 + 1")
+    broken, quick = notebook(tmp_path, "02", "1 / 0"), notebook(tmp_path, "03")
     told: list[Path | HandoutError] = []
     handout.export_all([slow, broken, quick], tmp_path, at_once=3, finished=told.append)
     assert [t.name if isinstance(t, Path) else t.notebook.name for t in told] == [

@@ -27,21 +27,33 @@ def hardware(directory: Path, *, rounds: int = 10, accel: str = "kvm") -> Record
     return planted(directory, starts(rounds=rounds, accel=accel), rounds=rounds, host=facts)
 
 
-def edited(run: Recording, change: Callable[[list[Line]], object]) -> tuple[str, ...]:
-    """The problems of ``run`` after ``change`` was made to its lines."""
-    lines = [json.loads(line) for line in run.path.read_text(encoding="utf-8").splitlines()]
-    change(lines)
-    run.path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return contributed.problems(run.path)
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    return hardware(tmp_path_factory.mktemp("good"))
 
 
-def test_a_whole_hardware_recording_is_good(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def edited(good: Recording, tmp_path: Path) -> Callable[[Callable[[list[Line]], object]], Path]:
+    """Writes a copy of the good recording after a change was made to its lines."""
+
+    def copy(change: Callable[[list[Line]], object]) -> Path:
+        lines = [json.loads(line) for line in good.path.read_text(encoding="utf-8").splitlines()]
+        change(lines)
+        path = tmp_path / good.path.name
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return path
+
+    return copy
+
+
+def test_a_whole_hardware_recording_is_good_and_flaws_of_any_file_make_the_exit_code(
+    good: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = hardware(tmp_path)
-    assert contributed.problems(run.path) == ()
-    assert main(["check", str(run.path)]) == 0
-    assert "good. boot_speed, 10 rounds" in capsys.readouterr().out
+    assert contributed.problems(good.path) == ()
+    assert main(["check", str(tmp_path / "gone.jsonl"), str(good.path)]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("gone.jsonl: ")
+    assert told[-1].startswith(f"{good.path.name}: good. boot_speed, 10 rounds")
 
 
 @pytest.mark.parametrize("experiment", discover())
@@ -94,9 +106,9 @@ def without(platform: str) -> Callable[[list[Line]], object]:
     ],
 )
 def test_each_flaw_is_told_in_one_sentence(
-    tmp_path: Path, change: Callable[[list[Line]], object], says: str
+    edited: Callable[..., Path], change: Callable[[list[Line]], object], says: str
 ) -> None:
-    found = edited(hardware(tmp_path), change)
+    found = contributed.problems(edited(change))
     assert any(says in sentence for sentence in found), found
     assert all(sentence.endswith(".") and "\n" not in sentence for sentence in found)
 
@@ -112,42 +124,31 @@ def test_too_few_rounds_are_a_flaw(tmp_path: Path) -> None:
 
 
 def test_the_names_of_this_user_and_machine_are_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edited: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "ada")
     monkeypatch.setattr("socket.gethostname", lambda: "analytical")
-    found = edited(hardware(tmp_path), set_row("text", "ada on analytical, adamant"))
-    assert found == (
+    path = edited(set_row("text", "ada on analytical, adamant"))
+    assert contributed.problems(path) == (
         "It holds the name of this user, ada.", "It holds the name of this machine, analytical.",
     )  # fmt: skip
 
 
 def test_a_drifting_series_is_a_doubt_and_no_flaw(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    edited: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = hardware(tmp_path)
-
     def drift(lines: list[Line]) -> None:
         for line in lines:
             if line.get("metric") == "start_to_first_byte_s" and line["platform"] == "vm":
                 line["value"] = 10.0 + line["block"]
 
-    assert edited(run, drift) == ()
-    [said] = contributed.doubts(read(run.path))
+    path = edited(drift)
+    assert contributed.problems(path) == ()
+    [said] = contributed.doubts(read(path))
     assert said.startswith("vm pc start_to_first_byte_s: ")
     assert "drifting" in said
-    assert main(["check", str(run.path)]) == 0
+    assert main(["check", str(path)]) == 0
     assert "doubt" in capsys.readouterr().out
-
-
-def test_flaws_of_any_file_make_the_exit_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good, gone = hardware(tmp_path).path, tmp_path / "gone.jsonl"
-    assert main(["check", str(gone), str(good)]) == 1
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("gone.jsonl: ")
-    assert told[-1].startswith(f"{good.name}: good")
 
 
 def test_a_contributed_recording_is_shown_when_named_and_never_by_itself(

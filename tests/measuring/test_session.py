@@ -29,32 +29,34 @@ def begin(tmp_path: Path, rounds: int = 1, *platforms: Platform) -> session.Sess
     return session.start("boot_speed", rounds=rounds, platforms=wanted, out=tmp_path / "out")
 
 
-def follow_until_third_start(running: session.Session) -> None:
-    next(m for m in running.messages() if m.get("done") == 3)
-
-
 def test_a_run_is_followed_from_its_first_message_to_its_recording(tmp_path: Path) -> None:
-    with begin(tmp_path) as running:
+    with begin(tmp_path, 2) as running:
         messages = list(running.messages())
         recording = running.recording()
     assert messages[0]["event"] == "run"
-    assert messages[-1]["done"] == messages[-1]["planned"] == 4
+    assert messages[-1]["done"] == messages[-1]["planned"] == 7
     assert {m["phase"] for m in messages if m["event"] == "phase"} >= {"open", "first-byte"}
     assert recording.ended == "complete"
     assert recording.run_id == messages[0]["run_id"]
+    # The time is foretold before the first step, and told with every one.
+    foretold = next(place for place, m in enumerate(messages) if m["event"] == "estimate")
+    first = next(place for place, m in enumerate(messages) if m["event"] == "trial")
+    assert foretold < first
+    said = "Less than 10 s for 2 rounds on the computer that recorded."
+    assert messages[foretold]["what"] == said
+    steps = [m for m in messages if m["event"] == "trial"]
+    assert all(m["left_s"] is not None for m in steps[:-1])
+    assert steps[-1]["left_s"] is None  # it is over
 
 
-def test_rows_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
-    with begin(tmp_path, 200) as running:
-        follow_until_third_start(running)
-        assert running.running
-        assert running.path is not None
-        assert read(running.path).rows
-
-
-def test_stop_ends_it_in_order_and_keeps_what_was_measured(tmp_path: Path) -> None:
+def test_rows_can_be_read_meanwhile_and_stop_ends_it_in_order_and_keeps_them(
+    tmp_path: Path,
+) -> None:
     running = begin(tmp_path, 200)
-    follow_until_third_start(running)
+    next(m for m in running.messages() if m.get("done") == 3)
+    assert running.running
+    assert running.path is not None
+    assert read(running.path).rows
     running.stop()
     recording = running.recording()
     assert recording.ended == "stopped"
@@ -105,18 +107,3 @@ def test_when_its_owner_is_killed_the_run_ends_by_itself(tmp_path: Path) -> None
     assert until(lambda: not psutil.pid_exists(pid))
     [path] = (tmp_path / "boot_speed").glob("*.jsonl")
     assert read(path).ended == "stopped"
-
-
-def test_the_time_is_foretold_before_the_first_step_and_told_with_every_one(
-    tmp_path: Path,
-) -> None:
-    with begin(tmp_path, 2) as running:
-        messages = list(running.messages())
-    foretold = next(place for place, m in enumerate(messages) if m["event"] == "estimate")
-    first = next(place for place, m in enumerate(messages) if m["event"] == "trial")
-    assert foretold < first
-    said = "Less than 10 s for 2 rounds on the computer that recorded."
-    assert messages[foretold]["what"] == said
-    steps = [m for m in messages if m["event"] == "trial"]
-    assert all(m["left_s"] is not None for m in steps[:-1])
-    assert steps[-1]["left_s"] is None  # it is over

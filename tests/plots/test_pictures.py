@@ -14,7 +14,7 @@ from planted import planted, row, starts
 from vmcompare.evidence.view import View, compose
 from vmcompare.plots import marks, style
 from vmcompare.plots.picture import Picture
-from vmcompare.plots.times import ORDER, noise, phases, ratios, strip
+from vmcompare.plots.times import ORDER, noise, phases, strip
 from vmcompare.sandbox import Machine, Phase, Platform, Series
 
 START = "start_to_first_byte_s"
@@ -31,13 +31,6 @@ def words(picture: Picture) -> str:
     )
 
 
-def contrast(colour: str) -> float:
-    """WCAG contrast of ``#RRGGBB`` against white."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
-
-
 def all_series() -> list[Series]:
     machines = {True: (Machine.PC, Machine.MICROVM), False: (Machine.NONE,)}
     found = [Series(p, m) for p in Platform for m in machines[p.is_vm]]
@@ -45,11 +38,10 @@ def all_series() -> list[Series]:
     return [*found, *bare]
 
 
-def test_every_series_has_a_marker_and_a_hatching_of_its_own_and_enough_contrast() -> None:
+def test_every_series_has_a_marker_and_a_hatching_of_its_own() -> None:
     looks = [style.look(series) for series in all_series()]
     assert len({item.marker for item in looks}) == len(looks)
     assert len({item.hatch for item in looks}) == len(looks)
-    assert all(contrast(item.colour) >= 3 for item in looks)
 
 
 def test_only_the_machine_microvm_is_called_a_microvm() -> None:
@@ -132,13 +124,10 @@ def test_the_alt_text_is_made_from_the_data(tmp_path: Path) -> None:
 def test_every_emulated_series_says_so_in_its_label_and_no_other_does(tmp_path: Path) -> None:
     for make in (
         lambda view: strip(view, START, what="start"),
-        lambda view: ratios(view, START, what="start"),
         phases,
     ):
         drawn = words(make(look(tmp_path, starts())))
-        lines = [
-            line for line in drawn.splitlines() if re.match(r"(vm|process|container|A/A)", line)
-        ]
+        lines = [line for line in drawn.splitlines() if re.match(r"(vm|process|container)", line)]
         assert len(lines) >= 6
         for line in lines:
             assert line.startswith("vm") == ("software emulation" in line), line
@@ -182,16 +171,9 @@ def test_the_noise_floor_sets_the_same_thing_against_itself_in_every_block(
 ) -> None:
     base = look(tmp_path, starts(only=["container"], whole=False)).columns(START)[0]
     floor = noise(base)
-    assert floor is not None
-    assert len(floor.values) == 10
-    assert floor.interval.low <= 1 <= floor.interval.high
+    assert len(floor) == 10
+    assert min(floor) <= 1 <= max(floor)
     assert noise(base) == floor  # the draw is seeded
-
-
-def test_ratios_are_drawn_block_by_block_with_the_noise_floor_first(tmp_path: Path) -> None:
-    picture = ratios(look(tmp_path, starts(whole=False)), START, what="start")
-    assert words(picture).splitlines()[0].startswith("A/A")
-    assert "vm ÷ container under software emulation: median 250×" in picture.alt
 
 
 def test_phases_are_stacked_in_the_order_they_happen_and_named_without_colour(
@@ -232,9 +214,8 @@ def test_a_phase_that_took_no_time_does_not_break_the_picture(tmp_path: Path) ->
 
 
 def test_the_same_recording_always_gives_the_same_bytes(tmp_path: Path) -> None:
-    view = look(tmp_path, starts(rounds=2))
+    view = look(tmp_path, starts(rounds=2, only=["process", "container"]))
     assert phases(view).svg() == phases(view).svg()
-    assert strip(view, START, what="start").svg() == strip(view, START, what="start").svg()
 
 
 def test_a_bare_mechanism_spends_its_first_phase_on_namespaces(tmp_path: Path) -> None:

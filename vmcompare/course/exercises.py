@@ -11,7 +11,7 @@ import contextlib
 import html
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -111,7 +111,7 @@ class Tasks:
         note = self._keep(
             answers.Kind.EXERCISE, name, {"answer": understood, "wrong": attempt.wrong}
         )
-        return _noted(reply, note)
+        return replace(reply, note=note)
 
     def again(self, name: str) -> Reply | None:
         """What is said now to the answer that was kept; ``None`` where there is none."""
@@ -120,7 +120,7 @@ class Tasks:
             return None
         exercise = self.exercises[name]
         kept = f"Your kept answer: {plain(as_written(exercise, attempt.answer))}."
-        return _noted(self._judge(exercise, attempt, count=False), kept)
+        return replace(self._judge(exercise, attempt, count=False), note=kept)
 
     def unanswered(self, name: str) -> Reply:
         """What is said where no answer was given yet: how to give one."""
@@ -183,7 +183,7 @@ class Tasks:
         choice = question.choices[texts.index(text)]
         self._chosen[question.name] = choice.text
         note = self._keep(answers.Kind.QUESTION, question.name, choice.text)
-        return _noted(Reply(choice.right, choice.feedback), note)
+        return Reply(choice.right, choice.feedback, note=note)
 
     # ---- both ---------------------------------------------------------------------------------
 
@@ -240,12 +240,6 @@ def unit_words(unit: str) -> str:
 def as_written(exercise: Exercise, answer: Answer) -> str:
     """An answer for people: a choice as it is, a number with its unit."""
     return answer if isinstance(answer, str) else written(answer, exercise.unit).strip()
-
-
-def _noted(reply: Reply, note: str) -> Reply:
-    return Reply(
-        reply.right, reply.text, reply.hints, reply.offer, checked_on=reply.checked_on, note=note
-    )
 
 
 def _attempt(exercise: Exercise, kept: Mapping[str, answers.Json]) -> _Attempt:

@@ -85,10 +85,9 @@ class Lesson(Steps):
         for problem in self._problems:
             self._page.say(problem)
 
-    def here(self, *names: str) -> None:
-        """Show some of the experiment's pictures: this computer as it is, whatever was measured."""
-        known = explanation(self.experiment).heres
-        draws = {name: _choose("picture of this computer", name, known) for name in names}
+    def here(self, name: str) -> None:
+        """Show a picture of this computer as it is, whatever was measured."""
+        draw = _choose("picture of this computer", name, explanation(self.experiment).heres)
         whose = "the computer that made this page" if is_handout() else "this computer"
         found = dict(self._found or engines.availability())
         if mode(self.mode) is Mode.REPLAY:
@@ -97,19 +96,7 @@ class Lesson(Steps):
             engine: f"{a.what}; next step: {a.next_step}" for engine, a in found.items() if not a.ok
         }
         computer = Computer(whose, host.facts_with(found), lacking)
-
-        def put(name: str, draw: Callable[..., Any]) -> None:
-            def drawn() -> Any:
-                made = draw(computer, self.view)
-                section = self._section("here", name)
-                if isinstance(made, list):
-                    return page.table(made, section.prose if section else "")
-                return text.caption(made, section)
-
-            self._page.put(drawn)
-
-        for name, draw in draws.items():
-            put(name, draw)
+        self._page.put(lambda: text.caption(draw(computer, self.view), self._section("here", name)))
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -422,7 +409,7 @@ class Lesson(Steps):
         elif mode(self.mode) is Mode.LIVE:
             why = reason.rstrip(".")
             raise Unavailable(f"a live handout was asked for, but {why}", "use --mode auto")
-        self._page.say("Nothing was measured for this page; its figures are recorded.")
+        self._page.say("The figures on this page are recorded.")
 
     def _newest_recorded(self) -> Recording | None:
         paths = recordings(recordings_dir(self.experiment), self.experiment)
@@ -522,7 +509,7 @@ def availability_rows(
         rows.append(
             {
                 "platform": platform.value,
-                "here": "live" if here else "recorded",
+                "here": "can be measured" if here else "recorded",
                 "because": _because(engine) if here or not engine.ok else "replay was chosen",
                 "next step": "" if engine.ok else engine.next_step,
             }
@@ -555,10 +542,11 @@ def findings_rows(
     lesson: str,
     runs: Sequence[tuple[str, Recording | None]],
     evidence: Callable[[], Evidence],
-) -> Iterator[Mapping[str, str]]:
+) -> Iterator[Mapping[str, Any]]:
     """For each of the lesson's claims and each run, the finding that its rule gives.
 
-    Each maps ``claim``, ``sign``, ``finding``, ``quote``, ``why`` and ``source`` to words.
+    Each maps ``claim``, ``sign``, ``finding``, ``quote``, ``why`` and ``source`` to words, and
+    ``others`` where others measured what was not measured here.
 
     Where none of the runs holds the rows that a claim takes, the finding is that of the lesson that
     does, and a link leads there.
@@ -593,7 +581,7 @@ def _source(shown: str, run: Recording, claim: Claim) -> str:
     return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if SOFTWARE in used else "")
 
 
-def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, str]:
+def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, Any]:
     """The claim with its finding; the article's words, the reason, and the run."""
     return {
         "claim": name,
@@ -602,6 +590,7 @@ def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapp
         "quote": quote,
         "why": _why(finding),
         "source": source,
+        **({"others": finding.others} if finding.others else {}),
     }
 
 

@@ -24,7 +24,6 @@ from vmcompare.evidence.exercise import (
     Exercise,
     Feedback,
     Question,
-    chosen,
     near,
 )
 from vmcompare.evidence.view import Grid, View
@@ -400,6 +399,7 @@ def questions(words: Text) -> tuple[Question, ...]:
 
 def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View], S]) -> Exercise:
     number = explained.numbers.get(section.name)
+    asks_rows = any(placeholders(choice.feedback) for choice in section.choices)
 
     def filled(view: View, words: str) -> str:
         find = explained.placeholders.get(("exercise", section.name))
@@ -420,6 +420,7 @@ def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View
         choices=tuple(choice.text for choice in section.choices),
         unit=number.unit if number else "",
         accepted=accepted if number and section.name not in explained.judges else None,
+        on_rows=section.name in explained.judges or asks_rows or not section.choices,
     )
 
 
@@ -430,10 +431,6 @@ def _check(
     filled: Callable[[View, str], str],
 ) -> Check:
     number, judge = explained.numbers.get(section.name), explained.judges.get(section.name)
-    of_rows = any(placeholders(choice.feedback) for choice in section.choices)
-    if section.choices and judge is None and not of_rows:
-        [right] = [choice.text for choice in section.choices if choice.right]
-        return chosen(right, {choice.text: choice.feedback for choice in section.choices})
 
     def check(view: View, answer: Answer) -> Feedback:
         remark = judge(shown(view), answer) if judge else None

@@ -119,10 +119,8 @@ class ProcessSandbox:
 class ProcessLauncher:
     """Starts the first-byte program with one fork and exec.
 
-    A vCPU or memory limit of the spec is not enforced: an ordinary process has none.
-
-    Attributes:
-        progress: is told when the userland has to be built.
+    A vCPU or memory limit of the spec is not enforced: an ordinary process has none. ``progress``
+    is told when the userland has to be built.
     """
 
     progress: Progress | None = None

@@ -8,7 +8,7 @@ data say, or what to look at next.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vmcompare.evidence.units import written
@@ -49,6 +49,7 @@ class Exercise:
             ``Unavailable``.
         accepted: the lowest and the highest number that is right, where nothing else decides; may
             raise ``Unavailable``.
+        on_rows: whether the rows shown decide which answer is right.
     """
 
     name: str
@@ -58,11 +59,7 @@ class Exercise:
     choices: tuple[str, ...] = ()
     unit: str = ""
     accepted: Callable[[View], tuple[float, float]] | None = None
-
-    @property
-    def on_rows(self) -> bool:
-        """Whether the rows shown decide which answer is right."""
-        return not isinstance(self.check, Chosen)
+    on_rows: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +107,6 @@ def near(
         return Feedback(False, _off(float(answer), wanted, unit))
 
     return check
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A check for a choice that is no matter of data: see :func:`chosen`."""
-
-    right: str
-    feedback: Mapping[str, str]
-
-    def __call__(self, view: View, answer: Answer) -> Feedback:  # noqa: ARG002 - it is a Check
-        """Judge a choice, whatever the view holds."""
-        if answer not in self.feedback:
-            return Feedback(False, "Please choose one of the answers.")
-        return Feedback(answer == self.right, self.feedback[str(answer)])
-
-
-def chosen(right: str, feedback: Mapping[str, str]) -> Check:
-    """A check for a choice, with words for each (the right one too)."""
-    return Chosen(right, feedback)
 
 
 _SLIPS: Sequence[tuple[frozenset[str], float, str]] = (

@@ -18,8 +18,6 @@ from vmcompare.evidence import recording
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("csv", "parquet")
-
 _ELSEWHERE = "choose another file, in a folder that is there and can be written"
 
 
@@ -61,9 +59,8 @@ def write(frame: pd.DataFrame, path: Path, form: str) -> None:
     Args:
         frame: as :func:`read` gives it.
         path: the file; its folder must be there.
-        form: one of :data:`FORMATS`. CSV has a header, commas, UTF-8 and empty cells for NaN and
-            for empty texts; numbers have all their digits. Parquet keeps the types, and needs
-            pyarrow.
+        form: ``"csv"`` (a header, commas, UTF-8, empty cells for NaN and for empty texts, numbers
+            with all their digits) or ``"parquet"`` (keeps the types, and needs pyarrow).
 
     Raises:
         Unavailable: Parquet was asked for, and pyarrow cannot be imported.

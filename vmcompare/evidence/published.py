@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 
 from vmcompare.evidence import tables
@@ -66,6 +67,10 @@ class Figure(Published):
     short: str
     year: str
 
+    def __str__(self) -> str:
+        source = self.short.partition(": ")[0]
+        return f"{self.system}: {self.value} {self.unit} ({source}, {self.year})"
+
 
 @dataclass(frozen=True, slots=True)
 class Weakness(Published):
@@ -107,6 +112,23 @@ def load_figures(path: Path | None = None) -> tuple[Figure, ...]:
         return Figure(**row)
 
     return tables.read(path or data_dir() / "literature.csv", FIGURE_COLUMNS, figure)
+
+
+@cache
+def _by_name() -> Mapping[str, Figure]:
+    return {f"{figure.metric}: {figure.system}": figure for figure in load_figures()}
+
+
+def cited(name: str) -> Figure:
+    """The line of ``data/literature.csv`` whose ``metric: system`` is ``name``.
+
+    Raises:
+        ValueError: there is none, or its source was not read.
+    """
+    figure = _by_name().get(name)
+    if figure is None or not figure.checked:
+        raise ValueError(f"{name!r} is no line of literature.csv whose source was read")
+    return figure
 
 
 def load_weaknesses(path: Path | None = None) -> tuple[Weakness, ...]:

@@ -165,7 +165,9 @@ def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of recordings as a frame (columns: :data:`COLUMNS`)."""
     import pandas as pd
 
-    frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    # A few thousand rows, from which some are taken again and again: Arrow takes twice as long.
+    with pd.option_context("mode.string_storage", "python"):
+        frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
     return frame.astype({"value": float, "is_warmup": bool, "block": int, "rep": int})
 
 

@@ -256,14 +256,17 @@ def kinds() -> tuple[Any, Any, Any]:
     def one_of(words: Iterable[str]) -> Any:
         return Literal[tuple(str(word) for word in words)]
 
-    def says(type_: Any, meaning: str, **more: Any) -> Any:
-        return Annotated[type_, msgspec.Meta(description=meaning, extra_json_schema=more)]
+    def says(name: str, type_: Any, meaning: str, default: Any = ..., **more: Any) -> Any:
+        """A field: its name, type and default, if it has one."""
+        described = Annotated[type_, msgspec.Meta(description=meaning, extra_json_schema=more)]
+        if default is absent:
+            return (name, described | msgspec.UnsetType, absent)
+        return (name, described) if default is ... else (name, described, default)
 
-    def struct(kind: str, fields: list[tuple[str, Any] | tuple[str, Any, Any]]) -> Any:
-        named = [(name, type_, *default) for name, type_, *default in fields]
+    def struct(kind: str, *fields: Any) -> Any:
         options: dict[str, Any] = {"tag_field": "kind", "tag": kind} if kind else {}
         made: Any = msgspec.defstruct(
-            kind or "host", named, kw_only=True, forbid_unknown_fields=True, gc=False, **options
+            kind or "host", fields, kw_only=True, forbid_unknown_fields=True, gc=False, **options
         )
         made.kind = kind
         return made
@@ -278,134 +281,117 @@ def kinds() -> tuple[Any, Any, Any]:
     facts: Any = Annotated[dict[words, fact], few]  # type: ignore[valid-type]
     details: Any = Annotated[dict[words, facts], few]  # type: ignore[valid-type]
     absent = msgspec.UNSET
+    flag = one_of(("", "vmx", "svm"))
+    accelerators, layers = one_of((*ACCELERATORS, V86)), Literal["", "mechanism", "product"]
     host = struct(
         "",
-        [
-            ("host_id", says(text(64, _HOST_ID), "a name that tells nothing: 12 digits of a hash")),
-            *(
-                (name, type_ | msgspec.UnsetType, absent)
-                for name, type_ in {
-                    "os": says(fact, "operating system and version"),
-                    "kernel": says(fact, "release of the kernel"),
-                    "arch": says(fact, "architecture, such as `x86_64`"),
-                    "cpu": says(fact, "model of the processor"),
-                    "cores": says(count, "logical processors"),
-                    "memory_bytes": says(size, "memory of the computer", unit="bytes"),
-                    "virtualisation_flag": says(
-                        one_of(("", "vmx", "svm")) | None,
-                        "by which the processor offers to run VMs; null: not known",
-                    ),
-                    "virtualised": says(
-                        bool | None, "whether this system itself runs in a VM; null: not known"
-                    ),
-                    "cgroup_version": says(
-                        Literal[0, 1, 2], "version of the control groups; 0: none, or not known"
-                    ),
-                    "ksm": says(bool, "whether the kernel merges equal pages (KSM)"),
-                    "governor": says(fact, "how the processor's frequency is chosen"),
-                    "load_1min": says(load, "load average over a minute when the run began"),
-                    "on_battery": says(bool | None, "whether it ran on battery; null: not known"),
-                    "python": says(fact, "version of Python"),
-                    "versions": says(facts, "engine, and vmcompare itself → version"),
-                    "details": says(details, "engine → what its probe found, by name"),
-                }.items()
-            ),
-        ],
+        says("host_id", text(64, _HOST_ID), "a name that tells nothing: 12 digits of a hash"),
+        says("os", fact, "operating system and version", absent),
+        says("kernel", fact, "release of the kernel", absent),
+        says("arch", fact, "architecture, such as `x86_64`", absent),
+        says("cpu", fact, "model of the processor", absent),
+        says("cores", count, "logical processors", absent),
+        says("memory_bytes", size, "memory of the computer", absent, unit="bytes"),
+        says(
+            "virtualisation_flag",
+            flag | None,
+            "by which the processor offers to run VMs; null: not known",
+            absent,
+        ),
+        says(
+            "virtualised",
+            bool | None,
+            "whether this system itself runs in a VM; null: not known",
+            absent,
+        ),
+        says(
+            "cgroup_version",
+            Literal[0, 1, 2],
+            "version of the control groups; 0: none, or not known",
+            absent,
+        ),
+        says("ksm", bool, "whether the kernel merges equal pages (KSM)", absent),
+        says("governor", fact, "how the processor's frequency is chosen", absent),
+        says("load_1min", load, "load average over a minute when the run began", absent),
+        says("on_battery", bool | None, "whether it ran on battery; null: not known", absent),
+        says("python", fact, "version of Python", absent),
+        says("versions", facts, "engine, and vmcompare itself → version", absent),
+        says("details", details, "engine → what its probe found, by name", absent),
     )
     run = struct(
         "run",
-        [
-            ("schema", says(Literal[SCHEMA], "version of this format")),
-            ("run_id", says(text(64, _RUN_ID), "names the run: time of its start, and chance")),
-            ("experiment", says(text(64, _EXPERIMENT), "the experiment that made the rows")),
-            ("started_utc", says(text(64, _SECOND), "start of the run")),
-            ("rounds", says(count, "blocks that were planned")),
-            ("host", says(host, "facts of the host, see below")),
-        ],
+        says("schema", Literal[SCHEMA], "version of this format"),
+        says("run_id", text(64, _RUN_ID), "names the run: time of its start, and chance"),
+        says("experiment", text(64, _EXPERIMENT), "the experiment that made the rows"),
+        says("started_utc", text(64, _SECOND), "start of the run"),
+        says("rounds", count, "blocks that were planned"),
+        says("host", host, "facts of the host, see below"),
     )
     row = struct(
         "row",
-        [
-            ("ts_utc", says(text(64, _MILLISECOND), "when the row was written")),
-            (
-                "platform",
-                says(one_of((*Platform, BROWSER_VM)), "what is compared; `browser-vm` never is"),
-            ),
-            ("metric", says(words, "what was measured, see below", or_else=["a metric"])),
-            (
-                "value",
-                says(
-                    whole | broken | None, "the value; null where it failed", unit="as `unit` says"
-                ),
-            ),
-            ("unit", says(words, "the metric's unit", words=sorted({*METRICS.values()}))),
-            ("status", says(Literal["ok", "error"], "whether it was measured or failed")),
-            ("provenance", says(Literal["measured"], "how the value came about")),
-            ("block", says(count, "round, from 0: what is in one block is compared first")),
-            ("rep", says(count, "repetition in its block, from 0; in phase `ramp` N instances")),
-            ("is_warmup", says(bool, "whether it only warms up: kept, and never counted")),
-            # Older recordings lack a column that was added since; a line never lacks the others.
-            (
-                "layer",
-                says(
-                    Literal["", "mechanism", "product"],
-                    "a bare mechanism (`runc`, QEMU), or a product around it (Docker)",
-                ),
-                "",
-            ),
-            ("warmth", says(one_of(Start), "how warm the instance was"), str(Start.COLD)),
-            (
-                "runtime",
-                says(
-                    words,
-                    "what makes the instance",
-                    words=sorted(RUNTIMES),
-                    or_else=["an engine's default runtime that `details` names"],
-                ),
-                "",
-            ),
-            ("vmm", says(words, "virtual machine monitor and its version"), ""),
-            ("machine", says(one_of(Machine), "the computer that a VM pretends to be"), ""),
-            (
-                "accel",
-                says(
-                    one_of((*ACCELERATORS, V86)),
-                    "what runs a VM's processor; `tcg` and `v86` are software emulation",
-                ),
-                "",
-            ),
-            ("image_digest", says(text(71, _DIGEST), "digest of the image that was started"), ""),
-            ("guest_kernel", says(words, "release of the kernel that answers inside"), ""),
-            ("vcpus", says(count, "processors that the instance may use"), 1),
-            (
-                "mem_limit_mib",
-                says(
-                    count, "memory that the instance was given, or may use; 0: not told", unit="MiB"
-                ),
-                0,
-            ),
-            ("network", says(bool, "whether the instance has a network"), False),
-            (
-                "confinement",
-                says(words, "how it is held or laid out, where that is not the ordinary way"),
-                "",
-            ),
-            ("phase", says(words, "what of the metric this is; an experiment names its own"), ""),
-            ("order_in_block", says(count, "place in the shuffled block, from 0"), 0),
-            ("text", says(text(TEXT_CHARS["text"]), "what an observation or a probe read"), ""),
-            ("error", says(text(TEXT_CHARS["error"]), "why it failed"), ""),
-            # Nothing writes these into a row; where they stand, they must be those of the run.
-            ("run_id", says(text(64, _RUN_ID), "as in the run") | msgspec.UnsetType, absent),
-            ("host_id", says(text(64, _HOST_ID), "as in the host") | msgspec.UnsetType, absent),
-            (
-                "experiment",
-                says(text(64, _EXPERIMENT), "as in the run") | msgspec.UnsetType,
-                absent,
-            ),
-        ],
+        says("ts_utc", text(64, _MILLISECOND), "when the row was written"),
+        says(
+            "platform", one_of((*Platform, BROWSER_VM)), "what is compared; `browser-vm` never is"
+        ),
+        says("metric", words, "what was measured, see below", or_else=["a metric"]),
+        says(
+            "value", whole | broken | None, "the value; null where it failed", unit="as `unit` says"
+        ),
+        says("unit", words, "the metric's unit", words=sorted({*METRICS.values()})),
+        says("status", Literal["ok", "error"], "whether it was measured or failed"),
+        says("provenance", Literal["measured"], "how the value came about"),
+        says("block", count, "round, from 0: what is in one block is compared first"),
+        says("rep", count, "repetition in its block, from 0; in phase `ramp` N instances"),
+        says("is_warmup", bool, "whether it only warms up: kept, and never counted"),
+        # Older recordings lack a column that was added since; a line never lacks the others.
+        says(
+            "layer", layers, "a bare mechanism (`runc`, QEMU), or a product around it (Docker)", ""
+        ),
+        says("warmth", one_of(Start), "how warm the instance was", str(Start.COLD)),
+        says(
+            "runtime",
+            words,
+            "what makes the instance",
+            "",
+            words=sorted(RUNTIMES),
+            or_else=["an engine's default runtime that `details` names"],
+        ),
+        says("vmm", words, "virtual machine monitor and its version", ""),
+        says("machine", one_of(Machine), "the computer that a VM pretends to be", ""),
+        says(
+            "accel",
+            accelerators,
+            "what runs a VM's processor; `tcg` and `v86` are software emulation",
+            "",
+        ),
+        says("image_digest", text(71, _DIGEST), "digest of the image that was started", ""),
+        says("guest_kernel", words, "release of the kernel that answers inside", ""),
+        says("vcpus", count, "processors that the instance may use", 1),
+        says(
+            "mem_limit_mib",
+            count,
+            "memory that the instance was given, or may use; 0: not told",
+            0,
+            unit="MiB",
+        ),
+        says("network", bool, "whether the instance has a network", False),
+        says(
+            "confinement",
+            words,
+            "how it is held or laid out, where that is not the ordinary way",
+            "",
+        ),
+        says("phase", words, "what of the metric this is; an experiment names its own", ""),
+        says("order_in_block", count, "place in the shuffled block, from 0", 0),
+        says("text", text(TEXT_CHARS["text"]), "what an observation or a probe read", ""),
+        says("error", text(TEXT_CHARS["error"]), "why it failed", ""),
+        # Nothing writes these into a row; where they stand, they must be those of the run.
+        says("run_id", text(64, _RUN_ID), "as in the run", absent),
+        says("host_id", text(64, _HOST_ID), "as in the host", absent),
+        says("experiment", text(64, _EXPERIMENT), "as in the run", absent),
     )
-    status = says(Literal["complete", "stopped", "failed"], "how the run ended")
-    return run, row, struct("end", [("status", status)])
+    status = says("status", Literal["complete", "stopped", "failed"], "how the run ended")
+    return run, row, struct("end", status)
 
 
 @cache

@@ -25,11 +25,6 @@ median with a probability of 2 · 2^(−n), whatever their distribution. So even
 holds it in 94 % of cases for n = 5 and in 97 % for n = 6. The bootstrap gives that range anyway."""
 
 
-def coverage(n: int) -> float:
-    """How probable it is that the range of ``n`` values encloses the true median."""
-    return 1 - 2.0 ** (1 - n)
-
-
 @dataclass(frozen=True, slots=True)
 class Interval:
     """An estimate with its 95 % interval, or below six values their range, in its own unit.

@@ -72,7 +72,7 @@ class Explanation(Generic[S]):
         outcomes: numbers that are predicted before they are measured.
         grids: grids of yes and no, ticked beforehand.
         scenes: HTML that plays by itself, without a script.
-        heres: pictures or rows of this computer as it is.
+        heres: pictures of this computer as it is.
         demos: what is done on the spot.
         numbers, judges: what the answer to an exercise is held to.
         placeholders: (kind of section, name) → values of its placeholders.
@@ -125,7 +125,7 @@ class Explanation(Generic[S]):
         return _into(self.scenes, name)
 
     def here(self, name: str) -> Callable[[F], F]:
-        """Computer and view → picture or list of rows."""
+        """Computer and view → picture."""
         return _into(self.heres, name)
 
     def demo(self, name: str, demo: Demo) -> None:

@@ -16,12 +16,17 @@ The kernel sees ``VMCOMPARE_HANDOUT=1`` and ``VMCOMPARE_EDITION``.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vmcompare import paths
 from vmcompare.errors import StorageError, UnknownName, VmcompareError
 from vmcompare.measuring.mode import drawing_folder
+
+# nbformat's validator would build a grammar of international addresses, which no notebook holds:
+# more than a second of a processor whenever a handout is made.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 EDITIONS = ("student", "instructor")
 TEMPLATES = (__name__, "template")

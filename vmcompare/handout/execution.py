@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -48,7 +48,7 @@ async def execute(
     timeout_s: float,
     progress: Callable[[str], None],
 ) -> None:
-    """Run all code cells of ``content`` in place.
+    """Run all code cells of ``content`` in place; without any, no kernel is started.
 
     Raises:
         HandoutError: a file beside it hides a module, the kernel did not start or died, a cell
@@ -58,6 +58,9 @@ async def execute(
         child_python.refuse(notebook.resolve().parent)
     except child_python.HiddenModule as error:
         raise HandoutError(notebook, str(error)) from error
+    cells = [(i, c) for i, c in enumerate(content.cells) if c.cell_type == "code" and c.source]
+    if not cells:
+        return
     client = NotebookClient(content, timeout=None, store_widget_state=False)
     try:
         async with (
@@ -65,7 +68,7 @@ async def execute(
             _kernel(client, notebook, edition) as told,
             _followed(told, progress),
         ):
-            await _run_cells(client, content, notebook, progress)
+            await _run_cells(client, cells, notebook, progress)
     except HandoutError:
         raise
     except TimeoutError as error:
@@ -77,11 +80,10 @@ async def execute(
 
 async def _run_cells(
     client: NotebookClient,
-    content: nbformat.NotebookNode,
+    cells: Sequence[tuple[int, nbformat.NotebookNode]],
     notebook: Path,
     progress: Callable[[str], None],
 ) -> None:
-    cells = [(i, c) for i, c in enumerate(content.cells) if c.cell_type == "code" and c.source]
     for number, (index, cell) in enumerate(cells, start=1):
         progress(f"cell {number} of {len(cells)}")
         first = cell.source.strip().partition("\n")[0]

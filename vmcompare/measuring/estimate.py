@@ -16,7 +16,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
-from typing import Any
 
 from vmcompare import engines
 from vmcompare.evidence.recording import Measurement, Recording, readable, recordings
@@ -103,11 +102,7 @@ def estimate(
 ) -> Estimate:
     """Foretell a run by the newest recording that comes with the experiment.
 
-    Args:
-        experiment: what is going to be measured.
-        rounds: blocks.
-        platforms: those that can be launched here and are wanted.
-        runtimes: bare container mechanisms, likewise.
+    ``platforms`` and ``runtimes`` (bare mechanisms) are wanted and can be launched here.
     """
     found = recordings(recordings_dir(experiment.name), experiment.name)
     recorded = next(readable(found, experiment.name, []), None)
@@ -131,7 +126,8 @@ def _paces(recorded: Recording, experiment: Experiment) -> dict[Series, Pace]:
     before = datetime.fromisoformat(recorded.started_utc)
     for row in recorded.rows:
         at = datetime.fromisoformat(row["ts_utc"])
-        curve = spent.setdefault(_series(row), {}).setdefault(row["block"], [])
+        series = Series.of(row["platform"], row["machine"], row["runtime"], row["layer"])
+        curve = spent.setdefault(series, {}).setdefault(row["block"], [])
         curve.append(_end(curve) + max(0.0, (at - before).total_seconds()))
         before = at
     paces = {}
@@ -141,10 +137,6 @@ def _paces(recorded: Recording, experiment: Experiment) -> dict[Series, Pace]:
         again = [first] if recorded.rounds == 1 < experiment.rounds else [*blocks.values()]
         paces[series] = Pace(first, _median(again))
     return paces
-
-
-def _series(row: Mapping[str, Any]) -> Series:
-    return Series.of(row["platform"], row["machine"], row["runtime"], row["layer"])
 
 
 def _median(curves: Sequence[Curve]) -> Curve:
@@ -158,11 +150,7 @@ def _end(curve: Curve) -> float:
 
 
 class Clock:
-    """The time to go in a run, corrected with every row; made when the run begins.
-
-    Args:
-        foretold: what was known before.
-    """
+    """The time to go in a run, corrected with every row; made when the run begins."""
 
     def __init__(self, foretold: Estimate) -> None:
         self._foretold = foretold

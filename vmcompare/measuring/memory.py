@@ -110,11 +110,6 @@ def vmm_parts(smaps: str, *, ram_bytes: int, files: Collection[str], emulated: b
 def vm_parts(pids: Iterable[int], *, ram_bytes: int, emulated: bool) -> VmmParts:
     """:func:`vmm_parts` of the processes that serve one VM, added up.
 
-    Args:
-        pids: the processes.
-        ram_bytes: memory that the guest was given.
-        emulated: whether its processor is emulated, so that there must be a code cache.
-
     Raises:
         Unavailable: one of them cannot be read, or its parts cannot be told apart.
     """
@@ -215,10 +210,6 @@ def cgroup_bytes(pid: int, *, root: Path = _CGROUPS, proc: Path = Path("/proc"))
     Version 2: ``memory.current`` less ``inactive_file``; version 1: ``memory.usage_in_bytes`` less
     ``total_inactive_file``. So counts ``docker stats`` (``calculateMemUsageUnixNoCache`` of
     docker/cli).
-
-    Args:
-        pid: a process of the instance.
-        root, proc: where the two file systems are mounted.
 
     Raises:
         Unavailable: the group is not this instance's own (it is ours too), or cannot be read.

@@ -24,13 +24,10 @@ def run(
     watch: Watch,
     opened: Callable[[Recorder], object],
 ) -> Path:
-    """Measure ``experiment`` and return the recording.
+    """Measure ``experiment`` in ``rounds`` blocks and return the recording, below ``out``.
 
     Args:
-        experiment: what to measure.
         platforms: all of these; when empty, those of the experiment's that can be had here.
-        rounds: number of blocks.
-        out: directory of recordings.
         watch: hears of the estimated time, images, starts and phases.
         opened: is called once the file exists, before anything is measured.
 

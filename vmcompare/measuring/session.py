@@ -125,14 +125,10 @@ def start(
     out: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Session:
-    """Start ``vmcompare record`` as a child process.
+    """Start ``vmcompare record`` as a child process, with ``env`` added to its environment.
 
-    Args:
-        experiment: its name.
-        rounds: number of blocks.
-        platforms: whom to measure; all that can be had when empty.
-        out: directory of recordings; the learner's own when ``None``.
-        env: added to the environment.
+    It measures all platforms that can be had when none is named, and writes to the learner's own
+    recordings when ``out`` is ``None``.
 
     Raises:
         VmcompareError: the child cannot be started at all.

@@ -43,12 +43,9 @@ Panels = Mapping[str, Sequence[Dot]]
 
 @style.own()
 def sizes(panels: Panels, *, what: str, caption: str) -> Picture:
-    """One panel below the other, all on the same log axis of bytes.
+    """One panel below the other, all on the same log axis of bytes; all values are positive.
 
-    Args:
-        panels: all values positive.
-        what: what is shown, for the text alternative.
-        caption: provenance and warnings.
+    ``what`` is shown, for the text alternative; ``caption`` has provenance and warnings.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 

@@ -81,12 +81,7 @@ class Against:
 
 @style.own()
 def findings(found: Mapping[str, Conclusion], *, caption: str = "") -> Picture:
-    """One mark a claim (its id in a box), below the finding it has.
-
-    Args:
-        found: id of the claim → finding, in the table's order.
-        caption: where the findings come from.
-    """
+    """One mark a claim (its id in a box), below the finding it has, in the table's order."""
     from matplotlib.patches import Rectangle
 
     by_verdict = {v: [i for i, has in found.items() if has is v] for v in Conclusion}
@@ -138,11 +133,8 @@ def _findings_alt(by_verdict: Mapping[Conclusion, Sequence[str]]) -> str:
 def against(found: Sequence[Against], *, caption: str = "") -> Picture:
     """Every ratio with its interval on one log axis, and the bound it is judged by.
 
-    A filled point was decided, an open one was not; the thick tick marked θ is the bound.
-
-    Args:
-        found: at least one ratio, all positive.
-        caption: where the figures come from.
+    A filled point was decided, an open one was not; the thick tick marked θ is the bound. There is
+    at least one ratio, and all are positive.
     """
     figure = style.figure((marks.TALL_IN + 0.06) * len(found) + 0.7)
     axes = figure.subplots()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HEIGHT_IN, TALL_IN = 0.3, 0.38
-"""Height in inches of a row with one mark, and of one with points or a note (``Row.tall``)."""
+"""Height in inches of a row with one mark, and of one with points or a note."""
 
 PALE = 0.35
 """Opacity of a mark that is shown and does not count."""
@@ -53,21 +53,12 @@ class Row:
     bound: float | None = None
     strong: str = "figure"
 
-    @property
-    def tall(self) -> bool:
-        """Whether it takes more height than one mark and one line of words."""
-        return bool(self.points or self.pale or self.note)
-
 
 def draw(axes: Axes, rows: Sequence[Row], *, guide: bool = False) -> None:
     """Draw rows from top to bottom, one unit of y each, and set the y axis for them.
 
-    The x axis is the caller's; words lie beyond its ends, whatever its limits.
-
-    Args:
-        axes: where.
-        rows: at least one.
-        guide: whether a thin line leads from the label to the figure.
+    The x axis is the caller's; words lie beyond its ends, whatever its limits. With ``guide`` a
+    thin line leads from the label to the figure.
     """
     for place, row in enumerate(rows):
         _draw_row(axes, len(rows) - 1 - place, row, guide=guide)

@@ -81,11 +81,8 @@ def zoomable(drawing: Markup, name: str = "") -> Markup:
     """A drawing under a button that shows it alone on the whole screen, and shrinks it again.
 
     It needs no script: the drawing is a popover that is displayed in its place until it is opened.
-    So Escape closes it, and it works where a page may run nothing.
-
-    Args:
-        drawing: the ``<svg>``.
-        name: id of the popover; by default one that no other page has.
+    So Escape closes it, and it works where a page may run nothing. ``name`` is the id of the
+    popover; by default one that no other page has.
     """
     return _ZOOMABLE.format(name=name or f"vmc-{secrets.token_hex(4)}", drawing=drawing)
 
@@ -114,15 +111,13 @@ class WhatIf:
     """A modelled figure with one slider.
 
     Attributes:
-        label, unit, formula, source: words; empty where the lesson's text has them.
         values: its positions, in order (at most about 60, so that a handout stays small).
         start: index of the position shown first.
         draw: position value → picture (its ``alt`` says the result in words; its ``placeholders``
             are values for the words of the text that depend on the position).
-        label: what the slider sets.
-        unit: written behind the value.
+        label, unit: what the slider sets, and what is written behind the value.
         formula: the model as LaTeX (shown under the figure), in terms of measured quantities.
-        source: where the measured inputs come from, one line.
+        source: where the measured inputs come from, one line. All four come from the lesson's text.
         placeholders: values for the words of the text, whatever the position.
     """
 

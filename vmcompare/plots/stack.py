@@ -46,12 +46,10 @@ def stack(
     what: str,
     caption: str,
 ) -> Picture:
-    """Stacked bars of bytes on one common scale, parts of one name in one fill.
+    """Stacked bars of bytes on one common scale, from top to bottom, parts of one name in one fill.
 
-    Args:
-        wholes: the bars, from top to bottom; at most ten different names of parts.
-        what: what is stacked, for the text alternative ("Memory on the host per instance").
-        caption: provenance and warnings.
+    There are at most ten different names of parts. ``what`` is stacked, for the text alternative
+    ("Memory on the host per instance"); ``caption`` has provenance and warnings.
     """
     names = list(dict.fromkeys(name for whole in wholes for name in whole.parts))
     fills = {name: FILLS[place % len(FILLS)] for place, name in enumerate(names)}

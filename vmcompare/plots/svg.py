@@ -93,9 +93,7 @@ def name_of(svg: str) -> str:
 def shrink(svg: str, name: str = "") -> str:
     """The same drawing in fewer bytes: coordinates to 1/100 point, each style written once.
 
-    Args:
-        svg: the drawing.
-        name: what its ids and classes begin with; by default one that is its own.
+    Its ids and classes begin with ``name``; by default with one that is its own.
     """
 
     def rounded(number: re.Match[str]) -> str:
@@ -141,12 +139,7 @@ def _styles_once(svg: str, name: str) -> str:
 
 
 def inline(svg: str, alt: str) -> Markup:
-    """A drawing as a page holds it: its styles, then an ``<svg>`` with its alternative text.
-
-    Args:
-        svg: from :func:`shrink`.
-        alt: the alternative text.
-    """
+    """A drawing from :func:`shrink` as a page holds it: styles, then an ``<svg>`` with ``alt``."""
     rules = "".join(_RULES.findall(svg))
     head, body = _RULES.sub("", svg).replace("<defs></defs>", "").split(">", 1)
     box, own = _VIEW_BOX.search(head), _CLASS.search(head)

@@ -1,20 +1,19 @@
-"""Times of runs: every run with its median, ratios block by block, and where the time goes."""
+"""Times of runs: every run with its median, the noise floor, and where the time goes."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from vmcompare.errors import Unavailable
-from vmcompare.evidence.statistics import SEED, Interval, median_interval, outliers
+from vmcompare.evidence.statistics import SEED, median_interval, outliers
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import Column, View, caption, container, mixed
 from vmcompare.plots import marks, style
 from vmcompare.plots.picture import Picture
-from vmcompare.sandbox import EMULATION, Phase, Platform
+from vmcompare.sandbox import Phase, Platform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,87 +125,11 @@ def _strip_alt(found: Sequence[Column], what: str) -> str:
     return f"Time of one {what} for each series, on a logarithmic axis. " + ". ".join(parts) + "."
 
 
-# ---- ratios --------------------------------------------------------------------------------------
+# ---- noise ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Ratios:
-    """One ratio in every block, and their median with its interval."""
-
-    label: str
-    values: tuple[float, ...]
-    interval: Interval
-    column: Column
-
-
-@style.own()
-def ratios(view: View, metric: str, *, what: str) -> Picture:
-    """Each series ÷ container, paired by block, on a log axis, below the noise floor A/A.
-
-    Raises:
-        Unavailable: the view holds no container to set anything against, or nothing of its run.
-    """
-    found = view.need(metric, what, failed_too=True)
-    base = container(found)
-    if base is None:
-        raise Unavailable(
-            f"there is no container {what} to set the others against",
-            "run the measurement where Docker is available, or load a recording",
-        )
-    floor = noise(base)
-    lines = ([floor] if floor else []) + [
-        line for column in found if column is not base and (line := _against(column, base))
-    ]
-    if not lines:
-        raise Unavailable(
-            f"no block holds two {what}s that could be paired", "measure more than one series"
-        )
-    figure = style.figure(marks.TALL_IN * len(lines) + 0.7)
-    axes = figure.subplots()
-    rows = [
-        marks.Row(
-            line.label + (f" · {EMULATION}" if line.column.emulated else ""),
-            ratio(line.interval.estimate),
-            style.look(line.column.series),
-            line.interval.estimate,
-            line.values,
-            span=(line.interval.low, line.interval.high),
-        )
-        for line in lines
-    ]
-    marks.draw(axes, rows)
-    style.log_ratios(axes, [value for line in lines for value in line.values])
-    axes.set_xlabel(
-        f"{what} ÷ container {what} of the same block (logarithmic)", fontsize=style.SMALL_PT
-    )
-    used = [base, *(line.column for line in lines if line.column is not base)]
-    return Picture(figure, _ratios_alt(lines), caption(view, used, noise_sentence(found)))
-
-
-def _against(column: Column, base: Column) -> Ratios | None:
-    if column.run_id != base.run_id:
-        return None  # another run, perhaps another computer: not paired
-    below = base.medians("block")
-    values = [
-        value / below[block] for block, value in column.medians("block").items() if block in below
-    ]
-    if not values:
-        return None
-    label = f"{column.series.label} ÷ container"
-    return Ratios(label, tuple(values), median_interval(values), column)
-
-
-def _ratios_alt(lines: Sequence[Ratios]) -> str:
-    parts = []
-    for line in lines:
-        i = line.interval
-        span, under = i.words(ratio, "block"), f" under {EMULATION}" if line.column.emulated else ""
-        parts.append(f"{line.label}{under}: median {ratio(i.estimate)}, {span}, {i.n} blocks")
-    return "Ratios of paired starts on a logarithmic axis. " + ". ".join(parts) + "."
-
-
-def noise(base: Column) -> Ratios | None:
-    """A/A: in each block two runs of ``base`` drawn at random (seeded), A ÷ B; ``None`` if none.
+def noise(base: Column) -> Sequence[float]:
+    """A/A: in each block two runs of ``base`` drawn at random (seeded), A ÷ B; may be empty.
 
     Both are the same thing, so what differs from 1 is noise: no smaller difference can be seen.
     """
@@ -218,24 +141,23 @@ def noise(base: Column) -> Ratios | None:
         if len(starts) >= 2:
             a, b = rng.choice(np.array(starts), size=2, replace=False)
             values.append(float(a / b))
-    if not values:
-        return None
-    return Ratios("A/A: container ÷ container", tuple(values), median_interval(values), base)
+    return values
 
 
 def noise_sentence(found: Sequence[Column]) -> str:
     """The noise floor in one sentence; empty where no block has two container starts."""
     base = container(found)
-    floor = noise(base) if base else None
-    if floor is None:
+    values = noise(base) if base else ()
+    if not values:
         return ""
-    i = floor.interval
-    span = f" ({i.words(ratio)})" if i.known else ""
-    low, high = min(floor.values), max(floor.values)
-    measured = f"{ratio(low)} to {ratio(high)}, median {ratio(i.estimate)}{span}"
+    median = median_interval(values)
+    span = f" ({median.words(ratio)})" if median.known else ""
+    measured = (
+        f"{ratio(min(values))} to {ratio(max(values))}, median {ratio(median.estimate)}{span}"
+    )
     return (
         "Noise floor: two container starts of one block, A and B, are the same thing and still "
-        f"differ by {measured if len(floor.values) > 1 else ratio(low)}."
+        f"differ by {measured if len(values) > 1 else ratio(values[0])}."
     )
 
 

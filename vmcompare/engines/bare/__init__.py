@@ -64,11 +64,7 @@ def refuse(spec: Spec, name: str) -> None:
 
 @dataclass(slots=True)
 class BareLauncher:
-    """What the launchers of both have in common.
-
-    Attributes:
-        progress: is told when the userland has to be built.
-    """
+    """What the launchers of both have in common: ``progress`` is told of an image's making."""
 
     runtime: ClassVar[str]
     progress: Progress | None = None

@@ -95,13 +95,13 @@ class Ledger:
         with private(path, folder) as stream:
             lines = _lines(stream)
             number, first, _ = next(lines, (0, b"", False))
-            owner = _understood(first, Owner)
-            if not isinstance(owner, Owner) or path.name != f"{owner.session}.jsonl":
+            owner = paths.understood(first, Owner)
+            if owner is None or path.name != f"{owner.session}.jsonl":
                 raise Damaged("its first line does not say whose it is")
             ledger = cls(path, owner)
             for number, line, whole in lines:
-                entry = _understood(line, LedgerEntry)
-                if isinstance(entry, LedgerEntry) and bool(entry.watch) != bool(entry.forget):
+                entry = paths.understood(line, LedgerEntry)
+                if entry is not None and bool(entry.watch) != bool(entry.forget):
                     ledger.watched.pop(entry.forget, None)
                     if entry.watch:
                         ledger.watched[entry.watch] = None
@@ -141,13 +141,6 @@ _NEXT_STEP = (
     "XDG_STATE_HOME: what is running is written down there, so that nothing is left behind"
 )
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-
-
-def _understood(line: bytes, kind: type[Owner] | type[LedgerEntry]) -> Owner | LedgerEntry | None:
-    try:
-        return msgspec.json.decode(line, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def private(path: Path, folder: int | None = None) -> IO[bytes]:

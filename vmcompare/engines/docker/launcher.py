@@ -58,8 +58,7 @@ REPOSITORIES = "vmcompare"  # then our name of the image; the tag is the start o
 class DockerLauncher:
     """Opens containers. One client is kept: connecting is not part of any start.
 
-    Args:
-        progress: is told when an image has to be built.
+    ``progress`` is told when an image has to be built.
     """
 
     def __init__(self, progress: Progress | None = None) -> None:
@@ -233,11 +232,7 @@ def _contents(added: Mapping[str, bytes], progress: Progress | None = None) -> I
 def _parcel(box: Sandbox, added: Mapping[str, bytes], progress: Progress | None = None) -> Parcel:
     """Both layers; the second alone for whoever has the base.
 
-    Args:
-        box: a fresh container of the base: what its files occupy is asked of the file system that
-            the engine keeps them on.
-        added: the application.
-        progress: is told when the base has to be built.
+    What files occupy is asked of the file system that the engine keeps them on, in a fresh ``box``.
     """
     path = alpine.rootfs_tar(progress)
     with tarfile.open(path) as tar:

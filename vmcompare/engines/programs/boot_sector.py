@@ -1,4 +1,5 @@
-"""A whole operating system in 512 bytes: it prints one message and stops the processor.
+"""A boot sector of 512 bytes: it prints one message and stops the processor, and needs no
+operating system.
 
 A PC's firmware loads the first sector of a disk to address 7C00h and jumps there, with the
 processor still in the 16-bit mode of 1978; the last two bytes must be 55h AAh. Sources: Intel 64
@@ -15,7 +16,7 @@ from vmcompare.sandbox import FIRST_BYTE
 SECTOR_BYTES = 512
 LOADED_AT = 0x7C00
 SERIAL_PORT = 0x3F8  # of a PC's first serial interface: it needs no driver
-MESSAGE = "Hello from an operating system of 512 bytes."
+MESSAGE = "Hello from 512 bytes, without an operating system."
 """What it says unless it is told something else."""
 
 _SIGNATURE = b"\x55\xaa"

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import struct
 
-from vmcompare.engines.programs.elf import EM_X86_64, static_program
-from vmcompare.errors import Unavailable
+from vmcompare.engines.programs.elf import EM_X86_64, choice, static_program
 
 EPERM = 1  # what the refused call returns (Linux, errno-base.h)
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
@@ -63,14 +62,7 @@ _CODE = bytes.fromhex(
 
 
 def elf(machine: str) -> bytes:
-    """The program as a static ELF file (Linux) for a ``platform.machine()`` value.
-
-    Raises:
-        Unavailable: for any processor but x86-64.
-    """
-    if machine.lower() not in ("x86_64", "amd64"):
-        raise Unavailable(
-            f"there is no filter program for the processor {machine!r}",
-            "look at the recorded rung of an x86-64 machine",
-        )
-    return static_program(EM_X86_64, _CODE + _FILTER)
+    """The program as a static ELF file (Linux). Raises as :func:`.elf.choice` does."""
+    codes = {EM_X86_64: _CODE + _FILTER}
+    next_step = "look at the recorded rung of an x86-64 machine"
+    return static_program(*choice(machine, codes, "filter program", next_step))

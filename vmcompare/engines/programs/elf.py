@@ -44,22 +44,24 @@ def a64(words: str) -> bytes:
 MACHINES = {"x86_64": EM_X86_64, "amd64": EM_X86_64, "aarch64": EM_AARCH64, "arm64": EM_AARCH64}
 
 
-def choice(machine: str, codes: Mapping[int, bytes], what: str) -> tuple[int, bytes]:
+_ELSEWHERE = "use a computer with an x86-64 or arm64 processor, or analyse a recording"
+
+
+def choice(
+    machine: str, codes: Mapping[int, bytes], what: str, next_step: str = _ELSEWHERE
+) -> tuple[int, bytes]:
     """The ELF machine number and the code for a processor.
 
     Args:
         machine: a ``platform.machine()`` value (``"x86_64"``, ``"AMD64"``, ``"aarch64"``,
             ``"arm64"``), in any case.
         codes: ELF machine number → code.
-        what: the program, for the error.
+        what, next_step: the program, and what to do without it, for the error.
 
     Raises:
         Unavailable: there is no code for this processor.
     """
     number = MACHINES.get(machine.lower(), 0)
     if number not in codes:
-        raise Unavailable(
-            f"there is no {what} for the processor {machine!r}",
-            "use a computer with an x86-64 or arm64 processor, or analyse a recording",
-        )
+        raise Unavailable(f"there is no {what} for the processor {machine!r}", next_step)
     return number, codes[number]

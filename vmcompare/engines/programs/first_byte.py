@@ -57,18 +57,9 @@ _ARM64 = struct.pack(
     0xD4200000,  # brk #0                never reached
 )
 
-_CODES = {EM_X86_64: _X86_64, EM_AARCH64: _ARM64}
+_CODES = {EM_X86_64: _X86_64 + FIRST_BYTE, EM_AARCH64: _ARM64 + FIRST_BYTE}
 
 
 def elf(machine: str) -> bytes:
-    """The program as a static ELF file (Linux) for a processor.
-
-    Args:
-        machine: a ``platform.machine()`` value (``"x86_64"``, ``"AMD64"``, ``"aarch64"``,
-            ``"arm64"``), in any case.
-
-    Raises:
-        Unavailable: for any other processor.
-    """
-    number, code = choice(machine, _CODES, "first-byte program")
-    return static_program(number, code + FIRST_BYTE)
+    """The program as a static ELF file (Linux). Raises as :func:`.elf.choice` does."""
+    return static_program(*choice(machine, _CODES, "first-byte program"))

@@ -62,17 +62,9 @@ _ARM64 = struct.pack(
     0xD4200000,  # brk #0                never reached
 )
 
-_CODES = {EM_X86_64: _X86_64, EM_AARCH64: _ARM64}
+_CODES = {EM_X86_64: _X86_64 + _PAUSE, EM_AARCH64: _ARM64 + _PAUSE}
 
 
 def elf(machine: str) -> bytes:
-    """The program as a static ELF file (Linux) for a processor.
-
-    Args:
-        machine: a ``platform.machine()`` value, in any case.
-
-    Raises:
-        Unavailable: for any processor but x86-64 and arm64.
-    """
-    number, code = choice(machine, _CODES, "heartbeat program")
-    return static_program(number, code + _PAUSE)
+    """The program as a static ELF file (Linux). Raises as :func:`.elf.choice` does."""
+    return static_program(*choice(machine, _CODES, "heartbeat program"))

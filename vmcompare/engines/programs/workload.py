@@ -7,8 +7,7 @@ in a guest, so their ratio is what emulation costs for that kind of work.
 
 from __future__ import annotations
 
-from vmcompare.engines.programs.elf import EM_X86_64, static_program
-from vmcompare.errors import Unavailable
+from vmcompare.engines.programs.elf import EM_X86_64, choice, static_program
 
 # System calls (Linux, syscall_64.tbl): getppid 110, fork 57, execve 59, exit 60, wait4 61.
 _X86_64 = bytes.fromhex(
@@ -32,14 +31,7 @@ _X86_64 = bytes.fromhex(
 
 
 def elf(machine: str) -> bytes:
-    """The program as a static ELF file for a processor (a ``platform.machine()`` value).
-
-    Raises:
-        Unavailable: for any processor but x86-64, the only one whose guests can be compared so far.
-    """
-    if machine.lower() not in ("x86_64", "amd64"):
-        raise Unavailable(
-            f"there is no workload program for the processor {machine!r}",
-            "use the recorded slow-down of an x86-64 machine",
-        )
-    return static_program(EM_X86_64, _X86_64)
+    """The program as a static ELF file (Linux). Raises as :func:`.elf.choice` does."""
+    codes = {EM_X86_64: _X86_64}  # the only one whose guests can be compared so far
+    next_step = "use the recorded slow-down of an x86-64 machine"
+    return static_program(*choice(machine, codes, "workload program", next_step))

@@ -29,6 +29,7 @@ import msgspec
 
 from vmcompare import paths
 from vmcompare.engines import cleanup, log
+from vmcompare.engines.commands import end_child
 from vmcompare.engines.qemu.binary import Qemu, find_qemu
 from vmcompare.errors import StorageError, Unavailable
 from vmcompare.sandbox import SOFTWARE
@@ -153,7 +154,7 @@ def attempt(qemu: Qemu, accel: str, rom: Path) -> str:
         try:
             why = _judge(process)
             if not why:
-                _leave(process)
+                end_child(process, _EXIT_S)
         finally:
             process.kill()  # does nothing to a process that has already left
         errors = process.stderr.read() if process.stderr else b""
@@ -185,13 +186,6 @@ def _judge(process: subprocess.Popen[bytes]) -> str:
                 deadline = time.monotonic() + LOOP_S
             seen += piece
     return ""
-
-
-def _leave(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(_EXIT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
 
 
 def kept(name: str, qemu: Qemu, kind: type[T]) -> T | None:

@@ -139,7 +139,7 @@ def as_made(disk: Path) -> Boot:
 
 
 def sector(image: Path) -> Boot:
-    """An operating system of 512 bytes, on an IDE disk: the firmware knows how to start that."""
+    """A boot sector of 512 bytes, on an IDE disk: the firmware knows how to start that."""
     drive = f"file={_escaped(image)},format=raw,if=ide,snapshot=on"
     return Boot(("-M", "pc", "-drive", drive), (image,), 60.0, on_serial=())
 

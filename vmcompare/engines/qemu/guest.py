@@ -145,7 +145,7 @@ class Guest:
     def _await_ready(self) -> None:
         if not self._answers:
             raise Unavailable(
-                "this operating system prints one message and runs no commands",
+                "a boot sector prints one message and runs no commands",
                 "read what it printed with console()",
             )
         deadline = time.monotonic() + _READY_S

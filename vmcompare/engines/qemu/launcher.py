@@ -214,7 +214,7 @@ class QemuLauncher:
 
 
 def _sector(spec: Spec) -> Path:
-    """A disk with the 512-byte operating system that prints the first word of the command."""
+    """A disk with nothing but the boot sector that prints the first word of the command."""
     said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
     image = boot_sector.image(said)
     return Cache().get("sector.img", image.hex(), lambda out: out.write_bytes(image))

@@ -36,6 +36,9 @@ it comes out the other way:
     holds whatever is measured, and is quoted.
 ``text: text`` and ``beside: <quantity>``
     listed only, like every arm that is not measured or not settled; they change nothing.
+
+**Others** (``metric: system`` of lines of ``data/literature.csv``, separated by ``;``): what others
+measured with hardware virtualisation. It is shown beside "not measured here" and decides nothing.
 """
 
 from vmcompare.evidence.claims.findings import (

@@ -65,6 +65,8 @@ class Finding:
         n: runs, paired blocks, ramps or facts that went in; 0 where nothing did.
         caveats: what limits a "supported": each came out the other way or always holds.
         listed: what stands beside it and changes nothing (unmeasured arms, standing texts).
+        others: what others measured with hardware, with citation, where it was not measured here.
+            It decides nothing.
         lacking: whether it is open because rows that it takes are not in this recording at all;
             another recording may settle it.
     """
@@ -75,6 +77,7 @@ class Finding:
     n: int = 0
     caveats: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     lacking: bool = False
 
 
@@ -93,11 +96,18 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
         assert claim.estimand is not None  # load() saw to it
         control, body = claim.estimand.control, claim.estimand.body
         if control and (failed := _control(control, frame)):
-            return failed
+            return with_others(claim, failed)
         finding = (
             _facts(body, frame) if isinstance(body, Observations) else _number(claim, body, frame)
         )
-    return _with_caveats(claim, finding, frame)
+    return with_others(claim, _with_caveats(claim, finding, frame))
+
+
+def with_others(claim: Claim, finding: Finding) -> Finding:
+    """``finding`` with what others measured, where it was not measured here."""
+    if finding.verdict is not Conclusion.NOT_MEASURED:
+        return finding
+    return replace(finding, others=tuple(map(str, claim.others)))
 
 
 def combine(findings: Sequence[Finding]) -> Finding:
@@ -129,6 +139,7 @@ def combine(findings: Sequence[Finding]) -> Finding:
         n=sum(f.n for f in findings),
         caveats=tuple(c for f in findings for c in f.caveats),
         listed=tuple(c for f in findings for c in f.listed),
+        others=tuple(dict.fromkeys(c for f in findings for c in f.others)),
     )
 
 

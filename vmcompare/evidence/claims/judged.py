@@ -31,7 +31,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import StorageError
-from vmcompare.evidence.claims.findings import Conclusion, Finding, combine, concerned, judge
+from vmcompare.evidence.claims.findings import (
+    Conclusion,
+    Finding,
+    combine,
+    concerned,
+    judge,
+    with_others,
+)
 from vmcompare.evidence.claims.rules import Claim, Rule, load
 from vmcompare.evidence.recording import COLUMNS, Recording, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED, Source, View
@@ -325,7 +332,8 @@ def part(claim: Claim, evidence: Evidence) -> Part:
     waiting = [one for one in known if one.experiment and not evidence.of(one.experiment)]
     lesson = next(iter(waiting), None)
     why = evidence.missing(lesson) if lesson else "No lesson measures this yet."
-    return Part(claim, Finding(Conclusion.NOT_MEASURED, why, lacking=True), lesson=lesson)
+    open_still = Finding(Conclusion.NOT_MEASURED, why, lacking=True)
+    return Part(claim, with_others(claim, open_still), lesson=lesson)
 
 
 def _settled(claim: Claim, run: RunFindings, evidence: Evidence) -> Part:

@@ -1,7 +1,7 @@
 """The registered claims, as ``data/claims.csv`` has them, and the language of what they estimate.
 
 The table has one line a part, written before anything was measured. Its columns are ``id, part,
-kind, rule, estimand, bound, lesson, says, quote, caveats``. What the rules mean is told in
+kind, rule, estimand, bound, lesson, says, quote, caveats, others``. What the rules mean is told in
 :mod:`vmcompare.evidence.claims`. An estimand says what is estimated, and which rows of a recording
 it takes::
 
@@ -39,6 +39,7 @@ from pathlib import Path
 
 from vmcompare.errors import RecordingError
 from vmcompare.evidence import tables
+from vmcompare.evidence.published import Figure, cited
 from vmcompare.evidence.units import METRICS, NAMES
 from vmcompare.paths import data_dir
 from vmcompare.sandbox import Machine, Platform, Start
@@ -51,6 +52,7 @@ ARTICLE = (
 
 COLUMNS = (
     "id", "part", "kind", "rule", "estimand", "bound", "lesson", "says", "quote", "caveats",
+    "others",
 )  # fmt: skip
 
 LAYERS = ("product", "mechanism")
@@ -278,6 +280,7 @@ class Claim:
         lessons: numbers of the lessons that measure it (``"04"``, ``"05a"``).
         quote: the article's own sentences.
         caveats: the entries of the caveats column.
+        others: what others measured with hardware virtualisation, from ``data/literature.csv``.
     """
 
     id: str
@@ -289,6 +292,7 @@ class Claim:
     lessons: tuple[str, ...]
     quote: str
     caveats: tuple[Caveat, ...]
+    others: tuple[Figure, ...] = ()
 
     @property
     def name(self) -> str:
@@ -337,6 +341,7 @@ def _claim(row: Mapping[str, str]) -> Claim:
         lessons=tuple(row["lesson"].split()),
         quote=row["quote"],
         caveats=tuple(caveat(c.strip()) for c in row["caveats"].split(";") if c.strip()),
+        others=tuple(cited(name.strip()) for name in row["others"].split(";") if name.strip()),
     )
     measured = claim.quantity
     if not (claim.id and row["says"] and claim.quote and claim.lessons):

@@ -6,16 +6,12 @@ from collections.abc import Mapping
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.markdown import literal
-from vmcompare.evidence.statistics import median_interval
 from vmcompare.evidence.units import seconds
 from vmcompare.evidence.view import Column, View, container
 from vmcompare.experiments.boot_speed.explain import START, explained
 from vmcompare.experiments.explanation import Values
 from vmcompare.plots.times import phase_name, until_first_byte
 from vmcompare.sandbox import EMULATION, Phase, Platform
-
-FEW = 3
-"""Starts of one round: what a hurried study would stop at."""
 
 BUDGET = 0.1
 """Share of a job that its start may take, in the planning exercise."""
@@ -45,25 +41,6 @@ def _services_share(view: View) -> Values:
     }
 
 
-@explained.check("fewer_starts", unit="ratio", within=0.05)
-def times_as_wide(view: View) -> float:
-    """How many times as wide the interval of the first :data:`FEW` starts is as that of all."""
-    few, every, _ = widths_s(view)
-    return few / every
-
-
-@explained.values("fewer_starts")
-def _fewer_starts(view: View) -> Values:
-    few, every, n = widths_s(view)
-    return {
-        "few": FEW,
-        "width": seconds(few),
-        "n": n,
-        "width_of_all": seconds(every),
-        "times": f"{few / every:.2g}",
-    }
-
-
 @explained.values("flawed_study")
 def _flawed_study(view: View) -> Values:
     found = container(view.columns("phase_s"))
@@ -88,25 +65,6 @@ def _job_length(view: View) -> Values:
             f"works for at least {seconds(shortest_job_s(median_s))}"
         )
     return {"jobs": "\n".join(lines)}
-
-
-def widths_s(view: View) -> tuple[float, float, int]:
-    """Widths (s) of the interval of the first :data:`FEW` container starts and of all, and how many
-    all are.
-
-    Raises:
-        Unavailable: there are no further starts, or all of them took the same time.
-    """
-    starts = _container(view).values
-    if len(starts) <= FEW:
-        raise Unavailable(
-            f"the data shown hold only {len(starts)} starts of a container",
-            "measure three rounds or more, or replay a recording",
-        )
-    few, every = median_interval(starts[:FEW]), median_interval(starts)
-    if every.high == every.low:
-        raise Unavailable("all starts of a container took the same time", "measure more rounds")
-    return few.high - few.low, every.high - every.low, len(starts)
 
 
 def shortest_job_s(start_s: float) -> float:

@@ -36,8 +36,10 @@ START = "start_to_first_byte_s"
 
 _LITERATURE = (
     "boot_time", "boot_time_internal", "boot_time_end_to_end", "boot_time_tcg", "process_create",
-    "start_time_docker_run", "start_time_macos", "start_to_workload",
+    "start_time_docker_run", "start_time_macos", "start_time_runtime", "start_to_workload",
 )  # fmt: skip
+_OWN = (Platform.CONTAINER, Platform.VM)
+"""What of this view stands above them: six of theirs are then among the rows that do not fold."""
 
 explained = Explanation[View]()
 
@@ -134,26 +136,27 @@ def phases_by_share(view: View) -> Iterator[Row]:
 
 @explained.table("literature")
 def literature(view: View) -> Iterator[Row]:
-    """This view's medians above what others published about starts; never one in place of another.
+    """This view's ``docker run`` and full VM above what others published, the newest first.
 
     Only figures whose source was read are shown; what is merely recalled or quoted is left out.
     """
     for column in view.need(START, "start"):
-        under = f", {EMULATION}" if column.emulated else ""
-        yield {
-            "what": column.series.label,
-            "figure": f"{seconds(column.median.estimate)} (median, {column.count()})",
-            "conditions": f"request to first byte{under}",
-            "source": f"{column.shown}, run {column.run_id}",
-        }
-    for figure in load_figures():
-        if figure.metric in _LITERATURE and figure.checked:
+        if column.series.platform in _OWN and not column.series.runtime:
+            under = f", {EMULATION}" if column.emulated else ""
             yield {
-                "what": figure.system,
-                "figure": f"{figure.value} {figure.unit}",
-                "conditions": figure.conditions,
-                "source": f"literature: {figure.short}, {figure.year}",
+                "what": column.series.label,
+                "figure": f"{seconds(column.median.estimate)} (median, {column.count()})",
+                "conditions": f"request to first byte{under}",
+                "source": f"{column.shown}, run {column.run_id}",
             }
+    published = [f for f in load_figures() if f.metric in _LITERATURE and f.checked]
+    for figure in sorted(published, key=lambda figure: figure.year, reverse=True):
+        yield {
+            "what": figure.system,
+            "figure": f"{figure.value} {figure.unit}",
+            "conditions": figure.conditions,
+            "source": f"literature: {figure.short}, {figure.year}",
+        }
 
 
 @explained.whatif("cold_starts")
@@ -163,6 +166,7 @@ def cold_starts(view: View) -> WhatIf:
     Memory is ``pss_bytes``, as in lesson 01. A series that was weighed only together with the
     translator's code cache has no memory here, and the caption says so.
     """
+    view = five(view)
     starting = view.need(START, "start")
     idle = [memory for memory in view.columns("pss_bytes") if memory.same_in(starting)]
     if not idle:

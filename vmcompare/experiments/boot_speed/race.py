@@ -92,9 +92,9 @@ def _lane(lane: Runner, longest_s: float) -> Markup:
         name = phase_name(lane.column, phase)
         words += _WORD.format(delay=begins_s, word=f"{name} {seconds(took_s)}")
         begins_s += shown_s
-    slow = f", shown {lane.factor} × slower" if lane.factor > 1 else ", in real time"
-    end = _WORD.format(delay=begins_s, word=f"first byte after {seconds(lane.total_s)}{slow}")
-    label = lane.column.label(mixed=False)
+    end = _WORD.format(delay=begins_s, word=f"first byte after {seconds(lane.total_s)}")
+    speed = f"slowed down {lane.factor} ×" if lane.factor > 1 else "real time"
+    label = f"{lane.column.label(mixed=False)} · {speed}"
     return _LANE.format(label=label, bars=bars, words=words, end=end)
 
 

@@ -8,14 +8,14 @@ they change the time, not which technique sends more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.units import MIB, ratio, size
 from vmcompare.evidence.view import Column, View, absent, failures, mixed
 from vmcompare.experiments.explanation import Explanation, Row
-from vmcompare.experiments.image_size.categories import CATEGORIES, ONLY_VM
+from vmcompare.experiments.image_size.categories import CATEGORIES
 from vmcompare.experiments.image_size.measure import (
     ALLOCATED,
     COMPRESSED,
@@ -31,8 +31,8 @@ from vmcompare.experiments.image_size.measure import (
     VIRTUAL,
     WRITTEN,
 )
-from vmcompare.plots.dots import Dot, Panels, sizes, sliding_dots
-from vmcompare.plots.picture import Picture, Placeholders, WhatIf
+from vmcompare.plots.dots import Dot, sizes, sliding_dots
+from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.plots.stack import Whole, stack
 from vmcompare.sandbox import Platform
 
@@ -88,48 +88,27 @@ _DIGITS = 10
 explained = Explanation[View]()
 
 
-# ---- what is in the box -------------------------------------------------------------------------
+# ---- what is in an image ------------------------------------------------------------------------
 
 
-@explained.figure("box")
-def box(view: View) -> Picture:
-    """The files of each box, by category."""
-    found = _boxes(view)
+@explained.figure("contents")
+def contents(view: View) -> Picture:
+    """The files of each image, by category."""
+    found = _images(view)
     both = mixed(found)
     wholes = [
         Whole(column.label(mixed=both), {name: _sum(column, [name]) or 0.0 for name in CATEGORIES})
         for column in found
     ]
-    what = "What is in the box: bytes of files by category, before compression"
+    what = "What is in each image: bytes of files by category, before compression"
     return stack(wholes, what=what, caption=_caption(view, "part_bytes"))
-
-
-@explained.table("box")
-def categories(view: View) -> Iterator[Row]:
-    """One row a category, then everything, and what starts a computer: bytes on each platform."""
-    found = _boxes(view)
-    both = mixed(found)
-
-    def row(name: str, counted: Sequence[str], starts: str = "") -> Row:
-        cells = {column.label(mixed=both): _size(_sum(column, counted)) for column in found}
-        return {
-            "category": name,
-            **cells,
-            "starts a computer": starts,
-            "provenance": _provenance(found),
-        }
-
-    for name in CATEGORIES:
-        yield row(name, [name], "yes" if name in ONLY_VM else "")
-    yield row("all together", CATEGORIES)
-    yield row("of these: starts a computer", ONLY_VM)
 
 
 @explained.table("pieces")
 def pieces(view: View) -> Sequence[Row]:
     """One row a piece: the start of its digest on each occasion, and whether it is sent again."""
     rows: list[Row] = []
-    for column in view.need("part_bytes", "piece of a box"):
+    for column in view.need("part_bytes", "piece of an image"):
         named: dict[str, dict[str, str]] = {}
         for phase, digest in column.texts().items():
             if phase.startswith("piece "):
@@ -147,7 +126,7 @@ def pieces(view: View) -> Sequence[Row]:
             }
             for piece, digests in named.items()
         ]
-    return _some(rows, "piece of a box")
+    return _some(rows, "piece of an image")
 
 
 @explained.table("copy_up")
@@ -180,30 +159,23 @@ def facts(view: View) -> Sequence[Row]:
         for name, words in FACTS.items()
         for column in view.columns("fact", phase=name)
     ]
-    return _some(rows, "fact about boxes")
+    return _some(rows, "fact about images")
 
 
 # ---- how large it is ----------------------------------------------------------------------------
 
 
-@explained.figure("sizes")
-def kinds_of_size(view: View) -> Picture:
-    """Four sizes of one box."""
-    panels = {title[:1].upper() + title[1:]: phase for phase, title in KINDS.items()}
-    full = any(column.series.platform is Platform.VM for column in view.columns("image_bytes"))
-    return _drawn(view, panels, "Four sizes of the same box", {"vm": full})
-
-
 @explained.figure("shipped")
 def shipped(view: View) -> Picture:
     """What is sent on three occasions; hollow: over a base that is shared by an extra step."""
-    return _drawn(view, OCCASIONS, "What is sent", {})
+    caption = _caption(view, "image_bytes")
+    return sizes(_panels(view, OCCASIONS), what="What is sent", caption=caption)
 
 
 @explained.table("sizes")
 def sizes_by_kind(view: View) -> Iterator[Row]:
     """One row a size: bytes on each platform, VM ÷ container."""
-    found = view.need("image_bytes", "box")
+    found = view.need("image_bytes", "image")
     both = mixed(found)
 
     def row(name: str, phases: Mapping[Platform, str]) -> Row:
@@ -227,7 +199,7 @@ def sizes_by_kind(view: View) -> Iterator[Row]:
 @explained.table("real")
 def real_images(view: View) -> Iterator[Row]:
     """Our images above some that people download: bytes as sent; only sources that were read."""
-    for column in view.need("image_bytes", "box"):
+    for column in view.need("image_bytes", "image"):
         if column.series.platform is not Platform.VM_DIRECT:
             yield {
                 "image": f"ours: {column.series.label}",
@@ -251,17 +223,26 @@ def real_images(view: View) -> Iterator[Row]:
 @explained.whatif("transfer")
 def transfer(view: View) -> WhatIf:
     """To twenty computers over a line of 1 Mbit/s to 10 Gbit/s: the first time, and an update."""
-    return _modelled(
-        view,
-        {
-            f"The first time, to {NODES} computers": COMPRESSED,
-            f"An update, to {NODES} computers": UPDATE,
-        },
+    titles = {
+        f"The first time, to {NODES} computers": COMPRESSED,
+        f"An update, to {NODES} computers": UPDATE,
+    }
+    # Of the ways to share a base only the backing file is modelled, as everybody has it.
+    shown = {
+        title: [dot for dot in dots if not dot.hollow or dot.series.platform is Platform.VM]
+        for title, dots in _panels(view, titles).items()
+    }
+
+    def at(dot: Dot, link_mbit_s: float) -> Dot:
+        value_s = time_s(NODES, dot.value, link_mbit_s)
+        return replace(dot, value=value_s, text=duration(value_s))
+
+    return sliding_dots(
+        lambda link: {title: [at(dot, link) for dot in dots] for title, dots in shown.items()},
         [float(f"{10 ** (step / 5):.2g}") for step in range(21)],
-        lambda sent_bytes, link: time_s(NODES, sent_bytes, link),
-        duration,
         start=LINK_MBIT_S,
         said="A line of {:g} Mbit/s.",
+        placeholders={"source": view.caption()},
     )
 
 
@@ -276,39 +257,6 @@ def duration(value_s: float) -> str:
         if value_s >= factor:
             return f"{ratio(value_s / factor).rstrip('×')} {unit}"
     return f"{ratio(value_s * 1000).rstrip('×')} ms"
-
-
-def _modelled(
-    view: View,
-    titles: Mapping[str, str],
-    values: Sequence[float],
-    amount: Callable[[float, float], float],
-    written: Callable[[float], str],
-    *,
-    start: float,
-    said: str,
-) -> WhatIf:
-    """Measured bytes and a position of the slider → ``amount``, ``written`` in words.
-
-    Of the ways to share a base only the backing file is modelled, as everybody has it.
-
-    Args:
-        titles: panel → phase whose bytes are sent.
-    """
-    shown = {
-        title: [dot for dot in dots if not dot.hollow or dot.series.platform is Platform.VM]
-        for title, dots in _panels(view, titles).items()
-    }
-
-    def at(dot: Dot, x: float) -> Dot:
-        value = amount(dot.value, x)
-        return replace(dot, value=value, text=written(value))
-
-    def panels(x: float) -> Panels:
-        return {title: [at(dot, x) for dot in dots] for title, dots in shown.items()}
-
-    source = {"source": view.caption()}
-    return sliding_dots(panels, values, start=start, said=said, placeholders=source)
 
 
 # ---- outcomes -----------------------------------------------------------------------------------
@@ -365,11 +313,11 @@ def _vm_over_container(values: Mapping[Column, float | None]) -> float | None:
 # ---- what they are made of ----------------------------------------------------------------------
 
 
-def _boxes(view: View) -> Sequence[Column]:
+def _images(view: View) -> Sequence[Column]:
     """Everything of which parts were weighed."""
     found = [column for column in view.columns("part_bytes") if _sum(column, CATEGORIES)]
     if not found:
-        raise absent("box")
+        raise absent("image")
     return found
 
 
@@ -387,7 +335,7 @@ def _shared(phase: str, platform: Platform) -> str:
 
 def _panels(view: View, titles: Mapping[str, str]) -> Mapping[str, Sequence[Dot]]:
     """Title → bytes of its phase, each series; then, hollow, those over a shared base."""
-    found = view.need("image_bytes", "box")
+    found = view.need("image_bytes", "image")
     both = mixed(found)
     panels: dict[str, list[Dot]] = {}
     for title, phase in titles.items():
@@ -405,13 +353,8 @@ def _panels(view: View, titles: Mapping[str, str]) -> Mapping[str, Sequence[Dot]
         if usual or shared:
             panels[title] = [*usual, *shared]
     if not panels:
-        raise absent("size of a box")
+        raise absent("size of an image")
     return panels
-
-
-def _drawn(view: View, titles: Mapping[str, str], what: str, values: Placeholders) -> Picture:
-    picture = sizes(_panels(view, titles), what=what, caption=_caption(view, "image_bytes"))
-    return replace(picture, placeholders=values)
 
 
 def _some(rows: list[Row], what: str) -> list[Row]:

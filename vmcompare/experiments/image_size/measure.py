@@ -1,11 +1,11 @@
-"""What is in each box, how large it is, and what is sent again. Exact byte counts: one round.
+"""What is in each image, how large it is, and what is sent again. Exact byte counts: one round.
 
 No row has an accelerator: files are weighed, and no VM runs for that (a guest writes the
 application onto its disk once, and perhaps a byte onto an overlay, but what it writes does not
 depend on how it is executed). So no caveat of emulation belongs to them. Rows:
 
-- ``part_bytes`` by category (:mod:`.categories`) of everything in the box;
-- ``image_bytes``, phases ``virtual``, ``allocated``, ``compressed`` (the whole box with the first
+- ``part_bytes`` by category (:mod:`.categories`) of everything in the image;
+- ``image_bytes``, phases ``virtual``, ``allocated``, ``compressed`` (the whole image with the first
   application), ``unique`` (allocated, beyond a shared base), ``second-application`` and ``update``
   (compressed: what a computer with the base still needs), the last two also
   ``…-on-backing-file`` for ``vm`` and ``…-as-archive`` for ``vm-direct``;
@@ -48,7 +48,7 @@ MACHINES: Mapping[Platform, Machine] = {
     Platform.VM_DIRECT: Machine.PC,
     Platform.VM: Machine.Q35,
 }
-"""Whose boxes are weighed."""
+"""Whose images are weighed."""
 
 SHARED = {Platform.VM_DIRECT: "as-archive", Platform.VM: "on-backing-file"}
 """How a VM can share a base by an extra step; a container's layers do so by themselves."""
@@ -95,7 +95,7 @@ APPLICATIONS: Mapping[str, Mapping[str, bytes]] = {
     SECOND: application("meter", 1),
     UPDATE: application("notes", 2),
 }
-"""Occasion → what is put into the box: the first application, another one, the first rebuilt."""
+"""Occasion → what is put into the image: the first application, another one, the first rebuilt."""
 
 # An overlay file system, mounted by hand. The upper layer lies in memory, so that the VM's disk
 # stays as it was. Docker's driver overlay2 mounts the same file system with the same three words.
@@ -281,7 +281,7 @@ def _fails(attempt: Callable[[], Completed]) -> tuple[bool, str]:
 
 def _packer(launcher: Launcher) -> Packer:
     if not isinstance(launcher, Packer):
-        raise LaunchFailure("this engine cannot say what is in its boxes", ())
+        raise LaunchFailure("this engine cannot say what is in its images", ())
     return launcher
 
 
@@ -296,7 +296,7 @@ def _row(launcher: Launcher, platform: Platform, metric: str) -> Measurement:
 
 EXPERIMENT = Experiment(
     name="image_size",
-    question="What is in the box, and what has to be shipped twice?",
+    question="What is in an image, and what has to be sent twice?",
     platforms=(Platform.PROCESS, *MACHINES),
     measure=measure,
     rounds=1,

@@ -2,73 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from vmcompare.errors import Unavailable
+from vmcompare.engines.programs import boot_sector
 from vmcompare.evidence.markdown import literal
-from vmcompare.evidence.units import ratio, seconds
-from vmcompare.evidence.view import View, container
+from vmcompare.evidence.view import View
 from vmcompare.experiments.explanation import Values
-from vmcompare.experiments.whole_computer.explain import START, explained, part_bytes
+from vmcompare.experiments.whole_computer.explain import explained
 from vmcompare.sandbox import EMULATION, SOFTWARE
-
-FIXED = ("code", "end mark", "signature")
-"""Parts of the boot sector that no message can do without."""
-
-
-@explained.check("slowest_over_fastest", unit="ratio", within=0.01)
-def slowest_over_fastest(view: View) -> float:
-    """Slowest ÷ fastest start of a container."""
-    times = _container_times(view)
-    return max(times) / min(times)
-
-
-@explained.values("slowest_over_fastest")
-def _slowest_over_fastest(view: View) -> Values:
-    times = _container_times(view)
-    return {
-        "slowest": seconds(max(times)),
-        "fastest": seconds(min(times)),
-        "times": ratio(max(times) / min(times)),
-        "n": len(times),
-    }
-
-
-def _container_times(view: View) -> list[float]:
-    found = container(view.columns(START))
-    if found is None or found.n < 2:
-        raise Unavailable(
-            "the data shown hold no two starts of a container",
-            "measure one round, or replay a recording",
-        )
-    return found.values
 
 
 @explained.check("longest_message", unit="bytes", within=0.0)
-def longest_message(view: View) -> float:
+def longest_message(_: View) -> float:
     """Bytes that the fixed parts of the boot sector leave for a message."""
-    parts = _parts(view)
-    return sum(parts.values()) - sum(parts[name] for name in FIXED)
+    return float(boot_sector.MESSAGE_MAX_BYTES)
 
 
 @explained.values("longest_message")
-def _longest_message(view: View) -> Values:
-    parts = _parts(view)
+def _longest_message(_: View) -> Values:
+    parts = boot_sector.parts(boot_sector.image(""))
+    fixed = (f"{len(data)} ({part})" for part, data in parts if part not in ("message", "zeros"))
     return {
-        "total": f"{sum(parts.values()):.0f}",
-        "fixed": " − ".join(f"{parts[name]:.0f} ({name})" for name in FIXED),
-        "room": f"{longest_message(view):.0f}",
+        "total": boot_sector.SECTOR_BYTES,
+        "fixed": " − ".join(fixed),
+        "room": boot_sector.MESSAGE_MAX_BYTES,
     }
-
-
-def _parts(view: View) -> Mapping[str, float]:
-    parts = part_bytes(view)
-    if not set(FIXED) < set(parts):
-        raise Unavailable(
-            "the data shown do not hold the parts of the boot sector",
-            "measure with QEMU, or replay a recording",
-        )
-    return parts
 
 
 @explained.values("kvm_exists")

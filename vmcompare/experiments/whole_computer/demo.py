@@ -1,4 +1,4 @@
-"""The demonstration: 512 bytes that become a computer's only system, and no program of any kernel.
+"""The demonstration: a boot sector, which a VM starts and no kernel takes for a program.
 
 Everything is a computer's own answer: what the VM printed, and what each kernel said when it was
 handed the same bytes as a program. Where no VM can be started, a recording answers.
@@ -17,22 +17,22 @@ from vmcompare.experiments.whole_computer.measure import as_program, boot_sector
 from vmcompare.measuring.experiment import FAILURES, Demo
 from vmcompare.sandbox import EMULATION, SOFTWARE, Launcher, Platform, Spec
 
-_ROW_BYTES = 8
+_ROW_BYTES = 16
 
 _LOOKS: Mapping[str, str] = {
     "code": "background:#FBE3B5;color:#000;font-weight:bold",
     "message": "background:#CFE6F5;color:#000;text-decoration:underline",
-    "end mark": "background:#CDE8DD;color:#000",
+    "end mark": "background:#CDE8DD;color:#000;text-decoration:underline dotted",
     "zeros": "",
     "signature": "outline:1px solid;font-weight:bold",
 }
-"""How the bytes of each part are marked, so that it also shows on paper, where backgrounds are not
-printed; a column names the parts as well."""
+"""How the bytes of each part are marked: also without colour, as on paper, which prints no
+backgrounds."""
 
-_KERNELS = {
-    Platform.PROCESS: "the kernel under a process",
-    Platform.CONTAINER: "the kernel under a container",
-    Platform.VM_DIRECT: "a guest’s Linux in a virtual machine",
+_ASKED = {
+    Platform.PROCESS: "as a plain process",
+    Platform.CONTAINER: "in a container",
+    Platform.VM_DIRECT: "in a VM, by the Linux that runs there",
 }
 
 
@@ -41,10 +41,10 @@ class Booted:
     """What came of the 512 bytes.
 
     Attributes:
-        where: "measured, just now" or "recorded, run …".
+        where: "measured just now" or "recorded, run …".
         how: VMM and accelerator, in words.
         printed: by the VM that had nothing else; empty if it printed nothing.
-        tries: (whose kernel was asked, its answer).
+        tries: (where they were run as a program, what came of it).
     """
 
     where: str
@@ -69,30 +69,27 @@ class Sector:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        counted = ", ".join(f"{part} {len(data)}" for part, data in boot_sector.parts(self.image))
         return templates.get_template("demo.html.j2").render(
             booted=self.booted,
             looks=_LOOKS,
             rows=_rows(self.image),
-            sentence=f"{len(self.image)} bytes in this order: {counted}. Of the end mark, 06 tells "
-            "this course that the message is out, and 00 ends it.",
+            sizes=[(part, len(data)) for part, data in boot_sector.parts(self.image)],
         )
 
 
 def _rows(image: bytes) -> Iterator[Mapping[str, Any]]:
-    """Rows of eight bytes, each with its part; rows of nothing but zeros are one."""
+    """Place and bytes of each row, 16 bytes with their parts; of rows of zeros only how many."""
     marked = [(part, byte) for part, data in boot_sector.parts(image) for byte in data]
     skipped = 0
     for at in range(0, len(marked), _ROW_BYTES):
         row = marked[at : at + _ROW_BYTES]
-        parts = dict.fromkeys(part for part, _ in row)
-        if list(parts) == ["zeros"]:
+        if {part for part, _ in row} == {"zeros"}:
             skipped += 1
             continue
         if skipped:
-            yield {"place": "…", "bytes": (), "part": f"{skipped} rows of zeros"}
+            yield {"place": "…", "zeros": skipped}
             skipped = 0
-        yield {"place": f"{at:03X}", "bytes": row, "part": ", ".join(parts)}
+        yield {"place": f"{at:03X}", "bytes": row}
 
 
 def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> Sector:
@@ -106,12 +103,13 @@ def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> S
     printed, _ = boot_sector_in(launcher, message)
     traits = launcher.traits(sector_spec(message))
     tries = [
-        (_KERNELS[platform], _tried(launchers[platform], image))
+        (_ASKED[platform], _tried(launchers[platform], image))
         for platform in (Platform.PROCESS, Platform.CONTAINER)
         if platform in launchers
     ]
-    how = f"{traits.vmm}, {_accelerator(traits.accel)}"
-    return Sector(image, Booted("measured, just now", how, printed, tries))
+    return Sector(
+        image, Booted("measured just now", _how(traits.vmm, traits.accel), printed, tries)
+    )
 
 
 def image_of(options: Mapping[str, Any]) -> bytes:
@@ -136,11 +134,10 @@ def image_of(options: Mapping[str, Any]) -> bytes:
 
 def _tried(launcher: Launcher, image: bytes) -> str:
     try:
-        with launcher.open(Spec(), lambda event: None) as box:  # noqa: ARG005
-            refusal = as_program(box, image)
+        with launcher.open(Spec(), lambda _: None) as box:
+            return _answered(*as_program(box, image))
     except FAILURES as problem:
         return f"could not be tried: {problem}"
-    return _answered(refusal.ran, str(refusal))
 
 
 def _answered(ran: bool, said: str) -> str:
@@ -154,31 +151,31 @@ def replay(view: View) -> Sector:
         Unavailable: it has not been recorded, or cannot be read.
     """
     seen = view.columns("observation")
-    printed = [c for c in seen if "boot_sector_printed" in c.texts()]
-    if not printed:
+    started = next((c for c in seen if "boot_sector_printed" in c.texts()), None)
+    if started is None:
         raise Unavailable(
             "no start of the 512 bytes is recorded", "install QEMU, and run this cell"
         )
-    first = printed[0].where(phase="boot_sector_printed").rows.iloc[0]
     try:
-        image = bytes.fromhex(printed[0].texts()["boot_sector_bytes"])
+        image = bytes.fromhex(started.texts()["boot_sector_bytes"])
         boot_sector.parts(image)
     except (KeyError, IndexError, ValueError):
         raise Unavailable(
             "the recorded boot sector cannot be read", "replay another recording"
         ) from None
     tries = [
-        (_KERNELS.get(column.series.platform, ""), _answered(bool(row.value), str(row.text)))
+        (_ASKED.get(column.series.platform, ""), _answered(bool(row.value), str(row.text)))
         for column in seen
         for row in column.where(phase="boot_sector_as_program").rows.itertuples()
     ]
-    where = f"{printed[0].shown}, run {printed[0].run_id}"
-    how = f"{first['vmm']}, {_accelerator(str(first['accel']))}"
-    return Sector(image, Booted(where, how, str(first["text"]), tries))
+    row = started.where(phase="boot_sector_printed").rows.iloc[0]
+    how = _how(row["vmm"], str(row["accel"]))
+    where = f"{started.shown}, run {started.run_id}"
+    return Sector(image, Booted(where, how, str(row["text"]), tries))
 
 
 def preview(options: Mapping[str, Any]) -> Sector | None:
-    """The learner's bytes, started by nobody; ``None`` for the message that the recording shows.
+    """The learner's bytes, started by nobody; ``None`` for the message that is not the learner's.
 
     Raises what :func:`image_of` raises.
     """
@@ -186,8 +183,8 @@ def preview(options: Mapping[str, Any]) -> Sector | None:
     return Sector(image) if image != boot_sector.image(boot_sector.MESSAGE) else None
 
 
-def _accelerator(accel: str) -> str:
-    return f"{EMULATION} ({accel})" if accel == SOFTWARE else f"accelerator {accel}"
+def _how(vmm: str, accel: str) -> str:
+    return f"{vmm}, " + (f"{EMULATION} ({accel})" if accel == SOFTWARE else f"accelerator {accel}")
 
 
 BOOT_SECTOR_DEMO = Demo(

@@ -1,9 +1,8 @@
 """What the first lesson draws, tabulates and models.
 
-Rows: ``start_to_first_byte_s`` of process and container with ``A`` or ``B`` in ``phase`` (A/A: the
-same start, labelled by chance), observations of each platform, and ``part_bytes`` of the boot
-sector. Every function raises ``Unavailable`` where its rows are not there; an outcome is then
-``None``.
+Rows: observations of each platform, and ``start_to_first_byte_s`` of process and container with
+``A`` or ``B`` in ``phase`` (A/A: the same start, randomly labelled). Every function raises
+``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
 
 from __future__ import annotations
@@ -11,34 +10,98 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from vmcompare.engines.programs import boot_sector as sector
+from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.recording import readable, recordings
-from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, coverage, median_interval
+from vmcompare.evidence.statistics import Interval, median_interval
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import Column, View, absent, caption, mixed, warnings
-from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.whole_computer.demo import BOOT_SECTOR_DEMO
-from vmcompare.experiments.whole_computer.layers import facts_table, layers_figure
-from vmcompare.measuring.experiment import discover
-from vmcompare.paths import data_dir
+from vmcompare.experiments.whole_computer.layers import layers_figure
 from vmcompare.plots import marks, style
 from vmcompare.plots.lines import Curve, curves
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
-from vmcompare.sandbox import Platform, Series, Start
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-START = "start_to_first_byte_s"
+from vmcompare.sandbox import Platform, Series
 
 explained = Explanation[View]()
 
 explained.here("layers")(layers_figure)
-explained.here("table")(facts_table)
 explained.demo("boot_sector", BOOT_SECTOR_DEMO)
+
+
+# ---- what each platform reads of its computer --------------------------------------------------
+
+_ANSWERS: Mapping[str, str] = {
+    "kernel": "release of its kernel",
+    "boot_id": "boot id (random, one for each boot)",
+    "processor": "processor",
+    "firmware": "firmware",
+    "maker": "maker of the computer",
+    "hypervisor": "processor says “in a VM”",
+    "devices": "PCI devices (vendor:device)",
+}
+"""Observation → what was asked, the same of every platform."""
+
+
+@explained.table("hardware")
+def hardware(view: View) -> Iterator[Row]:
+    """What each platform reads of the computer it is on, side by side, by the same commands."""
+    found: dict[str, Mapping[str, str]] = {}
+    read = [(c, r) for r in (0, 1) for c in view.columns("observation", failed_too=True, rep=r)]
+    for column, rep in sorted(read, key=lambda one: one[0].series.order):
+        platform = column.series.platform
+        whose = f"{('first', 'second')[rep]} VM" if platform.is_vm else str(platform)
+        found[whose] = column.texts() if column.n else {"kernel": column.errors[0]}
+    if not found:
+        raise absent("reading of hardware")
+    for name, asked in _ANSWERS.items():
+        yield {"asked for": asked, **{who: said.get(name) or "–" for who, said in found.items()}}
+
+
+@explained.values("hardware", "table")
+def _source(view: View) -> Values:
+    return {"brief": view.brief(), "caption": view.caption()}
+
+
+def differing(view: View, platform: Platform) -> float | None:
+    """How many answers of ``platform`` differ from a process's of the same run, of those both gave.
+
+    ``None`` where no run holds both.
+    """
+    columns = view.columns("observation", rep=0)
+    for column in columns:
+        for process in columns:
+            both = (column.series.platform, process.series.platform)
+            if both == (platform, Platform.PROCESS) and column.run_id == process.run_id:
+                own, other = column.texts(), process.texts()
+                known = (name for name in _ANSWERS if own.get(name) and other.get(name))
+                return float(sum(own[name] != other[name] for name in known))
+    return None
+
+
+@explained.outcome("container_differs", Platform.CONTAINER)
+def _container_differs(view: View) -> float | None:
+    return differing(view, Platform.CONTAINER)
+
+
+@explained.outcome("vm_differs", Platform.VM_DIRECT)
+def _vm_differs(view: View) -> float | None:
+    return differing(view, Platform.VM_DIRECT)
+
+
+@explained.table("code")
+def code(_: View) -> Iterator[Row]:
+    """The program of the boot sector, one row an instruction: the same whatever was measured."""
+    at = boot_sector.LOADED_AT
+    for one in boot_sector.listing(at + boot_sector.CODE_BYTES):
+        yield {
+            "address": f"{at:X}h",
+            "bytes": one.code.hex(" ").upper(),
+            "instruction": one.text,
+            "what for": one.purpose,
+        }
+        at += len(one.code)
 
 
 # ---- A/A ---------------------------------------------------------------------------------------
@@ -46,7 +109,7 @@ explained.demo("boot_sector", BOOT_SECTOR_DEMO)
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """One series' starts, labelled A and B by chance.
+    """One series' starts, randomly labelled A and B.
 
     Attributes:
         column: the series.
@@ -73,11 +136,6 @@ class Halves:
         return float(np.median(np.maximum(a, b) / np.minimum(a, b)) - 1) * 100
 
     @property
-    def extremes(self) -> float:
-        """Slowest ÷ fastest of all."""
-        return max(self.both) / min(self.both)
-
-    @property
     def spread(self) -> float:
         """Standard deviation ÷ median, by the interquartile range, which few outliers move."""
         import numpy as np
@@ -97,7 +155,7 @@ def halves(view: View) -> list[Halves]:
         Unavailable: none has.
     """
     found = []
-    for column in view.need(START, "start"):
+    for column in view.need("start_to_first_byte_s", "start"):
         a, b = column.where(phase="A"), column.where(phase="B")
         if times := b.over(a):
             found.append(Halves(column, a.values, b.values, times))
@@ -116,27 +174,28 @@ def noise_figure(view: View) -> Picture:
 
     found = halves(view)
     columns = [one.column for one in found]
+    times: list[float] = []
     figure = style.figure(1.75 * len(found) + 0.25)
     grid = figure.subplots(len(found), 1, squeeze=False, sharex=True)[:, 0]
     for axes, one in zip(grid, found, strict=True):
         middle = float(np.median(one.both))
+        times += [value / middle for value in one.both]
         marks.draw(axes, [_row("A", one.a, middle, one), _row("B", one.b, middle, one)])
-        axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
         axes.set_title(
-            f"{one.column.label(mixed=mixed(columns))}: B ÷ A by round {_with_ends(one.ratio)}",
+            f"{one.column.label(mixed=mixed(columns))}: B ÷ A = {_with_ends(one.ratio)}",
             fontsize=style.SMALL_PT, loc="left", fontweight="bold",
         )  # fmt: skip
         axes.grid(axis="x", color=style.RULE, linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.set_xscale("log")
-    _multiples(grid[-1], [x / float(np.median(one.both)) for one in found for x in one.both])
-    grid[-1].set_xlabel(
+        style.log_ratios(axes, times)
+    axes.set_xlim(min(*times, 0.9) / 1.08, max(*times, 1.1) * 1.08)
+    axes.set_xlabel(
         "a start ÷ the median of A and B together (logarithmic)", fontsize=style.SMALL_PT
     )
     words = " ".join(map(_sentence, found))
     return Picture(
         figure,
-        f"The same start, labelled A or B by chance, every start a point. {words}",
+        f"The same start, randomly labelled A or B, every start a point. {words}",
         caption(view, columns, *map(_missed, found)),
     )
 
@@ -156,63 +215,21 @@ def _row(label: str, values: Sequence[float], middle: float, one: Halves) -> mar
     )
 
 
-def _multiples(axes: Axes, values: Sequence[float]) -> None:
-    """Ends and ticks of the common axis: few enough to be read, whatever the outliers."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    low, high = min(*values, 0.9) / 1.08, max(*values, 1.1) * 1.08
-    ticks = next(
-        ticks
-        for most, ticks in (
-            (1.7, (0.8, 0.9, 1, 1.1, 1.25, 1.5)),
-            (6, (0.5, 0.7, 1, 1.5, 2, 3, 5)),
-            (60, (0.2, 0.5, 1, 2, 5, 10, 20, 50)),
-            (math.inf, tuple(10.0**e for e in range(-3, 7))),
-        )
-        if high / low <= most
-    )
-    axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}×")
-
-
 def _missed(one: Halves) -> str:
     if not one.ratio.known or one.ratio.low <= 1 <= one.ratio.high:
         return ""
-    n = one.ratio.n
-    why = (
-        f"the range of {n} rounds holds the truth in {coverage(n):.0%} of cases only"
-        if n < INTERVAL_FROM
-        else "of twenty such intervals one typically misses the truth"
+    return (
+        f"{one.column.series.label}: the {one.ratio.kind} of B ÷ A does not hold 1, though A and B "
+        "are alike."
     )
-    label = one.column.series.label
-    return f"{label}: the interval of B ÷ A does not hold 1, though A and B are the same; {why}."
 
 
 def _sentence(one: Halves) -> str:
     return (
-        f"{one.column.series.label}: B ÷ A is {ratio(one.ratio.estimate)} "
-        f"({one.ratio.words(ratio, 'round')}); one A and one B typically differ by "
-        f"{_percent(one.pair_percent)}, the slowest start "
-        f"took {ratio(one.extremes)} as long as the fastest."
+        f"{one.column.series.label}: B ÷ A is {_with_ends(one.ratio)}; one A and one B typically "
+        f"differ by {_percent(one.pair_percent)}, the slowest start took "
+        f"{ratio(max(one.both) / min(one.both))} as long as the fastest."
     )
-
-
-@explained.table("noise")
-def noise(view: View) -> Iterator[Row]:
-    """One row a series: medians of A and B, their ratio with its interval, single starts."""
-    for one in halves(view):
-        yield {
-            "the same start": one.column.series.label,
-            "n": f"{len(one.a)} + {len(one.b)}",
-            "median of A": seconds(median_interval(one.a).estimate),
-            "median of B": seconds(median_interval(one.b).estimate),
-            "B ÷ A by round": _with_ends(one.ratio),
-            "one A and one B differ by": _percent(one.pair_percent),
-            "slowest ÷ fastest": ratio(one.extremes),
-            "provenance": one.column.provenance,
-        }
 
 
 @explained.outcome("pair_percent", Platform.CONTAINER)
@@ -226,7 +243,7 @@ def _pair_percent(view: View) -> float | None:
 
 
 def _with_ends(interval: Interval) -> str:
-    return f"{ratio(interval.estimate)} [{interval.ends(ratio, ' to ') or '–'}]"
+    return f"{ratio(interval.estimate)} ({interval.words(ratio, 'round')})"
 
 
 def _percent(value: float) -> str:
@@ -280,16 +297,12 @@ def runs_needed(view: View) -> WhatIf:
 
     def draw(runs: float) -> Picture:
         at = RUNS.index(int(runs))
-        said = "; ".join(
-            f"{line.label} {_percent(line.values[at])} (for 1 % it takes about "
-            f"{_two_digits(visible_percent(one.spread, 1) ** 2):,} runs)"
-            for line, one in zip(lines, found, strict=True)
-        )
+        said = ", ".join(f"{line.label} {_percent(line.values[at])}" for line in lines)
         picture = curves(
             RUNS,
             lines,
             at,
-            x_label="runs of each of the two",
+            x_label="runs of each",
             title="smallest difference that stands out",
             written=_percent,
             tick=lambda value: f"{value:g} %",
@@ -302,117 +315,14 @@ def runs_needed(view: View) -> WhatIf:
             placeholders={"differences": said},
         )
 
-    return WhatIf(
-        tuple(map(float, RUNS)), RUNS.index(10), draw, placeholders={"source": view.caption()}
+    needed = ", ".join(
+        f"{one.column.series.label} {_two_digits(visible_percent(one.spread, 1) ** 2):,}"
+        for one in found
     )
+    given = {"source": view.caption(), "needed": needed}
+    return WhatIf(tuple(map(float, RUNS)), RUNS.index(10), draw, placeholders=given)
 
 
 def _two_digits(runs: float) -> int:
     """More would not be known."""
     return max(1, round(float(f"{math.ceil(runs):.2g}")))
-
-
-# ---- hardware, the boot sector, the grid of comparison -----------------------------------------
-
-_READ: Mapping[str, str] = {
-    "processor": "processor",
-    "devices": "PCI devices (vendor:device)",
-    "firmware": "firmware",
-    "maker": "maker of the computer",
-    "kernel": "kernel release",
-    "hypervisor": "“you are virtual” bit",
-    "boot_id": "boot id (start)",
-    "boot_sector_as_program": "the 512 bytes as a program",
-}
-"""Observation → what was asked."""
-
-
-@explained.table("hardware")
-def hardware(view: View) -> Iterator[Row]:
-    """What each platform reads of the computer it is on, side by side, by the same commands."""
-    found: dict[str, Mapping[str, str]] = {}
-    read = [(c, r) for r in (0, 1) for c in view.columns("observation", failed_too=True, rep=r)]
-    for column, rep in sorted(read, key=lambda one: one[0].series.order):
-        platform = column.series.platform
-        which = f", {('first', 'second')[rep]}" if platform.is_vm else ""
-        said = column.texts() if column.n else {"kernel": column.errors[0]}
-        found[f"{platform}{which}"] = {"": column.provenance, **said}
-    if not found:
-        raise absent("reading of hardware")
-    for name, words in {"": "where from", **_READ}.items():
-        yield {
-            "asked for": words,
-            **{whose: said.get(name) or "–" for whose, said in found.items()},
-        }
-
-
-def part_bytes(view: View) -> Mapping[str, float]:
-    """Part of the boot sector → its bytes; empty where none was started."""
-    return {
-        part: size for found in view.columns("part_bytes") for part, size in found.medians().items()
-    }
-
-
-# The program is the same whoever runs it, so no platform's emulation bears on it.
-explained.outcome("code_bytes")(lambda view: part_bytes(view).get("code"))
-
-
-@explained.table("code")
-def code(view: View) -> Iterator[Row]:  # noqa: ARG001 - the same whatever was measured
-    """The program of the boot sector, one row an instruction."""
-    at = sector.LOADED_AT
-    for one in sector.listing(sector.LOADED_AT + sector.CODE_BYTES):
-        yield {
-            "address": f"{at:X}h",
-            "bytes": one.code.hex(" ").upper(),
-            "instruction": one.text,
-            "what for": one.purpose,
-        }
-        at += len(one.code)
-
-
-_KINDS = (
-    ("mechanism", Start.COLD, "runc, bubblewrap", "plain QEMU boots a guest"),
-    ("mechanism", Start.PRE_CREATED, "runc create, then start", "QEMU waits stopped"),
-    ("mechanism", Start.RUNNING, "another process joins", "the guest runs another program"),
-    ("mechanism", Start.CLONE, "restored from a checkpoint", "copy of a running guest"),
-    ("product", Start.COLD, "docker run", "a new VM of a cloud or a VM manager"),
-    ("product", Start.PRE_CREATED, "docker start", "a stopped VM is started again"),
-    ("product", Start.RUNNING, "docker exec", "a command over ssh"),
-    ("product", Start.CLONE, "docker checkpoint", "a VM resumed from a snapshot"),
-)
-"""Layer, warmth, and what belongs there on the side of containers and of virtual machines."""
-
-
-@explained.table("grid")
-def grid(view: View) -> Iterator[Row]:
-    """The grid of fair comparison: one row a cell, what belongs there, and who has measured it."""
-    measured = _measured(view)
-    for layer, warmth, ours, theirs in _KINDS:
-        yield {
-            "layer": layer,
-            "start": str(warmth),
-            "a container": ours,
-            "a virtual machine": theirs,
-            "measured in this course": "; ".join(
-                f"{experiment.replace('_', ' ')}: {', '.join(filter(whose.__contains__, Platform))}"
-                for experiment, whose in sorted(measured.get((layer, str(warmth)), {}).items())
-            )
-            or "not yet",
-        }
-
-
-def _measured(view: View) -> Mapping[tuple[str, str], Mapping[str, set[str]]]:
-    """(Layer, warmth) → experiment → platforms, of this view and the newest recordings."""
-    found: dict[tuple[str, str], dict[str, set[str]]] = {}
-    frames = [view.frame]
-    for name in discover():
-        # What cannot be read is said by the lesson whose recording it is.
-        newest = readable(recordings(data_dir() / "recordings", name), name, [])
-        frames += [recording.frame() for recording in [next(newest, None)] if recording]
-    for frame in frames:
-        valid = frame[frame["status"] == "ok"]
-        cells = valid[["layer", "warmth", "experiment", "platform"]].drop_duplicates()
-        for layer, warmth, experiment, platform in cells.itertuples(index=False):
-            found.setdefault((layer, warmth), {}).setdefault(experiment, set()).add(platform)
-    return found

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.evidence.units import size
-from vmcompare.evidence.view import RECORDED, Computer, View
-from vmcompare.experiments.explanation import Row
+from vmcompare.evidence.view import Computer, View
 from vmcompare.plots import style
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import EMULATION, SOFTWARE, Platform
@@ -23,162 +20,66 @@ if TYPE_CHECKING:
 
 _HARDWARE_VIRTUALISATION = {"kvm": "KVM", "hvf": "Hypervisor.framework", "whpx": "WHPX"}
 _FLAGS = {"vmx": "VT-x (vmx) visible", "svm": "AMD-V (svm) visible", "": "no vmx or svm visible"}
-
-
-class Sort(StrEnum):
-    """What a layer is; decides its fill, and its words say it too."""
-
-    HARDWARE = style.TINT_GREY
-    HYPERVISOR = style.TINT_GREEN
-    KERNEL = style.TINT_BLUE
-    ENGINE = style.TINT_AMBER
-    USERLAND = style.WHITE
-    MISSING = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer: what it is, and the words on it."""
-
-    sort: Sort
-    words: str
-
-    def wrapped(self, width: int) -> str:
-        """Its words in lines of ``width`` characters."""
-        return textwrap.fill(self.words, width, break_on_hyphens=False)
-
-    def height_in(self, width: int) -> float:
-        """Its height in inches, with its words in lines of ``width`` characters."""
-        return 0.155 * (self.wrapped(width).count("\n") + 1) + 0.13
-
-
-_WIDE, _NARROW = 62, 18
+_WIDE, _NARROW = 90, 28
 """Characters that fit across the figure, and in a third of it."""
 
+_GAP = "none"
+"""The fill of a layer that is not there."""
 
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """The layers of a computer, from the bottom up.
+Layer = tuple[str, str]
+"""Its fill, and the words on it, which say what it is as well."""
 
-    Attributes:
-        name: of the computer.
-        shared: below everything.
-        columns: platform → what lies above that.
+
+def layers_of(computer: Computer, view: View) -> tuple[Sequence[Layer], Mapping[str, list[Layer]]]:
+    """The layers that ``computer``'s facts tell of, from the bottom up; the guest's kernel from a
+    run made on it. First those below everything, then those above them by platform.
     """
-
-    name: str
-    shared: Sequence[Layer]
-    columns: Mapping[str, Sequence[Layer]]
-
-    def sentence(self) -> str:
-        """The same in words."""
-        below = ", then ".join(layer.words for layer in self.shared)
-        above = ". ".join(
-            f"Above it, {name}: " + ", then ".join(layer.words for layer in column)
-            for name, column in self.columns.items()
-        )
-        return f"Layers of {self.name}, from the bottom up: {below}. {above}."
-
-    def height_in(self) -> float:
-        """Height of its picture in inches."""
-        shared = sum(layer.height_in(_WIDE) for layer in self.shared)
-        heights = (
-            sum(one.height_in(_NARROW) for one in column) for column in self.columns.values()
-        )
-        return shared + max(heights) + 0.52
-
-    def draw(self, axes: Axes) -> None:
-        """Draw it, in inches of height, on axes of their own."""
-        words: dict[str, Any] = {"fontsize": style.SMALL_PT, "va": "center"}
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, self.height_in())
-        axes.axis("off")
-        base = 0.03
-        for layer in self.shared:
-            _box(axes, 0, base, 1, layer, _WIDE)
-            base += layer.height_in(_WIDE)
-        width = 1 / len(self.columns)
-        for place, (name, column) in enumerate(self.columns.items()):
-            y = base
-            for layer in column:
-                _box(axes, place * width, y, width, layer, _NARROW)
-                y += layer.height_in(_NARROW)
-            axes.text((place + 0.5) * width, y + 0.1, name, ha="center", fontweight="bold", **words)
-        axes.text(0, self.height_in() - 0.06, self.name, fontstyle="italic", **words)
-
-
-def _box(axes: Axes, x: float, y: float, width: float, layer: Layer, characters: int) -> None:
-    from matplotlib.patches import Rectangle
-
-    missing, height = layer.sort is Sort.MISSING, layer.height_in(characters) - 0.03
-    axes.add_patch(
-        Rectangle(
-            (x + 0.004, y), width - 0.008, height,
-            facecolor=layer.sort.value, edgecolor=style.GREY if missing else "black",
-            linestyle="--" if missing else "-", linewidth=1,
-        )
-    )  # fmt: skip
-    axes.text(
-        x + width / 2, y + height / 2, layer.wrapped(characters), ha="center", va="center",
-        fontsize=style.SMALL_PT, linespacing=1.1, color=style.GREY if missing else "black",
-    )  # fmt: skip
-
-
-def layers_of(computer: Computer, view: View) -> Stack:
-    """The layers that ``computer``'s facts tell of; the guest's kernel from a run made on it."""
     facts = computer.facts
     details: Mapping[str, Mapping[str, str]] = facts.get("details", {})
-    hardware = f"hardware: {facts.get('cpu') or facts.get('arch', '?')}, {facts['cores']} cores"
+    words = [f"hardware: {facts.get('cpu') or facts.get('arch', '?')}, {facts['cores']} cores"]
     if facts.get("memory_bytes"):
-        hardware += f", {size(facts['memory_bytes'])}"
-    flag = _FLAGS.get(facts.get("virtualisation_flag"))  # type: ignore[arg-type]  # may be None
-    shared = [Layer(Sort.HARDWARE, f"{hardware}; {flag}" if flag else hardware)]
+        words.append(f", {size(facts['memory_bytes'])}")
+    if (flag := facts.get("virtualisation_flag")) is not None:
+        words.append(f"; {_FLAGS[flag]}")
+    shared = [(style.TINT_GREY, "".join(words))]
     if facts.get("virtualised"):
-        words = "a hypervisor that cannot be seen from here: this computer is itself a VM"
-        shared.append(Layer(Sort.HYPERVISOR, words))
+        beneath = "a hypervisor that cannot be seen from here: this computer is itself a VM"
+        shared.append((style.TINT_GREEN, beneath))
     kernel = f"host kernel: {facts.get('kernel') or 'unknown'} ({facts.get('os', '?')})"
-    shared.append(Layer(Sort.KERNEL, kernel))
-    return Stack(
-        computer.name,
-        shared,
-        {
-            "process": (Layer(Sort.USERLAND, "userland: this system's own"),),
-            "container": _container(facts, details.get("docker", {})),
-            "virtual machine": _vm(facts, details.get("qemu", {}), _guest(computer, view)),
-        },
-    )
+    shared.append((style.TINT_BLUE, kernel))
+    versions: Mapping[str, str] = facts.get("versions", {})
+    return shared, {
+        "process": [(style.WHITE, "programs: this system's own")],
+        "container": _container(versions.get("docker", ""), details.get("docker", {})),
+        "virtual machine": _vm(
+            versions.get("qemu", ""), details.get("qemu", {}), _guest(computer, view)
+        ),
+    }
 
 
-def _container(facts: Mapping[str, Any], found: Mapping[str, str]) -> Sequence[Layer]:
-    version = facts.get("versions", {}).get("docker")
+def _container(version: str, found: Mapping[str, str]) -> list[Layer]:
     if not version:
-        return (Layer(Sort.MISSING, "no Docker here"),)
-    runtime = found.get("default_runtime", "")
-    engine = Layer(
-        Sort.ENGINE,
-        f"walls, set up by Docker {version}" + (f", {runtime}" if runtime else ""),
-    )
-    userland = Layer(Sort.USERLAND, "userland: the image's (Alpine)")
+        return [(_GAP, "no Docker here")]
+    made = f"namespaces and cgroup, made by Docker {version}"
+    if runtime := found.get("default_runtime"):
+        made += f", {runtime}"
+    above = [(style.TINT_AMBER, made), (style.WHITE, "programs: the image's (Alpine)")]
     if found.get("hidden_vm") == "yes":
-        hidden = (
-            Layer(Sort.HYPERVISOR, "hidden VM: its hypervisor"),
-            Layer(Sort.KERNEL, "hidden VM: its kernel"),
-        )
-        return (*hidden, engine, userland)
-    return (engine, userland)
+        hidden = (style.TINT_GREEN, "hidden VM: its hypervisor")
+        return [hidden, (style.TINT_BLUE, "hidden VM: its kernel"), *above]
+    return above
 
 
-def _vm(facts: Mapping[str, Any], found: Mapping[str, str], guest: str) -> Sequence[Layer]:
-    version = facts.get("versions", {}).get("qemu")
+def _vm(version: str, found: Mapping[str, str], guest_kernel: str) -> list[Layer]:
     if not version:
-        return (Layer(Sort.MISSING, "no QEMU here"),)
+        return [(_GAP, "no QEMU here")]
     accel = found.get("accelerator", "")
     how = EMULATION if accel == SOFTWARE else _HARDWARE_VIRTUALISATION.get(accel, "accelerator ?")
-    return (
-        Layer(Sort.HYPERVISOR, f"QEMU {version}, {how}"),
-        Layer(Sort.KERNEL, f"guest kernel: {guest or 'its own'}"),
-        Layer(Sort.USERLAND, "userland: the guest's (Alpine)"),
-    )
+    return [
+        (style.TINT_GREEN, f"QEMU {version}, {how}"),
+        (style.TINT_BLUE, f"guest kernel: {guest_kernel or 'its own'}"),
+        (style.WHITE, "programs: the guest's (Alpine)"),
+    ]
 
 
 def _guest(computer: Computer, view: View) -> str:
@@ -188,77 +89,67 @@ def _guest(computer: Computer, view: View) -> str:
     return next((str(kernel) for kernels in guests for kernel in kernels if kernel), "")
 
 
-def recorded_elsewhere(computer: Computer, view: View) -> Sequence[Computer]:
-    """The computer of the view's recording, where it is another than ``computer``; at most one."""
-    return [
-        Computer(f"the recorded computer (run {source.run_id})", source.host, {})
-        for source in view.sources
-        if source.shown == RECORDED and source.host.get("host_id") != computer.facts.get("host_id")
-    ][:1]
-
-
 @style.own()
 def layers_figure(computer: Computer, view: View) -> Picture:
-    """Layers of this computer and, below them, those of a recorded computer where it is another."""
-    shown = [computer, *recorded_elsewhere(computer, view)]
-    stacks = [layers_of(one, view) for one in shown]
-    heights = [stack.height_in() for stack in stacks]
-    figure = style.figure(sum(heights))
-    grid = figure.subplots(len(stacks), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for axes, stack in zip(grid, stacks, strict=True):
-        stack.draw(axes)
+    """Layers of this computer; in the text alternative they stand from the bottom up."""
+    shared, above = layers_of(computer, view)
+    base = sum(_height_in(words, _WIDE) for _, words in shared)
+    top = max(sum(_height_in(words, _NARROW) for _, words in column) for column in above.values())
+    figure = style.figure(base + top + 0.3)
+    axes = figure.subplots()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, base + top + 0.3)
+    axes.axis("off")
+    _stack(axes, shared, 0.03, 0, 1, _WIDE)
+    width = 1 / len(above)
+    for place, (name, column) in enumerate(above.items()):
+        y = _stack(axes, column, base + 0.03, place * width, width, _NARROW)
+        _say(axes, (place + 0.5) * width, y + 0.1, name, fontweight="bold")
+    below = ", then ".join(words for _, words in shared)
+    columns = ". ".join(
+        f"Above it, {name}: " + ", then ".join(words for _, words in column)
+        for name, column in above.items()
+    )
+    details: Mapping[str, Mapping[str, str]] = computer.facts.get("details", {})
+    tried = (
+        f"{key.removeprefix('rejected ')} was tried: {why}"
+        for key, why in details.get("qemu", {}).items()
+        if key.startswith("rejected ")
+    )
     return Picture(
         figure,
-        alt=" ".join(stack.sentence() for stack in stacks),
-        caption=" ".join(f"{text}." for text in computer.missing.values()),
-        placeholders={
-            "computer": computer.name,
-            "docker": any("docker" in one.facts.get("versions", {}) for one in shown),
-            "other": ", ".join(one.name for one in shown[1:]),
-        },
+        alt=f"Layers of {computer.name}, from the bottom up: {below}. {columns}.",
+        caption=" ".join(f"{text}." for text in (*computer.missing.values(), *tried)),
+        placeholders={"computer": computer.name},
     )
 
 
-def facts_table(computer: Computer, view: View) -> Sequence[Row]:
-    """What is on this computer, fact by fact, beside the recorded computer where it is another."""
-    told = {one.name: _facts(one) for one in (computer, *recorded_elsewhere(computer, view))}
-    return [
-        {"what": what, **{whose: facts.get(what, "–") for whose, facts in told.items()}}
-        for what in dict.fromkeys(what for facts in told.values() for what in facts)
-    ]
+def _height_in(words: str, characters: int) -> float:
+    """Height in inches of a layer with its words in lines of so many characters."""
+    return 0.155 * len(textwrap.wrap(words, characters, break_on_hyphens=False)) + 0.13
 
 
-def _facts(computer: Computer) -> dict[str, str]:
-    facts, missing = computer.facts, computer.missing
-    details: Mapping[str, Mapping[str, str]] = facts.get("details", {})
-    docker, qemu = details.get("docker", {}), details.get("qemu", {})
-    versions: Mapping[str, str] = facts.get("versions", {})
-    virtual = {True: "yes: a hypervisor lies beneath", False: "no sign of it", None: "not told"}
-    flag = facts.get("virtualisation_flag")
-    accel = qemu.get("accelerator", "")
-    rows = {
-        "processor": f"{facts.get('cpu') or '?'} ({facts.get('arch', '?')})",
-        "offers to run VMs": "not told" if flag is None else _FLAGS[flag],
-        "is itself virtual": virtual[facts.get("virtualised")],
-        "system": str(facts.get("os", "?")),
-        "kernel": str(facts.get("kernel", "?")),
-        "control groups": f"version {version}"
-        if (version := facts.get("cgroup_version"))
-        else "none",
-        "Docker": versions.get("docker") or missing.get("docker", "not there"),
-    }
-    if docker:
-        rows["container runtime"] = docker.get("default_runtime") or "not told"
-        rows["hidden VM"] = (
-            "yes: containers share its kernel, not this system's"
-            if docker.get("hidden_vm") == "yes"
-            else "no: containers share this kernel"
-        )
-    rows["QEMU"] = versions.get("qemu") or missing.get("qemu", "not there")
-    if accel:
-        how = f"{_HARDWARE_VIRTUALISATION.get(accel, 'hardware')}, proved by a timed guest"
-        rows["accelerator"] = f"{accel}: {EMULATION if accel == SOFTWARE else how}"
-    for key, why in qemu.items():
-        if key.startswith("rejected "):
-            rows[key] = f"tried, and it {why}" if why.startswith("stalls") else f"tried: {why}"
-    return rows
+def _stack(
+    axes: Axes, layers: Sequence[Layer], y: float, x: float, width: float, characters: int
+) -> float:
+    """Draw layers upwards from ``y`` (inches); returns where they end."""
+    from matplotlib.patches import Rectangle
+
+    for fill, words in layers:
+        gap, height = fill == _GAP, _height_in(words, characters)
+        axes.add_patch(
+            Rectangle(
+                (x + 0.004, y), width - 0.008, height - 0.03,
+                facecolor=fill, edgecolor=style.GREY if gap else "black",
+                linestyle="--" if gap else "-", linewidth=1,
+            )
+        )  # fmt: skip
+        lines = textwrap.fill(words, characters, break_on_hyphens=False)
+        colour = style.GREY if gap else "black"
+        _say(axes, x + width / 2, y + height / 2 - 0.015, lines, color=colour, linespacing=1.1)
+        y += height
+    return y
+
+
+def _say(axes: Axes, x: float, y: float, words: str, **how: Any) -> None:
+    axes.text(x, y, words, fontsize=style.SMALL_PT, ha="center", va="center", **how)

@@ -139,29 +139,15 @@ def differs(guest: Hardware, other: Hardware) -> bool | None:
     return any(a != b for a, b in known) if known else None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What came of running the 512 bytes as a program."""
-
-    said: str
-    exit_code: int
-
-    @property
-    def ran(self) -> bool:
-        """Whether some kernel took them for a program of its own."""
-        return self.exit_code not in (126, 127)
-
-    def __str__(self) -> str:
-        return f"{self.said or 'no message'} (exit code {self.exit_code})"
-
-
-def as_program(box: Sandbox, image: bytes) -> Refusal:
-    """Hand the 512 bytes to the kernel under ``box`` as a program. Raises what ``run`` raises."""
+def as_program(box: Sandbox, image: bytes) -> tuple[bool, str]:
+    """Hand the 512 bytes to the kernel under ``box`` as a program: whether it took them for one of
+    its own, and what was said. Raises what ``run`` raises.
+    """
     box.put(_PROGRAM, image)
     done = box.run(["env", _PROGRAM])
-    said = done.output.decode(errors="replace").strip()
     # The program's path may be a directory of the learner's: only the reason is kept.
-    return Refusal(said.rpartition(": ")[2], done.exit_code)
+    said = done.output.decode(errors="replace").strip().rpartition(": ")[2]
+    return done.exit_code not in (126, 127), f"{said or 'no message'} (exit code {done.exit_code})"
 
 
 def sector_spec(message: str) -> Spec:
@@ -209,7 +195,7 @@ class _Run:
         row = blank(launcher, platform, Spec(), "observation")
         try:
             with launcher.open(Spec(), self.context.on_event) as box:
-                found, refusal = hardware(box), as_program(box, _IMAGE)
+                found, tried = hardware(box), as_program(box, _IMAGE)
         except FAILURES as problem:
             yield failed(row, str(problem), phase="kernel")
             return
@@ -217,7 +203,7 @@ class _Run:
             self.host = found
         row = replace(row, guest_kernel=found.kernel)
         yield from _readings(row, found)
-        yield _ran(row, refusal)
+        yield _ran(row, *tried)
         if platform is not Platform.PROCESS:
             other = differs(found, self.host)
             said = {True: "yes", False: "no", None: ""}[other]
@@ -227,41 +213,35 @@ class _Run:
         """Two guests with a kernel of their own at once; the first is also the control."""
         row = blank(launcher, Platform.VM_DIRECT, _GUEST, "fact")
         found: list[Hardware] = []
-        refusal, error = None, None
+        tried: tuple[bool, str] | None = None
+        unread = why = "too little could be read"
+        boots: bool | None = None
         try:
             with ExitStack() as both:
                 for _ in range(2):
                     box = both.enter_context(launcher.open(_GUEST, self.context.on_event))
                     found.append(hardware(box))
-                    refusal = refusal or as_program(box, _IMAGE)
+                    tried = tried or as_program(box, _IMAGE)
         except FAILURES as problem:
-            error = problem
+            why = str(problem)
+            boots = False if isinstance(problem, _SILENT) else None
         self.control_boots = bool(found)
-        unread = "too little could be read"
-        why = str(error) if error else unread
-        if not found:
-            for name in (
-                "guest_hardware_differs_from_host",
-                "guest_can_tell_it_is_virtual",
-                "two_vms_have_two_boot_ids",
-            ):
-                yield failed(row, why, phase=name)
-            silent = isinstance(error, _SILENT)
-            yield _fact(row, "control_vm_boots", False if silent else None, why)
-            return
-        row = replace(row, guest_kernel=found[0].kernel)
-        ids = [one.boot_id for one in found]
-        two = len({*ids, self.host.boot_id}) == 3 if len(ids) == 2 and all(ids) else None
-        other = differs(found[0], self.host)
-        yield _fact(row, "control_vm_boots", True)
-        yield _fact(row, "guest_hardware_differs_from_host", other, unread)
-        yield _fact(row, "guest_can_tell_it_is_virtual", found[0].looks_virtual, unread)
+        other = virtual = two = None
+        if found:
+            row = replace(row, guest_kernel=found[0].kernel)
+            other, virtual = differs(found[0], self.host), found[0].looks_virtual
+            ids = [one.boot_id for one in found]
+            two = len({*ids, self.host.boot_id}) == 3 if len(ids) == 2 and all(ids) else None
+        told = unread if found else why
+        yield _fact(row, "control_vm_boots", True if found else boots, why)
+        yield _fact(row, "guest_hardware_differs_from_host", other, told)
+        yield _fact(row, "guest_can_tell_it_is_virtual", virtual, told)
         yield _fact(row, "two_vms_have_two_boot_ids", two, why)
         seen = replace(row, metric="observation")
         for number, one in enumerate(found):
             yield from _readings(replace(seen, rep=number), one)
-        if refusal is not None:
-            yield _ran(seen, refusal)
+        if tried is not None:
+            yield _ran(seen, *tried)
 
     def _sector(self, launcher: Launcher) -> Iterator[Measurement]:
         message = boot_sector.MESSAGE
@@ -331,13 +311,12 @@ def _readings(row: Measurement, found: Hardware) -> Iterator[Measurement]:
         yield _observation(row, name, text)
 
 
-def _ran(row: Measurement, refusal: Refusal) -> Measurement:
-    made = filled(row, float(refusal.ran), phase="boot_sector_as_program")
-    return replace(made, text=str(refusal))
+def _ran(row: Measurement, ran: bool, said: str) -> Measurement:
+    return filled(row, float(ran), phase="boot_sector_as_program", text=said)
 
 
 def _observation(row: Measurement, name: str, text: str) -> Measurement:
-    return replace(filled(row, float(bool(text)), phase=name), text=text)
+    return filled(row, float(bool(text)), phase=name, text=text)
 
 
 def _fact(row: Measurement, name: str, held: bool | None, why: str = "") -> Measurement:
@@ -348,7 +327,7 @@ def _fact(row: Measurement, name: str, held: bool | None, why: str = "") -> Meas
 
 EXPERIMENT = Experiment(
     name="whole_computer",
-    question="What is on this computer, and what is a fair comparison?",
+    question="What does a VM have that a container lacks, and when is comparing fair?",
     platforms=(Platform.PROCESS, Platform.CONTAINER, Platform.VM_DIRECT),
     measure=measure,
 )

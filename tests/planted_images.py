@@ -40,7 +40,7 @@ FACTS = {
 }
 
 
-def boxes(
+def images(
     *,
     sizes: Mapping[tuple[str, str], float | None] | None = None,
     facts: Mapping[str, float | None] | None = None,
@@ -55,7 +55,7 @@ def boxes(
             out.
         facts: the same for facts.
         only: platforms that have rows.
-        failed: platforms whose boxes could not be weighed.
+        failed: platforms whose images could not be weighed.
         accel: accelerator of the VM rows (recordings of the project have none).
     """
     rows: list[Measurement] = []
