@@ -13,7 +13,7 @@ def test_with_the_engines_hidden_everything_is_recorded_and_says_so(room: Room) 
     assert page.count('type="range"') == 1
     for claim in ("O2 shared kernel", "O5 one kernel", "O6a", "O6b"):
         assert claim in page
-    assert "with-proc" in page  # a line of the ladder
+    assert "unshare -m -p -f sh -c" in page  # a line that people can type
     assert "Docker is not installed" in page
     assert "next step" in page
     assert "measured ·" not in page

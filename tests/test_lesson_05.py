@@ -50,18 +50,6 @@ def test_every_claim_of_security_is_judged_in_the_half_that_it_names(pages: dict
 
 
 @pytest.mark.slow
-def test_the_grid_is_ticked_on_paper_and_its_answers_come_after_it(pages: dict[str, Any]) -> None:
-    page = pages["05a"]
-    [asked] = [d for d in page.select(".vmc-predict") if d.find("table")]
-    assert asked.get_text().count("☐") == 18
-    answers = asked.find_next("details")
-    assert "vmc-answer" in answers["class"]
-    assert "--pid=host" in answers.get_text()
-    [found] = [t for t in page.find_all("table") if "nothing yet, so only" in t.get_text()]
-    assert "turns" in found.get_text()
-
-
-@pytest.mark.slow
 def test_qemus_makers_are_quoted_to_the_letter_with_the_place(pages: dict[str, Any]) -> None:
     assert QEMU in pages["05a"].get_text()
     for page in pages.values():
@@ -82,9 +70,8 @@ def test_the_heartbeats_grow_while_it_runs_and_the_other_halfs_run_serves() -> N
 
 def test_the_probes_that_are_to_be_predicted_are_as_many_as_there_are() -> None:
     aimed = [probe for probe in GRID if probe.aim == HOST]
-    assert f"{len(aimed)} probes are aimed at the host" in source("05a")
-    assert f"How many of the {len(aimed)} probes" in source("05a")
-    assert f"How many of the {len(aimed)} does --privileged turn" in source("05a")
+    assert f"{len(aimed)} probes aim at the host" in source("05a")
+    assert source("05a").count(f"How many of the {len(aimed)} ") == 2
 
 
 def test_no_result_stands_in_the_prose() -> None:

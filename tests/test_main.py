@@ -185,7 +185,7 @@ def test_a_handout_is_made_of_a_lessons_number_from_any_folder_in_either_edition
     assert done.returncode == 0, done.stderr
     made = sorted(path.name for path in (tmp_path / "dist").iterdir())
     lessons = ["00-start-here-instructor.html", "09-verdict-instructor.html"]
-    assert made == [*lessons, "index.html"]
+    assert made == [*lessons, "cheat-sheet.html", "glossary.html", "index.html"]
     for name in lessons:
         page = (tmp_path / "dist" / name).read_text(encoding="utf-8")
         assert "Instructor edition, made with vmcompare" in page

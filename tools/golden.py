@@ -1,7 +1,7 @@
 """``python -m tools.golden``: everything the recordings say in the lessons, as JSON.
 
 For every recording of the project: each table's cells, each figure's alternative text, caption and
-axis data, each outcome, what-if position, exercise answer, grid and finding. ``tests/golden/``
+axis data, each outcome, what-if position, exercise answer and finding. ``tests/golden/``
 holds the result, and ``tests/test_golden.py`` compares it with what the code says now. Whoever
 changes what is shown makes the files anew (``make golden``) and says in the commit which values
 changed, and why.
@@ -91,10 +91,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
             )
             for n, w in explain.whatifs.items()
         },
-        "grids": {
-            n: _or_error(lambda g=g: {c: dict(r) for c, r in g.find(view).items()})
-            for n, g in explain.grids.items()
-        },
+        "grids": {},
         "replays": {
             n: _or_error(lambda d=d: words_of(d.replay(view))) for n, d in explain.demos.items()
         },
@@ -121,7 +118,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
 def of_verdict() -> dict[str, Any]:
     """What lesson 09 says by the project's recordings."""
     shown = judged.gather(own=False)
-    view = shown.view()
+    view = compose(None, None)
     explained, words = verdict_explain.explained, lesson_text.of_lesson("09")
     assert words
     exercises, questions = lesson_text.tasks(words, explained, lambda _: shown)
@@ -139,9 +136,10 @@ def of_verdict() -> dict[str, Any]:
         "caption": shown.caption(),
         "table": words_of(claims_table(shown.claims)),
         "figures": {n: figure(f(shown)) for n, f in explained.figures.items()},
-        "whatifs": {
-            n: whatif(lesson_text.whatif(w(shown), words.find("what-if", n)))
-            for n, w in explained.whatifs.items()
+        "tables": {n: table(list(t(shown)), "") for n, t in explained.tables.items()},
+        "works": {
+            work.name: {choice.text: choice.feedback for choice in work.choices}
+            for work in lesson_text.works(words, verdict_explain.choices(shown))
         },
         "outcomes": {n: verdict_explain.count(shown, n) for n in verdict_explain.COUNTED},
         "exercises": {n: exercise(e, view) for n, e in exercises.items()},
@@ -195,7 +193,7 @@ def whatif(model: WhatIf) -> dict[str, Any]:
 
 def exercise(asked: Exercise, view: View) -> dict[str, Any]:
     """The model answer, and what is said to each choice, or to a number that is far off."""
-    answers: Iterable[float | str] = asked.choices or (-1.0,)
+    answers: Iterable[float | str] = () if asked.in_words else asked.choices or (-1.0,)
     return {
         "solution": _or_error(lambda: asked.solution(view)),
         "answers": {

@@ -235,32 +235,6 @@ def test_the_browser_lab_runs_a_vm_in_its_frame(notebook: Any, name: str) -> Non
     screenshot(notebook, f"lab-{name}-browser-lab")
 
 
-@pytest.mark.parametrize(
-    "name", [p for p in NOTEBOOKS if p.stem.startswith("05a")], ids=["05a"], indirect=True
-)
-def test_a_grid_is_ticked_by_keyboard_and_set_beside_what_was_found(
-    notebook: Any, name: str
-) -> None:
-    keep = button(notebook, "Keep my ticks")
-    box = notebook.locator(".jp-Notebook .widget-vbox").filter(has=keep).last
-    ticks = box.locator("input[type=checkbox]")
-    assert ticks.count() == 18
-    assert box.get_by_label("--privileged").count() == 6  # each box has its word beside it
-    ticks.first.scroll_into_view_if_needed()
-    ticks.first.focus()
-    notebook.keyboard.press("Space")
-    assert ticks.first.is_checked()
-    keep.focus()
-    notebook.keyboard.press("Enter")
-    box.get_by_text("Kept. You will see it beside the result.").wait_for(timeout=20_000)
-    screenshot(notebook, f"lab-{name}-ticked")
-    beside = notebook.locator(".vmc-live table", has_text="as you ticked it")
-    beside.wait_for(timeout=20_000)
-    assert "✓" in beside.inner_text()
-    beside.scroll_into_view_if_needed()
-    screenshot(notebook, f"lab-{name}-ticked-beside")
-
-
 def test_stop_leaves_nothing(lab: Server, notebook: Any, name: str) -> None:
     panel = notebook.locator(".jp-Notebook .widget-vbox").filter(has=button(notebook, "Run"))
     if not panel.count():

@@ -707,27 +707,11 @@ def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_of_two_lessons_shows_its_own_exercises_and_questions(
     page: Page, isolation: Path
 ) -> None:
-    for number, own, other in (("05a", "cap_eff", "root_study"), ("05b", "root_study", "cap_eff")):
+    for number, own, other in (("05a", "cap_eff", "bad_days"), ("05b", "bad_days", "cap_eff")):
         half = Lesson("isolation", number)
         half.solution(own)
         with pytest.raises(UnknownName):
             half.check_answer(other, 1)
-
-
-def test_a_ticked_grid_is_kept_and_set_beside_what_turned(page: Page, isolation: Path) -> None:
-    half = Lesson("isolation", "05a")
-    half.tick("flips", "Which word turns which?", guess={"--pid=host": ["process: signal"]})
-    half.compare()
-    assert "right." in page.html()
-    assert answers.kept("05a")["flips"]["--pid=host"] == ["process: signal"]
-    half.tick("flips", "Which word turns which?", guess={"--pid=host": ["namespace: pid"]})
-    assert "Only what is in the list can be named" in page.html()
-    half.tick("flips", "?", guess={"--pid=house": []})
-    assert answers.kept("05a")["flips"]["--pid=host"] == ["namespace: pid"]
-    with pytest.raises(UnknownName, match="flips"):
-        half.tick("flops", "?")
-    with pytest.raises(UnknownName, match="there is no grid"):
-        Lesson("boot_speed", "04").tick("flips", "?")
 
 
 def test_none_at_all_can_be_predicted_where_a_count_is_asked_for(
@@ -737,8 +721,8 @@ def test_none_at_all_can_be_predicted_where_a_count_is_asked_for(
     half.predict("through", "How many?", unit="probes", whole=True, guess=0)
     half.compare()
     assert "0 probes" in page.html()
-    half.predict("flips_privileged", "How many?", unit="probes", whole=True, guess=1.5)
-    assert "flips_privileged" not in answers.kept("05a")
+    half.predict("through_privileged", "How many?", unit="probes", whole=True, guess=1.5)
+    assert "through_privileged" not in answers.kept("05a")
 
 
 def test_a_run_of_ones_own_is_shown_when_it_is_named(

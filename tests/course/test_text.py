@@ -80,14 +80,6 @@ Inputs: medians;
   {source}
 
 {if many} Too many at {rate}.
-
-## grid: flips
-Called: probe
-Yes: turned
-No: refused
-
-- `process: signal`: to signal another process
-- `--pid=host` `process: signal`: it sees every process
 """
 
 VALUES = {"share": "66", "emulated": True, "why": "so", "whole": 1.5}
@@ -111,9 +103,7 @@ def found(words: text.Text, kind: str, name: str) -> text.Section:
 
 
 class TestReading:
-    def test_a_section_has_its_hints_choices_parts_fields_and_entries(
-        self, whole: text.Text
-    ) -> None:
+    def test_a_section_has_its_hints_choices_parts_and_fields(self, whole: text.Text) -> None:
         assert found(whole, "exercise", "share").hints == (
             "Look at `{parts}`, and again.",
             "Divide.",
@@ -128,10 +118,6 @@ class TestReading:
         often = found(whole, "what-if", "often")
         assert often.fields["Formula"] == r"W = \tilde{t}"
         assert often.fields["Inputs"] == "medians; {source}"
-        assert list(found(whole, "grid", "flips").entries) == [
-            ("process: signal",),
-            ("--pid=host", "process: signal"),
-        ]
         assert whole.find("figure", "often") is None
 
     @pytest.mark.parametrize(
@@ -233,18 +219,10 @@ class TestMeetingPython:
         assert worded.draw(2).words == "Too many at 2. Recorded."
         assert text.whatif(model, None) is model
 
-    def test_a_grid_gets_the_words_of_its_rows(self, whole: text.Text) -> None:
-        explained = Explanation[View]()
-        explained.grid("flips", "--pid=host")(lambda _: {})
-        made = text.grid(explained.grids["flips"], whole.find("grid", "flips"))
-        assert made.rows == {"process: signal": "to signal another process"}
-        assert made.reasons["--pid=host", "process: signal"] == "it sees every process"
-        assert (made.called, made.yes, made.no) == ("probe", "turned", "refused")
-
 
 # ---- every lesson's text ------------------------------------------------------------------------
 
-FILES = sorted((lessons_dir() / "text").glob("*.md"))
+FILES = sorted((lessons_dir() / "text").glob("[0-9]*.md"))
 every_text = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
@@ -290,7 +268,6 @@ def declared(explained: Explanation[Any]) -> Mapping[str, set[str]]:
     """Kind of section → names that Python declares and that need (or may have) words."""
     return {
         "what-if": set(explained.whatifs),
-        "grid": set(explained.grids),
         "exercise": set(explained.numbers) | set(explained.judges),
         "figure": set(explained.figures),
         "table": set(explained.tables),
@@ -311,10 +288,15 @@ def test_every_section_has_its_python_and_what_needs_words_has_them(path: Path) 
     names = {
         kind: {s.name for t in texts_of(explained) for s in t.all(kind)} for kind in text.KINDS
     }
-    static = {s.name for t in texts_of(explained) for s in t.all("exercise") if s.choices}
+    static = {
+        s.name
+        for t in texts_of(explained)
+        for s in t.all("exercise")
+        if s.choices or text.OWN_WORDS in s.parts
+    }
     for kind, python in known.items():
         assert names[kind] - (static if kind == "exercise" else set()) <= python, kind
-    for kind in ("what-if", "grid", "exercise"):
+    for kind in ("what-if", "exercise"):
         assert known[kind] <= names[kind], kind
     for kind, name in explained.placeholders:
         assert name in names[kind], f"values of {kind} {name} are never used"

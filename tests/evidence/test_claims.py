@@ -56,7 +56,7 @@ def booted(accel: str = "kvm", rounds: int = 10, **more: Any) -> list[Measuremen
 
 def claim(rule: Rule, estimand: str, bound: float | None = None, **more: Any) -> Claim:
     wanted = parse(estimand)
-    base = Claim("X1", "x", ClaimKind.SIZE, rule, wanted, bound, ("04",), "quote", ())
+    base = Claim("X1", "x", ClaimKind.SIZE, rule, wanted, bound, ("04",), "says", "quote", ())
     return replace(base, **more)
 
 

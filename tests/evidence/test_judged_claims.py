@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from planted import planted, row, starts, wobble
 from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ramps
 
-from vmcompare.course.verdict.table import reason
 from vmcompare.evidence import claims
-from vmcompare.evidence.claims import Conclusion, Finding
-from vmcompare.evidence.claims.judged import Evidence, JudgedClaim, Part, Whose, lessons, settle
-from vmcompare.evidence.view import MEASURED
-from vmcompare.evidence.view import RECORDED as SHOWN_RECORDED
+from vmcompare.evidence.claims import Conclusion
+from vmcompare.evidence.claims.judged import NO_RECORDING, Evidence, Part, Whose, lessons, settle
 
 IDS = list(dict.fromkeys(claim.id for claim in claims.load()))
 
@@ -30,95 +29,61 @@ def part(evidence: Evidence, claim_id: str, name: str = "") -> Part:
     return found
 
 
-def said(rows: tuple[JudgedClaim, ...]) -> dict[tuple[str, str], tuple[Finding, str]]:
-    """(id, part) → finding and run, for all parts."""
-    return {
-        (p.claim.id, p.claim.part): (p.finding, p.run.recording.run_id if p.run else "")
-        for r in rows
-        for p in r.parts
-    }
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """All planted recordings, judged once: what is left out later is judged no second time."""
+    places = Places(tmp_path_factory.mktemp("whole"))
+    places.plant()
+    return places.gather()
 
 
-@pytest.mark.parametrize("count", range(len(RECORDED) + 1))
+def left_out(evidence: Evidence, experiment: str, **more: Any) -> Evidence:
+    runs = tuple(run for run in evidence.runs if run.recording.experiment != experiment)
+    return replace(evidence, runs=runs, **more)
+
+
+@pytest.mark.parametrize("count", [0, 2, len(RECORDED)])
 def test_every_claim_has_a_row_with_all_its_parts_whatever_recordings_there_are(
-    places: Places, count: int
+    whole: Evidence, count: int
 ) -> None:
-    some = list(RECORDED)[:count]
-    places.plant({name: RECORDED[name] for name in some})
-    rows = settle(places.gather())
+    rows = settle(replace(whole, runs=whole.runs[:count]))
     assert [r.id for r in rows] == IDS
     assert [p.claim for r in rows for p in r.parts] == list(claims.load())
     assert all(p.finding.reason for r in rows for p in r.parts)
 
 
 @pytest.mark.parametrize("experiment", RECORDED)
-def test_deleting_a_recording_changes_only_its_own_cells_and_they_say_so(
-    places: Places, experiment: str
+@pytest.mark.parametrize("problem", ["", "x.jsonl, line 1: it is broken"])
+def test_a_recording_that_is_gone_or_damaged_changes_only_its_own_cells_and_they_say_so(
+    whole: Evidence, experiment: str, problem: str
 ) -> None:
-    places.plant()
-    before = settle(places.gather())
     number = next(n for n, name in LESSONS.items() if name == experiment)
-    places.delete(experiment)
-    after, moved = settle(places.gather()), 0
-    for old, new in zip(
-        [p for r in before for p in r.parts], [p for r in after for p in r.parts], strict=True
-    ):
+    problems = {experiment: (problem,)} if problem else {}
+    after = left_out(whole, experiment, problems=problems)
+    said = problem or f"There is no recording of lesson {number} here."
+    told = 0
+    for old, new in zip(whole.parts, after.parts, strict=True):
         came_from_it = old.run is not None and old.run.recording.experiment == experiment
         if not came_from_it and number not in old.claim.lessons:
             assert (old.finding, old.lesson) == (new.finding, new.lesson)
         elif came_from_it and new.run is None and number in old.claim.lessons:
-            moved += 1
-            assert f"There is no recording of lesson {number} here." in new.finding.reason
-    assert moved
-
-
-@pytest.mark.parametrize("experiment", RECORDED)
-def test_leaving_a_recording_out_on_purpose_says_what_deleting_it_says(
-    places: Places, experiment: str
-) -> None:
-    places.plant()
-    hidden = said(settle(places.gather().without(experiment)))
-    places.delete(experiment)
-    gone = said(settle(places.gather()))
-    for key, (finding, run) in gone.items():
-        assert hidden[key][1] == run
-        assert hidden[key][0].verdict == finding.verdict
-
-
-@pytest.mark.parametrize("experiment", RECORDED)
-def test_a_damaged_recording_is_one_sentence_in_its_cells_and_nothing_else_breaks(
-    places: Places, experiment: str
-) -> None:
-    places.plant()
-    before = said(settle(places.gather()))
-    [path] = (places.project / experiment).glob("*.jsonl")
-    path.write_text("{broken\n")
-    evidence = places.gather()
-    after = settle(evidence)
-    [problem] = evidence.problems[experiment]
-    assert f"{path.name}, line 1" in problem
-    assert path.parent.as_posix() not in problem
-    told = [p for r in after for p in r.parts if p.finding.reason == problem]
+            told += 1
+            assert new.finding.reason == said
     assert told
-    number = next(n for n, name in LESSONS.items() if name == experiment)
-    for key, (finding, run) in said(after).items():
-        if run and run == before[key][1]:
-            assert finding == before[key][0]
-        else:
-            [claim] = [c for c in claims.load() if (c.id, c.part) == key]
-            assert run != path.stem
-            assert number in claim.lessons or before[key][1] in ("", path.stem)
 
 
-def test_a_damaged_file_beside_an_older_good_one_leaves_the_good_one_in_place(
-    places: Places,
-) -> None:
-    places.plant()
-    before = said(settle(places.gather()))
-    (places.project / "boot_speed" / "99991231T000000Z-ffffff.jsonl").write_text("{broken\n")
+def test_a_damaged_file_is_told_of_and_leaves_an_older_good_one_in_place(places: Places) -> None:
+    places.plant({name: RECORDED[name] for name in ("boot_speed", "image_size")})
+    [good] = (places.project / "boot_speed").glob("*.jsonl")
+    [broken] = (places.project / "image_size").glob("*.jsonl")
+    broken.write_text("{broken\n")
+    (good.parent / "99991231T000000Z-ffffff.jsonl").write_text("{broken\n")
     evidence = places.gather()
-    assert said(settle(evidence)) == before
+    assert [run.recording.run_id for run in evidence.runs] == [good.stem]
     assert "99991231T000000Z-ffffff" in evidence.problems["boot_speed"][0]
+    [problem] = evidence.problems["image_size"]
+    assert f"{broken.name}, line 1" in problem
+    assert broken.parent.as_posix() not in problem
 
 
 FLIPS = {
@@ -158,36 +123,43 @@ def test_contrary_rows_flip_a_finding(places: Places, key: tuple[str, str]) -> N
     assert part(places.gather(), *key).finding.verdict is wanted
 
 
-def test_judgements_stay_judgements_whatever_is_recorded(places: Places) -> None:
+def test_judgements_stay_judgements_and_beside_them_stands_what_was_measured(
+    places: Places, whole: Evidence
+) -> None:
+    nothing = places.gather()
     judged = [c for c in claims.load() if c.rule is claims.Rule.JUDGEMENT]
-    for recorded in ({}, RECORDED):
-        places.plant(recorded)
-        evidence = places.gather()
-        assert all(part(evidence, c.id).finding.verdict is Conclusion.JUDGEMENT for c in judged)
+    for evidence in (nothing, whole):
+        found = {c.id: part(evidence, c.id).finding for c in judged}
+        assert {finding.verdict for finding in found.values()} == {Conclusion.JUDGEMENT}
+    assert "beside it stands" not in part(nothing, "V1").finding.reason
+    assert "beside it stands memory (PSS), vm (one alone) ÷ container" in found["V1"].reason
+    assert part(whole, "V1").emulated
 
 
-def test_beside_a_judgement_stands_what_was_measured(places: Places) -> None:
-    assert "beside it stands" not in part(places.gather(), "V1").finding.reason
-    places.plant()
-    found = part(places.gather(), "V1")
-    assert "beside it stands memory (PSS), vm (one alone) ÷ container" in found.finding.reason
-    assert found.emulated
-
-
-def test_what_no_lesson_measures_says_so_and_links_nowhere(places: Places) -> None:
-    places.plant()
-    found = part(places.gather(), "S5")
+def test_what_no_lesson_measures_says_so_and_links_nowhere(whole: Evidence) -> None:
+    found = whole.part("S5", "direct access")
+    assert found
     assert found.finding.verdict is Conclusion.NOT_MEASURED
     assert found.finding.reason == "No lesson measures this yet."
     assert (found.run, found.lesson) == (None, None)
 
 
-def test_the_parts_of_one_claim_may_come_from_two_recordings(places: Places) -> None:
-    places.plant()
-    [o1] = [r for r in settle(places.gather()) if r.id == "O1"]
+def test_the_parts_of_one_claim_may_come_from_two_recordings(whole: Evidence) -> None:
+    o1 = whole.claim("O1")
+    assert o1
     assert [p.run.recording.experiment for p in o1.parts if p.run] == ["guest_os", "image_size"]
     assert [p.lesson.number for p in o1.parts if p.lesson] == ["01", "03"]
     assert o1.finding == claims.combine([p.finding for p in o1.parts])
+
+
+def test_what_findings_come_from_is_said_in_brief_and_in_full(
+    places: Places, whole: Evidence
+) -> None:
+    assert whole.brief().startswith("Recorded ")
+    assert whole.brief().endswith("; VMs under software emulation.")
+    runs = {found.run.recording.run_id for found in whole.parts if found.run}
+    assert all(run_id in whole.caption() for run_id in runs)
+    assert places.gather().brief() == places.gather().caption() == NO_RECORDING
 
 
 def test_an_own_run_comes_first_and_this_sessions_is_measured(places: Places) -> None:
@@ -202,9 +174,6 @@ def test_an_own_run_comes_first_and_this_sessions_is_measured(places: Places) ->
     found = part(places.gather(session), "O3")
     assert found.run is not None
     assert (found.run.recording.run_id, found.run.whose) == (session.run_id, Whose.SESSION)
-    shown = {s.run_id: s.shown for s in places.gather(session).view().sources}
-    assert shown[session.run_id] == MEASURED
-    assert set(shown.values()) == {MEASURED, SHOWN_RECORDED}
 
 
 def test_an_own_run_without_machines_leaves_what_needs_them_to_the_project(places: Places) -> None:
@@ -244,16 +213,14 @@ def test_an_own_run_of_too_few_rounds_stands_back_for_a_longer_one_and_that_is_s
     assert found.run.whose is Whose.PROJECT
     assert found.finding.verdict is not Conclusion.REFUTED
     assert found.note == (
-        f"Your own run {own.run_id} is too short to settle this: it has 2 rounds of it, and 3 are "
-        "needed."
+        f"Run {own.run_id}, of the computer that ran this lesson, is too short to settle this: it "
+        "has 2 rounds of it, and 3 are needed."
     )
-    assert found.note in reason(found)
     own.path.unlink()
     longer = places.add("boot_speed", starts(times=other, rounds=3, whole=False), own=True)
     found = part(places.gather(), "O3")
     assert found.run is not None
     assert (found.run.recording.run_id, found.note) == (longer.run_id, "")
-    assert reason(found) == found.finding.reason
 
 
 def test_a_short_own_run_stands_where_nothing_longer_is_there(places: Places) -> None:

@@ -58,7 +58,7 @@ class World:
     hiccups: dict[str, float] = field(default_factory=dict)
     bumps: dict[str, float] = field(default_factory=dict)
     limits: str = LIMITS
-    said: str = "ready\npiece 137\npiece 137\npiece 1\nmemory done\nforks done 2\n"
+    said: str = "ready\npiece 137\npiece 137\npiece 1\nmemory done\nburn done\nforks done 2\n"
     total_kb: int = 150_000
     docker: tuple[str, str, str] = (str(64 * MIB), str(64 * MIB), "100000 100000")
     dd: bytes = b"137\n"
@@ -69,6 +69,7 @@ class World:
     asked: list[str] = field(default_factory=list)
     fell_ns: int = 0
     next_ns: int = 0
+    burning: bool = False
 
     @property
     def clock(self) -> Clock:
@@ -113,10 +114,13 @@ class Box:
     alive: bool = True
     left: bool = False
     gone_ns: int | None = None
+    working: bool = False
 
     def beat(self) -> None:
         if self.alive and self.on_output:
             heard = [letter for letter in self.letters if not self.world.silent(letter)]
+            half = self.world.burning and self.world.now_ns // BEAT_NS % 2
+            heard += ["W"] * (self.working and not half)
             self.on_output("".join(heard).encode(), self.world.now_ns)
 
     def panic(self) -> None:
@@ -129,6 +133,10 @@ class Box:
             raise AbnormalShutdown("it is gone")
         words = " ".join(argv)
         self.world.asked.append(words)
+        if "/runc/S/" in words or "neighbour.pid" in words:
+            self.working = "-USR1" in words
+            self.world.burning = False
+        self.world.burning = self.world.burning or "kill -HUP" in words
         for letter, signs in (("F", kernel_panic.ASK[2]), ("A", "/runc/A/"), ("P", "/runc/P/")):
             if (
                 words.startswith("sh -c")
@@ -158,6 +166,8 @@ class Box:
             "memory.peak": str(64 * MIB),
             "MemTotal": f"MemTotal: {world.total_kb} kB",
             "pgrep": "23\n",
+            "nproc": "1\n",
+            ">cpu.max": "20000 100000\n",
             "dd if=/dev/zero": world.dd.decode(),
             "cat /tmp/": world.said,
         }
@@ -168,7 +178,8 @@ class Box:
         assert self.on_output is None, "one command at a time"
         words = " ".join(argv)
         own = re.findall(rf"{heartbeat.PATH} (\w)", words)
-        self.letters = "".join([*own, *re.findall(r" (\w) </dev/null", words)])
+        told = [*own, *re.findall(r" (\w)(?: </dev/null|$)", words)]
+        self.letters = "".join(dict.fromkeys(told))
         self.on_output = on_output
         try:
             yield self

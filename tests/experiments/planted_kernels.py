@@ -90,10 +90,8 @@ def looked(
         rows.append(row(platform, "fact", None if name in broken else float(holds), phase=name))
     if "container" in only:
         rows += _seen("container", 3)
-        refused = "refused: vm.swappiness is not in a separate kernel namespace"
-        rows.append(
-            row("container", "observation", 0.0, phase="setting vm.swappiness", text=refused)
-        )
+        refused = "refused: date: can't set date: Operation not permitted"
+        rows.append(row("container", "observation", 0.0, phase="setting the clock", text=refused))
     if "vm-direct" in only:
         rows += _seen("vm-direct", 0) + _climbed(broken, ladder.GUEST, accel)
     elif on_host:
@@ -110,17 +108,19 @@ def _seen(platform: str, count: int) -> list[Measurement]:
 
 def _climbed(broken: Sequence[str], ground: ladder.Ground, accel: str) -> list[Measurement]:
     rows = []
-    for place, climb in enumerate(ground.climbs()):
-        seen = {ladder.LINE: ground.line(climb.rungs), **_START}
-        for rung in climb.rungs:
+    for place, (name, rungs) in enumerate(ground.climbs().items()):
+        seen = {ladder.LINE: ground.line(rungs), **_START}
+        for rung in rungs:
             seen |= _CHANGES[rung]
+        if "mount" not in rungs:  # the /proc that was mounted outside
+            seen["processes seen"] = "58"
         # The kernel's own workers come and go.
         if seen["processes seen"] != "1":
             seen["processes seen"] = str(58 + place % 3)
-        failed = climb.name in broken
+        failed = name in broken
         rows.append(
             row(
-                ground.platform, "observation", None if failed else 1.0, phase=climb.name,
+                ground.platform, "observation", None if failed else 1.0, phase=name,
                 rep=place, text="" if failed else ladder.written(seen), accel=accel,
             )
         )  # fmt: skip

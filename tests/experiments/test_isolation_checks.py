@@ -1,4 +1,4 @@
-"""The exercises of lessons 05a and 05b: right answers come from the rows."""
+"""The exercises of lesson 05a: right answers come from the rows."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import planted_isolation as planted_rows
 import pytest
-from planted import planted, row
+from planted import planted
 
 from vmcompare.course import text
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.markdown import plain
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.isolation.checks import ASKED, FLAGS
+from vmcompare.experiments.isolation.probes import CAPABILITY_NAMES, decoded_capabilities
 
-EXERCISES = {**text.asked("isolation", "05a")[0], **text.asked("isolation", "05b")[0]}
+EXERCISES = text.asked("isolation", "05a")[0]
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05a-walls.ipynb"
 
 
@@ -33,55 +32,27 @@ def cell(name: str) -> str:
     return code
 
 
-def bits_counted(view: View, answered: str = "...") -> Any:
-    """What the cell on capabilities hands over, once a learner wrote ``answered``."""
-    given: list[Any] = []
-    walls = SimpleNamespace(view=view, check_answer=lambda _, answer: given.append(answer))
-    code = re.sub(r"(?m)^answer = \.\.\..*$", f"answer = {answered}", cell("cap_eff"))
-    exec(code, {"walls": walls})
-    return given[0]
-
-
-def test_the_completed_cell_counts_the_bits(tmp_path: Path) -> None:
-    view = shown(tmp_path, [*planted_rows.boundaries(), *planted_rows.words()])
-    asked = EXERCISES["cap_eff"]
-    right = bits_counted(view, 'bin(bits).count("1")')
-    assert right == 14
-    assert asked.check(view, right).right
-    assert not asked.check(view, bits_counted(view, 'bin(bits).count("0")')).right
-    assert "**14**" in asked.solution(view)
-
-
-def test_a_cell_as_it_stands_runs_whatever_the_view_holds(tmp_path: Path) -> None:
-    assert bits_counted(shown(tmp_path, planted_rows.boundaries())) is ...
-    assert bits_counted(shown(tmp_path, planted_rows.boundaries(only=["process"]))) is ...
-
-
-def test_other_rows_give_other_right_answers(tmp_path: Path) -> None:
-    kept = [r for r in planted_rows.boundaries() if r.phase != "capabilities"]
-    other = row("container", "observation", 1.0, phase="capabilities", text="0000000000000003")
-    view = shown(tmp_path, [*kept, other])
-    assert EXERCISES["cap_eff"].check(view, 2).right
-    assert "CHOWN and DAC_OVERRIDE" in plain(EXERCISES["cap_eff"].solution(view))
-
-
-def test_without_docker_the_guests_default_container_has_the_bits(tmp_path: Path) -> None:
-    nested = row("container", "observation", 1.0, phase="capabilities", text="000000000000000b",
-                 layer="mechanism", runtime="runc in a guest")  # fmt: skip
-    rows = [*planted_rows.boundaries(only=["process", "vm-direct"]), *planted_rows.words(), nested]
-    view = shown(tmp_path, rows)
-    right = bits_counted(view, 'bin(bits).count("1")')
-    assert right == 3
-    assert EXERCISES["cap_eff"].check(view, right).right
+def test_the_number_on_paper_has_the_two_bits_of_the_right_choice() -> None:
+    asked, view = EXERCISES["cap_eff"], compose(None, None)
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    [task] = [c for c in ("".join(c["source"]) for c in cells) if "CapEff on paper" in c]
+    found = re.search(r"`([0-9a-f]{16})`", task)
+    assert found
+    held = decoded_capabilities(found[1])
+    [right] = [choice for choice in asked.choices if set(choice.split(" and ")) == set(held)]
+    assert [c for c in asked.choices if asked.check(view, c).right] == [right]
+    listed = re.findall(r"\| (\d+) \| (\w+)", task)
+    assert len(listed) == 6
+    assert all(CAPABILITY_NAMES[int(bit)] == name for bit, name in listed)
 
 
 def test_the_one_flag_is_the_one_that_lets_the_probe_through(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = EXERCISES["one_word"]
+    asked = EXERCISES["one_flag"]
     view = shown(tmp_path, planted_rows.words())
-    walls = SimpleNamespace(view=view, check_answer=lambda _: None)
-    exec(cell("one_word").replace("namespace: uts", ASKED), {"walls": walls})
+    lesson = SimpleNamespace(view=view, check_answer=lambda _: None)
+    exec(cell("one_flag").replace("namespace: uts", ASKED), {"lesson": lesson})
     printed = capsys.readouterr().out
     [right] = [flag for flag in FLAGS if f"'{flag}'" in printed]
     assert right == "--pid=host"
@@ -99,16 +70,6 @@ def test_the_one_flag_is_the_one_that_lets_the_probe_through(
 
 def test_what_the_rows_lack_is_told_with_the_next_step(tmp_path: Path) -> None:
     view = shown(tmp_path, planted_rows.words(without=["--pid=host"]))
-    for name, answer in (("one_word", "--uts=host"), ("cap_eff", 14)):
-        with pytest.raises(Unavailable) as caught:
-            EXERCISES[name].check(view, answer)
-        assert caught.value.next_step
-    for name in ("root_study", "three_tenants"):
-        assert EXERCISES[name].solution(compose(None, None))
-
-
-def test_solutions_carry_the_figures_of_the_rows(tmp_path: Path) -> None:
-    view = shown(tmp_path, planted_rows.whole())
-    assert "neighbour: read ESRCH" in EXERCISES["root_study"].solution(view)
-    hosts = len(planted_rows.HOST)
-    assert f"a virtual machine: 0 of {hosts} probes" in EXERCISES["three_tenants"].solution(view)
+    with pytest.raises(Unavailable) as caught:
+        EXERCISES["one_flag"].check(view, "--uts=host")
+    assert caught.value.next_step

@@ -31,7 +31,7 @@ def by_second(beats: list[int], seconds: int) -> dict[int, float]:
 # ---- listening ----------------------------------------------------------------------------------
 
 
-def test_several_hearts_share_a_stream() -> None:
+def test_several_heartbeats_share_a_stream() -> None:
     log = BeatLog()
     log.add(b"AB", 1)
     log.add(b"BA\n B", 2)
@@ -49,7 +49,7 @@ def test_what_is_no_letter_is_no_beat() -> None:
 # ---- seconds ------------------------------------------------------------------------------------
 
 
-def test_a_steady_heart_has_the_same_gap_in_every_second() -> None:
+def test_a_steady_heartbeat_has_the_same_gap_in_every_second() -> None:
     assert by_second(steady(4), 4) == pytest.approx(dict.fromkeys(range(4), 0.05))
 
 
@@ -66,7 +66,7 @@ def test_a_beat_at_the_very_beginning_of_a_second_is_of_that_second() -> None:
     assert by_second(beats, 2) == pytest.approx({0: 0.5, 1: 1.0})
 
 
-def test_the_gap_of_a_heart_that_stopped_grows_second_by_second() -> None:
+def test_the_gap_of_a_heartbeat_that_stopped_grows_second_by_second() -> None:
     found = by_second(steady(2), 6)
     assert [round(found[k]) for k in range(2, 6)] == [1, 2, 3, 4]
 
@@ -117,7 +117,7 @@ def test_too_few_gaps_have_no_percentiles(gaps: list[float]) -> None:
         (0.9, 0.05, False),  # long, but not over a second
         (1.0, 0.05, False),
         (1.1, 0.05, True),
-        (1.1, 0.6, False),  # over a second, but this heart is known for such gaps
+        (1.1, 0.6, False),  # over a second, but this heartbeat is known for such gaps
         (1.3, 0.6, True),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_heartbeat_that_came_back_missed_a_beat_but_is_not_silent() -> None:
     assert not silent(gone, 30, until=31)
 
 
-def test_a_silence_is_told_from_a_gap_after_which_the_heart_came_back() -> None:
+def test_a_silence_is_told_from_a_gap_after_which_the_heartbeat_came_back() -> None:
     steady_then_gone = {**dict.fromkeys(range(30, 45), 0.06), **{40 + n: n + 0.9 for n in range(5)}}
     hiccup = {**dict.fromkeys(range(30), 0.06), **steady_then_gone, 33: 2.6}
     assert heartbeats.silent_seconds({**hiccup, 33: 0.06}, [30, 35, 40]) == {41, 42, 43, 44}

@@ -99,6 +99,22 @@ def test_the_hog_and_its_bounds_are_told(host: SimpleNamespace) -> None:
     assert facts(rows) == {"container_memory_limit_holds": 1, "container_cpu_limit_holds": 1}
 
 
+def test_a_neighbour_that_works_is_timed_beside_a_quiet_hog_and_one_that_computes(
+    host: SimpleNamespace,
+) -> None:
+    world = World()
+    rows = rows_of(host, world, rounds=2)
+    work = [row for row in rows if row.metric == "duration_s"]
+    assert len(work) == 2 * 2 * 3
+    for arm in {row.confinement for row in work}:
+        quiet, loud = (
+            {row.block: row.value for row in work if (row.confinement, row.phase) == (arm, phase)}
+            for phase in (noisy_neighbour.WORK_QUIET, noisy_neighbour.WORK_BURNER)
+        )
+        assert [loud[b] / quiet[b] for b in quiet] == pytest.approx([2, 2], rel=0.1)
+    assert not any(box.working for box in world.boxes)
+
+
 @pytest.mark.parametrize(
     ("said", "became"),
     [
@@ -110,7 +126,9 @@ def test_the_hog_and_its_bounds_are_told(host: SimpleNamespace) -> None:
 def test_a_fork_loop_was_bounded_by_itself_by_its_limit_or_by_time(
     host: SimpleNamespace, said: str, became: str
 ) -> None:
-    rows = rows_of(host, World(said=f"ready\npiece 1\nmemory done\n{said}"), (Platform.VM_DIRECT,))
+    rows = rows_of(
+        host, World(said=f"ready\npiece 1\nmemory done\nburn done\n{said}"), (Platform.VM_DIRECT,)
+    )
     assert {r.text for r in rows if r.phase == "what became of the fork loop"} == {became}
 
 
@@ -207,7 +225,9 @@ def test_on_this_computer_nothing_runs_but_docker_s_own_container_with_limits(
     assert {box.spec.memory_mib for box in world.boxes} == {LIMITS.memory_mib}
 
 
-def test_where_no_guest_can_host_containers_vms_are_still_greedy(host: SimpleNamespace) -> None:
+def test_where_no_guest_can_host_containers_vms_still_are_noisy_neighbours(
+    host: SimpleNamespace,
+) -> None:
     no_runc = Unavailable("this computer has no runc", "install it")
     rows = rows_of(host, World(missing={CONTAINER_HOST: no_runc}))
     assert {key[0] for key in gaps(rows)} == {"vm-direct"}
@@ -280,3 +300,28 @@ def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
         assert "refused by its kernel" in noisy_neighbour.fill(box, DISPOSABLE.memory_mib)
         with pytest.raises(Unavailable, match="refused"):
             noisy_neighbour.guest_memory(DISPOSABLE.memory_mib // 2, hog)
+
+
+@pytest.mark.qemu
+@pytest.mark.timeout(400)
+def test_a_real_neighbour_works_beside_real_cpu_burners(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vmcompare.engines import qemu
+    from vmcompare.engines.images.container_host import runc_files
+
+    monkeypatch.undo()  # the real computer
+    try:
+        runc_files()
+    except Unavailable as missing:
+        pytest.skip(str(missing))
+    context = Context({Platform.VM_DIRECT: qemu.launchers()[Platform.VM_DIRECT]}, 1)
+    others = (MEMORY, noisy_neighbour.FORKS, "all quiet", ": processor")
+    with contextlib.ExitStack() as stack:
+        plan = noisy_neighbour.steps(context, stack)
+        wanted = [step for words, step in plan if not any(other in words for other in others)]
+        rows = [row for step in wanted for row in step()]
+    assert {row.status for row in rows} == {"ok"}, [row.error for row in rows]
+    assert {(row.confinement, row.phase, row.metric) for row in rows} == {
+        (confinement, phase, "duration_s")
+        for confinement in ("without limits", "with limits", "")
+        for phase in (noisy_neighbour.WORK_QUIET, noisy_neighbour.WORK_BURNER)
+    }

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import psutil
@@ -15,7 +14,7 @@ import pytest
 from fake import FakeLauncher
 
 from vmcompare.engines.programs import boot_sector
-from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable
+from vmcompare.errors import AbnormalShutdown, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel import facts, ladder
 from vmcompare.experiments.shared_kernel.instances import PHASES, Reading, hidden_vm, understood
@@ -101,6 +100,7 @@ class Actor:
     userland: str = "Alpine Linux"
     boots_sectors: bool = False
     mute: bool = False
+    own_clock: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
@@ -115,12 +115,16 @@ class Actor:
         if "tell processes" in words:
             said = SAID.replace("abcdef01", self.boot_id).replace("6.8.0-generic", self.release)
             return Completed(said.replace("Debian GNU/Linux 12", self.userland).encode(), 0)
-        if words.endswith("/bin/see"):
-            return Completed(f"kernel release={self.release}\nline={words}\n".encode(), 0)
+        if words.rstrip("'\"").endswith("/bin/see"):
+            return Completed(f"kernel release={self.release}\n".encode(), 0)
+        if "date -s" in words and self.own_clock:
+            return Completed(b"2001\n", 0)
+        if "date -s" in words:
+            return Completed(b"date: can't set date: Operation not permitted\n2026\n", 0)
         if argv[0] == "cat":
             return Completed(b"17\n", 0)
-        if "boot.bin" in words and argv[0] == "env":
-            return Completed(b"env: can't execute '/tmp/boot.bin': Exec format error\n", 126)
+        if argv[0] == "env":
+            return Completed(f"env: can't execute '{argv[1]}': Exec format error\n".encode(), 126)
         return Completed(b"", 0)
 
     def put(self, path: str, data: bytes) -> None:
@@ -148,14 +152,11 @@ class Stage(FakeLauncher):
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Any]:
         if spec.image == self.no_image:
             raise Unavailable("there is no mmdebstrap", "install it")
-        if dict(spec.sysctls).get("vm.swappiness"):
-            said = 'sysctl "vm.swappiness" is not in a separate kernel namespace: unknown'
-            raise LaunchFailure(said, ("docker", "run"))
         self.opened += 1
         boot_id = f"{self.opened:08d}" if self.own_kernel else self.boot_id
         userland = "Debian" if spec.image == "debian" else "Alpine Linux"
         actor = Actor(boot_id, self.release, userland, spec.image == BOOT_SECTOR)
-        actor.mute = self.mute
+        actor.mute, actor.own_clock = self.mute, self.own_kernel
         self.actors.append(actor)
         number = self.opened
         self.running.add(number)
@@ -201,12 +202,19 @@ def test_a_usual_computer_gives_the_usual_facts_and_leaves_nothing() -> None:
     }  # fmt: skip
     for phase in PHASES:
         assert sum(row.phase == phase for row in rows) == 6
-    assert sum(row.phase == climb.name for climb in ladder.GUEST.climbs() for row in rows) == 15
+    assert sum(row.phase in ladder.GUEST.climbs() for row in rows) == 15
     programs = [actor.files.get("/srv/application") for actor in stages["container"].actors]
     assert len({*programs} - {None}) == 10
-    [refused] = [r for r in rows if r.phase == "setting vm.swappiness" and not r.value]
-    assert (refused.platform, refused.status) == ("container", "ok")
-    assert refused.text == "refused: vm.swappiness is not in a separate kernel namespace"
+    [windows] = [r for r in rows if r.phase == "program for Windows"]
+    assert (windows.platform, windows.value) == ("container", 0)
+    assert windows.text.endswith("Exec format error")
+    clocks = {r.platform: (r.value, r.text) for r in rows if r.phase == "setting the clock"}
+    assert clocks["container"] == (0, "refused: date: can't set date: Operation not permitted")
+    value, text = clocks["vm-direct"]
+    assert value == 1
+    assert text.startswith("the year is 2001 inside, 20")
+    [dated] = [words for words in stages["container"].actors[0].asked if "date -s" in words]
+    assert "@$(date +%s)" in dated  # the time that it is
     assert not any(stage.running for stage in stages.values())
 
 
@@ -264,15 +272,20 @@ def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> 
 # ---- the ladder ---------------------------------------------------------------------------------
 
 
-def test_a_line_has_one_word_more_for_each_rung() -> None:
-    lines = [ladder.GUEST.line(climb.rungs) for climb in ladder.GUEST.climbs()[:8]]
-    assert lines[0] == "/bin/see"
-    assert all(len(one) < len(other) for one, other in pairwise(lines))
+def test_the_longest_line_is_plain_shell_but_for_the_observer_and_the_filter() -> None:
+    line = ladder.GUEST.line(ladder.RUNGS)
+    assert ladder.typed(line) == (
+        'echo $$ >/sys/fs/cgroup/box/cgroup.procs; exec su -s /bin/sh nobody -c "exec unshare'
+        " -U -r -m -p -f -n sh -c 'mount -t proc proc /box/proc;"
+        " exec enosys -s mkdir -s mkdirat chroot /box sh'\""
+    )
+    assert line.count("/bin/see") == line.count("/bin/deny-mkdir") == 1
 
 
-def test_observations_survive_a_row() -> None:
+def test_observations_survive_a_row_whose_line_holds_semicolons() -> None:
     seen = {"files of": "a box", "root is": "user 0 outside", "processes seen": "3"}
-    assert ladder.read(ladder.written(seen)) == seen
+    line = {ladder.LINE: ladder.GUEST.line(ladder.RUNGS)}
+    assert ladder.read(ladder.written(line | seen)) == seen
 
 
 @pytest.mark.parametrize(
@@ -302,7 +315,7 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
     launcher = qemu.launchers()[Platform.VM_DIRECT]
     with launcher.open(Spec(machine=Machine.PC), lambda _: None) as box:
         ladder.GUEST.prepare(box)
-        seen = {climb.name: ladder.GUEST.climb(box, climb) for climb in ladder.GUEST.climbs()}
+        seen = {name: ladder.GUEST.climb(box, name) for name in ladder.GUEST.climbs()}
     own = {
         "chroot": "files of", "mount": "mounts seen", "pid": "own process number",
         "net": "loopback network", "user": "make a device", "cgroup": "nested processes",
@@ -313,7 +326,7 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
         assert not ladder.same(name, before[name], seen[rung][name]), rung
         before = seen[rung]
     for rung, name in own.items():
-        gone = seen[ladder.without(rung).name][name]
+        gone = seen[ladder.all_but(rung)][name]
         assert not ladder.same(name, seen["seccomp"][name], gone), rung
     assert len({one["boot id"] for one in seen.values()}) == 1
 
@@ -331,8 +344,8 @@ def test_an_ordinary_user_climbs_on_this_computer_where_that_is_allowed() -> Non
             before = ladder.HOST.prepare(box)
         except Unavailable as error:
             pytest.skip(str(error))
-        able = [c for c in ladder.HOST.climbs() if c.name not in ("cgroup", "all but user")]
-        seen = {c.name: ladder.HOST.climb(box, c, before) for c in able}
+        able = [name for name in ladder.HOST.climbs() if name not in ("cgroup", "all but user")]
+        seen = {name: ladder.HOST.climb(box, name, before) for name in able}
     assert seen["pid"]["own process number"] == "1"
     assert seen["pid"]["processes seen"] == "1"
     assert seen["net"]["loopback network"] == "down"
@@ -355,11 +368,12 @@ def test_as_root_the_ladder_is_not_climbed_on_this_computer(
 
 def test_a_ladder_of_an_ordinary_user_begins_with_the_user_and_lacks_the_control_group() -> None:
     climbs = ladder.HOST.climbs()
-    assert [c.name for c in climbs[:2]] == [ladder.START, "user"]
-    lines = {c.name: ladder.HOST.line(c.rungs) for c in climbs}
-    assert lines["chroot"] == "unshare -U -r chroot $BOX /bin/see"
-    assert "all but cgroup" not in lines
-    assert lines["all but chroot"].endswith("with-proc /proc deny-mkdir $BOX/bin/see")
+    assert list(climbs)[:2] == [ladder.START, "user"]
+    assert ladder.HOST.line(climbs["chroot"]) == "unshare -U -r chroot $BOX /bin/see"
+    assert "all but cgroup" not in climbs
+    assert ladder.HOST.line(climbs["all but chroot"]).endswith(
+        "mount --rbind /proc /proc; exec $BOX/bin/deny-mkdir /usr/bin/env $BOX/bin/see'"
+    )
 
 
 @pytest.mark.docker
@@ -381,5 +395,8 @@ def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
     assert found["ten_different_containers_ran"] == 1
     assert found["containers_report_one_boot_id"] == 1
     assert found["non_linux_program_boots_in_container"] == 0
+    tried = {r.phase: r.text for r in rows if r.platform == "container" and r.value == 0}
+    assert "Exec format error" in tried["program for Windows"]
+    assert "Operation not permitted" in tried["setting the clock"]
     text = " ".join(row.text for row in rows)
     assert "/home/" not in text

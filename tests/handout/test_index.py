@@ -11,7 +11,7 @@ from lesson_fixture import code, new_markdown_cell, new_notebook
 
 from vmcompare import handout, paths
 from vmcompare.__main__ import main
-from vmcompare.handout import HandoutError, index
+from vmcompare.handout import HandoutError, files, index
 
 CAPTION = "recorded · run 20260102T030405Z-abcdef · 2026-01-02 · Planted CPU, 2 cores"
 
@@ -103,9 +103,9 @@ def test_pages_of_a_course_lead_to_the_ones_beside_them_and_to_the_contents(tmp_
         for page in made
     ]
     assert [[link["href"] for link in one.select("a")] for one in navigations] == [
-        ["index.html", made[1].name],
-        [made[0].name, "index.html", made[2].name],
-        [made[1].name, "index.html"],
+        ["index.html", *files.COMPANIONS, made[1].name],
+        [made[0].name, "index.html", *files.COMPANIONS, made[2].name],
+        [made[1].name, "index.html", *files.COMPANIONS],
     ]
     assert "Lesson 2 of 3" in navigations[1].get_text()
     alone = handout.export(lessons[0], tmp_path / "alone")
@@ -130,3 +130,12 @@ def test_several_handouts_do_not_fit_into_one_file(
     one, two = notebook(tmp_path, "01"), notebook(tmp_path, "02")
     assert main(["handout", str(one), str(two), "--out", str(tmp_path / "all.html")]) == 1
     assert "need a directory" in capsys.readouterr().err
+
+
+def test_a_lesson_without_a_question_is_listed_with_its_opening(tmp_path: Path) -> None:
+    head = '<meta name="generator" content="vmcompare 1">'
+    page = f"{head}<body><h1>01 · A: b?</h1>\n<p>Who <em>pays</em> here?</p></body>"
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    entry = index.read(tmp_path / "a.html")
+    assert entry
+    assert (entry.number, entry.title, entry.question) == ("01", "A: b?", "Who pays here?")

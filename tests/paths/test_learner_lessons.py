@@ -43,6 +43,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (place / BOOT).write_text(notebook(cell("1"), cell("2")))
     (place / "figures" / "box.svg").write_text("<svg/>")
     (place / "text" / "04-boot-speed.md").write_text("the answers")
+    (place / "text" / "glossary.md").write_text("what words mean")
     (place / "Untitled.ipynb").write_text("{}")
     monkeypatch.setattr(paths, "lessons_dir", lambda: place)
     return place
@@ -67,7 +68,7 @@ def renew(project: Path) -> None:
 
 
 def test_it_gets_the_notebooks_and_their_figures_but_no_answers(folder: Path) -> None:
-    assert visible(folder) == [lessons.FIRST, BOOT, "figures/box.svg"]
+    assert visible(folder) == [lessons.FIRST, BOOT, "figures/box.svg", "glossary.md"]
 
 
 def test_a_second_time_nothing_is_written_but_what_was_deleted_is_there_again(folder: Path) -> None:
@@ -197,7 +198,7 @@ def test_a_copy_that_was_broken_off_is_completed(
         lessons.give(place)
     monkeypatch.setattr(paths, "put", put)
     assert lessons.give(place) == []
-    assert visible(place) == [lessons.FIRST, BOOT, "figures/box.svg"]
+    assert visible(place) == [lessons.FIRST, BOOT, "figures/box.svg", "glossary.md"]
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(project: Path, tmp_path: Path) -> None:
@@ -263,7 +264,7 @@ def test_two_at_a_time_give_each_lesson_once(project: Path, tmp_path: Path) -> N
         for _ in range(3)
     ]
     assert [child.communicate()[0] for child in started] == [b"[]\n"] * 3
-    assert visible(place) == [lessons.FIRST, BOOT, "figures/box.svg"]
+    assert visible(place) == [lessons.FIRST, BOOT, "figures/box.svg", "glossary.md"]
 
 
 @pytest.mark.parametrize("word", ["04", "04-boot-speed"])

@@ -44,19 +44,6 @@ def test_a_change_is_told_from_the_step_before() -> None:
     assert picture.alt.endswith("Never changed: boot id.")
 
 
-def test_a_column_can_be_set_beside_another_one() -> None:
-    picture = changes(
-        ["start", "all", "all but pid", "all but chroot"],
-        [
-            GridRow("processes", ("58", "1", "58", "1")),
-            GridRow("files", ("out", "box", "box", "out")),
-        ],
-        caption="", what="By hand.", before=[0, 0, 1, 1],
-    )  # fmt: skip
-    assert "all but pid changed processes from 1 to 58." in picture.alt
-    assert "all but chroot changed files from box to out." in picture.alt
-
-
 def test_what_is_not_known_is_no_change() -> None:
     picture = changes(["start", "chroot"], [GridRow("files", ("out", None))], caption="", what="")
     assert "chroot changed nothing" in picture.alt

@@ -124,12 +124,10 @@ class Tasks:
 
     def unanswered(self, name: str) -> Reply:
         """What is said where no answer was given yet: how to give one."""
-        exercise = self.exercises[name]
-        words = unit_words(exercise.unit)
-        number = f"a number{f', in {words}' if words else ''}"
+        wanted = _wanted(self.exercises[name])
         return Reply(
             None,
-            f"Not answered yet. Put {number}, in place of the three dots, and run this cell again.",
+            f"Not answered yet. Put {wanted}, in place of the three dots, and run this cell again.",
         )
 
     def solution(self, name: str) -> str:
@@ -152,15 +150,15 @@ class Tasks:
             feedback = exercise.check(view, attempt.answer)
         except VmcompareError as error:
             return Reply(None, literal(sentence(error)))
-        if count and not feedback.right:
+        if count and feedback.right is False:
             attempt.wrong += 1
         reached = exercise.hints[: attempt.wrong]
         return Reply(
             feedback.right,
             feedback.text,
             hints=() if feedback.right else reached,
-            offer=feedback.right or attempt.wrong >= len(exercise.hints),
-            checked_on=source(view) if exercise.on_rows else "",
+            offer=feedback.right is not False or attempt.wrong >= len(exercise.hints),
+            checked_on=source(view) if exercise.on_rows and not exercise.in_words else "",
         )
 
     # ---- questions ----------------------------------------------------------------------------
@@ -254,6 +252,8 @@ def _understood(exercise: Exercise, answer: object) -> Answer | None:
     """A learner's answer as the exercise's check wants it; ``None`` where it is none."""
     if exercise.choices:
         return _one_of(exercise.choices, answer)
+    if exercise.in_words:
+        return answer.strip() or None if isinstance(answer, str) else None
     if isinstance(answer, str):
         try:
             answer = float(answer)
@@ -279,8 +279,15 @@ def _one_of(choices: Sequence[str], answer: object) -> str | None:
 def _ask_for(exercise: Exercise) -> str:
     if exercise.choices:
         return _list_choices(exercise.choices)
+    return f"Please give {_wanted(exercise)}."
+
+
+def _wanted(exercise: Exercise) -> str:
+    """What an answer is, where there is nothing to choose from."""
+    if exercise.in_words:
+        return "a sentence, between quotation marks"
     words = unit_words(exercise.unit)
-    return f"Please give a number{f', in {words}' if words else ''}."
+    return f"a number{f', in {words}' if words else ''}"
 
 
 def _list_choices(choices: Sequence[str]) -> str:
@@ -383,6 +390,7 @@ def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
         accepted=accepted,
         unit=unit_words(exercise.unit),
         said=said,
+        check=_self_check(tasks, exercise),
         missing=missing,
         hints=[Markup(to_html(hint)) for hint in exercise.hints],
         solution=Markup(to_html(tasks.solution(exercise.name))),
@@ -390,8 +398,16 @@ def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
     return str(made)
 
 
-def questions_html(tasks: Tasks) -> str:
-    """The quiz on paper: what is said to a choice shows when it is chosen, without any script."""
+def _self_check(tasks: Tasks, exercise: Exercise) -> Markup:
+    """What a sentence is to be held to by whoever wrote it; empty for all other exercises."""
+    return Markup(to_html(exercise.check(tasks.view(), "").text)) if exercise.in_words else Markup()
+
+
+def questions_html(tasks: Tasks, called: str = "quiz") -> str:
+    """The quiz on paper: what is said to a choice shows when it is chosen, without any script.
+
+    ``called`` names its class on the page: ``"quiz"`` is ``vmc-quiz``.
+    """
     asked = [
         {
             "id": _id(tasks.lesson, question.name),
@@ -401,7 +417,7 @@ def questions_html(tasks: Tasks) -> str:
         }
         for question in tasks.questions
     ]
-    return str(render("quiz", questions=asked))
+    return str(render("quiz", called=called, questions=asked))
 
 
 def _id(lesson: str, name: str) -> str:

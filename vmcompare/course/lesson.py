@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from vmcompare import engines
 from vmcompare.course import page, text
-from vmcompare.course.exercises import Tasks, sentence
-from vmcompare.course.predict import Prediction, Ticked, Ticks
+from vmcompare.course.exercises import Tasks
+from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps
 from vmcompare.course.templates import render
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
@@ -59,6 +59,7 @@ class Lesson(Steps):
     _recorded: Recording | None = None
     _problems: list[str] = field(default_factory=list)
     _found: dict[str, Availability] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
     _bare: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -118,21 +119,6 @@ class Lesson(Steps):
         if name not in outcomes:
             raise UnknownName("outcome", name, sorted(outcomes))
         self._ask(Prediction(self.number, name, question, unit, whole=whole), guess)
-
-    def tick(self, name: str, question: str, *, guess: Ticks | None = None) -> None:
-        """Ask for one of the experiment's grids to be ticked, and keep it.
-
-        ``guess={"column": ["row", …], …}`` answers in plain Python, without a widget.
-        """
-        known = explanation(self.experiment).grids
-        if name not in known:
-            raise UnknownName("grid", name, sorted(known))
-        try:
-            made = text.grid(known[name], self._section("grid", name))
-        except VmcompareError as error:
-            self._page.say(sentence(error))
-        else:
-            self._ask(Ticked(self.number, name, question, made, lambda: self.view), guess)
 
     # ---- measure ------------------------------------------------------------------------------
 
@@ -376,9 +362,11 @@ class Lesson(Steps):
         missing = {} if replaying else engines.missing(found, demo.platforms)
         if replaying or missing or len(chosen(demo.platforms, self.mode)) < len(demo.platforms):
             for lacking in missing.values():
-                self._page.say(
-                    f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
-                )
+                if lacking.what not in self._told:  # once, however many demos there are
+                    self._told.add(lacking.what)
+                    self._page.say(
+                        f"{lacking.what}; next step: {lacking.next_step}. A recording follows."
+                    )
             made = demo.preview(options) if demo.preview else None
             if made is not None:
                 page.display(made)

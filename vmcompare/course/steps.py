@@ -20,7 +20,7 @@ from vmcompare.course.exercises import (
     quiz_widget,
     sentence,
 )
-from vmcompare.course.predict import KEPT, Prediction, Ticked
+from vmcompare.course.predict import KEPT, Prediction
 from vmcompare.course.templates import render
 from vmcompare.course.text import Section
 from vmcompare.errors import VmcompareError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Steps(ABC):
     """Base of what a notebook imports. Nothing here raises at a learner."""
 
-    _predicted: list[Prediction | Ticked] = field(default_factory=list, init=False)
+    _predicted: list[Prediction] = field(default_factory=list, init=False)
     _page: page.Page = field(default_factory=page.Page, init=False)
     _recompare: list[Callable[[], None]] = field(default_factory=list, init=False)
     _tasks: Tasks | None = field(default=None, init=False)
@@ -54,14 +54,8 @@ class Steps(ABC):
         """The line that sets a prediction beside what was found."""
 
     def compare(self) -> None:
-        """Show each prediction, and each grid that was ticked, beside what was found."""
-
-        def draw(asked: Ticked) -> page.Draw:
-            return lambda: page.Html(asked.beside())
-
-        grids = [asked for asked in self._predicted if isinstance(asked, Ticked)]
-        draws = [self._comparison, *map(draw, grids)]
-        self._recompare = [self._page.put(made) for made in draws]
+        """Show each prediction beside what was found."""
+        self._recompare = [self._page.put(self._comparison)]
 
     def _section(self, kind: str, name: str) -> Section | None:
         """The section of the lesson's text, if it has one.
@@ -152,7 +146,7 @@ class Steps(ABC):
 
     # ---- predictions --------------------------------------------------------------------------
 
-    def _ask(self, asked: Prediction | Ticked, guess: Any = None) -> None:
+    def _ask(self, asked: Prediction, guess: Any = None) -> None:
         """Ask for a prediction, and keep it; ``guess`` answers without a widget."""
 
         def keep(value: Any) -> str:
@@ -173,7 +167,7 @@ class Steps(ABC):
             redraw()
 
     def _comparison(self) -> Any:
-        rows = [self._beside(a) for a in self._predicted if isinstance(a, Prediction)]
+        rows = [self._beside(asked) for asked in self._predicted]
         table = page.table(rows, self._source())
         return page.Html(render("compared", table=table.markup)) if is_handout() else table
 

@@ -1,9 +1,9 @@
 """The words of a lesson: one Markdown file, ``notebooks/text/NN-name.md``, and where they go.
 
 A file has sections, ``## kind: name``. What a section may hold depends on its kind: fields
-(``Label: …``), prose, hints, choices, entries of a grid, and parts (``### Model answer``). Words
+(``Label: …``), prose, hints, choices, and parts (``### Model answer``). Words
 name values as ``{placeholders}``, which Python gives. First the reader, then what puts words around
-pictures, what-ifs, grids, tables, exercises and questions.
+pictures, what-ifs, tables, exercises and questions.
 """
 
 from __future__ import annotations
@@ -26,22 +26,25 @@ from vmcompare.evidence.exercise import (
     Question,
     near,
 )
-from vmcompare.evidence.view import Grid, View
+from vmcompare.evidence.view import View
 from vmcompare.experiments.explanation import Explanation, Row, Values, explanation
 from vmcompare.measuring.experiment import package_dir
 from vmcompare.plots.picture import Picture, WhatIf
 
-KINDS = ("exercise", "question", "what-if", "figure", "table", "grid", "here", "demo")
+KINDS = ("exercise", "question", "work", "what-if", "figure", "table", "here", "demo")
 
-FIELDS = {"what-if": ("Label", "Unit", "Formula", "Inputs"), "grid": ("Called", "Yes", "No")}
+FIELDS = {"what-if": ("Label", "Unit", "Formula", "Inputs")}
 """Kind of section → the fields that it must begin with."""
+
+OWN_WORDS = "Check yourself"
+"""The part of an exercise that is answered by a sentence: no program judges it."""
 
 FILE_BYTES = 1 << 20
 
 _SECTION = re.compile(r"## ([a-z-]+): (\w+)\s*$")
-_PART = re.compile(r"### (Right|Model answer|Reply: \w+)\s*$")
+_PART = re.compile(r"### (Right|Check yourself|Model answer|Reply: \w+)\s*$")
 _FIELD = re.compile(r"([A-Z]\w+): *(.*)$")
-_ITEM = re.compile(r"- (?:(Hint): |\[([ x])\] |(`[^`]+`(?: `[^`]+`)?): )(.*)$")
+_ITEM = re.compile(r"- (?:(Hint): |\[([ x])\] )(.*)$")
 _BLOCK = re.compile(r"- |\d{1,2}[.)] |\||\{if ")
 _IF = re.compile(r"^\{if (not )?(\w+)\} *", re.MULTILINE)
 _KEPT = re.compile(
@@ -58,7 +61,6 @@ class Section:
         fields: what stands before the prose, by name.
         prose: the question that is asked, or a caption.
         hints, choices: of an exercise or a question.
-        entries: of a grid: (row,) → what it is, (column, row) → why.
         parts: heading (``"Model answer"``, ``"Reply: late"``) → words.
     """
 
@@ -70,7 +72,6 @@ class Section:
     prose: str
     hints: tuple[str, ...]
     choices: tuple[Choice, ...]
-    entries: Mapping[tuple[str, ...], str]
     parts: Mapping[str, str]
 
     def fill(self, words: str, values: Mapping[str, str | bool | int | float]) -> str:
@@ -197,7 +198,6 @@ class _Reader:
         self._fields: dict[str, list[str]] = {}
         self._hints: list[list[str]] = []
         self._choices: list[tuple[bool, list[str], list[str]]] = []
-        self._entries: dict[tuple[str, ...], list[str]] = {}
         self._parts: dict[str, list[str]] = {}
         self._into = self._prose
 
@@ -216,18 +216,18 @@ class _Reader:
             joined(self._prose),
             tuple(map(joined, self._hints)),
             tuple(Choice(joined(t), joined(f), right=right) for right, t, f in self._choices),
-            {names: joined(words) for names, words in self._entries.items()},
             {heading: joined(words) for heading, words in self._parts.items()},
         )
         self._refuse_unfit(section)
         return section
 
     def _take(self, line: str) -> None:
-        asked = self._kind in ("exercise", "question", "grid")
+        asked = self._kind in ("exercise", "question", "work")
         if self._kind == "exercise" and line.startswith("### "):
             heading = _PART.match(line)
             if not heading:
-                raise self._error("a part is “### Right”, “### Model answer” or “### Reply: name”")
+                parts = "“### Right”, “### Check yourself”, “### Model answer”, “### Reply: name”"
+                raise self._error(f"a part is one of {parts}")
             self._into = self._parts.setdefault(heading[1], [])
         elif self._parts:
             self._into.append(line)
@@ -249,22 +249,20 @@ class _Reader:
             raise self._error("begin a further line of an item or field with two spaces")
 
     def _item(self, item: re.Match[str]) -> None:
-        hint, tick, names, words = item.groups()
+        hint, tick, words = item.groups()
         self._into = [words]
         if hint:
             self._hints.append(self._into)
-        elif tick:
-            self._choices.append((tick == "x", self._into, []))
         else:
-            self._entries[tuple(re.findall(r"`([^`]+)`", names))] = self._into
+            self._choices.append((tick == "x", self._into, []))
 
     def _refuse_unfit(self, section: Section) -> None:
         """Raise ``TextError`` unless the section has what its kind needs."""
         right = sum(choice.right for choice in section.choices)
         judged = any(heading.startswith("Reply: ") for heading in section.parts)
-        if section.kind == "question" and not section.prose:
+        if section.kind in ("question", "work") and not section.prose:
             raise self._error("it asks nothing")
-        if section.kind == "question" or (section.choices and not judged):
+        if section.kind in ("question", "work") or (section.choices and not judged):
             if right != 1:
                 raise self._error(f"exactly one choice is right, not {right}")
             if not all(choice.feedback for choice in section.choices):
@@ -346,25 +344,6 @@ def whatif(model: WhatIf, section: Section | None) -> WhatIf:
 _FILLED = ("Label", "Unit", "Inputs")
 
 
-def grid(made: Grid, section: Section | None) -> Grid:
-    """``made`` with the words of the text for its rows."""
-    if section is None:
-        return made
-    rows = {names[0]: words for names, words in section.entries.items() if len(names) == 1}
-    reasons = {
-        (names[0], names[1]): words for names, words in section.entries.items() if len(names) == 2
-    }
-    fields = section.fields
-    return replace(
-        made,
-        rows=rows,
-        reasons=reasons,
-        yes=fields["Yes"],
-        no=fields["No"],
-        called=fields["Called"],
-    )
-
-
 def asked(experiment: str, number: str) -> Tasked:
     """Exercises and questions of the lesson with this number on an experiment.
 
@@ -397,6 +376,16 @@ def questions(words: Text) -> tuple[Question, ...]:
     return tuple(Question(s.name, s.prose, shuffled(s)) for s in words.all("question"))
 
 
+def works(words: Text, values: Values) -> tuple[Question, ...]:
+    """Pieces of work to choose for. Choices keep their order; ``values`` are named in replies."""
+
+    def filled(section: Section) -> Question:
+        said = (replace(c, feedback=section.fill(c.feedback, values)) for c in section.choices)
+        return Question(section.name, section.fill(section.prose, values), tuple(said))
+
+    return tuple(map(filled, words.all("work")))
+
+
 def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View], S]) -> Exercise:
     number = explained.numbers.get(section.name)
     asks_rows = any(placeholders(choice.feedback) for choice in section.choices)
@@ -419,6 +408,7 @@ def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View
         solution=lambda view: filled(view, section.parts["Model answer"]),
         choices=tuple(choice.text for choice in section.choices),
         unit=number.unit if number else "",
+        in_words=OWN_WORDS in section.parts,
         accepted=accepted if number and section.name not in explained.judges else None,
         on_rows=section.name in explained.judges or asks_rows or not section.choices,
     )
@@ -442,6 +432,8 @@ def _check(
         if section.choices:
             choice = next(choice for choice in section.choices if choice.text == answer)
             return Feedback(choice.right, filled(view, choice.feedback))
+        if OWN_WORDS in section.parts:
+            return Feedback(None, filled(view, section.parts[OWN_WORDS]))
         if number is None:
             raise section.error("Python has no check of that name")
         why = filled(view, section.parts.get("Right", ""))

@@ -15,7 +15,7 @@ from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
 
 Answer = float | str
-"""A number in the exercise's unit, or one of its choices."""
+"""A number in the exercise's unit, one of its choices, or a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,12 @@ class Feedback:
     """What is said to an answer.
 
     Attributes:
-        right: whether it is (close enough to) what the data say.
+        right: whether it is (close enough to) what the data say; ``None`` of a sentence, which no
+            program judges.
         text: why, in a sentence or two; for a wrong one what to look at next, not the solution.
     """
 
-    right: bool
+    right: bool | None
     text: str
 
 
@@ -47,6 +48,7 @@ class Exercise:
         hints: shown one after the other, each after a further wrong answer.
         solution: the model answer with the figures of the data shown, Markdown; may raise
             ``Unavailable``.
+        in_words: whether a sentence is asked for.
         accepted: the lowest and the highest number that is right, where nothing else decides; may
             raise ``Unavailable``.
         on_rows: whether the rows shown decide which answer is right.
@@ -58,6 +60,7 @@ class Exercise:
     solution: Callable[[View], str]
     choices: tuple[str, ...] = ()
     unit: str = ""
+    in_words: bool = False
     accepted: Callable[[View], tuple[float, float]] | None = None
     on_rows: bool = True
 

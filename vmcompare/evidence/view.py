@@ -382,29 +382,6 @@ class Outcome:
         return self.find(view)
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A grid of yes and no that is ticked before it is measured.
-
-    Attributes:
-        columns: words that stand as they are written in code (``"--pid=host"``).
-        rows: name → what it is, one clause.
-        find: view → column → row → yes or no, without what was not measured; raises
-            ``Unavailable`` where nothing was.
-        reasons: (column, row) → why it is as one should expect, one sentence.
-        yes, no: what a tick means, and what none means, one or two words.
-        called: what a row is, one word ("probe").
-    """
-
-    columns: tuple[str, ...]
-    rows: Mapping[str, str]
-    find: Callable[[View], Mapping[str, Mapping[str, bool]]]
-    reasons: Mapping[tuple[str, str], str]
-    yes: str
-    no: str
-    called: str
-
-
 def compose(
     live: Recording | None, recorded: Recording | None, anchors: Sequence[Platform] = ()
 ) -> View:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from markupsafe import Markup
 
 from vmcompare.evidence.exercise import Answer
-from vmcompare.evidence.view import Computer, Grid, Outcome, View
+from vmcompare.evidence.view import Computer, Outcome, View
 from vmcompare.measuring.experiment import Demo, module
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Platform
@@ -70,7 +70,6 @@ class Explanation(Generic[S]):
         tables: rows of a view, as mappings from column to text.
         whatifs: modelled figures with a slider.
         outcomes: numbers that are predicted before they are measured.
-        grids: grids of yes and no, ticked beforehand.
         scenes: HTML that plays by itself, without a script.
         heres: pictures of this computer as it is.
         demos: what is done on the spot.
@@ -82,7 +81,6 @@ class Explanation(Generic[S]):
     tables: dict[str, Callable[[S], Iterable[Row]]] = field(default_factory=dict)
     whatifs: dict[str, Callable[..., WhatIf]] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    grids: dict[str, Grid] = field(default_factory=dict)
     scenes: dict[str, Callable[[S], Markup]] = field(default_factory=dict)
     heres: dict[str, Callable[[Computer, View], Any]] = field(default_factory=dict)
     demos: dict[str, Demo] = field(default_factory=dict)
@@ -107,15 +105,6 @@ class Explanation(Generic[S]):
 
         def add(find: F) -> F:
             self.outcomes[name] = Outcome(platforms, find)
-            return find
-
-        return add
-
-    def grid(self, name: str, *columns: str) -> Callable[[F], F]:
-        """View → column → row → yes or no; the words of its rows are in the text."""
-
-        def add(find: F) -> F:
-            self.grids[name] = Grid(columns, {}, find, {}, "", "", "")
             return find
 
         return add

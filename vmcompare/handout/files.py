@@ -20,6 +20,8 @@ from vmcompare.handout import HandoutError
 INDEX = "index.html"
 """The page that ties the handouts of a directory together."""
 
+COMPANIONS = ("glossary.html", "cheat-sheet.html")
+"""Pages beside it: what words mean, and the course on one sheet."""
 
 NOTEBOOK_MAX = 5 * 2**20
 """Bytes of a notebook: pictures may be attached, but a page has to be handed out."""
@@ -143,14 +145,15 @@ def refuse_clashes(notebooks: Sequence[Path], out: Path, edition: str, *, index:
             raise HandoutError(notebook, what)
         refuse_foreign(page, notebook)
         there = generator(page)
-        if there == "index" or (page != out and page.name.casefold() == INDEX):
-            what = f"{page.name} is the page that lists the others: rename the notebook"
+        if there == "index" or (page != out and page.name.casefold() in (INDEX, *COMPANIONS)):
+            what = f"{page.name} is a page about the others: rename the notebook"
             raise HandoutError(notebook, what)
         if page != out and there not in ("", edition):
             what = f"{page.name} is there already as {there} edition: use another --out"
             raise HandoutError(notebook, what)
     if index and notebooks:
-        refuse_foreign(out / index, notebooks[0])
+        for name in (index, *COMPANIONS):
+            refuse_foreign(out / name, notebooks[0])
 
 
 def refuse_unwritable(folder: Path, notebook: Path) -> None:
@@ -177,7 +180,8 @@ def refuse_foreign(page: Path, notebook: Path) -> None:
 
 
 def generator(page: Path) -> str:
-    """What vmcompare made: ``"index"`` or an edition; empty for what is not ours, or not there."""
+    """What vmcompare made: an edition, or ``"index"`` for a page about the others; empty for what
+    is not ours, or not there."""
     try:
         if not stat.S_ISREG(page.stat().st_mode):
             return ""

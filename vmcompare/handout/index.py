@@ -7,7 +7,7 @@ the same directory, is on it. The same handouts always give the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bs4.element import Tag
 from vmcompare import __version__, paths
 from vmcompare.course.templates import environment
 from vmcompare.evidence.view import MEASURED, RECORDED
-from vmcompare.handout import TEMPLATES, HandoutError, files, safe
+from vmcompare.handout import EDITIONS, TEMPLATES, HandoutError, companions, files, safe
 
 _SOURCE = re.compile(rf"\b({MEASURED}|{RECORDED})(?: ·|,) run \S+?(?: ·|,) (\d{{4}}-\d\d-\d\d)")
 _MINUTES = re.compile(r"(\d+)\s*minutes")
@@ -54,10 +54,14 @@ def write(directory: Path) -> Path:
     """
     target = directory / files.INDEX
     files.refuse_foreign(target, target)
-    pages = (path for path in sorted(directory.glob("*.html")) if files.generator(path))
-    found = (read(path) for path in pages if path.name.casefold() != files.INDEX)
+    pages = sorted(directory.glob("*.html"))
+    found = (read(path) for path in pages if files.generator(path) in EDITIONS)
     lab = paths.browser_lab_page().name
-    text = render((entry for entry in found if entry), lab if (directory / lab).exists() else "")
+    text = render(
+        (entry for entry in found if entry),
+        lab if (directory / lab).exists() else "",
+        companions.links(directory),
+    )
     return files.write(text, target, target)
 
 
@@ -83,19 +87,30 @@ def read(page: Path) -> HandoutEntry | None:
         address=page.name,
         number=numbered[1] if numbered else "",
         title=numbered[2] if numbered else title,
-        question=_paragraph(soup, "Question."),
+        question=_paragraph(soup, "Question.") or _first_paragraph(heading),
         minutes=minutes[1] if minutes else "",
         provenance=_provenance(soup),
         instructor="vmc-instructor" in (body.get("class") or ()),
     )
 
 
-def render(entries: Iterable[HandoutEntry], browser_lab: str = "") -> str:
-    """The page, in the design of the handouts; ``browser_lab`` is that page's name, or empty."""
+def render(
+    entries: Iterable[HandoutEntry],
+    browser_lab: str = "",
+    beside: Sequence[Mapping[str, str]] = (),
+) -> str:
+    """The page, in the design of the handouts.
+
+    Args:
+        entries: the handouts, in order.
+        browser_lab: that page's name, or empty.
+        beside: ``address`` and ``title`` of further pages.
+    """
     template = environment(*TEMPLATES).get_template("contents.html.j2")
     return template.render(
         entries=list(entries),
         browser_lab=browser_lab,
+        companions=beside,
         version=__version__,
         policy=safe.policy(()),
     )
@@ -108,6 +123,12 @@ def _paragraph(soup: BeautifulSoup, beginning: str) -> str:
             words = bold.parent.get_text(" ", strip=True)
             return re.sub(r"\s+", " ", words.removeprefix(beginning)).strip()
     return ""
+
+
+def _first_paragraph(heading: Tag) -> str:
+    """What a lesson opens with."""
+    first = heading.find_next("p")
+    return re.sub(r"\s+", " ", first.get_text(" ", strip=True)) if isinstance(first, Tag) else ""
 
 
 def _provenance(soup: BeautifulSoup) -> str:

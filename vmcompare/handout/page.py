@@ -157,6 +157,10 @@ def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, An
 
     return {
         "lessons": len(course), "at": at + 1, "index": files.INDEX,
+        "beside": [
+            {"address": name, "title": name.removesuffix(".html").replace("-", " ").capitalize()}
+            for name in files.COMPANIONS
+        ],
         "before": beside(at - 1), "after": beside(at + 1),
     }  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Lessons by their number, and a learner's own copy of them, which is never written over.
 
-The copy holds notebooks and figures. A hidden file beside them says what was put there: a file that
-still is that may be replaced by a newer one; one that the learner has changed may not.
+The copy holds notebooks, figures and the glossary. A hidden file beside them says what was put
+there: a file that still is that may be replaced by a newer one; one that the learner has changed
+may not.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ def _contents() -> Iterator[tuple[str, bytes]]:
     for pattern in (_NOTEBOOKS, "figures/[!.]*"):
         for path in sorted(project.glob(pattern)):
             yield path.relative_to(project).as_posix(), path.read_bytes()
+    if (glossary := project / "text" / "glossary.md").exists():
+        yield glossary.name, glossary.read_bytes()
 
 
 def _changed(folder: Path, name: str, ours: tuple[str | None, ...]) -> bool:

@@ -55,7 +55,6 @@ class Against:
         bound: what it is judged by, θ.
         verdict: the finding.
         emulated: whether rows of VMs under software emulation went in.
-        note: shown behind the finding, perhaps empty.
     """
 
     label: str
@@ -63,7 +62,6 @@ class Against:
     bound: float
     verdict: Conclusion
     emulated: bool
-    note: str = ""
 
     @property
     def decided(self) -> bool:

@@ -69,14 +69,7 @@ def sharing(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, wh
     return Picture(_drawn(columns, rows, look), f"{what} {alt}.", caption)
 
 
-def changes(
-    columns: Sequence[str],
-    rows: Sequence[GridRow],
-    *,
-    caption: str,
-    what: str,
-    before: Sequence[int] | None = None,
-) -> Picture:
+def changes(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, what: str) -> Picture:
     """Steps from left to right: a cell stands out where it differs from the one before it.
 
     Args:
@@ -84,15 +77,11 @@ def changes(
         rows: from top to bottom; letters tell which values are the same.
         caption: provenance and warnings.
         what: what the grid is, for the text alternative.
-        before: for each column the one it is set beside; the one to its left unless told.
     """
-    beside = before or [max(0, place - 1) for place in range(len(columns))]
 
     def moved(row: GridRow, place: int) -> bool:
-        letters = row.letters()
-        return NOTHING not in (letters[place], letters[beside[place]]) and (
-            letters[place] != letters[beside[place]]
-        )
+        one, other = (row.letters()[at] for at in (max(0, place - 1), place))
+        return NOTHING not in (one, other) and one != other
 
     def look(row: GridRow, place: int) -> _Look:
         if row.letters()[place] == NOTHING:
@@ -104,7 +93,7 @@ def changes(
     parts = []
     for place, column in list(enumerate(columns))[1:]:
         words = [
-            f"{row.name} from {row.values[beside[place]]} to {row.values[place]}"
+            f"{row.name} from {row.values[place - 1]} to {row.values[place]}"
             for row in rows
             if moved(row, place)
         ]

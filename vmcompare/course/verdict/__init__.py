@@ -1,28 +1,35 @@
 """Lesson 09, the verdict: every claim of the article with the finding that recordings give it.
 
-It measures nothing and so is no experiment. :mod:`.explain` makes pictures and models of the
-judged claims, :mod:`.table` their table, :mod:`.checks` what answers are held to;
+It measures nothing and so is no experiment. :mod:`.explain` makes pictures and figures of the
+judged claims, :mod:`.table` their table, :mod:`.checks` the values of a model answer;
 :mod:`vmcompare.evidence.claims.judged` judges them. Everything is computed from recordings when
 it is shown: delete one, and its cells say so.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from markupsafe import Markup
 
 from vmcompare.course import page, text
-from vmcompare.course.exercises import Tasks
+from vmcompare.course.exercises import Tasks, questions_html, quiz_widget
 from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps
-from vmcompare.course.verdict.checks import changed
-from vmcompare.course.verdict.explain import COUNTED, count, explained
-from vmcompare.course.verdict.table import claims_table, reason, recordings_rows
+from vmcompare.course.verdict import checks  # noqa: F401 - declares values on `explained`
+from vmcompare.course.verdict.explain import (
+    COUNTED,
+    choices,
+    count,
+    explained,
+    headlines,
+    parts_of_headlines,
+)
+from vmcompare.course.verdict.table import claims_table, recordings_rows
 from vmcompare.errors import UnknownName
-from vmcompare.evidence import claims
 from vmcompare.evidence.claims.judged import Evidence, gather
+from vmcompare.evidence.view import View, compose
 from vmcompare.measuring.mode import Mode, is_handout, mode
 from vmcompare.paths import lessons_dir
 
@@ -64,56 +71,37 @@ class Verdict(Steps):
 
     # ---- predict ------------------------------------------------------------------------------
 
-    def predict(self, name: str, question: str = "", *, guess: float | str | None = None) -> None:
-        """Ask for a prediction and keep it; ``guess=…`` answers in plain Python, without a widget.
-
-        ``name`` is one of ``COUNTED`` (a number of claims), or the id of a claim, whose finding is
-        then chosen.
+    def predict(self, name: str, question: str, *, guess: float | None = None) -> None:
+        """Ask for a number of claims and keep it; ``guess=…`` answers in plain Python.
 
         Raises:
-            UnknownName: it is neither.
+            UnknownName: ``name`` is none of ``COUNTED``.
         """
-        if claim := self._evidence.claim(name):
-            quote = claim.parts[0].claim.quote
-            asked = question or f"{name}: “{quote}” The finding will be …"
-            choices = tuple(map(str, claims.Conclusion))
-            self._ask(Prediction(NUMBER, name, asked, choices=choices), guess)
-        elif name in COUNTED:
-            asked = question or f"Claims that will be {name.replace('_', ' ')}"
-            # Nobody can guess a count without the total.
-            asked = f"{asked} (of {len(self._evidence.claims)} in all)"
-            self._ask(Prediction(NUMBER, name, asked, unit="claims", whole=True), guess)
-        else:
-            raise UnknownName("outcome", name, [*COUNTED, *(c.id for c in self._evidence.claims)])
+        if name not in COUNTED:
+            raise UnknownName("outcome", name, list(COUNTED))
+        # Nobody can guess a count without the total.
+        asked = f"{question} (of {len(self._evidence.claims)} in all)"
+        self._ask(Prediction(NUMBER, name, asked, unit="claims", whole=True), guess)
 
     def _beside(self, asked: Prediction) -> Mapping[str, str]:
-        guess = asked.kept()
-        found: int | str
-        if asked.choices:
-            claim = self._evidence.claim(asked.name)
-            found = str(claim.finding.verdict) if claim else "–"
-            close = "as predicted" if guess == found else "different"
-        else:
-            found = count(self._evidence, asked.name)
-            off = found - guess if isinstance(guess, int | float) else 0
-            close = "as predicted" if off == 0 else f"{abs(off):g} {'more' if off > 0 else 'fewer'}"
-        shown = f"{guess:g}" if isinstance(guess, int | float) else guess
+        guess, found = asked.kept(), count(self._evidence, asked.name)
+        shown, close = "–", "–"
         if is_handout():
-            shown, close = asked.on_page(), "–"
-        return {
-            "question": asked.question,
-            "you predicted": shown or "–",
-            "found": str(found),
-            "difference": "–" if guess is None else close,
-        }
+            shown = asked.on_page()
+        elif isinstance(guess, int | float):
+            off = found - guess
+            shown = f"{guess:g}"
+            close = f"{abs(off):g} {'more' if off > 0 else 'fewer'}" if off else "as predicted"
+        row = {"question": asked.question, "you predicted": shown, "found": str(found)}
+        return row if is_handout() else {**row, "difference": close}
 
     def _source(self) -> str:
-        return self._evidence.caption()
+        return f"{self._evidence.brief()}\n\n{self._evidence.caption()}"
 
     # ---- explain ------------------------------------------------------------------------------
 
     def table(self) -> None:
-        """Show every claim with its parts, findings, figures and where they come from."""
+        """Show every claim as one line that unfolds: value, bound, limits and run of each part."""
         self._page.put(lambda: claims_table(self._evidence.claims))
 
     def figure(self, name: str) -> None:
@@ -121,59 +109,32 @@ class Verdict(Steps):
         if name not in explained.figures:
             raise UnknownName("figure", name, sorted(explained.figures))
         draw = explained.figures[name]
-        self._page.put(lambda: text.caption(draw(self._evidence), self._section("figure", name)))
+        self._page.put(
+            lambda: text.caption(
+                draw(self._evidence), self._section("figure", name), self._evidence.brief()
+            )
+        )
 
-    def whatif(self, name: str, **options: Any) -> None:
-        """Show a modelled figure with a slider ("hosts")."""
-        if name not in explained.whatifs:
-            raise UnknownName("what-if", name, sorted(explained.whatifs))
-        self._model(name, lambda: explained.whatifs[name](self._evidence, **options))
+    # ---- choose -------------------------------------------------------------------------------
 
-    def without(self, experiment: str) -> None:
-        """Show what the table would say if there were no recording of ``experiment``.
+    def choose(self) -> None:
+        """Show the figures that a choice can rest on, and six pieces of work to choose for."""
 
-        Raises:
-            UnknownName: no lesson is on an experiment of that name.
-        """
-        lessons = {lesson.experiment: lesson for lesson in self._evidence.lessons.values()}
-        if experiment not in lessons:
-            raise UnknownName("experiment", experiment, sorted(filter(None, lessons)))
-        if not self._evidence.of(experiment):
-            self._page.say(self._evidence.missing(lessons[experiment]))
-            return
-        moved = changed(self._evidence, experiment)
-        rows = [
-            {
-                "claim": before.claim.name,
-                "with it": f"{before.finding.verdict}: {reason(before)}",
-                "without it": f"{after.finding.verdict}: {reason(after)}",
-            }
-            for before, after in moved
-        ]
-        stay = len(self._evidence.parts) - len(moved)
-        if not rows:
-            self._page.say(f"Nothing would change: all {stay} lines stay as they are.")
-            return
-        words = f"Without the recording of {experiment.replace('_', ' ')}; "
-        self._page.put(lambda: page.table(rows, f"{words}{stay} other lines stay as they are."))
+        def figures() -> page.Html:
+            shown = headlines(self._evidence)
+            rows = [{n: cell for n, cell in row.items() if n != "lesson"} for row in shown]
+            parts = parts_of_headlines(self._evidence)
+            caption = f"{self._evidence.brief(parts)}\n\n{self._evidence.caption(parts)}"
+            return page.table(rows, caption)
 
-    def numbers(self, claim_id: str) -> tuple[float, float, float]:
-        """Lower end, upper end and bound of the first part of a claim.
-
-        All three are NaN, and a sentence says why, where no recording holds them.
-
-        Raises:
-            UnknownName: there is no such claim.
-        """
-        claim = self._evidence.claim(claim_id)
-        if claim is None:
-            raise UnknownName("claim", claim_id, [c.id for c in self._evidence.claims])
-        part = claim.parts[0]
-        interval, bound = part.finding.interval, part.claim.bound
-        if interval is None or bound is None:
-            self._page.say(part.finding.reason)
-            return math.nan, math.nan, math.nan
-        return interval.low, interval.high, bound
+        self._page.put(figures)
+        words = text.read(lessons_dir() / "text" / "09-verdict.md")
+        works = text.works(words, choices(self._evidence))
+        tasks = Tasks(NUMBER, {}, works, _no_rows, keeping=not is_handout())
+        if is_handout():
+            self._page.html(Markup(questions_html(tasks, "works")))
+        else:
+            page.display(quiz_widget(tasks))
 
     # ---- practise -----------------------------------------------------------------------------
 
@@ -184,7 +145,7 @@ class Verdict(Steps):
             NUMBER,
             exercises,
             questions,
-            lambda: self._evidence.view(),
+            _no_rows,
             called=page.name_of(self),
             keeping=not is_handout(),
         )
@@ -193,3 +154,8 @@ class Verdict(Steps):
 
     def _gather(self) -> Evidence:
         return gather(own=self.own and mode(self.mode) is not Mode.REPLAY)
+
+
+def _no_rows() -> View:
+    """What answers are checked on here: none, for the judged claims decide."""
+    return compose(None, None)

@@ -1,4 +1,4 @@
-"""The verdict, explained: pictures, a model and counts, all made from the judged claims.
+"""The verdict, explained: pictures and figures, all made from the judged claims.
 
 The shape is that of an experiment's ``explain.py``; an :class:`Evidence` takes the place of a
 view, for here many recordings stand side by side.
@@ -6,36 +6,29 @@ view, for here many recordings stand side by side.
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import (
-    RAMP,
     Conclusion,
     Estimate,
-    Quantity,
     Rule,
     Side,
     Undecided,
     estimate,
+    observed,
 )
-from vmcompare.evidence.claims.judged import Evidence, Part, RunFindings
-from vmcompare.evidence.units import size
-from vmcompare.experiments.explanation import Explanation
-from vmcompare.plots.dots import Dot, Panels, sliding_dots
-from vmcompare.plots.findings import Against, against, findings
-from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.sandbox import EMULATION, Machine, Platform, Series
-
-GIB = 1024**3
+from vmcompare.evidence.claims.judged import Evidence, Part
+from vmcompare.evidence.units import ratio, written
+from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.plots.findings import SIGNS, Against, against, findings
+from vmcompare.plots.picture import Picture
+from vmcompare.sandbox import EMULATION, Platform
 
 explained = Explanation[Evidence]()
 
-HOST_GIB = 64
-"""Memory of a host in the what-if, unless another is named (GiB)."""
+ABSENT = "not measured here"
 
 
 @explained.figure("findings")
@@ -75,98 +68,165 @@ def _against(part: Part) -> Against | None:
     return Against(name, finding.interval, claim.bound, finding.verdict, part.emulated)
 
 
-@dataclass(frozen=True, slots=True)
-class Marginal:
-    """What one more instance of a series costs in memory: b of the fitted a + b·N, in bytes."""
-
-    series: Series
-    found: Estimate
-    run: RunFindings
-
-
-_RAMPS = (
-    Side(Platform.CONTAINER, phase=RAMP),
-    Side(Platform.VM_DIRECT, Machine.PC, phase=RAMP),
-    Side(Platform.VM_TUNED, phase=RAMP),
-    Side(Platform.VM, phase=RAMP),
-)
-
-
-def marginals(evidence: Evidence) -> tuple[Marginal, ...]:
-    """The marginal memory of each platform, of the one run that has it for most of them."""
-    return max((_of_run(run) for run in evidence.runs), key=len, default=())
-
-
-def _of_run(run: RunFindings) -> tuple[Marginal, ...]:
-    found = []
-    for side in _RAMPS:
-        with contextlib.suppress(Undecided):
-            cost = estimate(Quantity("pss_bytes", side, None), run.frame, slope=True)
-            if cost.interval.estimate > 0:
-                found.append(
-                    Marginal(Series(side.platform, Machine(side.machine or "")), cost, run)
-                )
-    return tuple(found)
-
-
-@explained.whatif("hosts")
-def hosts(evidence: Evidence, *, host_gib: float = HOST_GIB) -> WhatIf:
-    """How many hosts of ``host_gib`` GiB it takes for n instances, by memory alone (claim V1).
-
-    Raises:
-        Unavailable: no recording holds what one more instance costs.
-    """
-    costs = marginals(evidence)
-    if not costs:
-        raise Unavailable(
-            "what one more instance costs in memory is not in any recording here, so no number of "
-            "hosts can be modelled",
-            "run the lesson on the guest operating system (01), which measures it",
-        )
-    x = host_gib * GIB
-    fit = {m.series: int(x // m.found.interval.estimate) for m in costs}
-    if not all(fit.values()):
-        raise Unavailable(f"not one instance fits a host of {host_gib:g} GiB", "take a larger one")
-    numbers = tuple(float(round(10 ** (step / 4))) for step in range(4, 21))
-    few = [m for m in costs if m.found.few]
-
-    def panels(n: float) -> Panels:
-        needed, fitting = [], []
-        for m in costs:
-            under = f", {EMULATION}" if m.found.emulated else ""
-            label = f"{m.series.label} (b = {size(m.found.interval.estimate)}{under})"
-            k = fit[m.series]
-            needed.append(Dot(m.series, label, math.ceil(n / k), f"{math.ceil(n / k):,}"))
-            fitting.append(Dot(m.series, m.series.label, k, f"{k:,}"))
-        return {
-            "Hosts needed": needed,
-            f"Instances that fit one host of {host_gib:g} GiB": fitting,
-        }
-
-    run, recording = costs[0].run, costs[0].run.recording
-    return sliding_dots(
-        panels,
-        numbers,
-        start=1000,
-        said="{:,.0f} instances.",
-        caption=" ".join(f"Few runs for {m.series.label}: {m.found.few}." for m in few),
-        placeholders={
-            "host": host_gib,
-            "source": f"{recording.run_id} ({run.whose}, {recording.started_utc[:10]})",
-            "emulated": ", ".join(m.series.label for m in costs if m.found.emulated),
-        },
-        air=1.6,
-    )
-
-
 COUNTED: Mapping[str, Sequence[Conclusion]] = {
     "supported": (Conclusion.SUPPORTED, Conclusion.WITH_CAVEATS),
     "refuted": (Conclusion.REFUTED,),
     "not_measured": (Conclusion.NOT_MEASURED,),
 }
-"""Name of a number of claims → findings that count; one claim's finding goes by the claim's id."""
+"""Name of a number of claims → findings that count."""
 
 
 def count(evidence: Evidence, name: str) -> int:
     """How many claims have one of the findings of :data:`COUNTED`."""
     return sum(claim.finding.verdict in COUNTED[name] for claim in evidence.claims)
+
+
+# ---- what to choose by ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A figure of one lesson that a choice can rest on.
+
+    Attributes:
+        lesson: the number of the lesson.
+        what: what is compared, in words.
+        claim: id and part of the claim that it decides.
+        container, vm: the fact that holds or not (``"!name"``: its contrary); of a claim that
+            compares two costs they are its two sides, and stay empty.
+    """
+
+    lesson: str
+    what: str
+    claim: tuple[str, str]
+    container: str = ""
+    vm: str = ""
+
+
+HEADLINES: Sequence[Headline] = (
+    Headline(
+        "00", "runs a program without an operating system",
+        ("A1", "a whole computer"), vm="boot_sector_prints_in_vm",
+    ),
+    Headline("01", "memory of one more idle instance", ("O1", "memory")),
+    Headline(
+        "02", "has a kernel of its own", ("O2", "shared kernel"),
+        "!container_kernel_release_is_hosts", "!vm_kernel_release_is_hosts",
+    ),
+    Headline("03", "bytes to send: a whole image, compressed", ("P1", "whole")),
+    Headline("03", "bytes to send: a second application", ("P1", "second application")),
+    Headline("04", "time from request to first byte", ("F2", "start")),
+    Headline(
+        "05a", "opens a host device (container: privileged)", ("S5", "direct access"),
+        "privileged_container_opens_host_devices", "vm_opens_host_devices",
+    ),
+    Headline(
+        "05b", "a kernel panic stops its neighbour", ("S1a", "faults"),
+        "container_kernel_panic_stops_both_containers", "!sibling_vm_misses_no_heartbeat",
+    ),
+)  # fmt: skip
+
+
+@explained.table("headlines")
+def headlines(evidence: Evidence) -> Iterator[Row]:
+    """One row a headline: the container, the VM, how many times as much, and the finding."""
+    for one in HEADLINES:
+        part = evidence.part(*one.claim)
+        if part is None:
+            continue
+        verdict = part.finding.verdict
+        if part.claim.quantity:
+            container, vm, times = _costs(evidence, part)
+        else:
+            container, vm, times = _fact(one.container, part), _fact(one.vm, part), "–"
+        yield {
+            "lesson": one.lesson,
+            "what": one.what,
+            "container": container,
+            "VM": vm,
+            "VM ÷ container": times,
+            "claim and finding": f"{part.claim.id} {SIGNS[verdict]} {verdict}",
+        }
+
+
+def parts_of_headlines(evidence: Evidence) -> list[Part]:
+    """The parts of claims that :func:`headlines` shows."""
+    return [part for one in HEADLINES if (part := evidence.part(*one.claim))]
+
+
+def _costs(evidence: Evidence, part: Part) -> tuple[str, str, str]:
+    container, vm = map(_words, _sides(evidence, part.claim.id, part.claim.part))
+    interval = part.finding.interval
+    return container, vm, ratio(interval.estimate) if interval else ABSENT
+
+
+def _sides(evidence: Evidence, claim_id: str, name: str) -> tuple[Estimate | None, Estimate | None]:
+    """What container and VM cost, in the run that decides which of them costs more."""
+    part = evidence.part(claim_id, name)
+    quantity = part.claim.quantity if part else None
+    if part is None or quantity is None or quantity.below is None:
+        return None, None
+    return _one_side(part, quantity.below), _one_side(part, quantity.above)
+
+
+def _one_side(part: Part, side: Side) -> Estimate | None:
+    assert part.claim.quantity is not None
+    if part.run is None:
+        return None
+    wanted = replace(part.claim.quantity, above=side, below=None)
+    try:
+        return estimate(wanted, part.run.frame, slope=part.claim.rule is Rule.SLOPE)
+    except Undecided:
+        return None
+
+
+def _words(found: Estimate | None, *, emulation: bool = True) -> str:
+    if found is None:
+        return ABSENT
+    words = written(found.interval.estimate, found.wanted.unit)
+    return f"{words}, {EMULATION}" if found.emulated and emulation else words
+
+
+def _fact(name: str, part: Part) -> str:
+    """``"yes"`` or ``"no"``; a dash where the fact is of no use, words where nobody observed it."""
+    if not name:
+        return "–"
+    try:
+        held = observed(name.removeprefix("!"), part.run.frame) if part.run else None
+    except Undecided:
+        held = None
+    return ABSENT if held is None else "yes" if held is not name.startswith("!") else "no"
+
+
+CUSTOMERS, SERVICES = 10, 20
+"""Of the work that is "both": so many customers, and so many services of each."""
+
+
+def choices(evidence: Evidence) -> Mapping[str, str]:
+    """What the words about six pieces of work name: figures, each with its unit, and findings."""
+    container, vm = _sides(evidence, "O1", "memory")
+    container_image, vm_image = _sides(evidence, "P1", "whole")
+    docker, _ = _sides(evidence, "F2", "start")
+    figures = {
+        "container_memory": container,
+        "vm_memory": vm,
+        "container_bytes": container_image,
+        "vm_bytes": vm_image,
+        "container_start": docker,
+    }
+    said = {name: _words(found, emulation=False) for name, found in figures.items()}
+    said |= {"customers": str(CUSTOMERS), "services": str(SERVICES)}
+    said["all_vms"] = said["both"] = ABSENT
+    if container and vm:
+        many, each = CUSTOMERS * SERVICES, vm.interval.estimate
+        said["all_vms"] = written(many * each, "bytes")
+        together = CUSTOMERS * each + many * container.interval.estimate
+        said["both"] = written(together, "bytes")
+    for name, key in {"memory_ratio": ("O1", "memory"), "bytes_ratio": ("P1", "whole")}.items():
+        part = evidence.part(*key)
+        interval = part.finding.interval if part else None
+        said[name] = ratio(interval.estimate) if interval else ABSENT
+    for claim_id, name in (("O6a", "distributions"), ("O6b", "kernels"), ("S1a", "faults")):
+        part = evidence.part(claim_id, name)
+        said[name] = str(part.finding.verdict) if part else ABSENT
+    return said

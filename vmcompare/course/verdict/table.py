@@ -1,4 +1,4 @@
-"""The final table as HTML (``templates/verdict.html.j2``), and the table of its recordings.
+"""Every claim as one line that unfolds (``templates/verdict.html.j2``), and the recordings' table.
 
 Signs and words tell the findings. Every figure says whether it was measured or recorded, by which
 run, when, and, where a VM ran under it, *software emulation*.
@@ -7,16 +7,17 @@ run, when, and, where a VM ran under it, *software emulation*.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from vmcompare.course import page
 from vmcompare.course.templates import render
-from vmcompare.evidence.claims import ARTICLE, CaveatKind, Conclusion, Rule
+from vmcompare.evidence.claims import ARTICLE, Conclusion, Rule
 from vmcompare.evidence.claims.judged import Evidence, JudgedClaim, Part
+from vmcompare.evidence.units import written
 from vmcompare.plots.findings import SIGNS
-from vmcompare.sandbox import accelerator_words
+from vmcompare.sandbox import EMULATION, accelerator_words
 
 SECTIONS: Mapping[str, str] = {
     "A": "What is a virtual machine? What is Docker?",
@@ -31,7 +32,7 @@ SECTIONS: Mapping[str, str] = {
 
 
 def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
-    """All claims: one table for each section of the article, in its order."""
+    """All claims, one line each, by the sections of the article."""
     sections: dict[str, list[JudgedClaim]] = {}
     for claim in claims:
         sections.setdefault(SECTIONS[claim.id[0]], []).append(claim)
@@ -43,10 +44,10 @@ def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
             for name, some in sections.items()
         ],
         signs=SIGNS,
+        says=_says,
         alike=_alike,
-        reason=reason,
+        lines=lines,
         link=_link,
-        provenance=provenance,
     )
     return page.Html(markup)
 
@@ -57,9 +58,15 @@ def _counted(claims: Sequence[JudgedClaim]) -> str:
     return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}: {told}"
 
 
+def _says(claim: JudgedClaim) -> str:
+    """The claim in plain words; of several parts what they have in common."""
+    says = claim.parts[0].claim.says
+    return says if len(claim.parts) == 1 else says.partition(":")[0].rstrip(".") + "."
+
+
 def _alike(parts: Sequence[Part]) -> list[list[Part]]:
-    """The parts of one claim; neighbours with the same finding share a row."""
-    same = groupby(parts, key=lambda part: (part.run, part.finding.verdict, reason(part)))
+    """The parts of one claim; neighbours of which the same is said stand together."""
+    same = groupby(parts, key=lambda part: (part.finding.verdict, tuple(lines(part))))
     return [list(some) for _, some in same]
 
 
@@ -70,13 +77,30 @@ def _link(part: Part) -> str:
     return page.lesson_link(part.lesson.notebook, f"lesson {part.lesson.number}")
 
 
-def reason(part: Part) -> str:
-    """What was found, with interval and number of runs; beside a judgement what else there is."""
-    said = part.finding.reason
-    texts = [c.text for c in part.claim.caveats if c.kind is CaveatKind.TEXT]
-    if part.claim.rule is Rule.JUDGEMENT and texts:
-        said += f" {'Also' if part.run else 'Beside it'}: {'; '.join(texts)}."
-    return f"{said} {part.note}".rstrip()
+def lines(part: Part) -> Iterator[tuple[str, str]]:
+    """What stands below a part, as pairs of a name and words: value, bound, limits, run."""
+    claim, found = part.claim, part.finding
+    if found.value and claim.quantity and claim.bound is not None:
+        yield "Value", found.value[:1].upper() + found.value[1:]
+        least = claim.rule in (Rule.RATIO, Rule.SLOPE) or claim.quantity.at_least
+        yield (
+            "Bound",
+            f"at {'least' if least else 'most'} " + written(claim.bound, claim.quantity.unit),
+        )
+        if found.verdict is Conclusion.NOT_MEASURED:
+            yield "Open because", f"{EMULATION} decides no claim about time or processor"
+    else:
+        yield "Found", found.reason
+    if found.caveats:
+        yield "Limited by", "; ".join(found.caveats)
+    if found.others:
+        yield "Measured by others, with hardware", "; ".join(found.others)
+    if found.listed:
+        yield "Beside it", "; ".join(found.listed)
+    if part.note:
+        yield "Passed over", part.note
+    if part.run:
+        yield "From", provenance(part)
 
 
 def provenance(part: Part) -> str:

@@ -62,6 +62,7 @@ class Finding:
         reason: one plain sentence: what was found, with interval and number of runs.
         interval: the estimate behind it, where the rule has one; also of one that emulation leaves
             undecided.
+        value: that estimate in words; empty where there is none.
         n: runs, paired blocks, ramps or facts that went in; 0 where nothing did.
         caveats: what limits a "supported": each came out the other way or always holds.
         listed: what stands beside it and changes nothing (unmeasured arms, standing texts).
@@ -75,6 +76,7 @@ class Finding:
     reason: str
     interval: Interval | None = None
     n: int = 0
+    value: str = ""
     caveats: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -227,9 +229,10 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
             f"({against}).",
             interval,
             interval.n,
+            str(found),
         )
     verdict, why = by_rule(claim.rule, interval, claim.bound, at_least=wanted.at_least)
-    finding = Finding(verdict, f"{_capital(against)}{why}.", interval, interval.n)
+    finding = Finding(verdict, f"{_capital(against)}{why}.", interval, interval.n, str(found))
     if found.few:
         finding = _at_best(finding, f"few runs: {found.few}")
     if found.emulated and claim.kind is ClaimKind.SIZE:

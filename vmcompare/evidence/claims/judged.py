@@ -41,9 +41,9 @@ from vmcompare.evidence.claims.findings import (
 )
 from vmcompare.evidence.claims.rules import Claim, Rule, load
 from vmcompare.evidence.recording import COLUMNS, Recording, readable, recordings
-from vmcompare.evidence.view import MEASURED, RECORDED, Source, View
+from vmcompare.evidence.view import MEASURED, RECORDED
 from vmcompare.paths import data_dir, lessons_dir, user_recordings_dir
-from vmcompare.sandbox import SOFTWARE
+from vmcompare.sandbox import EMULATION, SOFTWARE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +52,8 @@ ENOUGH = 3
 """Blocks that an own run needs before its estimate is preferred: as many as *Run* proposes. One
 block gives no interval, and two say little about the spread between blocks."""
 
+NO_RECORDING = "No recording is here to judge by."
+
 _DECLARED = re.compile(r'Lesson\(\\?"(\w+)\\?",\s*\\?"(\d\d[a-z]?)\\?"')
 _NUMBERED = re.compile(r"(\d\d[a-z]?)-.+\.ipynb")
 
@@ -59,9 +61,9 @@ _NUMBERED = re.compile(r"(\d\d[a-z]?)-.+\.ipynb")
 class Whose(StrEnum):
     """Whose run a recording is, as the table says it."""
 
-    SESSION = "measured"
-    LEARNER = "recorded, your own run"
-    PROJECT = "recorded"
+    SESSION = MEASURED
+    LEARNER = f"{RECORDED} on the computer that ran this lesson"
+    PROJECT = RECORDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +161,9 @@ class Part:
             return ""
         count = self.too_short.blocks(self.claim)
         return (
-            f"Your own run {self.too_short.recording.run_id} is too short to settle this: it has "
-            f"{count} round{'s' if count > 1 else ''} of it, and {ENOUGH} are needed."
+            f"Run {self.too_short.recording.run_id}, of the computer that ran this lesson, is too "
+            f"short to settle this: it has {count} round{'s' if count > 1 else ''} of it, and "
+            f"{ENOUGH} are needed."
         )
 
 
@@ -181,13 +184,11 @@ class Evidence:
         runs: per experiment at most one own run and one of the project's; own ones first.
         problems: experiment → what is wrong with each file that could not be read, as sentences.
         lessons: the lessons that exist, by number.
-        hidden: experiments left out on purpose.
     """
 
     runs: tuple[RunFindings, ...]
     problems: Mapping[str, tuple[str, ...]]
     lessons: Mapping[str, LessonFile]
-    hidden: frozenset[str] = frozenset()
 
     @cached_property
     def claims(self) -> tuple[JudgedClaim, ...]:
@@ -203,21 +204,28 @@ class Evidence:
         """One claim."""
         return next((claim for claim in self.claims if claim.id == claim_id), None)
 
+    def part(self, claim_id: str, name: str) -> Part | None:
+        """One part of a claim, by its name; the others are not judged for it."""
+        wanted = (c for c in load() if (c.id, c.part) == (claim_id, name))
+        return next((part(claim, self) for claim in wanted), None)
+
+    def brief(self, parts: Sequence[Part] | None = None) -> str:
+        """What kind of figures these are, and from when: ``"Recorded on 2026-11-25."``."""
+        used = [p for p in (self.parts if parts is None else parts) if p.run]
+        days = sorted({p.run.recording.started_utc[:10] for p in used if p.run})
+        if not days:
+            return NO_RECORDING
+        when = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
+        under = f"; VMs under {EMULATION}" if any(p.emulated for p in used) else ""
+        return f"{RECORDED.capitalize()} {when}{under}."
+
     def caption(self, parts: Sequence[Part] | None = None) -> str:
         """Which runs the table, or these of its parts, are made from, in one sentence."""
         used = dict.fromkeys(p.run for p in (self.parts if parts is None else parts) if p.run)
         if not used:
-            return "No recording is here to judge by."
+            return NO_RECORDING
         runs = (f"{run.recording.experiment.replace('_', ' ')} ({run})" for run in used)
         return f"From {'; '.join(runs)}. Every part is judged on one run."
-
-    def without(self, experiment: str) -> Evidence:
-        """The same as if there were no recording of ``experiment``."""
-        return replace(
-            self,
-            runs=tuple(run for run in self.runs if run.recording.experiment != experiment),
-            hidden=self.hidden | {experiment},
-        )
 
     def of(self, experiment: str) -> tuple[RunFindings, ...]:
         """The runs of one experiment."""
@@ -231,25 +239,8 @@ class Evidence:
 
     def missing(self, lesson: LessonFile) -> str:
         """Why there is no recording of a lesson, in one sentence."""
-        if lesson.experiment in self.hidden:
-            return f"The recording of lesson {lesson.number} is hidden."
         said = self.problems.get(lesson.experiment)
         return said[0] if said else f"There is no recording of lesson {lesson.number} here."
-
-    def view(self) -> View:
-        """All rows side by side; every estimate still takes those of one run."""
-        import pandas as pd
-
-        if not self.runs:
-            return View(pd.DataFrame(columns=[*COLUMNS, "shown"]), ())
-        frames, sources = [], []
-        for run in self.runs:
-            shown = MEASURED if run.whose is Whose.SESSION else RECORDED
-            r = run.recording
-            words = (r.experiment.replace("_", " "),)
-            frames.append(run.frame.assign(shown=shown))
-            sources.append(Source(shown, r.run_id, r.started_utc, r.host, r.rounds, words))
-        return View(pd.concat(frames, ignore_index=True), tuple(sources))
 
 
 def lessons(directory: Path | None = None) -> dict[str, LessonFile]:

@@ -278,6 +278,7 @@ class Claim:
         estimand: what is estimated; ``None`` for a judgement beside which nothing is measured.
         bound: θ, in the estimand's unit; ``None`` for facts and judgements.
         lessons: numbers of the lessons that measure it (``"04"``, ``"05a"``).
+        says: what they claim, in plain words; of several parts each says after a colon which it is.
         quote: the article's own sentences.
         caveats: the entries of the caveats column.
         others: what others measured with hardware virtualisation, from ``data/literature.csv``.
@@ -290,6 +291,7 @@ class Claim:
     estimand: Estimand | None
     bound: float | None
     lessons: tuple[str, ...]
+    says: str
     quote: str
     caveats: tuple[Caveat, ...]
     others: tuple[Figure, ...] = ()
@@ -339,12 +341,13 @@ def _claim(row: Mapping[str, str]) -> Claim:
         estimand=parse(row["estimand"]) if row["estimand"] or rule is not Rule.JUDGEMENT else None,
         bound=float(row["bound"]) if row["bound"] else None,
         lessons=tuple(row["lesson"].split()),
+        says=row["says"],
         quote=row["quote"],
         caveats=tuple(caveat(c.strip()) for c in row["caveats"].split(";") if c.strip()),
         others=tuple(cited(name.strip()) for name in row["others"].split(";") if name.strip()),
     )
     measured = claim.quantity
-    if not (claim.id and row["says"] and claim.quote and claim.lessons):
+    if not (claim.id and claim.says and claim.quote and claim.lessons):
         raise ValueError("id, lesson, says and quote must not be empty")
     if (claim.kind is ClaimKind.JUDGEMENT) != (rule is Rule.JUDGEMENT):
         raise ValueError("kind and rule are both judgement, or neither is")

@@ -4,48 +4,53 @@ from __future__ import annotations
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence import view as columns
-from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.units import MIB, size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.explanation import Values
 from vmcompare.experiments.guest_os import fits
-from vmcompare.experiments.guest_os.explain import OVERHEAD, PSS, explained
-from vmcompare.experiments.guest_os.fits import GIB
+from vmcompare.experiments.guest_os.explain import PSS, explained
+from vmcompare.experiments.guest_os.fits import Fit
 from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
-ROOM_BYTES = 6 * GIB
-"""What the laptop of the last exercise has left for instances."""
+ROOM_MIB = 6 * 1024
+"""What the laptop of the exercise in class has left for instances."""
+
+APPLICATION_MIB = 100
+"""What the application needs that each of them runs."""
 
 
-@explained.check("slope_by_hand", unit="MiB", within=0.03)
-def slope_by_hand(view: View) -> float:
-    """MiB for each further container, from two points of the first ramp."""
-    two, ten = _two_and_ten(view)
-    return (ten - two) / 8 / MIB
+@explained.check("laptop", unit="VMs", within=0.06)
+def full_vms(view: View) -> float:
+    """How many freshly booted full VMs fit into :data:`ROOM_MIB`, each with its application."""
+    return float(_fits_in(_laptop(view)[0]))
 
 
-@explained.values("slope_by_hand")
-def _slope_by_hand(view: View) -> Values:
-    two, ten = _two_and_ten(view)
+@explained.values("laptop")
+def _laptops(view: View) -> Values:
+    vm, container = _laptop(view)
+    vms, containers = _fits_in(vm), _fits_in(container) if container else 0
     return {
-        "two": size(two),
-        "ten": size(ten),
-        "difference": size(ten - two),
-        "slope": f"{slope_by_hand(view):.3g}",
-        "average": size(ten / 10),
+        "fixed": size(vm.fixed),
+        "one": size(vm.each.estimate),
+        "vms": vms,
+        "containers": containers,
+        "times": f"{containers / max(1, vms):.2g}",
+        "emulated": EMULATION if vm.column.emulated else "",
     }
 
 
-def _two_and_ten(view: View) -> tuple[float, float]:
-    """Bytes of 2 and of 10 containers together, in the first ramp."""
-    ramp = columns.container(view.columns(PSS, phase="ramp", block=0))
-    points = ramp.medians("rep") if ramp else {}
-    if not {2, 10} <= points.keys():
-        raise Unavailable(
-            "the first ramp of containers lacks N = 2 or N = 10",
-            "replay a recording, or measure where Docker is",
-        )
-    return points[2], points[10]
+def _laptop(view: View) -> tuple[Fit, Fit | None]:
+    found = fits.fits(view, PSS)
+    for fit in found:
+        if fit.series.platform is Platform.VM and fit.each.estimate > 0:
+            return fit, fits.container(found)
+    raise Unavailable("the data shown hold no ramp of vm", "replay a recording, or measure one")
+
+
+def _fits_in(fit: Fit) -> int:
+    """The largest n with fixed part + n · (one more + application) within the room."""
+    each_mib = fit.each.estimate / MIB + APPLICATION_MIB
+    return int((ROOM_MIB - fit.fixed / MIB) // each_mib)
 
 
 @explained.check("given_and_paid", unit="ratio", within=0.03)
@@ -78,38 +83,3 @@ def _small_and_large(view: View) -> tuple[float, float]:
 def _flawed_study(view: View) -> Values:
     found = fits.container(fits.fits(view, PSS))
     return {"container": size(found.each.estimate) if found else ""}
-
-
-@explained.check("laptop", unit="VMs", within=0.06)
-def full_vms(view: View) -> float:
-    """How many freshly booted full VMs fit into :data:`ROOM_BYTES`."""
-    for fit in fits.fits(view, PSS):
-        if fit.series.platform is Platform.VM and fit.each.estimate > 0:
-            return float(fit.most(ROOM_BYTES))
-    raise Unavailable("the data shown hold no ramp of vm", "replay a recording, or measure one")
-
-
-@explained.values("laptop")
-def _laptop(view: View) -> Values:
-    lines = []
-    for fit in fits.fits(view, PSS):
-        if fit.each.estimate > 0 and fit.series.platform.is_vm:
-            under = f" ({EMULATION}, without the code cache)" if fit.column.emulated else ""
-            lines.append(
-                f"- {literal(fit.series.label)}{under}: a = {size(fit.fixed)}, "
-                f"b = {size(fit.each.estimate)}, so {fit.most(ROOM_BYTES)}"
-            )
-    found = fits.fits(view, OVERHEAD)
-    base = fits.container(found)
-    run_id = base.column.run_id if base else ""
-    daemons = fits.daemons_bytes(view, run_id).get(0)
-    paid_back = [
-        f"- {literal(vm.series.label)}: {fits.crossover_words(daemons, base, vm)}"
-        for vm in fits.vms(found, run_id)
-        if base and daemons is not None
-    ]
-    return {
-        "vms": "\n".join(lines),
-        "daemons": size(daemons or 0.0),
-        "paid_back": "\n".join(paid_back),
-    }

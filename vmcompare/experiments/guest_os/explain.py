@@ -6,55 +6,64 @@ All sizes leave the translator's code cache out unless they say otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import RAMPS_WANTED
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, median_interval
-from vmcompare.evidence.units import MIB, size
-from vmcompare.evidence.view import NEXT, Column, View, absent, failures, mixed, of_series
+from vmcompare.evidence.units import MIB, ratio, size
+from vmcompare.evidence.view import (
+    NEXT,
+    Column,
+    View,
+    absent,
+    bare_runtimes,
+    failures,
+    mixed,
+    of_series,
+)
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.guest_os import fits
-from vmcompare.experiments.guest_os.fits import GIB, Fit, crossover, crossover_words, need_fits
+from vmcompare.experiments.guest_os.fits import Fit, crossover, crossover_words, need_fits
 from vmcompare.experiments.guest_os.instance import (
     CODE_CACHE,
     FILES,
     KERNEL_THREADS,
-    PARTS,
     PROCESSES,
-    SHIM,
-    WORKLOAD,
 )
-from vmcompare.plots.dots import Dot, Panels, sliding_dots
-from vmcompare.plots.lines import Line, LinePanel, lines
+from vmcompare.plots.lines import Curve, Line, LinePanel, curves, lines
 from vmcompare.plots.picture import Picture, Placeholders, WhatIf
 from vmcompare.plots.stack import Whole, stack
 from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
 PSS, OVERHEAD, PART = "pss_bytes", "overhead_bytes", "part_bytes"
-ROOM_GIB = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256)
-DAEMONS_MIB = tuple(range(0, 301, 15))
-_LAST_N = 20
+APPLICATION_MIB = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 3000)
 _ZERO_WIDTH_SPACE = "\u200b"
 
 explained = Explanation[View]()
 
-explained.figure("ramps")(lambda view: _ramps(view, PSS, "All instances together"))
-explained.figure("managing")(lambda view: _ramps(view, OVERHEAD, "Shims and daemons, or emulators"))
+explained.figure("ramps")(lambda view: _ramps(products(view), PSS, "All instances together"))
+explained.figure("managing")(
+    lambda view: _ramps(products(view), OVERHEAD, "What manages them", paid_back=True)
+)
 
 
-def _ramps(view: View, metric: str, title: str) -> Picture:
-    """Memory on the host against the number of instances, with the daemons and without."""
+def products(view: View) -> View:
+    """The rows that carry the lesson: without bare container runtimes."""
+    return View(view.frame[bare_runtimes(view.frame) == ""], view.sources)
+
+
+def _ramps(view: View, metric: str, title: str, *, paid_back: bool = False) -> Picture:
+    """Memory on the host against N, with Docker's daemons and without.
+
+    ``paid_back`` marks the N from which on daemons and containers cost less than VMs.
+    """
     weighed = view.need(metric, "ramp of instances", phase="ramp")
     found = fits.fits(view, metric)
     both = mixed(weighed)
-    lines_of = {
-        column.key: _line(column, fits.of_column(found, column), mixed=both) for column in weighed
-    }
-    drawn = list(lines_of.values())
-    containers = [lines_of[c.key] for c in weighed if not c.series.platform.is_vm]
+    drawn = [_line(column, fits.of_column(found, column), mixed=both) for column in weighed]
     marks: dict[str, float] = {}
     base = fits.container(found)
     held = fits.daemons_bytes(view, base.column.run_id) if base else {}
@@ -62,7 +71,7 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
     if base is not None and before is not None:
         last = float(base.column.rows["rep"].max())
         drawn.insert(
-            drawn.index(lines_of[base.column.key]) + 1,
+            [column.key for column in weighed].index(base.column.key) + 1,
             Line(
                 base.series,
                 base.column.label(mixed=both).replace("container", "container and daemons", 1),
@@ -71,24 +80,24 @@ def _ramps(view: View, metric: str, title: str) -> Picture:
                 dashed=True,
             ),
         )
-        vms = fits.vms(found, base.column.run_id)
-        marks = _marks("daemons paid back against", before, base, vms)
-    panels = [LinePanel(f"{title}, in MiB (bold: one more)", drawn, marks)]
-    if containers and len(containers) < len(drawn):
-        panels.append(LinePanel("The containers alone, without daemons", containers, key=False))
+        for vm in fits.vms(found, base.column.run_id) if paid_back else ():
+            words = f"daemons paid back against {vm.series.label} "
+            marks[words + crossover_words(before, base, vm)] = crossover(before, base, vm)
     last_n = max(int(column.rows["rep"].max()) for column in weighed)
-    most = max(held, default=0)
     picture = lines(
-        panels,
+        [LinePanel(f"{title}, in MiB (bold: one more)", drawn, marks)],
         x_label="instances at the same time, N",
         x_ticks=tuple(range(0, last_n + 1, 2 if last_n > 5 else 1)),
-        what="Memory against the number of instances, with a line a + b·N for each series",
+        what="Memory against the number of instances, with a straight line for each series",
         caption=_caption(view, view.columns(PSS, phase="ramp", failed_too=True)),
     )
+    most = max(held, default=0)
     said: Placeholders = {
         "before": "" if before is None else size(before),
         "beside": size(held[most]) if held else "",
         "last": most,
+        "two": ", ".join(fit.series.label for fit in found if len(fit.ns) == 2),
+        "ns": next((" and ".join(map(str, fit.ns)) for fit in found if len(fit.ns) == 2), ""),
     }
     return replace(picture, placeholders=said)
 
@@ -102,45 +111,20 @@ def _line(column: Column, fit: Fit | None, *, mixed: bool) -> Line:
     return Line(column.series, label, points, drawn, size(fit.each.estimate))
 
 
-def _marks(words: str, daemons: float, base: Fit, vms: Sequence[Fit]) -> dict[str, float]:
-    """Where daemons of so many bytes are paid back, by words for the key."""
-    return {
-        f"{words} {vm.series.label} {crossover_words(daemons, base, vm)}": crossover(
-            daemons, base, vm
-        )
-        for vm in vms
-    }
-
-
 @explained.figure("parts")
 def parts(view: View) -> Picture:
-    """One bar a series: what one instance is made of, at the largest N of each ramp."""
-    weighed = {part: view.columns(PART, phase=part) for part in PARTS}
-    found: list[tuple[Column, dict[str, float]]] = []
-    for column in view.columns(PSS, phase="ramp", failed_too=True):
-        same = {part: column.same_in(others) for part, others in weighed.items()}
-        if of_one := {part: _per_instance(other) for part, other in same.items() if other}:
-            found.append((column, of_one))
-    if not found:
+    """One bar a series: what one more instance is made of."""
+    view = products(view)
+    made = {fit.column: fits.parts(view, fit) for fit in fits.fits(view, PSS)}
+    shown = [column for column, of_one in made.items() if of_one]
+    if not shown:
         raise absent("instance whose parts were weighed")
-    columns = [column for column, _ in found]
-    both = mixed(columns)
-    picture = stack(
-        [Whole(column.label(mixed=both), of_one) for column, of_one in found],
-        what="Memory on the host for one instance, by what it is for",
-        caption=_caption(view, columns),
+    both = mixed(shown)
+    return stack(
+        [Whole(column.label(mixed=both), made[column]) for column in shown],
+        what="Memory on the host for one more instance, by what it is for",
+        caption=_caption(view, shown),
     )
-    cache = any(CODE_CACHE in of_one for _, of_one in found)
-    return replace(picture, placeholders={"cache": cache})
-
-
-def _per_instance(column: Column) -> float:
-    """Median over the ramps of a total at its largest N, divided by that N."""
-    each = []
-    for _, ramp in column.rows.groupby("block"):
-        last = ramp[ramp["rep"] == ramp["rep"].max()]
-        each += [float(v) / float(n) for v, n in zip(last["value"], last["rep"], strict=True)]
-    return median_interval(each).estimate
 
 
 @explained.figure("sizes")
@@ -172,61 +156,64 @@ def sizes(view: View) -> Picture:
     )
 
 
-@explained.figure("sharing")
-def sharing(view: View) -> Picture:
-    """PSS for each container against N: pages that containers share are divided among them."""
-    panels: list[LinePanel] = []
-    shown: list[Column] = []
-    for part in (WORKLOAD, SHIM):
-        found = view.columns(PART, phase=part)
-        both = mixed(found)
-        drawn = []
-        for column in found:
-            points = tuple((n, value / n) for n, value in _points(column, "rep"))
-            medians = _medians(points)
-            note = f"{size(medians[0][1])} → {size(medians[-1][1])}"
-            drawn.append(Line(column.series, column.label(mixed=both), points, medians, note))
-        if drawn:
-            panels.append(LinePanel(f"MiB of {part} for each container", drawn))
-            shown += found
-    if not panels:
-        raise absent("ramp of containers")
-    return lines(
-        panels,
-        x_label="containers at the same time, N",
-        x_ticks=(0, 2, 4, 6, 8, 10),
-        what="Proportional memory of one container while others run beside it",
-        caption=_caption(view, shown),
-    )
-
-
-@explained.table("ramps")
-def ramps(view: View) -> Iterator[Row]:
-    """One row a series: a and b of the ramps, with interval and ratio to the container."""
+@explained.table("numbers")
+def numbers(view: View) -> Iterator[Row]:
+    """Which number is which: one row a name, one column a series, all from the rows."""
+    view = products(view)
     found = need_fits(view, PSS)
+    both = mixed([fit.column for fit in found])
+    sized, fresh, aged = (view.columns(PSS, phase=p) for p in ("size", "fresh", "aged"))
+    booted = (*(column.where(mem_limit_mib=512) for column in sized), *fresh)
+    cache = fits.fits(view, PART, CODE_CACHE)
+
+    def median(fit: Fit, columns: Sequence[Column]) -> str:
+        column = fit.column.same_in(columns)
+        return size(column.median.estimate) if column else ""
+
+    def slope(fit: Fit | None) -> str:
+        return size(fit.each.estimate) if fit else ""
+
+    def daemons(fit: Fit) -> str:
+        held = fits.daemons_bytes(view, fit.column.run_id) if fit.is_docker else {}
+        return size(held[0]) if 0 in held else ""
+
+    named: Sequence[tuple[str, str, Callable[[Fit], str]]] = (
+        ("one more", "each further instance", slope),
+        ("its spread", "over the ramps", lambda fit: fit.each.words(size, one="ramp")),
+        ("ratio", "to one more container", lambda fit: _over(fit, found)),
+        ("fixed part", "there once, with the first", lambda fit: size(fit.fixed)),
+        ("daemons", "Docker’s, before any container", daemons),
+        ("just booted", "one VM with -m 512", lambda fit: median(fit, booted)),
+        ("aged", "that VM after much reading", lambda fit: median(fit, aged)),
+        (
+            "code cache",
+            f"in addition, under {EMULATION}",
+            lambda fit: slope(fits.of_column(cache, fit.column)),
+        ),
+    )
+    for name, counts, cell in named:
+        cells = {fit.column.label(mixed=both): cell(fit) for fit in found}
+        if any(cells.values()):
+            filled = {label: words or "–" for label, words in cells.items()}
+            yield {"number": name, "what it counts": counts, **filled}
+
+
+@explained.values("numbers", "table")
+def _numbers(view: View) -> Placeholders:
+    return {"brief": view.brief(), "source": view.caption()}
+
+
+def _over(fit: Fit, found: Sequence[Fit]) -> str:
+    """One more ÷ one more container of the same run."""
     base = fits.container(found)
-    tried = view.columns(PSS, phase="ramp", failed_too=True)
-    both = mixed(tried)
-    for column in tried:
-        fit = fits.of_column(found, column)
-        if not fit and column.n:
-            continue  # no line goes through a single N
-        times = "–"
-        if fit and base and base.column.run_id == column.run_id and base.each.estimate > 0:
-            times = f"{fit.each.estimate / base.each.estimate:.3g}"
-        yield {
-            "series": column.label(mixed=both),
-            "ramps": str(fit.ramps) if fit else f"every ramp failed ({column.failed} times)",
-            "fixed, a": size(fit.fixed) if fit else "–",
-            "each, b": f"{size(fit.each.estimate)}{_span(fit.each)}" if fit else "–",
-            "b ÷ container’s": times,
-            "b with code cache": size(fits.with_code_cache(view, fit)) if fit else "–",
-        }
+    if not base or base.column.run_id != fit.column.run_id or base.each.estimate <= 0:
+        return ""
+    return ratio(fit.each.estimate / base.each.estimate)
 
 
 @explained.table("counting")
 def counting(view: View) -> Iterator[Row]:
-    """One row a series: b by three ways of counting, all of them with the code cache.
+    """One row a series: one more by three ways of counting, all of them with the code cache.
 
     What is left on the host is moved by every other program, too: its interval stands beside it.
     """
@@ -248,7 +235,7 @@ def against_noise(each: Interval) -> str:
     words = f"{size(each.estimate)}{_span(each)}".replace("-", "−")
     if not each.known:
         return f"{words} (one ramp: noise not known)"
-    return f"{words}: not told from noise" if each.low <= 0 else words
+    return f"{words}: cannot be distinguished from noise" if each.low <= 0 else words
 
 
 @explained.table("inside")
@@ -265,28 +252,29 @@ def inside(view: View) -> Iterator[Row]:
         count = {name: column.same_in(found) for name, found in counted.items()}
         yield {
             "series": column.series.label,
-            **{name: f"{one.median.estimate:g}" if one else "–" for name, one in count.items()},
-            "processor while idle": f"{busy.median.estimate * 100:.1f} %" if busy else "–",
+            **{
+                name: f"{one.median.estimate:g} (n = {one.n})" if one else "–"
+                for name, one in count.items()
+            },
+            "processor while idle": (
+                f"{busy.median.estimate * 100:.1f} % (n = {busy.n})" if busy else "–"
+            ),
             "provenance": column.provenance,
         }
 
 
 @explained.table("literature")
 def literature(view: View) -> Iterator[Row]:
-    """This view's marginal costs above what others published; only figures that were checked."""
-    need_fits(view, PSS)
-    for metric, what in ((PSS, "one more"), (OVERHEAD, "managing one more")):
-        for fit in fits.fits(view, metric):
-            if fit.series.runtime and metric == OVERHEAD:
-                continue  # next to nothing, and nobody published it
-            rounds = "b of one ramp" if fit.ramps == 1 else f"b of {fit.ramps} ramps"
-            yield {
-                "what": fit.column.label(mixed=False),
-                "figure": size(fit.each.estimate),
-                "counted": f"PSS, {what}",
-                "conditions": rounds + (", code cache left out" if fit.column.emulated else ""),
-                "source": fit.column.shown,
-            }
+    """One more of each product above what others published; only figures that were checked."""
+    view = products(view)
+    for fit in need_fits(view, PSS):
+        yield {
+            "what": fit.column.label(mixed=False),
+            "figure": size(fit.each.estimate),
+            "counted": "PSS, one more",
+            "conditions": "idle" + (", code cache left out" if fit.column.emulated else ""),
+            "source": fit.column.shown,
+        }
     for figure in load_figures():
         if figure.counted and figure.checked:
             source = f"literature: {figure.short}, {figure.year}"
@@ -300,79 +288,55 @@ def literature(view: View) -> Iterator[Row]:
             }
 
 
-@explained.whatif("how_many")
-def how_many(view: View) -> WhatIf:
-    """How many instances fit into a given amount of memory, beside the daemons they need."""
-    found = [fit for fit in need_fits(view, PSS) if fit.each.estimate > 0]
-    if not found:
-        raise Unavailable(
-            "no series costs more with every instance, so none runs out of memory",
-            "run more ramps, or load a recording",
-        )
-    both = mixed([fit.column for fit in found])
-    title = "Instances that fit"
-
-    def dot(fit: Fit, room_gib: float) -> Dot:
-        held = fits.daemons_bytes(view, fit.column.run_id) if fit.is_docker else {}
-        count = fit.most(room_gib * GIB - held.get(0, 0.0))
-        return Dot(fit.series, fit.column.label(mixed=both), count, f"{count:,}")
-
-    def panels(room_gib: float) -> Panels:
-        return {title: [dot(fit, room_gib) for fit in found]}
-
-    most = max(dot.value for dot in panels(ROOM_GIB[-1])[title])
-    return sliding_dots(
-        panels,
-        ROOM_GIB,
-        start=8,
-        said="{:g} GiB free.",
-        placeholders={"source": view.caption(), "emulated": _emulated(found)},
-        limits={title: (0.5, most * 3)},
-    )
-
-
-@explained.whatif("daemons")
-def daemons(view: View) -> WhatIf:
-    """When an engine's daemons are paid back, for daemons of any size: management alone."""
-    found = need_fits(view, OVERHEAD)
+@explained.whatif("application")
+def application(view: View) -> WhatIf:
+    """(VM + application) ÷ (container + application): the larger the application, the nearer 1."""
+    view = products(view)
+    found = need_fits(view, PSS)
     base = fits.container(found)
     others = fits.vms(found, base.column.run_id) if base else []
-    if base is None or not others:
+    if base is None or base.each.estimate <= 0 or not others:
         raise Unavailable(
             "no run has ramps of both containers and virtual machines",
             "measure both in one run, or load a recording of it",
         )
-    measured = fits.daemons_bytes(view, base.column.run_id).get(0)
-    top = max(DAEMONS_MIB[-1] * MIB + base.at(_LAST_N), min(vm.at(_LAST_N) for vm in others))
-
-    def line(fit: Fit, label: str, fixed: float = 0.0) -> Line:
-        ends = tuple((n, fixed + fit.at(n)) for n in (0.0, float(_LAST_N)))
-        return Line(fit.series, label, drawn=ends, note=f"{size(fixed + fit.at(1))} for one")
-
-    def draw(daemons_mib: float) -> Picture:
-        fixed = daemons_mib * MIB
-        drawn = [line(base, "container, daemons included", fixed)]
-        drawn += [line(vm, vm.column.label(mixed=False)) for vm in others]
-        marks = _marks("paid back against", fixed, base, others)
-        return lines(
-            [LinePanel("Daemons and shims, or emulators, in MiB: modelled", drawn, marks, top=top)],
-            x_label="instances at the same time, N",
-            x_ticks=range(0, _LAST_N + 1, 5),
-            what=f"Daemons of {daemons_mib:g} MiB",
-            caption="",
+    drawn = [
+        Curve(
+            fit.series,
+            fit.column.label(mixed=False),
+            [with_application(fit, base, mib) for mib in APPLICATION_MIB],
         )
+        for fit in (base, *others)
+    ]
 
-    near = (measured or 0.0) / MIB
+    def draw(mib: float) -> Picture:
+        picture = curves(
+            APPLICATION_MIB,
+            drawn,
+            APPLICATION_MIB.index(int(mib)),
+            x_label="the application’s own memory, in MiB",
+            title="one more with its application ÷ the container with it",
+            written=ratio,
+            tick=lambda value: f"{value:g}×",
+        )
+        return replace(picture, caption="")
+
+    alone = (f"{fit.series.label} {_over(fit, found)}" for fit in others)
     return WhatIf(
-        values=tuple(float(value) for value in DAEMONS_MIB),
-        start=min(range(len(DAEMONS_MIB)), key=lambda i: abs(DAEMONS_MIB[i] - near)),
+        values=tuple(float(mib) for mib in APPLICATION_MIB),
+        start=0,
         draw=draw,
         placeholders={
             "source": view.caption(),
-            "daemons": "–" if measured is None else size(measured),
-            "emulated": _emulated([base, *others]),
+            "alone": ", ".join(alone),
+            "emulated": ", ".join(fit.series.label for fit in others if fit.column.emulated),
         },
     )
+
+
+def with_application(fit: Fit, base: Fit, mib: float) -> float:
+    """How many times as much one more costs as one more container, both with the application."""
+    return (fit.each.estimate + mib * MIB) / (base.each.estimate + mib * MIB)
 
 
 @explained.outcome("m512_mib", Platform.VM_DIRECT)
@@ -388,11 +352,10 @@ def _container_mib(view: View) -> float | None:
     return fit.each.estimate / MIB if fit else None
 
 
-@explained.outcome("kernel_threads", Platform.VM)
-def _kernel_threads(view: View) -> float | None:
-    found = view.columns("item_count", phase=KERNEL_THREADS)
-    column = of_series(found, Series(Platform.VM, Machine.Q35))
-    return column.median.estimate if column else None
+@explained.outcome("aged_mib", Platform.VM)
+def _aged_mib(view: View) -> float | None:
+    column = of_series(view.columns(PSS, phase="aged"), Series(Platform.VM, Machine.Q35))
+    return column.median.estimate / MIB if column else None
 
 
 def _points(column: Column, x: str) -> tuple[tuple[float, float], ...]:
@@ -409,10 +372,6 @@ def _span(interval: Interval) -> str:
     """The interval in brackets; nothing where one ramp gives none."""
     few = f"{interval.kind}: " if interval.n < INTERVAL_FROM else ""
     return f" [{few}{interval.ends(size)}]" if interval.known else ""
-
-
-def _emulated(found: Sequence[Fit]) -> str:
-    return ", ".join(fit.series.label for fit in found if fit.column.emulated)
 
 
 def _caption(view: View, found: Sequence[Column]) -> str:

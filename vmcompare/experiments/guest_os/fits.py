@@ -1,4 +1,4 @@
-"""Lines ``a + b·N`` through the ramps of a view, and what follows from them."""
+"""Lines ``fixed + each · N`` through the ramps of a view, and what follows from them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import fmean
 
 from vmcompare.evidence.statistics import Interval, fitted_ramps, median_interval
-from vmcompare.evidence.units import MIB
 from vmcompare.evidence.view import Column, View, absent
-from vmcompare.experiments.guest_os.instance import CODE_CACHE, DAEMONS
+from vmcompare.experiments.guest_os.instance import CODE_CACHE, DAEMONS, PARTS
 from vmcompare.sandbox import Platform, Series
-
-GIB = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +20,8 @@ class Fit:
 
     Attributes:
         column: the series and its rows.
-        fixed: a, in bytes: median over the ramps.
-        each: b, bytes for each instance: median over the ramps, with its interval.
+        fixed: what is there once, in bytes: median over the ramps.
+        each: bytes of one more instance: median over the ramps, with its interval.
         ramps: how many could be fitted.
     """
 
@@ -46,9 +44,10 @@ class Fit:
         """What ``n`` instances cost together by this line, in bytes."""
         return self.fixed + self.each.estimate * n
 
-    def most(self, room_bytes: float) -> int:
-        """The largest whole n with ``a + b·n`` within ``room_bytes``; never below zero."""
-        return max(0, math.floor((room_bytes - self.fixed) / self.each.estimate))
+    @property
+    def ns(self) -> Sequence[int]:
+        """The numbers of instances at which they were weighed, rising."""
+        return sorted({int(n) for n in self.column.rows["rep"]})
 
 
 @lru_cache(maxsize=64)
@@ -87,8 +86,26 @@ def vms(found: Sequence[Fit], run_id: str) -> Sequence[Fit]:
     return [fit for fit in found if fit.series.platform.is_vm and fit.column.run_id == run_id]
 
 
+def parts(view: View, fit: Fit) -> Mapping[str, float]:
+    """Part → bytes of it in one more instance; together they are ``fit.each``. May be empty.
+
+    They are the slopes of the ramp that gives the median (the mean of two, where two give it):
+    medians of their own would not add up.
+    """
+    totals = {block: line.slope for block, line in fitted_ramps(fit.column.rows).items()}
+    rising = sorted(totals, key=totals.__getitem__)
+    middle = rising[(len(rising) - 1) // 2 : len(rising) // 2 + 1]
+    found = {}
+    for part in PARTS:
+        column = fit.column.same_in(view.columns("part_bytes", phase=part))
+        ramps = fitted_ramps(column.rows) if column and part != CODE_CACHE else {}
+        if ramps.keys() >= set(middle):
+            found[part] = fmean(ramps[block].slope for block in middle)
+    return found
+
+
 def with_code_cache(view: View, fit: Fit) -> float:
-    """b with the translator's code cache, in bytes: what this host really pays for each."""
+    """One more with the translator's code cache, in bytes: what this host really pays for it."""
     cache = of_column(fits(view, "part_bytes", CODE_CACHE), fit.column)
     return fit.each.estimate + (cache.each.estimate if cache else 0.0)
 

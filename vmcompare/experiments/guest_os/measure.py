@@ -1,22 +1,12 @@
 """Memory on the host against the number of instances, and what else a guest system costs.
 
-A **ramp** opens instance after instance of one series and weighs all of them together at some N;
+A **ramp** opens instance after instance of one series and measures all of them together at some N;
 one block holds one ramp of each series and one direct-boot VM of each memory size, in shuffled
-order. Rows (all sums over the N open instances; ``block`` is the ramp, ``rep`` is N):
-
-``pss_bytes``, phase ``ramp``
-    proportional set size of every host process that serves an instance. **Without the translator's
-    code cache**: that exists under software emulation only and is ``part_bytes`` of its own.
-``overhead_bytes``, phase ``ramp``
-    what manages the instances. Container: shim and PID 1 (``docker-init``). VM: the emulator
-    without guest RAM, mapped kernel and RAM disk files, and code cache. Neither counts the
-    workload. Under emulation the emulator still holds tables of the translator.
-``part_bytes``, phase = part (:data:`instance.PARTS`, and the engine's ``daemons``)
-    the same bytes by what they are for.
-``cgroup_bytes``, phase ``ramp``
-    the instances' own control groups' account (containers; a VM started by hand has none).
-``host_delta_bytes``, phase ``ramp``
-    how much less memory the host has available than before the ramp's first instance.
+order. In rows of phase ``ramp``, ``block`` is the ramp, ``rep`` is N, and values are sums over the
+N open instances: ``pss_bytes``, ``overhead_bytes``, ``host_delta_bytes``, and ``cgroup_bytes`` of
+containers (a VM started by hand has no control group). Rows of ``part_bytes`` have a part as phase
+(:data:`instance.PARTS`, and the engine's ``daemons``). Under emulation the emulator still holds
+tables of the translator.
 
 Beside ramps: ``pss_bytes`` of phases ``size`` (one ``vm-direct`` of each ``mem_limit_mib``),
 ``fresh`` and ``aged`` (a ``vm`` before and after it read a disk of twice its memory);
@@ -83,21 +73,28 @@ GIVE_UP_AFTER = 2
 """A series that failed this often is not tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One ramp, or one VM of a size.
+@dataclass(slots=True)
+class Ramp:
+    """One ramp, or one VM of a size, and its instances that are open.
 
     Attributes:
-        series, block, order: what, in which block, at which place.
-        ns: numbers of instances at which it is weighed, rising.
+        launcher, series, block, order: what, in which block, at which place.
+        ns: numbers of instances at which it is measured, rising.
         size_mib: memory to give, where it is no ramp.
+        spec, row, before_bytes: set by :meth:`begin`; what the host has available by then.
     """
 
+    launcher: Launcher
     series: Series
     block: int
     order: int
     ns: Sequence[int]
-    size_mib: int | None = None
+    size_mib: int | None
+    spec: Spec = field(init=False)
+    row: Measurement = field(init=False)
+    before_bytes: int = field(init=False)
+    boxes: list[Sandbox] = field(default_factory=list)
+    weights: list[Weight] = field(default_factory=list)
 
     @property
     def kind(self) -> tuple[Series, int | None]:
@@ -106,31 +103,32 @@ class Planned:
 
     def words(self, n: int) -> str:
         """For a progress line."""
-        if self.size_mib is not None:
-            return f"{self.series.label} with -m {self.size_mib}"
-        return f"{self.series.label} × {n}"
-
-
-@dataclass(slots=True)
-class Ramp:
-    """The instances of one series that are open, and what was there before them."""
-
-    launcher: Launcher
-    spec: Spec
-    row: Measurement
-    before_bytes: int
-    boxes: list[Sandbox] = field(default_factory=list)
-    weights: list[Weight] = field(default_factory=list)
+        return f"{self.series.label} " + (f"with -m {self.size_mib}" if self.size_mib else f"× {n}")
 
     @property
     def is_vm(self) -> bool:
         """Whether each has a kernel of its own."""
-        return self.row.platform.is_vm
+        return self.series.platform.is_vm
 
     @property
     def is_docker(self) -> bool:
         """Whether daemons serve all of them."""
-        return self.row.series == Series(Platform.CONTAINER)
+        return self.series == Series(Platform.CONTAINER)
+
+    def begin(self) -> None:
+        """See what is there before its first instance."""
+        series = self.series
+        self.spec = Spec(machine=series.machine, runtime=series.runtime)
+        if self.size_mib:
+            self.spec = replace(self.spec, memory_mib=self.size_mib)
+        self.row = replace(
+            blank(self.launcher, series.platform, self.spec, "pss_bytes"),
+            phase="size" if self.size_mib else "ramp",
+            block=self.block,
+            order_in_block=self.order,
+        )
+        time.sleep(SETTLE_S)  # what the last ramp gave back has to arrive
+        self.before_bytes = memory.available_bytes()
 
     def grow(self, n: int, stack: ExitStack, context: Context) -> None:
         """Open instances until there are ``n``, and weigh all. Raises what launchers raise."""
@@ -165,74 +163,56 @@ def measure(context: Context) -> Iterator[Measurement]:
     failures: Counter[tuple[Series, int | None]] = Counter()
     managed: Managed = {}
     counted: set[Series] = set()
-    steps = [(planned.words(n), (planned, n)) for planned in plan(context) for n in planned.ns]
+    steps = [(ramp.words(n), (ramp, n)) for ramp in plan(context) for n in ramp.ns]
     with ExitStack() as stack:
-        ramp: Ramp | None = None
         ended = ""
-        for planned, n in context.steps(steps):
-            if n == planned.ns[0]:
-                ramp, ended = _begin(planned, context), ""
+        for ramp, n in context.steps(steps):
+            if n == ramp.ns[0]:
+                ramp.begin()
+                ended = ""
                 if ramp.is_docker:
                     yield _daemons(ramp.row, 0)
-            assert ramp is not None  # the first step of every ramp makes it
             row = replace(ramp.row, rep=n)
-            last = n == planned.ns[-1]
-            if ended or failures[planned.kind] >= GIVE_UP_AFTER:
+            last = n == ramp.ns[-1]
+            if ended or failures[ramp.kind] >= GIVE_UP_AFTER:
                 yield failed(row, ended or "not tried again after repeated failure")
             else:
                 try:
                     ramp.grow(n, stack, context)
-                    if planned.size_mib is not None:
+                    if ramp.size_mib:
                         yield _paid(row, ramp)
                     else:
                         yield from _rows(row, ramp, managed)
                         if last:
-                            yield from _beside(ramp, once=planned.series not in counted)
-                            counted.add(planned.series)
+                            yield from _beside(ramp, once=ramp.series not in counted)
+                            counted.add(ramp.series)
                 except FAILURES as problem:
                     ended = str(problem)
                     # What cannot be seen or read from here would fail again.
                     lacking = isinstance(problem, Unavailable)
-                    failures[planned.kind] += GIVE_UP_AFTER if lacking else 1
+                    failures[ramp.kind] += GIVE_UP_AFTER if lacking else 1
                     yield failed(row, ended)
             if last or ended:
                 try:
                     stack.close()
                 except FAILURES as problem:
                     yield failed(row, f"while ending: {problem}")
-                if fact := _fact(managed, planned.block):
+                if fact := _fact(managed, ramp.block):
                     yield fact
 
 
-def plan(context: Context) -> Iterator[Planned]:
+def plan(context: Context) -> Iterator[Ramp]:
     """Per block each ramp and each size once, shuffled by the context's seed."""
     chance = random.Random(context.seed)
+    wanted: list[tuple[Series, Sequence[int], int | None]] = [
+        *((series, ns, None) for series, ns in RAMPS.items()),
+        *((SIZED, (1,), mib) for mib in SIZES_MIB),
+    ]
     for block in range(context.rounds):
-        things: list[tuple[Series, Sequence[int], int | None]] = [
-            (series, ns, None) for series, ns in RAMPS.items() if context.launcher(series)
-        ]
-        if context.launcher(SIZED):
-            things += [(SIZED, (1,), mib) for mib in SIZES_MIB]
+        things = [(found, *w) for w in wanted if (found := context.launcher(w[0]))]
         chance.shuffle(things)
-        for order, (series, ns, mib) in enumerate(things):
-            yield Planned(series, block, order, ns, mib)
-
-
-def _begin(planned: Planned, context: Context) -> Ramp:
-    series = planned.series
-    launcher = context.launcher(series)
-    assert launcher is not None  # plan() holds only what can be launched
-    spec = Spec(machine=series.machine, runtime=series.runtime)
-    if planned.size_mib is not None:
-        spec = replace(spec, memory_mib=planned.size_mib)
-    row = replace(
-        blank(launcher, series.platform, spec, "pss_bytes"),
-        phase="ramp" if planned.size_mib is None else "size",
-        block=planned.block,
-        order_in_block=planned.order,
-    )
-    time.sleep(SETTLE_S)  # what the last ramp gave back has to arrive
-    return Ramp(launcher, spec, row, memory.available_bytes())
+        for order, (launcher, series, ns, mib) in enumerate(things):
+            yield Ramp(launcher, series, block, order, ns, mib)
 
 
 def _paid(row: Measurement, ramp: Ramp) -> Measurement:

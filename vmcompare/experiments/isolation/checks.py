@@ -9,21 +9,11 @@ from vmcompare.evidence.exercise import Answer
 from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.view import NEXT, View
 from vmcompare.experiments.explanation import Remark, Values
-from vmcompare.experiments.isolation.boundaries import BRIDGE
 from vmcompare.experiments.isolation.explain import explained
 from vmcompare.experiments.isolation.probe_grids import (
-    arm,
-    default_container,
-    listed,
     misconfigured,
     opens,
 )
-from vmcompare.experiments.isolation.probes import (
-    NEIGHBOUR,
-    decoded_capabilities,
-    ordered_capabilities,
-)
-from vmcompare.sandbox import Platform
 
 ASKED = "process: signal"
 """The probe that the exercise on one flag asks about."""
@@ -32,68 +22,25 @@ FLAGS = ("--uts=host", "--pid=host", "--cap-add=SYS_ADMIN", "--network=host")
 """The flags of its line, one of which lets that probe through."""
 
 
-@explained.check("cap_eff", unit="capabilities", within=0)
-def capabilities_of_default_container(view: View) -> int:
-    """How many capabilities the default container has: Docker's, else the guest's."""
-    return len(_own_capabilities(view))
-
-
-@explained.values("cap_eff")
-def _cap_eff(view: View) -> Values:
-    names = ordered_capabilities(_own_capabilities(view))
-    return {"count": len(names), "names": literal(listed(names)) if names else "none at all"}
-
-
-@explained.judge("one_word")
-def _one_word(view: View, answer: Answer) -> Remark | None:
+@explained.judge("one_flag")
+def _one_flag(view: View, answer: Answer) -> Remark | None:
     found = opened_by(view).get(str(answer))
     if found is None:
         return None
-    flag = f"`{answer}`"
-    if ASKED in found:
-        return Remark(True, "through", {"flag": flag})
-    if found:
-        return Remark(False, "others", {"flag": flag, "probes": literal(listed(sorted(found)))})
-    return Remark(False, "nothing", {"flag": flag})
+    right = ASKED in found
+    probes = {} if right else {"probes": _listed(found)}
+    return Remark(right, "through" if right else "others", {"flag": f"`{answer}`", **probes})
 
 
-@explained.values("one_word")
+@explained.values("one_flag")
 def _flags(view: View) -> Values:
-    lines = [
-        f"- `{flag}` opens {literal(listed(sorted(found))) if found else 'none of the probes'}"
-        for flag, found in opened_by(view).items()
-    ]
+    lines = [f"- `{flag}` opens {_listed(found)}" for flag, found in opened_by(view).items()]
     return {"flags": "\n".join(lines)}
 
 
-@explained.values("root_study")
-def _root_study(view: View) -> Values:
-    tried = [
-        f"- {words}: {literal('; '.join(f'{n} {one.answers[n].text}' for n in one.answers))}"
-        for words, one in (
-            ("two processes", arm(view, Platform.PROCESS, "", aim=NEIGHBOUR)),
-            ("from container A", arm(view, Platform.CONTAINER, BRIDGE, aim=NEIGHBOUR)),
-        )
-        if one is not None
-    ]
-    return {"tried": "\n".join(tried)}
-
-
-@explained.values("three_tenants")
-def _three_tenants(view: View) -> Values:
-    privileged = arm(view, Platform.CONTAINER, "--privileged", nested=True)
-    counts = [
-        f"- {words}: {len(one.through())} of {len(one.through()) + len(one.denied())} "
-        "probes get through"
-        for words, one in (
-            ("a default container", arm(view, Platform.CONTAINER, "")),
-            ("without capabilities", arm(view, Platform.CONTAINER, "no-capabilities")),
-            ("a privileged one, in a disposable VM", privileged),
-            ("a virtual machine", arm(view, Platform.VM_DIRECT, "")),
-        )
-        if one is not None and one.made()
-    ]
-    return {"counts": "\n".join(counts)}
+def _listed(probes: frozenset[str]) -> str:
+    *most, last = sorted(probes) or ("none of the probes",)
+    return literal(f"{', '.join(most)} and {last}" if most else last)
 
 
 def opened_by(view: View) -> Mapping[str, frozenset[str]]:
@@ -105,12 +52,5 @@ def opened_by(view: View) -> Mapping[str, frozenset[str]]:
     base, *others = misconfigured(view)
     tried = {one.confinement: one for one in others if one.made()}
     if not set(FLAGS) <= set(tried) or ASKED not in base.made():
-        raise Unavailable("not every word of this line has been tried", NEXT)
+        raise Unavailable("not every flag of this line has been tried", NEXT)
     return {flag: opens(base, tried[flag]) for flag in FLAGS}
-
-
-def _own_capabilities(view: View) -> frozenset[str]:
-    inside = default_container(view)
-    if inside is None or not inside.read.get("capabilities"):
-        raise Unavailable("no container’s capabilities have been read", NEXT)
-    return decoded_capabilities(inside.read["capabilities"])

@@ -35,9 +35,6 @@ from vmcompare.sandbox import (
     Spec,
 )
 
-BEATS_PER_S = 20
-"""As claim S1a registers it."""
-
 MISSED_OVER_S = 1.0
 MISSED_TIMES = 2.0
 BEFORE_S = 30
@@ -240,8 +237,10 @@ class Instances:
         launcher = self.launcher(platform)
         return self.stack.enter_context(launcher.open(spec, self.context.on_event))
 
-    def beating(self, platform: Platform, spec: Spec, letter: str) -> Beating:
-        """An instance with a heartbeat of this letter.
+    def beating(
+        self, platform: Platform, spec: Spec, letter: str, argv: Sequence[str] = ()
+    ) -> Beating:
+        """An instance with a heartbeat of this letter, perhaps within another command.
 
         Raises:
             WaitTimeout: the first beat did not come.
@@ -250,7 +249,7 @@ class Instances:
         """
         box = self.open(platform, spec)
         box.put(heartbeat.PATH, heartbeat.elf(computer.machine()))
-        return self._followed(box, (heartbeat.PATH, letter), letter)
+        return self._followed(box, argv or (heartbeat.PATH, letter), letter)
 
     def hosting(self, containers: Mapping[str, Mapping[str, Any]], own: str) -> Beating:
         """The disposable VM and containers in it, each with a heartbeat.

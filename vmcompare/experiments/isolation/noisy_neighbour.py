@@ -2,20 +2,25 @@
 
 Three times a heartbeat beside a :class:`Hog`: a container without limits and one with limits, both
 in a disposable VM, and a VM beside another VM. In each round all are quiet first; then each hog in
-turn takes memory, and then processes. Docker's own container with limits, on this computer, and a
-VM that boots a distribution (the kind that findings are about) are asked for more than their limits
-as well.
+turn takes memory, then processor time, and then processes. Docker's own container with limits, on
+this computer, and a VM that boots a distribution (the kind that findings are about) are asked for
+more than their limits as well.
 
 A hog waits for a signal, because starting it would disturb its neighbour. SIGUSR1: it takes memory
-in pieces and holds each for :data:`HOLD_S` seconds. SIGUSR2: it starts processes that sleep, up to
-a number; if it gets there, it goes on to start and end one at a time.
+in pieces and holds each for :data:`HOLD_S` seconds. SIGHUP: it computes, for :data:`BURN_S` seconds
+at most. SIGUSR2: it starts processes that sleep, up to a number; if it gets there, it goes on to
+start and end one at a time.
+
+A neighbour that sleeps hardly feels who computes. So beside a hog that computes it works as well:
+from SIGUSR1 to SIGUSR2 it does equal pieces of work, and writes a letter after each.
 
 Every hog is bounded by what it asks for and by a limit from outside. That limit is read back first
 (from the control group, or as the memory of the guest); where it is not in force, the hog does not
 begin, and its rows say so.
 
 Rows, ``block`` = round: ``gap_p50_s`` and ``gap_p99_s`` of the neighbour's heartbeat (``phase`` =
-quiet, memory hog, fork loop); ``cgroup_bytes``, the peak of the hog's control group;
+quiet, memory hog, fork loop); ``duration_s`` of a piece of its work (``phase`` = work beside a
+quiet program, work beside a CPU burner); ``cgroup_bytes``, the peak of the hog's control group;
 ``item_count``, processes it reached; ``guest_ram_to_limit_ratio``, RAM that the host gives a guest
 that wants more, per ``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator (or the
 container) per vCPU and second, with two busy loops a vCPU; ``observation`` of what became of the
@@ -51,8 +56,8 @@ from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, fil
 from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Spec
 
 WITHOUT, WITH = "without limits", "with limits"
-QUIET, MEMORY, FORKS = "quiet", "memory hog", "fork loop"
-STRETCHES = (QUIET, MEMORY, FORKS)
+QUIET, MEMORY, FORKS, BURNER = "quiet", "memory hog", "fork loop", "CPU burner"
+WORK_QUIET, WORK_BURNER = "work beside a quiet program", "work beside a CPU burner"
 
 # ---- hogs ----------------------------------------------------------------------------------------
 
@@ -61,12 +66,16 @@ HOLD_S = 2
 
 _WAIT_S = 40
 _KILLED = 128 + 9  # exit code, in a shell, of a program that was ended by SIGKILL
-_SIGNALS = {MEMORY: "USR1", FORKS: "USR2"}
+_SIGNALS = {MEMORY: "USR1", FORKS: "USR2", BURNER: "HUP"}
+
+BURN_S, BURN_CPUS = 6, 0.2
+"""Seconds after which a CPU burner is ended, and the processors of the one with limits."""
 
 _SCRIPT = """
 pieces=$1 piece_mib=$2 forks=$3
 trap 'go=memory' USR1
 trap 'go=forks' USR2
+trap 'go=burn' HUP
 echo ready
 while :; do
   case $go in
@@ -77,6 +86,9 @@ while :; do
         n=$((n + 1))
       done
       wait; echo 'memory done' ;;
+    burn) go=
+      timeout -s KILL BURN_S sh -c 'while :; do :; done' & wait $!
+      echo 'burn done' ;;
     forks) go=
       ( i=0; while [ $i -lt $forks ]; do sleep 30 & i=$((i + 1)); done ) 2>/dev/null
       ended=$?; echo "forks done $ended"; i=0
@@ -84,7 +96,7 @@ while :; do
     *) sleep 600 & wait $!; kill $! ;;
   esac
 done
-""".replace("HOLD_S", str(HOLD_S))
+""".replace("HOLD_S", str(HOLD_S)).replace("BURN_S", str(BURN_S))
 # BusyBox's dd touches every byte of its one block, and blocks on a pipe that nobody reads. In
 # pieces, because the kernel would refuse one block larger than all memory (overcommit).
 
@@ -119,6 +131,7 @@ class Hog:
         start, end: shell that starts and ends it.
         demand: what it takes.
         group: folder of its control group in the guest; empty without a container.
+        limited: whether its container has limits.
     """
 
     box: Sandbox
@@ -128,14 +141,30 @@ class Hog:
     end: str
     demand: Demand
     group: str = ""
+    limited: bool = False
 
     def wait_ready(self) -> None:
         """Start it. Raises ``LaunchFailure`` or ``WaitTimeout`` where that fails."""
         self.sh(self.start)
         self._until("ready")
 
+    def limit_processor(self, vcpus: int) -> None:
+        """Give a container that has limits :data:`BURN_CPUS`; raises ``Unavailable`` unless the
+        container, or else the guest, then has no more processors than it should."""
+        wanted, read = str(vcpus), "nproc"
+        if self.limited:
+            wanted = f"{BURN_CPUS * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}"
+            read = f"cd {self.group} && echo '{wanted}' >cpu.max && cat cpu.max"
+        limits_hold({"processors": wanted}, {"processors": self.sh(read).strip()})
+
+    def burned(self) -> None:
+        """Wait until it computes no more; raises ``Unavailable`` where it had ended before."""
+        if self.sh(f"grep 'burn done' {self.output}; true"):
+            raise Unavailable("the CPU burner ended too early to be felt", "try again")
+        self._until("burn done")
+
     def begin(self, stretch: str) -> None:
-        """Signal it to take memory or processes."""
+        """Signal it to take memory, processor time or processes."""
         self.sh(f'kill -{_SIGNALS[stretch]} "$({self.process})"')
 
     def pieces_killed(self) -> int:
@@ -194,6 +223,7 @@ def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None 
         f"while [ -e /run/runc/{name} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done",
         demand=demand,
         group=group,
+        limited=limits is not None,
     )
 
 
@@ -411,10 +441,31 @@ def became(row: Measurement, text: str) -> Measurement:
 
 # ---- what a neighbour notices --------------------------------------------------------------------
 
+_LETTER, _WORKED = "S", "W"
+_PIECES = 50_000
+_WORKS = f"""
+trap 'work=1' USR1
+trap 'work=' USR2
+echo $$ >/tmp/neighbour.pid
+{heartbeat.PATH} $1 &
+while wait $!; [ $? -gt 128 ]; do
+  n=0
+  while [ "$work" ] && [ $n -lt {_PIECES} ]; do
+    i=0; while [ $i -lt 300 ]; do i=$((i + 1)); done
+    echo {_WORKED}; n=$((n + 1))
+  done
+done
+"""
+"""First program of a neighbour: its heartbeat, and a shell that works between two signals."""
+
+_WORKING = ("sh", "-c", _WORKS, "sh", _LETTER)
+
+WORK_S = 2.0
+"""Seconds in which pieces of work are counted."""
+
 WINDOW_S = 3.0
 """Seconds of a phase: sixty beats."""
 _WINDOW_NS = int(WINDOW_S * NS_PER_S)
-_LETTER = "S"
 
 LIMITED = Demand(pieces=3, piece_mib=48)
 UNLIMITED = Demand(pieces=4, piece_mib=112)
@@ -451,19 +502,6 @@ class Neighbourhood:
     hog: Hog | None = None
     refused: str = "not started"
 
-    def start(self, box: Sandbox, block: int) -> None:
-        """Start the hog of a round, and read its limit back."""
-        if self.row.platform is Platform.CONTAINER:
-            name = f"hog-{block}-{self.row.confinement.split()[0]}"
-            self.hog = in_container(box, name, self.demand, self.limits)
-        else:
-            self.hog = in_guest(box, self.demand)
-        self.hog.wait_ready()
-        if self.limits:
-            group_limits(self.hog, self.limits)
-        else:
-            guest_memory(self.row.mem_limit_mib, self.hog)
-
 
 @dataclass(slots=True)
 class NoisyNeighbours:
@@ -484,11 +522,13 @@ class NoisyNeighbours:
         """Open one instance; the rows of what needs it say why that failed."""
         try:
             if place == _HOSTING:
-                beats = guest_containers.configuration(args=(heartbeat.PATH, _LETTER))
-                self.beating[place] = self.instances.hosting({_LETTER: beats}, "V")
+                works = guest_containers.configuration(args=_WORKING)
+                self.beating[place] = self.instances.hosting({_LETTER: works}, "V")
                 self.boxes[place] = self.beating[place].box
             elif place == _SIBLING:
-                self.beating[place] = self.instances.beating(Platform.VM_DIRECT, GUEST, _LETTER)
+                self.beating[place] = self.instances.beating(
+                    Platform.VM_DIRECT, GUEST, _LETTER, _WORKING
+                )
             elif place == _VM:
                 self.boxes[place] = self.instances.open(Platform.VM_DIRECT, GUEST)
             else:
@@ -500,15 +540,25 @@ class NoisyNeighbours:
     # ---- one neighbourhood, one round -----------------------------------------------------------
 
     def start(self, one: Neighbourhood, block: int) -> list[Measurement]:
-        """Start the hog of this round; its rows say why it may not begin."""
+        """Start the hog of this round, and read its limit back; its rows say what failed."""
         why = self.instances.why
-        one.hog = None
-        one.refused = why.get(one.place) or why.get(one.neighbour, "")
-        if not one.refused:
-            try:
-                one.start(self.boxes[one.place], block)
-            except FAILURES as problem:
-                one.refused = str(problem)
+        one.hog, one.refused = None, why.get(one.place) or why.get(one.neighbour, "")
+        if one.refused:
+            return []
+        try:
+            box = self.boxes[one.place]
+            if one.row.platform is Platform.CONTAINER:
+                name = f"hog-{block}-{one.row.confinement.split()[0]}"
+                one.hog = in_container(box, name, one.demand, one.limits)
+            else:
+                one.hog = in_guest(box, one.demand)
+            one.hog.wait_ready()
+            if one.limits:
+                group_limits(one.hog, one.limits)
+            else:
+                guest_memory(one.row.mem_limit_mib, one.hog)
+        except FAILURES as problem:
+            one.refused = str(problem)
         return []
 
     def quiet(self, all_of_them: Sequence[Neighbourhood], block: int) -> Iterator[Measurement]:
@@ -542,6 +592,46 @@ class NoisyNeighbours:
         except FAILURES as problem:
             one.refused = str(problem)
             yield failed(row, one.refused)
+
+    def work(self, one: Neighbourhood, block: int) -> Iterator[Measurement]:
+        """Let the neighbour work, first beside the quiet hog, then while that computes."""
+        row = replace(one.row, block=block, phase=WORK_QUIET, metric="duration_s")
+        if one.hog is None or one.refused:
+            yield failed(row, one.refused)
+            return
+        try:
+            one.hog.limit_processor(row.vcpus)
+            self._signal(one.neighbour, "USR1")
+            quiet_s = self._piece_s(one)
+            one.hog.begin(BURNER)
+            self.clock.sleep(0.5)
+            busy_s = self._piece_s(one)
+            self._signal(one.neighbour, "USR2")
+            one.hog.burned()
+        except FAILURES as problem:  # the hog ends by itself: it may still take processes
+            with contextlib.suppress(*FAILURES):
+                self._signal(one.neighbour, "USR2")
+            yield failed(row, str(problem))
+        else:
+            yield filled(row, quiet_s)
+            yield filled(row, busy_s, phase=WORK_BURNER)
+
+    def _signal(self, neighbour: str, signal: str) -> None:
+        process = "cat /tmp/neighbour.pid"
+        if neighbour == _HOSTING:
+            process = guest_containers.first_process(_LETTER)
+        self.beating[neighbour].box.run(["sh", "-c", f'kill -{signal} "$({process})"'])
+
+    def _piece_s(self, one: Neighbourhood) -> float:
+        """How long a piece of work takes, from those of the next seconds; raises ``Unavailable``
+        where none was done."""
+        begin_ns = self.clock.now_ns()
+        self.clock.until(begin_ns + int(WORK_S * NS_PER_S))
+        beats = self.beating[one.neighbour].log.beats(_WORKED)
+        done = sum(begin_ns <= beat_ns for beat_ns in beats)
+        if not done:
+            raise Unavailable("the neighbour did no work", "try again")
+        return WORK_S / done
 
     def _gaps(self, one: Neighbourhood, row: Measurement, begin_ns: int) -> Iterator[Measurement]:
         """Percentiles of the gaps of the neighbour's heartbeat."""
@@ -662,46 +752,36 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
     own = stack.enter_context(contextlib.ExitStack())
     run = NoisyNeighbours(Instances(context, own, clock or Clock()))
     chance = random.Random(context.seed)
-    neighbourhoods: list[Neighbourhood] = []
-    places: list[str] = []
-    if Platform.VM_DIRECT in context.launchers:
-        neighbourhoods = _neighbourhoods(context.launchers[Platform.VM_DIRECT])
-        places = [_HOSTING, _SIBLING, _VM]
-    if Platform.VM in context.launchers:
-        places.append(_DISTRIBUTION)
+    direct = context.launchers.get(Platform.VM_DIRECT)
+    all_of_them = _neighbourhoods(direct) if direct else []
+    places = [_HOSTING, _SIBLING, _VM] if direct else []
+    places += [_DISTRIBUTION] if Platform.VM in context.launchers else []
     plan: list[Step] = [
         (f"noisy neighbours: opening {place}", partial(run.open, place)) for place in places
     ]
     for block in range(context.rounds):
-        begun: list[Step] = [
-            (f"{one.name}, starting", partial(run.start, one, block)) for one in neighbourhoods
+        now: list[Step] = [
+            (f"{o.name}, starting", partial(run.start, o, block)) for o in all_of_them
         ]
-        if neighbourhoods:
-            begun.append(("all quiet", partial(run.quiet, neighbourhoods, block)))
-        groups = _groups(run, neighbourhoods, places, block)
+        if all_of_them:
+            now.append(("all quiet", partial(run.quiet, all_of_them, block)))
+        groups: list[list[Step]] = [
+            [
+                (f"{one.name}, {MEMORY}", partial(run.stretch, one, block, MEMORY)),
+                (f"{one.name}, {BURNER}", partial(run.work, one, block)),
+                (f"{one.name}, {FORKS}", partial(run.stretch, one, block, FORKS)),
+                (f"{one.name}, ending", partial(run.take_away, one)),
+            ]
+            for one in all_of_them
+        ]
+        if _DISTRIBUTION in places:
+            groups.append([("a distribution: memory", partial(run.distribution, block))])
+        if places:
+            busiest = places[-1]  # the kind that findings are about, where there is one
+            groups.append([(f"{busiest}: processor", partial(run.processor, busiest, block))])
+        if Platform.CONTAINER in context.launchers:
+            groups.append([("Docker’s container with limits", partial(run.docker, block))])
         chance.shuffle(groups)
-        steps_now = [*begun, *(step for group in groups for step in group)]
-        plan += [(f"noisy neighbours {block + 1}: {words}", step) for words, step in steps_now]
+        now += [step for group in groups for step in group]
+        plan += [(f"noisy neighbours {block + 1}: {words}", step) for words, step in now]
     return [*plan, ("noisy neighbours: closing", run.end)] if plan else []
-
-
-def _groups(
-    run: NoisyNeighbours, neighbourhoods: Sequence[Neighbourhood], places: Sequence[str], block: int
-) -> list[list[Step]]:
-    """Groups of steps of one round, to be shuffled."""
-    groups: list[list[Step]] = [
-        [
-            (f"{one.name}, {MEMORY}", partial(run.stretch, one, block, MEMORY)),
-            (f"{one.name}, {FORKS}", partial(run.stretch, one, block, FORKS)),
-            (f"{one.name}, ending", partial(run.take_away, one)),
-        ]
-        for one in neighbourhoods
-    ]
-    if _DISTRIBUTION in places:
-        groups.append([("a distribution: memory", partial(run.distribution, block))])
-    busiest = next((place for place in (_DISTRIBUTION, _VM) if place in places), "")
-    if busiest:
-        groups.append([(f"{busiest}: processor", partial(run.processor, busiest, block))])
-    if Platform.CONTAINER in run.instances.context.launchers:
-        groups.append([("Docker’s container with limits", partial(run.docker, block))])
-    return groups

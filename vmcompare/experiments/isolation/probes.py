@@ -177,8 +177,8 @@ CAPABILITY_NAMES: tuple[str, ...] = (
 """Bit 0 first. Source: ``include/uapi/linux/capability.h`` of Linux 5.9 and later."""
 
 
-def decoded_capabilities(cap_eff: str) -> frozenset[str]:
-    """The capabilities that a ``CapEff`` line of ``/proc/<pid>/status`` grants.
+def decoded_capabilities(cap_eff: str) -> tuple[str, ...]:
+    """The capabilities that a ``CapEff`` line of ``/proc/<pid>/status`` grants, bit 0 first.
 
     A bit beyond the last known name is called ``"bit 41"``.
 
@@ -188,19 +188,8 @@ def decoded_capabilities(cap_eff: str) -> frozenset[str]:
     if not re.fullmatch(r"[0-9a-fA-F]{1,32}", cap_eff.strip()):
         raise Unavailable("what was read of the capabilities is no number", "replay another run")
     bits = int(cap_eff, 16)
-    names = (
-        CAPABILITY_NAMES[n] if n < len(CAPABILITY_NAMES) else f"bit {n}"
-        for n in range(bits.bit_length())
-    )
-    return frozenset(name for n, name in enumerate(names) if bits >> n & 1)
-
-
-def ordered_capabilities(names: frozenset[str]) -> list[str]:
-    """In the order of their bits."""
-    return sorted(
-        names,
-        key=lambda n: CAPABILITY_NAMES.index(n) if n in CAPABILITY_NAMES else len(CAPABILITY_NAMES),
-    )
+    names = dict(enumerate(CAPABILITY_NAMES))
+    return tuple(names.get(n, f"bit {n}") for n in range(bits.bit_length()) if bits >> n & 1)
 
 
 # ---- the probes ----------------------------------------------------------------------------------
@@ -248,10 +237,11 @@ class Probe:
 
     Attributes:
         name: the row's ``phase``.
-        boundary: the mechanism that is tested (``"capability"``, ``"masked path"`` …), or
-            ``"not namespaced"``.
+        boundary: what a default container has against it (``"capability"``, ``"mounts"`` …); the
+            call filter only where nothing else is.
         aim: host, itself or neighbour.
         says: what is tried, in words.
+        place: from 1 on, its place among the twelve that a lesson shows; 0 for all others.
         calls: how; ``None`` where the answer is read.
         reads: (reading of the instance, reading of its host) → whether it got through; ``None``
             where calls are made.
@@ -265,6 +255,7 @@ class Probe:
     boundary: str
     aim: str
     says: str
+    place: int = 0
     calls: Sequences | None = None
     reads: Callable[[BoundaryReading, BoundaryReading], bool] | None = None
     given: frozenset[str] = frozenset()
@@ -372,86 +363,88 @@ def _sees_devices(inside: BoundaryReading, host: BoundaryReading) -> bool:
 _HANDLE = (8).to_bytes(4, "little") + (0x7F).to_bytes(4, "little") + bytes(8)
 """A ``struct file_handle`` of a type that does not exist."""
 
+_NONE = "none by default"
+"""In place of a boundary."""
+
 _ALL = (
     _namespace("pid", "list of processes"),
     _namespace("net", "network"),
     _namespace("ipc", "shared memory"),
     _namespace("uts", "host name"),
     _namespace("mnt", "list of mounts"),
-    Probe("process: signal", "namespace", HOST, "ask whether a process of the host may be ended",
+    Probe("process: signal", "namespace", HOST, "signal a process of the host", 1,
           lambda targets: [Call("kill", (targets.pid, 0))], named=True),
-    Probe("network: connect", "namespace", HOST, "connect to a program on the host's loopback",
+    Probe("network: connect", "namespace", HOST, "connect to the host's loopback", 9,
           _connect, named=True),
-    Probe("host file: read", "namespace", HOST, "read a file of the host's (below /host)",
+    Probe("host file: read", "mounts", HOST, "read a file of the host", 2,
           _host_file, at_least=1, named=True),
     # MS_BIND without a source: refused, but only after the right to mount was checked.
-    Probe("mount", "capability", HOST, "mount a file system",
+    Probe("mount", "capability", HOST, "mount a file system", 5,
           _call("mount", 0, b"/", 0, 4096, 0), given=frozenset({"EINVAL"})),
     # Neither a time nor a zone is given: the right is checked, then nothing is set.
-    Probe("clock: set", "capability", HOST, "set the clock", _call("settimeofday", 0, 0)),
-    Probe("module: load", "capability", HOST, "load a module into the kernel (of no bytes)",
+    Probe("clock: set", "capability", HOST, "set the clock", 0, _call("settimeofday", 0, 0)),
+    Probe("module: load", "capability", HOST, "load a module into the kernel (of no bytes)", 0,
           _call("init_module", 1, 0, 1), given=frozenset({"ENOEXEC", "EFAULT"})),
-    Probe("priority: raise", "capability", HOST, "take processor time before others",
+    Probe("priority: raise", "capability", HOST, "raise its own priority", 10,
           _call("setpriority", 0, 0, -1)),
-    Probe("restart", "capability", HOST, "restart the computer (with a wrong password)",
+    Probe("restart", "capability", HOST, "restart the computer (with a wrong password)", 0,
           _call("reboot", 0, 0, 0, 0), given=frozenset({"EINVAL"})),
-    Probe("file by number", "capability", HOST, "open any file by its number, past all paths",
+    Probe("file by number", "capability", HOST, "open any file by its number, past all paths", 0,
           _call("open_by_handle_at", _HERE, _HANDLE, 0),
           given=frozenset({"ESTALE", "EOPNOTSUPP"})),
-    Probe("user namespace: make", "call filter", HOST, "make a user namespace",
+    Probe("user namespace: make", "call filter", HOST, "make a user namespace", 11,
           _call("unshare", 0x10000000)),
-    Probe("keyring", "call filter", HOST, "ask for the kernel's keyring",
+    Probe("keyring", "call filter", HOST, "ask for the kernel's keyring", 6,
           _call("keyctl", 0, -3, 0), given=frozenset({"ENOKEY"})),
-    Probe("bpf", "call filter", HOST, "hand the kernel a program (a command that is none)",
+    Probe("bpf", "call filter", HOST, "hand the kernel a program (a command that is none)", 0,
           _call("bpf", 9999, 0, 0), given=frozenset({"EINVAL", "E2BIG", "EFAULT"})),
-    Probe("userfaultfd", "call filter", HOST, "handle page faults (with unknown flags)",
+    Probe("userfaultfd", "call filter", HOST, "handle page faults (with unknown flags)", 0,
           _call("userfaultfd", 0x7FFFFFFF), given=frozenset({"EINVAL"})),
-    Probe("kernel log: read", "call filter", HOST, "read the last byte of the kernel's log",
+    Probe("kernel log: read", "capability", HOST, "read the last byte of the kernel's log", 0,
           _call("syslog", 3, BUFFER, 1)),
-    Probe("kcore: read", "masked path", HOST, "read the kernel's memory (/proc/kcore)",
+    Probe("kcore: read", "mounts", HOST, "read the kernel's memory (/proc/kcore)", 0,
           _open(b"/proc/kcore", _READ, _one_byte()), at_least=1),
-    Probe("keys: read", "masked path", HOST, "list the kernel's keys (/proc/keys)",
+    Probe("keys: read", "mounts", HOST, "list the kernel's keys", 3,
           _open(b"/proc/keys", _READ, _one_byte()), at_least=1),
-    Probe("timers: read", "masked path", HOST, "list the kernel's timers (/proc/timer_list)",
+    Probe("timers: read", "mounts", HOST, "list the kernel's timers (/proc/timer_list)", 0,
           _open(b"/proc/timer_list", _READ, _one_byte()), at_least=1),
-    Probe("sysrq: write", "read-only path", HOST, "open /proc/sysrq-trigger for writing",
+    Probe("sysrq: write", "mounts", HOST, "open /proc/sysrq-trigger for writing", 0,
           _open(b"/proc/sysrq-trigger", _WRITE)),
-    Probe("core pattern: write", "read-only path", HOST,
-          "open for writing what the kernel runs after a crash (core_pattern)",
+    Probe("core pattern: write", "mounts", HOST, "change what runs after a crash", 4,
           _open(b"/proc/sys/kernel/core_pattern", _WRITE)),
-    Probe("swappiness: write", "read-only path", HOST, "open the setting vm.swappiness for writing",
+    Probe("swappiness: write", "mounts", HOST, "open the setting vm.swappiness for writing", 0,
           _open(b"/proc/sys/vm/swappiness", _WRITE)),
-    Probe("/sys: write", "read-only path", HOST, "open a setting below /sys for writing",
+    Probe("/sys: write", "mounts", HOST, "open a setting below /sys for writing", 0,
           _open(b"/sys/kernel/rcu_expedited", _WRITE)),
-    Probe("disk: read", "device", HOST, "make a node for the host's disk, read one byte", _disk,
+    Probe("disk: read", "device list", HOST, "read the host's disk", 7, _disk,
           at_least=1, named=True),
-    Probe("memory: open", "device", HOST, "make a node for the memory, open it (/dev/mem)",
+    Probe("memory: open", "device list", HOST, "open the memory as a device (/dev/mem)", 0,
           _memory_device(1)),
-    Probe("kmsg: open", "device", HOST, "make a node for the kernel's log, open it (/dev/kmsg)",
+    Probe("kmsg: open", "device list", HOST, "open the kernel's log as a device (/dev/kmsg)", 0,
           _memory_device(11)),
-    Probe("PCI: open", "device", HOST, "open a PCI device's registers for writing", _pci,
+    Probe("PCI: open", "mounts", HOST, "open a PCI device's registers for writing", 0, _pci,
           named=True),
-    Probe("ports: use", "device", HOST, "speak to hardware ports (ioperm)",
+    Probe("ports: use", "capability", HOST, "speak to hardware ports (ioperm)", 0,
           _call("ioperm", 0x80, 1, 1)),
-    Probe("kernel: the host's", "not namespaced", HOST, "be answered by the host's own kernel",
+    Probe("kernel: the host's", _NONE, HOST, "be answered by the host's kernel", 8,
           reads=lambda inside, host: inside.boot_id == host.boot_id, named=True, otherwise="no"),
-    Probe("devices: see", "not namespaced", HOST, "see the names of the host's devices (/sys)",
+    Probe("devices: see", _NONE, HOST, "see the names of the host's devices (/sys)",
           reads=_sees_devices, named=True),
-    Probe("host's root", "user", HOST, "act as user 0 of the host",
+    Probe("host's root", _NONE, HOST, "act as user 0 of the host", 12,
           reads=lambda inside, _: inside.outer_uid == 0, otherwise="no"),
-    Probe("root files: write", "root file system", ITSELF, "write into its root directory",
+    Probe("root files: write", _NONE, ITSELF, "write into /", 0,
           _call("faccessat", _HERE, b"/", 2)),
-    Probe("set-uid: gain", "no new privileges", ITSELF, "gain rights by starting a set-uid program",
+    Probe("set-uid: gain", _NONE, ITSELF, "gain rights by set-uid",
           reads=lambda inside, _: not inside.no_new_privileges, otherwise="no"),
-    Probe("chroot", "capability", ITSELF, "change its root directory (to the same)",
+    Probe("chroot", _NONE, ITSELF, "change its root directory", 0,
           _call("chroot", b"/")),
-    Probe("raw socket", "capability", ITSELF, "send network packets made by hand",
+    Probe("raw socket", _NONE, ITSELF, "send raw packets", 0,
           _call("socket", 2, 3, 1)),
-    Probe("neighbour: list", "neighbour", NEIGHBOUR, "see the neighbour's process in the list"),
-    Probe("neighbour: read", "neighbour", NEIGHBOUR, "read a file that the neighbour wrote"),
-    Probe("neighbour: kill", "neighbour", NEIGHBOUR,
+    Probe("neighbour: list", "namespace", NEIGHBOUR, "see the neighbour's process in the list"),
+    Probe("neighbour: read", "mounts", NEIGHBOUR, "read a file that the neighbour wrote"),
+    Probe("neighbour: kill", "namespace", NEIGHBOUR,
           "ask whether the neighbour's process may be ended"),
-    Probe("neighbour: connect", "neighbour", NEIGHBOUR, "connect to a program of the neighbour's"),
+    Probe("neighbour: connect", "namespace", NEIGHBOUR, "connect to a program of the neighbour's"),
 )  # fmt: skip
 
 PROBES: Mapping[str, Probe] = {probe.name: probe for probe in _ALL}
@@ -460,7 +453,8 @@ PROBES: Mapping[str, Probe] = {probe.name: probe for probe in _ALL}
 GRID: tuple[Probe, ...] = tuple(probe for probe in _ALL if probe.aim != NEIGHBOUR)
 """What one instance by itself can try."""
 
-DEVICES: tuple[str, ...] = tuple(probe.name for probe in _ALL if probe.boundary == "device")
+DEVICES = ("disk: read", "memory: open", "kmsg: open", "PCI: open", "ports: use")
+"""What reaches for hardware, whichever boundary is against it."""
 
 _FILTER = ("user namespace: make", "bpf")
 _PATHS = ("keys: read", "timers: read", "sysrq: write", "core pattern: write", "swappiness: write")

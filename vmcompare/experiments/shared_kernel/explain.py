@@ -7,25 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
-from vmcompare.errors import Unavailable, UnknownName
+from markupsafe import Markup
+
+from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import Undecided, observed
 from vmcompare.evidence.view import MEASURED, NEXT, RECORDED, Column, View
 from vmcompare.experiments.explanation import Explanation
 from vmcompare.experiments.explanation import Row as Cells
 from vmcompare.experiments.shared_kernel import ladder
-from vmcompare.experiments.shared_kernel.facts import SETTINGS
+from vmcompare.experiments.shared_kernel.facts import TRIED
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.grid import GridRow, changes, sharing
 from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.sandbox import EMULATION, Launcher, Machine, Platform, Series, Spec
+from vmcompare.sandbox import Launcher, Machine, Platform, Series, Spec
 
 HOSTS = 10
 """Computers of the patch day."""
+
+LOOKS = (
+    "kernel release", "boot id", "files of", "mounts seen", "processes seen", "loopback network",
+    "make a device", "nested processes", "make a directory",
+)  # fmt: skip
+"""Observations of the ladder's picture: what no rung changes, then one for each rung."""
+
+SHOWN = (
+    "kernel release", "boot id", "userland", "pid namespace", "net namespace", "mnt namespace",
+    "user namespace", "cgroup namespace",
+)  # fmt: skip
+"""The phases of the picture, from top to bottom; the table has the others too."""
 
 explained = Explanation[View]()
 
@@ -117,7 +131,7 @@ def identity_figure(view: View) -> Picture:
             tuple(one.values.get(phase) for one in found),
             tuple(one.key(phase) for one in found),
         )
-        for phase in PHASES
+        for phase in SHOWN
     ]
     silent = (
         f"No answer from {one.name}: {one.column.errors[0]}."
@@ -146,7 +160,7 @@ def identity_table(view: View) -> Iterator[Cells]:
     """One row an observation, one column an instance; the last row says where it comes from."""
     answered(view)
     found = instances(view)
-    for phase in PHASES:
+    for phase in dict.fromkeys((*SHOWN, *PHASES)):
         yield {"observation": phase} | {one.label: one.values.get(phase, "–") for one in found}
     yield {"observation": "shown"} | {
         one.label: one.column.provenance if one.values else "failed; see above" for one in found
@@ -177,63 +191,47 @@ def probes_table(view: View) -> Iterator[Cells]:
     Raises:
         Unavailable: nothing was tried.
     """
-    rows = [*_settings_tried(view), *_processes_seen(view), *_sectors_started(view)]
+    rows = list(_tried(view))
     if not rows:
         raise Unavailable("nothing has been tried on a kernel yet", NEXT)
-    for tried, columns, happened in rows:
+    for tried, column, happened in rows:
         yield {
             "tried": tried,
-            "in": columns[0].series.platform,
+            "in": column.series.platform,
             "what happened": happened,
-            "shown": " and ".join(dict.fromkeys(column.provenance for column in columns)),
+            "shown": column.provenance,
         }
 
 
-Tried = tuple[str, Sequence[Column], str]
-"""What was tried, its rows, what happened."""
-
-
-def _settings_tried(view: View) -> Iterator[Tried]:
-    for platform in Platform:
-        for phase, setting in SETTINGS.items():
-            for column in view.columns(
-                "observation", failed_too=True, platform=platform, phase=phase
-            ):
-                yield f"set {setting}", [column], column.texts().get(phase) or column.errors[0]
-
-
-def _processes_seen(view: View) -> Iterator[Tried]:
+def _tried(view: View) -> Iterator[tuple[str, Column, str]]:
+    """What was tried, its rows, what happened."""
     for inside in view.columns("item_count", phase="started inside"):
-        seen = inside.same_in(view.columns("item_count", phase="in the host’s list"))
-        if seen:
+        if seen := inside.same_in(view.columns("item_count", phase="in the host’s list")):
             happened = f"the host’s list shows {seen.values[0]:.0f} of them"
-            yield f"start {inside.values[0]:.0f} processes", [inside], happened
-
-
-def _sectors_started(view: View) -> Iterator[Tried]:
+            yield f"start {inside.values[0]:.0f} processes", inside, happened
+    for phase, tried in TRIED.items():
+        for column in view.columns("observation", failed_too=True, phase=phase):
+            yield tried, column, column.texts().get(phase) or column.errors[0]
     for name, how in (
         ("non_linux_program_boots_in_container", "a program"),
         ("non_linux_program_boots_in_vm", "a disk’s first sector"),
     ):
-        ran = fact(view, name)
-        if ran is not None:
-            columns = view.columns("fact", phase=name)
-            said = columns[0].texts()[name] or ("it printed its message" if ran else "nothing")
-            yield f"start 512 bytes that are not for Linux, as {how}", columns, said
+        if (ran := fact(view, name)) is not None:
+            column = view.columns("fact", phase=name)[0]
+            said = column.texts()[name] or ("it printed its message" if ran else "nothing")
+            yield f"start a boot sector, as {how}", column, said
 
 
 @explained.outcome("kernels", Platform.PROCESS, Platform.CONTAINER)
-def kernels_of_five(view: View) -> float | None:
-    """How many kernels answer all instances but the second distribution's, within one run."""
-    for run_id in dict.fromkeys(one.column.run_id for one in instances(view)):
-        boot_ids = [
-            one.boot_id
-            for one in instances(view)
-            if one.column.run_id == run_id and one.boot_id and one.name != "container C"
-        ]
-        if len(boot_ids) == 5:
-            return float(len(set(boot_ids)))
-    return None
+def kernels_of_all(view: View) -> float | None:
+    """How many kernels answer all instances within one run; the second distribution may lack."""
+    runs: dict[str, dict[str, str]] = {}
+    for one in instances(view):
+        if one.boot_id:
+            runs.setdefault(one.column.run_id, {})[one.name] = one.boot_id
+    needed = {who.name for who in INSTANCES} - {"container C"}
+    whole = (found for found in runs.values() if needed <= found.keys())
+    return next((float(len(set(found.values()))) for found in whole), None)
 
 
 @explained.outcome("seen_by_host", Platform.CONTAINER)
@@ -304,8 +302,8 @@ class Rung:
     """One line of the ladder and what was seen at its end.
 
     Attributes:
-        name: of the rung.
-        line: what was typed; empty where it failed.
+        name: of the climb.
+        line: as people type it.
         seen: observation → value; empty where it failed.
         why: why it failed, or empty.
     """
@@ -321,16 +319,32 @@ class Ladder:
     """A ladder that was climbed.
 
     Attributes:
-        rungs: the start and all rungs, in the order in which they were tried.
-        less: rung → what was seen when it alone was left out.
+        climbs: name → what was seen, of all that were tried.
         ground: where it was climbed.
         column: the rows of its start.
     """
 
-    rungs: Sequence[Rung]
-    less: Mapping[str, Rung]
+    climbs: Mapping[str, Rung]
     ground: ladder.Ground
     column: Column
+
+    @property
+    def rungs(self) -> list[Rung]:
+        """The start and all rungs, in the order in which they were tried."""
+        names = (ladder.START, *self.ground.order)
+        return [self.climbs[name] for name in names if name in self.climbs]
+
+    def need(self, name: str) -> Rung:
+        """A climb that succeeded.
+
+        Raises:
+            Unavailable: it was not tried, or failed.
+        """
+        found = self.climbs.get(name)
+        if found is None or not found.seen:
+            why = f" ({found.why})" if found else ""
+            raise Unavailable(f"the line “{name}” has not been climbed{why}", NEXT)
+        return found
 
 
 def climbed(view: View) -> Ladder:
@@ -341,51 +355,24 @@ def climbed(view: View) -> Ladder:
     """
     for shown in (MEASURED, RECORDED):
         for ground in (ladder.GUEST, ladder.HOST):
+            where = {"platform": ground.platform, "shown": shown}
             tried = {
-                climb.name: column
-                for climb in ground.climbs()
-                for column in view.columns(
-                    "observation",
-                    failed_too=True,
-                    platform=ground.platform,
-                    shown=shown,
-                    phase=climb.name,
-                )
+                name: column
+                for name in ground.climbs()
+                for column in view.columns("observation", failed_too=True, phase=name, **where)
             }
-            rungs = [_rung(n, tried[n]) for n in (ladder.START, *ground.order) if n in tried]
-            if rungs and rungs[0].seen and any(rung.seen for rung in rungs[1:]):
-                omitted = {name: ladder.all_but(name) for name in ground.order}
-                less = {r: _rung(n, tried[n]) for r, n in omitted.items() if n in tried}
-                return Ladder(rungs, less, ground, tried[rungs[0].name])
+            climbs = {name: _rung(ground, name, column) for name, column in tried.items()}
+            found = [rung for rung in climbs.values() if rung.seen]
+            if len(found) > 1 and found[0].name == ladder.START:
+                return Ladder(climbs, ground, tried[ladder.START])
     raise Unavailable("no ladder has been climbed", NEXT)
 
 
-def _rung(name: str, column: Column) -> Rung:
+def _rung(ground: ladder.Ground, name: str, column: Column) -> Rung:
     if not column.n:
         return Rung(name, "", {}, column.errors[0])
-    seen = ladder.read(column.texts()[name])
-    return Rung(name, seen.pop(ladder.LINE, ""), seen)
-
-
-def left_out(view: View, rung: str) -> Rung:
-    """What was seen with all rungs but one.
-
-    Raises:
-        Unavailable: it was not tried, or failed.
-    """
-    found = climbed(view).less.get(rung)
-    if found is None or not found.seen:
-        why = f" ({found.why})" if found else ""
-        raise Unavailable(f"the ladder without {rung} has not been climbed{why}", NEXT)
-    return found
-
-
-def top(view: View) -> Rung:
-    """What was seen with all rungs. Raises ``Unavailable`` without it."""
-    last = climbed(view).rungs[-1]
-    if last.name != ladder.RUNGS[-1] or not last.seen:
-        raise Unavailable("the ladder was not climbed to its top", NEXT)
-    return last
+    line = ladder.typed(ground.line(ground.climbs()[name]))
+    return Rung(name, line, ladder.read(column.texts()[name]))
 
 
 def moved(before: Rung, after: Rung) -> dict[str, str]:
@@ -402,99 +389,10 @@ def moved(before: Rung, after: Rung) -> dict[str, str]:
 def ladder_figure(view: View) -> Picture:
     """Rungs from left to right; a filled cell differs from the one before it."""
     found = climbed(view)
-    return replace(
-        _grid(found.rungs, _caption(view, found)),
-        placeholders={
-            "emulated": found.column.emulated,
-            "ordinary_user": found.ground is ladder.HOST,
-        },
-    )
-
-
-@explained.table("ladder")
-def ladder_table(view: View) -> Iterator[Cells]:
-    """One row a rung: the line that was typed, and what it changed."""
-    found = climbed(view)
-    before: Rung | None = None
-    for rung in found.rungs:
-        changed = "–"
-        if before and rung.seen:
-            moves = moved(before, rung).items()
-            changed = "; ".join(f"{name}: {words}" for name, words in moves) or "nothing"
-        elif not rung.seen:
-            changed = f"failed: {rung.why}"
-        yield {
-            "rung": rung.name,
-            "line": rung.line or "–",
-            "what changed": changed,
-            "shown": found.column.provenance,
-        }
-        before = rung if rung.seen else before
-
-
-@explained.outcome("rungs", Platform.PROCESS)
-def rungs_that_change_something(view: View) -> float | None:
-    """How many rungs change what the observer sees; ``None`` unless all were climbed."""
-    try:
-        rungs = climbed(view).rungs
-    except Unavailable:
-        return None
-    if len(rungs) <= len(ladder.RUNGS) or not all(rung.seen for rung in rungs):
-        return None
-    return float(sum(bool(moved(one, other)) for one, other in pairwise(rungs)))
-
-
-def _climb_now(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> Picture:
-    """The ladder with and without a rung, in a guest of its own."""
-    less = ladder.without(_chosen(options))
-    spec = Spec(machine=Machine.PC)
-    launcher = launchers[Platform.VM_DIRECT]
-    climbs = (ladder.Climb(ladder.START, ()), ladder.Climb("all rungs", ladder.RUNGS), less)
-    with launcher.open(spec, lambda _: None) as box:
-        ladder.GUEST.prepare(box)
-        seen = {c.name: ladder.GUEST.climb(box, c) for c in climbs}
-    found = [Rung(name, one.pop(ladder.LINE), one) for name, one in seen.items()]
-    where = _where(ladder.GUEST, emulated=launcher.traits(spec).emulated)
-    typed = f"The last line was: {found[-1].line}."
-    return _grid(found, f"{MEASURED} just now, {where}. {typed}", against=1)
-
-
-def _climb_again(view: View) -> Picture:
-    """The same from rows, with every rung left out once."""
-    found = climbed(view)
-    rungs = [found.rungs[0], Rung("all rungs", "", top(view).seen), *found.less.values()]
-    return _grid(rungs, _caption(view, found), against=1)
-
-
-explained.demo("ladder", Demo((Platform.VM_DIRECT,), _climb_now, _climb_again))
-
-
-def _chosen(options: Mapping[str, Any]) -> str:
-    rung = str(options.get("without", "pid"))
-    if rung not in ladder.RUNGS:
-        raise UnknownName("rung", rung, ladder.RUNGS)
-    return rung
-
-
-def _caption(view: View, found: Ladder) -> str:
     failed = [f"{rung.name} ({rung.why})" for rung in found.rungs if not rung.seen]
-    words = [f"{view.caption()}. Climbed {_where(found.ground, emulated=found.column.emulated)}."]
-    if failed:
-        words.append(f"Rungs that failed: {'; '.join(failed)}.")
-    return " ".join(words)
-
-
-def _where(ground: ladder.Ground, *, emulated: bool) -> str:
-    if ground is ladder.HOST:
-        return "on the host itself by an ordinary user"
-    return f"in a guest under {EMULATION}" if emulated else "in a guest"
-
-
-def _grid(found: Sequence[Rung], caption: str, against: int | None = None) -> Picture:
-    """The grid of rungs; columns behind ``against`` are set beside that one, not the one before."""
-    there = [rung for rung in found if rung.seen]
+    there = [rung for rung in found.rungs if rung.seen]
     rows = []
-    for name in there[0].seen:
+    for name in LOOKS:
         told = [rung.seen.get(name, ladder.UNKNOWN) for rung in there]
         values = [None if value == ladder.UNKNOWN else value for value in told]
         keys: list[object] = []
@@ -502,11 +400,84 @@ def _grid(found: Sequence[Rung], caption: str, against: int | None = None) -> Pi
             same = (k for k in keys if value and ladder.same(name, str(k), value))
             keys.append(next(same, value))
         rows.append(GridRow(name, tuple(values), tuple(keys)))
-    before = [max(0, place - 1) for place in range(len(there))]
-    return changes(
-        [rung.name for rung in there],
-        rows,
-        caption=caption,
-        before=before if against is None else [min(place, against) for place in before],
-        what="A container made by hand.",
+    return replace(
+        changes(
+            [rung.name for rung in there],
+            rows,
+            caption=f"{view.caption()}.",
+            what="A container made by hand.",
+        ),
+        placeholders={
+            "on_host": found.ground is ladder.HOST,
+            "emulated": found.column.emulated,
+            "failed": "; ".join(failed),
+        },
     )
+
+
+@explained.outcome("seen_by_first", Platform.VM_DIRECT)
+def seen_by_first(view: View) -> float | None:
+    """How many processes the first one of a namespace sees where the old ``/proc`` is mounted."""
+    try:
+        found = climbed(view)
+        seen = found.need(ladder.all_but("mount")).seen.get("processes seen", "")
+    except Unavailable:
+        return None
+    return float(seen) if found.ground is ladder.GUEST and seen.isdigit() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A line, and what it changed.
+
+    Attributes:
+        rung: the line and what was seen at its end.
+        changed: observation → ``"up → down"``.
+        where: how it came about.
+    """
+
+    rung: Rung
+    changed: Mapping[str, str]
+    where: str
+
+    def _repr_html_(self) -> str:
+        said = [Markup("{}: {}").format(*pair) for pair in self.changed.items()]
+        line = Markup('<pre style="white-space:pre-wrap">{}</pre>').format(self.rung.line)
+        changes = Markup("; ").join(said) or "nothing"
+        words = Markup("<p><b>{}</b> changed {} <small>({})</small></p>")
+        return line + words.format(self.rung.name, changes, self.where)
+
+    def __repr__(self) -> str:
+        said = "; ".join(f"{name}: {words}" for name, words in self.changed.items())
+        return f"{self.rung.line}\n{said or 'nothing changed'} ({self.where})"
+
+
+def _before(ground: ladder.Ground, name: str) -> str:
+    """What a climb is compared with: the rung below it; all rungs where one was left out."""
+    able = [ladder.START, *(rung for rung in ground.order if rung not in ground.not_here)]
+    return able[able.index(name) - 1] if name in able else able[-1]
+
+
+def _climb_now(name: str, launchers: Mapping[Platform, Launcher], _: Mapping[str, Any]) -> Answered:
+    """The line in a guest of its own, and the one before it."""
+    ground = ladder.GUEST
+    with launchers[ground.platform].open(Spec(machine=Machine.PC), lambda _: None) as box:
+        ground.prepare(box)
+        climbs = [(one, ground.climb(box, one)) for one in (_before(ground, name), name)]
+    before, after = (Rung(one, ladder.typed(seen.pop(ladder.LINE)), seen) for one, seen in climbs)
+    return Answered(after, moved(before, after), f"{MEASURED} just now, in a VM")
+
+
+def _climb_again(name: str, view: View) -> Answered:
+    """The same from rows."""
+    found = climbed(view)
+    after, before = found.need(name), found.need(_before(found.ground, name))
+    return Answered(after, moved(before, after), found.column.shown)
+
+
+for _name in ladder.GUEST.climbs():
+    if _name != ladder.START:
+        _demo = Demo(
+            (Platform.VM_DIRECT,), partial(_climb_now, _name), partial(_climb_again, _name)
+        )
+        explained.demo(_name, _demo)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import psutil
 
-from vmcompare.engines.programs import boot_sector
+from vmcompare.engines.programs import boot_sector, windows_program
+from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel.instances import Run, Who, first_of, hidden_vm
 from vmcompare.measuring.experiment import FAILURES, failed, filled, or_failed
-from vmcompare.sandbox import BOOT_SECTOR, Confinement, Machine, Platform, Sandbox, Spec
+from vmcompare.sandbox import BOOT_SECTOR, Confinement, Machine, Platform, Spec
 
 SLEEPERS = 3
 """Processes started in an instance, to be looked for in the host's list."""
@@ -22,19 +25,21 @@ _SLEEPER = "86399.02"
 _DIFFERENT = 10
 """Containers that run at the same time, each with another program in it."""
 
-_OWN_SETTING = ("net.ipv4.ip_default_ttl", "77")
+_SETTING = ("net.ipv4.ip_default_ttl", "77")
 """A kernel setting that every network namespace has for itself."""
 
-_SHARED_SETTING = ("vm.swappiness", "17")
-"""One that the whole kernel has once."""
+_CLOCK = "setting the clock"
+_LONG_AGO_S, _LONG_AGO_YEAR = 981173106, "2001"
+"""A moment of the year 2001, in seconds since 1970."""
 
+_FOR_WINDOWS = "program for Windows"
 
-def _phase(setting: str) -> str:
-    return f"setting {setting}"
-
-
-SETTINGS = {_phase(name): name for name, _ in (_OWN_SETTING, _SHARED_SETTING)}
-"""Phase of the observation → the setting that was tried."""
+TRIED = {
+    f"setting {_SETTING[0]}": f"set {_SETTING[0]}",
+    _CLOCK: "set the clock",
+    _FOR_WINDOWS: "start a program made for Windows",
+}
+"""Phase of the observation → what was tried, in words."""
 
 
 def _holds(row: Measurement, holds: bool, text: str = "") -> Measurement:
@@ -53,10 +58,26 @@ def compare(run: Run) -> Iterator[Measurement]:
     for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
         if first_of(platform).name in run.boxes:
             yield from _sleepers(run, first_of(platform))
-    if "vm-direct" in run.boxes:
-        yield from _setting_in_vm(run)
+    container = Platform.CONTAINER
     if "container A" in run.boxes:
-        yield from _sector_in_container(run)
+        row = run.fact(container, "non_linux_program_boots_in_container")
+        yield from _tried(row, lambda: _boot_sector_as_program(run))
+        row = run.row(first_of(container), "observation", _FOR_WINDOWS)
+        yield from _tried(row, lambda: _program_for_windows(run))
+    for platform in (container, Platform.VM_DIRECT):
+        if first_of(platform).name in run.boxes:
+            row = run.row(first_of(platform), "observation", _CLOCK)
+            yield from _tried(row, partial(_clock_set, run, platform))
+
+
+def _tried(row: Measurement, attempt: Callable[[], tuple[bool, str]]) -> Iterator[Measurement]:
+    """The row with what came of an attempt: whether it succeeded, and in words."""
+    try:
+        holds, text = attempt()
+    except FAILURES as error:
+        yield failed(row, str(error))
+    else:
+        yield _holds(row, holds, text)
 
 
 def _kernel_of_containers(run: Run) -> Iterator[Measurement]:
@@ -139,52 +160,71 @@ def _sleepers_here() -> float:
     return float(found)
 
 
-def _setting_in_vm(run: Run) -> Iterator[Measurement]:
-    """Root in a VM sets what its kernel has once; the host's own value stays."""
-    who = first_of(Platform.VM_DIRECT)
-    name, value = _SHARED_SETTING
-    row, box = run.row(who, "observation", _phase(name)), run.boxes[who.name]
-    try:
-        done = box.run(["sysctl", "-w", f"{name}={value}"])
-        inside, text = _read_setting(run, box, name)
-    except FAILURES as error:
-        yield failed(row, str(error))
-        return
-    yield _holds(row, not done.exit_code and inside == value, text=text)
+def _clock_set(run: Run, platform: Platform) -> tuple[bool, str]:
+    """Root inside sets the wall clock, which a kernel has once: a VM's own, or everybody's."""
+    # A container gets the time that it is: nobody is harmed should it be allowed to set it.
+    to = str(_LONG_AGO_S) if platform.is_vm else "$(date +%s)"
+    typed = f'date -s "@{to}" 2>&1 >/dev/null; date +%Y'
+    done = run.boxes[first_of(platform).name].run(["sh", "-c", typed])
+    *refusal, year = done.output.decode(errors="replace").split("\n")[:-1] or [""]
+    if not year:
+        raise Unavailable("the clock did not answer", "look at a recording")
+    if refusal:
+        return False, f"refused: {refusal[0][:90]}"
+    here = time.strftime("%Y", time.gmtime())
+    if platform.is_vm:
+        return year == _LONG_AGO_YEAR != here, f"the year is {year} inside, {here} on the host"
+    return True, "it was set"
 
 
-def settings_of_containers(run: Run) -> Iterator[Measurement]:
-    """Two settings asked of the engine: one that a namespace has, one that only the kernel has."""
-    for name, value in (_OWN_SETTING, _SHARED_SETTING):
-        spec = Spec(sysctls=((name, value),))
-        row = run.row(first_of(Platform.CONTAINER), "observation", _phase(name), spec)
-        try:
-            with run.context.launchers[Platform.CONTAINER].open(spec, run.context.on_event) as box:
-                inside, text = _read_setting(run, box, name)
-        except FAILURES as error:
-            said = str(error)
-            if name in said:  # refused by its name: that is what was to be seen
-                yield filled(row, 0.0, text=f"refused: {_refusal(said, name)}")
-            else:
-                yield failed(row, said)
-            continue
-        yield _holds(row, inside == value, text=text)
+def _boot_sector_as_program(run: Run) -> tuple[bool, str]:
+    """O6b: the 512 bytes that boot a VM, handed to the kernel that a container shares."""
+    _, said = _as_program(run, "/tmp/boot.bin", boot_sector.image(boot_sector.MESSAGE))
+    return boot_sector.MESSAGE in "".join(said), said[-1][:90] if said else ""
 
 
-def _refusal(said: str, name: str) -> str:
-    """The engine's words from the setting's name on, without the code they end in."""
-    return said[said.index(name) :].replace('"', "").removesuffix(": unknown")[:90]
+def _program_for_windows(run: Run) -> tuple[bool, str]:
+    """Beside O6b: a program made for another operating system, handed to the same kernel."""
+    code, said = _as_program(run, "/tmp/program.exe", windows_program.executable())
+    ran = code == windows_program.EXIT_CODE
+    return ran, "it ran" if ran else said[-1][:90] if said else "it did not run"
 
 
-def _read_setting(run: Run, box: Sandbox, name: str) -> tuple[str, str]:
-    """A setting as it is inside, and words for what it is inside and on the host."""
-    path = "/proc/sys/" + name.replace(".", "/")
-    host = run.boxes.get("host")
-    inside, outside = (
-        one.run(["cat", path]).output.decode(errors="replace").strip() if one else "not asked"
-        for one in (box, host)
-    )
-    return inside, f"{inside} inside, {outside} on the host"
+def _as_program(run: Run, path: str, data: bytes) -> tuple[int, Sequence[str]]:
+    """Exit code and lines of a file that is started as a program of container A."""
+    box = run.boxes["container A"]
+    box.put(path, data)
+    done = box.run(["env", path])
+    return done.exit_code, done.output.decode(errors="replace").strip().splitlines()
+
+
+def sector_on_vm(run: Run) -> Iterator[Measurement]:
+    """O6b: a program that needs no operating system, on a VM."""
+    spec = Spec(image=BOOT_SECTOR, machine=Machine.PC)
+
+    def attempt() -> tuple[bool, str]:
+        with run.context.launchers[Platform.VM_DIRECT].open(spec, run.context.on_event) as box:
+            return boot_sector.MESSAGE in box.console(), ""
+
+    row = run.fact(Platform.VM_DIRECT, "non_linux_program_boots_in_vm", spec)
+    yield from _tried(row, attempt)
+
+
+def setting_of_container(run: Run) -> Iterator[Measurement]:
+    """A setting that a namespace has, asked of the engine."""
+    name, value = _SETTING
+    spec = Spec(sysctls=(_SETTING,))
+    read = ["cat", "/proc/sys/" + name.replace(".", "/")]
+
+    def attempt() -> tuple[bool, str]:
+        with run.context.launchers[Platform.CONTAINER].open(spec, run.context.on_event) as box:
+            inside = box.run(read).output.decode(errors="replace").strip()
+        host = run.boxes.get("host")
+        outside = host.run(read).output.decode(errors="replace").strip() if host else "not asked"
+        return inside == value, f"{inside} inside, {outside} on the host"
+
+    row = run.row(first_of(Platform.CONTAINER), "observation", f"setting {name}", spec)
+    yield from _tried(row, attempt)
 
 
 def different_containers(run: Run) -> Iterator[Measurement]:
@@ -213,28 +253,3 @@ def _run_different(run: Run, ran: Measurement, one_boot_id: Measurement) -> Iter
     yield _holds(ran, said == numbers)
     text = f"{len(boot_ids)} boot id among {len(said)}"
     yield _holds(one_boot_id, len(boot_ids) == 1, text=text)
-
-
-def sector_on_vm(run: Run) -> Iterator[Measurement]:
-    """O6b: a program that is its own operating system, on a VM."""
-    spec = Spec(image=BOOT_SECTOR, machine=Machine.PC)
-    row = run.fact(Platform.VM_DIRECT, "non_linux_program_boots_in_vm", spec)
-    try:
-        with run.context.launchers[Platform.VM_DIRECT].open(spec, run.context.on_event) as box:
-            yield _holds(row, boot_sector.MESSAGE in box.console())
-    except FAILURES as error:
-        yield failed(row, str(error))
-
-
-def _sector_in_container(run: Run) -> Iterator[Measurement]:
-    """O6b: the same 512 bytes, handed to the kernel that the container shares."""
-    row = run.fact(Platform.CONTAINER, "non_linux_program_boots_in_container")
-    box = run.boxes["container A"]
-    try:
-        box.put("/tmp/boot.bin", boot_sector.image(boot_sector.MESSAGE))
-        said = box.run(["env", "/tmp/boot.bin"]).output.decode(errors="replace").strip()
-    except FAILURES as error:
-        yield failed(row, str(error))
-        return
-    text = said.splitlines()[-1][:90] if said else ""
-    yield _holds(row, boot_sector.MESSAGE in said, text=text)

@@ -1,4 +1,4 @@
-"""A container made by hand: seven rungs, each one more word of a command line.
+"""A container made by hand: seven rungs, each of which adds something to a line of shell.
 
 Every rung is a facility of the kernel that runs already. The same observer looks around after each
 one, so that what a rung changes can be told from what it leaves alone.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ _PROCESS_LIMIT = 12
 """Processes that the control group of the ladder allows; the observer tries to nest twenty."""
 
 LINE = "line"
-"""Among the observations of a row: the command line that was typed."""
+"""Among the observations of a row: the command line that was run."""
 
 UNKNOWN = "cannot tell"
 """An observation that could not be made from where the observer stands."""
@@ -67,17 +68,10 @@ tell 'make a directory' "$(allowed mkdir $here.d)"
 rm -rf $here $here.d
 """
 
-_HELPERS: Mapping[str, str] = {
-    "with-proc": 'mount -t proc proc /proc 2>/dev/null; exec "$@"',
-    "as-nobody": 'exec su -s /bin/sh nobody -c \'exec "$0" "$@"\' -- "$@"',
-    "in-cgroup": 'echo $$ >/sys/fs/cgroup/box/cgroup.procs; exec "$@"',
-}
-"""The words of a line that are ours, each one line of shell."""
-
 _PREPARE_GUEST = f"""
 set -e
 mkdir -p /box/bin /box/lib /box/proc /box/dev /box/tmp /box/etc
-cp /bin/busybox /box/bin/
+cp /bin/busybox /bin/see /box/bin/
 cp /lib/ld-musl-* /box/lib/
 chroot /box /bin/busybox --install -s /bin
 mknod -m 666 /box/dev/null c 1 3
@@ -89,42 +83,44 @@ echo +pids >/sys/fs/cgroup/cgroup.subtree_control
 mkdir /sys/fs/cgroup/box
 echo {_PROCESS_LIMIT} >/sys/fs/cgroup/box/pids.max
 ip link set lo up
-cp /bin/see /bin/with-proc /bin/deny-mkdir /box/bin/
 """
 
 
-def _unshare(rungs: Sequence[str]) -> list[str]:
+def _unshared(
+    rungs: Sequence[str], mount: Callable[[str], str], *, root: str = "", programs: str = "/bin"
+) -> str:
+    """The line from ``unshare`` on.
+
+    Args:
+        rungs: those to climb.
+        mount: directory → the shell that mounts a ``/proc`` there.
+        root: the box's directory.
+        programs: where our programs lie outside the box.
+    """
+    line = f"chroot {root} /bin/see" if "chroot" in rungs else f"{programs}/see"
+    if "seccomp" in rungs:
+        line = f"{programs}/deny-mkdir /usr/bin/env {line}"  # it looks for no program itself
+    if "mount" in rungs:
+        place = f"{root}/proc" if "chroot" in rungs else "/proc"
+        line = f"sh -c '{mount(place)}; exec {line}'"
     flags = [flag for name, flag in _FLAGS.items() if name in rungs]
-    return [f"unshare {' '.join(flags)}"] if flags else []
+    return f"unshare {' '.join(flags)} {line}" if flags else line
 
 
 def _line_in_guest(rungs: Sequence[str]) -> str:
-    words = []
-    if "cgroup" in rungs:
-        words.append("in-cgroup")
+    line = _unshared(rungs, lambda place: f"mount -t proc proc {place}", root="/box")
     if "user" in rungs:
-        words.append("as-nobody")
-    words += _unshare(rungs)
-    if "chroot" in rungs:
-        words.append("chroot /box")
-    if "mount" in rungs:
-        words.append("with-proc")
-    if "seccomp" in rungs:
-        words.append("deny-mkdir")
-    return " ".join([*words, "/bin/see"])
+        line = f'su -s /bin/sh nobody -c "exec {line}"'
+    if "cgroup" in rungs:
+        line = f"echo $$ >/sys/fs/cgroup/box/cgroup.procs; exec {line}"
+    return line
 
 
-@dataclass(frozen=True, slots=True)
-class Climb:
-    """One line to try.
-
-    Attributes:
-        name: the last rung climbed, :data:`START`, or ``"all but pid"``.
-        rungs: those that are climbed.
-    """
-
-    name: str
-    rungs: tuple[str, ...]
+def typed(line: str) -> str:
+    """A line as people type it: with a shell in place of the observer, and a program of util-linux
+    (2.40 and newer) in place of ours that forbids a system call."""
+    line = re.sub(r"\S*/deny-mkdir /usr/bin/env", "enosys -s mkdir -s mkdirat", line)
+    return re.sub(r"\S*/bin/see", "sh", line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +132,7 @@ class Ground:
         order: the rungs, in the order in which they can be climbed there.
         not_here: rung → why it cannot.
         line: rungs → the command line that climbs them and then looks around.
-        prepare: makes the box and the helpers; returns what goes before a line. May raise what
+        prepare: makes the box and what it needs; returns what goes before a line. May raise what
             launchers raise.
     """
 
@@ -146,37 +142,35 @@ class Ground:
     line: Callable[[Sequence[str]], str]
     prepare: Callable[[Sandbox], str]
 
-    def climbs(self) -> tuple[Climb, ...]:
-        """The start, the rungs one after the other, then all rungs but one."""
+    def climbs(self) -> dict[str, tuple[str, ...]]:
+        """Name → rungs: the start, the rungs one after the other, then all rungs but one."""
         able = tuple(rung for rung in self.order if rung not in self.not_here)
-        up = [Climb(START, ())]
-        up += [
-            Climb(rung, able[: able.index(rung) + 1] if rung in able else ()) for rung in self.order
-        ]
-        return (*up, *(without(rung, able) for rung in able))
+        up = {r: able[: able.index(r) + 1] if r in able else () for r in self.order}
+        less = {all_but(rung): tuple(r for r in able if r != rung) for rung in able}
+        return {START: (), **up, **less}
 
-    def climb(self, box: Sandbox, climb: Climb, before: str = "") -> dict[str, str]:
+    def climb(self, box: Sandbox, name: str, before: str = "") -> dict[str, str]:
         """What the observer sees at the end of a line: observation → value, the line as first.
 
         Args:
             box: where it is climbed; prepared.
-            climb: the rungs.
+            name: one of :meth:`climbs`.
             before: what :attr:`prepare` returned.
 
         Raises:
             Unavailable: this rung cannot be climbed here, or the observer could not look around;
                 the error says what was printed.
         """
-        if climb.name in self.not_here:
-            raise Unavailable(self.not_here[climb.name], "look at the recorded rung")
-        typed = self.line(climb.rungs)
-        done = box.run(["sh", "-c", before + typed])
+        if name in self.not_here:
+            raise Unavailable(self.not_here[name], "look at the recorded rung")
+        line = self.line(self.climbs()[name])
+        done = box.run(["sh", "-c", before + line])
         said = done.output.decode(errors="replace")
         seen = dict(_parsed(said.splitlines()))
         if done.exit_code or not seen:
             last = (said.strip().splitlines() or ["nothing"])[-1]
             raise Unavailable(f"the observer did not start ({last})", "look at the recorded rung")
-        return {LINE: typed} | seen
+        return {LINE: line} | seen
 
 
 def all_but(rung: str) -> str:
@@ -184,15 +178,8 @@ def all_but(rung: str) -> str:
     return f"all but {rung}"
 
 
-def without(rung: str, rungs: Sequence[str] = RUNGS) -> Climb:
-    """All rungs but one."""
-    return Climb(all_but(rung), tuple(name for name in rungs if name != rung))
-
-
 def _prepare_guest(box: Sandbox) -> str:
     box.put("/bin/see", _OBSERVER.encode())
-    for name, text in _HELPERS.items():
-        box.put(f"/bin/{name}", f"#!/bin/sh\n{text}\n".encode())
     box.put("/bin/deny-mkdir", deny_mkdir.elf(platform.machine()))
     done = box.run(["sh", "-c", _PREPARE_GUEST])
     if done.exit_code:
@@ -207,53 +194,38 @@ GUEST = Ground(Platform.VM_DIRECT, RUNGS, {}, _line_in_guest, _prepare_guest)
 
 _NEXT = "install QEMU, so that a guest can be the place, or look at a recording"
 
-_WITH_PROC = (
-    '#!/bin/sh\nto=$1; shift\nmount -t proc proc "$to" 2>/dev/null '
-    '|| mount --rbind /proc "$to"\nexec "$@"\n'
-)
-"""A fresh ``/proc`` where the kernel allows it (with a pid namespace), else the one there is."""
-
 _PREPARE_HOST = """
 set -e
 cd "$BOX"
-mkdir -p proc dev tmp etc helpers
+mkdir -p proc dev tmp etc
 : >dev/null
 echo 'PRETTY_NAME="a box made by hand"' >etc/os-release
 for name in sh cat cut wc grep awk head tail mknod mkdir rm ip uname; do
   ln -sf busybox bin/$name
 done
-mv bin/with-proc bin/deny-mkdir helpers/
 chmod 755 . bin
-cp helpers/deny-mkdir bin/
 """
 
 
 def _line_on_host(rungs: Sequence[str]) -> str:
-    words = _unshare(rungs)
-    inside = "chroot" in rungs
-    if "mount" in rungs:
-        words.append(f"with-proc {'$BOX' if inside else ''}/proc")
-    if inside:
-        words.append("chroot $BOX")
-    see = "/bin/see" if inside else "$BOX/bin/see"
-    if "seccomp" in rungs:
-        words.append("/bin/deny-mkdir" if inside else "deny-mkdir")
-    return " ".join([*words, see])
+    # Without a process namespace of its own, the kernel lets no ordinary user mount a fresh /proc.
+    return _unshared(
+        rungs,
+        lambda place: f"mount -t proc proc {place} || mount --rbind /proc {place}",
+        root="$BOX",
+        programs="$BOX/bin",
+    )
 
 
 def _prepare_host(box: Sandbox) -> str:
     if not hasattr(os, "geteuid") or os.geteuid() == 0:
         raise Unavailable("as root the ladder is climbed in a guest only", _NEXT)
-    for name, data in (
-        ("see", _OBSERVER.encode()),
-        ("with-proc", _WITH_PROC.encode()),
-        ("deny-mkdir", deny_mkdir.elf(platform.machine())),
-    ):
-        box.put(f"/bin/{name}", data)
+    box.put("/bin/see", _OBSERVER.encode())
+    box.put("/bin/deny-mkdir", deny_mkdir.elf(platform.machine()))
     # A word that was put is replaced by where it lies on this computer.
     place = box.run(["dirname", "/bin/see"]).output.decode().strip()
     root = place.removesuffix("/bin")
-    before = f"BOX={root}; export BOX; PATH=$BOX/helpers:/usr/sbin:/usr/bin:/sbin:/bin; "
+    before = f"BOX={root}; export BOX; PATH=/usr/sbin:/usr/bin:/sbin:/bin; "
     done = box.run(["sh", "-c", before + _PREPARE_HOST])
     if done.exit_code:
         said = done.output.decode(errors="replace").strip()
@@ -290,8 +262,9 @@ def written(seen: Mapping[str, str]) -> str:
 
 
 def read(text: str) -> dict[str, str]:
-    """The observations of a row's text."""
-    return dict(_parsed(text.split("; ")))
+    """The observations of a row's text, the line left out."""
+    # A line holds semicolons too; what it leaves behind has no name of an observation.
+    return {name: value for name, value in _parsed(text.split("; ")) if name != LINE}
 
 
 def _parsed(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -4,8 +4,9 @@ One pass, whatever the number of rounds: these are facts, and a fact does not be
 asked ten times. Rows:
 
 - ``observation``: what an instance said (phases :data:`instances.PHASES`; containers A, B and C
-  are ``rep`` 0, 1 and 2, C with a second distribution's files), what became of two kernel settings,
-  and the rungs of a container made by hand (phases of :mod:`ladder`, the observations in ``text``).
+  are ``rep`` 0, 1 and 2, C with a second distribution's files), what became of a kernel setting
+  and of the clock, and the rungs of a container made by hand (phases of :mod:`ladder`, the
+  observations in ``text``).
 - ``item_count``: how many of an instance's processes the host's list shows.
 - ``fact``: the names that ``data/claims.csv`` registers for O2, O5, O6a and O6b.
 
@@ -51,15 +52,15 @@ def measure(context: Context) -> Iterator[Measurement]:
         plan.append(("who sees whom", partial(_compare, run)))
         if Platform.CONTAINER in context.launchers:
             plan.append(("ten different containers", partial(facts.different_containers, run)))
-            plan.append(("kernel settings", partial(facts.settings_of_containers, run)))
+            plan.append(("a kernel setting", partial(facts.setting_of_container, run)))
         if Platform.VM_DIRECT in context.launchers:
             plan.append(("512 bytes without Linux", partial(facts.sector_on_vm, run)))
         grounds = (ladder.GUEST, ladder.HOST)
         if ground := next((g for g in grounds if g.platform in context.launchers), None):
             plan.append(("a container by hand: preparing", partial(_prepare, run, ground)))
             plan += [
-                (f"a container by hand: {climb.name}", partial(_climb, run, ground, climb, place))
-                for place, climb in enumerate(ground.climbs())
+                (f"a container by hand: {name}", partial(_climb, run, ground, name, place))
+                for place, name in enumerate(ground.climbs())
             ]
         for step in context.steps(plan):
             yield from step()
@@ -121,15 +122,13 @@ def _prepare(run: Run, ground: ladder.Ground) -> Iterator[Measurement]:
     yield from ()
 
 
-def _climb(
-    run: Run, ground: ladder.Ground, climb: ladder.Climb, place: int
-) -> Iterator[Measurement]:
-    row = replace(run.row(first_of(ground.platform), "observation", climb.name), rep=place)
+def _climb(run: Run, ground: ladder.Ground, name: str, place: int) -> Iterator[Measurement]:
+    row = replace(run.row(first_of(ground.platform), "observation", name), rep=place)
     if "ladder" not in run.boxes:
         yield failed(row, run.why.get("ladder", "there was no place for the ladder"))
         return
     try:
-        seen = ground.climb(run.boxes["ladder"], climb, run.before)
+        seen = ground.climb(run.boxes["ladder"], name, run.before)
         yield filled(row, 1.0, text=ladder.written(seen))
     except FAILURES as error:
         yield failed(row, str(error))

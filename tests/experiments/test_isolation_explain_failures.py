@@ -1,0 +1,141 @@
+"""What lesson 05b draws, tabulates and models: who falls silent, who feels a neighbour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import planted_isolation as planted_rows
+import pytest
+from planted import planted, row
+
+from vmcompare.course import text
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.view import View, compose
+from vmcompare.experiments.isolation.explain import explained
+from vmcompare.experiments.isolation.explain_failures import IN_CLASS, KERNELS, beats
+from vmcompare.plots.picture import Picture
+
+WORDS = text.of_lesson("05b")
+assert WORDS
+OUTCOMES = explained.outcomes
+
+Show = Callable[[list[Measurement]], View]
+
+
+@pytest.fixture
+def show(tmp_path: Path) -> Show:
+    return lambda rows: compose(planted(tmp_path, rows, experiment="isolation"), None)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> View:
+    rows = [*planted_rows.falls(), *planted_rows.noisy_neighbours()]
+    return compose(planted(tmp_path_factory.mktemp("full"), rows, experiment="isolation"), None)
+
+
+def figure(name: str, view: View) -> Picture:
+    return text.caption(explained.figures[name](view), WORDS.find("figure", name))
+
+
+def cells(name: str, view: View) -> pd.DataFrame:
+    return pd.DataFrame(explained.tables[name](view))
+
+
+# ---- heartbeats -------------------------------------------------------------------------------
+
+
+def test_silence_is_told_from_the_first_second_of_it(full: View) -> None:
+    alt = figure("heartbeats", full).alt
+    assert "Second 40: a privileged container asks its kernel to panic" in alt
+    assert "container B: gaps up to" in alt
+    assert f"silent from second {planted_rows.PANIC_S + 1} on" in alt
+    assert "silent" not in alt.split("host: ")[1].split(".")[0]
+
+
+def test_a_heartbeat_that_goes_on_is_not_called_silent(show: Show) -> None:
+    view = show(planted_rows.falls(b_goes_on=True))
+    table = cells("falls", view).set_index("heartbeat of")
+    assert "silent" not in table.loc["container B", "after 3"]
+    assert "silent" in table.loc["container A", "after 3"]
+    assert OUTCOMES["silent"](view) == 2
+
+
+def test_a_long_gap_of_the_sibling_is_found(show: Show) -> None:
+    view = show(planted_rows.falls(sibling_gap_s=1.6))
+    assert OUTCOMES["sibling_gap_s"](view) == 1.6
+    assert beats(view).misses("sibling VM", planted_rows.PANIC_S) is True
+    assert OUTCOMES["silent"](view) == 4
+
+
+def test_a_run_in_the_making_already_shows_its_heartbeats(show: Show) -> None:
+    view = show(planted_rows.falls(until=12))
+    assert "host: gaps up to" in figure("heartbeats", view).alt
+    assert OUTCOMES["sibling_gap_s"](view) is None
+
+
+def test_an_event_that_could_not_be_caused_is_said(show: Show) -> None:
+    rows = [r for r in planted_rows.falls() if r.phase != "event: faulty VM panics"]
+    rows.append(row("vm-direct", "observation", None, phase="event: faulty VM panics", rep=30))
+    assert "Not done: the faulty VM asks" in figure("heartbeats", show(rows)).words
+
+
+# ---- noisy neighbours -------------------------------------------------------------------------
+
+
+def test_a_neighbour_is_set_beside_a_quiet_one_of_the_same_round(full: View) -> None:
+    picture = figure("noisy", full)
+    for said in ("no limit: 15.0×", "limited: 1.17×", "VM beside VM: 1.08×"):
+        assert said in picture.alt
+    assert "hardly felt" not in picture.brief
+
+
+def test_a_neighbour_that_works_feels_who_computes(full: View) -> None:
+    picture = figure("noisy", full)
+    for said in ("no limit: 2.00×", "limited: 1.25×", "VM beside VM: 1.00×"):
+        assert f"CPU burner, {'container, ' * ('limit' in said)}{said}" in picture.alt
+    assert "works itself" in picture.words
+
+
+def test_a_neighbour_that_hardly_felt_it_is_said_to(show: Show) -> None:
+    calm = [
+        row("vm-direct", "gap_p99_s", p99, phase=stretch, machine="pc")
+        for stretch, p99 in (("quiet", 0.052), ("fork loop", 0.055))
+    ]
+    assert "at most 1.06× as long: hardly felt" in figure("noisy", show(calm)).brief
+
+
+def test_the_most_that_each_got_stands_beside_its_limit(full: View) -> None:
+    table = cells("limits", full).set_index("program in")
+    assert table.loc["container in a VM, limited"].tolist() == ["64.0 MiB", "64.0 MiB", "24"]
+    without = table.loc["container in a VM, no limit"].tolist()
+    assert without == ["that of its VM, 384 MiB", "260 MiB", "200"]
+    assert table.loc["VM, full"].tolist() == ["512 MiB", "502 MiB", "–"]
+
+
+# ---- blast radius -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("b_goes_on", "on", "all_at_once"), [(False, "1", 24), (True, "0.5", 12)])
+def test_one_panic_stops_what_the_formula_says(
+    show: Show, b_goes_on: bool, on: str, all_at_once: int
+) -> None:
+    view = show(planted_rows.falls(b_goes_on=b_goes_on))
+    model = text.whatif(explained.whatifs["blast"](view), WORDS.find("what-if", "blast"))
+    assert f"panicked {on}, beside it 0;" in model.source
+    for k in KERNELS:
+        assert f"one panic stops {all_at_once / k:g} of 24" in model.draw(k).alt
+
+
+# ---- published weaknesses ---------------------------------------------------------------------
+
+
+def test_two_weaknesses_of_each_kind_stand_on_the_page_and_all_are_in_the_homework(
+    full: View,
+) -> None:
+    few, every = cells("cves", full), cells("all_cves", full)
+    assert few.groupby("where").size().tolist() == [2, 2, 2]
+    assert set(few["weakness"].str.extract(r"\[(\S+)\]")[0]) == set(IN_CLASS)
+    assert not every["weakness"].str.contains("CVE-2016-5195").any()  # known at second hand
+    assert every["weakness"].str.fullmatch(r"\[CVE-\S+\]\(https://\S+\)").all()
