@@ -43,6 +43,14 @@ def test_the_processor_s_offer_to_run_machines_is_told_where_it_can_be_read(
     assert host.facts({}, {})["virtualisation_flag"] == shown
 
 
+def test_flags_at_the_end_of_a_long_line_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(host.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(host, "_read", lambda _: f"flags : {'fpu ' * 100}svm hypervisor")
+    found = host.facts({}, {})
+    assert (found["virtualised"], found["virtualisation_flag"]) == (True, "svm")
+
+
 def test_no_name_of_the_user_or_the_machine_and_no_path_is_among_them() -> None:
     text = json.dumps(FACTS)
     words = {getpass.getuser(), socket.gethostname(), str(Path.home())} - {"root", "vm"}

@@ -125,12 +125,12 @@ def _cpuinfo(key: str) -> str:
     for line in _read("/proc/cpuinfo").split("\n"):
         name, _, value = line.partition(":")
         if name.strip() == key:
-            return printable(value.strip())
+            return value.strip()
     return ""
 
 
 def _cpu_model() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
+    return printable(_cpuinfo("model name")) or platform.processor() or platform.machine()
 
 
 def _cpu_flags() -> frozenset[str]:
