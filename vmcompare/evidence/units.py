@@ -68,6 +68,21 @@ _METRICS: Mapping[str, tuple[str, str]] = {
         "ratio",
         "guest RAM that the host holds for a guest that wants more, ÷ the memory it was given",
     ),
+    "scale_wall_s": (
+        "s",
+        "N copies let go at once (`phase` is N): until the last one's first byte",
+    ),
+    "scale_each_s": ("s", "the same, until the first byte of copy `rep`"),
+    "start_cpu_s": (
+        "s",
+        "processor seconds of this host for a start, of all that serves it: of N at once the Nth "
+        "part",
+    ),
+    "each_bytes": (
+        "bytes",
+        "what the first copy costs in memory (PSS), or one more (`phase` first, last)",
+    ),
+    "heal_s": ("s", "copies were ended, `phase` of them: from noticing to as many as before"),
     "host_cpu_to_vcpu_ratio": (
         "ratio",
         "host processor seconds of an instance with two busy loops a vCPU, ÷ (vCPUs × wall "
@@ -95,6 +110,10 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "gzip_s": "time of gzip",
         "syscall_s": "time of a system call",
         "fork_s": "time of fork and exec",
+        "scale_wall_s": "time until all copies are there",
+        "scale_each_s": "time until a copy is there",
+        "start_cpu_s": "processor seconds of a start",
+        "each_bytes": "memory of a copy (PSS)",
         "guest_ram_to_limit_ratio": "guest RAM in use ÷ its limit",
         "host_cpu_to_vcpu_ratio": "host processor time ÷ (vCPUs × wall)",
     }

@@ -281,3 +281,53 @@ def _letters(marks: Iterable[float], low: float, high: float) -> list[tuple[str,
         else:
             found.append((letter, place))
     return found
+
+
+@style.own()
+def log_lines(
+    panel: LinePanel,
+    *,
+    x_label: str,
+    x_ticks: Sequence[float],
+    what: str,
+    caption: str,
+) -> Picture:
+    """One panel of times in seconds beside its key, both axes logarithmic.
+
+    Args:
+        panel: its points' y are seconds, not bytes; its marks are not drawn.
+        x_label, x_ticks: of the x axis, from the first tick to the last.
+        what: what is shown, for the text alternative.
+        caption: provenance and warnings.
+    """
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    figure = style.figure(max(0.4 * (len(panel.lines) + 1), 4.0))
+    key, axes = figure.subplots(1, 2, width_ratios=_KEY_TO_PLOT)
+    _key(key, panel)
+    for line in panel.lines:
+        colour, marker = style.look(line.series).colour, style.look(line.series).marker
+        dash = "--" if line.dashed else "-"
+        axes.plot(*zip(*line.drawn, strict=True), dash, color=colour, linewidth=1.6)
+        axes.plot(
+            *zip(*line.points, strict=True), marker, markersize=6, linestyle="none", **line.face
+        )
+    times = [y for line in panel.lines for _, y in line.points]
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(x_ticks[0] * 0.9, x_ticks[-1] * 1.1)
+    axes.set_ylim(min(times) / 1.6, max(times) * 1.6)
+    axes.xaxis.set_major_locator(FixedLocator(list(x_ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    style.log_ticks(axes.yaxis, min(times) / 1.6, max(times) * 1.6)
+    axes.yaxis.set_major_formatter(lambda value, _: style.tick_seconds(value))
+    axes.grid(axis="y", color=style.RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    style.plain(axes)
+    axes.set_xlabel(x_label, fontsize=style.SMALL_PT)
+    said = [f"{what}, both axes logarithmic; x axis: {x_label}"]
+    for line in panel.lines:
+        drawn = ", ".join(f"{seconds(y)} at {x:g}" for x, y in line.drawn)
+        said.append(f"{line.label}: {drawn}")
+    return Picture(figure, ". ".join(said) + ".", caption)

@@ -1,0 +1,1 @@
+"""What the N-th copy costs."""
