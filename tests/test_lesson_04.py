@@ -42,7 +42,7 @@ def test_its_page_has_a_slider_a_race_and_the_words_of_the_emulator(room: Room) 
 @pytest.mark.slow
 def test_its_what_if_holds_the_memory_that_lesson_01_shows(room: Room) -> None:
     here, there = room.lesson("04"), room.lesson("01")
-    assert "costs memory (without the translator’s <em>code cache</em>)" in here
+    assert "Keeping one idle costs memory." in here
     assert "left out of PSS" in there
     for page in (here, there):
         assert "pss_bytes" in page

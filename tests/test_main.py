@@ -39,7 +39,10 @@ def vmcompare(*words: str, env: dict[str, str] | None = None) -> subprocess.Comp
         (["record", "bot_speed"], "there is no experiment called 'bot_speed'"),
         (["record", "boot_speed", "--platform", "moon"], "there is no platform called 'moon'"),
         (["handout", "no-such.ipynb", "--out", "x"], "no-such.ipynb"),
-        (["handout", "05"], "no lesson called '05'; choose from: 00, 01, 02, 03, 04, 05a, 05b, 09"),
+        (
+            ["handout", "05"],
+            "no lesson called '05'; choose from: 00, 01, 02, 03, 04, 05a, 05b, 08, 09",
+        ),
     ],
 )
 def test_a_wrong_name_is_one_sentence_and_exit_code_1(

@@ -254,11 +254,12 @@ def cells(path: Path) -> list[str]:
 @every_text
 def test_a_lesson_asks_one_exercise_in_class_and_three_to_five_questions(path: Path) -> None:
     words, asked = text.read(path), cells(path)
-    said = "\n".join(asked)
+    said, above = "\n".join(asked), ""
     for exercise in words.all("exercise"):
         [place] = [n for n, cell in enumerate(asked) if f'check_answer("{exercise.name}"' in cell]
         assert "minutes · " in asked[place - 1], "above an exercise stand kind, minutes and where"
-    assert said.count(" minutes · in class*") == 1
+        above += asked[place - 1]
+    assert above.count(" minutes · in class*") == 1
     assert said.count("check_answer(") == len(words.all("exercise"))
     assert said.count(" minutes · homework*") == len(words.all("exercise")) - 1
     assert 3 <= len(words.all("question")) <= 5

@@ -499,5 +499,3 @@ def test_any_real_number_is_a_prediction(
 @pytest.mark.fault("a prediction that is no number")
 def test_what_is_no_number_is_asked_for_again(guess: object) -> None:
     assert Prediction("04", "x", "How long?", "s").refuses(guess) == "Please give a number."
-    chosen = Prediction("04", "x", "Which?", choices=("one", "two"))
-    assert chosen.refuses(guess) == "Please choose one of the answers."

@@ -120,14 +120,14 @@ def _render(
     resources: dict[str, Any] = {
         "metadata": {"name": notebook.stem, "path": str(notebook.resolve().parent)}
     }
-    made = shown.metadata.get("vmcompare")
+    made, words = shown.metadata.get("vmcompare"), _words_of(shown)
     resources["vmcompare"] = {
         "version": __version__,
         "edition": edition,
         "run": _provenance(made.get("run", "") if isinstance(made, dict) else ""),
         "notebook": notebook,
         **_place(notebook, course, edition),
-        "article": ARTICLE if quoted(_words_of(shown)) else "",
+        "article": ARTICLE if "the article’s claims" in words.lower() or quoted(words) else "",
         "figures": figure_css(),
         "dark": svg.dark(),
     }

@@ -43,7 +43,7 @@ def layers_of(computer: Computer, view: View) -> tuple[Sequence[Layer], Mapping[
         words.append(f"; {_FLAGS[flag]}")
     shared = [(style.TINT_GREY, "".join(words))]
     if facts.get("virtualised"):
-        beneath = "a hypervisor that cannot be seen from here: this computer is itself a VM"
+        beneath = "a hypervisor that cannot be seen from here: the computer is itself a VM"
         shared.append((style.TINT_GREEN, beneath))
     kernel = f"host kernel: {facts.get('kernel') or 'unknown'} ({facts.get('os', '?')})"
     shared.append((style.TINT_BLUE, kernel))
