@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 EXERCISES, QUESTIONS = text.asked("boot_speed", "04")
 TITLES = (
     "Exercise: the services’ share of a boot",
-    "What three starts are worth",
+    "How short may a job be?",
     "A boot that was none",
     "How short may a job be?",
 )
