@@ -184,8 +184,11 @@ def named(names: Collection[str]) -> tuple[int, ...]:
     return tuple(sorted(p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in names))
 
 
-def cpu_s(pids: Iterable[int]) -> float:
-    """Processor seconds, user and system, of these processes so far. Raises ``Unavailable``."""
+def cpu_s(pids: Iterable[int], *, with_ended: bool = False) -> float:
+    """Processor seconds, user and system, of these processes so far. Raises ``Unavailable``.
+
+    ``with_ended`` adds what their children used that have ended and were waited for.
+    """
     total_s = 0.0
     for pid in pids:
         try:
@@ -196,6 +199,8 @@ def cpu_s(pids: Iterable[int]) -> float:
                 "run the recording as root",
             ) from error
         total_s += used.user + used.system
+        if with_ended:
+            total_s += used.children_user + used.children_system
     return total_s
 
 

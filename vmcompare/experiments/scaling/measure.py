@@ -30,8 +30,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import psutil
-
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB, NS_PER_S
@@ -223,17 +221,7 @@ def _each(
 
 def _used_s(pids: Sequence[int]) -> float:
     """Processor seconds of processes and of all that they have waited for. ``Unavailable``."""
-    total_s = 0.0
-    for pid in pids:
-        try:
-            used = psutil.Process(pid).cpu_times()
-        except psutil.Error as error:
-            raise Unavailable(
-                "the processor time of a serving process cannot be read",
-                "run the recording as root",
-            ) from error
-        total_s += used.user + used.system + used.children_user + used.children_system
-    return total_s
+    return memory.cpu_s(pids, with_ended=True)
 
 
 EXPERIMENT = Experiment(
