@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 import shutil
@@ -152,6 +153,15 @@ class TestANotebook:
         assert all(len(cell.splitlines()) <= 4 for cell in code)
         assert not any(re.search(r"^\s*(def|class|lambda)\b", c, re.MULTILINE) for c in code)
         assert sum("import" in cell for cell in code) == 1
+
+    def test_has_at_most_a_thousand_words_besides_homework_and_folds(self, notebook: Path) -> None:
+        class_cells = itertools.takewhile(
+            lambda cell: not cell["metadata"].get("jp-MarkdownHeadingCollapsed"),
+            json.loads(notebook.read_text(encoding="utf-8"))["cells"],
+        )
+        words = " ".join("".join(c["source"]) for c in class_cells if c["cell_type"] == "markdown")
+        words = re.sub(r"<details>.*?</details>|```.*?```", "", words, flags=re.DOTALL)
+        assert len(re.findall(r"\w+", words)) <= 1000
 
     def test_gives_every_picture_a_text_alternative(self, notebook: Path) -> None:
         for text in self.cells(notebook, "markdown"):

@@ -95,7 +95,7 @@ def books(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = SimpleNamespace(pss_bytes=40 * MIB)
     monkeypatch.setattr(measure.memory, "vm_parts", lambda *_, **__: parts)
     monkeypatch.setattr(measure.memory, "pss_bytes", lambda _: 3 * MIB)
-    monkeypatch.setattr(measure.memory, "named", lambda _: (1, 2))
+    monkeypatch.setattr(measure.memory, "docker_daemons", lambda: (1, 2))
     monkeypatch.setattr(measure, "_used_s", lambda pids: 0.2 * len(pids))
     monkeypatch.setattr(measure, "SETTLE_S", 0.0)
 
@@ -164,7 +164,7 @@ def test_vms_that_would_leave_too_little_memory_are_not_started(
 def test_daemons_out_of_sight_cost_the_work_and_not_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(measure.memory, "named", lambda _: ())
+    monkeypatch.setattr(measure.memory, "docker_daemons", lambda: ())
     rows = run(container=Launcher())
     assert {r.status for r in rows if r.metric == "start_cpu_s"} == {"error"}
     assert {r.status for r in rows if r.metric == "scale_wall_s"} == {"ok"}

@@ -275,7 +275,8 @@ class Lesson(Steps):
             raise UnknownName("demo", name, sorted(demos))
         demo = demos[name]
         try:
-            page.display(self._demo(demo, options))
+            made = self._demo(demo, options)
+            page.display(page.table(made) if isinstance(made, list) else made)
             if section := self._section("demo", name):
                 self._page.html(to_html(section.prose))
         except VmcompareError as error:

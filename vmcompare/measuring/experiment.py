@@ -188,7 +188,8 @@ class Demo:
 
     Attributes:
         platforms: all of these are needed; elsewhere it is replayed.
-        run: launchers and the call's options → something to display. May raise what launchers
+        run: launchers and the call's options → something to display, or a list of rows (column →
+            words) that becomes a table. May raise what launchers
             raise; takes seconds, not minutes; leaves nothing behind.
         replay: the same from recorded rows.
         optional: are used as well where they can be had.

@@ -56,9 +56,6 @@ SIZED = Series(Platform.VM_DIRECT, Machine.PC)
 SIZES_MIB = (128, 256, 512, 1024)
 """What ``-m`` is given, in MiB, for ``pss_bytes`` of phase ``size``."""
 
-DAEMON_NAMES = ("dockerd", "containerd")
-"""Processes that serve all containers of Docker together; every one on this host is counted."""
-
 IDLE_S = 10.0
 """Seconds over which the processor time of idle instances is counted, once a run and series. A
 verdict would want a minute; a lesson has ten seconds."""
@@ -248,7 +245,7 @@ def _cgroup(row: Measurement, weights: Sequence[Weight]) -> Iterator[Measurement
 
 def _daemons(row: Measurement, n: int) -> Measurement:
     row = replace(row, metric="part_bytes", phase=DAEMONS, rep=n)
-    pids = memory.named(DAEMON_NAMES)
+    pids = memory.docker_daemons()
     if not pids:
         return failed(row, "the engine’s daemons cannot be seen from here")
     try:

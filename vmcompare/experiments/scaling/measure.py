@@ -60,9 +60,6 @@ SPARE_BYTES = 1024 * MIB
 CLONE_BYTES = 128 * MIB
 """What a clone may come to hold of its own; seen here: 25 to 50 MiB."""
 
-DAEMON_NAMES = ("dockerd", "containerd")
-"""Processes that serve all containers of Docker together; every one on this host is counted."""
-
 GIVE_UP_AFTER = 2
 """A cell that failed this often is not tried again."""
 
@@ -159,7 +156,7 @@ def _rows(row: Measurement, step: Step, launcher: Launcher) -> Iterator[Measurem
             f"{step.n} of {step.cell.label} at once would leave this computer too little memory",
             "close other programs",
         )
-    daemons = memory.named(DAEMON_NAMES) if step.cell.series == Series(Platform.CONTAINER) else ()
+    daemons = memory.docker_daemons() if step.cell.series == Series(Platform.CONTAINER) else ()
     used_s = _used_s(daemons)
     with copies(launcher, step.cell.spec) as made:
         yield filled(row, made.add(step.n))
