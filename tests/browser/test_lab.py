@@ -241,6 +241,8 @@ def test_stop_leaves_nothing(lab: Server, notebook: Any, name: str) -> None:
         pytest.skip("the notebook shows no Run button (nothing can be measured on this machine)")
     run, stop = button(panel.last, "Run"), button(panel.last, "Stop")
     before = recordings(lab)
+    run.scroll_into_view_if_needed()
+    notebook.wait_for_timeout(1000)  # as a reader does: JupyterLab moves the page once more
     run.click()
     seen: set[int] = set()
     deadline, enough = time.monotonic() + MEASURE_S, False
