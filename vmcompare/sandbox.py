@@ -170,6 +170,10 @@ BOOT_SECTOR = "boot-sector"
 """512 bytes that print a message without an operating system; only a VM on ``pc`` starts them. The
 message is the first word of ``Spec.command``; it has no agent, so ``Sandbox.run`` is refused."""
 
+OTHER_KERNEL = "other-kernel"
+"""A kernel of ours that is not Linux and prints a message; only ``vm-direct`` on ``pc`` starts it.
+It has no agent either."""
+
 CONTAINER_HOST = "container-host"
 """The Alpine userland with this computer's own ``runc`` in it (at ``/usr/sbin/runc``): a guest
 whose root may start real containers, broken ones too, and harm nobody. ``vm-direct`` only."""
@@ -184,7 +188,8 @@ class Spec:
 
     Attributes:
         image: name of the root file system, :data:`ALPINE` by default; :data:`BOOT_SECTOR` is
-            none at all, and backends know others by the names they give them.
+            none at all, nor is :data:`OTHER_KERNEL`, and backends know others by the names they
+            give them.
         command: argv of the first program.
         vcpus: processors it may use.
         memory_mib: memory it may use, in MiB.

@@ -144,6 +144,11 @@ def sector(image: Path) -> Boot:
     return Boot(("-M", "pc", "-drive", drive), (image,), 60.0, on_serial=())
 
 
+def other_kernel(kernel: Path) -> Boot:
+    """A kernel that needs no disk and no RAM disk, loaded by the Multiboot header."""
+    return Boot(("-M", "pc", "-kernel", str(kernel)), (kernel,), 60.0, on_serial=())
+
+
 def install(
     qemu: Qemu, disk: Path, initramfs: Path | None = None, *, progress: Progress | None = None
 ) -> Boot:

@@ -13,7 +13,7 @@ import msgspec
 
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
-from vmcompare.engines.programs import boot_sector
+from vmcompare.engines.programs import boot_sector, other_kernel
 from vmcompare.engines.qemu import accel, boots, contents, disks
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
@@ -25,6 +25,7 @@ from vmcompare.sandbox import (
     ALPINE,
     BOOT_SECTOR,
     CONTAINER_HOST,
+    OTHER_KERNEL,
     SOFTWARE,
     Event,
     FileFact,
@@ -40,6 +41,9 @@ from vmcompare.sandbox import (
     Traits,
     refuse_sysctls,
 )
+
+_MUTE = (BOOT_SECTOR, OTHER_KERNEL)
+"""Images without an agent: they print, and answer nothing."""
 
 
 class QemuLauncher:
@@ -111,7 +115,7 @@ class QemuLauncher:
                     on_event(event)
             if greeting is not None:
                 process.put_back(greeting)
-            answers, resumed = spec.image != BOOT_SECTOR, snapshot is not None
+            answers, resumed = spec.image not in _MUTE, snapshot is not None
             guest = Guest(process, on_event, answers=answers, resumed=resumed)
             yield guest
             guest.tell_ready()
@@ -179,13 +183,18 @@ class QemuLauncher:
                 f"QEMU has no {spec.start.value} start here", "choose a cold start or a clone"
             )
         direct = self._platform is Platform.VM_DIRECT
-        if spec.start is Start.CLONE and (not direct or spec.image == BOOT_SECTOR):
+        if spec.start is Start.CLONE and (not direct or spec.image in _MUTE):
             raise Unavailable(
                 f"only {Platform.VM_DIRECT} can be cloned, as it has an agent and no disk",
                 f"use {Platform.VM_DIRECT} with an image of Linux, or choose a cold start",
             )
         if spec.image == BOOT_SECTOR:
             return boots.sector(_sector(spec))
+        if spec.image == OTHER_KERNEL and direct:
+            kernel = other_kernel.image()
+            return boots.other_kernel(
+                Cache().get("other-kernel", kernel.hex(), lambda out: out.write_bytes(kernel))
+            )
         hosts = spec.image == CONTAINER_HOST
         if hosts and (not direct or self._small):
             raise Unavailable(
