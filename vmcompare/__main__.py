@@ -86,6 +86,9 @@ STOPPED = 130
 UNREAD = 141
 """Exit code when standard output was closed, as shells count it (128 + SIGPIPE)."""
 
+_NO_THREAD = "can't start new thread"
+"""What a ``RuntimeError`` of Python says where the system allows no further one."""
+
 LEAST_FILES = 64
 """Open files that a command needs, at most: the modules of a handout, its kernel's channels."""
 
@@ -125,7 +128,8 @@ def _main(argv: Sequence[str] | None) -> int:
         return STOPPED
     except (OSError, ImportError, MemoryError, RuntimeError) as error:
         # What no part foresaw: a limit that was reached, a disk or an installation that is broken.
-        # RuntimeError is how Python says that no further thread can be started.
+        if isinstance(error, RuntimeError) and _NO_THREAD not in str(error):
+            raise  # a fault of ours, which its traceback helps to mend
         if isinstance(error, OSError) and error.errno in paths.NO_ROOM:
             _complain(str(paths.no_room(error)))
             return 1
