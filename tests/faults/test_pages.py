@@ -390,18 +390,21 @@ def test_a_page_that_we_did_not_make_is_left_alone(
 
 @pytest.mark.fault("handouts with awkward names")
 @pytest.mark.parametrize("stem", ["week #3", "a?b", "50 %", "it's", 'say "x"', "x:y", "<b>&amp;"])
-def test_the_index_leads_to_every_page(tmp_path: Path, stem: str) -> None:
+def test_the_index_and_the_pages_beside_it_lead_to_every_page(tmp_path: Path, stem: str) -> None:
     from urllib.parse import unquote
 
     from vmcompare.handout import files, index
+    from vmcompare.handout import page as renderer
 
-    text = rendered(made(tmp_path))
-    files.write(text, tmp_path / f"{stem}.html", tmp_path / "l.ipynb")
-    soup = BeautifulSoup(index.write(tmp_path).read_text(), "html.parser")
-    [link] = soup.select("main h3 a")
-    assert not re.search(r"[#?:]", link["href"])
-    assert unquote(link["href"]) == f"{stem}.html"
-    assert "script-src 'none'" in soup.select_one("head > :first-child")["content"]
+    course = [made(tmp_path, name=name) for name in (f"{stem}.ipynb", "next.ipynb")]
+    pages = [renderer.render(files.read(one), one, course=course) for one in course]
+    files.write(pages[0], files.target(course[0], tmp_path, "student"), course[0])
+    contents = index.write(tmp_path).read_text()
+    assert "script-src 'none'" in contents
+    for text, place in ((contents, "main h3 a"), (pages[1], ".vmc-lessons span:first-child a")):
+        [link] = BeautifulSoup(text, "html.parser").select(place)
+        assert not re.search(r"[#?:]", link["href"])
+        assert unquote(link["href"]) == f"{stem}.html"
 
 
 STYLED = """

@@ -191,8 +191,9 @@ def generator(page: Path) -> str:
         if not stat.S_ISREG(page.stat().st_mode):
             return ""
         with page.open(encoding="utf-8", errors="replace") as file:
-            made = _OURS.search(file.read(_HEAD))
-            text = file.read(_BODY) if made else ""
+            text = file.read(_HEAD)
+            made = _OURS.search(text)
+            text += file.read(_BODY) if made else ""
     except OSError:
         return ""
     if made is None:
