@@ -1,7 +1,8 @@
 """The command line: ``vmcompare check | lab | record | handout | export | clean | completion``.
 
-Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130. A command whose output
-nobody reads any more ends with 141, but for ``record`` and ``handout``, which go on silently.
+Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130 (``lab``, which ends in no
+other way: 0). A command whose output nobody reads any more ends with 141, but for ``record`` and
+``handout``, which go on silently.
 """
 
 from __future__ import annotations
@@ -514,12 +515,15 @@ def _serve(folder: Path, place: Path, arguments: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Jupyter from warning of each option that is said to several of its applications."""
+    """Keep Jupyter from warning of options that are said to several of its applications, and its
+    extensions from warning of one another."""
     import logging
+    import warnings
 
     logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings(record=True):
+            yield
     finally:
         logging.disable(logging.NOTSET)
 
