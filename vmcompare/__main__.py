@@ -1,7 +1,8 @@
 """The command line: ``vmcompare check | lab | record | handout | export | clean | completion``.
 
-Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130. A command whose output
-nobody reads any more ends with 141, but for ``record`` and ``handout``, which go on silently.
+Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130 (``lab``, which ends in no
+other way: 0). A command whose output nobody reads any more ends with 141, but for ``record`` and
+``handout``, which go on silently.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ STOPPED = 130
 UNREAD = 141
 """Exit code when standard output was closed, as shells count it (128 + SIGPIPE)."""
 
+_NO_THREAD = "can't start new thread"
+"""What a ``RuntimeError`` of Python says where the system allows no further one."""
+
 LEAST_FILES = 64
 """Open files that a command needs, at most: the modules of a handout, its kernel's channels."""
 
@@ -125,7 +129,8 @@ def _main(argv: Sequence[str] | None) -> int:
         return STOPPED
     except (OSError, ImportError, MemoryError, RuntimeError) as error:
         # What no part foresaw: a limit that was reached, a disk or an installation that is broken.
-        # RuntimeError is how Python says that no further thread can be started.
+        if isinstance(error, RuntimeError) and _NO_THREAD not in str(error):
+            raise  # a fault of ours, which its traceback helps to mend
         if isinstance(error, OSError) and error.errno in paths.NO_ROOM:
             _complain(str(paths.no_room(error)))
             return 1
@@ -510,12 +515,15 @@ def _serve(folder: Path, place: Path, arguments: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Jupyter from warning of each option that is said to several of its applications."""
+    """Keep Jupyter from warning of options that are said to several of its applications, and its
+    extensions from warning of one another."""
     import logging
+    import warnings
 
     logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings(record=True):
+            yield
     finally:
         logging.disable(logging.NOTSET)
 

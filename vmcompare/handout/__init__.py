@@ -172,7 +172,8 @@ async def _export(
     except StorageError as error:
         raise HandoutError(notebook, str(error)) from error
     text = page.render(content, notebook, edition=edition, course=course)
-    made = files.write(text, files.target(notebook, out, edition), notebook)
+    target = files.target(notebook, out, edition)
+    made = files.write(files.signed(text, target, notebook), target, notebook)
     if f'href="{paths.browser_lab_page().name}"' in text:
         files.bring_browser_lab(made.parent, notebook)
     return made

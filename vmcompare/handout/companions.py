@@ -71,7 +71,8 @@ def terms(directory: Path | None = None) -> list[Term]:
         if heading := _LESSON.match(line):
             lesson = heading[1]
             pages = sorted(directory.glob(f"{lesson}-*.html")) if directory else []
-            address = pages[0].name if pages else ""
+            editions = {files.generator(page): page.name for page in reversed(pages)}
+            address = editions.get("student") or editions.get("instructor", "")
         elif term := _TERM.fullmatch(line):
             found.append(Term(term[1], term[2], lesson, address))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -33,6 +34,7 @@ _OURS = re.compile(
     r'<meta (?:name="generator" content="vmcompare [^"]*"'
     r'|content="vmcompare [^"]*" name="generator")'
 )
+_ORIGIN = re.compile(r'<meta name="vmcompare-notebook" content="([0-9a-f]+)">')
 _HEAD, _BODY = 4096, 200_000
 """Characters in which the generator is named, and in which the body begins."""
 
@@ -131,8 +133,8 @@ def refuse_clashes(notebooks: Sequence[Path], out: Path, edition: str, *, index:
 
     Raises:
         HandoutError: two would have the same name (case aside: some file systems do not tell), one
-            would have that of an index, a file that vmcompare did not make lies there, or nothing
-            can be written there.
+            would have that of an index, a file that vmcompare did not make lies there, or a page
+            of another notebook does, or nothing can be written there.
     """
     if notebooks:
         refuse_unwritable(target(notebooks[0], out, edition).parent, notebooks[0])
@@ -151,6 +153,9 @@ def refuse_clashes(notebooks: Sequence[Path], out: Path, edition: str, *, index:
         if page != out and there not in ("", edition):
             what = f"{page.name} is there already as {there} edition: use another --out"
             raise HandoutError(notebook, what)
+        if page != out and there and _origin(page) not in ("", _place(notebook, page)):
+            what = f"{page.name} is there already, made from another notebook of that name"
+            raise HandoutError(notebook, f"{what}: remove it, or use another --out")
     if index and notebooks:
         for name in (index, *COMPANIONS):
             refuse_foreign(out / name, notebooks[0])
@@ -186,8 +191,9 @@ def generator(page: Path) -> str:
         if not stat.S_ISREG(page.stat().st_mode):
             return ""
         with page.open(encoding="utf-8", errors="replace") as file:
-            made = _OURS.search(file.read(_HEAD))
-            text = file.read(_BODY) if made else ""
+            text = file.read(_HEAD)
+            made = _OURS.search(text)
+            text += file.read(_BODY) if made else ""
     except OSError:
         return ""
     if made is None:
@@ -195,6 +201,28 @@ def generator(page: Path) -> str:
     if ", index" in made[0]:
         return "index"
     return "instructor" if '<body class="vmc-instructor">' in text else "student"
+
+
+def signed(text: str, page: Path, notebook: Path) -> str:
+    """The page's text with a mark by which the same notebook may replace it, and no other."""
+    mark = f'<meta name="vmcompare-notebook" content="{_place(notebook, page)}">'
+    return text.replace("<title>", f"{mark}\n<title>", 1)
+
+
+def _place(notebook: Path, page: Path) -> str:
+    """Where a notebook is, seen from its page, as a hash: a page tells no names of folders."""
+    try:
+        way = os.path.relpath(notebook.resolve(), page.parent.resolve())
+    except ValueError:  # another drive of Windows
+        way = str(notebook.resolve())
+    return hashlib.sha256(os.fsencode(way)).hexdigest()[:16]
+
+
+def _origin(page: Path) -> str:
+    """The mark of a page; empty where it has none, as older pages."""
+    with page.open(encoding="utf-8", errors="replace") as file:
+        found = _ORIGIN.search(file.read(_HEAD))
+    return found[1] if found else ""
 
 
 def bring_browser_lab(folder: Path, notebook: Path) -> None:

@@ -12,6 +12,7 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +33,27 @@ _DIFFERENCES = ("host_delta_bytes",)
 """Metrics that may be below zero."""
 _SERIES = (
     *("platform", "machine", "layer", "runtime", "warmth", "confinement"),
-    *("vcpus", "mem_limit_mib", "network", "metric", "phase", "rep"),
+    *("metric", "phase"),
 )
-"""Columns that tell one series from another. A repetition may have an image of its own."""
-_PLACE = (
-    *_SERIES,
-    *("vmm", "accel", "image_digest", "guest_kernel", "block", "order_in_block", "is_warmup"),
-    *("status", "error"),
-)
-"""Columns that no two rows have in common."""
-_CONSTANT = {
+"""Columns that tell one series from another."""
+_SIZED = "size"
+"""The phase in which the memory of the instances is varied."""
+_SIZE = {"vcpus": "number of processors", "mem_limit_mib": "memory", "network": "network"}
+"""Columns that are the same in all rows of a series → what they are."""
+_INSIDE = {
     "image_digest": "image",
     "vmm": "version of the virtual machine monitor",
     "accel": "accelerator",
     "guest_kernel": "kernel inside",
 }
-"""Columns that are the same in all rows of a series → what they are."""
+"""The same within one repetition of a series, which may have an image of its own."""
+_PLACE = (
+    *_SERIES,
+    *("rep", *_SIZE, *_INSIDE, "block", "order_in_block", "is_warmup", "status", "error"),
+)
+"""Columns that no two rows have in common."""
+_NEXT_REP = 60
+"""How far the next repetition of a platform may be: some count instances, some seconds."""
 _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "linux", "localhost")
 """Names that every other machine has too: they tell nothing about a person."""
 
@@ -67,6 +73,7 @@ def problems(path: Path) -> tuple[str, ...]:
         _question,
         _identity,
         _once,
+        _counted,
         _alike,
         _accelerator,
         _values,
@@ -210,17 +217,33 @@ def _once(recording: Recording) -> Iterator[str]:
         yield "Its rows are not in the order of their times: rows of two runs may be mixed."
 
 
+def _counted(recording: Recording) -> Iterator[str]:
+    """Blocks and repetitions count on from 0; nothing stands far from the rest."""
+    last = max((row["block"] for row in recording.rows), default=0)
+    if last >= max(recording.rounds, 1):
+        yield f"A row is of block {last}, but {recording.rounds} rounds count from 0."
+    reps: dict[str, set[int]] = {}
+    for row in recording.rows:
+        reps.setdefault(str(row["platform"]), set()).add(row["rep"])
+    for platform, numbers in reps.items():
+        for before, after in pairwise(sorted({0, *numbers})):
+            if after - before > _NEXT_REP:
+                yield f"A row of {platform} is of repetition {after}; the one before is {before}."
+                break
+
+
 def _alike(recording: Recording) -> Iterator[str]:
     """One series is one image on one machine, from its first row to its last."""
-    for column, what in _CONSTANT.items():
-        seen: dict[tuple[object, ...], object] = {}
-        for row in recording.rows:
-            if row[column] == "":
-                continue  # it was not known before a start failed
-            series = tuple(row[name] for name in _SERIES)
-            if seen.setdefault(series, row[column]) != row[column]:
-                yield f"The {what} changes within one series ({_called(row)})."
-                break
+    for columns, key in ((_SIZE, _SERIES), (_INSIDE, (*_SERIES, "rep", *_SIZE))):
+        for column, what in columns.items():
+            seen: dict[tuple[object, ...], object] = {}
+            for row in recording.rows:
+                if row[column] == "" or (column == "mem_limit_mib" and row["phase"] == _SIZED):
+                    continue  # it was not known before a start failed, or it is varied
+                series = tuple(row[name] for name in key)
+                if seen.setdefault(series, row[column]) != row[column]:
+                    yield f"The {what} changes within one series ({_called(row)})."
+                    break
 
 
 def _called(row: Mapping[str, Any]) -> str:
