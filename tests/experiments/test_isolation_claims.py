@@ -85,7 +85,7 @@ def test_a_finding_follows_the_facts(
 
 def test_which_barrier_held_is_named_beside_what_fell(tmp_path: Path) -> None:
     found = judged(tmp_path, ("S2", "shared kernel"))
-    assert "default container sysrq takes sibling down" in found.reason.replace("_", " ")
+    assert "a default container stops its neighbour" in found.reason.replace("_", " ")
 
 
 @pytest.mark.parametrize(

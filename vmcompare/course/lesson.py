@@ -534,8 +534,8 @@ def findings_rows(
 ) -> Iterator[Mapping[str, Any]]:
     """For each of the lesson's claims and each run, the finding that its rule gives.
 
-    Each maps ``claim``, ``sign``, ``finding``, ``quote``, ``why`` and ``source`` to words, and
-    ``others`` where others measured what was not measured here.
+    Each maps ``claim``, ``sign``, ``finding``, ``quote`` and ``source`` to words, ``told`` to
+    what is told of it, and ``others`` to what others measured where it was not measured here.
 
     Where none of the runs holds the rows that a claim takes, the finding is that of the lesson that
     does, and a link leads there.
@@ -556,10 +556,10 @@ def findings_rows(
             gathered = gathered or evidence()
             elsewhere = part(claim, gathered)
             if elsewhere.run is not None and not elsewhere.finding.lacking:
-                yield _judged(name, claim.quote, elsewhere.finding, _borrowed(elsewhere))
+                yield _judged(name, claim, elsewhere.finding, _borrowed(elsewhere))
                 continue
         for shown, run, finding in found:
-            yield _judged(name, claim.quote, finding, _source(shown, run, claim))
+            yield _judged(name, claim, finding, _source(shown, run, claim))
 
 
 def _source(shown: str, run: Recording, claim: Claim) -> str:
@@ -570,14 +570,14 @@ def _source(shown: str, run: Recording, claim: Claim) -> str:
     return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if SOFTWARE in used else "")
 
 
-def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, Any]:
-    """The claim with its finding; the article's words, the reason, and the run."""
+def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Mapping[str, Any]:
+    """The claim with its finding; the article's words, what is told of it, and the run."""
     return {
         "claim": name,
         "sign": SIGNS[finding.verdict],
         "finding": str(finding.verdict),
-        "quote": quote,
-        "why": _why(finding),
+        "quote": claim.quote,
+        "told": list(claims.told(claim, finding)),
         "source": source,
         **({"others": finding.others} if finding.others else {}),
     }
@@ -593,16 +593,6 @@ def _borrowed(elsewhere: Part) -> str:
         return f"{recording.experiment.replace('_', ' ')}: {words}"
     link = page.lesson_link(elsewhere.lesson.notebook, f"from lesson {elsewhere.lesson.number}")
     return Markup("{}: {}").format(link, words)
-
-
-def _why(finding: claims.Finding) -> str:
-    """The reason, what limits it, and what stands beside it and changes nothing."""
-    said = [finding.reason]
-    if finding.caveats:
-        said.append(f"Caveats: {'; '.join(finding.caveats)}.")
-    if finding.listed:
-        said.append(f"Beside it: {'; '.join(finding.listed)}.")
-    return " ".join(said)
 
 
 def _because(engine: Availability) -> str:

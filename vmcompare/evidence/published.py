@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from vmcompare.evidence import tables
+from vmcompare.evidence.units import written
 from vmcompare.paths import data_dir
 
 KINDS = ("container", "kernel", "vm")
@@ -69,7 +70,10 @@ class Figure(Published):
 
     def __str__(self) -> str:
         source = self.short.partition(": ")[0]
-        return f"{self.system}: {self.value} {self.unit} ({source}, {self.year})"
+        value = f"{self.value} {self.unit}"
+        if self.unit == "bytes" and self.value.isdigit():
+            value = written(float(self.value), self.unit)
+        return f"{self.system}: {value} ({source}, {self.year})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "start_to_first_byte_s": "time to the first byte",
         "pss_bytes": "memory (PSS)",
         "pss_with_code_cache_bytes": "memory (PSS with the translator’s code cache)",
-        "overhead_bytes": "memory of what manages it",
+        "overhead_bytes": "memory of emulator or shim",
         "image_bytes": "image size",
         "gzip_s": "time of gzip",
         "syscall_s": "time of a system call",

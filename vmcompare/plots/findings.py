@@ -131,21 +131,20 @@ def _findings_alt(by_verdict: Mapping[Conclusion, Sequence[str]]) -> str:
 def against(found: Sequence[Against], *, caption: str = "") -> Picture:
     """Every ratio with its interval on one log axis, and the bound it is judged by.
 
-    A filled point was decided, an open one was not; the thick tick marked θ is the bound. There is
-    at least one ratio, and all are positive.
+    The sign behind a label tells the finding. A filled point was decided, an open one was not; the
+    thick tick marked θ is the bound. There is at least one ratio, and all are positive.
     """
-    figure = style.figure((marks.TALL_IN + 0.06) * len(found) + 0.7)
+    figure = style.figure(marks.HEIGHT_IN * len(found) + 0.7)
     axes = figure.subplots()
     look = style.Look(style.BLUE, "o", "")
     rows = [
         marks.Row(
-            one.label,
+            f"{one.label} {SIGNS[one.verdict]}",
             ratio(one.interval.estimate),
             look,
             one.interval.estimate,
             hollow=not one.decided,
             span=(one.interval.low, one.interval.high),
-            note=one.words,
             bound=one.bound,
             strong="both",
         )
