@@ -12,6 +12,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from markupsafe import Markup
@@ -65,6 +66,9 @@ class Lesson(Steps):
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
         mode(self.mode)
+        if not isinstance(self.rounds, Integral) or self.rounds < 1:
+            said = f"rounds is a whole number of at least 1, not {self.rounds!r:.60}"
+            raise VmcompareError(said)
         self._recorded = self._newest_recorded()
 
     @property

@@ -137,11 +137,20 @@ def _place(find: Callable[[str], Path], variable: str, below_home: str) -> Path:
         raise StorageError(Path("~", below_home), "no home directory", unknown) from error
     if not path.is_absolute():
         raise StorageError(path, "not a whole path", unknown)
+    _refuse_unwritable_name(path, f"name another folder in HOME or {variable}")
     if not (_is_root() and _is_foreign(path)):
         return path
     import pwd
 
     return Path(pwd.getpwuid(0).pw_dir, below_home, "vmcompare")
+
+
+def _refuse_unwritable_name(path: Path, next_step: str) -> None:
+    """Raise ``StorageError`` for a path that no ledger can hold, as JSON is UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise StorageError(path, "its name is not UTF-8", next_step) from None
 
 
 def _is_root() -> bool:
@@ -345,10 +354,12 @@ def temporary() -> Path:
         StorageError: there is none that can be written.
     """
     try:
-        return Path(tempfile.gettempdir()).absolute()
+        path = Path(tempfile.gettempdir()).absolute()
     except FileNotFoundError:
         named = Path(os.environ.get("TMPDIR") or "/tmp")
         raise StorageError(named, "no temporary file can be written there", TEMPORARY) from None
+    _refuse_unwritable_name(path, "name another folder in TMPDIR")
+    return path
 
 
 TEMPORARY = "free some room there or make it writable, or name another folder in TMPDIR"
