@@ -311,7 +311,7 @@ def test_a_container_start_is_held_against_three_seconds_on_every_machine(
 ) -> None:
     found = judge(O3, frame(booted("tcg", vm=25.0, container=seconds)))
     assert found.verdict is verdict
-    assert "image not local (pull excluded)" in found.listed
+    assert "the image lies on the host already (a pull is not counted)" in found.listed
     assert found.caveats == ()
 
 
