@@ -93,9 +93,6 @@ def test_the_filter_refuses_calls_that_the_kernel_would_answer() -> None:
     assert answered is not None
     assert through is not None
     assert 200 < through < answered < 500
-    refused = rows[boundaries.REFUSED].text.split(", ")
-    assert {"keyctl", "unshare", "bpf"} <= set(refused)
-    assert not {"read", "openat", "mmap"} & set(refused)
 
 
 @pytest.mark.qemu

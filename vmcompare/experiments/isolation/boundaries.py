@@ -33,7 +33,7 @@ from pathlib import Path
 
 from vmcompare.engines.programs.calls import BUFFER, Call, Result, written
 from vmcompare.engines.programs.system_calls import X86_64
-from vmcompare.errors import Unavailable
+from vmcompare.errors import Unavailable, VmcompareError
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation import probes
 from vmcompare.experiments.isolation.probes import (
@@ -53,6 +53,9 @@ from vmcompare.sandbox import Confinement, Machine, Platform, Sandbox, Spec
 
 Step = tuple[str, Callable[[], Iterable[Measurement]]]
 """Words for the progress line, and what makes the rows of this step."""
+
+Found = Sequence[tuple[bool, str]]
+"""Of some facts whether each holds, and its details."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,39 +79,31 @@ class Variant:
         """A row of it without a value."""
         launched_by = Platform.VM_DIRECT if self.runtime else self.platform
         row = blank(context.launchers[launched_by], self.platform, self.spec, metric)
-        return replace(
-            row,
-            phase=phase,
-            confinement=self.confinement,
-            runtime=self.runtime or row.runtime,
-        )
+        runtime = self.runtime or row.runtime
+        return replace(row, phase=phase, confinement=self.confinement, runtime=runtime)
 
     def open(self, context: Context) -> AbstractContextManager[Sandbox]:
         """Start an instance of it; raises what launchers raise."""
         return context.launchers[self.platform].open(self.spec, context.on_event)
 
 
+def _container(words: str, confinement: Confinement) -> Variant:
+    return Variant(
+        f"container, {words}", Platform.CONTAINER, Spec(confinement=confinement), str(confinement)
+    )
+
+
 VM = Spec(machine=Machine.PC)
 
 _HOST = Variant("host process", Platform.PROCESS)
 _CONTAINER = Variant("container", Platform.CONTAINER)
-_UNFILTERED = Variant(
-    "container, no call filter",
-    Platform.CONTAINER,
-    Spec(confinement=Confinement.NO_SECCOMP),
-    "no-seccomp",
-)
+_UNFILTERED = _container("no call filter", Confinement.NO_SECCOMP)
 _VM = Variant("VM", Platform.VM_DIRECT, VM)
 
 VARIANTS: tuple[Variant, ...] = (
     _HOST,
     _CONTAINER,
-    Variant(
-        "container, no capabilities",
-        Platform.CONTAINER,
-        Spec(confinement=Confinement.NO_CAPABILITIES),
-        "no-capabilities",
-    ),
+    _container("no capabilities", Confinement.NO_CAPABILITIES),
     _UNFILTERED,
     _VM,
 )
@@ -134,7 +129,7 @@ class Survey:
     host: BoundaryReading | None = None
     readings: dict[str, BoundaryReading] = field(default_factory=dict)
     through: dict[str, Mapping[str, bool]] = field(default_factory=dict)
-    why: dict[str, str] = field(default_factory=dict)
+    why: dict[str, VmcompareError] = field(default_factory=dict)
 
     def ask(
         self,
@@ -154,7 +149,7 @@ class Survey:
         try:
             response, host = respond()
         except FAILURES as error:
-            self.why[variant.name] = str(error)
+            self.why[variant.name] = error
             yield from (failed(row, str(error), phase=probe.name) for probe in GRID)
             return
         reading = self.readings[variant.name] = response.reading
@@ -165,10 +160,25 @@ class Survey:
         if observed:
             yield from probes.observation_rows(row, reading)
 
-    def fact(self, variant: Variant, name: str, holds: bool | None, text: str = "") -> Measurement:
-        """A fact with its details, or (where ``holds`` is ``None``) why it was not observed."""
-        row = variant.row(self.context, "fact", name)
-        return failed(row, text) if holds is None else filled(row, float(holds), text=text)
+    def answers(self, variant: Variant) -> Mapping[str, bool]:
+        """Probe → whether it got through there; raises why it was not asked."""
+        if variant.name not in self.through:
+            raise self.why.get(variant.name) or Unavailable(
+                f"there was no {variant.name} to ask", "look at a recording"
+            )
+        return self.through[variant.name]
+
+    def facts(
+        self, variant: Variant, names: Sequence[str], find: Callable[[], Found]
+    ) -> Iterator[Measurement]:
+        """A row for each of these facts; ``find`` may raise ``FAILURES``."""
+        rows = [variant.row(self.context, "fact", name) for name in names]
+
+        def found() -> Iterator[Measurement]:
+            for row, (holds, text) in zip(rows, find(), strict=True):
+                yield filled(row, float(holds), text=text)
+
+        return or_failed(found(), *rows)
 
 
 def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
@@ -195,11 +205,12 @@ def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
     def respond() -> tuple[Response, BoundaryReading | None]:
         with variant.open(survey.context) as box:
             if variant is _HOST:
-                host = probes.read(box)
-                survey.targets = _targets(survey, host)
+                # Aim at this process, a port of it, and a file of this course.
+                port, host = listener(survey.kept).getsockname()[1], probes.read(box)
+                aimed = probes.targets(host, os.getpid(), port, str(Path(__file__).resolve()))
                 # Its own root is not seen below /host.
-                response = probes.ask(box, replace(survey.targets, root=""))
-                survey.host = response.reading
+                response = probes.ask(box, replace(aimed, root=""))
+                survey.targets, survey.host = aimed, response.reading
                 return response, survey.host
             known, targets = survey.host, survey.targets
             if (
@@ -211,12 +222,6 @@ def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
             return probes.ask(box, targets), known
 
     return survey.ask(variant, respond)
-
-
-def _targets(survey: Survey, host: BoundaryReading) -> Targets:
-    """Aim at this process, a port of it, and a file of this course."""
-    port = int(listener(survey.kept).getsockname()[1])
-    return probes.targets(host, os.getpid(), port, str(Path(__file__).resolve()))
 
 
 def listener(stack: contextlib.ExitStack) -> socket.socket:
@@ -234,39 +239,34 @@ def _conclude(survey: Survey, pairs: Mapping[str, Pair]) -> Iterator[Measurement
     """The facts, once nothing is aimed at any more."""
     survey.kept.close()
     launchers = survey.context.launchers
+    if Platform.CONTAINER in launchers and Platform.VM_DIRECT in launchers:
+        names = (
+            "vm_denies_all_the_container_denies", "vm_denies_more_than_the_container",
+            "container_denies_more_than_the_vm",
+        )  # fmt: skip
+        yield from survey.facts(_VM, names, partial(_attack_surface, survey))
     if Platform.CONTAINER in launchers:
-        if Platform.VM_DIRECT in launchers:
-            yield from _attack_surface(survey)
         yield from neighbour_facts(survey, _BRIDGED, pairs[_BRIDGED.name])
     if Platform.VM_DIRECT in launchers:
-        yield from _direct_access(survey)
+        for name, find in (("vm_opens_host_devices", _opens), ("vm_sees_host_devices", _sees)):
+            yield from survey.facts(_VM, [name], partial(find, survey))
 
 
-def _attack_surface(survey: Survey) -> Iterator[Measurement]:
-    """The facts of S1b: what the default container denies, and what the VM denies."""
-    names = (
-        "vm_denies_all_the_container_denies", "vm_denies_more_than_the_container",
-        "container_denies_more_than_the_vm",
-    )  # fmt: skip
-    container, vm = (survey.through.get(one.name, {}) for one in (_CONTAINER, _VM))
+def _attack_surface(survey: Survey) -> Found:
+    """S1b: what the default container denies, and what the VM denies."""
+    container, vm = survey.answers(_CONTAINER), survey.answers(_VM)
     both = [p.name for p in GRID if p.aim == HOST and p.name in container and p.name in vm]
     if not both:
-        why = "no probe was made in both"
-        if silent := [one.name for one in (_CONTAINER, _VM) if one.name not in survey.through]:
-            why = f"no answer of the {silent[0]}: {survey.why.get(silent[0], 'not asked')}"
-        yield from (survey.fact(_VM, name, None, why) for name in names)
-        return
-    only_container = [name for name in both if not container[name] and vm[name]]
+        raise Unavailable("no probe was made in both", "look at a recording")
+    denied = [name for name in both if not container[name]]
+    only_container = [name for name in denied if vm[name]]
     only_vm = [name for name in both if container[name] and not vm[name]]
     of = f"of {len(both)} probes at the host"
-    texts = (
-        f"{sum(not container[n] for n in both)} {of}",
-        f"{len(only_vm)} {of}: {', '.join(only_vm)}",
-        f"{len(only_container)} {of}: {', '.join(only_container)}",
+    return (
+        (not only_container, f"{len(denied)} {of}"),
+        (bool(only_vm), f"{len(only_vm)} {of}: {', '.join(only_vm)}"),
+        (bool(only_container), f"{len(only_container)} {of}: {', '.join(only_container)}"),
     )
-    found = (not only_container, bool(only_vm), bool(only_container))
-    for name, holds, text in zip(names, found, texts, strict=True):
-        yield survey.fact(_VM, name, holds, text)
 
 
 def neighbour_facts(survey: Survey, variant: Variant, pair: Pair) -> Iterator[Measurement]:
@@ -276,58 +276,50 @@ def neighbour_facts(survey: Survey, variant: Variant, pair: Pair) -> Iterator[Me
         ("container_lists_sibling", LIST),
         ("container_kills_sibling", KILL),
     ):
+        row = variant.row(survey.context, "fact", name)
         if probe in pair.answers:
-            yield survey.fact(variant, name, pair.answers[probe][0])
+            yield filled(row, float(pair.answers[probe][0]))
         else:
-            yield survey.fact(variant, name, None, f"no answer to {probe!r}")
-    one, other, host = pair.one, pair.other, survey.host
-    if one is None or other is None:
-        why = "two containers could not be asked"
-        yield survey.fact(variant, "five_namespaces_differ", None, why)
-        yield survey.fact(variant, "something_is_not_namespaced", None, why)
-        return
-    three = [one, other, *([host] if host and host.boot_id == one.boot_id else [])]
-    apart = [
-        kind
-        for kind in NAMESPACES
-        if all(kind in reading.namespaces for reading in three)
-        and len({reading.namespaces[kind] for reading in three}) == len(three)
-    ]
-    whose = "A, B and the host" if len(three) == 3 else "A and B (their host could not be asked)"
-    text = f"{', '.join(apart)}: {whose}"
-    yield survey.fact(variant, "five_namespaces_differ", len(apart) >= 5, text)
-    same = {
-        "kernel": one.boot_id == other.boot_id,
-        "vm.swappiness": one.swappiness == other.swappiness,
-        "time namespace": one.namespaces.get("time") == other.namespaces.get("time"),
-        "user namespace": one.namespaces.get("user") == other.namespaces.get("user"),
-    }
-    text = ", ".join(name for name, is_same in same.items() if is_same)
-    yield survey.fact(variant, "something_is_not_namespaced", any(same.values()), text)
+            yield failed(row, f"no answer to {probe!r}")
+    names = ("five_namespaces_differ", "something_is_not_namespaced")
+    yield from survey.facts(variant, names, partial(_shared, pair, survey.host))
 
 
-def _direct_access(survey: Survey) -> Iterator[Measurement]:
-    """The facts of S5: whether the VM opens devices of the host's, and whether it sees any."""
-    opens, sees = "vm_opens_host_devices", "vm_sees_host_devices"
-    vm, host = survey.readings.get(_VM.name), survey.host
-    if vm is None:
-        why = survey.why.get(_VM.name, "the VM was not asked")
-        yield from (survey.fact(_VM, name, None, why) for name in (opens, sees))
-        return
-    tried = {name: value for name, value in survey.through[_VM.name].items() if name in DEVICES}
-    if tried:
-        yield survey.fact(_VM, opens, any(tried.values()), f"tried: {', '.join(tried)}")
-    else:
-        yield survey.fact(_VM, opens, None, "not tried")
+def _shared(pair: Pair, host: BoundaryReading | None) -> Found:
+    """S3: which namespaces A and B (and their host) have apart, and what they share."""
+    if pair.one is None or pair.other is None:
+        raise Unavailable("two containers could not be asked", "look at a recording")
+    readings, whose = [pair.one, pair.other], "A and B (their host could not be asked)"
+    if host and host.boot_id == pair.one.boot_id:
+        readings, whose = [*readings, host], "A, B and the host"
+    numbers = {kind: [reading.namespace(kind) for reading in readings] for kind in NAMESPACES}
+    apart = [k for k, some in numbers.items() if all(some) and len({*some}) == len(readings)]
+    same = ["kernel"] * (pair.one.boot_id == pair.other.boot_id)
+    for what in ("vm.swappiness", "time namespace", "user namespace"):
+        same += [what] * (pair.one.said.get(what) == pair.other.said.get(what))
+    return (len(apart) >= 5, f"{', '.join(apart)}: {whose}"), (bool(same), ", ".join(same))
+
+
+def _opens(survey: Survey) -> Found:
+    """S5: whether the VM opens devices of the host's."""
+    tried = {name: value for name, value in survey.answers(_VM).items() if name in DEVICES}
+    if not tried:
+        raise Unavailable("no probe at a device was made", "look at a recording")
+    return [(any(tried.values()), f"tried: {', '.join(tried)}")]
+
+
+def _sees(survey: Survey) -> Found:
+    """S5: whether the VM sees devices of the host's."""
+    survey.answers(_VM)
+    vm, host = survey.readings[_VM.name], survey.host
     if host is None:
-        yield survey.fact(_VM, sees, None, "the host was not asked for its devices")
-        return
+        raise Unavailable("the host was not asked for its devices", "look at a recording")
     shared = probes.shared_devices(host, vm)
     text = ", ".join(f"{one.address} {one.kind}" for one in shared) or (
         f"none of the host's {len(host.devices)} PCI devices has its address and numbers "
         f"among the VM's {len(vm.devices)}; virtual ones of both are not compared"
     )
-    yield survey.fact(_VM, sees, bool(shared), text)
+    return [(bool(shared), text)]
 
 
 # ---- from one instance to its neighbour ----------------------------------------------------------
@@ -336,15 +328,16 @@ BRIDGE, OWN_NETWORKS = "default bridge", "own networks"
 """``confinement`` of two containers: on one network, or each on its own."""
 
 _BRIDGED = Variant("two containers, one network", Platform.CONTAINER, Spec(network=True), BRIDGE)
+_APART = replace(
+    _BRIDGED,
+    name="two containers, two networks",
+    spec=Spec(network=True, own_network=True),
+    confinement=OWN_NETWORKS,
+)
 PAIRS: tuple[Variant, ...] = (
     Variant("two processes", Platform.PROCESS),
     _BRIDGED,
-    Variant(
-        "two containers, two networks",
-        Platform.CONTAINER,
-        Spec(network=True, own_network=True),
-        OWN_NETWORKS,
-    ),
+    _APART,
     Variant("two VMs", Platform.VM_DIRECT, VM),
 )
 """The VMs, of one RAM disk without a driver of a network card, reach nobody by a network."""
@@ -396,7 +389,7 @@ def neighbour_rows(
 
     def rows() -> Iterator[Measurement]:
         attempt()
-        kernel = pair.one.release if pair.one else ""
+        kernel = pair.one.said["kernel release"] if pair.one else ""
         for mine in expected:
             if mine.phase in pair.answers:
                 through, text = pair.answers[mine.phase]
@@ -491,17 +484,15 @@ NOT_CALLED: Sequence[str] = (
 """Not called: they end, fork or suspend the caller, or concern the whole computer."""
 
 ANSWERED, LET_THROUGH = "system calls answered", "system calls let through"
-REFUSED = "system calls refused by the filter"
 
 _NO_SUCH_CALL = "ENOSYS"
 _BY_FILTER = ("EPERM", _NO_SUCH_CALL)
 
 
 def system_call_rows(context: Context) -> Iterator[Measurement]:
-    """Two counts, and the calls that the filter refuses."""
+    """How many calls the kernel answers, and how many of them the filter lets through."""
     answered = _UNFILTERED.row(context, "item_count", ANSWERED)
     through = _CONTAINER.row(context, "item_count", LET_THROUGH)
-    refused = _CONTAINER.row(context, "observation", REFUSED)
 
     def rows() -> Iterator[Measurement]:
         free, held = (_answers_to_all(context, one) for one in (_UNFILTERED, _CONTAINER))
@@ -509,9 +500,8 @@ def system_call_rows(context: Context) -> Iterator[Measurement]:
         filtered = [name for name in known if held[name] in _BY_FILTER and free[name] != held[name]]
         yield filled(answered, len(known))
         yield filled(through, len(known) - len(filtered))
-        yield filled(refused, 1.0, text=", ".join(sorted(filtered)))
 
-    return or_failed(rows(), answered, through, refused)
+    return or_failed(rows(), answered, through)
 
 
 def _answers_to_all(context: Context, variant: Variant) -> Mapping[str, str]:

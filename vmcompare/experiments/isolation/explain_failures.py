@@ -102,7 +102,7 @@ class Beats:
         """Whether it missed a beat from a second on; ``None`` where nothing was listened to."""
         try:
             return heartbeats.misses(self.gaps.get(source, {}), second)
-        except ValueError:
+        except Unavailable:
             return None
 
 

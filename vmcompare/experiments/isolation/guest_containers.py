@@ -30,6 +30,7 @@ from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import probes
 from vmcompare.experiments.isolation.boundaries import (
     OWN_NETWORKS,
+    Found,
     Pair,
     Step,
     Survey,
@@ -378,6 +379,7 @@ def _try(grid: Misconfigurations, flag: str) -> Iterable[Measurement]:
     The default container has observations, too: it stands in for Docker's where there is none.
     """
     if grid.vm is None:
+        grid.why[flag] = grid.why[NO_CONTAINER]
         return ()
     respond = partial(_ask_container, grid, grid.vm, flag)
     return grid.ask(variant(flag), respond, observed=not flag)
@@ -401,22 +403,28 @@ def _ask_container(
 def _conclude(grid: Misconfigurations) -> Iterator[Measurement]:
     """The facts of S3 and S5: what one flag changes, and what a privileged container opens."""
     grid.kept.close()
-    no_guest = grid.why.get(NO_CONTAINER, "")
-    tried = [flag for flag in WEAKENINGS if flag in grid.through]
-    one = partial(grid.fact, variant(""), "one_misconfiguration_flips_a_probe")
-    if "" not in grid.through or not tried:
-        yield one(None, no_guest or "the containers of the guest did not start")
-    else:
-        flips = {flag: changed(grid.through[""], grid.through[flag]) for flag in tried}
-        some = sum(any(PROBES[name].aim == HOST for name in flips[flag]) for flag in tried)
-        as_said = sum(flips[flag] == FLIPS[flag] for flag in tried)
-        yield one(some > 0, f"{some} of {len(tried)} words, {as_said} as registered")
-    opens = partial(grid.fact, variant("--privileged"), "privileged_container_opens_host_devices")
-    if "--privileged" not in grid.through:
-        yield opens(None, no_guest or "the privileged container did not start")
-    else:
-        opened = [name for name in DEVICES if grid.through["--privileged"].get(name)]
-        yield opens(bool(opened), ", ".join(opened))
+    privileged = variant("--privileged")
+    for who, name, find in (
+        (variant(""), "one_misconfiguration_flips_a_probe", _flips),
+        (privileged, "privileged_container_opens_host_devices", _opens),
+    ):
+        yield from grid.facts(who, [name], partial(find, grid))
+
+
+def _flips(grid: Misconfigurations) -> Found:
+    base = grid.answers(variant(""))
+    flips = {flag: changed(base, grid.through[flag]) for flag in WEAKENINGS if flag in grid.through}
+    if not flips:
+        raise Unavailable("the containers of the guest did not start", "look at a recording")
+    some = sum(any(PROBES[name].aim == HOST for name in names) for names in flips.values())
+    as_said = sum(names == FLIPS[flag] for flag, names in flips.items())
+    return [(some > 0, f"{some} of {len(flips)} words, {as_said} as registered")]
+
+
+def _opens(grid: Misconfigurations) -> Found:
+    answers = grid.answers(variant("--privileged"))
+    opened = [name for name in DEVICES if answers.get(name)]
+    return [(bool(opened), ", ".join(opened))]
 
 
 # ---- neighbours, where there is no Docker --------------------------------------------------------

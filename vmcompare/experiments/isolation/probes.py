@@ -33,31 +33,38 @@ END_OF_READING = "end-of-reading"
 """The last line that the script prints."""
 
 READING = rf"""
-cd /proc/self/ns && stat -L -c "ns %n %i" {" ".join(NAMESPACES)} 2>/dev/null; cd /
+cd /proc/self/ns && stat -L -c "%n namespace=%i" {" ".join(NAMESPACES)} 2>/dev/null; cd /
 while read -r key value rest; do
-  case $key in CapEff:|Seccomp:|NoNewPrivs:|Uid:) echo "status $key $value" ;; esac
+  case $key in
+    CapEff:) echo "capabilities=$value" ;;
+    Seccomp:) echo "seccomp=$value" ;;
+    NoNewPrivs:) echo "no new privileges=$value" ;;
+    Uid:) echo "user=$value" ;;
+  esac
 done </proc/self/status
-while read -r first outside count; do echo "map $first $outside $count"; done </proc/self/uid_map
-read -r boot_id </proc/sys/kernel/random/boot_id && echo "boot $boot_id"
-read -r release </proc/sys/kernel/osrelease && echo "release $release"
-echo "swap $(cat /proc/sys/vm/swappiness)"
+while read -r first outside count; do echo "map=$first $outside $count"; done </proc/self/uid_map
+read -r boot_id </proc/sys/kernel/random/boot_id && echo "boot id=$boot_id"
+read -r release </proc/sys/kernel/osrelease && echo "kernel release=$release"
+echo "vm.swappiness=$(cat /proc/sys/vm/swappiness)"
 while read -r what place kind options rest; do
   [ "$place" = / ] && root=${{options%%,*}}
 done </proc/mounts
-echo "root $root"
+echo "root mount=$root"
 for d in /sys/bus/pci/devices/*; do
   [ -r "$d/vendor" ] || continue
   read -r vendor <"$d/vendor"; read -r device <"$d/device"; read -r maker <"$d/subsystem_vendor"
-  echo "pci ${{d##*/}} $vendor:$device $maker"
+  echo "pci=${{d##*/}} $vendor:$device $maker"
 done
 for b in /sys/block/*; do
-  [ -r "$b/dev" ] && read -r number <"$b/dev" && echo "disk ${{b##*/}} $number"
+  [ -r "$b/dev" ] && read -r number <"$b/dev" && echo "disk=${{b##*/}} $number"
 done
-set -- /proc/[0-9]*; echo "processes $#"
+set -- /proc/[0-9]*; echo "processes seen=$#"
 echo {END_OF_READING}
 """
 """For any POSIX shell. It starts few programs, because that takes time in an emulated guest."""
 
+_LISTS = ("map", "pci", "disk")
+_NEEDED = ("capabilities", "user", "boot id", "kernel release", "root mount", "processes seen")
 _VIRTUAL_MAKERS = frozenset({"0x1af4", "0x1b36", "0x1234"})
 """PCI vendors of devices that exist in software only: Red Hat (virtio, QEMU) and QEMU's display."""
 
@@ -76,40 +83,33 @@ class BoundaryReading:
     """What an instance read.
 
     Attributes:
-        namespaces: kind → inode number, of the kinds that this kernel has.
-        capabilities: ``CapEff``, hexadecimal.
-        seccomp: 0 none, 1 strict, 2 a filter.
-        no_new_privileges: 0 or 1.
-        uid: the user, as seen inside.
+        said: what was read (``"capabilities"``, ``"pid namespace"``, ``"boot id"`` …) → as printed.
         user_map: lines of ``uid_map``: first number inside, first outside, how many.
-        boot_id, release: of the kernel that answered.
-        swappiness: a kernel setting that belongs to no namespace.
-        root: ``"rw"`` or ``"ro"``.
         devices: PCI devices seen.
         disks: block devices seen, name → ``major:minor``.
-        processes: how many are seen.
     """
 
-    namespaces: Mapping[str, int]
-    capabilities: str
-    seccomp: int
-    no_new_privileges: int
-    uid: int
+    said: Mapping[str, str]
     user_map: tuple[tuple[int, int, int], ...]
-    boot_id: str
-    release: str
-    swappiness: str
-    root: str
     devices: tuple[Device, ...]
     disks: Mapping[str, str]
-    processes: int
+
+    @property
+    def boot_id(self) -> str:
+        """Which start of which kernel answered."""
+        return self.said["boot id"]
+
+    def namespace(self, kind: str) -> str | None:
+        """The inode number of its namespace; ``None`` where this kernel has no such kind."""
+        return self.said.get(f"{kind} namespace")
 
     @property
     def outer_uid(self) -> int | None:
         """The user's number outside its user namespace; ``None`` where it has none."""
+        user = int(self.said["user"])
         for inside, outside, count in self.user_map:
-            if inside <= self.uid < inside + count:
-                return outside + self.uid - inside
+            if inside <= user < inside + count:
+                return outside + user - inside
         return None
 
 
@@ -119,33 +119,27 @@ def parse_reading(text: str) -> BoundaryReading:
     Raises:
         Unavailable: it is not whole.
     """
-    lines = [line.split() for line in text.splitlines() if line.strip()]
-    if [END_OF_READING] not in lines:
+    lines = [line.strip() for line in text.splitlines()]
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        what, is_told, value = line.partition("=")
+        if is_told:
+            found.setdefault(what, []).append(value)
+    if END_OF_READING not in lines or not found.keys() >= set(_NEEDED):
         raise Unavailable("an instance did not say all that was asked of it", "look at a recording")
-    fields: dict[str, list[list[str]]] = {}
-    for first, *rest in lines:
-        fields.setdefault(first, []).append(rest)
+    several = {what: [line.split() for line in found.pop(what, [])] for what in _LISTS}
     try:
-        status = {line[0]: line[1] for line in fields["status"]}
         return BoundaryReading(
-            namespaces={kind: int(inode) for kind, inode in fields.get("ns", [])},
-            capabilities=status["CapEff:"],
-            seccomp=int(status.get("Seccomp:", "0")),
-            no_new_privileges=int(status.get("NoNewPrivs:", "0")),
-            uid=int(status["Uid:"]),
-            user_map=tuple((int(a), int(b), int(n)) for a, b, n in fields["map"]),
-            boot_id=fields["boot"][0][0],
-            release=fields["release"][0][0],
-            swappiness=fields.get("swap", [["unknown"]])[0][0],
-            root=fields["root"][0][0],
+            said={"seccomp": "0", "no new privileges": "0"}
+            | {what: values[0] for what, values in found.items()},
+            user_map=tuple((int(a), int(b), int(n)) for a, b, n in several["map"]),
             devices=tuple(
                 Device(address, kind, not _VIRTUAL_MAKERS.isdisjoint((kind.split(":")[0], maker)))
-                for address, kind, maker in fields.get("pci", [])
+                for address, kind, maker in several["pci"]
             ),
-            disks={line[0]: line[1] for line in fields.get("disk", [])},
-            processes=int(fields["processes"][0][0]),
+            disks=dict(several["disk"]),
         )
-    except (KeyError, ValueError, IndexError) as error:
+    except ValueError as error:
         raise Unavailable(
             f"an instance's answer cannot be understood ({error})", "look at a recording"
         ) from error
@@ -343,7 +337,7 @@ def _host_file(targets: Targets) -> Sequence[Call]:
 def _same(kind: str) -> Callable[[BoundaryReading, BoundaryReading], bool]:
     """Whether a namespace is the host's. The initial ones have the same numbers in every kernel:
     see ``own_kernel`` of :meth:`Probe.read_outcome`."""
-    return lambda inside, host: inside.namespaces.get(kind) == host.namespaces.get(kind)
+    return lambda inside, host: inside.namespace(kind) == host.namespace(kind)
 
 
 def _namespace(kind: str, what: str) -> Probe:
@@ -435,7 +429,7 @@ _ALL = (
     Probe("root files: write", _NONE, ITSELF, "write into /", 0,
           _call("faccessat", _HERE, b"/", 2)),
     Probe("set-uid: gain", _NONE, ITSELF, "gain rights by set-uid",
-          reads=lambda inside, _: not inside.no_new_privileges, otherwise="no"),
+          reads=lambda inside, _: inside.said["no new privileges"] == "0", otherwise="no"),
     Probe("chroot", _NONE, ITSELF, "change its root directory", 0,
           _call("chroot", b"/")),
     Probe("raw socket", _NONE, ITSELF, "send raw packets", 0,
@@ -609,7 +603,7 @@ def probe_rows(
         else:
             yield failed(mine, _NOTHING_TO_AIM_AT)
             continue
-        yield filled(mine, value, text=text, guest_kernel=reading.release)
+        yield filled(mine, value, text=text, guest_kernel=reading.said["kernel release"])
 
 
 def observation_rows(row: Measurement, reading: BoundaryReading) -> Iterator[Measurement]:
@@ -617,21 +611,13 @@ def observation_rows(row: Measurement, reading: BoundaryReading) -> Iterator[Mea
     kinds = [device.kind.replace("0x", "") for device in reading.devices]
     disks = [name for name in reading.disks if not name.startswith(_NO_DISK)]
     observed = {
-        "capabilities": reading.capabilities,
-        "seccomp": str(reading.seccomp),
-        "no new privileges": str(reading.no_new_privileges),
-        "user map": "; ".join(" ".join(map(str, line)) for line in reading.user_map),
+        **{f"{kind} namespace": "this kernel has none" for kind in NAMESPACES},
+        **reading.said,
         "boot id": reading.boot_id[:8],
-        "kernel release": reading.release,
-        "vm.swappiness": reading.swappiness,
-        **{
-            f"{kind} namespace": str(reading.namespaces.get(kind, "this kernel has none"))
-            for kind in NAMESPACES
-        },
-        "root mount": reading.root,
+        "user map": "; ".join(" ".join(map(str, line)) for line in reading.user_map),
         "PCI devices seen": f"{len(kinds)}: {', '.join(kinds)}",
         "disks seen": ", ".join(disks) or "none",
-        "processes seen": str(reading.processes),
     }
-    row = replace(row, metric="observation", guest_kernel=reading.release)
-    return (filled(row, 1.0, phase=phase, text=text) for phase, text in observed.items())
+    del observed["user"]
+    row = replace(row, metric="observation", guest_kernel=reading.said["kernel release"])
+    return (filled(row, 1.0, phase=what, text=text) for what, text in observed.items())
