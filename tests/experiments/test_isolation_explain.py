@@ -18,10 +18,11 @@ from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import NEXT, View, compose
-from vmcompare.experiments.isolation.explain import HARDENINGS, call_rows, explained
+from vmcompare.experiments.isolation.explain import call_rows, explained
 from vmcompare.experiments.isolation.probe_grids import deviations, misconfigured, opens
 from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
+    HARDENINGS,
     PROBES,
     decoded_capabilities,
 )

@@ -421,15 +421,17 @@ def try_neighbour(
     pids = b.host_pids()
     pid = pids[-1] if pids else 0  # the first one manages it
     if port is None:
-        address, paths = _serve(b), [f"/proc/{pid}/root{_MARKER}", _MARKER]
+        ip, paths = _serve(b), [f"/proc/{pid}/root{_MARKER}", _MARKER]
     else:  # a process has no file of its own but its program
-        address, paths = (127, 0, 0, 1), [f"/proc/{pid}/exe"]
+        ip, paths = (127, 0, 0, 1), [f"/proc/{pid}/exe"]
     reads = [
         [Call("openat", (-100, path.encode(), 0)), Call("read", (Result(0), BUFFER, 1))]
         for path in paths
     ]
+    words = {"{address}": probes.address(ip, port or _PORT)}
+    connect = probes.calls_of(PROBES["network: connect"].calls, words)
     *opened, signalled, connected = probes.make_calls(
-        a, [*reads, [Call("kill", (pid, 0))], probes.connect(address, port or _PORT)]
+        a, [*reads, [Call("kill", (pid, 0))], connect]
     )
     outcomes = [outcome(READ, answer) for answer in opened]
     successes = (one for one in outcomes if one[0] or one[1] == OWN_KERNEL)

@@ -47,6 +47,7 @@ from vmcompare.experiments.isolation.probes import (
     HOST,
     PROBES,
     READING,
+    WEAKENINGS,
     BoundaryReading,
     Response,
     changed,
@@ -301,9 +302,6 @@ NO_CONTAINER = "no container"
 """A process of the guest's root, outside any container."""
 
 RUNTIME = RUNC_IN_A_GUEST
-
-WEAKENINGS: tuple[str, ...] = FLAGS[1 : FLAGS.index("--privileged")]
-"""Flags that remove one boundary; ``--privileged`` removes nearly all."""
 
 _PORT = 8098
 _LOOP_DEVICE = (7, 0)
