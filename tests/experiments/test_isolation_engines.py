@@ -72,11 +72,10 @@ def test_a_container_reaches_nothing_of_the_host_that_it_can_name(aimed: probes.
 
 @pytest.mark.docker
 def test_neighbours_meet_on_one_network_and_not_on_two() -> None:
-    context = Context({Platform.CONTAINER: DockerLauncher()})
+    survey = boundaries.Survey(Context({Platform.CONTAINER: DockerLauncher()}))
     found = {}
     for arm in boundaries.PAIRS[1:3]:
-        pair = boundaries.Pair()
-        rows = list(boundaries.pair_rows(context, arm, pair))
+        rows = list(boundaries.pair_rows(survey, arm))
         found[arm.confinement] = {row.phase: row.value for row in rows}
         assert [row.value for row in rows if row.phase != boundaries.CONNECT] == [0, 0, 0]
     assert found["default bridge"][boundaries.CONNECT] == 1

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from vmcompare.engines.programs.calls import BUFFER, Call, Result, written
+from vmcompare.engines.programs.calls import Call, written
 from vmcompare.engines.programs.system_calls import X86_64
 from vmcompare.errors import Unavailable, VmcompareError
 from vmcompare.evidence.recording import Measurement
@@ -121,6 +121,7 @@ class Survey:
         readings: name of a variant → what it read, unless it failed.
         through: name of a variant → probe → whether it got through.
         why: name of a variant → why it failed.
+        pairs: name of a variant → what two of it answered.
     """
 
     context: Context
@@ -130,6 +131,7 @@ class Survey:
     readings: dict[str, BoundaryReading] = field(default_factory=dict)
     through: dict[str, Mapping[str, bool]] = field(default_factory=dict)
     why: dict[str, VmcompareError] = field(default_factory=dict)
+    pairs: dict[str, Pair] = field(default_factory=dict)
 
     def ask(
         self,
@@ -188,16 +190,15 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
         return []
     survey = Survey(context)
     stack.push(survey.kept)
-    pairs = {one.name: Pair() for one in PAIRS}
     plan: list[Step] = [(f"boundaries: {one.name}", partial(_ask, survey, one)) for one in variants]
     if Platform.CONTAINER in context.launchers:
         plan.append(("system calls, one by one", partial(system_call_rows, context)))
     plan += [
-        (f"neighbours: {one.name}", partial(pair_rows, context, one, pairs[one.name]))
+        (f"neighbours: {one.name}", partial(pair_rows, survey, one))
         for one in PAIRS
         if one.platform in context.launchers
     ]
-    plan.append(("what the boundaries say", partial(_conclude, survey, pairs)))
+    plan.append(("what the boundaries say", partial(_conclude, survey)))
     return plan
 
 
@@ -235,7 +236,7 @@ def listener(stack: contextlib.ExitStack) -> socket.socket:
 # ---- the facts -----------------------------------------------------------------------------------
 
 
-def _conclude(survey: Survey, pairs: Mapping[str, Pair]) -> Iterator[Measurement]:
+def _conclude(survey: Survey) -> Iterator[Measurement]:
     """The facts, once nothing is aimed at any more."""
     survey.kept.close()
     launchers = survey.context.launchers
@@ -246,7 +247,7 @@ def _conclude(survey: Survey, pairs: Mapping[str, Pair]) -> Iterator[Measurement
         )  # fmt: skip
         yield from survey.facts(_VM, names, partial(_attack_surface, survey))
     if Platform.CONTAINER in launchers:
-        yield from neighbour_facts(survey, _BRIDGED, pairs[_BRIDGED.name])
+        yield from neighbour_facts(survey, _BRIDGED)
     if Platform.VM_DIRECT in launchers:
         for name, find in (("vm_opens_host_devices", _opens), ("vm_sees_host_devices", _sees)):
             yield from survey.facts(_VM, [name], partial(find, survey))
@@ -269,25 +270,29 @@ def _attack_surface(survey: Survey) -> Found:
     )
 
 
-def neighbour_facts(survey: Survey, variant: Variant, pair: Pair) -> Iterator[Measurement]:
+def neighbour_facts(survey: Survey, variant: Variant) -> Iterator[Measurement]:
     """The facts of S3: what container A gets at in B, and which namespaces they share."""
     for name, probe in (
         ("container_reads_sibling", READ),
         ("container_lists_sibling", LIST),
         ("container_kills_sibling", KILL),
     ):
-        row = variant.row(survey.context, "fact", name)
-        if probe in pair.answers:
-            yield filled(row, float(pair.answers[probe][0]))
-        else:
-            yield failed(row, f"no answer to {probe!r}")
+        yield from survey.facts(variant, [name], partial(_gets_at, survey, variant, probe))
     names = ("five_namespaces_differ", "something_is_not_namespaced")
-    yield from survey.facts(variant, names, partial(_shared, pair, survey.host))
+    yield from survey.facts(variant, names, partial(_shared, survey, variant))
 
 
-def _shared(pair: Pair, host: BoundaryReading | None) -> Found:
+def _gets_at(survey: Survey, variant: Variant, probe: str) -> Found:
+    pair = survey.pairs.get(variant.name)
+    if pair is None or probe not in pair.answers:
+        raise Unavailable(f"no answer to {probe!r}", "look at a recording")
+    return [(pair.answers[probe][0], "")]
+
+
+def _shared(survey: Survey, variant: Variant) -> Found:
     """S3: which namespaces A and B (and their host) have apart, and what they share."""
-    if pair.one is None or pair.other is None:
+    pair, host = survey.pairs.get(variant.name), survey.host
+    if pair is None:
         raise Unavailable("two containers could not be asked", "look at a recording")
     readings, whose = [pair.one, pair.other], "A and B (their host could not be asked)"
     if host and host.boot_id == pair.one.boot_id:
@@ -354,45 +359,46 @@ _NOBODYS = (192, 0, 2, 1)
 _HIDDEN = "the neighbour's process has no number here: its engine runs in a virtual machine"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """What instances A and B have answered.
 
     Attributes:
-        answers: probe that was made → whether A got through to B, and the answer.
         one, other: what A and B read of themselves.
+        answers: probe that was made → whether A got through to B, and the answer.
     """
 
-    answers: dict[str, tuple[bool, str]] = field(default_factory=dict)
-    one: BoundaryReading | None = None
-    other: BoundaryReading | None = None
+    one: BoundaryReading
+    other: BoundaryReading
+    answers: Mapping[str, tuple[bool, str]]
 
 
-def pair_rows(context: Context, variant: Variant, pair: Pair) -> Iterator[Measurement]:
-    """Start A and B and make all four probes from A against B; fills in ``pair``."""
+def pair_rows(survey: Survey, variant: Variant) -> Iterator[Measurement]:
+    """Start A and B and make all four probes from A against B."""
 
-    def attempt() -> None:
+    def attempt() -> Pair:
         with contextlib.ExitStack() as stack:
-            a, b = (stack.enter_context(variant.open(context)) for _ in range(2))
+            a, b = (stack.enter_context(variant.open(survey.context)) for _ in range(2))
             is_process = variant.platform is Platform.PROCESS
             port = listener(stack).getsockname()[1] if is_process else None
-            try_neighbour(a, b, pair, _stat, port)
+            return try_neighbour(a, b, _stat, port)
 
-    return neighbour_rows(variant.row(context), pair, attempt)
+    return neighbour_rows(survey, variant, attempt)
 
 
 def neighbour_rows(
-    row: Measurement, pair: Pair, attempt: Callable[[], None]
+    survey: Survey, variant: Variant, attempt: Callable[[], Pair]
 ) -> Iterator[Measurement]:
-    """The rows of four probes, each made of ``row``; ``attempt`` fills in ``pair``."""
+    """The rows of four probes, as ``attempt`` has their answers."""
+    row = variant.row(survey.context)
     expected = [replace(row, phase=name) for name in (LIST, READ, KILL, CONNECT)]
 
     def rows() -> Iterator[Measurement]:
-        attempt()
-        kernel = pair.one.said["kernel release"] if pair.one else ""
+        pair = survey.pairs[variant.name] = attempt()
         for mine in expected:
             if mine.phase in pair.answers:
                 through, text = pair.answers[mine.phase]
+                kernel = pair.one.said["kernel release"]
                 yield filled(mine, float(through), text=text, guest_kernel=kernel)
             else:
                 yield failed(mine, _HIDDEN)
@@ -401,50 +407,44 @@ def neighbour_rows(
 
 
 def try_neighbour(
-    a: Sandbox, b: Sandbox, pair: Pair, stat: Callable[[int], str], port: int | None = None
-) -> None:
-    """Make all four probes from A against B; fills in ``pair``.
+    a: Sandbox, b: Sandbox, stat: Callable[[int], str], port: int | None = None
+) -> Pair:
+    """Make all four probes from A against B.
 
     Args:
         a, b: two instances.
-        pair: what they answer.
         stat: process number → ``/proc/<number>/stat`` of the host.
         port: of the loopback address, where A and B are processes.
     """
-    pair.one, pair.other = probes.read(a), probes.read(b)
-    own_kernel = pair.one.boot_id != pair.other.boot_id
+    one, other = probes.read(a), probes.read(b)
 
     def outcome(name: str, answer: int) -> tuple[bool, str]:
+        own_kernel = one.boot_id != other.boot_id
         value, text = PROBES[name].outcome(answer, own_kernel=own_kernel)
         return bool(value), text
 
-    pids = b.host_pids()
-    pid = pids[-1] if pids else 0  # the first one manages it
+    pid = b.host_pids()[-1] if b.host_pids() else 0  # the first one manages it
     if port is None:
         ip, paths = _serve(b), [f"/proc/{pid}/root{_MARKER}", _MARKER]
     else:  # a process has no file of its own but its program
         ip, paths = (127, 0, 0, 1), [f"/proc/{pid}/exe"]
-    reads = [
-        [Call("openat", (-100, path.encode(), 0)), Call("read", (Result(0), BUFFER, 1))]
-        for path in paths
-    ]
-    words = {"{address}": probes.address(ip, port or _PORT)}
-    connect = probes.calls_of(PROBES["network: connect"].calls, words)
+    address = probes.address(ip, port or _PORT)
+    words: Mapping[str, int | bytes] = {"{pid}": pid, "{address}": address}
+    tried = [f"openat HERE {path} 0; read $0 BUFFER 1" for path in paths]
+    tried += [PROBES[name].calls for name in ("process: signal", "network: connect")]
     *opened, signalled, connected = probes.make_calls(
-        a, [*reads, [Call("kill", (pid, 0))], connect]
+        a, [probes.calls_of(line, words) for line in tried]
     )
-    outcomes = [outcome(READ, answer) for answer in opened]
-    successes = (one for one in outcomes if one[0] or one[1] == OWN_KERNEL)
-    pair.answers = {
-        READ: next(successes, outcomes[0]),
-        CONNECT: outcome(CONNECT, connected),
-    }
+    reads = [outcome(READ, answer) for answer in opened]
+    successes = (one for one in reads if one[0] or one[1] == OWN_KERNEL)
+    answers = {READ: next(successes, reads[0]), CONNECT: outcome(CONNECT, connected)}
     if pid:
         same = _seen(a, pid, stat(pid))
-        pair.answers[LIST] = (same, "ok" if same else "not there")
-        pair.answers[KILL] = outcome(KILL, signalled)
-        if pair.answers[KILL][0] and not same:
-            pair.answers[KILL] = (False, "ok, but another process has that number")
+        answers[LIST] = (same, "ok" if same else "not there")
+        answers[KILL] = outcome(KILL, signalled)
+        if answers[KILL][0] and not same:
+            answers[KILL] = (False, "ok, but another process has that number")
+    return Pair(one, other, answers)
 
 
 def _serve(b: Sandbox) -> tuple[int, ...]:
@@ -487,9 +487,6 @@ NOT_CALLED: Sequence[str] = (
 
 ANSWERED, LET_THROUGH = "system calls answered", "system calls let through"
 
-_NO_SUCH_CALL = "ENOSYS"
-_BY_FILTER = ("EPERM", _NO_SUCH_CALL)
-
 
 def system_call_rows(context: Context) -> Iterator[Measurement]:
     """How many calls the kernel answers, and how many of them the filter lets through."""
@@ -498,8 +495,8 @@ def system_call_rows(context: Context) -> Iterator[Measurement]:
 
     def rows() -> Iterator[Measurement]:
         free, held = (_answers_to_all(context, one) for one in (_UNFILTERED, _CONTAINER))
-        known = [name for name, answer in free.items() if answer != _NO_SUCH_CALL]
-        filtered = [name for name in known if held[name] in _BY_FILTER and free[name] != held[name]]
+        known = [name for name, answer in free.items() if answer != "ENOSYS"]
+        filtered = [n for n in known if held[n] in ("EPERM", "ENOSYS") and free[n] != held[n]]
         yield filled(answered, len(known))
         yield filled(through, len(known) - len(filtered))
 

@@ -420,14 +420,10 @@ def limits_table(view: View) -> Iterator[Row]:
     for who, platform, held, nested in _LIMITED:
         mine = rows[(rows["platform"] == platform) & (held_by == held)
                     & ((rows["runtime"] == RUNTIME) == nested)]  # fmt: skip
-        of = {
-            (metric, phase): mine[(mine["metric"] == metric) & (mine["phase"] == phase)]
-            for metric, phase in (
-                ("guest_ram_to_limit_ratio", MEMORY), ("cgroup_bytes", MEMORY),
-                ("item_count", FORKS),
-            )
-        }  # fmt: skip
-        ratios, peaks, forks = of.values()
+        asked, forks = mine[mine["phase"] == MEMORY], mine[mine["phase"] == FORKS]
+        ratios = asked[asked["metric"] == "guest_ram_to_limit_ratio"]
+        peaks = asked[asked["metric"] == "cgroup_bytes"]
+        count = forks[forks["metric"] == "item_count"]["value"].max()
         if ratios.empty and peaks.empty:
             continue
         some = True
@@ -435,10 +431,11 @@ def limits_table(view: View) -> Iterator[Row]:
         got = peaks["value"].max() if ratios.empty else limit * ratios["value"].max()
         yield {
             "program in": who,
-            "memory it may take": f"that of its VM, {size(limit)}" * (held == WITHOUT)
-            or size(limit),
+            "memory it may take": f"that of its VM, {size(limit)}"
+            if held == WITHOUT
+            else size(limit),
             "memory it got": size(got),
-            "processes it got": "–" if forks.empty else f"{forks['value'].max():.0f}",
+            "processes it got": f"{count:.0f}" if count > 0 else "–",
         }
     if not some:
         raise absent("program that asked for more than its limit")

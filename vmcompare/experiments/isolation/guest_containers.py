@@ -430,15 +430,15 @@ def _process_number(done: Completed, what: str) -> int:
 
 def _neighbours(grid: Misconfigurations) -> Iterator[Measurement]:
     """Probes of container A against B, both in the guest, each with an unconnected network."""
-    vm, pair, apart = grid.vm, Pair(), variant(boundaries.OWN_NETWORKS)
+    vm, apart = grid.vm, variant(boundaries.OWN_NETWORKS)
     if vm is None:
         return
 
     def stat(pid: int) -> str:
         return vm.run(["cat", f"/proc/{pid}/stat"]).output.decode(errors="replace")
 
-    def attempt() -> None:
-        boundaries.try_neighbour(_contained(vm, "one"), _contained(vm, "other"), pair, stat)
+    def attempt() -> Pair:
+        return boundaries.try_neighbour(_contained(vm, "one"), _contained(vm, "other"), stat)
 
-    yield from boundaries.neighbour_rows(apart.row(grid.context), pair, attempt)
-    yield from boundaries.neighbour_facts(grid, apart, pair)
+    yield from boundaries.neighbour_rows(grid, apart, attempt)
+    yield from boundaries.neighbour_facts(grid, apart)

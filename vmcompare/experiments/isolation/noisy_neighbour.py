@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -142,19 +142,17 @@ class Hog:
     def check_memory(self, memory_mib: int) -> None:
         """Raises ``Unavailable`` unless the limits of its container hold, or else its guest has no
         more than ``memory_mib``."""
-        if self.limits:
-            wanted = {
-                "memory.max": str(self.limits.memory_mib * MIB),
-                "pids.max": str(self.limits.pids),
-                "cpu.max": f"{self.limits.cpus * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}",
-            }
-            lines = self.sh(f"cd {self.group} && cat {' '.join(wanted)}").splitlines()
-            limits_hold(wanted, dict(zip(wanted, lines, strict=False)))
+        if self.limits is None:
+            total_mib = int(self.sh("grep MemTotal /proc/meminfo").split()[1]) // 1024
+            _must_be("the guest’s memory", f"{memory_mib}", f"{max(memory_mib, total_mib)}")
             return
-        total_mib = int(self.sh("grep MemTotal /proc/meminfo").split()[1]) // 1024
-        if total_mib > memory_mib:
-            limits_hold({"the guest’s memory": f"{memory_mib} MiB"},
-                        {"the guest’s memory": f"{total_mib} MiB"})  # fmt: skip
+        wanted = {
+            "memory.max": f"{self.limits.memory_mib * MIB}",
+            "pids.max": f"{self.limits.pids}",
+            "cpu.max": f"{self.limits.cpus * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}",
+        }
+        found = self.sh(f"cd {self.group} && cat {' '.join(wanted)}")
+        _must_be("its control group", "\n".join(wanted.values()), found)
 
     def limit_processor(self, vcpus: int) -> None:
         """Give a container that has limits :data:`BURN_CPUS`; raises ``Unavailable`` unless the
@@ -163,7 +161,7 @@ class Hog:
         if self.limits:
             wanted = f"{BURN_CPUS * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}"
             read = f"cd {self.group} && echo '{wanted}' >cpu.max && cat cpu.max"
-        limits_hold({"processors": wanted}, {"processors": self.sh(read).strip()})
+        _must_be("processors", wanted, self.sh(read))
 
     def begin(self, stretch: str) -> None:
         """Signal it to take memory, processor time or processes."""
@@ -287,14 +285,13 @@ CPU_BOUND = 1.05
 """As claim S4 registers it: host CPU seconds per vCPU and wall second."""
 
 
-def limits_hold(wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
-    """Raises ``Unavailable`` unless every limit was found as ``wanted``."""
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise Unavailable(
-                f"refused: {name} reads {found.get(name, 'nothing')!r}, not {value!r}",
-                "look at the recording: a limit that is not there bounds nothing",
-            )
+def _must_be(name: str, wanted: str, found: str) -> None:
+    """Raises ``Unavailable`` unless a limit was read back as ``wanted``."""
+    if found.split() != wanted.split():
+        raise Unavailable(
+            f"refused: {name} reads {found.strip()!r}, not {wanted!r}",
+            "look at the recording: a limit that is not there bounds nothing",
+        )
 
 
 def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
@@ -327,20 +324,18 @@ def _host_pids(box: Sandbox) -> tuple[int, ...]:
 
 def docker_memory(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
     """Ask Docker's container for more than its memory limit, which is read back first."""
-    limit = _first(box, MEMORY_LIMIT)
-    limits_hold({"the memory limit": str(LIMITS.memory_mib * MIB)}, {"the memory limit": limit})
+    _must_be("the memory limit", f"{LIMITS.memory_mib * MIB}", _first(box, MEMORY_LIMIT))
     hog = (
         f"{{ dd if=/dev/zero bs={_DOCKER_ASKS_MIB}M count=1 2>/dev/null; echo $? >&2; }} | sleep 1"
     )
     killed = box.run(["sh", "-c", hog]).output.split()[-1:] == [b"%d" % _KILLED]
-    yield from _peak(row, _number(_first(box, MEMORY_PEAK)), killed)
+    yield from _peak(row, _number(_first(box, MEMORY_PEAK)), killed=killed)
 
 
 def docker_processor(box: Sandbox, row: Measurement, clock: Clock) -> Iterator[Measurement]:
     """Run busy loops in Docker's container, once its processor limit has been read back."""
     wanted = f"{DOCKER.vcpus * CPU_PERIOD_US} {CPU_PERIOD_US}"
-    limit = " ".join(_first(box, CPU_LIMIT).split())
-    limits_hold({"the processor limit": wanted}, {"the processor limit": limit})
+    _must_be("the processor limit", wanted, _first(box, CPU_LIMIT))
     ratio = busy_loops(box, DOCKER.vcpus, clock)
     yield filled(row, float(ratio <= CPU_BOUND), text=f"{ratio:.3f} CPU seconds a second")
 
@@ -360,16 +355,14 @@ def _number(text: str) -> int:
         ) from None
 
 
-def _peak(
-    row: Measurement, peak: int, killed: bool, *, limited: bool = True
-) -> Iterator[Measurement]:
-    """The peak of a control group (bytes); of one with limits whether they held as well."""
+def _peak(row: Measurement, peak: int, *, killed: bool | None) -> Iterator[Measurement]:
+    """The peak of a control group (bytes), and whether its limits held: ``killed`` is whether they
+    ended anything, ``None`` where there are none."""
     yield filled(row, float(peak), metric="cgroup_bytes")
-    if limited:
+    if killed is not None:
         text = f"peak {peak / MIB:.1f} MiB of {LIMITS.memory_mib}"
-        holds = float(killed and peak <= LIMITS.memory_mib * MIB)
         fact = replace(row, metric="fact", phase="container_memory_limit_holds")
-        yield filled(fact, holds, text=text)
+        yield filled(fact, float(killed and peak <= LIMITS.memory_mib * MIB), text=text)
 
 
 # ---- what a neighbour notices --------------------------------------------------------------------
@@ -452,13 +445,9 @@ class NoisyNeighbours:
     """One run of this part: what is open, by name."""
 
     instances: Instances
+    clock: Clock
     beating: dict[str, Beating] = field(default_factory=dict)
     boxes: dict[str, Sandbox] = field(default_factory=dict)
-
-    @property
-    def clock(self) -> Clock:
-        """Of this computer."""
-        return self.instances.clock
 
     def open(self, place: str) -> list[Measurement]:
         """Open one instance; the rows of what needs it say why that failed."""
@@ -579,7 +568,7 @@ class NoisyNeighbours:
         """How much a hog that took memory got."""
         killed = hog.was_killed()
         if hog.group:
-            yield from _peak(row, hog.peak_bytes(), killed, limited=one.limits is not None)
+            yield from _peak(row, hog.peak_bytes(), killed=killed if hog.limits else None)
         else:
             row = replace(row, metric="guest_ram_to_limit_ratio")
             yield from or_failed(guest_ram(self.boxes[one.place], row), row)
@@ -651,7 +640,8 @@ def _neighbourhoods(launcher: Launcher) -> list[Neighbourhood]:
 def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = None) -> list[Step]:
     """The steps of this part; without QEMU only those of Docker's container with limits."""
     own = stack.enter_context(contextlib.ExitStack())
-    run = NoisyNeighbours(Instances(context, own, clock or Clock()))
+    clock = clock or Clock()
+    run = NoisyNeighbours(Instances(context, own, clock), clock)
     chance = random.Random(context.seed)
     direct = context.launchers.get(Platform.VM_DIRECT)
     all_of_them = _neighbourhoods(direct) if direct else []
