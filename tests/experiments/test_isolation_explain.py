@@ -253,7 +253,7 @@ def test_a_flag_that_changes_something_else_than_registered_is_named(
     )
     assert "all that is refused by default, but" in table.loc["--privileged", "what it changes"]
     assert table.loc["--uts=host", "as registered"] == "yes"
-    assert "changed what was registered before" in figure("flags", views["full"]).words
+    assert "changed exactly the probes" in figure("flags", views["full"]).words
 
 
 def test_of_a_namespace_it_is_told_whose_it_is(views: Mapping[str, View]) -> None:
