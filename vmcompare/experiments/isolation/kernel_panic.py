@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -124,26 +125,14 @@ TIMING = Timing()
 
 
 @dataclass(slots=True)
-class Heartbeat:
-    """One heartbeat, and second → longest gap (s) so far."""
-
-    letter: str
-    beating: Beating
-    by_second: dict[int, float] = field(default_factory=dict)
-
-    def beats(self) -> Sequence[int]:
-        """Its beats so far."""
-        return self.beating.log.beats(self.letter)
-
-
-@dataclass(slots=True)
 class Panics:
     """One run of this part.
 
     Attributes:
         instances: what is open.
         zero_ns: where second 0 of the time axis begins.
-        heard: phase → the heartbeat that is listened to.
+        heard: phase → the instance whose heartbeat is listened to.
+        gaps: phase → second → longest gap (s) so far.
         happened: event → its second.
         done: how many seconds have their rows.
         rows: phase → a row without a value.
@@ -151,7 +140,8 @@ class Panics:
 
     instances: Instances
     zero_ns: int = 0
-    heard: dict[str, Heartbeat] = field(default_factory=dict)
+    heard: dict[str, Beating] = field(default_factory=dict)
+    gaps: dict[str, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
     happened: dict[str, int] = field(default_factory=dict)
     done: int = 0
     rows: dict[str, Measurement] = field(default_factory=dict)
@@ -189,7 +179,7 @@ class Panics:
             return [failed(self.row(phase), str(problem)) for phase in phases]
         for phase in phases:
             self.row(phase)
-            self.heard[phase] = Heartbeat(SOURCES[phase].letter, beating)
+            self.heard[phase] = beating
         return []
 
     def second(self, event: str) -> Iterator[Measurement]:
@@ -213,15 +203,15 @@ class Panics:
     def _gaps(self, until: int) -> Iterator[Measurement]:
         """Rows of all seconds before ``until`` that have none yet."""
         for second in range(self.done, until):
-            for phase, one in self.heard.items():
-                gap_s = heartbeats.longest_gap_s(one.beats(), self.zero_ns, second)
+            for phase in self.heard:
+                gap_s = heartbeats.longest_gap_s(self._beats(phase), self.zero_ns, second)
                 if gap_s is not None:
-                    one.by_second[second] = gap_s
+                    self.gaps[phase][second] = gap_s
                     yield filled(self.row(phase), gap_s, rep=second)
         self.done = max(self.done, until)
 
     def _event(self, event: str, who: str, row: Measurement) -> Iterator[Measurement]:
-        beating = self._heartbeat(who).beating
+        beating = self._heard(who)
         if beating.followed.ended_ns() is not None:
             raise Unavailable(f"{who} was gone already", "look at the recording")
         letter = _PRIVILEGED if event == PRIVILEGED_ASKS else SOURCES[who].letter
@@ -229,10 +219,13 @@ class Panics:
         self.happened[event] = row.rep
         yield filled(row, 1.0, text=text)
 
-    def _heartbeat(self, phase: str) -> Heartbeat:
+    def _heard(self, phase: str) -> Beating:
         if phase not in self.heard:
             raise self.instances.why[phase]
         return self.heard[phase]
+
+    def _beats(self, phase: str) -> Sequence[int]:
+        return self.heard[phase].log.beats(SOURCES[phase].letter)
 
     # ---- results ------------------------------------------------------------------------------
 
@@ -256,24 +249,25 @@ class Panics:
     def _fact(
         self, row: Measurement, phases: Sequence[str], event: str, fallen: str
     ) -> Iterator[Measurement]:
-        gaps = [self._heartbeat(phase).by_second for phase in phases]
+        for phase in phases:
+            self._heard(phase)
         if event not in self.happened:
             why = f"“{event.removeprefix(EVENT)}” did not happen"
             raise Unavailable(why, "look at the recording")
         second = self.happened[event]
         # That a kernel panicked is certain only where its own heartbeat stopped.
-        if fallen and not heartbeats.silent(self._heartbeat(fallen).by_second, second):
+        if fallen and not heartbeats.silent(self.gaps[fallen], second):
             raise Unavailable(f"the heartbeat of {fallen} did not stop", "look at the recording")
         if fallen == FAULTY:
-            holds = not any(heartbeats.misses(one, second) for one in gaps)
+            holds = not any(heartbeats.misses(self.gaps[phase], second) for phase in phases)
         else:
             until = min((at for at in self.happened.values() if at > second), default=None)
-            holds = all(heartbeats.silent(one, second, until) for one in gaps)
+            holds = all(heartbeats.silent(self.gaps[phase], second, until) for phase in phases)
         yield filled(row, float(holds))
 
     def _detection(self, phase: str) -> Measurement:
-        row, one = self.row(phase, "detection_s"), self.heard[phase]
-        ended_ns, beats = one.beating.followed.ended_ns(), one.beats()
+        row, beats = self.row(phase, "detection_s"), self._beats(phase)
+        ended_ns = self.heard[phase].followed.ended_ns()
         if ended_ns is None or not beats:
             return failed(row, "its output did not end, so nothing but its silence told of it")
         return filled(row, (ended_ns - beats[-1]) / NS_PER_S, text="its output ended")

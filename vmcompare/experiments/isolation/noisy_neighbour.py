@@ -411,12 +411,9 @@ class Neighbourhood:
     Attributes:
         name: for a progress line.
         row: a row ``gap_p99_s`` without a value.
-        place: the instance that the hog is in.
-        neighbour: the instance with the heartbeat.
-        demand: what the hog takes.
-        limits: of its container, if any.
-        hog: the one of this round.
-        refused: why the hog may not begin, if it may not.
+        place, neighbour: names of the instances with the hog, and with the heartbeat.
+        demand, limits: what the hog takes, and the limits of its container, if any.
+        hog, refused: the one of this round, or why it may not begin.
     """
 
     name: str
