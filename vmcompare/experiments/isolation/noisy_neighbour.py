@@ -137,7 +137,7 @@ class Hog:
     def wait_ready(self) -> None:
         """Start it."""
         self.sh(self.start)
-        self._until("ready")
+        self.until("ready")
 
     def check_memory(self, memory_mib: int) -> None:
         """Raises ``Unavailable`` unless the limits of its container hold, or else its guest has no
@@ -167,24 +167,6 @@ class Hog:
         """Signal it to take memory, processor time or processes."""
         self.sh(f'kill -{_SIGNALS[stretch]} "$({self.process})"')
 
-    def burned(self) -> None:
-        """Wait until it computes no more; raises ``Unavailable`` where it had ended before."""
-        if self.sh(f"grep 'burn done' {self.output}; true"):
-            raise Unavailable("the CPU burner ended too early to be felt", "try again")
-        self._until("burn done")
-
-    def was_killed(self) -> bool:
-        """Wait until it holds no memory any more; whether any piece was killed."""
-        return f"piece {_KILLED}" in self._until("memory done").split("\n")
-
-    def processes(self) -> int:
-        """How many processes it has now."""
-        return int(self.sh("pgrep -x sleep | wc -l"))
-
-    def peak_bytes(self) -> int:
-        """The peak of its control group."""
-        return _number(self.sh(f"cat {self.group}/memory.peak"))
-
     def sh(self, line: str) -> str:
         """What a line of shell prints in the guest; ``LaunchFailure`` where it fails."""
         done = self.box.run(["sh", "-c", line], timeout_s=_WAIT_S + 20)
@@ -193,7 +175,8 @@ class Hog:
             raise LaunchFailure(f"a line of shell ended with {done.exit_code}", (line,), output)
         return output
 
-    def _until(self, words: str) -> str:
+    def until(self, words: str) -> str:
+        """Wait until it says these words; all that it said."""
         output = self.sh(
             f"n=0; until grep -q '{words}' {self.output} || [ $n -gt {_WAIT_S * 10} ]; do "
             f"sleep 0.1; n=$((n + 1)); done; cat {self.output}"
@@ -329,7 +312,7 @@ def docker_memory(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
         f"{{ dd if=/dev/zero bs={_DOCKER_ASKS_MIB}M count=1 2>/dev/null; echo $? >&2; }} | sleep 1"
     )
     killed = box.run(["sh", "-c", hog]).output.split()[-1:] == [b"%d" % _KILLED]
-    yield from _peak(row, _number(_first(box, MEMORY_PEAK)), killed=killed)
+    yield from _peak(row, _first(box, MEMORY_PEAK), killed=killed)
 
 
 def docker_processor(box: Sandbox, row: Measurement, clock: Clock) -> Iterator[Measurement]:
@@ -346,18 +329,12 @@ def _first(box: Sandbox, places: tuple[str, ...]) -> str:
     return box.run(["sh", "-c", line]).output.decode(errors="replace").strip()
 
 
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as problem:
-        raise Unavailable(
-            f"its control group cannot be read ({problem})", "look at the recording"
-        ) from None
-
-
-def _peak(row: Measurement, peak: int, *, killed: bool | None) -> Iterator[Measurement]:
+def _peak(row: Measurement, read: str, *, killed: bool | None) -> Iterator[Measurement]:
     """The peak of a control group (bytes), and whether its limits held: ``killed`` is whether they
     ended anything, ``None`` where there are none."""
+    if not read.strip().isdigit():
+        raise Unavailable(f"its control group reads {read!r}", "look at the recording")
+    peak = int(read)
     yield filled(row, float(peak), metric="cgroup_bytes")
     if killed is not None:
         text = f"peak {peak / MIB:.1f} MiB of {LIMITS.memory_mib}"
@@ -398,7 +375,7 @@ UNLIMITED = Demand(pieces=4, piece_mib=112)
 IN_VM = Demand(pieces=3, piece_mib=96)
 """Each is more than the limit, or than the guest's memory."""
 
-DISTRIBUTION = Spec(machine=Machine.Q35)
+_FULL = Spec(machine=Machine.Q35)
 
 _HOSTING, _SIBLING, _VM, _DISTRIBUTION = "their VM", "sibling VM", "VM", "distribution"
 """Names of instances."""
@@ -457,10 +434,9 @@ class NoisyNeighbours:
             elif place == _SIBLING:
                 of = (Platform.VM_DIRECT, GUEST, _LETTER, _WORKING)
                 self.beating[place] = opening.beating(*of)
-            elif place == _VM:
-                self.boxes[place] = opening.open(Platform.VM_DIRECT, GUEST)
             else:
-                self.boxes[place] = opening.open(Platform.VM, DISTRIBUTION)
+                wanted = (Platform.VM_DIRECT, GUEST) if place == _VM else (Platform.VM, _FULL)
+                self.boxes[place] = opening.open(*wanted)
         except FAILURES as problem:
             opening.why[place] = problem
         return []
@@ -506,7 +482,8 @@ class NoisyNeighbours:
             if phase == MEMORY:
                 yield from self._memory(one, hog, row)
             else:
-                yield filled(row, float(hog.processes()), metric="item_count")
+                count = float(hog.sh("pgrep -x sleep | wc -l"))
+                yield filled(row, count, metric="item_count")
         except FAILURES as problem:
             one.refused = problem
             yield failed(row, str(problem))
@@ -522,7 +499,9 @@ class NoisyNeighbours:
                 hog.begin(BURNER)
                 self.clock.sleep(0.5)
                 busy_s = self._piece_s(one)
-            hog.burned()
+            if hog.sh(f"grep 'burn done' {hog.output}; true"):
+                raise Unavailable("the CPU burner ended too early to be felt", "try again")
+            hog.until("burn done")
         except FAILURES as problem:  # the hog ends by itself: it may still take processes
             yield failed(row, str(problem))
         else:
@@ -563,9 +542,10 @@ class NoisyNeighbours:
 
     def _memory(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
         """How much a hog that took memory got."""
-        killed = hog.was_killed()
+        killed = f"piece {_KILLED}" in hog.until("memory done").split("\n")
         if hog.group:
-            yield from _peak(row, hog.peak_bytes(), killed=killed if hog.limits else None)
+            peak = hog.sh(f"cat {hog.group}/memory.peak")
+            yield from _peak(row, peak, killed=killed if hog.limits else None)
         else:
             row = replace(row, metric="guest_ram_to_limit_ratio")
             yield from or_failed(guest_ram(self.boxes[one.place], row), row)
@@ -583,17 +563,17 @@ class NoisyNeighbours:
     def distribution(self, block: int, metric: str) -> Iterator[Measurement]:
         """Ask a VM that boots a distribution for more memory or processor time than it has."""
         launcher = self.instances.launcher(Platform.VM)
-        row = replace(blank(launcher, Platform.VM, DISTRIBUTION, metric), block=block)
+        row = replace(blank(launcher, Platform.VM, _FULL, metric), block=block)
 
         def rows() -> Iterator[Measurement]:
             if _DISTRIBUTION not in self.boxes:
                 raise self.instances.why[_DISTRIBUTION]
             box = self.boxes[_DISTRIBUTION]
             if metric == "guest_ram_to_limit_ratio":
-                fill(box, DISTRIBUTION.memory_mib)
+                fill(box, _FULL.memory_mib)
                 yield from guest_ram(box, replace(row, phase=MEMORY))
             else:
-                ratio = busy_loops(box, DISTRIBUTION.vcpus, self.clock)
+                ratio = busy_loops(box, _FULL.vcpus, self.clock)
                 yield filled(row, ratio, phase="busy loops")
 
         return or_failed(rows(), row)
