@@ -79,7 +79,7 @@ def test_no_probe_writes_or_truncates_or_asks_with_a_real_pointer() -> None:
                 assert call.args == (4321, 0)
             if call.name == "unlinkat":
                 assert call.always
-                assert call.args[1] == b"/dev/" + targets.place.encode()
+                assert call.args[1] == probes.NODE
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ from vmcompare.experiments.isolation.probes import (
     PROBES,
     BoundaryReading,
     Response,
-    Targets,
+    Words,
 )
 from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled, or_failed
 from vmcompare.sandbox import Confinement, Machine, Platform, Sandbox, Spec
@@ -126,7 +126,7 @@ class Survey:
 
     context: Context
     kept: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    targets: Targets | None = None
+    targets: Words | None = None
     host: BoundaryReading | None = None
     readings: dict[str, BoundaryReading] = field(default_factory=dict)
     through: dict[str, Mapping[str, bool]] = field(default_factory=dict)
@@ -208,10 +208,11 @@ def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
             if variant is _HOST:
                 # Aim at this process, a port of it, and a file of this course.
                 port, host = listener(survey.kept).getsockname()[1], probes.read(box)
-                aimed = probes.targets(host, os.getpid(), port, str(Path(__file__).resolve()))
-                # Its own root is not seen below /host.
-                response = probes.ask(box, replace(aimed, root=""))
-                survey.targets, survey.host = aimed, response.reading
+                aim = partial(
+                    probes.targets, host, os.getpid(), port, str(Path(__file__).resolve())
+                )
+                response = probes.ask(box, aim(root=""))
+                survey.targets, survey.host = aim(), response.reading
                 return response, survey.host
             known, targets = survey.host, survey.targets
             if (
@@ -429,7 +430,7 @@ def try_neighbour(
     else:  # a process has no file of its own but its program
         ip, paths = (127, 0, 0, 1), [f"/proc/{pid}/exe"]
     address = probes.address(ip, port or _PORT)
-    words: Mapping[str, int | bytes] = {"{pid}": pid, "{address}": address}
+    words: Words = {"{pid}": pid, "{address}": address}
     tried = [f"openat HERE {path} 0; read $0 BUFFER 1" for path in paths]
     tried += [PROBES[name].calls for name in ("process: signal", "network: connect")]
     *opened, signalled, connected = probes.make_calls(

@@ -333,31 +333,14 @@ _COMPARED = (
 """What a program takes; the metric of its neighbour, and its phases beside quiet and busy ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Felt:
-    """What a neighbour felt of one program beside it.
-
-    Attributes:
-        what, arm: what the program took, and where both ran, in words.
-        times: how many times as long as beside a quiet one.
-        points: the same of every round.
-        series: gives its look.
-    """
-
-    what: str
-    arm: str
-    times: float
-    points: Sequence[float]
-    series: Series
-
-
-def felt(view: View) -> list[Felt]:
-    """Everything that was felt, by what the program took.
+def felt(view: View) -> list[marks.Row]:
+    """How many times as long a neighbour waits or works, a row for each program beside it and a
+    point a round.
 
     Raises:
         Unavailable: no program has taken much yet.
     """
-    found = []
+    rows = []
     for what, metric, calm, busy in _COMPARED:
         for arm, platform, held in _ARMS:
             for column in view.columns(metric, platform=str(platform), confinement=held)[:1]:
@@ -370,34 +353,31 @@ def felt(view: View) -> list[Felt]:
                         for block, values in loud.blocks().items()
                         if block in below
                     ]
-                    found.append(Felt(what, arm, times.estimate, points, column.series))
-    if not found:
+                    label, value = f"{what} · {arm}", times.estimate
+                    look = style.look(column.series)
+                    rows.append(marks.Row(label, ratio(value), look, value, points=points))
+    if not rows:
         raise absent("neighbour that was disturbed")
-    return found
+    return rows
 
 
 @style.own()
 def noisy_neighbour_figure(view: View) -> Picture:
     """How many times as long a neighbour waits, beside each program; a mark a round."""
-    found = felt(view)
-    figure = style.figure(marks.TALL_IN * len(found) + 0.8)
+    rows = felt(view)
+    figure = style.figure(marks.TALL_IN * len(rows) + 0.8)
     axes = figure.subplots()
-    rows = [
-        marks.Row(f"{one.what} · {one.arm}", ratio(one.times), style.look(one.series), one.times,
-                  points=one.points)
-        for one in found
-    ]  # fmt: skip
     marks.draw(axes, rows)
-    most = max(point for one in found for point in one.points)
+    most = max(point for row in rows for point in row.points)
     axes.set_xlim(0, max(2.5, most * 1.1))
     axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
     axes.set_xlabel("times as long as beside a quiet program", fontsize=style.SMALL_PT)
-    said = "; ".join(f"{one.what}, {one.arm}: {ratio(one.times)}" for one in found)
-    waiting = [one.times for one in found if one.what != BURNER]
+    said = "; ".join(f"{row.label.replace(' · ', ', ')}: {row.text}" for row in rows)
+    waiting = [row.value or 0.0 for row in rows if not row.label.startswith(BURNER)]
     values: Values = {
         "hardly": bool(waiting) and max(waiting) < HARDLY,
         "worst": ratio(max(waiting, default=float("nan"))),
-        "works": any(one.what == BURNER for one in found),
+        "works": len(waiting) < len(rows),
     }
     alt = f"How many times as long a neighbour waits. {said}."
     return Picture(figure, alt, view.caption(), values)

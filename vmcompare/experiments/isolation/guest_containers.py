@@ -271,7 +271,7 @@ NO_CONTAINER = "no container"
 RUNTIME = RUNC_IN_A_GUEST
 
 _PORT = 8098
-_LOOP_DEVICE = (7, 0)
+_LOOP_DEVICE = 7 << 8  # number 7:0
 _CALLS = "/calls"
 # A server of the guest's: no process of a container has its number.
 _SERVE = f"nc -lk -p {_PORT} -e /bin/true </dev/null >/dev/null 2>&1 & echo $!"
@@ -324,8 +324,9 @@ def _open(grid: Misconfigurations) -> Iterator[Measurement]:
         prepare(vm)
         pid = _process_number(vm.run(["sh", "-c", _SERVE]), "the guest's own server")
         host = probes.read(vm)
-        aimed = replace(probes.targets(host, pid, _PORT, _HOST_FILE), disk=_LOOP_DEVICE)
-        response = probes.ask(vm, replace(aimed, root=""))
+        aim = partial(probes.targets, host, pid, _PORT, _HOST_FILE)
+        response = probes.ask(vm, {**aim(root=""), "{disk}": _LOOP_DEVICE})
+        aimed = {**aim(), "{disk}": _LOOP_DEVICE}
         wanted = probes.possible(aimed, platform.machine())
         program = calls.elf(platform.machine(), tuple(wanted.values()))
         for image in (IMAGE, _IMAGE_OF_USER):

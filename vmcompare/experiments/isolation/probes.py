@@ -203,46 +203,15 @@ _COLUMNS = (
 _HANDLE = (8).to_bytes(4, "little") + (0x7F).to_bytes(4, "little") + bytes(8)
 """A ``struct file_handle`` of a type that does not exist."""
 
-_WORDS: Mapping[str, int | bytes] = {"HERE": -100, "BUFFER": BUFFER, "{handle}": _HANDLE}
-"""``AT_FDCWD``: paths count from the working directory."""
+NODE = f"/dev/vmcompare-{secrets.token_hex(8)}".encode()
+"""A device node that nobody else makes."""
 
+Words = Mapping[str, int | bytes]
+"""What, on the host, probes are aimed at: word of the table → what stands for it in a call. A word
+is lacking where there is nothing of that kind."""
 
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """What, on the host, probes are aimed at.
-
-    Attributes:
-        pid: of a process of the host.
-        port: at which a program listens on the host's loopback address (IPv4).
-        host_file: absolute path of a file that the host has and no image holds.
-        root: where the host's root file system would be seen; ``"/host"`` but for the host itself.
-        pci: address of a PCI device of the host; empty where it has none.
-        disk: ``(major, minor)`` of a block device of the host; ``None`` where it has none.
-        place: a name for a device node in /dev that nobody else uses.
-    """
-
-    pid: int = 0
-    port: int = 0
-    host_file: str = "/"
-    root: str = ""
-    pci: str = ""
-    disk: tuple[int, int] | None = None
-    place: str = "vmcompare"
-
-    def words(self) -> Mapping[str, int | bytes]:
-        """Word in braces → what stands for it in a call; only of what there is to aim at."""
-        found: dict[str, int | bytes] = {
-            "{pid}": self.pid,
-            "{address}": address((127, 0, 0, 1), self.port),
-            "{file}": os.fsencode(self.root + self.host_file),
-            "{node}": f"/dev/{self.place}".encode(),
-        }
-        if self.pci:
-            found["{pci}"] = f"/sys/bus/pci/devices/{self.pci}/config".encode()
-        if self.disk:
-            major, minor = self.disk  # in one number, as the system call wants it
-            found["{disk}"] = major << 8 | minor & 0xFF | (minor & ~0xFF) << 12
-        return found
+_WORDS: Words = {"HERE": -100, "BUFFER": BUFFER, "{handle}": _HANDLE, "{node}": NODE}
+"""``HERE`` is ``AT_FDCWD``: paths count from the working directory."""
 
 
 def address(ip: tuple[int, ...], port: int) -> bytes:
@@ -250,7 +219,7 @@ def address(ip: tuple[int, ...], port: int) -> bytes:
     return b"\x02\0" + port.to_bytes(2, "big") + bytes(ip) + bytes(8)
 
 
-def calls_of(text: str, words: Mapping[str, int | bytes]) -> list[Call]:
+def calls_of(text: str, words: Words) -> list[Call]:
     """The calls that a line of the table describes.
 
     Calls are parted by semicolons, their arguments by blanks: a number, an absolute path, ``$0``
@@ -389,7 +358,7 @@ def changed(before: Mapping[str, bool], after: Mapping[str, bool]) -> frozenset[
     return frozenset(name for name in before if before[name] != after.get(name, before[name]))
 
 
-def possible(targets: Targets | None, machine: str) -> Mapping[str, Sequence[Call]]:
+def possible(targets: Words | None, machine: str) -> Mapping[str, Sequence[Call]]:
     """Probe of :data:`GRID` → its calls, of those that can be made by calls.
 
     Args:
@@ -397,11 +366,11 @@ def possible(targets: Targets | None, machine: str) -> Mapping[str, Sequence[Cal
             that name something of it.
         machine: the processor, a ``platform.machine()`` value.
     """
-    words, made = (targets or Targets()).words(), {}
+    made = {}
     for probe in GRID:
-        if probe.calls and (targets or not probe.names_host):
+        if probe.calls and (targets is not None or not probe.names_host):
             with contextlib.suppress(KeyError):
-                made[probe.name] = calls_of(probe.calls, words)
+                made[probe.name] = calls_of(probe.calls, targets or {})
     return {name: calls for name, calls in made.items() if has(machine, calls)}
 
 
@@ -450,7 +419,7 @@ def make_calls(box: Sandbox, sequences: Sequence[Sequence[Call]]) -> tuple[int, 
     return calls.decode(done.output, len(sequences))
 
 
-def ask(box: Sandbox, targets: Targets | None) -> Response:
+def ask(box: Sandbox, targets: Words | None) -> Response:
     """What an instance reads, and the answers to all probes that can be made in it.
 
     Raises:
@@ -463,23 +432,30 @@ def ask(box: Sandbox, targets: Targets | None) -> Response:
     return Response(reading, dict(zip(wanted, answers, strict=True)))
 
 
-def targets(host: BoundaryReading, pid: int, port: int, host_file: str) -> Targets:
-    """What probes of an instance are aimed at, on a host that read ``host``."""
-    disks = [
-        (int(major), int(minor))
-        for name, number in host.disks.items()
-        if not name.startswith(_NO_DISK)
-        for major, minor in [number.split(":")]
-    ]
-    return Targets(
-        pid=pid,
-        port=port,
-        host_file=host_file,
-        root="/host",
-        pci=host.devices[0].address if host.devices else "",
-        disk=disks[0] if disks else None,
-        place=f"vmcompare-{secrets.token_hex(8)}",
-    )
+def targets(
+    host: BoundaryReading, pid: int, port: int, host_file: str, *, root: str = "/host"
+) -> Words:
+    """What probes of an instance are aimed at, on a host that read ``host``.
+
+    Args:
+        host: has the addresses of devices, and numbers of disks.
+        pid: of a process of the host.
+        port: at which a program listens on the host's loopback address (IPv4).
+        host_file: absolute path of a file that the host has and no image holds.
+        root: where the host's root file system would be seen; empty for the host itself.
+    """
+    found: dict[str, int | bytes] = {
+        "{pid}": pid,
+        "{address}": address((127, 0, 0, 1), port),
+        "{file}": os.fsencode(root + host_file),
+    }
+    if host.devices:
+        found["{pci}"] = f"/sys/bus/pci/devices/{host.devices[0].address}/config".encode()
+    for name, number in host.disks.items():
+        if not name.startswith(_NO_DISK):
+            major, minor = map(int, number.split(":"))  # in one number, as the system call wants it
+            found.setdefault("{disk}", major << 8 | minor & 0xFF | (minor & ~0xFF) << 12)
+    return found
 
 
 def probe_rows(
