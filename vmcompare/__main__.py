@@ -80,11 +80,9 @@ EXAMPLES = {
 _SENTENCE = 2000
 """Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
 
-STOPPED = 130
-"""Exit code after a stop request of any kind, as shells count Ctrl-C (128 + SIGINT)."""
+STOPPED = 130  # exit code after a stop request of any kind, as shells count Ctrl-C (128 + SIGINT)
 
-UNREAD = 141
-"""Exit code when standard output was closed, as shells count it (128 + SIGPIPE)."""
+UNREAD = 141  # exit code when standard output was closed, as shells count it (128 + SIGPIPE)
 
 LEAST_FILES = 64
 """Open files that a command needs, at most: the modules of a handout, its kernel's channels."""

@@ -142,11 +142,9 @@ class Phase(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-SOFTWARE = "tcg"
-"""The accelerator that is none: QEMU translates every instruction of the guest."""
+SOFTWARE = "tcg"  # the accelerator that is none: QEMU translates every instruction of the guest
 
-EMULATION = "software emulation"
-"""What a figure says of rows whose accelerator was :data:`SOFTWARE`."""
+EMULATION = "software emulation"  # what a figure says of rows whose accelerator was `SOFTWARE`
 
 
 def accelerator_words(accel: str) -> str:
@@ -157,14 +155,11 @@ def accelerator_words(accel: str) -> str:
 FIRST_BYTE = b"\x06"
 """The byte the first-byte program writes: ASCII ACK, which no boot message contains."""
 
-FIRST_BYTE_PROGRAM = "/sbin/vmcompare-first-byte"
-"""Where that program lies in every image."""
+FIRST_BYTE_PROGRAM = "/sbin/vmcompare-first-byte"  # where that program lies in every image
 
-ALPINE = "alpine"
-"""The image both sides share: one userland, whatever runs it."""
+ALPINE = "alpine"  # the image both sides share: one userland, whatever runs it
 
-DEBIAN = "debian"
-"""A second userland for containers, where this computer can make one."""
+DEBIAN = "debian"  # a second userland for containers, where this computer can make one
 
 BOOT_SECTOR = "boot-sector"
 """512 bytes that print a message without an operating system; only a VM on ``pc`` starts them. The
@@ -174,8 +169,7 @@ CONTAINER_HOST = "container-host"
 """The Alpine userland with this computer's own ``runc`` in it (at ``/usr/sbin/runc``): a guest
 whose root may start real containers, broken ones too, and harm nobody. ``vm-direct`` only."""
 
-RUNC_IN_A_GUEST = "runc in a guest"
-"""What stands in the column ``runtime`` of such containers' rows."""
+RUNC_IN_A_GUEST = "runc in a guest"  # what stands in the column `runtime` of such containers' rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

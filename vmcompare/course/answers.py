@@ -22,11 +22,9 @@ import msgspec
 from vmcompare import paths
 from vmcompare.errors import StorageError
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-"""Whatever JSON can hold."""
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]  # whatever JSON can hold
 
-LOCK_S = 20.0
-"""Seconds to wait for other notebooks that write; one needs milliseconds."""
+LOCK_S = 20.0  # seconds to wait for other notebooks that write; one needs milliseconds
 
 FILE_BYTES = 16 << 20
 """A larger file is none of answers: one of every lesson's has some ten thousand bytes."""
@@ -36,8 +34,7 @@ _NO_FILE = (
 )  # fmt: skip
 """What the system, or :func:`vmcompare.paths.read`, says where the file itself is to blame."""
 
-Lessons = dict[str, Any]
-"""What the file holds: lesson → name → ``{"value": …, "kept_utc": …}``."""
+Lessons = dict[str, Any]  # what the file holds: lesson → name → `{"value": …, "kept_utc": …}`
 
 _held: dict[str, dict[str, Any]] = {}
 """What could not be written, in the form of the file; it goes before what is in the file."""

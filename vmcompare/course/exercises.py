@@ -24,8 +24,7 @@ from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescap
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
 
-_NAMED = 3
-"""So many runs are named below an answer; more are counted."""
+_NAMED = 3  # so many runs are named below an answer; more are counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from vmcompare.measuring.mode import edition, is_handout
 from vmcompare.plots import svg
 from vmcompare.plots.picture import figure_css
 
-LATE_S = 1.0
-"""A value that arrives this soon (s) after its button was pressed was meant by it."""
+LATE_S = 1.0  # a value that arrives this soon (s) after its button was pressed was meant by it
 
 Draw = Callable[[], Any]
 """Makes something to display; what it raises (``VmcompareError``) is shown as a sentence."""
@@ -276,8 +275,7 @@ def table(rows: Iterable[Mapping[str, str]], caption: str = "") -> Html:
     return Html(made)
 
 
-ROWS_SHOWN, COLUMNS_SHOWN = 8, 6
-"""What a reader takes in at one look; a larger table folds."""
+ROWS_SHOWN, COLUMNS_SHOWN = 8, 6  # what a reader takes in at one look; a larger table folds
 
 
 _LINKED = frozenset({"source", "vulnerability"})

@@ -26,8 +26,7 @@ from vmcompare.measuring.estimate import about, to_go
 from vmcompare.sandbox import Platform
 
 POLL_S = 0.25
-LOOK_S = 1.0
-"""How often (s) a panel looks whether another run is on."""
+LOOK_S = 1.0  # how often (s) a panel looks whether another run is on
 
 CHART_EVERY_S = 3.0
 """The chart is redrawn at most this often: drawing takes processor time that is being measured."""

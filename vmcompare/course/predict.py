@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     import ipywidgets as widgets
 
 _LATER = "You will see it beside the result."
-KEPT = f"Kept. {_LATER}"
-"""What is said of an answer when nothing stood in its way."""
+KEPT = f"Kept. {_LATER}"  # what is said of an answer when nothing stood in its way
 
 
 @dataclass(frozen=True, slots=True)

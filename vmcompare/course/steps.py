@@ -74,11 +74,7 @@ class Steps(ABC):
 
     @abstractmethod
     def _asked(self) -> Tasks:
-        """Exercises and questions of the lesson.
-
-        Raises:
-            TextError: its text cannot be read.
-        """
+        """Exercises and questions of the lesson. Raises ``TextError``: its text cannot be read."""
 
     def _practice(self) -> Tasks | None:
         """Exercises and questions, and how far the learner is; ``None``, and said, if none."""

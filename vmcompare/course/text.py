@@ -145,11 +145,7 @@ def of_lesson(number: str, experiment: str = "") -> Text | None:
 
 
 def read(path: Path) -> Text:
-    """A lesson's text.
-
-    Raises:
-        TextError: it cannot be read; names file, line and section.
-    """
+    """A lesson's text. Raises ``TextError``: it cannot be read; names file, line and section."""
     try:
         content = paths.read(path, FILE_BYTES).decode("utf-8")
     except OSError as error:

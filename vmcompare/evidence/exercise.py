@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
 
-Answer = float | str
-"""A number in the exercise's unit, one of its choices, or a sentence."""
+Answer = float | str  # a number in the exercise's unit, one of its choices, or a sentence
 
 
 @dataclass(frozen=True, slots=True)

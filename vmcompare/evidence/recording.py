@@ -34,8 +34,7 @@ from vmcompare.sandbox import SOFTWARE, Machine, Platform, Series, Start
 if TYPE_CHECKING:
     import pandas as pd
 
-CACHED_BYTES = 2**21
-"""Largest file whose rows are kept in memory: well above all real ones."""
+CACHED_BYTES = 2**21  # largest file whose rows are kept in memory: well above all real ones
 
 CONTRIBUTED = "contributed"
 """The folder, beside an experiment's recordings, of those that others made."""

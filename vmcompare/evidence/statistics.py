@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
-SEED = 20_26
-"""Seed of every bootstrap: the same recording always gives the same interval."""
+SEED = 20_26  # seed of every bootstrap: the same recording always gives the same interval
 
 
 INTERVAL_FROM = 6

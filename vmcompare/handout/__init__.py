@@ -29,11 +29,9 @@ from vmcompare.measuring.mode import drawing_folder
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 EDITIONS = ("student", "instructor")
-TEMPLATES = (__name__, "template")
-"""The package and its folder that hold the templates of pages."""
+TEMPLATES = (__name__, "template")  # the package and its folder that hold the templates of pages
 
-TIMEOUT_S = 1800.0
-"""Time a whole notebook may take, in seconds."""
+TIMEOUT_S = 1800.0  # time a whole notebook may take, in seconds
 
 
 class HandoutError(VmcompareError):

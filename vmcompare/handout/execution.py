@@ -28,8 +28,7 @@ T = TypeVar("T")
 
 STARTUP_TIMEOUT_S = 60
 ATTEMPTS = 2
-PROGRESS_S = 0.5
-"""How often the progress of a long cell is looked at."""
+PROGRESS_S = 0.5  # how often the progress of a long cell is looked at
 _KERNEL = "vmcompare"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _SOCKET_PATH_MAX = 107 - len("/ipc-5")  # of a Unix socket's 108 bytes, with the final zero

@@ -17,8 +17,7 @@ from vmcompare import paths
 from vmcompare.errors import printable, short
 from vmcompare.handout import HandoutError
 
-INDEX = "index.html"
-"""The page that ties the handouts of a directory together."""
+INDEX = "index.html"  # the page that ties the handouts of a directory together
 
 COMPANIONS = ("glossary.html", "cheat-sheet.html")
 """Pages beside it: what words mean, and the course on one sheet."""
@@ -26,8 +25,7 @@ COMPANIONS = ("glossary.html", "cheat-sheet.html")
 NOTEBOOK_MAX = 5 * 2**20
 """Bytes of a notebook: pictures may be attached, but a page has to be handed out."""
 
-_NESTED_MAX = 60
-"""Levels of lists and objects in a notebook; a real one has about ten."""
+_NESTED_MAX = 60  # levels of lists and objects in a notebook; a real one has about ten
 
 _OURS = re.compile(
     r'<meta (?:name="generator" content="vmcompare [^"]*"'
@@ -38,11 +36,7 @@ _HEAD, _BODY = 4096, 200_000
 
 
 def read(notebook: Path) -> nbformat.NotebookNode:
-    """The notebook, checked.
-
-    Raises:
-        HandoutError: it is missing, or not a notebook.
-    """
+    """The notebook, checked. Raises ``HandoutError``: it is missing, or not a notebook."""
     text = _text(notebook)
     try:
         raw = json.loads(text, parse_constant=_no_number)

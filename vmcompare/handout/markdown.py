@@ -21,8 +21,7 @@ from vmcompare.errors import VmcompareError
 from vmcompare.evidence.markdown import MATH_BLOCK, TEXT_MAX, mathml, shown_math
 from vmcompare.handout import safe
 
-_ENVIRONMENTS_MAX = 200
-"""The end of each is looked for through all of the text."""
+_ENVIRONMENTS_MAX = 200  # the end of each is looked for through all of the text
 
 
 class MarkdownError(VmcompareError):
@@ -63,11 +62,7 @@ def to_html(
 
 
 def clean(fragment: str) -> str:
-    """:func:`safe.clean` of what a cell shows.
-
-    Raises:
-        MarkdownError: it is too long.
-    """
+    """:func:`safe.clean` of what a cell shows. Raises ``MarkdownError``: it is too long."""
     try:
         return safe.clean(fragment)
     except ValueError as error:
@@ -102,8 +97,7 @@ class _Renderer(IPythonRenderer):
 
 # ---- pictures ------------------------------------------------------------------------------------
 
-PICTURE_MAX = 5 * 2**20
-"""Bytes of one picture: a page has to be handed out."""
+PICTURE_MAX = 5 * 2**20  # bytes of one picture: a page has to be handed out
 
 _KINDS: Mapping[str, re.Pattern[bytes]] = {
     "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),

@@ -302,11 +302,7 @@ def package_dir(name: str) -> Path | None:
 
 
 def load(name: str) -> Experiment:
-    """The experiment called ``name``.
-
-    Raises:
-        UnknownName: there is none of that name.
-    """
+    """The experiment called ``name``. Raises ``UnknownName``: there is none of that name."""
     found: Experiment = module(name, "measure").EXPERIMENT
     return found
 

@@ -30,11 +30,9 @@ class Mode(StrEnum):
     REPLAY = "replay"
 
 
-HANDOUT_ENV = "VMCOMPARE_HANDOUT"
-"""Set to 1 in the kernel while a handout is made."""
+HANDOUT_ENV = "VMCOMPARE_HANDOUT"  # set to 1 in the kernel while a handout is made
 
-EDITION_ENV = "VMCOMPARE_EDITION"
-"""Names the edition of the handout that is being made."""
+EDITION_ENV = "VMCOMPARE_EDITION"  # names the edition of the handout that is being made
 
 PROGRESS_ENV = "VMCOMPARE_PROGRESS"
 """Names a file into which a long cell of a handout writes how far it is, one line at a time."""
@@ -43,8 +41,7 @@ PLATFORMS_ENV = "VMCOMPARE_PLATFORMS"
 """Names the platforms a session may measure, separated by commas: the others are replayed, as if
 replay had been chosen for them alone. All when unset. It saves the minutes of the slow ones."""
 
-HANDOUT_ROUNDS = 3
-"""Blocks of the live run behind a handout: few, and the figures say so."""
+HANDOUT_ROUNDS = 3  # blocks of the live run behind a handout: few, and the figures say so
 
 
 def mode(named: str = Mode.AUTO) -> Mode:

@@ -17,8 +17,7 @@ import msgspec
 from vmcompare import paths
 from vmcompare.errors import StorageError, Unavailable
 
-WAIT_S = 3.0
-"""How long (s) a run waits for one that is just ending."""
+WAIT_S = 3.0  # how long (s) a run waits for one that is just ending
 
 NEXT_STEP = "wait until it has ended, or stop it (Stop in its lesson, Ctrl-C in its terminal)"
 

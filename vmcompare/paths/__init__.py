@@ -171,8 +171,7 @@ LOCK_S = 900.0
 """Seconds to wait for another process that builds or writes the same file. The longest build, a
 Debian userland over a slow line, may take 600."""
 
-_PART = ".part"
-"""Suffix of a file that is still being written."""
+_PART = ".part"  # suffix of a file that is still being written
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """What a system says where there is no room to write, or no leave to."""

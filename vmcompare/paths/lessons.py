@@ -17,15 +17,13 @@ import msgspec
 from vmcompare import paths
 from vmcompare.errors import Unavailable, UnknownName, short
 
-FIRST = "00-start-here.ipynb"
-"""The lesson that a learner sees first."""
+FIRST = "00-start-here.ipynb"  # the lesson that a learner sees first
 
 GIVEN = ".vmcompare-lessons.json"
 """In a learner's folder: the fingerprint of each file as it was put there."""
 
 _NOTEBOOKS = "[0-9][0-9]*-*.ipynb"
-_LARGEST = 64 << 20
-"""Bytes of a file that is compared; a larger one is a learner's."""
+_LARGEST = 64 << 20  # bytes of a file that is compared; a larger one is a learner's
 
 _STEP = "make room there, or name another folder (vmcompare lab DIR)"
 _ANOTHER = "name a new folder or an empty one (vmcompare lab DIR)"

@@ -37,8 +37,7 @@ class Dot:
     hollow: bool = False
 
 
-Panels = Mapping[str, Sequence[Dot]]
-"""Title → dots from top to bottom; at least one dot in all."""
+Panels = Mapping[str, Sequence[Dot]]  # title → dots from top to bottom; at least one dot in all
 
 
 @style.own()

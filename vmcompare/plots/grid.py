@@ -13,8 +13,7 @@ from vmcompare.plots.stack import FILLS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTHING = "–"
-"""In a cell of which nothing is known."""
+NOTHING = "–"  # in a cell of which nothing is known
 
 _WIDE, _ROW, _HEAD, _NAMES = 4.5, 0.235, 0.62, 1.55
 """Width of the grid, height of a row and of the headings, and width of the names. In the height a

@@ -16,11 +16,9 @@ from vmcompare.sandbox import Series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LETTERS = "abcdefgh"
-"""What marks are called on the axis; the key says what each is."""
+_LETTERS = "abcdefgh"  # what marks are called on the axis; the key says what each is
 
-_KEY_TO_PLOT = (1.1, 1.0)
-"""Widths of the key, at the left, and of the plot beside it."""
+_KEY_TO_PLOT = (1.1, 1.0)  # widths of the key, at the left, and of the plot beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +264,7 @@ def curves(
     return Picture(figure, alt + MODELLED, MODELLED)
 
 
-_APART = 0.04
-"""Of a log axis: letters that are closer than this would be printed over each other."""
+_APART = 0.04  # of a log axis: letters that are closer than this would be printed over each other
 
 
 def _letters(marks: Iterable[float], low: float, high: float) -> list[tuple[str, float]]:

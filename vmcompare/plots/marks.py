@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 HEIGHT_IN, TALL_IN = 0.3, 0.38
 """Height in inches of a row with one mark, and of one with points or a note."""
 
-PALE = 0.35
-"""Opacity of a mark that is shown and does not count."""
+PALE = 0.35  # opacity of a mark that is shown and does not count
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 Placeholders = Mapping[str, str | bool | int | float]
 """Name of a placeholder in a lesson's text → what stands for it; text is formatted for people."""
 
-MODELLED = "Modelled, not measured."
-"""What is said of every picture of a model."""
+MODELLED = "Modelled, not measured."  # what is said of every picture of a model
 
 _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that no XML may hold: with one of them a browser (or matplotlib) draws nothing."""

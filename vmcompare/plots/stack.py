@@ -17,8 +17,7 @@ FILLS: Sequence[tuple[str, str]] = (
     ("#D55E00", "//"), ("#0072B2", ""), ("#BBBBBB", ".."), ("#FFFFFF", "xx"), ("#999999", ""),
 )  # fmt: skip
 
-_CHARACTERS = 66
-"""That fit in one line of half the figure's width at the size of the small words."""
+_CHARACTERS = 66  # that fit in one line of half the figure's width at the size of the small words
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,8 +204,7 @@ _NAMES: Mapping[tuple[Platform, Phase], str] = MappingProxyType(
     }
 )
 
-_IN_BAR = 0.18
-"""Share of a bar that has room for the name of a phase."""
+_IN_BAR = 0.18  # share of a bar that has room for the name of a phase
 
 
 @style.own()

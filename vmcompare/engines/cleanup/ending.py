@@ -31,10 +31,7 @@ CGROUP_END_S = 1.0  # for a cgroup to be empty once its processes were killed; 0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One thing a clean-up ended.
-
-    ``kind`` is process, container, network, path, cgroup or ledger.
-    """
+    """One thing a clean-up ended: a process, container, network, path, cgroup or ledger."""
 
     kind: str
     name: str
@@ -42,18 +39,12 @@ class Ended:
 
 @dataclass(slots=True)
 class Swept:
-    """What a clean-up ended, in order.
-
-    Attributes:
-        ended: what it ended.
-        refused: what a ledger named and the clean-up left alone, in sentences.
-    """
+    """What a clean-up ended, in order; and what it ``refused`` to obey, in sentences."""
 
     ended: list[Ended] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     def add(self, kind: str, name: str) -> None:
-        """Note that the ``kind`` called ``name`` was ended."""
         self.ended.append(Ended(kind, name))
 
     def __iter__(self) -> Iterator[Ended]:
@@ -170,7 +161,6 @@ def _remove_cgroups_of(session: str, swept: Swept) -> None:
 
 
 def _kill_in(cgroup: Path) -> None:
-    """Kill the processes of a cgroup; those that have just left it are no error."""
     with contextlib.suppress(OSError, ValueError):
         for pid in (cgroup / "cgroup.procs").read_text(encoding="ascii").split():
             with contextlib.suppress(ProcessLookupError):

@@ -70,8 +70,6 @@ class Ledger:
     """One session on disk: a line that names the owner, then one line per change.
 
     Attributes:
-        path: the file.
-        owner: its first line.
         watched: what has not been crossed out: folders' paths, ``containers``.
         skipped: the numbers of lines that say nothing that can be understood.
     """
@@ -86,11 +84,8 @@ class Ledger:
     def read(cls, path: Path, folder: int | None = None) -> Ledger:
         """The ledger in ``path``, or of that name in the open directory ``folder``.
 
-        A torn last line is what a crash leaves: it is no flaw.
-
-        Raises:
-            Damaged: it is no private file of ours, or its first line is not understood.
-            FileNotFoundError: there is none.
+        A torn last line is what a crash leaves: it is no flaw. Raises ``Damaged``,
+        ``FileNotFoundError``.
         """
         with private(path, folder) as stream:
             lines = _lines(stream)
@@ -112,8 +107,8 @@ class Ledger:
     def append(self, *entries: LedgerEntry) -> None:
         """Write lines, and first of all the owner's. A crash can tear nothing but the last.
 
-        Raises:
-            StorageError: the folder cannot be written; then nothing must be started either.
+        Raises ``StorageError`` if the folder cannot be written; then nothing must be started
+        either.
         """
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK
         try:
@@ -146,9 +141,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr
 def private(path: Path, folder: int | None = None) -> IO[bytes]:
     """Open a file that only we can have written, or that of its name in the open ``folder``.
 
-    Raises:
-        Damaged: it is somebody else's, no file, or too large.
-        FileNotFoundError: there is none.
+    Raises ``Damaged`` (somebody else's, no file, too large) or ``FileNotFoundError``.
     """
     name = path if folder is None else path.name
     try:
@@ -179,7 +172,6 @@ def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes, bool]]:
 
 
 def user() -> int:
-    """Who we are; 0 where there are no users' numbers."""
     return os.geteuid() if hasattr(os, "geteuid") else 0
 
 
@@ -203,13 +195,10 @@ def _make_private(folder: Path) -> None:
 
 
 def sessions_dir() -> Path:
-    """The folder of all sessions' ledgers."""
     return paths.state_dir() / "sessions"
 
 
 class _Current:
-    """This process's own session."""
-
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.id = f"{self.pid}-{secrets.token_hex(4)}"
@@ -259,16 +248,11 @@ def abandon_own() -> None:
 
 
 def session_id() -> str:
-    """The name of this process's session, created when first asked for.
-
-    Raises:
-        StorageError: it cannot be written down.
-    """
+    """The name of this process's session, begun when first asked for. Raises ``StorageError``."""
     return _current().id
 
 
 def labels() -> dict[str, str]:
-    """The labels that mark a container as this session's."""
     owner = _current().ledger.owner
     return {
         LABEL: owner.session,

@@ -45,7 +45,7 @@ class Container(AbstractContextManager["Container"]):
     """A container from its creation to its removal; a :class:`vmcompare.sandbox.Sandbox`.
 
     Attributes:
-        name: its name, known before it exists, so that it can always be removed.
+        name: known before it exists, so that it can always be removed.
         exit_code: how its first program ended; ``None`` until it did, or if nobody could tell.
     """
 
@@ -303,7 +303,6 @@ class Container(AbstractContextManager["Container"]):
             raise AbnormalShutdown(what, self.console()) from error
 
     def host_pids(self) -> tuple[int, ...]:
-        """The shim and all processes of the container; empty where they cannot be seen."""
         return inside.host_pids(self._api, self.name)
 
     def written_bytes(self) -> int:
@@ -315,7 +314,6 @@ class Container(AbstractContextManager["Container"]):
             return int(found[0].get("SizeRw") or 0)  # left out where nothing was written
 
     def console(self) -> str:
-        """The last lines it printed."""
         return self._output.text() if self._output is not None else ""
 
 
@@ -345,11 +343,7 @@ def host_options(spec: Spec) -> dict[str, Any]:
 
 
 class Network:
-    """Made by :meth:`create`, removed by :meth:`remove`; both talk to the engine.
-
-    Attributes:
-        name: known before it exists, so that it can always be removed.
-    """
+    """Made by :meth:`create`, removed by :meth:`remove`; its name is known before it exists."""
 
     def __init__(self, api: APIClient, name: str) -> None:
         self.name = name

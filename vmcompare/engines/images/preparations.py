@@ -31,5 +31,4 @@ on the computer of the project's recordings (two cores, software emulation); eac
 
 
 def words(name: str) -> str:
-    """What a learner reads for the file ``name`` of the cache."""
     return WORDS.get(name, name)

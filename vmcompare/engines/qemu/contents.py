@@ -65,7 +65,7 @@ def direct_parcel(userland: Path, added: Mapping[str, bytes]) -> Parcel:
 
 
 def _beside(raw: Qcow2) -> list[tuple[str, Path]]:
-    """Kernel and RAM disk that QEMU is handed, unless the disk itself holds the same bytes."""
+    """Kernel and RAM disk, unless the disk itself holds the same bytes."""
     origin = alpine.sources()
     inside = {
         hashlib.sha256(entry.data).hexdigest()

@@ -40,9 +40,7 @@ class Snapshot:
     ) -> Snapshot:
         """Boot a guest until both its agents have greeted, and keep it.
 
-        Raises:
-            Unavailable: this is not Linux.
-            VmcompareError: the guest does not start, or QEMU cannot keep it.
+        Raises ``Unavailable`` where this is not Linux.
         """
         snapshot = cls(qemu, choice, boot, spec)
         process = snapshot._process((*options, *snapshot._memory_arguments(shared=True)))
@@ -97,7 +95,6 @@ class Snapshot:
         )
 
     def _until(self, process: QemuProcess, question: str, wanted: Sequence[str]) -> str:
-        """Ask QEMU until its status is one of those ``wanted``."""
         timeout_s = self._boot.timeout_s
         deadline = time.monotonic() + timeout_s
         while True:
