@@ -51,12 +51,9 @@ class Kind(StrEnum):
 def keep(lesson: str, name: str, value: Json, kind: Kind = Kind.PREDICTION) -> str:
     """Keep ``value`` as the answer to ``name`` of ``lesson``; the newest replaces the older.
 
-    Returns:
-        What became of it, in a sentence: "Kept.", or why it is kept for this session only, or that
-        a damaged file was put aside and how it is called now.
-
-    Raises:
-        ValueError: ``value`` is nothing that JSON can hold.
+    Returns what became of it, in a sentence: "Kept.", or why it is kept for this session only, or
+    that a damaged file was put aside. Raises ``ValueError`` where ``value`` is nothing that JSON
+    can hold.
     """
     entry = {"value": value, "kept_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
     msgspec.json.decode(json.dumps([lesson, name, entry], allow_nan=False))
@@ -100,12 +97,6 @@ def kept(lesson: str, kind: Kind = Kind.PREDICTION) -> dict[str, Json]:
     }
 
 
-def predictions(lesson: str) -> dict[str, float]:
-    """The predictions among :func:`kept`: those that are numbers."""
-    found = {name: number(value) for name, value in kept(lesson).items()}
-    return {name: float(value) for name, value in found.items() if value is not None}
-
-
 def number(value: object) -> int | float | None:
     """An answer as a plain finite number: from Python, NumPy, ``Fraction`` or ``Decimal``.
 
@@ -130,11 +121,7 @@ def _key(kind: Kind, name: str) -> str:
 
 
 def _load(path: Path) -> Lessons | None:
-    """What the file holds, ``{}`` where there is none; ``None`` where it is damaged or no file.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
+    """What the file holds, ``{}`` where there is none; ``None`` where it is damaged or no file."""
     try:
         return paths.understood(paths.read(path, FILE_BYTES), Lessons)
     except FileNotFoundError:

@@ -69,7 +69,6 @@ class Lesson(Steps):
 
     @property
     def page_number(self) -> str:
-        """The lesson's number."""
         return self.number
 
     @property
@@ -125,8 +124,8 @@ class Lesson(Steps):
     def measure(self, chart: str = "") -> None:
         """A panel with Run and Stop; while a handout is rendered or in live mode, the run itself.
 
-        Shown again while its run is on, it is the same panel, and this lesson follows that run.
-        ``chart`` is the figure that grows meanwhile; the first one unless named.
+        Shown again while its run is on, it is the same panel. ``chart`` is the figure that grows
+        meanwhile; the first one unless named.
         """
         figures = explanation(self.experiment).figures
         draw = _choose("figure", chart or next(iter(figures)), figures)
@@ -172,7 +171,7 @@ class Lesson(Steps):
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
         """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
 
-        ``platforms`` names whom to measure; all that can be had when empty. Returns the recording,
+        ``platforms`` names what to measure; all that can be had when empty. Returns the recording,
         or ``None`` (with a sentence on the page) when nothing was measured.
         """
         from tqdm.auto import tqdm
@@ -203,11 +202,8 @@ class Lesson(Steps):
     def replay(self, run_id: str = "") -> None:
         """Show a recording of the project instead of an own run: the newest, or the one named.
 
-        A contributed recording (see :meth:`recordings`), or one that this learner made earlier,
-        is shown only when it is named.
-
-        Raises:
-            UnknownName: there is no recording of that run.
+        A contributed recording (see :meth:`recordings`), or one that this learner made earlier, is
+        shown only when it is named. Raises ``UnknownName``.
         """
         recorded = self._named_recording(run_id) if run_id else self._newest_recorded()
         if run_id and recorded is None:
@@ -323,7 +319,6 @@ class Lesson(Steps):
         return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
 
     def _foretold(self, rounds: int) -> str:
-        """How long a run takes, in one sentence."""
         experiment, found = load(self.experiment), self._availability()
         wanted = self._named() or experiment.platforms
         here = [p for p in wanted if found[engines.engine_of(p)].ok]
@@ -442,7 +437,6 @@ class Lesson(Steps):
         return page.Note("No run has been recorded yet: press Run above.")
 
     def _evidence(self) -> Evidence:
-        """The recordings of all lessons, this session's run first."""
         return gather(
             [self.live] if self.live else [],
             own=mode(self.mode) is not Mode.REPLAY,
@@ -486,10 +480,7 @@ def availability_rows(
 ) -> list[dict[str, str]]:
     """One row a platform: whether it is measured here or replayed, why, and the next step.
 
-    Args:
-        platforms: those of the experiment.
-        found: what each engine's probe said.
-        chosen: those that this session measures where it can; the others it replays by choice.
+    ``found`` is what each engine's probe said; what is not ``chosen`` is replayed by choice.
     """
     rows = []
     for platform in platforms:
@@ -510,11 +501,7 @@ _SERIES_COLUMNS = ["platform", "machine", "runtime", "layer"]
 
 
 def rows_so_far(view: View) -> list[dict[str, str]]:
-    """One row a series of a run in progress: how many rows of it there are.
-
-    Raises:
-        Unavailable: there is none yet.
-    """
+    """One row a series of a run in progress: how many rows of it there are."""
     counted = Counter(
         Series.of(*(str(part) for part in parts))
         for parts in view.frame[_SERIES_COLUMNS].fillna("").itertuples(index=False)
@@ -535,15 +522,10 @@ def findings_rows(
     """For each of the lesson's claims and each run, the finding that its rule gives.
 
     Each maps ``claim``, ``sign``, ``finding``, ``quote``, ``why`` and ``source`` to words, and
-    ``others`` where others measured what was not measured here.
-
-    Where none of the runs holds the rows that a claim takes, the finding is that of the lesson that
-    does, and a link leads there.
-
-    Args:
-        lesson: its number.
-        runs: each run with how it is shown (``"measured"`` or ``"recorded"``).
-        evidence: gathers the recordings of all lessons; asked only where it is needed.
+    ``others`` where others measured what was not measured here. Where none of the ``runs`` (each
+    with how it is shown) holds the rows that a claim takes, the finding is that of the lesson that
+    does, and a link leads there. ``evidence`` gathers the recordings of all lessons; asked only
+    where needed.
     """
     everything = claims.load()
     parts = Counter(claim.id for claim in everything)
@@ -571,7 +553,6 @@ def _source(shown: str, run: Recording, claim: Claim) -> str:
 
 
 def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, Any]:
-    """The claim with its finding; the article's words, the reason, and the run."""
     return {
         "claim": name,
         "sign": SIGNS[finding.verdict],
@@ -596,7 +577,6 @@ def _borrowed(elsewhere: Part) -> str:
 
 
 def _why(finding: claims.Finding) -> str:
-    """The reason, what limits it, and what stands beside it and changes nothing."""
     said = [finding.reason]
     if finding.caveats:
         said.append(f"Caveats: {'; '.join(finding.caveats)}.")

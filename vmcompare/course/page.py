@@ -32,17 +32,14 @@ class Place:
 
     Where a kernel runs it is a widget: what that shows can be changed even after the page was
     closed and opened again. What is shown also stands in the notebook as plain output, for whoever
-    opens it without a kernel; the widget hides it. Browsers change that output until the page is
-    opened again: from then on it stays as it is, with the run that its caption names, until its
-    cell runs again. In a handout and in a terminal there is only that output.
+    opens it without a kernel; the widget hides it. In a handout and in a terminal there is only
+    that output.
     """
 
     def __init__(self, shown: Any, within: Callable[[Any], Any] = lambda widget: widget) -> None:
-        """Display ``shown``.
+        """Display ``shown``, which is anything that a notebook can display.
 
-        Args:
-            shown: anything that a notebook can display.
-            within: is given the widget, and returns the one to display: itself, or a box around it.
+        ``within`` is given the widget, and returns the one to display: itself, or a box around it.
         """
         self._widget: Any = None
         if has_kernel():
@@ -57,7 +54,6 @@ class Place:
             self._output = display(shown, display_id=True)
 
     def show(self, shown: Any) -> None:
-        """Show something else here."""
         if self._widget is not None:
             shown = self._filled(shown)
         if self._output is not None:  # None: outside IPython nothing can be shown anew
@@ -101,8 +97,6 @@ _SAVED_STYLE = """<style>
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A widget as it is displayed: where there are no widgets, nothing stands for it."""
-
     widget: Any
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -111,8 +105,6 @@ class _View:
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
-    """The plain output of a place, as HTML and as text."""
-
     markup: str
     text: str
 
@@ -130,10 +122,7 @@ class Page:
     _redraws: list[Callable[[], None]] = field(default_factory=list)
 
     def put(self, draw: Draw) -> Callable[[], None]:
-        """Display what ``draw`` makes, and remember how to draw it again: it follows the next run.
-
-        Returns that redrawing.
-        """
+        """Display what ``draw`` makes, and draw it again when other rows are shown."""
         place = Place(safely(draw))
 
         def redraw() -> None:
@@ -143,11 +132,9 @@ class Page:
         return redraw
 
     def follow(self, redraw: Callable[[], None]) -> None:
-        """Call ``redraw``, too, when other rows are shown."""
         self._redraws.append(redraw)
 
     def refresh(self) -> None:
-        """Draw everything again."""
         for redraw in self._redraws:
             redraw()
 
@@ -161,7 +148,6 @@ class Page:
 
 
 def display(thing: Any, **options: Any) -> Any:
-    """IPython's ``display``, imported when it is needed."""
     from IPython.display import display as displayed
 
     return displayed(thing, **options)
@@ -200,8 +186,6 @@ def safely(draw: Draw) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One sentence to the learner, in place of something that cannot be shown."""
-
     text: str
 
     def _repr_html_(self) -> str:
@@ -232,9 +216,8 @@ def lesson_link(notebook: Path, words: str) -> Markup:
 def browser_lab() -> Any:
     """The browser lab in a frame; in a handout a link to it, which lies beside the handout.
 
-    Raises:
-        Unavailable: it was not built.
-        StorageError: it cannot be put beside the notebook, from where the frame takes it.
+    Raises ``Unavailable`` if it was not built, ``StorageError`` if it cannot be put beside the
+    notebook, from where the frame takes it.
     """
     from IPython.display import IFrame
 
@@ -253,13 +236,10 @@ def browser_lab() -> Any:
 
 
 def table(rows: Iterable[Mapping[str, str]], caption: str = "") -> Html:
-    """Rows as a table with header cells, for screen readers as for eyes.
+    """Rows (column → what its cell says) as a table with header cells.
 
-    Of a large table the first rows and columns stand on the page, and all of it folds below.
-
-    Args:
-        rows: each maps a column's name to what its cell says; a cell may be ``Markup``.
-        caption: its first paragraph stands above the table, the others fold below it.
+    Of a large table the first rows and columns stand on the page, and all of it folds below; so do
+    all paragraphs of the caption but the first. A cell may be ``Markup``.
     """
     rows = list(rows)
     first, _, rest = caption.partition("\n\n")
@@ -296,13 +276,13 @@ def _linked(column: str, cell: str) -> str:
     return _ANCHOR.format(found[2], found[1] or (f"{host}: {path[-1]}" if path else host))
 
 
-def submitted(button: Any, field: Any, act: Callable[[Any, bool], None]) -> None:
-    """Let ``button`` act on the value of ``field``: ``act(value, late)``.
+def submitted(button: Any, field: Any, act: Callable[[Any], object]) -> None:
+    """Let ``button`` act on the value of ``field``.
 
     The click may overtake the value: JupyterLab sends the messages of widgets over subshells, and
     ipykernel (7.4) may hand those of the field and of the button to two threads. So a value that
-    arrives right after a click is acted on as well, with ``late`` true. Where acting cannot be done
-    twice, wait for :data:`LATE_S` after the click instead, and read the value then.
+    arrives right after a click is acted on as well. Where acting cannot be done twice, wait for
+    :data:`LATE_S` after the click instead, and read the value then.
     """
     lock = threading.Lock()
     pressed_s = -math.inf
@@ -310,13 +290,13 @@ def submitted(button: Any, field: Any, act: Callable[[Any, bool], None]) -> None
     def on_click(_: Any) -> None:
         nonlocal pressed_s
         with lock:
-            act(field.value, False)
+            act(field.value)
             pressed_s = time.monotonic()
 
     def on_value(change: Mapping[str, Any]) -> None:
         with lock:
             if time.monotonic() - pressed_s < LATE_S:
-                act(change["new"], True)
+                act(change["new"])
 
     button.on_click(on_click)
     field.observe(on_value, names="value")

@@ -46,7 +46,7 @@ class Steps(ABC):
 
     @property
     def _experiment(self) -> str:
-        """The experiment's name; empty where the lesson is about them all."""
+        """Its name; empty where the lesson is about them all."""
         return ""
 
     @abstractmethod
@@ -58,11 +58,6 @@ class Steps(ABC):
         self._recompare = [self._page.put(self._comparison)]
 
     def _section(self, kind: str, name: str) -> Section | None:
-        """The section of the lesson's text, if it has one.
-
-        Raises:
-            TextError: the text cannot be read.
-        """
         words = text.of_lesson(self.page_number, self._experiment)
         return words.find(kind, name) if words else None
 
@@ -74,7 +69,7 @@ class Steps(ABC):
 
     @abstractmethod
     def _asked(self) -> Tasks:
-        """Exercises and questions of the lesson. Raises ``TextError``: its text cannot be read."""
+        """Exercises and questions of the lesson. Raises ``TextError``."""
 
     def _practice(self) -> Tasks | None:
         """Exercises and questions, and how far the learner is; ``None``, and said, if none."""
@@ -86,14 +81,11 @@ class Steps(ABC):
         return self._tasks
 
     def check_answer(self, name: str, answer: object = ...) -> None:
-        """Check the answer to an exercise, say why, and keep it.
+        """Check the answer to an exercise or a question of the quiz, say why, and keep it.
 
         ``answer`` is a number, or a choice by its text or its number (from 1). Without one, an
         exercise with choices shows them, and another one says how to answer; what was answered
-        earlier is judged again. A question of the quiz is answered in the same way.
-
-        Raises:
-            UnknownName: the lesson has neither exercise nor question of that name.
+        earlier is judged again. Raises ``UnknownName``.
         """
         if (asked := self._practice()) is None:
             return
@@ -126,11 +118,7 @@ class Steps(ABC):
         page.display(quiz_widget(asked))
 
     def solution(self, name: str) -> None:
-        """Show the model answer to an exercise, with the figures of the rows shown now.
-
-        Raises:
-            UnknownName: the lesson has no exercise of that name.
-        """
+        """Show the model answer to an exercise, by the rows shown now. Raises ``UnknownName``."""
         if asked := self._practice():
             page.display(Solution(asked.solution(name)))
 
@@ -143,8 +131,6 @@ class Steps(ABC):
     # ---- predictions --------------------------------------------------------------------------
 
     def _ask(self, asked: Prediction, guess: Any = None) -> None:
-        """Ask for a prediction, and keep it; ``guess`` answers without a widget."""
-
         def keep(value: Any) -> str:
             said = asked.keep(value)
             self._compare_again()

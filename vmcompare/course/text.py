@@ -1,9 +1,8 @@
 """The words of a lesson: one Markdown file, ``notebooks/text/NN-name.md``, and where they go.
 
 A file has sections, ``## kind: name``. What a section may hold depends on its kind: fields
-(``Label: …``), prose, hints, choices, and parts (``### Model answer``). Words
-name values as ``{placeholders}``, which Python gives. First the reader, then what puts words around
-pictures, what-ifs, tables, exercises and questions.
+(``Label: …``), prose, hints, choices, and parts (``### Model answer``). Words name values as
+``{placeholders}``, which Python gives.
 """
 
 from __future__ import annotations
@@ -60,7 +59,6 @@ class Section:
         path, line: where its heading is.
         fields: what stands before the prose, by name.
         prose: the question that is asked, or a caption.
-        hints, choices: of an exercise or a question.
         parts: heading (``"Model answer"``, ``"Reply: late"``) → words.
     """
 
@@ -77,10 +75,8 @@ class Section:
     def fill(self, words: str, values: Mapping[str, str | bool | int | float]) -> str:
         """``words`` with values for placeholders, without the paragraphs that do not apply.
 
-        Nothing is replaced in a formula or in code.
-
-        Raises:
-            TextError: a placeholder has no value.
+        Nothing is replaced in a formula or in code. Raises ``TextError`` if a placeholder has no
+        value.
         """
 
         def value(name: str) -> str | bool | int | float:
@@ -104,7 +100,6 @@ class Section:
         return _KEPT.sub(put, "\n\n".join(filter(None, paragraphs)))
 
     def error(self, what: str) -> TextError:
-        """The error for what is wrong with this section."""
         return TextError(self.path, self.line, f"{self.kind}: {self.name}", what)
 
 
@@ -122,21 +117,16 @@ class Text:
     sections: tuple[Section, ...]
 
     def all(self, kind: str) -> tuple[Section, ...]:
-        """The sections of one kind."""
         return tuple(section for section in self.sections if section.kind == kind)
 
     def find(self, kind: str, name: str) -> Section | None:
-        """The section of that kind and name, if there is one."""
         return next((s for s in self.all(kind) if s.name == name), None)
 
 
 def of_lesson(number: str, experiment: str = "") -> Text | None:
-    """The text of the lesson with this number; ``None`` where it has none.
+    """The text of the lesson with this number, if it has one. Raises ``TextError``.
 
     Where the ``experiment`` is another package's, its text is that package's ``text.md``.
-
-    Raises:
-        TextError: it cannot be read.
     """
     package = package_dir(experiment) if experiment else None
     folder, name = (package, "text") if package else (paths.lessons_dir() / "text", f"{number}-*")
@@ -145,7 +135,7 @@ def of_lesson(number: str, experiment: str = "") -> Text | None:
 
 
 def read(path: Path) -> Text:
-    """A lesson's text. Raises ``TextError``: it cannot be read; names file, line and section."""
+    """A lesson's text. Raises ``TextError``, which names file, line and section."""
     try:
         content = paths.read(path, FILE_BYTES).decode("utf-8")
     except OSError as error:
@@ -198,7 +188,6 @@ class _Reader:
         self._into = self._prose
 
     def read(self, lines: Sequence[str]) -> Section:
-        """The section that these lines make."""
         for line in lines:
             self._line += 1
             self._take(line.rstrip())
@@ -311,13 +300,11 @@ def caption(picture: Picture, section: Section | None, kind: str = "") -> Pictur
 
 
 def shown_first(words: str) -> tuple[str, str]:
-    """The first paragraph, which is shown, and the others, as one, which fold away."""
     first, _, rest = words.partition("\n\n")
     return first, rest.replace("\n\n", " ")
 
 
 def whatif(model: WhatIf, section: Section | None) -> WhatIf:
-    """``model`` with the words of the text around it."""
     if section is None:
         return model
 
@@ -341,12 +328,7 @@ _FILLED = ("Label", "Unit", "Inputs")
 
 
 def asked(experiment: str, number: str) -> Tasked:
-    """Exercises and questions of the lesson with this number on an experiment.
-
-    Raises:
-        TextError: the lesson's text cannot be read.
-        Unavailable: it has none yet.
-    """
+    """Exercises and questions of a lesson. Raises ``TextError``, ``Unavailable`` if it has none."""
     words = of_lesson(number, experiment)
     if words is None:
         raise Unavailable(f"lesson {number} has no text yet", "go on with the next step")
@@ -444,5 +426,4 @@ def _check(
 def table(
     made: Iterable[Row], section: Section | None, values: Callable[[], Values] = dict
 ) -> tuple[list[Row], str]:
-    """Rows of a table, and its caption."""
     return list(made), section.fill(section.prose, values()) if section else ""

@@ -12,11 +12,7 @@ from vmcompare.sandbox import EMULATION
 
 @explained.values("sentence")
 def _sentence(evidence: Evidence) -> Values:
-    """What one more VM and one more container cost, and on how many ramps that rests.
-
-    Raises:
-        Unavailable: no recording holds both.
-    """
+    """What one more VM and one more container cost, and on how many ramps that rests."""
     part = evidence.part("O1", "memory")
     if part is None or part.run is None or part.finding.interval is None:
         raise Unavailable("no recording here holds the memory of instances", "do lesson 01 first")

@@ -40,11 +40,7 @@ def findings_figure(evidence: Evidence) -> Picture:
 
 @explained.figure("ratios")
 def ratios_figure(evidence: Evidence) -> Picture:
-    """Every ratio with its interval and bound; open where emulation leaves it undecided.
-
-    Raises:
-        Unavailable: no recording holds a ratio.
-    """
+    """Every ratio with its interval and bound; open where emulation leaves it undecided."""
     ratios = [part for part in evidence.parts if part.claim.rule in (Rule.RATIO, Rule.SLOPE)]
     drawn = [part for part in ratios if part.finding.interval is not None]
     found = [one for part in drawn if (one := _against(part))]
@@ -77,7 +73,6 @@ COUNTED: Mapping[str, Sequence[Conclusion]] = {
 
 
 def count(evidence: Evidence, name: str) -> int:
-    """How many claims have one of the findings of :data:`COUNTED`."""
     return sum(claim.finding.verdict in COUNTED[name] for claim in evidence.claims)
 
 
@@ -89,8 +84,6 @@ class Headline:
     """A figure of one lesson that a choice can rest on.
 
     Attributes:
-        lesson: the number of the lesson.
-        what: what is compared, in words.
         claim: id and part of the claim that it decides.
         container, vm: the fact that holds or not (``"!name"``: its contrary); of a claim that
             compares two costs they are its two sides, and stay empty.
@@ -150,7 +143,6 @@ def headlines(evidence: Evidence) -> Iterator[Row]:
 
 
 def parts_of_headlines(evidence: Evidence) -> list[Part]:
-    """The parts of claims that :func:`headlines` shows."""
     return [part for one in HEADLINES if (part := evidence.part(*one.claim))]
 
 
