@@ -76,14 +76,10 @@ _TYPES: Mapping[str, str] = {
 
 
 def parse(raw: bytes, named: frozenset[str] = frozenset()) -> Any:
-    """One line: a ``Run``, a ``Row`` or an ``End`` (told apart by its attribute ``kind``).
+    """One line (UTF-8): a ``Run``, a ``Row`` or an ``End``, told apart by its attribute ``kind``.
 
-    Args:
-        raw: the line, UTF-8, with or without its end.
-        named: runtimes that the facts of the machine name, see :func:`runtimes`.
-
-    Raises:
-        ValueError: what is wrong with it, naming the field.
+    ``named`` are runtimes that the facts of the machine name, see :func:`runtimes`. Raises
+    ``ValueError``, which names the field and what is wrong with it.
     """
     import msgspec
 
