@@ -26,9 +26,7 @@ class Row:
     """One row.
 
     Attributes:
-        label: what it is, at the left.
         text: its figure in words, bold at the right.
-        look: colour and marker.
         value: where its one mark is, or the tick of the median where there are points; ``None``
             draws neither.
         points: single values; the order spreads them, the same every time.

@@ -28,10 +28,9 @@ _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A matplotlib figure with its text alternative and caption.
+    """A matplotlib figure (made without pyplot) with its text alternative and caption.
 
     Attributes:
-        figure: the figure (made without pyplot, so nothing has to be closed).
         alt: the text alternative, made from the data the figure shows.
         caption: provenance and warnings, folded away under the figure.
         placeholders: values for the words that the lesson's text adds.
@@ -130,5 +129,4 @@ class WhatIf:
     placeholders: Placeholders = field(default_factory=dict)
 
     def text(self, value: float) -> str:
-        """A position of the slider, written for people."""
         return f"{value:g} {self.unit}".strip()
