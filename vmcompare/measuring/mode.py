@@ -19,10 +19,9 @@ class Mode(StrEnum):
     """How much of a lesson is measured.
 
     ``AUTO`` measures what can be measured, in a lesson when *Run* is pressed, and replays the rest;
-    a handout then measures only the experiments that ask for it
-    (``Experiment.measured_in_handouts``). ``LIVE`` measures every experiment as far as this machine
-    can, without *Run*, replays the platforms it lacks, and refuses to make a handout where nothing
-    can be measured (the bare process alone compares nothing). ``REPLAY`` measures nothing.
+    a handout then measures only the experiments that ask for it. ``LIVE`` measures every experiment
+    as far as this machine can, without *Run*, and refuses to make a handout where nothing can be
+    measured (the bare process alone compares nothing). ``REPLAY`` measures nothing.
     """
 
     AUTO = "auto"
@@ -47,8 +46,7 @@ HANDOUT_ROUNDS = 3  # blocks of the live run behind a handout: few, and the figu
 def mode(named: str = Mode.AUTO) -> Mode:
     """What a notebook names; where that is ``auto``, from ``VMCOMPARE_MODE``, ``auto`` when unset.
 
-    Raises:
-        UnknownName: there is no such mode.
+    Raises ``UnknownName``.
     """
     if named == Mode.AUTO:
         named = os.environ.get("VMCOMPARE_MODE") or named
@@ -59,11 +57,7 @@ def mode(named: str = Mode.AUTO) -> Mode:
 
 
 def chosen(platforms: Sequence[Platform], named: str = Mode.AUTO) -> tuple[Platform, ...]:
-    """Those of ``platforms`` that this session may measure: mode and ``VMCOMPARE_PLATFORMS``.
-
-    Raises:
-        UnknownName: a platform, or the mode, does not exist.
-    """
+    """Those of ``platforms`` that this session may measure: mode and ``VMCOMPARE_PLATFORMS``."""
     if mode(named) is Mode.REPLAY:
         return ()
     names = [name.strip() for name in os.environ.get(PLATFORMS_ENV, "").split(",") if name.strip()]
