@@ -404,11 +404,6 @@ def handout(arguments: argparse.Namespace) -> int:
 
 
 def _notebook(word: str) -> Path:
-    """The notebook that a word names: a lesson by its number or name, or a path.
-
-    Raises:
-        UnknownName: it is neither.
-    """
     from vmcompare.paths import lessons
 
     path = Path(word)

@@ -46,15 +46,14 @@ class Machine(StrEnum):
 class Series:
     """What is started, counted and drawn as one thing, from a plan to a figure.
 
-    Two series are never pooled. How warm a start is and which accelerator carries it are not part
-    of a series: they are columns of its rows, and are said beside its name.
+    Two series are never pooled. How warm a start is and which accelerator carries it are no part of
+    a series: they are columns of its rows, and are said beside its name.
 
     Attributes:
-        platform: the platform.
         machine: the computer that a VM pretends to be (``vm-direct`` on ``pc`` and on ``microvm``
             are two series).
-        runtime: the runtime of a container that is a bare mechanism (``"runc"``,
-            ``"bubblewrap"``); empty for the product (``docker run``), which it never stands in for.
+        runtime: the runtime of a container that is a bare mechanism (``"runc"``, ``"bubblewrap"``);
+            empty for the product (``docker run``), which it never stands in for.
     """
 
     platform: Platform
@@ -65,8 +64,7 @@ class Series:
     def of(cls, platform: str, machine: str, runtime: str, layer: str) -> Series:
         """The series of a row with these columns: the product's runtime is a detail, no series.
 
-        Raises:
-            ValueError: there is no such platform or machine.
+        Raises ``ValueError`` where there is no such platform or machine.
         """
         bare = platform == Platform.CONTAINER and layer == "mechanism"
         return cls(Platform(platform), Machine(machine), runtime if bare else "")
@@ -148,7 +146,6 @@ EMULATION = "software emulation"  # what a figure says of rows whose accelerator
 
 
 def accelerator_words(accel: str) -> str:
-    """An accelerator as a page names it: :data:`EMULATION`, ``"kvm"`` …"""
     return EMULATION if accel == SOFTWARE else accel
 
 
@@ -217,7 +214,6 @@ class Spec:
 
     @property
     def memory_bytes(self) -> int:
-        """The memory it may use, in bytes."""
         return self.memory_mib * 1024 * 1024
 
 
@@ -291,7 +287,6 @@ class Traits:
 
     @property
     def emulated(self) -> bool:
-        """Whether instances run under software emulation."""
         return self.accel == SOFTWARE
 
 
@@ -302,11 +297,7 @@ class Sandbox(Protocol):
         """Run a command inside, wait for its end. Raises ``WaitTimeout``."""
 
     def put(self, path: str, data: bytes) -> None:
-        """Write ``data`` to the absolute ``path`` inside, mode 755; makes its folder.
-
-        Raises:
-            LaunchFailure: it cannot be written.
-        """
+        """Write ``data`` to the absolute ``path`` inside, mode 755; raises ``LaunchFailure``."""
 
     def host_pids(self) -> tuple[int, ...]:
         """Every host process that serves this instance (VMM; or shim and workload)."""
@@ -338,12 +329,7 @@ class Launcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileFact:
-    """One regular file inside an instance; hard links of one file are one.
-
-    Attributes:
-        path: absolute, inside.
-        size_bytes: of its content.
-    """
+    """One regular file inside an instance, by its absolute path; hard links of one file are one."""
 
     path: str
     size_bytes: int
@@ -354,7 +340,6 @@ class Piece:
     """One thing that is stored and shipped: a layer, a kernel, a RAM disk, a disk, an overlay.
 
     Attributes:
-        name: one of those words.
         digest: ``sha256:…`` of its bytes before compression.
         virtual_bytes: what it amounts to inside: the size of a disk, the sum of a layer's files.
         allocated_bytes: what it occupies on the disk of this computer, uncompressed by us.
@@ -413,9 +398,8 @@ class Layered(Protocol):
 class Channel:
     """One of ``Spec.channels``: a stream of bytes in both directions.
 
-    Attributes:
-        path: the device inside; one program at a time can have it open.
-        host: this end, a connected socket; it is closed when the sandbox is left.
+    ``path`` is the device inside, which one program at a time can have open; ``host`` is this end,
+    a connected socket, closed when the sandbox is left.
     """
 
     path: str
@@ -438,10 +422,7 @@ class Followed(Protocol):
     """A command that runs on and is listened to."""
 
     def ended_ns(self) -> int | None:
-        """When its output ended (it ended, or its whole instance is gone); ``None`` before that.
-
-        On the host's ``time.perf_counter_ns`` clock.
-        """
+        """When its output ended (host, ns), or its instance was gone; ``None`` before that."""
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for that at most so long; whether it came."""
@@ -469,7 +450,6 @@ class Availability:
     """What a backend's ``probe()`` found.
 
     Attributes:
-        ok: whether it can be used.
         version: the engine's version, or empty.
         what: when not ok: what is missing, one clause.
         next_step: when not ok: the one thing to do.

@@ -98,7 +98,8 @@ class Tasks:
         exercise = self.exercises[name]
         understood = _understood(exercise, answer)
         if understood is None:
-            return Reply(None, _ask_for(exercise))
+            asked = f"Please give {_wanted(exercise)}."
+            return Reply(None, _list_choices(exercise.choices) if exercise.choices else asked)
         attempt = self._attempts.setdefault(name, _Attempt())
         attempt.answer = understood
         reply = self._judge(exercise, attempt, count=True)
@@ -249,12 +250,6 @@ def _one_of(choices: Sequence[str], answer: object) -> str | None:
     return None
 
 
-def _ask_for(exercise: Exercise) -> str:
-    if exercise.choices:
-        return _list_choices(exercise.choices)
-    return f"Please give {_wanted(exercise)}."
-
-
 def _wanted(exercise: Exercise) -> str:
     if exercise.in_words:
         return "a sentence, between quotation marks"
@@ -354,23 +349,20 @@ def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
     if exercise.accepted and not exercise.choices:
         with contextlib.suppress(VmcompareError):  # the model answer says what is missing
             accepted = exercise.accepted(tasks.view())
+    # What a sentence is to be held to by whoever wrote it.
+    check = to_html(exercise.check(tasks.view(), "").text) if exercise.in_words else Markup()
     made = render(
         "exercise",
         id=_id(tasks.lesson, exercise.name),
         accepted=accepted,
         unit=unit_words(exercise.unit),
         said=said,
-        check=_self_check(tasks, exercise),
+        check=check,
         missing=missing,
-        hints=[Markup(to_html(hint)) for hint in exercise.hints],
-        solution=Markup(to_html(tasks.solution(exercise.name))),
+        hints=[to_html(hint) for hint in exercise.hints],
+        solution=to_html(tasks.solution(exercise.name)),
     )
     return str(made)
-
-
-def _self_check(tasks: Tasks, exercise: Exercise) -> Markup:
-    """What a sentence is to be held to by whoever wrote it; empty for all other exercises."""
-    return Markup(to_html(exercise.check(tasks.view(), "").text)) if exercise.in_words else Markup()
 
 
 def questions_html(tasks: Tasks, called: str = "quiz") -> str:

@@ -81,7 +81,12 @@ class Lesson(Steps):
         """Show what can be measured on this computer, what is replayed, and the next step."""
         platforms = load(self.experiment).platforms
         rows = availability_rows(platforms, self._availability(), chosen(platforms, self.mode))
-        self._page.put(lambda: _folded(page.table(rows)) if is_handout() else page.table(rows))
+
+        def here() -> page.Html:
+            table = page.table(rows)
+            return page.Html(_FOLD.format(table.markup)) if is_handout() else table
+
+        self._page.put(here)
         for problem in self._problems:
             self._page.say(problem)
 
@@ -457,10 +462,6 @@ _FOLD = Markup(
     '<details class="vmc-more"><summary>What could be measured where this page was made</summary>'
     "{}</details>"
 )
-
-
-def _folded(table: page.Html) -> page.Html:
-    return page.Html(_FOLD.format(Markup(table._repr_html_())))
 
 
 def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:

@@ -24,10 +24,13 @@ from vmcompare.plots.picture import WhatIf, zoomable
 _PRINTED = 3  # frames on paper, one below the other
 
 
-def show(model: Callable[[], WhatIf], follow: Callable[[Callable[[], None]], object]) -> None:
+def show(
+    model: Callable[[], WhatIf],
+    follow: Callable[[Callable[[], None]], object] = lambda redraw: None,  # noqa: ARG005
+) -> None:
     """Display a modelled figure with its slider, its formula and the source of its inputs.
 
-    ``follow`` is given what to call when other rows are shown.
+    ``follow`` is given what to call when other rows are shown; by default nobody is.
     """
     if is_handout():
         page.display(page.safely(lambda: page.Html(handout_html(model()))))

@@ -133,7 +133,8 @@ class Steps(ABC):
     def _ask(self, asked: Prediction, guess: Any = None) -> None:
         def keep(value: Any) -> str:
             said = asked.keep(value)
-            self._compare_again()
+            for redraw in self._recompare:
+                redraw()
             return said
 
         self._predicted = [a for a in self._predicted if a.name != asked.name] + [asked]
@@ -143,10 +144,6 @@ class Steps(ABC):
         if guess is not None and (said := keep(guess)) != KEPT:
             self._page.say(said)
         page.display(asked.form(keep))
-
-    def _compare_again(self) -> None:
-        for redraw in self._recompare:
-            redraw()
 
     def _comparison(self) -> Any:
         rows = [self._beside(asked) for asked in self._predicted]

@@ -146,16 +146,14 @@ def read(path: Path) -> Text:
     for line, heading, lines in _sections(content.splitlines()):
         found = _SECTION.match(heading)
         if found is None or found[1] not in KINDS:
-            raise TextError(path, line, heading, f"a heading is “## kind: name” ({_list(KINDS)})")
+            raise TextError(
+                path, line, heading, f"a heading is “## kind: name” ({', '.join(KINDS)})"
+            )
         section = _Reader(path, line, found[1], found[2]).read(lines)
         if any((s.kind, s.name) == (section.kind, section.name) for s in sections):
             raise section.error("there are two of that name")
         sections.append(section)
     return Text(path, tuple(sections))
-
-
-def _list(words: Sequence[str]) -> str:
-    return ", ".join(words)
 
 
 def _sections(lines: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:

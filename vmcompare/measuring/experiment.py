@@ -88,10 +88,6 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
-def _ignore(progress: Progress) -> None:
-    """Nobody watches."""
-
-
 @dataclass(slots=True)
 class Context:
     """What ``measure`` is handed.
@@ -109,7 +105,7 @@ class Context:
     launchers: Mapping[Platform, Launcher]
     rounds: int = DEFAULT_ROUNDS
     seed: int = DEFAULT_SEED
-    watch: Watch = _ignore
+    watch: Watch = lambda _: None
     runtimes: Mapping[str, Launcher] = field(default_factory=dict)
     standstills: Standstills | None = None
     _place: tuple[str, int, int] = field(default=("", 0, 0), init=False)

@@ -129,7 +129,9 @@ def headlines(evidence: Evidence) -> Iterator[Row]:
             continue
         verdict = part.finding.verdict
         if part.claim.quantity:
-            container, vm, times = _costs(evidence, part)
+            container, vm = map(_words, _sides(evidence, part.claim.id, part.claim.part))
+            interval = part.finding.interval
+            times = ratio(interval.estimate) if interval else ABSENT
         else:
             container, vm, times = _fact(one.container, part), _fact(one.vm, part), "–"
         yield {
@@ -144,12 +146,6 @@ def headlines(evidence: Evidence) -> Iterator[Row]:
 
 def parts_of_headlines(evidence: Evidence) -> list[Part]:
     return [part for one in HEADLINES if (part := evidence.part(*one.claim))]
-
-
-def _costs(evidence: Evidence, part: Part) -> tuple[str, str, str]:
-    container, vm = map(_words, _sides(evidence, part.claim.id, part.claim.part))
-    interval = part.finding.interval
-    return container, vm, ratio(interval.estimate) if interval else ABSENT
 
 
 def _sides(evidence: Evidence, claim_id: str, name: str) -> tuple[Estimate | None, Estimate | None]:

@@ -131,10 +131,6 @@ def install_initramfs(progress: Progress | None = None) -> Path:
     return _get_from_scripts("install.cpio", build, progress)
 
 
-def kernel_bzimage() -> Path:
-    return sources().kernel
-
-
 def kernel_elf(progress: Progress | None = None) -> Path:
     """The same kernel, uncompressed: the guest need not unpack it."""
     origin = sources()

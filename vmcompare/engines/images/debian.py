@@ -84,10 +84,9 @@ def _build(tool: str, suite: str, program: bytes, out: Path) -> None:
             )
         with tarfile.open(raw) as source, tarfile.open(out, "w") as target:
             _copy(source, target)
-            for name, data in ((FIRST_BYTE_PROGRAM.lstrip("/"), program),):
-                info = tarfile.TarInfo(name)
-                info.mode, info.size = 0o755, len(data)
-                target.addfile(info, io.BytesIO(data))
+            info = tarfile.TarInfo(FIRST_BYTE_PROGRAM.lstrip("/"))
+            info.mode, info.size = 0o755, len(program)
+            target.addfile(info, io.BytesIO(program))
     except subprocess.TimeoutExpired as error:
         raise Unavailable(
             f"mmdebstrap did not end within {TIMEOUT_S:g} s",

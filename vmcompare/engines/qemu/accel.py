@@ -30,7 +30,7 @@ import msgspec
 from vmcompare import paths
 from vmcompare.engines import cleanup, log
 from vmcompare.engines.commands import end_child
-from vmcompare.engines.qemu.binary import Qemu, find_qemu
+from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.errors import StorageError, Unavailable
 from vmcompare.sandbox import SOFTWARE
 
@@ -78,11 +78,6 @@ class Accelerator:
         if self.accel == SOFTWARE:
             return ("-accel", SOFTWARE)
         return ("-accel", self.accel, "-cpu", "host")
-
-
-def found() -> tuple[Qemu, Accelerator]:
-    qemu = find_qemu()
-    return qemu, choose(qemu)
 
 
 def choose(qemu: Qemu) -> Accelerator:

@@ -148,11 +148,6 @@ def install(
     return Boot(arguments, (kernel, initramfs, disk), 60.0)
 
 
-def warm(qemu: Qemu, disk: Path, *, progress: Progress | None = None) -> Boot:
-    """Like :func:`tuned`, but all its services start and what the guest writes is kept."""
-    return tuned(qemu, disk, network=True, snapshot=False, progress=progress)
-
-
 def _makers_agent() -> str:
     """The makers' own agent is one of the services that start, and refuses to without a token."""
     return f"quicksand_token={secrets.token_hex(16)} quicksand_port={_MAKERS_PORT}"
@@ -177,7 +172,7 @@ def _kernel(kernel: Path, initramfs: Path, line: str) -> tuple[str, ...]:
 def _fastest_kernel(qemu: Qemu, progress: Progress | None) -> Path:
     if qemu.has_rom(_PVH_ROM):
         return alpine.kernel_elf(progress)
-    return alpine.kernel_bzimage()
+    return alpine.sources().kernel
 
 
 def _escaped(path: Path) -> str:

@@ -45,7 +45,7 @@ def warm_overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = Non
 
     def build(out: Path) -> None:
         shutil.copyfile(cold, out)
-        _warm(qemu, accel, boots.warm(qemu, out, progress=progress))
+        _warm(qemu, accel, boots.tuned(qemu, out, network=True, snapshot=False, progress=progress))
 
     return Cache(progress=progress).get("warm.qcow2", _key(), build)
 

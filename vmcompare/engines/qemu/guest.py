@@ -107,7 +107,7 @@ class Guest:
             raise WaitTimeout("the second agent's answer", _STOP_S, self.console()) from None
         except (AbnormalShutdown, OSError) as error:
             raise self._process.gone() from error
-        listener = self._listener = Listener(self._process.second_channel(), on_output)
+        listener = self._listener = Listener(self._second.channel, on_output)
         try:
             try:
                 listener.start(argv)
@@ -124,8 +124,8 @@ class Guest:
 
     def channel(self, name: str) -> Channel:
         """See :class:`vmcompare.sandbox.HasChannels`."""
-        host = self._process.channel(name)
-        find = _FIND_PORT.format(number=self._process.port_number(name))
+        number, host = self._process.channel(name)
+        find = _FIND_PORT.format(number=number)
         found = self.run(["sh", "-c", find, "sh", ""], timeout_s=_PORT_S)
         return Channel(found.output.decode(), host)
 

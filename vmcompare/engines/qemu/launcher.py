@@ -15,7 +15,7 @@ from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
 from vmcompare.engines.programs import boot_sector
 from vmcompare.engines.qemu import accel, boots, contents, disks
-from vmcompare.engines.qemu.binary import Qemu
+from vmcompare.engines.qemu.binary import Qemu, find_qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.guest import Guest
 from vmcompare.engines.qemu.process import QemuProcess
@@ -118,7 +118,7 @@ class QemuLauncher:
 
     def _snapshot(self, qemu: Qemu, choice: accel.Accelerator, boot: Boot, spec: Spec) -> Snapshot:
         if spec not in self._snapshots:
-            self._snapshots[spec] = Snapshot.of(qemu, choice, boot, spec, self._options)
+            self._snapshots[spec] = Snapshot(qemu, choice, boot, spec, self._options)
         return self._snapshots[spec]
 
     def image(self, spec: Spec) -> ImageFacts:
@@ -162,7 +162,8 @@ class QemuLauncher:
 
     def _found(self) -> tuple[Qemu, accel.Accelerator]:
         if self._chosen is None:
-            self._chosen = accel.found()
+            qemu = find_qemu()
+            self._chosen = qemu, accel.choose(qemu)
         return self._chosen
 
     def _boot(self, qemu: Qemu, choice: accel.Accelerator, spec: Spec) -> Boot:

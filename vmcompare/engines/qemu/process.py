@@ -86,18 +86,12 @@ class QemuProcess:
             self._agents[name] = Agent(self._ours[name])
         return self._agents[name]
 
-    def channel(self, name: str) -> socket.socket:
-        """The host's end of a further channel. Raises ``UnknownName``."""
+    def channel(self, name: str) -> tuple[int, socket.socket]:
+        """Of a further channel the port's number in the guest, and our end. ``UnknownName``."""
         if name not in self._spec.channels:
             raise UnknownName("channel", name, self._spec.channels)
-        return self._ours[_FURTHER + name]
-
-    def port_number(self, name: str) -> int:
-        return self._ports.index(_FURTHER + name) + 1
-
-    def second_channel(self) -> socket.socket:
-        """The host's end of the second command channel itself, for a reader of its own."""
-        return self._ours["second"]
+        key = _FURTHER + name
+        return self._ports.index(key) + 1, self._ours[key]
 
     def greeting(self) -> bytes:
         """The first agent's first line, after ``READY`` or ``RESUMED``."""
@@ -391,7 +385,7 @@ class Agent:
 
     def __init__(self, channel: socket.socket) -> None:
         self.has_greeted = False  # the greeting of the first agent is read elsewhere
-        self._channel = channel
+        self.channel = channel
         self._buffer = bytearray()
         self._unanswered = b""
 
@@ -430,7 +424,7 @@ class Agent:
         """Let the agent of a resumed guest say :data:`BACK`; the next call reads the rest."""
         token = secrets.token_hex(TOKEN_BYTES).encode()
         self._unanswered = b"\n" + token + b" "
-        self._channel.sendall(token + b" echo " + BACK + b"$$\n")
+        self.channel.sendall(token + b" echo " + BACK + b"$$\n")
 
     def settle(self, timeout_s: float) -> None:
         """Discard what is left of a command that was given up, up to its marker."""
@@ -444,8 +438,8 @@ class Agent:
         try:
             self.settle(timeout_s)
             self._unanswered = b"\n" + token + b" "
-            self._channel.settimeout(max(0.001, deadline - time.monotonic()))
-            self._channel.sendall(token + b" " + line + b"\n" + data)
+            self.channel.settimeout(max(0.001, deadline - time.monotonic()))
+            self.channel.sendall(token + b" " + line + b"\n" + data)
             done = self._answer(self._unanswered, deadline)
         except TimeoutError:
             text = line.decode(errors="replace")
@@ -474,8 +468,8 @@ class Agent:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        self._channel.settimeout(left)
-        piece = self._channel.recv(PIECE_BYTES)
+        self.channel.settimeout(left)
+        piece = self.channel.recv(PIECE_BYTES)
         if not piece:
             raise ConnectionResetError
         self._buffer += piece
