@@ -139,11 +139,9 @@ class Page:
             redraw()
 
     def say(self, text: str) -> None:
-        """Put a sentence on the page, once and for all."""
         display(Note(text))
 
     def html(self, markup: Markup) -> None:
-        """Put HTML on the page, once and for all."""
         display(Html(markup))
 
 
@@ -161,7 +159,6 @@ def has_kernel() -> bool:
 
 
 def html_of(thing: Any) -> str:
-    """What a notebook shows of ``thing``, as HTML."""
     if hasattr(thing, "_repr_html_"):
         return str(thing._repr_html_())
     return str(Markup("<pre>{}</pre>").format(repr(thing)))

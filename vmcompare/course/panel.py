@@ -97,7 +97,6 @@ class Panel:
         return self.task is not None and not self.task.done()
 
     def attach(self, finished: Callable[[Recording], str]) -> None:
-        """Have one more told of the recording when the run has ended."""
         if finished not in self._finished:
             self._finished.append(finished)
 

@@ -125,7 +125,6 @@ class Steps(ABC):
     # ---- what-ifs ------------------------------------------------------------------------------
 
     def _model(self, name: str, model: Callable[[], WhatIf]) -> None:
-        """Show a model with its slider, and again when other rows are shown."""
         slider.show(lambda: text.whatif(model(), self._section("what-if", name)), self._page.follow)
 
     # ---- predictions --------------------------------------------------------------------------

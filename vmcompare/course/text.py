@@ -104,7 +104,6 @@ class Section:
 
 
 def placeholders(words: str) -> set[str]:
-    """Names of the values that ``words`` ask for."""
     named = {found[2] for found in _KEPT.finditer(words) if found[2]}
     return named | {name for _, name in _IF.findall(words)}
 

@@ -75,7 +75,7 @@ def lacking_images(platforms: Collection[Platform]) -> tuple[tuple[str, float], 
 
     Each in words, with the seconds it took on the computer of the project's recordings.
     """
-    from vmcompare.engines.images.preparations import TAKES_S
+    from vmcompare.engines.images.cache import TAKES_S
     from vmcompare.engines.qemu import disks
 
     try:

@@ -49,7 +49,6 @@ class HiddenModule(VmcompareError):
         )
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows instead of a traceback."""
         return [str(self)]
 
 

@@ -354,7 +354,6 @@ def end_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
 
 
 def kill_child(child: subprocess.Popen[Any]) -> None:
-    """Kill ``child`` and wait for its end."""
     child.kill()
     # With a limit: an exception that a signal raised within an earlier wait can leave Popen's lock
     # taken, and a wait without one would then never return.

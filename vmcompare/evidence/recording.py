@@ -154,7 +154,6 @@ class Recording:
 
 
 def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows of recordings as a frame (columns: :data:`COLUMNS`)."""
     import pandas as pd
 
     # A few thousand rows, from which some are taken again and again: Arrow takes twice as long.

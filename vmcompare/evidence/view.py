@@ -46,7 +46,6 @@ class Source:
     platforms: tuple[str, ...]
 
     def brief(self) -> str:
-        """Kind and date: ``"Recorded on 2026-11-25"``."""
         return f"{self.shown.capitalize()} on {self.started_utc[:10]}"
 
     def sentence(self) -> str:
@@ -195,7 +194,6 @@ class Column:
         return " · ".join(words)
 
     def count(self) -> str:
-        """``"n = 9, 1 failed"``."""
         failed = f", {self.failed} failed" if self.failed else ""
         return f"n = {self.n}{failed}"
 
@@ -215,7 +213,6 @@ class Column:
         return dict(zip(phases, texts, strict=True))
 
     def blocks(self) -> dict[int, list[float]]:
-        """Block → its values."""
         blocks = self.rows.groupby("block")["value"]
         return {int(str(block)): values.tolist() for block, values in blocks}
 

@@ -223,7 +223,6 @@ class _Exporter(HTMLExporter):
 
     @pass_context
     def markdown2html(self, context: Context, source: str) -> str:
-        """What an author wrote."""
         return self._told(context, lambda *where: markdown.to_html(source, *where))
 
     @pass_context
@@ -233,7 +232,6 @@ class _Exporter(HTMLExporter):
 
     @pass_context
     def clean_html(self, context: Context, source: str) -> str:
-        """HTML that a cell displays."""
         return self._told(context, lambda *_: markdown.clean(source))
 
     def _told(self, context: Context, render: Callable[[Path, Mapping[str, Any]], str]) -> str:

@@ -187,7 +187,6 @@ class Standstills:
         self._found: list[tuple[float, float]] = []  # (when it ended, seconds)
 
     def look(self) -> None:
-        """Compare the clock with the last look."""
         with self._lock:
             before, self._looked = self._looked, now()
             late = self._looked - before - TICK_S

@@ -168,7 +168,6 @@ def command_line(pid: int) -> tuple[str, ...]:
 
 
 def named(names: Collection[str]) -> tuple[int, ...]:
-    """Processes of this host with one of these names, sorted."""
     return tuple(sorted(p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in names))
 
 

@@ -15,7 +15,6 @@ from vmcompare.course import page, text
 from vmcompare.course.exercises import Tasks, questions_html, quiz_widget
 from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps
-from vmcompare.course.verdict import checks  # noqa: F401 - declares values on `explained`
 from vmcompare.course.verdict.explain import (
     COUNTED,
     choices,

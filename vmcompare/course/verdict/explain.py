@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import (
+    NO_CODE_CACHE,
     Conclusion,
     Estimate,
     Rule,
@@ -21,7 +22,7 @@ from vmcompare.evidence.claims import (
 )
 from vmcompare.evidence.claims.judged import Evidence, Part
 from vmcompare.evidence.units import ratio, written
-from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.plots.findings import SIGNS, Against, against, findings
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import EMULATION, Platform
@@ -33,7 +34,6 @@ ABSENT = "not measured here"
 
 @explained.figure("findings")
 def findings_figure(evidence: Evidence) -> Picture:
-    """One mark a claim, by its finding."""
     found = {claim.id: claim.finding.verdict for claim in evidence.claims}
     return findings(found, caption=evidence.caption())
 
@@ -218,3 +218,18 @@ def choices(evidence: Evidence) -> Mapping[str, str]:
         part = evidence.part(claim_id, name)
         said[name] = str(part.finding.verdict) if part else ABSENT
     return said
+
+
+@explained.values("sentence")
+def _sentence(evidence: Evidence) -> Values:
+    """What one more VM and one more container cost, and on how many ramps that rests."""
+    part = evidence.part("O1", "memory")
+    if part is None or part.run is None or part.finding.interval is None:
+        raise Unavailable("no recording here holds the memory of instances", "do lesson 01 first")
+    names = ("container_memory", "vm_memory", "memory_ratio")
+    known = choices(evidence)
+    return {
+        **{name: known[name] for name in names},
+        "ramps": part.finding.interval.n,
+        "under": f"{EMULATION}, {NO_CODE_CACHE}" if part.emulated else "no emulation",
+    }

@@ -54,7 +54,6 @@ class Request(Generic[T]):
         self._future: Future[tuple[T, int]] = Future()
 
     def send(self) -> None:
-        """Make the request, unless it was cancelled meanwhile."""
         threading.Thread(target=self._call, daemon=True, name="vmcompare docker request").start()
 
     def was_made(self) -> bool:

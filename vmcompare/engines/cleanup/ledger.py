@@ -212,7 +212,6 @@ class _Current:
             raise
 
     def close(self) -> None:
-        """Remove the ledger if nothing is watched any more."""
         if self.pid == os.getpid() and not self.ledger.watched:
             self._remove()
 

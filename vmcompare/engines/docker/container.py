@@ -262,7 +262,6 @@ class Container(AbstractContextManager["Container"]):
 
     @contextlib.contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
-        """See :class:`vmcompare.sandbox.Follower`."""
         with self._turn.take(argv), contextlib.ExitStack() as followed:
             with self._alive() as output:
                 heard = followed.enter_context(

@@ -60,7 +60,6 @@ class Stream:
         self._file: _Readable = response.raw._fp.fp if response is not None else raw
 
     def timeout(self, seconds: float | None) -> None:
-        """Let reads fail with ``TimeoutError`` after ``seconds``."""
         self._socket.settimeout(seconds)
 
     def frames(self) -> Iterator[tuple[int, bytes]]:

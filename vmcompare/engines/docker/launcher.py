@@ -95,7 +95,6 @@ class DockerLauncher:
         return self._resolved(spec.image)[1]
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
-        """See :class:`vmcompare.sandbox.Packer`."""
         _must_be_alpine(spec)
         return _contents(added, self._progress)
 
@@ -216,7 +215,6 @@ _KIB = 1024
 
 
 def _contents(added: Mapping[str, bytes], progress: Progress | None = None) -> Iterator[FileFact]:
-    """Every file of both layers."""
     with tarfile.open(alpine.rootfs_tar(progress)) as tar:
         yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
     yield from (FileFact(path, len(data)) for path, data in added.items())

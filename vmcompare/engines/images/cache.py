@@ -14,7 +14,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +22,6 @@ import msgspec
 
 from vmcompare import paths
 from vmcompare.engines import cleanup
-from vmcompare.engines.images import preparations
 from vmcompare.errors import StorageError
 
 Progress = Callable[[str, float], None]
@@ -42,6 +41,32 @@ class _Facts(msgspec.Struct):
     key: str
     size: int
     sha256: str
+
+
+WORDS: Mapping[str, str] = {
+    "rootfs.tar": "the Alpine file system",
+    "full.cpio": "the file system of vm-direct",
+    "small.cpio": "a small file system for a VM",
+    "disk.cpio": "the first files of vm-tuned",
+    "install.cpio": "the files that set up the virtual disk",
+    "vmlinux.elf": "the kernel of the VMs",
+    "disk.qcow2": "the virtual disk",
+    "warm.qcow2": "the disk of vm-tuned",
+    "changed.qcow2": "a virtual disk with an application",
+    "container-host.cpio": "the file system of the VM that hosts containers",
+    "debian.tar": "the Debian file system",
+    "sector.img": "a disk of 512 bytes",
+}
+"""Name in the cache → what a learner reads."""
+
+TAKES_S: Mapping[str, float] = {"the virtual disk": 2.4, "the disk of vm-tuned": 21.0}
+"""Words → seconds, of all that takes longer than about a second. Measured once with an empty cache
+on the computer of the project's recordings (two cores, software emulation); each boots a guest."""
+
+
+def words(name: str) -> str:
+    """What a learner reads for the file ``name`` of the cache."""
+    return WORDS.get(name, name)
 
 
 def no_progress(what: str, fraction: float) -> None:
@@ -81,7 +106,7 @@ class Cache:
         Raises:
             StorageError: the directory cannot be used, or has no room for the file.
         """
-        path, what = self._path(name, key), preparations.words(name)
+        path, what = self._path(name, key), words(name)
         if _intact(path, key):
             return path
 

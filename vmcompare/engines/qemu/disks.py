@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.images import alpine, initramfs, oci, preparations, qcow2
-from vmcompare.engines.images.cache import Cache, Progress
+from vmcompare.engines.images import alpine, initramfs, oci, qcow2
+from vmcompare.engines.images.cache import Cache, Progress, words
 from vmcompare.engines.qemu import boots
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
@@ -81,7 +81,7 @@ def lacking(platforms: Collection[Platform]) -> tuple[str, ...]:
     needed = ["disk.qcow2"] * bool({Platform.VM, Platform.VM_TUNED} & set(platforms))
     needed += ["warm.qcow2"] * (Platform.VM_TUNED in platforms)
     cache = Cache()
-    return tuple(preparations.words(name) for name in needed if not cache.holds(name, _key()))
+    return tuple(words(name) for name in needed if not cache.holds(name, _key()))
 
 
 @contextlib.contextmanager

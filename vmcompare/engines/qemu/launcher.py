@@ -129,7 +129,6 @@ class QemuLauncher:
         return ImageFacts("sha256:" + whole, layers, size)
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
-        """See :class:`vmcompare.sandbox.Packer`."""
         self._must_be_boxed(spec)
         if self._platform is Platform.VM_DIRECT:
             return contents.direct_contents(added, self._progress)
