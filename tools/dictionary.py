@@ -44,7 +44,7 @@ _FORMS = {regex: words for words, regex in schema.FORMS.items()}
 
 def document() -> str:
     """The whole dictionary, in Markdown."""
-    made = msgspec.json.schema_components(schema.KINDS)[1]
+    made = msgspec.json.schema_components(schema.kinds())[1]
     titles = {
         "run": "The run (first line)",
         "host": "Facts of the host (field `host` of the run)",

@@ -315,19 +315,6 @@ class Said:
         return f"{self.solve}  # shows the solution" if self.reply.offer and self.solve else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """A model answer as a page shows it; in a terminal its words."""
-
-    text: str
-
-    def _repr_html_(self) -> str:
-        return f'{LAB_STYLE}<div class="vmc-task">{to_html(self.text)}</div>'
-
-    def __repr__(self) -> str:
-        return unescaped(self.text)
-
-
 def reply_html(reply: Reply, *, again: bool = False) -> str:
     """What is said to an answer; ``again`` where it is not said to an answer just given."""
     checked = f"Checked on the data shown: {reply.checked_on}." if reply.checked_on else ""

@@ -59,7 +59,7 @@ class Place:
         if self._output is not None:  # None: outside IPython nothing can be shown anew
             self._output.update(shown)
 
-    def _filled(self, shown: Any) -> _Saved:
+    def _filled(self, shown: Any) -> Html:
         """Show something in the widget; returns the plain output that stands for it."""
         name = f"vmc-saved-{self._widget.model_id}"
         html = html_of(shown)
@@ -68,7 +68,8 @@ class Place:
             f'<div class="vmc-live jp-RenderedHTMLCommon">{html.replace("<a ", _NEW_TAB)}</div>'
         )
         plain = svg.as_images(html)
-        return _Saved(f'{_SAVED_STYLE}<div class="vmc-saved {name}">{plain}</div>', repr(shown))
+        saved = f'{_SAVED_STYLE}<div class="vmc-saved {name}">{plain}</div>'
+        return Html(Markup(saved), repr(shown))
 
 
 _NEW_TAB = '<a target="_blank" rel="noopener" '
@@ -101,18 +102,6 @@ class _View:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {**self.widget._repr_mimebundle_(), "text/plain": ""}
-
-
-@dataclass(frozen=True, slots=True)
-class _Saved:
-    markup: str
-    text: str
-
-    def _repr_html_(self) -> str:
-        return self.markup
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 @dataclass(slots=True)
@@ -191,15 +180,16 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """HTML as a notebook displays it; in a terminal its words."""
+    """HTML as a notebook displays it; in a terminal its ``words``, which may be others."""
 
     markup: Markup
+    words: str = ""
 
     def _repr_html_(self) -> str:
         return self.markup
 
     def __repr__(self) -> str:
-        return Markup(str(self.markup).replace("<", " <")).striptags()
+        return self.words or Markup(str(self.markup).replace("<", " <")).striptags()
 
 
 def lesson_link(notebook: Path, words: str) -> Markup:

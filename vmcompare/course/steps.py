@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from vmcompare.course import page, slider, text
 from vmcompare.course.exercises import (
+    LAB_STYLE,
     Said,
-    Solution,
     Tasks,
     exercise_html,
     exercise_widget,
@@ -24,6 +24,7 @@ from vmcompare.course.predict import KEPT, Prediction
 from vmcompare.course.templates import render
 from vmcompare.course.text import Section
 from vmcompare.errors import VmcompareError
+from vmcompare.evidence.markdown import to_html, unescaped
 from vmcompare.measuring.mode import is_handout
 
 if TYPE_CHECKING:
@@ -120,7 +121,11 @@ class Steps(ABC):
     def solution(self, name: str) -> None:
         """Show the model answer to an exercise, by the rows shown now. Raises ``UnknownName``."""
         if asked := self._practice():
-            page.display(Solution(asked.solution(name)))
+            words = asked.solution(name)
+            shown = Markup('{}<div class="vmc-task">{}</div>')
+            page.display(
+                page.Html(shown.format(Markup(LAB_STYLE), to_html(words)), unescaped(words))
+            )
 
     # ---- what-ifs ------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ It never disturbs a Docker that runs already, and never fails: the course also w
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import shutil
@@ -24,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from vmcompare import paths
@@ -297,6 +297,15 @@ _CONTAINERD_PID = Path("/var/run/docker/containerd/containerd.pid")
 Say = Callable[[str], None]
 
 
+class _Daemon(msgspec.Struct):
+    """What is written down of a daemon of ours."""
+
+    pid: int
+    started: str
+    boot: str
+    options: tuple[str, ...] = ()
+
+
 def start_own(say: Say) -> None:
     """Start a daemon; should it die at once, again with what its last words suggest."""
     options: tuple[str, ...] = ()
@@ -340,13 +349,8 @@ def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
             env=cleanup.spared(),
             start_new_session=True,  # Ctrl-C in set-up's terminal is not meant for it
         )
-    entry = {
-        "pid": daemon.pid,
-        "started": cleanup.started(daemon.pid) or "",
-        "boot": cleanup.boot(),
-        "options": list(options),
-    }
-    _pid_file().write_text(json.dumps(entry), encoding="utf-8")
+    ours = _Daemon(daemon.pid, cleanup.started(daemon.pid) or "", cleanup.boot(), options)
+    _pid_file().write_bytes(msgspec.json.encode(ours))
     _pid_file().chmod(0o600)  # else it would not be obeyed
     return daemon
 
@@ -392,19 +396,20 @@ def stop(say: Say = print, name: str = DAEMON) -> None:
     path = _pid_file()
     try:
         with cleanup.private(path) as stream:
-            entry = json.load(stream)
-        pid, start, boot = int(entry["pid"]), str(entry["started"]), str(entry["boot"])
+            known = paths.understood(stream.read(), _Daemon)
     except FileNotFoundError:
         say("No Docker of ours is running")
         return
     except cleanup.Damaged as error:
         say(f"No Docker of ours is known: {path} was left alone: {error}. Next step: remove it")
         return
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    if known is None:
         path.unlink(missing_ok=True)
         say("No Docker of ours is running (its pid file was damaged and is removed)")
         return
-    ours = boot == cleanup.boot() and cleanup.is_same_process(pid, start) and _name(pid) == name
+    pid, start = known.pid, known.started
+    ours = known.boot == cleanup.boot() and cleanup.is_same_process(pid, start)
+    ours = ours and _name(pid) == name
     if not ours:
         say("No Docker of ours is running (ours had ended; its pid file is removed)")
     elif _end(pid, start):

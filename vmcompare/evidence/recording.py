@@ -25,8 +25,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
-
 from vmcompare.errors import RecordingError, StorageError, Unavailable, printable
 from vmcompare.evidence import schema
 from vmcompare.evidence.units import METRICS
@@ -361,7 +359,7 @@ def _kept(path: Path, *state: int) -> Recording:
 def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
     *lines, torn = _lines(path)
     head = _run_line(path, lines[0] if lines else b"")
-    host: dict[str, Any] = msgspec.to_builtins(head.host)
+    host = _facts(head.host)
     named = schema.runtimes(host)
     common = {"run_id": head.run_id, "host_id": host["host_id"], "experiment": head.experiment}
     rows: list[dict[str, Any]] = []
@@ -456,6 +454,13 @@ def _run_line(path: Path, raw: bytes) -> Any:
     if line is None or line.kind != "run":
         raise RecordingError(path, 1, "it does not begin with a run line")
     return line
+
+
+def _facts(host: Any) -> dict[str, Any]:
+    import msgspec
+
+    made: dict[str, Any] = msgspec.to_builtins(host)
+    return made
 
 
 def _row(path: Path, number: int, line: Any, common: Mapping[str, str]) -> dict[str, Any]:

@@ -7,11 +7,10 @@ texts are short and printable, and a field that is not listed is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal
-
-import msgspec
 
 from vmcompare.errors import UNPRINTABLE, printable
 from vmcompare.evidence.units import METRICS
@@ -82,10 +81,12 @@ def parse(raw: bytes, named: frozenset[str] = frozenset()) -> Any:
     ``named`` are runtimes that the facts of the machine name, see :func:`runtimes`. Raises
     ``ValueError``, which names the field and what is wrong with it.
     """
+    import msgspec
+
     if len(raw) > MAX_LINE_BYTES:
         raise ValueError(f"it is longer than {MAX_LINE_BYTES:,} bytes")
     try:
-        line = _DECODER.decode(raw)
+        line = _decoder()(raw)
     except msgspec.ValidationError as error:
         raise ValueError(_in_words(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -99,8 +100,10 @@ def parse(raw: bytes, named: frozenset[str] = frozenset()) -> Any:
 
 def schema_of(raw: bytes) -> Any:
     """The schema a run line names, whatever else it holds; ``None`` where that is no run line."""
+    import msgspec
+
     try:
-        seen = msgspec.json.decode(raw[:MAX_LINE_BYTES], type=_Peek)
+        seen = msgspec.json.decode(raw[:MAX_LINE_BYTES], type=_peek())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return seen.schema if seen.kind == "run" else None
@@ -119,7 +122,9 @@ def json_schema() -> dict[str, Any]:
     facts of the host name, how long a line may be, that the whole number ``1.0`` is written ``1``,
     and what stands on which line of a file.
     """
-    lines, made = msgspec.json.schema_components(KINDS)
+    import msgspec
+
+    lines, made = msgspec.json.schema_components(kinds())
     row = made["row"]
     row["properties"]["metric"]["enum"] = [*METRICS]
     row["allOf"] = [
@@ -218,13 +223,24 @@ def _date(name: str, text: str) -> None:
         raise ValueError(f"{name} is no date that exists: {text}") from None
 
 
-def _kinds() -> tuple[Any, Any, Any]:
+@cache
+def _decoder() -> Callable[[bytes], Any]:
+    """Made at the first use: to import msgspec takes longer than to import this package."""
+    import msgspec
+
+    run, row, end = kinds()
+    return msgspec.json.Decoder(run | row | end).decode
+
+
+@cache
+def kinds() -> tuple[Any, Any, Any]:
     """The three kinds of lines as msgspec structs: run, row and end.
 
     Each field carries what it means as its description, in Markdown, and where they help its
     ``unit`` and what belongs to its vocabulary (``words``, and ``or_else`` what cannot be listed):
     ``docs/data-dictionary.md`` is made of them.
     """
+    import msgspec
 
     def text(limit: int, form: str = _PRINTABLE) -> Any:
         return Annotated[str, msgspec.Meta(max_length=limit, pattern=FORMS[form])]
@@ -370,13 +386,11 @@ def _kinds() -> tuple[Any, Any, Any]:
     return run, row, struct("end", status)
 
 
-KINDS = _kinds()
-_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(KINDS[0] | KINDS[1] | KINDS[2])
+@cache
+def _peek() -> Any:
+    import msgspec
 
-
-class _Peek(msgspec.Struct):
-    kind: str
-    schema: int
+    return msgspec.defstruct("Peek", [("kind", str), ("schema", int)])
 
 
 def _in_words(told: str) -> str:

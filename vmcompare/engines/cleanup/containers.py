@@ -18,14 +18,13 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-import psutil
-
 from vmcompare.engines.cleanup.connection import connect, docker_is_named, engine_errors
 from vmcompare.engines.cleanup.identity import boot, is_same_process
 from vmcompare.engines.cleanup.ledger import LABEL, LABEL_BOOT, LABEL_PID, LABEL_STARTED, labels
 from vmcompare.errors import Unavailable
 
 if TYPE_CHECKING:
+    import psutil
     from docker import APIClient
 
     from vmcompare.engines.cleanup.ending import Swept
@@ -71,6 +70,8 @@ def end_orphans(swept: Swept, session: str | None) -> None:
 
 def _shims() -> Iterator[tuple[psutil.Process, str]]:
     """The shims on this kernel (Linux), each with the number of its container."""
+    import psutil
+
     if sys.platform != "linux":
         return
 
@@ -85,6 +86,8 @@ def _owner(shim: psutil.Process) -> dict[str, str] | None:
     """The owner named in a container's ``config.json``, in the folder its shim works in; else
     ``None``.
     """
+    import psutil
+
     path = Path(f"/proc/{shim.pid}/cwd/config.json")
     try:
         # Anybody may call a program like a shim, and put anything where this file is looked for.
@@ -101,6 +104,8 @@ def _owner(shim: psutil.Process) -> dict[str, str] | None:
 
 def _end(shim: psutil.Process) -> bool:
     """End a shim and all it serves; whether it could be."""
+    import psutil
+
     try:
         served = [*shim.children(recursive=True), shim]
         for process in served:  # the shim last: it would be told of their end

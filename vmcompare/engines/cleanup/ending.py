@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from vmcompare.engines.cleanup.containers import remove_containers
 from vmcompare.engines.cleanup.folder import remove
 from vmcompare.engines.cleanup.identity import boot
@@ -173,6 +171,8 @@ def _remove_cgroups(swept: Swept, living: set[str]) -> None:
     A cgroup that still holds a process refuses to go; that is left to it. One whose session's pid
     is in use waits: another user's ledger is not seen from here.
     """
+    import psutil
+
     for pattern in ("vmcompare-*", "*/vmcompare-*"):
         for path in CGROUP_ROOT.glob(pattern):
             session = path.name.removeprefix("vmcompare-")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vmcompare import paths
-from vmcompare.engines.cleanup.ledger import forget_path, is_named_for, new_name, user, watch_path
+from vmcompare.engines.cleanup.ledger import forget, is_named_for, new_name, user, watch
 from vmcompare.errors import StorageError
 
 
@@ -24,7 +24,7 @@ def folder(within: Path | None = None) -> Iterator[Path]:
     ``StorageError``.
     """
     path = (paths.temporary() if within is None else within.absolute()) / new_name()
-    watch_path(path)
+    watch(str(path))
     try:
         with paths.said_of(path, paths.TEMPORARY):
             path.mkdir(mode=0o700)
@@ -32,7 +32,7 @@ def folder(within: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():  # else it stays written down, for whoever cleans up after us
-            forget_path(path)
+            forget(str(path))
 
 
 def roots() -> list[Path]:

@@ -11,8 +11,6 @@ import platform
 import sys
 from pathlib import Path
 
-import psutil
-
 
 def boot() -> str:
     """This boot and process-id namespace: pids can be compared only where this is equal.
@@ -23,11 +21,15 @@ def boot() -> str:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot_id}.{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
+        import psutil
+
         return f"{platform.node()}.{round(psutil.boot_time() / 60)}"
 
 
 def started(pid: int) -> str | None:
     """When ``pid`` was started, in a form to compare for equality; ``None`` if it is not alive."""
+    import psutil
+
     try:
         if sys.platform == "linux":
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -31,7 +31,7 @@ LABEL_PID, LABEL_BOOT, LABEL_STARTED = f"{LABEL}.pid", f"{LABEL}.boot", f"{LABEL
 SESSION = r"[0-9]{1,10}-[0-9a-f]{8}"  # a session's name: its process and eight random digits
 LEDGER_BYTES = 8 << 20  # at most, of a ledger; each start takes about 200 bytes
 LINE_BYTES = 8 << 10  # at most, of a line; a path has at most 4,096 bytes
-CONTAINERS = "containers"
+CONTAINERS = "containers"  # all of this session's, known by their labels
 
 _Short = Annotated[str, msgspec.Meta(max_length=256)]
 _Session = Annotated[str, msgspec.Meta(pattern=rf"\A{SESSION}\Z")]
@@ -261,7 +261,11 @@ def labels() -> dict[str, str]:
     }
 
 
-def _watch(key: str) -> None:
+def watch(key: str) -> None:
+    """Write down that a folder (its path), or :data:`CONTAINERS`, must not outlive us.
+
+    Calls are counted: each wants one of :func:`forget`, once it is gone.
+    """
     with _lock:
         session = _current()
         session.counts[key] = session.counts.get(key, 0) + 1
@@ -270,7 +274,7 @@ def _watch(key: str) -> None:
             session.ledger.append(LedgerEntry(watch=key))
 
 
-def _forget(key: str) -> None:
+def forget(key: str) -> None:
     with _lock:
         session = _current()
         left = session.counts.get(key, 0) - 1
@@ -289,23 +293,3 @@ def new_name() -> str:
 def is_named_for(session: str, name: str) -> bool:
     """Whether :func:`new_name` could have given ``name`` in that session."""
     return re.fullmatch(rf"vmcompare-{re.escape(session)}-[0-9a-f]{{8}}", name) is not None
-
-
-def watch_path(path: Path) -> None:
-    """Write down that the folder ``path``, of a :func:`new_name`, must not outlive us."""
-    _watch(str(path))
-
-
-def forget_path(path: Path) -> None:
-    """Cross out ``path``: it is gone. Unknown ones are ignored."""
-    _forget(str(path))
-
-
-def watch_containers() -> None:
-    """Write down that containers with this session's labels may exist. Calls are counted."""
-    _watch(CONTAINERS)
-
-
-def forget_containers() -> None:
-    """Take back one :func:`watch_containers`: the container it announced is gone."""
-    _forget(CONTAINERS)

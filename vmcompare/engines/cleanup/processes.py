@@ -14,10 +14,12 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from vmcompare.engines.cleanup.ledger import session_id, user
+
+if TYPE_CHECKING:
+    import psutil  # needed only where somebody is looked for: it takes as long as all the rest
 
 MARK = "VMCOMPARE_SESSION"  # the name of the variable
 SPARED = "none"  # its value in what must outlive a session: its guardian, everybody's Docker daemon
@@ -47,6 +49,8 @@ def session_processes(session: str, also: Mapping[str, str] | None = None) -> li
 
     With ``also``, only those whose environment holds these variables too, and their offspring.
     """
+    import psutil
+
     wanted = {MARK: session, **(also or {})}
     spare = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found: dict[int, psutil.Process] = {}
@@ -69,6 +73,8 @@ def session_processes(session: str, also: Mapping[str, str] | None = None) -> li
 
 def _add_offspring(found: dict[int, psutil.Process], unmarked: Iterable[int]) -> None:
     """Add what was started by what is ``found``, or is in a session that one of it leads."""
+    import psutil
+
     left: dict[int, tuple[psutil.Process, int, int]] = {}
     for pid in unmarked:
         with contextlib.suppress(psutil.Error):
@@ -85,6 +91,8 @@ def end_session_processes(session: str, also: Mapping[str, str] | None = None) -
 
     Searched anew until nobody is found: what is ended may be starting something.
     """
+    import psutil
+
     began = time.monotonic()
     asked: dict[int, float] = {}
     while found := session_processes(session, also):
@@ -104,6 +112,8 @@ def end_session_processes(session: str, also: Mapping[str, str] | None = None) -
 
 def _environment(pid: int) -> Mapping[str, str] | None:
     """With what a process of this user was started; ``None`` for others', and for ended ones."""
+    import psutil
+
     try:
         if sys.platform != "linux":
             return psutil.Process(pid).environ()
@@ -133,6 +143,8 @@ def _environ(pid: int) -> bytes:
 
 
 def _is_ours(pid: int) -> bool:
+    import psutil
+
     try:
         return not hasattr(os, "geteuid") or psutil.Process(pid).uids().real == user()
     except psutil.Error:

@@ -76,7 +76,7 @@ class Container(AbstractContextManager["Container"]):
     # entering
 
     def __enter__(self) -> Container:
-        cleanup.watch_containers()
+        cleanup.watch(cleanup.CONTAINERS)
         with contextlib.ExitStack() as undo:
             undo.push(self._abandon)
             self._launch()
@@ -224,7 +224,7 @@ class Container(AbstractContextManager["Container"]):
                     self._output.ended.wait(0.1 if self._removal is None else GRACE_S)
                 self._stream.close()
                 self._stream = None
-        cleanup.forget_containers()
+        cleanup.forget(cleanup.CONTAINERS)
 
     def _await_removal(self, timeout_s: float) -> bool:
         """Whether the engine reported the removal within ``timeout_s`` seconds."""
