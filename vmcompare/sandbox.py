@@ -46,15 +46,14 @@ class Machine(StrEnum):
 class Series:
     """What is started, counted and drawn as one thing, from a plan to a figure.
 
-    Two series are never pooled. How warm a start is and which accelerator carries it are not part
-    of a series: they are columns of its rows, and are said beside its name.
+    Two series are never pooled. How warm a start is and which accelerator carries it are no part of
+    a series: they are columns of its rows, and are said beside its name.
 
     Attributes:
-        platform: the platform.
         machine: the computer that a VM pretends to be (``vm-direct`` on ``pc`` and on ``microvm``
             are two series).
-        runtime: the runtime of a container that is a bare mechanism (``"runc"``,
-            ``"bubblewrap"``); empty for the product (``docker run``), which it never stands in for.
+        runtime: the runtime of a container that is a bare mechanism (``"runc"``, ``"bubblewrap"``);
+            empty for the product (``docker run``), which it never stands in for.
     """
 
     platform: Platform
@@ -65,8 +64,7 @@ class Series:
     def of(cls, platform: str, machine: str, runtime: str, layer: str) -> Series:
         """The series of a row with these columns: the product's runtime is a detail, no series.
 
-        Raises:
-            ValueError: there is no such platform or machine.
+        Raises ``ValueError`` where there is no such platform or machine.
         """
         bare = platform == Platform.CONTAINER and layer == "mechanism"
         return cls(Platform(platform), Machine(machine), runtime if bare else "")
@@ -142,29 +140,23 @@ class Phase(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-SOFTWARE = "tcg"
-"""The accelerator that is none: QEMU translates every instruction of the guest."""
+SOFTWARE = "tcg"  # the accelerator that is none: QEMU translates every instruction of the guest
 
-EMULATION = "software emulation"
-"""What a figure says of rows whose accelerator was :data:`SOFTWARE`."""
+EMULATION = "software emulation"  # what a figure says of rows whose accelerator was `SOFTWARE`
 
 
 def accelerator_words(accel: str) -> str:
-    """An accelerator as a page names it: :data:`EMULATION`, ``"kvm"`` …"""
     return EMULATION if accel == SOFTWARE else accel
 
 
 FIRST_BYTE = b"\x06"
 """The byte the first-byte program writes: ASCII ACK, which no boot message contains."""
 
-FIRST_BYTE_PROGRAM = "/sbin/vmcompare-first-byte"
-"""Where that program lies in every image."""
+FIRST_BYTE_PROGRAM = "/sbin/vmcompare-first-byte"  # where that program lies in every image
 
-ALPINE = "alpine"
-"""The image both sides share: one userland, whatever runs it."""
+ALPINE = "alpine"  # the image both sides share: one userland, whatever runs it
 
-DEBIAN = "debian"
-"""A second userland for containers, where this computer can make one."""
+DEBIAN = "debian"  # a second userland for containers, where this computer can make one
 
 BOOT_SECTOR = "boot-sector"
 """512 bytes that print a message without an operating system; only a VM on ``pc`` starts them. The
@@ -178,8 +170,7 @@ CONTAINER_HOST = "container-host"
 """The Alpine userland with this computer's own ``runc`` in it (at ``/usr/sbin/runc``): a guest
 whose root may start real containers, broken ones too, and harm nobody. ``vm-direct`` only."""
 
-RUNC_IN_A_GUEST = "runc in a guest"
-"""What stands in the column ``runtime`` of such containers' rows."""
+RUNC_IN_A_GUEST = "runc in a guest"  # what stands in the column `runtime` of such containers' rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +219,6 @@ class Spec:
 
     @property
     def memory_bytes(self) -> int:
-        """The memory it may use, in bytes."""
         return self.memory_mib * 1024 * 1024
 
 
@@ -302,7 +292,6 @@ class Traits:
 
     @property
     def emulated(self) -> bool:
-        """Whether instances run under software emulation."""
         return self.accel == SOFTWARE
 
 
@@ -313,11 +302,7 @@ class Sandbox(Protocol):
         """Run a command inside, wait for its end. Raises ``WaitTimeout``."""
 
     def put(self, path: str, data: bytes) -> None:
-        """Write ``data`` to the absolute ``path`` inside, mode 755; makes its folder.
-
-        Raises:
-            LaunchFailure: it cannot be written.
-        """
+        """Write ``data`` to the absolute ``path`` inside, mode 755; raises ``LaunchFailure``."""
 
     def host_pids(self) -> tuple[int, ...]:
         """Every host process that serves this instance (VMM; or shim and workload)."""
@@ -349,12 +334,7 @@ class Launcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileFact:
-    """One regular file inside an instance; hard links of one file are one.
-
-    Attributes:
-        path: absolute, inside.
-        size_bytes: of its content.
-    """
+    """One regular file inside an instance, by its absolute path; hard links of one file are one."""
 
     path: str
     size_bytes: int
@@ -365,7 +345,6 @@ class Piece:
     """One thing that is stored and shipped: a layer, a kernel, a RAM disk, a disk, an overlay.
 
     Attributes:
-        name: one of those words.
         digest: ``sha256:…`` of its bytes before compression.
         virtual_bytes: what it amounts to inside: the size of a disk, the sum of a layer's files.
         allocated_bytes: what it occupies on the disk of this computer, uncompressed by us.
@@ -424,9 +403,8 @@ class Layered(Protocol):
 class Channel:
     """One of ``Spec.channels``: a stream of bytes in both directions.
 
-    Attributes:
-        path: the device inside; one program at a time can have it open.
-        host: this end, a connected socket; it is closed when the sandbox is left.
+    ``path`` is the device inside, which one program at a time can have open; ``host`` is this end,
+    a connected socket, closed when the sandbox is left.
     """
 
     path: str
@@ -449,10 +427,7 @@ class Followed(Protocol):
     """A command that runs on and is listened to."""
 
     def ended_ns(self) -> int | None:
-        """When its output ended (it ended, or its whole instance is gone); ``None`` before that.
-
-        On the host's ``time.perf_counter_ns`` clock.
-        """
+        """When its output ended (host, ns), or its instance was gone; ``None`` before that."""
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for that at most so long; whether it came."""
@@ -480,7 +455,6 @@ class Availability:
     """What a backend's ``probe()`` found.
 
     Attributes:
-        ok: whether it can be used.
         version: the engine's version, or empty.
         what: when not ok: what is missing, one clause.
         next_step: when not ok: the one thing to do.

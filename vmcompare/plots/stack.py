@@ -17,25 +17,18 @@ FILLS: Sequence[tuple[str, str]] = (
     ("#D55E00", "//"), ("#0072B2", ""), ("#BBBBBB", ".."), ("#FFFFFF", "xx"), ("#999999", ""),
 )  # fmt: skip
 
-_CHARACTERS = 66
-"""That fit in one line of half the figure's width at the size of the small words."""
+_CHARACTERS = 66  # that fit in one line of half the figure's width at the size of the small words
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """One bar.
-
-    Attributes:
-        label: its name, with "software emulation" and provenance where those apply.
-        parts: name → amount, in the order in which they are stacked; zeros are left out.
-    """
+    """One bar: name → amount of its parts, in the order in which they are stacked."""
 
     label: str
     parts: Mapping[str, float]
 
     @property
     def total(self) -> float:
-        """The sum of its parts."""
         return sum(self.parts.values())
 
 

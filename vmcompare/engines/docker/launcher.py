@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
@@ -56,10 +55,7 @@ REPOSITORIES = "vmcompare"  # then our name of the image; the tag is the start o
 
 
 class DockerLauncher:
-    """Opens containers. One client is kept: connecting is not part of any start.
-
-    ``progress`` is told when an image has to be built.
-    """
+    """Opens containers. One client is kept: connecting is not part of any start."""
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
@@ -99,7 +95,6 @@ class DockerLauncher:
         return self._resolved(spec.image)[1]
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
-        """See :class:`vmcompare.sandbox.Packer`."""
         _must_be_alpine(spec)
         return _contents(added, self._progress)
 
@@ -132,7 +127,7 @@ class DockerLauncher:
         """Wait until an engine that was lost in mid-run is back: no part of any start.
 
         A daemon that is restarted would otherwise cost a run all its starts, as each fails at once.
-        One that stays away is waited for once. Raises ``EngineUnavailable`` when it is not back.
+        One that stays away is waited for once. Raises ``EngineUnavailable``.
         """
         deadline = time.monotonic() + self._patience_s
         while True:
@@ -163,15 +158,12 @@ def _must_be_alpine(spec: Spec) -> None:
 
 
 def _reference(api: APIClient, name: str, progress: Progress | None) -> str:
-    """The engine's name of an image; one that is made here is imported first."""
-    maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
-    return name if maker is None else _imported(api, name, maker, progress)
-
-
-def _imported(api: APIClient, name: str, maker: ModuleType, progress: Progress | None) -> str:
-    """Import the root file system of ``maker`` unless it is there; its reference."""
+    """The engine's name of an image; one that is made here is imported unless it is there."""
     import docker.errors
 
+    maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
+    if maker is None:
+        return name
     tell = progress or no_progress
     tag = maker.rootfs_digest(progress).removeprefix("sha256:")[:12]
     repository = f"{REPOSITORIES}/{name}"
@@ -223,7 +215,6 @@ _KIB = 1024
 
 
 def _contents(added: Mapping[str, bytes], progress: Progress | None = None) -> Iterator[FileFact]:
-    """Every file of both layers."""
     with tarfile.open(alpine.rootfs_tar(progress)) as tar:
         yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
     yield from (FileFact(path, len(data)) for path, data in added.items())
@@ -292,5 +283,4 @@ def _in_hidden_vm(info: Mapping[str, Any]) -> bool:
 
 
 def launchers(progress: Progress | None = None) -> dict[Platform, Launcher]:
-    """The platforms this backend serves; ``progress`` is told when an image has to be built."""
     return {Platform.CONTAINER: DockerLauncher(progress)}

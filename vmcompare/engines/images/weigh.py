@@ -56,7 +56,6 @@ def _piece(name: str, stream: Iterable[bytes], virtual: int, stored: int) -> Pie
 
 
 def chunks(path: Path) -> Iterator[bytes]:
-    """A file's content, piece by piece."""
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             yield chunk

@@ -43,7 +43,7 @@ def direct_contents(
     added: Mapping[str, bytes], progress: Progress | None = None
 ) -> Iterator[FileFact]:
     """The kernel, the files of the shared userland, our init and agents, and the application."""
-    yield FileFact(KERNEL, alpine.kernel_bzimage().stat().st_size)
+    yield FileFact(KERNEL, alpine.sources().kernel.stat().st_size)
     with tarfile.open(alpine.rootfs_tar(progress)) as tar:
         yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
     for path, script in initramfs.INIT_SCRIPTS.items():
@@ -60,12 +60,12 @@ def direct_parcel(userland: Path, added: Mapping[str, bytes]) -> Parcel:
         archive = directory / "application.cpio"
         initramfs.write_files(added, archive)
         whole = weigh.files("RAM disk", userland, archive)
-        kernel = weigh.files("kernel", alpine.kernel_bzimage())
+        kernel = weigh.files("kernel", alpine.sources().kernel)
         return Parcel((kernel, whole), (whole,), (weigh.files("archive", archive),))
 
 
 def _beside(raw: Qcow2) -> list[tuple[str, Path]]:
-    """Kernel and RAM disk that QEMU is handed, unless the disk itself holds the same bytes."""
+    """Kernel and RAM disk, unless the disk itself holds the same bytes."""
     origin = alpine.sources()
     inside = {
         hashlib.sha256(entry.data).hexdigest()
