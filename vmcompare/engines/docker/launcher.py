@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from vmcompare.engines.cleanup.connection import (
     plain,
     unavailable,
 )
+from vmcompare.engines.docker import second
 from vmcompare.engines.docker.container import Container
 from vmcompare.engines.images import alpine, debian, oci, weigh
 from vmcompare.engines.images.cache import Progress, no_progress, told
@@ -34,8 +36,10 @@ from vmcompare.sandbox import (
     FileFact,
     ImageFacts,
     Launcher,
+    Moved,
     OnEvent,
     Parcel,
+    Phase,
     Platform,
     Sandbox,
     Spec,
@@ -109,6 +113,16 @@ class DockerLauncher:
         with self.open(spec, lambda _: None) as container:
             return _parcel(container, added, self._progress)
 
+    def move(self, spec: Spec) -> Moved:
+        """See :class:`vmcompare.sandbox.Mover`. The second place is a second, empty engine."""
+        image = self._connected().images.get(self._resolved(spec.image)[0])
+        with cleanup.folder() as folder, second.second_engine() as elsewhere:
+            try:
+                return _moved(image, folder / "image.tar.gz", elsewhere, spec)
+            except engine_errors() as error:
+                what = "the image could not be moved to a second engine"
+                raise LaunchFailure(what, ("docker", "load"), str(error)) from error
+
     def traits(self, spec: Spec) -> Traits:
         """A product: ``docker run`` with everything it does, not the bare runtime."""
         if spec.runtime:
@@ -155,6 +169,27 @@ class DockerLauncher:
                 reference = _reference(client.api, name, self._progress)
                 self._images[name] = reference, _image_facts(client.api, reference)
             return self._images[name]
+
+
+def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Moved:
+    """What ``docker save | gzip``, ``docker load`` and ``docker run`` do."""
+    [name] = image.tags[:1]
+    began = time.perf_counter()
+    shipped_bytes = weigh.pack(image.save(named=name), parcel)
+    saved = time.perf_counter()
+    with parcel.open("rb") as stream:
+        elsewhere.images.load(stream)
+    loaded = time.perf_counter()
+    seen: dict[Phase, int] = {}
+    with Container(
+        elsewhere.api, name, spec, lambda e: seen.setdefault(e.phase, e.t_ns), nothing, nothing
+    ):
+        start_s = (seen[Phase.FIRST_BYTE] - seen[Phase.OPEN]) / 1e9
+    return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
+
+
+def nothing() -> None:
+    """Nobody is told that an engine, or an image, that was there for once is gone."""
 
 
 def _must_be_alpine(spec: Spec) -> None:
