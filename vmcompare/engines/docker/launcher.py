@@ -33,6 +33,7 @@ from vmcompare.sandbox import (
     DEBIAN,
     FIRST_BYTE_PROGRAM,
     Availability,
+    Event,
     FileFact,
     ImageFacts,
     Launcher,
@@ -180,11 +181,10 @@ def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Mov
     with parcel.open("rb") as stream:
         elsewhere.images.load(stream)
     loaded = time.perf_counter()
-    seen: dict[Phase, int] = {}
-    with Container(
-        elsewhere.api, name, spec, lambda e: seen.setdefault(e.phase, e.t_ns), nothing, nothing
-    ):
-        start_s = (seen[Phase.FIRST_BYTE] - seen[Phase.OPEN]) / 1e9
+    seen: list[Event] = []
+    with Container(elsewhere.api, name, spec, seen.append, nothing, nothing):
+        at = {event.phase: event.t_ns for event in seen}
+    start_s = (at[Phase.FIRST_BYTE] - at[Phase.OPEN]) / 1e9
     return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import itertools
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from vmcompare.engines.images.oci import GZIP_LEVEL
 from vmcompare.engines.images.qcow2 import Qcow2
@@ -55,7 +56,7 @@ def disk_stream(raw: Qcow2) -> Iterator[bytes]:
         yield number.to_bytes(_NUMBER_BYTES, "big") + content
 
 
-def write_disk(stream: IO[bytes], path: Path, size: int, cluster_bytes: int) -> None:
+def write_disk(stream: BinaryIO | gzip.GzipFile, path: Path, size: int, cluster_bytes: int) -> None:
     """Write a raw disk of ``size`` bytes from a :func:`disk_stream`; its empty space stays holes.
 
     Raises ``ValueError`` if the stream ends within a cluster, ``OSError`` if there is no room.

@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from vmcompare.engines.programs import first_byte
-from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.portability import counting
 from vmcompare.experiments.portability.counting import MOVING, Counted
@@ -48,7 +48,7 @@ from vmcompare.measuring.experiment import (
     filled,
     or_failed,
 )
-from vmcompare.sandbox import Launcher, Machine, Mover, Platform, Series, Spec
+from vmcompare.sandbox import FIRST_BYTE, Launcher, Machine, Mover, Platform, Series, Spec
 
 STEPS = ("save", "load", "first-byte")
 """Phases of a move, in order; between the first two lies the link."""
@@ -69,7 +69,6 @@ NO_SUCH_VM = (
 
 _OTHER: Mapping[str, str] = {"x86_64": "arm64", "amd64": "arm64"}  # else x86_64
 _PLACE = "/tmp/foreign"
-_CANNOT = (126, 127)  # exit codes of a shell for a program that cannot be started (POSIX)
 
 Measure = Callable[[Measurement, Launcher], Iterator[Measurement]]
 
@@ -156,18 +155,11 @@ def _tried(launcher: Launcher, spec: Spec) -> tuple[bool, str]:
     other = _OTHER.get(platform.machine().lower(), "x86_64")
     with launcher.open(spec, lambda _: None) as box:
         box.put(_PLACE, first_byte.elf(other))
-        try:
-            done = box.run([_PLACE])
-        except LaunchFailure as error:
-            return False, _in_short(f"{error} {getattr(error, 'console', '')}", "not started")
-        ran = done.exit_code not in _CANNOT
-        said = done.output.decode(errors="replace")
-        return ran, "it ran" if ran else _in_short(said, f"exit code {done.exit_code}")
-
-
-def _in_short(said: str, otherwise: str) -> str:
-    """The kernel's own words, whoever passed them on."""
-    return "exec format error" if "exec format error" in said.lower() else otherwise
+        done = box.run(["env", _PLACE])  # a shell would take it for a script, and complain of that
+        if FIRST_BYTE in done.output:
+            return True, "it ran"
+        refused = b"exec format error" in done.output.lower()  # the kernel's ENOEXEC, in words
+        return False, "exec format error" if refused else f"exit code {done.exit_code}"
 
 
 _VM = Spec(machine=Machine.PC)
