@@ -1,7 +1,8 @@
 """A second Docker engine with nothing in it: another place to which an image can be moved.
 
 It has a network, mounts and a ``/run`` of its own, so that it meets no other engine of this
-computer: neither its bridge nor its containerd. All that it writes lies in one folder of ours.
+computer: neither its bridge nor its containerd. Its sockets lie in that ``/run`` and go with it
+(paths of sockets must be short); all else that it writes lies in one folder of ours.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ READY_S = 60.0  # until it answers; 0.5 s is usual
 END_S = 30.0  # to end its containers and itself; 0.5 s is usual
 _REQUEST_S = 120  # for one request: an image is loaded by one
 _PAUSE_S = 0.02
+_SOCKET = "/run/vmcompare-second.sock"
+"""In its own ``/run``, which is reached through its process. In the computer's there is none."""
+
 _MARK = "VMCOMPARE_ENGINE"  # in the environment of all that serves one engine; its folder
 _ALONE = 'mount -t tmpfs tmpfs /run && exec dockerd "$@"'
 
@@ -76,10 +80,10 @@ def second_engine() -> Iterator[DockerClient]:
 
 def _command(folder: Path) -> tuple[str, ...]:
     options = {
-        "--host": f"unix://{folder}/d.sock",
+        "--host": f"unix://{_SOCKET}",
         "--data-root": f"{folder}/data",
-        "--exec-root": f"{folder}/exec",
-        "--pidfile": f"{folder}/d.pid",
+        "--exec-root": "/run/docker",
+        "--pidfile": "/run/docker.pid",
         "--exec-opt": "native.cgroupdriver=cgroupfs",
         "--cgroup-parent": f"/{folder.name}",  # by that name the clean-up knows it
         "--bridge": "none",
@@ -94,10 +98,11 @@ def _answering(
 ) -> DockerClient:
     import docker
 
+    url = f"unix:///proc/{daemon.pid}/root{_SOCKET}"
     deadline = time.monotonic() + READY_S
     while True:
         try:
-            return docker.DockerClient(base_url=f"unix://{folder}/d.sock", timeout=_REQUEST_S)
+            return docker.DockerClient(base_url=url, timeout=_REQUEST_S)
         except engine_errors():
             pass
         words = (folder / "log").read_text(errors="replace")[-500:]
