@@ -15,7 +15,7 @@ from vmcompare.sandbox import Moved, Platform, Spec, Traits
 class Launcher(FakeLauncher):
     """Moves a file of 1,000 bytes."""
 
-    def move(self, spec: Spec) -> Moved:  # noqa: ARG002
+    def move(self, spec: Spec) -> Moved:
         return Moved(1000, 0.1, 0.2, 0.3)
 
 

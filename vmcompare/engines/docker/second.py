@@ -54,6 +54,7 @@ def second_engine() -> Iterator[DockerClient]:
         )
     with cleanup.folder() as folder:
         command = _command(folder)
+        (folder / "settings").write_text("{}")
         environment = cleanup.marked() | {_MARK: str(folder)}
         with (folder / "log").open("wb") as said:
             daemon = subprocess.Popen(
@@ -81,6 +82,7 @@ def second_engine() -> Iterator[DockerClient]:
 def _command(folder: Path) -> tuple[str, ...]:
     options = {
         "--host": f"unix://{_SOCKET}",
+        "--config-file": f"{folder}/settings",  # not those of the computer's own engine
         "--data-root": f"{folder}/data",
         "--exec-root": "/run/docker",
         "--pidfile": "/run/docker.pid",
