@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from vmcompare.evidence.statistics import INTERVAL_FROM
 from vmcompare.evidence.units import seconds, size
-from vmcompare.evidence.view import Column, View, absent, mixed, of_series, warnings
+from vmcompare.evidence.view import Column, View, absent, caption, mixed, of_series
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.portability.counting import MOVING
 from vmcompare.experiments.portability.demo import MOVE
@@ -96,7 +96,7 @@ def steps(view: View) -> Picture:
     return stack(
         wholes,
         what="Seconds that a move takes besides the way",
-        caption=f"{view.caption()}. {_warned(found)}".strip(),
+        caption=caption(view, [one.steps[STEPS[-1]] for one in found]),
         written=seconds,
     )
 
@@ -169,10 +169,6 @@ def _vm_over_container(view: View) -> float | None:
 def _pause_s(view: View) -> float | None:
     column = of_series(view.columns("duration_s", phase="pause"), MOVING)
     return column.median.estimate if column else None
-
-
-def _warned(found: Sequence[Move]) -> str:
-    return warnings([column for one in found for column in one.steps.values()])
 
 
 explained.demo("move", MOVE)
