@@ -103,8 +103,17 @@ def test_a_faster_link_shortens_the_way_alone(whole: View) -> None:
     slow, fast = (model.draw(mbit).alt for mbit in (LINKS_MBIT[0], LINKS_MBIT[-1]))
     assert f"way {way_s(10 * MIB, 1):.1f} s" in slow
     assert "way 8.39 ms" in fast
+    assert "can be started elsewhere" in slow
+    assert "start (" not in slow
     assert all(alt.endswith("Modelled, not measured.") for alt in (slow, fast))
     assert "container 10.0 MiB" in str(model.placeholders["sizes"])
+
+
+def test_without_emulation_both_timelines_end_at_the_first_byte(tmp_path: Path) -> None:
+    real = compose(None, recorded(tmp_path, accel="kvm"))
+    alt = explanation("portability").whatifs["link"](real).draw(100).alt
+    assert "until it runs elsewhere" in alt
+    assert "start 30.0 s" in alt
 
 
 def test_the_answers_are_worked_out_from_the_rows(whole: View, tmp_path: Path) -> None:

@@ -55,11 +55,10 @@ class Move:
             found["start (emulated)"] = found.pop("start")
         return found
 
-    def over(self, mbit: float) -> dict[str, float]:
-        """The same with the way over a link of ``mbit`` Mbit/s."""
-        parts = self.parts()
-        saved = {"save": parts.pop("save")}
-        return saved | {_WAY: way_s(self.bytes, mbit)} | parts
+    def over(self, mbit: float, *, started: bool) -> dict[str, float]:
+        """The same with the way over a link of ``mbit`` Mbit/s, and perhaps without the start."""
+        save, load, *start = self.parts().items()
+        return dict([save, (_WAY, way_s(self.bytes, mbit)), load, *(start if started else ())])
 
 
 def way_s(shipped_bytes: float, mbit: float) -> float:
@@ -103,13 +102,21 @@ def steps(view: View) -> Picture:
 
 @explained.whatif("link")
 def link(view: View) -> WhatIf:
-    """Both timelines, over a link of so many Mbit/s."""
+    """Both timelines, over a link of so many Mbit/s.
+
+    They end before the start where a VM's is emulated: that would be nearly all of its bar.
+    """
     found = need(view)
+    emulated = any(one.shipped.emulated for one in found)
     both = mixed([one.shipped for one in found])
 
     def draw(mbit: float) -> Picture:
-        wholes = [Whole(one.shipped.label(mixed=both), one.over(mbit)) for one in found]
-        what = f"Seconds until it runs elsewhere, over {mbit:g} Mbit/s"
+        wholes = [
+            Whole(one.shipped.label(mixed=both), one.over(mbit, started=not emulated))
+            for one in found
+        ]
+        end = "can be started" if emulated else "runs"
+        what = f"Seconds until it {end} elsewhere, over {mbit:g} Mbit/s"
         picture = stack(wholes, what=what, caption="", written=seconds)
         return replace(picture, alt=f"{picture.alt} {MODELLED}")
 
@@ -120,7 +127,7 @@ def link(view: View) -> WhatIf:
         draw,
         placeholders={
             "source": view.caption(), "sizes": sizes,
-            "emulated": any(one.shipped.emulated for one in found),
+            "emulated": emulated,
         },
     )  # fmt: skip
 
