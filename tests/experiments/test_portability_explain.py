@@ -67,8 +67,8 @@ def moves(
         for platform in ("process", "container", "vm-direct"):
             yield from made(platform, "observation", 0.0, "foreign-program", text=NO_FORMAT)
         yield from made("container", "fact", float(foreign_ran), "foreign_binary_runs_in_container")
-        known = None if foreign_vm is None else float(foreign_vm)
-        yield from made("vm-direct", "fact", known, "foreign_binary_runs_in_vm")
+        if foreign_vm is not None:
+            yield from made("vm-direct", "fact", float(foreign_vm), "foreign_binary_runs_in_vm")
 
 
 def recorded(directory: Path, **planting: Any) -> Recording:

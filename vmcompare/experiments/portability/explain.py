@@ -25,6 +25,8 @@ LINKS_MBIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 SHOWN_MBIT = 100
 """The position shown first."""
 
+NOT_TRIED = "not tried: install qemu-system-aarch64 (on arm64: -x86_64) and a kernel for it"
+
 _WORDS = dict(zip(STEPS, ("save", "load", "start"), strict=True))
 _WAY = "way"
 
@@ -144,6 +146,7 @@ def foreign(view: View) -> Iterator[Row]:
             "answer": str(column.rows["text"].iloc[0]),
             "provenance": column.provenance,
         }
+    yield {"started in": "VM with that processor", "answer": NOT_TRIED, "provenance": "–"}
 
 
 @explained.table("moves")
