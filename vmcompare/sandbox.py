@@ -391,6 +391,62 @@ class Packer(Protocol):
         """What is stored and shipped; weighed on real files."""
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An image that was taken to another place and started there.
+
+    Attributes:
+        shipped_bytes: the one file that has to travel: gzip level 6 on every platform.
+        save_s: from the image as it is kept here to that file.
+        load_s: from that file to an image as it is kept there.
+        start_s: from the call there to the first byte.
+    """
+
+    shipped_bytes: int
+    save_s: float
+    load_s: float
+    start_s: float
+
+
+@runtime_checkable
+class Mover(Protocol):
+    """A launcher that can take an image to a second place, with nothing of it there before."""
+
+    def move(self, spec: Spec) -> Moved:
+        """Save, load and start once; the way in between is left out. Nothing stays.
+
+        Raises what :meth:`Launcher.open` raises, and ``StorageError`` where there is no room.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A VM that has moved while it ran.
+
+    Attributes:
+        box: where it runs now; the one it came from has stopped.
+        took_s: from the order to move until it ran on.
+        pause_s: the part of it in which the VM ran nowhere.
+    """
+
+    box: Sandbox
+    took_s: float
+    pause_s: float
+
+
+@runtime_checkable
+class Migrates(Protocol):
+    """A sandbox that can move, while it runs, to another process that serves it."""
+
+    def migrate(self) -> AbstractContextManager[Migration]:
+        """Move; leaving ends what it became. Its channels have new host ends there.
+
+        Raises:
+            Unavailable: it cannot be moved.
+            VmcompareError: the move failed.
+        """
+
+
 @runtime_checkable
 class Layered(Protocol):
     """A sandbox with a writable layer of its own over the image."""

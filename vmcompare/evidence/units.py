@@ -82,6 +82,10 @@ _METRICS: Mapping[str, tuple[str, str]] = {
         "what the first copy costs in memory (PSS), or one more (`phase` first, last)",
     ),
     "heal_s": ("s", "copies were ended, `phase` of them: from noticing to as many as before"),
+    "load_and_start_s": (
+        "s",
+        "a saved image in a second, empty engine: from its file to the first byte of a start there",
+    ),
     "host_cpu_to_vcpu_ratio": (
         "ratio",
         "host processor seconds of an instance with two busy loops a vCPU, ÷ (vCPUs × wall "
@@ -107,6 +111,7 @@ NAMES: Mapping[str, str] = {
     "scale_each_s": "time until a copy is there",
     "start_cpu_s": "processor seconds of a start",
     "each_bytes": "memory of a copy (PSS)",
+    "load_and_start_s": "time to load and start elsewhere",
     "guest_ram_to_limit_ratio": "guest RAM in use ÷ its limit",
     "host_cpu_to_vcpu_ratio": "host processor time ÷ (vCPUs × wall)",
 }

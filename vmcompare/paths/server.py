@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import warnings
 from pathlib import Path
 
 from vmcompare.errors import Unavailable
@@ -68,8 +69,11 @@ def serve(folder: Path, place: Path, *, port: int | None, browser: bool) -> None
     options += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
     options += ["--no-browser"] if not browser else []
     # In this process: anybody may read the arguments of another one, and so the token.
-    logging.disable(logging.WARNING)  # of each option that is said to several of its applications
-    server = LabApp.initialize_server(options)
+    # Jupyter warns of options that are said to several of its applications, its extensions of one
+    # another.
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings(record=True):
+        server = LabApp.initialize_server(options)
     logging.disable(logging.NOTSET)
     open_to = [name for name, value in SERVER.items() if getattr(server, name) != value]
     if open_to or server.identity_provider.token != token:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
@@ -21,6 +22,7 @@ from vmcompare.engines.cleanup.connection import (
     plain,
     unavailable,
 )
+from vmcompare.engines.docker import second
 from vmcompare.engines.docker.container import Container
 from vmcompare.engines.images import alpine, debian, oci, weigh
 from vmcompare.engines.images.cache import Progress, no_progress, told
@@ -30,11 +32,14 @@ from vmcompare.sandbox import (
     DEBIAN,
     FIRST_BYTE_PROGRAM,
     Availability,
+    Event,
     FileFact,
     ImageFacts,
     Launcher,
+    Moved,
     OnEvent,
     Parcel,
+    Phase,
     Platform,
     Sandbox,
     Spec,
@@ -104,6 +109,16 @@ class DockerLauncher:
         with self.open(spec, lambda _: None) as container:
             return _parcel(container, added, self._progress)
 
+    def move(self, spec: Spec) -> Moved:
+        """See :class:`vmcompare.sandbox.Mover`. The second place is a second, empty engine."""
+        image = self._connected().images.get(self._resolved(spec.image)[0])
+        with cleanup.folder() as folder, second.second_engine() as elsewhere:
+            try:
+                return _moved(image, folder / "image.tar.gz", elsewhere, spec)
+            except engine_errors() as error:
+                what = "the image could not be moved to a second engine"
+                raise LaunchFailure(what, ("docker", "load"), str(error)) from error
+
     def traits(self, spec: Spec) -> Traits:
         """A product: ``docker run`` with everything it does, not the bare runtime."""
         if spec.runtime:
@@ -150,6 +165,26 @@ class DockerLauncher:
                 reference = _reference(client.api, name, self._progress)
                 self._images[name] = reference, _image_facts(client.api, reference)
             return self._images[name]
+
+
+def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Moved:
+    """What ``docker save | gzip``, ``docker load`` and ``docker run`` do."""
+    [name] = image.tags[:1]
+    began = time.perf_counter()
+    shipped_bytes = weigh.pack(image.save(named=name), parcel)
+    saved = time.perf_counter()
+    with parcel.open("rb") as stream:
+        elsewhere.images.load(stream)
+    loaded = time.perf_counter()
+    seen: list[Event] = []
+    with Container(elsewhere.api, name, spec, seen.append, nothing, nothing):
+        at = {event.phase: event.t_ns for event in seen}
+    start_s = (at[Phase.FIRST_BYTE] - at[Phase.OPEN]) / 1e9
+    return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
+
+
+def nothing() -> None:
+    """Nobody is told that an engine, or an image, that was there for once is gone."""
 
 
 def _must_be_alpine(spec: Spec) -> None:

@@ -161,8 +161,12 @@ def _makers_agent() -> str:
 def disk_arguments(
     disk: Path, drive_options: str = "", device_options: str = "", *, snapshot: bool = True
 ) -> tuple[str, ...]:
-    """A virtio disk; with ``snapshot`` what the guest writes goes to an unlinked temporary file."""
-    drive = f"file={_escaped(disk)},format=qcow2,if=none,id=disk0"
+    """A virtio disk, raw where its name ends in ``.img``.
+
+    With ``snapshot`` what the guest writes goes to an unlinked temporary file.
+    """
+    form = "raw" if disk.suffix == ".img" else "qcow2"
+    drive = f"file={_escaped(disk)},format={form},if=none,id=disk0"
     drive += f",snapshot={'on' if snapshot else 'off'}"
     device = "virtio-blk-pci,drive=disk0"
     drive += f",{drive_options}" if drive_options else ""

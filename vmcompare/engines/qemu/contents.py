@@ -13,7 +13,7 @@ from vmcompare.engines.images import alpine, initramfs, rootfs, weigh
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.qcow2 import Qcow2
 from vmcompare.engines.qemu import disks
-from vmcompare.sandbox import FileFact, Parcel
+from vmcompare.sandbox import FileFact, Parcel, Piece
 
 KERNEL, RAM_DISK = "/boot/vmlinuz", "/boot/initramfs"
 """Names under which a kernel and a RAM disk that lie beside the disk are listed."""
@@ -35,7 +35,7 @@ def disk_parcel(*chain: Path) -> Parcel:
     """A disk as one file, or its uppermost overlay alone for whoever has the rest."""
     with disks.opened(*chain) as raw:
         disk = weigh.disk("disk", raw, sum(weigh.allocated(path) for path in chain))
-        beside = tuple(weigh.files(Path(name).name, path) for name, path in _beside(raw))
+        beside = pieces_beside(raw)
     return Parcel((disk, *beside), (disk,), (weigh.files("overlay", chain[-1]),))
 
 
@@ -62,6 +62,11 @@ def direct_parcel(userland: Path, added: Mapping[str, bytes]) -> Parcel:
         whole = weigh.files("RAM disk", userland, archive)
         kernel = weigh.files("kernel", alpine.sources().kernel)
         return Parcel((kernel, whole), (whole,), (weigh.files("archive", archive),))
+
+
+def pieces_beside(raw: Qcow2) -> tuple[Piece, ...]:
+    """Kernel and RAM disk that are shipped beside a disk, unless it holds them itself."""
+    return tuple(weigh.files(Path(name).name, path) for name, path in _beside(raw))
 
 
 def _beside(raw: Qcow2) -> list[tuple[str, Path]]:

@@ -28,6 +28,7 @@ from vmcompare.engines.commands import (
     followed_already,
     kill_line,
 )
+from vmcompare.engines.qemu import moving
 from vmcompare.engines.qemu.process import (
     PIECE_BYTES,
     TOKEN_BYTES,
@@ -38,7 +39,15 @@ from vmcompare.engines.qemu.process import (
     stop_line,
 )
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.sandbox import Channel, Completed, Followed, OnEvent, OnOutput, Phase
+from vmcompare.sandbox import (
+    Channel,
+    Completed,
+    Followed,
+    Migration,
+    OnEvent,
+    OnOutput,
+    Phase,
+)
 
 _READY_S = 120.0  # from the first byte to the agent's greeting; emulated it needs 0.1 to 1
 _PUT_S = 120.0  # for one `put`
@@ -128,6 +137,15 @@ class Guest:
         find = _FIND_PORT.format(number=number)
         found = self.run(["sh", "-c", find, "sh", ""], timeout_s=_PORT_S)
         return Channel(found.output.decode(), host)
+
+    @contextmanager
+    def migrate(self) -> Iterator[Migration]:
+        """See :class:`vmcompare.sandbox.Migrates`."""
+        self._await_ready()
+        self._second.greeted(_READY_S)
+        with moving.migrated(self._process) as (target, took_s, pause_s):
+            there = Guest(target, self._on_event, answers=True, resumed=True)
+            yield Migration(there, took_s, pause_s)
 
     def host_pids(self) -> tuple[int, ...]:
         return (self._process.pid,)

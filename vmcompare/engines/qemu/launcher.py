@@ -14,7 +14,7 @@ import msgspec
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
 from vmcompare.engines.programs import boot_sector, other_kernel
-from vmcompare.engines.qemu import accel, boots, contents, disks
+from vmcompare.engines.qemu import accel, boots, contents, disks, moving
 from vmcompare.engines.qemu.binary import Qemu, find_qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.guest import Guest
@@ -31,6 +31,7 @@ from vmcompare.sandbox import (
     FileFact,
     ImageFacts,
     Machine,
+    Moved,
     OnEvent,
     Parcel,
     Phase,
@@ -144,6 +145,14 @@ class QemuLauncher:
         if self._platform is Platform.VM_DIRECT:
             return contents.direct_parcel(alpine.full_initramfs(self._progress), added)
         return contents.disk_parcel(*self._chain(added))
+
+    def move(self, spec: Spec) -> Moved:
+        """See :class:`vmcompare.sandbox.Mover`. ``vm`` only: the others' disk is no single file."""
+        if self._platform is not Platform.VM or spec.image != ALPINE:
+            raise Unavailable("only a whole VM on its disk is moved", f"move {Platform.VM}")
+        qemu, choice = self._found()
+        chain = (alpine.sources().disk, disks.overlay(qemu, choice, self._progress))
+        return moving.move(qemu, choice, spec, chain, self._options)
 
     def _must_be_boxed(self, spec: Spec) -> None:
         if self._small or self._platform is Platform.VM_TUNED or spec.image != ALPINE:

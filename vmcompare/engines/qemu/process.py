@@ -71,6 +71,16 @@ class QemuProcess:
         self._reader: OutputReader | None = None
         self.command: tuple[str, ...] = ()
 
+    def twin(self, *options: str) -> QemuProcess:
+        """Another one, not started yet, with the same virtual hardware and further ``options``."""
+        every = (*self._options, *options)
+        return QemuProcess(self._qemu, self._accel, self._boot, self._spec, every, self._files)
+
+    @property
+    def has_disk(self) -> bool:
+        """Whether it runs on a disk."""
+        return "-drive" in self._boot.arguments
+
     @property
     def pid(self) -> int:
         assert self._process is not None, "QEMU was not started"
