@@ -211,6 +211,34 @@ def test_a_port_that_is_taken_is_one_sentence(
     assert len(said.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("can't start new thread"), "can't start new thread. Next step: "),
+        (MemoryError(), "there is not enough memory. Next step: "),
+        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied. Next step: "),
+        (RuntimeError("dictionary changed size during iteration"), None),
+        (NotImplementedError(), None),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence_and_a_fault_of_ours_keeps_its_traceback(
+    error: Exception,
+    says: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def check(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("vmcompare.__main__.check", check)
+    if says is None:
+        with pytest.raises(type(error)):
+            main(["check"])
+    else:
+        assert main(["check"]) == 1
+        assert capsys.readouterr().err.startswith(f"vmcompare: {says}")
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "many", "-1"])
 def test_what_is_no_port_is_a_wrong_call(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

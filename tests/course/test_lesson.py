@@ -17,7 +17,7 @@ from planted import STARTS_S, planted, row, starts
 from vmcompare import engines, paths
 from vmcompare.course import answers
 from vmcompare.course.lesson import Lesson, rows_so_far
-from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.errors import Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.claims import ARTICLE
 from vmcompare.evidence.recording import Measurement, read
 from vmcompare.evidence.view import compose
@@ -392,6 +392,12 @@ def test_a_text_that_cannot_be_read_is_one_sentence_wherever_its_words_are_asked
     boot.whatif("cold_starts")
     said = "04-boot-speed.md, line 1, “exercise: job_length” cannot be read"
     assert page.html().count(said) + sum(said in str(w) for w in page.shown) >= 4
+
+
+@pytest.mark.parametrize("rounds", [0, -5, "many", None, 2.5, float("nan")])
+def test_rounds_that_are_no_count_are_said_at_once(recorded: Path, rounds: Any) -> None:
+    with pytest.raises(VmcompareError, match="a whole number of at least 1"):
+        Lesson("boot_speed", "04", rounds)
 
 
 def test_a_handout_asked_to_be_live_without_engines_is_refused(

@@ -17,7 +17,7 @@ from vmcompare.paths import data_dir
 ROWS = [
     "A1", "A2", "A3", "O1", "O2", "O3", "O4", "O5", "O6a", "O6b", "O6c", "S1a", "S1b", "S2", "S3",
     "S4", "S5", "P1", "P2", "P3", "P4", "F1", "F2", "F3a", "F3b", "F4", "T1a", "T1b", "T1c",
-    "T1d", "T1e", "T1g", "T1h", "V1", "V2", "V3", "V4", "V5",
+    "T1d", "T1e", "T1f", "T1g", "T1h", "V1", "V2", "V3", "V4", "V5",
 ]  # fmt: skip
 
 

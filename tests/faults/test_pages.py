@@ -27,6 +27,7 @@ from vmcompare.evidence.claims import judged
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.experiments.explanation import explanation
 from vmcompare.handout import HandoutError
+from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir
 from vmcompare.plots import svg
 from vmcompare.plots.picture import WhatIf
@@ -34,10 +35,6 @@ from vmcompare.plots.picture import WhatIf
 sys.path.insert(0, str(Path(__file__).parents[1] / "handout"))
 
 from lesson_fixture import code, new_markdown_cell, new_notebook
-
-EXPERIMENTS = (
-    "boot_speed", "guest_os", "image_size", "isolation", "shared_kernel", "whole_computer",
-)  # fmt: skip
 
 HOSTILE = (
     "\x1b[31m\x00\ud800"
@@ -78,6 +75,12 @@ def _at_its_start(model: WhatIf) -> WhatIf:
     return dataclasses.replace(model, values=[model.values[model.start]], start=0)
 
 
+def replayed(made: Any) -> str:
+    """What a demo shows, as a lesson shows it."""
+    shown: str = (page.table(made) if isinstance(made, list) else made)._repr_html_()
+    return shown
+
+
 def shown_of(experiment: str) -> Iterator[str]:
     """HTML of everything that the experiment's lessons show of a view."""
     hostile, explained = hostile_view(experiment), explanation(experiment)
@@ -107,7 +110,7 @@ def shown_of(experiment: str) -> Iterator[str]:
             )
             for n, w in explained.whatifs.items()
         ),
-        *(lambda d=d: d.replay(hostile)._repr_html_() for d in explained.demos.values()),
+        *(lambda d=d: replayed(d.replay(hostile)) for d in explained.demos.values()),
     ]
     for draw in draws:
         try:
@@ -125,7 +128,7 @@ def shown_of(experiment: str) -> Iterator[str]:
 
 
 @pytest.mark.fault("a recording whose texts are markup, formulas and links")
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", discover())
 def test_what_a_recording_says_is_words_wherever_a_lesson_shows_it(experiment: str) -> None:
     for markup in shown_of(experiment):
         soup = BeautifulSoup(markup, "html.parser")
@@ -347,6 +350,19 @@ def test_clashing_names_are_refused_before_anything_is_run(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.fault("pages that would take each other's place")
+def test_only_the_notebook_it_was_made_from_replaces_a_page(tmp_path: Path) -> None:
+    from vmcompare.handout import files
+
+    monday, tuesday = (made(tmp_path / day, name="l.ipynb") for day in ("mon", "tue"))
+    page = files.target(monday, tmp_path / "out", "student")
+    files.write(files.signed(rendered(monday), page, monday), page, monday)
+    files.refuse_clashes([monday], page.parent, "student")
+    with pytest.raises(HandoutError, match=r"l\.html is there already, made from another notebook"):
+        files.refuse_clashes([tuesday], page.parent, "student")
+    assert not re.search("mon|tue", page.read_text().partition("<title>")[0])
+
+
 @pytest.mark.fault("a stranger's page where a handout would go")
 @pytest.mark.parametrize(
     ("file", "notebooks"),
@@ -374,18 +390,21 @@ def test_a_page_that_we_did_not_make_is_left_alone(
 
 @pytest.mark.fault("handouts with awkward names")
 @pytest.mark.parametrize("stem", ["week #3", "a?b", "50 %", "it's", 'say "x"', "x:y", "<b>&amp;"])
-def test_the_index_leads_to_every_page(tmp_path: Path, stem: str) -> None:
+def test_the_index_and_the_pages_beside_it_lead_to_every_page(tmp_path: Path, stem: str) -> None:
     from urllib.parse import unquote
 
     from vmcompare.handout import files, index
+    from vmcompare.handout import page as renderer
 
-    text = rendered(made(tmp_path))
-    files.write(text, tmp_path / f"{stem}.html", tmp_path / "l.ipynb")
-    soup = BeautifulSoup(index.write(tmp_path).read_text(), "html.parser")
-    [link] = soup.select("main h3 a")
-    assert not re.search(r"[#?:]", link["href"])
-    assert unquote(link["href"]) == f"{stem}.html"
-    assert "script-src 'none'" in soup.select_one("head > :first-child")["content"]
+    course = [made(tmp_path, name=name) for name in (f"{stem}.ipynb", "next.ipynb")]
+    pages = [renderer.render(files.read(one), one, course=course) for one in course]
+    files.write(pages[0], files.target(course[0], tmp_path, "student"), course[0])
+    contents = index.write(tmp_path).read_text()
+    assert "script-src 'none'" in contents
+    for text, place in ((contents, "main h3 a"), (pages[1], ".vmc-lessons span:first-child a")):
+        [link] = BeautifulSoup(text, "html.parser").select(place)
+        assert not re.search(r"[#?:]", link["href"])
+        assert unquote(link["href"]) == f"{stem}.html"
 
 
 STYLED = """

@@ -213,6 +213,26 @@ TWICE: dict[str, tuple[Callable[[Lines], object], str]] = {
         lambda lines: [x.update(accel="hvf") for x in lines[500:520] if x.get("accel")],
         "accelerator changes within one series",
     ),
+    "a repetition far from the others": (
+        lambda lines: lines[9].update(rep=7000),
+        "is of repetition 7000",
+    ),
+    "a block after the last one": (
+        lambda lines: lines[9].update(block=4000),
+        "A row is of block 4000",
+    ),
+    "other processors": (
+        lambda lines: lines[9].update(vcpus=64),
+        "number of processors changes within one series",
+    ),
+    "another size of memory": (
+        lambda lines: lines[9].update(mem_limit_mib=64),
+        "memory changes within one series",
+    ),
+    "a network in one start": (
+        lambda lines: lines[9].update(network=True),
+        "network changes within one series",
+    ),
     "rows of an older run": (
         lambda lines: lines.insert(9, lines[9] | {"ts_utc": "2020-01-01T00:00:00.000Z", "rep": 99}),
         "not in the order of their times",

@@ -193,6 +193,19 @@ def test_where_no_temporary_file_can_be_written_tmpdir_is_named(
         pass
 
 
+@pytest.mark.fault("a folder whose name is not UTF-8")
+@pytest.mark.parametrize("variable", ["TMPDIR", "XDG_CACHE_HOME", "XDG_DATA_HOME"])
+def test_a_folder_whose_name_cannot_be_written_down_is_named_with_its_variable(
+    variable: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    done = run(["record", "boot_speed", "--platform", "process"], **{variable: str(folder)})
+    one_sentence(done, variable)
+    assert "its name is not UTF-8" in done.stderr
+    assert [*folder.iterdir()] == []
+
+
 @needs_root
 @pytest.mark.parametrize("named", ["HOME", "XDG"])
 @pytest.mark.fault("root with a learner's HOME")
@@ -485,7 +498,7 @@ def test_any_real_number_is_a_prediction(
     number = answers.number(guess)
     assert number == is_kept
     assert answers.keep("04", "x", number) == "Kept."
-    assert answers.predictions("04") == {"x": is_kept}
+    assert answers.kept("04") == {"x": is_kept}
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,12 @@ from vmcompare.paths import lessons_dir
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both pages, beside one handout."""
+    """A folder with both pages, beside one handout in two editions, and a stranger's page."""
     place = tmp_path_factory.mktemp("dist")
-    (place / "04-boot-speed.html").write_text("a handout")
+    ours = '<meta name="generator" content="vmcompare 1"><body class="{}">'
+    (place / "04-boot #1-instructor.html").write_text(ours.format("vmc-instructor"))
+    (place / "04-boot #1.html").write_text(ours.format(""))
+    (place / "01-mine.html").write_text("<h1>Mine</h1>")
     companions.write(place)
     return place
 
@@ -48,7 +51,7 @@ def test_the_glossary_lists_every_term_by_the_alphabet_and_leads_to_its_lesson(
     assert listed.index("boot-sector") < listed.index("kernel") < listed.index("shim")
     of_lesson = [term for term in terms if term.lesson == "04"]
     assert of_lesson
-    assert len(shown.select('dd a[href="04-boot-speed.html"]')) == len(of_lesson)
+    assert len(shown.select('dd a[href="04-boot%20%231.html"]')) == len(of_lesson)
     assert not shown.select('dd a[href^="01"]')
 
 

@@ -12,6 +12,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from markupsafe import Markup
@@ -65,11 +66,13 @@ class Lesson(Steps):
     def __post_init__(self) -> None:
         load(self.experiment)  # a misspelt name is said at once
         mode(self.mode)
+        if not isinstance(self.rounds, Integral) or self.rounds < 1:
+            said = f"rounds is a whole number of at least 1, not {self.rounds!r:.60}"
+            raise VmcompareError(said)
         self._recorded = self._newest_recorded()
 
     @property
     def page_number(self) -> str:
-        """The lesson's number."""
         return self.number
 
     @property
@@ -82,7 +85,12 @@ class Lesson(Steps):
         """Show what can be measured on this computer, what is replayed, and the next step."""
         platforms = load(self.experiment).platforms
         rows = availability_rows(platforms, self._availability(), chosen(platforms, self.mode))
-        self._page.put(lambda: _folded(page.table(rows)) if is_handout() else page.table(rows))
+
+        def here() -> page.Html:
+            table = page.table(rows)
+            return page.Html(_FOLD.format(table.markup)) if is_handout() else table
+
+        self._page.put(here)
         for problem in self._problems:
             self._page.say(problem)
 
@@ -125,8 +133,8 @@ class Lesson(Steps):
     def measure(self, chart: str = "") -> None:
         """A panel with Run and Stop; while a handout is rendered or in live mode, the run itself.
 
-        Shown again while its run is on, it is the same panel, and this lesson follows that run.
-        ``chart`` is the figure that grows meanwhile; the first one unless named.
+        Shown again while its run is on, it is the same panel. ``chart`` is the figure that grows
+        meanwhile; the first one unless named.
         """
         figures = explanation(self.experiment).figures
         draw = _choose("figure", chart or next(iter(figures)), figures)
@@ -172,7 +180,7 @@ class Lesson(Steps):
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
         """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
 
-        ``platforms`` names whom to measure; all that can be had when empty. Returns the recording,
+        ``platforms`` names what to measure; all that can be had when empty. Returns the recording,
         or ``None`` (with a sentence on the page) when nothing was measured.
         """
         from tqdm.auto import tqdm
@@ -203,11 +211,8 @@ class Lesson(Steps):
     def replay(self, run_id: str = "") -> None:
         """Show a recording of the project instead of an own run: the newest, or the one named.
 
-        A contributed recording (see :meth:`recordings`), or one that this learner made earlier,
-        is shown only when it is named.
-
-        Raises:
-            UnknownName: there is no recording of that run.
+        A contributed recording (see :meth:`recordings`), or one that this learner made earlier, is
+        shown only when it is named. Raises ``UnknownName``.
         """
         recorded = self._named_recording(run_id) if run_id else self._newest_recorded()
         if run_id and recorded is None:
@@ -323,7 +328,6 @@ class Lesson(Steps):
         return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
 
     def _foretold(self, rounds: int) -> str:
-        """How long a run takes, in one sentence."""
         experiment, found = load(self.experiment), self._availability()
         wanted = self._named() or experiment.platforms
         here = [p for p in wanted if found[engines.engine_of(p)].ok]
@@ -442,7 +446,6 @@ class Lesson(Steps):
         return page.Note("No run has been recorded yet: press Run above.")
 
     def _evidence(self) -> Evidence:
-        """The recordings of all lessons, this session's run first."""
         return gather(
             [self.live] if self.live else [],
             own=mode(self.mode) is not Mode.REPLAY,
@@ -465,10 +468,6 @@ _FOLD = Markup(
 )
 
 
-def _folded(table: page.Html) -> page.Html:
-    return page.Html(_FOLD.format(Markup(table._repr_html_())))
-
-
 def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
     if name not in known:
         raise UnknownName(kind, name, sorted(known))
@@ -486,10 +485,7 @@ def availability_rows(
 ) -> list[dict[str, str]]:
     """One row a platform: whether it is measured here or replayed, why, and the next step.
 
-    Args:
-        platforms: those of the experiment.
-        found: what each engine's probe said.
-        chosen: those that this session measures where it can; the others it replays by choice.
+    ``found`` is what each engine's probe said; what is not ``chosen`` is replayed by choice.
     """
     rows = []
     for platform in platforms:
@@ -510,11 +506,7 @@ _SERIES_COLUMNS = ["platform", "machine", "runtime", "layer"]
 
 
 def rows_so_far(view: View) -> list[dict[str, str]]:
-    """One row a series of a run in progress: how many rows of it there are.
-
-    Raises:
-        Unavailable: there is none yet.
-    """
+    """One row a series of a run in progress: how many rows of it there are."""
     counted = Counter(
         Series.of(*(str(part) for part in parts))
         for parts in view.frame[_SERIES_COLUMNS].fillna("").itertuples(index=False)
@@ -536,14 +528,9 @@ def findings_rows(
 
     Each maps ``claim``, ``sign``, ``finding``, ``quote`` and ``source`` to words, ``told`` to
     what is told of it, and ``others`` to what others measured where it was not measured here.
-
-    Where none of the runs holds the rows that a claim takes, the finding is that of the lesson that
-    does, and a link leads there.
-
-    Args:
-        lesson: its number.
-        runs: each run with how it is shown (``"measured"`` or ``"recorded"``).
-        evidence: gathers the recordings of all lessons; asked only where it is needed.
+    Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, the
+    finding is that of the lesson that does, and a link leads there. ``evidence`` gathers the
+    recordings of all lessons; asked only where needed.
     """
     everything = claims.load()
     parts = Counter(claim.id for claim in everything)

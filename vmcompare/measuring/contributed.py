@@ -1,8 +1,8 @@
 """What must hold for a recording before it joins the project: checks that need no trust.
 
 A recording is a text file that anybody can edit, so this proves no honesty. It finds what an honest
-contributor overlooks: a run that was cut short, an accelerator that nobody proved, a name or a
-home directory that slipped into a row.
+contributor overlooks: a run that was cut short, an accelerator that nobody proved, a name or a home
+directory that slipped into a row.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +29,30 @@ _NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes", "versions")
 """Facts of the machine without which no figure can be judged."""
 _NEEDED_OF_A_BROWSER = ("os", "cores", "versions", "details")
 """The same of a run in a browser, which tells a page no more of its computer."""
-_DIFFERENCES = ("host_delta_bytes",)
-"""Metrics that may be below zero."""
+_DIFFERENCES = ("host_delta_bytes",)  # metrics that may be below zero
 _SERIES = (
     *("platform", "machine", "layer", "runtime", "warmth", "confinement"),
-    *("vcpus", "mem_limit_mib", "network", "metric", "phase", "rep"),
+    *("metric", "phase"),
 )
-"""Columns that tell one series from another. A repetition may have an image of its own."""
-_PLACE = (
-    *_SERIES,
-    *("vmm", "accel", "image_digest", "guest_kernel", "block", "order_in_block", "is_warmup"),
-    *("status", "error"),
-)
-"""Columns that no two rows have in common."""
-_CONSTANT = {
+"""Columns that tell one series from another."""
+_SIZED = "size"
+"""The phase in which the memory of the instances is varied."""
+_SIZE = {"vcpus": "number of processors", "mem_limit_mib": "memory", "network": "network"}
+"""Columns that are the same in all rows of a series → what they are."""
+_INSIDE = {
     "image_digest": "image",
     "vmm": "version of the virtual machine monitor",
     "accel": "accelerator",
     "guest_kernel": "kernel inside",
 }
-"""Columns that are the same in all rows of a series → what they are."""
+"""The same within one repetition of a series, which may have an image of its own."""
+_PLACE = (
+    *_SERIES,
+    *("rep", *_SIZE, *_INSIDE, "block", "order_in_block", "is_warmup", "status", "error"),
+)
+"""Columns that no two rows have in common."""
+_NEXT_REP = 60
+"""How far the next repetition of a platform may be: some count instances, some seconds."""
 _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "linux", "localhost")
 """Names that every other machine has too: they tell nothing about a person."""
 
@@ -55,8 +60,8 @@ _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "lin
 def problems(path: Path) -> tuple[str, ...]:
     """What keeps the recording in ``path`` from being used, one sentence each; empty when nothing.
 
-    The names of this machine and of its user are looked for as well, so it is best called where
-    the recording was made.
+    The names of this machine and of its user are looked for as well, so it is best called where the
+    recording was made.
     """
     try:
         recording = read(path)
@@ -67,6 +72,7 @@ def problems(path: Path) -> tuple[str, ...]:
         _question,
         _identity,
         _once,
+        _counted,
         _alike,
         _accelerator,
         _values,
@@ -94,9 +100,8 @@ def doubts(recording: Recording) -> tuple[str, ...]:
 def report(path: Path) -> dict[str, Any]:
     """What there is to say of a file, as ``vmcompare check --json FILE`` prints it.
 
-    Returns:
-        JSON-ready: the ``file``, whether it is ``usable``, its :func:`problems` and :func:`doubts`,
-        and where it is usable its ``run_id``, ``experiment`` and :func:`summary` (else empty).
+    JSON-ready: the ``file``, whether it is ``usable``, its :func:`problems` and :func:`doubts`, and
+    where it is usable its ``run_id``, ``experiment`` and :func:`summary` (else empty).
     """
     found = problems(path)
     recording = None if found else read(path)
@@ -124,8 +129,7 @@ def summary(recording: Recording) -> str:
 def listed(directory: Path, experiment: str, problems: list[str]) -> list[dict[str, str]]:
     """All recordings of an experiment below ``directory`` as rows of a table, newest first.
 
-    The project's own come first. What cannot be read is left out, and a sentence on it is added to
-    ``problems``.
+    The project's own come first. A sentence on what cannot be read is added to ``problems``.
     """
     return [
         {
@@ -210,17 +214,33 @@ def _once(recording: Recording) -> Iterator[str]:
         yield "Its rows are not in the order of their times: rows of two runs may be mixed."
 
 
+def _counted(recording: Recording) -> Iterator[str]:
+    """Blocks and repetitions count on from 0; nothing stands far from the rest."""
+    last = max((row["block"] for row in recording.rows), default=0)
+    if last >= max(recording.rounds, 1):
+        yield f"A row is of block {last}, but {recording.rounds} rounds count from 0."
+    reps: dict[str, set[int]] = {}
+    for row in recording.rows:
+        reps.setdefault(str(row["platform"]), set()).add(row["rep"])
+    for platform, numbers in reps.items():
+        for before, after in pairwise(sorted({0, *numbers})):
+            if after - before > _NEXT_REP:
+                yield f"A row of {platform} is of repetition {after}; the one before is {before}."
+                break
+
+
 def _alike(recording: Recording) -> Iterator[str]:
     """One series is one image on one machine, from its first row to its last."""
-    for column, what in _CONSTANT.items():
-        seen: dict[tuple[object, ...], object] = {}
-        for row in recording.rows:
-            if row[column] == "":
-                continue  # it was not known before a start failed
-            series = tuple(row[name] for name in _SERIES)
-            if seen.setdefault(series, row[column]) != row[column]:
-                yield f"The {what} changes within one series ({_called(row)})."
-                break
+    for columns, key in ((_SIZE, _SERIES), (_INSIDE, (*_SERIES, "rep", *_SIZE))):
+        for column, what in columns.items():
+            seen: dict[tuple[object, ...], object] = {}
+            for row in recording.rows:
+                if row[column] == "" or (column == "mem_limit_mib" and row["phase"] == _SIZED):
+                    continue  # it was not known before a start failed, or it is varied
+                series = tuple(row[name] for name in key)
+                if seen.setdefault(series, row[column]) != row[column]:
+                    yield f"The {what} changes within one series ({_called(row)})."
+                    break
 
 
 def _called(row: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import (
+    NO_CODE_CACHE,
     Conclusion,
     Estimate,
     Rule,
@@ -21,7 +22,7 @@ from vmcompare.evidence.claims import (
 )
 from vmcompare.evidence.claims.judged import Evidence, Part
 from vmcompare.evidence.units import ratio, written
-from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.plots.findings import SIGNS, Against, against, findings
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import EMULATION, Platform
@@ -33,18 +34,13 @@ ABSENT = "not measured here"
 
 @explained.figure("findings")
 def findings_figure(evidence: Evidence) -> Picture:
-    """One mark a claim, by its finding."""
     found = {claim.id: claim.finding.verdict for claim in evidence.claims}
     return findings(found, caption=evidence.caption())
 
 
 @explained.figure("ratios")
 def ratios_figure(evidence: Evidence) -> Picture:
-    """Every ratio with its interval and bound; open where emulation leaves it undecided.
-
-    Raises:
-        Unavailable: no recording holds a ratio.
-    """
+    """Every ratio with its interval and bound; open where emulation leaves it undecided."""
     ratios = [part for part in evidence.parts if part.claim.rule in (Rule.RATIO, Rule.SLOPE)]
     drawn = [part for part in ratios if part.finding.interval is not None]
     same: dict[object, list[Part]] = {}
@@ -83,7 +79,6 @@ COUNTED: Mapping[str, Sequence[Conclusion]] = {
 
 
 def count(evidence: Evidence, name: str) -> int:
-    """How many claims have one of the findings of :data:`COUNTED`."""
     return sum(claim.finding.verdict in COUNTED[name] for claim in evidence.claims)
 
 
@@ -95,8 +90,6 @@ class Headline:
     """A figure of one lesson that a choice can rest on.
 
     Attributes:
-        lesson: the number of the lesson.
-        what: what is compared, in words.
         claim: id and part of the claim that it decides.
         container, vm: the fact that holds or not (``"!name"``: its contrary); of a claim that
             compares two costs they are its two sides, and stay empty.
@@ -117,7 +110,7 @@ HEADLINES: Sequence[Headline] = (
     ),
     Headline(
         "02", "starts a program made for another kernel", ("O6b", "kernels"),
-        "non_linux_program_boots_in_container", "non_linux_program_boots_in_vm",
+        "other_kernel_starts_in_container", "other_kernel_starts_in_vm",
     ),
     Headline("03", "bytes to send: a whole image, compressed", ("P1", "whole")),
     Headline("03", "bytes to send: a second application", ("P1", "second application")),
@@ -155,7 +148,6 @@ def headlines(evidence: Evidence) -> Iterator[Row]:
 
 
 def parts_of_headlines(evidence: Evidence) -> list[Part]:
-    """The parts of claims that :func:`headlines` shows."""
     return [part for one in HEADLINES if (part := evidence.part(*one.claim))]
 
 
@@ -233,3 +225,18 @@ def choices(evidence: Evidence) -> Mapping[str, str]:
         part = evidence.part(claim_id, name)
         said[name] = str(part.finding.verdict) if part else ABSENT
     return said
+
+
+@explained.values("sentence")
+def _sentence(evidence: Evidence) -> Values:
+    """What one more VM and one more container cost, and on how many ramps that rests."""
+    part = evidence.part("O1", "memory")
+    if part is None or part.run is None or part.finding.interval is None:
+        raise Unavailable("no recording here holds the memory of instances", "do lesson 01 first")
+    names = ("container_memory", "vm_memory", "memory_ratio")
+    known = choices(evidence)
+    return {
+        **{name: known[name] for name in names},
+        "ramps": part.finding.interval.n,
+        "under": f"{EMULATION}, {NO_CODE_CACHE}" if part.emulated else "no emulation",
+    }

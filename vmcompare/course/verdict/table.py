@@ -1,8 +1,4 @@
-"""Every claim as one line that unfolds (``templates/verdict.html.j2``), and the recordings' table.
-
-Signs and words tell the findings. Every figure says whether it was measured or recorded, by which
-run, when, and, where a VM ran under it, *software emulation*.
-"""
+"""Every claim as one line that unfolds, and the recordings' table."""
 
 from __future__ import annotations
 
