@@ -376,6 +376,7 @@ IN_VM = Demand(pieces=3, piece_mib=96)
 """Each is more than the limit, or than the guest's memory."""
 
 _FULL = Spec(machine=Machine.Q35)
+"""A VM that boots a distribution."""
 
 _HOSTING, _SIBLING, _VM, _DISTRIBUTION = "their VM", "sibling VM", "VM", "distribution"
 """Names of instances."""
@@ -560,21 +561,21 @@ class NoisyNeighbours:
 
     # ---- a distribution, and Docker -------------------------------------------------------------
 
-    def distribution(self, block: int, metric: str) -> Iterator[Measurement]:
+    def distribution(self, block: int, phase: str) -> Iterator[Measurement]:
         """Ask a VM that boots a distribution for more memory or processor time than it has."""
+        metric = "guest_ram_to_limit_ratio" if phase == MEMORY else "host_cpu_to_vcpu_ratio"
         launcher = self.instances.launcher(Platform.VM)
-        row = replace(blank(launcher, Platform.VM, _FULL, metric), block=block)
+        row = replace(blank(launcher, Platform.VM, _FULL, metric), block=block, phase=phase)
 
         def rows() -> Iterator[Measurement]:
             if _DISTRIBUTION not in self.boxes:
                 raise self.instances.why[_DISTRIBUTION]
             box = self.boxes[_DISTRIBUTION]
-            if metric == "guest_ram_to_limit_ratio":
+            if phase == MEMORY:
                 fill(box, _FULL.memory_mib)
-                yield from guest_ram(box, replace(row, phase=MEMORY))
+                yield from guest_ram(box, row)
             else:
-                ratio = busy_loops(box, _FULL.vcpus, self.clock)
-                yield filled(row, ratio, phase="busy loops")
+                yield filled(row, busy_loops(box, _FULL.vcpus, self.clock))
 
         return or_failed(rows(), row)
 
@@ -639,12 +640,9 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
             for one in all_of_them
         ]
         if _DISTRIBUTION in places:
-            for words, metric in (
-                ("memory", "guest_ram_to_limit_ratio"),
-                ("processor", "host_cpu_to_vcpu_ratio"),
-            ):
-                step = partial(run.distribution, block, metric)
-                groups.append([(f"a distribution: {words}", step)])
+            for phase in (MEMORY, "busy loops"):
+                step = partial(run.distribution, block, phase)
+                groups.append([(f"a distribution: {phase}", step)])
         if Platform.CONTAINER in context.launchers:
             groups.append([("Docker’s container with limits", partial(run.docker, block))])
         chance.shuffle(groups)
