@@ -17,7 +17,7 @@ import json
 import platform
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,12 +30,11 @@ from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import boundaries, probes
 from vmcompare.experiments.isolation.boundaries import Found, Step, Survey, Variant
 from vmcompare.experiments.isolation.probes import FLIPS, PROBES, BoundaryReading, Response, changed
-from vmcompare.measuring.experiment import Context, blank
+from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import (
     CONTAINER_HOST,
     RUNC_IN_A_GUEST,
     Completed,
-    Launcher,
     Machine,
     Platform,
     Sandbox,
@@ -275,11 +274,6 @@ _LOOP_DEVICE = 7 << 8  # number 7:0
 _CALLS = "/calls"
 # A server of the guest's: no process of a container has its number.
 _SERVE = f"nc -lk -p {_PORT} -e /bin/true </dev/null >/dev/null 2>&1 & echo $!"
-
-
-def blank_row(launcher: Launcher, spec: Spec, metric: str) -> Measurement:
-    """A row of a container in a guest; ``launcher`` opens the guest."""
-    return replace(blank(launcher, Platform.CONTAINER, spec, metric), runtime=RUNTIME)
 
 
 def variant(confinement: str) -> Variant:

@@ -41,7 +41,7 @@ from vmcompare.errors import LaunchFailure, Unavailable, VmcompareError, WaitTim
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB, NS_PER_S
 from vmcompare.experiments.isolation import guest_containers, heartbeats
-from vmcompare.experiments.isolation.boundaries import Step
+from vmcompare.experiments.isolation.boundaries import Step, Variant
 from vmcompare.experiments.isolation.guest_containers import Limits
 from vmcompare.experiments.isolation.heartbeats import (
     DISPOSABLE,
@@ -51,8 +51,8 @@ from vmcompare.experiments.isolation.heartbeats import (
     Instances,
 )
 from vmcompare.measuring import memory
-from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled, or_failed
-from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Spec
+from vmcompare.measuring.experiment import FAILURES, Context, failed, filled, or_failed
+from vmcompare.sandbox import Machine, Platform, Sandbox, Spec
 
 WITHOUT, WITH = "without limits", "with limits"
 QUIET, MEMORY, FORKS, BURNER = "quiet", "memory hog", "fork loop", "CPU burner"
@@ -564,8 +564,8 @@ class NoisyNeighbours:
     def distribution(self, block: int, phase: str) -> Iterator[Measurement]:
         """Ask a VM that boots a distribution for more memory or processor time than it has."""
         metric = "guest_ram_to_limit_ratio" if phase == MEMORY else "host_cpu_to_vcpu_ratio"
-        launcher = self.instances.launcher(Platform.VM)
-        row = replace(blank(launcher, Platform.VM, _FULL, metric), block=block, phase=phase)
+        full = Variant(_DISTRIBUTION, Platform.VM, _FULL)
+        row = replace(full.row(self.instances.context, metric, phase), block=block)
 
         def rows() -> Iterator[Measurement]:
             if _DISTRIBUTION not in self.boxes:
@@ -582,8 +582,8 @@ class NoisyNeighbours:
     def docker(self, block: int) -> Iterator[Measurement]:
         """Docker's own container with limits, on this computer."""
         launcher = self.instances.launcher(Platform.CONTAINER)
-        row = blank(launcher, Platform.CONTAINER, DOCKER, "cgroup_bytes")
-        row = replace(row, block=block, phase=MEMORY, confinement=WITH)
+        limited = Variant("", Platform.CONTAINER, DOCKER, WITH)
+        row = replace(limited.row(self.instances.context, "cgroup_bytes", MEMORY), block=block)
         busy = replace(row, metric="fact", phase="container_cpu_limit_holds")
 
         def rows() -> Iterator[Measurement]:
@@ -603,11 +603,13 @@ class NoisyNeighbours:
 # ---- the plan -----------------------------------------------------------------------------------
 
 
-def _neighbourhoods(launcher: Launcher) -> list[Neighbourhood]:
-    vm = blank(launcher, Platform.VM_DIRECT, GUEST, "gap_p99_s")
-    inside = guest_containers.blank_row(launcher, DISPOSABLE, "gap_p99_s")
-    without = replace(inside, confinement=WITHOUT)
-    limited = replace(inside, confinement=WITH, mem_limit_mib=LIMITS.memory_mib)
+def _neighbourhoods(context: Context) -> list[Neighbourhood]:
+    def row(confinement: str) -> Measurement:
+        kind = (Platform.CONTAINER, DISPOSABLE, confinement, guest_containers.RUNTIME)
+        return Variant("", *kind).row(context, "gap_p99_s")
+
+    vm = Variant("", Platform.VM_DIRECT, GUEST).row(context, "gap_p99_s")
+    without, limited = row(WITHOUT), replace(row(WITH), mem_limit_mib=LIMITS.memory_mib)
     return [
         Neighbourhood(f"container {WITHOUT}", without, _HOSTING, _HOSTING, UNLIMITED),
         Neighbourhood(f"container {WITH}", limited, _HOSTING, _HOSTING, LIMITED, LIMITS),
@@ -621,9 +623,9 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
     clock = clock or Clock()
     run = NoisyNeighbours(Instances(context, own, clock), clock)
     chance = random.Random(context.seed)
-    direct = context.launchers.get(Platform.VM_DIRECT)
-    all_of_them = _neighbourhoods(direct) if direct else []
-    places = [_HOSTING, _SIBLING, _VM] if direct else []
+    has_vms = Platform.VM_DIRECT in context.launchers
+    all_of_them = _neighbourhoods(context) if has_vms else []
+    places = [_HOSTING, _SIBLING, _VM] if has_vms else []
     places += [_DISTRIBUTION] if Platform.VM in context.launchers else []
     plan: list[Step] = [(f"opening {place}", partial(run.open, place)) for place in places]
     for block in range(context.rounds):
