@@ -17,15 +17,12 @@ from vmcompare.sandbox import Platform
 HOSTING, LIMITED = "opening their VM", "container with limits"
 CASES = [
     ("boundaries", ("container",), "boundaries: container"),
-    ("boundaries", ("one by one",), "one by one"),
     ("boundaries", ("two networks",), "two networks"),
     ("boundaries", ("two VMs",), "two VMs"),
     ("guest_containers", ("a guest", "--privileged"), "in the guest: --privileged"),
-    ("kernel_panic", (), "opening sibling VM"),
     ("kernel_panic", (), HOSTING),
     ("kernel_panic", (), "faulty VM panics"),
     ("kernel_panic", (), "what became of them"),
-    ("noisy_neighbour", (HOSTING, LIMITED), "container with limits, starting"),
     ("noisy_neighbour", (HOSTING, LIMITED), "container with limits, memory hog"),
     ("noisy_neighbour", ("opening VM", "opening sibling", ": VM, "), "VM, memory hog"),
     ("noisy_neighbour", ("Docker",), "Docker’s container"),

@@ -134,7 +134,7 @@ def _plain_qemu() -> float:
     found = find_qemu()
     command = [str(found.path), "-M", "pc", "-accel", accel.choose(found).accel]
     command += ["-m", str(Spec().memory_mib), "-nographic", "-no-reboot"]
-    command += ["-kernel", str(alpine.kernel_bzimage()), "-initrd", str(alpine.full_initramfs())]
+    command += ["-kernel", str(alpine.sources().kernel), "-initrd", str(alpine.full_initramfs())]
     return _first_byte_s([*command, "-append", "console=ttyS0 panic=-1"])
 
 

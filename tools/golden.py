@@ -110,7 +110,11 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
         if lesson.experiment == experiment:
             shown = findings_rows(lesson.number, [(RECORDED, recording)], lambda: gathered)
             found[f"findings of lesson {lesson.number}"] = [
-                {name: text(str(cell)) for name, cell in row.items()} for row in shown
+                {
+                    **{name: text(str(cell)) for name, cell in row.items()},
+                    "told": [f"{name}: {'; '.join(said)}" for name, said in row["told"]],
+                }
+                for row in shown
             ]
     return found
 

@@ -12,8 +12,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,24 +24,6 @@ from vmcompare.measuring import stop
 if TYPE_CHECKING:
     from vmcompare.evidence.recording import Recorder
     from vmcompare.measuring.progress import Opened
-
-LAB_SERVER = {
-    "ip": "127.0.0.1",
-    "sock": "",
-    "allow_remote_access": False,
-    "allow_origin": "",
-    "allow_origin_pat": "",
-    "allow_credentials": False,
-    "disable_check_xsrf": False,
-}
-"""Who may come in is never a matter of the user's configuration of Jupyter, which may switch tokens
-off or listen to the world. These go before what stands there, and are looked at once more."""
-
-LAB_SETTINGS = {
-    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
-    "@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False},
-}
-"""JupyterLab's settings unless a learner chose others: no news, and names of lessons in full."""
 
 WORDS = {
     "check": "Say what is on this computer, or of recordings whether they can be used.",
@@ -81,11 +61,9 @@ EXAMPLES = {
 _SENTENCE = 2000
 """Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
 
-STOPPED = 130
-"""Exit code after a stop request of any kind, as shells count Ctrl-C (128 + SIGINT)."""
+STOPPED = 130  # exit code after a stop request of any kind, as shells count Ctrl-C (128 + SIGINT)
 
-UNREAD = 141
-"""Exit code when standard output was closed, as shells count it (128 + SIGPIPE)."""
+UNREAD = 141  # exit code when standard output was closed, as shells count it (128 + SIGPIPE)
 
 _NO_THREAD = "can't start new thread"
 """What a ``RuntimeError`` of Python says where the system allows no further one."""
@@ -411,11 +389,6 @@ def handout(arguments: argparse.Namespace) -> int:
 
 
 def _notebook(word: str) -> Path:
-    """The notebook that a word names: a lesson by its number or name, or a path.
-
-    Raises:
-        UnknownName: it is neither.
-    """
     from vmcompare.paths import lessons
 
     path = Path(word)
@@ -438,7 +411,7 @@ def lab(arguments: argparse.Namespace) -> int:
     from vmcompare.engines.child_python import refuse
     from vmcompare.errors import short
     from vmcompare.measuring.mode import drawing_folder
-    from vmcompare.paths import lessons
+    from vmcompare.paths import lessons, server
 
     folder = (arguments.folder or lessons.default_folder()).absolute()
     for sentence in lessons.give(folder):
@@ -449,98 +422,11 @@ def lab(arguments: argparse.Namespace) -> int:
     except VmcompareError as error:
         _complain(str(error))
     if arguments.port:
-        _refuse_taken_port(arguments.port)
+        server.refuse_taken_port(arguments.port)
     setup.ensure()
     with cleanup.folder() as place, drawing_folder():
-        _serve(folder, place, arguments)
+        server.serve(folder, place, port=arguments.port, browser=not arguments.no_browser)
     return 0
-
-
-def _serve(folder: Path, place: Path, arguments: argparse.Namespace) -> None:
-    """JupyterLab on ``folder``, its settings and layout in ``place``, until it is ended."""
-    from jupyterlab.labapp import LabApp
-
-    from vmcompare.paths import lessons
-
-    settings = place / "settings"
-    settings.mkdir()
-    (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
-    token = secrets.token_hex(24)
-    identity = "jupyter_server.auth.identity.PasswordIdentityProvider"
-    options = [
-        f"--ServerApp.identity_provider_class={identity}",
-        "--IdentityProvider.token=" + token,
-    ]
-    options += [f"--PasswordIdentityProvider.{x}" for x in (f"token={token}", "hashed_password=")]
-    options += ["--PasswordIdentityProvider.password_required=False"]
-    for application in ("ServerApp", "LabApp", "NotebookApp"):  # each passes its own to the first
-        options += [f"--{application}.{name}={value}" for name, value in LAB_SERVER.items()]
-    options += [
-        f"--ServerApp.root_dir={folder}",
-        f"--LabApp.default_url=/lab/tree/{lessons.FIRST}",
-        "--LabApp.extension_manager=readonly",
-        "--ServerApp.log_level=ERROR",
-        "--LabApp.log_level=ERROR",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.news_url=None",
-        f"--LabApp.app_settings_dir={settings}",
-        f"--LabApp.workspaces_dir={place / 'workspaces'}",
-    ]
-    if arguments.port:
-        options += [f"--ServerApp.port={arguments.port}", "--ServerApp.port_retries=0"]
-    options += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
-    options += ["--no-browser"] if arguments.no_browser else []
-    # In this process: anybody may read the arguments of another one, and so the token.
-    with _quiet():
-        server = LabApp.initialize_server(options)
-    open_to = [name for name, value in LAB_SERVER.items() if getattr(server, name) != value]
-    if open_to or server.identity_provider.token != token:
-        raise Unavailable(
-            f"the configuration of Jupyter would open the lab to others ({', '.join(open_to)})",
-            "look through what `jupyter --paths` lists under config",
-        )
-    server.identity_provider.token_generated = True  # by us: so it is shown in the address
-
-    def stop(*_: object) -> None:
-        server.io_loop.add_callback_from_signal(server.stop)
-
-    # Jupyter's own handler logs first. Where the signal comes while something is logged, that
-    # fails, and the server goes on. It also leaves out SIGHUP. (Ignored: nohup.)
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop)
-    server.start()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Jupyter from warning of options that are said to several of its applications, and its
-    extensions from warning of one another."""
-    import logging
-    import warnings
-
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(record=True):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _refuse_taken_port(port: int) -> None:
-    """Raise ``Unavailable`` where nothing could listen on ``port`` of the loopback address."""
-    import socket
-
-    with socket.socket() as probe:
-        if os.name != "nt":  # as the server does; on Windows it would let two listen
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LAB_SERVER["ip"], port))
-        except OSError as error:
-            why = error.strerror or str(error)
-            step = "name another one with --port, or none"
-            raise Unavailable(f"port {port} cannot be used ({why})", step) from error
 
 
 class _Parser(argparse.ArgumentParser):

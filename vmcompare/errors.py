@@ -48,9 +48,8 @@ class UnknownName(VmcompareError):
 class Unavailable(VmcompareError):
     """Something this machine lacks.
 
-    Attributes:
-        what: what is missing, as a clause without a full stop ("Docker is not installed").
-        next_step: the one thing to do about it, as an imperative clause.
+    ``what`` is missing, as a clause without a full stop ("Docker is not installed"); ``next_step``
+    is the one thing to do about it, as an imperative clause.
     """
 
     def __init__(self, what: str, next_step: str) -> None:
@@ -61,10 +60,8 @@ class Unavailable(VmcompareError):
 class LaunchFailure(VmcompareError):
     """A sandbox could not be started.
 
-    Attributes:
-        what: one clause that says what went wrong.
-        command: the command line (or the engine's request) that failed.
-        console: the last lines of what it printed, possibly empty.
+    ``what`` went wrong, in one clause; the ``command`` line (or the engine's request) that failed;
+    the last lines of what it printed on its ``console``, possibly empty.
     """
 
     def __init__(self, what: str, command: Sequence[str], console: str = "") -> None:
@@ -74,13 +71,7 @@ class LaunchFailure(VmcompareError):
 
 
 class WaitTimeout(VmcompareError):
-    """Something that was waited for did not come in time.
-
-    Attributes:
-        what: what was waited for.
-        timeout_s: how long, in seconds.
-        console: the last lines the sandbox printed, possibly empty.
-    """
+    """Something that was waited for, ``what``, did not come within ``timeout_s`` seconds."""
 
     def __init__(self, what: str, timeout_s: float, console: str = "") -> None:
         self.what, self.timeout_s, self.console = what, timeout_s, console[-2000:]
@@ -98,10 +89,7 @@ class AbnormalShutdown(VmcompareError):
 class RecordingError(VmcompareError):
     """A recording (or a table in ``data/``) that cannot be read.
 
-    Attributes:
-        path: the file.
-        line: the line number, counted from 1; 0 when the whole file is meant.
-        what: what is wrong with it.
+    ``line`` counts from 1; it is 0 when the whole file is meant.
     """
 
     def __init__(self, path: Path, line: int, what: str) -> None:
@@ -120,11 +108,7 @@ class RecordingError(VmcompareError):
 class TextError(VmcompareError):
     """A lesson's text (in ``notebooks/text/``) that cannot be read.
 
-    Attributes:
-        path: the file.
-        line: the line number, counted from 1; 0 when the whole file is meant.
-        section: the heading of the section; empty when the whole file is meant.
-        what: what is wrong with it.
+    ``line`` counts from 1; it is 0, and ``section`` empty, when the whole file is meant.
     """
 
     def __init__(self, path: Path, line: int, section: str, what: str) -> None:
@@ -139,13 +123,8 @@ class StorageError(Unavailable):
     """A file or folder that cannot be used: full, read-only, somebody else's, or not there.
 
     What needs it is unavailable: a probe that meets this finds its platform missing, and says why.
-
-    Attributes:
-        path: the file or folder.
-        why: what the system said, as a clause.
-        free_bytes: room left where it lies; ``None`` where that cannot be told.
-        next_step: the one thing to do about it, usually which variable or option names another
-            place; an imperative clause.
+    ``why`` is what the system said, as a clause; ``free_bytes`` the room left where it lies, or
+    ``None`` where that cannot be told.
     """
 
     def __init__(self, path: Path, why: str, next_step: str) -> None:
@@ -156,7 +135,6 @@ class StorageError(Unavailable):
 
     @classmethod
     def of(cls, path: Path, error: OSError, next_step: str) -> StorageError:
-        """The error for what the system said of ``path``."""
         return cls(path, error.strerror or str(error), next_step)
 
 

@@ -46,15 +46,14 @@ class Machine(StrEnum):
 class Series:
     """What is started, counted and drawn as one thing, from a plan to a figure.
 
-    Two series are never pooled. How warm a start is and which accelerator carries it are not part
-    of a series: they are columns of its rows, and are said beside its name.
+    Two series are never pooled. How warm a start is and which accelerator carries it are no part of
+    a series: they are columns of its rows, and are said beside its name.
 
     Attributes:
-        platform: the platform.
         machine: the computer that a VM pretends to be (``vm-direct`` on ``pc`` and on ``microvm``
             are two series).
-        runtime: the runtime of a container that is a bare mechanism (``"runc"``,
-            ``"bubblewrap"``); empty for the product (``docker run``), which it never stands in for.
+        runtime: the runtime of a container that is a bare mechanism (``"runc"``, ``"bubblewrap"``);
+            empty for the product (``docker run``), which it never stands in for.
     """
 
     platform: Platform
@@ -65,8 +64,7 @@ class Series:
     def of(cls, platform: str, machine: str, runtime: str, layer: str) -> Series:
         """The series of a row with these columns: the product's runtime is a detail, no series.
 
-        Raises:
-            ValueError: there is no such platform or machine.
+        Raises ``ValueError`` where there is no such platform or machine.
         """
         bare = platform == Platform.CONTAINER and layer == "mechanism"
         return cls(Platform(platform), Machine(machine), runtime if bare else "")
@@ -142,40 +140,37 @@ class Phase(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-SOFTWARE = "tcg"
-"""The accelerator that is none: QEMU translates every instruction of the guest."""
+SOFTWARE = "tcg"  # the accelerator that is none: QEMU translates every instruction of the guest
 
-EMULATION = "software emulation"
-"""What a figure says of rows whose accelerator was :data:`SOFTWARE`."""
+EMULATION = "software emulation"  # what a figure says of rows whose accelerator was `SOFTWARE`
 
 
 def accelerator_words(accel: str) -> str:
-    """An accelerator as a page names it: :data:`EMULATION`, ``"kvm"`` …"""
     return EMULATION if accel == SOFTWARE else accel
 
 
 FIRST_BYTE = b"\x06"
 """The byte the first-byte program writes: ASCII ACK, which no boot message contains."""
 
-FIRST_BYTE_PROGRAM = "/sbin/vmcompare-first-byte"
-"""Where that program lies in every image."""
+FIRST_BYTE_PROGRAM = "/sbin/vmcompare-first-byte"  # where that program lies in every image
 
-ALPINE = "alpine"
-"""The image both sides share: one userland, whatever runs it."""
+ALPINE = "alpine"  # the image both sides share: one userland, whatever runs it
 
-DEBIAN = "debian"
-"""A second userland for containers, where this computer can make one."""
+DEBIAN = "debian"  # a second userland for containers, where this computer can make one
 
 BOOT_SECTOR = "boot-sector"
 """512 bytes that print a message without an operating system; only a VM on ``pc`` starts them. The
 message is the first word of ``Spec.command``; it has no agent, so ``Sandbox.run`` is refused."""
 
+OTHER_KERNEL = "other-kernel"
+"""A kernel of ours that is not Linux and prints a message; only ``vm-direct`` on ``pc`` starts it.
+It has no agent either."""
+
 CONTAINER_HOST = "container-host"
 """The Alpine userland with this computer's own ``runc`` in it (at ``/usr/sbin/runc``): a guest
 whose root may start real containers, broken ones too, and harm nobody. ``vm-direct`` only."""
 
-RUNC_IN_A_GUEST = "runc in a guest"
-"""What stands in the column ``runtime`` of such containers' rows."""
+RUNC_IN_A_GUEST = "runc in a guest"  # what stands in the column `runtime` of such containers' rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +179,8 @@ class Spec:
 
     Attributes:
         image: name of the root file system, :data:`ALPINE` by default; :data:`BOOT_SECTOR` is
-            none at all, and backends know others by the names they give them.
+            none at all, nor is :data:`OTHER_KERNEL`, and backends know others by the names they
+            give them.
         command: argv of the first program.
         vcpus: processors it may use.
         memory_mib: memory it may use, in MiB.
@@ -223,7 +219,6 @@ class Spec:
 
     @property
     def memory_bytes(self) -> int:
-        """The memory it may use, in bytes."""
         return self.memory_mib * 1024 * 1024
 
 
@@ -297,7 +292,6 @@ class Traits:
 
     @property
     def emulated(self) -> bool:
-        """Whether instances run under software emulation."""
         return self.accel == SOFTWARE
 
 
@@ -308,11 +302,7 @@ class Sandbox(Protocol):
         """Run a command inside, wait for its end. Raises ``WaitTimeout``."""
 
     def put(self, path: str, data: bytes) -> None:
-        """Write ``data`` to the absolute ``path`` inside, mode 755; makes its folder.
-
-        Raises:
-            LaunchFailure: it cannot be written.
-        """
+        """Write ``data`` to the absolute ``path`` inside, mode 755; raises ``LaunchFailure``."""
 
     def host_pids(self) -> tuple[int, ...]:
         """Every host process that serves this instance (VMM; or shim and workload)."""
@@ -344,12 +334,7 @@ class Launcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileFact:
-    """One regular file inside an instance; hard links of one file are one.
-
-    Attributes:
-        path: absolute, inside.
-        size_bytes: of its content.
-    """
+    """One regular file inside an instance, by its absolute path; hard links of one file are one."""
 
     path: str
     size_bytes: int
@@ -360,7 +345,6 @@ class Piece:
     """One thing that is stored and shipped: a layer, a kernel, a RAM disk, a disk, an overlay.
 
     Attributes:
-        name: one of those words.
         digest: ``sha256:…`` of its bytes before compression.
         virtual_bytes: what it amounts to inside: the size of a disk, the sum of a layer's files.
         allocated_bytes: what it occupies on the disk of this computer, uncompressed by us.
@@ -407,6 +391,62 @@ class Packer(Protocol):
         """What is stored and shipped; weighed on real files."""
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An image that was taken to another place and started there.
+
+    Attributes:
+        shipped_bytes: the one file that has to travel: gzip level 6 on every platform.
+        save_s: from the image as it is kept here to that file.
+        load_s: from that file to an image as it is kept there.
+        start_s: from the call there to the first byte.
+    """
+
+    shipped_bytes: int
+    save_s: float
+    load_s: float
+    start_s: float
+
+
+@runtime_checkable
+class Mover(Protocol):
+    """A launcher that can take an image to a second place, with nothing of it there before."""
+
+    def move(self, spec: Spec) -> Moved:
+        """Save, load and start once; the way in between is left out. Nothing stays.
+
+        Raises what :meth:`Launcher.open` raises, and ``StorageError`` where there is no room.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A VM that has moved while it ran.
+
+    Attributes:
+        box: where it runs now; the one it came from has stopped.
+        took_s: from the order to move until it ran on.
+        pause_s: the part of it in which the VM ran nowhere.
+    """
+
+    box: Sandbox
+    took_s: float
+    pause_s: float
+
+
+@runtime_checkable
+class Migrates(Protocol):
+    """A sandbox that can move, while it runs, to another process that serves it."""
+
+    def migrate(self) -> AbstractContextManager[Migration]:
+        """Move; leaving ends what it became. Its channels have new host ends there.
+
+        Raises:
+            Unavailable: it cannot be moved.
+            VmcompareError: the move failed.
+        """
+
+
 @runtime_checkable
 class Layered(Protocol):
     """A sandbox with a writable layer of its own over the image."""
@@ -419,9 +459,8 @@ class Layered(Protocol):
 class Channel:
     """One of ``Spec.channels``: a stream of bytes in both directions.
 
-    Attributes:
-        path: the device inside; one program at a time can have it open.
-        host: this end, a connected socket; it is closed when the sandbox is left.
+    ``path`` is the device inside, which one program at a time can have open; ``host`` is this end,
+    a connected socket, closed when the sandbox is left.
     """
 
     path: str
@@ -444,10 +483,7 @@ class Followed(Protocol):
     """A command that runs on and is listened to."""
 
     def ended_ns(self) -> int | None:
-        """When its output ended (it ended, or its whole instance is gone); ``None`` before that.
-
-        On the host's ``time.perf_counter_ns`` clock.
-        """
+        """When its output ended (host, ns), or its instance was gone; ``None`` before that."""
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for that at most so long; whether it came."""
@@ -475,7 +511,6 @@ class Availability:
     """What a backend's ``probe()`` found.
 
     Attributes:
-        ok: whether it can be used.
         version: the engine's version, or empty.
         what: when not ok: what is missing, one clause.
         next_step: when not ok: the one thing to do.

@@ -193,9 +193,9 @@ class TestKeeping:
         answers_path().parent.mkdir(parents=True)
         old = {"99": {"container_s": {"value": 0.5, "kept_utc": "2026-01-01T00:00:00Z"}}}
         answers_path().write_text(json.dumps(old))
-        assert answers.predictions("99") == {"container_s": 0.5}
+        assert answers.kept("99") == {"container_s": 0.5}
         toy(shown).check("number", 7)
-        assert answers.predictions("99") == {"container_s": 0.5}
+        assert answers.kept("99") == {"container_s": 0.5}
 
     @pytest.mark.parametrize("entry", [{"answer": "gone", "wrong": "many"}, {}, 3, None])
     def test_a_kept_answer_that_fits_no_more_is_dropped(

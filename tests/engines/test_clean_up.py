@@ -281,11 +281,11 @@ def test_what_a_link_inside_points_to_stays(own_session: Path, tmp_path: Path) -
 @pytest.mark.usefixtures("no_docker")
 def test_containers_announced_twice_must_be_taken_back_twice(own_session: Path) -> None:
     for _ in range(2):
-        cleanup.watch_containers()
-    cleanup.forget_containers()
+        cleanup.watch(cleanup.CONTAINERS)
+    cleanup.forget(cleanup.CONTAINERS)
     [path] = own_session.glob("*.jsonl")
     assert Ledger.read(path).watched == {"containers": None}
-    cleanup.forget_containers()
+    cleanup.forget(cleanup.CONTAINERS)
     assert Ledger.read(path).watched == {}
 
 
@@ -316,7 +316,7 @@ def test_a_place_that_cannot_be_written_is_said_with_the_next_step(
     own_session.parent.mkdir(parents=True, exist_ok=True)
     own_session.write_text("a file where a folder should be")
     with pytest.raises(StorageError, match="XDG_STATE_HOME"):
-        cleanup.watch_containers()
+        cleanup.watch(cleanup.CONTAINERS)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -34,7 +34,7 @@ def test_the_announcement_is_no_output_however_it_arrives() -> None:
     heard = CommandOutput(lambda piece, t_ns: pieces.append((piece, t_ns)), announced=True)
     for t_ns, piece in enumerate((b"4", b"2\nfi", b"rst\n")):
         heard.hand_on(piece, t_ns)
-    assert heard.pid(["x"], 0) == 42
+    assert heard.pid(["x"]) == 42
     assert pieces == [(b"fi", 1), (b"rst\n", 2)]
 
 
@@ -54,7 +54,7 @@ def test_why_a_command_did_not_begin_is_told(
         heard.hand_on(said, 1)
     heard.end(2)
     with pytest.raises(error, match=words):
-        heard.pid(["x"], 0)
+        heard.pid(["x"])
 
 
 def test_a_silenced_one_hands_on_nothing_and_its_first_end_counts() -> None:

@@ -735,7 +735,7 @@ def test_a_daemon_that_dies_in_mid_run_is_an_abnormal_shutdown(
         use_it()
     private_daemon()  # finds the rest and removes it
     assert until(lambda: containers() == [])
-    cleanup.forget_containers()
+    cleanup.forget(cleanup.CONTAINERS)
 
 
 @pytest.mark.docker

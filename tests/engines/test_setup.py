@@ -15,7 +15,7 @@ import pytest
 from vmcompare import paths
 from vmcompare.engines import cleanup, setup
 from vmcompare.engines.cleanup.connection import Trouble
-from vmcompare.engines.setup import Install, StartDocker, Step, SystemFacts, Tell, main, plan
+from vmcompare.engines.setup import Plan, SystemFacts, main, plan
 
 CLOUD = SystemFacts(root=True, debian=True, apt=True)
 """Root on Debian with nothing installed."""
@@ -26,50 +26,41 @@ def with_(**changes: Any) -> SystemFacts:
     return dataclasses.replace(CLOUD, **changes)
 
 
-def lines(steps: list[Step]) -> list[str]:
-    return [step.line for step in steps if isinstance(step, Tell)]
-
-
-def test_skip_leaves_the_system_alone_and_says_so() -> None:
-    (step,) = plan(with_(skip=True))
-    assert isinstance(step, Tell)
-    assert "ENGINES=skip" in step.line
+def nothing_done(facts: SystemFacts) -> tuple[str, ...]:
+    """The lines of a plan that installs and starts nothing."""
+    found = plan(facts)
+    assert (found.packages, found.start) == ((), False)
+    return found.lines
 
 
 def test_with_both_engines_there_is_one_line_each() -> None:
-    steps = plan(with_(docker_version="28.5", qemu=True))
-    assert [type(step) for step in steps] == [Tell, Tell]
-    assert "28.5" in lines(steps)[0]
+    docker, qemu = nothing_done(with_(docker_version="28.5", qemu=True))
+    assert "28.5" in docker
+    assert "QEMU is ready" in qemu
 
 
 def test_root_on_debian_installs_what_is_missing_and_starts_it() -> None:
-    steps = plan(CLOUD)
     expected = ("docker.io", "iptables", "ca-certificates", "qemu-system-x86")
-    assert steps == [Install(expected), StartDocker(systemd=False)]
+    assert plan(CLOUD) == Plan((), expected, start=True)
 
 
 def test_only_what_is_missing_is_installed() -> None:
-    assert plan(with_(docker_version="28"))[1:] == [Install(("qemu-system-x86",))]
-    assert Install(("docker.io",)) in plan(with_(qemu=True, missing=("docker.io",)))
+    assert plan(with_(docker_version="28")).packages == ("qemu-system-x86",)
+    assert plan(with_(qemu=True, missing=("docker.io",))).packages == ("docker.io",)
 
 
 def test_an_arm_computer_gets_the_arm_package() -> None:
-    (step,) = [s for s in plan(with_(machine="aarch64")) if isinstance(s, Install)]
-    assert "qemu-system-arm" in step.packages
-
-
-def test_systemd_starts_the_service_where_it_runs() -> None:
-    assert StartDocker(systemd=True) in plan(with_(systemd=True))
+    assert "qemu-system-arm" in plan(with_(machine="aarch64")).packages
 
 
 def test_an_installed_docker_is_started_and_nothing_is_installed() -> None:
-    facts = with_(dockerd=True, qemu=True, missing=(), trouble=Trouble.NOT_RUNNING)
-    assert [s for s in plan(facts) if not isinstance(s, Tell)] == [StartDocker(systemd=False)]
+    found = plan(with_(dockerd=True, qemu=True, missing=(), trouble=Trouble.NOT_RUNNING))
+    assert (found.packages, found.start) == ((), True)
 
 
 def test_root_elsewhere_starts_what_is_there_but_installs_nothing() -> None:
-    facts = with_(debian=False, apt=False, dockerd=True)
-    assert [s for s in plan(facts) if not isinstance(s, Tell)] == [StartDocker(systemd=False)]
+    found = plan(with_(debian=False, apt=False, dockerd=True))
+    assert (found.packages, found.start) == ((), True)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +77,8 @@ def test_root_elsewhere_starts_what_is_there_but_installs_nothing() -> None:
 def test_elsewhere_there_is_exactly_one_next_step_for_each_missing_engine(
     facts: SystemFacts,
 ) -> None:
-    steps = plan(facts)
-    assert [type(step) for step in steps] == [Tell, Tell]
-    assert all(line.count("Next step:") == 1 for line in lines(steps))
+    lines = nothing_done(facts)
+    assert [line.count("Next step:") for line in lines] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +92,7 @@ def test_elsewhere_there_is_exactly_one_next_step_for_each_missing_engine(
     ],
 )
 def test_a_docker_that_is_there_in_any_form_is_not_disturbed(changes: dict[str, Any]) -> None:
-    steps = plan(with_(qemu=True, dockerd=True, **changes))
-    assert [type(step) for step in steps] == [Tell, Tell]
+    assert len(nothing_done(with_(qemu=True, dockerd=True, **changes))) == 2
 
 
 @pytest.mark.parametrize(
@@ -134,7 +123,7 @@ def test_skip_prints_one_line_and_looks_at_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(setup, "facts", lambda: pytest.fail("it looked"))
     said: list[str] = []
     setup.ensure(said.append)
-    assert len(said) == 1
+    assert said == ["ENGINES=skip: nothing is installed or started"]
 
 
 @pytest.mark.docker

@@ -23,6 +23,7 @@ from vmcompare.evidence.claims import (
     Undecided,
     caveat,
     combine,
+    counted,
     estimate,
     judge,
     load,
@@ -110,7 +111,7 @@ def test_a_ratio_whose_interval_crosses_one_is_inconclusive(frame: Frame) -> Non
     [
         (0.2, Conclusion.WITH_CAVEATS, "2.00×"),
         # 0.5 s ÷ 0.1 s lies on the bound of 5, so the interval crosses it.
-        (0.5, Conclusion.SUPPORTED, "is not undercut"),
+        (0.5, Conclusion.SUPPORTED, "not below"),
         (0.0, Conclusion.SUPPORTED, "not measured"),
     ],
 )
@@ -310,7 +311,7 @@ def test_a_container_start_is_held_against_three_seconds_on_every_machine(
 ) -> None:
     found = judge(O3, frame(booted("tcg", vm=25.0, container=seconds)))
     assert found.verdict is verdict
-    assert "image not local (pull excluded)" in found.listed
+    assert "the image lies on the host already (a pull is not counted)" in found.listed
     assert found.caveats == ()
 
 
@@ -338,6 +339,49 @@ def test_a_claim_of_at_least_so_much_is_turned_round(
         for rep in range(reps)
     ]  # fmt: skip
     assert judge(least, frame(rows)).verdict is verdict
+
+
+# --- against its own handicap -----------------------------------------------------------------
+
+AT_LEAST = f"at least: {START}: vm"
+
+
+@pytest.mark.parametrize(
+    ("estimand", "bound", "seconds", "verdict"),
+    [
+        (AT_LEAST, 60.0, 16.0, Conclusion.REFUTED),
+        (AT_LEAST, 60.0, 60.0, Conclusion.NOT_MEASURED),
+        # An emulated VM is slow: that says nothing of VMs.
+        (AT_LEAST, 60.0, 90.0, Conclusion.NOT_MEASURED),
+        (f"{START}: vm", 3.0, 90.0, Conclusion.NOT_MEASURED),
+        (f"{START}: vm", 3.0, 0.1, Conclusion.NOT_MEASURED),
+        (f"{START}: vm / container", 5.0, 0.05, Conclusion.REFUTED),
+        (f"{START}: vm / container", 5.0, 0.3, Conclusion.NOT_MEASURED),
+        # Here emulation makes the ratio small; or it may be on both sides.
+        (f"{START}: container / vm", 5.0, 90.0, Conclusion.NOT_MEASURED),
+        (f"{START}: vm / vm-direct@pc", 5.0, 0.05, Conclusion.NOT_MEASURED),
+    ],
+)
+def test_an_emulated_vm_decides_a_time_only_against_its_own_handicap(
+    frame: Frame, estimand: str, bound: float, seconds: float, verdict: Conclusion
+) -> None:
+    rule = Rule.RATIO if "/" in estimand else Rule.BOUND
+    time = claim(rule, estimand, bound, kind=ClaimKind.TIME)
+    found = judge(time, frame(booted("tcg", vm=seconds, direct=0.1)))
+    assert found.verdict is verdict
+    assert bool(found.despite) == ("even under software emulation" in found.reason)
+    assert bool(found.despite) == (verdict is Conclusion.REFUTED)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"), [(16.0, Conclusion.REFUTED), (90.0, Conclusion.WITH_CAVEATS)]
+)
+def test_minutes_are_decided_both_ways_where_nothing_was_emulated(
+    frame: Frame, seconds: float, verdict: Conclusion
+) -> None:
+    found = judge(CLAIMS["T1c", "VM"], frame(booted("kvm", vm=seconds)))
+    assert found.verdict is verdict
+    assert "emulation" not in found.reason
 
 
 # --- the slope rule ---------------------------------------------------------------------------
@@ -402,7 +446,17 @@ def test_ramps_that_cannot_be_fitted_measure_nothing(frame: Frame) -> None:
 
 
 def facts(**values: float | None) -> list[Measurement]:
-    return [row("vm", "fact", value, phase=name, accel="tcg") for name, value in values.items()]
+    rows = []
+    for name, value in values.items():
+        if counts := counted(name):
+            found = (3 * (value or 0), 3)
+            rows += [
+                row(side.platform, counts.metric, count, phase=side.phase)
+                for side, count in zip(counts.sides, found, strict=True)
+            ]
+        else:
+            rows.append(row("vm", "fact", value, phase=name, accel="tcg"))
+    return rows
 
 
 S, C, R, I, N, J = (  # noqa: E741

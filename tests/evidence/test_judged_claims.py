@@ -12,7 +12,17 @@ from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ra
 
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Conclusion
-from vmcompare.evidence.claims.judged import NO_RECORDING, Evidence, Part, Whose, lessons, settle
+from vmcompare.evidence.claims.judged import (
+    NO_RECORDING,
+    Evidence,
+    Part,
+    RunFindings,
+    Whose,
+    lessons,
+    settle,
+)
+from vmcompare.evidence.recording import Measurement
+from vmcompare.sandbox import Start
 
 IDS = list(dict.fromkeys(claim.id for claim in claims.load()))
 
@@ -86,6 +96,25 @@ def test_a_damaged_file_is_told_of_and_leaves_an_older_good_one_in_place(places:
     assert broken.parent.as_posix() not in problem
 
 
+def listed(platform: str, seen: int) -> list[Measurement]:
+    """Three processes were started inside, and so many stand in the host's list."""
+    counts = {"started inside": 3, "in the host’s list": seen}
+    return [row(platform, "item_count", count, phase=phase) for phase, count in counts.items()]
+
+
+def created(accel: str, how: str, vm: float, container: float) -> list[Measurement]:
+    """Ten times one VM and three containers: from their images, or cloned and created before."""
+    cold = {"vm": (vm, Start.COLD), "container": (container, Start.COLD)}
+    ready = {"vm-direct": (vm, Start.CLONE), "container": (container, Start.PRE_CREATED)}
+    return [
+        row(platform, "scale_each_s", seconds * wobble(block, rep), phase="1", block=block,
+            rep=rep, warmth=warmth, accel="" if platform == "container" else accel)
+        for platform, (seconds, warmth) in (cold if how == "cold" else ready).items()
+        for block in range(10)
+        for rep in range(3 if platform == "container" else 1)
+    ]  # fmt: skip
+
+
 FLIPS = {
     ("A1", "a whole computer"): ("whole_computer", facts(
         boot_sector_prints_in_vm=False, guest_hardware_differs_from_host=True,
@@ -109,18 +138,50 @@ FLIPS = {
     ("F2", "start"): ("boot_speed", starts(
         accel="kvm", times={("container", ""): 1.0, ("vm", "pc"): 0.2}, whole=False),
         Conclusion.REFUTED),
+    ("T1a", "process isolation"): ("shared_kernel", [*facts(
+        container_boot_id_is_hosts=True, vm_boot_id_is_hosts=False),
+        *listed("container", 3), *listed("vm-direct", 3)], Conclusion.REFUTED),
+    ("T1b", "whose system"): ("shared_kernel", facts(
+        container_kernel_release_is_hosts=True, container_boot_id_is_hosts=True,
+        vm_kernel_release_is_hosts=True, vm_boot_id_is_hosts=True), Conclusion.REFUTED),
+    ("T1c", "VM"): ("boot_speed", starts(
+        accel="kvm", times={("vm", "pc"): 90.0}, whole=False), Conclusion.WITH_CAVEATS),
+    ("T1c", "container"): ("boot_speed", starts(
+        times={("container", ""): 9.0}, whole=False), Conclusion.REFUTED),
+    ("T1d", "VM, on disk"): ("image_size", images(3e9, 1e8, "allocated"), Conclusion.SUPPORTED),
+    ("T1d", "container"): ("image_size", images(3e9, 2e9, "allocated"), Conclusion.REFUTED),
+    ("T1g", "cold"): ("scaling", created("kvm", "cold", 0.2, 0.3), Conclusion.REFUTED),
+    ("T1g", "ready-made"): ("scaling", created("tcg", "ready", 0.2, 0.3), Conclusion.REFUTED),
+    ("T1g", "container"): ("scaling", created("tcg", "cold", 20.0, 9.0), Conclusion.REFUTED),
+    ("T1h", "memory"): ("guest_os", ramps(
+        {"container": 60 * MIB, "vm": 4 * MIB}), Conclusion.REFUTED),
 }  # fmt: skip
 """(id, part) → recording with the contrary rows, and the finding they give."""
 
 
 @pytest.mark.parametrize("key", FLIPS, ids=" ".join)
-def test_contrary_rows_flip_a_finding(places: Places, key: tuple[str, str]) -> None:
-    places.plant()
+def test_contrary_rows_flip_a_finding(
+    places: Places, whole: Evidence, key: tuple[str, str]
+) -> None:
     experiment, rows, wanted = FLIPS[key]
-    assert part(places.gather(), *key).finding.verdict is not wanted
-    places.delete(experiment)
-    places.add(experiment, rows)
-    assert part(places.gather(), *key).finding.verdict is wanted
+    assert part(whole, *key).finding.verdict is not wanted
+    others = left_out(whole, experiment)
+    contrary = RunFindings(places.add(experiment, rows), Whose.PROJECT)
+    after = replace(others, runs=(*others.runs, contrary))
+    assert part(after, *key).finding.verdict is wanted
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted"),
+    [((3, 0), Conclusion.SUPPORTED), ((3, 2), Conclusion.INCONCLUSIVE),
+     ((0, 0), Conclusion.REFUTED), ((None, 0), Conclusion.NOT_MEASURED)],
+)  # fmt: skip
+def test_a_counted_fact_holds_of_all_or_of_none(
+    places: Places, seen: tuple[Any, int], wanted: Conclusion
+) -> None:
+    rows = facts(container_boot_id_is_hosts=True, vm_boot_id_is_hosts=False)
+    places.add("shared_kernel", rows + listed("container", seen[0]) + listed("vm-direct", seen[1]))
+    assert part(places.gather(), "T1a").finding.verdict is wanted
 
 
 def test_judgements_stay_judgements_and_beside_them_stands_what_was_measured(

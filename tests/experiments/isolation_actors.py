@@ -43,15 +43,15 @@ class Said:
 
     def text(self) -> str:
         spaces = [
-            f"ns {kind} {number + (0 if kind in self.shared else self.first)}"
+            f"{kind} namespace={number + (0 if kind in self.shared else self.first)}"
             for number, kind in enumerate(probes.NAMESPACES, start=100)
         ]
         lines = [
-            *spaces, "status CapEff: 00000000a80425fb", "status Seccomp: 2",
-            f"status NoNewPrivs: {self.no_new_privileges}", f"status Uid: {self.uid}",
-            f"map 0 {self.outside} 65536", f"boot {self.boot_id}", "release 6.1.0", "swap 60",
-            "root rw", *(f"pci {line}" for line in self.pci),
-            *(f"disk {line}" for line in self.disks), "processes 9", probes.END_OF_READING,
+            *spaces, "capabilities=00000000a80425fb", "seccomp=2",
+            f"no new privileges={self.no_new_privileges}", f"user={self.uid}",
+            f"map=0 {self.outside} 65536", f"boot id={self.boot_id}", "kernel release=6.1.0",
+            "vm.swappiness=60", "root mount=rw", *(f"pci={line}" for line in self.pci),
+            *(f"disk={line}" for line in self.disks), "processes seen=9", probes.END_OF_READING,
         ]  # fmt: skip
         return "\n".join(lines) + "\n"
 

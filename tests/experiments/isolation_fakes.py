@@ -58,7 +58,7 @@ class World:
     hiccups: dict[str, float] = field(default_factory=dict)
     bumps: dict[str, float] = field(default_factory=dict)
     limits: str = LIMITS
-    said: str = "ready\npiece 137\npiece 137\npiece 1\nmemory done\nburn done\nforks done 2\n"
+    said: str = "ready\npiece 137\npiece 137\npiece 1\nmemory done\nburn done\n"
     total_kb: int = 150_000
     docker: tuple[str, str, str] = (str(64 * MIB), str(64 * MIB), "100000 100000")
     dd: bytes = b"137\n"

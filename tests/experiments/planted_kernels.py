@@ -19,8 +19,8 @@ FACTS: Mapping[str, tuple[str, bool]] = {
     "ten_different_containers_ran": ("container", True),
     "containers_report_one_boot_id": ("container", True),
     "second_distribution_runs_as_container": ("container", True),
-    "non_linux_program_boots_in_vm": ("vm-direct", True),
-    "non_linux_program_boots_in_container": ("container", False),
+    "other_kernel_starts_in_vm": ("vm-direct", True),
+    "other_kernel_starts_in_container": ("container", False),
 }
 """Name → who is asked, and what a usual Linux computer answers."""
 

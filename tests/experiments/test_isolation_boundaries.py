@@ -59,7 +59,6 @@ def test_every_probe_says_what_it_tries_and_fits_beside_a_grid() -> None:
         assert len(probe.name) <= 24
         assert probe.says
         assert probe.aim in ("host", "itself", "neighbour")
-        assert (probe.calls is None) or (probe.reads is None)
     assert {probe.aim for probe in GRID} == {"host", "itself"}
 
 
@@ -80,7 +79,7 @@ def test_no_probe_writes_or_truncates_or_asks_with_a_real_pointer() -> None:
                 assert call.args == (4321, 0)
             if call.name == "unlinkat":
                 assert call.always
-                assert call.args[1] == b"/dev/" + targets.place.encode()
+                assert call.args[1] == probes.NODE
 
 
 @pytest.mark.parametrize(
@@ -115,8 +114,10 @@ def test_a_reading_that_is_not_whole_is_refused() -> None:
     whole = Said().text()
     with pytest.raises(Unavailable, match="all that was asked"):
         probes.parse_reading(whole.replace(probes.END_OF_READING, ""))
+    with pytest.raises(Unavailable, match="all that was asked"):
+        probes.parse_reading(whole.replace("capabilities=00000000a80425fb\n", ""))
     with pytest.raises(Unavailable, match="understood"):
-        probes.parse_reading(whole.replace("status CapEff: 00000000a80425fb\n", ""))
+        probes.parse_reading(whole.replace("map=0 0 65536", "map=0"))
 
 
 def test_a_device_is_the_hosts_only_with_its_address_and_its_numbers() -> None:
@@ -257,17 +258,15 @@ def test_a_stopped_run_lets_go_of_what_it_aimed_at(monkeypatch: pytest.MonkeyPat
 def test_the_filter_is_charged_only_with_what_it_alone_refuses() -> None:
     rows = {row.phase: row for row in look(container=containers())}
     answered, through = rows[boundaries.ANSWERED], rows[boundaries.LET_THROUGH]
-    refused = rows[boundaries.REFUSED].text.split(", ")
     assert answered.value is not None
     assert through.value is not None
-    assert answered.value - through.value == len(refused) > 100
+    assert answered.value - through.value > 100
     assert (answered.confinement, through.confinement) == ("no-seccomp", "")
-    assert not set(refused) & set(boundaries.NOT_CALLED)
 
 
 def test_a_count_that_fails_is_rows_with_the_reason() -> None:
     rows = [row for row in look(container=dead()) if row.phase.startswith("system calls")]
-    assert len(rows) == 3
+    assert len(rows) == 2
     assert {row.error for row in rows} == {"the instance is gone"}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import Confinement, Launcher, Platform, Spec
 
 
-def told(launcher: Launcher, spec: Spec, aimed: probes.Targets | None = None) -> Mapping[str, str]:
+def told(launcher: Launcher, spec: Spec, aimed: probes.Words | None = None) -> Mapping[str, str]:
     """Probe → the answer's word."""
     with launcher.open(spec, lambda _event: None) as box:
         answers = probes.ask(box, aimed).answers
@@ -31,18 +31,20 @@ def told(launcher: Launcher, spec: Spec, aimed: probes.Targets | None = None) ->
 
 
 @pytest.fixture
-def aimed() -> Iterator[probes.Targets]:
-    """What there is to aim at on this computer, as seen from an instance on it."""
+def aimed() -> Iterator[Callable[..., probes.Words]]:
+    """What there is to aim at on this computer; ``root`` is where its root would be seen."""
     with contextlib.ExitStack() as stack:
         with ProcessLauncher().open(Spec(), lambda _event: None) as box:
             host = probes.read(box)
         port = boundaries.listener(stack).getsockname()[1]
-        yield probes.targets(host, box.child.pid, port, str(Path(__file__).resolve()))
+        yield partial(probes.targets, host, box.child.pid, port, str(Path(__file__).resolve()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a host process is asked on Linux only")
-def test_the_hosts_process_is_answered_and_nothing_is_left_in_dev(aimed: probes.Targets) -> None:
-    found = told(ProcessLauncher(), Spec(), replace(aimed, root=""))
+def test_the_hosts_process_is_answered_and_nothing_is_left_in_dev(
+    aimed: Callable[..., probes.Words],
+) -> None:
+    found = told(ProcessLauncher(), Spec(), aimed(root=""))
     assert found["network: connect"] == "ok"
     assert found["host file: read"] == "ok"
     assert not list(Path("/dev").glob("vmcompare-*"))
@@ -62,8 +64,10 @@ def test_each_wall_of_a_container_stands_for_itself() -> None:
 
 
 @pytest.mark.docker
-def test_a_container_reaches_nothing_of_the_host_that_it_can_name(aimed: probes.Targets) -> None:
-    found = told(DockerLauncher(), Spec(), aimed)
+def test_a_container_reaches_nothing_of_the_host_that_it_can_name(
+    aimed: Callable[..., probes.Words],
+) -> None:
+    found = told(DockerLauncher(), Spec(), aimed())
     assert found["process: signal"] == "ESRCH"
     assert found["network: connect"] != "ok"
     assert found["host file: read"] == "ENOENT"
@@ -72,11 +76,10 @@ def test_a_container_reaches_nothing_of_the_host_that_it_can_name(aimed: probes.
 
 @pytest.mark.docker
 def test_neighbours_meet_on_one_network_and_not_on_two() -> None:
-    context = Context({Platform.CONTAINER: DockerLauncher()})
+    survey = boundaries.Survey(Context({Platform.CONTAINER: DockerLauncher()}))
     found = {}
     for arm in boundaries.PAIRS[1:3]:
-        pair = boundaries.Pair()
-        rows = list(boundaries.pair_rows(context, arm, pair))
+        rows = list(boundaries.pair_rows(survey, arm))
         found[arm.confinement] = {row.phase: row.value for row in rows}
         assert [row.value for row in rows if row.phase != boundaries.CONNECT] == [0, 0, 0]
     assert found["default bridge"][boundaries.CONNECT] == 1
@@ -93,9 +96,6 @@ def test_the_filter_refuses_calls_that_the_kernel_would_answer() -> None:
     assert answered is not None
     assert through is not None
     assert 200 < through < answered < 500
-    refused = rows[boundaries.REFUSED].text.split(", ")
-    assert {"keyctl", "unshare", "bpf"} <= set(refused)
-    assert not {"read", "openat", "mmap"} & set(refused)
 
 
 @pytest.mark.qemu

@@ -165,7 +165,7 @@ def test_words_that_change_no_call_are_counted_and_open_no_device() -> None:
 
 
 def test_words_that_open_no_wall_at_all_are_a_fact_as_well() -> None:
-    spaces = frozenset(word for word in guest_containers.WEAKENINGS if "=host" in word)
+    spaces = frozenset(word for word in probes.WEAKENINGS if "=host" in word)
     rows = look(guest({word: frozenset() for word in WEAK}, broken=spaces))
     found = fact(rows, "one_misconfiguration_flips_a_probe")
     assert (found.value, found.status) == (0, "ok")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +17,7 @@ from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import guest_containers, noisy_neighbour
 from vmcompare.experiments.isolation.heartbeats import DISPOSABLE, GUEST
-from vmcompare.experiments.isolation.noisy_neighbour import LIMITS, MEMORY, Demand
+from vmcompare.experiments.isolation.noisy_neighbour import LIMITS, MEMORY
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import Context, Progress
 from vmcompare.sandbox import CONTAINER_HOST, Platform
@@ -27,13 +30,11 @@ def host(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What this computer says of processes: how fast they use it, and how much RAM a guest has."""
     told = SimpleNamespace(world=World(), cpus=0.97, ram_ratio=1.0)
     monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 40)
-    monkeypatch.setattr(memory, "smaps", lambda _pid: "")
-    monkeypatch.setattr(memory, "command_line", lambda _pid: ())
     monkeypatch.setattr(memory, "cpu_s", lambda _pids: told.cpus * told.world.now_ns / 1e9)
     monkeypatch.setattr(
         memory,
-        "vmm_parts",
-        lambda _text, *, ram_bytes, files, emulated: SimpleNamespace(  # noqa: ARG005
+        "vm_parts",
+        lambda _pids, *, ram_bytes, emulated: SimpleNamespace(  # noqa: ARG005
             guest_ram=int(told.ram_ratio * ram_bytes)
         ),
     )
@@ -53,26 +54,22 @@ def rows_in(context: Context, world: World) -> list[Measurement]:
         return [row for step in context.steps(plan) for row in step()]
 
 
-def gaps(rows: Sequence[Measurement], metric: str = "gap_p50_s") -> dict[tuple[str, str, str], int]:
-    found: dict[tuple[str, str, str], int] = {}
-    for row in rows:
-        if row.metric == metric and row.status == "ok":
-            key = (str(row.platform), row.confinement, row.phase)
-            found[key] = found.get(key, 0) + 1
-    return found
+def gaps(rows: Sequence[Measurement]) -> Counter[tuple[str, str, str]]:
+    """Platform, confinement and phase → how many gaps were measured."""
+    good = [row for row in rows if row.metric == "gap_p99_s" and row.status == "ok"]
+    return Counter((str(row.platform), row.confinement, row.phase) for row in good)
 
 
 # ---- as it should go ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", ["gap_p50_s", "gap_p99_s"])
 def test_each_neighbourhood_is_quiet_then_short_of_memory_then_of_processes(
-    host: SimpleNamespace, metric: str
+    host: SimpleNamespace,
 ) -> None:
     rows = rows_of(host, World(), rounds=2)
     arms = [("container", "without limits"), ("container", "with limits"), ("vm-direct", "")]
     wanted = {(*arm, phase): 2 for arm in arms for phase in ("quiet", "memory hog", "fork loop")}
-    assert gaps(rows, metric) == wanted
+    assert gaps(rows) == wanted
 
 
 def test_all_is_taken_down_and_nothing_failed(host: SimpleNamespace) -> None:
@@ -82,20 +79,15 @@ def test_all_is_taken_down_and_nothing_failed(host: SimpleNamespace) -> None:
     assert world.open == []
 
 
-def test_the_hog_and_its_bounds_are_told(host: SimpleNamespace) -> None:
+def test_what_a_hog_got_is_told(host: SimpleNamespace) -> None:
     rows = rows_of(host, World())
-    said = {(str(r.platform), r.confinement, r.phase): r.text for r in rows if r.text}
-    memory_hog, fork_loop = "what became of the memory hog", "what became of the fork loop"
-    assert said["container", "with limits", fork_loop] == "stopped at its limit, with 23 processes"
-    without = said["container", "without limits", memory_hog]
-    assert without == "2 of 4 pieces killed when nothing was left (448 MiB asked)"
-    assert said["vm-direct", "", memory_hog].startswith("2 of 3 pieces killed when nothing")
-    in_guest = {
-        r.text for r in rows if r.runtime == "runc in a guest" and r.confinement == "with limits"
-    }
-    assert "2 of 3 pieces killed at its limit (144 MiB asked)" in in_guest
     counts = [r for r in rows if r.metric == "item_count"]
     assert {(r.phase, r.value) for r in counts} == {("fork loop", 23)}
+    peaks = {(r.runtime, r.confinement) for r in rows if r.metric == "cgroup_bytes"}
+    assert peaks == {
+        ("runc in a guest", "without limits"), ("runc in a guest", "with limits"),
+        ("runc", "with limits"),
+    }  # fmt: skip
     assert facts(rows) == {"container_memory_limit_holds": 1, "container_cpu_limit_holds": 1}
 
 
@@ -115,23 +107,6 @@ def test_a_neighbour_that_works_is_timed_beside_a_quiet_hog_and_one_that_compute
     assert not any(box.working for box in world.boxes)
 
 
-@pytest.mark.parametrize(
-    ("said", "became"),
-    [
-        ("forks done 0\n", "reached its own bound, with 23 processes"),
-        ("forks done 2\n", "stopped at its limit, with 23 processes"),
-        ("", "still going on, with 23 processes"),
-    ],
-)
-def test_a_fork_loop_was_bounded_by_itself_by_its_limit_or_by_time(
-    host: SimpleNamespace, said: str, became: str
-) -> None:
-    rows = rows_of(
-        host, World(said=f"ready\npiece 1\nmemory done\nburn done\n{said}"), (Platform.VM_DIRECT,)
-    )
-    assert {r.text for r in rows if r.phase == "what became of the fork loop"} == {became}
-
-
 def test_what_a_vm_takes_of_this_computer_is_told_for_the_kind_findings_are_about(
     host: SimpleNamespace,
 ) -> None:
@@ -139,8 +114,7 @@ def test_what_a_vm_takes_of_this_computer_is_told_for_the_kind_findings_are_abou
     ram = {r.platform: r.value for r in rows if r.metric == "guest_ram_to_limit_ratio"}
     cpu = {r.platform: r.value for r in rows if r.metric == "host_cpu_to_vcpu_ratio"}
     assert ram == pytest.approx({Platform.VM_DIRECT: 1.0, Platform.VM: 1.0})
-    assert "1024 MiB refused by its kernel, 377 MiB taken" in {r.text for r in rows}
-    assert cpu == pytest.approx({Platform.VM: 0.97, Platform.CONTAINER: 0.97})
+    assert cpu == pytest.approx({Platform.VM: 0.97})
 
 
 def test_a_guest_that_refuses_nothing_is_not_filled(host: SimpleNamespace) -> None:
@@ -159,14 +133,16 @@ def test_rounds_are_shuffled_by_the_seed() -> None:
     assert sorted(words(1)) == sorted(words(2))
 
 
-def test_every_hog_asks_for_more_than_it_may_have_and_has_an_end() -> None:
-    assert noisy_neighbour.LIMITED.memory_mib > LIMITS.memory_mib
-    assert noisy_neighbour.LIMITED.forks > LIMITS.pids
-    assert noisy_neighbour.UNLIMITED.memory_mib > DISPOSABLE.memory_mib
-    assert noisy_neighbour.IN_VM.memory_mib > GUEST.memory_mib
-    # One piece has to fit where the next does not, or nothing would be held at all.
-    assert noisy_neighbour.LIMITED.piece_mib < LIMITS.memory_mib
-    assert Demand(1, 1).forks <= 1000
+def test_every_hog_asks_for_more_than_it_may_have() -> None:
+    limits = {
+        noisy_neighbour.LIMITED: LIMITS.memory_mib,
+        noisy_neighbour.UNLIMITED: DISPOSABLE.memory_mib,
+        noisy_neighbour.IN_VM: GUEST.memory_mib,
+    }
+    for demand, limit_mib in limits.items():
+        # One piece has to fit where the next does not, or nothing would be held at all.
+        assert demand.piece_mib < limit_mib < demand.pieces * demand.piece_mib
+    assert LIMITS.pids < noisy_neighbour.MOST_FORKS <= 1000
 
 
 # ---- refusals -----------------------------------------------------------------------------------
@@ -200,8 +176,8 @@ def test_a_guest_with_more_memory_than_it_was_given_is_no_outer_limit(
     [
         (("max", "1", "100000 100000"), "cgroup_bytes"),
         (("", "", "100000 100000"), "cgroup_bytes"),
-        ((str(64 * MIB), "1", "max 100000"), "host_cpu_to_vcpu_ratio"),
-        ((str(64 * MIB), "1", "-1\n100000"), "host_cpu_to_vcpu_ratio"),
+        ((str(64 * MIB), "1", "max 100000"), "fact"),
+        ((str(64 * MIB), "1", "-1\n100000"), "fact"),
     ],
 )
 def test_docker_s_limits_are_read_back_too(
@@ -240,7 +216,6 @@ def test_a_limit_that_is_passed_is_told(host: SimpleNamespace) -> None:
     rows = rows_of(host, World(docker=(str(64 * MIB), str(96 * MIB), "100000 100000"), dd=b"0\n"))
     docker = [r for r in rows if r.runtime == "runc"]
     assert facts(docker)["container_memory_limit_holds"] == 0
-    assert "finished" in {r.text for r in docker}
 
 
 def test_a_sibling_that_falls_silent_is_an_error_and_no_percentile(host: SimpleNamespace) -> None:
@@ -285,21 +260,18 @@ def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
         guest_containers.prepare(box)
         hog = noisy_neighbour.in_container(box, "hog", noisy_neighbour.LIMITED, LIMITS)
         hog.wait_ready()
-        noisy_neighbour.group_limits(hog)
+        hog.check_memory(DISPOSABLE.memory_mib)
         hog.begin(MEMORY)
-        assert hog.pieces_killed() > 0
-        assert 0 < hog.peak_bytes() <= LIMITS.memory_mib * MIB
+        assert "piece 137" in hog.until("memory done")
+        assert 0 < int(hog.sh(f"cat {hog.group}/memory.peak")) <= LIMITS.memory_mib * MIB
         hog.begin(noisy_neighbour.FORKS)
-        hog.sh(f"n=0; until grep -q 'forks done' {hog.output} || [ $n -gt 300 ]; do "
-               "sleep 0.1; n=$((n + 1)); done")  # fmt: skip
-        count, became = hog.processes()
-        assert became == "stopped at its limit"
-        assert 0 < count <= LIMITS.pids
+        time.sleep(2)
+        assert 0 < int(hog.sh("pgrep -x sleep | wc -l")) <= LIMITS.pids
         hog.sh(hog.end)
         assert hog.sh("pgrep -x sleep | wc -l").strip() == "0"
-        assert "refused by its kernel" in noisy_neighbour.fill(box, DISPOSABLE.memory_mib)
+        noisy_neighbour.fill(box, DISPOSABLE.memory_mib)
         with pytest.raises(Unavailable, match="refused"):
-            noisy_neighbour.guest_memory(DISPOSABLE.memory_mib // 2, hog)
+            replace(hog, limits=None).check_memory(DISPOSABLE.memory_mib // 2)
 
 
 @pytest.mark.qemu

@@ -214,9 +214,9 @@ FLIPS = [
         Conclusion.NOT_MEASURED,
     ),
     ("O6b kernels", {}, Conclusion.SUPPORTED),
-    ("O6b kernels", {"facts": {"non_linux_program_boots_in_container": True}}, Conclusion.REFUTED),
-    ("O6b kernels", {"facts": {"non_linux_program_boots_in_vm": False}}, Conclusion.REFUTED),
-    ("O6b kernels", {"broken": ["non_linux_program_boots_in_vm"]}, Conclusion.NOT_MEASURED),
+    ("O6b kernels", {"facts": {"other_kernel_starts_in_container": True}}, Conclusion.REFUTED),
+    ("O6b kernels", {"facts": {"other_kernel_starts_in_vm": False}}, Conclusion.REFUTED),
+    ("O6b kernels", {"broken": ["other_kernel_starts_in_vm"]}, Conclusion.NOT_MEASURED),
 ]  # fmt: skip
 
 

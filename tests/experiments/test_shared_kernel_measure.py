@@ -13,14 +13,14 @@ import psutil
 import pytest
 from fake import FakeLauncher
 
-from vmcompare.engines.programs import boot_sector
+from vmcompare.engines.programs import other_kernel
 from vmcompare.errors import AbnormalShutdown, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel import facts, ladder
 from vmcompare.experiments.shared_kernel.instances import PHASES, Reading, hidden_vm, understood
 from vmcompare.measuring import experiment
 from vmcompare.measuring.experiment import Context
-from vmcompare.sandbox import BOOT_SECTOR, Completed, OnEvent, Platform, Spec
+from vmcompare.sandbox import OTHER_KERNEL, Completed, OnEvent, Platform, Spec
 
 SAID = """processes=9
 release=6.8.0-generic
@@ -93,12 +93,12 @@ def test_a_kernel_that_nobody_saw_start_is_recognised(
 
 @dataclass(slots=True)
 class Actor:
-    """Answers like an instance with this boot id; ``boots_sectors``: 512 bytes run as they are."""
+    """Answers like an instance with this boot id; ``is_other``: a kernel that is not Linux."""
 
     boot_id: str
     release: str
     userland: str = "Alpine Linux"
-    boots_sectors: bool = False
+    is_other: bool = False
     mute: bool = False
     own_clock: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
@@ -134,7 +134,7 @@ class Actor:
         return (1,)
 
     def console(self) -> str:
-        return boot_sector.MESSAGE if self.boots_sectors else ""
+        return other_kernel.MESSAGE if self.is_other else ""
 
 
 @dataclass(slots=True)
@@ -155,7 +155,7 @@ class Stage(FakeLauncher):
         self.opened += 1
         boot_id = f"{self.opened:08d}" if self.own_kernel else self.boot_id
         userland = "Debian" if spec.image == "debian" else "Alpine Linux"
-        actor = Actor(boot_id, self.release, userland, spec.image == BOOT_SECTOR)
+        actor = Actor(boot_id, self.release, userland, spec.image == OTHER_KERNEL)
         actor.mute, actor.own_clock = self.mute, self.own_kernel
         self.actors.append(actor)
         number = self.opened
@@ -197,7 +197,7 @@ def test_a_usual_computer_gives_the_usual_facts_and_leaves_nothing() -> None:
         "container_kernel_release_is_hosts": 1, "container_boot_id_is_hosts": 1,
         "container_boot_id_is_a_hidden_vms": 0, "second_distribution_runs_as_container": 1,
         "vm_kernel_release_is_hosts": 0, "vm_boot_id_is_hosts": 0,
-        "non_linux_program_boots_in_container": 0, "non_linux_program_boots_in_vm": 1,
+        "other_kernel_starts_in_container": 0, "other_kernel_starts_in_vm": 1,
         "ten_different_containers_ran": 1, "containers_report_one_boot_id": 1,
     }  # fmt: skip
     for phase in PHASES:
@@ -243,7 +243,7 @@ def test_a_vm_alone_is_asked_but_not_compared_with_anybody() -> None:
     rows = look(vm_direct=vm())
     [row] = [r for r in rows if r.phase == "vm_boot_id_is_hosts"]
     assert "neither the host nor a container" in row.error
-    assert holds(rows)["non_linux_program_boots_in_vm"] == 1
+    assert holds(rows)["other_kernel_starts_in_vm"] == 1
 
 
 def test_a_host_that_cannot_be_asked_does_not_silence_the_containers() -> None:
@@ -394,7 +394,7 @@ def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
         assert counts["in the host’s list"] == facts.SLEEPERS
     assert found["ten_different_containers_ran"] == 1
     assert found["containers_report_one_boot_id"] == 1
-    assert found["non_linux_program_boots_in_container"] == 0
+    assert found["other_kernel_starts_in_container"] == 0
     tried = {r.phase: r.text for r in rows if r.platform == "container" and r.value == 0}
     assert "Exec format error" in tried["program for Windows"]
     assert "Operation not permitted" in tried["setting the clock"]

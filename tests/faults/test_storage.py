@@ -498,7 +498,7 @@ def test_any_real_number_is_a_prediction(
     number = answers.number(guess)
     assert number == is_kept
     assert answers.keep("04", "x", number) == "Kept."
-    assert answers.predictions("04") == {"x": is_kept}
+    assert answers.kept("04") == {"x": is_kept}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from planted import planted, row
 
 from vmcompare import engines
-from vmcompare.engines.images import preparations
+from vmcompare.engines.images import cache
 from vmcompare.evidence.recording import Measurement, Recording, read, recordings
 from vmcompare.measuring import estimate as module
 from vmcompare.measuring.estimate import Clock, Estimate, about, estimate, to_go
@@ -207,8 +207,8 @@ def newest(name: str) -> Recording:
 
 
 def test_an_image_that_takes_long_is_called_as_the_cache_calls_it() -> None:
-    assert set(preparations.TAKES_S) <= set(preparations.WORDS.values())
-    assert not any("." in words for words in preparations.WORDS.values())
+    assert set(cache.TAKES_S) <= set(cache.WORDS.values())
+    assert not any("." in words for words in cache.WORDS.values())
 
 
 def test_a_whole_run_without_any_series_has_no_estimate() -> None:

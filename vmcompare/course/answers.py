@@ -22,11 +22,9 @@ import msgspec
 from vmcompare import paths
 from vmcompare.errors import StorageError
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-"""Whatever JSON can hold."""
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]  # whatever JSON can hold
 
-LOCK_S = 20.0
-"""Seconds to wait for other notebooks that write; one needs milliseconds."""
+LOCK_S = 20.0  # seconds to wait for other notebooks that write; one needs milliseconds
 
 FILE_BYTES = 16 << 20
 """A larger file is none of answers: one of every lesson's has some ten thousand bytes."""
@@ -36,8 +34,7 @@ _NO_FILE = (
 )  # fmt: skip
 """What the system, or :func:`vmcompare.paths.read`, says where the file itself is to blame."""
 
-Lessons = dict[str, Any]
-"""What the file holds: lesson → name → ``{"value": …, "kept_utc": …}``."""
+Lessons = dict[str, Any]  # what the file holds: lesson → name → `{"value": …, "kept_utc": …}`
 
 _held: dict[str, dict[str, Any]] = {}
 """What could not be written, in the form of the file; it goes before what is in the file."""
@@ -54,12 +51,9 @@ class Kind(StrEnum):
 def keep(lesson: str, name: str, value: Json, kind: Kind = Kind.PREDICTION) -> str:
     """Keep ``value`` as the answer to ``name`` of ``lesson``; the newest replaces the older.
 
-    Returns:
-        What became of it, in a sentence: "Kept.", or why it is kept for this session only, or that
-        a damaged file was put aside and how it is called now.
-
-    Raises:
-        ValueError: ``value`` is nothing that JSON can hold.
+    Returns what became of it, in a sentence: "Kept.", or why it is kept for this session only, or
+    that a damaged file was put aside. Raises ``ValueError`` where ``value`` is nothing that JSON
+    can hold.
     """
     entry = {"value": value, "kept_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
     msgspec.json.decode(json.dumps([lesson, name, entry], allow_nan=False))
@@ -103,12 +97,6 @@ def kept(lesson: str, kind: Kind = Kind.PREDICTION) -> dict[str, Json]:
     }
 
 
-def predictions(lesson: str) -> dict[str, float]:
-    """The predictions among :func:`kept`: those that are numbers."""
-    found = {name: number(value) for name, value in kept(lesson).items()}
-    return {name: float(value) for name, value in found.items() if value is not None}
-
-
 def number(value: object) -> int | float | None:
     """An answer as a plain finite number: from Python, NumPy, ``Fraction`` or ``Decimal``.
 
@@ -133,11 +121,7 @@ def _key(kind: Kind, name: str) -> str:
 
 
 def _load(path: Path) -> Lessons | None:
-    """What the file holds, ``{}`` where there is none; ``None`` where it is damaged or no file.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
+    """What the file holds, ``{}`` where there is none; ``None`` where it is damaged or no file."""
     try:
         return paths.understood(paths.read(path, FILE_BYTES), Lessons)
     except FileNotFoundError:

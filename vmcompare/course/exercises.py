@@ -1,8 +1,7 @@
 """What a lesson asks and what it says to an answer: judged by the data shown now, and as HTML.
 
-Judging is the same whether a widget or a line of Python asks. The HTML needs neither kernel nor
-script: in a handout, choices are native radio buttons, and what is said to a choice appears by CSS
-alone.
+The HTML needs neither kernel nor script: in a handout, choices are native radio buttons, and what
+is said to a choice appears by CSS alone.
 """
 
 from __future__ import annotations
@@ -24,18 +23,17 @@ from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescap
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
 
-_NAMED = 3
-"""So many runs are named below an answer; more are counted."""
+_NAMED = 3  # so many runs are named below an answer; more are counted
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is said to an answer.
+    """What is said to an answer, in Markdown.
 
     Attributes:
         right: whether it is; ``None`` where it could not be judged.
-        text: why, or what is missing and the next step; Markdown.
-        hints: those that the learner has come to, in order; Markdown.
+        text: why, or what is missing and the next step.
+        hints: those that the learner has come to, in order.
         offer: whether the solution is offered now.
         checked_on: the rows it was judged by; empty where none were.
         note: what else happened to it ("kept", or why not).
@@ -51,12 +49,7 @@ class Reply:
 
 @dataclass(slots=True)
 class _Attempt:
-    """How far a learner is with an exercise.
-
-    Attributes:
-        answer: the last one.
-        wrong: how many were wrong.
-    """
+    """The last answer to an exercise, and how many were wrong."""
 
     answer: Answer | None = None
     wrong: int = 0
@@ -68,7 +61,6 @@ class Tasks:
 
     Attributes:
         lesson: its number, under which answers are kept.
-        exercises, questions: as the experiment exports them.
         view: gives the rows that are shown now.
         called: the notebook's name for its lesson, which stands in code for ``lesson``.
         keeping: whether answers are kept; not while a page for others is made.
@@ -88,7 +80,10 @@ class Tasks:
             return
         for name, value in answers.kept(self.lesson, answers.Kind.EXERCISE).items():
             if name in self.exercises and isinstance(value, dict):
-                self._attempts[name] = _attempt(self.exercises[name], value)
+                # An answer that the exercise no longer offers is dropped.
+                wrong = value.get("wrong")
+                answer = _understood(self.exercises[name], value.get("answer"))
+                self._attempts[name] = _Attempt(answer, wrong if isinstance(wrong, int) else 0)
         for name, value in answers.kept(self.lesson, answers.Kind.QUESTION).items():
             if isinstance(value, str):
                 self._chosen[name] = value
@@ -96,7 +91,6 @@ class Tasks:
     # ---- exercises ----------------------------------------------------------------------------
 
     def kept(self, name: str) -> Answer | None:
-        """The last answer to an exercise, perhaps of an earlier session."""
         return self._attempts.get(name, _Attempt()).answer
 
     def check(self, name: str, answer: object) -> Reply:
@@ -104,7 +98,8 @@ class Tasks:
         exercise = self.exercises[name]
         understood = _understood(exercise, answer)
         if understood is None:
-            return Reply(None, _ask_for(exercise))
+            asked = f"Please give {_wanted(exercise)}."
+            return Reply(None, _list_choices(exercise.choices) if exercise.choices else asked)
         attempt = self._attempts.setdefault(name, _Attempt())
         attempt.answer = understood
         reply = self._judge(exercise, attempt, count=True)
@@ -119,11 +114,12 @@ class Tasks:
         if attempt is None or attempt.answer is None:
             return None
         exercise = self.exercises[name]
-        kept = f"Your kept answer: {plain(as_written(exercise, attempt.answer))}."
+        answer = attempt.answer
+        words = answer if isinstance(answer, str) else written(answer, exercise.unit).strip()
+        kept = f"Your kept answer: {plain(words)}."
         return replace(self._judge(exercise, attempt, count=False), note=kept)
 
     def unanswered(self, name: str) -> Reply:
-        """What is said where no answer was given yet: how to give one."""
         wanted = _wanted(self.exercises[name])
         return Reply(
             None,
@@ -131,11 +127,7 @@ class Tasks:
         )
 
     def solution(self, name: str) -> str:
-        """The model answer from the rows shown now, or what is missing for it; Markdown.
-
-        Raises:
-            UnknownName: the lesson has no exercise of that name.
-        """
+        """The model answer from the rows shown now, or what is missing. Raises ``UnknownName``."""
         if name not in self.exercises:
             raise UnknownName("exercise", name, list(self.exercises))
         try:
@@ -164,11 +156,9 @@ class Tasks:
     # ---- questions ----------------------------------------------------------------------------
 
     def question(self, name: str) -> Question | None:
-        """The question of that name, if there is one."""
         return next((q for q in self.questions if q.name == name), None)
 
     def chosen(self, question: Question) -> Choice | None:
-        """The choice that was kept, perhaps in an earlier session."""
         kept = self._chosen.get(question.name)
         return next((c for c in question.choices if c.text == kept), None)
 
@@ -188,10 +178,8 @@ class Tasks:
     def answer(self, name: str, value: object) -> Reply:
         """What is said to an answer to the exercise or the question called ``name``.
 
-        An ellipsis is no answer: the kept one is judged anew, if there is one.
-
-        Raises:
-            UnknownName: the lesson has neither of that name.
+        An ellipsis is no answer: the kept one is judged anew, if there is one. Raises
+        ``UnknownName``.
         """
         if name in self.exercises:
             if value is ...:
@@ -231,21 +219,7 @@ def source(view: View) -> str:
 
 
 def unit_words(unit: str) -> str:
-    """A unit in words, for beside a field."""
     return {"s": "seconds", "ratio": "times"}.get(unit, unit)
-
-
-def as_written(exercise: Exercise, answer: Answer) -> str:
-    """An answer for people: a choice as it is, a number with its unit."""
-    return answer if isinstance(answer, str) else written(answer, exercise.unit).strip()
-
-
-def _attempt(exercise: Exercise, kept: Mapping[str, answers.Json]) -> _Attempt:
-    """What was kept of an exercise; an answer that it no longer offers is dropped."""
-    wrong = kept.get("wrong")
-    return _Attempt(
-        _understood(exercise, kept.get("answer")), wrong if isinstance(wrong, int) else 0
-    )
 
 
 def _understood(exercise: Exercise, answer: object) -> Answer | None:
@@ -276,14 +250,7 @@ def _one_of(choices: Sequence[str], answer: object) -> str | None:
     return None
 
 
-def _ask_for(exercise: Exercise) -> str:
-    if exercise.choices:
-        return _list_choices(exercise.choices)
-    return f"Please give {_wanted(exercise)}."
-
-
 def _wanted(exercise: Exercise) -> str:
-    """What an answer is, where there is nothing to choose from."""
     if exercise.in_words:
         return "a sentence, between quotation marks"
     words = unit_words(exercise.unit)
@@ -324,10 +291,8 @@ LAB_STYLE = """<style>
 class Said:
     """A reply as a page shows it; in a terminal its words.
 
-    Attributes:
-        reply: what is said.
-        solve: the call that shows the solution, named once it is offered; empty for a question.
-        again: whether nobody has just answered.
+    ``solve`` is the call that shows the solution, named once it is offered; ``again`` says that
+    nobody has just answered.
     """
 
     reply: Reply
@@ -348,19 +313,6 @@ class Said:
 
     def _offer(self) -> str:
         return f"{self.solve}  # shows the solution" if self.reply.offer and self.solve else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """A model answer as a page shows it; in a terminal its words."""
-
-    text: str
-
-    def _repr_html_(self) -> str:
-        return f'{LAB_STYLE}<div class="vmc-task">{to_html(self.text)}</div>'
-
-    def __repr__(self) -> str:
-        return unescaped(self.text)
 
 
 def reply_html(reply: Reply, *, again: bool = False) -> str:
@@ -384,30 +336,24 @@ def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
     if exercise.accepted and not exercise.choices:
         with contextlib.suppress(VmcompareError):  # the model answer says what is missing
             accepted = exercise.accepted(tasks.view())
+    # What a sentence is to be held to by whoever wrote it.
+    check = to_html(exercise.check(tasks.view(), "").text) if exercise.in_words else Markup()
     made = render(
         "exercise",
         id=_id(tasks.lesson, exercise.name),
         accepted=accepted,
         unit=unit_words(exercise.unit),
         said=said,
-        check=_self_check(tasks, exercise),
+        check=check,
         missing=missing,
-        hints=[Markup(to_html(hint)) for hint in exercise.hints],
-        solution=Markup(to_html(tasks.solution(exercise.name))),
+        hints=[to_html(hint) for hint in exercise.hints],
+        solution=to_html(tasks.solution(exercise.name)),
     )
     return str(made)
 
 
-def _self_check(tasks: Tasks, exercise: Exercise) -> Markup:
-    """What a sentence is to be held to by whoever wrote it; empty for all other exercises."""
-    return Markup(to_html(exercise.check(tasks.view(), "").text)) if exercise.in_words else Markup()
-
-
 def questions_html(tasks: Tasks, called: str = "quiz") -> str:
-    """The quiz on paper: what is said to a choice shows when it is chosen, without any script.
-
-    ``called`` names its class on the page: ``"quiz"`` is ``vmc-quiz``.
-    """
+    """The quiz on paper, in a ``vmc-quiz`` (or as it is ``called``): no script is needed."""
     asked = [
         {
             "id": _id(tasks.lesson, question.name),
@@ -456,7 +402,6 @@ def exercise_widget(tasks: Tasks, asked: Exercise) -> tuple[Any, Callable[[], No
 
 
 def quiz_widget(tasks: Tasks) -> Any:
-    """The quiz: what is said to a choice appears when it is chosen."""
     import ipywidgets as widgets
 
     asked = [

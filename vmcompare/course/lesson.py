@@ -73,7 +73,6 @@ class Lesson(Steps):
 
     @property
     def page_number(self) -> str:
-        """The lesson's number."""
         return self.number
 
     @property
@@ -86,7 +85,12 @@ class Lesson(Steps):
         """Show what can be measured on this computer, what is replayed, and the next step."""
         platforms = load(self.experiment).platforms
         rows = availability_rows(platforms, self._availability(), chosen(platforms, self.mode))
-        self._page.put(lambda: _folded(page.table(rows)) if is_handout() else page.table(rows))
+
+        def here() -> page.Html:
+            table = page.table(rows)
+            return page.Html(_FOLD.format(table.markup)) if is_handout() else table
+
+        self._page.put(here)
         for problem in self._problems:
             self._page.say(problem)
 
@@ -129,8 +133,8 @@ class Lesson(Steps):
     def measure(self, chart: str = "") -> None:
         """A panel with Run and Stop; while a handout is rendered or in live mode, the run itself.
 
-        Shown again while its run is on, it is the same panel, and this lesson follows that run.
-        ``chart`` is the figure that grows meanwhile; the first one unless named.
+        Shown again while its run is on, it is the same panel. ``chart`` is the figure that grows
+        meanwhile; the first one unless named.
         """
         figures = explanation(self.experiment).figures
         draw = _choose("figure", chart or next(iter(figures)), figures)
@@ -176,7 +180,7 @@ class Lesson(Steps):
     def record(self, rounds: int = 3, platforms: Sequence[str] = ()) -> Recording | None:
         """The same as *Run*, as one call that waits; interrupt the kernel to stop it.
 
-        ``platforms`` names whom to measure; all that can be had when empty. Returns the recording,
+        ``platforms`` names what to measure; all that can be had when empty. Returns the recording,
         or ``None`` (with a sentence on the page) when nothing was measured.
         """
         from tqdm.auto import tqdm
@@ -207,11 +211,8 @@ class Lesson(Steps):
     def replay(self, run_id: str = "") -> None:
         """Show a recording of the project instead of an own run: the newest, or the one named.
 
-        A contributed recording (see :meth:`recordings`), or one that this learner made earlier,
-        is shown only when it is named.
-
-        Raises:
-            UnknownName: there is no recording of that run.
+        A contributed recording (see :meth:`recordings`), or one that this learner made earlier, is
+        shown only when it is named. Raises ``UnknownName``.
         """
         recorded = self._named_recording(run_id) if run_id else self._newest_recorded()
         if run_id and recorded is None:
@@ -327,7 +328,6 @@ class Lesson(Steps):
         return " ".join(f"{a.what}; next step: {a.next_step}." for a in lacking)
 
     def _foretold(self, rounds: int) -> str:
-        """How long a run takes, in one sentence."""
         experiment, found = load(self.experiment), self._availability()
         wanted = self._named() or experiment.platforms
         here = [p for p in wanted if found[engines.engine_of(p)].ok]
@@ -446,7 +446,6 @@ class Lesson(Steps):
         return page.Note("No run has been recorded yet: press Run above.")
 
     def _evidence(self) -> Evidence:
-        """The recordings of all lessons, this session's run first."""
         return gather(
             [self.live] if self.live else [],
             own=mode(self.mode) is not Mode.REPLAY,
@@ -469,10 +468,6 @@ _FOLD = Markup(
 )
 
 
-def _folded(table: page.Html) -> page.Html:
-    return page.Html(_FOLD.format(Markup(table._repr_html_())))
-
-
 def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
     if name not in known:
         raise UnknownName(kind, name, sorted(known))
@@ -490,10 +485,7 @@ def availability_rows(
 ) -> list[dict[str, str]]:
     """One row a platform: whether it is measured here or replayed, why, and the next step.
 
-    Args:
-        platforms: those of the experiment.
-        found: what each engine's probe said.
-        chosen: those that this session measures where it can; the others it replays by choice.
+    ``found`` is what each engine's probe said; what is not ``chosen`` is replayed by choice.
     """
     rows = []
     for platform in platforms:
@@ -514,11 +506,7 @@ _SERIES_COLUMNS = ["platform", "machine", "runtime", "layer"]
 
 
 def rows_so_far(view: View) -> list[dict[str, str]]:
-    """One row a series of a run in progress: how many rows of it there are.
-
-    Raises:
-        Unavailable: there is none yet.
-    """
+    """One row a series of a run in progress: how many rows of it there are."""
     counted = Counter(
         Series.of(*(str(part) for part in parts))
         for parts in view.frame[_SERIES_COLUMNS].fillna("").itertuples(index=False)
@@ -538,16 +526,11 @@ def findings_rows(
 ) -> Iterator[Mapping[str, Any]]:
     """For each of the lesson's claims and each run, the finding that its rule gives.
 
-    Each maps ``claim``, ``sign``, ``finding``, ``quote``, ``why`` and ``source`` to words, and
-    ``others`` where others measured what was not measured here.
-
-    Where none of the runs holds the rows that a claim takes, the finding is that of the lesson that
-    does, and a link leads there.
-
-    Args:
-        lesson: its number.
-        runs: each run with how it is shown (``"measured"`` or ``"recorded"``).
-        evidence: gathers the recordings of all lessons; asked only where it is needed.
+    Each maps ``claim``, ``sign``, ``finding``, ``quote`` and ``source`` to words, ``told`` to
+    what is told of it, and ``others`` to what others measured where it was not measured here.
+    Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, the
+    finding is that of the lesson that does, and a link leads there. ``evidence`` gathers the
+    recordings of all lessons; asked only where needed.
     """
     everything = claims.load()
     parts = Counter(claim.id for claim in everything)
@@ -560,10 +543,10 @@ def findings_rows(
             gathered = gathered or evidence()
             elsewhere = part(claim, gathered)
             if elsewhere.run is not None and not elsewhere.finding.lacking:
-                yield _judged(name, claim.quote, elsewhere.finding, _borrowed(elsewhere))
+                yield _judged(name, claim, elsewhere.finding, _borrowed(elsewhere))
                 continue
         for shown, run, finding in found:
-            yield _judged(name, claim.quote, finding, _source(shown, run, claim))
+            yield _judged(name, claim, finding, _source(shown, run, claim))
 
 
 def _source(shown: str, run: Recording, claim: Claim) -> str:
@@ -574,14 +557,14 @@ def _source(shown: str, run: Recording, claim: Claim) -> str:
     return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if SOFTWARE in used else "")
 
 
-def _judged(name: str, quote: str, finding: claims.Finding, source: str) -> Mapping[str, Any]:
-    """The claim with its finding; the article's words, the reason, and the run."""
+def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Mapping[str, Any]:
+    """The claim with its finding; the article's words, what is told of it, and the run."""
     return {
         "claim": name,
         "sign": SIGNS[finding.verdict],
         "finding": str(finding.verdict),
-        "quote": quote,
-        "why": _why(finding),
+        "quote": claim.quote,
+        "told": list(claims.told(claim, finding)),
         "source": source,
         **({"others": finding.others} if finding.others else {}),
     }
@@ -597,16 +580,6 @@ def _borrowed(elsewhere: Part) -> str:
         return f"{recording.experiment.replace('_', ' ')}: {words}"
     link = page.lesson_link(elsewhere.lesson.notebook, f"from lesson {elsewhere.lesson.number}")
     return Markup("{}: {}").format(link, words)
-
-
-def _why(finding: claims.Finding) -> str:
-    """The reason, what limits it, and what stands beside it and changes nothing."""
-    said = [finding.reason]
-    if finding.caveats:
-        said.append(f"Caveats: {'; '.join(finding.caveats)}.")
-    if finding.listed:
-        said.append(f"Beside it: {'; '.join(finding.listed)}.")
-    return " ".join(said)
 
 
 def _because(engine: Availability) -> str:

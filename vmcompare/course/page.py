@@ -21,8 +21,7 @@ from vmcompare.measuring.mode import edition, is_handout
 from vmcompare.plots import svg
 from vmcompare.plots.picture import figure_css
 
-LATE_S = 1.0
-"""A value that arrives this soon (s) after its button was pressed was meant by it."""
+LATE_S = 1.0  # a value that arrives this soon (s) after its button was pressed was meant by it
 
 Draw = Callable[[], Any]
 """Makes something to display; what it raises (``VmcompareError``) is shown as a sentence."""
@@ -33,17 +32,14 @@ class Place:
 
     Where a kernel runs it is a widget: what that shows can be changed even after the page was
     closed and opened again. What is shown also stands in the notebook as plain output, for whoever
-    opens it without a kernel; the widget hides it. Browsers change that output until the page is
-    opened again: from then on it stays as it is, with the run that its caption names, until its
-    cell runs again. In a handout and in a terminal there is only that output.
+    opens it without a kernel; the widget hides it. In a handout and in a terminal there is only
+    that output.
     """
 
     def __init__(self, shown: Any, within: Callable[[Any], Any] = lambda widget: widget) -> None:
-        """Display ``shown``.
+        """Display ``shown``, which is anything that a notebook can display.
 
-        Args:
-            shown: anything that a notebook can display.
-            within: is given the widget, and returns the one to display: itself, or a box around it.
+        ``within`` is given the widget, and returns the one to display: itself, or a box around it.
         """
         self._widget: Any = None
         if has_kernel():
@@ -58,13 +54,12 @@ class Place:
             self._output = display(shown, display_id=True)
 
     def show(self, shown: Any) -> None:
-        """Show something else here."""
         if self._widget is not None:
             shown = self._filled(shown)
         if self._output is not None:  # None: outside IPython nothing can be shown anew
             self._output.update(shown)
 
-    def _filled(self, shown: Any) -> _Saved:
+    def _filled(self, shown: Any) -> Html:
         """Show something in the widget; returns the plain output that stands for it."""
         name = f"vmc-saved-{self._widget.model_id}"
         html = html_of(shown)
@@ -73,7 +68,8 @@ class Place:
             f'<div class="vmc-live jp-RenderedHTMLCommon">{html.replace("<a ", _NEW_TAB)}</div>'
         )
         plain = svg.as_images(html)
-        return _Saved(f'{_SAVED_STYLE}<div class="vmc-saved {name}">{plain}</div>', repr(shown))
+        saved = f'{_SAVED_STYLE}<div class="vmc-saved {name}">{plain}</div>'
+        return Html(Markup(saved), repr(shown))
 
 
 _NEW_TAB = '<a target="_blank" rel="noopener" '
@@ -102,26 +98,10 @@ _SAVED_STYLE = """<style>
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A widget as it is displayed: where there are no widgets, nothing stands for it."""
-
     widget: Any
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {**self.widget._repr_mimebundle_(), "text/plain": ""}
-
-
-@dataclass(frozen=True, slots=True)
-class _Saved:
-    """The plain output of a place, as HTML and as text."""
-
-    markup: str
-    text: str
-
-    def _repr_html_(self) -> str:
-        return self.markup
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 @dataclass(slots=True)
@@ -131,10 +111,7 @@ class Page:
     _redraws: list[Callable[[], None]] = field(default_factory=list)
 
     def put(self, draw: Draw) -> Callable[[], None]:
-        """Display what ``draw`` makes, and remember how to draw it again: it follows the next run.
-
-        Returns that redrawing.
-        """
+        """Display what ``draw`` makes, and draw it again when other rows are shown."""
         place = Place(safely(draw))
 
         def redraw() -> None:
@@ -144,25 +121,20 @@ class Page:
         return redraw
 
     def follow(self, redraw: Callable[[], None]) -> None:
-        """Call ``redraw``, too, when other rows are shown."""
         self._redraws.append(redraw)
 
     def refresh(self) -> None:
-        """Draw everything again."""
         for redraw in self._redraws:
             redraw()
 
     def say(self, text: str) -> None:
-        """Put a sentence on the page, once and for all."""
         display(Note(text))
 
     def html(self, markup: Markup) -> None:
-        """Put HTML on the page, once and for all."""
         display(Html(markup))
 
 
 def display(thing: Any, **options: Any) -> Any:
-    """IPython's ``display``, imported when it is needed."""
     from IPython.display import display as displayed
 
     return displayed(thing, **options)
@@ -176,7 +148,6 @@ def has_kernel() -> bool:
 
 
 def html_of(thing: Any) -> str:
-    """What a notebook shows of ``thing``, as HTML."""
     if hasattr(thing, "_repr_html_"):
         return str(thing._repr_html_())
     return str(Markup("<pre>{}</pre>").format(repr(thing)))
@@ -201,8 +172,6 @@ def safely(draw: Draw) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One sentence to the learner, in place of something that cannot be shown."""
-
     text: str
 
     def _repr_html_(self) -> str:
@@ -211,15 +180,16 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """HTML as a notebook displays it; in a terminal its words."""
+    """HTML as a notebook displays it; in a terminal its ``words``, which may be others."""
 
     markup: Markup
+    words: str = ""
 
     def _repr_html_(self) -> str:
         return self.markup
 
     def __repr__(self) -> str:
-        return Markup(str(self.markup).replace("<", " <")).striptags()
+        return self.words or Markup(str(self.markup).replace("<", " <")).striptags()
 
 
 def lesson_link(notebook: Path, words: str) -> Markup:
@@ -233,9 +203,8 @@ def lesson_link(notebook: Path, words: str) -> Markup:
 def browser_lab() -> Any:
     """The browser lab in a frame; in a handout a link to it, which lies beside the handout.
 
-    Raises:
-        Unavailable: it was not built.
-        StorageError: it cannot be put beside the notebook, from where the frame takes it.
+    Raises ``Unavailable`` if it was not built, ``StorageError`` if it cannot be put beside the
+    notebook, from where the frame takes it.
     """
     from IPython.display import IFrame
 
@@ -254,13 +223,10 @@ def browser_lab() -> Any:
 
 
 def table(rows: Iterable[Mapping[str, str]], caption: str = "") -> Html:
-    """Rows as a table with header cells, for screen readers as for eyes.
+    """Rows (column → what its cell says) as a table with header cells.
 
-    Of a large table the first rows and columns stand on the page, and all of it folds below.
-
-    Args:
-        rows: each maps a column's name to what its cell says; a cell may be ``Markup``.
-        caption: its first paragraph stands above the table, the others fold below it.
+    Of a large table the first rows and columns stand on the page, and all of it folds below; so do
+    all paragraphs of the caption but the first. A cell may be ``Markup``.
     """
     rows = list(rows)
     first, _, rest = caption.partition("\n\n")
@@ -276,8 +242,7 @@ def table(rows: Iterable[Mapping[str, str]], caption: str = "") -> Html:
     return Html(made)
 
 
-ROWS_SHOWN, COLUMNS_SHOWN = 8, 6
-"""What a reader takes in at one look; a larger table folds."""
+ROWS_SHOWN, COLUMNS_SHOWN = 8, 6  # what a reader takes in at one look; a larger table folds
 
 
 _LINKED = frozenset({"source", "vulnerability"})
@@ -298,13 +263,13 @@ def _linked(column: str, cell: str) -> str:
     return _ANCHOR.format(found[2], found[1] or (f"{host}: {path[-1]}" if path else host))
 
 
-def submitted(button: Any, field: Any, act: Callable[[Any, bool], None]) -> None:
-    """Let ``button`` act on the value of ``field``: ``act(value, late)``.
+def submitted(button: Any, field: Any, act: Callable[[Any], object]) -> None:
+    """Let ``button`` act on the value of ``field``.
 
     The click may overtake the value: JupyterLab sends the messages of widgets over subshells, and
     ipykernel (7.4) may hand those of the field and of the button to two threads. So a value that
-    arrives right after a click is acted on as well, with ``late`` true. Where acting cannot be done
-    twice, wait for :data:`LATE_S` after the click instead, and read the value then.
+    arrives right after a click is acted on as well. Where acting cannot be done twice, wait for
+    :data:`LATE_S` after the click instead, and read the value then.
     """
     lock = threading.Lock()
     pressed_s = -math.inf
@@ -312,13 +277,13 @@ def submitted(button: Any, field: Any, act: Callable[[Any, bool], None]) -> None
     def on_click(_: Any) -> None:
         nonlocal pressed_s
         with lock:
-            act(field.value, False)
+            act(field.value)
             pressed_s = time.monotonic()
 
     def on_value(change: Mapping[str, Any]) -> None:
         with lock:
             if time.monotonic() - pressed_s < LATE_S:
-                act(change["new"], True)
+                act(change["new"])
 
     button.on_click(on_click)
     field.observe(on_value, names="value")

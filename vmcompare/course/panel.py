@@ -2,9 +2,6 @@
 
 It only starts, follows and stops a child process (`vmcompare.measuring.session`), from an asyncio
 task of the kernel: no cell blocks, and no widget is touched from another thread.
-
-While another run is on, of whoever, *Run* is closed and the panel says who measures. When its
-kernel is gone, the panel in the browser shows :data:`GONE` in place of its buttons.
 """
 
 from __future__ import annotations
@@ -26,8 +23,7 @@ from vmcompare.measuring.estimate import about, to_go
 from vmcompare.sandbox import Platform
 
 POLL_S = 0.25
-LOOK_S = 1.0
-"""How often (s) a panel looks whether another run is on."""
+LOOK_S = 1.0  # how often (s) a panel looks whether another run is on
 
 CHART_EVERY_S = 3.0
 """The chart is redrawn at most this often: drawing takes processor time that is being measured."""
@@ -44,12 +40,7 @@ _NO_EFFECT = "No effect? The kernel may be another one by now: run the cells aga
 
 
 class Panel:
-    """Widgets and the session behind them.
-
-    Attributes:
-        rounds, run, stop, bar, foretold, status, live: the widgets.
-        task: starts and follows a run while it is on.
-    """
+    """Widgets, the session behind them, and the task that starts and follows a run."""
 
     def __init__(
         self,
@@ -67,7 +58,7 @@ class Panel:
                 nothing to show.
             finished: is told of the recording when the run has ended, in order or not; says in one
                 sentence what the page shows now.
-            platforms: whom *Run* measures; all that can be had when empty.
+            platforms: what *Run* measures; all that can be had when empty.
             foretell: says of a number of rounds, in one sentence, how long they will take.
         """
         self._experiment, self._platforms = experiment, platforms
@@ -103,11 +94,9 @@ class Panel:
 
     @property
     def busy(self) -> bool:
-        """Whether a run begins or is on."""
         return self.task is not None and not self.task.done()
 
     def attach(self, finished: Callable[[Recording], str]) -> None:
-        """Have one more told of the recording when the run has ended."""
         if finished not in self._finished:
             self._finished.append(finished)
 
@@ -136,10 +125,7 @@ class Panel:
             await asyncio.sleep(LOOK_S)
 
     def _give_way(self) -> bool:
-        """Close *Run* while another run is on, and open it when that has ended.
-
-        Returns whether one is on.
-        """
+        """Close *Run* while another run is on, open it when that has ended; whether one is on."""
         try:
             other = turn.whose()
         except VmcompareError:
@@ -235,7 +221,6 @@ class Panel:
             self._say(f"{said}. The bar cannot show how far this is.")
 
     def _draw(self, running: session.Session) -> bool:
-        """Draw the rows so far; whether there was anything new to draw."""
         try:
             assert running.path is not None
             recording = read(running.path)
@@ -283,13 +268,7 @@ _SHOWN: dict[str, Panel] = {}
 
 @dataclass(frozen=True, slots=True)
 class _Preparing:
-    """An image that is being made.
-
-    Attributes:
-        what: in words.
-        takes_s: seconds that it takes, where known.
-        began_s: by ``time.monotonic()``.
-    """
+    """An image that is being made, the seconds that it takes, and when it was begun."""
 
     what: str
     takes_s: float | None

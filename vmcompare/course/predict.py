@@ -1,6 +1,6 @@
-"""What a learner predicts before it is measured: a number or a choice.
+"""What a learner predicts before it is measured: a number.
 
-Each is asked with widgets or on paper, kept like every other answer, and set beside what was found.
+It is asked with widgets or on paper, kept like every other answer, and set beside what was found.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     import ipywidgets as widgets
 
 _LATER = "You will see it beside the result."
-KEPT = f"Kept. {_LATER}"
-"""What is said of an answer when nothing stood in its way."""
+KEPT = f"Kept. {_LATER}"  # what is said of an answer when nothing stood in its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +32,7 @@ class Prediction:
     """A number that is asked for.
 
     Attributes:
-        lesson: its number, under which the answer is kept.
         name: of the outcome it is set beside.
-        question: what is asked.
         unit: ``"s"``, ``"ratio"`` or any other word.
         whole: whether a count is asked for, which may be zero.
     """
@@ -56,25 +53,32 @@ class Prediction:
         return "" if number > 0 else "Please give a number above zero."
 
     def keep(self, value: Any) -> str:
-        """Keep an answer; returns what to tell the learner."""
-        return self.refuses(value) or _keep(self, answers.number(value))
+        if refused := self.refuses(value):
+            return refused
+        return f"{answers.keep(self.lesson, self.name, answers.number(value))} {_LATER}"
 
     def kept(self) -> float | None:
         """What was predicted, perhaps in an earlier session; ``None`` on paper."""
-        value = _kept(self)
+        value = None if is_handout() else answers.kept(self.lesson).get(self.name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         return None if self.refuses(value) else value
 
     def form(self, keep: Callable[[Any], str]) -> widgets.VBox:
-        """A field and a button."""
         import ipywidgets as widgets
 
         kept = self.kept()
         unit = {"ratio": "times", "s": "seconds"}.get(self.unit, self.unit)
         field = widgets.FloatText(value=kept or 0, description=unit, layout={"width": "14em"})
-        button, said = _button("Keep my prediction", field, keep, again=kept is not None)
-        return widgets.VBox([_bold(self.question), widgets.HBox([field, button]), said])
+        button = widgets.Button(description="Keep my prediction", layout={"width": "auto"})
+        said = widgets.HTML("Kept earlier." if kept is not None else "")
+
+        def act(value: Any) -> None:
+            said.value = str(escape(keep(value)))
+
+        submitted(button, field, act)
+        asked = widgets.HTML(str(Markup("<b>{}</b>").format(self.question)))
+        return widgets.VBox([asked, widgets.HBox([field, button]), said])
 
     def paper(self) -> Markup:
         """A field that the page keeps in the reader's browser; printed a line to write on."""
@@ -86,8 +90,7 @@ class Prediction:
         return re.sub(r"[^A-Za-z0-9_-]+", "-", f"p-{self.lesson}-{self.name}")
 
     def on_page(self, found: float | None = None) -> Markup:
-        """A cell that a handout's script fills in, with the reader's prediction or, where the
-        number that was ``found`` is given, with its ratio to that."""
+        """A cell that a handout's script fills in; with a number ``found``, by the ratio to it."""
         return render("guess", id=self._id, found=found)
 
     def beside(self, outcome: Outcome, view: View) -> Mapping[str, str]:
@@ -104,32 +107,3 @@ class Prediction:
             "found": "not measured here" if found is None else written(found, self.unit) + under,
             "found ÷ predicted": times,
         }
-
-
-def _keep(asked: Prediction, value: answers.Json) -> str:
-    return f"{answers.keep(asked.lesson, asked.name, value)} {_LATER}"
-
-
-def _kept(asked: Prediction) -> answers.Json:
-    """What the file of answers holds; on paper nobody's answers are shown."""
-    return None if is_handout() else answers.kept(asked.lesson).get(asked.name)
-
-
-def _button(words: str, field: Any, keep: Callable[[Any], str], *, again: bool) -> tuple[Any, Any]:
-    """A button that hands the value of ``field`` to ``keep``, and the place of what that says."""
-    import ipywidgets as widgets
-
-    button = widgets.Button(description=words, layout={"width": "auto"})
-    said = widgets.HTML("Kept earlier." if again else "")
-
-    def act(value: Any, _: bool) -> None:
-        said.value = str(escape(keep(value)))
-
-    submitted(button, field, act)
-    return button, said
-
-
-def _bold(words: str) -> Any:
-    import ipywidgets as widgets
-
-    return widgets.HTML(str(Markup("<b>{}</b>").format(words)))

@@ -1,8 +1,6 @@
 """A what-if: a slider that redraws where a kernel runs, or ready-made frames in a handout.
 
-In JupyterLab :func:`show` redraws the figure whenever the slider moves. While a handout is made
-(``VMCOMPARE_HANDOUT=1``) it draws every position once and emits them as SVG frames, which the
-handout's own script unpacks behind a native ``<input type=range>``.
+A handout's own script unpacks the SVG frames behind a native ``<input type=range>``.
 """
 
 from __future__ import annotations
@@ -32,11 +30,7 @@ def show(
 ) -> None:
     """Display a modelled figure with its slider, its formula and the source of its inputs.
 
-    If there is nothing to model (:class:`VmcompareError`), its sentence is shown instead.
-
-    Args:
-        model: makes the model of the rows that are shown now.
-        follow: is given what to call when other rows are shown; by default nobody is.
+    ``follow`` is given what to call when other rows are shown; by default nobody is.
     """
     if is_handout():
         page.display(page.safely(lambda: page.Html(handout_html(model()))))
@@ -45,11 +39,7 @@ def show(
 
 
 def handout_html(whatif: WhatIf) -> Markup:
-    """The what-if as one ``<figure>`` that needs no kernel; without a script its start shows.
-
-    Raises:
-        VmcompareError: there is nothing to model.
-    """
+    """The what-if as one ``<figure>`` that needs no kernel; without a script its start shows."""
     pictures = [whatif.draw(value) for value in whatif.values]
     drawn = [picture.svg() for picture in pictures]
     name = svg.name_of(drawn[0])  # one for all frames, so that they share their lines
@@ -87,11 +77,9 @@ class _Live:
         )
 
     def begin_anew(self) -> None:
-        """Take the model of the rows that are shown now."""
         self._place.show(page.safely(self._begun))
 
     def _begun(self) -> page.Html:
-        """The picture of the start, and a slider above it."""
         for old in self._above.children:
             old.close()
         self._above.children = ()
@@ -121,7 +109,6 @@ class _Live:
 
 
 def _modelled(whatif: WhatIf, position: int) -> page.Html:
-    """The picture of a position, the formula, and where its inputs come from."""
     return page.Html(
         _MODELLED.format(
             Markup(whatif.draw(whatif.values[position])._repr_html_()),

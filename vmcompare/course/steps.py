@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from vmcompare.course import page, slider, text
 from vmcompare.course.exercises import (
+    LAB_STYLE,
     Said,
-    Solution,
     Tasks,
     exercise_html,
     exercise_widget,
@@ -24,6 +24,7 @@ from vmcompare.course.predict import KEPT, Prediction
 from vmcompare.course.templates import render
 from vmcompare.course.text import Section
 from vmcompare.errors import VmcompareError
+from vmcompare.evidence.markdown import to_html, unescaped
 from vmcompare.measuring.mode import is_handout
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Steps(ABC):
 
     @property
     def _experiment(self) -> str:
-        """The experiment's name; empty where the lesson is about them all."""
+        """Its name; empty where the lesson is about them all."""
         return ""
 
     @abstractmethod
@@ -58,11 +59,6 @@ class Steps(ABC):
         self._recompare = [self._page.put(self._comparison)]
 
     def _section(self, kind: str, name: str) -> Section | None:
-        """The section of the lesson's text, if it has one.
-
-        Raises:
-            TextError: the text cannot be read.
-        """
         words = text.of_lesson(self.page_number, self._experiment)
         return words.find(kind, name) if words else None
 
@@ -74,11 +70,7 @@ class Steps(ABC):
 
     @abstractmethod
     def _asked(self) -> Tasks:
-        """Exercises and questions of the lesson.
-
-        Raises:
-            TextError: its text cannot be read.
-        """
+        """Exercises and questions of the lesson. Raises ``TextError``."""
 
     def _practice(self) -> Tasks | None:
         """Exercises and questions, and how far the learner is; ``None``, and said, if none."""
@@ -90,14 +82,11 @@ class Steps(ABC):
         return self._tasks
 
     def check_answer(self, name: str, answer: object = ...) -> None:
-        """Check the answer to an exercise, say why, and keep it.
+        """Check the answer to an exercise or a question of the quiz, say why, and keep it.
 
         ``answer`` is a number, or a choice by its text or its number (from 1). Without one, an
         exercise with choices shows them, and another one says how to answer; what was answered
-        earlier is judged again. A question of the quiz is answered in the same way.
-
-        Raises:
-            UnknownName: the lesson has neither exercise nor question of that name.
+        earlier is judged again. Raises ``UnknownName``.
         """
         if (asked := self._practice()) is None:
             return
@@ -130,28 +119,26 @@ class Steps(ABC):
         page.display(quiz_widget(asked))
 
     def solution(self, name: str) -> None:
-        """Show the model answer to an exercise, with the figures of the rows shown now.
-
-        Raises:
-            UnknownName: the lesson has no exercise of that name.
-        """
+        """Show the model answer to an exercise, by the rows shown now. Raises ``UnknownName``."""
         if asked := self._practice():
-            page.display(Solution(asked.solution(name)))
+            words = asked.solution(name)
+            shown = Markup('{}<div class="vmc-task">{}</div>')
+            page.display(
+                page.Html(shown.format(Markup(LAB_STYLE), to_html(words)), unescaped(words))
+            )
 
     # ---- what-ifs ------------------------------------------------------------------------------
 
     def _model(self, name: str, model: Callable[[], WhatIf]) -> None:
-        """Show a model with its slider, and again when other rows are shown."""
         slider.show(lambda: text.whatif(model(), self._section("what-if", name)), self._page.follow)
 
     # ---- predictions --------------------------------------------------------------------------
 
     def _ask(self, asked: Prediction, guess: Any = None) -> None:
-        """Ask for a prediction, and keep it; ``guess`` answers without a widget."""
-
         def keep(value: Any) -> str:
             said = asked.keep(value)
-            self._compare_again()
+            for redraw in self._recompare:
+                redraw()
             return said
 
         self._predicted = [a for a in self._predicted if a.name != asked.name] + [asked]
@@ -161,10 +148,6 @@ class Steps(ABC):
         if guess is not None and (said := keep(guess)) != KEPT:
             self._page.say(said)
         page.display(asked.form(keep))
-
-    def _compare_again(self) -> None:
-        for redraw in self._recompare:
-            redraw()
 
     def _comparison(self) -> Any:
         rows = [self._beside(asked) for asked in self._predicted]

@@ -1,9 +1,8 @@
 """The words of a lesson: one Markdown file, ``notebooks/text/NN-name.md``, and where they go.
 
 A file has sections, ``## kind: name``. What a section may hold depends on its kind: fields
-(``Label: …``), prose, hints, choices, and parts (``### Model answer``). Words
-name values as ``{placeholders}``, which Python gives. First the reader, then what puts words around
-pictures, what-ifs, tables, exercises and questions.
+(``Label: …``), prose, hints, choices, and parts (``### Model answer``). Words name values as
+``{placeholders}``, which Python gives.
 """
 
 from __future__ import annotations
@@ -60,7 +59,6 @@ class Section:
         path, line: where its heading is.
         fields: what stands before the prose, by name.
         prose: the question that is asked, or a caption.
-        hints, choices: of an exercise or a question.
         parts: heading (``"Model answer"``, ``"Reply: late"``) → words.
     """
 
@@ -77,10 +75,8 @@ class Section:
     def fill(self, words: str, values: Mapping[str, str | bool | int | float]) -> str:
         """``words`` with values for placeholders, without the paragraphs that do not apply.
 
-        Nothing is replaced in a formula or in code.
-
-        Raises:
-            TextError: a placeholder has no value.
+        Nothing is replaced in a formula or in code. Raises ``TextError`` if a placeholder has no
+        value.
         """
 
         def value(name: str) -> str | bool | int | float:
@@ -104,12 +100,10 @@ class Section:
         return _KEPT.sub(put, "\n\n".join(filter(None, paragraphs)))
 
     def error(self, what: str) -> TextError:
-        """The error for what is wrong with this section."""
         return TextError(self.path, self.line, f"{self.kind}: {self.name}", what)
 
 
 def placeholders(words: str) -> set[str]:
-    """Names of the values that ``words`` ask for."""
     named = {found[2] for found in _KEPT.finditer(words) if found[2]}
     return named | {name for _, name in _IF.findall(words)}
 
@@ -122,21 +116,16 @@ class Text:
     sections: tuple[Section, ...]
 
     def all(self, kind: str) -> tuple[Section, ...]:
-        """The sections of one kind."""
         return tuple(section for section in self.sections if section.kind == kind)
 
     def find(self, kind: str, name: str) -> Section | None:
-        """The section of that kind and name, if there is one."""
         return next((s for s in self.all(kind) if s.name == name), None)
 
 
 def of_lesson(number: str, experiment: str = "") -> Text | None:
-    """The text of the lesson with this number; ``None`` where it has none.
+    """The text of the lesson with this number, if it has one. Raises ``TextError``.
 
     Where the ``experiment`` is another package's, its text is that package's ``text.md``.
-
-    Raises:
-        TextError: it cannot be read.
     """
     package = package_dir(experiment) if experiment else None
     folder, name = (package, "text") if package else (paths.lessons_dir() / "text", f"{number}-*")
@@ -145,11 +134,7 @@ def of_lesson(number: str, experiment: str = "") -> Text | None:
 
 
 def read(path: Path) -> Text:
-    """A lesson's text.
-
-    Raises:
-        TextError: it cannot be read; names file, line and section.
-    """
+    """A lesson's text. Raises ``TextError``, which names file, line and section."""
     try:
         content = paths.read(path, FILE_BYTES).decode("utf-8")
     except OSError as error:
@@ -160,16 +145,14 @@ def read(path: Path) -> Text:
     for line, heading, lines in _sections(content.splitlines()):
         found = _SECTION.match(heading)
         if found is None or found[1] not in KINDS:
-            raise TextError(path, line, heading, f"a heading is “## kind: name” ({_list(KINDS)})")
+            raise TextError(
+                path, line, heading, f"a heading is “## kind: name” ({', '.join(KINDS)})"
+            )
         section = _Reader(path, line, found[1], found[2]).read(lines)
         if any((s.kind, s.name) == (section.kind, section.name) for s in sections):
             raise section.error("there are two of that name")
         sections.append(section)
     return Text(path, tuple(sections))
-
-
-def _list(words: Sequence[str]) -> str:
-    return ", ".join(words)
 
 
 def _sections(lines: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:
@@ -202,7 +185,6 @@ class _Reader:
         self._into = self._prose
 
     def read(self, lines: Sequence[str]) -> Section:
-        """The section that these lines make."""
         for line in lines:
             self._line += 1
             self._take(line.rstrip())
@@ -315,13 +297,11 @@ def caption(picture: Picture, section: Section | None, kind: str = "") -> Pictur
 
 
 def shown_first(words: str) -> tuple[str, str]:
-    """The first paragraph, which is shown, and the others, as one, which fold away."""
     first, _, rest = words.partition("\n\n")
     return first, rest.replace("\n\n", " ")
 
 
 def whatif(model: WhatIf, section: Section | None) -> WhatIf:
-    """``model`` with the words of the text around it."""
     if section is None:
         return model
 
@@ -345,12 +325,7 @@ _FILLED = ("Label", "Unit", "Inputs")
 
 
 def asked(experiment: str, number: str) -> Tasked:
-    """Exercises and questions of the lesson with this number on an experiment.
-
-    Raises:
-        TextError: the lesson's text cannot be read.
-        Unavailable: it has none yet.
-    """
+    """Exercises and questions of a lesson. Raises ``TextError``, ``Unavailable`` if it has none."""
     words = of_lesson(number, experiment)
     if words is None:
         raise Unavailable(f"lesson {number} has no text yet", "go on with the next step")
@@ -448,5 +423,4 @@ def _check(
 def table(
     made: Iterable[Row], section: Section | None, values: Callable[[], Values] = dict
 ) -> tuple[list[Row], str]:
-    """Rows of a table, and its caption."""
     return list(made), section.fill(section.prose, values()) if section else ""

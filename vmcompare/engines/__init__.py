@@ -33,7 +33,6 @@ def runtime_availability(names: Sequence[str] = RUNTIMES) -> dict[str, Availabil
 
 
 def engine_of(platform: Platform) -> str:
-    """The engine that serves ``platform``."""
     return next(name for name, served in ENGINES.items() if platform in served)
 
 
@@ -46,11 +45,8 @@ def launchers(
 ) -> dict[Platform, Launcher]:
     """Launchers of those ``wanted`` platforms whose engine was found.
 
-    ``progress`` hears what image is being made, and how much of it is done (0 to 1). With
-    ``strict`` every wanted platform must be there.
-
-    Raises:
-        Unavailable: none of them (or, if strict, not all) can be launched here.
+    ``progress`` hears what image is being made, and how much of it is done (0 to 1). Raises
+    ``Unavailable`` if none of them (or, if ``strict``, not all) can be launched here.
     """
     able: dict[Platform, Launcher] = {}
     for name, served in ENGINES.items():
@@ -75,13 +71,11 @@ def runtimes(
 
 
 def lacking_images(platforms: Collection[Platform]) -> tuple[tuple[str, float], ...]:
-    """What takes seconds to be made for ``platforms`` and is not in the cache, in that order.
+    """What takes more than a second to be made for ``platforms`` and is not in the cache, in order.
 
-    Returns:
-        Each in words, with the seconds it took on the computer of the project's recordings. What
-        takes about a second or less is left out.
+    Each in words, with the seconds it took on the computer of the project's recordings.
     """
-    from vmcompare.engines.images.preparations import TAKES_S
+    from vmcompare.engines.images.cache import TAKES_S
     from vmcompare.engines.qemu import disks
 
     try:
@@ -103,11 +97,7 @@ def missing(
 
 
 def platform_named(name: str) -> Platform:
-    """The platform called ``name``.
-
-    Raises:
-        UnknownName: there is none of that name.
-    """
+    """The platform called ``name``. Raises ``UnknownName``."""
     try:
         return Platform(name)
     except ValueError:

@@ -39,11 +39,7 @@ INSTALLED = frozenset(_NAMES.split())
 
 
 class HiddenModule(VmcompareError):
-    """A file beside the notebook has the name of a module that is needed here.
-
-    Attributes:
-        name: the file, or the folder.
-    """
+    """A file or folder beside the notebook has the ``name`` of a module that is needed here."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -53,7 +49,6 @@ class HiddenModule(VmcompareError):
         )
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows instead of a traceback."""
         return [str(self)]
 
 
@@ -63,10 +58,7 @@ def command(module: str, *words: str) -> list[str]:
 
 
 def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """An environment (our own by default) whose PYTHONPATH does not name the working folder.
-
-    An empty entry does, and ``PYTHONPATH=$PYTHONPATH:/x`` makes one.
-    """
+    """An environment whose PYTHONPATH does not name the working folder, as an empty entry does."""
     found = dict(os.environ if base is None else base)
     if "PYTHONPATH" in found:
         places = [name for name in found["PYTHONPATH"].split(os.pathsep) if not is_here(name)]
@@ -89,8 +81,7 @@ def is_here(entry: str) -> bool:
 def refuse_hidden_modules() -> None:
     """Look at the working folder, as far as this interpreter looks there before elsewhere.
 
-    Raises:
-        HiddenModule: something in it is taken for a module.
+    Raises ``HiddenModule`` where something in it is taken for a module.
     """
     here = next((i for i, entry in enumerate(sys.path) if is_here(entry)), None)
     if here is None:

@@ -50,11 +50,9 @@ _FIND = (
 class CommandOutput:
     """The output of one command; a :class:`vmcompare.sandbox.Followed`.
 
-    Args:
-        on_output: is told of each piece; never after :meth:`silence` has returned. It must not
-            raise.
-        announced: the first line is not output but the number of the command's process inside, as
-            :func:`announcing` prints it.
+    ``on_output`` is told of each piece, never after :meth:`silence` has returned; it must not
+    raise. If ``announced``, the first line is not output but the number of the command's process
+    inside, as :func:`announcing` prints it.
     """
 
     def __init__(self, on_output: OnOutput, *, announced: bool) -> None:
@@ -74,7 +72,7 @@ class CommandOutput:
     def wait(self, timeout_s: float) -> bool:
         return self._ended.wait(timeout_s)
 
-    def pid(self, argv: Sequence[str], timeout_s: float = START_S) -> int:
+    def pid(self, argv: Sequence[str]) -> int:
         """The command's process number inside, once it was announced.
 
         Raises:
@@ -82,8 +80,8 @@ class CommandOutput:
             AbnormalShutdown: the output ended before that.
             WaitTimeout: neither came.
         """
-        if not self._begun.wait(timeout_s):
-            raise WaitTimeout(f"the start of {argv[0]}", timeout_s)
+        if not self._begun.wait(START_S):
+            raise WaitTimeout(f"the start of {argv[0]}", START_S)
         if self._head is not None:
             raise AbnormalShutdown(f"the instance ended while {argv[0]} was started")
         if not self._pid:
@@ -91,7 +89,6 @@ class CommandOutput:
         return self._pid
 
     def hand_on(self, piece: bytes, t_ns: int) -> None:
-        """A piece of output came at ``t_ns``."""
         if self._head is not None:
             self._head += piece
             line, found, piece = bytes(self._head).partition(b"\n")
@@ -163,16 +160,13 @@ class Turn:
 
 
 def followed_already(argv: Sequence[str]) -> LaunchFailure:
-    """The error for a second command."""
     return LaunchFailure("this instance has a command that is followed already", argv)
 
 
 class ProcessTree:
-    """A process of this computer and what it starts, to be ended for certain.
+    """A process of this computer that leads a session, and what it starts.
 
-    Args:
-        pid: that process, by number: it leads a session.
-        among: tells which processes it can only be, where the number may be another's by now.
+    ``among`` tells which processes it can only be, where the number may be another's by now.
     """
 
     def __init__(self, pid: int, among: Callable[[], Collection[int]] | None = None) -> None:
@@ -217,7 +211,6 @@ class ProcessTree:
 
 
 def _table() -> tuple[dict[int, int], dict[int, int]]:
-    """Parents and sessions of the processes that live."""
     parents, sessions = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -237,8 +230,7 @@ def _signal(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-_KILLED_S = 5.0
-"""Longest wait for a child that was killed."""
+_KILLED_S = 5.0  # longest wait for a child that was killed
 
 _PIECE = 1 << 16
 
@@ -257,10 +249,8 @@ def followed(
     Args:
         command: argv on this computer.
         on_output: is told of its output.
-        announced: what the command is to become inside, where its first line says whether that is
-            there (:func:`announcing`).
-        end_inside: kills what it started by the number it announced, from inside: its session has
-            another number out here, which is not known of one that ended at once.
+        announced: what the command becomes inside; its first line says whether that is there.
+        end_inside: kills, from inside, what was started there, by the number it announced.
         environment: of ``command``; this process's own where it is ``None``.
 
     Raises:
@@ -308,8 +298,7 @@ def query(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program that answers at once, its input empty; what it printed, and its exit code.
 
-    Raises:
-        OSError, subprocess.TimeoutExpired: it cannot be started; it does not end.
+    Raises ``OSError`` or ``subprocess.TimeoutExpired``.
     """
     log.command(command)
     return subprocess.run(
@@ -334,13 +323,8 @@ def run_to_end(
 ) -> tuple[bytes, int]:
     """Run ``command`` to its end; what it printed, and its exit code as :mod:`subprocess` has it.
 
-    An error names it as it is ``shown``, if that is another command.
-
-    What did not end in time, or was interrupted, is ended with all that it has started.
-
-    Raises:
-        OSError: it cannot be started.
-        WaitTimeout: it did not end.
+    An error names it as it is ``shown``. What did not end in time, or was interrupted, is ended
+    with all that it has started. Raises ``OSError`` if it cannot be started, ``WaitTimeout``.
     """
     with subprocess.Popen(
         command,
@@ -363,7 +347,6 @@ def run_to_end(
 
 
 def end_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Wait for the end of ``child``, then kill it."""
     try:
         child.wait(grace_s)
     except subprocess.TimeoutExpired:
@@ -371,7 +354,6 @@ def end_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
 
 
 def kill_child(child: subprocess.Popen[Any]) -> None:
-    """Kill ``child`` and wait for its end."""
     child.kill()
     # With a limit: an exception that a signal raised within an earlier wait can leave Popen's lock
     # taken, and a wait without one would then never return.
@@ -394,7 +376,6 @@ def first_byte_ns(output: IO[bytes], timeout_s: float) -> int | None:
 
 
 def pieces_of(output: IO[bytes]) -> Iterator[bytes]:
-    """What comes from a pipe, as it comes."""
     while piece := os.read(output.fileno(), _PIECE):
         yield piece
 

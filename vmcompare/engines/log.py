@@ -1,7 +1,7 @@
 """What engines are asked to do, for the logger ``vmcompare.engines``; nobody hears it unasked.
 
-A line is written after something was started, or before its clock runs, so that a start which is
-timed is not longer for it. What is said never becomes part of a recording.
+A line is written after something was started, or before its clock runs: no timed start is longer
+for it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from vmcompare.errors import printable
 
 LOG = logging.getLogger("vmcompare.engines")
 
-LINE_CHARS = 4000
-"""Longest line; QEMU's arguments take about 1,500 characters."""
+LINE_CHARS = 4000  # longest line; QEMU's arguments take about 1,500 characters
 
 _JSON = "application/json"
 

@@ -95,7 +95,6 @@ class ProcessSandbox:
             cleanup.end_session_processes(cleanup.session_id(), self.name())
 
     def _command(self, argv: Sequence[str]) -> list[str]:
-        """What is started on this computer. Raises ``AbnormalShutdown``."""
         if self.child.poll() is not None:
             raise AbnormalShutdown("the process has ended by itself")
         command = [self.placed.get(word, word) for word in argv]
@@ -119,8 +118,7 @@ class ProcessSandbox:
 class ProcessLauncher:
     """Starts the first-byte program with one fork and exec.
 
-    A vCPU or memory limit of the spec is not enforced: an ordinary process has none. ``progress``
-    is told when the userland has to be built.
+    A vCPU or memory limit of the spec is not enforced: an ordinary process has none.
     """
 
     progress: Progress | None = None
@@ -172,7 +170,6 @@ class ProcessLauncher:
 
 
 def _unpack(root: Path, progress: Progress | None) -> None:
-    """Busybox and its loader from the shared userland and the first-byte program, to ``root``."""
     wanted = (_LOADER, _BUSYBOX)
     with tarfile.open(alpine.rootfs_tar(progress)) as tar:
         for name in wanted:
@@ -206,8 +203,7 @@ def _first_byte_ns(child: subprocess.Popen[bytes]) -> int:
 def probe() -> Availability:
     """Available on Linux where one start works.
 
-    A folder for temporary files may be full, or mounted so that no program runs from it
-    (``noexec``); only a start tells that.
+    Only a start tells whether a folder for temporary files is full, or mounted ``noexec``.
     """
     if platform.system() != "Linux":
         return Availability(
@@ -232,5 +228,4 @@ def probe() -> Availability:
 
 
 def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
-    """The platforms this backend serves; ``progress`` is told when the userland has to be built."""
     return {Platform.PROCESS: ProcessLauncher(progress)}

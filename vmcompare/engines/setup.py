@@ -3,18 +3,15 @@
 ``ensure`` makes Docker and QEMU usable where that needs nobody's decision (root on Debian or
 Ubuntu, as in a cloud classroom), and otherwise prints the one next step for each that is missing.
 It never disturbs a Docker that runs already, and never fails: the course also works on recordings.
-``ENGINES=skip`` in the environment leaves the system alone.
-
-``stop`` ends only a daemon that ``ensure`` itself started.
+``ENGINES=skip`` in the environment leaves the system alone. ``stop`` ends only a daemon that
+``ensure`` itself started.
 
 :func:`plan` decides what to do from the :class:`SystemFacts` alone, without looking at anything.
-Below it are the look at this computer, what is done about it, and a Docker daemon of our own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import shutil
@@ -26,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from vmcompare import paths
@@ -54,24 +52,19 @@ REMEDIES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemFacts:
-    """What decides: nothing below looks at the system itself.
+    """What decides.
 
     Attributes:
-        skip: ``ENGINES=skip``.
         docker_version: of the engine that answers, or empty.
         trouble, docker_what, docker_next: why none answers, and the next step.
         elsewhere: the user named an engine (``DOCKER_HOST`` or a context) other than the default.
         other_daemon: another daemon runs in this network namespace.
-        dockerd: the daemon's program is installed.
-        qemu: QEMU's program is installed.
+        dockerd, qemu: the program is installed.
         root, debian, apt: who we are, on Debian or a child of it, with ``apt-get``.
-        systemd: systemd is running.
-        linux: this is Linux.
         machine: the processor, as ``platform.machine()`` calls it.
         missing: Debian packages Docker needs here that are not there.
     """
 
-    skip: bool = False
     docker_version: str = ""
     trouble: Trouble = Trouble.ABSENT
     docker_what: str = "Docker is not installed"
@@ -90,68 +83,42 @@ class SystemFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
-    """Print a line."""
+class Plan:
+    """Lines to print, Debian packages to install, and whether to start Docker."""
 
-    line: str
-
-
-@dataclass(frozen=True, slots=True)
-class Install:
-    """Install Debian packages."""
-
-    packages: tuple[str, ...]
+    lines: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    start: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StartDocker:
-    """Start the engine, through systemd or as a daemon of our own."""
-
-    systemd: bool
-
-
-Step = Tell | Install | StartDocker
-
-
-def plan(facts: SystemFacts) -> list[Step]:
-    """What to do about ``facts``: lines to print, packages to install, an engine to start."""
-    if facts.skip:
-        return [Tell("ENGINES=skip: nothing is installed or started")]
-    told: list[Step] = []
+def plan(facts: SystemFacts) -> Plan:
+    """What to do about ``facts``."""
+    lines: list[str] = []
     packages: tuple[str, ...] = ()
     start = False
     may_install = facts.linux and facts.root and facts.debian and facts.apt
-    startable = facts.trouble in (
-        Trouble.ABSENT,
-        Trouble.NOT_RUNNING,
-        Trouble.REFUSED,
-    )
+    startable = facts.trouble in (Trouble.ABSENT, Trouble.NOT_RUNNING, Trouble.REFUSED)
     if facts.docker_version:
-        told.append(Tell(f"Docker {facts.docker_version} is ready"))
+        lines.append(f"Docker {facts.docker_version} is ready")
     elif facts.other_daemon and not facts.elsewhere:
-        told.append(
-            Tell(
-                "A Docker daemon runs, but not where it is looked for. Next step: put its client "
-                "docker on PATH, or name its address in DOCKER_HOST"
-            )
+        lines.append(
+            "A Docker daemon runs, but not where it is looked for. Next step: put its client "
+            "docker on PATH, or name its address in DOCKER_HOST"
         )
     elif facts.elsewhere or not startable or not (facts.dockerd or may_install) or not facts.root:
-        told.append(Tell(f"{facts.docker_what}. Next step: {facts.docker_next}"))
+        lines.append(f"{facts.docker_what}. Next step: {facts.docker_next}")
     else:
         start = True
         if may_install:
             packages += facts.missing
     program, package = QEMU.get(facts.machine.lower(), ("", ""))
     if facts.qemu:
-        told.append(Tell(f"QEMU is ready ({program})"))
+        lines.append(f"QEMU is ready ({program})")
     elif may_install and package:
         packages += (package,)
     else:
-        told.append(Tell(f"QEMU is not installed. Next step: {_qemu_next(facts, package)}"))
-    steps: list[Step] = [Install(packages)] if packages else []
-    if start:
-        steps.append(StartDocker(facts.systemd))
-    return told + steps
+        lines.append(f"QEMU is not installed. Next step: {_qemu_next(facts, package)}")
+    return Plan(tuple(lines), packages, start)
 
 
 def _qemu_next(facts: SystemFacts, package: str) -> str:
@@ -181,7 +148,6 @@ DAEMON = "dockerd"
 
 
 def facts() -> SystemFacts:
-    """Look at this system."""
     found = docker.probe()
     trouble = Trouble.OTHER
     if not found.ok:
@@ -260,15 +226,17 @@ APT_S = 900  # for one apt-get; 16 s were measured, a slow classroom line takes 
 
 def ensure(say: Say = print) -> None:
     """Make the engines usable, as far as that needs nobody's decision; says what it does."""
-    skip = os.environ.get("ENGINES") == "skip"
-    for step in plan(SystemFacts(skip=True) if skip else facts()):
-        match step:
-            case Tell(line):
-                say(line)
-            case Install(packages):
-                _install(packages, say)
-            case StartDocker(systemd):
-                _start_docker(systemd, say)
+    if os.environ.get("ENGINES") == "skip":
+        say("ENGINES=skip: nothing is installed or started")
+        return
+    found = facts()
+    wanted = plan(found)
+    for line in wanted.lines:
+        say(line)
+    if wanted.packages:
+        _install(wanted.packages, say)
+    if wanted.start:
+        _start_docker(found.systemd, say)
 
 
 def _install(packages: tuple[str, ...], say: Say) -> None:
@@ -329,6 +297,15 @@ _CONTAINERD_PID = Path("/var/run/docker/containerd/containerd.pid")
 Say = Callable[[str], None]
 
 
+class _Daemon(msgspec.Struct):
+    """What is written down of a daemon of ours."""
+
+    pid: int
+    started: str
+    boot: str
+    options: tuple[str, ...] = ()
+
+
 def start_own(say: Say) -> None:
     """Start a daemon; should it die at once, again with what its last words suggest."""
     options: tuple[str, ...] = ()
@@ -372,13 +349,8 @@ def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
             env=cleanup.spared(),
             start_new_session=True,  # Ctrl-C in set-up's terminal is not meant for it
         )
-    entry = {
-        "pid": daemon.pid,
-        "started": cleanup.started(daemon.pid) or "",
-        "boot": cleanup.boot(),
-        "options": list(options),
-    }
-    _pid_file().write_text(json.dumps(entry), encoding="utf-8")
+    ours = _Daemon(daemon.pid, cleanup.started(daemon.pid) or "", cleanup.boot(), options)
+    _pid_file().write_bytes(msgspec.json.encode(ours))
     _pid_file().chmod(0o600)  # else it would not be obeyed
     return daemon
 
@@ -420,26 +392,24 @@ def _somebody_listens() -> bool:
 
 
 def stop(say: Say = print, name: str = DAEMON) -> None:
-    """End the daemon that ``ensure`` started, and its helpers; leave any other alone.
-
-    ``name`` is the program the daemon must be.
-    """
+    """End the daemon (the program ``name``) that ``ensure`` started; leave any other alone."""
     path = _pid_file()
     try:
         with cleanup.private(path) as stream:
-            entry = json.load(stream)
-        pid, start, boot = int(entry["pid"]), str(entry["started"]), str(entry["boot"])
+            known = paths.understood(stream.read(), _Daemon)
     except FileNotFoundError:
         say("No Docker of ours is running")
         return
     except cleanup.Damaged as error:
         say(f"No Docker of ours is known: {path} was left alone: {error}. Next step: remove it")
         return
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    if known is None:
         path.unlink(missing_ok=True)
         say("No Docker of ours is running (its pid file was damaged and is removed)")
         return
-    ours = boot == cleanup.boot() and cleanup.is_same_process(pid, start) and _name(pid) == name
+    pid, start = known.pid, known.started
+    ours = known.boot == cleanup.boot() and cleanup.is_same_process(pid, start)
+    ours = ours and _name(pid) == name
     if not ours:
         say("No Docker of ours is running (ours had ended; its pid file is removed)")
     elif _end(pid, start):
@@ -491,7 +461,6 @@ def _gone(pid: int, start: str, timeout_s: float) -> bool:
 
 
 def engine_dir() -> Path:
-    """The folder for what set-up writes down, made if need be."""
     path = paths.state_dir() / "engine"
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -502,7 +471,6 @@ def _pid_file() -> Path:
 
 
 def _last_words(log: Path) -> str:
-    """The end of a log, where the cause is."""
     try:
         return log.read_text(encoding="utf-8", errors="replace")[-2000:]
     except OSError:
@@ -510,7 +478,6 @@ def _last_words(log: Path) -> str:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log."""
     lines = _last_words(log).strip().splitlines()
     return lines[-1].strip() if lines else "it said nothing"
 

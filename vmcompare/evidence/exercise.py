@@ -1,8 +1,7 @@
 """What a lesson asks of a learner: exercises that are checked on the data shown, and a quiz.
 
-Both are made of a lesson's text and of the checks of its experiment: see
-:mod:`vmcompare.course.text`. An answer is never merely right or wrong: every check says what the
-data say, or what to look at next.
+An answer is never merely right or wrong: every check says what the data say, or what to look at
+next. See :mod:`vmcompare.course.text`.
 """
 
 from __future__ import annotations
@@ -14,18 +13,15 @@ from dataclasses import dataclass
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
 
-Answer = float | str
-"""A number in the exercise's unit, one of its choices, or a sentence."""
+Answer = float | str  # a number in the exercise's unit, one of its choices, or a sentence
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
     """What is said to an answer.
 
-    Attributes:
-        right: whether it is (close enough to) what the data say; ``None`` of a sentence, which no
-            program judges.
-        text: why, in a sentence or two; for a wrong one what to look at next, not the solution.
+    ``right`` is ``None`` of a sentence, which no program judges; for a wrong answer the text says
+    what to look at next, not the solution.
     """
 
     right: bool | None
@@ -41,10 +37,8 @@ class Exercise:
     """One exercise: what its answer is held to. Its task and code are cells of the notebook.
 
     Attributes:
-        name: what an answer names.
         choices: what to choose from; empty where a number is asked for.
         unit: of the number: ``"s"``, ``"bytes"``, ``"ratio"`` or any word.
-        check: judges an answer.
         hints: shown one after the other, each after a further wrong answer.
         solution: the model answer with the figures of the data shown, Markdown; may raise
             ``Unavailable``.
@@ -90,13 +84,10 @@ class Question:
 def near(
     expected: Callable[[View], float], unit: str, *, within: float = 0.1, why: str = ""
 ) -> Check:
-    """A check for a number: right within a relative tolerance of what the data give.
+    """A check for a number: right ``within`` a relative tolerance of what the data give.
 
-    Args:
-        expected: the number, in ``unit``; may raise ``Unavailable``.
-        unit: see :attr:`Exercise.unit`.
-        within: relative tolerance.
-        why: said with a right answer, after the figure.
+    ``expected`` gives the number, in ``unit``, and may raise ``Unavailable``; ``why`` is said with
+    a right answer, after the figure.
     """
 
     def check(view: View, answer: Answer) -> Feedback:

@@ -1,7 +1,4 @@
-"""A recording for other programs: one tidy frame, as CSV or as Parquet.
-
-``vmcompare.read`` is :func:`read`.
-"""
+"""A recording for other programs: one tidy frame, as CSV or as Parquet."""
 
 from __future__ import annotations
 
@@ -24,27 +21,17 @@ _ELSEWHERE = "choose another file, in a folder that is there and can be written"
 def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     """The rows of a recording, tidy; of a folder, those of all recordings in and below it.
 
-    Args:
-        path: a file that ``vmcompare record`` wrote, or a folder of such files. Runs come in the
-            order of their time; ``run_id`` and ``host_id`` tell them apart.
+    One row a measurement, runs in the order of their time; the ``value`` of a failed one is NaN and
+    ``error`` says why. Columns: :data:`vmcompare.evidence.recording.COLUMNS`, explained in
+    ``docs/data-dictionary.md``. ``value`` is in the unit of the column ``unit``.
 
-    Returns:
-        One row a measurement, a failed one included: its ``value`` is NaN and ``error`` says why.
-        Columns: :data:`vmcompare.evidence.recording.COLUMNS`, explained in
-        ``docs/data-dictionary.md``. ``value`` is in the unit of the column ``unit``.
-
-    Raises:
-        RecordingError: a file cannot be read, or the folder holds none.
+    Raises ``RecordingError`` where a file cannot be read, or the folder holds none.
     """
     return recording.tidy(row for file in files(Path(path)) for row in recording.read(file).rows)
 
 
 def files(path: Path) -> list[Path]:
-    """The recordings that ``path`` stands for: itself, or those in and below a folder.
-
-    Raises:
-        RecordingError: it is a folder that holds none.
-    """
+    """The recordings that ``path`` stands for. Raises ``RecordingError`` of an empty folder."""
     if not path.is_dir():
         return [path]
     found = sorted(path.rglob("*.jsonl"), key=lambda file: file.name)
@@ -56,11 +43,8 @@ def files(path: Path) -> list[Path]:
 def write(frame: pd.DataFrame, path: Path, form: str) -> None:
     """Write a frame as one file, which nobody sees half-written; it replaces a file of that name.
 
-    Args:
-        frame: as :func:`read` gives it.
-        path: the file; its folder must be there.
-        form: ``"csv"`` (a header, commas, UTF-8, empty cells for NaN and for empty texts, numbers
-            with all their digits) or ``"parquet"`` (keeps the types, and needs pyarrow).
+    ``form`` is ``"csv"`` (a header, commas, UTF-8, empty cells for NaN and for empty texts, numbers
+    with all their digits) or ``"parquet"`` (keeps the types).
 
     Raises:
         Unavailable: Parquet was asked for, and pyarrow cannot be imported.

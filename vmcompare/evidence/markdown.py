@@ -1,9 +1,8 @@
 """Markdown and formulas as HTML that needs no script and carries none.
 
 What comes out is safe whatever went in: raw HTML is shown, pictures become their words, and links
-lead to web pages or within the course. Text that is no Markdown of ours (of a recording, an engine,
-a guest, a file) goes through :func:`literal` or :func:`code` where it is put in, so that it is
-shown as it was written.
+lead to web pages or within the course. Text that is no Markdown of ours goes through
+:func:`literal` or :func:`code`, so that it is shown as it was written.
 """
 
 from __future__ import annotations
@@ -41,7 +40,6 @@ _IGNORED = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 
 
 def names(words: str) -> frozenset[str]:
-    """A set of names, written with spaces between them."""
     return frozenset(words.split())
 
 
@@ -61,12 +59,6 @@ MATHML_ATTRIBUTES = names(
 
 
 class FormulaError(VmcompareError):
-    """A formula that cannot be drawn.
-
-    Attributes:
-        tex: the formula, as LaTeX.
-    """
-
     def __init__(self, tex: str) -> None:
         self.tex = tex
         shown = " ".join(tex.split())
@@ -122,9 +114,7 @@ def mathml(tex: str, *, block: bool = False) -> Markup:
     """LaTeX as a ``<math>`` element, which browsers draw without any script.
 
     Only :data:`MATHML_ELEMENTS` with :data:`MATHML_ATTRIBUTES` come out; all text is escaped.
-
-    Raises:
-        FormulaError: it is none, or too long or too deep to be one.
+    Raises ``FormulaError`` where it is none, or too long or too deep to be one.
     """
     from latex2mathml.converter import convert_to_element
 

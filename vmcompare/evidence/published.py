@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from vmcompare.evidence import tables
+from vmcompare.evidence.units import written
 from vmcompare.paths import data_dir
 
 KINDS = ("container", "kernel", "vm")
@@ -44,15 +45,11 @@ class Figure(Published):
     """A line of ``data/literature.csv``; every field is text.
 
     Attributes:
-        metric: what was measured.
-        system: of what.
         value: as the source writes it, often several systems' figures separated by ``/``.
         unit: of the value, with its kind ("ms median").
         least, most: the value as whole numbers, of a count of system calls; else empty.
         counted: what a figure about memory counts; else empty.
-        conditions: of the measurement.
         citation, short: the source, in full and for a table's column.
-        year: of the source.
     """
 
     metric: str
@@ -69,7 +66,10 @@ class Figure(Published):
 
     def __str__(self) -> str:
         source = self.short.partition(": ")[0]
-        return f"{self.system}: {self.value} {self.unit} ({source}, {self.year})"
+        value = f"{self.value} {self.unit}"
+        if self.unit == "bytes" and self.value.isdigit():
+            value = written(float(self.value), self.unit)
+        return f"{self.system}: {value} ({source}, {self.year})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,11 @@ class Weakness(Published):
     """A line of ``data/cves.csv``; every field is text.
 
     Attributes:
-        cve: its number.
         published: the date (ISO 8601), or the year where the date was not looked up.
         component: what was weak, with its versions.
         name: the same without versions.
         kind: one of :data:`KINDS`.
         cvss: score and version of the scale; empty where there is none.
-        summary: one sentence.
     """
 
     cve: str
@@ -100,12 +98,7 @@ WEAKNESS_COLUMNS = tuple(f.name for f in (*fields(Weakness)[2:], *fields(Publish
 
 
 def load_figures(path: Path | None = None) -> tuple[Figure, ...]:
-    """``data/literature.csv``, in its order.
-
-    Raises:
-        RecordingError: the table is missing, or has other columns, an empty field or an unknown
-            word in ``verified``.
-    """
+    """``data/literature.csv``, in its order. Raises ``RecordingError``."""
 
     def figure(row: Mapping[str, str]) -> Figure:
         _check(row, "metric", "system", "value", "unit", "citation", "short")
@@ -122,8 +115,7 @@ def _by_name() -> Mapping[str, Figure]:
 def cited(name: str) -> Figure:
     """The line of ``data/literature.csv`` whose ``metric: system`` is ``name``.
 
-    Raises:
-        ValueError: there is none, or its source was not read.
+    Raises ``ValueError`` where there is none, or its source was not read.
     """
     figure = _by_name().get(name)
     if figure is None or not figure.checked:
@@ -132,12 +124,7 @@ def cited(name: str) -> Figure:
 
 
 def load_weaknesses(path: Path | None = None) -> tuple[Weakness, ...]:
-    """``data/cves.csv``, in its order.
-
-    Raises:
-        RecordingError: as :func:`load_figures`; or an unknown kind, or a number or date that is
-            none.
-    """
+    """``data/cves.csv``, in its order. Raises ``RecordingError``."""
 
     def weakness(row: Mapping[str, str]) -> Weakness:
         _check(row, "component", "name", "summary", "url")

@@ -5,8 +5,7 @@ rows, and a run that ended in order closes with an end line. A crash loses at mo
 being written. Files are only ever appended to, so a recording can be followed while it grows.
 
 A file is untrusted: :func:`read` looks at its type and size before it looks inside, and
-:mod:`vmcompare.evidence.schema` says what a line may hold. The same schema is asked before a line
-is written, so what this module wrote it can read.
+:mod:`vmcompare.evidence.schema` says what a line may hold, read or written.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ from vmcompare.sandbox import SOFTWARE, Machine, Platform, Series, Start
 if TYPE_CHECKING:
     import pandas as pd
 
-CACHED_BYTES = 2**21
-"""Largest file whose rows are kept in memory: well above all real ones."""
+CACHED_BYTES = 2**21  # largest file whose rows are kept in memory: well above all real ones
 
 CONTRIBUTED = "contributed"
 """The folder, beside an experiment's recordings, of those that others made."""
@@ -49,15 +47,11 @@ class Measurement:
     run that failed is a row too: ``status="error"``, ``error`` says why, ``value`` is ``None``,
     never zero. ``block`` and ``rep`` count from 0; ``order_in_block`` is the place in the shuffled
     block. ``confinement`` is how an instance is held or laid out where its platform alone does not
-    tell (``"no-capabilities"``, ``"--pid=host"``); empty for the ordinary way. ``text`` is what an
-    ``observation`` read, or the error it met: no name of a person or of the host, and no path of a
-    home directory.
+    tell. ``text`` is what an ``observation`` read, or the error it met: no name of a person or of
+    the host, and no path of a home directory. Texts are made printable, and too long ones are cut.
 
-    Texts may come from an engine or a guest, so they are made printable, and too long ones are cut
-    (:data:`vmcompare.evidence.schema.TEXT_CHARS`).
-
-    Raises:
-        ValueError: a metric that is not known, a value that does not fit, a count out of range.
+    Raises ``ValueError`` for a metric that is not known, a value that does not fit, a count out of
+    range.
     """
 
     platform: Platform
@@ -86,12 +80,10 @@ class Measurement:
 
     @property
     def series(self) -> Series:
-        """What it is a row of."""
         return Series.of(self.platform, self.machine, self.runtime, self.layer)
 
     @property
     def emulated(self) -> bool:
-        """Whether it ran under software emulation."""
         return self.accel == SOFTWARE
 
     def __post_init__(self) -> None:
@@ -135,8 +127,6 @@ class Recording:
     """A run that was read back.
 
     Attributes:
-        path: the file it came from.
-        run_id, experiment, host_id: as written by the run.
         host: facts of the machine, as :func:`vmcompare.measuring.host.facts` wrote them.
         started_utc: ISO 8601, to the second.
         rounds: blocks that were planned.
@@ -160,7 +150,6 @@ class Recording:
 
 
 def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows of recordings as a frame (columns: :data:`COLUMNS`)."""
     import pandas as pd
 
     # A few thousand rows, from which some are taken again and again: Arrow takes twice as long.
@@ -170,13 +159,9 @@ def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 class Recorder:
-    """Appends rows to one file; use as a context manager.
+    """Appends rows to ``directory/<experiment>/<run_id>.jsonl``; use as a context manager.
 
-    Args:
-        directory: the file becomes ``directory/<experiment>/<run_id>.jsonl``.
-        experiment: name of the experiment.
-        host: facts of this machine; ``host["host_id"]`` names it.
-        rounds: blocks that are planned.
+    ``host`` are the facts of this machine, ``rounds`` the blocks that are planned.
 
     Raises:
         StorageError: the place cannot be written to.
@@ -250,10 +235,8 @@ class Recorder:
     def end(self, status: str) -> None:
         """Close the file with how the run ended: ``complete``, ``stopped`` or ``failed``.
 
-        A second call, and one after a row that could not be written, does nothing.
-
-        Raises:
-            StorageError: the end cannot be written; the rows can be read.
+        A second call, and one after a row that could not be written, does nothing. Raises
+        ``StorageError``.
         """
         if self._file >= 0:
             self._write(self._checked({"kind": "end", "status": status}))
@@ -342,7 +325,6 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _printable_facts(found: Any) -> Any:
-    """Facts of the machine whose texts, some of them an engine's, may be written down."""
     if isinstance(found, Mapping):
         return {
             printable(str(name), schema.WORDS_CHARS): _printable_facts(fact)
@@ -355,10 +337,7 @@ def read(path: Path) -> Recording:
     """Read one recording; an unfinished last line (the run was cut off there) is left out.
 
     A file is one run: its run line, its rows, and at most one end line, after which nothing comes.
-
-    Raises:
-        RecordingError: the file is missing, no regular file, too large, no recording, or has a
-            damaged line.
+    Raises ``RecordingError``.
     """
     try:
         now = path.stat()
@@ -431,7 +410,6 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _bytes(path: Path) -> bytes:
-    """All of a regular file of bearable size; nothing else is waited for."""
     try:
         opened = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)
         with os.fdopen(opened, "rb") as file:

@@ -29,8 +29,7 @@ MAX_LINE_BYTES = 64 * 2**10
 """Longest line; the longest so far has 1.5 kB. A row whose texts are all as long as they may be
 stays below it."""
 
-LARGEST = 10**18
-"""Largest magnitude of a value: an exabyte, or 30 thousand million years."""
+LARGEST = 10**18  # largest magnitude of a value: an exabyte, or 30 thousand million years
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "s": (0, 10**9), "bytes": (-(10**15), 10**15), "ratio": (0, 10**6), "count": (0, 10**9),
@@ -39,14 +38,14 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """Unit → smallest and largest value that a computer can give: 30 years, a petabyte."""
 
 WHOLE_S = (
-    *("start_to_first_byte_s", "ready_s", "scale_wall_s", "scale_each_s"),
+    *("start_to_first_byte_s", "ready_s", "load_and_start_s"),
+    *("scale_wall_s", "scale_each_s"),
     *("gzip_s", "syscall_s", "fork_s"),
 )
 SHORTEST_S = 1e-10
 """Times of something whole, and less than any of them takes; a phase may be over at once."""
 
-MAX_COUNT = 10**9
-"""Largest number of a block, a repetition or a round, of processors and of MiB."""
+MAX_COUNT = 10**9  # largest number of a block, a repetition or a round, of processors and of MiB
 
 TEXT_CHARS: Mapping[str, int] = {"text": 4000, "error": 4000}
 """Field → most characters, where it is not :data:`WORDS_CHARS`. The longest text so far: 1,024."""
@@ -54,15 +53,13 @@ TEXT_CHARS: Mapping[str, int] = {"text": 4000, "error": 4000}
 WORDS_CHARS = 100
 """Most characters of a phase, a version, a kernel release; the longest so far has 45."""
 
-FACT_CHARS = 300
-"""Most characters of a fact of the machine."""
+FACT_CHARS = 300  # most characters of a fact of the machine
 
 BROWSER_LAB, BROWSER_VM, V86 = "browser_lab", "browser-vm", "v86"
 """The experiment, the platform and the accelerator of what the browser lab's page saves. It is no
 ``Platform``: nothing that ran in a browser is ever set beside what runs on a host."""
 
-ACCELERATORS = ("", "tcg", "kvm", "hvf", "whpx")
-"""QEMU's names; empty where nothing is emulated."""
+ACCELERATORS = ("", "tcg", "kvm", "hvf", "whpx")  # QEMU's names; empty where nothing is emulated
 
 RUNTIMES = frozenset(
     {"", "fork+exec", "bubblewrap", "runc", RUNC_IN_A_GUEST}
@@ -93,14 +90,10 @@ _TYPES: Mapping[str, str] = {
 
 
 def parse(raw: bytes, named: frozenset[str] = frozenset()) -> Any:
-    """One line: a ``Run``, a ``Row`` or an ``End`` (told apart by its attribute ``kind``).
+    """One line (UTF-8): a ``Run``, a ``Row`` or an ``End``, told apart by its attribute ``kind``.
 
-    Args:
-        raw: the line, UTF-8, with or without its end.
-        named: runtimes that the facts of the machine name, see :func:`runtimes`.
-
-    Raises:
-        ValueError: what is wrong with it, naming the field.
+    ``named`` are runtimes that the facts of the machine name, see :func:`runtimes`. Raises
+    ``ValueError``, which names the field and what is wrong with it.
     """
     import msgspec
 

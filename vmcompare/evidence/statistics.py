@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
-SEED = 20_26
-"""Seed of every bootstrap: the same recording always gives the same interval."""
+SEED = 20_26  # seed of every bootstrap: the same recording always gives the same interval
 
 
 INTERVAL_FROM = 6
@@ -50,18 +49,14 @@ class Interval:
     def ends(self, written: Callable[[float], str], between: str = " – ") -> str:
         """``"1.20 s – 1.40 s"``; empty where there is no interval.
 
-        Args:
-            written: writes a value with its unit: one of :mod:`vmcompare.evidence.units`.
-            between: stands between the two.
+        ``written`` writes a value with its unit: one of :mod:`vmcompare.evidence.units`.
         """
         return f"{written(self.low)}{between}{written(self.high)}" if self.known else ""
 
     def words(self, written: Callable[[float], str], one: str = "") -> str:
         """``"95 % interval: 1.20 s to 1.40 s"``, ``"range of 3: …"``, or ``"no interval"``.
 
-        Args:
-            written: as in :meth:`ends`.
-            one: what one alone gives no interval ("run", "block"), to say so.
+        ``one`` says what one alone gives no interval ("run", "block").
         """
         if not self.known:
             return f"no interval from one {one}" if one else "no interval"
@@ -71,8 +66,7 @@ class Interval:
 def median_interval(values: Sequence[float] | NDArray[np.float64]) -> Interval:
     """Median of ``values`` (shape ``(n,)``) with a seeded percentile bootstrap interval.
 
-    Raises:
-        ValueError: ``values`` is empty or holds something that is not finite.
+    Raises ``ValueError`` where there is none, or something that is not finite.
     """
     return _median_interval(tuple(map(float, values)))
 
@@ -108,12 +102,8 @@ def paired_ratio(
 ) -> Interval:
     """Ratio of paired blocks: per block median(numerators) ÷ median(denominators), then the median.
 
-    Args:
-        blocks: one ``(numerators, denominators)`` a block; a block where either is empty (a failed
-            start) is left out. ``n`` of the result counts the blocks that remained.
-
-    Raises:
-        ValueError: no block has both sides.
+    ``blocks`` has one ``(numerators, denominators)`` a block; a block where either is empty (a
+    failed start) is left out, and not counted in ``n``. Raises ``ValueError`` if none is left.
     """
     import numpy as np
 
@@ -138,8 +128,7 @@ class FittedLine:
 def fitted_ramps(rows: pd.DataFrame) -> dict[int, FittedLine]:
     """Block (one ramp) → the line through its rows, for each ramp with two different N.
 
-    Args:
-        rows: with the columns ``block``, ``rep`` (N, a number of instances) and ``value``.
+    ``rows`` have the columns ``block``, ``rep`` (N, a number of instances) and ``value``.
     """
     from scipy.stats import linregress
 

@@ -15,15 +15,11 @@ T = TypeVar("T")
 def read(
     path: Path, columns: Sequence[str], make: Callable[[Mapping[str, str]], T]
 ) -> tuple[T, ...]:
-    """What ``make`` makes of each line, in the table's order.
+    """What ``make`` (column → text, to one value) makes of each line, in the table's order.
 
-    Args:
-        path: the file (CSV in UTF-8, with the columns' names on its first line).
-        columns: those that it must have, in order.
-        make: column → text, to one value; a ``ValueError`` says what is wrong with the line.
-
-    Raises:
-        RecordingError: the table is missing or has other columns, or a line cannot be read.
+    The file is CSV in UTF-8, with ``columns`` in that order on its first line. Raises
+    ``RecordingError``: the table is missing or has other columns, or ``make`` raised
+    ``ValueError``.
     """
     found = []
     try:

@@ -32,9 +32,7 @@ class Source:
 
     Attributes:
         shown: ``"measured"`` (this session's own run) or ``"recorded"``.
-        run_id: the run.
         started_utc: when it began, ISO 8601.
-        host: facts of the machine it ran on.
         rounds: blocks that were planned.
         platforms: whose rows it gives, as in ``"container"`` or ``"container (runc)"``: a bare
             mechanism is told apart from the product.
@@ -48,7 +46,6 @@ class Source:
     platforms: tuple[str, ...]
 
     def brief(self) -> str:
-        """Kind and date: ``"Recorded on 2026-11-25"``."""
         return f"{self.shown.capitalize()} on {self.started_utc[:10]}"
 
     def sentence(self) -> str:
@@ -66,9 +63,7 @@ class Source:
 class View:
     """Rows to look at. Nobody changes them, so what was found out about a view can be kept.
 
-    Attributes:
-        frame: tidy rows (``recording.COLUMNS``) plus ``shown``; may be empty.
-        sources: one entry a run that gives rows.
+    ``frame`` is tidy (``recording.COLUMNS``) plus ``shown``, and may be empty.
     """
 
     frame: pd.DataFrame
@@ -79,12 +74,9 @@ class View:
     ) -> Sequence[Column]:
         """Every series that has valid rows of ``metric``, in the course's order, run by run.
 
-        Own runs come before recorded ones of the same series; warm-ups are left out.
-
-        Args:
-            metric: whose rows.
-            failed_too: also those series of which every row failed.
-            where: further columns and what they must hold (``phase="ramp"``, ``rep=0``).
+        Own runs come before recorded ones of the same series; warm-ups are left out. With
+        ``failed_too`` come also those series of which every row failed. ``where`` names further
+        columns and what they must hold (``phase="ramp"``, ``rep=0``).
         """
         found = _columns(self, metric, tuple(where.items()))
         return [column for column in found if column.n or (failed_too and column.failed)]
@@ -101,10 +93,9 @@ class View:
     def need(
         self, metric: str, what: str, *, failed_too: bool = False, **where: str | int
     ) -> Sequence[Column]:
-        """:meth:`columns`, at least one of them with a valid value.
+        """The same, at least one of them with a valid value.
 
-        Raises:
-            Unavailable: there is none; ``what`` names what is missing ("start").
+        Raises ``Unavailable`` otherwise; ``what`` names what is missing ("start").
         """
         found = self.columns(metric, failed_too=True, **where)
         if not any(column.n for column in found):
@@ -125,7 +116,7 @@ class View:
         return emulated(self.frame[self.frame["platform"].isin(platforms)])
 
     def brief(self) -> str:
-        """What kind of figures these are, and from when, in a few words: what stands on the page.
+        """What kind of figures these are, and from when, in a few words.
 
         ``"Recorded on 2026-11-25; VMs under software emulation."``
         """
@@ -147,10 +138,8 @@ class Column:
     """The rows of one metric that one series has in one run: what is drawn, counted and compared.
 
     Attributes:
-        series: which one.
         run_id: the run; columns are compared only within one.
         shown: ``"measured"`` or ``"recorded"``.
-        emulated: whether it ran under software emulation.
         rows: its valid rows (all columns of the view), in the order measured; may be empty.
         errors: why the other rows failed, one a row.
         warm_ups: rows of valid warm-ups, likewise: they may be shown, and are never counted.
@@ -171,22 +160,18 @@ class Column:
 
     @property
     def n(self) -> int:
-        """How many valid rows there are."""
         return len(self.rows)
 
     @property
     def failed(self) -> int:
-        """How many rows failed."""
         return len(self.errors)
 
     @property
     def values(self) -> list[float]:
-        """Its valid values, in the order measured."""
         return [float(value) for value in self.rows["value"]]
 
     @property
     def warm_up_values(self) -> list[float]:
-        """Values of its warm-ups, in the order measured."""
         return [] if self.warm_ups is None else [float(value) for value in self.warm_ups["value"]]
 
     @property
@@ -209,7 +194,6 @@ class Column:
         return " · ".join(words)
 
     def count(self) -> str:
-        """``"n = 9, 1 failed"``."""
         failed = f", {self.failed} failed" if self.failed else ""
         return f"n = {self.n}{failed}"
 
@@ -229,7 +213,6 @@ class Column:
         return dict(zip(phases, texts, strict=True))
 
     def blocks(self) -> dict[int, list[float]]:
-        """Block → its values."""
         blocks = self.rows.groupby("block")["value"]
         return {int(str(block)): values.tolist() for block, values in blocks}
 
@@ -262,7 +245,6 @@ def mixed(found: Sequence[Column]) -> bool:
 
 
 def emulated(rows: pd.DataFrame) -> bool:
-    """Whether any of these rows ran under software emulation."""
     return bool((rows["accel"] == SOFTWARE).any())
 
 
@@ -352,13 +334,7 @@ def failures(found: Sequence[Column]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Computer:
-    """A computer as its facts tell, measured on or not.
-
-    Attributes:
-        name: what a page calls it ("this computer").
-        facts: as :func:`vmcompare.measuring.host.facts` gives them.
-        missing: engine → why it cannot be used here, with the next step, as a sentence.
-    """
+    """A computer as its facts tell; engines that cannot be used, and why, are ``missing``."""
 
     name: str
     facts: Mapping[str, Any]
@@ -369,16 +345,14 @@ class Computer:
 class Outcome:
     """One number that a lesson asks for before it is measured.
 
-    Attributes:
-        platforms: whose rows it comes from (emulation of any of them is said beside it).
-        find: view → the number, or ``None`` where it was not measured within one run.
+    ``platforms`` are those whose rows it comes from; ``find`` gives it, or ``None`` where it was
+    not measured within one run.
     """
 
     platforms: tuple[Platform, ...]
     find: Callable[[View], float | None]
 
     def __call__(self, view: View) -> float | None:
-        """The number this view gives."""
         return self.find(view)
 
 

@@ -7,10 +7,8 @@
 * metadata: ``title`` (else the first heading), ``vmcompare.run`` (provenance for the footer);
 * HTML: ``<details class="vmc-answer">`` is printed on a last page in the student edition.
 
-What cells display is untrusted, since recordings, engines and guests speak in it: only HTML that is
-known to be harmless comes through (:mod:`.safe`), and standard error is left out.
-
-The kernel sees ``VMCOMPARE_HANDOUT=1`` and ``VMCOMPARE_EDITION``.
+What cells display is untrusted: only HTML that is known to be harmless comes through
+(:mod:`.safe`), and standard error is left out.
 """
 
 from __future__ import annotations
@@ -29,11 +27,9 @@ from vmcompare.measuring.mode import drawing_folder
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 EDITIONS = ("student", "instructor")
-TEMPLATES = (__name__, "template")
-"""The package and its folder that hold the templates of pages."""
+TEMPLATES = (__name__, "template")  # the package and its folder that hold the templates of pages
 
-TIMEOUT_S = 1800.0
-"""Time a whole notebook may take, in seconds."""
+TIMEOUT_S = 1800.0  # time a whole notebook may take, in seconds
 
 
 class HandoutError(VmcompareError):
@@ -65,7 +61,7 @@ def export(
     timeout_s: float = TIMEOUT_S,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
-    """Run ``notebook`` from its beginning and write it as one HTML file.
+    """Run ``notebook`` from its beginning and write it as one HTML file, whose path is returned.
 
     Args:
         notebook: the lesson; it is not changed.
@@ -74,9 +70,6 @@ def export(
         edition: ``"student"`` or ``"instructor"``.
         timeout_s: time the whole notebook may take, in seconds.
         progress: told ``"cell 3 of 17"`` before each cell runs.
-
-    Returns:
-        The file written.
 
     Raises:
         HandoutError: the notebook cannot be read, a cell failed, or the file cannot be written.
@@ -108,8 +101,8 @@ def export_all(
     Args:
         notebooks: the lessons, in the order in which ``finished`` hears of them.
         out: the directory to write into.
-        at_once: how many run at the same time. Kernels are processes of their own, so one for each
-            core makes sense; but no more than one where something is measured.
+        at_once: how many run at the same time: one for each core makes sense; but no more than one
+            where something is measured.
         index: name of the page that will be written afterwards to list them, perhaps none.
         finished: told each file, or why there is none: one failure does not stop the others.
         progress: told ``"04-boot-speed: cell 3 of 17"``.

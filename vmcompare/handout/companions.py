@@ -28,12 +28,10 @@ _TERM = re.compile(r"\*\*(.+?)\*\*: (.+)")
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A word of the course.
+    """A word of the course, and its definition in Markdown.
 
-    Attributes:
-        name, definition: Markdown.
-        lesson: the number of the lesson where it first stands.
-        address: of that lesson's handout; empty where it does not lie beside the glossary.
+    ``lesson`` is where it first stands; ``address`` is empty where that handout does not lie
+    beside.
     """
 
     name: str
@@ -48,11 +46,7 @@ class Term:
 
 
 def write(directory: Path) -> list[Path]:
-    """Write ``glossary.html`` and ``cheat-sheet.html``; returns their paths.
-
-    Raises:
-        HandoutError: one cannot be written, or somebody else's lies there, which is left alone.
-    """
+    """Write ``glossary.html`` and ``cheat-sheet.html``. Raises ``HandoutError``."""
     made = []
     for name, render in ((GLOSSARY, glossary), (CHEAT_SHEET, lambda _: cheat_sheet())):
         target = directory / name
@@ -79,7 +73,6 @@ def terms(directory: Path | None = None) -> list[Term]:
 
 
 def glossary(directory: Path) -> str:
-    """The page of terms, in the order of the alphabet."""
     ordered = sorted(terms(directory), key=lambda term: term.name.strip("`-").casefold())
     return _page("glossary", terms=ordered)
 
@@ -110,7 +103,6 @@ def cheat_sheet() -> str:
 
 
 def links(directory: Path) -> Sequence[Mapping[str, str]]:
-    """Address and title of those that lie in ``directory``."""
     return [
         {"address": name, "title": title}
         for name, title in TITLES.items()

@@ -28,15 +28,13 @@ T = TypeVar("T")
 
 STARTUP_TIMEOUT_S = 60
 ATTEMPTS = 2
-PROGRESS_S = 0.5
-"""How often the progress of a long cell is looked at."""
+PROGRESS_S = 0.5  # how often the progress of a long cell is looked at
 _KERNEL = "vmcompare"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _SOCKET_PATH_MAX = 107 - len("/ipc-5")  # of a Unix socket's 108 bytes, with the final zero
 
 
 def command() -> list[str]:
-    """What starts a kernel: this interpreter, whatever kernels are installed elsewhere."""
     return child_python.command("ipykernel_launcher", "-f", "{connection_file}")
 
 
@@ -50,9 +48,8 @@ async def execute(
 ) -> None:
     """Run all code cells of ``content`` in place; without any, no kernel is started.
 
-    Raises:
-        HandoutError: a file beside it hides a module, the kernel did not start or died, a cell
-            failed, or time ran out.
+    Raises ``HandoutError``: a file beside it hides a module, the kernel did not start or died, a
+    cell failed, or time ran out.
     """
     try:
         child_python.refuse(notebook.resolve().parent)
@@ -132,10 +129,7 @@ def _failing_line(traceback: str) -> str:
 
 @asynccontextmanager
 async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> AsyncIterator[Path]:
-    """A started kernel behind ``client``; it and its files are gone afterwards, come what may.
-
-    Gives the path of the file in which long cells tell their progress.
-    """
+    """A started kernel behind ``client``, and the file in which long cells tell their progress."""
     environment = cleanup.marked(child_python.environment())
     environment |= {HANDOUT_ENV: "1", EDITION_ENV: edition}
     console = ""

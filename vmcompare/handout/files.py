@@ -18,8 +18,7 @@ from vmcompare import paths
 from vmcompare.errors import printable, short
 from vmcompare.handout import HandoutError
 
-INDEX = "index.html"
-"""The page that ties the handouts of a directory together."""
+INDEX = "index.html"  # the page that ties the handouts of a directory together
 
 COMPANIONS = ("glossary.html", "cheat-sheet.html")
 """Pages beside it: what words mean, and the course on one sheet."""
@@ -27,8 +26,7 @@ COMPANIONS = ("glossary.html", "cheat-sheet.html")
 NOTEBOOK_MAX = 5 * 2**20
 """Bytes of a notebook: pictures may be attached, but a page has to be handed out."""
 
-_NESTED_MAX = 60
-"""Levels of lists and objects in a notebook; a real one has about ten."""
+_NESTED_MAX = 60  # levels of lists and objects in a notebook; a real one has about ten
 
 _OURS = re.compile(
     r'<meta (?:name="generator" content="vmcompare [^"]*"'
@@ -40,11 +38,7 @@ _HEAD, _BODY = 4096, 200_000
 
 
 def read(notebook: Path) -> nbformat.NotebookNode:
-    """The notebook, checked.
-
-    Raises:
-        HandoutError: it is missing, or not a notebook.
-    """
+    """The notebook, checked. Raises ``HandoutError``."""
     text = _text(notebook)
     try:
         raw = json.loads(text, parse_constant=_no_number)
@@ -125,16 +119,10 @@ def target(notebook: Path, out: Path, edition: str) -> Path:
 def refuse_clashes(notebooks: Sequence[Path], out: Path, edition: str, *, index: str = "") -> None:
     """See to it, before anything is run, that no page takes the place of another or of a stranger.
 
-    Args:
-        notebooks: what is going to be written.
-        out: where to.
-        edition: which one.
-        index: name of the page that will list them; empty where none will be written.
-
-    Raises:
-        HandoutError: two would have the same name (case aside: some file systems do not tell), one
-            would have that of an index, a file that vmcompare did not make lies there, or a page
-            of another notebook does, or nothing can be written there.
+    ``index`` is the name of the page that will list them, if any. Raises ``HandoutError``: two
+    would have the same name (case aside: some file systems do not tell), one would have that of an
+    index, a file that vmcompare did not make or a page of another notebook lies there, or nothing
+    can be written there.
     """
     if notebooks:
         refuse_unwritable(target(notebooks[0], out, edition).parent, notebooks[0])
@@ -164,8 +152,7 @@ def refuse_clashes(notebooks: Sequence[Path], out: Path, edition: str, *, index:
 def refuse_unwritable(folder: Path, notebook: Path) -> None:
     """Look before the minutes of a run, not after them, whether its page will have a place.
 
-    Raises:
-        HandoutError: the folder, or the nearest one above it, takes no file.
+    Raises ``HandoutError`` where the folder, or the nearest one above it, takes no file.
     """
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -174,19 +161,14 @@ def refuse_unwritable(folder: Path, notebook: Path) -> None:
 
 
 def refuse_foreign(page: Path, notebook: Path) -> None:
-    """Leave alone what somebody else put there.
-
-    Raises:
-        HandoutError: there is something of that name that vmcompare did not make.
-    """
+    """Leave alone what vmcompare did not make. Raises ``HandoutError``."""
     if (page.exists() or page.is_symlink()) and not generator(page):
         what = f"{page.name} in {page.parent} was not made by vmcompare and is left as it is"
         raise HandoutError(notebook, f"{what}: use another --out")
 
 
 def generator(page: Path) -> str:
-    """What vmcompare made: an edition, or ``"index"`` for a page about the others; empty for what
-    is not ours, or not there."""
+    """What of ours lies there: an edition, ``"index"`` for a page about the others, or nothing."""
     try:
         if not stat.S_ISREG(page.stat().st_mode):
             return ""
@@ -226,11 +208,7 @@ def _origin(page: Path) -> str:
 
 
 def bring_browser_lab(folder: Path, notebook: Path) -> None:
-    """Have the browser lab's page, and its sources, beside a handout that links to it.
-
-    Raises:
-        HandoutError: they cannot be put there.
-    """
+    """Have the browser lab's page, and its sources, beside a handout that links to it."""
     for file in (paths.browser_lab_page(), paths.browser_lab_sources()):
         try:
             paths.bring(file, folder)
@@ -240,11 +218,7 @@ def bring_browser_lab(folder: Path, notebook: Path) -> None:
 
 
 def write(text: str, path: Path, notebook: Path) -> Path:
-    """Write the page all at once: nobody ever sees half of it.
-
-    Raises:
-        HandoutError: it cannot be written.
-    """
+    """Write the page all at once: nobody ever sees half of it. Raises ``HandoutError``."""
     partial = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The page that ties the handouts of a directory together: what a class opens first.
 
-It is made from the handouts themselves, so there is no list to edit: a page that vmcompare made, in
-the same directory, is on it. The same handouts always give the same bytes.
+It is made from the handouts themselves, so there is no list to edit. The same handouts always give
+the same bytes.
 """
 
 from __future__ import annotations
@@ -26,16 +26,7 @@ _NUMBERED = re.compile(r"^(\d\d)\s*·\s*(.+)$")
 
 @dataclass(frozen=True, slots=True)
 class HandoutEntry:
-    """One handout, as the index shows it.
-
-    Attributes:
-        address: its file name.
-        number, title: ``"04"`` (may be empty) and the rest of its heading.
-        question: what it asks; may be empty.
-        minutes: time in class as written in the lesson; may be empty.
-        provenance: where its figures come from, in a few words.
-        instructor: whether it is the edition with the answers.
-    """
+    """One handout, as the index shows it; all but ``address`` and ``title`` may be empty."""
 
     address: str
     number: str
@@ -49,8 +40,7 @@ class HandoutEntry:
 def write(directory: Path) -> Path:
     """Write ``index.html`` on all handouts in ``directory``; returns its path.
 
-    Raises:
-        HandoutError: it cannot be written, or somebody else's lies there, which is left alone.
+    Raises ``HandoutError``: it cannot be written, or somebody else's lies there.
     """
     target = directory / files.INDEX
     files.refuse_foreign(target, target)
@@ -66,11 +56,7 @@ def write(directory: Path) -> Path:
 
 
 def read(page: Path) -> HandoutEntry | None:
-    """What a handout says of itself; ``None`` for a page that is not one of ours.
-
-    Raises:
-        HandoutError: it cannot be read.
-    """
+    """What a handout says of itself; ``None`` for a page that is not one of ours."""
     try:
         soup = BeautifulSoup(page.read_text(encoding="utf-8"), features="html.parser")
     except (OSError, UnicodeDecodeError) as error:
@@ -99,13 +85,7 @@ def render(
     browser_lab: str = "",
     beside: Sequence[Mapping[str, str]] = (),
 ) -> str:
-    """The page, in the design of the handouts.
-
-    Args:
-        entries: the handouts, in order.
-        browser_lab: that page's name, or empty.
-        beside: ``address`` and ``title`` of further pages.
-    """
+    """The page; ``browser_lab`` is that page's name, or empty; ``beside`` are further links."""
     template = environment(*TEMPLATES).get_template("contents.html.j2")
     return template.render(
         entries=list(entries),
@@ -125,7 +105,6 @@ def _paragraph(soup: BeautifulSoup, beginning: str) -> str:
 
 
 def _first_paragraph(heading: Tag) -> str:
-    """What a lesson opens with."""
     first = heading.find_next("p")
     return " ".join(first.get_text().split()) if isinstance(first, Tag) else ""
 

@@ -21,8 +21,7 @@ from vmcompare.errors import VmcompareError
 from vmcompare.evidence.markdown import MATH_BLOCK, TEXT_MAX, mathml, shown_math
 from vmcompare.handout import safe
 
-_ENVIRONMENTS_MAX = 200
-"""The end of each is looked for through all of the text."""
+_ENVIRONMENTS_MAX = 200  # the end of each is looked for through all of the text
 
 
 class MarkdownError(VmcompareError):
@@ -39,11 +38,10 @@ def to_html(
     """Render Markdown; pictures below ``directory`` and attachments are put into the page.
 
     Args:
-        source: the Markdown.
         directory: the notebook's.
         attachments: of the cell: name → type → base64.
-        trusted: whether an author wrote it, who wants to hear of a formula that cannot be drawn.
-            In what a cell displays, which values may have gone into, it is shown as LaTeX.
+        trusted: whether an author wrote it, who wants to hear of a formula that cannot be drawn. In
+            what a cell displays, which values may have gone into, it is shown as LaTeX.
 
     Raises:
         FormulaError: a formula of the author's cannot be drawn.
@@ -63,11 +61,6 @@ def to_html(
 
 
 def clean(fragment: str) -> str:
-    """:func:`safe.clean` of what a cell shows.
-
-    Raises:
-        MarkdownError: it is too long.
-    """
     try:
         return safe.clean(fragment)
     except ValueError as error:
@@ -102,8 +95,7 @@ class _Renderer(IPythonRenderer):
 
 # ---- pictures ------------------------------------------------------------------------------------
 
-PICTURE_MAX = 5 * 2**20
-"""Bytes of one picture: a page has to be handed out."""
+PICTURE_MAX = 5 * 2**20  # bytes of one picture: a page has to be handed out
 
 _KINDS: Mapping[str, re.Pattern[bytes]] = {
     "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
@@ -123,13 +115,9 @@ _ELSEWHERE = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//|data:", flags=re.IGNORECASE)
 def picture_address(source: str, directory: Path, attachments: Mapping[str, Any]) -> str:
     """A picture as a ``data:`` address; one on the web is left as it is.
 
-    Args:
-        source: as the notebook has it: a path (percent-coded or not), or ``attachment:…``.
-        directory: the notebook's; pictures lie in or below it.
-        attachments: the cell's: name → type → base64.
-
-    Raises:
-        PictureError: it is not there, not a picture, too large, or elsewhere on this computer.
+    ``source`` is what the notebook has: a path (percent-coded or not) in or below its
+    ``directory``, or ``attachment:…`` of the cell (name → type → base64). Raises ``PictureError``:
+    it is not there, not a picture, too large, or elsewhere on this computer.
     """
     if _ELSEWHERE.match(source):
         return source

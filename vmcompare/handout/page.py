@@ -87,16 +87,10 @@ def render(
     edition: str = "student",
     course: Sequence[Path] = (),
 ) -> str:
-    """The page of an executed notebook.
+    """The page of an executed notebook, which is not changed.
 
-    Args:
-        content: the executed notebook; it is not changed.
-        notebook: where it came from (pictures are looked for beside it).
-        edition: ``"student"`` or ``"instructor"``.
-        course: the notebooks whose pages lie beside this one, in order, with an index.
-
-    Raises:
-        HandoutError: something cannot be shown, or would have to be loaded from elsewhere.
+    ``course`` are the notebooks whose pages lie beside this one, in order, with an index. Raises
+    ``HandoutError``: something cannot be shown, or would have to be loaded from elsewhere.
     """
     try:
         return _render(content, notebook, edition, course)
@@ -138,13 +132,11 @@ def _render(
 
 
 def _words_of(content: nbformat.NotebookNode) -> str:
-    """What an author wrote, without the marks of quotations."""
     texts = (cell.source for cell in content.cells if cell.cell_type == "markdown")
     return re.sub(r"^>", "", "\n".join(texts), flags=re.MULTILINE)
 
 
 def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, Any]:
-    """Where a page stands in its course: how many there are, and the ones beside it."""
     if notebook not in course or len(course) < 2:
         return {"lessons": 0}
     at = course.index(notebook)
@@ -173,7 +165,6 @@ def _refuse_huge(cell: nbformat.NotebookNode, notebook: Path) -> None:
 
 
 def _characters(value: Any) -> int:
-    """Characters of all texts in an output, however they are nested."""
     waiting, found = [value], 0
     while waiting:
         one = waiting.pop()
@@ -187,7 +178,6 @@ def _characters(value: Any) -> int:
 
 
 def first_line(cell: Mapping[str, Any]) -> str:
-    """What a cell is called by in a sentence."""
     return printable(str(cell.get("source", "")).strip().partition("\n")[0], 60)
 
 
@@ -233,7 +223,6 @@ class _Exporter(HTMLExporter):
 
     @pass_context
     def markdown2html(self, context: Context, source: str) -> str:
-        """What an author wrote."""
         return self._told(context, lambda *where: markdown.to_html(source, *where))
 
     @pass_context
@@ -243,7 +232,6 @@ class _Exporter(HTMLExporter):
 
     @pass_context
     def clean_html(self, context: Context, source: str) -> str:
-        """HTML that a cell displays."""
         return self._told(context, lambda *_: markdown.clean(source))
 
     def _told(self, context: Context, render: Callable[[Path, Mapping[str, Any]], str]) -> str:
@@ -268,11 +256,7 @@ _LOADING = {"script": "src", "img": "src", "image": "href", "use": "href"}
 
 
 def _finished(body: str, notebook: Path, *, title: str, edition: str) -> str:
-    """Turn nbconvert's page into the handout.
-
-    Raises:
-        HandoutError: the page would load something that is not in it.
-    """
+    """Turn nbconvert's page into the handout, which loads nothing: else ``HandoutError``."""
     soup = BeautifulSoup(body, features="html.parser")
     main, page_title = soup.main, soup.title
     assert main is not None
@@ -368,7 +352,6 @@ def _contents(main: Tag) -> None:
 
 
 def _element(template: str, **values: Any) -> Tag:
-    """The one element that a template makes."""
     markup = environment(*TEMPLATES).get_template(f"{template}.html.j2").render(values)
     return BeautifulSoup(markup, features="html.parser").select("*")[0].extract()
 

@@ -1,8 +1,8 @@
 """What a cell may put into a page: words, tables, pictures and formulas, but nothing that runs.
 
-Cells show what engines, guests and recordings said, so their HTML is not trusted. Two barriers
-stand one behind the other: :func:`clean` lets through only what is known to be harmless, and
-:func:`policy` tells the browser to run the page's own script alone and to load nothing.
+Two barriers stand one behind the other: :func:`clean` lets through only what is known to be
+harmless, and :func:`policy` tells the browser to run the page's own script alone and to load
+nothing.
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ _DEPTH_MAX = 200
 def clean(fragment: str) -> str:
     """The same HTML with every element closed, without what could run, load, send or pretend.
 
-    Raises:
-        ValueError: it has more than :data:`TAGS_MAX` tags.
+    Raises ``ValueError`` where it has more than :data:`TAGS_MAX` tags.
     """
     # What no ">" follows is no tag; Python's parser looks for its end again and again.
     tags, end, words = _UNSEEN.sub("", fragment).rpartition(">")
@@ -96,7 +95,6 @@ class _Cleaner(HTMLParser):
         self._packed: list[str] | None = None
 
     def text(self) -> str:
-        """All that came through, with every element closed."""
         return "".join(self._out) + "".join(f"</{name}>" for name in reversed(self._open))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -1,8 +1,8 @@
 """What must hold for a recording before it joins the project: checks that need no trust.
 
 A recording is a text file that anybody can edit, so this proves no honesty. It finds what an honest
-contributor overlooks: a run that was cut short, an accelerator that nobody proved, a name or a
-home directory that slipped into a row.
+contributor overlooks: a run that was cut short, an accelerator that nobody proved, a name or a home
+directory that slipped into a row.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ _NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes", "versions")
 """Facts of the machine without which no figure can be judged."""
 _NEEDED_OF_A_BROWSER = ("os", "cores", "versions", "details")
 """The same of a run in a browser, which tells a page no more of its computer."""
-_DIFFERENCES = ("host_delta_bytes",)
-"""Metrics that may be below zero."""
+_DIFFERENCES = ("host_delta_bytes",)  # metrics that may be below zero
 _SERIES = (
     *("platform", "machine", "layer", "runtime", "warmth", "confinement"),
     *("metric", "phase"),
@@ -61,8 +60,8 @@ _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "lin
 def problems(path: Path) -> tuple[str, ...]:
     """What keeps the recording in ``path`` from being used, one sentence each; empty when nothing.
 
-    The names of this machine and of its user are looked for as well, so it is best called where
-    the recording was made.
+    The names of this machine and of its user are looked for as well, so it is best called where the
+    recording was made.
     """
     try:
         recording = read(path)
@@ -101,9 +100,8 @@ def doubts(recording: Recording) -> tuple[str, ...]:
 def report(path: Path) -> dict[str, Any]:
     """What there is to say of a file, as ``vmcompare check --json FILE`` prints it.
 
-    Returns:
-        JSON-ready: the ``file``, whether it is ``usable``, its :func:`problems` and :func:`doubts`,
-        and where it is usable its ``run_id``, ``experiment`` and :func:`summary` (else empty).
+    JSON-ready: the ``file``, whether it is ``usable``, its :func:`problems` and :func:`doubts`, and
+    where it is usable its ``run_id``, ``experiment`` and :func:`summary` (else empty).
     """
     found = problems(path)
     recording = None if found else read(path)
@@ -131,8 +129,7 @@ def summary(recording: Recording) -> str:
 def listed(directory: Path, experiment: str, problems: list[str]) -> list[dict[str, str]]:
     """All recordings of an experiment below ``directory`` as rows of a table, newest first.
 
-    The project's own come first. What cannot be read is left out, and a sentence on it is added to
-    ``problems``.
+    The project's own come first. A sentence on what cannot be read is added to ``problems``.
     """
     return [
         {

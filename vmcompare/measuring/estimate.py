@@ -1,10 +1,10 @@
 """How long a run takes: foretold from the project's recording, corrected while rows come.
 
-A recording says when each row was written. So it says for every series how long it was at work in
-each block, row by row. The first block is foretold as the recording's first one (warm-ups, and what
-is measured once a run, belong to it), every later block as the median of the recording's later
-ones. A run of one's own is usually slower or faster throughout: the seconds that it has taken so
-far, divided by those foretold for the same rows, correct the rest, for each series by itself.
+A recording says for every series how long it was at work in each block, row by row. The first block
+is foretold as the recording's first one (warm-ups, and what is measured once a run, belong to it),
+every later block as the median of the recording's later ones. A run of one's own is usually slower
+or faster throughout: the seconds that it has taken so far, divided by those foretold for the same
+rows, correct the rest, for each series by itself.
 
 Where the recording lacks something that is going to be measured, there is no estimate.
 """
@@ -34,18 +34,12 @@ Curve = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long one series is at work, by a recording.
-
-    Attributes:
-        first: in the first block, with everything that comes once a run.
-        later: in every later block; empty where the series takes part in the first one only.
-    """
+    """How long one series is at work, in the first block of a recording and in every later one."""
 
     first: Curve
     later: Curve
 
     def whole_s(self, rounds: int) -> float:
-        """Seconds in a run of ``rounds`` blocks."""
         return self.until_s(rounds - 1, len(self.first if rounds == 1 else self.later))
 
     def until_s(self, block: int, rows: int) -> float:
@@ -60,7 +54,6 @@ class Estimate:
     """What is known of a run's time before it begins.
 
     Attributes:
-        rounds: its blocks.
         paces: of each series that the recording has and this run is going to measure.
         unknown: what else it is going to measure, in words: the recording does not have it.
         images: what has to be made first and takes seconds, in words, with these seconds.
@@ -181,7 +174,6 @@ class Clock:
         return Progress("image", what, 1000, 1000)
 
     def row(self, row: Measurement) -> None:
-        """A row was written."""
         now = time.monotonic()
         block, rows = self._place.get(row.series, (0, 0))
         self._place[row.series] = (row.block, rows + 1 if row.block == block else 1)

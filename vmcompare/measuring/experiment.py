@@ -1,9 +1,8 @@
 """What an experiment is, and how its starts are arranged: seeded, shuffled blocks with warm-ups.
 
-An experiment is a folder ``experiments/<name>/``, or an installed package that offers itself in
-the entry-point group :data:`GROUP`. Its ``measure.py`` exports ``EXPERIMENT``. :func:`discover`
-finds both kinds: there is no list to edit. What they explain is declared in
-:mod:`vmcompare.experiments.explanation`.
+An experiment is a folder ``experiments/<name>/``, or an installed package that offers itself in the
+entry-point group :data:`GROUP`. Its ``measure.py`` exports ``EXPERIMENT``; :func:`discover` finds
+both kinds. What they explain is declared in :mod:`vmcompare.experiments.explanation`.
 """
 
 from __future__ import annotations
@@ -46,13 +45,7 @@ FAILURES = (LaunchFailure, WaitTimeout, AbnormalShutdown, Unavailable, StorageEr
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """The starts of one series in a plan.
-
-    Attributes:
-        series: what starts.
-        repeats: how often it comes in each block.
-        warm_up: whether one flagged start comes before the first block.
-    """
+    """A series of a plan: its starts in each block, and whether a flagged one comes before."""
 
     series: Series
     repeats: int = 1
@@ -80,8 +73,8 @@ class Progress:
         what: the series; what is being made; of an estimate, the sentence to show.
         done, planned: trials finished and planned; for an image, per mille.
         event: the phase event, only with ``"event"``.
-        left_s: seconds that the run still takes when a trial begins, or making an image;
-            ``None`` where that is not known, and of phases.
+        left_s: seconds that the run still takes when a trial begins, or making an image; ``None``
+            where that is not known, and of phases.
     """
 
     step: str
@@ -93,10 +86,6 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
-
-
-def _ignore(progress: Progress) -> None:
-    """Nobody watches."""
 
 
 @dataclass(slots=True)
@@ -116,7 +105,7 @@ class Context:
     launchers: Mapping[Platform, Launcher]
     rounds: int = DEFAULT_ROUNDS
     seed: int = DEFAULT_SEED
-    watch: Watch = _ignore
+    watch: Watch = lambda _: None
     runtimes: Mapping[str, Launcher] = field(default_factory=dict)
     standstills: Standstills | None = None
     _place: tuple[str, int, int] = field(default=("", 0, 0), init=False)
@@ -129,7 +118,6 @@ class Context:
         return self.steps([(trial.series.label, trial) for trial in plan])
 
     def launcher(self, series: Series) -> Launcher | None:
-        """Who launches ``series`` here, if anybody does."""
         if series.runtime:
             return self.runtimes.get(series.runtime)
         return self.launchers.get(series.platform)
@@ -151,7 +139,6 @@ class Context:
         return failed(row, f"{row.error}; {why}" if row.error else why)
 
     def on_event(self, event: Event) -> None:
-        """Pass a phase event on to the watcher."""
         self.watch(Progress("event", *self._place, event=event))
 
 
@@ -162,13 +149,12 @@ class Experiment:
     Attributes:
         name: of its folder.
         question: what it asks, one sentence.
-        platforms: whom it asks.
         measure: yields rows as they are made; raises only what must end the whole run.
         rounds: blocks (or ramps) that a verdict needs: the default of ``vmcompare record``.
         measured_in_handouts: whether ``make handouts`` measures it where it can (else only with
             ``MODE=live``): one experiment is enough to show that a handout can be one's own.
-        anchors: platforms whose recorded rows stay beside other recorded ones, even where there
-            are own ones: see :func:`vmcompare.evidence.view.compose`.
+        anchors: platforms whose recorded rows stay beside other recorded ones, even where there are
+            own ones: see :func:`vmcompare.evidence.view.compose`.
         runtimes: bare container mechanisms it asks too, where they work and containers are wanted.
     """
 
@@ -189,12 +175,11 @@ class Demo:
     Attributes:
         platforms: all of these are needed; elsewhere it is replayed.
         run: launchers and the call's options → something to display, or a list of rows (column →
-            words) that becomes a table. May raise what launchers
-            raise; takes seconds, not minutes; leaves nothing behind.
+            words) that becomes a table. May raise what launchers raise; takes seconds, and leaves
+            nothing.
         replay: the same from recorded rows.
         optional: are used as well where they can be had.
-        preview: what the call's options make without running anything; shown above a replay
-            (``None``: there is nothing to show).
+        preview: what the call's options make without running anything; shown above a replay.
     """
 
     platforms: tuple[Platform, ...]
@@ -207,8 +192,7 @@ class Demo:
 def blank(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Measurement:
     """A row with everything that is known before anything is measured; as it stands, a failed one.
 
-    Fill it with ``dataclasses.replace`` or :func:`filled`; further columns (block, rep, phase …)
-    are the experiment's.
+    Fill it with ``dataclasses.replace`` or :func:`filled`.
     """
     traits = launcher.traits(spec)
     return Measurement(
@@ -231,19 +215,16 @@ def blank(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Me
 
 
 def filled(row: Measurement, value: float, **columns: Any) -> Measurement:
-    """``row`` with a value, and with other ``columns`` changed."""
     return replace(row, value=value, status="ok", error="", **columns)
 
 
 def failed(row: Measurement, why: str, **columns: Any) -> Measurement:
-    """``row`` as one that failed, with the reason."""
     return replace(row, value=None, status="error", error=why, **columns)
 
 
 def or_failed(rows: Iterable[Measurement], *expected: Measurement) -> Iterator[Measurement]:
-    """``rows`` as they are made; where making one fails, every row of ``expected`` as a failed one.
-
-    Only :data:`FAILURES` become rows.
+    """``rows`` as they are made; where making one raises one of :data:`FAILURES`, every row of
+    ``expected`` as a failed one.
     """
     try:
         yield from rows
@@ -276,37 +257,23 @@ def arrange(wanted: Sequence[Starts], rounds: int, seed: int) -> tuple[Trial, ..
 
 
 def discover() -> tuple[str, ...]:
-    """Names of all experiments, sorted: the course's own, and those of installed packages.
-
-    The first are the folders of ``vmcompare.experiments``; the others are offered in the
-    entry-point group :data:`GROUP`.
-    """
+    """Names of all experiments, sorted: the course's own, and those of installed packages."""
     return tuple(sorted({*_folders(), *_offered()}))
 
 
 def recordings_dir(name: str) -> Path:
-    """The folder that holds ``<name>/*.jsonl``: the project's, or of the package that offers it.
-
-    Raises: what :func:`module` raises.
-    """
+    """The folder that holds ``<name>/*.jsonl``: the project's, or of the package that offers it."""
     package = package_dir(name)
     return package / "recordings" if package else data_dir() / "recordings"
 
 
 def package_dir(name: str) -> Path | None:
-    """The folder of the package that offers an experiment; ``None`` of one of the course's own.
-
-    Raises: what :func:`module` raises.
-    """
+    """The folder of the package that offers an experiment; ``None`` of one of the course's own."""
     return None if name in _folders() else Path(str(module(name).__file__)).parent
 
 
 def load(name: str) -> Experiment:
-    """The experiment called ``name``.
-
-    Raises:
-        UnknownName: there is none of that name.
-    """
+    """The experiment called ``name``. Raises ``UnknownName``."""
     found: Experiment = module(name, "measure").EXPERIMENT
     return found
 
@@ -314,9 +281,7 @@ def load(name: str) -> Experiment:
 def module(name: str, part: str = "") -> ModuleType:
     """The package of the experiment called ``name``, or its module ``part``.
 
-    Raises:
-        UnknownName: there is no experiment of that name.
-        Unavailable: it is another package's, and cannot be imported.
+    Raises ``UnknownName``, or ``Unavailable`` where it is another package's and cannot be imported.
     """
     inside = f".{part}" if part else ""
     if name in _folders():  # comes first: no package can replace an experiment of the course
@@ -340,5 +305,4 @@ def _folders() -> tuple[str, ...]:
 
 
 def _offered() -> dict[str, str]:
-    """Experiments of other installed packages: name → dotted name of the package that holds it."""
     return {point.name: point.value for point in metadata.entry_points(group=GROUP)}

@@ -1,8 +1,8 @@
 """This computer: facts that a reader needs to judge a figure, and whether it stood still meanwhile.
 
-Nothing here names a person. A time that is measured across a standstill (a laptop that was closed,
-a run that was stopped and continued) looks valid but is not. A thread looks at the clock now and
-then; a look that comes far too late means that nothing of this process ran meanwhile.
+A time that is measured across a standstill (a laptop that was closed, a run that was stopped and
+continued) looks valid but is not. A thread looks at the clock now and then; a look that comes far
+too late means that nothing of this process ran meanwhile.
 """
 
 from __future__ import annotations
@@ -31,14 +31,10 @@ T = TypeVar("T")
 def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """What a recording says of the machine it was made on.
 
-    Args:
-        versions: engine name → version, as probed.
-        details: engine name → further facts from its probe.
-
-    Returns:
-        JSON-ready facts; sizes in bytes, load as the 1-minute average, where it is told.
-        ``virtualised``: this system itself runs in a VM; ``virtualisation_flag``: the processor
-        offers to run VMs. No user name, no host name, no path: a recording is shared with a class.
+    ``versions`` and ``details`` are those of engines, as probed. JSON-ready; sizes in bytes, load
+    as the 1-minute average, where it is told. ``virtualised``: this system itself runs in a VM;
+    ``virtualisation_flag``: the processor offers to run VMs. No user name, no host name, no path: a
+    recording is shared with a class.
     """
     battery = _battery()
     load = _asked(lambda: round(psutil.getloadavg()[0], 2))
@@ -64,7 +60,6 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
 
 
 def facts_with(found: Mapping[str, Availability]) -> dict[str, Any]:
-    """:func:`facts` of this machine and of the engines that were ``found`` on it."""
     return facts(
         {name: a.version for name, a in found.items() if a.ok and name != "process"},
         {name: dict(a.details) for name, a in found.items() if a.details},
@@ -74,9 +69,8 @@ def facts_with(found: Mapping[str, Availability]) -> dict[str, Any]:
 def report() -> dict[str, Any]:
     """What is on this computer, as ``vmcompare check --json`` prints it.
 
-    Returns:
-        JSON-ready: ``engines`` and ``runtimes`` (name → what its probe found), the ``accelerator``
-        that was proved (null: none), why others were ``rejected``, and :func:`facts` as ``host``.
+    JSON-ready: ``engines`` and ``runtimes`` (name → what its probe found), the ``accelerator`` that
+    was proved (null: none), why others were ``rejected``, and :func:`facts` as ``host``.
     """
     found, bare = engines.availability(), engines.runtime_availability()
     details = dict(found["qemu"].details)
@@ -97,7 +91,6 @@ def report() -> dict[str, Any]:
 
 
 def _told(found: Availability) -> dict[str, object]:
-    """What a probe found."""
     return {
         "available": found.ok,
         "version": found.version,
@@ -194,7 +187,6 @@ class Standstills:
         self._found: list[tuple[float, float]] = []  # (when it ended, seconds)
 
     def look(self) -> None:
-        """Compare the clock with the last look."""
         with self._lock:
             before, self._looked = self._looked, now()
             late = self._looked - before - TICK_S

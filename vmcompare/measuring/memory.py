@@ -43,8 +43,8 @@ class VmmParts:
         guest_ram: what the guest has touched of the memory it was given.
         boot_files: kernel, RAM disk and other files of its command line that are mapped.
         code_cache: translated guest code; zero unless the processor is emulated.
-        emulator: all else: program, libraries, device models, heap. Under emulation also tables
-            of the translator, which nothing tells apart.
+        emulator: all else: program, libraries, device models, heap. Under emulation also tables of
+            the translator, which nothing tells apart.
     """
 
     guest_ram: int
@@ -76,20 +76,14 @@ def mappings(smaps: str) -> Iterator[Mapped]:
 
 
 def vmm_parts(smaps: str, *, ram_bytes: int, files: Collection[str], emulated: bool) -> VmmParts:
-    """Tell apart what the mappings of a QEMU process are for.
+    """Tell apart what the mappings (``smaps``) of a QEMU process are for.
 
     Guest RAM is the anonymous (or memfd) mapping as long as the memory the guest was given; the
     code cache is anonymous and executable, or, where the translator writes and runs it under two
-    addresses (``split-wx``), the two mappings of the memfd ``tcg-jit``.
+    addresses (``split-wx``), the two mappings of the memfd ``tcg-jit``. ``files`` are the paths on
+    the process's command line; if ``emulated`` there must be a code cache.
 
-    Args:
-        smaps: text of ``/proc/<pid>/smaps``.
-        ram_bytes: memory that the guest was given.
-        files: paths on the process's command line.
-        emulated: whether there must be a code cache.
-
-    Raises:
-        Unavailable: the guest's RAM, or a code cache that must be there, is not found.
+    Raises ``Unavailable`` where the guest's RAM, or a code cache that must be there, is not found.
     """
     found = list(mappings(smaps))
     ram = [m for m in found if _is_ram(m, ram_bytes)]
@@ -108,11 +102,7 @@ def vmm_parts(smaps: str, *, ram_bytes: int, files: Collection[str], emulated: b
 
 
 def vm_parts(pids: Iterable[int], *, ram_bytes: int, emulated: bool) -> VmmParts:
-    """:func:`vmm_parts` of the processes that serve one VM, added up.
-
-    Raises:
-        Unavailable: one of them cannot be read, or its parts cannot be told apart.
-    """
+    """:func:`vmm_parts` of the processes that serve one VM, added up. Raises ``Unavailable``."""
     found = [
         vmm_parts(
             smaps(pid),
@@ -150,10 +140,8 @@ def smaps(pid: int) -> str:
 def pss_bytes(pids: Iterable[int]) -> int:
     """Proportional set size of these processes together, in bytes (Linux: ``smaps_rollup``).
 
-    Pages shared with other processes are divided among them, so sums do not count them twice.
-
-    Raises:
-        Unavailable: one of them cannot be read; a missing part is never counted as zero.
+    Pages shared with other processes are divided among them. Raises ``Unavailable``: a missing part
+    is never counted as zero.
     """
     total = 0
     for pid in pids:
@@ -180,7 +168,6 @@ def command_line(pid: int) -> tuple[str, ...]:
 
 
 def named(names: Collection[str]) -> tuple[int, ...]:
-    """Processes of this host with one of these names, sorted."""
     return tuple(sorted(p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in names))
 
 
@@ -219,10 +206,8 @@ def cgroup_bytes(pid: int, *, root: Path = _CGROUPS, proc: Path = Path("/proc"))
 
     Version 2: ``memory.current`` less ``inactive_file``; version 1: ``memory.usage_in_bytes`` less
     ``total_inactive_file``. So counts ``docker stats`` (``calculateMemUsageUnixNoCache`` of
-    docker/cli).
-
-    Raises:
-        Unavailable: the group is not this instance's own (it is ours too), or cannot be read.
+    docker/cli). Raises ``Unavailable`` where the group is not this instance's own, or cannot be
+    read.
     """
     try:
         group, version = _memory_group((proc / str(pid) / "cgroup").read_text(encoding="utf-8"))
@@ -248,10 +233,7 @@ def cgroup_bytes(pid: int, *, root: Path = _CGROUPS, proc: Path = Path("/proc"))
 
 
 def _memory_group(text: str) -> tuple[str, int]:
-    """Path and version (1 or 2) of the group that accounts for memory, from a ``cgroup`` file.
-
-    Raises ``KeyError`` when the text names none.
-    """
+    """Path and version (1 or 2) of the group that accounts for memory. Raises ``KeyError``."""
     groups = dict[str, str]()
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)

@@ -19,10 +19,9 @@ class Mode(StrEnum):
     """How much of a lesson is measured.
 
     ``AUTO`` measures what can be measured, in a lesson when *Run* is pressed, and replays the rest;
-    a handout then measures only the experiments that ask for it
-    (``Experiment.measured_in_handouts``). ``LIVE`` measures every experiment as far as this machine
-    can, without *Run*, replays the platforms it lacks, and refuses to make a handout where nothing
-    can be measured (the bare process alone compares nothing). ``REPLAY`` measures nothing.
+    a handout then measures only the experiments that ask for it. ``LIVE`` measures every experiment
+    as far as this machine can, without *Run*, and refuses to make a handout where nothing can be
+    measured (the bare process alone compares nothing). ``REPLAY`` measures nothing.
     """
 
     AUTO = "auto"
@@ -30,11 +29,9 @@ class Mode(StrEnum):
     REPLAY = "replay"
 
 
-HANDOUT_ENV = "VMCOMPARE_HANDOUT"
-"""Set to 1 in the kernel while a handout is made."""
+HANDOUT_ENV = "VMCOMPARE_HANDOUT"  # set to 1 in the kernel while a handout is made
 
-EDITION_ENV = "VMCOMPARE_EDITION"
-"""Names the edition of the handout that is being made."""
+EDITION_ENV = "VMCOMPARE_EDITION"  # names the edition of the handout that is being made
 
 PROGRESS_ENV = "VMCOMPARE_PROGRESS"
 """Names a file into which a long cell of a handout writes how far it is, one line at a time."""
@@ -43,15 +40,13 @@ PLATFORMS_ENV = "VMCOMPARE_PLATFORMS"
 """Names the platforms a session may measure, separated by commas: the others are replayed, as if
 replay had been chosen for them alone. All when unset. It saves the minutes of the slow ones."""
 
-HANDOUT_ROUNDS = 3
-"""Blocks of the live run behind a handout: few, and the figures say so."""
+HANDOUT_ROUNDS = 3  # blocks of the live run behind a handout: few, and the figures say so
 
 
 def mode(named: str = Mode.AUTO) -> Mode:
     """What a notebook names; where that is ``auto``, from ``VMCOMPARE_MODE``, ``auto`` when unset.
 
-    Raises:
-        UnknownName: there is no such mode.
+    Raises ``UnknownName``.
     """
     if named == Mode.AUTO:
         named = os.environ.get("VMCOMPARE_MODE") or named
@@ -62,11 +57,7 @@ def mode(named: str = Mode.AUTO) -> Mode:
 
 
 def chosen(platforms: Sequence[Platform], named: str = Mode.AUTO) -> tuple[Platform, ...]:
-    """Those of ``platforms`` that this session may measure: mode and ``VMCOMPARE_PLATFORMS``.
-
-    Raises:
-        UnknownName: a platform, or the mode, does not exist.
-    """
+    """Those of ``platforms`` that this session may measure: mode and ``VMCOMPARE_PLATFORMS``."""
     if mode(named) is Mode.REPLAY:
         return ()
     names = [name.strip() for name in os.environ.get(PLATFORMS_ENV, "").split(",") if name.strip()]

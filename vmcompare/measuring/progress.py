@@ -14,8 +14,7 @@ from vmcompare.measuring import stop
 from vmcompare.measuring.estimate import BAR, to_go
 from vmcompare.measuring.experiment import Progress, Watch
 
-Opened = Callable[[Recorder], object]
-"""Is called with the recorder of a run once its file is there."""
+Opened = Callable[[Recorder], object]  # is called with the recorder of a run once its file is there
 
 
 def say(text: str) -> None:

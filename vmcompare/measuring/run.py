@@ -84,10 +84,9 @@ def why_nothing(path: Path) -> str:
 def outcome(path: Path) -> dict[str, object]:
     """What came of a run that was begun, as ``vmcompare record --json`` prints it.
 
-    Returns:
-        JSON-ready: ``experiment``, ``run_id``, ``file``, how it ``ended`` (``"complete"``,
-        ``"stopped"``, ``"failed"``; empty: it was cut off), its ``rows`` and ``failed_rows``.
-        Empty of a file that cannot be read, as on a disk that failed.
+    JSON-ready: ``experiment``, ``run_id``, ``file``, how it ``ended`` (``"complete"``,
+    ``"stopped"``, ``"failed"``; empty: it was cut off), its ``rows`` and ``failed_rows``. Empty of
+    a file that cannot be read, as on a disk that failed.
     """
     try:
         run = read(path)

@@ -1,8 +1,7 @@
 """Starts, follows and stops a recording in a child process: the one path of CLI, lab and handout.
 
 The child writes its rows to a file and tells its progress as JSON lines on standard output. Closing
-its standard input stops it; when this process dies, the operating system closes it. So a notebook
-cell never blocks, nothing is closed from another thread, and nothing outlives the kernel.
+its standard input stops it; when this process dies, the operating system closes it.
 """
 
 from __future__ import annotations
@@ -30,12 +29,7 @@ STOP_TIMEOUT_S = 60.0
 
 @dataclass(slots=True)
 class Session:
-    """A recording in progress; use as a context manager or call :meth:`stop`.
-
-    Attributes:
-        path: the file that grows, once the child has told it.
-        last: the newest progress message (``{}`` before the first).
-    """
+    """A recording in progress; its ``path`` is known once the child has told it."""
 
     child: subprocess.Popen[str]
     path: Path | None = None
@@ -67,14 +61,13 @@ class Session:
 
     @property
     def running(self) -> bool:
-        """Whether the child is still at work."""
         return self.child.poll() is None
 
     def stop(self) -> None:
         """Ask for an orderly end and wait for it.
 
-        Raises:
-            WaitTimeout: the child did not end in time; it was killed, and its guardian cleans up.
+        Raises ``WaitTimeout`` if it did not come in time; the child was killed, its guardian cleans
+        up.
         """
         if self.child.stdin and not self.child.stdin.closed:
             self.child.stdin.close()
@@ -88,11 +81,8 @@ class Session:
                 reader.join(5)
 
     def recording(self) -> Recording:
-        """What was recorded, as far as it went.
-
-        Raises:
-            AbnormalShutdown: the child ended before it wrote anything; says what it said.
-            RecordingError: the file cannot be read.
+        """What was recorded, as far as it went. Raises ``RecordingError``, or ``AbnormalShutdown``
+        with the child's words where it ended before it wrote anything.
         """
         for _ in self.messages(0):
             pass
@@ -128,10 +118,7 @@ def start(
     """Start ``vmcompare record`` as a child process, with ``env`` added to its environment.
 
     It measures all platforms that can be had when none is named, and writes to the learner's own
-    recordings when ``out`` is ``None``.
-
-    Raises:
-        VmcompareError: the child cannot be started at all.
+    recordings when ``out`` is ``None``. Raises ``VmcompareError`` if it cannot be started.
     """
     command = child_python.command("vmcompare", "record", experiment)
     command += ["--rounds", str(rounds), "--stop-on-eof", "--events"]

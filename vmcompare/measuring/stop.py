@@ -87,7 +87,6 @@ class Unread(io.TextIOBase):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write ``text``, or nothing."""
         try:
             self._stream.write(text)
             self._stream.flush()
@@ -95,15 +94,12 @@ class Unread(io.TextIOBase):
             silence(self._stream.fileno())
         return len(text)
 
-    def flush(self) -> None:
-        """Everything was written at once."""
+    def flush(self) -> None: ...
 
     def isatty(self) -> bool:
-        """Whether it is shown at once, on a terminal."""
         return bool(self._stream.isatty())
 
     def fileno(self) -> int:
-        """The open file behind it."""
         return int(self._stream.fileno())
 
     @property

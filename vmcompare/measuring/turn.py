@@ -17,8 +17,7 @@ import msgspec
 from vmcompare import paths
 from vmcompare.errors import StorageError, Unavailable
 
-WAIT_S = 3.0
-"""How long (s) a run waits for one that is just ending."""
+WAIT_S = 3.0  # how long (s) a run waits for one that is just ending
 
 NEXT_STEP = "wait until it has ended, or stop it (Stop in its lesson, Ctrl-C in its terminal)"
 
@@ -26,14 +25,7 @@ _NOTE_BYTES = 4096
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """The run whose turn it is.
-
-    Attributes:
-        pid: of its process; 0 where it is not known.
-        experiment: its name; empty where it is not known.
-        run_id: empty until its file exists.
-        since: when it got the turn; ``None`` where it is not known.
-    """
+    """The run whose turn it is, as far as it is known; it has no id until its file exists."""
 
     pid: int = 0
     experiment: str = ""
@@ -52,9 +44,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 def taken() -> Iterator[Callable[..., None]]:
     """Have the turn. Gives what tells the others, as fields of :class:`Turn`, what it is used for.
 
-    Raises:
-        Unavailable: another run has it; says which one, and what to do.
-        StorageError: there can be no lock.
+    Raises ``Unavailable`` if another run has it, ``StorageError`` if there can be no lock.
     """
     lock, note = _places()
 
@@ -80,11 +70,7 @@ def taken() -> Iterator[Callable[..., None]]:
 
 
 def whose() -> Turn | None:
-    """The run whose turn it is; ``None`` where nothing is being measured.
-
-    Raises:
-        StorageError: no place for the lock is known.
-    """
+    """The run whose turn it is; ``None`` where nothing is measured. Raises ``StorageError``."""
     lock, note = _places()
     if not note.is_file():  # the usual case: nobody takes the lock, not even for a moment
         return None
@@ -99,7 +85,6 @@ def whose() -> Turn | None:
 
 
 def _places() -> tuple[Path, Path]:
-    """The lock, and the file that says who holds it."""
     folder = paths.state_dir()
     return folder / "measuring.lock", folder / "measuring.json"
 

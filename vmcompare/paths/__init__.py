@@ -54,7 +54,6 @@ def browser_lab_page() -> Path:
 
 
 def browser_lab_sources() -> Path:
-    """The sources of all that the page carries: they go wherever it goes."""
     return browser_lab_page().with_name("browser-lab-sources.tar")
 
 
@@ -65,7 +64,6 @@ def user_recordings_dir() -> Path:
 
 
 def answers_path() -> Path:
-    """The one local file that keeps a learner's predictions and answers."""
     return _place(user_data_path, DATA_HOME, ".local/share") / "answers.json"
 
 
@@ -90,8 +88,7 @@ def state_dir() -> Path:
 def settle_home() -> None:
     """Make ``HOME`` and ``XDG_*`` name places that this process, and whatever it starts, may use.
 
-    Without a home Jupyter's parts end in a traceback; as root they, too, would write into the
-    learner's.
+    Without a home Jupyter's parts end in a traceback; as root they would write into the learner's.
     """
     home = Path(os.path.expanduser("~"))  # noqa: PTH111  # pathlib's raises where there is none
     if not home.is_absolute():
@@ -112,13 +109,11 @@ DATA_HOME, CACHE_HOME, STATE_HOME = "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STAT
 
 
 def advice(variable: str) -> str:
-    """The next step where the place that ``variable`` names cannot be used."""
     return f"free some room there or make it writable, or name another folder in {variable}"
 
 
 @lru_cache(maxsize=16)
 def _takes_a_file(folder: Path) -> bool:
-    """Whether a small file can be written in ``folder``, which is made; asked once a process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -180,8 +175,7 @@ LOCK_S = 900.0
 """Seconds to wait for another process that builds or writes the same file. The longest build, a
 Debian userland over a slow line, may take 600."""
 
-_PART = ".part"
-"""Suffix of a file that is still being written."""
+_PART = ".part"  # suffix of a file that is still being written
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """What a system says where there is no room to write, or no leave to."""
@@ -207,8 +201,7 @@ def said_of(path: Path, next_step: str) -> Iterator[None]:
 def read(path: Path, limit: int) -> bytes:
     """The content of an ordinary file of at most ``limit`` bytes; a pipe is not waited for.
 
-    Raises:
-        OSError: it cannot be read, is no ordinary file, or is longer.
+    Raises ``OSError`` where it cannot be read, is no ordinary file, or is longer.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
@@ -234,13 +227,10 @@ def understood(content: bytes, kind: type[T]) -> T | None:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file that nobody ever sees half-written, after a crash neither.
+    """Write a file that nobody ever sees half-written, after a crash neither. Raises ``OSError``.
 
     It takes the place of whatever is there, and does not follow a link. To be called under a lock:
     an unfinished file beside it is taken for a killed writer's.
-
-    Raises:
-        OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f"{glob.escape(path.name)}.*{_PART}"):
@@ -256,11 +246,7 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 def bring(source: Path, folder: Path) -> None:
-    """Have ``source`` in ``folder`` as well: by a link where that can be, else as a copy.
-
-    Raises:
-        OSError: it cannot be put there.
-    """
+    """Have ``source`` in ``folder`` as well: by a link where that can be, else as a copy."""
     target = folder / source.name
     if target.exists() and target.samefile(source):
         return
@@ -298,14 +284,8 @@ def locked(
 ) -> Iterator[None]:
     """Hold an exclusive lock on the file ``path``; the system lets go of it if this process dies.
 
-    Args:
-        path: a file for the lock alone; whatever else lies there is taken away.
-        timeout_s: how long another process may hold it.
-        waiting: is called once if another process holds it.
-
-    Raises:
-        StorageError: another process held it all the time.
-        OSError: there can be no such file.
+    Whatever else lies there is taken away. ``waiting`` is called once if another process holds it.
+    Raises ``StorageError`` if one held it all the time, ``OSError`` if there can be no such file.
     """
     from filelock import FileLock, SoftFileLock, Timeout  # 60 ms, which most commands do not need
 
@@ -348,11 +328,7 @@ def no_room(error: OSError) -> VmcompareError:
 
 
 def temporary() -> Path:
-    """The folder for temporary files.
-
-    Raises:
-        StorageError: there is none that can be written.
-    """
+    """The folder for temporary files. Raises ``StorageError`` where none can be written."""
     try:
         path = Path(tempfile.gettempdir()).absolute()
     except FileNotFoundError:

@@ -17,26 +17,20 @@ import msgspec
 from vmcompare import paths
 from vmcompare.errors import Unavailable, UnknownName, short
 
-FIRST = "00-start-here.ipynb"
-"""The lesson that a learner sees first."""
+FIRST = "00-start-here.ipynb"  # the lesson that a learner sees first
 
 GIVEN = ".vmcompare-lessons.json"
 """In a learner's folder: the fingerprint of each file as it was put there."""
 
 _NOTEBOOKS = "[0-9][0-9]*-*.ipynb"
-_LARGEST = 64 << 20
-"""Bytes of a file that is compared; a larger one is a learner's."""
+_LARGEST = 64 << 20  # bytes of a file that is compared; a larger one is a learner's
 
 _STEP = "make room there, or name another folder (vmcompare lab DIR)"
 _ANOTHER = "name a new folder or an empty one (vmcompare lab DIR)"
 
 
 def named(word: str) -> Path:
-    """The project's notebook that ``"04"`` or ``"04-boot-speed"`` names.
-
-    Raises:
-        UnknownName: there is none.
-    """
+    """The notebook that ``"04"`` or ``"04-boot-speed"`` names. Raises ``UnknownName``."""
     found = sorted(paths.lessons_dir().glob(_NOTEBOOKS))
     for path in found:
         if word in (path.stem, _number(path)):
@@ -49,20 +43,15 @@ def _number(path: Path) -> str:
 
 
 def default_folder() -> Path:
-    """``vmcompare-lessons`` in the learner's home."""
     return Path(os.path.expanduser("~"), "vmcompare-lessons")  # noqa: PTH111  # pathlib's may raise
 
 
 def give(folder: Path) -> list[str]:
     """Bring ``folder``, a learner's own, up to date with the project's lessons; it is made.
 
-    Returns:
-        A sentence for each lesson that the learner has changed and that is newer here: the newer
-        one lies beside it, under another name.
-
-    Raises:
-        StorageError: the folder cannot be made or written, or is full.
-        Unavailable: it belongs to another user, or holds something else.
+    Returns a sentence for each lesson that the learner has changed and that is newer here: the
+    newer one lies beside it, under another name. Raises ``StorageError``, or ``Unavailable`` where
+    it belongs to another user, or holds something else.
     """
     with paths.said_of(folder, _STEP):
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +90,6 @@ def _give(folder: Path) -> list[str]:
 
 
 def _contents() -> Iterator[tuple[str, bytes]]:
-    """Names, with ``/``, and contents of what a learner gets."""
     project = paths.lessons_dir()
     for pattern in (_NOTEBOOKS, "figures/[!.]*"):
         for path in sorted(project.glob(pattern)):

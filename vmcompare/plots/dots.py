@@ -20,14 +20,9 @@ _TICKS: Sequence[float] = tuple(MIB * 10.0**power for power in range(-3, 7))
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One value.
+    """One value, in the unit of its panel, and in words.
 
-    Attributes:
-        series: gives marker and colour.
-        label: its words, with provenance where a figure mixes it.
-        value: in the unit of its panel.
-        text: the value in words.
-        hollow: drawn as an outline: the same series by another way.
+    ``hollow`` is drawn as an outline: the same series by another way.
     """
 
     series: Series
@@ -37,8 +32,7 @@ class Dot:
     hollow: bool = False
 
 
-Panels = Mapping[str, Sequence[Dot]]
-"""Title → dots from top to bottom; at least one dot in all."""
+Panels = Mapping[str, Sequence[Dot]]  # title → dots from top to bottom; at least one dot in all
 
 
 @style.own()
@@ -72,7 +66,6 @@ def sliding_dots(
     caption: str | Callable[[float], str] = "",
     placeholders: Placeholders | None = None,
     here: Callable[[float], Placeholders] | None = None,
-    limits: Mapping[str, tuple[float, float]] | None = None,
     air: float = 2,
 ) -> WhatIf:
     """A model whose results are dots that slide on fixed log axes.
@@ -80,24 +73,21 @@ def sliding_dots(
     Its words (label, unit, formula, inputs, what the model leaves out) are in the lesson's text.
 
     Args:
-        panels: position of the slider → what it gives, always under the same titles. A value
-            beyond the ends of its axis (zero, say) is drawn near the end.
+        panels: position of the slider → what it gives, always under the same titles. A value beyond
+            the ends of its axis (zero, say) is drawn near the end.
         values, placeholders: see :class:`WhatIf`.
         start: the position shown first: the nearest of ``values``.
         said: begins the text alternative, with ``{:g}`` for the position.
         caption: warnings behind the words of the text, perhaps by position.
         here: position → values for the words of the text that depend on it.
-        limits: title → ends of its axis; by default the extremes over all positions, with ``air``.
-        air: factor left free at either end.
+        air: factor left free at either end of an axis, beyond the extremes over all positions.
     """
     places = tuple(float(value) for value in values)
-    if limits is None:
-        every: dict[str, list[Dot]] = {}
-        for place in places:
-            for title, found in panels(place).items():
-                every.setdefault(title, []).extend(found)
-        limits = {title: _limits(found, air=air) for title, found in every.items()}
-    ends = limits
+    every: dict[str, list[Dot]] = {}
+    for place in places:
+        for title, found in panels(place).items():
+            every.setdefault(title, []).extend(found)
+    ends = {title: _limits(found, air=air) for title, found in every.items()}
 
     @style.own()
     def draw(value: float) -> Picture:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from vmcompare.evidence.claims import Conclusion
 from vmcompare.evidence.statistics import Interval
@@ -17,28 +16,24 @@ from vmcompare.plots import marks, style
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import EMULATION
 
-SIGNS: Mapping[Conclusion, str] = MappingProxyType(
-    {
-        Conclusion.SUPPORTED: "✓",
-        Conclusion.WITH_CAVEATS: "(✓)",
-        Conclusion.REFUTED: "✗",
-        Conclusion.INCONCLUSIVE: "?",
-        Conclusion.NOT_MEASURED: "○",
-        Conclusion.JUDGEMENT: "◇",
-    }
-)
+SIGNS: Mapping[Conclusion, str] = {
+    Conclusion.SUPPORTED: "✓",
+    Conclusion.WITH_CAVEATS: "(✓)",
+    Conclusion.REFUTED: "✗",
+    Conclusion.INCONCLUSIVE: "?",
+    Conclusion.NOT_MEASURED: "○",
+    Conclusion.JUDGEMENT: "◇",
+}
 """A sign a finding, always shown beside its words."""
 
-_FILLS: Mapping[Conclusion, tuple[str, str]] = MappingProxyType(
-    {
-        Conclusion.SUPPORTED: (style.TINT_GREEN, ""),
-        Conclusion.WITH_CAVEATS: (style.TINT_GREEN, "//"),
-        Conclusion.REFUTED: (style.TINT_RED, "xx"),
-        Conclusion.INCONCLUSIVE: ("#FFFFFF", ".."),
-        Conclusion.NOT_MEASURED: ("#FFFFFF", ""),
-        Conclusion.JUDGEMENT: (style.SOFT, ""),
-    }
-)
+_FILLS: Mapping[Conclusion, tuple[str, str]] = {
+    Conclusion.SUPPORTED: (style.TINT_GREEN, ""),
+    Conclusion.WITH_CAVEATS: (style.TINT_GREEN, "//"),
+    Conclusion.REFUTED: (style.TINT_RED, "xx"),
+    Conclusion.INCONCLUSIVE: ("#FFFFFF", ".."),
+    Conclusion.NOT_MEASURED: ("#FFFFFF", ""),
+    Conclusion.JUDGEMENT: (style.SOFT, ""),
+}
 """Colour and hatching of a mark; the words above it say the same."""
 
 _PLATE = {"boxstyle": "square,pad=0.25", "edgecolor": "none"}
@@ -47,14 +42,8 @@ _A_LINE = 9  # marks that fit side by side
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """An estimated ratio beside its bound.
-
-    Attributes:
-        label: claim and part.
-        interval: the ratio, without a unit.
-        bound: what it is judged by, θ.
-        verdict: the finding.
-        emulated: whether rows of VMs under software emulation went in.
+    """An estimated ratio beside the bound θ it is judged by; ``emulated`` if rows of such VMs went
+    in.
     """
 
     label: str
@@ -65,7 +54,6 @@ class Against:
 
     @property
     def decided(self) -> bool:
-        """Whether the rule came to a yes or a no."""
         return self.verdict not in (Conclusion.NOT_MEASURED, Conclusion.INCONCLUSIVE)
 
     @property
@@ -131,21 +119,20 @@ def _findings_alt(by_verdict: Mapping[Conclusion, Sequence[str]]) -> str:
 def against(found: Sequence[Against], *, caption: str = "") -> Picture:
     """Every ratio with its interval on one log axis, and the bound it is judged by.
 
-    A filled point was decided, an open one was not; the thick tick marked θ is the bound. There is
-    at least one ratio, and all are positive.
+    The sign behind a label tells the finding. A filled point was decided, an open one was not; the
+    thick tick marked θ is the bound. There is at least one ratio, and all are positive.
     """
-    figure = style.figure((marks.TALL_IN + 0.06) * len(found) + 0.7)
+    figure = style.figure(marks.HEIGHT_IN * len(found) + 0.7)
     axes = figure.subplots()
     look = style.Look(style.BLUE, "o", "")
     rows = [
         marks.Row(
-            one.label,
+            f"{one.label} {SIGNS[one.verdict]}",
             ratio(one.interval.estimate),
             look,
             one.interval.estimate,
             hollow=not one.decided,
             span=(one.interval.low, one.interval.high),
-            note=one.words,
             bound=one.bound,
             strong="both",
         )

@@ -13,8 +13,7 @@ from vmcompare.plots.stack import FILLS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTHING = "–"
-"""In a cell of which nothing is known."""
+NOTHING = "–"  # in a cell of which nothing is known
 
 _WIDE, _ROW, _HEAD, _NAMES = 4.5, 0.235, 0.62, 1.55
 """Width of the grid, height of a row and of the headings, and width of the names. In the height a
@@ -26,7 +25,6 @@ class GridRow:
     """One row.
 
     Attributes:
-        name: what is looked at.
         values: one a column, in words; ``None`` where it is not known.
         keys: what is compared, one a column; ``values`` where empty. Two columns may show the same
             words and still not be the same thing.
@@ -51,11 +49,7 @@ class GridRow:
 def sharing(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, what: str) -> Picture:
     """Equal values of a row have one letter, one fill and one hatching.
 
-    Args:
-        columns: their headings, short.
-        rows: from top to bottom.
-        caption: provenance and warnings.
-        what: what the grid is, for the text alternative.
+    ``what`` is what the grid is, for the text alternative.
     """
 
     def look(row: GridRow, place: int) -> _Look:
@@ -72,11 +66,7 @@ def sharing(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, wh
 def changes(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, what: str) -> Picture:
     """Steps from left to right: a cell stands out where it differs from the one before it.
 
-    Args:
-        columns: the steps.
-        rows: from top to bottom; letters tell which values are the same.
-        caption: provenance and warnings.
-        what: what the grid is, for the text alternative.
+    ``what`` is what the grid is, for the text alternative.
     """
 
     def moved(row: GridRow, place: int) -> bool:

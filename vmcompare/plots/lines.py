@@ -16,11 +16,9 @@ from vmcompare.sandbox import Series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LETTERS = "abcdefgh"
-"""What marks are called on the axis; the key says what each is."""
+_LETTERS = "abcdefgh"  # what marks are called on the axis; the key says what each is
 
-_KEY_TO_PLOT = (1.1, 1.0)
-"""Widths of the key, at the left, and of the plot beside it."""
+_KEY_TO_PLOT = (1.1, 1.0)  # widths of the key, at the left, and of the plot beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Line:
         points: measured (x, bytes), all of them drawn.
         drawn: corners of the line through them (x, bytes): a fit, or medians; may be empty.
         note: its figure in words, at the right of the key.
-        dashed: whether the line is drawn dashed: it is not a fit of these points alone.
+        dashed: it is not a fit of these points alone.
         hollow: whether its points are drawn hollow, to tell it from another line of its series.
     """
 
@@ -180,14 +178,7 @@ def _lines_alt(panels: Sequence[LinePanel], what: str, x_label: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A modelled line over the slider, or a flat one; drawn in its series' look.
-
-    Attributes:
-        series: gives colour and marker.
-        label: its words.
-        values: of the shape of the slider's positions.
-        dashed: whether it is drawn dashed, so that one that lies under it can be seen.
-    """
+    """A modelled line over the slider (a value a position), or a flat one, in its series' look."""
 
     series: Series
     label: str
@@ -266,8 +257,7 @@ def curves(
     return Picture(figure, alt + MODELLED, MODELLED)
 
 
-_APART = 0.04
-"""Of a log axis: letters that are closer than this would be printed over each other."""
+_APART = 0.04  # of a log axis: letters that are closer than this would be printed over each other
 
 
 def _letters(marks: Iterable[float], low: float, high: float) -> list[tuple[str, float]]:
@@ -294,11 +284,8 @@ def log_lines(
 ) -> Picture:
     """One panel of times in seconds beside its key, both axes logarithmic.
 
-    Args:
-        panel: its points' y are seconds, not bytes; its marks are not drawn.
-        x_label, x_ticks: of the x axis, from the first tick to the last.
-        what: what is shown, for the text alternative.
-        caption: provenance and warnings.
+    Its points' y are seconds, not bytes; its marks are not drawn. ``what`` is shown, for the text
+    alternative; ``caption`` has provenance and warnings.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 HEIGHT_IN, TALL_IN = 0.3, 0.38
 """Height in inches of a row with one mark, and of one with points or a note."""
 
-PALE = 0.35
-"""Opacity of a mark that is shown and does not count."""
+PALE = 0.35  # opacity of a mark that is shown and does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +26,7 @@ class Row:
     """One row.
 
     Attributes:
-        label: what it is, at the left.
         text: its figure in words, bold at the right.
-        look: colour and marker.
         value: where its one mark is, or the tick of the median where there are points; ``None``
             draws neither.
         points: single values; the order spreads them, the same every time.

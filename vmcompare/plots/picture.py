@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 Placeholders = Mapping[str, str | bool | int | float]
 """Name of a placeholder in a lesson's text → what stands for it; text is formatted for people."""
 
-MODELLED = "Modelled, not measured."
-"""What is said of every picture of a model."""
+MODELLED = "Modelled, not measured."  # what is said of every picture of a model
 
 _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that no XML may hold: with one of them a browser (or matplotlib) draws nothing."""
@@ -29,10 +28,9 @@ _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A matplotlib figure with its text alternative and caption.
+    """A matplotlib figure (made without pyplot) with its text alternative and caption.
 
     Attributes:
-        figure: the figure (made without pyplot, so nothing has to be closed).
         alt: the text alternative, made from the data the figure shows.
         caption: provenance and warnings, folded away under the figure.
         placeholders: values for the words that the lesson's text adds.
@@ -131,5 +129,4 @@ class WhatIf:
     placeholders: Placeholders = field(default_factory=dict)
 
     def text(self, value: float) -> str:
-        """A position of the slider, written for people."""
         return f"{value:g} {self.unit}".strip()

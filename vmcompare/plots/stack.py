@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,25 +17,18 @@ FILLS: Sequence[tuple[str, str]] = (
     ("#D55E00", "//"), ("#0072B2", ""), ("#BBBBBB", ".."), ("#FFFFFF", "xx"), ("#999999", ""),
 )  # fmt: skip
 
-_CHARACTERS = 66
-"""That fit in one line of half the figure's width at the size of the small words."""
+_CHARACTERS = 66  # that fit in one line of half the figure's width at the size of the small words
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """One bar.
-
-    Attributes:
-        label: its name, with "software emulation" and provenance where those apply.
-        parts: name → amount, in the order in which they are stacked; zeros are left out.
-    """
+    """One bar: name → amount of its parts, in the order in which they are stacked."""
 
     label: str
     parts: Mapping[str, float]
 
     @property
     def total(self) -> float:
-        """The sum of its parts."""
         return sum(self.parts.values())
 
 
@@ -45,18 +38,20 @@ def stack(
     *,
     what: str,
     caption: str,
+    written: Callable[[float], str] = size,
 ) -> Picture:
-    """Stacked bars of bytes on one common scale, from top to bottom, parts of one name in one fill.
+    """Stacked bars on one common scale, from top to bottom, parts of one name in one fill.
 
     There are at most ten different names of parts. ``what`` is stacked, for the text alternative
-    ("Memory on the host per instance"); ``caption`` has provenance and warnings.
+    ("Memory on the host per instance"); ``caption`` has provenance and warnings; ``written`` writes
+    an amount, of bytes by default.
     """
     names = list(dict.fromkeys(name for whole in wholes for name in whole.parts))
     fills = {name: FILLS[place % len(FILLS)] for place, name in enumerate(names)}
     # One number a part, the same in every bar; parts that no bar has are not counted.
     there = [name for name in names if any(whole.parts.get(name, 0) > 0 for whole in wholes)]
     numbers = {name: number for number, name in enumerate(there, start=1)}
-    words = [_listed(whole, numbers) for whole in wholes]
+    words = [_listed(whole, numbers, written) for whole in wholes]
     # Lines of the words decide how high a row is.
     heights = [0.92 + 0.165 * text.count("\n") for text in words]
     figure = style.figure(0.8 * sum(heights))
@@ -66,7 +61,7 @@ def stack(
     top = sum(heights)
     for whole, text, height in zip(wholes, words, heights, strict=True):
         axes.text(0, top - 0.11, whole.label, **bold)
-        axes.text(1, top - 0.11, size(whole.total), ha="right", **bold)
+        axes.text(1, top - 0.11, written(whole.total), ha="right", **bold)
         left = 0.0
         for name, amount in _shown(whole):
             colour, hatch = fills[name]
@@ -87,27 +82,27 @@ def stack(
     axes.set_xlim(0, 1)
     axes.set_ylim(0, sum(heights))
     axes.axis("off")
-    return Picture(figure, _alt(wholes, what), caption)
+    return Picture(figure, _alt(wholes, what, written), caption)
 
 
 def _shown(whole: Whole) -> list[tuple[str, float]]:
     return [(name, amount) for name, amount in whole.parts.items() if amount > 0]
 
 
-def _listed(whole: Whole, numbers: Mapping[str, int]) -> str:
+def _listed(whole: Whole, numbers: Mapping[str, int], written: Callable[[float], str]) -> str:
     words = [
-        f"{numbers[name]} {name} {size(amount)}".replace(" ", "\u00a0")
+        f"{numbers[name]} {name} {written(amount)}".replace(" ", "\u00a0")
         for name, amount in _shown(whole)
     ]
     return textwrap.fill(" · ".join(words), _CHARACTERS, break_on_hyphens=False)
 
 
-def _alt(wholes: Sequence[Whole], what: str) -> str:
+def _alt(wholes: Sequence[Whole], what: str, written: Callable[[float], str]) -> str:
     rows = []
     for whole in wholes:
         total = whole.total
         parts = ", ".join(
-            f"{name} {size(amount)} ({amount / total:.0%})" for name, amount in _shown(whole)
+            f"{name} {written(amount)} ({amount / total:.0%})" for name, amount in _shown(whole)
         )
-        rows.append(f"{whole.label}, {size(total)} in all: {parts}")
+        rows.append(f"{whole.label}, {written(total)} in all: {parts}")
     return f"{what}. " + ". ".join(rows) + "."

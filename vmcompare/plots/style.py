@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.evidence.units import seconds
@@ -61,23 +60,22 @@ class Look:
     hatch: str
 
 
-_LOOKS: Mapping[tuple[Platform, bool], Look] = MappingProxyType(
-    {
-        (Platform.PROCESS, False): Look(BLACK, "o", ""),
-        (Platform.CONTAINER, False): Look(BLUE, "s", "//"),
-        (Platform.CONTAINER, True): Look(BLUE, "8", "**"),
-        (Platform.VM_DIRECT, False): Look(GREEN, "^", "\\\\"),
-        (Platform.VM_DIRECT, True): Look(GREEN, "v", ".."),
-        (Platform.VM_TUNED, False): Look(PURPLE, "D", "--"),
-        (Platform.VM_TUNED, True): Look(PURPLE, "X", "||"),
-        (Platform.VM, False): Look(VERMILLION, "h", "++"),
-        (Platform.VM, True): Look(VERMILLION, "*", "oo"),
-    }
-)
+_LOOKS: Mapping[tuple[Platform, bool], Look] = {
+    (Platform.PROCESS, False): Look(BLACK, "o", ""),
+    (Platform.CONTAINER, False): Look(BLUE, "s", "//"),
+    (Platform.CONTAINER, True): Look(BLUE, "8", "**"),
+    (Platform.VM_DIRECT, False): Look(GREEN, "^", "\\\\"),
+    (Platform.VM_DIRECT, True): Look(GREEN, "v", ".."),
+    (Platform.VM_TUNED, False): Look(PURPLE, "D", "--"),
+    (Platform.VM_TUNED, True): Look(PURPLE, "X", "||"),
+    (Platform.VM, False): Look(VERMILLION, "h", "++"),
+    (Platform.VM, True): Look(VERMILLION, "*", "oo"),
+}
 
-_RUNTIMES: Mapping[str, Look] = MappingProxyType(
-    {"bubblewrap": Look(BLUE, "P", "xx"), "runc": Look(BLUE, ">", "-//")}
-)
+_RUNTIMES: Mapping[str, Look] = {
+    "bubblewrap": Look(BLUE, "P", "xx"),
+    "runc": Look(BLUE, ">", "-//"),
+}
 """Bare container runtimes by name; others share the look of ``(CONTAINER, True)``."""
 
 
@@ -94,9 +92,8 @@ def look(series: Series | None) -> Look:
 def own() -> Iterator[None]:
     """Draw (or save) as the course does, whatever settings or style the learner has chosen.
 
-    Within, matplotlib has its own defaults and the few settings of ours; afterwards the learner's
-    are back. Every function that makes a :func:`figure` is decorated with it. A dollar sign begins
-    no formula here: words may come from a recording.
+    Every function that makes a :func:`figure` is decorated with it. A dollar sign begins no formula
+    here: words may come from a recording.
     """
     mpl = _matplotlib()
     with mpl.rc_context(), warnings.catch_warnings():
@@ -107,15 +104,13 @@ def own() -> Iterator[None]:
         yield
 
 
-_SETTINGS: Mapping[str, Any] = MappingProxyType(
-    {
-        "text.parse_math": False,
-        # Text stays text: a third of the bytes, and sharp in print. Where DejaVu Sans is missing,
-        # matplotlib's list of families falls back to Verdana, which is as wide.
-        "svg.fonttype": "none",
-        "svg.hashsalt": "vmcompare",
-    }
-)
+_SETTINGS: Mapping[str, Any] = {
+    "text.parse_math": False,
+    # Text stays text: a third of the bytes, and sharp in print. Where DejaVu Sans is missing,
+    # matplotlib's list of families falls back to Verdana, which is as wide.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "vmcompare",
+}
 
 
 def _matplotlib() -> Any:

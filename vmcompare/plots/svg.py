@@ -12,26 +12,23 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from urllib.parse import quote
 
 from markupsafe import Markup
 
-THEME: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "#000000": ("ink", "#e4e5e9"),
-        "#1b1b1f": ("ink", "#e4e5e9"),
-        "#ffffff": ("paper", "#16181d"),
-        "#595959": ("quiet", "#a9adb7"),
-        "#d0d0d0": ("rule", "#3f444f"),
-        "#e8e8e8": ("soft", "#2c3039"),
-        "#d9d9d9": ("grey", "#3b404a"),
-        "#cfe6f5": ("blue", "#1c4460"),
-        "#cde8dd": ("green", "#1b4d3e"),
-        "#fbe3b5": ("amber", "#574014"),
-        "#f6cdb5": ("red", "#5e3420"),
-    }
-)
+THEME: Mapping[str, tuple[str, str]] = {
+    "#000000": ("ink", "#e4e5e9"),
+    "#1b1b1f": ("ink", "#e4e5e9"),
+    "#ffffff": ("paper", "#16181d"),
+    "#595959": ("quiet", "#a9adb7"),
+    "#d0d0d0": ("rule", "#3f444f"),
+    "#e8e8e8": ("soft", "#2c3039"),
+    "#d9d9d9": ("grey", "#3b404a"),
+    "#cfe6f5": ("blue", "#1c4460"),
+    "#cde8dd": ("green", "#1b4d3e"),
+    "#fbe3b5": ("amber", "#574014"),
+    "#f6cdb5": ("red", "#5e3420"),
+}
 """Colour as drawn → name of its variable (``--vmc-…``), and its value in a dark theme.
 
 All other colours stand out from both papers, and stay.
@@ -209,10 +206,7 @@ def _short_names(svg: str, name: str) -> str:
 
 
 def _relative(data: str) -> str:
-    """Path data by differences, which are short where coordinates are long.
-
-    Each difference is taken to the point really reached, so rounding does not add up.
-    """
+    """Path data by differences to the point really reached, so that rounding does not add up."""
     if _OTHER_COMMAND.search(data):
         return data
     return "".join(_segments(data))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.evidence.statistics import SEED, median_interval, outliers
@@ -36,8 +35,7 @@ def strip(
         extra: sentences for the caption.
         where: further columns and what they must hold, as in :meth:`View.columns`.
 
-    Raises:
-        Unavailable: the view holds no valid value of ``metric``, not even of a warm-up.
+    Raises ``Unavailable``: the view holds no valid value of ``metric``, not even of a warm-up.
     """
     found = view.with_warm_ups(metric, **where)
     if not any(column.n or column.warm_up_values for column in found):
@@ -173,39 +171,34 @@ ORDER: Sequence[Phase] = (
 _ENDING = frozenset({Phase.EXIT, Phase.SHUTDOWN, Phase.REMOVED})
 
 # Fill and hatching; every segment has a number too, so none is told apart by its colour alone.
-_FILLS: Mapping[Phase, tuple[str, str]] = MappingProxyType(
-    {
-        Phase.OPEN: ("#FFFFFF", ""),
-        Phase.CREATE: ("#56B4E9", ""),
-        Phase.ATTACH: ("#F0E442", "//"),
-        Phase.START: ("#0072B2", ""),
-        Phase.SPAWN: ("#56B4E9", "\\\\"),
-        Phase.FIRMWARE: ("#F0E442", ""),
-        Phase.KERNEL: ("#D55E00", "//"),
-        Phase.INIT: ("#CC79A7", ""),
-        Phase.USERLAND: ("#CC79A7", "xx"),
-        Phase.RESUMED: ("#0072B2", ".."),
-        Phase.FIRST_BYTE: ("#009E73", ""),
-        Phase.READY: ("#E69F00", ".."),
-        Phase.EXIT: ("#BBBBBB", ""),
-        Phase.SHUTDOWN: ("#BBBBBB", "\\\\"),
-        Phase.REMOVED: ("#BBBBBB", ".."),
-    }
-)
+_FILLS: Mapping[Phase, tuple[str, str]] = {
+    Phase.OPEN: ("#FFFFFF", ""),
+    Phase.CREATE: ("#56B4E9", ""),
+    Phase.ATTACH: ("#F0E442", "//"),
+    Phase.START: ("#0072B2", ""),
+    Phase.SPAWN: ("#56B4E9", "\\\\"),
+    Phase.FIRMWARE: ("#F0E442", ""),
+    Phase.KERNEL: ("#D55E00", "//"),
+    Phase.INIT: ("#CC79A7", ""),
+    Phase.USERLAND: ("#CC79A7", "xx"),
+    Phase.RESUMED: ("#0072B2", ".."),
+    Phase.FIRST_BYTE: ("#009E73", ""),
+    Phase.READY: ("#E69F00", ".."),
+    Phase.EXIT: ("#BBBBBB", ""),
+    Phase.SHUTDOWN: ("#BBBBBB", "\\\\"),
+    Phase.REMOVED: ("#BBBBBB", ".."),
+}
 
 # What a phase is called where its general name would not say what happens in it.
-_NAMES: Mapping[tuple[Platform, Phase], str] = MappingProxyType(
-    {
-        (Platform.PROCESS, Phase.FIRST_BYTE): "fork and exec",
-        (Platform.VM_DIRECT, Phase.FIRST_BYTE): "init",
-        (Platform.VM, Phase.KERNEL): "kernel and initrd",
-        (Platform.VM_TUNED, Phase.FIRST_BYTE): "services",
-        (Platform.VM, Phase.FIRST_BYTE): "services",
-    }
-)
+_NAMES: Mapping[tuple[Platform, Phase], str] = {
+    (Platform.PROCESS, Phase.FIRST_BYTE): "fork and exec",
+    (Platform.VM_DIRECT, Phase.FIRST_BYTE): "init",
+    (Platform.VM, Phase.KERNEL): "kernel and initrd",
+    (Platform.VM_TUNED, Phase.FIRST_BYTE): "services",
+    (Platform.VM, Phase.FIRST_BYTE): "services",
+}
 
-_IN_BAR = 0.18
-"""Share of a bar that has room for the name of a phase."""
+_IN_BAR = 0.18  # share of a bar that has room for the name of a phase
 
 
 @style.own()
@@ -213,10 +206,7 @@ def phases(view: View) -> Picture:
     """Medians of ``phase_s`` (s) until the first byte, stacked: a row a series, two bars a row.
 
     The thick bar is its own 100 %, so that a container's 100 ms can be read beside a VM's 25 s. The
-    thin one below has the same scale in every row.
-
-    Raises:
-        Unavailable: the view holds no phases.
+    thin one below has the same scale in every row. Raises ``Unavailable``.
     """
     found = view.need("phase_s", "phase of a start")
     longest = max(sum(until_first_byte(column).values()) for column in found) or 1.0

@@ -6,8 +6,10 @@ import io
 import random
 import stat
 import struct
+import tarfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,12 +109,22 @@ def _unpack(archive: bytes) -> dict[str, tuple[int, ...]]:
         found[name] = (mode, uid, gid, links, mtime, major, minor, data)  # type: ignore[assignment]
 
 
+def _member(name: str, kind: bytes, **facts: Any) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    for key, value in facts.items():
+        setattr(member, key, value)
+    return member
+
+
 def test_a_cpio_archive_keeps_every_byte_mode_and_owner() -> None:
     out = io.BytesIO()
     writer = initramfs.CpioWriter(out)
-    writer.directory("bin", 0o755, uid=1, gid=2, mtime=3)
-    writer.file("bin/su", b"odd", 0o4755, uid=4, gid=5, mtime=6)
-    writer.symlink("bin/sh", "/bin/busybox")
+    folder = _member("bin", tarfile.DIRTYPE, mode=0o755, uid=1, gid=2, mtime=3)
+    writer.copy(folder, b"")
+    writer.copy(_member("bin/su", tarfile.REGTYPE, mode=0o4755, uid=4, gid=5, mtime=6), b"odd")
+    writer.copy(_member("bin/sh", tarfile.SYMTYPE, linkname="/bin/busybox"), b"")
+    writer.directory("etc")
     writer.character_device("dev/console", 5, 1)
     writer.file("empty", b"")
     writer.close()
@@ -121,6 +133,7 @@ def test_a_cpio_archive_keeps_every_byte_mode_and_owner() -> None:
         "bin": (stat.S_IFDIR | 0o755, 1, 2, 2, 3, 0, 0, b""),
         "bin/su": (stat.S_IFREG | 0o4755, 4, 5, 1, 6, 0, 0, b"odd"),
         "bin/sh": (stat.S_IFLNK | 0o777, 0, 0, 1, 0, 0, 0, b"/bin/busybox"),
+        "etc": (stat.S_IFDIR | 0o755, 0, 0, 2, 0, 0, 0, b""),
         "dev/console": (stat.S_IFCHR | 0o600, 0, 0, 1, 0, 5, 1, b""),
         "empty": (stat.S_IFREG | 0o644, 0, 0, 1, 0, 0, 0, b""),
     }

@@ -71,3 +71,18 @@ def test_files_are_weighed_one_behind_the_other_by_the_registry_s_compressor(
     assert piece.virtual_bytes == len(whole)
     assert abs(piece.compressed_bytes - len(gzip.compress(whole, oci.GZIP_LEVEL))) <= 1
     assert piece.allocated_bytes >= len(whole)
+
+
+def test_a_packed_disk_is_put_together_again_with_its_holes(tmp_path: Path) -> None:
+    content = random.Random(1).randbytes(CLUSTER)
+    parcel, copy = tmp_path / "parcel.gz", tmp_path / "copy"
+    with Qcow2(disk(tmp_path / "disk", {2: content, 5: b"five"})) as raw:
+        sent = weigh.pack(weigh.disk_stream(raw), parcel)
+        whole = raw.read(0) + b"".join(iter(lambda: raw.read(CLUSTER), b""))
+        assert sent == parcel.stat().st_size == weigh.disk("disk", raw, 0).compressed_bytes
+    with gzip.open(parcel) as stream:
+        weigh.write_disk(stream, copy, DISK, CLUSTER)
+    assert copy.read_bytes() == whole
+    parcel.write_bytes(gzip.compress(gzip.decompress(parcel.read_bytes())[:-1]))
+    with gzip.open(parcel) as stream, pytest.raises(ValueError, match="within a cluster"):
+        weigh.write_disk(stream, copy, DISK, CLUSTER)

@@ -14,12 +14,9 @@ if TYPE_CHECKING:
 
 
 def render(template: str, /, **values: Any) -> Markup:
-    """The template of that name (``"table"`` is ``table.html.j2``), filled in.
+    """The template of that name (``"table"`` is ``table.html.j2``), filled in and escaped.
 
-    A value is shown as it is written, unless it is ``Markup`` already.
-
-    Raises:
-        jinja2.UndefinedError: the template names a value that was not given.
+    Raises ``jinja2.UndefinedError`` where a value was not given.
     """
     templates = environment("vmcompare.course", "templates")
     return Markup(templates.get_template(f"{template}.html.j2").render(values))

@@ -1,9 +1,7 @@
 """Lesson 09, the verdict: every claim of the article with the finding that recordings give it.
 
-It measures nothing and so is no experiment. :mod:`.explain` makes pictures and figures of the
-judged claims, :mod:`.table` their table, :mod:`.checks` the values of a model answer;
-:mod:`vmcompare.evidence.claims.judged` judges them. Everything is computed from recordings when
-it is shown: delete one, and its cells say so.
+It measures nothing and so is no experiment. Everything is computed from recordings when it is
+shown: delete one, and its cells say so.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from vmcompare.course import page, text
 from vmcompare.course.exercises import Tasks, questions_html, quiz_widget
 from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps
-from vmcompare.course.verdict import checks  # noqa: F401 - declares values on `explained`
 from vmcompare.course.verdict.explain import (
     COUNTED,
     choices,
@@ -41,8 +38,8 @@ class Verdict(Steps):
     """What the notebook of lesson 09 imports.
 
     Attributes:
-        own: whether the learner's own recordings count beside the project's; they never do while
-            recordings are replayed.
+        own: whether the learner's own recordings count beside the project's; they never do in
+            replay.
         mode: ``"replay"`` judges by the project's recordings alone; nothing is measured in any.
     """
 
@@ -55,7 +52,6 @@ class Verdict(Steps):
 
     @property
     def page_number(self) -> str:
-        """``"09"``."""
         return NUMBER
 
     # ---- what is here -------------------------------------------------------------------------
@@ -72,11 +68,7 @@ class Verdict(Steps):
     # ---- predict ------------------------------------------------------------------------------
 
     def predict(self, name: str, question: str, *, guess: float | None = None) -> None:
-        """Ask for a number of claims and keep it; ``guess=…`` answers in plain Python.
-
-        Raises:
-            UnknownName: ``name`` is none of ``COUNTED``.
-        """
+        """Ask for a number of claims (one of ``COUNTED``) and keep it. Raises ``UnknownName``."""
         if name not in COUNTED:
             raise UnknownName("outcome", name, list(COUNTED))
         # Nobody can guess a count without the total.

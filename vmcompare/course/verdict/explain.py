@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import (
+    NO_CODE_CACHE,
     Conclusion,
     Estimate,
     Rule,
@@ -21,7 +22,7 @@ from vmcompare.evidence.claims import (
 )
 from vmcompare.evidence.claims.judged import Evidence, Part
 from vmcompare.evidence.units import ratio, written
-from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.plots.findings import SIGNS, Against, against, findings
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import EMULATION, Platform
@@ -33,21 +34,19 @@ ABSENT = "not measured here"
 
 @explained.figure("findings")
 def findings_figure(evidence: Evidence) -> Picture:
-    """One mark a claim, by its finding."""
     found = {claim.id: claim.finding.verdict for claim in evidence.claims}
     return findings(found, caption=evidence.caption())
 
 
 @explained.figure("ratios")
 def ratios_figure(evidence: Evidence) -> Picture:
-    """Every ratio with its interval and bound; open where emulation leaves it undecided.
-
-    Raises:
-        Unavailable: no recording holds a ratio.
-    """
+    """Every ratio with its interval and bound; open where emulation leaves it undecided."""
     ratios = [part for part in evidence.parts if part.claim.rule in (Rule.RATIO, Rule.SLOPE)]
     drawn = [part for part in ratios if part.finding.interval is not None]
-    found = [one for part in drawn if (one := _against(part))]
+    same: dict[object, list[Part]] = {}
+    for part in drawn:
+        same.setdefault((part.claim.quantity, part.claim.bound, part.run), []).append(part)
+    found = [one for parts in same.values() if (one := _against(*parts))]
     if not found:
         raise Unavailable(
             "no recording holds a ratio that a claim is judged by", "do lesson 04 first"
@@ -57,7 +56,8 @@ def ratios_figure(evidence: Evidence) -> Picture:
     return against(found, caption=f"{evidence.caption(drawn)}{said}")
 
 
-def _against(part: Part) -> Against | None:
+def _against(part: Part, *others: Part) -> Against | None:
+    """The ratio of a part, and of others that rest on the same one."""
     claim, finding = part.claim, part.finding
     assert claim.quantity is not None
     assert claim.bound is not None
@@ -65,6 +65,8 @@ def _against(part: Part) -> Against | None:
         return None
     above = claim.quantity.above.platform
     name = claim.name if above is Platform.VM else f"{claim.name}, {above}"
+    if others:
+        name = f"{name} (also {', '.join(other.claim.id for other in others)})"
     return Against(name, finding.interval, claim.bound, finding.verdict, part.emulated)
 
 
@@ -77,7 +79,6 @@ COUNTED: Mapping[str, Sequence[Conclusion]] = {
 
 
 def count(evidence: Evidence, name: str) -> int:
-    """How many claims have one of the findings of :data:`COUNTED`."""
     return sum(claim.finding.verdict in COUNTED[name] for claim in evidence.claims)
 
 
@@ -89,8 +90,6 @@ class Headline:
     """A figure of one lesson that a choice can rest on.
 
     Attributes:
-        lesson: the number of the lesson.
-        what: what is compared, in words.
         claim: id and part of the claim that it decides.
         container, vm: the fact that holds or not (``"!name"``: its contrary); of a claim that
             compares two costs they are its two sides, and stay empty.
@@ -104,14 +103,14 @@ class Headline:
 
 
 HEADLINES: Sequence[Headline] = (
-    Headline(
-        "00", "runs a program without an operating system",
-        ("A1", "a whole computer"), vm="boot_sector_prints_in_vm",
-    ),
     Headline("01", "memory of one more idle instance", ("O1", "memory")),
     Headline(
         "02", "has a kernel of its own", ("O2", "shared kernel"),
         "!container_kernel_release_is_hosts", "!vm_kernel_release_is_hosts",
+    ),
+    Headline(
+        "02", "starts a program made for another kernel", ("O6b", "kernels"),
+        "other_kernel_starts_in_container", "other_kernel_starts_in_vm",
     ),
     Headline("03", "bytes to send: a whole image, compressed", ("P1", "whole")),
     Headline("03", "bytes to send: a second application", ("P1", "second application")),
@@ -129,35 +128,33 @@ HEADLINES: Sequence[Headline] = (
 
 @explained.table("headlines")
 def headlines(evidence: Evidence) -> Iterator[Row]:
-    """One row a headline: the container, the VM, how many times as much, and the finding."""
+    """One row a headline: the container, the VM and how many times as much, and the finding."""
     for one in HEADLINES:
         part = evidence.part(*one.claim)
         if part is None:
             continue
         verdict = part.finding.verdict
         if part.claim.quantity:
-            container, vm, times = _costs(evidence, part)
+            container, vm = _costs(evidence, part)
         else:
-            container, vm, times = _fact(one.container, part), _fact(one.vm, part), "–"
+            container, vm = _fact(one.container, part), _fact(one.vm, part)
         yield {
             "lesson": one.lesson,
             "what": one.what,
             "container": container,
-            "VM": vm,
-            "VM ÷ container": times,
-            "claim and finding": f"{part.claim.name}: {SIGNS[verdict]} {verdict}",
+            "VM (÷ container)": vm,
+            "claim": f"{part.claim.id} {SIGNS[verdict]} {verdict}",
         }
 
 
 def parts_of_headlines(evidence: Evidence) -> list[Part]:
-    """The parts of claims that :func:`headlines` shows."""
     return [part for one in HEADLINES if (part := evidence.part(*one.claim))]
 
 
-def _costs(evidence: Evidence, part: Part) -> tuple[str, str, str]:
-    container, vm = map(_words, _sides(evidence, part.claim.id, part.claim.part))
+def _costs(evidence: Evidence, part: Part) -> tuple[str, str]:
+    container, vm = _sides(evidence, part.claim.id, part.claim.part)
     interval = part.finding.interval
-    return container, vm, ratio(interval.estimate) if interval else ABSENT
+    return _words(container), _words(vm, f" ({ratio(interval.estimate)})" if interval else "")
 
 
 def _sides(evidence: Evidence, claim_id: str, name: str) -> tuple[Estimate | None, Estimate | None]:
@@ -180,17 +177,15 @@ def _one_side(part: Part, side: Side) -> Estimate | None:
         return None
 
 
-def _words(found: Estimate | None, *, emulation: bool = True) -> str:
+def _words(found: Estimate | None, more: str = "", *, emulation: bool = True) -> str:
     if found is None:
         return ABSENT
-    words = written(found.interval.estimate, found.wanted.unit)
+    words = written(found.interval.estimate, found.wanted.unit) + more
     return f"{words}, {EMULATION}" if found.emulated and emulation else words
 
 
 def _fact(name: str, part: Part) -> str:
-    """``"yes"`` or ``"no"``; a dash where the fact is of no use, words where nobody observed it."""
-    if not name:
-        return "–"
+    """``"yes"`` or ``"no"``, or that nobody observed it."""
     try:
         held = observed(name.removeprefix("!"), part.run.frame) if part.run else None
     except Undecided:
@@ -230,3 +225,18 @@ def choices(evidence: Evidence) -> Mapping[str, str]:
         part = evidence.part(claim_id, name)
         said[name] = str(part.finding.verdict) if part else ABSENT
     return said
+
+
+@explained.values("sentence")
+def _sentence(evidence: Evidence) -> Values:
+    """What one more VM and one more container cost, and on how many ramps that rests."""
+    part = evidence.part("O1", "memory")
+    if part is None or part.run is None or part.finding.interval is None:
+        raise Unavailable("no recording here holds the memory of instances", "do lesson 01 first")
+    names = ("container_memory", "vm_memory", "memory_ratio")
+    known = choices(evidence)
+    return {
+        **{name: known[name] for name in names},
+        "ramps": part.finding.interval.n,
+        "under": f"{EMULATION}, {NO_CODE_CACHE}" if part.emulated else "no emulation",
+    }

@@ -1,8 +1,4 @@
-"""Every claim as one line that unfolds (``templates/verdict.html.j2``), and the recordings' table.
-
-Signs and words tell the findings. Every figure says whether it was measured or recorded, by which
-run, when, and, where a VM ran under it, *software emulation*.
-"""
+"""Every claim as one line that unfolds, and the recordings' table."""
 
 from __future__ import annotations
 
@@ -13,11 +9,10 @@ from typing import Any
 
 from vmcompare.course import page
 from vmcompare.course.templates import render
-from vmcompare.evidence.claims import ARTICLE, Conclusion, Rule
+from vmcompare.evidence.claims import ARTICLE, Conclusion, told
 from vmcompare.evidence.claims.judged import Evidence, JudgedClaim, Part
-from vmcompare.evidence.units import written
 from vmcompare.plots.findings import SIGNS
-from vmcompare.sandbox import EMULATION, accelerator_words
+from vmcompare.sandbox import accelerator_words
 
 SECTIONS: Mapping[str, str] = {
     "A": "What is a virtual machine? What is Docker?",
@@ -25,10 +20,17 @@ SECTIONS: Mapping[str, str] = {
     "S": "Security",
     "P": "Portability",
     "F": "Performance",
-    "T": "Conclusions",
-    "V": "Conclusions",
+    "T": "The closing table, line by line",
+    "V": "Value words",
 }
 """First letter of a claim's id → the article's section."""
+
+NOTES: Mapping[str, str] = {
+    SECTIONS["T"]: "In each quote, the words before the slash are about VMs, those after it about "
+    "containers. Our copy of the article lacks the table: its lines are quoted from public notes "
+    "on the article.",
+}
+"""Section → what is to be known before its claims are read."""
 
 
 def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
@@ -40,11 +42,17 @@ def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
         "verdict",
         article=ARTICLE,
         sections=[
-            {"name": name, "claims": some, "counted": _counted(some)}
+            {
+                "name": name,
+                "claims": some,
+                "counted": _counted(some),
+                "note": NOTES.get(name, ""),
+            }
             for name, some in sections.items()
         ],
         signs=SIGNS,
         says=_says,
+        refuted=_refuted,
         alike=_alike,
         lines=lines,
         link=_link,
@@ -54,14 +62,27 @@ def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
 
 def _counted(claims: Sequence[JudgedClaim]) -> str:
     counts = Counter(claim.finding.verdict for claim in claims)
-    told = ", ".join(f"{counts[v]} {v}" for v in Conclusion if counts[v])
-    return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}: {told}"
+    found = [
+        f"{n} {v}{'s' if v is Conclusion.JUDGEMENT and n > 1 else ''}"
+        for v in Conclusion
+        if (n := counts[v])
+    ]
+    return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}: {', '.join(found)}"
 
 
 def _says(claim: JudgedClaim) -> str:
     """The claim in plain words; of several parts what they have in common."""
     says = claim.parts[0].claim.says
     return says if len(claim.parts) == 1 else says.partition(":")[0].rstrip(".") + "."
+
+
+def _refuted(claim: JudgedClaim) -> str:
+    """Which parts are refuted of a claim that is not; else empty."""
+    if claim.finding.verdict is Conclusion.REFUTED:
+        return ""
+    return "; ".join(
+        part.claim.part for part in claim.parts if part.finding.verdict is Conclusion.REFUTED
+    )
 
 
 def _alike(parts: Sequence[Part]) -> list[list[Part]]:
@@ -77,30 +98,15 @@ def _link(part: Part) -> str:
     return page.lesson_link(part.lesson.notebook, f"lesson {part.lesson.number}")
 
 
-def lines(part: Part) -> Iterator[tuple[str, str]]:
-    """What stands below a part, as pairs of a name and words: value, bound, limits, run."""
-    claim, found = part.claim, part.finding
-    if found.value and claim.quantity and claim.bound is not None:
-        yield "Value", found.value[:1].upper() + found.value[1:]
-        least = claim.rule in (Rule.RATIO, Rule.SLOPE) or claim.quantity.at_least
-        yield (
-            "Bound",
-            f"at {'least' if least else 'most'} " + written(claim.bound, claim.quantity.unit),
-        )
-        if found.verdict is Conclusion.NOT_MEASURED:
-            yield "Open because", f"{EMULATION} decides no claim about time or processor"
-    else:
-        yield "Found", found.reason
-    if found.caveats:
-        yield "Limited by", "; ".join(found.caveats)
-    if found.others:
-        yield "Measured by others, with hardware", "; ".join(found.others)
-    if found.listed:
-        yield "Beside it", "; ".join(found.listed)
+def lines(part: Part) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What stands below a part: what is told of its finding, and the run."""
+    yield from told(part.claim, part.finding)
+    if part.finding.others:
+        yield "Measured by others, with hardware", part.finding.others
     if part.note:
-        yield "Passed over", part.note
+        yield "Passed over", (part.note,)
     if part.run:
-        yield "From", provenance(part)
+        yield "From", (provenance(part),)
 
 
 def provenance(part: Part) -> str:

@@ -40,8 +40,7 @@ from vmcompare.sandbox import (
 FIRST_BYTE_TIMEOUT_S = 20.0  # from the start to the first byte; 0.005 to 0.05 s is usual
 GRACE_S = 2.0  # for a program to end once its standard input ended; 0.01 s is usual
 KILLED_S = 10.0  # until a killed program must have ended; 0.01 s is usual
-CONSOLE_BYTES = 4000
-"""As much of the end of what was printed is kept for error messages."""
+CONSOLE_BYTES = 4000  # as much of the end of what was printed is kept for error messages
 
 # A line of runc's log: time="…" level=error msg="…". The time would make every error a new one.
 _LOGGED = re.compile(r'time="[^"]*" level=\w+ msg="((?:[^"\\]|\\.)*)"')
@@ -64,30 +63,22 @@ def refuse(spec: Spec, name: str) -> None:
 
 @dataclass(slots=True)
 class BareLauncher:
-    """What the launchers of both have in common: ``progress`` is told of an image's making."""
-
     runtime: ClassVar[str]
     progress: Progress | None = None
 
     def image(self, spec: Spec) -> ImageFacts:
-        """The userland's archive. Raises as :func:`refuse` does."""
         refuse(spec, self.runtime)
         size = alpine.rootfs_tar(self.progress).stat().st_size
         return ImageFacts(alpine.rootfs_digest(self.progress), size_bytes=size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
-        """A mechanism."""
         return Traits("mechanism", runtime=self.runtime)
 
 
 def started(
     command: Sequence[str], name: str, printed: IO[bytes], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """The program ``name`` on its way: held by its standard input, its errors in ``printed``.
-
-    Raises:
-        LaunchFailure: the system does not start it.
-    """
+    """The program ``name`` on its way: held by its standard input, its errors in ``printed``."""
     try:
         return subprocess.Popen(
             command,
@@ -126,7 +117,6 @@ class PidHandle:
                 raise AbnormalShutdown(f"process {self.pid} does not end, although it was killed")
 
     def close(self) -> None:
-        """Let go of it."""
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
@@ -142,8 +132,8 @@ class BareSandbox:
         serving: every process of the host that serves it.
         printed: what it and its starter print to standard error.
         environment: of ``enter``.
-        cannot: how ``enter`` says that there is no such program inside; ``None`` where it ends
-            with 127 as a shell does.
+        cannot: how ``enter`` says that there is no such program inside; ``None`` where it ends with
+            127 as a shell does.
     """
 
     enter: tuple[str, ...]
@@ -181,11 +171,7 @@ class BareSandbox:
             self._enter(("sh", "-c", kill_line(pid)), b"", END_S)
 
     def put(self, path: str, data: bytes) -> None:
-        """Write ``data`` to the absolute ``path`` inside, mode 755; makes its folder.
-
-        Raises:
-            LaunchFailure: it cannot be written; only what lies in /tmp can, the rest is read-only.
-        """
+        """Write ``data`` to ``path``: only /tmp can be written, the rest is read-only."""
         argv = ("/bin/busybox", "sh", "-c", _WRITE, "sh", path)
         done = self._enter(argv, data, 60.0)
         if done.exit_code:
@@ -234,12 +220,7 @@ def cleaned(text: str) -> str:
 def first_byte_ns(
     starter: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes]
 ) -> int:
-    """When the first byte came, on the host's clock.
-
-    Raises:
-        WaitTimeout: it did not come.
-        LaunchFailure: the container ended before it.
-    """
+    """When the first byte came, on the host's clock. Raises ``WaitTimeout``, ``LaunchFailure``."""
     assert starter.stdout is not None
     try:
         first_ns = first_byte_of(starter.stdout, FIRST_BYTE_TIMEOUT_S)
@@ -253,7 +234,6 @@ def first_byte_ns(
 
 
 def children(pid: int) -> tuple[int, ...]:
-    """The processes that ``pid`` has started and that live."""
     try:  # at once, where a search through all processes takes milliseconds
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:  # noqa: PTH123
             return tuple(map(int, stream.read().split()))

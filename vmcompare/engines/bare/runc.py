@@ -1,17 +1,12 @@
 """Containers as runc starts them: the mechanism below Docker, without the daemon and its shim.
 
-``runc run --detach`` on a bundle of our own: the namespaces, capabilities, limits, masked and
-read-only paths that Docker asks for (:mod:`vmcompare.engines.images.oci`), an empty network
-namespace (Docker's ``none``), the shared Alpine userland read-only and a tmpfs on /tmp, as the root
-cannot be written. Detached, because then nobody stays beside the container: what is left running is
-what the kernel needs, as below Docker, where a shim stays.
+``runc run --detach`` on a bundle of our own: what Docker asks for
+(:mod:`vmcompare.engines.images.oci`), an empty network namespace (Docker's ``none``), the shared
+Alpine userland read-only and a tmpfs on /tmp. Detached, because then nobody stays beside the
+container: what is left running is what the kernel needs.
 
-What Docker has and this lacks: a seccomp filter (the profile is Docker's own), a writable layer,
-an init process (the first program is PID 1), a network.
-
-Root only. The first program's standard input is the dead-man's switch; what runc keeps on disk lies
-in a temporary directory that :mod:`vmcompare.engines.cleanup` knows, and so does it know the
-cgroup.
+What Docker has and this lacks: a seccomp filter (the profile is Docker's own), a writable layer, an
+init process (the first program is PID 1), a network. Root only.
 """
 
 from __future__ import annotations
@@ -73,8 +68,6 @@ class RuncLauncher(bare.BareLauncher):
 
 
 class _Container:
-    """One container, from its start to its removal, in a directory of its own."""
-
     def __init__(self, program: str, directory: Path) -> None:
         # The clean-up finds its cgroup by this name.
         self.name = f"vmcompare-{cleanup.session_id()}-{next(_numbers)}"
@@ -83,7 +76,6 @@ class _Container:
         self._runc = (program, "--root", str(directory / "state"))
 
     def start(self, on_event: OnEvent) -> Iterator[bare.BareSandbox]:
-        """Start it, hand it out once, remove it."""
         command = (
             *self._runc, "run", "--detach", "--bundle", str(self.bundle),
             "--pid-file", str(self._pid_file), self.name,
@@ -168,7 +160,6 @@ class _Container:
 
 
 def _program() -> str:
-    """Where runc is. Raises ``Unavailable``."""
     if platform.system() != "Linux":
         raise Unavailable("runc is for Linux only", "replay a recording")
     if os.geteuid() != 0:
@@ -207,7 +198,6 @@ def probe() -> Availability:
 
 
 def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
-    """The platform this backend serves; ``progress`` is told when the userland is unpacked."""
     return {Platform.CONTAINER: RuncLauncher(progress)}
 
 
@@ -216,14 +206,7 @@ _SWAP = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
 
 
 def config(root: Path, spec: Spec, name: str, cgroup_version: int) -> dict[str, Any]:
-    """The content of ``config.json``.
-
-    Args:
-        root: the unpacked root file system.
-        spec: what is started; its limits and its confinement are heeded.
-        name: of the container and of its cgroup.
-        cgroup_version: 1 or 2, of this host.
-    """
+    """The content of ``config.json`` for a container ``name``."""
     return configuration(
         str(root),
         spec.command,

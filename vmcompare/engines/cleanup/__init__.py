@@ -1,7 +1,7 @@
 """Nothing left behind, even after ``kill -9``: a mark, a ledger on disk, a guardian, a sweep.
 
 Every process we start carries its session's name (:func:`marked`), and whatever else outlives a
-crash is written down before it exists (:func:`folder`, :func:`watch_containers`). Two read that:
+crash is written down before it exists (:func:`folder`, :func:`watch`). Two read that:
 the *guardian* (:func:`guard`), a child whose standard input ends when its owner dies, and
 :func:`sweep`, for ledgers whose owner and guardian are both dead. After an orderly end neither has
 anything to do.
@@ -15,18 +15,20 @@ from vmcompare.engines.cleanup.folder import folder
 from vmcompare.engines.cleanup.guardian import guard
 from vmcompare.engines.cleanup.identity import boot, is_same_process, started
 from vmcompare.engines.cleanup.ledger import (
+    CONTAINERS,
     LABEL,
     Damaged,
-    forget_containers,
+    forget,
     labels,
     private,
     session_id,
-    watch_containers,
+    watch,
 )
 from vmcompare.engines.cleanup.processes import end_session_processes, marked, spared
 
 __all__ = [
     "CGROUP_ROOT",
+    "CONTAINERS",
     "LABEL",
     "Damaged",
     "Ended",
@@ -36,7 +38,7 @@ __all__ = [
     "end_shim",
     "environment",
     "folder",
-    "forget_containers",
+    "forget",
     "guard",
     "is_same_process",
     "labels",
@@ -46,5 +48,5 @@ __all__ = [
     "spared",
     "started",
     "sweep",
-    "watch_containers",
+    "watch",
 ]

@@ -1,9 +1,8 @@
 """Connects to Docker's engine, or says why that failed and what to do next.
 
-Both the launcher and the clean-up use it. The SDK reads a file of
-settings, a context, certificates and a handful of variables, and raises nearly anything when one of
-them is not as it expects. Whatever it raises, Docker counts as absent and the rest of the course
-goes on; the sentence names the file or the variable.
+The SDK reads a file of settings, a context, certificates and a handful of variables, and raises
+nearly anything when one of them is not as it expects. Whatever it raises, Docker counts as absent
+and the rest of the course goes on; the sentence names the file or the variable.
 
 The ``docker`` SDK is imported when first used: a notebook that only replays never pays for it.
 """
@@ -45,9 +44,9 @@ T = TypeVar("T")
 class Request(Generic[T]):
     """A request in a thread of its own; gives its answer and when it came (host clock).
 
-    Ctrl-C then interrupts the waiting, never the request: a container that is being created
-    cannot slip away. A daemon thread, so that a hung engine cannot hold us back. The object exists
-    before its thread does, as Ctrl-C may come while that is being started.
+    Ctrl-C then interrupts the waiting, never the request: a container that is being created cannot
+    slip away. The object exists before its thread does, as Ctrl-C may come while that is being
+    started.
     """
 
     def __init__(self, request: Callable[[], T]) -> None:
@@ -55,7 +54,6 @@ class Request(Generic[T]):
         self._future: Future[tuple[T, int]] = Future()
 
     def send(self) -> None:
-        """Make the request, unless it was cancelled meanwhile."""
         threading.Thread(target=self._call, daemon=True, name="vmcompare docker request").start()
 
     def was_made(self) -> bool:
@@ -94,8 +92,6 @@ class Trouble(StrEnum):
 
 
 class EngineUnavailable(Unavailable):
-    """Docker cannot be used; ``trouble`` says why."""
-
     def __init__(self, trouble: Trouble, what: str, next_step: str) -> None:
         super().__init__(what, next_step)
         self.trouble = trouble
@@ -104,9 +100,8 @@ class EngineUnavailable(Unavailable):
 def docker_is_named() -> bool:
     """Whether this computer says it has Docker: a ``docker`` on PATH, or ``DOCKER_HOST``.
 
-    The engine's socket is not looked for by itself: taking ``docker`` off PATH is how a learner,
-    a test or a room without Docker hides it. Who uses ``DOCKER_HOST`` or ``docker context`` says
-    so in one of these two ways.
+    The engine's socket is not looked for: taking ``docker`` off PATH is how a learner, a test or a
+    room without Docker hides it.
     """
     return bool(os.environ.get("DOCKER_HOST")) or shutil.which("docker") is not None
 
@@ -115,10 +110,7 @@ def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> DockerClient:
     """A client of the engine that ``DOCKER_HOST`` or the current ``docker context`` names.
 
     ``timeout_s`` is the limit of every later request, in seconds, and about that of this one. The
-    API version is negotiated, never pinned: a pinned one is refused by engines that dropped it.
-
-    Raises:
-        EngineUnavailable: there is none, or it does not answer; see ``trouble``.
+    API version is negotiated, never pinned. Raises ``EngineUnavailable``; its ``trouble`` says why.
     """
     if not docker_is_named():
         raise unavailable(Trouble.ABSENT)
@@ -149,10 +141,7 @@ def engine_info(client: DockerClient) -> Mapping[str, Any]:
 
 
 def endpoint() -> str:
-    """The address of the engine that is asked; empty for this system's default.
-
-    Raises nothing: where the settings cannot be read, :func:`connect` says so.
-    """
+    """The address of the engine that is asked; empty for the default, or if unreadable."""
     if named := os.environ.get("DOCKER_HOST"):
         return named
     try:
@@ -258,7 +247,6 @@ class _Context:
 
 
 def _config() -> Path | None:
-    """The file of settings that the SDK reads, if there is one."""
     from docker.utils.config import find_config_file
 
     found = find_config_file()
@@ -294,9 +282,8 @@ def _named_by() -> str:
 def _context() -> _Context:
     """The context that is in use; none where ``DOCKER_HOST`` overrules it.
 
-    Raises:
-        EngineUnavailable: one was chosen that is not there, is damaged, or names no address. As
-            with the command ``docker``, the default engine is then not taken in its place.
+    Raises ``EngineUnavailable`` where one was chosen that is not there, is damaged, or names no
+    address: as with the command ``docker``, the default engine is then not taken in its place.
     """
     from docker.context import ContextAPI
     from docker.context.config import get_current_context_name, get_meta_file
@@ -336,10 +323,7 @@ def _culprit(context: object) -> str:
 
 
 def _setting_at_fault() -> EngineUnavailable | None:
-    """The error that names the setting the SDK cannot read; ``None`` where it can read them all.
-
-    Found by letting the SDK read them one by one; nothing is asked of an engine.
-    """
+    """The error that names the setting the SDK cannot read, found by reading them one by one."""
     import docker
     import requests
     from docker.utils import kwargs_from_env, parse_host

@@ -42,7 +42,6 @@ _SHIM_END_S = 5.0  # until what was killed must be gone; 0.1 s is usual
 
 
 def environment() -> dict[str, str]:
-    """The environment that marks a container as this session's."""
     marks = labels()
     return {OWNER: " ".join(marks[key] for key in (LABEL, LABEL_BOOT, LABEL_PID, LABEL_STARTED))}
 
@@ -50,8 +49,7 @@ def environment() -> dict[str, str]:
 def end_shim(container: str) -> bool:
     """End the container of that number, and its shim, by force; whether there was one here.
 
-    For a container of ours whose daemon does not answer. Only the kernel it runs on may do this,
-    and only root; elsewhere nothing happens.
+    For a container of ours whose daemon does not answer. Needs the kernel it runs on, and root.
     """
     return any(_end(shim) for shim, number in _shims() if number == container)
 
@@ -85,9 +83,8 @@ def _shims() -> Iterator[tuple[psutil.Process, str]]:
 
 
 def _owner(shim: psutil.Process) -> dict[str, str] | None:
-    """The owner named in a container's environment; ``None`` if it is not ours, or is not shown.
-
-    Its runtime's configuration (``config.json``) is in the folder a shim works in.
+    """The owner named in a container's ``config.json``, in the folder its shim works in; else
+    ``None``.
     """
     import psutil
 

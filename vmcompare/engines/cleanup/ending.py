@@ -23,6 +23,7 @@ from vmcompare.engines.cleanup.ledger import (
     sessions_dir,
 )
 from vmcompare.engines.cleanup.processes import end_session_processes
+from vmcompare.errors import printable, short
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
@@ -31,10 +32,7 @@ CGROUP_END_S = 1.0  # for a cgroup to be empty once its processes were killed; 0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One thing a clean-up ended.
-
-    ``kind`` is process, container, network, path, cgroup or ledger.
-    """
+    """One thing a clean-up ended: a process, container, network, path, cgroup or ledger."""
 
     kind: str
     name: str
@@ -42,18 +40,12 @@ class Ended:
 
 @dataclass(slots=True)
 class Swept:
-    """What a clean-up ended, in order.
-
-    Attributes:
-        ended: what it ended.
-        refused: what a ledger named and the clean-up left alone, in sentences.
-    """
+    """What a clean-up ended, in order; and what it ``refused`` to obey, in sentences."""
 
     ended: list[Ended] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     def add(self, kind: str, name: str) -> None:
-        """Note that the ``kind`` called ``name`` was ended."""
         self.ended.append(Ended(kind, name))
 
     def __iter__(self) -> Iterator[Ended]:
@@ -92,12 +84,12 @@ def _ledgers(swept: Swept) -> Iterator[Ledger]:
     except FileNotFoundError:
         return
     except OSError as error:
-        swept.refused.append(f"{shown(folder)} was left alone: {error.strerror}")
+        swept.refused.append(f"{_shown(folder)} was left alone: {error.strerror}")
         return
     try:
         if reason := not_private(os.fstat(held)):
             step = "make it yours alone (chmod 700), or remove it"
-            swept.refused.append(f"{shown(folder)} was left alone: {reason}. Next step: {step}")
+            swept.refused.append(f"{_shown(folder)} was left alone: {reason}. Next step: {step}")
             return
         for name in sorted(entry.name for entry in os.scandir(held)):
             try:
@@ -107,7 +99,7 @@ def _ledgers(swept: Swept) -> Iterator[Ledger]:
             except FileNotFoundError:
                 continue  # its owner has just ended
             except Damaged as error:
-                where = shown(folder / name)
+                where = _shown(folder / name)
                 swept.refused.append(f"{where} was left alone: {error}. Next step: remove it")
     finally:
         os.close(held)
@@ -116,12 +108,9 @@ def _ledgers(swept: Swept) -> Iterator[Ledger]:
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-def shown(path: Path | str) -> str:
+def _shown(path: Path | str) -> str:
     """A path fit to be printed: one line, not too long, without the name of its user."""
-    text = "".join(c if c.isprintable() else "?" for c in str(path))
-    home = os.path.expanduser("~")  # noqa: PTH111 - it never fails
-    text = f"~{text.removeprefix(home)}" if home != "/" and text.startswith(f"{home}/") else text
-    return text if len(text) <= 200 else f"{text[:200]} …"
+    return printable(short(Path(path)))
 
 
 def clear(ledger: Ledger, swept: Swept) -> None:
@@ -140,7 +129,7 @@ def clear(ledger: Ledger, swept: Swept) -> None:
                 if remove(key, session):
                     swept.add("path", key)
             except ValueError as reason:
-                refused.append(f"{shown(key)}: {reason}")
+                refused.append(f"{_shown(key)}: {reason}")
     for entry in refused[:TOLD]:
         swept.refused.append(f"an entry of {ledger.path.name} was left alone, {entry}")
     if len(refused) > TOLD:
@@ -170,7 +159,6 @@ def _remove_cgroups_of(session: str, swept: Swept) -> None:
 
 
 def _kill_in(cgroup: Path) -> None:
-    """Kill the processes of a cgroup; those that have just left it are no error."""
     with contextlib.suppress(OSError, ValueError):
         for pid in (cgroup / "cgroup.procs").read_text(encoding="ascii").split():
             with contextlib.suppress(ProcessLookupError):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vmcompare import paths
-from vmcompare.engines.cleanup.ledger import forget_path, is_named_for, new_name, user, watch_path
+from vmcompare.engines.cleanup.ledger import forget, is_named_for, new_name, user, watch
 from vmcompare.errors import StorageError
 
 
@@ -20,16 +20,11 @@ def folder(within: Path | None = None) -> Iterator[Path]:
     """A new folder of our own, mode 700, written down before it exists; leaving removes it.
 
     ``tempfile.TemporaryDirectory`` tells a folder's name only once it has made it: a ``kill -9``
-    then would leave one that no ledger knows.
-
-    Args:
-        within: one of :func:`roots`; that for temporary files by default.
-
-    Raises:
-        StorageError: there is no such place, or nothing can be written there.
+    then would leave one that no ledger knows. ``within`` is one of :func:`roots`. Raises
+    ``StorageError``.
     """
     path = (paths.temporary() if within is None else within.absolute()) / new_name()
-    watch_path(path)
+    watch(str(path))
     try:
         with paths.said_of(path, paths.TEMPORARY):
             path.mkdir(mode=0o700)
@@ -37,7 +32,7 @@ def folder(within: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():  # else it stays written down, for whoever cleans up after us
-            forget_path(path)
+            forget(str(path))
 
 
 def roots() -> list[Path]:
@@ -52,9 +47,8 @@ def roots() -> list[Path]:
 def remove(text: str, session: str) -> bool:
     """Remove a folder that a ledger of ``session`` names; whether there was one.
 
-    Raises:
-        ValueError: it is none of that session's, does not lie directly in one of our places, or
-            cannot be removed; the text says why, as a clause.
+    Raises ``ValueError`` with the reason, as a clause, where it is none of that session's, does not
+    lie directly in one of our places, or cannot be removed.
     """
     path = Path(text)
     if not path.is_absolute() or not is_named_for(session, path.name):

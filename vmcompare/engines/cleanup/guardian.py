@@ -29,11 +29,8 @@ def guard() -> Iterator[None]:
 
     What is started meanwhile is marked by itself, as children inherit our environment. The
     guardian's standard input is a pipe from us; it ends with us, however we end. Leaving ends what
-    is still there and closes the session. Guards may be nested: the outermost counts.
-
-    Raises:
-        StorageError: what is running cannot be written down.
-        Unavailable: no process can be started.
+    is still there and closes the session. Guards may be nested. Raises ``StorageError``,
+    ``Unavailable``.
     """
     global _guards
     # Python tries the folder with a file of its own at the first use; nothing of ours is begun yet.
@@ -78,7 +75,6 @@ def _start_guardian(ledger: Path) -> subprocess.Popen[bytes]:
 
 
 def _absolute(variable: str) -> str:
-    """A path in an environment variable, whatever folder we are in; empty where it is not set."""
     value = os.environ.get(variable, "")
     return str(Path(value).absolute()) if value else ""
 

@@ -15,8 +15,7 @@ from pathlib import Path
 def boot() -> str:
     """This boot and process-id namespace: pids can be compared only where this is equal.
 
-    Source: ``/proc/sys/kernel/random/boot_id`` and ``/proc/self/ns/pid`` on Linux, the boot time
-    in minutes elsewhere (seconds jitter there by one).
+    Elsewhere than on Linux the boot time in minutes (seconds jitter by one).
     """
     try:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -31,7 +31,7 @@ LABEL_PID, LABEL_BOOT, LABEL_STARTED = f"{LABEL}.pid", f"{LABEL}.boot", f"{LABEL
 SESSION = r"[0-9]{1,10}-[0-9a-f]{8}"  # a session's name: its process and eight random digits
 LEDGER_BYTES = 8 << 20  # at most, of a ledger; each start takes about 200 bytes
 LINE_BYTES = 8 << 10  # at most, of a line; a path has at most 4,096 bytes
-CONTAINERS = "containers"
+CONTAINERS = "containers"  # all of this session's, known by their labels
 
 _Short = Annotated[str, msgspec.Meta(max_length=256)]
 _Session = Annotated[str, msgspec.Meta(pattern=rf"\A{SESSION}\Z")]
@@ -70,8 +70,6 @@ class Ledger:
     """One session on disk: a line that names the owner, then one line per change.
 
     Attributes:
-        path: the file.
-        owner: its first line.
         watched: what has not been crossed out: folders' paths, ``containers``.
         skipped: the numbers of lines that say nothing that can be understood.
     """
@@ -86,11 +84,8 @@ class Ledger:
     def read(cls, path: Path, folder: int | None = None) -> Ledger:
         """The ledger in ``path``, or of that name in the open directory ``folder``.
 
-        A torn last line is what a crash leaves: it is no flaw.
-
-        Raises:
-            Damaged: it is no private file of ours, or its first line is not understood.
-            FileNotFoundError: there is none.
+        A torn last line is what a crash leaves: it is no flaw. Raises ``Damaged``,
+        ``FileNotFoundError``.
         """
         with private(path, folder) as stream:
             lines = _lines(stream)
@@ -112,8 +107,8 @@ class Ledger:
     def append(self, *entries: LedgerEntry) -> None:
         """Write lines, and first of all the owner's. A crash can tear nothing but the last.
 
-        Raises:
-            StorageError: the folder cannot be written; then nothing must be started either.
+        Raises ``StorageError`` if the folder cannot be written; then nothing must be started
+        either.
         """
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK
         try:
@@ -146,9 +141,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr
 def private(path: Path, folder: int | None = None) -> IO[bytes]:
     """Open a file that only we can have written, or that of its name in the open ``folder``.
 
-    Raises:
-        Damaged: it is somebody else's, no file, or too large.
-        FileNotFoundError: there is none.
+    Raises ``Damaged`` (somebody else's, no file, too large) or ``FileNotFoundError``.
     """
     name = path if folder is None else path.name
     try:
@@ -179,7 +172,6 @@ def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes, bool]]:
 
 
 def user() -> int:
-    """Who we are; 0 where there are no users' numbers."""
     return os.geteuid() if hasattr(os, "geteuid") else 0
 
 
@@ -203,13 +195,10 @@ def _make_private(folder: Path) -> None:
 
 
 def sessions_dir() -> Path:
-    """The folder of all sessions' ledgers."""
     return paths.state_dir() / "sessions"
 
 
 class _Current:
-    """This process's own session."""
-
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.id = f"{self.pid}-{secrets.token_hex(4)}"
@@ -223,7 +212,6 @@ class _Current:
             raise
 
     def close(self) -> None:
-        """Remove the ledger if nothing is watched any more."""
         if self.pid == os.getpid() and not self.ledger.watched:
             self._remove()
 
@@ -259,16 +247,11 @@ def abandon_own() -> None:
 
 
 def session_id() -> str:
-    """The name of this process's session, created when first asked for.
-
-    Raises:
-        StorageError: it cannot be written down.
-    """
+    """The name of this process's session, begun when first asked for. Raises ``StorageError``."""
     return _current().id
 
 
 def labels() -> dict[str, str]:
-    """The labels that mark a container as this session's."""
     owner = _current().ledger.owner
     return {
         LABEL: owner.session,
@@ -278,7 +261,11 @@ def labels() -> dict[str, str]:
     }
 
 
-def _watch(key: str) -> None:
+def watch(key: str) -> None:
+    """Write down that a folder (its path), or :data:`CONTAINERS`, must not outlive us.
+
+    Calls are counted: each wants one of :func:`forget`, once it is gone.
+    """
     with _lock:
         session = _current()
         session.counts[key] = session.counts.get(key, 0) + 1
@@ -287,7 +274,7 @@ def _watch(key: str) -> None:
             session.ledger.append(LedgerEntry(watch=key))
 
 
-def _forget(key: str) -> None:
+def forget(key: str) -> None:
     with _lock:
         session = _current()
         left = session.counts.get(key, 0) - 1
@@ -306,23 +293,3 @@ def new_name() -> str:
 def is_named_for(session: str, name: str) -> bool:
     """Whether :func:`new_name` could have given ``name`` in that session."""
     return re.fullmatch(rf"vmcompare-{re.escape(session)}-[0-9a-f]{{8}}", name) is not None
-
-
-def watch_path(path: Path) -> None:
-    """Write down that the folder ``path``, of a :func:`new_name`, must not outlive us."""
-    _watch(str(path))
-
-
-def forget_path(path: Path) -> None:
-    """Cross out ``path``: it is gone. Unknown ones are ignored."""
-    _forget(str(path))
-
-
-def watch_containers() -> None:
-    """Write down that containers with this session's labels may exist. Calls are counted."""
-    _watch(CONTAINERS)
-
-
-def forget_containers() -> None:
-    """Take back one :func:`watch_containers`: the container it announced is gone."""
-    _forget(CONTAINERS)

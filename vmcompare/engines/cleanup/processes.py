@@ -1,10 +1,9 @@
 """Which processes are a session's: they carry its name in their environment.
 
-A number written down after a start comes too late for a ``kill -9`` in between, and says nothing
-of what that process has started itself. The environment is there from the first instant, children
-inherit it, and only their own user can read it; so what a ledger says can never single out a
-process that was not started by us. What empties its environment is found by its parent, or by the
-session (of ``setsid``) it is in.
+A number written down after a start comes too late for a ``kill -9`` in between, and says nothing of
+what that process has started itself. The environment is there from the first instant, and children
+inherit it. What empties its environment is found by its parent, or by the session (of ``setsid``)
+it is in.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ GIVE_UP_S = 15.0  # after which what does not even end when killed is left; 0.01
 def marked(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """An environment (our own by default) for a child that must not outlive this session.
 
-    Raises:
-        StorageError: the session cannot be written down; then nothing must be started.
+    Raises ``StorageError`` if the session cannot be written down; then nothing must be started.
     """
     return {**(os.environ if environment is None else environment), MARK: session_id()}
 
@@ -132,11 +130,7 @@ def _environment(pid: int) -> Mapping[str, str] | None:
 
 
 def _environ(pid: int) -> bytes:
-    """What Linux says of it: nothing yet in the middle of its exec, so look again.
-
-    Raises:
-        OSError: it has ended, is a thread of the kernel, or may not be looked into.
-    """
+    """What Linux says of it: nothing yet in the middle of its exec, so look again."""
     folder = Path(f"/proc/{pid}")
     until = time.monotonic() + EXEC_S
     while not (text := (folder / "environ").read_bytes()) and time.monotonic() < until:

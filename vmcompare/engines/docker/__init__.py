@@ -5,10 +5,8 @@ removal, start), so that what is timed is Docker and not this harness. Attaching
 starting, or the first byte could pass unseen.
 
 Three things remove a container: leaving its context; the *dead-man switch* (its first program
-blocks on the standard input that we hold open, so it ends when we do, and the engine removes it by
-itself); and :mod:`vmcompare.engines.cleanup`, by label, for one that was created but never started.
-
-The ``docker`` SDK is imported when first used: a notebook that only replays never pays for it.
+blocks on the standard input that we hold open, so it ends when we do, and the engine removes it);
+and :mod:`vmcompare.engines.cleanup`, by label, for one that was created but never started.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Container(AbstractContextManager["Container"]):
     """A container from its creation to its removal; a :class:`vmcompare.sandbox.Sandbox`.
 
     Attributes:
-        name: its name, known before it exists, so that it can always be removed.
+        name: known before it exists, so that it can always be removed.
         exit_code: how its first program ended; ``None`` until it did, or if nobody could tell.
     """
 
@@ -76,7 +76,7 @@ class Container(AbstractContextManager["Container"]):
     # entering
 
     def __enter__(self) -> Container:
-        cleanup.watch_containers()
+        cleanup.watch(cleanup.CONTAINERS)
         with contextlib.ExitStack() as undo:
             undo.push(self._abandon)
             self._launch()
@@ -224,7 +224,7 @@ class Container(AbstractContextManager["Container"]):
                     self._output.ended.wait(0.1 if self._removal is None else GRACE_S)
                 self._stream.close()
                 self._stream = None
-        cleanup.forget_containers()
+        cleanup.forget(cleanup.CONTAINERS)
 
     def _await_removal(self, timeout_s: float) -> bool:
         """Whether the engine reported the removal within ``timeout_s`` seconds."""
@@ -262,7 +262,6 @@ class Container(AbstractContextManager["Container"]):
 
     @contextlib.contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
-        """See :class:`vmcompare.sandbox.Follower`."""
         with self._turn.take(argv), contextlib.ExitStack() as followed:
             with self._alive() as output:
                 heard = followed.enter_context(
@@ -303,7 +302,6 @@ class Container(AbstractContextManager["Container"]):
             raise AbnormalShutdown(what, self.console()) from error
 
     def host_pids(self) -> tuple[int, ...]:
-        """The shim and all processes of the container; empty where they cannot be seen."""
         return inside.host_pids(self._api, self.name)
 
     def written_bytes(self) -> int:
@@ -315,7 +313,6 @@ class Container(AbstractContextManager["Container"]):
             return int(found[0].get("SizeRw") or 0)  # left out where nothing was written
 
     def console(self) -> str:
-        """The last lines it printed."""
         return self._output.text() if self._output is not None else ""
 
 
@@ -345,11 +342,7 @@ def host_options(spec: Spec) -> dict[str, Any]:
 
 
 class Network:
-    """Made by :meth:`create`, removed by :meth:`remove`; both talk to the engine.
-
-    Attributes:
-        name: known before it exists, so that it can always be removed.
-    """
+    """Made by :meth:`create`, removed by :meth:`remove`; its name is known before it exists."""
 
     def __init__(self, api: APIClient, name: str) -> None:
         self.name = name

@@ -1,8 +1,7 @@
 """Using a container that runs: its output, commands, files, and the processes the host sees.
 
-A command is an exec. One that is followed is read as it prints. The engine has no request to end an
-exec, so a second one kills it inside; where that cannot run (no process may be started any more)
-and the engine shares this kernel, it is killed from outside.
+The engine has no request to end an exec, so a second one kills it inside; where that cannot run (no
+process may be started any more) and the engine shares this kernel, it is killed from outside.
 """
 
 from __future__ import annotations
@@ -61,7 +60,6 @@ class Stream:
         self._file: _Readable = response.raw._fp.fp if response is not None else raw
 
     def timeout(self, seconds: float | None) -> None:
-        """Let reads fail with ``TimeoutError`` after ``seconds``."""
         self._socket.settimeout(seconds)
 
     def frames(self) -> Iterator[tuple[int, bytes]]:
@@ -81,7 +79,6 @@ class Stream:
                 self._socket.shutdown_write()
 
     def close(self) -> None:
-        """Close the connection; unblocks a reader."""
         import socket
 
         with contextlib.suppress(OSError):
@@ -105,7 +102,6 @@ class Output:
         threading.Thread(target=self._read, daemon=True, name="vmcompare docker output").start()
 
     def text(self) -> str:
-        """The last of what was printed, errors included."""
         return bytes(self._tail).decode("utf-8", errors="replace")
 
     def _read(self) -> None:
@@ -209,9 +205,8 @@ def followed(
 ) -> Iterator[CommandOutput]:
     """Start ``argv`` in ``container``, whose own ``output`` tells when that has ended.
 
-    Needs a shell in the image. Raises what :meth:`vmcompare.sandbox.Follower.follow` does, and
-    ``AbnormalShutdown`` while leaving should the command not end; before the command has begun
-    also the engine's own errors.
+    Needs a shell in the image. Raises what :meth:`vmcompare.sandbox.Follower.follow` does; before
+    the command has begun also the engine's own errors.
     """
     command = api.exec_create(container, list(announcing(argv)))["Id"]
     stream = Stream(api.exec_start(command, socket=True))

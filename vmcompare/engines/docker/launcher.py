@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from types import ModuleType
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
@@ -22,6 +22,7 @@ from vmcompare.engines.cleanup.connection import (
     plain,
     unavailable,
 )
+from vmcompare.engines.docker import second
 from vmcompare.engines.docker.container import Container
 from vmcompare.engines.images import alpine, debian, oci, weigh
 from vmcompare.engines.images.cache import Progress, no_progress, told
@@ -31,11 +32,14 @@ from vmcompare.sandbox import (
     DEBIAN,
     FIRST_BYTE_PROGRAM,
     Availability,
+    Event,
     FileFact,
     ImageFacts,
     Launcher,
+    Moved,
     OnEvent,
     Parcel,
+    Phase,
     Platform,
     Sandbox,
     Spec,
@@ -56,10 +60,7 @@ REPOSITORIES = "vmcompare"  # then our name of the image; the tag is the start o
 
 
 class DockerLauncher:
-    """Opens containers. One client is kept: connecting is not part of any start.
-
-    ``progress`` is told when an image has to be built.
-    """
+    """Opens containers. One client is kept: connecting is not part of any start."""
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
@@ -99,7 +100,6 @@ class DockerLauncher:
         return self._resolved(spec.image)[1]
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
-        """See :class:`vmcompare.sandbox.Packer`."""
         _must_be_alpine(spec)
         return _contents(added, self._progress)
 
@@ -108,6 +108,16 @@ class DockerLauncher:
         _must_be_alpine(spec)
         with self.open(spec, lambda _: None) as container:
             return _parcel(container, added, self._progress)
+
+    def move(self, spec: Spec) -> Moved:
+        """See :class:`vmcompare.sandbox.Mover`. The second place is a second, empty engine."""
+        image = self._connected().images.get(self._resolved(spec.image)[0])
+        with cleanup.folder() as folder, second.second_engine() as elsewhere:
+            try:
+                return _moved(image, folder / "image.tar.gz", elsewhere, spec)
+            except engine_errors() as error:
+                what = "the image could not be moved to a second engine"
+                raise LaunchFailure(what, ("docker", "load"), str(error)) from error
 
     def traits(self, spec: Spec) -> Traits:
         """A product: ``docker run`` with everything it does, not the bare runtime."""
@@ -132,7 +142,7 @@ class DockerLauncher:
         """Wait until an engine that was lost in mid-run is back: no part of any start.
 
         A daemon that is restarted would otherwise cost a run all its starts, as each fails at once.
-        One that stays away is waited for once. Raises ``EngineUnavailable`` when it is not back.
+        One that stays away is waited for once. Raises ``EngineUnavailable``.
         """
         deadline = time.monotonic() + self._patience_s
         while True:
@@ -157,21 +167,38 @@ class DockerLauncher:
             return self._images[name]
 
 
+def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Moved:
+    """What ``docker save | gzip``, ``docker load`` and ``docker run`` do."""
+    [name] = image.tags[:1]
+    began = time.perf_counter()
+    shipped_bytes = weigh.pack(image.save(named=name), parcel)
+    saved = time.perf_counter()
+    with parcel.open("rb") as stream:
+        elsewhere.images.load(stream)
+    loaded = time.perf_counter()
+    seen: list[Event] = []
+    with Container(elsewhere.api, name, spec, seen.append, nothing, nothing):
+        at = {event.phase: event.t_ns for event in seen}
+    start_s = (at[Phase.FIRST_BYTE] - at[Phase.OPEN]) / 1e9
+    return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
+
+
+def nothing() -> None:
+    """Nobody is told that an engine, or an image, that was there for once is gone."""
+
+
 def _must_be_alpine(spec: Spec) -> None:
     if spec.image != ALPINE:
         raise Unavailable("only the Alpine image is weighed", f"use the image {ALPINE!r}")
 
 
 def _reference(api: APIClient, name: str, progress: Progress | None) -> str:
-    """The engine's name of an image; one that is made here is imported first."""
-    maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
-    return name if maker is None else _imported(api, name, maker, progress)
-
-
-def _imported(api: APIClient, name: str, maker: ModuleType, progress: Progress | None) -> str:
-    """Import the root file system of ``maker`` unless it is there; its reference."""
+    """The engine's name of an image; one that is made here is imported unless it is there."""
     import docker.errors
 
+    maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
+    if maker is None:
+        return name
     tell = progress or no_progress
     tag = maker.rootfs_digest(progress).removeprefix("sha256:")[:12]
     repository = f"{REPOSITORIES}/{name}"
@@ -223,7 +250,6 @@ _KIB = 1024
 
 
 def _contents(added: Mapping[str, bytes], progress: Progress | None = None) -> Iterator[FileFact]:
-    """Every file of both layers."""
     with tarfile.open(alpine.rootfs_tar(progress)) as tar:
         yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
     yield from (FileFact(path, len(data)) for path, data in added.items())
@@ -292,5 +318,4 @@ def _in_hidden_vm(info: Mapping[str, Any]) -> bool:
 
 
 def launchers(progress: Progress | None = None) -> dict[Platform, Launcher]:
-    """The platforms this backend serves; ``progress`` is told when an image has to be built."""
     return {Platform.CONTAINER: DockerLauncher(progress)}

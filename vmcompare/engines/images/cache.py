@@ -1,9 +1,8 @@
 """A store of derived files: built once, checked on every use, rebuilt when damaged.
 
-Each entry is a file and a sidecar ``.json`` with its size, SHA-256 and key. An entry counts only
-if both are ordinary files of this user (or of root) and agree; so a half-written, truncated, edited
-or planted one is noticed and built anew. Files arrive by an atomic rename; a lock file keeps two
-processes from building the same thing.
+Each entry is a file and a sidecar ``.json`` with its size, SHA-256 and key. An entry counts only if
+both are ordinary files of this user (or of root) and agree. Files arrive by an atomic rename; a
+lock file keeps two processes from building the same thing.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +22,6 @@ import msgspec
 
 from vmcompare import paths
 from vmcompare.engines import cleanup
-from vmcompare.engines.images import preparations
 from vmcompare.errors import StorageError
 
 Progress = Callable[[str, float], None]
@@ -40,11 +38,35 @@ _verified: dict[tuple[str, tuple[int, ...]], str] = {}
 
 
 class _Facts(msgspec.Struct):
-    """A sidecar."""
-
     key: str
     size: int
     sha256: str
+
+
+WORDS: Mapping[str, str] = {
+    "rootfs.tar": "the Alpine file system",
+    "full.cpio": "the file system of vm-direct",
+    "small.cpio": "a small file system for a VM",
+    "disk.cpio": "the first files of vm-tuned",
+    "install.cpio": "the files that set up the virtual disk",
+    "vmlinux.elf": "the kernel of the VMs",
+    "disk.qcow2": "the virtual disk",
+    "warm.qcow2": "the disk of vm-tuned",
+    "changed.qcow2": "a virtual disk with an application",
+    "container-host.cpio": "the file system of the VM that hosts containers",
+    "debian.tar": "the Debian file system",
+    "sector.img": "a disk of 512 bytes",
+}
+"""Name in the cache → what a learner reads."""
+
+TAKES_S: Mapping[str, float] = {"the virtual disk": 2.4, "the disk of vm-tuned": 21.0}
+"""Words → seconds, of all that takes longer than about a second. Measured once with an empty cache
+on the computer of the project's recordings (two cores, software emulation); each boots a guest."""
+
+
+def words(name: str) -> str:
+    """What a learner reads for the file ``name`` of the cache."""
+    return WORDS.get(name, name)
 
 
 def no_progress(what: str, fraction: float) -> None:
@@ -52,7 +74,6 @@ def no_progress(what: str, fraction: float) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -64,14 +85,10 @@ def code_of(*modules: ModuleType) -> str:
 
 
 class Cache:
-    """Derived files in one directory.
+    """Derived files in one directory: the package's own cache directory unless told.
 
-    Args:
-        directory: where they lie; the package's own cache directory unless told.
-        progress: is told when something has to be built, or another process is waited for.
-
-    Raises:
-        StorageError: no place for a cache is known.
+    ``progress`` is told when something has to be built, or another process is waited for. Raises
+    ``StorageError`` where no place for a cache is known.
     """
 
     def __init__(self, directory: Path | None = None, progress: Progress | None = None) -> None:
@@ -89,7 +106,7 @@ class Cache:
         Raises:
             StorageError: the directory cannot be used, or has no room for the file.
         """
-        path, what = self._path(name, key), preparations.words(name)
+        path, what = self._path(name, key), words(name)
         if _intact(path, key):
             return path
 
@@ -109,11 +126,7 @@ class Cache:
             return False
 
     def digest(self, path: Path) -> str:
-        """The SHA-256 (hexadecimal) of an entry that :meth:`get` returned.
-
-        Raises:
-            StorageError: it cannot be read any more.
-        """
+        """The SHA-256 (hexadecimal) of an entry that :meth:`get` returned."""
         with paths.said_of(path, _ADVICE):
             return _verified.get((str(path), _state(path))) or sha256_of(path)
 
@@ -137,8 +150,7 @@ def told(what: str, progress: Progress) -> Iterator[None]:
 def building(path: Path, what: str, progress: Progress) -> Iterator[None]:
     """Alone in making ``path`` of the cache; whoever has to wait for that is told.
 
-    Raises:
-        StorageError: the cache cannot be used, has no room, or another process makes it for ever.
+    Raises ``StorageError``: the cache cannot be used, has no room, or another process never ends.
     """
     sentence = f"{what}, which another process is making"
     with contextlib.ExitStack() as waited:
@@ -188,7 +200,7 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def _intact(path: Path, key: str) -> bool:
-    """Whether file and sidecar are there and agree (size always, SHA-256 once per process)."""
+    """Whether file and sidecar agree (size always, SHA-256 once per process)."""
     sidecar = _sidecar(path)
     try:
         _state(sidecar)

@@ -1,9 +1,8 @@
 """A guest that hosts containers: the Alpine userland with this computer's own ``runc`` in it.
 
-No ``runc`` is built or fetched: the program that Docker here starts its containers with is copied,
-with the shared libraries that ``ldd`` names, each to the path it has here. Alpine's own C library
-(musl) lies elsewhere, so the two do not meet. An archive behind the userland's holds them; Linux
-unpacks archives that follow one another over each other.
+The program that Docker here starts its containers with is copied, with the shared libraries that
+``ldd`` names, each to the path it has here; Alpine's own C library (musl) lies elsewhere. An
+archive behind the userland's holds them: Linux unpacks the one over the other.
 """
 
 from __future__ import annotations
@@ -42,9 +41,7 @@ _LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+|not found)(?: \(0x[0-9a-f]+\))?\
 def container_host_initramfs(progress: Progress | None = None) -> Path:
     """The whole userland, then ``runc``, its libraries, a module: two cpio archives in one file.
 
-    Raises:
-        Unavailable: there is no ``runc`` here that the guest could run.
-        StorageError: as :func:`vmcompare.engines.images.alpine.rootfs_tar`.
+    Raises ``Unavailable`` where there is no ``runc`` here that the guest could run.
     """
     disk = alpine.sources().disk
     files = runc_files()
@@ -64,11 +61,7 @@ def container_host_initramfs(progress: Progress | None = None) -> Path:
 
 
 def runc_files() -> Mapping[str, bytes]:
-    """``runc``, its loader and its libraries: absolute path in the guest → content.
-
-    Raises:
-        Unavailable: no Linux here, no ``runc``, one for another processor, or a library missing.
-    """
+    """``runc``, its loader and its libraries: absolute path in the guest → content."""
     program = _program()
     return {RUNC: program.read_bytes()} | {
         path: Path(path).read_bytes() for path in _libraries(program)

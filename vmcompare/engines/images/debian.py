@@ -32,9 +32,8 @@ TIMEOUT_S = 600.0  # for fetching and unpacking: 3 s were measured, a slow line 
 def rootfs_tar(progress: Progress | None = None) -> Path:
     """The userland with the first-byte program, as a tar for ``docker import``; cached.
 
-    Raises:
-        Unavailable: no ``mmdebstrap`` here, no Debian, or the mirror did not answer.
-        StorageError: the cache cannot be used.
+    Raises ``Unavailable`` (no ``mmdebstrap``, no Debian, no answer of the mirror) or
+    ``StorageError``.
     """
     tool, suite = _tool(), _suite()
     program = first_byte.elf(platform.machine())
@@ -45,7 +44,6 @@ def rootfs_tar(progress: Progress | None = None) -> Path:
 
 
 def rootfs_digest(progress: Progress | None = None) -> str:
-    """``sha256:…`` of :func:`rootfs_tar`."""
     return "sha256:" + Cache().digest(rootfs_tar(progress))
 
 
@@ -86,10 +84,9 @@ def _build(tool: str, suite: str, program: bytes, out: Path) -> None:
             )
         with tarfile.open(raw) as source, tarfile.open(out, "w") as target:
             _copy(source, target)
-            for name, data in ((FIRST_BYTE_PROGRAM.lstrip("/"), program),):
-                info = tarfile.TarInfo(name)
-                info.mode, info.size = 0o755, len(data)
-                target.addfile(info, io.BytesIO(data))
+            info = tarfile.TarInfo(FIRST_BYTE_PROGRAM.lstrip("/"))
+            info.mode, info.size = 0o755, len(program)
+            target.addfile(info, io.BytesIO(program))
     except subprocess.TimeoutExpired as error:
         raise Unavailable(
             f"mmdebstrap did not end within {TIMEOUT_S:g} s",

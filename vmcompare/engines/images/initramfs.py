@@ -44,11 +44,10 @@ def scripts_text() -> str:
 
 
 def write_full(tar: Path, out: Path) -> None:
-    """The whole userland as an initramfs, with our init and agent (uncompressed newc cpio)."""
     with tarfile.open(tar) as source, out.open("wb") as stream:
         writer = CpioWriter(stream)
         for member, data in _members(source):
-            _copy(writer, member, data)
+            writer.copy(member, data)
         _programs(writer)
         writer.close()
 
@@ -96,12 +95,7 @@ def write_files(files: Mapping[str, bytes], out: Path) -> None:
 
 
 def read_modules(disk: Path, names: Sequence[str] = DISK_MODULES) -> dict[str, bytes]:
-    """Kernel modules of a disk, uncompressed, by name; unless told those that mount it.
-
-    Raises:
-        Unavailable: the disk has no such module.
-        ValueError, OSError: the disk cannot be read.
-    """
+    """Kernel modules of a disk, uncompressed, by name. Raises ``Unavailable`` if one is missing."""
     found = {}
     for entry in rootfs.entries(disk, ("boot", "usr", "var", "home", "etc", "root")):
         name = PurePosixPath(entry.path).name
@@ -165,7 +159,7 @@ def _busybox(writer: CpioWriter, source: tarfile.TarFile, *, applets: bool = Tru
         needed = member.name == _BUSYBOX.lstrip("/") or member.name.startswith(_MUSL_PREFIX)
         applet = member.issym() and member.linkname == _BUSYBOX
         if needed or (applets and applet):
-            _copy(writer, member, data)
+            writer.copy(member, data)
 
 
 def _members(source: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
@@ -174,16 +168,6 @@ def _members(source: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, bytes]]
         if member.isreg() or member.islnk():
             stream = source.extractfile(member)  # type: ignore[assignment]  # an IO[bytes]
         yield member, stream.read() if stream else b""
-
-
-def _copy(writer: CpioWriter, member: tarfile.TarInfo, data: bytes) -> None:
-    uid, gid, mtime = member.uid, member.gid, int(member.mtime)
-    if member.isdir():
-        writer.directory(member.name, member.mode, uid=uid, gid=gid, mtime=mtime)
-    elif member.issym():
-        writer.symlink(member.name, member.linkname, uid=uid, gid=gid, mtime=mtime)
-    else:
-        writer.file(member.name, data, member.mode, uid=uid, gid=gid, mtime=mtime)
 
 
 _MAGIC = "070701"
@@ -200,34 +184,24 @@ class CpioWriter:
         self._stream = stream
         self._inode = 0
 
-    def directory(
-        self, name: str, mode: int = 0o755, *, uid: int = 0, gid: int = 0, mtime: int = 0
-    ) -> None:
-        """A directory."""
-        self._entry(name, stat.S_IFDIR | mode, uid=uid, gid=gid, mtime=mtime, links=2)
+    def directory(self, name: str) -> None:
+        self._entry(name, stat.S_IFDIR | 0o755, links=2)
 
-    def file(
-        self,
-        name: str,
-        data: bytes,
-        mode: int = 0o644,
-        *,
-        uid: int = 0,
-        gid: int = 0,
-        mtime: int = 0,
-    ) -> None:
-        """A regular file."""
-        self._entry(name, stat.S_IFREG | mode, data, uid=uid, gid=gid, mtime=mtime)
-
-    def symlink(
-        self, name: str, target: str, *, uid: int = 0, gid: int = 0, mtime: int = 0
-    ) -> None:
-        """A symbolic link."""
-        self._entry(name, stat.S_IFLNK | 0o777, target.encode(), uid=uid, gid=gid, mtime=mtime)
+    def file(self, name: str, data: bytes, mode: int = 0o644) -> None:
+        self._entry(name, stat.S_IFREG | mode, data)
 
     def character_device(self, name: str, major: int, minor: int, mode: int = 0o600) -> None:
-        """A character device."""
         self._entry(name, stat.S_IFCHR | mode, device=(major, minor))
+
+    def copy(self, member: tarfile.TarInfo, data: bytes) -> None:
+        """A directory, symbolic link or file of a tar, with its owner and time."""
+        mode, links = stat.S_IFREG | member.mode, 1
+        if member.isdir():
+            mode, links = stat.S_IFDIR | member.mode, 2
+        elif member.issym():
+            mode, data = stat.S_IFLNK | 0o777, member.linkname.encode()
+        owner, mtime = (member.uid, member.gid), int(member.mtime)
+        self._entry(member.name, mode, data, owner=owner, mtime=mtime, links=links)
 
     def close(self) -> None:
         """Write the trailer. The stream stays open."""
@@ -239,15 +213,14 @@ class CpioWriter:
         mode: int,
         data: bytes = b"",
         *,
-        uid: int = 0,
-        gid: int = 0,
+        owner: tuple[int, int] = (0, 0),
         mtime: int = 0,
         links: int = 1,
         device: tuple[int, int] = (0, 0),
     ) -> None:
         self._inode += 1
         encoded = name.encode() + b"\0"
-        numbers = (self._inode, mode, uid, gid, links, mtime, len(data), 0, 0)
+        numbers = (self._inode, mode, *owner, links, mtime, len(data), 0, 0)
         fields = (*numbers, *device, len(encoded), 0)
         head = (_MAGIC + "".join(f"{field:08X}" for field in fields)).encode() + encoded
         self._stream.write(head + bytes(-len(head) % 4))

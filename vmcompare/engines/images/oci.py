@@ -49,7 +49,6 @@ def digest(data: bytes) -> str:
 
 
 def compressed(data: bytes) -> bytes:
-    """``data`` as a registry stores it: gzip, without a time stamp."""
     return gzip.compress(data, GZIP_LEVEL, mtime=0)
 
 
@@ -114,8 +113,7 @@ def configuration(
         root: path of the unpacked root file system, absolute or from the bundle's folder.
         args: argv of the first program.
         name: of the container's cgroup, just below the root.
-        limits: the part ``linux.resources``; devices are taken care of here: Docker's default
-            ones may be used, of all others only the nodes may be made.
+        limits: the part ``linux.resources``, but for devices: Docker's default ones may be used.
         capabilities: that the first program holds.
         own_cgroups: whether it gets a cgroup namespace (Docker: on cgroup v2 only).
         read_only: whether the root file system is.

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, BinaryIO
 
 _MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
@@ -25,25 +26,20 @@ _OVERLAY_CLUSTER_BITS = 16  # 64 KiB: the default of `qemu-img create`
 class Qcow2(io.RawIOBase):
     """The disk inside a qcow2 file as a read-only, seekable stream.
 
-    Args:
-        path: the file.
-        backing: the disk an overlay lies over. The path in its header is not followed: whoever
-            opens an overlay says what is below. Must have clusters of the same size; stays the
-            caller's to close.
+    ``backing`` is the disk an overlay lies over, which must have clusters of the same size and
+    stays the caller's to close; the path in the overlay's header is not followed.
 
-    Raises:
-        ValueError: not a qcow2 file, or one with features this reader lacks; an overlay without
-            ``backing``, or with one that does not fit.
-        OSError: the file cannot be read.
+    Raises ``ValueError`` where it is no qcow2 file, has features this reader lacks, or an overlay's
+    ``backing`` is missing or does not fit; ``OSError`` where the file cannot be read.
     """
 
     def __init__(self, path: Path, backing: Qcow2 | None = None) -> None:
         self._file = path.open("rb")
-        raw = self._file.read(_HEADER.size)
-        if len(raw) < _HEADER.size or raw[:4] != _MAGIC:
+        try:
+            header = _header(self._file)
+        except ValueError:
             self._file.close()
-            raise ValueError("this is not a qcow2 file")
-        header = _HEADER.unpack(raw)
+            raise
         version, bits = header[1], header[4]
         self.size: int = header[5]
         crypt, l1_size, l1_offset = header[6], header[7], header[8]
@@ -64,29 +60,23 @@ class Qcow2(io.RawIOBase):
         self._get = lru_cache(256)(self._read_cluster)
 
     def close(self) -> None:
-        """Close the file underneath."""
         self._file.close()
         super().close()
 
     def readable(self) -> bool:
-        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """Always true."""
         return True
 
     def tell(self) -> int:
-        """Position in the disk, in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a position in the disk, in bytes."""
         self._position = int((0, self._position, self.size)[whence]) + offset
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read up to the end of the present cluster."""
         number, start = divmod(self._position, self._cluster)
         count: int = min(len(buffer), self._cluster - start, self.size - self._position)
         if count <= 0:
@@ -97,7 +87,6 @@ class Qcow2(io.RawIOBase):
 
     @property
     def cluster_bytes(self) -> int:
-        """Bytes in a cluster, the unit in which space is given and copied."""
         return self._cluster
 
     def clusters(self) -> Iterator[tuple[int, bytes]]:
@@ -144,29 +133,23 @@ class Qcow2(io.RawIOBase):
 
 
 def virtual_size(path: Path) -> int:
-    """The size of the disk inside a qcow2 file, in bytes.
-
-    Raises:
-        ValueError: not a qcow2 file.
-    """
+    """The size of the disk inside a qcow2 file, in bytes. Raises ``ValueError``."""
     with path.open("rb") as stream:
-        raw = stream.read(_HEADER.size)
+        return int(_header(stream)[5])
+
+
+def _header(stream: BinaryIO) -> tuple[Any, ...]:
+    raw = stream.read(_HEADER.size)
     if len(raw) < _HEADER.size or raw[:4] != _MAGIC:
         raise ValueError("this is not a qcow2 file")
-    return int(_HEADER.unpack(raw)[5])
+    return _HEADER.unpack(raw)
 
 
 def empty_overlay(size: int, backing: Path) -> bytes:
-    """An empty qcow2 (version 3) overlay: every cluster is read from ``backing``.
+    """An empty qcow2 (version 3) overlay of ``size`` bytes: all is read from ``backing``.
 
-    Four clusters of 64 KiB: header, refcount table, refcount block, L1 table.
-
-    Args:
-        size: size of the disk in bytes; that of the backing disk.
-        backing: a qcow2 file; its path is written into the header.
-
-    Raises:
-        ValueError: the disk is too large for this simple layout, or the path is too long.
+    Four clusters of 64 KiB: header, refcount table, refcount block, L1 table. Raises ``ValueError``
+    where the disk is too large for this simple layout, or the path too long.
     """
     cluster = 1 << _OVERLAY_CLUSTER_BITS
     l1_size = -(-size // (cluster * (cluster // 8)))  # one L1 entry maps 512 MiB

@@ -29,7 +29,6 @@ class Entry:
     Attributes:
         path: relative, without a leading slash.
         mode: type and permission bits, as in ``st_mode``.
-        uid, gid: owner.
         mtime: seconds since 1970.
         inode: files with the same number are hard links of each other.
         data: a file's content; a symbolic link's target.
@@ -47,11 +46,9 @@ class Entry:
 def entries(disk: Path | Qcow2, left_out: tuple[str, ...] = LEFT_OUT) -> Iterator[Entry]:
     """Every directory, regular file and symbolic link of an ext4 disk, parents first, sorted.
 
-    Device nodes are left out: containers and guests make their own.
-
     Args:
-        disk: a qcow2 file that holds an ext4 file system without a partition table; or one that
-            was opened already (it stays open).
+        disk: a qcow2 file that holds an ext4 file system without a partition table; or one that was
+            opened already (it stays open).
         left_out: paths that are skipped with all that lies in them.
 
     Raises:

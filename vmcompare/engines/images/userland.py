@@ -1,8 +1,7 @@
 """The Alpine userland as a directory, for mechanisms that start in one: bubblewrap and runc.
 
-It is unpacked once into the cache, beside the tar it comes from, and only ever read: instances get
-it read-only. Without root, every file belongs to the user who unpacks it; set-user-id bits are left
-out, since these files lie on the host; and the directory around it is closed to other users.
+It is unpacked once into the cache and only ever read. Without root, every file belongs to the user
+who unpacks it; set-user-id bits are left out; the directory around it is closed to other users.
 """
 
 from __future__ import annotations
@@ -25,12 +24,8 @@ _WHAT = "the unpacked Alpine file system"
 def directory(progress: Progress | None = None) -> Path:
     """The root file system of :func:`vmcompare.engines.images.alpine.rootfs_tar`, unpacked.
 
-    Compared with the tar once in every process, and unpacked anew when they differ. It appears by
-    a rename, so nobody meets half of it.
-
-    Raises:
-        Unavailable: the Alpine wheel or the ext4 reader is missing.
-        StorageError: the cache cannot be used.
+    Compared with the tar once in every process, and unpacked anew when they differ. Raises
+    ``Unavailable`` or ``StorageError``.
     """
     tar = alpine.rootfs_tar(progress)
     # One for each user: a cache that root has used too (sudo) must not lock its owner out.
@@ -65,11 +60,7 @@ def unpack(tar: Path, root: Path) -> None:
     """Unpack ``tar`` into the new directory ``root``, as safely as if a stranger had made it.
 
     Every member must lie in a real directory that came before it, so nothing is ever written
-    through a symbolic link or outside ``root``.
-
-    Raises:
-        ValueError: a member lies elsewhere, or is no directory, file or link.
-        OSError: ``root`` exists, or cannot be written.
+    through a symbolic link or outside ``root``: else ``ValueError``.
     """
     root.mkdir(mode=0o700)
     is_root = os.geteuid() == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import itertools
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from vmcompare.engines.images.oci import GZIP_LEVEL
 from vmcompare.engines.images.qcow2 import Qcow2
@@ -37,13 +39,45 @@ def tar(name: str, stream: Iterable[bytes], virtual_bytes: int, allocated_bytes:
 
 
 def disk(name: str, raw: Qcow2, allocated_bytes: int) -> Piece:
-    """A whole disk: its clusters that hold anything but zeros, each behind its number.
+    """A whole disk, as :func:`disk_stream` has it."""
+    return _piece(name, disk_stream(raw), raw.size, allocated_bytes)
 
-    So empty space costs nothing, and the disk can be put together again from what is counted. The
-    disk's own compression is undone first, or one side would be compressed by two compressors.
+
+_NUMBER_BYTES = 8
+
+
+def disk_stream(raw: Qcow2) -> Iterator[bytes]:
+    """A disk's clusters that hold anything but zeros, each behind its number.
+
+    So empty space costs nothing, and :func:`write_disk` can put the disk together again. The disk's
+    own compression is undone first, or one side would be compressed by two compressors.
     """
-    stream = (number.to_bytes(8, "big") + content for number, content in raw.clusters())
-    return _piece(name, stream, raw.size, allocated_bytes)
+    for number, content in raw.clusters():
+        yield number.to_bytes(_NUMBER_BYTES, "big") + content
+
+
+def write_disk(stream: BinaryIO | gzip.GzipFile, path: Path, size: int, cluster_bytes: int) -> None:
+    """Write a raw disk of ``size`` bytes from a :func:`disk_stream`; its empty space stays holes.
+
+    Raises ``ValueError`` if the stream ends within a cluster, ``OSError`` if there is no room.
+    """
+    with path.open("wb") as out:
+        while number := stream.read(_NUMBER_BYTES):
+            content = stream.read(cluster_bytes)
+            if len(content) != cluster_bytes:
+                raise ValueError("the disk's stream ends within a cluster")
+            out.seek(int.from_bytes(number, "big") * cluster_bytes)
+            out.write(content)
+        out.truncate(size)
+
+
+def pack(stream: Iterable[bytes], path: Path) -> int:
+    """Write a stream compressed, as every piece is weighed; its size in bytes."""
+    packer, sent = zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_BITS), 0
+    with path.open("wb") as out:
+        for chunk in stream:
+            sent += out.write(packer.compress(chunk))
+        return sent + out.write(packer.flush())
 
 
 def _piece(name: str, stream: Iterable[bytes], virtual: int, stored: int) -> Piece:
@@ -56,7 +90,6 @@ def _piece(name: str, stream: Iterable[bytes], virtual: int, stored: int) -> Pie
 
 
 def chunks(path: Path) -> Iterator[bytes]:
-    """A file's content, piece by piece."""
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             yield chunk

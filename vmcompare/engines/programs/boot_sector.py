@@ -24,8 +24,6 @@ _SIGNATURE = b"\x55\xaa"
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One machine instruction: its bytes, assembler text, and what it is for."""
-
     code: bytes
     text: str
     purpose: str
@@ -62,9 +60,7 @@ MESSAGE_MAX_BYTES = SECTOR_BYTES - len(_SIGNATURE) - CODE_BYTES - len(FIRST_BYTE
 def image(message: str) -> bytes:
     """The 512 bytes: code, ``message`` (UTF-8), the byte that every platform sends, zeros, 55 AA.
 
-    Raises:
-        ValueError: the message is longer than :data:`MESSAGE_MAX_BYTES` bytes, or holds a NUL or
-            the first-byte mark.
+    Raises ``ValueError`` where the message is too long, or holds a NUL or the first-byte mark.
     """
     text = message.encode()
     if len(text) > MESSAGE_MAX_BYTES:

@@ -86,11 +86,7 @@ class Call:
 
 
 def elf(machine: str, sequences: Sequence[Sequence[Call]]) -> bytes:
-    """The program as a static ELF file (Linux).
-
-    Args:
-        machine: a ``platform.machine()`` value, in any case.
-        sequences: at least one, each of at least one call.
+    """The program as a static ELF file (Linux) for a ``platform.machine()``.
 
     Raises:
         Unavailable: for other processors than x86-64 and arm64, and calls that they do not have.
@@ -122,7 +118,6 @@ def elf(machine: str, sequences: Sequence[Sequence[Call]]) -> bytes:
 
 
 def has(machine: str, sequence: Sequence[Call]) -> bool:
-    """Whether a processor has all calls of a sequence."""
     numbers = NUMBERS.get(machine.lower(), {})
     return all(isinstance(call.name, int) or call.name in numbers for call in sequence)
 
@@ -141,8 +136,7 @@ def _number(machine: str, name: str | int) -> int:
 def decode(output: bytes, count: int) -> tuple[int, ...]:
     """The answers in what the program printed: 0 or more, or −errno, or near :data:`NO_ANSWER`.
 
-    Raises:
-        Unavailable: that is not what it prints.
+    Raises ``Unavailable`` where that is not what it prints.
     """
     if len(output) != 8 * count:
         said = output[:200].decode(errors="replace").strip()

@@ -21,10 +21,7 @@ __all__ = ["QemuLauncher", "launchers", "probe"]
 
 
 def launchers(progress: Progress | None = None) -> dict[Platform, Launcher]:
-    """One launcher for each kind of virtual machine, whether or not QEMU is here.
-
-    ``progress`` is told when an image has to be built.
-    """
+    """One launcher for each kind of VM; ``progress`` is told when an image has to be built."""
     platforms = (Platform.VM_DIRECT, Platform.VM_TUNED, Platform.VM)
     return {platform: QemuLauncher(platform, progress=progress) for platform in platforms}
 

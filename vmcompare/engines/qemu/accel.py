@@ -30,7 +30,7 @@ import msgspec
 from vmcompare import paths
 from vmcompare.engines import cleanup, log
 from vmcompare.engines.commands import end_child
-from vmcompare.engines.qemu.binary import Qemu, find_qemu
+from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.errors import StorageError, Unavailable
 from vmcompare.sandbox import SOFTWARE
 
@@ -55,20 +55,13 @@ _EXIT_S = 2.0  # for QEMU to leave after its guest asked it to, before it is kil
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A candidate that does not work, and why."""
-
     accel: str
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """The accelerator to use.
-
-    Attributes:
-        accel: ``"kvm"``, ``"hvf"``, ``"whpx"`` or ``"tcg"``.
-        rejected: every better candidate, and why it was not taken.
-    """
+    """The accelerator to use, and why each better candidate was not taken."""
 
     accel: str
     rejected: tuple[Rejected, ...] = ()
@@ -82,23 +75,15 @@ class Accelerator:
         return readable and [trial.accel for trial in self.rejected] == better
 
     def arguments(self) -> tuple[str, ...]:
-        """Its part of QEMU's command line."""
         if self.accel == SOFTWARE:
             return ("-accel", SOFTWARE)
         return ("-accel", self.accel, "-cpu", "host")
 
 
-def found() -> tuple[Qemu, Accelerator]:
-    """QEMU and its accelerator. Raises ``Unavailable`` where either is missing."""
-    qemu = find_qemu()
-    return qemu, choose(qemu)
-
-
 def choose(qemu: Qemu) -> Accelerator:
     """The first candidate that works; from the disk if it was proved since the last boot.
 
-    Raises:
-        Unavailable: QEMU runs, but no accelerator does.
+    Raises ``Unavailable`` if QEMU runs, but no accelerator does.
     """
     name = f"accelerator-{'kvm' if _kvm_opens() else 'none'}"
     candidates = CANDIDATES.get(sys.platform, (SOFTWARE,))
@@ -130,10 +115,7 @@ def prove(qemu: Qemu, candidates: Sequence[str]) -> Accelerator:
 
 
 def attempt(qemu: Qemu, accel: str, rom: Path) -> str:
-    """Boot the firmware with one accelerator; why it does not work, or nothing.
-
-    Whatever happens, its QEMU is gone afterwards.
-    """
+    """Boot the firmware with one accelerator; why it does not work, or nothing."""
     command = [*qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
     command += ["-M", "pc", "-m", "16", "-accel", accel, "-bios", str(rom), "-serial", "stdio"]
     command += ["-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4"]
@@ -168,7 +150,6 @@ _EXITED = "QEMU ended at once"
 
 
 def _judge(process: subprocess.Popen[bytes]) -> str:
-    """Why the accelerator does not work, or nothing."""
     assert process.stdout is not None
     deadline, seen = time.monotonic() + FIRST_BYTE_S, b""
     with selectors.DefaultSelector() as selector:
@@ -189,7 +170,7 @@ def _judge(process: subprocess.Popen[bytes]) -> str:
 
 
 def kept(name: str, qemu: Qemu, kind: type[T]) -> T | None:
-    """A fact about this boot of this computer with this QEMU, if it was kept and is a ``kind``."""
+    """A fact about this boot of this computer with this QEMU, if it was kept."""
     try:
         return paths.understood(paths.read(_path(name, qemu), _KEPT_BYTES), kind)
     except (OSError, StorageError):

@@ -25,20 +25,13 @@ _NEXT_STEP = "install QEMU (Debian, Ubuntu: apt install qemu-system-x86; macOS: 
 
 @dataclass(frozen=True, slots=True)
 class Qemu:
-    """A QEMU that runs.
-
-    Attributes:
-        path: the program.
-        version: e.g. ``"7.2.22"``.
-        data_dir: where its ROMs lie, if it has to be told (the wheel's), else None.
-    """
+    """A QEMU that runs; ``data_dir`` is where its ROMs lie, if it has to be told (the wheel's)."""
 
     path: Path
     version: str
     data_dir: Path | None = None
 
     def command(self) -> tuple[str, ...]:
-        """The start of every command line."""
         rom = ("-L", str(self.data_dir)) if self.data_dir else ()
         return (str(self.path), *rom)
 
@@ -53,11 +46,7 @@ class Qemu:
 
 
 def find_qemu() -> Qemu:
-    """The QEMU to use, for this computer's own processor.
-
-    Raises:
-        Unavailable: there is none, or none that starts.
-    """
+    """The QEMU for this computer's own processor. Raises ``Unavailable`` where none starts."""
     if sys.platform == "win32":
         raise Unavailable(
             "the VM side cannot run on Windows yet: its channels are sockets passed by number",

@@ -54,7 +54,6 @@ class Boot:
         arguments: for QEMU: machine, kernel, RAM disk, disk.
         files: what is booted, in order: for digests.
         bus: ending of virtio devices' names.
-        on_debug, on_serial: what marks the end of its phases.
         timeout_s: seconds until the first byte at most; emulated on a busy computer it is slow.
     """
 
@@ -74,15 +73,10 @@ def direct(
     tsc_khz: int | None = None,
     progress: Progress | None = None,
 ) -> Boot:
-    """A kernel straight into an initramfs: ``vm-direct``.
+    """A kernel straight into an initramfs: ``vm-direct``, on ``PC`` or ``MICROVM``.
 
-    Args:
-        machine: ``PC`` or ``MICROVM``.
-        tsc_khz: frequency of the time stamp counter, for ``MICROVM`` under emulation: without it
-            the guest sometimes freezes while it tries to find out.
-
-    Raises:
-        Unavailable: this QEMU lacks the firmware of a ``microvm``.
+    ``tsc_khz`` is for ``MICROVM`` under emulation: without it the guest sometimes freezes. Raises
+    ``Unavailable`` where this QEMU lacks the firmware of a ``microvm``.
     """
     if machine is Machine.MICROVM:
         if not (qemu.has_rom(_MICROVM_ROM) and qemu.has_rom(_PVH_ROM)):
@@ -110,8 +104,7 @@ def tuned(
     """The distribution's disk by the shortest way: ``vm-tuned``.
 
     Without a ``network`` the two services that bring one up are left out: they look for a card that
-    is not there, and fail (together a third of this boot). With ``snapshot`` what the guest writes
-    is thrown away.
+    is not there, and fail (together a third of this boot).
     """
     kernel, initramfs = _fastest_kernel(qemu, progress), alpine.disk_initramfs(progress)
     line = f"{_QUIET} {_makers_agent()}" + ("" if network else f" {_NO_NETWORK}")
@@ -144,6 +137,11 @@ def sector(image: Path) -> Boot:
     return Boot(("-M", "pc", "-drive", drive), (image,), 60.0, on_serial=())
 
 
+def other_kernel(kernel: Path) -> Boot:
+    """A kernel that needs no disk and no RAM disk, loaded by the Multiboot header."""
+    return Boot(("-M", "pc", "-kernel", str(kernel)), (kernel,), 60.0, on_serial=())
+
+
 def install(
     qemu: Qemu, disk: Path, initramfs: Path | None = None, *, progress: Progress | None = None
 ) -> Boot:
@@ -155,11 +153,6 @@ def install(
     return Boot(arguments, (kernel, initramfs, disk), 60.0)
 
 
-def warm(qemu: Qemu, disk: Path, *, progress: Progress | None = None) -> Boot:
-    """Like :func:`tuned`, but all its services start and what the guest writes is kept."""
-    return tuned(qemu, disk, network=True, snapshot=False, progress=progress)
-
-
 def _makers_agent() -> str:
     """The makers' own agent is one of the services that start, and refuses to without a token."""
     return f"quicksand_token={secrets.token_hex(16)} quicksand_port={_MAKERS_PORT}"
@@ -168,8 +161,12 @@ def _makers_agent() -> str:
 def disk_arguments(
     disk: Path, drive_options: str = "", device_options: str = "", *, snapshot: bool = True
 ) -> tuple[str, ...]:
-    """A virtio disk; with ``snapshot`` what the guest writes goes to an unlinked temporary file."""
-    drive = f"file={_escaped(disk)},format=qcow2,if=none,id=disk0"
+    """A virtio disk, raw where its name ends in ``.img``.
+
+    With ``snapshot`` what the guest writes goes to an unlinked temporary file.
+    """
+    form = "raw" if disk.suffix == ".img" else "qcow2"
+    drive = f"file={_escaped(disk)},format={form},if=none,id=disk0"
     drive += f",snapshot={'on' if snapshot else 'off'}"
     device = "virtio-blk-pci,drive=disk0"
     drive += f",{drive_options}" if drive_options else ""
@@ -184,15 +181,11 @@ def _kernel(kernel: Path, initramfs: Path, line: str) -> tuple[str, ...]:
 def _fastest_kernel(qemu: Qemu, progress: Progress | None) -> Path:
     if qemu.has_rom(_PVH_ROM):
         return alpine.kernel_elf(progress)
-    return alpine.kernel_bzimage()
+    return alpine.sources().kernel
 
 
 def _escaped(path: Path) -> str:
-    """A path inside an option list (``file=…,format=…``): QEMU reads a doubled comma as one there.
-
-    A path that is an argument of its own (``-kernel``, ``-initrd``, ``-bios``, ``-L``) is taken as
-    it stands.
-    """
+    """A path inside an option list (``file=…,format=…``), where QEMU reads ``,,`` as a comma."""
     return str(path).replace(",", ",,")
 
 

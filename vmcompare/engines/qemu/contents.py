@@ -13,7 +13,7 @@ from vmcompare.engines.images import alpine, initramfs, rootfs, weigh
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.qcow2 import Qcow2
 from vmcompare.engines.qemu import disks
-from vmcompare.sandbox import FileFact, Parcel
+from vmcompare.sandbox import FileFact, Parcel, Piece
 
 KERNEL, RAM_DISK = "/boot/vmlinuz", "/boot/initramfs"
 """Names under which a kernel and a RAM disk that lie beside the disk are listed."""
@@ -35,7 +35,7 @@ def disk_parcel(*chain: Path) -> Parcel:
     """A disk as one file, or its uppermost overlay alone for whoever has the rest."""
     with disks.opened(*chain) as raw:
         disk = weigh.disk("disk", raw, sum(weigh.allocated(path) for path in chain))
-        beside = tuple(weigh.files(Path(name).name, path) for name, path in _beside(raw))
+        beside = pieces_beside(raw)
     return Parcel((disk, *beside), (disk,), (weigh.files("overlay", chain[-1]),))
 
 
@@ -43,7 +43,7 @@ def direct_contents(
     added: Mapping[str, bytes], progress: Progress | None = None
 ) -> Iterator[FileFact]:
     """The kernel, the files of the shared userland, our init and agents, and the application."""
-    yield FileFact(KERNEL, alpine.kernel_bzimage().stat().st_size)
+    yield FileFact(KERNEL, alpine.sources().kernel.stat().st_size)
     with tarfile.open(alpine.rootfs_tar(progress)) as tar:
         yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
     for path, script in initramfs.INIT_SCRIPTS.items():
@@ -60,12 +60,17 @@ def direct_parcel(userland: Path, added: Mapping[str, bytes]) -> Parcel:
         archive = directory / "application.cpio"
         initramfs.write_files(added, archive)
         whole = weigh.files("RAM disk", userland, archive)
-        kernel = weigh.files("kernel", alpine.kernel_bzimage())
+        kernel = weigh.files("kernel", alpine.sources().kernel)
         return Parcel((kernel, whole), (whole,), (weigh.files("archive", archive),))
 
 
+def pieces_beside(raw: Qcow2) -> tuple[Piece, ...]:
+    """Kernel and RAM disk that are shipped beside a disk, unless it holds them itself."""
+    return tuple(weigh.files(Path(name).name, path) for name, path in _beside(raw))
+
+
 def _beside(raw: Qcow2) -> list[tuple[str, Path]]:
-    """Kernel and RAM disk that QEMU is handed, unless the disk itself holds the same bytes."""
+    """Kernel and RAM disk, unless the disk itself holds the same bytes."""
     origin = alpine.sources()
     inside = {
         hashlib.sha256(entry.data).hexdigest()

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.images import alpine, initramfs, oci, preparations, qcow2
-from vmcompare.engines.images.cache import Cache, Progress
+from vmcompare.engines.images import alpine, initramfs, oci, qcow2
+from vmcompare.engines.images.cache import Cache, Progress, words
 from vmcompare.engines.qemu import boots
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
@@ -29,12 +29,7 @@ _INSTALLED = "vmcompare-installed"  # the installing guest's word when all is wr
 
 
 def overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = None) -> Path:
-    """The disk of ``vm``.
-
-    Raises:
-        Unavailable: the wheel is missing.
-        VmcompareError: the guest that writes it fails.
-    """
+    """The disk of ``vm``. Raises ``Unavailable``, or what the guest that writes it fails with."""
 
     def build(out: Path) -> None:
         disk = alpine.sources().disk
@@ -50,7 +45,7 @@ def warm_overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = Non
 
     def build(out: Path) -> None:
         shutil.copyfile(cold, out)
-        _warm(qemu, accel, boots.warm(qemu, out, progress=progress))
+        _warm(qemu, accel, boots.tuned(qemu, out, network=True, snapshot=False, progress=progress))
 
     return Cache(progress=progress).get("warm.qcow2", _key(), build)
 
@@ -60,8 +55,8 @@ def changed(
 ) -> Path:
     """An overlay over the disk of ``vm`` that adds ``files`` (absolute path → content).
 
-    Written by a guest, as the file system on the disk is Linux's to write; what it holds does not
-    depend on the accelerator. Raises what :func:`overlay` raises.
+    Written by a guest, as the file system on the disk is Linux's to write. Raises what
+    :func:`overlay` raises.
     """
     below = overlay(qemu, accel, progress)
 
@@ -81,19 +76,16 @@ def changed(
 def lacking(platforms: Collection[Platform]) -> tuple[str, ...]:
     """Which disks of ``platforms`` still have to be made, in words, in the order of making.
 
-    Raises:
-        Unavailable: the wheel is missing.
-        StorageError: no place for a cache is known.
+    Raises ``Unavailable`` or ``StorageError``.
     """
     needed = ["disk.qcow2"] * bool({Platform.VM, Platform.VM_TUNED} & set(platforms))
     needed += ["warm.qcow2"] * (Platform.VM_TUNED in platforms)
     cache = Cache()
-    return tuple(preparations.words(name) for name in needed if not cache.holds(name, _key()))
+    return tuple(words(name) for name in needed if not cache.holds(name, _key()))
 
 
 @contextlib.contextmanager
 def opened(*chain: Path) -> Iterator[qcow2.Qcow2]:
-    """The disk that a chain of files makes, the lowest first."""
     with contextlib.ExitStack() as stack:
         disk: qcow2.Qcow2 | None = None
         for path in chain:

@@ -28,6 +28,7 @@ from vmcompare.engines.commands import (
     followed_already,
     kill_line,
 )
+from vmcompare.engines.qemu import moving
 from vmcompare.engines.qemu.process import (
     PIECE_BYTES,
     TOKEN_BYTES,
@@ -38,7 +39,15 @@ from vmcompare.engines.qemu.process import (
     stop_line,
 )
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
-from vmcompare.sandbox import Channel, Completed, Followed, OnEvent, OnOutput, Phase
+from vmcompare.sandbox import (
+    Channel,
+    Completed,
+    Followed,
+    Migration,
+    OnEvent,
+    OnOutput,
+    Phase,
+)
 
 _READY_S = 120.0  # from the first byte to the agent's greeting; emulated it needs 0.1 to 1
 _PUT_S = 120.0  # for one `put`
@@ -107,7 +116,7 @@ class Guest:
             raise WaitTimeout("the second agent's answer", _STOP_S, self.console()) from None
         except (AbnormalShutdown, OSError) as error:
             raise self._process.gone() from error
-        listener = self._listener = Listener(self._process.second_channel(), on_output)
+        listener = self._listener = Listener(self._second.channel, on_output)
         try:
             try:
                 listener.start(argv)
@@ -124,17 +133,24 @@ class Guest:
 
     def channel(self, name: str) -> Channel:
         """See :class:`vmcompare.sandbox.HasChannels`."""
-        host = self._process.channel(name)
-        find = _FIND_PORT.format(number=self._process.port_number(name))
+        number, host = self._process.channel(name)
+        find = _FIND_PORT.format(number=number)
         found = self.run(["sh", "-c", find, "sh", ""], timeout_s=_PORT_S)
         return Channel(found.output.decode(), host)
 
+    @contextmanager
+    def migrate(self) -> Iterator[Migration]:
+        """See :class:`vmcompare.sandbox.Migrates`."""
+        self._await_ready()
+        self._second.greeted(_READY_S)
+        with moving.migrated(self._process) as (target, took_s, pause_s):
+            there = Guest(target, self._on_event, answers=True, resumed=True)
+            yield Migration(there, took_s, pause_s)
+
     def host_pids(self) -> tuple[int, ...]:
-        """QEMU is the only process that serves a virtual machine."""
         return (self._process.pid,)
 
     def console(self) -> str:
-        """The last lines of its serial console."""
         return self._process.console()
 
     def tell_ready(self) -> None:
@@ -177,7 +193,6 @@ class Guest:
 
 
 def _last_line(console: str) -> str:
-    """The last line that says something, without colours and control characters."""
     plain = _ESCAPES.sub("", console)
     lines = ("".join(filter(str.isprintable, line)).strip() for line in plain.splitlines())
     return ([line for line in lines if line] or [""])[-1]
@@ -199,14 +214,8 @@ class _Question:
 class Listener:
     """Reads a channel, in a thread of its own, from :meth:`start` to :meth:`end`.
 
-    Args:
-        channel: the host's end of it; nobody else may use it meanwhile, and no answer is awaited
-            on it.
-        on_output: is told of the output.
-
-    Attributes:
-        heard: what the caller sees of the command.
-        survived: whether :meth:`end` could not end all that it started.
+    Nobody else may use the channel meanwhile. ``heard`` is what the caller sees of the command;
+    ``survived`` says whether :meth:`end` could not end all that it started.
     """
 
     def __init__(self, channel: socket.socket, on_output: OnOutput) -> None:
@@ -242,7 +251,7 @@ class Listener:
     def end(self) -> bool:
         """End the command and what it started; whether the channel is as it was before.
 
-        It is not where the guest is gone or does not answer. Nothing is handed on any more.
+        It is not where the guest is gone or does not answer.
         """
         self.heard.silence()  # what a shell remarks while its children are killed is no output
         try:
@@ -257,12 +266,7 @@ class Listener:
         return not self._thread.is_alive()
 
     def run_line(self, line: str, timeout_s: float, *, last: bool = False) -> int:
-        """Let the agent run a line of shell that prints nothing; its exit code.
-
-        Raises:
-            WaitTimeout: it still runs.
-            AbnormalShutdown: the guest is gone.
-        """
+        """Let the agent run a line of shell that prints nothing; its exit code."""
         token = secrets.token_hex(TOKEN_BYTES)
         question = _Question(f"\n{token} ".encode(), last)
         with self._asking:  # in the order in which they are answered

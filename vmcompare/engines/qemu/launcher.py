@@ -6,16 +6,16 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
-from vmcompare.engines.programs import boot_sector
-from vmcompare.engines.qemu import accel, boots, contents, disks
-from vmcompare.engines.qemu.binary import Qemu
+from vmcompare.engines.programs import boot_sector, other_kernel
+from vmcompare.engines.qemu import accel, boots, contents, disks, moving
+from vmcompare.engines.qemu.binary import Qemu, find_qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.guest import Guest
 from vmcompare.engines.qemu.process import QemuProcess
@@ -25,11 +25,13 @@ from vmcompare.sandbox import (
     ALPINE,
     BOOT_SECTOR,
     CONTAINER_HOST,
+    OTHER_KERNEL,
     SOFTWARE,
     Event,
     FileFact,
     ImageFacts,
     Machine,
+    Moved,
     OnEvent,
     Parcel,
     Phase,
@@ -41,6 +43,9 @@ from vmcompare.sandbox import (
     refuse_sysctls,
 )
 
+_MUTE = (BOOT_SECTOR, OTHER_KERNEL)
+"""Images without an agent: they print, and answer nothing."""
+
 
 class QemuLauncher:
     """Starts virtual machines of one platform with plain QEMU: a mechanism, not a product.
@@ -48,7 +53,7 @@ class QemuLauncher:
     Args:
         platform: ``VM_DIRECT``, ``VM_TUNED`` or ``VM``.
         small: ``VM_DIRECT`` only: boot BusyBox alone instead of the whole userland.
-        options: further arguments for QEMU (a balloon, a panic device).
+        options: further arguments for QEMU.
         progress: is told when an image has to be built.
     """
 
@@ -69,21 +74,18 @@ class QemuLauncher:
         self._chosen: tuple[Qemu, accel.Accelerator] | None = None
         self._snapshots: dict[Spec, Snapshot] = {}
 
-    def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
+    @contextmanager
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Sandbox]:
         """See :meth:`vmcompare.sandbox.Launcher.open`.
 
-        Whatever has to be found out or built first is done before ``OPEN``: it is not part of a
-        start. ``READY`` is stamped when the agent greets, and told at the first use of the sandbox
-        or while leaving.
+        What has to be found out or built first is done before ``OPEN``: it is not part of a start.
+        ``READY`` is stamped when the agent greets, and told at the first use of the sandbox or
+        while leaving.
 
-        A clone (``Start.CLONE``; ``VM_DIRECT`` only) is a copy of a guest that was booted once for
-        all clones of a spec, and shares its memory until it writes to it. It tells ``SPAWN`` and
-        ``RESUMED``. What it is copied from goes with the launcher.
+        A clone (``VM_DIRECT`` only) is a copy of a guest that was booted once for all clones of a
+        spec, and shares its memory until it writes to it. What it is copied from goes with the
+        launcher.
         """
-        return self._open(spec, on_event)
-
-    @contextmanager
-    def _open(self, spec: Spec, on_event: OnEvent) -> Iterator[Sandbox]:
         refuse_sysctls(spec)
         qemu, choice = self._found()
         boot = self._boot(qemu, choice, spec)
@@ -111,7 +113,7 @@ class QemuLauncher:
                     on_event(event)
             if greeting is not None:
                 process.put_back(greeting)
-            answers, resumed = spec.image != BOOT_SECTOR, snapshot is not None
+            answers, resumed = spec.image not in _MUTE, snapshot is not None
             guest = Guest(process, on_event, answers=answers, resumed=resumed)
             yield guest
             guest.tell_ready()
@@ -120,13 +122,11 @@ class QemuLauncher:
             process.kill()
 
     def _snapshot(self, qemu: Qemu, choice: accel.Accelerator, boot: Boot, spec: Spec) -> Snapshot:
-        """What clones of ``spec`` are copies of; made once."""
         if spec not in self._snapshots:
-            self._snapshots[spec] = Snapshot.of(qemu, choice, boot, spec, self._options)
+            self._snapshots[spec] = Snapshot(qemu, choice, boot, spec, self._options)
         return self._snapshots[spec]
 
     def image(self, spec: Spec) -> ImageFacts:
-        """Build what is missing; digests of kernel, RAM disk and disks, in the order of use."""
         files = self._boot(*self._found(), spec).files
         layers = tuple(alpine.digest(file) for file in files)
         whole = hashlib.sha256("\n".join(layers).encode()).hexdigest()
@@ -134,7 +134,6 @@ class QemuLauncher:
         return ImageFacts("sha256:" + whole, layers, size)
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
-        """See :class:`vmcompare.sandbox.Packer`."""
         self._must_be_boxed(spec)
         if self._platform is Platform.VM_DIRECT:
             return contents.direct_contents(added, self._progress)
@@ -146,6 +145,14 @@ class QemuLauncher:
         if self._platform is Platform.VM_DIRECT:
             return contents.direct_parcel(alpine.full_initramfs(self._progress), added)
         return contents.disk_parcel(*self._chain(added))
+
+    def move(self, spec: Spec) -> Moved:
+        """See :class:`vmcompare.sandbox.Mover`. ``vm`` only: the others' disk is no single file."""
+        if self._platform is not Platform.VM or spec.image != ALPINE:
+            raise Unavailable("only a whole VM on its disk is moved", f"move {Platform.VM}")
+        qemu, choice = self._found()
+        chain = (alpine.sources().disk, disks.overlay(qemu, choice, self._progress))
+        return moving.move(qemu, choice, spec, chain, self._options)
 
     def _must_be_boxed(self, spec: Spec) -> None:
         if self._small or self._platform is Platform.VM_TUNED or spec.image != ALPINE:
@@ -162,14 +169,13 @@ class QemuLauncher:
         return (alpine.sources().disk, below, above)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002 - the same for every spec
-        """Mechanism, QEMU's version, the accelerator that was proved."""
         qemu, choice = self._found()
         return Traits("mechanism", vmm=f"qemu {qemu.version}", accel=choice.accel)
 
     def _found(self) -> tuple[Qemu, accel.Accelerator]:
-        """QEMU and its accelerator: looked for once, and the same for all starts of a launcher."""
         if self._chosen is None:
-            self._chosen = accel.found()
+            qemu = find_qemu()
+            self._chosen = qemu, accel.choose(qemu)
         return self._chosen
 
     def _boot(self, qemu: Qemu, choice: accel.Accelerator, spec: Spec) -> Boot:
@@ -179,13 +185,18 @@ class QemuLauncher:
                 f"QEMU has no {spec.start.value} start here", "choose a cold start or a clone"
             )
         direct = self._platform is Platform.VM_DIRECT
-        if spec.start is Start.CLONE and (not direct or spec.image == BOOT_SECTOR):
+        if spec.start is Start.CLONE and (not direct or spec.image in _MUTE):
             raise Unavailable(
                 f"only {Platform.VM_DIRECT} can be cloned, as it has an agent and no disk",
                 f"use {Platform.VM_DIRECT} with an image of Linux, or choose a cold start",
             )
         if spec.image == BOOT_SECTOR:
             return boots.sector(_sector(spec))
+        if spec.image == OTHER_KERNEL and direct:
+            kernel = other_kernel.image()
+            return boots.other_kernel(
+                Cache().get("other-kernel", kernel.hex(), lambda out: out.write_bytes(kernel))
+            )
         hosts = spec.image == CONTAINER_HOST
         if hosts and (not direct or self._small):
             raise Unavailable(
@@ -228,8 +239,6 @@ _DMESG = ("/bin/busybox", "dmesg")
 
 
 class _Frequency(msgspec.Struct):
-    """What is kept of an emulated processor's time stamp counter."""
-
     khz: int
 
 
@@ -239,13 +248,6 @@ def _frequency_khz(qemu: Qemu, small: QemuLauncher) -> int:
     A ``microvm`` under emulation has no clock to measure it against and sometimes freezes trying;
     told the frequency (``tsc_early_khz=``) it never did in 40 boots. It is asked of a guest on
     ``pc``, once, and kept until this computer is booted again.
-
-    Args:
-        small: boots ``vm-direct`` with BusyBox alone.
-
-    Raises:
-        Unavailable: the guest's kernel does not say.
-        VmcompareError: the guest does not start.
     """
     known = accel.kept("tsc", qemu, _Frequency)
     if known is not None and known.khz in _PLAUSIBLE:

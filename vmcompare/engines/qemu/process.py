@@ -1,12 +1,7 @@
 """One QEMU process, from its start to its certain end, and all that is said to it and by it.
 
 Its channels are socket pairs passed by number: no path and no port is left behind, and when this
-process dies they close, which the guest's agent notices. A guest whose agent has not started yet is
-ended by :mod:`vmcompare.engines.cleanup`.
-
-One thread (:class:`OutputReader`) reads whatever QEMU and its guest say, and stamps the ends of
-phases. QEMU is told what to do over its control channel (:class:`Qmp`), the guest over
-virtio-serial (:class:`Agent`: the host's side of ``images/guest/agent.sh``).
+process dies they close, which the guest's agent notices.
 """
 
 from __future__ import annotations
@@ -54,12 +49,8 @@ _FURTHER = "further-"  # begins what the channels of a ``Spec`` are called here
 class QemuProcess:
     """Starts with :meth:`start`; ends with :meth:`stop` or :meth:`kill`, both safe to repeat.
 
-    Args:
-        qemu, accel: with what.
-        boot: what is booted, and the texts that mark its phases.
-        spec: processors, memory, network, further channels.
-        options: further arguments.
-        files: descriptors that QEMU inherits; they stay the caller's to close.
+    ``options`` are further arguments for QEMU; ``files`` descriptors that it inherits, which stay
+    the caller's to close.
     """
 
     def __init__(
@@ -80,9 +71,18 @@ class QemuProcess:
         self._reader: OutputReader | None = None
         self.command: tuple[str, ...] = ()
 
+    def twin(self, *options: str) -> QemuProcess:
+        """Another one, not started yet, with the same virtual hardware and further ``options``."""
+        every = (*self._options, *options)
+        return QemuProcess(self._qemu, self._accel, self._boot, self._spec, every, self._files)
+
+    @property
+    def has_disk(self) -> bool:
+        """Whether it runs on a disk."""
+        return "-drive" in self._boot.arguments
+
     @property
     def pid(self) -> int:
-        """QEMU's process number."""
         assert self._process is not None, "QEMU was not started"
         return self._process.pid
 
@@ -92,24 +92,16 @@ class QemuProcess:
         return Qmp(self._ours["control"])
 
     def agent(self, name: str = "agent") -> Agent:
-        """The host's side of the first (``"agent"``) or second (``"second"``) command channel."""
         if name not in self._agents:
             self._agents[name] = Agent(self._ours[name])
         return self._agents[name]
 
-    def channel(self, name: str) -> socket.socket:
-        """The host's end of a further channel. Raises ``UnknownName``."""
+    def channel(self, name: str) -> tuple[int, socket.socket]:
+        """Of a further channel the port's number in the guest, and our end. ``UnknownName``."""
         if name not in self._spec.channels:
             raise UnknownName("channel", name, self._spec.channels)
-        return self._ours[_FURTHER + name]
-
-    def port_number(self, name: str) -> int:
-        """The number of a further channel's port in the guest."""
-        return self._ports.index(_FURTHER + name) + 1
-
-    def second_channel(self) -> socket.socket:
-        """The host's end of the second command channel itself, for a reader of its own."""
-        return self._ours["second"]
+        key = _FURTHER + name
+        return self._ports.index(key) + 1, self._ours[key]
 
     def greeting(self) -> bytes:
         """The first agent's first line, after ``READY`` or ``RESUMED``."""
@@ -150,9 +142,7 @@ class QemuProcess:
     def next_event(self, what: str, deadline: float, timeout_s: float) -> Event:
         """The end of the next phase, before ``deadline`` (``time.monotonic``).
 
-        Raises:
-            LaunchFailure: QEMU ended; its command line and last words are attached.
-            WaitTimeout: nothing came.
+        Raises ``LaunchFailure`` if QEMU ended, ``WaitTimeout`` if nothing came.
         """
         assert self._reader is not None, "QEMU was not started"
         try:
@@ -211,7 +201,6 @@ class QemuProcess:
             self._close()
 
     def gone(self) -> AbnormalShutdown:
-        """The error to raise when the guest no longer answers."""
         return AbnormalShutdown("the virtual machine has ended by itself", self.console())
 
     def _close(self) -> None:
@@ -242,8 +231,7 @@ KEPT = 64 * 1024  # of the serial port and of standard error (the last ones)
 class _Stream:
     """One thing to read: what is kept of it, and the markers that are still awaited in it.
 
-    ``source`` is a descriptor to read to its end, or a socket of which only the first line (a
-    greeting) is read: what follows belongs to somebody else.
+    Of a socket only the first line (a greeting) is read: what follows belongs to somebody else.
     """
 
     def __init__(self, source: int | socket.socket, markers: Sequence[PhaseMarker]) -> None:
@@ -280,16 +268,10 @@ class _Stream:
 
 
 class OutputReader:
-    """The thread that reads what one QEMU says, from now until it has closed all its channels.
+    """The thread that reads what one QEMU says, until it has closed all its channels.
 
     Of ``control`` and ``agent`` only the first line is read here: QEMU's greeting (``SPAWN``), the
-    agent's after a boot (``READY``), or what it says after a resume (``RESUMED``). The rest is left
-    to whoever talks over them.
-
-    Args:
-        channels: host ends, by name.
-        errors: descriptor of its standard error.
-        boot: has the markers of phases; ``FIRST_BYTE`` is always awaited on the serial port.
+    agent's after a boot (``READY``), or what it says after a resume (``RESUMED``).
     """
 
     def __init__(self, channels: Mapping[str, socket.socket], errors: int, boot: Boot) -> None:
@@ -353,9 +335,7 @@ class Qmp:
         file: int | None = None,
         **arguments: object,
     ) -> Any:
-        """Send a command, wait for its answer; events that arrive meanwhile are kept.
-
-        A descriptor ``file`` is sent along, for ``getfd``.
+        """Send a command, with a descriptor ``file`` for ``getfd``; wait for its answer.
 
         Raises:
             LaunchFailure: QEMU refuses the command.
@@ -407,18 +387,15 @@ HELLO, BACK = b"HELLO ", b"BACK "
 
 
 class Agent:
-    """Runs commands through one port. Not safe for two threads at once.
+    """The host's side of ``images/guest/agent.sh``, on one port. Not safe for two threads at once.
 
     A command that was given up leaves its answer in the channel; the next call reads up to its
     marker first, so answers never get mixed up.
-
-    Attributes:
-        has_greeted: whether its greeting was read; that of the first agent is read elsewhere.
     """
 
     def __init__(self, channel: socket.socket) -> None:
-        self.has_greeted = False
-        self._channel = channel
+        self.has_greeted = False  # the greeting of the first agent is read elsewhere
+        self.channel = channel
         self._buffer = bytearray()
         self._unanswered = b""
 
@@ -446,7 +423,6 @@ class Agent:
         return self.run_line(" ".join(quote(argument) for argument in argv), timeout_s)
 
     def run_line(self, line: str, timeout_s: float) -> Completed:
-        """Like :meth:`run`, for one line of shell."""
         return self._ask(line.encode("utf-8", "surrogateescape"), b"", timeout_s)
 
     def put(self, path: str, data: bytes, timeout_s: float) -> Completed:
@@ -458,7 +434,7 @@ class Agent:
         """Let the agent of a resumed guest say :data:`BACK`; the next call reads the rest."""
         token = secrets.token_hex(TOKEN_BYTES).encode()
         self._unanswered = b"\n" + token + b" "
-        self._channel.sendall(token + b" echo " + BACK + b"$$\n")
+        self.channel.sendall(token + b" echo " + BACK + b"$$\n")
 
     def settle(self, timeout_s: float) -> None:
         """Discard what is left of a command that was given up, up to its marker."""
@@ -472,8 +448,8 @@ class Agent:
         try:
             self.settle(timeout_s)
             self._unanswered = b"\n" + token + b" "
-            self._channel.settimeout(max(0.001, deadline - time.monotonic()))
-            self._channel.sendall(token + b" " + line + b"\n" + data)
+            self.channel.settimeout(max(0.001, deadline - time.monotonic()))
+            self.channel.sendall(token + b" " + line + b"\n" + data)
             done = self._answer(self._unanswered, deadline)
         except TimeoutError:
             text = line.decode(errors="replace")
@@ -502,15 +478,14 @@ class Agent:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        self._channel.settimeout(left)
-        piece = self._channel.recv(PIECE_BYTES)
+        self.channel.settimeout(left)
+        piece = self.channel.recv(PIECE_BYTES)
         if not piece:
             raise ConnectionResetError
         self._buffer += piece
 
 
 def session_of(greeting: bytes) -> int:
-    """The agent's process number in its first line."""
     return int(greeting.split()[1])
 
 
@@ -526,11 +501,7 @@ def place_line(path: str) -> str:
 
 
 def quote(argument: str) -> str:
-    """Quote one argument for BusyBox's shell, on one line whatever it contains.
-
-    Raises:
-        ValueError: it contains a NUL character, which no program can be given.
-    """
+    """Quote one argument for BusyBox's shell, on one line; ``ValueError`` if it has a NUL."""
     if "\0" in argument:
         raise ValueError("an argument cannot contain a NUL character")
     if all(character >= " " and character != "\x7f" for character in argument):
@@ -549,10 +520,9 @@ _HELD = tuple(
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Within the block SIGINT, SIGTERM and SIGHUP wait; they are delivered when it ends.
+    """Within a short block SIGINT, SIGTERM and SIGHUP wait; they are delivered when it ends.
 
-    Only for short blocks. Outside the main thread nothing needs to be done: Python runs handlers
-    in the main thread only.
+    Outside the main thread nothing needs to be done: Python runs handlers in the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

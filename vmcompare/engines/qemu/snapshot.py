@@ -23,9 +23,14 @@ _PAUSE_S = 0.002  # between two questions to QEMU
 
 
 class Snapshot:
-    """The guest that :meth:`of` boots and stops; :meth:`clone` and :meth:`resume` copy it."""
+    """A guest that is booted until both its agents have greeted, and kept.
 
-    def __init__(self, qemu: Qemu, choice: Accelerator, boot: Boot, spec: Spec) -> None:
+    Raises ``Unavailable`` where this is not Linux, and what a start raises.
+    """
+
+    def __init__(
+        self, qemu: Qemu, choice: Accelerator, boot: Boot, spec: Spec, options: Sequence[str] = ()
+    ) -> None:
         if not hasattr(os, "memfd_create"):
             raise Unavailable("a guest can be cloned on Linux only", "choose a cold start")
         self._qemu, self._choice, self._boot, self._spec = qemu, choice, boot, spec
@@ -33,19 +38,7 @@ class Snapshot:
         weakref.finalize(self, os.close, self._memory)
         self._state = os.memfd_create("vmcompare-state")
         weakref.finalize(self, os.close, self._state)
-
-    @classmethod
-    def of(
-        cls, qemu: Qemu, choice: Accelerator, boot: Boot, spec: Spec, options: Sequence[str] = ()
-    ) -> Snapshot:
-        """Boot a guest until both its agents have greeted, and keep it.
-
-        Raises:
-            Unavailable: this is not Linux.
-            VmcompareError: the guest does not start, or QEMU cannot keep it.
-        """
-        snapshot = cls(qemu, choice, boot, spec)
-        process = snapshot._process((*options, *snapshot._memory_arguments(shared=True)))
+        process = self._process((*options, *self._memory_arguments(shared=True)))
         try:
             process.start()
             deadline = time.monotonic() + boot.timeout_s
@@ -56,15 +49,14 @@ class Snapshot:
             process.agent("second").greeted(boot.timeout_s)
             process.qmp.command("stop")
             _leave_memory_alone(process)
-            process.qmp.command("getfd", fdname="state", file=snapshot._state)
+            process.qmp.command("getfd", fdname="state", file=self._state)
             process.qmp.command("migrate", uri="fd:state")
-            status = snapshot._until(process, "query-migrate", ("completed", "failed"))
+            status = self._until(process, "query-migrate", ("completed", "failed"))
             if status != "completed":
                 raise LaunchFailure("QEMU cannot keep a guest", process.command, process.console())
             process.stop()
         finally:
             process.kill()
-        return snapshot
 
     def clone(self, options: Sequence[str] = ()) -> QemuProcess:
         """A process, not started yet, to be handed to :meth:`resume` once it has spawned."""
@@ -97,7 +89,6 @@ class Snapshot:
         )
 
     def _until(self, process: QemuProcess, question: str, wanted: Sequence[str]) -> str:
-        """Ask QEMU until its status is one of those ``wanted``."""
         timeout_s = self._boot.timeout_s
         deadline = time.monotonic() + timeout_s
         while True:

@@ -25,6 +25,10 @@ the bound:
 *fact* does not depend on it. **Few runs.** Fewer than 10 VM runs, 30 fast ones or 3 ramps: at best
 "with caveats"; ``image_bytes`` are exact and exempt.
 
+**Against its own handicap.** Software emulation only makes a VM slower. So where a claim says that
+a VM takes at least so much, and only the rows above the line were emulated, its rule may refute it
+even so, also a claim about time. The reverse never follows.
+
 **Caveats** (entries separated by ``;``), each of which turns "supported" into "with caveats" when
 it comes out the other way:
 
@@ -34,8 +38,9 @@ it comes out the other way:
     the other way is that the fact holds.
 ``always: text``
     holds whatever is measured, and is quoted.
-``text: text`` and ``beside: <quantity>``
-    listed only, like every arm that is not measured or not settled; they change nothing.
+``text: text``, ``beside: <quantity>`` and ``published: metric: system``
+    listed only, the last as a line of ``data/literature.csv``, like every arm that is not measured
+    or not settled; they change nothing.
 
 **Others** (``metric: system`` of lines of ``data/literature.csv``, separated by ``;``): what others
 measured with hardware virtualisation. It is shown beside "not measured here" and decides nothing.
@@ -53,6 +58,7 @@ from vmcompare.evidence.claims.findings import (
     estimate,
     judge,
     observed,
+    told,
 )
 from vmcompare.evidence.claims.rules import (
     ARTICLE,
@@ -69,6 +75,7 @@ from vmcompare.evidence.claims.rules import (
     Rule,
     Side,
     caveat,
+    counted,
     load,
     parse,
     quantity,
@@ -81,6 +88,6 @@ __all__ = [
     "ARTICLE", "COLUMNS", "NO_CODE_CACHE", "RAMP", "RAMPS_WANTED", "Caveat", "CaveatKind",
     "Claim", "ClaimKind", "Conclusion", "Estimand", "Estimate", "Finding", "Observations",
     "Quantity", "Rule", "Side", "Undecided", "by_rule", "caveat", "combine", "concerned",
-    "estimate", "judge", "load", "observed", "parse", "quantity", "quoted", "runs_wanted",
-    "words_of_fact",
+    "counted", "estimate", "judge", "load", "observed", "parse", "quantity", "quoted",
+    "runs_wanted", "told", "words_of_fact",
 ]  # fmt: skip

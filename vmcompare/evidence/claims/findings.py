@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -23,6 +23,7 @@ from vmcompare.evidence.claims.rules import (
     Quantity,
     Rule,
     Side,
+    counted,
     runs_wanted,
     words_of_fact,
 )
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 
 NO_CODE_CACHE = "without the translator’s code cache"
 _NO_CODE_CACHE_IN = ("pss_bytes", "overhead_bytes")
+
+HANDICAP = f"even under {EMULATION}, which makes a VM slower and no smaller"
+"""Words of the one-sided rule: where an emulated VM takes less than a claim says it takes at least,
+the claim is refuted, also one about time. The reverse never follows."""
 
 
 class Conclusion(StrEnum):
@@ -70,6 +75,7 @@ class Finding:
             It decides nothing.
         lacking: whether it is open because rows that it takes are not in this recording at all;
             another recording may settle it.
+        despite: what speaks for the claim and did not save it (:data:`HANDICAP`), or empty.
     """
 
     verdict: Conclusion
@@ -81,6 +87,7 @@ class Finding:
     listed: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     lacking: bool = False
+    despite: str = ""
 
 
 def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
@@ -103,6 +110,28 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
             _facts(body, frame) if isinstance(body, Observations) else _number(claim, body, frame)
         )
     return with_others(claim, _with_caveats(claim, finding, frame))
+
+
+def told(claim: Claim, finding: Finding) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What stands below a finding: value and bound, or what was found; then what limits it.
+
+    Each is a name and what is said under it, one entry or several.
+    """
+    if finding.value and claim.quantity and claim.bound is not None:
+        least = claim.rule is not Rule.BOUND or claim.quantity.at_least
+        yield "Value", (_capital(finding.value),)
+        bound = written(claim.bound, claim.quantity.unit)
+        yield "Bound", (f"at {'least' if least else 'most'} {bound}",)
+        if finding.verdict is Conclusion.NOT_MEASURED:
+            yield "Open because", (f"{EMULATION} decides no claim about time or processor",)
+        if finding.despite:
+            yield "Decided because", (f"it fails {finding.despite}",)
+    else:
+        yield "Found", (finding.reason,)
+    if finding.caveats:
+        yield "Limited by", finding.caveats
+    if finding.listed:
+        yield "Beside it", finding.listed
 
 
 def with_others(claim: Claim, finding: Finding) -> Finding:
@@ -222,7 +251,12 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     assert claim.bound is not None  # load() saw to it
     against = f"{found}; the bound is {written(claim.bound, wanted.unit)}"
     interval = found.interval
-    if found.emulated and claim.kind is ClaimKind.TIME:
+    verdict, why = by_rule(claim.rule, interval, claim.bound, at_least=wanted.at_least)
+    at_least = wanted.at_least or claim.rule is not Rule.BOUND
+    despite = ""
+    if at_least and found.handicapped and verdict is Conclusion.REFUTED:
+        despite, why = HANDICAP, f"{why}, {HANDICAP}"
+    if found.emulated and claim.kind is ClaimKind.TIME and not despite:
         return Finding(
             Conclusion.NOT_MEASURED,
             f"The VMs ran under {EMULATION} here, which decides no claim about time or processor "
@@ -231,11 +265,11 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
             interval.n,
             str(found),
         )
-    verdict, why = by_rule(claim.rule, interval, claim.bound, at_least=wanted.at_least)
-    finding = Finding(verdict, f"{_capital(against)}{why}.", interval, interval.n, str(found))
+    reason = f"{_capital(against)}{why}."
+    finding = Finding(verdict, reason, interval, interval.n, str(found), despite=despite)
     if found.few:
         finding = _at_best(finding, f"few runs: {found.few}")
-    if found.emulated and claim.kind is ClaimKind.SIZE:
+    if found.emulated and claim.kind is ClaimKind.SIZE and not despite:
         finding = _at_best(finding, f"measured under {EMULATION}")
     if verdict is Conclusion.WITH_CAVEATS:
         finding = replace(finding, caveats=("yes, but not by that much", *finding.caveats))
@@ -344,7 +378,7 @@ def _arm(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> tuple[bool, str
         above = found.interval.low > claim.bound
         return above, f"{found}, above {bound}" if above else str(found)
     below = found.interval.high < claim.bound
-    return below, f"{found}, below {bound}" if below else f"{found} ({bound} is not undercut)"
+    return below, f"{found}, below {bound}" if below else f"{found}, not below {bound}"
 
 
 def _beside(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> str:
@@ -366,6 +400,7 @@ class Estimate:
         wanted: what was estimated.
         interval: estimate and 95 % interval; ``interval.n`` counts runs, paired blocks or ramps.
         emulated: whether any row that went in ran under software emulation.
+        handicapped: whether only rows above the line did, so that emulation can but raise it.
         runs: words for what went in ("10 blocks: 10 vm runs, 30 container runs").
         few: what there was too little of, or empty.
     """
@@ -373,6 +408,7 @@ class Estimate:
     wanted: Quantity
     interval: Interval
     emulated: bool
+    handicapped: bool
     runs: str
     few: str
 
@@ -406,9 +442,11 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     if len({str(some["network"].iloc[0]) for some in rows}) > 1:
         why = "one side has a network and the other has none"
         raise Undecided(why, Conclusion.INCONCLUSIVE)
-    emulated = any(bool((some["accel"] == SOFTWARE).any()) for some in rows)
+    first, *others = (bool((some["accel"] == SOFTWARE).any()) for some in rows)
+    limits = {"emulated": first or any(others), "handicapped": first and not any(others)}
     if slope:
-        return _marginal(wanted, rows, emulated)
+        interval, runs, few = _marginal(wanted, rows)
+        return Estimate(wanted, interval, runs=runs, few=few, **limits)
     blocks = [
         {int(str(b)): group["value"].tolist() for b, group in some.groupby("block")}
         for some in rows
@@ -425,23 +463,24 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
         side: sum(len(values[b]) for b in used)
         for side, values in zip(wanted.sides, blocks, strict=True)
     }
-    runs = ", ".join(f"{count} {side} runs" for side, count in counts.items())
+    runs = ", ".join(f"{count} {side.platform} runs" for side, count in counts.items())
     if wanted.below is not None:
         runs = f"{interval.n} blocks: {runs}"
     if wanted.metric == EXACT:
         if interval.n == 1:
             interval = Interval(interval.estimate, interval.estimate, interval.estimate, 1)
-        return Estimate(wanted, interval, emulated, runs, few="")
-    few = " and ".join(
-        f"{count} {side} runs of {runs_wanted(side.platform)}"
+        return Estimate(wanted, interval, runs=runs, few="", **limits)
+    wanting = dict.fromkeys(
+        f"{count} {side.platform} runs of {runs_wanted(side.platform)}"
         for side, count in counts.items()
         if count < runs_wanted(side.platform)
     )
-    return Estimate(wanted, interval, emulated, runs, few)
+    few = " and ".join(wanting)
+    return Estimate(wanted, interval, runs=runs, few=few, **limits)
 
 
-def _marginal(wanted: Quantity, rows: Sequence[pd.DataFrame], emulated: bool) -> Estimate:
-    """The cost of one more instance: b of each ramp of each side."""
+def _marginal(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval, str, str]:
+    """The cost of one more instance, b of each ramp of each side; ramps, and want of them."""
     slopes = [{block: line.slope for block, line in fitted_ramps(some).items()} for some in rows]
     used = sorted(set.intersection(*map(set, slopes)))
     if not used:
@@ -457,7 +496,7 @@ def _marginal(wanted: Quantity, rows: Sequence[pd.DataFrame], emulated: bool) ->
         interval = paired_ratio([([slopes[0][b]], [slopes[1][b]]) for b in used])
     count = f"{len(used)} ramp{'' if len(used) == 1 else 's'}"
     few = f"{count} of {RAMPS_WANTED}" if len(used) < RAMPS_WANTED else ""
-    return Estimate(wanted, interval, emulated, count, few)
+    return interval, count, few
 
 
 def observed(name: str, frame: pd.DataFrame) -> bool | None:
@@ -466,6 +505,9 @@ def observed(name: str, frame: pd.DataFrame) -> bool | None:
     Raises:
         Undecided: it was not observed.
     """
+    if counts := counted(name):
+        part, whole = (float(_valid(frame, counts, side)["value"].sum()) for side in counts.sides)
+        return {whole: True, 0.0: False}.get(part) if whole else None
     tried = _probed([name], frame)
     values = set(tried.loc[tried["status"] == "ok", "value"])
     if values:
@@ -479,9 +521,9 @@ def concerned(wanted: Estimand, frame: pd.DataFrame) -> pd.DataFrame:
     """Every row that ``wanted`` looks at but warm-ups; failed ones and the control's too."""
     import pandas as pd
 
-    found, body = [_probed(wanted.fact_names, frame)], wanted.body
-    if isinstance(body, Quantity):
-        found += [_tried(frame, body.metric, side) for side in body.sides]
+    found = [_probed(wanted.fact_names, frame)]
+    for one in wanted.quantities:
+        found += [_tried(frame, one.metric, side) for side in one.sides]
     return pd.concat(found)
 
 

@@ -107,7 +107,7 @@ class RunFindings:
         """Whether any row could be one that ``claim`` looks at; cheap, to pass over most runs."""
         if claim.estimand is None:
             return False
-        wanted = {claim.quantity.metric} if claim.quantity else set()
+        wanted = {one.metric for one in claim.estimand.quantities}
         return not self._names.isdisjoint(wanted.union(claim.estimand.fact_names))
 
     def finding(self, claim: Claim) -> Finding:

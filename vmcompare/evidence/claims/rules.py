@@ -24,7 +24,9 @@ are never pooled, and a ratio's sides both have a network or neither: see
 :class:`vmcompare.evidence.claims.Undecided`.
 
 A fact is a row with metric ``fact``, its name in ``phase`` and 1 or 0 as its value;
-``data/facts.csv`` has the words for it.
+``data/facts.csv`` has the words for it. A fact that the same table says is *counted* has no row of
+its own: two counts of the recording are set against each other (``metric: side / side``). It holds
+where they are equal and not where the first is 0.
 """
 
 from __future__ import annotations
@@ -113,8 +115,11 @@ class Side:
     phase: str | None = None
 
     def __str__(self) -> str:
-        limits = (self.machine, self.how, self.warmth, self.phase)
-        return " ".join([self.platform, *(f"({limit})" for limit in limits if limit)])
+        phase = None if self.phase == RAMP else self.phase
+        if phase and phase.isdigit():
+            phase = "one" if phase == "1" else f"{phase} at once"
+        limits = ", ".join(filter(None, (self.machine, self.how, self.warmth, phase)))
+        return f"{self.platform} ({limits})" if limits else str(self.platform)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,8 @@ class Quantity:
         return NAMES.get(self.metric, self.metric)
 
     def __str__(self) -> str:
-        return f"{self.name}, {' ÷ '.join(map(str, self.sides))}"
+        one_more = " for one more" if self.above.phase == RAMP else ""
+        return f"{self.name}{one_more}, {' ÷ '.join(map(str, self.sides))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +179,12 @@ class Estimand:
         """Every fact it looks at."""
         facts = [part for part in (self.control, self.body) if isinstance(part, Observations)]
         return [name for part in facts for name, _ in part.terms]
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """What it estimates, and the counts that its facts are made of."""
+        of_facts = [counts for name in self.fact_names if (counts := counted(name))]
+        return of_facts if isinstance(self.body, Observations) else [self.body, *of_facts]
 
 
 def parse(text: str) -> Estimand:
@@ -239,6 +251,7 @@ class CaveatKind(StrEnum):
     FACT = "fact"
     ALWAYS = "always"
     TEXT = "text"
+    PUBLISHED = "published"
     BESIDE = "beside"
 
 
@@ -248,7 +261,8 @@ class Caveat:
 
     Attributes:
         kind: what it is.
-        text: of ``always`` and ``text`` what is said, of ``fact`` its name; else as written.
+        text: of ``always``, ``text`` and ``published`` what is said, of ``fact`` its name; else as
+            written.
         quantity: of ``arm`` and ``beside``.
     """
 
@@ -262,6 +276,8 @@ def caveat(entry: str) -> Caveat:
     word, _, rest = (piece.strip() for piece in entry.partition(":"))
     if word in (CaveatKind.FACT, CaveatKind.ALWAYS, CaveatKind.TEXT):
         return Caveat(CaveatKind(word), rest)
+    if word == CaveatKind.PUBLISHED:
+        return Caveat(CaveatKind.PUBLISHED, str(cited(rest)))
     if word == CaveatKind.BESIDE:
         return Caveat(CaveatKind.BESIDE, rest, quantity(rest))
     return Caveat(CaveatKind.ARM, entry, quantity(entry))
@@ -363,11 +379,18 @@ def _claim(row: Mapping[str, str]) -> Claim:
 
 
 @cache
-def _worded() -> Mapping[str, str]:
-    path = data_dir() / "facts.csv"
-    return dict(tables.read(path, ("name", "words"), lambda row: (row["name"], row["words"])))
+def _facts() -> Mapping[str, tuple[str, Quantity | None]]:
+    def fact(row: Mapping[str, str]) -> tuple[str, tuple[str, Quantity | None]]:
+        return row["name"], (row["words"], quantity(row["counted"]) if row["counted"] else None)
+
+    return dict(tables.read(data_dir() / "facts.csv", ("name", "words", "counted"), fact))
 
 
 def words_of_fact(name: str) -> str:
     """A fact in words, as ``data/facts.csv`` has it; else its name with spaces."""
-    return _worded().get(name, name.replace("_", " "))
+    return _facts()[name][0] if name in _facts() else name.replace("_", " ")
+
+
+def counted(name: str) -> Quantity | None:
+    """The two counts that a fact is made of; ``None`` where it is a row of its own."""
+    return _facts()[name][1] if name in _facts() else None

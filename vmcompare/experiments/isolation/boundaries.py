@@ -31,9 +31,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from vmcompare.engines.programs.calls import BUFFER, Call, Result, written
+from vmcompare.engines.programs.calls import Call, written
 from vmcompare.engines.programs.system_calls import X86_64
-from vmcompare.errors import Unavailable
+from vmcompare.errors import Unavailable, VmcompareError
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation import probes
 from vmcompare.experiments.isolation.probes import (
@@ -46,13 +46,16 @@ from vmcompare.experiments.isolation.probes import (
     PROBES,
     BoundaryReading,
     Response,
-    Targets,
+    Words,
 )
 from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled, or_failed
 from vmcompare.sandbox import Confinement, Machine, Platform, Sandbox, Spec
 
 Step = tuple[str, Callable[[], Iterable[Measurement]]]
 """Words for the progress line, and what makes the rows of this step."""
+
+Found = Sequence[tuple[bool, str]]
+"""Of some facts whether each holds, and its details."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,39 +79,31 @@ class Variant:
         """A row of it without a value."""
         launched_by = Platform.VM_DIRECT if self.runtime else self.platform
         row = blank(context.launchers[launched_by], self.platform, self.spec, metric)
-        return replace(
-            row,
-            phase=phase,
-            confinement=self.confinement,
-            runtime=self.runtime or row.runtime,
-        )
+        runtime = self.runtime or row.runtime
+        return replace(row, phase=phase, confinement=self.confinement, runtime=runtime)
 
     def open(self, context: Context) -> AbstractContextManager[Sandbox]:
         """Start an instance of it; raises what launchers raise."""
         return context.launchers[self.platform].open(self.spec, context.on_event)
 
 
+def _container(words: str, confinement: Confinement) -> Variant:
+    return Variant(
+        f"container, {words}", Platform.CONTAINER, Spec(confinement=confinement), str(confinement)
+    )
+
+
 VM = Spec(machine=Machine.PC)
 
 _HOST = Variant("host process", Platform.PROCESS)
 _CONTAINER = Variant("container", Platform.CONTAINER)
-_UNFILTERED = Variant(
-    "container, no call filter",
-    Platform.CONTAINER,
-    Spec(confinement=Confinement.NO_SECCOMP),
-    "no-seccomp",
-)
+_UNFILTERED = _container("no call filter", Confinement.NO_SECCOMP)
 _VM = Variant("VM", Platform.VM_DIRECT, VM)
 
 VARIANTS: tuple[Variant, ...] = (
     _HOST,
     _CONTAINER,
-    Variant(
-        "container, no capabilities",
-        Platform.CONTAINER,
-        Spec(confinement=Confinement.NO_CAPABILITIES),
-        "no-capabilities",
-    ),
+    _container("no capabilities", Confinement.NO_CAPABILITIES),
     _UNFILTERED,
     _VM,
 )
@@ -126,15 +121,17 @@ class Survey:
         readings: name of a variant → what it read, unless it failed.
         through: name of a variant → probe → whether it got through.
         why: name of a variant → why it failed.
+        pairs: name of a variant → what two of it answered.
     """
 
     context: Context
     kept: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    targets: Targets | None = None
+    targets: Words | None = None
     host: BoundaryReading | None = None
     readings: dict[str, BoundaryReading] = field(default_factory=dict)
     through: dict[str, Mapping[str, bool]] = field(default_factory=dict)
-    why: dict[str, str] = field(default_factory=dict)
+    why: dict[str, VmcompareError] = field(default_factory=dict)
+    pairs: dict[str, Pair] = field(default_factory=dict)
 
     def ask(
         self,
@@ -154,7 +151,7 @@ class Survey:
         try:
             response, host = respond()
         except FAILURES as error:
-            self.why[variant.name] = str(error)
+            self.why[variant.name] = error
             yield from (failed(row, str(error), phase=probe.name) for probe in GRID)
             return
         reading = self.readings[variant.name] = response.reading
@@ -165,10 +162,25 @@ class Survey:
         if observed:
             yield from probes.observation_rows(row, reading)
 
-    def fact(self, variant: Variant, name: str, holds: bool | None, text: str = "") -> Measurement:
-        """A fact with its details, or (where ``holds`` is ``None``) why it was not observed."""
-        row = variant.row(self.context, "fact", name)
-        return failed(row, text) if holds is None else filled(row, float(holds), text=text)
+    def answers(self, variant: Variant) -> Mapping[str, bool]:
+        """Probe → whether it got through there; raises why it was not asked."""
+        if variant.name not in self.through:
+            raise self.why.get(variant.name) or Unavailable(
+                f"there was no {variant.name} to ask", "look at a recording"
+            )
+        return self.through[variant.name]
+
+    def facts(
+        self, variant: Variant, names: Sequence[str], find: Callable[[], Found]
+    ) -> Iterator[Measurement]:
+        """A row for each of these facts; ``find`` may raise ``FAILURES``."""
+        rows = [variant.row(self.context, "fact", name) for name in names]
+
+        def found() -> Iterator[Measurement]:
+            for row, (holds, text) in zip(rows, find(), strict=True):
+                yield filled(row, float(holds), text=text)
+
+        return or_failed(found(), *rows)
 
 
 def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
@@ -178,16 +190,15 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
         return []
     survey = Survey(context)
     stack.push(survey.kept)
-    pairs = {one.name: Pair() for one in PAIRS}
     plan: list[Step] = [(f"boundaries: {one.name}", partial(_ask, survey, one)) for one in variants]
     if Platform.CONTAINER in context.launchers:
         plan.append(("system calls, one by one", partial(system_call_rows, context)))
     plan += [
-        (f"neighbours: {one.name}", partial(pair_rows, context, one, pairs[one.name]))
+        (f"neighbours: {one.name}", partial(pair_rows, survey, one))
         for one in PAIRS
         if one.platform in context.launchers
     ]
-    plan.append(("what the boundaries say", partial(_conclude, survey, pairs)))
+    plan.append(("what the boundaries say", partial(_conclude, survey)))
     return plan
 
 
@@ -195,11 +206,13 @@ def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
     def respond() -> tuple[Response, BoundaryReading | None]:
         with variant.open(survey.context) as box:
             if variant is _HOST:
-                host = probes.read(box)
-                survey.targets = _targets(survey, host)
-                # Its own root is not seen below /host.
-                response = probes.ask(box, replace(survey.targets, root=""))
-                survey.host = response.reading
+                # Aim at this process, a port of it, and a file of this course.
+                port, host = listener(survey.kept).getsockname()[1], probes.read(box)
+                aim = partial(
+                    probes.targets, host, os.getpid(), port, str(Path(__file__).resolve())
+                )
+                response = probes.ask(box, aim(root=""))
+                survey.targets, survey.host = aim(), response.reading
                 return response, survey.host
             known, targets = survey.host, survey.targets
             if (
@@ -213,12 +226,6 @@ def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
     return survey.ask(variant, respond)
 
 
-def _targets(survey: Survey, host: BoundaryReading) -> Targets:
-    """Aim at this process, a port of it, and a file of this course."""
-    port = int(listener(survey.kept).getsockname()[1])
-    return probes.targets(host, os.getpid(), port, str(Path(__file__).resolve()))
-
-
 def listener(stack: contextlib.ExitStack) -> socket.socket:
     """A socket that listens on this computer's loopback address until ``stack`` closes it."""
     listening = stack.enter_context(socket.socket())
@@ -230,104 +237,95 @@ def listener(stack: contextlib.ExitStack) -> socket.socket:
 # ---- the facts -----------------------------------------------------------------------------------
 
 
-def _conclude(survey: Survey, pairs: Mapping[str, Pair]) -> Iterator[Measurement]:
+def _conclude(survey: Survey) -> Iterator[Measurement]:
     """The facts, once nothing is aimed at any more."""
     survey.kept.close()
     launchers = survey.context.launchers
+    if Platform.CONTAINER in launchers and Platform.VM_DIRECT in launchers:
+        names = (
+            "vm_denies_all_the_container_denies", "vm_denies_more_than_the_container",
+            "container_denies_more_than_the_vm",
+        )  # fmt: skip
+        yield from survey.facts(_VM, names, partial(_attack_surface, survey))
     if Platform.CONTAINER in launchers:
-        if Platform.VM_DIRECT in launchers:
-            yield from _attack_surface(survey)
-        yield from neighbour_facts(survey, _BRIDGED, pairs[_BRIDGED.name])
+        yield from neighbour_facts(survey, _BRIDGED)
     if Platform.VM_DIRECT in launchers:
-        yield from _direct_access(survey)
+        for name, find in (("vm_opens_host_devices", _opens), ("vm_sees_host_devices", _sees)):
+            yield from survey.facts(_VM, [name], partial(find, survey))
 
 
-def _attack_surface(survey: Survey) -> Iterator[Measurement]:
-    """The facts of S1b: what the default container denies, and what the VM denies."""
-    names = (
-        "vm_denies_all_the_container_denies", "vm_denies_more_than_the_container",
-        "container_denies_more_than_the_vm",
-    )  # fmt: skip
-    container, vm = (survey.through.get(one.name, {}) for one in (_CONTAINER, _VM))
+def _attack_surface(survey: Survey) -> Found:
+    """S1b: what the default container denies, and what the VM denies."""
+    container, vm = survey.answers(_CONTAINER), survey.answers(_VM)
     both = [p.name for p in GRID if p.aim == HOST and p.name in container and p.name in vm]
     if not both:
-        why = "no probe was made in both"
-        if silent := [one.name for one in (_CONTAINER, _VM) if one.name not in survey.through]:
-            why = f"no answer of the {silent[0]}: {survey.why.get(silent[0], 'not asked')}"
-        yield from (survey.fact(_VM, name, None, why) for name in names)
-        return
-    only_container = [name for name in both if not container[name] and vm[name]]
+        raise Unavailable("no probe was made in both", "look at a recording")
+    denied = [name for name in both if not container[name]]
+    only_container = [name for name in denied if vm[name]]
     only_vm = [name for name in both if container[name] and not vm[name]]
     of = f"of {len(both)} probes at the host"
-    texts = (
-        f"{sum(not container[n] for n in both)} {of}",
-        f"{len(only_vm)} {of}: {', '.join(only_vm)}",
-        f"{len(only_container)} {of}: {', '.join(only_container)}",
+    return (
+        (not only_container, f"{len(denied)} {of}"),
+        (bool(only_vm), f"{len(only_vm)} {of}: {', '.join(only_vm)}"),
+        (bool(only_container), f"{len(only_container)} {of}: {', '.join(only_container)}"),
     )
-    found = (not only_container, bool(only_vm), bool(only_container))
-    for name, holds, text in zip(names, found, texts, strict=True):
-        yield survey.fact(_VM, name, holds, text)
 
 
-def neighbour_facts(survey: Survey, variant: Variant, pair: Pair) -> Iterator[Measurement]:
+def neighbour_facts(survey: Survey, variant: Variant) -> Iterator[Measurement]:
     """The facts of S3: what container A gets at in B, and which namespaces they share."""
     for name, probe in (
         ("container_reads_sibling", READ),
         ("container_lists_sibling", LIST),
         ("container_kills_sibling", KILL),
     ):
-        if probe in pair.answers:
-            yield survey.fact(variant, name, pair.answers[probe][0])
-        else:
-            yield survey.fact(variant, name, None, f"no answer to {probe!r}")
-    one, other, host = pair.one, pair.other, survey.host
-    if one is None or other is None:
-        why = "two containers could not be asked"
-        yield survey.fact(variant, "five_namespaces_differ", None, why)
-        yield survey.fact(variant, "something_is_not_namespaced", None, why)
-        return
-    three = [one, other, *([host] if host and host.boot_id == one.boot_id else [])]
-    apart = [
-        kind
-        for kind in NAMESPACES
-        if all(kind in reading.namespaces for reading in three)
-        and len({reading.namespaces[kind] for reading in three}) == len(three)
-    ]
-    whose = "A, B and the host" if len(three) == 3 else "A and B (their host could not be asked)"
-    text = f"{', '.join(apart)}: {whose}"
-    yield survey.fact(variant, "five_namespaces_differ", len(apart) >= 5, text)
-    same = {
-        "kernel": one.boot_id == other.boot_id,
-        "vm.swappiness": one.swappiness == other.swappiness,
-        "time namespace": one.namespaces.get("time") == other.namespaces.get("time"),
-        "user namespace": one.namespaces.get("user") == other.namespaces.get("user"),
-    }
-    text = ", ".join(name for name, is_same in same.items() if is_same)
-    yield survey.fact(variant, "something_is_not_namespaced", any(same.values()), text)
+        yield from survey.facts(variant, [name], partial(_gets_at, survey, variant, probe))
+    names = ("five_namespaces_differ", "something_is_not_namespaced")
+    yield from survey.facts(variant, names, partial(_shared, survey, variant))
 
 
-def _direct_access(survey: Survey) -> Iterator[Measurement]:
-    """The facts of S5: whether the VM opens devices of the host's, and whether it sees any."""
-    opens, sees = "vm_opens_host_devices", "vm_sees_host_devices"
-    vm, host = survey.readings.get(_VM.name), survey.host
-    if vm is None:
-        why = survey.why.get(_VM.name, "the VM was not asked")
-        yield from (survey.fact(_VM, name, None, why) for name in (opens, sees))
-        return
-    tried = {name: value for name, value in survey.through[_VM.name].items() if name in DEVICES}
-    if tried:
-        yield survey.fact(_VM, opens, any(tried.values()), f"tried: {', '.join(tried)}")
-    else:
-        yield survey.fact(_VM, opens, None, "not tried")
+def _gets_at(survey: Survey, variant: Variant, probe: str) -> Found:
+    pair = survey.pairs.get(variant.name)
+    if pair is None or probe not in pair.answers:
+        raise Unavailable(f"no answer to {probe!r}", "look at a recording")
+    return [(pair.answers[probe][0], "")]
+
+
+def _shared(survey: Survey, variant: Variant) -> Found:
+    """S3: which namespaces A and B (and their host) have apart, and what they share."""
+    pair, host = survey.pairs.get(variant.name), survey.host
+    if pair is None:
+        raise Unavailable("two containers could not be asked", "look at a recording")
+    readings, whose = [pair.one, pair.other], "A and B (their host could not be asked)"
+    if host and host.boot_id == pair.one.boot_id:
+        readings, whose = [*readings, host], "A, B and the host"
+    numbers = {kind: [reading.namespace(kind) for reading in readings] for kind in NAMESPACES}
+    apart = [k for k, some in numbers.items() if all(some) and len({*some}) == len(readings)]
+    same = ["kernel"] * (pair.one.boot_id == pair.other.boot_id)
+    for what in ("vm.swappiness", "time namespace", "user namespace"):
+        same += [what] * (pair.one.said.get(what) == pair.other.said.get(what))
+    return (len(apart) >= 5, f"{', '.join(apart)}: {whose}"), (bool(same), ", ".join(same))
+
+
+def _opens(survey: Survey) -> Found:
+    """S5: whether the VM opens devices of the host's."""
+    tried = {name: value for name, value in survey.answers(_VM).items() if name in DEVICES}
+    if not tried:
+        raise Unavailable("no probe at a device was made", "look at a recording")
+    return [(any(tried.values()), f"tried: {', '.join(tried)}")]
+
+
+def _sees(survey: Survey) -> Found:
+    """S5: whether the VM sees devices of the host's."""
+    survey.answers(_VM)
+    vm, host = survey.readings[_VM.name], survey.host
     if host is None:
-        yield survey.fact(_VM, sees, None, "the host was not asked for its devices")
-        return
+        raise Unavailable("the host was not asked for its devices", "look at a recording")
     shared = probes.shared_devices(host, vm)
     text = ", ".join(f"{one.address} {one.kind}" for one in shared) or (
         f"none of the host's {len(host.devices)} PCI devices has its address and numbers "
         f"among the VM's {len(vm.devices)}; virtual ones of both are not compared"
     )
-    yield survey.fact(_VM, sees, bool(shared), text)
+    return [(bool(shared), text)]
 
 
 # ---- from one instance to its neighbour ----------------------------------------------------------
@@ -336,15 +334,16 @@ BRIDGE, OWN_NETWORKS = "default bridge", "own networks"
 """``confinement`` of two containers: on one network, or each on its own."""
 
 _BRIDGED = Variant("two containers, one network", Platform.CONTAINER, Spec(network=True), BRIDGE)
+_APART = replace(
+    _BRIDGED,
+    name="two containers, two networks",
+    spec=Spec(network=True, own_network=True),
+    confinement=OWN_NETWORKS,
+)
 PAIRS: tuple[Variant, ...] = (
     Variant("two processes", Platform.PROCESS),
     _BRIDGED,
-    Variant(
-        "two containers, two networks",
-        Platform.CONTAINER,
-        Spec(network=True, own_network=True),
-        OWN_NETWORKS,
-    ),
+    _APART,
     Variant("two VMs", Platform.VM_DIRECT, VM),
 )
 """The VMs, of one RAM disk without a driver of a network card, reach nobody by a network."""
@@ -361,45 +360,46 @@ _NOBODYS = (192, 0, 2, 1)
 _HIDDEN = "the neighbour's process has no number here: its engine runs in a virtual machine"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """What instances A and B have answered.
 
     Attributes:
-        answers: probe that was made → whether A got through to B, and the answer.
         one, other: what A and B read of themselves.
+        answers: probe that was made → whether A got through to B, and the answer.
     """
 
-    answers: dict[str, tuple[bool, str]] = field(default_factory=dict)
-    one: BoundaryReading | None = None
-    other: BoundaryReading | None = None
+    one: BoundaryReading
+    other: BoundaryReading
+    answers: Mapping[str, tuple[bool, str]]
 
 
-def pair_rows(context: Context, variant: Variant, pair: Pair) -> Iterator[Measurement]:
-    """Start A and B and make all four probes from A against B; fills in ``pair``."""
+def pair_rows(survey: Survey, variant: Variant) -> Iterator[Measurement]:
+    """Start A and B and make all four probes from A against B."""
 
-    def attempt() -> None:
+    def attempt() -> Pair:
         with contextlib.ExitStack() as stack:
-            a, b = (stack.enter_context(variant.open(context)) for _ in range(2))
+            a, b = (stack.enter_context(variant.open(survey.context)) for _ in range(2))
             is_process = variant.platform is Platform.PROCESS
             port = listener(stack).getsockname()[1] if is_process else None
-            try_neighbour(a, b, pair, _stat, port)
+            return try_neighbour(a, b, _stat, port)
 
-    return neighbour_rows(variant.row(context), pair, attempt)
+    return neighbour_rows(survey, variant, attempt)
 
 
 def neighbour_rows(
-    row: Measurement, pair: Pair, attempt: Callable[[], None]
+    survey: Survey, variant: Variant, attempt: Callable[[], Pair]
 ) -> Iterator[Measurement]:
-    """The rows of four probes, each made of ``row``; ``attempt`` fills in ``pair``."""
+    """The rows of four probes, as ``attempt`` has their answers."""
+    row = variant.row(survey.context)
     expected = [replace(row, phase=name) for name in (LIST, READ, KILL, CONNECT)]
 
     def rows() -> Iterator[Measurement]:
-        attempt()
-        kernel = pair.one.release if pair.one else ""
+        pair = survey.pairs[variant.name] = attempt()
         for mine in expected:
             if mine.phase in pair.answers:
                 through, text = pair.answers[mine.phase]
+                kernel = pair.one.said["kernel release"]
                 yield filled(mine, float(through), text=text, guest_kernel=kernel)
             else:
                 yield failed(mine, _HIDDEN)
@@ -408,48 +408,44 @@ def neighbour_rows(
 
 
 def try_neighbour(
-    a: Sandbox, b: Sandbox, pair: Pair, stat: Callable[[int], str], port: int | None = None
-) -> None:
-    """Make all four probes from A against B; fills in ``pair``.
+    a: Sandbox, b: Sandbox, stat: Callable[[int], str], port: int | None = None
+) -> Pair:
+    """Make all four probes from A against B.
 
     Args:
         a, b: two instances.
-        pair: what they answer.
         stat: process number → ``/proc/<number>/stat`` of the host.
         port: of the loopback address, where A and B are processes.
     """
-    pair.one, pair.other = probes.read(a), probes.read(b)
-    own_kernel = pair.one.boot_id != pair.other.boot_id
+    one, other = probes.read(a), probes.read(b)
 
     def outcome(name: str, answer: int) -> tuple[bool, str]:
+        own_kernel = one.boot_id != other.boot_id
         value, text = PROBES[name].outcome(answer, own_kernel=own_kernel)
         return bool(value), text
 
-    pids = b.host_pids()
-    pid = pids[-1] if pids else 0  # the first one manages it
+    pid = b.host_pids()[-1] if b.host_pids() else 0  # the first one manages it
     if port is None:
-        address, paths = _serve(b), [f"/proc/{pid}/root{_MARKER}", _MARKER]
+        ip, paths = _serve(b), [f"/proc/{pid}/root{_MARKER}", _MARKER]
     else:  # a process has no file of its own but its program
-        address, paths = (127, 0, 0, 1), [f"/proc/{pid}/exe"]
-    reads = [
-        [Call("openat", (-100, path.encode(), 0)), Call("read", (Result(0), BUFFER, 1))]
-        for path in paths
-    ]
+        ip, paths = (127, 0, 0, 1), [f"/proc/{pid}/exe"]
+    address = probes.address(ip, port or _PORT)
+    words: Words = {"{pid}": pid, "{address}": address}
+    tried = [f"openat HERE {path} 0; read $0 BUFFER 1" for path in paths]
+    tried += [PROBES[name].calls for name in ("process: signal", "network: connect")]
     *opened, signalled, connected = probes.make_calls(
-        a, [*reads, [Call("kill", (pid, 0))], probes.connect(address, port or _PORT)]
+        a, [probes.calls_of(line, words) for line in tried]
     )
-    outcomes = [outcome(READ, answer) for answer in opened]
-    successes = (one for one in outcomes if one[0] or one[1] == OWN_KERNEL)
-    pair.answers = {
-        READ: next(successes, outcomes[0]),
-        CONNECT: outcome(CONNECT, connected),
-    }
+    reads = [outcome(READ, answer) for answer in opened]
+    successes = (one for one in reads if one[0] or one[1] == OWN_KERNEL)
+    answers = {READ: next(successes, reads[0]), CONNECT: outcome(CONNECT, connected)}
     if pid:
         same = _seen(a, pid, stat(pid))
-        pair.answers[LIST] = (same, "ok" if same else "not there")
-        pair.answers[KILL] = outcome(KILL, signalled)
-        if pair.answers[KILL][0] and not same:
-            pair.answers[KILL] = (False, "ok, but another process has that number")
+        answers[LIST] = (same, "ok" if same else "not there")
+        answers[KILL] = outcome(KILL, signalled)
+        if answers[KILL][0] and not same:
+            answers[KILL] = (False, "ok, but another process has that number")
+    return Pair(one, other, answers)
 
 
 def _serve(b: Sandbox) -> tuple[int, ...]:
@@ -491,27 +487,21 @@ NOT_CALLED: Sequence[str] = (
 """Not called: they end, fork or suspend the caller, or concern the whole computer."""
 
 ANSWERED, LET_THROUGH = "system calls answered", "system calls let through"
-REFUSED = "system calls refused by the filter"
-
-_NO_SUCH_CALL = "ENOSYS"
-_BY_FILTER = ("EPERM", _NO_SUCH_CALL)
 
 
 def system_call_rows(context: Context) -> Iterator[Measurement]:
-    """Two counts, and the calls that the filter refuses."""
+    """How many calls the kernel answers, and how many of them the filter lets through."""
     answered = _UNFILTERED.row(context, "item_count", ANSWERED)
     through = _CONTAINER.row(context, "item_count", LET_THROUGH)
-    refused = _CONTAINER.row(context, "observation", REFUSED)
 
     def rows() -> Iterator[Measurement]:
         free, held = (_answers_to_all(context, one) for one in (_UNFILTERED, _CONTAINER))
-        known = [name for name, answer in free.items() if answer != _NO_SUCH_CALL]
-        filtered = [name for name in known if held[name] in _BY_FILTER and free[name] != held[name]]
+        known = [name for name, answer in free.items() if answer != "ENOSYS"]
+        filtered = [n for n in known if held[n] in ("EPERM", "ENOSYS") and free[n] != held[n]]
         yield filled(answered, len(known))
         yield filled(through, len(known) - len(filtered))
-        yield filled(refused, 1.0, text=", ".join(sorted(filtered)))
 
-    return or_failed(rows(), answered, through, refused)
+    return or_failed(rows(), answered, through)
 
 
 def _answers_to_all(context: Context, variant: Variant) -> Mapping[str, str]:

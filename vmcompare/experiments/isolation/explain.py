@@ -35,6 +35,7 @@ from vmcompare.experiments.isolation.probe_grids import (
 from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
     FLIPS,
+    HARDENINGS,
     HOST,
     ITSELF,
     NAMESPACES,
@@ -128,12 +129,6 @@ def probes_table(view: View) -> Iterator[Row]:
 
 
 # ---- one flag of a command line ------------------------------------------------------------------
-
-HARDENINGS = frozenset(
-    {"--cap-drop=ALL", "--user=65534", "--read-only", "--security-opt=no-new-privileges",
-     "--userns"}
-)  # fmt: skip
-"""Flags that are meant to take something away."""
 
 
 def _weakened(view: View) -> tuple[Arm, list[Arm]]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import Weakness, load_weaknesses
-from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB, ratio, seconds, size
 from vmcompare.evidence.view import Column, View, absent
 from vmcompare.experiments.explanation import Row, Values
@@ -41,11 +40,6 @@ from vmcompare.sandbox import Platform, Series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HEARTBEATS: Mapping[str, Platform] = {
-    phase: source.platform for phase, source in kernel_panic.SOURCES.items()
-}
-"""Whose heartbeat → whose colour, from top to bottom."""
-
 
 def _said(source: str) -> str:
     return "the VM of A and B" if source == kernel_panic.THEIRS else source
@@ -62,12 +56,12 @@ _ASKED = {
 
 @dataclass(frozen=True, slots=True)
 class PanicEvent:
-    """What happened: in which second of the axis, which phase, in words; or why it could not."""
+    """What happened in which second of the axis: its phase, in words, or why it could not."""
 
     second: int
     phase: str
     text: str
-    failed: bool = False
+    failed: bool
 
     @property
     def name(self) -> str:
@@ -82,28 +76,28 @@ class Beats:
     Attributes:
         gaps: whose → second → longest gap that ended in it, or time since the last beat (s).
         events: what happened, in order.
-        noticed: whose → the row of when its end was noticed (``detection_s``).
+        noticed: whose → seconds from its last beat until its end was noticed.
     """
 
     gaps: Mapping[str, Mapping[int, float]]
     events: Sequence[PanicEvent]
-    noticed: Mapping[str, Column]
+    noticed: Mapping[str, float]
 
-    def event(self, phase: str) -> PanicEvent | None:
-        """The event of that phase, if it happened."""
-        return next((e for e in self.events if e.phase == phase and not e.failed), None)
+    def second(self, phase: str) -> int:
+        """When the event of that phase happened; raises ``Unavailable``."""
+        for event in self.events:
+            if event.phase == phase and not event.failed:
+                return event.second
+        raise absent("run with both panics")
 
     def silent(self, source: str) -> list[int]:
         """Seconds in which it was silent: see :func:`.heartbeats.silent_seconds`."""
         events = [event.second for event in self.events]
         return sorted(heartbeats.silent_seconds(self.gaps.get(source, {}), events))
 
-    def misses(self, source: str, second: int) -> bool | None:
-        """Whether it missed a beat from a second on; ``None`` where nothing was listened to."""
-        try:
-            return heartbeats.misses(self.gaps.get(source, {}), second)
-        except ValueError:
-            return None
+    def misses(self, source: str, phase: str) -> bool:
+        """Whether it missed a beat from an event on; raises ``Unavailable``."""
+        return heartbeats.misses(self.gaps.get(source, {}), self.second(phase))
 
 
 def beats(view: View) -> Beats:
@@ -113,29 +107,31 @@ def beats(view: View) -> Beats:
         Unavailable: none was listened to.
     """
     heard = view.need("gap_s", "heartbeat")
+    sources = kernel_panic.SOURCES
     of_vms = [
-        *view.columns("gap_s", phase=kernel_panic.SIBLING),
-        *view.columns("gap_s", phase=kernel_panic.THEIRS),
+        column
+        for source in (kernel_panic.SIBLING, kernel_panic.THEIRS)
+        for column in view.columns("gap_s", phase=source)
     ]
     run = (of_vms or heard)[0].run_id
-    gaps, noticed = {}, {}
-    for source in HEARTBEATS:
-        for column in view.columns("gap_s", phase=source, run_id=run):
-            gaps[source] = column.medians("rep")
-        for column in view.columns("detection_s", phase=source, run_id=run):
-            noticed[source] = column
+
+    def of(metric: str) -> Iterator[tuple[str, Column]]:
+        for source in sources:
+            for column in view.columns(metric, phase=source, run_id=run):
+                yield source, column
+
     frame = view.frame
     told = frame[(frame["run_id"] == run) & frame["phase"].astype(str).str.startswith(EVENT)]
     events = [
-        PanicEvent(
-            int(row["rep"]),
-            str(row["phase"]),
-            str(row["text"] or row["error"]),
-            failed=row["status"] != "ok",
-        )
+        PanicEvent(int(row["rep"]), str(row["phase"]), str(row["text"] or row["error"]),
+                   failed=row["status"] != "ok")
         for row in told.to_dict("records")
-    ]
-    return Beats(gaps, sorted(events, key=lambda event: event.second), noticed)
+    ]  # fmt: skip
+    return Beats(
+        {source: column.medians("rep") for source, column in of("gap_s")},
+        sorted(events, key=lambda event: event.second),
+        {source: column.values[0] for source, column in of("detection_s")},
+    )
 
 
 _LOW_S, _HIGH_S = 0.03, 3.0
@@ -172,7 +168,7 @@ def heartbeats_figure(view: View) -> Picture:
 
 def _strip(axes: Axes, found: Beats, source: str, last: int) -> str:
     """Draw one heartbeat, and say it in words."""
-    colour = style.look(Series(HEARTBEATS[source])).colour
+    colour = style.look(Series(kernel_panic.SOURCES[source].platform)).colour
     silent = found.silent(source)
     alive = {second: gap for second, gap in found.gaps[source].items() if second not in silent}
     axes.set_yscale("log")
@@ -232,34 +228,28 @@ def falls_table(view: View) -> Iterator[Row]:
             after = {s: gap for s, gap in gaps.items() if event.second <= s < end}
             words = ", silent" if any(s in silent for s in after) else ""
             row[f"after {number}"] = f"{seconds(max(after.values()))}{words}" if after else "–"
-        noticed = found.noticed.get(source)
-        row["end noticed after"] = seconds(noticed.values[0]) if noticed else "–"
+        noticed_s = found.noticed.get(source)
+        row["end noticed after"] = "–" if noticed_s is None else seconds(noticed_s)
         yield row
 
 
 def sibling_gap_s(view: View) -> float | None:
     """The sibling VM's longest gap from the privileged container's panic on."""
-    found = _heard(view)
-    fall = found.event(PRIVILEGED_ASKS) if found else None
-    gaps = found.gaps.get(kernel_panic.SIBLING, {}) if found else {}
-    return max((g for s, g in gaps.items() if s >= fall.second), default=None) if fall else None
+    try:
+        found = beats(view)
+        panic = found.second(PRIVILEGED_ASKS)
+    except Unavailable:
+        return None
+    gaps = found.gaps.get(kernel_panic.SIBLING, {})
+    return max((gap for second, gap in gaps.items() if second >= panic), default=None)
 
 
 def silent(view: View) -> float | None:
     """How many heartbeats fell silent with the privileged container's panic."""
-    found = _heard(view)
-    fall = found.event(PRIVILEGED_ASKS) if found else None
-    if found is None or fall is None:
-        return None
-    told = [
-        found.misses(source, fall.second) for source in HEARTBEATS if source != kernel_panic.FAULTY
-    ]
-    return None if None in told else float(sum(bool(missed) for missed in told))
-
-
-def _heard(view: View) -> Beats | None:
+    listened = [source for source in kernel_panic.SOURCES if source != kernel_panic.FAULTY]
     try:
-        return beats(view)
+        found = beats(view)
+        return float(sum(found.misses(source, PRIVILEGED_ASKS) for source in listened))
     except Unavailable:
         return None
 
@@ -318,15 +308,9 @@ def _kernels(axes: Axes, kernels: int, each: int, on: int, beside: int) -> None:
     axes.axis("off")
 
 
-def _share(found: Beats, fall: str, *sources: str) -> float:
-    """Of these instances, how many fell silent in one fall."""
-    event = found.event(fall)
-    if event is None:
-        raise absent("run with both panics")
-    told = [x for source in sources if (x := found.misses(source, event.second)) is not None]
-    if not told:
-        raise absent("heartbeat that was listened to in these panics")
-    return mean(told)
+def _share(found: Beats, phase: str, *sources: str) -> float:
+    """Of these instances, how many fell silent in one panic; raises ``Unavailable``."""
+    return mean(found.misses(source, phase) for source in sources)
 
 
 # ---- a noisy neighbour ---------------------------------------------------------------------------
@@ -349,83 +333,54 @@ _COMPARED = (
 """What a program takes; the metric of its neighbour, and its phases beside quiet and busy ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Felt:
-    """What a neighbour felt of one program beside it.
-
-    Attributes:
-        arm: where both ran, in words.
-        what: what the program took.
-        times: how many times as long as beside a quiet one, one ratio a round.
-        series: gives its look.
-    """
-
-    arm: str
-    what: str
-    times: Interval
-    points: Sequence[float]
-    series: Series
-
-
-def felt(view: View) -> list[Felt]:
-    """Everything that was felt, by what the program took.
+def felt(view: View) -> list[marks.Row]:
+    """How many times as long a neighbour waits or works, a row for each program beside it and a
+    point a round.
 
     Raises:
         Unavailable: no program has taken much yet.
     """
-    found = []
+    rows = []
     for what, metric, calm, busy in _COMPARED:
         for arm, platform, held in _ARMS:
             for column in view.columns(metric, platform=str(platform), confinement=held)[:1]:
                 loud, quiet = column.where(phase=busy), column.where(phase=calm)
                 times = loud.over(quiet) if loud.n and quiet.n else None
-                if times is None:
-                    continue
-                below = quiet.blocks()
-                points = [
-                    median(values) / median(below[block])
-                    for block, values in loud.blocks().items()
-                    if block in below
-                ]
-                found.append(Felt(arm, what, times, points, column.series))
-    if not found:
+                if times:
+                    below = quiet.blocks()
+                    points = [
+                        median(values) / median(below[block])
+                        for block, values in loud.blocks().items()
+                        if block in below
+                    ]
+                    label, value = f"{what} · {arm}", times.estimate
+                    look = style.look(column.series)
+                    rows.append(marks.Row(label, ratio(value), look, value, points=points))
+    if not rows:
         raise absent("neighbour that was disturbed")
-    return found
+    return rows
 
 
 @style.own()
 def noisy_neighbour_figure(view: View) -> Picture:
     """How many times as long a neighbour waits, beside each program; a mark a round."""
-    found = felt(view)
-    figure = style.figure(marks.TALL_IN * len(found) + 0.8)
+    rows = felt(view)
+    figure = style.figure(marks.TALL_IN * len(rows) + 0.8)
     axes = figure.subplots()
-    rows = [
-        marks.Row(
-            f"{one.what} · {one.arm}",
-            ratio(one.times.estimate),
-            style.look(one.series),
-            one.times.estimate,
-            points=one.points,
-        )
-        for one in found
-    ]
     marks.draw(axes, rows)
-    most = max(point for one in found for point in one.points)
+    most = max(point for row in rows for point in row.points)
     axes.set_xlim(0, max(2.5, most * 1.1))
     axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
     axes.set_xlabel("times as long as beside a quiet program", fontsize=style.SMALL_PT)
-    said = "; ".join(f"{one.what}, {one.arm}: {ratio(one.times.estimate)}" for one in found)
-    waiting = [one.times.estimate for one in found if one.what != BURNER]
-    return Picture(
-        figure,
-        f"How many times as long a neighbour waits. {said}.",
-        view.caption(),
-        {
-            "hardly": bool(waiting) and max(waiting) < HARDLY,
-            "worst": ratio(max(waiting, default=float("nan"))),
-            "works": any(one.what == BURNER for one in found),
-        },
-    )
+    said = "; ".join(f"{row.label.replace(' · ', ', ')}: {row.text}" for row in rows)
+    waiting = [row.value or 0.0 for row in rows if not row.label.startswith(BURNER)]
+    values: Values = {
+        "hardly": bool(waiting) and max(waiting) < HARDLY,
+        "worst": ratio(max(waiting, default=float("nan"))),
+        "works": len(waiting) < len(rows),
+    }
+    alt = f"How many times as long a neighbour waits. {said}."
+    return Picture(figure, alt, view.caption(), values)
 
 
 _LIMITED = (
@@ -440,17 +395,18 @@ _LIMITED = (
 
 def limits_table(view: View) -> Iterator[Row]:
     """What programs that ask for more than their limit got, at most."""
-    rows, nobody = view.values(), True
+    rows, some = view.values(), False
+    held_by = rows["confinement"].fillna("")
     for who, platform, held, nested in _LIMITED:
-        mine = (rows["platform"] == platform) & (rows["confinement"].fillna("") == held)
-        mine &= (rows["runtime"] == RUNTIME) == nested
-        asked = rows[mine & (rows["phase"] == MEMORY)]
-        forks = rows[mine & (rows["phase"] == FORKS) & (rows["metric"] == "item_count")]["value"]
+        mine = rows[(rows["platform"] == platform) & (held_by == held)
+                    & ((rows["runtime"] == RUNTIME) == nested)]  # fmt: skip
+        asked, forks = mine[mine["phase"] == MEMORY], mine[mine["phase"] == FORKS]
         ratios = asked[asked["metric"] == "guest_ram_to_limit_ratio"]
         peaks = asked[asked["metric"] == "cgroup_bytes"]
+        count = forks[forks["metric"] == "item_count"]["value"].max()
         if ratios.empty and peaks.empty:
             continue
-        nobody = False
+        some = True
         limit = MIB * float((peaks if ratios.empty else ratios)["mem_limit_mib"].iloc[0])
         got = peaks["value"].max() if ratios.empty else limit * ratios["value"].max()
         yield {
@@ -459,9 +415,9 @@ def limits_table(view: View) -> Iterator[Row]:
             if held == WITHOUT
             else size(limit),
             "memory it got": size(got),
-            "processes it got": "–" if forks.empty else f"{forks.max():.0f}",
+            "processes it got": f"{count:.0f}" if count > 0 else "–",
         }
-    if nobody:
+    if not some:
         raise absent("program that asked for more than its limit")
 
 

@@ -27,29 +27,9 @@ from vmcompare.engines.programs import calls
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import probes
-from vmcompare.experiments.isolation.boundaries import (
-    OWN_NETWORKS,
-    Pair,
-    Step,
-    Survey,
-    Variant,
-    neighbour_facts,
-    neighbour_rows,
-    try_neighbour,
-)
-from vmcompare.experiments.isolation.probes import (
-    CAPABILITY_NAMES,
-    DEVICES,
-    END_OF_READING,
-    FLIPS,
-    HOST,
-    PROBES,
-    READING,
-    BoundaryReading,
-    Response,
-    changed,
-)
+from vmcompare.experiments.isolation import boundaries, probes
+from vmcompare.experiments.isolation.boundaries import Found, Pair, Step, Survey, Variant
+from vmcompare.experiments.isolation.probes import FLIPS, PROBES, BoundaryReading, Response, changed
 from vmcompare.measuring.experiment import Context, blank
 from vmcompare.sandbox import (
     CONTAINER_HOST,
@@ -65,34 +45,34 @@ from vmcompare.sandbox import (
 IMAGE = "/c/image"
 """The root file system of all containers, in the guest."""
 
-IMAGE_OF_USER = "/c/image-of-user"
+_IMAGE_OF_USER = "/c/image-of-user"
 """The same with ``--userns``: its files belong to the user that is root inside."""
 
-FIRST_SUBORDINATE, _SUBORDINATES = 100_000, 65_536
+_FIRST_SUBORDINATE, _SUBORDINATES = 100_000, 65_536
 """What ``/etc/subuid`` gives a user, and so a rootless engine, on common distributions."""
 
-FILTERED: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie", "mount",
-         "mount_setattr", "move_mount", "open_tree", "quotactl", "setdomainname",
-         "sethostname", "setns", "umount", "umount2", "unshare"),
-        ("CAP_SYS_ADMIN",)),
-    "bpf": ("CAP_SYS_ADMIN", "CAP_BPF"),
-    "perf_event_open": ("CAP_SYS_ADMIN", "CAP_PERFMON"),
-    "syslog": ("CAP_SYS_ADMIN", "CAP_SYSLOG"),
-    **dict.fromkeys(("delete_module", "finit_module", "init_module"), ("CAP_SYS_MODULE",)),
-    **dict.fromkeys(("kexec_file_load", "kexec_load", "reboot"), ("CAP_SYS_BOOT",)),
-    **dict.fromkeys(("get_mempolicy", "mbind", "set_mempolicy"), ("CAP_SYS_NICE",)),
-    **dict.fromkeys(("clock_adjtime", "clock_settime", "settimeofday"), ("CAP_SYS_TIME",)),
-    **dict.fromkeys(("ioperm", "iopl"), ("CAP_SYS_RAWIO",)),
-    "acct": ("CAP_SYS_PACCT",), "kcmp": ("CAP_SYS_PTRACE",),
-    "open_by_handle_at": ("CAP_DAC_READ_SEARCH",), "vhangup": ("CAP_SYS_TTY_CONFIG",),
-    **dict.fromkeys(
-        ("add_key", "keyctl", "move_pages", "nfsservctl", "pivot_root", "request_key",
-         "swapoff", "swapon", "sysfs", "uselib", "userfaultfd", "ustat"),
-        ()),
-}  # fmt: skip
-"""System call that the filter refuses → the capabilities any of which lifts that.
+FLAGS: tuple[str, ...] = ("", *FLIPS)
+"""The one flag that differs; empty: the defaults."""
+
+_FILTERED: Mapping[str, str] = {
+    "SYS_ADMIN BPF": "bpf",
+    "SYS_ADMIN PERFMON": "perf_event_open",
+    "SYS_ADMIN SYSLOG": "syslog",
+    "SYS_ADMIN": "fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie mount mount_setattr "
+    "move_mount open_tree quotactl setdomainname sethostname setns umount umount2 unshare",
+    "SYS_MODULE": "delete_module finit_module init_module",
+    "SYS_BOOT": "kexec_file_load kexec_load reboot",
+    "SYS_NICE": "get_mempolicy mbind set_mempolicy",
+    "SYS_TIME": "clock_adjtime clock_settime settimeofday",
+    "SYS_RAWIO": "ioperm iopl",
+    "SYS_PACCT": "acct",
+    "SYS_PTRACE": "kcmp",
+    "DAC_READ_SEARCH": "open_by_handle_at",
+    "SYS_TTY_CONFIG": "vhangup",
+    "": "add_key keyctl move_pages nfsservctl pivot_root request_key swapoff swapon sysfs uselib "
+    "userfaultfd ustat",
+}
+"""Capabilities → the calls that the filter refuses to who holds none of these.
 
 Source: https://docs.docker.com/engine/security/seccomp/ (the calls that its table lists as
 blocked), with the capabilities of moby's ``profiles/seccomp/default.json``. Docker's profile names
@@ -103,18 +83,6 @@ _NEW_NAMESPACES = (
     0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
 )  # fmt: skip
 """The ``CLONE_NEW…`` bits (Linux, ``sched.h``): mnt, cgroup, uts, ipc, user, pid, net."""
-
-_NOBODY = 65534
-
-_WITHOUT_NAMESPACE = {
-    "--pid=host": "pid",
-    "--network=host": "network",
-    "--ipc=host": "ipc",
-    "--uts=host": "uts",
-}
-
-FLAGS: tuple[str, ...] = ("", *FLIPS)
-"""The one flag that differs; empty: the defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +106,10 @@ class Limits:
 def configuration(
     flag: str = "", *, args: Sequence[str], limits: Limits | None = None
 ) -> dict[str, Any]:
-    """An OCI configuration: Docker's defaults with one flag of ``docker run`` changed.
+    """An OCI configuration: Docker's defaults with one flag of :data:`FLAGS` changed.
 
     Args:
-        flag: of :data:`FLAGS`.
+        flag: of ``docker run``.
         args: argv of the first program.
         limits: of its control group.
 
@@ -151,12 +119,12 @@ def configuration(
     if flag not in FLAGS:
         raise UnknownName("flag", flag, FLAGS)
     held: Sequence[str] = {
-        "--privileged": tuple(f"CAP_{name}" for name in CAPABILITY_NAMES),
+        "--privileged": tuple(f"CAP_{name}" for name in probes.CAPABILITY_NAMES),
         "--cap-add=SYS_ADMIN": (*CAPABILITIES, "CAP_SYS_ADMIN"),
         "--cap-drop=ALL": (),
     }.get(flag, CAPABILITIES)
     made = by_default(
-        IMAGE_OF_USER if flag == "--userns" else IMAGE,
+        _IMAGE_OF_USER if flag == "--userns" else IMAGE,
         args,
         "unnamed",
         limits.resources if limits else {},
@@ -165,7 +133,7 @@ def configuration(
         read_only=flag == "--read-only",
     )
     if flag not in ("--security-opt=seccomp=unconfined", "--privileged"):
-        made["linux"]["seccomp"] = call_filter(held)
+        made["linux"]["seccomp"] = _call_filter(held)
     _change(flag, made)
     return made
 
@@ -173,8 +141,8 @@ def configuration(
 def _change(flag: str, made: dict[str, Any]) -> None:
     """What a flag changes beside capabilities, filter and root file system."""
     linux, process = made["linux"], made["process"]
-    if flag in _WITHOUT_NAMESPACE:
-        kind = _WITHOUT_NAMESPACE[flag]
+    if flag.endswith("=host"):
+        kind = flag.removeprefix("--").removesuffix("=host")
         linux["namespaces"] = [space for space in linux["namespaces"] if space["type"] != kind]
         if kind == "uts":
             del made["hostname"]
@@ -192,38 +160,39 @@ def _change(flag: str, made: dict[str, Any]) -> None:
         for mount in made["mounts"]:
             mount["options"] = [option for option in mount["options"] if option != "ro"]
     elif flag == "--user=65534":
-        process["user"] = {"uid": _NOBODY, "gid": _NOBODY}
+        process["user"] = {"uid": 65534, "gid": 65534}
         process["capabilities"] |= {"effective": [], "permitted": []}
     elif flag == "--security-opt=no-new-privileges":
         process["noNewPrivileges"] = True
     elif flag == "--userns":
         linux["namespaces"].append({"type": "user"})
-        mapping = {"containerID": 0, "hostID": FIRST_SUBORDINATE, "size": _SUBORDINATES}
+        mapping = {"containerID": 0, "hostID": _FIRST_SUBORDINATE, "size": _SUBORDINATES}
         linux["uidMappings"] = linux["gidMappings"] = [mapping]
 
 
-def call_filter(held: Sequence[str]) -> dict[str, Any]:
-    """The part ``linux.seccomp``: all calls are allowed but those of :data:`FILTERED`."""
-    refused = sorted(call for call, by in FILTERED.items() if not set(by) & set(held))
-    calls: list[dict[str, Any]] = [{"names": refused, "action": "SCMP_ACT_ERRNO"}]
+def _call_filter(held: Sequence[str]) -> dict[str, Any]:
+    """The part ``linux.seccomp``: all calls are allowed but those of :data:`_FILTERED`."""
+    refused = [
+        name
+        for by, names in _FILTERED.items()
+        if not any(f"CAP_{capability}" in held for capability in by.split())
+        for name in names.split()
+    ]
+    refuse = {"action": "SCMP_ACT_ERRNO"}
+    rules: list[dict[str, Any]] = [refuse | {"names": refused}]
     if "CAP_SYS_ADMIN" not in held:
         # As Docker's: clone is refused with any of those bits. A filter cannot read those of
         # clone3, so that gets ENOSYS, and libraries fall back to clone.
-        calls += [
-            {
-                "names": ["clone"],
-                "action": "SCMP_ACT_ERRNO",
-                "args": [{"index": 0, "value": bit, "valueTwo": bit, "op": "SCMP_CMP_MASKED_EQ"}],
-            }
-            for bit in _NEW_NAMESPACES
-        ]
-        calls.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38})
-    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls}
+        for bit in _NEW_NAMESPACES:
+            when = {"index": 0, "value": bit, "valueTwo": bit, "op": "SCMP_CMP_MASKED_EQ"}
+            rules.append(refuse | {"names": ["clone"], "args": [when]})
+        rules.append(refuse | {"names": ["clone3"], "errnoRet": 38})
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
 
 
 # ---- a guest for containers --------------------------------------------------------------------
 
-HOST_FILE = "/srv/of-the-host"
+_HOST_FILE = "/srv/of-the-host"
 """A file of the guest that no image holds."""
 
 _PREPARE = f"""
@@ -231,11 +200,12 @@ set -e
 grep -q '/sys/fs/cgroup ' /proc/mounts || mount -t cgroup2 cgroup /sys/fs/cgroup
 ip link set lo up
 mkdir -p /c /srv && mount -t tmpfs -o mode=755 tmpfs /c && mkdir -p {IMAGE}
-echo 'a file of the host' > {HOST_FILE}
+echo 'a file of the host' > {_HOST_FILE}
 cp -a /bin /sbin /lib /etc {IMAGE}/
 cd {IMAGE} && mkdir -p proc sys dev tmp host usr/bin usr/sbin srv root && chmod 1777 tmp
 /bin/busybox --install -s {IMAGE}/bin
-cp -a {IMAGE} {IMAGE_OF_USER} && chown -R {FIRST_SUBORDINATE}:{FIRST_SUBORDINATE} {IMAGE_OF_USER}
+cp -a {IMAGE} {_IMAGE_OF_USER}
+chown -R {_FIRST_SUBORDINATE}:{_FIRST_SUBORDINATE} {_IMAGE_OF_USER}
 if [ -e /lib/modules/loop.ko ]; then
   insmod /lib/modules/loop.ko && truncate -s 1M /srv/disk && losetup /dev/loop0 /srv/disk
 fi
@@ -260,9 +230,8 @@ def write(vm: Sandbox, name: str, configuration: Mapping[str, Any]) -> None:
 
     Its control group is ``/sys/fs/cgroup/<name>`` in the guest.
     """
-    whole = dict(configuration)
-    whole["linux"] = {**configuration["linux"], "cgroupsPath": f"/{name}"}
-    vm.put(f"/c/{name}.json", json.dumps(whole).encode())
+    linux = {**configuration["linux"], "cgroupsPath": f"/{name}"}
+    vm.put(f"/c/{name}.json", json.dumps({**configuration, "linux": linux}).encode())
 
 
 def start_line(name: str, options: str = "") -> str:
@@ -301,16 +270,11 @@ NO_CONTAINER = "no container"
 
 RUNTIME = RUNC_IN_A_GUEST
 
-WEAKENINGS: tuple[str, ...] = FLAGS[1 : FLAGS.index("--privileged")]
-"""Flags that remove one boundary; ``--privileged`` removes nearly all."""
-
 _PORT = 8098
-_LOOP_DEVICE = (7, 0)
+_LOOP_DEVICE = 7 << 8  # number 7:0
 _CALLS = "/calls"
 # A server of the guest's: no process of a container has its number.
 _SERVE = f"nc -lk -p {_PORT} -e /bin/true </dev/null >/dev/null 2>&1 & echo $!"
-
-_START_TIMEOUT_S = 60.0
 
 
 def blank_row(launcher: Launcher, spec: Spec, metric: str) -> Measurement:
@@ -360,11 +324,12 @@ def _open(grid: Misconfigurations) -> Iterator[Measurement]:
         prepare(vm)
         pid = _process_number(vm.run(["sh", "-c", _SERVE]), "the guest's own server")
         host = probes.read(vm)
-        aimed = replace(probes.targets(host, pid, _PORT, HOST_FILE), disk=_LOOP_DEVICE)
-        response = probes.ask(vm, replace(aimed, root=""))
+        aim = partial(probes.targets, host, pid, _PORT, _HOST_FILE)
+        response = probes.ask(vm, {**aim(root=""), "{disk}": _LOOP_DEVICE})
+        aimed = {**aim(), "{disk}": _LOOP_DEVICE}
         wanted = probes.possible(aimed, platform.machine())
         program = calls.elf(platform.machine(), tuple(wanted.values()))
-        for image in (IMAGE, IMAGE_OF_USER):
+        for image in (IMAGE, _IMAGE_OF_USER):
             vm.put(image + _CALLS, program)
         grid.vm, grid.wanted, grid.host = vm, tuple(wanted), host
         return Response(host, response.answers), host
@@ -377,46 +342,50 @@ def _try(grid: Misconfigurations, flag: str) -> Iterable[Measurement]:
 
     The default container has observations, too: it stands in for Docker's where there is none.
     """
-    if grid.vm is None:
+    vm, name = grid.vm, f"w{FLAGS.index(flag)}"
+    if vm is None:
+        grid.why[flag] = grid.why[NO_CONTAINER]
         return ()
-    respond = partial(_ask_container, grid, grid.vm, flag)
+
+    def respond() -> tuple[Response, BoundaryReading | None]:
+        write(vm, name, configuration(flag, args=["sh", "-c", f"{probes.READING}exec {_CALLS}"]))
+        output = vm.run(["sh", "-c", start_line(name)]).output
+        text, end, answers = output.partition(f"\n{probes.END_OF_READING}\n".encode())
+        if not end:
+            said = output.decode(errors="replace").strip()[-300:]
+            raise Unavailable(f"the container did not start ({said})", "look at a recording")
+        reading = probes.parse_reading((text + end).decode(errors="replace"))
+        decoded = calls.decode(answers, len(grid.wanted))
+        return Response(reading, dict(zip(grid.wanted, decoded, strict=True))), grid.host
+
     return grid.ask(variant(flag), respond, observed=not flag)
-
-
-def _ask_container(
-    grid: Misconfigurations, vm: Sandbox, flag: str
-) -> tuple[Response, BoundaryReading | None]:
-    name = f"w{FLAGS.index(flag)}"
-    write(vm, name, configuration(flag, args=["sh", "-c", f"{READING}exec {_CALLS}"]))
-    done = vm.run(["sh", "-c", start_line(name)], timeout_s=_START_TIMEOUT_S)
-    text, found, answers = done.output.partition(f"\n{END_OF_READING}\n".encode())
-    if not found:
-        output = done.output.decode(errors="replace").strip()[-300:]
-        raise Unavailable(f"the container did not start ({output})", "look at a recording")
-    reading = probes.parse_reading(f"{text.decode(errors='replace')}\n{END_OF_READING}\n")
-    decoded = calls.decode(answers, len(grid.wanted))
-    return Response(reading, dict(zip(grid.wanted, decoded, strict=True))), grid.host
 
 
 def _conclude(grid: Misconfigurations) -> Iterator[Measurement]:
     """The facts of S3 and S5: what one flag changes, and what a privileged container opens."""
     grid.kept.close()
-    no_guest = grid.why.get(NO_CONTAINER, "")
-    tried = [flag for flag in WEAKENINGS if flag in grid.through]
-    one = partial(grid.fact, variant(""), "one_misconfiguration_flips_a_probe")
-    if "" not in grid.through or not tried:
-        yield one(None, no_guest or "the containers of the guest did not start")
-    else:
-        flips = {flag: changed(grid.through[""], grid.through[flag]) for flag in tried}
-        some = sum(any(PROBES[name].aim == HOST for name in flips[flag]) for flag in tried)
-        as_said = sum(flips[flag] == FLIPS[flag] for flag in tried)
-        yield one(some > 0, f"{some} of {len(tried)} words, {as_said} as registered")
-    opens = partial(grid.fact, variant("--privileged"), "privileged_container_opens_host_devices")
-    if "--privileged" not in grid.through:
-        yield opens(None, no_guest or "the privileged container did not start")
-    else:
-        opened = [name for name in DEVICES if grid.through["--privileged"].get(name)]
-        yield opens(bool(opened), ", ".join(opened))
+    for flag, name, find in (
+        ("", "one_misconfiguration_flips_a_probe", _flips),
+        ("--privileged", "privileged_container_opens_host_devices", _opens),
+    ):
+        yield from grid.facts(variant(flag), [name], partial(find, grid))
+
+
+def _flips(grid: Misconfigurations) -> Found:
+    base = grid.answers(variant(""))
+    tried = [flag for flag in probes.WEAKENINGS if flag in grid.through]
+    if not tried:
+        raise Unavailable("the containers of the guest did not start", "look at a recording")
+    flips = {flag: changed(base, grid.through[flag]) for flag in tried}
+    some = sum(any(PROBES[name].aim == probes.HOST for name in flips[flag]) for flag in tried)
+    as_said = sum(flips[flag] == FLIPS[flag] for flag in tried)
+    return [(some > 0, f"{some} of {len(tried)} words, {as_said} as registered")]
+
+
+def _opens(grid: Misconfigurations) -> Found:
+    answers = grid.answers(variant("--privileged"))
+    opened = [name for name in probes.DEVICES if answers.get(name)]
+    return [(bool(opened), ", ".join(opened))]
 
 
 # ---- neighbours, where there is no Docker --------------------------------------------------------
@@ -443,17 +412,12 @@ class Contained:
         return self.vm.console()
 
 
-def contained(vm: Sandbox, name: str) -> Contained:
-    """Start a default container that runs until the guest ends.
-
-    Raises:
-        LaunchFailure: it did not start.
-    """
+def _contained(vm: Sandbox, name: str) -> Contained:
+    """Start a default container that runs until the guest ends; raises ``LaunchFailure``."""
     write(vm, name, configuration(args=["sleep", "3600"]))
-    written = f"/c/{name}/pid"
-    line = start_line(name, f"--detach --pid-file {written} ")
-    errors = error_file(name)
-    done = vm.run(["sh", "-c", f"{line} >/dev/null 2>{errors}; cat {written} {errors}"])
+    pid_file, errors = f"/c/{name}/pid", error_file(name)
+    line = start_line(name, f"--detach --pid-file {pid_file} ")
+    done = vm.run(["sh", "-c", f"{line} >/dev/null 2>{errors}; cat {pid_file} {errors}"])
     return Contained(vm, name, _process_number(done, "a container of the guest"))
 
 
@@ -467,17 +431,15 @@ def _process_number(done: Completed, what: str) -> int:
 
 def _neighbours(grid: Misconfigurations) -> Iterator[Measurement]:
     """Probes of container A against B, both in the guest, each with an unconnected network."""
-    vm, pair, apart = grid.vm, Pair(), variant(OWN_NETWORKS)
+    vm, apart = grid.vm, variant(boundaries.OWN_NETWORKS)
     if vm is None:
         return
 
-    def attempt() -> None:
-        a, b = (contained(vm, name) for name in ("one", "other"))
-        try_neighbour(a, b, pair, lambda pid: _stat(vm, pid))
+    def stat(pid: int) -> str:
+        return vm.run(["cat", f"/proc/{pid}/stat"]).output.decode(errors="replace")
 
-    yield from neighbour_rows(apart.row(grid.context), pair, attempt)
-    yield from neighbour_facts(grid, apart, pair)
+    def attempt() -> Pair:
+        return boundaries.try_neighbour(_contained(vm, "one"), _contained(vm, "other"), stat)
 
-
-def _stat(vm: Sandbox, pid: int) -> str:
-    return vm.run(["cat", f"/proc/{pid}/stat"]).output.decode(errors="replace")
+    yield from boundaries.neighbour_rows(grid, apart, attempt)
+    yield from boundaries.neighbour_facts(grid, apart)

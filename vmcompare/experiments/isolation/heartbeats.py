@@ -19,8 +19,9 @@ from itertools import pairwise
 from typing import Any
 
 from vmcompare.engines.programs import heartbeat
-from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.errors import LaunchFailure, Unavailable, VmcompareError, WaitTimeout
 from vmcompare.evidence.units import MIB, NS_PER_S
+from vmcompare.evidence.view import absent
 from vmcompare.experiments.isolation import guest_containers
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import Context
@@ -88,16 +89,9 @@ def gaps_s(beats_ns: Sequence[int], begin_ns: int, end_ns: int) -> list[float]:
     return ended
 
 
-def percentiles_s(gaps: Sequence[float]) -> tuple[float, float]:
-    """The 50th and the 99th percentile of gaps (s): method 7 of Hyndman and Fan (1996), numpy's.
-
-    Raises:
-        ValueError: there are fewer than two.
-    """
-    if len(gaps) < 2:
-        raise ValueError(f"percentiles of {len(gaps)} gaps say nothing")
-    cuts = statistics.quantiles(gaps, n=100, method="inclusive")
-    return cuts[49], cuts[98]
+def p99_s(gaps: Sequence[float]) -> float:
+    """The 99th percentile of at least two gaps (s): method 7 of Hyndman and Fan (1996), numpy's."""
+    return statistics.quantiles(gaps, n=100, method="inclusive")[98]
 
 
 def missed_in(by_second: Mapping[int, float], second: int, event: int) -> bool:
@@ -109,17 +103,19 @@ def missed_in(by_second: Mapping[int, float], second: int, event: int) -> bool:
         event: the second of an event; the 30 s before it are the baseline.
 
     Raises:
-        ValueError: no beat was recorded in the baseline.
+        Unavailable: no beat was recorded in the baseline.
     """
-    gap_s = by_second[second]
-    return gap_s > MISSED_OVER_S and gap_s > MISSED_TIMES * longest_before_s(by_second, event)
+    before = [gap for at, gap in by_second.items() if event - BEFORE_S <= at < event]
+    if not before:
+        raise absent("second before the event")
+    return by_second[second] > max(MISSED_OVER_S, MISSED_TIMES * max(before))
 
 
 def misses(by_second: Mapping[int, float], event: int) -> bool:
     """Whether a beat was missed from ``event`` on; see :func:`missed_in`.
 
     Raises:
-        ValueError: no beat was recorded in the baseline, or none after it.
+        Unavailable: no beat was recorded in the baseline, or none after it.
     """
     return any(missed_in(by_second, second, event) for second in _after(by_second, event))
 
@@ -128,9 +124,9 @@ def silent(by_second: Mapping[int, float], event: int, until: int | None = None)
     """Whether a heartbeat stopped after ``event`` and had not come back by ``until``.
 
     Raises:
-        ValueError: as :func:`misses`.
+        Unavailable: as :func:`misses`.
     """
-    return missed_in(by_second, max(_after(by_second, event, until)), event)
+    return missed_in(by_second, _after(by_second, event, until)[-1], event)
 
 
 def silent_seconds(by_second: Mapping[int, float], events: Sequence[int]) -> frozenset[int]:
@@ -141,37 +137,23 @@ def silent_seconds(by_second: Mapping[int, float], events: Sequence[int]) -> fro
     """
     found: set[int] = set()
     for event, until in zip(events, [*events[1:], None], strict=False):
-        try:
-            window = sorted(_after(by_second, event, until))
-        except ValueError:
-            continue
-        for second in window:  # a gap that grows is one without a beat
-            if second - 1 in found and by_second[second] > by_second[second - 1]:
+        with contextlib.suppress(Unavailable):
+            window = _after(by_second, event, until)
+            for second in window:  # a gap that grows is one without a beat
+                if second - 1 in found and by_second[second] > by_second[second - 1]:
+                    found.add(second)
+            for second in reversed(window):
+                if not missed_in(by_second, second, event):
+                    break
                 found.add(second)
-        for second in reversed(window):
-            if not missed_in(by_second, second, event):
-                break
-            found.add(second)
     return frozenset(found)
 
 
-def longest_before_s(by_second: Mapping[int, float], event: int) -> float:
-    """The longest gap (s) of the 30 s before an event: the baseline of the registered rule.
-
-    Raises:
-        ValueError: no beat was recorded in that time.
-    """
-    before = [gap for second, gap in by_second.items() if event - BEFORE_S <= second < event]
-    if not before:
-        raise ValueError("no second before the event was listened to")
-    return max(before)
-
-
 def _after(by_second: Mapping[int, float], event: int, until: int | None = None) -> list[int]:
-    longest_before_s(by_second, event)  # raises where there is no baseline
-    after = [s for s in by_second if event <= s and (until is None or s < until)]
+    """The seconds with a gap from ``event`` to ``until``, in order."""
+    after = sorted(s for s in by_second if event <= s and (until is None or s < until))
     if not after:
-        raise ValueError("no second after the event was listened to")
+        raise absent("second after the event")
     return after
 
 
@@ -213,12 +195,12 @@ class Beating:
 
 @dataclass(slots=True)
 class Instances:
-    """Opens instances, and closes them with ``stack``; ``why`` says by name why there is none."""
+    """Opens instances, and closes them with ``stack``; ``why`` has by name why there is none."""
 
     context: Context
     stack: contextlib.ExitStack
     clock: Clock = field(default_factory=Clock)
-    why: dict[str, str] = field(default_factory=dict)
+    why: dict[str, VmcompareError] = field(default_factory=dict)
 
     def launcher(self, platform: Platform) -> Launcher:
         """Raises ``Unavailable`` where there is none."""

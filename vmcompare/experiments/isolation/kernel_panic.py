@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vmcompare.engines.programs import heartbeat
-from vmcompare.errors import AbnormalShutdown, WaitTimeout
+from vmcompare.errors import AbnormalShutdown, Unavailable, WaitTimeout
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import NS_PER_S
 from vmcompare.experiments.isolation import guest_containers, heartbeats
@@ -63,6 +64,18 @@ DEFAULT_ASKS = EVENT + "default container tries sysrq"
 PRIVILEGED_ASKS = EVENT + "privileged container tries sysrq"
 EVENTS = (FAULTY_PANICS, DEFAULT_ASKS, PRIVILEGED_ASKS)
 """Phases of the observations of events, in their order."""
+
+_WHO = {FAULTY_PANICS: FAULTY, DEFAULT_ASKS: A, PRIVILEGED_ASKS: THEIRS}
+"""Event → whose kernel is asked."""
+
+_FACTS: Mapping[str, tuple[Sequence[str], str, str]] = {
+    "host_misses_no_heartbeat": ((HOST,), FAULTY_PANICS, FAULTY),
+    "sibling_vm_misses_no_heartbeat": ((SIBLING,), FAULTY_PANICS, FAULTY),
+    "container_kernel_panic_stops_both_containers": ((B, A), PRIVILEGED_ASKS, THEIRS),
+    "privileged_container_sysrq_takes_sibling_down": ((B,), PRIVILEGED_ASKS, ""),
+    "default_container_sysrq_takes_sibling_down": ((B,), DEFAULT_ASKS, ""),
+}
+"""Fact → whose heartbeats decide it, after which event, and whose kernel must have panicked."""
 
 _CRASH = "echo c > /proc/sysrq-trigger"
 ASK = ("sh", "-c", _CRASH)
@@ -112,26 +125,14 @@ TIMING = Timing()
 
 
 @dataclass(slots=True)
-class Heartbeat:
-    """One heartbeat, and second → longest gap (s) so far."""
-
-    letter: str
-    beating: Beating
-    by_second: dict[int, float] = field(default_factory=dict)
-
-    def beats(self) -> Sequence[int]:
-        """Its beats so far."""
-        return self.beating.log.beats(self.letter)
-
-
-@dataclass(slots=True)
 class Panics:
     """One run of this part.
 
     Attributes:
         instances: what is open.
         zero_ns: where second 0 of the time axis begins.
-        heard: phase → the heartbeat that is listened to.
+        heard: phase → the instance whose heartbeat is listened to.
+        gaps: phase → second → longest gap (s) so far.
         happened: event → its second.
         done: how many seconds have their rows.
         rows: phase → a row without a value.
@@ -139,12 +140,11 @@ class Panics:
 
     instances: Instances
     zero_ns: int = 0
-    heard: dict[str, Heartbeat] = field(default_factory=dict)
+    heard: dict[str, Beating] = field(default_factory=dict)
+    gaps: dict[str, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
     happened: dict[str, int] = field(default_factory=dict)
     done: int = 0
     rows: dict[str, Measurement] = field(default_factory=dict)
-
-    # ---- opening ------------------------------------------------------------------------------
 
     def row(self, phase: str, metric: str = "gap_s") -> Measurement:
         """A row without a value; kept, because describing an image may take long enough to delay
@@ -175,14 +175,12 @@ class Panics:
             else:
                 beating = self.instances.beating(source.platform, source.spec, source.letter)
         except FAILURES as problem:
-            self.instances.why |= dict.fromkeys(phases, str(problem))
+            self.instances.why |= dict.fromkeys(phases, problem)
             return [failed(self.row(phase), str(problem)) for phase in phases]
         for phase in phases:
             self.row(phase)
-            self.heard[phase] = Heartbeat(SOURCES[phase].letter, beating)
+            self.heard[phase] = beating
         return []
-
-    # ---- the time axis ------------------------------------------------------------------------
 
     def second(self, event: str) -> Iterator[Measurement]:
         """Cause the event, if any, and wait for the end of this second; rows of the seconds before,
@@ -192,7 +190,9 @@ class Panics:
         clock = self.instances.clock
         self.zero_ns = self.zero_ns or clock.now_ns()
         if event:
-            yield from self._event(event)
+            who = _WHO[event]
+            row = replace(self.row(who, "observation"), phase=event, rep=self._now())
+            yield from or_failed(self._event(event, who, row), row)
         second = self._now()
         clock.until(self.zero_ns + (second + 1) * NS_PER_S)
         yield from self._gaps(second)
@@ -203,41 +203,29 @@ class Panics:
     def _gaps(self, until: int) -> Iterator[Measurement]:
         """Rows of all seconds before ``until`` that have none yet."""
         for second in range(self.done, until):
-            for phase, one in self.heard.items():
-                gap_s = heartbeats.longest_gap_s(one.beats(), self.zero_ns, second)
+            for phase in self.heard:
+                gap_s = heartbeats.longest_gap_s(self._beats(phase), self.zero_ns, second)
                 if gap_s is not None:
-                    one.by_second[second] = gap_s
+                    self.gaps[phase][second] = gap_s
                     yield filled(self.row(phase), gap_s, rep=second)
         self.done = max(self.done, until)
 
-    # ---- events -------------------------------------------------------------------------------
-
-    def _event(self, event: str) -> Iterator[Measurement]:
-        """Cause an event; its row."""
-        who, argv = {
-            FAULTY_PANICS: (FAULTY, ASK),
-            DEFAULT_ASKS: (A, _signal(SOURCES[A].letter)),
-            PRIVILEGED_ASKS: (THEIRS, _signal(_PRIVILEGED)),
-        }[event]
-        second = self._now()
-        row = replace(self.row(who, "observation"), phase=event, rep=second)
-        if who not in self.heard:
-            yield failed(row, f"there was no {who}: {self._why(who)}")
-            return
-        beating = self.heard[who].beating
+    def _event(self, event: str, who: str, row: Measurement) -> Iterator[Measurement]:
+        beating = self._heard(who)
         if beating.followed.ended_ns() is not None:
-            yield failed(row, f"{who} was gone already")
-            return
+            raise Unavailable(f"{who} was gone already", "look at the recording")
+        letter = _PRIVILEGED if event == PRIVILEGED_ASKS else SOURCES[who].letter
+        text = _ask(beating.box, ASK if event == FAULTY_PANICS else _signal(letter))
+        self.happened[event] = row.rep
+        yield filled(row, 1.0, text=text)
 
-        def rows() -> Iterator[Measurement]:
-            text = _ask(beating.box, argv)
-            self.happened[event] = second
-            yield filled(row, 1.0, text=text)
+    def _heard(self, phase: str) -> Beating:
+        if phase not in self.heard:
+            raise self.instances.why[phase]
+        return self.heard[phase]
 
-        yield from or_failed(rows(), row)
-
-    def _why(self, phase: str) -> str:
-        return self.instances.why.get(phase, "not opened")
+    def _beats(self, phase: str) -> Sequence[int]:
+        return self.heard[phase].log.beats(SOURCES[phase].letter)
 
     # ---- results ------------------------------------------------------------------------------
 
@@ -246,7 +234,10 @@ class Panics:
         if self.heard:
             self.instances.clock.sleep(0.1)  # for the last beats to arrive
             yield from self._gaps(self._now())
-        yield from self._facts()
+        for name, (phases, event, fallen) in _FACTS.items():
+            if phases != (HOST,) or Platform.PROCESS in self.instances.context.launchers:
+                row = replace(self.row(phases[0], "fact"), phase=name)
+                yield from or_failed(self._fact(row, phases, event, fallen), row)
         for phase in (FAULTY, THEIRS):
             if phase in self.heard:
                 yield self._detection(phase)
@@ -255,64 +246,28 @@ class Panics:
         except FAILURES as problem:
             yield failed(self.row(THEIRS), f"while ending: {problem}")
 
-    def _facts(self) -> Iterator[Measurement]:
-        first, second, third = (self.happened.get(event, -1) for event in EVENTS)
-        no_first, no_second, no_third = (
-            "" if event in self.happened else f"“{event.removeprefix(EVENT)}” did not happen"
-            for event in EVENTS
-        )
-        no_panic = no_first or self._no_panic(FAULTY, first)
-        for phase, name in (
-            (HOST, "host_misses_no_heartbeat"),
-            (SIBLING, "sibling_vm_misses_no_heartbeat"),
-        ):
-            if SOURCES[phase].platform in self.instances.context.launchers:
-                yield self._fact(phase, name, no_panic, lambda g: not heartbeats.misses(g, first))
-        gaps_of_a = self.heard[A].by_second if A in self.heard else {}
-        yield self._fact(
-            B,
-            "container_kernel_panic_stops_both_containers",
-            no_third or self._no_panic(THEIRS, third),
-            lambda gaps: heartbeats.silent(gaps, third) and heartbeats.silent(gaps_of_a, third),
-        )
-        yield self._fact(
-            B,
-            "privileged_container_sysrq_takes_sibling_down",
-            no_third,
-            lambda gaps: heartbeats.silent(gaps, third),
-        )
-        yield self._fact(
-            B,
-            "default_container_sysrq_takes_sibling_down",
-            no_second,
-            lambda gaps: heartbeats.silent(gaps, second, until=third if third > second else None),
-        )
-
     def _fact(
-        self, phase: str, name: str, lacking: str, holds: Callable[[dict[int, float]], bool]
-    ) -> Measurement:
-        """A fact by one heartbeat; a failed row where ``lacking`` says why."""
-        row = replace(self.row(phase, "fact"), phase=name)
-        if phase not in self.heard:
-            return failed(row, f"{phase} was not heard: {self._why(phase)}")
-        if lacking:
-            return failed(row, lacking)
-        try:
-            return filled(row, float(holds(self.heard[phase].by_second)))
-        except ValueError as problem:
-            return failed(row, f"{phase}: {problem}")
-
-    def _no_panic(self, phase: str, event: int) -> str:
-        """Why it is not certain that a kernel panicked; empty where its own heartbeat stopped."""
-        try:
-            gone = phase in self.heard and heartbeats.silent(self.heard[phase].by_second, event)
-        except ValueError as problem:
-            return f"{phase}: {problem}"
-        return "" if gone else f"the heartbeat of {phase} did not stop"
+        self, row: Measurement, phases: Sequence[str], event: str, fallen: str
+    ) -> Iterator[Measurement]:
+        for phase in phases:
+            self._heard(phase)
+        if event not in self.happened:
+            why = f"“{event.removeprefix(EVENT)}” did not happen"
+            raise Unavailable(why, "look at the recording")
+        second = self.happened[event]
+        # That a kernel panicked is certain only where its own heartbeat stopped.
+        if fallen and not heartbeats.silent(self.gaps[fallen], second):
+            raise Unavailable(f"the heartbeat of {fallen} did not stop", "look at the recording")
+        if fallen == FAULTY:
+            holds = not any(heartbeats.misses(self.gaps[phase], second) for phase in phases)
+        else:
+            until = min((at for at in self.happened.values() if at > second), default=None)
+            holds = all(heartbeats.silent(self.gaps[phase], second, until) for phase in phases)
+        yield filled(row, float(holds))
 
     def _detection(self, phase: str) -> Measurement:
-        row, one = self.row(phase, "detection_s"), self.heard[phase]
-        ended_ns, beats = one.beating.followed.ended_ns(), one.beats()
+        row, beats = self.row(phase, "detection_s"), self._beats(phase)
+        ended_ns = self.heard[phase].followed.ended_ns()
         if ended_ns is None or not beats:
             return failed(row, "its output did not end, so nothing but its silence told of it")
         return filled(row, (ended_ns - beats[-1]) / NS_PER_S, text="its output ended")

@@ -8,8 +8,8 @@ more than their limits as well.
 
 A hog waits for a signal, because starting it would disturb its neighbour. SIGUSR1: it takes memory
 in pieces and holds each for :data:`HOLD_S` seconds. SIGHUP: it computes, for :data:`BURN_S` seconds
-at most. SIGUSR2: it starts processes that sleep, up to a number; if it gets there, it goes on to
-start and end one at a time.
+at most. SIGUSR2: it starts processes that sleep, up to :data:`MOST_FORKS`; if it gets there, it
+goes on to start and end one at a time.
 
 A neighbour that sleeps hardly feels who computes. So beside a hog that computes it works as well:
 from SIGUSR1 to SIGUSR2 it does equal pieces of work, and writes a letter after each.
@@ -18,27 +18,26 @@ Every hog is bounded by what it asks for and by a limit from outside. That limit
 (from the control group, or as the memory of the guest); where it is not in force, the hog does not
 begin, and its rows say so.
 
-Rows, ``block`` = round: ``gap_p50_s`` and ``gap_p99_s`` of the neighbour's heartbeat (``phase`` =
-quiet, memory hog, fork loop); ``duration_s`` of a piece of its work (``phase`` = work beside a
-quiet program, work beside a CPU burner); ``cgroup_bytes``, the peak of the hog's control group;
-``item_count``, processes it reached; ``guest_ram_to_limit_ratio``, RAM that the host gives a guest
-that wants more, per ``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator (or the
-container) per vCPU and second, with two busy loops a vCPU; ``observation`` of what became of the
-hog; and the facts ``container_memory_limit_holds`` and ``container_cpu_limit_holds``.
+Rows, ``block`` = round: ``gap_p99_s`` of the neighbour's heartbeat (``phase`` = quiet, memory hog,
+fork loop); ``duration_s`` of a piece of its work (``phase`` = work beside a quiet program, work
+beside a CPU burner); ``cgroup_bytes``, the peak of the hog's control group; ``item_count``,
+processes it reached; ``guest_ram_to_limit_ratio``, RAM that the host gives a guest that wants more,
+per ``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator per vCPU and second, with
+two busy loops a vCPU; and the facts ``container_memory_limit_holds`` and
+``container_cpu_limit_holds``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vmcompare.engines.images.oci import CPU_PERIOD_US
 from vmcompare.engines.programs import heartbeat
-from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.errors import LaunchFailure, Unavailable, VmcompareError, WaitTimeout
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB, NS_PER_S
 from vmcompare.experiments.isolation import guest_containers, heartbeats
@@ -61,18 +60,19 @@ WORK_QUIET, WORK_BURNER = "work beside a quiet program", "work beside a CPU burn
 
 # ---- hogs ----------------------------------------------------------------------------------------
 
-HOLD_S = 2
-"""Seconds that a piece of memory is held, from its request."""
+HOLD_S, BURN_S, MOST_FORKS = 2, 6, 200
+"""Bounds that a hog sets itself: seconds it holds a piece of memory, seconds it computes, and the
+processes it starts."""
+
+BURN_CPUS = 0.2
+"""Processors of a hog that computes with limits."""
 
 _WAIT_S = 40
 _KILLED = 128 + 9  # exit code, in a shell, of a program that was ended by SIGKILL
 _SIGNALS = {MEMORY: "USR1", FORKS: "USR2", BURNER: "HUP"}
 
-BURN_S, BURN_CPUS = 6, 0.2
-"""Seconds after which a CPU burner is ended, and the processors of the one with limits."""
-
 _SCRIPT = """
-pieces=$1 piece_mib=$2 forks=$3
+pieces=$1 piece_mib=$2
 trap 'go=memory' USR1
 trap 'go=forks' USR2
 trap 'go=burn' HUP
@@ -90,48 +90,40 @@ while :; do
       timeout -s KILL BURN_S sh -c 'while :; do :; done' & wait $!
       echo 'burn done' ;;
     forks) go=
-      ( i=0; while [ $i -lt $forks ]; do sleep 30 & i=$((i + 1)); done ) 2>/dev/null
-      ended=$?; echo "forks done $ended"; i=0
+      ( i=0; while [ $i -lt MOST_FORKS ]; do sleep 30 & i=$((i + 1)); done ) 2>/dev/null
+      ended=$?; i=0
       while [ $ended = 0 ] && [ $i -lt 20000 ]; do (true); i=$((i + 1)); done ;;
     *) sleep 600 & wait $!; kill $! ;;
   esac
 done
-""".replace("HOLD_S", str(HOLD_S)).replace("BURN_S", str(BURN_S))
+"""
+for _name, _bound in (("HOLD_S", HOLD_S), ("BURN_S", BURN_S), ("MOST_FORKS", MOST_FORKS)):
+    _SCRIPT = _SCRIPT.replace(_name, str(_bound))
 # BusyBox's dd touches every byte of its one block, and blocks on a pipe that nobody reads. In
 # pieces, because the kernel would refuse one block larger than all memory (overcommit).
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a hog takes at most: pieces of memory, and processes."""
+    """The memory that a hog takes at most."""
 
     pieces: int
     piece_mib: int
-    forks: int = 200
-
-    @property
-    def args(self) -> tuple[str, ...]:
-        """Arguments of the script."""
-        return (str(self.pieces), str(self.piece_mib), str(self.forks))
-
-    @property
-    def memory_mib(self) -> int:
-        """All its memory together."""
-        return self.pieces * self.piece_mib
 
 
 @dataclass(frozen=True, slots=True)
 class Hog:
-    """A program that waits for a signal to take memory or processes.
+    """A program that waits for a signal to take memory, processor time or processes.
+
+    Every method may raise ``LaunchFailure``, ``WaitTimeout`` and ``Unavailable``.
 
     Attributes:
         box: the guest it is in, perhaps in a container.
         output: file in the guest with its output.
         process: shell that prints its process number in the guest.
         start, end: shell that starts and ends it.
-        demand: what it takes.
         group: folder of its control group in the guest; empty without a container.
-        limited: whether its container has limits.
+        limits: of its container, if any.
     """
 
     box: Sandbox
@@ -139,66 +131,52 @@ class Hog:
     process: str
     start: str
     end: str
-    demand: Demand
     group: str = ""
-    limited: bool = False
+    limits: Limits | None = None
 
     def wait_ready(self) -> None:
-        """Start it. Raises ``LaunchFailure`` or ``WaitTimeout`` where that fails."""
+        """Start it."""
         self.sh(self.start)
-        self._until("ready")
+        self.until("ready")
+
+    def check_memory(self, memory_mib: int) -> None:
+        """Raises ``Unavailable`` unless the limits of its container hold, or else its guest has no
+        more than ``memory_mib``."""
+        if self.limits is None:
+            total_mib = int(self.sh("grep MemTotal /proc/meminfo").split()[1]) // 1024
+            _must_be("the guest’s memory", f"{memory_mib}", f"{max(memory_mib, total_mib)}")
+            return
+        wanted = {
+            "memory.max": f"{self.limits.memory_mib * MIB}",
+            "pids.max": f"{self.limits.pids}",
+            "cpu.max": f"{self.limits.cpus * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}",
+        }
+        found = self.sh(f"cd {self.group} && cat {' '.join(wanted)}")
+        _must_be("its control group", "\n".join(wanted.values()), found)
 
     def limit_processor(self, vcpus: int) -> None:
         """Give a container that has limits :data:`BURN_CPUS`; raises ``Unavailable`` unless the
         container, or else the guest, then has no more processors than it should."""
         wanted, read = str(vcpus), "nproc"
-        if self.limited:
+        if self.limits:
             wanted = f"{BURN_CPUS * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}"
             read = f"cd {self.group} && echo '{wanted}' >cpu.max && cat cpu.max"
-        limits_hold({"processors": wanted}, {"processors": self.sh(read).strip()})
-
-    def burned(self) -> None:
-        """Wait until it computes no more; raises ``Unavailable`` where it had ended before."""
-        if self.sh(f"grep 'burn done' {self.output}; true"):
-            raise Unavailable("the CPU burner ended too early to be felt", "try again")
-        self._until("burn done")
+        _must_be("processors", wanted, self.sh(read))
 
     def begin(self, stretch: str) -> None:
         """Signal it to take memory, processor time or processes."""
         self.sh(f'kill -{_SIGNALS[stretch]} "$({self.process})"')
 
-    def pieces_killed(self) -> int:
-        """Wait until it holds no memory any more; how many pieces were killed."""
-        return self._until("memory done").split("\n").count(f"piece {_KILLED}")
-
-    def processes(self) -> tuple[int, str]:
-        """How many processes it has now, and what became of its loop."""
-        count = self.sh("pgrep -x sleep | wc -l").strip()
-        lines = self.sh(f"cat {self.output}").split("\n")
-        ended = next((line for line in lines if line.startswith("forks done")), "")
-        if not ended:
-            became = "still going on"
-        else:
-            became = "reached its own bound" if ended.endswith(" 0") else "stopped at its limit"
-        return int(count), became
-
-    def peak_bytes(self) -> int:
-        """The peak of its control group."""
-        return _number(self.sh(f"cat {self.group}/memory.peak"))
-
     def sh(self, line: str) -> str:
-        """Run a line of shell in the guest.
-
-        Raises:
-            LaunchFailure: it fails.
-        """
+        """What a line of shell prints in the guest; ``LaunchFailure`` where it fails."""
         done = self.box.run(["sh", "-c", line], timeout_s=_WAIT_S + 20)
         output = done.output.decode(errors="replace")
         if done.exit_code:
             raise LaunchFailure(f"a line of shell ended with {done.exit_code}", (line,), output)
         return output
 
-    def _until(self, words: str) -> str:
+    def until(self, words: str) -> str:
+        """Wait until it says these words; all that it said."""
         output = self.sh(
             f"n=0; until grep -q '{words}' {self.output} || [ $n -gt {_WAIT_S * 10} ]; do "
             f"sleep 0.1; n=$((n + 1)); done; cat {self.output}"
@@ -210,7 +188,7 @@ class Hog:
 
 def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None = None) -> Hog:
     """A hog in a container of a disposable VM; not started yet."""
-    args = ("sh", "-c", _SCRIPT, "sh", *demand.args)
+    args = ("sh", "-c", _SCRIPT, "sh", str(demand.pieces), str(demand.piece_mib))
     guest_containers.write(box, name, guest_containers.configuration(args=args, limits=limits))
     output, group = f"/tmp/{name}.out", f"/sys/fs/cgroup/{name}"
     return Hog(
@@ -221,24 +199,22 @@ def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None 
         # runc cleans up when the kernel has ended the group.
         end=f"echo 1 > {group}/cgroup.kill; n=0; "
         f"while [ -e /run/runc/{name} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done",
-        demand=demand,
         group=group,
-        limited=limits is not None,
+        limits=limits,
     )
 
 
 def in_guest(box: Sandbox, demand: Demand) -> Hog:
     """A hog in a guest, outside any container; not started yet."""
     box.put("/tmp/hog", _SCRIPT.encode())
-    args = shlex.join(demand.args)
+    line = f"sh /tmp/hog {demand.pieces} {demand.piece_mib} </dev/null >/tmp/hog.out 2>&1 &"
     return Hog(
         box,
         "/tmp/hog.out",
         process="cat /tmp/hog.pid",
-        start=f"sh /tmp/hog {args} </dev/null >/tmp/hog.out 2>&1 & echo $! >/tmp/hog.pid",
+        start=f"{line} echo $! >/tmp/hog.pid",
         # The brackets keep the pattern from matching this line itself.
         end="pkill -9 -f '[/]tmp/hog'; pkill -9 -x sleep; true",
-        demand=demand,
     )
 
 
@@ -254,24 +230,19 @@ dd if=/dev/zero of=/dev/null bs=${take}M count=1 2>/dev/null && echo "$take"
 """
 
 
-def fill(box: Sandbox, memory_mib: int) -> str:
+def fill(box: Sandbox, memory_mib: int) -> None:
     """Ask a guest for twice its memory at once, then take nearly all that it has.
 
     For a guest that boots from its disk: a hog would make it read its programs anew for minutes.
 
-    Returns:
-        What became of it, in words.
-
     Raises:
         LaunchFailure: its kernel did not refuse, or could not give what it says it has.
     """
-    asked = 2 * memory_mib
-    argv = ("sh", "-c", _FILL, "sh", str(asked), str(_LEFT_MIB))
+    argv = ("sh", "-c", _FILL, "sh", str(2 * memory_mib), str(_LEFT_MIB))
     done = box.run(argv, timeout_s=120)
     output = done.output.decode(errors="replace").strip()
     if done.exit_code or not output.isdigit():
         raise LaunchFailure(f"the guest could not be filled (code {done.exit_code})", argv, output)
-    return f"{asked} MiB refused by its kernel, {output} MiB taken"
 
 
 # ---- limits, read back ---------------------------------------------------------------------------
@@ -290,40 +261,6 @@ CPU_LIMIT = (
 )
 """Files in which a container sees its limits: control groups of version 2, then of version 1."""
 
-
-def limits_hold(wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
-    """Raises ``Unavailable`` unless every limit was found as ``wanted``."""
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise Unavailable(
-                f"refused: {name} reads {found.get(name, 'nothing')!r}, not {value!r}",
-                "look at the recording: a limit that is not there bounds nothing",
-            )
-
-
-def group_limits(hog: Hog, limits: Limits = LIMITS) -> None:
-    """Raises ``Unavailable`` unless the hog’s control group has these limits."""
-    wanted = {
-        "memory.max": str(limits.memory_mib * MIB),
-        "pids.max": str(limits.pids),
-        "cpu.max": f"{limits.cpus * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}",
-    }
-    lines = hog.sh(f"cd {hog.group} && cat {' '.join(wanted)}").splitlines()
-    limits_hold(wanted, dict(zip(wanted, lines, strict=False)))
-
-
-def guest_memory(memory_mib: int, hog: Hog) -> None:
-    """Raises ``Unavailable`` unless the guest has no more memory than it was given."""
-    total_mib = int(hog.sh("grep MemTotal /proc/meminfo").split()[1]) // 1024
-    if total_mib > memory_mib:
-        raise Unavailable(
-            f"refused: the guest has {total_mib} MiB, and was given {memory_mib}",
-            "look at the recording",
-        )
-
-
-# ---- what a VM or a container takes of this computer --------------------------------------------
-
 CPU_S = 2.5
 """Seconds over which processor time is counted."""
 
@@ -331,28 +268,24 @@ CPU_BOUND = 1.05
 """As claim S4 registers it: host CPU seconds per vCPU and wall second."""
 
 
-def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
-    """One row: the guest's RAM on the host ÷ what it was given.
-
-    Raises:
-        Unavailable: its processes on the host cannot be seen, or their memory not read.
-    """
-    ram_bytes, held = row.mem_limit_mib * MIB, 0
-    for pid in _host_pids(box):
-        files = {word.replace(",,", ",") for word in memory.command_line(pid)}
-        found = memory.vmm_parts(
-            memory.smaps(pid), ram_bytes=ram_bytes, files=files, emulated=row.emulated
+def _must_be(name: str, wanted: str, found: str) -> None:
+    """Raises ``Unavailable`` unless a limit was read back as ``wanted``."""
+    if found.split() != wanted.split():
+        raise Unavailable(
+            f"refused: {name} reads {found.strip()!r}, not {wanted!r}",
+            "look at the recording: a limit that is not there bounds nothing",
         )
-        held += found.guest_ram
-    yield filled(row, held / ram_bytes)
+
+
+def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
+    """One row: the guest's RAM on the host ÷ what it was given. Raises ``Unavailable``."""
+    ram_bytes = row.mem_limit_mib * MIB
+    held = memory.vm_parts(_host_pids(box), ram_bytes=ram_bytes, emulated=row.emulated)
+    yield filled(row, held.guest_ram / ram_bytes)
 
 
 def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
-    """Host CPU seconds per vCPU and second, with two busy loops a vCPU.
-
-    Raises:
-        Unavailable: its processes on the host cannot be seen, or their time not read.
-    """
+    """Host CPU seconds per vCPU and second, with two busy loops a vCPU. Raises ``Unavailable``."""
     loop = "timeout -s KILL 20 sh -c 'while :; do :; done' </dev/null >/dev/null 2>&1 &"
     box.run(["sh", "-c", "\n".join([loop] * (2 * vcpus))])
     try:
@@ -374,34 +307,20 @@ def _host_pids(box: Sandbox) -> tuple[int, ...]:
 
 def docker_memory(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
     """Ask Docker's container for more than its memory limit, which is read back first."""
-    limit = _first(box, MEMORY_LIMIT)
-    limits_hold({"the memory limit": str(LIMITS.memory_mib * MIB)}, {"the memory limit": limit})
+    _must_be("the memory limit", f"{LIMITS.memory_mib * MIB}", _first(box, MEMORY_LIMIT))
     hog = (
         f"{{ dd if=/dev/zero bs={_DOCKER_ASKS_MIB}M count=1 2>/dev/null; echo $? >&2; }} | sleep 1"
     )
     killed = box.run(["sh", "-c", hog]).output.split()[-1:] == [b"%d" % _KILLED]
-    yield became(
-        row, f"killed at its limit ({_DOCKER_ASKS_MIB} MiB asked)" if killed else "finished"
-    )
-    peak = _number(_first(box, MEMORY_PEAK))
-    yield filled(row, float(peak))
-    yield memory_limit_holds(row, killed, peak)
+    yield from _peak(row, _first(box, MEMORY_PEAK), killed=killed)
 
 
 def docker_processor(box: Sandbox, row: Measurement, clock: Clock) -> Iterator[Measurement]:
     """Run busy loops in Docker's container, once its processor limit has been read back."""
     wanted = f"{DOCKER.vcpus * CPU_PERIOD_US} {CPU_PERIOD_US}"
-    limit = " ".join(_first(box, CPU_LIMIT).split())
-    limits_hold({"the processor limit": wanted}, {"the processor limit": limit})
+    _must_be("the processor limit", wanted, _first(box, CPU_LIMIT))
     ratio = busy_loops(box, DOCKER.vcpus, clock)
-    yield filled(row, ratio)
-    yield filled(
-        row,
-        float(ratio <= CPU_BOUND),
-        metric="fact",
-        phase="container_cpu_limit_holds",
-        text=f"{ratio:.3f} CPU seconds a second",
-    )
+    yield filled(row, float(ratio <= CPU_BOUND), text=f"{ratio:.3f} CPU seconds a second")
 
 
 def _first(box: Sandbox, places: tuple[str, ...]) -> str:
@@ -410,33 +329,17 @@ def _first(box: Sandbox, places: tuple[str, ...]) -> str:
     return box.run(["sh", "-c", line]).output.decode(errors="replace").strip()
 
 
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as problem:
-        raise Unavailable(
-            f"its control group cannot be read ({problem})", "look at the recording"
-        ) from None
-
-
-def memory_limit_holds(row: Measurement, killed: bool, peak: int) -> Measurement:
-    """The fact, from whether anything was killed and the peak of its control group (bytes)."""
-    return filled(
-        row,
-        float(killed and peak <= LIMITS.memory_mib * MIB),
-        metric="fact",
-        phase="container_memory_limit_holds",
-        text=f"peak {peak / MIB:.1f} MiB of {LIMITS.memory_mib}",
-    )
-
-
-BECAME = "what became of the "
-"""Beginning of the phase of an observation; the phase of the hog follows."""
-
-
-def became(row: Measurement, text: str) -> Measurement:
-    """The observation of what became of the hog of ``row``."""
-    return filled(row, 1.0, metric="observation", phase=BECAME + row.phase, text=text)
+def _peak(row: Measurement, read: str, *, killed: bool | None) -> Iterator[Measurement]:
+    """The peak of a control group (bytes), and whether its limits held: ``killed`` is whether they
+    ended anything, ``None`` where there are none."""
+    if not read.strip().isdigit():
+        raise Unavailable(f"its control group reads {read!r}", "look at the recording")
+    peak = int(read)
+    yield filled(row, float(peak), metric="cgroup_bytes")
+    if killed is not None:
+        text = f"peak {peak / MIB:.1f} MiB of {LIMITS.memory_mib}"
+        fact = replace(row, metric="fact", phase="container_memory_limit_holds")
+        yield filled(fact, float(killed and peak <= LIMITS.memory_mib * MIB), text=text)
 
 
 # ---- what a neighbour notices --------------------------------------------------------------------
@@ -472,7 +375,7 @@ UNLIMITED = Demand(pieces=4, piece_mib=112)
 IN_VM = Demand(pieces=3, piece_mib=96)
 """Each is more than the limit, or than the guest's memory."""
 
-DISTRIBUTION = Spec(machine=Machine.Q35)
+_FULL = Spec(machine=Machine.Q35)
 
 _HOSTING, _SIBLING, _VM, _DISTRIBUTION = "their VM", "sibling VM", "VM", "distribution"
 """Names of instances."""
@@ -484,13 +387,10 @@ class Neighbourhood:
 
     Attributes:
         name: for a progress line.
-        row: a row ``gap_p50_s`` without a value.
-        place: the instance that the hog is in.
-        neighbour: the instance with the heartbeat.
-        demand: what the hog takes.
-        limits: of its container, if any.
-        hog: the one of this round.
-        refused: why the hog may not begin; else empty.
+        row: a row ``gap_p99_s`` without a value.
+        place, neighbour: names of the instances with the hog, and with the heartbeat.
+        demand, limits: what the hog takes, and the limits of its container, if any.
+        hog, refused: the one of this round, or why it may not begin.
     """
 
     name: str
@@ -500,7 +400,18 @@ class Neighbourhood:
     demand: Demand
     limits: Limits | None = None
     hog: Hog | None = None
-    refused: str = "not started"
+    refused: VmcompareError | None = None
+
+    def at(self, block: int, phase: str, metric: str = "gap_p99_s") -> Measurement:
+        """A row of it without a value."""
+        return replace(self.row, block=block, phase=phase, metric=metric)
+
+    def started(self) -> Hog:
+        """Its hog; raises why that may not begin, if it may not."""
+        if self.refused:
+            raise self.refused
+        assert self.hog is not None
+        return self.hog
 
 
 @dataclass(slots=True)
@@ -508,33 +419,26 @@ class NoisyNeighbours:
     """One run of this part: what is open, by name."""
 
     instances: Instances
+    clock: Clock
     beating: dict[str, Beating] = field(default_factory=dict)
     boxes: dict[str, Sandbox] = field(default_factory=dict)
 
-    @property
-    def clock(self) -> Clock:
-        """Of this computer."""
-        return self.instances.clock
-
-    # ---- opening --------------------------------------------------------------------------------
-
     def open(self, place: str) -> list[Measurement]:
         """Open one instance; the rows of what needs it say why that failed."""
+        opening = self.instances
         try:
             if place == _HOSTING:
                 works = guest_containers.configuration(args=_WORKING)
-                self.beating[place] = self.instances.hosting({_LETTER: works}, "V")
+                self.beating[place] = opening.hosting({_LETTER: works}, "V")
                 self.boxes[place] = self.beating[place].box
             elif place == _SIBLING:
-                self.beating[place] = self.instances.beating(
-                    Platform.VM_DIRECT, GUEST, _LETTER, _WORKING
-                )
-            elif place == _VM:
-                self.boxes[place] = self.instances.open(Platform.VM_DIRECT, GUEST)
+                of = (Platform.VM_DIRECT, GUEST, _LETTER, _WORKING)
+                self.beating[place] = opening.beating(*of)
             else:
-                self.boxes[place] = self.instances.open(Platform.VM, DISTRIBUTION)
+                wanted = (Platform.VM_DIRECT, GUEST) if place == _VM else (Platform.VM, _FULL)
+                self.boxes[place] = opening.open(*wanted)
         except FAILURES as problem:
-            self.instances.why[place] = str(problem)
+            opening.why[place] = problem
         return []
 
     # ---- one neighbourhood, one round -----------------------------------------------------------
@@ -542,7 +446,7 @@ class NoisyNeighbours:
     def start(self, one: Neighbourhood, block: int) -> list[Measurement]:
         """Start the hog of this round, and read its limit back; its rows say what failed."""
         why = self.instances.why
-        one.hog, one.refused = None, why.get(one.place) or why.get(one.neighbour, "")
+        one.hog, one.refused = None, why.get(one.place) or why.get(one.neighbour)
         if one.refused:
             return []
         try:
@@ -553,12 +457,9 @@ class NoisyNeighbours:
             else:
                 one.hog = in_guest(box, one.demand)
             one.hog.wait_ready()
-            if one.limits:
-                group_limits(one.hog, one.limits)
-            else:
-                guest_memory(one.row.mem_limit_mib, one.hog)
+            one.hog.check_memory(one.row.mem_limit_mib)
         except FAILURES as problem:
-            one.refused = str(problem)
+            one.refused = problem
         return []
 
     def quiet(self, all_of_them: Sequence[Neighbourhood], block: int) -> Iterator[Measurement]:
@@ -566,61 +467,59 @@ class NoisyNeighbours:
         begin_ns = self.clock.now_ns()
         self.clock.until(begin_ns + _WINDOW_NS)
         for one in all_of_them:
-            row = replace(one.row, block=block, phase=QUIET)
-            if one.refused:
-                yield from _no_gaps(row, one.refused)
-            else:
-                yield from self._gaps(one, row, begin_ns)
+            row = one.at(block, QUIET)
+            why = one.refused
+            yield failed(row, str(why)) if why else self._gap(one, row, begin_ns)
 
     def stretch(self, one: Neighbourhood, block: int, phase: str) -> Iterator[Measurement]:
-        """Let a hog begin, and listen to its neighbour."""
-        row = replace(one.row, block=block, phase=phase)
-        if one.hog is None or one.refused:
-            yield from _no_gaps(row, one.refused)
-            return
+        """Let a hog take memory or processes, and listen to its neighbour."""
+        row = one.at(block, phase)
         try:
-            begin_ns = self.clock.now_ns()
-            one.hog.begin(phase)
+            hog, begin_ns = one.started(), self.clock.now_ns()
+            hog.begin(phase)
             self.clock.until(begin_ns + _WINDOW_NS)
-            yield from self._gaps(one, row, begin_ns)
+            yield self._gap(one, row, begin_ns)
             if phase == MEMORY:
-                yield from self._memory(one, one.hog, row)
+                yield from self._memory(one, hog, row)
             else:
-                count, ended = one.hog.processes()
-                yield filled(row, float(count), metric="item_count")
-                yield became(row, f"{ended}, with {count} processes")
+                count = float(hog.sh("pgrep -x sleep | wc -l"))
+                yield filled(row, count, metric="item_count")
         except FAILURES as problem:
-            one.refused = str(problem)
-            yield failed(row, one.refused)
+            one.refused = problem
+            yield failed(row, str(problem))
 
     def work(self, one: Neighbourhood, block: int) -> Iterator[Measurement]:
         """Let the neighbour work, first beside the quiet hog, then while that computes."""
-        row = replace(one.row, block=block, phase=WORK_QUIET, metric="duration_s")
-        if one.hog is None or one.refused:
-            yield failed(row, one.refused)
-            return
+        row = one.at(block, WORK_QUIET, "duration_s")
         try:
-            one.hog.limit_processor(row.vcpus)
-            self._signal(one.neighbour, "USR1")
-            quiet_s = self._piece_s(one)
-            one.hog.begin(BURNER)
-            self.clock.sleep(0.5)
-            busy_s = self._piece_s(one)
-            self._signal(one.neighbour, "USR2")
-            one.hog.burned()
+            hog = one.started()
+            hog.limit_processor(row.vcpus)
+            with self._working(one):
+                quiet_s = self._piece_s(one)
+                hog.begin(BURNER)
+                self.clock.sleep(0.5)
+                busy_s = self._piece_s(one)
+            if hog.sh(f"grep 'burn done' {hog.output}; true"):
+                raise Unavailable("the CPU burner ended too early to be felt", "try again")
+            hog.until("burn done")
         except FAILURES as problem:  # the hog ends by itself: it may still take processes
-            with contextlib.suppress(*FAILURES):
-                self._signal(one.neighbour, "USR2")
             yield failed(row, str(problem))
         else:
             yield filled(row, quiet_s)
             yield filled(row, busy_s, phase=WORK_BURNER)
 
-    def _signal(self, neighbour: str, signal: str) -> None:
+    @contextlib.contextmanager
+    def _working(self, one: Neighbourhood) -> Iterator[None]:
+        """Signal the neighbour to work, and to sleep again."""
         process = "cat /tmp/neighbour.pid"
-        if neighbour == _HOSTING:
+        if one.neighbour == _HOSTING:
             process = guest_containers.first_process(_LETTER)
-        self.beating[neighbour].box.run(["sh", "-c", f'kill -{signal} "$({process})"'])
+        box = self.beating[one.neighbour].box
+        box.run(["sh", "-c", f'kill -USR1 "$({process})"'])
+        try:
+            yield
+        finally:
+            box.run(["sh", "-c", f'kill -USR2 "$({process})"'])
 
     def _piece_s(self, one: Neighbourhood) -> float:
         """How long a piece of work takes, from those of the next seconds; raises ``Unavailable``
@@ -633,34 +532,23 @@ class NoisyNeighbours:
             raise Unavailable("the neighbour did no work", "try again")
         return WORK_S / done
 
-    def _gaps(self, one: Neighbourhood, row: Measurement, begin_ns: int) -> Iterator[Measurement]:
-        """Percentiles of the gaps of the neighbour's heartbeat."""
+    def _gap(self, one: Neighbourhood, row: Measurement, begin_ns: int) -> Measurement:
+        """The 99th percentile of the gaps of the neighbour's heartbeat."""
         beats = self.beating[one.neighbour].log.beats(_LETTER)
-        try:
-            p50_s, p99_s = heartbeats.percentiles_s(
-                heartbeats.gaps_s(beats, begin_ns, begin_ns + _WINDOW_NS)
-            )
-        except ValueError as problem:  # fewer than two beats
-            yield from _no_gaps(row, f"the sibling was silent ({problem})")
-            return
-        yield filled(row, p50_s)
-        yield filled(row, p99_s, metric="gap_p99_s")
+        gaps = heartbeats.gaps_s(beats, begin_ns, begin_ns + _WINDOW_NS)
+        if len(gaps) < 2:
+            return failed(row, "the sibling was silent")
+        return filled(row, heartbeats.p99_s(gaps))
 
     def _memory(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
-        """What became of a hog that took memory, and how much it got."""
-        killed, text = hog.pieces_killed(), "finished"
-        if killed:
-            why = "at its limit" if one.limits else "when nothing was left"
-            text = f"{killed} of {hog.demand.pieces} pieces killed {why}"
-        yield became(row, f"{text} ({hog.demand.memory_mib} MiB asked)")
-        if not hog.group:
+        """How much a hog that took memory got."""
+        killed = f"piece {_KILLED}" in hog.until("memory done").split("\n")
+        if hog.group:
+            peak = hog.sh(f"cat {hog.group}/memory.peak")
+            yield from _peak(row, peak, killed=killed if hog.limits else None)
+        else:
             row = replace(row, metric="guest_ram_to_limit_ratio")
             yield from or_failed(guest_ram(self.boxes[one.place], row), row)
-            return
-        peak = hog.peak_bytes()
-        yield filled(row, float(peak), metric="cgroup_bytes")
-        if one.limits:
-            yield memory_limit_holds(row, killed > 0, peak)
 
     def take_away(self, one: Neighbourhood) -> Iterator[Measurement]:
         """End the hog of this round, and its processes."""
@@ -672,54 +560,37 @@ class NoisyNeighbours:
 
     # ---- a distribution, and Docker -------------------------------------------------------------
 
-    def distribution(self, block: int) -> Iterator[Measurement]:
-        """Ask a VM that boots a distribution for more memory than it has."""
-        row = self._row(Platform.VM, DISTRIBUTION, "guest_ram_to_limit_ratio", block, MEMORY)
+    def distribution(self, block: int, metric: str) -> Iterator[Measurement]:
+        """Ask a VM that boots a distribution for more memory or processor time than it has."""
+        launcher = self.instances.launcher(Platform.VM)
+        row = replace(blank(launcher, Platform.VM, _FULL, metric), block=block)
 
         def rows() -> Iterator[Measurement]:
-            box = self._box(_DISTRIBUTION)
-            yield became(row, fill(box, DISTRIBUTION.memory_mib))
-            yield from guest_ram(box, row)
-
-        return or_failed(rows(), row)
-
-    def processor(self, place: str, block: int) -> Iterator[Measurement]:
-        """What a VM with two busy loops a vCPU takes of the host's processor."""
-        is_full = place == _DISTRIBUTION
-        platform, spec = (Platform.VM, DISTRIBUTION) if is_full else (Platform.VM_DIRECT, GUEST)
-        row = self._row(platform, spec, "host_cpu_to_vcpu_ratio", block, "busy loops")
-
-        def rows() -> Iterator[Measurement]:
-            yield filled(row, busy_loops(self._box(place), spec.vcpus, self.clock))
+            if _DISTRIBUTION not in self.boxes:
+                raise self.instances.why[_DISTRIBUTION]
+            box = self.boxes[_DISTRIBUTION]
+            if metric == "guest_ram_to_limit_ratio":
+                fill(box, _FULL.memory_mib)
+                yield from guest_ram(box, replace(row, phase=MEMORY))
+            else:
+                ratio = busy_loops(box, _FULL.vcpus, self.clock)
+                yield filled(row, ratio, phase="busy loops")
 
         return or_failed(rows(), row)
 
     def docker(self, block: int) -> Iterator[Measurement]:
         """Docker's own container with limits, on this computer."""
-        row = self._row(Platform.CONTAINER, DOCKER, "cgroup_bytes", block, MEMORY)
-        row = replace(row, confinement=WITH)
-        busy = replace(row, metric="host_cpu_to_vcpu_ratio", phase="busy loops")
-        context = self.instances.context
+        launcher = self.instances.launcher(Platform.CONTAINER)
+        row = blank(launcher, Platform.CONTAINER, DOCKER, "cgroup_bytes")
+        row = replace(row, block=block, phase=MEMORY, confinement=WITH)
+        busy = replace(row, metric="fact", phase="container_cpu_limit_holds")
 
         def rows() -> Iterator[Measurement]:
-            launcher = self.instances.launcher(Platform.CONTAINER)
-            with launcher.open(DOCKER, context.on_event) as box:
+            with launcher.open(DOCKER, self.instances.context.on_event) as box:
                 yield from or_failed(docker_memory(box, row), row)
                 yield from or_failed(docker_processor(box, busy, self.clock), busy)
 
         return or_failed(rows(), row)
-
-    def _box(self, place: str) -> Sandbox:
-        if place not in self.boxes:
-            why = self.instances.why.get(place, f"there is no {place}")
-            raise Unavailable(why, "try again")
-        return self.boxes[place]
-
-    def _row(
-        self, platform: Platform, spec: Spec, metric: str, block: int, phase: str
-    ) -> Measurement:
-        launcher = self.instances.launcher(platform)
-        return replace(blank(launcher, platform, spec, metric), block=block, phase=phase)
 
     def end(self) -> list[Measurement]:
         """Close all instances; the clean-up of the run ends what that leaves."""
@@ -728,16 +599,12 @@ class NoisyNeighbours:
         return []
 
 
-def _no_gaps(row: Measurement, why: str) -> Iterator[Measurement]:
-    return (failed(row, why, metric=metric) for metric in ("gap_p50_s", "gap_p99_s"))
-
-
 # ---- the plan -----------------------------------------------------------------------------------
 
 
 def _neighbourhoods(launcher: Launcher) -> list[Neighbourhood]:
-    vm = blank(launcher, Platform.VM_DIRECT, GUEST, "gap_p50_s")
-    inside = guest_containers.blank_row(launcher, DISPOSABLE, "gap_p50_s")
+    vm = blank(launcher, Platform.VM_DIRECT, GUEST, "gap_p99_s")
+    inside = guest_containers.blank_row(launcher, DISPOSABLE, "gap_p99_s")
     without = replace(inside, confinement=WITHOUT)
     limited = replace(inside, confinement=WITH, mem_limit_mib=LIMITS.memory_mib)
     return [
@@ -750,21 +617,18 @@ def _neighbourhoods(launcher: Launcher) -> list[Neighbourhood]:
 def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = None) -> list[Step]:
     """The steps of this part; without QEMU only those of Docker's container with limits."""
     own = stack.enter_context(contextlib.ExitStack())
-    run = NoisyNeighbours(Instances(context, own, clock or Clock()))
+    clock = clock or Clock()
+    run = NoisyNeighbours(Instances(context, own, clock), clock)
     chance = random.Random(context.seed)
     direct = context.launchers.get(Platform.VM_DIRECT)
     all_of_them = _neighbourhoods(direct) if direct else []
     places = [_HOSTING, _SIBLING, _VM] if direct else []
     places += [_DISTRIBUTION] if Platform.VM in context.launchers else []
-    plan: list[Step] = [
-        (f"noisy neighbours: opening {place}", partial(run.open, place)) for place in places
-    ]
+    plan: list[Step] = [(f"opening {place}", partial(run.open, place)) for place in places]
     for block in range(context.rounds):
-        now: list[Step] = [
-            (f"{o.name}, starting", partial(run.start, o, block)) for o in all_of_them
-        ]
+        plan += [(f"{o.name}, starting", partial(run.start, o, block)) for o in all_of_them]
         if all_of_them:
-            now.append(("all quiet", partial(run.quiet, all_of_them, block)))
+            plan.append(("all quiet", partial(run.quiet, all_of_them, block)))
         groups: list[list[Step]] = [
             [
                 (f"{one.name}, {MEMORY}", partial(run.stretch, one, block, MEMORY)),
@@ -775,13 +639,16 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
             for one in all_of_them
         ]
         if _DISTRIBUTION in places:
-            groups.append([("a distribution: memory", partial(run.distribution, block))])
-        if places:
-            busiest = places[-1]  # the kind that findings are about, where there is one
-            groups.append([(f"{busiest}: processor", partial(run.processor, busiest, block))])
+            for words, metric in (
+                ("memory", "guest_ram_to_limit_ratio"),
+                ("processor", "host_cpu_to_vcpu_ratio"),
+            ):
+                step = partial(run.distribution, block, metric)
+                groups.append([(f"a distribution: {words}", step)])
         if Platform.CONTAINER in context.launchers:
             groups.append([("Docker’s container with limits", partial(run.docker, block))])
         chance.shuffle(groups)
-        now += [step for group in groups for step in group]
-        plan += [(f"noisy neighbours {block + 1}: {words}", step) for words, step in now]
-    return [*plan, ("noisy neighbours: closing", run.end)] if plan else []
+        plan += [step for group in groups for step in group]
+    if plan:
+        plan.append(("closing", run.end))
+    return [(f"noisy neighbours: {words}", step) for words, step in plan]

@@ -49,12 +49,8 @@ _CELL_LETTERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one probe.
-
-    Attributes:
-        got_through: whether it reached what it was aimed at; ``None`` where it was not made.
-        text: the plain answer (``"EPERM"``), or why it was not made.
-    """
+    """What became of one probe: whether it got through (``None``: it was not made), and the plain
+    answer (``"EPERM"``) or why it was not made."""
 
     got_through: bool | None
     text: str
@@ -65,13 +61,11 @@ class Arm:
     """One column of a grid.
 
     Attributes:
-        platform: its platform.
-        confinement: the flag that differs; empty for the default.
+        platform, confinement: its platform, and the flag that differs (empty for the default).
         nested: whether its host is the disposable VM.
         answers: probe → answer.
         read: what was asked (``"capabilities"``) → what was read; not of neighbours.
-        shown: ``"measured"`` or ``"recorded"``.
-        run_id: the run.
+        shown, run_id: ``"measured"`` or ``"recorded"``, and the run.
         emulated: whether software emulation had a part in it.
     """
 
@@ -86,19 +80,16 @@ class Arm:
 
     def through(self) -> list[str]:
         """Names of the probes aimed at the host that got through."""
-        return [name for name in aimed(self.answers, HOST) if self.answers[name].got_through]
+        return [name for name in self.made(HOST) if self.answers[name].got_through]
 
     def denied(self) -> list[str]:
         """Names of the probes aimed at the host that were refused."""
-        return [
-            name for name in aimed(self.answers, HOST) if self.answers[name].got_through is False
-        ]
+        return [name for name in self.made(HOST) if not self.answers[name].got_through]
 
-    def made(self) -> list[str]:
-        """Names of the probes at the host and for itself that were made."""
-        return [
-            n for n in aimed(self.answers, HOST, ITSELF) if self.answers[n].got_through is not None
-        ]
+    def made(self, *aims: str) -> list[str]:
+        """Names of the probes that were made, at the host and for itself unless ``aims`` differ."""
+        names = aimed(self.answers, *(aims or (HOST, ITSELF)))
+        return [name for name in names if self.answers[name].got_through is not None]
 
     def kind(self, name: str) -> str:
         """Which kind of answer a probe got."""
@@ -156,16 +147,14 @@ def probed(view: View) -> list[Arm]:
         Unavailable: no probe was made.
     """
     found = [
-        arm(view, Platform.PROCESS, ""),
+        arm(view, Platform.PROCESS),
         default_container(view),
-        arm(view, Platform.CONTAINER, "no-capabilities"),
-        arm(view, Platform.CONTAINER, "no-seccomp"),
-        arm(view, Platform.VM_DIRECT, ""),
+        *(arm(view, Platform.CONTAINER, held) for held in ("no-capabilities", "no-seccomp")),
+        arm(view, Platform.VM_DIRECT),
     ]
-    there = [one for one in found if one is not None and one.made()]
-    if not there:
-        raise absent("answer to a probe")
-    return there
+    if there := [one for one in found if one is not None and one.made()]:
+        return there
+    raise absent("answer to a probe")
 
 
 def misconfigured(view: View) -> list[Arm]:
@@ -174,7 +163,7 @@ def misconfigured(view: View) -> list[Arm]:
     Raises:
         Unavailable: its default container was not probed.
     """
-    base = arm(view, Platform.CONTAINER, "", nested=True)
+    base = arm(view, Platform.CONTAINER, nested=True)
     if base is None or not base.made():
         raise absent("probed container of the disposable virtual machine")
     others = (
@@ -186,8 +175,7 @@ def misconfigured(view: View) -> list[Arm]:
 
 def default_container(view: View) -> Arm | None:
     """The default container: Docker's, else the one in the disposable VM."""
-    own = arm(view, Platform.CONTAINER, "")
-    return own or arm(view, Platform.CONTAINER, "", nested=True)
+    return arm(view, Platform.CONTAINER) or arm(view, Platform.CONTAINER, nested=True)
 
 
 def neighbours(view: View) -> list[Arm]:
@@ -196,24 +184,22 @@ def neighbours(view: View) -> list[Arm]:
     Raises:
         Unavailable: none did.
     """
-    layouts = (
-        (Platform.PROCESS, ""),
-        (Platform.CONTAINER, BRIDGE),
-        (Platform.CONTAINER, OWN_NETWORKS),
-        (Platform.VM_DIRECT, ""),
-    )
-    found = [arm(view, platform, layout, aim=NEIGHBOUR) for platform, layout in layouts]
-    there = [one for one in found if one is not None]
-    if not there:
-        raise absent("instance that tried its neighbour")
-    return there
+    found = [
+        arm(view, Platform.PROCESS, aim=NEIGHBOUR),
+        arm(view, Platform.CONTAINER, BRIDGE, aim=NEIGHBOUR),
+        arm(view, Platform.CONTAINER, OWN_NETWORKS, aim=NEIGHBOUR),
+        arm(view, Platform.VM_DIRECT, aim=NEIGHBOUR),
+    ]
+    if there := [one for one in found if one is not None]:
+        return there
+    raise absent("instance that tried its neighbour")
 
 
 @lru_cache(maxsize=128)
 def arm(
     view: View,
     platform: Platform,
-    confinement: str,
+    confinement: str = "",
     *,
     nested: bool = False,
     run_id: str = "",
@@ -237,21 +223,15 @@ def arm(
     run = str((good if len(good) else asked)["run_id"].iloc[0])
     asked, mine = asked[asked["run_id"] == run], mine[mine["run_id"] == run]
     read = mine[(mine["metric"] == "observation") & (mine["status"] == "ok")]
-    return Arm(
-        platform,
-        confinement,
-        nested,
-        {
-            str(row["phase"]): Answer(bool(row["value"]), str(row["text"]))
-            if row["status"] == "ok"
-            else Answer(None, str(row["error"]))
-            for row in asked.to_dict("records")
-        },
-        dict(zip(read["phase"].astype(str), read["text"].astype(str), strict=True)),
-        str(asked["shown"].iloc[0]),
-        run,
-        emulated(asked),
-    )
+    answers = {
+        str(row["phase"]): Answer(bool(row["value"]), str(row["text"]))
+        if row["status"] == "ok"
+        else Answer(None, str(row["error"]))
+        for row in asked.to_dict("records")
+    }
+    said = dict(zip(read["phase"].astype(str), read["text"].astype(str), strict=True))
+    shown = str(asked["shown"].iloc[0])
+    return Arm(platform, confinement, nested, answers, said, shown, run, emulated(asked))
 
 
 def mixed(arms: Sequence[Arm]) -> bool:

@@ -213,13 +213,13 @@ def _tried(view: View) -> Iterator[tuple[str, Column, str]]:
         for column in view.columns("observation", failed_too=True, phase=phase):
             yield tried, column, column.texts().get(phase) or column.errors[0]
     for name, how in (
-        ("non_linux_program_boots_in_container", "a program"),
-        ("non_linux_program_boots_in_vm", "a disk’s first sector"),
+        ("other_kernel_starts_in_container", "as a program"),
+        ("other_kernel_starts_in_vm", "as a VM’s kernel"),
     ):
         if (ran := fact(view, name)) is not None:
             column = view.columns("fact", phase=name)[0]
             said = column.texts()[name] or ("it printed its message" if ran else "nothing")
-            yield f"start a boot sector, as {how}", column, said
+            yield f"start a kernel that is not Linux, {how}", column, said
 
 
 @explained.outcome("kernels", Platform.PROCESS, Platform.CONTAINER)

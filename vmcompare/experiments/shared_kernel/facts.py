@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import psutil
 
-from vmcompare.engines.programs import boot_sector, windows_program
+from vmcompare.engines.programs import other_kernel, windows_program
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel.instances import Run, Who, first_of, hidden_vm
 from vmcompare.measuring.experiment import FAILURES, failed, filled, or_failed
-from vmcompare.sandbox import BOOT_SECTOR, Confinement, Machine, Platform, Spec
+from vmcompare.sandbox import OTHER_KERNEL, Confinement, Machine, Platform, Spec
 
 SLEEPERS = 3
 """Processes started in an instance, to be looked for in the host's list."""
@@ -60,8 +61,8 @@ def compare(run: Run) -> Iterator[Measurement]:
             yield from _sleepers(run, first_of(platform))
     container = Platform.CONTAINER
     if "container A" in run.boxes:
-        row = run.fact(container, "non_linux_program_boots_in_container")
-        yield from _tried(row, lambda: _boot_sector_as_program(run))
+        row = run.fact(container, "other_kernel_starts_in_container")
+        yield from _tried(row, lambda: _other_kernel_as_program(run))
         row = run.row(first_of(container), "observation", _FOR_WINDOWS)
         yield from _tried(row, lambda: _program_for_windows(run))
     for platform in (container, Platform.VM_DIRECT):
@@ -177,10 +178,18 @@ def _clock_set(run: Run, platform: Platform) -> tuple[bool, str]:
     return True, "it was set"
 
 
-def _boot_sector_as_program(run: Run) -> tuple[bool, str]:
-    """O6b: the 512 bytes that boot a VM, handed to the kernel that a container shares."""
-    _, said = _as_program(run, "/tmp/boot.bin", boot_sector.image(boot_sector.MESSAGE))
-    return boot_sector.MESSAGE in "".join(said), said[-1][:90] if said else ""
+def _other_kernel_as_program(run: Run) -> tuple[bool, str]:
+    """O6b: the kernel that a VM starts, handed to the kernel that a container shares."""
+    code, said = _as_program(run, "/tmp/kernel.elf", other_kernel.image())
+    return other_kernel.MESSAGE in "".join(said), said[-1][:90] if said else _ended(code)
+
+
+def _ended(code: int) -> str:
+    """A program's end in words; engines tell a signal as 128 and its number, or as minus it."""
+    number = code - 128 if code > 128 else -code
+    if number not in {*signal.Signals}:
+        return f"it ended with exit code {code}"
+    return f"ended by the kernel: {signal.strsignal(number)} ({signal.Signals(number).name})"
 
 
 def _program_for_windows(run: Run) -> tuple[bool, str]:
@@ -198,15 +207,15 @@ def _as_program(run: Run, path: str, data: bytes) -> tuple[int, Sequence[str]]:
     return done.exit_code, done.output.decode(errors="replace").strip().splitlines()
 
 
-def sector_on_vm(run: Run) -> Iterator[Measurement]:
-    """O6b: a program that needs no operating system, on a VM."""
-    spec = Spec(image=BOOT_SECTOR, machine=Machine.PC)
+def other_kernel_on_vm(run: Run) -> Iterator[Measurement]:
+    """O6b: a VM that starts another kernel."""
+    spec = Spec(image=OTHER_KERNEL, machine=Machine.PC)
 
     def attempt() -> tuple[bool, str]:
         with run.context.launchers[Platform.VM_DIRECT].open(spec, run.context.on_event) as box:
-            return boot_sector.MESSAGE in box.console(), ""
+            return other_kernel.MESSAGE in box.console(), ""
 
-    row = run.fact(Platform.VM_DIRECT, "non_linux_program_boots_in_vm", spec)
+    row = run.fact(Platform.VM_DIRECT, "other_kernel_starts_in_vm", spec)
     yield from _tried(row, attempt)
 
 

@@ -54,7 +54,7 @@ def measure(context: Context) -> Iterator[Measurement]:
             plan.append(("ten different containers", partial(facts.different_containers, run)))
             plan.append(("a kernel setting", partial(facts.setting_of_container, run)))
         if Platform.VM_DIRECT in context.launchers:
-            plan.append(("512 bytes without Linux", partial(facts.sector_on_vm, run)))
+            plan.append(("a kernel that is not Linux", partial(facts.other_kernel_on_vm, run)))
         grounds = (ladder.GUEST, ladder.HOST)
         if ground := next((g for g in grounds if g.platform in context.launchers), None):
             plan.append(("a container by hand: preparing", partial(_prepare, run, ground)))

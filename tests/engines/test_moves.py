@@ -1,0 +1,69 @@
+"""What is moved runs elsewhere as it was, and nothing of either place is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import psutil
+import pytest
+
+from vmcompare.engines import cleanup
+from vmcompare.engines.docker import DockerLauncher, second
+from vmcompare.engines.qemu import QemuLauncher
+from vmcompare.errors import AbnormalShutdown, Unavailable
+from vmcompare.sandbox import Machine, Migrates, Platform, Spec
+
+SPEC = Spec(machine=Machine.PC, memory_mib=256)
+
+
+@pytest.mark.qemu
+def test_a_vm_that_moves_keeps_what_it_had_in_memory_and_the_first_place_ends() -> None:
+    before = len(psutil.Process().children())
+    with QemuLauncher(Platform.VM_DIRECT, small=True).open(SPEC, lambda _: None) as box:
+        assert isinstance(box, Migrates)
+        box.put("/tmp/kept", b"kept")
+        boot_id = box.run(["cat", "/proc/sys/kernel/random/boot_id"]).output
+        with box.migrate() as there:
+            assert there.box.run(["cat", "/tmp/kept"]).output == b"kept"
+            assert there.box.run(["cat", "/proc/sys/kernel/random/boot_id"]).output == boot_id
+            assert there.box.host_pids() != box.host_pids()
+            assert 0 < there.pause_s <= there.took_s
+        with pytest.raises(AbnormalShutdown):
+            there.box.run(["true"])
+    assert len(psutil.Process().children()) == before
+
+
+def test_a_second_engine_that_cannot_be_had_says_what_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with (
+        pytest.raises(Unavailable, match="no dockerd and no unshare") as said,
+        second.second_engine(),
+    ):
+        pass
+    assert "root" in said.value.next_step
+
+
+@pytest.mark.docker
+def test_an_image_is_moved_to_an_empty_engine_and_the_first_one_is_left_alone() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    listed = ["docker", "images", "-aq"]
+    launcher = DockerLauncher()
+    launcher.image(Spec())
+    before = subprocess.run(listed, capture_output=True, check=True).stdout
+    with second.second_engine() as elsewhere:
+        assert elsewhere.images.list() == []
+        assert elsewhere.containers.list(all=True) == []
+    moved = launcher.move(Spec())
+    assert moved.shipped_bytes > 1 << 20
+    assert min(moved.save_s, moved.load_s, moved.start_s) > 0
+    assert subprocess.run(listed, capture_output=True, check=True).stdout == before
+    assert not list(cleanup.CGROUP_ROOT.glob(f"*/vmcompare-{cleanup.session_id()}-*"))
+
+
+def test_only_a_whole_vm_is_moved_as_a_file() -> None:
+    with pytest.raises(Unavailable, match="only a whole VM"):
+        QemuLauncher(Platform.VM_DIRECT).move(Spec())

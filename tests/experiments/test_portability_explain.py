@@ -1,0 +1,163 @@
+"""What lesson 06 draws, tabulates, models and finds, from chosen rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from explained import Asked
+from planted import planted, row, wobble
+
+from vmcompare.errors import Unavailable
+from vmcompare.evidence import claims
+from vmcompare.evidence.claims import Conclusion
+from vmcompare.evidence.recording import Measurement, Recording
+from vmcompare.evidence.units import MIB
+from vmcompare.evidence.view import View, compose
+from vmcompare.experiments.explanation import explanation
+from vmcompare.experiments.portability import checks, demo
+from vmcompare.experiments.portability.explain import LINKS_MBIT, way_s
+from vmcompare.sandbox import Machine
+
+VM = {"machine": Machine.Q35, "accel": "tcg", "vmm": "qemu 9.2"}
+DIRECT = VM | {"machine": Machine.PC}
+EVERYONE = ("process", "container", "vm-direct", "vm")
+NO_FORMAT = "exec format error"
+
+
+def moves(
+    *,
+    rounds: int = 3,
+    only: tuple[str, ...] = EVERYONE,
+    vm_mib: float = 60.0,
+    load_s: float = 0.8,
+    goes_on: bool = True,
+    again: bool = True,
+    foreign_ran: bool = False,
+    foreign_vm: bool | None = None,
+    accel: str = "tcg",
+) -> Iterator[Measurement]:
+    """Rows as the experiment makes them; the container's file has 10 MiB."""
+    of: dict[str, dict[str, Any]] = {
+        "process": {}, "container": {}, "vm-direct": DIRECT | {"accel": accel},
+        "vm": VM | {"accel": accel},
+    }  # fmt: skip
+    for block in range(rounds):
+
+        def made(
+            platform: str, metric: str, value: float | None, phase: str = "",
+            *, block: int = block, **more: Any,
+        ) -> Iterator[Measurement]:  # fmt: skip
+            if platform in only:
+                yield row(platform, metric, value, block=block, phase=phase, **of[platform], **more)
+
+        sides = (("container", 10.0, (0.5, load_s, 0.4)), ("vm", vm_mib, (5.0, 0.5, 30.0)))
+        for platform, mib, steps in sides:
+            for phase, took_s in zip(("save", "load", "first-byte"), steps, strict=True):
+                yield from made(platform, "duration_s", took_s * wobble(block), phase)
+            yield from made(platform, "image_bytes", mib * MIB, "compressed")
+        yield from made("container", "load_and_start_s", (load_s + 0.4) * wobble(block))
+        yield from made("vm-direct", "observation", 1.0, "count", text="7 8 | 9 10")
+        yield from made("vm-direct", "fact", float(goes_on), "vm_count_goes_on_elsewhere")
+        yield from made("vm-direct", "duration_s", 0.1 * wobble(block), "pause")
+        yield from made("container", "observation", 1.0, "count", text="7 8 | 1 2")
+        yield from made("container", "fact", float(again), "container_count_starts_again")
+        for platform in ("process", "container", "vm-direct"):
+            yield from made(platform, "observation", 0.0, "foreign-program", text=NO_FORMAT)
+        yield from made("container", "fact", float(foreign_ran), "foreign_binary_runs_in_container")
+        if foreign_vm is not None:
+            yield from made("vm-direct", "fact", float(foreign_vm), "foreign_binary_runs_in_vm")
+
+
+def recorded(directory: Path, **planting: Any) -> Recording:
+    return planted(directory, list(moves(**planting)), experiment="portability")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> View:
+    """A view of a whole recording."""
+    return compose(None, recorded(tmp_path_factory.mktemp("portability")))
+
+
+@pytest.mark.parametrize("only", [(), ("container",), ("vm-direct",), ("process", "vm")])
+def test_whatever_is_missing_all_there_is_is_whole(tmp_path: Path, only: tuple[str, ...]) -> None:
+    asked = Asked(compose(None, recorded(tmp_path, rounds=1, only=only)))
+    found = explanation("portability")
+    list(asked.figures(found.figures.values()))
+    list(asked.tables(found.tables.values()))
+    list(asked.whatifs(found.whatifs.values()))
+    asked.outcomes(found.outcomes)
+
+
+def test_the_picture_tells_each_step_and_what_is_emulated(whole: View) -> None:
+    alt = explanation("portability").figures["steps"](whole).alt
+    assert "vm (q35) · software emulation" in alt
+    assert "start (emulated)" in alt
+    assert "container, 1." in alt
+
+
+def test_a_faster_link_shortens_the_way_alone(whole: View) -> None:
+    model = explanation("portability").whatifs["link"](whole)
+    slow, fast = (model.draw(mbit).alt for mbit in (LINKS_MBIT[0], LINKS_MBIT[-1]))
+    assert f"way {way_s(10 * MIB, 1):.1f} s" in slow
+    assert "way 8.39 ms" in fast
+    assert "can be started elsewhere" in slow
+    assert "start (" not in slow
+    assert all(alt.endswith("Modelled, not measured.") for alt in (slow, fast))
+    assert "container 10.0 MiB" in str(model.placeholders["sizes"])
+
+
+def test_without_emulation_both_timelines_end_at_the_first_byte(tmp_path: Path) -> None:
+    real = compose(None, recorded(tmp_path, accel="kvm"))
+    alt = explanation("portability").whatifs["link"](real).draw(100).alt
+    assert "until it runs elsewhere" in alt
+    assert "start 30.0 s" in alt
+
+
+def test_the_answers_are_worked_out_from_the_rows(whole: View, tmp_path: Path) -> None:
+    assert checks.way(whole) == pytest.approx(8 * 60 * MIB / 50e6)
+    outcomes = explanation("portability").outcomes
+    assert outcomes["vm_over_container"](whole) == pytest.approx(6.0)
+    assert outcomes["pause_s"](whole) == pytest.approx(0.1, rel=0.05)
+    with pytest.raises(Unavailable, match="no move of a VM"):
+        checks.way(compose(None, recorded(tmp_path, only=("container",))))
+
+
+def test_the_demonstration_is_replayed_from_the_recording(whole: View) -> None:
+    rows = demo.replay(whole)
+    assert [row["first numbers after"] for row in rows] == ["9 10 …", "1 2 …"]
+    assert [row["kind"] for row in rows] == ["recorded, software emulation", "recorded"]
+    with pytest.raises(Unavailable, match="no move is recorded"):
+        demo.replay(compose(None, None))
+
+
+CASES: list[tuple[tuple[str, str], dict[str, Any], Conclusion]] = [
+    (("P1", "whole"), {"accel": "kvm"}, Conclusion.SUPPORTED),
+    (("P1", "whole"), {"vm_mib": 9.0}, Conclusion.REFUTED),
+    (("P3", "bytes"), {"accel": "kvm"}, Conclusion.SUPPORTED),
+    (("P3", "bytes"), {"vm_mib": 30.0, "accel": "kvm"}, Conclusion.WITH_CAVEATS),
+    (("P3", "bytes"), {"vm_mib": 9.0}, Conclusion.REFUTED),
+    (("P3", "boot"), {}, Conclusion.NOT_MEASURED),
+    (("P2", "immediately"), {}, Conclusion.WITH_CAVEATS),
+    (("P2", "immediately"), {"load_s": 9.0}, Conclusion.REFUTED),
+    (("P2", "immediately"), {"only": ("vm",)}, Conclusion.NOT_MEASURED),
+    (("P2", "runs elsewhere"), {}, Conclusion.NOT_MEASURED),
+    (("T1f", "moving"), {}, Conclusion.SUPPORTED),
+    (("T1f", "moving"), {"goes_on": False}, Conclusion.REFUTED),
+    (("T1f", "moving"), {"again": False}, Conclusion.REFUTED),
+    (("T1f", "moving"), {"only": ("container",)}, Conclusion.NOT_MEASURED),
+    (("O6c", "architectures"), {}, Conclusion.NOT_MEASURED),
+    (("O6c", "architectures"), {"foreign_vm": True}, Conclusion.SUPPORTED),
+    (("O6c", "architectures"), {"foreign_vm": True, "foreign_ran": True}, Conclusion.REFUTED),
+]
+
+
+@pytest.mark.parametrize(("which", "planting", "conclusion"), CASES)
+def test_data_decide_each_finding(
+    tmp_path: Path, which: tuple[str, str], planting: dict[str, Any], conclusion: Conclusion
+) -> None:
+    [claim] = [c for c in claims.load() if (c.id, c.part) == which]
+    found = claims.judge(claim, recorded(tmp_path, **planting).frame())
+    assert found.verdict is conclusion, found

@@ -1,0 +1,131 @@
+"""Two ways to move a VM: as a file that is booted elsewhere, and while it runs.
+
+A running VM goes from one QEMU to another over a pair of sockets that both are handed: no path and
+no port. Memory is sent while the guest runs on; what it writes meanwhile is sent again; at last the
+guest is paused for a moment, the rest is sent, and the other QEMU lets it run on.
+"""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from vmcompare.engines import cleanup
+from vmcompare.engines.images import weigh
+from vmcompare.engines.qemu import boots, contents, disks
+from vmcompare.engines.qemu.accel import Accelerator
+from vmcompare.engines.qemu.binary import Qemu
+from vmcompare.engines.qemu.process import QemuProcess
+from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.sandbox import Moved, Phase, Spec
+
+MIGRATION_S = 120.0  # for a VM to move; 0.5 s is usual
+_SPAWN_S = 30.0  # for a second QEMU to be there
+_PAUSE_S = 0.002  # between two questions to QEMU
+_NO_LIMIT = 1 << 40  # bytes a second; QEMU's own limit is 128 MiB
+_DOWNTIME_MS = 300  # QEMU's usual limit of the pause
+
+
+def move(
+    qemu: Qemu, choice: Accelerator, spec: Spec, chain: Sequence[Path], options: Sequence[str]
+) -> Moved:
+    """A disk, made flat and packed; unpacked, and booted by another QEMU. ``chain``: lowest first.
+
+    Raises what ``Launcher.open`` raises.
+    """
+    with cleanup.folder() as folder:
+        parcel, disk = folder / "disk.gz", folder / "disk.img"
+        began = time.perf_counter()
+        with disks.opened(*chain) as raw:
+            shipped_bytes = weigh.pack(weigh.disk_stream(raw), parcel)
+            shipped_bytes += sum(piece.compressed_bytes for piece in contents.pieces_beside(raw))
+            size, cluster_bytes = raw.size, raw.cluster_bytes
+        saved = time.perf_counter()
+        with gzip.open(parcel) as stream:
+            weigh.write_disk(stream, disk, size, cluster_bytes)
+        loaded = time.perf_counter()
+        process = QemuProcess(qemu, choice, boots.as_made(disk), spec, options)
+        try:
+            called_ns = time.perf_counter_ns()
+            process.start()
+            start_s = (_reached(process, Phase.FIRST_BYTE) - called_ns) / 1e9
+            process.stop()
+        finally:
+            process.kill()
+    return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
+
+
+def _reached(process: QemuProcess, wanted: Phase, timeout_s: float = 300.0) -> int:
+    """When it had come so far (host's clock, ns)."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        event = process.next_event(f"the end of {wanted}", deadline, timeout_s)
+        if event.phase is wanted:
+            return event.t_ns
+
+
+@contextmanager
+def migrated(source: QemuProcess) -> Iterator[tuple[QemuProcess, float, float]]:
+    """Move the guest of ``source``, whose agents have greeted.
+
+    Yields:
+        Where it runs now (ended on leaving), seconds of the whole move, and of its pause.
+
+    Raises:
+        Unavailable: it has a disk.
+        VmcompareError: the second QEMU does not start, or the move fails.
+    """
+    if source.has_disk:
+        raise Unavailable(
+            "a VM that runs on a disk moves only where both computers reach that disk",
+            "move one without a disk: vm-direct",
+        )
+    target = source.twin("-incoming", "defer")
+    try:
+        target.start()
+        _reached(target, Phase.SPAWN, _SPAWN_S)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            source.qmp.command("getfd", fdname="out", file=ours.fileno())
+            target.qmp.command("getfd", fdname="in", file=theirs.fileno())
+        limits = {"max-bandwidth": _NO_LIMIT, "downtime-limit": _DOWNTIME_MS}
+        source.qmp.command("migrate-set-parameters", **limits)
+        target.qmp.command("migrate-incoming", uri="fd:in")
+        began = time.perf_counter()
+        source.qmp.command("migrate", uri="fd:out")
+        pause_s = _completed(source)
+        _running(target)
+        took_s = time.perf_counter() - began
+        target.agent().ask_whether_back()
+        _reached(target, Phase.RESUMED, MIGRATION_S)
+        yield target, took_s, pause_s
+        target.stop()
+    finally:
+        target.kill()
+
+
+def _completed(source: QemuProcess) -> float:
+    """Wait until all was sent; for how long the guest was paused, as QEMU tells."""
+    deadline = time.monotonic() + MIGRATION_S
+    while True:
+        told = source.qmp.command("query-migrate", timeout_s=MIGRATION_S)
+        if told.get("status") == "completed":
+            return float(told["downtime"]) / 1e3
+        if told.get("status") in ("failed", "cancelled"):
+            why = str(told.get("error-desc", "QEMU does not say why"))
+            raise LaunchFailure("the VM could not be moved", source.command, why)
+        if time.monotonic() > deadline:
+            raise WaitTimeout("the end of the move", MIGRATION_S, source.console())
+        time.sleep(_PAUSE_S)
+
+
+def _running(target: QemuProcess) -> None:
+    deadline = time.monotonic() + MIGRATION_S
+    while target.qmp.command("query-status", timeout_s=MIGRATION_S).get("status") != "running":
+        if time.monotonic() > deadline:
+            raise WaitTimeout("the moved guest", MIGRATION_S, target.console())
+        time.sleep(_PAUSE_S)

@@ -1,0 +1,184 @@
+"""Portability, explained: what a lesson draws, tabulates and models from a view of its rows.
+
+Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from vmcompare.evidence.statistics import INTERVAL_FROM
+from vmcompare.evidence.units import seconds, size
+from vmcompare.evidence.view import Column, View, absent, caption, mixed, of_series
+from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.portability.counting import MOVING
+from vmcompare.experiments.portability.demo import MOVE
+from vmcompare.experiments.portability.measure import FOREIGN, MOVED, STEPS
+from vmcompare.plots.picture import MODELLED, Picture, WhatIf
+from vmcompare.plots.stack import Whole, stack
+from vmcompare.sandbox import Platform
+
+LINKS_MBIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+"""Positions of the slider, in Mbit/s."""
+
+SHOWN_MBIT = 100
+"""The position shown first."""
+
+NOT_TRIED = "not tried: install qemu-system-aarch64 (on arm64: -x86_64) and a kernel for it"
+
+_WORDS = dict(zip(STEPS, ("save", "load", "start"), strict=True))
+_WAY = "way"
+
+explained = Explanation[View]()
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The rows that one series has of a move, in one run.
+
+    Attributes:
+        steps: phase → its times; all three are there.
+        shipped: sizes of the file that travels.
+    """
+
+    steps: dict[str, Column]
+    shipped: Column
+
+    @property
+    def bytes(self) -> float:
+        """The median size."""
+        return self.shipped.median.estimate
+
+    def parts(self) -> dict[str, float]:
+        """Step in one word → median seconds, in order; the start of an emulated VM says so."""
+        found = {_WORDS[phase]: self.steps[phase].median.estimate for phase in STEPS}
+        if self.shipped.emulated:
+            found["start (emulated)"] = found.pop("start")
+        return found
+
+    def over(self, mbit: float, *, started: bool) -> dict[str, float]:
+        """The same with the way over a link of ``mbit`` Mbit/s, and perhaps without the start."""
+        save, load, *start = self.parts().items()
+        return dict([save, (_WAY, way_s(self.bytes, mbit)), load, *(start if started else ())])
+
+
+def way_s(shipped_bytes: float, mbit: float) -> float:
+    """Seconds on a link that nothing else uses, without headers of its protocols."""
+    return 8 * shipped_bytes / (mbit * 1e6)
+
+
+def moves(view: View) -> Sequence[Move]:
+    """Every whole move, container first; may be empty."""
+    sizes = view.columns("image_bytes", phase="compressed")
+    found = []
+    for series in MOVED:
+        steps = {p: of_series(view.columns("duration_s", phase=p), series) for p in STEPS}
+        whole = {phase: column for phase, column in steps.items() if column is not None}
+        shipped = of_series(sizes, series)
+        if shipped is not None and len(whole) == len(STEPS):
+            found.append(Move(whole, shipped))
+    return found
+
+
+def need(view: View) -> Sequence[Move]:
+    """:func:`moves`, at least one. Raises ``Unavailable``."""
+    if not (found := moves(view)):
+        raise absent("move")
+    return found
+
+
+@explained.figure("steps")
+def steps(view: View) -> Picture:
+    """What a move takes besides the way: save, load and start, one bar a side."""
+    found = need(view)
+    both = mixed([one.shipped for one in found])
+    wholes = [Whole(one.shipped.label(mixed=both), one.parts()) for one in found]
+    return stack(
+        wholes,
+        what="Seconds that a move takes besides the way",
+        caption=caption(view, [one.steps[STEPS[-1]] for one in found]),
+        written=seconds,
+    )
+
+
+@explained.whatif("link")
+def link(view: View) -> WhatIf:
+    """Both timelines, over a link of so many Mbit/s.
+
+    They end before the start where a VM's is emulated: that would be nearly all of its bar.
+    """
+    found = need(view)
+    emulated = any(one.shipped.emulated for one in found)
+    both = mixed([one.shipped for one in found])
+
+    def draw(mbit: float) -> Picture:
+        wholes = [
+            Whole(one.shipped.label(mixed=both), one.over(mbit, started=not emulated))
+            for one in found
+        ]
+        end = "can be started" if emulated else "runs"
+        what = f"Seconds until it {end} elsewhere, over {mbit:g} Mbit/s"
+        picture = stack(wholes, what=what, caption="", written=seconds)
+        return replace(picture, alt=f"{picture.alt} {MODELLED}")
+
+    sizes = ", ".join(f"{one.shipped.series.label} {size(one.bytes)}" for one in found)
+    return WhatIf(
+        LINKS_MBIT,
+        LINKS_MBIT.index(SHOWN_MBIT),
+        draw,
+        placeholders={
+            "source": view.caption(), "sizes": sizes,
+            "emulated": emulated,
+        },
+    )  # fmt: skip
+
+
+@explained.table("foreign")
+def foreign(view: View) -> Iterator[Row]:
+    """One row an instance: whether the other processor's program ran there, and the answer."""
+    found = view.columns("observation", phase=FOREIGN)
+    if not found:
+        raise absent("program for another processor")
+    for column in found:
+        yield {
+            "started in": column.series.label,
+            "answer": str(column.rows["text"].iloc[0]),
+            "provenance": column.provenance,
+        }
+    yield {"started in": "VM with that processor", "answer": NOT_TRIED, "provenance": "–"}
+
+
+@explained.table("moves")
+def every_move(view: View) -> Iterator[Row]:
+    """One row a side and step: medians, with interval, n and provenance."""
+    for one in need(view):
+        label = one.shipped.series.label
+        for phase, column in one.steps.items():
+            found = column.median
+            span = f" [{found.ends(seconds)}]" if found.known else ""
+            few = f" {found.kind}" if span and found.n < INTERVAL_FROM else ""
+            yield {
+                "what moves": label,
+                "step": _WORDS[phase],
+                "median": f"{seconds(found.estimate)}{span}{few}",
+                "runs": str(column.n),
+                "provenance": column.provenance,
+            }
+
+
+@explained.outcome("vm_over_container", *(series.platform for series in MOVED))
+def _vm_over_container(view: View) -> float | None:
+    sizes = view.columns("image_bytes", phase="compressed")
+    below, above = (of_series(sizes, series) for series in MOVED)
+    times = above.over(below) if above and below else None
+    return times.estimate if times else None
+
+
+@explained.outcome("pause_s", Platform.VM_DIRECT)
+def _pause_s(view: View) -> float | None:
+    column = of_series(view.columns("duration_s", phase="pause"), MOVING)
+    return column.median.estimate if column else None
+
+
+explained.demo("move", MOVE)
