@@ -23,6 +23,7 @@ BEYOND = (
     "is no date that exists",
     "unknown runtime",
     "it is longer than",
+    "cannot be",
     "must be a whole number, not a number",
     "unknown schema",
     "unknown host.cgroup_version",

@@ -98,6 +98,17 @@ def test_the_picture_tells_the_time_of_every_n(whole: View) -> None:
     assert "vm-direct (pc), clone · software emulation" in alt
 
 
+def test_rows_of_a_strange_n_are_left_out_of_the_picture(whole: View) -> None:
+    wall = explanation("scaling").figures["wall"]
+    strange = whole.frame.copy()
+    chosen = strange["metric"] == "scale_wall_s"
+    strange.loc[chosen & (strange["block"] == 0), "phase"] = "1,2"
+    assert "container, pre-created: " in wall(View(strange, whole.sources)).alt
+    strange.loc[chosen, "phase"] = "1,2"
+    with pytest.raises(Unavailable, match="copy that was started"):
+        wall(View(strange, whole.sources))
+
+
 def test_the_table_tells_time_work_and_memory_of_each_kind(whole: View) -> None:
     rows = {row["copy"]: row for row in explanation("scaling").tables["cells"](whole)}
     clone = rows["vm-direct (pc), clone · software emulation"]

@@ -96,9 +96,7 @@ class Measurement:
         if self.value is not None:
             if isinstance(self.value, bool) or not isinstance(self.value, int | float):
                 raise ValueError(f"{self.metric} must be a number, not {self.value!r}")
-            # A whole number is compared as it is: as a float it may overflow.
-            if not abs(self.value) <= schema.LARGEST:
-                raise ValueError(f"{self.metric} must be a finite number, not {self.value!r:.40}")
+            schema.refuse_impossible(self.metric, self.value)
         for name in _COUNTS:
             if not 0 <= getattr(self, name) <= schema.MAX_COUNT:
                 raise ValueError(f"{name} must be a count, not {getattr(self, name)}")

@@ -31,6 +31,20 @@ stays below it."""
 
 LARGEST = 10**18  # largest magnitude of a value: an exabyte, or 30 thousand million years
 
+RANGES: Mapping[str, tuple[float, float]] = {
+    "s": (0, 10**9), "bytes": (-(10**15), 10**15), "ratio": (0, 10**6), "count": (0, 10**9),
+    "bool": (0, 1),
+}  # fmt: skip
+"""Unit → smallest and largest value that a computer can give: 30 years, a petabyte."""
+
+WHOLE_S = (
+    *("start_to_first_byte_s", "ready_s", "load_and_start_s"),
+    *("scale_wall_s", "scale_each_s"),
+    *("gzip_s", "syscall_s", "fork_s"),
+)
+SHORTEST_S = 1e-10
+"""Times of something whole, and less than any of them takes; a phase may be over at once."""
+
 MAX_COUNT = 10**9  # largest number of a block, a repetition or a round, of processors and of MiB
 
 TEXT_CHARS: Mapping[str, int] = {"text": 4000, "error": 4000}
@@ -119,8 +133,8 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of one line, made of the declarations that :func:`parse` uses.
 
     Whatever ``parse`` takes is valid by it. It cannot say that a date exists, which runtimes the
-    facts of the host name, how long a line may be, that the whole number ``1.0`` is written ``1``,
-    and what stands on which line of a file.
+    facts of the host name, how long a line may be, which values a metric may have, that the whole
+    number ``1.0`` is written ``1``, and what stands on which line of a file.
     """
     import msgspec
 
@@ -200,6 +214,13 @@ def rename_old_metrics(experiment: str, rows: Iterable[dict[str, Any]]) -> None:
             row["metric"] = "pss_with_code_cache_bytes"
 
 
+def refuse_impossible(metric: str, value: float) -> None:
+    """Raise ``ValueError`` for a value of a known metric that no computer can give."""
+    low, high = RANGES[METRICS[metric]]
+    if not (SHORTEST_S if metric in WHOLE_S else low) <= value <= high:
+        raise ValueError(f"a value of {value!r:.40} {METRICS[metric]} for {metric} cannot be")
+
+
 def _coherent(row: Any, named: frozenset[str]) -> None:
     """What a type cannot say of a row."""
     _date("ts_utc", row.ts_utc)
@@ -210,6 +231,8 @@ def _coherent(row: Any, named: frozenset[str]) -> None:
     if row.unit != METRICS[row.metric]:
         right = METRICS[row.metric]
         raise ValueError(f"unit: {row.metric} is given in {row.unit!r} instead of {right}")
+    if row.value is not None:
+        refuse_impossible(row.metric, row.value)
     if (row.platform == BROWSER_VM) != (row.accel == V86):
         raise ValueError(f"platform {row.platform!r} does not fit accelerator {row.accel!r}")
     if row.runtime not in RUNTIMES and row.runtime not in named:

@@ -157,7 +157,8 @@ def _question(recording: Recording) -> Iterator[str]:
     try:
         experiment = load(recording.experiment)
     except UnknownName as error:
-        yield f"{str(error).capitalize()}."
+        said = str(error)
+        yield f"{said[:1].upper()}{said[1:]}."
         return
     strange = {row["platform"] for row in recording.rows} - set(experiment.platforms)
     if strange:
@@ -267,10 +268,7 @@ def _accelerator(recording: Recording) -> Iterator[str]:
 def _values(recording: Recording) -> Iterator[str]:
     for row in recording.rows:
         metric, unit, value = row["metric"], row["unit"], row["value"]
-        # A phase may be over at once; a whole start may not.
-        instant = unit == "s" and not row["phase"] and value == 0
-        below = value is not None and value < 0 and metric not in _DIFFERENCES
-        if row["status"] == "ok" and (below or instant):
+        if value is not None and value < 0 and metric not in _DIFFERENCES:
             yield f"A value of {value} {unit} for {metric} cannot be."
             return
 

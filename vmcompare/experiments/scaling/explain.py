@@ -62,7 +62,8 @@ class Found:
 
     def points(self) -> tuple[tuple[float, float], ...]:
         """(N, value) of every row that is no ramp."""
-        return tuple(zip(self.column.rows["phase"].map(float), self.column.values, strict=True))
+        rows = self.column.rows[self.column.rows["phase"].isin([str(n) for n in self.cell.ns])]
+        return tuple(zip(rows["phase"].map(float), rows["value"], strict=True))
 
 
 def cells(view: View, metric: str, **where: Any) -> Sequence[Found]:
@@ -86,7 +87,9 @@ def need(view: View, metric: str, **where: Any) -> Sequence[Found]:
 @explained.figure("wall")
 def wall(view: View) -> Picture:
     """Seconds until all N copies are there, against N; both axes logarithmic."""
-    found = need(view, WALL)
+    found = [one for one in need(view, WALL) if one.medians()]
+    if not found:
+        raise absent("copy that was started")
     both = mixed([one.column for one in found])
     drawn = []
     for one in found:
