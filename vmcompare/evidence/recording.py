@@ -132,9 +132,9 @@ _COLUMNS_OF = attrgetter(*COLUMNS)
 _FIELDS = tuple(f.name for f in fields(Measurement))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """A run that was read back.
+    """A run that was read back. Nobody changes one, so what was made of it can be kept.
 
     Attributes:
         path: the file it came from.
