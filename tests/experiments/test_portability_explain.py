@@ -18,7 +18,7 @@ from vmcompare.evidence.units import MIB
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.explanation import explanation
 from vmcompare.experiments.portability import checks, demo
-from vmcompare.experiments.portability.explain import LINKS_MBIT, way_s
+from vmcompare.experiments.portability.explain import LINKS_MBIT, transfer_s
 from vmcompare.sandbox import Machine
 
 VM = {"machine": Machine.Q35, "accel": "tcg", "vmm": "qemu 9.2"}
@@ -101,8 +101,8 @@ def test_the_picture_tells_each_step_and_what_is_emulated(whole: View) -> None:
 def test_a_faster_link_shortens_the_way_alone(whole: View) -> None:
     model = explanation("portability").whatifs["link"](whole)
     slow, fast = (model.draw(mbit).alt for mbit in (LINKS_MBIT[0], LINKS_MBIT[-1]))
-    assert f"way {way_s(10 * MIB, 1):.1f} s" in slow
-    assert "way 8.39 ms" in fast
+    assert f"transfer {transfer_s(10 * MIB, 1):.1f} s" in slow
+    assert "transfer 8.39 ms" in fast
     assert "can be started elsewhere" in slow
     assert "start (" not in slow
     assert all(alt.endswith("Modelled, not measured.") for alt in (slow, fast))
@@ -117,12 +117,12 @@ def test_without_emulation_both_timelines_end_at_the_first_byte(tmp_path: Path) 
 
 
 def test_the_answers_are_worked_out_from_the_rows(whole: View, tmp_path: Path) -> None:
-    assert checks.way(whole) == pytest.approx(8 * 60 * MIB / 50e6)
+    assert checks.transfer(whole) == pytest.approx(8 * 60 * MIB / 50e6)
     outcomes = explanation("portability").outcomes
     assert outcomes["vm_over_container"](whole) == pytest.approx(6.0)
     assert outcomes["pause_s"](whole) == pytest.approx(0.1, rel=0.05)
     with pytest.raises(Unavailable, match="no move of a VM"):
-        checks.way(compose(None, recorded(tmp_path, only=("container",))))
+        checks.transfer(compose(None, recorded(tmp_path, only=("container",))))
 
 
 def test_the_demonstration_is_replayed_from_the_recording(whole: View) -> None:

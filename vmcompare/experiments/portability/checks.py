@@ -6,24 +6,24 @@ from vmcompare.errors import Unavailable
 from vmcompare.evidence.units import seconds, size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.explanation import Values
-from vmcompare.experiments.portability.explain import Move, explained, moves, way_s
+from vmcompare.experiments.portability.explain import Move, explained, moves, transfer_s
 from vmcompare.sandbox import Platform
 
 ASKED_MBIT = 50
 
 
-@explained.check("way", unit="s", within=0.05)
-def way(view: View) -> float:
+@explained.check("transfer", unit="s", within=0.05)
+def transfer(view: View) -> float:
     """Seconds that the VM's file travels over the link that is asked for."""
-    return way_s(_vm(view).bytes, ASKED_MBIT)
+    return transfer_s(_vm(view).bytes, ASKED_MBIT)
 
 
-@explained.values("way")
+@explained.values("transfer")
 def _way(view: View) -> Values:
     shipped = _vm(view).bytes
     return {
         "size": size(shipped), "bits": f"{8 * shipped / 1e6:.0f}", "link": ASKED_MBIT,
-        "time": seconds(way(view)),
+        "time": seconds(transfer(view)),
     }  # fmt: skip
 
 

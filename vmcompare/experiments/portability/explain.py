@@ -28,7 +28,7 @@ SHOWN_MBIT = 100
 NOT_TRIED = "not tried: install qemu-system-aarch64 (on arm64: -x86_64) and a kernel for it"
 
 _WORDS = dict(zip(STEPS, ("save", "load", "start"), strict=True))
-_WAY = "way"
+_TRANSFER = "transfer"
 
 explained = Explanation[View]()
 
@@ -58,12 +58,14 @@ class Move:
         return found
 
     def over(self, mbit: float, *, started: bool) -> dict[str, float]:
-        """The same with the way over a link of ``mbit`` Mbit/s, and perhaps without the start."""
+        """The same with a transfer over ``mbit`` Mbit/s, and perhaps without the start."""
         save, load, *start = self.parts().items()
-        return dict([save, (_WAY, way_s(self.bytes, mbit)), load, *(start if started else ())])
+        return dict(
+            [save, (_TRANSFER, transfer_s(self.bytes, mbit)), load, *(start if started else ())]
+        )
 
 
-def way_s(shipped_bytes: float, mbit: float) -> float:
+def transfer_s(shipped_bytes: float, mbit: float) -> float:
     """Seconds on a link that nothing else uses, without headers of its protocols."""
     return 8 * shipped_bytes / (mbit * 1e6)
 
@@ -90,13 +92,13 @@ def need(view: View) -> Sequence[Move]:
 
 @explained.figure("steps")
 def steps(view: View) -> Picture:
-    """What a move takes besides the way: save, load and start, one bar a side."""
+    """What a move takes besides the transfer: save, load and start, one bar a side."""
     found = need(view)
     both = mixed([one.shipped for one in found])
     wholes = [Whole(one.shipped.label(mixed=both), one.parts()) for one in found]
     return stack(
         wholes,
-        what="Seconds that a move takes besides the way",
+        what="Seconds that a move takes besides the transfer",
         caption=caption(view, [one.steps[STEPS[-1]] for one in found]),
         written=seconds,
     )

@@ -5,7 +5,7 @@ engine; a VM's is another QEMU, which gets the disk as one file):
 
 ``duration_s``, phases ``save``, ``load``, ``first-byte``
     from the image as it is kept here to one compressed file; from that file to an image as it is
-    kept there; from the call there to the first byte. The way in between is modelled, by
+    kept there; from the call there to the first byte. The transfer in between is modelled, by
 ``image_bytes``, phase ``compressed``
     the size of that file, by one compressor (gzip 6) for both.
 ``load_and_start_s``
