@@ -92,7 +92,28 @@ def without_engines(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
-    """A computer without engines, the same one for all processes of this test run."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder, the same one for all processes of this test run."""
     place = tmp_path_factory.getbasetemp()
-    return Room((place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "room")
+    return place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+
+
+@pytest.fixture(scope="session")
+def room(shared: Path) -> Room:
+    """A computer without engines, the same one for all processes of this test run."""
+    return Room(shared / "room")
+
+
+@pytest.fixture(scope="session")
+def toy_page(shared: Path) -> Path:
+    """The toy lesson of ``tests/handout``, exported once for all processes of this test run."""
+    import lesson_fixture
+
+    from vmcompare import handout
+    from vmcompare.paths import locked
+
+    made = shared / "toy" / "out" / "toy-lesson.html"
+    with locked(shared / "toy.lock"):
+        if not made.exists():
+            handout.export(lesson_fixture.write(shared / "toy" / "lesson"), made.parent)
+    return made

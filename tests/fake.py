@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 
 from vmcompare.engines.commands import CommandOutput
@@ -219,6 +220,7 @@ class FakeLauncher:
         return self.trait
 
 
+@lru_cache
 def _piece(name: str, tar: bytes) -> Piece:
     return Piece(name, oci.digest(tar), len(tar), len(tar), len(oci.compressed(tar)))
 

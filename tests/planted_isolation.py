@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from planted import row
+import pandas as pd
+from planted import planted, row
 
+from vmcompare.course import text
 from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
+from vmcompare.experiments.isolation.explain import explained
 from vmcompare.experiments.isolation.guest_containers import NO_CONTAINER, RUNTIME
 from vmcompare.experiments.isolation.probes import FLIPS, OWN_KERNEL, PROBES
+from vmcompare.plots.picture import Picture, WhatIf
 
 HOST = tuple(name for name, probe in PROBES.items() if probe.aim == "host")
 ITSELF = tuple(name for name, probe in PROBES.items() if probe.aim == "itself")
@@ -183,9 +189,9 @@ def falls(
         REFUSED_S: ("container", "event: default container tries sysrq", "refused: EROFS"),
         PANIC_S: ("container", "event: privileged container tries sysrq", "the kernel panicked"),
     }
-    for second, (platform, phase, text) in told.items():
+    for second, (platform, phase, said) in told.items():
         more = dict(GUEST) if platform == "container" else {"accel": "tcg"}
-        rows.append(row(platform, "observation", 1.0, phase=phase, rep=second, text=text, **more))
+        rows.append(row(platform, "observation", 1.0, phase=phase, rep=second, text=said, **more))
     for source, (platform, more) in HEARTBEATS.items():
         if source in ("faulty VM", "their VM"):
             rows.append(
@@ -254,3 +260,32 @@ def _neighbours(platform: str, word: str, through: Sequence[str], **more: Any) -
 def whole(**more: Any) -> list[Measurement]:
     """All four parts as a usual computer gives them."""
     return [*boundaries(**more), *words(), *facts(), *falls(), *noisy_neighbours()]
+
+
+# ---- what a lesson makes of them -----------------------------------------------------------------
+
+
+def shown(place: Path, rows: list[Measurement]) -> View:
+    """The view of a recording that holds these rows."""
+    return compose(planted(place, rows, experiment="isolation"), None)
+
+
+def section(kind: str, name: str) -> text.Section | None:
+    """The words of one of the two lessons."""
+    lessons = filter(None, map(text.of_lesson, ("05a", "05b")))
+    return next(filter(None, (lesson.find(kind, name) for lesson in lessons)), None)
+
+
+def figure(name: str, view: View) -> Picture:
+    """A figure with its caption."""
+    return text.caption(explained.figures[name](view), section("figure", name))
+
+
+def cells(name: str, view: View) -> pd.DataFrame:
+    """A table."""
+    return pd.DataFrame(explained.tables[name](view))
+
+
+def model(name: str, view: View) -> WhatIf:
+    """A what-if with its words."""
+    return text.whatif(explained.whatifs[name](view), section("what-if", name))

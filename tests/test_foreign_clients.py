@@ -39,8 +39,8 @@ def test_notebooks_that_end_and_that_fail_are_told_apart(tmp_path: Path) -> None
     ends = notebook(tmp_path / "ends.ipynb", "import os; assert os.environ['VMCOMPARE_MODE']")
     fails = notebook(tmp_path / "fails.ipynb", "1 / 0")
     told: list[str] = []
-    found = foreign_clients.executions(3, [ends, fails], tell=told.append)
-    assert found == {Ending.ENDED: 2, Ending.FAILED: 1}
+    found = foreign_clients.executions(2, [ends, fails], tell=told.append)
+    assert found == {Ending.ENDED: 1, Ending.FAILED: 1}
     assert "ZeroDivisionError" in told[1]
 
 
@@ -55,8 +55,11 @@ def test_its_exit_code_is_zero_only_if_all_ended(
 
 @pytest.mark.slow
 def test_papermill_chooses_rounds_and_mode(private_places: Path) -> None:
-    out = private_places / "out.ipynb"
-    words = [str(LESSON), str(out), "-p", "rounds", "2", "-p", "mode", "replay"]
+    out, begun = private_places / "out.ipynb", nbformat.read(LESSON, 4)
+    measured = next(n for n, cell in enumerate(begun.cells) if ".measure(" in cell.source)
+    del begun.cells[measured + 1 :]  # what follows is drawn from the rows shown here
+    nbformat.write(begun, private_places / LESSON.name)
+    words = [LESSON.name, str(out), "-p", "rounds", "2", "-p", "mode", "replay"]
     subprocess.run(
         [sys.executable, "-m", "papermill", *words, "--no-progress-bar"],
         cwd=private_places, check=True, capture_output=True, timeout=250,

@@ -99,17 +99,6 @@ def page(open_page: Open, handout: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def toy_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy lesson of ``tests/handout``, exported."""
-    import lesson_fixture
-
-    from vmcompare import handout
-
-    directory = tmp_path_factory.mktemp("toy")
-    return handout.export(lesson_fixture.write(directory / "lesson"), directory / "out")
-
-
-@pytest.fixture(scope="session")
 def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with every lesson, exported from its recordings, and the index page."""
     out = tmp_path_factory.mktemp("lessons")

@@ -543,7 +543,7 @@ def test_kill_9_leaves_nothing(name: str, phase: str, environment: dict[str, str
     assert all_gone(environment, owner.pid) == []
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.004, 0.01, 0.02])
+@pytest.mark.parametrize("after_s", [0.004, 0.02])
 @pytest.mark.parametrize("name", NAMES)
 def test_kill_9_in_the_middle_of_a_start_leaves_nothing_that_clean_does_not_find(
     name: str, after_s: float, environment: dict[str, str]

@@ -9,6 +9,8 @@ import pytest
 
 from vmcompare.evidence.statistics import (
     INTERVAL_FROM,
+    RESAMPLES,
+    SEED,
     doubts,
     median_interval,
     outliers,
@@ -24,6 +26,18 @@ def test_the_interval_of_a_median_covers_the_truth_about_as_often_as_it_says() -
         found = median_interval(chance.lognormal(0, 0.3, size=30))
         hits += found.low <= 1 <= found.high
     assert hits >= 50
+
+
+@pytest.mark.parametrize("n", [2, 5, 9, 10, 31])
+def test_the_interval_is_the_percentile_bootstrap_of_scipy(n: int) -> None:
+    from scipy.stats import bootstrap
+
+    values = np.random.default_rng(n).lognormal(0, 0.5, size=n)
+    found, rng = median_interval(values), np.random.default_rng(SEED)
+    theirs = bootstrap(
+        (values,), np.median, n_resamples=RESAMPLES, method="percentile", rng=rng, vectorized=True
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), rel=1e-12)
 
 
 def test_the_same_values_always_give_the_same_interval() -> None:
@@ -66,6 +80,7 @@ def test_few_runs_a_wide_interval_and_a_drift_are_doubted_and_a_calm_series_is_n
     assert any("only 3" in d for d in doubts([1.0, 1.0, 1.01], wanted=10))
     assert any("wide" in d for d in doubts([1, 9, 2, 8, 3], wanted=5))
     assert any("drift" in d for d in doubts([1 + 0.05 * k for k in range(30)], wanted=30))
+    assert not any("drift" in d for d in doubts([*[0.0] * 9, *[1.0, 0.0, 1.0] * 3], wanted=9))
 
 
 def test_an_outlier_is_flagged_and_the_rest_is_not() -> None:

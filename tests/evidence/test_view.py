@@ -40,6 +40,13 @@ def test_a_platform_that_was_measured_is_not_replayed(tmp_path: Path) -> None:
     assert set(view.frame.loc[view.frame["shown"] == "measured", "run_id"]) == {live.run_id}
 
 
+def test_the_figures_of_a_page_share_one_view_and_other_rows_give_another(tmp_path: Path) -> None:
+    live, recorded = run(tmp_path, Platform.PROCESS), run(tmp_path, Platform.CONTAINER)
+    assert compose(live, recorded) is compose(live, recorded)
+    longer = run(tmp_path, Platform.PROCESS)
+    assert list(compose(longer, recorded).frame["run_id"]) == [longer.run_id, recorded.run_id]
+
+
 def test_a_platform_that_only_failed_keeps_its_errors_beside_the_recorded_rows(
     tmp_path: Path,
 ) -> None:

@@ -115,7 +115,7 @@ class Actor:
                 self.inside.append(Actor(Said(first=100 * len(self.inside) + 100)))
                 return Completed(f"{500 + len(self.inside)}\n".encode(), 0)
             case ["runc", "exec", name, *rest]:
-                return self.inside[("one", "other").index(name)].run(rest)
+                return self.inside[int(name[1:])].run(rest)
             case ["sh", "-c", line] if "runc run" in line:
                 return self._container(line)
         return Completed(b"", 0)

@@ -9,21 +9,16 @@ from types import SimpleNamespace
 
 import planted_isolation as planted_rows
 import pytest
-from planted import planted
+from planted_isolation import shown
 
 from vmcompare.course import text
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.recording import Measurement
-from vmcompare.evidence.view import View, compose
+from vmcompare.evidence.view import compose
 from vmcompare.experiments.isolation.checks import ASKED, FLAGS
 from vmcompare.experiments.isolation.probes import CAPABILITY_NAMES, decoded_capabilities
 
 EXERCISES = text.asked("isolation", "05a")[0]
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05a-walls.ipynb"
-
-
-def shown(place: Path, rows: list[Measurement]) -> View:
-    return compose(planted(place, rows, experiment="isolation"), None)
 
 
 def cell(name: str) -> str:

@@ -13,10 +13,10 @@ import planted_isolation as planted_rows
 import pytest
 from explained import Asked
 from planted import planted, row
+from planted_isolation import cells, figure, model, section, shown
 
 from vmcompare.course import text
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import NEXT, View, compose
 from vmcompare.experiments.isolation.explain import call_rows, explained
 from vmcompare.experiments.isolation.probe_grids import deviations, misconfigured, opens
@@ -26,7 +26,6 @@ from vmcompare.experiments.isolation.probes import (
     PROBES,
     decoded_capabilities,
 )
-from vmcompare.plots.picture import Picture, WhatIf
 
 FIGURES, TABLES, WHATIFS = explained.figures, explained.tables, explained.whatifs
 OUTCOMES = explained.outcomes
@@ -35,31 +34,9 @@ LITERATURE = ("cves", "all_cves")
 """Figures and tables that need no recording."""
 
 
-def section(kind: str, name: str) -> text.Section | None:
-    """The words of one of the two lessons."""
-    lessons = filter(None, map(text.of_lesson, ("05a", "05b")))
-    return next(filter(None, (lesson.find(kind, name) for lesson in lessons)), None)
-
-
-def figure(name: str, view: View) -> Picture:
-    return text.caption(FIGURES[name](view), section("figure", name))
-
-
-def cells(name: str, view: View) -> pd.DataFrame:
-    return pd.DataFrame(TABLES[name](view))
-
-
 def caption_of_table(name: str, view: View) -> str:
     values = explained.placeholders.get(("table", name), lambda _: {})
     return text.table((), section("table", name), lambda: values(view))[1]
-
-
-def model(name: str, view: View) -> WhatIf:
-    return text.whatif(WHATIFS[name](view), section("what-if", name))
-
-
-def shown(place: Path, rows: list[Measurement]) -> View:
-    return compose(planted(place, rows, experiment="isolation"), None)
 
 
 @pytest.fixture(scope="module")

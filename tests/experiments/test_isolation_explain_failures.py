@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import planted_isolation as planted_rows
 import pytest
-from planted import planted, row
+from planted import row
+from planted_isolation import cells, figure, model, shown
 
-from vmcompare.course import text
 from vmcompare.evidence.recording import Measurement
-from vmcompare.evidence.view import View, compose
+from vmcompare.evidence.view import View
 from vmcompare.experiments.isolation.explain import explained
 from vmcompare.experiments.isolation.explain_failures import IN_CLASS, KERNELS, beats
 from vmcompare.experiments.isolation.kernel_panic import PRIVILEGED_ASKS
-from vmcompare.plots.picture import Picture
 
-WORDS = text.of_lesson("05b")
-assert WORDS
 OUTCOMES = explained.outcomes
 
 Show = Callable[[list[Measurement]], View]
@@ -27,21 +24,13 @@ Show = Callable[[list[Measurement]], View]
 
 @pytest.fixture
 def show(tmp_path: Path) -> Show:
-    return lambda rows: compose(planted(tmp_path, rows, experiment="isolation"), None)
+    return partial(shown, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> View:
     rows = [*planted_rows.falls(), *planted_rows.noisy_neighbours()]
-    return compose(planted(tmp_path_factory.mktemp("full"), rows, experiment="isolation"), None)
-
-
-def figure(name: str, view: View) -> Picture:
-    return text.caption(explained.figures[name](view), WORDS.find("figure", name))
-
-
-def cells(name: str, view: View) -> pd.DataFrame:
-    return pd.DataFrame(explained.tables[name](view))
+    return shown(tmp_path_factory.mktemp("full"), rows)
 
 
 # ---- heartbeats -------------------------------------------------------------------------------
@@ -123,10 +112,10 @@ def test_one_panic_stops_what_the_formula_says(
     show: Show, b_goes_on: bool, on: str, all_at_once: int
 ) -> None:
     view = show(planted_rows.falls(b_goes_on=b_goes_on))
-    model = text.whatif(explained.whatifs["blast"](view), WORDS.find("what-if", "blast"))
-    assert f"panicked {on}, beside it 0;" in model.source
+    blast = model("blast", view)
+    assert f"panicked {on}, beside it 0;" in blast.source
     for k in KERNELS:
-        assert f"one panic stops {all_at_once / k:g} of 24" in model.draw(k).alt
+        assert f"one panic stops {all_at_once / k:g} of 24" in blast.draw(k).alt
 
 
 # ---- published weaknesses ---------------------------------------------------------------------

@@ -91,7 +91,8 @@ class TestCopies:
 
 @pytest.fixture(autouse=True)
 def books(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every copy of a VM holds 40 MiB, every container 3; each process has used 0.2 s."""
+    """A large computer. A copy of a VM holds 40 MiB, a container 3; a process has used 0.2 s."""
+    monkeypatch.setattr(measure.memory, "available_bytes", lambda: 2**40)
     parts = SimpleNamespace(pss_bytes=40 * MIB)
     monkeypatch.setattr(measure.memory, "vm_parts", lambda *_, **__: parts)
     monkeypatch.setattr(measure.memory, "pss_bytes", lambda _: 3 * MIB)

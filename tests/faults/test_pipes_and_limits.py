@@ -15,7 +15,7 @@ from vmcompare.evidence.recording import read
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="uses /dev/full and ulimit")
 
-RECORD = '$V record boot_speed --platform process --rounds 3 --out "$OUT"'
+RECORD = '$V record boot_speed --platform process --rounds 1 --out "$OUT"'
 
 
 @pytest.fixture
@@ -31,9 +31,8 @@ def whole(scene: Scene) -> bool:
 @pytest.mark.fault("whoever reads a command's output has gone")
 @pytest.mark.parametrize(
     "line",
-    ["$V check | head -1", "$V check --json | head -c1", "$V clean | true", "$V --help | true",
-     "$V check data/x 2>&1 | true"],
-)  # fmt: skip
+    ["$V check | head -1", "$V clean | true", "$V --help | true", "$V check data/x 2>&1 | true"],
+)
 def test_a_closed_pipe_is_a_quiet_end(line: str, scene: Scene) -> None:
     done = scene.shell(f"{line}; exit ${{PIPESTATUS[0]}}")
     assert done.stderr == ""
@@ -43,9 +42,8 @@ def test_a_closed_pipe_is_a_quiet_end(line: str, scene: Scene) -> None:
 @pytest.mark.fault("a recording's progress cannot be shown any more")
 @pytest.mark.parametrize(
     "line",
-    [f"{RECORD} 2>&1 | head -1", f"{RECORD} 2>&1 | true", f"{RECORD} >/dev/full 2>/dev/full",
-     f"{RECORD} <&- >&- 2>&-"],
-)  # fmt: skip
+    [f"{RECORD} 2>&1 | true", f"{RECORD} >/dev/full 2>/dev/full", f"{RECORD} <&- >&- 2>&-"],
+)
 def test_a_recording_outlives_its_progress_bar(line: str, scene: Scene) -> None:
     done = scene.shell(f"{line}; exit ${{PIPESTATUS[0]}}")
     assert done.returncode == 0, done.stderr
@@ -55,7 +53,7 @@ def test_a_recording_outlives_its_progress_bar(line: str, scene: Scene) -> None:
 
 @pytest.mark.fault("whoever follows a recording's events has gone")
 def test_a_recording_nobody_follows_stops(scene: Scene) -> None:
-    line = RECORD.replace("--rounds 3", "--rounds 500")
+    line = RECORD.replace("--rounds 1", "--rounds 500")
     done = scene.shell(f"{line} --events | head -3; exit ${{PIPESTATUS[0]}}")
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
@@ -65,7 +63,7 @@ def test_a_recording_nobody_follows_stops(scene: Scene) -> None:
 
 
 @pytest.mark.fault("standard output is a full disk")
-@pytest.mark.parametrize("words", ["check", "check --json", "clean", "--version"])
+@pytest.mark.parametrize("words", ["check", "clean", "--version"])
 def test_a_full_output_is_one_sentence(words: str, scene: Scene) -> None:
     done = scene.shell(f"$V {words} >/dev/full")
     assert "Traceback" not in done.stderr
@@ -73,7 +71,7 @@ def test_a_full_output_is_one_sentence(words: str, scene: Scene) -> None:
 
 
 @pytest.mark.fault("the shell allows too few files, too small ones, or too little memory")
-@pytest.mark.parametrize("limit", ["-n 28", "-n 20", "-n 12", "-f 8", "-v 400000"])
+@pytest.mark.parametrize("limit", ["-n 20", "-n 12", "-f 8", "-v 400000"])
 @pytest.mark.parametrize(
     "words", ["check", "record boot_speed --platform process --rounds 1", "handout"]
 )

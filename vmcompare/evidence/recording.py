@@ -122,9 +122,9 @@ _COLUMNS_OF = attrgetter(*COLUMNS)
 _FIELDS = tuple(f.name for f in fields(Measurement))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """A run that was read back.
+    """A run that was read back. Nobody changes one, so what was made of it can be kept.
 
     Attributes:
         host: facts of the machine, as :func:`vmcompare.measuring.host.facts` wrote them.

@@ -356,8 +356,9 @@ class Outcome:
         return self.find(view)
 
 
+@lru_cache(maxsize=16)
 def compose(
-    live: Recording | None, recorded: Recording | None, anchors: Sequence[Platform] = ()
+    live: Recording | None, recorded: Recording | None, anchors: tuple[Platform, ...] = ()
 ) -> View:
     """Rows of ``live`` for each platform it has a valid value of, ``recorded`` rows for the rest.
 
@@ -366,6 +367,8 @@ def compose(
 
     Rows of the ``anchors`` mean something only beside those of the same run (a host, and what runs
     on it): where other rows of ``recorded`` are shown, theirs are too.
+
+    The same recordings give the same view, so figures of one page share what is found out about it.
     """
     import pandas as pd
 

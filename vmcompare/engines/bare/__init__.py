@@ -12,12 +12,17 @@ import re
 import selectors
 import signal
 import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import IO, ClassVar
+from typing import IO, ClassVar, Protocol
 
 import psutil
 
+from vmcompare.engines import log
 from vmcompare.engines.commands import END_S, Turn, announcing, followed, kill_line, run_to_end
 from vmcompare.engines.commands import first_byte_ns as first_byte_of
 from vmcompare.engines.images import alpine
@@ -27,9 +32,12 @@ from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitT
 from vmcompare.sandbox import (
     ALPINE,
     Completed,
+    Event,
     Followed,
     ImageFacts,
+    OnEvent,
     OnOutput,
+    Phase,
     Spec,
     Start,
     Traits,
@@ -61,10 +69,63 @@ def refuse(spec: Spec, name: str) -> None:
         raise Unavailable(f"{name} has no {spec.start.value} start here", "choose a cold start")
 
 
+class Container(Protocol):
+    """One container of a mechanism: how it is started, watched and ended."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+    def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> BareSandbox:
+        """What the container is used through, after its first byte."""
+
+    def end(self, child: subprocess.Popen[bytes], *, strict: bool) -> tuple[int, int]:
+        """End it, started well or not; when its first program had ended, and all of it (ns).
+
+        With ``strict`` raises ``AbnormalShutdown`` where it cannot be removed.
+        """
+
+
 @dataclass(slots=True)
-class BareLauncher:
+class BareLauncher(ABC):
     runtime: ClassVar[str]
     progress: Progress | None = None
+
+    @abstractmethod
+    def container(self, spec: Spec) -> AbstractContextManager[Container]:
+        """What ``spec`` is started as; all that is no part of a start is done on entering."""
+
+    @contextlib.contextmanager
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[BareSandbox]:
+        refuse(spec, self.runtime)
+        with self.container(spec) as container, tempfile.TemporaryFile() as printed:
+            command = container.command
+            log.command(command)
+            start_ns = time.perf_counter_ns()
+            try:
+                child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=printed,
+                    start_new_session=True,
+                    env=container.environment,
+                )
+            except OSError as error:
+                what = f"{self.runtime} did not start"
+                raise LaunchFailure(what, command, cleaned(str(error))) from error
+            ended = False
+            # Events are told after the start was timed: a watcher costs the container nothing.
+            try:
+                first_ns = first_byte_ns(child, command, printed)
+                sandbox = container.watch(child, printed)
+                on_event(Event(Phase.OPEN, start_ns))
+                on_event(Event(Phase.FIRST_BYTE, first_ns))
+                yield sandbox
+                ended = True
+            finally:
+                exit_ns, removed_ns = container.end(child, strict=ended)
+        on_event(Event(Phase.EXIT, exit_ns))
+        on_event(Event(Phase.REMOVED, removed_ns))
 
     def image(self, spec: Spec) -> ImageFacts:
         refuse(spec, self.runtime)
@@ -73,23 +134,6 @@ class BareLauncher:
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime=self.runtime)
-
-
-def started(
-    command: Sequence[str], name: str, printed: IO[bytes], environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    """The program ``name`` on its way: held by its standard input, its errors in ``printed``."""
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=printed,
-            start_new_session=True,
-            env=environment,  # marked already: that takes time, which is being measured
-        )
-    except OSError as error:
-        raise LaunchFailure(f"{name} did not start", command, cleaned(str(error))) from error
 
 
 class PidHandle:

@@ -19,16 +19,16 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import psutil
 
-from vmcompare.engines import bare, cleanup, log
+from vmcompare.engines import bare, cleanup
 from vmcompare.engines.commands import end_child, query
 from vmcompare.engines.images import userland
 from vmcompare.engines.images.cache import Progress
@@ -38,10 +38,7 @@ from vmcompare.sandbox import (
     FIRST_BYTE,
     FIRST_BYTE_PROGRAM,
     Availability,
-    Event,
     Launcher,
-    OnEvent,
-    Phase,
     Platform,
     Spec,
 )
@@ -104,61 +101,38 @@ class BubblewrapLauncher(bare.BareLauncher):
     runtime = "bubblewrap"
 
     @contextmanager
-    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[bare.BareSandbox]:
-        bare.refuse(spec, self.runtime)
-        command = _command(_program(), userland.directory(self.progress), spec.command)
-        environment = cleanup.marked(ENVIRONMENT)  # the ledger is begun now, not during the start
-        with contextlib.ExitStack() as held:
-            printed = held.enter_context(tempfile.TemporaryFile())
-            log.command(command)
-            start_ns = time.perf_counter_ns()
-            child = bare.started(command, "bubblewrap", printed, environment)
-            running = _Running(child)
-            # Events are told after the start was timed: a watcher costs the container nothing.
-            try:
-                first_ns = bare.first_byte_ns(child, command, printed)
-                first = running.watch()
-                on_event(Event(Phase.OPEN, start_ns))
-                on_event(Event(Phase.FIRST_BYTE, first_ns))
-                enter = _enter(first.pid)
-                yield bare.BareSandbox(enter, first, running.serving, printed)
-            finally:
-                exit_ns, removed_ns = running.end()
-        on_event(Event(Phase.EXIT, exit_ns))
-        on_event(Event(Phase.REMOVED, removed_ns))
+    def container(self, spec: Spec) -> Iterator[bare.Container]:
+        yield _Container(_command(_program(), userland.directory(self.progress), spec.command))
 
 
-class _Running:
+class _Container:
     """The processes of one container: bwrap outside, its PID 1 inside, the first program."""
 
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
-        self._child = child
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = command
+        self.environment: Mapping[str, str] = cleanup.marked(ENVIRONMENT)
         self._inside: tuple[bare.PidHandle, ...] = ()
 
-    def watch(self) -> bare.PidHandle:
-        """Hold the processes inside; the first program. Raises ``AbnormalShutdown``."""
+    def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.BareSandbox:
+        """Hold the processes inside. Raises ``AbnormalShutdown``."""
         try:
-            one = bare.PidHandle(_only_child(self._child.pid))
+            one = bare.PidHandle(_only_child(child.pid))
             self._inside = (one,)
-            self._inside = (one, bare.PidHandle(_only_child(one.pid)))
+            first = bare.PidHandle(_only_child(one.pid))
+            self._inside = (one, first)
         except ProcessLookupError as error:
             raise AbnormalShutdown("the container ended by itself") from error
-        return self._inside[-1]
+        return bare.BareSandbox(_enter(first.pid), first, lambda: self._serving(child.pid), printed)
 
-    def pids(self) -> tuple[int, ...]:
-        return (self._child.pid, *(held.pid for held in self._inside))
-
-    def serving(self) -> tuple[int, ...]:
+    def _serving(self, outside: int) -> tuple[int, ...]:
         """Every process of it, with what commands left running inside."""
         try:
-            below = psutil.Process(self._child.pid).children(recursive=True)
+            below = psutil.Process(outside).children(recursive=True)
         except psutil.Error:
-            return self.pids()
-        return (self._child.pid, *sorted(process.pid for process in below))
+            return (outside, *(held.pid for held in self._inside))
+        return (outside, *sorted(process.pid for process in below))
 
-    def end(self) -> tuple[int, int]:
-        """End it; when its first program and when its last process ended, on the host's clock."""
-        child = self._child
+    def end(self, child: subprocess.Popen[bytes], *, strict: bool) -> tuple[int, int]:  # noqa: ARG002
         assert child.stdin is not None
         with contextlib.suppress(OSError):
             child.stdin.close()

@@ -18,14 +18,13 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from vmcompare.engines import bare, cleanup, log
+from vmcompare.engines import bare, cleanup
 from vmcompare.engines.commands import end_child, query
 from vmcompare.engines.docker.container import PIDS_LIMIT
 from vmcompare.engines.images import userland
@@ -35,10 +34,7 @@ from vmcompare.errors import AbnormalShutdown, Unavailable, VmcompareError
 from vmcompare.sandbox import (
     Availability,
     Confinement,
-    Event,
     Launcher,
-    OnEvent,
-    Phase,
     Platform,
     Spec,
 )
@@ -55,16 +51,14 @@ class RuncLauncher(bare.BareLauncher):
     runtime = "runc"
 
     @contextmanager
-    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[bare.BareSandbox]:
-        bare.refuse(spec, self.runtime)
+    def container(self, spec: Spec) -> Iterator[bare.Container]:
         program = _program()
         root = userland.directory(self.progress)
         with cleanup.folder() as directory:
             container = _Container(program, directory)
-            container.bundle.mkdir(mode=0o700)
             text = json.dumps(config(root, spec, container.name, cgroup_version()))
             (container.bundle / "config.json").write_text(text, encoding="utf-8")
-            yield from container.start(on_event)
+            yield container
 
 
 class _Container:
@@ -72,45 +66,18 @@ class _Container:
         # The clean-up finds its cgroup by this name.
         self.name = f"vmcompare-{cleanup.session_id()}-{next(_numbers)}"
         self.bundle = directory / "bundle"
+        self.bundle.mkdir(mode=0o700)
         self._pid_file = directory / "pid"
         self._runc = (program, "--root", str(directory / "state"))
-
-    def start(self, on_event: OnEvent) -> Iterator[bare.BareSandbox]:
-        command = (
+        self.command: Sequence[str] = (
             *self._runc, "run", "--detach", "--bundle", str(self.bundle),
             "--pid-file", str(self._pid_file), self.name,
         )  # fmt: skip
-        with tempfile.TemporaryFile() as printed:
-            environment = cleanup.marked()
-            log.command(command)
-            start_ns = time.perf_counter_ns()
-            child = bare.started(command, "runc", printed, environment)
-            first: bare.PidHandle | None = None
-            ended = False
-            # Events are told after the start was timed: a watcher costs the container nothing.
-            try:
-                first_ns = bare.first_byte_ns(child, command, printed)
-                first = self._first_program(child, printed)
-                on_event(Event(Phase.OPEN, start_ns))
-                on_event(Event(Phase.FIRST_BYTE, first_ns))
-                enter = (*self._runc, "exec", self.name)
-                pid = first.pid
-                yield bare.BareSandbox(
-                    enter,
-                    first,
-                    lambda: (pid, *bare.children(pid)),
-                    printed,
-                    environment=os.environ,
-                    cannot=_NOT_FOUND,
-                )
-                ended = True
-            finally:
-                exit_ns, removed_ns = self._end(child, first, strict=ended)
-        on_event(Event(Phase.EXIT, exit_ns))
-        on_event(Event(Phase.REMOVED, removed_ns))
+        self.environment: Mapping[str, str] = cleanup.marked()
+        self._first: bare.PidHandle | None = None
 
-    def _first_program(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.PidHandle:
-        """Wait until runc has done its part; the container's PID 1."""
+    def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.BareSandbox:
+        """Wait until runc has done its part; hold the container's PID 1."""
         try:
             code = child.wait(COMMAND_TIMEOUT_S)
             if code:
@@ -120,15 +87,17 @@ class _Container:
         except (subprocess.TimeoutExpired, ProcessLookupError, ValueError, OSError) as error:
             what = "the container ended by itself"
             raise AbnormalShutdown(what, bare.console(printed)) from error
-        return first
+        self._first = first
+        return bare.BareSandbox(
+            (*self._runc, "exec", self.name),
+            first,
+            lambda: (first.pid, *bare.children(first.pid)),
+            printed,
+            environment=os.environ,
+            cannot=_NOT_FOUND,
+        )
 
-    def _end(
-        self, child: subprocess.Popen[bytes], first: bare.PidHandle | None, *, strict: bool
-    ) -> tuple[int, int]:
-        """End it; when its first program ended and when runc had removed it, on the host's clock.
-
-        With ``strict``, raises ``AbnormalShutdown`` when runc cannot remove it.
-        """
+    def end(self, child: subprocess.Popen[bytes], *, strict: bool) -> tuple[int, int]:
         assert child.stdin is not None
         assert child.stdout is not None
         with contextlib.suppress(OSError):
@@ -136,14 +105,14 @@ class _Container:
         try:
             end_child(child, bare.GRACE_S)
             child.stdout.close()
-            if first is not None:
-                first.end(bare.GRACE_S)
+            if self._first is not None:
+                self._first.end(bare.GRACE_S)
             exit_ns = time.perf_counter_ns()
             complaint = self._delete()
             removed_ns = time.perf_counter_ns()
         finally:
-            if first is not None:
-                first.close()
+            if self._first is not None:
+                self._first.close()
         if complaint and strict:
             raise AbnormalShutdown(f"runc did not remove {self.name}", complaint)
         return exit_ns, removed_ns

@@ -539,6 +539,8 @@ def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
     valid = tried[tried["status"] == "ok"]
     if len(valid):
         for column in _ONE_SERIES:
+            if valid[column].nunique(dropna=False) == 1:
+                continue
             kinds = sorted(set(valid[column].fillna("").astype(str)))
             if len(kinds) > 1:
                 why = (

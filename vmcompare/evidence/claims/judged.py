@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -279,7 +279,7 @@ def gather(
     own_dir = own_dir if own else None
     problems: dict[str, tuple[str, ...]] = {}
     fresh = {recording.experiment: recording for recording in session}
-    own_runs = [RunFindings(recording, Whose.SESSION) for recording in fresh.values()]
+    own_runs = [_findings_of(recording, Whose.SESSION) for recording in fresh.values()]
     project_runs = []
     for experiment in _experiments(project_dir, *([own_dir] if own_dir else [])):
         if own_dir and experiment not in fresh:
@@ -367,7 +367,13 @@ def _newest(
     newest = next((run for run in found if run.ended or whose is not Whose.LEARNER), None)
     if said:
         problems[experiment] = (*problems.get(experiment, ()), *said)
-    return [] if newest is None else [RunFindings(newest, whose)]
+    return [] if newest is None else [_findings_of(newest, whose)]
+
+
+@lru_cache(maxsize=32)
+def _findings_of(recording: Recording, whose: Whose) -> RunFindings:
+    """The same recording is judged once, however often the page gathers what there is."""
+    return RunFindings(recording, whose)
 
 
 def _no_rows() -> pd.DataFrame:

@@ -26,7 +26,6 @@ import platform
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -82,10 +81,6 @@ class Variant:
         runtime = self.runtime or row.runtime
         return replace(row, phase=phase, confinement=self.confinement, runtime=runtime)
 
-    def open(self, context: Context) -> AbstractContextManager[Sandbox]:
-        """Start an instance of it; raises what launchers raise."""
-        return context.launchers[self.platform].open(self.spec, context.on_event)
-
 
 def _container(words: str, confinement: Confinement) -> Variant:
     return Variant(
@@ -132,6 +127,18 @@ class Survey:
     through: dict[str, Mapping[str, bool]] = field(default_factory=dict)
     why: dict[str, VmcompareError] = field(default_factory=dict)
     pairs: dict[str, Pair] = field(default_factory=dict)
+
+    def open(self, variant: Variant, stack: contextlib.ExitStack) -> Sandbox:
+        """Start an instance that ``stack`` ends; raises what launchers raise."""
+        launcher = self.context.launchers[variant.platform]
+        return stack.enter_context(launcher.open(variant.spec, self.context.on_event))
+
+    def stat(self, pid: int) -> str:
+        """``/proc/<pid>/stat`` of the instances' host; empty where there is no such process."""
+        try:
+            return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return ""
 
     def ask(
         self,
@@ -204,7 +211,8 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
 
 def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
     def respond() -> tuple[Response, BoundaryReading | None]:
-        with variant.open(survey.context) as box:
+        with contextlib.ExitStack() as stack:
+            box = survey.open(variant, stack)
             if variant is _HOST:
                 # Aim at this process, a port of it, and a file of this course.
                 port, host = listener(survey.kept).getsockname()[1], probes.read(box)
@@ -375,27 +383,16 @@ class Pair:
 
 
 def pair_rows(survey: Survey, variant: Variant) -> Iterator[Measurement]:
-    """Start A and B and make all four probes from A against B."""
-
-    def attempt() -> Pair:
-        with contextlib.ExitStack() as stack:
-            a, b = (stack.enter_context(variant.open(survey.context)) for _ in range(2))
-            is_process = variant.platform is Platform.PROCESS
-            port = listener(stack).getsockname()[1] if is_process else None
-            return try_neighbour(a, b, _stat, port)
-
-    return neighbour_rows(survey, variant, attempt)
-
-
-def neighbour_rows(
-    survey: Survey, variant: Variant, attempt: Callable[[], Pair]
-) -> Iterator[Measurement]:
-    """The rows of four probes, as ``attempt`` has their answers."""
+    """Start instances A and B, and make all four probes from A against B."""
     row = variant.row(survey.context)
     expected = [replace(row, phase=name) for name in (LIST, READ, KILL, CONNECT)]
 
     def rows() -> Iterator[Measurement]:
-        pair = survey.pairs[variant.name] = attempt()
+        with contextlib.ExitStack() as stack:
+            a, b = (survey.open(variant, stack) for _ in range(2))
+            is_process = variant.platform is Platform.PROCESS
+            port = listener(stack).getsockname()[1] if is_process else None
+            pair = survey.pairs[variant.name] = _try_neighbour(survey, a, b, port)
         for mine in expected:
             if mine.phase in pair.answers:
                 through, text = pair.answers[mine.phase]
@@ -407,16 +404,9 @@ def neighbour_rows(
     return or_failed(rows(), *expected)
 
 
-def try_neighbour(
-    a: Sandbox, b: Sandbox, stat: Callable[[int], str], port: int | None = None
-) -> Pair:
-    """Make all four probes from A against B.
-
-    Args:
-        a, b: two instances.
-        stat: process number → ``/proc/<number>/stat`` of the host.
-        port: of the loopback address, where A and B are processes.
-    """
+def _try_neighbour(survey: Survey, a: Sandbox, b: Sandbox, port: int | None) -> Pair:
+    """Make all four probes from A against B; ``port`` (of the loopback address) is that of B where
+    both are processes."""
     one, other = probes.read(a), probes.read(b)
 
     def outcome(name: str, answer: int) -> tuple[bool, str]:
@@ -429,8 +419,7 @@ def try_neighbour(
         ip, paths = _serve(b), [f"/proc/{pid}/root{_MARKER}", _MARKER]
     else:  # a process has no file of its own but its program
         ip, paths = (127, 0, 0, 1), [f"/proc/{pid}/exe"]
-    address = probes.address(ip, port or _PORT)
-    words: Words = {"{pid}": pid, "{address}": address}
+    words: Words = {"{pid}": pid, "{address}": probes.address(ip, port or _PORT)}
     tried = [f"openat HERE {path} 0; read $0 BUFFER 1" for path in paths]
     tried += [PROBES[name].calls for name in ("process: signal", "network: connect")]
     *opened, signalled, connected = probes.make_calls(
@@ -440,7 +429,7 @@ def try_neighbour(
     successes = (one for one in reads if one[0] or one[1] == OWN_KERNEL)
     answers = {READ: next(successes, reads[0]), CONNECT: outcome(CONNECT, connected)}
     if pid:
-        same = _seen(a, pid, stat(pid))
+        same = _seen(a, pid, survey.stat(pid))
         answers[LIST] = (same, "ok" if same else "not there")
         answers[KILL] = outcome(KILL, signalled)
         if answers[KILL][0] and not same:
@@ -455,13 +444,6 @@ def _serve(b: Sandbox) -> tuple[int, ...]:
     output = b.run(["ip", "-4", "-o", "addr", "show", "scope", "global"]).output
     found = _ADDRESS.search(output.decode(errors="replace"))
     return tuple(map(int, found.groups())) if found else _NOBODYS
-
-
-def _stat(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return ""
 
 
 def _seen(a: Sandbox, pid: int, here: str) -> bool:
@@ -511,6 +493,6 @@ def _answers_to_all(context: Context, variant: Variant) -> Mapping[str, str]:
             "the table of all system calls is that of x86-64", "look at a recording of one"
         )
     names = [name for name in X86_64 if name not in NOT_CALLED]
-    with variant.open(context) as box:
+    with context.launchers[variant.platform].open(variant.spec, context.on_event) as box:
         answers = probes.make_calls(box, [[Call(name, (-1,) * 6)] for name in names])
     return {name: written(answer) for name, answer in zip(names, answers, strict=True)}

@@ -5,6 +5,7 @@ Every function of a view raises ``Unavailable`` where its rows are not there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
@@ -415,7 +416,7 @@ def limits_table(view: View) -> Iterator[Row]:
             if held == WITHOUT
             else size(limit),
             "memory it got": size(got),
-            "processes it got": f"{count:.0f}" if count > 0 else "–",
+            "processes it got": "–" if math.isnan(count) else f"{count:.0f}",
         }
     if not some:
         raise absent("program that asked for more than its limit")

@@ -17,7 +17,7 @@ import json
 import platform
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,14 +28,13 @@ from vmcompare.errors import LaunchFailure, Unavailable, UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import boundaries, probes
-from vmcompare.experiments.isolation.boundaries import Found, Pair, Step, Survey, Variant
+from vmcompare.experiments.isolation.boundaries import Found, Step, Survey, Variant
 from vmcompare.experiments.isolation.probes import FLIPS, PROBES, BoundaryReading, Response, changed
-from vmcompare.measuring.experiment import Context, blank
+from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import (
     CONTAINER_HOST,
     RUNC_IN_A_GUEST,
     Completed,
-    Launcher,
     Machine,
     Platform,
     Sandbox,
@@ -277,14 +276,38 @@ _CALLS = "/calls"
 _SERVE = f"nc -lk -p {_PORT} -e /bin/true </dev/null >/dev/null 2>&1 & echo $!"
 
 
-def blank_row(launcher: Launcher, spec: Spec, metric: str) -> Measurement:
-    """A row of a container in a guest; ``launcher`` opens the guest."""
-    return replace(blank(launcher, Platform.CONTAINER, spec, metric), runtime=RUNTIME)
-
-
 def variant(confinement: str) -> Variant:
     """A container with that flag, or ``NO_CONTAINER``."""
     return Variant(confinement, Platform.CONTAINER, GUEST, confinement, RUNTIME)
+
+
+@dataclass(slots=True)
+class Contained:
+    """A running container of the guest, as a :class:`vmcompare.sandbox.Sandbox`."""
+
+    vm: Sandbox
+    name: str
+    pid: int
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        return self.vm.run(["runc", "exec", self.name, *argv], timeout_s=timeout_s)
+
+    def put(self, path: str, data: bytes) -> None:
+        self.vm.put(f"/proc/{self.pid}/root{path}", data)
+
+    def host_pids(self) -> tuple[int, ...]:
+        return (self.pid,)
+
+    def console(self) -> str:
+        return self.vm.console()
+
+
+def _process_number(done: Completed, what: str) -> int:
+    try:
+        return int(done.output)
+    except ValueError:
+        output = done.output.decode(errors="replace")
+        raise LaunchFailure(f"{what} did not start", ("sh",), output) from None
 
 
 @dataclass(slots=True)
@@ -294,10 +317,27 @@ class Misconfigurations(Survey):
     Attributes:
         vm: the guest, once it is ready.
         wanted: the probes that are made in every container, in order.
+        opened: how many containers were started to try each other.
     """
 
     vm: Sandbox | None = None
     wanted: tuple[str, ...] = ()
+    opened: int = 0
+
+    def open(self, variant: Variant, stack: contextlib.ExitStack) -> Sandbox:  # noqa: ARG002
+        """Start a default container that runs until the guest ends; raises ``LaunchFailure``."""
+        assert self.vm is not None
+        name, self.opened = f"n{self.opened}", self.opened + 1
+        write(self.vm, name, configuration(args=["sleep", "3600"]))
+        pid_file, errors = f"/c/{name}/pid", error_file(name)
+        line = start_line(name, f"--detach --pid-file {pid_file} ")
+        done = self.vm.run(["sh", "-c", f"{line} >/dev/null 2>{errors}; cat {pid_file} {errors}"])
+        return Contained(self.vm, name, _process_number(done, "a container of the guest"))
+
+    def stat(self, pid: int) -> str:
+        """``/proc/<pid>/stat`` of the guest."""
+        assert self.vm is not None
+        return self.vm.run(["cat", f"/proc/{pid}/stat"]).output.decode(errors="replace")
 
 
 def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
@@ -361,6 +401,14 @@ def _try(grid: Misconfigurations, flag: str) -> Iterable[Measurement]:
     return grid.ask(variant(flag), respond, observed=not flag)
 
 
+def _neighbours(grid: Misconfigurations) -> Iterator[Measurement]:
+    """Probes of container A against B, both in the guest, each with an unconnected network."""
+    if grid.vm is not None:
+        apart = variant(boundaries.OWN_NETWORKS)
+        yield from boundaries.pair_rows(grid, apart)
+        yield from boundaries.neighbour_facts(grid, apart)
+
+
 def _conclude(grid: Misconfigurations) -> Iterator[Measurement]:
     """The facts of S3 and S5: what one flag changes, and what a privileged container opens."""
     grid.kept.close()
@@ -386,60 +434,3 @@ def _opens(grid: Misconfigurations) -> Found:
     answers = grid.answers(variant("--privileged"))
     opened = [name for name in probes.DEVICES if answers.get(name)]
     return [(bool(opened), ", ".join(opened))]
-
-
-# ---- neighbours, where there is no Docker --------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Contained:
-    """A running container of the guest, as a :class:`vmcompare.sandbox.Sandbox`."""
-
-    vm: Sandbox
-    name: str
-    pid: int
-
-    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
-        return self.vm.run(["runc", "exec", self.name, *argv], timeout_s=timeout_s)
-
-    def put(self, path: str, data: bytes) -> None:
-        self.vm.put(f"/proc/{self.pid}/root{path}", data)
-
-    def host_pids(self) -> tuple[int, ...]:
-        return (self.pid,)
-
-    def console(self) -> str:
-        return self.vm.console()
-
-
-def _contained(vm: Sandbox, name: str) -> Contained:
-    """Start a default container that runs until the guest ends; raises ``LaunchFailure``."""
-    write(vm, name, configuration(args=["sleep", "3600"]))
-    pid_file, errors = f"/c/{name}/pid", error_file(name)
-    line = start_line(name, f"--detach --pid-file {pid_file} ")
-    done = vm.run(["sh", "-c", f"{line} >/dev/null 2>{errors}; cat {pid_file} {errors}"])
-    return Contained(vm, name, _process_number(done, "a container of the guest"))
-
-
-def _process_number(done: Completed, what: str) -> int:
-    try:
-        return int(done.output)
-    except ValueError:
-        output = done.output.decode(errors="replace")
-        raise LaunchFailure(f"{what} did not start", ("sh",), output) from None
-
-
-def _neighbours(grid: Misconfigurations) -> Iterator[Measurement]:
-    """Probes of container A against B, both in the guest, each with an unconnected network."""
-    vm, apart = grid.vm, variant(boundaries.OWN_NETWORKS)
-    if vm is None:
-        return
-
-    def stat(pid: int) -> str:
-        return vm.run(["cat", f"/proc/{pid}/stat"]).output.decode(errors="replace")
-
-    def attempt() -> Pair:
-        return boundaries.try_neighbour(_contained(vm, "one"), _contained(vm, "other"), stat)
-
-    yield from boundaries.neighbour_rows(grid, apart, attempt)
-    yield from boundaries.neighbour_facts(grid, apart)

@@ -24,7 +24,7 @@ from vmcompare.errors import AbnormalShutdown, Unavailable, WaitTimeout
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import NS_PER_S
 from vmcompare.experiments.isolation import guest_containers, heartbeats
-from vmcompare.experiments.isolation.boundaries import Step
+from vmcompare.experiments.isolation.boundaries import Step, Variant
 from vmcompare.experiments.isolation.heartbeats import (
     DISPOSABLE,
     GUEST,
@@ -32,31 +32,27 @@ from vmcompare.experiments.isolation.heartbeats import (
     Clock,
     Instances,
 )
-from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled, or_failed
-from vmcompare.sandbox import Platform, Sandbox, Spec
+from vmcompare.measuring.experiment import FAILURES, Context, failed, filled, or_failed
+from vmcompare.sandbox import Platform, Sandbox
 
 HOST, SIBLING, FAULTY = "host", "sibling VM", "faulty VM"
 A, B, THEIRS = "container A", "container B", "their VM"
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatSource:
-    """Where a heartbeat comes from, and its letter."""
-
-    letter: str
-    platform: Platform
-    spec: Spec
-
-
-SOURCES = {
-    HOST: HeartbeatSource("H", Platform.PROCESS, Spec()),
-    SIBLING: HeartbeatSource("S", Platform.VM_DIRECT, GUEST),
-    FAULTY: HeartbeatSource("F", Platform.VM_DIRECT, GUEST),
-    THEIRS: HeartbeatSource("V", Platform.VM_DIRECT, DISPOSABLE),
-    A: HeartbeatSource("A", Platform.CONTAINER, DISPOSABLE),
-    B: HeartbeatSource("B", Platform.CONTAINER, DISPOSABLE),
+SOURCES: Mapping[str, Variant] = {
+    one.name: one
+    for one in (
+        Variant(HOST, Platform.PROCESS),
+        Variant(SIBLING, Platform.VM_DIRECT, GUEST),
+        Variant(FAULTY, Platform.VM_DIRECT, GUEST),
+        Variant(THEIRS, Platform.VM_DIRECT, DISPOSABLE),
+        Variant(A, Platform.CONTAINER, DISPOSABLE, runtime=guest_containers.RUNTIME),
+        Variant(B, Platform.CONTAINER, DISPOSABLE, runtime=guest_containers.RUNTIME),
+    )
 }
 """Phase → whose heartbeat it is, from top to bottom in a figure."""
+
+_LETTERS = dict(zip(SOURCES, "HSFVAB", strict=True))
 
 EVENT = "event: "
 FAULTY_PANICS = EVENT + "faulty VM panics"
@@ -95,7 +91,7 @@ ASKED_S = 20
 """Seconds to wait for what a container says of its attempt."""
 
 _PRIVILEGED = "P"
-_CONTAINERS = {SOURCES[A].letter: "", SOURCES[B].letter: "", _PRIVILEGED: "--privileged"}
+_CONTAINERS = {_LETTERS[A]: "", _LETTERS[B]: "", _PRIVILEGED: "--privileged"}
 """Letter → the flag in which the container differs from the default."""
 
 _ERROR_NAMES = {
@@ -150,14 +146,7 @@ class Panics:
         """A row without a value; kept, because describing an image may take long enough to delay
         beats."""
         if phase not in self.rows:
-            source = SOURCES[phase]
-            if source.platform is Platform.CONTAINER:
-                launcher = self.instances.launcher(Platform.VM_DIRECT)
-                row = guest_containers.blank_row(launcher, source.spec, metric)
-            else:
-                launcher = self.instances.launcher(source.platform)
-                row = blank(launcher, source.platform, source.spec, metric)
-            self.rows[phase] = replace(row, phase=phase)
+            self.rows[phase] = SOURCES[phase].row(self.instances.context, phase=phase)
         return replace(self.rows[phase], metric=metric)
 
     def begin(self, phases: tuple[str, ...]) -> list[Measurement]:
@@ -171,9 +160,9 @@ class Panics:
                     )
                     for letter, flag in _CONTAINERS.items()
                 }
-                beating = self.instances.hosting(containers, source.letter)
+                beating = self.instances.hosting(containers, _LETTERS[phases[-1]])
             else:
-                beating = self.instances.beating(source.platform, source.spec, source.letter)
+                beating = self.instances.beating(source.platform, source.spec, _LETTERS[phases[-1]])
         except FAILURES as problem:
             self.instances.why |= dict.fromkeys(phases, problem)
             return [failed(self.row(phase), str(problem)) for phase in phases]
@@ -214,7 +203,7 @@ class Panics:
         beating = self._heard(who)
         if beating.followed.ended_ns() is not None:
             raise Unavailable(f"{who} was gone already", "look at the recording")
-        letter = _PRIVILEGED if event == PRIVILEGED_ASKS else SOURCES[who].letter
+        letter = _PRIVILEGED if event == PRIVILEGED_ASKS else _LETTERS[who]
         text = _ask(beating.box, ASK if event == FAULTY_PANICS else _signal(letter))
         self.happened[event] = row.rep
         yield filled(row, 1.0, text=text)
@@ -225,7 +214,7 @@ class Panics:
         return self.heard[phase]
 
     def _beats(self, phase: str) -> Sequence[int]:
-        return self.heard[phase].log.beats(SOURCES[phase].letter)
+        return self.heard[phase].log.beats(_LETTERS[phase])
 
     # ---- results ------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ from vmcompare.errors import LaunchFailure, Unavailable, VmcompareError, WaitTim
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB, NS_PER_S
 from vmcompare.experiments.isolation import guest_containers, heartbeats
-from vmcompare.experiments.isolation.boundaries import Step
+from vmcompare.experiments.isolation.boundaries import Step, Variant
 from vmcompare.experiments.isolation.guest_containers import Limits
 from vmcompare.experiments.isolation.heartbeats import (
     DISPOSABLE,
@@ -51,8 +51,8 @@ from vmcompare.experiments.isolation.heartbeats import (
     Instances,
 )
 from vmcompare.measuring import memory
-from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled, or_failed
-from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Spec
+from vmcompare.measuring.experiment import FAILURES, Context, failed, filled, or_failed
+from vmcompare.sandbox import Machine, Platform, Sandbox, Spec
 
 WITHOUT, WITH = "without limits", "with limits"
 QUIET, MEMORY, FORKS, BURNER = "quiet", "memory hog", "fork loop", "CPU burner"
@@ -376,6 +376,7 @@ IN_VM = Demand(pieces=3, piece_mib=96)
 """Each is more than the limit, or than the guest's memory."""
 
 _FULL = Spec(machine=Machine.Q35)
+"""A VM that boots a distribution."""
 
 _HOSTING, _SIBLING, _VM, _DISTRIBUTION = "their VM", "sibling VM", "VM", "distribution"
 """Names of instances."""
@@ -560,29 +561,29 @@ class NoisyNeighbours:
 
     # ---- a distribution, and Docker -------------------------------------------------------------
 
-    def distribution(self, block: int, metric: str) -> Iterator[Measurement]:
+    def distribution(self, block: int, phase: str) -> Iterator[Measurement]:
         """Ask a VM that boots a distribution for more memory or processor time than it has."""
-        launcher = self.instances.launcher(Platform.VM)
-        row = replace(blank(launcher, Platform.VM, _FULL, metric), block=block)
+        metric = "guest_ram_to_limit_ratio" if phase == MEMORY else "host_cpu_to_vcpu_ratio"
+        full = Variant(_DISTRIBUTION, Platform.VM, _FULL)
+        row = replace(full.row(self.instances.context, metric, phase), block=block)
 
         def rows() -> Iterator[Measurement]:
             if _DISTRIBUTION not in self.boxes:
                 raise self.instances.why[_DISTRIBUTION]
             box = self.boxes[_DISTRIBUTION]
-            if metric == "guest_ram_to_limit_ratio":
+            if phase == MEMORY:
                 fill(box, _FULL.memory_mib)
-                yield from guest_ram(box, replace(row, phase=MEMORY))
+                yield from guest_ram(box, row)
             else:
-                ratio = busy_loops(box, _FULL.vcpus, self.clock)
-                yield filled(row, ratio, phase="busy loops")
+                yield filled(row, busy_loops(box, _FULL.vcpus, self.clock))
 
         return or_failed(rows(), row)
 
     def docker(self, block: int) -> Iterator[Measurement]:
         """Docker's own container with limits, on this computer."""
         launcher = self.instances.launcher(Platform.CONTAINER)
-        row = blank(launcher, Platform.CONTAINER, DOCKER, "cgroup_bytes")
-        row = replace(row, block=block, phase=MEMORY, confinement=WITH)
+        limited = Variant("", Platform.CONTAINER, DOCKER, WITH)
+        row = replace(limited.row(self.instances.context, "cgroup_bytes", MEMORY), block=block)
         busy = replace(row, metric="fact", phase="container_cpu_limit_holds")
 
         def rows() -> Iterator[Measurement]:
@@ -602,11 +603,13 @@ class NoisyNeighbours:
 # ---- the plan -----------------------------------------------------------------------------------
 
 
-def _neighbourhoods(launcher: Launcher) -> list[Neighbourhood]:
-    vm = blank(launcher, Platform.VM_DIRECT, GUEST, "gap_p99_s")
-    inside = guest_containers.blank_row(launcher, DISPOSABLE, "gap_p99_s")
-    without = replace(inside, confinement=WITHOUT)
-    limited = replace(inside, confinement=WITH, mem_limit_mib=LIMITS.memory_mib)
+def _neighbourhoods(context: Context) -> list[Neighbourhood]:
+    def row(confinement: str) -> Measurement:
+        kind = (Platform.CONTAINER, DISPOSABLE, confinement, guest_containers.RUNTIME)
+        return Variant("", *kind).row(context, "gap_p99_s")
+
+    vm = Variant("", Platform.VM_DIRECT, GUEST).row(context, "gap_p99_s")
+    without, limited = row(WITHOUT), replace(row(WITH), mem_limit_mib=LIMITS.memory_mib)
     return [
         Neighbourhood(f"container {WITHOUT}", without, _HOSTING, _HOSTING, UNLIMITED),
         Neighbourhood(f"container {WITH}", limited, _HOSTING, _HOSTING, LIMITED, LIMITS),
@@ -620,9 +623,9 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
     clock = clock or Clock()
     run = NoisyNeighbours(Instances(context, own, clock), clock)
     chance = random.Random(context.seed)
-    direct = context.launchers.get(Platform.VM_DIRECT)
-    all_of_them = _neighbourhoods(direct) if direct else []
-    places = [_HOSTING, _SIBLING, _VM] if direct else []
+    has_vms = Platform.VM_DIRECT in context.launchers
+    all_of_them = _neighbourhoods(context) if has_vms else []
+    places = [_HOSTING, _SIBLING, _VM] if has_vms else []
     places += [_DISTRIBUTION] if Platform.VM in context.launchers else []
     plan: list[Step] = [(f"opening {place}", partial(run.open, place)) for place in places]
     for block in range(context.rounds):
@@ -639,12 +642,9 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
             for one in all_of_them
         ]
         if _DISTRIBUTION in places:
-            for words, metric in (
-                ("memory", "guest_ram_to_limit_ratio"),
-                ("processor", "host_cpu_to_vcpu_ratio"),
-            ):
-                step = partial(run.distribution, block, metric)
-                groups.append([(f"a distribution: {words}", step)])
+            for phase in (MEMORY, "busy loops"):
+                step = partial(run.distribution, block, phase)
+                groups.append([(f"a distribution: {phase}", step)])
         if Platform.CONTAINER in context.launchers:
             groups.append([("Docker’s container with limits", partial(run.docker, block))])
         chance.shuffle(groups)
