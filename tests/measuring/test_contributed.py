@@ -86,7 +86,7 @@ def without(platform: str) -> Callable[[list[Line]], object]:
     [
         (lambda lines: lines.pop(), "not complete: it has no end line"),
         (lambda lines: lines[-1].update(status="stopped"), "it ended as 'stopped'"),
-        (set_run("experiment", "boot_sped"), "no experiment called 'boot_sped'"),
+        (set_run("experiment", "Boot_Speed"), "There is no experiment called 'Boot_Speed'"),
         (set_row("host_id", "ffffffffffff"), "two runs or two hosts are mixed"),
         (set_host("host_id", "my-laptop"), "host id is not"),
         (set_run("started_utc", "2020-01-01T00:00:00Z"), "run id does not belong"),

@@ -32,7 +32,7 @@ stays below it."""
 LARGEST = 10**18  # largest magnitude of a value: an exabyte, or 30 thousand million years
 
 RANGES: Mapping[str, tuple[float, float]] = {
-    "s": (0, 10**9), "bytes": (-(10**15), 10**15), "ratio": (0, 10**6), "count": (0, 10**9),
+    "s": (0, 10**9), "bytes": (-(10**15), 10**15), "ratio": (-(10**6), 10**6), "count": (0, 10**9),
     "bool": (0, 1),
 }  # fmt: skip
 """Unit → smallest and largest value that a computer can give: 30 years, a petabyte."""

@@ -51,8 +51,7 @@ _PLACE = (
     *("rep", *_SIZE, *_INSIDE, "block", "order_in_block", "is_warmup", "status", "error"),
 )
 """Columns that no two rows have in common."""
-_NEXT_REP = 60
-"""How far the next repetition of a platform may be: some count instances, some seconds."""
+_NEXT_REP = 600  # how far the next repetition of a platform may be: some count tenths of a second
 _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "linux", "localhost")
 """Names that every other machine has too: they tell nothing about a person."""
 
