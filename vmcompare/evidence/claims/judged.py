@@ -87,6 +87,7 @@ class RunFindings:
     recording: Recording
     whose: Whose
     _findings: dict[Claim, Finding] = field(default_factory=dict)
+    _rows: dict[Claim, pd.DataFrame] = field(default_factory=dict)
 
     def __str__(self) -> str:
         recording = self.recording
@@ -118,7 +119,11 @@ class RunFindings:
 
     def rows(self, claim: Claim) -> pd.DataFrame:
         """The rows that a part looks at, failed ones too; none for a plain judgement."""
-        return concerned(claim.estimand, self.frame) if claim.estimand else self.frame.iloc[:0]
+        if claim.estimand is None:
+            return self.frame.iloc[:0]
+        if claim not in self._rows:
+            self._rows[claim] = concerned(claim.estimand, self.frame)
+        return self._rows[claim]
 
     def blocks(self, claim: Claim) -> int:
         """In how many blocks it tried what a part looks at, whatever came of it."""
