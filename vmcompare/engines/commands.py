@@ -55,9 +55,13 @@ class CommandOutput:
             raise.
         announced: the first line is not output but the number of the command's process inside, as
             :func:`announcing` prints it.
+
+    Attributes:
+        host_pid: of a command that is a child of this process: that child; else 0.
     """
 
     def __init__(self, on_output: OnOutput, *, announced: bool) -> None:
+        self.host_pid = 0
         self._on_output = on_output
         self._lock = threading.Lock()
         self._silent = False
@@ -279,6 +283,7 @@ def followed(
     except OSError as error:
         raise LaunchFailure(f"{command[0]} could not be run", command, str(error)) from error
     heard = CommandOutput(on_output, announced=bool(announced))
+    heard.host_pid = child.pid
     descent = ProcessTree(child.pid)
     inner = 0
     try:
