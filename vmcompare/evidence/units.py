@@ -92,7 +92,7 @@ _METRICS: Mapping[str, tuple[str, str]] = {
     "returned_ratio": (
         "ratio",
         "of memory that a program took and freed the share that came back to the host: "
-        "(peak − freed) ÷ (peak − before) of `host_bytes`",
+        "(peak − freed) ÷ (peak − before) of `host_bytes`; may be negative",
     ),
     "throttled_ratio": (
         "ratio",

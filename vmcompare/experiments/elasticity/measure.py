@@ -189,11 +189,14 @@ def _arm(context: Context, arm: Arm, launcher: Launcher, row: Measurement) -> It
         assert isinstance(box, Follower)
         box.put(_PROGRAM, touch_and_free.elf(platform.machine()))
         watch = Watch(lambda: host_bytes(box, row), row)
+        total_mib = _total_mib(box) if arm.balloon is Balloon.PLAIN else 0
         yield from _taken(box, watch, arm.suffix)
         if arm.balloon is Balloon.PLAIN:
-            yield from _balloon(box, watch)
+            inflated = replace(row, phase=AFTER + BALLOON)
+            yield from or_failed(_balloon(box, watch, total_mib), inflated)
         elif arm.series == Series(Platform.CONTAINER):
-            yield from _limits(box, row)
+            asked = replace(row, metric="observation", phase="limits")
+            yield from or_failed(_limits(box, row), asked)
 
 
 def host_bytes(box: Sandbox, row: Measurement) -> int:
@@ -244,13 +247,12 @@ def _returned(row: Measurement, before: int, peak: int, after: int, phase: str) 
     return filled(row, share, metric="returned_ratio", phase=phase)
 
 
-def _balloon(box: Sandbox, watch: Watch) -> Iterator[Measurement]:
+def _balloon(box: Sandbox, watch: Watch, total_mib: int) -> Iterator[Measurement]:
     """Inflate the balloon while the host's memory is watched, then ask for more than was given."""
     assert isinstance(box, Resizable)
     row = watch.row
     before = watch.between(0, watch.said[ASKS])
     peak = watch.between(watch.said[TOUCHED], watch.said[FREED])
-    total_mib = _total_mib(box)
     with ThreadPoolExecutor(1) as pool:
         asked_s = time.perf_counter()
         asking = pool.submit(box.resize, BALLOON_MIB)
@@ -262,7 +264,8 @@ def _balloon(box: Sandbox, watch: Watch) -> Iterator[Measurement]:
     yield filled(row, float(after), phase=AFTER + BALLOON)
     yield _returned(row, before, peak, after, AFTER + BALLOON)
     asked = f"balloon: {GIVEN_MIB} → {BALLOON_MIB} MiB"
-    yield from _came(row, asked, settled[0] - asked_s, f"{got_mib} MiB", total_mib, _total_mib(box))
+    seen = f"{_total_mib(box)} MiB"
+    yield from _came(row, asked, settled[0] - asked_s, f"{got_mib} MiB", total_mib, seen)
     yield from _asked(row, box, f"balloon: {BALLOON_MIB} → {2 * GIVEN_MIB} MiB", 2 * GIVEN_MIB)
 
 
