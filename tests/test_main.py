@@ -41,7 +41,7 @@ def vmcompare(*words: str, env: dict[str, str] | None = None) -> subprocess.Comp
         (["handout", "no-such.ipynb", "--out", "x"], "no-such.ipynb"),
         (
             ["handout", "05"],
-            "no lesson called '05'; choose from: 00, 01, 02, 03, 04, 05a, 05b, 08, 09",
+            "no lesson called '05'; choose from: 00, 01, 02, 03, 04, 05a, 05b, 07, 08, 09",
         ),
     ],
 )

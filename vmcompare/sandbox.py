@@ -101,6 +101,14 @@ class Confinement(StrEnum):
     NO_SECCOMP = "no-seccomp"
 
 
+class Balloon(StrEnum):
+    """How a VM can give memory back while it runs: by a device (virtio-balloon), or not."""
+
+    NONE = ""
+    PLAIN = "balloon"
+    PAGE_REPORTING = "free-page reporting"
+
+
 class Namespace(StrEnum):
     """What a Linux kernel can give a process a view of its own of, as named in /proc/self/ns."""
 
@@ -196,6 +204,7 @@ class Spec:
         channels: names of further channels between a VM and this process, each a word of small
             letters, digits and hyphens: see :class:`HasChannels`. Other launchers refuse them with
             ``Unavailable``.
+        balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
     """
 
     image: str = ALPINE
@@ -210,6 +219,7 @@ class Spec:
     confinement: Confinement = Confinement.DEFAULT
     sysctls: tuple[tuple[str, str], ...] = ()
     channels: tuple[str, ...] = ()
+    balloon: Balloon = Balloon.NONE
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for names of channels that are not words, or not different."""
@@ -453,6 +463,25 @@ class Layered(Protocol):
 
     def written_bytes(self) -> int:
         """Bytes of the files in that layer. Raises ``AbnormalShutdown`` once it is gone."""
+
+
+@runtime_checkable
+class Resizable(Protocol):
+    """A sandbox whose limits can be changed while it runs."""
+
+    def resize(self, memory_mib: int) -> int:
+        """Ask for another limit of memory; the limit (MiB) that is then in force.
+
+        That may be another one than was asked for. Returns once it no longer changes.
+
+        Raises:
+            Unavailable: this instance has nothing to do it by.
+            LaunchFailure: it is refused.
+            AbnormalShutdown: the instance is gone.
+        """
+
+    def limit_processors(self, cpus: float) -> None:
+        """Set how many processors it may use, perhaps a part of one. Raises as :meth:`resize`."""
 
 
 @dataclass(frozen=True, slots=True)

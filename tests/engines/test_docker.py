@@ -36,6 +36,7 @@ from vmcompare.sandbox import (
     Launcher,
     Phase,
     Platform,
+    Resizable,
     Spec,
     Start,
 )
@@ -284,6 +285,19 @@ def test_the_processor_limit_is_the_specs(launcher: Launcher) -> None:
         version1 = box.run(["cat", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"])
     quota = version2 if version2.exit_code == 0 else version1
     assert int(quota.output.split()[0]) == 2 * CPU_PERIOD_US
+
+
+@pytest.mark.docker
+def test_limits_change_while_it_runs_and_the_kernel_enforces_them(launcher: Launcher) -> None:
+    with launcher.open(Spec(memory_mib=512), ignore) as box:
+        assert isinstance(box, Resizable)
+        assert box.resize(64) == 64
+        assert box.run(["tail", "/dev/zero"]).exit_code == 137
+        box.limit_processors(0.25)
+        version2 = box.run(["cat", "/sys/fs/cgroup/cpu.max"])
+        version1 = box.run(["cat", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"])
+    quota = version2 if version2.exit_code == 0 else version1
+    assert int(quota.output.split()[0]) == CPU_PERIOD_US // 4
 
 
 @pytest.mark.docker

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -24,12 +25,14 @@ from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.process import Agent, QemuProcess, Qmp, held_back, quote
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
+    Balloon,
     Event,
     HasChannels,
     Launcher,
     Machine,
     Phase,
     Platform,
+    Resizable,
     Sandbox,
     Spec,
     Start,
@@ -285,6 +288,19 @@ def _files_without_a_name() -> int:
         with contextlib.suppress(FileNotFoundError):  # the one that lists them is closed by now
             found += "memfd:vmcompare" in str(name.readlink())
     return found
+
+
+@qemu
+def test_a_balloon_is_moved_by_the_guest_alone_and_without_one_nothing_can_be_asked() -> None:
+    with _small().open(replace(PC, balloon=Balloon.PLAIN), lambda _event: None) as guest:
+        assert isinstance(guest, Resizable)
+        assert guest.resize(PC.memory_mib // 2) == PC.memory_mib  # this guest has no driver
+        with pytest.raises(Unavailable, match="processors"):
+            guest.limit_processors(0.5)
+    with _small().open(PC, lambda _event: None) as bare:
+        assert isinstance(bare, Resizable)
+        with pytest.raises(Unavailable, match="no balloon"):
+            bare.resize(128)
 
 
 def test_names_of_channels_are_different_words() -> None:

@@ -52,10 +52,11 @@ class CommandOutput:
 
     ``on_output`` is told of each piece, never after :meth:`silence` has returned; it must not
     raise. If ``announced``, the first line is not output but the number of the command's process
-    inside, as :func:`announcing` prints it.
+    inside, as :func:`announcing` prints it. ``host_pid`` is 0 but for a child of this process.
     """
 
     def __init__(self, on_output: OnOutput, *, announced: bool) -> None:
+        self.host_pid = 0
         self._on_output = on_output
         self._lock = threading.Lock()
         self._silent = False
@@ -269,6 +270,7 @@ def followed(
     except OSError as error:
         raise LaunchFailure(f"{command[0]} could not be run", command, str(error)) from error
     heard = CommandOutput(on_output, announced=bool(announced))
+    heard.host_pid = child.pid
     descent = ProcessTree(child.pid)
     inner = 0
     try:

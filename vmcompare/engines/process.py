@@ -56,6 +56,7 @@ class ProcessSandbox:
     placed: dict[str, str] = field(default_factory=dict)
     turn: Turn = field(default_factory=Turn)
     used: bool = False
+    followed_pid: int = 0
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         command = self._command(argv)
@@ -76,7 +77,11 @@ class ProcessSandbox:
             if argv[0] not in self.placed and PurePosixPath(argv[0]).name not in applets:
                 raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
             with followed(self._command(argv), on_output, environment=self.environment()) as heard:
-                yield heard
+                self.followed_pid = heard.host_pid
+                try:
+                    yield heard
+                finally:
+                    self.followed_pid = 0
 
     def environment(self) -> dict[str, str]:
         """Of commands: it names the instance, so that what they leave running ends with it."""
@@ -108,7 +113,9 @@ class ProcessSandbox:
         self.placed[path] = str(target)
 
     def host_pids(self) -> tuple[int, ...]:
-        return (self.child.pid,) if self.child.poll() is None else ()
+        if self.child.poll() is not None:
+            return ()
+        return (self.child.pid, self.followed_pid) if self.followed_pid else (self.child.pid,)
 
     def console(self) -> str:
         return ""

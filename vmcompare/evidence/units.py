@@ -86,6 +86,26 @@ _METRICS: Mapping[str, tuple[str, str]] = {
         "s",
         "a saved image in a second, empty engine: from its file to the first byte of a start there",
     ),
+    "host_bytes": (
+        "bytes",
+        "what the host pays for an instance (`pss_bytes`) at the moment that `phase` names; of "
+        "phases `over time` every half second (`rep`: tenths of a second)",
+    ),
+    "host_bytes_to_limit_ratio": ("ratio", "`host_bytes` ÷ the memory that the instance was given"),
+    "returned_ratio": (
+        "ratio",
+        "of memory that a program took and freed the share that came back to the host: "
+        "(peak − freed) ÷ (peak − before) of `host_bytes`; may be negative",
+    ),
+    "throttled_ratio": (
+        "ratio",
+        "share of the periods of a busy container in which the kernel stopped it at its limit "
+        "(`nr_throttled` ÷ `nr_periods`)",
+    ),
+    "work_cpu_s": (
+        "s",
+        "processor seconds that the kernel charged one program for the work that `phase` names",
+    ),
     "host_cpu_to_vcpu_ratio": (
         "ratio",
         "host processor seconds of an instance with two busy loops a vCPU, ÷ (vCPUs × wall "
@@ -112,6 +132,10 @@ NAMES: Mapping[str, str] = {
     "start_cpu_s": "processor seconds of a start",
     "each_bytes": "memory of a copy (PSS)",
     "load_and_start_s": "time to load and start elsewhere",
+    "host_bytes": "memory that the host pays (PSS)",
+    "host_bytes_to_limit_ratio": "memory that the host pays ÷ its limit",
+    "returned_ratio": "share of freed memory that came back",
+    "work_cpu_s": "processor seconds of known work",
     "guest_ram_to_limit_ratio": "guest RAM in use ÷ its limit",
     "host_cpu_to_vcpu_ratio": "host processor time ÷ (vCPUs × wall)",
 }

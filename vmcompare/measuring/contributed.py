@@ -29,7 +29,7 @@ _NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes", "versions")
 """Facts of the machine without which no figure can be judged."""
 _NEEDED_OF_A_BROWSER = ("os", "cores", "versions", "details")
 """The same of a run in a browser, which tells a page no more of its computer."""
-_DIFFERENCES = ("host_delta_bytes",)  # metrics that may be below zero
+_DIFFERENCES = ("host_delta_bytes", "returned_ratio")  # metrics that may be below zero
 _SERIES = (
     *("platform", "machine", "layer", "runtime", "warmth", "confinement"),
     *("metric", "phase"),

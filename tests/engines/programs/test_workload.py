@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vmcompare.engines.programs.workload import elf
+from vmcompare.engines.programs.workload import elf, used_s
 from vmcompare.errors import Unavailable
 
 runs_here = pytest.mark.skipif(
@@ -27,7 +27,7 @@ def program(tmp_path: Path) -> Path:
 
 
 @runs_here
-@pytest.mark.parametrize("kind", ["s", "f"])
+@pytest.mark.parametrize("kind", ["s", "f", "c"])
 @pytest.mark.parametrize("count", ["0", "7", "250"])
 def test_it_works_and_ends_well(program: Path, kind: str, count: str) -> None:
     assert subprocess.run([program, kind, count], check=False, timeout=20).returncode == 0
@@ -47,6 +47,25 @@ def test_more_forks_are_more_page_faults_and_more_calls_are_not(program: Path) -
 
     assert faults("f", "200") > faults("f", "2") + 200
     assert faults("s", "20000") < faults("f", "200")
+
+
+@runs_here
+@pytest.mark.parametrize("kind", ["c", "f"])
+def test_it_tells_what_the_kernel_charged_it_and_its_children(program: Path, kind: str) -> None:
+    def charged_s(count: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        told = subprocess.run([program, kind, count, "report"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        assert 0 <= used_s(told.stdout) <= spent_s
+        return used_s(told.stdout)
+
+    assert charged_s("0") < charged_s("20000000" if kind == "c" else "400")
+
+
+def test_what_is_no_report_is_refused() -> None:
+    with pytest.raises(ValueError, match="9 bytes"):
+        used_s(b"not found")
 
 
 def test_another_processor_is_told_that_there_is_none() -> None:

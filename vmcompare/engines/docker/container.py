@@ -38,6 +38,7 @@ GRACE_S = 2.0  # for a program to end once its standard input ended; 0.1 s is us
 HARD_STOP_S = 15.0  # until a killed container must be gone; 0.2 s is usual
 PIDS_LIMIT = 512  # enough for every exercise, too few for a fork bomb to hurt
 NETWORK_GONE_S = 15.0  # for a network its container has left; 0.1 s is usual
+_MIB = 1024 * 1024
 _numbers = itertools.count(1)
 
 
@@ -300,6 +301,19 @@ class Container(AbstractContextManager["Container"]):
             self._on_lost()
             what = "Docker stopped while a container was running"
             raise AbnormalShutdown(what, self.console()) from error
+
+    def resize(self, memory_mib: int) -> int:
+        """See :class:`vmcompare.sandbox.Resizable`: ``docker update --memory --memory-swap``."""
+        size = memory_mib * _MIB
+        with self._alive():
+            self._api.update_container(self.name, mem_limit=size, memswap_limit=size)
+            return int(self._api.inspect_container(self.name)["HostConfig"]["Memory"]) // _MIB
+
+    def limit_processors(self, cpus: float) -> None:
+        """See :class:`vmcompare.sandbox.Resizable`: ``docker update --cpu-period --cpu-quota``."""
+        quota_us = round(cpus * CPU_PERIOD_US)
+        with self._alive():
+            self._api.update_container(self.name, cpu_period=CPU_PERIOD_US, cpu_quota=quota_us)
 
     def host_pids(self) -> tuple[int, ...]:
         return inside.host_pids(self._api, self.name)

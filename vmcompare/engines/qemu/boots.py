@@ -11,7 +11,7 @@ from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.errors import Unavailable
-from vmcompare.sandbox import Machine, Phase, Spec
+from vmcompare.sandbox import Balloon, Machine, Phase, Spec
 
 _QUIET = "console=ttyS0 quiet panic=-1 reboot=t noreplace-smp no_timer_check"
 """Kernel command line of the guests whose boot is ours: nothing on the console, a panic or reboot
@@ -201,4 +201,7 @@ def plan_arguments(boot: Boot, spec: Spec) -> tuple[str, ...]:
         arguments += ["-device", f"virtio-net-{boot.bus},netdev=net0{rom}"]
     else:
         arguments += ["-nic", "none"]
+    if spec.balloon is not Balloon.NONE:
+        reports = "on" if spec.balloon is Balloon.PAGE_REPORTING else "off"
+        arguments += ["-device", f"virtio-balloon-{boot.bus},free-page-reporting={reports}"]
     return tuple(arguments)

@@ -52,6 +52,9 @@ from vmcompare.sandbox import (
 _READY_S = 120.0  # from the first byte to the agent's greeting; emulated it needs 0.1 to 1
 _PUT_S = 120.0  # for one `put`
 _PORT_S = 15.0  # for the guest to have made a further channel's device
+_MIB = 1024 * 1024
+_BALLOON_STILL_S = 3.0  # a balloon that has not moved for so long has come to rest
+_BALLOON_PAUSE_S = 0.05
 _STOP_S = 15.0  # for a hanging command inside to be killed
 
 # The first figure in the name counts virtio devices, so it depends on what else there is.
@@ -146,6 +149,31 @@ class Guest:
         with moving.migrated(self._process) as (target, took_s, pause_s):
             there = Guest(target, self._on_event, answers=True, resumed=True)
             yield Migration(there, took_s, pause_s)
+
+    def resize(self, memory_mib: int) -> int:
+        """See :class:`vmcompare.sandbox.Resizable`: by the balloon, which a driver inside moves."""
+        qmp, wanted = self._process.qmp, memory_mib * _MIB
+        try:
+            actual = int(qmp.command("query-balloon")["actual"])
+        except LaunchFailure as error:
+            raise Unavailable(
+                "this virtual machine has no balloon", "start it with one (Spec.balloon)"
+            ) from error
+        qmp.command("balloon", value=wanted)
+        moved_s = time.monotonic()
+        while actual != wanted and time.monotonic() < moved_s + _BALLOON_STILL_S:
+            time.sleep(_BALLOON_PAUSE_S)
+            before, actual = actual, int(qmp.command("query-balloon")["actual"])
+            if actual != before:
+                moved_s = time.monotonic()
+        return actual // _MIB
+
+    def limit_processors(self, cpus: float) -> None:
+        """See :class:`vmcompare.sandbox.Resizable`: nothing here does it."""
+        raise Unavailable(
+            f"QEMU has no command that gives a running guest {cpus:g} processors",
+            "limit the control group of QEMU's process",
+        )
 
     def host_pids(self) -> tuple[int, ...]:
         return (self._process.pid,)

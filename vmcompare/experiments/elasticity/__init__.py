@@ -1,0 +1,1 @@
+"""Who gives memory back, and who notices a limit."""

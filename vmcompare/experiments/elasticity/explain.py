@@ -1,0 +1,276 @@
+"""Elastic resources, explained: what a lesson draws, tabulates and models from a view of its rows.
+
+A **course** is what the host pays for one instance over time: of one series, with the ending of its
+rows' phases. Every function raises ``Unavailable`` where its rows are not there; an outcome is then
+``None``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vmcompare.evidence.statistics import INTERVAL_FROM, Interval
+from vmcompare.evidence.units import MIB, ratio, seconds, size
+from vmcompare.evidence.view import Column, View, absent, caption, mixed, of_series
+from vmcompare.experiments.elasticity.measure import (
+    AFTER,
+    BALLOON,
+    BEFORE,
+    BEFORE_S,
+    GIVEN_MIB,
+    HELD_S,
+    NO_FILTER,
+    OVER_TIME,
+    PEAK,
+    REPORTING,
+    TAKEN_MIB,
+    WORK,
+)
+from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.plots.dots import Dot, Panels, sliding_dots
+from vmcompare.plots.lines import Line, LinePanel, lines
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.sandbox import Machine, Platform, Series
+
+PROCESS, CONTAINER = Series(Platform.PROCESS), Series(Platform.CONTAINER)
+VM = Series(Platform.VM, Machine.Q35)
+
+HOST_GIB, RISK_SIGMAS, RISK = 64, 2.33, "1 %"
+"""A host of the model, and how rarely its memory may run out: 2.33 standard deviations above the
+mean are exceeded with a probability of 1 %."""
+
+AT_PEAK = (1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+"""For how much of its time an instance needs its peak, in per cent."""
+
+explained = Explanation[View]()
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What one kind of instance does; ``suffix`` ends the phases of its own rows, ``base`` those of
+    the moments before it was asked to give back."""
+
+    series: Series
+    name: str = ""
+    suffix: str = ""
+    base: str = ""
+
+    def column(self, view: View, phase: str, metric: str = "host_bytes") -> Column | None:
+        """Its rows of one phase, without the suffix."""
+        suffix = self.base if phase in (BEFORE, PEAK) else self.suffix
+        return of_series(view.columns(metric, phase=phase + suffix), self.series)
+
+    def moment(self, view: View, phase: str) -> Interval | None:
+        """The median of :data:`BEFORE`, :data:`PEAK` or :data:`AFTER`, in bytes."""
+        found = self.column(view, phase)
+        return found.median if found else None
+
+    def label(self, column: Column, *, mixed: bool = False) -> str:
+        """``"vm (q35), balloon · software emulation"``."""
+        rest = column.label(mixed=mixed).removeprefix(self.series.label)
+        return f"{self.series.label}{self.name}{rest}"
+
+
+PLAIN = Course(VM)
+INFLATED = Course(VM, ", balloon", BALLOON)
+REPORTS = Course(VM, ", page reporting", REPORTING, REPORTING)
+COURSES = (Course(PROCESS), Course(CONTAINER), PLAIN, INFLATED, REPORTS)
+
+
+@explained.figure("memory")
+def memory(view: View) -> Picture:
+    """MiB that the host pays over time, of the last round that each course has."""
+    found = [(one, column) for one in COURSES if (column := one.column(view, OVER_TIME))]
+    if not found:
+        raise absent("memory over time")
+    both = mixed([column for _, column in found])
+    drawn = []
+    for one, column in found:
+        rows = column.rows[column.rows["block"] == column.rows["block"].max()]
+        points = [(float(rep) / 10, float(v)) for rep, v in zip(rows["rep"], rows["value"])]  # noqa: B905
+        peak, after = one.moment(view, PEAK), one.moment(view, AFTER)
+        note = f"{_mib(peak)} → {_mib(after)}" if peak and after else ""
+        drawn.append(
+            Line(
+                one.series, one.label(column, mixed=both), tuple(points[::4]), tuple(points), note,
+                dashed=bool(one.suffix), hollow=one is REPORTS,
+            )
+        )  # fmt: skip
+    end_s = max(x for line in drawn for x, _ in line.drawn)
+    freed_s = BEFORE_S + HELD_S
+    marks: dict[str, float] = {f"{TAKEN_MIB} MiB are taken": BEFORE_S, "and freed": freed_s}
+    for (one, _), line in zip(found, drawn, strict=True):
+        if one is INFLATED:
+            marks["the balloon is inflated"] = line.drawn[0][0]
+    return lines(
+        [LinePanel("MiB that the host pays; right: peak → after", drawn, marks)],
+        x_label="seconds since the program was started",
+        x_ticks=range(0, 2 * math.ceil(max(end_s, 16) / 2) + 1, 2),
+        what="Memory that the host pays, over time",
+        caption=caption(view, [column for _, column in found]),
+    )
+
+
+@explained.table("moments")
+def moments(view: View) -> Iterator[Row]:
+    """One row a course: medians of each moment, and the share that came back."""
+    shown = False
+    for one in COURSES:
+        back = one.column(view, AFTER, "returned_ratio")
+        if back is None:
+            continue
+        shown = True
+        share = back.median
+        differ = share.known and _percent(share.low) != _percent(share.high)
+        spread = f" [{share.ends(_percent)}]" if differ else ""
+        few = f" {share.kind}" if spread and share.n < INTERVAL_FROM else ""
+        yield {
+            "instance": one.label(back),
+            **{words: _size(one.moment(view, phase)) for words, phase in _MOMENTS.items()},
+            "came back": f"{_percent(share.estimate)}{spread}{few}",
+            "runs": str(share.n),
+        }
+    if not shown:
+        raise absent("memory that was freed")
+
+
+_MOMENTS = {"before": BEFORE, "while in use": PEAK, "after": AFTER}
+
+
+def _mib(found: Interval) -> str:
+    mib = found.estimate / MIB
+    return f"{mib:,.0f}" if mib >= 10 else f"{mib:.2g}"
+
+
+def _size(found: Interval | None) -> str:
+    return size(found.estimate) if found else "–"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %".replace("-0 ", "0 ").replace("-", "−")
+
+
+@explained.table("limits")
+def limits(view: View) -> Iterator[Row]:
+    """One row a request: what came of it, what a program inside saw, how long it took."""
+    shown = False
+    times = {column.key: column for column in view.columns("duration_s")}
+    for column in view.columns("observation"):
+        took = times[column.key].medians() if column.key in times else {}
+        for asked, text in column.texts().items():
+            shown = True
+            what, _, seen = text.partition(" | ")
+            yield {
+                "instance": column.label(mixed=False),
+                "asked": asked,
+                "then": what,
+                "seen inside": seen,
+                "took": seconds(took[asked]) if asked in took else "–",
+            }
+    if not shown:
+        raise absent("limit that was changed")
+
+
+# ---- work ---------------------------------------------------------------------------------------
+
+
+def work_column(view: View, series: Series, phase: str) -> Column | None:
+    """Processor seconds of one piece of work."""
+    return of_series(view.columns("work_cpu_s", phase=phase), series)
+
+
+@explained.table("work")
+def work(view: View) -> Iterator[Row]:
+    """One row a piece of work: medians, and the container's ratio paired by round."""
+    shown = False
+    for piece in WORK:
+        bare = work_column(view, PROCESS, piece)
+        held = work_column(view, CONTAINER, piece)
+        free = work_column(view, CONTAINER, piece + NO_FILTER)
+        if bare is None and held is None:
+            continue
+        shown = True
+        paired = held.over(bare) if held and bare else None
+        yield {
+            "work": piece,
+            "process": seconds(bare.median.estimate) if bare else "–",
+            "container": seconds(held.median.estimate) if held else "–",
+            "container, no filter": seconds(free.median.estimate) if free else "–",
+            "container ÷ process": ratio(paired.estimate) if paired else "–",
+        }
+    if not shown:
+        raise absent("work that was counted")
+
+
+# ---- the model ----------------------------------------------------------------------------------
+
+
+def fitting(room: float, low: float, high: float, share: float) -> int:
+    """Instances that fit so that the room is exceeded at most in 1 % of moments.
+
+    Each needs ``high`` for a ``share`` of its time, else ``low``, independently of the others: the
+    largest N with N·m + 2.33·√N·s ≤ room, m their mean need and s its standard deviation.
+    """
+    mean = low + share * (high - low)
+    deviation = (high - low) * math.sqrt(share * (1 - share))
+    root = (
+        -RISK_SIGMAS * deviation + math.sqrt((RISK_SIGMAS * deviation) ** 2 + 4 * mean * room)
+    ) / (2 * mean)
+    return math.floor(root * root + 1e-9)
+
+
+@explained.whatif("overcommit")
+def overcommit(view: View) -> WhatIf:
+    """How many instances fit into a host when each needs its peak only some of the time."""
+    room = HOST_GIB * 1024 * MIB
+    held: list[tuple[Course, Column, float, float]] = []
+    for one in COURSES:
+        column, low = one.column(view, AFTER), one.moment(view, BEFORE)
+        after, high = one.moment(view, AFTER), one.moment(view, PEAK)
+        if column and low and after and high and high.estimate > low.estimate > 0:
+            # What did not come back is paid for at all times.
+            rest = min(after.estimate, high.estimate)
+            held.append((one, column, max(low.estimate, rest), high.estimate))
+    if not held:
+        raise absent("memory that was freed")
+    both = mixed([column for _, column, _, _ in held])
+
+    def panels(percent: float) -> Panels:
+        dots = []
+        for one, column, low, high in held:
+            count = fitting(room, low, high, percent / 100)
+            label = one.label(column, mixed=both)
+            dots.append(Dot(one.series, label, count, f"{count:,}", hollow=bool(one.suffix)))
+        reserved = HOST_GIB * 1024 // GIVEN_MIB
+        if any(one.series == VM for one, *_ in held):
+            dots.append(Dot(VM, "vm, all of its memory reserved", reserved, f"{reserved:,}"))
+        return {f"Instances of {GIVEN_MIB} MiB that fit into {HOST_GIB} GiB": dots}
+
+    return sliding_dots(
+        panels,
+        AT_PEAK,
+        start=10,
+        said="Each needs its peak for {:g} per cent of its time.",
+        placeholders={"source": view.caption(), "gib": str(HOST_GIB), "risk": RISK},
+    )
+
+
+# ---- outcomes -----------------------------------------------------------------------------------
+
+
+def came_back_mib(view: View, course: Course) -> float | None:
+    """MiB that came back to the host after the program had freed them."""
+    peak, after = course.moment(view, PEAK), course.moment(view, AFTER)
+    return max(0.0, peak.estimate - after.estimate) / MIB if peak and after else None
+
+
+@explained.outcome("container_back_mib", Platform.CONTAINER)
+def _container_back_mib(view: View) -> float | None:
+    return came_back_mib(view, Course(CONTAINER))
+
+
+@explained.outcome("vm_back_mib", Platform.VM)
+def _vm_back_mib(view: View) -> float | None:
+    return came_back_mib(view, PLAIN)

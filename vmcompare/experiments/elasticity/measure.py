@@ -1,0 +1,410 @@
+"""Memory that is taken and freed again as the host pays for it, limits changed meanwhile, and work.
+
+A block visits every :data:`ARMS`, in shuffled order, and does the work once.
+
+**Memory.** The same program in each instance takes :data:`TAKEN_MIB`, keeps it, and frees it. All
+rows are ``host_bytes``: the proportional set size (PSS) of every host process that serves the
+instance, without the translator's code cache, as in ``guest_os``. ``phase`` says when:
+
+``over time``
+    every half second; ``rep`` is tenths of a second since the program was started.
+``before``, ``peak``, ``freed``
+    the last one before it took memory, while it held it, and :data:`AFTER_S` after it freed it.
+
+A VM has a balloon, which rests meanwhile. Then it is inflated: ``over time-balloon``,
+``freed-balloon``. The VM with free-page reporting is one of its own: all of its phases end in
+``-page-reporting``. From these come ``returned_ratio``, (peak − freed) ÷ (peak − before), with the
+phases of ``freed``; and ``host_bytes_to_limit_ratio``, phase ``start``, of ``before``.
+
+**Limits.** What was asked stands in ``phase``: ``duration_s`` is how long the asking took,
+``observation`` has in ``text`` what came of it, as :data:`SEEN` puts it. ``throttled_ratio`` says
+in which share of its periods the kernel stopped a busy loop, before and after a limit.
+
+**Work.** ``work_cpu_s``: processor seconds that the kernel charged one program for a known piece of
+work (``phase``), in a process and in containers side by side, :data:`REPEATS` times a block.
+"""
+
+from __future__ import annotations
+
+import platform
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from vmcompare.engines.programs import touch_and_free, workload
+from vmcompare.engines.programs.touch_and_free import ASKS, FREED, TOUCHED
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.evidence.recording import Measurement
+from vmcompare.evidence.units import MIB, NS_PER_S
+from vmcompare.measuring import memory
+from vmcompare.measuring.experiment import (
+    FAILURES,
+    Context,
+    Experiment,
+    blank,
+    failed,
+    filled,
+    or_failed,
+)
+from vmcompare.sandbox import (
+    Balloon,
+    Confinement,
+    Follower,
+    Launcher,
+    Machine,
+    Platform,
+    Resizable,
+    Sandbox,
+    Series,
+    Spec,
+)
+
+GIVEN_MIB, TAKEN_MIB = 1024, 200
+"""Memory that an instance is given, and what the program takes of it."""
+
+BEFORE_S, HELD_S, AFTER_S = 2, 6, 6
+"""When the program takes memory, how long it keeps it, and how long is looked at what follows."""
+
+EVERY_S = 0.5
+_LATE_S = 60.0  # for the program's last word, beyond the moment it is due
+
+BALLOON_MIB, LOWER_MIB, TOO_LOW_MIB = 256, 512, 128
+"""Limits that are asked for: by the balloon; of a container, above and below what it uses."""
+
+OVER_TIME, BEFORE, PEAK, AFTER = "over time", "before", "peak", "freed"
+BALLOON, REPORTING = "-balloon", "-page-reporting"
+
+_PROGRAM, _WORK = "/tmp/vmcompare-taker", "/tmp/vmcompare-work"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One kind of instance; ``suffix`` ends the phases of its rows."""
+
+    series: Series
+    balloon: Balloon = Balloon.NONE
+    suffix: str = ""
+
+    @property
+    def label(self) -> str:
+        """``"vm (q35), free-page reporting"``."""
+        return f"{self.series.label}{', free-page reporting' if self.suffix else ''}"
+
+    @property
+    def spec(self) -> Spec:
+        """What is started."""
+        return Spec(machine=self.series.machine, memory_mib=GIVEN_MIB, balloon=self.balloon)
+
+
+ARMS = (
+    Arm(Series(Platform.PROCESS)),
+    Arm(Series(Platform.CONTAINER)),
+    Arm(Series(Platform.VM, Machine.Q35), Balloon.PLAIN),
+    Arm(Series(Platform.VM, Machine.Q35), Balloon.PAGE_REPORTING, REPORTING),
+)
+
+WORK: Mapping[str, tuple[str, str]] = {
+    "computing": ("c", "50000000"),
+    "system calls": ("s", "2000000"),
+    "fork and exec": ("f", "2000"),
+}
+"""Piece of work → the program's arguments: a few tenths of a second on a present-day host."""
+
+NO_FILTER = ", no filter"
+"""Ends the phases of a container's work that runs without seccomp."""
+
+REPEATS = 5
+
+
+def measure(context: Context) -> Iterator[Measurement]:
+    """Rows of every step as they are made. A step that fails is a row; the run goes on."""
+    for block, order, step in context.steps([(words, step) for words, step in plan(context)]):
+        if step is None:
+            yield from _work(context, block, order)
+            continue
+        launcher = context.launcher(step.series)
+        assert launcher is not None  # plan() holds only what can be launched
+        row = blank(launcher, step.series.platform, step.spec, "host_bytes")
+        row = replace(row, block=block, order_in_block=order, phase=AFTER + step.suffix)
+        yield from or_failed(_arm(context, step, launcher, row), row)
+
+
+def plan(context: Context) -> Iterator[tuple[str, tuple[int, int, Arm | None]]]:
+    """Words, and (block, place in it, arm; ``None``: the work), shuffled by the seed."""
+    chance = random.Random(context.seed)
+    steps: list[Arm | None] = [arm for arm in ARMS if context.launcher(arm.series)]
+    if Platform.PROCESS in context.launchers:
+        steps.append(None)
+    for block in range(context.rounds):
+        for order, step in enumerate(chance.sample(steps, len(steps))):
+            yield (step.label if step else "work"), (block, order, step)
+
+
+# ---- memory -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Watch:
+    """What the host pays for an instance, half second by half second."""
+
+    read: Callable[[], int]
+    row: Measurement
+    began_ns: int = field(default_factory=time.perf_counter_ns)
+    said: dict[bytes, int] = field(default_factory=dict)
+    samples: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def hear(self, piece: bytes, t_ns: int) -> None:
+        """Letters of the program that takes memory."""
+        for letter in piece:
+            self.said.setdefault(bytes([letter]), t_ns)
+
+    def until(self, done: Callable[[], bool], phase: str) -> Iterator[Measurement]:
+        """A row now and every half second, the last one once ``done``."""
+        while True:
+            last = done()
+            before_ns = time.perf_counter_ns()
+            value = self.read()
+            self.samples.append((before_ns, time.perf_counter_ns(), value))
+            tenths = round((before_ns - self.began_ns) / NS_PER_S * 10)
+            yield filled(self.row, float(value), phase=phase, rep=tenths)
+            if last:
+                return
+            time.sleep(EVERY_S)
+
+    def between(self, first_ns: int, last_ns: int) -> int:
+        """The last value read from first to last. Raises ``Unavailable`` where there is none."""
+        found = [
+            v for start_ns, end_ns, v in self.samples if first_ns <= start_ns <= end_ns <= last_ns
+        ]
+        if not found:
+            raise Unavailable("the program took its memory too slowly", "close other programs")
+        return found[-1]
+
+
+def _arm(context: Context, arm: Arm, launcher: Launcher, row: Measurement) -> Iterator[Measurement]:
+    with launcher.open(arm.spec, context.on_event) as box:
+        assert isinstance(box, Follower)
+        box.put(_PROGRAM, touch_and_free.elf(platform.machine()))
+        watch = Watch(lambda: host_bytes(box, row), row)
+        total_mib = _total_mib(box) if arm.balloon is Balloon.PLAIN else 0
+        yield from _taken(box, watch, arm.suffix)
+        if arm.balloon is Balloon.PLAIN:
+            inflated = replace(row, phase=AFTER + BALLOON)
+            yield from or_failed(_balloon(box, watch, total_mib), inflated)
+        elif arm.series == Series(Platform.CONTAINER):
+            asked = replace(row, metric="observation", phase="limits")
+            yield from or_failed(_limits(box, row), asked)
+
+
+def host_bytes(box: Sandbox, row: Measurement) -> int:
+    """What the host pays for an instance now. Raises ``Unavailable``."""
+    pids = box.host_pids()
+    if not pids:
+        raise Unavailable(
+            "the processes that serve it cannot be seen from here", "replay a recording"
+        )
+    if row.platform.is_vm:
+        ram_bytes = row.mem_limit_mib * MIB
+        return memory.vm_parts(pids, ram_bytes=ram_bytes, emulated=row.accel == "tcg").pss_bytes
+    return memory.pss_bytes(pids)
+
+
+def _taken(box: Follower, watch: Watch, suffix: str) -> Iterator[Measurement]:
+    """The program's whole course, and what the moments of it come to."""
+    argv = (_PROGRAM, *map(str, (TAKEN_MIB, BEFORE_S, HELD_S)))
+    watch.began_ns = time.perf_counter_ns()
+    with box.follow(argv, watch.hear) as heard:
+
+        def over() -> bool:
+            now_ns, freed_ns = time.perf_counter_ns(), watch.said.get(FREED)
+            if freed_ns is not None:
+                return now_ns > freed_ns + AFTER_S * NS_PER_S
+            if heard.ended_ns() is not None:
+                raise AbnormalShutdown("the program that takes memory was ended")
+            if now_ns > watch.began_ns + (BEFORE_S + HELD_S + _LATE_S) * NS_PER_S:
+                raise WaitTimeout("the program that takes memory", _LATE_S)
+            return False
+
+        yield from watch.until(over, OVER_TIME + suffix)
+    said, row = watch.said, watch.row
+    before = watch.between(0, said[ASKS])
+    peak = watch.between(said[TOUCHED], said[FREED])
+    after = watch.samples[-1][2]
+    for phase, value in ((BEFORE, before), (PEAK, peak), (AFTER, after)):
+        yield filled(row, float(value), phase=phase + suffix)
+    yield _returned(row, before, peak, after, AFTER + suffix)
+    share = before / (row.mem_limit_mib * MIB)
+    yield filled(row, share, metric="host_bytes_to_limit_ratio", phase="start" + suffix)
+
+
+def _returned(row: Measurement, before: int, peak: int, after: int, phase: str) -> Measurement:
+    if peak <= before:
+        raise Unavailable("the host did not see the memory that was taken", "try again")
+    share = (peak - after) / (peak - before)
+    return filled(row, share, metric="returned_ratio", phase=phase)
+
+
+def _balloon(box: Sandbox, watch: Watch, total_mib: int) -> Iterator[Measurement]:
+    """Inflate the balloon while the host's memory is watched, then ask for more than was given."""
+    assert isinstance(box, Resizable)
+    row = watch.row
+    before = watch.between(0, watch.said[ASKS])
+    peak = watch.between(watch.said[TOUCHED], watch.said[FREED])
+    with ThreadPoolExecutor(1) as pool:
+        asked_s = time.perf_counter()
+        asking = pool.submit(box.resize, BALLOON_MIB)
+        settled: list[float] = []
+        asking.add_done_callback(lambda _: settled.append(time.perf_counter()))
+        yield from watch.until(asking.done, OVER_TIME + BALLOON)
+        got_mib = asking.result()
+    after = watch.samples[-1][2]
+    yield filled(row, float(after), phase=AFTER + BALLOON)
+    yield _returned(row, before, peak, after, AFTER + BALLOON)
+    asked = f"balloon: {GIVEN_MIB} → {BALLOON_MIB} MiB"
+    seen = f"{_total_mib(box)} MiB"
+    yield from _came(row, asked, settled[0] - asked_s, f"{got_mib} MiB", total_mib, seen)
+    yield from _asked(row, box, f"balloon: {BALLOON_MIB} → {2 * GIVEN_MIB} MiB", 2 * GIVEN_MIB)
+
+
+# ---- limits -------------------------------------------------------------------------------------
+
+SEEN = "{what} | {before} → {after}"
+"""Text of an observation: what came of it, and what a program inside sees before and after."""
+
+QUOTA = 0.2
+THROTTLE_S = 2.0
+_STAT = "cat /sys/fs/cgroup/cpu.stat 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.stat"
+_BUSY = ("sh", "-c", "while :; do :; done")
+
+
+def _total_mib(box: Sandbox) -> int:
+    return int(_read(box, "grep MemTotal /proc/meminfo").split()[1]) // 1024
+
+
+def _read(box: Sandbox, line: str) -> str:
+    return box.run(["sh", "-c", line]).output.decode(errors="replace")
+
+
+def _came(
+    row: Measurement, asked: str, took_s: float, what: str, before: object, after: object
+) -> Iterator[Measurement]:
+    text = SEEN.format(what=what, before=before, after=after)
+    yield filled(row, took_s, metric="duration_s", phase=asked)
+    yield filled(row, 1.0, metric="observation", phase=asked, text=text)
+
+
+def _asked(row: Measurement, box: Sandbox, asked: str, memory_mib: int) -> Iterator[Measurement]:
+    """Ask for a limit of memory, and tell what is then in force and what is seen inside."""
+    assert isinstance(box, Resizable)
+    total_mib, began_s = _total_mib(box), time.perf_counter()
+    try:
+        what = f"{box.resize(memory_mib)} MiB"
+    except LaunchFailure:
+        what = "refused"
+    took_s = time.perf_counter() - began_s
+    yield from _came(row, asked, took_s, what, f"{total_mib}", f"{_total_mib(box)} MiB")
+
+
+def _limits(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
+    """A container's limits: memory above and below what is in use, and processor time."""
+    assert isinstance(box, Resizable)
+    assert isinstance(box, Follower)
+    yield from _asked(row, box, f"update: {GIVEN_MIB} → {LOWER_MIB} MiB", LOWER_MIB)
+    touched: list[bytes] = []
+    with box.follow(
+        (_PROGRAM, str(TAKEN_MIB), "0", "30"), lambda piece, _: touched.append(piece)
+    ) as held:
+        deadline = time.monotonic() + _LATE_S
+        while TOUCHED not in b"".join(touched) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        asked = f"update: {LOWER_MIB} → {TOO_LOW_MIB} MiB, {TAKEN_MIB} in use"
+        for one in _asked(row, box, asked, TOO_LOW_MIB):
+            ended = one.text and held.wait(1.0)
+            yield replace(one, text=f"program killed, {one.text}") if ended else one
+    nproc = _read(box, "nproc").strip()
+    with box.follow(_BUSY, lambda _piece, _t: None):
+        yield _throttled(box, row, "without a limit")
+        began_s = time.perf_counter()
+        box.limit_processors(QUOTA)
+        took_s = time.perf_counter() - began_s
+        limited = _throttled(box, row, f"limit {QUOTA:g}")
+        yield limited
+    asked = f"update: {row.vcpus} → {QUOTA:g} processors"
+    what = f"throttled in {limited.value or 0:.0%} of its periods"
+    yield from _came(
+        row, asked, took_s, what, f"{nproc}", f"{_read(box, 'nproc').strip()} processors"
+    )
+
+
+def _throttled(box: Sandbox, row: Measurement, phase: str) -> Measurement:
+    """Share of the periods of its quota in which the kernel stopped the busy container."""
+    before = _periods(box)
+    time.sleep(THROTTLE_S)
+    periods, throttled = (b - a for a, b in zip(before, _periods(box), strict=True))
+    row = replace(row, metric="throttled_ratio", phase=phase)
+    return filled(row, throttled / periods) if periods else failed(row, "no period went by")
+
+
+def _periods(box: Sandbox) -> tuple[int, int]:
+    words = _read(box, _STAT).split()
+    try:
+        found = dict(zip(words[::2], words[1::2], strict=True))
+        return int(found["nr_periods"]), int(found["nr_throttled"])
+    except (KeyError, ValueError) as error:
+        raise Unavailable(
+            "the container cannot read how often it was throttled", "replay a recording"
+        ) from error
+
+
+# ---- work ---------------------------------------------------------------------------------------
+
+
+def _work(context: Context, block: int, order: int) -> Iterator[Measurement]:
+    """The same work in a process and in two containers, one with the usual filter, interleaved."""
+    places = {"": Platform.PROCESS, "default": Platform.CONTAINER, NO_FILTER: Platform.CONTAINER}
+    chance = random.Random(f"{context.seed} {block}")
+    with ExitStack() as stack:
+        open_: list[tuple[Measurement, Sandbox, str]] = []
+        for name, where in places.items():
+            launcher = context.launchers.get(where)
+            if launcher is None:
+                continue
+            bare = name == NO_FILTER
+            spec = Spec(
+                vcpus=2, confinement=Confinement.NO_SECCOMP if bare else Confinement.DEFAULT
+            )
+            row = blank(launcher, where, spec, "work_cpu_s")
+            row = replace(row, block=block, order_in_block=order)
+            row = replace(row, confinement=str(spec.confinement) if bare else "")
+            try:
+                box = stack.enter_context(launcher.open(spec, context.on_event))
+                box.put(_WORK, workload.elf(platform.machine()))
+            except FAILURES as problem:
+                yield failed(row, str(problem), phase="computing")
+            else:
+                open_.append((row, box, NO_FILTER if bare else ""))
+        for rep in range(REPEATS):
+            for row, box, suffix in chance.sample(open_, len(open_)):
+                for phase, argv in WORK.items():
+                    made = replace(row, phase=phase + suffix, rep=rep)
+                    yield from or_failed(_used(made, box, argv), made)
+
+
+def _used(row: Measurement, box: Sandbox, argv: Sequence[str]) -> Iterator[Measurement]:
+    done = box.run((_WORK, *argv, "report"))
+    try:
+        yield filled(row, workload.used_s(done.output))
+    except ValueError as problem:
+        yield failed(row, str(problem))
+
+
+EXPERIMENT = Experiment(
+    name="elasticity",
+    question="Who gives memory back, and who notices a limit?",
+    platforms=tuple(dict.fromkeys(arm.series.platform for arm in ARMS)),
+    measure=measure,
+    rounds=3,
+)
