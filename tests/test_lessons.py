@@ -34,12 +34,8 @@ SLOW = (Platform.VM_TUNED, Platform.VM)
 MEASURES_ALL = "04-boot-speed"
 """The one lesson whose cell with both engines measures the slow platforms too."""
 
-NOT_WITH_BOTH = ("05a-walls",)
-"""Of two lessons on one experiment: its run would be the other's."""
-
-NOT_WITH_QEMU = ("01-guest-os-overhead", "03-image-size", "05b-when-a-wall-falls", "08-scaling-out")
-"""Their VMs are measured where both engines are. How a lesson goes on without Docker, the others
-show; 05b would make the run of 05a again."""
+NOT_WITH_BOTH, NOT_WITH_QEMU = "05a-walls", "05b-when-a-wall-falls"
+"""Two lessons on one experiment: in the cell that one leaves out, its run would be the other's."""
 
 MOST_BYTES = 400_000
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
@@ -49,15 +45,13 @@ CLAUSE = re.compile(rf"(?:([\w ,()-]+): )?(measured|recorded)(?: ·|,) run ({RUN
 OF_A_VM = re.compile(r"vm-direct|vm-tuned|\bvm\b|microvm|virtual machine", re.IGNORECASE)
 
 
-def lessons(*words: str, but: Sequence[str] = (), also: str = "") -> pytest.MarkDecorator:
-    """Those in whose notebook each of ``words`` is, some left out or one more."""
+def lessons(*words: str, but: str = "", also: str = "") -> pytest.MarkDecorator:
+    """Those in whose notebook each of ``words`` is, one left out or one more."""
     chosen = [
         path
         for path in NOTEBOOKS
         if path.stem == also
-        or (
-            path.stem not in but and all(word in path.read_text(encoding="utf-8") for word in words)
-        )
+        or (path.stem != but and all(word in path.read_text(encoding="utf-8") for word in words))
     ]
     return pytest.mark.parametrize("notebook", chosen, ids=lambda path: path.stem)
 
