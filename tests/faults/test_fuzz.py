@@ -1,18 +1,15 @@
-"""Two thousand damaged and hostile files, ten thousand for the table; ``make fuzz`` tries more."""
+"""Ten thousand damaged and hostile files; ``make fuzz`` tries more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
-from thorough import THOROUGH
 
 from tools.fuzz import SEED, fuzz
 
 PARTS = {
     "recordings": (4, 1000), "ledgers": (2, 1250), "answers": (1, 2500), "notebooks": (4, 250),
-} if THOROUGH else {
-    "recordings": (1, 800), "ledgers": (1, 500), "answers": (1, 500), "notebooks": (1, 200),
 }  # fmt: skip
 """Target → parts, for the workers of the test run to share, and mutations in each."""
 
