@@ -177,6 +177,10 @@ whose root may start real containers, broken ones too, and harm nobody. ``vm-dir
 RUNC_IN_A_GUEST = "runc in a guest"
 """What stands in the column ``runtime`` of such containers' rows."""
 
+ENGINE_HOST = "engine-host"
+"""A :data:`CONTAINER_HOST` with all of this computer's own Docker in it: client, ``dockerd``,
+``containerd`` and its shim. It needs a gibibyte."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
@@ -200,6 +204,9 @@ class Spec:
         channels: names of further channels between a VM and this process, each a word of small
             letters, digits and hyphens: see :class:`HasChannels`. Other launchers refuse them with
             ``Unavailable``.
+        counted: whether a VM's processor counts its instructions, see :class:`Counted`. It runs
+            under software emulation then, whatever accelerator there is, and slower than otherwise.
+            Other launchers refuse with ``Unavailable``.
     """
 
     image: str = ALPINE
@@ -214,6 +221,7 @@ class Spec:
     confinement: Confinement = Confinement.DEFAULT
     sysctls: tuple[tuple[str, str], ...] = ()
     channels: tuple[str, ...] = ()
+    counted: bool = False
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for names of channels that are not words, or not different."""
@@ -236,8 +244,12 @@ def refuse_sysctls(spec: Spec) -> None:
         )
 
 
-def refuse_channels(spec: Spec) -> None:
-    """Raise ``Unavailable`` where channels are named: there are none."""
+def refuse_what_only_vms_have(spec: Spec) -> None:
+    """Raise ``Unavailable`` where channels are named or instructions are to be counted."""
+    if spec.counted:
+        raise Unavailable(
+            "only a virtual machine's processor counts its instructions", "count those of a VM"
+        )
     if spec.channels:
         raise Unavailable(
             "only a virtual machine has further channels",
@@ -434,6 +446,17 @@ class HasChannels(Protocol):
 
     def channel(self, name: str) -> Channel:
         """One of them. Raises ``UnknownName``, and ``AbnormalShutdown`` once it is gone."""
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A sandbox of a spec that is ``counted``."""
+
+    def start_instructions(self) -> int:
+        """What its processor executed from power-on to the first byte, waiting left out.
+
+        Raises ``WaitTimeout``, and ``AbnormalShutdown`` once it is gone.
+        """
 
 
 OnOutput = Callable[[bytes, int], None]

@@ -81,7 +81,7 @@ def _at_its_start(model: WhatIf) -> WhatIf:
 def shown_of(experiment: str) -> Iterator[str]:
     """HTML of everything that the experiment's lessons show of a view."""
     hostile, explained = hostile_view(experiment), explanation(experiment)
-    numbers = [n for n, on in judged.lessons().items() if on.experiment == experiment]
+    numbers = [n for n, on in judged.lessons().items() if experiment in on.experiments]
     texts = [words for number in numbers if (words := lesson_text.of_lesson(number))]
 
     def section(kind: str, name: str) -> Any:

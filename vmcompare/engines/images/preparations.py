@@ -17,6 +17,8 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "warm.qcow2": "the disk of vm-tuned",
         "changed.qcow2": "a virtual disk with an application",
         "container-host.cpio": "the file system of the VM that hosts containers",
+        "engine-host.cpio": "the file system of the VM that hosts Docker",
+        "counted.cpio": "the file system of the VM that counts",
         "debian.tar": "the Debian file system",
         "sector.img": "a disk of 512 bytes",
     }

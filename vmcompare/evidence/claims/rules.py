@@ -250,11 +250,13 @@ class Caveat:
         kind: what it is.
         text: of ``always`` and ``text`` what is said, of ``fact`` its name; else as written.
         quantity: of ``arm`` and ``beside``.
+        bound: of an ``arm`` that has one of its own; by default it is the claim's.
     """
 
     kind: CaveatKind
     text: str
     quantity: Quantity | None = None
+    bound: float | None = None
 
 
 def caveat(entry: str) -> Caveat:
@@ -264,6 +266,8 @@ def caveat(entry: str) -> Caveat:
         return Caveat(CaveatKind(word), rest)
     if word == CaveatKind.BESIDE:
         return Caveat(CaveatKind.BESIDE, rest, quantity(rest))
+    if own := re.fullmatch(r"below (\d+): (.+)", entry.strip()):
+        return Caveat(CaveatKind.ARM, entry, quantity(own[2]), float(own[1]))
     return Caveat(CaveatKind.ARM, entry, quantity(entry))
 
 
