@@ -404,12 +404,12 @@ def test_our_figures_have_our_style_and_the_learner_keeps_theirs(tmp_path: Path,
 import hashlib, sys
 from dataclasses import replace
 from vmcompare.paths import data_dir
-from vmcompare.experiments.boot_speed.explain import explained
+from vmcompare.experiments.image_size.explain import explained
 from vmcompare.course import slider as whatif
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import compose
 import matplotlib as mpl
-shown = compose(None, read(next(iter(recordings(data_dir() / "recordings", "boot_speed")))))
+shown = compose(None, read(next(iter(recordings(data_dir() / "recordings", "image_size")))))
 before = dict(mpl.rcParams)
 drawn = [f(shown).svg() for f in explained.figures.values()]
 model = next(iter(explained.whatifs.values()))(shown)

@@ -97,8 +97,8 @@ def own_computer(view: View) -> WhatIf:
 
     def panels(billions: float) -> Panels:
         return {
-            "Modelled": [_modelled(column, both, billions) for column in starts],
             "Published, measured with hardware virtualisation": _published(),
+            "Modelled": [_modelled(column, both, billions) for column in starts],
         }
 
     return sliding_dots(
@@ -107,7 +107,6 @@ def own_computer(view: View) -> WhatIf:
         start=own,
         said="{:g} billion instructions a second.",
         placeholders={"source": view.caption(), "own": f"{own:g}"},
-        here=lambda billions: {"here": billions == own},
         limits=dict.fromkeys(panels(own), _AXIS_S),
     )
 

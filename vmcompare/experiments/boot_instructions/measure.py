@@ -106,7 +106,7 @@ cat /tmp/first /tmp/second; echo " $before $(cat /tmp/idle) $code"; tail -n 3 /t
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows as each count ends. One that fails is a row; the run goes on."""
     with contextlib.ExitStack() as kept:
-        plan = [*_native(context), *_boots(context), *_inside(context, kept)]
+        plan = [*_native(context), *_inside(context, kept), *_boots(context)]
         for count in context.steps(plan):
             yield from count()
 
@@ -181,7 +181,7 @@ class _Inside:
 
 
 def _inside(context: Context, kept: contextlib.ExitStack) -> Iterator[Step]:
-    """A warm-up of each and then ``rounds`` counts, in a guest that lives until ``kept`` closes."""
+    """A warm-up of each and then ``rounds`` counts, in a guest that ``kept`` closes."""
     launcher = context.launchers.get(Platform.VM_DIRECT)
     if launcher is None:
         return
@@ -202,6 +202,13 @@ def _inside(context: Context, kept: contextlib.ExitStack) -> Iterator[Step]:
             row = replace(guest.row(series, metric), block=max(0, block), is_warmup=block < 0)
             count = _count(guest, row, name, line, after)
             yield f"{series.label}, in the guest", partial(or_failed, count, row)
+    yield "the end of that guest", partial(_close, kept)
+
+
+def _close(kept: contextlib.ExitStack) -> Iterator[Measurement]:
+    """End the guest, which keeps a processor busy even where it waits."""
+    kept.close()
+    return iter(())
 
 
 def _open(context: Context, guest: _Inside, kept: contextlib.ExitStack) -> Iterator[Measurement]:
