@@ -73,7 +73,7 @@ def guest() -> Iterator[Sandbox]:
 
 
 @qemu
-def test_two_counts_of_one_boot_agree_to_four_digits_and_firmware_alone_is_far_less() -> None:
+def test_two_counts_of_one_boot_agree_within_one_per_cent_and_firmware_alone_is_far_less() -> None:
     def count(spec: Spec) -> int:
         with _small().open(spec, lambda _event: None) as box:
             assert isinstance(box, Counted)
@@ -81,7 +81,7 @@ def test_two_counts_of_one_boot_agree_to_four_digits_and_firmware_alone_is_far_l
 
     counted = replace(PC, counted=True)
     first, second = count(counted), count(counted)
-    assert first == pytest.approx(second, rel=1e-4)
+    assert first == pytest.approx(second, rel=1e-2)
     assert 50 * count(replace(counted, image=BOOT_SECTOR)) < first < 5_000_000_000
     assert _small().traits(counted).accel == SOFTWARE
 

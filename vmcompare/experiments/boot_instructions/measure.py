@@ -1,4 +1,4 @@
-"""Instructions to the first byte, counted by an emulated processor: the same on every computer.
+"""Instructions to the first byte, counted by an emulated processor: much the same anywhere.
 
 A VM is counted from power-on. A process and containers are counted inside a guest that counts and
 hosts this computer's own Docker: from the shell that asks for the start to the program's first
@@ -48,8 +48,8 @@ from vmcompare.sandbox import (
 )
 
 ROUNDS = 3
-"""Counts of boots from a RAM disk agree to four digits at least, from a disk to three, those inside
-the guest to one or two."""
+"""Two counts of one boot differ by 0 to 0.3 %, as devices answer when the host gets to it; those
+inside the guest differ by some per cent."""
 
 VMS = (
     Series(Platform.VM_DIRECT, Machine.PC),
