@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from planted import planted, row, starts, wobble
+from planted import counted_starts, planted, row, starts, wobble
 
 from vmcompare.evidence.claims.judged import Evidence, gather
 from vmcompare.evidence.recording import Measurement, Recording
@@ -15,9 +16,9 @@ LESSONS: Mapping[str, str] = {
     "01": "guest_os",
     "02": "shared_kernel",
     "03": "image_size",
-    "04": "boot_speed",
+    "04": "boot_speed boot_instructions",
 }
-"""Lesson → the experiment that its planted notebook names."""
+"""Lesson → the experiments that its planted notebook names."""
 
 MIB = 2**20
 EACH: Mapping[str, float] = {
@@ -68,16 +69,19 @@ RECORDED: Mapping[str, Sequence[Measurement]] = {
     ),
     "image_size": images(1.2e8, 1e8, "compressed", "allocated", "second-application", "update"),
     "boot_speed": starts(rounds=3),
+    "boot_instructions": counted_starts(),
 }  # fmt: skip
 """Experiment → rows that settle some claim of its lesson; every finding but one occurs."""
 
 
 def notebooks(directory: Path, lessons: Mapping[str, str] = LESSONS) -> Path:
-    """A directory of notebooks, each naming its experiment as a real one does."""
+    """A directory of notebooks, each naming its experiments as a real one does."""
     directory.mkdir(parents=True, exist_ok=True)
-    for number, experiment in lessons.items():
-        path = directory / f"{number}-{experiment.replace('_', '-')}.ipynb"
-        path.write_text(f'{{"cells": ["x = Lesson(\\"{experiment}\\", \\"{number}\\")"]}}')
+    for number, named in lessons.items():
+        experiments = named.split() or [""]
+        path = directory / f"{number}-{experiments[0].replace('_', '-')}.ipynb"
+        cells = [f"x = Lesson({json.dumps(name)}, {json.dumps(number)})" for name in experiments]
+        path.write_text(json.dumps({"cells": cells}))
     return directory
 
 

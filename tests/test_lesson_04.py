@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 from room import NOTEBOOKS, ROOT, Room, handout, run_with
 
-from vmcompare.evidence.recording import read, recordings
-from vmcompare.evidence.units import MIB
-
 
 @pytest.mark.docker
 @pytest.mark.timeout(900)
@@ -37,22 +34,3 @@ def test_its_page_has_a_slider_a_race_and_the_words_of_the_emulator(room: Room) 
     assert page.count('class="vmc-race"') == 1
     assert "@keyframes vmc-run" in page
     assert "software emulation" in page
-
-
-@pytest.mark.slow
-def test_its_what_if_holds_the_memory_that_lesson_01_shows(room: Room) -> None:
-    here, there = room.lesson("04"), room.lesson("01")
-    assert "Keeping one idle costs memory." in here
-    assert "left out of PSS" in there
-    for page in (here, there):
-        assert "pss_bytes" in page
-        assert "pss_with_code_cache_bytes" not in page
-    one_vm = [
-        row["value"] / MIB
-        for path in recordings(ROOT / "data" / "recordings", "guest_os")
-        for row in read(path).rows
-        if (row["platform"], row["metric"], row["rep"]) == ("vm", "pss_bytes", 1)
-    ]
-    held = [float(found) for found in re.findall(r"([\d.]+) MiB·h", here)]
-    assert held
-    assert max(held) < 1.2 * max(one_vm)

@@ -399,7 +399,7 @@ def completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("words", "offered"),
     [
         (["rec"], ["record"]),
-        (["record", "boot"], ["boot_speed"]),
+        (["record", "boot"], ["boot_instructions", "boot_speed"]),
         (["record", "--platform", "vm-"], ["vm-direct", "vm-tuned"]),
         (["record", "--e"], []),
         (["export", "--c"], ["--csv"]),

@@ -60,7 +60,8 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
     recording = read(path)
     view = compose(None, recording)
     explain = explanation(experiment)
-    numbers = [n for n, on in judged.lessons(lessons_dir()).items() if on.experiment == experiment]
+    lessons = judged.lessons(lessons_dir())
+    numbers = [n for n, on in lessons.items() if experiment in on.experiments]
     words = [found for n in numbers if (found := lesson_text.of_lesson(n))]
 
     def section(kind: str, name: str) -> Section | None:

@@ -457,9 +457,9 @@ def _names() -> str:
     lines = ["Experiments:"]
     for name in experiments:
         try:
-            lines.append(f"  {name:16}{load(name).question}")
+            lines.append(f"  {name:18}{load(name).question}")
         except VmcompareError as error:  # another package's, which is broken
-            lines.append(f"  {name:16}{error}")
+            lines.append(f"  {name:18}{error}")
     lines += ["", f"Platforms: {', '.join(platforms)}", "", ""]
     return "\n".join(lines)
 

@@ -180,6 +180,10 @@ whose root may start real containers, broken ones too, and harm nobody. ``vm-dir
 
 RUNC_IN_A_GUEST = "runc in a guest"  # what stands in the column `runtime` of such containers' rows
 
+ENGINE_HOST = "engine-host"
+"""A :data:`CONTAINER_HOST` with all of this computer's own Docker in it: client, ``dockerd``,
+``containerd`` and its shim. It needs a gibibyte."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
@@ -205,6 +209,9 @@ class Spec:
             letters, digits and hyphens: see :class:`HasChannels`. Other launchers refuse them with
             ``Unavailable``.
         balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
+        counted: whether a VM's processor counts its instructions, see :class:`Counted`. It runs
+            under software emulation then, whatever accelerator there is, and slower than otherwise.
+            Other launchers refuse with ``Unavailable``.
     """
 
     image: str = ALPINE
@@ -220,6 +227,7 @@ class Spec:
     sysctls: tuple[tuple[str, str], ...] = ()
     channels: tuple[str, ...] = ()
     balloon: Balloon = Balloon.NONE
+    counted: bool = False
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for names of channels that are not words, or not different."""
@@ -241,8 +249,12 @@ def refuse_sysctls(spec: Spec) -> None:
         )
 
 
-def refuse_channels(spec: Spec) -> None:
-    """Raise ``Unavailable`` where channels are named: there are none."""
+def refuse_what_only_vms_have(spec: Spec) -> None:
+    """Raise ``Unavailable`` where channels are named or instructions are to be counted."""
+    if spec.counted:
+        raise Unavailable(
+            "only a virtual machine's processor counts its instructions", "count those of a VM"
+        )
     if spec.channels:
         raise Unavailable(
             "only a virtual machine has further channels",
@@ -502,6 +514,17 @@ class HasChannels(Protocol):
 
     def channel(self, name: str) -> Channel:
         """One of them. Raises ``UnknownName``, and ``AbnormalShutdown`` once it is gone."""
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A sandbox of a spec that is ``counted``."""
+
+    def start_instructions(self) -> int:
+        """What its processor executed from power-on to the first byte, waiting left out.
+
+        Raises ``WaitTimeout``, and ``AbnormalShutdown`` once it is gone.
+        """
 
 
 OnOutput = Callable[[bytes, int], None]

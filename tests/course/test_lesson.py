@@ -12,7 +12,7 @@ from typing import Any
 import ipywidgets as widgets
 import planted_isolation as planted_rows
 import pytest
-from planted import STARTS_S, planted, row, starts
+from planted import STARTS_S, counted_starts, planted, row, starts
 
 from vmcompare import engines, paths
 from vmcompare.course import answers
@@ -66,9 +66,10 @@ def data_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project's data with one planted recording in place of its own."""
+    """The project's data with planted recordings of lesson 04 in place of its own."""
     data = tmp_path / "data"
     planted(data / "recordings", starts(rounds=3))
+    planted(data / "recordings", counted_starts(), experiment="boot_instructions")
     data_in(data, monkeypatch)
     return data / "recordings"
 
@@ -182,7 +183,7 @@ def test_without_any_recording_it_says_what_to_do_next(
     data_in(tmp_path / "empty", monkeypatch)
     boot = Lesson("boot_speed", "04")
     boot.figure("starts")
-    boot.whatif("cold_starts")
+    Lesson("boot_instructions", "04").whatif("own_computer")
     boot.findings()
     assert page.html().count("Note.") == 3
 
@@ -261,10 +262,11 @@ def test_figures_on_the_page_follow_the_newest_run(
 
 
 def test_what_ifs_follow_the_newest_run_too(page: Page, recorded: Path, tmp_path: Path) -> None:
-    boot = Lesson("boot_speed", "04")
-    boot.whatif("cold_starts")
+    work = Lesson("boot_instructions", "04")
+    work.whatif("own_computer")
     assert "recorded ·" in page.html()
-    boot._finished(planted(tmp_path / "own", starts(rounds=3)))
+    own = planted(tmp_path / "own", counted_starts(), experiment="boot_instructions")
+    work._finished(own)
     assert "recorded ·" not in page.html()
     assert "measured ·" in page.html()
 
@@ -389,7 +391,7 @@ def test_a_text_that_cannot_be_read_is_one_sentence_wherever_its_words_are_asked
         step()
     boot.figure("starts")
     boot.table("starts")
-    boot.whatif("cold_starts")
+    Lesson("boot_instructions", "04").whatif("own_computer")
     said = "04-boot-speed.md, line 1, “exercise: job_length” cannot be read"
     assert page.html().count(said) + sum(said in str(w) for w in page.shown) >= 4
 

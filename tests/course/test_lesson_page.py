@@ -118,7 +118,7 @@ def test_a_lesson_never_makes_a_client_send_and_its_figures_stay_in_the_notebook
     cells = [
         'from vmcompare import Lesson\nboot = Lesson("boot_speed", "04")',
         'boot.figure("starts")',
-        'boot.whatif("cold_starts")',
+        'Lesson("boot_instructions", "04").whatif("own_computer")',
         "boot.replay()",
     ]
     made = [nbformat.v4.new_code_cell(source) for source in cells]

@@ -233,17 +233,23 @@ def experiment_of(path: Path) -> str:
     return str(lesson.experiment)
 
 
+def all_explained(path: Path) -> Mapping[str, Explanation[Any]]:
+    """Experiment → what it explains, the lesson's first one first; ``""`` of the verdict."""
+    named = judged.lessons()[path.stem.split("-")[0]].experiments
+    return {name: explanation(name) for name in named} or {"": verdict_explain.explained}
+
+
 def explained_of(path: Path) -> Explanation[Any]:
-    return explanation(experiment_of(path)) if experiment_of(path) else verdict_explain.explained
+    return next(iter(all_explained(path).values()))
 
 
 @cache
-def shown_of(path: Path) -> Any:
+def shown_of(path: Path, experiment: str | None = None) -> Any:
     """What is explained: a view of the project's recording, or all recordings for the verdict."""
-    if not (experiment := experiment_of(path)):
+    if not (experiment := experiment_of(path) if experiment is None else experiment):
         return judged.gather(own=False)
-    [found, *_] = recordings(data_dir() / "recordings", experiment)
-    return compose(None, read(found))
+    found = next(iter(recordings(data_dir() / "recordings", experiment)), None)
+    return compose(None, read(found) if found else None)
 
 
 def cells(path: Path) -> list[str]:
@@ -279,27 +285,26 @@ def declared(explained: Explanation[Any]) -> Mapping[str, set[str]]:
 
 def texts_of(explained: Explanation[Any]) -> list[text.Text]:
     """The texts of the lessons on what is explained: two, where two lessons share it."""
-    return [text.read(path) for path in FILES if explained_of(path) is explained]
+    return [text.read(path) for path in FILES if explained in all_explained(path).values()]
 
 
 @every_text
 def test_every_section_has_its_python_and_what_needs_words_has_them(path: Path) -> None:
-    explained = explained_of(path)
-    known = declared(explained)
-    names = {
-        kind: {s.name for t in texts_of(explained) for s in t.all(kind)} for kind in text.KINDS
-    }
+    explained = all_explained(path).values()
+    texts = [words for one in explained for words in texts_of(one)]
+    known = {kind: set() for kind in declared(explained_of(path))}
+    for one in explained:
+        for kind, declares in declared(one).items():
+            known[kind] |= declares
+    names = {kind: {s.name for t in texts for s in t.all(kind)} for kind in text.KINDS}
     static = {
-        s.name
-        for t in texts_of(explained)
-        for s in t.all("exercise")
-        if s.choices or text.OWN_WORDS in s.parts
+        s.name for t in texts for s in t.all("exercise") if s.choices or text.OWN_WORDS in s.parts
     }
     for kind, python in known.items():
         assert names[kind] - (static if kind == "exercise" else set()) <= python, kind
     for kind in ("what-if", "exercise"):
         assert known[kind] <= names[kind], kind
-    for kind, name in explained.placeholders:
+    for kind, name in (place for one in explained for place in one.placeholders):
         assert name in names[kind], f"values of {kind} {name} are never used"
 
 
@@ -329,8 +334,11 @@ def given(section: text.Section, explained: Explanation[Any], view: Any) -> Iter
 def test_every_placeholder_has_its_value_and_every_value_its_placeholder(
     path: Path, kinds: tuple[str, ...]
 ) -> None:
-    explained, view = explained_of(path), shown_of(path)
     for section in (s for kind in kinds for s in text.read(path).all(kind)):
+        whose = all_explained(path).items()
+        explains = {n: one for n, one in whose if section.name in declared(one)[section.kind]}
+        name, explained = next(iter((explains or dict(whose)).items()))
+        view = shown_of(path, name)
         try:
             for words, values in given(section, explained, view):
                 assert text.placeholders(words) == set(values), f"{section.kind}: {section.name}"

@@ -271,6 +271,14 @@ def test_what_a_command_left_running_in_a_container_serves_it_too(opened: Opened
     assert ["sleep", "77"] in commands
 
 
+def test_instructions_are_counted_by_virtual_machines_alone() -> None:
+    refused = Spec(counted=True)
+    for name in ("process", "bubblewrap"):
+        launcher = next(iter(_module(name).launchers().values()))
+        with pytest.raises(Unavailable, match="counts"), launcher.open(refused, lambda _: None):
+            pass
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_further_channels_carry_bytes_both_ways_and_close_or_are_refused(
     case: tuple[str, Platform, Machine],

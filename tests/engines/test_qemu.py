@@ -25,7 +25,10 @@ from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.process import Agent, QemuProcess, Qmp, held_back, quote
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
+    BOOT_SECTOR,
+    SOFTWARE,
     Balloon,
+    Counted,
     Event,
     HasChannels,
     Launcher,
@@ -69,6 +72,20 @@ def _ours() -> set[int]:
 def guest() -> Iterator[Sandbox]:
     with _small().open(PC, lambda _event: None) as sandbox:
         yield sandbox
+
+
+@qemu
+def test_two_counts_of_one_boot_agree_within_one_per_cent_and_firmware_alone_is_far_less() -> None:
+    def count(spec: Spec) -> int:
+        with _small().open(spec, lambda _event: None) as box:
+            assert isinstance(box, Counted)
+            return box.start_instructions()
+
+    counted = replace(PC, counted=True)
+    first, second = count(counted), count(counted)
+    assert first == pytest.approx(second, rel=1e-2)
+    assert 50 * count(replace(counted, image=BOOT_SECTOR)) < first < 5_000_000_000
+    assert _small().traits(counted).accel == SOFTWARE
 
 
 # -- without QEMU ---------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import planted, row, starts, wobble
+from planted import counted_starts, planted, row, starts, wobble
 from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ramps
 
 from vmcompare.evidence import claims
@@ -67,7 +67,7 @@ def test_every_claim_has_a_row_with_all_its_parts_whatever_recordings_there_are(
 def test_a_recording_that_is_gone_or_damaged_changes_only_its_own_cells_and_they_say_so(
     whole: Evidence, experiment: str, problem: str
 ) -> None:
-    number = next(n for n, name in LESSONS.items() if name == experiment)
+    number = next(n for n, names in LESSONS.items() if experiment in names.split())
     problems = {experiment: (problem,)} if problem else {}
     after = left_out(whole, experiment, problems=problems)
     said = problem or f"There is no recording of lesson {number} here."
@@ -135,6 +135,8 @@ FLIPS = {
     ("P3", "bytes"): ("image_size", images(1e9, 1e8, "compressed"), Conclusion.SUPPORTED),
     ("F1", "memory"): ("guest_os", ramps(
         {"container": 60 * MIB, "vm": 4 * MIB}), Conclusion.REFUTED),
+    ("F2", "work"): ("boot_instructions", counted_starts({"docker": 900, "vm": 500}),
+        Conclusion.REFUTED),
     ("F2", "start"): ("boot_speed", starts(
         accel="kvm", times={("container", ""): 1.0, ("vm", "pc"): 0.2}, whole=False),
         Conclusion.REFUTED),
@@ -242,7 +244,7 @@ def test_an_own_run_without_machines_leaves_what_needs_them_to_the_project(place
     places.add("boot_speed", starts(only=("process", "container")), own=True)
     evidence = places.gather()
     assert part(evidence, "O3").run.whose is Whose.LEARNER  # type: ignore[union-attr]
-    assert part(evidence, "F2").run.whose is Whose.PROJECT  # type: ignore[union-attr]
+    assert part(evidence, "F2", "start").run.whose is Whose.PROJECT  # type: ignore[union-attr]
 
 
 def test_an_own_run_in_the_making_does_not_count_yet(places: Places) -> None:
@@ -255,9 +257,9 @@ def test_an_own_run_in_the_making_does_not_count_yet(places: Places) -> None:
 def test_a_run_is_not_passed_over_for_what_it_says(places: Places) -> None:
     """Failures and emulation are findings of the run that was chosen; another is not looked for."""
     places.plant({"boot_speed": starts(accel="kvm")})
-    assert part(places.gather(), "F2").finding.verdict is not Conclusion.NOT_MEASURED
+    assert part(places.gather(), "F2", "start").finding.verdict is not Conclusion.NOT_MEASURED
     places.add("boot_speed", starts(failures={"vm": 10}), own=True)
-    found = part(places.gather(), "F2")
+    found = part(places.gather(), "F2", "start")
     assert found.run is not None
     assert found.run.whose is Whose.LEARNER
     assert "10 of 10 runs of vm failed" in found.finding.reason
@@ -312,7 +314,7 @@ def test_failures_do_not_make_a_run_short(places: Places) -> None:
     """How many blocks were tried counts: else a run could be passed over for what it says."""
     places.plant({"boot_speed": starts(accel="kvm")})
     places.add("boot_speed", starts(rounds=3, failures={"vm": 2}), own=True)
-    found = part(places.gather(), "F2")
+    found = part(places.gather(), "F2", "start")
     assert found.run is not None
     assert found.run.whose is Whose.LEARNER
 
@@ -323,7 +325,7 @@ def test_rows_of_two_recordings_are_never_pooled(places: Places) -> None:
     places.add("guest_os", [
         row("vm", "start_to_first_byte_s", 25 * wobble(b), block=b, accel="kvm") for b in range(10)
     ])  # fmt: skip
-    found = part(places.gather(), "F2")
+    found = part(places.gather(), "F2", "start")
     assert found.finding.verdict is Conclusion.NOT_MEASURED
     assert found.finding.interval is None
 
@@ -341,7 +343,7 @@ def test_an_estimate_that_emulation_leaves_undecided_is_kept_with_its_interval(
     places: Places,
 ) -> None:
     places.plant()
-    found = part(places.gather(), "F2")
+    found = part(places.gather(), "F2", "start")
     assert found.finding.verdict is Conclusion.NOT_MEASURED
     assert found.emulated
     assert found.finding.interval is not None

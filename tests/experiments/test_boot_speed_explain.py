@@ -12,16 +12,14 @@ import pytest
 from explained import Asked
 from planted import STARTS_S, as_once_recorded, planted, row, starts
 
-from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.units import seconds
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.boot_speed.explain import START, explained, five
 from vmcompare.experiments.boot_speed.race import runners
-from vmcompare.plots.picture import WhatIf
 
-FIGURES, WHATIFS, OUTCOMES = explained.figures, explained.whatifs, explained.outcomes
+FIGURES, OUTCOMES = explained.figures, explained.outcomes
 
 
 def table(name: str, view: View) -> pd.DataFrame:
@@ -29,13 +27,6 @@ def table(name: str, view: View) -> pd.DataFrame:
 
 
 TABLES = {name: lambda view, name=name: table(name, view) for name in explained.tables}
-
-
-def model_of(name: str, view: View) -> WhatIf:
-    """A what-if with the words of the lesson's text."""
-    words = text.of_lesson("04")
-    assert words
-    return text.whatif(WHATIFS[name](view), words.find("what-if", name))
 
 
 FAST = {key: value / 8 if value > 1 else value for key, value in STARTS_S.items()}
@@ -81,7 +72,6 @@ def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     for picture in asked.figures(FIGURES.values()):
         assert "inf" not in picture.alt.replace("information", "")
     assert all(len(table) for table in asked.tables(TABLES.values()))
-    assert all(model.placeholders for model, _ in asked.whatifs(WHATIFS.values()))
     asked.outcomes(OUTCOMES)
 
 
@@ -89,7 +79,7 @@ def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
 def test_a_view_without_a_valid_start_makes_everything_unavailable(
     views: Mapping[str, View], name: str
 ) -> None:
-    for make in (*FIGURES.values(), *TABLES.values(), *WHATIFS.values()):
+    for make in (*FIGURES.values(), *TABLES.values()):
         with pytest.raises(Unavailable):
             make(views[name])
     assert [outcome(views[name]) for outcome in OUTCOMES.values()] == [None] * 3
@@ -98,7 +88,7 @@ def test_a_view_without_a_valid_start_makes_everything_unavailable(
 def test_the_full_view_has_every_figure_table_model_and_outcome(
     views: Mapping[str, View],
 ) -> None:
-    for make in (*FIGURES.values(), *TABLES.values(), *WHATIFS.values()):
+    for make in (*FIGURES.values(), *TABLES.values()):
         make(views["full"])
     found = {name: outcome(views["full"]) for name, outcome in OUTCOMES.items()}
     assert found == pytest.approx({"container_s": 0.1, "vm_s": 25, "vm_over_container": 250})
@@ -169,42 +159,6 @@ def test_the_literature_stands_beside_the_learners_medians_and_only_where_it_was
 
 def test_the_noise_floor_is_said_under_the_starts(views: Mapping[str, View]) -> None:
     assert "Noise floor: two container starts" in FIGURES["starts"](views["full"]).words
-
-
-def test_cold_starts_multiply_the_measured_median_and_hold_the_measured_memory(
-    views: Mapping[str, View],
-) -> None:
-    model = model_of("cold_starts", views["full"])
-    assert (model.values[0], model.values[-1]) == (1, 3600)
-    alt = model.draw(3600).alt
-    assert "container 360 s" in alt  # 3600 × 100 ms
-    assert "container 3.81 MiB·h" in alt  # 4,000,000 bytes
-    assert "vm · software emulation 90,000 s" in alt
-    assert "several wait at the same time" in model.draw(3600).words
-    assert r"\lambda" in model.formula
-
-
-def test_idle_memory_is_without_the_code_cache_and_says_so_where_there_is_one(
-    views: Mapping[str, View],
-) -> None:
-    emulated = WHATIFS["cold_starts"](views["full"]).draw(60)
-    assert "vm · software emulation 143 MiB·h" in emulated.alt  # 150,000,000 bytes
-    assert "Memory is without the translator’s code cache, as in lesson 01." in emulated.words
-    hardware = WHATIFS["cold_starts"](views["hardware"]).draw(60)
-    assert "vm 143 MiB·h" in hardware.alt
-    assert "code cache" not in hardware.words
-
-
-def test_memory_weighed_only_with_the_code_cache_is_left_out_with_the_reason(
-    views: Mapping[str, View],
-) -> None:
-    picture = WHATIFS["cold_starts"](views["old"]).draw(60)
-    waits, held = picture.alt.split("Keep one idle instead")
-    assert "vm · software emulation 1,500 s" in waits
-    assert "container 3.81 MiB·h" in held
-    assert "vm" not in held
-    assert "Memory of vm-direct (pc), vm is not" in picture.words
-    assert "together with the translator’s code cache" in picture.words
 
 
 def test_the_headline_leaves_out_the_series_that_fold(views: Mapping[str, View]) -> None:

@@ -85,7 +85,7 @@ def replayed(made: Any) -> str:
 def shown_of(experiment: str) -> Iterator[str]:
     """HTML of everything that the experiment's lessons show of a view."""
     hostile, explained = hostile_view(experiment), explanation(experiment)
-    numbers = [n for n, on in judged.lessons().items() if on.experiment == experiment]
+    numbers = [n for n, on in judged.lessons().items() if experiment in on.experiments]
     texts = [words for number in numbers if (words := lesson_text.of_lesson(number))]
 
     def section(kind: str, name: str) -> Any:
@@ -423,12 +423,12 @@ def test_our_figures_have_our_style_and_the_learner_keeps_theirs(tmp_path: Path)
 import hashlib
 from dataclasses import replace
 from vmcompare.paths import data_dir
-from vmcompare.experiments.boot_speed.explain import explained
+from vmcompare.experiments.image_size.explain import explained
 from vmcompare.course import slider as whatif
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import compose
 import matplotlib as mpl
-shown = compose(None, read(next(iter(recordings(data_dir() / "recordings", "boot_speed")))))
+shown = compose(None, read(next(iter(recordings(data_dir() / "recordings", "image_size")))))
 model = next(iter(explained.whatifs.values()))(shown)
 def draw():
     before = dict(mpl.rcParams)

@@ -543,7 +543,7 @@ def findings_rows(
             gathered = gathered or evidence()
             elsewhere = part(claim, gathered)
             if elsewhere.run is not None and not elsewhere.finding.lacking:
-                yield _judged(name, claim, elsewhere.finding, _borrowed(elsewhere))
+                yield _judged(name, claim, elsewhere.finding, _borrowed(elsewhere, lesson))
                 continue
         for shown, run, finding in found:
             yield _judged(name, claim, finding, _source(shown, run, claim))
@@ -570,13 +570,13 @@ def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Ma
     }
 
 
-def _borrowed(elsewhere: Part) -> str:
-    """Where the finding of another lesson comes from, with a link to it."""
+def _borrowed(elsewhere: Part, here: str) -> str:
+    """Where the finding of another experiment comes from, with a link to a lesson not ``here``."""
     assert elsewhere.run is not None
     recording = elsewhere.run.recording
     words = f"{elsewhere.run.whose}, run {recording.run_id}"
     words += f", {EMULATION}" if elsewhere.emulated else ""
-    if elsewhere.lesson is None:
+    if elsewhere.lesson is None or elsewhere.lesson.number == here:
         return f"{recording.experiment.replace('_', ' ')}: {words}"
     link = page.lesson_link(elsewhere.lesson.notebook, f"from lesson {elsewhere.lesson.number}")
     return Markup("{}: {}").format(link, words)

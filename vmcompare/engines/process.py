@@ -38,8 +38,8 @@ from vmcompare.sandbox import (
     Spec,
     Start,
     Traits,
-    refuse_channels,
     refuse_sysctls,
+    refuse_what_only_vms_have,
 )
 
 FIRST_BYTE_TIMEOUT_S = 10.0
@@ -133,7 +133,7 @@ class ProcessLauncher:
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
         refuse_sysctls(spec)
-        refuse_channels(spec)
+        refuse_what_only_vms_have(spec)
         if spec.start is not Start.COLD:
             raise Unavailable(
                 f"an ordinary process has no {spec.start.value} start", "choose a cold start"

@@ -77,6 +77,21 @@ _METRICS: Mapping[str, tuple[str, str]] = {
         "processor seconds of this host for a start, of all that serves it: of N at once the Nth "
         "part",
     ),
+    "start_instructions": (
+        "instructions",
+        "executed by one virtual computer for a start, waiting left out: of a VM from power-on to "
+        "the first byte; of a process or container inside a guest of that computer, from the "
+        "request to the first byte",
+    ),
+    "sector_instructions": (
+        "instructions",
+        "the same from power-on until a boot sector has sent its byte: what firmware takes",
+    ),
+    "fork_instructions": (
+        "instructions",
+        "the same of 500 times fork and exec, inside the guest",
+    ),
+    "fork_cpu_s": ("s", "processor seconds of 500 times fork and exec on the host itself"),
     "each_bytes": (
         "bytes",
         "what the first copy costs in memory (PSS), or one more (`phase` first, last)",
@@ -130,6 +145,7 @@ NAMES: Mapping[str, str] = {
     "scale_wall_s": "time until all copies are there",
     "scale_each_s": "time until a copy is there",
     "start_cpu_s": "processor seconds of a start",
+    "start_instructions": "instructions of a start",
     "each_bytes": "memory of a copy (PSS)",
     "load_and_start_s": "time to load and start elsewhere",
     "host_bytes": "memory that the host pays (PSS)",
@@ -162,17 +178,22 @@ def size(value_bytes: float) -> str:
     return f"{value_bytes:.0f} bytes"
 
 
+def millions(value: float) -> str:
+    """A count in millions, with three significant figures: ``"815 million"``."""
+    return "–" if not math.isfinite(value) else f"{_three(value / 1e6)} million"
+
+
 def ratio(value: float) -> str:
     """A ratio with a multiplication sign: ``"12.3×"``."""
     return "–" if not math.isfinite(value) else f"{_three(value)}×"
 
 
 def written(value: float, unit: str) -> str:
-    """``value`` in ``unit`` (``"s"``, ``"bytes"``, ``"ratio"`` or any other) for people.
+    """``value`` in ``unit`` (``"s"``, ``"bytes"``, ``"ratio"``, … or any other) for people.
 
     In any other unit a whole number is a count, and is written without decimals.
     """
-    forms = {"s": seconds, "bytes": size, "ratio": ratio}
+    forms = {"s": seconds, "bytes": size, "ratio": ratio, "instructions": millions}
     if unit in forms:
         return forms[unit](value)
     return f"{value:,.0f} {unit}" if float(value).is_integer() else f"{_three(value)} {unit}"

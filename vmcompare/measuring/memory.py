@@ -196,6 +196,14 @@ def cpu_s(pids: Iterable[int], *, with_ended: bool = False) -> float:
     return total_s
 
 
+def own_children_cpu_s() -> float:
+    """Processor seconds of this process's children that have ended, with what they waited for."""
+    import resource  # not on Windows, where nothing of this is measured
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def available_bytes() -> int:
     """What could still be given to programs without swapping (``MemAvailable``), in bytes."""
     return int(psutil.virtual_memory().available)

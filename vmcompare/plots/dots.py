@@ -41,15 +41,39 @@ def sizes(panels: Panels, *, what: str, caption: str) -> Picture:
 
     ``what`` is shown, for the text alternative; ``caption`` has provenance and warnings.
     """
+    # A third of a decade of air, so that no marker sits on the edge.
+    limits = _limits([dot for found in panels.values() for dot in found], air=2)
+    return _on_ticks(panels, limits, _TICKS, lambda v: f"{v / MIB:,g} MiB", what, caption)
+
+
+@style.own()
+def counts(found: Sequence[Dot], *, what: str, caption: str) -> Picture:
+    """Counts on a log axis with a tick a decade; all are positive. See :func:`sizes`."""
+    panels = {what: found}
+    ticks = [10.0**power for power in range(3, 13)]
+    return _on_ticks(panels, _limits(found, air=2), ticks, _rounded, what, caption)
+
+
+def _rounded(value: float) -> str:
+    return f"{value / 1e6:,g} million"
+
+
+def _on_ticks(
+    panels: Panels,
+    limits: tuple[float, float],
+    ticks: Sequence[float],
+    written: Callable[[float], str],
+    what: str,
+    caption: str,
+) -> Picture:
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    # A third of a decade of air, so that no marker sits on the edge.
-    low, high = _limits([dot for found in panels.values() for dot in found], air=2)
-    picture = _drawn(panels, dict.fromkeys(panels, (low, high)))
+    low, high = limits
+    picture = _drawn(panels, dict.fromkeys(panels, limits))
     for axes in picture.figure.axes:
-        axes.xaxis.set_major_locator(FixedLocator([t for t in _TICKS if low <= t <= high]))
+        axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value / MIB:,g} MiB")
+        axes.xaxis.set_major_formatter(lambda value, _: written(value))
         axes.grid(axis="x", color=style.RULE, linewidth=0.6, zorder=0)
         axes.spines["bottom"].set_visible(axes is picture.figure.axes[-1])
         axes.tick_params(axis="x", labelbottom=axes is picture.figure.axes[-1], length=0)
@@ -67,6 +91,7 @@ def sliding_dots(
     placeholders: Placeholders | None = None,
     here: Callable[[float], Placeholders] | None = None,
     air: float = 2,
+    limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> WhatIf:
     """A model whose results are dots that slide on fixed log axes.
 
@@ -81,13 +106,14 @@ def sliding_dots(
         caption: warnings behind the words of the text, perhaps by position.
         here: position → values for the words of the text that depend on it.
         air: factor left free at either end of an axis, beyond the extremes over all positions.
+        limits: title → ends of its axis, where panels shall share them.
     """
     places = tuple(float(value) for value in values)
     every: dict[str, list[Dot]] = {}
     for place in places:
         for title, found in panels(place).items():
             every.setdefault(title, []).extend(found)
-    ends = {title: _limits(found, air=air) for title, found in every.items()}
+    ends = limits or {title: _limits(found, air=air) for title, found in every.items()}
 
     @style.own()
     def draw(value: float) -> Picture:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vmcompare.engines.programs.first_byte import elf
+from vmcompare.engines.programs.first_byte import STAMP, counting_elf, elf, stamp
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import FIRST_BYTE
 
@@ -42,6 +42,24 @@ def test_it_says_one_byte_and_waits_for_the_end_of_its_input(program: Path) -> N
 def test_it_ends_at_once_where_there_is_nothing_to_wait_for(program: Path) -> None:
     done = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
     assert (done.returncode, done.stdout, done.stderr) == (0, FIRST_BYTE, b"")
+
+
+@linux
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="it counts on x86-64")
+def test_the_counting_one_says_its_time_stamp_behind_the_byte(tmp_path: Path) -> None:
+    program = tmp_path / "counting"
+    program.write_bytes(counting_elf("x86_64"))
+    program.chmod(0o755)
+    said = [
+        subprocess.run([program, "x"], stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
+        for _ in range(2)
+    ]
+    stamps = [STAMP.fullmatch(done.stdout) for done in said]
+    assert stamps[0] is not None
+    assert stamps[1] is not None
+    assert 0 < stamp(stamps[0]) < stamp(stamps[1])
+    with pytest.raises(Unavailable, match="counting"):
+        counting_elf("arm64")
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ from vmcompare.sandbox import (
     Spec,
     Start,
     Traits,
-    refuse_channels,
     refuse_sysctls,
+    refuse_what_only_vms_have,
 )
 
 FIRST_BYTE_TIMEOUT_S = 20.0  # from the start to the first byte; 0.005 to 0.05 s is usual
@@ -60,7 +60,7 @@ _WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
 def refuse(spec: Spec, name: str) -> None:
     """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth, channels."""
     refuse_sysctls(spec)
-    refuse_channels(spec)
+    refuse_what_only_vms_have(spec)
     if spec.network:
         raise Unavailable(f"{name} brings no network of its own", "choose a start without one")
     if spec.image != ALPINE:

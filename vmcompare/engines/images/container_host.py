@@ -1,8 +1,9 @@
 """A guest that hosts containers: the Alpine userland with this computer's own ``runc`` in it.
 
-The program that Docker here starts its containers with is copied, with the shared libraries that
-``ldd`` names, each to the path it has here; Alpine's own C library (musl) lies elsewhere. An
-archive behind the userland's holds them: Linux unpacks the one over the other.
+The programs that Docker here starts its containers with (and Docker itself, for a guest that hosts
+an engine) are copied, with the shared libraries that ``ldd`` names, each to the path it has here;
+Alpine's own C library (musl) lies elsewhere. An archive behind the userland's holds them: Linux
+unpacks the one over the other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vmcompare.engines.commands import query
 from vmcompare.engines.images import alpine, initramfs
@@ -25,9 +26,16 @@ from vmcompare.engines.programs.elf import MACHINES
 from vmcompare.errors import Unavailable
 
 RUNC = "/usr/sbin/runc"  # in the guest
+ENGINE = ("docker", "dockerd", "containerd", "containerd-shim-runc-v2")
+"""Docker's programs; they lie beside ``runc`` in the guest."""
 LOOP_MODULE = "/lib/modules/loop.ko"
 """Where the kernel's module of loop devices lies in the guest: with it, root there can make a block
 device, which is that guest's "host disk" to a container in it. Nothing loads it by itself."""
+
+_MODULES = str(PurePosixPath(LOOP_MODULE).parent)
+_INSTALL = {"runc": "it (on Debian and Ubuntu: sudo apt install runc)"} | dict.fromkeys(
+    ENGINE, "Docker (on Debian and Ubuntu: sudo apt install docker.io)"
+)
 
 _SYSTEM_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", "/sbin")
 """Looked at after PATH: an ordinary user's often lacks the first ones."""
@@ -38,60 +46,72 @@ _LDD_TIMEOUT_S = 20.0
 _LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+|not found)(?: \(0x[0-9a-f]+\))?\s*$")
 
 
-def container_host_initramfs(progress: Progress | None = None) -> Path:
+def container_host_initramfs(progress: Progress | None = None, *, engine: bool = False) -> Path:
     """The whole userland, then ``runc``, its libraries, a module: two cpio archives in one file.
 
-    Raises ``Unavailable`` where there is no ``runc`` here that the guest could run.
+    With ``engine`` also Docker's programs. Raises ``Unavailable`` where one of the programs is not
+    here, or the guest could not run it.
     """
     disk = alpine.sources().disk
-    files = runc_files()
+    files = program_files("runc", *(ENGINE if engine else ()))
     userland = alpine.full_initramfs(progress)
     contents = [f"{path} {hashlib.sha256(data).hexdigest()}" for path, data in files.items()]
     key = f"code {code_of(sys.modules[__name__])} {alpine.recipe()} {contents}"
 
     def build(out: Path) -> None:
-        modules = initramfs.read_modules(disk, ("loop",))
-        initramfs.write_files({**files, LOOP_MODULE: modules["loop"]}, out)
-        second = out.read_bytes()
-        with out.open("wb") as both, userland.open("rb") as first:
-            shutil.copyfileobj(first, both)
-            both.write(second)
+        names = ("loop", "overlay") if engine else ("loop",)
+        modules = initramfs.read_modules(disk, names)
+        places = {f"{_MODULES}/{name}.ko": data for name, data in modules.items()}
+        initramfs.write_joined(userland, {**files, **places}, out)
 
-    return Cache(progress=progress).get("container-host.cpio", key, build)
+    name = "engine-host.cpio" if engine else "container-host.cpio"
+    return Cache(progress=progress).get(name, key, build)
+
+
+def program_files(*names: str) -> Mapping[str, bytes]:
+    """Programs, their loader and their libraries: absolute path in the guest → content.
+
+    Raises:
+        Unavailable: no Linux here, no such program, one for another processor, or a library
+            missing.
+    """
+    files = {}
+    for name in names:
+        program = _program(name)
+        files[str(PurePosixPath(RUNC).with_name(name))] = program.read_bytes()
+        files |= {path: Path(path).read_bytes() for path in _libraries(program)}
+    return files
 
 
 def runc_files() -> Mapping[str, bytes]:
-    """``runc``, its loader and its libraries: absolute path in the guest → content."""
-    program = _program()
-    return {RUNC: program.read_bytes()} | {
-        path: Path(path).read_bytes() for path in _libraries(program)
-    }
+    """:func:`program_files` of ``runc`` alone."""
+    return program_files("runc")
 
 
-def _program() -> Path:
+def _program(name: str) -> Path:
     if platform.system() != "Linux":
         raise Unavailable(
             "containers in a guest need the runc of a Linux computer", "analyse a recording"
         )
     where = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_PLACES))
-    found = shutil.which("runc", path=where)
+    found = shutil.which(name, path=where)
     if found is None:
         raise Unavailable(
-            "there is no runc here to put into a guest",
-            "install it (on Debian and Ubuntu: sudo apt install runc), or analyse a recording",
+            f"there is no {name} here to put into a guest",
+            f"install {_INSTALL[name]}, or analyse a recording",
         )
     program = Path(found)
     try:
         machine = _elf_machine(program)
     except OSError as error:
         raise Unavailable(
-            f"runc cannot be read ({error.strerror})",
+            f"{name} cannot be read ({error.strerror})",
             "have an administrator make it readable, or analyse a recording",
         ) from error
     if machine != MACHINES.get(platform.machine().lower()):
         raise Unavailable(
-            "the runc here is not a program for this computer's processor",
-            "install your distribution's package runc, or analyse a recording",
+            f"the {name} here is not a program for this computer's processor",
+            f"install your distribution's own {name}, or analyse a recording",
         )
     return program
 
@@ -111,7 +131,7 @@ def _libraries(program: Path) -> list[str]:
         said = query(["ldd", str(program)], _LDD_TIMEOUT_S, {**os.environ, "LC_ALL": "C"})
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(
-            "ldd cannot tell which libraries runc needs", "analyse a recording"
+            f"ldd cannot tell which libraries {program.name} needs", "analyse a recording"
         ) from error
     if said.returncode:  # glibc's: "not a dynamic executable", musl's: "Not a valid …"
         return []
@@ -127,8 +147,8 @@ def needed(listing: str) -> list[str]:
             continue
         if match[2] == "not found":
             raise Unavailable(
-                f"runc here lacks its library {match[1]}",
-                "install your distribution's package runc, or analyse a recording",
+                f"a program here lacks its library {match[1]}",
+                "install your distribution's packages of runc and Docker, or analyse a recording",
             )
         found.add(match[2])
     return sorted(found)

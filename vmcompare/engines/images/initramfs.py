@@ -8,6 +8,7 @@ one: owners and device numbers are just fields of a header.
 from __future__ import annotations
 
 import gzip
+import shutil
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,6 +93,15 @@ def write_files(files: Mapping[str, bytes], out: Path) -> None:
         writer = CpioWriter(stream)
         _place(writer, "", {path.lstrip("/"): data for path, data in files.items()})
         writer.close()
+
+
+def write_joined(first: Path, files: Mapping[str, bytes], out: Path) -> None:
+    """The archive ``first``, and behind it ``files``, which take the place of what is there."""
+    write_files(files, out)
+    behind = out.read_bytes()
+    with out.open("wb") as both, first.open("rb") as archive:
+        shutil.copyfileobj(archive, both)
+        both.write(behind)
 
 
 def read_modules(disk: Path, names: Sequence[str] = DISK_MODULES) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ run the very same file. It makes three system calls and touches no library.
 
 from __future__ import annotations
 
+import re
 import struct
 
 from vmcompare.engines.programs.elf import EM_AARCH64, EM_X86_64, choice, static_program
@@ -58,6 +59,53 @@ _ARM64 = struct.pack(
 )
 
 _CODES = {EM_X86_64: _X86_64 + FIRST_BYTE, EM_AARCH64: _ARM64 + FIRST_BYTE}
+
+
+_COUNTING_X86_64 = bytes.fromhex(
+    "0f31 48c1e220 4809d0"  # rdtsc; shl rdx, 32; or rax, rdx
+    "4889e7 4883ef40"  # mov rdi, rsp; sub rdi, 64           buffer below the stack pointer
+    "c60706 48ffc7"  # mov byte [rdi], 6; inc rdi            the first byte
+    "b910000000"  # mov ecx, 16
+    "48c1c004 88c2 80e20f"  # digit: rol rax, 4; mov dl, al; and dl, 15
+    "80c261 8817 48ffc7 e2ed"  # add dl, 'a'; mov [rdi], dl; inc rdi; loop digit
+    "b801000000 bf01000000"  # mov eax, 1 (write); mov edi, 1
+    "488d7424c0 ba11000000 0f05"  # lea rsi, [rsp-64]; mov edx, 17; syscall
+    "48833c2401 7549"  # cmp qword [rsp], 1; jne wait        called with an argument
+    "b802000000 488d3d5d000000"  # open: mov eax, 2 (open); lea rdi, [path]
+    "31f6 0f05 85c0 78ec"  # xor esi, esi; syscall; test eax, eax; js open      not mounted yet
+    "4189c4"  # mov r12d, eax
+    "31c0 4489e7"  # copy: xor eax, eax (read); mov edi, r12d
+    "488db42400f0ffff ba00100000 0f05"  # lea rsi, [rsp-4096]; mov edx, 4096; syscall
+    "4885c0 7e19"  # test rax, rax; jle wait
+    "4889c2 b801000000 bf01000000"  # mov rdx, rax; mov eax, 1 (write); mov edi, 1
+    "488db42400f0ffff 0f05 ebce"  # lea rsi, [rsp-4096]; syscall; jmp copy
+    "31c0 31ff 488d7424c0"  # wait: xor eax, eax (read); xor edi, edi; lea rsi, [rsp-64]
+    "ba40000000 0f05 4885c0 7feb"  # mov edx, 64; syscall; test rax, rax; jg wait
+    "b8e7000000 31ff 0f05 0f0b"  # mov eax, 231 (exit_group); xor edi, edi; syscall; ud2
+) + b"/proc/timer_list\0"  # fmt: skip
+
+STAMP = re.compile(rb"\x06([a-p]{16})")
+"""The first byte and, as sixteen letters, the processor's time stamp counter just before it."""
+
+IDLE = re.compile(rb"\.(?:idle|iowait)_sleeptime\s*:\s*(\d+) nsecs")
+"""How long the processor had nothing to do so far, in two lines of Linux's ``/proc/timer_list``:
+without a disk to wait for, and with one."""
+
+
+def stamp(found: re.Match[bytes]) -> int:
+    """The time stamp counter in a match of :data:`STAMP`."""
+    return int(found[1].translate(bytes.maketrans(b"abcdefghijklmnop", b"0123456789abcdef")), 16)
+
+
+def counting_elf(machine: str) -> bytes:
+    """The program that reads the time stamp counter first, and says it behind its byte.
+
+    Called without an argument it then prints ``/proc/timer_list`` before it waits. Raises as
+    :func:`.elf.choice` does.
+    """
+    return static_program(
+        *choice(machine, {EM_X86_64: _COUNTING_X86_64}, "counting first-byte program")
+    )
 
 
 def elf(machine: str) -> bytes:

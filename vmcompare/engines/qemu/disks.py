@@ -51,14 +51,19 @@ def warm_overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = Non
 
 
 def changed(
-    qemu: Qemu, accel: Accelerator, files: Mapping[str, bytes], progress: Progress | None = None
+    qemu: Qemu,
+    accel: Accelerator,
+    files: Mapping[str, bytes],
+    progress: Progress | None = None,
+    *,
+    warm: bool = False,
 ) -> Path:
     """An overlay over the disk of ``vm`` that adds ``files`` (absolute path → content).
 
-    Written by a guest, as the file system on the disk is Linux's to write. Raises what
-    :func:`overlay` raises.
+    With ``warm`` over that of ``vm-tuned``. Written by a guest, as the file system on the disk is
+    Linux's to write. Raises what :func:`overlay` raises.
     """
-    below = overlay(qemu, accel, progress)
+    below = (warm_overlay if warm else overlay)(qemu, accel, progress)
 
     def build(out: Path) -> None:
         out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(below), below))

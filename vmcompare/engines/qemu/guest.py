@@ -104,6 +104,10 @@ class Guest:
         if done.exit_code:
             raise LaunchFailure(f"{path} could not be written in the guest", ("put", path))
 
+    def start_instructions(self) -> int:
+        """See :class:`vmcompare.sandbox.Counted`."""
+        return self._process.start_instructions()
+
     @contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
         """See :class:`vmcompare.sandbox.Follower`. The second channel carries the output."""

@@ -25,6 +25,7 @@ from vmcompare.sandbox import (
     ALPINE,
     BOOT_SECTOR,
     CONTAINER_HOST,
+    ENGINE_HOST,
     OTHER_KERNEL,
     SOFTWARE,
     Event,
@@ -45,6 +46,7 @@ from vmcompare.sandbox import (
 
 _MUTE = (BOOT_SECTOR, OTHER_KERNEL)
 """Images without an agent: they print, and answer nothing."""
+_COUNTED_SLOWER = 4  # at most: a processor that counts executes fewer instructions at a time
 
 
 class QemuLauncher:
@@ -87,7 +89,7 @@ class QemuLauncher:
         launcher.
         """
         refuse_sysctls(spec)
-        qemu, choice = self._found()
+        qemu, choice = self._found(spec)
         boot = self._boot(qemu, choice, spec)
         if spec.start is Start.CLONE:
             snapshot = self._snapshot(qemu, choice, boot, spec)
@@ -98,10 +100,11 @@ class QemuLauncher:
         on_event(Event(Phase.OPEN, time.perf_counter_ns()))
         try:
             process.start()
-            deadline = time.monotonic() + boot.timeout_s
+            patience_s = boot.timeout_s * (_COUNTED_SLOWER if spec.counted else 1)
+            deadline = time.monotonic() + patience_s
             reached, greeting = None, None
             while reached is not last:
-                event = process.next_event("the first byte", deadline, boot.timeout_s)
+                event = process.next_event("the first byte", deadline, patience_s)
                 reached = event.phase
                 if snapshot is not None and reached is Phase.SPAWN:
                     snapshot.resume(process)
@@ -127,7 +130,7 @@ class QemuLauncher:
         return self._snapshots[spec]
 
     def image(self, spec: Spec) -> ImageFacts:
-        files = self._boot(*self._found(), spec).files
+        files = self._boot(*self._found(spec), spec).files
         layers = tuple(alpine.digest(file) for file in files)
         whole = hashlib.sha256("\n".join(layers).encode()).hexdigest()
         size = sum(file.stat().st_size for file in files)
@@ -150,7 +153,7 @@ class QemuLauncher:
         """See :class:`vmcompare.sandbox.Mover`. ``vm`` only: the others' disk is no single file."""
         if self._platform is not Platform.VM or spec.image != ALPINE:
             raise Unavailable("only a whole VM on its disk is moved", f"move {Platform.VM}")
-        qemu, choice = self._found()
+        qemu, choice = self._found(spec)
         chain = (alpine.sources().disk, disks.overlay(qemu, choice, self._progress))
         return moving.move(qemu, choice, spec, chain, self._options)
 
@@ -163,20 +166,22 @@ class QemuLauncher:
 
     def _chain(self, added: Mapping[str, bytes]) -> tuple[Path, ...]:
         """The files that make the disk of ``vm`` with an application on it, the lowest first."""
-        qemu, choice = self._found()
+        qemu, choice = self._found(Spec())
         below = disks.overlay(qemu, choice, self._progress)
         above = disks.changed(qemu, choice, added, self._progress)
         return (alpine.sources().disk, below, above)
 
-    def traits(self, spec: Spec) -> Traits:  # noqa: ARG002 - the same for every spec
-        qemu, choice = self._found()
+    def traits(self, spec: Spec) -> Traits:
+        qemu, choice = self._found(spec)
         return Traits("mechanism", vmm=f"qemu {qemu.version}", accel=choice.accel)
 
-    def _found(self) -> tuple[Qemu, accel.Accelerator]:
+    def _found(self, spec: Spec) -> tuple[Qemu, accel.Accelerator]:
+        """Looked for once. Only software emulation can count."""
         if self._chosen is None:
             qemu = find_qemu()
             self._chosen = qemu, accel.choose(qemu)
-        return self._chosen
+        qemu, choice = self._chosen
+        return qemu, accel.Accelerator(SOFTWARE) if spec.counted else choice
 
     def _boot(self, qemu: Qemu, choice: accel.Accelerator, spec: Spec) -> Boot:
         progress = self._progress
@@ -190,6 +195,8 @@ class QemuLauncher:
                 f"only {Platform.VM_DIRECT} can be cloned, as it has an agent and no disk",
                 f"use {Platform.VM_DIRECT} with an image of Linux, or choose a cold start",
             )
+        if spec.counted and spec.start is not Start.COLD:
+            raise Unavailable("only a cold start is counted", "count a cold start")
         if spec.image == BOOT_SECTOR:
             return boots.sector(_sector(spec))
         if spec.image == OTHER_KERNEL and direct:
@@ -197,7 +204,7 @@ class QemuLauncher:
             return boots.other_kernel(
                 Cache().get("other-kernel", kernel.hex(), lambda out: out.write_bytes(kernel))
             )
-        hosts = spec.image == CONTAINER_HOST
+        hosts = spec.image in (CONTAINER_HOST, ENGINE_HOST)
         if hosts and (not direct or self._small):
             raise Unavailable(
                 f"only {Platform.VM_DIRECT} can host containers",
@@ -206,22 +213,31 @@ class QemuLauncher:
         if spec.image != ALPINE and not hosts:
             raise Unavailable(
                 f"a virtual machine of the image {spec.image!r} cannot be made",
-                f"use the image {ALPINE!r}, {BOOT_SECTOR!r} or {CONTAINER_HOST!r}",
+                f"use the image {ALPINE!r}, {BOOT_SECTOR!r}, {CONTAINER_HOST!r} or {ENGINE_HOST!r}",
             )
         if self._platform is Platform.VM:
-            return boots.as_made(disks.overlay(qemu, choice, progress))
+            return boots.as_made(self._disk(qemu, choice, spec))
         if self._platform is Platform.VM_TUNED:
-            disk = disks.warm_overlay(qemu, choice, progress)
+            disk = self._disk(qemu, choice, spec)
             return boots.tuned(qemu, disk, network=spec.network, progress=progress)
-        userland = alpine.small_initramfs if self._small else alpine.full_initramfs
+        userland = (alpine.small_initramfs if self._small else alpine.full_initramfs)(progress)
         if hosts:
-            userland = container_host.container_host_initramfs
+            engine = spec.image == ENGINE_HOST
+            userland = container_host.container_host_initramfs(progress, engine=engine)
         khz = None
-        if spec.machine is Machine.MICROVM and choice.accel == SOFTWARE:
+        if spec.counted:
+            userland, khz = alpine.counted_initramfs(userland, progress), boots.COUNTED_KHZ
+        elif spec.machine is Machine.MICROVM and choice.accel == SOFTWARE:
             small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
             small._chosen = qemu, choice
             khz = _frequency_khz(qemu, small)
-        return boots.direct(qemu, spec.machine, userland(progress), tsc_khz=khz, progress=progress)
+        return boots.direct(qemu, spec.machine, userland, tsc_khz=khz, progress=progress)
+
+    def _disk(self, qemu: Qemu, choice: accel.Accelerator, spec: Spec) -> Path:
+        warm, progress = self._platform is Platform.VM_TUNED, self._progress
+        if spec.counted:
+            return disks.changed(qemu, choice, alpine.counting_program(), progress, warm=warm)
+        return (disks.warm_overlay if warm else disks.overlay)(qemu, choice, progress)
 
 
 def _sector(spec: Spec) -> Path:

@@ -26,9 +26,10 @@ from typing import Any
 
 from vmcompare.engines import cleanup, log
 from vmcompare.engines.commands import end_child, kill_child
+from vmcompare.engines.programs import first_byte
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
-from vmcompare.engines.qemu.boots import Boot, PhaseMarker, plan_arguments
+from vmcompare.engines.qemu.boots import Boot, PhaseMarker, counting, plan_arguments
 from vmcompare.errors import (
     AbnormalShutdown,
     LaunchFailure,
@@ -36,8 +37,9 @@ from vmcompare.errors import (
     VmcompareError,
     WaitTimeout,
 )
-from vmcompare.sandbox import FIRST_BYTE, Completed, Event, Phase, Spec
+from vmcompare.sandbox import BOOT_SECTOR, FIRST_BYTE, Completed, Event, Phase, Spec
 
+COUNT_S = 60.0  # from the first byte until the guest has said what it counted
 QUIT_S = 3.0  # for QEMU to leave when asked to; it needs about 0.02 s
 _LAST_WORDS_S = 2.0  # for the last output of an ended QEMU to arrive; it is in the pipes
 PIECE_BYTES = 1 << 16  # at most, of one read from a channel
@@ -111,6 +113,22 @@ class QemuProcess:
     def console(self) -> str:
         """The last lines of the serial port, and what QEMU itself complained about."""
         return (self._reader.serial.text() + self._reader.errors.text()) if self._reader else ""
+
+    def start_instructions(self) -> int:
+        """See :class:`vmcompare.sandbox.Counted`."""
+        assert self._reader is not None, "QEMU was not started"
+        if self._spec.image == BOOT_SECTOR:  # its processor has stopped for good
+            return int(self.qmp.command("query-replay")["icount"])
+        deadline = time.monotonic() + COUNT_S
+        while self._process is not None and self._process.poll() is None:
+            said = bytes(self._reader.serial.kept)
+            stamped, idle = first_byte.STAMP.search(said), first_byte.IDLE.findall(said)
+            if stamped and len(idle) == 2:
+                return first_byte.stamp(stamped) - sum(map(int, idle))
+            if time.monotonic() > deadline:
+                raise WaitTimeout("the guest's count", COUNT_S, self.console())
+            time.sleep(0.05)
+        raise self.gone()
 
     def start(self) -> None:
         """Start QEMU. Raises ``LaunchFailure`` if the program cannot be run."""
@@ -214,6 +232,7 @@ class QemuProcess:
         command = [*self._qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
         command += ["-no-reboot", *self._accel.arguments()]
         command += [*plan_arguments(self._boot, self._spec), *self._options]
+        command += counting(self._boot) if self._spec.counted else ()
         for name, end in theirs.items():
             command += ["-chardev", f"socket,id={name},fd={end.fileno()}"]
         command += ["-mon", "chardev=control,mode=control", "-serial", "chardev:serial"]

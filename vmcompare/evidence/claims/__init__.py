@@ -33,7 +33,8 @@ even so, also a claim about time. The reverse never follows.
 it comes out the other way:
 
 ``<quantity>``
-    an arm judged with the claim's own bound: the other way is hi < θ ("at most": lo > θ).
+    an arm judged with the claim's own bound: the other way is hi < θ ("at most": lo > θ); after
+    ``below 1:`` with that bound.
 ``fact: name``
     the other way is that the fact holds.
 ``always: text``

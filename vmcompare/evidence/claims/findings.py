@@ -337,7 +337,7 @@ def _with_caveats(claim: Claim, finding: Finding, frame: pd.DataFrame) -> Findin
             holds, words = _caveat_fact(caveat.text, frame)
         elif caveat.kind is CaveatKind.ARM:
             assert caveat.quantity is not None
-            holds, words = _arm(claim, caveat.quantity, frame)
+            holds, words = _arm(claim, caveat.quantity, caveat.bound or claim.bound, frame)
         elif caveat.kind is CaveatKind.BESIDE:
             assert caveat.quantity is not None
             holds, words = False, _beside(claim, caveat.quantity, frame)
@@ -364,20 +364,22 @@ def _caveat_fact(name: str, frame: pd.DataFrame) -> tuple[bool, str]:
     return value, f"{words}: {'yes' if value else 'no'}"
 
 
-def _arm(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> tuple[bool, str]:
+def _arm(
+    claim: Claim, wanted: Quantity, limit: float | None, frame: pd.DataFrame
+) -> tuple[bool, str]:
     """Whether a caveat arm came out the other way, and words for it."""
-    assert claim.bound is not None
+    assert limit is not None
     try:
         found = _estimate(claim, wanted, frame)
     except Undecided as error:
         return False, f"{wanted}: {error.words}"
     if found.emulated and claim.kind is ClaimKind.TIME:
         return False, f"{found}: not measured here ({EMULATION})"
-    bound = written(claim.bound, wanted.unit)
+    bound = written(limit, wanted.unit)
     if claim.rule is Rule.BOUND and not wanted.at_least:
-        above = found.interval.low > claim.bound
+        above = found.interval.low > limit
         return above, f"{found}, above {bound}" if above else str(found)
-    below = found.interval.high < claim.bound
+    below = found.interval.high < limit
     return below, f"{found}, below {bound}" if below else f"{found}, not below {bound}"
 
 

@@ -68,11 +68,16 @@ class Whose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LessonFile:
-    """A lesson that exists: its number, notebook, and experiment (empty where it measures none)."""
+    """A lesson that exists: its number, notebook, and experiments (none where it measures none)."""
 
     number: str
     notebook: Path
-    experiment: str
+    experiments: tuple[str, ...]
+
+    @property
+    def experiment(self) -> str:
+        """The first of its experiments; empty where there is none."""
+        return self.experiments[0] if self.experiments else ""
 
 
 @dataclass(eq=False)
@@ -238,27 +243,29 @@ class Evidence:
 
     def lesson(self, experiment: str, claim: Claim | None = None) -> LessonFile | None:
         """The lesson on an experiment: of several the one that ``claim`` names, else the first."""
-        found = [lesson for lesson in self.lessons.values() if lesson.experiment == experiment]
+        found = [lesson for lesson in self.lessons.values() if experiment in lesson.experiments]
         named = [lesson for lesson in found if claim and lesson.number in claim.lessons]
         return next(iter([*named, *found]), None)
 
     def missing(self, lesson: LessonFile) -> str:
         """Why there is no recording of a lesson, in one sentence."""
-        said = self.problems.get(lesson.experiment)
+        lacking = (name for name in lesson.experiments if not self.of(name))
+        said = self.problems.get(next(lacking, ""))
         return said[0] if said else f"There is no recording of lesson {lesson.number} here."
 
 
 def lessons(directory: Path | None = None) -> dict[str, LessonFile]:
     """The lessons there are, by number: notebooks ``NN-….ipynb``, or ``NNa-…`` and ``NNb-…``.
 
-    A notebook names its own experiment and number (``Lesson("boot_speed", "04")``); there is no
+    A notebook names its own experiments and number (``Lesson("boot_speed", "04")``); there is no
     list to keep.
     """
     found = {}
     for path in sorted((directory or lessons_dir()).glob("[0-9][0-9]*.ipynb")):
         if numbered := _NUMBERED.fullmatch(path.name):
-            declared = _DECLARED.search(path.read_text(encoding="utf-8", errors="replace"))
-            found[numbered[1]] = LessonFile(numbered[1], path, declared[1] if declared else "")
+            declared = _DECLARED.findall(path.read_text(encoding="utf-8", errors="replace"))
+            experiments = tuple(dict.fromkeys(name for name, _ in declared))
+            found[numbered[1]] = LessonFile(numbered[1], path, experiments)
     return found
 
 
@@ -325,7 +332,7 @@ def part(claim: Claim, evidence: Evidence) -> Part:
     if claim.rule is Rule.JUDGEMENT:
         alone = judge(replace(claim, estimand=None), _no_rows())
         return Part(claim, alone, lesson=next(iter(known), None))
-    waiting = [one for one in known if one.experiment and not evidence.of(one.experiment)]
+    waiting = [one for one in known if not all(map(evidence.of, one.experiments))]
     lesson = next(iter(waiting), None)
     why = evidence.missing(lesson) if lesson else "No lesson measures this yet."
     open_still = Finding(Conclusion.NOT_MEASURED, why, lacking=True)

@@ -264,11 +264,13 @@ class Caveat:
         text: of ``always``, ``text`` and ``published`` what is said, of ``fact`` its name; else as
             written.
         quantity: of ``arm`` and ``beside``.
+        bound: of an ``arm`` that has one of its own; by default it is the claim's.
     """
 
     kind: CaveatKind
     text: str
     quantity: Quantity | None = None
+    bound: float | None = None
 
 
 def caveat(entry: str) -> Caveat:
@@ -280,6 +282,8 @@ def caveat(entry: str) -> Caveat:
         return Caveat(CaveatKind.PUBLISHED, str(cited(rest)))
     if word == CaveatKind.BESIDE:
         return Caveat(CaveatKind.BESIDE, rest, quantity(rest))
+    if own := re.fullmatch(r"below (\d+): (.+)", entry.strip()):
+        return Caveat(CaveatKind.ARM, entry, quantity(own[2]), float(own[1]))
     return Caveat(CaveatKind.ARM, entry, quantity(entry))
 
 

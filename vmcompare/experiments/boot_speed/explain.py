@@ -1,4 +1,4 @@
-"""Boot speed, explained: what a lesson draws, tabulates and models from a view of its rows.
+"""Boot speed, explained: what a lesson draws, tabulates and asks from a view of its rows.
 
 Rows: ``start_to_first_byte_s``, ``ready_s``, ``phase_s`` and ``pss_bytes`` of every series, and in
 each block one ``gzip_s``, ``syscall_s`` and ``fork_s`` of ``process`` and of ``vm-direct`` on
@@ -8,27 +8,22 @@ each block one ``gzip_s``, ``syscall_s`` and ``fork_s`` of ``process`` and of ``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import NO_CODE_CACHE
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.statistics import INTERVAL_FROM, Interval
-from vmcompare.evidence.units import MIB, ratio, seconds
+from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import (
     Column,
     View,
     absent,
     bare_runtimes,
     container,
-    mixed,
     of_series,
-    warnings,
 )
 from vmcompare.experiments.boot_speed.race import race
 from vmcompare.experiments.explanation import Explanation, Row
-from vmcompare.plots.dots import Dot, Panels, sliding_dots
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.picture import Picture
 from vmcompare.plots.times import medians, noise_sentence, phase_name, phases, strip
 from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
@@ -159,68 +154,6 @@ def literature(view: View) -> Iterator[Row]:
         }
 
 
-@explained.whatif("cold_starts")
-def cold_starts(view: View) -> WhatIf:
-    """Starting one for every request, against keeping one idle: waiting against memory.
-
-    Memory is ``pss_bytes``, as in lesson 01. A series that was weighed only together with the
-    translator's code cache has no memory here, and the caption says so.
-    """
-    view = five(view)
-    starting = view.need(START, "start")
-    idle = [memory for memory in view.columns("pss_bytes") if memory.same_in(starting)]
-    if not idle:
-        raise Unavailable(
-            "no series has both a start and its idle memory",
-            "run the measurement on Linux, or load a recording",
-        )
-    both = mixed(starting)
-    longest_s = max(column.median.estimate for column in starting)
-
-    def waiting(column: Column, rate: float) -> Dot:
-        waited_s = rate * column.median.estimate
-        return Dot(column.series, column.label(mixed=both), waited_s, f"{_plain(waited_s)} s")
-
-    def holding(column: Column) -> Dot:
-        mib = column.median.estimate / MIB
-        return Dot(column.series, column.label(mixed=both), mib, f"{_plain(mib)} MiB·h")
-
-    def panels(rate: float) -> Panels:
-        return {
-            "Start one for every request: seconds waited per hour": [
-                waiting(column, rate) for column in starting
-            ],
-            "Keep one idle instead: memory held for the hour": [holding(column) for column in idle],
-        }
-
-    return sliding_dots(
-        panels,
-        sorted({round(3600 ** (step / 20)) for step in range(21)}),
-        start=60,
-        said="{:g} cold starts per hour.",
-        caption=warnings(starting, *_which_memory(view, starting, idle)),
-        placeholders={"source": view.caption()},
-        here=lambda rate: {"queue": rate * longest_s > 3600},
-        air=3,
-    )
-
-
-def _which_memory(view: View, starting: Sequence[Column], idle: Sequence[Column]) -> Iterator[str]:
-    """Sentences on the code cache: that it is left out, and who was never weighed without it."""
-    if any(column.emulated for column in idle):
-        yield f"Memory is {NO_CODE_CACHE}, as in lesson 01."
-    only_sum = [
-        column.series.label
-        for column in view.columns("pss_with_code_cache_bytes")
-        if column.same_in(starting) and not column.same_in(idle)
-    ]
-    if only_sum:
-        yield (
-            f"Memory of {', '.join(only_sum)} is not shown: this run weighed it only together with "
-            "the translator’s code cache, which lesson 01 leaves out."
-        )
-
-
 def _vm(view: View) -> Column | None:
     """The full VM on a computer that has all its devices."""
     whole = (Series(Platform.VM, machine) for machine in Machine if machine != Machine.MICROVM)
@@ -251,8 +184,3 @@ def _times(interval: Interval | None) -> str:
         return "–"
     times = ratio(interval.estimate)
     return f"{times} [{interval.ends(ratio)}]" if interval.known else f"{times} (one round)"
-
-
-def _plain(value: float) -> str:
-    """Three significant figures, with no unit."""
-    return ratio(value).rstrip("×")

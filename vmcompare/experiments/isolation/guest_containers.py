@@ -211,14 +211,14 @@ fi
 """
 
 
-def prepare(vm: Sandbox) -> None:
+def prepare(vm: Sandbox, *, timeout_s: float = 60.0) -> None:
     """Make a guest of the image ``CONTAINER_HOST`` ready for containers, once.
 
     Raises:
         LaunchFailure: it could not be made ready.
         AbnormalShutdown, WaitTimeout: as :meth:`Sandbox.run`.
     """
-    done = vm.run(["sh", "-c", _PREPARE])
+    done = vm.run(["sh", "-c", _PREPARE], timeout_s=timeout_s)
     if done.exit_code:
         what = "the guest could not be made ready for containers"
         raise LaunchFailure(what, ("sh",), done.output.decode(errors="replace")[-500:])

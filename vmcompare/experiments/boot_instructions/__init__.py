@@ -1,0 +1,1 @@
+"""How much a start executes: instructions counted on one virtual computer."""
