@@ -47,7 +47,7 @@ from vmcompare.sandbox import (
     Spec,
 )
 
-ROUNDS = 3
+ROUNDS = 2
 """Two counts of one boot differ by 0 to 0.3 %, as devices answer when the host gets to it; those
 inside the guest differ by some per cent."""
 
