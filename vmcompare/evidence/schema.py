@@ -33,7 +33,7 @@ LARGEST = 10**18  # largest magnitude of a value: an exabyte, or 30 thousand mil
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "s": (0, 10**9), "bytes": (-(10**15), 10**15), "ratio": (-(10**6), 10**6), "count": (0, 10**9),
-    "bool": (0, 1),
+    "bool": (0, 1), "instructions": (0, 10**15),
 }  # fmt: skip
 """Unit → smallest and largest value that a computer can give: 30 years, a petabyte."""
 
