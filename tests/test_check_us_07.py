@@ -18,7 +18,9 @@ def test_what_docker_stats_tells_agrees_with_the_recording() -> None:
     [_, _, *lines] = shell_lines("07", "within a factor of 1.3")
     script = "\n".join([f"image={alpine_image()}", *lines])
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    held, after = (float(mib) for mib in re.findall(r"([\d.]+)MiB /", done.stdout))
+    mib = {"K": 1 / 1024, "M": 1.0, "G": 1024.0}
+    told = re.findall(r"([\d.]+)([KMG])iB /", done.stdout)
+    held, after = (float(number) * mib[unit] for number, unit in told)
     [path] = recordings(recordings_dir("elasticity"), "elasticity")
     rows = read(path).frame()
     rows = rows[(rows["metric"] == "host_bytes") & (rows["platform"] == "container")]
