@@ -41,7 +41,7 @@ def vmcompare(*words: str, env: dict[str, str] | None = None) -> subprocess.Comp
         (["handout", "no-such.ipynb", "--out", "x"], "no-such.ipynb"),
         (
             ["handout", "05"],
-            "no lesson called '05'; choose from: 00, 01, 02, 03, 04, 05a, 05b, 07, 08, 09",
+            "no lesson called '05'; choose from: 00, 01, 02, 03, 04, 05a, 05b, 06, 07, 08, 09",
         ),
     ],
 )
@@ -186,7 +186,11 @@ def test_a_handout_is_made_of_a_lessons_number_from_any_folder_in_either_edition
         cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    made = sorted(path.name for path in (tmp_path / "dist").iterdir())
+    made = sorted(
+        path.name
+        for path in (tmp_path / "dist").iterdir()
+        if not path.name.startswith("browser-lab")  # there where it was built
+    )
     lessons = ["02-shared-kernel-instructor.html", "05b-when-a-wall-falls-instructor.html"]
     assert made == [*lessons, "cheat-sheet.html", "glossary.html", "index.html"]
     for name in lessons:

@@ -85,7 +85,7 @@ def test_ones_own_speed_takes_the_place_of_the_recorded_one(tmp_path: Path) -> N
     own = [row("process", "fork_cpu_s", 0.5, block=b) for b in range(3)]
     recorded = planted(tmp_path, counted_starts(), experiment="boot_instructions")
     live = planted(tmp_path / "own", own, experiment="boot_instructions")
-    both = compose(live, recorded, [Platform.PROCESS])
+    both = compose(live, recorded, (Platform.PROCESS,))
     assert speed(both) == 1e9
     assert "process" in explained.figures["instructions"](both).alt
 

@@ -56,15 +56,7 @@ def test_a_whole_hardware_recording_is_good_and_flaws_of_any_file_make_the_exit_
     assert told[-1].startswith(f"{good.path.name}: good. boot_speed, 10 rounds")
 
 
-PROVISIONAL = pytest.mark.xfail(
-    reason="two rounds instead of three: to be recorded anew, and this mark removed", strict=True
-)
-
-
-@pytest.mark.parametrize(
-    "experiment",
-    [pytest.param(n, marks=PROVISIONAL if n == "elasticity" else ()) for n in discover()],
-)
+@pytest.mark.parametrize("experiment", discover())
 def test_the_projects_own_recordings_pass_their_own_check(experiment: str) -> None:
     for path in recordings(data_dir() / "recordings", experiment):
         assert contributed.problems(path) == ()

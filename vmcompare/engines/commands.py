@@ -85,6 +85,9 @@ class CommandOutput:
             raise WaitTimeout(f"the start of {argv[0]}", START_S)
         if self._head is not None:
             raise AbnormalShutdown(f"the instance ended while {argv[0]} was started")
+        if "fork failed: Cannot allocate memory" in self._said:
+            # What Linux answers whoever enters a process namespace after its process 1 has ended.
+            raise AbnormalShutdown(f"the instance ended before {argv[0]} was started")
         if not self._pid:
             raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv, self._said)
         return self._pid
