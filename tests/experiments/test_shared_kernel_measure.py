@@ -13,7 +13,7 @@ import psutil
 import pytest
 from fake import FakeLauncher
 
-from vmcompare.engines.programs import other_kernel
+from vmcompare.engines.programs import not_linux
 from vmcompare.errors import AbnormalShutdown, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel import facts, ladder
@@ -134,7 +134,7 @@ class Actor:
         return (1,)
 
     def console(self) -> str:
-        return other_kernel.MESSAGE if self.is_other else ""
+        return not_linux.MESSAGE if self.is_other else ""
 
 
 @dataclass(slots=True)

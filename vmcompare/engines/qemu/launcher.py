@@ -13,7 +13,7 @@ import msgspec
 
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
-from vmcompare.engines.programs import boot_sector, other_kernel
+from vmcompare.engines.programs import boot_sector, not_linux
 from vmcompare.engines.qemu import accel, boots, contents, disks, moving
 from vmcompare.engines.qemu.binary import Qemu, find_qemu
 from vmcompare.engines.qemu.boots import Boot
@@ -200,7 +200,7 @@ class QemuLauncher:
         if spec.image == BOOT_SECTOR:
             return boots.sector(_sector(spec))
         if spec.image == OTHER_KERNEL and direct:
-            kernel = other_kernel.image()
+            kernel = not_linux.kernel()
             return boots.other_kernel(
                 Cache().get("other-kernel", kernel.hex(), lambda out: out.write_bytes(kernel))
             )

@@ -10,7 +10,7 @@ from functools import partial
 
 import psutil
 
-from vmcompare.engines.programs import other_kernel, windows_program
+from vmcompare.engines.programs import not_linux
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.shared_kernel.instances import Run, Who, first_of, hidden_vm
@@ -180,8 +180,8 @@ def _clock_set(run: Run, platform: Platform) -> tuple[bool, str]:
 
 def _other_kernel_as_program(run: Run) -> tuple[bool, str]:
     """O6b: the kernel that a VM starts, handed to the kernel that a container shares."""
-    code, said = _as_program(run, "/tmp/kernel.elf", other_kernel.image())
-    return other_kernel.MESSAGE in "".join(said), said[-1][:90] if said else _ended(code)
+    code, said = _as_program(run, "/tmp/kernel.elf", not_linux.kernel())
+    return not_linux.MESSAGE in "".join(said), said[-1][:90] if said else _ended(code)
 
 
 def _ended(code: int) -> str:
@@ -194,8 +194,8 @@ def _ended(code: int) -> str:
 
 def _program_for_windows(run: Run) -> tuple[bool, str]:
     """Beside O6b: a program made for another operating system, handed to the same kernel."""
-    code, said = _as_program(run, "/tmp/program.exe", windows_program.executable())
-    ran = code == windows_program.EXIT_CODE
+    code, said = _as_program(run, "/tmp/program.exe", not_linux.windows_program())
+    ran = code == not_linux.EXIT_CODE
     return ran, "it ran" if ran else said[-1][:90] if said else "it did not run"
 
 
@@ -213,7 +213,7 @@ def other_kernel_on_vm(run: Run) -> Iterator[Measurement]:
 
     def attempt() -> tuple[bool, str]:
         with run.context.launchers[Platform.VM_DIRECT].open(spec, run.context.on_event) as box:
-            return other_kernel.MESSAGE in box.console(), ""
+            return not_linux.MESSAGE in box.console(), ""
 
     row = run.fact(Platform.VM_DIRECT, "other_kernel_starts_in_vm", spec)
     yield from _tried(row, attempt)
