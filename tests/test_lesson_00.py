@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from room import NOTEBOOKS, Room, handout, run_with
 
+from vmcompare.engines.programs import boot_sector
+
 
 def check_page(page: str) -> None:
     """What holds for the page however it was made."""
@@ -26,7 +28,7 @@ def test_with_the_engines_hidden_it_shows_the_gaps_and_replays(room: Room) -> No
     assert "no Docker here" in page
     assert "no QEMU here" in page
     assert "; recorded, run" in page
-    assert "The recorded message is wrong" in page
+    assert boot_sector.MESSAGE in page
     assert "measured just now" not in page
 
 
