@@ -192,5 +192,5 @@ def test_slides_show_one_figure_or_question_each_and_give_it_back(
     page.keyboard.press("ArrowLeft")
     assert place.inner_text() == f"{count - 1} of {count}"
     page.keyboard.press("Escape")
-    assert dialog.count() == 0
+    page.locator("dialog").wait_for(state="detached")
     assert page.locator("main").inner_text() == before

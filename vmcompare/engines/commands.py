@@ -37,12 +37,13 @@ _BEGIN = 'command -v "$1" >/dev/null 2>&1 || { echo 0; exit 127; }; echo $$; exe
 _SEARCHES = 50  # inside, at most: a crowd of processes needs two or three
 
 # Process, state, parent and session are fields 1, 3, 4 and 6 of /proc/PID/stat (proc(5)); the name
-# between them may hold blanks. Of the sessions, those are followed whose leader was found.
+# between them may hold blanks. Any process that was found may have begun a session before it was
+# killed, so the session of each is looked for.
 _FIND = (
     '{p=$1; sub(/^.*\\) /,""); if($1!="Z"&&$1!="X"){par[p]=$2; ses[p]=$4}} '
     'END{n=split(k,w,","); for(i=1;i<=n;i++)known[w[i]]=1; '
     "do{more=0; for(p in ses)if(!(p in hit)&&((ses[p] in known)||(par[p] in hit)||p==root))"
-    '{hit[p]=1; more=1; if(ses[p]==p&&!(p in known)){known[p]=1; k=k","p}}}while(more); '
+    '{hit[p]=1; more=1; if(!(p in known)){known[p]=1; k=k","p}}}while(more); '
     'printf "%s",k; for(p in hit)printf " %s",p}'
 )
 
