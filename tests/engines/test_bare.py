@@ -573,13 +573,8 @@ def test_even_when_the_guardian_is_killed_too_clean_finds_everything(
     for guardian in guardians:
         guardian.kill()
     kill(owner)
-    done = subprocess.run(
-        [sys.executable, "-m", "vmcompare", "clean"], check=True, capture_output=True, text=True,
-        env=environment,
-    )  # fmt: skip
-    assert all_gone(environment, owner.pid) == []
-    if name == "runc":
-        assert "removed cgroup" in done.stdout
+    subprocess.run([sys.executable, "-m", "vmcompare", "clean"], check=True, env=environment)
+    assert all_gone(environment, owner.pid) == []  # cgroups too: another test may remove one first
 
 
 def test_a_dead_sessions_cgroups_go_and_others_stay(
