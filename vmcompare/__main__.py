@@ -396,13 +396,16 @@ def _notebook(word: str) -> Path:
 
 
 def _at_once() -> int:
-    """How many handouts are made side by side: one as soon as anything may be measured."""
+    """How many handouts are made side by side: one as soon as anything may be measured.
+
+    Else one more than there are processors: while a page is written, no kernel waits for it.
+    """
     from vmcompare import engines
     from vmcompare.measuring.mode import Mode, mode
 
     probed = [] if mode() is Mode.REPLAY else [*engines.availability().items()]
     measuring = any(found.ok for name, found in probed if name != "process")
-    return 1 if measuring else os.cpu_count() or 1
+    return 1 if measuring else (os.cpu_count() or 1) + 1
 
 
 def lab(arguments: argparse.Namespace) -> int:
