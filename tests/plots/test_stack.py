@@ -24,3 +24,14 @@ def test_a_part_that_no_bar_has_takes_no_number() -> None:
     picture = stack(WHOLES, what="Bytes", caption="")
     assert "firmware" not in "".join(text.get_text() for text in picture.figure.axes[0].texts)
     assert "firmware" not in picture.alt
+
+
+def test_first_parts_that_are_equal_in_two_bars_are_listed_once() -> None:
+    same = {"application": 1.0, "libraries": 2.0, "programs": 3.0}
+    wholes = [Whole("container", {**same, "kernel": 0.0}), Whole("vm", {**same, "kernel": 4.0})]
+    picture = stack(wholes, what="Bytes", caption="")
+    drawn = " ".join(text.get_text() for text in picture.figure.axes[0].texts)
+    drawn = drawn.replace("\u00a0", " ")
+    assert drawn.count("2 libraries") == 1
+    assert "1–3 as above · 4 kernel" in drawn
+    assert picture.alt.count("libraries") == 2

@@ -152,6 +152,8 @@ NAMES: Mapping[str, str] = {
     "host_bytes_to_limit_ratio": "memory that the host pays ÷ its limit",
     "returned_ratio": "share of freed memory that came back",
     "work_cpu_s": "processor seconds of known work",
+    "disk_s": "time of known work on a disk",
+    "network_s": "time of a known transfer",
     "guest_ram_to_limit_ratio": "guest RAM in use ÷ its limit",
     "host_cpu_to_vcpu_ratio": "host processor time ÷ (vCPUs × wall)",
 }

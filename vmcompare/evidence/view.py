@@ -303,7 +303,7 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
     """What is emulated, failed runs, ``extra`` and doubts, one sentence each; may be empty."""
     there = [column for column in found if column.n]
     sentences = []
-    slow = [column.series.label for column in there if column.emulated]
+    slow = dict.fromkeys(column.series.label for column in there if column.emulated)
     if slow:
         sentences.append(
             f"Under {EMULATION}: {', '.join(slow)}; such times tell how slow the emulator is, "
@@ -321,9 +321,12 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
         for why in doubts(column.values, wanted=0):
             doubted.setdefault(why, []).append(column.series.label)
     if few:
-        counts = "; ".join(f"{count}: {', '.join(names)}" for count, names in few.items())
+        counts = "; ".join(f"{n}: {', '.join(dict.fromkeys(names))}" for n, names in few.items())
         sentences.append(f"Too few runs for a verdict ({counts}).")
-    sentences += [f"In doubt, {why}: {', '.join(names)}." for why, names in sorted(doubted.items())]
+    sentences += [
+        f"In doubt, {why}: {', '.join(dict.fromkeys(names))}."
+        for why, names in sorted(doubted.items())
+    ]
     return " ".join(sentences)
 
 

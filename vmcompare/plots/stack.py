@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from vmcompare.evidence.units import size
@@ -17,7 +18,9 @@ FILLS: Sequence[tuple[str, str]] = (
     ("#D55E00", "//"), ("#0072B2", ""), ("#BBBBBB", ".."), ("#FFFFFF", "xx"), ("#999999", ""),
 )  # fmt: skip
 
-_CHARACTERS = 66  # that fit in one line of half the figure's width at the size of the small words
+_CHARACTERS = 54  # that fit in one line of half the figure's width
+_WORDS_PT = 12.0
+_AS_ABOVE = 3  # so many first parts that are equal in two bars are listed once
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,10 @@ def stack(
     # One number a part, the same in every bar; parts that no bar has are not counted.
     there = [name for name in names if any(whole.parts.get(name, 0) > 0 for whole in wholes)]
     numbers = {name: number for number, name in enumerate(there, start=1)}
-    words = [_listed(whole, numbers, written) for whole in wholes]
+    pairs = zip(wholes, (None, *wholes[:-1]), strict=True)
+    words = [_listed(whole, above, numbers, written) for whole, above in pairs]
     # Lines of the words decide how high a row is.
-    heights = [0.92 + 0.165 * text.count("\n") for text in words]
+    heights = [0.92 + 0.2 * text.count("\n") for text in words]
     figure = style.figure(0.8 * sum(heights))
     axes = figure.subplots()
     longest = max((whole.total for whole in wholes), default=0) or 1.0
@@ -77,7 +81,7 @@ def stack(
                     bbox={"boxstyle": "circle,pad=0.12", "fc": "white", "ec": "none"},
                 )  # fmt: skip
             left += width
-        axes.text(1.03, top - 0.2, text, fontsize=style.LEAST_PT, va="top", linespacing=1.15)
+        axes.text(1.03, top - 0.2, text, fontsize=_WORDS_PT, va="top", linespacing=1.15)
         top -= height
     axes.set_xlim(0, 1)
     axes.set_ylim(0, sum(heights))
@@ -89,11 +93,21 @@ def _shown(whole: Whole) -> list[tuple[str, float]]:
     return [(name, amount) for name, amount in whole.parts.items() if amount > 0]
 
 
-def _listed(whole: Whole, numbers: Mapping[str, int], written: Callable[[float], str]) -> str:
-    words = [
-        f"{numbers[name]} {name} {written(amount)}".replace(" ", "\u00a0")
-        for name, amount in _shown(whole)
-    ]
+def _listed(
+    whole: Whole,
+    above: Whole | None,
+    numbers: Mapping[str, int],
+    written: Callable[[float], str],
+) -> str:
+    words, before = (
+        [f"{numbers[name]} {name} {written(amount)}" for name, amount in _shown(one)] if one else []
+        for one in (whole, above)
+    )
+    pairs = zip(words, before, strict=False)
+    equal = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    if equal >= _AS_ABOVE and words[equal - 1].startswith(f"{equal} "):
+        words[:equal] = [f"1–{equal} as above"]
+    words = [word.replace(" ", "\u00a0") for word in words]
     return textwrap.fill(" · ".join(words), _CHARACTERS, break_on_hyphens=False)
 
 

@@ -109,7 +109,8 @@ def memory(view: View) -> Picture:
         x_label="seconds since the program was started",
         x_ticks=range(0, 2 * math.ceil(max(end_s, 16) / 2) + 1, 2),
         what="Memory that the host pays, over time",
-        caption=caption(view, [column for _, column in found]),
+        # Of rows over time, how many there are says nothing about how many runs there were.
+        caption=caption(view, [one.column(view, AFTER) or column for one, column in found]),
     )
 
 
