@@ -22,7 +22,7 @@ def test_without_being_asked_it_measures_and_says_that_one_round_is_too_few(
     recorded = {path.stem for path in (ROOT / "data" / "recordings").rglob("*.jsonl")}
     [own] = set(re.findall(r"\d{8}T\d{6}Z-[0-9a-f]{6}", page)) - recorded
     assert f"measured · run {own}" in page
-    assert "Too few runs for a verdict" in page
+    assert "Few runs, which limit a verdict" in page
     assert "not measured here" in page
     assert "replay was chosen" in page
 

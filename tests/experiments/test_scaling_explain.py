@@ -98,6 +98,16 @@ def test_the_picture_tells_the_time_of_every_n(whole: View) -> None:
     assert "vm-direct (pc), clone · software emulation" in alt
 
 
+@pytest.mark.parametrize("name", ["wall", "memory"])
+def test_doubts_name_the_kind_of_start_and_no_other_n_is_a_further_run(
+    whole: View, name: str
+) -> None:
+    said = explanation("scaling").figures[name](whole).caption
+    assert "(3 of 30: container cold, container pre-created; 3 of 10: " in said
+    assert "vm-direct (pc) clone, vm-direct (pc) cold, vm (q35) cold)" in said
+    assert "a wide interval" not in said
+
+
 def test_rows_of_a_strange_n_are_left_out_of_the_picture(whole: View) -> None:
     wall = explanation("scaling").figures["wall"]
     strange = whole.frame.copy()

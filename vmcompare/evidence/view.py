@@ -143,6 +143,7 @@ class Column:
         rows: its valid rows (all columns of the view), in the order measured; may be empty.
         errors: why the other rows failed, one a row.
         warm_ups: rows of valid warm-ups, likewise: they may be shown, and are never counted.
+        kind: what tells it from others of its series in one figure (``"clone"``); mostly nothing.
     """
 
     series: Series
@@ -152,6 +153,12 @@ class Column:
     rows: pd.DataFrame
     errors: tuple[str, ...] = ()
     warm_ups: pd.DataFrame | None = None
+    kind: str = ""
+
+    @property
+    def name(self) -> str:
+        """``"vm-direct (pc) clone"``: without a comma, for lists."""
+        return f"{self.series.label} {self.kind}".strip()
 
     @property
     def key(self) -> tuple[Series, str]:
@@ -185,8 +192,8 @@ class Column:
         return f"{self.shown}, {EMULATION}" if self.emulated else self.shown
 
     def label(self, *, mixed: bool) -> str:
-        """Series, emulation and (where a figure mixes them) provenance."""
-        words = [self.series.label]
+        """Series, kind, emulation and (where a figure mixes them) provenance."""
+        words = [f"{self.series.label}, {self.kind}" if self.kind else self.series.label]
         if self.emulated:
             words.append(EMULATION)
         if mixed:
@@ -303,7 +310,7 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
     """What is emulated, failed runs, ``extra`` and doubts, one sentence each; may be empty."""
     there = [column for column in found if column.n]
     sentences = []
-    slow = dict.fromkeys(column.series.label for column in there if column.emulated)
+    slow = dict.fromkeys(column.name for column in there if column.emulated)
     if slow:
         sentences.append(
             f"Under {EMULATION}: {', '.join(slow)}; such times tell how slow the emulator is, "
@@ -317,12 +324,12 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
     for column in there:
         wanted = 10 if column.series.platform.is_vm else 30
         if column.n < wanted:
-            few.setdefault(f"{column.n} of {wanted}", []).append(column.series.label)
+            few.setdefault(f"{column.n} of {wanted}", []).append(column.name)
         for why in doubts(column.values, wanted=0):
-            doubted.setdefault(why, []).append(column.series.label)
+            doubted.setdefault(why, []).append(column.name)
     if few:
         counts = "; ".join(f"{n}: {', '.join(dict.fromkeys(names))}" for n, names in few.items())
-        sentences.append(f"Too few runs for a verdict ({counts}).")
+        sentences.append(f"Few runs, which limit a verdict ({counts}).")
     sentences += [
         f"In doubt, {why}: {', '.join(dict.fromkeys(names))}."
         for why, names in sorted(doubted.items())
@@ -332,7 +339,7 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
 
 def failures(found: Sequence[Column]) -> str:
     """``"vm 2, vm-tuned 1"``: which series failed how often; empty where none did."""
-    return ", ".join(f"{column.series.label} {column.failed}" for column in found if column.failed)
+    return ", ".join(f"{column.name} {column.failed}" for column in found if column.failed)
 
 
 @dataclass(frozen=True, slots=True)

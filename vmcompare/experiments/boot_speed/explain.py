@@ -63,7 +63,10 @@ def adds(view: View) -> Iterator[Row]:
     """What each layer adds to a start: differences of medians of one run, and what adds it."""
     wanted = (
         (Series(Platform.PROCESS), "the program: fork and exec"),
-        (Series(Platform.CONTAINER, runtime="runc"), "namespaces, control group, mounts"),
+        (
+            Series(Platform.CONTAINER, runtime="runc"),
+            "runc itself, namespaces, control group, mounts",
+        ),
         (Series(Platform.CONTAINER), "daemon, image layers, shim"),
     )
     found = view.need(START, "start")

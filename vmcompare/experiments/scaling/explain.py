@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, fitted_ramps, median_interval
@@ -40,11 +40,6 @@ class Found:
     cell: Cell
     column: Column
 
-    def label(self, *, mixed: bool) -> str:
-        """``"container, pre-created"``, with emulation and provenance where those apply."""
-        rest = self.column.label(mixed=mixed).removeprefix(self.cell.series.label)
-        return f"{self.cell.label}{rest}"
-
     @property
     def is_ready_made(self) -> bool:
         """Whether something was prepared beforehand: a created container, a booted VM."""
@@ -72,7 +67,7 @@ def cells(view: View, metric: str, **where: Any) -> Sequence[Found]:
     for cell in CELLS:
         column = of_series(view.columns(metric, warmth=cell.start.value, **where), cell.series)
         if column is not None:
-            found.append(Found(cell, column))
+            found.append(Found(cell, replace(column, kind=str(cell.start))))
     return found
 
 
@@ -96,7 +91,7 @@ def wall(view: View) -> Picture:
         n, last_s = one.medians()[-1]
         drawn.append(
             Line(
-                one.cell.series, one.label(mixed=both), one.points(), one.medians(),
+                one.cell.series, one.column.label(mixed=both), one.points(), one.medians(),
                 f"{n:g}: {seconds(last_s)}", dashed=one.is_ready_made, hollow=one.is_ready_made,
             )
         )  # fmt: skip
@@ -105,7 +100,7 @@ def wall(view: View) -> Picture:
         x_label="copies let go at once, N",
         x_ticks=MANY,
         what="Seconds from the common start to the last copy’s first byte",
-        caption=caption(view, [one.column.where(phase=str(WANTED)) for one in found]),
+        caption=caption(view, [_five(one.column, phase=str(WANTED)) for one in found]),
     )
 
 
@@ -121,7 +116,7 @@ def memory(view: View) -> Picture:
         ends = (min(points)[0], max(points)[0])
         drawn.append(
             Line(
-                one.cell.series, one.label(mixed=both), points,
+                one.cell.series, one.column.label(mixed=both), points,
                 tuple((n, fixed + each.estimate * n) for n in ends) if each else (),
                 size(each.estimate) if each else "",
                 dashed=one.is_ready_made, hollow=one.is_ready_made,
@@ -132,8 +127,13 @@ def memory(view: View) -> Picture:
         x_label="copies at the same time, N",
         x_ticks=(0, *MANY[1:]),
         what="Memory of N copies",
-        caption=caption(view, [one.column for one in found]),
+        caption=caption(view, [_five(one.column, rep=WANTED) for one in found]),
     )
+
+
+def _five(column: Column, **where: str | int) -> Column:
+    """Its rows of five at once: other N are no further runs of them. Failures stay, of all N."""
+    return replace(column, rows=column.where(**where).rows)
 
 
 def _ramp(column: Column) -> tuple[Interval | None, float]:
@@ -158,7 +158,7 @@ def table(view: View) -> Iterator[Row]:
         work = worked[one.cell].at(WANTED) if one.cell in worked else None
         heal = healed[one.cell].at(KILLED) if one.cell in healed else None
         yield {
-            "copy": one.label(mixed=False),
+            "copy": one.column.label(mixed=False),
             f"{WANTED} at once": seconds(time.estimate) if time else "–",
             "processor, each": seconds(work.estimate) if work else "–",
             "memory, one more": size(each.estimate) if each else "–",
@@ -179,7 +179,7 @@ def every_n(view: View) -> Iterator[Row]:
             span = f" [{found.ends(seconds)}]" if found.known else ""
             few = f" {found.kind}" if span and found.n < INTERVAL_FROM else ""
             yield {
-                "copy": one.label(mixed=False),
+                "copy": one.column.label(mixed=False),
                 "N": str(n),
                 "until all are there": f"{seconds(found.estimate)}{span}{few}",
                 "until one is there": seconds(each.estimate) if each else "–",
@@ -200,7 +200,7 @@ def many(view: View) -> WhatIf:
 
     def dot(one: Found, hosts: float) -> Dot:
         text = f"{math.ceil(hosts):,}"
-        label = one.label(mixed=both)
+        label = one.column.label(mixed=both)
         return Dot(one.cell.series, label, hosts, text, hollow=one.is_ready_made)
 
     def panels(n: float) -> Panels:
@@ -214,7 +214,7 @@ def many(view: View) -> WhatIf:
             ],
         }
 
-    emulated = ", ".join(one.cell.label for one, _ in worked if one.column.emulated)
+    emulated = ", ".join(one.column.name for one, _ in worked if one.column.emulated)
     return sliding_dots(
         panels,
         COPIES,
@@ -227,17 +227,17 @@ def many(view: View) -> WhatIf:
     )  # fmt: skip
 
 
-def most_at_once(view: View, start: Start) -> Interval | None:
-    """Seconds until the largest N of ready-made copies is there, containers or clones."""
+def at_once(view: View, start: Start, n: int) -> Interval | None:
+    """Seconds until ``n`` ready-made copies are there, containers or clones."""
     for one in cells(view, WALL):
         if one.cell.start is start:
-            return one.at(MANY[-1])
+            return one.at(n)
     return None
 
 
 @explained.outcome("pre_created_s", Platform.CONTAINER)
 def _pre_created_s(view: View) -> float | None:
-    found = most_at_once(view, Start.PRE_CREATED)
+    found = at_once(view, Start.PRE_CREATED, MANY[-1])
     return found.estimate if found else None
 
 
