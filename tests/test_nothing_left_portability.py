@@ -16,10 +16,15 @@ from vmcompare.engines import cleanup
 from vmcompare.measuring import session
 from vmcompare.sandbox import Platform
 
+ENGINE = "engine-host"  # what a guest boots that has Docker in it
 CASES = [
     pytest.param(Platform.CONTAINER, "container: move", "dockerd", marks=pytest.mark.docker),
+    pytest.param(
+        Platform.VM_DIRECT, "vm-direct (pc): another kernel", ENGINE,
+        marks=[pytest.mark.docker, pytest.mark.qemu],
+    ),
     pytest.param(Platform.VM_DIRECT, "vm-direct (pc): count", "incoming", marks=pytest.mark.qemu),
-]
+]  # fmt: skip
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -28,7 +33,8 @@ def in_the_midst(platform: Platform, step: str, word: str, out: Path) -> session
     """A run in which a process whose command has ``word`` serves the second place."""
     if word == "dockerd" and (os.geteuid() != 0 or shutil.which("dockerd") is None):
         pytest.skip("a second engine takes root and dockerd")
-    running = session.start("portability", rounds=1, platforms=[platform], out=out)
+    platforms = [platform, Platform.CONTAINER] if word == ENGINE else [platform]
+    running = session.start("portability", rounds=1, platforms=platforms, out=out)
     for message in running.messages(timeout_s=300):
         if message.get("what") == step:
             break
@@ -66,7 +72,7 @@ def test_kill_9_amid_a_move_leaves_nothing(
     assert cgroups(running.child.pid) == []
 
 
-@pytest.mark.parametrize(("platform", "step", "word"), CASES[:1])
+@pytest.mark.parametrize(("platform", "step", "word"), CASES[:2])
 def test_stop_amid_a_move_leaves_nothing(
     platform: Platform,
     step: str,

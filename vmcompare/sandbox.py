@@ -34,12 +34,16 @@ class Platform(StrEnum):
 
 
 class Machine(StrEnum):
-    """The computer a VM pretends to be, by QEMU's names; ``NONE`` where nothing is emulated."""
+    """The computer a VM pretends to be, by QEMU's names; ``NONE`` where nothing is emulated.
+
+    ``VIRT`` has an arm64 processor, the others the host's.
+    """
 
     NONE = ""
     PC = "pc"
     Q35 = "q35"
     MICROVM = "microvm"
+    VIRT = "virt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,13 @@ class Balloon(StrEnum):
     PAGE_REPORTING = "free-page reporting"
 
 
+class Disk(StrEnum):
+    """What a VM's disk is attached to."""
+
+    VIRTIO = ""
+    IDE = "IDE"
+
+
 class Namespace(StrEnum):
     """What a Linux kernel can give a process a view of its own of, as named in /proc/self/ns."""
 
@@ -174,6 +185,10 @@ OTHER_KERNEL = "other-kernel"
 """A kernel of ours that is not Linux and prints a message; only ``vm-direct`` on ``pc`` starts it.
 It has no agent either."""
 
+FOREIGN = "foreign"
+"""A Linux kernel for arm64 with the first-byte program for arm64 as its only one. Only
+``vm-direct`` on ``virt`` starts it, and only emulated. It has no agent."""
+
 CONTAINER_HOST = "container-host"
 """The Alpine userland with this computer's own ``runc`` in it (at ``/usr/sbin/runc``): a guest
 whose root may start real containers, broken ones too, and harm nobody. ``vm-direct`` only."""
@@ -209,6 +224,7 @@ class Spec:
             letters, digits and hyphens: see :class:`HasChannels`. Other launchers refuse them with
             ``Unavailable``.
         balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
+        disk: of ``vm``, which its makers start with virtio.
         counted: whether a VM's processor counts its instructions, see :class:`Counted`. It runs
             under software emulation then, whatever accelerator there is, and slower than otherwise.
             Other launchers refuse with ``Unavailable``.
@@ -227,6 +243,7 @@ class Spec:
     sysctls: tuple[tuple[str, str], ...] = ()
     channels: tuple[str, ...] = ()
     balloon: Balloon = Balloon.NONE
+    disk: Disk = Disk.VIRTIO
     counted: bool = False
 
     def __post_init__(self) -> None:
@@ -439,6 +456,14 @@ class Mover(Protocol):
 
         Raises what :meth:`Launcher.open` raises, and ``StorageError`` where there is no room.
         """
+
+
+@runtime_checkable
+class Saver(Protocol):
+    """A launcher that can put an image into one file, for another engine of its kind."""
+
+    def save(self, spec: Spec) -> bytes:
+        """What ``docker save`` writes, by gzip. Raises what :meth:`Launcher.open` raises."""
 
 
 @dataclass(frozen=True, slots=True)

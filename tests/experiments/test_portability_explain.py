@@ -18,13 +18,14 @@ from vmcompare.evidence.units import MIB
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.explanation import explanation
 from vmcompare.experiments.portability import checks, demo
-from vmcompare.experiments.portability.explain import LINKS_MBIT, transfer_s
+from vmcompare.experiments.portability.explain import LINKS_MBIT, NOT_IN_ROWS, transfer_s
 from vmcompare.sandbox import Machine
 
 VM = {"machine": Machine.Q35, "accel": "tcg", "vmm": "qemu 9.2"}
 DIRECT = VM | {"machine": Machine.PC}
 EVERYONE = ("process", "container", "vm-direct", "vm")
 NO_FORMAT = "exec format error"
+ANOTHER_KERNEL = "saved_image_runs_on_another_kernel"
 
 
 def moves(
@@ -37,6 +38,8 @@ def moves(
     again: bool = True,
     foreign_ran: bool = False,
     foreign_vm: bool | None = None,
+    emulated: bool = False,
+    other_kernel: bool | None = None,
     accel: str = "tcg",
 ) -> Iterator[Measurement]:
     """Rows as the experiment makes them; the container's file has 10 MiB."""
@@ -67,6 +70,19 @@ def moves(
         for platform in ("process", "container", "vm-direct"):
             yield from made(platform, "observation", 0.0, "foreign-program", text=NO_FORMAT)
         yield from made("container", "fact", float(foreign_ran), "foreign_binary_runs_in_container")
+        if emulated:
+            by_hand = {"layer": "mechanism", "runtime": "unshare", "text": "it ran"}
+            fact = "foreign_binary_runs_in_container_with_emulation"
+            yield from made("container", "observation", 1.0, "foreign-program", **by_hand)
+            yield from made("container", "fact", 1.0, fact)
+        if other_kernel is not None and block == 0:
+            there = {"text": "here: Linux 6.1; there: Linux 6.2"}
+            yield from made(
+                "container", "observation", float(other_kernel), "other-kernel", **there
+            )
+            yield from made("container", "fact", float(other_kernel), ANOTHER_KERNEL)
+            yield from made("container", "fact", 1.0, "foreign_architecture_image_fails")
+            yield from made("vm", "observation", 0.0, "ide-disk", text="it gives up: /dev/vda")
         if foreign_vm is not None:
             yield from made("vm-direct", "fact", float(foreign_vm), "foreign_binary_runs_in_vm")
 
@@ -133,6 +149,31 @@ def test_the_demonstration_is_replayed_from_the_recording(whole: View) -> None:
         demo.replay(compose(None, None))
 
 
+def places(directory: Path, **planting: Any) -> dict[str, str]:
+    """The table of places: place → what came of it."""
+    rows = explanation("portability").tables["elsewhere"](
+        compose(None, recorded(directory, **planting))
+    )
+    return {row["put into"]: row["what came of it"] for row in rows}
+
+
+def test_every_place_unlike_this_computer_has_a_row_that_says_what_came_of_it(
+    tmp_path: Path,
+) -> None:
+    told = places(tmp_path, other_kernel=True, emulated=True)
+    assert told["Docker under a VM’s kernel"] == "here: Linux 6.1; there: Linux 6.2"
+    assert told["the same, as an IDE disk"] == "it gives up: /dev/vda"
+    assert told["container"] == NO_FORMAT
+    assert told["container with an emulator"] == "it ran"
+
+
+def test_a_place_that_a_recording_lacks_is_named(tmp_path: Path) -> None:
+    told = places(tmp_path)
+    assert told["Docker under a VM’s kernel"] == told["VM with that processor"] == NOT_IN_ROWS
+    with pytest.raises(Unavailable, match="no place unlike this computer"):
+        list(explanation("portability").tables["elsewhere"](compose(None, None)))
+
+
 CASES: list[tuple[tuple[str, str], dict[str, Any], Conclusion]] = [
     (("P1", "whole"), {"accel": "kvm"}, Conclusion.SUPPORTED),
     (("P1", "whole"), {"vm_mib": 9.0}, Conclusion.REFUTED),
@@ -144,12 +185,15 @@ CASES: list[tuple[tuple[str, str], dict[str, Any], Conclusion]] = [
     (("P2", "immediately"), {"load_s": 9.0}, Conclusion.REFUTED),
     (("P2", "immediately"), {"only": ("vm",)}, Conclusion.NOT_MEASURED),
     (("P2", "runs elsewhere"), {}, Conclusion.NOT_MEASURED),
+    (("P2", "runs elsewhere"), {"other_kernel": True}, Conclusion.WITH_CAVEATS),
+    (("P2", "runs elsewhere"), {"other_kernel": False}, Conclusion.REFUTED),
     (("T1f", "moving"), {}, Conclusion.SUPPORTED),
     (("T1f", "moving"), {"goes_on": False}, Conclusion.REFUTED),
     (("T1f", "moving"), {"again": False}, Conclusion.REFUTED),
     (("T1f", "moving"), {"only": ("container",)}, Conclusion.NOT_MEASURED),
     (("O6c", "architectures"), {}, Conclusion.NOT_MEASURED),
     (("O6c", "architectures"), {"foreign_vm": True}, Conclusion.SUPPORTED),
+    (("O6c", "architectures"), {"foreign_vm": True, "emulated": True}, Conclusion.WITH_CAVEATS),
     (("O6c", "architectures"), {"foreign_vm": True, "foreign_ran": True}, Conclusion.REFUTED),
 ]
 

@@ -2,14 +2,59 @@
 
 from __future__ import annotations
 
-import pytest
-from fake import FakeLauncher
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
+import pytest
+from fake import FakeLauncher, FakeSandbox
+
+from vmcompare.engines.docker import DockerLauncher
+from vmcompare.engines.qemu import QemuLauncher
+from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
+from vmcompare.experiments.portability import elsewhere
 from vmcompare.experiments.portability.counting import Counted
 from vmcompare.experiments.portability.measure import STEPS
-from vmcompare.measuring.experiment import Context, load
-from vmcompare.sandbox import Moved, Platform, Spec, Traits
+from vmcompare.measuring.experiment import Context, blank, load
+from vmcompare.sandbox import (
+    Completed,
+    Disk,
+    Machine,
+    Moved,
+    OnEvent,
+    Phase,
+    Platform,
+    Spec,
+    Traits,
+)
+
+
+@dataclass(slots=True)
+class Answering(FakeSandbox):
+    """Answers a command by what ``said`` has for words of it."""
+
+    said: Mapping[str, bytes] = field(default_factory=dict)
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
+        found = [answer for words, answer in self.said.items() if words in " ".join(argv)]
+        return Completed(found[0] if found else b"", 0)
+
+
+@dataclass(slots=True)
+class Talking(FakeLauncher):
+    """Opens such instances, and can save an image."""
+
+    said: Mapping[str, bytes] = field(default_factory=dict)
+
+    @contextmanager
+    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
+        with FakeLauncher.open(self, spec, on_event) as box:
+            yield Answering(box.pid, said=self.said)
+
+    def save(self, spec: Spec) -> bytes:
+        return b"an image"
 
 
 class Launcher(FakeLauncher):
@@ -62,3 +107,80 @@ def test_a_number_that_is_missing_or_comes_twice_is_noticed(
 
 def test_a_few_numbers_of_either_side_are_kept() -> None:
     assert Counted(tuple(range(1, 48)), (48, 49)).text == "44 45 46 47 | 48 49"
+
+
+IMAGE = b"sha256:" + b"0" * 64  # as every fake's
+
+
+@pytest.mark.parametrize(
+    ("there", "held"),
+    [
+        (IMAGE + b"\n6.2\n3.23\n", 1.0),
+        (b"sha256:1\n6.2\n3.23\n", 0.0),
+        (IMAGE + b"\n6.2\n3.24\n", 0.0),
+        (IMAGE + b"\n6.1\n3.23\n", None),
+        (b"no such image\n", None),
+    ],
+)
+def test_an_image_runs_elsewhere_if_it_is_the_same_and_says_the_same_under_another_kernel(
+    there: bytes, held: float | None
+) -> None:
+    refusal = b"exec /foreign: exec format error\n"
+    vms = Talking(said={"docker load": there, "docker import": refusal})
+    rows = run(vm_direct=vms, container=Talking(said={"uname": b"6.1\n3.23\n"}))
+    facts = {row.phase: row for row in rows if row.metric == "fact"}
+    if held is None:
+        assert "saved_image_runs_on_another_kernel" not in facts
+        assert [row.status for row in rows if row.phase == "another kernel"] == ["error"]
+    else:
+        assert facts["saved_image_runs_on_another_kernel"].value == held
+        assert facts["saved_image_runs_on_another_kernel"].platform is Platform.CONTAINER
+        assert facts["foreign_architecture_image_fails"].value == 1.0
+    assert vms.running == set()
+
+
+@pytest.mark.parametrize(
+    ("console", "said"),
+    [("mount: mounting /dev/vda on /sysroot failed: No such file", "gives up: /dev/vda: No"),
+     ("Kernel panic", "")],
+)  # fmt: skip
+def test_a_disk_that_is_not_found_is_told_from_a_vm_that_fails(console: str, said: str) -> None:
+    failing = FakeLauncher(fail_at={Phase.CREATE: LaunchFailure("QEMU ended", ("qemu",), console)})
+    rows = list(load("portability").measure(Context({Platform.VM: failing}, rounds=1)))
+    texts = [row.text for row in rows if row.phase in (elsewhere.HARDWARE, elsewhere.IDE)]
+    assert len(texts) == (2 if said else 0)
+    assert all(said in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("output", "text", "facts"),
+    [
+        (b"registered\n\x06", "it ran", [1.0]),
+        (b"registered\nchroot: /foreign: Exec format error\n", "Exec format error", [0.0]),
+        (b"no qemu-aarch64-static on PATH\n", "not tried: no qemu", []),
+    ],
+)
+def test_a_container_with_an_emulator_says_what_it_lacks(
+    output: bytes, text: str, facts: list[float]
+) -> None:
+    launcher = Talking(said={"unshare": output})
+    row = blank(launcher, Platform.PROCESS, Spec(), "duration_s")
+    first, *rest = elsewhere.emulated_program(row, launcher, launcher)
+    assert text in first.text
+    assert [fact.value for fact in rest] == facts
+
+
+@pytest.mark.docker
+@pytest.mark.qemu
+@pytest.mark.timeout(600)
+def test_the_image_runs_under_the_kernel_of_a_guest_and_a_disk_on_ide_is_not_found() -> None:
+    vms, containers = QemuLauncher(Platform.VM_DIRECT), DockerLauncher()
+    row = blank(vms, Platform.VM_DIRECT, elsewhere.GUEST, "duration_s")
+    seen, *facts = elsewhere.kernel(row, vms, containers)
+    assert os.uname().release in seen.text
+    assert [fact.value for fact in facts] == [1.0, 1.0]
+    full = QemuLauncher(Platform.VM)
+    row = blank(full, Platform.VM, Spec(machine=Machine.PC), "duration_s")
+    assert [row.text for row in elsewhere.hardware(row, full, Disk.IDE)] == [
+        "it gives up: /dev/vda: No such file or directory"
+    ]

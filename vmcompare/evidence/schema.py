@@ -62,7 +62,7 @@ BROWSER_LAB, BROWSER_VM, V86 = "browser_lab", "browser-vm", "v86"
 ACCELERATORS = ("", "tcg", "kvm", "hvf", "whpx")  # QEMU's names; empty where nothing is emulated
 
 RUNTIMES = frozenset(
-    {"", "fork+exec", "bubblewrap", "runc", RUNC_IN_A_GUEST}
+    {"", "fork+exec", "unshare", "bubblewrap", "runc", RUNC_IN_A_GUEST}
     | {"crun", "youki", "runsc", "kata", "kata-runtime", "nvidia", "sysbox-runc"}
     | {"io.containerd.runc.v2", "io.containerd.kata.v2", "io.containerd.runsc.v1"}
 )

@@ -109,15 +109,28 @@ class DockerLauncher:
         with self.open(spec, lambda _: None) as container:
             return _parcel(container, added, self._progress)
 
+    def save(self, spec: Spec) -> bytes:
+        """See :class:`vmcompare.sandbox.Saver`."""
+        with cleanup.folder() as folder:
+            try:
+                _save(self._image(spec), folder / "image.tar.gz")
+            except engine_errors() as error:
+                what = "the image could not be saved"
+                raise LaunchFailure(what, ("docker", "save"), str(error)) from error
+            return (folder / "image.tar.gz").read_bytes()
+
     def move(self, spec: Spec) -> Moved:
         """See :class:`vmcompare.sandbox.Mover`. The second place is a second, empty engine."""
-        image = self._connected().images.get(self._resolved(spec.image)[0])
+        image = self._image(spec)
         with cleanup.folder() as folder, second.second_engine() as elsewhere:
             try:
                 return _moved(image, folder / "image.tar.gz", elsewhere, spec)
             except engine_errors() as error:
                 what = "the image could not be moved to a second engine"
                 raise LaunchFailure(what, ("docker", "load"), str(error)) from error
+
+    def _image(self, spec: Spec) -> Any:
+        return self._connected().images.get(self._resolved(spec.image)[0])
 
     def traits(self, spec: Spec) -> Traits:
         """A product: ``docker run`` with everything it does, not the bare runtime."""
@@ -169,18 +182,22 @@ class DockerLauncher:
 
 def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Moved:
     """What ``docker save | gzip``, ``docker load`` and ``docker run`` do."""
-    [name] = image.tags[:1]
     began = time.perf_counter()
-    shipped_bytes = weigh.pack(image.save(named=name), parcel)
+    shipped_bytes = _save(image, parcel)
     saved = time.perf_counter()
     with parcel.open("rb") as stream:
         elsewhere.images.load(stream)
     loaded = time.perf_counter()
     seen: list[Event] = []
-    with Container(elsewhere.api, name, spec, seen.append, nothing, nothing):
+    with Container(elsewhere.api, image.tags[0], spec, seen.append, nothing, nothing):
         at = {event.phase: event.t_ns for event in seen}
     start_s = (at[Phase.FIRST_BYTE] - at[Phase.OPEN]) / 1e9
     return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
+
+
+def _save(image: Any, parcel: Path) -> int:
+    """Write an image with its name into a file, packed; its size in bytes."""
+    return weigh.pack(image.save(named=image.tags[0]), parcel)
 
 
 def nothing() -> None:

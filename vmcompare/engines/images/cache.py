@@ -59,6 +59,8 @@ WORDS: Mapping[str, str] = {
     "debian.tar": "the Debian file system",
     "sector.img": "a disk of 512 bytes",
     "other-kernel": "a kernel that is not Linux",
+    "foreign-kernel": "a kernel for the other processor",
+    "foreign.cpio": "a program for the other processor",
 }
 """Name in the cache → what a learner reads."""
 

@@ -20,6 +20,7 @@ _TARGETS = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64"
 """``platform.machine()`` in lower case → the part of the program's name after qemu-system-."""
 
 _ANSWER_S = 10.0  # for `--version` and `-L help`; a loaded computer takes well under 1 s
+_OTHERS = "install QEMU for arm64 (Debian, Ubuntu: apt install qemu-system-arm)"
 _NEXT_STEP = "install QEMU (Debian, Ubuntu: apt install qemu-system-x86; macOS: brew install qemu)"
 
 
@@ -45,17 +46,20 @@ class Qemu:
         return any((directory / name).exists() for directory in _rom_directories(self))
 
 
-def find_qemu() -> Qemu:
-    """The QEMU for this computer's own processor. Raises ``Unavailable`` where none starts."""
+def find_qemu(foreign: str = "") -> Qemu:
+    """The QEMU for this computer's own processor, or for the ``foreign`` one.
+
+    Raises ``Unavailable`` where none starts.
+    """
     if sys.platform == "win32":
         raise Unavailable(
             "the VM side cannot run on Windows yet: its channels are sockets passed by number",
             "run the course inside WSL2, or analyse a recording",
         )
-    target = _TARGETS.get(platform.machine().lower())
+    target = foreign or _TARGETS.get(platform.machine().lower())
     if target is None:
         raise Unavailable("there is no QEMU for this processor here", "analyse a recording")
-    refused = ""
+    refused, next_step = "", _OTHERS if foreign else _NEXT_STEP
     for path, data_dir in _candidates(f"qemu-system-{target}"):
         status = path.stat()
         version, error = _version(str(path), status.st_size, status.st_mtime_ns)
@@ -63,8 +67,8 @@ def find_qemu() -> Qemu:
             return Qemu(path, version, data_dir)
         refused = refused or error
     if refused:
-        raise Unavailable(f"QEMU is here but does not start ({refused})", _NEXT_STEP)
-    raise Unavailable("QEMU is not installed", _NEXT_STEP)
+        raise Unavailable(f"QEMU is here but does not start ({refused})", next_step)
+    raise Unavailable(f"QEMU{' for arm64' * bool(foreign)} is not installed", next_step)
 
 
 def _candidates(name: str) -> list[tuple[Path, Path | None]]:

@@ -11,7 +11,7 @@ from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.errors import Unavailable
-from vmcompare.sandbox import Balloon, Machine, Phase, Spec
+from vmcompare.sandbox import Balloon, Disk, Machine, Phase, Spec
 
 _QUIET = "console=ttyS0 quiet panic=-1 reboot=t noreplace-smp no_timer_check"
 """Kernel command line of the guests whose boot is ours: nothing on the console, a panic or reboot
@@ -41,6 +41,7 @@ _SEABIOS_DONE = PhaseMarker(Phase.FIRMWARE, b"Booting from")
 _OUR_INIT = PhaseMarker(Phase.KERNEL, b"vmcompare-init")
 _OPENRC = PhaseMarker(Phase.INIT, b"OpenRC")
 _FIRST_LINE = PhaseMarker(Phase.KERNEL, b"\n")  # the RAM disk is silent: the first is OpenRC's
+_NO_SYSTEM = PhaseMarker(Phase.EXIT, b"Mounting root failed")  # its RAM disk then gives up
 _PVH_ROM, _MICROVM_ROM = "pvh.bin", "bios-microvm.bin"
 """Firmware that QEMU needs to start an ELF kernel on ``pc``, and for ``microvm``; without the
 first it hangs without a word."""
@@ -56,12 +57,14 @@ class Boot:
         bus: ending of virtio devices' names.
         timeout_s: seconds until the first byte at most; emulated on a busy computer it is slow.
         waits_for_disk: whether a guest's system lies on a disk.
+        is_pc: whether the virtual computer has a PC's ports.
     """
 
     arguments: tuple[str, ...]
     files: tuple[Path, ...]
     timeout_s: float
     waits_for_disk: bool = False
+    is_pc: bool = True
     bus: str = "pci"
     on_debug: Sequence[PhaseMarker] = (_SEABIOS_DONE,)
     on_serial: Sequence[PhaseMarker] = (_OUR_INIT,)
@@ -117,21 +120,24 @@ def tuned(
     return Boot(arguments, files, 120.0, waits_for_disk=True, on_serial=markers)
 
 
-def as_made(disk: Path) -> Boot:
+def as_made(disk: Path, spec: Spec) -> Boot:
     """The distribution as its makers start it: ``vm``.
 
-    Machine, kernel command line and disk options are those of quicksand-core 0.14; but changes go
-    to a temporary file, so that every start is the same.
+    Machine, kernel command line and disk options are those of quicksand-core 0.14, unless ``spec``
+    wants others; but changes go to a temporary file, so that every start is the same.
     """
     origin = alpine.sources()
     line = f"{_MAKERS_LINE} panic=-1 {_makers_agent()}"
-    arguments = (
-        *("-M", "q35", *_kernel(origin.kernel, origin.initrd, line)),
-        *("-object", "iothread,id=iothread0"),
-        *disk_arguments(disk, "discard=unmap,detect-zeroes=unmap", "iothread=iothread0"),
-    )
+    arguments = ("-M", spec.machine or Machine.Q35, *_kernel(origin.kernel, origin.initrd, line))
+    if spec.disk is Disk.IDE:
+        arguments += disk_arguments(disk, device="ide-hd,drive=disk0")
+    else:
+        device = "virtio-blk-pci,drive=disk0,iothread=iothread0"
+        arguments += ("-object", "iothread,id=iothread0")
+        arguments += disk_arguments(disk, "discard=unmap,detect-zeroes=unmap", device)
     files = (origin.kernel, origin.initrd, origin.disk, disk)
-    return Boot(arguments, files, 300.0, waits_for_disk=True, on_serial=(_FIRST_LINE,))
+    markers = (_FIRST_LINE, _NO_SYSTEM)
+    return Boot(arguments, files, 300.0, waits_for_disk=True, on_serial=markers)
 
 
 def counting(boot: Boot) -> tuple[str, ...]:
@@ -159,6 +165,13 @@ def other_kernel(kernel: Path) -> Boot:
     return Boot(("-M", "pc", "-kernel", str(kernel)), (kernel,), 60.0, on_serial=())
 
 
+def foreign(kernel: Path, initramfs: Path) -> Boot:
+    """A kernel and an initramfs for arm64."""
+    machine = ("-M", "virt", "-cpu", "cortex-a57")
+    arguments = (*machine, *_kernel(kernel, initramfs, "console=ttyAMA0 quiet panic=-1"))
+    return Boot(arguments, (kernel, initramfs), 120.0, is_pc=False, on_debug=(), on_serial=())
+
+
 def install(
     qemu: Qemu, disk: Path, initramfs: Path | None = None, *, progress: Progress | None = None
 ) -> Boot:
@@ -176,18 +189,20 @@ def _makers_agent() -> str:
 
 
 def disk_arguments(
-    disk: Path, drive_options: str = "", device_options: str = "", *, snapshot: bool = True
+    disk: Path,
+    drive_options: str = "",
+    device: str = "virtio-blk-pci,drive=disk0",
+    *,
+    snapshot: bool = True,
 ) -> tuple[str, ...]:
-    """A virtio disk, raw where its name ends in ``.img``.
+    """A disk, virtio unless told, raw where its name ends in ``.img``.
 
     With ``snapshot`` what the guest writes goes to an unlinked temporary file.
     """
     form = "raw" if disk.suffix == ".img" else "qcow2"
     drive = f"file={_escaped(disk)},format={form},if=none,id=disk0"
     drive += f",snapshot={'on' if snapshot else 'off'}"
-    device = "virtio-blk-pci,drive=disk0"
     drive += f",{drive_options}" if drive_options else ""
-    device += f",{device_options}" if device_options else ""
     return ("-drive", drive, "-device", device)
 
 

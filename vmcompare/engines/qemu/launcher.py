@@ -14,7 +14,7 @@ import msgspec
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
 from vmcompare.engines.programs import boot_sector, not_linux
-from vmcompare.engines.qemu import accel, boots, contents, disks, moving
+from vmcompare.engines.qemu import accel, boots, contents, disks, foreign, moving
 from vmcompare.engines.qemu.binary import Qemu, find_qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.guest import Guest
@@ -26,6 +26,7 @@ from vmcompare.sandbox import (
     BOOT_SECTOR,
     CONTAINER_HOST,
     ENGINE_HOST,
+    FOREIGN,
     OTHER_KERNEL,
     SOFTWARE,
     Event,
@@ -44,7 +45,7 @@ from vmcompare.sandbox import (
     refuse_sysctls,
 )
 
-_MUTE = (BOOT_SECTOR, OTHER_KERNEL)
+_MUTE = (BOOT_SECTOR, FOREIGN, OTHER_KERNEL)
 """Images without an agent: they print, and answer nothing."""
 _COUNTED_SLOWER = 4  # at most: a processor that counts executes fewer instructions at a time
 
@@ -176,7 +177,9 @@ class QemuLauncher:
         return Traits("mechanism", vmm=f"qemu {qemu.version}", accel=choice.accel)
 
     def _found(self, spec: Spec) -> tuple[Qemu, accel.Accelerator]:
-        """Looked for once. Only software emulation can count."""
+        """Looked for once. Only software emulation can count, or be another processor."""
+        if spec.image == FOREIGN:
+            return find_qemu(foreign.TARGET), accel.Accelerator(SOFTWARE)
         if self._chosen is None:
             qemu = find_qemu()
             self._chosen = qemu, accel.choose(qemu)
@@ -204,6 +207,8 @@ class QemuLauncher:
             return boots.other_kernel(
                 Cache().get("other-kernel", kernel.hex(), lambda out: out.write_bytes(kernel))
             )
+        if spec.image == FOREIGN and direct:
+            return boots.foreign(foreign.kernel(), foreign.ram_disk())
         hosts = spec.image in (CONTAINER_HOST, ENGINE_HOST)
         if hosts and (not direct or self._small):
             raise Unavailable(
@@ -216,7 +221,7 @@ class QemuLauncher:
                 f"use the image {ALPINE!r}, {BOOT_SECTOR!r}, {CONTAINER_HOST!r} or {ENGINE_HOST!r}",
             )
         if self._platform is Platform.VM:
-            return boots.as_made(self._disk(qemu, choice, spec))
+            return boots.as_made(self._disk(qemu, choice, spec), spec)
         if self._platform is Platform.VM_TUNED:
             disk = self._disk(qemu, choice, spec)
             return boots.tuned(qemu, disk, network=spec.network, progress=progress)

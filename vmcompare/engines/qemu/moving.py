@@ -48,7 +48,7 @@ def move(
         with gzip.open(parcel) as stream:
             weigh.write_disk(stream, disk, size, cluster_bytes)
         loaded = time.perf_counter()
-        process = QemuProcess(qemu, choice, boots.as_made(disk), spec, options)
+        process = QemuProcess(qemu, choice, boots.as_made(disk, spec), spec, options)
         try:
             called_ns = time.perf_counter_ns()
             process.start()

@@ -160,7 +160,8 @@ class QemuProcess:
     def next_event(self, what: str, deadline: float, timeout_s: float) -> Event:
         """The end of the next phase, before ``deadline`` (``time.monotonic``).
 
-        Raises ``LaunchFailure`` if QEMU ended, ``WaitTimeout`` if nothing came.
+        Raises ``LaunchFailure`` if QEMU ended or its guest gave up, ``WaitTimeout`` if nothing
+        came.
         """
         assert self._reader is not None, "QEMU was not started"
         try:
@@ -170,6 +171,8 @@ class QemuProcess:
         if event is None:
             self.put_back(event)
             raise LaunchFailure(f"QEMU ended before {what}", self.command, self.console())
+        if event.phase is Phase.EXIT:
+            raise LaunchFailure("the VM gave up its boot", self.command, self.console())
         return event
 
     def put_back(self, event: Event | None) -> None:
@@ -236,8 +239,9 @@ class QemuProcess:
         for name, end in theirs.items():
             command += ["-chardev", f"socket,id={name},fd={end.fileno()}"]
         command += ["-mon", "chardev=control,mode=control", "-serial", "chardev:serial"]
-        # SeaBIOS reports its progress to this port; nothing else in a guest uses it.
-        command += ["-device", "isa-debugcon,iobase=0x402,chardev=debug"]
+        if self._boot.is_pc:
+            # SeaBIOS reports its progress to this port; nothing else in a guest uses it.
+            command += ["-device", "isa-debugcon,iobase=0x402,chardev=debug"]
         command += ["-device", f"virtio-serial-{bus}"]
         for name in self._ports:
             command += ["-device", f"virtserialport,chardev={name},name=vmcompare.{name}"]

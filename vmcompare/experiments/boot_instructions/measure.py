@@ -23,6 +23,7 @@ from vmcompare.experiments.isolation.guest_containers import (
     IMAGE,
     configuration,
     prepare,
+    start_engine,
     write,
 )
 from vmcompare.measuring import memory
@@ -70,18 +71,7 @@ _FORKING = (_WORK, "f", str(FORKS))
 _STAMP = f"{FIRST_BYTE_PROGRAM} x"  # an argument: it says its stamp and no more
 _PATIENCE_S = 900.0  # for a line in the guest that counts, on a busy computer
 
-_START_ENGINE = f"""
-set -e
-insmod /lib/modules/overlay.ko
-mkdir -p /var/lib/docker && mount -t tmpfs -o size=400m docker /var/lib/docker
-awaited() {{ until grep -q "$1" "$2"; do kill -0 $!; sleep 0.1; done; }}
-containerd >/tmp/containerd.log 2>&1 &
-awaited 'successfully booted' /tmp/containerd.log
-DOCKER_RAMDISK=1 dockerd --containerd /run/containerd/containerd.sock --iptables=false \\
-  --ip6tables=false --bridge=none >/tmp/dockerd.log 2>&1 &
-awaited 'API listen' /tmp/dockerd.log
-tar -C {IMAGE} -c . | docker import - counted
-"""
+_IMPORT = f"tar -C {IMAGE} -c . | docker import - counted"
 
 # A reader waits behind a pipe before the count begins, to see how long the processor has idled
 # until the byte arrived. What comes after the first instruction of the program is not counted.
@@ -218,10 +208,7 @@ def _open(context: Context, guest: _Inside, kept: contextlib.ExitStack) -> Itera
         vm = kept.enter_context(guest.launcher.open(GUEST, context.on_event))
         prepare(vm, timeout_s=_PATIENCE_S)
         vm.put(_WORK, workload.elf(platform.machine()))
-        done = vm.run(["sh", "-c", _START_ENGINE], timeout_s=_PATIENCE_S)
-        if done.exit_code:
-            said = done.output.decode(errors="replace")[-500:]
-            raise LaunchFailure("Docker did not start in the guest that counts", ("sh",), said)
+        start_engine(vm, timeout_s=_PATIENCE_S, then=_IMPORT)
         guest.vm = vm
     except FAILURES as problem:
         guest.why = str(problem)

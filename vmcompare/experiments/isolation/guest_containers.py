@@ -194,9 +194,11 @@ def _call_filter(held: Sequence[str]) -> dict[str, Any]:
 _HOST_FILE = "/srv/of-the-host"
 """A file of the guest that no image holds."""
 
+_CGROUPS = "grep -q '/sys/fs/cgroup ' /proc/mounts || mount -t cgroup2 cgroup /sys/fs/cgroup"
+
 _PREPARE = f"""
 set -e
-grep -q '/sys/fs/cgroup ' /proc/mounts || mount -t cgroup2 cgroup /sys/fs/cgroup
+{_CGROUPS}
 ip link set lo up
 mkdir -p /c /srv && mount -t tmpfs -o mode=755 tmpfs /c && mkdir -p {IMAGE}
 echo 'a file of the host' > {_HOST_FILE}
@@ -208,6 +210,19 @@ chown -R {_FIRST_SUBORDINATE}:{_FIRST_SUBORDINATE} {_IMAGE_OF_USER}
 if [ -e /lib/modules/loop.ko ]; then
   insmod /lib/modules/loop.ko && truncate -s 1M /srv/disk && losetup /dev/loop0 /srv/disk
 fi
+"""
+
+_START_ENGINE = f"""
+set -e
+{_CGROUPS}
+insmod /lib/modules/overlay.ko
+mkdir -p /var/lib/docker && mount -t tmpfs -o size=400m docker /var/lib/docker
+awaited() {{ until grep -q "$1" "$2"; do kill -0 $!; sleep 0.1; done; }}
+containerd >/tmp/containerd.log 2>&1 &
+awaited 'successfully booted' /tmp/containerd.log
+DOCKER_RAMDISK=1 dockerd --containerd /run/containerd/containerd.sock --iptables=false \
+  --ip6tables=false --bridge=none >/tmp/dockerd.log 2>&1 &
+awaited 'API listen' /tmp/dockerd.log
 """
 
 
@@ -222,6 +237,17 @@ def prepare(vm: Sandbox, *, timeout_s: float = 60.0) -> None:
     if done.exit_code:
         what = "the guest could not be made ready for containers"
         raise LaunchFailure(what, ("sh",), done.output.decode(errors="replace")[-500:])
+
+
+def start_engine(vm: Sandbox, *, timeout_s: float, then: str = "") -> None:
+    """Start this computer's own Docker, without an image, in a guest of ``ENGINE_HOST``.
+
+    ``then`` is a line of shell that makes it one. Raises as :func:`prepare`.
+    """
+    done = vm.run(["sh", "-c", _START_ENGINE + then], timeout_s=timeout_s)
+    if done.exit_code:
+        said = done.output.decode(errors="replace")[-500:]
+        raise LaunchFailure("Docker did not start in the guest", ("sh",), said)
 
 
 def write(vm: Sandbox, name: str, configuration: Mapping[str, Any]) -> None:

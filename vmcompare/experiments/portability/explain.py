@@ -14,10 +14,11 @@ from vmcompare.evidence.view import Column, View, absent, caption, mixed, of_ser
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.portability.counting import MOVING
 from vmcompare.experiments.portability.demo import MOVE
-from vmcompare.experiments.portability.measure import FOREIGN, MOVED, STEPS
+from vmcompare.experiments.portability.elsewhere import BY_HAND, HARDWARE, IDE, KERNEL, PROGRAM
+from vmcompare.experiments.portability.measure import MOVED, STEPS, THEIR_VM
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.plots.stack import Whole, stack
-from vmcompare.sandbox import Platform
+from vmcompare.sandbox import Platform, Series
 
 LINKS_MBIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 """Positions of the slider, in Mbit/s."""
@@ -25,10 +26,18 @@ LINKS_MBIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 SHOWN_MBIT = 100
 """The position shown first."""
 
-NOT_TRIED = "not tried: install qemu-system-aarch64 (on arm64: -x86_64) and a kernel for it"
-
 _WORDS = dict(zip(STEPS, ("save", "load", "start"), strict=True))
 _TRANSFER = "transfer"
+_PLACES = {
+    KERNEL: ("container’s image", "Docker under a VM’s kernel"),
+    HARDWARE: ("VM’s disk", "another virtual computer (pc, not q35)"),
+    IDE: ("VM’s disk", "the same, as an IDE disk"),
+}
+"""Phase → what was put where."""
+NOT_IN_ROWS = "not in this recording"
+_PROGRAM = "program for another processor"
+_EMULATOR = Series(Platform.CONTAINER, runtime=BY_HAND)
+_INSTANCES = {_EMULATOR: "container with an emulator", THEIR_VM: "VM with that processor"}
 
 explained = Explanation[View]()
 
@@ -136,19 +145,24 @@ def link(view: View) -> WhatIf:
     )  # fmt: skip
 
 
-@explained.table("foreign")
-def foreign(view: View) -> Iterator[Row]:
-    """One row an instance: whether the other processor's program ran there, and the answer."""
-    found = view.columns("observation", phase=FOREIGN)
-    if not found:
-        raise absent("program for another processor")
-    for column in found:
+@explained.table("elsewhere")
+def places(view: View) -> Iterator[Row]:
+    """One row a place unlike this computer: what was put there, and what came of it."""
+    found: list[tuple[str, str, Column | None]] = []
+    for phase, put in _PLACES.items():
+        found.append((*put, next(iter(view.columns("observation", phase=phase)), None)))
+    tried = {column.series: column for column in view.columns("observation", phase=PROGRAM)}
+    for series in (*tried, *(one for one in _INSTANCES if one not in tried)):
+        found.append((_PROGRAM, _INSTANCES.get(series, series.label), tried.get(series)))
+    if not any(column for *_, column in found):
+        raise absent("place unlike this computer")
+    for what, place, column in found:
         yield {
-            "started in": column.series.label,
-            "answer": str(column.rows["text"].iloc[0]),
-            "provenance": column.provenance,
+            "what": what,
+            "put into": place,
+            "what came of it": str(column.rows["text"].iloc[0]) if column else NOT_IN_ROWS,
+            "provenance": column.provenance if column else "–",
         }
-    yield {"started in": "VM with that processor", "answer": NOT_TRIED, "provenance": "–"}
 
 
 @explained.table("moves")

@@ -20,36 +20,35 @@ Rows of a **count**: a VM moves while it counts; a container is destroyed and cr
 ``duration_s``, phases ``migration``, ``pause``
     from the order to move until the VM runs elsewhere; how long it ran nowhere.
 
-Rows of a **foreign program**, one made for the other of the two processors that this course knows:
+Rows of a **place** unlike this computer, most of them found out once a run:
 
-``observation``, phase ``foreign-program``
-    whether it ran in an instance; ``text`` has the error.
-``fact``, phases ``foreign_binary_runs_in_container`` and ``…_with_emulation``
-    a container shares the host's processor, so what runs there was emulated. A VM of the other
-    architecture is not tried: it takes another QEMU, and a kernel for it.
+``observation``, phases ``other-kernel``, ``other-hardware``, ``ide-disk``, ``foreign-program``
+    whether what was put there runs; ``text`` has the answer, or what is lacking to try it.
+``fact``, phases ``saved_image_runs_on_another_kernel``, ``foreign_architecture_image_fails``
+    of the container's image in the Docker of a guest, and of an image for the other processor.
+``fact``, phases ``foreign_binary_runs_in_container``, ``…_with_emulation``, ``…_in_vm``
+    a container shares the host's processor, so what runs there was emulated; the VM has the other.
 """
 
 from __future__ import annotations
 
-import platform
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
-from vmcompare.engines.programs import first_byte
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.portability import counting
+from vmcompare.experiments.portability import counting, elsewhere
 from vmcompare.experiments.portability.counting import MOVING, Counted
 from vmcompare.measuring.experiment import (
     Context,
     Experiment,
     blank,
-    failed,
     filled,
     or_failed,
 )
-from vmcompare.sandbox import FIRST_BYTE, Launcher, Machine, Mover, Platform, Series, Spec
+from vmcompare.sandbox import Disk, Launcher, Machine, Mover, Platform, Series, Spec
 
 STEPS = ("save", "load", "first-byte")
 """Phases of a move, in order; between the first two lies the link."""
@@ -57,26 +56,23 @@ STEPS = ("save", "load", "first-byte")
 MOVED = (Series(Platform.CONTAINER), Series(Platform.VM, Machine.Q35))
 """What is saved, shipped, loaded and started elsewhere."""
 
-COUNT, FOREIGN = "count", "foreign-program"
+COUNT = "count"
 GOES_ON, AGAIN = "vm_count_goes_on_elsewhere", "container_count_starts_again"
-RUNS, EMULATED = (
-    "foreign_binary_runs_in_container",
-    "foreign_binary_runs_in_container_with_emulation",
-)
-_OTHER: Mapping[str, str] = {"x86_64": "arm64", "amd64": "arm64"}  # else x86_64
-_PLACE = "/tmp/foreign"
-
-Measure = Callable[[Measurement, Launcher], Iterator[Measurement]]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that is done with one series, in which block and at which place."""
+    """One thing that is done with one series, in which block and at which place.
+
+    Some are done ``once`` a run; some take a ``second`` platform's launcher, too.
+    """
 
     what: str
     series: Series
     spec: Spec
-    measure: Measure
+    measure: Callable[..., Iterator[Measurement]]
+    once: bool = False
+    second: Platform | None = None
     block: int = 0
     order: int = 0
 
@@ -90,7 +86,8 @@ def measure(context: Context) -> Iterator[Measurement]:
             blank(launcher, step.series.platform, step.spec, "duration_s"),
             phase=step.what, block=step.block, order_in_block=step.order,
         )  # fmt: skip
-        made = step.measure(row, launcher)
+        others = [context.launchers[step.second]] if step.second else []
+        made = step.measure(row, launcher, *others)
         yield from map(context.checked, or_failed(made, row))
 
 
@@ -98,8 +95,10 @@ def plan(context: Context) -> Iterator[Step]:
     """Per block every step of what can be launched, shuffled by the seed."""
     chance = random.Random(context.seed)
     here = [step for step in _STEPS if context.launcher(step.series)]
+    here = [step for step in here if not step.second or step.second in context.launchers]
     for block in range(context.rounds):
-        for order, step in enumerate(chance.sample(here, len(here))):
+        now = [step for step in here if block == 0 or not step.once]
+        for order, step in enumerate(chance.sample(now, len(now))):
             yield replace(step, block=block, order=order)
 
 
@@ -133,38 +132,36 @@ def _counts(row: Measurement, counted: Counted, fact: str, holds: bool) -> Itera
     yield filled(row, float(holds), metric="fact", phase=fact)
 
 
-def _foreign(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
-    ran, said = _tried(launcher, Spec(machine=row.machine))
-    yield filled(row, float(ran), metric="observation", phase=FOREIGN, text=said)
-    if row.platform is Platform.CONTAINER:
-        fact = replace(row, metric="fact")
-        # What runs on the wrong processor was emulated: then this says nothing of a container.
-        why = "this computer emulates the other processor for its containers"
-        yield failed(fact, why, phase=RUNS) if ran else filled(fact, 0.0, phase=RUNS)
-        yield filled(fact, float(ran), phase=EMULATED)
+THEIR_VM = Series(Platform.VM_DIRECT, Machine.VIRT)
+"""A VM with the other processor."""
 
-
-def _tried(launcher: Launcher, spec: Spec) -> tuple[bool, str]:
-    """Whether the other processor's program runs in an instance, and the answer in a few words."""
-    other = _OTHER.get(platform.machine().lower(), "x86_64")
-    with launcher.open(spec, lambda _: None) as box:
-        box.put(_PLACE, first_byte.elf(other))
-        done = box.run(["env", _PLACE])  # a shell would take it for a script, and complain of that
-        if FIRST_BYTE in done.output:
-            return True, "it ran"
-        refused = b"exec format error" in done.output.lower()  # the kernel's ENOEXEC, in words
-        return False, "exec format error" if refused else f"exit code {done.exit_code}"
-
-
-_VM = Spec(machine=Machine.PC)
-_STEPS = (
+_PC, _PROGRAM = Series(Platform.VM, Machine.PC), "foreign program"
+_STEPS = [
     *(Step("move", series, Spec(machine=series.machine), _moved) for series in MOVED),
     Step("count", MOVING, counting.vm(), _vm_counts),
     Step("count", Series(Platform.CONTAINER), Spec(), _container_counts),
-    Step("foreign program", Series(Platform.PROCESS), Spec(), _foreign),
-    Step("foreign program", Series(Platform.CONTAINER), Spec(), _foreign),
-    Step("foreign program", MOVING, _VM, _foreign),
-)
+    Step(_PROGRAM, Series(Platform.PROCESS), Spec(), elsewhere.program),
+    Step(_PROGRAM, Series(Platform.CONTAINER), Spec(), elsewhere.program),
+    Step(_PROGRAM, MOVING, Spec(machine=MOVING.machine), elsewhere.program),
+    Step("another kernel", MOVING, elsewhere.GUEST, elsewhere.kernel, True, Platform.CONTAINER),
+    Step("other hardware", _PC, Spec(machine=Machine.PC), elsewhere.hardware, True),
+    Step(
+        "IDE disk", _PC, Spec(machine=Machine.PC), partial(elsewhere.hardware, disk=Disk.IDE), True
+    ),
+]
+if elsewhere.OTHER == "arm64":
+    _VIRT = Spec(machine=Machine.VIRT)
+    _STEPS += [
+        Step(
+            "emulation",
+            Series(Platform.PROCESS),
+            Spec(),
+            elsewhere.emulated_program,
+            True,
+            Platform.CONTAINER,
+        ),
+        Step("another processor", THEIR_VM, _VIRT, elsewhere.program_in_its_vm, True),
+    ]
 
 EXPERIMENT = Experiment(
     name="portability",
