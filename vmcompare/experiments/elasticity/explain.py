@@ -30,7 +30,7 @@ from vmcompare.experiments.elasticity.measure import (
 )
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
-from vmcompare.plots.lines import Line, LinePanel, lines
+from vmcompare.plots.lines import Line, lines
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Machine, Platform, Series
 
@@ -105,7 +105,9 @@ def memory(view: View) -> Picture:
         if one is INFLATED:
             marks["the balloon is inflated"] = line.drawn[0][0]
     return lines(
-        [LinePanel("MiB that the host pays; right: peak → after", drawn, marks)],
+        "MiB that the host pays; right: peak → after",
+        drawn,
+        marks,
         x_label="seconds since the program was started",
         x_ticks=range(0, 2 * math.ceil(max(end_s, 16) / 2) + 1, 2),
         what="Memory that the host pays, over time",
