@@ -180,10 +180,10 @@ def test_stopping_at_any_step_leaves_nothing_open() -> None:
 @pytest.mark.timeout(400)
 def test_real_kernels_fall_and_their_neighbours_do_not() -> None:
     from vmcompare.engines import process, qemu
-    from vmcompare.engines.images.container_host import runc_files
+    from vmcompare.engines.images.container_host import program_files
 
     try:
-        runc_files()
+        program_files("runc")
     except Unavailable as missing:
         pytest.skip(str(missing))
     launchers = {**process.launchers(), Platform.VM_DIRECT: qemu.launchers()[Platform.VM_DIRECT]}

@@ -83,11 +83,6 @@ def program_files(*names: str) -> Mapping[str, bytes]:
     return files
 
 
-def runc_files() -> Mapping[str, bytes]:
-    """:func:`program_files` of ``runc`` alone."""
-    return program_files("runc")
-
-
 def _program(name: str) -> Path:
     if platform.system() != "Linux":
         raise Unavailable(
