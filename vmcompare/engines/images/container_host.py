@@ -71,9 +71,8 @@ def container_host_initramfs(progress: Progress | None = None, *, engine: bool =
 def program_files(*names: str) -> Mapping[str, bytes]:
     """Programs, their loader and their libraries: absolute path in the guest → content.
 
-    Raises:
-        Unavailable: no Linux here, no such program, one for another processor, or a library
-            missing.
+    Raises ``Unavailable``: no Linux here, no such program, one for another processor, or a library
+    missing.
     """
     files = {}
     for name in names:

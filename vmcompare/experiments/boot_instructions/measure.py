@@ -244,8 +244,7 @@ def _count(
 def counted(output: bytes) -> int:
     """Instructions between the two stamps in what the script printed, without idle time.
 
-    Raises:
-        LaunchFailure: something of it is missing, or the command failed.
+    Raises ``LaunchFailure``: something of it is missing, or the command failed.
     """
     first, second, *_ = [*first_byte.STAMP.finditer(output), None, None]
     numbers = output[second.end() :].split()[:3] if second else []

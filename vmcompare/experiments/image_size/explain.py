@@ -281,11 +281,7 @@ def _compressed_vm_over_container(view: View) -> float | None:
 
 
 def value_of(view: View, platform: Platform, phase: str) -> float:
-    """One size in bytes.
-
-    Raises:
-        Unavailable: it is not among the rows shown.
-    """
+    """One size in bytes. Raises ``Unavailable``: it is not among the rows shown."""
     if not (value := _bytes(view, platform, phase)):
         raise absent(f"{phase} size of {platform}")
     return value

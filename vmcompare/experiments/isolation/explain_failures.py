@@ -104,8 +104,7 @@ class Beats:
 def beats(view: View) -> Beats:
     """The heartbeats of the first run that holds those of VMs; else of any run.
 
-    Raises:
-        Unavailable: none was listened to.
+    Raises ``Unavailable``: none was listened to.
     """
     heard = view.need("gap_s", "heartbeat")
     sources = kernel_panic.SOURCES
@@ -338,8 +337,7 @@ def felt(view: View) -> list[marks.Row]:
     """How many times as long a neighbour waits or works, a row for each program beside it and a
     point a round.
 
-    Raises:
-        Unavailable: no program has taken much yet.
+    Raises ``Unavailable``: no program has taken much yet.
     """
     rows = []
     for what, metric, calm, busy in _COMPARED:

@@ -234,9 +234,7 @@ def fill(box: Sandbox, memory_mib: int) -> None:
     """Ask a guest for twice its memory at once, then take nearly all that it has.
 
     For a guest that boots from its disk: a hog would make it read its programs anew for minutes.
-
-    Raises:
-        LaunchFailure: its kernel did not refuse, or could not give what it says it has.
+    Raises ``LaunchFailure``: its kernel did not refuse, or could not give what it says it has.
     """
     argv = ("sh", "-c", _FILL, "sh", str(2 * memory_mib), str(_LEFT_MIB))
     done = box.run(argv, timeout_s=120)
