@@ -29,7 +29,7 @@ def fall(world: World, platforms: Sequence[Platform] = BOTH, **timing: int) -> l
 
 def fall_in(context: Context, world: World, **timing: int) -> list[Measurement]:
     with contextlib.ExitStack() as stack:
-        plan = kernel_panic.steps(context, stack, kernel_panic.Timing(**timing), world.clock)
+        plan = kernel_panic.steps(context, stack, world.clock, **timing)
         return [row for step in context.steps(plan) for row in step()]
 
 
@@ -189,7 +189,7 @@ def test_real_kernels_fall_and_their_neighbours_do_not() -> None:
     launchers = {**process.launchers(), Platform.VM_DIRECT: qemu.launchers()[Platform.VM_DIRECT]}
     context = Context(launchers)
     with contextlib.ExitStack() as stack:
-        plan = kernel_panic.steps(context, stack, kernel_panic.Timing(baseline_s=3, apart_s=4))
+        plan = kernel_panic.steps(context, stack, baseline_s=3, apart_s=4)
         rows = [row for step in context.steps(plan) for row in step()]
     events = {row.phase: row.text for row in rows if row.phase in kernel_panic.EVENTS}
     assert events == dict(

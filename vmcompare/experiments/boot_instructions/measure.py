@@ -119,7 +119,7 @@ def _native(context: Context) -> Iterator[Step]:
     launcher = context.launchers.get(Platform.PROCESS)
     for block in range(context.rounds if launcher else 0):
         assert launcher is not None
-        row = replace(blank(launcher, Platform.PROCESS, Spec(), "fork_cpu_s"), block=block)
+        row = blank(launcher, Platform.PROCESS, Spec(), "fork_cpu_s", block=block)
         yield "process", partial(or_failed, _forks_here(launcher, row), row)
 
 
@@ -147,7 +147,7 @@ def _boots(context: Context) -> Iterator[Step]:
 def _boot(context: Context, whose: Platform, spec: Spec, metric: str, block: int) -> Iterator[Step]:
     launcher = context.launchers.get(whose)
     if launcher is not None:
-        row = replace(blank(launcher, whose, spec, metric), block=block)
+        row = blank(launcher, whose, spec, metric, block=block)
         what = Series(whose, spec.machine).label
         yield what, partial(or_failed, _boot_counted(context, launcher, spec, row), row)
 
@@ -174,8 +174,8 @@ class _Inside:
     def row(self, series: Series, metric: str) -> Measurement:
         """A row of something counted in the guest."""
         product = series.platform is Platform.CONTAINER and not series.runtime
-        return replace(
-            blank(self.launcher, series.platform, GUEST, metric),
+        return blank(
+            *(self.launcher, series.platform, GUEST, metric),
             layer="product" if product else "mechanism",
             runtime="fork+exec" if series.platform is Platform.PROCESS else "runc",
         )

@@ -63,12 +63,7 @@ def weigh(box: Sandbox, spec: Spec, *, is_vm: bool, emulated: bool) -> Weight:
     process is told apart by its mappings. Raises ``Unavailable``: its processes cannot be seen,
     read, or told apart.
     """
-    pids = box.host_pids()
-    if not pids:
-        raise Unavailable(
-            "the processes that serve it cannot be seen from here",
-            "replay a recording: the engine runs under another kernel",
-        )
+    pids = memory.serving(box)
     if is_vm:
         found = memory.vm_parts(pids, ram_bytes=spec.memory_mib * MIB, emulated=emulated)
         cache = {CODE_CACHE: found.code_cache} if found.code_cache else {}

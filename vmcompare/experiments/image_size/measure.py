@@ -289,7 +289,7 @@ def _spec(platform: Platform) -> Spec:
 
 def _row(launcher: Launcher, platform: Platform, metric: str) -> Measurement:
     """A failed row to be filled; without accelerator, as nothing is executed to get its value."""
-    return replace(blank(launcher, platform, _spec(platform), metric), accel="")
+    return blank(launcher, platform, _spec(platform), metric, accel="")
 
 
 EXPERIMENT = Experiment(
