@@ -21,11 +21,11 @@ from vmcompare.sandbox import Platform
 
 def main(folder: str, part: str, *kept: str) -> None:
     module = importlib.import_module(f"vmcompare.experiments.isolation.{part}")
-    short = (module.Timing(1, 1),) if part == "kernel_panic" else ()
+    short = {"baseline_s": 1, "apart_s": 1} if part == "kernel_panic" else {}
 
     def measure(context: Context) -> Iterator[Measurement]:
         with contextlib.ExitStack() as stack:
-            plan = module.steps(context, stack, *short)
+            plan = module.steps(context, stack, **short)
             wanted = [s for s in plan if not kept or any(word in s[0] for word in kept)]
             for step in context.steps(wanted):
                 yield from step()

@@ -20,7 +20,7 @@ import pytest
 
 from vmcompare.engines import qemu as backend
 from vmcompare.engines.images import alpine, initramfs
-from vmcompare.engines.qemu import QemuLauncher, accel
+from vmcompare.engines.qemu import QemuLauncher, accel, process
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.process import Agent, QemuProcess, Qmp, held_back, quote
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
@@ -49,12 +49,21 @@ def _small() -> QemuLauncher:
     return QemuLauncher(Platform.VM_DIRECT, small=True)
 
 
-def _with_init(script: bytes, directory: Path) -> QemuLauncher:
+def _add(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Further arguments for every QEMU."""
+    planned = process.plan_arguments
+    monkeypatch.setattr(
+        process, "plan_arguments", lambda boot, spec: (*planned(boot, spec), *arguments)
+    )
+
+
+def _with_init(script: bytes, directory: Path, monkeypatch: pytest.MonkeyPatch) -> QemuLauncher:
     """The small guest with another PID 1: of two archives the kernel keeps the later file."""
     over, ram_disk = directory / "init.cpio", directory / "ram-disk"
     initramfs.write_files({"/init": script}, over)
     ram_disk.write_bytes(alpine.small_initramfs().read_bytes() + over.read_bytes())
-    return QemuLauncher(Platform.VM_DIRECT, small=True, options=("-initrd", str(ram_disk)))
+    _add(monkeypatch, "-initrd", str(ram_disk))
+    return _small()
 
 
 def _ours() -> set[int]:
@@ -221,7 +230,7 @@ def test_an_agent_that_never_greets_is_an_error_with_the_consoles_last_line(
     assert mute != init
     monkeypatch.setattr("vmcompare.engines.qemu.guest._READY_S", 6.0)
     with (
-        _with_init(mute, tmp_path).open(PC, lambda _event: None) as sandbox,
+        _with_init(mute, tmp_path, monkeypatch).open(PC, lambda _event: None) as sandbox,
         pytest.raises(WaitTimeout) as raised,
     ):
         sandbox.run(["true"])
@@ -231,7 +240,9 @@ def test_an_agent_that_never_greets_is_an_error_with_the_consoles_last_line(
 
 
 @qemu
-def test_an_agent_that_greets_before_the_first_byte_is_heard(tmp_path: Path) -> None:
+def test_an_agent_that_greets_before_the_first_byte_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The guest starts both side by side; which is first is the guest's scheduler's affair."""
     init = initramfs.script("init.sh")
     late = init.replace(
@@ -240,7 +251,7 @@ def test_an_agent_that_greets_before_the_first_byte_is_heard(tmp_path: Path) -> 
     )
     assert late != init
     events: list[Event] = []
-    with _with_init(late, tmp_path).open(PC, events.append) as sandbox:
+    with _with_init(late, tmp_path, monkeypatch).open(PC, events.append) as sandbox:
         assert events[-1].phase is Phase.FIRST_BYTE
         assert sandbox.run(["true"]).exit_code == 0
     assert [event.phase for event in events[-3:]] == [
@@ -384,11 +395,13 @@ def test_a_guest_that_ends_itself_is_an_abnormal_shutdown() -> None:
 
 
 @qemu
-def test_a_qemu_that_refuses_its_arguments_says_what_it_said() -> None:
-    launcher = QemuLauncher(Platform.VM_DIRECT, small=True, options=["-device", "no-such-device"])
+def test_a_qemu_that_refuses_its_arguments_says_what_it_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _add(monkeypatch, "-device", "no-such-device")
     before = _ours()
     with pytest.raises(LaunchFailure, match="no-such-device") as caught:
-        launcher.open(PC, lambda _event: None).__enter__()
+        _small().open(PC, lambda _event: None).__enter__()
     assert "-M" in caught.value.command
     assert _ours() == before
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vmcompare.engines.images.container_host import LOOP_MODULE, RUNC, runc_files
+from vmcompare.engines.images.container_host import LOOP_MODULE, RUNC, program_files
 from vmcompare.engines.qemu import QemuLauncher
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import CONTAINER_HOST, Follower, Machine, Platform, Sandbox, Spec
@@ -45,7 +45,7 @@ CONFIG: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def guest() -> Iterator[Sandbox]:
     try:
-        runc_files()
+        program_files("runc")
     except Unavailable as missing:
         pytest.skip(str(missing))
     with QemuLauncher(Platform.VM_DIRECT).open(HOST, lambda _event: None) as sandbox:
@@ -97,7 +97,7 @@ def test_it_is_described_as_any_other_image(guest: Sandbox) -> None:
     launcher = QemuLauncher(Platform.VM_DIRECT)
     plain, hosting = launcher.image(Spec(machine=Machine.PC)), launcher.image(HOST)
     assert hosting.digest != plain.digest
-    assert hosting.size_bytes > plain.size_bytes + len(runc_files()[RUNC])
+    assert hosting.size_bytes > plain.size_bytes + len(program_files("runc")[RUNC])
 
 
 @pytest.mark.parametrize("platform", [Platform.VM, Platform.VM_TUNED])

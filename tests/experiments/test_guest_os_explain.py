@@ -93,7 +93,6 @@ def test_a_fit_gives_back_the_line_that_was_planted(views: Mapping[str, View]) -
     for label, (fixed, each) in (("container", (10, 3)), ("vm (q35)", (30, 250))):
         assert found[label].fixed / MIB == pytest.approx(fixed)
         assert found[label].each.estimate / MIB == pytest.approx(each)
-        assert found[label].ramps == 3
 
 
 def test_the_first_points_of_a_run_are_drawn_before_there_is_a_line(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from vmcompare.engines.docker import DockerLauncher
-from vmcompare.engines.images.container_host import runc_files
+from vmcompare.engines.images.container_host import program_files
 from vmcompare.engines.process import ProcessLauncher
 from vmcompare.engines.programs import calls
 from vmcompare.engines.qemu import QemuLauncher
@@ -122,7 +122,7 @@ def test_a_vm_answers_by_its_own_kernel_and_never_reads_the_hosts_disk() -> None
 def grid() -> tuple[guest_containers.Misconfigurations, list[Measurement]]:
     """A guest with a few of the words tried in it."""
     try:
-        runc_files()
+        program_files("runc")
         QemuLauncher(Platform.VM_DIRECT).traits(guest_containers.GUEST)
     except Unavailable as missing:
         pytest.skip(str(missing))

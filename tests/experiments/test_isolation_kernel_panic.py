@@ -29,7 +29,7 @@ def fall(world: World, platforms: Sequence[Platform] = BOTH, **timing: int) -> l
 
 def fall_in(context: Context, world: World, **timing: int) -> list[Measurement]:
     with contextlib.ExitStack() as stack:
-        plan = kernel_panic.steps(context, stack, kernel_panic.Timing(**timing), world.clock)
+        plan = kernel_panic.steps(context, stack, world.clock, **timing)
         return [row for step in context.steps(plan) for row in step()]
 
 
@@ -180,16 +180,16 @@ def test_stopping_at_any_step_leaves_nothing_open() -> None:
 @pytest.mark.timeout(400)
 def test_real_kernels_fall_and_their_neighbours_do_not() -> None:
     from vmcompare.engines import process, qemu
-    from vmcompare.engines.images.container_host import runc_files
+    from vmcompare.engines.images.container_host import program_files
 
     try:
-        runc_files()
+        program_files("runc")
     except Unavailable as missing:
         pytest.skip(str(missing))
     launchers = {**process.launchers(), Platform.VM_DIRECT: qemu.launchers()[Platform.VM_DIRECT]}
     context = Context(launchers)
     with contextlib.ExitStack() as stack:
-        plan = kernel_panic.steps(context, stack, kernel_panic.Timing(baseline_s=3, apart_s=4))
+        plan = kernel_panic.steps(context, stack, baseline_s=3, apart_s=4)
         rows = [row for step in context.steps(plan) for row in step()]
     events = {row.phase: row.text for row in rows if row.phase in kernel_panic.EVENTS}
     assert events == dict(

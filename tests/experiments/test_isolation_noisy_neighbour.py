@@ -247,12 +247,12 @@ def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from vmcompare.engines import qemu
-    from vmcompare.engines.images.container_host import runc_files
+    from vmcompare.engines.images.container_host import program_files
     from vmcompare.experiments.isolation import noisy_neighbour
 
     monkeypatch.undo()  # the real computer
     try:
-        runc_files()
+        program_files("runc")
     except Unavailable as missing:
         pytest.skip(str(missing))
     launcher = qemu.launchers()[Platform.VM_DIRECT]
@@ -278,11 +278,11 @@ def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
 @pytest.mark.timeout(400)
 def test_a_real_neighbour_works_beside_real_cpu_burners(monkeypatch: pytest.MonkeyPatch) -> None:
     from vmcompare.engines import qemu
-    from vmcompare.engines.images.container_host import runc_files
+    from vmcompare.engines.images.container_host import program_files
 
     monkeypatch.undo()  # the real computer
     try:
-        runc_files()
+        program_files("runc")
     except Unavailable as missing:
         pytest.skip(str(missing))
     context = Context({Platform.VM_DIRECT: qemu.launchers()[Platform.VM_DIRECT]}, 1)

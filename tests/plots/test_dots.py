@@ -54,7 +54,7 @@ MODEL = sliding_dots(
     (1, 10, 100),
     start=9,
     said="{:g} instances.",
-    caption=lambda n: f"For {n:g}.",
+    placeholders={"source": "a run"},
 )
 
 
@@ -62,7 +62,6 @@ def test_a_model_starts_at_the_nearest_position_and_says_that_it_is_one() -> Non
     assert MODEL.start == 1
     picture = MODEL.draw(10)
     assert picture.alt == ("10 instances. Cost: container 20; vm none. Modelled, not measured.")
-    assert picture.caption == "For 10."
 
 
 def test_dots_slide_on_an_axis_that_stays_and_keep_off_its_ends() -> None:

@@ -21,7 +21,6 @@ from vmcompare.course.exercises import (
     sentence,
 )
 from vmcompare.course.predict import KEPT, Prediction
-from vmcompare.course.templates import render
 from vmcompare.course.text import Section
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.markdown import to_html, unescaped
@@ -152,8 +151,15 @@ class Steps(ABC):
     def _comparison(self) -> Any:
         rows = [self._beside(asked) for asked in self._predicted]
         table = page.table(rows, self._source())
-        return page.Html(render("compared", table=table.markup)) if is_handout() else table
+        return page.Html(_REVEALED.format(table.markup)) if is_handout() else table
 
     @abstractmethod
     def _source(self) -> str:
         """Where what is set beside a prediction comes from: a table's caption, details behind."""
+
+
+# Whoever has not predicted yet does not see what was found.
+_REVEALED = Markup(
+    '<details class="vmc-reveal"><summary>What was found, beside your predictions</summary>{}'
+    "</details>"
+)

@@ -303,7 +303,6 @@ class _Daemon(msgspec.Struct):
     pid: int
     started: str
     boot: str
-    options: tuple[str, ...] = ()
 
 
 def start_own(say: Say) -> None:
@@ -349,7 +348,7 @@ def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
             env=cleanup.spared(),
             start_new_session=True,  # Ctrl-C in set-up's terminal is not meant for it
         )
-    ours = _Daemon(daemon.pid, cleanup.started(daemon.pid) or "", cleanup.boot(), options)
+    ours = _Daemon(daemon.pid, cleanup.started(daemon.pid) or "", cleanup.boot())
     _pid_file().write_bytes(msgspec.json.encode(ours))
     _pid_file().chmod(0o600)  # else it would not be obeyed
     return daemon
@@ -391,8 +390,8 @@ def _somebody_listens() -> bool:
     return True
 
 
-def stop(say: Say = print, name: str = DAEMON) -> None:
-    """End the daemon (the program ``name``) that ``ensure`` started; leave any other alone."""
+def stop(say: Say = print) -> None:
+    """End the daemon that ``ensure`` started; leave any other alone."""
     path = _pid_file()
     try:
         with cleanup.private(path) as stream:
@@ -408,9 +407,7 @@ def stop(say: Say = print, name: str = DAEMON) -> None:
         say("No Docker of ours is running (its pid file was damaged and is removed)")
         return
     pid, start = known.pid, known.started
-    ours = known.boot == cleanup.boot() and cleanup.is_same_process(pid, start)
-    ours = ours and _name(pid) == name
-    if not ours:
+    if known.boot != cleanup.boot() or not cleanup.is_same_process(pid, start):
         say("No Docker of ours is running (ours had ended; its pid file is removed)")
     elif _end(pid, start):
         say(f"Stopped the Docker that set-up had started (pid {pid})")
@@ -420,13 +417,6 @@ def stop(say: Say = print, name: str = DAEMON) -> None:
         )
         return
     path.unlink(missing_ok=True)
-
-
-def _name(pid: int) -> str:
-    try:
-        return psutil.Process(pid).name()
-    except psutil.Error:
-        return ""
 
 
 def _end(pid: int, start: str) -> bool:

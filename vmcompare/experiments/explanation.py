@@ -8,7 +8,7 @@ values as ``{placeholders}``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from markupsafe import Markup
 
 from vmcompare.evidence.exercise import Answer
-from vmcompare.evidence.view import Computer, Outcome, View
+from vmcompare.evidence.view import Computer, Outcome, View, absent
 from vmcompare.measuring.experiment import Demo, module
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Platform
@@ -92,9 +92,20 @@ class Explanation(Generic[S]):
         """View → :class:`Picture`."""
         return _into(self.figures, name)
 
-    def table(self, name: str) -> Callable[[F], F]:
-        """View → rows; usually a generator."""
-        return _into(self.tables, name)
+    def table(self, name: str, lacking: str = "") -> Callable[[F], F]:
+        """View → rows; usually a generator. ``lacking`` is what is missing where it gives none."""
+
+        def add(rows: F) -> F:
+            def some(shown: S) -> Sequence[Row]:
+                found = list(rows(shown))
+                if lacking and not found:
+                    raise absent(lacking)
+                return found
+
+            self.tables[name] = some
+            return rows
+
+        return add
 
     def whatif(self, name: str) -> Callable[[F], F]:
         """View → :class:`WhatIf`."""

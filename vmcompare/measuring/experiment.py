@@ -62,6 +62,16 @@ class Trial:
     order_in_block: int
     is_warmup: bool = False
 
+    @property
+    def place(self) -> dict[str, int]:
+        """The columns of its rows that say which it is."""
+        return {
+            "block": self.block,
+            "rep": self.rep,
+            "order_in_block": self.order_in_block,
+            "is_warmup": self.is_warmup,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -189,13 +199,15 @@ class Demo:
     preview: Callable[[Mapping[str, Any]], Any] | None = None
 
 
-def blank(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Measurement:
+def blank(
+    launcher: Launcher, platform: Platform, spec: Spec, metric: str, **columns: Any
+) -> Measurement:
     """A row with everything that is known before anything is measured; as it stands, a failed one.
 
-    Fill it with ``dataclasses.replace`` or :func:`filled`.
+    ``columns`` hold what else is known, or something else. Fill it with :func:`filled`.
     """
     traits = launcher.traits(spec)
-    return Measurement(
+    row = Measurement(
         platform=platform,
         metric=metric,
         value=None,
@@ -212,6 +224,7 @@ def blank(launcher: Launcher, platform: Platform, spec: Spec, metric: str) -> Me
         network=spec.network,
         image_digest=_digest(launcher, spec),
     )
+    return replace(row, **columns)
 
 
 def filled(row: Measurement, value: float, **columns: Any) -> Measurement:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from vmcompare.errors import Unavailable
+from vmcompare.sandbox import Sandbox
 
 _HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \d+ *(.*)")
 _SLACK_BYTES = 8 * 1024 * 1024
@@ -135,6 +136,13 @@ def smaps(pid: int) -> str:
     if not text:
         raise Unavailable(_ENDED, "run the measurement again")
     return text
+
+
+def serving(box: Sandbox) -> tuple[int, ...]:
+    """The processes of this host that serve an instance. Raises ``Unavailable`` if unseen."""
+    if pids := box.host_pids():
+        return pids
+    raise Unavailable("the processes that serve it cannot be seen from here", "replay a recording")
 
 
 def pss_bytes(pids: Iterable[int]) -> int:

@@ -41,8 +41,7 @@ def sizes(panels: Panels, *, what: str, caption: str) -> Picture:
 
     ``what`` is shown, for the text alternative; ``caption`` has provenance and warnings.
     """
-    # A third of a decade of air, so that no marker sits on the edge.
-    limits = _limits([dot for found in panels.values() for dot in found], air=2)
+    limits = _limits([dot for found in panels.values() for dot in found])
     return _on_ticks(panels, limits, _TICKS, lambda v: f"{v / MIB:,g} MiB", what, caption)
 
 
@@ -51,11 +50,9 @@ def counts(found: Sequence[Dot], *, what: str, caption: str) -> Picture:
     """Counts on a log axis with a tick a decade; all are positive. See :func:`sizes`."""
     panels = {what: found}
     ticks = [10.0**power for power in range(3, 13)]
-    return _on_ticks(panels, _limits(found, air=2), ticks, _rounded, what, caption)
-
-
-def _rounded(value: float) -> str:
-    return f"{value / 1e6:,g} million"
+    return _on_ticks(
+        panels, _limits(found), ticks, lambda v: f"{v / 1e6:,g} million", what, caption
+    )
 
 
 def _on_ticks(
@@ -87,10 +84,7 @@ def sliding_dots(
     *,
     start: float,
     said: str,
-    caption: str | Callable[[float], str] = "",
-    placeholders: Placeholders | None = None,
-    here: Callable[[float], Placeholders] | None = None,
-    air: float = 2,
+    placeholders: Placeholders,
     limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> WhatIf:
     """A model whose results are dots that slide on fixed log axes.
@@ -103,33 +97,25 @@ def sliding_dots(
         values, placeholders: see :class:`WhatIf`.
         start: the position shown first: the nearest of ``values``.
         said: begins the text alternative, with ``{:g}`` for the position.
-        caption: warnings behind the words of the text, perhaps by position.
-        here: position → values for the words of the text that depend on it.
-        air: factor left free at either end of an axis, beyond the extremes over all positions.
-        limits: title → ends of its axis, where panels shall share them.
+        limits: title → ends of its axis, where panels shall share them; by default half as much as
+            the least and twice as much as the most over all positions.
     """
     places = tuple(float(value) for value in values)
     every: dict[str, list[Dot]] = {}
     for place in places:
         for title, found in panels(place).items():
             every.setdefault(title, []).extend(found)
-    ends = limits or {title: _limits(found, air=air) for title, found in every.items()}
+    ends = limits or {title: _limits(found) for title, found in every.items()}
 
     @style.own()
     def draw(value: float) -> Picture:
         picture = _drawn(panels(value), ends)
         below = picture.figure.axes[-1]
         below.set_xlabel("modelled; positions are logarithmic", fontsize=style.SMALL_PT)
-        words = caption if isinstance(caption, str) else caption(value)
-        return replace(
-            picture,
-            alt=f"{said.format(value)} {picture.alt} {MODELLED}",
-            caption=words,
-            placeholders=here(value) if here else {},
-        )
+        return replace(picture, alt=f"{said.format(value)} {picture.alt} {MODELLED}")
 
     first = min(range(len(places)), key=lambda index: abs(places[index] - start))
-    return WhatIf(places, first, draw, placeholders=placeholders or {})
+    return WhatIf(places, first, draw, placeholders=placeholders)
 
 
 def _drawn(panels: Panels, limits: Mapping[str, tuple[float, float]]) -> Picture:
@@ -163,6 +149,7 @@ def _panel(axes: Axes, title: str, found: Sequence[Dot], limits: tuple[float, fl
     axes.spines["bottom"].set_visible(False)
 
 
-def _limits(found: Sequence[Dot], *, air: float) -> tuple[float, float]:
+def _limits(found: Sequence[Dot]) -> tuple[float, float]:
+    """A third of a decade more at either end, so that no marker sits on the edge."""
     there = [dot.value for dot in found if dot.value > 0] or [1.0]
-    return min(there) / air, max(there) * air
+    return min(there) / 2, max(there) * 2

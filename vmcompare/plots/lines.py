@@ -1,11 +1,9 @@
-"""Lines with lettered marks on the x axis: bytes with every measured point, or times of a model."""
+"""Lines: bytes with every measured point and lettered marks, times of N copies, or a model."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.evidence.units import MIB, seconds
@@ -17,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LETTERS = "abcdefgh"  # what marks are called on the axis; the key says what each is
+
+NO_MARKS: Mapping[str, float] = {}
 
 _KEY_TO_PLOT = (1.1, 1.0)  # widths of the key, at the left, and of the plot beside it
 
@@ -52,67 +52,98 @@ class Line:
         return {"markerfacecolor": colour, "markeredgecolor": "white", "markeredgewidth": 0.5}
 
 
-@dataclass(frozen=True, slots=True)
-class LinePanel:
-    """One pair of axes.
-
-    Attributes:
-        title: what is on the y axis, in MiB.
-        lines: from the top of the key to its bottom.
-        marks: words → place on the x axis, drawn as dotted lines from the first instance on.
-        key: whether its key is drawn: a panel may repeat the lines of the one above.
-        top: end of the y axis in bytes; by default what the data need.
-    """
-
-    title: str
-    lines: Sequence[Line]
-    marks: Mapping[str, float] = field(default_factory=dict)
-    key: bool = True
-    top: float | None = None
-
-
 @style.own()
 def lines(
-    panels: Sequence[LinePanel],
+    title: str,
+    drawn: Sequence[Line],
+    marks: Mapping[str, float] = NO_MARKS,
     *,
     x_label: str,
     x_ticks: Sequence[float],
     what: str,
     caption: str,
 ) -> Picture:
-    """Panels above one another, each beside its key, with one x axis; y in MiB from 0.
+    """Lines of bytes beside their key; y in MiB from 0.
 
     Args:
-        x_label: of the common x axis.
+        title: what is on the y axis, in MiB.
+        drawn: from the top of the key to its bottom.
+        marks: words → place on the x axis, drawn as dotted lines from the first instance on.
+        x_label: of the x axis.
         x_ticks: where it has ticks; it goes from 0 to the last of them.
         what: what is shown, for the text alternative.
         caption: provenance and warnings.
     """
-    keys = [len(p.lines) + len(p.marks) if p.key else 0 for p in panels]
-    heights = [max(0.27 * (rows + 1), 2.4 if rows else 1.6) for rows in keys]
-    figure = style.figure(sum(heights) + 0.4)
-    grid = figure.subplots(
-        len(panels), 2, height_ratios=heights, width_ratios=_KEY_TO_PLOT, squeeze=False
-    )
-    for (key, plot), panel in zip(grid, panels, strict=True):
-        _key(key, panel)
-        _plot(plot, panel, x_ticks, last=panel is panels[-1])
-    grid[-1, 1].set_xlabel(x_label, fontsize=style.SMALL_PT)
-    return Picture(figure, _lines_alt(panels, what, x_label), caption)
+    figure = style.figure(max(0.27 * (len(drawn) + len(marks) + 1), 2.4) + 0.4)
+    key, axes = figure.subplots(1, 2, width_ratios=_KEY_TO_PLOT)
+    _key(key, title, drawn, marks)
+    _draw(axes, drawn, MIB)
+    end = x_ticks[-1]
+    for letter, where in zip(_LETTERS, marks.values(), strict=False):
+        if 1 < where <= end:  # below one instance a mark would only point at the axis
+            axes.axvline(where, color=style.GREY, linestyle=":", linewidth=1.2, zorder=0)
+            axes.text(
+                where, 1.01, letter, transform=axes.get_xaxis_transform(), va="bottom",
+                ha="center", fontsize=style.SMALL_PT,
+            )  # fmt: skip
+    highest = max((y for line in drawn for _, y in (*line.points, *line.drawn)), default=0)
+    axes.set_ylim(0, (highest * 1.08 or MIB) / MIB)
+    axes.set_xlim(0, end * 1.03)
+    axes.set_xticks(list(x_ticks))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    _finish(axes, x_label)
+    return Picture(figure, _lines_alt(title, drawn, marks, what, x_label), caption)
 
 
-def _key(axes: Axes, panel: LinePanel) -> None:
-    rows = len(panel.lines) + len(panel.marks) if panel.key else 0
+@style.own()
+def log_lines(
+    title: str,
+    drawn: Sequence[Line],
+    *,
+    x_label: str,
+    x_ticks: Sequence[float],
+    what: str,
+    caption: str,
+) -> Picture:
+    """Lines of times in seconds (not bytes) beside their key, both axes logarithmic.
+
+    Every line has points, and corners of a line through them. See :func:`lines`.
+    """
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    figure = style.figure(max(0.4 * (len(drawn) + 1), 4.0))
+    key, axes = figure.subplots(1, 2, width_ratios=_KEY_TO_PLOT)
+    _key(key, title, drawn)
+    _draw(axes, drawn, 1)
+    times = [y for line in drawn for _, y in line.points]
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(x_ticks[0] * 0.9, x_ticks[-1] * 1.1)
+    axes.set_ylim(min(times) / 1.6, max(times) * 1.6)
+    axes.xaxis.set_major_locator(FixedLocator(list(x_ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    style.log_ticks(axes.yaxis, min(times) / 1.6, max(times) * 1.6)
+    axes.yaxis.set_major_formatter(lambda value, _: style.tick_seconds(value))
+    _finish(axes, x_label)
+    said = [f"{what}, both axes logarithmic; x axis: {x_label}"]
+    for line in drawn:
+        corners = ", ".join(f"{seconds(y)} at {x:g}" for x, y in line.drawn)
+        said.append(f"{line.label}: {corners}")
+    return Picture(figure, ". ".join(said) + ".", caption)
+
+
+def _key(
+    axes: Axes, title: str, drawn: Sequence[Line], marks: Mapping[str, float] = NO_MARKS
+) -> None:
     axes.axis("off")
     axes.set_xlim(0, 1)
-    axes.set_ylim(-rows - 0.5, 0.7)
+    axes.set_ylim(-len(drawn) - len(marks) - 0.5, 0.7)
     # Words that are too long must not squeeze the axes: they stay out of the layout.
     plain: dict[str, Any] = {"fontsize": style.LEAST_PT, "va": "center", "in_layout": False}
     bold = plain | {"fontweight": "bold"}
-    axes.text(0, 0, panel.title, **bold)  # at most about 58 characters fit
-    if not panel.key:
-        return
-    for place, line in enumerate(panel.lines, start=1):
+    axes.text(0, 0, title, **bold)  # at most about 58 characters fit
+    for place, line in enumerate(drawn, start=1):
         colour = style.look(line.series).colour
         if line.drawn:
             dash = "--" if line.dashed else "-"
@@ -121,59 +152,47 @@ def _key(axes: Axes, panel: LinePanel) -> None:
             axes.plot(0.03, -place, style.look(line.series).marker, markersize=6, **line.face)
         axes.text(0.08, -place, line.label, **plain)
         axes.text(1, -place, line.note, ha="right", **bold)
-    for place, (letter, words) in enumerate(zip(_LETTERS, panel.marks, strict=False)):
-        y = -len(panel.lines) - 1 - place
+    for place, (letter, words) in enumerate(zip(_LETTERS, marks, strict=False)):
+        y = -len(drawn) - 1 - place
         axes.text(0.03, y, letter, ha="center", **plain)
         axes.text(0.08, y, words, **plain)
 
 
-def _plot(axes: Axes, panel: LinePanel, x_ticks: Sequence[float], *, last: bool) -> None:
-    for line in panel.lines:
-        colour = style.look(line.series).colour
+def _draw(axes: Axes, drawn: Sequence[Line], unit: float) -> None:
+    for line in drawn:
+        look = style.look(line.series)
         if line.drawn:
             axes.plot(
-                [x for x, _ in line.drawn], [y / MIB for _, y in line.drawn],
-                "--" if line.dashed else "-", color=colour, linewidth=1.6,
+                [x for x, _ in line.drawn], [y / unit for _, y in line.drawn],
+                "--" if line.dashed else "-", color=look.colour, linewidth=1.6,
             )  # fmt: skip
         if line.series and line.points:
             axes.plot(
-                [x for x, _ in line.points], [y / MIB for _, y in line.points],
-                style.look(line.series).marker, markersize=6, linestyle="none", **line.face,
+                [x for x, _ in line.points], [y / unit for _, y in line.points],
+                look.marker, markersize=6, linestyle="none", **line.face,
             )  # fmt: skip
-    end = x_ticks[-1]
-    for letter, where in zip(_LETTERS, panel.marks.values(), strict=False):
-        if 1 < where <= end:  # below one instance a mark would only point at the axis
-            axes.axvline(where, color=style.GREY, linestyle=":", linewidth=1.2, zorder=0)
-            axes.text(
-                where, 1.01, letter, transform=axes.get_xaxis_transform(), va="bottom",
-                ha="center", fontsize=style.SMALL_PT,
-            )  # fmt: skip
-    highest = max((y for line in panel.lines for _, y in (*line.points, *line.drawn)), default=0)
-    axes.set_ylim(0, (panel.top or highest * 1.08 or MIB) / MIB)
-    axes.set_xlim(0, end * 1.03)
-    axes.set_xticks(list(x_ticks))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+
+
+def _finish(axes: Axes, x_label: str) -> None:
     axes.grid(axis="y", color=style.RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     style.plain(axes)
-    axes.tick_params(axis="x", labelbottom=last)
+    axes.set_xlabel(x_label, fontsize=style.SMALL_PT)
 
 
-def _lines_alt(panels: Sequence[LinePanel], what: str, x_label: str) -> str:
-    said = [f"{what}; x axis: {x_label}"]
-    for panel in panels:
-        series = []
-        for line in panel.lines:
-            words = f"{line.label} {line.note}".strip()
-            if line.points:
-                xs = [x for x, _ in line.points]
-                ys = [y / MIB for _, y in line.points]
-                words += f", {len(xs)} points from x = {min(xs):g} to {max(xs):g}, "
-                words += f"{min(ys):.3g} to {max(ys):.3g} MiB"
-            series.append(words)
-        said.append(f"{panel.title}: " + "; ".join(series))
-        said += list(panel.marks)
-    return ". ".join(said) + "."
+def _lines_alt(
+    title: str, drawn: Sequence[Line], marks: Mapping[str, float], what: str, x_label: str
+) -> str:
+    series = []
+    for line in drawn:
+        words = f"{line.label} {line.note}".strip()
+        if line.points:
+            xs = [x for x, _ in line.points]
+            ys = [y / MIB for _, y in line.points]
+            words += f", {len(xs)} points from x = {min(xs):g} to {max(xs):g}, "
+            words += f"{min(ys):.3g} to {max(ys):.3g} MiB"
+        series.append(words)
+    return ". ".join([f"{what}; x axis: {x_label}", f"{title}: {'; '.join(series)}", *marks]) + "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,27 +212,25 @@ def curves(
     at: int,
     *,
     x_label: str,
-    title: str = "",
-    marks: Mapping[str, float] = MappingProxyType({}),
-    written: Callable[[float], str] = seconds,
-    tick: Callable[[float], str] = style.tick_seconds,
+    title: str,
+    written: Callable[[float], str],
+    tick: Callable[[float], str],
 ) -> Picture:
-    """Values over the positions of a slider, both on log axes, with marks on the slider's axis.
+    """Values over the positions of a slider, both on log axes.
 
     Args:
         x: positions of the slider, all positive.
         lines: what is drawn, all positive.
         at: index of the slider's position.
         x_label: what the slider sets.
-        title: what the values are, where there are no marks to stand in its place.
-        marks: words → place on the x axis, drawn as dotted lines where they lie within it.
-        written, tick: write a value in the key, and one on the axis; by default times in seconds.
+        title: what the values are.
+        written, tick: write a value in the key, and one on the axis.
     """
-    figure = style.figure(max(3.6, 0.3 * (len(lines) + len(marks))))
+    figure = style.figure(max(3.6, 0.3 * len(lines)))
     keys, axes = figure.subplots(1, 2, width_ratios=_KEY_TO_PLOT)
     keys.axis("off")
     keys.set_xlim(0, 1)
-    keys.set_ylim(-(len(lines) + len(marks)) + 0.4, 0.6)
+    keys.set_ylim(-len(lines) + 0.4, 0.6)
     for place, line in enumerate(lines):
         look, now = style.look(line.series), line.values[at]
         dash = "--" if line.dashed else "-"
@@ -226,17 +243,6 @@ def curves(
             1, -place, written(now), fontsize=style.SMALL_PT, va="center", ha="right",
             fontweight="bold",
         )  # fmt: skip
-    for place, (words, where) in enumerate(marks.items()):
-        y, letter = -len(lines) - place, _LETTERS[place]
-        keys.text(0.03, y, letter, fontsize=style.SMALL_PT, va="center", ha="center")
-        keys.text(0.08, y, words, fontsize=style.SMALL_PT, va="center")
-        if x[0] <= where <= x[-1]:
-            axes.axvline(where, color=style.GREY, linestyle=":", linewidth=1.2, zorder=0)
-    for letters, where in _letters(marks.values(), x[0], x[-1]):
-        axes.text(
-            where, 1.01, letters, transform=axes.get_xaxis_transform(), va="bottom",
-            fontsize=style.SMALL_PT, ha="center",
-        )  # fmt: skip
     axes.axvline(x[at], color="black", linewidth=0.8, zorder=0)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -246,75 +252,7 @@ def curves(
     every = [value for line in lines for value in line.values]
     style.log_ticks(axes.yaxis, min(every), max(every))
     axes.yaxis.set_major_formatter(lambda value, _: tick(value))
-    axes.grid(axis="y", color=style.RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    style.plain(axes)
-    axes.set_xlabel(x_label, fontsize=style.SMALL_PT)
+    _finish(axes, x_label)
     axes.set_title(title, fontsize=style.SMALL_PT, loc="left")
     words = "; ".join(f"{line.label} {written(line.values[at])}" for line in lines)
-    marked = "; ".join(marks)
-    alt = f"{x_label} set to {x[at]:g}: {words}. " + (f"Marks: {marked}. " if marked else "")
-    return Picture(figure, alt + MODELLED, MODELLED)
-
-
-_APART = 0.04  # of a log axis: letters that are closer than this would be printed over each other
-
-
-def _letters(marks: Iterable[float], low: float, high: float) -> list[tuple[str, float]]:
-    """Letters above a log axis and where they stand; those too close stand together, in order."""
-    there = sorted((place, _LETTERS[n]) for n, place in enumerate(marks) if low <= place <= high)
-    found: list[tuple[str, float]] = []
-    for place, letter in there:
-        if found and math.log(place / found[-1][1]) < _APART * math.log(high / low):
-            letters, where = found.pop()
-            found.append((f"{letters} {letter}", math.sqrt(where * place)))
-        else:
-            found.append((letter, place))
-    return found
-
-
-@style.own()
-def log_lines(
-    panel: LinePanel,
-    *,
-    x_label: str,
-    x_ticks: Sequence[float],
-    what: str,
-    caption: str,
-) -> Picture:
-    """One panel of times in seconds beside its key, both axes logarithmic.
-
-    Its points' y are seconds, not bytes; its marks are not drawn. ``what`` is shown, for the text
-    alternative; ``caption`` has provenance and warnings.
-    """
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    figure = style.figure(max(0.4 * (len(panel.lines) + 1), 4.0))
-    key, axes = figure.subplots(1, 2, width_ratios=_KEY_TO_PLOT)
-    _key(key, panel)
-    for line in panel.lines:
-        colour, marker = style.look(line.series).colour, style.look(line.series).marker
-        dash = "--" if line.dashed else "-"
-        axes.plot(*zip(*line.drawn, strict=True), dash, color=colour, linewidth=1.6)
-        axes.plot(
-            *zip(*line.points, strict=True), marker, markersize=6, linestyle="none", **line.face
-        )
-    times = [y for line in panel.lines for _, y in line.points]
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(x_ticks[0] * 0.9, x_ticks[-1] * 1.1)
-    axes.set_ylim(min(times) / 1.6, max(times) * 1.6)
-    axes.xaxis.set_major_locator(FixedLocator(list(x_ticks)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    style.log_ticks(axes.yaxis, min(times) / 1.6, max(times) * 1.6)
-    axes.yaxis.set_major_formatter(lambda value, _: style.tick_seconds(value))
-    axes.grid(axis="y", color=style.RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    style.plain(axes)
-    axes.set_xlabel(x_label, fontsize=style.SMALL_PT)
-    said = [f"{what}, both axes logarithmic; x axis: {x_label}"]
-    for line in panel.lines:
-        drawn = ", ".join(f"{seconds(y)} at {x:g}" for x, y in line.drawn)
-        said.append(f"{line.label}: {drawn}")
-    return Picture(figure, ". ".join(said) + ".", caption)
+    return Picture(figure, f"{x_label} set to {x[at]:g}: {words}. {MODELLED}", MODELLED)

@@ -49,7 +49,7 @@ def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_a_runc_the_next_step_is_to_install_it(only: Path) -> None:
     assert not list(only.iterdir())
     with pytest.raises(Unavailable, match=r"no runc here.*install"):
-        container_host.runc_files()
+        container_host.program_files("runc")
 
 
 @pytest.mark.parametrize(
@@ -62,22 +62,22 @@ def test_a_runc_for_another_processor_is_refused(only: Path, content: bytes) -> 
     program.write_bytes(content)
     program.chmod(0o755)
     with pytest.raises(Unavailable, match="not a program for this computer's processor"):
-        container_host.runc_files()
+        container_host.program_files("runc")
 
 
 def test_on_another_system_a_recording_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     with pytest.raises(Unavailable, match=r"Linux computer.*recording"):
-        container_host.runc_files()
+        container_host.program_files("runc")
 
 
 def test_runc_is_found_though_path_lacks_the_system_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:
-        found = container_host.runc_files()
+        found = container_host.program_files("runc")
     except Unavailable as missing:
         pytest.skip(str(missing))
     assert found[container_host.RUNC].startswith(b"\x7fELF")
     monkeypatch.setenv("PATH", os.pathsep.join((str(tmp_path), "/usr/bin", "/bin")))
-    assert container_host.runc_files() == found
+    assert container_host.program_files("runc") == found

@@ -108,8 +108,7 @@ class Cache:
             key: everything the content depends on, as text. Another key is another entry.
             build: writes the content. Whatever it raises is passed on, and nothing is stored.
 
-        Raises:
-            StorageError: the directory cannot be used, or has no room for the file.
+        Raises ``StorageError``: the directory cannot be used, or has no room for the file.
         """
         path, what = self._path(name, key), words(name)
         if _intact(path, key):

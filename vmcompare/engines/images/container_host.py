@@ -71,9 +71,8 @@ def container_host_initramfs(progress: Progress | None = None, *, engine: bool =
 def program_files(*names: str) -> Mapping[str, bytes]:
     """Programs, their loader and their libraries: absolute path in the guest → content.
 
-    Raises:
-        Unavailable: no Linux here, no such program, one for another processor, or a library
-            missing.
+    Raises ``Unavailable``: no Linux here, no such program, one for another processor, or a library
+    missing.
     """
     files = {}
     for name in names:
@@ -81,11 +80,6 @@ def program_files(*names: str) -> Mapping[str, bytes]:
         files[str(PurePosixPath(RUNC).with_name(name))] = program.read_bytes()
         files |= {path: Path(path).read_bytes() for path in _libraries(program)}
     return files
-
-
-def runc_files() -> Mapping[str, bytes]:
-    """:func:`program_files` of ``runc`` alone."""
-    return program_files("runc")
 
 
 def _program(name: str) -> Path:

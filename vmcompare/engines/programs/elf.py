@@ -58,8 +58,7 @@ def choice(
         codes: ELF machine number → code.
         what, next_step: the program, and what to do without it, for the error.
 
-    Raises:
-        Unavailable: there is no code for this processor.
+    Raises ``Unavailable``: there is no code for this processor.
     """
     number = MACHINES.get(machine.lower(), 0)
     if number not in codes:

@@ -49,8 +49,7 @@ _RUSAGE = struct.Struct("<4q112x")
 def used_s(output: bytes) -> float:
     """Processor seconds, the children's too, from what ``workload KIND N report`` wrote.
 
-    Raises:
-        ValueError: it wrote something else.
+    Raises ``ValueError``: it wrote something else.
     """
     if len(output) != 2 * _RUSAGE.size:
         raise ValueError(f"the workload program told {len(output)} bytes, not {2 * _RUSAGE.size}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,23 +56,16 @@ class QemuLauncher:
     Args:
         platform: ``VM_DIRECT``, ``VM_TUNED`` or ``VM``.
         small: ``VM_DIRECT`` only: boot BusyBox alone instead of the whole userland.
-        options: further arguments for QEMU.
         progress: is told when an image has to be built.
     """
 
     def __init__(
-        self,
-        platform: Platform,
-        *,
-        small: bool = False,
-        options: Sequence[str] = (),
-        progress: Progress | None = None,
+        self, platform: Platform, *, small: bool = False, progress: Progress | None = None
     ) -> None:
         if not platform.is_vm or (small and platform is not Platform.VM_DIRECT):
             raise ValueError(f"there is no such virtual machine: {platform} (small: {small})")
         self._platform = platform
         self._small = small
-        self._options = tuple(options)
         self._progress = progress
         self._chosen: tuple[Qemu, accel.Accelerator] | None = None
         self._snapshots: dict[Spec, Snapshot] = {}
@@ -94,10 +87,10 @@ class QemuLauncher:
         boot = self._boot(qemu, choice, spec)
         if spec.start is Start.CLONE:
             snapshot = self._snapshot(qemu, choice, boot, spec)
-            process, last = snapshot.clone(self._options), Phase.RESUMED
+            process, last = snapshot.clone(), Phase.RESUMED
         else:
             snapshot, last = None, Phase.FIRST_BYTE
-            process = QemuProcess(qemu, choice, boot, spec, self._options)
+            process = QemuProcess(qemu, choice, boot, spec)
         on_event(Event(Phase.OPEN, time.perf_counter_ns()))
         try:
             process.start()
@@ -127,7 +120,7 @@ class QemuLauncher:
 
     def _snapshot(self, qemu: Qemu, choice: accel.Accelerator, boot: Boot, spec: Spec) -> Snapshot:
         if spec not in self._snapshots:
-            self._snapshots[spec] = Snapshot(qemu, choice, boot, spec, self._options)
+            self._snapshots[spec] = Snapshot(qemu, choice, boot, spec)
         return self._snapshots[spec]
 
     def image(self, spec: Spec) -> ImageFacts:
@@ -156,7 +149,7 @@ class QemuLauncher:
             raise Unavailable("only a whole VM on its disk is moved", f"move {Platform.VM}")
         qemu, choice = self._found(spec)
         chain = (alpine.sources().disk, disks.overlay(qemu, choice, self._progress))
-        return moving.move(qemu, choice, spec, chain, self._options)
+        return moving.move(qemu, choice, spec, chain)
 
     def _must_be_boxed(self, spec: Spec) -> None:
         if self._small or self._platform is Platform.VM_TUNED or spec.image != ALPINE:

@@ -30,9 +30,7 @@ _NO_LIMIT = 1 << 40  # bytes a second; QEMU's own limit is 128 MiB
 _DOWNTIME_MS = 300  # QEMU's usual limit of the pause
 
 
-def move(
-    qemu: Qemu, choice: Accelerator, spec: Spec, chain: Sequence[Path], options: Sequence[str]
-) -> Moved:
+def move(qemu: Qemu, choice: Accelerator, spec: Spec, chain: Sequence[Path]) -> Moved:
     """A disk, made flat and packed; unpacked, and booted by another QEMU. ``chain``: lowest first.
 
     Raises what ``Launcher.open`` raises.
@@ -48,7 +46,7 @@ def move(
         with gzip.open(parcel) as stream:
             weigh.write_disk(stream, disk, size, cluster_bytes)
         loaded = time.perf_counter()
-        process = QemuProcess(qemu, choice, boots.as_made(disk, spec), spec, options)
+        process = QemuProcess(qemu, choice, boots.as_made(disk, spec), spec)
         try:
             called_ns = time.perf_counter_ns()
             process.start()

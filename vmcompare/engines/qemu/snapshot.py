@@ -28,9 +28,7 @@ class Snapshot:
     Raises ``Unavailable`` where this is not Linux, and what a start raises.
     """
 
-    def __init__(
-        self, qemu: Qemu, choice: Accelerator, boot: Boot, spec: Spec, options: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, qemu: Qemu, choice: Accelerator, boot: Boot, spec: Spec) -> None:
         if not hasattr(os, "memfd_create"):
             raise Unavailable("a guest can be cloned on Linux only", "choose a cold start")
         self._qemu, self._choice, self._boot, self._spec = qemu, choice, boot, spec
@@ -38,7 +36,7 @@ class Snapshot:
         weakref.finalize(self, os.close, self._memory)
         self._state = os.memfd_create("vmcompare-state")
         weakref.finalize(self, os.close, self._state)
-        process = self._process((*options, *self._memory_arguments(shared=True)))
+        process = self._process(shared=True)
         try:
             process.start()
             deadline = time.monotonic() + boot.timeout_s
@@ -58,10 +56,9 @@ class Snapshot:
         finally:
             process.kill()
 
-    def clone(self, options: Sequence[str] = ()) -> QemuProcess:
+    def clone(self) -> QemuProcess:
         """A process, not started yet, to be handed to :meth:`resume` once it has spawned."""
-        memory = self._memory_arguments(shared=False)
-        return self._process((*options, *memory, "-incoming", "defer"))
+        return self._process("-incoming", "defer", shared=False)
 
     def resume(self, process: QemuProcess) -> None:
         """Load the state and let the guest run; ``RESUMED`` comes when its agent says so."""
@@ -76,17 +73,13 @@ class Snapshot:
         process.qmp.command("cont")
         process.agent().ask_whether_back()
 
-    def _process(self, options: Sequence[str]) -> QemuProcess:
-        files = (self._memory,)
-        return QemuProcess(self._qemu, self._choice, self._boot, self._spec, options, files)
-
-    def _memory_arguments(self, *, shared: bool) -> tuple[str, ...]:
+    def _process(self, *more: str, shared: bool) -> QemuProcess:
         path, share = f"/proc/self/fd/{self._memory}", "on" if shared else "off"
         memory = f"memory-backend-file,id=memory,size={self._spec.memory_mib}M"
-        return (
-            *("-object", f"{memory},mem-path={path},share={share}"),
-            *("-machine", "memory-backend=memory"),
-        )
+        memory += f",mem-path={path},share={share}"
+        options = ("-object", memory, "-machine", "memory-backend=memory", *more)
+        files = (self._memory,)
+        return QemuProcess(self._qemu, self._choice, self._boot, self._spec, options, files)
 
     def _until(self, process: QemuProcess, question: str, wanted: Sequence[str]) -> str:
         timeout_s = self._boot.timeout_s

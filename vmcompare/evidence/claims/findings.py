@@ -93,8 +93,7 @@ class Finding:
 def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
     """Settle one part of a claim by the rows of **one** recording (columns: ``recording.COLUMNS``).
 
-    Raises:
-        ValueError: ``frame`` holds rows of more than one run; those are never pooled.
+    Raises ``ValueError``: ``frame`` holds rows of more than one run; those are never pooled.
     """
     runs = sorted(set(frame["run_id"]))
     if len(runs) > 1:
@@ -146,10 +145,8 @@ def combine(findings: Sequence[Finding]) -> Finding:
 
     All refuted → refuted; else any not measured → not measured here; else any inconclusive →
     inconclusive; else mixed, or any caveat → with caveats; else supported. A value judgement counts
-    only where there is nothing else. ``interval`` is kept where there is one part only.
-
-    Raises:
-        ValueError: ``findings`` is empty.
+    only where there is nothing else. ``interval`` is kept where there is one part only. Raises
+    ``ValueError``: ``findings`` is empty.
     """
     if not findings:
         raise ValueError("a claim has at least one part")
@@ -434,11 +431,9 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     of the other, then the median over the blocks that have both (``statistics.paired_ratio``).
     ``slope=True``: per block (one *ramp*) a least-squares line ``a + b·N`` through each side, where
     the row's ``rep`` is N, the number of instances, and its value what they cost together; ``b``,
-    the marginal cost, takes the place of the medians. A ramp needs two different N.
-
-    Raises:
-        Undecided: a side has no valid row, its rows do not belong to one series, only one side has
-            a network, or the denominator of a slope does not grow with N.
+    the marginal cost, takes the place of the medians. A ramp needs two different N. Raises
+    ``Undecided``: a side has no valid row, its rows do not belong to one series, only one side has
+    a network, or the denominator of a slope does not grow with N.
     """
     rows = [_valid(frame, wanted, side) for side in wanted.sides]
     if len({str(some["network"].iloc[0]) for some in rows}) > 1:
@@ -504,8 +499,7 @@ def _marginal(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval,
 def observed(name: str, frame: pd.DataFrame) -> bool | None:
     """A fact of one recording: whether it held, ``None`` when its observations disagree.
 
-    Raises:
-        Undecided: it was not observed.
+    Raises ``Undecided``: it was not observed.
     """
     if counts := counted(name):
         part, whole = (float(_valid(frame, counts, side)["value"].sum()) for side in counts.sides)

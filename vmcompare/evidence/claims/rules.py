@@ -190,8 +190,7 @@ class Estimand:
 def parse(text: str) -> Estimand:
     """Read an estimand.
 
-    Raises:
-        ValueError: ``text`` is not in the language above; the message says which piece.
+    Raises ``ValueError``: ``text`` is not in the language above; the message says which piece.
     """
     control: Observations | None = None
     body = text.strip()

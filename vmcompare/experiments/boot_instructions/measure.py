@@ -109,7 +109,7 @@ def _native(context: Context) -> Iterator[Step]:
     launcher = context.launchers.get(Platform.PROCESS)
     for block in range(context.rounds if launcher else 0):
         assert launcher is not None
-        row = replace(blank(launcher, Platform.PROCESS, Spec(), "fork_cpu_s"), block=block)
+        row = blank(launcher, Platform.PROCESS, Spec(), "fork_cpu_s", block=block)
         yield "process", partial(or_failed, _forks_here(launcher, row), row)
 
 
@@ -137,7 +137,7 @@ def _boots(context: Context) -> Iterator[Step]:
 def _boot(context: Context, whose: Platform, spec: Spec, metric: str, block: int) -> Iterator[Step]:
     launcher = context.launchers.get(whose)
     if launcher is not None:
-        row = replace(blank(launcher, whose, spec, metric), block=block)
+        row = blank(launcher, whose, spec, metric, block=block)
         what = Series(whose, spec.machine).label
         yield what, partial(or_failed, _boot_counted(context, launcher, spec, row), row)
 
@@ -164,8 +164,8 @@ class _Inside:
     def row(self, series: Series, metric: str) -> Measurement:
         """A row of something counted in the guest."""
         product = series.platform is Platform.CONTAINER and not series.runtime
-        return replace(
-            blank(self.launcher, series.platform, GUEST, metric),
+        return blank(
+            *(self.launcher, series.platform, GUEST, metric),
             layer="product" if product else "mechanism",
             runtime="fork+exec" if series.platform is Platform.PROCESS else "runc",
         )
@@ -231,8 +231,7 @@ def _count(
 def counted(output: bytes) -> int:
     """Instructions between the two stamps in what the script printed, without idle time.
 
-    Raises:
-        LaunchFailure: something of it is missing, or the command failed.
+    Raises ``LaunchFailure``: something of it is missing, or the command failed.
     """
     first, second, *_ = [*first_byte.STAMP.finditer(output), None, None]
     numbers = output[second.end() :].split()[:3] if second else []

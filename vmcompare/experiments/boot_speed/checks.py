@@ -22,8 +22,7 @@ BUDGET = 0.1
 def services_share(view: View) -> float:
     """Per cent of the full VM's time to its first byte that its services take.
 
-    Raises:
-        Unavailable: the view holds no phases of a full VM up to its first byte.
+    Raises ``Unavailable``: the view holds no phases of a full VM up to its first byte.
     """
     parts = _vm_phases(view)[1]
     return 100 * parts[Phase.FIRST_BYTE] / sum(parts.values())

@@ -177,12 +177,8 @@ def _memory(row: Measurement, box: Sandbox) -> Iterator[Measurement]:
     """
     emulated = row.accel == "tcg"
     metrics = ("pss_with_code_cache_bytes", "pss_bytes") if emulated else ("pss_bytes",)
-    pids = box.host_pids()
     try:
-        if not pids:
-            raise Unavailable(
-                "the processes that serve it cannot be seen from here", "replay a recording"
-            )
+        pids = memory.serving(box)
         if emulated:
             found = memory.vm_parts(pids, ram_bytes=row.mem_limit_mib * MIB, emulated=True)
             values: tuple[int, ...] = (found.pss_with_code_cache_bytes, found.pss_bytes)
@@ -221,14 +217,8 @@ def _spec(series: Series) -> Spec:
 
 
 def _template(trial: Trial, launcher: Launcher) -> Measurement:
-    row = blank(launcher, trial.series.platform, _spec(trial.series), "start_to_first_byte_s")
-    return replace(
-        row,
-        block=trial.block,
-        rep=trial.rep,
-        order_in_block=trial.order_in_block,
-        is_warmup=trial.is_warmup,
-    )
+    spec, metric = _spec(trial.series), "start_to_first_byte_s"
+    return blank(launcher, trial.series.platform, spec, metric, **trial.place)
 
 
 def _corpus(seed: int) -> bytes:

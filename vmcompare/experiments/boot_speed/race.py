@@ -42,8 +42,7 @@ class Runner:
 def runners(view: View) -> list[Runner]:
     """Of each series the start whose time to the first byte is nearest to the series' median.
 
-    Raises:
-        Unavailable: the view holds no start with its phases.
+    Raises ``Unavailable``: the view holds no start with its phases.
     """
     found = []
     phases = view.columns("phase_s")
@@ -69,8 +68,7 @@ def _until_first_byte(start: Column) -> Iterator[tuple[Phase, float]]:
 def race(view: View) -> Markup:
     """The race as HTML: a box to tick, and a lane a series. Without motion the lanes stand full.
 
-    Raises:
-        Unavailable: the view holds no start with its phases.
+    Raises ``Unavailable``: the view holds no start with its phases.
     """
     lanes = runners(view)
     longest_s = max((lane.total_s * lane.factor for lane in lanes), default=0.0) or 1.0

@@ -30,7 +30,7 @@ from vmcompare.experiments.elasticity.measure import (
 )
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
-from vmcompare.plots.lines import Line, LinePanel, lines
+from vmcompare.plots.lines import Line, lines
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Machine, Platform, Series
 
@@ -105,7 +105,9 @@ def memory(view: View) -> Picture:
         if one is INFLATED:
             marks["the balloon is inflated"] = line.drawn[0][0]
     return lines(
-        [LinePanel("MiB that the host pays; right: peak → after", drawn, marks)],
+        "MiB that the host pays; right: peak → after",
+        drawn,
+        marks,
         x_label="seconds since the program was started",
         x_ticks=range(0, 2 * math.ceil(max(end_s, 16) / 2) + 1, 2),
         what="Memory that the host pays, over time",
@@ -114,15 +116,13 @@ def memory(view: View) -> Picture:
     )
 
 
-@explained.table("moments")
+@explained.table("moments", lacking="memory that was freed")
 def moments(view: View) -> Iterator[Row]:
     """One row a course: medians of each moment, and the share that came back."""
-    shown = False
     for one in COURSES:
         back = one.column(view, AFTER, "returned_ratio")
         if back is None:
             continue
-        shown = True
         share = back.median
         differ = share.known and _percent(share.low) != _percent(share.high)
         spread = f" [{share.ends(_percent)}]" if differ else ""
@@ -133,8 +133,6 @@ def moments(view: View) -> Iterator[Row]:
             "came back": f"{_percent(share.estimate)}{spread}{few}",
             "runs": str(share.n),
         }
-    if not shown:
-        raise absent("memory that was freed")
 
 
 _MOMENTS = {"before": BEFORE, "while in use": PEAK, "after": AFTER}
@@ -153,15 +151,13 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %".replace("-0 ", "0 ").replace("-", "−")
 
 
-@explained.table("limits")
+@explained.table("limits", lacking="limit that was changed")
 def limits(view: View) -> Iterator[Row]:
     """One row a request: what came of it, what a program inside saw, how long it took."""
-    shown = False
     times = {column.key: column for column in view.columns("duration_s")}
     for column in view.columns("observation"):
         took = times[column.key].medians() if column.key in times else {}
         for asked, text in column.texts().items():
-            shown = True
             what, _, seen = text.partition(" | ")
             yield {
                 "instance": column.label(mixed=False),
@@ -170,8 +166,6 @@ def limits(view: View) -> Iterator[Row]:
                 "seen inside": seen,
                 "took": seconds(took[asked]) if asked in took else "–",
             }
-    if not shown:
-        raise absent("limit that was changed")
 
 
 # ---- work ---------------------------------------------------------------------------------------
@@ -182,17 +176,15 @@ def work_column(view: View, series: Series, phase: str) -> Column | None:
     return of_series(view.columns("work_cpu_s", phase=phase), series)
 
 
-@explained.table("work")
+@explained.table("work", lacking="work that was counted")
 def work(view: View) -> Iterator[Row]:
     """One row a piece of work: medians, and the container's ratio paired by round."""
-    shown = False
     for piece in WORK:
         bare = work_column(view, PROCESS, piece)
         held = work_column(view, CONTAINER, piece)
         free = work_column(view, CONTAINER, piece + NO_FILTER)
         if bare is None and held is None:
             continue
-        shown = True
         paired = held.over(bare) if held and bare else None
         yield {
             "work": piece,
@@ -201,8 +193,6 @@ def work(view: View) -> Iterator[Row]:
             "container, no filter": seconds(free.median.estimate) if free else "–",
             "container ÷ process": ratio(paired.estimate) if paired else "–",
         }
-    if not shown:
-        raise absent("work that was counted")
 
 
 # ---- the model ----------------------------------------------------------------------------------

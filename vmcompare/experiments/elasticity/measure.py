@@ -127,8 +127,8 @@ def measure(context: Context) -> Iterator[Measurement]:
             continue
         launcher = context.launcher(step.series)
         assert launcher is not None  # plan() holds only what can be launched
-        row = blank(launcher, step.series.platform, step.spec, "host_bytes")
-        row = replace(row, block=block, order_in_block=order, phase=AFTER + step.suffix)
+        place = {"block": block, "order_in_block": order, "phase": AFTER + step.suffix}
+        row = blank(launcher, step.series.platform, step.spec, "host_bytes", **place)
         yield from or_failed(_arm(context, step, launcher, row), row)
 
 
@@ -201,11 +201,7 @@ def _arm(context: Context, arm: Arm, launcher: Launcher, row: Measurement) -> It
 
 def host_bytes(box: Sandbox, row: Measurement) -> int:
     """What the host pays for an instance now. Raises ``Unavailable``."""
-    pids = box.host_pids()
-    if not pids:
-        raise Unavailable(
-            "the processes that serve it cannot be seen from here", "replay a recording"
-        )
+    pids = memory.serving(box)
     if row.platform.is_vm:
         ram_bytes = row.mem_limit_mib * MIB
         return memory.vm_parts(pids, ram_bytes=ram_bytes, emulated=row.accel == "tcg").pss_bytes
@@ -373,12 +369,12 @@ def _work(context: Context, block: int, order: int) -> Iterator[Measurement]:
             if launcher is None:
                 continue
             bare = name == NO_FILTER
-            spec = Spec(
-                vcpus=2, confinement=Confinement.NO_SECCOMP if bare else Confinement.DEFAULT
-            )
-            row = blank(launcher, where, spec, "work_cpu_s")
-            row = replace(row, block=block, order_in_block=order)
-            row = replace(row, confinement=str(spec.confinement) if bare else "")
+            held = Confinement.NO_SECCOMP if bare else Confinement.DEFAULT
+            spec = Spec(vcpus=2, confinement=held)
+            row = blank(
+                launcher, where, spec, "work_cpu_s", block=block, order_in_block=order,
+                confinement=str(held) if bare else "",
+            )  # fmt: skip
             try:
                 box = stack.enter_context(launcher.open(spec, context.on_event))
                 box.put(_WORK, workload.elf(platform.machine()))

@@ -33,7 +33,7 @@ from vmcompare.experiments.guest_os.instance import (
     KERNEL_THREADS,
     PROCESSES,
 )
-from vmcompare.plots.lines import Curve, Line, LinePanel, curves, lines
+from vmcompare.plots.lines import Curve, Line, curves, lines
 from vmcompare.plots.picture import Picture, Placeholders, WhatIf
 from vmcompare.plots.stack import Whole, stack
 from vmcompare.sandbox import EMULATION, Machine, Platform, Series
@@ -85,7 +85,9 @@ def _ramps(view: View, metric: str, title: str, *, paid_back: bool = False) -> P
             marks[words + crossover_words(before, base, vm)] = crossover(before, base, vm)
     last_n = max(int(column.rows["rep"].max()) for column in weighed)
     picture = lines(
-        [LinePanel(f"{title}, in MiB (bold: one more)", drawn, marks)],
+        f"{title}, in MiB (bold: one more)",
+        drawn,
+        marks,
         x_label="instances at the same time, N",
         x_ticks=tuple(range(0, last_n + 1, 2 if last_n > 5 else 1)),
         what="Memory against the number of instances, with a straight line for each series",
@@ -148,7 +150,8 @@ def sizes(view: View) -> Picture:
             note = size(column.median.estimate)
             drawn.append(Line(column.series, label, points, note=note, hollow=age == "aged"))
     return lines(
-        [LinePanel("MiB on the host for one VM", drawn)],
+        "MiB on the host for one VM",
+        drawn,
         x_label="memory given to the VM (-m), in MiB",
         x_ticks=(0, 128, 256, 512, 1024),
         what="What a virtual machine is given and what the host pays for it",

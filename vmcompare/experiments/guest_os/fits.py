@@ -22,13 +22,11 @@ class Fit:
         column: the series and its rows.
         fixed: what is there once, in bytes: median over the ramps.
         each: bytes of one more instance: median over the ramps, with its interval.
-        ramps: how many could be fitted.
     """
 
     column: Column
     fixed: float
     each: Interval
-    ramps: int
 
     @property
     def series(self) -> Series:
@@ -59,7 +57,7 @@ def fits(view: View, metric: str, phase: str = "ramp") -> Sequence[Fit]:
         if lines:
             fixed = median_interval([line.intercept for line in lines]).estimate
             each = median_interval([line.slope for line in lines])
-            found.append(Fit(column, fixed, each, len(lines)))
+            found.append(Fit(column, fixed, each))
     return tuple(found)
 
 

@@ -60,17 +60,10 @@ def weigh(box: Sandbox, spec: Spec, *, is_vm: bool, emulated: bool) -> Weight:
 
     A container's processes are told apart by the first word of their command lines: the workload is
     what this experiment started in it; all else (shim, PID 1, a monitor) manages it. A VM's one
-    process is told apart by its mappings.
-
-    Raises:
-        Unavailable: its processes cannot be seen, read, or told apart.
+    process is told apart by its mappings. Raises ``Unavailable``: its processes cannot be seen,
+    read, or told apart.
     """
-    pids = box.host_pids()
-    if not pids:
-        raise Unavailable(
-            "the processes that serve it cannot be seen from here",
-            "replay a recording: the engine runs under another kernel",
-        )
+    pids = memory.serving(box)
     if is_vm:
         found = memory.vm_parts(pids, ram_bytes=spec.memory_mib * MIB, emulated=emulated)
         cache = {CODE_CACHE: found.code_cache} if found.code_cache else {}
@@ -102,10 +95,8 @@ def counts(box: Sandbox) -> Mapping[str, int]:
 
     Counted are processes of its own process table: PID 1 always, of the others neither the
     first-byte program, our workload and command channel, nor the counting itself. Files are those
-    of its root file system.
-
-    Raises:
-        LaunchFailure: a command inside failed, or printed something else than a count.
+    of its root file system. Raises ``LaunchFailure``: a command inside failed, or printed something
+    else than a count.
     """
     listed = _output(box, _PS)
     return {**processes(listed), FILES: _number(box, ("sh", "-c", "find / -xdev -type f | wc -l"))}
@@ -142,8 +133,7 @@ def disk_bytes(box: Sandbox) -> int:
 def read_disk(box: Sandbox) -> None:
     """Let a guest read its whole disk through its page cache.
 
-    Raises:
-        LaunchFailure, WaitTimeout: it could not, or not within three minutes.
+    Raises ``LaunchFailure``, ``WaitTimeout``: it could not, or not within three minutes.
     """
     _output(box, ("sh", "-c", "cat /dev/vda >/dev/null"), timeout_s=_AGE_TIMEOUT_S)
 

@@ -118,8 +118,8 @@ class Ramp:
         self.spec = Spec(machine=series.machine, runtime=series.runtime)
         if self.size_mib:
             self.spec = replace(self.spec, memory_mib=self.size_mib)
-        self.row = replace(
-            blank(self.launcher, series.platform, self.spec, "pss_bytes"),
+        self.row = blank(
+            *(self.launcher, series.platform, self.spec, "pss_bytes"),
             phase="size" if self.size_mib else "ramp",
             block=self.block,
             order_in_block=self.order,

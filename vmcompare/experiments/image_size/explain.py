@@ -104,18 +104,17 @@ def contents(view: View) -> Picture:
     return stack(wholes, what=what, caption=_caption(view, "part_bytes"))
 
 
-@explained.table("pieces")
-def pieces(view: View) -> Sequence[Row]:
+@explained.table("pieces", lacking="piece of an image")
+def pieces(view: View) -> Iterator[Row]:
     """One row a piece: the start of its digest on each occasion, and whether it is sent again."""
-    rows: list[Row] = []
     for column in view.need("part_bytes", "piece of an image"):
         named: dict[str, dict[str, str]] = {}
         for phase, digest in column.texts().items():
             if phase.startswith("piece "):
                 occasion, _, piece = phase.removeprefix("piece ").partition(": ")
                 named.setdefault(piece, {})[occasion] = digest.removeprefix("sha256:")[:_DIGITS]
-        rows += [
-            {
+        for piece, digests in named.items():
+            yield {
                 "series": column.series.label,
                 "piece": piece,
                 "first application": digests.get("whole", "–"),
@@ -124,42 +123,33 @@ def pieces(view: View) -> Sequence[Row]:
                 "sent again": "no" if len(set(digests.values())) == 1 else "yes",
                 "provenance": column.provenance,
             }
-            for piece, digests in named.items()
-        ]
-    return _some(rows, "piece of an image")
 
 
-@explained.table("copy_up")
-def copy_up(view: View) -> Sequence[Row]:
+@explained.table("copy_up", lacking="copy-up")
+def copy_up(view: View) -> Iterator[Row]:
     """One byte appended to a file of the base: where, and what the upper layer grows by."""
-    rows: list[Row] = [
-        {
-            "where": PLACES.get(column.series.platform, column.series.label),
-            "what": COPIED[phase].format(path=path),
-            "bytes": f"{column.medians()[phase]:,.0f}",
-            "provenance": column.provenance,
-        }
-        for column in view.columns("part_bytes")
-        for phase, path in column.texts().items()
-        if phase in COPIED
-    ]
-    return _some(rows, "copy-up")
+    for column in view.columns("part_bytes"):
+        for phase, path in column.texts().items():
+            if phase in COPIED:
+                yield {
+                    "where": PLACES.get(column.series.platform, column.series.label),
+                    "what": COPIED[phase].format(path=path),
+                    "bytes": f"{column.medians()[phase]:,.0f}",
+                    "provenance": column.provenance,
+                }
 
 
-@explained.table("facts")
-def facts(view: View) -> Sequence[Row]:
+@explained.table("facts", lacking="fact about images")
+def facts(view: View) -> Iterator[Row]:
     """One row a fact: what was tried, whether it held, and what the system said."""
-    rows: list[Row] = [
-        {
-            "what was tried": words,
-            "true": "yes" if column.values[0] else "no",
-            "what was read": (column.texts()[name] or "–").removeprefix("sha256:")[:_READ],
-            "provenance": column.provenance,
-        }
-        for name, words in FACTS.items()
-        for column in view.columns("fact", phase=name)
-    ]
-    return _some(rows, "fact about images")
+    for name, words in FACTS.items():
+        for column in view.columns("fact", phase=name):
+            yield {
+                "what was tried": words,
+                "true": "yes" if column.values[0] else "no",
+                "what was read": (column.texts()[name] or "–").removeprefix("sha256:")[:_READ],
+                "provenance": column.provenance,
+            }
 
 
 # ---- how large it is ----------------------------------------------------------------------------
@@ -281,11 +271,7 @@ def _compressed_vm_over_container(view: View) -> float | None:
 
 
 def value_of(view: View, platform: Platform, phase: str) -> float:
-    """One size in bytes.
-
-    Raises:
-        Unavailable: it is not among the rows shown.
-    """
+    """One size in bytes. Raises ``Unavailable``: it is not among the rows shown."""
     if not (value := _bytes(view, platform, phase)):
         raise absent(f"{phase} size of {platform}")
     return value
@@ -355,12 +341,6 @@ def _panels(view: View, titles: Mapping[str, str]) -> Mapping[str, Sequence[Dot]
     if not panels:
         raise absent("size of an image")
     return panels
-
-
-def _some(rows: list[Row], what: str) -> list[Row]:
-    if not rows:
-        raise absent(what)
-    return rows
 
 
 def _size(value: float | None) -> str:

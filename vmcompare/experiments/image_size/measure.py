@@ -214,10 +214,8 @@ def grown_bytes(box: Sandbox, platform: Platform, path: str) -> int:
     """Append one byte to the file at ``path``; the bytes by which the upper layer grew.
 
     A container writes through its engine's storage driver; in a VM an overlay file system is
-    mounted over a folder of its disk.
-
-    Raises:
-        LaunchFailure: the file could not be written to, or no layer could be looked at.
+    mounted over a folder of its disk. Raises ``LaunchFailure``: the file could not be written to,
+    or no layer could be looked at.
     """
     if platform is not Platform.CONTAINER:
         done = box.run(["sh", "-c", _BY_HAND, "copy-up", path])
@@ -291,7 +289,7 @@ def _spec(platform: Platform) -> Spec:
 
 def _row(launcher: Launcher, platform: Platform, metric: str) -> Measurement:
     """A failed row to be filled; without accelerator, as nothing is executed to get its value."""
-    return replace(blank(launcher, platform, _spec(platform), metric), accel="")
+    return blank(launcher, platform, _spec(platform), metric, accel="")
 
 
 EXPERIMENT = Experiment(

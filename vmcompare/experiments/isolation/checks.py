@@ -46,8 +46,7 @@ def _listed(probes: frozenset[str]) -> str:
 def opened_by(view: View) -> Mapping[str, frozenset[str]]:
     """Flag of :data:`FLAGS` → probes at the host that it opens, as measured.
 
-    Raises:
-        Unavailable: not every one of these flags was tried.
+    Raises ``Unavailable``: not every one of these flags was tried.
     """
     base, *others = misconfigured(view)
     tried = {one.confinement: one for one in others if one.made()}

@@ -408,7 +408,9 @@ explained.outcome("silent")(explain_failures.silent)
 explained.figure("heartbeats")(explain_failures.heartbeats_figure)
 explained.figure("noisy")(explain_failures.noisy_neighbour_figure)
 explained.table("falls")(explain_failures.falls_table)
-explained.table("limits")(explain_failures.limits_table)
+explained.table("limits", "program that asked for more than its limit")(
+    explain_failures.limits_table
+)
 explained.table("cves")(explain_failures.weaknesses_table)
 explained.table("all_cves")(explain_failures.all_weaknesses_table)
 explained.values("all_cves", "table")(explain_failures.weaknesses_left_out)

@@ -104,8 +104,7 @@ class Beats:
 def beats(view: View) -> Beats:
     """The heartbeats of the first run that holds those of VMs; else of any run.
 
-    Raises:
-        Unavailable: none was listened to.
+    Raises ``Unavailable``: none was listened to.
     """
     heard = view.need("gap_s", "heartbeat")
     sources = kernel_panic.SOURCES
@@ -338,8 +337,7 @@ def felt(view: View) -> list[marks.Row]:
     """How many times as long a neighbour waits or works, a row for each program beside it and a
     point a round.
 
-    Raises:
-        Unavailable: no program has taken much yet.
+    Raises ``Unavailable``: no program has taken much yet.
     """
     rows = []
     for what, metric, calm, busy in _COMPARED:
@@ -396,7 +394,7 @@ _LIMITED = (
 
 def limits_table(view: View) -> Iterator[Row]:
     """What programs that ask for more than their limit got, at most."""
-    rows, some = view.values(), False
+    rows = view.values()
     held_by = rows["confinement"].fillna("")
     for who, platform, held, nested in _LIMITED:
         mine = rows[(rows["platform"] == platform) & (held_by == held)
@@ -407,7 +405,6 @@ def limits_table(view: View) -> Iterator[Row]:
         count = forks[forks["metric"] == "item_count"]["value"].max()
         if ratios.empty and peaks.empty:
             continue
-        some = True
         limit = MIB * float((peaks if ratios.empty else ratios)["mem_limit_mib"].iloc[0])
         got = peaks["value"].max() if ratios.empty else limit * ratios["value"].max()
         yield {
@@ -418,8 +415,6 @@ def limits_table(view: View) -> Iterator[Row]:
             "memory it got": size(got),
             "processes it got": "–" if math.isnan(count) else f"{count:.0f}",
         }
-    if not some:
-        raise absent("program that asked for more than its limit")
 
 
 # ---- weaknesses made public ----------------------------------------------------------------------

@@ -112,8 +112,7 @@ def configuration(
         args: argv of the first program.
         limits: of its control group.
 
-    Raises:
-        UnknownName: there is no such flag.
+    Raises ``UnknownName``: there is no such flag.
     """
     if flag not in FLAGS:
         raise UnknownName("flag", flag, FLAGS)

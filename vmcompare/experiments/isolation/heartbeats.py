@@ -102,8 +102,7 @@ def missed_in(by_second: Mapping[int, float], second: int, event: int) -> bool:
         second: not before ``event``.
         event: the second of an event; the 30 s before it are the baseline.
 
-    Raises:
-        Unavailable: no beat was recorded in the baseline.
+    Raises ``Unavailable``: no beat was recorded in the baseline.
     """
     before = [gap for at, gap in by_second.items() if event - BEFORE_S <= at < event]
     if not before:
@@ -114,8 +113,7 @@ def missed_in(by_second: Mapping[int, float], second: int, event: int) -> bool:
 def misses(by_second: Mapping[int, float], event: int) -> bool:
     """Whether a beat was missed from ``event`` on; see :func:`missed_in`.
 
-    Raises:
-        Unavailable: no beat was recorded in the baseline, or none after it.
+    Raises ``Unavailable``: no beat was recorded in the baseline, or none after it.
     """
     return any(missed_in(by_second, second, event) for second in _after(by_second, event))
 
@@ -123,8 +121,7 @@ def misses(by_second: Mapping[int, float], event: int) -> bool:
 def silent(by_second: Mapping[int, float], event: int, until: int | None = None) -> bool:
     """Whether a heartbeat stopped after ``event`` and had not come back by ``until``.
 
-    Raises:
-        Unavailable: as :func:`misses`.
+    Raises ``Unavailable``: as :func:`misses`.
     """
     return missed_in(by_second, _after(by_second, event, until)[-1], event)
 

@@ -104,20 +104,8 @@ _ERROR_NAMES = {
 """Message of BusyBox's shell → name of the error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds of the baseline, and from each event to the next and to the end."""
-
-    baseline_s: int = heartbeats.BEFORE_S
-    apart_s: int = 5
-
-    @property
-    def total_s(self) -> int:
-        """Length of the time axis."""
-        return self.baseline_s + len(EVENTS) * self.apart_s
-
-
-TIMING = Timing()
+APART_S = 5
+"""Seconds from each event to the next and to the end."""
 
 
 @dataclass(slots=True)
@@ -299,8 +287,10 @@ def _refused(output: bytes) -> str:
 def steps(
     context: Context,
     stack: contextlib.ExitStack,
-    timing: Timing = TIMING,
     clock: Clock | None = None,
+    *,
+    baseline_s: int = heartbeats.BEFORE_S,
+    apart_s: int = APART_S,
 ) -> list[Step]:
     """The steps of this part; none without QEMU."""
     if Platform.VM_DIRECT not in context.launchers:
@@ -313,10 +303,11 @@ def steps(
     plan: list[Step] = [
         (f"falls: opening {phases[-1]}", partial(panics.begin, phases)) for phases in opened
     ]
-    happens = {timing.baseline_s + n * timing.apart_s: event for n, event in enumerate(EVENTS)}
-    for second in range(timing.total_s):
+    happens = {baseline_s + n * apart_s: event for n, event in enumerate(EVENTS)}
+    total_s = baseline_s + len(EVENTS) * apart_s
+    for second in range(total_s):
         event = happens.get(second, "")
-        words = event.removeprefix(EVENT) or f"listening ({second + 1} of {timing.total_s} s)"
+        words = event.removeprefix(EVENT) or f"listening ({second + 1} of {total_s} s)"
         plan.append((f"falls: {words}", partial(panics.second, event)))
     plan.append(("falls: what became of them", panics.end))
     return plan

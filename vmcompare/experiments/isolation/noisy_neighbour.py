@@ -234,9 +234,7 @@ def fill(box: Sandbox, memory_mib: int) -> None:
     """Ask a guest for twice its memory at once, then take nearly all that it has.
 
     For a guest that boots from its disk: a hog would make it read its programs anew for minutes.
-
-    Raises:
-        LaunchFailure: its kernel did not refuse, or could not give what it says it has.
+    Raises ``LaunchFailure``: its kernel did not refuse, or could not give what it says it has.
     """
     argv = ("sh", "-c", _FILL, "sh", str(2 * memory_mib), str(_LEFT_MIB))
     done = box.run(argv, timeout_s=120)
@@ -280,7 +278,7 @@ def _must_be(name: str, wanted: str, found: str) -> None:
 def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
     """One row: the guest's RAM on the host ÷ what it was given. Raises ``Unavailable``."""
     ram_bytes = row.mem_limit_mib * MIB
-    held = memory.vm_parts(_host_pids(box), ram_bytes=ram_bytes, emulated=row.emulated)
+    held = memory.vm_parts(memory.serving(box), ram_bytes=ram_bytes, emulated=row.emulated)
     yield filled(row, held.guest_ram / ram_bytes)
 
 
@@ -290,19 +288,13 @@ def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
     box.run(["sh", "-c", "\n".join([loop] * (2 * vcpus))])
     try:
         clock.sleep(0.5)
-        pids = _host_pids(box)
+        pids = memory.serving(box)
         began_ns, before_s = clock.now_ns(), memory.cpu_s(pids)
         clock.sleep(CPU_S)
         took_s, after_s = (clock.now_ns() - began_ns) / NS_PER_S, memory.cpu_s(pids)
     finally:
         box.run(["sh", "-c", "pkill -9 -f '[w]hile :; do'; true"])
     return (after_s - before_s) / (vcpus * took_s)
-
-
-def _host_pids(box: Sandbox) -> tuple[int, ...]:
-    if pids := box.host_pids():
-        return pids
-    raise Unavailable("the processes that serve it cannot be seen from here", "replay a recording")
 
 
 def docker_memory(box: Sandbox, row: Measurement) -> Iterator[Measurement]:

@@ -143,8 +143,7 @@ def tried(arms: Iterable[Arm]) -> set[str]:
 def probed(view: View) -> list[Arm]:
     """The arms on this computer; without Docker's container the disposable VM's stands in.
 
-    Raises:
-        Unavailable: no probe was made.
+    Raises ``Unavailable``: no probe was made.
     """
     found = [
         arm(view, Platform.PROCESS),
@@ -160,8 +159,7 @@ def probed(view: View) -> list[Arm]:
 def misconfigured(view: View) -> list[Arm]:
     """The arms in the disposable VM, in one run: first the default, then every other flag.
 
-    Raises:
-        Unavailable: its default container was not probed.
+    Raises ``Unavailable``: its default container was not probed.
     """
     base = arm(view, Platform.CONTAINER, nested=True)
     if base is None or not base.made():
@@ -179,11 +177,7 @@ def default_container(view: View) -> Arm | None:
 
 
 def neighbours(view: View) -> list[Arm]:
-    """The arms in which one instance tried another.
-
-    Raises:
-        Unavailable: none did.
-    """
+    """The arms in which one instance tried another. Raises ``Unavailable``: none did."""
     found = [
         arm(view, Platform.PROCESS, aim=NEIGHBOUR),
         arm(view, Platform.CONTAINER, BRIDGE, aim=NEIGHBOUR),

@@ -118,11 +118,7 @@ class BoundaryReading:
 
 
 def parse_reading(text: str) -> BoundaryReading:
-    """The reading in what the script printed.
-
-    Raises:
-        Unavailable: it is not whole.
-    """
+    """The reading in what the script printed. Raises ``Unavailable``: it is not whole."""
     lines = [line.strip() for line in text.splitlines()]
     found: dict[str, list[str]] = {}
     for line in lines:
@@ -178,10 +174,8 @@ CAPABILITY_NAMES: tuple[str, ...] = (
 def decoded_capabilities(cap_eff: str) -> tuple[str, ...]:
     """The capabilities that a ``CapEff`` line of ``/proc/<pid>/status`` grants, bit 0 first.
 
-    A bit beyond the last known name is called ``"bit 41"``.
-
-    Raises:
-        Unavailable: the text is not hexadecimal.
+    A bit beyond the last known name is called ``"bit 41"``. Raises ``Unavailable``: the text is not
+    hexadecimal.
     """
     if not re.fullmatch(r"[0-9a-fA-F]{1,32}", cap_eff.strip()):
         raise Unavailable("what was read of the capabilities is no number", "replay another run")
@@ -224,10 +218,8 @@ def calls_of(text: str, words: Words) -> list[Call]:
 
     Calls are parted by semicolons, their arguments by blanks: a number, an absolute path, ``$0``
     (what the first call of the line returned), ``HERE``, ``BUFFER``, or a word in braces. A call
-    after ``always`` is made although one before it failed.
-
-    Raises:
-        KeyError: there is nothing of that kind to aim at.
+    after ``always`` is made although one before it failed. Raises ``KeyError``: there is nothing of
+    that kind to aim at.
     """
 
     def argument(word: str) -> int | bytes | Result:
@@ -422,9 +414,8 @@ def make_calls(box: Sandbox, sequences: Sequence[Sequence[Call]]) -> tuple[int, 
 def ask(box: Sandbox, targets: Words | None) -> Response:
     """What an instance reads, and the answers to all probes that can be made in it.
 
-    Raises:
-        Unavailable, AbnormalShutdown, LaunchFailure, WaitTimeout: see :func:`read` and
-            :func:`make_calls`.
+    Raises ``Unavailable``, ``AbnormalShutdown``, ``LaunchFailure``, ``WaitTimeout``: see
+    :func:`read` and :func:`make_calls`.
     """
     reading = read(box)
     wanted = possible(targets, platform.machine())

@@ -90,10 +90,8 @@ class Copies:
         """Open ``n`` more at once; seconds from the common start to the last one's first byte.
 
         Whatever is prepared beforehand (a pre-created container) is prepared for all of them, then
-        all are let go together.
-
-        Raises:
-            LaunchFailure: one of them did not start; those that did are kept in ``here``.
+        all are let go together. Raises ``LaunchFailure``: one of them did not start; those that did
+        are kept in ``here``.
         """
         ready = threading.Barrier(n)
         new = [Copy(self._launcher, self._spec, ready) for _ in range(n)]

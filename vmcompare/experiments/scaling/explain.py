@@ -18,7 +18,7 @@ from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.scaling.demo import FIVE
 from vmcompare.experiments.scaling.measure import CELLS, KILLED, MANY, WANTED, Cell
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
-from vmcompare.plots.lines import Line, LinePanel, lines, log_lines
+from vmcompare.plots.lines import Line, lines, log_lines
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Platform, Start
 
@@ -96,7 +96,8 @@ def wall(view: View) -> Picture:
             )
         )  # fmt: skip
     return log_lines(
-        LinePanel("Until all N copies are there", drawn),
+        "Until all N copies are there",
+        drawn,
         x_label="copies let go at once, N",
         x_ticks=MANY,
         what="Seconds from the common start to the last copy’s first byte",
@@ -123,7 +124,8 @@ def memory(view: View) -> Picture:
             )
         )  # fmt: skip
     return lines(
-        [LinePanel("MiB of all N copies; right: one more", drawn)],
+        "MiB of all N copies; right: one more",
+        drawn,
         x_label="copies at the same time, N",
         x_ticks=(0, *MANY[1:]),
         what="Memory of N copies",

@@ -118,10 +118,9 @@ def measure(context: Context) -> Iterator[Measurement]:
         cell = step.cell
         launcher = context.launcher(cell.series)
         assert launcher is not None  # plan() holds only what can be launched
-        row = replace(
-            blank(launcher, cell.series.platform, cell.spec, "scale_wall_s"),
-            phase=str(step.n), block=step.block, order_in_block=step.order,
-            is_warmup=step.is_warmup,
+        row = blank(
+            launcher, cell.series.platform, cell.spec, "scale_wall_s", phase=str(step.n),
+            block=step.block, order_in_block=step.order, is_warmup=step.is_warmup,
         )  # fmt: skip
         if failures[cell] >= GIVE_UP_AFTER:
             yield failed(row, "not tried again after repeated failure")

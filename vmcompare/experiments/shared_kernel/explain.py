@@ -102,11 +102,7 @@ def instances(view: View) -> list[Instance]:
 
 
 def answered(view: View) -> list[Instance]:
-    """Those instances that answered.
-
-    Raises:
-        Unavailable: none did.
-    """
+    """Those instances that answered. Raises ``Unavailable``: none did."""
     found = [one for one in instances(view) if one.values]
     if not found:
         raise Unavailable("no instance has said whose kernel answers it", NEXT)
@@ -188,8 +184,7 @@ def kernels_table(view: View) -> Iterator[Cells]:
 def probes_table(view: View) -> Iterator[Cells]:
     """What was tried on the shared kernel and on a VM's own, and what became of it.
 
-    Raises:
-        Unavailable: nothing was tried.
+    Raises ``Unavailable``: nothing was tried.
     """
     rows = list(_tried(view))
     if not rows:
@@ -335,11 +330,7 @@ class Ladder:
         return [self.climbs[name] for name in names if name in self.climbs]
 
     def need(self, name: str) -> Rung:
-        """A climb that succeeded.
-
-        Raises:
-            Unavailable: it was not tried, or failed.
-        """
+        """A climb that succeeded. Raises ``Unavailable``: it was not tried, or failed."""
         found = self.climbs.get(name)
         if found is None or not found.seen:
             why = f" ({found.why})" if found else ""
@@ -350,8 +341,7 @@ class Ladder:
 def climbed(view: View) -> Ladder:
     """The ladder to show: an own one before a recorded one, a guest's before the host's.
 
-    Raises:
-        Unavailable: none was climbed.
+    Raises ``Unavailable``: none was climbed.
     """
     for shown in (MEASURED, RECORDED):
         for ground in (ladder.GUEST, ladder.HOST):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
@@ -92,9 +92,8 @@ class Run:
 
     def row(self, who: Who, metric: str, phase: str, spec: Spec | None = None) -> Measurement:
         """A row of an instance to be filled; ``spec`` where it differs from the instance's own."""
-        launcher = self.context.launchers[who.platform]
-        row = blank(launcher, who.platform, spec or who.spec, metric)
-        return replace(row, phase=phase, rep=who.rep)
+        launcher, where = self.context.launchers[who.platform], who.platform
+        return blank(launcher, where, spec or who.spec, metric, phase=phase, rep=who.rep)
 
     def fact(self, platform: Platform, name: str, spec: Spec | None = None) -> Measurement:
         """The row of a fact to be filled."""

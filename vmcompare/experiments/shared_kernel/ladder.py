@@ -157,9 +157,8 @@ class Ground:
             name: one of :meth:`climbs`.
             before: what :attr:`prepare` returned.
 
-        Raises:
-            Unavailable: this rung cannot be climbed here, or the observer could not look around;
-                the error says what was printed.
+        Raises ``Unavailable``: this rung cannot be climbed here, or the observer could not look
+        around; the error says what was printed.
         """
         if name in self.not_here:
             raise Unavailable(self.not_here[name], "look at the recorded rung")

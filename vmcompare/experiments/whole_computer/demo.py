@@ -147,8 +147,7 @@ def _answered(ran: bool, said: str) -> str:
 def replay(view: View) -> Sector:
     """The same from a recording.
 
-    Raises:
-        Unavailable: it has not been recorded, or cannot be read.
+    Raises ``Unavailable``: it has not been recorded, or cannot be read.
     """
     seen = view.columns("observation")
     started = next((c for c in seen if "boot_sector_printed" in c.texts()), None)

@@ -149,11 +149,7 @@ _IQR_TO_SD = 1.349
 
 
 def halves(view: View) -> list[Halves]:
-    """Every series that has both an A and a B.
-
-    Raises:
-        Unavailable: none has.
-    """
+    """Every series that has both an A and a B. Raises ``Unavailable``: none has."""
     found = []
     for column in view.need("start_to_first_byte_s", "start"):
         a, b = column.where(phase="A"), column.where(phase="B")

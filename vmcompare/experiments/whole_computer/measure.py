@@ -286,14 +286,9 @@ def _start(context: Context, trial: Trial) -> Iterator[Measurement]:
         stamps[event.phase] = event.t_ns
         context.on_event(event)
 
-    row = replace(
-        blank(launcher, trial.series.platform, Spec(), "start_to_first_byte_s"),
-        phase="A" if trial.rep < REPEATS // 2 else "B",
-        block=trial.block,
-        rep=trial.rep,
-        order_in_block=trial.order_in_block,
-        is_warmup=trial.is_warmup,
-    )
+    label = "A" if trial.rep < REPEATS // 2 else "B"
+    where, metric = trial.series.platform, "start_to_first_byte_s"
+    row = blank(launcher, where, Spec(), metric, phase=label, **trial.place)
     error = "no first byte was seen"
     try:
         with launcher.open(Spec(), on_event):
