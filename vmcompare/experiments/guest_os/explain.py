@@ -69,14 +69,13 @@ def _ramps(view: View, metric: str, title: str, *, paid_back: bool = False) -> P
     held = fits.daemons_bytes(view, base.column.run_id) if base else {}
     before = held.get(0)
     if base is not None and before is not None:
-        last = float(base.column.rows["rep"].max())
+        words = f"container, plus {size(before)} of daemons"
         drawn.insert(
             [column.key for column in weighed].index(base.column.key) + 1,
             Line(
                 base.series,
-                base.column.label(mixed=both).replace("container", "container and daemons", 1),
-                drawn=((0.0, before + base.fixed), (last, before + base.at(last))),
-                note=f"+ {size(before)}",
+                base.column.label(mixed=both).replace("container", words, 1),
+                drawn=tuple((n, daemons + base.at(n)) for n, daemons in held.items() if n),
                 dashed=True,
             ),
         )
@@ -385,7 +384,7 @@ def _caption(view: View, found: Sequence[Column]) -> str:
     if emulated:
         said.append(
             f"Under {EMULATION}: {', '.join(emulated)}; the emulator then also holds tables of its "
-            "translator, so these sizes are upper bounds."
+            "translator: with hardware virtualisation these sizes are probably smaller."
         )
     if failed := failures(found):
         said.append(f"Failed, counted but not drawn: {failed}.")

@@ -59,19 +59,15 @@ class Move:
         """The median size."""
         return self.shipped.median.estimate
 
-    def parts(self) -> dict[str, float]:
-        """Step in one word → median seconds, in order; the start of an emulated VM says so."""
-        found = {_WORDS[phase]: self.steps[phase].median.estimate for phase in STEPS}
-        if self.shipped.emulated:
-            found["start (emulated)"] = found.pop("start")
-        return found
+    def parts(self, *, started: bool) -> dict[str, float]:
+        """Step in one word → median seconds, in order; perhaps without the start."""
+        shown = STEPS if started else STEPS[:-1]
+        return {_WORDS[phase]: self.steps[phase].median.estimate for phase in shown}
 
     def over(self, mbit: float, *, started: bool) -> dict[str, float]:
-        """The same with a transfer over ``mbit`` Mbit/s, and perhaps without the start."""
-        save, load, *start = self.parts().items()
-        return dict(
-            [save, (_TRANSFER, transfer_s(self.bytes, mbit)), load, *(start if started else ())]
-        )
+        """The same with a transfer over ``mbit`` Mbit/s."""
+        save, *later = self.parts(started=started).items()
+        return dict([save, (_TRANSFER, transfer_s(self.bytes, mbit)), *later])
 
 
 def transfer_s(shipped_bytes: float, mbit: float) -> float:
@@ -101,16 +97,20 @@ def need(view: View) -> Sequence[Move]:
 
 @explained.figure("steps")
 def steps(view: View) -> Picture:
-    """What a move takes besides the transfer: save, load and start, one bar a side."""
+    """What a move takes besides the transfer: save and load, and starts unless one is emulated."""
     found = need(view)
+    emulated = any(one.shipped.emulated for one in found)
     both = mixed([one.shipped for one in found])
-    wholes = [Whole(one.shipped.label(mixed=both), one.parts()) for one in found]
-    return stack(
+    wholes = [
+        Whole(one.shipped.label(mixed=both), one.parts(started=not emulated)) for one in found
+    ]
+    picture = stack(
         wholes,
         what="Seconds that a move takes besides the transfer",
         caption=caption(view, [one.steps[STEPS[-1]] for one in found]),
         written=seconds,
     )
+    return replace(picture, placeholders={"emulated": emulated})
 
 
 @explained.whatif("link")
