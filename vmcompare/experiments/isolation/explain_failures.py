@@ -460,7 +460,7 @@ def all_weaknesses_table(_view: View) -> Iterator[Row]:
 def _weakness(one: Weakness, what: str) -> dict[str, str]:
     return {
         "vulnerability": f"[{one.cve}]({one.url})",
-        "made public": one.published,
+        "record published": one.published,
         "what, in a sentence": f"{what}: {one.summary}",
         "where": WEAK[one.kind],
     }
