@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from shell_lines import alpine_image, shell_lines
+from waiting import until
 
 
 def lines() -> list[str]:
@@ -33,3 +34,19 @@ def test_a_default_container_may_only_read_that_file_and_a_limit_ends_who_passes
     assert all(re.match(r"proc /proc/sys\S* proc ro\b", line) for line in found)
     assert said(over, limited) == "137"
     assert said(over, without) == "0"
+
+
+@pytest.mark.docker
+def test_a_disk_writer_is_bounded_and_leaves_nothing() -> None:
+    [_, *lines] = shell_lines("05b", summary="Try it")
+    assert "count=64 conv=notrunc" in lines[1]
+    script = "\n".join([f"image={alpine_image()}", *lines])
+    done = subprocess.run(["bash", "-e"], input=script, capture_output=True, text=True, check=True)
+    assert len(re.findall(r"real\s+0m", done.stderr)) == 2
+    [writer] = done.stdout.split()
+
+    def is_gone() -> bool:
+        left = ["docker", "ps", "-aq", "--no-trunc"]
+        return writer not in subprocess.run(left, capture_output=True, text=True, check=True).stdout
+
+    assert until(is_gone)

@@ -96,6 +96,17 @@ def test_a_neighbour_that_hardly_felt_it_is_said_to(show: Show) -> None:
     assert "at most 1.06× as long: hardly felt" in figure("noisy", show(calm)).brief
 
 
+def test_one_bad_round_is_not_hidden_by_the_median(show: Show) -> None:
+    rows = [
+        row("vm-direct", "gap_p99_s", p99, phase=stretch, machine="pc", block=block)
+        for block, loud in enumerate((0.052, 0.65, 0.052))
+        for stretch, p99 in (("quiet", 0.052), ("fork loop", loud))
+    ]
+    brief = figure("noisy", show(rows)).brief
+    assert "In the worst round a heartbeat waits 12.5× as long" in brief
+    assert "hardly felt" not in brief
+
+
 def test_the_most_that_each_got_stands_beside_its_limit(full: View) -> None:
     table = cells("limits", full).set_index("program in")
     assert table.loc["container in a VM, limited"].tolist() == ["64.0 MiB", "64.0 MiB", "24"]

@@ -116,7 +116,8 @@ HEADLINES: Sequence[Headline] = (
     Headline("03", "bytes to send: a second application", ("P1", "second application")),
     Headline("04", "time from request to first byte", ("F2", "start")),
     Headline(
-        "05a", "opens a host device (container: privileged)", ("S5", "direct access"),
+        "05a", "opens a host device (container: privileged; VM: none given)",
+        ("S5", "direct access"),
         "privileged_container_opens_host_devices", "vm_opens_host_devices",
     ),
     Headline(

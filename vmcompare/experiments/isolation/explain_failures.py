@@ -316,7 +316,7 @@ def _share(found: Beats, phase: str, *sources: str) -> float:
 # ---- a noisy neighbour ---------------------------------------------------------------------------
 
 HARDLY = 1.2
-"""Up to this much over quiet, a neighbour is said to have hardly felt it: a fifth, a choice."""
+"""Up to this much over quiet, in every round, a neighbour hardly felt it: a fifth, a choice."""
 
 _ARMS = (
     ("container, no limit", Platform.CONTAINER, WITHOUT),
@@ -367,15 +367,24 @@ def noisy_neighbour_figure(view: View) -> Picture:
     figure = style.figure(marks.TALL_IN * len(rows) + 0.8)
     axes = figure.subplots()
     marks.draw(axes, rows)
-    most = max(point for row in rows for point in row.points)
-    axes.set_xlim(0, max(2.5, most * 1.1))
+    points = [point for row in rows for point in row.points]
+    axes.set_xscale("log")
+    low, high = min(0.8, *points) * 0.95, max(2.5, *points) * 1.1
+    axes.set_xlim(low, high)
+    ticks = [n for n in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low < n < high]
+    axes.set_xticks(ticks, [f"{n:g}×" for n in ticks])
+    axes.minorticks_off()
     axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
-    axes.set_xlabel("times as long as beside a quiet program", fontsize=style.SMALL_PT)
+    axes.set_xlabel(
+        "times as long as beside a quiet program (logarithmic)", fontsize=style.SMALL_PT
+    )
     said = "; ".join(f"{row.label.replace(' · ', ', ')}: {row.text}" for row in rows)
-    waiting = [row.value or 0.0 for row in rows if not row.label.startswith(BURNER)]
+    waiting = [row for row in rows if not row.label.startswith(BURNER)]
+    worst = max((point for row in waiting for point in row.points), default=0.0)
     values: Values = {
-        "hardly": bool(waiting) and max(waiting) < HARDLY,
-        "worst": ratio(max(waiting, default=float("nan"))),
+        "hardly": 0 < worst < HARDLY,
+        "felt": worst >= HARDLY,
+        "worst": ratio(worst),
         "works": len(waiting) < len(rows),
     }
     alt = f"How many times as long a neighbour waits. {said}."
@@ -455,7 +464,7 @@ def all_weaknesses_table(_view: View) -> Iterator[Row]:
 def _weakness(one: Weakness, what: str) -> dict[str, str]:
     return {
         "vulnerability": f"[{one.cve}]({one.url})",
-        "made public": one.published,
+        "record published": one.published,
         "what, in a sentence": f"{what}: {one.summary}",
         "where": WEAK[one.kind],
     }
