@@ -115,9 +115,8 @@ def fetch(cache: Path) -> Packages:
     for name in BINARIES:
         packed = _packed(folder, name)
         if packed is None:
-            raise Unavailable(
-                f"apt-get fetched no {name}", "try again on a computer with Debian 12"
-            )
+            step = "read what apt-get says above; it takes a network and Debian 12's sources"
+            raise Unavailable(f"apt-get fetched no {name}", step)
         versions[name] = _field(packed, "Version")
         if not (unpacked / name).exists():
             subprocess.run(["dpkg-deb", "-x", packed, unpacked], check=True)
@@ -157,9 +156,7 @@ def sources(cache: Path, packages: Packages) -> Sequence[Path]:
     assert busybox is not None
     source = _field(busybox, "Source").partition(" ")[0] or "busybox"
     wanted.append(f"{source}={packages.versions['busybox-static'].partition('+b')[0]}")
-    for field in ("Built-Using", "Static-Built-Using"):
-        built = [entry.split() for entry in _field(busybox, field).split(",") if entry.strip()]
-        wanted += [f"{name}={version.rstrip(')')}" for name, _, version in built]
+    wanted += [f"{name}={version}" for name, version in linked(packages).items()]
     wanted = sorted(set(wanted))
     folder = cache / "sources"
     noted = folder / "wanted"
@@ -174,6 +171,15 @@ def sources(cache: Path, packages: Packages) -> Sequence[Path]:
                 raise Unavailable(f"apt-get fetched no source of {name}", step)
         noted.write_text("\n".join(wanted))
     return [path for path in sorted(folder.iterdir()) if path != noted]
+
+
+def linked(packages: Packages) -> dict[str, str]:
+    """What BusyBox was linked with, as its package says: source package → version."""
+    busybox = _packed(packages.folder, "busybox-static")
+    assert busybox is not None
+    said = ",".join(_field(busybox, name) for name in ("Built-Using", "Static-Built-Using"))
+    built = [entry.split() for entry in said.split(",") if entry.strip()]
+    return {name: version.rstrip(")") for name, _, version in built}
 
 
 def _apt(cache: Path) -> list[str]:
@@ -200,6 +206,7 @@ def _apt(cache: Path) -> list[str]:
         "Dir::Etc::SourceParts": "/dev/null",
     }
     apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in options.items())]
-    # Not checked: a source that has nothing for i386 is an error to apt. The download decides.
-    subprocess.run([*apt, "update"], check=False)
+    # No error yet: a source that has nothing for i386 is one to apt. The download decides.
+    if subprocess.run([*apt, "update"], check=False).returncode:
+        print("browser lab: apt-get could not read all its sources; the others may do", flush=True)
     return apt

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 
-from browser_lab.packages import Packages
+from browser_lab.packages import Packages, linked
 from vmcompare import __version__
 from vmcompare.evidence.markdown import inline
 
@@ -112,11 +112,13 @@ def policy(script: str) -> str:
 
 def programs(packages: Packages) -> list[tuple[str, str, str]]:
     """What the page carries of others: name, exact version, licence."""
-    versions = packages.versions
+    versions, libraries = packages.versions, linked(packages).items()
     return [
         ("v86 (npm v86)", versions["v86"], "BSD-2-Clause, below"),
+        ("SoftFloat and the decoder of zstd, in v86", versions["v86"], "BSD-3-Clause, below"),
         ("Linux (Debian linux-source-6.1)", versions["linux-source-6.1"], "GPL-2.0"),
         ("BusyBox (Debian busybox-static)", versions["busybox-static"], "GPL-2.0"),
+        *[(f"{name}, linked into BusyBox", version, "LGPL-2.1") for name, version in libraries],
         ("SeaBIOS (Debian seabios)", versions["seabios"], "LGPL-3.0"),
     ]
 

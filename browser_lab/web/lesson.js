@@ -5,7 +5,6 @@ const vm1 = new VM("VM 1");
 const vm2 = new VM("VM 2");
 const vms = [vm1, vm2];
 const running = new Set();  // containers that beat
-let memoryOf = {};
 
 const say = (step, words) => { $(`said-${step}`).textContent = words; };
 
@@ -13,13 +12,17 @@ const say = (step, words) => { $(`said-${step}`).textContent = words; };
 const busy = new Set();
 function on(id, step, act) {
   $(id).addEventListener("click", async () => {
-    if ($(id).getAttribute("aria-disabled") === "true") return;
+    if ($(id).getAttribute("aria-disabled") === "true") {
+      if (!busy.has(id)) say(step, `Not now: ${$(id).title}.`);
+      return;
+    }
     busy.add(id);
     offer();
     try {
       await act();
     } catch (error) {
-      say(step, `That did not work: ${error.message}. Boot VM 1 again and go on from there.`);
+      const next = step === "resume" ? "Try it once more." : "If it stays so, boot VM 1 again and go on from there.";
+      say(step, `That did not work: ${error.message}. ${next}`);
     }
     busy.delete(id);
     offer();
@@ -42,7 +45,12 @@ function offer() {
     panic: !vm1.alive ? "boot VM 1 first" : !running.has("A") ? "start A first" : "",
     save: results.rows.length ? "" : "nothing was measured yet",
   };
-  for (const button of document.querySelectorAll("[data-rung]")) waits[button.id] = waits.look;
+  // A rung that is taken too early would change VM 1 itself.
+  let climbed = true;
+  for (const rung of Object.keys(RUNGS)) {
+    waits[`rung-${rung}`] = waits.look || (climbed ? "" : "climb the rungs before this one");
+    climbed &&= $(`rung-${rung}`).closest("li").dataset.done === "true";
+  }
   for (const [id, why] of Object.entries(waits)) {
     const wait = busy.has(id) ? "it is being done" : why;
     $(id).setAttribute("aria-disabled", String(Boolean(wait)));
@@ -79,23 +87,60 @@ for (const [vm, at] of [[vm1, "vm1"], [vm2, "vm2"]]) {
     }
     $(`state-${at}`).textContent = STATES[vm.state];
     $(at).dataset.state = vm.state;
+    field.placeholder = vm.alive ? "" : "not running";
+    field.readOnly = !vm.alive;
     if (vm === vm1 && !["running", "paused"].includes(vm.state)) running.clear();
     offer();
   });
   vm.addEventListener("phase", () => drawPhases(vm));
   vm.addEventListener("beat", ({ detail }) => beat(detail.who, detail.t));
+  // The line below the console: Enter sends it, the arrows bring earlier ones back, Ctrl-C goes through.
+  const field = $(`line-${at}`);
+  const sent = [];
+  let back = 0;
   $(`form-${at}`).addEventListener("submit", (event) => {
     event.preventDefault();
     if (!vm.alive) return;
-    vm.type(`${$(`line-${at}`).value}\n`);
-    $(`line-${at}`).value = "";
+    back = sent.push(field.value);
+    vm.type(`${field.value}\n`);
+    field.value = "";
   });
-  $(`line-${at}`).addEventListener("keydown", (event) => {
+  field.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (step) {
+      back = Math.min(Math.max(back + step, 0), sent.length);
+      field.value = sent[back] ?? "";
+      event.preventDefault();
+    }
     if (!event.ctrlKey || event.key.toLowerCase() !== "c" || !vm.alive) return;
-    if (event.target.selectionStart !== event.target.selectionEnd) return;  // it copies
+    if (field.selectionStart !== field.selectionEnd) return;  // it copies
     event.preventDefault();
     vm.type("\x03");
   });
+  // A field of one line would make one of several.
+  field.addEventListener("paste", (event) => {
+    const lines = event.clipboardData.getData("text").trimEnd().split(/\r?\n/);
+    if (lines.length === 1 || !vm.alive) return;
+    event.preventDefault();
+    typeLines(vm, screen, lines).catch(() => null);
+  });
+}
+
+// Each line once the shell asks for it. A program that the reader started may not end by itself.
+async function typeLines(vm, screen, lines) {
+  for (const line of lines) {
+    await prompted(screen);
+    vm.type(`${line}\n`);
+  }
+  await prompted(screen);
+}
+
+async function prompted(screen) {
+  for (let tries = 0; tries < 50; tries += 1) {
+    await wait(100);
+    if (/[#>] $/.test(screen.textContent)) return;
+  }
+  throw new Error("the shell on the console does not answer; Ctrl-C there ends a program");
 }
 
 const owner = (who) => (who === "VM 2" ? vm2 : vm1);
@@ -132,7 +177,7 @@ function noteStart(vm, what) {
 
 on("boot", "boot", async () => {
   running.clear();
-  hand = null;
+  forgetHand();
   say("boot", "VM 1 is booting.");
   await vm1.start(false);
   noteStart(vm1, "boot of VM 1");
@@ -229,10 +274,10 @@ on("whose", "whose", async () => {
   if (names.includes("VM 2")) {
     results.note("fact", "VM 2 has a boot id of its own", Number(!ids.slice(0, 3).includes(ids[3])));
     found.kernels = { words: `${kernels.length} boot ids, so ${kernels.length} kernels`, choice: String(kernels.length) };
-    say("whose", `Four instances, ${kernels.length} boot ids: ${kernels.length} kernels.`);
+    say("whose", `Four answers, ${kernels.length} boot ids: ${kernels.length} kernels.`);
     $("drawn-kernels").removeAttribute("hidden");
   } else {
-    say("whose", `Three instances, ${kernels.length} boot id. Resume VM 2 in step 2, then ask again.`);
+    say("whose", `Three answers, ${kernels.length} boot id. Resume VM 2 in step 2, then ask again.`);
   }
   compare();
 });
@@ -246,18 +291,28 @@ const RUNGS = {
 };
 let hand = null;  // what the shell on the console saw last
 
+function forgetHand() {
+  hand = null;
+  $("hand").closest("figure").hidden = true;
+  for (const rung of Object.keys(RUNGS)) {
+    $(`rung-${rung}`).closest("li").dataset.done = "false";
+    $(`now-${rung}`).textContent = "";
+  }
+}
+
 // Looks at the shell on the console; returns the facts in which it differs from VM 1.
 async function look() {
   const host = facts(await vm1.ask("facts"));
   const shell = facts(await vm1.ask("hand"));
+  if (!host["boot id"] || !shell["boot id"]) throw new Error("the shell on the console cannot be looked at");
   host["memory limit"] = "none";
   const before = hand ?? shell;
   hand = shell;
+  const shown = (fact) => (fact === "memory limit" && shell[fact] > 0 ? size(Number(shell[fact])) : shell[fact] ?? "–");
   const rows = [...Object.values(RUNGS), "boot id"];
   const own = [];
   $("hand").replaceChildren(...rows.map((fact) => {
     const mine = shell[fact] ?? "–";
-    const shown = fact === "memory limit" && mine > 0 ? size(Number(mine)) : mine;
     // Two lists of one view differ, too. What beats for VM 1 is in its list, and in no narrower one.
     const narrow = (list) => Boolean(list) && !list.includes(":lab");
     const differs = fact === "process list" ? narrow(mine) : mine !== host[fact];
@@ -265,36 +320,30 @@ async function look() {
     const verdict = fact === "boot id" ? (differs ? "another kernel" : "the same kernel") : differs ? "its own" : "VM 1's";
     const changed = fact === "process list" ? narrow(mine) !== narrow(before[fact]) : mine !== before[fact];
     return element("tr", { "data-fact": fact, "data-own": String(differs), class: changed ? "changed" : "" },
-      element("th", { scope: "row" }, fact), element("td", {}, host[fact] ?? "–"), element("td", {}, shown),
+      element("th", { scope: "row" }, fact), element("td", {}, host[fact] ?? "–"), element("td", {}, shown(fact)),
       element("td", {}, verdict));
   }));
   $("hand").closest("figure").hidden = false;
   for (const [rung, fact] of Object.entries(RUNGS)) {
-    $(`rung-${rung}`).closest("li").dataset.done = String(own.includes(fact));
+    const climbed = own.includes(fact);
+    $(`rung-${rung}`).closest("li").dataset.done = String(climbed);
+    $(`now-${rung}`).textContent = climbed ? `${fact}: ${host[fact]} in VM 1, ${shown(fact)} in your shell` : "";
   }
   const left = Object.values(RUNGS).length - own.filter((fact) => fact !== "boot id").length;
-  say("hand", left ? `${own.length} of 5 are its own now.` : "All five are its own. The kernel is still VM 1's: this is a container.");
+  say("hand", left ? `Of the five, your shell has ${own.length} of its own now.` : "All five are its own. The kernel is still VM 1's: this is a container.");
   if (!left) results.note("fact", "a container made by hand has the boot id of VM 1", Number(shell["boot id"] === host["boot id"]));
   return own;
-}
-
-// Until the shell asks for the next line; a program that the reader started may not.
-async function prompt() {
-  for (let tries = 0; tries < 50; tries += 1) {
-    await wait(100);
-    if ($("console-vm1").textContent.endsWith("# ")) return;
-  }
 }
 
 for (const [rung, fact] of Object.entries(RUNGS)) {
   on(`rung-${rung}`, "hand", async () => {
     const lines = $(`rung-${rung}`).closest("li").querySelector("pre").textContent.split("\n");
-    for (const line of lines) {
-      await prompt();
-      vm1.type(`${line}\n`);
+    await typeLines(vm1, $("console-vm1"), lines);
+    for (let tries = 0; tries < 5; tries += 1) {
+      if ((await look()).includes(fact)) return;
+      await wait(500);
     }
-    await prompt();
-    for (let tries = 0; tries < 10 && !(await look()).includes(fact); tries += 1) await wait(500);
+    say("hand", "This rung changed nothing. What does the console say? exit goes one rung back.");
   });
 }
 on("look", "hand", look);

@@ -143,9 +143,11 @@ class TestThePage:
         page.locator('#vm1[data-state="running"]').wait_for(timeout=60_000)
         line = page.get_by_label("Command for VM 1")
         line.focus()
-        page.keyboard.type("echo $((6 * 7))")
+        page.keyboard.type("echo =$((6 * 7))=")
         page.keyboard.press("Enter")
-        page.locator("#console-vm1").filter(has_text="42").wait_for(timeout=30_000)
+        page.locator("#console-vm1").filter(has_text="=42=").wait_for(timeout=30_000)
+        page.keyboard.press("ArrowUp")
+        assert line.input_value() == "echo =$((6 * 7))="
 
     @pytest.mark.parametrize(
         ("width", "dark"), [(1366, False), (1366, True), (800, False), (360, False)]
@@ -168,10 +170,26 @@ class TestThePage:
         self, open_page: Open, lab_page: Path
     ) -> None:
         page = open_page(lab_page, width=1366)
-        for name in ("Start A", "Ask all four", "Crash the kernel from A"):
+        for name in ("Start A", "Ask all four", "Make the kernel panic from A"):
             button = page.get_by_role("button", name=name)
             assert button.get_attribute("aria-disabled") == "true"
             assert button.get_attribute("title") == "boot VM 1 first"
+        page.get_by_role("button", name="Ask all four").press("Enter")
+        assert page.locator("#said-whose").inner_text() == "Not now: boot VM 1 first."
+        assert page.get_by_label("Command for VM 1").get_attribute("placeholder") == "not running"
+
+    def test_several_pasted_lines_are_several_commands(
+        self, open_page: Open, lab_page: Path
+    ) -> None:
+        page = open_page(lab_page, width=1366)
+        page.get_by_role("button", name="Boot VM 1", exact=True).click()
+        page.locator('#vm1[data-state="running"]').wait_for(timeout=60_000)
+        page.get_by_label("Command for VM 1").evaluate("""field => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData('text/plain', 'a=6\\necho =$((a * 7))=\\n');
+            field.dispatchEvent(new ClipboardEvent('paste', {clipboardData, cancelable: true}));
+        }""")
+        page.locator("#console-vm1").filter(has_text="=42=").wait_for(timeout=30_000)
 
     def test_stands_still_while_it_is_hidden_for_long_and_goes_on_after(
         self, open_page: Open, lab_page: Path
