@@ -141,7 +141,7 @@ def test_more_fit_the_rarer_the_peak_and_a_vm_that_keeps_its_peak_gains_nothing(
     assert counts[-1] == int(room / high)
     assert fitting(room, high, high, 0.1) == int(room / high)
     model = explanation("elasticity").whatifs["overcommit"](whole)
-    assert "vm, all of its memory reserved 64" in model.draw(model.values[0]).alt
+    assert "vm, all of its 1024 MiB reserved 64" in model.draw(model.values[0]).alt
     assert model.draw(model.values[0]).alt != model.draw(model.values[-1]).alt
 
 

@@ -236,8 +236,10 @@ def overcommit(view: View) -> WhatIf:
             dots.append(Dot(one.series, label, count, f"{count:,}", hollow=bool(one.suffix)))
         reserved = HOST_GIB * 1024 // GIVEN_MIB
         if any(one.series == VM for one, *_ in held):
-            dots.append(Dot(VM, "vm, all of its memory reserved", reserved, f"{reserved:,}"))
-        return {f"Instances of {GIVEN_MIB} MiB that fit into {HOST_GIB} GiB": dots}
+            dots.append(
+                Dot(VM, f"vm, all of its {GIVEN_MIB} MiB reserved", reserved, f"{reserved:,}")
+            )
+        return {f"Instances that fit into {HOST_GIB} GiB": dots}
 
     return sliding_dots(
         panels,
