@@ -595,8 +595,11 @@ def test_a_dead_sessions_cgroups_go_and_others_stay(
     assert {item.kind for item in swept} == {"cgroup"}
 
 
-def test_what_a_program_complains_of_names_neither_date_nor_home() -> None:
-    said = f'time="2026-01-01T00:00:00Z" level=error msg="no \\"x\\" in {Path.home()}/.cache"\n'
+def test_what_a_program_complains_of_names_neither_date_nor_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
+    said = 'time="2026-01-01T00:00:00Z" level=error msg="no \\"x\\" in /home/ada/.cache"\n'
     assert bare.cleaned(said) == 'no "x" in ~/.cache\n'
 
 

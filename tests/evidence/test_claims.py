@@ -15,18 +15,20 @@ from planted import as_once_recorded, planted, row, starts
 from vmcompare.errors import RecordingError
 from vmcompare.evidence.claims import (
     Claim,
-    ClaimKind,
     Conclusion,
     Finding,
-    Observations,
     Rule,
     Undecided,
-    caveat,
     combine,
-    counted,
-    estimate,
     judge,
     load,
+)
+from vmcompare.evidence.claims.findings import estimate
+from vmcompare.evidence.claims.rules import (
+    ClaimKind,
+    Observations,
+    caveat,
+    counted,
     parse,
     quantity,
 )

@@ -11,6 +11,7 @@ import pytest
 
 from vmcompare.errors import RecordingError
 from vmcompare.evidence import claims, published
+from vmcompare.evidence.claims import rules
 from vmcompare.paths import data_dir
 
 # Every row of the registered rules; none may be dropped, whatever has been measured so far.
@@ -29,24 +30,24 @@ def test_the_headline_claims_of_boot_speed_are_registered_as_agreed() -> None:
     by_name = {claim.name: claim for claim in claims.load()}
     f2, work, o3 = by_name["F2 start"], by_name["F2 work"], by_name["O3 start"]
     assert (f2.kind, f2.rule, f2.estimand, f2.bound) == (
-        "time", "ratio", claims.parse("start_to_first_byte_s: vm / container"), 5.0,
+        "time", "ratio", rules.parse("start_to_first_byte_s: vm / container"), 5.0,
     )  # fmt: skip
-    assert claims.caveat("start_to_first_byte_s: vm-direct@pc / container") in f2.caveats
+    assert rules.caveat("start_to_first_byte_s: vm-direct@pc / container") in f2.caveats
     assert (work.kind, work.rule, work.estimand, work.bound) == (
-        "size", "ratio", claims.parse("start_instructions: vm / container"), 5.0,
+        "size", "ratio", rules.parse("start_instructions: vm / container"), 5.0,
     )  # fmt: skip
-    below_one = claims.caveat("below 1: start_instructions: vm-direct@pc / container")
+    below_one = rules.caveat("below 1: start_instructions: vm-direct@pc / container")
     assert below_one in work.caveats
     assert below_one.bound == 1
     assert (o3.kind, o3.rule, o3.estimand, o3.bound) == (
-        "time", "bound", claims.parse("start_to_first_byte_s: container"), 3.0,
+        "time", "bound", rules.parse("start_to_first_byte_s: container"), 3.0,
     )  # fmt: skip
 
 
 def test_the_table_of_claims_is_plain_csv_with_a_field_in_every_column() -> None:
     with (data_dir() / "claims.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    assert {len(row) for row in rows} == {len(claims.COLUMNS)}
+    assert {len(row) for row in rows} == {len(rules.COLUMNS)}
 
 
 def test_every_fact_that_a_claim_looks_at_has_its_words() -> None:
@@ -55,9 +56,9 @@ def test_every_fact_that_a_claim_looks_at_has_its_words() -> None:
     named: set[str] = set()
     for claim in claims.load():
         named |= set(claim.estimand.fact_names if claim.estimand else ())
-        named |= {c.text for c in claim.caveats if c.kind is claims.CaveatKind.FACT}
+        named |= {c.text for c in claim.caveats if c.kind is rules.CaveatKind.FACT}
     assert set(worded) == named
-    assert claims.words_of_fact("vm_boot_id_is_hosts") == "a VM’s boot id is the host’s"
+    assert rules.words_of_fact("vm_boot_id_is_hosts") == "a VM’s boot id is the host’s"
 
 
 def test_every_published_figure_says_where_it_is_from_and_how_far_it_was_checked() -> None:

@@ -72,6 +72,8 @@ class Asked:
                 assert len(model.values) <= most
                 assert list(model.values) == sorted(set(model.values))
                 assert 0 <= model.start < len(model.values)
+                sizes = {tuple(model.draw(x).figure.get_size_inches()) for x in model.values}
+                assert len(sizes) == 1, "frames differ in size: the page would jump"
                 for value in (model.values[0], model.values[-1]):
                     picture = model.draw(value)
                     assert "odelled" in picture.words or model.placeholders

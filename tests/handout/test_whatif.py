@@ -136,10 +136,7 @@ def test_packed_frames_come_out_whole() -> None:
     assert content["setting"] == ["1 s", "2 s", "3 s", "4 s", "5 s", "6 s"]
     assert content["alt"][5] == "Test figure at 6."
     assert content["print"] == [0, 2, 5]
-    frames = []
-    for runs in content["frames"]:
-        pairs = zip(runs[::2], runs[1::2], strict=True)
-        frames.append("\n".join(line for a, n in pairs for line in content["lines"][a : a + n]))
+    frames = content["frames"]
     shown = soup.select_one(".vmc-frame svg")
     assert shown["aria-label"] == "Test figure at 3."
     of_frame = BeautifulSoup(frames[2], "html.parser").svg

@@ -132,10 +132,9 @@ def test_the_button_opens_the_popover_that_it_stands_in(drawn: Picture) -> None:
 def test_every_figure_is_wide_and_its_smallest_words_can_be_read_from_the_back_row(
     experiment: str, name: str
 ) -> None:
-    drawing = of(experiment, name).svg()
-    size = svg.size(drawing)
-    assert size is not None
-    width, height = (points * 96 / 72 for points in size)
+    picture = of(experiment, name)
+    drawing = picture.svg()
+    width, height = picture.figure.get_size_inches() * 96
     assert height <= HEIGHT_PX
     assert width > 1.5 * height
     fonts = [float(px) for px in re.findall(r"font(?:-size)?: (?:[a-z0-9]+ )*?([\d.]+)px", drawing)]

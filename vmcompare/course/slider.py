@@ -9,7 +9,7 @@ import base64
 import gzip
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -42,18 +42,20 @@ def handout_html(whatif: WhatIf) -> Markup:
     """The what-if as one ``<figure>`` that needs no kernel; without a script its start shows."""
     pictures = [whatif.draw(value) for value in whatif.values]
     drawn = [picture.svg() for picture in pictures]
-    name = svg.name_of(drawn[0])  # one for all frames, so that they share their lines
-    frames = svg.same_size([svg.shrink(drawing, name) for drawing in drawn])
+    name = svg.name_of(drawn[0])  # one for all frames, which so have more in common
+    frames = [svg.shrink(drawing, name) for drawing in drawn]
     texts = [whatif.text(value) for value in whatif.values]
     start, last = whatif.start, len(frames) - 1
-    packed = _pack(
-        frames,
-        setting=texts,
-        alt=[picture.alt for picture in pictures],
-        caption=[picture.brief for picture in pictures],
-        notes=[picture.caption for picture in pictures],
-        print=_printed(start, last, _PRINTED),
-    )
+    content = {
+        "frames": frames,
+        "setting": texts,
+        "alt": [picture.alt for picture in pictures],
+        "caption": [picture.brief for picture in pictures],
+        "notes": [picture.caption for picture in pictures],
+        "print": _printed(start, last, _PRINTED),
+    }
+    raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    packed = base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()
     shown = zoomable(svg.inline(frames[start], pictures[start].alt), f"{name}-{start}")
     return render(
         "what-if",
@@ -131,21 +133,3 @@ def _printed(start: int, last: int, count: int) -> list[int]:
         low, high = max(itertools.pairwise(chosen), key=lambda gap: gap[1] - gap[0])
         chosen = sorted({*chosen, (low + high) // 2})
     return chosen
-
-
-def _pack(frames: Sequence[str], **texts: Sequence[Any]) -> str:
-    """Frames as runs of lines in one table (a line that frames share is stored once), zipped."""
-    table: dict[str, int] = {}
-    runs: list[list[int]] = []
-    for frame in frames:
-        run: list[int] = []
-        for line in frame.splitlines():
-            number = table.setdefault(line, len(table))
-            if run and run[-2] + run[-1] == number:
-                run[-1] += 1
-            else:
-                run += [number, 1]
-        runs.append(run)
-    content = {"lines": list(table), "frames": runs, **texts}
-    raw = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    return base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()

@@ -41,10 +41,10 @@ def docker_call(response: Any, *_: object, **__: object) -> None:
 
 
 def _say(text: str) -> None:
-    LOG.info("%s", printable(_homeless(text), LINE_CHARS))
+    LOG.info("%s", printable(homeless(text), LINE_CHARS))
 
 
-def _homeless(text: str) -> str:
+def homeless(text: str) -> str:
     """``text`` without the path of a home, which holds its user's name."""
     try:
         home = Path.home()

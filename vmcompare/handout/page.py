@@ -394,8 +394,8 @@ def _formulas(main: Tag) -> None:
 
 
 def _pictures(main: Tag) -> None:
-    """SVG pictures in fewer bytes; those of the author's stand in the page, as figures do."""
-    for image in main.select("img"):
+    """SVG pictures of the author's stand in the page, as figures do."""
+    for image in main.select(".vmc-text img"):
         source = str(image.get("src", ""))
         if not source.startswith(_SVG):
             continue
@@ -403,10 +403,7 @@ def _pictures(main: Tag) -> None:
             drawing = base64.b64decode(source[len(_SVG) :], validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             continue
-        alone = _inline(drawing, image) if image.find_parent(class_="vmc-text") else None
-        if alone is None:
-            image["src"] = svg.address(drawing)
-        else:
+        if alone := _inline(drawing, image):
             inner = f'<div class="vmc-figure vmc-diagram">{alone}</div>'
             image.replace_with(BeautifulSoup(inner, features="html.parser"))
 

@@ -67,7 +67,7 @@ class Picture:
 
     def _repr_html_(self) -> str:
         """One ``<figure>`` with alt text, the same in JupyterLab and in a handout."""
-        drawing = svg.inline(svg.compact(svg.shrink(self.svg())), self.alt)
+        drawing = svg.inline(svg.shrink(self.svg()), self.alt)
         words = Markup("<p>{}</p>").format(self.brief) if self.brief else ""
         if self.caption:
             words += (_FOLDED if self.brief else Markup("<p>{}</p>")).format(self.caption)

@@ -256,9 +256,7 @@ def console(printed: IO[bytes]) -> str:
 
 def cleaned(text: str) -> str:
     """What a program printed, fit for a recording: no log dates, no home directory."""
-    text = _LOGGED.sub(lambda found: found[1].replace('\\"', '"'), text)
-    home = os.path.expanduser("~")  # noqa: PTH111 - it never fails
-    return text.replace(home, "~") if home not in ("/", "~") else text
+    return log.homeless(_LOGGED.sub(lambda found: found[1].replace('\\"', '"'), text))
 
 
 def first_byte_ns(

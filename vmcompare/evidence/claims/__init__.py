@@ -48,47 +48,29 @@ measured with hardware virtualisation. It is shown beside "not measured here" an
 """
 
 from vmcompare.evidence.claims.findings import (
-    NO_CODE_CACHE,
     Conclusion,
-    Estimate,
     Finding,
     Undecided,
-    by_rule,
     combine,
     concerned,
-    estimate,
     judge,
     observed,
     told,
 )
-from vmcompare.evidence.claims.rules import (
-    ARTICLE,
-    COLUMNS,
-    RAMP,
-    RAMPS_WANTED,
-    Caveat,
-    CaveatKind,
-    Claim,
-    ClaimKind,
-    Estimand,
-    Observations,
-    Quantity,
-    Rule,
-    Side,
-    caveat,
-    counted,
-    load,
-    parse,
-    quantity,
-    quoted,
-    runs_wanted,
-    words_of_fact,
-)
+from vmcompare.evidence.claims.rules import ARTICLE, Claim, Rule, load, quoted
 
 __all__ = [
-    "ARTICLE", "COLUMNS", "NO_CODE_CACHE", "RAMP", "RAMPS_WANTED", "Caveat", "CaveatKind",
-    "Claim", "ClaimKind", "Conclusion", "Estimand", "Estimate", "Finding", "Observations",
-    "Quantity", "Rule", "Side", "Undecided", "by_rule", "caveat", "combine", "concerned",
-    "counted", "estimate", "judge", "load", "observed", "parse", "quantity", "quoted",
-    "runs_wanted", "told", "words_of_fact",
-]  # fmt: skip
+    "ARTICLE",
+    "Claim",
+    "Conclusion",
+    "Finding",
+    "Rule",
+    "Undecided",
+    "combine",
+    "concerned",
+    "judge",
+    "load",
+    "observed",
+    "quoted",
+    "told",
+]

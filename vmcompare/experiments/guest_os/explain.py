@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.claims import RAMPS_WANTED
+from vmcompare.evidence.claims.rules import RAMPS_WANTED
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, median_interval
 from vmcompare.evidence.units import MIB, ratio, size

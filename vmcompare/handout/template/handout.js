@@ -6,18 +6,10 @@ async function wakeWhatIf(figure) {
   const find = (selector) => figure.querySelector(selector);
   const packed = Uint8Array.from(atob(find("script").textContent), (c) => c.charCodeAt(0));
   const unzipped = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const { lines, frames, setting, alt, caption, notes, print } = await new Response(unzipped).json();
-  const text = (index) => {
-    const svg = [];
-    for (let k = 0; k < frames[index].length; k += 2) {
-      const [first, count] = frames[index].slice(k, k + 2);
-      svg.push(...lines.slice(first, first + count));
-    }
-    return svg.join("\n");
-  };
+  const { frames, setting, alt, caption, notes, print } = await new Response(unzipped).json();
   const range = find("input");
   const drawing = (index) => {
-    const svg = new DOMParser().parseFromString(text(index), "image/svg+xml").documentElement;
+    const svg = new DOMParser().parseFromString(frames[index], "image/svg+xml").documentElement;
     for (const part of svg.querySelectorAll("*")) if (!PARTS.has(part.localName)) part.remove();
     svg.classList.add("vmc-svg");
     svg.setAttribute("role", "img");
@@ -38,7 +30,7 @@ async function wakeWhatIf(figure) {
     const multiple = document.createElement("figure");
     const words = document.createElement("figcaption");
     const picture = new Image();
-    picture.src = "data:image/svg+xml," + encodeURIComponent(text(index));
+    picture.src = "data:image/svg+xml," + encodeURIComponent(frames[index]);
     picture.alt = alt[index];
     words.textContent = setting[index];
     multiple.append(words, picture);
