@@ -97,7 +97,7 @@ def kernel(row: Measurement, vms: Launcher, containers: Launcher) -> Iterator[Me
         row, metric="fact", platform=Platform.CONTAINER, layer="product", runtime=RUNC_IN_A_GUEST,
         image_digest=there[0], guest_kernel=there[1],
     )  # fmt: skip
-    text = f"here: {_told(*here)}; there: {_told(*there)}"
+    text = f"{_RAN if same else 'it differs'}; here {_told(*here)}; there {_told(*there)}"
     yield filled(row, same, metric="observation", phase=KERNEL, text=text)
     yield filled(row, same, phase="saved_image_runs_on_another_kernel")
     fails = any(_NO_FORMAT in line.lower() for line in foreign)
