@@ -21,7 +21,6 @@ from vmcompare.sandbox import (
     FIRST_BYTE,
     FOREIGN,
     RUNC_IN_A_GUEST,
-    Disk,
     Launcher,
     Machine,
     Platform,
@@ -108,19 +107,17 @@ def _told(image: str, release: str, version: str) -> str:
     return f"image {image.removeprefix('sha256:')[:12]}, Linux {release}, Alpine {version}"
 
 
-def hardware(
-    row: Measurement, launcher: Launcher, disk: Disk = Disk.VIRTIO
-) -> Iterator[Measurement]:
+def hardware(row: Measurement, launcher: Launcher, *, ide: bool = False) -> Iterator[Measurement]:
     """Start the VM's disk in another virtual computer than its makers do."""
     said = "it starts"
     try:
-        with launcher.open(Spec(machine=Machine(row.machine), disk=disk), lambda _: None):
+        with launcher.open(Spec(machine=Machine(row.machine), ide=ide), lambda _: None):
             pass
     except LaunchFailure as failure:
         if (gave_up := _GAVE_UP.search(failure.console)) is None:
             raise
         said = f"it gives up: {gave_up[1]}: {gave_up[2]}"
-    phase, starts = IDE if disk is Disk.IDE else HARDWARE, float(said == "it starts")
+    phase, starts = IDE if ide else HARDWARE, float(said == "it starts")
     yield filled(row, starts, metric="observation", phase=phase, text=said)
 
 
