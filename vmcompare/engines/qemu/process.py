@@ -160,8 +160,7 @@ class QemuProcess:
     def next_event(self, what: str, deadline: float, timeout_s: float) -> Event:
         """The end of the next phase, before ``deadline`` (``time.monotonic``).
 
-        Raises ``LaunchFailure`` if QEMU ended or its guest gave up, ``WaitTimeout`` if nothing
-        came.
+        Raises ``LaunchFailure`` if QEMU ended or its guest gave up; else ``WaitTimeout``.
         """
         assert self._reader is not None, "QEMU was not started"
         try:

@@ -21,7 +21,6 @@ from vmcompare.sandbox import (
     FIRST_BYTE,
     FOREIGN,
     RUNC_IN_A_GUEST,
-    Disk,
     Launcher,
     Machine,
     Platform,
@@ -97,7 +96,7 @@ def kernel(row: Measurement, vms: Launcher, containers: Launcher) -> Iterator[Me
         row, metric="fact", platform=Platform.CONTAINER, layer="product", runtime=RUNC_IN_A_GUEST,
         image_digest=there[0], guest_kernel=there[1],
     )  # fmt: skip
-    text = f"here: {_told(*here)}; there: {_told(*there)}"
+    text = f"{_RAN if same else 'it differs'}; here {_told(*here)}; there {_told(*there)}"
     yield filled(row, same, metric="observation", phase=KERNEL, text=text)
     yield filled(row, same, phase="saved_image_runs_on_another_kernel")
     fails = any(_NO_FORMAT in line.lower() for line in foreign)
@@ -108,19 +107,17 @@ def _told(image: str, release: str, version: str) -> str:
     return f"image {image.removeprefix('sha256:')[:12]}, Linux {release}, Alpine {version}"
 
 
-def hardware(
-    row: Measurement, launcher: Launcher, disk: Disk = Disk.VIRTIO
-) -> Iterator[Measurement]:
+def hardware(row: Measurement, launcher: Launcher, *, ide: bool = False) -> Iterator[Measurement]:
     """Start the VM's disk in another virtual computer than its makers do."""
     said = "it starts"
     try:
-        with launcher.open(Spec(machine=Machine(row.machine), disk=disk), lambda _: None):
+        with launcher.open(Spec(machine=Machine(row.machine), ide=ide), lambda _: None):
             pass
     except LaunchFailure as failure:
         if (gave_up := _GAVE_UP.search(failure.console)) is None:
             raise
         said = f"it gives up: {gave_up[1]}: {gave_up[2]}"
-    phase, starts = IDE if disk is Disk.IDE else HARDWARE, float(said == "it starts")
+    phase, starts = IDE if ide else HARDWARE, float(said == "it starts")
     yield filled(row, starts, metric="observation", phase=phase, text=said)
 
 

@@ -35,7 +35,7 @@ _PLACES = {
 }
 """Phase → what was put where."""
 NOT_IN_ROWS = "not in this recording"
-_PROGRAM = "program for another processor"
+_PROGRAM = "foreign program"
 _EMULATOR = Series(Platform.CONTAINER, runtime=BY_HAND)
 _INSTANCES = {_EMULATOR: "container with an emulator", THEIR_VM: "VM with that processor"}
 

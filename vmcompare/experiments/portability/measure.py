@@ -48,7 +48,7 @@ from vmcompare.measuring.experiment import (
     filled,
     or_failed,
 )
-from vmcompare.sandbox import Disk, Launcher, Machine, Mover, Platform, Series, Spec
+from vmcompare.sandbox import Launcher, Machine, Mover, Platform, Series, Spec
 
 STEPS = ("save", "load", "first-byte")
 """Phases of a move, in order; between the first two lies the link."""
@@ -135,19 +135,17 @@ def _counts(row: Measurement, counted: Counted, fact: str, holds: bool) -> Itera
 THEIR_VM = Series(Platform.VM_DIRECT, Machine.VIRT)
 """A VM with the other processor."""
 
-_PC, _PROGRAM = Series(Platform.VM, Machine.PC), "foreign program"
+_PC, _VM, _PROGRAM = Series(Platform.VM, Machine.PC), Spec(machine=Machine.PC), "foreign program"
 _STEPS = [
     *(Step("move", series, Spec(machine=series.machine), _moved) for series in MOVED),
     Step("count", MOVING, counting.vm(), _vm_counts),
     Step("count", Series(Platform.CONTAINER), Spec(), _container_counts),
     Step(_PROGRAM, Series(Platform.PROCESS), Spec(), elsewhere.program),
     Step(_PROGRAM, Series(Platform.CONTAINER), Spec(), elsewhere.program),
-    Step(_PROGRAM, MOVING, Spec(machine=MOVING.machine), elsewhere.program),
+    Step(_PROGRAM, MOVING, _VM, elsewhere.program),
     Step("another kernel", MOVING, elsewhere.GUEST, elsewhere.kernel, True, Platform.CONTAINER),
-    Step("other hardware", _PC, Spec(machine=Machine.PC), elsewhere.hardware, True),
-    Step(
-        "IDE disk", _PC, Spec(machine=Machine.PC), partial(elsewhere.hardware, disk=Disk.IDE), True
-    ),
+    Step("other hardware", _PC, _VM, elsewhere.hardware, True),
+    Step("IDE disk", _PC, _VM, partial(elsewhere.hardware, ide=True), True),
 ]
 if elsewhere.OTHER == "arm64":
     _VIRT = Spec(machine=Machine.VIRT)
