@@ -217,7 +217,6 @@ def _print_recordings(told: list[dict[str, Any]]) -> None:
 
 
 def record(arguments: argparse.Namespace) -> int:
-    """Measure one experiment, several, or all; one that fails does not stop the next."""
     from vmcompare import engines
     from vmcompare.measuring import progress, turn
     from vmcompare.measuring.experiment import discover, load
@@ -287,7 +286,6 @@ def _telling(
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write the rows of a recording, or of a folder of them, as one CSV or Parquet file."""
     from vmcompare.evidence import export
 
     form = "csv" if arguments.csv else "parquet"
@@ -304,7 +302,6 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 def completion(arguments: argparse.Namespace) -> int:
-    """Print what makes a shell complete these commands; it needs shtab."""
     try:
         import shtab
     except ImportError as error:
@@ -318,7 +315,6 @@ def completion(arguments: argparse.Namespace) -> int:
 
 
 def clean(arguments: argparse.Namespace) -> int:
-    """End and remove whatever earlier runs left behind."""
     from vmcompare.engines import cleanup
 
     swept = cleanup.sweep()
@@ -340,7 +336,6 @@ def clean(arguments: argparse.Namespace) -> int:
 
 
 def handout(arguments: argparse.Namespace) -> int:
-    """Run lessons and write each as one self-contained HTML file; several get an index page."""
     from vmcompare import engines
     from vmcompare.handout import HandoutError, companions, export, export_all, files, index
     from vmcompare.measuring import progress
@@ -481,7 +476,7 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
 
     def command(function: Callable[[argparse.Namespace], int], *shared: _Parser) -> _Parser:
         name = function.__name__
-        words = WORDS[name]  # not its docstring, which python -OO leaves out
+        words = WORDS[name]
         sub: _Parser = commands.add_parser(
             name,
             help=words,

@@ -412,10 +412,8 @@ def _check(
         if number is None:
             raise section.error("Python has no check of that name")
         why = filled(view, section.parts.get("Right", ""))
-        judged = near(
-            lambda _: number.expected(shown(view)), number.unit, within=number.within, why=why
-        )
-        return judged(view, answer)
+        wanted = number.expected(shown(view))
+        return near(answer, wanted, number.unit, within=number.within, why=why)
 
     return check
 

@@ -92,7 +92,6 @@ class Plan:
 
 
 def plan(facts: SystemFacts) -> Plan:
-    """What to do about ``facts``."""
     lines: list[str] = []
     packages: tuple[str, ...] = ()
     start = False
@@ -298,8 +297,6 @@ Say = Callable[[str], None]
 
 
 class _Daemon(msgspec.Struct):
-    """What is written down of a daemon of ours."""
-
     pid: int
     started: str
     boot: str

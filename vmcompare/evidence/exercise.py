@@ -82,25 +82,17 @@ class Question:
 
 
 def near(
-    expected: Callable[[View], float], unit: str, *, within: float = 0.1, why: str = ""
-) -> Check:
-    """A check for a number: right ``within`` a relative tolerance of what the data give.
+    answer: Answer, wanted: float, unit: str, *, within: float = 0.1, why: str = ""
+) -> Feedback:
+    """What is said to a number: right ``within`` a relative tolerance of what the data give.
 
-    ``expected`` gives the number, in ``unit``, and may raise ``Unavailable``; ``why`` is said with
-    a right answer, after the figure.
+    ``why`` is said with a right answer, after the figure.
     """
-
-    def check(view: View, answer: Answer) -> Feedback:
-        wanted = expected(view)
-        if not isinstance(answer, int | float) or not math.isfinite(answer):
-            return Feedback(False, "Please give a number.")
-        if abs(answer - wanted) <= within * abs(wanted):
-            return Feedback(
-                True, f"Yes: the data shown give {written(wanted, unit)}. {why}".strip()
-            )
-        return Feedback(False, _off(float(answer), wanted, unit))
-
-    return check
+    if not isinstance(answer, int | float) or not math.isfinite(answer):
+        return Feedback(False, "Please give a number.")
+    if abs(answer - wanted) <= within * abs(wanted):
+        return Feedback(True, f"Yes: the data shown give {written(wanted, unit)}. {why}".strip())
+    return Feedback(False, _off(float(answer), wanted, unit))
 
 
 _SLIPS: Sequence[tuple[frozenset[str], float, str]] = (

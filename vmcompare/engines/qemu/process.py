@@ -80,7 +80,6 @@ class QemuProcess:
 
     @property
     def has_disk(self) -> bool:
-        """Whether it runs on a disk."""
         return "-drive" in self._boot.arguments
 
     @property

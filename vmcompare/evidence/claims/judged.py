@@ -100,12 +100,10 @@ class RunFindings:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """Its rows, tidy."""
         return self.recording.frame()
 
     @cached_property
     def _names(self) -> frozenset[str]:
-        """Its metrics and facts."""
         facts = self.frame["metric"] == "fact"
         return frozenset(map(str, self.frame["metric"].where(~facts, self.frame["phase"]).unique()))
 
@@ -202,16 +200,13 @@ class Evidence:
 
     @cached_property
     def claims(self) -> tuple[JudgedClaim, ...]:
-        """Every claim of ``data/claims.csv``, in its order."""
         return settle(self)
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Every part of every claim, in order."""
         return tuple(part for claim in self.claims for part in claim.parts)
 
     def claim(self, claim_id: str) -> JudgedClaim | None:
-        """One claim."""
         return next((claim for claim in self.claims if claim.id == claim_id), None)
 
     def part(self, claim_id: str, name: str) -> Part | None:
@@ -238,7 +233,6 @@ class Evidence:
         return f"From {'; '.join(runs)}. Every part is judged on one run."
 
     def of(self, experiment: str) -> tuple[RunFindings, ...]:
-        """The runs of one experiment."""
         return tuple(run for run in self.runs if run.recording.experiment == experiment)
 
     def lesson(self, experiment: str, claim: Claim | None = None) -> LessonFile | None:

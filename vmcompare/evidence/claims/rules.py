@@ -140,7 +140,6 @@ class Quantity:
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """One or two."""
         return (self.above, self.below) if self.below else (self.above,)
 
     @property
@@ -176,7 +175,6 @@ class Estimand:
 
     @property
     def fact_names(self) -> list[str]:
-        """Every fact it looks at."""
         facts = [part for part in (self.control, self.body) if isinstance(part, Observations)]
         return [name for part in facts for name, _ in part.terms]
 

@@ -35,7 +35,6 @@ class Runner:
 
     @property
     def total_s(self) -> float:
-        """Seconds to the first byte."""
         return sum(seconds for _, seconds in self.parts)
 
 

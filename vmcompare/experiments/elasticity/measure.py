@@ -95,7 +95,6 @@ class Arm:
 
     @property
     def spec(self) -> Spec:
-        """What is started."""
         return Spec(machine=self.series.machine, memory_mib=GIVEN_MIB, balloon=self.balloon)
 
 

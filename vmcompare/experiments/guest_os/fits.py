@@ -30,7 +30,6 @@ class Fit:
 
     @property
     def series(self) -> Series:
-        """Whose ramps they are."""
         return self.column.series
 
     @property

@@ -99,7 +99,6 @@ class Ramp:
         return self.series, self.size_mib
 
     def words(self, n: int) -> str:
-        """For a progress line."""
         return f"{self.series.label} " + (f"with -m {self.size_mib}" if self.size_mib else f"× {n}")
 
     @property

@@ -50,7 +50,6 @@ _COMPILED = tuple((category, re.compile(pattern)) for category, pattern in RULES
 
 
 def category(path: str) -> str:
-    """The category of a file."""
     return next((name for name, pattern in _COMPILED if pattern.match(path)), REST)
 
 

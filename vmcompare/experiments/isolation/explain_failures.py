@@ -66,7 +66,6 @@ class PanicEvent:
 
     @property
     def name(self) -> str:
-        """What was done."""
         return _ASKED.get(self.phase, self.phase.removeprefix(EVENT))
 
 

@@ -79,7 +79,6 @@ class Cell:
 
     @property
     def spec(self) -> Spec:
-        """What each copy is."""
         return Spec(machine=self.series.machine, start=self.start)
 
     def room_bytes(self, n: int) -> int:

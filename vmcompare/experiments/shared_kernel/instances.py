@@ -27,8 +27,6 @@ PHASES: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """One instance of the table."""
-
     name: str
     platform: Platform
     rep: int
@@ -46,7 +44,6 @@ INSTANCES: tuple[Who, ...] = (
 
 
 def first_of(platform: Platform) -> Who:
-    """The first instance of a platform."""
     return next(who for who in INSTANCES if who.platform is platform)
 
 
@@ -96,7 +93,6 @@ class Run:
         return blank(launcher, where, spec or who.spec, metric, phase=phase, rep=who.rep)
 
     def fact(self, platform: Platform, name: str, spec: Spec | None = None) -> Measurement:
-        """The row of a fact to be filled."""
         return self.row(first_of(platform), "fact", name, spec)
 
 

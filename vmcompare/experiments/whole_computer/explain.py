@@ -124,7 +124,6 @@ class Halves:
 
     @property
     def both(self) -> Sequence[float]:
-        """All its times."""
         return [*self.a, *self.b]
 
     @property
