@@ -8,7 +8,7 @@ from pathlib import Path
 
 from planted import counted_starts, planted, row, starts, wobble
 
-from vmcompare.evidence.claims.judged import Evidence, gather
+from vmcompare.evidence.claims.runs import Evidence, gather
 from vmcompare.evidence.recording import Measurement, Recording
 
 LESSONS: Mapping[str, str] = {

@@ -25,13 +25,14 @@ from vmcompare.course.text import Section
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.course.verdict.table import claims_table
 from vmcompare.errors import VmcompareError
-from vmcompare.evidence.claims import judged
+from vmcompare.evidence.claims import runs
 from vmcompare.evidence.exercise import Exercise
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import RECORDED, View, compose
 from vmcompare.experiments.explanation import Values, explanation
 from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir, lessons_dir
+from vmcompare.paths.lessons import lesson_files
 from vmcompare.plots import svg
 from vmcompare.plots.picture import Picture, WhatIf
 
@@ -60,7 +61,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
     recording = read(path)
     view = compose(None, recording)
     explain = explanation(experiment)
-    lessons = judged.lessons(lessons_dir())
+    lessons = lesson_files(lessons_dir())
     numbers = [n for n, on in lessons.items() if experiment in on.experiments]
     words = [found for n in numbers if (found := lesson_text.of_lesson(n))]
 
@@ -106,8 +107,8 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
             q.name: {"right": [c.text for c in q.choices if c.right]} for q in questions
         }
         found[f"asked in lesson {lesson}"] = [*exercises, *(q.name for q in questions)]
-    gathered = judged.gather(own=False)
-    for lesson in judged.lessons(lessons_dir()).values():
+    gathered = runs.gather(own=False)
+    for lesson in lesson_files(lessons_dir()).values():
         if lesson.experiment == experiment:
             shown = findings_rows(lesson.number, [(RECORDED, recording)], lambda: gathered)
             found[f"findings of lesson {lesson.number}"] = [
@@ -122,7 +123,7 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
 
 def of_verdict() -> dict[str, Any]:
     """What lesson 09 says by the project's recordings."""
-    shown = judged.gather(own=False)
+    shown = runs.gather(own=False)
     view = compose(None, None)
     explained, words = verdict_explain.explained, lesson_text.of_lesson("09")
     assert words

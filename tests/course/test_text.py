@@ -13,11 +13,12 @@ import pytest
 from vmcompare.course import text
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.errors import TextError, Unavailable
-from vmcompare.evidence.claims import judged
+from vmcompare.evidence.claims import runs
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.explanation import Explanation, Remark, explanation
 from vmcompare.paths import data_dir, lessons_dir
+from vmcompare.paths.lessons import lesson_files
 from vmcompare.plots.picture import Picture, WhatIf
 
 WHOLE = """# Words of a toy lesson
@@ -228,14 +229,14 @@ every_text = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 def experiment_of(path: Path) -> str:
     """The experiment of a text's lesson; empty for the verdict."""
-    lesson = judged.lessons()[path.stem.split("-")[0]]
+    lesson = lesson_files()[path.stem.split("-")[0]]
     assert lesson.notebook.stem == path.stem
     return str(lesson.experiment)
 
 
 def all_explained(path: Path) -> Mapping[str, Explanation[Any]]:
     """Experiment → what it explains, the lesson's first one first; ``""`` of the verdict."""
-    named = judged.lessons()[path.stem.split("-")[0]].experiments
+    named = lesson_files()[path.stem.split("-")[0]].experiments
     return {name: explanation(name) for name in named} or {"": verdict_explain.explained}
 
 
@@ -247,7 +248,7 @@ def explained_of(path: Path) -> Explanation[Any]:
 def shown_of(path: Path, experiment: str | None = None) -> Any:
     """What is explained: a view of the project's recording, or all recordings for the verdict."""
     if not (experiment := experiment_of(path) if experiment is None else experiment):
-        return judged.gather(own=False)
+        return runs.gather(own=False)
     found = next(iter(recordings(data_dir() / "recordings", experiment)), None)
     return compose(None, read(found) if found else None)
 

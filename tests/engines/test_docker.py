@@ -20,9 +20,8 @@ import pytest
 from private_engine import private_daemon
 from waiting import until
 
-from vmcompare.engines import cleanup
+from vmcompare.engines import cleanup, docker_connection
 from vmcompare.engines import docker as backend
-from vmcompare.engines.cleanup import connection
 from vmcompare.engines.docker import container, inside
 from vmcompare.engines.docker import launcher as launching
 from vmcompare.engines.images.oci import CPU_PERIOD_US
@@ -63,13 +62,13 @@ def ignore(event: Event) -> None:
 def containers(session: str = "") -> list[Any]:
     """What is there of ``session``, this process's by default, in any state."""
     label = f"{cleanup.LABEL}={session or cleanup.session_id()}"
-    return list(connection.connect().api.containers(all=True, filters={"label": label}))
+    return list(docker_connection.connect().api.containers(all=True, filters={"label": label}))
 
 
 def networks(session: str = "") -> list[Any]:
     """The same of networks."""
     label = f"{cleanup.LABEL}={session or cleanup.session_id()}"
-    return list(connection.connect().api.networks(filters={"label": label}))
+    return list(docker_connection.connect().api.networks(filters={"label": label}))
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +224,7 @@ def test_a_command_in_a_box_that_is_killed_meanwhile_is_an_abnormal_shutdown(
 ) -> None:
     with launcher.open(Spec(), ignore) as box:
         (found,) = containers()
-        kill = threading.Timer(0.5, connection.connect().api.kill, [found["Id"]])
+        kill = threading.Timer(0.5, docker_connection.connect().api.kill, [found["Id"]])
         kill.start()
         with pytest.raises(AbnormalShutdown):
             box.run(["sleep", "300"])
@@ -513,7 +512,7 @@ def test_the_sweep_spares_a_container_whose_owner_lives(launcher: Launcher) -> N
 
 @pytest.mark.docker
 def test_the_sweep_spares_a_container_made_of_our_image_by_hand(launcher: Launcher) -> None:
-    api = connection.connect().api
+    api = docker_connection.connect().api
     made = api.create_container(launcher.image(Spec()).digest)["Id"]
     try:
         assert cleanup.LABEL in api.inspect_container(made)["Config"]["Labels"]
@@ -551,7 +550,7 @@ def test_making_the_image_is_told_and_finding_it_is_not(monkeypatch: pytest.Monk
         assert ask() == image
         assert told == []
     finally:
-        api = connection.connect().api
+        api = docker_connection.connect().api
         for made in api.images("vmcompare-told/alpine"):
             for name in made["RepoTags"]:
                 api.remove_image(name)
@@ -606,7 +605,7 @@ def test_a_program_that_says_nothing_is_a_timeout(
 
 @pytest.mark.docker
 def test_an_image_that_vanished_is_found_again_at_the_next_start() -> None:
-    api = connection.connect().api
+    api = docker_connection.connect().api
     api.tag(backend.DockerLauncher().image(Spec()).digest, "vmcompare/vanishing", "1")
     launcher = backend.DockerLauncher()
     spec = Spec(image="vmcompare/vanishing:1")
@@ -631,9 +630,9 @@ def test_the_probe_says_what_the_engine_is() -> None:
     assert details["hidden_vm"] in ("yes", "no")
 
 
-def trouble(timeout_s: int = 2) -> connection.Trouble:
-    with pytest.raises(connection.EngineUnavailable) as caught:
-        connection.connect(timeout_s)
+def trouble(timeout_s: int = 2) -> docker_connection.Trouble:
+    with pytest.raises(docker_connection.EngineUnavailable) as caught:
+        docker_connection.connect(timeout_s)
     assert caught.value.what
     assert caught.value.next_step
     assert not backend.probe(timeout_s).ok
@@ -653,36 +652,36 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_hiding_docker_from_path_hides_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
-    assert trouble() is connection.Trouble.ABSENT
+    assert trouble() is docker_connection.Trouble.ABSENT
 
 
 @pytest.mark.usefixtures("address")
 def test_a_missing_socket_means_not_running() -> None:
-    assert trouble() is connection.Trouble.NOT_RUNNING
+    assert trouble() is docker_connection.Trouble.NOT_RUNNING
 
 
 def test_a_socket_nobody_listens_at_means_stopped_or_crashed(address: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))
-    assert trouble() is connection.Trouble.REFUSED
+    assert trouble() is docker_connection.Trouble.REFUSED
 
 
 def test_a_server_that_never_answers_is_hung(address: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))
         server.listen()
-        assert trouble(timeout_s=1) is connection.Trouble.HUNG
+        assert trouble(timeout_s=1) is docker_connection.Trouble.HUNG
 
 
 AS_NOBODY = """
 import os, sys
-from vmcompare.engines.cleanup import connection
+from vmcompare.engines import docker_connection
 
 def ask(address):
     os.environ["DOCKER_HOST"] = address
     try:
-        connection.connect(2)
-    except connection.EngineUnavailable as error:
+        docker_connection.connect(2)
+    except docker_connection.EngineUnavailable as error:
         return f"{error.trouble}: {error.next_step}"
 
 ask("unix:///nowhere")  # imports everything: nobody may be unable to read this Python's packages
@@ -714,15 +713,15 @@ def test_a_socket_out_of_reach_is_a_matter_of_permission(address: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (ValueError("client version 1.52 is too new"), connection.Trouble.API_VERSION),
-        (ValueError("client version 1.10 is too old"), connection.Trouble.API_VERSION),
-        (ValueError("anything else"), connection.Trouble.OTHER),
+        (ValueError("client version 1.52 is too new"), docker_connection.Trouble.API_VERSION),
+        (ValueError("client version 1.10 is too old"), docker_connection.Trouble.API_VERSION),
+        (ValueError("anything else"), docker_connection.Trouble.OTHER),
     ],
 )
 def test_other_troubles_are_told_by_their_words(
-    error: Exception, expected: connection.Trouble
+    error: Exception, expected: docker_connection.Trouble
 ) -> None:
-    assert connection.classify(error) is expected
+    assert docker_connection.classify(error) is expected
 
 
 def test_importing_the_backend_does_not_import_the_sdk() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from vmcompare import paths
 from vmcompare.engines import cleanup, setup
-from vmcompare.engines.cleanup.connection import Trouble
+from vmcompare.engines.docker_connection import Trouble
 from vmcompare.engines.setup import Plan, SystemFacts, main, plan
 
 CLOUD = SystemFacts(root=True, debian=True, apt=True)

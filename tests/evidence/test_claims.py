@@ -23,7 +23,7 @@ from vmcompare.evidence.claims import (
     judge,
     load,
 )
-from vmcompare.evidence.claims.findings import estimate
+from vmcompare.evidence.claims.judging import estimate
 from vmcompare.evidence.claims.rules import (
     ClaimKind,
     Observations,

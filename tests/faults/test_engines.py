@@ -22,8 +22,7 @@ import pytest
 from private_engine import private_daemon
 from waiting import until
 
-from vmcompare.engines import cleanup, docker
-from vmcompare.engines.cleanup import connection
+from vmcompare.engines import cleanup, docker, docker_connection
 from vmcompare.engines.qemu import QemuLauncher
 from vmcompare.sandbox import Machine, Platform, Spec
 
@@ -53,7 +52,7 @@ def refused() -> str:
     found = docker.probe(2)
     assert not found.ok
     assert "systemctl" not in found.next_step
-    connection.endpoint()
+    docker_connection.endpoint()
     cleanup.sweep()
     return f"{found.what}. Next step: {found.next_step}"
 

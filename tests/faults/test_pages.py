@@ -24,12 +24,12 @@ from vmcompare.course import text as lesson_text
 from vmcompare.course.exercises import Said, Tasks, exercise_html, questions_html
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence import markdown, view
-from vmcompare.evidence.claims import judged
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.experiments.explanation import explanation
 from vmcompare.handout import HandoutError
 from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir
+from vmcompare.paths.lessons import lesson_files
 from vmcompare.plots import svg
 from vmcompare.plots.picture import WhatIf
 
@@ -85,7 +85,7 @@ def replayed(made: Any) -> str:
 def shown_of(experiment: str) -> Iterator[str]:
     """HTML of everything that the experiment's lessons show of a view."""
     hostile, explained = hostile_view(experiment), explanation(experiment)
-    numbers = [n for n, on in judged.lessons().items() if experiment in on.experiments]
+    numbers = [n for n, on in lesson_files().items() if experiment in on.experiments]
     texts = [words for number in numbers if (words := lesson_text.of_lesson(number))]
 
     def section(kind: str, name: str) -> Any:

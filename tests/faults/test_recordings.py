@@ -21,7 +21,7 @@ from planted import planted, row, starts
 
 from vmcompare.__main__ import main
 from vmcompare.errors import RecordingError, StorageError
-from vmcompare.evidence.claims.judged import gather
+from vmcompare.evidence.claims.runs import gather
 from vmcompare.evidence.recording import Measurement, Recorder, Recording, read
 from vmcompare.measuring import contributed, host
 from vmcompare.paths import data_dir

@@ -10,7 +10,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from vmcompare.course.verdict.explain import headlines
-from vmcompare.evidence.claims.judged import gather
+from vmcompare.evidence.claims.runs import gather
 from vmcompare.handout import HandoutError, companions, index
 from vmcompare.paths import lessons_dir
 

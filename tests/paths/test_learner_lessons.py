@@ -18,6 +18,8 @@ from vmcompare import paths
 from vmcompare.errors import StorageError, Unavailable, UnknownName
 from vmcompare.paths import lessons
 
+LESSONS = paths.lessons_dir()
+
 BOOT = "04-boot-speed.ipynb"
 NEWER = "04-boot-speed-new.ipynb"
 
@@ -302,3 +304,17 @@ def test_a_lesson_runs_from_a_learners_folder_with_its_words_and_recording(
     page = (tmp_path / "04-boot-speed.html").read_text(encoding="utf-8")
     assert "(recorded, run" in page or "recorded · run" in page
     assert "Model answer" in page
+
+
+def test_a_lesson_is_known_by_the_experiment_its_notebook_names(tmp_path: Path) -> None:
+    (tmp_path / "05a-walls.ipynb").write_text(notebook(cell('walls = Lesson("isolation", "05a")')))
+    (tmp_path / "09-verdict.ipynb").write_text(notebook(cell("verdict = Verdict()")))
+    found = lessons.lesson_files(tmp_path)
+    assert [(n, x.experiment) for n, x in found.items()] == [("05a", "isolation"), ("09", "")]
+
+
+def test_every_lesson_of_the_course_is_found() -> None:
+    found = lessons.lesson_files()
+    assert {path.stem for path in LESSONS.glob("*.ipynb")} == {
+        x.notebook.stem for x in found.values()
+    }

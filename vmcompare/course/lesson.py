@@ -26,14 +26,14 @@ from vmcompare.course.templates import render
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Claim, concerned
-from vmcompare.evidence.claims.judged import Evidence, Part, gather, part
+from vmcompare.evidence.claims.runs import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED, Computer, View, absent, compose
 from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring import host
-from vmcompare.measuring.estimate import BAR, estimate, to_go
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
+from vmcompare.measuring.forecast import BAR, forecast, to_go
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from vmcompare.paths import data_dir, user_recordings_dir
 from vmcompare.plots.findings import SIGNS
@@ -332,7 +332,7 @@ class Lesson(Steps):
         wanted = self._named() or experiment.platforms
         here = [p for p in wanted if found[engines.engine_of(p)].ok]
         bare = self._bare_runtimes() if Platform.CONTAINER in wanted else ()
-        return estimate(experiment, rounds, here, bare).sentence()
+        return forecast(experiment, rounds, here, bare).sentence()
 
     def _bare_runtimes(self) -> Sequence[str]:
         """The experiment's bare container mechanisms that work here; looked for once."""

@@ -19,7 +19,7 @@ from vmcompare.course import page
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording, read
 from vmcompare.measuring import session, turn
-from vmcompare.measuring.estimate import about, to_go
+from vmcompare.measuring.forecast import about, to_go
 from vmcompare.sandbox import Platform
 
 POLL_S = 0.25

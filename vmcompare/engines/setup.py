@@ -29,9 +29,9 @@ import psutil
 from vmcompare import paths
 from vmcompare.engines import cleanup, docker
 from vmcompare.engines import log as engine_log
-from vmcompare.engines.cleanup.connection import EngineUnavailable, Trouble, connect, endpoint
 from vmcompare.engines.commands import query
 from vmcompare.engines.docker.launcher import PROBE_TIMEOUT_S
+from vmcompare.engines.docker_connection import EngineUnavailable, Trouble, connect, endpoint
 from vmcompare.errors import Unavailable
 
 QEMU = {

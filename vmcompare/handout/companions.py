@@ -15,7 +15,7 @@ from vmcompare import __version__, paths
 from vmcompare.course import text
 from vmcompare.course.templates import environment
 from vmcompare.course.verdict.explain import choices, headlines, parts_of_headlines
-from vmcompare.evidence.claims.judged import gather
+from vmcompare.evidence.claims.runs import gather
 from vmcompare.evidence.markdown import to_html
 from vmcompare.handout import TEMPLATES, files, safe
 

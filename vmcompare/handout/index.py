@@ -18,10 +18,11 @@ from vmcompare import __version__, paths
 from vmcompare.course.templates import environment
 from vmcompare.evidence.view import MEASURED, RECORDED
 from vmcompare.handout import EDITIONS, TEMPLATES, HandoutError, companions, files, safe
+from vmcompare.paths.lessons import NUMBER
 
 _SOURCE = re.compile(rf"\b({MEASURED}|{RECORDED})(?: ·|,) run \S+?(?: ·|,) (\d{{4}}-\d\d-\d\d)")
 _MINUTES = re.compile(r"(\d+)\s*minutes")
-_NUMBERED = re.compile(r"^(\d\d)\s*·\s*(.+)$")
+_NUMBERED = re.compile(rf"^({NUMBER})\s*·\s*(.+)$")
 
 
 @dataclass(frozen=True, slots=True)

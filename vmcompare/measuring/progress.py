@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from vmcompare.evidence.recording import Recorder
 from vmcompare.measuring import stop
-from vmcompare.measuring.estimate import BAR, to_go
 from vmcompare.measuring.experiment import Progress, Watch
+from vmcompare.measuring.forecast import BAR, to_go
 
 Opened = Callable[[Recorder], object]  # is called with the recorder of a run once its file is there
 

@@ -11,8 +11,8 @@ from vmcompare.engines import cleanup
 from vmcompare.errors import RecordingError
 from vmcompare.evidence.recording import Recorder, read
 from vmcompare.measuring import host
-from vmcompare.measuring.estimate import Clock, estimate
 from vmcompare.measuring.experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
+from vmcompare.measuring.forecast import Clock, forecast
 from vmcompare.sandbox import Platform
 
 
@@ -58,7 +58,7 @@ def run(
         bare = engines.runtime_availability(beside)
         runtimes = engines.runtimes(bare, progress)
         facts = host.facts_with({**found, **bare})
-        foretold = estimate(experiment, rounds, launchers, runtimes)
+        foretold = forecast(experiment, rounds, launchers, runtimes)
         with (
             Recorder(out, experiment.name, facts, rounds) as recorder,
             host.watched() as standstills,

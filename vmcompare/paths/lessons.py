@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,27 +21,57 @@ from vmcompare.errors import Unavailable, UnknownName, short
 
 FIRST = "00-start-here.ipynb"  # the lesson that a learner sees first
 
+NUMBER = r"\d\d[a-z]?"
+"""A lesson's number, as a regular expression: ``04``, ``05a``."""
+
 GIVEN = ".vmcompare-lessons.json"
 """In a learner's folder: the fingerprint of each file as it was put there."""
 
 _NOTEBOOKS = "[0-9][0-9]*-*.ipynb"
+_NUMBERED = re.compile(rf"({NUMBER})-.+\.ipynb")
+_DECLARED = re.compile(rf'Lesson\(\\?"(\w+)\\?",\s*\\?"({NUMBER})\\?"')
 _LARGEST = 64 << 20  # bytes of a file that is compared; a larger one is a learner's
 
 _STEP = "make room there, or name another folder (vmcompare lab DIR)"
 _ANOTHER = "name a new folder or an empty one (vmcompare lab DIR)"
 
 
+@dataclass(frozen=True, slots=True)
+class LessonFile:
+    """A lesson that exists: its number, notebook, and experiments (none where it measures none)."""
+
+    number: str
+    notebook: Path
+    experiments: tuple[str, ...]
+
+    @property
+    def experiment(self) -> str:
+        """The first of its experiments; empty where there is none."""
+        return self.experiments[0] if self.experiments else ""
+
+
+def lesson_files(directory: Path | None = None) -> dict[str, LessonFile]:
+    """The lessons there are, by number: notebooks ``NN-….ipynb``, or ``NNa-…`` and ``NNb-…``.
+
+    A notebook names its own experiments and number (``Lesson("boot_speed", "04")``); there is no
+    list to keep.
+    """
+    there = {}
+    for path in sorted((directory or paths.lessons_dir()).glob("[0-9][0-9]*.ipynb")):
+        if numbered := _NUMBERED.fullmatch(path.name):
+            declared = _DECLARED.findall(path.read_text(encoding="utf-8", errors="replace"))
+            experiments = tuple(dict.fromkeys(name for name, _ in declared))
+            there[numbered[1]] = LessonFile(numbered[1], path, experiments)
+    return there
+
+
 def named(word: str) -> Path:
     """The notebook that ``"04"`` or ``"04-boot-speed"`` names. Raises ``UnknownName``."""
-    found = sorted(paths.lessons_dir().glob(_NOTEBOOKS))
-    for path in found:
-        if word in (path.stem, _number(path)):
-            return path
-    raise UnknownName("lesson", word, [_number(path) for path in found])
-
-
-def _number(path: Path) -> str:
-    return path.stem.partition("-")[0]
+    there = lesson_files()
+    for lesson in there.values():
+        if word in (lesson.number, lesson.notebook.stem):
+            return lesson.notebook
+    raise UnknownName("lesson", word, list(there))
 
 
 def default_folder() -> Path:

@@ -27,9 +27,10 @@ from vmcompare.course.verdict.table import claims_table, lines
 from vmcompare.errors import UnknownName
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Conclusion
-from vmcompare.evidence.claims.judged import Evidence
+from vmcompare.evidence.claims.runs import Evidence
 from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import written
+from vmcompare.paths.lessons import lesson_files
 from vmcompare.plots.findings import SIGNS, Against, against, findings
 
 WORDS = text.of_lesson("09")
@@ -185,9 +186,11 @@ def test_without_any_recording_every_step_still_shows_something(
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     places = Places(tmp_path)
-    monkeypatch.setattr("vmcompare.evidence.claims.judged.data_dir", lambda: tmp_path / "data")
-    monkeypatch.setattr("vmcompare.evidence.claims.judged.user_recordings_dir", lambda: places.own)
-    monkeypatch.setattr("vmcompare.evidence.claims.judged.lessons_dir", lambda: places.notebooks)
+    monkeypatch.setattr("vmcompare.evidence.claims.runs.data_dir", lambda: tmp_path / "data")
+    monkeypatch.setattr("vmcompare.evidence.claims.runs.user_recordings_dir", lambda: places.own)
+    monkeypatch.setattr(
+        "vmcompare.evidence.claims.runs.lesson_files", lambda _: lesson_files(places.notebooks)
+    )
     return places
 
 

@@ -25,7 +25,7 @@ from vmcompare.course.verdict.explain import (
 )
 from vmcompare.course.verdict.table import claims_table, recordings_rows
 from vmcompare.errors import UnknownName
-from vmcompare.evidence.claims.judged import Evidence, gather
+from vmcompare.evidence.claims.runs import Evidence, gather
 from vmcompare.evidence.view import View, compose
 from vmcompare.measuring.mode import Mode, is_handout, mode
 from vmcompare.paths import lessons_dir

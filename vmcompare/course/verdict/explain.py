@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import Conclusion, Rule, Undecided, observed
-from vmcompare.evidence.claims.findings import NO_CODE_CACHE, Estimate, estimate
-from vmcompare.evidence.claims.judged import Evidence, Part
+from vmcompare.evidence.claims.judging import NO_CODE_CACHE, Estimate, estimate
 from vmcompare.evidence.claims.rules import Side
+from vmcompare.evidence.claims.runs import Evidence, Part
 from vmcompare.evidence.units import ratio, written
 from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.plots.findings import SIGNS, Against, against, findings

@@ -10,7 +10,7 @@ from typing import Any
 from vmcompare.course import page
 from vmcompare.course.templates import render
 from vmcompare.evidence.claims import ARTICLE, Conclusion, told
-from vmcompare.evidence.claims.judged import Evidence, JudgedClaim, Part
+from vmcompare.evidence.claims.runs import Evidence, JudgedClaim, Part
 from vmcompare.plots.findings import SIGNS
 from vmcompare.sandbox import accelerator_words
 

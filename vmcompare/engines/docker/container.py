@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.cleanup.connection import REQUEST_TIMEOUT_S, Request, engine_errors
 from vmcompare.engines.commands import Turn
 from vmcompare.engines.docker import inside
 from vmcompare.engines.docker.inside import Output, Stream
+from vmcompare.engines.docker_connection import REQUEST_TIMEOUT_S, Request, engine_errors
 from vmcompare.engines.images.oci import CPU_PERIOD_US
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
 from vmcompare.sandbox import (

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
-from vmcompare.engines.cleanup.connection import engine_errors
 from vmcompare.engines.commands import (
     END_S,
     CommandOutput,
@@ -29,6 +28,7 @@ from vmcompare.engines.commands import (
     kill_line_if_crowded,
     listen,
 )
+from vmcompare.engines.docker_connection import engine_errors
 from vmcompare.errors import AbnormalShutdown, WaitTimeout
 from vmcompare.sandbox import Completed, OnOutput
 

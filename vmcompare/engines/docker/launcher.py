@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.cleanup.connection import (
+from vmcompare.engines.docker import second
+from vmcompare.engines.docker.container import Container
+from vmcompare.engines.docker_connection import (
     classify,
     connect,
     engine_errors,
@@ -22,8 +24,6 @@ from vmcompare.engines.cleanup.connection import (
     plain,
     unavailable,
 )
-from vmcompare.engines.docker import second
-from vmcompare.engines.docker.container import Container
 from vmcompare.engines.images import alpine, debian, oci, weigh
 from vmcompare.engines.images.cache import Progress, no_progress, told
 from vmcompare.errors import LaunchFailure, Unavailable

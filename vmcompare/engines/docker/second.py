@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmcompare.engines import cleanup, log
-from vmcompare.engines.cleanup.connection import engine_errors
 from vmcompare.engines.commands import end_child
+from vmcompare.engines.docker_connection import engine_errors
 from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """The article's claims, and the finding each gets from a recording.
 
 What settles each claim is registered before anything is measured (:mod:`.rules`). No finding is
-typed in by hand; :func:`judge` makes it from the rows of one run (:mod:`.findings`), and
-:mod:`.judged` says which run that is. The rules, with [lo, hi] the estimate's 95 % interval and θ
+typed in by hand; :func:`judge` makes it from the rows of one run (:mod:`.judging`), and
+:mod:`.runs` says which run that is. The rules, with [lo, hi] the estimate's 95 % interval and θ
 the bound:
 
 ``ratio``, ``slope``
@@ -47,7 +47,7 @@ it comes out the other way:
 measured with hardware virtualisation. It is shown beside "not measured here" and decides nothing.
 """
 
-from vmcompare.evidence.claims.findings import (
+from vmcompare.evidence.claims.judging import (
     Conclusion,
     Finding,
     Undecided,

@@ -15,9 +15,9 @@ from planted import planted, row
 from vmcompare import engines
 from vmcompare.engines.images import cache
 from vmcompare.evidence.recording import Measurement, Recording, read, recordings
-from vmcompare.measuring import estimate as module
-from vmcompare.measuring.estimate import Clock, Estimate, about, estimate, to_go
+from vmcompare.measuring import forecast as module
 from vmcompare.measuring.experiment import Experiment, load, recordings_dir
+from vmcompare.measuring.forecast import Clock, Forecast, about, forecast, to_go
 from vmcompare.sandbox import Platform
 
 METRIC = "start_to_first_byte_s"
@@ -83,15 +83,15 @@ def test_the_first_round_counts_with_its_warm_ups_and_later_ones_by_their_median
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded(tmp_path, monkeypatch, THREE)
-    once = estimate(boot_speed(), 1, BOTH, ())
+    once = forecast(boot_speed(), 1, BOTH, ())
     assert once.total_s == pytest.approx(4 + 2 + 30)
-    assert estimate(boot_speed(), 5, BOTH, ()).total_s == pytest.approx(36 + 4 * (2 + 22))
+    assert forecast(boot_speed(), 5, BOTH, ()).total_s == pytest.approx(36 + 4 * (2 + 22))
     assert once.sentence() == "About 35 s for 1 round on the computer that recorded."
 
 
 def test_only_what_is_measured_here_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded(tmp_path, monkeypatch, THREE)
-    only = estimate(boot_speed(), 3, [Platform.CONTAINER], ())
+    only = forecast(boot_speed(), 3, [Platform.CONTAINER], ())
     assert only.total_s == pytest.approx(4 + 2 + 2 * 2)
     assert only.sentence() == "About 10 s for 3 rounds on the computer that recorded."
 
@@ -100,22 +100,22 @@ def test_what_no_recording_has_is_named_and_no_time_is_invented(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded(tmp_path, monkeypatch, THREE)
-    lacking = estimate(boot_speed(), 3, BOTH, ["runc"])
+    lacking = forecast(boot_speed(), 3, BOTH, ["runc"])
     assert lacking.total_s is None
     said = "There is no estimate of the time: no recording has container (runc)."
     assert lacking.sentence() == said
     assert Clock(lacking).left_s() is None
     monkeypatch.setattr(module, "recordings_dir", lambda _: tmp_path / "none")
-    assert "no recording has container, vm." in estimate(boot_speed(), 3, BOTH, ()).sentence()
+    assert "no recording has container, vm." in forecast(boot_speed(), 3, BOTH, ()).sentence()
 
 
 def test_one_recorded_round_stands_for_later_ones_where_an_experiment_has_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded(tmp_path, monkeypatch, block(0), rounds=1)
-    assert estimate(boot_speed(), 3, BOTH, ()).total_s == pytest.approx(3 * 22)
+    assert forecast(boot_speed(), 3, BOTH, ()).total_s == pytest.approx(3 * 22)
     facts = replace(boot_speed(), rounds=1)  # does the same whatever number is asked for
-    assert estimate(facts, 3, BOTH, ()).total_s == pytest.approx(22)
+    assert forecast(facts, 3, BOTH, ()).total_s == pytest.approx(22)
 
 
 def test_lacking_images_are_named_with_their_time_and_counted_until_they_are_made(
@@ -124,7 +124,7 @@ def test_lacking_images_are_named_with_their_time_and_counted_until_they_are_mad
     recorded(tmp_path, monkeypatch, THREE)
     images = (("the virtual disk", 2.0), ("the disk of vm-tuned", 20.0))
     monkeypatch.setattr(engines, "lacking_images", lambda _: images)
-    foretold = estimate(boot_speed(), 1, BOTH, ())
+    foretold = forecast(boot_speed(), 1, BOTH, ())
     assert foretold.sentence() == (
         "About 35 s for 1 round on the computer that recorded; preparing the virtual disk and "
         "the disk of vm-tuned first, once, about 20 s."
@@ -145,7 +145,7 @@ def test_rows_of_a_slower_computer_correct_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock_time: Time
 ) -> None:
     recorded(tmp_path, monkeypatch, THREE)
-    clock = Clock(estimate(boot_speed(), 3, BOTH, ()))
+    clock = Clock(forecast(boot_speed(), 3, BOTH, ()))
     errors = []
     for place, (measured, took_s) in enumerate(THREE):
         clock_time.now_s += 2 * took_s
@@ -160,7 +160,7 @@ def test_each_series_is_corrected_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock_time: Time
 ) -> None:
     recorded(tmp_path, monkeypatch, THREE)
-    clock = Clock(estimate(boot_speed(), 2, BOTH, ()))
+    clock = Clock(forecast(boot_speed(), 2, BOTH, ()))
     for measured, took_s in THREE[:3]:
         fast = measured.platform.is_vm  # a computer with hardware virtualisation
         clock_time.now_s += took_s / 10 if fast else took_s
@@ -173,7 +173,7 @@ def test_a_series_that_is_given_up_does_not_hold_up_the_estimate(
 ) -> None:
     ready = [(row("vm", "ready_s", 9.0), 1.0), (row("vm", "ready_s", 9.0, block=1), 1.0)]
     recorded(tmp_path, monkeypatch, [*block(0), ready[0], *block(1), ready[1]], rounds=2)
-    clock = Clock(estimate(boot_speed(), 2, BOTH, ()))
+    clock = Clock(forecast(boot_speed(), 2, BOTH, ()))
     for number in range(2):
         for measured, took_s in block(number, vm_s=0.0):
             clock_time.now_s += took_s
@@ -196,7 +196,7 @@ def test_every_recording_of_the_project_foretells_its_own_run() -> None:
     for name in ("boot_speed", "guest_os", "image_size", "isolation", "shared_kernel"):
         experiment = load(name)
         made = newest(name)
-        told = estimate(experiment, made.rounds, experiment.platforms, experiment.runtimes)
+        told = forecast(experiment, made.rounds, experiment.platforms, experiment.runtimes)
         began = datetime.fromisoformat(made.started_utc)
         ended = datetime.fromisoformat(made.rows[-1]["ts_utc"])
         assert told.total_s == pytest.approx((ended - began).total_seconds(), rel=0.05)
@@ -212,6 +212,6 @@ def test_an_image_that_takes_long_is_called_as_the_cache_calls_it() -> None:
 
 
 def test_a_whole_run_without_any_series_has_no_estimate() -> None:
-    assert Estimate(3, {}).sentence() == (
+    assert Forecast(3, {}).sentence() == (
         "There is no estimate of the time: no recording has this experiment."
     )

@@ -22,7 +22,6 @@ different recordings; :func:`vmcompare.evidence.claims.combine` makes the claim'
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -31,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import StorageError
-from vmcompare.evidence.claims.findings import (
+from vmcompare.evidence.claims.judging import (
     Conclusion,
     Finding,
     combine,
@@ -42,7 +41,8 @@ from vmcompare.evidence.claims.findings import (
 from vmcompare.evidence.claims.rules import Claim, Rule, load
 from vmcompare.evidence.recording import COLUMNS, Recording, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED
-from vmcompare.paths import data_dir, lessons_dir, user_recordings_dir
+from vmcompare.paths import data_dir, user_recordings_dir
+from vmcompare.paths.lessons import LessonFile, lesson_files
 from vmcompare.sandbox import EMULATION, SOFTWARE
 
 if TYPE_CHECKING:
@@ -54,9 +54,6 @@ block gives no interval, and two say little about the spread between blocks."""
 
 NO_RECORDING = "No recording is here to judge by."
 
-_DECLARED = re.compile(r'Lesson\(\\?"(\w+)\\?",\s*\\?"(\d\d[a-z]?)\\?"')
-_NUMBERED = re.compile(r"(\d\d[a-z]?)-.+\.ipynb")
-
 
 class Whose(StrEnum):
     """Whose run a recording is, as the table says it."""
@@ -64,20 +61,6 @@ class Whose(StrEnum):
     SESSION = MEASURED
     LEARNER = f"{RECORDED} on the computer that ran this lesson"
     PROJECT = RECORDED
-
-
-@dataclass(frozen=True, slots=True)
-class LessonFile:
-    """A lesson that exists: its number, notebook, and experiments (none where it measures none)."""
-
-    number: str
-    notebook: Path
-    experiments: tuple[str, ...]
-
-    @property
-    def experiment(self) -> str:
-        """The first of its experiments; empty where there is none."""
-        return self.experiments[0] if self.experiments else ""
 
 
 @dataclass(eq=False)
@@ -248,21 +231,6 @@ class Evidence:
         return said[0] if said else f"There is no recording of lesson {lesson.number} here."
 
 
-def lessons(directory: Path | None = None) -> dict[str, LessonFile]:
-    """The lessons there are, by number: notebooks ``NN-….ipynb``, or ``NNa-…`` and ``NNb-…``.
-
-    A notebook names its own experiments and number (``Lesson("boot_speed", "04")``); there is no
-    list to keep.
-    """
-    found = {}
-    for path in sorted((directory or lessons_dir()).glob("[0-9][0-9]*.ipynb")):
-        if numbered := _NUMBERED.fullmatch(path.name):
-            declared = _DECLARED.findall(path.read_text(encoding="utf-8", errors="replace"))
-            experiments = tuple(dict.fromkeys(name for name, _ in declared))
-            found[numbered[1]] = LessonFile(numbered[1], path, experiments)
-    return found
-
-
 def gather(
     session: Iterable[Recording] = (),
     *,
@@ -291,7 +259,7 @@ def gather(
         if own_dir and experiment not in fresh:
             own_runs += _newest(own_dir, experiment, Whose.LEARNER, problems)
         project_runs += _newest(project_dir, experiment, Whose.PROJECT, problems)
-    return Evidence((*own_runs, *project_runs), problems, lessons(notebooks_dir))
+    return Evidence((*own_runs, *project_runs), problems, lesson_files(notebooks_dir))
 
 
 def settle(evidence: Evidence, table: Iterable[Claim] | None = None) -> tuple[JudgedClaim, ...]:

@@ -50,7 +50,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Forecast:
     """What is known of a run's time before it begins.
 
     Attributes:
@@ -87,12 +87,12 @@ class Estimate:
         return f"{said}."
 
 
-def estimate(
+def forecast(
     experiment: Experiment,
     rounds: int,
     platforms: Collection[Platform],
     runtimes: Collection[str],
-) -> Estimate:
+) -> Forecast:
     """Foretell a run by the newest recording that comes with the experiment.
 
     ``platforms`` and ``runtimes`` (bare mechanisms) are wanted and can be launched here.
@@ -105,7 +105,7 @@ def estimate(
     wanted = [(platform, "") for platform in Platform if platform in platforms]
     wanted += [(Platform.CONTAINER, runtime) for runtime in runtimes]
     lacking = [Series(p, runtime=r).label for p, r in wanted if (p, r) not in known]
-    return Estimate(rounds, paces, lacking, engines.lacking_images(platforms))
+    return Forecast(rounds, paces, lacking, engines.lacking_images(platforms))
 
 
 def _takes_part(series: Series, platforms: Collection[Platform], runtimes: Collection[str]) -> bool:
@@ -145,7 +145,7 @@ def _end(curve: Curve) -> float:
 class Clock:
     """The time to go in a run, corrected with every row; made when the run begins."""
 
-    def __init__(self, foretold: Estimate) -> None:
+    def __init__(self, foretold: Forecast) -> None:
         self._foretold = foretold
         self._images = dict(foretold.images)
         self._making: list[str] = []

@@ -12,13 +12,12 @@ from settled import LESSONS, MIB, RECORDED, Places, facts, images, notebooks, ra
 
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Conclusion
-from vmcompare.evidence.claims.judged import (
+from vmcompare.evidence.claims.runs import (
     NO_RECORDING,
     Evidence,
     Part,
     RunFindings,
     Whose,
-    lessons,
     settle,
 )
 from vmcompare.evidence.recording import Measurement
@@ -348,20 +347,6 @@ def test_an_estimate_that_emulation_leaves_undecided_is_kept_with_its_interval(
     assert found.emulated
     assert found.finding.interval is not None
     assert found.finding.interval.estimate == pytest.approx(250, rel=0.05)
-
-
-def test_a_lesson_is_known_by_the_experiment_its_notebook_names(tmp_path: Path) -> None:
-    found = lessons(notebooks(tmp_path, {"00": "whole_computer", "04": "boot_speed"}))
-    (tmp_path / "09-verdict.ipynb").write_text('{"cells": ["verdict = Verdict()"]}')
-    assert [(n, x.experiment) for n, x in found.items()] == [
-        ("00", "whole_computer"), ("04", "boot_speed"),
-    ]  # fmt: skip
-    assert lessons(tmp_path)["09"].experiment == ""
-
-
-def test_every_lesson_that_is_linked_exists_as_a_file() -> None:
-    assert all(lesson.notebook.is_file() for lesson in lessons().values())
-    assert "04" in lessons()
 
 
 def test_two_lessons_may_be_on_one_experiment_and_a_claim_finds_the_one_it_names(
