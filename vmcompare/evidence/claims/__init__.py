@@ -1,6 +1,6 @@
 """The article's claims, and the finding each gets from a recording.
 
-What settles each claim is registered before anything is measured (:mod:`.rules`). No finding is
+What settles each claim is registered in a table (:mod:`.rules`). No finding is
 typed in by hand; :func:`judge` makes it from the rows of one run (:mod:`.judging`), and
 :mod:`.runs` says which run that is. The rules, with [lo, hi] the estimate's 95 % interval and θ
 the bound:

@@ -1,6 +1,7 @@
 """The registered claims, as ``data/claims.csv`` has them, and the language of what they estimate.
 
-The table has one line a part, written before anything was measured. Its columns are ``id, part,
+The table has one line a part, written before it was measured (those of T1a to T1e, T1g and T1h
+when runs were known). Its columns are ``id, part,
 kind, rule, estimand, bound, lesson, says, quote, caveats, others``. What the rules mean is told in
 :mod:`vmcompare.evidence.claims`. An estimand says what is estimated, and which rows of a recording
 it takes::
