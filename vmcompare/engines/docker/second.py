@@ -55,7 +55,8 @@ def second_engine() -> Iterator[DockerClient]:
     with cleanup.folder() as folder:
         command = _command(folder)
         (folder / "settings").write_text("{}")
-        environment = cleanup.marked() | {_MARK: str(folder)}
+        # A containerd that its dockerd finds too slow writes its stacks where temporary files go.
+        environment = cleanup.marked() | {_MARK: str(folder), "TMPDIR": str(folder)}
         with (folder / "log").open("wb") as said:
             daemon = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
