@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from browser_tools import button, screenshot
-from servers import RUN_ALL_S, Server, open_notebook, ours, run_all, save, served
+from servers import IDLE, RUN_ALL_S, Server, open_notebook, ours, run_all, save, served
 
 from vmcompare.course import panel as panels
 from vmcompare.evidence.units import seconds
@@ -251,6 +251,11 @@ def test_a_panel_says_that_its_kernel_is_gone(lab: Server, browsers: Browsers, h
     else:
         page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     check_gone(page)
+    if how == "it was shut down":
+        page.evaluate("jupyterapp.shell.currentWidget.sessionContext.startKernel()")
+        page.wait_for_function(IDLE, timeout=SOON_MS)
+        check_gone(page)  # the new kernel knows nothing of it
+        screenshot(page, "places-another-kernel")
     save(page)
     open_notebook(lab, page, LESSON)  # with a new kernel
     page.locator(".jp-CodeCell", has_text=".measure()").get_by_text(panels.GONE).wait_for(
@@ -264,6 +269,19 @@ def check_gone(page: Any) -> None:
     panel.get_by_text(panels.GONE).wait_for(timeout=SOON_MS)
     assert not button(panel, "Stop").is_visible()
     assert not button(panel, "Run").is_visible()
+    for asks in ("button", ".noUi-handle", "input[type=radio]"):
+        for one in page.locator(f".vmc-asks {asks}").all():
+            assert not one.is_visible()
+
+
+def test_a_connection_that_was_lost_for_a_moment_takes_nothing_away(
+    lab: Server, browsers: Browsers
+) -> None:
+    page = lesson(lab, browsers)
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.reconnect()")
+    page.wait_for_function(IDLE, timeout=SOON_MS)
+    assert button(panel_of(page), "Run").is_visible()
+    assert button(page, "Keep my prediction").first.is_visible()
 
 
 def test_the_panel_of_another_notebook_says_who_measures_and_opens_when_it_has_ended(

@@ -16,6 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from vmcompare.course import answers
+from vmcompare.course.page import needs_kernel
 from vmcompare.course.templates import render
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Question
@@ -253,6 +254,8 @@ def _one_of(choices: Sequence[str], answer: object) -> str | None:
 def _wanted(exercise: Exercise) -> str:
     if exercise.in_words:
         return "a sentence, between quotation marks"
+    if exercise.unit == "ratio":
+        return "a number: how many times"
     words = unit_words(exercise.unit)
     return f"a number{f', in {words}' if words else ''}"
 
@@ -398,7 +401,8 @@ def exercise_widget(tasks: Tasks, asked: Exercise) -> tuple[Any, Callable[[], No
     radio = _radio_buttons(asked.choices, kept if isinstance(kept, str) else None)
     radio.observe(lambda change: show(tasks.check(asked.name, change["new"])), names="value")
     refresh()
-    return widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), radio, said]), refresh
+    box = widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), radio, said])
+    return needs_kernel(box), refresh
 
 
 def quiz_widget(tasks: Tasks) -> Any:
@@ -408,7 +412,7 @@ def quiz_widget(tasks: Tasks) -> Any:
         _question(tasks, number, question)
         for number, question in enumerate(tasks.questions, start=1)
     ]
-    return widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), *asked])
+    return needs_kernel(widgets.VBox([widgets.HTML(LAB_STYLE + _KEYS), *asked]))
 
 
 def _radio_buttons(choices: Sequence[str], kept: str | None) -> Any:

@@ -169,8 +169,8 @@ class Lesson(Steps):
             try:
                 return str(draw(view)._repr_html_())
             except Unavailable:  # the rows of this figure come later
-                caption = "The figure follows as soon as it has rows of its own."
-                return page.html_of(page.table(rows_so_far(view), caption))
+                later = page.Note("The figure follows as soon as it has rows of its own.")
+                return page.html_of(later) + page.html_of(page.table(rows_so_far(view)))
 
         panel = panels.Panel(self.experiment, grown, self._finished, self._named(), self._foretold)
         # Facts and byte counts do not become truer by being asked again.

@@ -46,6 +46,7 @@ class Place:
             import ipywidgets as widgets
 
             self._widget = widgets.HTML()
+            self._widget.add_class("vmc-place")
             # Before the plain output, so that this is hidden when it comes.
             saved = self._filled(shown)
             display(_View(within(self._widget)))
@@ -65,26 +66,74 @@ class Place:
         html = html_of(shown)
         self._widget.value = (
             f"<style>.{name} {{ display: none }} {_LIVE_STYLE}</style>"
-            f'<div class="vmc-live jp-RenderedHTMLCommon">{html.replace("<a ", _NEW_TAB)}</div>'
+            f'<div class="{" ".join(LIVE)}">{html.replace("<a ", _NEW_TAB)}</div>'
         )
         plain = svg.as_images(html)
         saved = f'{_SAVED_STYLE}<div class="vmc-saved {name}">{plain}</div>'
         return Html(Markup(saved), repr(shown))
 
 
+LIVE = ("vmc-live", "jp-RenderedHTMLCommon")
+"""Classes of what a widget shows: it looks like a plain output."""
+
+
+def needs_kernel(box: Any) -> Any:
+    """``box``, in whose place one sentence stands when the kernel that made it is gone."""
+    box.add_class("vmc-asks")
+    return box
+
+
 _NEW_TAB = '<a target="_blank" rel="noopener" '
 """In a widget JupyterLab leaves links alone: one that is followed must not take the lesson away."""
+
+_GONE = (
+    ":is(.jupyter-widgets-disconnected, .jp-NotebookPanel:has("
+    '[data-status="terminating"], [data-status="initializing"], [data-status="starting"]) *)'
+)
+_NO_KERNEL = ':is(.jp-NotebookPanel:has([data-status="unknown"]) *)'
+"""JupyterLab marks a widget whose kernel was restarted or died. Where the kernel was shut down, or
+another one chosen, it marks only the circle in the toolbar, and that until the next kernel runs.
+It is marked "unknown" for a moment after a lost connection, too."""
+
+_FOR_GOOD = "transition: 0s 1e7s; transition-property: visibility, max-height, font-size"
+"""What was hidden or shown because a kernel is gone stays so when there is another one."""
+
+
+def _gone_style(where: str, delay_s: float) -> str:
+    return f"""
+.vmc-asks{where} > *, .vmc-controls{where} {{
+  visibility: hidden; max-height: 0; overflow: hidden; transition-delay: {delay_s}s }}
+.vmc-panel .vmc-place{where} {{
+  visibility: visible; max-height: 40em; transition-delay: {delay_s}s }}
+.vmc-asks.vmc-asks{where}:not(:empty)::before {{
+  font-size: inherit; transition-delay: {delay_s}s }}"""
+
+
+_GONE_STYLE = f"""
+.vmc-asks > *, .vmc-controls {{ max-height: 400em; {_FOR_GOOD} }}
+.vmc-panel .vmc-place {{ visibility: hidden; max-height: 0; {_FOR_GOOD} }}
+.vmc-asks.vmc-asks:not(:empty)::before {{
+  content: "The kernel that made this is gone. Next step: run the cells again from the top.";
+  font: 0 var(--jp-content-font-family); color: inherit; padding: .4em 0; {_FOR_GOOD} }}
+{_gone_style(_NO_KERNEL, 5)}
+{_gone_style(_GONE, 0)}
+:is(.vmc-asks *, .vmc-panel, .vmc-panel *, .vmc-place).jupyter-widgets-disconnected::before {{
+  content: none }}
+"""
 
 _LIVE_STYLE = f"""
 .vmc-live {{ overflow-x: auto }} .vmc-live table {{ margin-left: 0 }}
 {figure_css()}
 .vmc-live {{ max-width: 72rem; line-height: var(--jp-content-line-height, 1.6) }}
+.vmc-live .vmc-more {{ margin: .3em 0 .8em }}
+.vmc-asks .widget-readout {{ min-width: max-content }}
 .vmc-live .vmc-figure {{
   --vmc-ink: var(--jp-content-font-color1, #000); --vmc-paper: var(--jp-layout-color0, #fff) }}
 [data-jp-theme-light="false"] .vmc-live .vmc-figure {{ {svg.dark()};
   --vmc-ink: var(--jp-content-font-color1); --vmc-paper: var(--jp-layout-color0) }}
 [data-jp-theme-light="true"] .jp-MarkdownOutput img {{ color-scheme: only light }}
 [data-jp-theme-light="false"] .jp-MarkdownOutput img {{ color-scheme: dark }}
+{_GONE_STYLE}
 """
 """As JupyterLab shows a plain output, which it does not recognise within a widget; figures have the
 colours of its theme. So have drawings beside the text: they follow the theme of what holds them.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ipywidgets as widgets
-from markupsafe import Markup, escape
+from markupsafe import escape
 
 from vmcompare.course import page
 from vmcompare.errors import VmcompareError
@@ -85,6 +85,8 @@ class Panel:
         self.foretold = widgets.HTML()
         self.status = widgets.HTML()
         self.live = widgets.HTML()
+        for name in page.LIVE:
+            self.live.add_class(name)
         self.run.on_click(lambda _: self._press())
         self.stop.on_click(lambda _: self._ask_to_stop())
         self.rounds.observe(lambda _: self._show_foretold(), "value")
@@ -113,7 +115,7 @@ class Panel:
             box.add_class("vmc-panel")
             return box
 
-        page.Place(page.Html(_GONE_STYLE + Markup(page.Note(GONE)._repr_html_())), around)
+        page.Place(page.Note(GONE), around)
         _SHOWN[self._experiment] = self
         if self._looking is None:
             self._looking = asyncio.ensure_future(self._look_out())
@@ -283,14 +285,3 @@ def running(experiment: str) -> Panel | None:
     """The panel whose run of ``experiment`` is on in this kernel, if there is one."""
     found = _RUNNING.get(experiment)
     return found if found is not None and found.busy else None
-
-
-_GONE_STYLE = Markup("""<style>
-.vmc-panel .vmc-live { display: none }
-.vmc-panel.jupyter-widgets-disconnected .vmc-live,
-.jp-NotebookPanel:has([data-status="unknown"]) .vmc-panel .vmc-live { display: block }
-.vmc-panel.jupyter-widgets-disconnected .vmc-controls,
-.jp-NotebookPanel:has([data-status="unknown"]) .vmc-panel .vmc-controls { display: none }
-</style>""")
-"""JupyterLab marks a widget whose kernel was restarted or died; where the kernel was shut down, it
-marks only the circle in the toolbar."""

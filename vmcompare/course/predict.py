@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 from vmcompare.course import answers
-from vmcompare.course.page import submitted
+from vmcompare.course.page import needs_kernel, submitted
 from vmcompare.course.templates import render
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import Outcome, View
@@ -78,7 +78,7 @@ class Prediction:
 
         submitted(button, field, act)
         asked = widgets.HTML(str(Markup("<b>{}</b>").format(self.question)))
-        return widgets.VBox([asked, widgets.HBox([field, button]), said])
+        return needs_kernel(widgets.VBox([asked, widgets.HBox([field, button]), said]))
 
     def paper(self) -> Markup:
         """A field that the page keeps in the reader's browser; printed a line to write on."""

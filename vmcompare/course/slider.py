@@ -73,7 +73,9 @@ class _Live:
         import ipywidgets as widgets
 
         self._model = model
-        self._above = widgets.VBox()  # holds the slider, if there is anything to model
+        self._above = page.needs_kernel(
+            widgets.VBox()
+        )  # holds the slider, if there is anything to model
         self._place = page.Place(
             page.safely(self._begun), lambda picture: widgets.VBox([self._above, picture])
         )

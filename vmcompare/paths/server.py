@@ -29,8 +29,10 @@ off or listen to the world. These go before what stands there, and are looked at
 SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
 }
-"""JupyterLab's settings unless a learner chose others: no news, and names of lessons in full."""
+"""JupyterLab's settings unless a learner chose others: no news, names of lessons in full, and all
+of a lesson on its page: controls out of sight, too, are hidden when their kernel is gone."""
 
 
 def serve(folder: Path, place: Path, *, port: int | None, browser: bool) -> None:

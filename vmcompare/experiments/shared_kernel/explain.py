@@ -432,7 +432,8 @@ class Answered:
 
     def _repr_html_(self) -> str:
         said = [Markup("{}: {}").format(*pair) for pair in self.changed.items()]
-        line = Markup('<pre style="white-space:pre-wrap">{}</pre>').format(self.rung.line)
+        wrapped = "white-space:pre-wrap;word-break:normal"  # JupyterLab breaks within words
+        line = Markup('<pre style="{}">{}</pre>').format(wrapped, self.rung.line)
         changes = Markup("; ").join(said) or "nothing"
         words = Markup("<p><b>{}</b> changed {} <small>({})</small></p>")
         return line + words.format(self.rung.name, changes, self.where)
