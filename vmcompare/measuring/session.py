@@ -1,4 +1,4 @@
-"""Starts, follows and stops a recording in a child process: the one path of CLI, lab and handout.
+"""Starts, follows and stops a recording in a child process: what lab and handout measure by.
 
 The child writes its rows to a file and tells its progress as JSON lines on standard output. Closing
 its standard input stops it; when this process dies, the operating system closes it.
