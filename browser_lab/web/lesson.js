@@ -10,7 +10,9 @@ const say = (step, words) => { $(`said-${step}`).textContent = words; };
 
 // A button that does its one thing once at a time, and says what went wrong.
 const busy = new Set();
+const stepOf = {};  // button → the step that it speaks in
 function on(id, step, act) {
+  stepOf[id] = step;
   $(id).addEventListener("click", async () => {
     if ($(id).getAttribute("aria-disabled") === "true") {
       if (!busy.has(id)) say(step, `Not now: ${$(id).title}.`);
@@ -55,6 +57,7 @@ function offer() {
     const wait = busy.has(id) ? "it is being done" : why;
     $(id).setAttribute("aria-disabled", String(Boolean(wait)));
     $(id).title = wait;
+    if (!wait && $(`said-${stepOf[id]}`).textContent.startsWith("Not now:")) say(stepOf[id], "");
   }
   $("boot").textContent = ["off", "starting"].includes(vm1.state) ? "Boot VM 1" : "Boot VM 1 again";
 }

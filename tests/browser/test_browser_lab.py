@@ -177,6 +177,13 @@ class TestThePage:
         page.get_by_role("button", name="Ask all four").press("Enter")
         assert page.locator("#said-whose").inner_text() == "Not now: boot VM 1 first."
         assert page.get_by_label("Command for VM 1").get_attribute("placeholder") == "not running"
+        page.get_by_role("button", name="Start A").press("Enter")
+        page.get_by_role("button", name="Boot VM 1", exact=True).press("Enter")
+        page.locator('#start-a[aria-disabled="false"]').wait_for(timeout=60_000)
+        assert page.locator("#said-containers").inner_text() == ""
+        page.locator("#rung-files").press("Enter")
+        said = page.locator("#said-hand").inner_text()
+        assert said == "Not now: climb the rungs before this one."
 
     def test_several_pasted_lines_are_several_commands(
         self, open_page: Open, lab_page: Path
