@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vmcompare.evidence.units import MIB, seconds
 from vmcompare.plots import style
 from vmcompare.plots.picture import MODELLED, Picture
-from vmcompare.sandbox import Series
+from vmcompare.sandbox import EMULATION, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,6 +133,9 @@ def log_lines(
     return Picture(figure, ". ".join(said) + ".", caption)
 
 
+_KEY_CHARACTERS = 56  # of a line's label and note together: more would overlap
+
+
 def _key(
     axes: Axes, title: str, drawn: Sequence[Line], marks: Mapping[str, float] = NO_MARKS
 ) -> None:
@@ -150,7 +153,9 @@ def _key(
             axes.plot([0.0, 0.06], [-place] * 2, dash, color=colour, linewidth=1.6)
         if line.series and line.points:
             axes.plot(0.03, -place, style.look(line.series).marker, markersize=6, **line.face)
-        axes.text(0.08, -place, line.label, **plain)
+        long = len(line.label) + len(line.note) > _KEY_CHARACTERS
+        label = line.label.replace(EMULATION, "emulated") if long else line.label
+        axes.text(0.08, -place, label, **plain)
         axes.text(1, -place, line.note, ha="right", **bold)
     for place, (letter, words) in enumerate(zip(_LETTERS, marks, strict=False)):
         y = -len(drawn) - 1 - place
