@@ -530,7 +530,8 @@ def findings_rows(
     what is told of it, and ``others`` to what others measured where it was not measured here.
     Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, the
     finding is that of the lesson that does, and a link leads there. ``evidence`` gathers the
-    recordings of all lessons; asked only where needed.
+    recordings of all lessons; asked only where needed. A lesson judges what it shows, however short
+    that run was; the verdict prefers a longer one (``evidence.claims.runs.ENOUGH``).
     """
     everything = claims.load()
     parts = Counter(claim.id for claim in everything)
