@@ -13,7 +13,7 @@ import pytest
 from planted import planted, row
 
 from vmcompare.course import page, panel
-from vmcompare.engines import process
+from vmcompare.engines.bare import process
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording
 from vmcompare.evidence.view import absent

@@ -248,7 +248,8 @@ def test_those_whose_leader_has_ended_are_known_by_its_session() -> None:
 
 FOLLOWS = """
 import sys
-from vmcompare.engines import cleanup, process
+from vmcompare.engines import cleanup
+from vmcompare.engines.bare import process
 from vmcompare.sandbox import Platform, Spec
 guard = cleanup.guard(); guard.__enter__()
 with process.launchers()[Platform.PROCESS].open(Spec(), lambda _: None) as box:
@@ -260,7 +261,7 @@ with process.launchers()[Platform.PROCESS].open(Spec(), lambda _: None) as box:
 
 @linux
 def test_what_a_killed_owner_followed_on_this_computer_is_ended(private_places: Path) -> None:
-    from vmcompare.engines import process
+    from vmcompare.engines.bare import process
 
     if not (found := process.probe()).ok:
         pytest.skip(found.what)

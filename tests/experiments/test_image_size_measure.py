@@ -11,7 +11,7 @@ import pytest
 from fake import VM_PHASES, FakeLauncher, FakeSandbox
 
 from vmcompare import engines
-from vmcompare.engines.process import ProcessLauncher
+from vmcompare.engines.bare.process import ProcessLauncher
 from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.image_size.categories import CATEGORIES, category, weigh

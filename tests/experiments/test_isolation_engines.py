@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from vmcompare.engines.bare.process import ProcessLauncher
 from vmcompare.engines.docker import DockerLauncher
 from vmcompare.engines.images.container_host import program_files
-from vmcompare.engines.process import ProcessLauncher
 from vmcompare.engines.programs import calls
 from vmcompare.engines.qemu import QemuLauncher
 from vmcompare.errors import Unavailable

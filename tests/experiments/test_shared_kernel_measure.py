@@ -335,7 +335,7 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
     sys.platform != "linux" or os.geteuid() == 0, reason="for an ordinary user of Linux"
 )
 def test_an_ordinary_user_climbs_on_this_computer_where_that_is_allowed() -> None:
-    from vmcompare.engines import process
+    from vmcompare.engines.bare import process
 
     if not process.probe().ok:
         pytest.skip(process.probe().what)
@@ -381,7 +381,8 @@ def test_a_ladder_of_an_ordinary_user_begins_with_the_user_and_lacks_the_control
 def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from vmcompare.engines import docker, process
+    from vmcompare.engines import docker
+    from vmcompare.engines.bare import process
 
     monkeypatch.undo()  # the real process list
     context = Context({**process.launchers(), **docker.launchers()})

@@ -137,7 +137,7 @@ def test_after_kill_9_of_everybody_clean_finds_the_rest(scene: Scene, attempt: i
 LEAVES = """
 import sys
 from vmcompare.engines import cleanup
-from vmcompare.engines.process import ProcessLauncher
+from vmcompare.engines.bare.process import ProcessLauncher
 from vmcompare.sandbox import Spec
 with cleanup.guard(), ProcessLauncher().open(Spec(), lambda event: None) as box:
     line = "sleep 301 & (sleep 302 & exec setsid sleep 303) & echo begun; wait"
@@ -161,7 +161,7 @@ def test_children_of_a_followed_command_end_with_the_run(scene: Scene, attempt: 
 TIMES_OUT = """
 import os
 from vmcompare.engines import cleanup
-from vmcompare.engines.process import ProcessLauncher
+from vmcompare.engines.bare.process import ProcessLauncher
 from vmcompare.errors import WaitTimeout
 from vmcompare.sandbox import Spec
 with ProcessLauncher().open(Spec(), lambda event: None) as box:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from waiting import until
 
-from vmcompare.engines import process
+from vmcompare.engines.bare import process
 from vmcompare.errors import AbnormalShutdown
 from vmcompare.evidence.recording import read
 from vmcompare.measuring import session

@@ -105,5 +105,5 @@ def platform_named(name: str) -> Platform:
 
 
 def _module(name: str) -> ModuleType:
-    folder = "vmcompare.engines.bare" if name in RUNTIMES else "vmcompare.engines"
+    folder = "vmcompare.engines.bare" if name in ("process", *RUNTIMES) else "vmcompare.engines"
     return importlib.import_module(f"{folder}.{name}")

@@ -1,4 +1,4 @@
-"""What bubblewrap and runc share: a container without a manager, held by its standard input.
+"""Started without a manager: a process; and what bubblewrap and runc share, held by its input.
 
 There is no daemon to ask. The first program's end is seen through a pidfd, which names a process
 and not a number, and commands are sent in by a second program (``nsenter``, ``runc exec``).
