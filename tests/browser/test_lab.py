@@ -21,7 +21,7 @@ from browser_tools import (
     missing,
     screenshot,
 )
-from servers import CODE_CELLS, IDLE, Server, open_notebook, ours, run_all, served
+from servers import CODE_CELLS, IDLE, Server, open_notebook, ours, run_all, save, served
 
 from vmcompare import paths
 from vmcompare.course import text
@@ -267,6 +267,33 @@ def test_stop_leaves_nothing(lab: Server, notebook: Any, name: str) -> None:
     notebook.wait_for_function(IDLE, timeout=20_000)
     assert notebook.evaluate(ERRORS) == []
     screenshot(notebook, f"lab-{name}-stopped")
+
+
+SHOWN = """
+[...document.querySelectorAll('.jp-CodeCell .jp-Cell-outputArea')].map(output => output.innerText)
+  .concat([...document.querySelectorAll('svg.vmc-svg')].map(e => e.getAttribute('aria-label')))
+"""
+"""All that the cells of a notebook show, in words."""
+
+
+def test_a_reload_changes_nothing_and_a_restart_leaves_no_dead_control(
+    lab: Server, notebook: Any, name: str
+) -> None:
+    keep = button(notebook, "Keep my prediction").first
+    keep.locator("xpath=..").locator("input").fill("7")
+    keep.click()
+    notebook.get_by_text("Kept. You will see it").first.wait_for(timeout=20_000)
+    before = notebook.evaluate(SHOWN)
+    save(notebook)
+    notebook.wait_for_function("!jupyterapp.shell.currentWidget.context.model.dirty")
+    open_notebook(lab, notebook, name)
+    notebook.wait_for_function(f"before => {SHOWN}.join() === before.join()", arg=before)
+    notebook.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    notebook.locator(".vmc-asks.jupyter-widgets-disconnected").first.wait_for(state="attached")
+    notebook.wait_for_timeout(500)
+    for control in notebook.locator(".vmc-asks :is(button, input), .vmc-controls button").all():
+        assert not control.is_visible()
+    screenshot(notebook, f"lab-{name}-restarted")
 
 
 def vm_in_sight(pids: set[int]) -> bool:
