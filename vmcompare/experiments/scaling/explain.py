@@ -201,9 +201,9 @@ def many(view: View) -> WhatIf:
     both = mixed([one.column for one, _ in sized])
 
     def dot(one: Found, hosts: float) -> Dot:
-        text = f"{math.ceil(hosts):,}"
+        needed = math.ceil(hosts)
         label = one.column.label(mixed=both)
-        return Dot(one.cell.series, label, hosts, text, hollow=one.is_ready_made)
+        return Dot(one.cell.series, label, needed, f"{needed:,}", hollow=one.is_ready_made)
 
     def panels(n: float) -> Panels:
         room_bytes = HOST_GIB * 1024 * MIB
