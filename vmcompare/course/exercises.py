@@ -257,6 +257,8 @@ def _wanted(exercise: Exercise) -> str:
     if exercise.unit == "ratio":
         return "a number: how many times"
     words = unit_words(exercise.unit)
+    if words.startswith("per ") and words != "per cent":
+        return f"a number: how many {words}"
     return f"a number{f', in {words}' if words else ''}"
 
 
