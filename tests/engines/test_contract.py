@@ -99,7 +99,9 @@ def _script(argv: Sequence[str]) -> Iterable[tuple[float, bytes]] | None:
 
 
 def _module(name: str) -> ModuleType:
-    folder = "vmcompare.engines.bare" if name in engines.RUNTIMES else "vmcompare.engines"
+    folder = (
+        "vmcompare.engines.bare" if name in ("process", *engines.RUNTIMES) else "vmcompare.engines"
+    )
     return importlib.import_module(f"{folder}.{name}")
 
 
