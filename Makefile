@@ -1,4 +1,4 @@
-# Everything a person types is here; on a machine without make, the README has the same in plain lines.
+# Everything a person types is here; on a computer without make, the README has the same in plain lines.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -36,7 +36,7 @@ test: $(TOOLS) engines browser-tools   ## all tests; what is missing is a skip w
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "$(WITH)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
 
-test-quick: $(TOOLS)           ## no containers, machines, browsers or whole lessons: a minute or two
+test-quick: $(TOOLS)           ## no containers, VMs, browsers or whole lessons: a minute or two
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT) and not slow and not mechanism" $(PYTEST_ARGS)
 
 check: $(TOOLS)                ## format, lint, types, layers

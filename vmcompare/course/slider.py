@@ -73,9 +73,8 @@ class _Live:
         import ipywidgets as widgets
 
         self._model = model
-        self._above = page.needs_kernel(
-            widgets.VBox()
-        )  # holds the slider, if there is anything to model
+        # It holds the slider, if there is anything to model.
+        self._above = page.needs_kernel(widgets.VBox())
         self._place = page.Place(
             page.safely(self._begun), lambda picture: widgets.VBox([self._above, picture])
         )

@@ -99,20 +99,7 @@ class BareLauncher(ABC):
         refuse(spec, self.runtime)
         with self.container(spec) as container, tempfile.TemporaryFile() as printed:
             command = container.command
-            log.command(command)
-            start_ns = time.perf_counter_ns()
-            try:
-                child = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=printed,
-                    start_new_session=True,
-                    env=container.environment,
-                )
-            except OSError as error:
-                what = f"{self.runtime} did not start"
-                raise LaunchFailure(what, command, cleaned(str(error))) from error
+            child, start_ns = started(self.runtime, command, printed, container.environment)
             ended = False
             # Events are told after the start was timed: a watcher costs the container nothing.
             try:
@@ -243,6 +230,32 @@ class BareSandbox:
         if code and self.first.ended(0.2 if code == _KILLED else 0.0):
             raise AbnormalShutdown("the container ended by itself", self.console())
         return Completed(output, code)
+
+
+def started(
+    what: str,
+    command: Sequence[str],
+    printed: IO[bytes] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[subprocess.Popen[bytes], int]:
+    """The command, started in a session of its own with both ends held, and when it was called.
+
+    ``printed`` takes its standard error. Raises ``LaunchFailure``: ``what`` did not start.
+    """
+    log.command(command)
+    start_ns = time.perf_counter_ns()
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            start_new_session=True,
+            env=environment,
+        )
+    except OSError as error:
+        raise LaunchFailure(f"{what} did not start", command, cleaned(str(error))) from error
+    return child, start_ns
 
 
 def console(printed: IO[bytes]) -> str:

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vmcompare import paths
-from vmcompare.engines import cleanup, log
+from vmcompare.engines import cleanup
+from vmcompare.engines.bare import started
 from vmcompare.engines.commands import Turn, end_child, first_byte_ns, followed, run_to_end
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
@@ -145,17 +146,7 @@ class ProcessLauncher:
         with cleanup.folder() as root:
             _unpack(root, self.progress)
             command = [str(root / spec.command[0].lstrip("/")), *spec.command[1:]]
-            log.command(command)
-            start_ns = time.perf_counter_ns()
-            try:
-                child = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise LaunchFailure("the process did not start", command, str(error)) from error
+            child, start_ns = started("the process", command)
             # Events are told after the start was timed: a watcher costs the process nothing.
             with child:
                 sandbox = ProcessSandbox(child, root)

@@ -59,7 +59,9 @@ def find_qemu(foreign: str = "") -> Qemu:
     target = foreign or _TARGETS.get(platform.machine().lower())
     if target is None:
         raise Unavailable("there is no QEMU for this processor here", "analyse a recording")
-    refused, next_step = "", _OTHERS if foreign else _NEXT_STEP
+    refused, what, next_step = "", "QEMU", _NEXT_STEP
+    if foreign:
+        what, next_step = "QEMU for arm64", _OTHERS
     for path, data_dir in _candidates(f"qemu-system-{target}"):
         status = path.stat()
         version, error = _version(str(path), status.st_size, status.st_mtime_ns)
@@ -67,8 +69,8 @@ def find_qemu(foreign: str = "") -> Qemu:
             return Qemu(path, version, data_dir)
         refused = refused or error
     if refused:
-        raise Unavailable(f"QEMU is here but does not start ({refused})", next_step)
-    raise Unavailable(f"QEMU{' for arm64' * bool(foreign)} is not installed", next_step)
+        raise Unavailable(f"{what} is here but does not start ({refused})", next_step)
+    raise Unavailable(f"{what} is not installed", next_step)
 
 
 def _candidates(name: str) -> list[tuple[Path, Path | None]]:

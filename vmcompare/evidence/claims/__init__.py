@@ -1,9 +1,8 @@
 """The article's claims, and the finding each gets from a recording.
 
-What settles each claim is registered in a table (:mod:`.rules`). No finding is
-typed in by hand; :func:`judge` makes it from the rows of one run (:mod:`.judging`), and
-:mod:`.runs` says which run that is. The rules, with [lo, hi] the estimate's 95 % interval and θ
-the bound:
+What settles each claim is registered in a table (:mod:`.rules`). No finding is typed in by hand;
+:func:`judge` makes it from the rows of one run (:mod:`.judging`), and :mod:`.runs` says which run
+that is. The rules, with [lo, hi] the estimate's 95 % interval and θ the bound:
 
 ``ratio``, ``slope``
     lo ≥ θ supported · 1 < lo < θ with caveats · hi ≤ 1 refuted · else inconclusive. ``slope``

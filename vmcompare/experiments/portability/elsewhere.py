@@ -139,7 +139,10 @@ def program(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
 
 
 def emulated_program(row: Measurement, processes: Launcher, _: Launcher) -> Iterator[Measurement]:
-    """Start a program for arm64 in a container with an emulator: made by hand, not by Docker."""
+    """Start a program for arm64 in a container with an emulator: made by hand, not by Docker.
+
+    So Docker's launcher is not asked; without it the run is to hold nothing of containers.
+    """
     with processes.open(Spec(), lambda _: None) as box:
         box.put(_PLACE, first_byte.elf("arm64"))
         container = ("unshare", "-U", "-r", "-m", "-p", "-f", "sh", "-c", _EMULATED, "sh")

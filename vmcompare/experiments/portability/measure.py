@@ -82,8 +82,8 @@ def measure(context: Context) -> Iterator[Measurement]:
     for step in context.steps([(f"{s.series.label}: {s.what}", s) for s in plan(context)]):
         launcher = context.launcher(step.series)
         assert launcher is not None  # plan() holds only what can be launched
-        row = replace(
-            blank(launcher, step.series.platform, step.spec, "duration_s"),
+        row = blank(
+            launcher, step.series.platform, step.spec, "duration_s",
             phase=step.what, block=step.block, order_in_block=step.order,
         )  # fmt: skip
         others = [context.launchers[step.second]] if step.second else []
@@ -108,8 +108,7 @@ def _moved(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
     move = launcher.move(Spec(machine=row.machine))
     for phase, took_s in zip(STEPS, (move.save_s, move.load_s, move.start_s), strict=True):
         yield filled(row, took_s, phase=phase)
-    size = filled(row, float(move.shipped_bytes), metric="image_bytes", phase="compressed")
-    yield size
+    yield filled(row, float(move.shipped_bytes), metric="image_bytes", phase="compressed")
     if row.platform is Platform.CONTAINER:
         yield filled(row, move.load_s + move.start_s, metric="load_and_start_s", phase="")
 
@@ -143,23 +142,22 @@ _STEPS = [
     Step(_PROGRAM, Series(Platform.PROCESS), Spec(), elsewhere.program),
     Step(_PROGRAM, Series(Platform.CONTAINER), Spec(), elsewhere.program),
     Step(_PROGRAM, MOVING, _VM, elsewhere.program),
-    Step("another kernel", MOVING, elsewhere.GUEST, elsewhere.kernel, True, Platform.CONTAINER),
-    Step("other hardware", _PC, _VM, elsewhere.hardware, True),
-    Step("IDE disk", _PC, _VM, partial(elsewhere.hardware, ide=True), True),
-]
+    Step(
+        "another kernel", MOVING, elsewhere.GUEST, elsewhere.kernel,
+        once=True, second=Platform.CONTAINER,
+    ),
+    Step("other hardware", _PC, _VM, elsewhere.hardware, once=True),
+    Step("IDE disk", _PC, _VM, partial(elsewhere.hardware, ide=True), once=True),
+]  # fmt: skip
 if elsewhere.OTHER == "arm64":
     _VIRT = Spec(machine=Machine.VIRT)
     _STEPS += [
         Step(
-            "emulation",
-            Series(Platform.PROCESS),
-            Spec(),
-            elsewhere.emulated_program,
-            True,
-            Platform.CONTAINER,
+            "emulation", Series(Platform.PROCESS), Spec(), elsewhere.emulated_program,
+            once=True, second=Platform.CONTAINER,
         ),
-        Step("another processor", THEIR_VM, _VIRT, elsewhere.program_in_its_vm, True),
-    ]
+        Step("another processor", THEIR_VM, _VIRT, elsewhere.program_in_its_vm, once=True),
+    ]  # fmt: skip
 
 EXPERIMENT = Experiment(
     name="portability",
