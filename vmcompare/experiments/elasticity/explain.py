@@ -28,7 +28,7 @@ from vmcompare.experiments.elasticity.measure import (
     TAKEN_MIB,
     WORK,
 )
-from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Line, lines
 from vmcompare.plots.picture import Picture, WhatIf
@@ -133,6 +133,13 @@ def moments(view: View) -> Iterator[Row]:
             "came back": f"{_percent(share.estimate)}{spread}{few}",
             "runs": str(share.n),
         }
+
+
+@explained.values("moments", "table")
+@explained.values("limits", "table")
+@explained.values("work", "table")
+def _source(view: View) -> Values:
+    return {"brief": view.brief(), "source": view.caption()}
 
 
 _MOMENTS = {"before": BEFORE, "while in use": PEAK, "after": AFTER}
