@@ -125,6 +125,10 @@ class View:
         vms = self.emulated([platform for platform in Platform if platform.is_vm])
         return ". ".join(said) + (f"; VMs under {EMULATION}." if vms else "." if said else "")
 
+    def sourced(self) -> dict[str, str]:
+        """Placeholders of a table's caption: ``brief``, kind and date; ``source``, all of it."""
+        return {"brief": self.brief(), "source": self.caption()}
+
     def caption(self) -> str:
         """Where every figure of this view comes from, one clause a source."""
         many = len(self.sources) > 1

@@ -89,6 +89,9 @@ def adds(view: View) -> Iterator[Row]:
         raise absent("start of a process or container")
 
 
+explained.values("adds", "table")(View.sourced)
+
+
 @explained.table("starts")
 def starts(view: View) -> Iterator[Row]:
     """One row a series: runs, median, interval, ratio to the container, provenance."""

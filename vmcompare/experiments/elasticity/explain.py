@@ -28,7 +28,7 @@ from vmcompare.experiments.elasticity.measure import (
     TAKEN_MIB,
     WORK,
 )
-from vmcompare.experiments.explanation import Explanation, Row, Values
+from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Line, lines
 from vmcompare.plots.picture import Picture, WhatIf
@@ -135,11 +135,8 @@ def moments(view: View) -> Iterator[Row]:
         }
 
 
-@explained.values("moments", "table")
-@explained.values("limits", "table")
-@explained.values("work", "table")
-def _source(view: View) -> Values:
-    return {"brief": view.brief(), "source": view.caption()}
+for _name in ("moments", "limits", "work"):
+    explained.values(_name, "table")(View.sourced)
 
 
 _MOMENTS = {"before": BEFORE, "while in use": PEAK, "after": AFTER}

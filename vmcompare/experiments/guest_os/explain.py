@@ -200,9 +200,7 @@ def numbers(view: View) -> Iterator[Row]:
             yield {"number": name, "what it counts": counts, **filled}
 
 
-@explained.values("numbers", "table")
-def _numbers(view: View) -> Placeholders:
-    return {"brief": view.brief(), "source": view.caption()}
+explained.values("numbers", "table")(View.sourced)
 
 
 def _over(fit: Fit, found: Sequence[Fit]) -> str:

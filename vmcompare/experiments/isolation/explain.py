@@ -53,11 +53,6 @@ if TYPE_CHECKING:
 explained = Explanation[View]()
 
 
-def _source(view: View) -> Values:
-    """Placeholders of every caption of a table: kind and date, then all of it."""
-    return {"brief": view.brief(), "source": view.caption()}
-
-
 def _column(one: Arm, arms: list[Arm]) -> str:
     """A short heading; with the emulation, where there was one."""
     words = one.label(mixed=mixed(arms)).replace("container, no ", "no ")
@@ -217,7 +212,7 @@ def _turned_by(base: Arm, one: Arm) -> str:
 def _flags_values(view: View) -> Values:
     base, *others = misconfigured(view)
     rootless = any(one.confinement == "--userns" for one in others)
-    return {**_source(view), "emulated": base.emulated, "rootless": rootless}
+    return {**view.sourced(), "emulated": base.emulated, "rootless": rootless}
 
 
 @explained.whatif("several_flags")
@@ -418,4 +413,4 @@ explained.whatif("blast")(explain_failures.blast)
 
 
 for _name in ("answers", "probes", "neighbours", "capabilities", "read", "falls", "limits"):
-    explained.values(_name, "table")(_source)
+    explained.values(_name, "table")(View.sourced)

@@ -14,7 +14,7 @@ from typing import Any
 from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, fitted_ramps, median_interval
 from vmcompare.evidence.units import MIB, seconds, size
 from vmcompare.evidence.view import Column, View, absent, caption, mixed, of_series
-from vmcompare.experiments.explanation import Explanation, Row, Values
+from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.scaling.demo import FIVE
 from vmcompare.experiments.scaling.measure import CELLS, KILLED, MANY, WANTED, Cell
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
@@ -168,9 +168,7 @@ def table(view: View) -> Iterator[Row]:
         }
 
 
-@explained.values("cells", "table")
-def _source(view: View) -> Values:
-    return {"brief": view.brief(), "source": view.caption()}
+explained.values("cells", "table")(View.sourced)
 
 
 @explained.table("every_n")

@@ -16,7 +16,7 @@ from vmcompare.errors import Unavailable
 from vmcompare.evidence.statistics import Interval, median_interval
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import Column, View, absent, caption, mixed, warnings
-from vmcompare.experiments.explanation import Explanation, Row, Values
+from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.whole_computer.demo import BOOT_SECTOR_DEMO
 from vmcompare.experiments.whole_computer.layers import layers_figure
 from vmcompare.plots import marks, style
@@ -59,9 +59,7 @@ def hardware(view: View) -> Iterator[Row]:
         yield {"asked for": asked, **{who: said.get(name) or "–" for who, said in found.items()}}
 
 
-@explained.values("hardware", "table")
-def _source(view: View) -> Values:
-    return {"brief": view.brief(), "caption": view.caption()}
+explained.values("hardware", "table")(View.sourced)
 
 
 def differing(view: View, platform: Platform) -> float | None:
