@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 
 CONSOLE_BYTES = 8192  # kept of a container's output, for error messages
+KILLED = 137  # the exit code of a command that was killed: 128 + SIGKILL
+ENDED_S = 5.0  # for the end of a container that lets no command in; 0.3 s is usual
 _FRAME = struct.Struct(">BxxxL")
 """Header of a piece of output without a TTY: stream (1 output, 2 errors) and length. Source: the
 Docker Engine API, "Attach to a container", section "Stream format"."""
@@ -146,29 +148,45 @@ def run(
         for _, piece in stream.frames():
             printed += piece
             stream.timeout(max(0.001, deadline - time.monotonic()))
-        code = _exit_code(api, command, output, deadline)
+        code = _exit_code(api, command, deadline)
     except TimeoutError as error:
         raise WaitTimeout(
             f"the end of {shlex.join(argv)}", timeout_s, printed.decode(errors="replace")
         ) from error
     finally:
         stream.close()
+    if code == KILLED and _ended(api, container, output):
+        raise AbnormalShutdown("the container ended by itself", output.text())
     return Completed(bytes(printed), code)
 
 
-def _exit_code(api: APIClient, command: str, output: Output, deadline: float) -> int:
+def _exit_code(api: APIClient, command: str, deadline: float) -> int:
     """The exit code, which the engine knows a moment after the command's output ended."""
     while True:
         found = api.exec_inspect(command)
         if not found["Running"] and found["ExitCode"] is not None:
-            code = int(found["ExitCode"])
-            # 137: killed. With the whole container, or alone (out of memory)?
-            if code == 137 and output.ended.wait(0.2):
-                raise AbnormalShutdown("the container ended by itself", output.text())
-            return code
+            return int(found["ExitCode"])
         if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(0.002)
+
+
+def _ended(api: APIClient, container: str, output: Output) -> bool:
+    """Whether a command was killed with its whole container, or alone (out of memory).
+
+    The engine reports the end of a command before that of its container; on a busy host long
+    before. But a PID namespace lets no new process in from the moment its first one dies.
+    """
+    if output.ended.wait(0.2):
+        return True
+    try:
+        another = api.exec_create(container, ["true"])["Id"]
+        api.exec_start(another)
+        if api.exec_inspect(another)["ExitCode"] in (0, None):
+            return False
+    except engine_errors():
+        pass  # or there is no room for one more process: the container's output decides
+    return output.ended.wait(ENDED_S)
 
 
 def archive(path: str, data: bytes) -> tuple[str, bytes]:
