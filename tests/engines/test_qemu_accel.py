@@ -57,13 +57,6 @@ def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
 
 
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stalling accelerator is given up sooner than by a learner's computer."""
-    monkeypatch.setattr(accel, "FIRST_BYTE_S", 1.0)
-    monkeypatch.setattr(accel, "LOOP_S", 0.5)
-
-
 def _prove(qemu: Qemu) -> accel.Accelerator:
     return accel.prove(qemu, ("kvm", "tcg"))
 
@@ -91,13 +84,18 @@ def test_the_first_candidate_that_finishes_is_taken(stand_in: Stand) -> None:
     ],
 )
 def test_an_accelerator_that_fails_is_rejected_with_its_reason(
-    stand_in: Stand, kvm: str, why: str
+    stand_in: Stand, monkeypatch: pytest.MonkeyPatch, kvm: str, why: str
 ) -> None:
+    if "sleep" in kvm:
+        monkeypatch.setattr(accel, "LOOP_S" if "printf" in kvm else "FIRST_BYTE_S", 0.5)
     choice = _prove(stand_in(f'[ "$accel" = tcg ] && {{ {GOOD}; exit 33; }}\n{kvm}'))
     assert choice == accel.Accelerator("tcg", (accel.Rejected("kvm", why),))
 
 
-def test_a_stalling_accelerator_leaves_no_process(stand_in: Stand, tmp_path: Path) -> None:
+def test_a_stalling_accelerator_leaves_no_process(
+    stand_in: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accel, "LOOP_S", 0.5)
     _prove(
         stand_in(
             f'[ "$accel" = tcg ] && {{ {GOOD}; exit 33; }}\n'

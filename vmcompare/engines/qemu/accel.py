@@ -41,9 +41,11 @@ CANDIDATES = {
 }
 """``sys.platform`` → accelerators, best first. ``tcg`` is software emulation."""
 
-FIRST_BYTE_S, LOOP_S = 3.0, 1.0
+FIRST_BYTE_S, LOOP_S = 10.0, 1.0
 """Deadlines in seconds: to the first byte, then for 64-bit mode and the loop. Tried: TCG needs
 0.05 s for all of it; the KVM that only pretends needs minutes for the loop."""
+
+SOFTWARE_S = 60.0  # both, for TCG: there is nothing to try after it, however busy the host is
 
 T = TypeVar("T")
 
@@ -134,7 +136,8 @@ def attempt(qemu: Qemu, accel: str, rom: Path) -> str:
         return f"QEMU could not be started: {error.strerror}"
     with started as process:
         try:
-            why = _judge(process)
+            limits_s = (SOFTWARE_S,) * 2 if accel == SOFTWARE else (FIRST_BYTE_S, LOOP_S)
+            why = _judge(process, *limits_s)
             if not why:
                 end_child(process, _EXIT_S)
         finally:
@@ -149,9 +152,9 @@ def attempt(qemu: Qemu, accel: str, rom: Path) -> str:
 _EXITED = "QEMU ended at once"
 
 
-def _judge(process: subprocess.Popen[bytes]) -> str:
+def _judge(process: subprocess.Popen[bytes], first_byte_s: float, loop_s: float) -> str:
     assert process.stdout is not None
-    deadline, seen = time.monotonic() + FIRST_BYTE_S, b""
+    deadline, seen = time.monotonic() + first_byte_s, b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while LOOPED not in seen:
@@ -164,7 +167,7 @@ def _judge(process: subprocess.Popen[bytes]) -> str:
             if not piece:
                 return _EXITED if not seen else "ends in the middle of the test"
             if STARTED in piece and STARTED not in seen:
-                deadline = time.monotonic() + LOOP_S
+                deadline = time.monotonic() + loop_s
             seen += piece
     return ""
 
