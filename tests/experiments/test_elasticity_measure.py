@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ class Box(FakeSandbox):
     limit_mib: int = 0
     said: str = ""
     told: int = 0
+    read: float = 0
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         line = argv[-1]
@@ -51,10 +53,12 @@ class Box(FakeSandbox):
         assert cpus < 1
 
     def taker(self, argv: Sequence[str]) -> Iterable[tuple[float, bytes]]:
-        """The program that takes memory, as far as the host can tell."""
+        """The program that takes memory; it waits until the host has looked twice at each state."""
         began_s = time.perf_counter()
         for letter in "atf" if argv[0].endswith("taker") else "":
-            time.sleep(0.03)
+            enough = self.read + 2
+            while argv[2] != "0" and self.read < enough:
+                time.sleep(0.001)
             self.said += letter
             yield time.perf_counter() - began_s, letter.encode()
 
@@ -73,6 +77,7 @@ class Launcher(FakeLauncher):
 
 def paid(box: Box, row: Measurement) -> int:
     """A process gives back at once, a VM when its balloon is inflated."""
+    box.read += 1
     taken = "t" in box.said and "f" not in box.said
     if row.platform.is_vm and "t" in box.said:
         taken = not (box.limit_mib or (box.spec.balloon is Balloon.PAGE_REPORTING and not taken))
@@ -136,7 +141,8 @@ def test_work_is_counted_in_a_process_and_in_containers_with_and_without_the_fil
 def test_memory_that_cannot_be_read_is_a_row_and_the_run_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def unreadable(*_: object) -> int:
+    def unreadable(box: Box, _: Measurement) -> int:
+        box.read = math.inf  # nobody looks again
         raise LaunchFailure("unreadable", ())
 
     monkeypatch.setattr(measure, "host_bytes", unreadable)
