@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], seconds: float = 30.0) -> bool:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> bool:
     """Poll ``condition``; whether it came true. Generous: usually it is under two seconds."""
     deadline = time.monotonic() + seconds
     while not condition():

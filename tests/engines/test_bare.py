@@ -33,7 +33,7 @@ from vmcompare.sandbox import Confinement, Event, Launcher, Phase, Platform, San
 
 NAMES = ("bubblewrap", "runc")
 pytestmark = pytest.mark.mechanism
-GONE_S = 30.0
+GONE_S = 60.0
 """Seconds until all must be gone. Generous: two shared cores; typically it is under two."""
 
 

@@ -18,7 +18,7 @@ from waiting import until
 from vmcompare import paths
 
 COMMAND = (str(Path(sys.executable).with_name("vmcompare")),)
-GONE_S = 30.0
+GONE_S = 60.0
 """Seconds until all must be gone. Generous: two shared cores; typically it is under two."""
 
 
