@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import until
 
 from vmcompare import paths
 from vmcompare.engines import bare, cleanup
@@ -33,8 +34,6 @@ from vmcompare.sandbox import Confinement, Event, Launcher, Phase, Platform, San
 
 NAMES = ("bubblewrap", "runc")
 pytestmark = pytest.mark.mechanism
-GONE_S = 60.0
-"""Seconds until all must be gone. Generous: two shared cores; typically it is under two."""
 
 
 def needed(name: str) -> Launcher:
@@ -70,10 +69,7 @@ def namespace(pid: int, name: str) -> str:
 
 def ended(pids: Sequence[int]) -> bool:
     """Whether all have ended, soon; one that waits to be reaped has."""
-    deadline = time.monotonic() + 5
-    while any(cleanup.started(pid) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not any(cleanup.started(pid) for pid in pids)
+    return until(lambda: not any(cleanup.started(pid) for pid in pids))
 
 
 def descendants() -> set[int]:
@@ -509,10 +505,8 @@ def leftovers(environment: dict[str, str], owner: int) -> Iterator[str]:
 
 
 def all_gone(environment: dict[str, str], owner: int) -> list[str]:
-    deadline = time.monotonic() + GONE_S
-    while (left := list(leftovers(environment, owner))) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return left
+    until(lambda: not list(leftovers(environment, owner)))
+    return list(leftovers(environment, owner))
 
 
 def begin(name: str, phase: str, environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -614,6 +608,31 @@ def test_a_held_process_is_known_by_more_than_its_number() -> None:
     assert held.ended()
     with pytest.raises(ProcessLookupError):
         bare.PidHandle(child.pid)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs namespaces")
+def test_the_end_of_a_namespaces_first_process_is_seen_while_it_waits_for_the_others() -> None:
+    """As on a busy host, where the command that was killed with it is seen to end long before."""
+    line = ["unshare", "--pid", "--fork", "--kill-child", "sleep", "300"]
+    outside = subprocess.Popen(line)
+    assert until(lambda: bare.children(outside.pid))
+    first = bare.PidHandle(bare.children(outside.pid)[0])
+    enter = ["nsenter", f"--target={first.pid}", "--pid", "sh", "-c", "sleep 300 & exec sleep 301"]
+    late = subprocess.Popen(enter)  # which is not waited for, so that it stays in the namespace
+    try:
+        assert until(lambda: bare.children(late.pid))
+        assert not first.is_ending()
+        os.kill(late.pid, signal.SIGSTOP)
+        os.kill(first.pid, signal.SIGKILL)
+        assert until(first.is_ending)
+        assert not first.ended(0.3)
+    finally:
+        late.kill()
+        late.wait()
+        outside.kill()
+        outside.wait()
+    assert first.ended(60)
+    first.close()
 
 
 def test_children_are_found_with_and_without_the_kernels_list(

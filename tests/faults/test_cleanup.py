@@ -35,7 +35,9 @@ def sessions(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     monkeypatch.setattr("vmcompare.engines.cleanup.containers.docker_is_named", lambda: False)
     # Cgroups of another test's killed run are none of these tests' business.
-    monkeypatch.setattr("vmcompare.engines.cleanup.ending.CGROUP_ROOT", private_places / "no-cgroups")
+    monkeypatch.setattr(
+        "vmcompare.engines.cleanup.ending.CGROUP_ROOT", private_places / "no-cgroups"
+    )
     folder = paths.state_dir() / "sessions"
     folder.mkdir(mode=0o700, parents=True)
     return folder

@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, ClassVar, Protocol
 
 import psutil
@@ -53,6 +54,7 @@ CONSOLE_BYTES = 4000  # as much of the end of what was printed is kept for error
 # A line of runc's log: time="…" level=error msg="…". The time would make every error a new one.
 _LOGGED = re.compile(r'time="[^"]*" level=\w+ msg="((?:[^"\\]|\\.)*)"')
 
+_EXITING = 0x4  # PF_EXITING of Linux, in field 9 of /proc/PID/stat (proc(5))
 _KILLED = 128 + 9  # SIGKILL, by number: this module is imported where there is none
 _WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
 
@@ -139,6 +141,17 @@ class PidHandle:
             ready.register(self._pidfd, selectors.EVENT_READ)
             return bool(ready.select(timeout_s))
 
+    def is_ending(self) -> bool:
+        """Whether it has ended, or has begun to: the first of a PID namespace waits for the others.
+
+        Those are killed by then, so that they are seen to end before it is.
+        """
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return True  # nobody has this number any more
+        return self.ended() or bool(int(stat.rpartition(")")[2].split()[6]) & _EXITING)
+
     def end(self, grace_s: float) -> None:
         """Wait ``grace_s`` seconds for its end, then kill it."""
         if not self.ended(grace_s):
@@ -183,7 +196,7 @@ class BareSandbox:
 
     @contextlib.contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
-        if self.first.ended():
+        if self.first.is_ending():
             raise AbnormalShutdown("the container has ended")
         with (
             self.turn.take(argv),
@@ -210,13 +223,13 @@ class BareSandbox:
             raise LaunchFailure(what, argv, done.output.decode(errors="replace"))
 
     def host_pids(self) -> tuple[int, ...]:
-        return () if self.first.ended() else self.serving()
+        return () if self.first.is_ending() else self.serving()
 
     def console(self) -> str:
         return console(self.printed)
 
     def _enter(self, argv: Sequence[str], data: bytes, timeout_s: float) -> Completed:
-        if self.first.ended():
+        if self.first.is_ending():
             raise AbnormalShutdown("the container has ended")
         output, code = run_to_end(
             [*self.enter, *argv],
@@ -227,7 +240,7 @@ class BareSandbox:
         )
         code = 128 - code if code < 0 else code  # as shells count a signal
         # Killed: with the whole container, or alone (out of memory)?
-        if code and self.first.ended(0.2 if code == _KILLED else 0.0):
+        if code and (self.first.ended(0.2 if code == _KILLED else 0.0) or self.first.is_ending()):
             raise AbnormalShutdown("the container ended by itself", self.console())
         return Completed(output, code)
 
