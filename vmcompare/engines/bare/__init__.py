@@ -18,13 +18,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, ClassVar, Protocol
 
 import psutil
 
 from vmcompare.engines import log
-from vmcompare.engines.commands import END_S, Turn, announcing, followed, kill_line, run_to_end
+from vmcompare.engines.commands import (
+    END_S,
+    Turn,
+    announcing,
+    followed,
+    is_ending,
+    kill_line,
+    run_to_end,
+)
 from vmcompare.engines.commands import first_byte_ns as first_byte_of
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
@@ -54,7 +61,6 @@ CONSOLE_BYTES = 4000  # as much of the end of what was printed is kept for error
 # A line of runc's log: time="…" level=error msg="…". The time would make every error a new one.
 _LOGGED = re.compile(r'time="[^"]*" level=\w+ msg="((?:[^"\\]|\\.)*)"')
 
-_EXITING = 0x4  # PF_EXITING of Linux, in field 9 of /proc/PID/stat (proc(5))
 _KILLED = 128 + 9  # SIGKILL, by number: this module is imported where there is none
 _WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
 
@@ -142,15 +148,8 @@ class PidHandle:
             return bool(ready.select(timeout_s))
 
     def is_ending(self) -> bool:
-        """Whether it has ended, or has begun to: the first of a PID namespace waits for the others.
-
-        Those are killed by then, so that they are seen to end before it is.
-        """
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return True  # nobody has this number any more
-        return self.ended() or bool(int(stat.rpartition(")")[2].split()[6]) & _EXITING)
+        """Whether it has ended, or has begun to."""
+        return self.ended() or is_ending(self.pid)
 
     def end(self, grace_s: float) -> None:
         """Wait ``grace_s`` seconds for its end, then kill it."""

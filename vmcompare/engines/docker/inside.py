@@ -24,12 +24,13 @@ from vmcompare.engines.commands import (
     CommandOutput,
     ProcessTree,
     announcing,
+    is_ending,
     kill_line,
     kill_line_if_crowded,
     listen,
 )
 from vmcompare.engines.docker_connection import engine_errors
-from vmcompare.errors import AbnormalShutdown, WaitTimeout
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, WaitTimeout
 from vmcompare.sandbox import Completed, OnOutput
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 CONSOLE_BYTES = 8192  # kept of a container's output, for error messages
 KILLED = 137  # the exit code of a command that was killed: 128 + SIGKILL
 ENDED_S = 5.0  # for the end of a container that lets no command in; 0.3 s is usual
+_NOT_IN = "OCI runtime exec failed"  # begins what is printed in the place of a command's output
 _FRAME = struct.Struct(">BxxxL")
 """Header of a piece of output without a TTY: stream (1 output, 2 errors) and length. Source: the
 Docker Engine API, "Attach to a container", section "Stream format"."""
@@ -155,7 +157,8 @@ def run(
         ) from error
     finally:
         stream.close()
-    if code == KILLED and _ended(api, container, output):
+    suspicious = code == KILLED or printed.startswith(_NOT_IN.encode())
+    if suspicious and _ended(api, container, output):
         raise AbnormalShutdown("the container ended by itself", output.text())
     return Completed(bytes(printed), code)
 
@@ -172,17 +175,20 @@ def _exit_code(api: APIClient, command: str, deadline: float) -> int:
 
 
 def _ended(api: APIClient, container: str, output: Output) -> bool:
-    """Whether a command was killed with its whole container, or alone (out of memory).
+    """Whether a command was killed, or not let in, as its whole container ended.
 
-    The engine reports the end of a command before that of its container; on a busy host long
-    before. But a PID namespace lets no new process in from the moment its first one dies.
+    Else it was killed alone (out of memory), or there is no such program. The engine reports the
+    end of a command before that of its container, so the container's first process is looked at.
+    Where that cannot be seen, a second command tells: none is let in once the first process dies.
     """
-    if output.ended.wait(0.2):
+    if output.ended.wait(0.05):
         return True
+    if (served := _served(api, container)) is not None:
+        return is_ending(served[1].pid)
     try:
         another = api.exec_create(container, ["true"])["Id"]
         api.exec_start(another)
-        if api.exec_inspect(another)["ExitCode"] in (0, None):
+        if _exit_code(api, another, time.monotonic() + ENDED_S) == 0:
             return False
     except engine_errors():
         pass  # or there is no room for one more process: the container's output decides
@@ -201,7 +207,17 @@ def archive(path: str, data: bytes) -> tuple[str, bytes]:
 
 
 def host_pids(api: APIClient, container: str) -> tuple[int, ...]:
-    """The shim and all processes of ``container``; empty where they cannot be seen.
+    """The shim and all processes of ``container``; empty where they cannot be seen."""
+    if (served := _served(api, container)) is None:
+        return ()
+    try:
+        return (served[0].pid, *sorted(p.pid for p in served[0].children(recursive=True)))
+    except psutil.Error:
+        return ()
+
+
+def _served(api: APIClient, container: str) -> tuple[psutil.Process, psutil.Process] | None:
+    """The shim and the first process of ``container``; ``None`` where they cannot be seen.
 
     An engine in a hidden VM or on another computer reports pids of *its* kernel. So the shim is
     believed only if its command line, which anybody may read, names this container.
@@ -211,10 +227,10 @@ def host_pids(api: APIClient, container: str) -> tuple[int, ...]:
         first = psutil.Process(int(state["State"]["Pid"]))
         shim = first.parent()
         if shim is None or not any(str(state["Id"]) in part for part in shim.cmdline()):
-            return ()
-        return (shim.pid, *sorted(child.pid for child in shim.children(recursive=True)))
+            return None
+        return shim, first
     except engine_errors(psutil.Error, ValueError):
-        return ()
+        return None
 
 
 @contextlib.contextmanager
@@ -233,7 +249,12 @@ def followed(
     pids = None
     listen((piece for _, piece in stream.frames()), heard)
     try:
-        pids = heard.pid(argv), int(api.exec_inspect(command)["Pid"])
+        try:
+            pids = heard.pid(argv), int(api.exec_inspect(command)["Pid"])
+        except LaunchFailure as error:
+            if error.console.startswith(_NOT_IN) and _ended(api, container, output):
+                raise AbnormalShutdown("the container ended by itself", output.text()) from error
+            raise
         yield heard
     finally:
         heard.silence()  # what a shell remarks while its children are killed is no output
