@@ -127,16 +127,16 @@ def test_markers_between_the_pieces_are_taken_out_and_a_line_s_end_is_not_held_b
     pieces: list[bytes] = []
     listener, last_word = _started(ours, agent, pieces)
     agent.said(b"beat 1\n")
-    assert until(lambda: b"".join(pieces) == b"early\nbeat 1\n", 5)
+    assert until(lambda: b"".join(pieces) == b"early\nbeat 1\n")
     asking = _in_a_thread(lambda: listener.run_line("stop", 10))
     token, command = agent.asked()
     assert command == b"stop\n"
     agent.said(b"beat 2\n", b"\n" + token + b" ", b"0\nbeat 3\n")
     asking.join()
     agent.said(b"\x1e no last word\n")
-    assert until(lambda: pieces[-1].endswith(b"no last word\n"), 5)
+    assert until(lambda: pieces[-1].endswith(b"no last word\n"))
     agent.said(b"beat 4" + last_word[:4], last_word[4:])
-    assert listener.heard.wait(5)
+    assert listener.heard.wait(60)
     ending_it = _in_a_thread(listener.end)
     for line in (kill_line(7), ":"):  # though it ended by itself: what it left running is killed
         token, command = agent.asked()
@@ -163,7 +163,7 @@ def test_leaving_kills_by_the_announced_number_and_gives_the_channel_back(
     assert given_back == [True]
     assert not listener.survived
     assert b"Killed" not in b"".join(pieces)
-    ours.settimeout(5)
+    ours.settimeout(60)
     assert ours.recv(100) == b"for the next reader"
 
 
@@ -173,7 +173,7 @@ def test_a_guest_that_is_gone_ends_the_output_and_leaving_says_nothing(
     ours, agent = ends
     listener, _ = _started(ours, agent, [])
     agent.close()
-    assert listener.heard.wait(5)
+    assert listener.heard.wait(60)
     assert listener.heard.ended_ns() is not None
     with pytest.raises(AbnormalShutdown):
         listener.run_line("stop", 5)
@@ -271,12 +271,12 @@ def test_what_a_killed_owner_followed_on_this_computer_is_ended(private_places: 
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"up\n"
-        assert _followed(before)
+        assert until(lambda: _followed(before))
         owner.kill()
     assert until(lambda: not _followed(before))
     ours = {open_own()}  # the probe above started something, too
     assert until(lambda: set(private_places.rglob("*.jsonl")) <= ours)
-    assert len(cleanup.sweep()) == 0
+    assert not [swept for swept in cleanup.sweep() if swept.kind == "process"]
 
 
 def _followed(before: set[int]) -> list[int]:
@@ -295,4 +295,4 @@ def test_a_child_is_ended_even_where_a_signal_left_the_lock_of_its_wait_taken(
     child._waitpid_lock.acquire()  # type: ignore[attr-defined]
     commands.end_child(child, 0.1)
     child._waitpid_lock.release()  # type: ignore[attr-defined]
-    assert child.wait(5) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import platform
@@ -14,6 +15,7 @@ from types import ModuleType
 import psutil
 import pytest
 from fake import FakeLauncher, FakeSandbox
+from waiting import until
 
 from vmcompare import engines
 from vmcompare.engines.programs import first_byte
@@ -135,10 +137,7 @@ def _check_the_end(it: Opened) -> None:
     stamps = [event.t_ns for event in it.events]
     assert stamps == sorted(stamps)
     assert it.events[-1].phase in (Phase.EXIT, Phase.REMOVED, Phase.SHUTDOWN)
-    deadline = time.monotonic() + 5
-    while any(psutil.pid_exists(pid) for pid in it.pids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(psutil.pid_exists(pid) for pid in it.pids)
+    assert until(lambda: not any(psutil.pid_exists(pid) for pid in it.pids))
     with pytest.raises(AbnormalShutdown):
         it.box.run(["true"])
 
@@ -269,8 +268,13 @@ def test_what_a_command_left_running_in_a_container_serves_it_too(opened: Opened
     if opened.engine not in ("docker", "bubblewrap", "runc"):
         pytest.skip("only a container's processes are seen by the host one by one")
     opened.box.run(["sh", "-c", "sleep 77 </dev/null >/dev/null 2>&1 &"])
-    commands = [psutil.Process(pid).cmdline() for pid in opened.box.host_pids()]
-    assert ["sleep", "77"] in commands
+
+    def commands() -> Iterator[list[str]]:
+        for pid in opened.box.host_pids():
+            with contextlib.suppress(psutil.Error):
+                yield psutil.Process(pid).cmdline()
+
+    assert until(lambda: ["sleep", "77"] in commands())  # forked, but may not be run yet
 
 
 def test_instructions_are_counted_by_virtual_machines_alone() -> None:
@@ -345,10 +349,7 @@ class Told:
         return b"".join(piece for piece, _ in self.pieces)
 
     def until(self, text: bytes) -> None:
-        deadline = time.monotonic() + 60
-        while text not in self.text():
-            assert time.monotonic() < deadline, self.text()
-            time.sleep(0.01)
+        assert until(lambda: text in self.text()), self.text()
 
 
 ENDLESS = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo beat $i; sleep 0.1; done"]
