@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from isolation_fakes import World, facts
+from waiting import until
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
@@ -265,7 +266,8 @@ def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
         assert "piece 137" in hog.until("memory done")
         assert 0 < int(hog.sh(f"cat {hog.group}/memory.peak")) <= LIMITS.memory_mib * MIB
         hog.begin(noisy_neighbour.FORKS)
-        time.sleep(2)
+        assert until(lambda: int(hog.sh("pgrep -x sleep | wc -l")))
+        time.sleep(2)  # for more of them than there may be
         assert 0 < int(hog.sh("pgrep -x sleep | wc -l")) <= LIMITS.pids
         hog.sh(hog.end)
         assert hog.sh("pgrep -x sleep | wc -l").strip() == "0"
