@@ -10,7 +10,7 @@ anything to do.
 from __future__ import annotations
 
 from vmcompare.engines.cleanup.containers import end_shim, environment
-from vmcompare.engines.cleanup.ending import CGROUP_ROOT, Ended, Swept, sweep
+from vmcompare.engines.cleanup.ending import CGROUP_ROOT, Ended, Swept, remove_cgroups, sweep
 from vmcompare.engines.cleanup.folder import folder
 from vmcompare.engines.cleanup.guardian import guard
 from vmcompare.engines.cleanup.identity import boot, is_same_process, started
@@ -44,6 +44,7 @@ __all__ = [
     "labels",
     "marked",
     "private",
+    "remove_cgroups",
     "session_id",
     "spared",
     "started",

@@ -27,7 +27,7 @@ from vmcompare.errors import printable, short
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
-CGROUP_END_S = 1.0  # for a cgroup to be empty once its processes were killed; 0.01 s is usual
+CGROUP_END_S = 10.0  # for a cgroup to be empty once its processes were killed; 0.01 s is usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,23 +139,33 @@ def clear(ledger: Ledger, swept: Swept) -> None:
 
 
 def _remove_cgroups_of(session: str, swept: Swept) -> None:
-    """End what is in cgroups called ``vmcompare-SESSION…``, and remove them once it has left.
+    """End what is in cgroups called ``vmcompare-SESSION…``, and remove them.
 
     A container whose runtime was killed while it started is in no ledger yet: its first process
     waits for a word that never comes.
     """
-    names = (f"vmcompare-{session}*", f"*/vmcompare-{session}*")
+    for path in remove_cgroups(f"vmcompare-{session}*"):
+        swept.add("cgroup", path)
+
+
+def remove_cgroups(named: str) -> list[str]:
+    """End what is in cgroups of this name (a pattern), and remove them once it has left.
+
+    Returns the places of those that are gone, below the root of all cgroups.
+    """
+    gone = []
     deadline = time.monotonic() + CGROUP_END_S
-    for path in [path for name in names for path in CGROUP_ROOT.glob(name)]:
+    for path in [*CGROUP_ROOT.glob(named), *CGROUP_ROOT.glob(f"*/{named}")]:
         while path.is_dir():  # the same one may be met under two names (cpu, cpuacct)
             _kill_in(path)
             try:
                 path.rmdir()
-                swept.add("cgroup", str(path.relative_to(CGROUP_ROOT)))
+                gone.append(str(path.relative_to(CGROUP_ROOT)))
             except OSError:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.01)
+    return gone
 
 
 def _kill_in(cgroup: Path) -> None:

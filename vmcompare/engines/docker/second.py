@@ -7,7 +7,6 @@ computer: neither its bridge nor its containerd. Its sockets lie in that ``/run`
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -74,10 +73,7 @@ def second_engine() -> Iterator[DockerClient]:
             end_child(daemon, END_S)
             # Its containerd and shims, should it have been killed.
             cleanup.end_session_processes(cleanup.session_id(), {_MARK: str(folder)})
-            for name in (folder.name, f"*/{folder.name}"):
-                for cgroup in cleanup.CGROUP_ROOT.glob(name):
-                    with contextlib.suppress(OSError):
-                        cgroup.rmdir()
+            cleanup.remove_cgroups(folder.name)
 
 
 def _command(folder: Path) -> tuple[str, ...]:
