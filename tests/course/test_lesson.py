@@ -509,33 +509,6 @@ class TestFindingsOfAnotherLesson:
         assert "from lesson" not in page.html()
 
 
-def test_this_computer_is_shown_whatever_was_measured_and_a_misspelt_name_is_told(
-    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nothing_here(monkeypatch)
-    data_in(tmp_path / "empty", monkeypatch)
-    first = Lesson("whole_computer", "00")
-    first.here("layers")
-    html = page.html()
-    assert "no Docker here" in html
-    assert "this computer" in html
-    assert "docker is not installed; next step: install docker" in html
-    with pytest.raises(UnknownName, match="layers"):
-        first.here("layer")
-    with pytest.raises(UnknownName, match="there is no"):
-        Lesson("boot_speed", "04").here("layers")
-
-
-def test_while_a_handout_is_made_this_computer_is_the_one_that_made_the_page(
-    page: Page, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nothing_here(monkeypatch)
-    monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
-    Lesson("whole_computer", "00").here("layers")
-    assert "the computer that made this page" in page.html()
-    assert "this computer" not in page.html()
-
-
 def demo_of(monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[Any]:
     """A demonstration in place of lesson 04's (which has none); returns what ran, with whom."""
     ran: list[Any] = []

@@ -279,7 +279,6 @@ def declared(explained: Explanation[Any]) -> Mapping[str, set[str]]:
         "exercise": set(explained.numbers) | set(explained.judges),
         "figure": set(explained.figures),
         "table": set(explained.tables),
-        "here": set(explained.heres),
         "demo": set(explained.demos),
     }
 

@@ -29,9 +29,8 @@ from vmcompare.evidence.claims import Claim, concerned
 from vmcompare.evidence.claims.runs import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
-from vmcompare.evidence.view import MEASURED, RECORDED, Computer, View, absent, compose
+from vmcompare.evidence.view import MEASURED, RECORDED, View, absent, compose
 from vmcompare.experiments.explanation import explanation
-from vmcompare.measuring import host
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.forecast import BAR, forecast, to_go
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
@@ -93,19 +92,6 @@ class Lesson(Steps):
         self._page.put(here)
         for problem in self._problems:
             self._page.say(problem)
-
-    def here(self, name: str) -> None:
-        """Show a picture of this computer as it is, whatever was measured."""
-        draw = _choose("picture of this computer", name, explanation(self.experiment).heres)
-        whose = "the computer that made this page" if is_handout() else "this computer"
-        found = dict(self._found or engines.availability())
-        if mode(self.mode) is Mode.REPLAY:
-            found.pop("process", None)  # no engine; and it needs the cache, which a replay does not
-        lacking = {
-            engine: f"{a.what}; next step: {a.next_step}" for engine, a in found.items() if not a.ok
-        }
-        computer = Computer(whose, host.facts_with(found), lacking)
-        self._page.put(lambda: text.caption(draw(computer, self.view), self._section("here", name)))
 
     # ---- predict ------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from vmcompare.experiments.explanation import Explanation, Row, Values, explanat
 from vmcompare.measuring.experiment import package_dir
 from vmcompare.plots.picture import Picture, WhatIf
 
-KINDS = ("exercise", "question", "work", "what-if", "figure", "table", "here", "demo")
+KINDS = ("exercise", "question", "work", "what-if", "figure", "table", "demo")
 
 FIELDS = {"what-if": ("Label", "Unit", "Formula", "Inputs")}
 """Kind of section → the fields that it must begin with."""

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from markupsafe import Markup
 
 from vmcompare.evidence.exercise import Answer
-from vmcompare.evidence.view import Computer, Outcome, View, absent
+from vmcompare.evidence.view import Outcome, View, absent
 from vmcompare.measuring.experiment import Demo, module
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Platform
@@ -71,7 +71,6 @@ class Explanation(Generic[S]):
         whatifs: modelled figures with a slider.
         outcomes: numbers that are predicted before they are measured.
         scenes: HTML that plays by itself, without a script.
-        heres: pictures of this computer as it is.
         demos: what is done on the spot.
         numbers, judges: what the answer to an exercise is held to.
         placeholders: (kind of section, name) → values of its placeholders.
@@ -82,7 +81,6 @@ class Explanation(Generic[S]):
     whatifs: dict[str, Callable[..., WhatIf]] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     scenes: dict[str, Callable[[S], Markup]] = field(default_factory=dict)
-    heres: dict[str, Callable[[Computer, View], Any]] = field(default_factory=dict)
     demos: dict[str, Demo] = field(default_factory=dict)
     numbers: dict[str, Number[S]] = field(default_factory=dict)
     judges: dict[str, Judge[S]] = field(default_factory=dict)
@@ -123,10 +121,6 @@ class Explanation(Generic[S]):
     def scene(self, name: str) -> Callable[[F], F]:
         """View → HTML that plays by itself."""
         return _into(self.scenes, name)
-
-    def here(self, name: str) -> Callable[[F], F]:
-        """Computer and view → picture."""
-        return _into(self.heres, name)
 
     def demo(self, name: str, demo: Demo) -> None:
         """Something small that is done on the spot."""
