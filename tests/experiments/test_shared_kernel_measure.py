@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -202,7 +200,7 @@ def test_a_usual_computer_gives_the_usual_facts_and_leaves_nothing() -> None:
     }  # fmt: skip
     for phase in PHASES:
         assert sum(row.phase == phase for row in rows) == 6
-    assert sum(row.phase in ladder.GUEST.climbs() for row in rows) == 15
+    assert sum(row.phase in ladder.climbs() for row in rows) == 15
     programs = [actor.files.get("/srv/application") for actor in stages["container"].actors]
     assert len({*programs} - {None}) == 10
     [windows] = [r for r in rows if r.phase == "program for Windows"]
@@ -261,8 +259,6 @@ def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> 
             yield
 
     rows = look(process=Stage(), container=Dead(), vm_direct=vm())
-    # Where there is a guest, the ladder is climbed there only.
-    assert {r.platform for r in rows if r.phase == "pid"} == {Platform.VM_DIRECT}
     errors = [r for r in rows if r.platform is Platform.CONTAINER]
     assert errors
     assert all(r.status == "error" and "the engine is gone" in r.error for r in errors)
@@ -273,7 +269,7 @@ def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> 
 
 
 def test_the_longest_line_is_plain_shell_but_for_the_observer_and_the_filter() -> None:
-    line = ladder.GUEST.line(ladder.RUNGS)
+    line = ladder.line(ladder.RUNGS)
     assert ladder.typed(line) == (
         'echo $$ >/sys/fs/cgroup/box/cgroup.procs; exec su -s /bin/sh nobody -c "exec unshare'
         " -U -r -m -p -f -n sh -c 'mount -t proc proc /box/proc;"
@@ -284,7 +280,7 @@ def test_the_longest_line_is_plain_shell_but_for_the_observer_and_the_filter() -
 
 def test_observations_survive_a_row_whose_line_holds_semicolons() -> None:
     seen = {"files of": "a box", "root is": "user 0 outside", "processes seen": "3"}
-    line = {ladder.LINE: ladder.GUEST.line(ladder.RUNGS)}
+    line = {ladder.LINE: ladder.line(ladder.RUNGS)}
     assert ladder.read(ladder.written(line | seen)) == seen
 
 
@@ -314,8 +310,8 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
 
     launcher = qemu.launchers()[Platform.VM_DIRECT]
     with launcher.open(Spec(machine=Machine.PC), lambda _: None) as box:
-        ladder.GUEST.prepare(box)
-        seen = {name: ladder.GUEST.climb(box, name) for name in ladder.GUEST.climbs()}
+        ladder.prepare(box)
+        seen = {name: ladder.climb(box, name) for name in ladder.climbs()}
     own = {
         "chroot": "files of", "mount": "mounts seen", "pid": "own process number",
         "net": "loopback network", "user": "make a device", "cgroup": "nested processes",
@@ -329,51 +325,6 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
         gone = seen[ladder.all_but(rung)][name]
         assert not ladder.same(name, seen["seccomp"][name], gone), rung
     assert len({one["boot id"] for one in seen.values()}) == 1
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() == 0, reason="for an ordinary user of Linux"
-)
-def test_an_ordinary_user_climbs_on_this_computer_where_that_is_allowed() -> None:
-    from vmcompare.engines.bare import process
-
-    if not process.probe().ok:
-        pytest.skip(process.probe().what)
-    with process.launchers()[Platform.PROCESS].open(Spec(), lambda _: None) as box:
-        try:
-            before = ladder.HOST.prepare(box)
-        except Unavailable as error:
-            pytest.skip(str(error))
-        able = [name for name in ladder.HOST.climbs() if name not in ("cgroup", "all but user")]
-        seen = {name: ladder.HOST.climb(box, name, before) for name in able}
-    assert seen["pid"]["own process number"] == "1"
-    assert seen["pid"]["processes seen"] == "1"
-    assert seen["net"]["loopback network"] == "down"
-    assert seen["all but net"]["loopback network"] == seen[ladder.START]["loopback network"]
-    assert seen["seccomp"]["make a directory"] == "refused"
-    assert seen["all but seccomp"]["make a directory"] == "allowed"
-    assert len({one["kernel release"] for one in seen.values()}) == 1
-
-
-def test_as_root_the_ladder_is_not_climbed_on_this_computer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    stage = Stage()
-    rows = [r for r in look(process=stage) if r.phase in (ladder.START, *ladder.RUNGS)]
-    assert len(rows) == 8
-    assert all("in a guest only" in row.error for row in rows if row.phase != "cgroup")
-    assert not any("unshare" in text for actor in stage.actors for text in actor.asked)
-
-
-def test_a_ladder_of_an_ordinary_user_begins_with_the_user_and_lacks_the_control_group() -> None:
-    climbs = ladder.HOST.climbs()
-    assert list(climbs)[:2] == [ladder.START, "user"]
-    assert ladder.HOST.line(climbs["chroot"]) == "unshare -U -r chroot $BOX /bin/see"
-    assert "all but cgroup" not in climbs
-    assert ladder.HOST.line(climbs["all but chroot"]).endswith(
-        "mount --rbind /proc /proc; exec $BOX/bin/deny-mkdir /usr/bin/env $BOX/bin/see'"
-    )
 
 
 @pytest.mark.docker

@@ -76,7 +76,6 @@ class Run:
         together: leaves the other instances, once they have been compared.
         boxes, readings: by the names of :data:`INSTANCES`; those that failed are not there.
         why: name → why an instance has no reading.
-        before: what goes before each line of the ladder.
     """
 
     context: Context
@@ -85,7 +84,6 @@ class Run:
     boxes: dict[str, Sandbox] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
-    before: str = ""
 
     def row(self, who: Who, metric: str, phase: str, spec: Spec | None = None) -> Measurement:
         """A row of an instance to be filled; ``spec`` where it differs from the instance's own."""

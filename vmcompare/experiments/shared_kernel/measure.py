@@ -55,12 +55,10 @@ def measure(context: Context) -> Iterator[Measurement]:
             plan.append(("a kernel setting", partial(facts.setting_of_container, run)))
         if Platform.VM_DIRECT in context.launchers:
             plan.append(("a kernel that is not Linux", partial(facts.other_kernel_on_vm, run)))
-        grounds = (ladder.GUEST, ladder.HOST)
-        if ground := next((g for g in grounds if g.platform in context.launchers), None):
-            plan.append(("a container by hand: preparing", partial(_prepare, run, ground)))
+            plan.append(("a container by hand: preparing", partial(_prepare, run)))
             plan += [
-                (f"a container by hand: {name}", partial(_climb, run, ground, name, place))
-                for place, name in enumerate(ground.climbs())
+                (f"a container by hand: {name}", partial(_climb, run, name, place))
+                for place, name in enumerate(ladder.climbs())
             ]
         for step in context.steps(plan):
             yield from step()
@@ -111,24 +109,24 @@ def _started(reading: Reading, host: Reading | None) -> str:
     return "with the host’s" if abs(after_s) < _TOGETHER_S else f"{after_s:,.0f} s after the host’s"
 
 
-def _prepare(run: Run, ground: ladder.Ground) -> Iterator[Measurement]:
-    """An instance of its own for the ladder: what is done in it stays in it."""
+def _prepare(run: Run) -> Iterator[Measurement]:
+    """A guest of its own for the ladder: what is done in it stays in it."""
     try:
-        box = _open(run, first_of(ground.platform), run.kept)
-        run.before = ground.prepare(box)
+        box = _open(run, first_of(Platform.VM_DIRECT), run.kept)
+        ladder.prepare(box)
         run.boxes["ladder"] = box
     except FAILURES as error:
         run.why["ladder"] = str(error)
     yield from ()
 
 
-def _climb(run: Run, ground: ladder.Ground, name: str, place: int) -> Iterator[Measurement]:
-    row = replace(run.row(first_of(ground.platform), "observation", name), rep=place)
+def _climb(run: Run, name: str, place: int) -> Iterator[Measurement]:
+    row = replace(run.row(first_of(Platform.VM_DIRECT), "observation", name), rep=place)
     if "ladder" not in run.boxes:
         yield failed(row, run.why.get("ladder", "there was no place for the ladder"))
         return
     try:
-        seen = ground.climb(run.boxes["ladder"], name, run.before)
+        seen = ladder.climb(run.boxes["ladder"], name)
         yield filled(row, 1.0, text=ladder.written(seen))
     except FAILURES as error:
         yield failed(row, str(error))
