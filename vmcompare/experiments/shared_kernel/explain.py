@@ -35,12 +35,6 @@ LOOKS = (
 )  # fmt: skip
 """Observations of the ladder's picture: what no rung changes, then one for each rung."""
 
-SHOWN = (
-    "kernel release", "boot id", "userland", "pid namespace", "net namespace", "mnt namespace",
-    "user namespace", "cgroup namespace",
-)  # fmt: skip
-"""The phases of the picture, from top to bottom; the table has the others too."""
-
 explained = Explanation[View]()
 
 
@@ -82,8 +76,7 @@ class Instance:
     def key(self, phase: str) -> object:
         """What is compared: an inode number means something only under one kernel."""
         value = self.values.get(phase)
-        apart = phase.endswith(" namespace") or phase == "kernel started"
-        return (self.boot_id, value) if apart else value
+        return (self.boot_id, value) if phase.endswith(" namespace") else value
 
 
 def instances(view: View) -> list[Instance]:
@@ -127,7 +120,7 @@ def identity_figure(view: View) -> Picture:
             tuple(one.values.get(phase) for one in found),
             tuple(one.key(phase) for one in found),
         )
-        for phase in SHOWN
+        for phase in PHASES
     ]
     silent = (
         f"No answer from {one.name}: {one.column.errors[0]}."
@@ -149,18 +142,6 @@ def identity_figure(view: View) -> Picture:
             "hidden_vm": bool(fact(view, "container_boot_id_is_a_hidden_vms")),
         },
     )
-
-
-@explained.table("identity")
-def identity_table(view: View) -> Iterator[Cells]:
-    """One row an observation, one column an instance; the last row says where it comes from."""
-    answered(view)
-    found = instances(view)
-    for phase in dict.fromkeys((*SHOWN, *PHASES)):
-        yield {"observation": phase} | {one.label: one.values.get(phase, "–") for one in found}
-    yield {"observation": "shown"} | {
-        one.label: one.column.provenance if one.values else "failed; see above" for one in found
-    }
 
 
 @explained.table("kernels")

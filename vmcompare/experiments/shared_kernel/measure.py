@@ -27,7 +27,6 @@ from vmcompare.experiments.shared_kernel import facts, ladder
 from vmcompare.experiments.shared_kernel.instances import (
     INSTANCES,
     PHASES,
-    Reading,
     Run,
     Who,
     first_of,
@@ -35,9 +34,6 @@ from vmcompare.experiments.shared_kernel.instances import (
 )
 from vmcompare.measuring.experiment import FAILURES, Context, Experiment, failed, filled
 from vmcompare.sandbox import Platform, Sandbox
-
-_TOGETHER_S = 2.0
-"""Two kernels' starts that lie closer count as one: the answers took some time to come."""
 
 
 def measure(context: Context) -> Iterator[Measurement]:
@@ -81,8 +77,6 @@ def _ask(run: Run, who: Who) -> Iterator[Measurement]:
         box = _open(run, who, run.kept if who.platform is Platform.PROCESS else run.together)
         run.boxes[who.name] = box
         reading = observe(box)
-        # Asked anew: its age is compared with this one's.
-        host = observe(run.boxes["host"]) if "host" in run.readings else None
     except FAILURES as error:
         run.why[who.name] = str(error)
         for phase in PHASES:
@@ -92,21 +86,12 @@ def _ask(run: Run, who: Who) -> Iterator[Measurement]:
     said = {
         "kernel release": reading.release,
         "boot id": reading.boot_id[:8],
-        "kernel started": _started(reading, reading if who.name == "host" else host),
         "userland": reading.userland,
-        **reading.others,
+        **reading.namespaces,
     }
     for phase in PHASES:
         row = run.row(who, "observation", phase)
         yield filled(row, 1.0, text=said[phase], guest_kernel=reading.release)
-
-
-def _started(reading: Reading, host: Reading | None) -> str:
-    """When this kernel started, told by the host's; by its own age where there is no host's."""
-    if host is None:
-        return f"{reading.uptime_s:,.0f} s before it was asked"
-    after_s = host.uptime_s - reading.uptime_s
-    return "with the host’s" if abs(after_s) < _TOGETHER_S else f"{after_s:,.0f} s after the host’s"
 
 
 def _prepare(run: Run) -> Iterator[Measurement]:
