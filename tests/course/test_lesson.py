@@ -91,7 +91,7 @@ def test_without_engines_every_step_shows_something_and_says_recorded(
     boot.measure()
     for name in ("starts", "phases"):
         boot.figure(name)
-    boot.table("starts")
+    boot.table("adds")
     boot.compare()
     boot.findings()
     html = page.html()
@@ -252,7 +252,7 @@ def test_figures_on_the_page_follow_the_newest_run(
     page: Page, recorded: Path, tmp_path: Path
 ) -> None:
     boot = Lesson("boot_speed", "04")
-    boot.table("starts")
+    boot.table("adds")
     assert "recorded" in page.html()
     live = planted(tmp_path / "own", starts(rounds=3))
     assert "process, container" in boot._finished(live)
@@ -275,7 +275,7 @@ def test_a_run_that_was_stopped_before_its_first_start_leaves_the_page_as_it_was
     page: Page, recorded: Path, tmp_path: Path
 ) -> None:
     boot = Lesson("boot_speed", "04")
-    boot.table("starts")
+    boot.table("adds")
     before = page.html()
     assert "stay as they were" in boot._finished(planted(tmp_path / "own", []))
     assert page.html() == before
@@ -390,7 +390,7 @@ def test_a_text_that_cannot_be_read_is_one_sentence_wherever_its_words_are_asked
     for step in (boot.quiz, lambda: boot.check_answer("job_length", 1)):
         step()
     boot.figure("starts")
-    boot.table("starts")
+    boot.table("adds")
     Lesson("boot_instructions", "04").whatif("own_computer")
     said = "04-boot-speed.md, line 1, “exercise: job_length” cannot be read"
     assert page.html().count(said) + sum(said in str(w) for w in page.shown) >= 4

@@ -210,7 +210,7 @@ TWICE: dict[str, tuple[Callable[[Lines], object], str]] = {
         "The image changes within one series",
     ),
     "another accelerator": (
-        lambda lines: [x.update(accel="hvf") for x in lines[500:520] if x.get("accel")],
+        lambda lines: [x.update(accel="hvf") for x in [y for y in lines if y.get("accel")][:9]],
         "accelerator changes within one series",
     ),
     "a repetition far from the others": (

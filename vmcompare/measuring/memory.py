@@ -57,11 +57,6 @@ class VmmParts:
         """The metric ``pss_bytes``: all but the translator's code cache."""
         return self.guest_ram + self.boot_files + self.emulator
 
-    @property
-    def pss_with_code_cache_bytes(self) -> int:
-        """The metric ``pss_with_code_cache_bytes``: all of it."""
-        return self.pss_bytes + self.code_cache
-
 
 def mappings(smaps: str) -> Iterator[Mapped]:
     """The mappings in the text of ``/proc/<pid>/smaps``, in its order."""
