@@ -102,10 +102,8 @@ def boundaries(
     if "container" in only:
         rows += _neighbours("container", BRIDGE, ["neighbour: connect"])
         rows += _neighbours("container", OWN_NETWORKS, [])
-        rows.append(row("container", "item_count", 295.0, phase="system calls let through"))
     if "process" in only:
         rows += _neighbours("process", "", NEIGHBOUR)
-        rows.append(row("process", "item_count", 348.0, phase="system calls answered"))
     if "vm-direct" in only:
         rows += _neighbours("vm-direct", "", [], accel=accel)
     return rows

@@ -50,8 +50,8 @@ class Said:
             *spaces, "capabilities=00000000a80425fb", "seccomp=2",
             f"no new privileges={self.no_new_privileges}", f"user={self.uid}",
             f"map=0 {self.outside} 65536", f"boot id={self.boot_id}", "kernel release=6.1.0",
-            "vm.swappiness=60", "root mount=rw", *(f"pci={line}" for line in self.pci),
-            *(f"disk={line}" for line in self.disks), "processes seen=9", probes.END_OF_READING,
+            "vm.swappiness=60", *(f"pci={line}" for line in self.pci),
+            *(f"disk={line}" for line in self.disks), probes.END_OF_READING,
         ]  # fmt: skip
         return "\n".join(lines) + "\n"
 
@@ -81,7 +81,7 @@ class Actor:
 
     Attributes:
         said: what it reads of itself.
-        through: probes whose calls succeed (all others: EPERM); ``"all calls"``: no filter.
+        through: probes whose calls succeed (all others: EPERM).
         stat: what ``/proc/<number>/stat`` of its neighbour holds for it; ``None``: it has no such.
         words: in a guest: word → probes that succeed in its container.
         mute: whether its program of system calls does not run.
@@ -125,11 +125,8 @@ class Actor:
         if found := names(number):
             return packed([1 if name in self.through else EPERM for name in found])
         neighbour = ["neighbour: read"] * (number - 2) + ["neighbour: kill", "neighbour: connect"]
-        if number < 10:
-            return packed([1 if name in self.through else EPERM for name in neighbour])
-        assert number > 100, f"nobody asks {number} things"
-        allowed = "all calls" in self.through
-        return packed([0 if allowed or place % 2 else EPERM for place in range(number)])
+        assert number < 10, f"nobody asks {number} things"
+        return packed([1 if name in self.through else EPERM for name in neighbour])
 
     def _container(self, line: str) -> Completed:
         name = line.split()[-2]
@@ -206,9 +203,8 @@ def containers(
     """Containers with namespaces of their own on the host's kernel."""
 
     def cast(spec: Spec, number: int) -> Actor:
-        free = frozenset({"all calls"}) if spec.confinement == "no-seccomp" else frozenset()
         said = Said(boot_id=boot_id, first=1000 * (number + 1))
-        return Actor(said, through | free, **({"pids": (1, 2)} | more))
+        return Actor(said, through, **({"pids": (1, 2)} | more))
 
     return Stage(cast=cast)
 

@@ -18,7 +18,7 @@ from planted_isolation import cells, figure, model, section, shown
 from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import NEXT, View, compose
-from vmcompare.experiments.isolation.explain import call_rows, explained
+from vmcompare.experiments.isolation.explain import explained
 from vmcompare.experiments.isolation.probe_grids import deviations, misconfigured, opens
 from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
@@ -193,7 +193,7 @@ def test_each_probe_is_told_with_its_error_and_the_one_flag_that_lets_it_through
 
 
 def test_every_table_of_rows_says_where_they_are_from(views: Mapping[str, View]) -> None:
-    for name in ("answers", "probes", "flags", "neighbours", "capabilities", "read"):
+    for name in ("answers", "probes", "flags", "neighbours", "capabilities"):
         caption = caption_of_table(name, views["full"])
         assert caption.startswith("Measured on 20")
         assert "measured · run " in caption
@@ -233,15 +233,6 @@ def test_a_flag_that_changes_something_else_than_registered_is_named(
     assert "changed exactly the probes" in figure("flags", views["full"]).words
 
 
-def test_of_a_namespace_it_is_told_whose_it_is(views: Mapping[str, View]) -> None:
-    table = cells("read", views["full"]).set_index("read")
-    assert table.loc["pid namespace"].tolist() == [
-        "11pid", "55pid, its own", "77pid, of another kernel",
-    ]  # fmt: skip
-    assert table.loc["user namespace", "container"] == "11user, the same"
-    assert table.loc["seccomp"].tolist() == ["0", "2", "0"]
-
-
 # ---- capabilities ------------------------------------------------------------------------------
 
 
@@ -266,22 +257,6 @@ def test_what_root_may_do_stands_beside_the_number_of_its_capabilities(
     none = table.loc["container, no capabilities"]
     assert none["write into /"] == "ok"
     assert none["send raw packets"] == "EPERM: not permitted"
-
-
-# ---- interface -------------------------------------------------------------------------------
-
-
-def test_calls_that_were_counted_and_calls_that_were_published_are_told_apart(
-    views: Mapping[str, View],
-) -> None:
-    rows = {row.label: row for row in call_rows(views["full"])}
-    told = {label: row.text for label, row in rows.items()}
-    assert told["no filter at all"] == "348 · measured, counted"
-    assert told["a container as Docker starts it"] == "at most 295 · measured, counted"
-    assert told["gVisor (its application kernel)"] == "53 to 68 · literature, 2019"
-    assert rows["Docker’s default filter"].value == 292
-    assert not rows["no filter at all"].hollow
-    assert rows["Firecracker (all its threads)"].hollow
 
 
 def test_a_vm_without_a_network_is_not_said_to_be_a_boundary_by_it(
