@@ -86,7 +86,6 @@ class Actor:
         words: in a guest: word → probes that succeed in its container.
         mute: whether its program of system calls does not run.
         broken: words whose container does not start.
-        inside: in a guest: containers that were started detached.
     """
 
     said: Said
@@ -97,7 +96,6 @@ class Actor:
     mute: bool = False
     broken: frozenset[str] = frozenset()
     files: dict[str, bytes] = field(default_factory=dict)
-    inside: list[Actor] = field(default_factory=list)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         match list(argv):
@@ -111,11 +109,6 @@ class Actor:
                 return Completed(b"2: eth0    inet 172.17.0.3/16 scope global eth0\n", 0)
             case ["sh", "-c", line] if "nc -lk" in line:
                 return Completed(b"431\n", 0)
-            case ["sh", "-c", line] if "runc run --detach" in line:
-                self.inside.append(Actor(Said(first=100 * len(self.inside) + 100)))
-                return Completed(f"{500 + len(self.inside)}\n".encode(), 0)
-            case ["runc", "exec", name, *rest]:
-                return self.inside[int(name[1:])].run(rest)
             case ["sh", "-c", line] if "runc run" in line:
                 return self._container(line)
         return Completed(b"", 0)
@@ -149,9 +142,6 @@ class Actor:
         return Completed(held.text().encode() + answers, 0)
 
     def put(self, path: str, data: bytes) -> None:
-        if path.startswith("/proc/"):
-            _, _, pid, _, inner = path.split("/", 4)
-            self.inside[int(pid) - 501].put("/" + inner, data)
         self.files[path] = bytes(data)
 
     def host_pids(self) -> tuple[int, ...]:

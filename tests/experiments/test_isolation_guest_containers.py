@@ -181,24 +181,6 @@ def test_a_word_whose_container_does_not_start_is_rows_with_the_reason() -> None
     assert fact(rows, "one_misconfiguration_flips_a_probe").value == 1
 
 
-def test_without_docker_two_containers_of_the_guest_stand_in_as_neighbours() -> None:
-    rows = look(guest())
-    told = column(rows, "own networks")
-    assert told == dict.fromkeys(
-        ("neighbour: list", "neighbour: read", "neighbour: kill", "neighbour: connect"), 0
-    )
-    assert fact(rows, "container_reads_sibling").value == 0
-    differ = fact(rows, "five_namespaces_differ")
-    assert (differ.value, differ.runtime) == (1, "runc in a guest")
-
-
-def test_beside_docker_the_guest_says_nothing_of_neighbours() -> None:
-    context = Context({Platform.VM_DIRECT: guest(), Platform.CONTAINER: guest()})
-    names = {row.phase for row in all_rows(guest_containers, context)}
-    assert "five_namespaces_differ" not in names
-    assert "neighbour: list" not in names
-
-
 def test_a_guest_that_does_not_start_is_said_once_and_no_word_is_taken_as_refused() -> None:
     rows = look(dead("no runc here"))
     assert {row.status for row in rows} == {"error"}

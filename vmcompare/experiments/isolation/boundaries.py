@@ -130,13 +130,6 @@ class Survey:
         launcher = self.context.launchers[variant.platform]
         return stack.enter_context(launcher.open(variant.spec, self.context.on_event))
 
-    def stat(self, pid: int) -> str:
-        """``/proc/<pid>/stat`` of the instances' host; empty where there is no such process."""
-        try:
-            return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-        except OSError:
-            return ""
-
     def ask(
         self,
         variant: Variant,
@@ -387,7 +380,7 @@ def pair_rows(survey: Survey, variant: Variant) -> Iterator[Measurement]:
             a, b = (survey.open(variant, stack) for _ in range(2))
             is_process = variant.platform is Platform.PROCESS
             port = listener(stack).getsockname()[1] if is_process else None
-            pair = survey.pairs[variant.name] = _try_neighbour(survey, a, b, port)
+            pair = survey.pairs[variant.name] = _try_neighbour(a, b, port)
         for mine in expected:
             if mine.phase in pair.answers:
                 through, text = pair.answers[mine.phase]
@@ -399,7 +392,7 @@ def pair_rows(survey: Survey, variant: Variant) -> Iterator[Measurement]:
     return or_failed(rows(), *expected)
 
 
-def _try_neighbour(survey: Survey, a: Sandbox, b: Sandbox, port: int | None) -> Pair:
+def _try_neighbour(a: Sandbox, b: Sandbox, port: int | None) -> Pair:
     """Make all four probes from A against B; ``port`` (of the loopback address) is that of B where
     both are processes."""
     one, other = probes.read(a), probes.read(b)
@@ -424,7 +417,7 @@ def _try_neighbour(survey: Survey, a: Sandbox, b: Sandbox, port: int | None) -> 
     successes = (one for one in reads if one[0] or one[1] == OWN_KERNEL)
     answers = {READ: next(successes, reads[0]), CONNECT: outcome(CONNECT, connected)}
     if pid:
-        same = _seen(a, pid, survey.stat(pid))
+        same = _seen(a, pid)
         answers[LIST] = (same, "ok" if same else "not there")
         answers[KILL] = outcome(KILL, signalled)
         if answers[KILL][0] and not same:
@@ -441,11 +434,15 @@ def _serve(b: Sandbox) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else _NOBODYS
 
 
-def _seen(a: Sandbox, pid: int, here: str) -> bool:
+def _seen(a: Sandbox, pid: int) -> bool:
     """Whether that number is the same process in A as on the host, by name and start time."""
+    try:
+        here = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:  # there is no such process
+        return False
     there = a.run(["cat", f"/proc/{pid}/stat"])
     output = there.output.decode(errors="replace")
-    return bool(here) and there.exit_code == 0 and _started(output) == _started(here)
+    return there.exit_code == 0 and _started(output) == _started(here)
 
 
 def _started(stat: str) -> str:

@@ -27,7 +27,7 @@ from vmcompare.engines.programs import calls
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import boundaries, probes
+from vmcompare.experiments.isolation import probes
 from vmcompare.experiments.isolation.boundaries import Found, Step, Survey, Variant
 from vmcompare.experiments.isolation.probes import FLIPS, PROBES, BoundaryReading, Response, changed
 from vmcompare.measuring.experiment import Context
@@ -258,15 +258,15 @@ def write(vm: Sandbox, name: str, configuration: Mapping[str, Any]) -> None:
     vm.put(f"/c/{name}.json", json.dumps({**configuration, "linux": linux}).encode())
 
 
-def start_line(name: str, options: str = "") -> str:
-    """The line of shell that runs a container, in the foreground without other ``options``.
+def start_line(name: str) -> str:
+    """The line of shell that runs a container in the foreground.
 
     Its exit code is the first program's, or runc's own where the container did not start.
     """
     folder, written = shlex.quote(f"/c/{name}"), shlex.quote(f"/c/{name}.json")
     return (
         f"mkdir -p {folder} && cp {written} {folder}/config.json && "
-        f"runc run {options}--no-pivot --bundle {folder} {shlex.quote(name)} </dev/null"
+        f"runc run --no-pivot --bundle {folder} {shlex.quote(name)} </dev/null"
     )
 
 
@@ -306,27 +306,6 @@ def variant(confinement: str) -> Variant:
     return Variant(confinement, Platform.CONTAINER, GUEST, confinement, RUNTIME)
 
 
-@dataclass(slots=True)
-class Contained:
-    """A running container of the guest, as a :class:`vmcompare.sandbox.Sandbox`."""
-
-    vm: Sandbox
-    name: str
-    pid: int
-
-    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
-        return self.vm.run(["runc", "exec", self.name, *argv], timeout_s=timeout_s)
-
-    def put(self, path: str, data: bytes) -> None:
-        self.vm.put(f"/proc/{self.pid}/root{path}", data)
-
-    def host_pids(self) -> tuple[int, ...]:
-        return (self.pid,)
-
-    def console(self) -> str:
-        return self.vm.console()
-
-
 def _process_number(done: Completed, what: str) -> int:
     try:
         return int(done.output)
@@ -342,27 +321,10 @@ class Misconfigurations(Survey):
     Attributes:
         vm: the guest, once it is ready.
         wanted: the probes that are made in every container, in order.
-        opened: how many containers were started to try each other.
     """
 
     vm: Sandbox | None = None
     wanted: tuple[str, ...] = ()
-    opened: int = 0
-
-    def open(self, variant: Variant, stack: contextlib.ExitStack) -> Sandbox:  # noqa: ARG002
-        """Start a default container that runs until the guest ends; raises ``LaunchFailure``."""
-        assert self.vm is not None
-        name, self.opened = f"n{self.opened}", self.opened + 1
-        write(self.vm, name, configuration(args=["sleep", "3600"]))
-        pid_file, errors = f"/c/{name}/pid", error_file(name)
-        line = start_line(name, f"--detach --pid-file {pid_file} ")
-        done = self.vm.run(["sh", "-c", f"{line} >/dev/null 2>{errors}; cat {pid_file} {errors}"])
-        return Contained(self.vm, name, _process_number(done, "a container of the guest"))
-
-    def stat(self, pid: int) -> str:
-        """``/proc/<pid>/stat`` of the guest."""
-        assert self.vm is not None
-        return self.vm.run(["cat", f"/proc/{pid}/stat"]).output.decode(errors="replace")
 
 
 def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
@@ -374,8 +336,6 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
     plan: list[Step] = [("a guest for containers", partial(_open, grid))]
     plan += [(f"in the guest: {flag or 'as by default'}", partial(_try, grid, flag))
              for flag in FLAGS]  # fmt: skip
-    if Platform.CONTAINER not in context.launchers:  # these two stand in for Docker's
-        plan.append(("in the guest: two containers", partial(_neighbours, grid)))
     plan.append(("what the words changed", partial(_conclude, grid)))
     return plan
 
@@ -424,14 +384,6 @@ def _try(grid: Misconfigurations, flag: str) -> Iterable[Measurement]:
         return Response(reading, dict(zip(grid.wanted, decoded, strict=True))), grid.host
 
     return grid.ask(variant(flag), respond, observed=not flag)
-
-
-def _neighbours(grid: Misconfigurations) -> Iterator[Measurement]:
-    """Probes of container A against B, both in the guest, each with an unconnected network."""
-    if grid.vm is not None:
-        apart = variant(boundaries.OWN_NETWORKS)
-        yield from boundaries.pair_rows(grid, apart)
-        yield from boundaries.neighbour_facts(grid, apart)
 
 
 def _conclude(grid: Misconfigurations) -> Iterator[Measurement]:
