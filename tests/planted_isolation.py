@@ -190,11 +190,6 @@ def falls(
     for second, (platform, phase, said) in told.items():
         more = dict(GUEST) if platform == "container" else {"accel": "tcg"}
         rows.append(row(platform, "observation", 1.0, phase=phase, rep=second, text=said, **more))
-    for source, (platform, more) in HEARTBEATS.items():
-        if source in ("faulty VM", "their VM"):
-            rows.append(
-                row(platform, "detection_s", 0.9, phase=source, text="its output ended", **more)
-            )
     return [r for r in rows if r.rep < until]
 
 

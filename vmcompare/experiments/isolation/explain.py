@@ -320,7 +320,6 @@ explained.outcome("silent")(explain_failures.silent)
 
 explained.figure("heartbeats")(explain_failures.heartbeats_figure)
 explained.figure("noisy")(explain_failures.noisy_neighbour_figure)
-explained.table("falls")(explain_failures.falls_table)
 explained.table("limits", "program that asked for more than its limit")(
     explain_failures.limits_table
 )
@@ -330,5 +329,5 @@ explained.values("all_cves", "table")(explain_failures.weaknesses_left_out)
 explained.whatif("blast")(explain_failures.blast)
 
 
-for _name in ("answers", "probes", "neighbours", "capabilities", "falls", "limits"):
+for _name in ("answers", "probes", "neighbours", "capabilities", "limits"):
     explained.values(_name, "table")(View.sourced)
