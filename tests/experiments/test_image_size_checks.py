@@ -16,7 +16,6 @@ from vmcompare.course import text
 from vmcompare.engines.images import oci
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.image_size.measure import NAMED_BY_TAR
 
 EXERCISES, _ = text.asked("image_size", "03")
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "03-image-size.ipynb"
@@ -68,17 +67,6 @@ def test_the_choices_are_the_digests_of_the_completed_layer_and_of_likely_mistak
     assert printed in EXERCISES["a_layer"].choices
     assert EXERCISES["a_layer"].check(view, printed).right is right
     assert (f"`sha256:{printed}…`" in EXERCISES["a_layer"].solution(view)) is right
-
-
-@pytest.mark.parametrize(
-    ("fact", "said"), [(1.0, "the same DiffID."), (0.0, "another DiffID."), (None, "")]
-)
-def test_the_right_layer_is_set_beside_what_the_engine_said(
-    tmp_path: Path, fact: float | None, said: str
-) -> None:
-    view = view_of(tmp_path, facts={NAMED_BY_TAR: fact})
-    words = EXERCISES["a_layer"].check(view, "9f9eabd3e5fe").text
-    assert words.partition("the engine gave it ")[2] == said
 
 
 def test_the_two_applications_differ_in_their_digests_alone(

@@ -7,20 +7,13 @@ from vmcompare.evidence.units import ratio, size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.explanation import Remark, Values
 from vmcompare.experiments.image_size.explain import explained, value_of
-from vmcompare.experiments.image_size.measure import COMPRESSED, NAMED_BY_TAR, SECOND, VIRTUAL
+from vmcompare.experiments.image_size.measure import COMPRESSED, SECOND, VIRTUAL
 from vmcompare.sandbox import Platform
 
 
 @explained.values("one_byte")
 def _one_byte(view: View) -> Values:
     return {"sent": size(value_of(view, Platform.CONTAINER, SECOND))}
-
-
-@explained.values("a_layer")
-def _a_layer(view: View) -> Values:
-    """What the engine said of the base layer, where it was asked."""
-    same = [bool(v) for column in view.columns("fact", phase=NAMED_BY_TAR) for v in column.values]
-    return {"same_name": bool(same) and all(same), "other_name": not all(same)}
 
 
 @explained.check("unlike_sizes", unit="ratio", within=0.03)

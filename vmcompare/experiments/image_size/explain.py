@@ -20,10 +20,7 @@ from vmcompare.experiments.image_size.measure import (
     ALLOCATED,
     COMPRESSED,
     COPIED_FILE,
-    FAILS_OUTSIDE,
     GROWN,
-    NAMED_BY_TAR,
-    RUNS_INSIDE,
     SECOND,
     SHARED,
     UNIQUE,
@@ -70,17 +67,8 @@ COPIED: Mapping[str, str] = {
 }
 """Phase → what was counted."""
 
-FACTS: Mapping[str, str] = {
-    FAILS_OUTSIDE: "Alpine’s busybox, linked to its C library musl, fails as a process of the host",
-    RUNS_INSIDE: "the same busybox runs in the container",
-    NAMED_BY_TAR: "the engine’s DiffID of the base layer is the SHA-256 of our tar",
-}
-
 NODES, LINK_MBIT_S = 20, 100.0
 """Computers that are sent a copy, and the speed in Mbit/s at which the slider starts."""
-
-_READ = 26
-"""Characters of what was read that a table shows: an error of the system, or a digest's start."""
 
 _DIGITS = 10
 """Of a digest in a table: enough to tell them apart, few enough for seven columns on a page."""
@@ -137,19 +125,6 @@ def copy_up(view: View) -> Iterator[Row]:
                     "bytes": f"{column.medians()[phase]:,.0f}",
                     "provenance": column.provenance,
                 }
-
-
-@explained.table("facts", lacking="fact about images")
-def facts(view: View) -> Iterator[Row]:
-    """One row a fact: what was tried, whether it held, and what the system said."""
-    for name, words in FACTS.items():
-        for column in view.columns("fact", phase=name):
-            yield {
-                "what was tried": words,
-                "true": "yes" if column.values[0] else "no",
-                "what was read": (column.texts()[name] or "–").removeprefix("sha256:")[:_READ],
-                "provenance": column.provenance,
-            }
 
 
 # ---- how large it is ----------------------------------------------------------------------------
