@@ -532,8 +532,7 @@ def test_a_named_recording_that_cannot_be_read_is_told_and_the_page_goes_on(
     boot = Lesson("boot_speed", "04")
     boot.replay("99991231T000000Z-ffffff")
     assert {source.run_id for source in boot.view.sources} == {ours.stem}
-    boot.recordings()
-    assert page.html().count("99991231T000000Z-ffffff.jsonl, line 1 cannot be read") == 2
+    assert "99991231T000000Z-ffffff.jsonl, line 1 cannot be read" in page.html()
 
 
 def page_note(text: str) -> Any:
@@ -577,13 +576,6 @@ def test_a_demonstration_that_is_replayed_shows_first_what_the_options_make(
     Lesson("boot_speed", "04").demo("it", a="")
     assert len(page.shown) == before + 2  # what is missing, and the recording
     assert not ran
-
-
-def test_it_lists_the_recordings_that_can_be_replayed(page: Page, recorded: Path) -> None:
-    boot = Lesson("boot_speed", "04")
-    boot.recordings()
-    assert boot.view.sources[0].run_id in page.html()
-    assert "this project" in page.html()
 
 
 @pytest.mark.usefixtures("kernel")

@@ -197,7 +197,7 @@ class Lesson(Steps):
     def replay(self, run_id: str = "") -> None:
         """Show a recording of the project instead of an own run: the newest, or the one named.
 
-        A contributed recording (see :meth:`recordings`), or one that this learner made earlier, is
+        A contributed recording, or one that this learner made earlier, is
         shown only when it is named. Raises ``UnknownName``.
         """
         recorded = self._named_recording(run_id) if run_id else self._newest_recorded()
@@ -205,18 +205,6 @@ class Lesson(Steps):
             return  # a sentence says why, and the page goes on showing what it showed
         self.live, self._recorded = None, recorded
         self._page.refresh()
-
-    def recordings(self) -> None:
-        """Show which recordings there are, by whom and on what machine, for :meth:`replay`."""
-        from vmcompare.measuring.contributed import listed
-
-        problems: list[str] = []
-        rows = listed(recordings_dir(self.experiment), self.experiment, problems)
-        for problem in problems:
-            self._page.say(problem)
-        self._page.put(
-            lambda: page.table(rows) if rows else page.Note("There is no recording yet.")
-        )
 
     # ---- explain ------------------------------------------------------------------------------
 
