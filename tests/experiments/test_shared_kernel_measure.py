@@ -187,9 +187,6 @@ def test_a_usual_computer_gives_the_usual_facts_and_leaves_nothing() -> None:
     assert sum(row.phase in ladder.climbs() for row in rows) == 15
     programs = [actor.files.get("/srv/application") for actor in stages["container"].actors]
     assert len({*programs} - {None}) == 10
-    [windows] = [r for r in rows if r.phase == "program for Windows"]
-    assert (windows.platform, windows.value) == ("container", 0)
-    assert windows.text.endswith("Exec format error")
     clocks = {r.platform: (r.value, r.text) for r in rows if r.phase == "setting the clock"}
     assert clocks["container"] == (0, "refused: date: can't set date: Operation not permitted")
     value, text = clocks["vm-direct"]
@@ -331,7 +328,6 @@ def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
     assert found["containers_report_one_boot_id"] == 1
     assert found["other_kernel_starts_in_container"] == 0
     tried = {r.phase: r.text for r in rows if r.platform == "container" and r.value == 0}
-    assert "Exec format error" in tried["program for Windows"]
     assert "Operation not permitted" in tried["setting the clock"]
     text = " ".join(row.text for row in rows)
     assert "/home/" not in text

@@ -18,7 +18,7 @@ from vmcompare.evidence.view import MEASURED, NEXT, RECORDED, Column, View
 from vmcompare.experiments.explanation import Explanation
 from vmcompare.experiments.explanation import Row as Cells
 from vmcompare.experiments.shared_kernel import ladder
-from vmcompare.experiments.shared_kernel.facts import TRIED
+from vmcompare.experiments.shared_kernel.facts import CLOCK
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
@@ -185,9 +185,8 @@ def _tried(view: View) -> Iterator[tuple[str, Column, str]]:
         if seen := inside.same_in(view.columns("item_count", phase="in the host’s list")):
             happened = f"the host’s list shows {seen.values[0]:.0f} of them"
             yield f"start {inside.values[0]:.0f} processes", inside, happened
-    for phase, tried in TRIED.items():
-        for column in view.columns("observation", failed_too=True, phase=phase):
-            yield tried, column, column.texts().get(phase) or column.errors[0]
+    for column in view.columns("observation", failed_too=True, phase=CLOCK):
+        yield "set the clock", column, column.texts().get(CLOCK) or column.errors[0]
     for name, how in (
         ("other_kernel_starts_in_container", "as a program"),
         ("other_kernel_starts_in_vm", "as a VM’s kernel"),

@@ -4,8 +4,8 @@ One pass, whatever the number of rounds: these are facts, and a fact does not be
 asked ten times. Rows:
 
 - ``observation``: what an instance said (phases :data:`instances.PHASES`; containers A, B and C
-  are ``rep`` 0, 1 and 2, C with a second distribution's files), what became of a kernel setting
-  and of the clock, and the rungs of a container made by hand (phases of :mod:`ladder`, the
+  are ``rep`` 0, 1 and 2, C with a second distribution's files), what became of the
+  clock, and the rungs of a container made by hand (phases of :mod:`ladder`, the
   observations in ``text``).
 - ``item_count``: how many of an instance's processes the host's list shows.
 - ``fact``: the names that ``data/claims.csv`` registers for O2, O5, O6a and O6b.
@@ -48,7 +48,6 @@ def measure(context: Context) -> Iterator[Measurement]:
         plan.append(("who sees whom", partial(_compare, run)))
         if Platform.CONTAINER in context.launchers:
             plan.append(("ten different containers", partial(facts.different_containers, run)))
-            plan.append(("a kernel setting", partial(facts.setting_of_container, run)))
         if Platform.VM_DIRECT in context.launchers:
             plan.append(("a kernel that is not Linux", partial(facts.other_kernel_on_vm, run)))
             plan.append(("a container by hand: preparing", partial(_prepare, run)))
