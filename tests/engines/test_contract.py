@@ -238,20 +238,6 @@ def test_an_instance_is_served_by_processes_of_the_host(opened: Opened) -> None:
     assert opened.box.host_pids()
 
 
-def test_kernel_settings_from_outside_are_for_container_engines_only(opened: Opened) -> None:
-    spec = replace(opened.spec, sysctls=(("net.ipv4.ip_default_ttl", "77"),))
-    if opened.engine == "docker":
-        with opened.launcher.open(spec, lambda _: None) as box:
-            said = box.run(["cat", "/proc/sys/net/ipv4/ip_default_ttl"])
-        assert said.output == b"77\n"
-        return
-    with (
-        pytest.raises(Unavailable, match="from outside"),
-        opened.launcher.open(spec, lambda _: None),
-    ):
-        pass
-
-
 def test_a_network_of_its_own_is_had_or_refused(opened: Opened) -> None:
     spec = replace(opened.spec, network=True, own_network=True)
     if opened.engine in ("process", "runc", "bubblewrap"):

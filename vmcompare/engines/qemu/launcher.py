@@ -42,7 +42,6 @@ from vmcompare.sandbox import (
     Spec,
     Start,
     Traits,
-    refuse_sysctls,
 )
 
 _MUTE = (BOOT_SECTOR, FOREIGN, OTHER_KERNEL)
@@ -82,7 +81,6 @@ class QemuLauncher:
         spec, and shares its memory until it writes to it. What it is copied from goes with the
         launcher.
         """
-        refuse_sysctls(spec)
         qemu, choice = self._found(spec)
         boot = self._boot(qemu, choice, spec)
         if spec.start is Start.CLONE:
