@@ -36,7 +36,8 @@ class Platform(StrEnum):
 class Machine(StrEnum):
     """The computer a VM pretends to be, by QEMU's names; ``NONE`` where nothing is emulated.
 
-    ``VIRT`` has an arm64 processor, the others the host's.
+    ``VIRT`` has an arm64 processor, the others the host's. ``MICROVM`` is started no more: older
+    recordings have it.
     """
 
     NONE = ""

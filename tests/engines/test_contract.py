@@ -44,9 +44,6 @@ REAL = [
         pytest.param((name, Platform.CONTAINER, Machine.NONE), id=name, marks=pytest.mark.mechanism)
         for name in ("bubblewrap", "runc")
     ),
-    pytest.param(
-        ("qemu", Platform.VM_DIRECT, Machine.MICROVM), id="vm-microvm", marks=pytest.mark.qemu
-    ),
     pytest.param(("qemu", Platform.VM_TUNED, Machine.PC), id="vm-tuned", marks=pytest.mark.qemu),
     pytest.param(("qemu", Platform.VM, Machine.Q35), id="vm", marks=pytest.mark.qemu),
 ]
@@ -489,7 +486,7 @@ def _end_of(name: str, box: Sandbox) -> None:
     psutil.Process(pids[0] if name in ("qemu", "runc") else pids[1]).kill()
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.id not in ("vm", "vm-tuned", "vm-microvm")])
+@pytest.mark.parametrize("case", [c for c in CASES if c.id not in ("vm", "vm-tuned")])
 def test_an_interrupt_at_any_phase_leaves_nothing(case: tuple[str, Platform, Machine]) -> None:
     name, platform, machine = case
     launcher = _launcher(name, platform)

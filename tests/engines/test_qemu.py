@@ -274,13 +274,18 @@ def test_the_accelerator_is_asked_once_for_all_starts_of_a_launcher(
 
     monkeypatch.setattr(accel, "choose", counted)
     launcher = _small()
-    for machine in (Machine.PC, Machine.MICROVM):  # whose clock is asked of a guest on pc
-        spec = Spec(machine=machine, memory_mib=256)
-        launcher.image(spec)
-        launcher.traits(spec)
-        with launcher.open(spec, lambda _event: None):
+    for _ in range(2):
+        launcher.image(PC)
+        launcher.traits(PC)
+        with launcher.open(PC, lambda _event: None):
             pass
     assert len(asked) == 1
+
+
+@qemu
+def test_a_microvm_is_refused_with_the_next_step() -> None:
+    with pytest.raises(Unavailable, match="no longer started"):
+        _small().image(Spec(machine=Machine.MICROVM))
 
 
 @qemu

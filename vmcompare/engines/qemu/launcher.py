@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-import msgspec
 
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
@@ -183,6 +180,8 @@ class QemuLauncher:
             raise Unavailable(
                 f"QEMU has no {spec.start.value} start here", "choose a cold start or a clone"
             )
+        if spec.machine is Machine.MICROVM:
+            raise Unavailable("a microvm is no longer started", f"use the machine {Machine.PC}")
         direct = self._platform is Platform.VM_DIRECT
         if spec.start is Start.CLONE and (not direct or spec.image in _MUTE):
             raise Unavailable(
@@ -220,14 +219,9 @@ class QemuLauncher:
         if hosts:
             engine = spec.image == ENGINE_HOST
             userland = container_host.container_host_initramfs(progress, engine=engine)
-        khz = None
         if spec.counted:
-            userland, khz = alpine.counted_initramfs(userland, progress), boots.COUNTED_KHZ
-        elif spec.machine is Machine.MICROVM and choice.accel == SOFTWARE:
-            small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
-            small._chosen = qemu, choice
-            khz = _frequency_khz(qemu, small)
-        return boots.direct(qemu, spec.machine, userland, tsc_khz=khz, progress=progress)
+            userland = alpine.counted_initramfs(userland, progress)
+        return boots.direct(qemu, userland, progress=progress)
 
     def _disk(self, qemu: Qemu, choice: accel.Accelerator, spec: Spec) -> Path:
         warm, progress = self._platform is Platform.VM_TUNED, self._progress
@@ -241,37 +235,3 @@ def _sector(spec: Spec) -> Path:
     said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
     image = boot_sector.image(said)
     return Cache().get("sector.img", image.hex(), lambda out: out.write_bytes(image))
-
-
-_DETECTED = re.compile(rb"tsc: Detected (\d+)\.(\d{3}) MHz")
-_PLAUSIBLE = range(100_000, 100_000_000)
-"""A counter between 100 MHz and 100 GHz, in kHz: what is kept may have been damaged."""
-
-_DMESG = ("/bin/busybox", "dmesg")
-
-
-class _Frequency(msgspec.Struct):
-    khz: int
-
-
-def _frequency_khz(qemu: Qemu, small: QemuLauncher) -> int:
-    """How fast an emulated processor's time stamp counter runs, in kHz.
-
-    A ``microvm`` under emulation has no clock to measure it against and sometimes freezes trying;
-    told the frequency (``tsc_early_khz=``) it never did in 40 boots. It is asked of a guest on
-    ``pc``, once, and kept until this computer is booted again.
-    """
-    known = accel.kept("tsc", qemu, _Frequency)
-    if known is not None and known.khz in _PLAUSIBLE:
-        return known.khz
-    with small.open(Spec(machine=Machine.PC), lambda _: None) as sandbox:
-        output = sandbox.run(_DMESG).output
-    found = _DETECTED.search(output)
-    if found is None:
-        raise Unavailable(
-            "the clock of an emulated microvm cannot be set: the guest does not tell its frequency",
-            "use the machine type pc",
-        )
-    khz = int(found[1]) * 1000 + int(found[2])
-    accel.keep("tsc", qemu, _Frequency(khz))
-    return khz

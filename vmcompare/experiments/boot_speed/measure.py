@@ -42,7 +42,6 @@ STARTS = (
     Starts(Series(Platform.CONTAINER, runtime="bubblewrap"), repeats=3),
     Starts(Series(Platform.CONTAINER, runtime="runc"), repeats=3),
     Starts(Series(Platform.VM_DIRECT, Machine.PC)),
-    Starts(Series(Platform.VM_DIRECT, Machine.MICROVM)),
     Starts(Series(Platform.VM_TUNED, Machine.PC)),
     # Describing its image has just read every byte that it boots, so the page cache is warm; a
     # warm-up would cost a class half a minute and change nothing.
