@@ -33,7 +33,6 @@ from vmcompare.experiments.isolation.probe_grids import (
 from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
     FLIPS,
-    HARDENINGS,
     HOST,
     ITSELF,
     NEIGHBOUR,
@@ -126,11 +125,7 @@ def probes_table(view: View) -> Iterator[Row]:
 def _weakened(view: View) -> tuple[Arm, list[Arm]]:
     """The default container of the disposable VM, and those with a flag meant to give more."""
     base, *others = misconfigured(view)
-    flags = [
-        one for one in others if one.confinement.startswith("-") and one.made()
-        and one.confinement not in HARDENINGS
-    ]  # fmt: skip
-    return base, flags
+    return base, [one for one in others if one.confinement.startswith("-") and one.made()]
 
 
 @style.own()
@@ -207,9 +202,7 @@ def _turned_by(base: Arm, one: Arm) -> str:
 
 @explained.values("flags", "table")
 def _flags_values(view: View) -> Values:
-    base, *others = misconfigured(view)
-    rootless = any(one.confinement == "--userns" for one in others)
-    return {**view.sourced(), "emulated": base.emulated, "rootless": rootless}
+    return {**view.sourced(), "emulated": misconfigured(view)[0].emulated}
 
 
 @explained.whatif("several_flags")

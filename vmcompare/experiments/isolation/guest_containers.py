@@ -44,12 +44,6 @@ from vmcompare.sandbox import (
 IMAGE = "/c/image"
 """The root file system of all containers, in the guest."""
 
-_IMAGE_OF_USER = "/c/image-of-user"
-"""The same with ``--userns``: its files belong to the user that is root inside."""
-
-_FIRST_SUBORDINATE, _SUBORDINATES = 100_000, 65_536
-"""What ``/etc/subuid`` gives a user, and so a rootless engine, on common distributions."""
-
 FLAGS: tuple[str, ...] = ("", *FLIPS)
 """The one flag that differs; empty: the defaults."""
 
@@ -119,16 +113,15 @@ def configuration(
     held: Sequence[str] = {
         "--privileged": tuple(f"CAP_{name}" for name in probes.CAPABILITY_NAMES),
         "--cap-add=SYS_ADMIN": (*CAPABILITIES, "CAP_SYS_ADMIN"),
-        "--cap-drop=ALL": (),
     }.get(flag, CAPABILITIES)
     made = by_default(
-        _IMAGE_OF_USER if flag == "--userns" else IMAGE,
+        IMAGE,
         args,
         "unnamed",
         limits.resources if limits else {},
         capabilities=held,
         own_cgroups=True,
-        read_only=flag == "--read-only",
+        read_only=False,
     )
     if flag not in ("--security-opt=seccomp=unconfined", "--privileged"):
         made["linux"]["seccomp"] = _call_filter(held)
@@ -138,7 +131,7 @@ def configuration(
 
 def _change(flag: str, made: dict[str, Any]) -> None:
     """What a flag changes beside capabilities, filter and root file system."""
-    linux, process = made["linux"], made["process"]
+    linux = made["linux"]
     if flag.endswith("=host"):
         kind = flag.removeprefix("--").removesuffix("=host")
         linux["namespaces"] = [space for space in linux["namespaces"] if space["type"] != kind]
@@ -157,15 +150,6 @@ def _change(flag: str, made: dict[str, Any]) -> None:
         linux["resources"]["devices"].append({"allow": True, "access": "rwm"})
         for mount in made["mounts"]:
             mount["options"] = [option for option in mount["options"] if option != "ro"]
-    elif flag == "--user=65534":
-        process["user"] = {"uid": 65534, "gid": 65534}
-        process["capabilities"] |= {"effective": [], "permitted": []}
-    elif flag == "--security-opt=no-new-privileges":
-        process["noNewPrivileges"] = True
-    elif flag == "--userns":
-        linux["namespaces"].append({"type": "user"})
-        mapping = {"containerID": 0, "hostID": _FIRST_SUBORDINATE, "size": _SUBORDINATES}
-        linux["uidMappings"] = linux["gidMappings"] = [mapping]
 
 
 def _call_filter(held: Sequence[str]) -> dict[str, Any]:
@@ -204,8 +188,6 @@ echo 'a file of the host' > {_HOST_FILE}
 cp -a /bin /sbin /lib /etc {IMAGE}/
 cd {IMAGE} && mkdir -p proc sys dev tmp host usr/bin usr/sbin srv root && chmod 1777 tmp
 /bin/busybox --install -s {IMAGE}/bin
-cp -a {IMAGE} {_IMAGE_OF_USER}
-chown -R {_FIRST_SUBORDINATE}:{_FIRST_SUBORDINATE} {_IMAGE_OF_USER}
 if [ -e /lib/modules/loop.ko ]; then
   insmod /lib/modules/loop.ko && truncate -s 1M /srv/disk && losetup /dev/loop0 /srv/disk
 fi
@@ -354,8 +336,7 @@ def _open(grid: Misconfigurations) -> Iterator[Measurement]:
         aimed = {**aim(), "{disk}": _LOOP_DEVICE}
         wanted = probes.possible(aimed, platform.machine())
         program = calls.elf(platform.machine(), tuple(wanted.values()))
-        for image in (IMAGE, _IMAGE_OF_USER):
-            vm.put(image + _CALLS, program)
+        vm.put(IMAGE + _CALLS, program)
         grid.vm, grid.wanted, grid.host = vm, tuple(wanted), host
         return Response(host, response.answers), host
 

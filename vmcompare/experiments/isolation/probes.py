@@ -321,14 +321,9 @@ WEAKENINGS = (
 )  # fmt: skip
 """Flags that remove one boundary; ``--privileged`` removes nearly all."""
 
-HARDENINGS = (
-    "--cap-drop=ALL", "--user=65534", "--read-only", "--security-opt=no-new-privileges", "--userns",
-)  # fmt: skip
-"""Flags that are meant to take something away."""
-
 FLIPS: Mapping[str, frozenset[str]] = {
     flag: frozenset(probe.name for probe in GRID if flag in probe.flags)
-    for flag in (*WEAKENINGS, "--privileged", *HARDENINGS)
+    for flag in (*WEAKENINGS, "--privileged")
 }
 """Flag of ``docker run`` → the probes whose outcome it is expected to change.
 
