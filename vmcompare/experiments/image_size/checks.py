@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from vmcompare.evidence.exercise import Answer
 from vmcompare.evidence.units import ratio, size
 from vmcompare.evidence.view import View
-from vmcompare.experiments.explanation import Remark, Values
+from vmcompare.experiments.explanation import Values
 from vmcompare.experiments.image_size.explain import explained, value_of
 from vmcompare.experiments.image_size.measure import COMPRESSED, SECOND, VIRTUAL
 from vmcompare.sandbox import Platform
@@ -20,12 +19,6 @@ def _one_byte(view: View) -> Values:
 def like_with_like(view: View) -> float:
     """Compressed size of the full VM ÷ compressed size of the container."""
     return _ratio(view, COMPRESSED)
-
-
-@explained.judge("unlike_sizes")
-def _study(view: View, answer: Answer) -> Remark | None:
-    repeated = isinstance(answer, int | float) and abs(answer / _ratio(view, VIRTUAL) - 1) < 0.05
-    return Remark(False, "unrepaired") if repeated else None
 
 
 @explained.values("unlike_sizes")
