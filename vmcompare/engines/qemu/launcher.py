@@ -51,17 +51,13 @@ class QemuLauncher:
 
     Args:
         platform: ``VM_DIRECT``, ``VM_TUNED`` or ``VM``.
-        small: ``VM_DIRECT`` only: boot BusyBox alone instead of the whole userland.
         progress: is told when an image has to be built.
     """
 
-    def __init__(
-        self, platform: Platform, *, small: bool = False, progress: Progress | None = None
-    ) -> None:
-        if not platform.is_vm or (small and platform is not Platform.VM_DIRECT):
-            raise ValueError(f"there is no such virtual machine: {platform} (small: {small})")
+    def __init__(self, platform: Platform, *, progress: Progress | None = None) -> None:
+        if not platform.is_vm:
+            raise ValueError(f"there is no such virtual machine: {platform}")
         self._platform = platform
-        self._small = small
         self._progress = progress
         self._chosen: tuple[Qemu, accel.Accelerator] | None = None
         self._snapshots: dict[Spec, Snapshot] = {}
@@ -147,7 +143,7 @@ class QemuLauncher:
         return moving.move(qemu, choice, spec, chain)
 
     def _must_be_boxed(self, spec: Spec) -> None:
-        if self._small or self._platform is Platform.VM_TUNED or spec.image != ALPINE:
+        if self._platform is Platform.VM_TUNED or spec.image != ALPINE:
             raise Unavailable(
                 "only the whole Alpine userland is weighed",
                 f"weigh {Platform.VM} or {Platform.VM_DIRECT} with the image {ALPINE!r}",
@@ -200,7 +196,7 @@ class QemuLauncher:
         if spec.image == FOREIGN and direct:
             return boots.foreign(foreign.kernel(), foreign.ram_disk())
         hosts = spec.image in (CONTAINER_HOST, ENGINE_HOST)
-        if hosts and (not direct or self._small):
+        if hosts and not direct:
             raise Unavailable(
                 f"only {Platform.VM_DIRECT} can host containers",
                 f"use the platform {Platform.VM_DIRECT} with the whole userland",
@@ -215,7 +211,7 @@ class QemuLauncher:
         if self._platform is Platform.VM_TUNED:
             disk = self._disk(qemu, choice, spec)
             return boots.tuned(qemu, disk, network=spec.network, progress=progress)
-        userland = (alpine.small_initramfs if self._small else alpine.full_initramfs)(progress)
+        userland = alpine.full_initramfs(progress)
         if hosts:
             engine = spec.image == ENGINE_HOST
             userland = container_host.container_host_initramfs(progress, engine=engine)
