@@ -14,7 +14,7 @@ from dataclasses import replace
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.units import MIB, ratio, size
 from vmcompare.evidence.view import Column, View, absent, failures, mixed
-from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.image_size.categories import CATEGORIES
 from vmcompare.experiments.image_size.measure import (
     ALLOCATED,
@@ -111,6 +111,14 @@ def pieces(view: View) -> Iterator[Row]:
                 "sent again": "no" if len(set(digests.values())) == 1 else "yes",
                 "provenance": column.provenance,
             }
+
+
+@explained.values("one_byte")
+def _one_byte(view: View) -> Values:
+    """What is sent for the application alone, in the model answer of that exercise."""
+    if not (sent := _bytes(view, Platform.CONTAINER, SECOND)):
+        raise absent(f"{SECOND} size of {Platform.CONTAINER}")
+    return {"sent": size(sent)}
 
 
 @explained.table("copy_up", lacking="copy-up")
@@ -243,13 +251,6 @@ def _vm_update_mib(view: View) -> float | None:
 def _compressed_vm_over_container(view: View) -> float | None:
     found = view.columns("image_bytes")
     return _vm_over_container({column: column.medians().get(COMPRESSED) for column in found})
-
-
-def value_of(view: View, platform: Platform, phase: str) -> float:
-    """One size in bytes. Raises ``Unavailable``: it is not among the rows shown."""
-    if not (value := _bytes(view, platform, phase)):
-        raise absent(f"{phase} size of {platform}")
-    return value
 
 
 def _bytes(view: View, platform: Platform, phase: str) -> float | None:
