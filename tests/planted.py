@@ -43,9 +43,6 @@ PSS_BYTES = {"process": 1e5, "container": 4e6, "vm-direct": 9e7, "vm-tuned": 1.4
 CODE_CACHE_BYTES = 3e8
 """What the translator's code cache of an emulated VM holds besides."""
 
-WORK_S = {"gzip_s": (0.4, 9.0), "syscall_s": (2e-7, 6.0), "fork_s": (6e-4, 14.0)}
-"""Metric → (seconds in a process, times as long in an emulated vm-direct)."""
-
 
 def wobble(block: int, rep: int = 0) -> float:
     """A factor within 4 % of 1 that differs from run to run, the same at every call."""
@@ -102,7 +99,7 @@ def starts(
             no rows.
         failures: platform → how many of its starts fail (the last ones).
         only: platforms that have rows.
-        whole: also ready, phases, memory and the work metrics, not only the first byte.
+        whole: also ready, phases and memory (of older runs), not only the first byte.
     """
     rows: list[Measurement] = []
     for block in range(rounds):
@@ -135,8 +132,6 @@ def starts(
                     both = pss + CODE_CACHE_BYTES
                     rows.append(row(platform, "pss_with_code_cache_bytes", both, **place))
                 rows.append(row(platform, "pss_bytes", pss, **place))
-        if whole:
-            rows += _work(block, accel, only)
     return rows
 
 
@@ -173,16 +168,3 @@ def as_once_recorded(rows: Sequence[Measurement]) -> list[Measurement]:
         for r in rows
         if not (r.metric == "pss_bytes" and r.accel == "tcg")
     ]
-
-
-def _work(block: int, accel: str, only: Sequence[str]) -> list[Measurement]:
-    rows = []
-    for metric, (alone, slower) in WORK_S.items():
-        if "process" in only:
-            rows.append(row("process", metric, alone * wobble(block), block=block))
-        if "vm-direct" in only:
-            times = slower if accel == "tcg" else 1.05
-            rows.append(
-                row("vm-direct", metric, alone * times * wobble(block, 1), block=block, accel=accel)
-            )
-    return rows

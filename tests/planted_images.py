@@ -9,7 +9,7 @@ from planted import row
 
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.image_size.categories import CATEGORIES
-from vmcompare.experiments.image_size.measure import COPIED_FILE, GROWN, NAMED_BY_TAR, WRITTEN
+from vmcompare.experiments.image_size.measure import COPIED_FILE, GROWN, WRITTEN
 from vmcompare.sandbox import Machine
 
 MIB = float(2**20)
@@ -36,7 +36,6 @@ MACHINES = {"vm-direct": Machine.PC, "vm": Machine.Q35}
 FACTS = {
     "musl_program_fails_on_host": ("process", 1.0),
     "musl_program_runs_in_container": ("container", 1.0),
-    NAMED_BY_TAR: ("container", 1.0),
 }
 
 
@@ -82,13 +81,9 @@ def images(
             for name, digest in (("base", "sha256:" + 64 * "a"), ("top", _digest(occasion))):
                 piece = f"piece {occasion}: {name}"
                 rows.append(row(platform, "part_bytes", 5.0, phase=piece, text=digest, **more))
-    places = [name for name in ("container", "vm") if name in only and name not in failed]
-    if places:
-        path, more = "/usr/lib/large.so", {}
-        if places[0] == "vm":
-            more = {"machine": MACHINES["vm"], "accel": accel}
+    if "container" in only and "container" not in failed:
         rows += [
-            row(places[0], "part_bytes", value, phase=phase, text=path, **more)
+            row("container", "part_bytes", value, phase=phase, text="/usr/lib/large.so")
             for phase, value in ((WRITTEN, 1.0), (COPIED_FILE, 5e6), (GROWN, 5e6 + 1))
         ]
     for name, (platform, usual) in FACTS.items():

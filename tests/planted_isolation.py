@@ -102,10 +102,8 @@ def boundaries(
     if "container" in only:
         rows += _neighbours("container", BRIDGE, ["neighbour: connect"])
         rows += _neighbours("container", OWN_NETWORKS, [])
-        rows.append(row("container", "item_count", 295.0, phase="system calls let through"))
     if "process" in only:
         rows += _neighbours("process", "", NEIGHBOUR)
-        rows.append(row("process", "item_count", 348.0, phase="system calls answered"))
     if "vm-direct" in only:
         rows += _neighbours("vm-direct", "", [], accel=accel)
     return rows
@@ -192,11 +190,6 @@ def falls(
     for second, (platform, phase, said) in told.items():
         more = dict(GUEST) if platform == "container" else {"accel": "tcg"}
         rows.append(row(platform, "observation", 1.0, phase=phase, rep=second, text=said, **more))
-    for source, (platform, more) in HEARTBEATS.items():
-        if source in ("faulty VM", "their VM"):
-            rows.append(
-                row(platform, "detection_s", 0.9, phase=source, text="its output ended", **more)
-            )
     return [r for r in rows if r.rep < until]
 
 

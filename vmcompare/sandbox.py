@@ -36,7 +36,8 @@ class Platform(StrEnum):
 class Machine(StrEnum):
     """The computer a VM pretends to be, by QEMU's names; ``NONE`` where nothing is emulated.
 
-    ``VIRT`` has an arm64 processor, the others the host's.
+    ``VIRT`` has an arm64 processor, the others the host's. ``MICROVM`` is started no more: older
+    recordings have it.
     """
 
     NONE = ""
@@ -209,10 +210,6 @@ class Spec:
         machine, start, confinement: see the enums.
         own_network: where there is a ``network``: one with no other instance in it, made for this
             one and removed with it. A VM's is so in any case.
-        sysctls: kernel settings (name, value) to be made for this instance alone. Only a container
-            engine takes them, and only those that a namespace keeps apart: launchers refuse the
-            others with ``LaunchFailure``, and all of them with ``Unavailable`` where nothing can be
-            set from outside (in a VM, root inside sets its own kernel's).
         channels: names of further channels between a VM and this process, each a word of small
             letters, digits and hyphens: see :class:`HasChannels`. Other launchers refuse them with
             ``Unavailable``.
@@ -233,7 +230,6 @@ class Spec:
     machine: Machine = Machine.NONE
     start: Start = Start.COLD
     confinement: Confinement = Confinement.DEFAULT
-    sysctls: tuple[tuple[str, str], ...] = ()
     channels: tuple[str, ...] = ()
     balloon: Balloon = Balloon.NONE
     ide: bool = False
@@ -248,15 +244,6 @@ class Spec:
     @property
     def memory_bytes(self) -> int:
         return self.memory_mib * 1024 * 1024
-
-
-def refuse_sysctls(spec: Spec) -> None:
-    """Raise ``Unavailable`` where kernel settings are wanted: nothing is set from outside."""
-    if spec.sysctls:
-        raise Unavailable(
-            "kernel settings cannot be given to this kind of instance from outside",
-            "set them inside, with sysctl -w, where the kernel allows it",
-        )
 
 
 def refuse_what_only_vms_have(spec: Spec) -> None:

@@ -16,7 +16,7 @@ from vmcompare.errors import TextError, Unavailable
 from vmcompare.evidence.claims import runs
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.explanation import Explanation, Remark, explanation
+from vmcompare.experiments.explanation import Explanation, explanation
 from vmcompare.paths import data_dir, lessons_dir
 from vmcompare.paths.lessons import lesson_files
 from vmcompare.plots.picture import Picture, WhatIf
@@ -32,9 +32,6 @@ Notes for whoever translates it.
 
 ### Right
 That is {why}.
-
-### Reply: whole
-That is the whole, {whole}.
 
 ### Model answer
 The share is **{share} %**,
@@ -187,10 +184,6 @@ class TestMeetingPython:
         explained.values("share")(lambda _: VALUES)
         explained.values("pick")(lambda _: VALUES)
 
-        @explained.judge("share")
-        def judge(_: View, answer: Any) -> Remark | None:
-            return Remark(False, "whole", {"whole": "all"}) if answer == 100 else None
-
         return text.tasks(whole, explained, lambda view: view)
 
     def test_a_number_is_compared_and_the_text_says_why(self, whole: text.Text) -> None:
@@ -200,7 +193,6 @@ class TestMeetingPython:
             share.check(nothing, 66.1).text == "Yes: the data shown give 66 per cent. That is so."
         )
         assert share.check(nothing, 60).text == "Not yet: that is less than the data shown give."
-        assert share.check(nothing, 100).text == "That is the whole, all."
         assert share.unit == "per cent"
         assert [q.name for q in questions] == ["belief"]
 
@@ -276,10 +268,9 @@ def declared(explained: Explanation[Any]) -> Mapping[str, set[str]]:
     """Kind of section → names that Python declares and that need (or may have) words."""
     return {
         "what-if": set(explained.whatifs),
-        "exercise": set(explained.numbers) | set(explained.judges),
+        "exercise": set(explained.numbers),
         "figure": set(explained.figures),
         "table": set(explained.tables),
-        "here": set(explained.heres),
         "demo": set(explained.demos),
     }
 
@@ -313,8 +304,10 @@ def given(section: text.Section, explained: Explanation[Any], view: Any) -> Iter
     """Words of a section with the values that Python gives for them."""
     values = explained.placeholders.get((section.kind, section.name), lambda _: {})
     if section.kind == "exercise":
-        parts = [w for heading, w in section.parts.items() if not heading.startswith("Reply: ")]
-        yield "\n\n".join([*parts, *(c.feedback for c in section.choices)]), values(view)
+        yield (
+            "\n\n".join([*section.parts.values(), *(c.feedback for c in section.choices)]),
+            values(view),
+        )
     elif section.kind == "what-if":
         model = explained.whatifs[section.name](view)
         drawn = model.draw(model.values[model.start])

@@ -46,9 +46,6 @@ REAL = [
         pytest.param((name, Platform.CONTAINER, Machine.NONE), id=name, marks=pytest.mark.mechanism)
         for name in ("bubblewrap", "runc")
     ),
-    pytest.param(
-        ("qemu", Platform.VM_DIRECT, Machine.MICROVM), id="vm-microvm", marks=pytest.mark.qemu
-    ),
     pytest.param(("qemu", Platform.VM_TUNED, Machine.PC), id="vm-tuned", marks=pytest.mark.qemu),
     pytest.param(("qemu", Platform.VM, Machine.Q35), id="vm", marks=pytest.mark.qemu),
 ]
@@ -235,20 +232,6 @@ def test_what_is_written_shows_in_the_layer_of_its_own(opened: Opened) -> None:
 
 def test_an_instance_is_served_by_processes_of_the_host(opened: Opened) -> None:
     assert opened.box.host_pids()
-
-
-def test_kernel_settings_from_outside_are_for_container_engines_only(opened: Opened) -> None:
-    spec = replace(opened.spec, sysctls=(("net.ipv4.ip_default_ttl", "77"),))
-    if opened.engine == "docker":
-        with opened.launcher.open(spec, lambda _: None) as box:
-            said = box.run(["cat", "/proc/sys/net/ipv4/ip_default_ttl"])
-        assert said.output == b"77\n"
-        return
-    with (
-        pytest.raises(Unavailable, match="from outside"),
-        opened.launcher.open(spec, lambda _: None),
-    ):
-        pass
 
 
 def test_a_network_of_its_own_is_had_or_refused(opened: Opened) -> None:
@@ -504,7 +487,7 @@ def _end_of(name: str, box: Sandbox) -> None:
     psutil.Process(pids[0] if name in ("qemu", "runc") else pids[1]).kill()
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.id not in ("vm", "vm-tuned", "vm-microvm")])
+@pytest.mark.parametrize("case", [c for c in CASES if c.id not in ("vm", "vm-tuned")])
 def test_an_interrupt_at_any_phase_leaves_nothing(case: tuple[str, Platform, Machine]) -> None:
     name, platform, machine = case
     launcher = _launcher(name, platform)

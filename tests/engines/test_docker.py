@@ -785,13 +785,6 @@ def test_a_daemon_that_dies_in_mid_run_is_an_abnormal_shutdown(
 
 
 @pytest.mark.docker
-def test_a_setting_of_the_whole_kernel_is_refused_by_its_name(launcher: Launcher) -> None:
-    refused = Spec(sysctls=(("vm.swappiness", "10"),))
-    with pytest.raises(LaunchFailure, match=r"vm\.swappiness"), launcher.open(refused, ignore):
-        pass
-
-
-@pytest.mark.docker
 def test_a_second_userland_runs_on_the_same_kernel(launcher: Launcher) -> None:
     try:
         launcher.image(Spec(image=DEBIAN))

@@ -20,7 +20,7 @@ SPEC = Spec(machine=Machine.PC, memory_mib=256)
 @pytest.mark.qemu
 def test_a_vm_that_moves_keeps_what_it_had_in_memory_and_the_first_place_ends() -> None:
     before = set(psutil.Process().children())
-    with QemuLauncher(Platform.VM_DIRECT, small=True).open(SPEC, lambda _: None) as box:
+    with QemuLauncher(Platform.VM_DIRECT).open(SPEC, lambda _: None) as box:
         assert isinstance(box, Migrates)
         box.put("/tmp/kept", b"kept")
         boot_id = box.run(["cat", "/proc/sys/kernel/random/boot_id"]).output

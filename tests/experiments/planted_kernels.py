@@ -55,7 +55,6 @@ def looked(
     boot_ids: Mapping[str, str] | None = None,
     broken: Sequence[str] = (),
     accel: str = "tcg",
-    on_host: bool = False,
 ) -> list[Measurement]:
     """Rows as ``shared_kernel`` records them.
 
@@ -65,7 +64,6 @@ def looked(
         boot_ids: instances (by name) with another boot id.
         broken: instances, rungs or facts that failed.
         accel: accelerator of the VMs.
-        on_host: whether the ladder was climbed by an ordinary user of the host.
     """
     rows: list[Measurement] = []
     ids = {**BOOT_IDS, **(boot_ids or {})}
@@ -93,9 +91,7 @@ def looked(
         refused = "refused: date: can't set date: Operation not permitted"
         rows.append(row("container", "observation", 0.0, phase="setting the clock", text=refused))
     if "vm-direct" in only:
-        rows += _seen("vm-direct", 0) + _climbed(broken, ladder.GUEST, accel)
-    elif on_host:
-        rows += _climbed(["cgroup", "all but user", *broken], ladder.HOST, "")
+        rows += _seen("vm-direct", 0) + _climbed(broken, accel)
     return rows
 
 
@@ -106,10 +102,10 @@ def _seen(platform: str, count: int) -> list[Measurement]:
     ]
 
 
-def _climbed(broken: Sequence[str], ground: ladder.Ground, accel: str) -> list[Measurement]:
+def _climbed(broken: Sequence[str], accel: str) -> list[Measurement]:
     rows = []
-    for place, (name, rungs) in enumerate(ground.climbs().items()):
-        seen = {ladder.LINE: ground.line(rungs), **_START}
+    for place, (name, rungs) in enumerate(ladder.climbs().items()):
+        seen = {ladder.LINE: ladder.line(rungs), **_START}
         for rung in rungs:
             seen |= _CHANGES[rung]
         if "mount" not in rungs:  # the /proc that was mounted outside
@@ -120,7 +116,7 @@ def _climbed(broken: Sequence[str], ground: ladder.Ground, accel: str) -> list[M
         failed = name in broken
         rows.append(
             row(
-                ground.platform, "observation", None if failed else 1.0, phase=name,
+                "vm-direct", "observation", None if failed else 1.0, phase=name,
                 rep=place, text="" if failed else ladder.written(seen), accel=accel,
             )
         )  # fmt: skip

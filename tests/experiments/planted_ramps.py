@@ -29,7 +29,6 @@ NS: Mapping[str, Sequence[int]] = {
     "container": (1, 2, 4, 6, 8, 10), "vm-direct": (1, 2, 3), "vm": (1, 2),
 }  # fmt: skip
 SIZES_MIB = {128: 180.0, 256: 182.0, 512: 185.0, 1024: 190.0}
-COUNTS = {"container": (0, 1, 593), "vm-direct": (53, 1, 594), "vm": (69, 9, 1507)}
 
 
 def ramps(
@@ -78,15 +77,10 @@ def ramps(
                 rows += [
                     row(platform, "pss_bytes", total, phase="ramp", **at),
                     row(platform, "overhead_bytes", own * MIB, phase="ramp", **at),
-                    row(platform, "host_delta_bytes", total * 1.1, phase="ramp", **at),
                 ]
                 rows += _parts(platform, is_vm, total, own * MIB, accel, at)
-                if platform == "container":
-                    rows.append(row(platform, "cgroup_bytes", n * 6e5, phase="ramp", **at))
-                    if not runtime:
-                        rows.append(_daemons(n, factor, place))
-            if block == 0:
-                rows += _once(platform, place)
+                if platform == "container" and not runtime:
+                    rows.append(_daemons(n, factor, place))
             if platform == "vm":
                 for age, mib in (("fresh", a + b), ("aged", a + b + 400)):
                     rows.append(row(platform, "pss_bytes", mib * MIB * factor, phase=age, **place))
@@ -122,19 +116,3 @@ def _parts(
         if accel == "tcg":
             parts["translator’s code cache"] = at["rep"] * 60.0 * MIB
     return [row(platform, "part_bytes", v, phase=p, **at) for p, v in parts.items()]
-
-
-def _once(platform: str, place: Mapping[str, Any]) -> list[Measurement]:
-    names = ("kernel threads", "processes", "files")
-    rows = [
-        row(platform, "item_count", float(count), phase=name, **place)
-        for name, count in zip(names, COUNTS[platform], strict=True)
-    ]
-    busy = 0.01 if platform != "container" else 0.0
-    return [
-        *rows,
-        *(
-            row(platform, "idle_cpu_ratio", busy, phase="idle", **{**place, "rep": n})
-            for n in (0, 1)
-        ),
-    ]

@@ -82,7 +82,7 @@ def test_a_view_without_a_valid_start_makes_everything_unavailable(
     for make in (*FIGURES.values(), *TABLES.values()):
         with pytest.raises(Unavailable):
             make(views[name])
-    assert [outcome(views[name]) for outcome in OUTCOMES.values()] == [None] * 3
+    assert [outcome(views[name]) for outcome in OUTCOMES.values()] == [None] * 2
 
 
 def test_the_full_view_has_every_figure_table_model_and_outcome(
@@ -91,34 +91,12 @@ def test_the_full_view_has_every_figure_table_model_and_outcome(
     for make in (*FIGURES.values(), *TABLES.values()):
         make(views["full"])
     found = {name: outcome(views["full"]) for name, outcome in OUTCOMES.items()}
-    assert found == pytest.approx({"container_s": 0.1, "vm_s": 25, "vm_over_container": 250})
+    assert found == pytest.approx({"container_s": 0.1, "vm_over_container": 250})
 
 
 def test_outcomes_of_two_runs_are_not_made_into_a_ratio(views: Mapping[str, View]) -> None:
-    assert OUTCOMES["vm_s"](views["mixed"]) is not None
     assert OUTCOMES["container_s"](views["mixed"]) is not None
     assert OUTCOMES["vm_over_container"](views["mixed"]) is None
-
-
-def test_every_emulated_row_of_a_table_says_so_and_no_other(views: Mapping[str, View]) -> None:
-    for name, emulated in (("full", 4), ("hardware", 0)):
-        table = TABLES["starts"](views[name])
-        assert table["provenance"].str.contains("software emulation").sum() == emulated
-
-
-def test_the_table_of_starts_counts_failures_and_sets_each_beside_the_container(
-    views: Mapping[str, View],
-) -> None:
-    table = TABLES["starts"](views["full"]).set_index("series")
-    assert list(table.index) == [
-        "process", "container", "vm-direct (pc)", "vm-direct (microvm)", "vm-tuned", "vm",
-    ]  # fmt: skip
-    assert table.loc["vm", "median"] == "25.0 s"
-    assert str(table.loc["vm", "× container"]).startswith("250× [")
-    failed = TABLES["starts"](views["failures"]).set_index("series")
-    assert (failed.loc["vm", "n"], failed.loc["vm", "failed"]) == ("8", "2")
-    assert failed.loc["container", "median"] == "–"
-    assert set(failed["× container"]) == {"–"}
 
 
 def test_bubblewrap_is_a_series_of_its_own_and_no_outcome(tmp_path: Path) -> None:
@@ -127,7 +105,7 @@ def test_bubblewrap_is_a_series_of_its_own_and_no_outcome(tmp_path: Path) -> Non
         for r in starts(whole=False)
     ]
     view = compose(planted(tmp_path, rows), None)
-    assert "container (bubblewrap)" in set(TABLES["starts"](view)["series"])
+    assert "container (bubblewrap)" in FIGURES["all_starts"](view).alt
     assert OUTCOMES["container_s"](view) is None
 
 
@@ -139,9 +117,8 @@ def test_two_bare_runtimes_are_two_series_beside_the_product(tmp_path: Path) -> 
         *(replace(r, layer="mechanism", runtime="bubblewrap") for r in containers),
     ]
     view = compose(planted(tmp_path, rows), None)
-    expected = ["container", "container (bubblewrap)", "container (runc)"]
-    assert list(TABLES["starts"](view)["series"]) == expected
-    assert list(dict.fromkeys(TABLES["phases"](view)["series"])) == expected
+    said = FIGURES["all_starts"](view).alt
+    assert all(f"container ({name})" in said for name in ("bubblewrap", "runc"))
     assert OUTCOMES["container_s"](view) == pytest.approx(0.1, rel=0.05)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from planted import planted
 from planted_ramps import BUBBLEWRAP, CONTAINER, DIRECT, LINES_MIB, VM, ramps
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB
 from vmcompare.evidence.view import View, compose
-from vmcompare.experiments.guest_os.explain import against_noise, explained
+from vmcompare.experiments.guest_os.explain import explained
 from vmcompare.experiments.guest_os.fits import fits
 
 FIGURES, WHATIFS, OUTCOMES = explained.figures, explained.whatifs, explained.outcomes
@@ -127,49 +125,17 @@ def test_what_one_more_is_made_of_adds_up_to_one_more(views: Mapping[str, View])
         assert "code cache" not in alt
 
 
-def test_bare_runtimes_are_counted_and_stand_in_no_picture(views: Mapping[str, View]) -> None:
-    assert "container (bubblewrap)" in table("counting", views["bubblewrap too"]).index
+def test_bare_runtimes_of_older_runs_stand_in_no_picture(views: Mapping[str, View]) -> None:
     for figure in FIGURES.values():
         assert "bubblewrap" not in figure(views["bubblewrap too"]).alt
     container_mib = OUTCOMES["container_mib"]
     assert container_mib(views["bubblewrap too"]) == container_mib(views["full"])
 
 
-def test_three_ways_of_counting_stand_side_by_side(views: Mapping[str, View]) -> None:
-    found = table("counting", views["exact"])
-    assert list(found.loc["container"])[:2] == ["3.00 MiB", "586 KiB"]
-    assert found.loc["vm (q35)", "its processes (PSS, with code cache)"] == "310 MiB"
-    assert found.loc["vm (q35)", "its control group"] == "–"
-
-
-def test_what_the_host_has_left_says_when_it_is_noise() -> None:
-    assert against_noise(Interval(-5 * MIB, -9 * MIB, 3 * MIB, 3)).endswith(
-        "−5.00 MiB [range of 3: −9.00 MiB – 3.00 MiB]: cannot be distinguished from noise"
-    )
-    assert against_noise(Interval(5 * MIB, 4 * MIB, 6 * MIB, 3)) == (
-        "5.00 MiB [range of 3: 4.00 MiB – 6.00 MiB]"
-    )
-    assert "noise not known" in against_noise(Interval(5 * MIB, -math.inf, math.inf, 1))
-
-
-def test_counts_of_one_observation_say_so(views: Mapping[str, View]) -> None:
-    found = table("inside", views["full"])
-    assert list(found.loc["vm (q35)"])[:3] == ["69 (n = 1)", "9 (n = 1)", "1507 (n = 1)"]
-    assert found.loc["vm (q35)", "processor while idle"] == "1.0 % (n = 2)"
-
-
-def test_the_literature_stands_below_the_views_own(views: Mapping[str, View]) -> None:
-    found = table("literature", views["exact"])
-    own = found[~found["source"].str.startswith("literature: ")]
-    assert list(own["figure"]) == ["3.00 MiB", "160 MiB", "250 MiB"]
-    assert len(found) > len(own)
-
-
 def test_every_emulated_series_says_so_and_no_other(views: Mapping[str, View]) -> None:
     for name, emulated in (("full", True), ("hardware", False)):
-        for key in ("numbers", "counting", "inside"):
-            said = table(key, views[name]).reset_index().to_csv()
-            assert ("software emulation" in said) == emulated
+        said = table("numbers", views[name]).reset_index().to_csv()
+        assert ("software emulation" in said) == emulated
         for key in ("ramps", "parts", "sizes", "managing"):
             picture = FIGURES[key](views[name])
             assert ("emulation" in picture.alt + picture.caption) == emulated

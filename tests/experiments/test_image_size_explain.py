@@ -38,7 +38,6 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
     def run(**more: Any) -> Any:
         return planted(place, images(**more), rounds=1, experiment="image_size")
 
-    byte_in_vm = run(only=["process", "vm-direct", "vm"])
     return {
         "empty": compose(None, None),
         "full": view_of(place),
@@ -48,13 +47,11 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
         "vm failed": view_of(place, failed=["vm"]),
         "all failed": view_of(place, failed=["container", "vm"], only=["container", "vm"]),
         "mixed": compose(run(only=["process", "container"]), run()),
-        "byte in a vm beside a recording": compose(byte_in_vm, run()),
     }
 
 
 VIEWS = (
     "empty", "full", "container", "vms", "process", "vm failed", "all failed", "mixed",
-    "byte in a vm beside a recording",
 )  # fmt: skip
 
 
@@ -118,18 +115,6 @@ def test_the_words_name_the_numbers_that_models_leave_alone() -> None:
     assert words
     formula = {s.name: s.fields["Formula"] for s in words.all("what-if")}
     assert f"n = {NODES}" in formula["transfer"]
-
-
-def test_facts_are_shown_as_they_were_found(tmp_path: Path) -> None:
-    view = view_of(tmp_path, facts={"musl_program_fails_on_host": 0.0})
-    assert list(TABLES["facts"](view)["true"]) == ["no", "yes", "yes"]
-
-
-def test_a_byte_in_a_vm_is_told_from_one_in_a_container(views: Mapping[str, View]) -> None:
-    both = TABLES["copy_up"](views["byte in a vm beside a recording"])
-    assert dict.fromkeys(zip(both["where"], both["provenance"], strict=True)) == dict.fromkeys(
-        [("a container", "recorded"), ("a VM, by hand", "measured")]
-    )
 
 
 def test_images_in_daily_use_stand_below_ours(views: Mapping[str, View]) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pytest
 from fake import VM_PHASES, FakeLauncher, FakeSandbox
 
-from vmcompare import engines
 from vmcompare.engines.bare.process import ProcessLauncher
 from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
@@ -20,14 +19,12 @@ from vmcompare.experiments.image_size.measure import (
     EXPERIMENT,
     PROGRAM_BYTES,
     application,
-    grown_bytes,
 )
 from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import (
     Completed,
     FileFact,
     Launcher,
-    Machine,
     OnEvent,
     Parcel,
     Phase,
@@ -233,71 +230,3 @@ def test_a_file_belongs_where_its_path_says(path: str, expected: str) -> None:
 def test_categories_add_up_to_the_whole() -> None:
     files = [FileFact("/bin/a", 1), FileFact("/boot/vmlinuz", 20), FileFact("/etc/b", 300)]
     assert sum(weigh(files).values()) == 321
-
-
-class Guest(FakeSandbox):
-    """A VM in which one byte was written over an overlay; or that has no overlay."""
-
-    said = b"1001\n"
-
-    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
-        if argv[0] == "sh":
-            return Completed(self.said, 0 if self.said.strip().isdigit() else 255)
-        return FakeSandbox.run(self, argv, timeout_s=timeout_s)
-
-
-class Without(Guest):
-    said = b"mount: mounting copy-up on merged failed: No such device\n"
-
-
-@dataclass(slots=True)
-class FullVM(Thin):
-    """A fake VM with files of all kinds."""
-
-    guest: type[Guest] = Guest
-
-    @contextmanager
-    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
-        yield self.guest(pid=1)
-
-    def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
-        for path, size in (("/boot/vmlinuz", 9000), ("/usr/lib/big.so", 1000), ("/bin/a", 10)):
-            yield FileFact(path, size)
-
-
-def copied(rows: list[Measurement]) -> list[tuple[Platform, str, float | None]]:
-    return [(r.platform, r.phase, r.value) for r in rows if r.phase.startswith("copy-up")]
-
-
-def test_where_there_is_no_container_a_vm_copies_up_a_file_of_its_userland() -> None:
-    found = measured({Platform.VM_DIRECT: Thin(), Platform.VM: FullVM()})
-    assert copied(found) == [
-        (Platform.VM, "copy-up written", 1.0),
-        (Platform.VM, "copy-up file", 1000.0),  # not the kernel, which is larger
-        (Platform.VM, "copy-up copied", 1001.0),
-    ]
-    assert {row.text for row in found if row.phase == "copy-up file"} == {"/usr/lib/big.so"}
-
-
-def test_a_container_is_preferred_to_a_vm() -> None:
-    found = measured({Platform.CONTAINER: FakeLauncher(), Platform.VM: FullVM()})
-    assert {platform for platform, *_ in copied(found)} == {Platform.CONTAINER}
-
-
-def test_a_vm_without_an_overlay_file_system_is_a_row_that_says_so() -> None:
-    found = measured({Platform.VM: FullVM(guest=Without)})
-    [row] = [row for row in found if row.phase.startswith("copy-up")]
-    assert (row.status, row.value) == ("error", None)
-    assert "nothing was copied up" in row.error
-
-
-@pytest.mark.qemu
-@pytest.mark.timeout(600)
-def test_a_real_guest_copies_a_whole_file_up() -> None:
-    launchers = engines.launchers(engines.availability(), [Platform.VM], strict=True)
-    spec = Spec(machine=Machine.Q35)
-    with launchers[Platform.VM].open(spec, lambda _: None) as box:
-        path = "/bin/busybox"
-        before = int(box.run(["stat", "-c", "%s", path]).output)
-        assert grown_bytes(box, Platform.VM, path) == before + 1
-        assert int(box.run(["stat", "-c", "%s", path]).output) == before  # the layer below

@@ -255,21 +255,6 @@ def test_a_stopped_run_lets_go_of_what_it_aimed_at(monkeypatch: pytest.MonkeyPat
     assert [one.fileno() < 0 for one in heard] == [True]
 
 
-def test_the_filter_is_charged_only_with_what_it_alone_refuses() -> None:
-    rows = {row.phase: row for row in look(container=containers())}
-    answered, through = rows[boundaries.ANSWERED], rows[boundaries.LET_THROUGH]
-    assert answered.value is not None
-    assert through.value is not None
-    assert answered.value - through.value > 100
-    assert (answered.confinement, through.confinement) == ("no-seccomp", "")
-
-
-def test_a_count_that_fails_is_rows_with_the_reason() -> None:
-    rows = [row for row in look(container=dead()) if row.phase.startswith("system calls")]
-    assert len(rows) == 2
-    assert {row.error for row in rows} == {"the instance is gone"}
-
-
 def test_own_networks_are_another_series_than_the_default_bridge() -> None:
     rows = look(container=containers(frozenset({"neighbour: connect"})))
     for confinement in ("default bridge", "own networks"):

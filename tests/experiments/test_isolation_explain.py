@@ -18,11 +18,10 @@ from planted_isolation import cells, figure, model, section, shown
 from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import NEXT, View, compose
-from vmcompare.experiments.isolation.explain import call_rows, explained
+from vmcompare.experiments.isolation.explain import explained
 from vmcompare.experiments.isolation.probe_grids import deviations, misconfigured, opens
 from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
-    HARDENINGS,
     PROBES,
     decoded_capabilities,
 )
@@ -193,7 +192,7 @@ def test_each_probe_is_told_with_its_error_and_the_one_flag_that_lets_it_through
 
 
 def test_every_table_of_rows_says_where_they_are_from(views: Mapping[str, View]) -> None:
-    for name in ("answers", "probes", "flags", "neighbours", "capabilities", "read"):
+    for name in ("answers", "probes", "flags", "neighbours", "capabilities"):
         caption = caption_of_table(name, views["full"])
         assert caption.startswith("Measured on 20")
         assert "measured · run " in caption
@@ -225,21 +224,9 @@ def test_a_flag_that_changes_something_else_than_registered_is_named(
     assert "--ipc=host, namespace: ipc (not changed)" in picture.words
     table = cells("flags", view).set_index("flag")
     assert table.loc["--ipc=host", "as registered"] == "no"
-    assert table.loc["--read-only", "what it changes"] == (
-        "is refused: root files: write (EPERM: not permitted)"
-    )
     assert "all that is refused by default, but" in table.loc["--privileged", "what it changes"]
     assert table.loc["--uts=host", "as registered"] == "yes"
     assert "changed exactly the probes" in figure("flags", views["full"]).words
-
-
-def test_of_a_namespace_it_is_told_whose_it_is(views: Mapping[str, View]) -> None:
-    table = cells("read", views["full"]).set_index("read")
-    assert table.loc["pid namespace"].tolist() == [
-        "11pid", "55pid, its own", "77pid, of another kernel",
-    ]  # fmt: skip
-    assert table.loc["user namespace", "container"] == "11user, the same"
-    assert table.loc["seccomp"].tolist() == ["0", "2", "0"]
 
 
 # ---- capabilities ------------------------------------------------------------------------------
@@ -268,22 +255,6 @@ def test_what_root_may_do_stands_beside_the_number_of_its_capabilities(
     assert none["send raw packets"] == "EPERM: not permitted"
 
 
-# ---- interface -------------------------------------------------------------------------------
-
-
-def test_calls_that_were_counted_and_calls_that_were_published_are_told_apart(
-    views: Mapping[str, View],
-) -> None:
-    rows = {row.label: row for row in call_rows(views["full"])}
-    told = {label: row.text for label, row in rows.items()}
-    assert told["no filter at all"] == "348 · measured, counted"
-    assert told["a container as Docker starts it"] == "at most 295 · measured, counted"
-    assert told["gVisor (its application kernel)"] == "53 to 68 · literature, 2019"
-    assert rows["Docker’s default filter"].value == 292
-    assert not rows["no filter at all"].hollow
-    assert rows["Firecracker (all its threads)"].hollow
-
-
 def test_a_vm_without_a_network_is_not_said_to_be_a_boundary_by_it(
     views: Mapping[str, View],
 ) -> None:
@@ -308,11 +279,7 @@ def test_emulation_is_told_where_there_was_some_and_nowhere_else(
 
 def test_what_several_flags_open_adds_up_as_its_formula_says(views: Mapping[str, View]) -> None:
     base, *others = misconfigured(views["full"])
-    opened = [
-        opens(base, one)
-        for one in others
-        if one.confinement.startswith("-") and one.confinement not in HARDENINGS
-    ]
+    opened = [opens(base, one) for one in others if one.confinement.startswith("-")]
     for k in (1, 3):
         choices = [2 + len(frozenset().union(*some)) for some in combinations(opened, k)]
         alt = model("several_flags", views["full"]).draw(k).alt

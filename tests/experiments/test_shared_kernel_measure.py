@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,49 +20,33 @@ from vmcompare.measuring import experiment
 from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import OTHER_KERNEL, Completed, OnEvent, Platform, Spec
 
-SAID = """processes=9
-release=6.8.0-generic
+SAID = """release=6.8.0-generic
 boot_id=abcdef01-2345-6789-abcd-ef0123456789
-uptime=1234.5
-cmdline=BOOT_IMAGE=/vmlinuz root=UUID=1-2-3 ro quiet secret.name=x -- --token abc
 userland=Debian GNU/Linux 12
-cpu=  Some   CPU
-pci=4
-blocks=sda loop 
-pid1=systemd
 ns_pid=pid:[4026531836]
 ns_net=net:[4026531833]
 ns_mnt=mnt:[4026531832]
 ns_user=user:[4026531837]
 ns_cgroup=cgroup:[4026531835]
-"""  # noqa: W291 - as tools print it
+"""
 
 
 def reading(boot_id: str = "one", release: str = "6.8.0-generic") -> Reading:
-    return Reading(release, boot_id, 1.0, "", {})
+    return Reading(release, boot_id, "", {})
 
 
 # ---- one answer -----------------------------------------------------------------------------
 
 
-def test_an_answer_is_read_without_names_paths_or_tokens() -> None:
-    found = understood(SAID.replace("systemd", "mycompany-agent"))
+def test_of_a_namespaces_number_the_last_digits_are_kept() -> None:
+    found = understood(SAID)
     assert (found.release, found.userland) == ("6.8.0-generic", "Debian GNU/Linux 12")
-    said = dict(found.others)
-    assert said.pop("pid namespace") == "…531836"
-    assert not any("company" in text or "secret" in text for text in said.values())
-    assert list(said.items())[:5] == [
-        ("kernel options", "5: root, ro …"),
-        ("processor", "Some CPU"),
-        ("devices", "4 PCI, disks sda loop"),
-        ("process 1", "another program"),
-        ("processes seen", "9"),
-    ]
+    assert found.namespaces["pid namespace"] == "…531836"
 
 
 def test_an_answer_that_is_not_whole_says_what_is_missing() -> None:
-    with pytest.raises(Unavailable, match="uptime"):
-        understood(SAID.replace("uptime=", "age="))
+    with pytest.raises(Unavailable, match="userland"):
+        understood(SAID.replace("userland=", "files="))
 
 
 # ---- whose host (facts as captured on those systems) -----------------------------------------
@@ -110,9 +92,9 @@ class Actor:
         if argv[0] == "/srv/application":
             said = self.files[argv[0]].decode().split("echo ")[1].split(";")[0]
             return Completed(f"{said}\n{self.boot_id}\n".encode(), 0)
-        if "tell processes" in words and self.mute:
-            return Completed(b"processes=9\n", 0)
-        if "tell processes" in words:
+        if "tell release" in words and self.mute:
+            return Completed(b"release=6.8\n", 0)
+        if "tell release" in words:
             said = SAID.replace("abcdef01", self.boot_id).replace("6.8.0-generic", self.release)
             return Completed(said.replace("Debian GNU/Linux 12", self.userland).encode(), 0)
         if words.rstrip("'\"").endswith("/bin/see"):
@@ -202,12 +184,9 @@ def test_a_usual_computer_gives_the_usual_facts_and_leaves_nothing() -> None:
     }  # fmt: skip
     for phase in PHASES:
         assert sum(row.phase == phase for row in rows) == 6
-    assert sum(row.phase in ladder.GUEST.climbs() for row in rows) == 15
+    assert sum(row.phase in ladder.climbs() for row in rows) == 15
     programs = [actor.files.get("/srv/application") for actor in stages["container"].actors]
     assert len({*programs} - {None}) == 10
-    [windows] = [r for r in rows if r.phase == "program for Windows"]
-    assert (windows.platform, windows.value) == ("container", 0)
-    assert windows.text.endswith("Exec format error")
     clocks = {r.platform: (r.value, r.text) for r in rows if r.phase == "setting the clock"}
     assert clocks["container"] == (0, "refused: date: can't set date: Operation not permitted")
     value, text = clocks["vm-direct"]
@@ -248,8 +227,7 @@ def test_a_vm_alone_is_asked_but_not_compared_with_anybody() -> None:
 
 def test_a_host_that_cannot_be_asked_does_not_silence_the_containers() -> None:
     rows = look(process=Stage(release="", mute=True), container=Stage())
-    said = {r.text for r in rows if r.phase == "kernel started" and r.status == "ok"}
-    assert said == {"1,234 s before it was asked"}
+    assert sum(r.status == "ok" for r in rows if r.phase == "boot id") == 3
     assert sum(r.status == "error" for r in rows if r.phase == "boot id") == 1
 
 
@@ -261,8 +239,6 @@ def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> 
             yield
 
     rows = look(process=Stage(), container=Dead(), vm_direct=vm())
-    # Where there is a guest, the ladder is climbed there only.
-    assert {r.platform for r in rows if r.phase == "pid"} == {Platform.VM_DIRECT}
     errors = [r for r in rows if r.platform is Platform.CONTAINER]
     assert errors
     assert all(r.status == "error" and "the engine is gone" in r.error for r in errors)
@@ -273,7 +249,7 @@ def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> 
 
 
 def test_the_longest_line_is_plain_shell_but_for_the_observer_and_the_filter() -> None:
-    line = ladder.GUEST.line(ladder.RUNGS)
+    line = ladder.line(ladder.RUNGS)
     assert ladder.typed(line) == (
         'echo $$ >/sys/fs/cgroup/box/cgroup.procs; exec su -s /bin/sh nobody -c "exec unshare'
         " -U -r -m -p -f -n sh -c 'mount -t proc proc /box/proc;"
@@ -284,7 +260,7 @@ def test_the_longest_line_is_plain_shell_but_for_the_observer_and_the_filter() -
 
 def test_observations_survive_a_row_whose_line_holds_semicolons() -> None:
     seen = {"files of": "a box", "root is": "user 0 outside", "processes seen": "3"}
-    line = {ladder.LINE: ladder.GUEST.line(ladder.RUNGS)}
+    line = {ladder.LINE: ladder.line(ladder.RUNGS)}
     assert ladder.read(ladder.written(line | seen)) == seen
 
 
@@ -314,8 +290,8 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
 
     launcher = qemu.launchers()[Platform.VM_DIRECT]
     with launcher.open(Spec(machine=Machine.PC), lambda _: None) as box:
-        ladder.GUEST.prepare(box)
-        seen = {name: ladder.GUEST.climb(box, name) for name in ladder.GUEST.climbs()}
+        ladder.prepare(box)
+        seen = {name: ladder.climb(box, name) for name in ladder.climbs()}
     own = {
         "chroot": "files of", "mount": "mounts seen", "pid": "own process number",
         "net": "loopback network", "user": "make a device", "cgroup": "nested processes",
@@ -329,51 +305,6 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
         gone = seen[ladder.all_but(rung)][name]
         assert not ladder.same(name, seen["seccomp"][name], gone), rung
     assert len({one["boot id"] for one in seen.values()}) == 1
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() == 0, reason="for an ordinary user of Linux"
-)
-def test_an_ordinary_user_climbs_on_this_computer_where_that_is_allowed() -> None:
-    from vmcompare.engines.bare import process
-
-    if not process.probe().ok:
-        pytest.skip(process.probe().what)
-    with process.launchers()[Platform.PROCESS].open(Spec(), lambda _: None) as box:
-        try:
-            before = ladder.HOST.prepare(box)
-        except Unavailable as error:
-            pytest.skip(str(error))
-        able = [name for name in ladder.HOST.climbs() if name not in ("cgroup", "all but user")]
-        seen = {name: ladder.HOST.climb(box, name, before) for name in able}
-    assert seen["pid"]["own process number"] == "1"
-    assert seen["pid"]["processes seen"] == "1"
-    assert seen["net"]["loopback network"] == "down"
-    assert seen["all but net"]["loopback network"] == seen[ladder.START]["loopback network"]
-    assert seen["seccomp"]["make a directory"] == "refused"
-    assert seen["all but seccomp"]["make a directory"] == "allowed"
-    assert len({one["kernel release"] for one in seen.values()}) == 1
-
-
-def test_as_root_the_ladder_is_not_climbed_on_this_computer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    stage = Stage()
-    rows = [r for r in look(process=stage) if r.phase in (ladder.START, *ladder.RUNGS)]
-    assert len(rows) == 8
-    assert all("in a guest only" in row.error for row in rows if row.phase != "cgroup")
-    assert not any("unshare" in text for actor in stage.actors for text in actor.asked)
-
-
-def test_a_ladder_of_an_ordinary_user_begins_with_the_user_and_lacks_the_control_group() -> None:
-    climbs = ladder.HOST.climbs()
-    assert list(climbs)[:2] == [ladder.START, "user"]
-    assert ladder.HOST.line(climbs["chroot"]) == "unshare -U -r chroot $BOX /bin/see"
-    assert "all but cgroup" not in climbs
-    assert ladder.HOST.line(climbs["all but chroot"]).endswith(
-        "mount --rbind /proc /proc; exec $BOX/bin/deny-mkdir /usr/bin/env $BOX/bin/see'"
-    )
 
 
 @pytest.mark.docker
@@ -397,7 +328,6 @@ def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
     assert found["containers_report_one_boot_id"] == 1
     assert found["other_kernel_starts_in_container"] == 0
     tried = {r.phase: r.text for r in rows if r.platform == "container" and r.value == 0}
-    assert "Exec format error" in tried["program for Windows"]
     assert "Operation not permitted" in tried["setting the clock"]
     text = " ".join(row.text for row in rows)
     assert "/home/" not in text

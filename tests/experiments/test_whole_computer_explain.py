@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from explained import Asked
-from planted import HOST, planted, row
+from planted import planted, row
 from whole_computer_fakes import full, machine, process, rows
 
 from vmcompare.course import text
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.recording import Measurement
-from vmcompare.evidence.view import Computer, View, compose
+from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.whole_computer.explain import explained
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.picture import WhatIf
 from vmcompare.sandbox import Platform
 
 DEMO = explained.demos["boot_sector"]
@@ -37,13 +37,6 @@ def runs(view: View) -> WhatIf:
     """The what-if with the words of the lesson's text."""
     assert WORDS
     return text.whatif(explained.whatifs["runs"](view), WORDS.find("what-if", "runs"))
-
-
-def layers(computer: str, view: View = NOTHING) -> Picture:
-    """The picture of a computer with the words of the lesson's text."""
-    assert WORDS
-    made = explained.heres["layers"](COMPUTERS[computer], view)
-    return text.caption(made, WORDS.find("here", "layers"))
 
 
 def pairs(a: list[float], b: list[float], platform: str = "container") -> list[Measurement]:
@@ -81,46 +74,6 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
 
 VIEWS = ("empty", "full", "process", "one round", "machine", "failed", "outlier", "mixed")
 
-COMPUTERS = {
-    "everything": Computer(
-        "this computer",
-        HOST
-        | {
-            "kernel": "6.1", "memory_bytes": 8e9,
-            "virtualised": False, "virtualisation_flag": "vmx",
-            "details": {
-                "docker": {"default_runtime": "runc", "hidden_vm": "no"},
-                "qemu": {"accelerator": "kvm"},
-            },
-        },
-        {},
-    ),
-    "emulation": Computer(
-        "this computer",
-        HOST
-        | {
-            "virtualised": True, "virtualisation_flag": "",
-            "details": {"qemu": {"accelerator": "tcg", "rejected kvm": "stalls in 64-bit mode"}},
-        },
-        {},
-    ),
-    "desktop": Computer(
-        "this computer",
-        HOST
-        | {
-            "virtualised": None, "virtualisation_flag": None, "versions": {"docker": "28"},
-            "details": {"docker": {"default_runtime": "runc", "hidden_vm": "yes"}},
-        },
-        {"qemu": "QEMU is not installed; next step: install it"},
-    ),
-    "nothing": Computer(
-        "this computer",
-        {"host_id": "other", "os": "Plan 9", "arch": "mips", "cores": 1, "versions": {}},
-        {"docker": "Docker is not installed; next step: install it",
-         "qemu": "QEMU is not installed; next step: install it"},
-    ),
-}  # fmt: skip
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
@@ -134,43 +87,6 @@ def test_everything_works_or_says_in_one_sentence_what_is_missing(
         assert len(model.values) == 20
     asked.outcomes(explained.outcomes)
     asked.made(DEMO.replay)
-
-
-@pytest.mark.parametrize("computer", COMPUTERS)
-def test_the_layers_of_any_computer_can_be_drawn_and_told(computer: str) -> None:
-    picture = layers(computer)
-    assert picture.svg().startswith("<svg")
-    assert picture.alt.startswith("Layers of this computer, from the bottom up: hardware")
-    assert picture.words.startswith("Drawn from facts of this computer, not measured.")
-
-
-def test_a_missing_engine_is_a_gap_with_its_next_step() -> None:
-    picture = layers("nothing")
-    assert "container: no Docker here" in picture.alt
-    assert "virtual machine: no QEMU here" in picture.alt
-    assert "next step: install it" in picture.words
-
-
-def test_a_hidden_vm_lies_below_the_container() -> None:
-    alt = layers("desktop").alt
-    assert alt.index("hidden VM: its kernel") < alt.index("made by Docker 28")
-    assert "hidden VM" not in layers("everything").alt
-
-
-def test_a_computer_that_is_itself_virtual_has_a_layer_below_its_kernel() -> None:
-    picture = layers("emulation")
-    assert picture.alt.index("itself a VM") < picture.alt.index("host kernel")
-    assert "software emulation" in picture.alt
-    assert "kvm was tried: stalls in 64-bit mode." in picture.caption
-    assert "itself a VM" not in layers("everything").alt
-    assert "QEMU 9.2, KVM" in layers("everything").alt
-
-
-def test_a_guest_s_kernel_is_named_only_where_a_run_on_this_computer_saw_it(
-    views: Mapping[str, View],
-) -> None:
-    assert "guest kernel: 6.1-guest" in layers("everything", views["full"]).alt
-    assert "guest kernel: its own" in layers("everything").alt
 
 
 def test_a_container_answers_as_the_process_does_and_a_vm_otherwise(

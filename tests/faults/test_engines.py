@@ -292,7 +292,7 @@ def test_a_machine_starts_whatever_the_cache_is_called(
 ) -> None:
     cache = tmp_path / "TP, x=1,,snapshot=on '\" % ü"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    launcher = QemuLauncher(Platform.VM_DIRECT, small=True)
+    launcher = QemuLauncher(Platform.VM_DIRECT)
     spec = Spec(machine=Machine.PC, memory_mib=256)
     with launcher.open(spec, lambda _event: None) as sandbox:
         assert sandbox.run(["/bin/busybox", "uname"]).output == b"Linux\n"

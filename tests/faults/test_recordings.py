@@ -210,7 +210,7 @@ TWICE: dict[str, tuple[Callable[[Lines], object], str]] = {
         "The image changes within one series",
     ),
     "another accelerator": (
-        lambda lines: [x.update(accel="hvf") for x in lines[500:520] if x.get("accel")],
+        lambda lines: [x.update(accel="hvf") for x in [y for y in lines if y.get("accel")][:9]],
         "accelerator changes within one series",
     ),
     "a repetition far from the others": (
@@ -496,10 +496,6 @@ def test_one_bad_file_is_named_and_left_out(
     assert [run.recording.run_id for run in evidence.runs] == [good.run_id]
     [said] = evidence.problems["boot_speed"]
     assert bad.name in said
-    problems: list[str] = []
-    [listed] = contributed.listed(tmp_path / where, "boot_speed", problems)
-    assert listed["run"] == good.run_id
-    assert problems == [said]
 
 
 @pytest.mark.fault("control characters of a file in the terminal")

@@ -14,7 +14,6 @@ from vmcompare.errors import LaunchFailure, Unavailable, UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.boot_speed.measure import GIVE_UP_AFTER
 from vmcompare.experiments.explanation import explanation
-from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import (
     GROUP,
     Context,
@@ -25,7 +24,6 @@ from vmcompare.measuring.experiment import (
     load,
     recordings_dir,
 )
-from vmcompare.measuring.memory import VmmParts
 from vmcompare.paths import data_dir
 from vmcompare.sandbox import (
     Event,
@@ -36,7 +34,6 @@ from vmcompare.sandbox import (
     Platform,
     Series,
     Spec,
-    Traits,
 )
 
 STARTS = (
@@ -129,7 +126,7 @@ def measured(launchers: dict[Platform, Launcher], rounds: int = 2) -> list[Measu
     return list(load("boot_speed").measure(Context(launchers, rounds)))
 
 
-def test_a_start_gives_its_times_its_phases_and_its_memory() -> None:
+def test_a_start_gives_its_times_and_its_phases() -> None:
     rows = measured({Platform.CONTAINER: FakeLauncher(phase_s=0.01)})
     starts = [r for r in rows if r.metric == "start_to_first_byte_s" and not r.is_warmup]
     assert len(starts) == 6
@@ -150,34 +147,6 @@ def test_ready_is_when_a_command_was_answered_not_when_an_agent_greeted() -> Non
     ready = [r for r in rows if r.phase == "ready" and not r.is_warmup]
     assert len(ready) == 1
     assert all(r.value and r.value > 0 for r in rows if r.metric == "ready_s")
-
-
-def test_memory_that_cannot_be_read_is_an_error_row_and_not_a_zero() -> None:
-    rows = measured({Platform.CONTAINER: FakeLauncher()})  # its pids do not exist
-    memory = [r for r in rows if r.metric == "pss_bytes"]
-    assert memory
-    assert all(r.value is None and r.error for r in memory)
-
-
-@pytest.mark.parametrize("accel", ["tcg", "kvm"])
-def test_an_emulated_vm_is_weighed_with_the_code_cache_and_without(
-    monkeypatch: pytest.MonkeyPatch, accel: str
-) -> None:
-    parts = VmmParts(guest_ram=200, boot_files=30, code_cache=500, emulator=34)
-    monkeypatch.setattr(memory, "vm_parts", lambda *_, **__: parts)
-    monkeypatch.setattr(memory, "pss_bytes", lambda _: 264)
-    vm = FakeLauncher(phases=VM_PHASES, trait=Traits("mechanism", accel=accel))
-    rows = measured({Platform.VM: vm}, rounds=1)
-    weighed = [(r.metric, r.value) for r in rows if r.metric.startswith("pss_")]
-    sum_first = [("pss_with_code_cache_bytes", 764), ("pss_bytes", 264)]
-    assert weighed == (sum_first if accel == "tcg" else sum_first[1:])
-
-
-def test_parts_that_cannot_be_told_apart_leave_neither_metric_a_value() -> None:
-    vm = FakeLauncher(phases=VM_PHASES, trait=Traits("mechanism", accel="tcg"))
-    rows = measured({Platform.VM: vm}, rounds=1)  # its pids do not exist
-    weighed = {r.metric: r.status for r in rows if r.metric.startswith("pss_")}
-    assert weighed == {"pss_with_code_cache_bytes": "error", "pss_bytes": "error"}
 
 
 def test_a_start_that_fails_is_a_row_and_the_others_go_on() -> None:

@@ -193,7 +193,7 @@ def test_a_time_to_go_is_never_shown_as_microseconds() -> None:
 
 
 def test_every_recording_of_the_project_foretells_its_own_run() -> None:
-    for name in ("boot_speed", "guest_os", "image_size", "isolation", "shared_kernel"):
+    for name in ("boot_speed", "image_size", "isolation", "shared_kernel"):
         experiment = load(name)
         made = newest(name)
         told = forecast(experiment, made.rounds, experiment.platforms, experiment.runtimes)

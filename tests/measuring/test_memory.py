@@ -94,10 +94,9 @@ def test_under_emulation_a_code_cache_must_be_there_and_with_hardware_it_need_no
     assert parts(without_cache, emulated=False).code_cache == 0
 
 
-def test_the_code_cache_counts_in_one_metric_and_not_in_the_other() -> None:
+def test_the_code_cache_does_not_count() -> None:
     found = parts()
     total = sum(m.pss_bytes for m in memory.mappings(SMAPS))
-    assert found.pss_with_code_cache_bytes == total
     assert found.pss_bytes == total - 65536 * KIB
 
 
@@ -128,60 +127,3 @@ def test_processor_time_and_names_are_read_of_real_processes() -> None:
     assert memory.command_line(os.getpid())
     assert memory.named(["no such name"]) == ()
     assert memory.available_bytes() > 0
-
-
-def groups_v1(tmp_path: Path) -> Path:
-    """``/proc`` and ``/sys/fs/cgroup`` as a Docker 20.10 on the older hierarchy has them."""
-    proc = tmp_path / "proc"
-    for pid, path in (("self", "/user"), ("7", "/docker/0aef")):
-        (proc / pid).mkdir(parents=True)
-        lines = [
-            "9:name=systemd:/docker/0aef", "8:pids:/docker/0aef", "4:memory:" + path,
-            "2:cpuacct,cpu:/docker/0aef", "0::/",
-        ]  # fmt: skip
-        (proc / pid / "cgroup").write_text("\n".join(lines) + "\n")
-    folder = tmp_path / "cgroup/memory/docker/0aef"
-    folder.mkdir(parents=True)
-    (folder / "memory.usage_in_bytes").write_text("1048576\n")
-    (folder / "memory.stat").write_text(
-        "cache 700000\ninactive_file 11\ntotal_cache 700000\ntotal_inactive_file 548576\n"
-    )
-    return proc
-
-
-def groups_v2(tmp_path: Path) -> Path:
-    proc = tmp_path / "proc"
-    for pid, path in (("self", "/user.slice"), ("7", "/system.slice/docker-0aef.scope")):
-        (proc / pid).mkdir(parents=True)
-        (proc / pid / "cgroup").write_text(f"0::{path}\n")
-    folder = tmp_path / "cgroup/system.slice/docker-0aef.scope"
-    folder.mkdir(parents=True)
-    (folder / "memory.current").write_text("2097152\n")
-    (folder / "memory.stat").write_text("anon 5\nfile 900000\ninactive_file 97152\n")
-    return proc
-
-
-@pytest.mark.parametrize(("make", "wanted"), [(groups_v1, 500_000), (groups_v2, 2_000_000)])
-def test_a_control_group_counts_usage_less_inactive_file_cache(
-    tmp_path: Path, make: object, wanted: int
-) -> None:
-    assert callable(make)
-    proc = make(tmp_path)
-    assert memory.cgroup_bytes(7, root=tmp_path / "cgroup", proc=proc) == wanted
-
-
-def test_our_own_control_group_is_not_an_instances(tmp_path: Path) -> None:
-    proc = groups_v2(tmp_path)
-    (proc / "7" / "cgroup").write_text("0::/user.slice\n")
-    with pytest.raises(Unavailable, match="no control group of its own"):
-        memory.cgroup_bytes(7, root=tmp_path / "cgroup", proc=proc)
-
-
-@pytest.mark.parametrize("broken", ["memory.stat", "memory.current"])
-def test_a_control_group_that_cannot_be_read_is_unavailable(tmp_path: Path, broken: str) -> None:
-    proc = groups_v2(tmp_path)
-    (tmp_path / "cgroup/system.slice/docker-0aef.scope" / broken).write_text("nothing\n")
-    with pytest.raises(Unavailable, match="cannot be read"):
-        memory.cgroup_bytes(7, root=tmp_path / "cgroup", proc=proc)
-    with pytest.raises(Unavailable, match="cannot be read"):
-        memory.cgroup_bytes(8, root=tmp_path / "cgroup", proc=proc)

@@ -29,9 +29,8 @@ from vmcompare.evidence.claims import Claim, concerned
 from vmcompare.evidence.claims.runs import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
-from vmcompare.evidence.view import MEASURED, RECORDED, Computer, View, absent, compose
+from vmcompare.evidence.view import MEASURED, RECORDED, View, absent, compose
 from vmcompare.experiments.explanation import explanation
-from vmcompare.measuring import host
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.forecast import BAR, forecast, to_go
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
@@ -93,19 +92,6 @@ class Lesson(Steps):
         self._page.put(here)
         for problem in self._problems:
             self._page.say(problem)
-
-    def here(self, name: str) -> None:
-        """Show a picture of this computer as it is, whatever was measured."""
-        draw = _choose("picture of this computer", name, explanation(self.experiment).heres)
-        whose = "the computer that made this page" if is_handout() else "this computer"
-        found = dict(self._found or engines.availability())
-        if mode(self.mode) is Mode.REPLAY:
-            found.pop("process", None)  # no engine; and it needs the cache, which a replay does not
-        lacking = {
-            engine: f"{a.what}; next step: {a.next_step}" for engine, a in found.items() if not a.ok
-        }
-        computer = Computer(whose, host.facts_with(found), lacking)
-        self._page.put(lambda: text.caption(draw(computer, self.view), self._section("here", name)))
 
     # ---- predict ------------------------------------------------------------------------------
 
@@ -211,7 +197,7 @@ class Lesson(Steps):
     def replay(self, run_id: str = "") -> None:
         """Show a recording of the project instead of an own run: the newest, or the one named.
 
-        A contributed recording (see :meth:`recordings`), or one that this learner made earlier, is
+        A contributed recording, or one that this learner made earlier, is
         shown only when it is named. Raises ``UnknownName``.
         """
         recorded = self._named_recording(run_id) if run_id else self._newest_recorded()
@@ -219,18 +205,6 @@ class Lesson(Steps):
             return  # a sentence says why, and the page goes on showing what it showed
         self.live, self._recorded = None, recorded
         self._page.refresh()
-
-    def recordings(self) -> None:
-        """Show which recordings there are, by whom and on what machine, for :meth:`replay`."""
-        from vmcompare.measuring.contributed import listed
-
-        problems: list[str] = []
-        rows = listed(recordings_dir(self.experiment), self.experiment, problems)
-        for problem in problems:
-            self._page.say(problem)
-        self._page.put(
-            lambda: page.table(rows) if rows else page.Note("There is no recording yet.")
-        )
 
     # ---- explain ------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from vmcompare.experiments.explanation import Explanation, Row, Values, explanat
 from vmcompare.measuring.experiment import package_dir
 from vmcompare.plots.picture import Picture, WhatIf
 
-KINDS = ("exercise", "question", "work", "what-if", "figure", "table", "here", "demo")
+KINDS = ("exercise", "question", "work", "what-if", "figure", "table", "demo")
 
 FIELDS = {"what-if": ("Label", "Unit", "Formula", "Inputs")}
 """Kind of section → the fields that it must begin with."""
@@ -41,7 +41,7 @@ OWN_WORDS = "Check yourself"
 FILE_BYTES = 1 << 20
 
 _SECTION = re.compile(r"## ([a-z-]+): (\w+)\s*$")
-_PART = re.compile(r"### (Right|Check yourself|Model answer|Reply: \w+)\s*$")
+_PART = re.compile(r"### (Right|Check yourself|Model answer)\s*$")
 _FIELD = re.compile(r"([A-Z]\w+): *(.*)$")
 _ITEM = re.compile(r"- (?:(Hint): |\[([ x])\] )(.*)$")
 _BLOCK = re.compile(r"- |\d{1,2}[.)] |\||\{if ")
@@ -59,7 +59,7 @@ class Section:
         path, line: where its heading is.
         fields: what stands before the prose, by name.
         prose: the question that is asked, or a caption.
-        parts: heading (``"Model answer"``, ``"Reply: late"``) → words.
+        parts: heading (``"Model answer"``) → words.
     """
 
     path: Path
@@ -208,8 +208,9 @@ class _Reader:
         if self._kind == "exercise" and line.startswith("### "):
             heading = _PART.match(line)
             if not heading:
-                parts = "“### Right”, “### Check yourself”, “### Model answer”, “### Reply: name”"
-                raise self._error(f"a part is one of {parts}")
+                raise self._error(
+                    "a part is “### Right”, “### Check yourself” or “### Model answer”"
+                )
             self._into = self._parts.setdefault(heading[1], [])
         elif self._parts:
             self._into.append(line)
@@ -241,10 +242,9 @@ class _Reader:
     def _refuse_unfit(self, section: Section) -> None:
         """Raise ``TextError`` unless the section has what its kind needs."""
         right = sum(choice.right for choice in section.choices)
-        judged = any(heading.startswith("Reply: ") for heading in section.parts)
         if section.kind in ("question", "work") and not section.prose:
             raise self._error("it asks nothing")
-        if section.kind in ("question", "work") or (section.choices and not judged):
+        if section.kind in ("question", "work") or section.choices:
             if right != 1:
                 raise self._error(f"exactly one choice is right, not {right}")
             if not all(choice.feedback for choice in section.choices):
@@ -384,8 +384,8 @@ def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View
         choices=tuple(choice.text for choice in section.choices),
         unit=number.unit if number else "",
         in_words=OWN_WORDS in section.parts,
-        accepted=accepted if number and section.name not in explained.judges else None,
-        on_rows=section.name in explained.judges or asks_rows or not section.choices,
+        accepted=accepted if number else None,
+        on_rows=asks_rows or not section.choices,
     )
 
 
@@ -395,15 +395,9 @@ def _check(
     shown: Callable[[View], S],
     filled: Callable[[View, str], str],
 ) -> Check:
-    number, judge = explained.numbers.get(section.name), explained.judges.get(section.name)
+    number = explained.numbers.get(section.name)
 
     def check(view: View, answer: Answer) -> Feedback:
-        remark = judge(shown(view), answer) if judge else None
-        if remark is not None:
-            words = section.parts.get(f"Reply: {remark.name}")
-            if words is None:
-                raise section.error(f"“### Reply: {remark.name}” is missing")
-            return Feedback(remark.right, section.fill(words, remark.values))
         if section.choices:
             choice = next(choice for choice in section.choices if choice.text == answer)
             return Feedback(choice.right, filled(view, choice.feedback))

@@ -347,15 +347,6 @@ def failures(found: Sequence[Column]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Computer:
-    """A computer as its facts tell; engines that cannot be used, and why, are ``missing``."""
-
-    name: str
-    facts: Mapping[str, Any]
-    missing: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """One number that a lesson asks for before it is measured.
 

@@ -15,8 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from markupsafe import Markup
 
-from vmcompare.evidence.exercise import Answer
-from vmcompare.evidence.view import Computer, Outcome, View, absent
+from vmcompare.evidence.view import Outcome, View, absent
 from vmcompare.measuring.experiment import Demo, module
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Platform
@@ -34,15 +33,6 @@ Values = Mapping[str, str | bool | int | float]
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
-    """What is said to an answer: a ``### Reply: name`` of the exercise's text, with its values."""
-
-    right: bool
-    name: str
-    values: Values = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Number(Generic[S]):
     """What a numeric answer is compared with.
 
@@ -57,10 +47,6 @@ class Number(Generic[S]):
     within: float
 
 
-Judge = Callable[[S, Answer], Remark | None]
-"""Has a remark on an answer, or leaves it (``None``) to the number or the choices of the text."""
-
-
 @dataclass(slots=True)
 class Explanation(Generic[S]):
     """All that one experiment explains, by name. Every function may raise ``Unavailable``.
@@ -71,9 +57,8 @@ class Explanation(Generic[S]):
         whatifs: modelled figures with a slider.
         outcomes: numbers that are predicted before they are measured.
         scenes: HTML that plays by itself, without a script.
-        heres: pictures of this computer as it is.
         demos: what is done on the spot.
-        numbers, judges: what the answer to an exercise is held to.
+        numbers: what the answer to an exercise is held to.
         placeholders: (kind of section, name) → values of its placeholders.
     """
 
@@ -82,10 +67,8 @@ class Explanation(Generic[S]):
     whatifs: dict[str, Callable[..., WhatIf]] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     scenes: dict[str, Callable[[S], Markup]] = field(default_factory=dict)
-    heres: dict[str, Callable[[Computer, View], Any]] = field(default_factory=dict)
     demos: dict[str, Demo] = field(default_factory=dict)
     numbers: dict[str, Number[S]] = field(default_factory=dict)
-    judges: dict[str, Judge[S]] = field(default_factory=dict)
     placeholders: dict[tuple[str, str], Callable[[S], Values]] = field(default_factory=dict)
 
     def figure(self, name: str) -> Callable[[F], F]:
@@ -124,10 +107,6 @@ class Explanation(Generic[S]):
         """View → HTML that plays by itself."""
         return _into(self.scenes, name)
 
-    def here(self, name: str) -> Callable[[F], F]:
-        """Computer and view → picture."""
-        return _into(self.heres, name)
-
     def demo(self, name: str, demo: Demo) -> None:
         """Something small that is done on the spot."""
         self.demos[name] = demo
@@ -140,10 +119,6 @@ class Explanation(Generic[S]):
             return expected
 
         return add
-
-    def judge(self, name: str) -> Callable[[F], F]:
-        """View and answer → :class:`Remark`, or ``None``; it is asked first."""
-        return _into(self.judges, name)
 
     def values(self, name: str, kind: str = "exercise") -> Callable[[F], F]:
         """View → values of the placeholders in a section of the text (of an exercise's section:

@@ -18,7 +18,7 @@ from typing import Any
 
 from vmcompare.errors import RecordingError, UnknownName, printable
 from vmcompare.evidence import statistics
-from vmcompare.evidence.recording import Recording, contributed, read, readable, recordings
+from vmcompare.evidence.recording import Recording, read
 from vmcompare.evidence.schema import BROWSER_LAB
 from vmcompare.measuring.experiment import load
 
@@ -123,24 +123,6 @@ def summary(recording: Recording) -> str:
         f"{recording.experiment}, {recording.rounds} rounds, {', '.join(platforms)}, "
         f"accelerator {_proved(recording) or 'none'}, {where}"
     )
-
-
-def listed(directory: Path, experiment: str, problems: list[str]) -> list[dict[str, str]]:
-    """All recordings of an experiment below ``directory`` as rows of a table, newest first.
-
-    The project's own come first. A sentence on what cannot be read is added to ``problems``.
-    """
-    return [
-        {
-            "run": run.run_id,
-            "by": by,
-            "date": run.started_utc[:10],
-            "machine": f"{run.host.get('cpu', '?')}, {run.host.get('os', '?')}",
-            "accelerator": _proved(run) or "none",
-        }
-        for by, paths in (("this project", recordings), ("contributed", contributed))
-        for run in readable(paths(directory, experiment), experiment, problems)
-    ]
 
 
 def _whole(recording: Recording) -> Iterator[str]:

@@ -21,7 +21,6 @@ from vmcompare.sandbox import Sandbox
 _HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \d+ *(.*)")
 _SLACK_BYTES = 8 * 1024 * 1024
 _LEAST_CODE_BYTES = 16 * 1024 * 1024
-_CGROUPS = Path("/sys/fs/cgroup")
 _UNREADABLE = "the memory of the serving processes cannot be read"
 _ENDED = "a serving process has just ended"
 
@@ -57,11 +56,6 @@ class VmmParts:
     def pss_bytes(self) -> int:
         """The metric ``pss_bytes``: all but the translator's code cache."""
         return self.guest_ram + self.boot_files + self.emulator
-
-    @property
-    def pss_with_code_cache_bytes(self) -> int:
-        """The metric ``pss_with_code_cache_bytes``: all of it."""
-        return self.pss_bytes + self.code_cache
 
 
 def mappings(smaps: str) -> Iterator[Mapped]:
@@ -215,46 +209,6 @@ def own_children_cpu_s() -> float:
 def available_bytes() -> int:
     """What could still be given to programs without swapping (``MemAvailable``), in bytes."""
     return int(psutil.virtual_memory().available)
-
-
-def cgroup_bytes(pid: int, *, root: Path = _CGROUPS, proc: Path = Path("/proc")) -> int:
-    """Usage less inactive file cache of the control group that ``pid`` is in, in bytes.
-
-    Version 2: ``memory.current`` less ``inactive_file``; version 1: ``memory.usage_in_bytes`` less
-    ``total_inactive_file``. So counts ``docker stats`` (``calculateMemUsageUnixNoCache`` of
-    docker/cli). Raises ``Unavailable`` where the group is not this instance's own, or cannot be
-    read.
-    """
-    try:
-        group, version = _memory_group((proc / str(pid) / "cgroup").read_text(encoding="utf-8"))
-        own, _ = _memory_group((proc / "self" / "cgroup").read_text(encoding="utf-8"))
-        if group == own:
-            raise Unavailable("it has no control group of its own", "count its processes instead")
-        folder = root / group.lstrip("/") if version == 2 else root / "memory" / group.lstrip("/")
-        usage, cache = (
-            ("memory.current", "inactive_file")
-            if version == 2
-            else ("memory.usage_in_bytes", "total_inactive_file")
-        )
-        used = int((folder / usage).read_text(encoding="utf-8"))
-        stat = dict(
-            line.split(maxsplit=1)
-            for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines()
-        )
-        return used - int(stat[cache])
-    except (OSError, ValueError, KeyError) as error:
-        raise Unavailable(
-            "its control group cannot be read", "replay a recording made on Linux"
-        ) from error
-
-
-def _memory_group(text: str) -> tuple[str, int]:
-    """Path and version (1 or 2) of the group that accounts for memory. Raises ``KeyError``."""
-    groups = dict[str, str]()
-    for line in text.splitlines():
-        _, controllers, path = line.split(":", 2)
-        groups |= dict.fromkeys(controllers.split(","), path)
-    return (groups["memory"], 1) if "memory" in groups else (groups[""], 2)
 
 
 def _is_ram(found: Mapped, ram_bytes: int) -> bool:

@@ -31,9 +31,7 @@ GREY = "#595959"
 WHITE, RULE, SOFT = "#FFFFFF", "#D0D0D0", "#E8E8E8"
 """Paper, thin lines, and a ground that stands out a little."""
 
-TINT_GREY, TINT_BLUE, TINT_GREEN, TINT_AMBER, TINT_RED = (
-    "#D9D9D9", "#CFE6F5", "#CDE8DD", "#FBE3B5", "#F6CDB5",
-)  # fmt: skip
+TINT_GREEN, TINT_RED = "#CDE8DD", "#F6CDB5"
 """Grounds under words in ink."""
 
 ON_COLOUR = "#FEFEFE"

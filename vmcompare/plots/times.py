@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def strip(
     view: View, metric: str, *, what: str, extra: Sequence[str] = (), **where: str | int
 ) -> Picture:
-    """Strip and ECDF of a time metric (s) on one log axis, a row a series.
+    """Every run of a time metric (s) on a log axis, a row a series.
 
     Outliers (Tukey's fences) are drawn as open markers, never dropped; warm-ups are pale, and count
     nowhere; failed runs are counted in the label.
@@ -40,19 +40,11 @@ def strip(
     found = view.with_warm_ups(metric, **where)
     if not any(column.n or column.warm_up_values for column in found):
         view.need(metric, what, failed_too=True, **where)  # says what is missing
-    height = marks.TALL_IN * len(found)
-    figure = style.figure(height + 1.9)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[height, 1.2])
-    marks.draw(above, [_row(column, mixed=mixed(found)) for column in found])
-    above.spines["bottom"].set_visible(False)
-    times = [value for c in found for value in (*c.values, *c.warm_up_values)]
-    style.log_seconds(above, times)
-    above.tick_params(axis="x", length=0, labelbottom=False)
-
-    _shares(below, found)
-    style.plain(below)
-    style.log_seconds(below, times)
-    below.set_xlabel(f"time of one {what} (logarithmic)", fontsize=style.SMALL_PT)
+    figure = style.figure(marks.TALL_IN * len(found) + 0.8)
+    axes = figure.subplots()
+    marks.draw(axes, [_row(column, mixed=mixed(found)) for column in found])
+    style.log_seconds(axes, [v for c in found for v in (*c.values, *c.warm_up_values)])
+    axes.set_xlabel(f"time of one {what} (logarithmic)", fontsize=style.SMALL_PT)
     warmed = any(column.warm_up_values for column in found)
     said = f"Pale: the first {what}s, which only warm up and are not counted." if warmed else ""
     return Picture(figure, _strip_alt(found, what), caption(view, found, said, *extra))
@@ -79,29 +71,6 @@ def _row(column: Column, *, mixed: bool) -> marks.Row:
         span=(median.low, median.high),
         note=note,
     )
-
-
-def _shares(axes: Axes, found: Sequence[Column]) -> None:
-    import numpy as np
-
-    for column in found:
-        values = np.sort(column.values)
-        if not values.size:
-            continue
-        look = style.look(column.series)
-        shares = np.arange(1, values.size + 1) / values.size
-        axes.step(
-            np.r_[values[0], values], np.r_[0.0, shares], where="post", color=look.colour,
-            linewidth=1.4,
-        )  # fmt: skip
-        middle = int(np.searchsorted(shares, 0.5))
-        axes.plot(
-            values[middle], shares[middle], look.marker, color=look.colour, markersize=7,
-            markeredgecolor="white",
-        )  # fmt: skip
-    axes.set_ylim(0, 1.03)
-    axes.set_yticks([0, 0.5, 1], ["0", "half", "all"])
-    axes.set_ylabel("runs done by then", fontsize=style.SMALL_PT)
 
 
 def _strip_alt(found: Sequence[Column], what: str) -> str:

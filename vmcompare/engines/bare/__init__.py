@@ -49,7 +49,6 @@ from vmcompare.sandbox import (
     Spec,
     Start,
     Traits,
-    refuse_sysctls,
     refuse_what_only_vms_have,
 )
 
@@ -67,7 +66,6 @@ _WRITE = 'mkdir -p "${1%/*}" && cat >"$1" && chmod 755 "$1"'
 
 def refuse(spec: Spec, name: str) -> None:
     """Raise ``Unavailable`` for what a bare mechanism lacks: networks, images, warmth, channels."""
-    refuse_sysctls(spec)
     refuse_what_only_vms_have(spec)
     if spec.network:
         raise Unavailable(f"{name} brings no network of its own", "choose a start without one")

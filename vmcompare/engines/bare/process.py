@@ -39,7 +39,6 @@ from vmcompare.sandbox import (
     Spec,
     Start,
     Traits,
-    refuse_sysctls,
     refuse_what_only_vms_have,
 )
 
@@ -133,7 +132,6 @@ class ProcessLauncher:
 
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
-        refuse_sysctls(spec)
         refuse_what_only_vms_have(spec)
         if spec.start is not Start.COLD:
             raise Unavailable(

@@ -344,8 +344,6 @@ def host_options(spec: Spec) -> dict[str, Any]:
         "cpu_quota": spec.vcpus * CPU_PERIOD_US,
         "pids_limit": PIDS_LIMIT,
     }
-    if spec.sysctls:
-        options["sysctls"] = dict(spec.sysctls)
     if spec.runtime:
         options["runtime"] = spec.runtime
     if spec.confinement is Confinement.NO_CAPABILITIES:

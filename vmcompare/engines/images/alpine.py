@@ -103,14 +103,6 @@ def full_initramfs(progress: Progress | None = None) -> Path:
     return _get_from_scripts("full.cpio", lambda out: initramfs.write_full(tar, out), progress)
 
 
-def small_initramfs(progress: Progress | None = None) -> Path:
-    """BusyBox, its C library, our init and agent, the first-byte program: nothing else."""
-    tar = rootfs_tar(progress)
-    return _get_from_scripts(
-        "small.cpio", lambda out: initramfs.write_small(tar, _program(), out), progress
-    )
-
-
 def counted_initramfs(userland: Path, progress: Progress | None = None) -> Path:
     """A ``userland`` whose first-byte program says how many instructions there were before it."""
     files = counting_program()

@@ -46,7 +46,6 @@ class _Facts(msgspec.Struct):
 WORDS: Mapping[str, str] = {
     "rootfs.tar": "the Alpine file system",
     "full.cpio": "the file system of vm-direct",
-    "small.cpio": "a small file system for a VM",
     "disk.cpio": "the first files of vm-tuned",
     "install.cpio": "the files that set up the virtual disk",
     "vmlinux.elf": "the kernel of the VMs",

@@ -53,16 +53,6 @@ def write_full(tar: Path, out: Path) -> None:
         writer.close()
 
 
-def write_small(tar: Path, first_byte: bytes, out: Path) -> None:
-    """Only BusyBox, its C library, our init and agent, and the first-byte program."""
-    with tarfile.open(tar) as source, out.open("wb") as stream:
-        writer = CpioWriter(stream)
-        _busybox(writer, source)
-        _programs(writer)
-        writer.file(FIRST_BYTE_PROGRAM.lstrip("/"), first_byte, 0o755)
-        writer.close()
-
-
 def write_disk(tar: Path, modules: Mapping[str, bytes], out: Path) -> None:
     """BusyBox and the modules that mount the disk; its init hands over to the disk's own."""
     _write_for_disk(tar, modules, script("disk_init.sh"), {}, out)

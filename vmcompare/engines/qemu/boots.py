@@ -10,7 +10,6 @@ from pathlib import Path
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.qemu.binary import Qemu
-from vmcompare.errors import Unavailable
 from vmcompare.sandbox import Balloon, Machine, Phase, Spec
 
 _QUIET = "console=ttyS0 quiet panic=-1 reboot=t noreplace-smp no_timer_check"
@@ -43,9 +42,8 @@ _OPENRC = PhaseMarker(Phase.INIT, b"OpenRC")
 _FIRST_LINE = PhaseMarker(Phase.KERNEL, b"\n")  # the RAM disk is silent: the first is OpenRC's
 _VIRTIO = "virtio-blk-pci,drive=disk0"
 _NO_SYSTEM = PhaseMarker(Phase.EXIT, b"Mounting root failed")  # its RAM disk then gives up
-_PVH_ROM, _MICROVM_ROM = "pvh.bin", "bios-microvm.bin"
-"""Firmware that QEMU needs to start an ELF kernel on ``pc``, and for ``microvm``; without the
-first it hangs without a word."""
+_PVH_ROM = "pvh.bin"
+"""Firmware that QEMU needs to start an ELF kernel; without it, it hangs without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,6 @@ class Boot:
     Attributes:
         arguments: for QEMU: machine, kernel, RAM disk, disk.
         files: what is booted, in order: for digests.
-        bus: ending of virtio devices' names.
         timeout_s: seconds until the first byte at most; emulated on a busy computer it is slow.
         waits_for_disk: whether a guest's system lies on a disk.
         is_pc: whether the virtual computer has a PC's ports.
@@ -66,34 +63,12 @@ class Boot:
     timeout_s: float
     waits_for_disk: bool = False
     is_pc: bool = True
-    bus: str = "pci"
     on_debug: Sequence[PhaseMarker] = (_SEABIOS_DONE,)
     on_serial: Sequence[PhaseMarker] = (_OUR_INIT,)
 
 
-def direct(
-    qemu: Qemu,
-    machine: Machine,
-    initramfs: Path,
-    *,
-    tsc_khz: int | None = None,
-    progress: Progress | None = None,
-) -> Boot:
-    """A kernel straight into an initramfs: ``vm-direct``, on ``PC`` or ``MICROVM``.
-
-    ``tsc_khz`` is for ``MICROVM`` under emulation: without it the guest sometimes freezes. Raises
-    ``Unavailable`` where this QEMU lacks the firmware of a ``microvm``.
-    """
-    if machine is Machine.MICROVM:
-        if not (qemu.has_rom(_MICROVM_ROM) and qemu.has_rom(_PVH_ROM)):
-            raise Unavailable(
-                "this QEMU has no firmware for the machine type microvm",
-                "install QEMU from your distribution, or use the machine type pc",
-            )
-        kernel = alpine.kernel_elf(progress)
-        line = _QUIET if tsc_khz is None else f"{_QUIET} tsc_early_khz={tsc_khz}"
-        arguments = ("-M", "microvm", *_kernel(kernel, initramfs, line))
-        return Boot(arguments, (kernel, initramfs), 60.0, bus="device", on_debug=())
+def direct(qemu: Qemu, initramfs: Path, *, progress: Progress | None = None) -> Boot:
+    """A kernel straight into an initramfs: ``vm-direct``."""
     kernel = _fastest_kernel(qemu, progress)
     arguments = ("-M", "pc", *_kernel(kernel, initramfs, _QUIET))
     return Boot(arguments, (kernel, initramfs), 60.0)
@@ -149,10 +124,6 @@ def counting(boot: Boot) -> tuple[str, ...]:
     """
     sleep = "on" if boot.waits_for_disk else "off"
     return ("-icount", f"shift=0,sleep={sleep}", "-rtc", "base=2024-01-01,clock=vm")
-
-
-COUNTED_KHZ = 1_000_000
-"""Of the time stamp counter of a processor that counts."""
 
 
 def sector(image: Path) -> Boot:
@@ -225,12 +196,11 @@ def plan_arguments(boot: Boot, spec: Spec) -> tuple[str, ...]:
     """
     arguments = [*boot.arguments, "-smp", str(spec.vcpus), "-m", str(spec.memory_mib)]
     if spec.network:
-        rom = ",romfile=" if boot.bus == "pci" else ""
         arguments += ["-netdev", "user,id=net0,restrict=on"]
-        arguments += ["-device", f"virtio-net-{boot.bus},netdev=net0{rom}"]
+        arguments += ["-device", "virtio-net-pci,netdev=net0,romfile="]
     else:
         arguments += ["-nic", "none"]
     if spec.balloon is not Balloon.NONE:
         reports = "on" if spec.balloon is Balloon.PAGE_REPORTING else "off"
-        arguments += ["-device", f"virtio-balloon-{boot.bus},free-page-reporting={reports}"]
+        arguments += ["-device", f"virtio-balloon-pci,free-page-reporting={reports}"]
     return tuple(arguments)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-import msgspec
 
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
@@ -42,7 +39,6 @@ from vmcompare.sandbox import (
     Spec,
     Start,
     Traits,
-    refuse_sysctls,
 )
 
 _MUTE = (BOOT_SECTOR, FOREIGN, OTHER_KERNEL)
@@ -55,17 +51,13 @@ class QemuLauncher:
 
     Args:
         platform: ``VM_DIRECT``, ``VM_TUNED`` or ``VM``.
-        small: ``VM_DIRECT`` only: boot BusyBox alone instead of the whole userland.
         progress: is told when an image has to be built.
     """
 
-    def __init__(
-        self, platform: Platform, *, small: bool = False, progress: Progress | None = None
-    ) -> None:
-        if not platform.is_vm or (small and platform is not Platform.VM_DIRECT):
-            raise ValueError(f"there is no such virtual machine: {platform} (small: {small})")
+    def __init__(self, platform: Platform, *, progress: Progress | None = None) -> None:
+        if not platform.is_vm:
+            raise ValueError(f"there is no such virtual machine: {platform}")
         self._platform = platform
-        self._small = small
         self._progress = progress
         self._chosen: tuple[Qemu, accel.Accelerator] | None = None
         self._snapshots: dict[Spec, Snapshot] = {}
@@ -82,7 +74,6 @@ class QemuLauncher:
         spec, and shares its memory until it writes to it. What it is copied from goes with the
         launcher.
         """
-        refuse_sysctls(spec)
         qemu, choice = self._found(spec)
         boot = self._boot(qemu, choice, spec)
         if spec.start is Start.CLONE:
@@ -152,7 +143,7 @@ class QemuLauncher:
         return moving.move(qemu, choice, spec, chain)
 
     def _must_be_boxed(self, spec: Spec) -> None:
-        if self._small or self._platform is Platform.VM_TUNED or spec.image != ALPINE:
+        if self._platform is Platform.VM_TUNED or spec.image != ALPINE:
             raise Unavailable(
                 "only the whole Alpine userland is weighed",
                 f"weigh {Platform.VM} or {Platform.VM_DIRECT} with the image {ALPINE!r}",
@@ -185,6 +176,8 @@ class QemuLauncher:
             raise Unavailable(
                 f"QEMU has no {spec.start.value} start here", "choose a cold start or a clone"
             )
+        if spec.machine is Machine.MICROVM:
+            raise Unavailable("a microvm is no longer started", f"use the machine {Machine.PC}")
         direct = self._platform is Platform.VM_DIRECT
         if spec.start is Start.CLONE and (not direct or spec.image in _MUTE):
             raise Unavailable(
@@ -203,7 +196,7 @@ class QemuLauncher:
         if spec.image == FOREIGN and direct:
             return boots.foreign(foreign.kernel(), foreign.ram_disk())
         hosts = spec.image in (CONTAINER_HOST, ENGINE_HOST)
-        if hosts and (not direct or self._small):
+        if hosts and not direct:
             raise Unavailable(
                 f"only {Platform.VM_DIRECT} can host containers",
                 f"use the platform {Platform.VM_DIRECT} with the whole userland",
@@ -218,18 +211,13 @@ class QemuLauncher:
         if self._platform is Platform.VM_TUNED:
             disk = self._disk(qemu, choice, spec)
             return boots.tuned(qemu, disk, network=spec.network, progress=progress)
-        userland = (alpine.small_initramfs if self._small else alpine.full_initramfs)(progress)
+        userland = alpine.full_initramfs(progress)
         if hosts:
             engine = spec.image == ENGINE_HOST
             userland = container_host.container_host_initramfs(progress, engine=engine)
-        khz = None
         if spec.counted:
-            userland, khz = alpine.counted_initramfs(userland, progress), boots.COUNTED_KHZ
-        elif spec.machine is Machine.MICROVM and choice.accel == SOFTWARE:
-            small = QemuLauncher(Platform.VM_DIRECT, small=True, progress=progress)
-            small._chosen = qemu, choice
-            khz = _frequency_khz(qemu, small)
-        return boots.direct(qemu, spec.machine, userland, tsc_khz=khz, progress=progress)
+            userland = alpine.counted_initramfs(userland, progress)
+        return boots.direct(qemu, userland, progress=progress)
 
     def _disk(self, qemu: Qemu, choice: accel.Accelerator, spec: Spec) -> Path:
         warm, progress = self._platform is Platform.VM_TUNED, self._progress
@@ -243,37 +231,3 @@ def _sector(spec: Spec) -> Path:
     said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
     image = boot_sector.image(said)
     return Cache().get("sector.img", image.hex(), lambda out: out.write_bytes(image))
-
-
-_DETECTED = re.compile(rb"tsc: Detected (\d+)\.(\d{3}) MHz")
-_PLAUSIBLE = range(100_000, 100_000_000)
-"""A counter between 100 MHz and 100 GHz, in kHz: what is kept may have been damaged."""
-
-_DMESG = ("/bin/busybox", "dmesg")
-
-
-class _Frequency(msgspec.Struct):
-    khz: int
-
-
-def _frequency_khz(qemu: Qemu, small: QemuLauncher) -> int:
-    """How fast an emulated processor's time stamp counter runs, in kHz.
-
-    A ``microvm`` under emulation has no clock to measure it against and sometimes freezes trying;
-    told the frequency (``tsc_early_khz=``) it never did in 40 boots. It is asked of a guest on
-    ``pc``, once, and kept until this computer is booted again.
-    """
-    known = accel.kept("tsc", qemu, _Frequency)
-    if known is not None and known.khz in _PLAUSIBLE:
-        return known.khz
-    with small.open(Spec(machine=Machine.PC), lambda _: None) as sandbox:
-        output = sandbox.run(_DMESG).output
-    found = _DETECTED.search(output)
-    if found is None:
-        raise Unavailable(
-            "the clock of an emulated microvm cannot be set: the guest does not tell its frequency",
-            "use the machine type pc",
-        )
-    khz = int(found[1]) * 1000 + int(found[2])
-    accel.keep("tsc", qemu, _Frequency(khz))
-    return khz

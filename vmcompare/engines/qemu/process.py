@@ -229,7 +229,6 @@ class QemuProcess:
             self._process.stderr.close()
 
     def _command(self, theirs: dict[str, socket.socket]) -> tuple[str, ...]:
-        bus = self._boot.bus
         command = [*self._qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
         command += ["-no-reboot", *self._accel.arguments()]
         command += [*plan_arguments(self._boot, self._spec), *self._options]
@@ -240,7 +239,7 @@ class QemuProcess:
         if self._boot.is_pc:
             # SeaBIOS reports its progress to this port; nothing else in a guest uses it.
             command += ["-device", "isa-debugcon,iobase=0x402,chardev=debug"]
-        command += ["-device", f"virtio-serial-{bus}"]
+        command += ["-device", "virtio-serial-pci"]
         for name in self._ports:
             command += ["-device", f"virtserialport,chardev={name},name=vmcompare.{name}"]
         return tuple(command)

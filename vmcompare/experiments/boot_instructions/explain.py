@@ -24,7 +24,7 @@ PROCESS, RUNC, DOCKER = (
     Series(Platform.CONTAINER, Machine.PC, "runc"),
     Series(Platform.CONTAINER, Machine.PC),
 )
-DIRECT, MICROVM, _, FULL = VMS
+DIRECT, _, FULL = VMS
 _FEW = (PROCESS, RUNC, DOCKER, DIRECT, FULL)
 """What the model shows."""
 
@@ -37,7 +37,7 @@ SPEEDS = tuple(round(0.5 * 2 ** (step / 4), 2) for step in range(17))
 _PUBLISHED = (
     (DIRECT, "QEMU pc", "boot_time_end_to_end: a VM in QEMU pc, firmware SeaBIOS / qboot"),
     (
-        MICROVM,
+        Series(Platform.VM_DIRECT, Machine.MICROVM),
         "Firecracker",
         "boot_time_end_to_end: a VM in Firecracker, configuration file / API socket",
     ),

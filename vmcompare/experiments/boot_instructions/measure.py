@@ -54,7 +54,6 @@ inside the guest differ by some per cent."""
 
 VMS = (
     Series(Platform.VM_DIRECT, Machine.PC),
-    Series(Platform.VM_DIRECT, Machine.MICROVM),
     Series(Platform.VM_TUNED, Machine.PC),
     Series(Platform.VM, Machine.Q35),
 )

@@ -1,9 +1,7 @@
 """Boot speed, explained: what a lesson draws, tabulates and asks from a view of its rows.
 
-Rows: ``start_to_first_byte_s``, ``ready_s``, ``phase_s`` and ``pss_bytes`` of every series, and in
-each block one ``gzip_s``, ``syscall_s`` and ``fork_s`` of ``process`` and of ``vm-direct`` on
-``pc``. Every function raises ``Unavailable`` where its rows are not there; an outcome is then
-``None``.
+Rows: ``start_to_first_byte_s`` and ``phase_s`` of every series. Every function raises
+``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
 
 from __future__ import annotations
@@ -11,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vmcompare.evidence.published import load_figures
-from vmcompare.evidence.statistics import INTERVAL_FROM, Interval
-from vmcompare.evidence.units import ratio, seconds
+from vmcompare.evidence.units import seconds
 from vmcompare.evidence.view import (
     Column,
     View,
@@ -24,7 +21,7 @@ from vmcompare.evidence.view import (
 from vmcompare.experiments.boot_speed.race import race
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.plots.picture import Picture
-from vmcompare.plots.times import medians, noise_sentence, phase_name, phases, strip
+from vmcompare.plots.times import noise_sentence, phases, strip
 from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
 START = "start_to_first_byte_s"
@@ -92,49 +89,6 @@ def adds(view: View) -> Iterator[Row]:
 explained.values("adds", "table")(View.sourced)
 
 
-@explained.table("starts")
-def starts(view: View) -> Iterator[Row]:
-    """One row a series: runs, median, interval, ratio to the container, provenance."""
-    found = view.need(START, "start", failed_too=True)
-    base = container(found)
-    for column in found:
-        median = column.median if column.n else None
-        times = column.over(base) if base is not None and median is not None else None
-        yield {
-            "series": column.series.label,
-            "n": str(column.n),
-            "failed": str(column.failed),
-            "median": seconds(median.estimate) if median else "–",
-            "interval": _interval(median),
-            "× container": "1" if column is base else _times(times),
-            "provenance": column.provenance,
-        }
-
-
-def _interval(median: Interval | None) -> str:
-    if median is None or not median.known:
-        return "– (one run)" if median else "–"
-    few = f" ({median.kind})" if median.n < INTERVAL_FROM else ""
-    return median.ends(seconds) + few
-
-
-@explained.table("phases")
-def phases_by_share(view: View) -> Iterator[Row]:
-    """One row a series and phase: median and share of all phases."""
-    for column in view.need("phase_s", "phase of a start"):
-        parts = medians(column)
-        total = sum(parts.values())
-        for phase, value in parts.items():
-            yield {
-                "series": column.series.label,
-                "phase": phase_name(column, phase),
-                "n": str(int((column.rows["phase"] == phase).sum())),
-                "median": seconds(value),
-                "share": f"{value / total:.0%}" if total else "–",
-                "provenance": column.provenance,
-            }
-
-
 @explained.table("literature")
 def literature(view: View) -> Iterator[Row]:
     """This view's ``docker run`` and full VM above what others published, the newest first.
@@ -172,21 +126,8 @@ def _container_s(view: View) -> float | None:
     return base.median.estimate if base else None
 
 
-@explained.outcome("vm_s", Platform.VM)
-def _vm_s(view: View) -> float | None:
-    found = _vm(view)
-    return found.median.estimate if found else None
-
-
 @explained.outcome("vm_over_container", Platform.VM, Platform.CONTAINER)
 def _vm_over_container(view: View) -> float | None:
     above, below = _vm(view), container(view.columns(START))
     times = above.over(below) if above and below else None
     return times.estimate if times else None
-
-
-def _times(interval: Interval | None) -> str:
-    if interval is None:
-        return "–"
-    times = ratio(interval.estimate)
-    return f"{times} [{interval.ends(ratio)}]" if interval.known else f"{times} (one round)"

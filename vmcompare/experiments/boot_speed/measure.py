@@ -1,29 +1,19 @@
 """From the client's call to the first byte of the same tiny program, on every platform.
 
 A block holds 3 starts of a process, of a container and of each bare container runtime, and 1 of
-each VM, in shuffled order. Each start also
-tells when a command was answered, what the idle instance costs in memory and, once a block on the
-host and in the direct-boot VM, how long three known pieces of work take: what emulation costs here.
-
-Memory is ``pss_bytes``, which leaves the translator's code cache out, as in ``guest_os``. Only an
-emulated VM has such a cache: it also has a row ``pss_with_code_cache_bytes`` of the same reading.
+each VM, in shuffled order. Each start also tells when a command was answered.
 """
 
 from __future__ import annotations
 
-import platform
-import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from vmcompare.engines.programs import workload
-from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.evidence.units import MIB, NS_PER_S
-from vmcompare.measuring import memory
+from vmcompare.evidence.units import NS_PER_S
 from vmcompare.measuring.experiment import (
     FAILURES,
     Context,
@@ -41,7 +31,6 @@ from vmcompare.sandbox import (
     OnEvent,
     Phase,
     Platform,
-    Sandbox,
     Series,
     Spec,
 )
@@ -53,30 +42,15 @@ STARTS = (
     Starts(Series(Platform.CONTAINER, runtime="bubblewrap"), repeats=3),
     Starts(Series(Platform.CONTAINER, runtime="runc"), repeats=3),
     Starts(Series(Platform.VM_DIRECT, Machine.PC)),
-    Starts(Series(Platform.VM_DIRECT, Machine.MICROVM)),
     Starts(Series(Platform.VM_TUNED, Machine.PC)),
     # Describing its image has just read every byte that it boots, so the page cache is warm; a
     # warm-up would cost a class half a minute and change nothing.
     Starts(Series(Platform.VM, Machine.Q35), warm_up=False),
 )
 
-COMPARED = (Series(Platform.PROCESS), Series(Platform.VM_DIRECT, Machine.PC))
-"""The two that do the known work: the host, and the cheapest guest to boot."""
-
 GIVE_UP_AFTER = 2
 """A series that failed this often in a row is not tried again: its remaining starts become rows
 that say so, and the lesson does not wait for the same time-out in every block."""
-
-_PROGRAM, _CORPUS = "/tmp/vmcompare-work", "/tmp/vmcompare-corpus"
-
-# Sized to take about a tenth of a second on a present-day host, so that the few milliseconds a
-# command needs to reach a guest stay below a twentieth of what is measured there.
-_WORK = {
-    "gzip_s": ("gzip", "-c", _CORPUS),
-    "syscall_s": (_PROGRAM, "s", "1000000"),
-    "fork_s": (_PROGRAM, "f", "500"),
-}
-_CORPUS_BYTES = 2_000_000
 
 
 @dataclass(slots=True)
@@ -126,38 +100,31 @@ class Stopwatch:
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows of every start, as each ends. A start that fails is a row; the run goes on."""
     failures: Counter[Series] = Counter()
-    corpus = _corpus(context.seed)
     for trial in context.trials(STARTS):
         launcher = context.launcher(trial.series)
         assert launcher is not None  # trials() gives only what can be launched
         if failures[trial.series] >= GIVE_UP_AFTER:
             yield failed(_template(trial, launcher), "not tried again after repeated failure")
             continue
-        rows = _start(trial, launcher, context.on_event, corpus)
+        rows = _start(trial, launcher, context.on_event)
         wrong = any(r.metric == "start_to_first_byte_s" and r.status != "ok" for r in rows)
         failures[trial.series] = failures[trial.series] + 1 if wrong else 0
         yield from rows
 
 
-def _start(
-    trial: Trial, launcher: Launcher, on_event: OnEvent, corpus: bytes
-) -> Sequence[Measurement]:
+def _start(trial: Trial, launcher: Launcher, on_event: OnEvent) -> Sequence[Measurement]:
     row = _template(trial, launcher)
     watch = Stopwatch(on_event)
-    inside: list[Measurement] = []
     error = ""
     try:
         with launcher.open(_spec(trial.series), watch) as box:
             kernel = box.run(["uname", "-r"]).output.decode(errors="replace").strip()
             watch.answered()
             row = replace(row, guest_kernel=kernel)
-            inside += _memory(row, box)
-            if trial.series in COMPARED and trial.rep == 0 and not trial.is_warmup:
-                inside += _work(row, box, corpus)
             watch.leave()
     except FAILURES as problem:
         error = str(problem)
-    return [*_times(row, watch, error), *inside]
+    return [*_times(row, watch, error)]
 
 
 def _times(row: Measurement, watch: Stopwatch, error: str) -> Iterator[Measurement]:
@@ -171,47 +138,6 @@ def _times(row: Measurement, watch: Stopwatch, error: str) -> Iterator[Measureme
         yield filled(row, value, metric="phase_s", phase=phase.value)
 
 
-def _memory(row: Measurement, box: Sandbox) -> Iterator[Measurement]:
-    """What the idle instance costs. Of an emulated VM the sum with the code cache comes first:
-    :func:`vmcompare.evidence.schema.rename_old_metrics` goes by it.
-    """
-    emulated = row.accel == "tcg"
-    metrics = ("pss_with_code_cache_bytes", "pss_bytes") if emulated else ("pss_bytes",)
-    try:
-        pids = memory.serving(box)
-        if emulated:
-            found = memory.vm_parts(pids, ram_bytes=row.mem_limit_mib * MIB, emulated=True)
-            values: tuple[int, ...] = (found.pss_with_code_cache_bytes, found.pss_bytes)
-        else:
-            values = (memory.pss_bytes(pids),)
-    except Unavailable as problem:
-        for metric in metrics:
-            yield failed(row, str(problem), metric=metric)
-    else:
-        for metric, value in zip(metrics, values, strict=True):
-            yield filled(row, float(value), metric=metric)
-
-
-def _work(row: Measurement, box: Sandbox, corpus: bytes) -> Iterator[Measurement]:
-    """The three known pieces of work, timed on the host's clock from request to answer."""
-    try:
-        program = workload.elf(platform.machine())
-    except Unavailable as problem:
-        for metric in _WORK:
-            yield failed(row, str(problem), metric=metric)
-        return
-    box.put(_PROGRAM, program)
-    box.put(_CORPUS, corpus)
-    for metric, argv in _WORK.items():
-        began_ns = time.perf_counter_ns()
-        done = box.run(argv)
-        took_s = (time.perf_counter_ns() - began_ns) / NS_PER_S
-        if done.exit_code:
-            yield failed(row, f"{argv[0]} ended with {done.exit_code}", metric=metric)
-        else:
-            yield filled(row, took_s, metric=metric)
-
-
 def _spec(series: Series) -> Spec:
     return Spec(machine=series.machine, runtime=series.runtime)
 
@@ -219,14 +145,6 @@ def _spec(series: Series) -> Spec:
 def _template(trial: Trial, launcher: Launcher) -> Measurement:
     spec, metric = _spec(trial.series), "start_to_first_byte_s"
     return blank(launcher, trial.series.platform, spec, metric, **trial.place)
-
-
-def _corpus(seed: int) -> bytes:
-    """About 2 MB of made-up words, the same for the same seed: compressible as text is."""
-    chance = random.Random(seed)
-    words = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(4_000)]
-    text = " ".join(chance.choices(words, k=_CORPUS_BYTES // 6)).encode()
-    return text[:_CORPUS_BYTES]
 
 
 EXPERIMENT = Experiment(

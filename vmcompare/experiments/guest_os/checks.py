@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence import view as columns
 from vmcompare.evidence.units import MIB, size
 from vmcompare.evidence.view import View
 from vmcompare.experiments.explanation import Values
 from vmcompare.experiments.guest_os import fits
 from vmcompare.experiments.guest_os.explain import PSS, explained
 from vmcompare.experiments.guest_os.fits import Fit
-from vmcompare.sandbox import EMULATION, Machine, Platform, Series
+from vmcompare.sandbox import EMULATION, Platform
 
 ROOM_MIB = 6 * 1024
 """What the laptop of the exercise in class has left for instances."""
@@ -51,32 +50,6 @@ def _fits_in(fit: Fit) -> int:
     """The largest n with fixed part + n · (one more + application) within the room."""
     each_mib = fit.each.estimate / MIB + APPLICATION_MIB
     return int((ROOM_MIB - fit.fixed / MIB) // each_mib)
-
-
-@explained.check("given_and_paid", unit="ratio", within=0.03)
-def paid_for_more(view: View) -> float:
-    """What a direct-boot VM given 1024 MiB costs ÷ what one given 128 MiB costs (medians)."""
-    small, large = _small_and_large(view)
-    return large / small
-
-
-@explained.values("given_and_paid")
-def _given_and_paid(view: View) -> Values:
-    small, large = _small_and_large(view)
-    return {"small": size(small), "large": size(large), "times": f"{large / small:.3g}"}
-
-
-def _small_and_large(view: View) -> tuple[float, float]:
-    """Bytes that a direct-boot VM given 128 MiB costs, and one given 1024 MiB."""
-    found = view.columns(PSS, phase="size")
-    column = columns.of_series(found, Series(Platform.VM_DIRECT, Machine.PC))
-    paid = column.medians("mem_limit_mib") if column else {}
-    if not {128, 1024} <= paid.keys():
-        raise Unavailable(
-            "the data shown hold no virtual machine of both sizes",
-            "replay a recording, or measure where QEMU is",
-        )
-    return paid[128], paid[1024]
 
 
 @explained.values("flawed_study")

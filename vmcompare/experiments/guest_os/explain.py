@@ -11,11 +11,9 @@ from dataclasses import replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims.rules import RAMPS_WANTED
-from vmcompare.evidence.published import load_figures
-from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, median_interval
+from vmcompare.evidence.statistics import median_interval
 from vmcompare.evidence.units import MIB, ratio, size
 from vmcompare.evidence.view import (
-    NEXT,
     Column,
     View,
     absent,
@@ -27,12 +25,7 @@ from vmcompare.evidence.view import (
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.guest_os import fits
 from vmcompare.experiments.guest_os.fits import Fit, crossover, crossover_words, need_fits
-from vmcompare.experiments.guest_os.instance import (
-    CODE_CACHE,
-    FILES,
-    KERNEL_THREADS,
-    PROCESSES,
-)
+from vmcompare.experiments.guest_os.instance import CODE_CACHE
 from vmcompare.plots.lines import Curve, Line, curves, lines
 from vmcompare.plots.picture import Picture, Placeholders, WhatIf
 from vmcompare.plots.stack import Whole, stack
@@ -40,7 +33,6 @@ from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
 PSS, OVERHEAD, PART = "pss_bytes", "overhead_bytes", "part_bytes"
 APPLICATION_MIB = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 3000)
-_ZERO_WIDTH_SPACE = "\u200b"
 
 explained = Explanation[View]()
 
@@ -211,83 +203,6 @@ def _over(fit: Fit, found: Sequence[Fit]) -> str:
     return ratio(fit.each.estimate / base.each.estimate)
 
 
-@explained.table("counting")
-def counting(view: View) -> Iterator[Row]:
-    """One row a series: one more by three ways of counting, all of them with the code cache.
-
-    What is left on the host is moved by every other program, too: its interval stands beside it.
-    """
-    for fit in need_fits(view, PSS):
-        group = fits.of_column(fits.fits(view, "cgroup_bytes"), fit.column)
-        less = fits.of_column(fits.fits(view, "host_delta_bytes"), fit.column)
-        yield {
-            "series": fit.series.label,
-            "its processes (PSS, with code cache)": size(fits.with_code_cache(view, fit)),
-            "its control group": size(group.each.estimate) if group else "–",
-            "less left on the host": against_noise(less.each) if less else "–",
-            "provenance": fit.column.provenance,
-        }
-
-
-def against_noise(each: Interval) -> str:
-    """A figure that noise may have made, with what there is to tell: no instance costs less than
-    nothing, so an interval that goes below zero shows noise."""
-    words = f"{size(each.estimate)}{_span(each)}".replace("-", "−")
-    if not each.known:
-        return f"{words} (one ramp: noise not known)"
-    return f"{words}: cannot be distinguished from noise" if each.low <= 0 else words
-
-
-@explained.table("inside")
-def inside(view: View) -> Iterator[Row]:
-    """One row a series: what is there before the first application, and what it costs idle."""
-    names = (KERNEL_THREADS, PROCESSES, FILES)
-    counted = {name: view.columns("item_count", phase=name) for name in names}
-    idle = view.columns("idle_cpu_ratio")
-    shown = {column.key: column for found in (*counted.values(), idle) for column in found}
-    if not shown:
-        raise Unavailable("nothing was counted inside an instance", NEXT)
-    for column in sorted(shown.values(), key=lambda one: one.series.order):
-        busy = column.same_in(idle)
-        count = {name: column.same_in(found) for name, found in counted.items()}
-        yield {
-            "series": column.series.label,
-            **{
-                name: f"{one.median.estimate:g} (n = {one.n})" if one else "–"
-                for name, one in count.items()
-            },
-            "processor while idle": (
-                f"{busy.median.estimate * 100:.1f} % (n = {busy.n})" if busy else "–"
-            ),
-            "provenance": column.provenance,
-        }
-
-
-@explained.table("literature")
-def literature(view: View) -> Iterator[Row]:
-    """One more of each product above what others published; only figures that were checked."""
-    view = products(view)
-    for fit in need_fits(view, PSS):
-        yield {
-            "what": fit.column.label(mixed=False),
-            "figure": size(fit.each.estimate),
-            "counted": "PSS, one more",
-            "conditions": "idle" + (", code cache left out" if fit.column.emulated else ""),
-            "source": fit.column.shown,
-        }
-    for figure in load_figures():
-        if figure.counted and figure.checked:
-            source = f"literature: {figure.short}, {figure.year}"
-            yield {
-                "what": figure.system,
-                "figure": f"{figure.value} {figure.unit}",
-                "counted": figure.counted,
-                "conditions": figure.conditions,
-                # A long path may be broken there, so that the table fits a page.
-                "source": source.replace("/", f"/{_ZERO_WIDTH_SPACE}"),
-            }
-
-
 @explained.whatif("application")
 def application(view: View) -> WhatIf:
     """(VM + application) ÷ (container + application): the larger the application, the nearer 1."""
@@ -366,12 +281,6 @@ def _points(column: Column, x: str) -> tuple[tuple[float, float], ...]:
 def _medians(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
     xs = sorted({x for x, _ in points})
     return tuple((x, median_interval([v for at, v in points if at == x]).estimate) for x in xs)
-
-
-def _span(interval: Interval) -> str:
-    """The interval in brackets; nothing where one ramp gives none."""
-    few = f"{interval.kind}: " if interval.n < INTERVAL_FROM else ""
-    return f" [{few}{interval.ends(size)}]" if interval.known else ""
 
 
 def _caption(view: View, found: Sequence[Column]) -> str:

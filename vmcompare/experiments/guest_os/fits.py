@@ -101,12 +101,6 @@ def parts(view: View, fit: Fit) -> Mapping[str, float]:
     return found
 
 
-def with_code_cache(view: View, fit: Fit) -> float:
-    """One more with the translator's code cache, in bytes: what this host really pays for it."""
-    cache = of_column(fits(view, "part_bytes", CODE_CACHE), fit.column)
-    return fit.each.estimate + (cache.each.estimate if cache else 0.0)
-
-
 def daemons_bytes(view: View, run_id: str) -> Mapping[int, float]:
     """N → PSS of the engine's daemons beside N containers in one run: median over its ramps."""
     found = view.columns("part_bytes", phase=DAEMONS, run_id=run_id)

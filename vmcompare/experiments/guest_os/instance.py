@@ -1,4 +1,4 @@
-"""One running instance: its memory by part, what it contains at the start, and after use."""
+"""One running instance: its memory by part, fresh and after use."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ DAEMONS = "daemons"
 PARTS = (SHIM, WORKLOAD, EMULATOR, BOOT_FILES, GUEST_RAM, CODE_CACHE)
 """Parts of an instance, in the order in which they are stacked."""
 
-KERNEL_THREADS, PROCESSES, FILES = "kernel threads", "processes", "files"
-
 _WORK = "sleep"
 """A program of the shared userland that every instance runs beside the first-byte program: an
 application that only waits, of BusyBox and the C library, whose pages containers can share."""
 
-_PS = ("ps", "-o", "pid,ppid,comm,args")
 _AGE_TIMEOUT_S = 180.0
 
 
@@ -38,11 +35,9 @@ class Weight:
 
     Attributes:
         parts: name (of :data:`PARTS`) → bytes. The workload of a VM is within its guest RAM.
-        workload_pid: a process of the workload, where the host sees one (a container's).
     """
 
     parts: Mapping[str, int]
-    workload_pid: int | None = None
 
     @property
     def paid_bytes(self) -> int:
@@ -72,57 +67,22 @@ def weigh(box: Sandbox, spec: Spec, *, is_vm: bool, emulated: bool) -> Weight:
             | cache
         )
     parts = {SHIM: 0, WORKLOAD: 0}
-    working = None
+    is_working = False
     for pid in pids:
         words = memory.command_line(pid)
         part = WORKLOAD if words and words[0] in (FIRST_BYTE_PROGRAM, _WORK) else SHIM
         parts[part] += memory.pss_bytes([pid])
-        working = pid if words[:1] == (_WORK,) else working
-    if working is None:
+        is_working |= words[:1] == (_WORK,)
+    if not is_working:
         raise Unavailable(
             "the workload is not among the processes that serve it", "replay a recording"
         )
-    return Weight(parts, working)
+    return Weight(parts)
 
 
 def start_work(box: Sandbox) -> None:
     """Start the application that only waits. Raises ``LaunchFailure``."""
     _output(box, ("sh", "-c", f"{_WORK} 86400 </dev/null >/dev/null 2>&1 &"))
-
-
-def counts(box: Sandbox) -> Mapping[str, int]:
-    """Kernel threads, processes and files in an instance, without what this course put there.
-
-    Counted are processes of its own process table: PID 1 always, of the others neither the
-    first-byte program, our workload and command channel, nor the counting itself. Files are those
-    of its root file system. Raises ``LaunchFailure``: a command inside failed, or printed something
-    else than a count.
-    """
-    listed = _output(box, _PS)
-    return {**processes(listed), FILES: _number(box, ("sh", "-c", "find / -xdev -type f | wc -l"))}
-
-
-def processes(listed: str) -> Mapping[str, int]:
-    """Kernel threads and processes in the output of ``ps -o pid,ppid,comm,args``."""
-    parents: dict[int, int] = {}
-    commands: dict[int, str] = {}
-    for fields in (line.split(maxsplit=3) for line in listed.splitlines()):
-        if len(fields) == 4 and fields[0].isdigit() and fields[1].isdigit():
-            parents[int(fields[0])], commands[int(fields[0])] = int(fields[1]), fields[3]
-
-    def is_ours(pid: int) -> bool:
-        """Whether it, or what started it, is this course's; PID 1 never is."""
-        while pid != 1 and pid in parents:
-            command = commands[pid]
-            if command.startswith((f"{_WORK} ", " ".join(_PS))) or "vmcompare" in command:
-                return True
-            pid = parents[pid]
-        return False
-
-    # The kernel's threads are children of its second process, kthreadd.
-    threads = [p for p in parents if commands[p].startswith("[") and 2 in (p, parents[p])]
-    theirs = [p for p in parents if p not in threads and not is_ours(p)]
-    return {KERNEL_THREADS: len(threads), PROCESSES: len(theirs)}
 
 
 def disk_bytes(box: Sandbox) -> int:

@@ -3,16 +3,14 @@
 A **ramp** opens instance after instance of one series and measures all of them together at some N;
 one block holds one ramp of each series and one direct-boot VM of each memory size, in shuffled
 order. In rows of phase ``ramp``, ``block`` is the ramp, ``rep`` is N, and values are sums over the
-N open instances: ``pss_bytes``, ``overhead_bytes``, ``host_delta_bytes``, and ``cgroup_bytes`` of
-containers (a VM started by hand has no control group). Rows of ``part_bytes`` have a part as phase
+N open instances: ``pss_bytes`` and ``overhead_bytes``. Rows of ``part_bytes`` have a part as phase
 (:data:`instance.PARTS`, and the engine's ``daemons``). Under emulation the emulator still holds
 tables of the translator.
 
 Beside ramps: ``pss_bytes`` of phases ``size`` (one ``vm-direct`` of each ``mem_limit_mib``),
-``fresh`` and ``aged`` (a ``vm`` before and after it read a disk of twice its memory);
-``idle_cpu_ratio`` (``rep`` is the instance); ``item_count`` of what is there before the first
-application; and the fact ``container_daemons_cost_more_below_crossover``: whether daemons and the
-overhead of one container exceed the overhead of one ``vm-direct`` on ``pc``.
+``fresh`` and ``aged`` (a ``vm`` before and after it read a disk of twice its memory); and the fact
+``container_daemons_cost_more_below_crossover``: whether daemons and the overhead of one container
+exceed the overhead of one ``vm-direct`` on ``pc``.
 """
 
 from __future__ import annotations
@@ -41,11 +39,8 @@ from vmcompare.measuring.experiment import (
 )
 from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Series, Spec
 
-CONTAINER_NS = (1, 2, 4, 6, 8, 10)
 RAMPS: Mapping[Series, Sequence[int]] = {
-    Series(Platform.CONTAINER): CONTAINER_NS,
-    Series(Platform.CONTAINER, runtime="runc"): CONTAINER_NS,
-    Series(Platform.CONTAINER, runtime="bubblewrap"): CONTAINER_NS,
+    Series(Platform.CONTAINER): (1, 2, 4, 6, 8, 10),
     Series(Platform.VM_DIRECT, Machine.PC): (1, 2, 3),
     # Two points make a slope; a third boot in each ramp would cost a class a minute.
     Series(Platform.VM, Machine.Q35): (1, 2),
@@ -55,10 +50,6 @@ RAMPS: Mapping[Series, Sequence[int]] = {
 SIZED = Series(Platform.VM_DIRECT, Machine.PC)
 SIZES_MIB = (128, 256, 512, 1024)
 """What ``-m`` is given, in MiB, for ``pss_bytes`` of phase ``size``."""
-
-IDLE_S = 10.0
-"""Seconds over which the processor time of idle instances is counted, once a run and series. A
-verdict would want a minute; a lesson has ten seconds."""
 
 SETTLE_S = 0.5
 """Seconds from the last start to weighing: shims give memory back, guests finish their boot."""
@@ -78,7 +69,7 @@ class Ramp:
         launcher, series, block, order: what, in which block, at which place.
         ns: numbers of instances at which it is measured, rising.
         size_mib: memory to give, where it is no ramp.
-        spec, row, before_bytes: set by :meth:`begin`; what the host has available by then.
+        spec, row: set by :meth:`begin`.
     """
 
     launcher: Launcher
@@ -89,7 +80,6 @@ class Ramp:
     size_mib: int | None
     spec: Spec = field(init=False)
     row: Measurement = field(init=False)
-    before_bytes: int = field(init=False)
     boxes: list[Sandbox] = field(default_factory=list)
     weights: list[Weight] = field(default_factory=list)
 
@@ -124,7 +114,6 @@ class Ramp:
             order_in_block=self.order,
         )
         time.sleep(SETTLE_S)  # what the last ramp gave back has to arrive
-        self.before_bytes = memory.available_bytes()
 
     def grow(self, n: int, stack: ExitStack, context: Context) -> None:
         """Open instances until there are ``n``, and weigh all. Raises what launchers raise."""
@@ -158,7 +147,6 @@ def measure(context: Context) -> Iterator[Measurement]:
     """
     failures: Counter[tuple[Series, int | None]] = Counter()
     managed: Managed = {}
-    counted: set[Series] = set()
     steps = [(ramp.words(n), (ramp, n)) for ramp in plan(context) for n in ramp.ns]
     with ExitStack() as stack:
         ended = ""
@@ -179,9 +167,9 @@ def measure(context: Context) -> Iterator[Measurement]:
                         yield _paid(row, ramp)
                     else:
                         yield from _rows(row, ramp, managed)
-                        if last:
-                            yield from _beside(ramp, once=ramp.series not in counted)
-                            counted.add(ramp.series)
+                        if last and ramp.series.platform is Platform.VM:
+                            old = replace(ramp.row, phase="aged")
+                            yield from or_failed(_aged(old, ramp), old)
                 except FAILURES as problem:
                     ended = str(problem)
                     # What cannot be seen or read from here would fail again.
@@ -229,17 +217,6 @@ def _rows(row: Measurement, ramp: Ramp, managed: Managed) -> Iterator[Measuremen
     for part in ramp.weights[0].parts:
         total = float(sum(w.parts.get(part, 0) for w in ramp.weights))
         yield filled(row, total, metric="part_bytes", phase=part)
-    less = float(ramp.before_bytes - memory.available_bytes())
-    yield filled(row, less, metric="host_delta_bytes")
-    if row.platform is Platform.CONTAINER:
-        row = replace(row, metric="cgroup_bytes")
-        yield from or_failed(_cgroup(row, ramp.weights), row)
-
-
-def _cgroup(row: Measurement, weights: Sequence[Weight]) -> Iterator[Measurement]:
-    # No container is weighed without a process of its workload.
-    pids = [w.workload_pid for w in weights if w.workload_pid is not None]
-    yield filled(row, float(sum(memory.cgroup_bytes(pid) for pid in pids)))
 
 
 def _daemons(row: Measurement, n: int) -> Measurement:
@@ -251,35 +228,6 @@ def _daemons(row: Measurement, n: int) -> Measurement:
         return filled(row, float(memory.pss_bytes(pids)))
     except Unavailable as problem:
         return failed(row, str(problem))
-
-
-def _beside(ramp: Ramp, *, once: bool) -> Iterator[Measurement]:
-    """What is measured on the open instances of a finished ramp; some of it ``once`` a run."""
-    # Under a bare mechanism the same program idles as under Docker: a class need not wait for it.
-    if once and (ramp.is_vm or ramp.is_docker):
-        row = replace(ramp.row, metric="idle_cpu_ratio", phase="idle")
-        yield from or_failed(_idle(row, ramp), row)
-    if once:
-        row = replace(ramp.row, metric="item_count", phase="all")
-        yield from or_failed(_counts(row, ramp), row)
-    if ramp.row.platform is Platform.VM:
-        row = replace(ramp.row, phase="aged")
-        yield from or_failed(_aged(row, ramp), row)
-
-
-def _idle(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
-    """Processor seconds ÷ wall seconds of each instance while none does anything."""
-    pids = [box.host_pids() for box in ramp.boxes]
-    began_s, before = time.monotonic(), [memory.cpu_s(group) for group in pids]
-    time.sleep(IDLE_S)
-    took_s, after = time.monotonic() - began_s, [memory.cpu_s(group) for group in pids]
-    for number, (start, end) in enumerate(zip(before, after, strict=True)):
-        yield filled(row, max(0.0, end - start) / took_s, rep=number)
-
-
-def _counts(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
-    for name, count in instance.counts(ramp.boxes[0]).items():
-        yield filled(row, float(count), phase=name)
 
 
 def _aged(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
@@ -317,6 +265,5 @@ EXPERIMENT = Experiment(
     question="What does a guest operating system cost per instance?",
     platforms=tuple(dict.fromkeys(series.platform for series in RAMPS)),
     measure=measure,
-    runtimes=("bubblewrap", "runc"),
     rounds=3,
 )

@@ -14,16 +14,13 @@ from dataclasses import replace
 from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.units import MIB, ratio, size
 from vmcompare.evidence.view import Column, View, absent, failures, mixed
-from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.image_size.categories import CATEGORIES
 from vmcompare.experiments.image_size.measure import (
     ALLOCATED,
     COMPRESSED,
     COPIED_FILE,
-    FAILS_OUTSIDE,
     GROWN,
-    NAMED_BY_TAR,
-    RUNS_INSIDE,
     SECOND,
     SHARED,
     UNIQUE,
@@ -70,17 +67,8 @@ COPIED: Mapping[str, str] = {
 }
 """Phase → what was counted."""
 
-FACTS: Mapping[str, str] = {
-    FAILS_OUTSIDE: "Alpine’s busybox, linked to its C library musl, fails as a process of the host",
-    RUNS_INSIDE: "the same busybox runs in the container",
-    NAMED_BY_TAR: "the engine’s DiffID of the base layer is the SHA-256 of our tar",
-}
-
 NODES, LINK_MBIT_S = 20, 100.0
 """Computers that are sent a copy, and the speed in Mbit/s at which the slider starts."""
-
-_READ = 26
-"""Characters of what was read that a table shows: an error of the system, or a digest's start."""
 
 _DIGITS = 10
 """Of a digest in a table: enough to tell them apart, few enough for seven columns on a page."""
@@ -125,6 +113,14 @@ def pieces(view: View) -> Iterator[Row]:
             }
 
 
+@explained.values("one_byte")
+def _one_byte(view: View) -> Values:
+    """What is sent for the application alone, in the model answer of that exercise."""
+    if not (sent := _bytes(view, Platform.CONTAINER, SECOND)):
+        raise absent(f"{SECOND} size of {Platform.CONTAINER}")
+    return {"sent": size(sent)}
+
+
 @explained.table("copy_up", lacking="copy-up")
 def copy_up(view: View) -> Iterator[Row]:
     """One byte appended to a file of the base: where, and what the upper layer grows by."""
@@ -137,19 +133,6 @@ def copy_up(view: View) -> Iterator[Row]:
                     "bytes": f"{column.medians()[phase]:,.0f}",
                     "provenance": column.provenance,
                 }
-
-
-@explained.table("facts", lacking="fact about images")
-def facts(view: View) -> Iterator[Row]:
-    """One row a fact: what was tried, whether it held, and what the system said."""
-    for name, words in FACTS.items():
-        for column in view.columns("fact", phase=name):
-            yield {
-                "what was tried": words,
-                "true": "yes" if column.values[0] else "no",
-                "what was read": (column.texts()[name] or "–").removeprefix("sha256:")[:_READ],
-                "provenance": column.provenance,
-            }
 
 
 # ---- how large it is ----------------------------------------------------------------------------
@@ -268,13 +251,6 @@ def _vm_update_mib(view: View) -> float | None:
 def _compressed_vm_over_container(view: View) -> float | None:
     found = view.columns("image_bytes")
     return _vm_over_container({column: column.medians().get(COMPRESSED) for column in found})
-
-
-def value_of(view: View, platform: Platform, phase: str) -> float:
-    """One size in bytes. Raises ``Unavailable``: it is not among the rows shown."""
-    if not (value := _bytes(view, platform, phase)):
-        raise absent(f"{phase} size of {platform}")
-    return value
 
 
 def _bytes(view: View, platform: Platform, phase: str) -> float | None:

@@ -1,8 +1,8 @@
 """What is in each image, how large it is, and what is sent again. Exact byte counts: one round.
 
 No row has an accelerator: files are weighed, and no VM runs for that (a guest writes the
-application onto its disk once, and perhaps a byte onto an overlay, but what it writes does not
-depend on how it is executed). So no caveat of emulation belongs to them. Rows:
+application onto its disk once, but what it writes does not depend on how it is executed). So no
+caveat of emulation belongs to them. Rows:
 
 - ``part_bytes`` by category (:mod:`.categories`) of everything in the image;
 - ``image_bytes``, phases ``virtual``, ``allocated``, ``compressed`` (the whole image with the first
@@ -10,10 +10,8 @@ depend on how it is executed). So no caveat of emulation belongs to them. Rows:
   (compressed: what a computer with the base still needs), the last two also
   ``…-on-backing-file`` for ``vm`` and ``…-as-archive`` for ``vm-direct``;
 - ``part_bytes``, phase ``piece <occasion>: <name>``, one row a piece, its digest in ``text``;
-- ``part_bytes``, phases ``copy-up …``: one byte written to the base's largest file, in a container
-  or, where there is none, in a ``vm``;
-- facts: ``musl_program_fails_on_host``, ``musl_program_runs_in_container``,
-  ``engine_names_layer_by_sha256_of_its_tar``.
+- ``part_bytes``, phases ``copy-up …``: one byte written to the base's largest file in a container;
+- facts: ``musl_program_fails_on_host``, ``musl_program_runs_in_container``.
 """
 
 from __future__ import annotations
@@ -59,9 +57,6 @@ SECOND, UPDATE = "second-application", "update"
 WRITTEN, COPIED_FILE, GROWN = "copy-up written", "copy-up file", "copy-up copied"
 """Bytes the program wrote; size of the file it wrote to; growth of the upper layer."""
 
-NAMED_BY_TAR = "engine_names_layer_by_sha256_of_its_tar"
-"""The fact that the digest we made of the base's tar is the engine's name of that layer."""
-
 FAILS_OUTSIDE, RUNS_INSIDE = "musl_program_fails_on_host", "musl_program_runs_in_container"
 
 _MUSL_PROGRAM = "/bin/busybox"
@@ -97,21 +92,6 @@ APPLICATIONS: Mapping[str, Mapping[str, bytes]] = {
 }
 """Occasion → what is put into the image: the first application, another one, the first rebuilt."""
 
-# An overlay file system, mounted by hand. The upper layer lies in memory, so that the VM's disk
-# stays as it was. Docker's driver overlay2 mounts the same file system with the same three words.
-_BY_HAND = """
-set -e
-modprobe overlay 2>/dev/null || :
-mkdir -p /run/copy-up
-mount -t tmpfs copy-up /run/copy-up
-cd /run/copy-up
-mkdir upper work merged
-mount -t overlay copy-up \
-  -o "lowerdir=${1%/*}/,upperdir=/run/copy-up/upper,workdir=/run/copy-up/work" merged
-printf x >>"merged/${1##*/}"
-find upper -type f -exec stat -c %s {} +
-"""
-
 Rows = Iterator[Measurement]
 
 
@@ -126,8 +106,8 @@ def measure(context: Context) -> Iterator[Measurement]:
         for occasion in APPLICATIONS:
             sizes = partial(_sizes, launcher, platform, occasion, broken)
             steps.append((f"{platform}: {occasion}", sizes))
-    for platform in [one for one in there if one is not Platform.VM_DIRECT][:1]:
-        steps.append((f"{platform}: one byte", partial(_copy_up, platform, context)))
+    if Platform.CONTAINER in there:
+        steps.append(("container: one byte", partial(_copy_up, context)))
     for platform in there[:1]:
         # Its dependencies are the same wherever it is taken from: a container, else a VM.
         steps.append(("one program, two places", partial(_musl, platform, context)))
@@ -154,7 +134,6 @@ def _sizes(launcher: Launcher, platform: Platform, occasion: str, broken: set[Pl
         return
     try:
         parcel = _packer(launcher).parcel(spec, APPLICATIONS[occasion])
-        layers = launcher.image(spec).layers
     except FAILURES as problem:
         broken.add(platform)
         yield failed(row, str(problem), phase=first)
@@ -166,10 +145,6 @@ def _sizes(launcher: Launcher, platform: Platform, occasion: str, broken: set[Pl
         phase = f"piece {occasion}: {piece.name}"
         value = float(piece.compressed_bytes)
         yield filled(row, value, metric="part_bytes", phase=phase, text=piece.digest)
-    if platform is Platform.CONTAINER and occasion == "whole":
-        digest = parcel.whole[0].digest
-        same = float(digest in layers)
-        yield filled(row, same, metric="fact", phase=NAMED_BY_TAR, text=digest)
 
 
 def _sums(parcel: Parcel, occasion: str, platform: Platform) -> Iterator[tuple[str, int]]:
@@ -189,14 +164,14 @@ def _sent(pieces: tuple[Piece, ...]) -> int:
     return sum(piece.compressed_bytes for piece in pieces)
 
 
-def _copy_up(platform: Platform, context: Context) -> Rows:
-    launcher, spec = context.launchers[platform], _spec(platform)
-    row = _row(launcher, platform, "part_bytes")
+def _copy_up(context: Context) -> Rows:
+    launcher, spec = context.launchers[Platform.CONTAINER], _spec(Platform.CONTAINER)
+    row = _row(launcher, Platform.CONTAINER, "part_bytes")
     try:
         base = _largest(_packer(launcher).contents(spec, {}))
         row = replace(row, text=base.path)
         with launcher.open(spec, context.on_event) as box:
-            grown = grown_bytes(box, platform, base.path)
+            grown = grown_bytes(box, base.path)
     except FAILURES as problem:
         yield failed(row, str(problem), phase=GROWN)
         return
@@ -210,19 +185,12 @@ def _largest(files: Iterable[FileFact]) -> FileFact:
     return max(userland, key=lambda file: file.size_bytes)
 
 
-def grown_bytes(box: Sandbox, platform: Platform, path: str) -> int:
+def grown_bytes(box: Sandbox, path: str) -> int:
     """Append one byte to the file at ``path``; the bytes by which the upper layer grew.
 
-    A container writes through its engine's storage driver; in a VM an overlay file system is
-    mounted over a folder of its disk. Raises ``LaunchFailure``: the file could not be written to,
-    or no layer could be looked at.
+    A container writes through its engine's storage driver. Raises ``LaunchFailure``: the file could
+    not be written to, or no layer could be looked at.
     """
-    if platform is not Platform.CONTAINER:
-        done = box.run(["sh", "-c", _BY_HAND, "copy-up", path])
-        said = done.output.decode(errors="replace").strip()
-        if done.exit_code or not said.isdigit():
-            raise LaunchFailure("nothing was copied up in the VM", ("mount", "overlay"), said)
-        return int(said)
     if not isinstance(box, Layered):
         raise LaunchFailure("this engine does not tell what a container wrote", ())
     before = box.written_bytes()

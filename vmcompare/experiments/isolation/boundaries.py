@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,8 +29,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from vmcompare.engines.programs.calls import Call, written
-from vmcompare.engines.programs.system_calls import X86_64
 from vmcompare.errors import Unavailable, VmcompareError
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation import probes
@@ -133,13 +130,6 @@ class Survey:
         launcher = self.context.launchers[variant.platform]
         return stack.enter_context(launcher.open(variant.spec, self.context.on_event))
 
-    def stat(self, pid: int) -> str:
-        """``/proc/<pid>/stat`` of the instances' host; empty where there is no such process."""
-        try:
-            return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-        except OSError:
-            return ""
-
     def ask(
         self,
         variant: Variant,
@@ -152,7 +142,7 @@ class Survey:
         Args:
             variant: which.
             respond: asks it; its response, and what its host read (``None``: not known).
-            observed: whether what it read becomes observations.
+            observed: whether its capabilities become an observation.
         """
         row = variant.row(self.context)
         try:
@@ -167,7 +157,7 @@ class Survey:
         self.through[variant.name] = {r.phase: bool(r.value) for r in rows if r.status == "ok"}
         yield from rows
         if observed:
-            yield from probes.observation_rows(row, reading)
+            yield probes.capabilities_row(row, reading)
 
     def answers(self, variant: Variant) -> Mapping[str, bool]:
         """Probe → whether it got through there; raises why it was not asked."""
@@ -198,8 +188,6 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
     survey = Survey(context)
     stack.push(survey.kept)
     plan: list[Step] = [(f"boundaries: {one.name}", partial(_ask, survey, one)) for one in variants]
-    if Platform.CONTAINER in context.launchers:
-        plan.append(("system calls, one by one", partial(system_call_rows, context)))
     plan += [
         (f"neighbours: {one.name}", partial(pair_rows, survey, one))
         for one in PAIRS
@@ -392,7 +380,7 @@ def pair_rows(survey: Survey, variant: Variant) -> Iterator[Measurement]:
             a, b = (survey.open(variant, stack) for _ in range(2))
             is_process = variant.platform is Platform.PROCESS
             port = listener(stack).getsockname()[1] if is_process else None
-            pair = survey.pairs[variant.name] = _try_neighbour(survey, a, b, port)
+            pair = survey.pairs[variant.name] = _try_neighbour(a, b, port)
         for mine in expected:
             if mine.phase in pair.answers:
                 through, text = pair.answers[mine.phase]
@@ -404,7 +392,7 @@ def pair_rows(survey: Survey, variant: Variant) -> Iterator[Measurement]:
     return or_failed(rows(), *expected)
 
 
-def _try_neighbour(survey: Survey, a: Sandbox, b: Sandbox, port: int | None) -> Pair:
+def _try_neighbour(a: Sandbox, b: Sandbox, port: int | None) -> Pair:
     """Make all four probes from A against B; ``port`` (of the loopback address) is that of B where
     both are processes."""
     one, other = probes.read(a), probes.read(b)
@@ -429,7 +417,7 @@ def _try_neighbour(survey: Survey, a: Sandbox, b: Sandbox, port: int | None) -> 
     successes = (one for one in reads if one[0] or one[1] == OWN_KERNEL)
     answers = {READ: next(successes, reads[0]), CONNECT: outcome(CONNECT, connected)}
     if pid:
-        same = _seen(a, pid, survey.stat(pid))
+        same = _seen(a, pid)
         answers[LIST] = (same, "ok" if same else "not there")
         answers[KILL] = outcome(KILL, signalled)
         if answers[KILL][0] and not same:
@@ -446,11 +434,15 @@ def _serve(b: Sandbox) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else _NOBODYS
 
 
-def _seen(a: Sandbox, pid: int, here: str) -> bool:
+def _seen(a: Sandbox, pid: int) -> bool:
     """Whether that number is the same process in A as on the host, by name and start time."""
+    try:
+        here = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:  # there is no such process
+        return False
     there = a.run(["cat", f"/proc/{pid}/stat"])
     output = there.output.decode(errors="replace")
-    return bool(here) and there.exit_code == 0 and _started(output) == _started(here)
+    return there.exit_code == 0 and _started(output) == _started(here)
 
 
 def _started(stat: str) -> str:
@@ -458,41 +450,3 @@ def _started(stat: str) -> str:
     name, _, rest = stat.rpartition(")")
     fields = rest.split()
     return f"{name} {fields[19]}" if len(fields) > 19 else stat
-
-
-# ---- system calls, one by one --------------------------------------------------------------------
-
-NOT_CALLED: Sequence[str] = (
-    "clone", "clone3", "exit", "exit_group", "fork", "pause", "reboot", "restart_syscall",
-    "rt_sigreturn", "sync", "uprobe", "uretprobe", "vfork", "vhangup",
-)  # fmt: skip
-"""Not called: they end, fork or suspend the caller, or concern the whole computer."""
-
-ANSWERED, LET_THROUGH = "system calls answered", "system calls let through"
-
-
-def system_call_rows(context: Context) -> Iterator[Measurement]:
-    """How many calls the kernel answers, and how many of them the filter lets through."""
-    answered = _UNFILTERED.row(context, "item_count", ANSWERED)
-    through = _CONTAINER.row(context, "item_count", LET_THROUGH)
-
-    def rows() -> Iterator[Measurement]:
-        free, held = (_answers_to_all(context, one) for one in (_UNFILTERED, _CONTAINER))
-        known = [name for name, answer in free.items() if answer != "ENOSYS"]
-        filtered = [n for n in known if held[n] in ("EPERM", "ENOSYS") and free[n] != held[n]]
-        yield filled(answered, len(known))
-        yield filled(through, len(known) - len(filtered))
-
-    return or_failed(rows(), answered, through)
-
-
-def _answers_to_all(context: Context, variant: Variant) -> Mapping[str, str]:
-    """Name of a call → what was answered."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        raise Unavailable(
-            "the table of all system calls is that of x86-64", "look at a recording of one"
-        )
-    names = [name for name in X86_64 if name not in NOT_CALLED]
-    with context.launchers[variant.platform].open(variant.spec, context.on_event) as box:
-        answers = probes.make_calls(box, [[Call(name, (-1,) * 6)] for name in names])
-    return {name: written(answer) for name, answer in zip(names, answers, strict=True)}

@@ -12,11 +12,9 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.published import load_figures
 from vmcompare.evidence.view import View, absent
 from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.isolation import explain_failures
-from vmcompare.experiments.isolation.boundaries import ANSWERED, LET_THROUGH
 from vmcompare.experiments.isolation.probe_grids import (
     Arm,
     aimed,
@@ -35,10 +33,8 @@ from vmcompare.experiments.isolation.probe_grids import (
 from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
     FLIPS,
-    HARDENINGS,
     HOST,
     ITSELF,
-    NAMESPACES,
     NEIGHBOUR,
     PROBES,
     decoded_capabilities,
@@ -129,11 +125,7 @@ def probes_table(view: View) -> Iterator[Row]:
 def _weakened(view: View) -> tuple[Arm, list[Arm]]:
     """The default container of the disposable VM, and those with a flag meant to give more."""
     base, *others = misconfigured(view)
-    flags = [
-        one for one in others if one.confinement.startswith("-") and one.made()
-        and one.confinement not in HARDENINGS
-    ]  # fmt: skip
-    return base, flags
+    return base, [one for one in others if one.confinement.startswith("-") and one.made()]
 
 
 @style.own()
@@ -210,9 +202,7 @@ def _turned_by(base: Arm, one: Arm) -> str:
 
 @explained.values("flags", "table")
 def _flags_values(view: View) -> Values:
-    base, *others = misconfigured(view)
-    rootless = any(one.confinement == "--userns" for one in others)
-    return {**view.sourced(), "emulated": base.emulated, "rootless": rootless}
+    return {**view.sourced(), "emulated": misconfigured(view)[0].emulated}
 
 
 @explained.whatif("several_flags")
@@ -257,7 +247,7 @@ def several_flags(view: View) -> WhatIf:
     )
 
 
-# ---- the neighbour, and what was read ------------------------------------------------------------
+# ---- the neighbour, and root's capabilities ------------------------------------------------------
 
 
 @explained.table("neighbours")
@@ -299,85 +289,6 @@ def capabilities_table(view: View) -> Iterator[Row]:
         }
 
 
-_THINGS_READ = (
-    *(f"{kind} namespace" for kind in NAMESPACES), "boot id", "kernel release", "seccomp",
-    "no new privileges", "user map", "root mount", "vm.swappiness", "disks seen",
-    "PCI devices seen", "processes seen",
-)  # fmt: skip
-
-
-@explained.table("read")
-def read_table(view: View) -> Iterator[Row]:
-    """What was read in each platform as it is by default: namespaces first, then the rest."""
-    arms = [one for one in probed(view) if not one.confinement]
-    there = [what for what in _THINGS_READ if any(what in one.read for one in arms)]
-    if not there:
-        raise absent("reading beside the probes")
-    for what in there:
-        yield {"read": what} | {_column(one, arms): _as_read(one, what, arms[0]) for one in arms}
-
-
-def _as_read(one: Arm, what: str, first: Arm) -> str:
-    """What was read; of a namespace also whose it is: the first ones of every kernel have the same
-    numbers."""
-    text = one.read.get(what, "–")
-    if what.startswith("PCI"):
-        text = text.partition(":")[0]  # how many; which ones would fill the page
-    if not what.endswith(" namespace") or one is first or text == "–":
-        return text
-    if one.read.get("boot id") != first.read.get("boot id"):
-        return f"{text}, of another kernel"
-    return f"{text}, {'the same' if text == first.read.get(what) else 'its own'}"
-
-
-# ---- system calls that reach a shared kernel -----------------------------------------------------
-
-
-def call_rows(view: View) -> list[marks.Row]:
-    """How many calls reach the host's kernel: measured ones first, then the published ones whose
-    source was read, most first.
-
-    What a filter lets through is an upper bound: a call that lacks a capability is refused with and
-    without the filter, so counting cannot tell whether the filter would let it through.
-    """
-    found = []
-    for what, phase, platform, number in (
-        ("no filter at all", ANSWERED, Platform.PROCESS, "{:.0f}"),
-        ("a container as Docker starts it", LET_THROUGH, Platform.CONTAINER, "at most {:.0f}"),
-    ):
-        for column in view.columns("item_count", phase=phase)[:1]:
-            calls = column.median.estimate
-            text = f"{number.format(calls)} · {column.shown}, counted"
-            found.append(marks.Row(what, text, style.look(Series(platform)), calls))
-    if not found:
-        raise absent("count of system calls")
-    published = []
-    for figure in load_figures():
-        if figure.checked and figure.most:
-            least, most = float(figure.least), float(figure.most)
-            number = f"{least:.0f} to {most:.0f}" if least < most else f"{most:.0f}"
-            text = f"{number} · literature, {figure.year}"
-            published.append(
-                marks.Row(
-                    figure.system, text, style.look(None), most, hollow=True,
-                    span=(least, most), strong="none",
-                )
-            )  # fmt: skip
-    return found + sorted(published, key=lambda row: -(row.value or 0))
-
-
-@explained.figure("interface")
-def interface_figure(view: View) -> Picture:
-    """One axis from no call to all: filled where it was measured, hollow where it was published."""
-    rows = call_rows(view)
-    most = max(row.value or 0 for row in rows)
-    return Picture(
-        _counted(rows, most, "different system calls that reach the host’s kernel"),
-        f"Calls that reach the host’s kernel: {'; '.join(f'{r.label} {r.text}' for r in rows)}.",
-        placeholders={"source": view.caption()},
-    )
-
-
 # ---- outcomes, and what lesson 05b shows ---------------------------------------------------------
 
 
@@ -402,7 +313,6 @@ explained.outcome("silent")(explain_failures.silent)
 
 explained.figure("heartbeats")(explain_failures.heartbeats_figure)
 explained.figure("noisy")(explain_failures.noisy_neighbour_figure)
-explained.table("falls")(explain_failures.falls_table)
 explained.table("limits", "program that asked for more than its limit")(
     explain_failures.limits_table
 )
@@ -412,5 +322,5 @@ explained.values("all_cves", "table")(explain_failures.weaknesses_left_out)
 explained.whatif("blast")(explain_failures.blast)
 
 
-for _name in ("answers", "probes", "neighbours", "capabilities", "read", "falls", "limits"):
+for _name in ("answers", "probes", "neighbours", "capabilities", "limits"):
     explained.values(_name, "table")(View.sourced)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import Weakness, load_weaknesses
 from vmcompare.evidence.units import MIB, ratio, seconds, size
-from vmcompare.evidence.view import Column, View, absent
+from vmcompare.evidence.view import View, absent
 from vmcompare.experiments.explanation import Row, Values
 from vmcompare.experiments.isolation import heartbeats, kernel_panic
 from vmcompare.experiments.isolation.guest_containers import RUNTIME
@@ -76,12 +76,10 @@ class Beats:
     Attributes:
         gaps: whose → second → longest gap that ended in it, or time since the last beat (s).
         events: what happened, in order.
-        noticed: whose → seconds from its last beat until its end was noticed.
     """
 
     gaps: Mapping[str, Mapping[int, float]]
     events: Sequence[PanicEvent]
-    noticed: Mapping[str, float]
 
     def second(self, phase: str) -> int:
         """When the event of that phase happened; raises ``Unavailable``."""
@@ -106,18 +104,12 @@ def beats(view: View) -> Beats:
     Raises ``Unavailable``: none was listened to.
     """
     heard = view.need("gap_s", "heartbeat")
-    sources = kernel_panic.SOURCES
     of_vms = [
         column
         for source in (kernel_panic.SIBLING, kernel_panic.THEIRS)
         for column in view.columns("gap_s", phase=source)
     ]
     run = (of_vms or heard)[0].run_id
-
-    def of(metric: str) -> Iterator[tuple[str, Column]]:
-        for source in sources:
-            for column in view.columns(metric, phase=source, run_id=run):
-                yield source, column
 
     frame = view.frame
     told = frame[(frame["run_id"] == run) & frame["phase"].astype(str).str.startswith(EVENT)]
@@ -127,9 +119,12 @@ def beats(view: View) -> Beats:
         for row in told.to_dict("records")
     ]  # fmt: skip
     return Beats(
-        {source: column.medians("rep") for source, column in of("gap_s")},
+        {
+            source: column.medians("rep")
+            for source in kernel_panic.SOURCES
+            for column in view.columns("gap_s", phase=source, run_id=run)
+        },
         sorted(events, key=lambda event: event.second),
-        {source: column.values[0] for source, column in of("detection_s")},
     )
 
 
@@ -207,29 +202,6 @@ def _events_key(axes: Axes, found: Beats) -> None:
     axes.set_ylim(-len(lines) + 0.4, 0.6)
     for number, said in enumerate(lines):
         axes.text(0, -number, said, va="center", fontsize=style.LEAST_PT, in_layout=False)
-
-
-def falls_table(view: View) -> Iterator[Row]:
-    """Each heartbeat: its longest gaps before and after each event, and when its end was seen."""
-    found = beats(view)
-    if not found.events:
-        raise absent("panic", ", nothing has happened yet in this run")
-    seconds_of = [event.second for event in found.events]
-    for source, gaps in found.gaps.items():
-        before = {s: gap for s, gap in gaps.items() if s < seconds_of[0]}
-        row = {
-            "heartbeat of": _said(source),
-            "longest gap before 1": seconds(max(before.values())) if before else "–",
-        }
-        silent = found.silent(source)
-        for number, event in enumerate(found.events, start=1):
-            end = min((s for s in seconds_of if s > event.second), default=max(gaps) + 1)
-            after = {s: gap for s, gap in gaps.items() if event.second <= s < end}
-            words = ", silent" if any(s in silent for s in after) else ""
-            row[f"after {number}"] = f"{seconds(max(after.values()))}{words}" if after else "–"
-        noticed_s = found.noticed.get(source)
-        row["end noticed after"] = "–" if noticed_s is None else seconds(noticed_s)
-        yield row
 
 
 def sibling_gap_s(view: View) -> float | None:

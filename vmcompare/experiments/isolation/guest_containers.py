@@ -27,7 +27,7 @@ from vmcompare.engines.programs import calls
 from vmcompare.errors import LaunchFailure, Unavailable, UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import boundaries, probes
+from vmcompare.experiments.isolation import probes
 from vmcompare.experiments.isolation.boundaries import Found, Step, Survey, Variant
 from vmcompare.experiments.isolation.probes import FLIPS, PROBES, BoundaryReading, Response, changed
 from vmcompare.measuring.experiment import Context
@@ -43,12 +43,6 @@ from vmcompare.sandbox import (
 
 IMAGE = "/c/image"
 """The root file system of all containers, in the guest."""
-
-_IMAGE_OF_USER = "/c/image-of-user"
-"""The same with ``--userns``: its files belong to the user that is root inside."""
-
-_FIRST_SUBORDINATE, _SUBORDINATES = 100_000, 65_536
-"""What ``/etc/subuid`` gives a user, and so a rootless engine, on common distributions."""
 
 FLAGS: tuple[str, ...] = ("", *FLIPS)
 """The one flag that differs; empty: the defaults."""
@@ -119,16 +113,15 @@ def configuration(
     held: Sequence[str] = {
         "--privileged": tuple(f"CAP_{name}" for name in probes.CAPABILITY_NAMES),
         "--cap-add=SYS_ADMIN": (*CAPABILITIES, "CAP_SYS_ADMIN"),
-        "--cap-drop=ALL": (),
     }.get(flag, CAPABILITIES)
     made = by_default(
-        _IMAGE_OF_USER if flag == "--userns" else IMAGE,
+        IMAGE,
         args,
         "unnamed",
         limits.resources if limits else {},
         capabilities=held,
         own_cgroups=True,
-        read_only=flag == "--read-only",
+        read_only=False,
     )
     if flag not in ("--security-opt=seccomp=unconfined", "--privileged"):
         made["linux"]["seccomp"] = _call_filter(held)
@@ -138,7 +131,7 @@ def configuration(
 
 def _change(flag: str, made: dict[str, Any]) -> None:
     """What a flag changes beside capabilities, filter and root file system."""
-    linux, process = made["linux"], made["process"]
+    linux = made["linux"]
     if flag.endswith("=host"):
         kind = flag.removeprefix("--").removesuffix("=host")
         linux["namespaces"] = [space for space in linux["namespaces"] if space["type"] != kind]
@@ -157,15 +150,6 @@ def _change(flag: str, made: dict[str, Any]) -> None:
         linux["resources"]["devices"].append({"allow": True, "access": "rwm"})
         for mount in made["mounts"]:
             mount["options"] = [option for option in mount["options"] if option != "ro"]
-    elif flag == "--user=65534":
-        process["user"] = {"uid": 65534, "gid": 65534}
-        process["capabilities"] |= {"effective": [], "permitted": []}
-    elif flag == "--security-opt=no-new-privileges":
-        process["noNewPrivileges"] = True
-    elif flag == "--userns":
-        linux["namespaces"].append({"type": "user"})
-        mapping = {"containerID": 0, "hostID": _FIRST_SUBORDINATE, "size": _SUBORDINATES}
-        linux["uidMappings"] = linux["gidMappings"] = [mapping]
 
 
 def _call_filter(held: Sequence[str]) -> dict[str, Any]:
@@ -204,8 +188,6 @@ echo 'a file of the host' > {_HOST_FILE}
 cp -a /bin /sbin /lib /etc {IMAGE}/
 cd {IMAGE} && mkdir -p proc sys dev tmp host usr/bin usr/sbin srv root && chmod 1777 tmp
 /bin/busybox --install -s {IMAGE}/bin
-cp -a {IMAGE} {_IMAGE_OF_USER}
-chown -R {_FIRST_SUBORDINATE}:{_FIRST_SUBORDINATE} {_IMAGE_OF_USER}
 if [ -e /lib/modules/loop.ko ]; then
   insmod /lib/modules/loop.ko && truncate -s 1M /srv/disk && losetup /dev/loop0 /srv/disk
 fi
@@ -258,15 +240,15 @@ def write(vm: Sandbox, name: str, configuration: Mapping[str, Any]) -> None:
     vm.put(f"/c/{name}.json", json.dumps({**configuration, "linux": linux}).encode())
 
 
-def start_line(name: str, options: str = "") -> str:
-    """The line of shell that runs a container, in the foreground without other ``options``.
+def start_line(name: str) -> str:
+    """The line of shell that runs a container in the foreground.
 
     Its exit code is the first program's, or runc's own where the container did not start.
     """
     folder, written = shlex.quote(f"/c/{name}"), shlex.quote(f"/c/{name}.json")
     return (
         f"mkdir -p {folder} && cp {written} {folder}/config.json && "
-        f"runc run {options}--no-pivot --bundle {folder} {shlex.quote(name)} </dev/null"
+        f"runc run --no-pivot --bundle {folder} {shlex.quote(name)} </dev/null"
     )
 
 
@@ -306,27 +288,6 @@ def variant(confinement: str) -> Variant:
     return Variant(confinement, Platform.CONTAINER, GUEST, confinement, RUNTIME)
 
 
-@dataclass(slots=True)
-class Contained:
-    """A running container of the guest, as a :class:`vmcompare.sandbox.Sandbox`."""
-
-    vm: Sandbox
-    name: str
-    pid: int
-
-    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
-        return self.vm.run(["runc", "exec", self.name, *argv], timeout_s=timeout_s)
-
-    def put(self, path: str, data: bytes) -> None:
-        self.vm.put(f"/proc/{self.pid}/root{path}", data)
-
-    def host_pids(self) -> tuple[int, ...]:
-        return (self.pid,)
-
-    def console(self) -> str:
-        return self.vm.console()
-
-
 def _process_number(done: Completed, what: str) -> int:
     try:
         return int(done.output)
@@ -342,27 +303,10 @@ class Misconfigurations(Survey):
     Attributes:
         vm: the guest, once it is ready.
         wanted: the probes that are made in every container, in order.
-        opened: how many containers were started to try each other.
     """
 
     vm: Sandbox | None = None
     wanted: tuple[str, ...] = ()
-    opened: int = 0
-
-    def open(self, variant: Variant, stack: contextlib.ExitStack) -> Sandbox:  # noqa: ARG002
-        """Start a default container that runs until the guest ends; raises ``LaunchFailure``."""
-        assert self.vm is not None
-        name, self.opened = f"n{self.opened}", self.opened + 1
-        write(self.vm, name, configuration(args=["sleep", "3600"]))
-        pid_file, errors = f"/c/{name}/pid", error_file(name)
-        line = start_line(name, f"--detach --pid-file {pid_file} ")
-        done = self.vm.run(["sh", "-c", f"{line} >/dev/null 2>{errors}; cat {pid_file} {errors}"])
-        return Contained(self.vm, name, _process_number(done, "a container of the guest"))
-
-    def stat(self, pid: int) -> str:
-        """``/proc/<pid>/stat`` of the guest."""
-        assert self.vm is not None
-        return self.vm.run(["cat", f"/proc/{pid}/stat"]).output.decode(errors="replace")
 
 
 def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
@@ -374,8 +318,6 @@ def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
     plan: list[Step] = [("a guest for containers", partial(_open, grid))]
     plan += [(f"in the guest: {flag or 'as by default'}", partial(_try, grid, flag))
              for flag in FLAGS]  # fmt: skip
-    if Platform.CONTAINER not in context.launchers:  # these two stand in for Docker's
-        plan.append(("in the guest: two containers", partial(_neighbours, grid)))
     plan.append(("what the words changed", partial(_conclude, grid)))
     return plan
 
@@ -394,8 +336,7 @@ def _open(grid: Misconfigurations) -> Iterator[Measurement]:
         aimed = {**aim(), "{disk}": _LOOP_DEVICE}
         wanted = probes.possible(aimed, platform.machine())
         program = calls.elf(platform.machine(), tuple(wanted.values()))
-        for image in (IMAGE, _IMAGE_OF_USER):
-            vm.put(image + _CALLS, program)
+        vm.put(IMAGE + _CALLS, program)
         grid.vm, grid.wanted, grid.host = vm, tuple(wanted), host
         return Response(host, response.answers), host
 
@@ -424,14 +365,6 @@ def _try(grid: Misconfigurations, flag: str) -> Iterable[Measurement]:
         return Response(reading, dict(zip(grid.wanted, decoded, strict=True))), grid.host
 
     return grid.ask(variant(flag), respond, observed=not flag)
-
-
-def _neighbours(grid: Misconfigurations) -> Iterator[Measurement]:
-    """Probes of container A against B, both in the guest, each with an unconnected network."""
-    if grid.vm is not None:
-        apart = variant(boundaries.OWN_NETWORKS)
-        yield from boundaries.pair_rows(grid, apart)
-        yield from boundaries.neighbour_facts(grid, apart)
 
 
 def _conclude(grid: Misconfigurations) -> Iterator[Measurement]:

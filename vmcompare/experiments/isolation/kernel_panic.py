@@ -6,8 +6,8 @@ default one, asks its kernel for a panic; then a privileged container does. Ever
 panic is a guest's.
 
 Rows: ``gap_s`` (``phase`` = whose heartbeat, ``rep`` = second), ``observation`` of each event
-(``rep`` = its second), ``detection_s`` of the two kernels that panicked, and the facts of claims
-S1a and S2, for which host and sibling VM must miss no beat from the first event to the end.
+(``rep`` = its second), and the facts of claims S1a and S2, for which host and sibling VM must miss
+no beat from the first event to the end.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Panics:
     # ---- results ------------------------------------------------------------------------------
 
     def end(self) -> Iterator[Measurement]:
-        """The last second, the facts, the times to detection; then all is closed."""
+        """The last second and the facts; then all is closed."""
         if self.heard:
             self.instances.clock.sleep(0.1)  # for the last beats to arrive
             yield from self._gaps(self._now())
@@ -215,9 +215,6 @@ class Panics:
             if phases != (HOST,) or Platform.PROCESS in self.instances.context.launchers:
                 row = replace(self.row(phases[0], "fact"), phase=name)
                 yield from or_failed(self._fact(row, phases, event, fallen), row)
-        for phase in (FAULTY, THEIRS):
-            if phase in self.heard:
-                yield self._detection(phase)
         try:
             self.instances.stack.close()
         except FAILURES as problem:
@@ -241,13 +238,6 @@ class Panics:
             until = min((at for at in self.happened.values() if at > second), default=None)
             holds = all(heartbeats.silent(self.gaps[phase], second, until) for phase in phases)
         yield filled(row, float(holds))
-
-    def _detection(self, phase: str) -> Measurement:
-        row, beats = self.row(phase, "detection_s"), self._beats(phase)
-        ended_ns = self.heard[phase].followed.ended_ns()
-        if ended_ns is None or not beats:
-            return failed(row, "its output did not end, so nothing but its silence told of it")
-        return filled(row, (ended_ns - beats[-1]) / NS_PER_S, text="its output ended")
 
 
 def _signal(name: str) -> tuple[str, ...]:

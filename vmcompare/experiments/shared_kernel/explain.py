@@ -18,7 +18,7 @@ from vmcompare.evidence.view import MEASURED, NEXT, RECORDED, Column, View
 from vmcompare.experiments.explanation import Explanation
 from vmcompare.experiments.explanation import Row as Cells
 from vmcompare.experiments.shared_kernel import ladder
-from vmcompare.experiments.shared_kernel.facts import TRIED
+from vmcompare.experiments.shared_kernel.facts import CLOCK
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
@@ -34,12 +34,6 @@ LOOKS = (
     "make a device", "nested processes", "make a directory",
 )  # fmt: skip
 """Observations of the ladder's picture: what no rung changes, then one for each rung."""
-
-SHOWN = (
-    "kernel release", "boot id", "userland", "pid namespace", "net namespace", "mnt namespace",
-    "user namespace", "cgroup namespace",
-)  # fmt: skip
-"""The phases of the picture, from top to bottom; the table has the others too."""
 
 explained = Explanation[View]()
 
@@ -82,8 +76,7 @@ class Instance:
     def key(self, phase: str) -> object:
         """What is compared: an inode number means something only under one kernel."""
         value = self.values.get(phase)
-        apart = phase.endswith(" namespace") or phase == "kernel started"
-        return (self.boot_id, value) if apart else value
+        return (self.boot_id, value) if phase.endswith(" namespace") else value
 
 
 def instances(view: View) -> list[Instance]:
@@ -127,7 +120,7 @@ def identity_figure(view: View) -> Picture:
             tuple(one.values.get(phase) for one in found),
             tuple(one.key(phase) for one in found),
         )
-        for phase in SHOWN
+        for phase in PHASES
     ]
     silent = (
         f"No answer from {one.name}: {one.column.errors[0]}."
@@ -149,18 +142,6 @@ def identity_figure(view: View) -> Picture:
             "hidden_vm": bool(fact(view, "container_boot_id_is_a_hidden_vms")),
         },
     )
-
-
-@explained.table("identity")
-def identity_table(view: View) -> Iterator[Cells]:
-    """One row an observation, one column an instance; the last row says where it comes from."""
-    answered(view)
-    found = instances(view)
-    for phase in dict.fromkeys((*SHOWN, *PHASES)):
-        yield {"observation": phase} | {one.label: one.values.get(phase, "–") for one in found}
-    yield {"observation": "shown"} | {
-        one.label: one.column.provenance if one.values else "failed; see above" for one in found
-    }
 
 
 @explained.table("kernels")
@@ -204,9 +185,8 @@ def _tried(view: View) -> Iterator[tuple[str, Column, str]]:
         if seen := inside.same_in(view.columns("item_count", phase="in the host’s list")):
             happened = f"the host’s list shows {seen.values[0]:.0f} of them"
             yield f"start {inside.values[0]:.0f} processes", inside, happened
-    for phase, tried in TRIED.items():
-        for column in view.columns("observation", failed_too=True, phase=phase):
-            yield tried, column, column.texts().get(phase) or column.errors[0]
+    for column in view.columns("observation", failed_too=True, phase=CLOCK):
+        yield "set the clock", column, column.texts().get(CLOCK) or column.errors[0]
     for name, how in (
         ("other_kernel_starts_in_container", "as a program"),
         ("other_kernel_starts_in_vm", "as a VM’s kernel"),
@@ -315,18 +295,16 @@ class Ladder:
 
     Attributes:
         climbs: name → what was seen, of all that were tried.
-        ground: where it was climbed.
         column: the rows of its start.
     """
 
     climbs: Mapping[str, Rung]
-    ground: ladder.Ground
     column: Column
 
     @property
     def rungs(self) -> list[Rung]:
         """The start and all rungs, in the order in which they were tried."""
-        names = (ladder.START, *self.ground.order)
+        names = (ladder.START, *ladder.RUNGS)
         return [self.climbs[name] for name in names if name in self.climbs]
 
     def need(self, name: str) -> Rung:
@@ -339,29 +317,28 @@ class Ladder:
 
 
 def climbed(view: View) -> Ladder:
-    """The ladder to show: an own one before a recorded one, a guest's before the host's.
+    """The ladder to show: an own one before a recorded one.
 
     Raises ``Unavailable``: none was climbed.
     """
     for shown in (MEASURED, RECORDED):
-        for ground in (ladder.GUEST, ladder.HOST):
-            where = {"platform": ground.platform, "shown": shown}
-            tried = {
-                name: column
-                for name in ground.climbs()
-                for column in view.columns("observation", failed_too=True, phase=name, **where)
-            }
-            climbs = {name: _rung(ground, name, column) for name, column in tried.items()}
-            found = [rung for rung in climbs.values() if rung.seen]
-            if len(found) > 1 and found[0].name == ladder.START:
-                return Ladder(climbs, ground, tried[ladder.START])
+        where = {"platform": Platform.VM_DIRECT, "shown": shown}
+        tried = {
+            name: column
+            for name in ladder.climbs()
+            for column in view.columns("observation", failed_too=True, phase=name, **where)
+        }
+        climbs = {name: _rung(name, column) for name, column in tried.items()}
+        found = [rung for rung in climbs.values() if rung.seen]
+        if len(found) > 1 and found[0].name == ladder.START:
+            return Ladder(climbs, tried[ladder.START])
     raise Unavailable("no ladder has been climbed", NEXT)
 
 
-def _rung(ground: ladder.Ground, name: str, column: Column) -> Rung:
+def _rung(name: str, column: Column) -> Rung:
     if not column.n:
         return Rung(name, "", {}, column.errors[0])
-    line = ladder.typed(ground.line(ground.climbs()[name]))
+    line = ladder.typed(ladder.line(ladder.climbs()[name]))
     return Rung(name, line, ladder.read(column.texts()[name]))
 
 
@@ -398,7 +375,6 @@ def ladder_figure(view: View) -> Picture:
             what="A container made by hand.",
         ),
         placeholders={
-            "on_host": found.ground is ladder.HOST,
             "emulated": found.column.emulated,
             "failed": "; ".join(failed),
         },
@@ -409,11 +385,10 @@ def ladder_figure(view: View) -> Picture:
 def seen_by_first(view: View) -> float | None:
     """How many processes the first one of a namespace sees where the old ``/proc`` is mounted."""
     try:
-        found = climbed(view)
-        seen = found.need(ladder.all_but("mount")).seen.get("processes seen", "")
+        seen = climbed(view).need(ladder.all_but("mount")).seen.get("processes seen", "")
     except Unavailable:
         return None
-    return float(seen) if found.ground is ladder.GUEST and seen.isdigit() else None
+    return float(seen) if seen.isdigit() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,18 +418,17 @@ class Answered:
         return f"{self.rung.line}\n{said or 'nothing changed'} ({self.where})"
 
 
-def _before(ground: ladder.Ground, name: str) -> str:
+def _before(name: str) -> str:
     """What a climb is compared with: the rung below it; all rungs where one was left out."""
-    able = [ladder.START, *(rung for rung in ground.order if rung not in ground.not_here)]
+    able = [ladder.START, *ladder.RUNGS]
     return able[able.index(name) - 1] if name in able else able[-1]
 
 
 def _climb_now(name: str, launchers: Mapping[Platform, Launcher], _: Mapping[str, Any]) -> Answered:
     """The line in a guest of its own, and the one before it."""
-    ground = ladder.GUEST
-    with launchers[ground.platform].open(Spec(machine=Machine.PC), lambda _: None) as box:
-        ground.prepare(box)
-        climbs = [(one, ground.climb(box, one)) for one in (_before(ground, name), name)]
+    with launchers[Platform.VM_DIRECT].open(Spec(machine=Machine.PC), lambda _: None) as box:
+        ladder.prepare(box)
+        climbs = [(one, ladder.climb(box, one)) for one in (_before(name), name)]
     before, after = (Rung(one, ladder.typed(seen.pop(ladder.LINE)), seen) for one, seen in climbs)
     return Answered(after, moved(before, after), f"{MEASURED} just now, in a VM")
 
@@ -462,11 +436,11 @@ def _climb_now(name: str, launchers: Mapping[Platform, Launcher], _: Mapping[str
 def _climb_again(name: str, view: View) -> Answered:
     """The same from rows."""
     found = climbed(view)
-    after, before = found.need(name), found.need(_before(found.ground, name))
+    after, before = found.need(name), found.need(_before(name))
     return Answered(after, moved(before, after), found.column.shown)
 
 
-for _name in ladder.GUEST.climbs():
+for _name in ladder.climbs():
     if _name != ladder.START:
         _demo = Demo(
             (Platform.VM_DIRECT,), partial(_climb_now, _name), partial(_climb_again, _name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import psutil
@@ -26,21 +26,11 @@ _SLEEPER = "86399.02"
 _DIFFERENT = 10
 """Containers that run at the same time, each with another program in it."""
 
-_SETTING = ("net.ipv4.ip_default_ttl", "77")
-"""A kernel setting that every network namespace has for itself."""
+CLOCK = "setting the clock"
+"""Phase of the observation of what became of an attempt to set it."""
 
-_CLOCK = "setting the clock"
 _LONG_AGO_S, _LONG_AGO_YEAR = 981173106, "2001"
 """A moment of the year 2001, in seconds since 1970."""
-
-_FOR_WINDOWS = "program for Windows"
-
-TRIED = {
-    f"setting {_SETTING[0]}": f"set {_SETTING[0]}",
-    _CLOCK: "set the clock",
-    _FOR_WINDOWS: "start a program made for Windows",
-}
-"""Phase of the observation → what was tried, in words."""
 
 
 def _holds(row: Measurement, holds: bool, text: str = "") -> Measurement:
@@ -63,11 +53,9 @@ def compare(run: Run) -> Iterator[Measurement]:
     if "container A" in run.boxes:
         row = run.fact(container, "other_kernel_starts_in_container")
         yield from _tried(row, lambda: _other_kernel_as_program(run))
-        row = run.row(first_of(container), "observation", _FOR_WINDOWS)
-        yield from _tried(row, lambda: _program_for_windows(run))
     for platform in (container, Platform.VM_DIRECT):
         if first_of(platform).name in run.boxes:
-            row = run.row(first_of(platform), "observation", _CLOCK)
+            row = run.row(first_of(platform), "observation", CLOCK)
             yield from _tried(row, partial(_clock_set, run, platform))
 
 
@@ -180,7 +168,10 @@ def _clock_set(run: Run, platform: Platform) -> tuple[bool, str]:
 
 def _other_kernel_as_program(run: Run) -> tuple[bool, str]:
     """O6b: the kernel that a VM starts, handed to the kernel that a container shares."""
-    code, said = _as_program(run, "/tmp/kernel.elf", not_linux.kernel())
+    box = run.boxes["container A"]
+    box.put("/tmp/kernel.elf", not_linux.kernel())
+    done = box.run(["env", "/tmp/kernel.elf"])
+    code, said = done.exit_code, done.output.decode(errors="replace").strip().splitlines()
     return not_linux.MESSAGE in "".join(said), said[-1][:90] if said else _ended(code)
 
 
@@ -192,21 +183,6 @@ def _ended(code: int) -> str:
     return f"ended by the kernel: {signal.strsignal(number)} ({signal.Signals(number).name})"
 
 
-def _program_for_windows(run: Run) -> tuple[bool, str]:
-    """Beside O6b: a program made for another operating system, handed to the same kernel."""
-    code, said = _as_program(run, "/tmp/program.exe", not_linux.windows_program())
-    ran = code == not_linux.EXIT_CODE
-    return ran, "it ran" if ran else said[-1][:90] if said else "it did not run"
-
-
-def _as_program(run: Run, path: str, data: bytes) -> tuple[int, Sequence[str]]:
-    """Exit code and lines of a file that is started as a program of container A."""
-    box = run.boxes["container A"]
-    box.put(path, data)
-    done = box.run(["env", path])
-    return done.exit_code, done.output.decode(errors="replace").strip().splitlines()
-
-
 def other_kernel_on_vm(run: Run) -> Iterator[Measurement]:
     """O6b: a VM that starts another kernel."""
     spec = Spec(image=OTHER_KERNEL, machine=Machine.PC)
@@ -216,23 +192,6 @@ def other_kernel_on_vm(run: Run) -> Iterator[Measurement]:
             return not_linux.MESSAGE in box.console(), ""
 
     row = run.fact(Platform.VM_DIRECT, "other_kernel_starts_in_vm", spec)
-    yield from _tried(row, attempt)
-
-
-def setting_of_container(run: Run) -> Iterator[Measurement]:
-    """A setting that a namespace has, asked of the engine."""
-    name, value = _SETTING
-    spec = Spec(sysctls=(_SETTING,))
-    read = ["cat", "/proc/sys/" + name.replace(".", "/")]
-
-    def attempt() -> tuple[bool, str]:
-        with run.context.launchers[Platform.CONTAINER].open(spec, run.context.on_event) as box:
-            inside = box.run(read).output.decode(errors="replace").strip()
-        host = run.boxes.get("host")
-        outside = host.run(read).output.decode(errors="replace").strip() if host else "not asked"
-        return inside == value, f"{inside} inside, {outside} on the host"
-
-    row = run.row(first_of(Platform.CONTAINER), "observation", f"setting {name}", spec)
     yield from _tried(row, attempt)
 
 

@@ -19,10 +19,9 @@ NAMESPACES = (Namespace.PID, Namespace.NET, Namespace.MNT, Namespace.USER, Names
 """Those that the lesson looks at."""
 
 PHASES: tuple[str, ...] = (
-    "kernel release", "boot id", "kernel started", "kernel options", "processor", "devices",
-    "userland", "process 1", "processes seen", *(f"{name} namespace" for name in NAMESPACES),
+    "kernel release", "boot id", "userland", *(f"{name} namespace" for name in NAMESPACES),
 )  # fmt: skip
-"""What every instance is asked, in the order of the table."""
+"""What every instance is asked, in the order of the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +52,15 @@ class Reading:
 
     Attributes:
         release, boot_id: of the kernel; the boot id is drawn at random when a kernel starts.
-        uptime_s: seconds since that start.
         userland: what ``/etc/os-release`` calls the files around it.
-        others: the other phases → what was read. Two equal numbers of namespaces under two
+        namespaces: the other phases → what was read. Two equal numbers of namespaces under two
             kernels are two namespaces: compare them together with the boot id.
     """
 
     release: str
     boot_id: str
-    uptime_s: float
     userland: str
-    others: Mapping[str, str]
+    namespaces: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -76,7 +73,6 @@ class Run:
         together: leaves the other instances, once they have been compared.
         boxes, readings: by the names of :data:`INSTANCES`; those that failed are not there.
         why: name → why an instance has no reading.
-        before: what goes before each line of the ladder.
     """
 
     context: Context
@@ -85,7 +81,6 @@ class Run:
     boxes: dict[str, Sandbox] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
-    before: str = ""
 
     def row(self, who: Who, metric: str, phase: str, spec: Spec | None = None) -> Measurement:
         """A row of an instance to be filled; ``spec`` where it differs from the instance's own."""
@@ -100,17 +95,9 @@ _SCRIPT = (
     r"""
 PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 tell() { echo "$1=$2"; }
-set -- /proc/[0-9]*
-tell processes $#
 tell release "$(uname -r)"
 tell boot_id "$(cat /proc/sys/kernel/random/boot_id)"
-tell uptime "$(cut -d ' ' -f 1 /proc/uptime)"
-tell cmdline "$(cat /proc/cmdline)"
 tell userland "$(. /etc/os-release; echo "$PRETTY_NAME")"
-tell cpu "$(grep -m 1 '^model name' /proc/cpuinfo | cut -d : -f 2-)"
-tell pci "$(ls /sys/bus/pci/devices 2>/dev/null | wc -l)"
-tell blocks "$(ls /sys/block 2>/dev/null | sed 's/[0-9]*$//' | sort -u | tr '\n' ' ')"
-tell pid1 "$(cat /proc/1/comm)"
 """
     + "\n".join(f'tell ns_{name} "$(readlink /proc/self/ns/{name})"' for name in NAMESPACES)
     + "\n"
@@ -118,18 +105,6 @@ tell pid1 "$(cat /proc/1/comm)"
 
 _DIGITS = 6
 """Of a namespace's number that are shown; there are never a million of one kind."""
-
-_KNOWN_OPTIONS = (
-    "quiet", "console", "root", "rootfstype", "ro", "rw", "init", "initrd", "panic", "reboot",
-    "mitigations", "splash",
-)  # fmt: skip
-"""Options of a kernel's command line that tell nothing about whose computer it is."""
-
-_KNOWN_FIRST = (
-    "init", "systemd", "docker-init", "tini", "busybox", "openrc-init", "runit", "launchd", "sh",
-    "bash",
-)  # fmt: skip
-"""Names of a first program that tell nothing about it either."""
 
 
 def observe(box: Sandbox) -> Reading:
@@ -150,18 +125,10 @@ def understood(said: str) -> Reading:
         return Reading(
             release=told["release"],
             boot_id=told["boot_id"],
-            uptime_s=float(told["uptime"]),
             userland=told["userland"],
-            others={
-                "kernel options": _options(told["cmdline"]),
-                "processor": " ".join(told["cpu"].split()) or "not told",
-                "devices": f"{told['pci'].strip()} PCI, disks {told['blocks'].strip() or 'none'}",
-                "process 1": told["pid1"] if told["pid1"] in _KNOWN_FIRST else "another program",
-                "processes seen": str(int(told["processes"])),
-            }
-            | {f"{name} namespace": _number(told[f"ns_{name}"]) for name in NAMESPACES},
+            namespaces={f"{n} namespace": _number(told[f"ns_{n}"]) for n in NAMESPACES},
         )
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
         raise Unavailable(
             f"an instance did not say all that was asked of it ({error})", "look at a recording"
         ) from error
@@ -171,17 +138,6 @@ def _number(link: str) -> str:
     """The last digits of an inode number: the first ones are the same for all namespaces."""
     digits = re.sub(r"\D", "", link)
     return f"…{digits[-_DIGITS:]}" if digits else "none"
-
-
-def _options(cmdline: str) -> str:
-    """How many options a kernel's command line has, and the common ones among their names.
-
-    No values: they name disks and paths. What follows ``--`` is for the first program.
-    """
-    words = cmdline.split(" -- ", 1)[0].split()
-    names = dict.fromkeys(word.split("=", 1)[0] for word in words)
-    known = [name for name in names if name in _KNOWN_OPTIONS]
-    return f"{len(words)}" + (f": {', '.join(known[:2])} …" if known else "")
 
 
 _MAKERS = ("linuxkit", "microsoft", "wsl2")

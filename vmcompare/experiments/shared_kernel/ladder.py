@@ -3,24 +3,19 @@
 Every rung is a facility of the kernel that runs already. The same observer looks around after each
 one, so that what a rung changes can be told from what it leaves alone.
 
-The ladder is climbed inside a disposable guest (:data:`GUEST`), where root's rights harm nobody.
-Where no guest can be started, an ordinary user climbs it on this computer (:data:`HOST`). A user
-namespace is the first rung then: it gives root's rights over what is inside, and nothing outside.
-The control group needs more than that, and is left to the guest. Root is refused there: the rungs
-would be climbed with rights that reach the whole computer.
+The ladder is climbed inside a disposable guest, where root's rights harm nobody. Where no guest can
+be started, a recording is shown.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from vmcompare.engines.programs import deny_mkdir
 from vmcompare.errors import LaunchFailure, Unavailable
-from vmcompare.sandbox import Platform, Sandbox
+from vmcompare.sandbox import Sandbox
 
 RUNGS: tuple[str, ...] = ("chroot", "mount", "pid", "net", "user", "cgroup", "seccomp")
 """In the order in which they are climbed."""
@@ -68,7 +63,7 @@ tell 'make a directory' "$(allowed mkdir $here.d)"
 rm -rf $here $here.d
 """
 
-_PREPARE_GUEST = f"""
+_PREPARE = f"""
 set -e
 mkdir -p /box/bin /box/lib /box/proc /box/dev /box/tmp /box/etc
 cp /bin/busybox /bin/see /box/bin/
@@ -86,29 +81,16 @@ ip link set lo up
 """
 
 
-def _unshared(
-    rungs: Sequence[str], mount: Callable[[str], str], *, root: str = "", programs: str = "/bin"
-) -> str:
-    """The line from ``unshare`` on.
-
-    Args:
-        rungs: those to climb.
-        mount: directory → the shell that mounts a ``/proc`` there.
-        root: the box's directory.
-        programs: where our programs lie outside the box.
-    """
-    line = f"chroot {root} /bin/see" if "chroot" in rungs else f"{programs}/see"
+def line(rungs: Sequence[str]) -> str:
+    """The command line, typed by the guest's root, that climbs ``rungs`` and then looks around."""
+    line = "chroot /box /bin/see" if "chroot" in rungs else "/bin/see"
     if "seccomp" in rungs:
-        line = f"{programs}/deny-mkdir /usr/bin/env {line}"  # it looks for no program itself
+        line = f"/bin/deny-mkdir /usr/bin/env {line}"  # it looks for no program itself
     if "mount" in rungs:
-        place = f"{root}/proc" if "chroot" in rungs else "/proc"
-        line = f"sh -c '{mount(place)}; exec {line}'"
-    flags = [flag for name, flag in _FLAGS.items() if name in rungs]
-    return f"unshare {' '.join(flags)} {line}" if flags else line
-
-
-def _line_in_guest(rungs: Sequence[str]) -> str:
-    line = _unshared(rungs, lambda place: f"mount -t proc proc {place}", root="/box")
+        place = "/box/proc" if "chroot" in rungs else "/proc"
+        line = f"sh -c 'mount -t proc proc {place}; exec {line}'"
+    if flags := [flag for name, flag in _FLAGS.items() if name in rungs]:
+        line = f"unshare {' '.join(flags)} {line}"
     if "user" in rungs:
         line = f'su -s /bin/sh nobody -c "exec {line}"'
     if "cgroup" in rungs:
@@ -123,53 +105,30 @@ def typed(line: str) -> str:
     return re.sub(r"\S*/bin/see", "sh", line)
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """Where a ladder stands.
+def climbs() -> dict[str, tuple[str, ...]]:
+    """Name → rungs: the start, the rungs one after the other, then all rungs but one."""
+    up = {rung: RUNGS[: number + 1] for number, rung in enumerate(RUNGS)}
+    less = {all_but(rung): tuple(r for r in RUNGS if r != rung) for rung in RUNGS}
+    return {START: (), **up, **less}
 
-    Attributes:
-        platform: of the instance it stands in.
-        order: the rungs, in the order in which they can be climbed there.
-        not_here: rung → why it cannot.
-        line: rungs → the command line that climbs them and then looks around.
-        prepare: makes the box and what it needs; returns what goes before a line. May raise what
-            launchers raise.
+
+def climb(box: Sandbox, name: str) -> dict[str, str]:
+    """What the observer sees at the end of a line: observation → value, the line as first.
+
+    Args:
+        box: the guest; prepared.
+        name: one of :func:`climbs`.
+
+    Raises ``Unavailable``: the observer could not look around; the error says what was printed.
     """
-
-    platform: Platform
-    order: tuple[str, ...]
-    not_here: Mapping[str, str]
-    line: Callable[[Sequence[str]], str]
-    prepare: Callable[[Sandbox], str]
-
-    def climbs(self) -> dict[str, tuple[str, ...]]:
-        """Name → rungs: the start, the rungs one after the other, then all rungs but one."""
-        able = tuple(rung for rung in self.order if rung not in self.not_here)
-        up = {r: able[: able.index(r) + 1] if r in able else () for r in self.order}
-        less = {all_but(rung): tuple(r for r in able if r != rung) for rung in able}
-        return {START: (), **up, **less}
-
-    def climb(self, box: Sandbox, name: str, before: str = "") -> dict[str, str]:
-        """What the observer sees at the end of a line: observation → value, the line as first.
-
-        Args:
-            box: where it is climbed; prepared.
-            name: one of :meth:`climbs`.
-            before: what :attr:`prepare` returned.
-
-        Raises ``Unavailable``: this rung cannot be climbed here, or the observer could not look
-        around; the error says what was printed.
-        """
-        if name in self.not_here:
-            raise Unavailable(self.not_here[name], "look at the recorded rung")
-        line = self.line(self.climbs()[name])
-        done = box.run(["sh", "-c", before + line])
-        said = done.output.decode(errors="replace")
-        seen = dict(_parsed(said.splitlines()))
-        if done.exit_code or not seen:
-            last = (said.strip().splitlines() or ["nothing"])[-1]
-            raise Unavailable(f"the observer did not start ({last})", "look at the recorded rung")
-        return {LINE: line} | seen
+    typed_line = line(climbs()[name])
+    done = box.run(["sh", "-c", typed_line])
+    said = done.output.decode(errors="replace")
+    seen = dict(_parsed(said.splitlines()))
+    if done.exit_code or not seen:
+        last = (said.strip().splitlines() or ["nothing"])[-1]
+        raise Unavailable(f"the observer did not start ({last})", "look at the recorded rung")
+    return {LINE: typed_line} | seen
 
 
 def all_but(rung: str) -> str:
@@ -177,71 +136,15 @@ def all_but(rung: str) -> str:
     return f"all but {rung}"
 
 
-def _prepare_guest(box: Sandbox) -> str:
+def prepare(box: Sandbox) -> None:
+    """Make the box and what it needs in the guest. Raises ``LaunchFailure``, and as ``run``."""
     box.put("/bin/see", _OBSERVER.encode())
     box.put("/bin/deny-mkdir", deny_mkdir.elf(platform.machine()))
-    done = box.run(["sh", "-c", _PREPARE_GUEST])
+    done = box.run(["sh", "-c", _PREPARE])
     if done.exit_code:
         raise LaunchFailure(
             "the box could not be made", ("sh", "-c", "…"), done.output.decode(errors="replace")
         )
-    return ""
-
-
-GUEST = Ground(Platform.VM_DIRECT, RUNGS, {}, _line_in_guest, _prepare_guest)
-"""The whole ladder, in a disposable guest."""
-
-_NEXT = "install QEMU, so that a guest can be the place, or look at a recording"
-
-_PREPARE_HOST = """
-set -e
-cd "$BOX"
-mkdir -p proc dev tmp etc
-: >dev/null
-echo 'PRETTY_NAME="a box made by hand"' >etc/os-release
-for name in sh cat cut wc grep awk head tail mknod mkdir rm ip uname; do
-  ln -sf busybox bin/$name
-done
-chmod 755 . bin
-"""
-
-
-def _line_on_host(rungs: Sequence[str]) -> str:
-    # Without a process namespace of its own, the kernel lets no ordinary user mount a fresh /proc.
-    return _unshared(
-        rungs,
-        lambda place: f"mount -t proc proc {place} || mount --rbind /proc {place}",
-        root="$BOX",
-        programs="$BOX/bin",
-    )
-
-
-def _prepare_host(box: Sandbox) -> str:
-    if not hasattr(os, "geteuid") or os.geteuid() == 0:
-        raise Unavailable("as root the ladder is climbed in a guest only", _NEXT)
-    box.put("/bin/see", _OBSERVER.encode())
-    box.put("/bin/deny-mkdir", deny_mkdir.elf(platform.machine()))
-    # A word that was put is replaced by where it lies on this computer.
-    place = box.run(["dirname", "/bin/see"]).output.decode().strip()
-    root = place.removesuffix("/bin")
-    before = f"BOX={root}; export BOX; PATH=/usr/sbin:/usr/bin:/sbin:/bin; "
-    done = box.run(["sh", "-c", before + _PREPARE_HOST])
-    if done.exit_code:
-        said = done.output.decode(errors="replace").strip()
-        raise Unavailable(f"the box could not be made ({said[-120:]})", _NEXT)
-    if box.run(["sh", "-c", before + "unshare -U -r true"]).exit_code:
-        raise Unavailable("here ordinary users may have no user namespace of their own", _NEXT)
-    return before
-
-
-HOST = Ground(
-    platform=Platform.PROCESS,
-    order=("user", "chroot", "mount", "pid", "net", "cgroup", "seccomp"),
-    not_here={"cgroup": "an ordinary user has no control group to give; climb it in a guest"},
-    line=_line_on_host,
-    prepare=_prepare_host,
-)
-"""The ladder of an ordinary user; in a line ``$BOX`` is the box's directory."""
 
 
 def same(name: str, one: str, other: str) -> bool:

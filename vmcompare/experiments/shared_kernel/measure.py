@@ -4,8 +4,8 @@ One pass, whatever the number of rounds: these are facts, and a fact does not be
 asked ten times. Rows:
 
 - ``observation``: what an instance said (phases :data:`instances.PHASES`; containers A, B and C
-  are ``rep`` 0, 1 and 2, C with a second distribution's files), what became of a kernel setting
-  and of the clock, and the rungs of a container made by hand (phases of :mod:`ladder`, the
+  are ``rep`` 0, 1 and 2, C with a second distribution's files), what became of the
+  clock, and the rungs of a container made by hand (phases of :mod:`ladder`, the
   observations in ``text``).
 - ``item_count``: how many of an instance's processes the host's list shows.
 - ``fact``: the names that ``data/claims.csv`` registers for O2, O5, O6a and O6b.
@@ -27,7 +27,6 @@ from vmcompare.experiments.shared_kernel import facts, ladder
 from vmcompare.experiments.shared_kernel.instances import (
     INSTANCES,
     PHASES,
-    Reading,
     Run,
     Who,
     first_of,
@@ -35,9 +34,6 @@ from vmcompare.experiments.shared_kernel.instances import (
 )
 from vmcompare.measuring.experiment import FAILURES, Context, Experiment, failed, filled
 from vmcompare.sandbox import Platform, Sandbox
-
-_TOGETHER_S = 2.0
-"""Two kernels' starts that lie closer count as one: the answers took some time to come."""
 
 
 def measure(context: Context) -> Iterator[Measurement]:
@@ -52,15 +48,12 @@ def measure(context: Context) -> Iterator[Measurement]:
         plan.append(("who sees whom", partial(_compare, run)))
         if Platform.CONTAINER in context.launchers:
             plan.append(("ten different containers", partial(facts.different_containers, run)))
-            plan.append(("a kernel setting", partial(facts.setting_of_container, run)))
         if Platform.VM_DIRECT in context.launchers:
             plan.append(("a kernel that is not Linux", partial(facts.other_kernel_on_vm, run)))
-        grounds = (ladder.GUEST, ladder.HOST)
-        if ground := next((g for g in grounds if g.platform in context.launchers), None):
-            plan.append(("a container by hand: preparing", partial(_prepare, run, ground)))
+            plan.append(("a container by hand: preparing", partial(_prepare, run)))
             plan += [
-                (f"a container by hand: {name}", partial(_climb, run, ground, name, place))
-                for place, name in enumerate(ground.climbs())
+                (f"a container by hand: {name}", partial(_climb, run, name, place))
+                for place, name in enumerate(ladder.climbs())
             ]
         for step in context.steps(plan):
             yield from step()
@@ -83,8 +76,6 @@ def _ask(run: Run, who: Who) -> Iterator[Measurement]:
         box = _open(run, who, run.kept if who.platform is Platform.PROCESS else run.together)
         run.boxes[who.name] = box
         reading = observe(box)
-        # Asked anew: its age is compared with this one's.
-        host = observe(run.boxes["host"]) if "host" in run.readings else None
     except FAILURES as error:
         run.why[who.name] = str(error)
         for phase in PHASES:
@@ -94,41 +85,32 @@ def _ask(run: Run, who: Who) -> Iterator[Measurement]:
     said = {
         "kernel release": reading.release,
         "boot id": reading.boot_id[:8],
-        "kernel started": _started(reading, reading if who.name == "host" else host),
         "userland": reading.userland,
-        **reading.others,
+        **reading.namespaces,
     }
     for phase in PHASES:
         row = run.row(who, "observation", phase)
         yield filled(row, 1.0, text=said[phase], guest_kernel=reading.release)
 
 
-def _started(reading: Reading, host: Reading | None) -> str:
-    """When this kernel started, told by the host's; by its own age where there is no host's."""
-    if host is None:
-        return f"{reading.uptime_s:,.0f} s before it was asked"
-    after_s = host.uptime_s - reading.uptime_s
-    return "with the host’s" if abs(after_s) < _TOGETHER_S else f"{after_s:,.0f} s after the host’s"
-
-
-def _prepare(run: Run, ground: ladder.Ground) -> Iterator[Measurement]:
-    """An instance of its own for the ladder: what is done in it stays in it."""
+def _prepare(run: Run) -> Iterator[Measurement]:
+    """A guest of its own for the ladder: what is done in it stays in it."""
     try:
-        box = _open(run, first_of(ground.platform), run.kept)
-        run.before = ground.prepare(box)
+        box = _open(run, first_of(Platform.VM_DIRECT), run.kept)
+        ladder.prepare(box)
         run.boxes["ladder"] = box
     except FAILURES as error:
         run.why["ladder"] = str(error)
     yield from ()
 
 
-def _climb(run: Run, ground: ladder.Ground, name: str, place: int) -> Iterator[Measurement]:
-    row = replace(run.row(first_of(ground.platform), "observation", name), rep=place)
+def _climb(run: Run, name: str, place: int) -> Iterator[Measurement]:
+    row = replace(run.row(first_of(Platform.VM_DIRECT), "observation", name), rep=place)
     if "ladder" not in run.boxes:
         yield failed(row, run.why.get("ladder", "there was no place for the ladder"))
         return
     try:
-        seen = ground.climb(run.boxes["ladder"], name, run.before)
+        seen = ladder.climb(run.boxes["ladder"], name)
         yield filled(row, 1.0, text=ladder.written(seen))
     except FAILURES as error:
         yield failed(row, str(error))

@@ -18,7 +18,6 @@ from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import Column, View, absent, caption, mixed, warnings
 from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.whole_computer.demo import BOOT_SECTOR_DEMO
-from vmcompare.experiments.whole_computer.layers import layers_figure
 from vmcompare.plots import marks, style
 from vmcompare.plots.lines import Curve, curves
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
@@ -26,7 +25,6 @@ from vmcompare.sandbox import Platform, Series
 
 explained = Explanation[View]()
 
-explained.here("layers")(layers_figure)
 explained.demo("boot_sector", BOOT_SECTOR_DEMO)
 
 
