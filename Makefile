@@ -14,6 +14,8 @@ ENGINES ?=
 WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # With engines and browsers two at a time: a VM under emulation keeps one processor busy.
 WITHOUT := not docker and not qemu and not browser
+# Of those without, what is more than a call of a function: whole lessons, killed commands, wheels, runc.
+WHOLE := (slow or mechanism)
 WITH    := (docker or qemu or browser) and not alone
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
@@ -22,7 +24,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 # Tests and lessons start many interpreters: compile once, not at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab handouts test test-quick check check-only bench reliability fuzz foreign-clients golden dictionary lock engines clean browser-tools browser-lab
+.PHONY: lab handouts test test-code check check-only bench reliability fuzz foreign-clients golden dictionary lock engines clean browser-tools browser-lab
 .DELETE_ON_ERROR:
 
 lab: $(READY)                  ## engines, then JupyterLab on a copy of the lessons in your home
@@ -31,13 +33,13 @@ lab: $(READY)                  ## engines, then JupyterLab on a copy of the less
 handouts: $(READY) engines     ## dist/*.html and an index: measured where engines are, recorded elsewhere
 	$(BIN)/vmcompare handout $(NOTEBOOKS) --out dist --mode $(MODE) --rounds $(ROUNDS)
 
-test: $(TOOLS) engines browser-tools   ## all tests; what is missing is a skip with its reason
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT)" $(PYTEST_ARGS)
+test: test-code $(TOOLS) engines browser-tools   ## all tests; what is missing is a skip with its reason
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT) and $(WHOLE)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "$(WITH)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
 
-test-quick: $(TOOLS)           ## no containers, VMs, browsers or whole lessons: a minute or two
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT) and not slow and not mechanism" $(PYTEST_ARGS)
+test-code: $(TOOLS)            ## the first part of them, while you work: a minute or so
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT) and not $(WHOLE)" $(PYTEST_ARGS)
 
 check: $(TOOLS)                ## format, lint, types, layers
 	$(BIN)/ruff format

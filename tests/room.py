@@ -1,7 +1,8 @@
 """A computer without engines, and the lessons' pages made on it: each once, whoever asks for it.
 
 Making a page is running a whole lesson, which takes seconds. Several test modules look at the
-same pages, in several processes (pytest-xdist): whoever asks first makes one, and all read it.
+same pages, in several processes (pytest-xdist): whoever asks first makes all, by one command,
+and the others read them.
 """
 
 from __future__ import annotations
@@ -88,9 +89,15 @@ class Room:
 
     def page(self, notebook: Path) -> Path:
         """The page of a lesson, with whatever the lesson shows where no mode was chosen."""
-        with locked(self.place / f"{notebook.stem}.lock"):
-            made = self.place / f"{notebook.stem}.html"
-            return made if made.exists() else handout(self.run, notebook, self.place)
+        said = self.place / "said.txt"
+        with locked(self.place / "pages.lock"):
+            if not said.exists():
+                words = ["handout", *map(str, NOTEBOOKS), "--rounds", "1", "--out", str(self.place)]
+                said.write_text(self.run(words).stderr, encoding="utf-8")
+        made = self.place / f"{notebook.stem}.html"
+        assert made.exists(), said.read_text(encoding="utf-8")
+        assert "Traceback" not in said.read_text(encoding="utf-8")
+        return made
 
     def lesson(self, number: str) -> str:
         """The page of the lesson with this number, as text."""

@@ -48,6 +48,7 @@ def test_with_docker_its_handout_shows_what_was_measured_for_it(
     assert "Measured while this page was made" in page
 
 
+@pytest.mark.slow
 def test_its_recording_is_fit_to_be_shared(installed: Path, tmp_path: Path) -> None:
     [recording] = (EXAMPLE / "my_experiment" / "recordings" / "my_experiment").glob("*.jsonl")
     done = run_where(installed, tmp_path, dict(os.environ))(["check", str(recording)])

@@ -11,7 +11,6 @@ from tools import golden
 MADE = golden.everything()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_what_a_recording_says_has_not_changed(name: str) -> None:
     kept = json.loads((golden.TARGET / f"{name}.json").read_text(encoding="utf-8"))

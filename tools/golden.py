@@ -185,6 +185,8 @@ def figure(picture: Picture) -> dict[str, Any]:
 def whatif(model: WhatIf) -> dict[str, Any]:
     """Every position of the slider with the words of its picture."""
     drawn = [model.draw(value) for value in model.values]
+    sizes = {tuple(picture.figure.get_size_inches()) for picture in drawn}
+    assert len(sizes) == 1, "positions of a slider differ in size: the page would jump"
     return {
         "label": model.label,
         "start": model.start,

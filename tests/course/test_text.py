@@ -322,7 +322,7 @@ def given(section: text.Section, explained: Explanation[Any], view: Any) -> Iter
 @every_text
 @pytest.mark.parametrize(
     "kinds",
-    [("exercise", "table"), pytest.param(("figure", "what-if"), marks=pytest.mark.slow)],
+    [("exercise", "table"), ("figure", "what-if")],
     ids=("computed", "drawn"),
 )
 def test_every_placeholder_has_its_value_and_every_value_its_placeholder(

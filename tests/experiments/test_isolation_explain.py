@@ -78,12 +78,11 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["full", "broken"])
 def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
 ) -> None:
-    asked = Asked(views[name])
+    asked = Asked(views[name], drawn=name == "broken")
     drawn = [lambda view, name=name: figure(name, view) for name in FIGURES]
     pictures = list(asked.figures(drawn))
     models = [lambda view, name=name: model(name, view) for name in WHATIFS]

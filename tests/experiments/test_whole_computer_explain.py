@@ -75,12 +75,11 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, View]:
 VIEWS = ("empty", "full", "process", "one round", "machine", "failed", "outlier", "mixed")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
 def test_everything_works_or_says_in_one_sentence_what_is_missing(
     views: Mapping[str, View], name: str
 ) -> None:
-    asked = Asked(views[name])
+    asked = Asked(views[name], drawn=name == "failed")
     assert all(picture.alt for picture in asked.figures(explained.figures.values()))
     assert list(asked.tables(explained.tables.values()))
     for model, _ in asked.whatifs(explained.whatifs.values()):

@@ -10,6 +10,12 @@ from __future__ import annotations
 import pytest
 from thorough import THOROUGH
 
+STARTS_COMMANDS = {
+    "test_cleanup", "test_computer", "test_fuzz", "test_pipes_and_limits", "test_signals",
+    "test_storage", "test_working_folder",
+}  # fmt: skip
+"""Modules whose tests kill what they start, or run for long: too slow for every little change."""
+
 TRIES = 5 if THOROUGH else 2
 """How often a fault that strikes at a moment is tried."""
 
@@ -22,12 +28,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What ``tools/reliability.py`` reads: the area (the module) and the kind of fault.
-
-    All of them take their time, so ``make test-quick`` leaves them out.
-    """
+    """What ``tools/reliability.py`` reads: the area (the module) and the kind of fault."""
     for item in items:
-        if item.path.parent.name == "faults":
+        if item.path.parent.name == "faults" and item.path.stem in STARTS_COMMANDS:
             item.add_marker("slow")
         mark = item.get_closest_marker("fault")
         if mark is not None:

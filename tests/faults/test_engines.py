@@ -247,6 +247,7 @@ def test_what_is_no_engine_is_one_sentence_in_time(
     assert "systemctl" not in found.next_step
 
 
+@pytest.mark.slow
 @pytest.mark.fault("Docker's settings cannot be read while other platforms are measured")
 def test_everything_but_docker_goes_on(bare: Path, private_places: Path) -> None:
     config = bare / "config.json"

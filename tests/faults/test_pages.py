@@ -417,6 +417,7 @@ mpl.rcParams.update({"text.usetex": True, "font.size": 30, "svg.hashsalt": "x", 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault("a learner's own matplotlib style")
 def test_our_figures_have_our_style_and_the_learner_keeps_theirs(tmp_path: Path) -> None:
     program = f"""
@@ -456,6 +457,7 @@ if "MATPLOTLIBRC" not in __import__("os").environ:
     assert len(set(drawn)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault("a home that cannot be written while figures are drawn")
 def test_no_library_warns_on_a_page_and_no_home_is_named(tmp_path: Path) -> None:
     home = tmp_path / "home of anna"

@@ -126,7 +126,6 @@ def test_the_button_opens_the_popover_that_it_stands_in(drawn: Picture) -> None:
     assert soup.button["aria-label"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("experiment", "name"), FIGURES)
 def test_every_figure_is_wide_and_its_smallest_words_can_be_read_from_the_back_row(
     experiment: str, name: str

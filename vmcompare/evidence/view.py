@@ -272,13 +272,9 @@ def absent(what: str, why: str = "") -> Unavailable:
 
 @lru_cache(maxsize=256)
 def _columns(view: View, metric: str, where: tuple[tuple[str, str | int], ...]) -> Sequence[Column]:
-    frame = view.frame
-    if frame.empty:
-        return ()
-    tried = _where(frame[frame["metric"] == metric], where)
     found = []
-    keys = [tried["platform"], tried["machine"].fillna(""), bare_runtimes(tried), tried["run_id"]]
-    for _, rows in tried.groupby(keys, sort=False):
+    for group in _by_series(view, metric):
+        rows = _where(group, where)
         warm, valid = rows["is_warmup"].astype(bool), rows["status"] == "ok"
         if not (valid | ~warm).any():
             continue  # nothing but failed warm-ups
@@ -296,6 +292,16 @@ def _columns(view: View, metric: str, where: tuple[tuple[str, str | int], ...]) 
             )
         )
     return tuple(sorted(found, key=lambda column: (column.series.order, column.shown == RECORDED)))
+
+
+@lru_cache(maxsize=128)
+def _by_series(view: View, metric: str) -> Sequence[pd.DataFrame]:
+    """The rows of a metric, those of each series in each run together."""
+    if view.frame.empty:
+        return ()
+    tried = view.frame[view.frame["metric"] == metric]
+    keys = [tried["platform"], tried["machine"].fillna(""), bare_runtimes(tried), tried["run_id"]]
+    return tuple(rows for _, rows in tried.groupby(keys, sort=False))
 
 
 def _where(rows: pd.DataFrame, where: tuple[tuple[str, str | int], ...]) -> pd.DataFrame:
