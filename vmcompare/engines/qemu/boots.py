@@ -218,6 +218,25 @@ def _escaped(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
+@dataclass(frozen=True, slots=True)
+class Cable:
+    """One end of a link between two VMs.
+
+    Attributes:
+        number: of the end: two cards must have two addresses.
+        end: a datagram socket, which QEMU inherits.
+    """
+
+    number: int
+    end: int
+
+    def arguments(self, bus: str) -> tuple[str, ...]:
+        rom = ",romfile=" if bus == "pci" else ""
+        card = f"virtio-net-{bus},netdev=cable,mac=52:54:00:00:00:{self.number:02x}{rom}"
+        end = f"dgram,id=cable,local.type=fd,local.str={self.end}"
+        return ("-netdev", end, "-device", card)
+
+
 def plan_arguments(boot: Boot, spec: Spec) -> tuple[str, ...]:
     """All of QEMU's arguments for an instance, but its channels and its accelerator.
 

@@ -165,6 +165,24 @@ def places(view: View) -> Iterator[Row]:
         }
 
 
+@explained.table("network")
+def two_that_talk(view: View) -> Iterator[Row]:
+    """One row a platform: what is done until two talk over a network of their own, how long."""
+    counts = view.columns("step_count")
+    if not counts:
+        raise absent("step of two that talk", ": none was recorded")
+    times = view.columns("talk_s")
+    for column in counts:
+        took = of_series(times, column.series)
+        yield {
+            "two of": column.series.label,
+            "steps": f"{column.median.estimate:.0f}",
+            "which": str(column.rows["text"].iloc[0]),
+            "until the answer": seconds(took.median.estimate) if took else "–",
+            "provenance": column.provenance,
+        }
+
+
 @explained.table("moves")
 def every_move(view: View) -> Iterator[Row]:
     """One row a side and step: medians, with interval, n and provenance."""
