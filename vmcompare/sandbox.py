@@ -224,6 +224,7 @@ class Spec:
             ``Unavailable``.
         balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
         ide: of ``vm``: whether its disk is an IDE disk, instead of virtio as its makers have it.
+        root: of ``vm``: the device that it is told to start from, by default the makers'.
         counted: whether a VM's processor counts its instructions, see :class:`Counted`. It runs
             under software emulation then, whatever accelerator there is, and slower than otherwise.
             Other launchers refuse with ``Unavailable``.
@@ -243,6 +244,7 @@ class Spec:
     channels: tuple[str, ...] = ()
     balloon: Balloon = Balloon.NONE
     ide: bool = False
+    root: str = "/dev/vda"
     counted: bool = False
 
     def __post_init__(self) -> None:
