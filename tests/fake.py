@@ -36,6 +36,7 @@ from vmcompare.sandbox import (
     ImageFacts,
     OnEvent,
     OnOutput,
+    OpenOn,
     Parcel,
     Phase,
     Piece,
@@ -82,6 +83,7 @@ class FakeSandbox:
     script: Script = nothing_said
     heard: CommandOutput | None = None
     channels: dict[str, tuple[socket.socket, socket.socket]] = field(default_factory=dict)
+    neighbours: dict[str, FakeSandbox] = field(default_factory=dict)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         if not self.alive:
@@ -101,6 +103,8 @@ class FakeSandbox:
             case ["head", "-n1", path]:
                 inside = self.channels[path.removeprefix("/dev/")][1]
                 return Completed(inside.makefile("rb").readline(), 0)
+            case ["ping", *_, name] if name in self.neighbours:
+                return Completed(b"", 0 if self.neighbours[name].alive else 1)
             case ["true"] | ["sleep", _]:
                 return Completed(b"", 0)
             case ["false"]:
@@ -202,6 +206,18 @@ class FakeLauncher:
             self.running.discard(box.pid)
         on_event(Event(Phase.EXIT, now_ns + int(self.phase_s * 1e9)))
         on_event(Event(Phase.REMOVED, now_ns + int(2 * self.phase_s * 1e9)))
+
+    @contextmanager
+    def network(self) -> Iterator[OpenOn]:
+        on_it: dict[str, FakeSandbox] = {}
+
+        @contextmanager
+        def open_on(name: str, spec: Spec, on_event: OnEvent) -> Iterator[FakeSandbox]:
+            with self.open(spec, on_event) as box:
+                on_it[name], box.neighbours = box, on_it
+                yield box
+
+        yield open_on
 
     def image(self, spec: Spec) -> ImageFacts:
         return ImageFacts("sha256:" + "0" * 64)

@@ -10,19 +10,22 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_nothing_left import all_gone, places  # noqa: F401 - the fixture is used by its name
+from test_nothing_left import all_gone, labelled, places  # noqa: F401 - the fixture is used by its name
 
 from vmcompare.engines import cleanup
 from vmcompare.measuring import session
 from vmcompare.sandbox import Platform
 
 ENGINE = "engine-host"  # what a guest boots that has Docker in it
+NETWORK = "a network of two containers"
 CASES = [
     pytest.param(Platform.CONTAINER, "container: move", "dockerd", marks=pytest.mark.docker),
     pytest.param(
         Platform.VM_DIRECT, "vm-direct (pc): another kernel", ENGINE,
         marks=[pytest.mark.docker, pytest.mark.qemu],
     ),
+    pytest.param(Platform.CONTAINER, "container: network", NETWORK, marks=pytest.mark.docker),
+    pytest.param(Platform.VM_DIRECT, "vm-direct (pc): network", "cable", marks=pytest.mark.qemu),
     pytest.param(Platform.VM_DIRECT, "vm-direct (pc): count", "incoming", marks=pytest.mark.qemu),
 ]  # fmt: skip
 
@@ -30,7 +33,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def in_the_midst(platform: Platform, step: str, word: str, out: Path) -> session.Session:
-    """A run in which a process whose command has ``word`` serves the second place."""
+    """A run in which a process whose command has ``word`` serves what ``step`` needs."""
     if word == "dockerd" and (os.geteuid() != 0 or shutil.which("dockerd") is None):
         pytest.skip("a second engine takes root and dockerd")
     platforms = [platform, Platform.CONTAINER] if word == ENGINE else [platform]
@@ -40,6 +43,8 @@ def in_the_midst(platform: Platform, step: str, word: str, out: Path) -> session
             break
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
+        if word == NETWORK and labelled(running.child.pid, "network", "ls"):
+            return running  # no process serves a network
         for child in psutil.Process(running.child.pid).children(recursive=True):
             try:
                 if any(word in argument for argument in child.cmdline()[:60]):
@@ -72,7 +77,7 @@ def test_kill_9_amid_a_move_leaves_nothing(
     assert cgroups(running.child.pid) == []
 
 
-@pytest.mark.parametrize(("platform", "step", "word"), CASES[:2])
+@pytest.mark.parametrize(("platform", "step", "word"), CASES[:4])
 def test_stop_amid_a_move_leaves_nothing(
     platform: Platform,
     step: str,

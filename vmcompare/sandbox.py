@@ -189,6 +189,12 @@ whose root may start real containers, broken ones too, and harm nobody. ``vm-dir
 
 RUNC_IN_A_GUEST = "runc in a guest"  # what stands in the column `runtime` of such containers' rows
 
+NETWORK_DRIVERS = tuple(
+    f"/lib/modules/{name}.ko" for name in ("failover", "net_failover", "virtio_net")
+)
+"""Where the drivers of its card lie in a guest on a network (:class:`Connects`), in the order in
+which they are loaded. Nothing loads them by itself."""
+
 ENGINE_HOST = "engine-host"
 """A :data:`CONTAINER_HOST` with all of this computer's own Docker in it: client, ``dockerd``,
 ``containerd`` and its shim. It needs a gibibyte."""
@@ -215,6 +221,7 @@ class Spec:
             ``Unavailable``.
         balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
         ide: of ``vm``: whether its disk is an IDE disk, instead of virtio as its makers have it.
+        root: of ``vm``: the device that it is told to start from, by default the makers'.
         counted: whether a VM's processor counts its instructions, see :class:`Counted`. It runs
             under software emulation then, whatever accelerator there is, and slower than otherwise.
             Other launchers refuse with ``Unavailable``.
@@ -233,6 +240,7 @@ class Spec:
     channels: tuple[str, ...] = ()
     balloon: Balloon = Balloon.NONE
     ide: bool = False
+    root: str = "/dev/vda"
     counted: bool = False
 
     def __post_init__(self) -> None:
@@ -444,6 +452,24 @@ class Saver(Protocol):
 
     def save(self, spec: Spec) -> bytes:
         """What ``docker save`` writes, by gzip. Raises what :meth:`Launcher.open` raises."""
+
+
+OpenOn = Callable[[str, Spec, OnEvent], AbstractContextManager[Sandbox]]
+"""As ``Launcher.open``, of an instance on a network; first comes its name there."""
+
+
+@runtime_checkable
+class Connects(Protocol):
+    """A launcher that can put instances on a network with nothing else in it, and no way out."""
+
+    def network(self) -> AbstractContextManager[OpenOn]:
+        """Make one; leaving removes it, once all on it have been left.
+
+        Containers find each other by their names. VMs, two at most, have a card each (``eth0``):
+        its drivers (:data:`NETWORK_DRIVERS`) and its address are the guest's business.
+
+        Raises ``Unavailable``, and what :meth:`Launcher.open` raises; the opener does so, too.
+        """
 
 
 @dataclass(frozen=True, slots=True)

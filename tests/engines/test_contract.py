@@ -22,6 +22,8 @@ from vmcompare.engines.programs import first_byte
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, UnknownName, WaitTimeout
 from vmcompare.sandbox import (
     FIRST_BYTE,
+    NETWORK_DRIVERS,
+    Connects,
     Event,
     Follower,
     HasChannels,
@@ -245,6 +247,51 @@ def test_a_network_of_its_own_is_had_or_refused(opened: Opened) -> None:
             assert b"eth0" in box.run(["ls", "/sys/class/net"]).output
     else:
         pytest.skip("a virtual machine's network is its own in any case, and a fake has none")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_on_a_network_of_their_own_reach_each_other_and_nothing_else_or_are_refused(
+    case: tuple[str, Platform, Machine],
+) -> None:
+    name, platform, machine = case
+    launcher, spec = _launcher(name, platform), Spec(machine=machine, memory_mib=256)
+    if name not in ("fake", "docker", "qemu"):
+        assert not isinstance(launcher, Connects)
+        return
+    assert isinstance(launcher, Connects)
+    if platform.is_vm and platform is not Platform.VM_DIRECT:
+        with pytest.raises(Unavailable, match="connected"), launcher.network():
+            pass
+        return
+    before = {p.pid for p in psutil.Process().children(recursive=True)}
+    with (
+        launcher.network() as open_on,
+        open_on("one", spec, lambda _: None) as one,
+        open_on("two", spec, lambda _: None) as two,
+    ):
+        names = {"one": one, "two": two}
+        if platform.is_vm:
+            names = {"10.0.0.1": one, "10.0.0.2": two}
+            for address, box in names.items():
+                _set_address(box, address)
+            with pytest.raises(Unavailable, match="two ends"), open_on("x", spec, lambda _: None):
+                pass
+        for box, other in zip((two, one), names, strict=True):
+            assert box.run(["ping", "-c1", "-W5", other]).exit_code == 0
+        if platform.is_vm:
+            assert b"default" not in one.run(["ip", "route"]).output
+        if name == "docker":  # which sets such a route, and lets nothing through
+            with launcher.open(Spec(network=True), lambda _: None) as outside:
+                address = outside.run(["hostname", "-i"]).output.split()[0].decode()
+                assert one.run(["ping", "-c1", "-W1", address]).exit_code == 1
+    assert {p.pid for p in psutil.Process().children(recursive=True)} <= before
+
+
+def _set_address(box: Sandbox, address: str) -> None:
+    for path in NETWORK_DRIVERS:
+        assert box.run(["insmod", path]).exit_code == 0
+    box.run(["ip", "addr", "add", f"{address}/24", "dev", "eth0"])
+    assert box.run(["ip", "link", "set", "eth0", "up"]).exit_code == 0
 
 
 def test_what_a_command_left_running_in_a_container_serves_it_too(opened: Opened) -> None:

@@ -67,6 +67,10 @@ def moves(
         yield from made("vm-direct", "duration_s", 0.1 * wobble(block), "pause")
         yield from made("container", "observation", 1.0, "count", text="7 8 | 1 2")
         yield from made("container", "fact", float(again), "container_count_starts_again")
+        for platform, took_s, done in (("container", 1.5, "a; b; c"), ("vm-direct", 9.0, "a; b")):
+            count = float(done.count(";") + 1)
+            yield from made(platform, "talk_s", took_s * wobble(block))
+            yield from made(platform, "step_count", count, text=done)
         for platform in ("process", "container", "vm-direct"):
             yield from made(platform, "observation", 0.0, "foreign-program", text=NO_FORMAT)
         yield from made("container", "fact", float(foreign_ran), "foreign_binary_runs_in_container")
@@ -179,6 +183,22 @@ def test_a_place_that_a_recording_lacks_is_named(tmp_path: Path) -> None:
     assert told["Docker under a VM’s kernel"] == told["VM with that processor"] == NOT_IN_ROWS
     with pytest.raises(Unavailable, match="no place unlike this computer"):
         list(explanation("portability").tables["elsewhere"](compose(None, None)))
+
+
+def test_the_steps_until_two_talk_stand_beside_the_time_and_beside_the_claim(
+    whole: View, tmp_path: Path
+) -> None:
+    table = explanation("portability").tables["network"]
+    rows = [(row["two of"], row["steps"], row["which"]) for row in table(whole)]
+    assert rows == [("container", "3", "a; b; c"), ("vm-direct (pc)", "2", "a; b")]
+    assert [row["provenance"] for row in table(whole)][1] == "recorded, software emulation"
+    [claim] = [c for c in claims.load() if c.id == "V2"]
+    found = claims.judge(claim, recorded(tmp_path).frame())
+    assert found.verdict is Conclusion.JUDGEMENT
+    assert "0.667×" in found.reason
+    assert "software emulation" in found.listed[0]
+    with pytest.raises(Unavailable, match="none was recorded"):
+        list(table(compose(None, None)))
 
 
 CASES: list[tuple[tuple[str, str], dict[str, Any], Conclusion]] = [

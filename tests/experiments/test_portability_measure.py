@@ -86,6 +86,19 @@ def test_what_cannot_be_moved_is_a_row_and_the_run_goes_on() -> None:
     assert launcher.running == set()
 
 
+@pytest.mark.parametrize(("answer", "status"), [(b"hello\n", "ok"), (b"", "error")])
+def test_two_talk_if_the_answer_comes_and_the_row_lists_what_was_done(
+    answer: bytes, status: str
+) -> None:
+    launcher = Talking(said={"nc -w": answer})
+    rows = run(vm_direct=launcher)
+    [talk] = [row for row in rows if row.metric == "talk_s" or row.phase == "network"]
+    assert (talk.status, talk.metric == "talk_s") == (status, status == "ok")
+    counts = [row for row in rows if row.metric == "step_count"]
+    assert [row.text.count("; ") + 1 for row in counts] == [row.value for row in counts]
+    assert launcher.running == set()
+
+
 @pytest.mark.parametrize(
     ("before", "after", "goes_on", "again"),
     [
@@ -180,6 +193,6 @@ def test_the_image_runs_under_the_kernel_of_a_guest_and_a_disk_on_ide_is_not_fou
     assert [fact.value for fact in facts] == [1.0, 1.0]
     full = QemuLauncher(Platform.VM)
     row = blank(full, Platform.VM, Spec(machine=Machine.PC), "duration_s")
-    assert [row.text for row in elsewhere.hardware(row, full, ide=True)] == [
-        "it gives up: /dev/vda: No such file or directory"
+    assert [row.text for row in elsewhere.ide_disk(row, full)] == [
+        "it gives up: /dev/vda: No such file or directory; with root=/dev/sda it starts"
     ]

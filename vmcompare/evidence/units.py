@@ -101,6 +101,12 @@ _METRICS: Mapping[str, tuple[str, str]] = {
         "s",
         "a saved image in a second, empty engine: from its file to the first byte of a start there",
     ),
+    "talk_s": (
+        "s",
+        "from the first step towards two instances on a network of their own until one has the "
+        "other's answer",
+    ),
+    "step_count": ("count", "steps that are taken until then; `text` lists them"),
     "host_bytes": (
         "bytes",
         "what the host pays for an instance (`pss_bytes`) at the moment that `phase` names; of "
@@ -148,6 +154,8 @@ NAMES: Mapping[str, str] = {
     "start_instructions": "instructions of a start",
     "each_bytes": "memory of a copy (PSS)",
     "load_and_start_s": "time to load and start elsewhere",
+    "talk_s": "time until two talk",
+    "step_count": "steps until two talk",
     "host_bytes": "memory that the host pays (PSS)",
     "host_bytes_to_limit_ratio": "memory that the host pays ÷ its limit",
     "returned_ratio": "share of freed memory that came back",

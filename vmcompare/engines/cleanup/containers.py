@@ -133,7 +133,7 @@ def _ask_the_engine(swept: Swept, session: str | None) -> None:
                 continue
             if _remove_container(api, str(found["Id"])):
                 swept.add("container", str((found.get("Names") or [found["Id"]])[0]).lstrip("/"))
-        # Each was made for one container, which goes first.
+        # Whatever was in one has been removed before.
         for found in api.networks(filters={"label": [wanted, LABEL_PID]}):
             if session is None and not _is_abandoned(found, network=True):
                 continue

@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -58,15 +59,17 @@ class Container(AbstractContextManager["Container"]):
         on_event: OnEvent,
         on_no_image: Callable[[], object],
         on_lost: Callable[[], object],
+        joined: Joined | None = None,
     ) -> None:
         self._on_no_image, self._on_lost = on_no_image, on_lost
-        self.name = f"vmcompare-{cleanup.session_id()}-{next(_numbers)}"
+        self.name = _new_name()
         self.exit_code: int | None = None
         self._api, self._image, self._spec, self._on_event = api, image, spec, on_event
         self._creation: Request[Any] | None = None
         self._removal: Request[Any] | None = None
         own = spec.network and spec.own_network
         self._network = Network(api, self.name) if own else None
+        self._joined = joined
         self._stream: Stream | None = None
         self._output: Output | None = None
         self._id = ""
@@ -119,6 +122,7 @@ class Container(AbstractContextManager["Container"]):
                 environment=cleanup.environment(),
                 stdin_open=True,  # and, as we attach: closed for good when we let go
                 host_config=api.create_host_config(**self._options()),
+                networking_config=self._place(),
             )
         )
         self._creation.send()
@@ -135,9 +139,16 @@ class Container(AbstractContextManager["Container"]):
 
     def _options(self) -> dict[str, Any]:
         options = host_options(self._spec)
-        if self._network is not None:
-            options["network_mode"] = self._network.name
+        if network := self._joined.network if self._joined else self._network:
+            options["network_mode"] = network.name
         return options
+
+    def _place(self) -> dict[str, Any] | None:
+        """What else it is called on a network that it joins."""
+        if self._joined is None:
+            return None
+        place = {self._joined.network.name: {"Aliases": [self._joined.name]}}
+        return {"EndpointsConfig": place}
 
     def _start(self) -> None:
         assert self._output is not None
@@ -354,24 +365,29 @@ def host_options(spec: Spec) -> dict[str, Any]:
 
 
 class Network:
-    """Made by :meth:`create`, removed by :meth:`remove`; its name is known before it exists."""
+    """Made by :meth:`create`, removed by :meth:`remove`; its name is known before it exists.
 
-    def __init__(self, api: APIClient, name: str) -> None:
-        self.name = name
-        self._api = api
+    An ``internal`` one has no way out.
+    """
+
+    def __init__(self, api: APIClient, name: str = "", *, internal: bool = False) -> None:
+        self.name = name or _new_name()
+        self._api, self._internal = api, internal
         self._creation: Request[Any] | None = None
 
     def create(self) -> None:
         """Make it, with the labels by which the clean-up knows it. Raises the engine's errors."""
-        api, name = self._api, self.name
+        api, name, internal = self._api, self.name, self._internal
         self._creation = Request(
-            lambda: api.create_network(name, driver="bridge", labels=cleanup.labels())
+            lambda: api.create_network(
+                name, driver="bridge", labels=cleanup.labels(), internal=internal
+            )
         )
         self._creation.send()
         self._creation.answer(REQUEST_TIMEOUT_S)
 
     def remove(self) -> None:
-        """Remove it, if there is one; its container must be gone. May be called again.
+        """Remove it, if there is one; its containers must be gone. May be called again.
 
         Raises ``AbnormalShutdown`` if the engine does not, or the engine's own errors.
         """
@@ -381,6 +397,18 @@ class Network:
         if not _removed(lambda: self._api.remove_network(self.name), {403, 409}, NETWORK_GONE_S):
             raise AbnormalShutdown(f"Docker did not remove the network {self.name}", "")
         self._creation = None
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A network that somebody else makes and removes, and the name of a container on it."""
+
+    network: Network
+    name: str
+
+
+def _new_name() -> str:
+    return f"vmcompare-{cleanup.session_id()}-{next(_numbers)}"
 
 
 def _removed(remove: Callable[[], object], busy: Collection[int], timeout_s: float) -> bool:

