@@ -42,17 +42,24 @@ def stack(
     what: str,
     caption: str,
     written: Callable[[float], str] = size,
+    numbered: Sequence[str] = (),
 ) -> Picture:
     """Stacked bars on one common scale, from top to bottom, parts of one name in one fill.
 
     There are at most ten different names of parts. ``what`` is stacked, for the text alternative
     ("Memory on the host per instance"); ``caption`` has provenance and warnings; ``written`` writes
-    an amount, of bytes by default.
+    an amount, of bytes by default. ``numbered`` names the first parts, there or not: so two
+    pictures number and fill a part alike though one of them leaves out another.
     """
-    names = list(dict.fromkeys(name for whole in wholes for name in whole.parts))
+    stacked = (name for whole in wholes for name in whole.parts)
+    names = list(dict.fromkeys((*numbered, *stacked)))
     fills = {name: FILLS[place % len(FILLS)] for place, name in enumerate(names)}
     # One number a part, the same in every bar; parts that no bar has are not counted.
-    there = [name for name in names if any(whole.parts.get(name, 0) > 0 for whole in wholes)]
+    there = [
+        name
+        for name in names
+        if name in numbered or any(whole.parts.get(name, 0) > 0 for whole in wholes)
+    ]
     numbers = {name: number for number, name in enumerate(there, start=1)}
     pairs = zip(wholes, (None, *wholes[:-1]), strict=True)
     words = [_listed(whole, above, numbers, written) for whole, above in pairs]

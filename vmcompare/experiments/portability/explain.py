@@ -109,6 +109,7 @@ def steps(view: View) -> Picture:
         what="Seconds that a move takes besides the transfer",
         caption=caption(view, [one.steps[STEPS[-1]] for one in found]),
         written=seconds,
+        numbered=list(found[0].over(SHOWN_MBIT, started=not emulated)),  # as in the other picture
     )
     return replace(picture, placeholders={"emulated": emulated})
 
