@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 NOTHING = "–"  # in a cell of which nothing is known
 
-_WIDE, _ROW, _HEAD, _NAMES = 4.5, 0.235, 0.62, 1.55
-"""Width of the grid, height of a row and of the headings, and width of the names. In the height a
+_WIDE, _ROW, _HEAD, _LETTER = 4.5, 0.265, 0.62, 0.045
+"""Width of the grid, height of a row and of the headings, and width of a letter. In the height a
 unit is an inch, in the width two."""
 
 
@@ -109,10 +109,11 @@ def _drawn(
 
     figure = style.figure(_HEAD + _ROW * len(rows))
     axes = figure.subplots()
-    width = (_WIDE - _NAMES) / len(columns)
-    slanted = any(len(part) * 0.045 > width for name in columns for part in name.split("\n"))
+    names = _LETTER * (max((len(row.name) for row in rows), default=0) + 1)
+    width = (_WIDE - names) / len(columns)
+    slanted = any(len(part) * _LETTER > width for name in columns for part in name.split("\n"))
     for place, name in enumerate(columns):
-        x = _NAMES + (place + 0.5) * width
+        x = names + (place + 0.5) * width
         name = _flat(name) if slanted else name
         axes.text(
             x - (0.06 if slanted else 0), 0.06, name, fontsize=style.LEAST_PT, va="bottom",
@@ -124,7 +125,7 @@ def _drawn(
         axes.text(0, y, row.name, fontsize=style.LEAST_PT, va="center")
         for place, letter in enumerate(row.letters()):
             shown = look(row, place)
-            left = _NAMES + place * width
+            left = names + place * width
             cell = Rectangle(
                 (left, y - _ROW * 0.43), width * 0.93, _ROW * 0.86,
                 facecolor=shown.fill, hatch=shown.hatch, edgecolor="#707070", linewidth=0.6,

@@ -210,6 +210,9 @@ class Curve:
     dashed: bool = False
 
 
+_CHARACTERS = 108  # of usual words, side by side, that are as wide as the figure
+
+
 @style.own()
 def curves(
     x: Sequence[float],
@@ -232,20 +235,23 @@ def curves(
         written, tick: write a value in the key, and one on the axis.
     """
     figure = style.figure(max(3.6, 0.3 * len(lines)))
-    keys, axes = figure.subplots(1, 2, width_ratios=_KEY_TO_PLOT)
+    # The key is as wide as its words, at every position of the slider; the plot has the rest.
+    named = max(len(line.label) for line in lines)
+    room = 8 + named + max(len(written(value)) for line in lines for value in line.values)
+    keys, axes = figure.subplots(1, 2, width_ratios=(room, _CHARACTERS - room))
     keys.axis("off")
-    keys.set_xlim(0, 1)
+    keys.set_xlim(0, room)
     keys.set_ylim(-len(lines) + 0.4, 0.6)
     for place, line in enumerate(lines):
         look, now = style.look(line.series), line.values[at]
         dash = "--" if line.dashed else "-"
         axes.plot(x, line.values, dash, color=look.colour, linewidth=1.6)
         axes.plot(x[at], now, look.marker, color=look.colour, markersize=9, markeredgecolor="white")
-        keys.plot([0.01, 0.05], [-place] * 2, dash, color=look.colour, linewidth=1.6)
-        keys.plot(0.03, -place, look.marker, color=look.colour, markersize=7)
-        keys.text(0.08, -place, line.label, fontsize=style.SMALL_PT, va="center")
+        keys.plot([0.5, 3.5], [-place] * 2, dash, color=look.colour, linewidth=1.6)
+        keys.plot(2, -place, look.marker, color=look.colour, markersize=7)
+        keys.text(5, -place, line.label, fontsize=style.SMALL_PT, va="center")
         keys.text(
-            1, -place, written(now), fontsize=style.SMALL_PT, va="center", ha="right",
+            room, -place, written(now), fontsize=style.SMALL_PT, va="center", ha="right",
             fontweight="bold",
         )  # fmt: skip
     axes.axvline(x[at], color="black", linewidth=0.8, zorder=0)

@@ -78,12 +78,12 @@ def stack(
             colour, hatch = fills[name]
             width = amount / longest
             axes.barh(
-                top - 0.35, width, left=left, height=0.25, color=colour, hatch=hatch,
+                top - 0.38, width, left=left, height=0.3, color=colour, hatch=hatch,
                 edgecolor="black", linewidth=0.8,
             )  # fmt: skip
             if width >= 0.045:
                 axes.text(
-                    left + width / 2, top - 0.35, str(numbers[name]), fontsize=style.SMALL_PT,
+                    left + width / 2, top - 0.38, str(numbers[name]), fontsize=style.SMALL_PT,
                     ha="center", va="center",
                     bbox={"boxstyle": "circle,pad=0.12", "fc": "white", "ec": "none"},
                 )  # fmt: skip

@@ -212,8 +212,8 @@ def phases(view: View) -> Picture:
     longest = max(sum(until_first_byte(column).values()) for column in found) or 1.0
     words = [_listed(column) for column in found]
     # Lines of the words decide how high a row is.
-    heights = [0.82 + 0.165 * text.count("\n") + 0.165 for text in words]
-    figure = style.figure(0.62 * sum(heights))
+    heights = [0.92 + 0.165 * text.count("\n") for text in words]
+    figure = style.figure(0.76 * sum(heights))
     axes = figure.subplots()
     top = sum(heights)
     for column, text, height in zip(found, words, heights, strict=True):
@@ -279,17 +279,17 @@ def _bar(
     parts = until_first_byte(column)
     total = sum(parts.values()) or 1.0
     n = max(int((column.rows["phase"] == phase).sum()) for phase in parts)
-    title = top - 0.11
+    title = top - 0.1
     bold: dict[str, Any] = {"fontsize": style.LEAST_PT, "fontweight": "bold", "va": "center"}
     label = column.label(mixed=mixed)
     axes.text(0, title, label if len(label) > 45 else f"{label} · n = {n}", **bold)
     axes.text(1, title, f"{seconds(total)}", ha="right", **bold)
-    left, middle = 0.0, top - 0.35
+    left, middle = 0.0, top - 0.38
     for phase, value in parts.items():
         colour, hatch = fill(column, phase)
         share = value / total
         axes.barh(
-            middle, share, left=left, height=0.25, color=colour, hatch=hatch, edgecolor="black",
+            middle, share, left=left, height=0.32, color=colour, hatch=hatch, edgecolor="black",
             linewidth=0.8,
         )  # fmt: skip
         if share >= _IN_BAR:
@@ -298,8 +298,8 @@ def _bar(
                 ha="center", va="center", bbox=style.PLATE,
             )  # fmt: skip
         left += share
-    axes.barh(middle - 0.23, 1, height=0.08, color=style.SOFT)
-    axes.barh(middle - 0.23, total / longest_s, height=0.08, color="black")
+    axes.barh(middle - 0.24, 1, height=0.08, color=style.SOFT)
+    axes.barh(middle - 0.24, total / longest_s, height=0.08, color="black")
     axes.text(1.03, top - 0.2, listed, fontsize=style.LEAST_PT, va="top", linespacing=1.15)
 
 

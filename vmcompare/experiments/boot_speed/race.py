@@ -67,6 +67,8 @@ def _until_first_byte(start: Column) -> Iterator[tuple[Phase, float]]:
 def race(view: View) -> Markup:
     """The race as HTML: a box to tick, and a lane a series. Without motion the lanes stand full.
 
+    A lane in slow motion is striped, and has a thin bar in real time below it.
+
     Raises ``Unavailable``: the view holds no start with its phases.
     """
     lanes = runners(view)
@@ -78,6 +80,7 @@ def race(view: View) -> Markup:
 
 def _lane(lane: Runner, longest_s: float) -> Markup:
     bars, words, begins_s = Markup(""), Markup(""), 0.0
+    slow = lane.factor > 1
     for phase, took_s in lane.parts:
         shown_s = took_s * lane.factor
         if not shown_s:
@@ -90,9 +93,15 @@ def _lane(lane: Runner, longest_s: float) -> Markup:
         words += _WORD.format(delay=begins_s, word=f"{name} {seconds(took_s)}")
         begins_s += shown_s
     end = _WORD.format(delay=begins_s, word=f"first byte after {seconds(lane.total_s)}")
-    speed = f"slowed down {lane.factor} ×" if lane.factor > 1 else "real time"
+    speed = f"slow motion, {lane.factor} ×" if slow else "real time"
     label = f"{lane.column.label(mixed=False)} · {speed}"
-    return _LANE.format(label=label, bars=bars, words=words, end=end)
+    real = _BAR.format(
+        width=100 * lane.total_s / longest_s, colour="currentcolor", delay=0, time=lane.total_s
+    )
+    return _LANE.format(
+        label=label, bars=bars, words=words, end=end, kind=" vmc-slow" if slow else "",
+        real=_REAL.format(bar=real) if slow else "",
+    )  # fmt: skip
 
 
 _RACE = Markup(
@@ -101,11 +110,12 @@ _RACE = Markup(
     "<ul>{lanes}</ul></div>"
 )
 _LANE = Markup(
-    '<li><b>{label}</b><div class="vmc-track" aria-hidden="true">{bars}</div>'
+    '<li><b>{label}</b><div class="vmc-track{kind}" aria-hidden="true">{bars}</div>{real}'
     "<small>{words}{end}</small></li>"
 )
+_REAL = Markup('<div class="vmc-real" aria-hidden="true">{bar} in real time</div>')
 _BAR = Markup(
-    '<i style="width:{width:.4f}%;background:{colour};'
+    '<i style="width:{width:.4f}%;background-color:{colour};'
     'animation-delay:{delay:.4f}s;animation-duration:{time:.4f}s"></i>'
 )
 _WORD = Markup('<span style="animation-delay:{delay:.4f}s">{word}</span> ')
@@ -117,8 +127,12 @@ _STYLE = """<style>
 .vmc-race li { margin: .5rem 0 }
 .vmc-race small > * { margin-right: .8em }
 .vmc-track { display: flex; height: 1.1rem; border: 1px solid; overflow: hidden }
-.vmc-track i { flex: none; box-sizing: border-box; border-right: 1px solid #000;
+.vmc-race i { flex: none; box-sizing: border-box; border-right: 1px solid #000;
   transform-origin: left; print-color-adjust: exact }
+.vmc-track.vmc-slow { border-style: dashed }
+.vmc-slow i { background-image: repeating-linear-gradient(120deg, #fff 0 3px, #fff0 3px 12px) }
+.vmc-real { display: flex; gap: .4em; align-items: center; font-size: .75em; line-height: 1.3 }
+.vmc-real i { height: .5em; min-width: 2px; border: 0 }
 @keyframes vmc-run { from { transform: scaleX(0) } }
 @keyframes vmc-tell { from { opacity: .15 } }
 @media (prefers-reduced-motion: no-preference) {

@@ -97,10 +97,18 @@ def _ramps(view: View, metric: str, title: str, *, paid_back: bool = False) -> P
         "before": "" if before is None else size(before),
         "beside": size(held[most]) if held else "",
         "last": most,
-        "two": ", ".join(fit.series.label for fit in found if len(fit.ns) == 2),
-        "ns": next((" and ".join(map(str, fit.ns)) for fit in found if len(fit.ns) == 2), ""),
+        **_two(found),
     }
     return replace(picture, placeholders=said)
+
+
+def _two(found: Sequence[Fit]) -> dict[str, str]:
+    """Placeholders: the series whose line rests on two numbers of instances, and these."""
+    few = [fit for fit in found if len(fit.ns) == 2]
+    return {
+        "two": ", ".join(fit.series.label for fit in few),
+        "ns": " and ".join(map(str, few[0].ns)) if few else "",
+    }
 
 
 def _line(column: Column, fit: Fit | None, *, mixed: bool) -> Line:
@@ -180,7 +188,7 @@ def numbers(view: View) -> Iterator[Row]:
         return size(held[0]) if 0 in held else ""
 
     named: Sequence[tuple[str, str, Callable[[Fit], str]]] = (
-        ("one more", "each further instance", slope),
+        ("one more", "each further instance, a command run in it", slope),
         ("its spread", "over the ramps", lambda fit: fit.each.words(size, one="ramp")),
         ("ratio", "to one more container", lambda fit: _over(fit, found)),
         ("fixed part", "there once, with the first", lambda fit: size(fit.fixed)),
@@ -200,7 +208,10 @@ def numbers(view: View) -> Iterator[Row]:
             yield {"number": name, "what it counts": counts, **filled}
 
 
-explained.values("numbers", "table")(View.sourced)
+@explained.values("numbers", "table")
+def numbers_said(view: View) -> Placeholders:
+    """For its caption: where it comes from, and what the fewest numbers of instances are."""
+    return view.sourced() | _two(need_fits(products(view), PSS))
 
 
 def _over(fit: Fit, found: Sequence[Fit]) -> str:

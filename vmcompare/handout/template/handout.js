@@ -71,7 +71,7 @@ for (const field of document.querySelectorAll(".vmc-task input[type=number]")) {
 }
 
 // Slides: one figure or one question on the screen, moved there and back, so that it stays alive.
-const SLIDES = "h1, .vmc-predict:not(.vmc-task *), figure:not(figure figure), .vmc-diagram, :is(.vmc-quiz, .vmc-works) .vmc-question";
+const SLIDES = "h1, .vmc-predict:not(.vmc-task *), figure:not(figure figure), .vmc-diagram, .vmc-race, :is(.vmc-quiz, .vmc-works) .vmc-question";
 function slides() {
   const all = [...document.querySelectorAll("main :is(" + SLIDES + ")")].filter((e) => !e.closest("details, .vmc-answers, .vmc-multiples"));
   const dialog = document.createElement("dialog");
