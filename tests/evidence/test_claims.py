@@ -381,7 +381,7 @@ def test_an_emulated_vm_decides_a_time_only_against_its_own_handicap(
 def test_minutes_are_decided_both_ways_where_nothing_was_emulated(
     frame: Frame, seconds: float, verdict: Conclusion
 ) -> None:
-    found = judge(CLAIMS["T1c", "VM"], frame(booted("kvm", vm=seconds)))
+    found = judge(CLAIMS["T1c", "VM in minutes"], frame(booted("kvm", vm=seconds)))
     assert found.verdict is verdict
     assert "emulation" not in found.reason
 

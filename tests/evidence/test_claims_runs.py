@@ -145,9 +145,9 @@ FLIPS = {
     ("T1b", "whose system"): ("shared_kernel", facts(
         container_kernel_release_is_hosts=True, container_boot_id_is_hosts=True,
         vm_kernel_release_is_hosts=True, vm_boot_id_is_hosts=True), Conclusion.REFUTED),
-    ("T1c", "VM"): ("boot_speed", starts(
+    ("T1c", "VM in minutes"): ("boot_speed", starts(
         accel="kvm", times={("vm", "pc"): 90.0}, whole=False), Conclusion.WITH_CAVEATS),
-    ("T1c", "container"): ("boot_speed", starts(
+    ("T1c", "container in seconds"): ("boot_speed", starts(
         times={("container", ""): 9.0}, whole=False), Conclusion.REFUTED),
     ("T1d", "VM, on disk"): ("image_size", images(3e9, 1e8, "allocated"), Conclusion.SUPPORTED),
     ("T1d", "container"): ("image_size", images(3e9, 2e9, "allocated"), Conclusion.REFUTED),

@@ -35,3 +35,11 @@ def test_first_parts_that_are_equal_in_two_bars_are_listed_once() -> None:
     assert drawn.count("2 libraries") == 1
     assert "1–3 as above · 4 kernel" in drawn
     assert picture.alt.count("libraries") == 2
+
+
+def test_two_pictures_number_a_part_alike_though_one_leaves_out_another() -> None:
+    moved = [Whole("container", {"save": 1.0, "load": 2.0})]
+    picture = stack(moved, what="Seconds", caption="", numbered=["save", "transfer", "load"])
+    drawn = " ".join(text.get_text() for text in picture.figure.axes[0].texts)
+    assert "3 load" in drawn.replace("\u00a0", " ")
+    assert "transfer" not in drawn

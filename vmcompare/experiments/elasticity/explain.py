@@ -243,7 +243,7 @@ def overcommit(view: View) -> WhatIf:
             dots.append(
                 Dot(VM, f"vm, all of its {GIVEN_MIB} MiB reserved", reserved, f"{reserved:,}")
             )
-        return {f"Instances that fit into {HOST_GIB} GiB": dots}
+        return {f"Instances that fit into {HOST_GIB} GiB, by memory alone": dots}
 
     return sliding_dots(
         panels,

@@ -19,6 +19,7 @@ from vmcompare.experiments.isolation.probe_grids import (
     Arm,
     aimed,
     answers_grid,
+    arm,
     default_container,
     deviations,
     flips,
@@ -71,7 +72,11 @@ def boundaries_figure(view: View) -> Picture:
         "nested": any(one.nested for one in arms),
         "mixed": mixed(arms),
         "failed": ", ".join(sorted(failed)),
-    }
+        "refused": "; ".join(
+            PROBES[name].says for one in arms if one.platform is Platform.PROCESS
+            for name in of_lesson(one.denied())
+        ),
+    }  # fmt: skip
     return replace(answers_grid(arms, headings), placeholders=values)
 
 
@@ -88,16 +93,26 @@ def answers_table(view: View) -> Iterator[Row]:
         opened = None
     else:
         opened = {one.confinement: opens(base, one) for one in others if one.confinement[0] == "-"}
+    outside = arm(view, Platform.PROCESS)
     first = of_lesson(inside.answers)
     for name in [*first, *(n for n in aimed(inside.answers, HOST) if n not in first)]:
         yield {
             "what is tried": PROBES[name].says,
             "boundary": PROBES[name].boundary,
-            "a default container gets": inside.text(name),
+            "a default container gets": inside.text(name) + _refused_too(name, inside, outside),
             "one flag that lets it through": "not needed"
             if inside.answers[name].got_through
             else _flags_for(name, opened),
         }
+
+
+def _refused_too(name: str, inside: Arm, outside: Arm | None) -> str:
+    """Words for a probe that the host process is refused as well: no boundary shows there."""
+    if outside is None or name not in outside.denied():
+        return ""
+    if outside.text(name) == inside.text(name):
+        return "; so does the host process"
+    return f"; the host process {outside.text(name)}"
 
 
 def _flags_for(name: str, opened: Mapping[str, frozenset[str]] | None) -> str:

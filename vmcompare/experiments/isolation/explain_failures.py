@@ -264,8 +264,9 @@ def _kernels(axes: Axes, kernels: int, each: int, on: int, beside: int) -> None:
     place = 0.0
     for kernel in range(kernels):
         fell = on if kernel == 0 else max(0, min(each, beside - (kernel - 1) * each))
-        edge = style.VERMILLION if kernel == 0 else style.GREY
-        axes.add_patch(Rectangle((place - 0.1, -0.25), each, 1.4, fill=False, edgecolor=edge))
+        edge, width = (style.VERMILLION, 3.0) if kernel == 0 else (style.GREY, 1.0)
+        frame = Rectangle((place - 0.1, -0.25), each, 1.4, fill=False, ec=edge, lw=width)
+        axes.add_patch(frame)
         for tenant in range(each):
             box = Rectangle((place + tenant, 0), 0.8, 0.9, facecolor=style.BLUE)
             if tenant < fell:
@@ -274,7 +275,7 @@ def _kernels(axes: Axes, kernels: int, each: int, on: int, beside: int) -> None:
         place += each + 0.5
     axes.set_xlim(-0.3, place)
     axes.set_ylim(-0.9, 1.3)
-    words = "frame: one kernel, red: it panics · box: one tenant, hatched: it stops"
+    words = "frame: one kernel, thick: it panics · box: one tenant, hatched: it stops"
     axes.text(0, -0.6, words, va="center", fontsize=style.LEAST_PT)
     axes.axis("off")
 

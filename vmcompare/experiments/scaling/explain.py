@@ -211,7 +211,7 @@ def many(view: View) -> WhatIf:
     def panels(n: float) -> Panels:
         room_bytes = HOST_GIB * 1024 * MIB
         return {
-            f"Hosts of {HOST_GIB} GiB that hold them": [
+            f"Hosts of {HOST_GIB} GiB that hold them, by memory alone": [
                 dot(one, n * each / room_bytes) for one, each in sized
             ],
             f"Hosts of {HOST_CORES} cores that start them in {HURRY_S} s": [
