@@ -216,6 +216,8 @@ class Spec:
         channels: names of further channels between a VM and this process, each a word of small
             letters, digits and hyphens: see :class:`HasChannels`. Other launchers refuse them with
             ``Unavailable``.
+        volume: of a container: the absolute path of a volume of its own, which is removed with it.
+            Files there lie on the engine's disk, in no layer. Elsewhere that is a common folder.
         balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
         ide: of ``vm``: whether its disk is an IDE disk, instead of virtio as its makers have it.
         counted: whether a VM's processor counts its instructions, see :class:`Counted`. It runs
@@ -235,6 +237,7 @@ class Spec:
     confinement: Confinement = Confinement.DEFAULT
     sysctls: tuple[tuple[str, str], ...] = ()
     channels: tuple[str, ...] = ()
+    volume: str = ""
     balloon: Balloon = Balloon.NONE
     ide: bool = False
     counted: bool = False

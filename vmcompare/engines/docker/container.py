@@ -135,6 +135,11 @@ class Container(AbstractContextManager["Container"]):
 
     def _options(self) -> dict[str, Any]:
         options = host_options(self._spec)
+        if self._spec.volume:  # without a name: it is removed with its container
+            from docker.types import Mount
+
+            labels = cleanup.labels()
+            options["mounts"] = [Mount(self._spec.volume, "", type="volume", labels=labels)]
         if self._network is not None:
             options["network_mode"] = self._network.name
         return options
