@@ -80,6 +80,7 @@ def leftovers(platform: Platform, places: Path, pid: int) -> Iterator[str]:
     if platform is Platform.CONTAINER:
         yield from (f"container {name}" for name in labelled(pid, "ps", "-a"))
         yield from (f"network {name}" for name in labelled(pid, "network", "ls"))
+        yield from (f"volume {name}" for name in labelled(pid, "volume", "ls"))
     yield from (f"file {path.name}" for path in places.iterdir())
     ledgers = state_dir() / "sessions"
     yield from (f"ledger {path.name}" for path in (ledgers.iterdir() if ledgers.exists() else ()))

@@ -1,4 +1,4 @@
-"""Nothing left when a run of lesson 07 is killed or stopped while memory is taken."""
+"""Nothing left when a run of lesson 07 is killed or stopped, memory taken or work under way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_nothing_left import all_gone, places  # noqa: F401 - the fixture is used by its name
+from test_nothing_left import all_gone, labelled, places  # noqa: F401 - the fixture is used by its name
 
 from vmcompare.experiments.elasticity.measure import BEFORE_S
 from vmcompare.measuring import session
@@ -55,3 +55,28 @@ def test_stop_while_memory_is_taken_leaves_nothing(
     running.stop()
     assert all_gone(platform, places, running.child.pid) == []
     assert running.recording().ended == "stopped"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("end", ["killed", "stopped"])
+def test_a_run_that_ends_while_work_is_done_leaves_no_volume(
+    end: str,
+    tmp_path: Path,
+    places: Path,  # noqa: F811 - the fixture
+) -> None:
+    both = [Platform.PROCESS, Platform.CONTAINER]
+    running = session.start("elasticity", rounds=1, platforms=both, out=tmp_path)
+    pid = running.child.pid
+    working = any(
+        message.get("what") == "work" and message.get("phase") == Phase.FIRST_BYTE.value
+        and labelled(pid, "volume", "ls")
+        for message in running.messages(timeout_s=600)
+    )  # fmt: skip
+    assert working, running.complaint()
+    time.sleep(3.0)  # its files are being written to by now
+    if end == "killed":
+        os.kill(pid, signal.SIGKILL)
+        running.child.wait()
+    else:
+        running.stop()
+    assert all_gone(Platform.CONTAINER, places, pid) == []

@@ -219,6 +219,8 @@ class Spec:
         channels: names of further channels between a VM and this process, each a word of small
             letters, digits and hyphens: see :class:`HasChannels`. Other launchers refuse them with
             ``Unavailable``.
+        volume: of a container: the absolute path of a volume of its own, which is removed with it.
+            Files there lie on the engine's disk, in no layer. Elsewhere that is a common folder.
         balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
         ide: of ``vm``: whether its disk is an IDE disk, instead of virtio as its makers have it.
         root: of ``vm``: the device that it is told to start from, by default the makers'.
@@ -238,6 +240,7 @@ class Spec:
     start: Start = Start.COLD
     confinement: Confinement = Confinement.DEFAULT
     channels: tuple[str, ...] = ()
+    volume: str = ""
     balloon: Balloon = Balloon.NONE
     ide: bool = False
     root: str = "/dev/vda"

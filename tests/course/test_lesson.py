@@ -12,12 +12,14 @@ from typing import Any
 import ipywidgets as widgets
 import planted_isolation as planted_rows
 import pytest
+from bs4 import BeautifulSoup
 from planted import STARTS_S, counted_starts, planted, row, starts
 
 from vmcompare import engines, paths
 from vmcompare.course import answers
 from vmcompare.course.lesson import Lesson, rows_so_far
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
+from vmcompare.evidence import claims
 from vmcompare.evidence.claims import ARTICLE
 from vmcompare.evidence.recording import Measurement, read
 from vmcompare.evidence.view import compose
@@ -507,6 +509,18 @@ class TestFindingsOfAnotherLesson:
         Lesson("boot_speed", "04").findings()
         assert "another" not in page.html()
         assert "from lesson" not in page.html()
+
+
+def test_more_than_four_parts_of_a_claim_are_one_line_that_unfolds(page: Page) -> None:
+    Lesson("elasticity", "07", mode="replay").findings()
+    parts = [c for c in claims.load() if c.id == "F1" and "07" in c.lessons]
+    [outer] = BeautifulSoup(page.html(), "html.parser").select("details:has(details)")
+    assert f"F1 “{parts[0].quote}” {len(parts)} parts:" in " ".join(outer.summary.text.split())
+    inner = [" ".join(one.summary.text.split()) for one in outer.select("details")]
+    assert [one.split(" ○")[0] for one in inner if "network" in one] == [
+        "F1 network, against a process", "F1 network, against a VM"
+    ]  # fmt: skip
+    assert len(inner) == len(parts)
 
 
 def demo_of(monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[Any]:

@@ -18,7 +18,14 @@ from vmcompare.evidence.units import MIB
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.elasticity import checks
 from vmcompare.experiments.elasticity.explain import COURSES, Course, fitting
-from vmcompare.experiments.elasticity.measure import NO_FILTER, WORK
+from vmcompare.experiments.elasticity.measure import (
+    CLOCKED,
+    LOOPBACK,
+    NO_FILTER,
+    VOLUME,
+    WORK,
+    WRITES,
+)
 from vmcompare.experiments.explanation import explanation
 
 LEVELS_MIB: Mapping[tuple[str, str], tuple[float, float, float]] = {
@@ -28,8 +35,10 @@ LEVELS_MIB: Mapping[tuple[str, str], tuple[float, float, float]] = {
 }  # fmt: skip
 """Platform and ending → MiB before, at the peak, after."""
 
-WORK_S = {"computing": 0.3, "system calls": 0.2, "fork and exec": 0.25}
-SLOWER = {"process": 1.0, "container": 1.02, NO_FILTER: 1.0}
+WORK_S = {
+    "computing": 0.3, "system calls": 0.2, "fork and exec": 0.25, WRITES: 0.02, LOOPBACK: 0.2,
+}  # fmt: skip
+SLOWER = {"process": 1.0, "container": 1.02, NO_FILTER: 1.0, "by the clock": 1.0}
 ASKED = {
     "container": ("update: 1024 → 512 MiB", "512 MiB | 24105 → 24105 MiB"),
     "vm": ("balloon: 1024 → 256 MiB", "256 MiB | 971 → 203 MiB"),
@@ -61,10 +70,14 @@ def course(
         for platform, suffix in (("process", ""), ("container", ""), ("container", NO_FILTER)):
             for piece, used_s in WORK_S.items() if platform in only else ():
                 times = (SLOWER | slower)[suffix or platform]
+                clocked = CLOCKED.get(piece) if not suffix else None
+                waits = (SLOWER | slower)["by the clock"] if platform == "container" else 1.0
                 for rep in range(5):
                     value = used_s * times * wobble(block, rep)
                     more = {"phase": piece + suffix, "block": block, "rep": rep}
                     yield row(platform, "work_cpu_s", value, **more)
+                    if clocked:
+                        yield row(platform, clocked, waits * wobble(block, rep), **more)
 
 
 def engine(platform: str, accel: str) -> dict[str, Any]:
@@ -131,7 +144,10 @@ def test_the_tables_tell_what_came_back_and_what_was_seen(whole: View) -> None:
     assert back["container"].startswith("96 %")
     seen = {r["instance"].split(" ·")[0]: r["seen inside"] for r in tables["limits"](whole)}
     assert seen == {"container": "24105 → 24105 MiB", "vm (q35)": "971 → 203 MiB"}
-    assert [r["work"] for r in tables["work"](whole)] == list(WORK)
+    done = {r["work"]: r for r in tables["work"](whole)}
+    assert list(done) == [*WORK, WRITES + VOLUME]
+    assert done[WRITES]["by the clock"] == "1.00×"
+    assert done[WRITES + VOLUME]["container"] == "not measured"
 
 
 def test_more_fit_the_rarer_the_peak_and_a_vm_that_keeps_its_peak_gains_nothing(
@@ -184,6 +200,11 @@ CASES: list[tuple[tuple[str, str], dict[str, Any], Conclusion]] = [
     (("F1", "processor, against a process"), {"slower": {"container": 1.3}}, Conclusion.REFUTED),
     (("F1", "fork and exec, against a process"), {}, Conclusion.SUPPORTED),
     (("F1", "system calls, against a VM"), {}, Conclusion.NOT_MEASURED),
+    (("F1", "disk, against a process"), {}, Conclusion.SUPPORTED),
+    (("F1", "disk, against a process"), {"slower": {"by the clock": 1.3}}, Conclusion.REFUTED),
+    (("F1", "disk, against a process"), {"only": ("container",)}, Conclusion.NOT_MEASURED),
+    (("F1", "network, against a process"), {}, Conclusion.SUPPORTED),
+    (("F1", "network, against a process"), {"slower": {"by the clock": 1.3}}, Conclusion.REFUTED),
 ]
 
 

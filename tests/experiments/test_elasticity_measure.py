@@ -15,7 +15,7 @@ from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.elasticity import measure
-from vmcompare.experiments.elasticity.measure import ARMS, NO_FILTER, REPEATS, WORK
+from vmcompare.experiments.elasticity.measure import ARMS, NO_FILTER, REPEATS, VOLUME, WORK, WRITES
 from vmcompare.measuring.experiment import Context, load
 from vmcompare.sandbox import Balloon, Completed, OnEvent, Platform, Spec, Traits
 
@@ -25,6 +25,7 @@ class Box(FakeSandbox):
     """An instance whose memory follows what the program in it has said."""
 
     spec: Spec = field(default_factory=Spec)
+    disk: bytes = b"1"
     limit_mib: int = 0
     said: str = ""
     told: int = 0
@@ -41,7 +42,9 @@ class Box(FakeSandbox):
         if "cpu.stat" in line:
             self.told += 1
             return Completed(f"nr_periods {10 * self.told}\nnr_throttled {self.told}\n".encode(), 0)
-        return Completed(b"\0" * 288, 0)
+        if argv[0] == "stat":
+            return Completed(self.disk, 0)
+        return Completed(b"\0" * 312 + (10**9 // 4).to_bytes(8, "little"), 0)
 
     def resize(self, memory_mib: int) -> int:
         if memory_mib < 200 and not self.spec.machine:
@@ -67,10 +70,13 @@ class Box(FakeSandbox):
 class Launcher(FakeLauncher):
     """Opens such boxes."""
 
+    def made(self, spec: Spec) -> Box:
+        return Box(pid=1, spec=spec)
+
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[Box]:
         self.opened += 1
-        box = Box(pid=1, spec=spec)
+        box = self.made(spec)
         box.script = box.taker
         yield box
 
@@ -135,7 +141,31 @@ def test_work_is_counted_in_a_process_and_in_containers_with_and_without_the_fil
     rows = [r for r in run(Platform.PROCESS, Platform.CONTAINER) if r.metric == "work_cpu_s"]
     bare = {r.phase for r in rows if r.platform is Platform.CONTAINER and r.confinement}
     assert bare == {piece + NO_FILTER for piece in WORK}
-    assert len(rows) == 3 * REPEATS * len(WORK)
+    assert len(rows) == REPEATS * (3 * len(WORK) + 1)
+    assert WRITES + VOLUME in {r.phase for r in rows}
+
+
+@pytest.mark.parametrize("metric", ["disk_s", "network_s"])
+def test_waiting_is_timed_in_the_process_and_in_a_container_as_docker_starts_it(
+    metric: str,
+) -> None:
+    rows = [r for r in run(Platform.PROCESS, Platform.CONTAINER) if r.metric == metric]
+    assert [r.value for r in rows] == [0.25] * (2 * REPEATS)
+    assert {(r.platform, r.confinement) for r in rows} == {
+        (Platform.PROCESS, ""), (Platform.CONTAINER, "")
+    }  # fmt: skip
+
+
+def test_writes_to_two_file_systems_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Launcher, "made", lambda _, spec: Box(pid=1, spec=spec, disk=spec.volume.encode())
+    )
+    rows = run(Platform.PROCESS, Platform.CONTAINER)
+    wrong = [r for r in rows if r.status != "ok"]
+    assert {(r.platform, r.metric) for r in wrong} == {
+        (Platform.PROCESS, "work_cpu_s"), (Platform.PROCESS, "disk_s")
+    }  # fmt: skip
+    assert all(r.phase == WRITES and "another file system" in r.error for r in wrong)
 
 
 def test_memory_that_cannot_be_read_is_a_row_and_the_run_goes_on(

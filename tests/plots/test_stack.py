@@ -39,7 +39,7 @@ def test_first_parts_that_are_equal_in_two_bars_are_listed_once() -> None:
 
 def test_two_pictures_number_a_part_alike_though_one_leaves_out_another() -> None:
     moved = [Whole("container", {"save": 1.0, "load": 2.0})]
-    picture = stack(moved, what="Seconds", caption="", numbered=["save", "transfer", "load"])
+    picture = stack(moved, what="Seconds", caption="", order=["save", "transfer", "load"])
     drawn = " ".join(text.get_text() for text in picture.figure.axes[0].texts)
     assert "3 load" in drawn.replace("\u00a0", " ")
     assert "transfer" not in drawn

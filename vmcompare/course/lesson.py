@@ -12,6 +12,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from numbers import Integral
 from typing import Any
 
@@ -416,7 +417,9 @@ class Lesson(Steps):
         runs = ((MEASURED, self.live), (RECORDED, self._recorded))
         rows = list(findings_rows(self.number, runs, self._evidence))
         if rows:
-            return page.Html(render("findings", findings=rows, article=claims.ARTICLE))
+            parts = groupby(rows, lambda row: (row["claim"].split()[0], row["quote"]))
+            groups = [(name, list(found)) for (name, _), found in parts]
+            return page.Html(render("findings", groups=groups, article=claims.ARTICLE))
         return page.Note("No run has been recorded yet: press Run above.")
 
     def _evidence(self) -> Evidence:

@@ -127,6 +127,15 @@ _METRICS: Mapping[str, tuple[str, str]] = {
         "s",
         "processor seconds that the kernel charged one program for the work that `phase` names",
     ),
+    "disk_s": (
+        "s",
+        "writes to a file, each followed by `fsync`: from the first to the last, waiting included",
+    ),
+    "network_s": (
+        "s",
+        "a transfer between two processes through 127.0.0.1: from the socket to the last byte, "
+        "waiting included",
+    ),
     "host_cpu_to_vcpu_ratio": (
         "ratio",
         "host processor seconds of an instance with two busy loops a vCPU, ÷ (vCPUs × wall "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vmcompare.engines.programs.workload import elf, used_s
+from vmcompare.engines.programs.workload import Spent, elf, spent
 from vmcompare.errors import Unavailable
 
 runs_here = pytest.mark.skipif(
@@ -57,15 +57,37 @@ def test_it_tells_what_the_kernel_charged_it_and_its_children(program: Path, kin
         told = subprocess.run([program, kind, count, "report"], capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        assert 0 <= used_s(told.stdout) <= spent_s
-        return used_s(told.stdout)
+        assert 0 <= spent(told.stdout).cpu_s <= spent_s
+        return spent(told.stdout).cpu_s
 
     assert charged_s("0") < charged_s("20000000" if kind == "c" else "400")
 
 
+@runs_here
+def test_it_appends_to_a_file_and_waits_for_the_disk(program: Path, tmp_path: Path) -> None:
+    written = tmp_path / "file"
+    for count in (50, 3):
+        done = subprocess.run([program, "d", str(count), written], capture_output=True, check=True)
+        assert written.stat().st_size == 4096 * count
+        assert spent(done.stdout).wall_s > 0
+    nowhere = tmp_path / "no folder" / "file"
+    assert subprocess.run([program, "d", "1", nowhere], check=False).returncode == 127
+
+
+@runs_here
+def test_the_bytes_it_sends_to_itself_take_time(program: Path) -> None:
+    def sent(count: str) -> Spent:
+        done = subprocess.run([program, "n", count, "report"], capture_output=True, check=True)
+        return spent(done.stdout)
+
+    few, many = sent("1"), sent("4000")
+    assert many.wall_s > few.wall_s > 0
+    assert many.cpu_s > few.cpu_s
+
+
 def test_what_is_no_report_is_refused() -> None:
     with pytest.raises(ValueError, match="9 bytes"):
-        used_s(b"not found")
+        spent(b"not found")
 
 
 def test_another_processor_is_told_that_there_is_none() -> None:

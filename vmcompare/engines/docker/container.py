@@ -141,6 +141,11 @@ class Container(AbstractContextManager["Container"]):
         options = host_options(self._spec)
         if network := self._joined.network if self._joined else self._network:
             options["network_mode"] = network.name
+        if self._spec.volume:  # without a name: it is removed with its container
+            from docker.types import Mount
+
+            labels = cleanup.labels()
+            options["mounts"] = [Mount(self._spec.volume, "", type="volume", labels=labels)]
         return options
 
     def _place(self) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vmcompare.evidence.statistics import INTERVAL_FROM, Interval
 from vmcompare.evidence.units import MIB, ratio, seconds, size
@@ -19,6 +19,7 @@ from vmcompare.experiments.elasticity.measure import (
     BALLOON,
     BEFORE,
     BEFORE_S,
+    CLOCKED,
     GIVEN_MIB,
     HELD_S,
     NO_FILTER,
@@ -26,9 +27,11 @@ from vmcompare.experiments.elasticity.measure import (
     PEAK,
     REPORTING,
     TAKEN_MIB,
+    VOLUME,
     WORK,
+    WRITES,
 )
-from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Line, lines
 from vmcompare.plots.picture import Picture, WhatIf
@@ -135,7 +138,7 @@ def moments(view: View) -> Iterator[Row]:
         }
 
 
-for _name in ("moments", "limits", "work"):
+for _name in ("moments", "limits"):
     explained.values(_name, "table")(View.sourced)
 
 
@@ -175,28 +178,47 @@ def limits(view: View) -> Iterator[Row]:
 # ---- work ---------------------------------------------------------------------------------------
 
 
-def work_column(view: View, series: Series, phase: str) -> Column | None:
-    """Processor seconds of one piece of work."""
-    return of_series(view.columns("work_cpu_s", phase=phase), series)
+def work_column(
+    view: View, series: Series, phase: str, metric: str = "work_cpu_s"
+) -> Column | None:
+    """Seconds of one piece of work: of the processor, or by the clock."""
+    return of_series(view.columns(metric, phase=phase), series)
 
 
 @explained.table("work", lacking="work that was counted")
 def work(view: View) -> Iterator[Row]:
-    """One row a piece of work: medians, and the container's ratio paired by round."""
-    for piece in WORK:
-        bare = work_column(view, PROCESS, piece)
+    """One row a piece of work: medians, and the container's ratios paired by round."""
+    for piece in [*WORK, WRITES + VOLUME] if view.columns("work_cpu_s") else ():
+        bare = work_column(view, PROCESS, piece.removesuffix(VOLUME))
         held = work_column(view, CONTAINER, piece)
-        free = work_column(view, CONTAINER, piece + NO_FILTER)
-        if bare is None and held is None:
-            continue
-        paired = held.over(bare) if held and bare else None
+        clock = CLOCKED.get(piece, "")
+        waited = [work_column(view, one, piece, clock) for one in (CONTAINER, PROCESS)]
         yield {
             "work": piece,
-            "process": seconds(bare.median.estimate) if bare else "–",
-            "container": seconds(held.median.estimate) if held else "–",
-            "container, no filter": seconds(free.median.estimate) if free else "–",
-            "container ÷ process": ratio(paired.estimate) if paired else "–",
+            "process": _median(bare, "not measured"),
+            "container": _median(held, "not measured"),
+            "container, no filter": _median(work_column(view, CONTAINER, piece + NO_FILTER), "–"),
+            "container ÷ process": _over(held, bare),
+            "by the clock": _over(*waited),
         }
+
+
+def _median(column: Column | None, otherwise: str) -> str:
+    return seconds(column.median.estimate) if column else otherwise
+
+
+def _over(held: Column | None, bare: Column | None) -> str:
+    paired = held.over(bare) if held and bare else None
+    return ratio(paired.estimate) if paired else "–"
+
+
+@explained.values("work", "table")
+def _work_sourced(view: View) -> Values:
+    """Its caption tells of the runs that did the work, and of no VM: none did it."""
+    rows = view.frame[view.frame["metric"] == "work_cpu_s"]
+    runs = set(rows["run_id"])
+    sources = tuple(source for source in view.sources if source.run_id in runs)
+    return replace(view, frame=rows, sources=sources).sourced()
 
 
 # ---- the model ----------------------------------------------------------------------------------

@@ -21,7 +21,17 @@ phases of ``freed``; and ``host_bytes_to_limit_ratio``, phase ``start``, of ``be
 in which share of its periods the kernel stopped a busy loop, before and after a limit.
 
 **Work.** ``work_cpu_s``: processor seconds that the kernel charged one program for a known piece of
-work (``phase``), in a process and in containers side by side, :data:`REPEATS` times a block.
+work (``phase``), in a process and in containers side by side, :data:`REPEATS` times a block. What
+threads of the kernel do for it is not in it. Of two pieces the clock's time is recorded as well,
+waiting included, in a process and in a container as Docker starts it. The program reads the clock
+itself, so that nothing of its own start or end is in it:
+
+``disk_s``
+    200 times 4 KiB are appended to a file, each followed by ``fsync``. The process's file and the
+    container's writable layer lie on one file system; where they do not, the process's rows fail.
+``network_s``
+    500 MiB go through a TCP connection of 127.0.0.1, from one process to another of the same
+    network namespace: the host's, or one that the container has for itself.
 """
 
 from __future__ import annotations
@@ -105,15 +115,23 @@ ARMS = (
     Arm(Series(Platform.VM, Machine.Q35), Balloon.PAGE_REPORTING, REPORTING),
 )
 
-WORK: Mapping[str, tuple[str, str]] = {
-    "computing": ("c", "50000000"),
-    "system calls": ("s", "2000000"),
-    "fork and exec": ("f", "2000"),
+WRITES, LOOPBACK = "writes with fsync", "loopback network"
+WORK: Mapping[str, tuple[str, str, str]] = {
+    "computing": ("c", "50000000", "report"),
+    "system calls": ("s", "2000000", "report"),
+    "fork and exec": ("f", "2000", "report"),
+    WRITES: ("d", "200", "/tmp/vmcompare-file"),
+    LOOPBACK: ("n", "8000", "report"),
 }
 """Piece of work → the program's arguments: a few tenths of a second on a present-day host."""
 
-NO_FILTER = ", no filter"
-"""Ends the phases of a container's work that runs without seccomp."""
+CLOCKED = {WRITES: "disk_s", LOOPBACK: "network_s"}
+
+NO_FILTER, VOLUME = ", no filter", ", volume"
+"""End the phases of a container's work that runs without seccomp, or writes to a volume."""
+
+_VOLUME = "/vmcompare-volume"
+_ON_VOLUME = ("d", "200", f"{_VOLUME}/file")
 
 REPEATS = 5
 
@@ -357,43 +375,86 @@ def _periods(box: Sandbox) -> tuple[int, int]:
 # ---- work ---------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where work is done, and which; ``suffix`` ends the phases of its rows.
+
+    ``disk`` is the number (``st_dev``) of the file system that its file lies on.
+    """
+
+    row: Measurement
+    box: Sandbox
+    work: Mapping[str, tuple[str, str, str]]
+    suffix: str
+    disk: bytes
+
+
+def _place(
+    row: Measurement, box: Sandbox, work: Mapping[str, tuple[str, str, str]], suffix: str
+) -> _Place:
+    box.put(_WORK, workload.elf(platform.machine()))
+    file = work[WRITES][-1]
+    box.put(file, b"")
+    return _Place(row, box, work, suffix, box.run(("stat", "-c", "%d", file)).output)
+
+
 def _work(context: Context, block: int, order: int) -> Iterator[Measurement]:
     """The same work in a process and in two containers, one with the usual filter, interleaved."""
-    places = {"": Platform.PROCESS, "default": Platform.CONTAINER, NO_FILTER: Platform.CONTAINER}
+    where = {"": Platform.PROCESS, VOLUME: Platform.CONTAINER, NO_FILTER: Platform.CONTAINER}
     chance = random.Random(f"{context.seed} {block}")
     with ExitStack() as stack:
-        open_: list[tuple[Measurement, Sandbox, str]] = []
-        for name, where in places.items():
-            launcher = context.launchers.get(where)
+        places: list[_Place] = []
+        for name, one in where.items():
+            launcher = context.launchers.get(one)
             if launcher is None:
                 continue
             bare = name == NO_FILTER
             held = Confinement.NO_SECCOMP if bare else Confinement.DEFAULT
-            spec = Spec(vcpus=2, confinement=held)
+            spec = Spec(vcpus=2, confinement=held, volume=_VOLUME if name == VOLUME else "")
             row = blank(
-                launcher, where, spec, "work_cpu_s", block=block, order_in_block=order,
+                launcher, one, spec, "work_cpu_s", block=block, order_in_block=order,
                 confinement=str(held) if bare else "",
             )  # fmt: skip
             try:
                 box = stack.enter_context(launcher.open(spec, context.on_event))
-                box.put(_WORK, workload.elf(platform.machine()))
+                places.append(_place(row, box, WORK, NO_FILTER if bare else ""))
+                if spec.volume:
+                    places.append(_place(row, box, {WRITES: _ON_VOLUME}, VOLUME))
             except FAILURES as problem:
                 yield failed(row, str(problem), phase="computing")
-            else:
-                open_.append((row, box, NO_FILTER if bare else ""))
+        # A container's own layer has another number than the disk it lies on; its volume has not.
+        disks = {
+            place.disk for place in places
+            if place.suffix == VOLUME or place.row.platform is Platform.PROCESS
+        }  # fmt: skip
         for rep in range(REPEATS):
-            for row, box, suffix in chance.sample(open_, len(open_)):
-                for phase, argv in WORK.items():
-                    made = replace(row, phase=phase + suffix, rep=rep)
-                    yield from or_failed(_used(made, box, argv), made)
+            for piece in WORK:
+                doing = [place for place in places if piece in place.work]
+                for place in chance.sample(doing, len(doing)):
+                    yield from _rows(place, piece, rep, apart=len(disks) > 1)
 
 
-def _used(row: Measurement, box: Sandbox, argv: Sequence[str]) -> Iterator[Measurement]:
-    done = box.run((_WORK, *argv, "report"))
+def _rows(place: _Place, piece: str, rep: int, *, apart: bool) -> Iterator[Measurement]:
+    """Of one piece of work; ``apart``: the process writes to another disk than the containers."""
+    row = replace(place.row, phase=piece + place.suffix, rep=rep)
+    expected = [row]
+    if piece in CLOCKED and not place.suffix:
+        expected.append(replace(row, metric=CLOCKED[piece]))
+    if apart and piece == WRITES and row.platform is Platform.PROCESS:
+        why = "the process writes to another file system than Docker; name one of it in TMPDIR"
+        yield from (failed(one, why) for one in expected)
+    else:
+        yield from or_failed(_spent(place, piece, expected), *expected)
+
+
+def _spent(place: _Place, piece: str, expected: Sequence[Measurement]) -> Iterator[Measurement]:
+    argv = (_WORK, *place.work[piece])
     try:
-        yield filled(row, workload.used_s(done.output))
+        spent = workload.spent(place.box.run(argv).output)
     except ValueError as problem:
-        yield failed(row, str(problem))
+        raise LaunchFailure("the known work could not be done", argv, str(problem)) from problem
+    for row, value in zip(expected, (spent.cpu_s, spent.wall_s), strict=False):
+        yield filled(row, value)
 
 
 EXPERIMENT = Experiment(
