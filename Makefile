@@ -10,8 +10,9 @@ N      ?= 10000
 SEED   ?= 10
 MODE   ?= auto
 ENGINES ?=
-# One worker more than there are processors: many tests wait for something.
-WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# As many workers as there are processors; one more where many tests wait for something.
+WORKERS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
+WAITING = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # With engines and browsers two at a time: a VM under emulation keeps one processor busy.
 WITHOUT := not docker and not qemu and not browser
 # Of those without, what is more than a call of a function: whole lessons, killed commands, wheels, runc.
@@ -34,7 +35,7 @@ handouts: $(READY) engines     ## dist/*.html and an index: measured where engin
 	$(BIN)/vmcompare handout $(NOTEBOOKS) --out dist --mode $(MODE) --rounds $(ROUNDS)
 
 test: test-code $(TOOLS) engines browser-tools   ## all tests; what is missing is a skip with its reason
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(WITHOUT) and $(WHOLE)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WAITING) --dist worksteal -m "$(WITHOUT) and $(WHOLE)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "$(WITH)" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
 

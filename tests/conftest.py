@@ -3,6 +3,7 @@ variable VMCOMPARE_REQUIRE names it (as in CI), they fail instead."""
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -14,6 +15,8 @@ import pytest
 from room import Room, hidden_engines
 
 sys.modules.setdefault("rfc3987_syntax", None)  # as in vmcompare.handout: nbformat is quick then
+# Looking for garbage took an eighth of the time: figures are made of many small objects.
+gc.set_threshold(20_000, 50, 100)
 ENGINES = ("docker", "qemu", "browser")
 REQUIRED = frozenset(filter(None, os.environ.get("VMCOMPARE_REQUIRE", "").split(",")))
 
@@ -47,6 +50,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return path if "/engines/" in path or "/experiments/" in path else nodeid
 
     return BySharedSetUp(config, log)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what was imported stays
 
 
 @pytest.fixture(scope="session")

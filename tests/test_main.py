@@ -84,12 +84,13 @@ def test_check_tells_every_engine_and_runtime_and_why_not(
         assert all(told["rejected"].values())
 
 
-def test_a_recording_goes_where_it_was_told_to_and_json_says_where(tmp_path: Path) -> None:
-    done = vmcompare("record", "boot_speed", "--platform", "process", "--rounds", "1", "--json",
-                     "--out", str(tmp_path))  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_a_recording_goes_where_it_was_told_to_and_json_says_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["record", "boot_speed", "--platform", "process", "--rounds", "1", "--json"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
     [path] = (tmp_path / "boot_speed").glob("*.jsonl")
-    document = json.loads(done.stdout)
+    document = json.loads(capsys.readouterr().out)
     [told] = document["recordings"]
     assert (told["file"], told["ended"], told["failed_rows"]) == (str(path), "complete", 0)
     assert names_in(document) <= described("record")
@@ -110,10 +111,9 @@ def test_an_engine_that_is_hidden_is_missing_with_the_next_step(
     assert not list(tmp_path.rglob("*.jsonl"))
 
 
-def test_clean_says_when_nothing_was_left(private_places: Path) -> None:
-    done = vmcompare("clean")
-    assert done.returncode == 0
-    assert done.stdout.strip()
+def test_clean_says_when_nothing_was_left(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["clean"]) == 0
+    assert capsys.readouterr().out.strip()
 
 
 def three_experiments(monkeypatch: pytest.MonkeyPatch, second: BaseException) -> list[str]:

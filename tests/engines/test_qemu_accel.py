@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
 import subprocess
 import sys
@@ -123,17 +122,6 @@ def test_the_answer_is_kept_until_the_next_boot(
     monkeypatch.setattr(accel.cleanup, "boot", lambda: "another boot")
     assert accel.choose(qemu) == first
     assert (tmp_path / "runs").read_text() == "x\nx\n"
-
-
-@pytest.mark.parametrize("kept", ["", "{", "[]", json.dumps({"accel": "kvm", "rejected": [1]})])
-def test_a_kept_answer_that_is_damaged_is_found_out_anew(
-    stand_in: Stand, private_cache: Path, kept: str
-) -> None:
-    qemu = stand_in(GOOD)
-    choice = accel.choose(qemu)
-    (file,) = private_cache.glob("accelerator-*.json")
-    file.write_text(kept)
-    assert accel.choose(qemu) == choice
 
 
 def test_only_hardware_gets_the_hosts_processor() -> None:

@@ -382,6 +382,8 @@ KEPT = {
     "a nonsense rejection": {"accel": "tcg", "rejected": [{"accel": "tcg", "why": "because"}]},
     "rejections out of order": {"accel": "kvm", "rejected": [{"accel": "kvm", "why": ""}]},
     "numbers": {"accel": 7, "rejected": 7},
+    "no object": [],
+    "a rejection that is none": {"accel": "kvm", "rejected": [1]},
     "an escape": {"accel": "tcg", "rejected": [{"accel": "kvm", "why": "\x1b[2J"}]},
 }
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -38,6 +38,9 @@ from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, m
 from vmcompare.paths import data_dir, user_recordings_dir
 from vmcompare.plots.findings import SIGNS
 from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform, Series
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(slots=True)
@@ -526,15 +529,15 @@ def findings_rows(
             if elsewhere.run is not None and not elsewhere.finding.lacking:
                 yield _judged(name, claim, elsewhere.finding, _borrowed(elsewhere, lesson))
                 continue
-        for shown, run, finding in found:
-            yield _judged(name, claim, finding, _source(shown, run, claim))
+        for (shown, run, frame), (_, _, finding) in zip(judged, found, strict=True):
+            yield _judged(name, claim, finding, _source(shown, run, claim, frame))
 
 
-def _source(shown: str, run: Recording, claim: Claim) -> str:
+def _source(shown: str, run: Recording, claim: Claim, frame: pd.DataFrame) -> str:
     """Which run a finding is from, and whether its VMs were emulated; nothing for a judgement."""
     if claim.estimand is None:
         return ""
-    used = set(concerned(claim.estimand, run.frame())["accel"].dropna())
+    used = set(concerned(claim.estimand, frame)["accel"].dropna())
     return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if SOFTWARE in used else "")
 
 
