@@ -123,7 +123,6 @@ def test_the_processor_alone_decides_only_where_nothing_else_was_read_on_both_si
 def test_a_container_reads_the_host_s_hardware_and_its_refusal_names_no_path() -> None:
     made = full()
     own, inside = (texts(made, p) for p in (Platform.PROCESS, Platform.CONTAINER))
-    assert inside["hardware_differs_from_host"] == "no"
     assert inside["boot_id"] == own["boot_id"] == "aaaaaaaa"
     assert inside["processor"] == "Host CPU"
     assert inside["devices"] == "8086:1111, 8086:7000"
@@ -135,7 +134,6 @@ def test_the_sector_s_bytes_are_kept_with_what_it_printed() -> None:
     told = texts(made, Platform.VM_DIRECT)
     assert told["boot_sector_printed"].startswith("Hello from")
     assert len(bytes.fromhex(told["boot_sector_bytes"])) == 512
-    assert sum(row.value or 0 for row in made if row.metric == "part_bytes") == 512
 
 
 def test_half_of_the_starts_of_each_round_are_a_in_an_order_that_the_seed_decides() -> None:

@@ -204,10 +204,6 @@ class _Run:
         row = replace(row, guest_kernel=found.kernel)
         yield from _readings(row, found)
         yield _ran(row, *tried)
-        if platform is not Platform.PROCESS:
-            other = differs(found, self.host)
-            said = {True: "yes", False: "no", None: ""}[other]
-            yield _observation(row, "hardware_differs_from_host", said)
 
     def _two(self, launcher: Launcher) -> Iterator[Measurement]:
         """Two guests with a kernel of their own at once; the first is also the control."""
@@ -262,8 +258,6 @@ class _Run:
         seen = replace(row, metric="observation")
         yield _observation(seen, "boot_sector_printed", printed)
         yield _observation(seen, "boot_sector_bytes", _IMAGE.hex())
-        for name, piece in boot_sector.parts(_IMAGE):
-            yield filled(row, float(len(piece)), metric="part_bytes", phase=name)
 
 
 def measure(context: Context) -> Iterator[Measurement]:
