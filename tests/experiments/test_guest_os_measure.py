@@ -308,7 +308,7 @@ def test_what_is_inside_is_counted_without_what_this_course_put_there() -> None:
 
 @pytest.mark.docker
 @pytest.mark.qemu
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_real_instances_are_weighed_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(measure, "IDLE_S", 0.5)

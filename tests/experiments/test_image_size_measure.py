@@ -292,7 +292,7 @@ def test_a_vm_without_an_overlay_file_system_is_a_row_that_says_so() -> None:
 
 
 @pytest.mark.qemu
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_real_guest_copies_a_whole_file_up() -> None:
     launchers = engines.launchers(engines.availability(), [Platform.VM], strict=True)
     spec = Spec(machine=Machine.Q35)
