@@ -35,6 +35,16 @@ CODE_CELLS = """
 """
 IDLE = "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 ALL_RAN = f"{CODE_CELLS}.every(cell => cell.executionCount) && {IDLE}"
+SETTLED = """
+async () => {
+  const now = () => document.querySelector('.jp-Notebook').innerHTML;
+  const before = now();
+  await new Promise(resolve => setTimeout(resolve, 1000));
+  return now() === before;
+}
+"""
+"""Whether a second passes in which nothing of the notebook's page changes."""
+
 
 EXPOSED = {
     "jupyterlab": (
@@ -175,7 +185,7 @@ def run_all(page: Any) -> None:
     """Run all cells, to the end of the last one."""
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_function(ALL_RAN, timeout=RUN_ALL_S * 1000)
-    page.wait_for_timeout(1000)  # outputs of widgets come after their cell
+    page.wait_for_function(SETTLED, timeout=START_S * 1000)  # widgets come after their cell
 
 
 def save(page: Any) -> None:
