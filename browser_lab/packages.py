@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmcompare.engines.setup import APT
 from vmcompare.errors import Unavailable
 
 ROOT = Path(__file__).parent.parent
@@ -86,7 +87,7 @@ def need_tools() -> None:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         install = ["install", "-y", "--no-install-recommends", *lacking]
         for task in (["update"], install):
-            subprocess.run(["apt-get", "-qq", *task], env=environment, check=False)
+            subprocess.run([*APT, "-qq", *task], env=environment, check=False)
         lacking = missing()
     if lacking:
         raise Unavailable(
@@ -205,7 +206,7 @@ def _apt(cache: Path) -> list[str]:
         "Dir::Etc::SourceList": state / "sources.list",
         "Dir::Etc::SourceParts": "/dev/null",
     }
-    apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in options.items())]
+    apt = [*APT, "-qq", *(f"-o{name}={value}" for name, value in options.items())]
     # No error yet: a source that has nothing for i386 is one to apt. The download decides.
     if subprocess.run([*apt, "update"], check=False).returncode:
         print("browser lab: apt-get could not read all its sources; the others may do", flush=True)

@@ -47,7 +47,7 @@ def private_daemon(
         with (root / "log").open("ab") as log:
             daemon = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
         running.append(daemon)
-        until(lambda: backend.probe(5).ok or daemon.poll() is not None, 30)
+        until(lambda: backend.probe(5).ok or daemon.poll() is not None, 120)
         if not backend.probe(5).ok:
             complain = pytest.skip if len(running) == 1 else pytest.fail
             complain(f"no private daemon here: {(root / 'log').read_text()[-300:]}")
@@ -56,7 +56,7 @@ def private_daemon(
     yield start
     for daemon in running:
         daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(120)
     # Whatever a killed daemon left: only processes and mounts that name this test's own folder.
     for process in psutil.process_iter(["cmdline"]):
         if any(f"{root}/" in word for word in process.info["cmdline"] or ()):

@@ -55,7 +55,7 @@ def test_one_more_container_by_hand_agrees_with_the_recording(tmp_path: Path) ->
 
 
 @pytest.mark.qemu
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the line starts an x86-64 VM")
 def test_one_vm_by_hand_agrees_with_the_recording(tmp_path: Path) -> None:
     [_, pss, *_, vm] = lines()

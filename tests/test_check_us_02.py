@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import waiting
 from shell_lines import alpine_image, shell_lines
 
 from vmcompare.engines.images import alpine
@@ -48,14 +49,18 @@ def image() -> str:
 def test_a_container_reads_the_hosts_boot_id_and_the_host_lists_its_program(image: str) -> None:
     _, here, inside, listed, _ = lines("Check us")
     assert type_line(inside, image=image) == type_line(here)
-    found = type_line(listed.replace("sudo ", ""), image=image).splitlines()
-    namespaces = [line.split()[0] for line in found if line.split()[1:2]]
-    assert [line for line in found if line.endswith("sleep 1000")]
-    assert len(set(namespaces)) > 1
+
+    def its_program() -> bool:
+        found = type_line(listed.replace("sudo ", ""), image=image).splitlines()
+        namespaces = [line.split()[0] for line in found if line.split()[1:2]]
+        assert len(set(namespaces)) > 1
+        return any(line.endswith("sleep 1000") for line in found)
+
+    assert waiting.until(its_program)  # runc may still be on its way to it
 
 
 @pytest.mark.qemu
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_vm_reads_another_boot_id() -> None:
     _, here, _, _, start = lines("Check us")
     files = alpine.sources()
@@ -72,7 +77,7 @@ def test_a_vm_reads_another_boot_id() -> None:
             said = until(vm.stdout, PROMPT).decode(errors="replace")
             vm.stdin.write(b"\x01x")
             vm.stdin.flush()
-            vm.wait(10)
+            vm.wait(60)
         finally:
             vm.kill()
     [boot_id] = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", said)
@@ -105,17 +110,22 @@ def test_the_steps_of_the_container_work_in_a_terminal(image: str) -> None:
             return type_line(line, f"{look}; ip link show lo up | grep lo: | wc -l\n").split()
 
         type_line("; ".join(map(here, first[1:3])))
+
+        def many() -> int:
+            return len([p for p in Path("/proc").iterdir() if p.name.isdigit()])
+
         try:
-            many = len([p for p in Path("/proc").iterdir() if p.name.isdigit()])
+            before = many()
             number, processes, files, user, up = seen("chroot", "mount")
             assert (files, user, up) == ("alpine", "0", "1")
-            assert int(processes) > many / 2
+            assert int(processes) > min(before, many()) / 2  # others come and go
             assert number != "1"
             assert seen("chroot", "mount", "pid") == ["1", "1", "alpine", "0", "1"]
             assert seen("chroot", "mount", "pid", "net", "user") == ["1", "1", "alpine", "0", "0"]
+            before = many()
             number, processes, *_ = seen("chroot", "pid")
             assert number == "1"
-            assert int(processes) > many / 2
+            assert int(processes) > min(before, many()) / 2
         finally:
             type_line(here(first[-1].partition("; rmdir")[0]))
         assert not Path(box).exists()

@@ -14,6 +14,7 @@ from vmcompare.measuring.experiment import recordings_dir
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 def test_what_docker_stats_tells_agrees_with_the_recording() -> None:
     [_, _, *lines] = shell_lines("07", "within a factor of 1.3")
     script = "\n".join([f"image={alpine_image()}", *lines])

@@ -43,7 +43,7 @@ PARAMETERS = [
 STOPPED = PARAMETERS[1::3]
 """Stop is the same way out of every step; so a step of each part stands for all of them."""
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 def until(words: str, out: Path, part: str, kept: tuple[str, ...]) -> subprocess.Popen[str]:

@@ -29,7 +29,7 @@ CASES = [
     pytest.param(Platform.VM_DIRECT, "vm-direct (pc): count", "incoming", marks=pytest.mark.qemu),
 ]  # fmt: skip
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 def in_the_midst(platform: Platform, step: str, word: str, out: Path) -> session.Session:

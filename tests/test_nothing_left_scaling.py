@@ -19,7 +19,7 @@ CASES = [
     pytest.param(Platform.VM_DIRECT, "vm-direct (pc), cold × 2", marks=pytest.mark.qemu),
 ]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 def in_the_midst(platform: Platform, step: str, out: Path) -> session.Session:

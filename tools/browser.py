@@ -10,7 +10,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from vmcompare.engines.setup import APT
 
 PACKAGES = {
     **{"chromium": "chromium", "firefox-esr": "firefox-esr", "pdftotext": "poppler-utils"},
@@ -23,6 +26,7 @@ OTHER_NAMES = {"chromium": "google-chrome", "firefox-esr": "firefox"}
 
 NPM = ("axe-core", "puppeteer-core", "v86")
 ROOT = Path(__file__).parent.parent
+TRIES, AGAIN_S = 2, 20.0  # a mirror that is busy answers later
 
 
 def main() -> int:
@@ -37,7 +41,7 @@ def main() -> int:
     ]
     if lacking and shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
         print(f"browser: installing Debian's {', '.join(lacking)} for the browser tests")
-        apt = ["apt-get", "-qq"]
+        apt = [*APT, "-qq"]
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         _try([*apt, "update"], env)
         _try([*apt, "install", "-y", "--no-install-recommends", *lacking], env)
@@ -51,12 +55,16 @@ def main() -> int:
 
 
 def _try(command: list[str], env: dict[str, str]) -> None:
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if done.returncode:
-        last = (done.stdout.strip().splitlines() or ["no output"])[-1]
-        print(f"browser: {' '.join(command[:2])} failed: {last}", file=sys.stderr)
+    for number in range(TRIES):
+        if number:
+            time.sleep(AGAIN_S)
+        done = subprocess.run(
+            command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if not done.returncode:
+            return
+    last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+    print(f"browser: {' '.join(command)} failed: {last}", file=sys.stderr)
 
 
 if __name__ == "__main__":

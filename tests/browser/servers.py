@@ -8,11 +8,9 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ import pytest
 from browser_tools import NOTEBOOKS, missing
 
 MARK = "VMCOMPARE_TEST_MARK"  # inherited by all that the server starts, orphans included
-START_S, RUN_ALL_S = 60, 240
+START_S, RUN_ALL_S = 180, 300
 
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -37,6 +35,16 @@ CODE_CELLS = """
 """
 IDLE = "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 ALL_RAN = f"{CODE_CELLS}.every(cell => cell.executionCount) && {IDLE}"
+SETTLED = """
+async () => {
+  const now = () => document.querySelector('.jp-Notebook').innerHTML;
+  const before = now();
+  await new Promise(resolve => setTimeout(resolve, 1000));
+  return now() === before;
+}
+"""
+"""Whether a second passes in which nothing of the notebook's page changes."""
+
 
 EXPOSED = {
     "jupyterlab": (
@@ -104,51 +112,48 @@ def served(application: str, home: Path, **env: str) -> Iterator[Server]:
         path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value), encoding="utf-8")
-    port, token, mark = _free_port(), secrets.token_hex(16), secrets.token_hex(8)
-    url = f"http://127.0.0.1:{port}"
+    token, mark = secrets.token_hex(16), secrets.token_hex(8)
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(
-            _command(application, port, token, work),
+            _command(application, token, work),
             env=environment(home, mark) | env, cwd=work, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        _wait_for(server, f"{url}/api/status?token={token}", home / "log")
+        url = _address(server, home)
         yield Server(application, url, token, mark, server, home)
     finally:
         server.terminate()
         try:
-            server.wait(20)
+            server.wait(60)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
 
 
-def _command(application: str, port: int, token: str, work: Path) -> list[str]:
+def _command(application: str, token: str, work: Path) -> list[str]:
     # Voilà runs as an extension of the same server, as it does where a class uses it.
     name = "jupyter_server" if application == "voila" else application
     root = ("--allow-root",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
     return [
-        *(sys.executable, "-m", name, "--no-browser", "--ip=127.0.0.1", f"--port={port}"),
-        *("--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"),
+        *(sys.executable, "-m", name, "--no-browser", "--ip=127.0.0.1"),
+        f"--IdentityProvider.token={token}",
         *(f"--ServerApp.root_dir={work}", *EXPOSED[application], *root),
     ]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(server: subprocess.Popen[bytes], status: str, log: Path) -> None:
+def _address(server: subprocess.Popen[bytes], home: Path) -> str:
+    """Where the server says that it is, once it answers there."""
+    told = home / "runtime" / f"jpserver-{server.pid}.json"
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(status, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
+            said = json.loads(told.read_text(encoding="utf-8"))
+            url = f"http://127.0.0.1:{said['port']}"
+            with urllib.request.urlopen(f"{url}/api/status?token={said['token']}", timeout=20):
+                return url
+        except (OSError, ValueError):  # not written yet, or written by half; or nobody answers
             time.sleep(0.2)
-    pytest.fail(f"the server did not start:\n{log.read_text(errors='replace')[-2000:]}")
+    pytest.fail(f"the server did not start:\n{(home / 'log').read_text(errors='replace')[-2000:]}")
 
 
 def ours(server: Server) -> list[psutil.Process]:
@@ -180,7 +185,7 @@ def run_all(page: Any) -> None:
     """Run all cells, to the end of the last one."""
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_function(ALL_RAN, timeout=RUN_ALL_S * 1000)
-    page.wait_for_timeout(1000)  # outputs of widgets come after their cell
+    page.wait_for_function(SETTLED, timeout=START_S * 1000)  # widgets come after their cell
 
 
 def save(page: Any) -> None:

@@ -21,16 +21,17 @@ from browser_tools import (
     missing,
     screenshot,
 )
-from servers import CODE_CELLS, IDLE, Server, open_notebook, ours, run_all, save, served
+from servers import CODE_CELLS, IDLE, SETTLED, Server, open_notebook, ours, run_all, save, served
+from waiting import until
 
 from vmcompare import paths
 from vmcompare.course import text
 from vmcompare.course.lesson import Lesson
 from vmcompare.experiments.boot_speed.checks import services_share
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
-MEASURE_S, END_S = 120, 60
+MEASURE_S, END_S = 240, 120
 VM_S = 2
 """How long after its first row a run is given to show a VM: a short run may be over soon after."""
 
@@ -93,7 +94,7 @@ def test_what_if_slider_redraws_its_picture(notebook: Any, name: str) -> None:
     handle.scroll_into_view_if_needed()
     drawn = picture.element_handle()  # before the press: the next drawing may be there at once
     handle.press("ArrowRight")
-    notebook.wait_for_function("drawing => !document.contains(drawing)", arg=drawn, timeout=20_000)
+    notebook.wait_for_function("drawing => !document.contains(drawing)", arg=drawn, timeout=60_000)
     picture.wait_for(state="visible")
     after = (picture.inner_html(), picture.get_attribute("aria-label"))
     assert after[0] != before[0]
@@ -174,12 +175,12 @@ def test_an_exercise_answers_wrong_with_hints_and_right_with_the_reason(
     assert "Not answered yet. Put a number, in per cent," in said.inner_text()
     for number in range(1, len(asked.hints) + 1):
         run_cell(notebook, call, f"{call}, 3)")
-        said.get_by_text(f"Hint {number}.").wait_for(timeout=20_000)
+        said.get_by_text(f"Hint {number}.").wait_for(timeout=60_000)
         assert "less than the data shown give" in said.inner_text()
     screenshot(notebook, f"lab-{name}-exercise-wrong")
     right = services_share(Lesson("boot_speed", "04").view)
     run_cell(notebook, call, f"{call}, {right})")
-    said.get_by_text("the direct-boot VM does without it").wait_for(timeout=20_000)
+    said.get_by_text("the direct-boot VM does without it").wait_for(timeout=60_000)
     assert "Hint" not in said.inner_text()
     screenshot(notebook, f"lab-{name}-exercise-right")
 
@@ -197,7 +198,7 @@ def test_an_exercise_with_choices_answers_every_choice_by_keyboard(
     for choice in asked.choices:
         notebook.keyboard.press("Space")
         judged = asked.check(view, choice)
-        box.get_by_text(judged.text[:30]).wait_for(timeout=20_000)
+        box.get_by_text(judged.text[:30]).wait_for(timeout=60_000)
         assert box.locator(f".vmc-said.vmc-{'right' if judged.right else 'wrong'}").count() == 1
         notebook.keyboard.press("Tab")
     screenshot(notebook, f"lab-{name}-choices")
@@ -213,7 +214,7 @@ def test_the_quiz_answers_every_choice_by_keyboard(notebook: Any, name: str) -> 
     radios.first.focus()
     for choice in question.choices:
         notebook.keyboard.press("Space")
-        box.get_by_text(choice.feedback[:40]).wait_for(timeout=20_000)
+        box.get_by_text(choice.feedback[:40]).wait_for(timeout=60_000)
         assert box.locator(".vmc-said").count() == 1
         assert box.locator(f".vmc-{'right' if choice.right else 'wrong'}").count() == 1
         notebook.keyboard.press("Tab")
@@ -237,6 +238,9 @@ def test_stop_leaves_nothing(lab: Server, notebook: Any, name: str) -> None:
         pytest.skip("the notebook shows no Run button (nothing can be measured on this machine)")
     run, stop = button(panel.last, "Run"), button(panel.last, "Stop")
     before = recordings(lab)
+    rounds = panel.last.locator("input[type=number]")
+    rounds.fill("50")  # so that it is not over before Stop is pressed, however late that is
+    rounds.press("Enter")
     run.scroll_into_view_if_needed()
     notebook.wait_for_timeout(1000)  # as a reader does: JupyterLab moves the page once more
     run.click()
@@ -255,12 +259,12 @@ def test_stop_leaves_nothing(lab: Server, notebook: Any, name: str) -> None:
     while time.monotonic() < deadline and ours(lab):
         seen |= {process.pid for process in ours(lab)}
         notebook.wait_for_timeout(200)
-    assert [process.cmdline() for process in ours(lab)] == []
-    assert containers_of(seen) == []
+    assert [process.pid for process in ours(lab)] == []
+    assert until(lambda: not containers_of(seen)), containers_of(seen)
     notebook.wait_for_function(
-        "button => !button.disabled", arg=run.element_handle(), timeout=20_000
+        "button => !button.disabled", arg=run.element_handle(), timeout=60_000
     )
-    notebook.wait_for_function(IDLE, timeout=20_000)
+    notebook.wait_for_function(IDLE, timeout=60_000)
     assert notebook.evaluate(ERRORS) == []
     screenshot(notebook, f"lab-{name}-stopped")
 
@@ -278,17 +282,22 @@ def test_a_reload_changes_nothing_and_a_restart_leaves_no_dead_control(
     keep = button(notebook, "Keep my prediction").first
     keep.locator("xpath=..").locator("input").fill("7")
     keep.click()
-    notebook.get_by_text("Kept. You will see it").first.wait_for(timeout=20_000)
+    notebook.get_by_text("Kept. You will see it").first.wait_for(timeout=60_000)
+    notebook.wait_for_function(SETTLED, timeout=60_000)
     before = notebook.evaluate(SHOWN)
     save(notebook)
     notebook.wait_for_function("!jupyterapp.shell.currentWidget.context.model.dirty")
     open_notebook(lab, notebook, name)
-    notebook.wait_for_function(f"before => {SHOWN}.join() === before.join()", arg=before)
+    notebook.wait_for_function(
+        f"before => {SHOWN}.join() === before.join()", arg=before, timeout=60_000
+    )
     notebook.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     notebook.locator(".vmc-asks.jupyter-widgets-disconnected").first.wait_for(state="attached")
-    notebook.wait_for_timeout(500)
-    for control in notebook.locator(".vmc-asks :is(button, input), .vmc-controls button").all():
-        assert not control.is_visible()
+    notebook.wait_for_function(
+        """![...document.querySelectorAll('.vmc-asks :is(button, input), .vmc-controls button')]
+        .some(control => control.checkVisibility({ visibilityProperty: true }))""",
+        timeout=60_000,
+    )
     screenshot(notebook, f"lab-{name}-restarted")
 
 
@@ -306,7 +315,7 @@ def recordings(lab: Server) -> frozenset[Path]:
 
 
 def rows_written(paths: frozenset[Path]) -> bool:
-    return any('"kind":"row"' in path.read_text(encoding="utf-8") for path in paths)
+    return any(b'"kind":"row"' in path.read_bytes() for path in paths)
 
 
 def containers_of(pids: set[int]) -> list[str]:
@@ -318,7 +327,7 @@ def containers_of(pids: set[int]) -> list[str]:
         [docker, "ps", "-a", "--format", '{{.ID}} {{.Label "vmcompare.pid"}}'],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     return [line for line in listed.stdout.splitlines() if line.split(" ")[-1] in map(str, pids)]

@@ -503,7 +503,7 @@ def test_the_accelerator_is_told_with_every_figure() -> None:
 
 
 @qemu
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_tuned_distribution_starts_its_last_service_and_writes_to_no_disk() -> None:
     launcher = QemuLauncher(Platform.VM_TUNED)
     before = launcher.image(Spec()).digest

@@ -262,7 +262,7 @@ def test_the_watcher_is_told_of_every_step() -> None:
 
 @pytest.mark.docker
 @pytest.mark.qemu
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_real_instances_are_weighed_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     found = engines.availability()

@@ -170,7 +170,7 @@ def test_stopping_at_any_step_leaves_nothing_open() -> None:
 
 
 @pytest.mark.qemu
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_real_kernels_fall_and_their_neighbours_do_not() -> None:
     from vmcompare.engines import qemu
     from vmcompare.engines.bare import process

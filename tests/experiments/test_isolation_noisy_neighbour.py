@@ -243,7 +243,7 @@ def test_stopping_at_any_step_leaves_nothing_open(host: SimpleNamespace) -> None
 
 
 @pytest.mark.qemu
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -277,7 +277,7 @@ def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
 
 
 @pytest.mark.qemu
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_real_neighbour_works_beside_real_cpu_burners(monkeypatch: pytest.MonkeyPatch) -> None:
     from vmcompare.engines import qemu
     from vmcompare.engines.images.container_host import program_files

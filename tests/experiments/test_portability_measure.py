@@ -184,7 +184,7 @@ def test_a_container_with_an_emulator_says_what_it_lacks(
 
 @pytest.mark.docker
 @pytest.mark.qemu
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_image_runs_under_the_kernel_of_a_guest_and_a_disk_on_ide_is_not_found() -> None:
     vms, containers = QemuLauncher(Platform.VM_DIRECT), DockerLauncher()
     row = blank(vms, Platform.VM_DIRECT, elsewhere.GUEST, "duration_s")

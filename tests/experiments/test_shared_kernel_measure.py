@@ -283,7 +283,7 @@ def test_counts_of_processes_may_differ_a_little(
 
 
 @pytest.mark.qemu
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
     from vmcompare.engines import qemu
     from vmcompare.sandbox import Machine
@@ -308,7 +308,7 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

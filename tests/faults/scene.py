@@ -68,7 +68,7 @@ class Scene:
         """A line of bash, in which ``$V`` is the command."""
         environment = {**self.environment, "V": " ".join(COMMAND), "OUT": str(self.out)}
         return subprocess.run(
-            ["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=120,
+            ["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=240,
             check=False, stdin=subprocess.DEVNULL, cwd=self.root,
         )  # fmt: skip
 
@@ -105,7 +105,7 @@ class Scene:
 
     def clean(self) -> None:
         """``vmcompare clean``."""
-        self.start("clean").communicate(timeout=60)
+        self.start("clean").communicate(timeout=120)
 
 
 def ended(child: subprocess.Popen[str], *signals: signal.Signals) -> tuple[int, str]:
@@ -113,7 +113,7 @@ def ended(child: subprocess.Popen[str], *signals: signal.Signals) -> tuple[int, 
     for number in signals:
         child.send_signal(number)
         time.sleep(0.01)
-    _, said = child.communicate(timeout=90)
+    _, said = child.communicate(timeout=120)
     return child.returncode, said
 
 

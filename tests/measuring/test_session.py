@@ -82,7 +82,7 @@ def test_a_signal_stops_it_without_the_flag_and_end_of_input_does_not(tmp_path: 
         for _ in range(20):
             assert child.stdout.readline()
         child.send_signal(signal.SIGTERM)
-        _, said = child.communicate(timeout=30)
+        _, said = child.communicate(timeout=60)
     assert child.returncode == 130
     assert said.strip().endswith(b"kept")
     assert b"Traceback" not in said

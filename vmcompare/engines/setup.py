@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import psutil
@@ -189,8 +190,8 @@ def _missing_packages() -> tuple[str, ...]:
     packages = []
     if not shutil.which(DAEMON):
         packages.append("docker.io")
-    if not shutil.which("docker") and _debian_has_docker_cli():
-        packages.append("docker-cli")  # a package of its own from Debian 13 on
+    if _docker_cli_is_apart():
+        packages.append("docker-cli")
     if not shutil.which("iptables"):
         packages.append("iptables")
     if not Path("/etc/ssl/certs/ca-certificates.crt").exists():
@@ -198,8 +199,9 @@ def _missing_packages() -> tuple[str, ...]:
     return tuple(packages)
 
 
-def _debian_has_docker_cli() -> bool:
-    if not shutil.which("apt-cache"):
+def _docker_cli_is_apart() -> bool:
+    """Whether ``docker`` is missing and a package of its own, as from Debian 13 on."""
+    if shutil.which("docker") or not shutil.which("apt-cache"):
         return False
     try:
         shown = query(["apt-cache", "show", "docker-cli"], 60)
@@ -220,7 +222,11 @@ def daemons_here() -> list[psutil.Process]:
     return found
 
 
-APT_S = 900  # for one apt-get; 16 s were measured, a slow classroom line takes minutes
+APT = ("apt-get", "-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=5")
+"""A new computer often updates itself in its first minutes, and mirrors fail now and then."""
+
+APT_S = 1800  # for one apt-get; 16 s were measured, a slow classroom line takes minutes
+APT_TRIES, APT_AGAIN_S = 2, 20.0  # `update` does not wait for another apt-get's lock
 
 
 def ensure(say: Say = print) -> None:
@@ -241,32 +247,36 @@ def ensure(say: Say = print) -> None:
 def _install(packages: tuple[str, ...], say: Say) -> None:
     say(f"Installing {', '.join(packages)} (apt-get) …")
     log = engine_dir() / "install.log"
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    wait = ["-o", "DPkg::Lock::Timeout=120"]
-    # A failed update is no reason to stop: the lists on this computer may do.
     with log.open("wb") as out:
-        for command in (
-            ["apt-get", *wait, "update"],
-            ["apt-get", *wait, "install", "-y", "--no-install-recommends", *packages],
-        ):
-            engine_log.command(command)
-            try:
-                ended = subprocess.run(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    env=environment,
-                    timeout=APT_S,
-                    check=False,
-                ).returncode
-            except (OSError, subprocess.TimeoutExpired):
-                ended = -1
-    if ended == 0:
-        say(f"Installed {', '.join(packages)}")
-    else:
-        last = last_line(log)
-        say(f"Not installed: {last}. Next step: apt-get install {' '.join(packages)}")
+        for number in range(APT_TRIES):
+            if number:
+                time.sleep(APT_AGAIN_S)
+            # A failed update is no reason to stop: the lists on this computer may do.
+            _apt(out, "update")
+            if "docker.io" in packages and "docker-cli" not in packages and _docker_cli_is_apart():
+                packages += ("docker-cli",)  # the lists of a new computer are empty until now
+            if _apt(out, "install", "-y", "--no-install-recommends", *packages):
+                say(f"Installed {', '.join(packages)}")
+                return
+    say(f"Not installed: {last_line(log)}. Next step: apt-get install {' '.join(packages)}")
+
+
+def _apt(out: BinaryIO, *words: str) -> bool:
+    """Whether ``apt-get`` does it."""
+    engine_log.command([*APT, *words])
+    try:
+        ended = subprocess.run(
+            [*APT, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            timeout=APT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return ended.returncode == 0
 
 
 def _start_docker(systemd: bool, say: Say) -> None:
@@ -288,7 +298,7 @@ def _start_docker(systemd: bool, say: Say) -> None:
     start_own(say)
 
 
-READY_S = 30.0  # for a new daemon to answer; 0.3–2 s is usual
+READY_S = 120.0  # for a new daemon to answer; 0.3–2 s is usual, on a new disk 20 s
 STOP_S = 20.0  # for our daemon to end in order; it gives each container up to 10 s
 _CONTAINERD_PID = Path("/var/run/docker/containerd/containerd.pid")
 """Where a daemon started without systemd keeps its containerd's pid (its default exec-root)."""
@@ -308,7 +318,10 @@ def start_own(say: Say) -> None:
     log = engine_dir() / "dockerd.log"
     for _ in range(1 + len(REMEDIES)):
         if _somebody_listens() or daemons_here():
-            say("Another Docker is starting: left alone. Next step: try again in a minute")
+            if wait_until_it_answers():
+                say(f"Docker {docker.probe().version} is ready")
+            else:
+                say("Another Docker is starting: left alone. Next step: try again in a minute")
             return
         daemon = _spawn(options, log)
         if wait_until_it_answers(daemon):

@@ -34,11 +34,11 @@ FOREIGN_AGE_S = 600.0
 """Age in seconds from which a *stopped* container of another boot counts as abandoned; and so does
 a network that no container is in."""
 
-NETWORK_END_S = 5.0  # for the last container to leave a dead owner's network; 0.3 s is usual
+NETWORK_END_S = 10.0  # for the last container to leave a dead owner's network; 0.3 s is usual
 OWNER = "VMCOMPARE_OWNER"  # a container's variable: session, boot, pid and start of its owner
 _SHIM = "containerd-shim"  # begins the name of the program that serves a container (`-id` names it)
 _CONFIG_BYTES = 1 << 20  # at most, of a runtime's configuration of a container; 10 kB are usual
-_SHIM_END_S = 5.0  # until what was killed must be gone; 0.1 s is usual
+_SHIM_END_S = 15.0  # until what was killed must be gone; 0.1 s is usual
 
 
 def environment() -> dict[str, str]:

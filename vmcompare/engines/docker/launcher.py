@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.engines.docker import second
 from vmcompare.engines.docker.container import Container, Joined, Network
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 PROBE_TIMEOUT_S = 10  # for an engine to say who it is; 0.02 s is usual, a hung one never does
 RETURN_S = 30.0  # for a lost engine to come back; a service manager restarts it in about 3 s
 _ASK_AGAIN_S = 0.2
+_IMPORT = "docker-import.lock"  # in the cache: one process makes an image at a time
 
 REPOSITORIES = "vmcompare"  # then our name of the image; the tag is the start of its digest
 
@@ -247,23 +249,31 @@ def _reference(api: APIClient, name: str, progress: Progress | None) -> str:
     tag = maker.rootfs_digest(progress).removeprefix("sha256:")[:12]
     repository = f"{REPOSITORIES}/{name}"
     reference = f"{repository}:{tag}"
-    try:
-        _inspect_image(api, reference)
+
+    def is_there() -> bool:
+        try:
+            _inspect_image(api, reference)
+        except docker.errors.ImageNotFound:
+            return False
+        except engine_errors() as error:
+            raise unavailable(classify(error), plain(error)) from error
+        return True
+
+    if is_there():
         return reference
-    except docker.errors.ImageNotFound:
-        pass
-    except engine_errors() as error:
-        raise unavailable(classify(error), plain(error)) from error
     # A label on an image is passed on to containers made of it by hand. Those lack the owner's
     # labels, by which the clean-up tells that they are the learner's own.
     changes = [f"LABEL {cleanup.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
-    try:
-        with told("the container image", tell), maker.rootfs_tar(progress).open("rb") as tar:
-            api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
-    except engine_errors() as error:
-        raise LaunchFailure(
-            f"Docker could not import the image {name}", ("docker", "import"), str(error)
-        ) from error
+    with maker.rootfs_tar(progress).open("rb") as tar, paths.locked(paths.cache_dir() / _IMPORT):
+        if is_there():  # made meanwhile by another process; a second one would take its name away
+            return reference
+        try:
+            with told("the container image", tell):
+                api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
+        except engine_errors() as error:
+            raise LaunchFailure(
+                f"Docker could not import the image {name}", ("docker", "import"), str(error)
+            ) from error
     return reference
 
 
