@@ -222,6 +222,8 @@ class Spec:
         volume: of a container: the absolute path of a volume of its own, which is removed with it.
             Files there lie on the engine's disk, in no layer. Elsewhere that is a common folder.
         balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
+        spare_mib: of a VM: memory beyond ``memory_mib`` that ``Resizable.resize`` can plug in while
+            it runs (virtio-mem), instead of moving a balloon. At its start it has none of it.
         ide: of ``vm``: whether its disk is an IDE disk, instead of virtio as its makers have it.
         root: of ``vm``: the device that it is told to start from, by default the makers'.
         counted: whether a VM's processor counts its instructions, see :class:`Counted`. It runs
@@ -242,6 +244,7 @@ class Spec:
     channels: tuple[str, ...] = ()
     volume: str = ""
     balloon: Balloon = Balloon.NONE
+    spare_mib: int = 0
     ide: bool = False
     root: str = "/dev/vda"
     counted: bool = False

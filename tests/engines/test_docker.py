@@ -186,6 +186,22 @@ def test_every_byte_put_into_a_file_comes_back(launcher: Launcher) -> None:
 
 
 @pytest.mark.docker
+def test_a_volume_is_no_layer_and_goes_with_its_container(launcher: Launcher) -> None:
+    def volumes() -> list[Any]:
+        label = f"{cleanup.LABEL}={cleanup.session_id()}"
+        return list(docker_connection.connect().api.volumes({"label": label})["Volumes"] or ())
+
+    with launcher.open(Spec(volume="/a/volume"), ignore) as box:
+        box.put("/a/volume/file", b"data")
+        assert box.run(["cat", "/a/volume/file"]).output == b"data"
+        mounted = box.run(["grep", " /a/volume ", "/proc/mounts"]).output
+        assert mounted
+        assert b"overlay" not in mounted
+        assert len(volumes()) == 1
+    assert volumes() == []
+
+
+@pytest.mark.docker
 def test_a_command_that_does_not_exist_fails_like_in_a_shell(launcher: Launcher) -> None:
     with launcher.open(Spec(), ignore) as box:
         completed = box.run(["no-such-program"])

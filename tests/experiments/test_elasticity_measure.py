@@ -49,7 +49,7 @@ class Box(FakeSandbox):
     def resize(self, memory_mib: int) -> int:
         if memory_mib < 200 and not self.spec.machine:
             raise LaunchFailure("Docker refused", (), "too low")
-        self.limit_mib = min(memory_mib, self.spec.memory_mib)
+        self.limit_mib = min(memory_mib, self.spec.memory_mib + self.spec.spare_mib)
         return self.limit_mib
 
     def limit_processors(self, cpus: float) -> None:
@@ -133,6 +133,9 @@ def test_what_was_asked_stands_beside_what_came_of_it_and_what_was_seen() -> Non
         "update: 1 → 0.2 processors": "throttled in 10% of its periods | 4 → 4 processors",
         "balloon: 1024 → 256 MiB": "256 MiB | 8192 → 256 MiB",
         "balloon: 256 → 2048 MiB": "1024 MiB | 256 → 1024 MiB",
+        "virtio-mem: 1024 → 1280 MiB": "1280 MiB | 8192 → 1280 MiB",
+        "inside: put it to use": "1280 MiB | 1280 → 1280 MiB",
+        "virtio-mem: 1280 → 1024 MiB": "1024 MiB | 1280 → 1024 MiB",
     }
     assert set(came) == {r.phase for r in rows if r.metric == "duration_s"}
 

@@ -187,6 +187,10 @@ def _escaped(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
+SPARE = "spare"
+"""QEMU's name of the device that plugs memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cable:
     """One end of a link between two VMs.
@@ -210,7 +214,10 @@ def plan_arguments(boot: Boot, spec: Spec) -> tuple[str, ...]:
 
     A network, where there is to be one, is cut off from the host and the world.
     """
-    arguments = [*boot.arguments, "-smp", str(spec.vcpus), "-m", str(spec.memory_mib)]
+    memory = str(spec.memory_mib)
+    if spec.spare_mib:
+        memory += f",maxmem={spec.memory_mib + 4 * spec.spare_mib}M"  # with room for alignment
+    arguments = [*boot.arguments, "-smp", str(spec.vcpus), "-m", memory]
     if spec.network:
         arguments += ["-netdev", "user,id=net0,restrict=on"]
         arguments += ["-device", "virtio-net-pci,netdev=net0,romfile="]
@@ -219,4 +226,7 @@ def plan_arguments(boot: Boot, spec: Spec) -> tuple[str, ...]:
     if spec.balloon is not Balloon.NONE:
         reports = "on" if spec.balloon is Balloon.PAGE_REPORTING else "off"
         arguments += ["-device", f"virtio-balloon-pci,free-page-reporting={reports}"]
+    if spec.spare_mib:
+        arguments += ["-object", f"memory-backend-ram,id=spare0,size={spec.spare_mib}M"]
+        arguments += ["-device", f"virtio-mem-pci,id={SPARE},memdev=spare0"]
     return tuple(arguments)

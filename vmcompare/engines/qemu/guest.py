@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -29,6 +29,7 @@ from vmcompare.engines.commands import (
     kill_line,
 )
 from vmcompare.engines.qemu import moving
+from vmcompare.engines.qemu.boots import SPARE
 from vmcompare.engines.qemu.process import (
     PIECE_BYTES,
     TOKEN_BYTES,
@@ -53,8 +54,8 @@ _READY_S = 120.0  # from the first byte to the agent's greeting; emulated it nee
 _PUT_S = 120.0  # for one `put`
 _PORT_S = 15.0  # for the guest to have made a further channel's device
 _MIB = 1024 * 1024
-_BALLOON_STILL_S = 3.0  # a balloon that has not moved for so long has come to rest
-_BALLOON_PAUSE_S = 0.05
+_STILL_S = 3.0  # memory of which no more was moved for so long: the guest is done
+_PAUSE_S = 0.05
 _STOP_S = 15.0  # for a hanging command inside to be killed
 
 # The first figure in the name counts virtio devices, so it depends on what else there is.
@@ -155,22 +156,26 @@ class Guest:
             yield Migration(there, took_s, pause_s)
 
     def resize(self, memory_mib: int) -> int:
-        """See :class:`vmcompare.sandbox.Resizable`: by the balloon, which a driver inside moves."""
-        qmp, wanted = self._process.qmp, memory_mib * _MIB
+        """See :class:`vmcompare.sandbox.Resizable`: a driver inside moves a balloon, or memory that
+        is spare is plugged in, which the guest may leave unused."""
+        qmp, spec = self._process.qmp, self._process.spec
+        if spec.spare_mib:
+            at = f"/machine/peripheral/{SPARE}"
+            wanted = max(0, memory_mib - spec.memory_mib) * _MIB
+            qmp.command("qom-set", path=at, property="requested-size", value=wanted)
+            plugged = _at_rest(
+                lambda: int(qmp.command("qom-get", path=at, property="size")), wanted
+            )
+            return spec.memory_mib + plugged // _MIB
         try:
-            actual = int(qmp.command("query-balloon")["actual"])
+            qmp.command("query-balloon")
         except LaunchFailure as error:
             raise Unavailable(
                 "this virtual machine has no balloon", "start it with one (Spec.balloon)"
             ) from error
+        wanted = memory_mib * _MIB
         qmp.command("balloon", value=wanted)
-        moved_s = time.monotonic()
-        while actual != wanted and time.monotonic() < moved_s + _BALLOON_STILL_S:
-            time.sleep(_BALLOON_PAUSE_S)
-            before, actual = actual, int(qmp.command("query-balloon")["actual"])
-            if actual != before:
-                moved_s = time.monotonic()
-        return actual // _MIB
+        return _at_rest(lambda: int(qmp.command("query-balloon")["actual"]), wanted) // _MIB
 
     def limit_processors(self, cpus: float) -> None:
         """See :class:`vmcompare.sandbox.Resizable`: nothing here does it."""
@@ -366,3 +371,14 @@ def _overlap(text: bytearray, mark: bytes) -> int:
         if text.endswith(mark[:size]):
             return size
     return 0
+
+
+def _at_rest(read: Callable[[], int], wanted: int) -> int:
+    """What is read once it is as wanted, or has not changed for :data:`_STILL_S` seconds."""
+    actual, moved_s = read(), time.monotonic()
+    while actual != wanted and time.monotonic() < moved_s + _STILL_S:
+        time.sleep(_PAUSE_S)
+        before, actual = actual, read()
+        if actual != before:
+            moved_s = time.monotonic()
+    return actual

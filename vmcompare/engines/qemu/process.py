@@ -64,7 +64,7 @@ class QemuProcess:
         options: Sequence[str] = (),
         files: Sequence[int] = (),
     ) -> None:
-        self._qemu, self._accel, self._boot, self._spec = qemu, accel, boot, spec
+        self._qemu, self._accel, self._boot, self.spec = qemu, accel, boot, spec
         self._options, self._files = tuple(options), tuple(files)
         self._ports = (*_PORTS, *(_FURTHER + name for name in spec.channels))
         self._agents: dict[str, Agent] = {}
@@ -76,7 +76,7 @@ class QemuProcess:
     def twin(self, *options: str) -> QemuProcess:
         """Another one, not started yet, with the same virtual hardware and further ``options``."""
         every = (*self._options, *options)
-        return QemuProcess(self._qemu, self._accel, self._boot, self._spec, every, self._files)
+        return QemuProcess(self._qemu, self._accel, self._boot, self.spec, every, self._files)
 
     @property
     def has_disk(self) -> bool:
@@ -99,8 +99,8 @@ class QemuProcess:
 
     def channel(self, name: str) -> tuple[int, socket.socket]:
         """Of a further channel the port's number in the guest, and our end. ``UnknownName``."""
-        if name not in self._spec.channels:
-            raise UnknownName("channel", name, self._spec.channels)
+        if name not in self.spec.channels:
+            raise UnknownName("channel", name, self.spec.channels)
         key = _FURTHER + name
         return self._ports.index(key) + 1, self._ours[key]
 
@@ -116,7 +116,7 @@ class QemuProcess:
     def start_instructions(self) -> int:
         """See :class:`vmcompare.sandbox.Counted`."""
         assert self._reader is not None, "QEMU was not started"
-        if self._spec.image == BOOT_SECTOR:  # its processor has stopped for good
+        if self.spec.image == BOOT_SECTOR:  # its processor has stopped for good
             return int(self.qmp.command("query-replay")["icount"])
         deadline = time.monotonic() + COUNT_S
         while self._process is not None and self._process.poll() is None:
@@ -231,8 +231,8 @@ class QemuProcess:
     def _command(self, theirs: dict[str, socket.socket]) -> tuple[str, ...]:
         command = [*self._qemu.command(), "-nodefaults", "-no-user-config", "-display", "none"]
         command += ["-no-reboot", *self._accel.arguments()]
-        command += [*plan_arguments(self._boot, self._spec), *self._options]
-        command += counting(self._boot) if self._spec.counted else ()
+        command += [*plan_arguments(self._boot, self.spec), *self._options]
+        command += counting(self._boot) if self.spec.counted else ()
         for name, end in theirs.items():
             command += ["-chardev", f"socket,id={name},fd={end.fileno()}"]
         command += ["-mon", "chardev=control,mode=control", "-serial", "chardev:serial"]

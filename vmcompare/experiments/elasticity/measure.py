@@ -18,7 +18,9 @@ phases of ``freed``; and ``host_bytes_to_limit_ratio``, phase ``start``, of ``be
 
 **Limits.** What was asked stands in ``phase``: ``duration_s`` is how long the asking took,
 ``observation`` has in ``text`` what came of it, as :data:`SEEN` puts it. ``throttled_ratio`` says
-in which share of its periods the kernel stopped a busy loop, before and after a limit.
+in which share of its periods the kernel stopped a busy loop, before and after a limit. A VM of its
+own is given more memory than it was started with (virtio-mem): its kernel has to be told at the
+start how much there may be, and then sets up other tables than that of the VM with a balloon.
 
 **Work.** ``work_cpu_s``: processor seconds that the kernel charged one program for a known piece of
 work (``phase``), in a process and in containers side by side, :data:`REPEATS` times a block. What
@@ -81,8 +83,9 @@ BEFORE_S, HELD_S, AFTER_S = 2, 6, 6
 EVERY_S = 0.5
 _LATE_S = 60.0  # for the program's last word, beyond the moment it is due
 
-BALLOON_MIB, LOWER_MIB, TOO_LOW_MIB = 256, 512, 128
-"""Limits that are asked for: by the balloon; of a container, above and below what it uses."""
+BALLOON_MIB, LOWER_MIB, TOO_LOW_MIB, SPARE_MIB = 256, 512, 128, 256
+"""Limits that are asked for: by the balloon; of a container, above and below what it uses; what is
+plugged into a VM by virtio-mem."""
 
 OVER_TIME, BEFORE, PEAK, AFTER = "over time", "before", "peak", "freed"
 BALLOON, REPORTING = "-balloon", "-page-reporting"
@@ -97,15 +100,20 @@ class Arm:
     series: Series
     balloon: Balloon = Balloon.NONE
     suffix: str = ""
+    spare_mib: int = 0
 
     @property
     def label(self) -> str:
         """``"vm (q35), free-page reporting"``."""
-        return f"{self.series.label}{', free-page reporting' if self.suffix else ''}"
+        what = "virtio-mem" if self.spare_mib else str(self.balloon) if self.suffix else ""
+        return f"{self.series.label}{', ' * bool(what)}{what}"
 
     @property
     def spec(self) -> Spec:
-        return Spec(machine=self.series.machine, memory_mib=GIVEN_MIB, balloon=self.balloon)
+        return Spec(
+            machine=self.series.machine, memory_mib=GIVEN_MIB, balloon=self.balloon,
+            spare_mib=self.spare_mib,
+        )  # fmt: skip
 
 
 ARMS = (
@@ -113,6 +121,7 @@ ARMS = (
     Arm(Series(Platform.CONTAINER)),
     Arm(Series(Platform.VM, Machine.Q35), Balloon.PLAIN),
     Arm(Series(Platform.VM, Machine.Q35), Balloon.PAGE_REPORTING, REPORTING),
+    Arm(Series(Platform.VM, Machine.Q35), spare_mib=SPARE_MIB),
 )
 
 WRITES, LOOPBACK = "writes with fsync", "loopback network"
@@ -146,7 +155,11 @@ def measure(context: Context) -> Iterator[Measurement]:
         assert launcher is not None  # plan() holds only what can be launched
         place = {"block": block, "order_in_block": order, "phase": AFTER + step.suffix}
         row = blank(launcher, step.series.platform, step.spec, "host_bytes", **place)
-        yield from or_failed(_arm(context, step, launcher, row), row)
+        if step.spare_mib:
+            row = replace(row, metric="observation", phase="virtio-mem")
+            yield from or_failed(_plugged(context, step, launcher, row), row)
+        else:
+            yield from or_failed(_arm(context, step, launcher, row), row)
 
 
 def plan(context: Context) -> Iterator[tuple[str, tuple[int, int, Arm | None]]]:
@@ -319,6 +332,24 @@ def _asked(row: Measurement, box: Sandbox, asked: str, memory_mib: int) -> Itera
         what = "refused"
     took_s = time.perf_counter() - began_s
     yield from _came(row, asked, took_s, what, f"{total_mib}", f"{_total_mib(box)} MiB")
+
+
+_ONLINE = "for m in /sys/devices/system/memory/memory*/state; do echo online > $m; done"
+
+
+def _plugged(
+    context: Context, arm: Arm, launcher: Launcher, row: Measurement
+) -> Iterator[Measurement]:
+    """Memory is plugged into a VM of its own, put to use by root inside, and asked back."""
+    more_mib = GIVEN_MIB + arm.spare_mib
+    with launcher.open(arm.spec, context.on_event) as box:
+        yield from _asked(row, box, f"virtio-mem: {GIVEN_MIB} → {more_mib} MiB", more_mib)
+        total_mib, began_s = _total_mib(box), time.perf_counter()
+        _read(box, _ONLINE)
+        took_s = time.perf_counter() - began_s
+        seen = f"{_total_mib(box)} MiB"
+        yield from _came(row, "inside: put it to use", took_s, f"{more_mib} MiB", total_mib, seen)
+        yield from _asked(row, box, f"virtio-mem: {more_mib} → {GIVEN_MIB} MiB", GIVEN_MIB)
 
 
 def _limits(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
