@@ -339,7 +339,7 @@ def test_a_balloon_is_moved_by_the_guest_alone_and_without_one_nothing_can_be_as
 
 @qemu
 def test_spare_memory_is_plugged_by_the_guest_alone_and_never_more_than_there_is() -> None:
-    with _small().open(replace(PC, spare_mib=128), lambda _event: None) as guest:
+    with _direct().open(replace(PC, spare_mib=128), lambda _event: None) as guest:
         assert isinstance(guest, Resizable)
         assert guest.resize(PC.memory_mib + 128) == PC.memory_mib  # this guest has no driver
         with pytest.raises(LaunchFailure, match="requested-size"):
