@@ -278,17 +278,17 @@ def _columns(view: View, metric: str, where: tuple[tuple[str, str | int], ...]) 
         warm, valid = rows["is_warmup"].astype(bool), rows["status"] == "ok"
         if not (valid | ~warm).any():
             continue  # nothing but failed warm-ups
-        first = (rows if warm.all() else rows[~warm]).iloc[0]
-        names = (first[name] for name in ("platform", "machine", "runtime", "layer"))
+        first = int((~warm).to_numpy().argmax())
+        names = (rows[name].iat[first] for name in ("platform", "machine", "runtime", "layer"))
         found.append(
             Column(
                 series=Series.of(*(name if isinstance(name, str) else "" for name in names)),
-                run_id=str(first["run_id"]),
-                shown=str(first["shown"]),
+                run_id=str(rows["run_id"].iat[first]),
+                shown=str(rows["shown"].iat[first]),
                 emulated=emulated(rows),
-                rows=rows[valid & ~warm],
-                errors=tuple(map(str, rows.loc[~valid & ~warm, "error"])),
-                warm_ups=rows[valid & warm],
+                rows=_some(rows, valid & ~warm),
+                errors=tuple(map(str, rows["error"][~valid & ~warm])),
+                warm_ups=_some(rows, valid & warm),
             )
         )
     return tuple(sorted(found, key=lambda column: (column.series.order, column.shown == RECORDED)))
@@ -304,9 +304,16 @@ def _by_series(view: View, metric: str) -> Sequence[pd.DataFrame]:
     return tuple(rows for _, rows in tried.groupby(keys, sort=False))
 
 
+def _some(rows: pd.DataFrame, wanted: pd.Series[bool]) -> pd.DataFrame:
+    """The wanted rows. Copying some takes long, so all or none are not copied."""
+    if wanted.all():
+        return rows
+    return rows[wanted] if wanted.any() else rows.iloc[:0]
+
+
 def _where(rows: pd.DataFrame, where: tuple[tuple[str, str | int], ...]) -> pd.DataFrame:
     for name, wanted in where:
-        rows = rows[rows[name] == wanted]
+        rows = _some(rows, rows[name] == wanted)
     return rows
 
 
