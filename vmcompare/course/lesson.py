@@ -483,7 +483,7 @@ def availability_rows(
     found: Mapping[str, Availability],
     chosen: Collection[Platform],
 ) -> list[dict[str, str]]:
-    """One row a platform: whether it is measured here or replayed, why, and the next step.
+    """One row a platform: whether it is measured here or replayed, why, and any next step.
 
     ``found`` is what each engine's probe said; what is not ``chosen`` is replayed by choice.
     """
@@ -499,6 +499,9 @@ def availability_rows(
                 "next step": "" if engine.ok else engine.next_step,
             }
         )
+    if not any(row["next step"] for row in rows):
+        for row in rows:
+            del row["next step"]
     return rows
 
 

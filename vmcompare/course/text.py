@@ -285,13 +285,13 @@ Tasked = tuple[Mapping[str, Exercise], tuple[Question, ...]]
 def caption(picture: Picture, section: Section | None, kind: str = "") -> Picture:
     """``picture`` with the words of the text.
 
-    The first paragraph stands under the picture, behind ``kind`` (what kind of figures it shows);
-    the others fold away with provenance and warnings.
+    The first paragraph stands under the picture, behind ``kind`` (what kind of figures it shows,
+    where the picture itself does not say so); the others fold away with provenance and warnings.
     """
     first, rest = shown_first(section.fill(section.prose, picture.placeholders) if section else "")
     return replace(
         picture,
-        brief=" ".join(filter(None, [first, kind])),
+        brief=" ".join(filter(None, [first, picture.brief or kind])),
         caption=" ".join(filter(None, [rest, picture.caption])),
     )
 

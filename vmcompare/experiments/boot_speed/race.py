@@ -128,12 +128,12 @@ _STYLE = """<style>
 .vmc-race small > * { margin-right: .8em }
 .vmc-track { display: flex; height: 1.1rem; border: 1px solid; overflow: hidden }
 .vmc-race i { flex: none; box-sizing: border-box; border-right: 1px solid #000;
-  transform-origin: left; print-color-adjust: exact }
+  print-color-adjust: exact }
 .vmc-track.vmc-slow { border-style: dashed }
 .vmc-slow i { background-image: repeating-linear-gradient(120deg, #fff 0 3px, #fff0 3px 12px) }
 .vmc-real { display: flex; gap: .4em; align-items: center; font-size: .75em; line-height: 1.3 }
 .vmc-real i { height: .5em; min-width: 2px; border: 0 }
-@keyframes vmc-run { from { transform: scaleX(0) } }
+@keyframes vmc-run { from { clip-path: inset(0 100% 0 0) } to { clip-path: inset(0) } }
 @keyframes vmc-tell { from { opacity: .15 } }
 @media (prefers-reduced-motion: no-preference) {
   .vmc-race:has(:checked) i { animation: vmc-run linear backwards }
