@@ -15,6 +15,7 @@ from vmcompare.experiments.portability.measure import COUNT
 from vmcompare.measuring.experiment import Demo
 from vmcompare.sandbox import EMULATION, Launcher, Platform, Series
 
+_BETWEEN = " | "  # in the text of a count; not where it was not tried
 _CRIU = "bare container, continued by CRIU"
 _VM, _CONTAINER = f"{MOVING.label}, moved", "container, created again"
 
@@ -42,7 +43,7 @@ def replay(view: View) -> list[Row]:
     shown = ((MOVING, _VM), (Series(Platform.CONTAINER), _CONTAINER), (CONTINUED, _CRIU))
     for series, what in shown:
         column = of_series(counts, series)
-        if column and column.rows["value"].iloc[0]:
+        if column and _BETWEEN in str(column.rows["text"].iloc[0]):
             paused = seconds(pause.values[0]) if pause and series == MOVING else "–"
             rows.append(_row(what, str(column.rows["text"].iloc[0]), paused, column.provenance))
     if not rows:
@@ -51,7 +52,7 @@ def replay(view: View) -> list[Row]:
 
 
 def _row(what: str, text: str, paused: str, kind: str) -> Row:
-    before, _, after = text.partition(" | ")
+    before, _, after = text.partition(_BETWEEN)
     return {
         "what counts": what,
         "last numbers before": f"… {before}",
