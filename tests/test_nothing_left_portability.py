@@ -26,6 +26,7 @@ CASES = [
     ),
     pytest.param(Platform.CONTAINER, "container: network", NETWORK, marks=pytest.mark.docker),
     pytest.param(Platform.VM_DIRECT, "vm-direct (pc): network", "cable", marks=pytest.mark.qemu),
+    pytest.param(Platform.CONTAINER, "container (runc): CRIU", "--criu", marks=pytest.mark.docker),
     pytest.param(Platform.VM_DIRECT, "vm-direct (pc): count", "incoming", marks=pytest.mark.qemu),
 ]  # fmt: skip
 
@@ -36,6 +37,8 @@ def in_the_midst(platform: Platform, step: str, word: str, out: Path) -> session
     """A run in which a process whose command has ``word`` serves what ``step`` needs."""
     if word == "dockerd" and (os.geteuid() != 0 or shutil.which("dockerd") is None):
         pytest.skip("a second engine takes root and dockerd")
+    if word == "--criu" and (os.geteuid() != 0 or shutil.which("criu") is None):
+        pytest.skip("takes root and CRIU")
     platforms = [platform, Platform.CONTAINER] if word == ENGINE else [platform]
     running = session.start("portability", rounds=1, platforms=platforms, out=out)
     for message in running.messages(timeout_s=300):
@@ -77,7 +80,7 @@ def test_kill_9_amid_a_move_leaves_nothing(
     assert cgroups(running.child.pid) == []
 
 
-@pytest.mark.parametrize(("platform", "step", "word"), CASES[:4])
+@pytest.mark.parametrize(("platform", "step", "word"), CASES[:5])
 def test_stop_amid_a_move_leaves_nothing(
     platform: Platform,
     step: str,

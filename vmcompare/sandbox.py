@@ -480,17 +480,19 @@ class Connects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """A VM that has moved while it ran.
+    """An instance that has moved while it ran.
 
     Attributes:
         box: where it runs now; the one it came from has stopped.
         took_s: from the order to move until it ran on.
-        pause_s: the part of it in which the VM ran nowhere.
+        pause_s: the part of it in which the instance ran nowhere.
+        by: the program of its own that this took, with its version; empty where there was none.
     """
 
     box: Sandbox
     took_s: float
     pause_s: float
+    by: str = ""
 
 
 @runtime_checkable

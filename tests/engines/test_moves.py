@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import psutil
 import pytest
 from waiting import until
 
 from vmcompare.engines import cleanup
+from vmcompare.engines.bare import runc
 from vmcompare.engines.docker import DockerLauncher, second
 from vmcompare.engines.qemu import QemuLauncher
 from vmcompare.errors import AbnormalShutdown, Unavailable
-from vmcompare.sandbox import Machine, Migrates, Platform, Spec
+from vmcompare.sandbox import FIRST_BYTE_PROGRAM, Machine, Migrates, Platform, Spec
 
 SPEC = Spec(machine=Machine.PC, memory_mib=256)
 
@@ -32,6 +34,36 @@ def test_a_vm_that_moves_keeps_what_it_had_in_memory_and_the_first_place_ends() 
         with pytest.raises(AbnormalShutdown):
             there.box.run(["true"])
     assert set(psutil.Process().children()) <= before
+
+
+@pytest.mark.mechanism
+def test_a_container_that_criu_continues_keeps_its_memory_and_nothing_of_it_is_left() -> None:
+    if os.geteuid() != 0 or shutil.which("criu") is None:
+        pytest.skip("takes root and CRIU")
+    command = ("sh", "-c", f"exec {FIRST_BYTE_PROGRAM} 2>/dev/null")
+    with runc.RuncLauncher().open(Spec(command=command), lambda _: None) as box:
+        assert isinstance(box, Migrates)
+        box.put("/tmp/kept", b"kept")
+        with box.migrate() as there:
+            assert there.by.startswith("CRIU ")
+            assert there.box.run(["cat", "/tmp/kept"]).output == b"kept"
+            with pytest.raises(AbnormalShutdown):
+                box.run(["true"])
+            served = [psutil.Process(pid) for pid in there.box.host_pids()]
+        assert there.box.host_pids() == ()
+    assert psutil.wait_procs(served, timeout=10)[1] == []
+    assert not list(cleanup.CGROUP_ROOT.glob(f"*/vmcompare-{cleanup.session_id()}-*"))
+
+
+@pytest.mark.mechanism
+def test_without_criu_a_container_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (found := runc.probe()).ok:
+        pytest.skip(found.what)
+    with runc.RuncLauncher().open(Spec(), lambda _: None) as box:
+        monkeypatch.setenv("PATH", "")
+        assert isinstance(box, Migrates)
+        with pytest.raises(Unavailable, match="no criu"), box.migrate():
+            pass
 
 
 def test_a_second_engine_that_cannot_be_had_says_what_it_takes(

@@ -38,6 +38,7 @@ def moves(
     again: bool = True,
     foreign_ran: bool = False,
     foreign_vm: bool | None = None,
+    criu: bool | None = None,
     emulated: bool = False,
     other_kernel: bool | None = None,
     accel: str = "tcg",
@@ -87,6 +88,13 @@ def moves(
             yield from made("container", "fact", float(other_kernel), ANOTHER_KERNEL)
             yield from made("container", "fact", 1.0, "foreign_architecture_image_fails")
             yield from made("vm", "observation", 0.0, "ide-disk", text="it gives up: /dev/vda")
+        if criu is not None:
+            bare = {"layer": "mechanism", "text": "7 8 | 9 10 (CRIU 4.1)"}
+            yield from made("container", "observation", 1.0, "count", **bare)
+            bare["text"] = ""
+            yield from made(
+                "container", "fact", float(criu), "container_count_goes_on_by_criu", **bare
+            )
         if foreign_vm is not None:
             yield from made("vm-direct", "fact", float(foreign_vm), "foreign_binary_runs_in_vm")
 
@@ -152,10 +160,12 @@ def test_the_answers_are_worked_out_from_the_rows(whole: View, tmp_path: Path) -
         checks.transfer(compose(None, recorded(tmp_path, only=("container",))))
 
 
-def test_the_demonstration_is_replayed_from_the_recording(whole: View) -> None:
+def test_the_demonstration_is_replayed_from_the_recording(whole: View, tmp_path: Path) -> None:
     rows = demo.replay(whole)
     assert [row["first numbers after"] for row in rows] == ["9 10 …", "1 2 …"]
     assert [row["kind"] for row in rows] == ["recorded, software emulation", "recorded"]
+    with_criu = demo.replay(compose(None, recorded(tmp_path, criu=True)))
+    assert with_criu[2]["first numbers after"] == "9 10 (CRIU 4.1) …"
     with pytest.raises(Unavailable, match="no move is recorded"):
         demo.replay(compose(None, None))
 
@@ -215,6 +225,8 @@ CASES: list[tuple[tuple[str, str], dict[str, Any], Conclusion]] = [
     (("P2", "runs elsewhere"), {"other_kernel": True}, Conclusion.WITH_CAVEATS),
     (("P2", "runs elsewhere"), {"other_kernel": False}, Conclusion.REFUTED),
     (("T1f", "moving"), {}, Conclusion.SUPPORTED),
+    (("T1f", "moving"), {"criu": True}, Conclusion.WITH_CAVEATS),
+    (("T1f", "moving"), {"criu": False}, Conclusion.SUPPORTED),
     (("T1f", "moving"), {"goes_on": False}, Conclusion.REFUTED),
     (("T1f", "moving"), {"again": False}, Conclusion.REFUTED),
     (("T1f", "moving"), {"only": ("container",)}, Conclusion.NOT_MEASURED),

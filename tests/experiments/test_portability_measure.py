@@ -12,9 +12,9 @@ from fake import FakeLauncher, FakeSandbox
 
 from vmcompare.engines.docker import DockerLauncher
 from vmcompare.engines.qemu import QemuLauncher
-from vmcompare.errors import LaunchFailure
+from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.portability import elsewhere
+from vmcompare.experiments.portability import counting, elsewhere
 from vmcompare.experiments.portability.counting import Counted
 from vmcompare.experiments.portability.measure import STEPS
 from vmcompare.measuring.experiment import Context, blank, load
@@ -97,6 +97,29 @@ def test_two_talk_if_the_answer_comes_and_the_row_lists_what_was_done(
     counts = [row for row in rows if row.metric == "step_count"]
     assert [row.text.count("; ") + 1 for row in counts] == [row.value for row in counts]
     assert launcher.running == set()
+
+
+@pytest.mark.parametrize(
+    ("lacking", "text", "facts"),
+    [
+        (None, "1 2 | 3 (CRIU 4)", [1.0]),
+        (Unavailable("there is no criu", "install CRIU"), "not tried: there is no criu", []),
+    ],
+)
+def test_a_container_that_is_continued_tells_by_what_or_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, lacking: Unavailable | None, text: str, facts: list[float]
+) -> None:
+    def continued(_: object) -> tuple[Counted, str]:
+        if lacking:
+            raise lacking
+        return Counted((1, 2), (3,)), "CRIU 4"
+
+    monkeypatch.setattr(counting, "continued", continued)
+    context = Context({}, rounds=1, runtimes={"runc": FakeLauncher()})
+    seen, *rest = load("portability").measure(context)
+    assert text in seen.text
+    assert [row.value for row in rest] == facts
+    assert seen.status == "ok"
 
 
 @pytest.mark.parametrize(

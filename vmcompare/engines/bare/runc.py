@@ -19,8 +19,9 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,15 +31,17 @@ from vmcompare.engines.docker.container import PIDS_LIMIT
 from vmcompare.engines.images import userland
 from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.oci import CAPABILITIES, CPU_PERIOD_US, cgroup_version, configuration
-from vmcompare.errors import AbnormalShutdown, Unavailable, VmcompareError
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, VmcompareError
 from vmcompare.sandbox import (
     Availability,
     Confinement,
     Launcher,
+    Migration,
     Platform,
     Spec,
 )
 
+_CRIU_S = 60.0  # for CRIU to save or continue a container; 0.5 s is usual
 COMMAND_TIMEOUT_S = 20.0  # for one request to runc; 0.01 to 0.05 s is usual
 _NOT_FOUND = b"executable file not found"
 
@@ -59,6 +62,16 @@ class RuncLauncher(bare.BareLauncher):
             text = json.dumps(config(root, spec, container.name, cgroup_version()))
             (container.bundle / "config.json").write_text(text, encoding="utf-8")
             yield container
+
+
+@dataclass(slots=True)
+class _Sandbox(bare.BareSandbox):
+    """One that CRIU can save and continue: see :class:`vmcompare.sandbox.Migrates`.
+
+    If its programs have no file of the host open: standard error, too, has to go elsewhere.
+    """
+
+    migrate: Callable[[], AbstractContextManager[Migration]] = field(kw_only=True)
 
 
 class _Container:
@@ -88,14 +101,60 @@ class _Container:
             what = "the container ended by itself"
             raise AbnormalShutdown(what, bare.console(printed)) from error
         self._first = first
-        return bare.BareSandbox(
+        return self._sandbox(first, printed)
+
+    def _sandbox(self, first: bare.PidHandle, printed: IO[bytes]) -> bare.BareSandbox:
+        return _Sandbox(
             (*self._runc, "exec", self.name),
             first,
             lambda: (first.pid, *bare.children(first.pid)),
             printed,
             environment=os.environ,
             cannot=_NOT_FOUND,
+            migrate=lambda: self._continued(printed),
         )
+
+    @contextmanager
+    def _continued(self, printed: IO[bytes]) -> Iterator[Migration]:
+        """Saved to files by CRIU, which ends it; continued from them, in the same bundle."""
+        criu = shutil.which("criu")
+        if criu is None:
+            raise Unavailable("there is no criu on PATH", "install CRIU, or replay a recording")
+        images, pid_file = self.bundle.with_name("images"), self.bundle.with_name("pid-after")
+        images.mkdir()
+        kept = ("--image-path", str(images), "--work-path", str(images))
+        runc = (*self._runc, "--criu", criu)
+        save = (*runc, "checkpoint", *kept, self.name)
+        go_on = (
+            *runc, "restore", "--detach", *kept, "--bundle", str(self.bundle),
+            "--pid-file", str(pid_file), self.name,
+        )  # fmt: skip
+        with contextlib.ExitStack() as undo:
+            try:
+                by = query([criu, "--version"], COMMAND_TIMEOUT_S).stdout.split()[1]
+                began = time.perf_counter()
+                saved = query(save, _CRIU_S, cleanup.marked())
+                if saved.returncode:
+                    complaint = bare.cleaned(saved.stderr)
+                    raise LaunchFailure("CRIU did not save the container", save, complaint)
+                child, _ = bare.started("runc", go_on, printed, self.environment)
+                assert child.stdin is not None
+                assert child.stdout is not None
+                undo.callback(child.stdout.close)
+                undo.callback(end_child, child, bare.GRACE_S)
+                undo.callback(child.stdin.close)
+                if child.wait(_CRIU_S):
+                    what = "CRIU did not continue the container"
+                    raise LaunchFailure(what, go_on, bare.console(printed))
+                took_s = time.perf_counter() - began
+                first = bare.PidHandle(int(pid_file.read_text(encoding="ascii")))
+            except (subprocess.TimeoutExpired, LookupError, ValueError, OSError) as error:
+                what = "the container was lost with CRIU"
+                raise AbnormalShutdown(what, bare.console(printed)) from error
+            undo.callback(first.close)
+            undo.callback(first.end, bare.GRACE_S)
+            undo.callback(child.stdin.close)  # first: it ends by that
+            yield Migration(self._sandbox(first, printed), took_s, took_s, f"CRIU {by}")
 
     def end(self, child: subprocess.Popen[bytes], *, strict: bool) -> tuple[int, int]:
         assert child.stdin is not None

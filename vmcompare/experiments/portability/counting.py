@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from vmcompare.errors import Unavailable, VmcompareError
 from vmcompare.sandbox import (
+    FIRST_BYTE_PROGRAM,
     Follower,
     HasChannels,
     Launcher,
     Machine,
     Migrates,
     Platform,
+    Sandbox,
     Series,
     Spec,
 )
@@ -25,10 +27,13 @@ MOVING = Series(Platform.VM_DIRECT, Machine.PC)
 COUNTING_S = 1.0
 """How long it counts before, and again after."""
 
+CONTINUED = Series(Platform.CONTAINER, runtime="runc")
+"""The container that is saved and continued: Docker itself calls its checkpoints experimental."""
+
 SHOWN = 4
 """How many numbers are kept on either side."""
 
-_CHANNEL = "count"
+_CHANNEL, _KEPT = "count", "/tmp/count"
 _COUNT = "i=0; while :; do i=$((i+1)); echo $i; usleep 20000; done"
 
 
@@ -95,6 +100,31 @@ def vm() -> Spec:
 def created_again(launcher: Launcher) -> Counted:
     """Destroy a container that counts, and create it again. Raises what the launcher raises."""
     return Counted(_counted(launcher), _counted(launcher))
+
+
+def continued(launcher: Launcher) -> tuple[Counted, str]:
+    """Save a container that counts into a file, and continue it: the count, and by what program.
+
+    Raises as :func:`moved`.
+    """
+    count = f"({_COUNT}) >{_KEPT} </dev/null &"
+    line = f"exec 2>/dev/null\n{count}\nexec {FIRST_BYTE_PROGRAM}"
+    with launcher.open(Spec(command=("sh", "-c", line)), lambda _: None) as box:
+        if not isinstance(box, Migrates):
+            raise Unavailable("this kind of container cannot be continued", "use runc, with CRIU")
+        time.sleep(COUNTING_S)
+        before = _kept(box)
+        with box.migrate() as there:
+            seen = _kept(there.box)
+            time.sleep(COUNTING_S)
+            after = _kept(there.box)
+            goes_on = len(after) > len(seen) and after[: len(before)] == before
+    return Counted(before, after[len(before) :] if goes_on else ()), there.by
+
+
+def _kept(box: Sandbox) -> tuple[int, ...]:
+    # The last line may be half written.
+    return _numbers(box.run(["cat", _KEPT]).output.rpartition(b"\n")[0])
 
 
 def _counted(launcher: Launcher) -> tuple[int, ...]:

@@ -10,11 +10,13 @@ from vmcompare.evidence.units import seconds
 from vmcompare.evidence.view import MEASURED, View, of_series
 from vmcompare.experiments.explanation import Row
 from vmcompare.experiments.portability import counting
-from vmcompare.experiments.portability.counting import MOVING
+from vmcompare.experiments.portability.counting import CONTINUED, MOVING
 from vmcompare.experiments.portability.measure import COUNT
 from vmcompare.measuring.experiment import Demo
 from vmcompare.sandbox import EMULATION, Launcher, Platform, Series
 
+_BETWEEN = " | "  # in the text of a count; not where it was not tried
+_CRIU = "bare container, continued by CRIU"
 _VM, _CONTAINER = f"{MOVING.label}, moved", "container, created again"
 
 
@@ -38,8 +40,10 @@ def replay(view: View) -> list[Row]:
     counts = view.columns("observation", phase=COUNT)
     pause = of_series(view.columns("duration_s", phase="pause"), MOVING)
     rows = []
-    for series, what in ((MOVING, _VM), (Series(Platform.CONTAINER), _CONTAINER)):
-        if (column := of_series(counts, series)) is not None:
+    shown = ((MOVING, _VM), (Series(Platform.CONTAINER), _CONTAINER), (CONTINUED, _CRIU))
+    for series, what in shown:
+        column = of_series(counts, series)
+        if column and _BETWEEN in str(column.rows["text"].iloc[0]):
             paused = seconds(pause.values[0]) if pause and series == MOVING else "–"
             rows.append(_row(what, str(column.rows["text"].iloc[0]), paused, column.provenance))
     if not rows:
@@ -48,7 +52,7 @@ def replay(view: View) -> list[Row]:
 
 
 def _row(what: str, text: str, paused: str, kind: str) -> Row:
-    before, _, after = text.partition(" | ")
+    before, _, after = text.partition(_BETWEEN)
     return {
         "what counts": what,
         "last numbers before": f"… {before}",

@@ -17,6 +17,8 @@ Rows of a **count**: a VM moves while it counts; a container is destroyed and cr
     whether numbers came on both sides; ``text`` has the last before and the first after.
 ``fact``, phases ``vm_count_goes_on_elsewhere``, ``container_count_starts_again``
     no number is missing, none comes twice; the second container begins at 1.
+``fact``, phase ``container_count_goes_on_by_criu``
+    the same of a bare container that CRIU saved to files and continued, where there is a ``criu``.
 ``duration_s``, phases ``migration``, ``pause``
     from the order to move until the VM runs elsewhere; how long it ran nowhere.
 
@@ -47,7 +49,7 @@ from functools import partial
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.portability import counting, elsewhere, network
-from vmcompare.experiments.portability.counting import MOVING, Counted
+from vmcompare.experiments.portability.counting import CONTINUED, MOVING, Counted
 from vmcompare.measuring.experiment import (
     Context,
     Experiment,
@@ -65,6 +67,7 @@ MOVED = (Series(Platform.CONTAINER), Series(Platform.VM, Machine.Q35))
 
 COUNT = "count"
 GOES_ON, AGAIN = "vm_count_goes_on_elsewhere", "container_count_starts_again"
+CONTINUES = "container_count_goes_on_by_criu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,18 @@ def _container_counts(row: Measurement, launcher: Launcher) -> Iterator[Measurem
     yield from _counts(row, counted, AGAIN, counted.starts_again)
 
 
+def _container_continued(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
+    try:
+        counted, by = counting.continued(launcher)
+    except Unavailable as lacking:
+        said = f"not tried: {lacking.what}; {lacking.next_step}"
+        yield filled(row, 0.0, metric="observation", phase=COUNT, text=said)
+        return
+    seen, fact = _counts(row, counted, CONTINUES, counted.goes_on)
+    yield replace(seen, text=f"{seen.text} ({by})")
+    yield fact
+
+
 def _counts(row: Measurement, counted: Counted, fact: str, holds: bool) -> Iterator[Measurement]:
     both = bool(counted.before and counted.after)
     yield filled(row, float(both), metric="observation", phase=COUNT, text=counted.text)
@@ -146,6 +161,7 @@ _STEPS = [
     *(Step("move", series, Spec(machine=series.machine), _moved) for series in MOVED),
     Step("count", MOVING, counting.vm(), _vm_counts),
     Step("count", Series(Platform.CONTAINER), Spec(), _container_counts),
+    Step("CRIU", CONTINUED, Spec(), _container_continued, once=True),
     *(
         Step("network", series, spec, partial(network.talk, spec=spec, steps=steps))
         for series, spec, steps in (
@@ -179,4 +195,5 @@ EXPERIMENT = Experiment(
     platforms=(Platform.PROCESS, Platform.CONTAINER, Platform.VM_DIRECT, Platform.VM),
     measure=measure,
     rounds=3,
+    runtimes=(CONTINUED.runtime,),
 )
