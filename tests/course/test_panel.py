@@ -155,6 +155,7 @@ def test_a_panel_whose_run_is_on_is_found_and_tells_everybody_of_its_end(
     private_places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "LATE_S", 0.01)
+    monkeypatch.setattr(page, "AGAIN_S", (0.01, 0.02))
     told: list[str] = []
 
     def follower(name: str) -> Any:
@@ -175,10 +176,12 @@ def test_a_panel_whose_run_is_on_is_found_and_tells_everybody_of_its_end(
         there.stop.click()
         assert there.task is not None
         await there.task
+        monkeypatch.setattr(there.status, "send_state", lambda: told.append("sent again"))
+        await asyncio.sleep(0.5)
         return there
 
     there = asyncio.run(attached_and_stopped())
-    assert told == ["one: stopped", "two: stopped"]
+    assert told == ["one: stopped", "two: stopped", "sent again", "sent again"]
     assert there.status.value.endswith(" rows. two")
     assert panel.running("boot_speed") is None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +49,7 @@ class Place:
 
             self._widget = widgets.HTML()
             self._widget.add_class("vmc-place")
+            _WIDGETS.add(self._widget)
             # Before the plain output, so that this is hidden when it comes.
             saved = self._filled(shown)
             display(_View(within(self._widget)))
@@ -71,6 +74,25 @@ class Place:
         plain = svg.as_images(html)
         saved = f'{_SAVED_STYLE}<div class="vmc-saved {name}">{plain}</div>'
         return Html(Markup(saved), repr(shown))
+
+
+_WIDGETS: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The widgets of all places."""
+
+AGAIN_S = (2.0, 10.0, 30.0)  # after the end of a run: a browser opens a lesson in 1 to 20 s
+
+
+async def send_again(*more: Any) -> None:
+    """Send what places and the widgets ``more`` show once more, :data:`AGAIN_S` from now.
+
+    A page that is being opened asks for the state of all widgets, and makes them one by one. A
+    change that comes meanwhile is lost to it: it would show an older run until it is reloaded.
+    """
+    began_s = time.monotonic()
+    for due_s in AGAIN_S:
+        await asyncio.sleep(max(0.0, began_s + due_s - time.monotonic()))
+        for widget in (*_WIDGETS, *more):
+            widget.send_state()
 
 
 LIVE = ("vmc-live", "jp-RenderedHTMLCommon")

@@ -71,6 +71,7 @@ class Panel:
         self._said = ""
         self._other: turn.Turn | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
         self.task: asyncio.Task[None] | None = None
         self.rounds = widgets.BoundedIntText(
             value=3, min=1, max=50, description="Rounds", layout={"width": "10em"}
@@ -197,6 +198,8 @@ class Panel:
         await asyncio.get_running_loop().run_in_executor(None, running.stop)
         self._close(running)
         self._show_foretold()
+        parts = (self.rounds, self.run, self.stop, self.bar, self.foretold, self.status, self.live)
+        self._sending = asyncio.ensure_future(page.send_again(*parts))
 
     def _show(self, message: Mapping[str, Any]) -> None:
         planned = int(message.get("planned") or 0)
