@@ -553,7 +553,7 @@ def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
     if (frame["metric"] == wanted.metric).any():
         why += f" of {side}"
         if not (frame["platform"] == str(side.platform)).any():
-            why += ": its engine is missing in this run"
+            why += f": {side.platform} took no part in this run"
     raise Undecided(why, lacking=True)
 
 
