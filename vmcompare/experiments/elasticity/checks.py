@@ -15,7 +15,7 @@ from vmcompare.experiments.elasticity.measure import NO_FILTER
 from vmcompare.experiments.explanation import Values
 from vmcompare.sandbox import Series
 
-CALLS = "system calls"
+CALLS, COMPUTING = "system calls", "computing"
 
 
 @explained.check("filter", unit="ratio", within=0.03)
@@ -27,8 +27,12 @@ def filter_(view: View) -> float:
 @explained.values("filter")
 def _filter(view: View) -> Values:
     held, free = (_median_s(view, CONTAINER, CALLS + end) for end in ("", NO_FILTER))
-    bare = _median_s(view, PROCESS, CALLS)
+    bare, computed = (_median_s(view, PROCESS, work) for work in (CALLS, COMPUTING))
+    computing, computing_free = (
+        ratio(_median_s(view, CONTAINER, COMPUTING + end) / computed) for end in ("", NO_FILTER)
+    )
     return {
+        "computing": computing, "computing_free": computing_free,
         "held": seconds(held), "free": seconds(free), "ratio": ratio(held / free),
         "left": ratio(free / bare), "costs": held > 1.05 * free,
     }  # fmt: skip
