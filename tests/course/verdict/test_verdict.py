@@ -16,11 +16,13 @@ from vmcompare.course import answers, text
 from vmcompare.course.verdict import Verdict
 from vmcompare.course.verdict.explain import (
     ABSENT,
+    COMPARISONS,
     CUSTOMERS,
     SERVICES,
     choices,
     findings_figure,
     headlines,
+    papers,
     ratios_figure,
 )
 from vmcompare.course.verdict.table import claims_table, lines
@@ -309,6 +311,16 @@ def test_the_headline_figures_are_those_of_the_runs_that_decide(evidence: Eviden
     assert start["claim"] == "F2 ○ not measured here"
     assert [kernel["container"], kernel[vm]] == ["no", "yes"]
     assert device["container"] == ABSENT
+
+
+def test_only_what_is_decided_here_has_a_figure_beside_the_papers(evidence: Evidence) -> None:
+    for one, row in zip(COMPARISONS, papers(evidence), strict=True):
+        part = evidence.part(*one.part)
+        assert part is not None
+        decided = part.finding.verdict is not Conclusion.NOT_MEASURED
+        assert row["here"] == (part.finding.value if decided else ABSENT)
+        assert (row["done otherwise here"] == "–") is not decided
+        assert "et al., 20" in row["measured by others"]
 
 
 def test_many_customers_cost_a_vm_each_and_a_container_for_every_service(

@@ -21,6 +21,7 @@ from vmcompare.course.verdict.explain import (
     count,
     explained,
     headlines,
+    papers,
     parts_of_headlines,
 )
 from vmcompare.course.verdict.table import claims_table, recordings_rows
@@ -106,6 +107,12 @@ class Verdict(Steps):
                 draw(self._evidence), self._section("figure", name), self._evidence.brief()
             )
         )
+
+    def papers(self) -> None:
+        """Show figures of two papers beside what was found by the same kind of work."""
+
+        section = self._section("table", "papers")
+        self._page.put(lambda: page.table(*text.table(papers(self._evidence), section)))
 
     # ---- choose -------------------------------------------------------------------------------
 

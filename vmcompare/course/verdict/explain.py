@@ -14,6 +14,7 @@ from vmcompare.evidence.claims import Conclusion, Rule, Undecided, observed
 from vmcompare.evidence.claims.judging import NO_CODE_CACHE, Estimate, estimate
 from vmcompare.evidence.claims.rules import Side
 from vmcompare.evidence.claims.runs import Evidence, Part
+from vmcompare.evidence.published import cited
 from vmcompare.evidence.units import ratio, written
 from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.plots.findings import SIGNS, Against, against, findings
@@ -185,6 +186,66 @@ def _fact(name: str, part: Part) -> str:
     except Undecided:
         held = None
     return ABSENT if held is None else "yes" if held is not name.startswith("!") else "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Figures of a paper, and a part of a claim that asks nearly the same here.
+
+    Attributes:
+        figures: lines of ``data/literature.csv``, as ``"metric: system"``.
+        part: id and part of the claim.
+        differs: what is done here instead.
+    """
+
+    figures: Sequence[str]
+    part: tuple[str, str]
+    differs: str
+
+
+COMPARISONS: Sequence[Comparison] = (
+    Comparison(
+        ("cpu_linpack: bare metal", "cpu_linpack: Docker"),
+        ("F1", "processor, against a process"), "processor time of a loop in one thread",
+    ),
+    Comparison(
+        ("cpu_linpack: KVM tuned (topology+pinning)",),
+        ("F1", "processor, against a VM"), "–",
+    ),
+    Comparison(
+        ("io_randwrite_4k_qd128: bare metal / Docker (volume) / KVM virtio",),
+        ("F1", "disk, against a process"), "writes one by one, each with fsync",
+    ),
+    Comparison(
+        ("net_throughput_tcp: bare metal / Docker NAT / KVM",),
+        ("F1", "network, against a process"), "no link and no NAT: a loopback network",
+    ),
+    Comparison(
+        ("mem_overhead_rss: Firecracker / Cloud Hypervisor / QEMU",),
+        ("O4", "memory"), "PSS; QEMU alone, beside what Docker needs for a container",
+    ),
+    Comparison(
+        (
+            "boot_time_end_to_end: a VM in Firecracker, configuration file / API socket",
+            "boot_time_end_to_end: a VM in QEMU pc, firmware SeaBIOS / qboot",
+        ),
+        ("F2", "start"), "a distribution in QEMU, beside docker run",
+    ),
+)  # fmt: skip
+"""Felter et al. (2014) and the paper on Firecracker (2020): what can be set beside them here."""
+
+
+@explained.table("papers")
+def papers(evidence: Evidence) -> Iterator[Row]:
+    """One row a comparison. What emulation leaves undecided has no figure of this computer."""
+    for one in COMPARISONS:
+        part = evidence.part(*one.part)
+        measured = part is not None and part.finding.verdict is not Conclusion.NOT_MEASURED
+        yield {
+            "measured by others": "; ".join(str(cited(name)) for name in one.figures),
+            "here": part.finding.value if part is not None and measured else ABSENT,
+            "done otherwise here": one.differs if measured else "–",
+        }
 
 
 CUSTOMERS, SERVICES = 10, 20
