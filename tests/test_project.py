@@ -163,6 +163,11 @@ class TestANotebook:
         words = re.sub(r"<details>.*?</details>|```.*?```", "", words, flags=re.DOTALL)
         assert len(re.findall(r"\w+", words)) <= 1000
 
+    def test_is_called_in_a_browser_what_its_first_heading_says(self, notebook: Path) -> None:
+        shown = json.loads(notebook.read_text(encoding="utf-8"))
+        first = "".join(shown["cells"][0]["source"]).splitlines()[0]
+        assert first == f"# {shown['metadata']['title']}"
+
     def test_gives_every_picture_a_text_alternative(self, notebook: Path) -> None:
         for text in self.cells(notebook, "markdown"):
             for alt, _ in re.findall(r"!\[(.*?)\]\((.*?)\)", text):

@@ -34,6 +34,7 @@ from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import written
 from vmcompare.paths.lessons import lesson_files
 from vmcompare.plots.findings import SIGNS, Against, against, findings
+from vmcompare.sandbox import EMULATION
 
 WORDS = text.of_lesson("09")
 ALL = len({claim.id for claim in claims.load()})
@@ -318,7 +319,8 @@ def test_only_what_is_decided_here_has_a_figure_beside_the_papers(evidence: Evid
         part = evidence.part(*one.part)
         assert part is not None
         decided = part.finding.verdict is not Conclusion.NOT_MEASURED
-        assert row["here"] == (part.finding.value if decided else ABSENT)
+        assert row["here"].startswith(part.finding.value if decided else ABSENT)
+        assert (EMULATION in row["here"]) is (decided and part.emulated)
         assert (row["done otherwise here"] == "–") is not decided
         assert "et al., 20" in row["measured by others"]
 

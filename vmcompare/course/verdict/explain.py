@@ -193,11 +193,13 @@ class Comparison:
     """Figures of a paper, and a part of a claim that asks nearly the same here.
 
     Attributes:
+        what: the kind of work, or what is counted.
         figures: lines of ``data/literature.csv``, as ``"metric: system"``.
         part: id and part of the claim.
         differs: what is done here instead.
     """
 
+    what: str
     figures: Sequence[str]
     part: tuple[str, str]
     differs: str
@@ -205,26 +207,35 @@ class Comparison:
 
 COMPARISONS: Sequence[Comparison] = (
     Comparison(
+        "computing",
         ("cpu_linpack: bare metal", "cpu_linpack: Docker"),
         ("F1", "processor, against a process"), "processor time of a loop in one thread",
     ),
     Comparison(
-        ("cpu_linpack: KVM tuned (topology+pinning)",),
+        "computing in a VM",
+        (
+            "cpu_linpack: KVM untuned (their raw data, which differ from their table)",
+            "cpu_linpack: KVM tuned (topology+pinning)",
+        ),
         ("F1", "processor, against a VM"), "–",
     ),
     Comparison(
+        "random writes of 4 KiB",
         ("io_randwrite_4k_qd128: bare metal / Docker (volume) / KVM virtio",),
-        ("F1", "disk, against a process"), "writes one by one, each with fsync",
+        ("F1", "disk, against a process"), "each with fsync, in a writable layer",
     ),
     Comparison(
+        "bytes through a network",
         ("net_throughput_tcp: bare metal / Docker NAT / KVM",),
         ("F1", "network, against a process"), "no link and no NAT: a loopback network",
     ),
     Comparison(
+        "memory of the emulator itself",
         ("mem_overhead_rss: Firecracker / Cloud Hypervisor / QEMU",),
         ("O4", "memory"), "PSS; QEMU alone, beside what Docker needs for a container",
     ),
     Comparison(
+        "start",
         (
             "boot_time_end_to_end: a VM in Firecracker, configuration file / API socket",
             "boot_time_end_to_end: a VM in QEMU pc, firmware SeaBIOS / qboot",
@@ -240,10 +251,12 @@ def papers(evidence: Evidence) -> Iterator[Row]:
     """One row a comparison. What emulation leaves undecided has no figure of this computer."""
     for one in COMPARISONS:
         part = evidence.part(*one.part)
+        emulated = f", {EMULATION}" if part is not None and part.emulated else ""
         measured = part is not None and part.finding.verdict is not Conclusion.NOT_MEASURED
         yield {
+            "what": one.what,
             "measured by others": "; ".join(str(cited(name)) for name in one.figures),
-            "here": part.finding.value if part is not None and measured else ABSENT,
+            "here": part.finding.value + emulated if part is not None and measured else ABSENT,
             "done otherwise here": one.differs if measured else "–",
         }
 
