@@ -105,7 +105,7 @@ def test_the_steps_of_the_container_work_in_a_terminal(image: str) -> None:
 
         def seen(*rungs: str) -> list[str]:
             """Own number, how many processes, whose files, how many networks are up."""
-            line = here(ladder.typed(ladder.GUEST.line(rungs)))
+            line = here(ladder.typed(ladder.line(rungs)))
             look = "set -- /proc/[0-9]*; echo $$ $#; . /etc/os-release; echo $ID; id -u"
             return type_line(line, f"{look}; ip link show lo up | grep lo: | wc -l\n").split()
 
