@@ -198,7 +198,7 @@ class Panel:
         await asyncio.get_running_loop().run_in_executor(None, running.stop)
         self._close(running)
         self._show_foretold()
-        parts = (self.rounds, self.run, self.stop, self.bar, self.foretold, self.status, self.live)
+        parts = (self.run, self.stop, self.bar, self.foretold, self.status, self.live)
         self._sending = asyncio.ensure_future(page.send_again(*parts))
 
     def _show(self, message: Mapping[str, Any]) -> None:

@@ -53,8 +53,9 @@ def replay(view: View) -> list[Row]:
 
 def _row(what: str, text: str, paused: str, kind: str) -> Row:
     before, _, after = text.partition(_BETWEEN)
+    after, _, program = after.rstrip(")").partition(" (")  # of CRIU: with its version
     return {
-        "what counts": what,
+        "what counts": what.replace("CRIU", program) if program else what,
         "last numbers before": f"… {before}",
         "first numbers after": f"{after} …",
         "paused": paused,
