@@ -30,7 +30,7 @@ BOOT_IDS = {
 }  # fmt: skip
 
 _START = {
-    "kernel release": "6.18-virt", "boot id": "44444444", "files of": "Alpine Linux",
+    "kernel release": "6.18-virt", "boot id": "44444444", "userland": "Alpine Linux",
     "mounts seen": "6", "own process number": "one of many", "processes seen": "58",
     "loopback network": "up", "root is": "user 0 outside", "make a device": "allowed",
     "control group": "/", "nested processes": "20", "call filter": "off",
@@ -38,7 +38,7 @@ _START = {
 }  # fmt: skip
 
 _CHANGES: Mapping[str, Mapping[str, str]] = {
-    "chroot": {"files of": "a box made by hand", "mounts seen": "1"},
+    "chroot": {"userland": "a box made by hand", "mounts seen": "1"},
     "mount": {"mounts seen": "2"},
     "pid": {"own process number": "1", "processes seen": "1"},
     "net": {"loopback network": "down"},

@@ -19,7 +19,7 @@ from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Conclusion
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.shared_kernel.explain import explained
-from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import Platform
 
 FIGURES, TABLES, OUTCOMES = explained.figures, explained.tables, explained.outcomes
@@ -34,11 +34,6 @@ def table(name: str, view: View) -> pd.DataFrame:
 def figure(name: str, view: View) -> Picture:
     """A figure with the words of the lesson's text."""
     return text.caption(FIGURES[name](view), WORDS.find("figure", name))
-
-
-def patch_day(view: View) -> WhatIf:
-    """The model with the words of the lesson's text."""
-    return text.whatif(explained.whatifs["patch_day"](view), WORDS.find("what-if", "patch_day"))
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +71,9 @@ def test_everything_either_works_or_says_in_one_sentence_what_is_missing(
     replays = [asked.made(demo.replay) for demo in explained.demos.values()]
     drawn = list(asked.figures(FIGURES.values()))
     made = list(asked.tables(lambda view, n=n: table(n, view) for n in TABLES))
-    modelled = list(asked.whatifs([patch_day]))
     asked.outcomes(OUTCOMES)
     if name == "empty":
-        assert not drawn + made + modelled + [one for one in replays if one]
+        assert not drawn + made + [one for one in replays if one]
         assert [outcome(views[name]) for outcome in OUTCOMES.values()] == [None] * 3
 
 
@@ -112,12 +106,9 @@ def test_provenance_and_emulation_are_said_where_they_are_and_nowhere_else(
     assert not table("kernels", views["hardware"])["shown"].str.contains("emulation").any()
 
 
-def test_a_hidden_vm_is_named_and_its_kernel_is_patched_too(views: Mapping[str, View]) -> None:
+def test_a_hidden_vm_is_named(views: Mapping[str, View]) -> None:
     assert "started for you (Docker Desktop" in figure("identity", views["hidden"]).words
     assert "started for you" not in figure("identity", views["full"]).words
-    patched = patch_day(views["hidden"]).draw(20)
-    assert "container 20; vm" in patched.alt
-    assert "started for the containers" in patched.words
 
 
 def test_what_failed_is_left_out_and_said_with_its_reason(views: Mapping[str, View]) -> None:
@@ -137,16 +128,6 @@ def test_outcomes_are_counted_within_one_run(views: Mapping[str, View]) -> None:
     assert OUTCOMES["kernels"](views["no vm"]) is None
 
 
-def test_patch_day_follows_its_formula(views: Mapping[str, View]) -> None:
-    model = patch_day(views["full"])
-    # K = H (k_host + κ N), H = 10, k_host = 1, κ = 0 for containers and 1 for VMs.
-    for each, vms in ((20, "210"), (100, "1,010")):
-        alt = model.draw(each).alt
-        assert f"container 10; vm {vms}." in alt
-        assert f"restarts: container {each:g}; vm 1." in alt
-    assert "container 0, vm 1" in model.source
-
-
 def test_a_step_shows_a_line_that_people_can_type_and_what_it_alone_changed(
     views: Mapping[str, View],
 ) -> None:
@@ -155,14 +136,14 @@ def test_a_step_shows_a_line_that_people_can_type_and_what_it_alone_changed(
         "own process number": "one of many → 1",
         "processes seen": "60 → 1",
     }
-    assert steps["pid"].rung.line == (
+    assert steps["pid"].line == (
         "unshare -m -p -f sh -c 'mount -t proc proc /box/proc; exec chroot /box sh'"
     )
     assert steps["all but mount"].changed["processes seen"] == "1 → 58"
     assert steps["all but net"].changed == {"loopback network": "down → up"}
     for step in steps.values():
-        assert "see" not in step.rung.line
-        assert "deny-mkdir" not in step.rung.line
+        assert "see" not in step.line
+        assert "deny-mkdir" not in step.line
     assert "<b>net</b> changed loopback network: up → down" in steps["net"]._repr_html_()
 
 

@@ -14,25 +14,31 @@ from fake import FakeLauncher
 from vmcompare.engines.programs import not_linux
 from vmcompare.errors import AbnormalShutdown, Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.shared_kernel import facts, ladder
-from vmcompare.experiments.shared_kernel.instances import PHASES, Reading, hidden_vm, understood
+from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel.instances import (
+    PHASES,
+    SLEEPERS,
+    Reading,
+    hidden_vm,
+    understood,
+)
 from vmcompare.measuring import experiment
 from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import OTHER_KERNEL, Completed, OnEvent, Platform, Spec
 
-SAID = """release=6.8.0-generic
-boot_id=abcdef01-2345-6789-abcd-ef0123456789
+SAID = """kernel release=6.8.0-generic
+boot id=abcdef01-2345-6789-abcd-ef0123456789
 userland=Debian GNU/Linux 12
-ns_pid=pid:[4026531836]
-ns_net=net:[4026531833]
-ns_mnt=mnt:[4026531832]
-ns_user=user:[4026531837]
-ns_cgroup=cgroup:[4026531835]
+pid namespace=pid:[4026531836]
+net namespace=net:[4026531833]
+mnt namespace=mnt:[4026531832]
+user namespace=user:[4026531837]
+cgroup namespace=cgroup:[4026531835]
 """
 
 
 def reading(boot_id: str = "one", release: str = "6.8.0-generic") -> Reading:
-    return Reading(release, boot_id, "", {})
+    return {"boot id": boot_id, "kernel release": release}
 
 
 # ---- one answer -----------------------------------------------------------------------------
@@ -40,8 +46,8 @@ def reading(boot_id: str = "one", release: str = "6.8.0-generic") -> Reading:
 
 def test_of_a_namespaces_number_the_last_digits_are_kept() -> None:
     found = understood(SAID)
-    assert (found.release, found.userland) == ("6.8.0-generic", "Debian GNU/Linux 12")
-    assert found.namespaces["pid namespace"] == "…531836"
+    assert found["userland"] == "Debian GNU/Linux 12"
+    assert found["pid namespace"] == "…531836"
 
 
 def test_an_answer_that_is_not_whole_says_what_is_missing() -> None:
@@ -92,9 +98,9 @@ class Actor:
         if argv[0] == "/srv/application":
             said = self.files[argv[0]].decode().split("echo ")[1].split(";")[0]
             return Completed(f"{said}\n{self.boot_id}\n".encode(), 0)
-        if "tell release" in words and self.mute:
-            return Completed(b"release=6.8\n", 0)
-        if "tell release" in words:
+        if "tell 'kernel release'" in words and self.mute:
+            return Completed(b"kernel release=6.8\n", 0)
+        if "tell 'kernel release'" in words:
             said = SAID.replace("abcdef01", self.boot_id).replace("6.8.0-generic", self.release)
             return Completed(said.replace("Debian GNU/Linux 12", self.userland).encode(), 0)
         if words.rstrip("'\"").endswith("/bin/see"):
@@ -259,9 +265,10 @@ def test_the_longest_line_is_plain_shell_but_for_the_observer_and_the_filter() -
 
 
 def test_observations_survive_a_row_whose_line_holds_semicolons() -> None:
-    seen = {"files of": "a box", "root is": "user 0 outside", "processes seen": "3"}
+    seen = {"userland": "a box", "root is": "user 0 outside", "processes seen": "3"}
     line = {ladder.LINE: ladder.line(ladder.RUNGS)}
     assert ladder.read(ladder.written(line | seen)) == seen
+    assert ladder.read("files of=a box") == {"userland": "a box"}  # its older name
 
 
 @pytest.mark.parametrize(
@@ -293,7 +300,7 @@ def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
         ladder.prepare(box)
         seen = {name: ladder.climb(box, name) for name in ladder.climbs()}
     own = {
-        "chroot": "files of", "mount": "mounts seen", "pid": "own process number",
+        "chroot": "userland", "mount": "mounts seen", "pid": "own process number",
         "net": "loopback network", "user": "make a device", "cgroup": "nested processes",
         "seccomp": "make a directory",
     }  # fmt: skip
@@ -320,10 +327,10 @@ def test_a_real_container_shares_the_hosts_kernel_and_shows_its_processes(
     rows = list(experiment.load("shared_kernel").measure(context))
     found = holds(rows)
     counts = {row.phase: row.value for row in rows if row.metric == "item_count"}
-    assert counts["started inside"] == facts.SLEEPERS
+    assert counts["started inside"] == SLEEPERS
     if not found["container_boot_id_is_a_hidden_vms"]:
         assert found["container_boot_id_is_hosts"] == 1
-        assert counts["in the host’s list"] == facts.SLEEPERS
+        assert counts["in the host’s list"] == SLEEPERS
     assert found["ten_different_containers_ran"] == 1
     assert found["containers_report_one_boot_id"] == 1
     assert found["other_kernel_starts_in_container"] == 0

@@ -1,11 +1,11 @@
-"""Shared kernel, explained: who shares a kernel, the ladder, and what a patch day costs.
+"""Shared kernel, explained: who shares a kernel, and the ladder: a container made by hand.
 
 Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,22 +15,16 @@ from markupsafe import Markup
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import Undecided, observed
 from vmcompare.evidence.view import MEASURED, NEXT, RECORDED, Column, View
-from vmcompare.experiments.explanation import Explanation
-from vmcompare.experiments.explanation import Row as Cells
+from vmcompare.experiments.explanation import Explanation, Row
 from vmcompare.experiments.shared_kernel import ladder
-from vmcompare.experiments.shared_kernel.facts import CLOCK
-from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
+from vmcompare.experiments.shared_kernel.instances import CLOCK, INSTANCES, PHASES
 from vmcompare.measuring.experiment import Demo
-from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.grid import GridRow, changes, sharing
-from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.sandbox import Launcher, Machine, Platform, Series, Spec
-
-HOSTS = 10
-"""Computers of the patch day."""
+from vmcompare.plots.picture import Picture
+from vmcompare.sandbox import Launcher, Machine, Platform, Spec
 
 LOOKS = (
-    "kernel release", "boot id", "files of", "mounts seen", "processes seen", "loopback network",
+    "kernel release", "boot id", "userland", "mounts seen", "processes seen", "loopback network",
     "make a device", "nested processes", "make a directory",
 )  # fmt: skip
 """Observations of the ladder's picture: what no rung changes, then one for each rung."""
@@ -145,7 +139,7 @@ def identity_figure(view: View) -> Picture:
 
 
 @explained.table("kernels")
-def kernels_table(view: View) -> Iterator[Cells]:
+def kernels_table(view: View) -> Iterator[Row]:
     """One row a kernel: its release, and who shares it."""
     kernels: dict[str, list[Instance]] = {}
     for one in answered(view):
@@ -161,32 +155,20 @@ def kernels_table(view: View) -> Iterator[Cells]:
         }
 
 
-@explained.table("probes")
-def probes_table(view: View) -> Iterator[Cells]:
-    """What was tried on the shared kernel and on a VM's own, and what became of it.
+@explained.table("probes", lacking="attempt on a kernel")
+def probes_table(view: View) -> Iterator[Row]:
+    """What was tried on the shared kernel and on a VM's own, and what became of it."""
 
-    Raises ``Unavailable``: nothing was tried.
-    """
-    rows = list(_tried(view))
-    if not rows:
-        raise Unavailable("nothing has been tried on a kernel yet", NEXT)
-    for tried, column, happened in rows:
-        yield {
-            "tried": tried,
-            "in": column.series.platform,
-            "what happened": happened,
-            "shown": column.provenance,
-        }
+    def row(tried: str, column: Column, happened: str) -> Row:
+        where = {"tried": tried, "in": column.series.platform}
+        return {**where, "what happened": happened, "shown": column.provenance}
 
-
-def _tried(view: View) -> Iterator[tuple[str, Column, str]]:
-    """What was tried, its rows, what happened."""
     for inside in view.columns("item_count", phase="started inside"):
         if seen := inside.same_in(view.columns("item_count", phase="in the host’s list")):
             happened = f"the host’s list shows {seen.values[0]:.0f} of them"
-            yield f"start {inside.values[0]:.0f} processes", inside, happened
+            yield row(f"start {inside.values[0]:.0f} processes", inside, happened)
     for column in view.columns("observation", failed_too=True, phase=CLOCK):
-        yield "set the clock", column, column.texts().get(CLOCK) or column.errors[0]
+        yield row("set the clock", column, column.texts().get(CLOCK) or column.errors[0])
     for name, how in (
         ("other_kernel_starts_in_container", "as a program"),
         ("other_kernel_starts_in_vm", "as a VM’s kernel"),
@@ -194,7 +176,7 @@ def _tried(view: View) -> Iterator[tuple[str, Column, str]]:
         if (ran := fact(view, name)) is not None:
             column = view.columns("fact", phase=name)[0]
             said = column.texts()[name] or ("it printed its message" if ran else "nothing")
-            yield f"start a kernel that is not Linux, {how}", column, said
+            yield row(f"start a kernel that is not Linux, {how}", column, said)
 
 
 @explained.outcome("kernels", Platform.PROCESS, Platform.CONTAINER)
@@ -215,234 +197,120 @@ def _seen_by_host(view: View) -> float | None:
     return found[0].values[0] if found else None
 
 
-@explained.whatif("patch_day")
-def patch_day(view: View) -> WhatIf:
-    """Kernels to patch on ten hosts, from the number of kernels that instances brought along."""
-    found = [one for one in answered(view) if one.boot_id]
-    shares = {
-        Series(Platform.CONTAINER): _kernels_each(found, Platform.CONTAINER),
-        Series(Platform.VM): _kernels_each(found, Platform.VM_DIRECT, Platform.VM),
-    }
-    known = {series: share for series, share in shares.items() if share is not None}
-    if not known:
-        raise Unavailable("neither a container nor a VM was seen beside a host", NEXT)
-    hidden = bool(fact(view, "container_boot_id_is_a_hidden_vms"))
-    fixed = 2 if hidden else 1
-
-    def panels(each: float) -> Panels:
-        patched, stopped = [], []
-        for series, share in known.items():
-            kernels = HOSTS * (fixed + share * each)
-            patched.append(Dot(series, series.label, kernels, f"{kernels:,.0f}"))
-            # An instance with a kernel of its own stops alone when that one restarts.
-            alone = 1 if share >= 1 else each
-            stopped.append(Dot(series, series.label, alone, f"{alone:,.0f}"))
-        return {
-            f"Kernels to patch on {HOSTS} hosts": patched,
-            "Instances that stop when one such kernel restarts": stopped,
-        }
-
-    return sliding_dots(
-        panels,
-        (1, 2, 3, 4, 5, 7, 10, 13, 16, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90, 100),
-        start=20,
-        said="{:g} instances a host.",
-        placeholders={
-            "hosts": HOSTS,
-            "kernels_of_host": fixed,
-            "shares": ", ".join(f"{series.label} {share:g}" for series, share in known.items()),
-            "hidden_vm": hidden,
-            "source": view.caption(),
-        },
-    )
-
-
-def _kernels_each(found: Sequence[Instance], *platforms: Platform) -> float | None:
-    """Kernels an instance brings along: those that no host had, over the number of instances.
-
-    Of the containers' kernels one is their host's, be it that of a hidden VM.
-    """
-    those = [one for one in found if one.column.series.platform in platforms]
-    if not those:
-        return None
-    kernels = len({(one.column.run_id, one.boot_id) for one in those})
-    return (kernels - (Platform.CONTAINER in platforms)) / len(those)
-
-
 # ---- the ladder ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """One line of the ladder and what was seen at its end.
-
-    Attributes:
-        name: of the climb.
-        line: as people type it.
-        seen: observation → value; empty where it failed.
-        why: why it failed, or empty.
-    """
-
-    name: str
-    line: str
-    seen: Mapping[str, str]
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """A ladder that was climbed.
-
-    Attributes:
-        climbs: name → what was seen, of all that were tried.
-        column: the rows of its start.
-    """
-
-    climbs: Mapping[str, Rung]
-    column: Column
-
-    @property
-    def rungs(self) -> list[Rung]:
-        """The start and all rungs, in the order in which they were tried."""
-        names = (ladder.START, *ladder.RUNGS)
-        return [self.climbs[name] for name in names if name in self.climbs]
-
-    def need(self, name: str) -> Rung:
-        """A climb that succeeded. Raises ``Unavailable``: it was not tried, or failed."""
-        found = self.climbs.get(name)
-        if found is None or not found.seen:
-            why = f" ({found.why})" if found else ""
-            raise Unavailable(f"the line “{name}” has not been climbed{why}", NEXT)
-        return found
-
-
-def climbed(view: View) -> Ladder:
-    """The ladder to show: an own one before a recorded one.
+def climbed(view: View) -> Mapping[str, Column]:
+    """Name of a line → its rows, which may have failed; an own ladder before a recorded one.
 
     Raises ``Unavailable``: none was climbed.
     """
     for shown in (MEASURED, RECORDED):
         where = {"platform": Platform.VM_DIRECT, "shown": shown}
-        tried = {
+        found = {
             name: column
             for name in ladder.climbs()
             for column in view.columns("observation", failed_too=True, phase=name, **where)
         }
-        climbs = {name: _rung(name, column) for name, column in tried.items()}
-        found = [rung for rung in climbs.values() if rung.seen]
-        if len(found) > 1 and found[0].name == ladder.START:
-            return Ladder(climbs, tried[ladder.START])
+        able = [name for name, column in found.items() if column.n]
+        if len(able) > 1 and able[0] == ladder.START:
+            return found
     raise Unavailable("no ladder has been climbed", NEXT)
 
 
-def _rung(name: str, column: Column) -> Rung:
-    if not column.n:
-        return Rung(name, "", {}, column.errors[0])
-    line = ladder.typed(ladder.line(ladder.climbs()[name]))
-    return Rung(name, line, ladder.read(column.texts()[name]))
-
-
-def moved(before: Rung, after: Rung) -> dict[str, str]:
-    """Observation → ``"up → down"``, of those that differ."""
-    one, other = before.seen, after.seen
-    return {
-        name: f"{one[name]} → {other[name]}"
-        for name in other
-        if name in one and not ladder.same(name, one[name], other[name])
-    }
+def _seen(found: Mapping[str, Column], name: str) -> Mapping[str, str]:
+    """What was seen at the end of a line. Raises ``Unavailable``: it was not typed, or failed."""
+    column = found.get(name)
+    if column is None or not column.n:
+        why = f" ({column.errors[0]})" if column else ""
+        raise Unavailable(f"the line “{name}” has not been climbed{why}", NEXT)
+    return ladder.read(column.texts()[name])
 
 
 @explained.figure("ladder")
 def ladder_figure(view: View) -> Picture:
     """Rungs from left to right; a filled cell differs from the one before it."""
     found = climbed(view)
-    failed = [f"{rung.name} ({rung.why})" for rung in found.rungs if not rung.seen]
-    there = [rung for rung in found.rungs if rung.seen]
+    tried = [name for name in (ladder.START, *ladder.RUNGS) if name in found]
+    there = [name for name in tried if found[name].n]
+    failed = [f"{name} ({found[name].errors[0]})" for name in tried if name not in there]
+    seen = [_seen(found, name) for name in there]
     rows = []
     for name in LOOKS:
-        told = [rung.seen.get(name, ladder.UNKNOWN) for rung in there]
+        told = [one.get(name, ladder.UNKNOWN) for one in seen]
         values = [None if value == ladder.UNKNOWN else value for value in told]
         keys: list[object] = []
         for value in values:  # counts that differ a little are the same value
             same = (k for k in keys if value and ladder.same(name, str(k), value))
             keys.append(next(same, value))
         rows.append(GridRow(name, tuple(values), tuple(keys)))
-    return replace(
-        changes(
-            [rung.name for rung in there],
-            rows,
-            caption=f"{view.caption()}.",
-            what="A container made by hand.",
-        ),
-        placeholders={
-            "emulated": found.column.emulated,
-            "failed": "; ".join(failed),
-        },
-    )
+    picture = changes(there, rows, caption=f"{view.caption()}.", what="A container made by hand.")
+    emulated = found[ladder.START].emulated
+    return replace(picture, placeholders={"emulated": emulated, "failed": "; ".join(failed)})
 
 
 @explained.outcome("seen_by_first", Platform.VM_DIRECT)
 def seen_by_first(view: View) -> float | None:
     """How many processes the first one of a namespace sees where the old ``/proc`` is mounted."""
     try:
-        seen = climbed(view).need(ladder.all_but("mount")).seen.get("processes seen", "")
+        seen = _seen(climbed(view), ladder.all_but("mount")).get("processes seen", "")
     except Unavailable:
         return None
     return float(seen) if seen.isdigit() else None
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A line, and what it changed.
+class Step:
+    """A line as people type it, what it changed (``"up → down"``), and how that is known."""
 
-    Attributes:
-        rung: the line and what was seen at its end.
-        changed: observation → ``"up → down"``.
-        where: how it came about.
-    """
-
-    rung: Rung
+    name: str
+    line: str
     changed: Mapping[str, str]
     where: str
 
     def _repr_html_(self) -> str:
         said = [Markup("{}: {}").format(*pair) for pair in self.changed.items()]
         wrapped = "white-space:pre-wrap;word-break:normal"  # JupyterLab breaks within words
-        line = Markup('<pre style="{}">{}</pre>').format(wrapped, self.rung.line)
-        changes = Markup("; ").join(said) or "nothing"
+        line = Markup('<pre style="{}">{}</pre>').format(wrapped, self.line)
         words = Markup("<p><b>{}</b> changed {} <small>({})</small></p>")
-        return line + words.format(self.rung.name, changes, self.where)
+        return line + words.format(self.name, Markup("; ").join(said) or "nothing", self.where)
 
     def __repr__(self) -> str:
         said = "; ".join(f"{name}: {words}" for name, words in self.changed.items())
-        return f"{self.rung.line}\n{said or 'nothing changed'} ({self.where})"
+        return f"{self.line}\n{said or 'nothing changed'} ({self.where})"
+
+
+def _step(name: str, before: Mapping[str, str], after: Mapping[str, str], where: str) -> Step:
+    changed = {
+        look: f"{before[look]} → {value}"
+        for look, value in after.items()
+        if look in before and not ladder.same(look, before[look], value)
+    }
+    return Step(name, ladder.typed(ladder.line(ladder.climbs()[name])), changed, where)
 
 
 def _before(name: str) -> str:
-    """What a climb is compared with: the rung below it; all rungs where one was left out."""
+    """What a line is compared with: the rung below it; all rungs where one was left out."""
     able = [ladder.START, *ladder.RUNGS]
     return able[able.index(name) - 1] if name in able else able[-1]
 
 
-def _climb_now(name: str, launchers: Mapping[Platform, Launcher], _: Mapping[str, Any]) -> Answered:
-    """The line in a guest of its own, and the one before it."""
+def _step_now(name: str, launchers: Mapping[Platform, Launcher], _: Mapping[str, Any]) -> Step:
+    """The line in a guest of its own, after the one before it."""
     with launchers[Platform.VM_DIRECT].open(Spec(machine=Machine.PC), lambda _: None) as box:
         ladder.prepare(box)
-        climbs = [(one, ladder.climb(box, one)) for one in (_before(name), name)]
-    before, after = (Rung(one, ladder.typed(seen.pop(ladder.LINE)), seen) for one, seen in climbs)
-    return Answered(after, moved(before, after), f"{MEASURED} just now, in a VM")
+        before, after = (ladder.climb(box, one) for one in (_before(name), name))
+    del after[ladder.LINE]
+    return _step(name, before, after, f"{MEASURED} just now, in a VM")
 
 
-def _climb_again(name: str, view: View) -> Answered:
+def _step_again(name: str, view: View) -> Step:
     """The same from rows."""
     found = climbed(view)
-    after, before = found.need(name), found.need(_before(name))
-    return Answered(after, moved(before, after), found.column.shown)
+    after, before = _seen(found, name), _seen(found, _before(name))
+    return _step(name, before, after, found[ladder.START].shown)
 
 
-for _name in ladder.climbs():
-    if _name != ladder.START:
-        _demo = Demo(
-            (Platform.VM_DIRECT,), partial(_climb_now, _name), partial(_climb_again, _name)
-        )
-        explained.demo(_name, _demo)
+for _name in list(ladder.climbs())[1:]:  # all but the start
+    _demo = Demo((Platform.VM_DIRECT,), partial(_step_now, _name), partial(_step_again, _name))
+    explained.demo(_name, _demo)

@@ -1,4 +1,4 @@
-"""Who is asked, and what an instance says of the kernel that answers it.
+"""The six instances: what each says of the kernel that answers it, and facts that need several.
 
 An observation repeats no names, addresses, paths or tokens of the computer.
 """
@@ -7,13 +7,28 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
+import psutil
+
+from vmcompare.engines.programs import not_linux
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.measuring.experiment import Context, blank
-from vmcompare.sandbox import DEBIAN, Machine, Namespace, Platform, Sandbox, Spec
+from vmcompare.measuring.experiment import FAILURES, Context, blank, failed, filled, or_failed
+from vmcompare.sandbox import (
+    DEBIAN,
+    OTHER_KERNEL,
+    Confinement,
+    Machine,
+    Namespace,
+    Platform,
+    Sandbox,
+    Spec,
+)
 
 NAMESPACES = (Namespace.PID, Namespace.NET, Namespace.MNT, Namespace.USER, Namespace.CGROUP)
 """Those that the lesson looks at."""
@@ -22,6 +37,25 @@ PHASES: tuple[str, ...] = (
     "kernel release", "boot id", "userland", *(f"{name} namespace" for name in NAMESPACES),
 )  # fmt: skip
 """What every instance is asked, in the order of the picture."""
+
+Reading = Mapping[str, str]
+"""Phase → what an instance said, the boot id whole. Equal numbers of namespaces under two kernels
+are two namespaces: compare them together with the boot id."""
+
+SLEEPERS = 3
+"""Processes started in an instance, to be looked for in the host's list."""
+
+_SLEEPER = "86399.02"
+"""Seconds they would sleep, if they were not ended: a number that nobody else sleeps for."""
+
+_DIFFERENT = 10
+"""Containers that run at the same time, each with another program in it."""
+
+CLOCK = "setting the clock"
+"""Phase of the observation of what became of an attempt to set it."""
+
+_LONG_AGO_S, _LONG_AGO_YEAR = 981173106, "2001"
+"""A moment of the year 2001, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +80,19 @@ def first_of(platform: Platform) -> Who:
     return next(who for who in INSTANCES if who.platform is platform)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What an instance said of itself.
-
-    Attributes:
-        release, boot_id: of the kernel; the boot id is drawn at random when a kernel starts.
-        userland: what ``/etc/os-release`` calls the files around it.
-        namespaces: the other phases → what was read. Two equal numbers of namespaces under two
-            kernels are two namespaces: compare them together with the boot id.
-    """
-
-    release: str
-    boot_id: str
-    userland: str
-    namespaces: Mapping[str, str]
-
-
 @dataclass(slots=True)
 class Run:
     """What is known so far.
 
     Attributes:
         context: launchers, and who watches.
-        kept: leaves the host's process and the ladder's guest, which stay to the end.
-        together: leaves the other instances, once they have been compared.
+        stack: leaves the instances once they have been compared; later, the ladder's guest.
         boxes, readings: by the names of :data:`INSTANCES`; those that failed are not there.
         why: name → why an instance has no reading.
     """
 
     context: Context
-    kept: contextlib.ExitStack
-    together: contextlib.ExitStack
+    stack: contextlib.ExitStack
     boxes: dict[str, Sandbox] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
@@ -91,17 +106,13 @@ class Run:
         return self.row(first_of(platform), "fact", name, spec)
 
 
-_SCRIPT = (
-    r"""
+_SCRIPT = r"""
 PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 tell() { echo "$1=$2"; }
-tell release "$(uname -r)"
-tell boot_id "$(cat /proc/sys/kernel/random/boot_id)"
+tell 'kernel release' "$(uname -r)"
+tell 'boot id' "$(cat /proc/sys/kernel/random/boot_id)"
 tell userland "$(. /etc/os-release; echo "$PRETTY_NAME")"
-"""
-    + "\n".join(f'tell ns_{name} "$(readlink /proc/self/ns/{name})"' for name in NAMESPACES)
-    + "\n"
-)
+""" + "".join(f"tell '{n} namespace' \"$(readlink /proc/self/ns/{n})\"\n" for n in NAMESPACES)
 
 _DIGITS = 6
 """Of a namespace's number that are shown; there are never a million of one kind."""
@@ -121,17 +132,10 @@ def observe(box: Sandbox) -> Reading:
 def understood(said: str) -> Reading:
     """The reading in what the script printed. Raises ``Unavailable`` where it is not whole."""
     told = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
-    try:
-        return Reading(
-            release=told["release"],
-            boot_id=told["boot_id"],
-            userland=told["userland"],
-            namespaces={f"{n} namespace": _number(told[f"ns_{n}"]) for n in NAMESPACES},
-        )
-    except KeyError as error:
-        raise Unavailable(
-            f"an instance did not say all that was asked of it ({error})", "look at a recording"
-        ) from error
+    if missing := [phase for phase in PHASES if phase not in told]:
+        why = f"an instance did not say all that was asked of it ({', '.join(missing)})"
+        raise Unavailable(why, "look at a recording")
+    return {p: _number(told[p]) if p.endswith(" namespace") else told[p] for p in PHASES}
 
 
 def _number(link: str) -> str:
@@ -155,6 +159,194 @@ def hidden_vm(host: Reading | None, containers: Sequence[Reading]) -> bool:
         host: the host's reading, where it runs Linux.
         containers: those of the containers.
     """
-    if host is None or any(one.boot_id != host.boot_id for one in containers):
+    if host is None or any(one["boot id"] != host["boot id"] for one in containers):
         return bool(containers)
-    return any(maker in one.release.lower() for one in containers for maker in _MAKERS)
+    return any(maker in one["kernel release"].lower() for one in containers for maker in _MAKERS)
+
+
+# ---- facts ------------------------------------------------------------------------------------
+
+
+def compare(run: Run) -> Iterator[Measurement]:
+    """Facts that need more than one instance, while all of them run."""
+    launchers = run.context.launchers
+    if Platform.CONTAINER in launchers:
+        yield from _kernel_of_containers(run)
+        yield from _second_userland(run)
+    for platform in (Platform.VM_DIRECT, Platform.VM):
+        if platform in launchers:
+            yield from _kernel_of_vm(run, first_of(platform))
+    for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
+        if first_of(platform).name in run.boxes:
+            yield from _sleepers(run, first_of(platform))
+    if "container A" in run.boxes:
+        row = run.fact(Platform.CONTAINER, "other_kernel_starts_in_container")
+        yield from _tried(row, lambda: _other_kernel_as_program(run))
+    for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
+        if first_of(platform).name in run.boxes:
+            row = run.row(first_of(platform), "observation", CLOCK)
+            yield from _tried(row, partial(_clock_set, run, platform))
+
+
+def _tried(row: Measurement, attempt: Callable[[], tuple[bool, str]]) -> Iterator[Measurement]:
+    """The row with what came of an attempt: whether it succeeded, and in words."""
+    try:
+        holds, text = attempt()
+    except FAILURES as error:
+        yield failed(row, str(error))
+    else:
+        yield filled(row, float(holds), text=text)
+
+
+def _kernel_of_containers(run: Run) -> Iterator[Measurement]:
+    """O2: release and boot id are the host's; a hidden VM's are told apart."""
+    release, boot_id, hidden = (
+        run.fact(Platform.CONTAINER, name)
+        for name in (
+            "container_kernel_release_is_hosts",
+            "container_boot_id_is_hosts",
+            "container_boot_id_is_a_hidden_vms",
+        )
+    )
+    found = [one for name, one in run.readings.items() if name.startswith("container")]
+    host = run.readings.get("host")
+    if not found:
+        why = run.why.get("container A", "no container answered")
+        yield from (failed(row, why) for row in (release, boot_id, hidden))
+        return
+    in_hidden = hidden_vm(host, found)
+    # In a hidden VM its kernel is the host's, and the containers are all there is to ask.
+    base = found[0] if in_hidden or host is None else host
+    for row, phase in ((release, "kernel release"), (boot_id, "boot id")):
+        yield filled(row, float(all(one[phase] == base[phase] for one in found)))
+    yield filled(hidden, float(in_hidden))
+
+
+def _kernel_of_vm(run: Run, who: Who) -> Iterator[Measurement]:
+    """O2 and O6b: the VM's release and boot id beside the host's."""
+    release, boot_id = (
+        run.fact(who.platform, name)
+        for name in ("vm_kernel_release_is_hosts", "vm_boot_id_is_hosts")
+    )
+    own = run.readings.get(who.name)
+    others = [found for name, found in run.readings.items() if not name.startswith("vm")]
+    if own is None or not others:
+        alone = "neither the host nor a container could be asked"
+        why = alone if own else run.why.get(who.name, "it did not answer")
+        yield from (failed(row, why) for row in (release, boot_id))
+        return
+    for row, phase in ((release, "kernel release"), (boot_id, "boot id")):
+        yield filled(row, float(any(own[phase] == other[phase] for other in others)))
+
+
+def _second_userland(run: Run) -> Iterator[Measurement]:
+    """O6a: another distribution's files as a container, on the kernel that runs already."""
+    row = run.fact(Platform.CONTAINER, "second_distribution_runs_as_container")
+    first, second = run.readings.get("container A"), run.readings.get("container C")
+    if second is None or first is None:
+        why = run.why.get("container C") or run.why.get("container A", "it did not answer")
+        yield failed(row, why)
+        return
+    one, other = first["userland"], second["userland"]
+    holds = one != other and first["boot id"] == second["boot id"]
+    yield filled(row, float(holds), text=f"{one}; {other}")
+
+
+def _sleepers(run: Run, who: Who) -> Iterator[Measurement]:
+    """Start a few processes inside, and look for them in this computer's own list."""
+    script = f"sleep {_SLEEPER} </dev/null >/dev/null 2>&1 & " * SLEEPERS
+    inside, here = (
+        run.row(who, "item_count", phase) for phase in ("started inside", "in the host’s list")
+    )
+    try:
+        run.boxes[who.name].run(["sh", "-c", script])
+    except FAILURES as error:
+        yield failed(inside, str(error))
+        return
+    yield filled(inside, float(SLEEPERS))
+    yield filled(here, _sleepers_here())
+    with contextlib.suppress(*FAILURES):  # the next instance starts with none in the list
+        run.boxes[who.name].run(["killall", "sleep"])
+
+
+def _sleepers_here() -> float:
+    """Processes of this computer's list that sleep for our number of seconds."""
+    found = 0
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        found += words[-2:] == ["sleep", _SLEEPER]
+    return float(found)
+
+
+def _clock_set(run: Run, platform: Platform) -> tuple[bool, str]:
+    """Root inside sets the wall clock, which a kernel has once: a VM's own, or everybody's."""
+    # A container gets the time that it is: nobody is harmed should it be allowed to set it.
+    to = str(_LONG_AGO_S) if platform.is_vm else "$(date +%s)"
+    typed = f'date -s "@{to}" 2>&1 >/dev/null; date +%Y'
+    done = run.boxes[first_of(platform).name].run(["sh", "-c", typed])
+    *refusal, year = done.output.decode(errors="replace").split("\n")[:-1] or [""]
+    if not year:
+        raise Unavailable("the clock did not answer", "look at a recording")
+    if refusal:
+        return False, f"refused: {refusal[0][:90]}"
+    here = time.strftime("%Y", time.gmtime())
+    if platform.is_vm:
+        return year == _LONG_AGO_YEAR != here, f"the year is {year} inside, {here} on the host"
+    return True, "it was set"
+
+
+def _other_kernel_as_program(run: Run) -> tuple[bool, str]:
+    """O6b: the kernel that a VM starts, handed to the kernel that a container shares."""
+    box = run.boxes["container A"]
+    box.put("/tmp/kernel.elf", not_linux.kernel())
+    done = box.run(["env", "/tmp/kernel.elf"])
+    code, said = done.exit_code, done.output.decode(errors="replace").strip().splitlines()
+    return not_linux.MESSAGE in "".join(said), said[-1][:90] if said else _ended(code)
+
+
+def _ended(code: int) -> str:
+    """A program's end in words; engines tell a signal as 128 and its number, or as minus it."""
+    number = code - 128 if code > 128 else -code
+    if number not in {*signal.Signals}:
+        return f"it ended with exit code {code}"
+    return f"ended by the kernel: {signal.strsignal(number)} ({signal.Signals(number).name})"
+
+
+def other_kernel_on_vm(run: Run) -> Iterator[Measurement]:
+    """O6b: a VM that starts another kernel."""
+    spec = Spec(image=OTHER_KERNEL, machine=Machine.PC)
+
+    def attempt() -> tuple[bool, str]:
+        with run.context.launchers[Platform.VM_DIRECT].open(spec, run.context.on_event) as box:
+            return not_linux.MESSAGE in box.console(), ""
+
+    row = run.fact(Platform.VM_DIRECT, "other_kernel_starts_in_vm", spec)
+    yield from _tried(row, attempt)
+
+
+def different_containers(run: Run) -> Iterator[Measurement]:
+    """O5: ten containers at once, each with a program, a limit and a filter of its own."""
+    ran = run.fact(Platform.CONTAINER, "ten_different_containers_ran")
+    one_boot_id = run.fact(Platform.CONTAINER, "containers_report_one_boot_id")
+    yield from or_failed(_run_different(run, ran, one_boot_id), ran, one_boot_id)
+
+
+def _run_different(run: Run, ran: Measurement, one_boot_id: Measurement) -> Iterator[Measurement]:
+    launcher = run.context.launchers[Platform.CONTAINER]
+    numbers = [str(number * number + 41) for number in range(_DIFFERENT)]
+    kinds = tuple(Confinement)
+    boxes, said, boot_ids = [], [], set()
+    with contextlib.ExitStack() as all_of_them:
+        for place, number in enumerate(numbers):
+            spec = Spec(memory_mib=64 + 16 * place, confinement=kinds[place % len(kinds)])
+            box = all_of_them.enter_context(launcher.open(spec, run.context.on_event))
+            program = f"#!/bin/sh\necho {number}; cat /proc/sys/kernel/random/boot_id\n"
+            box.put("/srv/application", program.encode())
+            boxes.append(box)
+        for box in boxes:
+            answer = box.run(["/srv/application"]).output.decode(errors="replace").split()
+            said.append(answer[0] if answer else "")
+            boot_ids.update(answer[1:])
+    yield filled(ran, float(said == numbers))
+    text = f"{len(boot_ids)} boot id among {len(said)}"
+    yield filled(one_boot_id, float(len(boot_ids) == 1), text=text)

@@ -37,6 +37,9 @@ UNKNOWN = "cannot tell"
 _COUNTED = frozenset({"processes seen", "nested processes"})
 """Observations that are counts of processes."""
 
+_OLD_NAMES: Mapping[str, str] = {"files of": "userland"}
+"""What an observation is called in older recordings → its name now."""
+
 _OBSERVER = r"""#!/bin/sh
 # The observer. No fork before processes are counted: it must not count its own helpers.
 set -- /proc/[0-9]*
@@ -48,7 +51,7 @@ allowed() { if "$@" 2>/dev/null; then echo allowed; else echo refused; fi; }
 here=/tmp/see.$$
 tell 'kernel release' "$(uname -r)"
 tell 'boot id' "$(head -c 8 /proc/sys/kernel/random/boot_id 2>/dev/null)"
-tell 'files of' "$(. /etc/os-release; echo "$PRETTY_NAME")"
+tell userland "$(. /etc/os-release; echo "$PRETTY_NAME")"
 tell 'mounts seen' "$([ -e /proc/self/mounts ] && wc -l </proc/self/mounts)"
 tell 'own process number' "$([ $$ = 1 ] && echo 1 || echo 'one of many')"
 tell 'processes seen' "$processes"
@@ -166,7 +169,8 @@ def written(seen: Mapping[str, str]) -> str:
 def read(text: str) -> dict[str, str]:
     """The observations of a row's text, the line left out."""
     # A line holds semicolons too; what it leaves behind has no name of an observation.
-    return {name: value for name, value in _parsed(text.split("; ")) if name != LINE}
+    seen = {name: value for name, value in _parsed(text.split("; ")) if name != LINE}
+    return {_OLD_NAMES.get(name, name): value for name, value in seen.items()}
 
 
 def _parsed(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

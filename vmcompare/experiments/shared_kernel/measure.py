@@ -23,23 +23,16 @@ from dataclasses import replace
 from functools import partial
 
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.shared_kernel import facts, ladder
-from vmcompare.experiments.shared_kernel.instances import (
-    INSTANCES,
-    PHASES,
-    Run,
-    Who,
-    first_of,
-    observe,
-)
+from vmcompare.experiments.shared_kernel import instances, ladder
+from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES, Run, Who, first_of
 from vmcompare.measuring.experiment import FAILURES, Context, Experiment, failed, filled
 from vmcompare.sandbox import Platform, Sandbox
 
 
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows of one look around; an instance that fails is a row, and the look goes on."""
-    with contextlib.ExitStack() as kept, contextlib.ExitStack() as together:
-        run = Run(context, kept, together)
+    with contextlib.ExitStack() as stack:
+        run = Run(context, stack)
         plan: list[tuple[str, Callable[[], Iterator[Measurement]]]] = [
             (who.name, partial(_ask, run, who))
             for who in INSTANCES
@@ -47,9 +40,9 @@ def measure(context: Context) -> Iterator[Measurement]:
         ]
         plan.append(("who sees whom", partial(_compare, run)))
         if Platform.CONTAINER in context.launchers:
-            plan.append(("ten different containers", partial(facts.different_containers, run)))
+            plan.append(("ten different containers", partial(instances.different_containers, run)))
         if Platform.VM_DIRECT in context.launchers:
-            plan.append(("a kernel that is not Linux", partial(facts.other_kernel_on_vm, run)))
+            plan.append(("a kernel that is not Linux", partial(instances.other_kernel_on_vm, run)))
             plan.append(("a container by hand: preparing", partial(_prepare, run)))
             plan += [
                 (f"a container by hand: {name}", partial(_climb, run, name, place))
@@ -59,44 +52,37 @@ def measure(context: Context) -> Iterator[Measurement]:
             yield from step()
 
 
-def _open(run: Run, who: Who, stack: contextlib.ExitStack) -> Sandbox:
+def _open(run: Run, who: Who) -> Sandbox:
     launcher = run.context.launchers[who.platform]
-    return stack.enter_context(launcher.open(who.spec, run.context.on_event))
-
-
-def _compare(run: Run) -> Iterator[Measurement]:
-    """Compare the instances while all of them run, then let them go."""
-    yield from facts.compare(run)
-    with contextlib.suppress(*FAILURES):  # what they were asked is on record already
-        run.together.close()
+    return run.stack.enter_context(launcher.open(who.spec, run.context.on_event))
 
 
 def _ask(run: Run, who: Who) -> Iterator[Measurement]:
     try:
-        box = _open(run, who, run.kept if who.platform is Platform.PROCESS else run.together)
-        run.boxes[who.name] = box
-        reading = observe(box)
+        box = run.boxes[who.name] = _open(run, who)
+        reading = run.readings[who.name] = instances.observe(box)
     except FAILURES as error:
         run.why[who.name] = str(error)
         for phase in PHASES:
             yield failed(run.row(who, "observation", phase), str(error))
         return
-    run.readings[who.name] = reading
-    said = {
-        "kernel release": reading.release,
-        "boot id": reading.boot_id[:8],
-        "userland": reading.userland,
-        **reading.namespaces,
-    }
-    for phase in PHASES:
-        row = run.row(who, "observation", phase)
-        yield filled(row, 1.0, text=said[phase], guest_kernel=reading.release)
+    release = reading["kernel release"]
+    for phase, text in reading.items():
+        short = text[:8] if phase == "boot id" else text
+        yield filled(run.row(who, "observation", phase), 1.0, text=short, guest_kernel=release)
+
+
+def _compare(run: Run) -> Iterator[Measurement]:
+    """Compare the instances while all of them run, then let them go."""
+    yield from instances.compare(run)
+    with contextlib.suppress(*FAILURES):  # what they were asked is on record already
+        run.stack.close()
 
 
 def _prepare(run: Run) -> Iterator[Measurement]:
     """A guest of its own for the ladder: what is done in it stays in it."""
     try:
-        box = _open(run, first_of(Platform.VM_DIRECT), run.kept)
+        box = _open(run, first_of(Platform.VM_DIRECT))
         ladder.prepare(box)
         run.boxes["ladder"] = box
     except FAILURES as error:
