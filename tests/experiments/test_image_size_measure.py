@@ -13,12 +13,14 @@ from fake import VM_PHASES, FakeLauncher, FakeSandbox
 from vmcompare.engines.bare.process import ProcessLauncher
 from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.image_size.categories import CATEGORIES, category, weigh
 from vmcompare.experiments.image_size.measure import (
     APPLICATIONS,
+    CATEGORIES,
     EXPERIMENT,
     PROGRAM_BYTES,
     application,
+    category,
+    weigh,
 )
 from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import (
@@ -97,23 +99,9 @@ def test_no_row_of_a_weighed_file_carries_an_accelerator(rows: list[Measurement]
 
 def test_every_category_has_a_row_zeros_too(rows: list[Measurement]) -> None:
     found = [
-        row.phase
-        for row in rows
-        if row.platform is Platform.VM
-        and row.metric == "part_bytes"
-        and not row.phase.startswith("piece ")
+        row.phase for row in rows if row.platform is Platform.VM and row.metric == "part_bytes"
     ]
     assert found == list(CATEGORIES)
-
-
-def test_pieces_carry_their_digests(rows: list[Measurement]) -> None:
-    pieces = {
-        row.phase: row.text
-        for row in rows
-        if row.platform is Platform.CONTAINER and row.phase.startswith("piece ")
-    }
-    assert pieces["piece whole: base"] == pieces["piece update: base"]
-    assert pieces["piece whole: layer"] != pieces["piece update: layer"]
 
 
 def test_an_image_that_cannot_be_made_is_a_row_and_is_not_tried_again() -> None:

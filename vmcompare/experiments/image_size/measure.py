@@ -4,12 +4,11 @@ No row has an accelerator: files are weighed, and no VM runs for that (a guest w
 application onto its disk once, but what it writes does not depend on how it is executed). So no
 caveat of emulation belongs to them. Rows:
 
-- ``part_bytes`` by category (:mod:`.categories`) of everything in the image;
+- ``part_bytes`` by category (:data:`CATEGORIES`) of everything in the image;
 - ``image_bytes``, phases ``virtual``, ``allocated``, ``compressed`` (the whole image with the first
   application), ``unique`` (allocated, beyond a shared base), ``second-application`` and ``update``
   (compressed: what a computer with the base still needs), the last two also
   ``…-on-backing-file`` for ``vm`` and ``…-as-archive`` for ``vm-direct``;
-- ``part_bytes``, phase ``piece <occasion>: <name>``, one row a piece, its digest in ``text``;
 - ``part_bytes``, phases ``copy-up …``: one byte written to the base's largest file in a container;
 - facts: ``musl_program_fails_on_host``, ``musl_program_runs_in_container``.
 """
@@ -18,6 +17,8 @@ from __future__ import annotations
 
 import errno
 import random
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -25,9 +26,9 @@ from functools import partial
 from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.image_size.categories import APPLICATION, ONLY_VM, category, weigh
 from vmcompare.measuring.experiment import FAILURES, Context, Experiment, blank, failed, filled
 from vmcompare.sandbox import (
+    FIRST_BYTE_PROGRAM,
     Completed,
     FileFact,
     Launcher,
@@ -92,6 +93,62 @@ APPLICATIONS: Mapping[str, Mapping[str, bytes]] = {
 }
 """Occasion → what is put into the image: the first application, another one, the first rebuilt."""
 
+# ---- categories -------------------------------------------------------------------------------
+
+APPLICATION, KERNEL, RAM_DISK = "application", "kernel", "initial RAM disk"
+MODULES, FIRMWARE, INIT = "modules", "firmware", "init and services"
+PACKAGES, LIBRARIES, PROGRAMS = "package manager", "libraries", "programs"
+REST = "data and settings"
+
+ONLY_VM = (KERNEL, RAM_DISK, MODULES, FIRMWARE)
+"""What starts a computer: a container's kernel runs already, so it needs none of it."""
+
+CATEGORIES = (
+    APPLICATION, LIBRARIES, PROGRAMS, REST, PACKAGES, INIT, FIRMWARE, MODULES, RAM_DISK, KERNEL,
+)  # fmt: skip
+"""All of them, the application first and what is closest to the hardware last."""
+
+RULES: tuple[tuple[str, str], ...] = (
+    # What is shipped for its own sake: ours, and the tiny program that every start waits for.
+    (APPLICATION, r"/opt/|" + re.escape(FIRST_BYTE_PROGRAM) + r"$"),
+    # mkinitfs writes it; it unpacks into RAM, finds the disk and hands over.
+    (RAM_DISK, r"/boot/initramfs"),
+    # The rest of /boot: the kernel, its symbol table and its configuration.
+    (KERNEL, r"/boot/"),
+    (MODULES, r"(/usr)?/lib/modules/"),
+    (FIRMWARE, r"(/usr)?/lib/firmware/"),
+    # OpenRC, BusyBox init's table, what they start, and the two agents that take commands.
+    (
+        INIT,
+        r"/init$|/etc/(init\.d|conf\.d|runlevels|inittab|rc\.conf|local\.d)|/(usr/)?lib(exec)?/rc/"
+        r"|/s?bin/(openrc|rc-|rc$|supervise-daemon|start-stop-daemon|vmcompare-agent)"
+        r"|/(usr/)?lib/lib(rc|einfo)\.|/etc/init\.d/|/usr/local/bin/quicksand-guest-agent",
+    ),
+    # apk, its library, its database of what is installed, its keys.
+    (PACKAGES, r"/s?bin/apk|/(usr/)?lib/(apk|libapk)|/etc/apk|/var/cache/apk|/usr/share/apk"),
+    # Shared objects wherever they lie; the C library is also the loader.
+    (LIBRARIES, r".*\.so(\.|$)|/lib/ld-musl|(/usr)?/lib/"),
+    (PROGRAMS, r"(/usr(/local)?)?/s?bin/|/usr/libexec/"),
+)
+"""(category, pattern matched from the start of the path); the first that matches counts, and what
+none matches is :data:`REST`."""
+
+
+def category(path: str) -> str:
+    """To which part of a system a file belongs, by its path."""
+    return next((name for name, pattern in RULES if re.match(pattern, path)), REST)
+
+
+def weigh(files: Iterable[FileFact]) -> Mapping[str, int]:
+    """Category → bytes of its files, every category once, zeros too."""
+    found: Counter[str] = Counter()
+    for file in files:
+        found[category(file.path)] += file.size_bytes
+    return {name: found[name] for name in CATEGORIES}
+
+
+# ---- rows -------------------------------------------------------------------------------------
+
 Rows = Iterator[Measurement]
 
 
@@ -140,11 +197,6 @@ def _sizes(launcher: Launcher, platform: Platform, occasion: str, broken: set[Pl
         return
     for phase, size_bytes in _sums(parcel, occasion, platform):
         yield filled(row, float(size_bytes), phase=phase)
-    for piece in dict.fromkeys((*parcel.whole, *parcel.thin)):
-        # One row a piece: which digests stay the same from one occasion to the next?
-        phase = f"piece {occasion}: {piece.name}"
-        value = float(piece.compressed_bytes)
-        yield filled(row, value, metric="part_bytes", phase=phase, text=piece.digest)
 
 
 def _sums(parcel: Parcel, occasion: str, platform: Platform) -> Iterator[tuple[str, int]]:
