@@ -14,7 +14,7 @@ import waiting
 from shell_lines import alpine_image, shell_lines
 
 from vmcompare.engines.images import alpine
-from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel import by_hand
 
 ROOT_ONLY = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="its lines are typed by root"
@@ -103,9 +103,9 @@ def test_the_steps_of_the_container_work_in_a_terminal(image: str) -> None:
         def here(line: str) -> str:
             return line.replace("/box", box).replace("create alpine", f"create {image}")
 
-        def seen(*rungs: str) -> list[str]:
+        def seen(*steps: str) -> list[str]:
             """Own number, how many processes, whose files, how many networks are up."""
-            line = here(ladder.typed(ladder.line(rungs)))
+            line = here(by_hand.typed(by_hand.line(steps)))
             look = "set -- /proc/[0-9]*; echo $$ $#; . /etc/os-release; echo $ID; id -u"
             return type_line(line, f"{look}; ip link show lo up | grep lo: | wc -l\n").split()
 

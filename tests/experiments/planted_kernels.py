@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from planted import row
 
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel import by_hand
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES
 
 FACTS: Mapping[str, tuple[str, bool]] = {
@@ -62,7 +62,7 @@ def looked(
         only: platforms that have rows.
         facts: facts that come out otherwise.
         boot_ids: instances (by name) with another boot id.
-        broken: instances, rungs or facts that failed.
+        broken: instances, steps or facts that failed.
         accel: accelerator of the VMs.
     """
     rows: list[Measurement] = []
@@ -91,7 +91,7 @@ def looked(
         refused = "refused: date: can't set date: Operation not permitted"
         rows.append(row("container", "observation", 0.0, phase="setting the clock", text=refused))
     if "vm-direct" in only:
-        rows += _seen("vm-direct", 0) + _climbed(broken, accel)
+        rows += _seen("vm-direct", 0) + _typed(broken, accel)
     return rows
 
 
@@ -102,13 +102,13 @@ def _seen(platform: str, count: int) -> list[Measurement]:
     ]
 
 
-def _climbed(broken: Sequence[str], accel: str) -> list[Measurement]:
+def _typed(broken: Sequence[str], accel: str) -> list[Measurement]:
     rows = []
-    for place, (name, rungs) in enumerate(ladder.climbs().items()):
-        seen = {ladder.LINE: ladder.line(rungs), **_START}
-        for rung in rungs:
-            seen |= _CHANGES[rung]
-        if "mount" not in rungs:  # the /proc that was mounted outside
+    for place, (name, steps) in enumerate(by_hand.lines().items()):
+        seen = {by_hand.LINE: by_hand.line(steps), **_START}
+        for step in steps:
+            seen |= _CHANGES[step]
+        if "mount" not in steps:  # the /proc that was mounted outside
             seen["processes seen"] = "58"
         # The kernel's own workers come and go.
         if seen["processes seen"] != "1":
@@ -117,7 +117,7 @@ def _climbed(broken: Sequence[str], accel: str) -> list[Measurement]:
         rows.append(
             row(
                 "vm-direct", "observation", None if failed else 1.0, phase=name,
-                rep=place, text="" if failed else ladder.written(seen), accel=accel,
+                rep=place, text="" if failed else by_hand.written(seen), accel=accel,
             )
         )  # fmt: skip
     return rows

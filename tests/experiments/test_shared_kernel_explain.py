@@ -114,10 +114,10 @@ def test_a_hidden_vm_is_named(views: Mapping[str, View]) -> None:
 def test_what_failed_is_left_out_and_said_with_its_reason(views: Mapping[str, View]) -> None:
     view = views["failures"]
     assert "No answer from container C: it did not start" in figure("identity", view).words
-    picture = figure("ladder", view)
+    picture = figure("by_hand", view)
     assert "Failed: net (it did not start)." in picture.brief
     assert "user changed loopback network" in picture.alt  # it is what net would have changed
-    with pytest.raises(Unavailable, match="“net” has not been climbed \\(it did not start\\)"):
+    with pytest.raises(Unavailable, match="“net” has not been tried \\(it did not start\\)"):
         explained.demos["net"].replay(view)
 
 

@@ -14,7 +14,7 @@ from fake import FakeLauncher
 from vmcompare.engines.programs import not_linux
 from vmcompare.errors import AbnormalShutdown, Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel import by_hand
 from vmcompare.experiments.shared_kernel.instances import (
     PHASES,
     SLEEPERS,
@@ -190,7 +190,7 @@ def test_a_usual_computer_gives_the_usual_facts_and_leaves_nothing() -> None:
     }  # fmt: skip
     for phase in PHASES:
         assert sum(row.phase == phase for row in rows) == 6
-    assert sum(row.phase in ladder.climbs() for row in rows) == 15
+    assert sum(row.phase in by_hand.lines() for row in rows) == 15
     programs = [actor.files.get("/srv/application") for actor in stages["container"].actors]
     assert len({*programs} - {None}) == 10
     clocks = {r.platform: (r.value, r.text) for r in rows if r.phase == "setting the clock"}
@@ -251,12 +251,12 @@ def test_an_engine_that_fails_altogether_becomes_rows_and_the_look_goes_on() -> 
     assert holds(rows)["vm_boot_id_is_hosts"] == 0
 
 
-# ---- the ladder ---------------------------------------------------------------------------------
+# ---- a container made by hand -------------------------------------------------------------------
 
 
 def test_the_longest_line_is_plain_shell_but_for_the_observer_and_the_filter() -> None:
-    line = ladder.line(ladder.RUNGS)
-    assert ladder.typed(line) == (
+    line = by_hand.line(by_hand.STEPS)
+    assert by_hand.typed(line) == (
         'echo $$ >/sys/fs/cgroup/box/cgroup.procs; exec su -s /bin/sh nobody -c "exec unshare'
         " -U -r -m -p -f -n sh -c 'mount -t proc proc /box/proc;"
         " exec enosys -s mkdir -s mkdirat chroot /box sh'\""
@@ -266,9 +266,9 @@ def test_the_longest_line_is_plain_shell_but_for_the_observer_and_the_filter() -
 
 def test_observations_survive_a_row_whose_line_holds_semicolons() -> None:
     seen = {"userland": "a box", "root is": "user 0 outside", "processes seen": "3"}
-    line = {ladder.LINE: ladder.line(ladder.RUNGS)}
-    assert ladder.read(ladder.written(line | seen)) == seen
-    assert ladder.read("files of=a box") == {"userland": "a box"}  # its older name
+    line = {by_hand.LINE: by_hand.line(by_hand.STEPS)}
+    assert by_hand.read(by_hand.written(line | seen)) == seen
+    assert by_hand.read("files of=a box") == {"userland": "a box"}  # its older name
 
 
 @pytest.mark.parametrize(
@@ -277,13 +277,13 @@ def test_observations_survive_a_row_whose_line_holds_semicolons() -> None:
         ("processes seen", "58", "60", True),
         ("processes seen", "58", "1", False),
         ("mounts seen", "1", "2", False),
-        ("processes seen", "58", ladder.UNKNOWN, False),
+        ("processes seen", "58", by_hand.UNKNOWN, False),
     ],
 )
 def test_counts_of_processes_may_differ_a_little(
     name: str, one: str, other: str, same: bool
 ) -> None:
-    assert ladder.same(name, one, other) is same
+    assert by_hand.same(name, one, other) is same
 
 
 # ---- the real thing -----------------------------------------------------------------------------
@@ -291,26 +291,26 @@ def test_counts_of_processes_may_differ_a_little(
 
 @pytest.mark.qemu
 @pytest.mark.timeout(900)
-def test_every_rung_of_the_real_ladder_changes_what_belongs_to_it() -> None:
+def test_every_step_in_a_real_guest_changes_what_belongs_to_it() -> None:
     from vmcompare.engines import qemu
     from vmcompare.sandbox import Machine
 
     launcher = qemu.launchers()[Platform.VM_DIRECT]
     with launcher.open(Spec(machine=Machine.PC), lambda _: None) as box:
-        ladder.prepare(box)
-        seen = {name: ladder.climb(box, name) for name in ladder.climbs()}
+        by_hand.prepare(box)
+        seen = {name: by_hand.look(box, name) for name in by_hand.lines()}
     own = {
         "chroot": "userland", "mount": "mounts seen", "pid": "own process number",
         "net": "loopback network", "user": "make a device", "cgroup": "nested processes",
         "seccomp": "make a directory",
     }  # fmt: skip
-    before = seen[ladder.START]
-    for rung, name in own.items():
-        assert not ladder.same(name, before[name], seen[rung][name]), rung
-        before = seen[rung]
-    for rung, name in own.items():
-        gone = seen[ladder.all_but(rung)][name]
-        assert not ladder.same(name, seen["seccomp"][name], gone), rung
+    before = seen[by_hand.START]
+    for step, name in own.items():
+        assert not by_hand.same(name, before[name], seen[step][name]), step
+        before = seen[step]
+    for step, name in own.items():
+        gone = seen[by_hand.all_but(step)][name]
+        assert not by_hand.same(name, seen["seccomp"][name], gone), step
     assert len({one["boot id"] for one in seen.values()}) == 1
 
 

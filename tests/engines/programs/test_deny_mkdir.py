@@ -1,4 +1,4 @@
-"""The last rung of the ladder, on this computer's own kernel."""
+"""The last step of a container made by hand, on this computer's own kernel."""
 
 from __future__ import annotations
 
@@ -65,5 +65,5 @@ def test_without_a_program_to_become_it_fails(program: Path, words: list[str]) -
 
 
 def test_other_processors_are_told_what_to_do() -> None:
-    with pytest.raises(Unavailable, match="recorded rung"):
+    with pytest.raises(Unavailable, match="recorded step"):
         deny_mkdir.elf("aarch64")

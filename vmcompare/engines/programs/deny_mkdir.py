@@ -2,7 +2,7 @@
 
 ``deny-mkdir PROGRAM ARGS`` sets *no new privileges*, installs a seccomp filter and executes
 ``PROGRAM``. From then on, for it and all its children, making a directory fails with EPERM. It is
-the last rung of a container made by hand; an engine's filter is the same thing, only longer.
+the last step of a container made by hand; an engine's filter is the same thing, only longer.
 
 Sources: Linux, ``Documentation/userspace-api/seccomp_filter.rst``; ``linux/filter.h`` (instruction
 classes); ``syscall_64.tbl`` (numbers); Intel 64 and IA-32 SDM vol. 2 (encodings).
@@ -64,5 +64,5 @@ _CODE = bytes.fromhex(
 def elf(machine: str) -> bytes:
     """The program as a static ELF file (Linux). Raises as :func:`.elf.choice` does."""
     codes = {EM_X86_64: _CODE + _FILTER}
-    next_step = "look at the recorded rung of an x86-64 machine"
+    next_step = "look at the recorded step of an x86-64 machine"
     return static_program(*choice(machine, codes, "filter program", next_step))

@@ -1,4 +1,4 @@
-"""Shared kernel, explained: who shares a kernel, and the ladder: a container made by hand.
+"""Shared kernel, explained: who shares a kernel, and a container made by hand.
 
 Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
@@ -16,7 +16,7 @@ from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import Undecided, observed
 from vmcompare.evidence.view import MEASURED, NEXT, RECORDED, Column, View
 from vmcompare.experiments.explanation import Explanation, Row
-from vmcompare.experiments.shared_kernel import ladder
+from vmcompare.experiments.shared_kernel import by_hand
 from vmcompare.experiments.shared_kernel.instances import CLOCK, INSTANCES, PHASES
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.grid import GridRow, changes, sharing
@@ -27,7 +27,7 @@ LOOKS = (
     "kernel release", "boot id", "userland", "mounts seen", "processes seen", "loopback network",
     "make a device", "nested processes", "make a directory",
 )  # fmt: skip
-"""Observations of the ladder's picture: what no rung changes, then one for each rung."""
+"""Rows of the picture of a container made by hand: what no step changes, then one for each step."""
 
 explained = Explanation[View]()
 
@@ -197,55 +197,55 @@ def _seen_by_host(view: View) -> float | None:
     return found[0].values[0] if found else None
 
 
-# ---- the ladder ---------------------------------------------------------------------------------
+# ---- a container made by hand -------------------------------------------------------------------
 
 
-def climbed(view: View) -> Mapping[str, Column]:
-    """Name of a line → its rows, which may have failed; an own ladder before a recorded one.
+def steps_of(view: View) -> Mapping[str, Column]:
+    """Name of a step → its rows, which may have failed; of an own run before a recorded one.
 
-    Raises ``Unavailable``: none was climbed.
+    Raises ``Unavailable``: none was tried.
     """
     for shown in (MEASURED, RECORDED):
         where = {"platform": Platform.VM_DIRECT, "shown": shown}
         found = {
             name: column
-            for name in ladder.climbs()
+            for name in by_hand.lines()
             for column in view.columns("observation", failed_too=True, phase=name, **where)
         }
         able = [name for name, column in found.items() if column.n]
-        if len(able) > 1 and able[0] == ladder.START:
+        if len(able) > 1 and able[0] == by_hand.START:
             return found
-    raise Unavailable("no ladder has been climbed", NEXT)
+    raise Unavailable("no container has been made by hand", NEXT)
 
 
 def _seen(found: Mapping[str, Column], name: str) -> Mapping[str, str]:
-    """What was seen at the end of a line. Raises ``Unavailable``: it was not typed, or failed."""
+    """What was seen at the end of a line. Raises ``Unavailable``: it was not tried, or failed."""
     column = found.get(name)
     if column is None or not column.n:
         why = f" ({column.errors[0]})" if column else ""
-        raise Unavailable(f"the line “{name}” has not been climbed{why}", NEXT)
-    return ladder.read(column.texts()[name])
+        raise Unavailable(f"the step “{name}” has not been tried{why}", NEXT)
+    return by_hand.read(column.texts()[name])
 
 
-@explained.figure("ladder")
-def ladder_figure(view: View) -> Picture:
-    """Rungs from left to right; a filled cell differs from the one before it."""
-    found = climbed(view)
-    tried = [name for name in (ladder.START, *ladder.RUNGS) if name in found]
+@explained.figure("by_hand")
+def by_hand_figure(view: View) -> Picture:
+    """Steps from left to right; a filled cell differs from the one before it."""
+    found = steps_of(view)
+    tried = [name for name in (by_hand.START, *by_hand.STEPS) if name in found]
     there = [name for name in tried if found[name].n]
     failed = [f"{name} ({found[name].errors[0]})" for name in tried if name not in there]
     seen = [_seen(found, name) for name in there]
     rows = []
     for name in LOOKS:
-        told = [one.get(name, ladder.UNKNOWN) for one in seen]
-        values = [None if value == ladder.UNKNOWN else value for value in told]
+        told = [one.get(name, by_hand.UNKNOWN) for one in seen]
+        values = [None if value == by_hand.UNKNOWN else value for value in told]
         keys: list[object] = []
         for value in values:  # counts that differ a little are the same value
-            same = (k for k in keys if value and ladder.same(name, str(k), value))
+            same = (k for k in keys if value and by_hand.same(name, str(k), value))
             keys.append(next(same, value))
         rows.append(GridRow(name, tuple(values), tuple(keys)))
     picture = changes(there, rows, caption=f"{view.caption()}.", what="A container made by hand.")
-    emulated = found[ladder.START].emulated
+    emulated = found[by_hand.START].emulated
     return replace(picture, placeholders={"emulated": emulated, "failed": "; ".join(failed)})
 
 
@@ -253,7 +253,7 @@ def ladder_figure(view: View) -> Picture:
 def seen_by_first(view: View) -> float | None:
     """How many processes the first one of a namespace sees where the old ``/proc`` is mounted."""
     try:
-        seen = _seen(climbed(view), ladder.all_but("mount")).get("processes seen", "")
+        seen = _seen(steps_of(view), by_hand.all_but("mount")).get("processes seen", "")
     except Unavailable:
         return None
     return float(seen) if seen.isdigit() else None
@@ -284,33 +284,33 @@ def _step(name: str, before: Mapping[str, str], after: Mapping[str, str], where:
     changed = {
         look: f"{before[look]} → {value}"
         for look, value in after.items()
-        if look in before and not ladder.same(look, before[look], value)
+        if look in before and not by_hand.same(look, before[look], value)
     }
-    return Step(name, ladder.typed(ladder.line(ladder.climbs()[name])), changed, where)
+    return Step(name, by_hand.typed(by_hand.line(by_hand.lines()[name])), changed, where)
 
 
 def _before(name: str) -> str:
-    """What a line is compared with: the rung below it; all rungs where one was left out."""
-    able = [ladder.START, *ladder.RUNGS]
+    """What a line is compared with: the step before it; all steps where one was left out."""
+    able = [by_hand.START, *by_hand.STEPS]
     return able[able.index(name) - 1] if name in able else able[-1]
 
 
 def _step_now(name: str, launchers: Mapping[Platform, Launcher], _: Mapping[str, Any]) -> Step:
     """The line in a guest of its own, after the one before it."""
     with launchers[Platform.VM_DIRECT].open(Spec(machine=Machine.PC), lambda _: None) as box:
-        ladder.prepare(box)
-        before, after = (ladder.climb(box, one) for one in (_before(name), name))
-    del after[ladder.LINE]
+        by_hand.prepare(box)
+        before, after = (by_hand.look(box, one) for one in (_before(name), name))
+    del after[by_hand.LINE]
     return _step(name, before, after, f"{MEASURED} just now, in a VM")
 
 
 def _step_again(name: str, view: View) -> Step:
     """The same from rows."""
-    found = climbed(view)
+    found = steps_of(view)
     after, before = _seen(found, name), _seen(found, _before(name))
-    return _step(name, before, after, found[ladder.START].shown)
+    return _step(name, before, after, found[by_hand.START].shown)
 
 
-for _name in list(ladder.climbs())[1:]:  # all but the start
+for _name in list(by_hand.lines())[1:]:  # all but the start
     _demo = Demo((Platform.VM_DIRECT,), partial(_step_now, _name), partial(_step_again, _name))
     explained.demo(_name, _demo)

@@ -86,7 +86,8 @@ class Run:
 
     Attributes:
         context: launchers, and who watches.
-        stack: leaves the instances once they have been compared; later, the ladder's guest.
+        stack: leaves the instances once they have been compared; later, the guest of a container
+            made by hand.
         boxes, readings: by the names of :data:`INSTANCES`; those that failed are not there.
         why: name → why an instance has no reading.
     """

@@ -5,7 +5,7 @@ asked ten times. Rows:
 
 - ``observation``: what an instance said (phases :data:`instances.PHASES`; containers A, B and C
   are ``rep`` 0, 1 and 2, C with a second distribution's files), what became of the
-  clock, and the rungs of a container made by hand (phases of :mod:`ladder`, the
+  clock, and the steps of a container made by hand (phases of :mod:`by_hand`, the
   observations in ``text``).
 - ``item_count``: how many of an instance's processes the host's list shows.
 - ``fact``: the names that ``data/claims.csv`` registers for O2, O5, O6a and O6b.
@@ -23,10 +23,13 @@ from dataclasses import replace
 from functools import partial
 
 from vmcompare.evidence.recording import Measurement
-from vmcompare.experiments.shared_kernel import instances, ladder
+from vmcompare.experiments.shared_kernel import by_hand, instances
 from vmcompare.experiments.shared_kernel.instances import INSTANCES, PHASES, Run, Who, first_of
 from vmcompare.measuring.experiment import FAILURES, Context, Experiment, failed, filled
 from vmcompare.sandbox import Platform, Sandbox
+
+_GUEST = "by hand"
+"""Name of the guest in which a container is made by hand."""
 
 
 def measure(context: Context) -> Iterator[Measurement]:
@@ -45,8 +48,8 @@ def measure(context: Context) -> Iterator[Measurement]:
             plan.append(("a kernel that is not Linux", partial(instances.other_kernel_on_vm, run)))
             plan.append(("a container by hand: preparing", partial(_prepare, run)))
             plan += [
-                (f"a container by hand: {name}", partial(_climb, run, name, place))
-                for place, name in enumerate(ladder.climbs())
+                (f"a container by hand: {name}", partial(_step, run, name, place))
+                for place, name in enumerate(by_hand.lines())
             ]
         for step in context.steps(plan):
             yield from step()
@@ -80,24 +83,24 @@ def _compare(run: Run) -> Iterator[Measurement]:
 
 
 def _prepare(run: Run) -> Iterator[Measurement]:
-    """A guest of its own for the ladder: what is done in it stays in it."""
+    """Start a guest of its own: what is done in it stays in it."""
     try:
         box = _open(run, first_of(Platform.VM_DIRECT))
-        ladder.prepare(box)
-        run.boxes["ladder"] = box
+        by_hand.prepare(box)
+        run.boxes[_GUEST] = box
     except FAILURES as error:
-        run.why["ladder"] = str(error)
+        run.why[_GUEST] = str(error)
     yield from ()
 
 
-def _climb(run: Run, name: str, place: int) -> Iterator[Measurement]:
+def _step(run: Run, name: str, place: int) -> Iterator[Measurement]:
     row = replace(run.row(first_of(Platform.VM_DIRECT), "observation", name), rep=place)
-    if "ladder" not in run.boxes:
-        yield failed(row, run.why.get("ladder", "there was no place for the ladder"))
+    if _GUEST not in run.boxes:
+        yield failed(row, run.why.get(_GUEST, "no guest was started for it"))
         return
     try:
-        seen = ladder.climb(run.boxes["ladder"], name)
-        yield filled(row, 1.0, text=ladder.written(seen))
+        seen = by_hand.look(run.boxes[_GUEST], name)
+        yield filled(row, 1.0, text=by_hand.written(seen))
     except FAILURES as error:
         yield failed(row, str(error))
 

@@ -1,10 +1,10 @@
-"""A container made by hand: seven rungs, each of which adds something to a line of shell.
+"""A container made by hand: seven steps, each of which adds something to a line of shell.
 
-Every rung is a facility of the kernel that runs already. The same observer looks around after each
-one, so that what a rung changes can be told from what it leaves alone.
+Every step is a facility of the kernel that runs already. The same observer looks around after each
+one, so that what a step changes can be told from what it leaves alone.
 
-The ladder is climbed inside a disposable guest, where root's rights harm nobody. Where no guest can
-be started, a recording is shown.
+They are taken inside a disposable guest, where root's rights harm nobody. Where no guest can be
+started, a recording is shown.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from vmcompare.engines.programs import deny_mkdir
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.sandbox import Sandbox
 
-RUNGS: tuple[str, ...] = ("chroot", "mount", "pid", "net", "user", "cgroup", "seccomp")
-"""In the order in which they are climbed."""
+STEPS: tuple[str, ...] = ("chroot", "mount", "pid", "net", "user", "cgroup", "seccomp")
+"""In the order in which they are taken."""
 
 START = "start"
-"""The observer before the first rung: an ordinary process of the guest."""
+"""The observer before the first step: an ordinary process of the guest."""
 
 _FLAGS: Mapping[str, str] = {"user": "-U -r", "mount": "-m", "pid": "-p -f", "net": "-n"}
 
 _PROCESS_LIMIT = 12
-"""Processes that the control group of the ladder allows; the observer tries to nest twenty."""
+"""Processes that the control group allows; the observer tries to nest twenty."""
 
 LINE = "line"
 """Among the observations of a row: the command line that was run."""
@@ -84,19 +84,19 @@ ip link set lo up
 """
 
 
-def line(rungs: Sequence[str]) -> str:
-    """The command line, typed by the guest's root, that climbs ``rungs`` and then looks around."""
-    line = "chroot /box /bin/see" if "chroot" in rungs else "/bin/see"
-    if "seccomp" in rungs:
+def line(steps: Sequence[str]) -> str:
+    """The command line, typed by the guest's root, that takes ``steps`` and then looks around."""
+    line = "chroot /box /bin/see" if "chroot" in steps else "/bin/see"
+    if "seccomp" in steps:
         line = f"/bin/deny-mkdir /usr/bin/env {line}"  # it looks for no program itself
-    if "mount" in rungs:
-        place = "/box/proc" if "chroot" in rungs else "/proc"
+    if "mount" in steps:
+        place = "/box/proc" if "chroot" in steps else "/proc"
         line = f"sh -c 'mount -t proc proc {place}; exec {line}'"
-    if flags := [flag for name, flag in _FLAGS.items() if name in rungs]:
+    if flags := [flag for name, flag in _FLAGS.items() if name in steps]:
         line = f"unshare {' '.join(flags)} {line}"
-    if "user" in rungs:
+    if "user" in steps:
         line = f'su -s /bin/sh nobody -c "exec {line}"'
-    if "cgroup" in rungs:
+    if "cgroup" in steps:
         line = f"echo $$ >/sys/fs/cgroup/box/cgroup.procs; exec {line}"
     return line
 
@@ -108,35 +108,35 @@ def typed(line: str) -> str:
     return re.sub(r"\S*/bin/see", "sh", line)
 
 
-def climbs() -> dict[str, tuple[str, ...]]:
-    """Name → rungs: the start, the rungs one after the other, then all rungs but one."""
-    up = {rung: RUNGS[: number + 1] for number, rung in enumerate(RUNGS)}
-    less = {all_but(rung): tuple(r for r in RUNGS if r != rung) for rung in RUNGS}
+def lines() -> dict[str, tuple[str, ...]]:
+    """Name → steps: the start, the steps one after the other, then all steps but one."""
+    up = {step: STEPS[: number + 1] for number, step in enumerate(STEPS)}
+    less = {all_but(step): tuple(one for one in STEPS if one != step) for step in STEPS}
     return {START: (), **up, **less}
 
 
-def climb(box: Sandbox, name: str) -> dict[str, str]:
+def look(box: Sandbox, name: str) -> dict[str, str]:
     """What the observer sees at the end of a line: observation → value, the line as first.
 
     Args:
         box: the guest; prepared.
-        name: one of :func:`climbs`.
+        name: one of :func:`lines`.
 
     Raises ``Unavailable``: the observer could not look around; the error says what was printed.
     """
-    typed_line = line(climbs()[name])
+    typed_line = line(lines()[name])
     done = box.run(["sh", "-c", typed_line])
     said = done.output.decode(errors="replace")
     seen = dict(_parsed(said.splitlines()))
     if done.exit_code or not seen:
         last = (said.strip().splitlines() or ["nothing"])[-1]
-        raise Unavailable(f"the observer did not start ({last})", "look at the recorded rung")
+        raise Unavailable(f"the observer did not start ({last})", "look at the recorded step")
     return {LINE: typed_line} | seen
 
 
-def all_but(rung: str) -> str:
-    """What the climb of all rungs but one is called."""
-    return f"all but {rung}"
+def all_but(step: str) -> str:
+    """What the line of all steps but one is called."""
+    return f"all but {step}"
 
 
 def prepare(box: Sandbox) -> None:
