@@ -6,8 +6,8 @@ handed the same bytes as a program. Where no VM can be started, a recording answ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vmcompare.engines.programs import boot_sector
@@ -37,28 +37,20 @@ _ASKED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Booted:
-    """What came of the 512 bytes.
+class Sector:
+    """The 512 bytes as a page shows them, with what came of them if they were started.
 
     Attributes:
-        where: "measured just now" or "recorded, run …".
-        how: VMM and accelerator, in words.
+        image: the bytes.
+        where: VMM, accelerator, and whether it was just now or in which run; empty: not started.
         printed: by the VM that had nothing else; empty if it printed nothing.
-        tries: (where they were run as a program, what came of it).
+        tries: where they were run as a program → what came of it.
     """
 
-    where: str
-    how: str
-    printed: str
-    tries: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sector:
-    """The 512 bytes as a page shows them, with what came of them if they were started."""
-
     image: bytes
-    booted: Booted | None = None
+    where: str = ""
+    printed: str = ""
+    tries: Mapping[str, str] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         from jinja2 import Environment, PackageLoader
@@ -70,7 +62,7 @@ class Sector:
             lstrip_blocks=True,
         )
         return templates.get_template("demo.html.j2").render(
-            booted=self.booted,
+            sector=self,
             looks=_LOOKS,
             rows=_rows(self.image),
             sizes=[(part, len(data)) for part, data in boot_sector.parts(self.image)],
@@ -102,14 +94,13 @@ def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> S
     message = options.get("message", boot_sector.MESSAGE)
     printed, _ = boot_sector_in(launcher, message)
     traits = launcher.traits(sector_spec(message))
-    tries = [
-        (_ASKED[platform], _tried(launchers[platform], image))
+    tries = {
+        _ASKED[platform]: _tried(launchers[platform], image)
         for platform in (Platform.PROCESS, Platform.CONTAINER)
         if platform in launchers
-    ]
-    return Sector(
-        image, Booted("measured just now", _how(traits.vmm, traits.accel), printed, tries)
-    )
+    }
+    where = f"{_how(traits.vmm, traits.accel)}; measured just now"
+    return Sector(image, where, printed, tries)
 
 
 def image_of(options: Mapping[str, Any]) -> bytes:
@@ -119,17 +110,15 @@ def image_of(options: Mapping[str, Any]) -> bytes:
         UnknownName: an option that there is not.
         Unavailable: no boot sector can be made of the message, and why.
     """
-    for name in options:
-        if name != "message":
-            raise UnknownName("option", name, ["message"])
+    for name in options.keys() - {"message"}:
+        raise UnknownName("option", name, ["message"])
     message = options.get("message", boot_sector.MESSAGE)
     if not isinstance(message, str):
         raise Unavailable("the message is not text", 'put it in quotes: message="Hello"')
     try:
         return boot_sector.image(message)
-    except ValueError as error:  # UnicodeEncodeError (half a character) is one, too
-        said = "it holds half a character" if isinstance(error, UnicodeError) else str(error)
-        raise Unavailable(said, "choose another message") from error
+    except ValueError as error:
+        raise Unavailable(str(error), "choose another message") from error
 
 
 def _tried(launcher: Launcher, image: bytes) -> str:
@@ -162,15 +151,15 @@ def replay(view: View) -> Sector:
         raise Unavailable(
             "the recorded boot sector cannot be read", "replay another recording"
         ) from None
-    tries = [
-        (_ASKED.get(column.series.platform, ""), _answered(bool(row.value), str(row.text)))
+    tries = {
+        _ASKED[column.series.platform]: _answered(bool(row.value), str(row.text))
         for column in seen
+        if column.series.platform in _ASKED
         for row in column.where(phase="boot_sector_as_program").rows.itertuples()
-    ]
+    }
     row = started.where(phase="boot_sector_printed").rows.iloc[0]
     how = _how(row["vmm"], str(row["accel"]))
-    where = f"{started.shown}, run {started.run_id}"
-    return Sector(image, Booted(where, how, str(row["text"]), tries))
+    return Sector(image, f"{how}; {started.shown}, run {started.run_id}", str(row["text"]), tries)
 
 
 def preview(options: Mapping[str, Any]) -> Sector | None:
