@@ -109,7 +109,7 @@ def parts(view: View) -> Picture:
 
 @explained.figure("sizes")
 def sizes(view: View) -> Picture:
-    """What a VM is given (``-m``) against what the host pays, young and old."""
+    """What a VM is given (``-m``) against what the host pays, just booted and aged."""
     found = view.columns(PSS, phase="size")
     ages = {age: view.columns(PSS, phase=age) for age in ("fresh", "aged")}
     shown = [*found, *ages["fresh"], *ages["aged"]]
@@ -119,13 +119,13 @@ def sizes(view: View) -> Picture:
     drawn = [Line(None, "paid = given", drawn=((0, 0), (1024, 1024 * MIB)), dashed=True)]
     for column in found:
         points = _points(column, "mem_limit_mib")
-        label = f"{column.label(mixed=both)}, fresh"
+        label = f"{column.label(mixed=both)}, just booted"
         medians = column.medians("mem_limit_mib")
         drawn.append(Line(column.series, label, points, tuple(sorted(medians.items()))))
     for age, others in ages.items():
         for column in others:
             points = _points(column, "mem_limit_mib")
-            label = f"{column.label(mixed=both)}, {age}"
+            label = f"{column.label(mixed=both)}, {'aged' if age == 'aged' else 'just booted'}"
             note = size(column.median.estimate)
             drawn.append(Line(column.series, label, points, note=note, hollow=age == "aged"))
     return lines(
