@@ -42,7 +42,7 @@ class Sector:
 
     Attributes:
         image: the bytes.
-        where: VMM, accelerator, and whether it was just now or in which run; empty: not started.
+        where: just now or in which run, with VMM and accelerator; empty if they were not started.
         printed: by the VM that had nothing else; empty if it printed nothing.
         tries: where they were run as a program → what came of it.
     """
@@ -99,7 +99,7 @@ def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> S
         for platform in (Platform.PROCESS, Platform.CONTAINER)
         if platform in launchers
     }
-    where = f"{_how(traits.vmm, traits.accel)}; measured just now"
+    where = f"Measured just now: {_how(traits.vmm, traits.accel)}."
     return Sector(image, where, printed, tries)
 
 
@@ -159,7 +159,8 @@ def replay(view: View) -> Sector:
     }
     row = started.where(phase="boot_sector_printed").rows.iloc[0]
     how = _how(row["vmm"], str(row["accel"]))
-    return Sector(image, f"{how}; {started.shown}, run {started.run_id}", str(row["text"]), tries)
+    where = f"{started.shown.capitalize()} in run {started.run_id}: {how}."
+    return Sector(image, where, str(row["text"]), tries)
 
 
 def preview(options: Mapping[str, Any]) -> Sector | None:

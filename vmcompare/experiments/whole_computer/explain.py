@@ -120,7 +120,9 @@ class Halves:
         low, middle, high = quantiles(self.both, n=4, method="inclusive")
         return (high - low) / _IQR_TO_SD / middle
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> str:
+        """What the figure shows of it, for the text alternative."""
         return (
             f"{self.column.series.label}: B ÷ A is {_with_ends(self.ratio)}; one A and one B "
             f"typically differ by {_percent(self.pair_percent)}, the slowest start took "
@@ -171,7 +173,7 @@ def noise_figure(view: View) -> Picture:
         "a start ÷ the median of A and B together (logarithmic)", fontsize=style.SMALL_PT
     )
     timed = View(view.frame[view.frame["metric"] == "start_to_first_byte_s"], view.sources)
-    words = " ".join(map(str, found))
+    words = " ".join(one.words for one in found)
     return Picture(
         figure,
         f"The same start, randomly labelled A or B, every start a point. {words}",
