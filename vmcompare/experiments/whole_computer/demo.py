@@ -6,7 +6,7 @@ handed the same bytes as a program. Where no VM can be started, a recording answ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,18 +16,6 @@ from vmcompare.evidence.view import View
 from vmcompare.experiments.whole_computer.measure import as_program, boot_sector_in, sector_spec
 from vmcompare.measuring.experiment import FAILURES, Demo
 from vmcompare.sandbox import EMULATION, SOFTWARE, Launcher, Platform, Spec
-
-_ROW_BYTES = 16
-
-_LOOKS: Mapping[str, str] = {
-    "code": "background:#FBE3B5;color:#000;font-weight:bold",
-    "message": "background:#CFE6F5;color:#000;text-decoration:underline",
-    "end mark": "background:#CDE8DD;color:#000;text-decoration:underline dotted",
-    "zeros": "",
-    "signature": "outline:1px solid;font-weight:bold",
-}
-"""How the bytes of each part are marked: also without colour, as on paper, which prints no
-backgrounds."""
 
 _ASKED = {
     Platform.PROCESS: "as a plain process",
@@ -55,33 +43,25 @@ class Sector:
     def _repr_html_(self) -> str:
         from jinja2 import Environment, PackageLoader
 
-        templates = Environment(
-            loader=PackageLoader("vmcompare.experiments.whole_computer", "."),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        return templates.get_template("demo.html.j2").render(
-            sector=self,
-            looks=_LOOKS,
-            rows=_rows(self.image),
-            sizes=[(part, len(data)) for part, data in boot_sector.parts(self.image)],
-        )
+        loader = PackageLoader("vmcompare.experiments.whole_computer", ".")
+        page = Environment(loader=loader, autoescape=True).get_template("demo.html.j2")
+        parts = ", ".join(f"{part} {len(data)}" for part, data in boot_sector.parts(self.image))
+        return page.render(sector=self, dump=dump(self.image), parts=parts)
 
 
-def _rows(image: bytes) -> Iterator[Mapping[str, Any]]:
-    """Place and bytes of each row, 16 bytes with their parts; of rows of zeros only how many."""
-    marked = [(part, byte) for part, data in boot_sector.parts(image) for byte in data]
-    skipped = 0
-    for at in range(0, len(marked), _ROW_BYTES):
-        row = marked[at : at + _ROW_BYTES]
-        if {part for part, _ in row} == {"zeros"}:
-            skipped += 1
-            continue
-        if skipped:
-            yield {"place": "…", "zeros": skipped}
-            skipped = 0
-        yield {"place": f"{at:03X}", "bytes": row}
+def dump(data: bytes) -> str:
+    """Bytes as ``hexdump -C`` prints them; a star stands for rows like the one above it."""
+    lines: list[str] = []
+    before = b""
+    for at in range(0, len(data), 16):
+        row = data[at : at + 16]
+        if row != before:
+            text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+            lines.append(f"{at:08x}  {row[:8].hex(' ')}  {row[8:].hex(' ')}  |{text}|")
+        elif lines[-1] != "*":
+            lines.append("*")
+        before = row
+    return "\n".join([*lines, f"{len(data):08x}"])
 
 
 def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> Sector:
