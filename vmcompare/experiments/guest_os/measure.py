@@ -178,22 +178,15 @@ class Ramp:
 
     @property
     def is_vm(self) -> bool:
-        """Whether each has a kernel of its own."""
+        """Whether each has a kernel of its own; if not, Docker's daemons serve all of them."""
         return self.series.platform.is_vm
-
-    @property
-    def is_docker(self) -> bool:
-        """Whether daemons serve all of them."""
-        return self.series == Series(Platform.CONTAINER)
 
     def begin(self) -> None:
         """See what is there before its first instance."""
-        series = self.series
-        self.spec = Spec(machine=series.machine, runtime=series.runtime)
-        if self.size_mib:
-            self.spec = replace(self.spec, memory_mib=self.size_mib)
+        spec = Spec(machine=self.series.machine)
+        self.spec = replace(spec, memory_mib=self.size_mib) if self.size_mib else spec
         self.row = blank(
-            *(self.launcher, series.platform, self.spec, "pss_bytes"),
+            *(self.launcher, self.series.platform, self.spec, "pss_bytes"),
             phase="size" if self.size_mib else "ramp",
             block=self.block,
             order_in_block=self.order,
@@ -239,7 +232,7 @@ def measure(context: Context) -> Iterator[Measurement]:
             if n == ramp.ns[0]:
                 ramp.begin()
                 ended = ""
-                if ramp.is_docker:
+                if not ramp.is_vm:
                     yield _daemons(ramp.row, 0)
             row = replace(ramp.row, rep=n)
             last = n == ramp.ns[-1]
@@ -292,7 +285,7 @@ def _rows(row: Measurement, ramp: Ramp, managed: Managed) -> Iterator[Measuremen
     yield _paid(row, ramp)
     managing = float(sum(map(overhead_bytes, ramp.weights)))
     yield filled(row, managing, metric="overhead_bytes")
-    if ramp.is_docker:
+    if not ramp.is_vm:
         daemons = _daemons(row, row.rep)
         yield daemons
         if row.rep == 1 and daemons.value is not None:
