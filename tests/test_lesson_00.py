@@ -27,9 +27,9 @@ def test_with_the_engines_hidden_it_shows_the_gaps_and_replays(room: Room) -> No
     check_page(page)
     assert "Docker is not installed" in page
     assert "apt install qemu-system-x86" in page
-    assert "; recorded, run" in page
+    assert "Recorded in run" in page
     assert boot_sector.MESSAGE in page
-    assert "measured just now" not in page
+    assert "Measured just now" not in page
 
 
 @pytest.mark.docker
@@ -40,7 +40,7 @@ def test_with_the_engines_the_demonstration_is_live_though_the_figures_are_recor
     run = run_with(os.environ, tmp_path)
     page = handout(run, NOTEBOOKS[0], tmp_path).read_text(encoding="utf-8")
     check_page(page)
-    assert "measured just now" in page
+    assert "Measured just now" in page
     assert "Exec format error (exit code 126)" in page
     assert "can be measured" in page
     assert "Docker is not installed" not in page

@@ -12,6 +12,7 @@ from explained import Asked
 from planted import planted
 from planted_ramps import BUBBLEWRAP, CONTAINER, DIRECT, LINES_MIB, VM, ramps
 
+from vmcompare.course import text
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.units import MIB
 from vmcompare.evidence.view import View, compose
@@ -19,6 +20,7 @@ from vmcompare.experiments.guest_os.explain import explained
 from vmcompare.experiments.guest_os.fits import fits
 
 FIGURES, WHATIFS, OUTCOMES = explained.figures, explained.whatifs, explained.outcomes
+EXERCISES, _ = text.asked("guest_os", "01")
 EMULATED = "vm (q35) · software emulation"
 
 
@@ -41,7 +43,6 @@ MADE: Mapping[str, Mapping[str, Any]] = {
     "container failed": {"failed": ["container"]},
     "all failed": {"failed": ["container", "vm-direct", "vm"]},
     "one round": {"rounds": 1},
-    "light emulators": {"overhead": {CONTAINER: (9, 20), VM: (5, 10), DIRECT: (5, 30)}},
     "flat": {"lines": {**LINES_MIB, CONTAINER: (10, 0.0)}, "spread": False},
 }
 """Name of a view → what is planted for it."""
@@ -107,14 +108,11 @@ def test_the_first_points_of_a_run_are_drawn_before_there_is_a_line(tmp_path: Pa
 
 def test_each_number_has_one_name_and_comes_from_the_rows(views: Mapping[str, View]) -> None:
     found = table("numbers", views["exact"])
-    assert list(found[EMULATED]) == [
-        "250 MiB", "range of 3: 250 MiB to 250 MiB", "83.3×", "30.0 MiB", "–", "280 MiB", "680 MiB",
-        "60.0 MiB",
-    ]  # fmt: skip
-    own = found["container"].drop("its spread")
-    assert list(own) == ["3.00 MiB", "1.00×", "10.0 MiB", "100 MiB", "–", "–", "–"]
-    one = table("numbers", views["one round"])
-    assert one.loc["its spread", "container"] == "no interval from one ramp"
+    assert list(found[EMULATED]) == ["250 MiB", "30.0 MiB", "–", "280 MiB", "680 MiB", "60.0 MiB"]
+    assert list(found["container"]) == ["3.00 MiB", "10.0 MiB", "100 MiB", "–", "–", "–"]
+    said = explained.placeholders["table", "numbers"]
+    assert "vm (q35) range of 3: 250 MiB to 250 MiB" in str(said(views["exact"])["spread"])
+    assert "container no interval from one ramp" in str(said(views["one round"])["spread"])
     assert found.loc["just booted", "vm-direct (pc) · software emulation"] == "185 MiB"
     assert "code cache" not in table("numbers", views["hardware"]).index
 
@@ -138,7 +136,7 @@ def test_every_emulated_series_says_so_and_no_other(views: Mapping[str, View]) -
     for name, emulated in (("full", True), ("hardware", False)):
         said = table("numbers", views[name]).reset_index().to_csv()
         assert ("software emulation" in said) == emulated
-        for key in ("ramps", "parts", "sizes", "managing"):
+        for key in ("ramps", "parts", "sizes"):
             picture = FIGURES[key](views[name])
             assert ("emulation" in picture.alt + picture.caption) == emulated
 
@@ -146,34 +144,25 @@ def test_every_emulated_series_says_so_and_no_other(views: Mapping[str, View]) -
 def test_live_and_recorded_series_are_marked_and_compared_within_one_run_only(
     views: Mapping[str, View],
 ) -> None:
-    alt = FIGURES["managing"](views["mixed"]).alt
+    alt = FIGURES["ramps"](views["mixed"]).alt
     assert "container · measured" in alt
     assert "vm (q35) · software emulation · recorded" in alt
-    assert "paid back" not in alt
     with pytest.raises(Unavailable, match="no run has ramps of both"):
         WHATIFS["application"](views["mixed"])
 
 
-def test_few_rounds_failures_and_lines_through_two_points_are_said(
+def test_few_rounds_and_failures_are_said(
     views: Mapping[str, View],
 ) -> None:
     said = FIGURES["ramps"](views["one round"]).caption
     assert "Fewer than the 3 rounds a verdict takes: container 1" in said
     failed = FIGURES["ramps"](views["container failed"])
     assert "Failed, counted but not drawn: container 3" in failed.caption
-    assert failed.placeholders["two"] == "vm (q35)"
-    assert failed.placeholders["ns"] == "1 and 2"
 
 
-def test_daemons_are_paid_back_among_what_manages_and_not_in_all_memory(
-    views: Mapping[str, View],
-) -> None:
-    star = (100 + 9 - 2) / (16 - 2.85)  # daemons, and overhead: 9 + 2.85·N against 2 + 16·N
-    managing = FIGURES["managing"](views["exact"])
-    assert f"paid back against vm-direct (pc) from N* = {star:.1f}" in managing.alt
-    assert managing.placeholders["before"] == managing.placeholders["beside"] == "100 MiB"
-    assert "paid back" not in FIGURES["ramps"](views["exact"]).alt
-    assert "paid back against vm (q35) never" in FIGURES["managing"](views["light emulators"]).alt
+def test_the_daemons_are_said_where_there_are_containers(views: Mapping[str, View]) -> None:
+    said = FIGURES["ramps"](views["exact"]).placeholders
+    assert said["before"] == said["beside"] == "100 MiB"
     assert not FIGURES["ramps"](views["vms"]).placeholders["before"]
 
 
@@ -182,3 +171,45 @@ def test_the_larger_the_application_the_nearer_to_one(views: Mapping[str, View])
     assert "vm (q35) 83.3×" in str(model.placeholders["alone"])
     for mib in (1, 300):
         assert f"{EMULATED} {(250 + mib) / (3 + mib):.3g}×" in model.draw(mib).alt
+
+
+# ---- exercises --------------------------------------------------------------------------------
+
+
+def view_of(place: Path, **more: Any) -> View:
+    return compose(planted(place, ramps(spread=False, **more), experiment="guest_os"), None)
+
+
+def test_right_answers_follow_the_rows(tmp_path: Path) -> None:
+    view = view_of(tmp_path)
+    laptop = EXERCISES["laptop"]
+    # 30 MiB once, 250 MiB and the application for each.
+    assert laptop.check(view, (6 * 1024 - 30) // (250 + 100)).right
+    assert not laptop.check(view, (6 * 1024 - 30) // 250).right
+    heavier = view_of(tmp_path, lines={CONTAINER: (10.0, 7.0), VM: (30.0, 500.0)})
+    assert laptop.check(heavier, 10).right
+
+
+def test_solutions_carry_the_figures_of_the_rows(tmp_path: Path) -> None:
+    view = view_of(tmp_path)
+    said = {name: exercise.solution(view) for name, exercise in EXERCISES.items()}
+    assert "shown that is 3.00 MiB" in said["flawed_study"]
+    assert "**17 full VMs**" in said["laptop"]
+    assert "59 containers would fit, 3.5 times as many" in said["laptop"]
+    assert "software emulation" in said["laptop"]
+    assert "emulation" not in EXERCISES["laptop"].solution(view_of(tmp_path, accel="kvm"))
+
+
+@pytest.mark.parametrize(("kept", "lacks"), [((CONTAINER,), True), ((DIRECT, VM), False)])
+def test_what_the_rows_lack_is_told_with_the_next_step(
+    tmp_path: Path, kept: Any, lacks: bool
+) -> None:
+    view = view_of(tmp_path, lines={key: LINES_MIB[key] for key in kept})
+    if lacks:
+        with pytest.raises(Unavailable) as caught:
+            EXERCISES["laptop"].check(view, 1.0)
+        assert caught.value.next_step
+    else:
+        assert EXERCISES["laptop"].check(view, 1e9).right is False
+        assert "containers would fit" not in EXERCISES["laptop"].solution(view)
+    assert ("shown that is" in EXERCISES["flawed_study"].solution(view)) == (CONTAINER in kept)

@@ -15,12 +15,13 @@ from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.guest_os import measure
-from vmcompare.experiments.guest_os.instance import (
+from vmcompare.experiments.guest_os.measure import (
     CODE_CACHE,
     DAEMONS,
     GUEST_RAM,
     SHIM,
     Weight,
+    overhead_bytes,
     weigh,
 )
 from vmcompare.measuring import memory
@@ -77,8 +78,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def weigh(box: object, spec: Spec, *, is_vm: bool, emulated: bool) -> Weight:
         if is_vm:
             cache = {CODE_CACHE: 60 * MIB} if emulated else {}
-            return Weight({"emulator": 20 * MIB, GUEST_RAM: 100 * MIB, **cache})
-        return Weight({SHIM: 3 * MIB, "workload": MIB})
+            return {"emulator": 20 * MIB, GUEST_RAM: 100 * MIB, **cache}
+        return {SHIM: 3 * MIB, "workload": MIB}
 
     monkeypatch.setattr(measure, "SETTLE_S", 0.0)
     monkeypatch.setattr(measure, "weigh", weigh)
@@ -218,7 +219,7 @@ def test_memory_that_cannot_be_read_ends_a_series_at_its_first_instance(
     def unreadable(*_: object, is_vm: bool, **__: object) -> Weight:
         if not is_vm:
             raise Unavailable("the memory of the serving processes cannot be read", "be root")
-        return Weight({"emulator": 20 * MIB})
+        return {"emulator": 20 * MIB}
 
     monkeypatch.setattr(measure, "weigh", unreadable)
     monkeypatch.setattr(memory, "named", lambda *_: ())
@@ -297,8 +298,8 @@ def test_shim_and_init_manage_and_what_was_started_inside_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weight = weighed(monkeypatch, CONTAINERS_PROCESSES)
-    assert weight.parts == {SHIM: 20 * MIB, "workload": 20 * MIB}
-    assert weight.overhead_bytes == 20 * MIB
+    assert weight == {SHIM: 20 * MIB, "workload": 20 * MIB}
+    assert overhead_bytes(weight) == 20 * MIB
 
 
 def test_a_container_whose_workload_is_not_seen_is_not_weighed_without_it(

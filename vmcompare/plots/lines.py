@@ -266,4 +266,5 @@ def curves(
     _finish(axes, x_label)
     axes.set_title(title, fontsize=style.SMALL_PT, loc="left")
     words = "; ".join(f"{line.label} {written(line.values[at])}" for line in lines)
-    return Picture(figure, f"{x_label} set to {x[at]:g}: {words}. {MODELLED}", MODELLED)
+    alt = f"A model: {title}; {x_label} set to {x[at]:g}: {words}. {MODELLED}"
+    return Picture(figure, alt, MODELLED)

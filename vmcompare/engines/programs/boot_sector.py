@@ -9,8 +9,6 @@ and IA-32 SDM vol. 2 (instruction encodings); Compaq, Phoenix and Intel: BIOS Bo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from vmcompare.sandbox import FIRST_BYTE
 
 SECTOR_BYTES = 512
@@ -22,35 +20,24 @@ MESSAGE = "Hello from 512 bytes, without an operating system."
 _SIGNATURE = b"\x55\xaa"
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    code: bytes
-    text: str
-    purpose: str
-
-
-def listing(message_at: int) -> tuple[Instruction, ...]:
-    """The program, in order; ``message_at`` is the address its message is loaded to."""
-    serial, at = SERIAL_PORT.to_bytes(2, "little"), message_at.to_bytes(2, "little")
-    return (
-        Instruction(b"\xfa", "cli", "no interrupts: nobody would handle them"),
-        Instruction(b"\x31\xc0", "xor ax, ax", "ax becomes zero"),
-        Instruction(b"\x8e\xd8", "mov ds, ax", "addresses count from zero"),
-        Instruction(b"\xfc", "cld", "read forwards"),
-        Instruction(b"\xbe" + at, f"mov si, {message_at:X}h", "where the message lies"),
-        Instruction(b"\xac", "next: lodsb", "al becomes the next byte"),
-        Instruction(b"\x84\xc0", "test al, al", "is it zero?"),
-        Instruction(b"\x74\x06", "jz stop", "zero ends the message"),
-        Instruction(b"\xba" + serial, f"mov dx, {SERIAL_PORT:X}h", "the serial port"),
-        Instruction(b"\xee", "out dx, al", "send the byte: no driver in between"),
-        Instruction(b"\xeb\xf5", "jmp next", "and again"),
-        Instruction(b"\xf4", "stop: hlt", "the processor rests"),
-        Instruction(b"\xeb\xfd", "jmp stop", "in case something wakes it"),
-    )
-
-
 def _code(message_at: int) -> bytes:
-    return b"".join(instruction.code for instruction in listing(message_at))
+    """The program; ``message_at`` is the address that its message is loaded to."""
+    instructions = (
+        b"\xfa",  # cli: no interrupts, nobody would handle them
+        b"\x31\xc0",  # xor ax, ax
+        b"\x8e\xd8",  # mov ds, ax: addresses count from zero
+        b"\xfc",  # cld: read forwards
+        b"\xbe" + message_at.to_bytes(2, "little"),  # mov si: where the message lies
+        b"\xac",  # next: lodsb: al becomes the next byte
+        b"\x84\xc0",  # test al, al
+        b"\x74\x06",  # jz stop: zero ends the message
+        b"\xba" + SERIAL_PORT.to_bytes(2, "little"),  # mov dx
+        b"\xee",  # out dx, al: send the byte, no driver in between
+        b"\xeb\xf5",  # jmp next
+        b"\xf4",  # stop: hlt: the processor rests
+        b"\xeb\xfd",  # jmp stop: in case something wakes it
+    )
+    return b"".join(instructions)
 
 
 CODE_BYTES = len(_code(0))

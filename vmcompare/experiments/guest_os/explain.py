@@ -1,4 +1,4 @@
-"""Memory of instances, explained: what the lesson draws, tabulates and models from its rows.
+"""Memory of instances, explained: what is drawn, tabulated and modelled, and held against answers.
 
 Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
 All sizes leave the translator's code cache out unless they say otherwise.
@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims.rules import RAMPS_WANTED
-from vmcompare.evidence.statistics import median_interval
 from vmcompare.evidence.units import MIB, ratio, size
 from vmcompare.evidence.view import (
     Column,
@@ -22,24 +21,22 @@ from vmcompare.evidence.view import (
     mixed,
     of_series,
 )
-from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.guest_os import fits
-from vmcompare.experiments.guest_os.fits import Fit, crossover, crossover_words, need_fits
-from vmcompare.experiments.guest_os.instance import CODE_CACHE
+from vmcompare.experiments.guest_os.fits import Fit, need_fits
+from vmcompare.experiments.guest_os.measure import CODE_CACHE
 from vmcompare.plots.lines import Curve, Line, curves, lines
 from vmcompare.plots.picture import Picture, Placeholders, WhatIf
 from vmcompare.plots.stack import Whole, stack
 from vmcompare.sandbox import EMULATION, Machine, Platform, Series
 
-PSS, OVERHEAD, PART = "pss_bytes", "overhead_bytes", "part_bytes"
+PSS = "pss_bytes"
 APPLICATION_MIB = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 3000)
 
-explained = Explanation[View]()
+ROOM_MIB, EACH_MIB = 6 * 1024, 100
+"""What the laptop of the exercise has left for instances, and what each one's application needs."""
 
-explained.figure("ramps")(lambda view: _ramps(products(view), PSS, "All instances together"))
-explained.figure("managing")(
-    lambda view: _ramps(products(view), OVERHEAD, "What manages them", paid_back=True)
-)
+explained = Explanation[View]()
 
 
 def products(view: View) -> View:
@@ -47,60 +44,42 @@ def products(view: View) -> View:
     return View(view.frame[bare_runtimes(view.frame) == ""], view.sources)
 
 
-def _ramps(view: View, metric: str, title: str, *, paid_back: bool = False) -> Picture:
-    """Memory on the host against N, with Docker's daemons and without.
-
-    ``paid_back`` marks the N from which on daemons and containers cost less than VMs.
-    """
-    weighed = view.need(metric, "ramp of instances", phase="ramp")
-    found = fits.fits(view, metric)
+@explained.figure("ramps")
+def ramps(view: View) -> Picture:
+    """Memory on the host against N, with Docker's daemons and without."""
+    view = products(view)
+    weighed = view.need(PSS, "ramp of instances", phase="ramp")
+    found = fits.fits(view, PSS)
     both = mixed(weighed)
     drawn = [_line(column, fits.of_column(found, column), mixed=both) for column in weighed]
-    marks: dict[str, float] = {}
     base = fits.container(found)
     held = fits.daemons_bytes(view, base.column.run_id) if base else {}
-    before = held.get(0)
-    if base is not None and before is not None:
-        words = f"container, plus {size(before)} of daemons"
+    before = size(held[0]) if 0 in held else ""
+    if base is not None and before:
         drawn.insert(
             [column.key for column in weighed].index(base.column.key) + 1,
             Line(
                 base.series,
-                base.column.label(mixed=both).replace("container", words, 1),
+                base.column.label(mixed=both).replace(
+                    "container", f"container, plus {before} of daemons", 1
+                ),
                 drawn=tuple((n, daemons + base.at(n)) for n, daemons in held.items() if n),
                 dashed=True,
             ),
         )
-        for vm in fits.vms(found, base.column.run_id) if paid_back else ():
-            words = f"daemons paid back against {vm.series.label} "
-            marks[words + crossover_words(before, base, vm)] = crossover(before, base, vm)
     last_n = max(int(column.rows["rep"].max()) for column in weighed)
     picture = lines(
-        f"{title}, in MiB (bold: one more)",
+        "All instances together, in MiB (bold: one more)",
         drawn,
-        marks,
         x_label="instances at the same time, N",
         x_ticks=tuple(range(0, last_n + 1, 2 if last_n > 5 else 1)),
         what="Memory against the number of instances, with a straight line for each series",
         caption=_caption(view, view.columns(PSS, phase="ramp", failed_too=True)),
     )
     most = max(held, default=0)
-    said: Placeholders = {
-        "before": "" if before is None else size(before),
-        "beside": size(held[most]) if held else "",
-        "last": most,
-        **_two(found),
-    }
+    beside = size(held[most]) if held else ""
+    said: Placeholders = {"before": before, "beside": beside, "last": most}
     return replace(picture, placeholders=said)
-
-
-def _two(found: Sequence[Fit]) -> dict[str, str]:
-    """Placeholders: the series whose line rests on two numbers of instances, and these."""
-    few = [fit for fit in found if len(fit.ns) == 2]
-    return {
-        "two": ", ".join(fit.series.label for fit in few),
-        "ns": " and ".join(map(str, few[0].ns)) if few else "",
-    }
 
 
 def _line(column: Column, fit: Fit | None, *, mixed: bool) -> Line:
@@ -130,7 +109,7 @@ def parts(view: View) -> Picture:
 
 @explained.figure("sizes")
 def sizes(view: View) -> Picture:
-    """What a VM is given (``-m``) against what the host pays, young and old."""
+    """What a VM is given (``-m``) against what the host pays, just booted and aged."""
     found = view.columns(PSS, phase="size")
     ages = {age: view.columns(PSS, phase=age) for age in ("fresh", "aged")}
     shown = [*found, *ages["fresh"], *ages["aged"]]
@@ -140,12 +119,13 @@ def sizes(view: View) -> Picture:
     drawn = [Line(None, "paid = given", drawn=((0, 0), (1024, 1024 * MIB)), dashed=True)]
     for column in found:
         points = _points(column, "mem_limit_mib")
-        label = f"{column.label(mixed=both)}, fresh"
-        drawn.append(Line(column.series, label, points, _medians(points)))
+        label = f"{column.label(mixed=both)}, just booted"
+        medians = column.medians("mem_limit_mib")
+        drawn.append(Line(column.series, label, points, tuple(sorted(medians.items()))))
     for age, others in ages.items():
         for column in others:
             points = _points(column, "mem_limit_mib")
-            label = f"{column.label(mixed=both)}, {age}"
+            label = f"{column.label(mixed=both)}, {'aged' if age == 'aged' else 'just booted'}"
             note = size(column.median.estimate)
             drawn.append(Line(column.series, label, points, note=note, hollow=age == "aged"))
     return lines(
@@ -166,7 +146,7 @@ def numbers(view: View) -> Iterator[Row]:
     both = mixed([fit.column for fit in found])
     sized, fresh, aged = (view.columns(PSS, phase=p) for p in ("size", "fresh", "aged"))
     booted = (*(column.where(mem_limit_mib=512) for column in sized), *fresh)
-    cache = fits.fits(view, PART, CODE_CACHE)
+    cache = fits.fits(view, "part_bytes", CODE_CACHE)
 
     def median(fit: Fit, columns: Sequence[Column]) -> str:
         column = fit.column.same_in(columns)
@@ -180,16 +160,14 @@ def numbers(view: View) -> Iterator[Row]:
         return size(held[0]) if 0 in held else ""
 
     named: Sequence[tuple[str, str, Callable[[Fit], str]]] = (
-        ("one more", "each further instance, a command run in it", slope),
-        ("its spread", "over the ramps", lambda fit: fit.each.words(size, one="ramp")),
-        ("ratio", "to one more container", lambda fit: _over(fit, found)),
+        ("one more", "what each further instance adds", slope),
         ("fixed part", "there once, with the first", lambda fit: size(fit.fixed)),
         ("daemons", "Docker’s, before any container", daemons),
         ("just booted", "one VM with -m 512", lambda fit: median(fit, booted)),
-        ("aged", "that VM after much reading", lambda fit: median(fit, aged)),
+        ("aged", "that VM after it has read a lot", lambda fit: median(fit, aged)),
         (
             "code cache",
-            f"in addition, under {EMULATION}",
+            f"of one more, under {EMULATION}",
             lambda fit: slope(fits.of_column(cache, fit.column)),
         ),
     )
@@ -201,17 +179,10 @@ def numbers(view: View) -> Iterator[Row]:
 
 
 @explained.values("numbers", "table")
-def numbers_said(view: View) -> Placeholders:
-    """For its caption: where it comes from, and what the fewest numbers of instances are."""
-    return view.sourced() | _two(need_fits(products(view), PSS))
-
-
-def _over(fit: Fit, found: Sequence[Fit]) -> str:
-    """One more ÷ one more container of the same run."""
-    base = fits.container(found)
-    if not base or base.column.run_id != fit.column.run_id or base.each.estimate <= 0:
-        return ""
-    return ratio(fit.each.estimate / base.each.estimate)
+def _numbers(view: View) -> Placeholders:
+    found = need_fits(products(view), PSS)
+    spread = (f"{fit.series.label} {fit.each.words(size, one='ramp')}" for fit in found)
+    return view.sourced() | {"spread": "; ".join(spread)}
 
 
 @explained.whatif("application")
@@ -230,7 +201,7 @@ def application(view: View) -> WhatIf:
         Curve(
             fit.series,
             fit.column.label(mixed=False),
-            [with_application(fit, base, mib) for mib in APPLICATION_MIB],
+            [_times(fit, base, mib) for mib in APPLICATION_MIB],
         )
         for fit in (base, *others)
     ]
@@ -240,14 +211,14 @@ def application(view: View) -> WhatIf:
             APPLICATION_MIB,
             drawn,
             APPLICATION_MIB.index(int(mib)),
-            x_label="the application’s own memory, in MiB",
+            x_label="the application’s own memory A, in MiB",
             title="instance with application ÷ container with application",
             written=ratio,
             tick=lambda value: f"{value:g}×",
         )
         return replace(picture, caption="")
 
-    alone = (f"{fit.series.label} {_over(fit, found)}" for fit in others)
+    alone = (f"{fit.series.label} {ratio(_times(fit, base, 0))}" for fit in others)
     return WhatIf(
         values=tuple(float(mib) for mib in APPLICATION_MIB),
         start=0,
@@ -260,8 +231,8 @@ def application(view: View) -> WhatIf:
     )
 
 
-def with_application(fit: Fit, base: Fit, mib: float) -> float:
-    """How many times as much one more costs as one more container, both with the application."""
+def _times(fit: Fit, base: Fit, mib: float) -> float:
+    """One more ÷ one more container, both with an application of ``mib`` MiB."""
     return (fit.each.estimate + mib * MIB) / (base.each.estimate + mib * MIB)
 
 
@@ -289,21 +260,10 @@ def _points(column: Column, x: str) -> tuple[tuple[float, float], ...]:
     return tuple(zip(column.rows[x].map(float), column.values, strict=True))
 
 
-def _medians(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    xs = sorted({x for x, _ in points})
-    return tuple((x, median_interval([v for at, v in points if at == x]).estimate) for x in xs)
-
-
 def _caption(view: View, found: Sequence[Column]) -> str:
-    """Provenance, what was emulated and what that means for a size, failures, few ramps."""
+    """Provenance, failures, few ramps."""
     there = [column for column in found if column.n]
     said = [f"{view.caption()}."] if view.sources else []
-    emulated = dict.fromkeys(column.series.label for column in there if column.emulated)
-    if emulated:
-        said.append(
-            f"Under {EMULATION}: {', '.join(emulated)}; the emulator then also holds tables of its "
-            "translator: with hardware virtualisation these sizes are probably smaller."
-        )
     if failed := failures(found):
         said.append(f"Failed, counted but not drawn: {failed}.")
     rounds = {column.series.label: column.rows["block"].nunique() for column in there}
@@ -311,3 +271,43 @@ def _caption(view: View, found: Sequence[Column]) -> str:
     if few:
         said.append(f"Fewer than the {RAMPS_WANTED} rounds a verdict takes: {few}.")
     return " ".join(said)
+
+
+@explained.check("laptop", unit="VMs", within=0.06)
+def full_vms(view: View) -> float:
+    """How many freshly booted full VMs fit into :data:`ROOM_MIB`, each with its application."""
+    return float(_fits_in(_laptop(view)[0]))
+
+
+@explained.values("laptop")
+def _laptops(view: View) -> Values:
+    vm, container = _laptop(view)
+    vms, containers = _fits_in(vm), _fits_in(container) if container else 0
+    return {
+        "fixed": size(vm.fixed),
+        "one": size(vm.each.estimate),
+        "vms": vms,
+        "containers": containers,
+        "times": f"{containers / max(1, vms):.2g}",
+        "emulated": EMULATION if vm.column.emulated else "",
+    }
+
+
+def _laptop(view: View) -> tuple[Fit, Fit | None]:
+    found = fits.fits(view, PSS)
+    full = (fit for fit in found if fit.series.platform is Platform.VM and fit.each.estimate > 0)
+    if vm := next(full, None):
+        return vm, fits.container(found)
+    raise Unavailable("the data shown hold no ramp of vm", "replay a recording, or measure one")
+
+
+def _fits_in(fit: Fit) -> int:
+    """The largest n with fixed part + n · (one more + application) within the room."""
+    each_mib = fit.each.estimate / MIB + EACH_MIB
+    return int((ROOM_MIB - fit.fixed / MIB) // each_mib)
+
+
+@explained.values("flawed_study")
+def _flawed_study(view: View) -> Values:
+    found = fits.container(fits.fits(view, PSS))
+    return {"container": size(found.each.estimate) if found else ""}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +9,7 @@ from statistics import fmean
 
 from vmcompare.evidence.statistics import Interval, fitted_ramps, median_interval
 from vmcompare.evidence.view import Column, View, absent
-from vmcompare.experiments.guest_os.instance import CODE_CACHE, DAEMONS, PARTS
+from vmcompare.experiments.guest_os.measure import CODE_CACHE, DAEMONS, PARTS
 from vmcompare.sandbox import Platform, Series
 
 
@@ -40,11 +39,6 @@ class Fit:
     def at(self, n: float) -> float:
         """What ``n`` instances cost together by this line, in bytes."""
         return self.fixed + self.each.estimate * n
-
-    @property
-    def ns(self) -> Sequence[int]:
-        """The numbers of instances at which they were weighed, rising."""
-        return sorted({int(n) for n in self.column.rows["rep"]})
 
 
 @lru_cache(maxsize=64)
@@ -105,17 +99,3 @@ def daemons_bytes(view: View, run_id: str) -> Mapping[int, float]:
     """N → PSS of the engine's daemons beside N containers in one run: median over its ramps."""
     found = view.columns("part_bytes", phase=DAEMONS, run_id=run_id)
     return found[0].medians("rep") if found else {}
-
-
-def crossover(daemons: float, container: Fit, vm: Fit) -> float:
-    """N* at which daemons and containers cost what the VMs cost; infinite where they never do."""
-    dearer = vm.each.estimate - container.each.estimate
-    return (daemons + container.fixed - vm.fixed) / dearer if dearer > 0 else math.inf
-
-
-def crossover_words(daemons: float, container: Fit, vm: Fit) -> str:
-    """N* to stand behind "paid back": below one instance it has no meaning as a count."""
-    star = crossover(daemons, container, vm)
-    if math.isinf(star):
-        return "never"
-    return "from the first" if star <= 1 else f"from N* = {star:.1f}"

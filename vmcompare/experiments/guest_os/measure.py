@@ -4,7 +4,7 @@ A **ramp** opens instance after instance of one series and measures all of them 
 one block holds one ramp of each series and one direct-boot VM of each memory size, in shuffled
 order. In rows of phase ``ramp``, ``block`` is the ramp, ``rep`` is N, and values are sums over the
 N open instances: ``pss_bytes`` and ``overhead_bytes``. Rows of ``part_bytes`` have a part as phase
-(:data:`instance.PARTS`, and the engine's ``daemons``). Under emulation the emulator still holds
+(:data:`PARTS`, and the engine's ``daemons``). Under emulation the emulator still holds
 tables of the translator.
 
 Beside ramps: ``pss_bytes`` of phases ``size`` (one ``vm-direct`` of each ``mem_limit_mib``),
@@ -22,11 +22,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from vmcompare.errors import Unavailable
+from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB, size
-from vmcompare.experiments.guest_os import instance
-from vmcompare.experiments.guest_os.instance import DAEMONS, Weight, weigh
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import (
     FAILURES,
@@ -37,7 +35,27 @@ from vmcompare.measuring.experiment import (
     filled,
     or_failed,
 )
-from vmcompare.sandbox import Launcher, Machine, Platform, Sandbox, Series, Spec
+from vmcompare.sandbox import (
+    FIRST_BYTE_PROGRAM,
+    Launcher,
+    Machine,
+    Platform,
+    Sandbox,
+    Series,
+    Spec,
+)
+
+GUEST_RAM = "guest RAM"
+BOOT_FILES = "kernel and RAM disk files"
+EMULATOR = "emulator"
+CODE_CACHE = "translator’s code cache"
+SHIM = "shim and init"
+WORKLOAD = "workload"
+DAEMONS = "daemons"
+"""The engine's daemons, which serve all containers together."""
+
+PARTS = (SHIM, WORKLOAD, EMULATOR, BOOT_FILES, GUEST_RAM, CODE_CACHE)
+"""Parts of an instance, in the order in which they are stacked."""
 
 RAMPS: Mapping[Series, Sequence[int]] = {
     Series(Platform.CONTAINER): (1, 2, 4, 6, 8, 10),
@@ -59,6 +77,73 @@ SPARE_BYTES = 512 * MIB
 
 GIVE_UP_AFTER = 2
 """A series that failed this often is not tried again."""
+
+_WORK = "sleep"
+"""A program of the shared userland that every instance runs beside the first-byte program: an
+application that only waits, of BusyBox and the C library, whose pages containers can share."""
+
+_AGE_TIMEOUT_S = 180.0
+
+
+Weight = Mapping[str, int]
+"""What one instance costs the host: part (of :data:`PARTS`) → PSS in bytes. The workload of a VM is
+within its guest RAM."""
+
+
+def paid_bytes(weight: Weight) -> int:
+    """``pss_bytes``: all but the translator's code cache, which exists under emulation only."""
+    return sum(weight.values()) - weight.get(CODE_CACHE, 0)
+
+
+def overhead_bytes(weight: Weight) -> int:
+    """What manages the instance: shim and init, or the emulator."""
+    return weight.get(SHIM, 0) + weight.get(EMULATOR, 0)
+
+
+def weigh(box: Sandbox, spec: Spec, *, is_vm: bool, emulated: bool) -> Weight:
+    """Weigh a running instance.
+
+    A container's processes are told apart by the first word of their command lines: the workload is
+    what this experiment started in it; all else (shim, PID 1, a monitor) manages it. A VM's one
+    process is told apart by its mappings. Raises ``Unavailable``: its processes cannot be seen,
+    read, or told apart.
+    """
+    pids = memory.serving(box)
+    if is_vm:
+        found = memory.vm_parts(pids, ram_bytes=spec.memory_mib * MIB, emulated=emulated)
+        cache = {CODE_CACHE: found.code_cache} if found.code_cache else {}
+        held = {EMULATOR: found.emulator, BOOT_FILES: found.boot_files, GUEST_RAM: found.guest_ram}
+        return held | cache
+    parts = {SHIM: 0, WORKLOAD: 0}
+    words = {pid: memory.command_line(pid)[:1] for pid in pids}
+    for pid, first in words.items():
+        part = WORKLOAD if first in ((FIRST_BYTE_PROGRAM,), (_WORK,)) else SHIM
+        parts[part] += memory.pss_bytes([pid])
+    if (_WORK,) not in words.values():
+        raise Unavailable(
+            "the workload is not among the processes that serve it", "replay a recording"
+        )
+    return parts
+
+
+def read_disk(box: Sandbox, least_bytes: int) -> None:
+    """Let a guest read its whole disk, of ``least_bytes`` or more, through its page cache.
+
+    Raises ``LaunchFailure``, ``WaitTimeout``: it could not, or not within three minutes.
+    """
+    size = ("cat", "/sys/block/vda/size")  # in sectors of 512 bytes
+    sectors = _output(box, size).strip()
+    if not sectors.isdigit() or int(sectors) * 512 < least_bytes:
+        raise LaunchFailure(f"its disk has less than {least_bytes} bytes", size, sectors)
+    _output(box, ("sh", "-c", "cat /dev/vda >/dev/null"), timeout_s=_AGE_TIMEOUT_S)
+
+
+def _output(box: Sandbox, argv: Sequence[str], timeout_s: float = 60.0) -> str:
+    done = box.run(argv, timeout_s=timeout_s)
+    text = done.output.decode(errors="replace")
+    if done.exit_code:
+        raise LaunchFailure(f"{argv[0]} ended with {done.exit_code} inside", tuple(argv), text)
+    return text
 
 
 @dataclass(slots=True)
@@ -93,22 +178,15 @@ class Ramp:
 
     @property
     def is_vm(self) -> bool:
-        """Whether each has a kernel of its own."""
+        """Whether each has a kernel of its own; if not, Docker's daemons serve all of them."""
         return self.series.platform.is_vm
-
-    @property
-    def is_docker(self) -> bool:
-        """Whether daemons serve all of them."""
-        return self.series == Series(Platform.CONTAINER)
 
     def begin(self) -> None:
         """See what is there before its first instance."""
-        series = self.series
-        self.spec = Spec(machine=series.machine, runtime=series.runtime)
-        if self.size_mib:
-            self.spec = replace(self.spec, memory_mib=self.size_mib)
+        spec = Spec(machine=self.series.machine)
+        self.spec = replace(spec, memory_mib=self.size_mib) if self.size_mib else spec
         self.row = blank(
-            *(self.launcher, series.platform, self.spec, "pss_bytes"),
+            *(self.launcher, self.series.platform, self.spec, "pss_bytes"),
             phase="size" if self.size_mib else "ramp",
             block=self.block,
             order_in_block=self.order,
@@ -126,7 +204,7 @@ class Ramp:
                 )
             box = stack.enter_context(self.launcher.open(self.spec, context.on_event))
             self.boxes.append(box)
-            instance.start_work(box)
+            _output(box, ("sh", "-c", f"{_WORK} 86400 </dev/null >/dev/null 2>&1 &"))
         time.sleep(SETTLE_S)
         self.weights = [self.weigh(box) for box in self.boxes]
 
@@ -154,7 +232,7 @@ def measure(context: Context) -> Iterator[Measurement]:
             if n == ramp.ns[0]:
                 ramp.begin()
                 ended = ""
-                if ramp.is_docker:
+                if not ramp.is_vm:
                     yield _daemons(ramp.row, 0)
             row = replace(ramp.row, rep=n)
             last = n == ramp.ns[-1]
@@ -200,22 +278,22 @@ def plan(context: Context) -> Iterator[Ramp]:
 
 
 def _paid(row: Measurement, ramp: Ramp) -> Measurement:
-    return filled(row, float(sum(w.paid_bytes for w in ramp.weights)))
+    return filled(row, float(sum(map(paid_bytes, ramp.weights))))
 
 
 def _rows(row: Measurement, ramp: Ramp, managed: Managed) -> Iterator[Measurement]:
     yield _paid(row, ramp)
-    managing = float(sum(w.overhead_bytes for w in ramp.weights))
+    managing = float(sum(map(overhead_bytes, ramp.weights)))
     yield filled(row, managing, metric="overhead_bytes")
-    if ramp.is_docker:
+    if not ramp.is_vm:
         daemons = _daemons(row, row.rep)
         yield daemons
         if row.rep == 1 and daemons.value is not None:
             managed[row.series] = row, managing + daemons.value
     elif row.rep == 1:
         managed[row.series] = row, managing
-    for part in ramp.weights[0].parts:
-        total = float(sum(w.parts.get(part, 0) for w in ramp.weights))
+    for part in ramp.weights[0]:
+        total = float(sum(weight.get(part, 0) for weight in ramp.weights))
         yield filled(row, total, metric="part_bytes", phase=part)
 
 
@@ -233,14 +311,10 @@ def _daemons(row: Measurement, n: int) -> Measurement:
 def _aged(row: Measurement, ramp: Ramp) -> Iterator[Measurement]:
     """One guest, before and after it read a disk of twice its memory."""
     box = ramp.boxes[0]
-    yield filled(row, float(ramp.weights[0].paid_bytes), phase="fresh")
-    held = instance.disk_bytes(box)
-    if held < 2 * ramp.spec.memory_mib * MIB:
-        yield failed(row, f"its disk of {held} bytes is less than twice its memory")
-        return
-    instance.read_disk(box)
+    yield filled(row, float(paid_bytes(ramp.weights[0])), phase="fresh")
+    read_disk(box, 2 * ramp.spec.memory_mib * MIB)
     time.sleep(SETTLE_S)
-    yield filled(row, float(ramp.weigh(box).paid_bytes))
+    yield filled(row, float(paid_bytes(ramp.weigh(box))))
 
 
 def _fact(managed: Managed, block: int) -> Measurement | None:

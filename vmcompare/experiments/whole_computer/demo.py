@@ -6,8 +6,8 @@ handed the same bytes as a program. Where no VM can be started, a recording answ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vmcompare.engines.programs import boot_sector
@@ -17,18 +17,6 @@ from vmcompare.experiments.whole_computer.measure import as_program, boot_sector
 from vmcompare.measuring.experiment import FAILURES, Demo
 from vmcompare.sandbox import EMULATION, SOFTWARE, Launcher, Platform, Spec
 
-_ROW_BYTES = 16
-
-_LOOKS: Mapping[str, str] = {
-    "code": "background:#FBE3B5;color:#000;font-weight:bold",
-    "message": "background:#CFE6F5;color:#000;text-decoration:underline",
-    "end mark": "background:#CDE8DD;color:#000;text-decoration:underline dotted",
-    "zeros": "",
-    "signature": "outline:1px solid;font-weight:bold",
-}
-"""How the bytes of each part are marked: also without colour, as on paper, which prints no
-backgrounds."""
-
 _ASKED = {
     Platform.PROCESS: "as a plain process",
     Platform.CONTAINER: "in a container",
@@ -37,59 +25,43 @@ _ASKED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Booted:
-    """What came of the 512 bytes.
+class Sector:
+    """The 512 bytes as a page shows them, with what came of them if they were started.
 
     Attributes:
-        where: "measured just now" or "recorded, run …".
-        how: VMM and accelerator, in words.
+        image: the bytes.
+        where: just now or in which run, with VMM and accelerator; empty if they were not started.
         printed: by the VM that had nothing else; empty if it printed nothing.
-        tries: (where they were run as a program, what came of it).
+        tries: where they were run as a program → what came of it.
     """
 
-    where: str
-    how: str
-    printed: str
-    tries: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sector:
-    """The 512 bytes as a page shows them, with what came of them if they were started."""
-
     image: bytes
-    booted: Booted | None = None
+    where: str = ""
+    printed: str = ""
+    tries: Mapping[str, str] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         from jinja2 import Environment, PackageLoader
 
-        templates = Environment(
-            loader=PackageLoader("vmcompare.experiments.whole_computer", "."),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        return templates.get_template("demo.html.j2").render(
-            booted=self.booted,
-            looks=_LOOKS,
-            rows=_rows(self.image),
-            sizes=[(part, len(data)) for part, data in boot_sector.parts(self.image)],
-        )
+        loader = PackageLoader("vmcompare.experiments.whole_computer", ".")
+        page = Environment(loader=loader, autoescape=True).get_template("demo.html.j2")
+        parts = ", ".join(f"{part} {len(data)}" for part, data in boot_sector.parts(self.image))
+        return page.render(sector=self, dump=dump(self.image), parts=parts)
 
 
-def _rows(image: bytes) -> Iterator[Mapping[str, Any]]:
-    """Place and bytes of each row, 16 bytes with their parts; of rows of zeros only how many."""
-    marked = [(part, byte) for part, data in boot_sector.parts(image) for byte in data]
-    skipped = 0
-    for at in range(0, len(marked), _ROW_BYTES):
-        row = marked[at : at + _ROW_BYTES]
-        if {part for part, _ in row} == {"zeros"}:
-            skipped += 1
-            continue
-        if skipped:
-            yield {"place": "…", "zeros": skipped}
-            skipped = 0
-        yield {"place": f"{at:03X}", "bytes": row}
+def dump(data: bytes) -> str:
+    """Bytes as ``hexdump -C`` prints them; a star stands for rows like the one above it."""
+    lines: list[str] = []
+    before = b""
+    for at in range(0, len(data), 16):
+        row = data[at : at + 16]
+        if row != before:
+            text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+            lines.append(f"{at:08x}  {row[:8].hex(' ')}  {row[8:].hex(' ')}  |{text}|")
+        elif lines[-1] != "*":
+            lines.append("*")
+        before = row
+    return "\n".join([*lines, f"{len(data):08x}"])
 
 
 def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> Sector:
@@ -102,14 +74,13 @@ def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> S
     message = options.get("message", boot_sector.MESSAGE)
     printed, _ = boot_sector_in(launcher, message)
     traits = launcher.traits(sector_spec(message))
-    tries = [
-        (_ASKED[platform], _tried(launchers[platform], image))
+    tries = {
+        _ASKED[platform]: _tried(launchers[platform], image)
         for platform in (Platform.PROCESS, Platform.CONTAINER)
         if platform in launchers
-    ]
-    return Sector(
-        image, Booted("measured just now", _how(traits.vmm, traits.accel), printed, tries)
-    )
+    }
+    where = f"Measured just now: {_how(traits.vmm, traits.accel)}."
+    return Sector(image, where, printed, tries)
 
 
 def image_of(options: Mapping[str, Any]) -> bytes:
@@ -119,17 +90,15 @@ def image_of(options: Mapping[str, Any]) -> bytes:
         UnknownName: an option that there is not.
         Unavailable: no boot sector can be made of the message, and why.
     """
-    for name in options:
-        if name != "message":
-            raise UnknownName("option", name, ["message"])
+    for name in options.keys() - {"message"}:
+        raise UnknownName("option", name, ["message"])
     message = options.get("message", boot_sector.MESSAGE)
     if not isinstance(message, str):
         raise Unavailable("the message is not text", 'put it in quotes: message="Hello"')
     try:
         return boot_sector.image(message)
-    except ValueError as error:  # UnicodeEncodeError (half a character) is one, too
-        said = "it holds half a character" if isinstance(error, UnicodeError) else str(error)
-        raise Unavailable(said, "choose another message") from error
+    except ValueError as error:
+        raise Unavailable(str(error), "choose another message") from error
 
 
 def _tried(launcher: Launcher, image: bytes) -> str:
@@ -162,15 +131,16 @@ def replay(view: View) -> Sector:
         raise Unavailable(
             "the recorded boot sector cannot be read", "replay another recording"
         ) from None
-    tries = [
-        (_ASKED.get(column.series.platform, ""), _answered(bool(row.value), str(row.text)))
+    tries = {
+        _ASKED[column.series.platform]: _answered(bool(row.value), str(row.text))
         for column in seen
+        if column.series.platform in _ASKED
         for row in column.where(phase="boot_sector_as_program").rows.itertuples()
-    ]
+    }
     row = started.where(phase="boot_sector_printed").rows.iloc[0]
     how = _how(row["vmm"], str(row["accel"]))
-    where = f"{started.shown}, run {started.run_id}"
-    return Sector(image, Booted(where, how, str(row["text"]), tries))
+    where = f"{started.shown.capitalize()} in run {started.run_id}: {how}."
+    return Sector(image, where, str(row["text"]), tries)
 
 
 def preview(options: Mapping[str, Any]) -> Sector | None:

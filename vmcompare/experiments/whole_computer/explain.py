@@ -1,4 +1,4 @@
-"""What the first lesson draws, tabulates and models.
+"""What the first lesson draws, tabulates and models, and what its answers are checked against.
 
 Rows: observations of each platform, and ``start_to_first_byte_s`` of process and container with
 ``A`` or ``B`` in ``phase`` (A/A: the same start, randomly labelled). Every function raises
@@ -10,18 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from statistics import median, quantiles
 
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import Unavailable
+from vmcompare.evidence.markdown import literal
 from vmcompare.evidence.statistics import Interval, median_interval
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import Column, View, absent, caption, mixed, warnings
-from vmcompare.experiments.explanation import Explanation, Row
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.whole_computer.demo import BOOT_SECTOR_DEMO
 from vmcompare.plots import marks, style
 from vmcompare.plots.lines import Curve, curves
-from vmcompare.plots.picture import MODELLED, Picture, WhatIf
-from vmcompare.sandbox import Platform, Series
+from vmcompare.plots.picture import Picture, WhatIf
+from vmcompare.sandbox import EMULATION, SOFTWARE, Platform, Series
 
 explained = Explanation[View]()
 
@@ -60,44 +63,28 @@ def hardware(view: View) -> Iterator[Row]:
 explained.values("hardware", "table")(View.sourced)
 
 
-def differing(view: View, platform: Platform) -> float | None:
+def _differing(view: View, platform: Platform) -> float | None:
     """How many answers of ``platform`` differ from a process's of the same run, of those both gave.
 
     ``None`` where no run holds both.
     """
-    columns = view.columns("observation", rep=0)
-    for column in columns:
-        for process in columns:
-            both = (column.series.platform, process.series.platform)
-            if both == (platform, Platform.PROCESS) and column.run_id == process.run_id:
-                own, other = column.texts(), process.texts()
-                known = (name for name in _ANSWERS if own.get(name) and other.get(name))
-                return float(sum(own[name] != other[name] for name in known))
+    read = {(c.run_id, c.series.platform): c.texts() for c in view.columns("observation", rep=0)}
+    for (run_id, one), own in read.items():
+        other = read.get((run_id, Platform.PROCESS))
+        if one is platform and other is not None:
+            known = (name for name in _ANSWERS if own.get(name) and other.get(name))
+            return float(sum(own[name] != other[name] for name in known))
     return None
 
 
 @explained.outcome("container_differs", Platform.CONTAINER)
 def _container_differs(view: View) -> float | None:
-    return differing(view, Platform.CONTAINER)
+    return _differing(view, Platform.CONTAINER)
 
 
 @explained.outcome("vm_differs", Platform.VM_DIRECT)
 def _vm_differs(view: View) -> float | None:
-    return differing(view, Platform.VM_DIRECT)
-
-
-@explained.table("code")
-def code(_: View) -> Iterator[Row]:
-    """The program of the boot sector, one row an instruction: the same whatever was measured."""
-    at = boot_sector.LOADED_AT
-    for one in boot_sector.listing(at + boot_sector.CODE_BYTES):
-        yield {
-            "address": f"{at:X}h",
-            "bytes": one.code.hex(" ").upper(),
-            "instruction": one.text,
-            "what for": one.purpose,
-        }
-        at += len(one.code)
+    return _differing(view, Platform.VM_DIRECT)
 
 
 # ---- A/A ---------------------------------------------------------------------------------------
@@ -109,34 +96,38 @@ class Halves:
 
     Attributes:
         column: the series.
-        a, b: its times in seconds.
+        labelled: A and B, each with its times in seconds.
         ratio: median of B ÷ median of A by round, then the median of those, with its interval.
     """
 
     column: Column
-    a: Sequence[float]
-    b: Sequence[float]
+    labelled: Mapping[str, Sequence[float]]
     ratio: Interval
 
     @property
     def both(self) -> Sequence[float]:
-        return [*self.a, *self.b]
+        return [*self.labelled["A"], *self.labelled["B"]]
 
     @property
     def pair_percent(self) -> float:
         """How far apart one A and one B are, in per cent: the median over all such pairs."""
-        import numpy as np
-
-        a, b = np.array(self.a)[:, None], np.array(self.b)[None, :]
-        return float(np.median(np.maximum(a, b) / np.minimum(a, b)) - 1) * 100
+        pairs = product(self.labelled["A"], self.labelled["B"])
+        return (median(max(pair) / min(pair) for pair in pairs) - 1) * 100
 
     @property
     def spread(self) -> float:
         """Standard deviation ÷ median, by the interquartile range, which few outliers move."""
-        import numpy as np
+        low, middle, high = quantiles(self.both, n=4, method="inclusive")
+        return (high - low) / _IQR_TO_SD / middle
 
-        low, middle, high = np.quantile(self.both, (0.25, 0.5, 0.75))
-        return float((high - low) / _IQR_TO_SD / middle)
+    @property
+    def words(self) -> str:
+        """What the figure shows of it, for the text alternative."""
+        return (
+            f"{self.column.series.label}: B ÷ A is {_with_ends(self.ratio)}; one A and one B "
+            f"typically differ by {_percent(self.pair_percent)}, the slowest start took "
+            f"{ratio(max(self.both) / min(self.both))} as long as the fastest."
+        )
 
 
 _IQR_TO_SD = 1.349
@@ -149,7 +140,7 @@ def halves(view: View) -> list[Halves]:
     for column in view.need("start_to_first_byte_s", "start"):
         a, b = column.where(phase="A"), column.where(phase="B")
         if times := b.over(a):
-            found.append(Halves(column, a.values, b.values, times))
+            found.append(Halves(column, {"A": a.values, "B": b.values}, times))
     if not found:
         raise Unavailable(
             "no series has starts of both labels, A and B", "run one whole round of the measurement"
@@ -161,17 +152,15 @@ def halves(view: View) -> list[Halves]:
 @style.own()
 def noise_figure(view: View) -> Picture:
     """A and B of each series, every start as a point, as a multiple of the common median."""
-    import numpy as np
-
     found = halves(view)
     columns = [one.column for one in found]
     times: list[float] = []
     figure = style.figure(1.75 * len(found) + 0.25)
     grid = figure.subplots(len(found), 1, squeeze=False, sharex=True)[:, 0]
     for axes, one in zip(grid, found, strict=True):
-        middle = float(np.median(one.both))
+        middle = median(one.both)
         times += [value / middle for value in one.both]
-        marks.draw(axes, [_row("A", one.a, middle, one), _row("B", one.b, middle, one)])
+        marks.draw(axes, [_row(one, label, middle) for label in one.labelled])
         axes.set_title(
             f"{one.column.label(mixed=mixed(columns))}: B ÷ A = {_with_ends(one.ratio)}",
             fontsize=style.SMALL_PT, loc="left", fontweight="bold",
@@ -183,45 +172,28 @@ def noise_figure(view: View) -> Picture:
     axes.set_xlabel(
         "a start ÷ the median of A and B together (logarithmic)", fontsize=style.SMALL_PT
     )
-    words = " ".join(map(_sentence, found))
     timed = View(view.frame[view.frame["metric"] == "start_to_first_byte_s"], view.sources)
+    words = " ".join(one.words for one in found)
     return Picture(
         figure,
         f"The same start, randomly labelled A or B, every start a point. {words}",
-        caption(view, columns, *map(_missed, found)),
+        caption(view, columns),
         brief=timed.brief(),  # VMs were asked, not timed
     )
 
 
-def _row(label: str, values: Sequence[float], middle: float, one: Halves) -> marks.Row:
+def _row(one: Halves, label: str, middle: float) -> marks.Row:
     """A or B, its times as multiples of ``middle``."""
-    median = median_interval(values)
-    at, low, high = (end / middle for end in (median.estimate, median.low, median.high))
+    values = one.labelled[label]
+    own = median_interval(values)
     return marks.Row(
         f"{label} · n = {len(values)}",
-        seconds(median.estimate),
+        seconds(own.estimate),
         style.look(one.column.series),
-        at,
+        own.estimate / middle,
         [value / middle for value in values],
         hollow=label == "B",
-        span=(low, high),
-    )
-
-
-def _missed(one: Halves) -> str:
-    if not one.ratio.known or one.ratio.low <= 1 <= one.ratio.high:
-        return ""
-    return (
-        f"{one.column.series.label}: the {one.ratio.kind} of B ÷ A does not hold 1, though A and B "
-        "are alike."
-    )
-
-
-def _sentence(one: Halves) -> str:
-    return (
-        f"{one.column.series.label}: B ÷ A is {_with_ends(one.ratio)}; one A and one B typically "
-        f"differ by {_percent(one.pair_percent)}, the slowest start took "
-        f"{ratio(max(one.both) / min(one.both))} as long as the fastest."
+        span=(own.low / middle, own.high / middle),
     )
 
 
@@ -231,8 +203,8 @@ def _pair_percent(view: View) -> float | None:
         found = halves(view)
     except Unavailable:
         return None
-    wanted = Series(Platform.CONTAINER)
-    return next((one.pair_percent for one in found if one.column.series == wanted), None)
+    docker = Series(Platform.CONTAINER)  # the product, not a bare mechanism
+    return next((one.pair_percent for one in found if one.column.series == docker), None)
 
 
 def _with_ends(interval: Interval) -> str:
@@ -300,22 +272,35 @@ def runs_needed(view: View) -> WhatIf:
             written=_percent,
             tick=lambda value: f"{value:g} %",
         )
-        return replace(
-            picture,
-            alt=f"With {runs:g} runs of each, the smallest difference of two medians that stands "
-            f"out from the noise: {said}. {MODELLED}",
-            caption=warnings(columns),
-            placeholders={"differences": said},
-        )
+        return replace(picture, caption=warnings(columns), placeholders={"differences": said})
 
-    needed = ", ".join(
-        f"{one.column.series.label} {_two_digits(visible_percent(one.spread, 1) ** 2):,}"
-        for one in found
+    return WhatIf(
+        tuple(map(float, RUNS)), RUNS.index(10), draw, placeholders={"source": view.caption()}
     )
-    given = {"source": view.caption(), "needed": needed}
-    return WhatIf(tuple(map(float, RUNS)), RUNS.index(10), draw, placeholders=given)
 
 
-def _two_digits(runs: float) -> int:
-    """More would not be known."""
-    return max(1, round(float(f"{math.ceil(runs):.2g}")))
+# ---- what answers are checked against ----------------------------------------------------------
+
+
+@explained.check("longest_message", unit="bytes", within=0.0)
+def longest_message(_: View) -> float:
+    """Bytes that the fixed parts of the boot sector leave for a message."""
+    return float(boot_sector.MESSAGE_MAX_BYTES)
+
+
+@explained.values("longest_message")
+def _longest_message(_: View) -> Values:
+    parts = boot_sector.parts(boot_sector.image(""))
+    fixed = (f"{len(data)} ({part})" for part, data in parts if part not in ("message", "zeros"))
+    return {
+        "total": boot_sector.SECTOR_BYTES,
+        "fixed": " − ".join(fixed),
+        "room": boot_sector.MESSAGE_MAX_BYTES,
+    }
+
+
+@explained.values("kvm_exists")
+def _kvm_exists(view: View) -> Values:
+    found = sorted(set(view.frame["accel"].dropna().map(str)) - {""})
+    words = (f"{name} ({EMULATION})" if name == SOFTWARE else name for name in found)
+    return {"vm": bool(found), "accelerators": literal(", ".join(words))}

@@ -9,16 +9,14 @@ noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import AbnormalShutdown, WaitTimeout
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import NS_PER_S
-from vmcompare.measuring import host
 from vmcompare.measuring.experiment import (
     FAILURES,
     Context,
@@ -62,40 +60,19 @@ _PROGRAM = "/tmp/boot.bin"
 _VIRTIO = "1af4"
 """PCI vendor of virtio devices, which exist only in virtual machines (VIRTIO 1.2, 4.1.2)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Hardware:
-    """What an instance reads of the computer it believes to be on; empty where it reads nothing.
-
-    Attributes:
-        processor: the model's name.
-        devices: PCI vendor and device numbers, in the order of the bus.
-        firmware: its vendor.
-        maker: of the whole computer, as the firmware tells.
-        kernel: release of the kernel that answered.
-        hypervisor: ``"yes"`` or ``"no"``: the processor's own bit for "this is a virtual machine"
-            (CPUID leaf 1, ECX bit 31); always clear on hardware.
-        boot_id: the kernel's random name for this boot, its first 8 characters.
-    """
-
-    processor: str = ""
-    devices: str = ""
-    firmware: str = ""
-    maker: str = ""
-    kernel: str = ""
-    hypervisor: str = ""
-    boot_id: str = ""
-
-    @property
-    def looks_virtual(self) -> bool | None:
-        """Whether this hardware gives itself away; ``None`` where too little could be read."""
-        if "yes" in self.hypervisor or _VIRTIO in self.devices or "QEMU" in self.maker:
-            return True
-        return False if self.hypervisor else None
+Hardware = Mapping[str, str]
+"""What :func:`hardware` reads, by name; empty text, or no entry, where it reads nothing."""
 
 
 def hardware(box: Sandbox) -> Hardware:
-    """Read it from inside, with the same commands on every platform. Raises what ``run`` raises."""
+    """What an instance reads of the computer it believes to be on, by the same commands everywhere.
+
+    ``processor`` is the model's name, ``devices`` the PCI vendor and device numbers in the order of
+    the bus, ``firmware`` its vendor, ``maker`` that of the whole computer, ``kernel`` the release.
+    ``hypervisor`` is "yes" or "no", the processor's own bit for "this is a virtual machine" (CPUID
+    leaf 1, ECX bit 31; always clear on hardware); ``boot_id`` the first 8 characters of the
+    kernel's random name for this boot. Raises what ``run`` raises.
+    """
 
     def read(path: str) -> str:
         done = box.run(["cat", path])
@@ -109,21 +86,23 @@ def hardware(box: Sandbox) -> Hardware:
     }
     flags = cpu.get("flags", "").split()
     numbers = [line.split()[1] for line in read("/proc/bus/pci/devices").splitlines()]
-    return Hardware(
-        processor=cpu.get("model name", ""),
-        devices=", ".join(f"{number[:4]}:{number[4:]}" for number in numbers),
-        firmware=read("/sys/class/dmi/id/bios_vendor"),
-        maker=read("/sys/class/dmi/id/sys_vendor"),
-        kernel=box.run(["uname", "-r"]).output.decode(errors="replace").strip(),
-        hypervisor=("yes" if "hypervisor" in flags else "no") if flags else "",
-        boot_id=read("/proc/sys/kernel/random/boot_id")[:8],
-    )
+    return {
+        "processor": cpu.get("model name", ""),
+        "devices": ", ".join(f"{number[:4]}:{number[4:]}" for number in numbers),
+        "firmware": read("/sys/class/dmi/id/bios_vendor"),
+        "maker": read("/sys/class/dmi/id/sys_vendor"),
+        "kernel": box.run(["uname", "-r"]).output.decode(errors="replace").strip(),
+        "hypervisor": ("yes" if "hypervisor" in flags else "no") if flags else "",
+        "boot_id": read("/proc/sys/kernel/random/boot_id")[:8],
+    }
 
 
-def host_hardware() -> Hardware:
-    """The same of this computer where no process can be asked: what the system's own calls tell."""
-    facts = host.facts({}, {})
-    return Hardware(processor=str(facts["cpu"]), kernel=str(facts["kernel"]))
+def looks_virtual(found: Hardware) -> bool | None:
+    """Whether hardware gives itself away; ``None`` where too little could be read."""
+    says = found.get("hypervisor")
+    if says == "yes" or _VIRTIO in found.get("devices", "") or "QEMU" in found.get("maker", ""):
+        return True
+    return False if says else None
 
 
 def differs(guest: Hardware, other: Hardware) -> bool | None:
@@ -132,11 +111,11 @@ def differs(guest: Hardware, other: Hardware) -> bool | None:
     Devices and firmware decide. The processor does only where neither was read on both sides:
     under hardware virtualisation a guest is given the host's own processor on purpose.
     """
-    sides = [(guest.devices, other.devices), (guest.firmware, other.firmware)]
-    known = [(a, b) for a, b in sides if a and b]
-    if not known:
-        known = [(a, b) for a, b in [(guest.processor, other.processor)] if a and b]
-    return any(a != b for a, b in known) if known else None
+    for names in (("devices", "firmware"), ("processor",)):
+        known = [name for name in names if guest.get(name) and other.get(name)]
+        if known:
+            return any(guest[name] != other[name] for name in known)
+    return None
 
 
 def as_program(box: Sandbox, image: bytes) -> tuple[bool, str]:
@@ -168,28 +147,23 @@ def boot_sector_in(
     return printed.replace(FIRST_BYTE.decode(), "").strip(), disk_bytes
 
 
-_Step = Callable[[], Iterator[Measurement]]
-
-
 @dataclass(slots=True)
-class _Run:
-    """One run, and what it has learnt so far."""
+class _Once:
+    """What is done once in a run, and what that has learnt so far."""
 
     context: Context
-    host: Hardware = field(default_factory=host_hardware)
+    host: Hardware = field(default_factory=dict)
     control_boots: bool = False
 
-    def steps(self) -> list[tuple[str, _Step]]:
-        """Everything that is done once, with its words, where its platform is here."""
-        found: list[tuple[str, _Step]] = []
+    def steps(self) -> Iterator[tuple[str, Iterator[Measurement]]]:
+        """Words and rows of each whose platform is here; nothing starts before rows are taken."""
+        launchers = self.context.launchers
         for platform in (Platform.PROCESS, Platform.CONTAINER):
-            if launcher := self.context.launchers.get(platform):
-                words = f"hardware and 512 bytes, {platform}"
-                found.append((words, partial(self._inside, platform, launcher)))
-        if launcher := self.context.launchers.get(Platform.VM_DIRECT):
-            found.append(("two VMs", partial(self._two, launcher)))
-            found.append(("a VM of 512 bytes", partial(self._sector, launcher)))
-        return found
+            if launcher := launchers.get(platform):
+                yield f"hardware and 512 bytes, {platform}", self._inside(platform, launcher)
+        if launcher := launchers.get(Platform.VM_DIRECT):
+            yield "two VMs", self._two(launcher)
+            yield "a VM of 512 bytes", self._sector(launcher)
 
     def _inside(self, platform: Platform, launcher: Launcher) -> Iterator[Measurement]:
         row = blank(launcher, platform, Spec(), "observation")
@@ -201,17 +175,14 @@ class _Run:
             return
         if platform is Platform.PROCESS:
             self.host = found
-        row = replace(row, guest_kernel=found.kernel)
-        yield from _readings(row, found)
-        yield _ran(row, *tried)
+        yield from _readings(replace(row, guest_kernel=found["kernel"]), found, tried)
 
     def _two(self, launcher: Launcher) -> Iterator[Measurement]:
         """Two guests with a kernel of their own at once; the first is also the control."""
         row = blank(launcher, Platform.VM_DIRECT, _GUEST, "fact")
         found: list[Hardware] = []
-        tried: tuple[bool, str] | None = None
-        unread = why = "too little could be read"
-        boots: bool | None = None
+        tried = None
+        why, silent = "too little could be read", False
         try:
             with ExitStack() as both:
                 for _ in range(2):
@@ -219,56 +190,53 @@ class _Run:
                     found.append(hardware(box))
                     tried = tried or as_program(box, _IMAGE)
         except FAILURES as problem:
-            why = str(problem)
-            boots = False if isinstance(problem, _SILENT) else None
+            why, silent = str(problem), isinstance(problem, _SILENT)
         self.control_boots = bool(found)
-        other = virtual = two = None
-        if found:
-            row = replace(row, guest_kernel=found[0].kernel)
-            other, virtual = differs(found[0], self.host), found[0].looks_virtual
-            ids = [one.boot_id for one in found]
-            two = len({*ids, self.host.boot_id}) == 3 if len(ids) == 2 and all(ids) else None
-        told = unread if found else why
-        yield _fact(row, "control_vm_boots", True if found else boots, why)
-        yield _fact(row, "guest_hardware_differs_from_host", other, told)
-        yield _fact(row, "guest_can_tell_it_is_virtual", virtual, told)
-        yield _fact(row, "two_vms_have_two_boot_ids", two, why)
+        first: Hardware = found[0] if found else {}
+        ids = [one["boot_id"] for one in found]
+        different = len({*ids, self.host.get("boot_id", "")}) == 3
+        row = replace(row, guest_kernel=first.get("kernel", ""))
+        yield _fact(row, "control_vm_boots", self.control_boots or (False if silent else None), why)
+        yield _fact(row, "guest_hardware_differs_from_host", differs(first, self.host), why)
+        yield _fact(row, "guest_can_tell_it_is_virtual", looks_virtual(first), why)
+        both_known = len(ids) == 2 and all(ids)
+        yield _fact(row, "two_vms_have_two_boot_ids", different if both_known else None, why)
         seen = replace(row, metric="observation")
         for number, one in enumerate(found):
-            yield from _readings(replace(seen, rep=number), one)
-        if tried is not None:
-            yield _ran(seen, *tried)
+            yield from _readings(replace(seen, rep=number), one, None if number else tried)
 
     def _sector(self, launcher: Launcher) -> Iterator[Measurement]:
         message = boot_sector.MESSAGE
         row = blank(launcher, Platform.VM_DIRECT, sector_spec(message), "fact")
-        prints = partial(_fact, row, "boot_sector_prints_in_vm")
-        alone = partial(_fact, row, "boot_sector_runs_without_os")
+        printed = why = ""
+        prints: bool | None
+        alone: bool | None
         try:
             printed, disk_bytes = boot_sector_in(launcher, message, self.context.on_event)
+            prints = message in printed
+            # Nothing else can have helped: these bytes are all that the VM was given.
+            alone = prints and disk_bytes == boot_sector.SECTOR_BYTES
         except FAILURES as problem:
             # Silence counts only where the same VM boots something else.
             counts = isinstance(problem, _SILENT) and self.control_boots
-            yield prints(False if counts else None, str(problem))
-            yield alone(False if counts else None, str(problem))
-            return
-        yield prints(message in printed)
-        # Nothing else can have helped: these bytes are all that the VM was given.
-        yield alone(message in printed and disk_bytes == boot_sector.SECTOR_BYTES)
-        seen = replace(row, metric="observation")
-        yield _observation(seen, "boot_sector_printed", printed)
-        yield _observation(seen, "boot_sector_bytes", _IMAGE.hex())
+            prints = alone = False if counts else None
+            why = str(problem)
+        yield _fact(row, "boot_sector_prints_in_vm", prints, why)
+        yield _fact(row, "boot_sector_runs_without_os", alone, why)
+        if not why:
+            seen = replace(row, metric="observation")
+            yield _observation(seen, "boot_sector_printed", printed)
+            yield _observation(seen, "boot_sector_bytes", _IMAGE.hex())
 
 
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows as they are made. What fails is a row; the run goes on."""
-    run = _Run(context)
     wanted = [one for one in STARTS if context.launcher(one.series) is not None]
     trials = arrange(wanted, context.rounds, context.seed)
-    plan = run.steps()
-    plan += [(trial.series.label, partial(_start, context, trial)) for trial in trials]
-    for step in context.steps(plan):
-        yield from step()
+    plan = list(_Once(context).steps())
+    plan += [(trial.series.label, _start(context, trial)) for trial in trials]
+    for rows in context.steps(plan):
+        yield from rows
 
 
 def _start(context: Context, trial: Trial) -> Iterator[Measurement]:
@@ -295,20 +263,22 @@ def _start(context: Context, trial: Trial) -> Iterator[Measurement]:
         yield failed(row, error)
 
 
-def _readings(row: Measurement, found: Hardware) -> Iterator[Measurement]:
-    for name, text in asdict(found).items():
+def _readings(
+    row: Measurement, found: Hardware, tried: tuple[bool, str] | None
+) -> Iterator[Measurement]:
+    """What was read, then what came of the 512 bytes as a program, if they were tried."""
+    for name, text in found.items():
         yield _observation(row, name, text)
-
-
-def _ran(row: Measurement, ran: bool, said: str) -> Measurement:
-    return filled(row, float(ran), phase="boot_sector_as_program", text=said)
+    if tried is not None:
+        ran, said = tried
+        yield filled(row, float(ran), phase="boot_sector_as_program", text=said)
 
 
 def _observation(row: Measurement, name: str, text: str) -> Measurement:
     return filled(row, float(bool(text)), phase=name, text=text)
 
 
-def _fact(row: Measurement, name: str, held: bool | None, why: str = "") -> Measurement:
+def _fact(row: Measurement, name: str, held: bool | None, why: str) -> Measurement:
     if held is None:
         return failed(row, why, phase=name)
     return filled(row, float(held), phase=name)
