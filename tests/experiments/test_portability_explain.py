@@ -17,7 +17,7 @@ from vmcompare.evidence.recording import Measurement, Recording
 from vmcompare.evidence.units import MIB
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.explanation import explanation
-from vmcompare.experiments.portability import checks, demo
+from vmcompare.experiments.portability import explain
 from vmcompare.experiments.portability.explain import LINKS_MBIT, NOT_IN_ROWS, transfer_s
 from vmcompare.sandbox import Machine
 
@@ -151,24 +151,24 @@ def test_without_emulation_both_timelines_end_at_the_first_byte(tmp_path: Path) 
 
 
 def test_the_answers_are_worked_out_from_the_rows(whole: View, tmp_path: Path) -> None:
-    assert checks.transfer(whole) == pytest.approx(8 * 60 * MIB / 30e6)
-    assert checks.ASKED_MBIT not in LINKS_MBIT  # the slider would show the answer
+    assert explain.transfer(whole) == pytest.approx(8 * 60 * MIB / 30e6)
+    assert explain.ASKED_MBIT not in LINKS_MBIT  # the slider would show the answer
     outcomes = explanation("portability").outcomes
     assert outcomes["vm_over_container"](whole) == pytest.approx(6.0)
     assert outcomes["pause_s"](whole) == pytest.approx(0.1, rel=0.05)
     with pytest.raises(Unavailable, match="no move of a VM"):
-        checks.transfer(compose(None, recorded(tmp_path, only=("container",))))
+        explain.transfer(compose(None, recorded(tmp_path, only=("container",))))
 
 
 def test_the_demonstration_is_replayed_from_the_recording(whole: View, tmp_path: Path) -> None:
-    rows = demo.replay(whole)
+    rows = explain.replay(whole)
     assert [row["first numbers after"] for row in rows] == ["9 10 …", "1 2 …"]
-    assert [row["kind"] for row in rows] == ["recorded, software emulation", "recorded"]
-    with_criu = demo.replay(compose(None, recorded(tmp_path, criu=True)))
+    assert [row["provenance"] for row in rows] == ["recorded, software emulation", "recorded"]
+    with_criu = explain.replay(compose(None, recorded(tmp_path, criu=True)))
     assert with_criu[2]["first numbers after"] == "9 10 …"
     assert with_criu[2]["what counts"].endswith("by CRIU 4.1")
     with pytest.raises(Unavailable, match="no move is recorded"):
-        demo.replay(compose(None, None))
+        explain.replay(compose(None, None))
 
 
 def places(directory: Path, **planting: Any) -> dict[str, str]:

@@ -1,30 +1,32 @@
-"""Portability, explained: what a lesson draws, tabulates and models from a view of its rows.
+"""Portability: what a lesson draws, tabulates, models, does on the spot and checks answers against.
 
 Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from vmcompare.evidence.statistics import INTERVAL_FROM
+from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence.units import seconds, size
-from vmcompare.evidence.view import Column, View, absent, caption, mixed, of_series
-from vmcompare.experiments.explanation import Explanation, Row
-from vmcompare.experiments.portability.counting import MOVING
-from vmcompare.experiments.portability.demo import MOVE
+from vmcompare.evidence.view import MEASURED, Column, View, absent, caption, mixed, of_series
+from vmcompare.experiments.explanation import Explanation, Row, Values
+from vmcompare.experiments.portability import counting
+from vmcompare.experiments.portability.counting import CONTINUED, MOVING
 from vmcompare.experiments.portability.elsewhere import BY_HAND, HARDWARE, IDE, KERNEL, PROGRAM
-from vmcompare.experiments.portability.measure import MOVED, STEPS, THEIR_VM
+from vmcompare.experiments.portability.measure import COUNT, MOVED, STEPS, THEIR_VM
+from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.plots.stack import Whole, stack
-from vmcompare.sandbox import Platform, Series
+from vmcompare.sandbox import EMULATION, Launcher, Platform, Series
 
 LINKS_MBIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 """Positions of the slider, in Mbit/s."""
 
-SHOWN_MBIT = 100
-"""The position shown first."""
+SHOWN_MBIT, ASKED_MBIT = 100, 30
+"""The position shown first; and a speed that is asked for, at which the slider does not stop."""
 
 _WORDS = dict(zip(STEPS, ("save", "load", "start"), strict=True))
 _TRANSFER = "transfer"
@@ -60,15 +62,15 @@ class Move:
         """The median size."""
         return self.shipped.median.estimate
 
-    def parts(self, *, started: bool) -> dict[str, float]:
-        """Step in one word → median seconds, in order; perhaps without the start."""
-        shown = STEPS if started else STEPS[:-1]
-        return {_WORDS[phase]: self.steps[phase].median.estimate for phase in shown}
+    def parts(self, *, started: bool, mbit: float = 0.0) -> dict[str, float]:
+        """Step in one word → median seconds, in order.
 
-    def over(self, mbit: float, *, started: bool) -> dict[str, float]:
-        """The same with a transfer over ``mbit`` Mbit/s."""
-        save, *later = self.parts(started=started).items()
-        return dict([save, (_TRANSFER, transfer_s(self.bytes, mbit)), *later])
+        Perhaps without the start; with a transfer over ``mbit`` Mbit/s, if any.
+        """
+        shown = STEPS if started else STEPS[:-1]
+        save, *later = ((_WORDS[phase], self.steps[phase].median.estimate) for phase in shown)
+        way = [(_TRANSFER, transfer_s(self.bytes, mbit))] if mbit else []
+        return dict([save, *way, *later])
 
 
 def transfer_s(shipped_bytes: float, mbit: float) -> float:
@@ -127,7 +129,7 @@ def link(view: View) -> WhatIf:
 
     def draw(mbit: float) -> Picture:
         wholes = [
-            Whole(one.shipped.label(mixed=both), one.over(mbit, started=not emulated))
+            Whole(one.shipped.label(mixed=both), one.parts(started=not emulated, mbit=mbit))
             for one in found
         ]
         end = "can be started" if emulated else "runs"
@@ -140,11 +142,8 @@ def link(view: View) -> WhatIf:
         LINKS_MBIT,
         LINKS_MBIT.index(SHOWN_MBIT),
         draw,
-        placeholders={
-            "source": view.caption(), "sizes": sizes,
-            "emulated": emulated,
-        },
-    )  # fmt: skip
+        placeholders={"source": view.caption(), "sizes": sizes, "emulated": emulated},
+    )
 
 
 @explained.table("elsewhere")
@@ -192,12 +191,10 @@ def every_move(view: View) -> Iterator[Row]:
         label = one.shipped.series.label
         for phase, column in one.steps.items():
             found = column.median
-            span = f" [{found.ends(seconds)}]" if found.known else ""
-            few = f" {found.kind}" if span and found.n < INTERVAL_FROM else ""
             yield {
                 "what moves": label,
                 "step": _WORDS[phase],
-                "median": f"{seconds(found.estimate)}{span}{few}",
+                "median": f"{seconds(found.estimate)} ({found.words(seconds)})",
                 "runs": str(column.n),
                 "provenance": column.provenance,
             }
@@ -217,4 +214,76 @@ def _pause_s(view: View) -> float | None:
     return column.median.estimate if column else None
 
 
-explained.demo("move", MOVE)
+@explained.check("transfer", unit="s", within=0.05)
+def transfer(view: View) -> float:
+    """Seconds that the VM's file travels over the link that is asked for."""
+    return transfer_s(_vm(view).bytes, ASKED_MBIT)
+
+
+@explained.values("transfer")
+def _transfer(view: View) -> Values:
+    shipped = _vm(view).bytes
+    return {
+        "size": size(shipped), "bits": f"{8 * shipped / 1e6:.0f}", "link": ASKED_MBIT,
+        "time": seconds(transfer(view)),
+    }  # fmt: skip
+
+
+def _vm(view: View) -> Move:
+    for one in moves(view):
+        if one.shipped.series.platform is Platform.VM:
+            return one
+    raise Unavailable("no move of a VM was measured", "replay a recording")
+
+
+_BETWEEN = " | "  # in the text of a count; not where it was not tried
+_COUNTERS = {
+    MOVING: f"{MOVING.label}, moved",
+    Series(Platform.CONTAINER): "container, created again",
+    CONTINUED: "bare container, continued by CRIU",
+}
+
+
+def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> list[Row]:
+    """Move a VM, and where there is Docker, create a container again. Raises as launchers do."""
+    if options:
+        raise UnknownName("option", next(iter(options)), [])
+    launcher = launchers[MOVING.platform]
+    emulated = launcher.traits(counting.vm()).emulated
+    moved = counting.moved(launcher)
+    kind = f"{MEASURED}, {EMULATION}" if emulated else MEASURED
+    rows = [_row(MOVING, moved.text, seconds(moved.pause_s), kind)]
+    if Platform.CONTAINER in launchers:
+        again = counting.created_again(launchers[Platform.CONTAINER])
+        rows.append(_row(Series(Platform.CONTAINER), again.text, "–", MEASURED))
+    return rows
+
+
+def replay(view: View) -> list[Row]:
+    """The same from a recording. Raises ``Unavailable`` where there is none."""
+    counts = view.columns("observation", phase=COUNT)
+    pause = of_series(view.columns("duration_s", phase="pause"), MOVING)
+    rows = []
+    for series in _COUNTERS:
+        column = of_series(counts, series)
+        if column and _BETWEEN in (text := str(column.rows["text"].iloc[0])):
+            paused = seconds(pause.values[0]) if pause and series == MOVING else "–"
+            rows.append(_row(series, text, paused, column.provenance))
+    if not rows:
+        raise Unavailable("no move is recorded", "install QEMU, and run this cell")
+    return rows
+
+
+def _row(series: Series, text: str, paused: str, kind: str) -> Row:
+    before, _, after = text.partition(_BETWEEN)
+    after, _, program = after.rstrip(")").partition(" (")  # of CRIU: with its version
+    return {
+        "what counts": _COUNTERS[series].replace("CRIU", program or "CRIU"),
+        "last numbers before": f"… {before}",
+        "first numbers after": f"{after} …",
+        "paused": paused,
+        "provenance": kind,
+    }
+
+
+explained.demo("move", Demo((MOVING.platform,), run, replay, optional=(Platform.CONTAINER,)))

@@ -115,6 +115,17 @@ class Copies:
         for copy in leaving:
             copy.gone(max(0.0, deadline - time.monotonic()))
 
+    def heal(self, killed: int) -> float:
+        """End some, then start what is missing, as an orchestrator does.
+
+        Seconds from when the loss is noticed until as many are there as before.
+        """
+        wanted = len(self.here)
+        self.end(killed)
+        began_s = time.perf_counter()
+        self.add(wanted - len(self.here))
+        return time.perf_counter() - began_s
+
     def pids(self) -> list[tuple[int, ...]]:
         """Of each copy the processes of this host that serve it.
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.evidence.units import MIB, NS_PER_S
+from vmcompare.evidence.units import MIB
 from vmcompare.experiments.scaling.copies import Copies, copies
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import (
@@ -165,7 +165,7 @@ def _rows(row: Measurement, step: Step, launcher: Launcher) -> Iterator[Measurem
         weight = replace(row, metric="pss_bytes", phase="ramp", rep=step.n)
         yield from or_failed(_weight(weight, made), weight)
         if step.n == WANTED and not step.is_warmup:
-            yield _healed(replace(row, metric="heal_s", phase=str(KILLED)), made)
+            yield filled(row, made.heal(KILLED), metric="heal_s", phase=str(KILLED))
 
 
 def _work(
@@ -188,14 +188,6 @@ def _weight(row: Measurement, made: Copies) -> Iterator[Measurement]:
         yield filled(row, float(sum(part.pss_bytes for part in parts)))
     else:
         yield filled(row, float(sum(memory.pss_bytes(pids) for pids in made.pids())))
-
-
-def _healed(row: Measurement, made: Copies) -> Measurement:
-    """As an orchestrator does it: look how many are there, and start what is missing."""
-    made.end(KILLED)
-    noticed_ns = time.perf_counter_ns()
-    made.add(WANTED - len(made.here))
-    return filled(row, (time.perf_counter_ns() - noticed_ns) / NS_PER_S)
 
 
 def _each(
