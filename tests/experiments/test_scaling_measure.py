@@ -93,11 +93,14 @@ class TestCopies:
 def books(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large computer. A copy of a VM holds 40 MiB, a container 3; a process has used 0.2 s."""
     monkeypatch.setattr(measure.memory, "available_bytes", lambda: 2**40)
-    parts = SimpleNamespace(pss_bytes=40 * MIB)
-    monkeypatch.setattr(measure.memory, "vm_parts", lambda *_, **__: parts)
-    monkeypatch.setattr(measure.memory, "pss_bytes", lambda _: 3 * MIB)
+    monkeypatch.setattr(
+        measure.memory,
+        "vm_parts",
+        lambda pids, **_: SimpleNamespace(pss_bytes=40 * MIB * len(pids)),
+    )
+    monkeypatch.setattr(measure.memory, "pss_bytes", lambda pids: 3 * MIB * len(pids))
     monkeypatch.setattr(measure.memory, "docker_daemons", lambda: (1, 2))
-    monkeypatch.setattr(measure, "_used_s", lambda pids: 0.2 * len(pids))
+    monkeypatch.setattr(measure.memory, "cpu_s", lambda pids, **_: 0.2 * len(pids))
     monkeypatch.setattr(measure, "SETTLE_S", 0.0)
 
 
@@ -173,11 +176,11 @@ def test_daemons_out_of_sight_cost_the_work_and_not_the_time(
 
 def test_the_plan_shuffles_cells_and_lets_n_rise() -> None:
     context = Context({Platform.CONTAINER: Launcher(), Platform.VM: Launcher(VM_PHASES)}, rounds=3)
-    steps = [step for step in measure.plan(context) if not step.is_warmup]
-    assert steps == [step for step in measure.plan(context) if not step.is_warmup]
+    steps = [step for step in measure.plan(context) if not step[2]["is_warmup"]]
+    assert steps == [step for step in measure.plan(context) if not step[2]["is_warmup"]]
     for block in range(3):
         for cell in CELLS:
-            ns = [s.n for s in steps if s.block == block and s.cell == cell]
+            ns = [n for one, n, place in steps if place["block"] == block and one == cell]
             assert ns in (list(cell.ns), [])
     assert load("scaling").rounds == 3
     assert replace(CELLS[0], ns=(1,)).label == "container, cold"
