@@ -91,30 +91,19 @@ class Arm:
     """One kind of instance; ``suffix`` ends the phases of its rows."""
 
     series: Series
-    balloon: Balloon = Balloon.NONE
+    spec: Spec
+    what: str = ""
     suffix: str = ""
-    spare_mib: int = 0
-
-    @property
-    def label(self) -> str:
-        """``"vm (q35), free-page reporting"``."""
-        what = "virtio-mem" if self.spare_mib else str(self.balloon) if self.suffix else ""
-        return f"{self.series.label}{', ' * bool(what)}{what}"
-
-    @property
-    def spec(self) -> Spec:
-        return Spec(
-            machine=self.series.machine, memory_mib=GIVEN_MIB, balloon=self.balloon,
-            spare_mib=self.spare_mib,
-        )  # fmt: skip
 
 
+_VM, _GIVEN = Series(Platform.VM, Machine.Q35), Spec(memory_mib=GIVEN_MIB)
+_IN_A_VM = replace(_GIVEN, machine=Machine.Q35)
 ARMS = (
-    Arm(Series(Platform.PROCESS)),
-    Arm(Series(Platform.CONTAINER)),
-    Arm(Series(Platform.VM, Machine.Q35), Balloon.PLAIN),
-    Arm(Series(Platform.VM, Machine.Q35), Balloon.PAGE_REPORTING, REPORTING),
-    Arm(Series(Platform.VM, Machine.Q35), spare_mib=SPARE_MIB),
+    Arm(Series(Platform.PROCESS), _GIVEN),
+    Arm(Series(Platform.CONTAINER), _GIVEN),
+    Arm(_VM, replace(_IN_A_VM, balloon=Balloon.PLAIN)),
+    Arm(_VM, replace(_IN_A_VM, balloon=Balloon.PAGE_REPORTING), ", free-page reporting", REPORTING),
+    Arm(_VM, replace(_IN_A_VM, spare_mib=SPARE_MIB), ", virtio-mem"),
 )
 
 WRITES, LOOPBACK = "writes with fsync", "loopback network"
@@ -139,15 +128,17 @@ REPEATS = 5
 
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows of every step as they are made. A step that fails is a row; the run goes on."""
-    for block, order, step in context.steps([(words, step) for words, step in plan(context)]):
+    for block, order, step in context.steps([*plan(context)]):
         if step is None:
             yield from _work(context, block, order)
             continue
         launcher = context.launcher(step.series)
         assert launcher is not None  # plan() holds only what can be launched
-        place = {"block": block, "order_in_block": order, "phase": AFTER + step.suffix}
-        row = blank(launcher, step.series.platform, step.spec, "host_bytes", **place)
-        if step.spare_mib:
+        row = blank(
+            launcher, step.series.platform, step.spec, "host_bytes", phase=AFTER + step.suffix,
+            block=block, order_in_block=order,
+        )  # fmt: skip
+        if step.spec.spare_mib:
             row = replace(row, metric="observation", phase="virtio-mem")
         yield from or_failed(_arm(context, step, launcher, row), row)
 
@@ -160,7 +151,7 @@ def plan(context: Context) -> Iterator[tuple[str, tuple[int, int, Arm | None]]]:
         steps.append(None)
     for block in range(context.rounds):
         for order, step in enumerate(chance.sample(steps, len(steps))):
-            yield (step.label if step else "work"), (block, order, step)
+            yield f"{step.series.label}{step.what}" if step else "work", (block, order, step)
 
 
 # ---- memory -------------------------------------------------------------------------------------
@@ -227,14 +218,14 @@ class Watch:
 
 def _arm(context: Context, arm: Arm, launcher: Launcher, row: Measurement) -> Iterator[Measurement]:
     with launcher.open(arm.spec, context.on_event) as box:
-        if arm.spare_mib:
+        if arm.spec.spare_mib:
             yield from _plugged(box, row)
             return
         assert isinstance(box, Follower)
         box.put(_PROGRAM, touch_and_free.elf(platform.machine()))
         watch = Watch(lambda: host_bytes(box, row), row)
         yield from _taken(box, watch, arm.suffix)
-        if arm.balloon is Balloon.PLAIN:
+        if arm.spec.balloon is Balloon.PLAIN:
             inflated = replace(row, phase=AFTER + BALLOON)
             yield from or_failed(_balloon(box, watch), inflated)
         elif row.platform is Platform.CONTAINER:
@@ -247,7 +238,7 @@ def host_bytes(box: Sandbox, row: Measurement) -> int:
     pids = memory.serving(box)
     if row.platform.is_vm:
         ram_bytes = row.mem_limit_mib * MIB
-        return memory.vm_parts(pids, ram_bytes=ram_bytes, emulated=row.accel == "tcg").pss_bytes
+        return memory.vm_parts(pids, ram_bytes=ram_bytes, emulated=row.emulated).pss_bytes
     return memory.pss_bytes(pids)
 
 

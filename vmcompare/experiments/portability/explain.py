@@ -249,7 +249,7 @@ def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> l
     if options:
         raise UnknownName("option", next(iter(options)), [])
     launcher = launchers[MOVING.platform]
-    emulated = launcher.traits(counting.vm()).emulated
+    emulated = launcher.traits(counting.VM).emulated
     moved = counting.moved(launcher)
     kind = f"{MEASURED}, {EMULATION}" if emulated else MEASURED
     rows = [_row(MOVING, moved.text, seconds(moved.pause_s), kind)]

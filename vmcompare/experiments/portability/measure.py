@@ -19,8 +19,8 @@ Rows of a **count**: a VM moves while it counts; a container is destroyed and cr
     no number is missing, none comes twice; the second container begins at 1.
 ``fact``, phase ``container_count_goes_on_by_criu``
     the same of a bare container that CRIU saved to files and continued, where there is a ``criu``.
-``duration_s``, phases ``migration``, ``pause``
-    from the order to move until the VM runs elsewhere; how long it ran nowhere.
+``duration_s``, phase ``pause``
+    how long the VM ran nowhere.
 
 Rows of **two that talk** (``talk_s``, ``step_count``; ``text`` lists the steps) are made in
 :mod:`.network`; rows of a **place** unlike this computer, most of them once a run, in
@@ -109,7 +109,6 @@ def _moved(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
 def _vm_counts(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
     counted = counting.moved(launcher)
     yield from _counts(row, counted, "vm_count_goes_on_elsewhere", counted.goes_on)
-    yield filled(row, counted.took_s, phase="migration")
     yield filled(row, counted.pause_s, phase="pause")
 
 
@@ -142,7 +141,7 @@ THEIR_VM = Series(Platform.VM_DIRECT, Machine.VIRT)
 _PC, _VM, _PROGRAM = Series(Platform.VM, Machine.PC), Spec(machine=Machine.PC), "foreign program"
 _STEPS = [
     *(Step("move", series, Spec(machine=series.machine), _moved) for series in MOVED),
-    Step("count", MOVING, counting.vm(), _vm_counts),
+    Step("count", MOVING, counting.VM, _vm_counts),
     Step("count", Series(Platform.CONTAINER), Spec(), _container_counts),
     Step("CRIU", CONTINUED, Spec(), _container_continued, once=True),
     Step("network", Series(Platform.CONTAINER), Spec(), network.talk),
