@@ -1,7 +1,11 @@
 """What is put into a place unlike this computer, and whether it runs there: facts, without a time.
 
 Another kernel: the container's image in a second engine, in a VM. Other hardware: a VM's disk in
-another virtual computer. Another processor: a program made for it, in an instance of each kind.
+another virtual computer. Another processor: a program made for it, in an instance of each kind; a
+container shares the host's processor, so what runs there was emulated.
+
+Of each place an ``observation`` says whether what was put there runs; ``text`` has the answer, or
+what is lacking to try it.
 """
 
 from __future__ import annotations

@@ -37,10 +37,10 @@ _PLACES = {
     IDE: ("VM’s disk", "the same, as an IDE disk"),
 }
 """Phase → what was put where."""
-NOT_IN_ROWS = "not in this recording"
-_PROGRAM = "foreign program"
-_EMULATOR = Series(Platform.CONTAINER, runtime=BY_HAND)
-_INSTANCES = {_EMULATOR: "container with an emulator", THEIR_VM: "VM with that processor"}
+_INSTANCES = {
+    Series(Platform.CONTAINER, runtime=BY_HAND): "container with an emulator",
+    THEIR_VM: "VM with that processor",
+}
 
 explained = Explanation[View]()
 
@@ -146,35 +146,31 @@ def link(view: View) -> WhatIf:
     )
 
 
-@explained.table("elsewhere")
+@explained.table("elsewhere", lacking="place unlike this computer")
 def places(view: View) -> Iterator[Row]:
     """One row a place unlike this computer: what was put there, and what came of it."""
-    found: list[tuple[str, str, Column | None]] = []
-    for phase, put in _PLACES.items():
-        found.append((*put, next(iter(view.columns("observation", phase=phase)), None)))
-    tried = {column.series: column for column in view.columns("observation", phase=PROGRAM)}
-    for series in (*tried, *(one for one in _INSTANCES if one not in tried)):
-        found.append((_PROGRAM, _INSTANCES.get(series, series.label), tried.get(series)))
-    if not any(column for *_, column in found):
-        raise absent("place unlike this computer")
-    for what, place, column in found:
-        yield {
-            "what": what,
-            "put into": place,
-            "what came of it": str(column.rows["text"].iloc[0]) if column else NOT_IN_ROWS,
-            "provenance": column.provenance if column else "–",
-        }
+    for phase, (what, place) in _PLACES.items():
+        for column in view.columns("observation", phase=phase):
+            yield _place(what, place, column)
+    for column in view.columns("observation", phase=PROGRAM):
+        place = _INSTANCES.get(column.series, column.series.label)
+        yield _place("foreign program", place, column)
 
 
-@explained.table("network")
+def _place(what: str, place: str, column: Column) -> Row:
+    return {
+        "what": what,
+        "put into": place,
+        "what came of it": str(column.rows["text"].iloc[0]),
+        "provenance": column.provenance,
+    }
+
+
+@explained.table("network", lacking="step of two that talk")
 def two_that_talk(view: View) -> Iterator[Row]:
     """One row a platform: what is done until two talk over a network of their own, how long."""
-    counts = view.columns("step_count")
-    if not counts:
-        raise absent("step of two that talk", ": none was recorded")
-    times = view.columns("talk_s")
-    for column in counts:
-        took = of_series(times, column.series)
+    for column in view.columns("step_count"):
+        took = of_series(view.columns("talk_s"), column.series)
         yield {
             "two of": column.series.label,
             "steps": f"{column.median.estimate:.0f}",

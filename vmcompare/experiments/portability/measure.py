@@ -1,37 +1,17 @@
 """How long until what was moved runs elsewhere, and what goes on while it is moved.
 
-Rows of a **move** (``phase`` names the step; a container's second place is a second, empty Docker
-engine; a VM's is another QEMU, which gets the disk as one file):
+**Moves.** ``duration_s``, phases ``save``, ``load``, ``first-byte``: from the image as it is kept
+here to one compressed file; from that file to an image as it is kept there; from the call there to
+the first byte. ``image_bytes``, phase ``compressed``, is the size of that file, by one compressor
+(gzip 6) for both; the transfer in between is modelled by it. A container's second place is a
+second, empty Docker engine; a VM's is another QEMU, which gets the disk as one file.
 
-``duration_s``, phases ``save``, ``load``, ``first-byte``
-    from the image as it is kept here to one compressed file; from that file to an image as it is
-    kept there; from the call there to the first byte. The transfer in between is modelled, by
-``image_bytes``, phase ``compressed``
-    the size of that file, by one compressor (gzip 6) for both.
-``load_and_start_s``
-    of a container, ``load`` and ``first-byte`` together.
+**Counts.** A VM moves while it counts, a bare container is saved and continued by CRIU, a container
+is destroyed and created again. ``observation``, phase ``count``: whether numbers came on both
+sides; ``text`` has the last before and the first after. Facts: no number is missing and none comes
+twice; the second container begins at 1. ``duration_s``, phase ``pause``: how long the VM stood.
 
-Rows of a **count**: a VM moves while it counts; a container is destroyed and created again.
-
-``observation``, phase ``count``
-    whether numbers came on both sides; ``text`` has the last before and the first after.
-``fact``, phases ``vm_count_goes_on_elsewhere``, ``container_count_starts_again``
-    no number is missing, none comes twice; the second container begins at 1.
-``fact``, phase ``container_count_goes_on_by_criu``
-    the same of a bare container that CRIU saved to files and continued, where there is a ``criu``.
-``duration_s``, phase ``pause``
-    how long the VM ran nowhere.
-
-Rows of **two that talk** (``talk_s``, ``step_count``; ``text`` lists the steps) are made in
-:mod:`.network`; rows of a **place** unlike this computer, most of them once a run, in
-:mod:`.elsewhere`:
-
-``observation``, phases ``other-kernel``, ``other-hardware``, ``ide-disk``, ``foreign-program``
-    whether what was put there runs; ``text`` has the answer, or what is lacking to try it.
-``fact``, phases ``saved_image_runs_on_another_kernel``, ``foreign_architecture_image_fails``
-    of the container's image in the Docker of a guest, and of an image for the other processor.
-``fact``, phases ``foreign_binary_runs_in_container``, ``…_with_emulation``, ``…_in_vm``
-    a container shares the host's processor, so what runs there was emulated; the VM has the other.
+**Two that talk** are told in :mod:`.network`, **places** unlike this computer in :mod:`.elsewhere`.
 """
 
 from __future__ import annotations

@@ -2,24 +2,12 @@
 
 A **step** opens N copies of one cell at once and ends them again; a block holds every cell's steps,
 cells in shuffled order, N rising. Whatever can be prepared is prepared first (a pre-created
-container is created and attached); then all copies are let go together. Rows of a step (``phase``
-is N as a word, ``"5"``):
+container is created and attached); then all copies are let go together.
 
-``scale_wall_s``
-    from the common start to the last copy's first byte.
-``scale_each_s``
-    from the common start to each copy's own first byte; ``rep`` is the copy.
-``start_cpu_s``
-    processor seconds of this host for each start: what serves the copy (shim and workload, or the
-    emulator) with all it has ended, and for Docker its daemons with all they have ended, divided by
-    N. Our own client is left out. The kernel counts in hundredths of a second.
-``pss_bytes``, phase ``ramp``
-    proportional set size of every process that serves a copy, all N together (``rep`` is N);
-    without the translator's code cache, as in ``guest_os``.
-``each_bytes``, phase ``first`` and ``last``
-    what the first copy costs, and what one more costs from the last N but one to the last N.
-``heal_s``, phase ``"2"``
-    of 5 copies 2 are ended; from when that is noticed until 5 are there again.
+``phase`` of a step's rows is N (``"5"``). Of ``pss_bytes``, of all N together and without the
+translator's code cache, it is ``ramp``, and ``rep`` is N. ``start_cpu_s`` has what serves a copy
+and Docker's daemons, each with all it has ended, but not our own client; the kernel counts in
+hundredths of a second.
 """
 
 from __future__ import annotations
