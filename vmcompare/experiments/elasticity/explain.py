@@ -95,10 +95,12 @@ def memory(view: View) -> Picture:
         f"{TAKEN_MIB} MiB are taken": BEFORE_S,
         "and freed": BEFORE_S + HELD_S,
     }
-    courses = {one: _last_round(column) for one, column in found.items()}
-    if INFLATED in courses:  # the same VM, later: one line
+    courses = {one: _last_round(column, column) for one, column in found.items()}
+    if {PLAIN, INFLATED} <= courses.keys():  # the same VM, later: one line
         marks["the balloon is inflated"] = courses[INFLATED][0][0]
-        courses[INFLATED] = (*courses.pop(PLAIN, ()), *courses[INFLATED])
+        before = _last_round(found[PLAIN], found[INFLATED])
+        courses[INFLATED] = (*before, *courses[INFLATED])
+        del courses[PLAIN]
     drawn = []
     for one, points in courses.items():
         peak, after = one.moment(view, PEAK), one.moment(view, AFTER)
@@ -119,9 +121,9 @@ def memory(view: View) -> Picture:
     )
 
 
-def _last_round(column: Column) -> tuple[tuple[float, float], ...]:
-    """(seconds, bytes) of its last round."""
-    rows = column.rows[column.rows["block"] == column.rows["block"].max()]
+def _last_round(column: Column, of: Column) -> tuple[tuple[float, float], ...]:
+    """(seconds, bytes) in the last round of ``of``."""
+    rows = column.where(block=int(of.rows["block"].max())).rows
     return tuple(zip(rows["rep"] / 10, rows["value"], strict=True))
 
 
@@ -135,7 +137,10 @@ def moments(view: View) -> Iterator[Row]:
         share = 100 * back.median.estimate
         yield {
             "instance": one.label(back),
-            **{words: _size(one.moment(view, phase)) for words, phase in _MOMENTS.items()},
+            **{
+                words: size(found.estimate) if (found := one.moment(view, phase)) else "–"
+                for words, phase in _MOMENTS.items()
+            },
             "came back": f"{abs(share) if abs(share) < 0.5 else share:.0f} %",
             "runs": str(back.n),
         }
@@ -151,10 +156,6 @@ _MOMENTS = {"before": BEFORE, "while in use": PEAK, "after": AFTER}
 def _mib(found: Interval) -> str:
     mib = found.estimate / MIB
     return f"{mib:,.0f}" if mib >= 10 else f"{mib:.2g}"
-
-
-def _size(found: Interval | None) -> str:
-    return size(found.estimate) if found else "–"
 
 
 @explained.table("limits", lacking="limit that was changed")

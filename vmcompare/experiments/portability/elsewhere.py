@@ -113,18 +113,17 @@ def _told(image: str, release: str, version: str) -> str:
 
 
 def hardware(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
-    """Start the VM's disk in another virtual computer than its makers do."""
-    said = _started(launcher, Spec(machine=Machine(row.machine)))
-    starts = float(said == _STARTS)
-    yield filled(row, starts, metric="observation", phase=HARDWARE, text=said)
+    """Start the VM's disk in another virtual computer than its makers do; then as an IDE disk.
 
-
-def ide_disk(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
-    """Start it there as an IDE disk, as its makers do, and told the disk's name by hand."""
-    spec = Spec(machine=Machine(row.machine), ide=True)
-    as_made, by_hand = (_started(launcher, one) for one in (spec, replace(spec, root=_IDE_ROOT)))
+    The latter as its makers do, and told the disk's name by hand.
+    """
+    spec = Spec(machine=Machine(row.machine))
+    row, said = replace(row, metric="observation"), _started(launcher, spec)
+    yield filled(row, float(said == _STARTS), phase=HARDWARE, text=said)
+    as_made = _started(launcher, replace(spec, ide=True))
+    by_hand = _started(launcher, replace(spec, ide=True, root=_IDE_ROOT))
     said = f"{as_made}; with root={_IDE_ROOT} {by_hand}"
-    yield filled(row, float(as_made == _STARTS), metric="observation", phase=IDE, text=said)
+    yield filled(row, float(as_made == _STARTS), phase=IDE, text=said)
 
 
 def _started(launcher: Launcher, spec: Spec) -> str:

@@ -134,7 +134,6 @@ _STEPS = [
         once=True, second=Platform.CONTAINER,
     ),
     Step("other hardware", _PC, _VM, elsewhere.hardware, once=True),
-    Step("IDE disk", _PC, _VM, elsewhere.ide_disk, once=True),
 ]  # fmt: skip
 if elsewhere.OTHER == "arm64":
     _VIRT = Spec(machine=Machine.VIRT)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.units import NS_PER_S
@@ -71,11 +69,17 @@ class Copy:
 
 
 class Copies:
-    """The copies of one spec that are there."""
+    """The copies of one spec that are there, none at first; left as a context, all are ended."""
 
     def __init__(self, launcher: Launcher, spec: Spec) -> None:
         self.here: list[Copy] = []
         self._launcher, self._spec = launcher, spec
+
+    def __enter__(self) -> Copies:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def add(self, n: int) -> float:
         """Open ``n`` more at once; seconds from the common start to the last one's first byte.
@@ -126,13 +130,3 @@ class Copies:
         """
         boxes = [copy.box for copy in self.here if copy.box is not None]
         return tuple(pid for box in boxes for pid in memory.serving(box))
-
-
-@contextmanager
-def copies(launcher: Launcher, spec: Spec) -> Iterator[Copies]:
-    """None at first; whatever was added is ended afterwards."""
-    made = Copies(launcher, spec)
-    try:
-        yield made
-    finally:
-        made.end()

@@ -15,7 +15,7 @@ from vmcompare.evidence.statistics import Interval, fitted_ramps, median_interva
 from vmcompare.evidence.units import MIB, seconds, size
 from vmcompare.evidence.view import MEASURED, Column, View, absent, caption, mixed, of_series
 from vmcompare.experiments.explanation import Explanation, Row, Values
-from vmcompare.experiments.scaling.copies import copies
+from vmcompare.experiments.scaling.copies import Copies
 from vmcompare.experiments.scaling.measure import CELLS, KILLED, MANY, WANTED, Cell
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
@@ -255,7 +255,7 @@ def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> l
     rows = []
     for cell in READY_MADE:
         if (launcher := launchers.get(cell.series.platform)) is not None:
-            with copies(launcher, cell.spec) as made:
+            with Copies(launcher, cell.spec) as made:
                 made.add(WANTED)
                 healed_s = made.heal(KILLED)
             emulated = launcher.traits(cell.spec).emulated

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.scaling.copies import Copies, copies
+from vmcompare.experiments.scaling.copies import Copies
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import (
     FAILURES,
@@ -135,7 +135,7 @@ def _rows(row: Measurement, cell: Cell, n: int, launcher: Launcher) -> Iterator[
         )
     daemons = memory.docker_daemons() if cell.series == Series(Platform.CONTAINER) else ()
     used_s = memory.cpu_s(daemons, with_ended=True)
-    with copies(launcher, cell.spec) as made:
+    with Copies(launcher, cell.spec) as made:
         yield filled(row, made.add(n))
         for number, copy in enumerate(made.here):
             yield filled(row, copy.start_s, metric="scale_each_s", rep=number)
