@@ -355,13 +355,13 @@ def _limits(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
         yield took
         yield replace(seen, text=f"program killed, {seen.text}") if held.wait(1.0) else seen
 
-    def act() -> str:
+    def limit() -> str:
         box.limit_processors(QUOTA)
         return ""
 
     with box.follow(_BUSY, lambda _piece, _t: None):
         asked = f"update: {row.vcpus} → {QUOTA:g} processors"
-        took, seen = _asked(row, box, asked, act, _processors)
+        took, seen = _asked(row, box, asked, limit, _processors)
         share = _throttled(box)
     yield filled(row, share, metric="throttled_ratio", phase=f"limit {QUOTA:g}")
     yield took
@@ -370,23 +370,20 @@ def _limits(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
 
 def _throttled(box: Sandbox) -> float:
     """Share of its periods in which the kernel stops a busy container. Raises ``Unavailable``."""
-    before = _periods(box)
-    time.sleep(THROTTLE_S)
-    periods, throttled = (b - a for a, b in zip(before, _periods(box), strict=True))
-    if not periods:
-        raise Unavailable("no period of the container’s limit went by", "try again")
-    return throttled / periods
 
-
-def _periods(box: Sandbox) -> tuple[int, int]:
-    words = _read(box, _STAT).split()
-    try:
+    def counts() -> tuple[int, int]:
+        words = _read(box, _STAT).split()
         found = dict(zip(words[::2], words[1::2], strict=True))
         return int(found["nr_periods"]), int(found["nr_throttled"])
-    except (KeyError, ValueError) as error:
-        raise Unavailable(
-            "the container cannot read how often it was throttled", "replay a recording"
-        ) from error
+
+    try:
+        before = counts()
+        time.sleep(THROTTLE_S)
+        periods, throttled = (b - a for a, b in zip(before, counts(), strict=True))
+        return throttled / periods
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        what = "the container cannot read how often it was throttled"
+        raise Unavailable(what, "replay a recording") from error
 
 
 # ---- work ---------------------------------------------------------------------------------------

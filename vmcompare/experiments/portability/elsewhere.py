@@ -92,8 +92,7 @@ def kernel(row: Measurement, vms: Launcher, containers: Launcher) -> Iterator[Me
     here, there, foreign = (done.output.decode(errors="replace").splitlines() for done in said)
     here.insert(0, containers.image(Spec()).digest)
     if len(here) != 3 or len(there) != 3:
-        what = "the image did not run in the guest"
-        raise LaunchFailure(what, ("docker", "run"), "\n".join(there))
+        raise LaunchFailure("the image did not run in the guest", ("docker",), "\n".join(there))
     if here[1] == there[1]:
         raise Unavailable("the guest has this computer’s kernel", "replay a recording")
     same = float(here[::2] == there[::2])
