@@ -100,50 +100,46 @@ def need(view: View) -> Sequence[Move]:
 
 @explained.figure("steps")
 def steps(view: View) -> Picture:
-    """What a move takes besides the transfer: save and load, and starts unless one is emulated."""
-    found = need(view)
-    emulated = any(one.shipped.emulated for one in found)
-    both = mixed([one.shipped for one in found])
-    wholes = [
-        Whole(one.shipped.label(mixed=both), one.parts(started=not emulated)) for one in found
-    ]
-    picture = stack(
-        wholes,
-        what="Seconds that a move takes besides the transfer",
-        caption=caption(view, [one.steps[STEPS[-1]] for one in found]),
-        written=seconds,
-        order=_PARTS,
-    )
-    return replace(picture, placeholders={"emulated": emulated})
+    """What a move takes besides the transfer."""
+    return _drawn(view)
 
 
 @explained.whatif("link")
 def link(view: View) -> WhatIf:
-    """Both timelines, over a link of so many Mbit/s.
-
-    They end before the start where a VM's is emulated: that would be nearly all of its bar.
-    """
-    found = need(view)
-    emulated = any(one.shipped.emulated for one in found)
-    both = mixed([one.shipped for one in found])
+    """The same with the transfer, over a link of so many Mbit/s."""
 
     def draw(mbit: float) -> Picture:
-        wholes = [
-            Whole(one.shipped.label(mixed=both), one.parts(started=not emulated, mbit=mbit))
-            for one in found
-        ]
-        end = "can be started" if emulated else "runs"
-        what = f"Seconds until it {end} elsewhere, over {mbit:g} Mbit/s"
-        picture = stack(wholes, what=what, caption="", written=seconds, order=_PARTS)
+        picture = _drawn(view, mbit)
         return replace(picture, alt=f"{picture.alt} {MODELLED}")
 
+    found = need(view)
     sizes = ", ".join(f"{one.shipped.series.label} {size(one.bytes)}" for one in found)
+    emulated = any(one.shipped.emulated for one in found)
     return WhatIf(
         LINKS_MBIT,
         LINKS_MBIT.index(SHOWN_MBIT),
         draw,
         placeholders={"source": view.caption(), "sizes": sizes, "emulated": emulated},
     )
+
+
+def _drawn(view: View, mbit: float = 0.0) -> Picture:
+    """Bars of steps, without starts where a VM's is emulated: it would be nearly all of its bar."""
+    found = need(view)
+    emulated = any(one.shipped.emulated for one in found)
+    both = mixed([one.shipped for one in found])
+    what, said = "Seconds that a move takes besides the transfer", ""
+    if mbit:
+        end = "can be started" if emulated else "runs"
+        what = f"Seconds until it {end} elsewhere, over {mbit:g} Mbit/s"
+    else:
+        said = caption(view, [one.steps[STEPS[-1]] for one in found])
+    wholes = [
+        Whole(one.shipped.label(mixed=both), one.parts(started=not emulated, mbit=mbit))
+        for one in found
+    ]
+    picture = stack(wholes, what=what, caption=said, written=seconds, order=_PARTS)
+    return replace(picture, placeholders={"emulated": emulated})
 
 
 @explained.table("elsewhere", lacking="place unlike this computer")
