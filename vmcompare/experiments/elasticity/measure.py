@@ -13,8 +13,7 @@ instance, without the translator's code cache, as in ``guest_os``. ``phase`` say
 
 A VM has a balloon, which rests meanwhile. Then it is inflated: ``over time-balloon``,
 ``freed-balloon``. The VM with free-page reporting is one of its own: all of its phases end in
-``-page-reporting``. From these come ``returned_ratio``, (peak − freed) ÷ (peak − before), with the
-phases of ``freed``; and ``host_bytes_to_limit_ratio``, phase ``start``, of ``before``.
+``-page-reporting``. ``returned_ratio`` has the phases of ``freed``.
 
 **Limits.** What was asked stands in ``phase``: ``duration_s`` is how long the asking took,
 ``observation`` has in ``text`` what came of it, and what a program inside sees before and after:
@@ -281,8 +280,7 @@ def _balloon(box: Sandbox, watch: Watch) -> Iterator[Measurement]:
 
 # ---- limits -------------------------------------------------------------------------------------
 
-QUOTA = 0.2
-THROTTLE_S = 2.0
+QUOTA, THROTTLE_S = 0.2, 2.0
 _STAT = "cat /sys/fs/cgroup/cpu.stat 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.stat"
 _BUSY = ("sh", "-c", "while :; do :; done")
 _ONLINE = "for m in /sys/devices/system/memory/memory*/state; do echo online > $m; done"

@@ -30,9 +30,6 @@ COUNTING_S = 1.0
 CONTINUED = Series(Platform.CONTAINER, runtime="runc")
 """The container that is saved and continued: Docker itself calls its checkpoints experimental."""
 
-SHOWN = 4
-"""How many numbers are kept on either side."""
-
 _CHANNEL, _KEPT = "count", "/tmp/count"
 VM = Spec(machine=MOVING.machine, memory_mib=256, channels=(_CHANNEL,))
 _COUNT = "i=0; while :; do i=$((i+1)); echo $i; usleep 20000; done"
@@ -64,8 +61,8 @@ class Counted:
 
     @property
     def text(self) -> str:
-        """The last numbers before, and the first after: ``"44 45 46 47 | 48 49 50 51"``."""
-        ends = (self.before[-SHOWN:], self.after[:SHOWN])
+        """The last four numbers before, and the first after: ``"44 45 46 47 | 48 49 50 51"``."""
+        ends = (self.before[-4:], self.after[:4])
         return " | ".join(" ".join(map(str, numbers)) for numbers in ends)
 
 

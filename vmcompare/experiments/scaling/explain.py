@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 from vmcompare.errors import Unavailable, UnknownName
-from vmcompare.evidence.statistics import Interval, fitted_ramps, median_interval
+from vmcompare.evidence.statistics import Interval, fitted_ramps
 from vmcompare.evidence.units import MIB, seconds, size
 from vmcompare.evidence.view import MEASURED, Column, View, absent, caption, mixed, of_series
 from vmcompare.experiments.explanation import Explanation, Row, Values
@@ -102,10 +103,10 @@ def memory(view: View) -> Picture:
     drawn = []
     for one in found:
         points = tuple(zip(one.column.rows["rep"].map(float), one.column.values, strict=True))
-        each, fixed = _ramp(one.column)
-        ends = (min(points)[0], max(points)[0])
-        fit = tuple((n, fixed + each.estimate * n) for n in ends) if each else ()
-        drawn.append(one.line(points, fit, size(each.estimate) if each else "", mixed=both))
+        fit: Points = ()
+        if ramp := _ramp(one.column):
+            fit = tuple((n, ramp[1] + ramp[0] * n) for n in (min(points)[0], max(points)[0]))
+        drawn.append(one.line(points, fit, size(ramp[0]) if ramp else "", mixed=both))
     return lines(
         "MiB of all N copies; right: one more",
         drawn,
@@ -121,14 +122,12 @@ def _five(column: Column, **where: str | int) -> Column:
     return replace(column, rows=column.where(**where).rows)
 
 
-def _ramp(column: Column) -> tuple[Interval | None, float]:
-    """What one more copy costs (bytes), and what is there without any; the first is ``None``
-    where no ramp has two different N."""
+def _ramp(column: Column) -> tuple[float, float] | None:
+    """Bytes that one more copy costs, and those without any; ``None`` without two different N."""
     fitted = fitted_ramps(column.rows).values()
     if not fitted:
-        return None, 0.0
-    each = median_interval([line.slope for line in fitted])
-    return each, median_interval([line.intercept for line in fitted]).estimate
+        return None
+    return median(line.slope for line in fitted), median(line.intercept for line in fitted)
 
 
 @explained.table("cells", lacking="copy that was started")
@@ -138,13 +137,13 @@ def table(view: View) -> Iterator[Row]:
     worked = {one.cell: one for one in cells(view, CPU)}
     for one in cells(view, WALL):
         wall, more = one.at(WANTED), weighed.get(one.cell)
-        each = _ramp(more.column)[0] if more else None
+        ramp = _ramp(more.column) if more else None
         work = worked[one.cell].at(WANTED) if one.cell in worked else None
         yield {
             "copy": one.column.label(mixed=False),
             f"{WANTED} at once": seconds(wall.estimate) if wall else "–",
             "processor, each": seconds(work.estimate) if work else "–",
-            "memory, one more": size(each.estimate) if each else "–",
+            "memory, one more": size(ramp[0]) if ramp else "–",
         }
 
 
@@ -169,8 +168,8 @@ def every_n(view: View) -> Iterator[Row]:
 @explained.whatif("many")
 def many(view: View) -> WhatIf:
     """Hosts needed for N copies: by memory, and so that all are there within a minute."""
-    weighed = [(one, _ramp(one.column)[0]) for one in cells(view, PSS, phase="ramp")]
-    sized = [(one, each.estimate) for one, each in weighed if each and each.estimate > 0]
+    weighed = cells(view, PSS, phase="ramp")
+    sized = [(one, r[0]) for one in weighed if (r := _ramp(one.column)) and r[0] > 0]
     worked = [(one, work.estimate) for one in cells(view, CPU) if (work := one.at(WANTED))]
     if not sized or not worked:
         raise absent("copy whose memory and work are known")
