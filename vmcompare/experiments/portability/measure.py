@@ -9,7 +9,7 @@ second, empty Docker engine; a VM's is another QEMU, which gets the disk as one 
 **Counts.** A VM moves while it counts, a bare container is saved and continued by CRIU, a container
 is destroyed and created again. ``observation``, phase ``count``: whether numbers came on both
 sides; ``text`` has the last before and the first after. Facts: no number is missing and none comes
-twice; the second container begins at 1. ``duration_s``, phase ``pause``: how long the VM stood still.
+twice; the second container begins at 1. ``duration_s``, phase ``pause``: how long it stood still.
 
 **Two that talk** are told in :mod:`.network`, **places** unlike this computer in :mod:`.elsewhere`.
 """
