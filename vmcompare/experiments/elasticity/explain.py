@@ -141,7 +141,7 @@ def moments(view: View) -> Iterator[Row]:
                 words: size(found.estimate) if (found := one.moment(view, phase)) else "–"
                 for words, phase in _MOMENTS.items()
             },
-            "came back": f"{abs(share) if abs(share) < 0.5 else share:.0f} %",
+            "came back": f"{round(share)} %".replace("-", "−"),
             "runs": str(back.n),
         }
 
