@@ -17,7 +17,7 @@ from vmcompare.evidence.recording import Measurement, Recording
 from vmcompare.evidence.units import MIB
 from vmcompare.evidence.view import View, compose
 from vmcompare.experiments.explanation import explanation
-from vmcompare.experiments.scaling import checks, demo
+from vmcompare.experiments.scaling import explain
 from vmcompare.experiments.scaling.measure import CELLS, MANY, Cell
 from vmcompare.sandbox import Platform, Start
 
@@ -140,21 +140,21 @@ def test_the_model_needs_more_hosts_for_more_copies(whole: View) -> None:
 
 def test_the_answers_are_worked_out_from_the_rows(whole: View, tmp_path: Path) -> None:
     wall_s = 0.15 * MANY[-1] * wobble(0)
-    assert checks.per_second(whole) == pytest.approx(MANY[-1] / wall_s, rel=0.05)
+    assert explain.per_second(whole) == pytest.approx(MANY[-1] / wall_s, rel=0.05)
     outcomes = explanation("scaling").outcomes
     assert outcomes["clones_over_pre_created"](whole) == pytest.approx(0.1 / 0.15)
     nothing = compose(None, recorded(tmp_path, rounds=1, only=("vm",)))
     with pytest.raises(Unavailable, match="20 pre-created"):
-        checks.per_second(nothing)
+        explain.per_second(nothing)
 
 
 def test_the_demonstration_is_replayed_from_the_recording(whole: View) -> None:
-    assert [(row["copy"], row["kind"]) for row in demo.replay(whole)] == [
+    assert [(row["copy"], row["provenance"]) for row in explain.replay(whole)] == [
         ("container, pre-created", "recorded"),
         ("vm-direct (pc), clone", "recorded, software emulation"),
     ]
     with pytest.raises(Unavailable, match="no replacing"):
-        demo.replay(compose(None, None))
+        explain.replay(compose(None, None))
 
 
 WITHOUT = {"accel": "kvm"}

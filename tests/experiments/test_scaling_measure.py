@@ -16,7 +16,7 @@ from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.scaling import measure
-from vmcompare.experiments.scaling.copies import copies
+from vmcompare.experiments.scaling.copies import Copies
 from vmcompare.experiments.scaling.measure import CELLS, GIVE_UP_AFTER, KILLED, WANTED
 from vmcompare.measuring.experiment import Context, load
 from vmcompare.sandbox import Event, OnEvent, Phase, Platform, Spec, Start, Traits
@@ -53,21 +53,21 @@ class Launcher(FakeLauncher):
 class TestCopies:
     def test_all_are_let_go_when_the_last_one_is_prepared(self) -> None:
         launcher = Launcher()
-        with copies(launcher, Spec()) as made:
+        with Copies(launcher, Spec()) as made:
             made.add(6)
             assert len(made.here) == len(launcher.running) == 6
             assert min(c.started_ns for c in made.here) >= max(launcher.prepared_ns)
         assert launcher.running == set()
 
     def test_a_copy_s_own_time_begins_with_the_others(self) -> None:
-        with copies(Launcher(), Spec()) as made:
+        with Copies(Launcher(), Spec()) as made:
             wall_s = made.add(4)
             assert all(0 <= copy.start_s <= wall_s + 1e-6 for copy in made.here)
 
     def test_one_that_cannot_be_prepared_stops_the_others_and_nothing_stays(self) -> None:
         launcher = Launcher(broken={2})
         with (
-            copies(launcher, Spec()) as made,
+            Copies(launcher, Spec()) as made,
             pytest.raises(LaunchFailure, match="copies did not start: "),
         ):
             made.add(3)
@@ -75,7 +75,7 @@ class TestCopies:
 
     def test_those_that_are_ended_have_gone_and_the_others_stay(self) -> None:
         launcher = Launcher()
-        with copies(launcher, Spec()) as made:
+        with Copies(launcher, Spec()) as made:
             made.add(5)
             made.end(2)
             assert len(made.here) == len(launcher.running) == 3
@@ -83,7 +83,7 @@ class TestCopies:
     def test_whatever_interrupts_them_they_are_ended(self) -> None:
         launcher = Launcher()
         stopped = pytest.raises(KeyboardInterrupt, match="Stop")
-        with stopped, copies(launcher, Spec()) as made:
+        with stopped, Copies(launcher, Spec()) as made:
             made.add(3)
             raise KeyboardInterrupt("Stop")
         assert launcher.running == set()
@@ -93,11 +93,14 @@ class TestCopies:
 def books(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large computer. A copy of a VM holds 40 MiB, a container 3; a process has used 0.2 s."""
     monkeypatch.setattr(measure.memory, "available_bytes", lambda: 2**40)
-    parts = SimpleNamespace(pss_bytes=40 * MIB)
-    monkeypatch.setattr(measure.memory, "vm_parts", lambda *_, **__: parts)
-    monkeypatch.setattr(measure.memory, "pss_bytes", lambda _: 3 * MIB)
+    monkeypatch.setattr(
+        measure.memory,
+        "vm_parts",
+        lambda pids, **_: SimpleNamespace(pss_bytes=40 * MIB * len(pids)),
+    )
+    monkeypatch.setattr(measure.memory, "pss_bytes", lambda pids: 3 * MIB * len(pids))
     monkeypatch.setattr(measure.memory, "docker_daemons", lambda: (1, 2))
-    monkeypatch.setattr(measure, "_used_s", lambda pids: 0.2 * len(pids))
+    monkeypatch.setattr(measure.memory, "cpu_s", lambda pids, **_: 0.2 * len(pids))
     monkeypatch.setattr(measure, "SETTLE_S", 0.0)
 
 
@@ -173,11 +176,11 @@ def test_daemons_out_of_sight_cost_the_work_and_not_the_time(
 
 def test_the_plan_shuffles_cells_and_lets_n_rise() -> None:
     context = Context({Platform.CONTAINER: Launcher(), Platform.VM: Launcher(VM_PHASES)}, rounds=3)
-    steps = [step for step in measure.plan(context) if not step.is_warmup]
-    assert steps == [step for step in measure.plan(context) if not step.is_warmup]
+    steps = [step for step in measure.plan(context) if not step[2]["is_warmup"]]
+    assert steps == [step for step in measure.plan(context) if not step[2]["is_warmup"]]
     for block in range(3):
         for cell in CELLS:
-            ns = [s.n for s in steps if s.block == block and s.cell == cell]
+            ns = [n for one, n, place in steps if place["block"] == block and one == cell]
             assert ns in (list(cell.ns), [])
     assert load("scaling").rounds == 3
     assert replace(CELLS[0], ns=(1,)).label == "container, cold"

@@ -1,8 +1,6 @@
-"""Elastic resources, explained: what a lesson draws, tabulates and models from a view of its rows.
+"""Elastic resources: what a lesson draws, tabulates, models and checks answers against.
 
-A **course** is what the host pays for one instance over time: of one series, with the ending of its
-rows' phases. Every function raises ``Unavailable`` where its rows are not there; an outcome is then
-``None``.
+Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
 
 from __future__ import annotations
@@ -11,7 +9,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from vmcompare.evidence.statistics import INTERVAL_FROM, Interval
+from vmcompare.errors import Unavailable
+from vmcompare.evidence.statistics import Interval
 from vmcompare.evidence.units import MIB, ratio, seconds, size
 from vmcompare.evidence.view import Column, View, absent, caption, mixed, of_series
 from vmcompare.experiments.elasticity.measure import (
@@ -22,6 +21,7 @@ from vmcompare.experiments.elasticity.measure import (
     CLOCKED,
     GIVEN_MIB,
     HELD_S,
+    LOOPBACK,
     NO_FILTER,
     OVER_TIME,
     PEAK,
@@ -29,7 +29,6 @@ from vmcompare.experiments.elasticity.measure import (
     TAKEN_MIB,
     VOLUME,
     WORK,
-    WRITES,
 )
 from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
@@ -39,6 +38,7 @@ from vmcompare.sandbox import Machine, Platform, Series
 
 PROCESS, CONTAINER = Series(Platform.PROCESS), Series(Platform.CONTAINER)
 VM = Series(Platform.VM, Machine.Q35)
+CALLS, COMPUTING = "system calls", "computing"
 
 HOST_GIB, RISK_SIGMAS, RISK = 64, 2.33, "1 %"
 """A host of the model, and how rarely its memory may run out: 2.33 standard deviations above the
@@ -52,8 +52,10 @@ explained = Explanation[View]()
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What one kind of instance does; ``suffix`` ends the phases of its own rows, ``base`` those of
-    the moments before it was asked to give back."""
+    """What the host pays for one kind of instance over time.
+
+    ``suffix`` ends the phases of its rows, ``base`` those of the moments before it gives back.
+    """
 
     series: Series
     name: str = ""
@@ -85,28 +87,28 @@ COURSES = (Course(PROCESS), Course(CONTAINER), PLAIN, INFLATED, REPORTS)
 @explained.figure("memory")
 def memory(view: View) -> Picture:
     """MiB that the host pays over time, of the last round that each course has."""
-    found = [(one, column) for one in COURSES if (column := one.column(view, OVER_TIME))]
+    found = {one: column for one in COURSES if (column := one.column(view, OVER_TIME))}
     if not found:
         raise absent("memory over time")
-    both = mixed([column for _, column in found])
+    both = mixed([*found.values()])
+    marks: dict[str, float] = {
+        f"{TAKEN_MIB} MiB are taken": BEFORE_S,
+        "and freed": BEFORE_S + HELD_S,
+    }
+    courses = {one: _last_round(column, column) for one, column in found.items()}
+    if {PLAIN, INFLATED} <= courses.keys():  # the same VM, later: one line
+        marks["the balloon is inflated"] = courses[INFLATED][0][0]
+        before = _last_round(found[PLAIN], found[INFLATED])
+        courses[INFLATED] = (*before, *courses[INFLATED])
+        del courses[PLAIN]
     drawn = []
-    for one, column in found:
-        rows = column.rows[column.rows["block"] == column.rows["block"].max()]
-        points = [(float(rep) / 10, float(v)) for rep, v in zip(rows["rep"], rows["value"])]  # noqa: B905
+    for one, points in courses.items():
         peak, after = one.moment(view, PEAK), one.moment(view, AFTER)
         note = f"{_mib(peak)} → {_mib(after)}" if peak and after else ""
-        drawn.append(
-            Line(
-                one.series, one.label(column, mixed=both), tuple(points[::4]), tuple(points), note,
-                dashed=bool(one.suffix), hollow=one is REPORTS,
-            )
-        )  # fmt: skip
-    end_s = max(x for line in drawn for x, _ in line.drawn)
-    freed_s = BEFORE_S + HELD_S
-    marks: dict[str, float] = {f"{TAKEN_MIB} MiB are taken": BEFORE_S, "and freed": freed_s}
-    for (one, _), line in zip(found, drawn, strict=True):
-        if one is INFLATED:
-            marks["the balloon is inflated"] = line.drawn[0][0]
+        own = one is REPORTS
+        label = one.label(found[one], mixed=both)
+        drawn.append(Line(one.series, label, points[::4], points, note, dashed=own, hollow=own))
+    end_s = max(x for points in courses.values() for x, _ in points)
     return lines(
         "MiB that the host pays; right: peak → after",
         drawn,
@@ -115,8 +117,14 @@ def memory(view: View) -> Picture:
         x_ticks=range(0, 2 * math.ceil(max(end_s, 16) / 2) + 1, 2),
         what="Memory that the host pays, over time",
         # Of rows over time, how many there are says nothing about how many runs there were.
-        caption=caption(view, [one.column(view, AFTER) or column for one, column in found]),
+        caption=caption(view, [one.column(view, AFTER) or found[one] for one in found]),
     )
+
+
+def _last_round(column: Column, of: Column) -> tuple[tuple[float, float], ...]:
+    """(seconds, bytes) in the last round of ``of``."""
+    rows = column.where(block=int(of.rows["block"].max())).rows
+    return tuple(zip(rows["rep"] / 10, rows["value"], strict=True))
 
 
 @explained.table("moments", lacking="memory that was freed")
@@ -126,15 +134,15 @@ def moments(view: View) -> Iterator[Row]:
         back = one.column(view, AFTER, "returned_ratio")
         if back is None:
             continue
-        share = back.median
-        differ = share.known and _percent(share.low) != _percent(share.high)
-        spread = f" [{share.ends(_percent)}]" if differ else ""
-        few = f" {share.kind}" if spread and share.n < INTERVAL_FROM else ""
+        share = 100 * back.median.estimate
         yield {
             "instance": one.label(back),
-            **{words: _size(one.moment(view, phase)) for words, phase in _MOMENTS.items()},
-            "came back": f"{_percent(share.estimate)}{spread}{few}",
-            "runs": str(share.n),
+            **{
+                words: size(found.estimate) if (found := one.moment(view, phase)) else "–"
+                for words, phase in _MOMENTS.items()
+            },
+            "came back": f"{round(share)} %".replace("-", "−"),
+            "runs": str(back.n),
         }
 
 
@@ -148,14 +156,6 @@ _MOMENTS = {"before": BEFORE, "while in use": PEAK, "after": AFTER}
 def _mib(found: Interval) -> str:
     mib = found.estimate / MIB
     return f"{mib:,.0f}" if mib >= 10 else f"{mib:.2g}"
-
-
-def _size(found: Interval | None) -> str:
-    return size(found.estimate) if found else "–"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %".replace("-0 ", "0 ").replace("-", "−")
 
 
 @explained.table("limits", lacking="limit that was changed")
@@ -175,12 +175,7 @@ def limits(view: View) -> Iterator[Row]:
             }
 
 
-# ---- work ---------------------------------------------------------------------------------------
-
-
-def work_column(
-    view: View, series: Series, phase: str, metric: str = "work_cpu_s"
-) -> Column | None:
+def _work(view: View, series: Series, phase: str, metric: str = "work_cpu_s") -> Column | None:
     """Seconds of one piece of work: of the processor, or by the clock."""
     return of_series(view.columns(metric, phase=phase), series)
 
@@ -188,23 +183,19 @@ def work_column(
 @explained.table("work", lacking="work that was counted")
 def work(view: View) -> Iterator[Row]:
     """One row a piece of work: medians, and the container's ratios paired by round."""
-    for piece in [*WORK, WRITES + VOLUME] if view.columns("work_cpu_s") else ():
-        bare = work_column(view, PROCESS, piece.removesuffix(VOLUME))
-        held = work_column(view, CONTAINER, piece)
+    for piece in WORK if view.columns("work_cpu_s") else ():
+        bare = _work(view, PROCESS, piece.removesuffix(VOLUME))
+        held, free = (_work(view, CONTAINER, piece + end) for end in ("", NO_FILTER))
         clock = CLOCKED.get(piece, "")
-        waited = [work_column(view, one, piece, clock) for one in (CONTAINER, PROCESS)]
+        waited = [_work(view, one, piece, clock) for one in (CONTAINER, PROCESS)]
         yield {
             "work": piece,
-            "process": _median(bare, "not measured"),
-            "container": _median(held, "not measured"),
-            "container, no filter": _median(work_column(view, CONTAINER, piece + NO_FILTER), "–"),
+            "process": seconds(bare.median.estimate) if bare else "not measured",
+            "container": seconds(held.median.estimate) if held else "not measured",
+            "container, no filter": seconds(free.median.estimate) if free else "–",
             "container ÷ process": _over(held, bare),
             "by the clock": _over(*waited),
         }
-
-
-def _median(column: Column | None, otherwise: str) -> str:
-    return seconds(column.median.estimate) if column else otherwise
 
 
 def _over(held: Column | None, bare: Column | None) -> str:
@@ -213,15 +204,42 @@ def _over(held: Column | None, bare: Column | None) -> str:
 
 
 @explained.values("work", "table")
-def _work_sourced(view: View) -> Values:
+def _work_values(view: View) -> Values:
     """Its caption tells of the runs that did the work, and of no VM: none did it."""
     rows = view.frame[view.frame["metric"] == "work_cpu_s"]
-    runs = set(rows["run_id"])
-    sources = tuple(source for source in view.sources if source.run_id in runs)
-    return replace(view, frame=rows, sources=sources).sourced()
+    sources = tuple(source for source in view.sources if source.run_id in set(rows["run_id"]))
+    loopback = _work(view, PROCESS, LOOPBACK)
+    ends = (min(loopback.values), max(loopback.values)) if loopback else ()
+    return {
+        **replace(view, frame=rows, sources=sources).sourced(),
+        "loopback": " to ".join(map(seconds, ends)),
+    }
 
 
-# ---- the model ----------------------------------------------------------------------------------
+@explained.check("filter", unit="ratio", within=0.03)
+def filter_(view: View) -> float:
+    """Processor time of system calls in a container with the filter ÷ without it."""
+    return _median_s(view, CONTAINER, CALLS) / _median_s(view, CONTAINER, CALLS + NO_FILTER)
+
+
+@explained.values("filter")
+def _filter(view: View) -> Values:
+    bare, held, free = (
+        [_median_s(view, series, work + end) for work in (CALLS, COMPUTING)]
+        for series, end in ((PROCESS, ""), (CONTAINER, ""), (CONTAINER, NO_FILTER))
+    )
+    return {
+        "computing": ratio(held[1] / bare[1]), "computing_free": ratio(free[1] / bare[1]),
+        "held": seconds(held[0]), "free": seconds(free[0]), "ratio": ratio(held[0] / free[0]),
+        "left": ratio(free[0] / bare[0]), "costs": held[0] > 1.05 * free[0],
+    }  # fmt: skip
+
+
+def _median_s(view: View, series: Series, phase: str) -> float:
+    found = _work(view, series, phase)
+    if found is None:
+        raise Unavailable(f"“{phase}” of a {series.label} was not counted", "replay a recording")
+    return found.median.estimate
 
 
 def fitting(room: float, low: float, high: float, share: float) -> int:
@@ -242,13 +260,14 @@ def fitting(room: float, low: float, high: float, share: float) -> int:
 def overcommit(view: View) -> WhatIf:
     """How many instances fit into a host when each needs its peak only some of the time."""
     room = HOST_GIB * 1024 * MIB
+    reserved = HOST_GIB * 1024 // GIVEN_MIB
     held: list[tuple[Course, Column, float, float]] = []
     for one in COURSES:
         column, low = one.column(view, AFTER), one.moment(view, BEFORE)
-        after, high = one.moment(view, AFTER), one.moment(view, PEAK)
-        if column and low and after and high and high.estimate > low.estimate > 0:
+        high = one.moment(view, PEAK)
+        if column and low and high and high.estimate > low.estimate > 0:
             # What did not come back is paid for at all times.
-            rest = min(after.estimate, high.estimate)
+            rest = min(column.median.estimate, high.estimate)
             held.append((one, column, max(low.estimate, rest), high.estimate))
     if not held:
         raise absent("memory that was freed")
@@ -260,11 +279,9 @@ def overcommit(view: View) -> WhatIf:
             count = fitting(room, low, high, percent / 100)
             label = one.label(column, mixed=both)
             dots.append(Dot(one.series, label, count, f"{count:,}", hollow=bool(one.suffix)))
-        reserved = HOST_GIB * 1024 // GIVEN_MIB
         if any(one.series == VM for one, *_ in held):
-            dots.append(
-                Dot(VM, f"vm, all of its {GIVEN_MIB} MiB reserved", reserved, f"{reserved:,}")
-            )
+            label = f"vm, all of its {GIVEN_MIB} MiB reserved"
+            dots.append(Dot(VM, label, reserved, f"{reserved:,}"))
         return {f"Instances that fit into {HOST_GIB} GiB, by memory alone": dots}
 
     return sliding_dots(
@@ -276,20 +293,17 @@ def overcommit(view: View) -> WhatIf:
     )
 
 
-# ---- outcomes -----------------------------------------------------------------------------------
-
-
-def came_back_mib(view: View, course: Course) -> float | None:
-    """MiB that came back to the host after the program had freed them."""
-    peak, after = course.moment(view, PEAK), course.moment(view, AFTER)
-    return max(0.0, peak.estimate - after.estimate) / MIB if peak and after else None
-
-
 @explained.outcome("container_back_mib", Platform.CONTAINER)
 def _container_back_mib(view: View) -> float | None:
-    return came_back_mib(view, Course(CONTAINER))
+    return _came_back_mib(view, Course(CONTAINER))
 
 
 @explained.outcome("vm_back_mib", Platform.VM)
 def _vm_back_mib(view: View) -> float | None:
-    return came_back_mib(view, PLAIN)
+    return _came_back_mib(view, PLAIN)
+
+
+def _came_back_mib(view: View, course: Course) -> float | None:
+    """MiB that came back to the host after the program had freed them."""
+    peak, after = course.moment(view, PEAK), course.moment(view, AFTER)
+    return max(0.0, peak.estimate - after.estimate) / MIB if peak and after else None

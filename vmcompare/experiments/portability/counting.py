@@ -30,10 +30,8 @@ COUNTING_S = 1.0
 CONTINUED = Series(Platform.CONTAINER, runtime="runc")
 """The container that is saved and continued: Docker itself calls its checkpoints experimental."""
 
-SHOWN = 4
-"""How many numbers are kept on either side."""
-
 _CHANNEL, _KEPT = "count", "/tmp/count"
+VM = Spec(machine=MOVING.machine, memory_mib=256, channels=(_CHANNEL,))
 _COUNT = "i=0; while :; do i=$((i+1)); echo $i; usleep 20000; done"
 
 
@@ -43,12 +41,11 @@ class Counted:
 
     Attributes:
         before, after: the numbers, in the order in which they came.
-        took_s, pause_s: how long the move took, and its pause; 0 where nothing moved.
+        pause_s: how long a VM ran nowhere.
     """
 
     before: tuple[int, ...]
     after: tuple[int, ...]
-    took_s: float = 0.0
     pause_s: float = 0.0
 
     @property
@@ -64,8 +61,8 @@ class Counted:
 
     @property
     def text(self) -> str:
-        """The last numbers before, and the first after: ``"44 45 46 47 | 48 49 50 51"``."""
-        ends = (self.before[-SHOWN:], self.after[:SHOWN])
+        """The last four numbers before, and the first after: ``"44 45 46 47 | 48 49 50 51"``."""
+        ends = (self.before[-4:], self.after[:4])
         return " | ".join(" ".join(map(str, numbers)) for numbers in ends)
 
 
@@ -76,7 +73,7 @@ def moved(launcher: Launcher) -> Counted:
         Unavailable: this launcher's VMs cannot be moved.
         VmcompareError: it does not start, or the move fails.
     """
-    with launcher.open(vm(), lambda _: None) as box:
+    with launcher.open(VM, lambda _: None) as box:
         if not isinstance(box, Migrates) or not isinstance(box, HasChannels):
             raise Unavailable("this kind of instance cannot be moved", "use a VM without a disk")
         here = box.channel(_CHANNEL)
@@ -89,12 +86,7 @@ def moved(launcher: Launcher) -> Counted:
             # A line may have been cut in two by the move.
             first, rest = _waiting(here.host), _waiting(after.host)
     whole, cut = first.rpartition(b"\n")[::2]
-    return Counted(_numbers(whole), _numbers(cut + rest), there.took_s, there.pause_s)
-
-
-def vm() -> Spec:
-    """The VM that counts."""
-    return Spec(machine=MOVING.machine, memory_mib=256, channels=(_CHANNEL,))
+    return Counted(_numbers(whole), _numbers(cut + rest), there.pause_s)
 
 
 def created_again(launcher: Launcher) -> Counted:

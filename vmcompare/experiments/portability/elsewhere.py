@@ -1,7 +1,11 @@
 """What is put into a place unlike this computer, and whether it runs there: facts, without a time.
 
 Another kernel: the container's image in a second engine, in a VM. Other hardware: a VM's disk in
-another virtual computer. Another processor: a program made for it, in an instance of each kind.
+another virtual computer. Another processor: a program made for it, in an instance of each kind; a
+container shares the host's processor, so what runs there was emulated.
+
+Of each place an ``observation`` says whether what was put there runs; ``text`` has the answer, or
+what is lacking to try it.
 """
 
 from __future__ import annotations
@@ -88,8 +92,7 @@ def kernel(row: Measurement, vms: Launcher, containers: Launcher) -> Iterator[Me
     here, there, foreign = (done.output.decode(errors="replace").splitlines() for done in said)
     here.insert(0, containers.image(Spec()).digest)
     if len(here) != 3 or len(there) != 3:
-        what = "the image did not run in the guest"
-        raise LaunchFailure(what, ("docker", "run"), "\n".join(there))
+        raise LaunchFailure("the image did not run in the guest", ("docker",), "\n".join(there))
     if here[1] == there[1]:
         raise Unavailable("the guest has this computer’s kernel", "replay a recording")
     same = float(here[::2] == there[::2])
@@ -109,18 +112,17 @@ def _told(image: str, release: str, version: str) -> str:
 
 
 def hardware(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
-    """Start the VM's disk in another virtual computer than its makers do."""
-    said = _started(launcher, Spec(machine=Machine(row.machine)))
-    starts = float(said == _STARTS)
-    yield filled(row, starts, metric="observation", phase=HARDWARE, text=said)
+    """Start the VM's disk in another virtual computer than its makers do; then as an IDE disk.
 
-
-def ide_disk(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
-    """Start it there as an IDE disk, as its makers do, and told the disk's name by hand."""
-    spec = Spec(machine=Machine(row.machine), ide=True)
-    as_made, by_hand = (_started(launcher, one) for one in (spec, replace(spec, root=_IDE_ROOT)))
+    The latter as its makers do, and told the disk's name by hand.
+    """
+    spec = Spec(machine=Machine(row.machine))
+    row, said = replace(row, metric="observation"), _started(launcher, spec)
+    yield filled(row, float(said == _STARTS), phase=HARDWARE, text=said)
+    as_made = _started(launcher, replace(spec, ide=True))
+    by_hand = _started(launcher, replace(spec, ide=True, root=_IDE_ROOT))
     said = f"{as_made}; with root={_IDE_ROOT} {by_hand}"
-    yield filled(row, float(as_made == _STARTS), metric="observation", phase=IDE, text=said)
+    yield filled(row, float(as_made == _STARTS), phase=IDE, text=said)
 
 
 def _started(launcher: Launcher, spec: Spec) -> str:

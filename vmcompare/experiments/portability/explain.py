@@ -1,30 +1,32 @@
-"""Portability, explained: what a lesson draws, tabulates and models from a view of its rows.
+"""Portability: what a lesson draws, tabulates, models, does on the spot and checks answers against.
 
 Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from vmcompare.evidence.statistics import INTERVAL_FROM
+from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence.units import seconds, size
-from vmcompare.evidence.view import Column, View, absent, caption, mixed, of_series
-from vmcompare.experiments.explanation import Explanation, Row
-from vmcompare.experiments.portability.counting import MOVING
-from vmcompare.experiments.portability.demo import MOVE
+from vmcompare.evidence.view import MEASURED, Column, View, absent, caption, mixed, of_series
+from vmcompare.experiments.explanation import Explanation, Row, Values
+from vmcompare.experiments.portability import counting
+from vmcompare.experiments.portability.counting import CONTINUED, MOVING
 from vmcompare.experiments.portability.elsewhere import BY_HAND, HARDWARE, IDE, KERNEL, PROGRAM
-from vmcompare.experiments.portability.measure import MOVED, STEPS, THEIR_VM
+from vmcompare.experiments.portability.measure import COUNT, MOVED, STEPS, THEIR_VM
+from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.picture import MODELLED, Picture, WhatIf
 from vmcompare.plots.stack import Whole, stack
-from vmcompare.sandbox import Platform, Series
+from vmcompare.sandbox import EMULATION, Launcher, Platform, Series
 
 LINKS_MBIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 """Positions of the slider, in Mbit/s."""
 
-SHOWN_MBIT = 100
-"""The position shown first."""
+SHOWN_MBIT, ASKED_MBIT = 100, 30
+"""The position shown first; and a speed that is asked for, at which the slider does not stop."""
 
 _WORDS = dict(zip(STEPS, ("save", "load", "start"), strict=True))
 _TRANSFER = "transfer"
@@ -35,10 +37,10 @@ _PLACES = {
     IDE: ("VM’s disk", "the same, as an IDE disk"),
 }
 """Phase → what was put where."""
-NOT_IN_ROWS = "not in this recording"
-_PROGRAM = "foreign program"
-_EMULATOR = Series(Platform.CONTAINER, runtime=BY_HAND)
-_INSTANCES = {_EMULATOR: "container with an emulator", THEIR_VM: "VM with that processor"}
+_INSTANCES = {
+    Series(Platform.CONTAINER, runtime=BY_HAND): "container with an emulator",
+    THEIR_VM: "VM with that processor",
+}
 
 explained = Explanation[View]()
 
@@ -60,15 +62,15 @@ class Move:
         """The median size."""
         return self.shipped.median.estimate
 
-    def parts(self, *, started: bool) -> dict[str, float]:
-        """Step in one word → median seconds, in order; perhaps without the start."""
-        shown = STEPS if started else STEPS[:-1]
-        return {_WORDS[phase]: self.steps[phase].median.estimate for phase in shown}
+    def parts(self, *, started: bool, mbit: float = 0.0) -> dict[str, float]:
+        """Step in one word → median seconds, in order.
 
-    def over(self, mbit: float, *, started: bool) -> dict[str, float]:
-        """The same with a transfer over ``mbit`` Mbit/s."""
-        save, *later = self.parts(started=started).items()
-        return dict([save, (_TRANSFER, transfer_s(self.bytes, mbit)), *later])
+        Perhaps without the start; with a transfer over ``mbit`` Mbit/s, if any.
+        """
+        shown = STEPS if started else STEPS[:-1]
+        save, *later = ((_WORDS[phase], self.steps[phase].median.estimate) for phase in shown)
+        way = [(_TRANSFER, transfer_s(self.bytes, mbit))] if mbit else []
+        return dict([save, *way, *later])
 
 
 def transfer_s(shipped_bytes: float, mbit: float) -> float:
@@ -98,84 +100,73 @@ def need(view: View) -> Sequence[Move]:
 
 @explained.figure("steps")
 def steps(view: View) -> Picture:
-    """What a move takes besides the transfer: save and load, and starts unless one is emulated."""
-    found = need(view)
-    emulated = any(one.shipped.emulated for one in found)
-    both = mixed([one.shipped for one in found])
-    wholes = [
-        Whole(one.shipped.label(mixed=both), one.parts(started=not emulated)) for one in found
-    ]
-    picture = stack(
-        wholes,
-        what="Seconds that a move takes besides the transfer",
-        caption=caption(view, [one.steps[STEPS[-1]] for one in found]),
-        written=seconds,
-        order=_PARTS,
-    )
-    return replace(picture, placeholders={"emulated": emulated})
+    """What a move takes besides the transfer."""
+    return _drawn(view)
 
 
 @explained.whatif("link")
 def link(view: View) -> WhatIf:
-    """Both timelines, over a link of so many Mbit/s.
-
-    They end before the start where a VM's is emulated: that would be nearly all of its bar.
-    """
-    found = need(view)
-    emulated = any(one.shipped.emulated for one in found)
-    both = mixed([one.shipped for one in found])
+    """The same with the transfer, over a link of so many Mbit/s."""
 
     def draw(mbit: float) -> Picture:
-        wholes = [
-            Whole(one.shipped.label(mixed=both), one.over(mbit, started=not emulated))
-            for one in found
-        ]
-        end = "can be started" if emulated else "runs"
-        what = f"Seconds until it {end} elsewhere, over {mbit:g} Mbit/s"
-        picture = stack(wholes, what=what, caption="", written=seconds, order=_PARTS)
+        picture = _drawn(view, mbit)
         return replace(picture, alt=f"{picture.alt} {MODELLED}")
 
+    found = need(view)
     sizes = ", ".join(f"{one.shipped.series.label} {size(one.bytes)}" for one in found)
+    emulated = any(one.shipped.emulated for one in found)
     return WhatIf(
         LINKS_MBIT,
         LINKS_MBIT.index(SHOWN_MBIT),
         draw,
-        placeholders={
-            "source": view.caption(), "sizes": sizes,
-            "emulated": emulated,
-        },
-    )  # fmt: skip
+        placeholders={"source": view.caption(), "sizes": sizes, "emulated": emulated},
+    )
 
 
-@explained.table("elsewhere")
+def _drawn(view: View, mbit: float = 0.0) -> Picture:
+    """Bars of steps, without starts where a VM's is emulated: it would be nearly all of its bar."""
+    found = need(view)
+    emulated = any(one.shipped.emulated for one in found)
+    both = mixed([one.shipped for one in found])
+    what, said = "Seconds that a move takes besides the transfer", ""
+    if mbit:
+        end = "can be started" if emulated else "runs"
+        what = f"Seconds until it {end} elsewhere, over {mbit:g} Mbit/s"
+    else:
+        said = caption(view, [one.steps[STEPS[-1]] for one in found])
+    wholes = [
+        Whole(one.shipped.label(mixed=both), one.parts(started=not emulated, mbit=mbit))
+        for one in found
+    ]
+    picture = stack(wholes, what=what, caption=said, written=seconds, order=_PARTS)
+    return replace(picture, placeholders={"emulated": emulated})
+
+
+@explained.table("elsewhere", lacking="place unlike this computer")
 def places(view: View) -> Iterator[Row]:
     """One row a place unlike this computer: what was put there, and what came of it."""
-    found: list[tuple[str, str, Column | None]] = []
-    for phase, put in _PLACES.items():
-        found.append((*put, next(iter(view.columns("observation", phase=phase)), None)))
-    tried = {column.series: column for column in view.columns("observation", phase=PROGRAM)}
-    for series in (*tried, *(one for one in _INSTANCES if one not in tried)):
-        found.append((_PROGRAM, _INSTANCES.get(series, series.label), tried.get(series)))
-    if not any(column for *_, column in found):
-        raise absent("place unlike this computer")
-    for what, place, column in found:
-        yield {
-            "what": what,
-            "put into": place,
-            "what came of it": str(column.rows["text"].iloc[0]) if column else NOT_IN_ROWS,
-            "provenance": column.provenance if column else "–",
-        }
+    for phase, (what, place) in _PLACES.items():
+        for column in view.columns("observation", phase=phase):
+            yield _place(what, place, column)
+    for column in view.columns("observation", phase=PROGRAM):
+        place = _INSTANCES.get(column.series, column.series.label)
+        yield _place("foreign program", place, column)
 
 
-@explained.table("network")
+def _place(what: str, place: str, column: Column) -> Row:
+    return {
+        "what": what,
+        "put into": place,
+        "what came of it": str(column.rows["text"].iloc[0]),
+        "provenance": column.provenance,
+    }
+
+
+@explained.table("network", lacking="step of two that talk")
 def two_that_talk(view: View) -> Iterator[Row]:
     """One row a platform: what is done until two talk over a network of their own, how long."""
-    counts = view.columns("step_count")
-    if not counts:
-        raise absent("step of two that talk", ": none was recorded")
-    times = view.columns("talk_s")
-    for column in counts:
-        took = of_series(times, column.series)
+    for column in view.columns("step_count"):
+        took = of_series(view.columns("talk_s"), column.series)
         yield {
             "two of": column.series.label,
             "steps": f"{column.median.estimate:.0f}",
@@ -192,12 +183,10 @@ def every_move(view: View) -> Iterator[Row]:
         label = one.shipped.series.label
         for phase, column in one.steps.items():
             found = column.median
-            span = f" [{found.ends(seconds)}]" if found.known else ""
-            few = f" {found.kind}" if span and found.n < INTERVAL_FROM else ""
             yield {
                 "what moves": label,
                 "step": _WORDS[phase],
-                "median": f"{seconds(found.estimate)}{span}{few}",
+                "median": f"{seconds(found.estimate)} ({found.words(seconds)})",
                 "runs": str(column.n),
                 "provenance": column.provenance,
             }
@@ -217,4 +206,76 @@ def _pause_s(view: View) -> float | None:
     return column.median.estimate if column else None
 
 
-explained.demo("move", MOVE)
+@explained.check("transfer", unit="s", within=0.05)
+def transfer(view: View) -> float:
+    """Seconds that the VM's file travels over the link that is asked for."""
+    return transfer_s(_vm(view).bytes, ASKED_MBIT)
+
+
+@explained.values("transfer")
+def _transfer(view: View) -> Values:
+    shipped = _vm(view).bytes
+    return {
+        "size": size(shipped), "bits": f"{8 * shipped / 1e6:.0f}", "link": ASKED_MBIT,
+        "time": seconds(transfer(view)),
+    }  # fmt: skip
+
+
+def _vm(view: View) -> Move:
+    for one in moves(view):
+        if one.shipped.series.platform is Platform.VM:
+            return one
+    raise Unavailable("no move of a VM was measured", "replay a recording")
+
+
+_BETWEEN = " | "  # in the text of a count; not where it was not tried
+_COUNTERS = {
+    MOVING: f"{MOVING.label}, moved",
+    Series(Platform.CONTAINER): "container, created again",
+    CONTINUED: "bare container, continued by CRIU",
+}
+
+
+def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> list[Row]:
+    """Move a VM, and where there is Docker, create a container again. Raises as launchers do."""
+    if options:
+        raise UnknownName("option", next(iter(options)), [])
+    launcher = launchers[MOVING.platform]
+    emulated = launcher.traits(counting.VM).emulated
+    moved = counting.moved(launcher)
+    kind = f"{MEASURED}, {EMULATION}" if emulated else MEASURED
+    rows = [_row(MOVING, moved.text, seconds(moved.pause_s), kind)]
+    if Platform.CONTAINER in launchers:
+        again = counting.created_again(launchers[Platform.CONTAINER])
+        rows.append(_row(Series(Platform.CONTAINER), again.text, "–", MEASURED))
+    return rows
+
+
+def replay(view: View) -> list[Row]:
+    """The same from a recording. Raises ``Unavailable`` where there is none."""
+    counts = view.columns("observation", phase=COUNT)
+    pause = of_series(view.columns("duration_s", phase="pause"), MOVING)
+    rows = []
+    for series in _COUNTERS:
+        column = of_series(counts, series)
+        if column and _BETWEEN in (text := str(column.rows["text"].iloc[0])):
+            paused = seconds(pause.values[0]) if pause and series == MOVING else "–"
+            rows.append(_row(series, text, paused, column.provenance))
+    if not rows:
+        raise Unavailable("no move is recorded", "install QEMU, and run this cell")
+    return rows
+
+
+def _row(series: Series, text: str, paused: str, kind: str) -> Row:
+    before, _, after = text.partition(_BETWEEN)
+    after, _, program = after.rstrip(")").partition(" (")  # of CRIU: with its version
+    return {
+        "what counts": _COUNTERS[series].replace("CRIU", program or "CRIU"),
+        "last numbers before": f"… {before}",
+        "first numbers after": f"{after} …",
+        "paused": paused,
+        "provenance": kind,
+    }
+
+
+explained.demo("move", Demo((MOVING.platform,), run, replay, optional=(Platform.CONTAINER,)))

@@ -1,42 +1,17 @@
 """How long until what was moved runs elsewhere, and what goes on while it is moved.
 
-Rows of a **move** (``phase`` names the step; a container's second place is a second, empty Docker
-engine; a VM's is another QEMU, which gets the disk as one file):
+**Moves.** ``duration_s``, phases ``save``, ``load``, ``first-byte``: from the image as it is kept
+here to one compressed file; from that file to an image as it is kept there; from the call there to
+the first byte. ``image_bytes``, phase ``compressed``, is the size of that file, by one compressor
+(gzip 6) for both; the transfer in between is modelled by it. A container's second place is a
+second, empty Docker engine; a VM's is another QEMU, which gets the disk as one file.
 
-``duration_s``, phases ``save``, ``load``, ``first-byte``
-    from the image as it is kept here to one compressed file; from that file to an image as it is
-    kept there; from the call there to the first byte. The transfer in between is modelled, by
-``image_bytes``, phase ``compressed``
-    the size of that file, by one compressor (gzip 6) for both.
-``load_and_start_s``
-    of a container, ``load`` and ``first-byte`` together.
+**Counts.** A VM moves while it counts, a bare container is saved and continued by CRIU, a container
+is destroyed and created again. ``observation``, phase ``count``: whether numbers came on both
+sides; ``text`` has the last before and the first after. Facts: no number is missing and none comes
+twice; the second container begins at 1. ``duration_s``, phase ``pause``: how long it stood still.
 
-Rows of a **count**: a VM moves while it counts; a container is destroyed and created again.
-
-``observation``, phase ``count``
-    whether numbers came on both sides; ``text`` has the last before and the first after.
-``fact``, phases ``vm_count_goes_on_elsewhere``, ``container_count_starts_again``
-    no number is missing, none comes twice; the second container begins at 1.
-``fact``, phase ``container_count_goes_on_by_criu``
-    the same of a bare container that CRIU saved to files and continued, where there is a ``criu``.
-``duration_s``, phases ``migration``, ``pause``
-    from the order to move until the VM runs elsewhere; how long it ran nowhere.
-
-Rows of **two that talk** over a network of their own:
-
-``talk_s``
-    from the first of the steps that this takes until the answer has come.
-``step_count``
-    how many these steps are; ``text`` lists them.
-
-Rows of a **place** unlike this computer, most of them found out once a run:
-
-``observation``, phases ``other-kernel``, ``other-hardware``, ``ide-disk``, ``foreign-program``
-    whether what was put there runs; ``text`` has the answer, or what is lacking to try it.
-``fact``, phases ``saved_image_runs_on_another_kernel``, ``foreign_architecture_image_fails``
-    of the container's image in the Docker of a guest, and of an image for the other processor.
-``fact``, phases ``foreign_binary_runs_in_container``, ``…_with_emulation``, ``…_in_vm``
-    a container shares the host's processor, so what runs there was emulated; the VM has the other.
+**Two that talk** are told in :mod:`.network`, **places** unlike this computer in :mod:`.elsewhere`.
 """
 
 from __future__ import annotations
@@ -44,19 +19,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Any
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.portability import counting, elsewhere, network
 from vmcompare.experiments.portability.counting import CONTINUED, MOVING, Counted
-from vmcompare.measuring.experiment import (
-    Context,
-    Experiment,
-    blank,
-    filled,
-    or_failed,
-)
+from vmcompare.measuring.experiment import Context, Experiment, blank, filled, or_failed
 from vmcompare.sandbox import Launcher, Machine, Mover, Platform, Series, Spec
 
 STEPS = ("save", "load", "first-byte")
@@ -66,15 +35,13 @@ MOVED = (Series(Platform.CONTAINER), Series(Platform.VM, Machine.Q35))
 """What is saved, shipped, loaded and started elsewhere."""
 
 COUNT = "count"
-GOES_ON, AGAIN = "vm_count_goes_on_elsewhere", "container_count_starts_again"
-CONTINUES = "container_count_goes_on_by_criu"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that is done with one series, in which block and at which place.
+    """One thing that is done with one series, each block or ``once`` a run.
 
-    Some are done ``once`` a run; some take a ``second`` platform's launcher, too.
+    Some take a ``second`` platform's launcher, too.
     """
 
     what: str
@@ -83,33 +50,29 @@ class Step:
     measure: Callable[..., Iterator[Measurement]]
     once: bool = False
     second: Platform | None = None
-    block: int = 0
-    order: int = 0
 
 
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows of every step as it ends. A step that fails is a row; the run goes on."""
-    for step in context.steps([(f"{s.series.label}: {s.what}", s) for s in plan(context)]):
+    plan = [(f"{step.series.label}: {step.what}", (step, place)) for step, place in _plan(context)]
+    for step, place in context.steps(plan):
         launcher = context.launcher(step.series)
-        assert launcher is not None  # plan() holds only what can be launched
-        row = blank(
-            launcher, step.series.platform, step.spec, "duration_s",
-            phase=step.what, block=step.block, order_in_block=step.order,
-        )  # fmt: skip
+        assert launcher is not None  # the plan holds only what can be launched
+        row = blank(launcher, step.series.platform, step.spec, "duration_s", **place)
         others = [context.launchers[step.second]] if step.second else []
         made = step.measure(row, launcher, *others)
         yield from map(context.checked, or_failed(made, row))
 
 
-def plan(context: Context) -> Iterator[Step]:
-    """Per block every step of what can be launched, shuffled by the seed."""
+def _plan(context: Context) -> Iterator[tuple[Step, dict[str, Any]]]:
+    """Per block every step of what can be launched, shuffled by the seed; columns of its rows."""
     chance = random.Random(context.seed)
     here = [step for step in _STEPS if context.launcher(step.series)]
     here = [step for step in here if not step.second or step.second in context.launchers]
     for block in range(context.rounds):
         now = [step for step in here if block == 0 or not step.once]
         for order, step in enumerate(chance.sample(now, len(now))):
-            yield replace(step, block=block, order=order)
+            yield step, {"phase": step.what, "block": block, "order_in_block": order}
 
 
 def _moved(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
@@ -125,14 +88,13 @@ def _moved(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
 
 def _vm_counts(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
     counted = counting.moved(launcher)
-    yield from _counts(row, counted, GOES_ON, counted.goes_on)
-    yield filled(row, counted.took_s, phase="migration")
+    yield from _counts(row, counted, "vm_count_goes_on_elsewhere", counted.goes_on)
     yield filled(row, counted.pause_s, phase="pause")
 
 
 def _container_counts(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
     counted = counting.created_again(launcher)
-    yield from _counts(row, counted, AGAIN, counted.starts_again)
+    yield from _counts(row, counted, "container_count_starts_again", counted.starts_again)
 
 
 def _container_continued(row: Measurement, launcher: Launcher) -> Iterator[Measurement]:
@@ -142,7 +104,7 @@ def _container_continued(row: Measurement, launcher: Launcher) -> Iterator[Measu
         said = f"not tried: {lacking.what}; {lacking.next_step}"
         yield filled(row, 0.0, metric="observation", phase=COUNT, text=said)
         return
-    seen, fact = _counts(row, counted, CONTINUES, counted.goes_on)
+    seen, fact = _counts(row, counted, "container_count_goes_on_by_criu", counted.goes_on)
     yield replace(seen, text=f"{seen.text} ({by})")
     yield fact
 
@@ -159,16 +121,11 @@ THEIR_VM = Series(Platform.VM_DIRECT, Machine.VIRT)
 _PC, _VM, _PROGRAM = Series(Platform.VM, Machine.PC), Spec(machine=Machine.PC), "foreign program"
 _STEPS = [
     *(Step("move", series, Spec(machine=series.machine), _moved) for series in MOVED),
-    Step("count", MOVING, counting.vm(), _vm_counts),
+    Step("count", MOVING, counting.VM, _vm_counts),
     Step("count", Series(Platform.CONTAINER), Spec(), _container_counts),
     Step("CRIU", CONTINUED, Spec(), _container_continued, once=True),
-    *(
-        Step("network", series, spec, partial(network.talk, spec=spec, steps=steps))
-        for series, spec, steps in (
-            (Series(Platform.CONTAINER), Spec(), network.CONTAINERS),
-            (MOVING, network.VM, network.VMS),
-        )
-    ),
+    Step("network", Series(Platform.CONTAINER), Spec(), network.talk),
+    Step("network", MOVING, network.VM, network.talk),
     Step(_PROGRAM, Series(Platform.PROCESS), Spec(), elsewhere.program),
     Step(_PROGRAM, Series(Platform.CONTAINER), Spec(), elsewhere.program),
     Step(_PROGRAM, MOVING, _VM, elsewhere.program),
@@ -177,7 +134,6 @@ _STEPS = [
         once=True, second=Platform.CONTAINER,
     ),
     Step("other hardware", _PC, _VM, elsewhere.hardware, once=True),
-    Step("IDE disk", _PC, _VM, elsewhere.ide_disk, once=True),
 ]  # fmt: skip
 if elsewhere.OTHER == "arm64":
     _VIRT = Spec(machine=Machine.VIRT)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.units import NS_PER_S
+from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import FAILURES
 from vmcompare.sandbox import Event, Launcher, Phase, Sandbox, Spec
 
@@ -26,6 +25,8 @@ class Copy:
         box: the instance, once its first byte arrived.
         started_ns, first_byte_ns: when it was let go, and when its first byte came; 0 before.
         error: why there is none.
+        arrived: set once it is there, or has failed.
+        leave: tells it to leave; ``thread`` ends when it has.
     """
 
     def __init__(self, launcher: Launcher, spec: Spec, ready: threading.Barrier) -> None:
@@ -33,34 +34,22 @@ class Copy:
         self.started_ns = self.first_byte_ns = 0
         self.error = "it did not start"
         self._launcher, self._spec, self._ready = launcher, spec, ready
-        self._arrived, self._leave = threading.Event(), threading.Event()
+        self.arrived, self.leave = threading.Event(), threading.Event()
         # A thread that is still opening when the run is stopped must not keep the process alive.
-        self._thread = threading.Thread(target=self._live, daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._live, daemon=True)
+        self.thread.start()
 
     @property
     def start_s(self) -> float:
         """From the common start to its first byte, in seconds."""
         return (self.first_byte_ns - self.started_ns) / NS_PER_S
 
-    def wait(self) -> None:
-        """Until it is there, or has failed."""
-        self._arrived.wait()
-
-    def end(self) -> None:
-        """Tell it to leave; returns at once."""
-        self._leave.set()
-
-    def gone(self, timeout_s: float) -> None:
-        """Wait until it has left, or for so long."""
-        self._thread.join(timeout_s)
-
     def _live(self) -> None:
         try:
             with self._launcher.open(self._spec, self._saw) as self.box:
                 self.error = ""
-                self._arrived.set()
-                self._leave.wait()
+                self.arrived.set()
+                self.leave.wait()
         except FAILURES as problem:
             self.error = str(problem)
         except threading.BrokenBarrierError:
@@ -69,7 +58,7 @@ class Copy:
             self.box = None
             if not self.started_ns:
                 self._ready.abort()  # the others would wait for this one
-            self._arrived.set()
+            self.arrived.set()
 
     def _saw(self, event: Event) -> None:
         if event.phase is Phase.OPEN:
@@ -80,11 +69,17 @@ class Copy:
 
 
 class Copies:
-    """The copies of one spec that are there."""
+    """The copies of one spec that are there, none at first; left as a context, all are ended."""
 
     def __init__(self, launcher: Launcher, spec: Spec) -> None:
         self.here: list[Copy] = []
         self._launcher, self._spec = launcher, spec
+
+    def __enter__(self) -> Copies:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def add(self, n: int) -> float:
         """Open ``n`` more at once; seconds from the common start to the last one's first byte.
@@ -97,7 +92,7 @@ class Copies:
         new = [Copy(self._launcher, self._spec, ready) for _ in range(n)]
         self.here += new
         for copy in new:
-            copy.wait()
+            copy.arrived.wait()
         if failed := [copy for copy in new if copy.error]:
             self.here = [copy for copy in self.here if not copy.error]
             why = failed[0].error
@@ -110,31 +105,28 @@ class Copies:
         leaving = self.here if n is None else self.here[:n]
         self.here = [copy for copy in self.here if copy not in leaving]
         for copy in leaving:
-            copy.end()
+            copy.leave.set()
         deadline = time.monotonic() + LEAVE_S
         for copy in leaving:
-            copy.gone(max(0.0, deadline - time.monotonic()))
+            copy.thread.join(max(0.0, deadline - time.monotonic()))
 
-    def pids(self) -> list[tuple[int, ...]]:
-        """Of each copy the processes of this host that serve it.
+    def heal(self, killed: int) -> float:
+        """End some, then start what is missing, as an orchestrator does.
+
+        Seconds from when the loss is noticed until as many are there as before.
+        """
+        wanted = len(self.here)
+        self.end(killed)
+        began_s = time.perf_counter()
+        self.add(wanted - len(self.here))
+        return time.perf_counter() - began_s
+
+    def pids(self) -> tuple[int, ...]:
+        """The processes of this host that serve them.
 
         Raises:
             Unavailable: they cannot be seen from here.
             AbnormalShutdown: one has gone.
         """
-        found = [copy.box.host_pids() for copy in self.here if copy.box is not None]
-        if not all(found):
-            raise Unavailable(
-                "the processes that serve a copy cannot be seen from here", "replay a recording"
-            )
-        return found
-
-
-@contextmanager
-def copies(launcher: Launcher, spec: Spec) -> Iterator[Copies]:
-    """None at first; whatever was added is ended afterwards."""
-    made = Copies(launcher, spec)
-    try:
-        yield made
-    finally:
-        made.end()
+        boxes = [copy.box for copy in self.here if copy.box is not None]
+        return tuple(pid for box in boxes for pid in memory.serving(box))

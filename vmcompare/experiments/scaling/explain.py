@@ -1,28 +1,30 @@
-"""Scaling out, explained: what a lesson draws, tabulates and models from a view of its rows.
+"""Scaling out: what a lesson draws, tabulates, models, does on the spot and checks answers against.
 
-A **cell** is a series with its kind of start; a row's ``phase`` is the N it was let go with. Every
-function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
+Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
-from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, fitted_ramps, median_interval
+from vmcompare.errors import Unavailable, UnknownName
+from vmcompare.evidence.statistics import Interval, fitted_ramps
 from vmcompare.evidence.units import MIB, seconds, size
-from vmcompare.evidence.view import Column, View, absent, caption, mixed, of_series
-from vmcompare.experiments.explanation import Explanation, Row
-from vmcompare.experiments.scaling.demo import FIVE
+from vmcompare.evidence.view import MEASURED, Column, View, absent, caption, mixed, of_series
+from vmcompare.experiments.explanation import Explanation, Row, Values
+from vmcompare.experiments.scaling.copies import Copies
 from vmcompare.experiments.scaling.measure import CELLS, KILLED, MANY, WANTED, Cell
+from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Line, lines, log_lines
 from vmcompare.plots.picture import Picture, WhatIf
-from vmcompare.sandbox import Platform, Start
+from vmcompare.sandbox import EMULATION, Launcher, Platform, Start
 
-WALL, EACH, CPU, PSS, HEAL = "scale_wall_s", "scale_each_s", "start_cpu_s", "pss_bytes", "heal_s"
+WALL, CPU, PSS = "scale_wall_s", "start_cpu_s", "pss_bytes"
 
 HOST_GIB, HOST_CORES, HURRY_S = 64, 16, 60
 """A host of the model, and how soon all copies must be there (s)."""
@@ -35,30 +37,24 @@ explained = Explanation[View]()
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The rows of one metric that one cell has in one run."""
+    """The rows of one metric that one cell has in one run; their ``phase`` is N."""
 
     cell: Cell
     column: Column
-
-    @property
-    def is_ready_made(self) -> bool:
-        """Whether something was prepared beforehand: a created container, a booted VM."""
-        return self.cell.start is not Start.COLD
 
     def at(self, n: int) -> Interval | None:
         """Median of the rows with N copies; ``None`` where there are none."""
         rows = self.column.where(phase=str(n))
         return rows.median if rows.n else None
 
-    def medians(self) -> tuple[tuple[float, float], ...]:
-        """(N, median) of every N that was let go at once."""
-        found = [(n, self.at(n)) for n in self.cell.ns]
-        return tuple((float(n), one.estimate) for n, one in found if one)
+    def line(self, points: Points, drawn: Points, note: str, *, mixed: bool) -> Line:
+        """As it is drawn: dashed if something was prepared, a created container or a booted VM."""
+        ready = self.cell.start is not Start.COLD
+        label = self.column.label(mixed=mixed)
+        return Line(self.cell.series, label, points, drawn, note, dashed=ready, hollow=ready)
 
-    def points(self) -> tuple[tuple[float, float], ...]:
-        """(N, value) of every row that is no ramp."""
-        rows = self.column.rows[self.column.rows["phase"].isin([str(n) for n in self.cell.ns])]
-        return tuple(zip(rows["phase"].map(float), rows["value"], strict=True))
+
+Points = tuple[tuple[float, float], ...]
 
 
 def cells(view: View, metric: str, **where: Any) -> Sequence[Found]:
@@ -71,30 +67,22 @@ def cells(view: View, metric: str, **where: Any) -> Sequence[Found]:
     return found
 
 
-def need(view: View, metric: str, **where: Any) -> Sequence[Found]:
-    """:func:`cells`, at least one. Raises ``Unavailable``."""
-    found = cells(view, metric, **where)
-    if not found:
-        raise absent("copy that was started")
-    return found
-
-
 @explained.figure("wall")
 def wall(view: View) -> Picture:
     """Seconds until all N copies are there, against N; both axes logarithmic."""
-    found = [one for one in need(view, WALL) if one.medians()]
-    if not found:
-        raise absent("copy that was started")
+    found = cells(view, WALL)
     both = mixed([one.column for one in found])
     drawn = []
     for one in found:
-        n, last_s = one.medians()[-1]
-        drawn.append(
-            Line(
-                one.cell.series, one.column.label(mixed=both), one.points(), one.medians(),
-                f"{n:g}: {seconds(last_s)}", dashed=one.is_ready_made, hollow=one.is_ready_made,
-            )
-        )  # fmt: skip
+        medians = tuple((float(n), each.estimate) for n in one.cell.ns if (each := one.at(n)))
+        if not medians:
+            continue
+        rows = one.column.rows[one.column.rows["phase"].isin([str(n) for n in one.cell.ns])]
+        points = tuple(zip(rows["phase"].map(float), rows["value"], strict=True))
+        n, last_s = medians[-1]
+        drawn.append(one.line(points, medians, f"{n:g}: {seconds(last_s)}", mixed=both))
+    if not drawn:
+        raise absent("copy that was started")
     return log_lines(
         "Until all N copies are there",
         drawn,
@@ -108,21 +96,17 @@ def wall(view: View) -> Picture:
 @explained.figure("memory")
 def memory(view: View) -> Picture:
     """Memory of all N copies together, against N, with a line through each cell's ramps."""
-    found = need(view, PSS, phase="ramp")
+    found = cells(view, PSS, phase="ramp")
+    if not found:
+        raise absent("memory of copies")
     both = mixed([one.column for one in found])
     drawn = []
     for one in found:
         points = tuple(zip(one.column.rows["rep"].map(float), one.column.values, strict=True))
-        each, fixed = _ramp(one.column)
-        ends = (min(points)[0], max(points)[0])
-        drawn.append(
-            Line(
-                one.cell.series, one.column.label(mixed=both), points,
-                tuple((n, fixed + each.estimate * n) for n in ends) if each else (),
-                size(each.estimate) if each else "",
-                dashed=one.is_ready_made, hollow=one.is_ready_made,
-            )
-        )  # fmt: skip
+        fit: Points = ()
+        if ramp := _ramp(one.column):
+            fit = tuple((n, ramp[1] + ramp[0] * n) for n in (min(points)[0], max(points)[0]))
+        drawn.append(one.line(points, fit, size(ramp[0]) if ramp else "", mixed=both))
     return lines(
         "MiB of all N copies; right: one more",
         drawn,
@@ -138,66 +122,54 @@ def _five(column: Column, **where: str | int) -> Column:
     return replace(column, rows=column.where(**where).rows)
 
 
-def _ramp(column: Column) -> tuple[Interval | None, float]:
-    """What one more copy costs (bytes), and what is there without any; the first is ``None``
-    where no ramp has two different N."""
+def _ramp(column: Column) -> tuple[float, float] | None:
+    """Bytes that one more copy costs, and those without any; ``None`` without two different N."""
     fitted = fitted_ramps(column.rows).values()
     if not fitted:
-        return None, 0.0
-    each = median_interval([line.slope for line in fitted])
-    return each, median_interval([line.intercept for line in fitted]).estimate
+        return None
+    return median(line.slope for line in fitted), median(line.intercept for line in fitted)
 
 
-@explained.table("cells")
+@explained.table("cells", lacking="copy that was started")
 def table(view: View) -> Iterator[Row]:
     """One row a cell: what five at once took, and what one more costs."""
     weighed = {one.cell: one for one in cells(view, PSS, phase="ramp")}
     worked = {one.cell: one for one in cells(view, CPU)}
-    healed = {one.cell: one for one in cells(view, HEAL)}
-    for one in need(view, WALL):
-        time, more = one.at(WANTED), weighed.get(one.cell)
-        each = _ramp(more.column)[0] if more else None
+    for one in cells(view, WALL):
+        wall, more = one.at(WANTED), weighed.get(one.cell)
+        ramp = _ramp(more.column) if more else None
         work = worked[one.cell].at(WANTED) if one.cell in worked else None
-        heal = healed[one.cell].at(KILLED) if one.cell in healed else None
         yield {
             "copy": one.column.label(mixed=False),
-            f"{WANTED} at once": seconds(time.estimate) if time else "–",
+            f"{WANTED} at once": seconds(wall.estimate) if wall else "–",
             "processor, each": seconds(work.estimate) if work else "–",
-            "memory, one more": size(each.estimate) if each else "–",
-            f"{KILLED} of {WANTED} replaced": seconds(heal.estimate) if heal else "–",
+            "memory, one more": size(ramp[0]) if ramp else "–",
         }
 
 
 explained.values("cells", "table")(View.sourced)
 
 
-@explained.table("every_n")
+@explained.table("every_n", lacking="copy that was started")
 def every_n(view: View) -> Iterator[Row]:
-    """One row a cell and N: medians of the wall time and of each copy's, with n and provenance."""
-    alone = {one.cell: one for one in cells(view, EACH)}
-    for one in need(view, WALL):
+    """One row a cell and N: the median, with n and provenance."""
+    for one in cells(view, WALL):
         for n in one.cell.ns:
-            found = one.at(n)
-            each = alone[one.cell].at(n) if one.cell in alone else None
-            if found is None:
-                continue
-            span = f" [{found.ends(seconds)}]" if found.known else ""
-            few = f" {found.kind}" if span and found.n < INTERVAL_FROM else ""
-            yield {
-                "copy": one.column.label(mixed=False),
-                "N": str(n),
-                "until all are there": f"{seconds(found.estimate)}{span}{few}",
-                "until one is there": seconds(each.estimate) if each else "–",
-                "runs": str(found.n),
-                "provenance": one.column.provenance,
-            }
+            if found := one.at(n):
+                yield {
+                    "copy": one.column.label(mixed=False),
+                    "N": str(n),
+                    "until all are there": f"{seconds(found.estimate)} ({found.words(seconds)})",
+                    "runs": str(found.n),
+                    "provenance": one.column.provenance,
+                }
 
 
 @explained.whatif("many")
 def many(view: View) -> WhatIf:
     """Hosts needed for N copies: by memory, and so that all are there within a minute."""
-    weighed = [(one, _ramp(one.column)[0]) for one in cells(view, PSS, phase="ramp")]
-    sized = [(one, each.estimate) for one, each in weighed if each and each.estimate > 0]
+    weighed = cells(view, PSS, phase="ramp")
+    sized = [(one, r[0]) for one in weighed if (r := _ramp(one.column)) and r[0] > 0]
     worked = [(one, work.estimate) for one in cells(view, CPU) if (work := one.at(WANTED))]
     if not sized or not worked:
         raise absent("copy whose memory and work are known")
@@ -206,7 +178,8 @@ def many(view: View) -> WhatIf:
     def dot(one: Found, hosts: float) -> Dot:
         needed = math.ceil(hosts)
         label = one.column.label(mixed=both)
-        return Dot(one.cell.series, label, needed, f"{needed:,}", hollow=one.is_ready_made)
+        ready = one.cell.start is not Start.COLD
+        return Dot(one.cell.series, label, needed, f"{needed:,}", hollow=ready)
 
     def panels(n: float) -> Panels:
         room_bytes = HOST_GIB * 1024 * MIB
@@ -232,29 +205,79 @@ def many(view: View) -> WhatIf:
     )  # fmt: skip
 
 
-def at_once(view: View, start: Start, n: int) -> Interval | None:
-    """Seconds until ``n`` ready-made copies are there, containers or clones."""
-    for one in cells(view, WALL):
-        if one.cell.start is start:
-            return one.at(n)
-    return None
-
-
 @explained.outcome("pre_created_s", Platform.CONTAINER)
 def _pre_created_s(view: View) -> float | None:
-    found = at_once(view, Start.PRE_CREATED, MANY[-1])
-    return found.estimate if found else None
+    try:
+        return _wall_s(view, MANY[-1])
+    except Unavailable:
+        return None
 
 
 @explained.outcome("clones_over_pre_created", Platform.CONTAINER, Platform.VM_DIRECT)
 def _clones_over_pre_created(view: View) -> float | None:
-    found = {one.cell.start: one for one in cells(view, WALL)}
+    found = {one.cell.start: one.column.where(phase=str(MANY[-1])) for one in cells(view, WALL)}
     above, below = found.get(Start.CLONE), found.get(Start.PRE_CREATED)
-    if above is None or below is None:
-        return None
-    n = str(MANY[-1])
-    times = above.column.where(phase=n).over(below.column.where(phase=n))
+    times = above.over(below) if above and below else None
     return times.estimate if times else None
 
 
-explained.demo("five", FIVE)
+@explained.check("per_second", unit="per second", within=0.05)
+def per_second(view: View) -> float:
+    """Pre-created containers a second, when the largest N is let go at once."""
+    return MANY[-1] / _wall_s(view, MANY[-1])
+
+
+@explained.values("per_second")
+def _per_second(view: View) -> Values:
+    alone_s = _wall_s(view, 1)
+    return {
+        "n": MANY[-1], "wall": seconds(_wall_s(view, MANY[-1])), "rate": f"{per_second(view):.3g}",
+        "wall_of_one": seconds(alone_s), "rate_of_one": f"{1 / alone_s:.3g}",
+    }  # fmt: skip
+
+
+def _wall_s(view: View, n: int) -> float:
+    """Seconds until ``n`` pre-created containers are there."""
+    for one in cells(view, WALL):
+        if one.cell.start is Start.PRE_CREATED and (found := one.at(n)):
+            return found.estimate
+    raise Unavailable(f"{n} pre-created containers at once were not measured", "replay a recording")
+
+
+READY_MADE = tuple(cell for cell in CELLS if cell.start is not Start.COLD)
+
+
+def run(launchers: Mapping[Platform, Launcher], options: Mapping[str, Any]) -> list[Row]:
+    """Start five of each, end two, start what is missing. Raises what ``Launcher.open`` raises."""
+    if options:
+        raise UnknownName("option", next(iter(options)), [])
+    rows = []
+    for cell in READY_MADE:
+        if (launcher := launchers.get(cell.series.platform)) is not None:
+            with Copies(launcher, cell.spec) as made:
+                made.add(WANTED)
+                healed_s = made.heal(KILLED)
+            emulated = launcher.traits(cell.spec).emulated
+            kind = f"{MEASURED}, {EMULATION}" if emulated else MEASURED
+            rows.append(_row(cell, healed_s, kind))
+    return rows
+
+
+def replay(view: View) -> list[Row]:
+    """The same from a recording. Raises ``Unavailable`` where there is none."""
+    healed = [one for one in cells(view, "heal_s") if one.cell in READY_MADE]
+    if not healed:
+        raise Unavailable("no replacing of copies is recorded", "install Docker, and run this cell")
+    return [_row(one.cell, one.column.median.estimate, one.column.provenance) for one in healed]
+
+
+def _row(cell: Cell, after_s: float, kind: str) -> Row:
+    return {
+        "copy": cell.label,
+        "ended": f"{KILLED} of {WANTED}",
+        "all there again after": seconds(after_s),
+        "provenance": kind,
+    }
+
+
+explained.demo("five", Demo((Platform.CONTAINER,), run, replay, optional=(Platform.VM_DIRECT,)))

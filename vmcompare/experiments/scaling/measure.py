@@ -2,24 +2,12 @@
 
 A **step** opens N copies of one cell at once and ends them again; a block holds every cell's steps,
 cells in shuffled order, N rising. Whatever can be prepared is prepared first (a pre-created
-container is created and attached); then all copies are let go together. Rows of a step (``phase``
-is N as a word, ``"5"``):
+container is created and attached); then all copies are let go together.
 
-``scale_wall_s``
-    from the common start to the last copy's first byte.
-``scale_each_s``
-    from the common start to each copy's own first byte; ``rep`` is the copy.
-``start_cpu_s``
-    processor seconds of this host for each start: what serves the copy (shim and workload, or the
-    emulator) with all it has ended, and for Docker its daemons with all they have ended, divided by
-    N. Our own client is left out. The kernel counts in hundredths of a second.
-``pss_bytes``, phase ``ramp``
-    proportional set size of every process that serves a copy, all N together (``rep`` is N);
-    without the translator's code cache, as in ``guest_os``.
-``each_bytes``, phase ``first`` and ``last``
-    what the first copy costs, and what one more costs from the last N but one to the last N.
-``heal_s``, phase ``"2"``
-    of 5 copies 2 are ended; from when that is noticed until 5 are there again.
+``phase`` of a step's rows is N (``"5"``). Of ``pss_bytes``, of all N together and without the
+translator's code cache, it is ``ramp``, and ``rep`` is N. ``start_cpu_s`` has what serves a copy
+and Docker's daemons, each with all it has ended, but not our own client; the kernel counts in
+hundredths of a second.
 """
 
 from __future__ import annotations
@@ -32,8 +20,8 @@ from dataclasses import dataclass, replace
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
-from vmcompare.evidence.units import MIB, NS_PER_S
-from vmcompare.experiments.scaling.copies import Copies, copies
+from vmcompare.evidence.units import MIB
+from vmcompare.experiments.scaling.copies import Copies
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import (
     FAILURES,
@@ -98,74 +86,65 @@ CELLS = (
 """Cold beside cold, ready-made beside ready-made: comparing is fair within one kind of start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One cell, N copies, in which block and at which place."""
-
-    cell: Cell
-    n: int
-    block: int
-    order: int
-    is_warmup: bool = False
-
-
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows of every step as it ends. A step that fails is a row; the run goes on."""
     failures: Counter[Cell] = Counter()
-    before: dict[Cell, tuple[int, float]] = {}
-    for step in context.steps([(f"{s.cell.label} × {s.n}", s) for s in plan(context)]):
-        cell = step.cell
+    weights: dict[tuple[Cell, int], dict[int, float]] = {}
+    steps = [(f"{cell.label} × {n}", (cell, n, place)) for cell, n, place in plan(context)]
+    for cell, n, place in context.steps(steps):
         launcher = context.launcher(cell.series)
         assert launcher is not None  # plan() holds only what can be launched
         row = blank(
-            launcher, cell.series.platform, cell.spec, "scale_wall_s", phase=str(step.n),
-            block=step.block, order_in_block=step.order, is_warmup=step.is_warmup,
-        )  # fmt: skip
+            launcher, cell.series.platform, cell.spec, "scale_wall_s", phase=str(n), **place
+        )
         if failures[cell] >= GIVE_UP_AFTER:
             yield failed(row, "not tried again after repeated failure")
             continue
         try:
-            for made in _rows(row, step, launcher):
+            for made in _rows(row, cell, n, launcher):
                 yield made
-                if made.metric == "pss_bytes" and made.value is not None and not step.is_warmup:
-                    yield from _each(made, step, before)
+                if made.metric == "pss_bytes" and made.value is not None and not row.is_warmup:
+                    held = weights.setdefault((cell, row.block), {})
+                    held[n] = made.value
+                    yield from _each(made, cell.ns, held)
         except FAILURES as problem:
-            lacking = isinstance(problem, Unavailable)
-            failures[cell] += GIVE_UP_AFTER if lacking else 1
+            failures[cell] += GIVE_UP_AFTER if isinstance(problem, Unavailable) else 1
             yield failed(row, str(problem))
 
 
-def plan(context: Context) -> Iterator[Step]:
-    """A warm-up of each cell, then per block each cell's N, cells shuffled by the seed."""
+def plan(context: Context) -> Iterator[tuple[Cell, int, dict[str, int]]]:
+    """Cell, N and columns that say which step it is: a warm-up of each cell, then blocks.
+
+    A block has each cell's N, cells shuffled by the seed.
+    """
     chance = random.Random(context.seed)
     here = [cell for cell in CELLS if context.launcher(cell.series)]
     for order, cell in enumerate(here):
-        yield Step(cell, 1, 0, order, is_warmup=True)
+        yield cell, 1, {"block": 0, "order_in_block": order, "is_warmup": True}
     for block in range(context.rounds):
-        shuffled = chance.sample(here, len(here))
-        steps = [(cell, n) for cell in shuffled for n in cell.ns]
+        steps = [(cell, n) for cell in chance.sample(here, len(here)) for n in cell.ns]
         for order, (cell, n) in enumerate(steps):
-            yield Step(cell, n, block, order)
+            yield cell, n, {"block": block, "order_in_block": order, "is_warmup": False}
 
 
-def _rows(row: Measurement, step: Step, launcher: Launcher) -> Iterator[Measurement]:
-    if memory.available_bytes() < step.cell.room_bytes(step.n) + SPARE_BYTES:
+def _rows(row: Measurement, cell: Cell, n: int, launcher: Launcher) -> Iterator[Measurement]:
+    if memory.available_bytes() < cell.room_bytes(n) + SPARE_BYTES:
         raise Unavailable(
-            f"{step.n} of {step.cell.label} at once would leave this computer too little memory",
+            f"{n} of {cell.label} at once would leave this computer too little memory",
             "close other programs",
         )
-    daemons = memory.docker_daemons() if step.cell.series == Series(Platform.CONTAINER) else ()
-    used_s = _used_s(daemons)
-    with copies(launcher, step.cell.spec) as made:
-        yield filled(row, made.add(step.n))
+    daemons = memory.docker_daemons() if cell.series == Series(Platform.CONTAINER) else ()
+    used_s = memory.cpu_s(daemons, with_ended=True)
+    with Copies(launcher, cell.spec) as made:
+        yield filled(row, made.add(n))
         for number, copy in enumerate(made.here):
             yield filled(row, copy.start_s, metric="scale_each_s", rep=number)
         work = replace(row, metric="start_cpu_s")
         yield from or_failed(_work(work, made, daemons, used_s), work)
-        weight = replace(row, metric="pss_bytes", phase="ramp", rep=step.n)
+        weight = replace(row, metric="pss_bytes", phase="ramp", rep=n)
         yield from or_failed(_weight(weight, made), weight)
-        if step.n == WANTED and not step.is_warmup:
-            yield _healed(replace(row, metric="heal_s", phase=str(KILLED)), made)
+        if n == WANTED:
+            yield filled(row, made.heal(KILLED), metric="heal_s", phase=str(KILLED))
 
 
 def _work(
@@ -173,50 +152,29 @@ def _work(
 ) -> Iterator[Measurement]:
     if row.platform is Platform.CONTAINER and not daemons:
         raise Unavailable("the engine’s daemons cannot be seen from here", "replay a recording")
-    serving = [pid for pids in made.pids() for pid in pids]
-    spent_s = _used_s(daemons) - before_s + _used_s(serving)
-    yield filled(row, spent_s / len(made.here))
+    after_s = memory.cpu_s((*daemons, *made.pids()), with_ended=True)
+    yield filled(row, (after_s - before_s) / len(made.here))
 
 
 def _weight(row: Measurement, made: Copies) -> Iterator[Measurement]:
     time.sleep(SETTLE_S)
+    pids = made.pids()
     if row.platform.is_vm:
-        ram = row.mem_limit_mib * MIB
-        parts = [
-            memory.vm_parts(pids, ram_bytes=ram, emulated=row.emulated) for pids in made.pids()
-        ]
-        yield filled(row, float(sum(part.pss_bytes for part in parts)))
+        ram_bytes = row.mem_limit_mib * MIB
+        parts = memory.vm_parts(pids, ram_bytes=ram_bytes, emulated=row.emulated)
+        yield filled(row, float(parts.pss_bytes))
     else:
-        yield filled(row, float(sum(memory.pss_bytes(pids) for pids in made.pids())))
+        yield filled(row, float(memory.pss_bytes(pids)))
 
 
-def _healed(row: Measurement, made: Copies) -> Measurement:
-    """As an orchestrator does it: look how many are there, and start what is missing."""
-    made.end(KILLED)
-    noticed_ns = time.perf_counter_ns()
-    made.add(WANTED - len(made.here))
-    return filled(row, (time.perf_counter_ns() - noticed_ns) / NS_PER_S)
-
-
-def _each(
-    row: Measurement, step: Step, before: dict[Cell, tuple[int, float]]
-) -> Iterator[Measurement]:
+def _each(row: Measurement, ns: Sequence[int], held: dict[int, float]) -> Iterator[Measurement]:
     """What the first copy costs, and what one more costs between the two largest N of a block."""
-    assert row.value is not None
-    ns = step.cell.ns
     each = replace(row, metric="each_bytes", rep=0)
-    if step.n == ns[0]:
-        yield filled(each, row.value / step.n, phase="first")
-    if len(ns) > 1 and step.n == ns[-2]:
-        before[step.cell] = step.block, row.value
-    if step.n == ns[-1] and before.get(step.cell, (-1, 0.0))[0] == step.block:
-        more = row.value - before[step.cell][1]
-        yield filled(each, more / (ns[-1] - ns[-2]), phase="last")
-
-
-def _used_s(pids: Sequence[int]) -> float:
-    """Processor seconds of processes and of all that they have waited for. ``Unavailable``."""
-    return memory.cpu_s(pids, with_ended=True)
+    n = max(held)
+    if n == ns[0]:
+        yield filled(each, held[n] / n, phase="first")
+    elif n == ns[-1] and ns[-2] in held:
+        yield filled(each, (held[n] - held[ns[-2]]) / (n - ns[-2]), phase="last")
 
 
 EXPERIMENT = Experiment(
