@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import re
 import socket
@@ -390,51 +389,3 @@ def test_json_of_the_other_commands_has_the_fields_that_are_described(
     monkeypatch.setattr("vmcompare.engines.cleanup.sweep", lambda: swept)
     assert main(["clean", "--json"]) == 0
     assert names_in(json.loads(capsys.readouterr().out)) == described("clean")
-
-
-@pytest.fixture(scope="module")
-def completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    script = tmp_path_factory.mktemp("completion") / "completion.bash"
-    script.write_text(vmcompare("completion", "bash").stdout, encoding="utf-8")
-    return script
-
-
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        (["rec"], ["record"]),
-        (["record", "boot"], ["boot_instructions", "boot_speed"]),
-        (["record", "--platform", "vm-"], ["vm-direct", "vm-tuned"]),
-        (["record", "--e"], []),
-        (["export", "--c"], ["--csv"]),
-    ],
-    ids=str,
-)
-def test_bash_completes_commands_options_and_names(
-    words: list[str], offered: list[str], completion: Path
-) -> None:
-    asked = " ".join(["vmcompare", *words])
-    done = subprocess.run(
-        ["bash", "-c", f'''source "$0"
-        function=$(complete -p vmcompare | sed -E "s/.*-F ([^ ]+).*/\\1/")
-        COMP_WORDS=({asked}) COMP_CWORD={len(words)}; "$function"
-        printf "%s\\n" "${{COMPREPLY[@]}}"''', completion],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert sorted(done.stdout.split()) == offered
-
-
-def test_completion_without_shtab_is_one_sentence_with_the_next_step(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    imported = builtins.__import__
-
-    def without(name: str, *more: Any, **named: Any) -> Any:
-        if name == "shtab":
-            raise ImportError("No module named 'shtab'")
-        return imported(name, *more, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    assert main(["completion", "bash"]) == 1
-    [said] = capsys.readouterr().err.splitlines()
-    assert "vmcompare[completion]" in said

@@ -1,4 +1,4 @@
-"""The command line: ``vmcompare check | lab | record | handout | export | clean | completion``.
+"""The command line: ``vmcompare check | lab | record | handout | export | clean``.
 
 Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130 (``lab``, which ends in no
 other way: 0). A command whose output nobody reads any more ends with 141, but for ``record`` and
@@ -32,9 +32,8 @@ WORDS = {
     "record": "Measure one experiment, several, or all; one that fails does not stop the next.",
     "handout": "Run lessons and write each as one self-contained HTML file; "
     "several get an index page.",
-    "export": "Write the rows of a recording, or of a folder of them, as one CSV or Parquet file.",
+    "export": "Write the rows of a recording, or of a folder of them, as one CSV file.",
     "clean": "End and remove whatever earlier runs left behind.",
-    "completion": "Print what makes a shell complete these commands; it needs shtab.",
 }
 """What each command does, as ``--help`` says it."""
 
@@ -46,15 +45,8 @@ EXAMPLES = {
         "record boot_speed --platform process --platform container",
     ),
     "handout": ("handout notebooks/*.ipynb --out dist --mode replay",),
-    "export": (
-        "export 20261125T121524Z-ab32fa.jsonl --csv boot.csv",
-        "export my-recordings --parquet all.parquet",
-    ),
+    "export": ("export 20261125T121524Z-ab32fa.jsonl --csv boot.csv",),
     "clean": ("clean", "clean --engine"),
-    "completion": (
-        "completion bash > ~/.local/share/bash-completion/completions/vmcompare",
-        'completion zsh > "${fpath[1]}/_vmcompare"',
-    ),
 }
 """How each command is called, as ``--help`` shows it."""
 
@@ -288,29 +280,15 @@ def _telling(
 def export(arguments: argparse.Namespace) -> int:
     from vmcompare.evidence import export
 
-    form = "csv" if arguments.csv else "parquet"
-    out: Path = arguments.csv or arguments.parquet
+    out: Path = arguments.csv
     if any(out.resolve() == path.resolve() for path in export.files(arguments.recording)):
         raise VmcompareError("a recording is not replaced by its export: name another file")
     frame = export.read(arguments.recording)
-    export.write(frame, out, form)
+    export.write(frame, out)
     if arguments.json:
-        _print_json(file=str(out), format=form, rows=len(frame), columns=[*frame.columns])
+        _print_json(file=str(out), rows=len(frame), columns=[*frame.columns])
     elif out.is_file():  # else it may be standard output itself
         print(f"wrote {out} ({len(frame):,} rows)")
-    return 0
-
-
-def completion(arguments: argparse.Namespace) -> int:
-    try:
-        import shtab
-    except ImportError as error:
-        raise Unavailable(
-            "completion needs shtab, which is not installed",
-            "pip install 'vmcompare[completion]'",
-        ) from error
-    parser = _parser(completed=True)
-    print(shtab.complete(parser, arguments.shell))
     return 0
 
 
@@ -439,31 +417,22 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
 
-def _known() -> tuple[Sequence[str], Sequence[str]]:
-    """The experiments and platforms there are."""
-    from vmcompare.measuring.experiment import discover
+def _names() -> str:
+    """The experiments and platforms there are, for the help of ``record``."""
+    from vmcompare.measuring.experiment import discover, load
     from vmcompare.sandbox import Platform
 
-    return discover(), [platform.value for platform in Platform]
-
-
-def _names() -> str:
-    """The same for the help of ``record``."""
-    from vmcompare.measuring.experiment import load
-
-    experiments, platforms = _known()
     lines = ["Experiments:"]
-    for name in experiments:
+    for name in discover():
         try:
             lines.append(f"  {name:18}{load(name).question}")
         except VmcompareError as error:  # another package's, which is broken
             lines.append(f"  {name:18}{error}")
-    lines += ["", f"Platforms: {', '.join(platforms)}", "", ""]
+    lines += ["", f"Platforms: {', '.join(Platform)}", "", ""]
     return "\n".join(lines)
 
 
-def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
-    """The command line; with ``completed``, names and files are marked for a shell's completion."""
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="vmcompare",
         description="Measure, on your own computer, how virtual machines and containers differ.",
@@ -488,17 +457,6 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
         sub.set_defaults(command=function)
         return sub
 
-    def add_path(
-        sub: argparse._ActionsContainer, *names: str, folder: bool = False, **more: Any
-    ) -> None:
-        action = sub.add_argument(*names, **{"type": Path, **more})
-        if completed:
-            import shtab
-
-            action.complete = shtab.DIRECTORY if folder else shtab.FILE  # type: ignore[attr-defined]
-
-    # An unknown name is told of by a sentence, which argparse's choices would come before.
-    experiments, platforms = _known() if completed else (None, None)
     as_json.add_argument("--json", action="store_true", help="say it as JSON, for programs")
     verbose.add_argument(
         *("-v", "--verbose"),
@@ -506,7 +464,7 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
         help="say on standard error what engines are asked to do",
     )
     measured.add_argument(
-        "--platform", choices=platforms, action="append", default=[], metavar="NAME",
+        "--platform", action="append", default=[], metavar="NAME",
         help="measure only this one (a handout replays the others); may be given several times",
     )  # fmt: skip
     measured.add_argument(
@@ -515,7 +473,10 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
     )  # fmt: skip
 
     sub = command(check, as_json, verbose)
-    add_path(sub, "recording", nargs="*", metavar="FILE.jsonl", help="look at recordings instead")
+    sub.add_argument(
+        "recording", type=Path, nargs="*", metavar="FILE.jsonl",
+        help="look at recordings instead",
+    )  # fmt: skip
 
     sub = command(lab, verbose)
     sub.add_argument(
@@ -533,41 +494,37 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
     sub = command(record, measured, as_json, verbose)
     sub.lists = _names
     sub.add_argument(
-        "experiment", choices=experiments, nargs="*", metavar="EXPERIMENT",
+        "experiment", nargs="*", metavar="EXPERIMENT",
         help="one of those below; all when none is named",
     )  # fmt: skip
-    add_path(sub, "--out", folder=True, metavar="DIR", help="default: your own data directory")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="default: your own data directory")
     # For a lesson, which starts this command and stops it.
     sub.add_argument("--stop-on-eof", action="store_true", help=argparse.SUPPRESS)
     sub.add_argument("--events", action="store_true", help=argparse.SUPPRESS)
 
     sub = command(handout, measured, as_json)
     words = "04, or 04-boot-speed, or a notebook's path"
-    add_path(sub, "notebook", type=str, nargs="+", metavar="LESSON", help=words)
+    sub.add_argument("notebook", nargs="+", metavar="LESSON", help=words)
     sub.add_argument(
         "--edition",
         choices=("student", "instructor"),
         default="student",
         help="student: answers on a last page; instructor: beside each task (default: student)",
     )
-    add_path(sub, "--out", folder=True, default=Path("dist"), metavar="DIR", help="default: dist")
+    sub.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
     sub.add_argument(
         "--mode", choices=("auto", "live", "replay"), help="run, replay, or both (default: auto)"
     )
 
     sub = command(export, as_json)
-    add_path(sub, "recording", metavar="RECORDING", help="a file, or a folder of recordings")
-    form = sub.add_mutually_exclusive_group(required=True)
-    for name, words in (("--csv", "comma-separated values"), ("--parquet", "needs pyarrow")):
-        add_path(form, name, metavar="FILE", help=words)
+    words = "a file, or a folder of recordings"
+    sub.add_argument("recording", type=Path, metavar="RECORDING", help=words)
+    sub.add_argument("--csv", type=Path, required=True, metavar="FILE", help="what to write")
 
     sub = command(clean, as_json, verbose)
     sub.add_argument(
         "--engine", action="store_true", help="also stop the Docker daemon that set-up started"
     )
-
-    sub = command(completion)
-    sub.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="whose")
     return parser
 
 
