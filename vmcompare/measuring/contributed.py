@@ -11,8 +11,7 @@ import getpass
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +21,12 @@ from vmcompare.evidence.recording import Recording, read
 from vmcompare.evidence.schema import BROWSER_LAB
 from vmcompare.measuring.experiment import load
 
-Check = Callable[[Recording], Iterator[str]]
-
 _HOME = re.compile(r"(?:/(?:home|Users|root)/|\b[A-Za-z]:\\+Users\\+)[^\s\"/\\]*")
 _NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes", "versions")
 """Facts of the machine without which no figure can be judged."""
 _NEEDED_OF_A_BROWSER = ("os", "cores", "versions", "details")
 """The same of a run in a browser, which tells a page no more of its computer."""
 _DIFFERENCES = ("host_delta_bytes", "returned_ratio")  # metrics that may be below zero
-_SERIES = (
-    *("platform", "machine", "layer", "runtime", "warmth", "confinement"),
-    *("metric", "phase"),
-)
-"""Columns that tell one series from another."""
-_SIZED = "size"
-"""The phase in which the memory of the instances is varied."""
-_SIZE = {"vcpus": "number of processors", "mem_limit_mib": "memory", "network": "network"}
-"""Columns that are the same in all rows of a series → what they are."""
-_INSIDE = {
-    "image_digest": "image",
-    "vmm": "version of the virtual machine monitor",
-    "accel": "accelerator",
-    "guest_kernel": "kernel inside",
-}
-"""The same within one repetition of a series, which may have an image of its own."""
-_PLACE = (
-    *_SERIES,
-    *("rep", *_SIZE, *_INSIDE, "block", "order_in_block", "is_warmup", "status", "error"),
-)
-"""Columns that no two rows have in common."""
-_NEXT_REP = 600  # how far the next repetition of a platform may be: some count tenths of a second
 _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "linux", "localhost")
 """Names that every other machine has too: they tell nothing about a person."""
 
@@ -66,17 +41,7 @@ def problems(path: Path) -> tuple[str, ...]:
         recording = read(path)
     except RecordingError as error:
         return (error.unnamed,)
-    checks: tuple[Check, ...] = (
-        _whole,
-        _question,
-        _identity,
-        _once,
-        _counted,
-        _alike,
-        _accelerator,
-        _values,
-        _names,
-    )
+    checks = (_whole, _question, _identity, _once, _accelerator, _values, _names)
     return tuple(sentence for check in checks for sentence in check(recording))
 
 
@@ -182,52 +147,12 @@ def _identity(recording: Recording) -> Iterator[str]:
 
 def _once(recording: Recording) -> Iterator[str]:
     """Every row is of this run, and stands in it once."""
-    places = Counter(tuple(row[name] for name in _PLACE) for row in recording.rows)
-    place, times = next(iter(places.most_common(1)), ((), 0))
+    [(_, times)] = Counter(tuple(row.items()) for row in recording.rows).most_common(1) or [((), 0)]
     if times > 1:
-        row = dict(zip(_PLACE, place, strict=True))
-        again = sum(places.values()) - len(places)
-        yield (
-            f"The same row stands there {times} times ({_called(row)}, block {row['block']}, "
-            f"repetition {row['rep']}); {again} rows are repeated in all."
-        )
+        yield f"The same row stands there {times} times."
     moments = [recording.started_utc[:-1], *(row["ts_utc"] for row in recording.rows)]
     if moments != sorted(moments):
         yield "Its rows are not in the order of their times: rows of two runs may be mixed."
-
-
-def _counted(recording: Recording) -> Iterator[str]:
-    """Blocks and repetitions count on from 0; nothing stands far from the rest."""
-    last = max((row["block"] for row in recording.rows), default=0)
-    if last >= max(recording.rounds, 1):
-        yield f"A row is of block {last}, but {recording.rounds} rounds count from 0."
-    reps: dict[str, set[int]] = {}
-    for row in recording.rows:
-        reps.setdefault(str(row["platform"]), set()).add(row["rep"])
-    for platform, numbers in reps.items():
-        for before, after in pairwise(sorted({0, *numbers})):
-            if after - before > _NEXT_REP:
-                yield f"A row of {platform} is of repetition {after}; the one before is {before}."
-                break
-
-
-def _alike(recording: Recording) -> Iterator[str]:
-    """One series is one image on one machine, from its first row to its last."""
-    for columns, key in ((_SIZE, _SERIES), (_INSIDE, (*_SERIES, "rep", *_SIZE))):
-        for column, what in columns.items():
-            seen: dict[tuple[object, ...], object] = {}
-            for row in recording.rows:
-                if row[column] == "" or (column == "mem_limit_mib" and row["phase"] == _SIZED):
-                    continue  # it was not known before a start failed, or it is varied
-                series = tuple(row[name] for name in key)
-                if seen.setdefault(series, row[column]) != row[column]:
-                    yield f"The {what} changes within one series ({_called(row)})."
-                    break
-
-
-def _called(row: Mapping[str, Any]) -> str:
-    named = (row[name] for name in ("platform", "machine", "runtime", "metric", "phase"))
-    return " ".join(filter(None, map(str, named)))
 
 
 def _accelerator(recording: Recording) -> Iterator[str]:
