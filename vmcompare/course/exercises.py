@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from vmcompare.course import answers
 from vmcompare.course.page import needs_kernel
-from vmcompare.course.templates import render
+from vmcompare.course.templates import css, render
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Question
 from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescaped
@@ -269,27 +269,7 @@ def _list_choices(choices: Sequence[str]) -> str:
 
 # ---- as HTML -------------------------------------------------------------------------------------
 
-LAB_STYLE = """<style>
-.vmc-said { border-left: 3px solid var(--jp-border-color1, #888); padding: .2em 0 .2em .8em;
-  margin: .4em 0; line-height: 1.5; max-width: 46em; }
-.vmc-said.vmc-right { border-color: var(--jp-success-color1, #19692c); }
-.vmc-said.vmc-wrong { border-color: var(--jp-warn-color1, #a3260f); }
-.vmc-said p { margin: .2em 0; }
-.vmc-said small { color: var(--jp-ui-font-color2, #555); }
-.vmc-task { line-height: 1.5; max-width: 46em; }
-.vmc-task p { margin: .4em 0; }
-.vmc-task pre { background: var(--jp-layout-color2, #eee); padding: .6em .8em; overflow-x: auto;
-  user-select: all; }
-.vmc-task h3 { margin: 1.2em 0 .2em; font-size: 1.05em; }
-.vmc-kind { color: var(--jp-ui-font-color2, #555); }
-.vmc-choices label { display: flex !important; flex-direction: row-reverse;
-  justify-content: flex-end; align-items: flex-start !important; height: auto !important;
-  line-height: 1.5 !important; white-space: normal !important; margin: .15em 0 !important;
-  cursor: pointer; }
-.vmc-choices input { flex: none; float: none !important; width: 1em !important;
-  height: 1em !important; margin: .25em .6em 0 2px !important; }
-</style>"""
-"""What a handout's own style sheet does, for JupyterLab in its light and dark themes."""
+LAB_STYLE = f"<style>{css('tasks')}</style>"
 
 
 @dataclass(frozen=True, slots=True)
