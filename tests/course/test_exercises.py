@@ -12,9 +12,8 @@ from planted import planted, starts
 
 from vmcompare.course import answers
 from vmcompare.course.answers import Kind as Answered
-from vmcompare.course.exercises import Tasks, source
+from vmcompare.course.exercises import Choice, Exercise, Feedback, Question, Tasks, near, source
 from vmcompare.errors import Unavailable, UnknownName
-from vmcompare.evidence.exercise import Choice, Exercise, Feedback, Question, near
 from vmcompare.evidence.view import View, compose
 from vmcompare.paths import answers_path
 
@@ -61,8 +60,8 @@ def tasks(private_places: Path, shown: View) -> Tasks:
     return toy(shown)
 
 
-def toy(view: View, **more: Any) -> Tasks:
-    return Tasks("99", {"pick": PICK, "number": NUMBER}, (QUESTION,), lambda: view, **more)
+def toy(view: View, called: str = "lesson") -> Tasks:
+    return Tasks("99", {"pick": PICK, "number": NUMBER}, (QUESTION,), lambda: view, called)
 
 
 class TestAnswering:
@@ -232,13 +231,15 @@ class TestKeeping:
         assert len(tasks.check("number", 9).hints) == 2
 
     def test_a_page_for_others_neither_shows_nor_keeps_ones_own_answers(
-        self, tasks: Tasks, shown: View
+        self, tasks: Tasks, shown: View, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tasks.check("number", 7)
-        others = toy(shown, keeping=False)
+        monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
+        others = toy(shown)
         assert others.kept("number") is None
         others.check("number", 8)
         others.choose(QUESTION, 1)
+        monkeypatch.delenv("VMCOMPARE_HANDOUT")
         assert toy(shown).kept("number") == 7
         assert toy(shown).chosen(QUESTION) is None
 

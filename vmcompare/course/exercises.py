@@ -1,13 +1,15 @@
-"""What a lesson asks and what it says to an answer: judged by the data shown now, and as HTML.
+"""What a lesson asks, what it says to an answer, and both as HTML and as widgets.
 
-The HTML needs neither kernel nor script: in a handout, choices are native radio buttons, and what
-is said to a choice appears by CSS alone.
+An answer is never merely right or wrong: every check says what the data shown say, or what to look
+at next. The HTML needs neither kernel nor script: in a handout, choices are native radio buttons,
+and what is said to a choice appears by CSS alone. Texts are read in :mod:`vmcompare.course.text`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import html
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,10 +21,116 @@ from vmcompare.course import answers
 from vmcompare.course.page import needs_kernel
 from vmcompare.course.templates import css, render
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
-from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Question
 from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescaped
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
+from vmcompare.measuring.mode import is_handout
+
+Answer = float | str  # a number in the exercise's unit, one of its choices, or a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What is said to an answer.
+
+    ``right`` is ``None`` of a sentence, which no program judges; for a wrong answer the text says
+    what to look at next, not the solution.
+    """
+
+    right: bool | None
+    text: str
+
+
+Check = Callable[[View, Answer], Feedback]
+"""Judges an answer by the rows that the lesson shows; may raise ``Unavailable`` where they lack."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exercise:
+    """One exercise: what its answer is held to. Its task and code are cells of the notebook.
+
+    Attributes:
+        choices: what to choose from; empty where a number is asked for.
+        unit: of the number: ``"s"``, ``"bytes"``, ``"ratio"`` or any word.
+        hints: shown one after the other, each after a further wrong answer.
+        solution: the model answer with the figures of the data shown, Markdown; may raise
+            ``Unavailable``.
+        in_words: whether a sentence is asked for.
+        accepted: the lowest and the highest number that is right, where nothing else decides; may
+            raise ``Unavailable``.
+        on_rows: whether the rows shown decide which answer is right.
+    """
+
+    name: str
+    check: Check
+    hints: tuple[str, ...]
+    solution: Callable[[View], str]
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+    in_words: bool = False
+    accepted: Callable[[View], tuple[float, float]] | None = None
+    on_rows: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer to a question, and what is said to whoever chooses it."""
+
+    text: str
+    feedback: str
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A self-check question with exactly one right choice; wrong ones are real misconceptions."""
+
+    name: str
+    ask: str
+    choices: tuple[Choice, ...]
+
+    def __post_init__(self) -> None:
+        if sum(choice.right for choice in self.choices) != 1:
+            raise ValueError(f"question {self.name!r} needs exactly one right choice")
+
+
+def near(
+    answer: Answer, wanted: float, unit: str, *, within: float = 0.1, why: str = ""
+) -> Feedback:
+    """What is said to a number: right ``within`` a relative tolerance of what the data give.
+
+    ``why`` is said with a right answer, after the figure.
+    """
+    if not isinstance(answer, int | float) or not math.isfinite(answer):
+        return Feedback(False, "Please give a number.")
+    if abs(answer - wanted) <= within * abs(wanted):
+        return Feedback(True, f"Yes: the data shown give {written(wanted, unit)}. {why}".strip())
+    return Feedback(False, _off(float(answer), wanted, unit))
+
+
+_SLIPS: Sequence[tuple[frozenset[str], float, str]] = (
+    (frozenset({"s", "ms", "µs"}), 1e3, "a thousand times too {}: seconds or milliseconds?"),
+    (frozenset({"bytes", "MiB"}), 2.0**20, "about a million times too {}: bytes or MiB?"),
+    (frozenset({"ratio", "per cent"}), 100.0, "a hundred times too {}: a ratio or per cent?"),
+)
+"""Usual slips: in answers of which units, the factor, and what is asked."""
+
+
+def _off(answer: float, wanted: float, unit: str) -> str:
+    """What a wrong number may have come from; never the right one."""
+    if wanted and answer:
+        factor = answer / wanted
+        for units, scale, words in _SLIPS:
+            for times, size in ((scale, "large"), (1 / scale, "small")):
+                if unit in units and abs(factor / times - 1) < 0.12:
+                    return f"Not yet: that is {words.format(size)}"
+        if unit == "ratio" and abs(answer * wanted - 1) < 0.1 and abs(wanted - 1) > 0.2:
+            return "Not yet: that is the ratio the other way round."
+    size = "more than" if answer > wanted else "less than"
+    return f"Not yet: that is {size} the data shown give."
+
+
+# ---- answered ------------------------------------------------------------------------------------
 
 _NAMED = 3  # so many runs are named below an answer; more are counted
 
@@ -60,11 +168,12 @@ class _Attempt:
 class Tasks:
     """The exercises and questions of one lesson, and how far its learner is.
 
+    Answers are kept, but not while a page for others is made.
+
     Attributes:
         lesson: its number, under which answers are kept.
         view: gives the rows that are shown now.
         called: the notebook's name for its lesson, which stands in code for ``lesson``.
-        keeping: whether answers are kept; not while a page for others is made.
     """
 
     lesson: str
@@ -72,12 +181,11 @@ class Tasks:
     questions: Sequence[Question]
     view: Callable[[], View]
     called: str = "lesson"
-    keeping: bool = True
     _attempts: dict[str, _Attempt] = field(default_factory=dict)
     _chosen: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.keeping:
+        if is_handout():
             return
         for name, value in answers.kept(self.lesson, answers.Kind.EXERCISE).items():
             if name in self.exercises and isinstance(value, dict):
@@ -197,9 +305,7 @@ class Tasks:
         return f'{self.called}.solution("{name}")' if name in self.exercises else ""
 
     def _keep(self, kind: answers.Kind, name: str, value: answers.Json) -> str:
-        if not self.keeping:
-            return ""
-        return answers.keep(self.lesson, name, value, kind)
+        return "" if is_handout() else answers.keep(self.lesson, name, value, kind)
 
 
 def sentence(error: VmcompareError) -> str:

@@ -434,11 +434,7 @@ class Lesson(Steps):
 
     def _asked(self) -> Tasks:
         exercises, questions = text.asked(self.experiment, self.number)
-        return Tasks(
-            *(self.number, exercises, questions, lambda: self.view),
-            called=page.name_of(self),
-            keeping=not is_handout(),
-        )
+        return Tasks(self.number, exercises, questions, lambda: self.view, page.name_of(self))
 
 
 _REPLAY = "replay was chosen"

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vmcompare import paths
-from vmcompare.errors import TextError, Unavailable
-from vmcompare.evidence.exercise import (
+from vmcompare.course.exercises import (
     Answer,
     Check,
     Choice,
@@ -25,6 +24,7 @@ from vmcompare.evidence.exercise import (
     Question,
     near,
 )
+from vmcompare.errors import TextError, Unavailable
 from vmcompare.evidence.view import View
 from vmcompare.experiments.explanation import Explanation, Row, Values, explanation
 from vmcompare.measuring.experiment import package_dir
