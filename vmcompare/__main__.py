@@ -315,7 +315,7 @@ def clean(arguments: argparse.Namespace) -> int:
 
 def handout(arguments: argparse.Namespace) -> int:
     from vmcompare import engines
-    from vmcompare.handout import HandoutError, companions, export, export_all, files, index
+    from vmcompare.handout import HandoutError, export, export_all, files, index
     from vmcompare.measuring import progress
 
     if arguments.mode:
@@ -352,9 +352,8 @@ def handout(arguments: argparse.Namespace) -> int:
             *(notebooks, arguments.out), at_once=_at_once(), edition=edition, index=files.INDEX,
             finished=finished, progress=progress.say,
         )  # fmt: skip
-        for page in companions.write(arguments.out):
+        for page in index.write(arguments.out):
             finished(page)
-        finished(index.write(arguments.out))
     if arguments.json:
         failed = [{"notebook": str(e.notebook), "why": str(e)} for e in failures]
         _print_json(written=[str(page) for page in written], failed=failed)

@@ -2,9 +2,7 @@
 
 ``export`` is the way in. What a notebook may say to it:
 
-* cell tags: ``hide-input`` (show only the outputs), ``live-only`` (neither run nor shown),
-  ``student-only`` and ``instructor-only`` (left out of the other edition);
-* metadata: ``title`` (else the first heading), ``vmcompare.run`` (provenance for the footer);
+* cell tags: ``hide-input`` (show only the outputs), ``live-only`` (neither run nor shown);
 * HTML: ``<details class="vmc-answer">`` is printed on a last page in the student edition.
 
 What cells display is untrusted: only HTML that is known to be harmless comes through
@@ -156,7 +154,7 @@ async def _export(
     from vmcompare.handout import execution, files, page
 
     content = files.read(notebook)
-    page.leave_out(content, edition)
+    page.leave_out(content)
     try:
         paths.temporary()
         await execution.execute(
@@ -166,7 +164,7 @@ async def _export(
         raise HandoutError(notebook, str(error)) from error
     text = page.render(content, notebook, edition=edition, course=course)
     target = files.target(notebook, out, edition)
-    made = files.write(files.signed(text, target, notebook), target, notebook)
+    made = files.write(text, target, notebook)
     if f'href="{paths.browser_lab_page().name}"' in text:
         files.bring_browser_lab(made.parent, notebook)
     return made

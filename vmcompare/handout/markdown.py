@@ -24,14 +24,6 @@ from vmcompare.handout import safe
 _ENVIRONMENTS_MAX = 200  # the end of each is looked for through all of the text
 
 
-class MarkdownError(VmcompareError):
-    """Text that cannot be rendered; the text of the error says why, as a clause."""
-
-
-class PictureError(VmcompareError):
-    """A picture that cannot be put into the page; the text says which and why."""
-
-
 def to_html(
     source: str, directory: Path, attachments: Mapping[str, Any], *, trusted: bool = True
 ) -> str:
@@ -43,13 +35,11 @@ def to_html(
         trusted: whether an author wrote it, who wants to hear of a formula that cannot be drawn. In
             what a cell displays, which values may have gone into, it is shown as LaTeX.
 
-    Raises:
-        FormulaError: a formula of the author's cannot be drawn.
-        PictureError: a picture cannot be shown.
-        MarkdownError: it is too long, or too deep.
+    Raises ``VmcompareError``: a formula of the author's or a picture cannot be shown, or the text
+    is too long or too deep; it says so as a clause.
     """
     if len(source) > TEXT_MAX or source.count(r"\begin{") > _ENVIRONMENTS_MAX:
-        raise MarkdownError(
+        raise VmcompareError(
             f"its text is longer than {TEXT_MAX:,} characters, or has more than "
             f"{_ENVIRONMENTS_MAX} formulas in environments: split the cell"
         )
@@ -57,14 +47,14 @@ def to_html(
     try:
         return clean(str(MarkdownWithMath(renderer=renderer).render(source)))
     except RecursionError as error:
-        raise MarkdownError("its text is nested too deeply") from error
+        raise VmcompareError("its text is nested too deeply") from error
 
 
 def clean(fragment: str) -> str:
     try:
         return safe.clean(fragment)
     except ValueError as error:
-        raise MarkdownError(str(error)) from error
+        raise VmcompareError(str(error)) from error
 
 
 class _Renderer(IPythonRenderer):
@@ -116,8 +106,8 @@ def picture_address(source: str, directory: Path, attachments: Mapping[str, Any]
     """A picture as a ``data:`` address; one on the web is left as it is.
 
     ``source`` is what the notebook has: a path (percent-coded or not) in or below its
-    ``directory``, or ``attachment:…`` of the cell (name → type → base64). Raises ``PictureError``:
-    it is not there, not a picture, too large, or elsewhere on this computer.
+    ``directory``, or ``attachment:…`` of the cell (name → type → base64). Raises ``VmcompareError``
+    where it is not there, not a picture, too large, or elsewhere on this computer.
     """
     if _ELSEWHERE.match(source):
         return source
@@ -126,39 +116,38 @@ def picture_address(source: str, directory: Path, attachments: Mapping[str, Any]
     data = _picture(source, directory)
     kind = next((kind for kind, begins in _KINDS.items() if begins.match(data)), None)
     if kind is None:
-        raise PictureError(f"{_called(source)} is not a picture (PNG, JPEG, GIF, WebP or SVG)")
+        raise VmcompareError(f"{_called(source)} is not a picture (PNG, JPEG, GIF, WebP or SVG)")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _attached(name: str, attachments: Mapping[str, Any]) -> str:
     found = attachments.get(name) or attachments.get(unquote(name))
     if not isinstance(found, Mapping):
-        raise PictureError(f"the picture {_called(unquote(name))} is not attached to its cell")
+        raise VmcompareError(f"the picture {_called(unquote(name))} is not attached to its cell")
     for kind in _KINDS:
         if isinstance(found.get(kind), str):
             return f"data:{kind};base64,{''.join(found[kind].split())}"
-    raise PictureError(f"the attachment {_called(unquote(name))} is not a picture")
+    raise VmcompareError(f"the attachment {_called(unquote(name))} is not a picture")
 
 
 def _candidates(source: str, directory: Path) -> Iterator[Path]:
     """As written; decoded; and, as in an address, without what follows ``?`` or ``#``."""
-    for written in dict.fromkeys((source, unquote(source))):
-        for short in (written, re.split(r"[?#]", written)[0]):
-            for form in (short, *(unicodedata.normalize(n, short) for n in ("NFC", "NFD"))):
-                if form and "\0" not in form and len(form) < 1000:
-                    yield directory / form
+    for written in (source, unquote(source)):
+        for form in (written, re.split(r"[?#]", written)[0], unicodedata.normalize("NFD", written)):
+            if form and "\0" not in form and len(form) < 1000:
+                yield directory / form
 
 
 def _picture(source: str, directory: Path) -> bytes:
     try:
         path = next((p for p in _candidates(source, directory) if p.exists()), None)
         if path is None:
-            raise PictureError(f"there is no picture {_called(source)} beside the notebook")
+            raise VmcompareError(f"there is no picture {_called(source)} beside the notebook")
         if not path.resolve().is_relative_to(directory.resolve()):
-            raise PictureError(f"{_called(source)} lies outside the notebook's folder")
+            raise VmcompareError(f"{_called(source)} lies outside the notebook's folder")
         return paths.read(path, PICTURE_MAX)
     except OSError as error:
-        raise PictureError(f"{_called(source)} cannot be read ({error.strerror})") from error
+        raise VmcompareError(f"{_called(source)} cannot be read ({error.strerror})") from error
 
 
 def _called(name: str) -> str:

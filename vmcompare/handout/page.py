@@ -10,6 +10,7 @@ import ast
 import base64
 import binascii
 import copy
+import json
 import os
 import re
 import unicodedata
@@ -41,13 +42,11 @@ OUTPUT_MAX = 2_000_000
 """Characters that one cell may show, pictures included: ten times the largest of the lessons."""
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_OTHER_EDITION = {"student": "instructor-only", "instructor": "student-only"}
 
 
-def leave_out(content: nbformat.NotebookNode, edition: str) -> None:
-    """Remove, in place, the cells that do not belong into this edition of a handout."""
-    unwanted = {"live-only", _OTHER_EDITION[edition]}
-    content.cells = [c for c in content.cells if not unwanted & set(_tags(c))]
+def leave_out(content: nbformat.NotebookNode) -> None:
+    """Remove, in place, the cells that are for a running notebook alone."""
+    content.cells = [c for c in content.cells if "live-only" not in _tags(c)]
 
 
 def only_shows(source: str) -> bool:
@@ -114,11 +113,10 @@ def _render(
     resources: dict[str, Any] = {
         "metadata": {"name": notebook.stem, "path": str(notebook.resolve().parent)}
     }
-    made, words = shown.metadata.get("vmcompare"), _words_of(shown)
+    words = _words_of(shown)
     resources["vmcompare"] = {
         "version": __version__,
         "edition": edition,
-        "run": _provenance(made.get("run", "") if isinstance(made, dict) else ""),
         "notebook": notebook,
         **_place(notebook, course, edition),
         "article": ARTICLE if "the article’s claims" in words.lower() or quoted(words) else "",
@@ -127,8 +125,7 @@ def _render(
     }
     body, _ = _exporter().from_notebook_node(shown, resources)
     body = body.encode("utf-8", "replace").decode("utf-8")  # half characters, out of "\\ud800"
-    title = shown.metadata.get("title", "")
-    return _finished(body, notebook, title=title if isinstance(title, str) else "", edition=edition)
+    return _finished(body, notebook, edition)
 
 
 def _words_of(content: nbformat.NotebookNode) -> str:
@@ -158,23 +155,10 @@ def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, An
 
 
 def _refuse_huge(cell: nbformat.NotebookNode, notebook: Path) -> None:
-    size = sum(_characters(output) for output in cell.outputs)
+    size = len(json.dumps(cell.outputs, ensure_ascii=False))
     if size > OUTPUT_MAX:
         what = f"the cell shows {size:,} characters, and a page takes {OUTPUT_MAX:,} of one cell"
         raise HandoutError(notebook, what, cell=first_line(cell))
-
-
-def _characters(value: Any) -> int:
-    waiting, found = [value], 0
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            found += len(one)
-        elif isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-    return found
 
 
 def first_line(cell: Mapping[str, Any]) -> str:
@@ -195,13 +179,6 @@ def _without_widgets(outputs: list[Any]) -> list[Any]:
             note = {"output_type": "display_data", "data": sentence, "metadata": {}}
             kept.append(nbformat.from_dict(note))  # type: ignore[no-untyped-call]
     return kept
-
-
-def _provenance(run: Any) -> str:
-    """The run a notebook carries, as one line; a mapping becomes "key value" pairs."""
-    if isinstance(run, dict):
-        return ", ".join(f"{key} {value}" for key, value in run.items())
-    return "; ".join(map(str, run)) if isinstance(run, list) else str(run)
 
 
 @cache
@@ -255,14 +232,14 @@ _SVG = "data:image/svg+xml;base64,"
 _LOADING = {"script": "src", "img": "src", "image": "href", "use": "href"}
 
 
-def _finished(body: str, notebook: Path, *, title: str, edition: str) -> str:
+def _finished(body: str, notebook: Path, edition: str) -> str:
     """Turn nbconvert's page into the handout, which loads nothing: else ``HandoutError``."""
     soup = BeautifulSoup(body, features="html.parser")
     main, page_title = soup.main, soup.title
     assert main is not None
     assert page_title is not None
     _drop_styles(main)
-    _headings(soup, main, title or notebook.stem)
+    _headings(soup, main, notebook.stem)
     _tables(soup, main)
     _formulas(main)
     _pictures(main)
@@ -271,7 +248,7 @@ def _finished(body: str, notebook: Path, *, title: str, edition: str) -> str:
         _answers(main)
     _folds(soup, main)
     _contents(main)
-    page_title.string = title or _words(main.h1)
+    page_title.string = _words(main.h1)
     _hide_home(main)
     _refuse_outside(soup, notebook)
     _set_policy(soup)
