@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from planted import planted, row
 
-from vmcompare.__main__ import EXAMPLES, STOPPED, _parser, main
+from vmcompare.__main__ import STOPPED, _parser, main
 from vmcompare.engines.cleanup import Swept
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import read
@@ -277,9 +277,12 @@ def test_a_stopped_handout_does_not_say_that_measurements_were_kept(
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vmcompare.handout.export", stopped)
+    monkeypatch.setattr("vmcompare.handout.export_all", stopped)
     assert main(["handout", "notebooks/09-verdict.ipynb", "--mode", "replay"]) == STOPPED
     assert capsys.readouterr().err.splitlines() == ["vmcompare: stopped"]
+
+
+COMMANDS = ("check", "lab", "record", "handout", "export", "clean")
 
 
 def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -289,7 +292,7 @@ def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in EXAMPLES)], ids=str)
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
 def test_help_is_plain_text_with_examples_that_are_understood(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -363,7 +366,10 @@ def test_json_of_record_names_what_failed(
 def test_json_of_handouts_names_the_pages_and_what_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vmcompare.handout.export", lambda *_, **__: tmp_path / "04.html")
+    monkeypatch.setattr(
+        "vmcompare.handout.export_all",
+        lambda _, __, finished, ___, **____: finished(tmp_path / "04.html"),
+    )
     assert main(["handout", "04.ipynb", "--json"]) == 0
     good = json.loads(capsys.readouterr().out)
     assert good == {"written": [str(tmp_path / "04.html")], "failed": []}

@@ -25,31 +25,6 @@ if TYPE_CHECKING:
     from vmcompare.evidence.recording import Recorder
     from vmcompare.measuring.progress import Opened
 
-WORDS = {
-    "check": "Say what is on this computer, or of recordings whether they can be used.",
-    "lab": "Copy the lessons into a folder of your own, and open JupyterLab there: on this "
-    "computer only, with a token. What you change is never written over.",
-    "record": "Measure one experiment, several, or all; one that fails does not stop the next.",
-    "handout": "Run lessons and write each as one self-contained HTML file; "
-    "several get an index page.",
-    "export": "Write the rows of a recording, or of a folder of them, as one CSV file.",
-    "clean": "End and remove whatever earlier runs left behind.",
-}
-"""What each command does, as ``--help`` says it."""
-
-EXAMPLES = {
-    "check": ("check", "check my-recordings/*/*.jsonl"),
-    "lab": ("lab",),
-    "record": (
-        "record boot_speed --rounds 10",
-        "record boot_speed --platform process --platform container",
-    ),
-    "handout": ("handout notebooks/*.ipynb --out dist --mode replay",),
-    "export": ("export 20261125T121524Z-ab32fa.jsonl --csv boot.csv",),
-    "clean": ("clean", "clean --engine"),
-}
-"""How each command is called, as ``--help`` shows it."""
-
 _SENTENCE = 2000
 """Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
 
@@ -162,7 +137,7 @@ def _refuse_tight_limits() -> None:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """What is on this computer, as a table or as JSON; of a recording: whether it can be used."""
+    """Say what is on this computer, or of recordings whether they can be used."""
     from vmcompare.measuring import contributed, host
 
     if arguments.recording:
@@ -209,6 +184,7 @@ def _print_recordings(told: list[dict[str, Any]]) -> None:
 
 
 def record(arguments: argparse.Namespace) -> int:
+    """Measure one experiment, several, or all; one that fails does not stop the next."""
     from vmcompare import engines
     from vmcompare.measuring import progress, turn
     from vmcompare.measuring.experiment import discover, load
@@ -278,6 +254,7 @@ def _telling(
 
 
 def export(arguments: argparse.Namespace) -> int:
+    """Write the rows of a recording, or of a folder of them, as one CSV file."""
     from vmcompare.evidence import export
 
     out: Path = arguments.csv
@@ -293,6 +270,7 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 def clean(arguments: argparse.Namespace) -> int:
+    """End and remove whatever earlier runs left behind."""
     from vmcompare.engines import cleanup
 
     swept = cleanup.sweep()
@@ -314,8 +292,9 @@ def clean(arguments: argparse.Namespace) -> int:
 
 
 def handout(arguments: argparse.Namespace) -> int:
+    """Run lessons and write each as one self-contained HTML file; several get an index page."""
     from vmcompare import engines
-    from vmcompare.handout import HandoutError, export, export_all, files, index
+    from vmcompare.handout import HandoutError, export_all, files, index
     from vmcompare.measuring import progress
 
     if arguments.mode:
@@ -341,19 +320,18 @@ def handout(arguments: argparse.Namespace) -> int:
             if not arguments.json:
                 print(f"wrote {made}", flush=True)
 
-    edition = arguments.edition
-    if len(notebooks) == 1:
-        try:
-            finished(export(notebooks[0], arguments.out, edition=edition, progress=progress.say))
-        except HandoutError as error:
-            finished(error)
-    else:
-        export_all(
-            *(notebooks, arguments.out), at_once=_at_once(), edition=edition, index=files.INDEX,
-            finished=finished, progress=progress.say,
-        )  # fmt: skip
-        for page in index.write(arguments.out):
-            finished(page)
+    several = len(notebooks) > 1
+    export_all(
+        notebooks,
+        arguments.out,
+        finished,
+        progress.say,
+        at_once=_at_once(),
+        edition=arguments.edition,
+        index=files.INDEX if several else "",
+    )
+    for page in index.write(arguments.out) if several else ():
+        finished(page)
     if arguments.json:
         failed = [{"notebook": str(e.notebook), "why": str(e)} for e in failures]
         _print_json(written=[str(page) for page in written], failed=failed)
@@ -381,7 +359,8 @@ def _at_once() -> int:
 
 
 def lab(arguments: argparse.Namespace) -> int:
-    """Copy the lessons into a folder of one's own, then open JupyterLab there."""
+    """Copy the lessons into a folder of your own, and open JupyterLab there: on this computer only,
+    with a token. What you change is never written over."""
     from vmcompare.engines import cleanup, setup
     from vmcompare.engines.child_python import refuse
     from vmcompare.errors import short
@@ -437,22 +416,24 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure, on your own computer, how virtual machines and containers differ.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.examples = [EXAMPLES[name][0] for name in ("lab", "check", "record", "handout")]
+    parser.examples = ["lab", "check", "record boot_speed --rounds 10", "handout 04"]
     parser.add_argument("--version", action="version", version=f"vmcompare {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     as_json, verbose, measured = (_Parser(add_help=False) for _ in range(3))
 
-    def command(function: Callable[[argparse.Namespace], int], *shared: _Parser) -> _Parser:
-        name = function.__name__
-        words = WORDS[name]
+    def command(
+        function: Callable[[argparse.Namespace], int], shared: Sequence[_Parser], *examples: str
+    ) -> _Parser:
+        """A command called as its function, whose first sentences are its help."""
+        words = " ".join((function.__doc__ or "").split())
         sub: _Parser = commands.add_parser(
-            name,
+            function.__name__,
             help=words,
             description=words,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=shared,
         )
-        sub.examples = EXAMPLES[name]
+        sub.examples = examples
         sub.set_defaults(command=function)
         return sub
 
@@ -471,13 +452,13 @@ def _parser() -> argparse.ArgumentParser:
         help="blocks (default: what a verdict needs; in a handout a few)",
     )  # fmt: skip
 
-    sub = command(check, as_json, verbose)
+    sub = command(check, [as_json, verbose], "check", "check my-recordings/*/*.jsonl")
     sub.add_argument(
         "recording", type=Path, nargs="*", metavar="FILE.jsonl",
         help="look at recordings instead",
     )  # fmt: skip
 
-    sub = command(lab, verbose)
+    sub = command(lab, [verbose], "lab")
     sub.add_argument(
         "folder",
         nargs="?",
@@ -490,7 +471,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
 
-    sub = command(record, measured, as_json, verbose)
+    sub = command(
+        record,
+        [measured, as_json, verbose],
+        "record boot_speed --rounds 10",
+        "record boot_speed --platform process --platform container",
+    )
     sub.lists = _names
     sub.add_argument(
         "experiment", nargs="*", metavar="EXPERIMENT",
@@ -501,7 +487,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--stop-on-eof", action="store_true", help=argparse.SUPPRESS)
     sub.add_argument("--events", action="store_true", help=argparse.SUPPRESS)
 
-    sub = command(handout, measured, as_json)
+    sub = command(
+        handout, [measured, as_json], "handout notebooks/*.ipynb --out dist --mode replay"
+    )
     words = "04, or 04-boot-speed, or a notebook's path"
     sub.add_argument("notebook", nargs="+", metavar="LESSON", help=words)
     sub.add_argument(
@@ -515,12 +503,12 @@ def _parser() -> argparse.ArgumentParser:
         "--mode", choices=("auto", "live", "replay"), help="run, replay, or both (default: auto)"
     )
 
-    sub = command(export, as_json)
+    sub = command(export, [as_json], "export 20261125T121524Z-ab32fa.jsonl --csv boot.csv")
     words = "a file, or a folder of recordings"
     sub.add_argument("recording", type=Path, metavar="RECORDING", help=words)
     sub.add_argument("--csv", type=Path, required=True, metavar="FILE", help="what to write")
 
-    sub = command(clean, as_json, verbose)
+    sub = command(clean, [as_json, verbose], "clean", "clean --engine")
     sub.add_argument(
         "--engine", action="store_true", help="also stop the Docker daemon that set-up started"
     )

@@ -119,7 +119,7 @@ def test_interrupt_leaves_no_kernel(tmp_path: Path) -> None:
         from pathlib import Path
         from vmcompare import handout
         tell = lambda sentence: print(sentence, flush=True)
-        handout.export(Path(sys.argv[1]), Path(sys.argv[2]), progress=tell)
+        handout.export_all([Path(sys.argv[1])], Path(sys.argv[2]), print, tell)
     """)
     temporary = tmp_path / "t"
     temporary.mkdir()
@@ -131,7 +131,7 @@ def test_interrupt_leaves_no_kernel(tmp_path: Path) -> None:
         env=os.environ | {"TMPDIR": str(temporary)},
     ) as exporter:
         assert exporter.stdout is not None
-        assert exporter.stdout.readline() == "cell 1 of 1\n"
+        assert exporter.stdout.readline() == "toy-lesson: cell 1 of 1\n"
         kernels = kernels_below(psutil.Process(exporter.pid))
         assert len(kernels) == 1
         exporter.send_signal(signal.SIGINT)
@@ -148,5 +148,5 @@ def test_a_long_cell_tells_how_far_it_is(tmp_path: Path) -> None:
         "tell_progress('1 of 2 starts: vm')\ntime.sleep(3)"
     )
     told: list[str] = []
-    handout.export(short_notebook(tmp_path, telling), tmp_path, progress=told.append)
-    assert told == ["cell 1 of 1", "1 of 2 starts: vm"]
+    handout.export_all([short_notebook(tmp_path, telling)], tmp_path, print, told.append)
+    assert told == ["toy-lesson: cell 1 of 1", "toy-lesson: 1 of 2 starts: vm"]
