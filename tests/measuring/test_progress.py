@@ -8,7 +8,7 @@ import io
 import pytest
 
 from vmcompare.measuring import progress
-from vmcompare.measuring.experiment import Progress
+from vmcompare.measuring.experiment import RunProgress
 
 
 class Terminal(io.StringIO):
@@ -20,9 +20,9 @@ class Terminal(io.StringIO):
 
 def run(watch: progress.Watch, steps: int) -> None:
     for part in range(1000):
-        watch(Progress("image", "disk.cpio", part, 1000))
+        watch(RunProgress("image", "disk.cpio", part, 1000))
     for done in range(steps + 1):
-        watch(Progress("trial", "container" if done < steps else "", done, steps))
+        watch(RunProgress("trial", "container" if done < steps else "", done, steps))
 
 
 def test_a_log_gets_whole_lines_and_few_of_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +40,7 @@ def test_a_log_gets_whole_lines_and_few_of_them(capsys: pytest.CaptureFixture[st
 def test_a_short_run_is_told_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.lines("boot_speed") as (watch, _):
         for done in range(4):
-            watch(Progress("trial", "vm", done, 3))
+            watch(RunProgress("trial", "vm", done, 3))
     assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == [*"0123"]
 
 

@@ -69,7 +69,7 @@ class Panel:
         self._drawn: Recording | None = None
         self._left = ""  # the time to go, in words, when the present step began
         self._said = ""
-        self._other: turn.Turn | None = None
+        self._other: turn.Holder | None = None
         self._looking: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
         self.task: asyncio.Task[None] | None = None

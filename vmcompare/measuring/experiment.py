@@ -74,7 +74,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """What a watcher is told.
 
     Attributes:
@@ -95,7 +95,7 @@ class Progress:
     left_s: float | None = None
 
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[RunProgress], None]
 
 
 @dataclass(slots=True)
@@ -136,9 +136,9 @@ class Context:
         """The things of a plan, one after the other; the watcher is told of each by its words."""
         for done, (what, thing) in enumerate(plan):
             self._place, self._began = (what, done, len(plan)), now()
-            self.watch(Progress("trial", *self._place))
+            self.watch(RunProgress("trial", *self._place))
             yield thing
-        self.watch(Progress("trial", "", len(plan), len(plan)))
+        self.watch(RunProgress("trial", "", len(plan), len(plan)))
 
     def checked(self, row: Measurement) -> Measurement:
         """``row``, or a failed one where the run stood still since the present step began."""
@@ -149,7 +149,7 @@ class Context:
         return failed(row, f"{row.error}; {why}" if row.error else why)
 
     def on_event(self, event: Event) -> None:
-        self.watch(Progress("event", *self._place, event=event))
+        self.watch(RunProgress("event", *self._place, event=event))
 
 
 @dataclass(frozen=True, slots=True)

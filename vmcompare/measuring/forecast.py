@@ -19,7 +19,7 @@ from statistics import median
 
 from vmcompare import engines
 from vmcompare.evidence.recording import Measurement, Recording, readable, recordings
-from vmcompare.measuring.experiment import Experiment, Progress, recordings_dir
+from vmcompare.measuring.experiment import Experiment, RunProgress, recordings_dir
 from vmcompare.sandbox import Machine, Platform, Series
 
 ENOUGH_S = 1.0
@@ -153,7 +153,7 @@ class Clock:
         self._place: dict[Series, tuple[int, int]] = {}  # block, and rows in it
         self._took: dict[Series, float] = {}
 
-    def image(self, what: str, part: float) -> Progress | None:
+    def image(self, what: str, part: float) -> RunProgress | None:
         """An image begins (``part`` 0) or ends (1); what to tell of it.
 
         What is made for the sake of another image is not told: one is named at a time.
@@ -163,7 +163,7 @@ class Clock:
             if len(self._making) > 1:
                 return None
             self._began = time.monotonic()
-            return Progress("image", what, 0, 1000, left_s=self._images.get(what))
+            return RunProgress("image", what, 0, 1000, left_s=self._images.get(what))
         if what not in self._making:
             return None
         self._making.remove(what)
@@ -171,7 +171,7 @@ class Clock:
         if self._making:
             return None
         self._since += time.monotonic() - self._began  # it is no part of measuring
-        return Progress("image", what, 1000, 1000)
+        return RunProgress("image", what, 1000, 1000)
 
     def row(self, row: Measurement) -> None:
         now = time.monotonic()

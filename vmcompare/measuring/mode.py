@@ -92,19 +92,14 @@ def drawing_folder() -> Iterator[None]:
         yield
         return
     with ExitStack() as stack:
-        try:
+        with contextlib.suppress(OSError, VmcompareError):  # no room: matplotlib does without
             os.environ[_DRAWING_ENV] = str(stack.enter_context(cleanup.folder()))
-        except (OSError, VmcompareError):
-            pass  # no room for temporary files either: then matplotlib does without
-        else:
-            stack.callback(_set_back, home)
-        yield
-
-
-def _set_back(value: str | None) -> None:
-    os.environ.pop(_DRAWING_ENV, None)
-    if value is not None:
-        os.environ[_DRAWING_ENV] = value
+        try:
+            yield
+        finally:
+            os.environ.pop(_DRAWING_ENV, None)
+            if home is not None:
+                os.environ[_DRAWING_ENV] = home
 
 
 _DRAWING_ENV = "MPLCONFIGDIR"

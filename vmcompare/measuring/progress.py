@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from vmcompare.evidence.recording import Recorder
 from vmcompare.measuring import stop
-from vmcompare.measuring.experiment import Progress, Watch
+from vmcompare.measuring.experiment import RunProgress, Watch
 from vmcompare.measuring.forecast import BAR, to_go
 
 Opened = Callable[[Recorder], object]  # is called with the recorder of a run once its file is there
@@ -35,7 +35,7 @@ def bar(name: str) -> Iterator[tuple[Watch, Opened]]:
 
     bars: list[tqdm[NoReturn]] = []
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: RunProgress) -> None:
         if progress.step == "estimate":
             print(f"{name}: {progress.what}", file=sys.stderr)
             return
@@ -64,21 +64,20 @@ def lines(name: str) -> Iterator[tuple[Watch, Opened]]:
     """Progress in a log: a line on standard error for every image and every tenth of the steps."""
     said: set[object] = set()
 
-    def watch(progress: Progress) -> None:
-        if progress.step == "estimate":
-            say_line(progress.what)
-        elif progress.step == "image" and progress.what not in said:
-            said.add(progress.what)
-            say_line(f"preparing {progress.what}")
-        elif progress.step == "trial" and progress.planned:
-            tenth = 10 * progress.done // progress.planned
-            if tenth not in said:
-                said.add(tenth)
-                at = f", {progress.what}" if progress.what else ""
-                say_line(f"{progress.done} of {progress.planned} steps{at}")
+    def say_once(key: object, text: str) -> None:
+        if key not in said:
+            said.add(key)
+            print(f"{name}: {text}", file=sys.stderr, flush=True)
 
-    def say_line(text: str) -> None:
-        print(f"{name}: {text}", file=sys.stderr, flush=True)
+    def watch(progress: RunProgress) -> None:
+        if progress.step == "estimate":
+            say_once(progress.what, progress.what)
+        elif progress.step == "image":
+            say_once(progress.what, f"preparing {progress.what}")
+        elif progress.step == "trial" and progress.planned:
+            at = f", {progress.what}" if progress.what else ""
+            tenth = 10 * progress.done // progress.planned
+            say_once(tenth, f"{progress.done} of {progress.planned} steps{at}")
 
     yield watch, _say_where
 
@@ -94,7 +93,7 @@ def events(name: str) -> Iterator[tuple[Watch, Opened]]:  # noqa: ARG001
             stop.silence(sys.stdout.fileno())
             stop.request()
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: RunProgress) -> None:
         place = {"what": progress.what, "done": progress.done, "planned": progress.planned}
         if progress.event is None:
             tell(event=progress.step, left_s=progress.left_s, **place)

@@ -11,7 +11,7 @@ from vmcompare.engines import cleanup
 from vmcompare.errors import RecordingError
 from vmcompare.evidence.recording import Recorder, read
 from vmcompare.measuring import host
-from vmcompare.measuring.experiment import DEFAULT_SEED, Context, Experiment, Progress, Watch
+from vmcompare.measuring.experiment import DEFAULT_SEED, Context, Experiment, RunProgress, Watch
 from vmcompare.measuring.forecast import Clock, forecast
 from vmcompare.sandbox import Platform
 
@@ -47,7 +47,7 @@ def run(
             if clock and (told := clock.image(what, part)):
                 watch(told)
 
-        def timed(progress: Progress) -> None:
+        def timed(progress: RunProgress) -> None:
             # Phases are told within what is measured, so nothing is worked out for them.
             if progress.step == "trial" and clock and progress.done < progress.planned:
                 progress = replace(progress, left_s=clock.left_s())
@@ -64,7 +64,7 @@ def run(
             host.watched() as standstills,
         ):
             opened(recorder)
-            watch(Progress("estimate", foretold.sentence(), 0, 0, left_s=foretold.total_s))
+            watch(RunProgress("estimate", foretold.sentence(), 0, 0, left_s=foretold.total_s))
             clock = Clock(foretold)
             context = Context(launchers, rounds, DEFAULT_SEED, timed, runtimes, standstills)
             for row in experiment.measure(context):

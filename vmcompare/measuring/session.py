@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from vmcompare.engines import child_python
@@ -43,11 +42,7 @@ class Session:
         """Progress messages as they come, to the child's end or ``timeout_s`` of silence."""
         while not self._over:
             try:
-                line = (
-                    self._lines.get(timeout=timeout_s)
-                    if timeout_s != 0
-                    else self._lines.get_nowait()
-                )
+                line = self._lines.get(block=timeout_s != 0, timeout=timeout_s)
             except queue.Empty:
                 return
             if line is None:
@@ -98,12 +93,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

@@ -24,7 +24,7 @@ NEXT_STEP = "wait until it has ended, or stop it (Stop in its lesson, Ctrl-C in 
 _NOTE_BYTES = 4096
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
     """The run whose turn it is, as far as it is known; it has no id until its file exists."""
 
     pid: int = 0
@@ -42,14 +42,14 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def taken() -> Iterator[Callable[..., None]]:
-    """Have the turn. Gives what tells the others, as fields of :class:`Turn`, what it is used for.
+    """Have the turn. Gives what tells others, as fields of :class:`Holder`, what it is used for.
 
     Raises ``Unavailable`` if another run has it, ``StorageError`` if there can be no lock.
     """
     lock, note = _places()
 
     def tell(experiment: str = "", run_id: str = "") -> None:
-        held = Turn(pid=os.getpid(), experiment=experiment, run_id=run_id, since=since)
+        held = Holder(pid=os.getpid(), experiment=experiment, run_id=run_id, since=since)
         told = msgspec.json.encode(held).decode()
         with contextlib.suppress(OSError):  # whoever asks is told less, and the run goes on
             paths.write(note, told)
@@ -69,7 +69,7 @@ def taken() -> Iterator[Callable[..., None]]:
                 note.unlink()
 
 
-def whose() -> Turn | None:
+def whose() -> Holder | None:
     """The run whose turn it is; ``None`` where nothing is measured. Raises ``StorageError``."""
     lock, note = _places()
     if not note.is_file():  # the usual case: nobody takes the lock, not even for a moment
@@ -89,9 +89,9 @@ def _places() -> tuple[Path, Path]:
     return folder / "measuring.lock", folder / "measuring.json"
 
 
-def _noted(note: Path) -> Turn:
+def _noted(note: Path) -> Holder:
     try:
         content = paths.read(note, _NOTE_BYTES)
     except OSError:
-        return Turn()
-    return paths.understood(content, Turn) or Turn()
+        return Holder()
+    return paths.understood(content, Holder) or Holder()
