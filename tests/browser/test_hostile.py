@@ -43,7 +43,7 @@ VALUE = {VALUE!r}
 for markup in {RUNS!r}:
     display(HTML(markup))
 display(Markdown(VALUE.split(" ![")[0]), page.table([{{VALUE: VALUE}}], VALUE), page.Note(VALUE))
-display(exercises.Said(Reply(None, literal(VALUE), (literal(VALUE),), checked_on=VALUE)))
+display(Reply(None, literal(VALUE), (literal(VALUE),), checked_on=VALUE))
 asked = (Question("q", literal(VALUE), (Choice(literal(VALUE), literal(VALUE), True),)),)
 display(HTML(exercises.questions_html(Tasks("00", {{}}, asked, None))))
 import dataclasses, toys

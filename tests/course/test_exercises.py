@@ -73,14 +73,14 @@ class TestAnswering:
         assert first.text == "Not yet: that is more than the data shown give."
         assert [len(r.hints) for r in (first, second, third)] == [1, 2, 2]
         assert second.hints == NUMBER.hints
-        assert [r.offer for r in (first, second, third)] == [False, True, True]
+        assert [bool(r.solve) for r in (first, second, third)] == [False, True, True]
 
     def test_a_right_answer_says_what_the_data_give_and_why(self, tasks: Tasks) -> None:
         reply = tasks.check("number", 0.1)
         assert reply.right
         assert reply.text == "Yes: the data shown give 100 ms. Toy reason."
         assert reply.hints == ()
-        assert reply.offer
+        assert reply.solve == 'lesson.solution("number")'
         assert "measured, run " in reply.checked_on
 
     def test_a_choice_that_is_no_matter_of_data_does_not_claim_to_be_checked_on_any(
@@ -152,8 +152,6 @@ class TestAnswering:
         assert tasks.answer("belief", 2).text == "So it is."
         assert tasks.answer("belief", "This").right is False
         assert tasks.answer("belief", "Neither").right is None
-        assert tasks.solving("number") == 'lesson.solution("number")'
-        assert tasks.solving("belief") == ""
         with pytest.raises(UnknownName, match="pick, number, belief"):
             tasks.answer("beleif", 1)
         with pytest.raises(UnknownName):

@@ -21,7 +21,7 @@ from bs4 import BeautifulSoup
 from vmcompare.__main__ import main
 from vmcompare.course import page, slider
 from vmcompare.course import text as lesson_text
-from vmcompare.course.exercises import Said, Tasks, exercise_html, questions_html
+from vmcompare.course.exercises import Tasks, exercise_html, questions_html
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence import markdown, view
 from vmcompare.evidence.recording import read, recordings
@@ -125,7 +125,7 @@ def shown_of(experiment: str) -> Iterator[str]:
         for exercise in exercises.values():
             yield exercise_html(tasks, exercise)
             for answer in (1.0, *exercise.choices):
-                yield Said(tasks.check(exercise.name, answer))._repr_html_()
+                yield tasks.check(exercise.name, answer)._repr_html_()
 
 
 @pytest.mark.fault("a recording whose texts are markup, formulas and links")

@@ -8,7 +8,6 @@ and what is said to a choice appears by CSS alone. Texts are read in :mod:`vmcom
 from __future__ import annotations
 
 import contextlib
-import html
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -135,25 +134,42 @@ def _off(answer: float, wanted: float, unit: str) -> str:
 _NAMED = 3  # so many runs are named below an answer; more are counted
 
 
+LAB_STYLE = f"<style>{css('tasks')}</style>"
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is said to an answer, in Markdown.
+    """What is said to an answer, in Markdown; shown as HTML, in a terminal as words.
 
     Attributes:
         right: whether it is; ``None`` where it could not be judged.
         text: why, or what is missing and the next step.
         hints: those that the learner has come to, in order.
-        offer: whether the solution is offered now.
+        solve: the call that shows the solution, once it is offered.
         checked_on: the rows it was judged by; empty where none were.
         note: what else happened to it ("kept", or why not).
+        again: nobody has just answered.
     """
 
     right: bool | None
     text: str
     hints: tuple[str, ...] = ()
-    offer: bool = False
+    solve: str = ""
     checked_on: str = ""
     note: str = ""
+    again: bool = False
+
+    def _repr_html_(self) -> str:
+        checked = f"Checked on the data shown: {self.checked_on}." if self.checked_on else ""
+        small = " ".join(filter(None, [self.note, checked]))
+        return LAB_STYLE + str(render("reply", reply=self, small=small))
+
+    def __repr__(self) -> str:
+        mark = {True: "Right. ", False: "Not right. ", None: ""}[self.right]
+        hints = [f"Hint {n}: {hint}" for n, hint in enumerate(self.hints, start=1)]
+        said = unescaped("\n".join([mark + self.text, *hints]))
+        solve = f"{self.solve}  # shows the solution" if self.solve else ""
+        return "\n".join(filter(None, [said, self.note, solve]))
 
 
 @dataclass(slots=True)
@@ -226,14 +242,7 @@ class Tasks:
         answer = attempt.answer
         words = answer if isinstance(answer, str) else written(answer, exercise.unit).strip()
         kept = f"Your kept answer: {plain(words)}."
-        return replace(self._judge(exercise, attempt, count=False), note=kept)
-
-    def unanswered(self, name: str) -> Reply:
-        wanted = _wanted(self.exercises[name])
-        return Reply(
-            None,
-            f"Not answered yet. Put {wanted}, in place of the three dots, and run this cell again.",
-        )
+        return replace(self._judge(exercise, attempt, count=False), note=kept, again=True)
 
     def solution(self, name: str) -> str:
         """The model answer from the rows shown now, or what is missing. Raises ``UnknownName``."""
@@ -254,11 +263,12 @@ class Tasks:
         if count and feedback.right is False:
             attempt.wrong += 1
         reached = exercise.hints[: attempt.wrong]
+        offered = feedback.right is not False or attempt.wrong >= len(exercise.hints)
         return Reply(
             feedback.right,
             feedback.text,
             hints=() if feedback.right else reached,
-            offer=feedback.right is not False or attempt.wrong >= len(exercise.hints),
+            solve=f'{self.called}.solution("{exercise.name}")' if offered else "",
             checked_on=source(view) if exercise.on_rows and not exercise.in_words else "",
         )
 
@@ -292,17 +302,15 @@ class Tasks:
         """
         if name in self.exercises:
             if value is ...:
-                return self.again(name) or self.unanswered(name)
+                put = f"Put {_wanted(self.exercises[name])}, in place of the three dots"
+                said = f"Not answered yet. {put}, and run this cell again."
+                return self.again(name) or Reply(None, said, again=True)
             return self.check(name, value)
         question = self.question(name)
         if question is None:
             known = [*self.exercises, *(q.name for q in self.questions)]
             raise UnknownName("exercise or question", name, known)
         return self.choose(question, value)
-
-    def solving(self, name: str) -> str:
-        """The call that shows the solution; empty for a question."""
-        return f'{self.called}.solution("{name}")' if name in self.exercises else ""
 
     def _keep(self, kind: answers.Kind, name: str, value: answers.Json) -> str:
         return "" if is_handout() else answers.keep(self.lesson, name, value, kind)
@@ -375,43 +383,6 @@ def _list_choices(choices: Sequence[str]) -> str:
 
 # ---- as HTML -------------------------------------------------------------------------------------
 
-LAB_STYLE = f"<style>{css('tasks')}</style>"
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A reply as a page shows it; in a terminal its words.
-
-    ``solve`` is the call that shows the solution, named once it is offered; ``again`` says that
-    nobody has just answered.
-    """
-
-    reply: Reply
-    solve: str = ""
-    again: bool = False
-
-    def _repr_html_(self) -> str:
-        offer = self._offer()
-        more = f"<p><small><code>{html.escape(offer)}</code></small></p>" if offer else ""
-        return LAB_STYLE + reply_html(self.reply, again=self.again) + more
-
-    def __repr__(self) -> str:
-        reply = self.reply
-        mark = {True: "Right. ", False: "Not right. ", None: ""}[reply.right]
-        hints = [f"Hint {n}: {hint}" for n, hint in enumerate(reply.hints, start=1)]
-        said = unescaped("\n".join([mark + reply.text, *hints]))
-        return "\n".join(filter(None, [said, reply.note, self._offer()]))
-
-    def _offer(self) -> str:
-        return f"{self.solve}  # shows the solution" if self.reply.offer and self.solve else ""
-
-
-def reply_html(reply: Reply, *, again: bool = False) -> str:
-    """What is said to an answer; ``again`` where it is not said to an answer just given."""
-    checked = f"Checked on the data shown: {reply.checked_on}." if reply.checked_on else ""
-    small = " ".join(filter(None, [reply.note, checked]))
-    return str(render("reply", reply=reply, again=again, small=small))
-
 
 def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
     """An exercise on paper: choices or a line to write on, hints, model answer."""
@@ -476,14 +447,13 @@ def exercise_widget(tasks: Tasks, asked: Exercise) -> tuple[Any, Callable[[], No
     import ipywidgets as widgets
 
     said = widgets.HTML()
-    solve = tasks.solving(asked.name)
 
-    def show(reply: Reply, *, again: bool = False) -> None:
-        said.value = Said(reply, solve, again)._repr_html_()
+    def show(reply: Reply) -> None:
+        said.value = reply._repr_html_()
 
     def refresh() -> None:
         if reply := tasks.again(asked.name):
-            show(reply, again=True)
+            show(reply)
 
     kept = tasks.kept(asked.name)
     radio = _radio_buttons(asked.choices, kept if isinstance(kept, str) else None)
@@ -520,11 +490,11 @@ def _question(tasks: Tasks, number: int, question: Question) -> Any:
     radio = _radio_buttons(tuple(c.text for c in question.choices), kept.text if kept else None)
     said = widgets.HTML()
     if kept is not None:
-        reply = Reply(kept.right, kept.feedback, note="Kept earlier.")
-        said.value = Said(reply, again=True)._repr_html_()
+        reply = Reply(kept.right, kept.feedback, note="Kept earlier.", again=True)
+        said.value = reply._repr_html_()
 
     def on_choice(change: dict[str, Any]) -> None:
-        said.value = Said(tasks.choose(question, change["new"]))._repr_html_()
+        said.value = tasks.choose(question, change["new"])._repr_html_()
 
     radio.observe(on_choice, names="value")
     asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.ask)}</p></div>'

@@ -22,7 +22,7 @@ from vmcompare import engines
 from vmcompare.course import page, text
 from vmcompare.course.exercises import Tasks
 from vmcompare.course.predict import Prediction
-from vmcompare.course.steps import Steps
+from vmcompare.course.steps import Steps, choose
 from vmcompare.course.templates import render
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence import claims
@@ -113,9 +113,7 @@ class Lesson(Steps):
         ``name`` is one of the experiment's outcomes; ``unit`` is ``"s"``, ``"ratio"`` or any.
         ``whole`` asks for a count, which may be zero.
         """
-        outcomes = explanation(self.experiment).outcomes
-        if name not in outcomes:
-            raise UnknownName("outcome", name, sorted(outcomes))
+        choose("outcome", name, explanation(self.experiment).outcomes)
         self._ask(Prediction(self.number, name, question, unit, whole=whole), guess)
 
     # ---- measure ------------------------------------------------------------------------------
@@ -127,7 +125,7 @@ class Lesson(Steps):
         meanwhile; the first one unless named.
         """
         figures = explanation(self.experiment).figures
-        draw = _choose("figure", chart or next(iter(figures)), figures)
+        draw = choose("figure", chart or next(iter(figures)), figures)
         if is_handout():
             self._measure_for_handout()
             return
@@ -219,7 +217,7 @@ class Lesson(Steps):
 
     def figure(self, name: str) -> None:
         """Show one of the experiment's figures; redrawn when a run ends."""
-        draw = _choose("figure", name, explanation(self.experiment).figures)
+        draw = choose("figure", name, explanation(self.experiment).figures)
 
         def drawn() -> Any:
             view = self.view
@@ -230,7 +228,7 @@ class Lesson(Steps):
     def table(self, name: str) -> None:
         """Show one of the experiment's tables; redrawn when a run ends."""
         explained = explanation(self.experiment)
-        draw = _choose("table", name, explained.tables)
+        draw = choose("table", name, explained.tables)
         find = explained.placeholders.get(("table", name))
 
         def drawn() -> Any:
@@ -243,20 +241,17 @@ class Lesson(Steps):
 
     def scene(self, name: str) -> None:
         """Show one of the experiment's scenes, which play by themselves."""
-        draw = _choose("scene", name, explanation(self.experiment).scenes)
+        draw = choose("scene", name, explanation(self.experiment).scenes)
         self._page.put(lambda: page.Html(draw(self.view)))
 
     def whatif(self, name: str) -> None:
         """Show one of the experiment's what-ifs: a modelled figure with a slider."""
-        model = _choose("what-if", name, explanation(self.experiment).whatifs)
+        model = choose("what-if", name, explanation(self.experiment).whatifs)
         self._model(name, lambda: model(self.view))
 
     def demo(self, name: str, **options: Any) -> None:
         """Do one of the experiment's demos on the spot, or show a recording of it."""
-        demos = explanation(self.experiment).demos
-        if name not in demos:
-            raise UnknownName("demo", name, sorted(demos))
-        demo = demos[name]
+        demo = choose("demo", name, explanation(self.experiment).demos)
         try:
             made = self._demo(demo, options)
             page.display(page.table(made) if isinstance(made, list) else made)
@@ -364,20 +359,17 @@ class Lesson(Steps):
             return demo.run(engines.launchers(found, wanted, strict=True), options)
 
     def _measure_for_handout(self) -> None:
-        experiment = load(self.experiment)
+        experiment, live = load(self.experiment), mode(self.mode) is Mode.LIVE
         reason = self._cannot_run()
-        if not reason and (experiment.measured_in_handouts or mode(self.mode) is Mode.LIVE):
+        if not reason and (live or experiment.measured_in_handouts):
             recording = self.record(min(handout_rounds(), experiment.rounds))
             if recording is not None:
-                text = f"Measured while this page was made: run {recording.run_id}"
-                text = f"{text}, {len(recording.rows)} rows."
-                self._page.html(Markup("<p>{}</p>").format(text))
+                made = f"run {recording.run_id}, {len(recording.rows)} rows"
+                words = Markup("<p>Measured while this page was made: {}.</p>")
+                self._page.html(words.format(made))
                 return
-            if mode(self.mode) is Mode.LIVE:
-                raise Unavailable(
-                    "a live handout was asked for, but its run failed", "use --mode auto"
-                )
-        elif mode(self.mode) is Mode.LIVE:
+            reason = "its run failed"
+        if live:
             why = reason.rstrip(".")
             raise Unavailable(f"a live handout was asked for, but {why}", "use --mode auto")
         self._page.say("The figures on this page are recorded.")
@@ -444,13 +436,6 @@ _FOLD = Markup(
 )
 
 
-def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
-    if name not in known:
-        raise UnknownName(kind, name, sorted(known))
-    chosen: Callable[..., Any] = known[name]
-    return chosen
-
-
 # ---- rows of its two own tables ------------------------------------------------------------------
 
 
@@ -476,8 +461,7 @@ def availability_rows(
             }
         )
     if not any(row["next step"] for row in rows):
-        for row in rows:
-            del row["next step"]
+        rows = [{name: row[name] for name in row if name != "next step"} for row in rows]
     return rows
 
 
@@ -505,8 +489,6 @@ def findings_rows(
 ) -> Iterator[Mapping[str, Any]]:
     """For each of the lesson's claims and each run, the finding that its rule gives.
 
-    Each maps ``claim``, ``sign``, ``finding``, ``quote`` and ``source`` to words, ``told`` to
-    what is told of it, and ``others`` to what others measured where it was not measured here.
     Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, the
     finding is that of the lesson that does, and a link leads there. ``evidence`` gathers the
     recordings of all lessons; asked only where needed. A lesson judges what it shows, however short
@@ -538,7 +520,10 @@ def _source(shown: str, run: Recording, claim: Claim, frame: pd.DataFrame) -> st
 
 
 def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Mapping[str, Any]:
-    """The claim with its finding; the article's words, what is told of it, and the run."""
+    """The claim with its finding; the article's words, what is told of it, and the run.
+
+    ``others`` is what others measured, where it was not measured here.
+    """
     return {
         "claim": name,
         "sign": SIGNS[finding.verdict],
