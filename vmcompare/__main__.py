@@ -186,9 +186,9 @@ def _print_recordings(told: list[dict[str, Any]]) -> None:
 def record(arguments: argparse.Namespace) -> int:
     """Measure one experiment, several, or all; one that fails does not stop the next."""
     from vmcompare import engines
-    from vmcompare.measuring import progress, turn
+    from vmcompare.measuring import progress
     from vmcompare.measuring.experiment import discover, load
-    from vmcompare.measuring.run import run, why_nothing
+    from vmcompare.measuring.run import run, turn, why_nothing
     from vmcompare.paths import user_recordings_dir
 
     experiments = [load(name) for name in arguments.experiment or discover()]
@@ -203,7 +203,7 @@ def record(arguments: argparse.Namespace) -> int:
             stack.callback(_print_recorded, arguments.begun, failed)
         if arguments.stop_on_eof:
             stack.enter_context(stop.stopped_by_end_of_input())
-        tell = stack.enter_context(turn.taken())
+        tell = stack.enter_context(turn())
         for experiment in experiments:
             rounds = arguments.rounds or experiment.rounds
             tell(experiment=experiment.name)

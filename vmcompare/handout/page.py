@@ -10,6 +10,7 @@ import ast
 import base64
 import binascii
 import copy
+import itertools
 import json
 import os
 import re
@@ -52,25 +53,24 @@ def leave_out(content: nbformat.NotebookNode) -> None:
 def only_shows(source: str) -> bool:
     """Whether a cell does nothing but call its lesson's steps: code that no reader of a page needs.
 
-    What a learner would change or answer is more than that, and stays in sight.
+    Such a cell imports from us, says ``name = Lesson(…)``, or calls ``name.step(…)``. What a
+    learner would change or answer is more than that, and stays in sight.
     """
+
+    def plain(statement: ast.stmt) -> bool:
+        match statement:
+            case (
+                ast.ImportFrom(module="vmcompare")
+                | ast.Assign(value=ast.Call(func=ast.Name("Lesson" | "Verdict")))
+                | ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name())))
+            ):
+                return True
+        return False
+
     try:
-        statements = ast.parse(source).body
+        return all(map(plain, ast.parse(source).body))
     except SyntaxError:
         return False
-    return all(_is_plain(statement) for statement in statements)
-
-
-def _is_plain(statement: ast.stmt) -> bool:
-    """An import of ours, ``name = Lesson(…)``, or ``name.step(…)``."""
-    match statement:
-        case ast.ImportFrom(module="vmcompare"):
-            return True
-        case ast.Assign(value=ast.Call(func=ast.Name("Lesson" | "Verdict"))):
-            return True
-        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name()))):
-            return True
-    return False
 
 
 def _tags(cell: Mapping[str, Any]) -> list[str]:
@@ -278,7 +278,7 @@ def _headings(soup: BeautifulSoup, main: Tag, title: str) -> None:
         seen_first = seen_first or wanted == 1
         level = min(wanted, level + 1)
         heading.name = f"h{level}"
-        heading["id"] = _unique(_slug(heading.get_text()), used)
+        heading["id"] = _named(heading.get_text(), used)
 
 
 def _folds(soup: BeautifulSoup, main: Tag) -> None:
@@ -302,16 +302,12 @@ def _folds(soup: BeautifulSoup, main: Tag) -> None:
             following = step
 
 
-def _slug(text: str) -> str:
+def _named(text: str, used: set[str]) -> str:
+    """An id for a heading that no other has: ``"the-picture-2"``."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "section"
-
-
-def _unique(slug: str, used: set[str]) -> str:
-    name, number = slug, 1
-    while name in used:
-        number += 1
-        name = f"{slug}-{number}"
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "section"
+    numbered = (f"{slug}-{number}" for number in itertools.count(2))
+    name = next(name for name in itertools.chain([slug], numbered) if name not in used)
     used.add(name)
     return name
 
@@ -361,13 +357,18 @@ def _tables(soup: BeautifulSoup, main: Tag) -> None:
 def _formulas(main: Tag) -> None:
     for formula in main.select("div.vmc-math"):
         parent = formula.parent
-        # A paragraph cannot hold a block: browsers would break it up.
-        if isinstance(parent, Tag) and parent.name == "p":
-            if parent.get_text(strip=True) == formula.get_text(strip=True):
-                parent.unwrap()
-            else:
-                parent.name = "div"
-                parent["class"] = "vmc-p"
+        alone = parent is not None and parent.get_text(strip=True) == formula.get_text(strip=True)
+        if isinstance(parent, Tag) and parent.name == "p" and alone:
+            parent.unwrap()
+        else:
+            _hold_block(parent)
+
+
+def _hold_block(paragraph: Tag | None) -> None:
+    """A paragraph cannot hold a block: browsers would break it up."""
+    if paragraph is not None and paragraph.name == "p":
+        paragraph.name = "div"
+        paragraph["class"] = "vmc-p"
 
 
 def _pictures(main: Tag) -> None:
@@ -415,10 +416,7 @@ def _zoomable(main: Tag) -> None:
         whole["class"] = figure["class"]
         paragraph = figure.parent
         figure.replace_with(whole)
-        # A paragraph cannot hold a block: browsers would break it up.
-        if isinstance(paragraph, Tag) and paragraph.name == "p":
-            paragraph.name = "div"
-            paragraph["class"] = "vmc-p"
+        _hold_block(paragraph)
 
 
 def _answers(main: Tag) -> None:

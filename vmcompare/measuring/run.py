@@ -1,14 +1,24 @@
-"""One run of an experiment in this process: probe, sweep, measure, write each row as it is made."""
+"""A run of an experiment in this process: probe, sweep, measure, write each row as it is made.
+
+One run measures at a time, as two at once would measure each other. Whose turn it is, is told by a
+lock of this user's, whoever starts the run (a lesson, a handout, the command line). The system lets
+go of it when the run's process dies. A small file beside it says who holds it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from vmcompare import engines
+import msgspec
+
+from vmcompare import engines, paths
 from vmcompare.engines import cleanup
-from vmcompare.errors import RecordingError
+from vmcompare.errors import RecordingError, StorageError, Unavailable
 from vmcompare.evidence.recording import Recorder, read
 from vmcompare.measuring import host
 from vmcompare.measuring.experiment import DEFAULT_SEED, Context, Experiment, RunProgress, Watch
@@ -100,3 +110,85 @@ def outcome(path: Path) -> dict[str, object]:
         "rows": len(run.rows),
         "failed_rows": sum(row["status"] != "ok" for row in run.rows),
     }
+
+
+# ---- whose turn it is ----------------------------------------------------------------------------
+
+WAIT_S = 3.0  # how long (s) a run waits for one that is just ending
+
+NEXT_STEP = "wait until it has ended, or stop it (Stop in its lesson, Ctrl-C in its terminal)"
+
+_NOTE_BYTES = 4096
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """The run whose turn it is, as far as it is known; it has no id until its file exists."""
+
+    pid: int = 0
+    experiment: str = ""
+    run_id: str = ""
+    since: datetime | None = None
+
+    def __str__(self) -> str:
+        named = [f"since {self.since.astimezone():%H:%M}"] if self.since else []
+        named += [f"process {self.pid}"] if self.pid else []
+        named += [f"run {self.run_id}"] if self.run_id else []
+        known = f" ({', '.join(named)})" if named else ""
+        return f"{self.experiment or 'another experiment'} is being measured{known}"
+
+
+@contextlib.contextmanager
+def turn() -> Iterator[Callable[..., None]]:
+    """Have the turn. Gives what tells others, as fields of :class:`Holder`, what it is used for.
+
+    Raises ``Unavailable`` if another run has it, ``StorageError`` if there can be no lock.
+    """
+    lock, note = _places()
+
+    def tell(experiment: str = "", run_id: str = "") -> None:
+        held = Holder(pid=os.getpid(), experiment=experiment, run_id=run_id, since=since)
+        told = msgspec.json.encode(held).decode()
+        with contextlib.suppress(OSError):  # whoever asks is told less, and the run goes on
+            paths.write(note, told)
+
+    with contextlib.ExitStack() as stack:
+        with paths.said_of(lock, paths.advice(paths.STATE_HOME)):
+            try:
+                stack.enter_context(paths.locked(lock, timeout_s=WAIT_S))
+            except StorageError as error:
+                raise Unavailable(str(_noted(note)), NEXT_STEP) from error
+        since = datetime.now(UTC).replace(microsecond=0)
+        tell()
+        try:
+            yield tell
+        finally:
+            with contextlib.suppress(OSError):
+                note.unlink()
+
+
+def holder() -> Holder | None:
+    """The run whose turn it is; ``None`` where nothing is measured. Raises ``StorageError``."""
+    lock, note = _places()
+    if not note.is_file():  # the usual case: nobody takes the lock, not even for a moment
+        return None
+    try:
+        with paths.locked(lock, timeout_s=0):
+            note.unlink(missing_ok=True)  # left by a run that was killed
+            return None
+    except StorageError:
+        return _noted(note)
+    except OSError:
+        return None
+
+
+def _places() -> tuple[Path, Path]:
+    folder = paths.state_dir()
+    return folder / "measuring.lock", folder / "measuring.json"
+
+
+def _noted(note: Path) -> Holder:
+    try:
+        content = paths.read(note, _NOTE_BYTES)
+    except OSError:
+        return Holder()
+    return paths.understood(content, Holder) or Holder()
