@@ -247,7 +247,7 @@ def test_what_is_no_port_is_a_wrong_call(port: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as ended:
         main(["lab", f"--port={port}"])
     assert ended.value.code == 2
-    assert "a port is a number from 1 to 65535" in capsys.readouterr().err
+    assert "is no whole number from 1 to 65,535" in capsys.readouterr().err
 
 
 def test_what_was_kept_is_said_after_a_stop_only_where_a_file_was_begun(

@@ -209,7 +209,14 @@ def record(arguments: argparse.Namespace) -> int:
             tell(experiment=experiment.name)
             try:
                 with shown(experiment.name) as (watch, opened):
-                    begun = _telling(tell, experiment.name, arguments.begun, opened)
+
+                    def begun(
+                        recorder: Recorder, name: str = experiment.name, opened: Opened = opened
+                    ) -> None:
+                        arguments.begun.append(recorder.path)
+                        tell(experiment=name, run_id=recorder.run_id)
+                        opened(recorder)
+
                     path = run(experiment, wanted, rounds, out, watch, begun)
             except VmcompareError as error:
                 failed[experiment.name] = str(error)
@@ -238,19 +245,6 @@ def _print_recorded(begun: list[Path], failed: dict[str, str]) -> None:
         recordings=[told for path in begun if (told := outcome(path))],
         failed=[{"experiment": name, "why": why} for name, why in failed.items()],
     )
-
-
-def _telling(
-    tell: Callable[..., None], experiment: str, begun: list[Path], opened: Opened
-) -> Opened:
-    """``opened``, and the file is noted, and other processes of this user are told of the run."""
-
-    def all_told(recorder: Recorder) -> None:
-        begun.append(recorder.path)
-        tell(experiment=experiment, run_id=recorder.run_id)
-        opened(recorder)
-
-    return all_told
 
 
 def export(arguments: argparse.Namespace) -> int:
@@ -448,7 +442,7 @@ def _parser() -> argparse.ArgumentParser:
         help="measure only this one (a handout replays the others); may be given several times",
     )  # fmt: skip
     measured.add_argument(
-        "--rounds", type=_at_least_one, metavar="N",
+        "--rounds", type=_whole(1, 1_000_000), metavar="N",
         help="blocks (default: what a verdict needs; in a handout a few)",
     )  # fmt: skip
 
@@ -467,7 +461,10 @@ def _parser() -> argparse.ArgumentParser:
         help="your folder of lessons (default: vmcompare-lessons in your home)",
     )
     sub.add_argument(
-        "--port", type=_port, metavar="N", help="listen here (default: a free port from 8888 on)"
+        "--port",
+        type=_whole(1, 65535),
+        metavar="N",
+        help="listen here (default: a free port from 8888 on)",
     )
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
 
@@ -515,20 +512,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _port(text: str) -> int:
-    if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 1 << 16:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number within these bounds."""
 
+    def read(text: str) -> int:
+        if re.fullmatch(r"[0-9]{1,9}", text) and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most:,}")
 
-def _at_least_one(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return number
+    return read
 
 
 if __name__ == "__main__":

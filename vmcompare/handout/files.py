@@ -154,7 +154,8 @@ def generator(page: Path) -> str:
 
 def bring_browser_lab(folder: Path, notebook: Path) -> None:
     """Have the browser lab's page, and its sources, beside a handout that links to it."""
-    for file in (paths.browser_lab_page(), paths.browser_lab_sources()):
+    page = paths.browser_lab_page()
+    for file in (page, page.with_name("browser-lab-sources.tar")):
         try:
             paths.bring(file, folder)
         except OSError as error:

@@ -45,16 +45,9 @@ def to_html(
         )
     renderer = _Renderer(directory, attachments, trusted=trusted)
     try:
-        return clean(str(MarkdownWithMath(renderer=renderer).render(source)))
+        return safe.clean(str(MarkdownWithMath(renderer=renderer).render(source)))
     except RecursionError as error:
         raise VmcompareError("its text is nested too deeply") from error
-
-
-def clean(fragment: str) -> str:
-    try:
-        return safe.clean(fragment)
-    except ValueError as error:
-        raise VmcompareError(str(error)) from error
 
 
 class _Renderer(IPythonRenderer):

@@ -209,7 +209,7 @@ class _Exporter(HTMLExporter):
 
     @pass_context
     def clean_html(self, context: Context, source: str) -> str:
-        return self._told(context, lambda *_: markdown.clean(source))
+        return self._told(context, lambda *_: safe.clean(source))
 
     def _told(self, context: Context, render: Callable[[Path, Mapping[str, Any]], str]) -> str:
         """What ``render`` makes; where it cannot, the error names the cell."""
@@ -394,7 +394,7 @@ def _inline(drawing: str, image: Tag) -> str | None:
     bare = _RULES.sub("", drawing[start:])  # they would hold for the whole page
     try:
         return safe.clean(svg.inline(svg.shrink(bare), str(image.get("alt", ""))))
-    except ValueError:  # too many tags
+    except (ValueError, VmcompareError):  # too many tags
         return None
 
 

@@ -59,13 +59,6 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
     }
 
 
-def facts_with(found: Mapping[str, Availability]) -> dict[str, Any]:
-    return facts(
-        {name: a.version for name, a in found.items() if a.ok and name != "process"},
-        {name: dict(a.details) for name, a in found.items() if a.details},
-    )
-
-
 def report() -> dict[str, Any]:
     """What is on this computer, as ``vmcompare check --json`` prints it.
 

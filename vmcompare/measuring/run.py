@@ -67,7 +67,11 @@ def run(
         beside = experiment.runtimes if Platform.CONTAINER in wanted else ()
         bare = engines.runtime_availability(beside)
         runtimes = engines.runtimes(bare, progress)
-        facts = host.facts_with({**found, **bare})
+        there = {**found, **bare}
+        facts = host.facts(
+            {name: a.version for name, a in there.items() if a.ok and name != "process"},
+            {name: dict(a.details) for name, a in there.items() if a.details},
+        )
         foretold = forecast(experiment, rounds, launchers, runtimes)
         with (
             Recorder(out, experiment.name, facts, rounds) as recorder,

@@ -53,10 +53,6 @@ def browser_lab_page() -> Path:
     return _PACKAGE.parent / "dist" / "browser-lab.html"
 
 
-def browser_lab_sources() -> Path:
-    return browser_lab_page().with_name("browser-lab-sources.tar")
-
-
 def user_recordings_dir() -> Path:
     """Where this learner's own recordings go. Raises ``StorageError``, as all that follow, where
     no place is known."""
