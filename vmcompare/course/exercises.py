@@ -131,9 +131,6 @@ def _off(answer: float, wanted: float, unit: str) -> str:
 
 # ---- answered ------------------------------------------------------------------------------------
 
-_NAMED = 3  # so many runs are named below an answer; more are counted
-
-
 LAB_STYLE = f"<style>{css('tasks')}</style>"
 
 
@@ -324,7 +321,7 @@ def sentence(error: VmcompareError) -> str:
 
 def source(view: View) -> str:
     """Which runs a view shows, in a few words: an answer holds for these."""
-    if len(view.sources) > _NAMED:
+    if len(view.sources) > 3:  # too many to be named
         return f"{len(view.sources)} runs"
     many = len(view.sources) > 1
     return "; ".join(

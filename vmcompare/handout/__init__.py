@@ -35,17 +35,12 @@ class HandoutError(VmcompareError):
 
     Attributes:
         notebook: the notebook it was to be made from.
-        what: why not, as a clause.
         cell: first line of the cell that failed; empty where no cell is to blame.
         line: the source line that failed, as far as known.
-        console: the end of the kernel's traceback or messages, possibly empty.
     """
 
-    def __init__(
-        self, notebook: Path, what: str, *, cell: str = "", line: str = "", console: str = ""
-    ) -> None:
-        self.notebook, self.what, self.cell, self.line = notebook, what, cell, line
-        self.console = console[-4000:]
+    def __init__(self, notebook: Path, what: str, *, cell: str = "", line: str = "") -> None:
+        self.notebook, self.cell, self.line = notebook, cell, line
         where = f" in the cell that begins with `{cell}`" if cell else ""
         at = f", at `{line}`" if line and line != cell else ""
         super().__init__(f"no handout of {notebook.name}{where}{at}: {what}")

@@ -87,10 +87,9 @@ async def _run_cells(
         try:
             await client.async_execute_cell(cell, index, execution_count=number)
         except CellExecutionError as error:
-            console = _ANSI.sub("", str(error))
             what = f"{error.ename}: {_ANSI.sub('', error.evalue).strip()}"
-            line = _failing_line(console)
-            raise HandoutError(notebook, what, cell=first, line=line, console=console) from error
+            line = _failing_line(_ANSI.sub("", str(error)))
+            raise HandoutError(notebook, what, cell=first, line=line) from error
         except CellTimeoutError as error:
             raise HandoutError(notebook, "it took too long", cell=first) from error
         except DeadKernelError as error:
@@ -163,9 +162,7 @@ async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> Async
                 await asyncio.shield(_shut_down(manager))
     last = console.strip().splitlines()[-1:]
     why = f": {last[0]}" if last else f" within {STARTUP_TIMEOUT_S} s"
-    raise HandoutError(
-        notebook, f"its kernel did not start, not even at a second try{why}", console=console
-    )
+    raise HandoutError(notebook, f"its kernel did not start, not even at a second try{why}")
 
 
 async def _ready(kernel_client: Any) -> bool:

@@ -138,11 +138,9 @@ def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, An
         return {"lessons": 0}
     at = course.index(notebook)
 
-    def beside(index: int) -> dict[str, str] | None:
-        if not 0 <= index < len(course):
-            return None
-        target = files.target(course[index], Path(), edition)
-        return {"address": target.name, "title": files.heading(course[index])}
+    def link(lesson: Path) -> dict[str, str]:
+        page = files.target(lesson, Path(), edition)
+        return {"address": page.name, "title": files.heading(lesson)}
 
     return {
         "lessons": len(course), "at": at + 1, "index": files.INDEX,
@@ -150,7 +148,8 @@ def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, An
             {"address": name, "title": name.removesuffix(".html").replace("-", " ").capitalize()}
             for name in files.COMPANIONS
         ],
-        "before": beside(at - 1), "after": beside(at + 1),
+        "before": link(course[at - 1]) if at else None,
+        "after": link(course[at + 1]) if at + 1 < len(course) else None,
     }  # fmt: skip
 
 
