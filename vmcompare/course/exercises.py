@@ -46,17 +46,16 @@ Check = Callable[[View, Answer], Feedback]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exercise:
-    """One exercise: what its answer is held to. Its task and code are cells of the notebook.
+    """What an answer is held to; the task and its code are cells of the notebook.
+
+    A number is asked for unless there are ``choices``, or a sentence is (``in_words``). What is
+    called with rows may raise ``Unavailable``.
 
     Attributes:
-        choices: what to choose from; empty where a number is asked for.
         unit: of the number: ``"s"``, ``"bytes"``, ``"ratio"`` or any word.
         hints: shown one after the other, each after a further wrong answer.
-        solution: the model answer with the figures of the data shown, Markdown; may raise
-            ``Unavailable``.
-        in_words: whether a sentence is asked for.
-        accepted: the lowest and the highest number that is right, where nothing else decides; may
-            raise ``Unavailable``.
+        solution: the model answer with the figures of the data shown, Markdown.
+        accepted: the lowest and the highest number that is right, where nothing else decides.
         on_rows: whether the rows shown decide which answer is right.
     """
 

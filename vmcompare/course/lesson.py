@@ -48,7 +48,6 @@ class Lesson(Steps):
     """One lesson on one experiment.
 
     Attributes:
-        experiment: name of its folder in ``vmcompare.experiments``.
         number: of the lesson, as in the ``lesson`` column of ``data/claims.csv``.
         rounds: how many *Run* proposes, at most the experiment's own number.
         mode: ``"auto"`` measures when *Run* is pressed, ``"live"`` at once, ``"replay"`` never.

@@ -291,10 +291,9 @@ def _linked(column: str, cell: str) -> str:
 def submitted(button: Any, field: Any, act: Callable[[Any], object]) -> None:
     """Let ``button`` act on the value of ``field``.
 
-    The click may overtake the value: JupyterLab sends the messages of widgets over subshells, and
-    ipykernel (7.4) may hand those of the field and of the button to two threads. So a value that
-    arrives right after a click is acted on as well. Where acting cannot be done twice, wait for
-    :data:`LATE_S` after the click instead, and read the value then.
+    The click may overtake the value: ipykernel (7.4) may hand the messages of the field and of the
+    button to two threads. So a value that arrives right after a click is acted on as well. Where
+    acting cannot be done twice, wait for :data:`LATE_S` and read the value then.
     """
     lock = threading.Lock()
     pressed_s = -math.inf

@@ -53,14 +53,9 @@ class Panel:
     ) -> None:
         """Make the widgets; nothing is started.
 
-        Args:
-            experiment: what *Run* records.
-            chart: draws a recording in progress as HTML; raises ``VmcompareError`` where it has
-                nothing to show.
-            finished: is told of the recording when the run has ended, in order or not; says in one
-                sentence what the page shows now.
-            platforms: what *Run* measures; all that can be had when empty.
-            foretell: says of a number of rounds, in one sentence, how long they will take.
+        ``chart`` draws a recording in progress as HTML, or raises ``VmcompareError``. ``finished``
+        is told of the recording when the run has ended, in order or not, and says in one sentence
+        what the page shows now. ``foretell`` says how long a number of rounds will take.
         """
         self._experiment, self._platforms = experiment, platforms
         self._chart, self._finished = chart, [finished]

@@ -27,13 +27,11 @@ _ENVIRONMENTS_MAX = 200  # the end of each is looked for through all of the text
 def to_html(
     source: str, directory: Path, attachments: Mapping[str, Any], *, trusted: bool = True
 ) -> str:
-    """Render Markdown; pictures below ``directory`` and attachments are put into the page.
+    """Render Markdown; pictures below the notebook's ``directory`` and the cell's attachments
+    (name → type → base64) are put into the page.
 
-    Args:
-        directory: the notebook's.
-        attachments: of the cell: name → type → base64.
-        trusted: whether an author wrote it, who wants to hear of a formula that cannot be drawn. In
-            what a cell displays, which values may have gone into, it is shown as LaTeX.
+    An author, who is ``trusted``, wants to hear of a formula that cannot be drawn. In what a cell
+    displays, which values may have gone into, it is shown as LaTeX.
 
     Raises ``VmcompareError``: a formula of the author's or a picture cannot be shown, or the text
     is too long or too deep; it says so as a clause.

@@ -102,14 +102,9 @@ Watch = Callable[[RunProgress], None]
 class Context:
     """What ``measure`` is handed.
 
-    Attributes:
-        launchers: the platforms to be measured; others are left alone.
-        rounds: number of blocks.
-        seed: of the shuffling.
-        watch: hears of every trial and phase.
-        runtimes: further launchers of containers, each a bare mechanism, by name. They never stand
-            in for ``launchers[Platform.CONTAINER]``.
-        standstills: of the run, where somebody watches for them.
+    ``launchers`` are the platforms to be measured; others are left alone. ``runtimes`` are further
+    launchers of containers, each a bare mechanism, by name; they never stand in for
+    ``launchers[Platform.CONTAINER]``. ``watch`` hears of every trial and phase.
     """
 
     launchers: Mapping[Platform, Launcher]
@@ -154,11 +149,9 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One question, measured.
+    """One question (a sentence), measured.
 
     Attributes:
-        name: of its folder.
-        question: what it asks, one sentence.
         measure: yields rows as they are made; raises only what must end the whole run.
         rounds: blocks (or ramps) that a verdict needs: the default of ``vmcompare record``.
         measured_in_handouts: whether ``make handouts`` measures it where it can (else only with

@@ -1,11 +1,8 @@
 """How long a run takes: foretold from the project's recording, corrected while rows come.
 
-A recording says for every series how long it was at work in each block, row by row. The first block
-is foretold as the recording's first one (warm-ups, and what is measured once a run, belong to it),
-every later block as the median of the recording's later ones. A run of one's own is usually slower
-or faster throughout: the seconds that it has taken so far, divided by those foretold for the same
-rows, correct the rest, for each series by itself.
-
+The first block is foretold as the recording's first one (warm-ups, and what is measured once a run,
+belong to it), every later block as the median of its later ones. The seconds that a run has taken
+so far, divided by those foretold for the same rows, correct the rest, for each series by itself.
 Where the recording lacks something that is going to be measured, there is no estimate.
 """
 

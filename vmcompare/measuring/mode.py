@@ -20,8 +20,8 @@ class Mode(StrEnum):
 
     ``AUTO`` measures what can be measured, in a lesson when *Run* is pressed, and replays the rest;
     a handout then measures only the experiments that ask for it. ``LIVE`` measures every experiment
-    as far as this machine can, without *Run*, and refuses to make a handout where nothing can be
-    measured (the bare process alone compares nothing). ``REPLAY`` measures nothing.
+    without *Run*, and refuses to make a handout where nothing can be compared. ``REPLAY`` measures
+    nothing.
     """
 
     AUTO = "auto"

@@ -36,10 +36,8 @@ def run(
 ) -> Path:
     """Measure ``experiment`` in ``rounds`` blocks and return the recording, below ``out``.
 
-    Args:
-        platforms: all of these; when empty, those of the experiment's that can be had here.
-        watch: hears of the estimated time, images, starts and phases.
-        opened: is called once the file exists, before anything is measured.
+    Without ``platforms`` those of the experiment's are measured that can be had here. ``opened`` is
+    called once the file exists, before anything is measured.
 
     Raises:
         Unavailable: a platform that was named, or every one, cannot be launched on this machine.

@@ -72,18 +72,14 @@ def sliding_dots(
     placeholders: Placeholders,
     limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> WhatIf:
-    """A model whose results are dots that slide on fixed log axes.
-
-    Its words (label, unit, formula, inputs, what the model leaves out) are in the lesson's text.
+    """A model whose results are dots that slide on fixed log axes; see :class:`WhatIf`.
 
     Args:
         panels: position of the slider → what it gives, always under the same titles. A value beyond
             the ends of its axis (zero, say) is drawn near the end.
-        values, placeholders: see :class:`WhatIf`.
         start: the position shown first: the nearest of ``values``.
         said: begins the text alternative, with ``{:g}`` for the position.
-        limits: title → ends of its axis, where panels shall share them; by default half as much as
-            the least and twice as much as the most over all positions.
+        limits: title → ends of its axis, where panels shall share them.
     """
     places = tuple(float(value) for value in values)
     every: dict[str, list[Dot]] = {}

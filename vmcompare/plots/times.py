@@ -28,12 +28,8 @@ def strip(
     """Every run of a time metric (s) on a log axis, a row a series.
 
     Outliers (Tukey's fences) are drawn as open markers, never dropped; warm-ups are pale, and count
-    nowhere; failed runs are counted in the label.
-
-    Args:
-        what: what one run is, for words ("start").
-        extra: sentences for the caption.
-        where: further columns and what they must hold, as in :meth:`View.columns`.
+    nowhere; failed runs are counted in the label. ``what`` is one run, in a word ("start");
+    ``extra`` are sentences for the caption; ``where`` is as in :meth:`View.columns`.
 
     Raises ``Unavailable``: the view holds no valid value of ``metric``, not even of a warm-up.
     """
