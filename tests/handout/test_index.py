@@ -141,4 +141,8 @@ def test_a_lesson_without_a_question_is_listed_with_its_opening(tmp_path: Path) 
     (tmp_path / "a.html").write_text(page, encoding="utf-8")
     entry = index.read(tmp_path / "a.html")
     assert entry
-    assert (entry.number, entry.title, entry.question) == ("01", "A: b?", "Who pays here?")
+    assert [entry[name] for name in ("number", "title", "question")] == [
+        "01",
+        "A: b?",
+        "Who pays here?",
+    ]

@@ -30,14 +30,14 @@ from vmcompare.evidence.claims import Claim, concerned
 from vmcompare.evidence.claims.runs import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
-from vmcompare.evidence.view import MEASURED, RECORDED, View, absent, compose
+from vmcompare.evidence.view import MEASURED, RECORDED, View, compose
 from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.forecast import BAR, forecast, to_go
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from vmcompare.paths import data_dir, user_recordings_dir
 from vmcompare.plots.findings import SIGNS
-from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform, Series
+from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,8 +156,8 @@ class Lesson(Steps):
             try:
                 return str(draw(view)._repr_html_())
             except Unavailable:  # the rows of this figure come later
-                later = page.Note("The figure follows as soon as it has rows of its own.")
-                return page.html_of(later) + page.html_of(page.table(rows_so_far(view)))
+                later = "rows so far; the figure follows as soon as it has rows of its own."
+                return page.Note(f"{len(recording.rows)} {later}")._repr_html_()
 
         panel = panels.Panel(self.experiment, grown, self._finished, self._named(), self._foretold)
         # Facts and byte counts do not become truer by being asked again.
@@ -462,23 +462,6 @@ def availability_rows(
     if not any(row["next step"] for row in rows):
         rows = [{name: row[name] for name in row if name != "next step"} for row in rows]
     return rows
-
-
-_SERIES_COLUMNS = ["platform", "machine", "runtime", "layer"]
-
-
-def rows_so_far(view: View) -> list[dict[str, str]]:
-    """One row a series of a run in progress: how many rows of it there are."""
-    counted = Counter(
-        Series.of(*(str(part) for part in parts))
-        for parts in view.frame[_SERIES_COLUMNS].fillna("").itertuples(index=False)
-    )
-    if not counted:
-        raise absent("row")
-    return [
-        {"series": series.label, "rows so far": str(counted[series])}
-        for series in sorted(counted, key=lambda series: series.order)
-    ]
 
 
 def findings_rows(

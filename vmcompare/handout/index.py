@@ -59,26 +59,13 @@ def _page(template: str, **values: object) -> str:
 # ---- the index -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class HandoutEntry:
-    """One handout, as the index shows it; all but ``address`` and ``title`` may be empty."""
-
-    address: str
-    number: str
-    title: str
-    question: str
-    minutes: str
-    provenance: str
-    instructor: bool
-
-
 def index(directory: Path) -> str:
     """The page of contents: every handout in ``directory``, and what lies beside them."""
-    pages = sorted(directory.glob("*.html"))
+    pages = (page for page in sorted(directory.glob("*.html")) if files.generator(page) in EDITIONS)
     lab = paths.browser_lab_page().name
     return _page(
         "contents",
-        entries=filter(None, [read(page) for page in pages if files.generator(page) in EDITIONS]),
+        entries=[entry for page in pages if (entry := read(page))],
         browser_lab=lab if (directory / lab).exists() else "",
         companions=[
             {"address": name, "title": title}
@@ -88,8 +75,8 @@ def index(directory: Path) -> str:
     )
 
 
-def read(page: Path) -> HandoutEntry | None:
-    """What a handout says of itself; ``None`` where it has no heading."""
+def read(page: Path) -> dict[str, object] | None:
+    """What a handout says of itself, for the index; ``None`` where it has no heading."""
     try:
         soup = BeautifulSoup(page.read_text(encoding="utf-8"), features="html.parser")
     except (OSError, UnicodeDecodeError) as error:
@@ -100,15 +87,15 @@ def read(page: Path) -> HandoutEntry | None:
     title = heading.get_text(" ", strip=True)
     numbered = _NUMBERED.match(title)
     minutes = _MINUTES.search(_paragraph(soup, "Time."))
-    return HandoutEntry(
-        address=page.name,
-        number=numbered[1] if numbered else "",
-        title=numbered[2] if numbered else title,
-        question=_paragraph(soup, "Question.") or _first_paragraph(heading),
-        minutes=minutes[1] if minutes else "",
-        provenance=_provenance(soup),
-        instructor="vmc-instructor" in (body.get("class") or ()),
-    )
+    return {
+        "address": page.name,
+        "number": numbered[1] if numbered else "",
+        "title": numbered[2] if numbered else title,
+        "question": _paragraph(soup, "Question.") or _first_paragraph(heading),
+        "minutes": minutes[1] if minutes else "",
+        "provenance": _provenance(soup),
+        "instructor": "vmc-instructor" in (body.get("class") or ()),
+    }
 
 
 def _paragraph(soup: BeautifulSoup, beginning: str) -> str:

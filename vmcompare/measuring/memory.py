@@ -169,13 +169,10 @@ def command_line(pid: int) -> tuple[str, ...]:
         return ()
 
 
-def named(names: Collection[str]) -> tuple[int, ...]:
-    return tuple(sorted(p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in names))
-
-
 def docker_daemons() -> tuple[int, ...]:
     """Processes of this host that serve all of Docker's containers together; may be empty."""
-    return named(("dockerd", "containerd"))
+    there = psutil.process_iter(["name"])
+    return tuple(sorted(p.pid for p in there if p.info["name"] in ("dockerd", "containerd")))
 
 
 def cpu_s(pids: Iterable[int], *, with_ended: bool = False) -> float:
