@@ -88,7 +88,9 @@ async def _run_cells(
             await client.async_execute_cell(cell, index, execution_count=number)
         except CellExecutionError as error:
             what = f"{error.ename}: {_ANSI.sub('', error.evalue).strip()}"
-            line = _failing_line(_ANSI.sub("", str(error)))
+            # The line of the cell itself that the traceback points at: the first "----> 1 …".
+            found = re.search(r"^-+> ?\d+ (.*)$", _ANSI.sub("", str(error)), flags=re.MULTILINE)
+            line = found[1].strip() if found else ""
             raise HandoutError(notebook, what, cell=first, line=line) from error
         except CellTimeoutError as error:
             raise HandoutError(notebook, "it took too long", cell=first) from error
@@ -118,12 +120,6 @@ async def _followed(path: Path, progress: Callable[[str], None]) -> AsyncIterato
         yield
     finally:
         following.cancel()
-
-
-def _failing_line(traceback: str) -> str:
-    """The line of the cell itself that the traceback points at (the first ``----> 1 …``)."""
-    found = re.search(r"^-+> ?\d+ (.*)$", traceback, flags=re.MULTILINE)
-    return found[1].strip() if found else ""
 
 
 @asynccontextmanager

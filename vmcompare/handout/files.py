@@ -34,9 +34,14 @@ _HEAD, _BODY = 4096, 200_000
 
 def read(notebook: Path) -> nbformat.NotebookNode:
     """The notebook, checked. Raises ``HandoutError``."""
-    text = _text(notebook)
     try:
-        raw = json.loads(text, parse_constant=_no_number)
+        raw = json.loads(paths.read(notebook, NOTEBOOK_MAX), parse_constant=_no_number)
+    except FileNotFoundError:
+        raise HandoutError(notebook, "there is no such notebook") from None
+    except OSError as error:
+        raise HandoutError(notebook, f"it cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise HandoutError(notebook, "it is not a text file") from error
     except ValueError as error:
         raise HandoutError(notebook, f"it is not JSON ({printable(str(error), 80)})") from error
     except RecursionError as error:
@@ -64,18 +69,6 @@ def heading(notebook: Path) -> str:
     except HandoutError:
         found = None
     return found[1].strip() if found else notebook.stem
-
-
-def _text(notebook: Path) -> str:
-    try:
-        return paths.read(notebook, NOTEBOOK_MAX).decode("utf-8")
-    except FileNotFoundError:
-        raise HandoutError(notebook, "there is no such notebook") from None
-    except UnicodeDecodeError as error:
-        raise HandoutError(notebook, "it is not a text file") from error
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise HandoutError(notebook, f"it cannot be read ({why})") from error
 
 
 def _no_number(word: str) -> None:

@@ -91,7 +91,7 @@ def read(page: Path) -> dict[str, object] | None:
         "address": page.name,
         "number": numbered[1] if numbered else "",
         "title": numbered[2] if numbered else title,
-        "question": _paragraph(soup, "Question.") or _first_paragraph(heading),
+        "question": _paragraph(soup, "Question.") or _one_line(heading.find_next("p")),
         "minutes": minutes[1] if minutes else "",
         "provenance": _provenance(soup),
         "instructor": "vmc-instructor" in (body.get("class") or ()),
@@ -102,13 +102,12 @@ def _paragraph(soup: BeautifulSoup, beginning: str) -> str:
     """The rest of the paragraph that begins, in bold, with ``beginning``."""
     for bold in soup.select("main p > strong"):
         if bold.get_text(strip=True) == beginning and bold.parent is not None:
-            return " ".join(bold.parent.get_text().strip().removeprefix(beginning).split())
+            return _one_line(bold.parent).removeprefix(beginning).strip()
     return ""
 
 
-def _first_paragraph(heading: Tag) -> str:
-    first = heading.find_next("p")
-    return " ".join(first.get_text().split()) if isinstance(first, Tag) else ""
+def _one_line(paragraph: object) -> str:
+    return " ".join(paragraph.get_text().split()) if isinstance(paragraph, Tag) else ""
 
 
 def _provenance(soup: BeautifulSoup) -> str:

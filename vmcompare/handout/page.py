@@ -113,7 +113,8 @@ def _render(
     resources: dict[str, Any] = {
         "metadata": {"name": notebook.stem, "path": str(notebook.resolve().parent)}
     }
-    words = _words_of(shown)
+    texts = (cell.source for cell in shown.cells if cell.cell_type == "markdown")
+    words = re.sub(r"^>", "", "\n".join(texts), flags=re.MULTILINE)
     resources["vmcompare"] = {
         "version": __version__,
         "edition": edition,
@@ -126,11 +127,6 @@ def _render(
     body, _ = _exporter().from_notebook_node(shown, resources)
     body = body.encode("utf-8", "replace").decode("utf-8")  # half characters, out of "\\ud800"
     return _finished(body, notebook, edition)
-
-
-def _words_of(content: nbformat.NotebookNode) -> str:
-    texts = (cell.source for cell in content.cells if cell.cell_type == "markdown")
-    return re.sub(r"^>", "", "\n".join(texts), flags=re.MULTILINE)
 
 
 def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, Any]:

@@ -22,10 +22,8 @@ from vmcompare.evidence.schema import BROWSER_LAB
 from vmcompare.measuring.experiment import load
 
 _HOME = re.compile(r"(?:/(?:home|Users|root)/|\b[A-Za-z]:\\+Users\\+)[^\s\"/\\]*")
-_NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes", "versions")
-"""Facts of the machine without which no figure can be judged."""
-_NEEDED_OF_A_BROWSER = ("os", "cores", "versions", "details")
-"""The same of a run in a browser, which tells a page no more of its computer."""
+_NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes")
+"""Facts of the machine without which, and without versions, no figure can be judged."""
 _DIFFERENCES = ("host_delta_bytes", "returned_ratio")  # metrics that may be below zero
 _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "linux", "localhost")
 """Names that every other machine has too: they tell nothing about a person."""
@@ -139,8 +137,9 @@ def _identity(recording: Recording) -> Iterator[str]:
         yield f"The file must be called {recording.run_id}.jsonl, after its run."
     if not re.fullmatch(r"[0-9a-f]{12}", recording.host_id):
         yield "The host id is not the 12 hexadecimal digits that vmcompare writes."
-    needed = _NEEDED_OF_A_BROWSER if recording.experiment == BROWSER_LAB else _NEEDED
-    lacking = {name for name in needed if recording.host.get(name) in (None, "")}
+    # A browser tells a page no more of its computer.
+    needed = ("os", "cores", "details") if recording.experiment == BROWSER_LAB else _NEEDED
+    lacking = {name for name in (*needed, "versions") if recording.host.get(name) in (None, "")}
     if lacking:
         yield f"The run line lacks facts of the machine: {', '.join(sorted(lacking))}."
 
