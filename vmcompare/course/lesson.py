@@ -455,7 +455,7 @@ def availability_rows(
             {
                 "platform": platform.value,
                 "here": "can be measured" if here else "recorded",
-                "because": _because(engine) if here or not engine.ok else "replay was chosen",
+                "because": _because(engine) if here or not engine.ok else _REPLAY,
                 "next step": "" if engine.ok else engine.next_step,
             }
         )

@@ -95,8 +95,11 @@ def _whole(recording: Recording) -> Iterator[str]:
 
 
 def _question(recording: Recording) -> Iterator[str]:
-    if recording.experiment == BROWSER_LAB:
-        yield from _of_a_browser(recording)
+    if recording.experiment == BROWSER_LAB:  # that it is of one kind is a matter of reading it
+        if not recording.rows:
+            yield "It holds no row."
+        if not _user_agent(recording):
+            yield "It does not say which browser it was measured in."
         return
     try:
         experiment = load(recording.experiment)
@@ -120,14 +123,6 @@ def _question(recording: Recording) -> Iterator[str]:
             f"A verdict takes {experiment.rounds} rounds: {recording.rounds} were planned and "
             f"{len(blocks)} have valid rows."
         )
-
-
-def _of_a_browser(recording: Recording) -> Iterator[str]:
-    """What the browser lab's page saves; that it is of one kind is a matter of reading it."""
-    if not recording.rows:
-        yield "It holds no row."
-    if not _user_agent(recording):
-        yield "It does not say which browser it was measured in."
 
 
 def _identity(recording: Recording) -> Iterator[str]:
