@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
 
 from vmcompare import paths
 from vmcompare.errors import VmcompareError
@@ -50,8 +50,13 @@ def to_html(
 
 class _Renderer(IPythonRenderer):
     def __init__(self, directory: Path, attachments: Mapping[str, Any], *, trusted: bool) -> None:
-        super().__init__(escape=False, exclude_anchor_links=True, embed_images=True)
-        self._directory, self._attached = directory, attachments
+        super().__init__(
+            escape=False,
+            exclude_anchor_links=True,
+            embed_images=True,
+            attachments=dict(attachments),
+        )
+        self._directory = directory
         self._math = mathml if trusted else shown_math
 
     def block_math(self, body: str) -> str:
@@ -64,14 +69,17 @@ class _Renderer(IPythonRenderer):
         return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
 
     def _embed_image_or_attachment(self, src: str) -> str:
-        return picture_address(src, self._directory, self._attached)
+        try:
+            return str(super()._embed_image_or_attachment(src))
+        except InvalidNotebook as error:
+            raise VmcompareError(f"the picture {_called(src)} is not attached") from error
+
+    def _src_to_base64(self, src: str) -> str:
+        return picture_address(src, self._directory)
 
     def _html_embed_images(self, html: str) -> str:
         # It closes every element, which would empty the link in "<a href=…>words</a>".
         return str(super()._html_embed_images(html)) if "<img" in html.lower() else html
-
-    # What nbconvert asks for an <img> in HTML.
-    _src_to_base64 = _embed_image_or_attachment
 
 
 # ---- pictures ------------------------------------------------------------------------------------
@@ -93,32 +101,20 @@ _KINDS: Mapping[str, re.Pattern[bytes]] = {
 _ELSEWHERE = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//|data:", flags=re.IGNORECASE)
 
 
-def picture_address(source: str, directory: Path, attachments: Mapping[str, Any]) -> str:
+def picture_address(source: str, directory: Path) -> str:
     """A picture as a ``data:`` address; one on the web is left as it is.
 
     ``source`` is what the notebook has: a path (percent-coded or not) in or below its
-    ``directory``, or ``attachment:…`` of the cell (name → type → base64). Raises ``VmcompareError``
-    where it is not there, not a picture, too large, or elsewhere on this computer.
+    ``directory``. Raises ``VmcompareError`` where it is not there, not a picture, too large, or
+    elsewhere on this computer.
     """
     if _ELSEWHERE.match(source):
         return source
-    if source.startswith("attachment:"):
-        return _attached(source.removeprefix("attachment:"), attachments)
     data = _picture(source, directory)
     kind = next((kind for kind, begins in _KINDS.items() if begins.match(data)), None)
     if kind is None:
         raise VmcompareError(f"{_called(source)} is not a picture (PNG, JPEG, GIF, WebP or SVG)")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _attached(name: str, attachments: Mapping[str, Any]) -> str:
-    found = attachments.get(name) or attachments.get(unquote(name))
-    if not isinstance(found, Mapping):
-        raise VmcompareError(f"the picture {_called(unquote(name))} is not attached to its cell")
-    for kind in _KINDS:
-        if isinstance(found.get(kind), str):
-            return f"data:{kind};base64,{''.join(found[kind].split())}"
-    raise VmcompareError(f"the attachment {_called(unquote(name))} is not a picture")
 
 
 def _candidates(source: str, directory: Path) -> Iterator[Path]:
