@@ -7,7 +7,6 @@ its standard input stops it; when this process dies, the operating system closes
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import threading
@@ -103,9 +102,8 @@ def start(
     rounds: int,
     platforms: Sequence[Platform] = (),
     out: Path | None = None,
-    env: Mapping[str, str] | None = None,
 ) -> Session:
-    """Start ``vmcompare record`` as a child process, with ``env`` added to its environment.
+    """Start ``vmcompare record`` as a child process.
 
     It measures all platforms that can be had when none is named, and writes to the learner's own
     recordings when ``out`` is ``None``. Raises ``VmcompareError`` if it cannot be started.
@@ -123,7 +121,7 @@ def start(
             text=True,
             encoding="utf-8",
             start_new_session=True,  # the notebook's Ctrl-C is not the child's
-            env=child_python.environment({**os.environ, **(env or {})}),
+            env=child_python.environment(),
         )
     except OSError as error:
         raise VmcompareError(f"the recording could not be started: {error.strerror}") from error
