@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from vmcompare import engines
-from vmcompare.course import page, text
+from vmcompare.course import page, slider, text
 from vmcompare.course.exercises import Tasks
 from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps, choose
@@ -246,7 +246,10 @@ class Lesson(Steps):
     def whatif(self, name: str) -> None:
         """Show one of the experiment's what-ifs: a modelled figure with a slider."""
         model = choose("what-if", name, explanation(self.experiment).whatifs)
-        self._model(name, lambda: model(self.view))
+        slider.show(
+            lambda: text.whatif(model(self.view), self._section("what-if", name)),
+            self._page.follow,
+        )
 
     def demo(self, name: str, **options: Any) -> None:
         """Do one of the experiment's demos on the spot, or show a recording of it."""

@@ -66,7 +66,8 @@ class Place:
     def _filled(self, shown: Any) -> Html:
         """Show something in the widget; returns the plain output that stands for it."""
         name = f"vmc-saved-{self._widget.model_id}"
-        html = html_of(shown)
+        found = shown._repr_html_() if hasattr(shown, "_repr_html_") else None
+        html = found or str(Markup("<pre>{}</pre>").format(repr(shown)))
         self._widget.value = (
             f"<style>.{name} {{ display: none }} {_LIVE_STYLE}</style>"
             f'<div class="{" ".join(LIVE)}">{html.replace("<a ", _NEW_TAB)}</div>'
@@ -167,12 +168,6 @@ def has_kernel() -> bool:
     from IPython import get_ipython
 
     return not is_handout() and getattr(get_ipython(), "kernel", None) is not None
-
-
-def html_of(thing: Any) -> str:
-    if hasattr(thing, "_repr_html_"):
-        return str(thing._repr_html_())
-    return str(Markup("<pre>{}</pre>").format(repr(thing)))
 
 
 def name_of(lesson: object) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from markupsafe import Markup
 
-from vmcompare.course import page, slider, text
+from vmcompare.course import page, text
 from vmcompare.course.exercises import (
     LAB_STYLE,
     Reply,
@@ -25,10 +25,6 @@ from vmcompare.course.text import Section
 from vmcompare.errors import UnknownName, VmcompareError
 from vmcompare.evidence.markdown import to_html, unescaped
 from vmcompare.measuring.mode import is_handout
-
-if TYPE_CHECKING:
-    from vmcompare.plots.picture import WhatIf
-
 
 T = TypeVar("T")
 
@@ -127,11 +123,6 @@ class Steps(ABC):
             page.display(
                 page.Html(shown.format(Markup(LAB_STYLE), to_html(words)), unescaped(words))
             )
-
-    # ---- what-ifs ------------------------------------------------------------------------------
-
-    def _model(self, name: str, model: Callable[[], WhatIf]) -> None:
-        slider.show(lambda: text.whatif(model(), self._section("what-if", name)), self._page.follow)
 
     # ---- predictions --------------------------------------------------------------------------
 
