@@ -22,7 +22,7 @@ from vmcompare.sandbox import Platform
 
 
 @pytest.fixture
-def started(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:  # noqa: ARG001
+def started(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rounds of every run that is asked for; none is really started."""
     asked: list[int] = []
 

@@ -66,8 +66,8 @@ class Place:
     def _filled(self, shown: Any) -> Html:
         """Show something in the widget; returns the plain output that stands for it."""
         name = f"vmc-saved-{self._widget.model_id}"
-        found = shown._repr_html_() if hasattr(shown, "_repr_html_") else None
-        html = found or str(Markup("<pre>{}</pre>").format(repr(shown)))
+        words = Markup("<pre>{}</pre>").format(repr(shown))
+        html = str(shown._repr_html_() if hasattr(shown, "_repr_html_") else words)
         self._widget.value = (
             f"<style>.{name} {{ display: none }} {_LIVE_STYLE}</style>"
             f'<div class="{" ".join(LIVE)}">{html.replace("<a ", _NEW_TAB)}</div>'
