@@ -23,7 +23,7 @@ from vmcompare.measuring import stop
 
 if TYPE_CHECKING:
     from vmcompare.evidence.recording import Recorder
-    from vmcompare.measuring.progress import Opened
+    from vmcompare.measuring.run import Opened
 
 _SENTENCE = 2000
 """Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
@@ -186,16 +186,15 @@ def _print_recordings(told: list[dict[str, Any]]) -> None:
 def record(arguments: argparse.Namespace) -> int:
     """Measure one experiment, several, or all; one that fails does not stop the next."""
     from vmcompare import engines
-    from vmcompare.measuring import progress
     from vmcompare.measuring.experiment import discover, load
-    from vmcompare.measuring.run import run, turn, why_nothing
+    from vmcompare.measuring.run import bar, events, lines, run, turn, why_nothing
     from vmcompare.paths import user_recordings_dir
 
     experiments = [load(name) for name in arguments.experiment or discover()]
     wanted = [engines.platform_named(name) for name in arguments.platform]
     out = arguments.out or user_recordings_dir()
-    people = progress.bar if sys.stderr.isatty() and not arguments.verbose else progress.lines
-    shown = progress.events if arguments.events else people
+    people = bar if sys.stderr.isatty() and not arguments.verbose else lines
+    shown = events if arguments.events else people
     failed: dict[str, str] = {}
     arguments.begun = []
     with contextlib.ExitStack() as stack:
@@ -289,7 +288,7 @@ def handout(arguments: argparse.Namespace) -> int:
     """Run lessons and write each as one self-contained HTML file; several get an index page."""
     from vmcompare import engines
     from vmcompare.handout import HandoutError, export_all, files, index
-    from vmcompare.measuring import progress
+    from vmcompare.measuring.run import say
 
     if arguments.mode:
         os.environ["VMCOMPARE_MODE"] = arguments.mode
@@ -305,7 +304,7 @@ def handout(arguments: argparse.Namespace) -> int:
     written: list[Path] = []
 
     def finished(made: Path | HandoutError) -> None:
-        progress.say("")
+        say("")
         if isinstance(made, HandoutError):
             failures.append(made)
             _complain(str(made))
@@ -319,7 +318,7 @@ def handout(arguments: argparse.Namespace) -> int:
         notebooks,
         arguments.out,
         finished,
-        progress.say,
+        say,
         at_once=_at_once(),
         edition=arguments.edition,
         index=files.INDEX if several else "",

@@ -1,5 +1,7 @@
 """A run of an experiment in this process: probe, sweep, measure, write each row as it is made.
 
+Its progress is told as a bar on a terminal, lines in a log, or JSON lines for a program.
+
 One run measures at a time, as two at once would measure each other. Whose turn it is, is told by a
 lock of this user's, whoever starts the run (a lesson, a handout, the command line). The system lets
 go of it when the run's process dies. A small file beside it says who holds it.
@@ -8,11 +10,15 @@ go of it when the run's process dies. A small file beside it says who holds it.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -20,10 +26,12 @@ from vmcompare import engines, paths
 from vmcompare.engines import cleanup
 from vmcompare.errors import RecordingError, StorageError, Unavailable
 from vmcompare.evidence.recording import Recorder, read
-from vmcompare.measuring import host
+from vmcompare.measuring import host, stop
 from vmcompare.measuring.experiment import DEFAULT_SEED, Context, Experiment, RunProgress, Watch
-from vmcompare.measuring.forecast import Clock, forecast
+from vmcompare.measuring.forecast import BAR, Clock, forecast, to_go
 from vmcompare.sandbox import Platform
+
+Opened = Callable[[Recorder], object]  # is called with the recorder of a run once its file is there
 
 
 def run(
@@ -32,7 +40,7 @@ def run(
     rounds: int,
     out: Path,
     watch: Watch,
-    opened: Callable[[Recorder], object],
+    opened: Opened,
 ) -> Path:
     """Measure ``experiment`` in ``rounds`` blocks and return the recording, below ``out``.
 
@@ -112,6 +120,102 @@ def outcome(path: Path) -> dict[str, object]:
         "rows": len(run.rows),
         "failed_rows": sum(row["status"] != "ok" for row in run.rows),
     }
+
+
+# ---- how its progress is told --------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """On a terminal one line that changes, elsewhere a line each; nothing of an empty text."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def bar(name: str) -> Iterator[tuple[Watch, Opened]]:
+    """Progress on a terminal: a bar on standard error, once there is progress; its line is ended.
+
+    Gives what a run is watched by, and what is told of its file.
+    """
+    from tqdm import tqdm
+
+    bars: list[tqdm[NoReturn]] = []
+
+    def watch(progress: RunProgress) -> None:
+        if progress.step == "estimate":
+            print(f"{name}: {progress.what}", file=sys.stderr)
+            return
+        if not bars:
+            # A terminal that does not know its width says 0, with which nothing would be shown.
+            known = shutil.get_terminal_size().columns
+            bars.append(tqdm(desc=name, file=sys.stderr, ncols=known, bar_format=BAR))
+        shown = bars[0]
+        if progress.step == "image":
+            shown.set_postfix_str(f"preparing {progress.what}" if not progress.done else "")
+        elif progress.step == "trial":
+            shown.total, shown.n = progress.planned, progress.done
+            shown.set_postfix_str(f"{progress.what}{to_go(progress.left_s)}")
+            if progress.done == progress.planned:
+                shown.close()
+
+    try:
+        yield watch, _say_where
+    finally:
+        for shown in bars:
+            shown.close()
+
+
+@contextlib.contextmanager
+def lines(name: str) -> Iterator[tuple[Watch, Opened]]:
+    """Progress in a log: a line on standard error for every image and every tenth of the steps."""
+    said: set[object] = set()
+
+    def say_once(key: object, text: str) -> None:
+        if key not in said:
+            said.add(key)
+            print(f"{name}: {text}", file=sys.stderr, flush=True)
+
+    def watch(progress: RunProgress) -> None:
+        if progress.step == "estimate":
+            say_once(progress.what, progress.what)
+        elif progress.step == "image":
+            say_once(progress.what, f"preparing {progress.what}")
+        elif progress.step == "trial" and progress.planned:
+            at = f", {progress.what}" if progress.what else ""
+            tenth = 10 * progress.done // progress.planned
+            say_once(tenth, f"{progress.done} of {progress.planned} steps{at}")
+
+    yield watch, _say_where
+
+
+@contextlib.contextmanager
+def events(name: str) -> Iterator[tuple[Watch, Opened]]:  # noqa: ARG001
+    """Progress for programs: JSON lines on standard output, read by a ``Session``."""
+
+    def tell(**message: object) -> None:
+        try:
+            print(json.dumps(message), flush=True)
+        except OSError:  # whoever started the run has gone; not an error of what is measured
+            stop.silence(sys.stdout.fileno())
+            stop.request()
+
+    def watch(progress: RunProgress) -> None:
+        place = {"what": progress.what, "done": progress.done, "planned": progress.planned}
+        if progress.event is None:
+            tell(event=progress.step, left_s=progress.left_s, **place)
+        else:
+            tell(event="phase", phase=progress.event.phase.value, **place)
+
+    def opened(recorder: Recorder) -> None:
+        tell(event="run", run_id=recorder.run_id, path=str(recorder.path))
+
+    yield watch, opened
+
+
+def _say_where(recorder: Recorder) -> None:
+    print(f"recording to {recorder.path}", file=sys.stderr)
 
 
 # ---- whose turn it is ----------------------------------------------------------------------------
