@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vmcompare.evidence.recording import Measurement
-from vmcompare.measuring.experiment import Context, Experiment, Progress
+from vmcompare.measuring.experiment import Context, Experiment, RunProgress
 from vmcompare.measuring.run import run
 from vmcompare.measuring.stop import stoppable, stopped_by_end_of_input
 from vmcompare.sandbox import Platform
@@ -30,7 +30,7 @@ def main(folder: str, part: str, *kept: str) -> None:
             for step in context.steps(wanted):
                 yield from step()
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: RunProgress) -> None:
         if progress.step == "trial":
             print(progress.what, flush=True)
 

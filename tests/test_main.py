@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import re
 import socket
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from planted import planted, row
 
-from vmcompare.__main__ import EXAMPLES, STOPPED, _parser, main
+from vmcompare.__main__ import STOPPED, _parser, main
 from vmcompare.engines.cleanup import Swept
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import read
@@ -248,7 +247,7 @@ def test_what_is_no_port_is_a_wrong_call(port: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as ended:
         main(["lab", f"--port={port}"])
     assert ended.value.code == 2
-    assert "a port is a number from 1 to 65535" in capsys.readouterr().err
+    assert "is no whole number from 1 to 65,535" in capsys.readouterr().err
 
 
 def test_what_was_kept_is_said_after_a_stop_only_where_a_file_was_begun(
@@ -278,9 +277,12 @@ def test_a_stopped_handout_does_not_say_that_measurements_were_kept(
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vmcompare.handout.export", stopped)
+    monkeypatch.setattr("vmcompare.handout.export_all", stopped)
     assert main(["handout", "notebooks/09-verdict.ipynb", "--mode", "replay"]) == STOPPED
     assert capsys.readouterr().err.splitlines() == ["vmcompare: stopped"]
+
+
+COMMANDS = ("check", "lab", "record", "handout", "export", "clean")
 
 
 def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -290,7 +292,7 @@ def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in EXAMPLES)], ids=str)
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
 def test_help_is_plain_text_with_examples_that_are_understood(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -364,7 +366,10 @@ def test_json_of_record_names_what_failed(
 def test_json_of_handouts_names_the_pages_and_what_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vmcompare.handout.export", lambda *_, **__: tmp_path / "04.html")
+    monkeypatch.setattr(
+        "vmcompare.handout.export_all",
+        lambda _, __, finished, ___, **____: finished(tmp_path / "04.html"),
+    )
     assert main(["handout", "04.ipynb", "--json"]) == 0
     good = json.loads(capsys.readouterr().out)
     assert good == {"written": [str(tmp_path / "04.html")], "failed": []}
@@ -390,51 +395,3 @@ def test_json_of_the_other_commands_has_the_fields_that_are_described(
     monkeypatch.setattr("vmcompare.engines.cleanup.sweep", lambda: swept)
     assert main(["clean", "--json"]) == 0
     assert names_in(json.loads(capsys.readouterr().out)) == described("clean")
-
-
-@pytest.fixture(scope="module")
-def completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    script = tmp_path_factory.mktemp("completion") / "completion.bash"
-    script.write_text(vmcompare("completion", "bash").stdout, encoding="utf-8")
-    return script
-
-
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        (["rec"], ["record"]),
-        (["record", "boot"], ["boot_instructions", "boot_speed"]),
-        (["record", "--platform", "vm-"], ["vm-direct", "vm-tuned"]),
-        (["record", "--e"], []),
-        (["export", "--c"], ["--csv"]),
-    ],
-    ids=str,
-)
-def test_bash_completes_commands_options_and_names(
-    words: list[str], offered: list[str], completion: Path
-) -> None:
-    asked = " ".join(["vmcompare", *words])
-    done = subprocess.run(
-        ["bash", "-c", f'''source "$0"
-        function=$(complete -p vmcompare | sed -E "s/.*-F ([^ ]+).*/\\1/")
-        COMP_WORDS=({asked}) COMP_CWORD={len(words)}; "$function"
-        printf "%s\\n" "${{COMPREPLY[@]}}"''', completion],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert sorted(done.stdout.split()) == offered
-
-
-def test_completion_without_shtab_is_one_sentence_with_the_next_step(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    imported = builtins.__import__
-
-    def without(name: str, *more: Any, **named: Any) -> Any:
-        if name == "shtab":
-            raise ImportError("No module named 'shtab'")
-        return imported(name, *more, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    assert main(["completion", "bash"]) == 1
-    [said] = capsys.readouterr().err.splitlines()
-    assert "vmcompare[completion]" in said

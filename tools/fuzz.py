@@ -441,7 +441,7 @@ def _read_notebook(path: Path, rng: random.Random) -> None:
 
     edition = rng.choice(EDITIONS)
     content = files.read(path)
-    page.leave_out(content, edition)
+    page.leave_out(content)
     text = page.render(content, path, edition=edition)
     no_markup(text)
     policy = re.search(r"script-src ([^;]*)", text)

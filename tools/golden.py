@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from vmcompare.course import text as lesson_text
+from vmcompare.course.exercises import Exercise
 from vmcompare.course.lesson import findings_rows
 from vmcompare.course.text import Section
 from vmcompare.course.verdict import explain as verdict_explain
 from vmcompare.course.verdict.table import claims_table
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.claims import runs
-from vmcompare.evidence.exercise import Exercise
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import RECORDED, View, compose
 from vmcompare.experiments.explanation import Values, explanation

@@ -1,4 +1,4 @@
-"""The command line: ``vmcompare check | lab | record | handout | export | clean | completion``.
+"""The command line: ``vmcompare check | lab | record | handout | export | clean``.
 
 Ctrl-C, SIGTERM and SIGHUP end every command in order, with exit code 130 (``lab``, which ends in no
 other way: 0). A command whose output nobody reads any more ends with 141, but for ``record`` and
@@ -23,40 +23,7 @@ from vmcompare.measuring import stop
 
 if TYPE_CHECKING:
     from vmcompare.evidence.recording import Recorder
-    from vmcompare.measuring.progress import Opened
-
-WORDS = {
-    "check": "Say what is on this computer, or of recordings whether they can be used.",
-    "lab": "Copy the lessons into a folder of your own, and open JupyterLab there: on this "
-    "computer only, with a token. What you change is never written over.",
-    "record": "Measure one experiment, several, or all; one that fails does not stop the next.",
-    "handout": "Run lessons and write each as one self-contained HTML file; "
-    "several get an index page.",
-    "export": "Write the rows of a recording, or of a folder of them, as one CSV or Parquet file.",
-    "clean": "End and remove whatever earlier runs left behind.",
-    "completion": "Print what makes a shell complete these commands; it needs shtab.",
-}
-"""What each command does, as ``--help`` says it."""
-
-EXAMPLES = {
-    "check": ("check", "check my-recordings/*/*.jsonl"),
-    "lab": ("lab",),
-    "record": (
-        "record boot_speed --rounds 10",
-        "record boot_speed --platform process --platform container",
-    ),
-    "handout": ("handout notebooks/*.ipynb --out dist --mode replay",),
-    "export": (
-        "export 20261125T121524Z-ab32fa.jsonl --csv boot.csv",
-        "export my-recordings --parquet all.parquet",
-    ),
-    "clean": ("clean", "clean --engine"),
-    "completion": (
-        "completion bash > ~/.local/share/bash-completion/completions/vmcompare",
-        'completion zsh > "${fpath[1]}/_vmcompare"',
-    ),
-}
-"""How each command is called, as ``--help`` shows it."""
+    from vmcompare.measuring.run import Opened
 
 _SENTENCE = 2000
 """Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
@@ -170,7 +137,7 @@ def _refuse_tight_limits() -> None:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """What is on this computer, as a table or as JSON; of a recording: whether it can be used."""
+    """Say what is on this computer, or of recordings whether they can be used."""
     from vmcompare.measuring import contributed, host
 
     if arguments.recording:
@@ -217,17 +184,17 @@ def _print_recordings(told: list[dict[str, Any]]) -> None:
 
 
 def record(arguments: argparse.Namespace) -> int:
+    """Measure one experiment, several, or all; one that fails does not stop the next."""
     from vmcompare import engines
-    from vmcompare.measuring import progress, turn
     from vmcompare.measuring.experiment import discover, load
-    from vmcompare.measuring.run import run, why_nothing
+    from vmcompare.measuring.run import bar, events, lines, run, turn, why_nothing
     from vmcompare.paths import user_recordings_dir
 
     experiments = [load(name) for name in arguments.experiment or discover()]
     wanted = [engines.platform_named(name) for name in arguments.platform]
     out = arguments.out or user_recordings_dir()
-    people = progress.bar if sys.stderr.isatty() and not arguments.verbose else progress.lines
-    shown = progress.events if arguments.events else people
+    people = bar if sys.stderr.isatty() and not arguments.verbose else lines
+    shown = events if arguments.events else people
     failed: dict[str, str] = {}
     arguments.begun = []
     with contextlib.ExitStack() as stack:
@@ -235,13 +202,20 @@ def record(arguments: argparse.Namespace) -> int:
             stack.callback(_print_recorded, arguments.begun, failed)
         if arguments.stop_on_eof:
             stack.enter_context(stop.stopped_by_end_of_input())
-        tell = stack.enter_context(turn.taken())
+        tell = stack.enter_context(turn())
         for experiment in experiments:
             rounds = arguments.rounds or experiment.rounds
             tell(experiment=experiment.name)
             try:
                 with shown(experiment.name) as (watch, opened):
-                    begun = _telling(tell, experiment.name, arguments.begun, opened)
+
+                    def begun(
+                        recorder: Recorder, name: str = experiment.name, opened: Opened = opened
+                    ) -> None:
+                        arguments.begun.append(recorder.path)
+                        tell(experiment=name, run_id=recorder.run_id)
+                        opened(recorder)
+
                     path = run(experiment, wanted, rounds, out, watch, begun)
             except VmcompareError as error:
                 failed[experiment.name] = str(error)
@@ -272,49 +246,24 @@ def _print_recorded(begun: list[Path], failed: dict[str, str]) -> None:
     )
 
 
-def _telling(
-    tell: Callable[..., None], experiment: str, begun: list[Path], opened: Opened
-) -> Opened:
-    """``opened``, and the file is noted, and other processes of this user are told of the run."""
-
-    def all_told(recorder: Recorder) -> None:
-        begun.append(recorder.path)
-        tell(experiment=experiment, run_id=recorder.run_id)
-        opened(recorder)
-
-    return all_told
-
-
 def export(arguments: argparse.Namespace) -> int:
+    """Write the rows of a recording, or of a folder of them, as one CSV file."""
     from vmcompare.evidence import export
 
-    form = "csv" if arguments.csv else "parquet"
-    out: Path = arguments.csv or arguments.parquet
+    out: Path = arguments.csv
     if any(out.resolve() == path.resolve() for path in export.files(arguments.recording)):
         raise VmcompareError("a recording is not replaced by its export: name another file")
     frame = export.read(arguments.recording)
-    export.write(frame, out, form)
+    export.write(frame, out)
     if arguments.json:
-        _print_json(file=str(out), format=form, rows=len(frame), columns=[*frame.columns])
+        _print_json(file=str(out), rows=len(frame), columns=[*frame.columns])
     elif out.is_file():  # else it may be standard output itself
         print(f"wrote {out} ({len(frame):,} rows)")
     return 0
 
 
-def completion(arguments: argparse.Namespace) -> int:
-    try:
-        import shtab
-    except ImportError as error:
-        raise Unavailable(
-            "completion needs shtab, which is not installed",
-            "pip install 'vmcompare[completion]'",
-        ) from error
-    parser = _parser(completed=True)
-    print(shtab.complete(parser, arguments.shell))
-    return 0
-
-
 def clean(arguments: argparse.Namespace) -> int:
+    """End and remove whatever earlier runs left behind."""
     from vmcompare.engines import cleanup
 
     swept = cleanup.sweep()
@@ -336,9 +285,10 @@ def clean(arguments: argparse.Namespace) -> int:
 
 
 def handout(arguments: argparse.Namespace) -> int:
+    """Run lessons and write each as one self-contained HTML file; several get an index page."""
     from vmcompare import engines
-    from vmcompare.handout import HandoutError, companions, export, export_all, files, index
-    from vmcompare.measuring import progress
+    from vmcompare.handout import HandoutError, export_all, files, index
+    from vmcompare.measuring.run import say
 
     if arguments.mode:
         os.environ["VMCOMPARE_MODE"] = arguments.mode
@@ -354,7 +304,7 @@ def handout(arguments: argparse.Namespace) -> int:
     written: list[Path] = []
 
     def finished(made: Path | HandoutError) -> None:
-        progress.say("")
+        say("")
         if isinstance(made, HandoutError):
             failures.append(made)
             _complain(str(made))
@@ -363,20 +313,18 @@ def handout(arguments: argparse.Namespace) -> int:
             if not arguments.json:
                 print(f"wrote {made}", flush=True)
 
-    edition = arguments.edition
-    if len(notebooks) == 1:
-        try:
-            finished(export(notebooks[0], arguments.out, edition=edition, progress=progress.say))
-        except HandoutError as error:
-            finished(error)
-    else:
-        export_all(
-            *(notebooks, arguments.out), at_once=_at_once(), edition=edition, index=files.INDEX,
-            finished=finished, progress=progress.say,
-        )  # fmt: skip
-        for page in companions.write(arguments.out):
-            finished(page)
-        finished(index.write(arguments.out))
+    several = len(notebooks) > 1
+    export_all(
+        notebooks,
+        arguments.out,
+        finished,
+        say,
+        at_once=_at_once(),
+        edition=arguments.edition,
+        index=files.INDEX if several else "",
+    )
+    for page in index.write(arguments.out) if several else ():
+        finished(page)
     if arguments.json:
         failed = [{"notebook": str(e.notebook), "why": str(e)} for e in failures]
         _print_json(written=[str(page) for page in written], failed=failed)
@@ -404,7 +352,8 @@ def _at_once() -> int:
 
 
 def lab(arguments: argparse.Namespace) -> int:
-    """Copy the lessons into a folder of one's own, then open JupyterLab there."""
+    """Copy the lessons into a folder of your own, and open JupyterLab there: on this computer only,
+    with a token. What you change is never written over."""
     from vmcompare.engines import cleanup, setup
     from vmcompare.engines.child_python import refuse
     from vmcompare.errors import short
@@ -439,66 +388,48 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
 
-def _known() -> tuple[Sequence[str], Sequence[str]]:
-    """The experiments and platforms there are."""
-    from vmcompare.measuring.experiment import discover
+def _names() -> str:
+    """The experiments and platforms there are, for the help of ``record``."""
+    from vmcompare.measuring.experiment import discover, load
     from vmcompare.sandbox import Platform
 
-    return discover(), [platform.value for platform in Platform]
-
-
-def _names() -> str:
-    """The same for the help of ``record``."""
-    from vmcompare.measuring.experiment import load
-
-    experiments, platforms = _known()
     lines = ["Experiments:"]
-    for name in experiments:
+    for name in discover():
         try:
             lines.append(f"  {name:18}{load(name).question}")
         except VmcompareError as error:  # another package's, which is broken
             lines.append(f"  {name:18}{error}")
-    lines += ["", f"Platforms: {', '.join(platforms)}", "", ""]
+    lines += ["", f"Platforms: {', '.join(Platform)}", "", ""]
     return "\n".join(lines)
 
 
-def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
-    """The command line; with ``completed``, names and files are marked for a shell's completion."""
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="vmcompare",
         description="Measure, on your own computer, how virtual machines and containers differ.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.examples = [EXAMPLES[name][0] for name in ("lab", "check", "record", "handout")]
+    parser.examples = ["lab", "check", "record boot_speed --rounds 10", "handout 04"]
     parser.add_argument("--version", action="version", version=f"vmcompare {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     as_json, verbose, measured = (_Parser(add_help=False) for _ in range(3))
 
-    def command(function: Callable[[argparse.Namespace], int], *shared: _Parser) -> _Parser:
-        name = function.__name__
-        words = WORDS[name]
+    def command(
+        function: Callable[[argparse.Namespace], int], shared: Sequence[_Parser], *examples: str
+    ) -> _Parser:
+        """A command called as its function, whose first sentences are its help."""
+        words = " ".join((function.__doc__ or "").split())
         sub: _Parser = commands.add_parser(
-            name,
+            function.__name__,
             help=words,
             description=words,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=shared,
         )
-        sub.examples = EXAMPLES[name]
+        sub.examples = examples
         sub.set_defaults(command=function)
         return sub
 
-    def add_path(
-        sub: argparse._ActionsContainer, *names: str, folder: bool = False, **more: Any
-    ) -> None:
-        action = sub.add_argument(*names, **{"type": Path, **more})
-        if completed:
-            import shtab
-
-            action.complete = shtab.DIRECTORY if folder else shtab.FILE  # type: ignore[attr-defined]
-
-    # An unknown name is told of by a sentence, which argparse's choices would come before.
-    experiments, platforms = _known() if completed else (None, None)
     as_json.add_argument("--json", action="store_true", help="say it as JSON, for programs")
     verbose.add_argument(
         *("-v", "--verbose"),
@@ -506,18 +437,21 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
         help="say on standard error what engines are asked to do",
     )
     measured.add_argument(
-        "--platform", choices=platforms, action="append", default=[], metavar="NAME",
+        "--platform", action="append", default=[], metavar="NAME",
         help="measure only this one (a handout replays the others); may be given several times",
     )  # fmt: skip
     measured.add_argument(
-        "--rounds", type=_at_least_one, metavar="N",
+        "--rounds", type=_whole(1, 1_000_000), metavar="N",
         help="blocks (default: what a verdict needs; in a handout a few)",
     )  # fmt: skip
 
-    sub = command(check, as_json, verbose)
-    add_path(sub, "recording", nargs="*", metavar="FILE.jsonl", help="look at recordings instead")
+    sub = command(check, [as_json, verbose], "check", "check my-recordings/*/*.jsonl")
+    sub.add_argument(
+        "recording", type=Path, nargs="*", metavar="FILE.jsonl",
+        help="look at recordings instead",
+    )  # fmt: skip
 
-    sub = command(lab, verbose)
+    sub = command(lab, [verbose], "lab")
     sub.add_argument(
         "folder",
         nargs="?",
@@ -526,65 +460,66 @@ def _parser(*, completed: bool = False) -> argparse.ArgumentParser:
         help="your folder of lessons (default: vmcompare-lessons in your home)",
     )
     sub.add_argument(
-        "--port", type=_port, metavar="N", help="listen here (default: a free port from 8888 on)"
+        "--port",
+        type=_whole(1, 65535),
+        metavar="N",
+        help="listen here (default: a free port from 8888 on)",
     )
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
 
-    sub = command(record, measured, as_json, verbose)
+    sub = command(
+        record,
+        [measured, as_json, verbose],
+        "record boot_speed --rounds 10",
+        "record boot_speed --platform process --platform container",
+    )
     sub.lists = _names
     sub.add_argument(
-        "experiment", choices=experiments, nargs="*", metavar="EXPERIMENT",
+        "experiment", nargs="*", metavar="EXPERIMENT",
         help="one of those below; all when none is named",
     )  # fmt: skip
-    add_path(sub, "--out", folder=True, metavar="DIR", help="default: your own data directory")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="default: your own data directory")
     # For a lesson, which starts this command and stops it.
     sub.add_argument("--stop-on-eof", action="store_true", help=argparse.SUPPRESS)
     sub.add_argument("--events", action="store_true", help=argparse.SUPPRESS)
 
-    sub = command(handout, measured, as_json)
+    sub = command(
+        handout, [measured, as_json], "handout notebooks/*.ipynb --out dist --mode replay"
+    )
     words = "04, or 04-boot-speed, or a notebook's path"
-    add_path(sub, "notebook", type=str, nargs="+", metavar="LESSON", help=words)
+    sub.add_argument("notebook", nargs="+", metavar="LESSON", help=words)
     sub.add_argument(
         "--edition",
         choices=("student", "instructor"),
         default="student",
         help="student: answers on a last page; instructor: beside each task (default: student)",
     )
-    add_path(sub, "--out", folder=True, default=Path("dist"), metavar="DIR", help="default: dist")
+    sub.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
     sub.add_argument(
         "--mode", choices=("auto", "live", "replay"), help="run, replay, or both (default: auto)"
     )
 
-    sub = command(export, as_json)
-    add_path(sub, "recording", metavar="RECORDING", help="a file, or a folder of recordings")
-    form = sub.add_mutually_exclusive_group(required=True)
-    for name, words in (("--csv", "comma-separated values"), ("--parquet", "needs pyarrow")):
-        add_path(form, name, metavar="FILE", help=words)
+    sub = command(export, [as_json], "export 20261125T121524Z-ab32fa.jsonl --csv boot.csv")
+    words = "a file, or a folder of recordings"
+    sub.add_argument("recording", type=Path, metavar="RECORDING", help=words)
+    sub.add_argument("--csv", type=Path, required=True, metavar="FILE", help="what to write")
 
-    sub = command(clean, as_json, verbose)
+    sub = command(clean, [as_json, verbose], "clean", "clean --engine")
     sub.add_argument(
         "--engine", action="store_true", help="also stop the Docker daemon that set-up started"
     )
-
-    sub = command(completion)
-    sub.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="whose")
     return parser
 
 
-def _port(text: str) -> int:
-    if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 1 << 16:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number within these bounds."""
 
+    def read(text: str) -> int:
+        if re.fullmatch(r"[0-9]{1,9}", text) and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most:,}")
 
-def _at_least_one(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return number
+    return read
 
 
 if __name__ == "__main__":

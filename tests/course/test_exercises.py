@@ -12,9 +12,8 @@ from planted import planted, starts
 
 from vmcompare.course import answers
 from vmcompare.course.answers import Kind as Answered
-from vmcompare.course.exercises import Tasks, source
+from vmcompare.course.exercises import Choice, Exercise, Feedback, Question, Tasks, near, source
 from vmcompare.errors import Unavailable, UnknownName
-from vmcompare.evidence.exercise import Choice, Exercise, Feedback, Question, near
 from vmcompare.evidence.view import View, compose
 from vmcompare.paths import answers_path
 
@@ -61,8 +60,8 @@ def tasks(private_places: Path, shown: View) -> Tasks:
     return toy(shown)
 
 
-def toy(view: View, **more: Any) -> Tasks:
-    return Tasks("99", {"pick": PICK, "number": NUMBER}, (QUESTION,), lambda: view, **more)
+def toy(view: View, called: str = "lesson") -> Tasks:
+    return Tasks("99", {"pick": PICK, "number": NUMBER}, (QUESTION,), lambda: view, called)
 
 
 class TestAnswering:
@@ -74,14 +73,14 @@ class TestAnswering:
         assert first.text == "Not yet: that is more than the data shown give."
         assert [len(r.hints) for r in (first, second, third)] == [1, 2, 2]
         assert second.hints == NUMBER.hints
-        assert [r.offer for r in (first, second, third)] == [False, True, True]
+        assert [bool(r.solve) for r in (first, second, third)] == [False, True, True]
 
     def test_a_right_answer_says_what_the_data_give_and_why(self, tasks: Tasks) -> None:
         reply = tasks.check("number", 0.1)
         assert reply.right
         assert reply.text == "Yes: the data shown give 100 ms. Toy reason."
         assert reply.hints == ()
-        assert reply.offer
+        assert reply.solve == 'lesson.solution("number")'
         assert "measured, run " in reply.checked_on
 
     def test_a_choice_that_is_no_matter_of_data_does_not_claim_to_be_checked_on_any(
@@ -153,8 +152,6 @@ class TestAnswering:
         assert tasks.answer("belief", 2).text == "So it is."
         assert tasks.answer("belief", "This").right is False
         assert tasks.answer("belief", "Neither").right is None
-        assert tasks.solving("number") == 'lesson.solution("number")'
-        assert tasks.solving("belief") == ""
         with pytest.raises(UnknownName, match="pick, number, belief"):
             tasks.answer("beleif", 1)
         with pytest.raises(UnknownName):
@@ -232,13 +229,15 @@ class TestKeeping:
         assert len(tasks.check("number", 9).hints) == 2
 
     def test_a_page_for_others_neither_shows_nor_keeps_ones_own_answers(
-        self, tasks: Tasks, shown: View
+        self, tasks: Tasks, shown: View, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tasks.check("number", 7)
-        others = toy(shown, keeping=False)
+        monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
+        others = toy(shown)
         assert others.kept("number") is None
         others.check("number", 8)
         others.choose(QUESTION, 1)
+        monkeypatch.delenv("VMCOMPARE_HANDOUT")
         assert toy(shown).kept("number") == 7
         assert toy(shown).chosen(QUESTION) is None
 

@@ -17,12 +17,11 @@ from planted import STARTS_S, counted_starts, planted, row, starts
 
 from vmcompare import engines, paths
 from vmcompare.course import answers
-from vmcompare.course.lesson import Lesson, rows_so_far
+from vmcompare.course.lesson import Lesson
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence import claims
 from vmcompare.evidence.claims import ARTICLE
 from vmcompare.evidence.recording import Measurement, read
-from vmcompare.evidence.view import compose
 from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring.experiment import Demo
 from vmcompare.paths import user_recordings_dir
@@ -649,19 +648,6 @@ def test_the_panel_foretells_the_time_of_what_can_be_measured_here(
     [panel] = panels(page)
     said = panel.children[1].value
     assert said == "About 30 s for 3 rounds on the computer that recorded."
-
-
-def test_before_a_figure_has_rows_of_its_own_the_rows_so_far_are_counted(tmp_path: Path) -> None:
-    begun = [row("vm", "pss_bytes", 1e8, phase="size"), row("process", "pss_bytes", 1e6)]
-    begun.append(row("container", "phase_s", 0.1, runtime="runc", layer="mechanism"))
-    view = compose(planted(tmp_path, begun), None)
-    assert rows_so_far(view) == [
-        {"series": "process", "rows so far": "1"},
-        {"series": "container (runc)", "rows so far": "1"},
-        {"series": "vm", "rows so far": "1"},
-    ]
-    with pytest.raises(Unavailable, match="row"):
-        rows_so_far(compose(None, None))
 
 
 def test_a_cell_that_runs_again_during_a_run_shows_the_same_panel_and_follows_that_run(

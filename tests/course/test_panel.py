@@ -17,12 +17,12 @@ from vmcompare.engines.bare import process
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording
 from vmcompare.evidence.view import absent
-from vmcompare.measuring import session, turn
+from vmcompare.measuring import run, session
 from vmcompare.sandbox import Platform
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def started(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rounds of every run that is asked for; none is really started."""
     asked: list[int] = []
 
@@ -82,7 +82,7 @@ def test_a_run_of_somebody_else_closes_run_says_who_measures_and_run_opens_at_it
         there = shown()
         assert (there.status.value, there.run.disabled) == (panel.READY, False)
         there.show()
-        with turn.taken() as tell:
+        with run.turn() as tell:
             tell(experiment="guest_os", run_id="20261126T120000Z-aaaaaa")
             while not there.run.disabled:
                 await asyncio.sleep(0.01)
@@ -98,7 +98,7 @@ def test_a_run_of_somebody_else_closes_run_says_who_measures_and_run_opens_at_it
 
 
 def test_a_panel_made_during_a_run_of_somebody_else_offers_no_run(private_places: Path) -> None:
-    with turn.taken() as tell:
+    with run.turn() as tell:
         tell(experiment="guest_os")
         there = shown()
     assert there.run.disabled
@@ -110,7 +110,7 @@ def test_a_click_that_comes_a_moment_after_another_run_began_starts_nothing(
 ) -> None:
     async def pressed() -> panel.Panel:
         there = shown()
-        with turn.taken() as tell:
+        with run.turn() as tell:
             tell(experiment="guest_os")
             there.run.click()
             assert there.task is not None
@@ -140,7 +140,7 @@ def test_a_run_that_is_refused_its_turn_says_who_has_it(
     with contextlib.ExitStack() as other:
 
         def overtaken(experiment: str, **options: Any) -> session.Session:
-            other.enter_context(turn.taken())(experiment="guest_os")
+            other.enter_context(run.turn())(experiment="guest_os")
             return start(experiment, **options)
 
         monkeypatch.setattr(session, "start", overtaken)

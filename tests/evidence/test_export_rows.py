@@ -1,8 +1,7 @@
-"""A recording as a frame, as CSV and as Parquet: all rows, all digits, nothing half-written."""
+"""A recording as a frame, and as CSV: all rows, all digits, nothing half-written."""
 
 from __future__ import annotations
 
-import builtins
 import os
 import stat
 import subprocess
@@ -54,38 +53,14 @@ def test_a_folder_without_recordings_says_so(tmp_path: Path) -> None:
         vmcompare.read(tmp_path)
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_what_was_exported_reads_back_as_it_was(one: Path, tmp_path: Path, form: str) -> None:
-    out = tmp_path / f"rows.{form}"
-    assert main(["export", str(one), f"--{form}", str(out)]) == 0
+def test_what_was_exported_reads_back_as_it_was(one: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    assert main(["export", str(one), "--csv", str(out)]) == 0
     frame = vmcompare.read(one)
-    if form == "csv":
-        same = pd.read_csv(out, keep_default_na=False, na_values={"value": [""]})
-    else:
-        same = pd.read_parquet(out)
-        assert same.dtypes.map(str).tolist() == frame.dtypes.map(str).tolist()
+    same = pd.read_csv(out, keep_default_na=False, na_values={"value": [""]})
     same = same.astype(frame.dtypes.to_dict())
     pd.testing.assert_frame_equal(same, frame, check_exact=True, check_column_type=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, "runs"])
-
-
-def test_without_pyarrow_one_sentence_names_the_next_step(
-    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    imported = builtins.__import__
-
-    def without(name: str, *more: Any, **named: Any) -> Any:
-        if name.partition(".")[0] == "pyarrow":
-            raise ImportError("No module named 'pyarrow'")
-        return imported(name, *more, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    out = tmp_path / "rows.parquet"
-    assert main(["export", str(one), "--parquet", str(out)]) == 1
-    [said] = capsys.readouterr().err.splitlines()
-    assert "pyarrow, which is not installed" in said
-    assert "vmcompare[parquet]" in said
-    assert not out.exists()
 
 
 def test_a_recording_is_never_replaced_by_its_export(

@@ -25,7 +25,7 @@ from vmcompare.experiments.guest_os.measure import (
     weigh,
 )
 from vmcompare.measuring import memory
-from vmcompare.measuring.experiment import Context, Progress, load
+from vmcompare.measuring.experiment import Context, RunProgress, load
 from vmcompare.sandbox import Completed, OnEvent, Phase, Platform, Spec, Traits
 
 
@@ -253,7 +253,7 @@ def test_nothing_is_left_open_at_the_end_or_when_the_run_is_stopped() -> None:
 
 
 def test_the_watcher_is_told_of_every_step() -> None:
-    told: list[Progress] = []
+    told: list[RunProgress] = []
     list(measure.measure(Context(everything(), rounds=1, watch=told.append)))
     steps = [p for p in told if p.step == "trial"]
     assert [p.done for p in steps] == list(range(16))

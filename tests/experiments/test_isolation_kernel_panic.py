@@ -12,7 +12,7 @@ from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation import kernel_panic
 from vmcompare.measuring import memory
-from vmcompare.measuring.experiment import Context, Progress
+from vmcompare.measuring.experiment import Context, RunProgress
 from vmcompare.sandbox import CONTAINER_HOST, Platform
 
 BOTH = (Platform.PROCESS, Platform.VM_DIRECT)
@@ -156,7 +156,7 @@ def test_stopping_at_any_step_leaves_nothing_open() -> None:
     for place in range(total):
         world = World()
 
-        def stop(progress: Progress, place: int = place) -> None:
+        def stop(progress: RunProgress, place: int = place) -> None:
             if progress.done == place and progress.step == "trial":
                 raise KeyboardInterrupt
 

@@ -15,7 +15,7 @@ from vmcompare.experiments.isolation import (
     measure,
     noisy_neighbour,
 )
-from vmcompare.measuring.experiment import Context, Progress
+from vmcompare.measuring.experiment import Context, RunProgress
 from vmcompare.sandbox import Platform
 
 PARTS = {
@@ -52,7 +52,7 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_parts_follow_each_other_under_one_progress_bar(closed: list[str]) -> None:
-    told: list[Progress] = []
+    told: list[RunProgress] = []
     rows = list(measure.measure(Context({}, watch=told.append)))
     assert [row.phase for row in rows] == list(PARTS)
     assert [(p.what, p.done, p.planned) for p in told] == [
@@ -65,7 +65,7 @@ def test_the_parts_follow_each_other_under_one_progress_bar(closed: list[str]) -
 def test_whatever_a_part_left_open_is_closed_when_the_run_is_stopped(
     closed: list[str], place: int
 ) -> None:
-    def stop(progress: Progress) -> None:
+    def stop(progress: RunProgress) -> None:
         if progress.done == place:
             raise KeyboardInterrupt
 

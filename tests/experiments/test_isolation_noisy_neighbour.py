@@ -20,7 +20,7 @@ from vmcompare.experiments.isolation import guest_containers, noisy_neighbour
 from vmcompare.experiments.isolation.heartbeats import DISPOSABLE, GUEST
 from vmcompare.experiments.isolation.noisy_neighbour import LIMITS, MEMORY
 from vmcompare.measuring import memory
-from vmcompare.measuring.experiment import Context, Progress
+from vmcompare.measuring.experiment import Context, RunProgress
 from vmcompare.sandbox import CONTAINER_HOST, Platform
 
 ALL = (Platform.CONTAINER, Platform.VM_DIRECT, Platform.VM)
@@ -230,7 +230,7 @@ def test_stopping_at_any_step_leaves_nothing_open(host: SimpleNamespace) -> None
     for place in range(total):
         host.world = world = World()
 
-        def stop(progress: Progress, place: int = place) -> None:
+        def stop(progress: RunProgress, place: int = place) -> None:
             if progress.done == place and progress.step == "trial":
                 raise KeyboardInterrupt
 

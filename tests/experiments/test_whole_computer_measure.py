@@ -14,7 +14,7 @@ from vmcompare.evidence import claims
 from vmcompare.evidence.claims import Conclusion, Finding
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.whole_computer.measure import EXPERIMENT
-from vmcompare.measuring.experiment import Progress
+from vmcompare.measuring.experiment import RunProgress
 from vmcompare.measuring.run import run
 from vmcompare.sandbox import Platform
 
@@ -162,7 +162,7 @@ def test_on_this_computer_the_machine_starts_the_sector_and_the_container_refuse
 ) -> None:
     from vmcompare.evidence.recording import read
 
-    told: list[Progress] = []
+    told: list[RunProgress] = []
     recording = read(run(EXPERIMENT, (), 1, tmp_path, told.append, lambda _: None))
     frame = recording.frame()
     held = frame[frame["metric"] == "fact"].set_index("phase")["value"].to_dict()

@@ -121,8 +121,7 @@ def lesson() -> Node:
         ),
         new_markdown_cell("## Key points\n\nA page must be readable on paper."),
     ]
-    metadata = {"title": "A toy lesson", "vmcompare": {"run": "toy run 1, nothing measured"}}
-    return new_notebook(cells=cells, metadata=metadata)
+    return new_notebook(cells=cells)
 
 
 def write(directory: Path, notebook: Node | None = None) -> Path:

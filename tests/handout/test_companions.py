@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 
 from vmcompare.course.verdict.explain import headlines
 from vmcompare.evidence.claims.runs import gather
-from vmcompare.handout import HandoutError, companions, index
+from vmcompare.handout import HandoutError, index
 from vmcompare.paths import lessons_dir
 
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "04-boot #1-instructor.html").write_text(ours.format("vmc-instructor"))
     (place / "04-boot #1.html").write_text(ours.format(""))
     (place / "01-mine.html").write_text("<h1>Mine</h1>")
-    companions.write(place)
+    index.write(place)
     return place
 
 
@@ -32,7 +32,7 @@ def page(folder: Path, name: str) -> BeautifulSoup:
 
 
 def test_a_term_is_defined_once_below_the_lesson_where_it_first_stands() -> None:
-    terms = companions.terms()
+    terms = index.terms(lessons_dir())
     names = [re.sub(r" \(.*\)", "", term.name).casefold() for term in terms]
     assert sorted(set(names)) == sorted(names)
     assert [term.lesson for term in terms] == sorted(term.lesson for term in terms)
@@ -44,8 +44,8 @@ def test_a_term_is_defined_once_below_the_lesson_where_it_first_stands() -> None
 def test_the_glossary_lists_every_term_by_the_alphabet_and_leads_to_its_lesson(
     folder: Path,
 ) -> None:
-    shown = page(folder, companions.GLOSSARY)
-    terms = companions.terms()
+    shown = page(folder, index.GLOSSARY)
+    terms = index.terms(lessons_dir())
     listed = [dt["id"] for dt in shown.select("dt")]
     assert sorted(listed) == sorted({term.anchor for term in terms})
     assert listed.index("boot-sector") < listed.index("kernel") < listed.index("shim")
@@ -56,7 +56,7 @@ def test_the_glossary_lists_every_term_by_the_alphabet_and_leads_to_its_lesson(
 
 
 def test_the_cheat_sheet_has_commands_computed_figures_and_what_to_choose(folder: Path) -> None:
-    shown = page(folder, companions.CHEAT_SHEET)
+    shown = page(folder, index.CHEAT_SHEET)
     said = shown.get_text(" ")
     for command in ("docker run", "qemu-system-x86_64", "unshare", "lsns"):
         assert command in said
@@ -84,7 +84,7 @@ def test_the_cheat_sheet_prints_on_one_page_of_a4(folder: Path, tmp_path: Path) 
         [
             *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"),
             *(f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={pdf}"),
-            (folder / companions.CHEAT_SHEET).as_uri(),
+            (folder / index.CHEAT_SHEET).as_uri(),
         ],
         check=True, capture_output=True, timeout=300,
     )  # fmt: skip
@@ -97,16 +97,16 @@ def test_the_cheat_sheet_prints_on_one_page_of_a4(folder: Path, tmp_path: Path) 
 def test_an_index_leads_to_the_pages_beside_it_and_lists_none_of_them_as_a_lesson(
     folder: Path, tmp_path: Path
 ) -> None:
-    shown = BeautifulSoup(index.write(folder).read_text(encoding="utf-8"), "html.parser")
-    for name, title in companions.TITLES.items():
+    shown = BeautifulSoup(index.index(folder), "html.parser")
+    for name, title in index.TITLES.items():
         [link] = shown.select(f'a[href="{name}"]')
         assert link.get_text() == title
     assert "Glossary" not in shown.ol.get_text()
-    assert "glossary" not in index.write(tmp_path).read_text(encoding="utf-8")
+    assert "glossary" not in index.index(tmp_path)
 
 
 def test_a_page_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / companions.GLOSSARY).write_text("<h1>Mine</h1>")
+    (tmp_path / index.GLOSSARY).write_text("<h1>Mine</h1>")
     with pytest.raises(HandoutError, match="not made by vmcompare"):
-        companions.write(tmp_path)
-    assert (tmp_path / companions.GLOSSARY).read_text() == "<h1>Mine</h1>"
+        index.write(tmp_path)
+    assert (tmp_path / index.GLOSSARY).read_text() == "<h1>Mine</h1>"

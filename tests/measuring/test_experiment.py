@@ -17,7 +17,7 @@ from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring.experiment import (
     GROUP,
     Context,
-    Progress,
+    RunProgress,
     Starts,
     arrange,
     discover,
@@ -178,7 +178,7 @@ def test_a_first_byte_that_was_seen_counts_even_if_what_follows_fails() -> None:
 
 
 def test_the_watcher_hears_of_every_start_and_of_its_phases() -> None:
-    heard: list[Progress] = []
+    heard: list[RunProgress] = []
     context = Context({Platform.PROCESS: FakeLauncher()}, rounds=1, watch=heard.append)
     list(load("boot_speed").measure(context))
     trials = [p for p in heard if p.step == "trial"]
@@ -190,7 +190,7 @@ def test_the_watcher_hears_of_every_start_and_of_its_phases() -> None:
 def test_an_interrupt_leaves_nothing_open() -> None:
     launcher = FakeLauncher()
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: RunProgress) -> None:
         if progress.event and progress.event.phase is Phase.START:
             raise KeyboardInterrupt
 

@@ -13,13 +13,13 @@ from waiting import until
 
 from vmcompare.__main__ import main
 from vmcompare.errors import Unavailable
-from vmcompare.measuring import turn
+from vmcompare.measuring import run
 from vmcompare.paths import state_dir
 
 HOLD = """
 import sys
-from vmcompare.measuring import turn
-with turn.taken() as tell:
+from vmcompare.measuring import run
+with run.turn() as tell:
     tell(experiment="boot_speed", run_id="20261126T120000Z-aaaaaa")
     print("taken", flush=True)
     sys.stdin.read()
@@ -28,24 +28,24 @@ with turn.taken() as tell:
 
 @pytest.fixture(autouse=True)
 def _soon(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "WAIT_S", 0.1)
+    monkeypatch.setattr(run, "WAIT_S", 0.1)
 
 
 def test_nobody_has_it_at_first_and_afterwards() -> None:
-    assert turn.whose() is None
-    with turn.taken() as tell:
+    assert run.holder() is None
+    with run.turn() as tell:
         tell(experiment="boot_speed")
-        found = turn.whose()
+        found = run.holder()
         assert found is not None
         assert (found.pid, found.experiment, found.run_id) == (os.getpid(), "boot_speed", "")
-    assert turn.whose() is None
+    assert run.holder() is None
 
 
 def test_the_second_is_told_since_when_process_run_and_what_to_do() -> None:
     before = datetime.now(UTC).replace(microsecond=0)
-    with turn.taken() as tell:
+    with run.turn() as tell:
         tell(experiment="guest_os", run_id="20261126T120000Z-aaaaaa")
-        found = turn.whose()
+        found = run.holder()
         assert found is not None
         assert found.since is not None
         assert before <= found.since <= datetime.now(UTC)
@@ -55,7 +55,7 @@ def test_the_second_is_told_since_when_process_run_and_what_to_do() -> None:
             "run 20261126T120000Z-aaaaaa)"
         )
         assert str(found) == who
-        with pytest.raises(Unavailable) as refused, turn.taken():
+        with pytest.raises(Unavailable) as refused, run.turn():
             pass
     assert refused.value.what == who
     assert "wait until it has ended, or stop it" in refused.value.next_step
@@ -63,9 +63,9 @@ def test_the_second_is_told_since_when_process_run_and_what_to_do() -> None:
 
 @pytest.mark.parametrize("note", ["", "{half", "[]", '{"pid": "many"}'])
 def test_whatever_its_file_says_somebody_measures(note: str) -> None:
-    with turn.taken():
+    with run.turn():
         (state_dir() / "measuring.json").write_text(note)
-        assert str(turn.whose()) == "another experiment is being measured"
+        assert str(run.holder()) == "another experiment is being measured"
 
 
 def test_it_is_free_again_once_the_process_was_killed() -> None:
@@ -74,21 +74,21 @@ def test_it_is_free_again_once_the_process_was_killed() -> None:
     ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "taken\n"
-        found = turn.whose()
+        found = run.holder()
         assert found is not None
         assert (found.pid, found.run_id) == (holder.pid, "20261126T120000Z-aaaaaa")
         holder.kill()
         holder.wait()
-    assert until(lambda: turn.whose() is None)
+    assert until(lambda: run.holder() is None)
     assert not (state_dir() / "measuring.json").exists()
-    with turn.taken():
+    with run.turn():
         pass
 
 
 def test_a_recording_is_refused_meanwhile_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with turn.taken() as tell:
+    with run.turn() as tell:
         tell(experiment="guest_os")
         words = ["record", "boot_speed", "--platform", "process", "--out", str(tmp_path / "out")]
         assert main(words) == 1

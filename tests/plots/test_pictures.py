@@ -14,7 +14,7 @@ from planted import planted, row, starts
 from vmcompare.evidence.view import View, compose
 from vmcompare.plots import marks, style
 from vmcompare.plots.picture import Picture
-from vmcompare.plots.times import ORDER, noise, phases, strip
+from vmcompare.plots.times import FILLS, noise, phases, strip
 from vmcompare.sandbox import Machine, Phase, Platform, Series
 
 START = "start_to_first_byte_s"
@@ -206,7 +206,7 @@ def test_a_start_fills_its_thick_bar_and_its_thin_one_has_one_scale_for_all(
 
 
 def test_every_phase_has_a_place_in_the_order() -> None:
-    assert set(ORDER) == set(Phase)
+    assert set(FILLS) == set(Phase)
 
 
 def test_a_phase_that_took_no_time_does_not_break_the_picture(tmp_path: Path) -> None:

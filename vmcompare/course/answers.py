@@ -106,13 +106,11 @@ def number(value: object) -> int | float | None:
         value = value.item()  # type: ignore[attr-defined]  # of NumPy, or an array of one
     if isinstance(value, bool) or not isinstance(value, Number):
         return None
-    try:
+    with suppress(TypeError, ValueError, OverflowError):
         plain = float(value)  # type: ignore[arg-type]  # a complex one raises TypeError
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if not math.isfinite(plain):
-        return None
-    return int(value) if isinstance(value, Integral) else plain
+        if math.isfinite(plain):
+            return int(value) if isinstance(value, Integral) else plain
+    return None
 
 
 def _key(kind: Kind, name: str) -> str:

@@ -1,13 +1,14 @@
-"""What a lesson asks and what it says to an answer: judged by the data shown now, and as HTML.
+"""What a lesson asks, what it says to an answer, and both as HTML and as widgets.
 
-The HTML needs neither kernel nor script: in a handout, choices are native radio buttons, and what
-is said to a choice appears by CSS alone.
+An answer is never merely right or wrong: every check says what the data shown say, or what to look
+at next. The HTML needs neither kernel nor script: in a handout, choices are native radio buttons,
+and what is said to a choice appears by CSS alone. Texts are read in :mod:`vmcompare.course.text`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import html
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,35 +18,154 @@ from markupsafe import Markup
 
 from vmcompare.course import answers
 from vmcompare.course.page import needs_kernel
-from vmcompare.course.templates import render
+from vmcompare.course.templates import css, render
 from vmcompare.errors import Unavailable, UnknownName, VmcompareError
-from vmcompare.evidence.exercise import Answer, Choice, Exercise, Feedback, Question
 from vmcompare.evidence.markdown import inline, literal, plain, to_html, unescaped
 from vmcompare.evidence.units import written
 from vmcompare.evidence.view import View
+from vmcompare.measuring.mode import is_handout
 
-_NAMED = 3  # so many runs are named below an answer; more are counted
+Answer = float | str  # a number in the exercise's unit, one of its choices, or a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What is said to an answer.
+
+    ``right`` is ``None`` of a sentence, which no program judges; for a wrong answer the text says
+    what to look at next, not the solution.
+    """
+
+    right: bool | None
+    text: str
+
+
+Check = Callable[[View, Answer], Feedback]
+"""Judges an answer by the rows that the lesson shows; may raise ``Unavailable`` where they lack."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exercise:
+    """What an answer is held to; the task and its code are cells of the notebook.
+
+    A number is asked for unless there are ``choices``, or a sentence is (``in_words``). What is
+    called with rows may raise ``Unavailable``.
+
+    Attributes:
+        unit: of the number: ``"s"``, ``"bytes"``, ``"ratio"`` or any word.
+        hints: shown one after the other, each after a further wrong answer.
+        solution: the model answer with the figures of the data shown, Markdown.
+        accepted: the lowest and the highest number that is right, where nothing else decides.
+        on_rows: whether the rows shown decide which answer is right.
+    """
+
+    name: str
+    check: Check
+    hints: tuple[str, ...]
+    solution: Callable[[View], str]
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+    in_words: bool = False
+    accepted: Callable[[View], tuple[float, float]] | None = None
+    on_rows: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer to a question, and what is said to whoever chooses it."""
+
+    text: str
+    feedback: str
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A self-check question with exactly one right choice; wrong ones are real misconceptions."""
+
+    name: str
+    ask: str
+    choices: tuple[Choice, ...]
+
+    def __post_init__(self) -> None:
+        if sum(choice.right for choice in self.choices) != 1:
+            raise ValueError(f"question {self.name!r} needs exactly one right choice")
+
+
+def near(
+    answer: Answer, wanted: float, unit: str, *, within: float = 0.1, why: str = ""
+) -> Feedback:
+    """What is said to a number: right ``within`` a relative tolerance of what the data give.
+
+    ``why`` is said with a right answer, after the figure.
+    """
+    if not isinstance(answer, int | float) or not math.isfinite(answer):
+        return Feedback(False, "Please give a number.")
+    if abs(answer - wanted) <= within * abs(wanted):
+        return Feedback(True, f"Yes: the data shown give {written(wanted, unit)}. {why}".strip())
+    return Feedback(False, _off(float(answer), wanted, unit))
+
+
+_SLIPS: Sequence[tuple[frozenset[str], float, str]] = (
+    (frozenset({"s", "ms", "µs"}), 1e3, "a thousand times too {}: seconds or milliseconds?"),
+    (frozenset({"bytes", "MiB"}), 2.0**20, "about a million times too {}: bytes or MiB?"),
+    (frozenset({"ratio", "per cent"}), 100.0, "a hundred times too {}: a ratio or per cent?"),
+)
+"""Usual slips: in answers of which units, the factor, and what is asked."""
+
+
+def _off(answer: float, wanted: float, unit: str) -> str:
+    """What a wrong number may have come from; never the right one."""
+    if wanted and answer:
+        factor = answer / wanted
+        for units, scale, words in _SLIPS:
+            for times, size in ((scale, "large"), (1 / scale, "small")):
+                if unit in units and abs(factor / times - 1) < 0.12:
+                    return f"Not yet: that is {words.format(size)}"
+        if unit == "ratio" and abs(answer * wanted - 1) < 0.1 and abs(wanted - 1) > 0.2:
+            return "Not yet: that is the ratio the other way round."
+    size = "more than" if answer > wanted else "less than"
+    return f"Not yet: that is {size} the data shown give."
+
+
+# ---- answered ------------------------------------------------------------------------------------
+
+LAB_STYLE = f"<style>{css('tasks')}</style>"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is said to an answer, in Markdown.
+    """What is said to an answer, in Markdown; shown as HTML, in a terminal as words.
 
     Attributes:
         right: whether it is; ``None`` where it could not be judged.
         text: why, or what is missing and the next step.
         hints: those that the learner has come to, in order.
-        offer: whether the solution is offered now.
+        solve: the call that shows the solution, once it is offered.
         checked_on: the rows it was judged by; empty where none were.
         note: what else happened to it ("kept", or why not).
+        again: nobody has just answered.
     """
 
     right: bool | None
     text: str
     hints: tuple[str, ...] = ()
-    offer: bool = False
+    solve: str = ""
     checked_on: str = ""
     note: str = ""
+    again: bool = False
+
+    def _repr_html_(self) -> str:
+        checked = f"Checked on the data shown: {self.checked_on}." if self.checked_on else ""
+        small = " ".join(filter(None, [self.note, checked]))
+        return LAB_STYLE + str(render("reply", reply=self, small=small))
+
+    def __repr__(self) -> str:
+        mark = {True: "Right. ", False: "Not right. ", None: ""}[self.right]
+        hints = [f"Hint {n}: {hint}" for n, hint in enumerate(self.hints, start=1)]
+        said = unescaped("\n".join([mark + self.text, *hints]))
+        solve = f"{self.solve}  # shows the solution" if self.solve else ""
+        return "\n".join(filter(None, [said, self.note, solve]))
 
 
 @dataclass(slots=True)
@@ -60,11 +180,12 @@ class _Attempt:
 class Tasks:
     """The exercises and questions of one lesson, and how far its learner is.
 
+    Answers are kept, but not while a page for others is made.
+
     Attributes:
         lesson: its number, under which answers are kept.
         view: gives the rows that are shown now.
         called: the notebook's name for its lesson, which stands in code for ``lesson``.
-        keeping: whether answers are kept; not while a page for others is made.
     """
 
     lesson: str
@@ -72,12 +193,11 @@ class Tasks:
     questions: Sequence[Question]
     view: Callable[[], View]
     called: str = "lesson"
-    keeping: bool = True
     _attempts: dict[str, _Attempt] = field(default_factory=dict)
     _chosen: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.keeping:
+        if is_handout():
             return
         for name, value in answers.kept(self.lesson, answers.Kind.EXERCISE).items():
             if name in self.exercises and isinstance(value, dict):
@@ -118,14 +238,7 @@ class Tasks:
         answer = attempt.answer
         words = answer if isinstance(answer, str) else written(answer, exercise.unit).strip()
         kept = f"Your kept answer: {plain(words)}."
-        return replace(self._judge(exercise, attempt, count=False), note=kept)
-
-    def unanswered(self, name: str) -> Reply:
-        wanted = _wanted(self.exercises[name])
-        return Reply(
-            None,
-            f"Not answered yet. Put {wanted}, in place of the three dots, and run this cell again.",
-        )
+        return replace(self._judge(exercise, attempt, count=False), note=kept, again=True)
 
     def solution(self, name: str) -> str:
         """The model answer from the rows shown now, or what is missing. Raises ``UnknownName``."""
@@ -146,11 +259,12 @@ class Tasks:
         if count and feedback.right is False:
             attempt.wrong += 1
         reached = exercise.hints[: attempt.wrong]
+        offered = feedback.right is not False or attempt.wrong >= len(exercise.hints)
         return Reply(
             feedback.right,
             feedback.text,
             hints=() if feedback.right else reached,
-            offer=feedback.right is not False or attempt.wrong >= len(exercise.hints),
+            solve=f'{self.called}.solution("{exercise.name}")' if offered else "",
             checked_on=source(view) if exercise.on_rows and not exercise.in_words else "",
         )
 
@@ -184,7 +298,9 @@ class Tasks:
         """
         if name in self.exercises:
             if value is ...:
-                return self.again(name) or self.unanswered(name)
+                put = f"Put {_wanted(self.exercises[name])}, in place of the three dots"
+                said = f"Not answered yet. {put}, and run this cell again."
+                return self.again(name) or Reply(None, said, again=True)
             return self.check(name, value)
         question = self.question(name)
         if question is None:
@@ -192,14 +308,8 @@ class Tasks:
             raise UnknownName("exercise or question", name, known)
         return self.choose(question, value)
 
-    def solving(self, name: str) -> str:
-        """The call that shows the solution; empty for a question."""
-        return f'{self.called}.solution("{name}")' if name in self.exercises else ""
-
     def _keep(self, kind: answers.Kind, name: str, value: answers.Json) -> str:
-        if not self.keeping:
-            return ""
-        return answers.keep(self.lesson, name, value, kind)
+        return "" if is_handout() else answers.keep(self.lesson, name, value, kind)
 
 
 def sentence(error: VmcompareError) -> str:
@@ -210,7 +320,7 @@ def sentence(error: VmcompareError) -> str:
 
 def source(view: View) -> str:
     """Which runs a view shows, in a few words: an answer holds for these."""
-    if len(view.sources) > _NAMED:
+    if len(view.sources) > 3:  # too many to be named
         return f"{len(view.sources)} runs"
     many = len(view.sources) > 1
     return "; ".join(
@@ -268,63 +378,6 @@ def _list_choices(choices: Sequence[str]) -> str:
 
 
 # ---- as HTML -------------------------------------------------------------------------------------
-
-LAB_STYLE = """<style>
-.vmc-said { border-left: 3px solid var(--jp-border-color1, #888); padding: .2em 0 .2em .8em;
-  margin: .4em 0; line-height: 1.5; max-width: 46em; }
-.vmc-said.vmc-right { border-color: var(--jp-success-color1, #19692c); }
-.vmc-said.vmc-wrong { border-color: var(--jp-warn-color1, #a3260f); }
-.vmc-said p { margin: .2em 0; }
-.vmc-said small { color: var(--jp-ui-font-color2, #555); }
-.vmc-task { line-height: 1.5; max-width: 46em; }
-.vmc-task p { margin: .4em 0; }
-.vmc-task pre { background: var(--jp-layout-color2, #eee); padding: .6em .8em; overflow-x: auto;
-  user-select: all; }
-.vmc-task h3 { margin: 1.2em 0 .2em; font-size: 1.05em; }
-.vmc-kind { color: var(--jp-ui-font-color2, #555); }
-.vmc-choices label { display: flex !important; flex-direction: row-reverse;
-  justify-content: flex-end; align-items: flex-start !important; height: auto !important;
-  line-height: 1.5 !important; white-space: normal !important; margin: .15em 0 !important;
-  cursor: pointer; }
-.vmc-choices input { flex: none; float: none !important; width: 1em !important;
-  height: 1em !important; margin: .25em .6em 0 2px !important; }
-</style>"""
-"""What a handout's own style sheet does, for JupyterLab in its light and dark themes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A reply as a page shows it; in a terminal its words.
-
-    ``solve`` is the call that shows the solution, named once it is offered; ``again`` says that
-    nobody has just answered.
-    """
-
-    reply: Reply
-    solve: str = ""
-    again: bool = False
-
-    def _repr_html_(self) -> str:
-        offer = self._offer()
-        more = f"<p><small><code>{html.escape(offer)}</code></small></p>" if offer else ""
-        return LAB_STYLE + reply_html(self.reply, again=self.again) + more
-
-    def __repr__(self) -> str:
-        reply = self.reply
-        mark = {True: "Right. ", False: "Not right. ", None: ""}[reply.right]
-        hints = [f"Hint {n}: {hint}" for n, hint in enumerate(reply.hints, start=1)]
-        said = unescaped("\n".join([mark + reply.text, *hints]))
-        return "\n".join(filter(None, [said, reply.note, self._offer()]))
-
-    def _offer(self) -> str:
-        return f"{self.solve}  # shows the solution" if self.reply.offer and self.solve else ""
-
-
-def reply_html(reply: Reply, *, again: bool = False) -> str:
-    """What is said to an answer; ``again`` where it is not said to an answer just given."""
-    checked = f"Checked on the data shown: {reply.checked_on}." if reply.checked_on else ""
-    small = " ".join(filter(None, [reply.note, checked]))
-    return str(render("reply", reply=reply, again=again, small=small))
 
 
 def exercise_html(tasks: Tasks, exercise: Exercise) -> str:
@@ -390,14 +443,13 @@ def exercise_widget(tasks: Tasks, asked: Exercise) -> tuple[Any, Callable[[], No
     import ipywidgets as widgets
 
     said = widgets.HTML()
-    solve = tasks.solving(asked.name)
 
-    def show(reply: Reply, *, again: bool = False) -> None:
-        said.value = Said(reply, solve, again)._repr_html_()
+    def show(reply: Reply) -> None:
+        said.value = reply._repr_html_()
 
     def refresh() -> None:
         if reply := tasks.again(asked.name):
-            show(reply, again=True)
+            show(reply)
 
     kept = tasks.kept(asked.name)
     radio = _radio_buttons(asked.choices, kept if isinstance(kept, str) else None)
@@ -434,11 +486,11 @@ def _question(tasks: Tasks, number: int, question: Question) -> Any:
     radio = _radio_buttons(tuple(c.text for c in question.choices), kept.text if kept else None)
     said = widgets.HTML()
     if kept is not None:
-        reply = Reply(kept.right, kept.feedback, note="Kept earlier.")
-        said.value = Said(reply, again=True)._repr_html_()
+        reply = Reply(kept.right, kept.feedback, note="Kept earlier.", again=True)
+        said.value = reply._repr_html_()
 
     def on_choice(change: dict[str, Any]) -> None:
-        said.value = Said(tasks.choose(question, change["new"]))._repr_html_()
+        said.value = tasks.choose(question, change["new"])._repr_html_()
 
     radio.observe(on_choice, names="value")
     asked = f'<div class="vmc-task"><p><b>{number}.</b> {inline(question.ask)}</p></div>'

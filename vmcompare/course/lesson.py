@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from vmcompare import engines
-from vmcompare.course import page, text
+from vmcompare.course import page, slider, text
 from vmcompare.course.exercises import Tasks
 from vmcompare.course.predict import Prediction
-from vmcompare.course.steps import Steps
+from vmcompare.course.steps import Steps, choose
 from vmcompare.course.templates import render
 from vmcompare.errors import StorageError, Unavailable, UnknownName, VmcompareError
 from vmcompare.evidence import claims
@@ -30,14 +30,14 @@ from vmcompare.evidence.claims import Claim, concerned
 from vmcompare.evidence.claims.runs import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
-from vmcompare.evidence.view import MEASURED, RECORDED, View, absent, compose
+from vmcompare.evidence.view import MEASURED, RECORDED, View, compose
 from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.forecast import BAR, forecast, to_go
 from vmcompare.measuring.mode import Mode, chosen, handout_rounds, is_handout, mode, tell_progress
 from vmcompare.paths import data_dir, user_recordings_dir
 from vmcompare.plots.findings import SIGNS
-from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform, Series
+from vmcompare.sandbox import EMULATION, SOFTWARE, Availability, Platform
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,6 @@ class Lesson(Steps):
     """One lesson on one experiment.
 
     Attributes:
-        experiment: name of its folder in ``vmcompare.experiments``.
         number: of the lesson, as in the ``lesson`` column of ``data/claims.csv``.
         rounds: how many *Run* proposes, at most the experiment's own number.
         mode: ``"auto"`` measures when *Run* is pressed, ``"live"`` at once, ``"replay"`` never.
@@ -113,9 +112,7 @@ class Lesson(Steps):
         ``name`` is one of the experiment's outcomes; ``unit`` is ``"s"``, ``"ratio"`` or any.
         ``whole`` asks for a count, which may be zero.
         """
-        outcomes = explanation(self.experiment).outcomes
-        if name not in outcomes:
-            raise UnknownName("outcome", name, sorted(outcomes))
+        choose("outcome", name, explanation(self.experiment).outcomes)
         self._ask(Prediction(self.number, name, question, unit, whole=whole), guess)
 
     # ---- measure ------------------------------------------------------------------------------
@@ -127,7 +124,7 @@ class Lesson(Steps):
         meanwhile; the first one unless named.
         """
         figures = explanation(self.experiment).figures
-        draw = _choose("figure", chart or next(iter(figures)), figures)
+        draw = choose("figure", chart or next(iter(figures)), figures)
         if is_handout():
             self._measure_for_handout()
             return
@@ -159,8 +156,8 @@ class Lesson(Steps):
             try:
                 return str(draw(view)._repr_html_())
             except Unavailable:  # the rows of this figure come later
-                later = page.Note("The figure follows as soon as it has rows of its own.")
-                return page.html_of(later) + page.html_of(page.table(rows_so_far(view)))
+                later = "rows so far; the figure follows as soon as it has rows of its own."
+                return page.Note(f"{len(recording.rows)} {later}")._repr_html_()
 
         panel = panels.Panel(self.experiment, grown, self._finished, self._named(), self._foretold)
         # Facts and byte counts do not become truer by being asked again.
@@ -219,7 +216,7 @@ class Lesson(Steps):
 
     def figure(self, name: str) -> None:
         """Show one of the experiment's figures; redrawn when a run ends."""
-        draw = _choose("figure", name, explanation(self.experiment).figures)
+        draw = choose("figure", name, explanation(self.experiment).figures)
 
         def drawn() -> Any:
             view = self.view
@@ -230,7 +227,7 @@ class Lesson(Steps):
     def table(self, name: str) -> None:
         """Show one of the experiment's tables; redrawn when a run ends."""
         explained = explanation(self.experiment)
-        draw = _choose("table", name, explained.tables)
+        draw = choose("table", name, explained.tables)
         find = explained.placeholders.get(("table", name))
 
         def drawn() -> Any:
@@ -243,20 +240,20 @@ class Lesson(Steps):
 
     def scene(self, name: str) -> None:
         """Show one of the experiment's scenes, which play by themselves."""
-        draw = _choose("scene", name, explanation(self.experiment).scenes)
+        draw = choose("scene", name, explanation(self.experiment).scenes)
         self._page.put(lambda: page.Html(draw(self.view)))
 
     def whatif(self, name: str) -> None:
         """Show one of the experiment's what-ifs: a modelled figure with a slider."""
-        model = _choose("what-if", name, explanation(self.experiment).whatifs)
-        self._model(name, lambda: model(self.view))
+        model = choose("what-if", name, explanation(self.experiment).whatifs)
+        slider.show(
+            lambda: text.whatif(model(self.view), self._section("what-if", name)),
+            self._page.follow,
+        )
 
     def demo(self, name: str, **options: Any) -> None:
         """Do one of the experiment's demos on the spot, or show a recording of it."""
-        demos = explanation(self.experiment).demos
-        if name not in demos:
-            raise UnknownName("demo", name, sorted(demos))
-        demo = demos[name]
+        demo = choose("demo", name, explanation(self.experiment).demos)
         try:
             made = self._demo(demo, options)
             page.display(page.table(made) if isinstance(made, list) else made)
@@ -364,20 +361,17 @@ class Lesson(Steps):
             return demo.run(engines.launchers(found, wanted, strict=True), options)
 
     def _measure_for_handout(self) -> None:
-        experiment = load(self.experiment)
+        experiment, live = load(self.experiment), mode(self.mode) is Mode.LIVE
         reason = self._cannot_run()
-        if not reason and (experiment.measured_in_handouts or mode(self.mode) is Mode.LIVE):
+        if not reason and (live or experiment.measured_in_handouts):
             recording = self.record(min(handout_rounds(), experiment.rounds))
             if recording is not None:
-                text = f"Measured while this page was made: run {recording.run_id}"
-                text = f"{text}, {len(recording.rows)} rows."
-                self._page.html(Markup("<p>{}</p>").format(text))
+                made = f"run {recording.run_id}, {len(recording.rows)} rows"
+                words = Markup("<p>Measured while this page was made: {}.</p>")
+                self._page.html(words.format(made))
                 return
-            if mode(self.mode) is Mode.LIVE:
-                raise Unavailable(
-                    "a live handout was asked for, but its run failed", "use --mode auto"
-                )
-        elif mode(self.mode) is Mode.LIVE:
+            reason = "its run failed"
+        if live:
             why = reason.rstrip(".")
             raise Unavailable(f"a live handout was asked for, but {why}", "use --mode auto")
         self._page.say("The figures on this page are recorded.")
@@ -434,11 +428,7 @@ class Lesson(Steps):
 
     def _asked(self) -> Tasks:
         exercises, questions = text.asked(self.experiment, self.number)
-        return Tasks(
-            *(self.number, exercises, questions, lambda: self.view),
-            called=page.name_of(self),
-            keeping=not is_handout(),
-        )
+        return Tasks(self.number, exercises, questions, lambda: self.view, page.name_of(self))
 
 
 _REPLAY = "replay was chosen"
@@ -446,13 +436,6 @@ _FOLD = Markup(
     '<details class="vmc-more"><summary>What could be measured where this page was made</summary>'
     "{}</details>"
 )
-
-
-def _choose(kind: str, name: str, known: Mapping[str, Any]) -> Callable[..., Any]:
-    if name not in known:
-        raise UnknownName(kind, name, sorted(known))
-    chosen: Callable[..., Any] = known[name]
-    return chosen
 
 
 # ---- rows of its two own tables ------------------------------------------------------------------
@@ -475,31 +458,13 @@ def availability_rows(
             {
                 "platform": platform.value,
                 "here": "can be measured" if here else "recorded",
-                "because": _because(engine) if here or not engine.ok else "replay was chosen",
+                "because": _because(engine) if here or not engine.ok else _REPLAY,
                 "next step": "" if engine.ok else engine.next_step,
             }
         )
     if not any(row["next step"] for row in rows):
-        for row in rows:
-            del row["next step"]
+        rows = [{name: row[name] for name in row if name != "next step"} for row in rows]
     return rows
-
-
-_SERIES_COLUMNS = ["platform", "machine", "runtime", "layer"]
-
-
-def rows_so_far(view: View) -> list[dict[str, str]]:
-    """One row a series of a run in progress: how many rows of it there are."""
-    counted = Counter(
-        Series.of(*(str(part) for part in parts))
-        for parts in view.frame[_SERIES_COLUMNS].fillna("").itertuples(index=False)
-    )
-    if not counted:
-        raise absent("row")
-    return [
-        {"series": series.label, "rows so far": str(counted[series])}
-        for series in sorted(counted, key=lambda series: series.order)
-    ]
 
 
 def findings_rows(
@@ -509,8 +474,6 @@ def findings_rows(
 ) -> Iterator[Mapping[str, Any]]:
     """For each of the lesson's claims and each run, the finding that its rule gives.
 
-    Each maps ``claim``, ``sign``, ``finding``, ``quote`` and ``source`` to words, ``told`` to
-    what is told of it, and ``others`` to what others measured where it was not measured here.
     Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, the
     finding is that of the lesson that does, and a link leads there. ``evidence`` gathers the
     recordings of all lessons; asked only where needed. A lesson judges what it shows, however short
@@ -542,7 +505,10 @@ def _source(shown: str, run: Recording, claim: Claim, frame: pd.DataFrame) -> st
 
 
 def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Mapping[str, Any]:
-    """The claim with its finding; the article's words, what is told of it, and the run."""
+    """The claim with its finding; the article's words, what is told of it, and the run.
+
+    ``others`` is what others measured, where it was not measured here.
+    """
     return {
         "claim": name,
         "sign": SIGNS[finding.verdict],

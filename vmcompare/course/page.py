@@ -17,7 +17,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from vmcompare import paths
-from vmcompare.course.templates import render
+from vmcompare.course.templates import css, render
 from vmcompare.errors import Unavailable, VmcompareError
 from vmcompare.measuring.mode import edition, is_handout
 from vmcompare.plots import svg
@@ -66,7 +66,8 @@ class Place:
     def _filled(self, shown: Any) -> Html:
         """Show something in the widget; returns the plain output that stands for it."""
         name = f"vmc-saved-{self._widget.model_id}"
-        html = html_of(shown)
+        words = Markup("<pre>{}</pre>").format(repr(shown))
+        html = str(shown._repr_html_() if hasattr(shown, "_repr_html_") else words)
         self._widget.value = (
             f"<style>.{name} {{ display: none }} {_LIVE_STYLE}</style>"
             f'<div class="{" ".join(LIVE)}">{html.replace("<a ", _NEW_TAB)}</div>'
@@ -108,58 +109,9 @@ def needs_kernel(box: Any) -> Any:
 _NEW_TAB = '<a target="_blank" rel="noopener" '
 """In a widget JupyterLab leaves links alone: one that is followed must not take the lesson away."""
 
-_GONE = (
-    ":is(.jupyter-widgets-disconnected, .jp-NotebookPanel:has("
-    '[data-status="terminating"], [data-status="initializing"], [data-status="starting"]) *)'
-)
-_NO_KERNEL = ':is(.jp-NotebookPanel:has([data-status="unknown"]) *)'
-"""JupyterLab marks a widget whose kernel was restarted or died. Where the kernel was shut down, or
-another one chosen, it marks only the circle in the toolbar, and that until the next kernel runs.
-It is marked "unknown" for a moment after a lost connection, too."""
-
-_FOR_GOOD = "transition: 0s 1e7s; transition-property: visibility, max-height, font-size"
-"""What was hidden or shown because a kernel is gone stays so when there is another one."""
-
-
-def _gone_style(where: str, delay_s: float) -> str:
-    return f"""
-.vmc-asks{where} > *, .vmc-controls{where} {{
-  visibility: hidden; max-height: 0; overflow: hidden; transition-delay: {delay_s}s }}
-.vmc-panel .vmc-place{where} {{
-  visibility: visible; max-height: 40em; transition-delay: {delay_s}s }}
-.vmc-asks.vmc-asks{where}:not(:empty)::before {{
-  font-size: inherit; transition-delay: {delay_s}s }}"""
-
-
-_GONE_STYLE = f"""
-.vmc-asks > *, .vmc-controls {{ max-height: 400em; {_FOR_GOOD} }}
-.vmc-panel .vmc-place {{ visibility: hidden; max-height: 0; {_FOR_GOOD} }}
-.vmc-asks.vmc-asks:not(:empty)::before {{
-  content: "The kernel that made this is gone. Next step: run the cells again from the top.";
-  font: 0 var(--jp-content-font-family); color: inherit; padding: .4em 0; {_FOR_GOOD} }}
-{_gone_style(_NO_KERNEL, 5)}
-{_gone_style(_GONE, 0)}
-:is(.vmc-asks *, .vmc-panel, .vmc-panel *, .vmc-place).jupyter-widgets-disconnected::before {{
-  content: none }}
-"""
-
-_LIVE_STYLE = f"""
-.vmc-live {{ overflow-x: auto }} .vmc-live table {{ margin-left: 0 }}
-{figure_css()}
-.vmc-live {{ max-width: 72rem; line-height: var(--jp-content-line-height, 1.6) }}
-.vmc-live .vmc-more {{ margin: .3em 0 .8em }}
-.vmc-asks .widget-readout {{ min-width: max-content }}
-.vmc-live .vmc-figure {{
-  --vmc-ink: var(--jp-content-font-color1, #000); --vmc-paper: var(--jp-layout-color0, #fff) }}
-[data-jp-theme-light="false"] .vmc-live .vmc-figure {{ {svg.dark()};
-  --vmc-ink: var(--jp-content-font-color1); --vmc-paper: var(--jp-layout-color0) }}
-[data-jp-theme-light="true"] .jp-MarkdownOutput img {{ color-scheme: only light }}
-[data-jp-theme-light="false"] .jp-MarkdownOutput img {{ color-scheme: dark }}
-{_GONE_STYLE}
-"""
-"""As JupyterLab shows a plain output, which it does not recognise within a widget; figures have the
-colours of its theme. So have drawings beside the text: they follow the theme of what holds them.
-"""
+_DARK = f"[data-jp-theme-light=false] .vmc-live .vmc-figure {{ {svg.dark()} }}"
+_LIVE_STYLE = f"{figure_css()}{_DARK}\n{css('lab')}"
+"""What JupyterLab does to a plain output, which it does not recognise within a widget."""
 
 _SAVED_STYLE = """<style>
 .jp-OutputArea-child:not(:has(.vmc-live)):has(+ .jp-OutputArea-child .vmc-saved) { display: none }
@@ -216,12 +168,6 @@ def has_kernel() -> bool:
     from IPython import get_ipython
 
     return not is_handout() and getattr(get_ipython(), "kernel", None) is not None
-
-
-def html_of(thing: Any) -> str:
-    if hasattr(thing, "_repr_html_"):
-        return str(thing._repr_html_())
-    return str(Markup("<pre>{}</pre>").format(repr(thing)))
 
 
 def name_of(lesson: object) -> str:
@@ -340,10 +286,9 @@ def _linked(column: str, cell: str) -> str:
 def submitted(button: Any, field: Any, act: Callable[[Any], object]) -> None:
     """Let ``button`` act on the value of ``field``.
 
-    The click may overtake the value: JupyterLab sends the messages of widgets over subshells, and
-    ipykernel (7.4) may hand those of the field and of the button to two threads. So a value that
-    arrives right after a click is acted on as well. Where acting cannot be done twice, wait for
-    :data:`LATE_S` after the click instead, and read the value then.
+    The click may overtake the value: ipykernel (7.4) may hand the messages of the field and of the
+    button to two threads. So a value that arrives right after a click is acted on as well. Where
+    acting cannot be done twice, wait for :data:`LATE_S` and read the value then.
     """
     lock = threading.Lock()
     pressed_s = -math.inf

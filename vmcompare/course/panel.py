@@ -18,8 +18,9 @@ from markupsafe import escape
 from vmcompare.course import page
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence.recording import Recording, read
-from vmcompare.measuring import session, turn
+from vmcompare.measuring import session
 from vmcompare.measuring.forecast import about, to_go
+from vmcompare.measuring.run import NEXT_STEP, Holder, holder
 from vmcompare.sandbox import Platform
 
 POLL_S = 0.25
@@ -52,14 +53,9 @@ class Panel:
     ) -> None:
         """Make the widgets; nothing is started.
 
-        Args:
-            experiment: what *Run* records.
-            chart: draws a recording in progress as HTML; raises ``VmcompareError`` where it has
-                nothing to show.
-            finished: is told of the recording when the run has ended, in order or not; says in one
-                sentence what the page shows now.
-            platforms: what *Run* measures; all that can be had when empty.
-            foretell: says of a number of rounds, in one sentence, how long they will take.
+        ``chart`` draws a recording in progress as HTML, or raises ``VmcompareError``. ``finished``
+        is told of the recording when the run has ended, in order or not, and says in one sentence
+        what the page shows now. ``foretell`` says how long a number of rounds will take.
         """
         self._experiment, self._platforms = experiment, platforms
         self._chart, self._finished = chart, [finished]
@@ -69,7 +65,7 @@ class Panel:
         self._drawn: Recording | None = None
         self._left = ""  # the time to go, in words, when the present step began
         self._said = ""
-        self._other: turn.Turn | None = None
+        self._other: Holder | None = None
         self._looking: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
         self.task: asyncio.Task[None] | None = None
@@ -130,14 +126,14 @@ class Panel:
     def _give_way(self) -> bool:
         """Close *Run* while another run is on, open it when that has ended; whether one is on."""
         try:
-            other = turn.whose()
+            other = holder()
         except VmcompareError:
             other = None  # whatever is wrong there, Run will say it
         if other is not None:
             self.run.disabled = True
             self.status.value = str(
                 escape(
-                    f"Run has to wait: {other}. Next step: {turn.NEXT_STEP}. "
+                    f"Run has to wait: {other}. Next step: {NEXT_STEP}. "
                     "Run opens here when it has ended."
                 )
             )

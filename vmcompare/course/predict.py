@@ -29,12 +29,9 @@ KEPT = f"Kept. {_LATER}"  # what is said of an answer when nothing stood in its 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A number that is asked for.
+    """A number that is asked for, or a ``whole`` one, which may be zero.
 
-    Attributes:
-        name: of the outcome it is set beside.
-        unit: ``"s"``, ``"ratio"`` or any other word.
-        whole: whether a count is asked for, which may be zero.
+    ``name`` is that of the outcome it is set beside; ``unit`` is ``"s"``, ``"ratio"`` or any word.
     """
 
     lesson: str

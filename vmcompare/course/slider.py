@@ -9,8 +9,7 @@ import base64
 import gzip
 import itertools
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from markupsafe import Markup
 
@@ -35,7 +34,7 @@ def show(
     if is_handout():
         page.display(page.safely(lambda: page.Html(handout_html(model()))))
     else:
-        follow(_Live(model).begin_anew)
+        follow(_live(model))
 
 
 def handout_html(whatif: WhatIf) -> Markup:
@@ -66,34 +65,22 @@ def handout_html(whatif: WhatIf) -> Markup:
     )  # fmt: skip
 
 
-class _Live:
-    """A slider, and below it the picture of its position; without a kernel that of its start."""
+def _live(model: Callable[[], WhatIf]) -> Callable[[], None]:
+    """A slider, and below it the picture of its position; without a kernel that of its start.
 
-    def __init__(self, model: Callable[[], WhatIf]) -> None:
-        import ipywidgets as widgets
+    Returns what begins it anew, for other rows.
+    """
+    import ipywidgets as widgets
 
-        self._model = model
-        # It holds the slider, if there is anything to model.
-        self._above = page.needs_kernel(widgets.VBox())
-        self._place = page.Place(
-            page.safely(self._begun), lambda picture: widgets.VBox([self._above, picture])
-        )
+    # It holds the slider, if there is anything to model.
+    above = page.needs_kernel(widgets.VBox())
 
-    def begin_anew(self) -> None:
-        self._place.show(page.safely(self._begun))
-
-    def _begun(self) -> page.Html:
-        for old in self._above.children:
+    def begun() -> page.Html:
+        for old in above.children:
             old.close()
-        self._above.children = ()
-        whatif = self._model()
+        above.children = ()
+        whatif = model()
         shown = _modelled(whatif, whatif.start)
-        self._above.children = (self._slider(whatif),)
-        return shown
-
-    def _slider(self, whatif: WhatIf) -> Any:
-        import ipywidgets as widgets
-
         slider = widgets.SelectionSlider(
             # Positions, not values: two values may be written alike.
             options=[(whatif.text(value), index) for index, value in enumerate(whatif.values)],
@@ -103,12 +90,15 @@ class _Live:
             style={"description_width": "initial"},
             layout={"width": "100%", "max_width": "44em"},
         )
+        slider.observe(
+            lambda change: place.show(page.safely(lambda: _modelled(whatif, change["new"]))),
+            names="value",
+        )
+        above.children = (slider,)
+        return shown
 
-        def redraw(change: Mapping[str, Any]) -> None:
-            self._place.show(page.safely(lambda: _modelled(whatif, change["new"])))
-
-        slider.observe(redraw, names="value")
-        return slider
+    place = page.Place(page.safely(begun), lambda picture: widgets.VBox([above, picture]))
+    return lambda: place.show(page.safely(begun))
 
 
 def _modelled(whatif: WhatIf, position: int) -> page.Html:

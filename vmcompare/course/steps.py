@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from markupsafe import Markup
 
-from vmcompare.course import page, slider, text
+from vmcompare.course import page, text
 from vmcompare.course.exercises import (
     LAB_STYLE,
-    Said,
+    Reply,
     Tasks,
     exercise_html,
     exercise_widget,
@@ -22,12 +22,11 @@ from vmcompare.course.exercises import (
 )
 from vmcompare.course.predict import KEPT, Prediction
 from vmcompare.course.text import Section
-from vmcompare.errors import VmcompareError
+from vmcompare.errors import UnknownName, VmcompareError
 from vmcompare.evidence.markdown import to_html, unescaped
 from vmcompare.measuring.mode import is_handout
 
-if TYPE_CHECKING:
-    from vmcompare.plots.picture import WhatIf
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -91,7 +90,7 @@ class Steps(ABC):
             return
         exercise = asked.exercises.get(name)
         if exercise is None:
-            page.display(Said(asked.answer(name, answer)))
+            page.display(asked.answer(name, answer))
         elif is_handout():
             self._page.html(Markup(exercise_html(asked, exercise)))
         elif exercise.choices and answer is ...:
@@ -99,12 +98,11 @@ class Steps(ABC):
             self._page.follow(refresh)
             page.display(box)
         else:
-            solve = asked.solving(name)
-            said = [Said(asked.answer(name, answer), solve, again=answer is ...)]
+            said = [asked.answer(name, answer)]
 
-            def draw() -> Said:
+            def draw() -> Reply:
                 """What was said just now; later, what is to be said of other rows."""
-                return said.pop() if said else Said(asked.answer(name, ...), solve, again=True)
+                return said.pop() if said else asked.answer(name, ...)
 
             self._page.put(draw)
 
@@ -125,11 +123,6 @@ class Steps(ABC):
             page.display(
                 page.Html(shown.format(Markup(LAB_STYLE), to_html(words)), unescaped(words))
             )
-
-    # ---- what-ifs ------------------------------------------------------------------------------
-
-    def _model(self, name: str, model: Callable[[], WhatIf]) -> None:
-        slider.show(lambda: text.whatif(model(), self._section("what-if", name)), self._page.follow)
 
     # ---- predictions --------------------------------------------------------------------------
 
@@ -156,6 +149,13 @@ class Steps(ABC):
     @abstractmethod
     def _source(self) -> str:
         """Where what is set beside a prediction comes from: a table's caption, details behind."""
+
+
+def choose(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """The thing of that name. Raises ``UnknownName``."""
+    if name not in known:
+        raise UnknownName(kind, name, sorted(known))
+    return known[name]
 
 
 # Whoever has not predicted yet does not see what was found.

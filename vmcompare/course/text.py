@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from vmcompare import paths
-from vmcompare.errors import TextError, Unavailable
-from vmcompare.evidence.exercise import (
+from vmcompare.course.exercises import (
     Answer,
-    Check,
     Choice,
     Exercise,
     Feedback,
     Question,
     near,
 )
+from vmcompare.errors import TextError, Unavailable
 from vmcompare.evidence.view import View
 from vmcompare.experiments.explanation import Explanation, Row, Values, explanation
 from vmcompare.measuring.experiment import package_dir
@@ -215,7 +214,12 @@ class _Reader:
         elif self._parts:
             self._into.append(line)
         elif asked and (item := _ITEM.match(line)):
-            self._item(item)
+            hint, tick, words = item.groups()
+            self._into = [words]
+            if hint:
+                self._hints.append(self._into)
+            else:
+                self._choices.append((tick == "x", self._into, []))
         elif line.startswith("  : ") and self._choices:
             self._into = self._choices[-1][2]
             self._into.append(line[4:])
@@ -230,14 +234,6 @@ class _Reader:
             self._into.append(line.strip())
         else:
             raise self._error("begin a further line of an item or field with two spaces")
-
-    def _item(self, item: re.Match[str]) -> None:
-        hint, tick, words = item.groups()
-        self._into = [words]
-        if hint:
-            self._hints.append(self._into)
-        else:
-            self._choices.append((tick == "x", self._into, []))
 
     def _refuse_unfit(self, section: Section) -> None:
         """Raise ``TextError`` unless the section has what its kind needs."""
@@ -288,17 +284,13 @@ def caption(picture: Picture, section: Section | None, kind: str = "") -> Pictur
     The first paragraph stands under the picture, behind ``kind`` (what kind of figures it shows,
     where the picture itself does not say so); the others fold away with provenance and warnings.
     """
-    first, rest = shown_first(section.fill(section.prose, picture.placeholders) if section else "")
+    words = section.fill(section.prose, picture.placeholders) if section else ""
+    first, _, rest = words.partition("\n\n")
     return replace(
         picture,
         brief=" ".join(filter(None, [first, picture.brief or kind])),
-        caption=" ".join(filter(None, [rest, picture.caption])),
+        caption=" ".join(filter(None, [rest.replace("\n\n", " "), picture.caption])),
     )
-
-
-def shown_first(words: str) -> tuple[str, str]:
-    first, _, rest = words.partition("\n\n")
-    return first, rest.replace("\n\n", " ")
 
 
 def whatif(model: WhatIf, section: Section | None) -> WhatIf:
@@ -337,6 +329,7 @@ def tasks(words: Text, explained: Explanation[S], shown: Callable[[View], S]) ->
 
     ``shown`` gives, for a view of rows, what the explanation explains (a view, or a table).
     """
+
     exercises = (_exercise(section, explained, shown) for section in words.all("exercise"))
     return {exercise.name: exercise for exercise in exercises}, questions(words)
 
@@ -376,27 +369,6 @@ def _exercise(section: Section, explained: Explanation[S], shown: Callable[[View
         off = number.within * abs(expected)
         return expected - off, expected + off
 
-    return Exercise(
-        name=section.name,
-        check=_check(section, explained, shown, filled),
-        hints=section.hints,
-        solution=lambda view: filled(view, section.parts["Model answer"]),
-        choices=tuple(choice.text for choice in section.choices),
-        unit=number.unit if number else "",
-        in_words=OWN_WORDS in section.parts,
-        accepted=accepted if number else None,
-        on_rows=asks_rows or not section.choices,
-    )
-
-
-def _check(
-    section: Section,
-    explained: Explanation[S],
-    shown: Callable[[View], S],
-    filled: Callable[[View, str], str],
-) -> Check:
-    number = explained.numbers.get(section.name)
-
     def check(view: View, answer: Answer) -> Feedback:
         if section.choices:
             choice = next(choice for choice in section.choices if choice.text == answer)
@@ -409,7 +381,17 @@ def _check(
         wanted = number.expected(shown(view))
         return near(answer, wanted, number.unit, within=number.within, why=why)
 
-    return check
+    return Exercise(
+        name=section.name,
+        check=check,
+        hints=section.hints,
+        solution=lambda view: filled(view, section.parts["Model answer"]),
+        choices=tuple(choice.text for choice in section.choices),
+        unit=number.unit if number else "",
+        in_words=OWN_WORDS in section.parts,
+        accepted=accepted if number else None,
+        on_rows=asks_rows or not section.choices,
+    )
 
 
 def table(

@@ -1,15 +1,14 @@
-"""A recording for other programs: one tidy frame, as CSV or as Parquet."""
+"""A recording for other programs: one tidy frame, and as CSV."""
 
 from __future__ import annotations
 
-import io
 import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmcompare import paths
-from vmcompare.errors import RecordingError, Unavailable, VmcompareError, short
+from vmcompare.errors import RecordingError, VmcompareError, short
 from vmcompare.evidence import recording
 
 if TYPE_CHECKING:
@@ -40,33 +39,18 @@ def files(path: Path) -> list[Path]:
     return found
 
 
-def write(frame: pd.DataFrame, path: Path, form: str) -> None:
-    """Write a frame as one file, which nobody sees half-written; it replaces a file of that name.
+def write(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame as CSV: one file, which nobody sees half-written; an older one is replaced.
 
-    ``form`` is ``"csv"`` (a header, commas, UTF-8, empty cells for NaN and for empty texts, numbers
-    with all their digits) or ``"parquet"`` (keeps the types).
+    It has a header, commas, UTF-8, empty cells for NaN and for empty texts, and numbers with all
+    their digits.
 
     Raises:
-        Unavailable: Parquet was asked for, and pyarrow cannot be imported.
         VmcompareError: it is a folder.
         StorageError: the file cannot be written.
         BrokenPipeError: it is a pipe, which nobody reads any more.
     """
-    made = io.BytesIO()
-    if form == "csv":
-        frame.to_csv(made, index=False, lineterminator="\n")
-    else:
-        try:
-            frame.to_parquet(made, engine="pyarrow", index=False)
-        except ImportError as error:
-            raise Unavailable(
-                "Parquet needs pyarrow, which is not installed",
-                "pip install 'vmcompare[parquet]', or use --csv",
-            ) from error
-    _put(path, made.getvalue())
-
-
-def _put(path: Path, content: bytes) -> None:
+    content = frame.to_csv(index=False, lineterminator="\n").encode()
     if path.is_dir():
         raise VmcompareError(f"{short(path)} is a folder: name a file")
     if path.exists() and not path.is_file():  # a pipe, as standard output may be one

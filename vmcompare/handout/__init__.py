@@ -1,10 +1,8 @@
 """A lesson's notebook as one self-contained HTML file: no network, no kernel, sliders alive.
 
-``export`` is the way in. What a notebook may say to it:
+``export_all`` is the way in. What a notebook may say to it:
 
-* cell tags: ``hide-input`` (show only the outputs), ``live-only`` (neither run nor shown),
-  ``student-only`` and ``instructor-only`` (left out of the other edition);
-* metadata: ``title`` (else the first heading), ``vmcompare.run`` (provenance for the footer);
+* cell tags: ``hide-input`` (show only the outputs), ``live-only`` (neither run nor shown);
 * HTML: ``<details class="vmc-answer">`` is printed on a last page in the student edition.
 
 What cells display is untrusted: only HTML that is known to be harmless comes through
@@ -37,75 +35,55 @@ class HandoutError(VmcompareError):
 
     Attributes:
         notebook: the notebook it was to be made from.
-        what: why not, as a clause.
         cell: first line of the cell that failed; empty where no cell is to blame.
         line: the source line that failed, as far as known.
-        console: the end of the kernel's traceback or messages, possibly empty.
     """
 
-    def __init__(
-        self, notebook: Path, what: str, *, cell: str = "", line: str = "", console: str = ""
-    ) -> None:
-        self.notebook, self.what, self.cell, self.line = notebook, what, cell, line
-        self.console = console[-4000:]
+    def __init__(self, notebook: Path, what: str, *, cell: str = "", line: str = "") -> None:
+        self.notebook, self.cell, self.line = notebook, cell, line
         where = f" in the cell that begins with `{cell}`" if cell else ""
         at = f", at `{line}`" if line and line != cell else ""
         super().__init__(f"no handout of {notebook.name}{where}{at}: {what}")
 
 
 def export(
-    notebook: Path,
-    out: Path,
-    *,
-    edition: str = "student",
-    timeout_s: float = TIMEOUT_S,
-    progress: Callable[[str], None] | None = None,
+    notebook: Path, out: Path, *, edition: str = "student", timeout_s: float = TIMEOUT_S
 ) -> Path:
-    """Run ``notebook`` from its beginning and write it as one HTML file, whose path is returned.
+    """The handout of one notebook, whose path is returned: see :func:`export_all`.
 
-    Args:
-        notebook: the lesson; it is not changed.
-        out: the file to write (``….html``), or the directory to write it into, as
-            ``<notebook>.html`` (instructor edition: ``<notebook>-instructor.html``).
-        edition: ``"student"`` or ``"instructor"``.
-        timeout_s: time the whole notebook may take, in seconds.
-        progress: told ``"cell 3 of 17"`` before each cell runs.
-
-    Raises:
-        HandoutError: the notebook cannot be read, a cell failed, or the file cannot be written.
-            Then no file is written, and an older one is left as it was.
-        UnknownName: there is no such edition.
+    Raises ``HandoutError``: the notebook cannot be read, a cell failed, or the file cannot be
+    written. Then no file is written, and an older one is left as it was.
     """
-    from vmcompare.handout import execution, files
-
-    _refuse_unknown(edition)
-    files.refuse_clashes([notebook], out, edition)
-    with drawing_folder():
-        return execution.wait_for(
-            lambda: _export(notebook, out, edition, timeout_s, progress or (lambda _: None))
-        )
+    made: list[Path | HandoutError] = []
+    export_all([notebook], out, made.append, edition=edition, timeout_s=timeout_s)
+    if isinstance(made[0], HandoutError):
+        raise made[0]
+    return made[0]
 
 
 def export_all(
     notebooks: Sequence[Path],
     out: Path,
-    *,
-    at_once: int,
-    edition: str = EDITIONS[0],
-    index: str = "",
     finished: Callable[[Path | HandoutError], None],
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    at_once: int = 1,
+    edition: str = "student",
+    index: str = "",
+    timeout_s: float = TIMEOUT_S,
 ) -> None:
-    """Handouts of several notebooks, in one directory.
+    """Run notebooks, each from its beginning, and write each as one HTML file.
 
     Args:
-        notebooks: the lessons, in the order in which ``finished`` hears of them.
-        out: the directory to write into.
-        at_once: how many run at the same time: one for each core makes sense; but no more than one
-            where something is measured.
-        index: name of the page that will be written afterwards to list them, perhaps none.
+        notebooks: the lessons, in the order in which ``finished`` hears of them; none is changed.
+        out: the directory to write into, as ``<notebook>.html`` (instructor edition:
+            ``<notebook>-instructor.html``); of one notebook also the file itself (``….html``).
         finished: told each file, or why there is none: one failure does not stop the others.
         progress: told ``"04-boot-speed: cell 3 of 17"``.
+        at_once: how many run at the same time; where something is measured, one.
+        edition: ``"student"`` or ``"instructor"``.
+        index: name of the page that will be written afterwards to list them, perhaps none.
+        timeout_s: time a whole notebook may take, in seconds.
 
     Raises:
         HandoutError: two pages would have one name, or a file that is not ours would be replaced.
@@ -114,21 +92,21 @@ def export_all(
     """
     from vmcompare.handout import execution, files
 
-    _refuse_unknown(edition)
+    if edition not in EDITIONS:
+        raise UnknownName("edition", edition, EDITIONS)
     files.refuse_clashes(notebooks, out, edition, index=index)
+    course = notebooks if index else ()
 
     async def run() -> None:
         gate = asyncio.Semaphore(at_once)
 
         async def one(notebook: Path) -> Path | HandoutError:
             def tell(line: str) -> None:
-                if progress:
-                    progress(f"{notebook.stem}: {line}")
+                progress(f"{notebook.stem}: {line}")
 
             async with gate:
                 try:
-                    course = notebooks if index else ()
-                    return await _export(notebook, out, edition, TIMEOUT_S, tell, course)
+                    return await _export(notebook, out, edition, timeout_s, course, tell)
                 except HandoutError as error:
                     return error
 
@@ -140,23 +118,18 @@ def export_all(
         execution.wait_for(run)
 
 
-def _refuse_unknown(edition: str) -> None:
-    if edition not in EDITIONS:
-        raise UnknownName("edition", edition, EDITIONS)
-
-
 async def _export(
     notebook: Path,
     out: Path,
     edition: str,
     timeout_s: float,
+    course: Sequence[Path],
     progress: Callable[[str], None],
-    course: Sequence[Path] = (),
 ) -> Path:
     from vmcompare.handout import execution, files, page
 
     content = files.read(notebook)
-    page.leave_out(content, edition)
+    page.leave_out(content)
     try:
         paths.temporary()
         await execution.execute(
@@ -166,7 +139,7 @@ async def _export(
         raise HandoutError(notebook, str(error)) from error
     text = page.render(content, notebook, edition=edition, course=course)
     target = files.target(notebook, out, edition)
-    made = files.write(files.signed(text, target, notebook), target, notebook)
+    made = files.write(text, target, notebook)
     if f'href="{paths.browser_lab_page().name}"' in text:
         files.bring_browser_lab(made.parent, notebook)
     return made

@@ -87,10 +87,11 @@ async def _run_cells(
         try:
             await client.async_execute_cell(cell, index, execution_count=number)
         except CellExecutionError as error:
-            console = _ANSI.sub("", str(error))
             what = f"{error.ename}: {_ANSI.sub('', error.evalue).strip()}"
-            line = _failing_line(console)
-            raise HandoutError(notebook, what, cell=first, line=line, console=console) from error
+            # The line of the cell itself that the traceback points at: the first "----> 1 …".
+            found = re.search(r"^-+> ?\d+ (.*)$", _ANSI.sub("", str(error)), flags=re.MULTILINE)
+            line = found[1].strip() if found else ""
+            raise HandoutError(notebook, what, cell=first, line=line) from error
         except CellTimeoutError as error:
             raise HandoutError(notebook, "it took too long", cell=first) from error
         except DeadKernelError as error:
@@ -119,12 +120,6 @@ async def _followed(path: Path, progress: Callable[[str], None]) -> AsyncIterato
         yield
     finally:
         following.cancel()
-
-
-def _failing_line(traceback: str) -> str:
-    """The line of the cell itself that the traceback points at (the first ``----> 1 …``)."""
-    found = re.search(r"^-+> ?\d+ (.*)$", traceback, flags=re.MULTILINE)
-    return found[1].strip() if found else ""
 
 
 @asynccontextmanager
@@ -163,9 +158,7 @@ async def _kernel(client: NotebookClient, notebook: Path, edition: str) -> Async
                 await asyncio.shield(_shut_down(manager))
     last = console.strip().splitlines()[-1:]
     why = f": {last[0]}" if last else f" within {STARTUP_TIMEOUT_S} s"
-    raise HandoutError(
-        notebook, f"its kernel did not start, not even at a second try{why}", console=console
-    )
+    raise HandoutError(notebook, f"its kernel did not start, not even at a second try{why}")
 
 
 async def _ready(kernel_client: Any) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
 
 from vmcompare import paths
 from vmcompare.errors import VmcompareError
@@ -24,53 +24,39 @@ from vmcompare.handout import safe
 _ENVIRONMENTS_MAX = 200  # the end of each is looked for through all of the text
 
 
-class MarkdownError(VmcompareError):
-    """Text that cannot be rendered; the text of the error says why, as a clause."""
-
-
-class PictureError(VmcompareError):
-    """A picture that cannot be put into the page; the text says which and why."""
-
-
 def to_html(
     source: str, directory: Path, attachments: Mapping[str, Any], *, trusted: bool = True
 ) -> str:
-    """Render Markdown; pictures below ``directory`` and attachments are put into the page.
+    """Render Markdown; pictures below the notebook's ``directory`` and the cell's attachments
+    (name → type → base64) are put into the page.
 
-    Args:
-        directory: the notebook's.
-        attachments: of the cell: name → type → base64.
-        trusted: whether an author wrote it, who wants to hear of a formula that cannot be drawn. In
-            what a cell displays, which values may have gone into, it is shown as LaTeX.
+    An author, who is ``trusted``, wants to hear of a formula that cannot be drawn. In what a cell
+    displays, which values may have gone into, it is shown as LaTeX.
 
-    Raises:
-        FormulaError: a formula of the author's cannot be drawn.
-        PictureError: a picture cannot be shown.
-        MarkdownError: it is too long, or too deep.
+    Raises ``VmcompareError``: a formula of the author's or a picture cannot be shown, or the text
+    is too long or too deep; it says so as a clause.
     """
     if len(source) > TEXT_MAX or source.count(r"\begin{") > _ENVIRONMENTS_MAX:
-        raise MarkdownError(
+        raise VmcompareError(
             f"its text is longer than {TEXT_MAX:,} characters, or has more than "
             f"{_ENVIRONMENTS_MAX} formulas in environments: split the cell"
         )
     renderer = _Renderer(directory, attachments, trusted=trusted)
     try:
-        return clean(str(MarkdownWithMath(renderer=renderer).render(source)))
+        return safe.clean(str(MarkdownWithMath(renderer=renderer).render(source)))
     except RecursionError as error:
-        raise MarkdownError("its text is nested too deeply") from error
-
-
-def clean(fragment: str) -> str:
-    try:
-        return safe.clean(fragment)
-    except ValueError as error:
-        raise MarkdownError(str(error)) from error
+        raise VmcompareError("its text is nested too deeply") from error
 
 
 class _Renderer(IPythonRenderer):
     def __init__(self, directory: Path, attachments: Mapping[str, Any], *, trusted: bool) -> None:
-        super().__init__(escape=False, exclude_anchor_links=True, embed_images=True)
-        self._directory, self._attached = directory, attachments
+        super().__init__(
+            escape=False,
+            exclude_anchor_links=True,
+            embed_images=True,
+            attachments=dict(attachments),
+        )
+        self._directory = directory
         self._math = mathml if trusted else shown_math
 
     def block_math(self, body: str) -> str:
@@ -83,14 +69,17 @@ class _Renderer(IPythonRenderer):
         return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
 
     def _embed_image_or_attachment(self, src: str) -> str:
-        return picture_address(src, self._directory, self._attached)
+        try:
+            return str(super()._embed_image_or_attachment(src))
+        except InvalidNotebook as error:
+            raise VmcompareError(f"the picture {_called(src)} is not attached") from error
+
+    def _src_to_base64(self, src: str) -> str:
+        return picture_address(src, self._directory)
 
     def _html_embed_images(self, html: str) -> str:
         # It closes every element, which would empty the link in "<a href=…>words</a>".
         return str(super()._html_embed_images(html)) if "<img" in html.lower() else html
-
-    # What nbconvert asks for an <img> in HTML.
-    _src_to_base64 = _embed_image_or_attachment
 
 
 # ---- pictures ------------------------------------------------------------------------------------
@@ -112,53 +101,40 @@ _KINDS: Mapping[str, re.Pattern[bytes]] = {
 _ELSEWHERE = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//|data:", flags=re.IGNORECASE)
 
 
-def picture_address(source: str, directory: Path, attachments: Mapping[str, Any]) -> str:
+def picture_address(source: str, directory: Path) -> str:
     """A picture as a ``data:`` address; one on the web is left as it is.
 
     ``source`` is what the notebook has: a path (percent-coded or not) in or below its
-    ``directory``, or ``attachment:…`` of the cell (name → type → base64). Raises ``PictureError``:
-    it is not there, not a picture, too large, or elsewhere on this computer.
+    ``directory``. Raises ``VmcompareError`` where it is not there, not a picture, too large, or
+    elsewhere on this computer.
     """
     if _ELSEWHERE.match(source):
         return source
-    if source.startswith("attachment:"):
-        return _attached(source.removeprefix("attachment:"), attachments)
     data = _picture(source, directory)
     kind = next((kind for kind, begins in _KINDS.items() if begins.match(data)), None)
     if kind is None:
-        raise PictureError(f"{_called(source)} is not a picture (PNG, JPEG, GIF, WebP or SVG)")
+        raise VmcompareError(f"{_called(source)} is not a picture (PNG, JPEG, GIF, WebP or SVG)")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _attached(name: str, attachments: Mapping[str, Any]) -> str:
-    found = attachments.get(name) or attachments.get(unquote(name))
-    if not isinstance(found, Mapping):
-        raise PictureError(f"the picture {_called(unquote(name))} is not attached to its cell")
-    for kind in _KINDS:
-        if isinstance(found.get(kind), str):
-            return f"data:{kind};base64,{''.join(found[kind].split())}"
-    raise PictureError(f"the attachment {_called(unquote(name))} is not a picture")
 
 
 def _candidates(source: str, directory: Path) -> Iterator[Path]:
     """As written; decoded; and, as in an address, without what follows ``?`` or ``#``."""
-    for written in dict.fromkeys((source, unquote(source))):
-        for short in (written, re.split(r"[?#]", written)[0]):
-            for form in (short, *(unicodedata.normalize(n, short) for n in ("NFC", "NFD"))):
-                if form and "\0" not in form and len(form) < 1000:
-                    yield directory / form
+    for written in (source, unquote(source)):
+        for form in (written, re.split(r"[?#]", written)[0], unicodedata.normalize("NFD", written)):
+            if form and "\0" not in form and len(form) < 1000:
+                yield directory / form
 
 
 def _picture(source: str, directory: Path) -> bytes:
     try:
         path = next((p for p in _candidates(source, directory) if p.exists()), None)
         if path is None:
-            raise PictureError(f"there is no picture {_called(source)} beside the notebook")
+            raise VmcompareError(f"there is no picture {_called(source)} beside the notebook")
         if not path.resolve().is_relative_to(directory.resolve()):
-            raise PictureError(f"{_called(source)} lies outside the notebook's folder")
+            raise VmcompareError(f"{_called(source)} lies outside the notebook's folder")
         return paths.read(path, PICTURE_MAX)
     except OSError as error:
-        raise PictureError(f"{_called(source)} cannot be read ({error.strerror})") from error
+        raise VmcompareError(f"{_called(source)} cannot be read ({error.strerror})") from error
 
 
 def _called(name: str) -> str:

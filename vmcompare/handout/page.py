@@ -10,6 +10,8 @@ import ast
 import base64
 import binascii
 import copy
+import itertools
+import json
 import os
 import re
 import unicodedata
@@ -41,37 +43,34 @@ OUTPUT_MAX = 2_000_000
 """Characters that one cell may show, pictures included: ten times the largest of the lessons."""
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_OTHER_EDITION = {"student": "instructor-only", "instructor": "student-only"}
 
 
-def leave_out(content: nbformat.NotebookNode, edition: str) -> None:
-    """Remove, in place, the cells that do not belong into this edition of a handout."""
-    unwanted = {"live-only", _OTHER_EDITION[edition]}
-    content.cells = [c for c in content.cells if not unwanted & set(_tags(c))]
+def leave_out(content: nbformat.NotebookNode) -> None:
+    """Remove, in place, the cells that are for a running notebook alone."""
+    content.cells = [c for c in content.cells if "live-only" not in _tags(c)]
 
 
 def only_shows(source: str) -> bool:
     """Whether a cell does nothing but call its lesson's steps: code that no reader of a page needs.
 
-    What a learner would change or answer is more than that, and stays in sight.
+    Such a cell imports from us, says ``name = Lesson(…)``, or calls ``name.step(…)``. What a
+    learner would change or answer is more than that, and stays in sight.
     """
+
+    def plain(statement: ast.stmt) -> bool:
+        match statement:
+            case (
+                ast.ImportFrom(module="vmcompare")
+                | ast.Assign(value=ast.Call(func=ast.Name("Lesson" | "Verdict")))
+                | ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name())))
+            ):
+                return True
+        return False
+
     try:
-        statements = ast.parse(source).body
+        return all(map(plain, ast.parse(source).body))
     except SyntaxError:
         return False
-    return all(_is_plain(statement) for statement in statements)
-
-
-def _is_plain(statement: ast.stmt) -> bool:
-    """An import of ours, ``name = Lesson(…)``, or ``name.step(…)``."""
-    match statement:
-        case ast.ImportFrom(module="vmcompare"):
-            return True
-        case ast.Assign(value=ast.Call(func=ast.Name("Lesson" | "Verdict"))):
-            return True
-        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name()))):
-            return True
-    return False
 
 
 def _tags(cell: Mapping[str, Any]) -> list[str]:
@@ -114,11 +113,11 @@ def _render(
     resources: dict[str, Any] = {
         "metadata": {"name": notebook.stem, "path": str(notebook.resolve().parent)}
     }
-    made, words = shown.metadata.get("vmcompare"), _words_of(shown)
+    texts = (cell.source for cell in shown.cells if cell.cell_type == "markdown")
+    words = re.sub(r"^>", "", "\n".join(texts), flags=re.MULTILINE)
     resources["vmcompare"] = {
         "version": __version__,
         "edition": edition,
-        "run": _provenance(made.get("run", "") if isinstance(made, dict) else ""),
         "notebook": notebook,
         **_place(notebook, course, edition),
         "article": ARTICLE if "the article’s claims" in words.lower() or quoted(words) else "",
@@ -127,13 +126,7 @@ def _render(
     }
     body, _ = _exporter().from_notebook_node(shown, resources)
     body = body.encode("utf-8", "replace").decode("utf-8")  # half characters, out of "\\ud800"
-    title = shown.metadata.get("title", "")
-    return _finished(body, notebook, title=title if isinstance(title, str) else "", edition=edition)
-
-
-def _words_of(content: nbformat.NotebookNode) -> str:
-    texts = (cell.source for cell in content.cells if cell.cell_type == "markdown")
-    return re.sub(r"^>", "", "\n".join(texts), flags=re.MULTILINE)
+    return _finished(body, notebook, edition)
 
 
 def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, Any]:
@@ -141,11 +134,9 @@ def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, An
         return {"lessons": 0}
     at = course.index(notebook)
 
-    def beside(index: int) -> dict[str, str] | None:
-        if not 0 <= index < len(course):
-            return None
-        target = files.target(course[index], Path(), edition)
-        return {"address": target.name, "title": files.heading(course[index])}
+    def link(lesson: Path) -> dict[str, str]:
+        page = files.target(lesson, Path(), edition)
+        return {"address": page.name, "title": files.heading(lesson)}
 
     return {
         "lessons": len(course), "at": at + 1, "index": files.INDEX,
@@ -153,28 +144,16 @@ def _place(notebook: Path, course: Sequence[Path], edition: str) -> dict[str, An
             {"address": name, "title": name.removesuffix(".html").replace("-", " ").capitalize()}
             for name in files.COMPANIONS
         ],
-        "before": beside(at - 1), "after": beside(at + 1),
+        "before": link(course[at - 1]) if at else None,
+        "after": link(course[at + 1]) if at + 1 < len(course) else None,
     }  # fmt: skip
 
 
 def _refuse_huge(cell: nbformat.NotebookNode, notebook: Path) -> None:
-    size = sum(_characters(output) for output in cell.outputs)
+    size = len(json.dumps(cell.outputs, ensure_ascii=False))
     if size > OUTPUT_MAX:
         what = f"the cell shows {size:,} characters, and a page takes {OUTPUT_MAX:,} of one cell"
         raise HandoutError(notebook, what, cell=first_line(cell))
-
-
-def _characters(value: Any) -> int:
-    waiting, found = [value], 0
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            found += len(one)
-        elif isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-    return found
 
 
 def first_line(cell: Mapping[str, Any]) -> str:
@@ -195,13 +174,6 @@ def _without_widgets(outputs: list[Any]) -> list[Any]:
             note = {"output_type": "display_data", "data": sentence, "metadata": {}}
             kept.append(nbformat.from_dict(note))  # type: ignore[no-untyped-call]
     return kept
-
-
-def _provenance(run: Any) -> str:
-    """The run a notebook carries, as one line; a mapping becomes "key value" pairs."""
-    if isinstance(run, dict):
-        return ", ".join(f"{key} {value}" for key, value in run.items())
-    return "; ".join(map(str, run)) if isinstance(run, list) else str(run)
 
 
 @cache
@@ -232,7 +204,7 @@ class _Exporter(HTMLExporter):
 
     @pass_context
     def clean_html(self, context: Context, source: str) -> str:
-        return self._told(context, lambda *_: markdown.clean(source))
+        return self._told(context, lambda *_: safe.clean(source))
 
     def _told(self, context: Context, render: Callable[[Path, Mapping[str, Any]], str]) -> str:
         """What ``render`` makes; where it cannot, the error names the cell."""
@@ -255,14 +227,14 @@ _SVG = "data:image/svg+xml;base64,"
 _LOADING = {"script": "src", "img": "src", "image": "href", "use": "href"}
 
 
-def _finished(body: str, notebook: Path, *, title: str, edition: str) -> str:
+def _finished(body: str, notebook: Path, edition: str) -> str:
     """Turn nbconvert's page into the handout, which loads nothing: else ``HandoutError``."""
     soup = BeautifulSoup(body, features="html.parser")
     main, page_title = soup.main, soup.title
     assert main is not None
     assert page_title is not None
     _drop_styles(main)
-    _headings(soup, main, title or notebook.stem)
+    _headings(soup, main, notebook.stem)
     _tables(soup, main)
     _formulas(main)
     _pictures(main)
@@ -271,7 +243,7 @@ def _finished(body: str, notebook: Path, *, title: str, edition: str) -> str:
         _answers(main)
     _folds(soup, main)
     _contents(main)
-    page_title.string = title or _words(main.h1)
+    page_title.string = _words(main.h1)
     _hide_home(main)
     _refuse_outside(soup, notebook)
     _set_policy(soup)
@@ -301,7 +273,7 @@ def _headings(soup: BeautifulSoup, main: Tag, title: str) -> None:
         seen_first = seen_first or wanted == 1
         level = min(wanted, level + 1)
         heading.name = f"h{level}"
-        heading["id"] = _unique(_slug(heading.get_text()), used)
+        heading["id"] = _named(heading.get_text(), used)
 
 
 def _folds(soup: BeautifulSoup, main: Tag) -> None:
@@ -325,16 +297,12 @@ def _folds(soup: BeautifulSoup, main: Tag) -> None:
             following = step
 
 
-def _slug(text: str) -> str:
+def _named(text: str, used: set[str]) -> str:
+    """An id for a heading that no other has: ``"the-picture-2"``."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "section"
-
-
-def _unique(slug: str, used: set[str]) -> str:
-    name, number = slug, 1
-    while name in used:
-        number += 1
-        name = f"{slug}-{number}"
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "section"
+    numbered = (f"{slug}-{number}" for number in itertools.count(2))
+    name = next(name for name in itertools.chain([slug], numbered) if name not in used)
     used.add(name)
     return name
 
@@ -384,13 +352,18 @@ def _tables(soup: BeautifulSoup, main: Tag) -> None:
 def _formulas(main: Tag) -> None:
     for formula in main.select("div.vmc-math"):
         parent = formula.parent
-        # A paragraph cannot hold a block: browsers would break it up.
-        if isinstance(parent, Tag) and parent.name == "p":
-            if parent.get_text(strip=True) == formula.get_text(strip=True):
-                parent.unwrap()
-            else:
-                parent.name = "div"
-                parent["class"] = "vmc-p"
+        alone = parent is not None and parent.get_text(strip=True) == formula.get_text(strip=True)
+        if isinstance(parent, Tag) and parent.name == "p" and alone:
+            parent.unwrap()
+        else:
+            _hold_block(parent)
+
+
+def _hold_block(paragraph: Tag | None) -> None:
+    """A paragraph cannot hold a block: browsers would break it up."""
+    if paragraph is not None and paragraph.name == "p":
+        paragraph.name = "div"
+        paragraph["class"] = "vmc-p"
 
 
 def _pictures(main: Tag) -> None:
@@ -416,7 +389,7 @@ def _inline(drawing: str, image: Tag) -> str | None:
     bare = _RULES.sub("", drawing[start:])  # they would hold for the whole page
     try:
         return safe.clean(svg.inline(svg.shrink(bare), str(image.get("alt", ""))))
-    except ValueError:  # too many tags
+    except (ValueError, VmcompareError):  # too many tags
         return None
 
 
@@ -438,10 +411,7 @@ def _zoomable(main: Tag) -> None:
         whole["class"] = figure["class"]
         paragraph = figure.parent
         figure.replace_with(whole)
-        # A paragraph cannot hold a block: browsers would break it up.
-        if isinstance(paragraph, Tag) and paragraph.name == "p":
-            paragraph.name = "div"
-            paragraph["class"] = "vmc-p"
+        _hold_block(paragraph)
 
 
 def _answers(main: Tag) -> None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 
+from vmcompare.errors import VmcompareError
 from vmcompare.evidence.markdown import MATHML_ATTRIBUTES, MATHML_ELEMENTS, leads_out, names
 
 FRAMES = "application/gzip+base64"
@@ -61,13 +62,13 @@ _DEPTH_MAX = 200
 def clean(fragment: str) -> str:
     """The same HTML with every element closed, without what could run, load, send or pretend.
 
-    Raises ``ValueError`` where it has more than :data:`TAGS_MAX` tags.
+    Raises ``VmcompareError`` where it has more than :data:`TAGS_MAX` tags.
     """
     # What no ">" follows is no tag; Python's parser looks for its end again and again.
     tags, end, words = _UNSEEN.sub("", fragment).rpartition(">")
     bare = tags + end + words.replace("<", "&lt;")
     if bare.count("<") > TAGS_MAX:
-        raise ValueError(f"it has more than {TAGS_MAX:,} tags")
+        raise VmcompareError(f"it has more than {TAGS_MAX:,} tags")
     parser = _Cleaner()
     parser.feed(bare)
     parser.close()

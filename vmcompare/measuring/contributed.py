@@ -11,8 +11,7 @@ import getpass
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +21,10 @@ from vmcompare.evidence.recording import Recording, read
 from vmcompare.evidence.schema import BROWSER_LAB
 from vmcompare.measuring.experiment import load
 
-Check = Callable[[Recording], Iterator[str]]
-
 _HOME = re.compile(r"(?:/(?:home|Users|root)/|\b[A-Za-z]:\\+Users\\+)[^\s\"/\\]*")
-_NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes", "versions")
-"""Facts of the machine without which no figure can be judged."""
-_NEEDED_OF_A_BROWSER = ("os", "cores", "versions", "details")
-"""The same of a run in a browser, which tells a page no more of its computer."""
+_NEEDED = ("os", "kernel", "arch", "cpu", "cores", "memory_bytes")
+"""Facts of the machine without which, and without versions, no figure can be judged."""
 _DIFFERENCES = ("host_delta_bytes", "returned_ratio")  # metrics that may be below zero
-_SERIES = (
-    *("platform", "machine", "layer", "runtime", "warmth", "confinement"),
-    *("metric", "phase"),
-)
-"""Columns that tell one series from another."""
-_SIZED = "size"
-"""The phase in which the memory of the instances is varied."""
-_SIZE = {"vcpus": "number of processors", "mem_limit_mib": "memory", "network": "network"}
-"""Columns that are the same in all rows of a series → what they are."""
-_INSIDE = {
-    "image_digest": "image",
-    "vmm": "version of the virtual machine monitor",
-    "accel": "accelerator",
-    "guest_kernel": "kernel inside",
-}
-"""The same within one repetition of a series, which may have an image of its own."""
-_PLACE = (
-    *_SERIES,
-    *("rep", *_SIZE, *_INSIDE, "block", "order_in_block", "is_warmup", "status", "error"),
-)
-"""Columns that no two rows have in common."""
-_NEXT_REP = 600  # how far the next repetition of a platform may be: some count tenths of a second
 _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "linux", "localhost")
 """Names that every other machine has too: they tell nothing about a person."""
 
@@ -66,17 +39,7 @@ def problems(path: Path) -> tuple[str, ...]:
         recording = read(path)
     except RecordingError as error:
         return (error.unnamed,)
-    checks: tuple[Check, ...] = (
-        _whole,
-        _question,
-        _identity,
-        _once,
-        _counted,
-        _alike,
-        _accelerator,
-        _values,
-        _names,
-    )
+    checks = (_whole, _question, _identity, _once, _accelerator, _values, _names)
     return tuple(sentence for check in checks for sentence in check(recording))
 
 
@@ -132,8 +95,11 @@ def _whole(recording: Recording) -> Iterator[str]:
 
 
 def _question(recording: Recording) -> Iterator[str]:
-    if recording.experiment == BROWSER_LAB:
-        yield from _of_a_browser(recording)
+    if recording.experiment == BROWSER_LAB:  # that it is of one kind is a matter of reading it
+        if not recording.rows:
+            yield "It holds no row."
+        if not _user_agent(recording):
+            yield "It does not say which browser it was measured in."
         return
     try:
         experiment = load(recording.experiment)
@@ -159,14 +125,6 @@ def _question(recording: Recording) -> Iterator[str]:
         )
 
 
-def _of_a_browser(recording: Recording) -> Iterator[str]:
-    """What the browser lab's page saves; that it is of one kind is a matter of reading it."""
-    if not recording.rows:
-        yield "It holds no row."
-    if not _user_agent(recording):
-        yield "It does not say which browser it was measured in."
-
-
 def _identity(recording: Recording) -> Iterator[str]:
     if not recording.run_id.startswith(f"{re.sub('[-:]', '', recording.started_utc)}-"):
         yield "The run id does not belong to the time at which the run began."
@@ -174,60 +132,21 @@ def _identity(recording: Recording) -> Iterator[str]:
         yield f"The file must be called {recording.run_id}.jsonl, after its run."
     if not re.fullmatch(r"[0-9a-f]{12}", recording.host_id):
         yield "The host id is not the 12 hexadecimal digits that vmcompare writes."
-    needed = _NEEDED_OF_A_BROWSER if recording.experiment == BROWSER_LAB else _NEEDED
-    lacking = {name for name in needed if recording.host.get(name) in (None, "")}
+    # A browser tells a page no more of its computer.
+    needed = ("os", "cores", "details") if recording.experiment == BROWSER_LAB else _NEEDED
+    lacking = {name for name in (*needed, "versions") if recording.host.get(name) in (None, "")}
     if lacking:
         yield f"The run line lacks facts of the machine: {', '.join(sorted(lacking))}."
 
 
 def _once(recording: Recording) -> Iterator[str]:
     """Every row is of this run, and stands in it once."""
-    places = Counter(tuple(row[name] for name in _PLACE) for row in recording.rows)
-    place, times = next(iter(places.most_common(1)), ((), 0))
+    [(_, times)] = Counter(tuple(row.items()) for row in recording.rows).most_common(1) or [((), 0)]
     if times > 1:
-        row = dict(zip(_PLACE, place, strict=True))
-        again = sum(places.values()) - len(places)
-        yield (
-            f"The same row stands there {times} times ({_called(row)}, block {row['block']}, "
-            f"repetition {row['rep']}); {again} rows are repeated in all."
-        )
+        yield f"The same row stands there {times} times."
     moments = [recording.started_utc[:-1], *(row["ts_utc"] for row in recording.rows)]
     if moments != sorted(moments):
         yield "Its rows are not in the order of their times: rows of two runs may be mixed."
-
-
-def _counted(recording: Recording) -> Iterator[str]:
-    """Blocks and repetitions count on from 0; nothing stands far from the rest."""
-    last = max((row["block"] for row in recording.rows), default=0)
-    if last >= max(recording.rounds, 1):
-        yield f"A row is of block {last}, but {recording.rounds} rounds count from 0."
-    reps: dict[str, set[int]] = {}
-    for row in recording.rows:
-        reps.setdefault(str(row["platform"]), set()).add(row["rep"])
-    for platform, numbers in reps.items():
-        for before, after in pairwise(sorted({0, *numbers})):
-            if after - before > _NEXT_REP:
-                yield f"A row of {platform} is of repetition {after}; the one before is {before}."
-                break
-
-
-def _alike(recording: Recording) -> Iterator[str]:
-    """One series is one image on one machine, from its first row to its last."""
-    for columns, key in ((_SIZE, _SERIES), (_INSIDE, (*_SERIES, "rep", *_SIZE))):
-        for column, what in columns.items():
-            seen: dict[tuple[object, ...], object] = {}
-            for row in recording.rows:
-                if row[column] == "" or (column == "mem_limit_mib" and row["phase"] == _SIZED):
-                    continue  # it was not known before a start failed, or it is varied
-                series = tuple(row[name] for name in key)
-                if seen.setdefault(series, row[column]) != row[column]:
-                    yield f"The {what} changes within one series ({_called(row)})."
-                    break
-
-
-def _called(row: Mapping[str, Any]) -> str:
-    named = (row[name] for name in ("platform", "machine", "runtime", "metric", "phase"))
-    return " ".join(filter(None, map(str, named)))
 
 
 def _accelerator(recording: Recording) -> Iterator[str]:

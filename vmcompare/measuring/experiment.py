@@ -74,7 +74,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """What a watcher is told.
 
     Attributes:
@@ -95,21 +95,16 @@ class Progress:
     left_s: float | None = None
 
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[RunProgress], None]
 
 
 @dataclass(slots=True)
 class Context:
     """What ``measure`` is handed.
 
-    Attributes:
-        launchers: the platforms to be measured; others are left alone.
-        rounds: number of blocks.
-        seed: of the shuffling.
-        watch: hears of every trial and phase.
-        runtimes: further launchers of containers, each a bare mechanism, by name. They never stand
-            in for ``launchers[Platform.CONTAINER]``.
-        standstills: of the run, where somebody watches for them.
+    ``launchers`` are the platforms to be measured; others are left alone. ``runtimes`` are further
+    launchers of containers, each a bare mechanism, by name; they never stand in for
+    ``launchers[Platform.CONTAINER]``. ``watch`` hears of every trial and phase.
     """
 
     launchers: Mapping[Platform, Launcher]
@@ -136,9 +131,9 @@ class Context:
         """The things of a plan, one after the other; the watcher is told of each by its words."""
         for done, (what, thing) in enumerate(plan):
             self._place, self._began = (what, done, len(plan)), now()
-            self.watch(Progress("trial", *self._place))
+            self.watch(RunProgress("trial", *self._place))
             yield thing
-        self.watch(Progress("trial", "", len(plan), len(plan)))
+        self.watch(RunProgress("trial", "", len(plan), len(plan)))
 
     def checked(self, row: Measurement) -> Measurement:
         """``row``, or a failed one where the run stood still since the present step began."""
@@ -149,16 +144,14 @@ class Context:
         return failed(row, f"{row.error}; {why}" if row.error else why)
 
     def on_event(self, event: Event) -> None:
-        self.watch(Progress("event", *self._place, event=event))
+        self.watch(RunProgress("event", *self._place, event=event))
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One question, measured.
+    """One question (a sentence), measured.
 
     Attributes:
-        name: of its folder.
-        question: what it asks, one sentence.
         measure: yields rows as they are made; raises only what must end the whole run.
         rounds: blocks (or ramps) that a verdict needs: the default of ``vmcompare record``.
         measured_in_handouts: whether ``make handouts`` measures it where it can (else only with

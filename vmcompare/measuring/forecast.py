@@ -1,11 +1,8 @@
 """How long a run takes: foretold from the project's recording, corrected while rows come.
 
-A recording says for every series how long it was at work in each block, row by row. The first block
-is foretold as the recording's first one (warm-ups, and what is measured once a run, belong to it),
-every later block as the median of the recording's later ones. A run of one's own is usually slower
-or faster throughout: the seconds that it has taken so far, divided by those foretold for the same
-rows, correct the rest, for each series by itself.
-
+The first block is foretold as the recording's first one (warm-ups, and what is measured once a run,
+belong to it), every later block as the median of its later ones. The seconds that a run has taken
+so far, divided by those foretold for the same rows, correct the rest, for each series by itself.
 Where the recording lacks something that is going to be measured, there is no estimate.
 """
 
@@ -19,7 +16,7 @@ from statistics import median
 
 from vmcompare import engines
 from vmcompare.evidence.recording import Measurement, Recording, readable, recordings
-from vmcompare.measuring.experiment import Experiment, Progress, recordings_dir
+from vmcompare.measuring.experiment import Experiment, RunProgress, recordings_dir
 from vmcompare.sandbox import Machine, Platform, Series
 
 ENOUGH_S = 1.0
@@ -153,7 +150,7 @@ class Clock:
         self._place: dict[Series, tuple[int, int]] = {}  # block, and rows in it
         self._took: dict[Series, float] = {}
 
-    def image(self, what: str, part: float) -> Progress | None:
+    def image(self, what: str, part: float) -> RunProgress | None:
         """An image begins (``part`` 0) or ends (1); what to tell of it.
 
         What is made for the sake of another image is not told: one is named at a time.
@@ -163,7 +160,7 @@ class Clock:
             if len(self._making) > 1:
                 return None
             self._began = time.monotonic()
-            return Progress("image", what, 0, 1000, left_s=self._images.get(what))
+            return RunProgress("image", what, 0, 1000, left_s=self._images.get(what))
         if what not in self._making:
             return None
         self._making.remove(what)
@@ -171,7 +168,7 @@ class Clock:
         if self._making:
             return None
         self._since += time.monotonic() - self._began  # it is no part of measuring
-        return Progress("image", what, 1000, 1000)
+        return RunProgress("image", what, 1000, 1000)
 
     def row(self, row: Measurement) -> None:
         now = time.monotonic()

@@ -36,7 +36,7 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
     ``virtualisation_flag``: the processor offers to run VMs. No user name, no host name, no path: a
     recording is shared with a class.
     """
-    battery = _battery()
+    battery = _asked(getattr(psutil, "sensors_battery", lambda: None))
     load = _asked(lambda: round(psutil.getloadavg()[0], 2))
     return {
         "host_id": host_id(),
@@ -52,18 +52,11 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
         "ksm": _read("/sys/kernel/mm/ksm/run") == "1",
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         **({} if load is None else {"load_1min": load}),
-        "on_battery": battery,
+        "on_battery": None if battery is None else not battery.power_plugged,
         "python": platform.python_version(),
         "versions": {"vmcompare": __version__, **versions},
         "details": {name: dict(found) for name, found in details.items()},
     }
-
-
-def facts_with(found: Mapping[str, Availability]) -> dict[str, Any]:
-    return facts(
-        {name: a.version for name, a in found.items() if a.ok and name != "process"},
-        {name: dict(a.details) for name, a in found.items() if a.details},
-    )
 
 
 def report() -> dict[str, Any]:
@@ -144,12 +137,6 @@ def _asked(question: Callable[[], T]) -> T | None:
         return question()
     except (psutil.Error, OSError, RuntimeError, ValueError, LookupError, NotImplementedError):
         return None
-
-
-def _battery() -> bool | None:
-    sensors = getattr(psutil, "sensors_battery", None)
-    found = _asked(sensors) if sensors else None
-    return None if found is None else not found.power_plugged
 
 
 def _read(path: str) -> str:

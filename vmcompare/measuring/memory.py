@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import psutil
@@ -108,12 +108,7 @@ def vm_parts(pids: Iterable[int], *, ram_bytes: int, emulated: bool) -> VmmParts
         )
         for pid in pids
     ]
-    return VmmParts(
-        guest_ram=sum(parts.guest_ram for parts in found),
-        boot_files=sum(parts.boot_files for parts in found),
-        code_cache=sum(parts.code_cache for parts in found),
-        emulator=sum(parts.emulator for parts in found),
-    )
+    return VmmParts(*map(sum, zip(*map(astuple, found), strict=True)))
 
 
 def smaps(pid: int) -> str:
@@ -169,13 +164,10 @@ def command_line(pid: int) -> tuple[str, ...]:
         return ()
 
 
-def named(names: Collection[str]) -> tuple[int, ...]:
-    return tuple(sorted(p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in names))
-
-
 def docker_daemons() -> tuple[int, ...]:
     """Processes of this host that serve all of Docker's containers together; may be empty."""
-    return named(("dockerd", "containerd"))
+    there = psutil.process_iter(["name"])
+    return tuple(sorted(p.pid for p in there if p.info["name"] in ("dockerd", "containerd")))
 
 
 def cpu_s(pids: Iterable[int], *, with_ended: bool = False) -> float:

@@ -20,8 +20,8 @@ class Mode(StrEnum):
 
     ``AUTO`` measures what can be measured, in a lesson when *Run* is pressed, and replays the rest;
     a handout then measures only the experiments that ask for it. ``LIVE`` measures every experiment
-    as far as this machine can, without *Run*, and refuses to make a handout where nothing can be
-    measured (the bare process alone compares nothing). ``REPLAY`` measures nothing.
+    without *Run*, and refuses to make a handout where nothing can be compared. ``REPLAY`` measures
+    nothing.
     """
 
     AUTO = "auto"
@@ -92,19 +92,14 @@ def drawing_folder() -> Iterator[None]:
         yield
         return
     with ExitStack() as stack:
-        try:
+        with contextlib.suppress(OSError, VmcompareError):  # no room: matplotlib does without
             os.environ[_DRAWING_ENV] = str(stack.enter_context(cleanup.folder()))
-        except (OSError, VmcompareError):
-            pass  # no room for temporary files either: then matplotlib does without
-        else:
-            stack.callback(_set_back, home)
-        yield
-
-
-def _set_back(value: str | None) -> None:
-    os.environ.pop(_DRAWING_ENV, None)
-    if value is not None:
-        os.environ[_DRAWING_ENV] = value
+        try:
+            yield
+        finally:
+            os.environ.pop(_DRAWING_ENV, None)
+            if home is not None:
+                os.environ[_DRAWING_ENV] = home
 
 
 _DRAWING_ENV = "MPLCONFIGDIR"

@@ -7,14 +7,12 @@ its standard input stops it; when this process dies, the operating system closes
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from vmcompare.engines import child_python
@@ -43,11 +41,7 @@ class Session:
         """Progress messages as they come, to the child's end or ``timeout_s`` of silence."""
         while not self._over:
             try:
-                line = (
-                    self._lines.get(timeout=timeout_s)
-                    if timeout_s != 0
-                    else self._lines.get_nowait()
-                )
+                line = self._lines.get(block=timeout_s != 0, timeout=timeout_s)
             except queue.Empty:
                 return
             if line is None:
@@ -98,12 +92,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
@@ -113,9 +102,8 @@ def start(
     rounds: int,
     platforms: Sequence[Platform] = (),
     out: Path | None = None,
-    env: Mapping[str, str] | None = None,
 ) -> Session:
-    """Start ``vmcompare record`` as a child process, with ``env`` added to its environment.
+    """Start ``vmcompare record`` as a child process.
 
     It measures all platforms that can be had when none is named, and writes to the learner's own
     recordings when ``out`` is ``None``. Raises ``VmcompareError`` if it cannot be started.
@@ -133,7 +121,7 @@ def start(
             text=True,
             encoding="utf-8",
             start_new_session=True,  # the notebook's Ctrl-C is not the child's
-            env=child_python.environment({**os.environ, **(env or {})}),
+            env=child_python.environment(),
         )
     except OSError as error:
         raise VmcompareError(f"the recording could not be started: {error.strerror}") from error

@@ -1,12 +1,12 @@
 """Where things lie, the project's own data and the learner's; how small files are kept there.
 
-A file is written at once and by one writer at a time; an error is one readable sentence. Whatever
-lies where a file of ours should be (a folder, a pipe, a link to elsewhere) is never waited for,
-never written through, and taken away before something is put in its place.
+A file is written at once and by one writer at a time. Whatever lies where a file of ours should be
+(a folder, a pipe, a link to elsewhere) is never waited for, never written through, and taken away
+before something is put in its place.
 
 Root uses root's own places, whoever's home ``HOME`` and the ``XDG_*`` variables name: what ``sudo
 vmcompare`` writes into a learner's home would lock the learner out, and a learner could lead it
-elsewhere by a link. A recording that root makes for somebody else goes where ``--out`` says.
+elsewhere by a link.
 """
 
 from __future__ import annotations
@@ -51,10 +51,6 @@ def lessons_dir() -> Path:
 def browser_lab_page() -> Path:
     """The page that ``make browser-lab`` builds in a checkout; it may not be there."""
     return _PACKAGE.parent / "dist" / "browser-lab.html"
-
-
-def browser_lab_sources() -> Path:
-    return browser_lab_page().with_name("browser-lab-sources.tar")
 
 
 def user_recordings_dir() -> Path:

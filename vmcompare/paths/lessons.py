@@ -7,6 +7,7 @@ may not.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -103,7 +104,10 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _give(folder: Path) -> list[str]:
-    given, said = _read_given(folder), []
+    given: dict[str, str] = {}  # where what was put there cannot be known, all counts as changed
+    with contextlib.suppress(OSError):
+        given = paths.understood(paths.read(folder / GIVEN, _LARGEST), dict[str, str]) or {}
+    said = []
     # First of all: what lies in the folder after a crash is known to be ours.
     _write_given(folder, given)
     for name, content in _contents():
@@ -177,15 +181,6 @@ def _text(value: object) -> object:
     """A text that may be written as a list of lines; nothing for whatever is empty."""
     is_lines = isinstance(value, list) and all(isinstance(line, str) for line in value)
     return ("".join(value) if is_lines else value) or None  # type: ignore[arg-type]
-
-
-def _read_given(folder: Path) -> dict[str, str]:
-    """What was put there; nothing where that cannot be known, so that all counts as changed."""
-    try:
-        content = paths.read(folder / GIVEN, _LARGEST)
-    except OSError:
-        return {}
-    return paths.understood(content, dict[str, str]) or {}
 
 
 def _write_given(folder: Path, given: Mapping[str, str]) -> None:

@@ -14,9 +14,6 @@ from vmcompare.sandbox import Series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TICKS: Sequence[float] = tuple(MIB * 10.0**power for power in range(-3, 7))
-"""Decades of MiB; a tick is written in the unit that suits it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Dot:
@@ -35,42 +32,30 @@ class Dot:
 Panels = Mapping[str, Sequence[Dot]]  # title → dots from top to bottom; at least one dot in all
 
 
-@style.own()
 def sizes(panels: Panels, *, what: str, caption: str) -> Picture:
     """One panel below the other, all on the same log axis of bytes; all values are positive.
 
     ``what`` is shown, for the text alternative; ``caption`` has provenance and warnings.
     """
-    limits = _limits([dot for found in panels.values() for dot in found])
-    return _on_ticks(panels, limits, _TICKS, lambda v: f"{v / MIB:,g} MiB", what, caption)
+    return _on_decades(panels, MIB, "MiB", what, caption)
+
+
+def counts(found: Sequence[Dot], *, what: str, caption: str) -> Picture:
+    """Counts on a log axis with a tick a decade; all are positive. See :func:`sizes`."""
+    return _on_decades({what: found}, 1e6, "million", what, caption)
 
 
 @style.own()
-def counts(found: Sequence[Dot], *, what: str, caption: str) -> Picture:
-    """Counts on a log axis with a tick a decade; all are positive. See :func:`sizes`."""
-    panels = {what: found}
-    ticks = [10.0**power for power in range(3, 13)]
-    return _on_ticks(
-        panels, _limits(found), ticks, lambda v: f"{v / 1e6:,g} million", what, caption
-    )
-
-
-def _on_ticks(
-    panels: Panels,
-    limits: tuple[float, float],
-    ticks: Sequence[float],
-    written: Callable[[float], str],
-    what: str,
-    caption: str,
-) -> Picture:
+def _on_decades(panels: Panels, scale: float, unit: str, what: str, caption: str) -> Picture:
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    low, high = limits
+    low, high = limits = _limits([dot for found in panels.values() for dot in found])
+    ticks = [scale * 10.0**power for power in range(-3, 7)]
     picture = _drawn(panels, dict.fromkeys(panels, limits))
     for axes in picture.figure.axes:
         axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda value, _: written(value))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / scale:,g} {unit}")
         axes.grid(axis="x", color=style.RULE, linewidth=0.6, zorder=0)
         axes.spines["bottom"].set_visible(axes is picture.figure.axes[-1])
         axes.tick_params(axis="x", labelbottom=axes is picture.figure.axes[-1], length=0)
@@ -87,18 +72,14 @@ def sliding_dots(
     placeholders: Placeholders,
     limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> WhatIf:
-    """A model whose results are dots that slide on fixed log axes.
-
-    Its words (label, unit, formula, inputs, what the model leaves out) are in the lesson's text.
+    """A model whose results are dots that slide on fixed log axes; see :class:`WhatIf`.
 
     Args:
         panels: position of the slider → what it gives, always under the same titles. A value beyond
             the ends of its axis (zero, say) is drawn near the end.
-        values, placeholders: see :class:`WhatIf`.
         start: the position shown first: the nearest of ``values``.
         said: begins the text alternative, with ``{:g}`` for the position.
-        limits: title → ends of its axis, where panels shall share them; by default half as much as
-            the least and twice as much as the most over all positions.
+        limits: title → ends of its axis, where panels shall share them.
     """
     places = tuple(float(value) for value in values)
     every: dict[str, list[Dot]] = {}

@@ -53,10 +53,7 @@ def sharing(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, wh
     """
 
     def look(row: GridRow, place: int) -> _Look:
-        letter = row.letters()[place]
-        if letter == NOTHING:
-            return _Look("white", "", style.GREY, plate=False)
-        colour, hatch = FILLS[(ord(letter) - ord("a")) % len(FILLS)]
+        colour, hatch = FILLS[(ord(row.letters()[place]) - ord("a")) % len(FILLS)]
         return _Look(colour, hatch, "black", plate=True)
 
     alt = ". ".join(_shared(row, columns) for row in rows)
@@ -74,8 +71,6 @@ def changes(columns: Sequence[str], rows: Sequence[GridRow], *, caption: str, wh
         return NOTHING not in (one, other) and one != other
 
     def look(row: GridRow, place: int) -> _Look:
-        if row.letters()[place] == NOTHING:
-            return _Look("white", "", style.GREY, plate=False)
         if moved(row, place):
             return _Look(style.BLUE, "", style.ON_COLOUR, plate=False)
         return _Look(style.SOFT, "", style.GREY, plate=False)
@@ -101,6 +96,9 @@ class _Look:
     plate: bool
 
 
+_UNKNOWN = _Look("white", "", style.GREY, plate=False)
+
+
 @style.own()
 def _drawn(
     columns: Sequence[str], rows: Sequence[GridRow], look: Callable[[GridRow, int], _Look]
@@ -124,7 +122,7 @@ def _drawn(
         y = -(number + 0.5) * _ROW
         axes.text(0, y, row.name, fontsize=style.LEAST_PT, va="center")
         for place, letter in enumerate(row.letters()):
-            shown = look(row, place)
+            shown = look(row, place) if letter != NOTHING else _UNKNOWN
             left = names + place * width
             cell = Rectangle(
                 (left, y - _ROW * 0.43), width * 0.93, _ROW * 0.86,

@@ -23,16 +23,14 @@ _KEY_TO_PLOT = (1.1, 1.0)  # widths of the key, at the left, and of the plot bes
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One series of a panel.
+    """One series of a panel, in its colour and marker; without a series a grey line of reference.
 
     Attributes:
-        series: gives its colour and marker; ``None`` is a grey line of reference.
-        label: its name, with "software emulation" and provenance where those apply.
         points: measured (x, bytes), all of them drawn.
         drawn: corners of the line through them (x, bytes): a fit, or medians; may be empty.
         note: its figure in words, at the right of the key.
         dashed: it is not a fit of these points alone.
-        hollow: whether its points are drawn hollow, to tell it from another line of its series.
+        hollow: its points are outlines, to tell it from another line of its series.
     """
 
     series: Series | None
@@ -63,16 +61,10 @@ def lines(
     what: str,
     caption: str,
 ) -> Picture:
-    """Lines of bytes beside their key; y in MiB from 0.
+    """Lines of bytes beside their key; y (``title``) in MiB from 0, x from 0 to the last tick.
 
-    Args:
-        title: what is on the y axis, in MiB.
-        drawn: from the top of the key to its bottom.
-        marks: words → place on the x axis, drawn as dotted lines from the first instance on.
-        x_label: of the x axis.
-        x_ticks: where it has ticks; it goes from 0 to the last of them.
-        what: what is shown, for the text alternative.
-        caption: provenance and warnings.
+    ``marks`` (words → place on the x axis) are dotted lines, from the first instance on. ``what``
+    is shown, for the text alternative; ``caption`` has provenance and warnings.
     """
     figure = style.figure(max(0.27 * (len(drawn) + len(marks) + 1), 2.4) + 0.4)
     key, axes = figure.subplots(1, 2, width_ratios=_KEY_TO_PLOT)
@@ -224,15 +216,9 @@ def curves(
     written: Callable[[float], str],
     tick: Callable[[float], str],
 ) -> Picture:
-    """Values over the positions of a slider, both on log axes.
+    """Values (all positive) over the positions ``x`` of a slider, which is ``at`` one of them.
 
-    Args:
-        x: positions of the slider, all positive.
-        lines: what is drawn, all positive.
-        at: index of the slider's position.
-        x_label: what the slider sets.
-        title: what the values are.
-        written, tick: write a value in the key, and one on the axis.
+    Both axes are logarithmic. ``written`` and ``tick`` write a value in the key and on the axis.
     """
     figure = style.figure(max(3.6, 0.3 * len(lines)))
     # The key is as wide as its words, at every position of the slider; the plot has the rest.

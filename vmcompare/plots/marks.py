@@ -31,7 +31,7 @@ class Row:
             draws neither.
         points: single values; the order spreads them, the same every time.
         pale: single values that are shown and do not count (warm-ups).
-        hollow: whether the marks are drawn as outlines: one for all of them, or one a point.
+        hollow: whether the marks are outlines: one for all of them, or one a point.
         span: ends of a thick line, an interval or a range; none is drawn where they are infinite.
         note: a second line of words below the label.
         bound: drawn as a black tick with a θ beside it.

@@ -106,16 +106,14 @@ _FOLDED = Markup(
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """A modelled figure with one slider.
+    """A modelled figure with one slider; ``label`` to ``source`` come from the lesson's text.
 
     Attributes:
         values: its positions, in order (at most about 60, so that a handout stays small).
         start: index of the position shown first.
-        draw: position value → picture (its ``alt`` says the result in words; its ``placeholders``
-            are values for the words of the text that depend on the position).
-        label, unit: what the slider sets, and what is written behind the value.
-        formula: the model as LaTeX (shown under the figure), in terms of measured quantities.
-        source: where the measured inputs come from, one line. All four come from the lesson's text.
+        draw: position value → picture; its ``alt`` says the result in words.
+        formula: the model as LaTeX, in terms of measured quantities.
+        source: where the measured inputs come from, one line.
         placeholders: values for the words of the text, whatever the position.
     """
 

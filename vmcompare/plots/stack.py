@@ -46,10 +46,9 @@ def stack(
 ) -> Picture:
     """Stacked bars on one common scale, from top to bottom, parts of one name in one fill.
 
-    There are at most ten different names of parts. ``what`` is stacked, for the text alternative
-    ("Memory on the host per instance"); ``caption`` has provenance and warnings; ``written`` writes
-    an amount, of bytes by default. Another figure may have more parts: ``order`` names all, so that
-    a part has one number and one fill in both.
+    There are at most ten different names of parts. ``what`` is stacked, for the text alternative;
+    ``written`` writes an amount. Another figure may have more parts: ``order`` names all, so that a
+    part has one number and one fill in both.
     """
     names = [*order] or list(dict.fromkeys(name for whole in wholes for name in whole.parts))
     fills = {name: FILLS[place % len(FILLS)] for place, name in enumerate(names)}

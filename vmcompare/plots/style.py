@@ -7,12 +7,11 @@ is paper follows the page's theme (:mod:`vmcompare.plots.svg`).
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vmcompare.evidence.units import seconds
 from vmcompare.sandbox import Machine, Platform, Series
@@ -93,41 +92,18 @@ def own() -> Iterator[None]:
     Every function that makes a :func:`figure` is decorated with it. A dollar sign begins no formula
     here: words may come from a recording.
     """
-    mpl = _matplotlib()
+    import matplotlib as mpl
+    import matplotlib.style  # reads the learner's own styles
+
     with mpl.rc_context(), warnings.catch_warnings():
         # Words that are too long, or a letter that its font lacks: no matter for the page.
         warnings.simplefilter("ignore", UserWarning)
         mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
+        # Text stays text: a third of the bytes, and sharp in print. Where DejaVu Sans is missing,
+        # matplotlib's list of families falls back to Verdana, which is as wide.
+        mpl.rc("svg", fonttype="none", hashsalt="vmcompare")
+        mpl.rc("text", parse_math=False)
         yield
-
-
-_SETTINGS: Mapping[str, Any] = {
-    "text.parse_math": False,
-    # Text stays text: a third of the bytes, and sharp in print. Where DejaVu Sans is missing,
-    # matplotlib's list of families falls back to Verdana, which is as wide.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "vmcompare",
-}
-
-
-def _matplotlib() -> Any:
-    """The package, imported without its warning of a folder of settings that it cannot write.
-
-    The warning names the home folder, and would stand on the page.
-    """
-    logger = logging.getLogger("matplotlib")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        import matplotlib as mpl
-        import matplotlib.style  # reads the learner's own styles
-
-        mpl.get_configdir()
-        mpl.get_cachedir()
-    finally:
-        logger.setLevel(before)
-    return mpl
 
 
 def figure(height_in: float) -> Figure:

@@ -149,8 +149,10 @@ def as_images(html: str) -> str:
 
 def _image(found: re.Match[str]) -> str:
     rules, name, alt, head, body = found.groups()
+    box = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', head)
+    size = f'width="{box[1]}pt" height="{box[2]}pt"' if box else ""
     drawing = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="{name}" {_size_of(head)} {head}>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="{name}" {size} {head}>'
         f"<style>{rules or ''}</style>{body}</svg>"
     )
     data = base64.b64encode(drawing.encode()).decode()
@@ -158,8 +160,3 @@ def _image(found: re.Match[str]) -> str:
         f'<img alt="{alt}" style="width:100%;max-width:60rem;background:#fff" '
         f'src="data:image/svg+xml;base64,{data}">'
     )
-
-
-def _size_of(head: str) -> str:
-    box = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', head)
-    return f'width="{box[1]}pt" height="{box[2]}pt"' if box else ""

@@ -28,12 +28,8 @@ def strip(
     """Every run of a time metric (s) on a log axis, a row a series.
 
     Outliers (Tukey's fences) are drawn as open markers, never dropped; warm-ups are pale, and count
-    nowhere; failed runs are counted in the label.
-
-    Args:
-        what: what one run is, for words ("start").
-        extra: sentences for the caption.
-        where: further columns and what they must hold, as in :meth:`View.columns`.
+    nowhere; failed runs are counted in the label. ``what`` is one run, in a word ("start");
+    ``extra`` are sentences for the caption; ``where`` is as in :meth:`View.columns`.
 
     Raises ``Unavailable``: the view holds no valid value of ``metric``, not even of a warm-up.
     """
@@ -130,17 +126,11 @@ def noise_sentence(found: Sequence[Column]) -> str:
 
 # ---- phases --------------------------------------------------------------------------------------
 
-# In the order in which they can happen; a platform has some of them.
-ORDER: Sequence[Phase] = (
-    Phase.OPEN, Phase.CREATE, Phase.ATTACH, Phase.START, Phase.SPAWN, Phase.FIRMWARE, Phase.KERNEL,
-    Phase.INIT, Phase.USERLAND, Phase.RESUMED, Phase.FIRST_BYTE, Phase.READY, Phase.EXIT,
-    Phase.SHUTDOWN, Phase.REMOVED,
-)  # fmt: skip
-
 _ENDING = frozenset({Phase.EXIT, Phase.SHUTDOWN, Phase.REMOVED})
 
-# Fill and hatching; every segment has a number too, so none is told apart by its colour alone.
-_FILLS: Mapping[Phase, tuple[str, str]] = {
+# Fill and hatching, in the order in which phases can happen; a platform has some of them. Every
+# segment has its name or its words beside it, so none is told apart by its colour alone.
+FILLS: Mapping[Phase, tuple[str, str]] = {
     Phase.OPEN: ("#FFFFFF", ""),
     Phase.CREATE: ("#56B4E9", ""),
     Phase.ATTACH: ("#F0E442", "//"),
@@ -207,7 +197,7 @@ def phase_name(column: Column, phase: Phase) -> str:
 def medians(column: Column) -> dict[Phase, float]:
     """Phase → median seconds of one series, in the order in which they happen."""
     found = column.medians("phase")
-    return {phase: found[phase] for phase in ORDER if phase in found}
+    return {phase: found[phase] for phase in FILLS if phase in found}
 
 
 def until_first_byte(column: Column) -> dict[Phase, float]:
@@ -218,7 +208,7 @@ def until_first_byte(column: Column) -> dict[Phase, float]:
 def fill(column: Column, phase: Phase) -> tuple[str, str]:
     """Colour and hatching of a phase; services of a distribution are no lone program."""
     services = phase_name(column, phase) == "services"
-    return _FILLS[Phase.USERLAND if services else phase]
+    return FILLS[Phase.USERLAND if services else phase]
 
 
 def _starts(found: Sequence[Column]) -> list[Column]:

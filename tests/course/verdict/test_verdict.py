@@ -379,7 +379,7 @@ def test_a_sentence_is_kept_and_given_back_with_questions_but_not_judged(
     assert "No program can judge a sentence" in said
     assert "✓" not in said
     assert "✗" not in said
-    assert ".solution(&quot;sentence&quot;)" in said
+    assert ".solution(&#34;sentence&#34;)" in said
     assert choices(verdict._evidence)["vm_memory"] in said
     kept = answers.kept("09", answers.Kind.EXERCISE)["sentence"]
     assert kept == {"answer": "An idle VM took 30 times the memory.", "wrong": 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -20,6 +21,11 @@ def render(template: str, /, **values: Any) -> Markup:
     """
     templates = environment("vmcompare.course", "templates")
     return Markup(templates.get_template(f"{template}.html.j2").render(values))
+
+
+def css(name: str) -> str:
+    """The style sheet of that name."""
+    return (Path(__file__).parent / f"{name}.css").read_text(encoding="utf-8")
 
 
 @cache

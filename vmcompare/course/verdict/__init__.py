@@ -129,7 +129,7 @@ class Verdict(Steps):
         self._page.put(figures)
         words = text.read(lessons_dir() / "text" / "09-verdict.md")
         works = text.works(words, choices(self._evidence))
-        tasks = Tasks(NUMBER, {}, works, _no_rows, keeping=not is_handout())
+        tasks = Tasks(NUMBER, {}, works, _no_rows)
         if is_handout():
             self._page.html(Markup(questions_html(tasks, "works")))
         else:
@@ -140,14 +140,7 @@ class Verdict(Steps):
     def _asked(self) -> Tasks:
         words = text.read(lessons_dir() / "text" / "09-verdict.md")
         exercises, questions = text.tasks(words, explained, lambda _: self._evidence)
-        return Tasks(
-            NUMBER,
-            exercises,
-            questions,
-            _no_rows,
-            called=page.name_of(self),
-            keeping=not is_handout(),
-        )
+        return Tasks(NUMBER, exercises, questions, _no_rows, page.name_of(self))
 
     # ---- inside -------------------------------------------------------------------------------
 
