@@ -26,6 +26,7 @@ CASES = [
     ("noisy_neighbour", (HOSTING, LIMITED), "container with limits, memory hog"),
     ("noisy_neighbour", ("opening VM", "opening sibling", ": VM, "), "VM, memory hog"),
     ("noisy_neighbour", ("Docker",), "Docker’s container"),
+    ("noisy_neighbour", ("disk writer, vm",), "disk writer, vm-direct"),
 ]
 """Part, the steps that are done at all (to be quick), and the step in whose midst it ends.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from vmcompare.engines.programs import heartbeat
 from vmcompare.errors import AbnormalShutdown, VmcompareError
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import kernel_panic
+from vmcompare.experiments.isolation import disk_writer, kernel_panic
 from vmcompare.experiments.isolation.heartbeats import Clock
 from vmcompare.sandbox import (
     CONTAINER_HOST,
@@ -47,6 +47,7 @@ class World:
         docker: what Docker's container reads back: limit and peak in bytes, processor limit.
         dd: how its hog ended.
         fills: what a guest says when it is filled.
+        writer_ended: whether disk writers are done before their neighbours are.
         missing: platforms (or images) that cannot be opened, and why.
         mute: letters that never begin to beat.
     """
@@ -63,6 +64,7 @@ class World:
     docker: tuple[str, str, str] = (str(64 * MIB), str(64 * MIB), "100000 100000")
     dd: bytes = b"137\n"
     fills: str = "377\n"
+    writer_ended: bool = False
     missing: dict[str, VmcompareError] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)
     boxes: list[Box] = field(default_factory=list)
@@ -136,7 +138,8 @@ class Box:
         if "/runc/S/" in words or "neighbour.pid" in words:
             self.working = "-USR1" in words
             self.world.burning = False
-        self.world.burning = self.world.burning or "kill -HUP" in words
+        disturbs = "kill -HUP" in words or "conv=notrunc" in words
+        self.world.burning = self.world.burning or disturbs
         for letter, signs in (("F", kernel_panic.ASK[2]), ("A", "/runc/A/"), ("P", "/runc/P/")):
             if (
                 words.startswith("sh -c")
@@ -169,6 +172,7 @@ class Box:
             "nproc": "1\n",
             ">cpu.max": "20000 100000\n",
             "dd if=/dev/zero": world.dd.decode(),
+            "cat /tmp/writer": "ended" * world.writer_ended,
             "cat /tmp/": world.said,
         }
         return next((said for sign, said in known.items() if sign in words), "")
@@ -180,11 +184,13 @@ class Box:
         own = re.findall(rf"{heartbeat.PATH} (\w)", words)
         told = [*own, *re.findall(r" (\w)(?: </dev/null|$)", words)]
         self.letters = "".join(dict.fromkeys(told))
+        if words == disk_writer.PROGRAM:
+            self.working = True
         self.on_output = on_output
         try:
             yield self
         finally:
-            self.on_output = None
+            self.on_output, self.working = None, False
 
     def ended_ns(self) -> int | None:
         return self.gone_ns

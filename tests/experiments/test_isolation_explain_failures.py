@@ -96,6 +96,20 @@ def test_a_neighbour_that_hardly_felt_it_is_said_to(show: Show) -> None:
     assert "at most 1.06× as long: hardly felt" in figure("noisy", show(calm)).brief
 
 
+def test_a_disk_writer_is_said_to_be_missing_until_it_is_recorded(full: View, show: Show) -> None:
+    assert "Disk writer: not recorded yet" in figure("noisy", full).brief
+    rows = [
+        row(platform, "duration_s", write_s, phase=f"write beside a {beside}", machine="pc")
+        for platform, busy_s in (("container", 0.008), ("vm-direct", 0.003))
+        for beside, write_s in (("quiet program", 0.002), ("disk writer", busy_s))
+    ]
+    picture = figure("noisy", show(rows))
+    assert "disk writer, container, no limit: 4.00×" in picture.alt
+    assert "disk writer, VM beside VM: 1.50×" in picture.alt
+    assert "not recorded" not in picture.brief
+    assert "4 KiB" in picture.words
+
+
 def test_one_bad_round_is_not_hidden_by_the_median(show: Show) -> None:
     rows = [
         row("vm-direct", "gap_p99_s", p99, phase=stretch, machine="pc", block=block)
@@ -103,7 +117,7 @@ def test_one_bad_round_is_not_hidden_by_the_median(show: Show) -> None:
         for stretch, p99 in (("quiet", 0.052), ("fork loop", loud))
     ]
     brief = figure("noisy", show(rows)).brief
-    assert "In the worst round a heartbeat waits 12.5× as long" in brief
+    assert "Worst round: a heartbeat waits 12.5× as long" in brief
     assert "hardly felt" not in brief
 
 

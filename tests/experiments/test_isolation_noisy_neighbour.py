@@ -16,7 +16,7 @@ from waiting import until
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import guest_containers, noisy_neighbour
+from vmcompare.experiments.isolation import disk_writer, guest_containers, noisy_neighbour
 from vmcompare.experiments.isolation.heartbeats import DISPOSABLE, GUEST
 from vmcompare.experiments.isolation.noisy_neighbour import LIMITS, MEMORY
 from vmcompare.measuring import memory
@@ -97,7 +97,7 @@ def test_a_neighbour_that_works_is_timed_beside_a_quiet_hog_and_one_that_compute
 ) -> None:
     world = World()
     rows = rows_of(host, world, rounds=2)
-    work = [row for row in rows if row.metric == "duration_s"]
+    work = [row for row in rows if row.phase.startswith("work")]
     assert len(work) == 2 * 2 * 3
     for arm in {row.confinement for row in work}:
         quiet, loud = (
@@ -106,6 +106,25 @@ def test_a_neighbour_that_works_is_timed_beside_a_quiet_hog_and_one_that_compute
         )
         assert [loud[b] / quiet[b] for b in quiet] == pytest.approx([2, 2], rel=0.1)
     assert not any(box.working for box in world.boxes)
+
+
+def test_a_neighbour_that_writes_is_timed_beside_a_quiet_program_and_a_disk_writer(
+    host: SimpleNamespace,
+) -> None:
+    world = World()
+    rows = [row for row in rows_of(host, world, rounds=2) if row.phase.startswith("write")]
+    assert Counter(str(row.platform) for row in rows) == {"container": 4, "vm-direct": 4}
+    for quiet, loud in zip(rows[::2], rows[1::2], strict=True):
+        assert (quiet.phase, loud.phase) == (disk_writer.WRITE_QUIET, disk_writer.WRITE_BUSY)
+        assert loud.value / quiet.value == pytest.approx(2, rel=0.1)
+    assert world.open == []
+
+
+def test_a_disk_writer_that_ended_too_early_is_no_neighbour(host: SimpleNamespace) -> None:
+    rows = [row for row in rows_of(host, World(writer_ended=True)) if "write" in row.phase]
+    assert [row.error.split(".")[0] for row in rows] == [
+        "the disk writer ended too early to be felt"
+    ] * 2
 
 
 def test_what_a_vm_takes_of_this_computer_is_told_for_the_kind_findings_are_about(
@@ -188,7 +207,7 @@ def test_docker_s_limits_are_read_back_too(
     rows = rows_of(host, world, (Platform.CONTAINER,))
     assert [r.metric for r in rows if "refused" in r.error] == [metric]
     if metric == "cgroup_bytes":
-        assert not any("dd if" in words for words in world.asked)
+        assert not any("dd if=/dev/zero bs=" in words for words in world.asked)
     else:
         assert not any("while :" in words for words in world.asked)
 
@@ -198,8 +217,11 @@ def test_on_this_computer_nothing_runs_but_docker_s_own_container_with_limits(
 ) -> None:
     world = World()
     rows = rows_of(host, world, (Platform.PROCESS, Platform.CONTAINER))
-    assert {(r.platform, r.confinement) for r in rows} == {(Platform.CONTAINER, "with limits")}
-    assert {box.spec.memory_mib for box in world.boxes} == {LIMITS.memory_mib}
+    held = [row for row in rows if not row.phase.startswith("write")]
+    assert {(r.platform, r.confinement) for r in held} == {(Platform.CONTAINER, "with limits")}
+    assert {box.spec.memory_mib for box in world.boxes if not box.spec.volume} == {
+        LIMITS.memory_mib
+    }
 
 
 def test_where_no_guest_can_host_containers_vms_still_are_noisy_neighbours(
@@ -299,3 +321,25 @@ def test_a_real_neighbour_works_beside_real_cpu_burners(monkeypatch: pytest.Monk
         for confinement in ("without limits", "with limits", "")
         for phase in (noisy_neighbour.WORK_QUIET, noisy_neighbour.WORK_BURNER)
     }
+
+
+@pytest.mark.qemu
+@pytest.mark.docker
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("platform", [Platform.CONTAINER, Platform.VM_DIRECT])
+def test_a_real_neighbour_writes_beside_a_real_disk_writer(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vmcompare.engines import docker, qemu
+
+    monkeypatch.undo()  # the real computer
+    launchers = docker.launchers() | qemu.launchers()
+    context = Context({platform: launchers[platform]}, 1)
+    with contextlib.ExitStack() as stack:
+        [step] = [
+            step for words, step in noisy_neighbour.steps(context, stack)
+            if "disk writer" in words
+        ]  # fmt: skip
+        quiet, busy = step()
+    assert quiet.value > 0, busy.value
+    assert busy.phase == disk_writer.WRITE_BUSY

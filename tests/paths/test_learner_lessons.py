@@ -321,7 +321,9 @@ def test_a_lesson_runs_from_a_learners_folder_with_its_words_and_recording(
 
 
 def test_a_lesson_is_known_by_the_experiment_its_notebook_names(tmp_path: Path) -> None:
-    (tmp_path / "05a-boundaries.ipynb").write_text(notebook(cell('lesson = Lesson("isolation", "05a")')))
+    (tmp_path / "05a-boundaries.ipynb").write_text(
+        notebook(cell('lesson = Lesson("isolation", "05a")'))
+    )
     (tmp_path / "09-verdict.ipynb").write_text(notebook(cell("verdict = Verdict()")))
     found = lessons.lesson_files(tmp_path)
     assert [(n, x.experiment) for n, x in found.items()] == [("05a", "isolation"), ("09", "")]

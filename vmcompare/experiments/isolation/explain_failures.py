@@ -17,6 +17,7 @@ from vmcompare.evidence.units import MIB, ratio, seconds, size
 from vmcompare.evidence.view import View, absent
 from vmcompare.experiments.explanation import Row, Values
 from vmcompare.experiments.isolation import heartbeats, kernel_panic
+from vmcompare.experiments.isolation.disk_writer import WRITE_BUSY, WRITE_QUIET
 from vmcompare.experiments.isolation.guest_containers import RUNTIME
 from vmcompare.experiments.isolation.kernel_panic import (
     DEFAULT_ASKS,
@@ -293,12 +294,15 @@ HARDLY = 1.2
 _ARMS = (
     ("container, no limit", Platform.CONTAINER, WITHOUT),
     ("container, limited", Platform.CONTAINER, WITH),
+    ("container, no limit", Platform.CONTAINER, ""),
     ("VM beside VM", Platform.VM_DIRECT, ""),
 )
 """In words, and the platform and confinement of the program that takes much."""
 
+WRITER = "disk writer"
 _COMPARED = (
     (BURNER, "duration_s", WORK_QUIET, WORK_BURNER),
+    (WRITER, "duration_s", WRITE_QUIET, WRITE_BUSY),
     (MEMORY, "gap_p99_s", QUIET, MEMORY),
     (FORKS, "gap_p99_s", QUIET, FORKS),
 )
@@ -351,13 +355,14 @@ def noisy_neighbour_figure(view: View) -> Picture:
         "times as long as beside a quiet program (logarithmic)", fontsize=style.SMALL_PT
     )
     said = "; ".join(f"{row.label.replace(' · ', ', ')}: {row.text}" for row in rows)
-    waiting = [row for row in rows if not row.label.startswith(BURNER)]
+    waiting = [row for row in rows if row.label.startswith((MEMORY, FORKS))]
     worst = max((point for row in waiting for point in row.points), default=0.0)
     values: Values = {
         "hardly": 0 < worst < HARDLY,
         "felt": worst >= HARDLY,
         "worst": ratio(worst),
-        "works": len(waiting) < len(rows),
+        "works": any(row.label.startswith(BURNER) for row in rows),
+        "writes": any(row.label.startswith(WRITER) for row in rows),
     }
     alt = f"How many times as long a neighbour waits. {said}."
     return Picture(figure, alt, view.caption(), values)

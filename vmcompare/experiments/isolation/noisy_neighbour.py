@@ -40,7 +40,7 @@ from vmcompare.engines.programs import heartbeat
 from vmcompare.errors import LaunchFailure, Unavailable, VmcompareError, WaitTimeout
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB, NS_PER_S
-from vmcompare.experiments.isolation import guest_containers, heartbeats
+from vmcompare.experiments.isolation import disk_writer, guest_containers, heartbeats
 from vmcompare.experiments.isolation.boundaries import Step, Variant
 from vmcompare.experiments.isolation.guest_containers import Limits
 from vmcompare.experiments.isolation.heartbeats import (
@@ -639,6 +639,10 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
                 groups.append([(f"a distribution: {phase}", step)])
         if Platform.CONTAINER in context.launchers:
             groups.append([("Docker’s container with limits", partial(run.docker, block))])
+        for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
+            if platform in context.launchers:
+                step = partial(disk_writer.rows, run.instances, clock, platform, block)
+                groups.append([(f"disk writer, {platform}", step)])
         chance.shuffle(groups)
         plan += [step for group in groups for step in group]
     if plan:
