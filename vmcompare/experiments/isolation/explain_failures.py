@@ -15,7 +15,7 @@ from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import Weakness, load_weaknesses
 from vmcompare.evidence.units import MIB, ratio, seconds, size
 from vmcompare.evidence.view import View, absent
-from vmcompare.experiments.explanation import Row, Values
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.isolation import heartbeats, kernel_panic
 from vmcompare.experiments.isolation.disk_writer import WRITE_BUSY, WRITE_QUIET
 from vmcompare.experiments.isolation.guest_containers import RUNTIME
@@ -41,6 +41,9 @@ from vmcompare.sandbox import Platform, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+explained = Explanation[View]()
 
 
 def _said(source: str) -> str:
@@ -133,6 +136,7 @@ _LOW_S, _HIGH_S = 0.03, 3.0
 _WORD = 0.055  # half the width of "silent", as a share of the axis
 
 
+@explained.figure("heartbeats")
 @style.own()
 def heartbeats_figure(view: View) -> Picture:
     """The longest gap in every second, for each heartbeat; where it stopped, a hatched silence."""
@@ -205,6 +209,7 @@ def _events_key(axes: Axes, found: Beats) -> None:
         axes.text(0, -number, said, va="center", fontsize=style.LEAST_PT, in_layout=False)
 
 
+@explained.outcome("sibling_gap_s", Platform.VM_DIRECT)
 def sibling_gap_s(view: View) -> float | None:
     """The sibling VM's longest gap from the privileged container's panic on."""
     try:
@@ -216,6 +221,7 @@ def sibling_gap_s(view: View) -> float | None:
     return max((gap for second, gap in gaps.items() if second >= panic), default=None)
 
 
+@explained.outcome("silent")
 def silent(view: View) -> float | None:
     """How many heartbeats fell silent with the privileged container's panic."""
     listened = [source for source in kernel_panic.SOURCES if source != kernel_panic.FAULTY]
@@ -232,6 +238,7 @@ TENANTS = 24
 KERNELS = (1, 2, 3, 4, 6, 8, 12, 24)
 
 
+@explained.whatif("blast")
 def blast(view: View) -> WhatIf:
     """24 tenants, spread evenly over k kernels: how many one panic stops."""
     found = beats(view)
@@ -336,6 +343,7 @@ def felt(view: View) -> list[marks.Row]:
     return rows
 
 
+@explained.figure("noisy")
 @style.own()
 def noisy_neighbour_figure(view: View) -> Picture:
     """How many times as long a neighbour waits, beside each program; a mark a round."""
@@ -378,6 +386,7 @@ _LIMITED = (
 """In words; platform, confinement, and whether it is a container of the disposable VM."""
 
 
+@explained.table("limits", "program that asked for more than its limit")
 def limits_table(view: View) -> Iterator[Row]:
     """What programs that ask for more than their limit got, at most."""
     rows = view.values()
@@ -425,6 +434,7 @@ def weaknesses() -> list[Weakness]:
     return sorted(checked, key=lambda one: (list(WEAK).index(one.kind), one.published))
 
 
+@explained.table("cves")
 def weaknesses_table(_view: View) -> Iterator[Row]:
     """Those of :data:`IN_CLASS`."""
     for one in weaknesses():
@@ -432,6 +442,7 @@ def weaknesses_table(_view: View) -> Iterator[Row]:
             yield _weakness(one, one.name)
 
 
+@explained.table("all_cves")
 def all_weaknesses_table(_view: View) -> Iterator[Row]:
     """Every checked weakness, with its score as its record has it."""
     for one in weaknesses():
@@ -447,6 +458,7 @@ def _weakness(one: Weakness, what: str) -> dict[str, str]:
     }
 
 
+@explained.values("all_cves", "table")
 def weaknesses_left_out(_view: View) -> Values:
     """How many known lines are left out, because their record was not read."""
     return {"unchecked": len(load_weaknesses()) - len(weaknesses())}
