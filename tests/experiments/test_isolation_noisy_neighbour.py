@@ -159,9 +159,9 @@ def test_every_hog_asks_for_more_than_it_may_have() -> None:
         noisy_neighbour.UNLIMITED: DISPOSABLE.memory_mib,
         noisy_neighbour.IN_VM: GUEST.memory_mib,
     }
-    for demand, limit_mib in limits.items():
+    for (pieces, piece_mib), limit_mib in limits.items():
         # One piece has to fit where the next does not, or nothing would be held at all.
-        assert demand.piece_mib < limit_mib < demand.pieces * demand.piece_mib
+        assert piece_mib < limit_mib < pieces * piece_mib
     assert LIMITS.pids < noisy_neighbour.MOST_FORKS <= 1000
 
 

@@ -37,7 +37,7 @@ PROBE_S = 1.5
 """Seconds in which writes of the neighbour are timed."""
 
 _VOLUME = "/vmcompare-disk"
-_INSTANCES: Mapping[Platform, tuple[Spec, str]] = {
+INSTANCES: Mapping[Platform, tuple[Spec, str]] = {
     Platform.CONTAINER: (Spec(memory_mib=GUEST.memory_mib, volume=_VOLUME), f"{_VOLUME}/file"),
     Platform.VM_DIRECT: (replace(GUEST, disk_mib=FILE_MIB), "/dev/vda"),
 }
@@ -55,13 +55,10 @@ _WRITER = f"""
 """
 
 
-def rows(
-    instances: Instances, clock: Clock, platform: Platform, block: int
-) -> Iterator[Measurement]:
+def rows(instances: Instances, platform: Platform, block: int) -> Iterator[Measurement]:
     """The rows of one platform and round; one failed row where that fails."""
-    spec, file = _INSTANCES[platform]
-    context = instances.context
-    row = Variant("", platform, spec).row(context, "duration_s", WRITE_QUIET)
+    spec, file = INSTANCES[platform]
+    row = Variant("", platform, spec).row(instances.context, "duration_s", WRITE_QUIET)
     row = replace(row, block=block)
 
     def measured() -> Iterator[Measurement]:
@@ -72,10 +69,10 @@ def rows(
                 for box in (writer, neighbour):
                     box.run(["insmod", DISK_DRIVER])
             neighbour.put(PROGRAM, _writes(file))
-            quiet_s = _write_s(neighbour, clock)
+            quiet_s = _write_s(neighbour, instances.clock)
             writer.run(["sh", "-c", _WRITER.replace("FILE", file)])
-            clock.sleep(0.3)
-            busy_s = _write_s(neighbour, clock)
+            instances.clock.sleep(0.3)
+            busy_s = _write_s(neighbour, instances.clock)
             if writer.run(["sh", "-c", "cat /tmp/writer 2>/dev/null; true"]).output:
                 raise Unavailable("the disk writer ended too early to be felt", "try again")
         yield filled(row, quiet_s)

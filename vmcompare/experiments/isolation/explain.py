@@ -46,6 +46,7 @@ from vmcompare.sandbox import EMULATION, Platform, Series
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 def _column(one: Arm, arms: list[Arm]) -> str:
     """A short heading; with the emulation, where there was one."""
     words = one.label(mixed=mixed(arms)).replace("container, no ", "no ")

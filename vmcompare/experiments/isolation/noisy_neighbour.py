@@ -7,16 +7,14 @@ this computer, and a VM that boots a distribution (the kind that findings are ab
 more than their limits as well.
 
 A hog waits for a signal, because starting it would disturb its neighbour. SIGUSR1: it takes memory
-in pieces and holds each for :data:`HOLD_S` seconds. SIGHUP: it computes, for :data:`BURN_S` seconds
-at most. SIGUSR2: it starts processes that sleep, up to :data:`MOST_FORKS`; if it gets there, it
-goes on to start and end one at a time.
-
-A neighbour that sleeps hardly feels who computes. So beside a hog that computes it works as well:
-from SIGUSR1 to SIGUSR2 it does equal pieces of work, and writes a letter after each.
+in pieces and holds each for a while. SIGHUP: it computes for a while. SIGUSR2: it starts processes
+that sleep; at the most that it may start, it goes on to start and end one at a time. Beside a hog
+that computes the neighbour works as well: from SIGUSR1 to SIGUSR2 it does equal pieces of work, and
+writes a letter after each.
 
 Every hog is bounded by what it asks for and by a limit from outside. That limit is read back first
 (from the control group, or as the memory of the guest); where it is not in force, the hog does not
-begin, and its rows say so.
+begin, and its rows say so. What a writer to the disk does is in :mod:`.disk_writer`.
 
 Rows, ``block`` = round: ``gap_p99_s`` of the neighbour's heartbeat (``phase`` = quiet, memory hog,
 fork loop); ``duration_s`` of a piece of its work (``phase`` = work beside a quiet program, work
@@ -71,7 +69,7 @@ _WAIT_S = 40
 _KILLED = 128 + 9  # exit code, in a shell, of a program that was ended by SIGKILL
 _SIGNALS = {MEMORY: "USR1", FORKS: "USR2", BURNER: "HUP"}
 
-_SCRIPT = """
+_SCRIPT = f"""
 pieces=$1 piece_mib=$2
 trap 'go=memory' USR1
 trap 'go=forks' USR2
@@ -81,34 +79,28 @@ while :; do
   case $go in
     memory) go= n=0
       while [ $n -lt $pieces ]; do
-        { dd if=/dev/zero bs=${piece_mib}M count=1 2>/dev/null; echo "piece $?" >&2; } |
-          sleep HOLD_S &
+        {{ dd if=/dev/zero bs=${{piece_mib}}M count=1 2>/dev/null; echo "piece $?" >&2; }} |
+          sleep {HOLD_S} &
         n=$((n + 1))
       done
       wait; echo 'memory done' ;;
     burn) go=
-      timeout -s KILL BURN_S sh -c 'while :; do :; done' & wait $!
+      timeout -s KILL {BURN_S} sh -c 'while :; do :; done' & wait $!
       echo 'burn done' ;;
     forks) go=
-      ( i=0; while [ $i -lt MOST_FORKS ]; do sleep 30 & i=$((i + 1)); done ) 2>/dev/null
+      ( i=0; while [ $i -lt {MOST_FORKS} ]; do sleep 30 & i=$((i + 1)); done ) 2>/dev/null
       ended=$?; i=0
       while [ $ended = 0 ] && [ $i -lt 20000 ]; do (true); i=$((i + 1)); done ;;
     *) sleep 600 & wait $!; kill $! ;;
   esac
 done
 """
-for _name, _bound in (("HOLD_S", HOLD_S), ("BURN_S", BURN_S), ("MOST_FORKS", MOST_FORKS)):
-    _SCRIPT = _SCRIPT.replace(_name, str(_bound))
 # BusyBox's dd touches every byte of its one block, and blocks on a pipe that nobody reads. In
 # pieces, because the kernel would refuse one block larger than all memory (overcommit).
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """The memory that a hog takes at most."""
-
-    pieces: int
-    piece_mib: int
+Demand = tuple[int, int]
+"""The memory that a hog takes at most: how many pieces, and MiB of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +110,11 @@ class Hog:
     Every method may raise ``LaunchFailure``, ``WaitTimeout`` and ``Unavailable``.
 
     Attributes:
-        box: the guest it is in, perhaps in a container.
+        box: the guest it is in, perhaps in a container with ``limits``.
         output: file in the guest with its output.
         process: shell that prints its process number in the guest.
         start, end: shell that starts and ends it.
         group: folder of its control group in the guest; empty without a container.
-        limits: of its container, if any.
     """
 
     box: Sandbox
@@ -154,10 +145,10 @@ class Hog:
         found = self.sh(f"cd {self.group} && cat {' '.join(wanted)}")
         _must_be("its control group", "\n".join(wanted.values()), found)
 
-    def limit_processor(self, vcpus: int) -> None:
+    def limit_processor(self) -> None:
         """Give a container that has limits :data:`BURN_CPUS`; raises ``Unavailable`` unless the
-        container, or else the guest, then has no more processors than it should."""
-        wanted, read = str(vcpus), "nproc"
+        container has no more then, or else its guest one processor."""
+        wanted, read = "1", "nproc"
         if self.limits:
             wanted = f"{BURN_CPUS * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}"
             read = f"cd {self.group} && echo '{wanted}' >cpu.max && cat cpu.max"
@@ -188,7 +179,7 @@ class Hog:
 
 def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None = None) -> Hog:
     """A hog in a container of a disposable VM; not started yet."""
-    args = ("sh", "-c", _SCRIPT, "sh", str(demand.pieces), str(demand.piece_mib))
+    args = ("sh", "-c", _SCRIPT, "sh", *map(str, demand))
     guest_containers.write(box, name, guest_containers.configuration(args=args, limits=limits))
     output, group = f"/tmp/{name}.out", f"/sys/fs/cgroup/{name}"
     return Hog(
@@ -207,7 +198,7 @@ def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None 
 def in_guest(box: Sandbox, demand: Demand) -> Hog:
     """A hog in a guest, outside any container; not started yet."""
     box.put("/tmp/hog", _SCRIPT.encode())
-    line = f"sh /tmp/hog {demand.pieces} {demand.piece_mib} </dev/null >/tmp/hog.out 2>&1 &"
+    line = f"sh /tmp/hog {demand[0]} {demand[1]} </dev/null >/tmp/hog.out 2>&1 &"
     return Hog(
         box,
         "/tmp/hog.out",
@@ -249,7 +240,6 @@ LIMITS = Limits(memory_mib=64, pids=24, cpus=0.5)
 """Of the container with limits."""
 
 DOCKER = Spec(memory_mib=LIMITS.memory_mib)
-_DOCKER_ASKS_MIB = LIMITS.memory_mib + LIMITS.memory_mib // 2
 
 MEMORY_LIMIT = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 MEMORY_PEAK = ("/sys/fs/cgroup/memory.peak", "/sys/fs/cgroup/memory/memory.max_usage_in_bytes")
@@ -275,17 +265,17 @@ def _must_be(name: str, wanted: str, found: str) -> None:
         )
 
 
-def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
-    """One row: the guest's RAM on the host ÷ what it was given. Raises ``Unavailable``."""
+def guest_ram_ratio(box: Sandbox, row: Measurement) -> float:
+    """The guest's RAM on the host ÷ what it was given. Raises ``Unavailable``."""
     ram_bytes = row.mem_limit_mib * MIB
     held = memory.vm_parts(memory.serving(box), ram_bytes=ram_bytes, emulated=row.emulated)
-    yield filled(row, held.guest_ram / ram_bytes)
+    return held.guest_ram / ram_bytes
 
 
-def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
-    """Host CPU seconds per vCPU and second, with two busy loops a vCPU. Raises ``Unavailable``."""
+def busy_loops(box: Sandbox, clock: Clock) -> float:
+    """Host CPU seconds a second, of two busy loops on one vCPU. Raises ``Unavailable``."""
     loop = "timeout -s KILL 20 sh -c 'while :; do :; done' </dev/null >/dev/null 2>&1 &"
-    box.run(["sh", "-c", "\n".join([loop] * (2 * vcpus))])
+    box.run(["sh", "-c", f"{loop}\n{loop}"])
     try:
         clock.sleep(0.5)
         pids = memory.serving(box)
@@ -294,25 +284,7 @@ def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
         took_s, after_s = (clock.now_ns() - began_ns) / NS_PER_S, memory.cpu_s(pids)
     finally:
         box.run(["sh", "-c", "pkill -9 -f '[w]hile :; do'; true"])
-    return (after_s - before_s) / (vcpus * took_s)
-
-
-def docker_memory(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
-    """Ask Docker's container for more than its memory limit, which is read back first."""
-    _must_be("the memory limit", f"{LIMITS.memory_mib * MIB}", _first(box, MEMORY_LIMIT))
-    hog = (
-        f"{{ dd if=/dev/zero bs={_DOCKER_ASKS_MIB}M count=1 2>/dev/null; echo $? >&2; }} | sleep 1"
-    )
-    killed = box.run(["sh", "-c", hog]).output.split()[-1:] == [b"%d" % _KILLED]
-    yield from _peak(row, _first(box, MEMORY_PEAK), killed=killed)
-
-
-def docker_processor(box: Sandbox, row: Measurement, clock: Clock) -> Iterator[Measurement]:
-    """Run busy loops in Docker's container, once its processor limit has been read back."""
-    wanted = f"{DOCKER.vcpus * CPU_PERIOD_US} {CPU_PERIOD_US}"
-    _must_be("the processor limit", wanted, _first(box, CPU_LIMIT))
-    ratio = busy_loops(box, DOCKER.vcpus, clock)
-    yield filled(row, float(ratio <= CPU_BOUND), text=f"{ratio:.3f} CPU seconds a second")
+    return (after_s - before_s) / took_s
 
 
 def _first(box: Sandbox, places: tuple[str, ...]) -> str:
@@ -362,9 +334,7 @@ WINDOW_S = 3.0
 """Seconds of a phase: sixty beats."""
 _WINDOW_NS = int(WINDOW_S * NS_PER_S)
 
-LIMITED = Demand(pieces=3, piece_mib=48)
-UNLIMITED = Demand(pieces=4, piece_mib=112)
-IN_VM = Demand(pieces=3, piece_mib=96)
+LIMITED, UNLIMITED, IN_VM = (3, 48), (4, 112), (3, 96)
 """Each is more than the limit, or than the guest's memory."""
 
 _FULL = Spec(machine=Machine.Q35)
@@ -412,7 +382,6 @@ class NoisyNeighbours:
     """One run of this part: what is open, by name."""
 
     instances: Instances
-    clock: Clock
     beating: dict[str, Beating] = field(default_factory=dict)
     boxes: dict[str, Sandbox] = field(default_factory=dict)
 
@@ -433,6 +402,10 @@ class NoisyNeighbours:
         except FAILURES as problem:
             opening.why[place] = problem
         return []
+
+    @property
+    def clock(self) -> Clock:
+        return self.instances.clock
 
     # ---- one neighbourhood, one round -----------------------------------------------------------
 
@@ -486,7 +459,7 @@ class NoisyNeighbours:
         row = one.at(block, WORK_QUIET, "duration_s")
         try:
             hog = one.started()
-            hog.limit_processor(row.vcpus)
+            hog.limit_processor()
             with self._working(one):
                 quiet_s = self._piece_s(one)
                 hog.begin(BURNER)
@@ -540,8 +513,8 @@ class NoisyNeighbours:
             peak = hog.sh(f"cat {hog.group}/memory.peak")
             yield from _peak(row, peak, killed=killed if hog.limits else None)
         else:
-            row = replace(row, metric="guest_ram_to_limit_ratio")
-            yield from or_failed(guest_ram(self.boxes[one.place], row), row)
+            ratio = guest_ram_ratio(self.boxes[one.place], row)
+            yield filled(row, ratio, metric="guest_ram_to_limit_ratio")
 
     def take_away(self, one: Neighbourhood) -> Iterator[Measurement]:
         """End the hog of this round, and its processes."""
@@ -565,23 +538,36 @@ class NoisyNeighbours:
             box = self.boxes[_DISTRIBUTION]
             if phase == MEMORY:
                 fill(box, _FULL.memory_mib)
-                yield from guest_ram(box, row)
+                yield filled(row, guest_ram_ratio(box, row))
             else:
-                yield filled(row, busy_loops(box, _FULL.vcpus, self.clock))
+                yield filled(row, busy_loops(box, self.clock))
 
         return or_failed(rows(), row)
 
     def docker(self, block: int) -> Iterator[Measurement]:
-        """Docker's own container with limits, on this computer."""
-        launcher = self.instances.launcher(Platform.CONTAINER)
+        """Ask Docker's own container, on this computer, for more than its limits; each of them is
+        read back first."""
         limited = Variant("", Platform.CONTAINER, DOCKER, WITH)
         row = replace(limited.row(self.instances.context, "cgroup_bytes", MEMORY), block=block)
         busy = replace(row, metric="fact", phase="container_cpu_limit_holds")
 
+        def of_memory(box: Sandbox) -> Iterator[Measurement]:
+            _must_be("the memory limit", f"{LIMITS.memory_mib * MIB}", _first(box, MEMORY_LIMIT))
+            asks = f"dd if=/dev/zero bs={LIMITS.memory_mib * 3 // 2}M count=1 2>/dev/null"
+            said = box.run(["sh", "-c", f"{{ {asks}; echo $? >&2; }} | sleep 1"]).output.split()
+            yield from _peak(row, _first(box, MEMORY_PEAK), killed=said[-1:] == [b"%d" % _KILLED])
+
+        def of_processor(box: Sandbox) -> Iterator[Measurement]:
+            wanted = f"{CPU_PERIOD_US} {CPU_PERIOD_US}"
+            _must_be("the processor limit", wanted, _first(box, CPU_LIMIT))
+            used = busy_loops(box, self.clock)
+            yield filled(busy, float(used <= CPU_BOUND), text=f"{used:.3f} CPU seconds a second")
+
         def rows() -> Iterator[Measurement]:
+            launcher = self.instances.launcher(Platform.CONTAINER)
             with launcher.open(DOCKER, self.instances.context.on_event) as box:
-                yield from or_failed(docker_memory(box, row), row)
-                yield from or_failed(docker_processor(box, busy, self.clock), busy)
+                yield from or_failed(of_memory(box), row)
+                yield from or_failed(of_processor(box), busy)
 
         return or_failed(rows(), row)
 
@@ -596,12 +582,10 @@ class NoisyNeighbours:
 
 
 def _neighbourhoods(context: Context) -> list[Neighbourhood]:
-    def row(confinement: str) -> Measurement:
-        kind = (Platform.CONTAINER, DISPOSABLE, confinement, guest_containers.RUNTIME)
-        return Variant("", *kind).row(context, "gap_p99_s")
-
+    kind = (Platform.CONTAINER, DISPOSABLE, WITHOUT, guest_containers.RUNTIME)
+    without = Variant("", *kind).row(context, "gap_p99_s")
+    limited = replace(without, confinement=WITH, mem_limit_mib=LIMITS.memory_mib)
     vm = Variant("", Platform.VM_DIRECT, GUEST).row(context, "gap_p99_s")
-    without, limited = row(WITHOUT), replace(row(WITH), mem_limit_mib=LIMITS.memory_mib)
     return [
         Neighbourhood(f"container {WITHOUT}", without, _HOSTING, _HOSTING, UNLIMITED),
         Neighbourhood(f"container {WITH}", limited, _HOSTING, _HOSTING, LIMITED, LIMITS),
@@ -612,8 +596,7 @@ def _neighbourhoods(context: Context) -> list[Neighbourhood]:
 def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = None) -> list[Step]:
     """The steps of this part; without QEMU only those of Docker's container with limits."""
     own = stack.enter_context(contextlib.ExitStack())
-    clock = clock or Clock()
-    run = NoisyNeighbours(Instances(context, own, clock), clock)
+    run = NoisyNeighbours(Instances(context, own, clock or Clock()))
     chance = random.Random(context.seed)
     has_vms = Platform.VM_DIRECT in context.launchers
     all_of_them = _neighbourhoods(context) if has_vms else []
@@ -634,15 +617,22 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
             for one in all_of_them
         ]
         if _DISTRIBUTION in places:
-            for phase in (MEMORY, "busy loops"):
-                step = partial(run.distribution, block, phase)
-                groups.append([(f"a distribution: {phase}", step)])
+            groups += [
+                [(f"a distribution: {phase}", partial(run.distribution, block, phase))]
+                for phase in (MEMORY, "busy loops")
+            ]
         if Platform.CONTAINER in context.launchers:
             groups.append([("Docker’s container with limits", partial(run.docker, block))])
-        for platform in (Platform.CONTAINER, Platform.VM_DIRECT):
-            if platform in context.launchers:
-                step = partial(disk_writer.rows, run.instances, clock, platform, block)
-                groups.append([(f"disk writer, {platform}", step)])
+        groups += [
+            [
+                (
+                    f"disk writer, {platform}",
+                    partial(disk_writer.rows, run.instances, platform, block),
+                )
+            ]
+            for platform in disk_writer.INSTANCES
+            if platform in context.launchers
+        ]
         chance.shuffle(groups)
         plan += [step for group in groups for step in group]
     if plan:
