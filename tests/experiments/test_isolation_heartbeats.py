@@ -119,7 +119,7 @@ def test_the_percentile_is_that_of_the_usual_method() -> None:
 def test_missed_is_over_a_second_and_over_twice_the_longest_before(
     gap: float, before: float, was_missed: bool
 ) -> None:
-    assert heartbeats.missed_in({29: before, 30: gap}, 30, 30) is was_missed
+    assert misses({29: before, 30: gap}, 30) is was_missed
 
 
 def test_a_gap_after_the_event_counts_and_one_before_it_does_not() -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import mean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import Weakness, load_weaknesses
@@ -59,8 +58,7 @@ _ASKED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PanicEvent:
+class PanicEvent(NamedTuple):
     """What happened in which second of the axis: its phase, in words, or why it could not."""
 
     second: int
@@ -73,14 +71,9 @@ class PanicEvent:
         return _ASKED.get(self.phase, self.phase.removeprefix(EVENT))
 
 
-@dataclass(frozen=True, slots=True)
-class Beats:
-    """All heartbeats of one run.
-
-    Attributes:
-        gaps: whose → second → longest gap that ended in it, or time since the last beat (s).
-        events: what happened, in order.
-    """
+class Beats(NamedTuple):
+    """All heartbeats of one run: whose → second → longest gap that ended in it, or time since the
+    last beat (s); and what happened, in order."""
 
     gaps: Mapping[str, Mapping[int, float]]
     events: Sequence[PanicEvent]
@@ -91,11 +84,6 @@ class Beats:
             if event.phase == phase and not event.failed:
                 return event.second
         raise absent("run with both panics")
-
-    def silent(self, source: str) -> list[int]:
-        """Seconds in which it was silent: see :func:`.heartbeats.silent_seconds`."""
-        events = [event.second for event in self.events]
-        return sorted(heartbeats.silent_seconds(self.gaps.get(source, {}), events))
 
     def misses(self, source: str, phase: str) -> bool:
         """Whether it missed a beat from an event on; raises ``Unavailable``."""
@@ -114,22 +102,20 @@ def beats(view: View) -> Beats:
         for column in view.columns("gap_s", phase=source)
     ]
     run = (of_vms or heard)[0].run_id
-
     frame = view.frame
     told = frame[(frame["run_id"] == run) & frame["phase"].astype(str).str.startswith(EVENT)]
     events = [
-        PanicEvent(int(row["rep"]), str(row["phase"]), str(row["text"] or row["error"]),
-                   failed=row["status"] != "ok")
+        PanicEvent(
+            int(row["rep"]), row["phase"], row["text"] or row["error"], row["status"] != "ok"
+        )
         for row in told.to_dict("records")
-    ]  # fmt: skip
-    return Beats(
-        {
-            source: column.medians("rep")
-            for source in kernel_panic.SOURCES
-            for column in view.columns("gap_s", phase=source, run_id=run)
-        },
-        sorted(events, key=lambda event: event.second),
-    )
+    ]
+    gaps = {
+        source: column.medians("rep")
+        for source in kernel_panic.SOURCES
+        for column in view.columns("gap_s", phase=source, run_id=run)
+    }
+    return Beats(gaps, sorted(events))
 
 
 _LOW_S, _HIGH_S = 0.03, 3.0
@@ -143,7 +129,9 @@ def heartbeats_figure(view: View) -> Picture:
     found = beats(view)
     last = max(second for gaps in found.gaps.values() for second in gaps)
     rows = len(found.gaps)
-    key_in = 0.2 * (len(found.events) + 2)
+    key = ["bar: longest gap between two beats that ended in this second"]
+    key += [f"{n}  {e.name} → {e.text}" for n, e in enumerate(found.events, start=1)]
+    key_in = 0.2 * (len(key) + 1)
     figure = style.figure(0.58 * rows + 0.45 + key_in)
     grid = figure.subplots(rows + 1, 1, height_ratios=[0.58] * rows + [key_in], squeeze=False)[:, 0]
     told = ["Heartbeats on one time axis, the longest gap in every second."]
@@ -160,7 +148,11 @@ def heartbeats_figure(view: View) -> Picture:
             event.second, 1.04, str(number), transform=grid[0].get_xaxis_transform(),
             ha="center", va="bottom", fontsize=style.SMALL_PT, fontweight="bold",
         )  # fmt: skip
-    _events_key(grid[rows], found)
+    grid[rows].axis("off")
+    grid[rows].set_ylim(-len(key) + 0.4, 0.6)
+    for number, said in enumerate(key):
+        short = said if len(said) < 80 else said[:78] + "…"
+        grid[rows].text(0, -number, short, va="center", fontsize=style.LEAST_PT, in_layout=False)
     failed = "; ".join(f"{e.name} ({e.text})" for e in found.events if e.failed)
     return Picture(figure, " ".join(told), view.caption(), {"failed": failed})
 
@@ -168,7 +160,8 @@ def heartbeats_figure(view: View) -> Picture:
 def _strip(axes: Axes, found: Beats, source: str, last: int) -> str:
     """Draw one heartbeat, and say it in words."""
     colour = style.look(Series(kernel_panic.SOURCES[source].platform)).colour
-    silent = found.silent(source)
+    events = [event.second for event in found.events]
+    silent = sorted(heartbeats.silent_seconds(found.gaps[source], events))
     alive = {second: gap for second, gap in found.gaps[source].items() if second not in silent}
     axes.set_yscale("log")
     axes.set_ylim(_LOW_S, _HIGH_S)
@@ -195,18 +188,6 @@ def _strip(axes: Axes, found: Beats, source: str, last: int) -> str:
     words = f"gaps up to {seconds(max(alive.values()))}" if alive else "never heard"
     words += "".join(f", silent from second {begin} on" for begin, _ in stretches[:1])
     return f"{_said(source)}: {words}."
-
-
-def _events_key(axes: Axes, found: Beats) -> None:
-    lines = ["bar: longest gap between two beats that ended in this second"]
-    for number, event in enumerate(found.events, start=1):
-        said = f"{number}  {event.name} → {event.text}"
-        lines.append(said if len(said) < 80 else said[:78] + "…")
-    axes.axis("off")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(-len(lines) + 0.4, 0.6)
-    for number, said in enumerate(lines):
-        axes.text(0, -number, said, va="center", fontsize=style.LEAST_PT, in_layout=False)
 
 
 @explained.outcome("sibling_gap_s", Platform.VM_DIRECT)
@@ -242,8 +223,8 @@ KERNELS = (1, 2, 3, 4, 6, 8, 12, 24)
 def blast(view: View) -> WhatIf:
     """24 tenants, spread evenly over k kernels: how many one panic stops."""
     found = beats(view)
-    on = _share(found, PRIVILEGED_ASKS, kernel_panic.A, kernel_panic.B)
-    beside = _share(found, FAULTY_PANICS, kernel_panic.SIBLING)
+    on = mean(found.misses(one, PRIVILEGED_ASKS) for one in (kernel_panic.A, kernel_panic.B))
+    beside = float(found.misses(kernel_panic.SIBLING, FAULTY_PANICS))
 
     @style.own()
     def draw(k: float) -> Picture:
@@ -251,7 +232,7 @@ def blast(view: View) -> WhatIf:
         stopped = on * each + beside * (TENANTS - each)
         figure = style.figure(2.4)
         axes = figure.subplots()
-        _kernels(axes, kernels, each, round(on * each), round(beside * (TENANTS - each)))
+        _kernels(axes, each, [round(on * each), *[round(beside * each)] * (kernels - 1)])
         many = f"{kernels} kernel{'s' * (kernels > 1)}"
         said = f"{many}: one panic stops {stopped:g} of {TENANTS} tenants"
         axes.set_title(said, fontsize=style.SMALL_PT, loc="left", fontweight="bold")
@@ -265,13 +246,12 @@ def blast(view: View) -> WhatIf:
     )
 
 
-def _kernels(axes: Axes, kernels: int, each: int, on: int, beside: int) -> None:
-    """One frame a kernel, one square a tenant; the first kernel panics."""
+def _kernels(axes: Axes, each: int, stopped: Sequence[int]) -> None:
+    """A frame for each kernel, the first of which panics; of its tenants so many stop."""
     from matplotlib.patches import Rectangle
 
     place = 0.0
-    for kernel in range(kernels):
-        fell = on if kernel == 0 else max(0, min(each, beside - (kernel - 1) * each))
+    for kernel, fell in enumerate(stopped):
         edge, width = (style.VERMILLION, 3.0) if kernel == 0 else (style.GREY, 1.0)
         frame = Rectangle((place - 0.1, -0.25), each, 1.4, fill=False, ec=edge, lw=width)
         axes.add_patch(frame)
@@ -286,11 +266,6 @@ def _kernels(axes: Axes, kernels: int, each: int, on: int, beside: int) -> None:
     words = "frame: one kernel, thick: it panics · box: one tenant, hatched: it stops"
     axes.text(0, -0.6, words, va="center", fontsize=style.LEAST_PT)
     axes.axis("off")
-
-
-def _share(found: Beats, phase: str, *sources: str) -> float:
-    """Of these instances, how many fell silent in one panic; raises ``Unavailable``."""
-    return mean(found.misses(source, phase) for source in sources)
 
 
 # ---- a noisy neighbour ---------------------------------------------------------------------------

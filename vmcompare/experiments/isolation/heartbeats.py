@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 from vmcompare.engines.programs import heartbeat
@@ -40,7 +40,7 @@ MISSED_OVER_S = 1.0
 MISSED_TIMES = 2.0
 BEFORE_S = 30
 """The registered rule: a beat was missed where a gap is over 1 s and over twice the longest gap of
-the 30 s before an event. See :func:`missed_in`."""
+the 30 s before an event. See :func:`missed`."""
 
 
 class BeatLog:
@@ -94,36 +94,34 @@ def p99_s(gaps: Sequence[float]) -> float:
     return statistics.quantiles(gaps, n=100, method="inclusive")[98]
 
 
-def missed_in(by_second: Mapping[int, float], second: int, event: int) -> bool:
-    """The registered rule: whether a beat was missed in ``second``.
+def missed(
+    by_second: Mapping[int, float], event: int, until: int | None = None
+) -> Mapping[int, bool]:
+    """The registered rule: second, from an event on, → whether a beat was missed in it.
 
     Args:
         by_second: second → longest gap (s), as in rows ``gap_s``.
-        second: not before ``event``.
-        event: the second of an event; the 30 s before it are the baseline.
-
-    Raises ``Unavailable``: no beat was recorded in the baseline.
-    """
-    before = [gap for at, gap in by_second.items() if event - BEFORE_S <= at < event]
-    if not before:
-        raise absent("second before the event")
-    return by_second[second] > max(MISSED_OVER_S, MISSED_TIMES * max(before))
-
-
-def misses(by_second: Mapping[int, float], event: int) -> bool:
-    """Whether a beat was missed from ``event`` on; see :func:`missed_in`.
+        event: the second of the event; the 30 s before it are the baseline.
+        until: the second before which to end, if any.
 
     Raises ``Unavailable``: no beat was recorded in the baseline, or none after it.
     """
-    return any(missed_in(by_second, second, event) for second in _after(by_second, event))
+    before = [gap for at, gap in by_second.items() if event - BEFORE_S <= at < event]
+    after = sorted(s for s in by_second if event <= s and (until is None or s < until))
+    if not before or not after:
+        raise absent(f"second {'after' if before else 'before'} the event")
+    most_s = max(MISSED_OVER_S, MISSED_TIMES * max(before))
+    return {second: by_second[second] > most_s for second in after}
+
+
+def misses(by_second: Mapping[int, float], event: int) -> bool:
+    """Whether a beat was missed from ``event`` on; arguments and errors as :func:`missed`."""
+    return any(missed(by_second, event).values())
 
 
 def silent(by_second: Mapping[int, float], event: int, until: int | None = None) -> bool:
-    """Whether a heartbeat stopped after ``event`` and had not come back by ``until``.
-
-    Raises ``Unavailable``: as :func:`misses`.
-    """
-    return missed_in(by_second, _after(by_second, event, until)[-1], event)
+    """Whether a heartbeat stopped after ``event`` and had not come back by ``until``."""
+    return list(missed(by_second, event, until).values())[-1]
 
 
 def silent_seconds(by_second: Mapping[int, float], events: Sequence[int]) -> frozenset[int]:
@@ -135,23 +133,12 @@ def silent_seconds(by_second: Mapping[int, float], events: Sequence[int]) -> fro
     found: set[int] = set()
     for event, until in zip(events, [*events[1:], None], strict=False):
         with contextlib.suppress(Unavailable):
-            window = _after(by_second, event, until)
+            window = missed(by_second, event, until)
             for second in window:  # a gap that grows is one without a beat
                 if second - 1 in found and by_second[second] > by_second[second - 1]:
                     found.add(second)
-            for second in reversed(window):
-                if not missed_in(by_second, second, event):
-                    break
-                found.add(second)
+            found.update(takewhile(window.__getitem__, reversed(window)))
     return frozenset(found)
-
-
-def _after(by_second: Mapping[int, float], event: int, until: int | None = None) -> list[int]:
-    """The seconds with a gap from ``event`` to ``until``, in order."""
-    after = sorted(s for s in by_second if event <= s and (until is None or s < until))
-    if not after:
-        raise absent("second after the event")
-    return after
 
 
 # ---- instances with a heartbeat ------------------------------------------------------------------
