@@ -55,22 +55,24 @@ def rows_in(context: Context, world: World) -> list[Measurement]:
         return [row for step in context.steps(plan) for row in step()]
 
 
-def gaps(rows: Sequence[Measurement]) -> Counter[tuple[str, str, str]]:
-    """Platform, confinement and phase → how many gaps were measured."""
-    good = [row for row in rows if row.metric == "gap_p99_s" and row.status == "ok"]
+def worked(rows: Sequence[Measurement]) -> Counter[tuple[str, str, str]]:
+    """Platform, confinement and phase → how often a neighbour's computing was timed."""
+    good = [row for row in rows if row.phase.startswith("work") and row.status == "ok"]
     return Counter((str(row.platform), row.confinement, row.phase) for row in good)
 
 
 # ---- as it should go ----------------------------------------------------------------------------
 
 
-def test_each_neighbourhood_is_quiet_then_short_of_memory_then_of_processes(
+def test_in_each_neighbourhood_a_hog_takes_memory_then_time_then_processes(
     host: SimpleNamespace,
 ) -> None:
     rows = rows_of(host, World(), rounds=2)
     arms = [("container", "without limits"), ("container", "with limits"), ("vm-direct", "")]
-    wanted = {(*arm, phase): 2 for arm in arms for phase in ("quiet", "memory hog", "fork loop")}
-    assert gaps(rows) == wanted
+    phases = (noisy_neighbour.WORK_QUIET, noisy_neighbour.WORK_BURNER)
+    assert worked(rows) == {(*arm, phase): 2 for arm in arms for phase in phases}
+    inside = [r for r in rows if r.runtime == "runc in a guest" and r.metric != "fact"]
+    assert [r.phase for r in inside[:4]] == ["memory hog", *phases, "fork loop"]
 
 
 def test_all_is_taken_down_and_nothing_failed(host: SimpleNamespace) -> None:
@@ -177,8 +179,8 @@ def test_a_limit_that_does_not_read_back_refuses_the_demonstration(
     limited = [r for r in rows if r.confinement == "with limits" and r.runtime != "runc"]
     assert limited
     assert all("refused" in r.error for r in limited)
-    others = {key for key in gaps(rows) if key[1] != "with limits"}
-    assert len(others) == 6
+    others = {key for key in worked(rows) if key[1] != "with limits"}
+    assert len(others) == 4
     let_loose = [w for w in world.asked if "/runc/hog-0-with/" in w and "kill -USR" in w]
     assert let_loose == []
 
@@ -188,7 +190,7 @@ def test_a_guest_with_more_memory_than_it_was_given_is_no_outer_limit(
 ) -> None:
     world = World(total_kb=8 << 20)
     rows = rows_of(host, world)
-    assert {key[1] for key in gaps(rows)} == {"with limits"}
+    assert {key[1] for key in worked(rows)} == {"with limits"}
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ def test_where_no_guest_can_host_containers_vms_still_are_noisy_neighbours(
 ) -> None:
     no_runc = Unavailable("this computer has no runc", "install it")
     rows = rows_of(host, World(missing={CONTAINER_HOST: no_runc}))
-    assert {key[0] for key in gaps(rows)} == {"vm-direct"}
+    assert {key[0] for key in worked(rows)} == {"vm-direct"}
     inside = [r for r in rows if r.runtime == "runc in a guest"]
     assert inside
     assert all("no runc" in r.error for r in inside)
@@ -239,12 +241,6 @@ def test_a_limit_that_is_passed_is_told(host: SimpleNamespace) -> None:
     rows = rows_of(host, World(docker=(str(64 * MIB), str(96 * MIB), "100000 100000"), dd=b"0\n"))
     docker = [r for r in rows if r.runtime == "runc"]
     assert facts(docker)["container_memory_limit_holds"] == 0
-
-
-def test_a_sibling_that_falls_silent_is_an_error_and_no_percentile(host: SimpleNamespace) -> None:
-    rows = rows_of(host, World(bumps={"S": 1e6}), (Platform.VM_DIRECT,))
-    assert {phase for _, _, phase in gaps(rows)} == {"quiet"}
-    assert any("silent" in r.error for r in rows)
 
 
 def test_stopping_at_any_step_leaves_nothing_open(host: SimpleNamespace) -> None:
@@ -310,13 +306,13 @@ def test_a_real_neighbour_works_beside_real_cpu_burners(monkeypatch: pytest.Monk
     except Unavailable as missing:
         pytest.skip(str(missing))
     context = Context({Platform.VM_DIRECT: qemu.launchers()[Platform.VM_DIRECT]}, 1)
-    others = (MEMORY, noisy_neighbour.FORKS, "all quiet", "busy loops")
     with contextlib.ExitStack() as stack:
         plan = noisy_neighbour.steps(context, stack)
-        wanted = [step for words, step in plan if not any(other in words for other in others)]
+        wanted = [step for words, step in plan if "disk" not in words]
         rows = [row for step in wanted for row in step()]
     assert {row.status for row in rows} == {"ok"}, [row.error for row in rows]
-    assert {(row.confinement, row.phase, row.metric) for row in rows} == {
+    work = [row for row in rows if row.metric == "duration_s"]
+    assert {(row.confinement, row.phase, row.metric) for row in work} == {
         (confinement, phase, "duration_s")
         for confinement in ("without limits", "with limits", "")
         for phase in (noisy_neighbour.WORK_QUIET, noisy_neighbour.WORK_BURNER)

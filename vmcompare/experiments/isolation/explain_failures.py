@@ -28,7 +28,6 @@ from vmcompare.experiments.isolation.noisy_neighbour import (
     BURNER,
     FORKS,
     MEMORY,
-    QUIET,
     WITH,
     WITHOUT,
     WORK_BURNER,
@@ -270,59 +269,38 @@ def _kernels(axes: Axes, each: int, stopped: Sequence[int]) -> None:
 
 # ---- a noisy neighbour ---------------------------------------------------------------------------
 
-HARDLY = 1.2
-"""Up to this much over quiet, in every round, a neighbour hardly felt it: a fifth, a choice."""
-
-_ARMS = (
-    ("container, no limit", Platform.CONTAINER, WITHOUT),
-    ("container, limited", Platform.CONTAINER, WITH),
-    ("container, no limit", Platform.CONTAINER, ""),
-    ("VM beside VM", Platform.VM_DIRECT, ""),
-)
-"""In words, and the platform and confinement of the program that takes much."""
-
 WRITER = "disk writer"
-_COMPARED = (
-    (BURNER, "duration_s", WORK_QUIET, WORK_BURNER),
-    (WRITER, "duration_s", WRITE_QUIET, WRITE_BUSY),
-    (MEMORY, "gap_p99_s", QUIET, MEMORY),
-    (FORKS, "gap_p99_s", QUIET, FORKS),
+_FELT = (
+    (f"{BURNER} · container, no limit", Platform.CONTAINER, WITHOUT, WORK_QUIET, WORK_BURNER),
+    (f"{BURNER} · container, limited", Platform.CONTAINER, WITH, WORK_QUIET, WORK_BURNER),
+    (f"{BURNER} · VM beside VM", Platform.VM_DIRECT, "", WORK_QUIET, WORK_BURNER),
+    (f"{WRITER} · container, no limit", Platform.CONTAINER, "", WRITE_QUIET, WRITE_BUSY),
+    (f"{WRITER} · VM beside VM", Platform.VM_DIRECT, "", WRITE_QUIET, WRITE_BUSY),
 )
-"""What a program takes; the metric of its neighbour, and its phases beside quiet and busy ones."""
-
-
-def felt(view: View) -> list[marks.Row]:
-    """How many times as long a neighbour waits or works, a row for each program beside it and a
-    point a round.
-
-    Raises ``Unavailable``: no program has taken much yet.
-    """
-    rows = []
-    for what, metric, calm, busy in _COMPARED:
-        for arm, platform, held in _ARMS:
-            for column in view.columns(metric, platform=str(platform), confinement=held)[:1]:
-                loud, quiet = column.where(phase=busy), column.where(phase=calm)
-                times = loud.over(quiet) if loud.n and quiet.n else None
-                if times:
-                    below = quiet.blocks()
-                    points = [
-                        median(values) / median(below[block])
-                        for block, values in loud.blocks().items()
-                        if block in below
-                    ]
-                    label, value = f"{what} · {arm}", times.estimate
-                    look = style.look(column.series)
-                    rows.append(marks.Row(label, ratio(value), look, value, points=points))
-    if not rows:
-        raise absent("neighbour that was disturbed")
-    return rows
+"""In words; platform and confinement of who takes much, and the neighbour's phases beside a quiet
+program and beside that one."""
 
 
 @explained.figure("noisy")
 @style.own()
 def noisy_neighbour_figure(view: View) -> Picture:
-    """How many times as long a neighbour waits, beside each program; a mark a round."""
-    rows = felt(view)
+    """How many times as long a neighbour takes, beside each program; a mark a round."""
+    rows = []
+    for label, platform, held, calm, busy in _FELT:
+        for column in view.columns("duration_s", platform=str(platform), confinement=held)[:1]:
+            loud, quiet = column.where(phase=busy), column.where(phase=calm)
+            times = loud.over(quiet) if loud.n and quiet.n else None
+            if times:
+                below, look = quiet.blocks(), style.look(column.series)
+                points = [
+                    median(values) / median(below[block])
+                    for block, values in loud.blocks().items()
+                    if block in below
+                ]
+                value = times.estimate
+                rows.append(marks.Row(label, ratio(value), look, value, points=points))
+    if not rows:
+        raise absent("neighbour that was disturbed")
     figure = style.figure(marks.TALL_IN * len(rows) + 0.8)
     axes = figure.subplots()
     marks.draw(axes, rows)
@@ -330,7 +308,7 @@ def noisy_neighbour_figure(view: View) -> Picture:
     axes.set_xscale("log")
     low, high = min(0.8, *points) * 0.95, max(2.5, *points) * 1.1
     axes.set_xlim(low, high)
-    ticks = [n for n in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low < n < high]
+    ticks = [n for n in (0.1, 0.2, 0.5, 1, 1.5, 2, 5, 10, 20, 50, 100) if low < n < high]
     axes.set_xticks(ticks, [f"{n:g}×" for n in ticks])
     axes.minorticks_off()
     axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
@@ -338,16 +316,8 @@ def noisy_neighbour_figure(view: View) -> Picture:
         "times as long as beside a quiet program (dashed: as long)", fontsize=style.SMALL_PT
     )
     said = "; ".join(f"{row.label.replace(' · ', ', ')}: {row.text}" for row in rows)
-    waiting = [row for row in rows if row.label.startswith((MEMORY, FORKS))]
-    worst = max((point for row in waiting for point in row.points), default=0.0)
-    values: Values = {
-        "hardly": 0 < worst < HARDLY,
-        "felt": worst >= HARDLY,
-        "worst": ratio(worst),
-        "works": any(row.label.startswith(BURNER) for row in rows),
-        "writes": any(row.label.startswith(WRITER) for row in rows),
-    }
-    alt = f"How many times as long a neighbour waits. {said}."
+    values: Values = {"writes": any(row.label.startswith(WRITER) for row in rows)}
+    alt = f"How many times as long a neighbour takes. {said}."
     return Picture(figure, alt, view.caption(), values)
 
 

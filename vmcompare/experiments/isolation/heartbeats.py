@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import platform as computer
-import statistics
 import time
 from bisect import bisect_left
 from collections import defaultdict
@@ -60,15 +59,6 @@ class BeatLog:
         return tuple(self._beats.get(letter, ()))
 
 
-def _ended_s(
-    beats_ns: Sequence[int], begin_ns: int, end_ns: int
-) -> tuple[list[float], float | None]:
-    """The gaps (s) that ended in an interval, and the one still open at its end, if any."""
-    first, after = bisect_left(beats_ns, begin_ns), bisect_left(beats_ns, end_ns)
-    ended = [(b - a) / NS_PER_S for a, b in pairwise(beats_ns[max(0, first - 1) : after])]
-    return ended, (end_ns - beats_ns[after - 1]) / NS_PER_S if after else None
-
-
 def longest_gap_s(beats_ns: Sequence[int], zero_ns: int, second: int) -> float | None:
     """The longest gap (s) that ended in one second of the time axis.
 
@@ -76,22 +66,12 @@ def longest_gap_s(beats_ns: Sequence[int], zero_ns: int, second: int) -> float |
     first beat.
     """
     begin_ns = zero_ns + second * NS_PER_S
-    ended, still_open = _ended_s(beats_ns, begin_ns, begin_ns + NS_PER_S)
-    return max(ended, default=still_open)
-
-
-def gaps_s(beats_ns: Sequence[int], begin_ns: int, end_ns: int) -> list[float]:
-    """All gaps (s) that ended in an interval, and the one still open at its end where that is the
-    longest."""
-    ended, still_open = _ended_s(beats_ns, begin_ns, end_ns)
-    if still_open is not None and still_open > max(ended, default=0.0):
-        ended.append(still_open)
-    return ended
-
-
-def p99_s(gaps: Sequence[float]) -> float:
-    """The 99th percentile of at least two gaps (s): method 7 of Hyndman and Fan (1996), numpy's."""
-    return statistics.quantiles(gaps, n=100, method="inclusive")[98]
+    end_ns = begin_ns + NS_PER_S
+    first, after = bisect_left(beats_ns, begin_ns), bisect_left(beats_ns, end_ns)
+    ended = [b - a for a, b in pairwise(beats_ns[max(0, first - 1) : after])]
+    if not after:
+        return None
+    return max(ended, default=end_ns - beats_ns[after - 1]) / NS_PER_S
 
 
 def missed(

@@ -1,44 +1,41 @@
 """What a neighbour notices when a program takes all it can get, and which limits hold.
 
-Three times a heartbeat beside a :class:`Hog`: a container without limits and one with limits, both
-in a disposable VM, and a VM beside another VM. In each round all are quiet first; then each hog in
-turn takes memory, then processor time, and then processes. Docker's own container with limits, on
-this computer, and a VM that boots a distribution (the kind that findings are about) are asked for
-more than their limits as well.
+Three times a neighbour beside a :class:`Hog`: a container without limits and one with limits, both
+in a disposable VM, and a VM beside another VM. In each round each hog in turn takes memory, then
+processor time, and then processes. Docker's own container with limits, on this computer, and a VM
+that boots a distribution (the kind that findings are about) are asked for more than their limits as
+well. What a writer to the disk does is in :mod:`.disk_writer`.
 
-A hog waits for a signal, because starting it would disturb its neighbour. SIGUSR1: it takes memory
-in pieces and holds each for a while. SIGHUP: it computes for a while. SIGUSR2: it starts processes
-that sleep; at the most that it may start, it goes on to start and end one at a time. Beside a hog
-that computes the neighbour works as well: from SIGUSR1 to SIGUSR2 it does equal pieces of work, and
-writes a letter after each.
+A hog waits for a signal, because its limits are read back first (from the control group, or as the
+memory of the guest); where they are not in force, it does not begin, and its rows say so. SIGUSR1:
+it takes memory in pieces and holds each for a while. SIGHUP: it computes for a while. SIGUSR2: it
+starts processes that sleep; at the most that it may start, it goes on to start and end one at a
+time. From SIGUSR1 to SIGUSR2 the neighbour does equal pieces of work, and writes a letter after
+each.
 
-Every hog is bounded by what it asks for and by a limit from outside. That limit is read back first
-(from the control group, or as the memory of the guest); where it is not in force, the hog does not
-begin, and its rows say so. What a writer to the disk does is in :mod:`.disk_writer`.
-
-Rows, ``block`` = round: ``gap_p99_s`` of the neighbour's heartbeat (``phase`` = quiet, memory hog,
-fork loop); ``duration_s`` of a piece of its work (``phase`` = work beside a quiet program, work
-beside a CPU burner); ``cgroup_bytes``, the peak of the hog's control group; ``item_count``,
-processes it reached; ``guest_ram_to_limit_ratio``, RAM that the host gives a guest that wants more,
-per ``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator per vCPU and second, with
-two busy loops a vCPU; and the facts ``container_memory_limit_holds`` and
-``container_cpu_limit_holds``.
+Rows, ``block`` = round: ``duration_s`` of a piece of the neighbour's work (``phase`` = work beside
+a quiet program, work beside a CPU burner); ``cgroup_bytes``, the peak of the hog's control group;
+``item_count``, processes it reached; ``guest_ram_to_limit_ratio``, RAM that the host gives a guest
+that wants more, per ``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator per vCPU
+and second, with two busy loops; and the facts ``container_memory_limit_holds`` and
+``container_cpu_limit_holds``. Older recordings also have ``gap_p99_s``: a heartbeat was listened to
+while a hog took memory and processes, and hardly noticed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vmcompare.engines.images.oci import CPU_PERIOD_US
 from vmcompare.engines.programs import heartbeat
-from vmcompare.errors import LaunchFailure, Unavailable, VmcompareError, WaitTimeout
+from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB, NS_PER_S
-from vmcompare.experiments.isolation import disk_writer, guest_containers, heartbeats
+from vmcompare.experiments.isolation import disk_writer, guest_containers
 from vmcompare.experiments.isolation.boundaries import Step, Variant
 from vmcompare.experiments.isolation.guest_containers import Limits
 from vmcompare.experiments.isolation.heartbeats import (
@@ -49,11 +46,11 @@ from vmcompare.experiments.isolation.heartbeats import (
     Instances,
 )
 from vmcompare.measuring import memory
-from vmcompare.measuring.experiment import FAILURES, Context, failed, filled, or_failed
+from vmcompare.measuring.experiment import FAILURES, Context, filled, or_failed
 from vmcompare.sandbox import Machine, Platform, Sandbox, Spec
 
 WITHOUT, WITH = "without limits", "with limits"
-QUIET, MEMORY, FORKS, BURNER = "quiet", "memory hog", "fork loop", "CPU burner"
+MEMORY, FORKS, BURNER = "memory hog", "fork loop", "CPU burner"
 WORK_QUIET, WORK_BURNER = "work beside a quiet program", "work beside a CPU burner"
 
 # ---- hogs ----------------------------------------------------------------------------------------
@@ -330,9 +327,8 @@ _WORKING = ("sh", "-c", _WORKS, "sh", _LETTER)
 WORK_S = 2.0
 """Seconds in which pieces of work are counted."""
 
-WINDOW_S = 3.0
-"""Seconds of a phase: sixty beats."""
-_WINDOW_NS = int(WINDOW_S * NS_PER_S)
+FORK_S = 3.0
+"""Seconds after which processes are counted."""
 
 LIMITED, UNLIMITED, IN_VM = (3, 48), (4, 112), (3, 96)
 """Each is more than the limit, or than the guest's memory."""
@@ -344,16 +340,15 @@ _HOSTING, _SIBLING, _VM, _DISTRIBUTION = "their VM", "sibling VM", "VM", "distri
 """Names of instances."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """A hog and a neighbour with a heartbeat.
+    """A hog and a neighbour.
 
     Attributes:
         name: for a progress line.
-        row: a row ``gap_p99_s`` without a value.
-        place, neighbour: names of the instances with the hog, and with the heartbeat.
+        row: a row without a value, of the memory that the hog gets.
+        place, neighbour: names of the instances with the hog, and with the neighbour.
         demand, limits: what the hog takes, and the limits of its container, if any.
-        hog, refused: the one of this round, or why it may not begin.
     """
 
     name: str
@@ -362,19 +357,6 @@ class Neighbourhood:
     neighbour: str
     demand: Demand
     limits: Limits | None = None
-    hog: Hog | None = None
-    refused: VmcompareError | None = None
-
-    def at(self, block: int, phase: str, metric: str = "gap_p99_s") -> Measurement:
-        """A row of it without a value."""
-        return replace(self.row, block=block, phase=phase, metric=metric)
-
-    def started(self) -> Hog:
-        """Its hog; raises why that may not begin, if it may not."""
-        if self.refused:
-            raise self.refused
-        assert self.hog is not None
-        return self.hog
 
 
 @dataclass(slots=True)
@@ -409,70 +391,63 @@ class NoisyNeighbours:
 
     # ---- one neighbourhood, one round -----------------------------------------------------------
 
-    def start(self, one: Neighbourhood, block: int) -> list[Measurement]:
-        """Start the hog of this round, and read its limit back; its rows say what failed."""
-        why = self.instances.why
-        one.hog, one.refused = None, why.get(one.place) or why.get(one.neighbour)
-        if one.refused:
-            return []
-        try:
-            box = self.boxes[one.place]
-            if one.row.platform is Platform.CONTAINER:
-                name = f"hog-{block}-{one.row.confinement.split()[0]}"
-                one.hog = in_container(box, name, one.demand, one.limits)
-            else:
-                one.hog = in_guest(box, one.demand)
-            one.hog.wait_ready()
-            one.hog.check_memory(one.row.mem_limit_mib)
-        except FAILURES as problem:
-            one.refused = problem
-        return []
+    def disturb(self, one: Neighbourhood, block: int) -> Iterator[Measurement]:
+        """Let a hog take memory, then processor time beside its neighbour, then processes."""
+        took = replace(one.row, block=block)
+        work = replace(took, metric="duration_s", phase=WORK_QUIET)
+        forks = replace(took, metric="item_count", phase=FORKS)
 
-    def quiet(self, all_of_them: Sequence[Neighbourhood], block: int) -> Iterator[Measurement]:
-        """The phase in which every hog waits."""
-        begin_ns = self.clock.now_ns()
-        self.clock.until(begin_ns + _WINDOW_NS)
-        for one in all_of_them:
-            row = one.at(block, QUIET)
-            why = one.refused
-            yield failed(row, str(why)) if why else self._gap(one, row, begin_ns)
+        def rows() -> Iterator[Measurement]:
+            hog = self._started(one, block)
+            yield from or_failed(self._memory(one, hog, took), took)
+            yield from or_failed(self._work(one, hog, work), work)
+            yield from or_failed(self._forks(hog, forks), forks)
+            hog.sh(hog.end)
 
-    def stretch(self, one: Neighbourhood, block: int, phase: str) -> Iterator[Measurement]:
-        """Let a hog take memory or processes, and listen to its neighbour."""
-        row = one.at(block, phase)
-        try:
-            hog, begin_ns = one.started(), self.clock.now_ns()
-            hog.begin(phase)
-            self.clock.until(begin_ns + _WINDOW_NS)
-            yield self._gap(one, row, begin_ns)
-            if phase == MEMORY:
-                yield from self._memory(one, hog, row)
-            else:
-                count = float(hog.sh("pgrep -x sleep | wc -l"))
-                yield filled(row, count, metric="item_count")
-        except FAILURES as problem:
-            one.refused = problem
-            yield failed(row, str(problem))
+        return or_failed(rows(), took, work, forks)
 
-    def work(self, one: Neighbourhood, block: int) -> Iterator[Measurement]:
-        """Let the neighbour work, first beside the quiet hog, then while that computes."""
-        row = one.at(block, WORK_QUIET, "duration_s")
-        try:
-            hog = one.started()
-            hog.limit_processor()
-            with self._working(one):
-                quiet_s = self._piece_s(one)
-                hog.begin(BURNER)
-                self.clock.sleep(0.5)
-                busy_s = self._piece_s(one)
-            if hog.sh(f"grep 'burn done' {hog.output}; true"):
-                raise Unavailable("the CPU burner ended too early to be felt", "try again")
-            hog.until("burn done")
-        except FAILURES as problem:  # the hog ends by itself: it may still take processes
-            yield failed(row, str(problem))
+    def _started(self, one: Neighbourhood, block: int) -> Hog:
+        """A hog whose limits hold; raises why there is none."""
+        for place in (one.place, one.neighbour):
+            if place in self.instances.why:
+                raise self.instances.why[place]
+        box = self.boxes[one.place]
+        if one.row.platform is Platform.CONTAINER:
+            name = f"hog-{block}-{one.row.confinement.split()[0]}"
+            hog = in_container(box, name, one.demand, one.limits)
         else:
-            yield filled(row, quiet_s)
-            yield filled(row, busy_s, phase=WORK_BURNER)
+            hog = in_guest(box, one.demand)
+        hog.wait_ready()
+        hog.check_memory(one.row.mem_limit_mib)
+        return hog
+
+    def _memory(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
+        hog.begin(MEMORY)
+        killed = f"piece {_KILLED}" in hog.until("memory done").split("\n")
+        if hog.group:
+            peak = hog.sh(f"cat {hog.group}/memory.peak")
+            yield from _peak(row, peak, killed=killed if hog.limits else None)
+        else:
+            yield filled(row, guest_ram_ratio(self.boxes[one.place], row))
+
+    def _work(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
+        """Let the neighbour work, first beside the quiet hog, then while that computes."""
+        hog.limit_processor()
+        with self._working(one):
+            quiet_s = self._piece_s(one)
+            hog.begin(BURNER)
+            self.clock.sleep(0.5)
+            busy_s = self._piece_s(one)
+        if hog.sh(f"grep 'burn done' {hog.output}; true"):
+            raise Unavailable("the CPU burner ended too early to be felt", "try again")
+        hog.until("burn done")
+        yield filled(row, quiet_s)
+        yield filled(row, busy_s, phase=WORK_BURNER)
+
+    def _forks(self, hog: Hog, row: Measurement) -> Iterator[Measurement]:
+        hog.begin(FORKS)
+        self.clock.sleep(FORK_S)
+        yield filled(row, float(hog.sh("pgrep -x sleep | wc -l")))
 
     @contextlib.contextmanager
     def _working(self, one: Neighbourhood) -> Iterator[None]:
@@ -497,32 +472,6 @@ class NoisyNeighbours:
         if not done:
             raise Unavailable("the neighbour did no work", "try again")
         return WORK_S / done
-
-    def _gap(self, one: Neighbourhood, row: Measurement, begin_ns: int) -> Measurement:
-        """The 99th percentile of the gaps of the neighbour's heartbeat."""
-        beats = self.beating[one.neighbour].log.beats(_LETTER)
-        gaps = heartbeats.gaps_s(beats, begin_ns, begin_ns + _WINDOW_NS)
-        if len(gaps) < 2:
-            return failed(row, "the sibling was silent")
-        return filled(row, heartbeats.p99_s(gaps))
-
-    def _memory(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
-        """How much a hog that took memory got."""
-        killed = f"piece {_KILLED}" in hog.until("memory done").split("\n")
-        if hog.group:
-            peak = hog.sh(f"cat {hog.group}/memory.peak")
-            yield from _peak(row, peak, killed=killed if hog.limits else None)
-        else:
-            ratio = guest_ram_ratio(self.boxes[one.place], row)
-            yield filled(row, ratio, metric="guest_ram_to_limit_ratio")
-
-    def take_away(self, one: Neighbourhood) -> Iterator[Measurement]:
-        """End the hog of this round, and its processes."""
-        if one.hog is not None:
-            try:
-                one.hog.sh(one.hog.end)
-            except FAILURES as problem:
-                yield failed(replace(one.row, phase=QUIET), f"while ending: {problem}")
 
     # ---- a distribution, and Docker -------------------------------------------------------------
 
@@ -583,9 +532,9 @@ class NoisyNeighbours:
 
 def _neighbourhoods(context: Context) -> list[Neighbourhood]:
     kind = (Platform.CONTAINER, DISPOSABLE, WITHOUT, guest_containers.RUNTIME)
-    without = Variant("", *kind).row(context, "gap_p99_s")
+    without = Variant("", *kind).row(context, "cgroup_bytes", MEMORY)
     limited = replace(without, confinement=WITH, mem_limit_mib=LIMITS.memory_mib)
-    vm = Variant("", Platform.VM_DIRECT, GUEST).row(context, "gap_p99_s")
+    vm = Variant("", Platform.VM_DIRECT, GUEST).row(context, "guest_ram_to_limit_ratio", MEMORY)
     return [
         Neighbourhood(f"container {WITHOUT}", without, _HOSTING, _HOSTING, UNLIMITED),
         Neighbourhood(f"container {WITH}", limited, _HOSTING, _HOSTING, LIMITED, LIMITS),
@@ -604,37 +553,21 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
     places += [_DISTRIBUTION] if Platform.VM in context.launchers else []
     plan: list[Step] = [(f"opening {place}", partial(run.open, place)) for place in places]
     for block in range(context.rounds):
-        plan += [(f"{o.name}, starting", partial(run.start, o, block)) for o in all_of_them]
-        if all_of_them:
-            plan.append(("all quiet", partial(run.quiet, all_of_them, block)))
-        groups: list[list[Step]] = [
-            [
-                (f"{one.name}, {MEMORY}", partial(run.stretch, one, block, MEMORY)),
-                (f"{one.name}, {BURNER}", partial(run.work, one, block)),
-                (f"{one.name}, {FORKS}", partial(run.stretch, one, block, FORKS)),
-                (f"{one.name}, ending", partial(run.take_away, one)),
-            ]
-            for one in all_of_them
-        ]
+        trials = [(one.name, partial(run.disturb, one, block)) for one in all_of_them]
         if _DISTRIBUTION in places:
-            groups += [
-                [(f"a distribution: {phase}", partial(run.distribution, block, phase))]
+            trials += [
+                (f"a distribution: {phase}", partial(run.distribution, block, phase))
                 for phase in (MEMORY, "busy loops")
             ]
         if Platform.CONTAINER in context.launchers:
-            groups.append([("Docker’s container with limits", partial(run.docker, block))])
-        groups += [
-            [
-                (
-                    f"disk writer, {platform}",
-                    partial(disk_writer.rows, run.instances, platform, block),
-                )
-            ]
+            trials.append(("Docker’s container with limits", partial(run.docker, block)))
+        trials += [
+            (f"disk writer, {platform}", partial(disk_writer.rows, run.instances, platform, block))
             for platform in disk_writer.INSTANCES
             if platform in context.launchers
         ]
-        chance.shuffle(groups)
-        plan += [step for group in groups for step in group]
+        chance.shuffle(trials)
+        plan += trials
     if plan:
         plan.append(("closing", run.end))
     return [(f"noisy neighbours: {words}", step) for words, step in plan]
