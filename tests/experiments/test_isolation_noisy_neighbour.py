@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import time
+import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from isolation_fakes import World, facts
-from waiting import until
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import disk_writer, guest_containers, noisy_neighbour
+from vmcompare.experiments.isolation import disk_writer, noisy_neighbour
 from vmcompare.experiments.isolation.heartbeats import DISPOSABLE, GUEST
-from vmcompare.experiments.isolation.noisy_neighbour import LIMITS, MEMORY
+from vmcompare.experiments.isolation.noisy_neighbour import LIMITS
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import Context, Progress
 from vmcompare.sandbox import CONTAINER_HOST, Platform
@@ -85,7 +85,7 @@ def test_all_is_taken_down_and_nothing_failed(host: SimpleNamespace) -> None:
 def test_what_a_hog_got_is_told(host: SimpleNamespace) -> None:
     rows = rows_of(host, World())
     counts = [r for r in rows if r.metric == "item_count"]
-    assert {(r.phase, r.value) for r in counts} == {("fork loop", 23)}
+    assert {(r.phase, r.value) for r in counts} == {("fork loop", 24)}
     peaks = {(r.runtime, r.confinement) for r in rows if r.metric == "cgroup_bytes"}
     assert peaks == {
         ("runc in a guest", "without limits"), ("runc in a guest", "with limits"),
@@ -170,27 +170,32 @@ def test_every_hog_asks_for_more_than_it_may_have() -> None:
 # ---- refusals -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limits", ["", "max\nmax\nmax 100000\n", f"{64 * MIB}\n24\nmax 100000\n"])
+@pytest.mark.parametrize(
+    ("refusing", "held"), [(r"-with\b", "with limits"), (r"-without\b", "without limits")]
+)
 def test_a_limit_that_does_not_read_back_refuses_the_demonstration(
-    host: SimpleNamespace, limits: str
+    host: SimpleNamespace, refusing: str, held: str
 ) -> None:
-    world = World(limits=limits)
-    rows = rows_of(host, world)
-    limited = [r for r in rows if r.confinement == "with limits" and r.runtime != "runc"]
-    assert limited
-    assert all("refused" in r.error for r in limited)
-    others = {key for key in worked(rows) if key[1] != "with limits"}
-    assert len(others) == 4
-    let_loose = [w for w in world.asked if "/runc/hog-0-with/" in w and "kill -USR" in w]
-    assert let_loose == []
+    rows = rows_of(host, World(refusing=refusing))
+    inside = [r for r in rows if r.confinement == held and r.runtime != "runc"]
+    assert [r.phase for r in inside] == ["memory hog", noisy_neighbour.WORK_QUIET, "fork loop"]
+    assert all("refused" in r.error for r in inside)
+    assert len({key for key in worked(rows) if key[1] != held}) == 4
 
 
-def test_a_guest_with_more_memory_than_it_was_given_is_no_outer_limit(
-    host: SimpleNamespace,
-) -> None:
-    world = World(total_kb=8 << 20)
-    rows = rows_of(host, world)
-    assert {key[1] for key in worked(rows)} == {"with limits"}
+def test_a_burner_that_ended_too_early_is_no_neighbour(host: SimpleNamespace) -> None:
+    rows = rows_of(host, World(early="computing"))
+    errors = [row.error for row in rows if row.phase.startswith("work")]
+    assert len(errors) == 3
+    assert all("ended too early to be felt (computing)" in error for error in errors)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads what only Linux tells")
+def test_a_hog_looks_at_the_memory_of_its_guest_before_it_begins() -> None:
+    argv = ["sh", "-c", noisy_neighbour.HOG, "hog", "memory", "", "1", "1", "1"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert re.match(r"refused: its limit reads '\d+ MiB', not 'at most 1 MiB'", done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -262,41 +267,9 @@ def test_stopping_at_any_step_leaves_nothing_open(host: SimpleNamespace) -> None
 
 @pytest.mark.qemu
 @pytest.mark.timeout(900)
-def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
+def test_a_real_neighbour_works_beside_real_hogs_that_real_limits_hold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from vmcompare.engines import qemu
-    from vmcompare.engines.images.container_host import program_files
-    from vmcompare.experiments.isolation import noisy_neighbour
-
-    monkeypatch.undo()  # the real computer
-    try:
-        program_files("runc")
-    except Unavailable as missing:
-        pytest.skip(str(missing))
-    launcher = qemu.launchers()[Platform.VM_DIRECT]
-    with launcher.open(DISPOSABLE, lambda _event: None) as box:
-        guest_containers.prepare(box)
-        hog = noisy_neighbour.in_container(box, "hog", noisy_neighbour.LIMITED, LIMITS)
-        hog.wait_ready()
-        hog.check_memory(DISPOSABLE.memory_mib)
-        hog.begin(MEMORY)
-        assert "piece 137" in hog.until("memory done")
-        assert 0 < int(hog.sh(f"cat {hog.group}/memory.peak")) <= LIMITS.memory_mib * MIB
-        hog.begin(noisy_neighbour.FORKS)
-        assert until(lambda: int(hog.sh("pgrep -x sleep | wc -l")))
-        time.sleep(2)  # for more of them than there may be
-        assert 0 < int(hog.sh("pgrep -x sleep | wc -l")) <= LIMITS.pids
-        hog.sh(hog.end)
-        assert hog.sh("pgrep -x sleep | wc -l").strip() == "0"
-        noisy_neighbour.fill(box, DISPOSABLE.memory_mib)
-        with pytest.raises(Unavailable, match="refused"):
-            replace(hog, limits=None).check_memory(DISPOSABLE.memory_mib // 2)
-
-
-@pytest.mark.qemu
-@pytest.mark.timeout(900)
-def test_a_real_neighbour_works_beside_real_cpu_burners(monkeypatch: pytest.MonkeyPatch) -> None:
     from vmcompare.engines import qemu
     from vmcompare.engines.images.container_host import program_files
 
@@ -312,11 +285,16 @@ def test_a_real_neighbour_works_beside_real_cpu_burners(monkeypatch: pytest.Monk
         rows = [row for step in wanted for row in step()]
     assert {row.status for row in rows} == {"ok"}, [row.error for row in rows]
     work = [row for row in rows if row.metric == "duration_s"]
-    assert {(row.confinement, row.phase, row.metric) for row in work} == {
-        (confinement, phase, "duration_s")
+    assert Counter((row.confinement, row.phase) for row in work) == {
+        (confinement, phase): 1
         for confinement in ("without limits", "with limits", "")
         for phase in (noisy_neighbour.WORK_QUIET, noisy_neighbour.WORK_BURNER)
     }
+    assert facts(rows) == {"container_memory_limit_holds": 1}
+    counts = {row.confinement: row.value for row in rows if row.metric == "item_count"}
+    assert counts == {"without limits": 201, "with limits": LIMITS.pids, "": 201}
+    with context.launchers[Platform.VM_DIRECT].open(GUEST, lambda _event: None) as box:
+        noisy_neighbour.fill(box, GUEST.memory_mib)
 
 
 @pytest.mark.qemu

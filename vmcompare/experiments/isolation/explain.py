@@ -89,7 +89,7 @@ def answers_table(view: View) -> Iterator[Row]:
     except Unavailable:
         opened = None
     else:
-        opened = {one.confinement: opens(base, one) for one in others if one.confinement[0] == "-"}
+        opened = {one.confinement: opens(base, one) for one in others}
     outside = arm(view, Platform.PROCESS)
     first = of_lesson(inside.answers)
     for name in [*first, *(n for n in aimed(inside.answers, HOST) if n not in first)]:
@@ -134,12 +134,6 @@ def probes_table(view: View) -> Iterator[Row]:
 # ---- one flag of a command line ------------------------------------------------------------------
 
 
-def _weakened(view: View) -> tuple[Arm, list[Arm]]:
-    """The default container of the disposable VM, and those with a flag meant to give more."""
-    base, *others = misconfigured(view)
-    return base, [one for one in others if one.confinement.startswith("-") and one.made()]
-
-
 @style.own()
 def _counted(rows: Sequence[marks.Row], most: float, what: str) -> Figure:
     """Rows of marks over one axis of counts, from 0 to ``most``."""
@@ -154,7 +148,7 @@ def _counted(rows: Sequence[marks.Row], most: float, what: str) -> Figure:
 @explained.figure("flags")
 def flags_figure(view: View) -> Picture:
     """How many probes at the host get through with one flag more, fewest first."""
-    base, flags = _weakened(view)
+    base, *flags = misconfigured(view)
     if not flags:
         raise absent("container with one flag more")
     of = len(base.through()) + len(base.denied())
@@ -168,7 +162,7 @@ def flags_figure(view: View) -> Picture:
     said = [f"The default container lets through {len(base.through())} of {of} probes"]
     for one in flags:
         said.append(f"{one.confinement} lets through {len(one.through())}: {_turned_by(base, one)}")
-    odd = deviations(base, misconfigured(view)[1:])
+    odd = deviations(base, flags)
     return Picture(
         _counted(rows, of, f"probes that get through, of {of}"),
         f"{'. '.join(said)}.",
@@ -198,7 +192,7 @@ def _turned_by(base: Arm, one: Arm) -> str:
 @explained.whatif("several_flags")
 def several_flags(view: View) -> WhatIf:
     """How many probes get through with k of the weakening flags on one line; flips add up."""
-    base, flags = _weakened(view)
+    base, *flags = misconfigured(view)
     opened = [opens(base, one) for one in flags]
     if len(opened) < 2:
         raise absent("pair of flags that weaken a container")

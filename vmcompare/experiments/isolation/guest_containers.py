@@ -94,6 +94,12 @@ class Limits:
             "cpu": {"period": CPU_PERIOD_US, "quota": round(self.cpus * CPU_PERIOD_US)},
         }
 
+    @property
+    def read_back(self) -> str:
+        """What ``memory.max``, ``pids.max`` and ``cpu.max`` hold then, between blanks."""
+        quota = round(self.cpus * CPU_PERIOD_US)
+        return f"{self.memory_mib * MIB} {self.pids} {quota} {CPU_PERIOD_US}"
+
 
 def configuration(
     flag: str = "", *, args: Sequence[str], limits: Limits | None = None

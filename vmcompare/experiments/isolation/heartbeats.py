@@ -28,7 +28,6 @@ from vmcompare.sandbox import (
     CONTAINER_HOST,
     Followed,
     Follower,
-    Launcher,
     Machine,
     Platform,
     Sandbox,
@@ -166,12 +165,6 @@ class Instances:
     clock: Clock = field(default_factory=Clock)
     why: dict[str, VmcompareError] = field(default_factory=dict)
 
-    def launcher(self, platform: Platform) -> Launcher:
-        """Raises ``Unavailable`` where there is none."""
-        if platform not in self.context.launchers:
-            raise Unavailable(f"there is no {platform} on this computer", "look at the recording")
-        return self.context.launchers[platform]
-
     def open(self, platform: Platform, spec: Spec) -> Sandbox:
         """Raises what launchers raise, and ``Unavailable`` where too little memory is free."""
         if platform.is_vm and memory.available_bytes() < spec.memory_mib * MIB + SPARE_BYTES:
@@ -180,7 +173,7 @@ class Instances:
                 "memory",
                 "close other programs",
             )
-        launcher = self.launcher(platform)
+        launcher = self.context.launchers[platform]
         return self.stack.enter_context(launcher.open(spec, self.context.on_event))
 
     def beating(
@@ -188,25 +181,19 @@ class Instances:
     ) -> Beating:
         """An instance with a heartbeat of this letter, perhaps within another command.
 
-        Raises:
-            WaitTimeout: the first beat did not come.
-            Unavailable: this kind of instance cannot be followed, or as :meth:`open`.
-            LaunchFailure, AbnormalShutdown: as ``Follower.follow``.
+        Raises what :meth:`open` and ``Follower.follow`` raise, and ``WaitTimeout``: the first beat
+        did not come.
         """
         box = self.open(platform, spec)
         box.put(heartbeat.PATH, heartbeat.elf(computer.machine()))
         return self._followed(box, argv or (heartbeat.PATH, letter), letter)
 
     def hosting(self, containers: Mapping[str, Mapping[str, Any]], own: str) -> Beating:
-        """The disposable VM and containers in it, each with a heartbeat.
+        """The disposable VM, its own heartbeat, and containers in it (letter, which is the name as
+        well → OCI configuration), each with a heartbeat.
 
-        Args:
-            containers: letter, which is the container's name as well → OCI configuration.
-            own: the letter of the VM's own heartbeat.
-
-        Raises:
-            LaunchFailure: the first beat of a container did not come; says what ``runc`` said.
-            Unavailable, WaitTimeout, AbnormalShutdown: as :meth:`beating`.
+        Raises what :meth:`beating` raises; where a first beat did not come, ``LaunchFailure`` with
+        what ``runc`` said.
         """
         box = self.open(Platform.VM_DIRECT, DISPOSABLE)
         guest_containers.prepare(box)

@@ -1,17 +1,16 @@
 """What a neighbour notices when a program takes all it can get, and which limits hold.
 
-Three times a neighbour beside a :class:`Hog`: a container without limits and one with limits, both
-in a disposable VM, and a VM beside another VM. In each round each hog in turn takes memory, then
-processor time, and then processes. Docker's own container with limits, on this computer, and a VM
-that boots a distribution (the kind that findings are about) are asked for more than their limits as
-well. What a writer to the disk does is in :mod:`.disk_writer`.
+Three times a neighbour beside a hog, a program that takes: in a container without limits and in one
+with limits, both in a disposable VM, and in a VM beside another VM. In each round each hog takes
+memory in pieces, then processor time, and then processes that sleep. While one computes, the
+neighbour works as well: from SIGUSR1 to SIGUSR2 it does equal pieces of work, and writes a letter
+after each. Docker's own container with limits, on this computer, and a VM that boots a distribution
+(the kind that findings are about) are asked for more than their limits, too. What a writer to the
+disk does is in :mod:`.disk_writer`.
 
-A hog waits for a signal, because its limits are read back first (from the control group, or as the
-memory of the guest); where they are not in force, it does not begin, and its rows say so. SIGUSR1:
-it takes memory in pieces and holds each for a while. SIGHUP: it computes for a while. SIGUSR2: it
-starts processes that sleep; at the most that it may start, it goes on to start and end one at a
-time. From SIGUSR1 to SIGUSR2 the neighbour does equal pieces of work, and writes a letter after
-each.
+A hog is bounded by what it asks for and by a limit from outside. It reads that limit back first
+(from its control group, or as the memory of its guest); where that is not in force, it does not
+begin, and its rows say so.
 
 Rows, ``block`` = round: ``duration_s`` of a piece of the neighbour's work (``phase`` = work beside
 a quiet program, work beside a CPU burner); ``cgroup_bytes``, the peak of the hog's control group;
@@ -26,13 +25,14 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vmcompare.engines.images.oci import CPU_PERIOD_US
 from vmcompare.engines.programs import heartbeat
-from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB, NS_PER_S
 from vmcompare.experiments.isolation import disk_writer, guest_containers
@@ -55,155 +55,57 @@ WORK_QUIET, WORK_BURNER = "work beside a quiet program", "work beside a CPU burn
 
 # ---- hogs ----------------------------------------------------------------------------------------
 
-HOLD_S, BURN_S, MOST_FORKS = 2, 6, 200
+HOLD_S, BURN_S, MOST_FORKS = 3, 6, 200
 """Bounds that a hog sets itself: seconds it holds a piece of memory, seconds it computes, and the
 processes it starts."""
 
 BURN_CPUS = 0.2
 """Processors of a hog that computes with limits."""
 
-_WAIT_S = 40
+_WAIT_S = 60
 _KILLED = 128 + 9  # exit code, in a shell, of a program that was ended by SIGKILL
-_SIGNALS = {MEMORY: "USR1", FORKS: "USR2", BURNER: "HUP"}
+_REFUSED = 3  # exit code of a hog whose limit is not in force
 
-_SCRIPT = f"""
-pieces=$1 piece_mib=$2
-trap 'go=memory' USR1
-trap 'go=forks' USR2
-trap 'go=burn' HUP
-echo ready
-while :; do
-  case $go in
-    memory) go= n=0
-      while [ $n -lt $pieces ]; do
-        {{ dd if=/dev/zero bs=${{piece_mib}}M count=1 2>/dev/null; echo "piece $?" >&2; }} |
-          sleep {HOLD_S} &
-        n=$((n + 1))
-      done
-      wait; echo 'memory done' ;;
-    burn) go=
-      timeout -s KILL {BURN_S} sh -c 'while :; do :; done' & wait $!
-      echo 'burn done' ;;
-    forks) go=
-      ( i=0; while [ $i -lt {MOST_FORKS} ]; do sleep 30 & i=$((i + 1)); done ) 2>/dev/null
-      ended=$?; i=0
-      while [ $ended = 0 ] && [ $i -lt 20000 ]; do (true); i=$((i + 1)); done ;;
-    *) sleep 600 & wait $!; kill $! ;;
-  esac
-done
+HOG = f"""
+what=$1 limits=$2 memory_mib=$3 pieces=$4 piece_mib=$5
+cd /sys/fs/cgroup
+if [ "$limits" ]; then found=$(echo $(cat memory.max pids.max cpu.max))
+else
+  mib=$(($(sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo) / 1024))
+  limits="at most $memory_mib MiB" found="$mib MiB"
+  [ $mib -gt $memory_mib ] || found=$limits
+fi
+if [ "$found" != "$limits" ]; then
+  echo "refused: its limit reads '$found', not '$limits'"; exit {_REFUSED}
+fi
+case $what in
+  memory)
+    n=0
+    while [ $n -lt $pieces ]; do
+      {{ dd if=/dev/zero bs=${{piece_mib}}M count=1 2>/dev/null; echo "piece $?" >&2; }} |
+        sleep {HOLD_S} &
+      n=$((n + 1))
+    done
+    wait; cat memory.peak 2>/dev/null; exit 0 ;;
+  time)
+    echo computing; timeout -s KILL {BURN_S} sh -c 'while :; do :; done' ;;
+  processes)
+    trap 'echo $((i + 1)); exit 0' EXIT
+    i=0; while [ $i -lt {MOST_FORKS} ]; do sleep 30 >/dev/null 2>&1 & i=$((i + 1)); done ;;
+esac
 """
 # BusyBox's dd touches every byte of its one block, and blocks on a pipe that nobody reads. In
-# pieces, because the kernel would refuse one block larger than all memory (overcommit).
+# pieces, because the kernel would refuse one block larger than all memory (overcommit). A shell
+# that may start no more processes ends, and says then how many it had, itself among them.
 
+_BEHIND = """
+rm -f /tmp/hog /tmp/ended
+{{ {}; echo it ended >/tmp/ended; }} </dev/null >/tmp/hog 2>&1 &
+until grep -q computing /tmp/hog || [ -e /tmp/ended ]; do sleep 0.1; done
+"""
 
 Demand = tuple[int, int]
 """The memory that a hog takes at most: how many pieces, and MiB of each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hog:
-    """A program that waits for a signal to take memory, processor time or processes.
-
-    Every method may raise ``LaunchFailure``, ``WaitTimeout`` and ``Unavailable``.
-
-    Attributes:
-        box: the guest it is in, perhaps in a container with ``limits``.
-        output: file in the guest with its output.
-        process: shell that prints its process number in the guest.
-        start, end: shell that starts and ends it.
-        group: folder of its control group in the guest; empty without a container.
-    """
-
-    box: Sandbox
-    output: str
-    process: str
-    start: str
-    end: str
-    group: str = ""
-    limits: Limits | None = None
-
-    def wait_ready(self) -> None:
-        """Start it."""
-        self.sh(self.start)
-        self.until("ready")
-
-    def check_memory(self, memory_mib: int) -> None:
-        """Raises ``Unavailable`` unless the limits of its container hold, or else its guest has no
-        more than ``memory_mib``."""
-        if self.limits is None:
-            total_mib = int(self.sh("grep MemTotal /proc/meminfo").split()[1]) // 1024
-            _must_be("the guest’s memory", f"{memory_mib}", f"{max(memory_mib, total_mib)}")
-            return
-        wanted = {
-            "memory.max": f"{self.limits.memory_mib * MIB}",
-            "pids.max": f"{self.limits.pids}",
-            "cpu.max": f"{self.limits.cpus * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}",
-        }
-        found = self.sh(f"cd {self.group} && cat {' '.join(wanted)}")
-        _must_be("its control group", "\n".join(wanted.values()), found)
-
-    def limit_processor(self) -> None:
-        """Give a container that has limits :data:`BURN_CPUS`; raises ``Unavailable`` unless the
-        container has no more then, or else its guest one processor."""
-        wanted, read = "1", "nproc"
-        if self.limits:
-            wanted = f"{BURN_CPUS * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}"
-            read = f"cd {self.group} && echo '{wanted}' >cpu.max && cat cpu.max"
-        _must_be("processors", wanted, self.sh(read))
-
-    def begin(self, stretch: str) -> None:
-        """Signal it to take memory, processor time or processes."""
-        self.sh(f'kill -{_SIGNALS[stretch]} "$({self.process})"')
-
-    def sh(self, line: str) -> str:
-        """What a line of shell prints in the guest; ``LaunchFailure`` where it fails."""
-        done = self.box.run(["sh", "-c", line], timeout_s=_WAIT_S + 20)
-        output = done.output.decode(errors="replace")
-        if done.exit_code:
-            raise LaunchFailure(f"a line of shell ended with {done.exit_code}", (line,), output)
-        return output
-
-    def until(self, words: str) -> str:
-        """Wait until it says these words; all that it said."""
-        output = self.sh(
-            f"n=0; until grep -q '{words}' {self.output} || [ $n -gt {_WAIT_S * 10} ]; do "
-            f"sleep 0.1; n=$((n + 1)); done; cat {self.output}"
-        )
-        if words not in output:
-            raise WaitTimeout(f"“{words}” of the hog", _WAIT_S, output)
-        return output
-
-
-def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None = None) -> Hog:
-    """A hog in a container of a disposable VM; not started yet."""
-    args = ("sh", "-c", _SCRIPT, "sh", *map(str, demand))
-    guest_containers.write(box, name, guest_containers.configuration(args=args, limits=limits))
-    output, group = f"/tmp/{name}.out", f"/sys/fs/cgroup/{name}"
-    return Hog(
-        box,
-        output,
-        process=guest_containers.first_process(name),
-        start=f"{guest_containers.start_line(name)} >{output} 2>&1 &",
-        # runc cleans up when the kernel has ended the group.
-        end=f"echo 1 > {group}/cgroup.kill; n=0; "
-        f"while [ -e /run/runc/{name} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done",
-        group=group,
-        limits=limits,
-    )
-
-
-def in_guest(box: Sandbox, demand: Demand) -> Hog:
-    """A hog in a guest, outside any container; not started yet."""
-    box.put("/tmp/hog", _SCRIPT.encode())
-    line = f"sh /tmp/hog {demand[0]} {demand[1]} </dev/null >/tmp/hog.out 2>&1 &"
-    return Hog(
-        box,
-        "/tmp/hog.out",
-        process="cat /tmp/hog.pid",
-        start=f"{line} echo $! >/tmp/hog.pid",
-        # The brackets keep the pattern from matching this line itself.
-        end="pkill -9 -f '[/]tmp/hog'; pkill -9 -x sleep; true",
-    )
 
 
 _LEFT_MIB = 48
@@ -327,9 +229,6 @@ _WORKING = ("sh", "-c", _WORKS, "sh", _LETTER)
 WORK_S = 2.0
 """Seconds in which pieces of work are counted."""
 
-FORK_S = 3.0
-"""Seconds after which processes are counted."""
-
 LIMITED, UNLIMITED, IN_VM = (3, 48), (4, 112), (3, 96)
 """Each is more than the limit, or than the guest's memory."""
 
@@ -396,58 +295,72 @@ class NoisyNeighbours:
         took = replace(one.row, block=block)
         work = replace(took, metric="duration_s", phase=WORK_QUIET)
         forks = replace(took, metric="item_count", phase=FORKS)
+        hog = partial(self._hog, one, block)
 
         def rows() -> Iterator[Measurement]:
-            hog = self._started(one, block)
-            yield from or_failed(self._memory(one, hog, took), took)
-            yield from or_failed(self._work(one, hog, work), work)
-            yield from or_failed(self._forks(hog, forks), forks)
-            hog.sh(hog.end)
+            for place in (one.place, one.neighbour):
+                if place in self.instances.why:
+                    raise self.instances.why[place]
+            yield from or_failed(self._memory(one, hog("memory"), took), took)
+            yield from or_failed(self._work(one, hog("time"), work), work)
+            yield from or_failed(self._forks(one, hog("processes"), forks), forks)
 
         return or_failed(rows(), took, work, forks)
 
-    def _started(self, one: Neighbourhood, block: int) -> Hog:
-        """A hog whose limits hold; raises why there is none."""
-        for place in (one.place, one.neighbour):
-            if place in self.instances.why:
-                raise self.instances.why[place]
-        box = self.boxes[one.place]
-        if one.row.platform is Platform.CONTAINER:
-            name = f"hog-{block}-{one.row.confinement.split()[0]}"
-            hog = in_container(box, name, one.demand, one.limits)
-        else:
-            hog = in_guest(box, one.demand)
-        hog.wait_ready()
-        hog.check_memory(one.row.mem_limit_mib)
-        return hog
+    def _hog(self, one: Neighbourhood, block: int, what: str) -> list[str]:
+        """The command, for the guest, that takes memory, time or processes."""
+        limits = one.limits
+        if limits and what == "time":
+            limits = replace(limits, cpus=BURN_CPUS)
+        read = limits.read_back if limits else ""
+        numbers = map(str, (one.row.mem_limit_mib, *one.demand))
+        argv = ["sh", "-c", HOG, "hog", what, read, *numbers]
+        if one.row.platform is not Platform.CONTAINER:
+            return argv
+        name = f"hog-{block}-{what}-{one.row.confinement.split()[0]}"
+        configuration = guest_containers.configuration(args=argv, limits=limits)
+        guest_containers.write(self.boxes[one.place], name, configuration)
+        return ["sh", "-c", guest_containers.start_line(name)]
 
-    def _memory(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
-        hog.begin(MEMORY)
-        killed = f"piece {_KILLED}" in hog.until("memory done").split("\n")
-        if hog.group:
-            peak = hog.sh(f"cat {hog.group}/memory.peak")
-            yield from _peak(row, peak, killed=killed if hog.limits else None)
+    def _said(self, one: Neighbourhood, argv: Sequence[str]) -> str:
+        """What a command prints in the guest; raises ``Unavailable`` where a hog refuses."""
+        done = self.boxes[one.place].run(argv, timeout_s=_WAIT_S)
+        said = done.output.decode(errors="replace").strip()
+        if done.exit_code == _REFUSED:
+            raise Unavailable(said, "look at the recording: a limit that is not there is none")
+        if done.exit_code:
+            raise LaunchFailure(f"a hog ended with {done.exit_code}", argv, said)
+        return said
+
+    def _memory(
+        self, one: Neighbourhood, hog: Sequence[str], row: Measurement
+    ) -> Iterator[Measurement]:
+        lines = self._said(one, hog).split("\n")
+        if row.platform is Platform.CONTAINER:
+            killed = f"piece {_KILLED}" in lines
+            yield from _peak(row, lines[-1], killed=killed if one.limits else None)
         else:
             yield filled(row, guest_ram_ratio(self.boxes[one.place], row))
 
-    def _work(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
-        """Let the neighbour work, first beside the quiet hog, then while that computes."""
-        hog.limit_processor()
+    def _work(
+        self, one: Neighbourhood, hog: Sequence[str], row: Measurement
+    ) -> Iterator[Measurement]:
+        """Let the neighbour work, first beside a quiet guest, then while a hog computes."""
         with self._working(one):
             quiet_s = self._piece_s(one)
-            hog.begin(BURNER)
-            self.clock.sleep(0.5)
+            self._said(one, ["sh", "-c", _BEHIND.format(shlex.join(hog))])
             busy_s = self._piece_s(one)
-        if hog.sh(f"grep 'burn done' {hog.output}; true"):
-            raise Unavailable("the CPU burner ended too early to be felt", "try again")
-        hog.until("burn done")
+        if said := self._said(one, ["sh", "-c", "[ ! -e /tmp/ended ] || cat /tmp/hog"]):
+            raise Unavailable(f"the CPU burner ended too early to be felt ({said})", "try again")
+        self._said(one, ["sh", "-c", "until [ -e /tmp/ended ]; do sleep 0.1; done"])
         yield filled(row, quiet_s)
         yield filled(row, busy_s, phase=WORK_BURNER)
 
-    def _forks(self, hog: Hog, row: Measurement) -> Iterator[Measurement]:
-        hog.begin(FORKS)
-        self.clock.sleep(FORK_S)
-        yield filled(row, float(hog.sh("pgrep -x sleep | wc -l")))
+    def _forks(
+        self, one: Neighbourhood, hog: Sequence[str], row: Measurement
+    ) -> Iterator[Measurement]:
+        yield filled(row, float(self._said(one, hog).split()[-1]))
+        self.boxes[one.place].run(["sh", "-c", "pkill -9 -x sleep; true"])
 
     @contextlib.contextmanager
     def _working(self, one: Neighbourhood) -> Iterator[None]:
@@ -513,7 +426,7 @@ class NoisyNeighbours:
             yield filled(busy, float(used <= CPU_BOUND), text=f"{used:.3f} CPU seconds a second")
 
         def rows() -> Iterator[Measurement]:
-            launcher = self.instances.launcher(Platform.CONTAINER)
+            launcher = self.instances.context.launchers[Platform.CONTAINER]
             with launcher.open(DOCKER, self.instances.context.on_event) as box:
                 yield from or_failed(of_memory(box), row)
                 yield from or_failed(of_processor(box), busy)
