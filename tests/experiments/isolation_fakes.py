@@ -155,7 +155,7 @@ class Box:
         if what == "time":
             self.world.burning, self.world.behind = not refused, self.world.early or said.decode()
             return Completed(b"", 0)
-        done = {"memory": b"piece 137\npiece 1\n%d\n" % (64 * MIB), "processes": b"24\n"}
+        done = {"memory": b"piece 137\npiece 1\n%d\n" % (64 * MIB), "processes": b"24\nno more\n"}
         return Completed(said, 3) if refused else Completed(done[what], 0)
 
     def ask(self, letter: str) -> Completed:

@@ -55,7 +55,7 @@ WORK_QUIET, WORK_BURNER = "work beside a quiet program", "work beside a CPU burn
 
 # ---- hogs ----------------------------------------------------------------------------------------
 
-HOLD_S, BURN_S, MOST_FORKS = 3, 6, 200
+HOLD_S, BURN_S, MOST_FORKS = 5, 6, 200
 """Bounds that a hog sets itself: seconds it holds a piece of memory, seconds it computes, and the
 processes it starts."""
 
@@ -190,6 +190,11 @@ def _first(box: Sandbox, places: tuple[str, ...]) -> str:
     """Content of the first of these files that can be read; empty where none can."""
     line = " || ".join(f"cat {files} 2>/dev/null" for files in places)
     return box.run(["sh", "-c", line]).output.decode(errors="replace").strip()
+
+
+def _number(said: str) -> str:
+    """The line that is a number, among errors that may come before it or after; or all of it."""
+    return next((line for line in said.split("\n") if line.isdigit()), said)
 
 
 def _peak(row: Measurement, read: str, *, killed: bool | None) -> Iterator[Measurement]:
@@ -335,10 +340,10 @@ class NoisyNeighbours:
     def _memory(
         self, one: Neighbourhood, hog: Sequence[str], row: Measurement
     ) -> Iterator[Measurement]:
-        lines = self._said(one, hog).split("\n")
+        said = self._said(one, hog)
         if row.platform is Platform.CONTAINER:
-            killed = f"piece {_KILLED}" in lines
-            yield from _peak(row, lines[-1], killed=killed if one.limits else None)
+            killed = f"piece {_KILLED}" in said.split("\n")
+            yield from _peak(row, _number(said), killed=killed if one.limits else None)
         else:
             yield filled(row, guest_ram_ratio(self.boxes[one.place], row))
 
@@ -359,7 +364,10 @@ class NoisyNeighbours:
     def _forks(
         self, one: Neighbourhood, hog: Sequence[str], row: Measurement
     ) -> Iterator[Measurement]:
-        yield filled(row, float(self._said(one, hog).split()[-1]))
+        said = self._said(one, hog)
+        if not (count := _number(said)).isdigit():
+            raise Unavailable(f"the fork loop did not count ({said[-100:]})", "try again")
+        yield filled(row, float(count))
         self.boxes[one.place].run(["sh", "-c", "pkill -9 -x sleep; true"])
 
     @contextlib.contextmanager
