@@ -28,6 +28,7 @@ def test_qemus_makers_are_quoted_to_the_letter_with_the_place() -> None:
 
 
 def test_the_heartbeats_grow_while_it_runs_and_the_other_halfs_run_serves() -> None:
+    assert 'measure(chart="boundaries")' in source("05a")
     assert 'measure(chart="heartbeats")' in source("05b")
     assert "replay(" in source("05b")
     assert "05b" in source("05a")

@@ -34,7 +34,7 @@ SLOW = (Platform.VM_TUNED, Platform.VM)
 MEASURES_ALL = "04-boot-speed"
 """The one lesson whose cell with both engines measures the slow platforms too."""
 
-NOT_WITH_BOTH, NOT_WITH_QEMU = "05a-walls", "05b-when-a-wall-falls"
+NOT_WITH_BOTH, NOT_WITH_QEMU = "05a-boundaries", "05b-kernel-panics"
 """Two lessons on one experiment: in the cell that one leaves out, its run would be the other's."""
 
 MOST_BYTES = 400_000

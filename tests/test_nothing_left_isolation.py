@@ -23,9 +23,10 @@ CASES = [
     ("kernel_panic", (), HOSTING),
     ("kernel_panic", (), "faulty VM panics"),
     ("kernel_panic", (), "what became of them"),
-    ("noisy_neighbour", (HOSTING, LIMITED), "container with limits, memory hog"),
-    ("noisy_neighbour", ("opening VM", "opening sibling", ": VM, "), "VM, memory hog"),
+    ("noisy_neighbour", (HOSTING, LIMITED), "container with limits"),
+    ("noisy_neighbour", ("opening VM", "opening sibling", ": VM"), ": VM"),
     ("noisy_neighbour", ("Docker",), "Docker’s container"),
+    ("noisy_neighbour", ("disk writer, vm",), "disk writer, vm-direct"),
 ]
 """Part, the steps that are done at all (to be quick), and the step in whose midst it ends.
 

@@ -195,6 +195,8 @@ NETWORK_DRIVERS = tuple(
 """Where the drivers of its card lie in a guest on a network (:class:`Connects`), in the order in
 which they are loaded. Nothing loads them by itself."""
 
+DISK_DRIVER = "/lib/modules/virtio_blk.ko"  # in a guest with a disk of its own, ``Spec.disk_mib``
+
 ENGINE_HOST = "engine-host"
 """A :data:`CONTAINER_HOST` with all of this computer's own Docker in it: client, ``dockerd``,
 ``containerd`` and its shim. It needs a gibibyte."""
@@ -226,6 +228,10 @@ class Spec:
             it runs (virtio-mem), instead of moving a balloon. At its start it has none of it.
         ide: of ``vm``: whether its disk is an IDE disk, instead of virtio as its makers have it.
         root: of ``vm``: the device that it is told to start from, by default the makers'.
+        disk_mib: of ``vm-direct``: the size of an empty disk of its own, ``/dev/vda`` once
+            :data:`DISK_DRIVER` is loaded. What is flushed reaches the disk of this computer, in a
+            file without a name, which goes with the VM. Other launchers refuse with
+            ``Unavailable``.
         counted: whether a VM's processor counts its instructions, see :class:`Counted`. It runs
             under software emulation then, whatever accelerator there is, and slower than otherwise.
             Other launchers refuse with ``Unavailable``.
@@ -247,6 +253,7 @@ class Spec:
     spare_mib: int = 0
     ide: bool = False
     root: str = "/dev/vda"
+    disk_mib: int = 0
     counted: bool = False
 
     def __post_init__(self) -> None:
@@ -261,7 +268,10 @@ class Spec:
 
 
 def refuse_what_only_vms_have(spec: Spec) -> None:
-    """Raise ``Unavailable`` where channels are named or instructions are to be counted."""
+    """Raise ``Unavailable`` where channels are named, instructions are to be counted, or a disk of
+    its own is wanted."""
+    if spec.disk_mib:
+        raise Unavailable("only a virtual machine has a disk of its own", "write to a volume")
     if spec.counted:
         raise Unavailable(
             "only a virtual machine's processor counts its instructions", "count those of a VM"

@@ -307,11 +307,13 @@ def test_what_a_command_left_running_in_a_container_serves_it_too(opened: Opened
     assert until(lambda: ["sleep", "77"] in commands())  # forked, but may not be run yet
 
 
-def test_instructions_are_counted_by_virtual_machines_alone() -> None:
-    refused = Spec(counted=True)
+@pytest.mark.parametrize(
+    ("refused", "said"), [(Spec(counted=True), "counts"), (Spec(disk_mib=1), "disk of its own")]
+)
+def test_what_only_virtual_machines_have_is_refused_elsewhere(refused: Spec, said: str) -> None:
     for name in ("process", "bubblewrap"):
         launcher = next(iter(_module(name).launchers().values()))
-        with pytest.raises(Unavailable, match="counts"), launcher.open(refused, lambda _: None):
+        with pytest.raises(Unavailable, match=said), launcher.open(refused, lambda _: None):
             pass
 
 

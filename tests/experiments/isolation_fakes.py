@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from vmcompare.engines.programs import heartbeat
 from vmcompare.errors import AbnormalShutdown, VmcompareError
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import kernel_panic
+from vmcompare.experiments.isolation import disk_writer, kernel_panic
 from vmcompare.experiments.isolation.heartbeats import Clock
 from vmcompare.sandbox import (
     CONTAINER_HOST,
@@ -30,7 +30,7 @@ S = 1_000_000_000
 BEAT_NS = S // 20
 PANIC = "panic"
 READ_ONLY = b"sh: can't create /proc/sysrq-trigger: Read-only file system\nasked and lived\n"
-LIMITS = f"{64 * MIB}\n24\n50000 100000\n"
+HOG = re.compile(r"\bhog(?:-\d+-| )(memory|time|processes)")
 
 
 @dataclass(slots=True)
@@ -41,12 +41,12 @@ class World:
         answers: who asks its kernel to crash (letter) → ``PANIC``, or what is printed.
         hiccups: letter → seconds of silence that begin with the first question of that kind.
         bumps: letter → seconds of silence early in the baseline.
-        limits: what the hog's control group says of itself in a guest.
-        said: what hogs say once they have eaten.
-        total_kb: memory of a guest, by its own account.
+        refusing: which hogs find their limit not in force: a regular expression of their command.
+        early: what a hog has said that ended before its neighbour was done.
         docker: what Docker's container reads back: limit and peak in bytes, processor limit.
         dd: how its hog ended.
         fills: what a guest says when it is filled.
+        writer_ended: whether disk writers are done before their neighbours are.
         missing: platforms (or images) that cannot be opened, and why.
         mute: letters that never begin to beat.
     """
@@ -57,12 +57,13 @@ class World:
     )
     hiccups: dict[str, float] = field(default_factory=dict)
     bumps: dict[str, float] = field(default_factory=dict)
-    limits: str = LIMITS
-    said: str = "ready\npiece 137\npiece 137\npiece 1\nmemory done\nburn done\n"
-    total_kb: int = 150_000
+    refusing: str = "none"
+    early: str = ""
+    behind: str = ""
     docker: tuple[str, str, str] = (str(64 * MIB), str(64 * MIB), "100000 100000")
     dd: bytes = b"137\n"
     fills: str = "377\n"
+    writer_ended: bool = False
     missing: dict[str, VmcompareError] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)
     boxes: list[Box] = field(default_factory=list)
@@ -136,7 +137,9 @@ class Box:
         if "/runc/S/" in words or "neighbour.pid" in words:
             self.working = "-USR1" in words
             self.world.burning = False
-        self.world.burning = self.world.burning or "kill -HUP" in words
+        if hog := HOG.search(words):
+            return self.hog(hog[1], words)
+        self.world.burning = self.world.burning or "conv=notrunc" in words
         for letter, signs in (("F", kernel_panic.ASK[2]), ("A", "/runc/A/"), ("P", "/runc/P/")):
             if (
                 words.startswith("sh -c")
@@ -145,6 +148,15 @@ class Box:
             ):
                 return self.ask(letter)
         return Completed(self.say(words).encode(), 0)
+
+    def hog(self, what: str, words: str) -> Completed:
+        refused = re.search(self.world.refusing, words)
+        said = b"refused: its limit reads 'max'" if refused else b""
+        if what == "time":
+            self.world.burning, self.world.behind = not refused, self.world.early or said.decode()
+            return Completed(b"", 0)
+        done = {"memory": b"piece 137\npiece 1\n%d\n" % (64 * MIB), "processes": b"24\nno more\n"}
+        return Completed(said, 3) if refused else Completed(done[what], 0)
 
     def ask(self, letter: str) -> Completed:
         answer = self.world.answers[letter]
@@ -159,17 +171,13 @@ class Box:
         limit, peak, processor = world.docker
         known = {
             "overcommit_memory": world.fills,
-            "memory.max pids.max": world.limits,
             "memory.limit_in_bytes": limit,
             "memory.max_usage_in_bytes": peak,
             "cpu.cfs_quota_us": processor,
-            "memory.peak": str(64 * MIB),
-            "MemTotal": f"MemTotal: {world.total_kb} kB",
-            "pgrep": "23\n",
-            "nproc": "1\n",
-            ">cpu.max": "20000 100000\n",
             "dd if=/dev/zero": world.dd.decode(),
-            "cat /tmp/": world.said,
+            "cat /tmp/writer": "ended" * world.writer_ended,
+            "cat /tmp/hog": world.behind,
+            "cat /tmp/": "runc said no",
         }
         return next((said for sign, said in known.items() if sign in words), "")
 
@@ -180,11 +188,13 @@ class Box:
         own = re.findall(rf"{heartbeat.PATH} (\w)", words)
         told = [*own, *re.findall(r" (\w)(?: </dev/null|$)", words)]
         self.letters = "".join(dict.fromkeys(told))
+        if words == disk_writer.PROGRAM:
+            self.working = True
         self.on_output = on_output
         try:
             yield self
         finally:
-            self.on_output = None
+            self.on_output, self.working = None, False
 
     def ended_ns(self) -> int | None:
         return self.gone_ns

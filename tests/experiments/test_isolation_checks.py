@@ -11,7 +11,7 @@ from vmcompare.evidence.view import compose
 from vmcompare.experiments.isolation.probes import CAPABILITY_NAMES, decoded_capabilities
 
 EXERCISES = text.asked("isolation", "05a")[0]
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05a-walls.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05a-boundaries.ipynb"
 
 
 def test_the_number_on_paper_has_the_two_bits_of_the_right_choice() -> None:

@@ -8,7 +8,6 @@ from vmcompare.errors import Unavailable
 from vmcompare.experiments.isolation import heartbeats
 from vmcompare.experiments.isolation.heartbeats import (
     BeatLog,
-    gaps_s,
     longest_gap_s,
     misses,
     silent,
@@ -78,31 +77,6 @@ def test_a_heartbeat_that_has_not_begun_has_no_gap() -> None:
     assert longest_gap_s([], ZERO, 0) is None
 
 
-# ---- stretches ----------------------------------------------------------------------------------
-
-
-def test_the_gaps_of_a_stretch_are_those_that_ended_in_it() -> None:
-    beats = [ZERO + round(t * S) for t in (0.0, 0.4, 0.5, 0.6, 2.0)]
-    assert gaps_s(beats, ZERO + round(0.45 * S), ZERO + round(0.65 * S)) == pytest.approx([0.1] * 2)
-
-
-def test_a_silence_that_has_not_ended_is_a_gap_too() -> None:
-    beats = [ZERO + round(t * S) for t in (0.0, 0.1, 0.2)]
-    assert gaps_s(beats, ZERO, ZERO + 3 * S)[-1] == pytest.approx(2.8)
-    assert gaps_s(beats, ZERO + S, ZERO + 3 * S) == pytest.approx([2.8])
-
-
-def test_no_beats_no_gaps() -> None:
-    assert gaps_s([], ZERO, ZERO + S) == []
-
-
-def test_the_percentile_is_that_of_the_usual_method() -> None:
-    import numpy as np
-
-    gaps = [0.05, 0.06, 0.05, 0.4, 0.07, 0.05, 0.11]
-    assert heartbeats.p99_s(gaps) == pytest.approx(np.percentile(gaps, 99))
-
-
 # ---- the registered rule ------------------------------------------------------------------------
 
 
@@ -119,7 +93,7 @@ def test_the_percentile_is_that_of_the_usual_method() -> None:
 def test_missed_is_over_a_second_and_over_twice_the_longest_before(
     gap: float, before: float, was_missed: bool
 ) -> None:
-    assert heartbeats.missed_in({29: before, 30: gap}, 30, 30) is was_missed
+    assert misses({29: before, 30: gap}, 30) is was_missed
 
 
 def test_a_gap_after_the_event_counts_and_one_before_it_does_not() -> None:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import time
+import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from isolation_fakes import World, facts
-from waiting import until
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
-from vmcompare.experiments.isolation import guest_containers, noisy_neighbour
+from vmcompare.experiments.isolation import disk_writer, noisy_neighbour
 from vmcompare.experiments.isolation.heartbeats import DISPOSABLE, GUEST
-from vmcompare.experiments.isolation.noisy_neighbour import LIMITS, MEMORY
+from vmcompare.experiments.isolation.noisy_neighbour import LIMITS
 from vmcompare.measuring import memory
 from vmcompare.measuring.experiment import Context, RunProgress
 from vmcompare.sandbox import CONTAINER_HOST, Platform
@@ -55,22 +55,24 @@ def rows_in(context: Context, world: World) -> list[Measurement]:
         return [row for step in context.steps(plan) for row in step()]
 
 
-def gaps(rows: Sequence[Measurement]) -> Counter[tuple[str, str, str]]:
-    """Platform, confinement and phase → how many gaps were measured."""
-    good = [row for row in rows if row.metric == "gap_p99_s" and row.status == "ok"]
+def worked(rows: Sequence[Measurement]) -> Counter[tuple[str, str, str]]:
+    """Platform, confinement and phase → how often a neighbour's computing was timed."""
+    good = [row for row in rows if row.phase.startswith("work") and row.status == "ok"]
     return Counter((str(row.platform), row.confinement, row.phase) for row in good)
 
 
 # ---- as it should go ----------------------------------------------------------------------------
 
 
-def test_each_neighbourhood_is_quiet_then_short_of_memory_then_of_processes(
+def test_in_each_neighbourhood_a_hog_takes_memory_then_time_then_processes(
     host: SimpleNamespace,
 ) -> None:
     rows = rows_of(host, World(), rounds=2)
     arms = [("container", "without limits"), ("container", "with limits"), ("vm-direct", "")]
-    wanted = {(*arm, phase): 2 for arm in arms for phase in ("quiet", "memory hog", "fork loop")}
-    assert gaps(rows) == wanted
+    phases = (noisy_neighbour.WORK_QUIET, noisy_neighbour.WORK_BURNER)
+    assert worked(rows) == {(*arm, phase): 2 for arm in arms for phase in phases}
+    inside = [r for r in rows if r.runtime == "runc in a guest" and r.metric != "fact"]
+    assert [r.phase for r in inside[:4]] == ["memory hog", *phases, "fork loop"]
 
 
 def test_all_is_taken_down_and_nothing_failed(host: SimpleNamespace) -> None:
@@ -83,7 +85,7 @@ def test_all_is_taken_down_and_nothing_failed(host: SimpleNamespace) -> None:
 def test_what_a_hog_got_is_told(host: SimpleNamespace) -> None:
     rows = rows_of(host, World())
     counts = [r for r in rows if r.metric == "item_count"]
-    assert {(r.phase, r.value) for r in counts} == {("fork loop", 23)}
+    assert {(r.phase, r.value) for r in counts} == {("fork loop", 24)}
     peaks = {(r.runtime, r.confinement) for r in rows if r.metric == "cgroup_bytes"}
     assert peaks == {
         ("runc in a guest", "without limits"), ("runc in a guest", "with limits"),
@@ -97,7 +99,7 @@ def test_a_neighbour_that_works_is_timed_beside_a_quiet_hog_and_one_that_compute
 ) -> None:
     world = World()
     rows = rows_of(host, world, rounds=2)
-    work = [row for row in rows if row.metric == "duration_s"]
+    work = [row for row in rows if row.phase.startswith("work")]
     assert len(work) == 2 * 2 * 3
     for arm in {row.confinement for row in work}:
         quiet, loud = (
@@ -106,6 +108,25 @@ def test_a_neighbour_that_works_is_timed_beside_a_quiet_hog_and_one_that_compute
         )
         assert [loud[b] / quiet[b] for b in quiet] == pytest.approx([2, 2], rel=0.1)
     assert not any(box.working for box in world.boxes)
+
+
+def test_a_neighbour_that_writes_is_timed_beside_a_quiet_program_and_a_disk_writer(
+    host: SimpleNamespace,
+) -> None:
+    world = World()
+    rows = [row for row in rows_of(host, world, rounds=2) if row.phase.startswith("write")]
+    assert Counter(str(row.platform) for row in rows) == {"container": 4, "vm-direct": 4}
+    for quiet, loud in zip(rows[::2], rows[1::2], strict=True):
+        assert (quiet.phase, loud.phase) == (disk_writer.WRITE_QUIET, disk_writer.WRITE_BUSY)
+        assert loud.value / quiet.value == pytest.approx(2, rel=0.1)
+    assert world.open == []
+
+
+def test_a_disk_writer_that_ended_too_early_is_no_neighbour(host: SimpleNamespace) -> None:
+    rows = [row for row in rows_of(host, World(writer_ended=True)) if "write" in row.phase]
+    assert [row.error.split(".")[0] for row in rows] == [
+        "the disk writer ended too early to be felt"
+    ] * 2
 
 
 def test_what_a_vm_takes_of_this_computer_is_told_for_the_kind_findings_are_about(
@@ -140,36 +161,41 @@ def test_every_hog_asks_for_more_than_it_may_have() -> None:
         noisy_neighbour.UNLIMITED: DISPOSABLE.memory_mib,
         noisy_neighbour.IN_VM: GUEST.memory_mib,
     }
-    for demand, limit_mib in limits.items():
+    for (pieces, piece_mib), limit_mib in limits.items():
         # One piece has to fit where the next does not, or nothing would be held at all.
-        assert demand.piece_mib < limit_mib < demand.pieces * demand.piece_mib
+        assert piece_mib < limit_mib < pieces * piece_mib
     assert LIMITS.pids < noisy_neighbour.MOST_FORKS <= 1000
 
 
 # ---- refusals -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limits", ["", "max\nmax\nmax 100000\n", f"{64 * MIB}\n24\nmax 100000\n"])
+@pytest.mark.parametrize(
+    ("refusing", "held"), [(r"-with\b", "with limits"), (r"-without\b", "without limits")]
+)
 def test_a_limit_that_does_not_read_back_refuses_the_demonstration(
-    host: SimpleNamespace, limits: str
+    host: SimpleNamespace, refusing: str, held: str
 ) -> None:
-    world = World(limits=limits)
-    rows = rows_of(host, world)
-    limited = [r for r in rows if r.confinement == "with limits" and r.runtime != "runc"]
-    assert limited
-    assert all("refused" in r.error for r in limited)
-    others = {key for key in gaps(rows) if key[1] != "with limits"}
-    assert len(others) == 6
-    let_loose = [w for w in world.asked if "/runc/hog-0-with/" in w and "kill -USR" in w]
-    assert let_loose == []
+    rows = rows_of(host, World(refusing=refusing))
+    inside = [r for r in rows if r.confinement == held and r.runtime != "runc"]
+    assert [r.phase for r in inside] == ["memory hog", noisy_neighbour.WORK_QUIET, "fork loop"]
+    assert all("refused" in r.error for r in inside)
+    assert len({key for key in worked(rows) if key[1] != held}) == 4
 
 
-def test_a_guest_with_more_memory_than_it_was_given_is_no_outer_limit(
-    host: SimpleNamespace,
-) -> None:
-    world = World(total_kb=8 << 20)
-    rows = rows_of(host, world)
-    assert {key[1] for key in gaps(rows)} == {"with limits"}
+def test_a_burner_that_ended_too_early_is_no_neighbour(host: SimpleNamespace) -> None:
+    rows = rows_of(host, World(early="computing"))
+    errors = [row.error for row in rows if row.phase.startswith("work")]
+    assert len(errors) == 3
+    assert all("ended too early to be felt (computing)" in error for error in errors)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads what only Linux tells")
+def test_a_hog_looks_at_the_memory_of_its_guest_before_it_begins() -> None:
+    argv = ["sh", "-c", noisy_neighbour.HOG, "hog", "memory", "", "1", "1", "1"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert re.match(r"refused: its limit reads '\d+ MiB', not 'at most 1 MiB'", done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +214,7 @@ def test_docker_s_limits_are_read_back_too(
     rows = rows_of(host, world, (Platform.CONTAINER,))
     assert [r.metric for r in rows if "refused" in r.error] == [metric]
     if metric == "cgroup_bytes":
-        assert not any("dd if" in words for words in world.asked)
+        assert not any("dd if=/dev/zero bs=" in words for words in world.asked)
     else:
         assert not any("while :" in words for words in world.asked)
 
@@ -198,8 +224,11 @@ def test_on_this_computer_nothing_runs_but_docker_s_own_container_with_limits(
 ) -> None:
     world = World()
     rows = rows_of(host, world, (Platform.PROCESS, Platform.CONTAINER))
-    assert {(r.platform, r.confinement) for r in rows} == {(Platform.CONTAINER, "with limits")}
-    assert {box.spec.memory_mib for box in world.boxes} == {LIMITS.memory_mib}
+    held = [row for row in rows if not row.phase.startswith("write")]
+    assert {(r.platform, r.confinement) for r in held} == {(Platform.CONTAINER, "with limits")}
+    assert {box.spec.memory_mib for box in world.boxes if not box.spec.volume} == {
+        LIMITS.memory_mib
+    }
 
 
 def test_where_no_guest_can_host_containers_vms_still_are_noisy_neighbours(
@@ -207,7 +236,7 @@ def test_where_no_guest_can_host_containers_vms_still_are_noisy_neighbours(
 ) -> None:
     no_runc = Unavailable("this computer has no runc", "install it")
     rows = rows_of(host, World(missing={CONTAINER_HOST: no_runc}))
-    assert {key[0] for key in gaps(rows)} == {"vm-direct"}
+    assert {key[0] for key in worked(rows)} == {"vm-direct"}
     inside = [r for r in rows if r.runtime == "runc in a guest"]
     assert inside
     assert all("no runc" in r.error for r in inside)
@@ -217,12 +246,6 @@ def test_a_limit_that_is_passed_is_told(host: SimpleNamespace) -> None:
     rows = rows_of(host, World(docker=(str(64 * MIB), str(96 * MIB), "100000 100000"), dd=b"0\n"))
     docker = [r for r in rows if r.runtime == "runc"]
     assert facts(docker)["container_memory_limit_holds"] == 0
-
-
-def test_a_sibling_that_falls_silent_is_an_error_and_no_percentile(host: SimpleNamespace) -> None:
-    rows = rows_of(host, World(bumps={"S": 1e6}), (Platform.VM_DIRECT,))
-    assert {phase for _, _, phase in gaps(rows)} == {"quiet"}
-    assert any("silent" in r.error for r in rows)
 
 
 def test_stopping_at_any_step_leaves_nothing_open(host: SimpleNamespace) -> None:
@@ -244,41 +267,9 @@ def test_stopping_at_any_step_leaves_nothing_open(host: SimpleNamespace) -> None
 
 @pytest.mark.qemu
 @pytest.mark.timeout(900)
-def test_a_real_hog_is_held_by_real_limits_and_a_real_guest_by_its_memory(
+def test_a_real_neighbour_works_beside_real_hogs_that_real_limits_hold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from vmcompare.engines import qemu
-    from vmcompare.engines.images.container_host import program_files
-    from vmcompare.experiments.isolation import noisy_neighbour
-
-    monkeypatch.undo()  # the real computer
-    try:
-        program_files("runc")
-    except Unavailable as missing:
-        pytest.skip(str(missing))
-    launcher = qemu.launchers()[Platform.VM_DIRECT]
-    with launcher.open(DISPOSABLE, lambda _event: None) as box:
-        guest_containers.prepare(box)
-        hog = noisy_neighbour.in_container(box, "hog", noisy_neighbour.LIMITED, LIMITS)
-        hog.wait_ready()
-        hog.check_memory(DISPOSABLE.memory_mib)
-        hog.begin(MEMORY)
-        assert "piece 137" in hog.until("memory done")
-        assert 0 < int(hog.sh(f"cat {hog.group}/memory.peak")) <= LIMITS.memory_mib * MIB
-        hog.begin(noisy_neighbour.FORKS)
-        assert until(lambda: int(hog.sh("pgrep -x sleep | wc -l")))
-        time.sleep(2)  # for more of them than there may be
-        assert 0 < int(hog.sh("pgrep -x sleep | wc -l")) <= LIMITS.pids
-        hog.sh(hog.end)
-        assert hog.sh("pgrep -x sleep | wc -l").strip() == "0"
-        noisy_neighbour.fill(box, DISPOSABLE.memory_mib)
-        with pytest.raises(Unavailable, match="refused"):
-            replace(hog, limits=None).check_memory(DISPOSABLE.memory_mib // 2)
-
-
-@pytest.mark.qemu
-@pytest.mark.timeout(900)
-def test_a_real_neighbour_works_beside_real_cpu_burners(monkeypatch: pytest.MonkeyPatch) -> None:
     from vmcompare.engines import qemu
     from vmcompare.engines.images.container_host import program_files
 
@@ -288,14 +279,41 @@ def test_a_real_neighbour_works_beside_real_cpu_burners(monkeypatch: pytest.Monk
     except Unavailable as missing:
         pytest.skip(str(missing))
     context = Context({Platform.VM_DIRECT: qemu.launchers()[Platform.VM_DIRECT]}, 1)
-    others = (MEMORY, noisy_neighbour.FORKS, "all quiet", "busy loops")
     with contextlib.ExitStack() as stack:
         plan = noisy_neighbour.steps(context, stack)
-        wanted = [step for words, step in plan if not any(other in words for other in others)]
+        wanted = [step for words, step in plan if "disk" not in words]
         rows = [row for step in wanted for row in step()]
     assert {row.status for row in rows} == {"ok"}, [row.error for row in rows]
-    assert {(row.confinement, row.phase, row.metric) for row in rows} == {
-        (confinement, phase, "duration_s")
+    work = [row for row in rows if row.metric == "duration_s"]
+    assert Counter((row.confinement, row.phase) for row in work) == {
+        (confinement, phase): 1
         for confinement in ("without limits", "with limits", "")
         for phase in (noisy_neighbour.WORK_QUIET, noisy_neighbour.WORK_BURNER)
     }
+    assert facts(rows) == {"container_memory_limit_holds": 1}
+    counts = {row.confinement: row.value for row in rows if row.metric == "item_count"}
+    assert counts == {"without limits": 201, "with limits": LIMITS.pids, "": 201}
+    with context.launchers[Platform.VM_DIRECT].open(GUEST, lambda _event: None) as box:
+        noisy_neighbour.fill(box, GUEST.memory_mib)
+
+
+@pytest.mark.qemu
+@pytest.mark.docker
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("platform", [Platform.CONTAINER, Platform.VM_DIRECT])
+def test_a_real_neighbour_writes_beside_a_real_disk_writer(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vmcompare.engines import docker, qemu
+
+    monkeypatch.undo()  # the real computer
+    launchers = docker.launchers() | qemu.launchers()
+    context = Context({platform: launchers[platform]}, 1)
+    with contextlib.ExitStack() as stack:
+        [step] = [
+            step for words, step in noisy_neighbour.steps(context, stack)
+            if "disk writer" in words
+        ]  # fmt: skip
+        quiet, busy = step()
+    assert quiet.value > 0, busy.value
+    assert busy.phase == disk_writer.WRITE_BUSY

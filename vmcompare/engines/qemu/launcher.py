@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from vmcompare.engines.images import alpine, container_host
 from vmcompare.engines.images.cache import Cache, Progress
@@ -19,12 +21,15 @@ from vmcompare.engines.qemu.guest import Guest
 from vmcompare.engines.qemu.process import QemuProcess
 from vmcompare.engines.qemu.snapshot import Snapshot
 from vmcompare.errors import Unavailable
+from vmcompare.paths import cache_dir, said_of
 from vmcompare.sandbox import (
     ALPINE,
     BOOT_SECTOR,
     CONTAINER_HOST,
+    DISK_DRIVER,
     ENGINE_HOST,
     FOREIGN,
+    NETWORK_DRIVERS,
     OTHER_KERNEL,
     SOFTWARE,
     Event,
@@ -80,12 +85,17 @@ class QemuLauncher:
         """
         qemu, choice = self._found(spec)
         boot = self._boot(qemu, choice, spec, connected=cable is not None)
+        disk: BinaryIO | None = None
         if spec.start is Start.CLONE:
             snapshot = self._snapshot(qemu, choice, boot, spec)
             process, last = snapshot.clone(), Phase.RESUMED
         else:
             snapshot, last = None, Phase.FIRST_BYTE
             options, files = (cable.arguments(), [cable.end]) if cable else ((), [])
+            if spec.disk_mib:
+                disk = _own_disk(spec.disk_mib)
+                options = (*options, *boots.own_disk_arguments(disk.fileno()))
+                files = [*files, disk.fileno()]
             process = QemuProcess(qemu, choice, boot, spec, options, files)
         on_event(Event(Phase.OPEN, time.perf_counter_ns()))
         try:
@@ -113,6 +123,8 @@ class QemuLauncher:
             on_event(Event(Phase.SHUTDOWN, process.stop()))
         finally:
             process.kill()
+            if disk:
+                disk.close()
 
     @contextmanager
     def network(self) -> Iterator[OpenOn]:
@@ -210,6 +222,11 @@ class QemuLauncher:
         if spec.machine is Machine.MICROVM:
             raise Unavailable("a microvm is no longer started", f"use the machine {Machine.PC}")
         direct = self._platform is Platform.VM_DIRECT
+        if spec.disk_mib and not (direct and spec.start is Start.COLD):
+            raise Unavailable(
+                f"only {Platform.VM_DIRECT} has a disk of its own, started cold",
+                f"use {Platform.VM_DIRECT}, started cold",
+            )
         if spec.start is Start.CLONE and (not direct or spec.image in _MUTE):
             raise Unavailable(
                 f"only {Platform.VM_DIRECT} can be cloned, as it has an agent and no disk",
@@ -246,8 +263,10 @@ class QemuLauncher:
         if hosts:
             engine = spec.image == ENGINE_HOST
             userland = container_host.container_host_initramfs(progress, engine=engine)
-        if connected:
-            userland = alpine.connected_initramfs(userland, progress)
+        drivers = NETWORK_DRIVERS if connected else ()
+        drivers += (DISK_DRIVER,) if spec.disk_mib else ()
+        if drivers:
+            userland = alpine.with_drivers(userland, drivers, progress)
         if spec.counted:
             userland = alpine.counted_initramfs(userland, progress)
         return boots.direct(qemu, userland, progress=progress)
@@ -257,6 +276,15 @@ class QemuLauncher:
         if spec.counted:
             return disks.changed(qemu, choice, alpine.counting_program(), progress, warm=warm)
         return (disks.warm_overlay if warm else disks.overlay)(qemu, choice, progress)
+
+
+def _own_disk(size_mib: int) -> BinaryIO:
+    """An empty file without a name: it goes with the last process that has it open."""
+    folder = cache_dir()
+    with said_of(folder, "make room there"):
+        disk = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # the caller closes it
+        disk.truncate(size_mib << 20)
+    return disk
 
 
 def _sector(spec: Spec) -> Path:

@@ -1,8 +1,8 @@
-"""The boundaries on this computer: probes against the host and a neighbour, and system calls.
+"""The boundaries on this computer: probes against the host and against a neighbour.
 
-Rows (see :mod:`vmcompare.evidence.recording`): ``probe`` and ``observation`` of each variant,
-``item_count`` of system calls, and the facts that ``data/claims.csv`` registers for S1b, S3 and S5;
-failed ones with the reason where something cannot be measured. There is one round.
+Rows, one round: ``probe`` and ``observation`` of each variant, and the facts that
+``data/claims.csv`` registers for S1b, S3 and S5; failed ones with the reason where something cannot
+be measured.
 
 The host process comes first, because it tells what probes can be aimed at. Where there is none
 (macOS, Windows), probes that name something of the host are not made; nor are they in containers
@@ -10,12 +10,6 @@ whose engine runs in a VM of its own, because this computer is not their host.
 
 *Neighbours*: instance A knows the process number, the file's path, the address and the port of
 instance B. Does it see, read, signal or reach it?
-
-*System calls*: each call of the table is made once with −1 as every argument, in a container
-without a call filter and in a default one. Where the kernel answers the first, and the second gets
-another answer, ``EPERM`` or ``ENOSYS``, the filter has refused. A call that lacks a capability in
-both is not counted as filtered, so the number let through is an upper bound. ``ENOSYS`` without a
-filter counts as not answered: the kernel lacks that call, or (as ``futex``) the command −1.
 """
 
 from __future__ import annotations
@@ -79,41 +73,32 @@ class Variant:
         return replace(row, phase=phase, confinement=self.confinement, runtime=runtime)
 
 
-def _container(words: str, confinement: Confinement) -> Variant:
-    return Variant(
-        f"container, {words}", Platform.CONTAINER, Spec(confinement=confinement), str(confinement)
-    )
-
-
 VM = Spec(machine=Machine.PC)
 
 _HOST = Variant("host process", Platform.PROCESS)
 _CONTAINER = Variant("container", Platform.CONTAINER)
-_UNFILTERED = _container("no call filter", Confinement.NO_SECCOMP)
 _VM = Variant("VM", Platform.VM_DIRECT, VM)
 
 VARIANTS: tuple[Variant, ...] = (
     _HOST,
     _CONTAINER,
-    _container("no capabilities", Confinement.NO_CAPABILITIES),
-    _UNFILTERED,
+    *(
+        Variant(f"container, {held}", Platform.CONTAINER, Spec(confinement=held), str(held))
+        for held in (Confinement.NO_CAPABILITIES, Confinement.NO_SECCOMP)
+    ),
     _VM,
 )
 
 
 @dataclass(slots=True)
 class Survey:
-    """What instances have answered so far.
+    """What instances have answered so far, by the name of the variant.
 
     Attributes:
-        context: launchers.
         kept: keeps open what the probes are aimed at.
         targets, host: what probes are aimed at, and what the host read; ``None`` where it was not
             asked.
-        readings: name of a variant → what it read, unless it failed.
-        through: name of a variant → probe → whether it got through.
-        why: name of a variant → why it failed.
-        pairs: name of a variant → what two of it answered.
+        through: probe → whether it got through.
     """
 
     context: Context
@@ -137,12 +122,9 @@ class Survey:
         *,
         observed: bool = True,
     ) -> Iterator[Measurement]:
-        """The rows of one variant.
+        """The rows of one variant, whose capabilities are told if ``observed``.
 
-        Args:
-            variant: which.
-            respond: asks it; its response, and what its host read (``None``: not known).
-            observed: whether its capabilities become an observation.
+        ``respond`` asks it: its response, and what its host read (``None``: not known).
         """
         row = variant.row(self.context)
         try:
@@ -182,19 +164,17 @@ class Survey:
 
 def steps(context: Context, stack: contextlib.ExitStack) -> list[Step]:
     """The steps of this part. ``stack`` closes what probes were aimed at if the run stops."""
-    variants = [one for one in VARIANTS if one.platform in context.launchers]
-    if not variants:
-        return []
     survey = Survey(context)
     stack.push(survey.kept)
-    plan: list[Step] = [(f"boundaries: {one.name}", partial(_ask, survey, one)) for one in variants]
-    plan += [
-        (f"neighbours: {one.name}", partial(pair_rows, survey, one))
-        for one in PAIRS
+    plan: list[Step] = [
+        (f"{what}: {one.name}", partial(rows, survey, one))
+        for what, rows, variants in (
+            ("boundaries", _ask, VARIANTS), ("neighbours", pair_rows, PAIRS),
+        )
+        for one in variants
         if one.platform in context.launchers
-    ]
-    plan.append(("what the boundaries say", partial(_conclude, survey)))
-    return plan
+    ]  # fmt: skip
+    return [*plan, ("what the boundaries say", partial(_conclude, survey))] if plan else []
 
 
 def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
@@ -204,18 +184,14 @@ def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
             if variant is _HOST:
                 # Aim at this process, a port of it, and a file of this course.
                 port, host = listener(survey.kept).getsockname()[1], probes.read(box)
-                aim = partial(
-                    probes.targets, host, os.getpid(), port, str(Path(__file__).resolve())
-                )
+                file = str(Path(__file__).resolve())
+                aim = partial(probes.targets, host, os.getpid(), port, file)
                 response = probes.ask(box, aim(root=""))
                 survey.targets, survey.host = aim(), response.reading
                 return response, survey.host
             known, targets = survey.host, survey.targets
-            if (
-                variant.platform is Platform.CONTAINER
-                and known
-                and probes.read(box).boot_id != known.boot_id
-            ):
+            is_container = variant.platform is Platform.CONTAINER
+            if is_container and known and probes.read(box).boot_id != known.boot_id:
                 known = targets = None  # its host is the engine's own VM
             return probes.ask(box, targets), known
 
@@ -238,13 +214,20 @@ def _conclude(survey: Survey) -> Iterator[Measurement]:
     survey.kept.close()
     launchers = survey.context.launchers
     if Platform.CONTAINER in launchers and Platform.VM_DIRECT in launchers:
-        names = (
+        names = [
             "vm_denies_all_the_container_denies", "vm_denies_more_than_the_container",
             "container_denies_more_than_the_vm",
-        )  # fmt: skip
+        ]  # fmt: skip
         yield from survey.facts(_VM, names, partial(_attack_surface, survey))
     if Platform.CONTAINER in launchers:
-        yield from neighbour_facts(survey, _BRIDGED)
+        for name, probe in (
+            ("container_reads_sibling", READ),
+            ("container_lists_sibling", LIST),
+            ("container_kills_sibling", KILL),
+        ):
+            yield from survey.facts(_BRIDGED, [name], partial(_gets_at, survey, probe))
+        names = ["five_namespaces_differ", "something_is_not_namespaced"]
+        yield from survey.facts(_BRIDGED, names, partial(_shared, survey))
     if Platform.VM_DIRECT in launchers:
         for name, find in (("vm_opens_host_devices", _opens), ("vm_sees_host_devices", _sees)):
             yield from survey.facts(_VM, [name], partial(find, survey))
@@ -267,28 +250,17 @@ def _attack_surface(survey: Survey) -> Found:
     )
 
 
-def neighbour_facts(survey: Survey, variant: Variant) -> Iterator[Measurement]:
-    """The facts of S3: what container A gets at in B, and which namespaces they share."""
-    for name, probe in (
-        ("container_reads_sibling", READ),
-        ("container_lists_sibling", LIST),
-        ("container_kills_sibling", KILL),
-    ):
-        yield from survey.facts(variant, [name], partial(_gets_at, survey, variant, probe))
-    names = ("five_namespaces_differ", "something_is_not_namespaced")
-    yield from survey.facts(variant, names, partial(_shared, survey, variant))
-
-
-def _gets_at(survey: Survey, variant: Variant, probe: str) -> Found:
-    pair = survey.pairs.get(variant.name)
+def _gets_at(survey: Survey, probe: str) -> Found:
+    """S3: whether container A gets at something of container B."""
+    pair = survey.pairs.get(_BRIDGED.name)
     if pair is None or probe not in pair.answers:
         raise Unavailable(f"no answer to {probe!r}", "look at a recording")
     return [(pair.answers[probe][0], "")]
 
 
-def _shared(survey: Survey, variant: Variant) -> Found:
+def _shared(survey: Survey) -> Found:
     """S3: which namespaces A and B (and their host) have apart, and what they share."""
-    pair, host = survey.pairs.get(variant.name), survey.host
+    pair, host = survey.pairs.get(_BRIDGED.name), survey.host
     if pair is None:
         raise Unavailable("two containers could not be asked", "look at a recording")
     readings, whose = [pair.one, pair.other], "A and B (their host could not be asked)"
@@ -330,16 +302,11 @@ BRIDGE, OWN_NETWORKS = "default bridge", "own networks"
 """``confinement`` of two containers: on one network, or each on its own."""
 
 _BRIDGED = Variant("two containers, one network", Platform.CONTAINER, Spec(network=True), BRIDGE)
-_APART = replace(
-    _BRIDGED,
-    name="two containers, two networks",
-    spec=Spec(network=True, own_network=True),
-    confinement=OWN_NETWORKS,
-)
+_APART = Spec(network=True, own_network=True)
 PAIRS: tuple[Variant, ...] = (
     Variant("two processes", Platform.PROCESS),
     _BRIDGED,
-    _APART,
+    Variant("two containers, two networks", Platform.CONTAINER, _APART, OWN_NETWORKS),
     Variant("two VMs", Platform.VM_DIRECT, VM),
 )
 """The VMs, of one RAM disk without a driver of a network card, reach nobody by a network."""
@@ -358,12 +325,7 @@ _HIDDEN = "the neighbour's process has no number here: its engine runs in a virt
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What instances A and B have answered.
-
-    Attributes:
-        one, other: what A and B read of themselves.
-        answers: probe that was made → whether A got through to B, and the answer.
-    """
+    """What A and B read of themselves; and probe that was made → whether A got through, answer."""
 
     one: BoundaryReading
     other: BoundaryReading
@@ -393,8 +355,7 @@ def pair_rows(survey: Survey, variant: Variant) -> Iterator[Measurement]:
 
 
 def _try_neighbour(a: Sandbox, b: Sandbox, port: int | None) -> Pair:
-    """Make all four probes from A against B; ``port`` (of the loopback address) is that of B where
-    both are processes."""
+    """Make the probes; ``port`` (of the loopback address) is that of B where both are processes."""
     one, other = probes.read(a), probes.read(b)
 
     def outcome(name: str, answer: int) -> tuple[bool, str]:
@@ -435,18 +396,17 @@ def _serve(b: Sandbox) -> tuple[int, ...]:
 
 
 def _seen(a: Sandbox, pid: int) -> bool:
-    """Whether that number is the same process in A as on the host, by name and start time."""
+    """Whether that number is the same process in A as on the host, by its start time."""
     try:
         here = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:  # there is no such process
         return False
     there = a.run(["cat", f"/proc/{pid}/stat"])
-    output = there.output.decode(errors="replace")
-    return there.exit_code == 0 and _started(output) == _started(here)
+    return there.exit_code == 0 and _started(there.output.decode(errors="replace")) == _started(
+        here
+    )
 
 
-def _started(stat: str) -> str:
-    """Name, and start in clock ticks (field 22 of proc(5); the name may have blanks in it)."""
-    name, _, rest = stat.rpartition(")")
-    fields = rest.split()
-    return f"{name} {fields[19]}" if len(fields) > 19 else stat
+def _started(stat: str) -> list[str]:
+    """When it started, in clock ticks: field 22 of proc(5); the name may have blanks in it."""
+    return stat.rpartition(")")[2].split()[19:20]

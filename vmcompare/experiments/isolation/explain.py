@@ -1,4 +1,4 @@
-"""Lesson 05a, explained: the boundaries around a program; declares all that 05a and 05b show.
+"""Lesson 05a, explained: the boundaries around a program. All of 05b is in ``explain_failures``.
 
 Every function raises ``Unavailable`` where its rows are not there; an outcome is then ``None``.
 """
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import View, absent
-from vmcompare.experiments.explanation import Explanation, Row, Values
-from vmcompare.experiments.isolation import explain_failures
+from vmcompare.experiments.explanation import Row, Values
+from vmcompare.experiments.isolation.explain_failures import explained
 from vmcompare.experiments.isolation.probe_grids import (
     Arm,
     aimed,
@@ -33,7 +33,6 @@ from vmcompare.experiments.isolation.probe_grids import (
 )
 from vmcompare.experiments.isolation.probes import (
     CAPABILITY_NAMES,
-    FLIPS,
     HOST,
     ITSELF,
     NEIGHBOUR,
@@ -46,8 +45,6 @@ from vmcompare.sandbox import EMULATION, Platform, Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-explained = Explanation[View]()
 
 
 def _column(one: Arm, arms: list[Arm]) -> str:
@@ -92,7 +89,7 @@ def answers_table(view: View) -> Iterator[Row]:
     except Unavailable:
         opened = None
     else:
-        opened = {one.confinement: opens(base, one) for one in others if one.confinement[0] == "-"}
+        opened = {one.confinement: opens(base, one) for one in others}
     outside = arm(view, Platform.PROCESS)
     first = of_lesson(inside.answers)
     for name in [*first, *(n for n in aimed(inside.answers, HOST) if n not in first)]:
@@ -137,12 +134,6 @@ def probes_table(view: View) -> Iterator[Row]:
 # ---- one flag of a command line ------------------------------------------------------------------
 
 
-def _weakened(view: View) -> tuple[Arm, list[Arm]]:
-    """The default container of the disposable VM, and those with a flag meant to give more."""
-    base, *others = misconfigured(view)
-    return base, [one for one in others if one.confinement.startswith("-") and one.made()]
-
-
 @style.own()
 def _counted(rows: Sequence[marks.Row], most: float, what: str) -> Figure:
     """Rows of marks over one axis of counts, from 0 to ``most``."""
@@ -157,7 +148,7 @@ def _counted(rows: Sequence[marks.Row], most: float, what: str) -> Figure:
 @explained.figure("flags")
 def flags_figure(view: View) -> Picture:
     """How many probes at the host get through with one flag more, fewest first."""
-    base, flags = _weakened(view)
+    base, *flags = misconfigured(view)
     if not flags:
         raise absent("container with one flag more")
     of = len(base.through()) + len(base.denied())
@@ -171,7 +162,7 @@ def flags_figure(view: View) -> Picture:
     said = [f"The default container lets through {len(base.through())} of {of} probes"]
     for one in flags:
         said.append(f"{one.confinement} lets through {len(one.through())}: {_turned_by(base, one)}")
-    odd = deviations(base, misconfigured(view)[1:])
+    odd = deviations(base, flags)
     return Picture(
         _counted(rows, of, f"probes that get through, of {of}"),
         f"{'. '.join(said)}.",
@@ -181,23 +172,6 @@ def flags_figure(view: View) -> Picture:
             "odd": "; ".join(f"{f}, {n} ({'changed' if c else 'not changed'})" for f, n, c in odd),
         },
     )
-
-
-@explained.table("flags")
-def flags_table(view: View) -> Iterator[Row]:
-    """One row a flag: which probes it changed, and whether those were the registered ones."""
-    base, *others = misconfigured(view)
-    for one in others:
-        expected = "–"
-        if one.confinement in FLIPS:
-            made = set(base.made()) & set(one.made())
-            expected = "not tried" if not made else "no" if deviations(base, [one]) else "yes"
-        yield {
-            "flag": one.confinement,
-            "what it changes": _turned_by(base, one) if one.made() else "could not be tried",
-            "probes that get through": f"{len(one.through())}",
-            "as registered": expected,
-        }
 
 
 def _turned_by(base: Arm, one: Arm) -> str:
@@ -215,15 +189,10 @@ def _turned_by(base: Arm, one: Arm) -> str:
     return "; ".join(said) or "nothing"
 
 
-@explained.values("flags", "table")
-def _flags_values(view: View) -> Values:
-    return {**view.sourced(), "emulated": misconfigured(view)[0].emulated}
-
-
 @explained.whatif("several_flags")
 def several_flags(view: View) -> WhatIf:
     """How many probes get through with k of the weakening flags on one line; flips add up."""
-    base, flags = _weakened(view)
+    base, *flags = misconfigured(view)
     opened = [opens(base, one) for one in flags]
     if len(opened) < 2:
         raise absent("pair of flags that weaken a container")
@@ -304,7 +273,7 @@ def capabilities_table(view: View) -> Iterator[Row]:
         }
 
 
-# ---- outcomes, and what lesson 05b shows ---------------------------------------------------------
+# ---- outcomes ------------------------------------------------------------------------------------
 
 
 @explained.outcome("through")
@@ -315,26 +284,8 @@ def _through(view: View) -> float | None:
 
 @explained.outcome("through_privileged")
 def _through_privileged(view: View) -> float | None:
-    try:
-        _, flags = _weakened(view)
-    except Unavailable:
-        return None
-    found = (float(len(one.through())) for one in flags if one.confinement == "--privileged")
-    return next(found, None)
-
-
-explained.outcome("sibling_gap_s", Platform.VM_DIRECT)(explain_failures.sibling_gap_s)
-explained.outcome("silent")(explain_failures.silent)
-
-explained.figure("heartbeats")(explain_failures.heartbeats_figure)
-explained.figure("noisy")(explain_failures.noisy_neighbour_figure)
-explained.table("limits", "program that asked for more than its limit")(
-    explain_failures.limits_table
-)
-explained.table("cves")(explain_failures.weaknesses_table)
-explained.table("all_cves")(explain_failures.all_weaknesses_table)
-explained.values("all_cves", "table")(explain_failures.weaknesses_left_out)
-explained.whatif("blast")(explain_failures.blast)
+    inside = arm(view, Platform.CONTAINER, "--privileged", nested=True)
+    return None if inside is None or not inside.made() else float(len(inside.through()))
 
 
 for _name in ("answers", "probes", "neighbours", "capabilities", "limits"):

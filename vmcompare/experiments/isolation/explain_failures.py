@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import mean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.published import Weakness, load_weaknesses
 from vmcompare.evidence.units import MIB, ratio, seconds, size
 from vmcompare.evidence.view import View, absent
-from vmcompare.experiments.explanation import Row, Values
+from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.isolation import heartbeats, kernel_panic
+from vmcompare.experiments.isolation.disk_writer import WRITE_BUSY, WRITE_QUIET
 from vmcompare.experiments.isolation.guest_containers import RUNTIME
 from vmcompare.experiments.isolation.kernel_panic import (
     DEFAULT_ASKS,
@@ -28,7 +28,6 @@ from vmcompare.experiments.isolation.noisy_neighbour import (
     BURNER,
     FORKS,
     MEMORY,
-    QUIET,
     WITH,
     WITHOUT,
     WORK_BURNER,
@@ -40,6 +39,9 @@ from vmcompare.sandbox import Platform, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+explained = Explanation[View]()
 
 
 def _said(source: str) -> str:
@@ -55,8 +57,7 @@ _ASKED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PanicEvent:
+class PanicEvent(NamedTuple):
     """What happened in which second of the axis: its phase, in words, or why it could not."""
 
     second: int
@@ -69,14 +70,9 @@ class PanicEvent:
         return _ASKED.get(self.phase, self.phase.removeprefix(EVENT))
 
 
-@dataclass(frozen=True, slots=True)
-class Beats:
-    """All heartbeats of one run.
-
-    Attributes:
-        gaps: whose → second → longest gap that ended in it, or time since the last beat (s).
-        events: what happened, in order.
-    """
+class Beats(NamedTuple):
+    """All heartbeats of one run: whose → second → longest gap that ended in it, or time since the
+    last beat (s); and what happened, in order."""
 
     gaps: Mapping[str, Mapping[int, float]]
     events: Sequence[PanicEvent]
@@ -87,11 +83,6 @@ class Beats:
             if event.phase == phase and not event.failed:
                 return event.second
         raise absent("run with both panics")
-
-    def silent(self, source: str) -> list[int]:
-        """Seconds in which it was silent: see :func:`.heartbeats.silent_seconds`."""
-        events = [event.second for event in self.events]
-        return sorted(heartbeats.silent_seconds(self.gaps.get(source, {}), events))
 
     def misses(self, source: str, phase: str) -> bool:
         """Whether it missed a beat from an event on; raises ``Unavailable``."""
@@ -110,35 +101,36 @@ def beats(view: View) -> Beats:
         for column in view.columns("gap_s", phase=source)
     ]
     run = (of_vms or heard)[0].run_id
-
     frame = view.frame
     told = frame[(frame["run_id"] == run) & frame["phase"].astype(str).str.startswith(EVENT)]
     events = [
-        PanicEvent(int(row["rep"]), str(row["phase"]), str(row["text"] or row["error"]),
-                   failed=row["status"] != "ok")
+        PanicEvent(
+            int(row["rep"]), row["phase"], row["text"] or row["error"], row["status"] != "ok"
+        )
         for row in told.to_dict("records")
-    ]  # fmt: skip
-    return Beats(
-        {
-            source: column.medians("rep")
-            for source in kernel_panic.SOURCES
-            for column in view.columns("gap_s", phase=source, run_id=run)
-        },
-        sorted(events, key=lambda event: event.second),
-    )
+    ]
+    gaps = {
+        source: column.medians("rep")
+        for source in kernel_panic.SOURCES
+        for column in view.columns("gap_s", phase=source, run_id=run)
+    }
+    return Beats(gaps, sorted(events))
 
 
 _LOW_S, _HIGH_S = 0.03, 3.0
 _WORD = 0.055  # half the width of "silent", as a share of the axis
 
 
+@explained.figure("heartbeats")
 @style.own()
 def heartbeats_figure(view: View) -> Picture:
     """The longest gap in every second, for each heartbeat; where it stopped, a hatched silence."""
     found = beats(view)
     last = max(second for gaps in found.gaps.values() for second in gaps)
     rows = len(found.gaps)
-    key_in = 0.2 * (len(found.events) + 2)
+    key = ["bar: longest gap between two beats that ended in this second"]
+    key += [f"{n}  {e.name} → {e.text}" for n, e in enumerate(found.events, start=1)]
+    key_in = 0.2 * (len(key) + 1)
     figure = style.figure(0.58 * rows + 0.45 + key_in)
     grid = figure.subplots(rows + 1, 1, height_ratios=[0.58] * rows + [key_in], squeeze=False)[:, 0]
     told = ["Heartbeats on one time axis, the longest gap in every second."]
@@ -155,7 +147,11 @@ def heartbeats_figure(view: View) -> Picture:
             event.second, 1.04, str(number), transform=grid[0].get_xaxis_transform(),
             ha="center", va="bottom", fontsize=style.SMALL_PT, fontweight="bold",
         )  # fmt: skip
-    _events_key(grid[rows], found)
+    grid[rows].axis("off")
+    grid[rows].set_ylim(-len(key) + 0.4, 0.6)
+    for number, said in enumerate(key):
+        short = said if len(said) < 80 else said[:78] + "…"
+        grid[rows].text(0, -number, short, va="center", fontsize=style.LEAST_PT, in_layout=False)
     failed = "; ".join(f"{e.name} ({e.text})" for e in found.events if e.failed)
     return Picture(figure, " ".join(told), view.caption(), {"failed": failed})
 
@@ -163,7 +159,8 @@ def heartbeats_figure(view: View) -> Picture:
 def _strip(axes: Axes, found: Beats, source: str, last: int) -> str:
     """Draw one heartbeat, and say it in words."""
     colour = style.look(Series(kernel_panic.SOURCES[source].platform)).colour
-    silent = found.silent(source)
+    events = [event.second for event in found.events]
+    silent = sorted(heartbeats.silent_seconds(found.gaps[source], events))
     alive = {second: gap for second, gap in found.gaps[source].items() if second not in silent}
     axes.set_yscale("log")
     axes.set_ylim(_LOW_S, _HIGH_S)
@@ -192,18 +189,7 @@ def _strip(axes: Axes, found: Beats, source: str, last: int) -> str:
     return f"{_said(source)}: {words}."
 
 
-def _events_key(axes: Axes, found: Beats) -> None:
-    lines = ["bar: longest gap between two beats that ended in this second"]
-    for number, event in enumerate(found.events, start=1):
-        said = f"{number}  {event.name} → {event.text}"
-        lines.append(said if len(said) < 80 else said[:78] + "…")
-    axes.axis("off")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(-len(lines) + 0.4, 0.6)
-    for number, said in enumerate(lines):
-        axes.text(0, -number, said, va="center", fontsize=style.LEAST_PT, in_layout=False)
-
-
+@explained.outcome("sibling_gap_s", Platform.VM_DIRECT)
 def sibling_gap_s(view: View) -> float | None:
     """The sibling VM's longest gap from the privileged container's panic on."""
     try:
@@ -215,6 +201,7 @@ def sibling_gap_s(view: View) -> float | None:
     return max((gap for second, gap in gaps.items() if second >= panic), default=None)
 
 
+@explained.outcome("silent")
 def silent(view: View) -> float | None:
     """How many heartbeats fell silent with the privileged container's panic."""
     listened = [source for source in kernel_panic.SOURCES if source != kernel_panic.FAULTY]
@@ -231,11 +218,12 @@ TENANTS = 24
 KERNELS = (1, 2, 3, 4, 6, 8, 12, 24)
 
 
+@explained.whatif("blast")
 def blast(view: View) -> WhatIf:
     """24 tenants, spread evenly over k kernels: how many one panic stops."""
     found = beats(view)
-    on = _share(found, PRIVILEGED_ASKS, kernel_panic.A, kernel_panic.B)
-    beside = _share(found, FAULTY_PANICS, kernel_panic.SIBLING)
+    on = mean(found.misses(one, PRIVILEGED_ASKS) for one in (kernel_panic.A, kernel_panic.B))
+    beside = float(found.misses(kernel_panic.SIBLING, FAULTY_PANICS))
 
     @style.own()
     def draw(k: float) -> Picture:
@@ -243,7 +231,7 @@ def blast(view: View) -> WhatIf:
         stopped = on * each + beside * (TENANTS - each)
         figure = style.figure(2.4)
         axes = figure.subplots()
-        _kernels(axes, kernels, each, round(on * each), round(beside * (TENANTS - each)))
+        _kernels(axes, each, [round(on * each), *[round(beside * each)] * (kernels - 1)])
         many = f"{kernels} kernel{'s' * (kernels > 1)}"
         said = f"{many}: one panic stops {stopped:g} of {TENANTS} tenants"
         axes.set_title(said, fontsize=style.SMALL_PT, loc="left", fontweight="bold")
@@ -257,13 +245,12 @@ def blast(view: View) -> WhatIf:
     )
 
 
-def _kernels(axes: Axes, kernels: int, each: int, on: int, beside: int) -> None:
-    """One frame a kernel, one square a tenant; the first kernel panics."""
+def _kernels(axes: Axes, each: int, stopped: Sequence[int]) -> None:
+    """A frame for each kernel, the first of which panics; of its tenants so many stop."""
     from matplotlib.patches import Rectangle
 
     place = 0.0
-    for kernel in range(kernels):
-        fell = on if kernel == 0 else max(0, min(each, beside - (kernel - 1) * each))
+    for kernel, fell in enumerate(stopped):
         edge, width = (style.VERMILLION, 3.0) if kernel == 0 else (style.GREY, 1.0)
         frame = Rectangle((place - 0.1, -0.25), each, 1.4, fill=False, ec=edge, lw=width)
         axes.add_patch(frame)
@@ -280,62 +267,40 @@ def _kernels(axes: Axes, kernels: int, each: int, on: int, beside: int) -> None:
     axes.axis("off")
 
 
-def _share(found: Beats, phase: str, *sources: str) -> float:
-    """Of these instances, how many fell silent in one panic; raises ``Unavailable``."""
-    return mean(found.misses(source, phase) for source in sources)
-
-
 # ---- a noisy neighbour ---------------------------------------------------------------------------
 
-HARDLY = 1.2
-"""Up to this much over quiet, in every round, a neighbour hardly felt it: a fifth, a choice."""
-
-_ARMS = (
-    ("container, no limit", Platform.CONTAINER, WITHOUT),
-    ("container, limited", Platform.CONTAINER, WITH),
-    ("VM beside VM", Platform.VM_DIRECT, ""),
+WRITER = "disk writer"
+_FELT = (
+    (f"{BURNER} · container, no limit", Platform.CONTAINER, WITHOUT, WORK_QUIET, WORK_BURNER),
+    (f"{BURNER} · container, limited", Platform.CONTAINER, WITH, WORK_QUIET, WORK_BURNER),
+    (f"{BURNER} · VM beside VM", Platform.VM_DIRECT, "", WORK_QUIET, WORK_BURNER),
+    (f"{WRITER} · container, no limit", Platform.CONTAINER, "", WRITE_QUIET, WRITE_BUSY),
+    (f"{WRITER} · VM beside VM", Platform.VM_DIRECT, "", WRITE_QUIET, WRITE_BUSY),
 )
-"""In words, and the platform and confinement of the program that takes much."""
-
-_COMPARED = (
-    (BURNER, "duration_s", WORK_QUIET, WORK_BURNER),
-    (MEMORY, "gap_p99_s", QUIET, MEMORY),
-    (FORKS, "gap_p99_s", QUIET, FORKS),
-)
-"""What a program takes; the metric of its neighbour, and its phases beside quiet and busy ones."""
+"""In words; platform and confinement of who takes much, and the neighbour's phases beside a quiet
+program and beside that one."""
 
 
-def felt(view: View) -> list[marks.Row]:
-    """How many times as long a neighbour waits or works, a row for each program beside it and a
-    point a round.
-
-    Raises ``Unavailable``: no program has taken much yet.
-    """
-    rows = []
-    for what, metric, calm, busy in _COMPARED:
-        for arm, platform, held in _ARMS:
-            for column in view.columns(metric, platform=str(platform), confinement=held)[:1]:
-                loud, quiet = column.where(phase=busy), column.where(phase=calm)
-                times = loud.over(quiet) if loud.n and quiet.n else None
-                if times:
-                    below = quiet.blocks()
-                    points = [
-                        median(values) / median(below[block])
-                        for block, values in loud.blocks().items()
-                        if block in below
-                    ]
-                    label, value = f"{what} · {arm}", times.estimate
-                    look = style.look(column.series)
-                    rows.append(marks.Row(label, ratio(value), look, value, points=points))
-    if not rows:
-        raise absent("neighbour that was disturbed")
-    return rows
-
-
+@explained.figure("noisy")
 @style.own()
 def noisy_neighbour_figure(view: View) -> Picture:
-    """How many times as long a neighbour waits, beside each program; a mark a round."""
-    rows = felt(view)
+    """How many times as long a neighbour takes, beside each program; a mark a round."""
+    rows = []
+    for label, platform, held, calm, busy in _FELT:
+        for column in view.columns("duration_s", platform=str(platform), confinement=held)[:1]:
+            loud, quiet = column.where(phase=busy), column.where(phase=calm)
+            times = loud.over(quiet) if loud.n and quiet.n else None
+            if times:
+                below, look = quiet.blocks(), style.look(column.series)
+                points = [
+                    median(values) / median(below[block])
+                    for block, values in loud.blocks().items()
+                    if block in below
+                ]
+                value = times.estimate
+                rows.append(marks.Row(label, ratio(value), look, value, points=points))
+    if not rows:
+        raise absent("neighbour that was disturbed")
     figure = style.figure(marks.TALL_IN * len(rows) + 0.8)
     axes = figure.subplots()
     marks.draw(axes, rows)
@@ -343,23 +308,16 @@ def noisy_neighbour_figure(view: View) -> Picture:
     axes.set_xscale("log")
     low, high = min(0.8, *points) * 0.95, max(2.5, *points) * 1.1
     axes.set_xlim(low, high)
-    ticks = [n for n in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low < n < high]
+    ticks = [n for n in (0.1, 0.2, 0.5, 1, 1.5, 2, 5, 10, 20, 50, 100) if low < n < high]
     axes.set_xticks(ticks, [f"{n:g}×" for n in ticks])
     axes.minorticks_off()
     axes.axvline(1, color=style.GREY, linewidth=1, linestyle="--", zorder=0)
     axes.set_xlabel(
-        "times as long as beside a quiet program (logarithmic)", fontsize=style.SMALL_PT
+        "times as long as beside a quiet program (dashed: as long)", fontsize=style.SMALL_PT
     )
     said = "; ".join(f"{row.label.replace(' · ', ', ')}: {row.text}" for row in rows)
-    waiting = [row for row in rows if not row.label.startswith(BURNER)]
-    worst = max((point for row in waiting for point in row.points), default=0.0)
-    values: Values = {
-        "hardly": 0 < worst < HARDLY,
-        "felt": worst >= HARDLY,
-        "worst": ratio(worst),
-        "works": len(waiting) < len(rows),
-    }
-    alt = f"How many times as long a neighbour waits. {said}."
+    values: Values = {"writes": any(row.label.startswith(WRITER) for row in rows)}
+    alt = f"How many times as long a neighbour takes. {said}."
     return Picture(figure, alt, view.caption(), values)
 
 
@@ -373,6 +331,7 @@ _LIMITED = (
 """In words; platform, confinement, and whether it is a container of the disposable VM."""
 
 
+@explained.table("limits", "program that asked for more than its limit")
 def limits_table(view: View) -> Iterator[Row]:
     """What programs that ask for more than their limit got, at most."""
     rows = view.values()
@@ -420,6 +379,7 @@ def weaknesses() -> list[Weakness]:
     return sorted(checked, key=lambda one: (list(WEAK).index(one.kind), one.published))
 
 
+@explained.table("cves")
 def weaknesses_table(_view: View) -> Iterator[Row]:
     """Those of :data:`IN_CLASS`."""
     for one in weaknesses():
@@ -427,6 +387,7 @@ def weaknesses_table(_view: View) -> Iterator[Row]:
             yield _weakness(one, one.name)
 
 
+@explained.table("all_cves")
 def all_weaknesses_table(_view: View) -> Iterator[Row]:
     """Every checked weakness, with its score as its record has it."""
     for one in weaknesses():
@@ -442,6 +403,7 @@ def _weakness(one: Weakness, what: str) -> dict[str, str]:
     }
 
 
+@explained.values("all_cves", "table")
 def weaknesses_left_out(_view: View) -> Values:
     """How many known lines are left out, because their record was not read."""
     return {"unchecked": len(load_weaknesses()) - len(weaknesses())}

@@ -34,7 +34,6 @@ from vmcompare.measuring.experiment import Context
 from vmcompare.sandbox import (
     CONTAINER_HOST,
     RUNC_IN_A_GUEST,
-    Completed,
     Machine,
     Platform,
     Sandbox,
@@ -95,18 +94,19 @@ class Limits:
             "cpu": {"period": CPU_PERIOD_US, "quota": round(self.cpus * CPU_PERIOD_US)},
         }
 
+    @property
+    def read_back(self) -> str:
+        """What ``memory.max``, ``pids.max`` and ``cpu.max`` hold then, between blanks."""
+        quota = round(self.cpus * CPU_PERIOD_US)
+        return f"{self.memory_mib * MIB} {self.pids} {quota} {CPU_PERIOD_US}"
+
 
 def configuration(
     flag: str = "", *, args: Sequence[str], limits: Limits | None = None
 ) -> dict[str, Any]:
     """An OCI configuration: Docker's defaults with one flag of :data:`FLAGS` changed.
 
-    Args:
-        flag: of ``docker run``.
-        args: argv of the first program.
-        limits: of its control group.
-
-    Raises ``UnknownName``: there is no such flag.
+    ``args`` is the argv of the first program. Raises ``UnknownName``: there is no such flag.
     """
     if flag not in FLAGS:
         raise UnknownName("flag", flag, FLAGS)
@@ -210,14 +210,9 @@ awaited 'API listen' /tmp/dockerd.log
 def prepare(vm: Sandbox, *, timeout_s: float = 60.0) -> None:
     """Make a guest of the image ``CONTAINER_HOST`` ready for containers, once.
 
-    Raises:
-        LaunchFailure: it could not be made ready.
-        AbnormalShutdown, WaitTimeout: as :meth:`Sandbox.run`.
+    Raises what :meth:`Sandbox.run` raises, and ``LaunchFailure``: it could not be made ready.
     """
-    done = vm.run(["sh", "-c", _PREPARE], timeout_s=timeout_s)
-    if done.exit_code:
-        what = "the guest could not be made ready for containers"
-        raise LaunchFailure(what, ("sh",), done.output.decode(errors="replace")[-500:])
+    _must_run(vm, _PREPARE, timeout_s, "the guest could not be made ready for containers")
 
 
 def start_engine(vm: Sandbox, *, timeout_s: float, then: str = "") -> None:
@@ -225,10 +220,13 @@ def start_engine(vm: Sandbox, *, timeout_s: float, then: str = "") -> None:
 
     ``then`` is a line of shell that makes it one. Raises as :func:`prepare`.
     """
-    done = vm.run(["sh", "-c", _START_ENGINE + then], timeout_s=timeout_s)
+    _must_run(vm, _START_ENGINE + then, timeout_s, "Docker did not start in the guest")
+
+
+def _must_run(vm: Sandbox, lines: str, timeout_s: float, otherwise: str) -> None:
+    done = vm.run(["sh", "-c", lines], timeout_s=timeout_s)
     if done.exit_code:
-        said = done.output.decode(errors="replace")[-500:]
-        raise LaunchFailure("Docker did not start in the guest", ("sh",), said)
+        raise LaunchFailure(otherwise, ("sh",), done.output.decode(errors="replace")[-500:])
 
 
 def write(vm: Sandbox, name: str, configuration: Mapping[str, Any]) -> None:
@@ -288,22 +286,9 @@ def variant(confinement: str) -> Variant:
     return Variant(confinement, Platform.CONTAINER, GUEST, confinement, RUNTIME)
 
 
-def _process_number(done: Completed, what: str) -> int:
-    try:
-        return int(done.output)
-    except ValueError:
-        output = done.output.decode(errors="replace")
-        raise LaunchFailure(f"{what} did not start", ("sh",), output) from None
-
-
 @dataclass(slots=True)
 class Misconfigurations(Survey):
-    """What the guest and its containers have answered so far.
-
-    Attributes:
-        vm: the guest, once it is ready.
-        wanted: the probes that are made in every container, in order.
-    """
+    """What the guest, once it is ready, and its containers answered to the ``wanted`` probes."""
 
     vm: Sandbox | None = None
     wanted: tuple[str, ...] = ()
@@ -329,14 +314,14 @@ def _open(grid: Misconfigurations) -> Iterator[Measurement]:
         launcher = grid.context.launchers[Platform.VM_DIRECT]
         vm = grid.kept.enter_context(launcher.open(GUEST, grid.context.on_event))
         prepare(vm)
-        pid = _process_number(vm.run(["sh", "-c", _SERVE]), "the guest's own server")
+        served = vm.run(["sh", "-c", _SERVE]).output.decode(errors="replace")
+        if not served.strip().isdigit():
+            raise LaunchFailure("the guest's own server did not start", ("sh",), served)
         host = probes.read(vm)
-        aim = partial(probes.targets, host, pid, _PORT, _HOST_FILE)
+        aim = partial(probes.targets, host, int(served), _PORT, _HOST_FILE)
         response = probes.ask(vm, {**aim(root=""), "{disk}": _LOOP_DEVICE})
-        aimed = {**aim(), "{disk}": _LOOP_DEVICE}
-        wanted = probes.possible(aimed, platform.machine())
-        program = calls.elf(platform.machine(), tuple(wanted.values()))
-        vm.put(IMAGE + _CALLS, program)
+        wanted = probes.possible({**aim(), "{disk}": _LOOP_DEVICE}, platform.machine())
+        vm.put(IMAGE + _CALLS, calls.elf(platform.machine(), tuple(wanted.values())))
         grid.vm, grid.wanted, grid.host = vm, tuple(wanted), host
         return Response(host, response.answers), host
 

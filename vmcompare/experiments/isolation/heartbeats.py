@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import platform as computer
-import statistics
 import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 from vmcompare.engines.programs import heartbeat
@@ -29,7 +28,6 @@ from vmcompare.sandbox import (
     CONTAINER_HOST,
     Followed,
     Follower,
-    Launcher,
     Machine,
     Platform,
     Sandbox,
@@ -40,7 +38,7 @@ MISSED_OVER_S = 1.0
 MISSED_TIMES = 2.0
 BEFORE_S = 30
 """The registered rule: a beat was missed where a gap is over 1 s and over twice the longest gap of
-the 30 s before an event. See :func:`missed_in`."""
+the 30 s before an event. See :func:`missed`."""
 
 
 class BeatLog:
@@ -60,15 +58,6 @@ class BeatLog:
         return tuple(self._beats.get(letter, ()))
 
 
-def _ended_s(
-    beats_ns: Sequence[int], begin_ns: int, end_ns: int
-) -> tuple[list[float], float | None]:
-    """The gaps (s) that ended in an interval, and the one still open at its end, if any."""
-    first, after = bisect_left(beats_ns, begin_ns), bisect_left(beats_ns, end_ns)
-    ended = [(b - a) / NS_PER_S for a, b in pairwise(beats_ns[max(0, first - 1) : after])]
-    return ended, (end_ns - beats_ns[after - 1]) / NS_PER_S if after else None
-
-
 def longest_gap_s(beats_ns: Sequence[int], zero_ns: int, second: int) -> float | None:
     """The longest gap (s) that ended in one second of the time axis.
 
@@ -76,54 +65,42 @@ def longest_gap_s(beats_ns: Sequence[int], zero_ns: int, second: int) -> float |
     first beat.
     """
     begin_ns = zero_ns + second * NS_PER_S
-    ended, still_open = _ended_s(beats_ns, begin_ns, begin_ns + NS_PER_S)
-    return max(ended, default=still_open)
+    end_ns = begin_ns + NS_PER_S
+    first, after = bisect_left(beats_ns, begin_ns), bisect_left(beats_ns, end_ns)
+    ended = [b - a for a, b in pairwise(beats_ns[max(0, first - 1) : after])]
+    if not after:
+        return None
+    return max(ended, default=end_ns - beats_ns[after - 1]) / NS_PER_S
 
 
-def gaps_s(beats_ns: Sequence[int], begin_ns: int, end_ns: int) -> list[float]:
-    """All gaps (s) that ended in an interval, and the one still open at its end where that is the
-    longest."""
-    ended, still_open = _ended_s(beats_ns, begin_ns, end_ns)
-    if still_open is not None and still_open > max(ended, default=0.0):
-        ended.append(still_open)
-    return ended
-
-
-def p99_s(gaps: Sequence[float]) -> float:
-    """The 99th percentile of at least two gaps (s): method 7 of Hyndman and Fan (1996), numpy's."""
-    return statistics.quantiles(gaps, n=100, method="inclusive")[98]
-
-
-def missed_in(by_second: Mapping[int, float], second: int, event: int) -> bool:
-    """The registered rule: whether a beat was missed in ``second``.
+def missed(
+    by_second: Mapping[int, float], event: int, until: int | None = None
+) -> Mapping[int, bool]:
+    """The registered rule: second, from an event on, → whether a beat was missed in it.
 
     Args:
         by_second: second → longest gap (s), as in rows ``gap_s``.
-        second: not before ``event``.
-        event: the second of an event; the 30 s before it are the baseline.
-
-    Raises ``Unavailable``: no beat was recorded in the baseline.
-    """
-    before = [gap for at, gap in by_second.items() if event - BEFORE_S <= at < event]
-    if not before:
-        raise absent("second before the event")
-    return by_second[second] > max(MISSED_OVER_S, MISSED_TIMES * max(before))
-
-
-def misses(by_second: Mapping[int, float], event: int) -> bool:
-    """Whether a beat was missed from ``event`` on; see :func:`missed_in`.
+        event: the second of the event; the 30 s before it are the baseline.
+        until: the second before which to end, if any.
 
     Raises ``Unavailable``: no beat was recorded in the baseline, or none after it.
     """
-    return any(missed_in(by_second, second, event) for second in _after(by_second, event))
+    before = [gap for at, gap in by_second.items() if event - BEFORE_S <= at < event]
+    after = sorted(s for s in by_second if event <= s and (until is None or s < until))
+    if not before or not after:
+        raise absent(f"second {'after' if before else 'before'} the event")
+    most_s = max(MISSED_OVER_S, MISSED_TIMES * max(before))
+    return {second: by_second[second] > most_s for second in after}
+
+
+def misses(by_second: Mapping[int, float], event: int) -> bool:
+    """Whether a beat was missed from ``event`` on; arguments and errors as :func:`missed`."""
+    return any(missed(by_second, event).values())
 
 
 def silent(by_second: Mapping[int, float], event: int, until: int | None = None) -> bool:
-    """Whether a heartbeat stopped after ``event`` and had not come back by ``until``.
-
-    Raises ``Unavailable``: as :func:`misses`.
-    """
-    return missed_in(by_second, _after(by_second, event, until)[-1], event)
+    """Whether a heartbeat stopped after ``event`` and had not come back by ``until``."""
+    return list(missed(by_second, event, until).values())[-1]
 
 
 def silent_seconds(by_second: Mapping[int, float], events: Sequence[int]) -> frozenset[int]:
@@ -135,23 +112,12 @@ def silent_seconds(by_second: Mapping[int, float], events: Sequence[int]) -> fro
     found: set[int] = set()
     for event, until in zip(events, [*events[1:], None], strict=False):
         with contextlib.suppress(Unavailable):
-            window = _after(by_second, event, until)
+            window = missed(by_second, event, until)
             for second in window:  # a gap that grows is one without a beat
                 if second - 1 in found and by_second[second] > by_second[second - 1]:
                     found.add(second)
-            for second in reversed(window):
-                if not missed_in(by_second, second, event):
-                    break
-                found.add(second)
+            found.update(takewhile(window.__getitem__, reversed(window)))
     return frozenset(found)
-
-
-def _after(by_second: Mapping[int, float], event: int, until: int | None = None) -> list[int]:
-    """The seconds with a gap from ``event`` to ``until``, in order."""
-    after = sorted(s for s in by_second if event <= s and (until is None or s < until))
-    if not after:
-        raise absent("second after the event")
-    return after
 
 
 # ---- instances with a heartbeat ------------------------------------------------------------------
@@ -199,12 +165,6 @@ class Instances:
     clock: Clock = field(default_factory=Clock)
     why: dict[str, VmcompareError] = field(default_factory=dict)
 
-    def launcher(self, platform: Platform) -> Launcher:
-        """Raises ``Unavailable`` where there is none."""
-        if platform not in self.context.launchers:
-            raise Unavailable(f"there is no {platform} on this computer", "look at the recording")
-        return self.context.launchers[platform]
-
     def open(self, platform: Platform, spec: Spec) -> Sandbox:
         """Raises what launchers raise, and ``Unavailable`` where too little memory is free."""
         if platform.is_vm and memory.available_bytes() < spec.memory_mib * MIB + SPARE_BYTES:
@@ -213,7 +173,7 @@ class Instances:
                 "memory",
                 "close other programs",
             )
-        launcher = self.launcher(platform)
+        launcher = self.context.launchers[platform]
         return self.stack.enter_context(launcher.open(spec, self.context.on_event))
 
     def beating(
@@ -221,25 +181,19 @@ class Instances:
     ) -> Beating:
         """An instance with a heartbeat of this letter, perhaps within another command.
 
-        Raises:
-            WaitTimeout: the first beat did not come.
-            Unavailable: this kind of instance cannot be followed, or as :meth:`open`.
-            LaunchFailure, AbnormalShutdown: as ``Follower.follow``.
+        Raises what :meth:`open` and ``Follower.follow`` raise, and ``WaitTimeout``: the first beat
+        did not come.
         """
         box = self.open(platform, spec)
         box.put(heartbeat.PATH, heartbeat.elf(computer.machine()))
         return self._followed(box, argv or (heartbeat.PATH, letter), letter)
 
     def hosting(self, containers: Mapping[str, Mapping[str, Any]], own: str) -> Beating:
-        """The disposable VM and containers in it, each with a heartbeat.
+        """The disposable VM, its own heartbeat, and containers in it (letter, which is the name as
+        well → OCI configuration), each with a heartbeat.
 
-        Args:
-            containers: letter, which is the container's name as well → OCI configuration.
-            own: the letter of the VM's own heartbeat.
-
-        Raises:
-            LaunchFailure: the first beat of a container did not come; says what ``runc`` said.
-            Unavailable, WaitTimeout, AbnormalShutdown: as :meth:`beating`.
+        Raises what :meth:`beating` raises; where a first beat did not come, ``LaunchFailure`` with
+        what ``runc`` said.
         """
         box = self.open(Platform.VM_DIRECT, DISPOSABLE)
         guest_containers.prepare(box)

@@ -1,46 +1,41 @@
 """What a neighbour notices when a program takes all it can get, and which limits hold.
 
-Three times a heartbeat beside a :class:`Hog`: a container without limits and one with limits, both
-in a disposable VM, and a VM beside another VM. In each round all are quiet first; then each hog in
-turn takes memory, then processor time, and then processes. Docker's own container with limits, on
-this computer, and a VM that boots a distribution (the kind that findings are about) are asked for
-more than their limits as well.
+Three times a neighbour beside a hog, a program that takes: in a container without limits and in one
+with limits, both in a disposable VM, and in a VM beside another VM. In each round each hog takes
+memory in pieces, then processor time, and then processes that sleep. While one computes, the
+neighbour works as well: from SIGUSR1 to SIGUSR2 it does equal pieces of work, and writes a letter
+after each. Docker's own container with limits, on this computer, and a VM that boots a distribution
+(the kind that findings are about) are asked for more than their limits, too. What a writer to the
+disk does is in :mod:`.disk_writer`.
 
-A hog waits for a signal, because starting it would disturb its neighbour. SIGUSR1: it takes memory
-in pieces and holds each for :data:`HOLD_S` seconds. SIGHUP: it computes, for :data:`BURN_S` seconds
-at most. SIGUSR2: it starts processes that sleep, up to :data:`MOST_FORKS`; if it gets there, it
-goes on to start and end one at a time.
-
-A neighbour that sleeps hardly feels who computes. So beside a hog that computes it works as well:
-from SIGUSR1 to SIGUSR2 it does equal pieces of work, and writes a letter after each.
-
-Every hog is bounded by what it asks for and by a limit from outside. That limit is read back first
-(from the control group, or as the memory of the guest); where it is not in force, the hog does not
+A hog is bounded by what it asks for and by a limit from outside. It reads that limit back first
+(from its control group, or as the memory of its guest); where that is not in force, it does not
 begin, and its rows say so.
 
-Rows, ``block`` = round: ``gap_p99_s`` of the neighbour's heartbeat (``phase`` = quiet, memory hog,
-fork loop); ``duration_s`` of a piece of its work (``phase`` = work beside a quiet program, work
-beside a CPU burner); ``cgroup_bytes``, the peak of the hog's control group; ``item_count``,
-processes it reached; ``guest_ram_to_limit_ratio``, RAM that the host gives a guest that wants more,
-per ``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator per vCPU and second, with
-two busy loops a vCPU; and the facts ``container_memory_limit_holds`` and
-``container_cpu_limit_holds``.
+Rows, ``block`` = round: ``duration_s`` of a piece of the neighbour's work (``phase`` = work beside
+a quiet program, work beside a CPU burner); ``cgroup_bytes``, the peak of the hog's control group;
+``item_count``, processes it reached; ``guest_ram_to_limit_ratio``, RAM that the host gives a guest
+that wants more, per ``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator per vCPU
+and second, with two busy loops; and the facts ``container_memory_limit_holds`` and
+``container_cpu_limit_holds``. Older recordings also have ``gap_p99_s``: a heartbeat was listened to
+while a hog took memory and processes, and hardly noticed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vmcompare.engines.images.oci import CPU_PERIOD_US
 from vmcompare.engines.programs import heartbeat
-from vmcompare.errors import LaunchFailure, Unavailable, VmcompareError, WaitTimeout
+from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB, NS_PER_S
-from vmcompare.experiments.isolation import guest_containers, heartbeats
+from vmcompare.experiments.isolation import disk_writer, guest_containers
 from vmcompare.experiments.isolation.boundaries import Step, Variant
 from vmcompare.experiments.isolation.guest_containers import Limits
 from vmcompare.experiments.isolation.heartbeats import (
@@ -51,171 +46,66 @@ from vmcompare.experiments.isolation.heartbeats import (
     Instances,
 )
 from vmcompare.measuring import memory
-from vmcompare.measuring.experiment import FAILURES, Context, failed, filled, or_failed
+from vmcompare.measuring.experiment import FAILURES, Context, filled, or_failed
 from vmcompare.sandbox import Machine, Platform, Sandbox, Spec
 
 WITHOUT, WITH = "without limits", "with limits"
-QUIET, MEMORY, FORKS, BURNER = "quiet", "memory hog", "fork loop", "CPU burner"
+MEMORY, FORKS, BURNER = "memory hog", "fork loop", "CPU burner"
 WORK_QUIET, WORK_BURNER = "work beside a quiet program", "work beside a CPU burner"
 
 # ---- hogs ----------------------------------------------------------------------------------------
 
-HOLD_S, BURN_S, MOST_FORKS = 2, 6, 200
+HOLD_S, BURN_S, MOST_FORKS = 5, 6, 200
 """Bounds that a hog sets itself: seconds it holds a piece of memory, seconds it computes, and the
 processes it starts."""
 
 BURN_CPUS = 0.2
 """Processors of a hog that computes with limits."""
 
-_WAIT_S = 40
+_WAIT_S = 60
 _KILLED = 128 + 9  # exit code, in a shell, of a program that was ended by SIGKILL
-_SIGNALS = {MEMORY: "USR1", FORKS: "USR2", BURNER: "HUP"}
+_REFUSED = 3  # exit code of a hog whose limit is not in force
 
-_SCRIPT = """
-pieces=$1 piece_mib=$2
-trap 'go=memory' USR1
-trap 'go=forks' USR2
-trap 'go=burn' HUP
-echo ready
-while :; do
-  case $go in
-    memory) go= n=0
-      while [ $n -lt $pieces ]; do
-        { dd if=/dev/zero bs=${piece_mib}M count=1 2>/dev/null; echo "piece $?" >&2; } |
-          sleep HOLD_S &
-        n=$((n + 1))
-      done
-      wait; echo 'memory done' ;;
-    burn) go=
-      timeout -s KILL BURN_S sh -c 'while :; do :; done' & wait $!
-      echo 'burn done' ;;
-    forks) go=
-      ( i=0; while [ $i -lt MOST_FORKS ]; do sleep 30 & i=$((i + 1)); done ) 2>/dev/null
-      ended=$?; i=0
-      while [ $ended = 0 ] && [ $i -lt 20000 ]; do (true); i=$((i + 1)); done ;;
-    *) sleep 600 & wait $!; kill $! ;;
-  esac
-done
+HOG = f"""
+what=$1 limits=$2 memory_mib=$3 pieces=$4 piece_mib=$5
+cd /sys/fs/cgroup
+if [ "$limits" ]; then found=$(echo $(cat memory.max pids.max cpu.max))
+else
+  mib=$(($(sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo) / 1024))
+  limits="at most $memory_mib MiB" found="$mib MiB"
+  [ $mib -gt $memory_mib ] || found=$limits
+fi
+if [ "$found" != "$limits" ]; then
+  echo "refused: its limit reads '$found', not '$limits'"; exit {_REFUSED}
+fi
+case $what in
+  memory)
+    n=0
+    while [ $n -lt $pieces ]; do
+      {{ dd if=/dev/zero bs=${{piece_mib}}M count=1 2>/dev/null; echo "piece $?" >&2; }} |
+        sleep {HOLD_S} &
+      n=$((n + 1))
+    done
+    wait; cat memory.peak 2>/dev/null; exit 0 ;;
+  time)
+    echo computing; timeout -s KILL {BURN_S} sh -c 'while :; do :; done' ;;
+  processes)
+    trap 'echo $((i + 1)); exit 0' EXIT
+    i=0; while [ $i -lt {MOST_FORKS} ]; do sleep 30 >/dev/null 2>&1 & i=$((i + 1)); done ;;
+esac
 """
-for _name, _bound in (("HOLD_S", HOLD_S), ("BURN_S", BURN_S), ("MOST_FORKS", MOST_FORKS)):
-    _SCRIPT = _SCRIPT.replace(_name, str(_bound))
 # BusyBox's dd touches every byte of its one block, and blocks on a pipe that nobody reads. In
-# pieces, because the kernel would refuse one block larger than all memory (overcommit).
+# pieces, because the kernel would refuse one block larger than all memory (overcommit). A shell
+# that may start no more processes ends, and says then how many it had, itself among them.
 
+_BEHIND = """
+rm -f /tmp/hog /tmp/ended
+{{ {}; echo it ended >/tmp/ended; }} </dev/null >/tmp/hog 2>&1 &
+until grep -q computing /tmp/hog || [ -e /tmp/ended ]; do sleep 0.1; done
+"""
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """The memory that a hog takes at most."""
-
-    pieces: int
-    piece_mib: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hog:
-    """A program that waits for a signal to take memory, processor time or processes.
-
-    Every method may raise ``LaunchFailure``, ``WaitTimeout`` and ``Unavailable``.
-
-    Attributes:
-        box: the guest it is in, perhaps in a container.
-        output: file in the guest with its output.
-        process: shell that prints its process number in the guest.
-        start, end: shell that starts and ends it.
-        group: folder of its control group in the guest; empty without a container.
-        limits: of its container, if any.
-    """
-
-    box: Sandbox
-    output: str
-    process: str
-    start: str
-    end: str
-    group: str = ""
-    limits: Limits | None = None
-
-    def wait_ready(self) -> None:
-        """Start it."""
-        self.sh(self.start)
-        self.until("ready")
-
-    def check_memory(self, memory_mib: int) -> None:
-        """Raises ``Unavailable`` unless the limits of its container hold, or else its guest has no
-        more than ``memory_mib``."""
-        if self.limits is None:
-            total_mib = int(self.sh("grep MemTotal /proc/meminfo").split()[1]) // 1024
-            _must_be("the guest’s memory", f"{memory_mib}", f"{max(memory_mib, total_mib)}")
-            return
-        wanted = {
-            "memory.max": f"{self.limits.memory_mib * MIB}",
-            "pids.max": f"{self.limits.pids}",
-            "cpu.max": f"{self.limits.cpus * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}",
-        }
-        found = self.sh(f"cd {self.group} && cat {' '.join(wanted)}")
-        _must_be("its control group", "\n".join(wanted.values()), found)
-
-    def limit_processor(self, vcpus: int) -> None:
-        """Give a container that has limits :data:`BURN_CPUS`; raises ``Unavailable`` unless the
-        container, or else the guest, then has no more processors than it should."""
-        wanted, read = str(vcpus), "nproc"
-        if self.limits:
-            wanted = f"{BURN_CPUS * CPU_PERIOD_US:.0f} {CPU_PERIOD_US}"
-            read = f"cd {self.group} && echo '{wanted}' >cpu.max && cat cpu.max"
-        _must_be("processors", wanted, self.sh(read))
-
-    def begin(self, stretch: str) -> None:
-        """Signal it to take memory, processor time or processes."""
-        self.sh(f'kill -{_SIGNALS[stretch]} "$({self.process})"')
-
-    def sh(self, line: str) -> str:
-        """What a line of shell prints in the guest; ``LaunchFailure`` where it fails."""
-        done = self.box.run(["sh", "-c", line], timeout_s=_WAIT_S + 20)
-        output = done.output.decode(errors="replace")
-        if done.exit_code:
-            raise LaunchFailure(f"a line of shell ended with {done.exit_code}", (line,), output)
-        return output
-
-    def until(self, words: str) -> str:
-        """Wait until it says these words; all that it said."""
-        output = self.sh(
-            f"n=0; until grep -q '{words}' {self.output} || [ $n -gt {_WAIT_S * 10} ]; do "
-            f"sleep 0.1; n=$((n + 1)); done; cat {self.output}"
-        )
-        if words not in output:
-            raise WaitTimeout(f"“{words}” of the hog", _WAIT_S, output)
-        return output
-
-
-def in_container(box: Sandbox, name: str, demand: Demand, limits: Limits | None = None) -> Hog:
-    """A hog in a container of a disposable VM; not started yet."""
-    args = ("sh", "-c", _SCRIPT, "sh", str(demand.pieces), str(demand.piece_mib))
-    guest_containers.write(box, name, guest_containers.configuration(args=args, limits=limits))
-    output, group = f"/tmp/{name}.out", f"/sys/fs/cgroup/{name}"
-    return Hog(
-        box,
-        output,
-        process=guest_containers.first_process(name),
-        start=f"{guest_containers.start_line(name)} >{output} 2>&1 &",
-        # runc cleans up when the kernel has ended the group.
-        end=f"echo 1 > {group}/cgroup.kill; n=0; "
-        f"while [ -e /run/runc/{name} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done",
-        group=group,
-        limits=limits,
-    )
-
-
-def in_guest(box: Sandbox, demand: Demand) -> Hog:
-    """A hog in a guest, outside any container; not started yet."""
-    box.put("/tmp/hog", _SCRIPT.encode())
-    line = f"sh /tmp/hog {demand.pieces} {demand.piece_mib} </dev/null >/tmp/hog.out 2>&1 &"
-    return Hog(
-        box,
-        "/tmp/hog.out",
-        process="cat /tmp/hog.pid",
-        start=f"{line} echo $! >/tmp/hog.pid",
-        # The brackets keep the pattern from matching this line itself.
-        end="pkill -9 -f '[/]tmp/hog'; pkill -9 -x sleep; true",
-    )
+Demand = tuple[int, int]
+"""The memory that a hog takes at most: how many pieces, and MiB of each."""
 
 
 _LEFT_MIB = 48
@@ -249,7 +139,6 @@ LIMITS = Limits(memory_mib=64, pids=24, cpus=0.5)
 """Of the container with limits."""
 
 DOCKER = Spec(memory_mib=LIMITS.memory_mib)
-_DOCKER_ASKS_MIB = LIMITS.memory_mib + LIMITS.memory_mib // 2
 
 MEMORY_LIMIT = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 MEMORY_PEAK = ("/sys/fs/cgroup/memory.peak", "/sys/fs/cgroup/memory/memory.max_usage_in_bytes")
@@ -275,17 +164,17 @@ def _must_be(name: str, wanted: str, found: str) -> None:
         )
 
 
-def guest_ram(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
-    """One row: the guest's RAM on the host ÷ what it was given. Raises ``Unavailable``."""
+def guest_ram_ratio(box: Sandbox, row: Measurement) -> float:
+    """The guest's RAM on the host ÷ what it was given. Raises ``Unavailable``."""
     ram_bytes = row.mem_limit_mib * MIB
     held = memory.vm_parts(memory.serving(box), ram_bytes=ram_bytes, emulated=row.emulated)
-    yield filled(row, held.guest_ram / ram_bytes)
+    return held.guest_ram / ram_bytes
 
 
-def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
-    """Host CPU seconds per vCPU and second, with two busy loops a vCPU. Raises ``Unavailable``."""
+def busy_loops(box: Sandbox, clock: Clock) -> float:
+    """Host CPU seconds a second, of two busy loops on one vCPU. Raises ``Unavailable``."""
     loop = "timeout -s KILL 20 sh -c 'while :; do :; done' </dev/null >/dev/null 2>&1 &"
-    box.run(["sh", "-c", "\n".join([loop] * (2 * vcpus))])
+    box.run(["sh", "-c", f"{loop}\n{loop}"])
     try:
         clock.sleep(0.5)
         pids = memory.serving(box)
@@ -294,31 +183,18 @@ def busy_loops(box: Sandbox, vcpus: int, clock: Clock) -> float:
         took_s, after_s = (clock.now_ns() - began_ns) / NS_PER_S, memory.cpu_s(pids)
     finally:
         box.run(["sh", "-c", "pkill -9 -f '[w]hile :; do'; true"])
-    return (after_s - before_s) / (vcpus * took_s)
-
-
-def docker_memory(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
-    """Ask Docker's container for more than its memory limit, which is read back first."""
-    _must_be("the memory limit", f"{LIMITS.memory_mib * MIB}", _first(box, MEMORY_LIMIT))
-    hog = (
-        f"{{ dd if=/dev/zero bs={_DOCKER_ASKS_MIB}M count=1 2>/dev/null; echo $? >&2; }} | sleep 1"
-    )
-    killed = box.run(["sh", "-c", hog]).output.split()[-1:] == [b"%d" % _KILLED]
-    yield from _peak(row, _first(box, MEMORY_PEAK), killed=killed)
-
-
-def docker_processor(box: Sandbox, row: Measurement, clock: Clock) -> Iterator[Measurement]:
-    """Run busy loops in Docker's container, once its processor limit has been read back."""
-    wanted = f"{DOCKER.vcpus * CPU_PERIOD_US} {CPU_PERIOD_US}"
-    _must_be("the processor limit", wanted, _first(box, CPU_LIMIT))
-    ratio = busy_loops(box, DOCKER.vcpus, clock)
-    yield filled(row, float(ratio <= CPU_BOUND), text=f"{ratio:.3f} CPU seconds a second")
+    return (after_s - before_s) / took_s
 
 
 def _first(box: Sandbox, places: tuple[str, ...]) -> str:
     """Content of the first of these files that can be read; empty where none can."""
     line = " || ".join(f"cat {files} 2>/dev/null" for files in places)
     return box.run(["sh", "-c", line]).output.decode(errors="replace").strip()
+
+
+def _number(said: str) -> str:
+    """The line that is a number, among errors that may come before it or after; or all of it."""
+    return next((line for line in said.split("\n") if line.isdigit()), said)
 
 
 def _peak(row: Measurement, read: str, *, killed: bool | None) -> Iterator[Measurement]:
@@ -358,13 +234,7 @@ _WORKING = ("sh", "-c", _WORKS, "sh", _LETTER)
 WORK_S = 2.0
 """Seconds in which pieces of work are counted."""
 
-WINDOW_S = 3.0
-"""Seconds of a phase: sixty beats."""
-_WINDOW_NS = int(WINDOW_S * NS_PER_S)
-
-LIMITED = Demand(pieces=3, piece_mib=48)
-UNLIMITED = Demand(pieces=4, piece_mib=112)
-IN_VM = Demand(pieces=3, piece_mib=96)
+LIMITED, UNLIMITED, IN_VM = (3, 48), (4, 112), (3, 96)
 """Each is more than the limit, or than the guest's memory."""
 
 _FULL = Spec(machine=Machine.Q35)
@@ -374,16 +244,15 @@ _HOSTING, _SIBLING, _VM, _DISTRIBUTION = "their VM", "sibling VM", "VM", "distri
 """Names of instances."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """A hog and a neighbour with a heartbeat.
+    """A hog and a neighbour.
 
     Attributes:
         name: for a progress line.
-        row: a row ``gap_p99_s`` without a value.
-        place, neighbour: names of the instances with the hog, and with the heartbeat.
+        row: a row without a value, of the memory that the hog gets.
+        place, neighbour: names of the instances with the hog, and with the neighbour.
         demand, limits: what the hog takes, and the limits of its container, if any.
-        hog, refused: the one of this round, or why it may not begin.
     """
 
     name: str
@@ -392,19 +261,6 @@ class Neighbourhood:
     neighbour: str
     demand: Demand
     limits: Limits | None = None
-    hog: Hog | None = None
-    refused: VmcompareError | None = None
-
-    def at(self, block: int, phase: str, metric: str = "gap_p99_s") -> Measurement:
-        """A row of it without a value."""
-        return replace(self.row, block=block, phase=phase, metric=metric)
-
-    def started(self) -> Hog:
-        """Its hog; raises why that may not begin, if it may not."""
-        if self.refused:
-            raise self.refused
-        assert self.hog is not None
-        return self.hog
 
 
 @dataclass(slots=True)
@@ -412,7 +268,6 @@ class NoisyNeighbours:
     """One run of this part: what is open, by name."""
 
     instances: Instances
-    clock: Clock
     beating: dict[str, Beating] = field(default_factory=dict)
     boxes: dict[str, Sandbox] = field(default_factory=dict)
 
@@ -434,72 +289,86 @@ class NoisyNeighbours:
             opening.why[place] = problem
         return []
 
+    @property
+    def clock(self) -> Clock:
+        return self.instances.clock
+
     # ---- one neighbourhood, one round -----------------------------------------------------------
 
-    def start(self, one: Neighbourhood, block: int) -> list[Measurement]:
-        """Start the hog of this round, and read its limit back; its rows say what failed."""
-        why = self.instances.why
-        one.hog, one.refused = None, why.get(one.place) or why.get(one.neighbour)
-        if one.refused:
-            return []
-        try:
-            box = self.boxes[one.place]
-            if one.row.platform is Platform.CONTAINER:
-                name = f"hog-{block}-{one.row.confinement.split()[0]}"
-                one.hog = in_container(box, name, one.demand, one.limits)
-            else:
-                one.hog = in_guest(box, one.demand)
-            one.hog.wait_ready()
-            one.hog.check_memory(one.row.mem_limit_mib)
-        except FAILURES as problem:
-            one.refused = problem
-        return []
+    def disturb(self, one: Neighbourhood, block: int) -> Iterator[Measurement]:
+        """Let a hog take memory, then processor time beside its neighbour, then processes."""
+        took = replace(one.row, block=block)
+        work = replace(took, metric="duration_s", phase=WORK_QUIET)
+        forks = replace(took, metric="item_count", phase=FORKS)
+        hog = partial(self._hog, one, block)
 
-    def quiet(self, all_of_them: Sequence[Neighbourhood], block: int) -> Iterator[Measurement]:
-        """The phase in which every hog waits."""
-        begin_ns = self.clock.now_ns()
-        self.clock.until(begin_ns + _WINDOW_NS)
-        for one in all_of_them:
-            row = one.at(block, QUIET)
-            why = one.refused
-            yield failed(row, str(why)) if why else self._gap(one, row, begin_ns)
+        def rows() -> Iterator[Measurement]:
+            for place in (one.place, one.neighbour):
+                if place in self.instances.why:
+                    raise self.instances.why[place]
+            yield from or_failed(self._memory(one, hog("memory"), took), took)
+            yield from or_failed(self._work(one, hog("time"), work), work)
+            yield from or_failed(self._forks(one, hog("processes"), forks), forks)
 
-    def stretch(self, one: Neighbourhood, block: int, phase: str) -> Iterator[Measurement]:
-        """Let a hog take memory or processes, and listen to its neighbour."""
-        row = one.at(block, phase)
-        try:
-            hog, begin_ns = one.started(), self.clock.now_ns()
-            hog.begin(phase)
-            self.clock.until(begin_ns + _WINDOW_NS)
-            yield self._gap(one, row, begin_ns)
-            if phase == MEMORY:
-                yield from self._memory(one, hog, row)
-            else:
-                count = float(hog.sh("pgrep -x sleep | wc -l"))
-                yield filled(row, count, metric="item_count")
-        except FAILURES as problem:
-            one.refused = problem
-            yield failed(row, str(problem))
+        return or_failed(rows(), took, work, forks)
 
-    def work(self, one: Neighbourhood, block: int) -> Iterator[Measurement]:
-        """Let the neighbour work, first beside the quiet hog, then while that computes."""
-        row = one.at(block, WORK_QUIET, "duration_s")
-        try:
-            hog = one.started()
-            hog.limit_processor(row.vcpus)
-            with self._working(one):
-                quiet_s = self._piece_s(one)
-                hog.begin(BURNER)
-                self.clock.sleep(0.5)
-                busy_s = self._piece_s(one)
-            if hog.sh(f"grep 'burn done' {hog.output}; true"):
-                raise Unavailable("the CPU burner ended too early to be felt", "try again")
-            hog.until("burn done")
-        except FAILURES as problem:  # the hog ends by itself: it may still take processes
-            yield failed(row, str(problem))
+    def _hog(self, one: Neighbourhood, block: int, what: str) -> list[str]:
+        """The command, for the guest, that takes memory, time or processes."""
+        limits = one.limits
+        if limits and what == "time":
+            limits = replace(limits, cpus=BURN_CPUS)
+        read = limits.read_back if limits else ""
+        numbers = map(str, (one.row.mem_limit_mib, *one.demand))
+        argv = ["sh", "-c", HOG, "hog", what, read, *numbers]
+        if one.row.platform is not Platform.CONTAINER:
+            return argv
+        name = f"hog-{block}-{what}-{one.row.confinement.split()[0]}"
+        configuration = guest_containers.configuration(args=argv, limits=limits)
+        guest_containers.write(self.boxes[one.place], name, configuration)
+        return ["sh", "-c", guest_containers.start_line(name)]
+
+    def _said(self, one: Neighbourhood, argv: Sequence[str]) -> str:
+        """What a command prints in the guest; raises ``Unavailable`` where a hog refuses."""
+        done = self.boxes[one.place].run(argv, timeout_s=_WAIT_S)
+        said = done.output.decode(errors="replace").strip()
+        if done.exit_code == _REFUSED:
+            raise Unavailable(said, "look at the recording: a limit that is not there is none")
+        if done.exit_code:
+            raise LaunchFailure(f"a hog ended with {done.exit_code}", argv, said)
+        return said
+
+    def _memory(
+        self, one: Neighbourhood, hog: Sequence[str], row: Measurement
+    ) -> Iterator[Measurement]:
+        said = self._said(one, hog)
+        if row.platform is Platform.CONTAINER:
+            killed = f"piece {_KILLED}" in said.split("\n")
+            yield from _peak(row, _number(said), killed=killed if one.limits else None)
         else:
-            yield filled(row, quiet_s)
-            yield filled(row, busy_s, phase=WORK_BURNER)
+            yield filled(row, guest_ram_ratio(self.boxes[one.place], row))
+
+    def _work(
+        self, one: Neighbourhood, hog: Sequence[str], row: Measurement
+    ) -> Iterator[Measurement]:
+        """Let the neighbour work, first beside a quiet guest, then while a hog computes."""
+        with self._working(one):
+            quiet_s = self._piece_s(one)
+            self._said(one, ["sh", "-c", _BEHIND.format(shlex.join(hog))])
+            busy_s = self._piece_s(one)
+        if said := self._said(one, ["sh", "-c", "[ ! -e /tmp/ended ] || cat /tmp/hog"]):
+            raise Unavailable(f"the CPU burner ended too early to be felt ({said})", "try again")
+        self._said(one, ["sh", "-c", "until [ -e /tmp/ended ]; do sleep 0.1; done"])
+        yield filled(row, quiet_s)
+        yield filled(row, busy_s, phase=WORK_BURNER)
+
+    def _forks(
+        self, one: Neighbourhood, hog: Sequence[str], row: Measurement
+    ) -> Iterator[Measurement]:
+        said = self._said(one, hog)
+        if not (count := _number(said)).isdigit():
+            raise Unavailable(f"the fork loop did not count ({said[-100:]})", "try again")
+        yield filled(row, float(count))
+        self.boxes[one.place].run(["sh", "-c", "pkill -9 -x sleep; true"])
 
     @contextlib.contextmanager
     def _working(self, one: Neighbourhood) -> Iterator[None]:
@@ -525,32 +394,6 @@ class NoisyNeighbours:
             raise Unavailable("the neighbour did no work", "try again")
         return WORK_S / done
 
-    def _gap(self, one: Neighbourhood, row: Measurement, begin_ns: int) -> Measurement:
-        """The 99th percentile of the gaps of the neighbour's heartbeat."""
-        beats = self.beating[one.neighbour].log.beats(_LETTER)
-        gaps = heartbeats.gaps_s(beats, begin_ns, begin_ns + _WINDOW_NS)
-        if len(gaps) < 2:
-            return failed(row, "the sibling was silent")
-        return filled(row, heartbeats.p99_s(gaps))
-
-    def _memory(self, one: Neighbourhood, hog: Hog, row: Measurement) -> Iterator[Measurement]:
-        """How much a hog that took memory got."""
-        killed = f"piece {_KILLED}" in hog.until("memory done").split("\n")
-        if hog.group:
-            peak = hog.sh(f"cat {hog.group}/memory.peak")
-            yield from _peak(row, peak, killed=killed if hog.limits else None)
-        else:
-            row = replace(row, metric="guest_ram_to_limit_ratio")
-            yield from or_failed(guest_ram(self.boxes[one.place], row), row)
-
-    def take_away(self, one: Neighbourhood) -> Iterator[Measurement]:
-        """End the hog of this round, and its processes."""
-        if one.hog is not None:
-            try:
-                one.hog.sh(one.hog.end)
-            except FAILURES as problem:
-                yield failed(replace(one.row, phase=QUIET), f"while ending: {problem}")
-
     # ---- a distribution, and Docker -------------------------------------------------------------
 
     def distribution(self, block: int, phase: str) -> Iterator[Measurement]:
@@ -565,23 +408,36 @@ class NoisyNeighbours:
             box = self.boxes[_DISTRIBUTION]
             if phase == MEMORY:
                 fill(box, _FULL.memory_mib)
-                yield from guest_ram(box, row)
+                yield filled(row, guest_ram_ratio(box, row))
             else:
-                yield filled(row, busy_loops(box, _FULL.vcpus, self.clock))
+                yield filled(row, busy_loops(box, self.clock))
 
         return or_failed(rows(), row)
 
     def docker(self, block: int) -> Iterator[Measurement]:
-        """Docker's own container with limits, on this computer."""
-        launcher = self.instances.launcher(Platform.CONTAINER)
+        """Ask Docker's own container, on this computer, for more than its limits; each of them is
+        read back first."""
         limited = Variant("", Platform.CONTAINER, DOCKER, WITH)
         row = replace(limited.row(self.instances.context, "cgroup_bytes", MEMORY), block=block)
         busy = replace(row, metric="fact", phase="container_cpu_limit_holds")
 
+        def of_memory(box: Sandbox) -> Iterator[Measurement]:
+            _must_be("the memory limit", f"{LIMITS.memory_mib * MIB}", _first(box, MEMORY_LIMIT))
+            asks = f"dd if=/dev/zero bs={LIMITS.memory_mib * 3 // 2}M count=1 2>/dev/null"
+            said = box.run(["sh", "-c", f"{{ {asks}; echo $? >&2; }} | sleep 1"]).output.split()
+            yield from _peak(row, _first(box, MEMORY_PEAK), killed=said[-1:] == [b"%d" % _KILLED])
+
+        def of_processor(box: Sandbox) -> Iterator[Measurement]:
+            wanted = f"{CPU_PERIOD_US} {CPU_PERIOD_US}"
+            _must_be("the processor limit", wanted, _first(box, CPU_LIMIT))
+            used = busy_loops(box, self.clock)
+            yield filled(busy, float(used <= CPU_BOUND), text=f"{used:.3f} CPU seconds a second")
+
         def rows() -> Iterator[Measurement]:
+            launcher = self.instances.context.launchers[Platform.CONTAINER]
             with launcher.open(DOCKER, self.instances.context.on_event) as box:
-                yield from or_failed(docker_memory(box, row), row)
-                yield from or_failed(docker_processor(box, busy, self.clock), busy)
+                yield from or_failed(of_memory(box), row)
+                yield from or_failed(of_processor(box), busy)
 
         return or_failed(rows(), row)
 
@@ -596,12 +452,10 @@ class NoisyNeighbours:
 
 
 def _neighbourhoods(context: Context) -> list[Neighbourhood]:
-    def row(confinement: str) -> Measurement:
-        kind = (Platform.CONTAINER, DISPOSABLE, confinement, guest_containers.RUNTIME)
-        return Variant("", *kind).row(context, "gap_p99_s")
-
-    vm = Variant("", Platform.VM_DIRECT, GUEST).row(context, "gap_p99_s")
-    without, limited = row(WITHOUT), replace(row(WITH), mem_limit_mib=LIMITS.memory_mib)
+    kind = (Platform.CONTAINER, DISPOSABLE, WITHOUT, guest_containers.RUNTIME)
+    without = Variant("", *kind).row(context, "cgroup_bytes", MEMORY)
+    limited = replace(without, confinement=WITH, mem_limit_mib=LIMITS.memory_mib)
+    vm = Variant("", Platform.VM_DIRECT, GUEST).row(context, "guest_ram_to_limit_ratio", MEMORY)
     return [
         Neighbourhood(f"container {WITHOUT}", without, _HOSTING, _HOSTING, UNLIMITED),
         Neighbourhood(f"container {WITH}", limited, _HOSTING, _HOSTING, LIMITED, LIMITS),
@@ -612,8 +466,7 @@ def _neighbourhoods(context: Context) -> list[Neighbourhood]:
 def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = None) -> list[Step]:
     """The steps of this part; without QEMU only those of Docker's container with limits."""
     own = stack.enter_context(contextlib.ExitStack())
-    clock = clock or Clock()
-    run = NoisyNeighbours(Instances(context, own, clock), clock)
+    run = NoisyNeighbours(Instances(context, own, clock or Clock()))
     chance = random.Random(context.seed)
     has_vms = Platform.VM_DIRECT in context.launchers
     all_of_them = _neighbourhoods(context) if has_vms else []
@@ -621,26 +474,21 @@ def steps(context: Context, stack: contextlib.ExitStack, clock: Clock | None = N
     places += [_DISTRIBUTION] if Platform.VM in context.launchers else []
     plan: list[Step] = [(f"opening {place}", partial(run.open, place)) for place in places]
     for block in range(context.rounds):
-        plan += [(f"{o.name}, starting", partial(run.start, o, block)) for o in all_of_them]
-        if all_of_them:
-            plan.append(("all quiet", partial(run.quiet, all_of_them, block)))
-        groups: list[list[Step]] = [
-            [
-                (f"{one.name}, {MEMORY}", partial(run.stretch, one, block, MEMORY)),
-                (f"{one.name}, {BURNER}", partial(run.work, one, block)),
-                (f"{one.name}, {FORKS}", partial(run.stretch, one, block, FORKS)),
-                (f"{one.name}, ending", partial(run.take_away, one)),
-            ]
-            for one in all_of_them
-        ]
+        trials = [(one.name, partial(run.disturb, one, block)) for one in all_of_them]
         if _DISTRIBUTION in places:
-            for phase in (MEMORY, "busy loops"):
-                step = partial(run.distribution, block, phase)
-                groups.append([(f"a distribution: {phase}", step)])
+            trials += [
+                (f"a distribution: {phase}", partial(run.distribution, block, phase))
+                for phase in (MEMORY, "busy loops")
+            ]
         if Platform.CONTAINER in context.launchers:
-            groups.append([("Docker’s container with limits", partial(run.docker, block))])
-        chance.shuffle(groups)
-        plan += [step for group in groups for step in group]
+            trials.append(("Docker’s container with limits", partial(run.docker, block)))
+        trials += [
+            (f"disk writer, {platform}", partial(disk_writer.rows, run.instances, platform, block))
+            for platform in disk_writer.INSTANCES
+            if platform in context.launchers
+        ]
+        chance.shuffle(trials)
+        plan += trials
     if plan:
         plan.append(("closing", run.end))
     return [(f"noisy neighbours: {words}", step) for words, step in plan]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from vmcompare.evidence.view import MEASURED, View, absent, bare_runtimes, emulated
 from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
-from vmcompare.experiments.isolation.guest_containers import NO_CONTAINER
 from vmcompare.experiments.isolation.probes import (
     FLIPS,
     HOST,
@@ -157,7 +156,7 @@ def probed(view: View) -> list[Arm]:
 
 
 def misconfigured(view: View) -> list[Arm]:
-    """The arms in the disposable VM, in one run: first the default, then every other flag.
+    """The arms in the disposable VM, in one run: first the default, then those with one flag more.
 
     Raises ``Unavailable``: its default container was not probed.
     """
@@ -165,10 +164,9 @@ def misconfigured(view: View) -> list[Arm]:
     if base is None or not base.made():
         raise absent("probed container of the disposable virtual machine")
     others = (
-        arm(view, Platform.CONTAINER, flag, nested=True, run_id=base.run_id)
-        for flag in (*FLIPS, NO_CONTAINER)
+        arm(view, Platform.CONTAINER, flag, nested=True, run_id=base.run_id) for flag in FLIPS
     )
-    return [base, *(one for one in others if one is not None)]
+    return [base, *(one for one in others if one is not None and one.made())]
 
 
 def default_container(view: View) -> Arm | None:
@@ -251,10 +249,9 @@ def deviations(base: Arm, others: Sequence[Arm]) -> list[tuple[str, str, bool]]:
     """(flag, probe, whether it turned) wherever that is not as registered in ``FLIPS``."""
     found = []
     for one in others:
-        if one.confinement in FLIPS:
-            turned, both = flips(base, one), set(base.made()) & set(one.made())
-            odd = turned ^ (FLIPS[one.confinement] & both)
-            found += [(one.confinement, name, name in turned) for name in aimed(odd, HOST, ITSELF)]
+        turned, both = flips(base, one), set(base.made()) & set(one.made())
+        odd = turned ^ (FLIPS[one.confinement] & both)
+        found += [(one.confinement, name, name in turned) for name in aimed(odd, HOST, ITSELF)]
     return found
 
 
@@ -279,12 +276,7 @@ def of_lesson(names: Iterable[str]) -> list[str]:
 
 @style.own()
 def answers_grid(arms: Sequence[Arm], headings: Sequence[str]) -> Picture:
-    """The probes of the lesson from top to bottom, by boundary; arms from left to right.
-
-    Args:
-        arms: the columns.
-        headings: of the columns.
-    """
+    """The probes of the lesson from top to bottom, by boundary; arms from left to right."""
     sorts: dict[str, list[str]] = {}
     for name in of_lesson(tried(arms)):
         sorts.setdefault(PROBES[name].boundary, []).append(name)

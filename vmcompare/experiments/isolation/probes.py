@@ -83,8 +83,7 @@ class BoundaryReading:
     Attributes:
         said: what was read (``"capabilities"``, ``"pid namespace"``, ``"boot id"`` …) → as printed.
         user_map: lines of ``uid_map``: first number inside, first outside, how many.
-        devices: PCI devices seen.
-        disks: block devices seen, name → ``major:minor``.
+        devices, disks: PCI devices seen; block devices seen, name → ``major:minor``.
     """
 
     said: Mapping[str, str]
@@ -339,12 +338,10 @@ def changed(before: Mapping[str, bool], after: Mapping[str, bool]) -> frozenset[
 
 
 def possible(targets: Words | None, machine: str) -> Mapping[str, Sequence[Call]]:
-    """Probe of :data:`GRID` → its calls, of those that can be made by calls.
+    """Probe of :data:`GRID` → its calls, of those that ``machine``, a processor, can make.
 
-    Args:
-        targets: what they are aimed at; ``None``, where the host is not known, leaves out those
-            that name something of it.
-        machine: the processor, a ``platform.machine()`` value.
+    ``targets`` are what they are aimed at; ``None``, where the host is not known, leaves out those
+    that name something of it.
     """
     made = {}
     for probe in GRID:
@@ -380,9 +377,7 @@ class Response:
 def read(box: Sandbox) -> BoundaryReading:
     """What an instance reads about itself.
 
-    Raises:
-        Unavailable: its answer is not whole.
-        AbnormalShutdown, WaitTimeout: as :meth:`Sandbox.run`.
+    Raises what :meth:`Sandbox.run` raises, and ``Unavailable``: its answer is not whole.
     """
     return parse_reading(box.run(["sh", "-c", READING]).output.decode(errors="replace"))
 
@@ -390,9 +385,8 @@ def read(box: Sandbox) -> BoundaryReading:
 def make_calls(box: Sandbox, sequences: Sequence[Sequence[Call]]) -> tuple[int, ...]:
     """Make calls in an instance; one answer a sequence.
 
-    Raises:
-        Unavailable: the program did not run, or there is none for this processor.
-        AbnormalShutdown, LaunchFailure, WaitTimeout: as :meth:`Sandbox.run` and ``put``.
+    Raises what :meth:`Sandbox.run` and ``put`` raise, and ``Unavailable``: the program did not run,
+    or there is none for this processor.
     """
     box.put(PROGRAM, calls.elf(platform.machine(), sequences))
     done = box.run([PROGRAM], timeout_s=CALLS_TIMEOUT_S)
@@ -402,8 +396,7 @@ def make_calls(box: Sandbox, sequences: Sequence[Sequence[Call]]) -> tuple[int, 
 def ask(box: Sandbox, targets: Words | None) -> Response:
     """What an instance reads, and the answers to all probes that can be made in it.
 
-    Raises ``Unavailable``, ``AbnormalShutdown``, ``LaunchFailure``, ``WaitTimeout``: see
-    :func:`read` and :func:`make_calls`.
+    Raises what :func:`read` and :func:`make_calls` raise.
     """
     reading = read(box)
     wanted = possible(targets, platform.machine())
