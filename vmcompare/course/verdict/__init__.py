@@ -6,7 +6,7 @@ shown: delete one, and its cells say so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -27,6 +27,7 @@ from vmcompare.course.verdict.explain import (
 from vmcompare.course.verdict.table import claims_table, recordings_rows
 from vmcompare.errors import UnknownName
 from vmcompare.evidence.claims.runs import Evidence, gather
+from vmcompare.evidence.exercise import Exercise, Question
 from vmcompare.evidence.view import View, compose
 from vmcompare.measuring.mode import Mode, is_handout, mode
 from vmcompare.paths import lessons_dir
@@ -39,12 +40,10 @@ class Verdict(Steps):
     """What the notebook of lesson 09 imports.
 
     Attributes:
-        own: whether the learner's own recordings count beside the project's; they never do in
-            replay.
-        mode: ``"replay"`` judges by the project's recordings alone; nothing is measured in any.
+        mode: ``"replay"`` judges by the project's recordings alone; else the learner's own count,
+            too. Nothing is measured in any.
     """
 
-    own: bool = True
     mode: str = Mode.AUTO
     _evidence: Evidence = field(init=False)
 
@@ -110,7 +109,6 @@ class Verdict(Steps):
 
     def papers(self) -> None:
         """Show figures of two papers beside what was found by the same kind of work."""
-
         section = self._section("table", "papers")
         self._page.put(lambda: page.table(*text.table(papers(self._evidence), section)))
 
@@ -127,9 +125,7 @@ class Verdict(Steps):
             return page.table(rows, caption)
 
         self._page.put(figures)
-        words = text.read(lessons_dir() / "text" / "09-verdict.md")
-        works = text.works(words, choices(self._evidence))
-        tasks = Tasks(NUMBER, {}, works, _no_rows, keeping=not is_handout())
+        tasks = self._tasks_of({}, text.works(self._text(), choices(self._evidence)))
         if is_handout():
             self._page.html(Markup(questions_html(tasks, "works")))
         else:
@@ -138,21 +134,19 @@ class Verdict(Steps):
     # ---- practise -----------------------------------------------------------------------------
 
     def _asked(self) -> Tasks:
-        words = text.read(lessons_dir() / "text" / "09-verdict.md")
-        exercises, questions = text.tasks(words, explained, lambda _: self._evidence)
-        return Tasks(
-            NUMBER,
-            exercises,
-            questions,
-            _no_rows,
-            called=page.name_of(self),
-            keeping=not is_handout(),
-        )
+        return self._tasks_of(*text.tasks(self._text(), explained, lambda _: self._evidence))
+
+    def _tasks_of(self, exercises: Mapping[str, Exercise], questions: Sequence[Question]) -> Tasks:
+        called = page.name_of(self)
+        return Tasks(NUMBER, exercises, questions, _no_rows, called, keeping=not is_handout())
 
     # ---- inside -------------------------------------------------------------------------------
 
+    def _text(self) -> text.Text:
+        return text.read(lessons_dir() / "text" / "09-verdict.md")
+
     def _gather(self) -> Evidence:
-        return gather(own=self.own and mode(self.mode) is not Mode.REPLAY)
+        return gather(own=mode(self.mode) is not Mode.REPLAY)
 
 
 def _no_rows() -> View:
