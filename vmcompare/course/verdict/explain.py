@@ -13,7 +13,7 @@ from typing import NamedTuple
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import Conclusion, Rule, Undecided, observed
 from vmcompare.evidence.claims.judging import NO_CODE_CACHE, Estimate, estimate
-from vmcompare.evidence.claims.rules import Quantity, Side
+from vmcompare.evidence.claims.rules import Quantity
 from vmcompare.evidence.claims.runs import Evidence, Part
 from vmcompare.evidence.published import cited
 from vmcompare.evidence.units import ratio, written
@@ -149,20 +149,18 @@ def parts_of_headlines(evidence: Evidence) -> list[Part]:
     return [part for one in HEADLINES if (part := evidence.part(*one.claim))]
 
 
-def _sides(part: Part | None) -> tuple[Estimate | None, Estimate | None]:
+def _sides(part: Part | None) -> list[Estimate | None]:
     """What container and VM cost, in the run that decides which of them costs more."""
     quantity = part.claim.quantity if part else None
-    if part is None or quantity is None or quantity.below is None:
-        return None, None
-    return _one_side(part, quantity, quantity.below), _one_side(part, quantity, quantity.above)
+    if part is None or quantity is None:
+        return [None, None]
+    return [_cost(part, replace(quantity, above=side, below=None)) for side in quantity.sides[::-1]]
 
 
-def _one_side(part: Part, quantity: Quantity, side: Side) -> Estimate | None:
-    if part.run is None:
-        return None
-    wanted = replace(quantity, above=side, below=None)
+def _cost(part: Part, wanted: Quantity) -> Estimate | None:
     try:
-        return estimate(wanted, part.run.frame, slope=part.claim.rule is Rule.SLOPE)
+        slope = part.claim.rule is Rule.SLOPE
+        return estimate(wanted, part.run.frame, slope=slope) if part.run else None
     except Undecided:
         return None
 
@@ -196,16 +194,13 @@ class Comparison(NamedTuple):
 COMPARISONS: Sequence[Comparison] = (
     Comparison(
         "computing",
-        ("cpu_linpack: bare metal", "cpu_linpack: Docker"),
-        ("F1", "processor, against a process"), "processor time of a loop in one thread",
-    ),
-    Comparison(
-        "computing in a VM",
         (
+            "cpu_linpack: bare metal",
+            "cpu_linpack: Docker",
             "cpu_linpack: KVM untuned (their raw data, which differ from their table)",
             "cpu_linpack: KVM tuned (topology+pinning)",
         ),
-        ("F1", "processor, against a VM"), "–",
+        ("F1", "processor, against a process"), "processor time of a loop in one thread; no VM",
     ),
     Comparison(
         "random writes of 4 KiB",

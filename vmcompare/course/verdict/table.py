@@ -25,12 +25,6 @@ SECTIONS: Mapping[str, str] = {
 }
 """First letter of a claim's id → the article's section."""
 
-CLOSING_TABLE = (
-    "In each quote, the words before the slash are about VMs, those after it about containers. Our "
-    "copy of the article lacks the table: its lines are quoted from public notes on the article."
-)
-"""What is to be known before the claims of its closing table are read."""
-
 
 def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
     """All claims, one line each, by the sections of the article."""
@@ -38,7 +32,7 @@ def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
         {
             "name": SECTIONS[letter],
             "counted": _counted("claim", [claim.finding for claim in some]),
-            "note": CLOSING_TABLE if letter == "T" else "",
+            "closing": letter == "T",
             "claims": [_claim(claim) for claim in some],
         }
         for letter, group in groupby(claims, key=lambda claim: claim.id[0])
@@ -51,11 +45,11 @@ def _counted(what: str, findings: Sequence[Finding]) -> str:
     """``"3 claims: 1 supported, 2 refuted"``."""
     counts = Counter(finding.verdict for finding in findings)
     found = [
-        f"{n} {v}{'s' if v is Conclusion.JUDGEMENT and n > 1 else ''}"
-        for v in Conclusion
-        if (n := counts[v])
+        f"{n} {verdict}{'s' * (verdict is Conclusion.JUDGEMENT and n > 1)}"
+        for verdict in Conclusion
+        if (n := counts[verdict])
     ]
-    return f"{len(findings)} {what}{'' if len(findings) == 1 else 's'}: {', '.join(found)}"
+    return f"{len(findings)} {what}{'s' * (len(findings) > 1)}: {', '.join(found)}"
 
 
 def _claim(claim: JudgedClaim) -> Mapping[str, Any]:

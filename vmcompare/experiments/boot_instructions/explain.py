@@ -43,7 +43,6 @@ explained = Explanation[View]()
 @explained.figure("instructions")
 def instructions(view: View) -> Picture:
     """Instructions of every start until its first byte, on a logarithmic axis."""
-    view.need(START, "counted start")
     starts = _starts(view)
     both = mixed(starts)
     dots = []
@@ -64,7 +63,7 @@ def instructions(view: View) -> Picture:
 
 def _starts(view: View) -> Sequence[Column]:
     """The counted starts that are shown. Raises ``Unavailable`` if there is none."""
-    counted = view.columns(START)
+    counted = view.need(START, "counted start")
     found = [column for series in SHOWN if (column := of_series(counted, series))]
     if not found:
         raise absent("counted start")
