@@ -129,9 +129,8 @@ def test_what_the_article_does_not_compare_folds_behind_what_it_does(table: Beau
     assert "5 parts" in fold.summary.get_text()
     before, _, behind = line.get_text().partition(fold.get_text())
     assert "Memory:" in before
-    assert "against a VM" in before
-    assert "against a process" not in before + behind
-    assert "Processor, against a process; system calls, against a process" in fold.get_text()
+    assert "Processor; system calls; fork and exec; disk; network:" in fold.get_text()
+    assert "Disk" not in before + behind
 
 
 def test_a_finding_has_its_sign_and_its_words(table: BeautifulSoup) -> None:

@@ -26,7 +26,7 @@ from vmcompare.course.verdict.explain import (
 )
 from vmcompare.course.verdict.table import claims_table, recordings_rows
 from vmcompare.errors import UnknownName
-from vmcompare.evidence.claims.runs import Evidence, gather
+from vmcompare.evidence.claims.runs import Evidence, Part, gather
 from vmcompare.evidence.exercise import Exercise, Question
 from vmcompare.evidence.view import View, compose
 from vmcompare.measuring.mode import Mode, is_handout, mode
@@ -87,8 +87,8 @@ class Verdict(Steps):
         row = {"question": asked.question, "you predicted": shown, "found": str(found)}
         return row if is_handout() else {**row, "difference": close}
 
-    def _source(self) -> str:
-        return f"{self._evidence.brief()}\n\n{self._evidence.caption()}"
+    def _source(self, parts: Sequence[Part] | None = None) -> str:
+        return f"{self._evidence.brief(parts)}\n\n{self._evidence.caption(parts)}"
 
     # ---- explain ------------------------------------------------------------------------------
 
@@ -118,11 +118,10 @@ class Verdict(Steps):
         """Show the figures that a choice can rest on, and six pieces of work to choose for."""
 
         def figures() -> page.Html:
+            parts = parts_of_headlines(self._evidence)
             shown = headlines(self._evidence)
             rows = [{n: cell for n, cell in row.items() if n != "lesson"} for row in shown]
-            parts = parts_of_headlines(self._evidence)
-            caption = f"{self._evidence.brief(parts)}\n\n{self._evidence.caption(parts)}"
-            return page.table(rows, caption)
+            return page.table(rows, self._source(parts))
 
         self._page.put(figures)
         tasks = self._tasks_of({}, text.works(self._text(), choices(self._evidence)))

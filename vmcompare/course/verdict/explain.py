@@ -43,9 +43,7 @@ def ratios_figure(evidence: Evidence) -> Picture:
         same.setdefault((part.claim.quantity, part.claim.bound, part.run), []).append(part)
     found = [one for parts in same.values() if (one := _against(*parts))]
     if not found:
-        raise Unavailable(
-            "no recording holds a ratio that a claim is judged by", "do lesson 04 first"
-        )
+        raise Unavailable("no recording holds a ratio of a claim", "do lesson 04 first")
     found.sort(key=lambda one: list(Conclusion).index(one.verdict))
     lacking = dict.fromkeys(p.claim.id for p in ratios if p.finding.interval is None)
     said = f" Not drawn, for want of rows: parts of {', '.join(lacking)}." if lacking else ""
@@ -55,7 +53,7 @@ def ratios_figure(evidence: Evidence) -> Picture:
 def _against(part: Part, *others: Part) -> Against | None:
     """The ratio of a part, and of others that rest on the same one."""
     claim, finding = part.claim, part.finding
-    assert claim.quantity is not None
+    assert claim.quantity
     assert claim.bound is not None
     if finding.interval is None or finding.interval.estimate <= 0:
         return None

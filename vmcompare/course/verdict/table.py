@@ -86,10 +86,11 @@ def _parts(parts: Sequence[Part], *, named: bool) -> list[Mapping[str, Any]]:
     shown: list[Mapping[str, Any]] = []
     for _, group in groupby(parts, key=_alike):
         some = list(group)
-        first, names = some[0], "; ".join(part.claim.part for part in some)
+        # What a part is set against is said once: by the article, or by the fold it stands in.
+        first, names = some[0], "; ".join(p.claim.part.partition(", against ")[0] for p in some)
         told = list(lines(first))
         if len(some) > 1 and first.finding.lacking and first.run:
-            told = [("Found", ("in this run none of them was measured",)), told[-1]]
+            told = [("Found", ("In this run none of them was measured",)), told[-1]]
         if others := tuple(dict.fromkeys(other for part in some for other in part.finding.others)):
             told.append(("Measured by others, with hardware", others))
         lesson = first.lesson if first.lesson and first.lesson.experiment else None
@@ -117,16 +118,9 @@ def lines(part: Part) -> Iterator[tuple[str, tuple[str, ...]]]:
     if part.note:
         yield "Passed over", (part.note,)
     if part.run:
-        yield "From", (provenance(part),)
-
-
-def provenance(part: Part) -> str:
-    """Measured or recorded, run, date and accelerator; a dash where no recording holds it."""
-    if part.run is None:
-        return "–"
-    recording = part.run.recording
-    words = [part.run.whose, f"run {recording.run_id}", recording.started_utc[:10]]
-    return " · ".join([*words, *map(accelerator_words, sorted(part.accelerators))])
+        recording = part.run.recording
+        words = [part.run.whose, f"run {recording.run_id}", recording.started_utc[:10]]
+        yield "From", (" · ".join([*words, *map(accelerator_words, sorted(part.accelerators))]),)
 
 
 def recordings_rows(evidence: Evidence) -> list[dict[str, str]]:

@@ -27,14 +27,7 @@ from vmcompare.experiments.isolation.guest_containers import (
     write,
 )
 from vmcompare.measuring import memory
-from vmcompare.measuring.experiment import (
-    FAILURES,
-    Context,
-    Experiment,
-    blank,
-    filled,
-    or_failed,
-)
+from vmcompare.measuring.experiment import FAILURES, Context, Experiment, blank, filled, or_failed
 from vmcompare.sandbox import (
     ALPINE,
     BOOT_SECTOR,
@@ -103,12 +96,10 @@ Step = tuple[str, Callable[[], Iterator[Measurement]]]
 
 
 def _native(context: Context) -> Iterator[Step]:
-    launcher = context.launchers.get(Platform.PROCESS)
-    if launcher is None:
-        return
     for block in range(context.rounds):
-        row = blank(launcher, Platform.PROCESS, Spec(), "fork_cpu_s", block=block)
-        yield "process", partial(or_failed, _forks_here(launcher, row), row)
+        if (launcher := context.launchers.get(Platform.PROCESS)) is not None:
+            row = blank(launcher, Platform.PROCESS, Spec(), "fork_cpu_s", block=block)
+            yield "process", partial(or_failed, _forks_here(launcher, row), row)
 
 
 def _forks_here(launcher: Launcher, row: Measurement) -> Iterator[Measurement]:
