@@ -1,6 +1,6 @@
 """Instructions of a start, explained: what was counted, and what it could mean in seconds.
 
-Rows: ``start_instructions`` of five series, ``sector_instructions``, ``fork_instructions`` and
+Rows: ``start_instructions`` of every series, ``sector_instructions``, ``fork_instructions`` and
 ``fork_cpu_s``. Every function raises ``Unavailable`` where its rows are not there.
 """
 

@@ -118,6 +118,7 @@ def _boots(context: Context) -> Iterator[Step]:
     for block in range(context.rounds):
         for series, image, metric in (
             (DIRECT, ALPINE, "start_instructions"),
+            (Series(Platform.VM_TUNED, Machine.PC), ALPINE, "start_instructions"),  # in no figure
             (FULL, ALPINE, "start_instructions"),
             (DIRECT, BOOT_SECTOR, "sector_instructions"),
         ):
@@ -228,7 +229,7 @@ def counted(output: bytes) -> int:
 EXPERIMENT = Experiment(
     name="boot_instructions",
     question="How many instructions does a start take?",
-    platforms=(Platform.PROCESS, Platform.CONTAINER, Platform.VM_DIRECT, Platform.VM),
+    platforms=tuple(Platform),
     measure=measure,
     rounds=ROUNDS,
     anchors=(Platform.PROCESS,),
