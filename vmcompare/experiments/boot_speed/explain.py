@@ -56,7 +56,7 @@ def adds(view: View) -> Iterator[Row]:
         (Series(Platform.PROCESS), "the program: fork and exec"),
         (
             Series(Platform.CONTAINER, runtime="runc"),
-            "runc itself, namespaces, control group, mounts",
+            "runc itself, namespaces, control group, files",
         ),
         (Series(Platform.CONTAINER), "daemon, image layers, shim"),
     )
