@@ -27,7 +27,7 @@ from waiting import until
 from vmcompare import paths
 from vmcompare.course import text
 from vmcompare.course.lesson import Lesson
-from vmcompare.experiments.boot_speed.checks import services_share
+from vmcompare.experiments.boot_speed.explain import services_share
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 

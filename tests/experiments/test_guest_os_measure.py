@@ -84,7 +84,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "SETTLE_S", 0.0)
     monkeypatch.setattr(measure, "weigh", weigh)
     for name, value in {
-        "named": lambda *_: (1, 2),
+        "docker_daemons": lambda: (1, 2),
         "pss_bytes": lambda pids: 50 * MIB * len(pids), "available_bytes": lambda: 2**40,
     }.items():  # fmt: skip
         monkeypatch.setattr(memory, name, value)

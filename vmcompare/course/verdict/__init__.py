@@ -6,13 +6,13 @@ shown: delete one, and its cells say so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
 from vmcompare.course import page, text
-from vmcompare.course.exercises import Tasks, questions_html, quiz_widget
+from vmcompare.course.exercises import Exercise, Question, Tasks, questions_html, quiz_widget
 from vmcompare.course.predict import Prediction
 from vmcompare.course.steps import Steps
 from vmcompare.course.verdict.explain import (
@@ -26,7 +26,7 @@ from vmcompare.course.verdict.explain import (
 )
 from vmcompare.course.verdict.table import claims_table, recordings_rows
 from vmcompare.errors import UnknownName
-from vmcompare.evidence.claims.runs import Evidence, gather
+from vmcompare.evidence.claims.runs import Evidence, Part, gather
 from vmcompare.evidence.view import View, compose
 from vmcompare.measuring.mode import Mode, is_handout, mode
 from vmcompare.paths import lessons_dir
@@ -39,12 +39,10 @@ class Verdict(Steps):
     """What the notebook of lesson 09 imports.
 
     Attributes:
-        own: whether the learner's own recordings count beside the project's; they never do in
-            replay.
-        mode: ``"replay"`` judges by the project's recordings alone; nothing is measured in any.
+        mode: ``"replay"`` judges by the project's recordings alone; else the learner's own count,
+            too. Nothing is measured in any.
     """
 
-    own: bool = True
     mode: str = Mode.AUTO
     _evidence: Evidence = field(init=False)
 
@@ -88,8 +86,8 @@ class Verdict(Steps):
         row = {"question": asked.question, "you predicted": shown, "found": str(found)}
         return row if is_handout() else {**row, "difference": close}
 
-    def _source(self) -> str:
-        return f"{self._evidence.brief()}\n\n{self._evidence.caption()}"
+    def _source(self, parts: Sequence[Part] | None = None) -> str:
+        return f"{self._evidence.brief(parts)}\n\n{self._evidence.caption(parts)}"
 
     # ---- explain ------------------------------------------------------------------------------
 
@@ -110,7 +108,6 @@ class Verdict(Steps):
 
     def papers(self) -> None:
         """Show figures of two papers beside what was found by the same kind of work."""
-
         section = self._section("table", "papers")
         self._page.put(lambda: page.table(*text.table(papers(self._evidence), section)))
 
@@ -120,16 +117,13 @@ class Verdict(Steps):
         """Show the figures that a choice can rest on, and six pieces of work to choose for."""
 
         def figures() -> page.Html:
+            parts = parts_of_headlines(self._evidence)
             shown = headlines(self._evidence)
             rows = [{n: cell for n, cell in row.items() if n != "lesson"} for row in shown]
-            parts = parts_of_headlines(self._evidence)
-            caption = f"{self._evidence.brief(parts)}\n\n{self._evidence.caption(parts)}"
-            return page.table(rows, caption)
+            return page.table(rows, self._source(parts))
 
         self._page.put(figures)
-        words = text.read(lessons_dir() / "text" / "09-verdict.md")
-        works = text.works(words, choices(self._evidence))
-        tasks = Tasks(NUMBER, {}, works, _no_rows)
+        tasks = self._tasks_of({}, text.works(self._text(), choices(self._evidence)))
         if is_handout():
             self._page.html(Markup(questions_html(tasks, "works")))
         else:
@@ -138,14 +132,19 @@ class Verdict(Steps):
     # ---- practise -----------------------------------------------------------------------------
 
     def _asked(self) -> Tasks:
-        words = text.read(lessons_dir() / "text" / "09-verdict.md")
-        exercises, questions = text.tasks(words, explained, lambda _: self._evidence)
-        return Tasks(NUMBER, exercises, questions, _no_rows, page.name_of(self))
+        return self._tasks_of(*text.tasks(self._text(), explained, lambda _: self._evidence))
+
+    def _tasks_of(self, exercises: Mapping[str, Exercise], questions: Sequence[Question]) -> Tasks:
+        called = page.name_of(self)
+        return Tasks(NUMBER, exercises, questions, _no_rows, called)
 
     # ---- inside -------------------------------------------------------------------------------
 
+    def _text(self) -> text.Text:
+        return text.read(lessons_dir() / "text" / "09-verdict.md")
+
     def _gather(self) -> Evidence:
-        return gather(own=self.own and mode(self.mode) is not Mode.REPLAY)
+        return gather(own=mode(self.mode) is not Mode.REPLAY)
 
 
 def _no_rows() -> View:

@@ -7,12 +7,13 @@ view, for here many recordings stand side by side.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import Conclusion, Rule, Undecided, observed
 from vmcompare.evidence.claims.judging import NO_CODE_CACHE, Estimate, estimate
-from vmcompare.evidence.claims.rules import Side
+from vmcompare.evidence.claims.rules import Quantity
 from vmcompare.evidence.claims.runs import Evidence, Part
 from vmcompare.evidence.published import cited
 from vmcompare.evidence.units import ratio, written
@@ -34,7 +35,7 @@ def findings_figure(evidence: Evidence) -> Picture:
 
 @explained.figure("ratios")
 def ratios_figure(evidence: Evidence) -> Picture:
-    """Every ratio with its interval and bound; open where emulation leaves it undecided."""
+    """Every ratio with its interval and bound, by finding; open where emulation decides nothing."""
     ratios = [part for part in evidence.parts if part.claim.rule in (Rule.RATIO, Rule.SLOPE)]
     drawn = [part for part in ratios if part.finding.interval is not None]
     same: dict[object, list[Part]] = {}
@@ -42,9 +43,8 @@ def ratios_figure(evidence: Evidence) -> Picture:
         same.setdefault((part.claim.quantity, part.claim.bound, part.run), []).append(part)
     found = [one for parts in same.values() if (one := _against(*parts))]
     if not found:
-        raise Unavailable(
-            "no recording holds a ratio that a claim is judged by", "do lesson 04 first"
-        )
+        raise Unavailable("no recording holds a ratio of a claim", "do lesson 04 first")
+    found.sort(key=lambda one: list(Conclusion).index(one.verdict))
     lacking = dict.fromkeys(p.claim.id for p in ratios if p.finding.interval is None)
     said = f" Not drawn, for want of rows: parts of {', '.join(lacking)}." if lacking else ""
     return against(found, caption=f"{evidence.caption(drawn)}{said}")
@@ -53,7 +53,7 @@ def ratios_figure(evidence: Evidence) -> Picture:
 def _against(part: Part, *others: Part) -> Against | None:
     """The ratio of a part, and of others that rest on the same one."""
     claim, finding = part.claim, part.finding
-    assert claim.quantity is not None
+    assert claim.quantity
     assert claim.bound is not None
     if finding.interval is None or finding.interval.estimate <= 0:
         return None
@@ -79,14 +79,12 @@ def count(evidence: Evidence, name: str) -> int:
 # ---- what to choose by ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Headline:
+class Headline(NamedTuple):
     """A figure of one lesson that a choice can rest on.
 
-    Attributes:
-        claim: id and part of the claim that it decides.
-        container, vm: the fact that holds or not (``"!name"``: its contrary); of a claim that
-            compares two costs they are its two sides, and stay empty.
+    ``claim`` is id and part of the claim that it decides. ``container`` and ``vm`` name the fact
+    that holds or not (``"!name"``: its contrary); of a claim that compares two costs they are its
+    two sides, and stay empty.
     """
 
     lesson: str
@@ -128,9 +126,12 @@ def headlines(evidence: Evidence) -> Iterator[Row]:
         part = evidence.part(*one.claim)
         if part is None:
             continue
-        verdict = part.finding.verdict
+        verdict, interval = part.finding.verdict, part.finding.interval
         if part.claim.quantity:
-            container, vm = _costs(evidence, part)
+            below, above = _sides(part)
+            container, vm = _words(below), _words(above)
+            vm += f" ({ratio(interval.estimate)})" if interval else ""
+            vm += f", {EMULATION}" if above and above.emulated else ""
         else:
             container, vm = _fact(one.container, part), _fact(one.vm, part)
         yield {
@@ -146,37 +147,24 @@ def parts_of_headlines(evidence: Evidence) -> list[Part]:
     return [part for one in HEADLINES if (part := evidence.part(*one.claim))]
 
 
-def _costs(evidence: Evidence, part: Part) -> tuple[str, str]:
-    container, vm = _sides(evidence, part.claim.id, part.claim.part)
-    interval = part.finding.interval
-    return _words(container), _words(vm, f" ({ratio(interval.estimate)})" if interval else "")
-
-
-def _sides(evidence: Evidence, claim_id: str, name: str) -> tuple[Estimate | None, Estimate | None]:
+def _sides(part: Part | None) -> list[Estimate | None]:
     """What container and VM cost, in the run that decides which of them costs more."""
-    part = evidence.part(claim_id, name)
     quantity = part.claim.quantity if part else None
-    if part is None or quantity is None or quantity.below is None:
-        return None, None
-    return _one_side(part, quantity.below), _one_side(part, quantity.above)
+    if part is None or quantity is None:
+        return [None, None]
+    return [_cost(part, replace(quantity, above=side, below=None)) for side in quantity.sides[::-1]]
 
 
-def _one_side(part: Part, side: Side) -> Estimate | None:
-    assert part.claim.quantity is not None
-    if part.run is None:
-        return None
-    wanted = replace(part.claim.quantity, above=side, below=None)
+def _cost(part: Part, wanted: Quantity) -> Estimate | None:
     try:
-        return estimate(wanted, part.run.frame, slope=part.claim.rule is Rule.SLOPE)
+        slope = part.claim.rule is Rule.SLOPE
+        return estimate(wanted, part.run.frame, slope=slope) if part.run else None
     except Undecided:
         return None
 
 
-def _words(found: Estimate | None, more: str = "", *, emulation: bool = True) -> str:
-    if found is None:
-        return ABSENT
-    words = written(found.interval.estimate, found.wanted.unit) + more
-    return f"{words}, {EMULATION}" if found.emulated and emulation else words
+def _words(found: Estimate | None) -> str:
+    return written(found.interval.estimate, found.wanted.unit) if found else ABSENT
 
 
 def _fact(name: str, part: Part) -> str:
@@ -188,15 +176,11 @@ def _fact(name: str, part: Part) -> str:
     return ABSENT if held is None else "yes" if held is not name.startswith("!") else "no"
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """Figures of a paper, and a part of a claim that asks nearly the same here.
 
-    Attributes:
-        what: the kind of work, or what is counted.
-        figures: lines of ``data/literature.csv``, as ``"metric: system"``.
-        part: id and part of the claim.
-        differs: what is done here instead.
+    ``figures`` are lines of ``data/literature.csv``, as ``"metric: system"``; ``part`` is id and
+    part of the claim; ``differs`` says what is done here instead.
     """
 
     what: str
@@ -208,16 +192,13 @@ class Comparison:
 COMPARISONS: Sequence[Comparison] = (
     Comparison(
         "computing",
-        ("cpu_linpack: bare metal", "cpu_linpack: Docker"),
-        ("F1", "processor, against a process"), "processor time of a loop in one thread",
-    ),
-    Comparison(
-        "computing in a VM",
         (
+            "cpu_linpack: bare metal",
+            "cpu_linpack: Docker",
             "cpu_linpack: KVM untuned (their raw data, which differ from their table)",
             "cpu_linpack: KVM tuned (topology+pinning)",
         ),
-        ("F1", "processor, against a VM"), "–",
+        ("F1", "processor, against a process"), "processor time of a loop in one thread; no VM",
     ),
     Comparison(
         "random writes of 4 KiB",
@@ -267,26 +248,21 @@ CUSTOMERS, SERVICES = 10, 20
 
 def choices(evidence: Evidence) -> Mapping[str, str]:
     """What the words about six pieces of work name: figures, each with its unit, and findings."""
-    container, vm = _sides(evidence, "O1", "memory")
-    container_image, vm_image = _sides(evidence, "P1", "whole")
-    docker, _ = _sides(evidence, "F2", "start")
-    figures = {
-        "container_memory": container,
-        "vm_memory": vm,
-        "container_bytes": container_image,
-        "vm_bytes": vm_image,
-        "container_start": docker,
-    }
-    said = {name: _words(found, emulation=False) for name, found in figures.items()}
-    said |= {"customers": str(CUSTOMERS), "services": str(SERVICES)}
+    memory, image, start = (
+        evidence.part(*key) for key in (("O1", "memory"), ("P1", "whole"), ("F2", "start"))
+    )
+    container, vm = _sides(memory)
+    said = {"customers": str(CUSTOMERS), "services": str(SERVICES)}
+    said |= {"container_memory": _words(container), "vm_memory": _words(vm)}
+    said["container_bytes"], said["vm_bytes"] = map(_words, _sides(image))
+    said["container_start"] = _words(_sides(start)[0])
     said["all_vms"] = said["both"] = ABSENT
     if container and vm:
         many, each = CUSTOMERS * SERVICES, vm.interval.estimate
         said["all_vms"] = written(many * each, "bytes")
         together = CUSTOMERS * each + many * container.interval.estimate
         said["both"] = written(together, "bytes")
-    for name, key in {"memory_ratio": ("O1", "memory"), "bytes_ratio": ("P1", "whole")}.items():
-        part = evidence.part(*key)
+    for name, part in (("memory_ratio", memory), ("bytes_ratio", image)):
         interval = part.finding.interval if part else None
         said[name] = ratio(interval.estimate) if interval else ABSENT
     for claim_id, name in (("O6a", "distributions"), ("O6b", "kernels"), ("S1a", "faults")):
@@ -301,10 +277,9 @@ def _sentence(evidence: Evidence) -> Values:
     part = evidence.part("O1", "memory")
     if part is None or part.run is None or part.finding.interval is None:
         raise Unavailable("no recording here holds the memory of instances", "do lesson 01 first")
-    names = ("container_memory", "vm_memory", "memory_ratio")
     known = choices(evidence)
     return {
-        **{name: known[name] for name in names},
+        **{name: known[name] for name in ("container_memory", "vm_memory", "memory_ratio")},
         "ramps": part.finding.interval.n,
         "under": f"{EMULATION}, {NO_CODE_CACHE}" if part.emulated else "no emulation",
     }

@@ -9,10 +9,10 @@ from typing import Any
 
 from vmcompare.course import page
 from vmcompare.course.templates import render
-from vmcompare.evidence.claims import ARTICLE, Conclusion, told
+from vmcompare.evidence.claims import ARTICLE, Conclusion, Finding, told
 from vmcompare.evidence.claims.runs import Evidence, JudgedClaim, Part
 from vmcompare.plots.findings import SIGNS
-from vmcompare.sandbox import accelerator_words
+from vmcompare.sandbox import Platform, accelerator_words
 
 SECTIONS: Mapping[str, str] = {
     "A": "What is a virtual machine? What is Docker?",
@@ -25,126 +25,128 @@ SECTIONS: Mapping[str, str] = {
 }
 """First letter of a claim's id → the article's section."""
 
-NOTES: Mapping[str, str] = {
-    SECTIONS["T"]: "In each quote, the words before the slash are about VMs, those after it about "
-    "containers. Our copy of the article lacks the table: its lines are quoted from public notes "
-    "on the article.",
-}
-"""Section → what is to be known before its claims are read."""
-
 
 def claims_table(claims: Iterable[JudgedClaim]) -> page.Html:
     """All claims, one line each, by the sections of the article."""
-    sections: dict[str, list[JudgedClaim]] = {}
-    for claim in claims:
-        sections.setdefault(SECTIONS[claim.id[0]], []).append(claim)
-    markup = render(
-        "verdict",
-        article=ARTICLE,
-        sections=[
-            {
-                "name": name,
-                "claims": some,
-                "counted": _counted(some),
-                "note": NOTES.get(name, ""),
-            }
-            for name, some in sections.items()
-        ],
-        signs=SIGNS,
-        says=_says,
-        refuted=_refuted,
-        alike=_alike,
-        lines=lines,
-        link=_link,
-    )
-    return page.Html(markup)
-
-
-def _counted(claims: Sequence[JudgedClaim]) -> str:
-    counts = Counter(claim.finding.verdict for claim in claims)
-    found = [
-        f"{n} {v}{'s' if v is Conclusion.JUDGEMENT and n > 1 else ''}"
-        for v in Conclusion
-        if (n := counts[v])
+    sections = [
+        {
+            "name": SECTIONS[letter],
+            "counted": _counted("claim", [claim.finding for claim in some]),
+            "closing": letter == "T",
+            "claims": [_claim(claim) for claim in some],
+        }
+        for letter, group in groupby(claims, key=lambda claim: claim.id[0])
+        if (some := list(group))
     ]
-    return f"{len(claims)} claim{'' if len(claims) == 1 else 's'}: {', '.join(found)}"
+    return page.Html(render("verdict", article=ARTICLE, sections=sections, signs=SIGNS))
 
 
-def _says(claim: JudgedClaim) -> str:
-    """The claim in plain words; of several parts what they have in common."""
-    says = claim.parts[0].claim.says
-    return says if len(claim.parts) == 1 else says.partition(":")[0].rstrip(".") + "."
+def _counted(what: str, findings: Sequence[Finding]) -> str:
+    """``"3 claims: 1 supported, 2 refuted"``."""
+    counts = Counter(finding.verdict for finding in findings)
+    found = [
+        f"{n} {verdict}{'s' * (verdict is Conclusion.JUDGEMENT and n > 1)}"
+        for verdict in Conclusion
+        if (n := counts[verdict])
+    ]
+    return f"{len(findings)} {what}{'s' * (len(findings) > 1)}: {', '.join(found)}"
 
 
-def _refuted(claim: JudgedClaim) -> str:
-    """Which parts are refuted of a claim that is not; else empty."""
-    if claim.finding.verdict is Conclusion.REFUTED:
-        return ""
-    return "; ".join(
-        part.claim.part for part in claim.parts if part.finding.verdict is Conclusion.REFUTED
-    )
+def _claim(claim: JudgedClaim) -> Mapping[str, Any]:
+    """What the template shows of one claim.
+
+    Parts that compare a container with a plain process say something that the article does not:
+    they fold once more, behind the others.
+    """
+    first, many = claim.parts[0].claim, len(claim.parts) > 1
+    verdict = claim.finding.verdict
+    further = [part for part in claim.parts if _against_a_process(part)]
+    own = [part for part in claim.parts if part not in further]
+    refuted = [p.claim.part for p in own if p.finding.verdict is Conclusion.REFUTED]
+    return {
+        "id": claim.id,
+        # Of several parts what they have in common.
+        "says": first.says.partition(":")[0].rstrip(".") + "." if many else first.says,
+        "verdict": verdict,
+        "refuted": "; ".join(refuted) if verdict is not Conclusion.REFUTED else "",
+        "quote": first.quote,
+        "parts": _parts(own, named=many),
+        "further": _parts(further, named=True),
+        "counted": _counted("part", [part.finding for part in further]),
+    }
 
 
-def _alike(parts: Sequence[Part]) -> list[list[Part]]:
-    """The parts of one claim; neighbours of which the same is said stand together."""
-    same = groupby(parts, key=lambda part: (part.finding.verdict, tuple(lines(part))))
-    return [list(some) for _, some in same]
+def _against_a_process(part: Part) -> bool:
+    quantity = part.claim.quantity
+    return bool(quantity and quantity.below and quantity.below.platform is Platform.PROCESS)
 
 
-def _link(part: Part) -> str:
-    """A link to the lesson, as HTML; empty where there is none, or it is this one."""
-    if part.lesson is None or not part.lesson.experiment:
-        return ""
-    return page.lesson_link(part.lesson.notebook, f"lesson {part.lesson.number}")
+def _parts(parts: Sequence[Part], *, named: bool) -> list[Mapping[str, Any]]:
+    """What the template shows of parts; neighbours of which the same is said stand together."""
+    shown: list[Mapping[str, Any]] = []
+    for _, group in groupby(parts, key=_alike):
+        some = list(group)
+        # What a part is set against is said once: by the article, or by the fold it stands in.
+        first, names = some[0], "; ".join(p.claim.part.partition(", against ")[0] for p in some)
+        told = list(lines(first))
+        if len(some) > 1 and first.finding.lacking and first.run:
+            told = [("Found", ("In this run none of them was measured",)), told[-1]]
+        if others := tuple(dict.fromkeys(other for part in some for other in part.finding.others)):
+            told.append(("Measured by others, with hardware", others))
+        lesson = first.lesson if first.lesson and first.lesson.experiment else None
+        shown.append(
+            {
+                "name": names[:1].upper() + names[1:] if named else "",
+                "verdict": first.finding.verdict,
+                "told": told,
+                "lesson": lesson and page.lesson_link(lesson.notebook, f"lesson {lesson.number}"),
+            }
+        )
+    return shown
+
+
+def _alike(part: Part) -> object:
+    """Parts of which this is equal say the same: all that is told, or that one run lacks them."""
+    if part.finding.lacking and part.run:
+        return part.run
+    return part.finding.verdict, tuple(lines(part))
 
 
 def lines(part: Part) -> Iterator[tuple[str, tuple[str, ...]]]:
     """What stands below a part: what is told of its finding, and the run."""
     yield from told(part.claim, part.finding)
-    if part.finding.others:
-        yield "Measured by others, with hardware", part.finding.others
     if part.note:
         yield "Passed over", (part.note,)
     if part.run:
-        yield "From", (provenance(part),)
+        recording = part.run.recording
+        words = [part.run.whose, f"run {recording.run_id}", recording.started_utc[:10]]
+        yield "From", (" · ".join([*words, *map(accelerator_words, sorted(part.accelerators))]),)
 
 
-def provenance(part: Part) -> str:
-    """Measured or recorded, run, date and accelerator; a dash where no recording holds it."""
-    if part.run is None:
-        return "–"
-    recording = part.run.recording
-    words = [part.run.whose, f"run {recording.run_id}", recording.started_utc[:10]]
-    return " · ".join([*words, *map(accelerator_words, sorted(part.accelerators))])
-
-
-def recordings_rows(evidence: Evidence) -> list[dict[str, Any]]:
+def recordings_rows(evidence: Evidence) -> list[dict[str, str]]:
     """One row a run that is judged by, one a lesson that has none yet; in the lessons' order."""
-    found: list[tuple[str, dict[str, Any]]] = []
+    found: list[tuple[str, dict[str, str]]] = []
 
-    def add(experiment: str, cells: Mapping[str, str]) -> None:
-        words = experiment.replace("_", " ")
-        number = "~"  # behind all numbers
+    def add(experiment: str, here: str, run: str = "–", computer: str = "–", by: str = "–") -> None:
+        words, number = experiment.replace("_", " "), "~"  # behind all numbers
         if lesson := evidence.lesson(experiment):
             number = lesson.number
             words = page.lesson_link(lesson.notebook, f"{number} {words}")
-        found.append((number, {"lesson": words, **cells}))
+        row = {"lesson": words, "here": here, "run": run, "computer": computer, "accelerator": by}
+        found.append((number, row))
 
     for run in evidence.runs:
         recording, host = run.recording, run.recording.host
-        cells = {
-            "here": str(run.whose),
-            "run": f"{recording.run_id}, {recording.started_utc[:10]}",
-            "computer": f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} "
-            f"cores, {host.get('os', '?')}",
-            "accelerator": ", ".join(
-                map(accelerator_words, sorted(set(run.frame["accel"].dropna()) - {""}))
-            )
-            or "none",
-        }
-        add(recording.experiment, cells)
+        cpu = host.get("cpu") or host.get("arch", "?")
+        used = sorted(set(run.frame["accel"].dropna()) - {""})
+        add(
+            recording.experiment,
+            str(run.whose),
+            f"{recording.run_id}, {recording.started_utc[:10]}",
+            f"{cpu}, {host.get('cores', '?')} cores, {host.get('os', '?')}",
+            ", ".join(map(accelerator_words, used)) or "none",
+        )
     for lesson in evidence.lessons.values():
         if lesson.experiment and not evidence.of(lesson.experiment):
-            gone = evidence.missing(lesson)
-            add(lesson.experiment, {"here": gone, "run": "–", "computer": "–", "accelerator": "–"})
-    return [cells for _, cells in sorted(found, key=lambda row: row[0])]
+            add(lesson.experiment, evidence.missing(lesson))
+    return [row for _, row in sorted(found, key=lambda one: one[0])]

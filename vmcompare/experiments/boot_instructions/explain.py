@@ -6,43 +6,34 @@ Rows: ``start_instructions`` of every series, ``sector_instructions``, ``fork_in
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from vmcompare.evidence.published import cited
 from vmcompare.evidence.units import millions, seconds
 from vmcompare.evidence.view import Column, View, absent, failures, mixed, of_series
-from vmcompare.experiments.boot_instructions.measure import VMS
+from vmcompare.experiments.boot_instructions.measure import DIRECT, FULL
 from vmcompare.experiments.explanation import Explanation
 from vmcompare.plots.dots import Dot, Panels, counts, sliding_dots
 from vmcompare.plots.picture import Picture, WhatIf
 from vmcompare.sandbox import Machine, Platform, Series
 
-START, SECTOR = "start_instructions", "sector_instructions"
-PROCESS, RUNC, DOCKER = (
-    Series(Platform.PROCESS, Machine.PC),
-    Series(Platform.CONTAINER, Machine.PC, "runc"),
-    Series(Platform.CONTAINER, Machine.PC),
-)
-DIRECT, _, FULL = VMS
-_FEW = (PROCESS, RUNC, DOCKER, DIRECT, FULL)
-"""What the model shows."""
-
-_NAMES = {DOCKER: "docker run"}
-_SECTOR = "firmware + 512 bytes"
+START = "start_instructions"
+PROCESS = Series(Platform.PROCESS, Machine.PC)
+RUNC = Series(Platform.CONTAINER, Machine.PC, "runc")
+DOCKER = Series(Platform.CONTAINER, Machine.PC)
+SHOWN = (PROCESS, RUNC, DOCKER, DIRECT, FULL)
 
 SPEEDS = tuple(round(0.5 * 2 ** (step / 4), 2) for step in range(17))
 """Where the slider may stand: 0.5 to 8 billion instructions a second."""
 
-_PUBLISHED = (
-    (DIRECT, "QEMU pc", "boot_time_end_to_end: a VM in QEMU pc, firmware SeaBIOS / qboot"),
-    (
+_PUBLISHED = {
+    "QEMU pc": (DIRECT, "a VM in QEMU pc, firmware SeaBIOS / qboot"),
+    "Firecracker": (
         Series(Platform.VM_DIRECT, Machine.MICROVM),
-        "Firecracker",
-        "boot_time_end_to_end: a VM in Firecracker, configuration file / API socket",
+        "a VM in Firecracker, configuration file / API socket",
     ),
-)
-"""A series, a name, and a line of the literature whose first figure is in milliseconds."""
+}
+"""A name → a series, and a system of the literature whose first figure is in milliseconds."""
 
 _AXIS_S = (1e-4, 30.0)
 
@@ -52,27 +43,35 @@ explained = Explanation[View]()
 @explained.figure("instructions")
 def instructions(view: View) -> Picture:
     """Instructions of every start until its first byte, on a logarithmic axis."""
-    found = sorted(view.need(START, "counted start"), key=lambda column: column.median.estimate)
-    both = mixed(found)
-    dots = [_dot(column, _name(column, both), column.median.estimate) for column in found]
-    firmware = of_series(view.columns(SECTOR), DIRECT)
-    if firmware is not None:
-        dots.append(_dot(firmware, _SECTOR, firmware.median.estimate, hollow=True))
+    starts = _starts(view)
+    both = mixed(starts)
+    dots = []
+    for column in starts:
+        count = column.median.estimate
+        dots.append(Dot(column.series, _name(column, both), count, millions(count)))
+    if firmware := of_series(view.columns("sector_instructions"), DIRECT):
+        count = firmware.median.estimate
+        dots.append(Dot(DIRECT, "firmware + 512 bytes", count, millions(count), hollow=True))
     dots.sort(key=lambda dot: dot.value)
     said = [view.caption()]
     if failed := failures(view.columns(START, failed_too=True)):
         said.append(f"Failed counts: {failed}")
-    if not any(column.series.platform is Platform.CONTAINER for column in found):
+    if not any(column.series.platform is Platform.CONTAINER for column in starts):
         said.append("The count of containers is missing: this run has none")
     return counts(dots, what="Instructions to the first byte", caption=f"{'. '.join(said)}.")
 
 
-def _dot(column: Column, label: str, value: float, *, hollow: bool = False) -> Dot:
-    return Dot(column.series, label, value, millions(value), hollow)
+def _starts(view: View) -> Sequence[Column]:
+    """The counted starts that are shown. Raises ``Unavailable`` if there is none."""
+    counted = view.need(START, "counted start")
+    found = [column for series in SHOWN if (column := of_series(counted, series))]
+    if not found:
+        raise absent("counted start")
+    return found
 
 
 def _name(column: Column, both: bool) -> str:
-    name = _NAMES.get(column.series, column.series.label)
+    name = "docker run" if column.series == DOCKER else column.series.label
     return f"{name} · {column.shown}" if both else name
 
 
@@ -88,17 +87,13 @@ def speed(view: View) -> float:
 @explained.whatif("own_computer")
 def own_computer(view: View) -> WhatIf:
     """What the counts make in seconds at a processor's speed; beside it, published times."""
-    found = [of_series(view.columns(START), series) for series in _FEW]
-    starts = [column for column in found if column is not None]
-    if not starts:
-        raise absent("counted start")
+    starts = _starts(view)
     own = round(speed(view) / 1e9, 2)
-    both = mixed(starts)
 
     def panels(billions: float) -> Panels:
         return {
-            "Published, measured with hardware virtualisation": _published(),
-            "Modelled": [_modelled(column, both, billions) for column in starts],
+            "Published, measured with hardware virtualisation": list(_published()),
+            "Modelled": list(_modelled(starts, billions)),
         }
 
     return sliding_dots(
@@ -111,18 +106,15 @@ def own_computer(view: View) -> WhatIf:
     )
 
 
-def _modelled(column: Column, both: bool, billions: float) -> Dot:
-    took_s = column.median.estimate / (billions * 1e9)
-    return Dot(column.series, _name(column, both), took_s, seconds(took_s))
+def _modelled(starts: Sequence[Column], billions: float) -> Iterator[Dot]:
+    for column in starts:
+        took_s = column.median.estimate / (billions * 1e9)
+        yield Dot(column.series, _name(column, mixed(starts)), took_s, seconds(took_s))
 
 
-def _published() -> Sequence[Dot]:
-    dots = []
-    for series, name, line in _PUBLISHED:
-        figure = cited(line)
-        first = re.match(r"[\d.]+", figure.value)
-        assert first is not None
+def _published() -> Iterator[Dot]:
+    for name, (series, system) in _PUBLISHED.items():
+        figure = cited(f"boot_time_end_to_end: {system}")
         source = f"{figure.short.partition(':')[0]}, {figure.year}"
-        value_s = float(first[0]) / 1e3
-        dots.append(Dot(series, f"{name} ({source})", value_s, seconds(value_s), hollow=True))
-    return dots
+        took_s = float(figure.value.split()[0]) / 1e3
+        yield Dot(series, f"{name} ({source})", took_s, seconds(took_s), hollow=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from vmcompare.engines.programs import first_byte, workload
@@ -27,15 +27,9 @@ from vmcompare.experiments.isolation.guest_containers import (
     write,
 )
 from vmcompare.measuring import memory
-from vmcompare.measuring.experiment import (
-    FAILURES,
-    Context,
-    Experiment,
-    blank,
-    filled,
-    or_failed,
-)
+from vmcompare.measuring.experiment import FAILURES, Context, Experiment, blank, filled, or_failed
 from vmcompare.sandbox import (
+    ALPINE,
     BOOT_SECTOR,
     ENGINE_HOST,
     FIRST_BYTE_PROGRAM,
@@ -52,11 +46,8 @@ ROUNDS = 2
 """Two counts of one boot differ by 0 to 0.3 %, as devices answer when the host gets to it; those
 inside the guest differ by some per cent."""
 
-VMS = (
-    Series(Platform.VM_DIRECT, Machine.PC),
-    Series(Platform.VM_TUNED, Machine.PC),
-    Series(Platform.VM, Machine.Q35),
-)
+DIRECT = Series(Platform.VM_DIRECT, Machine.PC)
+FULL = Series(Platform.VM, Machine.Q35)
 
 GUEST = Spec(image=ENGINE_HOST, machine=Machine.PC, memory_mib=1024, counted=True)
 """The guest in which a process and containers are counted."""
@@ -105,11 +96,10 @@ Step = tuple[str, Callable[[], Iterator[Measurement]]]
 
 
 def _native(context: Context) -> Iterator[Step]:
-    launcher = context.launchers.get(Platform.PROCESS)
-    for block in range(context.rounds if launcher else 0):
-        assert launcher is not None
-        row = blank(launcher, Platform.PROCESS, Spec(), "fork_cpu_s", block=block)
-        yield "process", partial(or_failed, _forks_here(launcher, row), row)
+    for block in range(context.rounds):
+        if (launcher := context.launchers.get(Platform.PROCESS)) is not None:
+            row = blank(launcher, Platform.PROCESS, Spec(), "fork_cpu_s", block=block)
+            yield "process", partial(or_failed, _forks_here(launcher, row), row)
 
 
 def _forks_here(launcher: Launcher, row: Measurement) -> Iterator[Measurement]:
@@ -126,19 +116,17 @@ def _forks_here(launcher: Launcher, row: Measurement) -> Iterator[Measurement]:
 
 def _boots(context: Context) -> Iterator[Step]:
     for block in range(context.rounds):
-        for series in VMS:
-            spec = Spec(machine=series.machine, counted=True)
-            yield from _boot(context, series.platform, spec, "start_instructions", block)
-        spec = Spec(image=BOOT_SECTOR, machine=Machine.PC, counted=True)
-        yield from _boot(context, Platform.VM_DIRECT, spec, "sector_instructions", block)
-
-
-def _boot(context: Context, whose: Platform, spec: Spec, metric: str, block: int) -> Iterator[Step]:
-    launcher = context.launchers.get(whose)
-    if launcher is not None:
-        row = blank(launcher, whose, spec, metric, block=block)
-        what = Series(whose, spec.machine).label
-        yield what, partial(or_failed, _boot_counted(context, launcher, spec, row), row)
+        for series, image, metric in (
+            (DIRECT, ALPINE, "start_instructions"),
+            (Series(Platform.VM_TUNED, Machine.PC), ALPINE, "start_instructions"),  # in no figure
+            (FULL, ALPINE, "start_instructions"),
+            (DIRECT, BOOT_SECTOR, "sector_instructions"),
+        ):
+            if (launcher := context.launcher(series)) is not None:
+                spec = Spec(image=image, machine=series.machine, counted=True)
+                row = blank(launcher, series.platform, spec, metric, block=block)
+                count = _boot_counted(context, launcher, spec, row)
+                yield series.label, partial(or_failed, count, row)
 
 
 def _boot_counted(
@@ -153,33 +141,22 @@ def _boot_counted(
 
 
 @dataclass(slots=True)
-class _Inside:
+class _Guest:
     """The guest, once it is ready, or why it is not."""
 
-    launcher: Launcher
     vm: Sandbox | None = None
     why: str = ""
-
-    def row(self, series: Series, metric: str) -> Measurement:
-        """A row of something counted in the guest."""
-        product = series.platform is Platform.CONTAINER and not series.runtime
-        return blank(
-            *(self.launcher, series.platform, GUEST, metric),
-            layer="product" if product else "mechanism",
-            runtime="fork+exec" if series.platform is Platform.PROCESS else "runc",
-        )
 
 
 def _inside(context: Context, kept: contextlib.ExitStack) -> Iterator[Step]:
     """A warm-up of each and then ``rounds`` counts, in a guest that ``kept`` closes."""
-    launcher = context.launchers.get(Platform.VM_DIRECT)
+    launcher = context.launcher(DIRECT)
     if launcher is None:
         return
-    guest = _Inside(launcher)
+    guest = _Guest()
+    yield "a guest that counts", partial(_open, context, launcher, guest, kept)
     process = Series(Platform.PROCESS, Machine.PC)
-    work = " ".join(_FORKING)
     docker = f"docker run --rm --network none counted {_STAMP}"
-    yield "a guest that counts", partial(_open, context, guest, kept)
     for block in range(-1, context.rounds):
         name = f"counted{block + 1}"
         runc = f"runc run --no-pivot --bundle /c/{name} {name}"
@@ -187,9 +164,15 @@ def _inside(context: Context, kept: contextlib.ExitStack) -> Iterator[Step]:
             (process, "start_instructions", _STAMP, ""),
             (Series(Platform.CONTAINER, Machine.PC, "runc"), "start_instructions", runc, ""),
             (Series(Platform.CONTAINER, Machine.PC), "start_instructions", docker, ""),
-            (process, "fork_instructions", work, f"{_STAMP} </dev/null >&4"),
+            (process, "fork_instructions", " ".join(_FORKING), f"{_STAMP} </dev/null >&4"),
         ):
-            row = replace(guest.row(series, metric), block=max(0, block), is_warmup=block < 0)
+            row = blank(
+                *(launcher, series.platform, GUEST, metric),
+                layer="product" if line is docker else "mechanism",
+                runtime="fork+exec" if series is process else "runc",
+                block=max(0, block),
+                is_warmup=block < 0,
+            )
             count = _count(guest, row, name, line, after)
             yield f"{series.label}, in the guest", partial(or_failed, count, row)
     yield "the end of that guest", partial(_close, kept)
@@ -201,10 +184,12 @@ def _close(kept: contextlib.ExitStack) -> Iterator[Measurement]:
     return iter(())
 
 
-def _open(context: Context, guest: _Inside, kept: contextlib.ExitStack) -> Iterator[Measurement]:
+def _open(
+    context: Context, launcher: Launcher, guest: _Guest, kept: contextlib.ExitStack
+) -> Iterator[Measurement]:
     """Start the guest, and Docker in it; no row. What went wrong is said by the counts in it."""
     try:
-        vm = kept.enter_context(guest.launcher.open(GUEST, context.on_event))
+        vm = kept.enter_context(launcher.open(GUEST, context.on_event))
         prepare(vm, timeout_s=_PATIENCE_S)
         vm.put(_WORK, workload.elf(platform.machine()))
         start_engine(vm, timeout_s=_PATIENCE_S, then=_IMPORT)
@@ -215,7 +200,7 @@ def _open(context: Context, guest: _Inside, kept: contextlib.ExitStack) -> Itera
 
 
 def _count(
-    guest: _Inside, row: Measurement, name: str, line: str, after: str
+    guest: _Guest, row: Measurement, name: str, line: str, after: str
 ) -> Iterator[Measurement]:
     if guest.vm is None:
         raise LaunchFailure(guest.why, ("sh",))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -19,21 +19,11 @@ from vmcompare.measuring.experiment import (
     Context,
     Experiment,
     Starts,
-    Trial,
     blank,
     failed,
     filled,
 )
-from vmcompare.sandbox import (
-    Event,
-    Launcher,
-    Machine,
-    OnEvent,
-    Phase,
-    Platform,
-    Series,
-    Spec,
-)
+from vmcompare.sandbox import Event, Machine, OnEvent, Phase, Platform, Series, Spec
 
 STARTS = (
     Starts(Series(Platform.PROCESS), repeats=3),
@@ -63,7 +53,6 @@ class Stopwatch:
 
     pass_on: OnEvent
     events: list[Event] = field(default_factory=list)
-    left_ns: int | None = None
 
     def __call__(self, event: Event) -> None:
         if event.phase is not Phase.READY:
@@ -71,7 +60,7 @@ class Stopwatch:
         self.pass_on(event)
 
     def answered(self) -> None:
-        """A command was answered: the instance is ready now."""
+        """A command was answered: the instance is ready now, and the phases of its end follow."""
         ready = Event(Phase.READY, time.perf_counter_ns())
         self.events.append(ready)
         self.pass_on(ready)
@@ -83,48 +72,34 @@ class Stopwatch:
             return None
         return (stamps[phase] - stamps[Phase.OPEN]) / NS_PER_S
 
-    def leave(self) -> None:
-        """The instance was used enough: the phases of its end are counted from now."""
-        self.left_ns = time.perf_counter_ns()
-
     def phases_s(self) -> Iterator[tuple[Phase, float]]:
         """Each phase with the seconds since the event before it, in the order of the stamps."""
-        ordered = sorted(self.events, key=lambda e: e.t_ns)
-        for before, event in pairwise(ordered):
-            since_ns = before.t_ns
-            if self.left_ns is not None and before.t_ns <= self.left_ns <= event.t_ns:
-                since_ns = self.left_ns
-            yield event.phase, (event.t_ns - since_ns) / NS_PER_S
+        for before, event in pairwise(sorted(self.events, key=lambda e: e.t_ns)):
+            yield event.phase, (event.t_ns - before.t_ns) / NS_PER_S
 
 
 def measure(context: Context) -> Iterator[Measurement]:
     """Rows of every start, as each ends. A start that fails is a row; the run goes on."""
     failures: Counter[Series] = Counter()
     for trial in context.trials(STARTS):
-        launcher = context.launcher(trial.series)
+        series, launcher = trial.series, context.launcher(trial.series)
         assert launcher is not None  # trials() gives only what can be launched
-        if failures[trial.series] >= GIVE_UP_AFTER:
-            yield failed(_template(trial, launcher), "not tried again after repeated failure")
+        spec = Spec(machine=series.machine, runtime=series.runtime)
+        row = blank(launcher, series.platform, spec, "start_to_first_byte_s", **trial.place)
+        if failures[series] >= GIVE_UP_AFTER:
+            yield failed(row, "not tried again after repeated failure")
             continue
-        rows = _start(trial, launcher, context.on_event)
-        wrong = any(r.metric == "start_to_first_byte_s" and r.status != "ok" for r in rows)
-        failures[trial.series] = failures[trial.series] + 1 if wrong else 0
-        yield from rows
-
-
-def _start(trial: Trial, launcher: Launcher, on_event: OnEvent) -> Sequence[Measurement]:
-    row = _template(trial, launcher)
-    watch = Stopwatch(on_event)
-    error = ""
-    try:
-        with launcher.open(_spec(trial.series), watch) as box:
-            kernel = box.run(["uname", "-r"]).output.decode(errors="replace").strip()
-            watch.answered()
-            row = replace(row, guest_kernel=kernel)
-            watch.leave()
-    except FAILURES as problem:
-        error = str(problem)
-    return [*_times(row, watch, error)]
+        watch, error = Stopwatch(context.on_event), ""
+        try:
+            with launcher.open(spec, watch) as box:
+                kernel = box.run(["uname", "-r"]).output.decode(errors="replace").strip()
+                watch.answered()
+                row = replace(row, guest_kernel=kernel)
+        except FAILURES as problem:
+            error = str(problem)
+        seen = watch.since_open_s(Phase.FIRST_BYTE) is not None
+        failures[series] = 0 if seen else failures[series] + 1
+        yield from _times(row, watch, error)
 
 
 def _times(row: Measurement, watch: Stopwatch, error: str) -> Iterator[Measurement]:
@@ -136,15 +111,6 @@ def _times(row: Measurement, watch: Stopwatch, error: str) -> Iterator[Measureme
         yield filled(row, value, metric=metric)
     for phase, value in watch.phases_s():
         yield filled(row, value, metric="phase_s", phase=phase.value)
-
-
-def _spec(series: Series) -> Spec:
-    return Spec(machine=series.machine, runtime=series.runtime)
-
-
-def _template(trial: Trial, launcher: Launcher) -> Measurement:
-    spec, metric = _spec(trial.series), "start_to_first_byte_s"
-    return blank(launcher, trial.series.platform, spec, metric, **trial.place)
 
 
 EXPERIMENT = Experiment(
