@@ -58,6 +58,7 @@ def test_cell_error_leaves_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_kernel_death_and_time_out(tmp_path: Path) -> None:
     path = short_notebook(tmp_path, "import os; os._exit(3)")
     with pytest.raises(HandoutError, match="the kernel died"):
@@ -95,6 +96,7 @@ def test_a_page_that_would_load_something(tmp_path: Path) -> None:
     assert not (tmp_path / "toy-lesson.html").exists()
 
 
+@pytest.mark.slow
 def test_second_try_when_the_kernel_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +118,7 @@ def kernels_below(process: psutil.Process) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_interrupt_leaves_no_kernel(tmp_path: Path) -> None:
     path = short_notebook(tmp_path, "import time; time.sleep(120)")
@@ -147,6 +150,7 @@ def test_interrupt_leaves_no_kernel(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_long_cell_tells_how_far_it_is(tmp_path: Path) -> None:
     telling = (
         "import time\nfrom vmcompare.measuring.mode import tell_progress\n"
