@@ -342,7 +342,7 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
         wanted = 10 if column.series.platform.is_vm else 30
         if column.n < wanted:
             few.setdefault(f"{column.n} of {wanted}", []).append(column.name)
-        for why in doubts(column.values, wanted=0):
+        for why in doubts(column.values):
             doubted.setdefault(why, []).append(column.name)
     if few:
         counts = "; ".join(f"{n}: {', '.join(dict.fromkeys(names))}" for n, names in few.items())
