@@ -20,6 +20,8 @@ from vmcompare.evidence.view import absent
 from vmcompare.measuring import session, turn
 from vmcompare.sandbox import Platform
 
+pytestmark = pytest.mark.usefixtures("private_places")  # whoever else measures here
+
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
