@@ -146,16 +146,20 @@ class Recording:
 
     def frame(self) -> pd.DataFrame:
         """All rows, tidy (columns: :data:`COLUMNS`); ``value`` is NaN where a run failed."""
-        return tidy(self.rows)
+        return tidy(self.rows, dtype=object).copy()  # copied, its texts lie together: taken sooner
 
 
-def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def tidy(rows: Iterable[Mapping[str, Any]], dtype: type | None = None) -> pd.DataFrame:
+    """Rows as a frame; texts are of ``dtype``, by default what pandas has for them."""
     import pandas as pd
 
-    # A few thousand rows, from which some are taken again and again: Arrow takes twice as long.
-    with pd.option_context("mode.string_storage", "python"):
-        frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
-    return frame.astype({"value": float, "is_warmup": bool, "block": int, "rep": int})
+    frame = pd.DataFrame(list(rows), columns=list(COLUMNS), dtype=dtype)
+    return frame.astype(_NO_TEXTS)
+
+
+_NO_TEXTS = (
+    {"value": float} | dict.fromkeys(_COUNTS, int) | dict.fromkeys(("is_warmup", "network"), bool)
+)
 
 
 class Recorder:
