@@ -129,66 +129,6 @@ def runtimes(host: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(d["default_runtime"] for d in details.values() if "default_runtime" in d)
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of one line, made of the declarations that :func:`parse` uses.
-
-    Whatever ``parse`` takes is valid by it. It cannot say that a date exists, which runtimes the
-    facts of the host name, how long a line may be, which values a metric may have, that the whole
-    number ``1.0`` is written ``1``, and what stands on which line of a file.
-    """
-    import msgspec
-
-    lines, made = msgspec.json.schema_components(kinds())
-    row = made["row"]
-    row["properties"]["metric"]["enum"] = [*METRICS]
-    row["allOf"] = [
-        {
-            "if": {"properties": {"status": {"const": "ok"}}},
-            "then": {"properties": {"value": {"type": "number"}}},
-            "else": {"properties": {"value": {"type": "null"}}},
-        },
-        *(
-            {
-                "if": {"properties": {"metric": {"enum": [m for m in METRICS if METRICS[m] == u]}}},
-                "then": {"properties": {"unit": {"const": u}}},
-            }
-            for u in dict.fromkeys(METRICS.values())
-        ),
-    ]
-    whole: dict[str, Any] = _in_every_dialect(
-        {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "title": "A line of a recording of vmcompare",
-            "description": (
-                "A recording is a text file with one JSON object a line: "
-                "one run, its rows, and at most one end."
-            ),
-            "oneOf": [*lines],
-            "$defs": made,
-        }
-    )
-    return whole
-
-
-def _in_every_dialect(said: Any) -> Any:
-    """``said`` with its regular expressions as Python and ECMAScript (with its flag u) read them.
-
-    ECMAScript has no ``\\A`` and ``\\Z``; ``$`` alone would let Python pass a last line break. A
-    character that takes eight digits stands for itself.
-    """
-    if isinstance(said, dict):
-        return {
-            name: _portable(inner) if name == "pattern" else _in_every_dialect(inner)
-            for name, inner in said.items()
-        }
-    return [_in_every_dialect(inner) for inner in said] if isinstance(said, list) else said
-
-
-def _portable(pattern: str) -> str:
-    begun = pattern.replace(r"\A", "^").replace(r"\Z", r"(?![\s\S])")
-    return re.sub(r"\\U([0-9a-f]{8})", lambda found: chr(int(found[1], 16)), begun)
-
-
 def rename_old_metrics(experiment: str, rows: Iterable[dict[str, Any]]) -> None:
     """Rows of older recordings are given the metric that they hold by today's definitions when they
     are read; no file is changed.
