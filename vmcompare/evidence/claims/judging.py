@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,6 +14,7 @@ from vmcompare.evidence.claims.rules import (
     ONE_ALONE,
     RAMP,
     RAMPS_WANTED,
+    Caveat,
     CaveatKind,
     Claim,
     ClaimKind,
@@ -288,25 +288,22 @@ def by_rule(
     Kind, number of runs and caveats are not looked at here. ``at_least`` matters to ``bound`` only.
     """
     low, high = interval.low, interval.high
-    if rule is Rule.BOUND:
-        supported = low >= bound if at_least else high <= bound
-        refuted = high < bound if at_least else low > bound
-        if supported or refuted:
-            return (Conclusion.SUPPORTED if supported else Conclusion.REFUTED), ""
-        return Conclusion.INCONCLUSIVE, _open(interval)
-    if low >= bound:
+    if rule is Rule.BOUND and not at_least:
+        supported, refuted = high <= bound, low > bound
+    else:
+        supported, refuted = low >= bound, high < bound if rule is Rule.BOUND else high <= 1
+    if supported:
         return Conclusion.SUPPORTED, ""
-    if low > 1:
+    if refuted:
+        return Conclusion.REFUTED, (
+            "" if rule is Rule.BOUND else ", and the interval does not exceed 1×"
+        )
+    if rule is not Rule.BOUND and low > 1:
         return Conclusion.WITH_CAVEATS, ", which the interval does not reach as a whole"
-    if high <= 1:
-        return Conclusion.REFUTED, ", and the interval does not exceed 1×"
-    return Conclusion.INCONCLUSIVE, _open(interval, "1×")
-
-
-def _open(interval: Interval, line: str = "the bound") -> str:
-    if not math.isfinite(interval.high):
-        return ", and one run gives no interval"
-    return f", and the interval crosses {line}"
+    if not interval.known:
+        return Conclusion.INCONCLUSIVE, ", and one run gives no interval"
+    line = "the bound" if rule is Rule.BOUND else "1×"
+    return Conclusion.INCONCLUSIVE, f", and the interval crosses {line}"
 
 
 def _at_best(finding: Finding, caveat: str) -> Finding:
@@ -321,7 +318,7 @@ def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
     why = "No measurement can settle this"
     if claim.quantity is None or claim.estimand is None:
         return Finding(Conclusion.JUDGEMENT, f"{why}; it is for the reader to weigh.")
-    beside = _beside(claim, claim.quantity, frame)
+    _, beside = _caveat(claim, Caveat(CaveatKind.BESIDE, "", claim.quantity), frame)
     return Finding(
         Conclusion.JUDGEMENT,
         f"{why}; beside it stands {beside}.",
@@ -333,16 +330,7 @@ def _with_caveats(claim: Claim, finding: Finding, frame: pd.DataFrame) -> Findin
     limits: list[str] = []
     listed: list[str] = []
     for caveat in claim.caveats:
-        if caveat.kind is CaveatKind.FACT:
-            holds, words = _caveat_fact(caveat.text, frame)
-        elif caveat.kind is CaveatKind.ARM:
-            assert caveat.quantity is not None
-            holds, words = _arm(claim, caveat.quantity, caveat.bound or claim.bound, frame)
-        elif caveat.kind is CaveatKind.BESIDE:
-            assert caveat.quantity is not None
-            holds, words = False, _beside(claim, caveat.quantity, frame)
-        else:
-            holds, words = caveat.kind is CaveatKind.ALWAYS, caveat.text
+        holds, words = _caveat(claim, caveat, frame)
         (limits if holds else listed).append(words)
     if finding.verdict in (Conclusion.SUPPORTED, Conclusion.WITH_CAVEATS):
         for words in limits:
@@ -352,43 +340,31 @@ def _with_caveats(claim: Claim, finding: Finding, frame: pd.DataFrame) -> Findin
     return replace(finding, listed=(*finding.listed, *listed))
 
 
-def _caveat_fact(name: str, frame: pd.DataFrame) -> tuple[bool, str]:
-    """Whether a fact limits the claim, and words for it."""
-    words = words_of_fact(name)
+def _caveat(claim: Claim, caveat: Caveat, frame: pd.DataFrame) -> tuple[bool, str]:
+    """Whether a caveat limits the claim (an arm: it came out the other way), and words for it."""
+    wanted, limit = caveat.quantity, caveat.bound or claim.bound
+    about = str(wanted or words_of_fact(caveat.text))
     try:
-        value = observed(name, frame)
-    except Undecided as error:
-        return False, f"{words}: {error.words}"
-    if value is None:
-        return True, f"{words}: observations disagree"
-    return value, f"{words}: {'yes' if value else 'no'}"
-
-
-def _arm(
-    claim: Claim, wanted: Quantity, limit: float | None, frame: pd.DataFrame
-) -> tuple[bool, str]:
-    """Whether a caveat arm came out the other way, and words for it."""
-    assert limit is not None
-    try:
+        if caveat.kind is CaveatKind.FACT:
+            held = observed(caveat.text, frame)
+            said = {True: "yes", False: "no", None: "observations disagree"}[held]
+            return held is not False, f"{about}: {said}"
+        if wanted is None:
+            return caveat.kind is CaveatKind.ALWAYS, caveat.text
         found = _estimate(claim, wanted, frame)
     except Undecided as error:
-        return False, f"{wanted}: {error.words}"
+        return False, f"{about}: {error.words}"
+    if caveat.kind is CaveatKind.BESIDE:
+        return False, f"{found}, under {EMULATION}" if found.emulated else str(found)
     if found.emulated and claim.kind is ClaimKind.TIME:
         return False, f"{found}: not measured here ({EMULATION})"
+    assert limit is not None  # load() saw to it
     bound = written(limit, wanted.unit)
     if claim.rule is Rule.BOUND and not wanted.at_least:
         above = found.interval.low > limit
         return above, f"{found}, above {bound}" if above else str(found)
     below = found.interval.high < limit
     return below, f"{found}, below {bound}" if below else f"{found}, not below {bound}"
-
-
-def _beside(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> str:
-    try:
-        found = _estimate(claim, wanted, frame)
-    except Undecided as error:
-        return f"{wanted}: {error.words}"
-    return f"{found}, under {EMULATION}" if found.emulated else str(found)
 
 
 # ---- estimates ----------------------------------------------------------------------------------
