@@ -117,10 +117,10 @@ def schema_of(raw: bytes) -> Any:
     import msgspec
 
     try:
-        seen = msgspec.json.decode(raw[:MAX_LINE_BYTES], type=_peek())
+        seen = msgspec.json.decode(raw[:MAX_LINE_BYTES])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return seen.schema if seen.kind == "run" else None
+    return seen.get("schema") if isinstance(seen, dict) and seen.get("kind") == "run" else None
 
 
 def runtimes(host: Mapping[str, Any]) -> frozenset[str]:
@@ -347,13 +347,6 @@ def kinds() -> tuple[Any, Any, Any]:
     )
     status = says("status", Literal["complete", "stopped", "failed"], "how the run ended")
     return run, row, struct("end", status)
-
-
-@cache
-def _peek() -> Any:
-    import msgspec
-
-    return msgspec.defstruct("Peek", [("kind", str), ("schema", int)])
 
 
 def _in_words(told: str) -> str:
