@@ -29,7 +29,7 @@ def test_the_interval_of_a_median_covers_the_truth_about_as_often_as_it_says() -
     assert hits >= 50
 
 
-@pytest.mark.parametrize("n", [2, 5, 9, 10, 31])
+@pytest.mark.parametrize("n", [2, 9, 31])
 def test_the_interval_is_the_percentile_bootstrap_of_scipy(n: int) -> None:
     from scipy.stats import bootstrap
 
