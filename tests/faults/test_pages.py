@@ -508,11 +508,18 @@ NOTEBOOKS = {
     "tags of no kind": b'{"nbformat":4,"nbformat_minor":5,"metadata":{},"cells":[{"cell_type":'
     b'"raw","id":"a","metadata":{"tags":{"a":1}},"source":""}]}',
     "too large": b" " * (5 * 2**20 + 1),
+    "broken off": b"{",
+    "no text": b"\xff",
+}  # fmt: skip
+SAID = {
+    "broken off": r"it is not JSON \(line 1\)", "a list": "not a notebook of format 4",
+    "cells of no kind": "not a valid", "no text": "it is not a text file",
+    "gone": "there is no such notebook",
 }  # fmt: skip
 
 
 @pytest.mark.fault("a notebook that is damaged, endless or something else")
-@pytest.mark.parametrize("form", [*NOTEBOOKS, "pipe", "device", "folder"])
+@pytest.mark.parametrize("form", [*NOTEBOOKS, "gone", "pipe", "device", "folder"])
 def test_what_is_no_notebook_is_refused_in_one_sentence(tmp_path: Path, form: str) -> None:
     path = tmp_path / "toy-lesson.ipynb"
     if form == "pipe":
@@ -521,9 +528,9 @@ def test_what_is_no_notebook_is_refused_in_one_sentence(tmp_path: Path, form: st
         path.mkdir()
     elif form == "device":
         path.symlink_to("/dev/zero")
-    else:
+    elif form != "gone":
         path.write_bytes(NOTEBOOKS[form])
-    with pytest.raises(VmcompareError, match="no handout of") as error:
+    with pytest.raises(VmcompareError, match=f"no handout of .*{SAID.get(form, '')}") as error:
         rendered(path)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400
