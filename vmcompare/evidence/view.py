@@ -113,11 +113,8 @@ class View:
 
     def values(self, **columns: str) -> pd.DataFrame:
         """Valid, measured-in-earnest rows (no warm-ups, no failures) with these column values."""
-        frame = self.frame
-        keep = (frame["status"] == "ok") & ~frame["is_warmup"]
-        for name, wanted in columns.items():
-            keep &= frame[name] == wanted
-        return frame[keep]
+        valid = (self.frame["status"] == "ok") & ~self.frame["is_warmup"]
+        return self.frame[valid & _holding(self.frame, columns.items())]
 
     def emulated(self, platforms: Sequence[Platform] = tuple(Platform)) -> bool:
         """Whether any row of ``platforms`` ran under software emulation (QEMU TCG)."""
