@@ -4,7 +4,7 @@ The first line of a file is the run (schema, run id, experiment, facts of the ho
 rows, and a run that ended in order closes with an end line. A crash loses at most the line that was
 being written. Files are only ever appended to, so a recording can be followed while it grows.
 
-A file is untrusted: :func:`read` looks at its type and size before it looks inside, and
+A file is untrusted: :func:`read` takes only an ordinary file of some size, and
 :mod:`vmcompare.evidence.schema` says what a line may hold, read or written.
 """
 
@@ -15,7 +15,6 @@ import errno
 import json
 import os
 import secrets
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from vmcompare import paths
 from vmcompare.errors import RecordingError, StorageError, Unavailable, printable
 from vmcompare.evidence import schema
 from vmcompare.evidence.units import METRICS
@@ -304,7 +304,6 @@ class Recorder:
 
 _ELSEWHERE = "free some room or mend its permissions, or choose another place with --out"
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # not on Windows
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 """What a file system says that has no ``fsync`` (some of FUSE, 9p, or a folder on another system):
 the row is with the kernel then, so it survives this program, if not the computer."""
@@ -347,7 +346,6 @@ def read(path: Path) -> Recording:
         now = path.stat()
     except (OSError, ValueError) as error:
         raise RecordingError(path, 0, _why(error)) from error
-    _must_be_a_file(path, now)
     state = (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
     return (_kept if now.st_size <= CACHED_BYTES else _read)(path, *state)
 
@@ -401,7 +399,10 @@ def _lines(path: Path) -> list[bytes]:
 
     A file system may leave zeroes where a crash came before the data: they are part of no line.
     """
-    data = _bytes(path).rstrip(b"\0")
+    try:
+        data = paths.read(path, schema.MAX_BYTES).rstrip(b"\0")
+    except (OSError, ValueError) as error:
+        raise RecordingError(path, 0, _why(error)) from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
         raise RecordingError(path, 1, "it begins with a byte order mark: save it as plain UTF-8")
     if data.startswith(b"\x1f\x8b"):
@@ -411,31 +412,6 @@ def _lines(path: Path) -> list[bytes]:
     if data.count(b"\n") > schema.MAX_ROWS + 2:
         raise RecordingError(path, 0, f"it has more than {schema.MAX_ROWS:,} rows")
     return data.split(b"\n")
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        opened = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)
-        with os.fdopen(opened, "rb") as file:
-            _must_be_a_file(path, os.fstat(opened))  # another may stand there by now
-            data = file.read(schema.MAX_BYTES + 1) or b""  # None: a file of /proc would wait
-    except (OSError, ValueError) as error:
-        raise RecordingError(path, 0, _why(error)) from error
-    if len(data) > schema.MAX_BYTES:
-        raise RecordingError(path, 0, _TOO_LARGE)
-    return data
-
-
-_TOO_LARGE = f"it is larger than {schema.MAX_BYTES // 2**20} MiB, so it is no recording"
-
-
-def _must_be_a_file(path: Path, found: os.stat_result) -> None:
-    if stat.S_ISDIR(found.st_mode):
-        raise RecordingError(path, 0, "it is a folder")
-    if not stat.S_ISREG(found.st_mode):
-        raise RecordingError(path, 0, "it is not a regular file")
-    if found.st_size > schema.MAX_BYTES:
-        raise RecordingError(path, 0, _TOO_LARGE)
 
 
 def _why(error: Exception) -> str:
