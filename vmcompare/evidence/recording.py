@@ -87,16 +87,11 @@ class Measurement:
         return self.accel == SOFTWARE
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise ValueError(f"{self.metric!r} is not a metric of units.METRICS")
         if self.status not in ("ok", "error"):
             raise ValueError(f"a status is 'ok' or 'error', not {self.status!r}")
-        if (self.value is None) != (self.status != "ok"):
-            raise ValueError("a row has a value exactly when its status is 'ok'")
-        if self.value is not None:
-            if isinstance(self.value, bool) or not isinstance(self.value, int | float):
-                raise ValueError(f"{self.metric} must be a number, not {self.value!r}")
-            schema.refuse_impossible(self.metric, self.value)
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float | None):
+            raise ValueError(f"{self.metric} must be a number, not {self.value!r}")
+        schema.refuse_incoherent(self.metric, self.value, self.status)
         for name in _COUNTS:
             if not 0 <= getattr(self, name) <= schema.MAX_COUNT:
                 raise ValueError(f"{name} must be a count, not {getattr(self, name)}")

@@ -154,25 +154,28 @@ def rename_old_metrics(experiment: str, rows: Iterable[dict[str, Any]]) -> None:
             row["metric"] = "pss_with_code_cache_bytes"
 
 
-def refuse_impossible(metric: str, value: float) -> None:
-    """Raise ``ValueError`` for a value of a known metric that no computer can give."""
+def refuse_incoherent(metric: str, value: float | None, status: str) -> None:
+    """Raise ``ValueError``: no such metric, a value that goes with no failure, or that cannot be.
+
+    A row has a value exactly when its status is ``"ok"``, and one that a computer can give.
+    """
+    if (status == "ok") != (value is not None):
+        raise ValueError(f"value {value!r} does not fit status {status!r}")
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}")
     low, high = RANGES[METRICS[metric]]
-    if not (SHORTEST_S if metric in WHOLE_S else low) <= value <= high:
+    low = SHORTEST_S if metric in WHOLE_S else low
+    if value is not None and not low <= value <= high:
         raise ValueError(f"a value of {value!r:.40} {METRICS[metric]} for {metric} cannot be")
 
 
 def _coherent(row: Any, named: frozenset[str]) -> None:
     """What a type cannot say of a row."""
     _date("ts_utc", row.ts_utc)
-    if (row.status == "ok") != (row.value is not None):
-        raise ValueError(f"value {row.value!r} does not fit status {row.status!r}")
-    if row.metric not in METRICS:
-        raise ValueError(f"unknown metric {row.metric!r}")
+    refuse_incoherent(row.metric, row.value, row.status)
     if row.unit != METRICS[row.metric]:
         right = METRICS[row.metric]
         raise ValueError(f"unit: {row.metric} is given in {row.unit!r} instead of {right}")
-    if row.value is not None:
-        refuse_impossible(row.metric, row.value)
     if (row.platform == BROWSER_VM) != (row.accel == V86):
         raise ValueError(f"platform {row.platform!r} does not fit accelerator {row.accel!r}")
     if row.runtime not in RUNTIMES and row.runtime not in named:
