@@ -279,7 +279,7 @@ def test_a_broken_qemu_is_one_sentence(
     (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n" if script else "nonsense")
     (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
-    monkeypatch.setattr(binary, "_ANSWER_S", 1.0)
+    monkeypatch.setattr(binary, "_ANSWER_S", 0.4)
     monkeypatch.setattr(binary, "_candidates", lambda name: [(tmp_path / name, None)])
     found = qemu.probe()
     assert not found.ok
