@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.recording import Recording
+from vmcompare.evidence.recording import COLUMNS, Recording
 from vmcompare.evidence.statistics import (
     Interval,
     by_block,
@@ -396,8 +396,6 @@ def compose(
     The same recordings give the same view, so figures of one page share what is found out about it.
     """
     import pandas as pd
-
-    from vmcompare.evidence.recording import COLUMNS
 
     frames: list[pd.DataFrame] = []
     sources: list[Source] = []
