@@ -90,13 +90,13 @@ clean: $(READY)                ## what earlier runs left behind, and a daemon th
 	$(BIN)/vmcompare clean --engine
 
 $(READY): pyproject.toml requirements.lock
-	@echo "Setting up .venv, once: 0.8 GB on disk, about two minutes (longer over a slow line) …"
+	@echo "Setting up .venv, once: 0.7 GB on disk, about two minutes (longer over a slow line) …"
 	$(PYTHON) -m venv $(VENV)
 	@$(PIP) --require-hashes -r requirements.lock
 	@$(PIP) --no-deps -e .
 	@touch $@
 
 $(TOOLS): requirements-dev.lock | $(READY)
-	@echo "Adding what checks and tests need, once: another 0.6 GB, about a minute …"
+	@echo "Adding what checks and tests need, once: another 0.7 GB, about a minute …"
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@

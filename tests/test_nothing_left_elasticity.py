@@ -15,7 +15,7 @@ from vmcompare.measuring import session
 from vmcompare.sandbox import Phase, Platform
 
 CASES = [
-    pytest.param(Platform.PROCESS),
+    pytest.param(Platform.PROCESS, marks=pytest.mark.slow),
     pytest.param(Platform.CONTAINER, marks=pytest.mark.docker),
     pytest.param(Platform.VM, marks=pytest.mark.qemu),
 ]

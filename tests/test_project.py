@@ -85,7 +85,7 @@ def test_a_first_make_lab_says_how_much_it_installs_and_leaves_the_tools_to_make
         return done.stdout
 
     lab, test = planned("lab"), planned("test")
-    assert lab.index("0.8 GB on disk, about two minutes") < lab.index("-m venv")
+    assert lab.index("0.7 GB on disk, about two minutes") < lab.index("-m venv")
     assert "-r requirements.lock" in lab
     assert "requirements-dev.lock" not in lab
     assert lab.rstrip().endswith("vmcompare lab")

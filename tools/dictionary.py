@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,65 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def json_schema() -> str:
     """The JSON Schema of a line, as a text."""
-    return json.dumps(schema.json_schema(), indent=2) + "\n"
+    return json.dumps(line_schema(), indent=2) + "\n"
+
+
+def line_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of one line, made of the declarations that reading uses.
+
+    Whatever is read is valid by it. It cannot say that a date exists, which runtimes the
+    facts of the host name, how long a line may be, which values a metric may have, that the whole
+    number ``1.0`` is written ``1``, and what stands on which line of a file.
+    """
+    lines, made = msgspec.json.schema_components(schema.kinds())
+    row = made["row"]
+    row["properties"]["metric"]["enum"] = [*METRICS]
+    row["allOf"] = [
+        {
+            "if": {"properties": {"status": {"const": "ok"}}},
+            "then": {"properties": {"value": {"type": "number"}}},
+            "else": {"properties": {"value": {"type": "null"}}},
+        },
+        *(
+            {
+                "if": {"properties": {"metric": {"enum": [m for m in METRICS if METRICS[m] == u]}}},
+                "then": {"properties": {"unit": {"const": u}}},
+            }
+            for u in dict.fromkeys(METRICS.values())
+        ),
+    ]
+    whole: dict[str, Any] = _in_every_dialect(
+        {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": "A line of a recording of vmcompare",
+            "description": (
+                "A recording is a text file with one JSON object a line: "
+                "one run, its rows, and at most one end."
+            ),
+            "oneOf": [*lines],
+            "$defs": made,
+        }
+    )
+    return whole
+
+
+def _in_every_dialect(said: Any) -> Any:
+    """``said`` with its regular expressions as Python and ECMAScript (with its flag u) read them.
+
+    ECMAScript has no ``\\A`` and ``\\Z``; ``$`` alone would let Python pass a last line break. A
+    character that takes eight digits stands for itself.
+    """
+    if isinstance(said, dict):
+        return {
+            name: _portable(inner) if name == "pattern" else _in_every_dialect(inner)
+            for name, inner in said.items()
+        }
+    return [_in_every_dialect(inner) for inner in said] if isinstance(said, list) else said
+
+
+def _portable(pattern: str) -> str:
+    begun = pattern.replace(r"\A", "^").replace(r"\Z", r"(?![\s\S])")
+    return re.sub(r"\\U([0-9a-f]{8})", lambda found: chr(int(found[1], 16)), begun)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from vmcompare.errors import VmcompareError
 from vmcompare.evidence.claims import runs
 from vmcompare.evidence.recording import read, recordings
 from vmcompare.evidence.view import RECORDED, View, compose
-from vmcompare.experiments.explanation import Values, explanation
+from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir, lessons_dir
 from vmcompare.paths.lessons import lesson_files
@@ -56,47 +56,57 @@ def everything() -> dict[str, Callable[[], dict[str, Any]]]:
     return made
 
 
-def of_recording(experiment: str, path: Path) -> dict[str, Any]:
-    """What the lessons on one experiment show of one recording."""
-    recording = read(path)
-    view = compose(None, recording)
+def shown(experiment: str, view: View) -> dict[str, dict[str, Callable[[], Any]]]:
+    """Kind → name → what makes it of a view, with its words: pictures, rows and caption, models."""
     explain = explanation(experiment)
-    lessons = lesson_files(lessons_dir())
-    numbers = [n for n, on in lessons.items() if experiment in on.experiments]
+    numbers = [n for n, on in lesson_files(lessons_dir()).items() if experiment in on.experiments]
     words = [found for n in numbers if (found := lesson_text.of_lesson(n))]
 
     def section(kind: str, name: str) -> Section | None:
         return next(filter(None, (one.find(kind, name) for one in words)), None)
 
-    def values(name: str) -> Callable[[], Values]:
-        return lambda: explain.placeholders.get(("table", name), lambda _: {})(view)
+    def rows_of(name: str) -> Any:
+        values = explain.placeholders.get(("table", name), lambda _: {})
+        rows = explain.tables[name](view)
+        return lesson_text.table(rows, section("table", name), lambda: values(view))
 
-    def said(name: str, make: Callable[[View], Picture]) -> Picture:
-        return lesson_text.caption(make(view), section("figure", name))
-
-    found: dict[str, Any] = {
-        "outcomes": {
-            n: _or_error(lambda o=o: number(o(view))) for n, o in explain.outcomes.items()
-        },
-        "tables": {
-            n: _or_error(
-                lambda n=n, t=t: table(*lesson_text.table(t(view), section("table", n), values(n)))
-            )
-            for n, t in explain.tables.items()
-        },
+    return {
+        "tables": {n: partial(rows_of, n) for n in explain.tables},
         "figures": {
-            n: _or_error(lambda n=n, f=f: figure(said(n, f))) for n, f in explain.figures.items()
+            n: lambda n=n, f=f: lesson_text.caption(f(view), section("figure", n))
+            for n, f in explain.figures.items()
         },
         "whatifs": {
-            n: _or_error(
-                lambda n=n, w=w: whatif(lesson_text.whatif(w(view), section("what-if", n)))
-            )
+            n: lambda n=n, w=w: lesson_text.whatif(w(view), section("what-if", n))
             for n, w in explain.whatifs.items()
         },
+        "replays": {n: partial(d.replay, view) for n, d in explain.demos.items()},
+    }
+
+
+def of_recording(experiment: str, path: Path) -> dict[str, Any]:
+    """What the lessons on one experiment show of one recording."""
+    recording = read(path)
+    view = compose(None, recording)
+    lessons = lesson_files(lessons_dir())
+    numbers = [n for n, on in lessons.items() if experiment in on.experiments]
+    outcomes = explanation(experiment).outcomes.items()
+    forms: dict[str, Callable[[Any], Any]] = {
+        "tables": lambda made: table(*made),
+        "figures": figure,
+        "whatifs": whatif,
+        "replays": words_of,
+    }
+    made = {
+        kind: {n: _or_error(lambda m=m, form=forms[kind]: form(m())) for n, m in makes.items()}
+        for kind, makes in shown(experiment, view).items()
+    }
+    replays = made.pop("replays")
+    found: dict[str, Any] = {
+        "outcomes": {n: _or_error(lambda o=o: number(o(view))) for n, o in outcomes},
+        **made,
         "grids": {},
-        "replays": {
-            n: _or_error(lambda d=d: words_of(d.replay(view))) for n, d in explain.demos.items()
-        },
+        "replays": replays,
         "exercises": {},
         "questions": {},
     }
@@ -110,13 +120,13 @@ def of_recording(experiment: str, path: Path) -> dict[str, Any]:
     gathered = runs.gather(own=False)
     for lesson in lesson_files(lessons_dir()).values():
         if lesson.experiment == experiment:
-            shown = findings_rows(lesson.number, [(RECORDED, recording)], lambda: gathered)
+            rows = findings_rows(lesson.number, [(RECORDED, recording)], lambda: gathered)
             found[f"findings of lesson {lesson.number}"] = [
                 {
                     **{name: text(str(cell)) for name, cell in row.items()},
                     "told": [f"{name}: {'; '.join(said)}" for name, said in row["told"]],
                 }
-                for row in shown
+                for row in rows
             ]
     return found
 

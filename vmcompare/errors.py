@@ -41,7 +41,6 @@ class UnknownName(VmcompareError):
     """A name (experiment, platform, figure …) that does not exist."""
 
     def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
-        self.kind, self.name, self.known = kind, name, tuple(known)
         super().__init__(f"there is no {kind} called {name!r}; choose from: {', '.join(known)}")
 
 
@@ -112,7 +111,7 @@ class TextError(VmcompareError):
     """
 
     def __init__(self, path: Path, line: int, section: str, what: str) -> None:
-        self.path, self.line, self.section, self.what = path, line, section, what
+        self.line = line
         where = [printable(path.name, 100)]
         where += [f"line {line}"] if line else []
         where += [f"“{printable(section, 80)}”"] if section else []
@@ -123,29 +122,26 @@ class StorageError(Unavailable):
     """A file or folder that cannot be used: full, read-only, somebody else's, or not there.
 
     What needs it is unavailable: a probe that meets this finds its platform missing, and says why.
-    ``why`` is what the system said, as a clause; ``free_bytes`` the room left where it lies, or
-    ``None`` where that cannot be told.
+    ``why`` is what the system said, as a clause; the room left where it lies is said, too.
     """
 
     def __init__(self, path: Path, why: str, next_step: str) -> None:
-        self.path, self.why = path, why
-        self.free_bytes = _free_bytes(path)
-        room = "" if self.free_bytes is None else f", {self.free_bytes / 2**20:,.1f} MiB free there"
-        super().__init__(f"{short(path)} cannot be used ({why}{room})", next_step)
+        self.path = path
+        super().__init__(f"{short(path)} cannot be used ({why}{_room(path)})", next_step)
 
     @classmethod
     def of(cls, path: Path, error: OSError, next_step: str) -> StorageError:
         return cls(path, error.strerror or str(error), next_step)
 
 
-def _free_bytes(path: Path) -> int | None:
-    """Room in the nearest folder above ``path`` that is there."""
+def _room(path: Path) -> str:
+    """``", 12.5 MiB free there"``: in the nearest folder above ``path`` that is there."""
     for place in (path, *path.parents):
         try:
-            return disk_usage(place).free
+            return f", {disk_usage(place).free / 2**20:,.1f} MiB free there"
         except OSError:
             continue
-    return None
+    return ""
 
 
 def short(path: Path) -> str:

@@ -416,6 +416,7 @@ def test_a_handout_asked_to_be_live_without_engines_is_refused(
         Lesson("boot_speed", "04")
 
 
+@pytest.mark.slow
 def test_one_call_records_for_real_and_its_rows_are_the_ones_shown(
     page: Page, recorded: Path, tmp_path: Path
 ) -> None:

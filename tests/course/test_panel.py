@@ -20,6 +20,8 @@ from vmcompare.evidence.view import absent
 from vmcompare.measuring import run, session
 from vmcompare.sandbox import Platform
 
+pytestmark = pytest.mark.usefixtures("private_places")  # whoever else measures here
+
 
 @pytest.fixture
 def started(private_places: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -123,6 +125,7 @@ def test_a_click_that_comes_a_moment_after_another_run_began_starts_nothing(
     assert "guest_os is being measured" in there.status.value
 
 
+@pytest.mark.slow
 def test_a_run_that_is_refused_its_turn_says_who_has_it(
     private_places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +153,7 @@ def test_a_run_that_is_refused_its_turn_says_who_has_it(
     assert list(private_places.rglob("*.jsonl")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not process.probe().ok, reason="the process baseline needs Linux")
 def test_a_panel_whose_run_is_on_is_found_and_tells_everybody_of_its_end(
     private_places: Path, monkeypatch: pytest.MonkeyPatch

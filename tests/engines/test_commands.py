@@ -260,6 +260,7 @@ with process.launchers()[Platform.PROCESS].open(Spec(), lambda _: None) as box:
 
 
 @linux
+@pytest.mark.slow
 def test_what_a_killed_owner_followed_on_this_computer_is_ended(private_places: Path) -> None:
     from vmcompare.engines.bare import process
 

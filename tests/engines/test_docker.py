@@ -719,7 +719,7 @@ def test_a_server_that_never_answers_is_hung(address: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))
         server.listen()
-        assert trouble(timeout_s=1) is docker_connection.Trouble.HUNG
+        assert trouble(timeout_s=0.3) is docker_connection.Trouble.HUNG
 
 
 AS_NOBODY = """

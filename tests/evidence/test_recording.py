@@ -72,7 +72,7 @@ def test_a_value_and_a_failure_never_go_together(value: float | None, status: st
 
 
 def test_an_unknown_metric_is_refused() -> None:
-    with pytest.raises(ValueError, match="not a metric"):
+    with pytest.raises(ValueError, match="unknown metric"):
         row(metric="seconds")
 
 

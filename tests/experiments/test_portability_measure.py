@@ -30,6 +30,12 @@ from vmcompare.sandbox import (
 )
 
 
+@pytest.fixture(autouse=True)
+def _fakes_count_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not {"docker", "qemu"} & set(request.keywords):
+        monkeypatch.setattr(counting, "COUNTING_S", 0.01)
+
+
 @dataclass(slots=True)
 class Answering(FakeSandbox):
     """Answers a command by what ``said`` has for words of it."""

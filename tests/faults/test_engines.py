@@ -211,8 +211,8 @@ def page(body: str, code: str = "200 OK") -> Callable[[socket.socket], object]:
 
 def trickle(client: socket.socket) -> None:
     client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    for _ in range(40):
-        time.sleep(0.5)
+    for _ in range(100):
+        time.sleep(0.2)
         client.sendall(b" ")
 
 
@@ -241,7 +241,7 @@ def test_what_is_no_engine_is_one_sentence_in_time(
 ) -> None:
     with server(answer) as address:
         monkeypatch.setenv("DOCKER_HOST", address)
-        found = docker.probe(1)
+        found = docker.probe(0.4)
     assert not found.ok
     assert "\n" not in found.what
     assert "systemctl" not in found.next_step
@@ -279,7 +279,7 @@ def test_a_broken_qemu_is_one_sentence(
     (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n" if script else "nonsense")
     (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
-    monkeypatch.setattr(binary, "_ANSWER_S", 1.0)
+    monkeypatch.setattr(binary, "_ANSWER_S", 0.4)
     monkeypatch.setattr(binary, "_candidates", lambda name: [(tmp_path / name, None)])
     found = qemu.probe()
     assert not found.ok

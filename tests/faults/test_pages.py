@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import pytest
 from bs4 import BeautifulSoup
 
+from tools import golden
 from vmcompare.__main__ import main
 from vmcompare.course import page, slider
 from vmcompare.course import text as lesson_text
@@ -25,7 +26,6 @@ from vmcompare.course.exercises import Tasks, exercise_html, questions_html
 from vmcompare.errors import VmcompareError
 from vmcompare.evidence import markdown, view
 from vmcompare.evidence.recording import read, recordings
-from vmcompare.experiments.explanation import explanation
 from vmcompare.handout import HandoutError
 from vmcompare.measuring.experiment import discover
 from vmcompare.paths import data_dir
@@ -84,41 +84,20 @@ def replayed(made: Any) -> str:
 
 def shown_of(experiment: str) -> Iterator[str]:
     """HTML of everything that the experiment's lessons show of a view."""
-    hostile, explained = hostile_view(experiment), explanation(experiment)
-    numbers = [n for n, on in lesson_files().items() if experiment in on.experiments]
-    texts = [words for number in numbers if (words := lesson_text.of_lesson(number))]
-
-    def section(kind: str, name: str) -> Any:
-        return next(filter(None, (words.find(kind, name) for words in texts)), None)
-
-    def values(name: str) -> Any:
-        return explained.placeholders.get(("table", name), lambda _: {})(hostile)
-
-    draws = [
-        *(
-            lambda n=n, f=f: lesson_text.caption(f(hostile), section("figure", n))._repr_html_()
-            for n, f in explained.figures.items()
-        ),
-        *(
-            lambda n=n, t=t: page.table(
-                *lesson_text.table(t(hostile), section("table", n), lambda: values(n))
-            )._repr_html_()
-            for n, t in explained.tables.items()
-        ),
-        *(
-            lambda n=n, w=w: slider.handout_html(
-                _at_its_start(lesson_text.whatif(w(hostile), section("what-if", n)))
-            )
-            for n, w in explained.whatifs.items()
-        ),
-        *(lambda d=d: replayed(d.replay(hostile)) for d in explained.demos.values()),
-    ]
-    for draw in draws:
+    hostile = hostile_view(experiment)
+    forms: dict[str, Callable[[Any], str]] = {
+        "figures": lambda picture: picture._repr_html_(),
+        "tables": lambda table: page.table(*table)._repr_html_(),
+        "whatifs": lambda model: slider.handout_html(_at_its_start(model)),
+        "replays": replayed,
+    }
+    made = golden.shown(experiment, hostile)
+    for kind, make in ((kind, make) for kind, makes in made.items() for make in makes.values()):
         try:
-            yield draw()
+            yield forms[kind](make())
         except VmcompareError as error:
             yield page.Note(str(error))._repr_html_()
-    for number in numbers:
+    for number in (n for n, on in lesson_files().items() if experiment in on.experiments):
         exercises, questions = lesson_text.asked(experiment, number)
         tasks = Tasks("00", exercises, questions, lambda: hostile)
         yield questions_html(tasks)
@@ -498,11 +477,18 @@ NOTEBOOKS = {
     "tags of no kind": b'{"nbformat":4,"nbformat_minor":5,"metadata":{},"cells":[{"cell_type":'
     b'"raw","id":"a","metadata":{"tags":{"a":1}},"source":""}]}',
     "too large": b" " * (5 * 2**20 + 1),
+    "broken off": b"{",
+    "no text": b"\xff",
+}  # fmt: skip
+SAID = {
+    "broken off": r"it is not JSON \(line 1\)", "a list": "not a notebook of format 4",
+    "cells of no kind": "not a valid", "no text": "it is not a text file",
+    "gone": "there is no such notebook",
 }  # fmt: skip
 
 
 @pytest.mark.fault("a notebook that is damaged, endless or something else")
-@pytest.mark.parametrize("form", [*NOTEBOOKS, "pipe", "device", "folder"])
+@pytest.mark.parametrize("form", [*NOTEBOOKS, "gone", "pipe", "device", "folder"])
 def test_what_is_no_notebook_is_refused_in_one_sentence(tmp_path: Path, form: str) -> None:
     path = tmp_path / "toy-lesson.ipynb"
     if form == "pipe":
@@ -511,9 +497,9 @@ def test_what_is_no_notebook_is_refused_in_one_sentence(tmp_path: Path, form: st
         path.mkdir()
     elif form == "device":
         path.symlink_to("/dev/zero")
-    else:
+    elif form != "gone":
         path.write_bytes(NOTEBOOKS[form])
-    with pytest.raises(VmcompareError, match="no handout of") as error:
+    with pytest.raises(VmcompareError, match=f"no handout of .*{SAID.get(form, '')}") as error:
         rendered(path)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400

@@ -53,6 +53,7 @@ def test_cell_error_leaves_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_kernel_death_and_time_out(tmp_path: Path) -> None:
     path = short_notebook(tmp_path, "import os; os._exit(3)")
     with pytest.raises(HandoutError, match="the kernel died"):
@@ -63,25 +64,6 @@ def test_kernel_death_and_time_out(tmp_path: Path) -> None:
     assert not kernels_below(psutil.Process())
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        (None, "there is no such notebook"),
-        ("{", r"it is not JSON \(.*line 1"),
-        ("[]", "not a notebook of format 4"),
-        ('{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{}]}', "not a valid"),
-        ("\udcff", "it is not a text file"),
-    ],
-)
-def test_what_is_not_a_notebook(tmp_path: Path, text: str | None, sentence: str) -> None:
-    path = tmp_path / "broken.ipynb"
-    if text is not None:
-        path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(HandoutError, match=sentence) as caught:
-        handout.export(path, tmp_path)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_page_that_would_load_something(tmp_path: Path) -> None:
     notebook = new_notebook(cells=[new_markdown_cell("# T\n\n![a](https://example.org/a.png)")])
     path = lesson_fixture.write(tmp_path, notebook)
@@ -90,6 +72,7 @@ def test_a_page_that_would_load_something(tmp_path: Path) -> None:
     assert not (tmp_path / "toy-lesson.html").exists()
 
 
+@pytest.mark.slow
 def test_second_try_when_the_kernel_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +94,7 @@ def kernels_below(process: psutil.Process) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_interrupt_leaves_no_kernel(tmp_path: Path) -> None:
     path = short_notebook(tmp_path, "import time; time.sleep(120)")
@@ -142,6 +126,7 @@ def test_interrupt_leaves_no_kernel(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_long_cell_tells_how_far_it_is(tmp_path: Path) -> None:
     telling = (
         "import time\nfrom vmcompare.measuring.mode import tell_progress\n"

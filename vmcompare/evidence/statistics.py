@@ -1,7 +1,4 @@
-"""Medians with intervals, paired ratios, and doubts about a result.
-
-scipy takes a second to import, so only what has no short form in numpy is asked of it.
-"""
+"""Medians with intervals, paired ratios, and doubts about a result."""
 
 from __future__ import annotations
 
@@ -12,6 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from statistics import LinearRegression
+
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
@@ -114,42 +113,41 @@ def paired_ratio(
     return median_interval(ratios)
 
 
-@dataclass(frozen=True, slots=True)
-class FittedLine:
-    """A least-squares line ``intercept + slope · N``, in the unit of the values."""
+def by_block(rows: pd.DataFrame) -> dict[int, list[float]]:
+    """Block → the values of its rows, in their order."""
+    found: dict[int, list[float]] = {}
+    for block, value in zip(rows["block"].tolist(), rows["value"].tolist(), strict=True):
+        found.setdefault(int(block), []).append(value)
+    return found
 
-    intercept: float
-    slope: float
 
+def fitted_ramps(rows: pd.DataFrame) -> dict[int, LinearRegression]:
+    """Block (one ramp) → the least-squares line through its rows, where it has two different N.
 
-def fitted_ramps(rows: pd.DataFrame) -> dict[int, FittedLine]:
-    """Block (one ramp) → the line through its rows, for each ramp with two different N.
-
-    ``rows`` have the columns ``block``, ``rep`` (N, a number of instances) and ``value``.
+    ``rows`` have the columns ``block``, ``rep`` (N, a number of instances) and ``value``; the line
+    has an ``intercept`` and a ``slope``, in the unit of the values.
     """
     from statistics import linear_regression
 
-    fitted: dict[int, FittedLine] = {}
-    for block, ramp in rows.groupby("block"):
-        if ramp["rep"].nunique() >= 2:
-            line = linear_regression(ramp["rep"].to_numpy(float), ramp["value"].to_numpy(float))
-            fitted[int(str(block))] = FittedLine(float(line.intercept), float(line.slope))
-    return fitted
+    values, counts = by_block(rows), by_block(rows.assign(value=rows["rep"].astype(float)))
+    return {
+        block: linear_regression(counts[block], values[block])
+        for block in sorted(values)
+        if len(set(counts[block])) >= 2
+    }
 
 
-def doubts(values: Sequence[float] | NDArray[np.float64], *, wanted: int) -> tuple[str, ...]:
+def doubts(values: Sequence[float] | NDArray[np.float64]) -> tuple[str, ...]:
     """Why a series (shape ``(n,)``, in the order measured) should not be trusted too far.
 
-    Each is named in one short clause: too few runs (fewer than ``wanted``), a wide interval (more
-    than a quarter of the median to either side), a drift (Kendall's tau against the order, with
-    p < 0.01, and the last third at least 10 % away from the first).
+    Each is named in one short clause: a wide interval (more than a quarter of the median to either
+    side), a drift (a trend in time with p < 0.01, and the last third at least 10 % away from the
+    first).
     """
     import numpy as np
 
     data = np.asarray(values, dtype=float)
     found: list[str] = []
-    if data.size < wanted:
-        found.append(f"only {data.size} of the {wanted} runs it takes")
     if data.size >= 3:
         interval = median_interval(data)
         if (
@@ -160,17 +158,25 @@ def doubts(values: Sequence[float] | NDArray[np.float64], *, wanted: int) -> tup
     if data.size >= 9:
         third = data.size // 3
         first, last = float(np.median(data[:third])), float(np.median(data[-third:]))
-        if abs(last - first) > abs(first) / 10 and _ordered(data):
+        if abs(last - first) > abs(first) / 10 and trend(data) < 0.01:
             found.append("drifting from first to last")
     return tuple(found)
 
 
-def _ordered(data: NDArray[np.float64]) -> bool:
-    """Whether the values follow their order in time more closely than chance would have it."""
-    import numpy as np
-    from scipy.stats import kendalltau
+def trend(data: NDArray[np.float64]) -> float:
+    """p of the Mann-Kendall test: how likely chance alone orders values as closely in time.
 
-    return bool(kendalltau(np.arange(data.size), data).pvalue < 0.01)
+    Two-sided, by the normal distribution, with corrections for ties and for continuity.
+    """
+    import numpy as np
+
+    n = data.size
+    later = np.sign(data[None, :] - data[:, None])[np.triu_indices(n, 1)].sum()
+    ties = np.unique(data, return_counts=True)[1]
+    spread = math.sqrt(
+        (n * (n - 1) * (2 * n + 5) - (ties * (ties - 1) * (2 * ties + 5)).sum()) / 18
+    )
+    return math.erfc(max(abs(later) - 1, 0) / spread / math.sqrt(2)) if spread else 1.0
 
 
 def outliers(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.bool_]:

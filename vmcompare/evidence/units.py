@@ -8,145 +8,82 @@ from collections.abc import Mapping
 MIB = 1024 * 1024
 NS_PER_S = 1_000_000_000
 
-_METRICS: Mapping[str, tuple[str, str]] = {
-    "start_to_first_byte_s": (
-        "s",
-        "from the client's call to the first byte of the same tiny program",
-    ),
-    "ready_s": ("s", "from the client's call until a command was answered inside"),
-    "phase_s": ("s", "one step of a start or an end, named in `phase`: since the step before it"),
-    "pss_bytes": (
-        "bytes",
-        "proportional set size (PSS) of every host process that serves the instance, or the N "
-        "instances of phase `ramp`, without the translator's code cache, which exists under "
-        "software emulation only",
-    ),
-    "pss_with_code_cache_bytes": (
-        "bytes",
-        "the same with the translator's code cache; recorded of emulated VMs only, because "
-        "elsewhere both are the same",
-    ),
-    "gzip_s": ("s", "compressing 2 MB, from the request to the answer"),
-    "syscall_s": ("s", "a million system calls, from the request to the answer"),
-    "fork_s": ("s", "500 times fork and exec, from the request to the answer"),
-    "host_delta_bytes": (
-        "bytes",
-        "how much less memory the host has available (MemAvailable) than before the first "
-        "instance; may be negative",
-    ),
-    "cgroup_bytes": ("bytes", "usage of the instance's control group, less inactive file cache"),
-    "overhead_bytes": (
-        "bytes",
-        "the part of `pss_bytes` that manages instances: shim and PID 1, or the emulator without "
-        "guest RAM and boot files",
-    ),
-    "image_bytes": ("bytes", "size of an image, counted as `phase` says"),
-    "duration_s": ("s", "how long what `phase` names took"),
-    "part_bytes": ("bytes", "the part of a size that `phase` names"),
-    "idle_cpu_ratio": (
-        "ratio",
-        "host processor seconds ÷ wall seconds while the instance does nothing",
-    ),
-    "item_count": ("count", "how many there are of what `phase` names"),
-    "fact": ("bool", "whether what `phase` names holds (1) or not (0); claims are judged by it"),
-    "observation": (
-        "bool",
-        "whether what `phase` names could be observed (1) or not (0); `text` has what was read, or "
-        "the error",
-    ),
-    "probe": (
-        "bool",
-        "whether the attempt that `phase` names got through to its target (1) or not (0); `text` "
-        "has the answer (`ok`, `EPERM`)",
-    ),
-    "gap_s": ("s", "longest time between two heartbeats in second `rep` of a run"),
-    "gap_p50_s": ("s", "median of the times between two heartbeats of a stretch"),
-    "gap_p99_s": ("s", "99th percentile of the times between two heartbeats of a stretch"),
-    "detection_s": ("s", "from the last heartbeat until the host saw the instance's output end"),
-    "guest_ram_to_limit_ratio": (
-        "ratio",
-        "guest RAM that the host holds for a guest that wants more, ÷ the memory it was given",
-    ),
-    "scale_wall_s": (
-        "s",
-        "N copies let go at once (`phase` is N): until the last one's first byte",
-    ),
-    "scale_each_s": ("s", "the same, until the first byte of copy `rep`"),
-    "start_cpu_s": (
-        "s",
-        "processor seconds of this host for a start, of all that serves it: of N at once the Nth "
-        "part",
-    ),
-    "start_instructions": (
-        "instructions",
-        "executed by one virtual computer for a start, waiting left out: of a VM from power-on to "
-        "the first byte; of a process or container inside a guest of that computer, from the "
-        "request to the first byte",
-    ),
-    "sector_instructions": (
-        "instructions",
-        "the same from power-on until a boot sector has sent its byte: what firmware takes",
-    ),
-    "fork_instructions": (
-        "instructions",
-        "the same of 500 times fork and exec, inside the guest",
-    ),
-    "fork_cpu_s": ("s", "processor seconds of 500 times fork and exec on the host itself"),
-    "each_bytes": (
-        "bytes",
-        "what the first copy costs in memory (PSS), or one more (`phase` first, last)",
-    ),
-    "heal_s": ("s", "copies were ended, `phase` of them: from noticing to as many as before"),
-    "load_and_start_s": (
-        "s",
-        "a saved image in a second, empty engine: from its file to the first byte of a start there",
-    ),
-    "talk_s": (
-        "s",
-        "from the first step towards two instances on a network of their own until one has the "
-        "other's answer",
-    ),
-    "step_count": ("count", "steps that are taken until then; `text` lists them"),
-    "host_bytes": (
-        "bytes",
-        "what the host pays for an instance (`pss_bytes`) at the moment that `phase` names; of "
-        "phases `over time` every half second (`rep`: tenths of a second)",
-    ),
-    "host_bytes_to_limit_ratio": ("ratio", "`host_bytes` ÷ the memory that the instance was given"),
-    "returned_ratio": (
-        "ratio",
-        "of memory that a program took and freed the share that came back to the host: "
-        "(peak − freed) ÷ (peak − before) of `host_bytes`; may be negative",
-    ),
-    "throttled_ratio": (
-        "ratio",
-        "share of the periods of a busy container in which the kernel stopped it at its limit "
-        "(`nr_throttled` ÷ `nr_periods`)",
-    ),
-    "work_cpu_s": (
-        "s",
-        "processor seconds that the kernel charged one program for the work that `phase` names",
-    ),
-    "disk_s": (
-        "s",
-        "writes to a file, each followed by `fsync`: from the first to the last, waiting included",
-    ),
-    "network_s": (
-        "s",
-        "a transfer between two processes through 127.0.0.1: from the socket to the last byte, "
-        "waiting included",
-    ),
-    "host_cpu_to_vcpu_ratio": (
-        "ratio",
-        "host processor seconds of an instance with two busy loops a vCPU, ÷ (vCPUs × wall "
-        "seconds)",
-    ),
-}
-"""Metric → its unit and its definition, in Markdown. A metric's name ends in its unit, so that no
-axis can be mislabelled; ``fact``, ``observation`` and ``probe`` are 1 or 0."""
+DEFINITIONS: Mapping[str, str] = {
+    "start_to_first_byte_s": "from the client's call to the first byte of the same tiny program",
+    "ready_s": "from the client's call until a command was answered inside",
+    "phase_s": "one step of a start or an end, named in `phase`: since the step before it",
+    "pss_bytes": "proportional set size (PSS) of every host process that serves the instance, or "
+    "the N instances of phase `ramp`, without the translator's code cache, which exists under "
+    "software emulation only",
+    "pss_with_code_cache_bytes": "the same with the translator's code cache; recorded of emulated "
+    "VMs only, because elsewhere both are the same",
+    "gzip_s": "compressing 2 MB, from the request to the answer",
+    "syscall_s": "a million system calls, from the request to the answer",
+    "fork_s": "500 times fork and exec, from the request to the answer",
+    "host_delta_bytes": "how much less memory the host has available (MemAvailable) than before "
+    "the first instance; may be negative",
+    "cgroup_bytes": "usage of the instance's control group, less inactive file cache",
+    "overhead_bytes": "the part of `pss_bytes` that manages instances: shim and PID 1, or the "
+    "emulator without guest RAM and boot files",
+    "image_bytes": "size of an image, counted as `phase` says",
+    "duration_s": "how long what `phase` names took",
+    "part_bytes": "the part of a size that `phase` names",
+    "idle_cpu_ratio": "host processor seconds ÷ wall seconds while the instance does nothing",
+    "item_count": "how many there are of what `phase` names",
+    "fact": "whether what `phase` names holds (1) or not (0); claims are judged by it",
+    "observation": "whether what `phase` names could be observed (1) or not (0); `text` has what "
+    "was read, or the error",
+    "probe": "whether the attempt that `phase` names got through to its target (1) or not (0); "
+    "`text` has the answer (`ok`, `EPERM`)",
+    "gap_s": "longest time between two heartbeats in second `rep` of a run",
+    "gap_p50_s": "median of the times between two heartbeats of a stretch",
+    "gap_p99_s": "99th percentile of the times between two heartbeats of a stretch",
+    "detection_s": "from the last heartbeat until the host saw the instance's output end",
+    "guest_ram_to_limit_ratio": "guest RAM that the host holds for a guest that wants more, ÷ the "
+    "memory it was given",
+    "scale_wall_s": "N copies let go at once (`phase` is N): until the last one's first byte",
+    "scale_each_s": "the same, until the first byte of copy `rep`",
+    "start_cpu_s": "processor seconds of this host for a start, of all that serves it: of N at "
+    "once the Nth part",
+    "start_instructions": "executed by one virtual computer for a start, waiting left out: of a "
+    "VM from power-on to the first byte; of a process or container inside a guest of that "
+    "computer, from the request to the first byte",
+    "sector_instructions": "the same from power-on until a boot sector has sent its byte: what "
+    "firmware takes",
+    "fork_instructions": "the same of 500 times fork and exec, inside the guest",
+    "fork_cpu_s": "processor seconds of 500 times fork and exec on the host itself",
+    "each_bytes": "what the first copy costs in memory (PSS), or one more (`phase` first, last)",
+    "heal_s": "copies were ended, `phase` of them: from noticing to as many as before",
+    "load_and_start_s": "a saved image in a second, empty engine: from its file to the first byte "
+    "of a start there",
+    "talk_s": "from the first step towards two instances on a network of their own until one has "
+    "the other's answer",
+    "step_count": "steps that are taken until then; `text` lists them",
+    "host_bytes": "what the host pays for an instance (`pss_bytes`) at the moment that `phase` "
+    "names; of phases `over time` every half second (`rep`: tenths of a second)",
+    "host_bytes_to_limit_ratio": "`host_bytes` ÷ the memory that the instance was given",
+    "returned_ratio": "of memory that a program took and freed the share that came back to the "
+    "host: (peak − freed) ÷ (peak − before) of `host_bytes`; may be negative",
+    "throttled_ratio": "share of the periods of a busy container in which the kernel stopped it "
+    "at its limit (`nr_throttled` ÷ `nr_periods`)",
+    "work_cpu_s": "processor seconds that the kernel charged one program for the work that "
+    "`phase` names",
+    "disk_s": "writes to a file, each followed by `fsync`: from the first to the last, waiting "
+    "included",
+    "network_s": "a transfer between two processes through 127.0.0.1: from the socket to the last "
+    "byte, waiting included",
+    "host_cpu_to_vcpu_ratio": "host processor seconds of an instance with two busy loops a vCPU, "
+    "÷ (vCPUs × wall seconds)",
+}  # fmt: skip
+"""Metric → its definition, in Markdown."""
 
-METRICS: Mapping[str, str] = {name: unit for name, (unit, _) in _METRICS.items()}
-DEFINITIONS: Mapping[str, str] = {name: said for name, (_, said) in _METRICS.items()}
+UNITS = ("s", "bytes", "ratio", "count", "instructions")
+
+METRICS: Mapping[str, str] = {
+    name: unit if (unit := name.rpartition("_")[2]) in UNITS else "bool" for name in DEFINITIONS
+}
+"""Metric → its unit. A metric's name ends in it, so that no axis can be mislabelled; ``fact``,
+``observation`` and ``probe`` are 1 or 0."""
 
 NAMES: Mapping[str, str] = {
     "start_to_first_byte_s": "time to the first byte",

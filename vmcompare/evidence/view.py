@@ -6,18 +6,26 @@ because every estimate pairs rows of one run only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
-from vmcompare.evidence.recording import Recording
-from vmcompare.evidence.statistics import Interval, doubts, median_interval, paired_ratio
+from vmcompare.evidence.recording import COLUMNS, Recording
+from vmcompare.evidence.statistics import (
+    Interval,
+    by_block,
+    doubts,
+    median_interval,
+    paired_ratio,
+)
 from vmcompare.sandbox import EMULATION, SOFTWARE, Platform, Series
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 NEXT = "run the measurement, or load a recording of it"
 """The next step where rows are missing, whatever they are."""
@@ -105,11 +113,8 @@ class View:
 
     def values(self, **columns: str) -> pd.DataFrame:
         """Valid, measured-in-earnest rows (no warm-ups, no failures) with these column values."""
-        frame = self.frame
-        keep = (frame["status"] == "ok") & ~frame["is_warmup"]
-        for name, wanted in columns.items():
-            keep &= frame[name] == wanted
-        return frame[keep]
+        valid = (self.frame["status"] == "ok") & ~self.frame["is_warmup"]
+        return self.frame[valid & _holding(self.frame, columns.items())]
 
     def emulated(self, platforms: Sequence[Platform] = tuple(Platform)) -> bool:
         """Whether any row of ``platforms`` ran under software emulation (QEMU TCG)."""
@@ -155,8 +160,8 @@ class Column:
     shown: str
     emulated: bool
     rows: pd.DataFrame
-    errors: tuple[str, ...] = ()
-    warm_ups: pd.DataFrame | None = None
+    errors: tuple[str, ...]
+    warm_ups: pd.DataFrame
     kind: str = ""
 
     @property
@@ -183,7 +188,7 @@ class Column:
 
     @property
     def warm_up_values(self) -> list[float]:
-        return [] if self.warm_ups is None else [float(value) for value in self.warm_ups["value"]]
+        return [float(value) for value in self.warm_ups["value"]]
 
     @property
     def median(self) -> Interval:
@@ -210,9 +215,10 @@ class Column:
 
     def where(self, **columns: str | int) -> Column:
         """The same with only those valid rows that hold these values."""
-        wanted = tuple(columns.items())
-        warm_ups = None if self.warm_ups is None else _where(self.warm_ups, wanted)
-        return replace(self, rows=_where(self.rows, wanted), errors=(), warm_ups=warm_ups)
+        rows, warm_ups = (
+            some[_holding(some, columns.items())] for some in (self.rows, self.warm_ups)
+        )
+        return replace(self, rows=rows, errors=(), warm_ups=warm_ups)
 
     def medians(self, by: str = "phase") -> dict[Any, float]:
         """Value of the column ``by`` → median of the rows that have it."""
@@ -224,8 +230,7 @@ class Column:
         return dict(zip(phases, texts, strict=True))
 
     def blocks(self) -> dict[int, list[float]]:
-        blocks = self.rows.groupby("block")["value"]
-        return {int(str(block)): values.tolist() for block, values in blocks}
+        return by_block(self.rows)
 
     def over(self, below: Column) -> Interval | None:
         """Ratio paired by block (:func:`.statistics.paired_ratio`); ``None`` unless of one run."""
@@ -272,49 +277,51 @@ def absent(what: str, why: str = "") -> Unavailable:
 
 @lru_cache(maxsize=256)
 def _columns(view: View, metric: str, where: tuple[tuple[str, str | int], ...]) -> Sequence[Column]:
+    tried, by_series = _by_series(view, metric)
+    wanted = _holding(tried, where)
+    warm, valid = tried["is_warmup"].to_numpy(bool), (tried["status"] == "ok").to_numpy()
     found = []
-    for group in _by_series(view, metric):
-        rows = _where(group, where)
-        warm, valid = rows["is_warmup"].astype(bool), rows["status"] == "ok"
-        if not (valid | ~warm).any():
+    for places in by_series:
+        places = places[wanted[places] & (valid | ~warm)[places]]
+        if not places.size:
             continue  # nothing but failed warm-ups
-        first = int((~warm).to_numpy().argmax())
-        names = (rows[name].iat[first] for name in ("platform", "machine", "runtime", "layer"))
+        measured = places[~warm[places]]
+        rows, warm_ups = tried.iloc[measured[valid[measured]]], tried.iloc[places[warm[places]]]
+        failed = tried["error"].iloc[measured[~valid[measured]]]
+        first = tried.iloc[measured[0] if measured.size else places[0]]
+        names = (first[name] for name in ("platform", "machine", "runtime", "layer"))
         found.append(
             Column(
                 series=Series.of(*(name if isinstance(name, str) else "" for name in names)),
-                run_id=str(rows["run_id"].iat[first]),
-                shown=str(rows["shown"].iat[first]),
-                emulated=emulated(rows),
-                rows=_some(rows, valid & ~warm),
-                errors=tuple(map(str, rows["error"][~valid & ~warm])),
-                warm_ups=_some(rows, valid & warm),
+                run_id=str(first["run_id"]),
+                shown=str(first["shown"]),
+                emulated=bool((tried["accel"].to_numpy()[places] == SOFTWARE).any()),
+                rows=rows,
+                errors=tuple(map(str, failed)),
+                warm_ups=warm_ups,
             )
         )
     return tuple(sorted(found, key=lambda column: (column.series.order, column.shown == RECORDED)))
 
 
 @lru_cache(maxsize=128)
-def _by_series(view: View, metric: str) -> Sequence[pd.DataFrame]:
-    """The rows of a metric, those of each series in each run together."""
-    if view.frame.empty:
-        return ()
+def _by_series(view: View, metric: str) -> tuple[pd.DataFrame, Sequence[NDArray[np.intp]]]:
+    """The rows of a metric, and the places of those of each series in each run among them."""
+    import numpy as np
+
     tried = view.frame[view.frame["metric"] == metric]
     keys = [tried["platform"], tried["machine"].fillna(""), bare_runtimes(tried), tried["run_id"]]
-    return tuple(rows for _, rows in tried.groupby(keys, sort=False))
+    return tried, [np.asarray(places) for places in tried.groupby(keys).indices.values()]
 
 
-def _some(rows: pd.DataFrame, wanted: pd.Series[bool]) -> pd.DataFrame:
-    """The wanted rows. Copying some takes long, so all or none are not copied."""
-    if wanted.all():
-        return rows
-    return rows[wanted] if wanted.any() else rows.iloc[:0]
+def _holding(rows: pd.DataFrame, where: Iterable[tuple[str, str | int]]) -> NDArray[np.bool_]:
+    """Which rows hold these values."""
+    import numpy as np
 
-
-def _where(rows: pd.DataFrame, where: tuple[tuple[str, str | int], ...]) -> pd.DataFrame:
+    found = np.ones(len(rows), dtype=bool)
     for name, wanted in where:
-        rows = _some(rows, rows[name] == wanted)
-    return rows
+        found &= (rows[name] == wanted).to_numpy()
+    return found
 
 
 def caption(view: View, found: Sequence[Column], *extra: str) -> str:
@@ -342,7 +349,7 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
         wanted = 10 if column.series.platform.is_vm else 30
         if column.n < wanted:
             few.setdefault(f"{column.n} of {wanted}", []).append(column.name)
-        for why in doubts(column.values, wanted=0):
+        for why in doubts(column.values):
             doubted.setdefault(why, []).append(column.name)
     if few:
         counts = "; ".join(f"{n}: {', '.join(dict.fromkeys(names))}" for n, names in few.items())
@@ -389,8 +396,6 @@ def compose(
     The same recordings give the same view, so figures of one page share what is found out about it.
     """
     import pandas as pd
-
-    from vmcompare.evidence.recording import COLUMNS
 
     frames: list[pd.DataFrame] = []
     sources: list[Source] = []

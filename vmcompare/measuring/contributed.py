@@ -53,7 +53,7 @@ def doubts(recording: Recording) -> tuple[str, ...]:
     frame = frame[timed & ~frame["is_warmup"]]
     said = []
     for key, rows in frame.groupby(["platform", "machine", "runtime", "metric"], sort=False):
-        found = statistics.doubts(rows["value"].to_numpy(), wanted=0)
+        found = statistics.doubts(rows["value"].to_numpy())
         if found:
             said.append(f"{' '.join(filter(None, map(str, key)))}: {', '.join(found)}.")
     return tuple(said)

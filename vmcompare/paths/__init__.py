@@ -199,12 +199,16 @@ def read(path: Path, limit: int) -> bytes:
 
     Raises ``OSError`` where it cannot be read, is no ordinary file, or is longer.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    no_waiting, as_it_is = (
+        getattr(os, "O_NONBLOCK", 0),
+        getattr(os, "O_BINARY", 0),
+    )  # not everywhere
+    descriptor = os.open(path, os.O_RDONLY | no_waiting | as_it_is)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not an ordinary file")
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            content = stream.read(limit + 1)
+            content = stream.read(limit + 1) or b""  # None: a file of /proc would wait
     finally:
         os.close(descriptor)
     if len(content) > limit:

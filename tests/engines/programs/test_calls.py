@@ -63,7 +63,10 @@ def test_the_first_failure_is_the_answer_and_only_clearing_up_goes_on(tmp_path: 
 
 
 @linux
-def test_a_sequence_that_hangs_or_dies_disturbs_no_other(tmp_path: Path) -> None:
+def test_a_sequence_that_hangs_or_dies_disturbs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "LIMIT_S", 1)
     an_hour = (3600).to_bytes(16, "little")
     found = asked(
         tmp_path,

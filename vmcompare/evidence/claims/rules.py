@@ -332,14 +332,11 @@ def quoted(text: str) -> bool:
     return any(" ".join(claim.quote.split()) in words for claim in load())
 
 
+@cache
 def load(path: Path | None = None) -> tuple[Claim, ...]:
-    """The registered claims, in the table's order.
+    """The registered claims, in the order of the table: ``path``, or ``data/claims.csv``.
 
-    Args:
-        path: another table; by default ``data/claims.csv``.
-
-    Raises:
-        RecordingError: the table is missing, or a line of it cannot be read (which, and why).
+    Raises ``RecordingError``: it is missing, or a line of it cannot be read (which, and why).
     """
     path = path or data_dir() / "claims.csv"
     claims = tables.read(path, COLUMNS, _claim)

@@ -75,7 +75,6 @@ class RunFindings:
     recording: Recording
     whose: Whose
     _findings: dict[Claim, Finding] = field(default_factory=dict)
-    _rows: dict[Claim, pd.DataFrame] = field(default_factory=dict)
 
     def __str__(self) -> str:
         recording = self.recording
@@ -105,11 +104,7 @@ class RunFindings:
 
     def rows(self, claim: Claim) -> pd.DataFrame:
         """The rows that a part looks at, failed ones too; none for a plain judgement."""
-        if claim.estimand is None:
-            return self.frame.iloc[:0]
-        if claim not in self._rows:
-            self._rows[claim] = concerned(claim.estimand, self.frame)
-        return self._rows[claim]
+        return concerned(claim.estimand, self.frame) if claim.estimand else self.frame.iloc[:0]
 
     def blocks(self, claim: Claim) -> int:
         """In how many blocks it tried what a part looks at, whatever came of it."""
@@ -278,15 +273,12 @@ def part(claim: Claim, evidence: Evidence) -> Part:
     runs = [run for run in _in_order(claim, evidence) if run.may_hold(claim)]
     whole = [run for run in runs if not run.finding(claim).lacking]
     if whole:
-        first, *others = whole
-        if first.whose is Whose.PROJECT or first.is_long_enough(claim):
+        first = whole[0]
+        enough = (run for run in whole if run.whose is Whose.PROJECT or run.is_long_enough(claim))
+        chosen = next(enough, first)
+        if chosen is first or not chosen.is_long_enough(claim):
             return _settled(claim, first, evidence)
-        for other in others:
-            if other.is_long_enough(claim):
-                return replace(_settled(claim, other, evidence), too_short=first)
-            if other.whose is Whose.PROJECT:
-                break
-        return _settled(claim, first, evidence)
+        return replace(_settled(claim, chosen, evidence), too_short=first)
     for run in runs:
         if _place(claim, run, evidence) is not None and len(run.rows(claim)):
             return _settled(claim, run, evidence)
