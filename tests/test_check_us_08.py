@@ -9,7 +9,7 @@ import pytest
 from shell_lines import alpine_image, shell_lines
 
 from vmcompare.engines.docker import DockerLauncher
-from vmcompare.experiments.scaling.copies import copies
+from vmcompare.experiments.scaling.copies import Copies
 from vmcompare.sandbox import Spec, Start
 
 
@@ -28,7 +28,7 @@ def test_five_containers_started_by_hand_agree_with_five_copies_of_the_lesson() 
     for _ in range(3):
         done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
         by_hand_s.append(float(done.stderr.split()[-1]))
-        with copies(launcher, Spec(start=Start.PRE_CREATED)) as made:
+        with Copies(launcher, Spec(start=Start.PRE_CREATED)) as made:
             lesson_s.append(made.add(5))
     middle_s = statistics.median(lesson_s)
     assert middle_s / 4 < statistics.median(by_hand_s) < middle_s * 4

@@ -158,7 +158,7 @@ def test_the_fact_is_false_of_light_daemons_and_missing_without_both_sides(
 def test_daemons_that_cannot_be_seen_are_an_error_and_not_zero(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memory, "named", lambda *_: ())
+    monkeypatch.setattr(memory, "docker_daemons", tuple)
     rows = rows_of(everything())
     assert {r.status for r in picked(rows, phase=DAEMONS)} == {"error"}
     assert not picked(rows, metric="fact")
@@ -222,7 +222,7 @@ def test_memory_that_cannot_be_read_ends_a_series_at_its_first_instance(
         return {"emulator": 20 * MIB}
 
     monkeypatch.setattr(measure, "weigh", unreadable)
-    monkeypatch.setattr(memory, "named", lambda *_: ())
+    monkeypatch.setattr(memory, "docker_daemons", tuple)
     launcher = docker()
     rows = rows_of(everything(container=launcher), rounds=3)
     assert launcher.opened == 1

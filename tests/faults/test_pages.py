@@ -481,7 +481,7 @@ NOTEBOOKS = {
     "no text": b"\xff",
 }  # fmt: skip
 SAID = {
-    "broken off": r"it is not JSON \(line 1\)", "a list": "not a notebook of format 4",
+    "broken off": r"it is not JSON \(.*line 1", "a list": "not a notebook of format 4",
     "cells of no kind": "not a valid", "no text": "it is not a text file",
     "gone": "there is no such notebook",
 }  # fmt: skip
