@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from vmcompare.engines.commands import query
 from vmcompare.engines.images import alpine, initramfs
 from vmcompare.engines.images.cache import Cache, Progress, code_of
-from vmcompare.engines.programs.elf import MACHINES
+from vmcompare.engines.programs import MACHINES
 from vmcompare.errors import Unavailable
 
 RUNC = "/usr/sbin/runc"  # in the guest
