@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -121,14 +120,9 @@ def _warm(qemu: Qemu, accel: Accelerator, boot: Boot) -> None:
     process = QemuProcess(qemu, accel, boot, Spec())
     try:
         process.start()
-        deadline = time.monotonic() + boot.timeout_s
-        while True:
-            event = process.next_event("the guest's agent", deadline, boot.timeout_s)
-            if event.phase is Phase.READY:
-                break
-        agent = process.agent()
+        process.reached(Phase.READY, timeout_s=boot.timeout_s)
         # Our service starts the agent a moment before the runlevel is complete.
-        agent.run_line("sleep 3; poweroff", boot.timeout_s)
+        process.agent().run_line("sleep 3; poweroff", boot.timeout_s)
         try:
             process.ended_by_itself(_END_S)
         except AbnormalShutdown as error:
