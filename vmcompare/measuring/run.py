@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vmcompare import engines
 from vmcompare.engines import cleanup
+from vmcompare.engines.images.cache import heard_by
 from vmcompare.errors import RecordingError
 from vmcompare.evidence.recording import Recorder, read
 from vmcompare.measuring import host
@@ -37,15 +38,16 @@ def run(
         KeyboardInterrupt: it was stopped; rows so far are kept and nothing is left running.
     """
     cleanup.sweep()
-    with cleanup.guard():  # the trials of what is there start something, too
+    clock: Clock | None = None
+
+    def making(what: str, part: float) -> None:
+        if clock and (told := clock.image(what, part)):
+            watch(told)
+
+    # The trials of what is there start something, too.
+    with cleanup.guard(), heard_by(making):
         found = engines.availability()
         wanted = platforms or experiment.platforms
-
-        clock: Clock | None = None
-
-        def progress(what: str, part: float) -> None:
-            if clock and (told := clock.image(what, part)):
-                watch(told)
 
         def timed(progress: Progress) -> None:
             # Phases are told within what is measured, so nothing is worked out for them.
@@ -53,10 +55,10 @@ def run(
                 progress = replace(progress, left_s=clock.left_s())
             watch(progress)
 
-        launchers = engines.launchers(found, wanted, progress, strict=bool(platforms))
+        launchers = engines.launchers(found, wanted, strict=bool(platforms))
         beside = experiment.runtimes if Platform.CONTAINER in wanted else ()
         bare = engines.runtime_availability(beside)
-        runtimes = engines.runtimes(bare, progress)
+        runtimes = engines.runtimes(bare)
         facts = host.facts_with({**found, **bare})
         foretold = forecast(experiment, rounds, launchers, runtimes)
         with (

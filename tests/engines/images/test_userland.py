@@ -42,7 +42,7 @@ GOOD = (
 def tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small archive in the place of Alpine's, in a process that has verified nothing yet."""
     path = archive(tmp_path / "rootfs-1.tar", *GOOD)
-    monkeypatch.setattr(alpine, "rootfs_tar", lambda _progress=None: path)
+    monkeypatch.setattr(alpine, "rootfs_tar", lambda: path)
     monkeypatch.setattr(userland, "_verified", set())
     return path
 

@@ -34,7 +34,6 @@ from vmcompare.engines.commands import (
 )
 from vmcompare.engines.commands import first_byte_ns as first_byte_of
 from vmcompare.engines.images import alpine
-from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.oci import ENVIRONMENT
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
@@ -91,10 +90,8 @@ class Container(Protocol):
         """
 
 
-@dataclass(slots=True)
 class BareLauncher(ABC):
     runtime: ClassVar[str]
-    progress: Progress | None = None
 
     @abstractmethod
     def container(self, spec: Spec) -> AbstractContextManager[Container]:
@@ -122,8 +119,8 @@ class BareLauncher(ABC):
 
     def image(self, spec: Spec) -> ImageFacts:
         refuse(spec, self.runtime)
-        size = alpine.rootfs_tar(self.progress).stat().st_size
-        return ImageFacts(alpine.rootfs_digest(self.progress), size_bytes=size)
+        size = alpine.rootfs_tar().stat().st_size
+        return ImageFacts(alpine.rootfs_digest(), size_bytes=size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime=self.runtime)

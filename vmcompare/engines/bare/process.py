@@ -21,7 +21,6 @@ from vmcompare.engines import cleanup
 from vmcompare.engines.bare import started
 from vmcompare.engines.commands import Turn, end_child, first_byte_ns, followed, run_to_end
 from vmcompare.engines.images import alpine
-from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
@@ -121,14 +120,11 @@ class ProcessSandbox:
         return ""
 
 
-@dataclass(slots=True)
 class ProcessLauncher:
     """Starts the first-byte program with one fork and exec.
 
     A vCPU or memory limit of the spec is not enforced: an ordinary process has none.
     """
-
-    progress: Progress | None = None
 
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
@@ -142,7 +138,7 @@ class ProcessLauncher:
                 "an ordinary process has no network of its own", "choose a start without one"
             )
         with cleanup.folder() as root:
-            _unpack(root, self.progress)
+            _unpack(root)
             command = [str(root / spec.command[0].lstrip("/")), *spec.command[1:]]
             child, start_ns = started("the process", command)
             # Events are told after the start was timed: a watcher costs the process nothing.
@@ -158,16 +154,16 @@ class ProcessLauncher:
             on_event(Event(Phase.EXIT, time.perf_counter_ns()))
 
     def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
-        size = alpine.rootfs_tar(self.progress).stat().st_size
-        return ImageFacts(alpine.rootfs_digest(self.progress), size_bytes=size)
+        size = alpine.rootfs_tar().stat().st_size
+        return ImageFacts(alpine.rootfs_digest(), size_bytes=size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime="fork+exec")
 
 
-def _unpack(root: Path, progress: Progress | None) -> None:
+def _unpack(root: Path) -> None:
     wanted = (_LOADER, _BUSYBOX)
-    with tarfile.open(alpine.rootfs_tar(progress)) as tar:
+    with tarfile.open(alpine.rootfs_tar()) as tar:
         for name in wanted:
             source = tar.extractfile(name)
             if source is None:
@@ -223,5 +219,5 @@ def probe() -> Availability:
     return Availability(True, version=platform.release())
 
 
-def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
-    return {Platform.PROCESS: ProcessLauncher(progress)}
+def launchers() -> Mapping[Platform, Launcher]:
+    return {Platform.PROCESS: ProcessLauncher()}

@@ -20,8 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from vmcompare.engines.commands import query
-from vmcompare.engines.images import alpine, initramfs
-from vmcompare.engines.images.cache import Cache, Progress, code_of
+from vmcompare.engines.images import alpine, cache, initramfs
 from vmcompare.engines.programs import MACHINES
 from vmcompare.errors import Unavailable
 
@@ -46,7 +45,7 @@ _LDD_TIMEOUT_S = 20.0
 _LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+|not found)(?: \(0x[0-9a-f]+\))?\s*$")
 
 
-def container_host_initramfs(progress: Progress | None = None, *, engine: bool = False) -> Path:
+def container_host_initramfs(*, engine: bool = False) -> Path:
     """The whole userland, then ``runc``, its libraries, a module: two cpio archives in one file.
 
     With ``engine`` also Docker's programs. Raises ``Unavailable`` where one of the programs is not
@@ -54,9 +53,9 @@ def container_host_initramfs(progress: Progress | None = None, *, engine: bool =
     """
     disk = alpine.sources().disk
     files = program_files("runc", *(ENGINE if engine else ()))
-    userland = alpine.full_initramfs(progress)
+    userland = alpine.full_initramfs()
     contents = [f"{path} {hashlib.sha256(data).hexdigest()}" for path, data in files.items()]
-    key = f"code {code_of(sys.modules[__name__])} {alpine.recipe()} {contents}"
+    key = f"code {cache.code_of(sys.modules[__name__])} {alpine.recipe()} {contents}"
 
     def build(out: Path) -> None:
         names = ("loop", "overlay") if engine else ("loop",)
@@ -65,7 +64,7 @@ def container_host_initramfs(progress: Progress | None = None, *, engine: bool =
         initramfs.write_joined(userland, {**files, **places}, out)
 
     name = "engine-host.cpio" if engine else "container-host.cpio"
-    return Cache(progress=progress).get(name, key, build)
+    return cache.get(name, key, build)
 
 
 def program_files(*names: str) -> Mapping[str, bytes]:

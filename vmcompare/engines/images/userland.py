@@ -13,29 +13,28 @@ from pathlib import Path
 from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.engines.images import alpine
-from vmcompare.engines.images.cache import Progress, building, no_progress, told
+from vmcompare.engines.images.cache import building, told
 from vmcompare.errors import StorageError
 
 _verified: set[str] = set()  # directories that this process has looked through
 _WHAT = "the unpacked Alpine file system"
 
 
-def directory(progress: Progress | None = None) -> Path:
+def directory() -> Path:
     """The root file system of :func:`vmcompare.engines.images.alpine.rootfs_tar`, unpacked.
 
     Looked through once in every process, and unpacked anew where files are missing. Raises
     ``Unavailable`` or ``StorageError``.
     """
-    tar = alpine.rootfs_tar(progress)
+    tar = alpine.rootfs_tar()
     # One for each user: a cache that root has used too (sudo) must not lock its owner out.
     holder = tar.with_name(f"{tar.stem}-unpacked-{os.geteuid()}")
     root = holder / "root"
     if str(root) in _verified:
         return root
-    tell = progress or no_progress
-    with building(holder, _WHAT, tell):
+    with building(holder, _WHAT):
         if holder.is_symlink() or root.is_symlink() or not is_whole(tar, root):
-            with told(_WHAT, tell):
+            with told(_WHAT):
                 _replace(tar, holder)
     if os.statvfs(root).f_flag & getattr(os, "ST_NOEXEC", 0):
         raise StorageError(

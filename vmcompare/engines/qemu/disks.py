@@ -12,8 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.images import alpine, initramfs, oci, qcow2
-from vmcompare.engines.images.cache import Cache, Progress, words
+from vmcompare.engines.images import alpine, cache, initramfs, oci, qcow2
 from vmcompare.engines.qemu import boots
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
@@ -27,33 +26,32 @@ _END_S = 60.0  # for a guest to shut down; emulated it needs 2 to 5
 _INSTALLED = "vmcompare-installed"  # the installing guest's word when all is written
 
 
-def overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = None) -> Path:
+def overlay(qemu: Qemu, accel: Accelerator) -> Path:
     """The disk of ``vm``. Raises ``Unavailable``, or what the guest that writes it fails with."""
 
     def build(out: Path) -> None:
         disk = alpine.sources().disk
         out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(disk), disk))
-        _install(qemu, accel, boots.install(qemu, out, progress=progress))
+        _install(qemu, accel, boots.install(qemu, out))
 
-    return Cache(progress=progress).get("disk.qcow2", _key(), build)
+    return cache.get("disk.qcow2", _key(), build)
 
 
-def warm_overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = None) -> Path:
+def warm_overlay(qemu: Qemu, accel: Accelerator) -> Path:
     """The disk of ``vm-tuned``. Raises what :func:`overlay` raises."""
-    cold = overlay(qemu, accel, progress)
+    cold = overlay(qemu, accel)
 
     def build(out: Path) -> None:
         shutil.copyfile(cold, out)
-        _warm(qemu, accel, boots.tuned(qemu, out, network=True, snapshot=False, progress=progress))
+        _warm(qemu, accel, boots.tuned(qemu, out, network=True, snapshot=False))
 
-    return Cache(progress=progress).get("warm.qcow2", _key(), build)
+    return cache.get("warm.qcow2", _key(), build)
 
 
 def changed(
     qemu: Qemu,
     accel: Accelerator,
     files: Mapping[str, bytes],
-    progress: Progress | None = None,
     *,
     warm: bool = False,
 ) -> Path:
@@ -62,19 +60,19 @@ def changed(
     With ``warm`` over that of ``vm-tuned``. Written by a guest, as the file system on the disk is
     Linux's to write. Raises what :func:`overlay` raises.
     """
-    below = (warm_overlay if warm else overlay)(qemu, accel, progress)
+    below = (warm_overlay if warm else overlay)(qemu, accel)
 
     def build(out: Path) -> None:
         out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(below), below))
         modules = initramfs.read_modules(alpine.sources().disk)
         with cleanup.folder() as directory:
             archive = directory / "change.cpio"
-            initramfs.write_change(alpine.rootfs_tar(progress), modules, files, archive)
-            _install(qemu, accel, boots.install(qemu, out, archive, progress=progress))
+            initramfs.write_change(alpine.rootfs_tar(), modules, files, archive)
+            _install(qemu, accel, boots.install(qemu, out, archive))
 
     digests = [f"{path} {oci.digest(data)}" for path, data in sorted(files.items())]
     key = f"{_key()} over {below} added {digests}"
-    return Cache(progress=progress).get("changed.qcow2", key, build)
+    return cache.get("changed.qcow2", key, build)
 
 
 def lacking(platforms: Collection[Platform]) -> tuple[str, ...]:
@@ -84,8 +82,7 @@ def lacking(platforms: Collection[Platform]) -> tuple[str, ...]:
     """
     needed = ["disk.qcow2"] * bool({Platform.VM, Platform.VM_TUNED} & set(platforms))
     needed += ["warm.qcow2"] * (Platform.VM_TUNED in platforms)
-    cache = Cache()
-    return tuple(words(name) for name in needed if not cache.holds(name, _key()))
+    return tuple(cache.words(name) for name in needed if not cache.holds(name, _key()))
 
 
 @contextlib.contextmanager
