@@ -319,9 +319,9 @@ def _parcel(box: Sandbox, added: Mapping[str, bytes]) -> Parcel:
     for name, data in added.items():
         box.put(name, data)
     above = max(0, _occupied_bytes(box) - before)
-    base = weigh.tar("base layer", weigh.chunks(path), virtual, before)
+    base = weigh.piece("base layer", weigh.chunks(path), virtual, before)
     size = sum(map(len, added.values()))
-    layer = weigh.tar("layer", (oci.layer(added),), size, above)
+    layer = weigh.piece("layer", (oci.layer(added),), size, above)
     return Parcel((base, layer), (layer,))
 
 

@@ -12,7 +12,7 @@ import platform
 import struct
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -129,23 +129,22 @@ def counting_program() -> dict[str, bytes]:
 
 def disk_initramfs() -> Path:
     """Mounts the disk (ext4 on virtio) and hands over to its init."""
-    tar, origin = rootfs_tar(), sources()
-
-    def build(out: Path) -> None:
-        initramfs.write_disk(tar, initramfs.read_modules(origin.disk), out)
-
-    return _get_from_scripts("disk.cpio", build)
+    return _get_from_scripts("disk.cpio", lambda out: write_disk_initramfs("disk_init.sh", {}, out))
 
 
-def install_initramfs() -> Path:
-    """Puts our service onto the disk and ends; used once, to make an overlay."""
-    tar, origin = rootfs_tar(), sources()
+def write_disk_initramfs(init: str, files: Mapping[str, bytes], out: Path) -> None:
+    """Write a RAM disk whose ``init`` (one of our scripts) mounts the disk, with ``files``."""
+    modules = initramfs.read_modules(sources().disk)
+    initramfs.write_disk(rootfs_tar(), modules, init, files, out)
 
-    def build(out: Path) -> None:
-        modules = initramfs.read_modules(origin.disk)
-        initramfs.write_install(tar, modules, _program(), out)
 
-    return _get_from_scripts("install.cpio", build)
+def service() -> dict[str, bytes]:
+    """What a disk needs to serve as one of ours: absolute path → content."""
+    scripts = initramfs.SERVICE_SCRIPTS.items()
+    return {
+        FIRST_BYTE_PROGRAM: _program(),
+        **{path: initramfs.script(name) for path, name in scripts},
+    }
 
 
 def kernel_elf() -> Path:

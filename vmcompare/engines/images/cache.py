@@ -49,7 +49,6 @@ WORDS: Mapping[str, str] = {
     "rootfs.tar": "the Alpine file system",
     "full.cpio": "the file system of vm-direct",
     "disk.cpio": "the first files of vm-tuned",
-    "install.cpio": "the files that set up the virtual disk",
     "vmlinux.elf": "the kernel of the VMs",
     "disk.qcow2": "the virtual disk",
     "warm.qcow2": "the disk of vm-tuned",

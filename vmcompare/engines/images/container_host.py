@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,7 +20,6 @@ from pathlib import Path, PurePosixPath
 
 from vmcompare.engines.commands import query
 from vmcompare.engines.images import alpine, cache, initramfs
-from vmcompare.engines.programs import MACHINES
 from vmcompare.errors import Unavailable
 
 RUNC = "/usr/sbin/runc"  # in the guest
@@ -70,13 +68,18 @@ def container_host_initramfs(*, engine: bool = False) -> Path:
 def program_files(*names: str) -> Mapping[str, bytes]:
     """Programs, their loader and their libraries: absolute path in the guest → content.
 
-    Raises ``Unavailable``: no Linux here, no such program, one for another processor, or a library
-    missing.
+    Raises ``Unavailable``: no Linux here, no such program, or a library missing.
     """
     files = {}
     for name in names:
         program = _program(name)
-        files[str(PurePosixPath(RUNC).with_name(name))] = program.read_bytes()
+        try:
+            files[str(PurePosixPath(RUNC).with_name(name))] = program.read_bytes()
+        except OSError as error:
+            raise Unavailable(
+                f"{name} cannot be read ({error.strerror})",
+                "have an administrator make it readable, or analyse a recording",
+            ) from error
         files |= {path: Path(path).read_bytes() for path in _libraries(program)}
     return files
 
@@ -93,29 +96,7 @@ def _program(name: str) -> Path:
             f"there is no {name} here to put into a guest",
             f"install {_INSTALL[name]}, or analyse a recording",
         )
-    program = Path(found)
-    try:
-        machine = _elf_machine(program)
-    except OSError as error:
-        raise Unavailable(
-            f"{name} cannot be read ({error.strerror})",
-            "have an administrator make it readable, or analyse a recording",
-        ) from error
-    if machine != MACHINES.get(platform.machine().lower()):
-        raise Unavailable(
-            f"the {name} here is not a program for this computer's processor",
-            f"install your distribution's own {name}, or analyse a recording",
-        )
-    return program
-
-
-def _elf_machine(program: Path) -> int | None:
-    """The processor a program is for, by its ELF header; ``None`` where it is no such program."""
-    with program.open("rb") as stream:
-        head = stream.read(20)
-    if len(head) < 20 or head[:4] != b"\x7fELF":
-        return None
-    return int(struct.unpack_from("<H", head, 18)[0])
+    return Path(found)
 
 
 def _libraries(program: Path) -> list[str]:

@@ -140,10 +140,9 @@ def foreign(kernel: Path, initramfs: Path) -> Boot:
     return Boot(arguments, (kernel, initramfs), 120.0, is_pc=False, on_debug=(), on_serial=())
 
 
-def install(qemu: Qemu, disk: Path, initramfs: Path | None = None) -> Boot:
-    """Write our service (or what another ``initramfs`` carries) onto a disk, for good, and end."""
+def install(qemu: Qemu, disk: Path, initramfs: Path) -> Boot:
+    """Write what ``initramfs`` carries onto a disk, for good, and end."""
     kernel = _fastest_kernel(qemu)
-    initramfs = initramfs or alpine.install_initramfs()
     disk_part = disk_arguments(disk, snapshot=False)
     arguments = ("-M", "pc", *_kernel(kernel, initramfs, _QUIET), *disk_part)
     return Boot(arguments, (kernel, initramfs, disk), 60.0)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.images import alpine, cache, initramfs, oci, qcow2
+from vmcompare.engines.images import alpine, cache, oci, qcow2
 from vmcompare.engines.qemu import boots
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
@@ -32,7 +32,7 @@ def overlay(qemu: Qemu, accel: Accelerator) -> Path:
     def build(out: Path) -> None:
         disk = alpine.sources().disk
         out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(disk), disk))
-        _install(qemu, accel, boots.install(qemu, out))
+        _install(qemu, accel, out, alpine.service())
 
     return cache.get("disk.qcow2", _key(), build)
 
@@ -64,11 +64,7 @@ def changed(
 
     def build(out: Path) -> None:
         out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(below), below))
-        modules = initramfs.read_modules(alpine.sources().disk)
-        with cleanup.folder() as directory:
-            archive = directory / "change.cpio"
-            initramfs.write_change(alpine.rootfs_tar(), modules, files, archive)
-            _install(qemu, accel, boots.install(qemu, out, archive))
+        _install(qemu, accel, out, files)
 
     digests = [f"{path} {oci.digest(data)}" for path, data in sorted(files.items())]
     key = f"{_key()} over {below} added {digests}"
@@ -100,17 +96,21 @@ def _key() -> str:
     return f"recipe {_RECIPE} {alpine.sources().disk} {alpine.recipe()}"
 
 
-def _install(qemu: Qemu, accel: Accelerator, boot: Boot) -> None:
-    process = QemuProcess(qemu, accel, boot, Spec())
-    try:
-        process.start()
-        process.ended_by_itself(boot.timeout_s + _END_S)
-        if _INSTALLED not in process.console():
-            raise LaunchFailure(
-                "nothing could be written onto the disk", process.command, process.console()
-            )
-    finally:
-        process.kill()
+def _install(qemu: Qemu, accel: Accelerator, disk: Path, files: Mapping[str, bytes]) -> None:
+    with cleanup.folder() as directory:
+        archive = directory / "install.cpio"
+        alpine.write_disk_initramfs("install_init.sh", files, archive)
+        boot = boots.install(qemu, disk, archive)
+        process = QemuProcess(qemu, accel, boot, Spec())
+        try:
+            process.start()
+            process.ended_by_itself(boot.timeout_s + _END_S)
+            if _INSTALLED not in process.console():
+                raise LaunchFailure(
+                    "nothing could be written onto the disk", process.command, process.console()
+                )
+        finally:
+            process.kill()
 
 
 def _warm(qemu: Qemu, accel: Accelerator, boot: Boot) -> None:
