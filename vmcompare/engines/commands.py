@@ -141,27 +141,15 @@ def kill_line(pid: int) -> str:
     )
 
 
-def kill_line_if_crowded(pid: int) -> str:
-    """The same where no process more may be started: first the group, by the shell itself."""
-    return f"kill -9 -- -{pid} 2>/dev/null; {kill_line(pid)}"
-
-
-class Turn:
-    """One command at a time is followed in an instance."""
-
-    def __init__(self) -> None:
-        self._taken = False
-
-    @contextmanager
-    def take(self, argv: Sequence[str]) -> Iterator[None]:
-        """Within the block no other command is followed. Raises ``LaunchFailure`` if one is."""
-        if self._taken:
-            raise followed_already(argv)
-        self._taken = True
-        try:
-            yield
-        finally:
-            self._taken = False
+@contextmanager
+def one_at_a_time(following: threading.Lock, argv: Sequence[str]) -> Iterator[None]:
+    """One command at a time is followed in an instance. Raises ``LaunchFailure`` if one is."""
+    if not following.acquire(blocking=False):
+        raise followed_already(argv)
+    try:
+        yield
+    finally:
+        following.release()
 
 
 def followed_already(argv: Sequence[str]) -> LaunchFailure:

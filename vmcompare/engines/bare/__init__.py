@@ -13,6 +13,7 @@ import selectors
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,11 +26,11 @@ import psutil
 from vmcompare.engines import log
 from vmcompare.engines.commands import (
     END_S,
-    Turn,
     announcing,
     followed,
     is_ending,
     kill_line,
+    one_at_a_time,
     run_to_end,
 )
 from vmcompare.engines.commands import first_byte_ns as first_byte_of
@@ -180,7 +181,7 @@ class BareSandbox:
     printed: IO[bytes]
     environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
     cannot: bytes | None = None
-    turn: Turn = field(default_factory=Turn, init=False)
+    following: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         done = self._enter(argv, b"", timeout_s)
@@ -193,7 +194,7 @@ class BareSandbox:
         if self.first.is_ending():
             raise AbnormalShutdown("the container has ended")
         with (
-            self.turn.take(argv),
+            one_at_a_time(self.following, argv),
             followed(
                 (*self.enter, *announcing(argv)),
                 on_output,

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,13 @@ from pathlib import Path, PurePosixPath
 from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.engines.bare import started
-from vmcompare.engines.commands import Turn, end_child, first_byte_ns, followed, run_to_end
+from vmcompare.engines.commands import (
+    end_child,
+    first_byte_ns,
+    followed,
+    one_at_a_time,
+    run_to_end,
+)
 from vmcompare.engines.images import alpine
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
@@ -53,7 +60,7 @@ class ProcessSandbox:
     child: subprocess.Popen[bytes]
     root: Path
     placed: dict[str, str] = field(default_factory=dict)
-    turn: Turn = field(default_factory=Turn)
+    following: threading.Lock = field(default_factory=threading.Lock)
     used: bool = False
     followed_pid: int = 0
 
@@ -71,7 +78,7 @@ class ProcessSandbox:
 
     @contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
-        with self.turn.take(argv):
+        with one_at_a_time(self.following, argv):
             applets = self.run(["busybox", "--list"]).output.decode().split()
             if argv[0] not in self.placed and PurePosixPath(argv[0]).name not in applets:
                 raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.engines.docker import second
-from vmcompare.engines.docker.container import Container, Joined, Network
+from vmcompare.engines.docker.container import Joined, Network, opened
 from vmcompare.engines.docker_connection import (
     classify,
     connect,
@@ -97,7 +97,12 @@ class DockerLauncher:
         image, _ = self._resolved(spec.image)
         # Images are looked up once; should one vanish meanwhile, the next start looks again.
         forget = functools.partial(self._images.pop, spec.image, None)
-        return Container(client.api, image, spec, on_event, forget, self._lose, joined)
+        return opened(
+            *(client.api, image, spec, on_event),
+            on_no_image=forget,
+            on_lost=self._lose,
+            joined=joined,
+        )
 
     @contextlib.contextmanager
     def network(self) -> Iterator[OpenOn]:
@@ -217,7 +222,7 @@ def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Mov
         elsewhere.images.load(stream)
     loaded = time.perf_counter()
     seen: list[Event] = []
-    with Container(elsewhere.api, image.tags[0], spec, seen.append, nothing, nothing):
+    with opened(elsewhere.api, image.tags[0], spec, seen.append):
         at = {event.phase: event.t_ns for event in seen}
     start_s = (at[Phase.FIRST_BYTE] - at[Phase.OPEN]) / 1e9
     return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
@@ -226,10 +231,6 @@ def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Mov
 def _save(image: Any, parcel: Path) -> int:
     """Write an image with its name into a file, packed; its size in bytes."""
     return weigh.pack(image.save(named=image.tags[0]), parcel)
-
-
-def nothing() -> None:
-    """Nobody is told that an engine, or an image, that was there for once is gone."""
 
 
 def _must_be_alpine(spec: Spec) -> None:
