@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import shlex
 import signal
 import subprocess
@@ -369,20 +368,6 @@ def kill_child(child: subprocess.Popen[Any]) -> None:
     # taken, and a wait without one would then never return.
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(_KILLED_S)
-
-
-def first_byte_ns(output: IO[bytes], timeout_s: float) -> int | None:
-    """When the first byte of ``output`` came (host's clock); ``None`` if it ended before that.
-
-    Raises ``TimeoutError`` if neither came.
-    """
-    with selectors.DefaultSelector() as ready:
-        ready.register(output, selectors.EVENT_READ)
-        if not ready.select(timeout_s):
-            raise TimeoutError
-    data = os.read(output.fileno(), 1)
-    now_ns = time.perf_counter_ns()
-    return now_ns if data else None
 
 
 def pieces_of(output: IO[bytes]) -> Iterator[bytes]:

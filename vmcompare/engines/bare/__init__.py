@@ -33,7 +33,6 @@ from vmcompare.engines.commands import (
     one_at_a_time,
     run_to_end,
 )
-from vmcompare.engines.commands import first_byte_ns as first_byte_of
 from vmcompare.engines.images import alpine
 from vmcompare.engines.images.oci import ENVIRONMENT
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
@@ -281,19 +280,21 @@ def cleaned(text: str) -> str:
 
 
 def first_byte_ns(
-    starter: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes]
+    starter: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes] | None = None
 ) -> int:
     """When the first byte came, on the host's clock. Raises ``WaitTimeout``, ``LaunchFailure``."""
     assert starter.stdout is not None
-    try:
-        first_ns = first_byte_of(starter.stdout, FIRST_BYTE_TIMEOUT_S)
-    except TimeoutError:
-        what = f"the first byte of {command[0]}"
-        raise WaitTimeout(what, FIRST_BYTE_TIMEOUT_S, console(printed)) from None
-    if first_ns is None:
-        what = "the container ended before its first byte"
-        raise LaunchFailure(what, command, console(printed))
-    return first_ns
+    with selectors.DefaultSelector() as ready:
+        ready.register(starter.stdout, selectors.EVENT_READ)
+        in_time = ready.select(FIRST_BYTE_TIMEOUT_S)
+    data = os.read(starter.stdout.fileno(), 1) if in_time else b""
+    now_ns = time.perf_counter_ns()
+    said = console(printed) if printed and not data else ""
+    if not in_time:
+        raise WaitTimeout(f"the first byte of {command[0]}", FIRST_BYTE_TIMEOUT_S, said)
+    if not data:
+        raise LaunchFailure("the instance ended before its first byte", command, said)
+    return now_ns
 
 
 def children(pid: int) -> tuple[int, ...]:

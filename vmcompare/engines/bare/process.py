@@ -19,10 +19,9 @@ from pathlib import Path, PurePosixPath
 
 from vmcompare import paths
 from vmcompare.engines import cleanup
-from vmcompare.engines.bare import started
+from vmcompare.engines.bare import first_byte_ns, started
 from vmcompare.engines.commands import (
     end_child,
-    first_byte_ns,
     followed,
     one_at_a_time,
     run_to_end,
@@ -48,7 +47,6 @@ from vmcompare.sandbox import (
     refuse_what_only_vms_have,
 )
 
-FIRST_BYTE_TIMEOUT_S = 10.0
 GRACE_S = 2.0  # for it to end once its standard input ended; then it is killed
 _LOADER, _BUSYBOX = "lib/ld-musl-x86_64.so.1", "bin/busybox"
 
@@ -152,7 +150,7 @@ class ProcessLauncher:
             with child:
                 sandbox = ProcessSandbox(child, root)
                 try:
-                    first_ns = _first_byte_ns(child)
+                    first_ns = first_byte_ns(child, command)
                     on_event(Event(Phase.OPEN, start_ns))
                     on_event(Event(Phase.FIRST_BYTE, first_ns))
                     yield sandbox
@@ -186,17 +184,6 @@ def _place(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         path.chmod(0o755)
-
-
-def _first_byte_ns(child: subprocess.Popen[bytes]) -> int:
-    assert child.stdout is not None
-    try:
-        first_ns = first_byte_ns(child.stdout, FIRST_BYTE_TIMEOUT_S)
-    except TimeoutError:
-        raise WaitTimeout("the first byte of the process", FIRST_BYTE_TIMEOUT_S) from None
-    if first_ns is None:
-        raise AbnormalShutdown("the process ended before its first byte")
-    return first_ns
 
 
 def probe() -> Availability:
