@@ -320,13 +320,9 @@ def stop(say: Say = print) -> None:
     except cleanup.Damaged as error:
         say(f"No Docker of ours is known: {path} was left alone: {error}. Next step: remove it")
         return
-    if known is None:
-        path.unlink(missing_ok=True)
-        say("No Docker of ours is running (its pid file was damaged and is removed)")
-        return
-    pid, start = known.pid, known.started
-    if known.boot != cleanup.boot() or not cleanup.is_same_process(pid, start):
-        say("No Docker of ours is running (ours had ended; its pid file is removed)")
+    pid, start = (known.pid, known.started) if known else (0, "")
+    if known is None or known.boot != cleanup.boot() or not cleanup.is_same_process(pid, start):
+        say("No Docker of ours is running (its pid file is removed)")
     elif _end(pid, start):
         say(f"Stopped the Docker that set-up had started (pid {pid})")
     else:

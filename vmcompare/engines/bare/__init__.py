@@ -192,16 +192,20 @@ class BareSandbox:
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
         if self.first.is_ending():
             raise AbnormalShutdown("the container has ended")
-        with (
-            one_at_a_time(self.following, argv),
-            followed(
-                (*self.enter, *announcing(argv)),
-                on_output,
-                announced=argv,
-                end_inside=self._end_inside,
-                environment=self.environment,
-            ) as heard,
-        ):
+        following = followed(
+            (*self.enter, *announcing(argv)),
+            on_output,
+            announced=argv,
+            end_inside=self._end_inside,
+            environment=self.environment,
+        )
+        with one_at_a_time(self.following, argv), contextlib.ExitStack() as entered:
+            try:
+                heard = entered.enter_context(following)
+            except LaunchFailure as error:  # no such program, or no container any more to look in
+                if self.first.is_ending():
+                    raise AbnormalShutdown("the container has ended") from error
+                raise
             yield heard
 
     def _end_inside(self, pid: int) -> None:
