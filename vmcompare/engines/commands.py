@@ -140,6 +140,11 @@ def kill_line(pid: int) -> str:
     )
 
 
+def kill_line_if_crowded(pid: int) -> str:
+    """The same where no process more may be started: first the group, by the shell itself."""
+    return f"kill -9 -- -{pid} 2>/dev/null; {kill_line(pid)}"
+
+
 @contextmanager
 def one_at_a_time(following: threading.Lock, argv: Sequence[str]) -> Iterator[None]:
     """One command at a time is followed in an instance. Raises ``LaunchFailure`` if one is."""

@@ -27,6 +27,7 @@ from vmcompare.engines.commands import (
     announcing,
     is_ending,
     kill_line,
+    kill_line_if_crowded,
     listen,
 )
 from vmcompare.engines.docker_connection import engine_errors
@@ -264,11 +265,13 @@ def _end(api: APIClient, container: str, pids: tuple[int, int], output: Output) 
     ``pids``: the command's number inside, and the engine's.
     """
     inner, outer = pids
-    with contextlib.suppress(*engine_errors(AbnormalShutdown, WaitTimeout)):
-        if run(api, container, ("sh", "-c", kill_line(inner)), output, END_S).exit_code == 0:
+    for line in (kill_line(inner), kill_line_if_crowded(inner)):
+        with contextlib.suppress(*engine_errors(AbnormalShutdown, WaitTimeout)):
+            done = run(api, container, ("sh", "-c", line), output, END_S)
+            if done.exit_code == 0:
+                return True
+        if output.ended.wait(0.2):
             return True
-    if output.ended.wait(0.2):
-        return True
 
     def serving() -> tuple[int, ...]:
         return host_pids(api, container)
