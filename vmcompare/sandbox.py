@@ -7,7 +7,6 @@ Experiments know only this module, never an engine.
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -207,20 +206,15 @@ class Spec:
     """One instance, whatever the platform.
 
     Attributes:
-        image: name of the root file system, :data:`ALPINE` by default; :data:`BOOT_SECTOR` is
-            none at all, nor is :data:`OTHER_KERNEL`, and backends know others by the names they
-            give them.
+        image: one of the names above, or one that the backend knows.
         command: argv of the first program.
-        vcpus: processors it may use.
-        memory_mib: memory it may use, in MiB.
+        vcpus, memory_mib: processors and memory (MiB) it may use.
         network: whether it has a network (both sides of a comparison, or neither).
         runtime: container runtime; empty for the engine's default.
-        machine, start, confinement: see the enums.
         own_network: where there is a ``network``: one with no other instance in it, made for this
             one and removed with it. A VM's is so in any case.
-        channels: names of further channels between a VM and this process, each a word of small
-            letters, digits and hyphens: see :class:`HasChannels`. Other launchers refuse them with
-            ``Unavailable``.
+        channels: names (words) of further channels between a VM and this process, see
+            :class:`HasChannels`. Other launchers refuse them with ``Unavailable``.
         volume: of a container: the absolute path of a volume of its own, which is removed with it.
             Files there lie on the engine's disk, in no layer. Elsewhere that is a common folder.
         balloon: of a VM. Others have no use for it: what a process frees is the host's at once.
@@ -232,9 +226,8 @@ class Spec:
             :data:`DISK_DRIVER` is loaded. What is flushed reaches the disk of this computer, in a
             file without a name, which goes with the VM. Other launchers refuse with
             ``Unavailable``.
-        counted: whether a VM's processor counts its instructions, see :class:`Counted`. It runs
-            under software emulation then, whatever accelerator there is, and slower than otherwise.
-            Other launchers refuse with ``Unavailable``.
+        counted: whether a VM's processor counts its instructions, see :class:`Counted`: under
+            software emulation, and slower. Other launchers refuse with ``Unavailable``.
     """
 
     image: str = ALPINE
@@ -255,12 +248,6 @@ class Spec:
     root: str = "/dev/vda"
     disk_mib: int = 0
     counted: bool = False
-
-    def __post_init__(self) -> None:
-        """Raises ``ValueError`` for names of channels that are not words, or not different."""
-        words = all(re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name) for name in self.channels)
-        if not words or len(set(self.channels)) < len(self.channels):
-            raise ValueError(f"these are no names for channels: {', '.join(self.channels)}")
 
     @property
     def memory_bytes(self) -> int:

@@ -410,7 +410,7 @@ def _as_nobody(home: Path, tar: Path, write_end: int) -> None:
             os.environ[name] = str(home)
         own = home / "rootfs.tar"
         own.write_bytes(packed)
-        bare.alpine.rootfs_tar = lambda _progress=None: own
+        bare.alpine.rootfs_tar = lambda: own
         bubblewrap.userland._verified.clear()
         found = bubblewrap.probe()
         if not found.ok:

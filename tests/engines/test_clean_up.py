@@ -343,36 +343,6 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert owner.returncode == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
-@pytest.mark.usefixtures("own_session", "no_docker")
-def test_an_empty_cgroup_of_a_dead_session_is_removed_and_a_living_ones_is_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(ending, "CGROUP_ROOT", cleanup.CGROUP_ROOT)
-    parents = [path.parent for path in cleanup.CGROUP_ROOT.glob("**/cgroup.procs")][:1]
-    if not parents:
-        pytest.skip("no cgroup hierarchy can be seen")
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    parent = cleanup.CGROUP_ROOT / parents[0].relative_to(cleanup.CGROUP_ROOT).parts[0]
-    if not (parent / "cgroup.procs").exists():
-        parent = cleanup.CGROUP_ROOT
-    theirs, ours = (parent / f"vmcompare-{pid}-test" for pid in (dead.pid, os.getpid()))
-    try:
-        theirs.mkdir()
-        ours.mkdir()
-    except OSError as error:
-        pytest.skip(f"cgroups cannot be made here: {error}")
-    try:
-        cleanup.sweep()  # or that of another test, a moment before
-        assert not theirs.exists()
-        assert ours.exists()
-    finally:
-        for path in (theirs, ours):
-            with contextlib.suppress(FileNotFoundError):
-                path.rmdir()
-
-
 @pytest.mark.parametrize(
     ("boot_id", "created", "abandoned"),
     [

@@ -346,12 +346,6 @@ def test_spare_memory_is_plugged_by_the_guest_alone_and_never_more_than_there_is
             guest.resize(PC.memory_mib + 256)
 
 
-def test_names_of_channels_are_different_words() -> None:
-    for names in (("two words",), ("a,b",), ("",), ("one", "one")):
-        with pytest.raises(ValueError, match="names for channels"):
-            Spec(channels=names)
-
-
 @qemu
 @pytest.mark.parametrize("code", [0, 1, 7, 42, 126, 127, 137, 255])
 def test_exit_codes_are_exact(guest: Sandbox, code: int) -> None:

@@ -2,96 +2,101 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from vmcompare import paths
 from vmcompare.engines import cleanup, setup
-from vmcompare.engines.docker_connection import Trouble
-from vmcompare.engines.setup import Plan, SystemFacts, main, plan
+from vmcompare.engines.docker_connection import EngineUnavailable, Trouble
+from vmcompare.engines.setup import main
 
-CLOUD = SystemFacts(root=True, debian=True, apt=True)
-"""Root on Debian with nothing installed."""
-
-
-def with_(**changes: Any) -> SystemFacts:
-    """That computer with ``changes``."""
-    return dataclasses.replace(CLOUD, **changes)
+LACKING = "Docker is not installed. Next step: install it"
 
 
-def nothing_done(facts: SystemFacts) -> tuple[str, ...]:
-    """The lines of a plan that installs and starts nothing."""
-    found = plan(facts)
-    assert (found.packages, found.start) == ((), False)
-    return found.lines
+class Computer:
+    """What set-up finds here, and what it does: nothing is installed or started."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.docker, self.may_start, self.may_install = LACKING, True, True
+        self.programs: set[str] = set()
+        self.done: list[str] = []
+        patch.setattr(setup, "docker_state", lambda: (self.docker, self.may_start))
+        patch.setattr(setup, "may_install", lambda: self.may_install)
+        patch.setattr(setup.shutil, "which", lambda name: name if name in self.programs else None)
+        patch.setattr(setup.platform, "machine", lambda: "x86_64")
+        patch.setattr(setup, "_install", lambda packages, _say: self.done.extend(packages))
+        patch.setattr(setup, "_start_docker", lambda _say: self.done.append("start"))
+
+    def lines(self) -> list[str]:
+        said: list[str] = []
+        setup.ensure(said.append)
+        return said
 
 
-def test_with_both_engines_there_is_one_line_each() -> None:
-    docker, qemu = nothing_done(with_(docker_version="28.5", qemu=True))
-    assert "28.5" in docker
-    assert "QEMU is ready" in qemu
+@pytest.fixture
+def computer(monkeypatch: pytest.MonkeyPatch) -> Computer:
+    """Root on Debian with nothing installed."""
+    return Computer(monkeypatch)
 
 
-def test_root_on_debian_installs_what_is_missing_and_starts_it() -> None:
-    expected = ("docker.io", "iptables", "ca-certificates", "qemu-system-x86")
-    assert plan(CLOUD) == Plan((), expected, start=True)
+def test_root_on_debian_installs_what_is_missing_and_starts_it(computer: Computer) -> None:
+    assert computer.lines() == []
+    assert computer.done == [*setup.DOCKER_PACKAGES, "qemu-system-x86", "start"]
 
 
-def test_only_what_is_missing_is_installed() -> None:
-    assert plan(with_(docker_version="28")).packages == ("qemu-system-x86",)
-    assert plan(with_(qemu=True, missing=("docker.io",))).packages == ("docker.io",)
+def test_with_both_engines_there_is_one_line_each(computer: Computer) -> None:
+    computer.docker, computer.may_start = "Docker 28.5 is ready", False
+    computer.programs = {"qemu-system-x86_64"}
+    assert computer.lines() == ["Docker 28.5 is ready", "QEMU is ready (qemu-system-x86_64)"]
+    assert computer.done == []
 
 
-def test_an_arm_computer_gets_the_arm_package() -> None:
-    assert "qemu-system-arm" in plan(with_(machine="aarch64")).packages
-
-
-def test_an_installed_docker_is_started_and_nothing_is_installed() -> None:
-    found = plan(with_(dockerd=True, qemu=True, missing=(), trouble=Trouble.NOT_RUNNING))
-    assert (found.packages, found.start) == ((), True)
-
-
-def test_root_elsewhere_starts_what_is_there_but_installs_nothing() -> None:
-    found = plan(with_(debian=False, apt=False, dockerd=True))
-    assert (found.packages, found.start) == ((), True)
-
-
-@pytest.mark.parametrize(
-    "facts",
-    [
-        with_(root=False),
-        with_(root=False, dockerd=True, trouble=Trouble.NOT_RUNNING),
-        with_(apt=False),
-        with_(debian=False),
-        with_(linux=False, debian=False, apt=False, machine="arm64"),
-        with_(machine="riscv64", root=False),
-    ],
-)
-def test_elsewhere_there_is_exactly_one_next_step_for_each_missing_engine(
-    facts: SystemFacts,
+@pytest.mark.parametrize("may_install", [True, False])
+def test_an_installed_docker_is_started_and_not_installed(
+    computer: Computer, may_install: bool
 ) -> None:
-    lines = nothing_done(facts)
-    assert [line.count("Next step:") for line in lines] == [1, 1]
+    computer.programs = {"dockerd", "qemu-system-x86_64"}
+    computer.may_install = may_install
+    assert len(computer.lines()) == 1
+    assert computer.done == ["start"]
+
+
+@pytest.mark.parametrize("may_start", [True, False])
+def test_elsewhere_there_is_exactly_one_next_step_for_each_missing_engine(
+    computer: Computer, may_start: bool
+) -> None:
+    computer.may_install, computer.may_start = False, may_start
+    assert [line.count("Next step:") for line in computer.lines()] == [1, 1]
+    assert computer.done == []
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"elsewhere": True},
-        {"trouble": Trouble.HUNG},
-        {"trouble": Trouble.PERMISSION},
-        {"trouble": Trouble.API_VERSION},
-        {"other_daemon": True},
-    ],
-)
-def test_a_docker_that_is_there_in_any_form_is_not_disturbed(changes: dict[str, Any]) -> None:
-    assert len(nothing_done(with_(qemu=True, dockerd=True, **changes))) == 2
+    ("trouble", "startable"),
+    [(Trouble.ABSENT, True), (Trouble.NOT_RUNNING, True), (Trouble.REFUSED, True),
+     (Trouble.HUNG, False), (Trouble.PERMISSION, False), (Trouble.API_VERSION, False)],
+)  # fmt: skip
+def test_a_docker_that_is_there_in_any_form_is_not_disturbed(
+    trouble: Trouble, startable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(_timeout_s: int) -> None:
+        raise EngineUnavailable(trouble, "no Docker", "do this")
+
+    monkeypatch.setattr(setup, "connect", connect)
+    monkeypatch.setattr(setup, "endpoint", lambda: "")
+    monkeypatch.setattr(setup, "daemons_here", list)
+    monkeypatch.setattr(setup, "_is_root", lambda: True)
+    assert setup.docker_state() == ("no Docker. Next step: do this", startable)
+    monkeypatch.setattr(setup, "endpoint", lambda: "tcp://elsewhere:2375")
+    assert not setup.docker_state()[1]
+    monkeypatch.setattr(setup, "endpoint", lambda: f"unix://{setup.SOCKET}")
+    monkeypatch.setattr(setup, "daemons_here", lambda: ["one"])
+    state, may_start = setup.docker_state()
+    assert "DOCKER_HOST" in state
+    assert not may_start
 
 
 @pytest.mark.parametrize(
@@ -105,21 +110,16 @@ def test_a_docker_that_is_there_in_any_form_is_not_disturbed(changes: dict[str, 
     ],
 )
 def test_the_daemons_last_words_choose_the_remedy(words: str, options: tuple[str, ...]) -> None:
-    assert setup.remedy(words, (), other_daemon=False) == options
+    assert setup.remedy(words, ()) == options
 
 
 def test_a_remedy_is_tried_once() -> None:
-    assert setup.remedy("iptables", ("--iptables=false",), other_daemon=False) == ()
-
-
-def test_the_bridge_is_never_given_up_beside_another_daemon() -> None:
-    assert "--bridge=none" not in setup.remedy("bridge", (), other_daemon=True)
-    assert setup.remedy("bridge", ("--iptables=false",), other_daemon=True) == ()
+    assert setup.remedy("iptables", ("--iptables=false",)) == ()
 
 
 def test_skip_prints_one_line_and_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGINES", "skip")
-    monkeypatch.setattr(setup, "facts", lambda: pytest.fail("it looked"))
+    monkeypatch.setattr(setup, "docker_state", lambda: pytest.fail("it looked"))
     said: list[str] = []
     setup.ensure(said.append)
     assert said == ["ENGINES=skip: nothing is installed or started"]

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from vmcompare import engines
-from vmcompare.engines.images import alpine
-from vmcompare.engines.images.cache import Cache
+from vmcompare.engines.images import alpine, cache
 from vmcompare.engines.qemu import disks
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.sandbox import Availability, Launcher, Platform, Spec
@@ -41,7 +40,7 @@ def test_images_that_take_seconds_are_named_where_the_cache_lacks_them(
     assert engines.lacking_images([Platform.PROCESS, Platform.CONTAINER]) == ()
     assert engines.lacking_images([Platform.VM]) == (disk,)
     assert engines.lacking_images([Platform.VM_TUNED]) == (disk, tuned)
-    Cache().get("disk.qcow2", disks._key(), lambda out: out.write_bytes(b"made"))
+    cache.get("disk.qcow2", disks._key(), lambda out: out.write_bytes(b"made"))
     assert engines.lacking_images([Platform.VM_TUNED]) == (tuned,)
 
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from fake import FakeLauncher
 
-from vmcompare.engines.programs.calls_code import ARM64, X86_64
-from vmcompare.engines.programs.elf import BODY_ADDRESS
+from vmcompare.engines.programs import BODY_ADDRESS, MACHINES, calls
 from vmcompare.errors import AbnormalShutdown, VmcompareError
 from vmcompare.evidence.recording import Measurement
 from vmcompare.experiments.isolation import guest_containers, probes
@@ -58,7 +57,7 @@ class Said:
 
 def count(program: bytes) -> int:
     """How many sequences of calls a program makes."""
-    code = ARM64 if MACHINE.lower() in ("aarch64", "arm64") else X86_64
+    code = calls.CODES[MACHINES[MACHINE.lower()]]
     return int(struct.unpack_from("<Q", program, BODY_ADDRESS % 0x1000 + len(code))[0])
 
 

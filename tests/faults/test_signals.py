@@ -189,12 +189,12 @@ def test_what_a_command_has_started_ends_with_it_or_with_its_instance(scene: Sce
 BUILDS = """
 import sys, time
 from pathlib import Path
-from vmcompare.engines.images.cache import Cache
+from vmcompare.engines.images import cache
 def build(out):
     out.write_bytes(b"half of it")
     print("begun", flush=True)
     time.sleep(120)
-Cache().get("toy.bin", "key", build)
+cache.get("toy.bin", "key", build)
 """
 
 

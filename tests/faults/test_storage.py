@@ -238,9 +238,10 @@ def test_root_leaves_a_learners_home_alone(
 
 
 @pytest.fixture
-def store(tmp_path: Path, private_places: Path, monkeypatch: pytest.MonkeyPatch) -> cache.Cache:
+def store(tmp_path: Path, private_places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache."""
     monkeypatch.setattr(cache, "_verified", {})  # as in a new process
-    return cache.Cache(tmp_path / "images")
+    monkeypatch.setattr(cache, "directory", lambda: tmp_path / "images")
 
 
 def build(out: Path) -> None:
@@ -251,25 +252,25 @@ def build(out: Path) -> None:
 @pytest.mark.parametrize("suffix", ["", ".json", ".lock"])
 @pytest.mark.fault("a cache entry, its side-car or lock is something else")
 def test_whatever_lies_where_a_cache_entry_should_be_is_replaced(
-    store: cache.Cache, suffix: str, what: str, monkeypatch: pytest.MonkeyPatch
+    store: None, suffix: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = store.get("a.bin", "key", build)
+    entry = cache.get("a.bin", "key", build)
     precious = replaced(entry.with_name(entry.name + suffix), what)
     monkeypatch.setattr(cache, "_verified", {})
-    again = store.get("a.bin", "key", build)
+    again = cache.get("a.bin", "key", build)
     assert again.read_bytes() == b"content"
     assert not again.is_symlink()
-    assert store.digest(again) == cache.sha256_of(again)
+    assert cache.digest(again) == f"sha256:{cache.sha256_of(again)}"
     assert precious.read_text() == OTHERS
 
 
 @pytest.mark.fault("a cache entry edited while it is in use")
-def test_an_edit_is_noticed_though_size_and_time_are_set_back(store: cache.Cache) -> None:
-    entry = store.get("a.bin", "key", build)
+def test_an_edit_is_noticed_though_size_and_time_are_set_back(store: None) -> None:
+    entry = cache.get("a.bin", "key", build)
     before = entry.stat()
     entry.write_bytes(b"CONTENT")
     os.utime(entry, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert store.get("a.bin", "key", build).read_bytes() == b"content"
+    assert cache.get("a.bin", "key", build).read_bytes() == b"content"
 
 
 @pytest.mark.fault("a disk that fills while the cache is built")
@@ -278,10 +279,11 @@ def test_a_build_without_room_is_one_sentence_and_leaves_no_part(tmp_path: Path)
 import resource, sys
 from pathlib import Path
 from vmcompare.errors import StorageError
-from vmcompare.engines.images.cache import Cache
+from vmcompare.engines.images import cache
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 try:
-    Cache(Path(sys.argv[1])).get("a.bin", "key", lambda out: out.write_bytes(bytes(30000)))
+    cache.directory = lambda: Path(sys.argv[1])
+    cache.get("a.bin", "key", lambda out: out.write_bytes(bytes(30000)))
 except StorageError as error:
     print(error)
 """
@@ -300,14 +302,14 @@ def test_a_killed_build_is_done_again_and_clean_finds_what_it_left(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     script = """
 import time
-from vmcompare.engines.images.cache import Cache
+from vmcompare.engines.images import cache
 def build(out):
     print("begun", flush=True)
     with out.open("wb") as stream:
         for _ in range(400):
             stream.write(bytes(100_000))
             time.sleep(0.001)
-Cache().get("a.bin", "key", build)
+cache.get("a.bin", "key", build)
 print("done", flush=True)
 """
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
@@ -317,7 +319,7 @@ print("done", flush=True)
     child.kill()
     child.communicate()
     monkeypatch.setattr(cache, "_verified", {})
-    entry = cache.Cache().get("a.bin", "key", build)
+    entry = cache.get("a.bin", "key", build)
     assert entry.read_bytes() in (b"content", bytes(40_000_000))
     cleanup.sweep()
     assert sorted(path.name for path in entry.parent.iterdir()) == [

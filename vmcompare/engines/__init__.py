@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import ModuleType
 
 from vmcompare.errors import StorageError, Unavailable, UnknownName
 from vmcompare.sandbox import Availability, Launcher, Platform
-
-ImageProgress = Callable[[str, float], None]
 
 ENGINES: Mapping[str, tuple[Platform, ...]] = {
     "process": (Platform.PROCESS,),
@@ -39,19 +37,17 @@ def engine_of(platform: Platform) -> str:
 def launchers(
     found: Mapping[str, Availability],
     wanted: Sequence[Platform],
-    progress: ImageProgress | None = None,
     *,
     strict: bool = False,
 ) -> dict[Platform, Launcher]:
     """Launchers of those ``wanted`` platforms whose engine was found.
 
-    ``progress`` hears what image is being made, and how much of it is done (0 to 1). Raises
-    ``Unavailable`` if none of them (or, if ``strict``, not all) can be launched here.
+    Raises ``Unavailable`` if none of them (or, if ``strict``, not all) can be launched here.
     """
     able: dict[Platform, Launcher] = {}
     for name, served in ENGINES.items():
         if found[name].ok and set(served) & set(wanted):
-            able |= _module(name).launchers(progress)
+            able |= _module(name).launchers()
     lacking = missing(found, wanted)
     if lacking and (strict or len(lacking) == len({engine_of(p) for p in wanted})):
         what = "; ".join(availability.what for availability in lacking.values())
@@ -59,12 +55,10 @@ def launchers(
     return {p: able[p] for p in Platform if p in able and p in wanted}
 
 
-def runtimes(
-    found: Mapping[str, Availability], progress: ImageProgress | None = None
-) -> dict[str, Launcher]:
+def runtimes(found: Mapping[str, Availability]) -> dict[str, Launcher]:
     """Launchers of those bare container mechanisms that were ``found`` to work, by name."""
     return {
-        name: _module(name).launchers(progress)[Platform.CONTAINER]
+        name: _module(name).launchers()[Platform.CONTAINER]
         for name, availability in found.items()
         if availability.ok
     }

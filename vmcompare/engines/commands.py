@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import shlex
 import signal
 import subprocess
@@ -146,22 +145,15 @@ def kill_line_if_crowded(pid: int) -> str:
     return f"kill -9 -- -{pid} 2>/dev/null; {kill_line(pid)}"
 
 
-class Turn:
-    """One command at a time is followed in an instance."""
-
-    def __init__(self) -> None:
-        self._taken = False
-
-    @contextmanager
-    def take(self, argv: Sequence[str]) -> Iterator[None]:
-        """Within the block no other command is followed. Raises ``LaunchFailure`` if one is."""
-        if self._taken:
-            raise followed_already(argv)
-        self._taken = True
-        try:
-            yield
-        finally:
-            self._taken = False
+@contextmanager
+def one_at_a_time(following: threading.Lock, argv: Sequence[str]) -> Iterator[None]:
+    """One command at a time is followed in an instance. Raises ``LaunchFailure`` if one is."""
+    if not following.acquire(blocking=False):
+        raise followed_already(argv)
+    try:
+        yield
+    finally:
+        following.release()
 
 
 def followed_already(argv: Sequence[str]) -> LaunchFailure:
@@ -381,20 +373,6 @@ def kill_child(child: subprocess.Popen[Any]) -> None:
     # taken, and a wait without one would then never return.
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(_KILLED_S)
-
-
-def first_byte_ns(output: IO[bytes], timeout_s: float) -> int | None:
-    """When the first byte of ``output`` came (host's clock); ``None`` if it ended before that.
-
-    Raises ``TimeoutError`` if neither came.
-    """
-    with selectors.DefaultSelector() as ready:
-        ready.register(output, selectors.EVENT_READ)
-        if not ready.select(timeout_s):
-            raise TimeoutError
-    data = os.read(output.fileno(), 1)
-    now_ns = time.perf_counter_ns()
-    return now_ns if data else None
 
 
 def pieces_of(output: IO[bytes]) -> Iterator[bytes]:

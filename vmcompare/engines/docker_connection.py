@@ -122,7 +122,11 @@ def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> DockerClient:
     try:
         client = asked.answer(timeout_s + _LATE_S)[0]
     except Exception as error:  # while it reads its settings the SDK raises nearly anything
-        raise _setting_at_fault() or unavailable(classify(error), plain(error)) from error
+        trouble = classify(error)
+        if trouble is Trouble.OTHER and (settings := _settings_in_force()):
+            why = f"{settings} cannot be understood"
+            raise _settings_error(why, f"correct or unset {settings}") from error
+        raise unavailable(trouble, plain(error)) from error
     client.api.hooks["response"].append(log.docker_call)
     return client
 
@@ -219,7 +223,6 @@ def unavailable(trouble: Trouble, detail: str = "") -> EngineUnavailable:
         ),
         Trouble.HUNG: ("Docker accepts connections but does not answer", restart),
         Trouble.API_VERSION: ("this Docker's version does not fit", "update Docker"),
-        Trouble.SETTINGS: (f"Docker cannot be used, because {detail}", restart),
         Trouble.OTHER: (f"Docker cannot be reached ({detail})", restart),
     }
     return EngineUnavailable(trouble, *texts[trouble])
@@ -231,10 +234,7 @@ def plain(words: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)[:200]
 
 
-# settings: which one is at fault
-
-
-_OTHER_CONTEXT = "choose another context: docker context use default"
+# settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,26 +246,51 @@ class _Context:
     chosen_by: str = ""
 
 
-def _config() -> Path | None:
-    from docker.utils.config import find_config_file
-
-    found = find_config_file()
-    return Path(str(found)) if found else None
-
-
-def _must_be_a_file(path: Path | None) -> None:
-    """Raise ``EngineUnavailable`` where reading the settings would never end."""
-    if path is None or path.is_dir():
-        return
-    if not path.is_file():
-        raise _settings_error(f"{short(path)} is not a file", f"remove {short(path)}")
-    if path.stat().st_size > SETTINGS_BYTES:
-        raise _settings_error(f"{short(path)} is too large", f"correct or remove {short(path)}")
-
-
 def _settings_error(why: str, next_step: str) -> EngineUnavailable:
     what = f"Docker cannot be used, because {why}"
     return EngineUnavailable(Trouble.SETTINGS, what, next_step)
+
+
+def _config() -> Path | None:
+    """The file of settings. Raises ``EngineUnavailable`` where reading it would never end."""
+    from docker.utils.config import find_config_file
+
+    found = find_config_file()
+    path = Path(str(found)) if found else None
+    if path is None or path.is_dir() or (path.is_file() and path.stat().st_size <= SETTINGS_BYTES):
+        return path
+    shown = short(path)
+    raise _settings_error(f"{shown} is no file of settings", f"correct or remove {shown}")
+
+
+def _context() -> _Context:
+    """The context that is in use; none where ``DOCKER_HOST`` overrules it.
+
+    Raises ``EngineUnavailable`` where one was chosen that is not there, is damaged, or names no
+    address: as with the command ``docker``, the default engine is then not taken in its place.
+    """
+    from docker.context import ContextAPI
+    from docker.context.config import get_current_context_name
+
+    config = _config()
+    if os.environ.get("DOCKER_HOST"):
+        return _Context()
+    if name := os.environ.get("DOCKER_CONTEXT", ""):
+        by, next_step = "DOCKER_CONTEXT", "correct or unset DOCKER_CONTEXT"
+    else:
+        name = get_current_context_name()
+        by = f"currentContext in {short(config)}" if config else ""
+        next_step = "choose another context: docker context use default"
+    if not name or name == "default":
+        return _Context()
+    try:
+        host = ContextAPI.kwargs_from_context(name).get("base_url")
+        if isinstance(host, str) and host:
+            return _Context(plain(name), host, by)
+        why = "does not exist, or names no address"
+    except Exception as error:  # noqa: BLE001 - anything may stand in a context
+        why = f"is damaged ({plain(error)})"
+    raise _settings_error(f"the context {plain(name)} ({by}) {why}", next_step)
 
 
 def _named_by() -> str:
@@ -279,90 +304,8 @@ def _named_by() -> str:
     return f"the context {context.name} ({context.chosen_by})" if context.name else ""
 
 
-def _context() -> _Context:
-    """The context that is in use; none where ``DOCKER_HOST`` overrules it.
-
-    Raises ``EngineUnavailable`` where one was chosen that is not there, is damaged, or names no
-    address: as with the command ``docker``, the default engine is then not taken in its place.
-    """
-    from docker.context import ContextAPI
-    from docker.context.config import get_current_context_name, get_meta_file
-
+def _settings_in_force() -> str:
+    """All that the SDK reads here beside its defaults; never what stands in it (a password)."""
+    tls = [name for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH") if os.environ.get(name)]
     config = _config()
-    _must_be_a_file(config)
-    if os.environ.get("DOCKER_HOST"):
-        return _Context()
-    if name := os.environ.get("DOCKER_CONTEXT", ""):
-        by, next_step = "DOCKER_CONTEXT", "correct or unset DOCKER_CONTEXT"
-    else:
-        name = get_current_context_name()
-        by = f"currentContext in {short(config)}" if config else ""
-        next_step = _OTHER_CONTEXT
-    if not name or name == "default":
-        return _Context()
-    shown = plain(name)
-    try:
-        meta = Path(get_meta_file(name))
-        host = ContextAPI.kwargs_from_context(name).get("base_url")
-        if isinstance(host, str) and host:
-            return _Context(shown, host, by)
-        why = f"names no address: see {short(meta)}" if meta.is_file() else "does not exist"
-    except Exception as error:  # noqa: BLE001 - anything may stand in a context
-        why = f"is damaged: see {_culprit(name)} ({plain(error)})"
-    raise _settings_error(f"the context {shown} ({by}) {why}", next_step)
-
-
-def _culprit(context: object) -> str:
-    """The file that describes a context, or the one that names it where it has no such file."""
-    from docker.context.config import get_meta_file
-
-    try:
-        return short(Path(get_meta_file(str(context))))
-    except ValueError:  # not a name at all
-        return short(_config() or Path())
-
-
-def _setting_at_fault() -> EngineUnavailable | None:
-    """The error that names the setting the SDK cannot read, found by reading them one by one."""
-    import docker
-    import requests
-    from docker.utils import kwargs_from_env, parse_host
-
-    config = _config()
-    file = short(config) if config else "the settings"
-    context = _context()
-    address = os.environ.get("DOCKER_HOST") or context.host
-    if os.environ.get("DOCKER_HOST"):
-        named, instead = "DOCKER_HOST", "correct or unset DOCKER_HOST"
-    else:
-        named, instead = f"the context {context.name}", _OTHER_CONTEXT
-
-    def certificates() -> None:
-        if kwargs_from_env().get("tls") and not address:
-            raise ValueError("the SDK refuses certificates without an address")
-
-    def settings() -> None:
-        # With a version given, it reads all settings but does not connect.
-        client = docker.APIClient(base_url="tcp://localhost:1", version="1.41")
-        headers = vars(client)["_general_configs"].get("HttpHeaders")
-        requests.Request("GET", "http://localhost", headers=headers or {}).prepare()
-
-    def try_address() -> None:
-        parse_host(address, platform.system() == "Windows")
-
-    trials: tuple[tuple[Callable[[], object], str, str], ...] = (
-        (
-            certificates,
-            "DOCKER_TLS_VERIFY or DOCKER_CERT_PATH asks for certificates that are not there",
-            "correct or unset DOCKER_TLS_VERIFY and DOCKER_CERT_PATH",
-        ),
-        (try_address, f"{named} holds no address that can be used", instead),
-        (settings, f"{file} is damaged", f"correct or remove {file}"),
-    )
-    for trial, why, next_step in trials:
-        try:
-            trial()
-        except Exception:  # noqa: BLE001 - the SDK raises nearly anything here
-            # Not what it said: that may quote an address with a password, or a header.
-            return _settings_error(why, next_step)
-    return None
+    return " or ".join(filter(None, [_named_by(), *tls, short(config) if config else ""]))

@@ -24,6 +24,7 @@ import msgspec
 
 from vmcompare import engines, paths
 from vmcompare.engines import cleanup
+from vmcompare.engines.images.cache import heard_by
 from vmcompare.errors import RecordingError, StorageError, Unavailable
 from vmcompare.evidence.recording import Recorder, read
 from vmcompare.measuring import host, stop
@@ -53,15 +54,16 @@ def run(
         KeyboardInterrupt: it was stopped; rows so far are kept and nothing is left running.
     """
     cleanup.sweep()
-    with cleanup.guard():  # the trials of what is there start something, too
+    clock: Clock | None = None
+
+    def making(what: str, part: float) -> None:
+        if clock and (told := clock.image(what, part)):
+            watch(told)
+
+    # The trials of what is there start something, too.
+    with cleanup.guard(), heard_by(making):
         found = engines.availability()
         wanted = platforms or experiment.platforms
-
-        clock: Clock | None = None
-
-        def progress(what: str, part: float) -> None:
-            if clock and (told := clock.image(what, part)):
-                watch(told)
 
         def timed(progress: RunProgress) -> None:
             # Phases are told within what is measured, so nothing is worked out for them.
@@ -69,10 +71,10 @@ def run(
                 progress = replace(progress, left_s=clock.left_s())
             watch(progress)
 
-        launchers = engines.launchers(found, wanted, progress, strict=bool(platforms))
+        launchers = engines.launchers(found, wanted, strict=bool(platforms))
         beside = experiment.runtimes if Platform.CONTAINER in wanted else ()
         bare = engines.runtime_availability(beside)
-        runtimes = engines.runtimes(bare, progress)
+        runtimes = engines.runtimes(bare)
         there = {**found, **bare}
         facts = host.facts(
             {name: a.version for name, a in there.items() if a.ok and name != "process"},

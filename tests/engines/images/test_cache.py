@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vmcompare.engines.images import cache as module
-from vmcompare.engines.images.cache import Cache
+from vmcompare.engines.images import cache
 from vmcompare.errors import StorageError
 
 
@@ -27,44 +26,48 @@ class Builds:
         out.write_bytes(self.content)
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
-    monkeypatch.setattr(module, "_verified", {})  # as in a new process
-    return Cache(tmp_path / "images")
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache's folder, of this test alone."""
+    monkeypatch.setattr(cache, "_verified", {})  # as in a new process
+    monkeypatch.setattr(cache, "directory", lambda: tmp_path / "images")
+    return tmp_path / "images"
 
 
-def test_a_file_is_built_once(store: Cache) -> None:
+def test_a_file_is_built_once() -> None:
     build = Builds()
-    first = store.get("a.bin", "key", build)
-    assert store.get("a.bin", "key", build) == first
+    first = cache.get("a.bin", "key", build)
+    assert cache.get("a.bin", "key", build) == first
     assert first.read_bytes() == b"content"
     assert build.count == 1
 
 
-def test_another_key_is_another_file(store: Cache) -> None:
-    one = store.get("a.bin", "one", Builds(b"1"))
-    two = store.get("a.bin", "two", Builds(b"2"))
+def test_another_key_is_another_file() -> None:
+    one = cache.get("a.bin", "one", Builds(b"1"))
+    two = cache.get("a.bin", "two", Builds(b"2"))
     assert (one.read_bytes(), two.read_bytes()) == (b"1", b"2")
 
 
-def test_it_tells_without_building_whether_a_file_is_there(store: Cache) -> None:
-    assert not store.holds("a.bin", "key")
-    path = store.get("a.bin", "key", Builds())
-    assert store.holds("a.bin", "key")
-    assert not store.holds("a.bin", "another key")
+def test_it_tells_without_building_whether_a_file_is_there() -> None:
+    assert not cache.holds("a.bin", "key")
+    path = cache.get("a.bin", "key", Builds())
+    assert cache.holds("a.bin", "key")
+    assert not cache.holds("a.bin", "another key")
     _truncate(path)
-    assert not store.holds("a.bin", "key")
+    assert not cache.holds("a.bin", "key")
 
 
-def test_what_is_built_has_a_name_for_people_and_ends_also_when_it_fails(tmp_path: Path) -> None:
+def test_what_is_built_has_a_name_for_people_and_ends_also_when_it_fails() -> None:
     told: list[tuple[str, float]] = []
-    store = Cache(tmp_path, lambda what, fraction: told.append((what, fraction)))
 
     def fail(out: Path) -> None:
         raise ValueError("damaged")
 
-    with pytest.raises(ValueError, match="damaged"):
-        store.get("disk.qcow2", "key", fail)
+    with (
+        cache.heard_by(lambda *step: told.append(step)),
+        pytest.raises(ValueError, match="damaged"),
+    ):
+        cache.get("disk.qcow2", "key", fail)
     assert told == [("the virtual disk", 0.0), ("the virtual disk", 1.0)]
 
 
@@ -88,37 +91,38 @@ def _with_a_broken_sidecar(path: Path) -> None:
     "damage", [_truncate, _flip, _without_sidecar, _with_a_broken_sidecar, Path.unlink]
 )
 def test_a_damaged_entry_is_noticed_and_built_again(
-    store: Cache, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = Builds()
-    path = store.get("a.bin", "key", build)
+    path = cache.get("a.bin", "key", build)
     damage(path)
-    monkeypatch.setattr(module, "_verified", {})
-    assert store.get("a.bin", "key", build).read_bytes() == b"content"
+    monkeypatch.setattr(cache, "_verified", {})
+    assert cache.get("a.bin", "key", build).read_bytes() == b"content"
     assert build.count == 2
 
 
-def test_a_build_that_fails_leaves_nothing_and_is_tried_again(store: Cache, tmp_path: Path) -> None:
+def test_a_build_that_fails_leaves_nothing_and_is_tried_again(store: Path) -> None:
     def fail(out: Path) -> None:
         out.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "no space left")
 
     with pytest.raises(StorageError, match=r"no space left.*XDG_CACHE_HOME"):
-        store.get("a.bin", "key", fail)
-    assert [path for path in (tmp_path / "images").iterdir() if path.suffix != ".lock"] == []
-    assert store.get("a.bin", "key", Builds()).read_bytes() == b"content"
+        cache.get("a.bin", "key", fail)
+    assert [path for path in store.iterdir() if path.suffix != ".lock"] == []
+    assert cache.get("a.bin", "key", Builds()).read_bytes() == b"content"
 
 
-def test_the_digest_is_that_of_the_content(store: Cache) -> None:
-    path = store.get("a.bin", "key", Builds())
-    assert store.digest(path) == module.sha256_of(path)
+def test_the_digest_is_that_of_the_content() -> None:
+    path = cache.get("a.bin", "key", Builds())
+    assert cache.digest(path) == f"sha256:{cache.sha256_of(path)}"
 
 
-def test_progress_is_told_only_when_something_is_built(tmp_path: Path) -> None:
+def test_progress_is_told_only_when_something_is_built() -> None:
     told: list[tuple[str, float]] = []
-    store = Cache(tmp_path, lambda what, fraction: told.append((what, fraction)))
-    store.get("a.bin", "key", Builds())
-    store.get("a.bin", "key", Builds())
+    with cache.heard_by(lambda *step: told.append(step)):
+        cache.get("a.bin", "key", Builds())
+        cache.get("a.bin", "key", Builds())
+    cache.get("b.bin", "key", Builds())  # nobody listens any more
     assert told == [("a.bin", 0.0), ("a.bin", 1.0)]
 
 
@@ -126,14 +130,14 @@ def test_two_processes_at_once_build_it_once(tmp_path: Path) -> None:
     script = """
 import sys, time
 from pathlib import Path
-from vmcompare.errors import StorageError
-from vmcompare.engines.images.cache import Cache
+from vmcompare.engines.images import cache
 def build(out):
     with open(sys.argv[1] + "/built", "a") as log:
         log.write("x")
     time.sleep(0.3)
     out.write_bytes(b"content")
-print(Cache(Path(sys.argv[1])).get("a.bin", "key", build).read_bytes().decode())
+cache.directory = lambda: Path(sys.argv[1])
+print(cache.get("a.bin", "key", build).read_bytes().decode())
 """
     command = [sys.executable, "-c", script, str(tmp_path)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

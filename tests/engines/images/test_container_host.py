@@ -52,19 +52,6 @@ def test_without_a_runc_the_next_step_is_to_install_it(only: Path) -> None:
         container_host.program_files("runc")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"#!/bin/sh\n", b"\x7fELF" + bytes([2, 1, 1]) + bytes(9) + b"\x02\x00" + b"\xf3\x00"],
-    ids=["a script", "RISC-V"],
-)
-def test_a_runc_for_another_processor_is_refused(only: Path, content: bytes) -> None:
-    program = only / "runc"
-    program.write_bytes(content)
-    program.chmod(0o755)
-    with pytest.raises(Unavailable, match="not a program for this computer's processor"):
-        container_host.program_files("runc")
-
-
 def test_on_another_system_a_recording_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     with pytest.raises(Unavailable, match=r"Linux computer.*recording"):

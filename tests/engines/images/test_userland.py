@@ -1,4 +1,4 @@
-"""The unpacked userland is what the tar holds, stays so, and no archive can write elsewhere."""
+"""The unpacked userland is what the tar holds, and stays so."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ GOOD = (
 def tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small archive in the place of Alpine's, in a process that has verified nothing yet."""
     path = archive(tmp_path / "rootfs-1.tar", *GOOD)
-    monkeypatch.setattr(alpine, "rootfs_tar", lambda _progress=None: path)
+    monkeypatch.setattr(alpine, "rootfs_tar", lambda: path)
     monkeypatch.setattr(userland, "_verified", set())
     return path
 
@@ -53,7 +53,7 @@ def test_it_holds_what_the_tar_holds_but_no_set_user_id_bit(tar: Path) -> None:
     assert (root / "bin/two").samefile(root / "bin/one")
     assert (root / "etc/link").readlink() == Path("/bin/one")
     assert stat.S_IMODE((root / "bin/one").stat().st_mode) == 0o755
-    assert userland.agrees(tar, root)
+    assert userland.is_whole(tar, root)
 
 
 def test_no_other_user_gets_at_it(tar: Path) -> None:
@@ -67,69 +67,24 @@ def test_it_is_unpacked_once(tar: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert userland.directory().stat().st_ino == before
 
 
-def _edit(root: Path) -> None:
-    (root / "bin/one").write_bytes(b"eno")
-
-
-def _add(root: Path) -> None:
-    (root / "bin/three").write_bytes(b"")
-
-
-def _remove(root: Path) -> None:
-    (root / "etc/link").unlink()
-
-
-def _redirect(root: Path) -> None:
-    (root / "bin/one").unlink()
-    (root / "bin/one").symlink_to("/etc/hostname")
-
-
-def _open_up(root: Path) -> None:
-    (root / "bin/one").chmod(0o4777)
-
-
-@pytest.mark.parametrize("damage", [_edit, _add, _remove, _redirect, _open_up])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")])
 def test_a_damaged_one_is_unpacked_anew(
-    tar: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    tar: Path, damage: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    damage(userland.directory())
+    damage(userland.directory() / "bin/one")
     monkeypatch.setattr(userland, "_verified", set())
-    assert userland.agrees(tar, userland.directory())
+    assert userland.is_whole(tar, userland.directory())
     names = {path.name for path in tar.parent.iterdir() if "unpacked" in path.name}
     assert len(names) == 2  # itself and its lock: nothing half-done beside it
-
-
-@pytest.mark.parametrize(
-    "member",
-    [
-        ("../out", tarfile.REGTYPE, "x"),
-        ("/out", tarfile.REGTYPE, "x"),
-        ("bin/../../out", tarfile.REGTYPE, "x"),
-        ("etc/link/out", tarfile.REGTYPE, "x"),
-        ("bin/hard", tarfile.LNKTYPE, "etc/link"),
-        ("bin/hard", tarfile.LNKTYPE, "../out"),
-        ("bin/null", tarfile.CHRTYPE, ""),
-        ("bin/one", tarfile.REGTYPE, "again"),
-    ],
-    ids=["up", "absolute", "up later", "through a link", "hard to soft", "hard out", "device",
-         "twice"],
-)  # fmt: skip
-def test_an_archive_that_wants_more_is_refused(
-    tmp_path: Path, member: tuple[str, bytes, str]
-) -> None:
-    tar = archive(tmp_path / "bad.tar", *GOOD, member)
-    with pytest.raises((ValueError, FileExistsError)):
-        userland.unpack(tar, tmp_path / "root")
-    assert not (tmp_path / "out").exists()
 
 
 def test_what_failed_to_unpack_leaves_nothing_and_the_next_try_works(
     tar: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = tar.read_bytes()
-    archive(tar, *GOOD, ("../out", tarfile.REGTYPE, "x"))
-    with pytest.raises(ValueError, match="out"):
+    tar.write_bytes(b"no archive")
+    with pytest.raises(tarfile.TarError):
         userland.directory()
     assert not [path for path in tar.parent.iterdir() if path.is_dir()]
     tar.write_bytes(good)
-    assert userland.agrees(tar, userland.directory())
+    assert userland.is_whole(tar, userland.directory())

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from vmcompare.engines.programs import deny_mkdir
-from vmcompare.errors import Unavailable
 
 on_linux = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="needs Linux on x86-64"
@@ -62,8 +61,3 @@ def test_the_environment_is_handed_on(program: Path) -> None:
 @pytest.mark.parametrize("words", [[], ["/nowhere/at-all"]])
 def test_without_a_program_to_become_it_fails(program: Path, words: list[str]) -> None:
     assert subprocess.run([str(program), *words], check=False).returncode == 126
-
-
-def test_other_processors_are_told_what_to_do() -> None:
-    with pytest.raises(Unavailable, match="recorded step"):
-        deny_mkdir.elf("aarch64")

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from vmcompare.engines.programs import heartbeat
-from vmcompare.errors import Unavailable
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the program is one for Linux")
 
@@ -81,9 +80,3 @@ def test_the_jumps_of_the_arm64_program_lead_where_they_should() -> None:
     assert 7 + ((condition >> 5) & 0x7FFFF) == done
     assert 9 + ((place >> 5) & 0x7FFFF) == pause  # in words: immlo is zero
     assert 12 + (back & 0x3FFFFFF) - (1 << 26) == beat
-
-
-def test_another_processor_is_refused_with_a_next_step() -> None:
-    with pytest.raises(Unavailable) as caught:
-        heartbeat.elf("riscv64")
-    assert caught.value.next_step

@@ -10,7 +10,6 @@ import psutil
 import pytest
 
 from vmcompare.engines.programs.touch_and_free import ASKS, FREED, TOUCHED, elf
-from vmcompare.errors import Unavailable
 
 runs_here = pytest.mark.skipif(
     platform.system() != "Linux" or platform.machine() != "x86_64",
@@ -47,8 +46,3 @@ def test_it_holds_what_it_was_told_to_and_then_none_of_it(program: Path) -> None
 @pytest.mark.parametrize("argv", [[], ["20", "0"], ["999999999", "0", "0"]])
 def test_what_it_cannot_do_ends_it_with_an_error(program: Path, argv: list[str]) -> None:
     assert subprocess.run([program, *argv], check=False, timeout=9, capture_output=True).returncode
-
-
-def test_another_processor_is_told_that_there_is_none() -> None:
-    with pytest.raises(Unavailable, match="riscv64"):
-        elf("riscv64")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from vmcompare.engines.programs.workload import Spent, elf, spent
-from vmcompare.errors import Unavailable
 
 runs_here = pytest.mark.skipif(
     platform.system() != "Linux" or platform.machine() != "x86_64",
@@ -88,8 +87,3 @@ def test_the_bytes_it_sends_to_itself_take_time(program: Path) -> None:
 def test_what_is_no_report_is_refused() -> None:
     with pytest.raises(ValueError, match="9 bytes"):
         spent(b"not found")
-
-
-def test_another_processor_is_told_that_there_is_none() -> None:
-    with pytest.raises(Unavailable, match="riscv64"):
-        elf("riscv64")

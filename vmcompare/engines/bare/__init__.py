@@ -13,6 +13,7 @@ import selectors
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,16 +26,14 @@ import psutil
 from vmcompare.engines import log
 from vmcompare.engines.commands import (
     END_S,
-    Turn,
     announcing,
     followed,
     is_ending,
     kill_line,
+    one_at_a_time,
     run_to_end,
 )
-from vmcompare.engines.commands import first_byte_ns as first_byte_of
 from vmcompare.engines.images import alpine
-from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.oci import ENVIRONMENT
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
@@ -91,10 +90,8 @@ class Container(Protocol):
         """
 
 
-@dataclass(slots=True)
 class BareLauncher(ABC):
     runtime: ClassVar[str]
-    progress: Progress | None = None
 
     @abstractmethod
     def container(self, spec: Spec) -> AbstractContextManager[Container]:
@@ -122,8 +119,8 @@ class BareLauncher(ABC):
 
     def image(self, spec: Spec) -> ImageFacts:
         refuse(spec, self.runtime)
-        size = alpine.rootfs_tar(self.progress).stat().st_size
-        return ImageFacts(alpine.rootfs_digest(self.progress), size_bytes=size)
+        size = alpine.rootfs_tar().stat().st_size
+        return ImageFacts(alpine.rootfs_digest(), size_bytes=size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime=self.runtime)
@@ -183,7 +180,7 @@ class BareSandbox:
     printed: IO[bytes]
     environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
     cannot: bytes | None = None
-    turn: Turn = field(default_factory=Turn, init=False)
+    following: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Completed:
         done = self._enter(argv, b"", timeout_s)
@@ -195,16 +192,20 @@ class BareSandbox:
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
         if self.first.is_ending():
             raise AbnormalShutdown("the container has ended")
-        with (
-            self.turn.take(argv),
-            followed(
-                (*self.enter, *announcing(argv)),
-                on_output,
-                announced=argv,
-                end_inside=self._end_inside,
-                environment=self.environment,
-            ) as heard,
-        ):
+        following = followed(
+            (*self.enter, *announcing(argv)),
+            on_output,
+            announced=argv,
+            end_inside=self._end_inside,
+            environment=self.environment,
+        )
+        with one_at_a_time(self.following, argv), contextlib.ExitStack() as entered:
+            try:
+                heard = entered.enter_context(following)
+            except LaunchFailure as error:  # no such program, or no container any more to look in
+                if self.first.is_ending():
+                    raise AbnormalShutdown("the container has ended") from error
+                raise
             yield heard
 
     def _end_inside(self, pid: int) -> None:
@@ -283,19 +284,21 @@ def cleaned(text: str) -> str:
 
 
 def first_byte_ns(
-    starter: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes]
+    starter: subprocess.Popen[bytes], command: Sequence[str], printed: IO[bytes] | None = None
 ) -> int:
     """When the first byte came, on the host's clock. Raises ``WaitTimeout``, ``LaunchFailure``."""
     assert starter.stdout is not None
-    try:
-        first_ns = first_byte_of(starter.stdout, FIRST_BYTE_TIMEOUT_S)
-    except TimeoutError:
-        what = f"the first byte of {command[0]}"
-        raise WaitTimeout(what, FIRST_BYTE_TIMEOUT_S, console(printed)) from None
-    if first_ns is None:
-        what = "the container ended before its first byte"
-        raise LaunchFailure(what, command, console(printed))
-    return first_ns
+    with selectors.DefaultSelector() as ready:
+        ready.register(starter.stdout, selectors.EVENT_READ)
+        in_time = ready.select(FIRST_BYTE_TIMEOUT_S)
+    data = os.read(starter.stdout.fileno(), 1) if in_time else b""
+    now_ns = time.perf_counter_ns()
+    said = console(printed) if printed and not data else ""
+    if not in_time:
+        raise WaitTimeout(f"the first byte of {command[0]}", FIRST_BYTE_TIMEOUT_S, said)
+    if not data:
+        raise LaunchFailure("the instance ended before its first byte", command, said)
+    return now_ns
 
 
 def children(pid: int) -> tuple[int, ...]:

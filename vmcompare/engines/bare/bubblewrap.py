@@ -31,7 +31,6 @@ import psutil
 from vmcompare.engines import bare, cleanup
 from vmcompare.engines.commands import end_child, query
 from vmcompare.engines.images import userland
-from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.oci import ENVIRONMENT
 from vmcompare.errors import AbnormalShutdown, Unavailable
 from vmcompare.sandbox import (
@@ -102,7 +101,7 @@ class BubblewrapLauncher(bare.BareLauncher):
 
     @contextmanager
     def container(self, spec: Spec) -> Iterator[bare.Container]:
-        yield _Container(_command(_program(), userland.directory(self.progress), spec.command))
+        yield _Container(_command(_program(), userland.directory(), spec.command))
 
 
 class _Container:
@@ -256,5 +255,5 @@ def probe() -> Availability:
     )
 
 
-def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
-    return {Platform.CONTAINER: BubblewrapLauncher(progress)}
+def launchers() -> Mapping[Platform, Launcher]:
+    return {Platform.CONTAINER: BubblewrapLauncher()}

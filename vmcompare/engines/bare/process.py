@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,10 +19,14 @@ from pathlib import Path, PurePosixPath
 
 from vmcompare import paths
 from vmcompare.engines import cleanup
-from vmcompare.engines.bare import started
-from vmcompare.engines.commands import Turn, end_child, first_byte_ns, followed, run_to_end
+from vmcompare.engines.bare import first_byte_ns, started
+from vmcompare.engines.commands import (
+    end_child,
+    followed,
+    one_at_a_time,
+    run_to_end,
+)
 from vmcompare.engines.images import alpine
-from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, WaitTimeout
 from vmcompare.sandbox import (
@@ -42,7 +47,6 @@ from vmcompare.sandbox import (
     refuse_what_only_vms_have,
 )
 
-FIRST_BYTE_TIMEOUT_S = 10.0
 GRACE_S = 2.0  # for it to end once its standard input ended; then it is killed
 _LOADER, _BUSYBOX = "lib/ld-musl-x86_64.so.1", "bin/busybox"
 
@@ -54,7 +58,7 @@ class ProcessSandbox:
     child: subprocess.Popen[bytes]
     root: Path
     placed: dict[str, str] = field(default_factory=dict)
-    turn: Turn = field(default_factory=Turn)
+    following: threading.Lock = field(default_factory=threading.Lock)
     used: bool = False
     followed_pid: int = 0
 
@@ -72,7 +76,7 @@ class ProcessSandbox:
 
     @contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
-        with self.turn.take(argv):
+        with one_at_a_time(self.following, argv):
             applets = self.run(["busybox", "--list"]).output.decode().split()
             if argv[0] not in self.placed and PurePosixPath(argv[0]).name not in applets:
                 raise LaunchFailure(f"there is no program {argv[0]} in the instance", argv)
@@ -121,14 +125,11 @@ class ProcessSandbox:
         return ""
 
 
-@dataclass(slots=True)
 class ProcessLauncher:
     """Starts the first-byte program with one fork and exec.
 
     A vCPU or memory limit of the spec is not enforced: an ordinary process has none.
     """
-
-    progress: Progress | None = None
 
     @contextmanager
     def open(self, spec: Spec, on_event: OnEvent) -> Iterator[ProcessSandbox]:
@@ -142,14 +143,14 @@ class ProcessLauncher:
                 "an ordinary process has no network of its own", "choose a start without one"
             )
         with cleanup.folder() as root:
-            _unpack(root, self.progress)
+            _unpack(root)
             command = [str(root / spec.command[0].lstrip("/")), *spec.command[1:]]
             child, start_ns = started("the process", command)
             # Events are told after the start was timed: a watcher costs the process nothing.
             with child:
                 sandbox = ProcessSandbox(child, root)
                 try:
-                    first_ns = _first_byte_ns(child)
+                    first_ns = first_byte_ns(child, command)
                     on_event(Event(Phase.OPEN, start_ns))
                     on_event(Event(Phase.FIRST_BYTE, first_ns))
                     yield sandbox
@@ -158,16 +159,16 @@ class ProcessLauncher:
             on_event(Event(Phase.EXIT, time.perf_counter_ns()))
 
     def image(self, spec: Spec) -> ImageFacts:  # noqa: ARG002
-        size = alpine.rootfs_tar(self.progress).stat().st_size
-        return ImageFacts(alpine.rootfs_digest(self.progress), size_bytes=size)
+        size = alpine.rootfs_tar().stat().st_size
+        return ImageFacts(alpine.rootfs_digest(), size_bytes=size)
 
     def traits(self, spec: Spec) -> Traits:  # noqa: ARG002
         return Traits("mechanism", runtime="fork+exec")
 
 
-def _unpack(root: Path, progress: Progress | None) -> None:
+def _unpack(root: Path) -> None:
     wanted = (_LOADER, _BUSYBOX)
-    with tarfile.open(alpine.rootfs_tar(progress)) as tar:
+    with tarfile.open(alpine.rootfs_tar()) as tar:
         for name in wanted:
             source = tar.extractfile(name)
             if source is None:
@@ -183,17 +184,6 @@ def _place(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         path.chmod(0o755)
-
-
-def _first_byte_ns(child: subprocess.Popen[bytes]) -> int:
-    assert child.stdout is not None
-    try:
-        first_ns = first_byte_ns(child.stdout, FIRST_BYTE_TIMEOUT_S)
-    except TimeoutError:
-        raise WaitTimeout("the first byte of the process", FIRST_BYTE_TIMEOUT_S) from None
-    if first_ns is None:
-        raise AbnormalShutdown("the process ended before its first byte")
-    return first_ns
 
 
 def probe() -> Availability:
@@ -223,5 +213,5 @@ def probe() -> Availability:
     return Availability(True, version=platform.release())
 
 
-def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
-    return {Platform.PROCESS: ProcessLauncher(progress)}
+def launchers() -> Mapping[Platform, Launcher]:
+    return {Platform.PROCESS: ProcessLauncher()}

@@ -29,7 +29,6 @@ from vmcompare.engines import bare, cleanup
 from vmcompare.engines.commands import end_child, query
 from vmcompare.engines.docker.container import PIDS_LIMIT
 from vmcompare.engines.images import userland
-from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.oci import CAPABILITIES, CPU_PERIOD_US, cgroup_version, configuration
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, VmcompareError
 from vmcompare.sandbox import (
@@ -56,7 +55,7 @@ class RuncLauncher(bare.BareLauncher):
     @contextmanager
     def container(self, spec: Spec) -> Iterator[bare.Container]:
         program = _program()
-        root = userland.directory(self.progress)
+        root = userland.directory()
         with cleanup.folder() as directory:
             container = _Container(program, directory)
             text = json.dumps(config(root, spec, container.name, cgroup_version()))
@@ -225,8 +224,8 @@ def probe() -> Availability:
     return Availability(True, version=version)
 
 
-def launchers(progress: Progress | None = None) -> Mapping[Platform, Launcher]:
-    return {Platform.CONTAINER: RuncLauncher(progress)}
+def launchers() -> Mapping[Platform, Launcher]:
+    return {Platform.CONTAINER: RuncLauncher()}
 
 
 _SWAP = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from vmcompare.engines.cleanup.containers import end_shim, environment
 from vmcompare.engines.cleanup.ending import CGROUP_ROOT, Ended, Swept, remove_cgroups, sweep
-from vmcompare.engines.cleanup.folder import folder
 from vmcompare.engines.cleanup.guardian import guard
-from vmcompare.engines.cleanup.identity import boot, is_same_process, started
 from vmcompare.engines.cleanup.ledger import (
     CONTAINERS,
     LABEL,
     Damaged,
+    boot,
+    folder,
     forget,
+    is_same_process,
     labels,
     private,
     session_id,
+    started,
     watch,
 )
 from vmcompare.engines.cleanup.processes import end_session_processes, marked, spared

@@ -18,8 +18,15 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from vmcompare.engines.cleanup.identity import boot, is_same_process
-from vmcompare.engines.cleanup.ledger import LABEL, LABEL_BOOT, LABEL_PID, LABEL_STARTED, labels
+from vmcompare.engines.cleanup.ledger import (
+    LABEL,
+    LABEL_BOOT,
+    LABEL_PID,
+    LABEL_STARTED,
+    boot,
+    is_same_process,
+    labels,
+)
 from vmcompare.engines.docker_connection import connect, docker_is_named, engine_errors
 from vmcompare.errors import Unavailable
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vmcompare import paths
 from vmcompare.engines.cleanup.containers import remove_containers
-from vmcompare.engines.cleanup.folder import remove
-from vmcompare.engines.cleanup.identity import boot
 from vmcompare.engines.cleanup.ledger import (
     CONTAINERS,
     SESSION,
     Damaged,
     Ledger,
+    boot,
+    is_named_for,
     not_private,
     sessions_dir,
+    user,
 )
 from vmcompare.engines.cleanup.processes import end_session_processes
-from vmcompare.errors import printable, short
+from vmcompare.errors import StorageError, printable, short
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
@@ -65,14 +69,10 @@ def sweep() -> Swept:
     understood is left alone and named in ``refused``.
     """
     swept = Swept()
-    living = set()
     for ledger in _ledgers(swept):
-        if ledger.owner.lives():
-            living.add(ledger.owner.session)
-        else:
+        if not ledger.owner.lives():
             clear(ledger, swept)
     remove_containers(swept, session=None)
-    _remove_cgroups(swept, living)
     return swept
 
 
@@ -80,32 +80,26 @@ def _ledgers(swept: Swept) -> Iterator[Ledger]:
     """The ledgers that can be obeyed; the others are named."""
     folder = sessions_dir()
     try:
-        held = os.open(folder, os.O_RDONLY | _FOLDER)
+        status = folder.lstat()
+        reason = not_private(status) if stat.S_ISDIR(status.st_mode) else "it is no folder"
+        found = sorted(folder.iterdir()) if not reason else []
     except FileNotFoundError:
         return
     except OSError as error:
         swept.refused.append(f"{_shown(folder)} was left alone: {error.strerror}")
         return
-    try:
-        if reason := not_private(os.fstat(held)):
-            step = "make it yours alone (chmod 700), or remove it"
-            swept.refused.append(f"{_shown(folder)} was left alone: {reason}. Next step: {step}")
-            return
-        for name in sorted(entry.name for entry in os.scandir(held)):
-            try:
-                if not re.fullmatch(rf"{SESSION}\.jsonl", name):
-                    raise Damaged("it is not called as our lists are")
-                yield Ledger.read(folder / name, held)
-            except FileNotFoundError:
-                continue  # its owner has just ended
-            except Damaged as error:
-                where = _shown(folder / name)
-                swept.refused.append(f"{where} was left alone: {error}. Next step: remove it")
-    finally:
-        os.close(held)
-
-
-_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    if reason:
+        step = "make it yours alone (chmod 700), or remove it"
+        swept.refused.append(f"{_shown(folder)} was left alone: {reason}. Next step: {step}")
+    for path in found:
+        try:
+            if not re.fullmatch(rf"{SESSION}\.jsonl", path.name):
+                raise Damaged("it is not called as our lists are")
+            yield Ledger.read(path)
+        except FileNotFoundError:
+            continue  # its owner has just ended
+        except Damaged as error:
+            swept.refused.append(f"{_shown(path)} was left alone: {error}. Next step: remove it")
 
 
 def _shown(path: Path | str) -> str:
@@ -121,12 +115,15 @@ def clear(ledger: Ledger, swept: Swept) -> None:
             swept.add("process", str(pid))
     if CONTAINERS in ledger.watched:
         remove_containers(swept, session=session)
-    _remove_cgroups_of(session, swept)  # with what is in them, which may use the paths
+    # With what is in them, which may use the paths. A container whose runtime was killed while it
+    # started is in no ledger yet: its first process waits for a word that never comes.
+    for name in remove_cgroups(f"vmcompare-{session}*"):
+        swept.add("cgroup", name)
     refused = [f"line {number}: it is not understood" for number in ledger.skipped]
     for key in ledger.watched:
         if key != CONTAINERS:
             try:
-                if remove(key, session):
+                if remove_folder(key, session):
                     swept.add("path", key)
             except ValueError as reason:
                 refused.append(f"{_shown(key)}: {reason}")
@@ -138,14 +135,63 @@ def clear(ledger: Ledger, swept: Swept) -> None:
         ledger.path.unlink(missing_ok=True)
 
 
-def _remove_cgroups_of(session: str, swept: Swept) -> None:
-    """End what is in cgroups called ``vmcompare-SESSION…``, and remove them.
+def roots() -> list[Path]:
+    """Where folders of ours may lie, and are removed: for temporary files, at run time, derived."""
+    named = [os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"]
+    places = [Path(name) for name in named if name.startswith("/")]
+    with contextlib.suppress(StorageError):
+        places.append(paths.temporary())
+    return [*places, paths.cache_dir() / "images"]
 
-    A container whose runtime was killed while it started is in no ledger yet: its first process
-    waits for a word that never comes.
+
+def remove_folder(text: str, session: str) -> bool:
+    """Remove a folder that a ledger of ``session`` names; whether there was one.
+
+    Raises ``ValueError`` with the reason, as a clause, where it is none of that session's, does not
+    lie directly in one of our places, or cannot be removed.
     """
-    for path in remove_cgroups(f"vmcompare-{session}*"):
-        swept.add("cgroup", path)
+    path = Path(text)
+    if not path.is_absolute() or not is_named_for(session, path.name):
+        raise ValueError("it is not called as our folders are")
+    try:
+        place = os.path.realpath(path.parent, strict=True)
+        known = {os.path.realpath(root) for root in roots()}
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise ValueError("its path cannot be followed") from error
+    if place not in known:
+        raise ValueError("it does not lie in a folder for temporary files (is TMPDIR another?)")
+    try:
+        return _remove_in(Path(place, path.name))
+    except OSError as error:
+        raise ValueError(f"it cannot be removed: {error.strerror}") from error
+
+
+def _remove_in(path: Path) -> bool:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(status.st_mode):
+        raise ValueError("it is no folder")
+    if os.name == "posix" and status.st_uid != user():
+        raise ValueError("it belongs to another user")
+    if _is_mounted_in(str(path)):
+        raise ValueError("something is mounted in it: unmount that first")
+    shutil.rmtree(path)  # follows no link, the path itself included
+    return True
+
+
+def _is_mounted_in(path: str) -> bool:
+    """Whether a file system is mounted on ``path`` or below; fields as in proc(5)."""
+    try:
+        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    path = path.replace("\\", "\\134").replace(" ", "\\040")
+    points = (line.split(" ")[4] for line in table.splitlines())
+    return any(point == path or point.startswith(f"{path}/") for point in points)
 
 
 def remove_cgroups(named: str) -> list[str]:
@@ -173,23 +219,3 @@ def _kill_in(cgroup: Path) -> None:
         for pid in (cgroup / "cgroup.procs").read_text(encoding="ascii").split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-
-
-def _remove_cgroups(swept: Swept, living: set[str]) -> None:
-    """Remove empty cgroups called ``vmcompare-SESSION`` whose session is not among ``living``.
-
-    A cgroup that still holds a process refuses to go; that is left to it. One whose session's pid
-    is in use waits: another user's ledger is not seen from here.
-    """
-    import psutil
-
-    for pattern in ("vmcompare-*", "*/vmcompare-*"):
-        for path in CGROUP_ROOT.glob(pattern):
-            session = path.name.removeprefix("vmcompare-")
-            pid = session.partition("-")[0]
-            if not re.fullmatch(r"[0-9]{1,10}", pid) or psutil.pid_exists(int(pid)):
-                continue
-            if session not in living:
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-                    swept.add("cgroup", str(path.relative_to(CGROUP_ROOT)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,8 +12,7 @@ from pathlib import Path
 
 from vmcompare import paths
 from vmcompare.engines import child_python
-from vmcompare.engines.cleanup.ending import Swept, clear
-from vmcompare.engines.cleanup.ledger import Damaged, Ledger, abandon_own, open_own, session_id
+from vmcompare.engines.cleanup.ledger import abandon_own, open_own, session_id
 from vmcompare.engines.cleanup.processes import MARK, spared
 from vmcompare.errors import Unavailable
 
@@ -85,15 +83,3 @@ def _dismiss(guardian: subprocess.Popen[bytes]) -> None:
         guardian.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         guardian.wait(GUARDIAN_END_S)
-
-
-def main(argv: list[str]) -> int:
-    """The guardian: wait until standard input ends, then clear the ledger named in ``argv``."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    while sys.stdin.buffer.read(4096):
-        pass
-    with contextlib.suppress(FileNotFoundError, Damaged):
-        clear(Ledger.read(Path(argv[0])), Swept())
-    return 0

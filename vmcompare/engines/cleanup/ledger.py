@@ -13,7 +13,9 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +24,6 @@ from typing import IO, Annotated
 import msgspec
 
 from vmcompare import paths
-from vmcompare.engines.cleanup.identity import boot, is_same_process, started
 from vmcompare.errors import StorageError
 
 LABEL = "vmcompare"  # of every container of ours; its value is the session, the owner is in these:
@@ -30,12 +31,49 @@ LABEL_PID, LABEL_BOOT, LABEL_STARTED = f"{LABEL}.pid", f"{LABEL}.boot", f"{LABEL
 
 SESSION = r"[0-9]{1,10}-[0-9a-f]{8}"  # a session's name: its process and eight random digits
 LEDGER_BYTES = 8 << 20  # at most, of a ledger; each start takes about 200 bytes
-LINE_BYTES = 8 << 10  # at most, of a line; a path has at most 4,096 bytes
 CONTAINERS = "containers"  # all of this session's, known by their labels
 
 _Short = Annotated[str, msgspec.Meta(max_length=256)]
 _Session = Annotated[str, msgspec.Meta(pattern=rf"\A{SESSION}\Z")]
 _Pid = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+
+
+def boot() -> str:
+    """This boot and process-id namespace: pids can be compared only where this is equal.
+
+    Elsewhere than on Linux the boot time in minutes (seconds jitter by one).
+    """
+    try:
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot_id}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        import psutil
+
+        return f"{platform.node()}.{round(psutil.boot_time() / 60)}"
+
+
+def started(pid: int) -> str | None:
+    """When ``pid`` was started, in a form to compare for equality; ``None`` if it is not alive.
+
+    The kernel's tick count where there is one (Linux): ``create_time()`` comes from the wall clock
+    and moves with it.
+    """
+    import psutil
+
+    try:
+        if sys.platform == "linux":
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+            state, *rest = stat.rpartition(")")[2].split()
+            return None if state in "ZX" else rest[18]  # field 22 of proc(5): starttime
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
+    except (OSError, psutil.Error):
+        return None
+
+
+def is_same_process(pid: int, start: str) -> bool:
+    """Whether ``pid`` is alive and still the process that was ``started`` at ``start``."""
+    return start != "" and started(pid) == start
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -81,27 +119,25 @@ class Ledger:
         self._torn = False
 
     @classmethod
-    def read(cls, path: Path, folder: int | None = None) -> Ledger:
-        """The ledger in ``path``, or of that name in the open directory ``folder``.
+    def read(cls, path: Path) -> Ledger:
+        """The ledger in ``path``. A torn last line is what a crash leaves: it is no flaw.
 
-        A torn last line is what a crash leaves: it is no flaw. Raises ``Damaged``,
-        ``FileNotFoundError``.
+        Raises ``Damaged``, ``FileNotFoundError``.
         """
-        with private(path, folder) as stream:
-            lines = _lines(stream)
-            number, first, _ = next(lines, (0, b"", False))
-            owner = paths.understood(first, Owner)
-            if owner is None or path.name != f"{owner.session}.jsonl":
-                raise Damaged("its first line does not say whose it is")
-            ledger = cls(path, owner)
-            for number, line, whole in lines:
-                entry = paths.understood(line, LedgerEntry)
-                if entry is not None and bool(entry.watch) != bool(entry.forget):
-                    ledger.watched.pop(entry.forget, None)
-                    if entry.watch:
-                        ledger.watched[entry.watch] = None
-                elif whole and line.strip():
-                    ledger.skipped.append(number)
+        with private(path) as stream:
+            first, *lines = stream.read().split(b"\n")
+        owner = paths.understood(first, Owner)
+        if owner is None or path.name != f"{owner.session}.jsonl":
+            raise Damaged("its first line does not say whose it is")
+        ledger = cls(path, owner)
+        for number, line in enumerate(lines, start=2):
+            entry = paths.understood(line, LedgerEntry)
+            if entry is not None and bool(entry.watch) != bool(entry.forget):
+                ledger.watched.pop(entry.forget, None)
+                if entry.watch:
+                    ledger.watched[entry.watch] = None
+            elif line.strip() and number <= len(lines):  # behind the last newline: torn
+                ledger.skipped.append(number)
         return ledger
 
     def append(self, *entries: LedgerEntry) -> None:
@@ -138,14 +174,13 @@ _NEXT_STEP = (
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-def private(path: Path, folder: int | None = None) -> IO[bytes]:
-    """Open a file that only we can have written, or that of its name in the open ``folder``.
+def private(path: Path) -> IO[bytes]:
+    """Open a file that only we can have written.
 
     Raises ``Damaged`` (somebody else's, no file, too large) or ``FileNotFoundError``.
     """
-    name = path if folder is None else path.name
     try:
-        descriptor = os.open(name, os.O_RDONLY | _NO_LINK, dir_fd=folder)
+        descriptor = os.open(path, os.O_RDONLY | _NO_LINK)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
@@ -158,17 +193,6 @@ def private(path: Path, folder: int | None = None) -> IO[bytes]:
         os.close(descriptor)
         raise Damaged(reason)
     return os.fdopen(descriptor, "rb")
-
-
-def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes, bool]]:
-    """Each line: its number, its bytes, whether it is whole. One that is over-long says nothing."""
-    number = 0
-    while line := stream.readline(LINE_BYTES):
-        number += 1
-        whole = line.endswith(b"\n")
-        while not whole and (rest := stream.readline(LINE_BYTES)):
-            line, whole = b"[", rest.endswith(b"\n")
-        yield number, line, whole
 
 
 def user() -> int:
@@ -285,11 +309,27 @@ def forget(key: str) -> None:
             session.ledger.append(LedgerEntry(forget=key))
 
 
-def new_name() -> str:
-    """A name for a folder of this session; only folders called so are ever removed."""
-    return f"vmcompare-{session_id()}-{secrets.token_hex(4)}"
+@contextlib.contextmanager
+def folder(within: Path | None = None) -> Iterator[Path]:
+    """A new folder of our own, mode 700, written down before it exists; leaving removes it.
+
+    ``tempfile.TemporaryDirectory`` tells a folder's name only once it has made it: a ``kill -9``
+    then would leave one that no ledger knows. ``within`` is one of ``ending.roots``. Raises
+    ``StorageError``.
+    """
+    place = paths.temporary() if within is None else within.absolute()
+    path = place / f"vmcompare-{session_id()}-{secrets.token_hex(4)}"
+    watch(str(path))
+    try:
+        with paths.said_of(path, paths.TEMPORARY):
+            path.mkdir(mode=0o700)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():  # else it stays written down, for whoever cleans up after us
+            forget(str(path))
 
 
 def is_named_for(session: str, name: str) -> bool:
-    """Whether :func:`new_name` could have given ``name`` in that session."""
+    """Whether :func:`folder` could have named a folder ``name`` in that session."""
     return re.fullmatch(rf"vmcompare-{re.escape(session)}-[0-9a-f]{{8}}", name) is not None

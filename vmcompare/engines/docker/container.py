@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.commands import Turn
+from vmcompare.engines.commands import one_at_a_time
 from vmcompare.engines.docker import inside
 from vmcompare.engines.docker.inside import Output, Stream
 from vmcompare.engines.docker_connection import REQUEST_TIMEOUT_S, Request, engine_errors
@@ -43,7 +42,39 @@ _MIB = 1024 * 1024
 _numbers = itertools.count(1)
 
 
-class Container(AbstractContextManager["Container"]):
+@contextlib.contextmanager
+def opened(
+    api: APIClient,
+    image: str,
+    spec: Spec,
+    on_event: OnEvent,
+    *,
+    on_no_image: Callable[[], object] = lambda: None,
+    on_lost: Callable[[], object] = lambda: None,
+    joined: Joined | None = None,
+) -> Iterator[Container]:
+    """A container that runs, removed on leaving, whatever happens.
+
+    Args:
+        on_no_image, on_lost: are told that the image, or the engine, is gone.
+        joined: the network it is on, if that is somebody else's.
+    """
+    container = Container(api, image, spec, on_event, on_lost, joined)
+    cleanup.watch(cleanup.CONTAINERS)
+    try:
+        container.launch(on_no_image)
+        yield container
+        container.destroy()
+    except BaseException as error:
+        try:
+            container.destroy()
+        except VmcompareError as failure:
+            error.add_note(f"In addition: {failure}")
+        raise
+    container.tell_end()
+
+
+class Container:
     """A container from its creation to its removal; a :class:`vmcompare.sandbox.Sandbox`.
 
     Attributes:
@@ -57,14 +88,13 @@ class Container(AbstractContextManager["Container"]):
         image: str,
         spec: Spec,
         on_event: OnEvent,
-        on_no_image: Callable[[], object],
         on_lost: Callable[[], object],
-        joined: Joined | None = None,
+        joined: Joined | None,
     ) -> None:
-        self._on_no_image, self._on_lost = on_no_image, on_lost
         self.name = _new_name()
         self.exit_code: int | None = None
-        self._api, self._image, self._spec, self._on_event = api, image, spec, on_event
+        self._api, self._image, self._spec = api, image, spec
+        self._on_event, self._on_lost = on_event, on_lost
         self._creation: Request[Any] | None = None
         self._removal: Request[Any] | None = None
         own = spec.network and spec.own_network
@@ -75,19 +105,12 @@ class Container(AbstractContextManager["Container"]):
         self._id = ""
         self._removed_ns = 0
         self._started = False
-        self._turn = Turn()
+        self._following = threading.Lock()
 
     # entering
 
-    def __enter__(self) -> Container:
-        cleanup.watch(cleanup.CONTAINERS)
-        with contextlib.ExitStack() as undo:
-            undo.push(self._abandon)
-            self._launch()
-            undo.pop_all()
-        return self
-
-    def _launch(self) -> None:
+    def launch(self, on_no_image: Callable[[], object]) -> None:
+        """Create and start it, and wait for its first byte. Raises what ``Launcher.open`` does."""
         import docker.errors
 
         prepared = self._spec.start is Start.PRE_CREATED
@@ -104,7 +127,7 @@ class Container(AbstractContextManager["Container"]):
             self._start()
         except docker.errors.APIError as error:
             if isinstance(error, docker.errors.ImageNotFound):
-                self._on_no_image()
+                on_no_image()
             what = f"Docker could not start {self._image}"
             raise LaunchFailure(what, self._request(), str(error.explanation or error)) from error
         except engine_errors() as error:
@@ -185,38 +208,7 @@ class Container(AbstractContextManager["Container"]):
 
     # leaving
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            self._abandon(kind, error, trace)
-            return
-        with contextlib.ExitStack() as undo:
-            undo.push(self._abandon)  # should the removal itself be interrupted
-            self._destroy()
-            undo.pop_all()
-        assert self._output is not None
-        removed_ns = self._removed_ns or time.perf_counter_ns()
-        self._tell(Phase.EXIT, min(self._output.end_ns or removed_ns, removed_ns))
-        self._tell(Phase.REMOVED, removed_ns)
-
-    def _abandon(
-        self,
-        kind: type[BaseException] | None,  # noqa: ARG002
-        error: BaseException | None,
-        trace: TracebackType | None,  # noqa: ARG002
-    ) -> None:
-        """Remove the container while ``error`` is on its way; a failure to do so is added to it."""
-        try:
-            self._destroy()
-        except VmcompareError as failure:
-            if error is not None:
-                error.add_note(f"In addition: {failure}")
-
-    def _destroy(self) -> None:
+    def destroy(self) -> None:
         """End and remove the container, whatever state it is in. May be called again.
 
         Raises ``AbnormalShutdown`` if the engine does not do it; the ledger then still knows.
@@ -242,6 +234,13 @@ class Container(AbstractContextManager["Container"]):
                 self._stream.close()
                 self._stream = None
         cleanup.forget(cleanup.CONTAINERS)
+
+    def tell_end(self) -> None:
+        """Tell when its first program had ended, and when it was removed."""
+        assert self._output is not None
+        removed_ns = self._removed_ns or time.perf_counter_ns()
+        self._tell(Phase.EXIT, min(self._output.end_ns or removed_ns, removed_ns))
+        self._tell(Phase.REMOVED, removed_ns)
 
     def _await_removal(self, timeout_s: float) -> bool:
         """Whether the engine reported the removal within ``timeout_s`` seconds."""
@@ -279,7 +278,7 @@ class Container(AbstractContextManager["Container"]):
 
     @contextlib.contextmanager
     def follow(self, argv: Sequence[str], on_output: OnOutput) -> Iterator[Followed]:
-        with self._turn.take(argv), contextlib.ExitStack() as followed:
+        with one_at_a_time(self._following, argv), contextlib.ExitStack() as followed:
             with self._alive() as output:
                 heard = followed.enter_context(
                     inside.followed(self._api, self.name, argv, on_output, output)

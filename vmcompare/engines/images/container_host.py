@@ -13,16 +13,13 @@ import os
 import platform
 import re
 import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from vmcompare.engines.commands import query
-from vmcompare.engines.images import alpine, initramfs
-from vmcompare.engines.images.cache import Cache, Progress, code_of
-from vmcompare.engines.programs.elf import MACHINES
+from vmcompare.engines.images import alpine, cache, initramfs
 from vmcompare.errors import Unavailable
 
 RUNC = "/usr/sbin/runc"  # in the guest
@@ -46,7 +43,7 @@ _LDD_TIMEOUT_S = 20.0
 _LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+|not found)(?: \(0x[0-9a-f]+\))?\s*$")
 
 
-def container_host_initramfs(progress: Progress | None = None, *, engine: bool = False) -> Path:
+def container_host_initramfs(*, engine: bool = False) -> Path:
     """The whole userland, then ``runc``, its libraries, a module: two cpio archives in one file.
 
     With ``engine`` also Docker's programs. Raises ``Unavailable`` where one of the programs is not
@@ -54,9 +51,9 @@ def container_host_initramfs(progress: Progress | None = None, *, engine: bool =
     """
     disk = alpine.sources().disk
     files = program_files("runc", *(ENGINE if engine else ()))
-    userland = alpine.full_initramfs(progress)
+    userland = alpine.full_initramfs()
     contents = [f"{path} {hashlib.sha256(data).hexdigest()}" for path, data in files.items()]
-    key = f"code {code_of(sys.modules[__name__])} {alpine.recipe()} {contents}"
+    key = f"code {cache.code_of(sys.modules[__name__])} {alpine.recipe()} {contents}"
 
     def build(out: Path) -> None:
         names = ("loop", "overlay") if engine else ("loop",)
@@ -65,19 +62,24 @@ def container_host_initramfs(progress: Progress | None = None, *, engine: bool =
         initramfs.write_joined(userland, {**files, **places}, out)
 
     name = "engine-host.cpio" if engine else "container-host.cpio"
-    return Cache(progress=progress).get(name, key, build)
+    return cache.get(name, key, build)
 
 
 def program_files(*names: str) -> Mapping[str, bytes]:
     """Programs, their loader and their libraries: absolute path in the guest → content.
 
-    Raises ``Unavailable``: no Linux here, no such program, one for another processor, or a library
-    missing.
+    Raises ``Unavailable``: no Linux here, no such program, or a library missing.
     """
     files = {}
     for name in names:
         program = _program(name)
-        files[str(PurePosixPath(RUNC).with_name(name))] = program.read_bytes()
+        try:
+            files[str(PurePosixPath(RUNC).with_name(name))] = program.read_bytes()
+        except OSError as error:
+            raise Unavailable(
+                f"{name} cannot be read ({error.strerror})",
+                "have an administrator make it readable, or analyse a recording",
+            ) from error
         files |= {path: Path(path).read_bytes() for path in _libraries(program)}
     return files
 
@@ -94,29 +96,7 @@ def _program(name: str) -> Path:
             f"there is no {name} here to put into a guest",
             f"install {_INSTALL[name]}, or analyse a recording",
         )
-    program = Path(found)
-    try:
-        machine = _elf_machine(program)
-    except OSError as error:
-        raise Unavailable(
-            f"{name} cannot be read ({error.strerror})",
-            "have an administrator make it readable, or analyse a recording",
-        ) from error
-    if machine != MACHINES.get(platform.machine().lower()):
-        raise Unavailable(
-            f"the {name} here is not a program for this computer's processor",
-            f"install your distribution's own {name}, or analyse a recording",
-        )
-    return program
-
-
-def _elf_machine(program: Path) -> int | None:
-    """The processor a program is for, by its ELF header; ``None`` where it is no such program."""
-    with program.open("rb") as stream:
-        head = stream.read(20)
-    if len(head) < 20 or head[:4] != b"\x7fELF":
-        return None
-    return int(struct.unpack_from("<H", head, 18)[0])
+    return Path(found)
 
 
 def _libraries(program: Path) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vmcompare.engines import cleanup
 from vmcompare.engines.commands import query
-from vmcompare.engines.images.cache import Cache, Progress, code_of
+from vmcompare.engines.images import cache
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import Unavailable
 from vmcompare.sandbox import FIRST_BYTE_PROGRAM
@@ -29,7 +29,7 @@ LINKS = {"bin/sh": "dash", "usr/bin/awk": "mawk"}  # what configuring the packag
 TIMEOUT_S = 600.0  # for fetching and unpacking: 3 s were measured, a slow line takes minutes
 
 
-def rootfs_tar(progress: Progress | None = None) -> Path:
+def rootfs_tar() -> Path:
     """The userland with the first-byte program, as a tar for ``docker import``; cached.
 
     Raises ``Unavailable`` (no ``mmdebstrap``, no Debian, no answer of the mirror) or
@@ -37,14 +37,12 @@ def rootfs_tar(progress: Progress | None = None) -> Path:
     """
     tool, suite = _tool(), _suite()
     program = first_byte.elf(platform.machine())
-    key = f"code {code_of(sys.modules[__name__])} {suite} {program.hex()}"
-    return Cache(progress=progress).get(
-        "debian.tar", key, lambda out: _build(tool, suite, program, out)
-    )
+    key = f"code {cache.code_of(sys.modules[__name__])} {suite} {program.hex()}"
+    return cache.get("debian.tar", key, lambda out: _build(tool, suite, program, out))
 
 
-def rootfs_digest(progress: Progress | None = None) -> str:
-    return "sha256:" + Cache().digest(rootfs_tar(progress))
+def rootfs_digest() -> str:
+    return cache.digest(rootfs_tar())
 
 
 def _tool() -> str:

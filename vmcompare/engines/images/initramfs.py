@@ -17,7 +17,6 @@ from typing import BinaryIO
 
 from vmcompare.engines.images import rootfs
 from vmcompare.errors import Unavailable
-from vmcompare.sandbox import FIRST_BYTE_PROGRAM
 
 _GUEST = Path(__file__).parent / "guest"
 
@@ -28,9 +27,15 @@ INIT_SCRIPTS: Mapping[str, str] = {
     "sbin/vmcompare-agents": "agents.sh",
 }
 """Path in a guest that runs from its RAM disk → our script of that name."""
+SERVICE_SCRIPTS: Mapping[str, str] = {
+    "/sbin/vmcompare-agent": "agent.sh",
+    "/sbin/vmcompare-agents": "agents.sh",
+    "/etc/init.d/vmcompare": "service.sh",
+}
+"""The same for a guest that runs from its disk, where they are put."""
 
 _SKELETON = ("bin", "dev", "etc", "lib", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr")
-_BUSYBOX = "/bin/busybox"
+_BUSYBOX = "bin/busybox"
 _MUSL_PREFIX = "lib/ld-musl-"
 
 
@@ -49,39 +54,41 @@ def write_full(tar: Path, out: Path) -> None:
         writer = CpioWriter(stream)
         for member, data in _members(source):
             writer.copy(member, data)
-        _programs(writer)
+        _devices(writer)
+        for path, name in INIT_SCRIPTS.items():
+            writer.file(path, script(name), 0o755)
         writer.close()
 
 
-def write_disk(tar: Path, modules: Mapping[str, bytes], out: Path) -> None:
-    """BusyBox and the modules that mount the disk; its init hands over to the disk's own."""
-    _write_for_disk(tar, modules, script("disk_init.sh"), {}, out)
-
-
-def write_install(tar: Path, modules: Mapping[str, bytes], first_byte: bytes, out: Path) -> None:
-    """Like :func:`write_disk`, but it copies our service onto the disk and ends."""
-    payload = {
-        PurePosixPath(FIRST_BYTE_PROGRAM).name: first_byte,
-        "vmcompare-agent": script("agent.sh"),
-        "vmcompare-agents": script("agents.sh"),
-        "service": script("service.sh"),
-    }
-    _write_for_disk(tar, modules, script("install_init.sh"), payload, out)
-
-
-def write_change(
-    tar: Path, modules: Mapping[str, bytes], files: Mapping[str, bytes], out: Path
+def write_disk(
+    tar: Path, modules: Mapping[str, bytes], init: str, files: Mapping[str, bytes], out: Path
 ) -> None:
-    """Like :func:`write_install`, but it copies ``files`` (absolute path → content) to the disk."""
-    payload = {path.lstrip("/"): data for path, data in files.items()}
-    _write_for_disk(tar, modules, script("change_init.sh"), payload, out)
+    """BusyBox, the modules that mount the disk, and our script ``init`` that does so.
+
+    ``files`` (absolute path → content) lie below ``/payload``: what the script may put on the disk.
+    """
+    with tarfile.open(tar) as source, out.open("wb") as stream:
+        writer = CpioWriter(stream)
+        for name in (*_SKELETON, "usr/bin", "usr/sbin"):
+            writer.directory(name)
+        for member, data in _members(source):
+            if member.name == _BUSYBOX or member.name.startswith(_MUSL_PREFIX):
+                writer.copy(member, data)
+        _devices(writer)
+        writer.file("init", script(init), 0o755)
+        writer.directory("modules")
+        for position, name in enumerate(DISK_MODULES):  # the numbers keep the order of loading
+            writer.file(f"modules/{position}-{name}.ko", modules[name])
+        writer.directory("payload")
+        _place(writer, "payload/", files)
+        writer.close()
 
 
 def write_files(files: Mapping[str, bytes], out: Path) -> None:
     """``files`` alone: Linux unpacks archives that follow one another over each other."""
     with out.open("wb") as stream:
         writer = CpioWriter(stream)
-        _place(writer, "", {path.lstrip("/"): data for path, data in files.items()})
+        _place(writer, "", files)
         writer.close()
 
 
@@ -112,54 +119,19 @@ def read_modules(disk: Path, names: Sequence[str] = DISK_MODULES) -> dict[str, b
     return found
 
 
-def _write_for_disk(
-    tar: Path,
-    modules: Mapping[str, bytes],
-    init: bytes,
-    payload: Mapping[str, bytes],
-    out: Path,
-) -> None:
-    with tarfile.open(tar) as source, out.open("wb") as stream:
-        writer = CpioWriter(stream)
-        _busybox(writer, source, applets=False)
-        _devices(writer)
-        writer.file("init", init, 0o755)
-        writer.directory("modules")
-        for position, name in enumerate(DISK_MODULES):  # the numbers keep the order of loading
-            writer.file(f"modules/{position}-{name}.ko", modules[name])
-        writer.directory("payload")
-        _place(writer, "payload/", payload)
-        writer.close()
-
-
 def _place(writer: CpioWriter, prefix: str, files: Mapping[str, bytes]) -> None:
-    folders = {str(p) for name in files for p in PurePosixPath(name).parents} - {"."}
+    names = {path: path.lstrip("/") for path in files}
+    folders = {str(p) for name in names.values() for p in PurePosixPath(name).parents} - {"."}
     for folder in sorted(folders):
         writer.directory(prefix + folder)
-    for name, data in files.items():
-        writer.file(prefix + name, data, 0o755)
-
-
-def _programs(writer: CpioWriter) -> None:
-    _devices(writer)
-    for path, name in INIT_SCRIPTS.items():
-        writer.file(path, script(name), 0o755)
+    for path, data in files.items():
+        writer.file(prefix + names[path], data, 0o755)
 
 
 def _devices(writer: CpioWriter) -> None:
     """What the kernel opens before devtmpfs is mounted (major and minor: Linux devices.txt)."""
     writer.character_device("dev/console", 5, 1)
     writer.character_device("dev/null", 1, 3, 0o666)
-
-
-def _busybox(writer: CpioWriter, source: tarfile.TarFile, *, applets: bool = True) -> None:
-    for name in (*_SKELETON, "usr/bin", "usr/sbin"):
-        writer.directory(name)
-    for member, data in _members(source):
-        needed = member.name == _BUSYBOX.lstrip("/") or member.name.startswith(_MUSL_PREFIX)
-        applet = member.issym() and member.linkname == _BUSYBOX
-        if needed or (applets and applet):
-            writer.copy(member, data)
 
 
 def _members(source: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, bytes]]:

@@ -30,17 +30,12 @@ def files(name: str, *paths: Path) -> Piece:
     """Files as they lie here, one behind the other: a kernel, a RAM disk, an overlay."""
     size = sum(path.stat().st_size for path in paths)
     pieces = itertools.chain.from_iterable(chunks(path) for path in paths)
-    return _piece(name, pieces, size, sum(allocated(path) for path in paths))
-
-
-def tar(name: str, stream: Iterable[bytes], virtual_bytes: int, allocated_bytes: int) -> Piece:
-    """A layer: its tar's bytes, the sum of its files, and what they occupy unpacked."""
-    return _piece(name, stream, virtual_bytes, allocated_bytes)
+    return piece(name, pieces, size, sum(allocated(path) for path in paths))
 
 
 def disk(name: str, raw: Qcow2, allocated_bytes: int) -> Piece:
     """A whole disk, as :func:`disk_stream` has it."""
-    return _piece(name, disk_stream(raw), raw.size, allocated_bytes)
+    return piece(name, disk_stream(raw), raw.size, allocated_bytes)
 
 
 _NUMBER_BYTES = 8
@@ -80,7 +75,8 @@ def pack(stream: Iterable[bytes], path: Path) -> int:
         return sent + out.write(packer.flush())
 
 
-def _piece(name: str, stream: Iterable[bytes], virtual: int, stored: int) -> Piece:
+def piece(name: str, stream: Iterable[bytes], virtual: int, stored: int) -> Piece:
+    """A stream, weighed: ``virtual`` and ``stored`` are its bytes inside, and on this disk."""
     sha, packer, sent = hashlib.sha256(), zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_BITS), 0
     for chunk in stream:
         sha.update(chunk)

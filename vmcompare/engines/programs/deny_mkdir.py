@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 
-from vmcompare.engines.programs.elf import EM_X86_64, choice, static_program
+from vmcompare.engines.programs import EM_X86_64, maker
 
 EPERM = 1  # what the refused call returns (Linux, errno-base.h)
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
@@ -60,9 +60,4 @@ _CODE = bytes.fromhex(
     "bf7e000000 b83c000000 0f05"  # fail: mov edi, 126; mov eax, 60; syscall
 )  # fmt: skip
 
-
-def elf(machine: str) -> bytes:
-    """The program as a static ELF file (Linux). Raises as :func:`.elf.choice` does."""
-    codes = {EM_X86_64: _CODE + _FILTER}
-    next_step = "look at the recorded step of an x86-64 machine"
-    return static_program(*choice(machine, codes, "filter program", next_step))
+elf = maker("filter program", {EM_X86_64: _CODE + _FILTER})

@@ -8,7 +8,7 @@ code 1 where the kernel refuses. Every page gets another content, so that no ker
 
 from __future__ import annotations
 
-from vmcompare.engines.programs.elf import EM_X86_64, choice, static_program
+from vmcompare.engines.programs import EM_X86_64, maker
 
 ASKS, TOUCHED, FREED = b"a", b"t", b"f"
 """What it writes, in this order."""
@@ -38,9 +38,6 @@ _X86_64 = bytes.fromhex(
     "b801000000 bf01000000 488d742408 ba01000000 0f05 c20800"  # say: write(1, the pushed byte, 1)
 )  # fmt: skip
 
-
-def elf(machine: str) -> bytes:
-    """The program as a static ELF file (Linux). Raises as :func:`.elf.choice` does."""
-    codes = {EM_X86_64: _X86_64}  # the only one whose guests can be compared so far
-    next_step = "replay the recording of an x86-64 computer"
-    return static_program(*choice(machine, codes, "program that takes memory", next_step))
+elf = maker(
+    "program that takes memory", {EM_X86_64: _X86_64}
+)  # the only one whose guests can be compared so far

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from vmcompare.engines.programs.elf import EM_X86_64, choice, static_program
+from vmcompare.engines.programs import EM_X86_64, maker
 
 # System calls (Linux, syscall_64.tbl): read 0, write 1, open 2, close 3, socket 41, connect 42,
 # accept 43, bind 49, listen 50, getsockname 51, fork 57, execve 59, exit 60, wait4 61, fsync 74,
@@ -113,8 +113,6 @@ def spent(output: bytes) -> Spent:
     return Spent(cpu_s, ended_s - began_s + (ended_ns - began_ns) / 1e9)
 
 
-def elf(machine: str) -> bytes:
-    """The program as a static ELF file (Linux). Raises as :func:`.elf.choice` does."""
-    codes = {EM_X86_64: _X86_64}  # the only one whose guests can be compared so far
-    next_step = "use the recorded slow-down of an x86-64 machine"
-    return static_program(*choice(machine, codes, "workload program", next_step))
+elf = maker(
+    "workload program", {EM_X86_64: _X86_64}
+)  # the only one whose guests can be compared so far

@@ -10,7 +10,6 @@ make and weigh images.
 from __future__ import annotations
 
 from vmcompare.engines.images import alpine
-from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.qemu import accel
 from vmcompare.engines.qemu.binary import find_qemu
 from vmcompare.engines.qemu.launcher import QemuLauncher
@@ -20,10 +19,10 @@ from vmcompare.sandbox import Availability, Launcher, Platform
 __all__ = ["QemuLauncher", "launchers", "probe"]
 
 
-def launchers(progress: Progress | None = None) -> dict[Platform, Launcher]:
-    """One launcher for each kind of VM; ``progress`` is told when an image has to be built."""
+def launchers() -> dict[Platform, Launcher]:
+    """One launcher for each kind of VM."""
     platforms = (Platform.VM_DIRECT, Platform.VM_TUNED, Platform.VM)
-    return {platform: QemuLauncher(platform, progress=progress) for platform in platforms}
+    return {platform: QemuLauncher(platform) for platform in platforms}
 
 
 def probe() -> Availability:

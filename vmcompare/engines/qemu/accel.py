@@ -23,7 +23,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
@@ -34,11 +33,7 @@ from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.errors import StorageError, Unavailable
 from vmcompare.sandbox import SOFTWARE
 
-CANDIDATES = {
-    "linux": ("kvm", "tcg"),
-    "darwin": ("hvf", "tcg"),
-    "win32": ("whpx", "tcg"),
-}
+CANDIDATES = {"linux": ("kvm", "tcg"), "darwin": ("hvf", "tcg")}
 """``sys.platform`` → accelerators, best first. ``tcg`` is software emulation."""
 
 FIRST_BYTE_S, LOOP_S = 10.0, 1.0
@@ -46,8 +41,6 @@ FIRST_BYTE_S, LOOP_S = 10.0, 1.0
 0.05 s for all of it; the KVM that only pretends needs minutes for the loop."""
 
 SOFTWARE_S = 60.0  # both, for TCG: there is nothing to try after it, however busy the host is
-
-T = TypeVar("T")
 
 _WHY_CHARACTERS = 500  # kept of what QEMU says; its sentences have about 100
 _KEPT_BYTES = 1 << 16  # at most, of a fact that is kept
@@ -87,12 +80,16 @@ def choose(qemu: Qemu) -> Accelerator:
 
     Raises ``Unavailable`` if QEMU runs, but no accelerator does.
     """
-    name = f"accelerator-{'kvm' if _kvm_opens() else 'none'}"
-    candidates = CANDIDATES.get(sys.platform, (SOFTWARE,))
-    choice = kept(name, qemu, Accelerator)
+    candidates, choice = CANDIDATES.get(sys.platform, (SOFTWARE,)), None
+    with contextlib.suppress(OSError, StorageError):
+        choice = paths.understood(paths.read(_kept_in(qemu), _KEPT_BYTES), Accelerator)
     if choice is None or not choice.is_of(candidates):
         choice = prove(qemu, candidates)
-        keep(name, qemu, choice)
+        # Where nothing can be kept, it is found out anew each time.
+        with contextlib.suppress(OSError, StorageError):
+            path = _kept_in(qemu)
+            with paths.locked(path.with_name("facts.lock"), timeout_s=_KEEP_S):
+                paths.write(path, msgspec.json.encode(choice))
     return choice
 
 
@@ -172,26 +169,11 @@ def _judge(process: subprocess.Popen[bytes], first_byte_s: float, loop_s: float)
     return ""
 
 
-def kept(name: str, qemu: Qemu, kind: type[T]) -> T | None:
-    """A fact about this boot of this computer with this QEMU, if it was kept."""
-    try:
-        return paths.understood(paths.read(_path(name, qemu), _KEPT_BYTES), kind)
-    except (OSError, StorageError):
-        return None
-
-
-def keep(name: str, qemu: Qemu, fact: object) -> None:
-    """Keep a fact for :func:`kept`; where nothing can be kept, it is found out anew each time."""
-    with contextlib.suppress(OSError, StorageError):
-        path = _path(name, qemu)
-        with paths.locked(path.with_name("facts.lock"), timeout_s=_KEEP_S):
-            paths.write(path, msgspec.json.encode(fact).decode())
-
-
-def _path(name: str, qemu: Qemu) -> Path:
-    """Another one for each boot, QEMU and version of the firmware that tries it."""
+def _kept_in(qemu: Qemu) -> Path:
+    """Another file for each boot, QEMU and version of the firmware that tries it."""
     facts = f"{cleanup.boot()} {qemu.identity()} {hashlib.sha256(firmware()).hexdigest()}"
-    return paths.cache_dir() / f"{name}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.json"
+    short = hashlib.sha256(facts.encode()).hexdigest()[:16]
+    return paths.cache_dir() / f"accelerator-{'kvm' if _kvm_opens() else 'none'}-{short}.json"
 
 
 def _kvm_opens() -> bool:

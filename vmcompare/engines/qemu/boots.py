@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmcompare.engines.images import alpine
-from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.sandbox import Balloon, Machine, Phase, Spec
 
@@ -66,9 +65,9 @@ class Boot:
     on_serial: Sequence[PhaseMarker] = (_OUR_INIT,)
 
 
-def direct(qemu: Qemu, initramfs: Path, *, progress: Progress | None = None) -> Boot:
+def direct(qemu: Qemu, initramfs: Path) -> Boot:
     """A kernel straight into an initramfs: ``vm-direct``."""
-    kernel = _fastest_kernel(qemu, progress)
+    kernel = _fastest_kernel(qemu)
     arguments = ("-M", "pc", *_kernel(kernel, initramfs, _QUIET))
     return Boot(arguments, (kernel, initramfs), 60.0)
 
@@ -79,14 +78,13 @@ def tuned(
     *,
     network: bool = False,
     snapshot: bool = True,
-    progress: Progress | None = None,
 ) -> Boot:
     """The distribution's disk by the shortest way: ``vm-tuned``.
 
     Without a ``network`` the two services that bring one up are left out: they look for a card that
     is not there, and fail (together a third of this boot).
     """
-    kernel, initramfs = _fastest_kernel(qemu, progress), alpine.disk_initramfs(progress)
+    kernel, initramfs = _fastest_kernel(qemu), alpine.disk_initramfs()
     line = f"{_QUIET} {_makers_agent()}" + ("" if network else f" {_NO_NETWORK}")
     arguments = ("-M", "pc", *_kernel(kernel, initramfs, line))
     arguments += disk_arguments(disk, snapshot=snapshot)
@@ -143,12 +141,9 @@ def foreign(kernel: Path, initramfs: Path) -> Boot:
     return Boot(arguments, (kernel, initramfs), 120.0, is_pc=False, on_debug=(), on_serial=())
 
 
-def install(
-    qemu: Qemu, disk: Path, initramfs: Path | None = None, *, progress: Progress | None = None
-) -> Boot:
-    """Write our service (or what another ``initramfs`` carries) onto a disk, for good, and end."""
-    kernel = _fastest_kernel(qemu, progress)
-    initramfs = initramfs or alpine.install_initramfs(progress)
+def install(qemu: Qemu, disk: Path, initramfs: Path) -> Boot:
+    """Write what ``initramfs`` carries onto a disk, for good, and end."""
+    kernel = _fastest_kernel(qemu)
     disk_part = disk_arguments(disk, snapshot=False)
     arguments = ("-M", "pc", *_kernel(kernel, initramfs, _QUIET), *disk_part)
     return Boot(arguments, (kernel, initramfs, disk), 60.0)
@@ -183,9 +178,9 @@ def _kernel(kernel: Path, initramfs: Path, line: str) -> tuple[str, ...]:
     return ("-kernel", str(kernel), "-initrd", str(initramfs), "-append", line)
 
 
-def _fastest_kernel(qemu: Qemu, progress: Progress | None) -> Path:
+def _fastest_kernel(qemu: Qemu) -> Path:
     if qemu.has_rom(_PVH_ROM):
-        return alpine.kernel_elf(progress)
+        return alpine.kernel_elf()
     return alpine.sources().kernel
 
 

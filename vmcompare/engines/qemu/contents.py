@@ -10,7 +10,6 @@ from pathlib import Path
 
 from vmcompare.engines import cleanup
 from vmcompare.engines.images import alpine, initramfs, rootfs, weigh
-from vmcompare.engines.images.cache import Progress
 from vmcompare.engines.images.qcow2 import Qcow2
 from vmcompare.engines.qemu import disks
 from vmcompare.sandbox import FileFact, Parcel, Piece
@@ -39,12 +38,10 @@ def disk_parcel(*chain: Path) -> Parcel:
     return Parcel((disk, *beside), (disk,), (weigh.files("overlay", chain[-1]),))
 
 
-def direct_contents(
-    added: Mapping[str, bytes], progress: Progress | None = None
-) -> Iterator[FileFact]:
+def direct_contents(added: Mapping[str, bytes]) -> Iterator[FileFact]:
     """The kernel, the files of the shared userland, our init and agents, and the application."""
     yield FileFact(KERNEL, alpine.sources().kernel.stat().st_size)
-    with tarfile.open(alpine.rootfs_tar(progress)) as tar:
+    with tarfile.open(alpine.rootfs_tar()) as tar:
         yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
     for path, script in initramfs.INIT_SCRIPTS.items():
         yield FileFact(f"/{path}", len(initramfs.script(script)))

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from vmcompare.engines import cleanup
-from vmcompare.engines.images import alpine, initramfs, oci, qcow2
-from vmcompare.engines.images.cache import Cache, Progress, words
+from vmcompare.engines.images import alpine, cache, oci, qcow2
 from vmcompare.engines.qemu import boots
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
@@ -28,33 +26,32 @@ _END_S = 60.0  # for a guest to shut down; emulated it needs 2 to 5
 _INSTALLED = "vmcompare-installed"  # the installing guest's word when all is written
 
 
-def overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = None) -> Path:
+def overlay(qemu: Qemu, accel: Accelerator) -> Path:
     """The disk of ``vm``. Raises ``Unavailable``, or what the guest that writes it fails with."""
 
     def build(out: Path) -> None:
         disk = alpine.sources().disk
         out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(disk), disk))
-        _install(qemu, accel, boots.install(qemu, out, progress=progress))
+        _install(qemu, accel, out, alpine.service())
 
-    return Cache(progress=progress).get("disk.qcow2", _key(), build)
+    return cache.get("disk.qcow2", _key(), build)
 
 
-def warm_overlay(qemu: Qemu, accel: Accelerator, progress: Progress | None = None) -> Path:
+def warm_overlay(qemu: Qemu, accel: Accelerator) -> Path:
     """The disk of ``vm-tuned``. Raises what :func:`overlay` raises."""
-    cold = overlay(qemu, accel, progress)
+    cold = overlay(qemu, accel)
 
     def build(out: Path) -> None:
         shutil.copyfile(cold, out)
-        _warm(qemu, accel, boots.tuned(qemu, out, network=True, snapshot=False, progress=progress))
+        _warm(qemu, accel, boots.tuned(qemu, out, network=True, snapshot=False))
 
-    return Cache(progress=progress).get("warm.qcow2", _key(), build)
+    return cache.get("warm.qcow2", _key(), build)
 
 
 def changed(
     qemu: Qemu,
     accel: Accelerator,
     files: Mapping[str, bytes],
-    progress: Progress | None = None,
     *,
     warm: bool = False,
 ) -> Path:
@@ -63,19 +60,15 @@ def changed(
     With ``warm`` over that of ``vm-tuned``. Written by a guest, as the file system on the disk is
     Linux's to write. Raises what :func:`overlay` raises.
     """
-    below = (warm_overlay if warm else overlay)(qemu, accel, progress)
+    below = (warm_overlay if warm else overlay)(qemu, accel)
 
     def build(out: Path) -> None:
         out.write_bytes(qcow2.empty_overlay(qcow2.virtual_size(below), below))
-        modules = initramfs.read_modules(alpine.sources().disk)
-        with cleanup.folder() as directory:
-            archive = directory / "change.cpio"
-            initramfs.write_change(alpine.rootfs_tar(progress), modules, files, archive)
-            _install(qemu, accel, boots.install(qemu, out, archive, progress=progress))
+        _install(qemu, accel, out, files)
 
     digests = [f"{path} {oci.digest(data)}" for path, data in sorted(files.items())]
     key = f"{_key()} over {below} added {digests}"
-    return Cache(progress=progress).get("changed.qcow2", key, build)
+    return cache.get("changed.qcow2", key, build)
 
 
 def lacking(platforms: Collection[Platform]) -> tuple[str, ...]:
@@ -85,8 +78,7 @@ def lacking(platforms: Collection[Platform]) -> tuple[str, ...]:
     """
     needed = ["disk.qcow2"] * bool({Platform.VM, Platform.VM_TUNED} & set(platforms))
     needed += ["warm.qcow2"] * (Platform.VM_TUNED in platforms)
-    cache = Cache()
-    return tuple(words(name) for name in needed if not cache.holds(name, _key()))
+    return tuple(cache.words(name) for name in needed if not cache.holds(name, _key()))
 
 
 @contextlib.contextmanager
@@ -104,31 +96,30 @@ def _key() -> str:
     return f"recipe {_RECIPE} {alpine.sources().disk} {alpine.recipe()}"
 
 
-def _install(qemu: Qemu, accel: Accelerator, boot: Boot) -> None:
-    process = QemuProcess(qemu, accel, boot, Spec())
-    try:
-        process.start()
-        process.ended_by_itself(boot.timeout_s + _END_S)
-        if _INSTALLED not in process.console():
-            raise LaunchFailure(
-                "nothing could be written onto the disk", process.command, process.console()
-            )
-    finally:
-        process.kill()
+def _install(qemu: Qemu, accel: Accelerator, disk: Path, files: Mapping[str, bytes]) -> None:
+    with cleanup.folder() as directory:
+        archive = directory / "install.cpio"
+        alpine.write_disk_initramfs("install_init.sh", files, archive)
+        boot = boots.install(qemu, disk, archive)
+        process = QemuProcess(qemu, accel, boot, Spec())
+        try:
+            process.start()
+            process.ended_by_itself(boot.timeout_s + _END_S)
+            if _INSTALLED not in process.console():
+                raise LaunchFailure(
+                    "nothing could be written onto the disk", process.command, process.console()
+                )
+        finally:
+            process.kill()
 
 
 def _warm(qemu: Qemu, accel: Accelerator, boot: Boot) -> None:
     process = QemuProcess(qemu, accel, boot, Spec())
     try:
         process.start()
-        deadline = time.monotonic() + boot.timeout_s
-        while True:
-            event = process.next_event("the guest's agent", deadline, boot.timeout_s)
-            if event.phase is Phase.READY:
-                break
-        agent = process.agent()
+        process.reached(Phase.READY, timeout_s=boot.timeout_s)
         # Our service starts the agent a moment before the runlevel is complete.
-        agent.run_line("sleep 3; poweroff", boot.timeout_s)
+        process.agent().run_line("sleep 3; poweroff", boot.timeout_s)
         try:
             process.ended_by_itself(_END_S)
         except AbnormalShutdown as error:

@@ -12,8 +12,7 @@ import zlib
 from pathlib import Path
 
 from vmcompare import paths
-from vmcompare.engines.images import initramfs
-from vmcompare.engines.images.cache import Cache
+from vmcompare.engines.images import cache, initramfs
 from vmcompare.engines.programs import first_byte
 from vmcompare.errors import Unavailable, short
 
@@ -36,13 +35,13 @@ def kernel() -> Path:
             [name] = [name for name in archive.namelist() if name.endswith("-arm64.kernel")]
             out.write_bytes(plain(archive.read(name)))
 
-    return Cache().get("foreign-kernel", found[-1].name, build)
+    return cache.get("foreign-kernel", found[-1].name, build)
 
 
 def ram_disk() -> Path:
     """The first-byte program alone, as the first process."""
     program = first_byte.elf(TARGET)
-    return Cache().get(
+    return cache.get(
         "foreign.cpio", program.hex(), lambda out: initramfs.write_files({"/init": program}, out)
     )
 

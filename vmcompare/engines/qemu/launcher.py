@@ -11,8 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from vmcompare.engines.images import alpine, container_host
-from vmcompare.engines.images.cache import Cache, Progress
+from vmcompare.engines.images import alpine, cache, container_host
 from vmcompare.engines.programs import boot_sector, not_linux
 from vmcompare.engines.qemu import accel, boots, contents, disks, foreign, moving
 from vmcompare.engines.qemu.binary import Qemu, find_qemu
@@ -54,18 +53,12 @@ _COUNTED_SLOWER = 4  # at most: a processor that counts executes fewer instructi
 
 
 class QemuLauncher:
-    """Starts virtual machines of one platform with plain QEMU: a mechanism, not a product.
+    """Starts virtual machines of one platform with plain QEMU: a mechanism, not a product."""
 
-    Args:
-        platform: ``VM_DIRECT``, ``VM_TUNED`` or ``VM``.
-        progress: is told when an image has to be built.
-    """
-
-    def __init__(self, platform: Platform, *, progress: Progress | None = None) -> None:
+    def __init__(self, platform: Platform) -> None:
         if not platform.is_vm:
             raise ValueError(f"there is no such virtual machine: {platform}")
         self._platform = platform
-        self._progress = progress
         self._chosen: tuple[Qemu, accel.Accelerator] | None = None
         self._snapshots: dict[Spec, Snapshot] = {}
 
@@ -165,14 +158,14 @@ class QemuLauncher:
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
         self._must_be_boxed(spec)
         if self._platform is Platform.VM_DIRECT:
-            return contents.direct_contents(added, self._progress)
+            return contents.direct_contents(added)
         return contents.disk_contents(*self._chain(added))
 
     def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
         """See :class:`vmcompare.sandbox.Packer`. Of a disk that holds its kernel, only the disk."""
         self._must_be_boxed(spec)
         if self._platform is Platform.VM_DIRECT:
-            return contents.direct_parcel(alpine.full_initramfs(self._progress), added)
+            return contents.direct_parcel(alpine.full_initramfs(), added)
         return contents.disk_parcel(*self._chain(added))
 
     def move(self, spec: Spec) -> Moved:
@@ -180,7 +173,7 @@ class QemuLauncher:
         if self._platform is not Platform.VM or spec.image != ALPINE:
             raise Unavailable("only a whole VM on its disk is moved", f"move {Platform.VM}")
         qemu, choice = self._found(spec)
-        chain = (alpine.sources().disk, disks.overlay(qemu, choice, self._progress))
+        chain = (alpine.sources().disk, disks.overlay(qemu, choice))
         return moving.move(qemu, choice, spec, chain)
 
     def _must_be_boxed(self, spec: Spec) -> None:
@@ -193,8 +186,8 @@ class QemuLauncher:
     def _chain(self, added: Mapping[str, bytes]) -> tuple[Path, ...]:
         """The files that make the disk of ``vm`` with an application on it, the lowest first."""
         qemu, choice = self._found(Spec())
-        below = disks.overlay(qemu, choice, self._progress)
-        above = disks.changed(qemu, choice, added, self._progress)
+        below = disks.overlay(qemu, choice)
+        above = disks.changed(qemu, choice, added)
         return (alpine.sources().disk, below, above)
 
     def traits(self, spec: Spec) -> Traits:
@@ -214,7 +207,6 @@ class QemuLauncher:
     def _boot(
         self, qemu: Qemu, choice: accel.Accelerator, spec: Spec, *, connected: bool = False
     ) -> Boot:
-        progress = self._progress
         if spec.start not in (Start.COLD, Start.CLONE):
             raise Unavailable(
                 f"QEMU has no {spec.start.value} start here", "choose a cold start or a clone"
@@ -239,7 +231,7 @@ class QemuLauncher:
         if spec.image == OTHER_KERNEL and direct:
             kernel = not_linux.kernel()
             return boots.other_kernel(
-                Cache().get("other-kernel", kernel.hex(), lambda out: out.write_bytes(kernel))
+                cache.get("other-kernel", kernel.hex(), lambda out: out.write_bytes(kernel))
             )
         if spec.image == FOREIGN and direct:
             return boots.foreign(foreign.kernel(), foreign.ram_disk())
@@ -258,24 +250,24 @@ class QemuLauncher:
             return boots.as_made(self._disk(qemu, choice, spec), spec)
         if self._platform is Platform.VM_TUNED:
             disk = self._disk(qemu, choice, spec)
-            return boots.tuned(qemu, disk, network=spec.network, progress=progress)
-        userland = alpine.full_initramfs(progress)
+            return boots.tuned(qemu, disk, network=spec.network)
+        userland = alpine.full_initramfs()
         if hosts:
             engine = spec.image == ENGINE_HOST
-            userland = container_host.container_host_initramfs(progress, engine=engine)
+            userland = container_host.container_host_initramfs(engine=engine)
         drivers = NETWORK_DRIVERS if connected else ()
         drivers += (DISK_DRIVER,) if spec.disk_mib else ()
         if drivers:
-            userland = alpine.with_drivers(userland, drivers, progress)
+            userland = alpine.with_drivers(userland, drivers)
         if spec.counted:
-            userland = alpine.counted_initramfs(userland, progress)
-        return boots.direct(qemu, userland, progress=progress)
+            userland = alpine.counted_initramfs(userland)
+        return boots.direct(qemu, userland)
 
     def _disk(self, qemu: Qemu, choice: accel.Accelerator, spec: Spec) -> Path:
-        warm, progress = self._platform is Platform.VM_TUNED, self._progress
+        warm = self._platform is Platform.VM_TUNED
         if spec.counted:
-            return disks.changed(qemu, choice, alpine.counting_program(), progress, warm=warm)
-        return (disks.warm_overlay if warm else disks.overlay)(qemu, choice, progress)
+            return disks.changed(qemu, choice, alpine.counting_program(), warm=warm)
+        return (disks.warm_overlay if warm else disks.overlay)(qemu, choice)
 
 
 def _own_disk(size_mib: int) -> BinaryIO:
@@ -291,4 +283,4 @@ def _sector(spec: Spec) -> Path:
     """A disk with nothing but the boot sector that prints the first word of the command."""
     said = spec.command[0] if spec.command != Spec().command else boot_sector.MESSAGE
     image = boot_sector.image(said)
-    return Cache().get("sector.img", image.hex(), lambda out: out.write_bytes(image))
+    return cache.get("sector.img", image.hex(), lambda out: out.write_bytes(image))

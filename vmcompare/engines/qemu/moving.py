@@ -20,12 +20,12 @@ from vmcompare.engines.qemu import boots, contents, disks
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.process import QemuProcess
-from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.sandbox import Moved, Phase, Spec
 
 MIGRATION_S = 120.0  # for a VM to move; 0.5 s is usual
 _SPAWN_S = 30.0  # for a second QEMU to be there
-_PAUSE_S = 0.002  # between two questions to QEMU
+START_S = 300.0  # for the moved disk's first byte
 _NO_LIMIT = 1 << 40  # bytes a second; QEMU's own limit is 128 MiB
 _DOWNTIME_MS = 300  # QEMU's usual limit of the pause
 
@@ -50,20 +50,12 @@ def move(qemu: Qemu, choice: Accelerator, spec: Spec, chain: Sequence[Path]) -> 
         try:
             called_ns = time.perf_counter_ns()
             process.start()
-            start_s = (_reached(process, Phase.FIRST_BYTE) - called_ns) / 1e9
+            first = process.reached(Phase.FIRST_BYTE, timeout_s=START_S)
+            start_s = (first.t_ns - called_ns) / 1e9
             process.stop()
         finally:
             process.kill()
     return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
-
-
-def _reached(process: QemuProcess, wanted: Phase, timeout_s: float = 300.0) -> int:
-    """When it had come so far (host's clock, ns)."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        event = process.next_event(f"the end of {wanted}", deadline, timeout_s)
-        if event.phase is wanted:
-            return event.t_ns
 
 
 @contextmanager
@@ -85,7 +77,7 @@ def migrated(source: QemuProcess) -> Iterator[tuple[QemuProcess, float, float]]:
     target = source.twin("-incoming", "defer")
     try:
         target.start()
-        _reached(target, Phase.SPAWN, _SPAWN_S)
+        target.reached(Phase.SPAWN, timeout_s=_SPAWN_S)
         ours, theirs = socket.socketpair()
         with ours, theirs:
             source.qmp.command("getfd", fdname="out", file=ours.fileno())
@@ -95,35 +87,16 @@ def migrated(source: QemuProcess) -> Iterator[tuple[QemuProcess, float, float]]:
         target.qmp.command("migrate-incoming", uri="fd:in")
         began = time.perf_counter()
         source.qmp.command("migrate", uri="fd:out")
-        pause_s = _completed(source)
-        _running(target)
+        ends = ("completed", "failed", "cancelled")
+        told = source.qmp.until("query-migrate", *ends, timeout_s=MIGRATION_S)
+        if told["status"] != "completed":
+            why = str(told.get("error-desc", "QEMU does not say why"))
+            raise LaunchFailure("the VM could not be moved", source.command, why)
+        target.qmp.until("query-status", "running", timeout_s=MIGRATION_S)
         took_s = time.perf_counter() - began
         target.agent().ask_whether_back()
-        _reached(target, Phase.RESUMED, MIGRATION_S)
-        yield target, took_s, pause_s
+        target.reached(Phase.RESUMED, timeout_s=MIGRATION_S)
+        yield target, took_s, float(told["downtime"]) / 1e3
         target.stop()
     finally:
         target.kill()
-
-
-def _completed(source: QemuProcess) -> float:
-    """Wait until all was sent; for how long the guest was paused, as QEMU tells."""
-    deadline = time.monotonic() + MIGRATION_S
-    while True:
-        told = source.qmp.command("query-migrate", timeout_s=MIGRATION_S)
-        if told.get("status") == "completed":
-            return float(told["downtime"]) / 1e3
-        if told.get("status") in ("failed", "cancelled"):
-            why = str(told.get("error-desc", "QEMU does not say why"))
-            raise LaunchFailure("the VM could not be moved", source.command, why)
-        if time.monotonic() > deadline:
-            raise WaitTimeout("the end of the move", MIGRATION_S, source.console())
-        time.sleep(_PAUSE_S)
-
-
-def _running(target: QemuProcess) -> None:
-    deadline = time.monotonic() + MIGRATION_S
-    while target.qmp.command("query-status", timeout_s=MIGRATION_S).get("status") != "running":
-        if time.monotonic() > deadline:
-            raise WaitTimeout("the moved guest", MIGRATION_S, target.console())
-        time.sleep(_PAUSE_S)

@@ -173,6 +173,15 @@ class QemuProcess:
             raise LaunchFailure("the VM gave up its boot", self.command, self.console())
         return event
 
+    def reached(self, *phases: Phase, timeout_s: float) -> Event:
+        """The event of the last of ``phases`` to end. Raises as :meth:`next_event` does."""
+        deadline, awaited = time.monotonic() + timeout_s, set(phases)
+        while True:
+            event = self.next_event(f"the end of {' and '.join(phases)}", deadline, timeout_s)
+            awaited.discard(event.phase)
+            if not awaited:
+                return event
+
     def put_back(self, event: Event | None) -> None:
         """Keep an event that came too soon for whoever asks next."""
         assert self._reader is not None, "QEMU was not started"
@@ -334,6 +343,7 @@ class OutputReader:
         return bool(piece) and not (stream.is_greeting and piece.endswith(b"\n"))
 
 
+_PAUSE_S = 0.002  # between two questions to QEMU
 ANSWER_S = 10.0  # for QEMU, which needs milliseconds, except on a very busy computer
 
 
@@ -386,6 +396,17 @@ class Qmp:
         if "error" in message:
             raise LaunchFailure(f"QEMU refuses {name!r}", (name,), str(message["error"]["desc"]))
         return message["return"]
+
+    def until(self, question: str, *wanted: str, timeout_s: float) -> dict[str, Any]:
+        """Ask until the status is one of ``wanted``; the answer. Raises as :meth:`command` does."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            told: dict[str, Any] = self.command(question, timeout_s=timeout_s)
+            if told.get("status") in wanted:
+                return told
+            if time.monotonic() > deadline:
+                raise WaitTimeout(f"QEMU's {' or '.join(wanted)}", timeout_s)
+            time.sleep(_PAUSE_S)
 
     def _message(self, deadline: float) -> dict[str, Any]:
         while b"\n" not in self._buffer:

@@ -8,18 +8,14 @@ another one. Both go when the :class:`Snapshot` does, or this process: nothing i
 from __future__ import annotations
 
 import os
-import time
 import weakref
-from collections.abc import Sequence
 
 from vmcompare.engines.qemu.accel import Accelerator
 from vmcompare.engines.qemu.binary import Qemu
 from vmcompare.engines.qemu.boots import Boot
 from vmcompare.engines.qemu.process import QemuProcess
-from vmcompare.errors import LaunchFailure, Unavailable, WaitTimeout
+from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.sandbox import Phase, Spec
-
-_PAUSE_S = 0.002  # between two questions to QEMU
 
 
 class Snapshot:
@@ -39,18 +35,15 @@ class Snapshot:
         process = self._process(shared=True)
         try:
             process.start()
-            deadline = time.monotonic() + boot.timeout_s
-            awaited = {Phase.FIRST_BYTE, Phase.READY}
-            while awaited:
-                event = process.next_event("a guest to be cloned", deadline, boot.timeout_s)
-                awaited -= {event.phase}
+            process.reached(Phase.FIRST_BYTE, Phase.READY, timeout_s=boot.timeout_s)
             process.agent("second").greeted(boot.timeout_s)
             process.qmp.command("stop")
             _leave_memory_alone(process)
             process.qmp.command("getfd", fdname="state", file=self._state)
             process.qmp.command("migrate", uri="fd:state")
-            status = self._until(process, "query-migrate", ("completed", "failed"))
-            if status != "completed":
+            ends = ("completed", "failed")
+            told = process.qmp.until("query-migrate", *ends, timeout_s=boot.timeout_s)
+            if told["status"] != "completed":
                 raise LaunchFailure("QEMU cannot keep a guest", process.command, process.console())
             process.stop()
         finally:
@@ -69,7 +62,7 @@ class Snapshot:
         finally:
             os.close(state)
         process.qmp.command("migrate-incoming", uri="fd:state")
-        self._until(process, "query-status", ("paused", "running"))
+        process.qmp.until("query-status", "paused", "running", timeout_s=self._boot.timeout_s)
         process.qmp.command("cont")
         process.agent().ask_whether_back()
 
@@ -80,17 +73,6 @@ class Snapshot:
         options = ("-object", memory, "-machine", "memory-backend=memory", *more)
         files = (self._memory,)
         return QemuProcess(self._qemu, self._choice, self._boot, self._spec, options, files)
-
-    def _until(self, process: QemuProcess, question: str, wanted: Sequence[str]) -> str:
-        timeout_s = self._boot.timeout_s
-        deadline = time.monotonic() + timeout_s
-        while True:
-            status = str(process.qmp.command(question).get("status"))
-            if status in wanted:
-                return status
-            if time.monotonic() > deadline:
-                raise WaitTimeout(f"the end of QEMU's {status!r}", timeout_s, process.console())
-            time.sleep(_PAUSE_S)
 
 
 def _leave_memory_alone(process: QemuProcess) -> None:
