@@ -125,7 +125,7 @@ def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> DockerClient:
         trouble = classify(error)
         if trouble is Trouble.OTHER and (settings := _settings_in_force()):
             why = f"{settings} cannot be understood"
-            raise _settings_error(why, f"correct or unset {settings}") from error
+            raise _settings_error(why, f"correct or remove {settings}") from error
         raise unavailable(trouble, plain(error)) from error
     client.api.hooks["response"].append(log.docker_call)
     return client
@@ -276,7 +276,7 @@ def _context() -> _Context:
     if os.environ.get("DOCKER_HOST"):
         return _Context()
     if name := os.environ.get("DOCKER_CONTEXT", ""):
-        by, next_step = "DOCKER_CONTEXT", "correct or unset DOCKER_CONTEXT"
+        by, next_step = "DOCKER_CONTEXT", "correct or remove DOCKER_CONTEXT"
     else:
         name = get_current_context_name()
         by = f"currentContext in {short(config)}" if config else ""
