@@ -130,7 +130,7 @@ FLIPS = {
         Conclusion.REFUTED),
     ("O6a", "distributions"): ("shared_kernel", facts(
         second_distribution_runs_as_container=False), Conclusion.SUPPORTED),
-    ("P1", "whole"): ("image_size", images(1e7, 1e8, "compressed"), Conclusion.REFUTED),
+    ("P1", "size, whole image"): ("image_size", images(1e7, 1e8, "compressed"), Conclusion.REFUTED),
     ("P3", "bytes"): ("image_size", images(1e9, 1e8, "compressed"), Conclusion.SUPPORTED),
     ("F1", "memory"): ("guest_os", ramps(
         {"container": 60 * MIB, "vm": 4 * MIB}), Conclusion.REFUTED),

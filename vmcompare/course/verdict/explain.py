@@ -106,8 +106,8 @@ HEADLINES: Sequence[Headline] = (
         "02", "starts a program made for another kernel", ("O6b", "kernels"),
         "other_kernel_starts_in_container", "other_kernel_starts_in_vm",
     ),
-    Headline("03", "bytes to send: a whole image, compressed", ("P1", "whole")),
-    Headline("03", "bytes to send: a second application", ("P1", "second application")),
+    Headline("03", "bytes to send: a whole image, compressed", ("P1", "size, whole image")),
+    Headline("03", "bytes to send: a second application", ("P1", "size, second application")),
     Headline("04", "time from request to first byte", ("F2", "start")),
     Headline(
         "05a", "opens a host device (container: privileged; VM: none given)",
@@ -268,7 +268,7 @@ CUSTOMERS, SERVICES = 10, 20
 def choices(evidence: Evidence) -> Mapping[str, str]:
     """What the words about six pieces of work name: figures, each with its unit, and findings."""
     container, vm = _sides(evidence, "O1", "memory")
-    container_image, vm_image = _sides(evidence, "P1", "whole")
+    container_image, vm_image = _sides(evidence, "P1", "size, whole image")
     docker, _ = _sides(evidence, "F2", "start")
     figures = {
         "container_memory": container,
@@ -285,7 +285,10 @@ def choices(evidence: Evidence) -> Mapping[str, str]:
         said["all_vms"] = written(many * each, "bytes")
         together = CUSTOMERS * each + many * container.interval.estimate
         said["both"] = written(together, "bytes")
-    for name, key in {"memory_ratio": ("O1", "memory"), "bytes_ratio": ("P1", "whole")}.items():
+    for name, key in {
+        "memory_ratio": ("O1", "memory"),
+        "bytes_ratio": ("P1", "size, whole image"),
+    }.items():
         part = evidence.part(*key)
         interval = part.finding.interval if part else None
         said[name] = ratio(interval.estimate) if interval else ABSENT

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import ceil
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims.rules import RAMPS_WANTED
@@ -24,7 +25,7 @@ from vmcompare.evidence.view import (
 from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.guest_os import fits
 from vmcompare.experiments.guest_os.fits import Fit, need_fits
-from vmcompare.experiments.guest_os.measure import CODE_CACHE
+from vmcompare.experiments.guest_os.measure import CODE_CACHE, EMULATOR, SHIM
 from vmcompare.plots.lines import Curve, Line, curves, lines
 from vmcompare.plots.picture import Picture, Placeholders, WhatIf
 from vmcompare.plots.stack import Whole, stack
@@ -305,6 +306,43 @@ def _fits_in(fit: Fit) -> int:
     """The largest n with fixed part + n · (one more + application) within the room."""
     each_mib = fit.each.estimate / MIB + EACH_MIB
     return int((ROOM_MIB - fit.fixed / MIB) // each_mib)
+
+
+@explained.check("crossover", unit="VMs", within=0.0)
+def crossover(view: View) -> float:
+    """From how many direct-boot VMs on their emulators take more than daemons and shims."""
+    for fit, daemons, each in _managed(view):
+        if fit.series == Series(Platform.VM_DIRECT, Machine.PC):
+            return float(ceil(daemons / each))
+    raise Unavailable(
+        "the data shown do not hold daemons, shims and emulators of one run",
+        "replay a recording, or measure containers and vm-direct together",
+    )
+
+
+@explained.values("crossover")
+def _crossover(view: View) -> Values:
+    crossover(view)
+    said = (
+        f"*{fit.series.label}*: {size(daemons)} ÷ {size(each)} = {daemons / each:.1f}, so from "
+        f"**{ceil(daemons / each)}** on."
+        for fit, daemons, each in _managed(view)
+    )
+    return {"answers": " ".join(said)}
+
+
+def _managed(view: View) -> Iterator[tuple[Fit, float, float]]:
+    """Each VM, Docker's daemons, and one emulator less one shim, in bytes and of one run."""
+    found = fits.fits(products(view), PSS)
+    base = fits.container(found)
+    daemons = fits.daemons_bytes(view, base.column.run_id).get(0) if base else None
+    shim = fits.parts(view, base).get(SHIM) if base else None
+    if base is None or daemons is None or shim is None:
+        return
+    for fit in fits.vms(found, base.column.run_id):
+        each = fits.parts(view, fit).get(EMULATOR, 0.0) - shim
+        if each > 0:
+            yield fit, daemons, each
 
 
 @explained.values("flawed_study")
