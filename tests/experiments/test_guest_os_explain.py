@@ -92,8 +92,19 @@ def test_the_outcomes_are_what_was_planted(views: Mapping[str, View]) -> None:
 def test_a_fit_gives_back_the_line_that_was_planted(views: Mapping[str, View]) -> None:
     found = {f.column.series.label: f for f in fits(views["exact"], "pss_bytes")}
     for label, (fixed, each) in (("container", (10, 3)), ("vm (q35)", (30, 250))):
-        assert found[label].fixed / MIB == pytest.approx(fixed)
+        assert found[label].fixed.estimate / MIB == pytest.approx(fixed)
         assert found[label].each.estimate / MIB == pytest.approx(each)
+
+
+def test_emulators_take_more_than_the_daemons_from_some_vm_on(views: Mapping[str, View]) -> None:
+    exercise = EXERCISES["crossover"]
+    for name, vms in (("exact", 8), ("hardware", 8)):  # 100 MiB ÷ (a tenth of 160 less a shim)
+        assert exercise.check(views[name], vms).right
+        assert f"from **{vms}** on. *vm (q35)*" in exercise.solution(views[name])
+    assert "16.4 MiB" in exercise.solution(views["exact"])
+    assert "16.4 MiB" not in exercise.solution(views["hardware"])
+    with pytest.raises(Unavailable):
+        exercise.check(views["vms"], 8.0)
 
 
 def test_the_first_points_of_a_run_are_drawn_before_there_is_a_line(tmp_path: Path) -> None:

@@ -19,7 +19,11 @@ ABSENT, OPEN = Conclusion.NOT_MEASURED, Conclusion.INCONCLUSIVE
 SMALL = {("vm", phase): 5 * MIB for phase in ("compressed", "allocated")} | {
     ("vm", phase): 0.1 * MIB for phase in ("second-application", "update")
 }
-WHOLE, SECOND, UPDATE = ("P1", "whole"), ("P1", "second application"), ("P1", "update")
+WHOLE, SECOND, UPDATE = (
+    ("P1", "size, whole image"),
+    ("P1", "size, second application"),
+    ("P1", "size, update"),
+)
 BYTES, DISK, INSIDE = ("P3", "bytes"), ("O1", "disk"), ("A3", "dependencies inside")
 
 CASES: list[tuple[tuple[str, str], dict[str, Any], Conclusion]] = [

@@ -212,8 +212,8 @@ def test_the_steps_until_two_talk_stand_beside_the_time_and_beside_the_claim(
 
 
 CASES: list[tuple[tuple[str, str], dict[str, Any], Conclusion]] = [
-    (("P1", "whole"), {"accel": "kvm"}, Conclusion.SUPPORTED),
-    (("P1", "whole"), {"vm_mib": 9.0}, Conclusion.REFUTED),
+    (("P1", "size, whole image"), {"accel": "kvm"}, Conclusion.SUPPORTED),
+    (("P1", "size, whole image"), {"vm_mib": 9.0}, Conclusion.REFUTED),
     (("P3", "bytes"), {"accel": "kvm"}, Conclusion.SUPPORTED),
     (("P3", "bytes"), {"vm_mib": 30.0, "accel": "kvm"}, Conclusion.WITH_CAVEATS),
     (("P3", "bytes"), {"vm_mib": 9.0}, Conclusion.REFUTED),

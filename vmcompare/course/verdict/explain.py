@@ -104,8 +104,8 @@ HEADLINES: Sequence[Headline] = (
         "02", "starts a program made for another kernel", ("O6b", "kernels"),
         "other_kernel_starts_in_container", "other_kernel_starts_in_vm",
     ),
-    Headline("03", "bytes to send: a whole image, compressed", ("P1", "whole")),
-    Headline("03", "bytes to send: a second application", ("P1", "second application")),
+    Headline("03", "bytes to send: a whole image, compressed", ("P1", "size, whole image")),
+    Headline("03", "bytes to send: a second application", ("P1", "size, second application")),
     Headline("04", "time from request to first byte", ("F2", "start")),
     Headline(
         "05a", "opens a host device (container: privileged; VM: none given)",
@@ -249,7 +249,7 @@ CUSTOMERS, SERVICES = 10, 20
 def choices(evidence: Evidence) -> Mapping[str, str]:
     """What the words about six pieces of work name: figures, each with its unit, and findings."""
     memory, image, start = (
-        evidence.part(*key) for key in (("O1", "memory"), ("P1", "whole"), ("F2", "start"))
+        evidence.part(*key) for key in (("O1", "memory"), ("P1", "size, whole image"), ("F2", "start"))
     )
     container, vm = _sides(memory)
     said = {"customers": str(CUSTOMERS), "services": str(SERVICES)}

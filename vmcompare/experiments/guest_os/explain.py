@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import ceil
 
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims.rules import RAMPS_WANTED
+from vmcompare.evidence.published import cited
 from vmcompare.evidence.units import MIB, ratio, size
 from vmcompare.evidence.view import (
     Column,
@@ -24,7 +26,7 @@ from vmcompare.evidence.view import (
 from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.guest_os import fits
 from vmcompare.experiments.guest_os.fits import Fit, need_fits
-from vmcompare.experiments.guest_os.measure import CODE_CACHE
+from vmcompare.experiments.guest_os.measure import CODE_CACHE, EMULATOR, SHIM
 from vmcompare.plots.lines import Curve, Line, curves, lines
 from vmcompare.plots.picture import Picture, Placeholders, WhatIf
 from vmcompare.plots.stack import Whole, stack
@@ -161,7 +163,7 @@ def numbers(view: View) -> Iterator[Row]:
 
     named: Sequence[tuple[str, str, Callable[[Fit], str]]] = (
         ("one more", "what each further instance adds", slope),
-        ("fixed part", "there once, with the first", lambda fit: size(fit.fixed)),
+        ("fixed part", "there once, with the first", lambda fit: size(fit.fixed.estimate)),
         ("daemons", "Docker’s, before any container", daemons),
         ("just booted", "one VM with -m 512", lambda fit: median(fit, booted)),
         ("aged", "that VM after it has read a lot", lambda fit: median(fit, aged)),
@@ -182,7 +184,8 @@ def numbers(view: View) -> Iterator[Row]:
 def _numbers(view: View) -> Placeholders:
     found = need_fits(products(view), PSS)
     spread = (f"{fit.series.label} {fit.each.words(size, one='ramp')}" for fit in found)
-    return view.sourced() | {"spread": "; ".join(spread)}
+    fixed = (f"{fit.series.label} {fit.fixed.words(size, one='ramp')}" for fit in found)
+    return view.sourced() | {"spread": "; ".join(spread), "fixed": "; ".join(fixed)}
 
 
 @explained.whatif("application")
@@ -284,7 +287,7 @@ def _laptops(view: View) -> Values:
     vm, container = _laptop(view)
     vms, containers = _fits_in(vm), _fits_in(container) if container else 0
     return {
-        "fixed": size(vm.fixed),
+        "fixed": size(vm.fixed.estimate),
         "one": size(vm.each.estimate),
         "vms": vms,
         "containers": containers,
@@ -304,7 +307,57 @@ def _laptop(view: View) -> tuple[Fit, Fit | None]:
 def _fits_in(fit: Fit) -> int:
     """The largest n with fixed part + n · (one more + application) within the room."""
     each_mib = fit.each.estimate / MIB + EACH_MIB
-    return int((ROOM_MIB - fit.fixed / MIB) // each_mib)
+    return int((ROOM_MIB - fit.fixed.estimate / MIB) // each_mib)
+
+
+@explained.check("crossover", unit="VMs", within=0.0)
+def crossover(view: View) -> float:
+    """From how many direct-boot VMs on their emulators take more than daemons and shims."""
+    for fit, daemons, each in _managed(view):
+        if fit.series == Series(Platform.VM_DIRECT, Machine.PC):
+            return float(ceil(daemons / each))
+    raise Unavailable(
+        "the data shown do not hold daemons, shims and emulators of one run",
+        "replay a recording, or measure containers and vm-direct together",
+    )
+
+
+@explained.values("crossover")
+def _crossover(view: View) -> Values:
+    crossover(view)
+    found = list(_managed(view))
+    said = (
+        f"*{fit.series.label}*: {size(daemons)} ÷ {size(each)} = {daemons / each:.1f}, so from "
+        f"**{ceil(daemons / each)}** on."
+        for fit, daemons, each in found
+    )
+    fit, daemons, each = found[0]
+    emulator = fits.parts(view, fit)[EMULATOR]
+    resident_mib = float(cited(_RESIDENT).value.split(" / ")[-1])
+    return {
+        "answers": " ".join(said),
+        "emulated": fit.column.emulated,
+        "resident": resident_mib,
+        "hardware": ceil(daemons / (resident_mib * MIB - (emulator - each))),
+    }
+
+
+_RESIDENT = "mem_overhead_rss: Firecracker / Cloud Hypervisor / QEMU"
+"""A line of the literature: resident memory without guest RAM, under hardware virtualisation."""
+
+
+def _managed(view: View) -> Iterator[tuple[Fit, float, float]]:
+    """Each VM, Docker's daemons, and one emulator less one shim, in bytes and of one run."""
+    found = fits.fits(products(view), PSS)
+    base = fits.container(found)
+    daemons = fits.daemons_bytes(view, base.column.run_id).get(0) if base else None
+    shim = fits.parts(view, base).get(SHIM) if base else None
+    if base is None or daemons is None or shim is None:
+        return
+    for fit in fits.vms(found, base.column.run_id):
+        each = fits.parts(view, fit).get(EMULATOR, 0.0) - shim
+        if each > 0:
+            yield fit, daemons, each
 
 
 @explained.values("flawed_study")

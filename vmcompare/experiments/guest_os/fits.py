@@ -19,12 +19,12 @@ class Fit:
 
     Attributes:
         column: the series and its rows.
-        fixed: what is there once, in bytes: median over the ramps.
+        fixed: what is there once, in bytes: median over the ramps, with its interval.
         each: bytes of one more instance: median over the ramps, with its interval.
     """
 
     column: Column
-    fixed: float
+    fixed: Interval
     each: Interval
 
     @property
@@ -38,7 +38,7 @@ class Fit:
 
     def at(self, n: float) -> float:
         """What ``n`` instances cost together by this line, in bytes."""
-        return self.fixed + self.each.estimate * n
+        return self.fixed.estimate + self.each.estimate * n
 
 
 @lru_cache(maxsize=64)
@@ -48,7 +48,7 @@ def fits(view: View, metric: str, phase: str = "ramp") -> Sequence[Fit]:
     for column in view.columns(metric, phase=phase):
         lines = fitted_ramps(column.rows).values()
         if lines:
-            fixed = median_interval([line.intercept for line in lines]).estimate
+            fixed = median_interval([line.intercept for line in lines])
             each = median_interval([line.slope for line in lines])
             found.append(Fit(column, fixed, each))
     return tuple(found)

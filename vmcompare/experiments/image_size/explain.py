@@ -37,7 +37,7 @@ KINDS: Mapping[str, str] = {
     VIRTUAL: "virtual: its size seen from inside",
     ALLOCATED: "allocated: on this computer’s disk",
     COMPRESSED: "compressed: sent to a new computer",
-    UNIQUE: "unique: on disk, for one more application",
+    UNIQUE: "unique: on disk, for one more application over a shared base",
 }
 """Phase → what that size is."""
 

@@ -170,7 +170,7 @@ def probes_table(view: View) -> Iterator[Row]:
     for column in view.columns("observation", failed_too=True, phase=CLOCK):
         yield row("set the clock", column, column.texts().get(CLOCK) or column.errors[0])
     for name, how in (
-        ("other_kernel_starts_in_container", "as a program"),
+        ("other_kernel_starts_in_container", "as a program in Linux’s format"),
         ("other_kernel_starts_in_vm", "as a VM’s kernel"),
     ):
         if (ran := fact(view, name)) is not None:

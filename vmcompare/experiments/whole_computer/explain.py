@@ -16,7 +16,7 @@ from statistics import median, quantiles
 from vmcompare.engines.programs import boot_sector
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.markdown import literal
-from vmcompare.evidence.statistics import Interval, median_interval
+from vmcompare.evidence.statistics import INTERVAL_FROM, Interval, median_interval
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import Column, View, absent, caption, mixed, warnings
 from vmcompare.experiments.explanation import Explanation, Row, Values
@@ -174,11 +174,16 @@ def noise_figure(view: View) -> Picture:
     )
     timed = View(view.frame[view.frame["metric"] == "start_to_first_byte_s"], view.sources)
     words = " ".join(one.words for one in found)
+    pair = _pair_percent(view)
     return Picture(
         figure,
         f"The same start, randomly labelled A or B, every start a point. {words}",
         caption(view, columns),
         brief=timed.brief(),  # VMs were asked, not timed
+        placeholders={
+            "pair": "" if pair is None else _percent(pair),
+            "ranges": any(one.ratio.n < INTERVAL_FROM for one in found),
+        },
     )
 
 
