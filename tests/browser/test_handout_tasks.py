@@ -138,7 +138,7 @@ def test_a_prediction_is_kept_in_the_browser_and_set_beside_what_was_found(
     open_page: Open, lesson_04_page: Path
 ) -> None:
     page = open_page(lesson_04_page)
-    field = page.get_by_label("From request to first byte, docker run takes …")
+    field = page.get_by_label("From request to first byte, a container takes …")
     table = page.locator(".vmc-reveal table")
     assert table.is_hidden()  # until the reader wants to know
     field.fill("0.5")

@@ -148,7 +148,7 @@ def test_each_layer_adds_the_difference_of_two_medians_of_one_run(tmp_path: Path
         row("container", "start_to_first_byte_s", 0.1),
     ]
     table = TABLES["adds"](compose(planted(tmp_path, rows), None))
-    assert list(table["start"]) == ["process", "container (runc)", "docker run"]
+    assert list(table["start"]) == ["process", "container (runc)", "container"]
     assert list(table["adds"]) == ["1.00 ms", "19.0 ms", "80.0 ms"]
 
 

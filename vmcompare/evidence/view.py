@@ -60,10 +60,11 @@ class Source:
         """One line for a caption: provenance, run, date, machine, versions."""
         host = self.host
         versions = ", ".join(f"{k} {v}" for k, v in host.get("versions", {}).items() if v)
+        within = ", itself a VM" if host.get("virtualised") else ""
         return (
             f"{self.shown} · run {self.run_id} · {self.started_utc[:10]} · "
             f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} cores, "
-            f"{host.get('os', '?')}" + (f" · {versions}" if versions else "")
+            f"{host.get('os', '?')}{within}" + (f" · {versions}" if versions else "")
         )
 
 

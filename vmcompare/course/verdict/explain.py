@@ -14,6 +14,7 @@ from vmcompare.errors import Unavailable
 from vmcompare.evidence.claims import Conclusion, Rule, Undecided, observed
 from vmcompare.evidence.claims.judging import NO_CODE_CACHE, Estimate, estimate
 from vmcompare.evidence.claims.rules import Quantity
+from vmcompare.evidence.claims.rules import quantity as quantity_of
 from vmcompare.evidence.claims.runs import Evidence, Part
 from vmcompare.evidence.published import cited
 from vmcompare.evidence.units import ratio, written
@@ -83,8 +84,9 @@ class Headline(NamedTuple):
     """A figure of one lesson that a choice can rest on.
 
     ``claim`` is id and part of the claim that it decides. ``container`` and ``vm`` name the fact
-    that holds or not (``"!name"``: its contrary); of a claim that compares two costs they are its
-    two sides, and stay empty.
+    that holds or not (``"!name"``: its contrary), after words for its condition (``"given:name"``);
+    of a claim that compares two costs they are its two sides, and stay empty. ``also`` is another
+    way of the VM's, and a quantity whose ratio is told with it.
     """
 
     lesson: str
@@ -92,6 +94,7 @@ class Headline(NamedTuple):
     claim: tuple[str, str]
     container: str = ""
     vm: str = ""
+    also: tuple[str, str] | None = None
 
 
 HEADLINES: Sequence[Headline] = (
@@ -101,16 +104,21 @@ HEADLINES: Sequence[Headline] = (
         "!container_kernel_release_is_hosts", "!vm_kernel_release_is_hosts",
     ),
     Headline(
-        "02", "starts a program made for another kernel", ("O6b", "kernels"),
+        "02", "starts a kernel that is not Linux", ("O6b", "kernels"),
         "other_kernel_starts_in_container", "other_kernel_starts_in_vm",
     ),
     Headline("03", "bytes to send: a whole image, compressed", ("P1", "size, whole image")),
-    Headline("03", "bytes to send: a second application", ("P1", "size, second application")),
+    Headline(
+        "03", "bytes to send: a second application", ("P1", "size, second application"),
+        also=(
+            "on a backing file",
+            "image_bytes: vm(second-application-on-backing-file) / container(second-application)",
+        ),
+    ),
     Headline("04", "time from request to first byte", ("F2", "start")),
     Headline(
-        "05a", "opens a host device (container: privileged; VM: none given)",
-        ("S5", "direct access"),
-        "privileged_container_opens_host_devices", "vm_opens_host_devices",
+        "05a", "opens a host device", ("S5", "direct access"),
+        "privileged:privileged_container_opens_host_devices", "given none:vm_opens_host_devices",
     ),
     Headline(
         "05b", "a kernel panic stops its neighbour", ("S1a", "faults"),
@@ -130,16 +138,21 @@ def headlines(evidence: Evidence) -> Iterator[Row]:
         if part.claim.quantity:
             below, above = _sides(part)
             container, vm = _words(below), _words(above)
-            vm += f" ({ratio(interval.estimate)})" if interval else ""
+            other = _cost(part, quantity_of(one.also[1])) if one.also else None
+            more = f"; {one.also[0]} {ratio(other.interval.estimate)}" if one.also and other else ""
+            vm += f" ({ratio(interval.estimate)}{more})" if interval else ""
             vm += f", {EMULATION}" if above and above.emulated else ""
         else:
             container, vm = _fact(one.container, part), _fact(one.vm, part)
+        name = part.claim.id
+        if sum(other.claim.id == name for other in evidence.parts) > 1:
+            name += f", {part.claim.part}:"
         yield {
             "lesson": one.lesson,
             "what": one.what,
             "container": container,
             "VM (÷ container)": vm,
-            "claim": f"{part.claim.id} {SIGNS[verdict]} {verdict}",
+            "claim": f"{name} {SIGNS[verdict]} {verdict}",
         }
 
 
@@ -168,12 +181,16 @@ def _words(found: Estimate | None) -> str:
 
 
 def _fact(name: str, part: Part) -> str:
-    """``"yes"`` or ``"no"``, or that nobody observed it."""
+    """``"yes"`` or ``"no"``, after its condition, or that nobody observed it."""
+    condition, colon, name = name.rpartition(":")
     try:
         held = observed(name.removeprefix("!"), part.run.frame) if part.run else None
     except Undecided:
         held = None
-    return ABSENT if held is None else "yes" if held is not name.startswith("!") else "no"
+    if held is None:
+        return ABSENT
+    said = "yes" if held is not name.startswith("!") else "no"
+    return f"{condition}: {said}" if colon else said
 
 
 class Comparison(NamedTuple):
@@ -211,8 +228,11 @@ COMPARISONS: Sequence[Comparison] = (
         ("F1", "network, against a process"), "no link and no NAT: a loopback network",
     ),
     Comparison(
-        "memory of the emulator itself",
-        ("mem_overhead_rss: Firecracker / Cloud Hypervisor / QEMU",),
+        "memory of the emulator itself (others: resident; mapped)",
+        (
+            "mem_overhead_rss: Firecracker / Cloud Hypervisor / QEMU",
+            "mem_overhead_mapped: Firecracker / Cloud Hypervisor / QEMU",
+        ),
         ("O4", "memory"), "PSS; QEMU alone, beside what Docker needs for a container",
     ),
     Comparison(

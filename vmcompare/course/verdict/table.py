@@ -91,7 +91,7 @@ def _parts(parts: Sequence[Part], *, named: bool) -> list[Mapping[str, Any]]:
         told = list(lines(first))
         if len(some) > 1 and first.finding.lacking and first.run:
             told = [("Found", ("In this run none of them was measured",)), told[-1]]
-        if others := tuple(dict.fromkeys(other for part in some for other in part.finding.others)):
+        if others := tuple(dict.fromkeys(other for part in some for other in _others(part, some))):
             told.append(("Measured by others, with hardware", others))
         lesson = first.lesson if first.lesson and first.lesson.experiment else None
         shown.append(
@@ -103,6 +103,13 @@ def _parts(parts: Sequence[Part], *, named: bool) -> list[Mapping[str, Any]]:
             }
         )
     return shown
+
+
+def _others(part: Part, some: Sequence[Part]) -> Iterator[str]:
+    """What others measured of ``part``; beside other parts, with what it is about."""
+    about = part.claim.part.partition(",")[0].capitalize()
+    for other in part.finding.others:
+        yield f"{about}: {other}" if len(some) > 1 else other
 
 
 def _alike(part: Part) -> object:

@@ -217,6 +217,7 @@ def _control(control: Observations, frame: pd.DataFrame) -> Finding | None:
 def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
     held: list[str] = []
     against: list[str] = []
+    needed: list[str] = []
     for name, expected in wanted.terms:
         words = words_of_fact(name)
         try:
@@ -227,10 +228,13 @@ def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
             why = f"Observations of “{words}” disagree within this run."
             return Finding(Conclusion.INCONCLUSIVE, why)
         said = f"{words}: {'yes' if value else 'no'}"
-        (held if value is expected else against).append(said)
+        if value is expected:
+            held.append(said)
+        else:
+            against.append(said)
+            needed.append(f"{said} (the claim needs: {'yes' if expected else 'no'})")
     n = len(wanted.terms)
-    found = f"{len(held)} of {n} observations are as the claim needs them"
-    reason = f"{found} ({'; '.join(held + against)})."
+    reason = f"{_capital('; '.join(held + needed))}."
     if not against:
         return Finding(Conclusion.SUPPORTED, reason, n=n)
     if wanted.mode == "all" or not held:

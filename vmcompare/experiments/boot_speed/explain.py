@@ -70,7 +70,7 @@ def adds(view: View) -> Iterator[Row]:
         of_one_run = below is not None and below.run_id == column.run_id
         added_s = median_s - below.median.estimate if below and of_one_run else median_s
         yield {
-            "start": "docker run" if series == Series(Platform.CONTAINER) else series.label,
+            "start": series.label,
             "median": seconds(median_s),
             "adds": seconds(added_s) if below is None or of_one_run else "– (another run)",
             "for": what,
