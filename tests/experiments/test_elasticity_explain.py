@@ -131,7 +131,7 @@ def test_whatever_is_missing_all_there_is_is_whole(
 
 def test_the_picture_tells_each_peak_and_what_was_left(whole: View) -> None:
     alt = explanation("elasticity").figures["memory"](whole).alt
-    assert "vm (q35), balloon · software emulation" in alt
+    assert "vm (q35), balloon inflated · software emulation" in alt
     assert "vm (q35), page reporting · software emulation" in alt
     assert "container 213 → 13," in alt
     assert "the balloon is inflated" in alt
@@ -140,7 +140,7 @@ def test_the_picture_tells_each_peak_and_what_was_left(whole: View) -> None:
 def test_the_tables_tell_what_came_back_and_what_was_seen(whole: View) -> None:
     tables = explanation("elasticity").tables
     back = {r["instance"].split(" ·")[0]: r["came back"] for r in tables["moments"](whole)}
-    assert back["vm (q35)"].startswith("0 %")
+    assert back["vm (q35), balloon not inflated"].startswith("0 %")
     assert back["container"].startswith("96 %")
     seen = {r["instance"].split(" ·")[0]: r["seen inside"] for r in tables["limits"](whole)}
     assert seen == {"container": "24105 → 24105 MiB", "vm (q35)": "971 → 203 MiB"}
@@ -159,7 +159,7 @@ def test_more_fit_the_rarer_the_peak_and_a_vm_that_keeps_its_peak_gains_nothing(
     assert counts[-1] == int(room / high)
     assert fitting(room, high, high, 0.1) == int(room / high)
     model = explanation("elasticity").whatifs["overcommit"](whole)
-    assert "vm, all of its 1024 MiB reserved 64" in model.draw(model.values[0]).alt
+    assert "vm, 1024 MiB of RAM reserved 64" in model.draw(model.values[0]).alt
     assert model.draw(model.values[0]).alt != model.draw(model.values[-1]).alt
 
 

@@ -125,7 +125,7 @@ def test_the_table_tells_time_work_and_memory_of_each_kind(whole: View) -> None:
     rows = {row["copy"]: row for row in explanation("scaling").tables["cells"](whole)}
     clone = rows["vm-direct (pc), clone · software emulation"]
     assert clone["memory, one more"] == "20.0 MiB"
-    assert clone["processor, each"] == "50.0 ms"
+    assert clone["processor, each of 5"] == "50.0 ms"
     assert len(rows) == len(CELLS)
 
 
@@ -150,7 +150,7 @@ def test_the_answers_are_worked_out_from_the_rows(whole: View, tmp_path: Path) -
 
 def test_the_demonstration_is_replayed_from_the_recording(whole: View) -> None:
     assert [(row["copy"], row["provenance"]) for row in explain.replay(whole)] == [
-        ("container, pre-created", "recorded"),
+        ("container, new ones created", "recorded"),
         ("vm-direct (pc), clone", "recorded, software emulation"),
     ]
     with pytest.raises(Unavailable, match="no replacing"):

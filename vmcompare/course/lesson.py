@@ -509,8 +509,9 @@ def findings_rows(
 ) -> Iterator[Mapping[str, Any]]:
     """For each of the lesson's claims and each run, the finding that its rule gives.
 
-    Each maps ``claim``, ``sign``, ``finding``, ``quote`` and ``source`` to words, ``told`` to
-    what is told of it, and ``others`` to what others measured where it was not measured here.
+    Each maps ``claim``, ``sign``, ``finding``, ``says``, ``quote`` and ``source`` to words,
+    ``told`` to what is told of it, and ``others`` to what others measured where it was not
+    measured here.
     Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, the
     finding is that of the lesson that does, and a link leads there. ``evidence`` gathers the
     recordings of all lessons; asked only where needed. A lesson judges what it shows, however short
@@ -547,6 +548,7 @@ def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Ma
         "claim": name,
         "sign": SIGNS[finding.verdict],
         "finding": str(finding.verdict),
+        "says": claim.says,
         "quote": claim.quote,
         "told": list(claims.told(claim, finding)),
         "source": source,
