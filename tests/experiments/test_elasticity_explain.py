@@ -166,8 +166,23 @@ def test_more_fit_the_rarer_the_peak_and_a_vm_that_keeps_its_peak_gains_nothing(
 def test_the_answer_is_the_price_of_the_filter(tmp_path: Path) -> None:
     costly = compose(None, recorded(tmp_path, rounds=3, slower={"container": 1.3}))
     assert explain.filter_(costly) == pytest.approx(1.3)
+    said = explanation("elasticity").placeholders["exercise", "filter"](costly)
+    assert said["nearly"]
+    assert (said["whole"], said["left"]) == ("1.30×", "1.00×")
+    slower = {"container": 1.3, NO_FILTER: 1.2}
+    partly = compose(None, recorded(tmp_path / "part", rounds=3, slower=slower))
+    assert explanation("elasticity").placeholders["exercise", "filter"](partly)["part"]
     with pytest.raises(Unavailable, match="system calls"):
         explain.filter_(compose(None, None))
+
+
+def test_where_the_vm_begins_is_told_only_below_what_it_was_given(
+    whole: View, tmp_path: Path
+) -> None:
+    values = explanation("elasticity").placeholders["table", "moments"]
+    assert values(whole)["begins"] == "290 MiB"
+    reserved = {("vm", ""): (1030.0, 1040.0, 1040.0)}
+    assert not values(compose(None, recorded(tmp_path, levels=reserved)))["begins"]
 
 
 def test_what_came_back_is_predicted_in_mib(whole: View) -> None:

@@ -30,7 +30,7 @@ from vmcompare.evidence.claims import Claim, concerned
 from vmcompare.evidence.claims.runs import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
-from vmcompare.evidence.view import MEASURED, RECORDED, View, absent, compose
+from vmcompare.evidence.view import MEASURED, RECORDED, View, absent, compose, emulated
 from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.forecast import BAR, forecast, to_go
@@ -538,8 +538,8 @@ def _source(shown: str, run: Recording, claim: Claim, frame: pd.DataFrame) -> st
     """Which run a finding is from, and whether its VMs were emulated; nothing for a judgement."""
     if claim.estimand is None:
         return ""
-    used = set(concerned(claim.estimand, frame)["accel"].dropna())
-    return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if SOFTWARE in used else "")
+    under = f", {EMULATION}" if emulated(concerned(claim.estimand, frame)) else ""
+    return f"{shown}, run {run.run_id}{under}"
 
 
 def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Mapping[str, Any]:

@@ -63,6 +63,11 @@ class Move:
         """The median size."""
         return self.shipped.median.estimate
 
+    @property
+    def emulated(self) -> bool:
+        """Whether its start is emulated: saving and loading a file need no guest."""
+        return self.steps[STEPS[-1]].emulated
+
     def parts(self, *, started: bool, mbit: float = 0.0) -> dict[str, float]:
         """Step in one word → median seconds, in order.
 
@@ -118,7 +123,7 @@ def link(view: View) -> WhatIf:
         return replace(picture, alt=f"{picture.alt} {MODELLED}")
 
     found = need(view)
-    emulated = any(one.shipped.emulated for one in found)
+    emulated = any(one.emulated for one in found)
     told: dict[str, list[str]] = {"sizes": [], "until": [], "starts": []}
     for one in found:
         series, start = one.shipped.series, one.steps[STEPS[-1]]
@@ -142,7 +147,7 @@ def link(view: View) -> WhatIf:
 def _drawn(view: View, mbit: float = 0.0) -> Picture:
     """Bars of steps, without starts where a VM's is emulated: it would be nearly all of its bar."""
     found = need(view)
-    emulated = any(one.shipped.emulated for one in found)
+    emulated = any(one.emulated for one in found)
     both = mixed([one.shipped for one in found])
     what, said = "Seconds that a move takes besides the transfer", ""
     if mbit:
@@ -218,16 +223,17 @@ def every_move(view: View) -> Iterator[Row]:
         label = one.shipped.series.label
         for phase, column in one.steps.items():
             found = column.median
+            emulated = one.emulated and phase == STEPS[-1]
             yield {
                 "what moves": label,
                 "step": _WORDS[phase],
                 "median": f"{seconds(found.estimate)} ({found.words(seconds)})",
                 "runs": str(column.n),
-                "provenance": column.provenance,
+                "provenance": column.provenance if emulated else column.shown,
             }
 
 
-@explained.outcome("vm_over_container", *(series.platform for series in MOVED))
+@explained.outcome("vm_over_container", *(series.platform for series in MOVED), of_files=True)
 def _vm_over_container(view: View) -> float | None:
     sizes = view.columns("image_bytes", phase="compressed")
     below, above = (of_series(sizes, series) for series in MOVED)

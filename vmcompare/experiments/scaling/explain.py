@@ -29,8 +29,8 @@ WALL, CPU, PSS = "scale_wall_s", "start_cpu_s", "pss_bytes"
 HOST_GIB, HOST_CORES, HURRY_S = 64, 16, 60
 """A host of the model, and how soon all copies must be there (s)."""
 
-FULL = 0.9
-"""From this share of their time on, cores are called full."""
+FULL = 90
+"""From so many per cent of their time on, cores are called full."""
 
 COPIES = tuple(sorted({round(10 ** (step / 8)) for step in range(8, 33)}))
 """How many copies the slider asks for: 10 to 10,000."""
@@ -191,21 +191,21 @@ def every_n(view: View) -> Iterator[Row]:
                 }
 
 
-def _processors(view: View) -> dict[str, str | bool | int]:
-    """How much of all cores' time the largest N of pre-created containers were counted to use."""
+def _busy(view: View) -> tuple[int, float, float] | None:
+    """Cores, processor seconds a start, and seconds until all are there, of the largest N of
+    pre-created containers."""
     for one in cells(view, CPU):
         work, wall_s = one.at(MANY[-1]), _pre_created_s(view)
         hosts = [s.host for s in view.sources if s.run_id == one.column.run_id]
         cores = hosts[0].get("cores") if hosts else None
         if one.cell.start is Start.PRE_CREATED and work and wall_s and cores:
-            used_s, room_s = MANY[-1] * work.estimate, cores * wall_s
-            full = used_s >= FULL * room_s
-            return {
-                "counted": True, "full": full, "not_full": not full, "n": MANY[-1],
-                "used_on": cores, "work": seconds(work.estimate), "used": seconds(used_s),
-                "room": seconds(room_s), "busy": f"{100 * used_s / room_s:.0f} %",
-            }  # fmt: skip
-    return dict.fromkeys(("counted", "full", "not_full"), False)
+            return int(cores), work.estimate, wall_s
+    return None
+
+
+def _per_cent(cores: int, work_s: float, wall_s: float) -> float:
+    """How much of all cores' time the largest N were counted to use."""
+    return 100 * MANY[-1] * work_s / (cores * wall_s)
 
 
 @explained.whatif("many")
@@ -236,6 +236,7 @@ def many(view: View) -> WhatIf:
         }
 
     emulated = ", ".join(one.column.name for one, _ in worked if one.column.emulated)
+    found = _busy(view)
     works = {one.cell: work / (HOST_CORES * HURRY_S) for one, work in worked}
     first = [
         one.column.name
@@ -247,7 +248,9 @@ def many(view: View) -> WhatIf:
         COPIES,
         start=10000,
         said="{:g} copies.",
-        placeholders=_processors(view) | {
+        placeholders={
+            "n": MANY[-1], "measured_on": found[0] if found else 0,
+            "busy": f"{_per_cent(*found):.0f} %" if found and _per_cent(*found) < FULL else "",
             "source": view.caption(), "emulated": emulated, "first": ", ".join(first) or "none",
             "gib": str(HOST_GIB), "cores": str(HOST_CORES), "hurry": str(HURRY_S),
         },
@@ -285,7 +288,18 @@ def per_second(view: View) -> float:
 @explained.values("per_second")
 def _per_second(view: View) -> Values:
     alone_s = _wall_s(view, 1)
-    return _processors(view) | {
+    counted: dict[str, str | bool | int] = dict.fromkeys(
+        ("counted", "full", "idle", "measured_on", "work", "used", "room", "busy"), False
+    )
+    if found := _busy(view):
+        cores, work_s, all_s = found
+        counted = {
+            "counted": True, "full": _per_cent(*found) >= FULL, "idle": _per_cent(*found) < FULL,
+            "measured_on": cores,
+            "work": seconds(work_s), "used": seconds(MANY[-1] * work_s),
+            "room": seconds(cores * all_s), "busy": f"{_per_cent(*found):.0f} %",
+        }  # fmt: skip
+    return counted | {
         "n": MANY[-1], "wall": seconds(_wall_s(view, MANY[-1])), "rate": f"{per_second(view):.3g}",
         "wall_of_one": seconds(alone_s), "rate_of_one": f"{1 / alone_s:.3g}",
     }  # fmt: skip
