@@ -131,7 +131,7 @@ def test_whatever_is_missing_all_there_is_is_whole(
 
 def test_the_picture_tells_each_peak_and_what_was_left(whole: View) -> None:
     alt = explanation("elasticity").figures["memory"](whole).alt
-    assert "vm (q35), balloon · software emulation" in alt
+    assert "vm (q35), balloon inflated · software emulation" in alt
     assert "vm (q35), page reporting · software emulation" in alt
     assert "container 213 → 13," in alt
     assert "the balloon is inflated" in alt
@@ -140,7 +140,7 @@ def test_the_picture_tells_each_peak_and_what_was_left(whole: View) -> None:
 def test_the_tables_tell_what_came_back_and_what_was_seen(whole: View) -> None:
     tables = explanation("elasticity").tables
     back = {r["instance"].split(" ·")[0]: r["came back"] for r in tables["moments"](whole)}
-    assert back["vm (q35)"].startswith("0 %")
+    assert back["vm (q35), balloon not inflated"].startswith("0 %")
     assert back["container"].startswith("96 %")
     seen = {r["instance"].split(" ·")[0]: r["seen inside"] for r in tables["limits"](whole)}
     assert seen == {"container": "24105 → 24105 MiB", "vm (q35)": "971 → 203 MiB"}
@@ -159,15 +159,30 @@ def test_more_fit_the_rarer_the_peak_and_a_vm_that_keeps_its_peak_gains_nothing(
     assert counts[-1] == int(room / high)
     assert fitting(room, high, high, 0.1) == int(room / high)
     model = explanation("elasticity").whatifs["overcommit"](whole)
-    assert "vm, all of its 1024 MiB reserved 64" in model.draw(model.values[0]).alt
+    assert "vm, 1024 MiB of RAM reserved 64" in model.draw(model.values[0]).alt
     assert model.draw(model.values[0]).alt != model.draw(model.values[-1]).alt
 
 
 def test_the_answer_is_the_price_of_the_filter(tmp_path: Path) -> None:
     costly = compose(None, recorded(tmp_path, rounds=3, slower={"container": 1.3}))
     assert explain.filter_(costly) == pytest.approx(1.3)
+    said = explanation("elasticity").placeholders["exercise", "filter"](costly)
+    assert said["nearly"]
+    assert (said["whole"], said["left"]) == ("1.30×", "1.00×")
+    slower = {"container": 1.3, NO_FILTER: 1.2}
+    partly = compose(None, recorded(tmp_path / "part", rounds=3, slower=slower))
+    assert explanation("elasticity").placeholders["exercise", "filter"](partly)["part"]
     with pytest.raises(Unavailable, match="system calls"):
         explain.filter_(compose(None, None))
+
+
+def test_where_the_vm_begins_is_told_only_below_what_it_was_given(
+    whole: View, tmp_path: Path
+) -> None:
+    values = explanation("elasticity").placeholders["table", "moments"]
+    assert values(whole)["begins"] == "290 MiB"
+    reserved = {("vm", ""): (1030.0, 1040.0, 1040.0)}
+    assert not values(compose(None, recorded(tmp_path, levels=reserved)))["begins"]
 
 
 def test_what_came_back_is_predicted_in_mib(whole: View) -> None:

@@ -110,6 +110,24 @@ def test_doubts_name_the_kind_of_start_and_no_other_n_is_a_further_run(
     assert "a wide interval" not in said
 
 
+@pytest.mark.parametrize(("clone_s", "overlap"), [(0.1, False), (0.15, True), (0.3, False)])
+def test_ready_made_copies_are_told_to_overlap_where_they_do(
+    tmp_path: Path, clone_s: float, overlap: bool
+) -> None:
+    run = recorded(tmp_path, rounds=3, alone_s={("vm-direct", "clone"): clone_s})
+    drawn = explanation("scaling").figures["wall"](compose(None, run))
+    assert drawn.placeholders["overlap"] is overlap
+
+
+@pytest.mark.parametrize(("cold_s", "alike"), [(0.15, True), (0.3, False)])
+def test_containers_are_told_to_be_alike_only_within_what_rounds_differ(
+    tmp_path: Path, cold_s: float, alike: bool
+) -> None:
+    run = recorded(tmp_path, rounds=3, alone_s={("container", "cold"): cold_s})
+    values = explanation("scaling").placeholders["table", "cells"](compose(None, run))
+    assert values["alike"] is alike
+
+
 def test_rows_of_a_strange_n_are_left_out_of_the_picture(whole: View) -> None:
     wall = explanation("scaling").figures["wall"]
     strange = whole.frame.copy()
@@ -125,7 +143,7 @@ def test_the_table_tells_time_work_and_memory_of_each_kind(whole: View) -> None:
     rows = {row["copy"]: row for row in explanation("scaling").tables["cells"](whole)}
     clone = rows["vm-direct (pc), clone · software emulation"]
     assert clone["memory, one more"] == "20.0 MiB"
-    assert clone["processor, each"] == "50.0 ms"
+    assert clone["processor, each of 5"] == "50.0 ms"
     assert len(rows) == len(CELLS)
 
 
@@ -143,6 +161,13 @@ def test_the_answers_are_worked_out_from_the_rows(whole: View, tmp_path: Path) -
     assert explain.per_second(whole) == pytest.approx(MANY[-1] / wall_s, rel=0.05)
     outcomes = explanation("scaling").outcomes
     assert outcomes["clones_over_pre_created"](whole) == pytest.approx(0.1 / 0.15)
+    said = explanation("scaling").placeholders["exercise", "per_second"](whole)
+    assert (said["full"], said["idle"], said["busy"]) == (False, True, "25 %")
+    busy = recorded(tmp_path / "busy", rounds=3, work_s={("container", "pre-created"): 0.3})
+    assert explanation("scaling").placeholders["exercise", "per_second"](compose(None, busy))[
+        "full"
+    ]
+    assert explanation("scaling").whatifs["many"](whole).placeholders["first"] != "none"
     nothing = compose(None, recorded(tmp_path, rounds=1, only=("vm",)))
     with pytest.raises(Unavailable, match="20 pre-created"):
         explain.per_second(nothing)
@@ -150,7 +175,7 @@ def test_the_answers_are_worked_out_from_the_rows(whole: View, tmp_path: Path) -
 
 def test_the_demonstration_is_replayed_from_the_recording(whole: View) -> None:
     assert [(row["copy"], row["provenance"]) for row in explain.replay(whole)] == [
-        ("container, pre-created", "recorded"),
+        ("container, new ones created", "recorded"),
         ("vm-direct (pc), clone", "recorded, software emulation"),
     ]
     with pytest.raises(Unavailable, match="no replacing"):

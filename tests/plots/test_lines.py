@@ -59,7 +59,7 @@ def test_the_key_names_every_line() -> None:
 
 def test_the_alt_text_says_how_many_points_there_are_and_how_far_they_reach() -> None:
     alt = drawn().alt
-    assert "container 3 MiB each, 5 points from x = 1 to 6, 3 to 18 MiB" in alt
+    assert "container 3 MiB each, 5 points from x = 1 to 6, 3.00 MiB to 18.0 MiB" in alt
     assert "nan" not in alt
 
 

@@ -30,7 +30,7 @@ from vmcompare.evidence.claims import Claim, concerned
 from vmcompare.evidence.claims.runs import Evidence, Part, gather, part
 from vmcompare.evidence.markdown import to_html
 from vmcompare.evidence.recording import Recording, contributed, readable, recordings
-from vmcompare.evidence.view import MEASURED, RECORDED, View, compose
+from vmcompare.evidence.view import MEASURED, RECORDED, View, compose, emulated
 from vmcompare.experiments.explanation import explanation
 from vmcompare.measuring.experiment import Demo, load, recordings_dir
 from vmcompare.measuring.forecast import BAR, forecast, to_go
@@ -474,6 +474,9 @@ def findings_rows(
 ) -> Iterator[Mapping[str, Any]]:
     """For each of the lesson's claims and each run, the finding that its rule gives.
 
+    Each maps ``claim``, ``sign``, ``finding``, ``says``, ``quote`` and ``source`` to words,
+    ``told`` to what is told of it, and ``others`` to what others measured where it was not
+    measured here.
     Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, the
     finding is that of the lesson that does, and a link leads there. ``evidence`` gathers the
     recordings of all lessons; asked only where needed. A lesson judges what it shows, however short
@@ -500,8 +503,8 @@ def _source(shown: str, run: Recording, claim: Claim, frame: pd.DataFrame) -> st
     """Which run a finding is from, and whether its VMs were emulated; nothing for a judgement."""
     if claim.estimand is None:
         return ""
-    used = set(concerned(claim.estimand, frame)["accel"].dropna())
-    return f"{shown}, run {run.run_id}" + (f", {EMULATION}" if SOFTWARE in used else "")
+    under = f", {EMULATION}" if emulated(concerned(claim.estimand, frame)) else ""
+    return f"{shown}, run {run.run_id}{under}"
 
 
 def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Mapping[str, Any]:
@@ -513,6 +516,7 @@ def _judged(name: str, claim: Claim, finding: claims.Finding, source: str) -> Ma
         "claim": name,
         "sign": SIGNS[finding.verdict],
         "finding": str(finding.verdict),
+        "says": claim.says,
         "quote": claim.quote,
         "told": list(claims.told(claim, finding)),
         "source": source,

@@ -97,7 +97,8 @@ class Prediction:
         times = f"{found / guess:.2g}×" if found and guess else "–"
         if is_handout():
             own, times = self.on_page(), self.on_page(found) if found else "–"
-        under = f" ({EMULATION})" if view.emulated(outcome.platforms) else ""
+        emulated = not outcome.of_files and view.emulated(outcome.platforms)
+        under = f" ({EMULATION})" if emulated else ""
         return {
             "question": self.question,
             "you predicted": own,

@@ -262,7 +262,8 @@ def mixed(found: Sequence[Column]) -> bool:
 
 
 def emulated(rows: pd.DataFrame) -> bool:
-    return bool((rows["accel"] == SOFTWARE).any())
+    """Whether any row is of an emulated VM; how large a file is depends on no accelerator."""
+    return bool(((rows["accel"] == SOFTWARE) & (rows["metric"] != "image_bytes")).any())
 
 
 def bare_runtimes(rows: pd.DataFrame) -> pd.Series[str]:
@@ -372,11 +373,12 @@ class Outcome:
     """One number that a lesson asks for before it is measured.
 
     ``platforms`` are those whose rows it comes from; ``find`` gives it, or ``None`` where it was
-    not measured within one run.
+    not measured within one run. ``of_files``: how large files are, which no emulation changes.
     """
 
     platforms: tuple[Platform, ...]
     find: Callable[[View], float | None]
+    of_files: bool = False
 
     def __call__(self, view: View) -> float | None:
         return self.find(view)

@@ -94,11 +94,14 @@ class Explanation(Generic[S]):
         """View → :class:`WhatIf`."""
         return _into(self.whatifs, name)
 
-    def outcome(self, name: str, *platforms: Platform) -> Callable[[F], F]:
-        """View → number, ``None`` where it was not measured within one run of ``platforms``."""
+    def outcome(self, name: str, *platforms: Platform, of_files: bool = False) -> Callable[[F], F]:
+        """View → number, ``None`` where it was not measured within one run of ``platforms``.
+
+        ``of_files``: it is how large files are.
+        """
 
         def add(find: F) -> F:
-            self.outcomes[name] = Outcome(platforms, find)
+            self.outcomes[name] = Outcome(platforms, find, of_files)
             return find
 
         return add

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vmcompare.evidence.units import MIB, seconds
+from vmcompare.evidence.units import MIB, seconds, size
 from vmcompare.plots import style
 from vmcompare.plots.picture import MODELLED, Picture
 from vmcompare.sandbox import EMULATION, Series
@@ -185,9 +185,9 @@ def _lines_alt(
         words = f"{line.label} {line.note}".strip()
         if line.points:
             xs = [x for x, _ in line.points]
-            ys = [y / MIB for _, y in line.points]
+            ys = [y for _, y in line.points]
             words += f", {len(xs)} points from x = {min(xs):g} to {max(xs):g}, "
-            words += f"{min(ys):.3g} to {max(ys):.3g} MiB"
+            words += f"{size(min(ys))} to {size(max(ys))}"
         series.append(words)
     return ". ".join([f"{what}; x axis: {x_label}", f"{title}: {'; '.join(series)}", *marks]) + "."
 

@@ -269,7 +269,8 @@ CUSTOMERS, SERVICES = 10, 20
 def choices(evidence: Evidence) -> Mapping[str, str]:
     """What the words about six pieces of work name: figures, each with its unit, and findings."""
     memory, image, start = (
-        evidence.part(*key) for key in (("O1", "memory"), ("P1", "size, whole image"), ("F2", "start"))
+        evidence.part(*key)
+        for key in (("O1", "memory"), ("P1", "size, whole image"), ("F2", "start"))
     )
     container, vm = _sides(memory)
     said = {"customers": str(CUSTOMERS), "services": str(SERVICES)}

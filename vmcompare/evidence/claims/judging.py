@@ -422,7 +422,10 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     if len({str(some["network"].iloc[0]) for some in rows}) > 1:
         why = "one side has a network and the other has none"
         raise Undecided(why, Conclusion.INCONCLUSIVE)
-    first, *others = (bool((some["accel"] == SOFTWARE).any()) for some in rows)
+    # How large a file is depends on no accelerator.
+    first, *others = (
+        wanted.metric != EXACT and bool((some["accel"] == SOFTWARE).any()) for some in rows
+    )
     limits = {"emulated": first or any(others), "handicapped": first and not any(others)}
     if slope:
         interval, runs, few = _marginal(wanted, rows)

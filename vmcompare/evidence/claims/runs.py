@@ -38,7 +38,7 @@ from vmcompare.evidence.claims.judging import (
     judge,
     with_others,
 )
-from vmcompare.evidence.claims.rules import Claim, Rule, load
+from vmcompare.evidence.claims.rules import EXACT, Claim, Rule, load
 from vmcompare.evidence.recording import COLUMNS, Recording, readable, recordings
 from vmcompare.evidence.view import MEASURED, RECORDED
 from vmcompare.paths import data_dir, user_recordings_dir
@@ -294,7 +294,10 @@ def part(claim: Claim, evidence: Evidence) -> Part:
 
 
 def _settled(claim: Claim, run: RunFindings, evidence: Evidence) -> Part:
-    used = frozenset(str(a) for a in set(run.rows(claim)["accel"].dropna()) if a)
+    rows = run.rows(claim)
+    # How large a file is depends on no accelerator.
+    executed = rows["accel"][rows["metric"] != EXACT]
+    used = frozenset(str(a) for a in set(executed.dropna()) if a)
     lesson = evidence.lesson(run.recording.experiment, claim)
     return Part(claim, run.finding(claim), run, lesson, used)
 

@@ -283,6 +283,7 @@ def _balloon(box: Sandbox, watch: Watch) -> Iterator[Measurement]:
 QUOTA, THROTTLE_S = 0.2, 2.0
 _STAT = "cat /sys/fs/cgroup/cpu.stat 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.stat"
 _BUSY = ("sh", "-c", "while :; do :; done")
+PUT_TO_USE = "inside: put it to use"
 _ONLINE = "for m in /sys/devices/system/memory/memory*/state; do echo online > $m; done"
 
 
@@ -336,7 +337,7 @@ def _plugged(box: Sandbox, row: Measurement) -> Iterator[Measurement]:
         return f"{more_mib} MiB"
 
     yield from _resized(row, box, "virtio-mem", GIVEN_MIB, more_mib)
-    yield from _asked(row, box, "inside: put it to use", put_to_use)
+    yield from _asked(row, box, PUT_TO_USE, put_to_use)
     yield from _resized(row, box, "virtio-mem", more_mib, GIVEN_MIB)
 
 

@@ -5,6 +5,7 @@ Every function raises ``Unavailable`` where its rows are not there; an outcome i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +26,7 @@ from vmcompare.sandbox import EMULATION, Launcher, Platform, Series
 LINKS_MBIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 """Positions of the slider, in Mbit/s."""
 
-SHOWN_MBIT, ASKED_MBIT = 100, 30
+SHOWN_MBIT, ASKED_MBIT = 10, 30
 """The position shown first; and a speed that is asked for, at which the slider does not stop."""
 
 _WORDS = dict(zip(STEPS, ("save", "load", "start"), strict=True))
@@ -62,6 +63,11 @@ class Move:
         """The median size."""
         return self.shipped.median.estimate
 
+    @property
+    def emulated(self) -> bool:
+        """Whether its start is emulated: saving and loading a file need no guest."""
+        return self.steps[STEPS[-1]].emulated
+
     def parts(self, *, started: bool, mbit: float = 0.0) -> dict[str, float]:
         """Step in one word → median seconds, in order.
 
@@ -71,6 +77,10 @@ class Move:
         save, *later = ((_WORDS[phase], self.steps[phase].median.estimate) for phase in shown)
         way = [(_TRANSFER, transfer_s(self.bytes, mbit))] if mbit else []
         return dict([save, *way, *later])
+
+    def longest_mbit(self, *, started: bool) -> float:
+        """Up to this speed (Mbit/s) the transfer is the longest part."""
+        return 8 * self.bytes / max(self.parts(started=started).values()) / 1e6
 
 
 def transfer_s(shipped_bytes: float, mbit: float) -> float:
@@ -113,20 +123,31 @@ def link(view: View) -> WhatIf:
         return replace(picture, alt=f"{picture.alt} {MODELLED}")
 
     found = need(view)
-    sizes = ", ".join(f"{one.shipped.series.label} {size(one.bytes)}" for one in found)
-    emulated = any(one.shipped.emulated for one in found)
+    emulated = any(one.emulated for one in found)
+    told: dict[str, list[str]] = {"sizes": [], "until": [], "starts": []}
+    for one in found:
+        series, start = one.shipped.series, one.steps[STEPS[-1]]
+        speed_mbit = one.longest_mbit(started=not emulated)
+        told["sizes"].append(f"{series.label} {size(one.bytes)}")
+        told["until"].append(f"{speed_mbit:.0f} Mbit/s ({series.platform})")
+        if emulated and not start.emulated:
+            told["starts"].append(f"{seconds(start.median.estimate)} ({series.platform})")
     return WhatIf(
         LINKS_MBIT,
         LINKS_MBIT.index(SHOWN_MBIT),
         draw,
-        placeholders={"source": view.caption(), "sizes": sizes, "emulated": emulated},
+        placeholders={
+            "source": view.caption(),
+            "emulated": emulated,
+            **{name: ", ".join(words) for name, words in told.items()},
+        },
     )
 
 
 def _drawn(view: View, mbit: float = 0.0) -> Picture:
     """Bars of steps, without starts where a VM's is emulated: it would be nearly all of its bar."""
     found = need(view)
-    emulated = any(one.shipped.emulated for one in found)
+    emulated = any(one.emulated for one in found)
     both = mixed([one.shipped for one in found])
     what, said = "Seconds that a move takes besides the transfer", ""
     if mbit:
@@ -140,6 +161,12 @@ def _drawn(view: View, mbit: float = 0.0) -> Picture:
     ]
     picture = stack(wholes, what=what, caption=said, written=seconds, order=_PARTS)
     return replace(picture, placeholders={"emulated": emulated})
+
+
+_KERNELS = re.compile(
+    r"it ran; here image (\S+), Linux (\S+), Alpine (\S+); there image \1, Linux (\S+), Alpine \3"
+)
+"""What is recorded of one image under two kernels."""
 
 
 @explained.table("elsewhere", lacking="place unlike this computer")
@@ -157,9 +184,22 @@ def _place(what: str, place: str, column: Column) -> Row:
     return {
         "what": what,
         "put into": place,
-        "what came of it": str(column.rows["text"].iloc[0]),
+        "what came of it": _KERNELS.sub(
+            r"it ran: same image, same Alpine \3; kernel here \2, in the VM \4",
+            str(column.rows["text"].iloc[0]),
+        ),
         "provenance": column.provenance,
     }
+
+
+@explained.values("elsewhere", "table")
+def _close_kernels(view: View) -> Values:
+    """``close``: the version of Linux that both kernels have, ``"6.18"``; empty if they differ."""
+    for column in view.columns("observation", phase=KERNEL):
+        if both := _KERNELS.fullmatch(str(column.rows["text"].iloc[0])):
+            here, there = (".".join(both[place].split(".")[:2]) for place in (2, 4))
+            return {"close": here if here == there else ""}
+    return {"close": ""}
 
 
 @explained.table("network", lacking="step of two that talk")
@@ -183,16 +223,17 @@ def every_move(view: View) -> Iterator[Row]:
         label = one.shipped.series.label
         for phase, column in one.steps.items():
             found = column.median
+            emulated = one.emulated and phase == STEPS[-1]
             yield {
                 "what moves": label,
                 "step": _WORDS[phase],
                 "median": f"{seconds(found.estimate)} ({found.words(seconds)})",
                 "runs": str(column.n),
-                "provenance": column.provenance,
+                "provenance": column.provenance if emulated else column.shown,
             }
 
 
-@explained.outcome("vm_over_container", *(series.platform for series in MOVED))
+@explained.outcome("vm_over_container", *(series.platform for series in MOVED), of_files=True)
 def _vm_over_container(view: View) -> float | None:
     sizes = view.columns("image_bytes", phase="compressed")
     below, above = (of_series(sizes, series) for series in MOVED)

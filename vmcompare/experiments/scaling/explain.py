@@ -13,7 +13,7 @@ from typing import Any
 
 from vmcompare.errors import Unavailable, UnknownName
 from vmcompare.evidence.statistics import Interval, fitted_ramps
-from vmcompare.evidence.units import MIB, seconds, size
+from vmcompare.evidence.units import MIB, ratio, seconds, size
 from vmcompare.evidence.view import MEASURED, Column, View, absent, caption, mixed, of_series
 from vmcompare.experiments.explanation import Explanation, Row, Values
 from vmcompare.experiments.scaling.copies import Copies
@@ -28,6 +28,9 @@ WALL, CPU, PSS = "scale_wall_s", "start_cpu_s", "pss_bytes"
 
 HOST_GIB, HOST_CORES, HURRY_S = 64, 16, 60
 """A host of the model, and how soon all copies must be there (s)."""
+
+FULL = 90
+"""From so many per cent of their time on, cores are called full."""
 
 COPIES = tuple(sorted({round(10 ** (step / 8)) for step in range(8, 33)}))
 """How many copies the slider asks for: 10 to 10,000."""
@@ -83,7 +86,7 @@ def wall(view: View) -> Picture:
         drawn.append(one.line(points, medians, f"{n:g}: {seconds(last_s)}", mixed=both))
     if not drawn:
         raise absent("copy that was started")
-    return log_lines(
+    picture = log_lines(
         "Until all N copies are there",
         drawn,
         x_label="copies let go at once, N",
@@ -91,6 +94,14 @@ def wall(view: View) -> Picture:
         what="Seconds from the common start to the last copy’s first byte",
         caption=caption(view, [_five(one.column, phase=str(WANTED)) for one in found]),
     )
+    said: dict[str, str | bool | int] = {"most": MANY[-1], "range": "", "overlap": False}
+    if ready := _ready_made(view):
+        above, below = ready
+        times = above.over(below)
+        said["range"] = times.ends(ratio, " to ") if times and times.known else ""
+        least, most = max(min(above.values), min(below.values)), max(above.values)
+        said["overlap"] = least <= min(most, max(below.values))
+    return replace(picture, placeholders=said)
 
 
 @explained.figure("memory")
@@ -142,12 +153,27 @@ def table(view: View) -> Iterator[Row]:
         yield {
             "copy": one.column.label(mixed=False),
             f"{WANTED} at once": seconds(wall.estimate) if wall else "–",
-            "processor, each": seconds(work.estimate) if work else "–",
+            f"processor, each of {WANTED}": seconds(work.estimate) if work else "–",
             "memory, one more": size(ramp[0]) if ramp else "–",
         }
 
 
-explained.values("cells", "table")(View.sourced)
+@explained.values("cells", "table")
+def _cells_values(view: View) -> Values:
+    """``alike``: at every N, cold and pre-created containers differ by less than rounds do."""
+    found = {
+        one.cell.start: one
+        for one in cells(view, WALL)
+        if one.cell.series.platform is Platform.CONTAINER
+    }
+    both = [found[start] for start in (Start.COLD, Start.PRE_CREATED) if start in found]
+    alike = len(both) == 2
+    for n in MANY if alike else ():
+        one, other = (each.column.where(phase=str(n)).values for each in both)
+        spread = max((max(values) - min(values) for values in (one, other) if values), default=0)
+        if one and other and abs(median(one) - median(other)) >= spread:
+            alike = False
+    return {**view.sourced(), "alike": alike}
 
 
 @explained.table("every_n", lacking="copy that was started")
@@ -163,6 +189,23 @@ def every_n(view: View) -> Iterator[Row]:
                     "runs": str(found.n),
                     "provenance": one.column.provenance,
                 }
+
+
+def _busy(view: View) -> tuple[int, float, float] | None:
+    """Cores, processor seconds a start, and seconds until all are there, of the largest N of
+    pre-created containers."""
+    for one in cells(view, CPU):
+        work, wall_s = one.at(MANY[-1]), _pre_created_s(view)
+        hosts = [s.host for s in view.sources if s.run_id == one.column.run_id]
+        cores = hosts[0].get("cores") if hosts else None
+        if one.cell.start is Start.PRE_CREATED and work and wall_s and cores:
+            return int(cores), work.estimate, wall_s
+    return None
+
+
+def _per_cent(cores: int, work_s: float, wall_s: float) -> float:
+    """How much of all cores' time the largest N were counted to use."""
+    return 100 * MANY[-1] * work_s / (cores * wall_s)
 
 
 @explained.whatif("many")
@@ -193,13 +236,22 @@ def many(view: View) -> WhatIf:
         }
 
     emulated = ", ".join(one.column.name for one, _ in worked if one.column.emulated)
+    found = _busy(view)
+    works = {one.cell: work / (HOST_CORES * HURRY_S) for one, work in worked}
+    first = [
+        one.column.name
+        for one, each in sized
+        if one.cell in works and each / (HOST_GIB * 1024 * MIB) > works[one.cell]
+    ]
     return sliding_dots(
         panels,
         COPIES,
-        start=1000,
+        start=10000,
         said="{:g} copies.",
         placeholders={
-            "source": view.caption(), "emulated": emulated,
+            "n": MANY[-1], "measured_on": found[0] if found else 0,
+            "busy": f"{_per_cent(*found):.0f} %" if found and _per_cent(*found) < FULL else "",
+            "source": view.caption(), "emulated": emulated, "first": ", ".join(first) or "none",
             "gib": str(HOST_GIB), "cores": str(HOST_CORES), "hurry": str(HURRY_S),
         },
     )  # fmt: skip
@@ -215,10 +267,16 @@ def _pre_created_s(view: View) -> float | None:
 
 @explained.outcome("clones_over_pre_created", Platform.CONTAINER, Platform.VM_DIRECT)
 def _clones_over_pre_created(view: View) -> float | None:
+    both = _ready_made(view)
+    times = both[0].over(both[1]) if both else None
+    return times.estimate if times else None
+
+
+def _ready_made(view: View) -> tuple[Column, Column] | None:
+    """Times at the largest N, of clones and of pre-created containers; both have rows."""
     found = {one.cell.start: one.column.where(phase=str(MANY[-1])) for one in cells(view, WALL)}
     above, below = found.get(Start.CLONE), found.get(Start.PRE_CREATED)
-    times = above.over(below) if above and below else None
-    return times.estimate if times else None
+    return (above, below) if above and below and above.n and below.n else None
 
 
 @explained.check("per_second", unit="per second", within=0.05)
@@ -230,7 +288,18 @@ def per_second(view: View) -> float:
 @explained.values("per_second")
 def _per_second(view: View) -> Values:
     alone_s = _wall_s(view, 1)
-    return {
+    counted: dict[str, str | bool | int] = dict.fromkeys(
+        ("counted", "full", "idle", "measured_on", "work", "used", "room", "busy"), False
+    )
+    if found := _busy(view):
+        cores, work_s, all_s = found
+        counted = {
+            "counted": True, "full": _per_cent(*found) >= FULL, "idle": _per_cent(*found) < FULL,
+            "measured_on": cores,
+            "work": seconds(work_s), "used": seconds(MANY[-1] * work_s),
+            "room": seconds(cores * all_s), "busy": f"{_per_cent(*found):.0f} %",
+        }  # fmt: skip
+    return counted | {
         "n": MANY[-1], "wall": seconds(_wall_s(view, MANY[-1])), "rate": f"{per_second(view):.3g}",
         "wall_of_one": seconds(alone_s), "rate_of_one": f"{1 / alone_s:.3g}",
     }  # fmt: skip
@@ -273,7 +342,7 @@ def replay(view: View) -> list[Row]:
 
 def _row(cell: Cell, after_s: float, kind: str) -> Row:
     return {
-        "copy": cell.label,
+        "copy": "container, new ones created" if cell.start is Start.PRE_CREATED else cell.label,
         "ended": f"{KILLED} of {WANTED}",
         "all there again after": seconds(after_s),
         "provenance": kind,
