@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -225,6 +226,20 @@ def test_a_flag_that_changes_something_else_than_registered_is_named(
     assert "changed exactly the probes" in figure("flags", views["full"]).words
 
 
+def test_what_a_flag_opens_stands_beside_its_mark(views: Mapping[str, View]) -> None:
+    drawn = [text.get_text() for text in figure("flags", views["full"]).figure.axes[0].texts]
+    assert "pid namespace, signal process" in drawn
+    assert any(re.search(r"\d+ more$", said) for said in drawn)
+
+
+def test_a_container_that_could_only_connect_to_its_neighbour_is_said(
+    views: Mapping[str, View],
+) -> None:
+    said = "could only connect to B" in caption_of_table("neighbours", views["full"])
+    table = cells("neighbours", views["full"]).set_index("what is tried")
+    assert said == (table["container, one network"].eq("ok").sum() == 1)
+
+
 # ---- capabilities ------------------------------------------------------------------------------
 
 
@@ -246,6 +261,7 @@ def test_what_root_may_do_stands_beside_the_number_of_its_capabilities(
     table = cells("capabilities", views["full"]).set_index("who")
     assert table["capabilities"].tolist() == ["41", "14", "0"]
     assert table.loc["container", "names"].startswith("CHOWN, DAC_OVERRIDE, FOWNER")
+    assert table.loc["container", "set-uid programs"] == "not forbidden"
     none = table.loc["container, no capabilities"]
     assert none["write into /"] == "ok"
     assert none["send raw packets"] == "EPERM: not permitted"

@@ -76,8 +76,13 @@ def test_an_event_that_could_not_be_caused_is_said(show: Show) -> None:
 
 def test_a_neighbour_that_works_feels_who_computes(full: View) -> None:
     picture = figure("noisy", full)
-    for said in ("no limit: 2.00×", "limited: 1.25×", "VM beside VM: 1.00×"):
-        assert f"CPU burner, {'container, ' * ('limit' in said)}{said}" in picture.alt
+    for said in (
+        "container, no limit: 2.00×",
+        "container, --cpus=0.2: 1.25×",
+        "VM beside VM: 1.00×",
+    ):
+        assert f"CPU burner, {said}" in picture.alt
+    assert "leaves 1.25× to be expected" in picture.words
     assert "pieces of a computation" in picture.words
 
 
@@ -109,10 +114,11 @@ def test_one_bad_round_is_a_mark_of_its_own(show: Show) -> None:
 
 def test_the_most_that_each_got_stands_beside_its_limit(full: View) -> None:
     table = cells("limits", full).set_index("program in")
-    assert table.loc["container in a VM, limited"].tolist() == ["64.0 MiB", "64.0 MiB", "24"]
+    assert table.loc["container in a VM, limited"].tolist() == ["64.0 MiB", "64.0 MiB", "24", "24"]
     without = table.loc["container in a VM, no limit"].tolist()
-    assert without == ["that of its VM, 384 MiB", "260 MiB", "200"]
-    assert table.loc["VM, full"].tolist() == ["512 MiB", "502 MiB", "–"]
+    assert without[:2] == ["that of its VM, 384 MiB", "260 MiB, then its VM was full"]
+    assert without[2:] == ["no limit set", "200"]
+    assert table.loc["VM, full"].tolist() == ["512 MiB", "502 MiB", "not measured", "–"]
 
 
 # ---- blast radius -----------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class Row:
         hollow: whether the marks are outlines: one for all of them, or one a point.
         span: ends of a thick line, an interval or a range; none is drawn where they are infinite.
         note: a second line of words below the label.
+        beside: words beside its one mark.
         bound: drawn as a black tick with a θ beside it.
         strong: which of the words are bold: both, the figure alone, or none.
     """
@@ -47,6 +48,7 @@ class Row:
     hollow: bool | Sequence[bool] = False
     span: tuple[float, float] = (-math.inf, math.inf)
     note: str = ""
+    beside: str = ""
     bound: float | None = None
     strong: str = "figure"
 
@@ -103,6 +105,11 @@ def _draw_row(axes: Axes, y: int, row: Row, *, guide: bool) -> None:
             row.value, middle, row.look.marker, color=row.look.colour, markersize=8,
             markerfacecolor="white" if row.hollow else row.look.colour, markeredgewidth=1.5,
             zorder=3,
+        )  # fmt: skip
+        axes.annotate(
+            row.beside, (row.value, middle), xytext=(9, 0), textcoords="offset points",
+            va="center", fontsize=style.LEAST_PT,
+            bbox=style.PLATE | {"pad": 0} if row.beside else None,
         )  # fmt: skip
     if row.bound is not None:
         axes.plot([row.bound] * 2, [middle - 0.16, middle + 0.16], color="black", linewidth=2.4)

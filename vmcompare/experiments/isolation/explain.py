@@ -5,7 +5,7 @@ Every function raises ``Unavailable`` where its rows are not there; an outcome i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from statistics import mean
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vmcompare.errors import Unavailable
 from vmcompare.evidence.view import View, absent
 from vmcompare.experiments.explanation import Row, Values
+from vmcompare.experiments.isolation.boundaries import BRIDGE, OWN_NETWORKS
 from vmcompare.experiments.isolation.explain_failures import explained
 from vmcompare.experiments.isolation.probe_grids import (
     Arm,
@@ -95,12 +96,36 @@ def answers_table(view: View) -> Iterator[Row]:
     for name in [*first, *(n for n in aimed(inside.answers, HOST) if n not in first)]:
         yield {
             "what is tried": PROBES[name].says,
-            "boundary": PROBES[name].boundary,
+            "boundary": _boundary(name, inside, outside, opened),
             "a default container gets": inside.text(name) + _refused_too(name, inside, outside),
             "one flag that lets it through": "not needed"
             if inside.answers[name].got_through
-            else _flags_for(name, opened),
+            else _flags_for(name, opened) or _filter_here(name, view),
         }
+
+
+def _boundary(
+    name: str, inside: Arm, outside: Arm | None, opened: Mapping[str, frozenset[str]] | None
+) -> str:
+    """The boundary of a probe; none is shown where the host process gets the same error, and no
+    flag changes it."""
+    if (
+        outside is not None
+        and name in outside.denied()
+        and outside.text(name) == inside.text(name)
+        and opened is not None
+        and not _flags_for(name, opened)
+    ):
+        return "none shown here"
+    return PROBES[name].boundary
+
+
+def _filter_here(name: str, view: View) -> str:
+    """Words for a probe that no flag opens in the disposable VM, where its kernel may lack it."""
+    here = arm(view, Platform.CONTAINER, "no-seccomp")
+    if here is not None and name in here.through():
+        return "--security-opt=seccomp=unconfined (on this computer, not in that VM)"
+    return "none of those tried"
 
 
 def _refused_too(name: str, inside: Arm, outside: Arm | None) -> str:
@@ -113,12 +138,13 @@ def _refused_too(name: str, inside: Arm, outside: Arm | None) -> str:
 
 
 def _flags_for(name: str, opened: Mapping[str, frozenset[str]] | None) -> str:
-    """The flags that let a probe through; ``--privileged`` only where it is the only one."""
+    """The flags that let a probe through, perhaps none; ``--privileged`` only where it is the only
+    one."""
     if opened is None:
         return "not tried"
     found = [flag for flag, names in opened.items() if name in names]
     narrow = [flag for flag in found if flag != "--privileged"]
-    return " or ".join(narrow or found) or "none of those tried"
+    return " or ".join(narrow or found)
 
 
 @explained.table("probes")
@@ -156,6 +182,9 @@ def flags_figure(view: View) -> Picture:
         marks.Row(
             one.confinement.removeprefix("--security-opt=") or "default", f"{len(one.through())}",
             style.look(Series(Platform.CONTAINER)), len(one.through()),
+            beside=_names(
+                one.through() if one is base else opens(base, one), len(one.through()) / of
+            ),
         )
         for one in sorted([base, *flags], key=lambda one: len(one.through()))
     ]  # fmt: skip
@@ -172,6 +201,21 @@ def flags_figure(view: View) -> Picture:
             "odd": "; ".join(f"{f}, {n} ({'changed' if c else 'not changed'})" for f, n, c in odd),
         },
     )
+
+
+_LETTERS = 72
+"""How many fit on the whole axis."""
+
+
+def _names(probes: Iterable[str], place: float) -> str:
+    """Short names of probes, as many as fit to the right of a place on the axis (0 to 1)."""
+    names = [" ".join(reversed(name.split(": "))) for name in aimed(probes, HOST)]
+    for shown in range(len(names), -1, -1):
+        more = [f"{len(names) - shown} more"] if shown < len(names) else []
+        said = ", ".join([*names[:shown], *more])
+        if len(said) <= _LETTERS * (1 - place):
+            return said
+    return ""
 
 
 def _turned_by(base: Arm, one: Arm) -> str:
@@ -244,8 +288,22 @@ def neighbours_table(view: View) -> Iterator[Row]:
         }
 
 
-_AS_ROOT = ("raw socket", "root files: write", "set-uid: gain")
-"""Probes that user 0 passes with a capability, and two that it passes without any."""
+@explained.values("neighbours", "table")
+def only_connects(view: View) -> Values:
+    """Whether a container got nothing but a connection to its neighbour, on one network."""
+    got = {
+        one.confinement: [n for n in one.made(NEIGHBOUR) if one.answers[n].got_through]
+        for one in neighbours(view)
+        if one.platform is Platform.CONTAINER
+    }
+    only = got == {BRIDGE: ["neighbour: connect"], OWN_NETWORKS: []}
+    return view.sourced() | {"only_connects": only}
+
+
+_AS_ROOT = ("raw socket", "root files: write")
+"""A probe that user 0 passes with a capability, and one that it passes without any."""
+
+_SET_UID = "set-uid: gain"
 
 
 @explained.table("capabilities")
@@ -269,6 +327,9 @@ def capabilities_table(view: View) -> Iterator[Row]:
             "CapEff": one.read["capabilities"],
             "capabilities": str(len(held)),
             **{PROBES[name].says: one.text(name) for name in _AS_ROOT},
+            "set-uid programs": "not forbidden"
+            if one.answers[_SET_UID].got_through
+            else one.text(_SET_UID),
             "names": names or "none",
         }
 
@@ -288,5 +349,5 @@ def _through_privileged(view: View) -> float | None:
     return None if inside is None or not inside.made() else float(len(inside.through()))
 
 
-for _name in ("answers", "probes", "neighbours", "capabilities", "limits"):
+for _name in ("answers", "probes", "capabilities"):
     explained.values(_name, "table")(View.sourced)

@@ -25,9 +25,12 @@ from vmcompare.experiments.isolation.kernel_panic import (
     PRIVILEGED_ASKS,
 )
 from vmcompare.experiments.isolation.noisy_neighbour import (
+    BURN_CPUS,
     BURNER,
     FORKS,
+    LIMITS,
     MEMORY,
+    UNLIMITED,
     WITH,
     WITHOUT,
     WORK_BURNER,
@@ -272,7 +275,13 @@ def _kernels(axes: Axes, each: int, stopped: Sequence[int]) -> None:
 WRITER = "disk writer"
 _FELT = (
     (f"{BURNER} · container, no limit", Platform.CONTAINER, WITHOUT, WORK_QUIET, WORK_BURNER),
-    (f"{BURNER} · container, limited", Platform.CONTAINER, WITH, WORK_QUIET, WORK_BURNER),
+    (
+        f"{BURNER} · container, --cpus={BURN_CPUS}",
+        Platform.CONTAINER,
+        WITH,
+        WORK_QUIET,
+        WORK_BURNER,
+    ),
     (f"{BURNER} · VM beside VM", Platform.VM_DIRECT, "", WORK_QUIET, WORK_BURNER),
     (f"{WRITER} · container, no limit", Platform.CONTAINER, "", WRITE_QUIET, WRITE_BUSY),
     (f"{WRITER} · VM beside VM", Platform.VM_DIRECT, "", WRITE_QUIET, WRITE_BUSY),
@@ -316,7 +325,17 @@ def noisy_neighbour_figure(view: View) -> Picture:
         "times as long as beside a quiet program (dashed: as long)", fontsize=style.SMALL_PT
     )
     said = "; ".join(f"{row.label.replace(' · ', ', ')}: {row.text}" for row in rows)
-    values: Values = {"writes": any(row.label.startswith(WRITER) for row in rows)}
+    loads = [
+        f"{load:.1f} on {cores} processors"
+        for host in (source.host for source in view.sources)
+        if (load := host.get("load_1min") or 0) > (cores := host.get("cores") or math.inf)
+    ]
+    values: Values = {
+        "busy": "; ".join(loads),
+        "writes": any(row.label.startswith(WRITER) for row in rows),
+        "cpus": BURN_CPUS,
+        "expected": ratio(1 / (1 - BURN_CPUS)),
+    }
     alt = f"How many times as long a neighbour takes. {said}."
     return Picture(figure, alt, view.caption(), values)
 
@@ -329,6 +348,10 @@ _LIMITED = (
     ("VM, full", Platform.VM, "", False),
 )
 """In words; platform, confinement, and whether it is a container of the disposable VM."""
+
+
+_ASKED_BYTES = math.prod(UNLIMITED) * MIB
+"""What the memory hog without a limit asks for."""
 
 
 @explained.table("limits", "program that asked for more than its limit")
@@ -347,14 +370,23 @@ def limits_table(view: View) -> Iterator[Row]:
             continue
         limit = MIB * float((peaks if ratios.empty else ratios)["mem_limit_mib"].iloc[0])
         got = peaks["value"].max() if ratios.empty else limit * ratios["value"].max()
+        full = ", then its VM was full" if held == WITHOUT and got < _ASKED_BYTES else ""
+        may_start = f"{LIMITS.pids}" if nested and held == WITH else "no limit set"
         yield {
             "program in": who,
             "memory it may take": f"that of its VM, {size(limit)}"
             if held == WITHOUT
             else size(limit),
-            "memory it got": size(got),
+            "memory it got": f"{size(got)}{full}",
+            "processes it may start": "not measured" if math.isnan(count) else may_start,
             "processes it got": "–" if math.isnan(count) else f"{count:.0f}",
         }
+
+
+@explained.values("limits", "table")
+def limits_values(view: View) -> Values:
+    """What the program without a limit asks for."""
+    return view.sourced() | {"asks": size(_ASKED_BYTES), "pids": LIMITS.pids}
 
 
 # ---- weaknesses made public ----------------------------------------------------------------------
