@@ -297,7 +297,7 @@ def _columns(view: View, metric: str, where: tuple[tuple[str, str | int], ...]) 
                 series=Series.of(*(name if isinstance(name, str) else "" for name in names)),
                 run_id=str(first["run_id"]),
                 shown=str(first["shown"]),
-                emulated=bool((tried["accel"].to_numpy()[places] == SOFTWARE).any()),
+                emulated=emulated(tried.iloc[places]),
                 rows=rows,
                 errors=tuple(map(str, failed)),
                 warm_ups=warm_ups,
