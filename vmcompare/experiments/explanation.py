@@ -1,16 +1,15 @@
 """What an experiment explains: figures, tables, what-ifs, outcomes, and the checks of answers.
 
 An experiment's ``explain.py`` makes one :class:`Explanation` called ``explained`` and declares its
-functions on it by decorators; ``checks.py`` adds what answers are checked against. Python gives the
-values. The words that a learner reads stand in the lesson's text (``notebooks/text/``), which names
-values as ``{placeholders}``.
+functions on it by decorators: also what answers are checked against. Python gives the values. The
+words that a learner reads stand in the lesson's text (``notebooks/text/``), which names values as
+``{placeholders}``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
 
 from markupsafe import Markup
@@ -144,8 +143,5 @@ def explanation(experiment: str) -> Explanation[View]:
         UnknownName: there is no experiment of that name.
         Unavailable: it is another package's, and cannot be imported.
     """
-    explain = module(experiment, "explain")
-    if find_spec(f"{explain.__package__}.checks"):  # answers may be checked in explain.py, too
-        module(experiment, "checks")
-    found: Explanation[View] = explain.explained
+    found: Explanation[View] = module(experiment, "explain").explained
     return found
