@@ -307,11 +307,11 @@ class Container:
         try:
             yield self._output
         except docker.errors.APIError as error:
-            if error.status_code in (404, 409):
+            why = str(error.explanation or error)
+            # While it is being removed, Docker (20.10) answers a start of a command with 500.
+            if error.status_code in (404, 409) or "is not running" in why:
                 raise AbnormalShutdown("the container has ended", self.console()) from error
-            raise LaunchFailure(
-                "Docker refused a command", self._request(), str(error.explanation or error)
-            ) from error
+            raise LaunchFailure("Docker refused a command", self._request(), why) from error
         except engine_errors() as error:
             self._on_lost()
             what = "Docker stopped while a container was running"
