@@ -49,7 +49,7 @@ def test_a_short_cell_is_not_torn_apart() -> None:
 
 def test_a_value_that_a_template_lacks_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError, match="id"):
-        templates.render("guess")
+        templates.render("prediction")
 
 
 class TestAPlace:

@@ -88,7 +88,8 @@ class Prediction:
 
     def on_page(self, found: float | None = None) -> Markup:
         """A cell that a handout's script fills in; with a number ``found``, by the ratio to it."""
-        return render("guess", id=self._id, found=found)
+        value = Markup("") if found is None else Markup('<data value="{}"></data>').format(found)
+        return Markup('<output for="{}">{}–</output>').format(self._id, value)
 
     def beside(self, outcome: Outcome, view: View) -> Mapping[str, str]:
         """The guess, what the view gives, and how far they are apart."""

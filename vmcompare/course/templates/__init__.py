@@ -25,7 +25,7 @@ def render(template: str, /, **values: Any) -> Markup:
 
 def css(name: str) -> str:
     """The style sheet of that name."""
-    return (Path(__file__).parent / f"{name}.css").read_text(encoding="utf-8")
+    return (Path(__file__).parent / "styles" / f"{name}.css").read_text(encoding="utf-8")
 
 
 @cache
