@@ -246,7 +246,7 @@ def many(view: View) -> WhatIf:
     return sliding_dots(
         panels,
         COPIES,
-        start=10000,
+        start=COPIES[-3],  # memory and starts ask for different numbers of hosts there
         said="{:g} copies.",
         placeholders={
             "n": MANY[-1], "measured_on": found[0] if found else 0,
