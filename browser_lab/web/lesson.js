@@ -50,7 +50,7 @@ function offer() {
   // A rung that is taken too early would change VM 1 itself.
   let climbed = true;
   for (const rung of Object.keys(RUNGS)) {
-    waits[`rung-${rung}`] = waits.look || (climbed ? "" : "climb the rungs before this one");
+    waits[`rung-${rung}`] = waits.look || (climbed ? "" : "take the steps before this one");
     climbed &&= $(`rung-${rung}`).closest("li").dataset.done === "true";
   }
   for (const [id, why] of Object.entries(waits)) {

@@ -181,7 +181,7 @@ class TestThePage:
         assert page.locator("#said-containers").inner_text() == ""
         page.locator("#rung-files").press("Enter")
         said = page.locator("#said-hand").inner_text()
-        assert said == "Not now: climb the rungs before this one."
+        assert said == "Not now: take the steps before this one."
 
     def test_several_pasted_lines_are_several_commands(
         self, open_page: Open, lab_page: Path

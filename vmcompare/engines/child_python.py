@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from vmcompare.errors import VmcompareError
@@ -57,9 +57,9 @@ def command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-c", _RUN, str(ROOT), module, *words]
 
 
-def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """An environment whose PYTHONPATH does not name the working folder, as an empty entry does."""
-    found = dict(os.environ if base is None else base)
+    found = dict(os.environ)
     if "PYTHONPATH" in found:
         places = [name for name in found["PYTHONPATH"].split(os.pathsep) if not is_here(name)]
         found["PYTHONPATH"] = os.pathsep.join(str(Path(name).absolute()) for name in places)
