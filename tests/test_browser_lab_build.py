@@ -64,9 +64,9 @@ def test_every_file_of_the_vm_that_is_put_in_it_exists() -> None:
         assert (kernel.GUEST / name).is_file()
 
 
-def test_what_a_rung_types_is_a_line_that_a_console_takes() -> None:
+def test_what_a_hand_step_types_is_a_line_that_a_console_takes() -> None:
     html = (page.WEB / "page.html.j2").read_text(encoding="utf-8")
-    rungs = re.findall(r'\{\{ rung\(.*, "([^"]*)"\) \}\}', html)
-    assert len(rungs) == 5
-    for rung in rungs:
-        assert all(len(line) < 256 for line in rung.split("\\n"))
+    steps = re.findall(r'\{\{ hand_step\(.*, "([^"]*)"\) \}\}', html)
+    assert len(steps) == 5
+    for step in steps:
+        assert all(len(line) < 256 for line in step.split("\\n"))

@@ -34,7 +34,7 @@ function on(id, step, act) {
 // What can be done now. A button that cannot be used stays reachable, and says what it waits for.
 function offer() {
   const both = running.has("A") && running.has("B");
-  const typing = [...busy].some((id) => id === "look" || id.startsWith("rung-"));
+  const typing = [...busy].some((id) => id === "look" || id.startsWith("hand-"));
   const waits = {
     boot: vm1.busy ? "VM 1 is starting" : "",
     resume: vm2.busy || vm2.alive ? "VM 2 runs" : "",
@@ -47,11 +47,11 @@ function offer() {
     panic: !vm1.alive ? "boot VM 1 first" : !running.has("A") ? "start A first" : "",
     save: results.rows.length ? "" : "nothing was measured yet",
   };
-  // A rung that is taken too early would change VM 1 itself.
-  let climbed = true;
-  for (const rung of Object.keys(RUNGS)) {
-    waits[`rung-${rung}`] = waits.look || (climbed ? "" : "take the steps before this one");
-    climbed &&= $(`rung-${rung}`).closest("li").dataset.done === "true";
+  // A hand step that is taken too early would change VM 1 itself.
+  let taken = true;
+  for (const step of Object.keys(HAND_STEPS)) {
+    waits[`hand-${step}`] = waits.look || (taken ? "" : "take the steps before this one");
+    taken &&= $(`hand-${step}`).closest("li").dataset.done === "true";
   }
   for (const [id, why] of Object.entries(waits)) {
     const wait = busy.has(id) ? "it is being done" : why;
@@ -287,8 +287,8 @@ on("whose", "whose", async () => {
 
 // ---- 5: a container by hand ---------------------------------------------------------------------
 
-// Rung → the fact by which one sees that it was climbed. What to type stands on the page.
-const RUNGS = {
+// Hand step → the fact by which one sees that it was taken. What to type stands on the page.
+const HAND_STEPS = {
   limit: "memory limit", name: "host name", processes: "process list", network: "network",
   files: "files",
 };
@@ -297,9 +297,9 @@ let hand = null;  // what the shell on the console saw last
 function forgetHand() {
   hand = null;
   $("hand").closest("figure").hidden = true;
-  for (const rung of Object.keys(RUNGS)) {
-    $(`rung-${rung}`).closest("li").dataset.done = "false";
-    $(`now-${rung}`).textContent = "";
+  for (const step of Object.keys(HAND_STEPS)) {
+    $(`hand-${step}`).closest("li").dataset.done = "false";
+    $(`now-${step}`).textContent = "";
   }
 }
 
@@ -312,7 +312,7 @@ async function look() {
   const before = hand ?? shell;
   hand = shell;
   const shown = (fact) => (fact === "memory limit" && shell[fact] > 0 ? size(Number(shell[fact])) : shell[fact] ?? "–");
-  const rows = [...Object.values(RUNGS), "boot id"];
+  const rows = [...Object.values(HAND_STEPS), "boot id"];
   const own = [];
   $("hand").replaceChildren(...rows.map((fact) => {
     const mine = shell[fact] ?? "–";
@@ -327,26 +327,26 @@ async function look() {
       element("td", {}, verdict));
   }));
   $("hand").closest("figure").hidden = false;
-  for (const [rung, fact] of Object.entries(RUNGS)) {
-    const climbed = own.includes(fact);
-    $(`rung-${rung}`).closest("li").dataset.done = String(climbed);
-    $(`now-${rung}`).textContent = climbed ? `${fact}: ${host[fact]} in VM 1, ${shown(fact)} in your shell` : "";
+  for (const [step, fact] of Object.entries(HAND_STEPS)) {
+    const taken = own.includes(fact);
+    $(`hand-${step}`).closest("li").dataset.done = String(taken);
+    $(`now-${step}`).textContent = taken ? `${fact}: ${host[fact]} in VM 1, ${shown(fact)} in your shell` : "";
   }
-  const left = Object.values(RUNGS).length - own.filter((fact) => fact !== "boot id").length;
+  const left = Object.values(HAND_STEPS).length - own.filter((fact) => fact !== "boot id").length;
   say("hand", left ? `Of the five, your shell has ${own.length} of its own now.` : "All five are its own. The kernel is still VM 1's: this is a container.");
   if (!left) results.note("fact", "a container made by hand has the boot id of VM 1", Number(shell["boot id"] === host["boot id"]));
   return own;
 }
 
-for (const [rung, fact] of Object.entries(RUNGS)) {
-  on(`rung-${rung}`, "hand", async () => {
-    const lines = $(`rung-${rung}`).closest("li").querySelector("pre").textContent.split("\n");
+for (const [step, fact] of Object.entries(HAND_STEPS)) {
+  on(`hand-${step}`, "hand", async () => {
+    const lines = $(`hand-${step}`).closest("li").querySelector("pre").textContent.split("\n");
     await typeLines(vm1, $("console-vm1"), lines);
     for (let tries = 0; tries < 5; tries += 1) {
       if ((await look()).includes(fact)) return;
       await wait(500);
     }
-    say("hand", "This rung changed nothing. What does the console say? exit goes one rung back.");
+    say("hand", "This step changed nothing. What does the console say? exit goes one step back.");
   });
 }
 on("look", "hand", look);

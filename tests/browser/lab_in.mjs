@@ -74,7 +74,7 @@ try {
   const slept = /slept=([\d.]+)=([\d.]+)/.exec(await text("#console-vm1"));
   seen.slept_s = { guest: slept[2] - slept[1], here: (Date.now() - began) / 1000 };
 
-  for (const id of ["rung-limit", "rung-name", "rung-processes", "rung-network", "rung-files"]) {
+  for (const id of ["hand-limit", "hand-name", "hand-processes", "hand-network", "hand-files"]) {
     await click(id);
     seen.times_s[id] = await done(id);
   }

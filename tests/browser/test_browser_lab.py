@@ -74,7 +74,7 @@ class TestInBothBrowsers:
             assert seen["process_lists"][name].startswith("1:lab")
         assert int(seen["processes"]["VM 1"]) > 5
 
-    def test_five_rungs_give_a_shell_its_own_of_everything_but_a_kernel(
+    def test_five_steps_give_a_shell_its_own_of_everything_but_a_kernel(
         self, seen: dict[str, Any]
     ) -> None:
         own = {"memory limit", "host name", "process list", "network", "files"}
@@ -179,7 +179,7 @@ class TestThePage:
         page.get_by_role("button", name="Boot VM 1", exact=True).press("Enter")
         page.locator('#start-a[aria-disabled="false"]').wait_for(timeout=240_000)
         assert page.locator("#said-containers").inner_text() == ""
-        page.locator("#rung-files").press("Enter")
+        page.locator("#hand-files").press("Enter")
         said = page.locator("#said-hand").inner_text()
         assert said == "Not now: take the steps before this one."
 
