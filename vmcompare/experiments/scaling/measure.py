@@ -12,6 +12,7 @@ hundredths of a second.
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections import Counter
@@ -113,18 +114,19 @@ def measure(context: Context) -> Iterator[Measurement]:
 
 
 def plan(context: Context) -> Iterator[tuple[Cell, int, dict[str, int]]]:
-    """Cell, N and columns that say which step it is: a warm-up of each cell, then blocks.
+    """Cell, N and columns that say which step it is.
 
-    A block has each cell's N, cells shuffled by the seed.
+    A block has each cell's N, cells shuffled by the seed. A cell begins with one copy that does not
+    count: the first container after a VM takes a tenth longer than the next one.
     """
     chance = random.Random(context.seed)
     here = [cell for cell in CELLS if context.launcher(cell.series)]
-    for order, cell in enumerate(here):
-        yield cell, 1, {"block": 0, "order_in_block": order, "is_warmup": True}
     for block in range(context.rounds):
-        steps = [(cell, n) for cell in chance.sample(here, len(here)) for n in cell.ns]
-        for order, (cell, n) in enumerate(steps):
-            yield cell, n, {"block": block, "order_in_block": order, "is_warmup": False}
+        order = itertools.count()
+        for cell in chance.sample(here, len(here)):
+            for n, warmup in ((1, True), *((n, False) for n in cell.ns)):
+                place = {"block": block, "order_in_block": next(order), "is_warmup": warmup}
+                yield cell, n, place
 
 
 def _rows(row: Measurement, cell: Cell, n: int, launcher: Launcher) -> Iterator[Measurement]:
