@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
 
 from vmcompare.evidence import tables
 from vmcompare.evidence.units import written
-from vmcompare.paths import data_dir
-
-KINDS = ("container", "kernel", "vm")
-"""What the weakness is in: a container's tools, the shared kernel, or a hypervisor and what helps
-it (the host's kernel and the processor too, where a guest reaches them)."""
-
-_CVE = re.compile(r"CVE-\d{4}-\d{4,}")
-_DATE = re.compile(r"\d{4}(-\d\d-\d\d)?")
-_CHECKS = ("yes", "secondary", "recalled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +69,9 @@ class Weakness(Published):
         published: the date (ISO 8601), or the year where the date was not looked up.
         component: what was weak, with its versions.
         name: the same without versions.
-        kind: one of :data:`KINDS`.
+        kind: what it is in: ``container`` (a container's tools), ``kernel`` (the shared one), or
+            ``vm`` (a hypervisor and what helps it: the host's kernel and the processor, too, where
+            a guest reaches them).
         cvss: score and version of the scale; empty where there is none.
     """
 
@@ -97,14 +88,14 @@ FIGURE_COLUMNS = tuple(f.name for f in (*fields(Figure)[2:], *fields(Published))
 WEAKNESS_COLUMNS = tuple(f.name for f in (*fields(Weakness)[2:], *fields(Published)))
 
 
-def load_figures(path: Path | None = None) -> tuple[Figure, ...]:
+def load_figures() -> tuple[Figure, ...]:
     """``data/literature.csv``, in its order. Raises ``RecordingError``."""
+    return tables.read("literature.csv", FIGURE_COLUMNS, lambda row: Figure(**row))
 
-    def figure(row: Mapping[str, str]) -> Figure:
-        _check(row, "metric", "system", "value", "unit", "citation", "short")
-        return Figure(**row)
 
-    return tables.read(path or data_dir() / "literature.csv", FIGURE_COLUMNS, figure)
+def load_weaknesses() -> tuple[Weakness, ...]:
+    """``data/cves.csv``, in its order. Raises ``RecordingError``."""
+    return tables.read("cves.csv", WEAKNESS_COLUMNS, lambda row: Weakness(**row))
 
 
 @cache
@@ -121,26 +112,3 @@ def cited(name: str) -> Figure:
     if figure is None or not figure.checked:
         raise ValueError(f"{name!r} is no line of literature.csv whose source was read")
     return figure
-
-
-def load_weaknesses(path: Path | None = None) -> tuple[Weakness, ...]:
-    """``data/cves.csv``, in its order. Raises ``RecordingError``."""
-
-    def weakness(row: Mapping[str, str]) -> Weakness:
-        _check(row, "component", "name", "summary", "url")
-        if not _CVE.fullmatch(row["cve"]):
-            raise ValueError(f"{row['cve']!r} is not the number of a CVE")
-        if row["kind"] not in KINDS:
-            raise ValueError(f"unknown kind {row['kind']!r}")
-        if not _DATE.fullmatch(row["published"]):
-            raise ValueError(f"{row['published']!r} is neither a date nor a year")
-        return Weakness(**row)
-
-    return tables.read(path or data_dir() / "cves.csv", WEAKNESS_COLUMNS, weakness)
-
-
-def _check(row: Mapping[str, str], *needed: str) -> None:
-    if empty := [name for name in needed if not row[name]]:
-        raise ValueError(f"nothing in {', '.join(empty)}")
-    if not row["verified"].startswith(_CHECKS):
-        raise ValueError(f"unknown word in verified: {row['verified']!r}")

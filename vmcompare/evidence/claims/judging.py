@@ -104,7 +104,7 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
     if claim.rule is Rule.JUDGEMENT:
         finding = _judgement(claim, frame)
     else:
-        assert claim.estimand is not None  # load() saw to it
+        assert claim.estimand is not None  # tests of the table see to it
         control, body = claim.estimand.control, claim.estimand.body
         if control and (failed := _control(control, frame)):
             return with_others(claim, failed)
@@ -193,12 +193,6 @@ class Undecided(Exception):
         self.verdict = verdict
         self.lacking = lacking
 
-    @property
-    def words(self) -> str:
-        """``"not measured (…)"`` or ``"not settled (…)"``."""
-        measured = self.verdict is Conclusion.INCONCLUSIVE
-        return f"{'not settled' if measured else 'not measured'} ({self})"
-
 
 def _control(control: Observations, frame: pd.DataFrame) -> Finding | None:
     """The finding that a control forces, or ``None`` when every control held."""
@@ -246,13 +240,13 @@ def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
 
 def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     try:
-        found = _estimate(claim, wanted, frame)
+        found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
     except Undecided as error:
         why = str(error)
         if error.verdict is Conclusion.INCONCLUSIVE:
             return Finding(error.verdict, f"Not settled: {why}.")
         return Finding(error.verdict, f"{_capital(why)}.", lacking=error.lacking)
-    assert claim.bound is not None  # load() saw to it
+    assert claim.bound is not None  # tests of the table see to it
     against = f"{found}; the bound is {written(claim.bound, wanted.unit)}"
     interval = found.interval
     verdict, why = by_rule(claim.rule, interval, claim.bound, at_least=wanted.at_least)
@@ -355,14 +349,15 @@ def _caveat(claim: Claim, caveat: Caveat, frame: pd.DataFrame) -> tuple[bool, st
             return held is not False, f"{about}: {said}"
         if wanted is None:
             return caveat.kind is CaveatKind.ALWAYS, caveat.text
-        found = _estimate(claim, wanted, frame)
+        found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
     except Undecided as error:
-        return False, f"{about}: {error.words}"
+        settled = "settled" if error.verdict is Conclusion.INCONCLUSIVE else "measured"
+        return False, f"{about}: not {settled} ({error})"
     if caveat.kind is CaveatKind.BESIDE:
         return False, f"{found}, under {EMULATION}" if found.emulated else str(found)
     if found.emulated and claim.kind is ClaimKind.TIME:
         return False, f"{found}: not measured here ({EMULATION})"
-    assert limit is not None  # load() saw to it
+    assert limit is not None  # tests of the table see to it
     bound = written(limit, wanted.unit)
     if claim.rule is Rule.BOUND and not wanted.at_least:
         above = found.interval.low > limit
@@ -403,10 +398,6 @@ class Estimate:
         return f"{words} ({i.words(form)}; n = {self.runs})" + f", {NO_CODE_CACHE}" * apart
 
 
-def _estimate(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Estimate:
-    return estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
-
-
 def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> Estimate:
     """Estimate ``wanted`` from the rows of one recording (columns: ``recording.COLUMNS``).
 
@@ -426,40 +417,36 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     first, *others = (
         wanted.metric != EXACT and bool((some["accel"] == SOFTWARE).any()) for some in rows
     )
-    limits = {"emulated": first or any(others), "handicapped": first and not any(others)}
-    if slope:
-        interval, runs, few = _marginal(wanted, rows)
-        return Estimate(wanted, interval, runs=runs, few=few, **limits)
+    interval, runs, few = _slope(wanted, rows) if slope else _median(wanted, rows)
+    handicapped = first and not any(others)
+    return Estimate(wanted, interval, first or any(others), handicapped, runs, few)
+
+
+def _median(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval, str, str]:
+    """The median, of runs or of paired blocks; words for what went in, and for want of it."""
     blocks = [by_block(some) for some in rows]
     used = sorted(set.intersection(*map(set, blocks)))
     if not used:
         above, below = wanted.sides
         raise Undecided(f"no block has a valid run of both {above} and {below}")
+    counts = [sum(len(values[b]) for b in used) for values in blocks]
+    sides = [side.platform for side in wanted.sides]
+    said = [f"{count} {side} runs" for count, side in zip(counts, sides, strict=True)]
+    runs = ", ".join(said)
     if wanted.below is None:
         interval = median_interval(rows[0]["value"].to_numpy())
     else:
         interval = paired_ratio([(blocks[0][b], blocks[1][b]) for b in used])
-    counts = {
-        side: sum(len(values[b]) for b in used)
-        for side, values in zip(wanted.sides, blocks, strict=True)
-    }
-    runs = ", ".join(f"{count} {side.platform} runs" for side, count in counts.items())
-    if wanted.below is not None:
         runs = f"{interval.n} blocks: {runs}"
     if wanted.metric == EXACT:
-        if interval.n == 1:
-            interval = Interval(interval.estimate, interval.estimate, interval.estimate, 1)
-        return Estimate(wanted, interval, runs=runs, few="", **limits)
-    wanting = dict.fromkeys(
-        f"{count} {side.platform} runs of {runs_wanted(side.platform)}"
-        for side, count in counts.items()
-        if count < runs_wanted(side.platform)
-    )
-    few = " and ".join(wanting)
-    return Estimate(wanted, interval, runs=runs, few=few, **limits)
+        one = interval.estimate
+        return (Interval(one, one, one, 1) if interval.n == 1 else interval), runs, ""
+    needed = map(runs_wanted, sides)
+    few = (f"{w} of {n}" for w, c, n in zip(said, counts, needed, strict=True) if c < n)
+    return interval, runs, " and ".join(dict.fromkeys(few))
 
 
-def _marginal(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval, str, str]:
+def _slope(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval, str, str]:
     """The cost of one more instance, b of each ramp of each side; ramps, and want of them."""
     slopes = [{block: line.slope for block, line in fitted_ramps(some).items()} for some in rows]
     used = sorted(set.intersection(*map(set, slopes)))
@@ -511,19 +498,6 @@ _ONE_SERIES = (
 )  # fmt: skip
 """Columns in which the rows of one median may not differ."""
 
-_TOLD_BY = (
-    "metric",
-    "platform",
-    "is_warmup",
-    "machine",
-    "layer",
-    "runtime",
-    "warmth",
-    "phase",
-    "rep",
-)
-"""Columns by which the rows of one side are told."""
-
 
 def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
     """The valid rows of one side: at least one, all of one series."""
@@ -554,29 +528,23 @@ def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
 def _tried(frame: pd.DataFrame, metric: str, side: Side) -> pd.DataFrame:
     """Every row of one side but warm-ups, failed ones too."""
     # As arrays, which take a tenth of the time: this is asked hundreds of times of one recording.
-    of = {name: frame[name].to_numpy() for name in _TOLD_BY}
-    keep: NDArray[np.bool_] = (of["metric"] == metric) & (of["platform"] == str(side.platform))
-    keep &= ~of["is_warmup"].astype(bool)
-    if side.machine is None:
-        keep &= of["machine"] != str(Machine.MICROVM)
-    else:
-        keep &= of["machine"] == side.machine
+    names = ("machine", "layer", "runtime", "warmth", "phase")
+    machine, layer, runtime, warmth, phase = (frame[name].to_numpy() for name in names)
+    keep: NDArray[np.bool_] = frame["metric"].to_numpy() == metric
+    keep &= frame["platform"].to_numpy() == str(side.platform)
+    keep &= ~frame["is_warmup"].to_numpy().astype(bool)
+    keep &= machine == side.machine if side.machine else machine != str(Machine.MICROVM)
+    keep &= warmth == side.warmth if side.warmth else warmth != str(Start.CLONE)
     if side.how in LAYERS:
-        keep &= of["layer"] == side.how
-    elif side.how is not None:
-        keep &= (of["layer"] == "mechanism") & (of["runtime"] == side.how)
+        keep &= layer == side.how
+    elif side.how:
+        keep &= (layer == "mechanism") & (runtime == side.how)
     elif side.platform is Platform.CONTAINER:
-        keep &= of["layer"] != "mechanism"
-    if side.warmth is None:
-        keep &= of["warmth"] != str(Start.CLONE)
+        keep &= layer != "mechanism"
+    if side.phase == ONE_ALONE:
+        keep &= (phase == RAMP) & (frame["rep"].to_numpy() == 1)
     else:
-        keep &= of["warmth"] == side.warmth
-    if side.phase is None:
-        keep &= of["phase"] != RAMP
-    elif side.phase == ONE_ALONE:
-        keep &= (of["phase"] == RAMP) & (of["rep"] == 1)
-    else:
-        keep &= of["phase"] == side.phase
+        keep &= phase == side.phase if side.phase else phase != RAMP
     return frame[keep]
 
 

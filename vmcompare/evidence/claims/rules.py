@@ -32,19 +32,15 @@ where they are equal and not where the first is 0.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from pathlib import Path
 
-from vmcompare.errors import RecordingError
 from vmcompare.evidence import tables
 from vmcompare.evidence.published import Figure, cited
 from vmcompare.evidence.units import METRICS, NAMES
-from vmcompare.paths import data_dir
 from vmcompare.sandbox import Machine, Platform, Start
 
 ARTICLE = (
@@ -249,7 +245,6 @@ class CaveatKind(StrEnum):
     FACT = "fact"
     ALWAYS = "always"
     TEXT = "text"
-    PUBLISHED = "published"
     BESIDE = "beside"
 
 
@@ -259,8 +254,7 @@ class Caveat:
 
     Attributes:
         kind: what it is.
-        text: of ``always``, ``text`` and ``published`` what is said, of ``fact`` its name; else as
-            written.
+        text: of ``always`` and ``text`` what is said, of ``fact`` its name; else as written.
         quantity: of ``arm`` and ``beside``.
         bound: of an ``arm`` that has one of its own; by default it is the claim's.
     """
@@ -276,11 +270,11 @@ def caveat(entry: str) -> Caveat:
     word, _, rest = (piece.strip() for piece in entry.partition(":"))
     if word in (CaveatKind.FACT, CaveatKind.ALWAYS, CaveatKind.TEXT):
         return Caveat(CaveatKind(word), rest)
-    if word == CaveatKind.PUBLISHED:
-        return Caveat(CaveatKind.PUBLISHED, str(cited(rest)))
+    if word == "published":
+        return Caveat(CaveatKind.TEXT, str(cited(rest)))
     if word == CaveatKind.BESIDE:
         return Caveat(CaveatKind.BESIDE, rest, quantity(rest))
-    if own := re.fullmatch(r"below (\d+): (.+)", entry.strip()):
+    if own := re.fullmatch(r"below (\d+): (.+)", entry):
         return Caveat(CaveatKind.ARM, entry, quantity(own[2]), float(own[1]))
     return Caveat(CaveatKind.ARM, entry, quantity(entry))
 
@@ -333,48 +327,31 @@ def quoted(text: str) -> bool:
 
 
 @cache
-def load(path: Path | None = None) -> tuple[Claim, ...]:
-    """The registered claims, in the order of the table: ``path``, or ``data/claims.csv``.
+def load() -> tuple[Claim, ...]:
+    """The registered claims, in the order of ``data/claims.csv``.
 
     Raises ``RecordingError``: it is missing, or a line of it cannot be read (which, and why).
     """
-    path = path or data_dir() / "claims.csv"
-    claims = tables.read(path, COLUMNS, _claim)
-    names = [claim.name for claim in claims]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise RecordingError(path, 0, f"more than one line for {', '.join(twice)}")
-    return claims
+    return tables.read("claims.csv", COLUMNS, _claim)
 
 
 def _claim(row: Mapping[str, str]) -> Claim:
-    rule = Rule(row["rule"])
-    claim = Claim(
+    def several(column: str) -> list[str]:
+        return [entry.strip() for entry in row[column].split(";") if entry.strip()]
+
+    return Claim(
         id=row["id"],
         part=row["part"],
         kind=ClaimKind(row["kind"]),
-        rule=rule,
-        estimand=parse(row["estimand"]) if row["estimand"] or rule is not Rule.JUDGEMENT else None,
+        rule=Rule(row["rule"]),
+        estimand=parse(row["estimand"]) if row["estimand"] else None,
         bound=float(row["bound"]) if row["bound"] else None,
         lessons=tuple(row["lesson"].split()),
         says=row["says"],
         quote=row["quote"],
-        caveats=tuple(caveat(c.strip()) for c in row["caveats"].split(";") if c.strip()),
-        others=tuple(cited(name.strip()) for name in row["others"].split(";") if name.strip()),
+        caveats=tuple(map(caveat, several("caveats"))),
+        others=tuple(map(cited, several("others"))),
     )
-    measured = claim.quantity
-    if not (claim.id and claim.says and claim.quote and claim.lessons):
-        raise ValueError("id, lesson, says and quote must not be empty")
-    if (claim.kind is ClaimKind.JUDGEMENT) != (rule is Rule.JUDGEMENT):
-        raise ValueError("kind and rule are both judgement, or neither is")
-    if claim.estimand and (measured is None) != (rule is Rule.FACTS):
-        raise ValueError(f"the estimand {row['estimand']!r} does not fit the rule {rule}")
-    if (claim.bound is None) != (rule in (Rule.FACTS, Rule.JUDGEMENT)):
-        raise ValueError("facts and judgements have no bound; every other rule has one")
-    if rule is Rule.RATIO and measured and measured.below is None:
-        raise ValueError("a ratio has two sides")
-    if claim.bound is not None and not math.isfinite(claim.bound):
-        raise ValueError("the bound is not a finite number")
-    return claim
 
 
 @cache
@@ -382,7 +359,7 @@ def _facts() -> Mapping[str, tuple[str, Quantity | None]]:
     def fact(row: Mapping[str, str]) -> tuple[str, tuple[str, Quantity | None]]:
         return row["name"], (row["words"], quantity(row["counted"]) if row["counted"] else None)
 
-    return dict(tables.read(data_dir() / "facts.csv", ("name", "words", "counted"), fact))
+    return dict(tables.read("facts.csv", ("name", "words", "counted"), fact))
 
 
 def words_of_fact(name: str) -> str:

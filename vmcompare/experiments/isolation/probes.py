@@ -27,7 +27,6 @@ from vmcompare.errors import Unavailable
 from vmcompare.evidence import tables
 from vmcompare.evidence.recording import Measurement
 from vmcompare.measuring.experiment import failed, filled
-from vmcompare.paths import data_dir
 from vmcompare.sandbox import Namespace, Sandbox
 
 NAMESPACES = tuple(Namespace)
@@ -303,7 +302,7 @@ def _probe(line: Mapping[str, str]) -> Probe:
 
 
 PROBES: Mapping[str, Probe] = {
-    probe.name: probe for probe in tables.read(data_dir() / "probes.csv", _COLUMNS, _probe)
+    probe.name: probe for probe in tables.read("probes.csv", _COLUMNS, _probe)
 }
 """All of them by name, in the order of the table."""
 
