@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from vmcompare import paths
@@ -49,9 +48,7 @@ class Measurement:
     block. ``confinement`` is how an instance is held or laid out where its platform alone does not
     tell. ``text`` is what an ``observation`` read, or the error it met: no name of a person or of
     the host, and no path of a home directory. Texts are made printable, and too long ones are cut.
-
-    Raises ``ValueError`` for a metric that is not known, a value that does not fit, a count out of
-    range.
+    What else does not fit (an unknown metric, a value that cannot be) the ``Recorder`` refuses.
     """
 
     platform: Platform
@@ -87,19 +84,9 @@ class Measurement:
         return self.accel == SOFTWARE
 
     def __post_init__(self) -> None:
-        if self.status not in ("ok", "error"):
-            raise ValueError(f"a status is 'ok' or 'error', not {self.status!r}")
-        if isinstance(self.value, bool) or not isinstance(self.value, int | float | None):
-            raise ValueError(f"{self.metric} must be a number, not {self.value!r}")
-        schema.refuse_incoherent(self.metric, self.value, self.status)
-        for name in _COUNTS:
-            if not 0 <= getattr(self, name) <= schema.MAX_COUNT:
-                raise ValueError(f"{name} must be a count, not {getattr(self, name)}")
         for name in _TEXTS:
-            text = getattr(self, name)
-            object.__setattr__(
-                self, name, printable(text, schema.TEXT_CHARS.get(name, schema.WORDS_CHARS))
-            )
+            limit = schema.TEXT_CHARS.get(name, schema.WORDS_CHARS)
+            object.__setattr__(self, name, printable(getattr(self, name), limit))
 
 
 _COUNTS = ("vcpus", "mem_limit_mib", "block", "rep", "order_in_block")
@@ -225,7 +212,7 @@ class Recorder:
                     "kind": "row",
                     "ts_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
                     **{name: getattr(row, name) for name in _FIELDS},
-                    "unit": METRICS[row.metric],
+                    "unit": METRICS.get(row.metric, ""),
                     "provenance": "measured",
                 }
             )
@@ -283,12 +270,7 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.end("complete")
             return
@@ -352,9 +334,11 @@ def _kept(path: Path, *state: int) -> Recording:
 
 
 def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
+    import msgspec
+
     *lines, torn = _lines(path)
     head = _run_line(path, lines[0] if lines else b"")
-    host = _facts(head.host)
+    host = msgspec.to_builtins(head.host)
     named = schema.runtimes(host)
     common = {"run_id": head.run_id, "host_id": host["host_id"], "experiment": head.experiment}
     rows: list[dict[str, Any]] = []
@@ -415,11 +399,6 @@ def _why(error: Exception) -> str:
 
 
 def _run_line(path: Path, raw: bytes) -> Any:
-    seen = schema.schema_of(raw)
-    if seen not in (None, schema.SCHEMA):
-        raise RecordingError(
-            path, 1, f"schema {seen} is not {schema.SCHEMA}: another version of vmcompare made it"
-        )
     try:
         line = schema.parse(raw) if raw else None
     except ValueError as error:
@@ -429,20 +408,12 @@ def _run_line(path: Path, raw: bytes) -> Any:
     return line
 
 
-def _facts(host: Any) -> dict[str, Any]:
-    import msgspec
-
-    made: dict[str, Any] = msgspec.to_builtins(host)
-    return made
-
-
 def _row(path: Path, number: int, line: Any, common: Mapping[str, str]) -> dict[str, Any]:
     row = dict(zip(COLUMNS, _COLUMNS_OF(line), strict=True))
     for name, right in common.items():
         if isinstance(row[name], str) and row[name] != right:  # as a rule it is left out
-            raise RecordingError(
-                path, number, f"rows of two runs or two hosts are mixed ({name} differs)"
-            )
+            why = f"rows of two runs or two hosts are mixed ({name} differs)"
+            raise RecordingError(path, number, why)
     row.update(common)
     return row
 
