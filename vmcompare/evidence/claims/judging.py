@@ -24,7 +24,6 @@ from vmcompare.evidence.claims.rules import (
     Rule,
     Side,
     counted,
-    runs_wanted,
     words_of_fact,
 )
 from vmcompare.evidence.statistics import (
@@ -33,6 +32,7 @@ from vmcompare.evidence.statistics import (
     fitted_ramps,
     median_interval,
     paired_ratio,
+    runs_wanted,
 )
 from vmcompare.evidence.units import written
 from vmcompare.sandbox import EMULATION, SOFTWARE, Machine, Platform, Start

@@ -70,11 +70,6 @@ RAMPS_WANTED = 3
 """Ramps of each series without which a slope is at best supported with caveats."""
 
 
-def runs_wanted(platform: Platform) -> int:
-    """Runs without which an estimate is at best supported with caveats: 10 of a VM, else 30."""
-    return 10 if platform.is_vm else 30
-
-
 class ClaimKind(StrEnum):
     """What a claim is about, which decides what emulation does to it."""
 
