@@ -41,7 +41,6 @@ class Source:
     run_id: str
     started_utc: str
     host: Mapping[str, Any]
-    rounds: int
     platforms: tuple[str, ...]
 
     def brief(self) -> str:
@@ -404,7 +403,7 @@ def compose(
         if valid:
             order = [p.value for p in Platform]
             own = tuple(sorted(valid, key=lambda w: (order.index(w.split(" ")[0]), w)))
-            sources.append(Source(shown, run.run_id, run.started_utc, run.host, run.rounds, own))
+            sources.append(Source(shown, run.run_id, run.started_utc, run.host, own))
     if not frames:
         return View(pd.DataFrame(columns=[*COLUMNS, "shown"]), ())
     return View(pd.concat(frames, ignore_index=True), tuple(sources))

@@ -290,8 +290,7 @@ def holder() -> Holder | None:
 
 
 def _places() -> tuple[Path, Path]:
-    folder = paths.state_dir()
-    return folder / "measuring.lock", folder / "measuring.json"
+    return paths.state_dir() / "measuring.lock", paths.state_dir() / "measuring.json"
 
 
 def _noted(note: Path) -> Holder:
