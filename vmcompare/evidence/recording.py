@@ -108,12 +108,9 @@ _FIELDS = tuple(f.name for f in fields(Measurement))
 class Recording:
     """A run that was read back. Nobody changes one, so what was made of it can be kept.
 
-    Attributes:
-        host: facts of the machine, as :func:`vmcompare.measuring.host.facts` wrote them.
-        started_utc: ISO 8601, to the second.
-        rounds: blocks that were planned.
-        ended: ``"complete"``, ``"stopped"``, ``"failed"``, or ``""`` when the run was cut off.
-        rows: one mapping a row, with every name of :data:`COLUMNS`.
+    ``host`` are the facts that :func:`vmcompare.measuring.host.facts` wrote; ``rounds`` were
+    planned; it ``ended`` as ``"complete"``, ``"stopped"``, ``"failed"``, or ``""`` when it was cut
+    off; each of its ``rows`` has every name of :data:`COLUMNS`.
     """
 
     path: Path
@@ -164,17 +161,16 @@ class Recorder:
         self._named = schema.runtimes(facts)
         self._lines = self._bytes = 0
         self._file = -1
-        line = self._checked(
-            {
-                "kind": "run",
-                "schema": schema.SCHEMA,
-                "run_id": self.run_id,
-                "experiment": experiment,
-                "started_utc": f"{now:%Y-%m-%dT%H:%M:%SZ}",
-                "rounds": rounds,
-                "host": facts,
-            }
-        )
+        line = {
+            "kind": "run",
+            "schema": schema.SCHEMA,
+            "run_id": self.run_id,
+            "experiment": experiment,
+            "started_utc": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            "rounds": rounds,
+            "host": facts,
+        }
+        first = self._checked(line)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _BINARY
@@ -182,7 +178,7 @@ class Recorder:
         except OSError as error:
             raise StorageError.of(self.path.parent, error, _ELSEWHERE) from error
         try:
-            self._write(line)
+            self._write(first)
             _sync_folder(self.path.parent)
         except BaseException:
             self._close()
@@ -200,23 +196,18 @@ class Recorder:
         """
         if self._file < 0:
             raise RecordingError(self.path, self._lines + 1, "it is closed")
-        if (
-            self._lines > schema.MAX_ROWS
-            or self._bytes > schema.MAX_BYTES - 2 * schema.MAX_LINE_BYTES
-        ):
+        full = self._bytes > schema.MAX_BYTES - 2 * schema.MAX_LINE_BYTES
+        if full or self._lines > schema.MAX_ROWS:
             at_most = f"{schema.MAX_ROWS:,} rows and {schema.MAX_BYTES // 2**20} MiB"
             raise Unavailable(f"a run has at most {at_most}", "record fewer rounds at a time")
-        self._write(
-            self._checked(
-                {
-                    "kind": "row",
-                    "ts_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
-                    **{name: getattr(row, name) for name in _FIELDS},
-                    "unit": METRICS.get(row.metric, ""),
-                    "provenance": "measured",
-                }
-            )
-        )
+        line = {
+            "kind": "row",
+            "ts_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
+            **{name: getattr(row, name) for name in _FIELDS},
+            "unit": METRICS.get(row.metric, ""),
+            "provenance": "measured",
+        }
+        self._write(self._checked(line))
 
     def end(self, status: str) -> None:
         """Close the file with how the run ended: ``complete``, ``stopped`` or ``failed``.
@@ -306,10 +297,8 @@ def _sync_folder(folder: Path) -> None:
 
 def _printable_facts(found: Any) -> Any:
     if isinstance(found, Mapping):
-        return {
-            printable(str(name), schema.WORDS_CHARS): _printable_facts(fact)
-            for name, fact in found.items()
-        }
+        names = [printable(str(name), schema.WORDS_CHARS) for name in found]
+        return dict(zip(names, map(_printable_facts, found.values()), strict=True))
     return printable(found, schema.FACT_CHARS) if isinstance(found, str) else found
 
 
@@ -323,17 +312,13 @@ def read(path: Path) -> Recording:
         now = path.stat()
     except (OSError, ValueError) as error:
         raise RecordingError(path, 0, _why(error)) from error
-    state = (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
-    return (_kept if now.st_size <= CACHED_BYTES else _read)(path, *state)
+    known = _read if now.st_size <= CACHED_BYTES else _read.__wrapped__
+    return known(path, now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
 
 
 @lru_cache(maxsize=16)
-def _kept(path: Path, *state: int) -> Recording:
-    """:func:`read`, once for each state of a file: a page asks for the same ones often."""
-    return _read(path, *state)
-
-
 def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
+    """Once for each state of a file, as a page asks for the same ones often."""
     import msgspec
 
     *lines, torn = _lines(path)
@@ -362,15 +347,8 @@ def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
     if ended and torn:
         raise RecordingError(path, len(lines) + 1, "something follows the end line")
     schema.rename_old_metrics(head.experiment, rows)
-    return Recording(
-        path=path,
-        host=host,
-        started_utc=head.started_utc,
-        rounds=head.rounds,
-        ended=ended,
-        rows=tuple(rows),
-        **common,
-    )
+    more = {"started_utc": head.started_utc, "rounds": head.rounds, "ended": ended}
+    return Recording(path=path, host=host, rows=tuple(rows), **common, **more)
 
 
 def _lines(path: Path) -> list[bytes]:

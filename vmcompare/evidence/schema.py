@@ -19,15 +19,13 @@ from vmcompare.sandbox import RUNC_IN_A_GUEST, Machine, Platform, Start
 SCHEMA = 1
 
 MAX_BYTES = 8 * 2**20
-"""Largest file. The largest of the project's (``isolation``) has 780 kB: ten times as much."""
+"""Largest file: ten times as much as the largest of the project's."""
 
 MAX_ROWS = 15_000
-"""Most rows of a run; the largest of the project's has 1,398 in 3 rounds, ``boot_speed`` 1,377 in
-10. So there is room for 30 rounds of the one and for 100 of the other, which take hours."""
+"""Most rows of a run: ten times as many as the project's have, which take hours."""
 
 MAX_LINE_BYTES = 64 * 2**10
-"""Longest line; the longest so far has 1.5 kB. A row whose texts are all as long as they may be
-stays below it."""
+"""Longest line; a row whose texts are all as long as they may be stays below it."""
 
 LARGEST = 10**18  # largest magnitude of a value: an exabyte, or 30 thousand million years
 
@@ -181,9 +179,8 @@ def _decoder() -> Callable[[bytes], Any]:
 def kinds() -> tuple[Any, Any, Any]:
     """The three kinds of lines as msgspec structs: run, row and end.
 
-    Each field carries what it means as its description, in Markdown, and where they help its
-    ``unit`` and what belongs to its vocabulary (``words``, and ``or_else`` what cannot be listed):
-    ``docs/data-dictionary.md`` is made of them.
+    ``docs/data-dictionary.md`` is made of what each field carries: its meaning in Markdown, its
+    ``unit``, and its vocabulary (``words``, and ``or_else`` what cannot be listed).
     """
     import msgspec
 
@@ -311,12 +308,9 @@ def _in_words(told: str) -> str:
         made = " (another version of vmcompare made it)" if field == "schema" else ""
         return f"unknown {field or 'kind'} {printable(found[1], 60)}{made}"
     form = next((words for words, regex in FORMS.items() if repr(regex) in what), "")
-    if form == _PRINTABLE:
-        return f"{field} has control characters"
     if form:
-        return f"{field} is not {form}"
-    types = re.fullmatch(r"Expected `(.*)`, got `(.*)`", what)
-    if types:
+        return f"{field} " + ("has control characters" if form == _PRINTABLE else f"is not {form}")
+    if types := re.fullmatch(r"Expected `(.*)`, got `(.*)`", what):
         wanted = " or ".join(_TYPES.get(t, t) for t in types[1].split(" | "))
         return f"{field or 'it'} must be {wanted}, not {_TYPES.get(types[2], types[2])}"
     if found := re.fullmatch(r"Expected `(\w+)` (?:of length )?([<>]=) (\S+)", what):

@@ -46,8 +46,7 @@ NO_CODE_CACHE = "without the translator’s code cache"
 _NO_CODE_CACHE_IN = ("pss_bytes", "overhead_bytes")
 
 HANDICAP = f"even under {EMULATION}, which makes a VM slower and no smaller"
-"""Words of the one-sided rule: where an emulated VM takes less than a claim says it takes at least,
-the claim is refuted, also one about time. The reverse never follows."""
+"""Words of the one-sided rule "against its own handicap"."""
 
 
 class Conclusion(StrEnum):
@@ -72,12 +71,10 @@ class Finding:
             undecided.
         value: that estimate in words; empty where there is none.
         n: runs, paired blocks, ramps or facts that went in; 0 where nothing did.
-        caveats: what limits a "supported": each came out the other way or always holds.
+        caveats: what limits a "supported".
         listed: what stands beside it and changes nothing (unmeasured arms, standing texts).
         others: what others measured with hardware, with citation, where it was not measured here.
-            It decides nothing.
-        lacking: whether it is open because rows that it takes are not in this recording at all;
-            another recording may settle it.
+        lacking: whether rows that it takes are not in this recording at all; another may settle it.
         despite: what speaks for the claim and did not save it (:data:`HANDICAP`), or empty.
     """
 
@@ -115,10 +112,7 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
 
 
 def told(claim: Claim, finding: Finding) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What stands below a finding: value and bound, or what was found; then what limits it.
-
-    Each is a name and what is said under it, one entry or several.
-    """
+    """What stands below a finding, name and entries: value and bound, or what was found; limits."""
     if finding.value and claim.quantity and claim.bound is not None:
         least = claim.rule is not Rule.BOUND or claim.quantity.at_least
         yield "Value", (_capital(finding.value),)
@@ -180,10 +174,8 @@ def combine(findings: Sequence[Finding]) -> Finding:
 class Undecided(Exception):
     """A recording gives no number, or no fact; the text is a clause that says why.
 
-    Attributes:
-        verdict: *not measured here*, or *inconclusive* where there are rows of which no honest
-            number can be made.
-        lacking: whether rows of it are not there at all (else: they are, but failed or do not fit).
+    ``verdict`` is *not measured here*, or *inconclusive* where there are rows of which no honest
+    number can be made; ``lacking`` is whether there are no rows of it at all.
     """
 
     def __init__(
@@ -210,8 +202,7 @@ def _control(control: Observations, frame: pd.DataFrame) -> Finding | None:
 
 def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
     held: list[str] = []
-    against: list[str] = []
-    needed: list[str] = []
+    against: dict[str, str] = {}  # what was observed → what the claim needs
     for name, expected in wanted.terms:
         words = words_of_fact(name)
         try:
@@ -225,10 +216,9 @@ def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
         if value is expected:
             held.append(said)
         else:
-            against.append(said)
-            needed.append(f"{said} (the claim needs: {'yes' if expected else 'no'})")
+            against[said] = f"{said} (the claim needs: {'yes' if expected else 'no'})"
     n = len(wanted.terms)
-    reason = f"{_capital('; '.join(held + needed))}."
+    reason = f"{_capital('; '.join([*held, *against.values()]))}."
     if not against:
         return Finding(Conclusion.SUPPORTED, reason, n=n)
     if wanted.mode == "all" or not held:
@@ -264,14 +254,12 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
             str(found),
         )
     reason = f"{_capital(against)}{why}."
-    finding = Finding(verdict, reason, interval, interval.n, str(found), despite=despite)
-    if found.few:
-        finding = _at_best(finding, f"few runs: {found.few}")
+    caveats = ["yes, but not by that much"] if verdict is Conclusion.WITH_CAVEATS else []
+    caveats += [f"few runs: {found.few}"] if found.few else []
     if found.emulated and claim.kind is ClaimKind.SIZE and not despite:
-        finding = _at_best(finding, f"measured under {EMULATION}")
-    if verdict is Conclusion.WITH_CAVEATS:
-        finding = replace(finding, caveats=("yes, but not by that much", *finding.caveats))
-    return finding
+        caveats.append(f"measured under {EMULATION}")
+    finding = Finding(verdict, reason, interval, interval.n, str(found), despite=despite)
+    return _at_best(finding, caveats)
 
 
 def _capital(words: str) -> str:
@@ -304,12 +292,12 @@ def by_rule(
     return Conclusion.INCONCLUSIVE, f", and the interval crosses {line}"
 
 
-def _at_best(finding: Finding, caveat: str) -> Finding:
-    """``finding``, but no better than "with caveats", with one more caveat."""
+def _at_best(finding: Finding, caveats: Sequence[str]) -> Finding:
+    """``finding`` with these caveats, too, and if there are any no better than "with caveats"."""
     verdict = finding.verdict
-    if verdict is Conclusion.SUPPORTED:
+    if caveats and verdict is Conclusion.SUPPORTED:
         verdict = Conclusion.WITH_CAVEATS
-    return replace(finding, verdict=verdict, caveats=(*finding.caveats, caveat))
+    return replace(finding, verdict=verdict, caveats=(*finding.caveats, *caveats))
 
 
 def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
@@ -331,8 +319,7 @@ def _with_caveats(claim: Claim, finding: Finding, frame: pd.DataFrame) -> Findin
         holds, words = _caveat(claim, caveat, frame)
         (limits if holds else listed).append(words)
     if finding.verdict in (Conclusion.SUPPORTED, Conclusion.WITH_CAVEATS):
-        for words in limits:
-            finding = _at_best(finding, words)
+        finding = _at_best(finding, limits)
     else:
         listed = limits + listed  # a caveat limits a yes; beside any other finding it is only shown
     return replace(finding, listed=(*finding.listed, *listed))
@@ -507,10 +494,8 @@ def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
         for column in _ONE_SERIES:
             kinds = {"" if kind is None or kind != kind else str(kind) for kind in {*valid[column]}}
             if len(kinds) > 1:
-                why = (
-                    f"the rows of {side} differ in {column} ({', '.join(sorted(kinds))}), and "
-                    "unlike series are never pooled"
-                )
+                why = f"the rows of {side} differ in {column} ({', '.join(sorted(kinds))})"
+                why += ", and unlike series are never pooled"
                 raise Undecided(why, Conclusion.INCONCLUSIVE)
         return valid
     if len(tried):

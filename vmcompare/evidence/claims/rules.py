@@ -96,8 +96,7 @@ class Rule(StrEnum):
 class Side:
     """One series of a recording; ``None`` leaves a column open (see the module's text).
 
-    Attributes:
-        how: a layer, or the name of a runtime on the layer ``mechanism``.
+    ``how`` is a layer, or the name of a runtime on the layer ``mechanism``.
     """
 
     platform: Platform
@@ -116,13 +115,9 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What a ratio, slope or bound rule estimates.
+    """What a ratio, slope or bound rule estimates: a series, or one ``above`` another ``below``.
 
-    Attributes:
-        metric: name of the metric (of ``units.METRICS`` once a lesson measures it).
-        above: the series, or the numerator.
-        below: the denominator; ``None`` where there is none.
-        at_least: whether the claim is that the quantity reaches the bound (else: stays under it).
+    ``at_least``: whether the claim is that it reaches the bound (else: stays under it).
     """
 
     metric: str
@@ -247,11 +242,8 @@ class CaveatKind(StrEnum):
 class Caveat:
     """One entry of the caveats column.
 
-    Attributes:
-        kind: what it is.
-        text: of ``always`` and ``text`` what is said, of ``fact`` its name; else as written.
-        quantity: of ``arm`` and ``beside``.
-        bound: of an ``arm`` that has one of its own; by default it is the claim's.
+    ``text`` is of ``always`` and ``text`` what is said, of ``fact`` its name, else as written;
+    ``quantity`` is of ``arm`` and ``beside``; ``bound`` of an ``arm`` that has one of its own.
     """
 
     kind: CaveatKind

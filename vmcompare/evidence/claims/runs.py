@@ -65,12 +65,7 @@ class Whose(StrEnum):
 
 @dataclass(eq=False)
 class RunFindings:
-    """A readable recording, with what it says of each claim once that was asked.
-
-    Attributes:
-        recording: as read.
-        whose: this session's, the learner's of an earlier one, or the project's.
-    """
+    """A readable recording, with what it says of each claim once that was asked."""
 
     recording: Recording
     whose: Whose
@@ -146,10 +141,10 @@ class Part:
         if self.too_short is None:
             return ""
         count = self.too_short.blocks(self.claim)
+        rounds = f"{count} round{'s' if count > 1 else ''}"
         return (
             f"Run {self.too_short.recording.run_id}, of the computer that ran this lesson, is too "
-            f"short to settle this: it has {count} round{'s' if count > 1 else ''} of it, and "
-            f"{ENOUGH} are needed."
+            f"short to settle this: it has {rounds} of it, and {ENOUGH} are needed."
         )
 
 
@@ -194,7 +189,7 @@ class Evidence:
 
     def brief(self, parts: Sequence[Part] | None = None) -> str:
         """What kind of figures these are, and from when: ``"Recorded on 2026-11-25."``."""
-        used = [p for p in (self.parts if parts is None else parts) if p.run]
+        used = self.parts if parts is None else parts
         days = sorted({p.run.recording.started_utc[:10] for p in used if p.run})
         if not days:
             return NO_RECORDING
@@ -236,10 +231,8 @@ def gather(
 ) -> Evidence:
     """Read the newest recordings of every experiment.
 
-    Args:
-        session: recordings of this session; each takes the place of the learner's older ones.
-        own: whether the learner's recordings count, beside the project's.
-        project_dir, own_dir, notebooks_dir: by default the project's and the learner's.
+    Those of this ``session`` take the place of the learner's older ones; without ``own`` only the
+    project's count. Folders are by default the project's and the learner's.
     """
     project_dir = project_dir or data_dir() / "recordings"
     if own and own_dir is None:
