@@ -30,16 +30,15 @@ _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "lin
 
 
 def problems(path: Path) -> tuple[str, ...]:
-    """What keeps the recording in ``path`` from being used, one sentence each; empty when nothing.
+    """What keeps the recording in ``path`` from being used, one sentence each.
 
-    The names of this machine and of its user are looked for as well, so it is best called where the
-    recording was made.
+    The names of this machine and of its user are looked for, too: call it where it was recorded.
     """
     try:
         recording = read(path)
     except RecordingError as error:
         return (error.unnamed,)
-    checks = (_whole, _question, _identity, _once, _accelerator, _values, _names)
+    checks = (_whole, _question, _identity, _once, _accelerator, _negative, _names)
     return tuple(sentence for check in checks for sentence in check(recording))
 
 
@@ -60,11 +59,7 @@ def doubts(recording: Recording) -> tuple[str, ...]:
 
 
 def report(path: Path) -> dict[str, Any]:
-    """What there is to say of a file, as ``vmcompare check --json FILE`` prints it.
-
-    JSON-ready: the ``file``, whether it is ``usable``, its :func:`problems` and :func:`doubts`, and
-    where it is usable its ``run_id``, ``experiment`` and :func:`summary` (else empty).
-    """
+    """What there is to say of a file, as ``vmcompare check --json FILE`` prints it."""
     found = problems(path)
     recording = None if found else read(path)
     return {
@@ -119,10 +114,8 @@ def _question(recording: Recording) -> Iterator[str]:
         yield f"There is no valid row of {names}, so nothing can be compared with it."
     blocks = {row["block"] for row in valid}
     if min(recording.rounds, len(blocks)) < experiment.rounds:
-        yield (
-            f"A verdict takes {experiment.rounds} rounds: {recording.rounds} were planned and "
-            f"{len(blocks)} have valid rows."
-        )
+        made = f"{recording.rounds} were planned and {len(blocks)} have valid rows"
+        yield f"A verdict takes {experiment.rounds} rounds: {made}."
 
 
 def _identity(recording: Recording) -> Iterator[str]:
@@ -159,18 +152,14 @@ def _accelerator(recording: Recording) -> Iterator[str]:
     if stated and not proved:
         yield "The facts of the machine do not say which accelerator was proved to work."
     elif stated - {proved}:
-        yield (
-            f"Rows state {', '.join(sorted(stated))}, but the accelerator proved on this machine "
-            f"is {proved}."
-        )
+        rows = f"Rows state {', '.join(sorted(stated))}"
+        yield f"{rows}, but the accelerator proved on this machine is {proved}."
 
 
-def _values(recording: Recording) -> Iterator[str]:
-    for row in recording.rows:
-        metric, unit, value = row["metric"], row["unit"], row["value"]
-        if value is not None and value < 0 and metric not in _DIFFERENCES:
-            yield f"A value of {value} {unit} for {metric} cannot be."
-            return
+def _negative(recording: Recording) -> Iterator[str]:
+    below = ((r["value"], r["unit"], r["metric"]) for r in recording.rows if (r["value"] or 0) < 0)
+    if wrong := next((one for one in below if one[2] not in _DIFFERENCES), None):
+        yield "A value of {} {} for {} cannot be.".format(*wrong)
 
 
 def _names(recording: Recording) -> Iterator[str]:

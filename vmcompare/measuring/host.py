@@ -31,10 +31,8 @@ T = TypeVar("T")
 def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """What a recording says of the machine it was made on.
 
-    ``versions`` and ``details`` are those of engines, as probed. JSON-ready; sizes in bytes, load
-    as the 1-minute average, where it is told. ``virtualised``: this system itself runs in a VM;
-    ``virtualisation_flag``: the processor offers to run VMs. No user name, no host name, no path: a
-    recording is shared with a class.
+    ``versions`` and ``details`` are those of engines, as probed. JSON-ready; what each fact means
+    is told in ``evidence.schema``. No user name, no host name, no path: a recording is shared.
     """
     battery = _asked(getattr(psutil, "sensors_battery", lambda: None))
     load = _asked(lambda: round(psutil.getloadavg()[0], 2))
@@ -60,13 +58,9 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
 
 
 def report() -> dict[str, Any]:
-    """What is on this computer, as ``vmcompare check --json`` prints it.
-
-    JSON-ready: ``engines`` and ``runtimes`` (name → what its probe found), the ``accelerator`` that
-    was proved (null: none), why others were ``rejected``, and :func:`facts` as ``host``.
-    """
+    """What is on this computer, as ``vmcompare check --json`` prints it."""
     found, bare = engines.availability(), engines.runtime_availability()
-    details = dict(found["qemu"].details)
+    details, no = dict(found["qemu"].details), "rejected "
     return {
         "engines": {
             name: {"platforms": [p.value for p in engines.ENGINES[name]], **_told(a)}
@@ -75,9 +69,7 @@ def report() -> dict[str, Any]:
         "runtimes": {name: _told(a) for name, a in bare.items()},
         "accelerator": details.get("accelerator"),
         "rejected": {
-            key.removeprefix("rejected "): why
-            for key, why in details.items()
-            if key.startswith("rejected ")
+            key.removeprefix(no): why for key, why in details.items() if key.startswith(no)
         },
         "host": facts({n: a.version for n, a in {**found, **bare}.items() if a.ok}, {}),
     }
@@ -108,11 +100,8 @@ def _os_name() -> str:
 
 
 def _cpuinfo(key: str) -> str:
-    for line in _read("/proc/cpuinfo").split("\n"):
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return ""
+    lines = (line.partition(":") for line in _read("/proc/cpuinfo").split("\n"))
+    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
 
 
 def _cpu_model() -> str:
