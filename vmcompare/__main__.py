@@ -34,8 +34,6 @@ UNREAD = 141  # exit code when standard output was closed, as shells count it (1
 
 LEAST_FILES = 64  # open files that a command needs: modules of a handout, its kernel's channels
 
-LEAST_FILE_BYTES = 64 << 20  # above the largest file that a command writes, an archive of 24 MB
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors are one sentence on standard error and exit code 1."""
@@ -53,7 +51,7 @@ def _main(argv: Sequence[str] | None) -> int:
     paths.settle_home()
     try:
         if arguments.command is not clean:
-            _refuse_tight_limits()
+            _refuse_few_files()
         with _heard(arguments):
             code = int(arguments.command(arguments))
         sys.stdout.flush()
@@ -105,22 +103,16 @@ def _complain(sentence: str) -> None:
         stop.silence(sys.stderr.fileno())
 
 
-def _refuse_tight_limits() -> None:
+def _refuse_few_files() -> None:
     """Raise ``Unavailable`` before anything is begun that could not be ended in order."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    for limit, least, unit, letter in (
-        (resource.RLIMIT_NOFILE, LEAST_FILES, "open files", "n 256"),
-        (resource.RLIMIT_FSIZE, LEAST_FILE_BYTES, "bytes in a file", "f unlimited"),
-    ):
-        allowed, _ = resource.getrlimit(limit)
-        if allowed != resource.RLIM_INFINITY and allowed < least:
-            raise Unavailable(
-                f"this shell allows only {allowed} {unit}",
-                f"open another one, or raise the limit (ulimit -{letter})",
-            )
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= allowed < LEAST_FILES:  # it is -1 where there is no limit
+        step = "open another one, or raise the limit (ulimit -n 256)"
+        raise Unavailable(f"this shell allows only {allowed} open files", step)
 
 
 def check(arguments: argparse.Namespace) -> int:
