@@ -153,14 +153,14 @@ def test_a_damaged_line_is_named_with_what_is_wrong(
     head, *lines = (data_dir() / table).read_text(encoding="utf-8").splitlines(keepends=True)
     [first, *_] = [one for one in lines if one.startswith("F2,start,")]
     (tmp_path / table).write_text((head + first).replace(*wrong), encoding="utf-8")
-    monkeypatch.setattr("vmcompare.evidence.tables.data_dir", lambda: tmp_path)
+    monkeypatch.setattr("vmcompare.evidence.published.data_dir", lambda: tmp_path)
     with pytest.raises(RecordingError, match=what) as caught:
         claims.load.__wrapped__()
     assert caught.value.line == line
 
 
 def test_missing_tables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmcompare.evidence.tables.data_dir", lambda: Path("nowhere"))
+    monkeypatch.setattr("vmcompare.evidence.published.data_dir", lambda: Path("nowhere"))
     for load in (published.load_figures, published.load_weaknesses, claims.load.__wrapped__):
         with pytest.raises(RecordingError, match=r"(literature|cves|claims)\.csv"):
             load()

@@ -1,13 +1,42 @@
-"""Published figures and published weaknesses of both sides, and how far each was checked."""
+"""The tables of ``data/``, and two of them: published figures and weaknesses of both sides."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from typing import TypeVar
 
-from vmcompare.evidence import tables
+from vmcompare.errors import RecordingError
 from vmcompare.evidence.units import written
+from vmcompare.paths import data_dir
+
+T = TypeVar("T")
+
+
+def table(
+    name: str, columns: Sequence[str], make: Callable[[Mapping[str, str]], T]
+) -> tuple[T, ...]:
+    """What ``make`` (column → text, to one value) makes of each line of ``data/<name>``, in order.
+
+    Raises ``RecordingError``: the table is missing or has other ``columns``, or ``make`` raised
+    ``ValueError``. That its values make sense is a matter of tests.
+    """
+    path, found = data_dir() / name, []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if list(reader.fieldnames or ()) != list(columns):
+                raise RecordingError(path, 1, f"the columns are not {', '.join(columns)}")
+            for row in reader:
+                try:
+                    found.append(make(row))
+                except ValueError as error:
+                    raise RecordingError(path, reader.line_num, str(error)) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordingError(path, 0, str(error)) from error
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +119,12 @@ WEAKNESS_COLUMNS = tuple(f.name for f in (*fields(Weakness)[2:], *fields(Publish
 
 def load_figures() -> tuple[Figure, ...]:
     """``data/literature.csv``, in its order. Raises ``RecordingError``."""
-    return tables.read("literature.csv", FIGURE_COLUMNS, lambda row: Figure(**row))
+    return table("literature.csv", FIGURE_COLUMNS, lambda row: Figure(**row))
 
 
 def load_weaknesses() -> tuple[Weakness, ...]:
     """``data/cves.csv``, in its order. Raises ``RecordingError``."""
-    return tables.read("cves.csv", WEAKNESS_COLUMNS, lambda row: Weakness(**row))
+    return table("cves.csv", WEAKNESS_COLUMNS, lambda row: Weakness(**row))
 
 
 @cache

@@ -140,10 +140,9 @@ class Column:
     """The rows of one metric that one series has in one run: what is drawn, counted and compared.
 
     Attributes:
-        run_id: columns are compared only within one.
         rows: its valid rows (all columns of the view), in the order measured; may be empty.
         errors: why the other rows failed, one a row.
-        warm_ups: rows of valid warm-ups, likewise: they may be shown, and are never counted.
+        warm_ups: valid ones, which may be shown and are never counted.
         kind: what tells it from others of its series in one figure (``"clone"``); mostly nothing.
     """
 
@@ -357,10 +356,9 @@ def failures(found: Sequence[Column]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One number that a lesson asks for before it is measured.
+    """One number that a lesson asks for before it is measured, from rows of ``platforms``.
 
-    ``platforms`` are those whose rows it comes from; ``find`` gives it, or ``None`` where it was
-    not measured within one run. ``of_files``: how large files are, which no emulation changes.
+    ``find`` gives ``None`` where no single run has it. ``of_files``: no emulation changes it.
     """
 
     platforms: tuple[Platform, ...]

@@ -162,11 +162,10 @@ class Demo:
 
     Attributes:
         platforms: all of these are needed; elsewhere it is replayed.
-        run: launchers and the call's options → something to display, or a list of rows (column →
-            words) that becomes a table. May raise what launchers raise; takes seconds, and leaves
-            nothing.
+        run: launchers and the call's options → something to display, or rows of a table. May raise
+            what launchers raise; takes seconds, and leaves nothing.
         replay: the same from recorded rows.
-        optional: are used as well where they can be had.
+        optional: platforms that are used as well where they can be had.
         preview: what the call's options make without running anything; shown above a replay.
     """
 

@@ -50,10 +50,9 @@ class Pace:
 class Forecast:
     """What is known of a run's time before it begins.
 
-    Attributes:
-        paces: of each series that the recording has and this run is going to measure.
-        unknown: what else it is going to measure, in words: the recording does not have it.
-        images: what has to be made first and takes seconds, in words, with these seconds.
+    ``paces`` are of each series that the recording has and this run is going to measure;
+    ``unknown``, in words, is what the recording does not have; ``images``, with their seconds, is
+    what has to be made first.
     """
 
     rounds: int
@@ -86,10 +85,7 @@ class Forecast:
 def forecast(
     experiment: Experiment, rounds: int, platforms: Collection[Platform], runtimes: Collection[str]
 ) -> Forecast:
-    """Foretell a run by the newest recording that comes with the experiment.
-
-    ``platforms`` and ``runtimes`` (bare mechanisms) are wanted and can be launched here.
-    """
+    """Foretell a run of what can be launched here by the experiment's newest recording."""
     found = recordings(recordings_dir(experiment.name), experiment.name)
     recorded = next(readable(found, experiment.name, []), None)
     paces = _paces(recorded, experiment) if recorded else {}

@@ -7,16 +7,15 @@ too late means that nothing of this process ran meanwhile.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psutil
 
@@ -155,39 +154,32 @@ def now() -> float:
 
 
 class Standstills:
-    """The standstills of a run so far."""
+    """The standstills of this process; while inside, a thread notices them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._over = threading.Lock(), threading.Event()
         self._looked = now()
         self._found: list[tuple[float, float]] = []  # (when it ended, seconds)
 
-    def look(self) -> None:
+    def _look(self) -> None:
         with self._lock:
             before, self._looked = self._looked, now()
             late = self._looked - before - TICK_S
             if late > BOUND_S:
                 self._found.append((self._looked, late))
 
+    def _watch(self) -> None:
+        while not self._over.wait(TICK_S):
+            self._look()
+
     def since(self, moment: float) -> float:
         """Seconds of all standstills that ended after ``moment`` (see :func:`now`), until now."""
-        self.look()  # the watching thread may not have had its turn since the last one
+        self._look()  # the watching thread may not have had its turn since the last one
         return sum(seconds for ended, seconds in self._found if ended > moment)
 
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._watch, name="vmcompare standstills", daemon=True).start()
+        return self
 
-@contextlib.contextmanager
-def watched() -> Iterator[Standstills]:
-    """While inside, standstills of this process are noticed."""
-    standstills = Standstills()
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(TICK_S):
-            standstills.look()
-
-    thread = threading.Thread(target=watch, name="vmcompare standstills", daemon=True)
-    thread.start()
-    try:
-        yield standstills
-    finally:
-        over.set()
+    def __exit__(self, *_: object) -> None:
+        self._over.set()

@@ -81,7 +81,7 @@ def run(
         )
         foretold = forecast(experiment, rounds, launchers, runtimes)
         recorder = Recorder(out, experiment.name, facts, rounds)
-        with recorder, host.watched() as standstills:
+        with recorder, host.Standstills() as standstills:
             opened(recorder)
             watch(RunProgress("estimate", foretold.sentence(), 0, 0, left_s=foretold.total_s))
             clock = Clock(foretold)
@@ -131,7 +131,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def bar(name: str) -> Iterator[tuple[Watch, Opened]]:
-    """Progress on a terminal: a bar on standard error, once there is progress; its line is ended.
+    """Progress on a terminal: a bar on standard error.
 
     Gives what a run is watched by, and what is told of its file.
     """

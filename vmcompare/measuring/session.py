@@ -118,8 +118,8 @@ def start(
 ) -> Session:
     """Start ``vmcompare record`` as a child process.
 
-    It measures all platforms that can be had when none is named, and writes to the learner's own
-    recordings when ``out`` is ``None``. Raises ``VmcompareError`` if it cannot be started.
+    Without ``platforms`` it measures all that can be had, without ``out`` it writes to the
+    learner's own recordings. Raises ``VmcompareError`` if it cannot be started.
     """
     command = child_python.command("vmcompare", "record", experiment)
     command += ["--rounds", str(rounds), "--stop-on-eof", "--events"]

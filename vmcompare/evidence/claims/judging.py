@@ -361,12 +361,10 @@ class Estimate:
     """A number with what limits it.
 
     Attributes:
-        wanted: what was estimated.
         interval: estimate and 95 % interval; ``interval.n`` counts runs, paired blocks or ramps.
         emulated: whether any row that went in ran under software emulation.
         handicapped: whether only rows above the line did, so that emulation can but raise it.
-        runs: words for what went in ("10 blocks: 10 vm runs, 30 container runs").
-        few: what there was too little of, or empty.
+        runs, few: words for what went in ("10 blocks: 10 vm runs, …"), and for what was too little.
     """
 
     wanted: Quantity

@@ -38,8 +38,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
-from vmcompare.evidence import tables
-from vmcompare.evidence.published import Figure, cited
+from vmcompare.evidence.published import Figure, cited, table
 from vmcompare.evidence.units import METRICS, NAMES
 from vmcompare.sandbox import Machine, Platform, Start
 
@@ -272,15 +271,12 @@ class Claim:
 
     Attributes:
         id: the row of the course's final table (``"F2"``); parts of one claim share it.
-        part: what this part looks at, one word or two.
-        kind, rule: see the enums.
         estimand: what is estimated; ``None`` for a judgement beside which nothing is measured.
         bound: θ, in the estimand's unit; ``None`` for facts and judgements.
         lessons: numbers of the lessons that measure it (``"04"``, ``"05a"``).
         says: what they claim, in plain words; of several parts each says after a colon which it is.
         quote: the article's own sentences.
-        caveats: the entries of the caveats column.
-        others: what others measured with hardware virtualisation, from ``data/literature.csv``.
+        others: what others measured with hardware virtualisation.
     """
 
     id: str
@@ -319,7 +315,7 @@ def load() -> tuple[Claim, ...]:
 
     Raises ``RecordingError``: it is missing, or a line of it cannot be read (which, and why).
     """
-    return tables.read("claims.csv", COLUMNS, _claim)
+    return table("claims.csv", COLUMNS, _claim)
 
 
 def _claim(row: Mapping[str, str]) -> Claim:
@@ -346,7 +342,7 @@ def _facts() -> Mapping[str, tuple[str, Quantity | None]]:
     def fact(row: Mapping[str, str]) -> tuple[str, tuple[str, Quantity | None]]:
         return row["name"], (row["words"], quantity(row["counted"]) if row["counted"] else None)
 
-    return dict(tables.read("facts.csv", ("name", "words", "counted"), fact))
+    return dict(table("facts.csv", ("name", "words", "counted"), fact))
 
 
 def words_of_fact(name: str) -> str:

@@ -115,8 +115,6 @@ class Part:
     """One line of the table: a part of a claim with its finding.
 
     Attributes:
-        claim: the registered line.
-        finding: what the recording says; where there is none, the reason says why.
         run: the recording; ``None`` where none holds any row of it.
         lesson: where it is measured, or is to be looked up; ``None`` where no lesson has it yet.
         accelerators: of the rows that were looked at (``"tcg"`` is software emulation).
