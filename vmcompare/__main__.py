@@ -250,12 +250,9 @@ def clean(arguments: argparse.Namespace) -> int:
         removed = [{"kind": item.kind, "name": item.name} for item in swept]
         _print_json(removed=removed, refused=[*swept.refused])
     else:
-        for item in swept:
-            print(f"removed {item.kind} {printable(item.name)}")
-        for sentence in swept.refused:
-            print(printable(sentence, _SENTENCE))
-        if not swept:
-            print("nothing of vmcompare was left behind")
+        said = [f"removed {item.kind} {printable(item.name)}" for item in swept]
+        said += [printable(sentence, _SENTENCE) for sentence in swept.refused]
+        print(*said, *([] if swept else ["nothing of vmcompare was left behind"]), sep="\n")
     if arguments.engine:
         from vmcompare.engines import setup
 
@@ -296,14 +293,9 @@ def handout(arguments: argparse.Namespace) -> int:
                 print(f"wrote {made}", flush=True)
 
     export_all(
-        notebooks,
-        arguments.out,
-        finished,
-        say,
-        at_once=_at_once(),
-        edition=arguments.edition,
-        index=files.INDEX if several else "",
-    )
+        notebooks, arguments.out, finished, say,
+        at_once=_at_once(), edition=arguments.edition, index=files.INDEX if several else "",
+    )  # fmt: skip
     for page in index.write(arguments.out) if several else ():
         finished(page)
     if arguments.json:

@@ -44,10 +44,8 @@ class Measurement:
 
     ``value`` is in the unit that :data:`vmcompare.evidence.units.METRICS` gives for ``metric``. A
     run that failed is a row too: ``status="error"``, ``error`` says why, ``value`` is ``None``,
-    never zero. ``block`` and ``rep`` count from 0; ``order_in_block`` is the place in the shuffled
-    block. ``confinement`` is how an instance is held or laid out where its platform alone does not
-    tell. ``text`` is what an ``observation`` read, or the error it met: no name of a person or of
-    the host, and no path of a home directory. Texts are made printable, and too long ones are cut.
+    never zero. What each field means is told in :mod:`vmcompare.evidence.schema`. No text holds the
+    name of a person or of the host, or the path of a home directory; it is made printable and cut.
     What else does not fit (an unknown metric, a value that cannot be) the ``Recorder`` refuses.
     """
 

@@ -54,8 +54,8 @@ WORDS_CHARS = 100
 FACT_CHARS = 300  # most characters of a fact of the machine
 
 BROWSER_LAB, BROWSER_VM, V86 = "browser_lab", "browser-vm", "v86"
-"""The experiment, the platform and the accelerator of what the browser lab's page saves. It is no
-``Platform``: nothing that ran in a browser is ever set beside what runs on a host."""
+"""Of what the browser lab's page saves. It is no ``Platform``: nothing that ran in a browser is
+ever set beside what runs on a host."""
 
 ACCELERATORS = ("", "tcg", "kvm", "hvf", "whpx")  # QEMU's names; empty where nothing is emulated
 
@@ -64,8 +64,7 @@ RUNTIMES = frozenset(
     | {"crun", "youki", "runsc", "kata", "kata-runtime", "nvidia", "sysbox-runc"}
     | {"io.containerd.runc.v2", "io.containerd.kata.v2", "io.containerd.runsc.v1"}
 )
-"""What makes an instance. An engine's default runtime may have any name, and is taken as well where
-the facts of the machine name it."""
+"""What makes an instance; an engine's default runtime that the facts of the machine name, too."""
 
 _MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 
@@ -168,7 +167,7 @@ def _date(name: str, text: str) -> None:
 
 @cache
 def _decoder() -> Callable[[bytes], Any]:
-    """Made at the first use: to import msgspec takes longer than to import this package."""
+    """Made at the first use, as msgspec takes long to import."""
     import msgspec
 
     run, row, end = kinds()

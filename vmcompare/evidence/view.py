@@ -73,9 +73,8 @@ class View:
     ) -> Sequence[Column]:
         """Every series that has valid rows of ``metric``, in the course's order, run by run.
 
-        Own runs come before recorded ones of the same series; warm-ups are left out. With
-        ``failed_too`` come also those series of which every row failed. ``where`` names further
-        columns and what they must hold (``phase="ramp"``, ``rep=0``).
+        Own runs come before recorded ones; warm-ups are left out. With ``failed_too`` come series
+        of which every row failed, too. ``where``: what further columns must hold (``rep=0``).
         """
         found = _columns(self, metric, tuple(where.items()))
         return [column for column in found if column.n or (failed_too and column.failed)]

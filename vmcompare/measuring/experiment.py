@@ -236,8 +236,7 @@ def discover() -> tuple[str, ...]:
 
 def recordings_dir(name: str) -> Path:
     """The folder that holds ``<name>/*.jsonl``: the project's, or of the package that offers it."""
-    package = package_dir(name)
-    return package / "recordings" if package else data_dir() / "recordings"
+    return (package_dir(name) or data_dir()) / "recordings"
 
 
 def package_dir(name: str) -> Path | None:

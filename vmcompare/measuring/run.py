@@ -3,8 +3,8 @@
 Its progress is told as a bar on a terminal, lines in a log, or JSON lines for a program.
 
 One run measures at a time, as two at once would measure each other. Whose turn it is, is told by a
-lock of this user's, whoever starts the run (a lesson, a handout, the command line). The system lets
-go of it when the run's process dies. A small file beside it says who holds it.
+lock of this user's, which the system lets go of when the run's process dies. A small file beside it
+says who holds it.
 """
 
 from __future__ import annotations
@@ -108,14 +108,9 @@ def outcome(path: Path) -> dict[str, object]:
         run = read(path)
     except RecordingError:
         return {}
-    return {
-        "experiment": run.experiment,
-        "run_id": run.run_id,
-        "file": str(path),
-        "ended": run.ended,
-        "rows": len(run.rows),
-        "failed_rows": sum(row["status"] != "ok" for row in run.rows),
-    }
+    failed = sum(row["status"] != "ok" for row in run.rows)
+    told = {"experiment": run.experiment, "run_id": run.run_id, "file": str(path)}
+    return {**told, "ended": run.ended, "rows": len(run.rows), "failed_rows": failed}
 
 
 # ---- how its progress is told --------------------------------------------------------------------

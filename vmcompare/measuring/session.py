@@ -26,15 +26,11 @@ STOP_TIMEOUT_S = 60.0
 
 
 class Session:
-    """A recording in progress, by its ``child``.
-
-    Its ``path`` is known once the child has told it; ``last`` is the last message.
-    """
+    """A recording in progress; its ``path`` is known once the ``child`` has told it."""
 
     def __init__(self, child: subprocess.Popen[str]) -> None:
         self.child = child
         self.path: Path | None = None
-        self.last: Mapping[str, Any] = {}
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._errors: deque[str] = deque(maxlen=200)
         self._over = False
@@ -63,7 +59,6 @@ class Session:
             message = json.loads(line)
             if message.get("event") == "run":
                 self.path = Path(message["path"])
-            self.last = message
             yield message
 
     @property
@@ -110,11 +105,7 @@ class Session:
 
 
 def start(
-    experiment: str,
-    *,
-    rounds: int,
-    platforms: Sequence[Platform] = (),
-    out: Path | None = None,
+    experiment: str, *, rounds: int, platforms: Sequence[Platform] = (), out: Path | None = None
 ) -> Session:
     """Start ``vmcompare record`` as a child process.
 

@@ -142,22 +142,16 @@ def combine(findings: Sequence[Finding]) -> Finding:
 
     All refuted → refuted; else any not measured → not measured here; else any inconclusive →
     inconclusive; else mixed, or any caveat → with caveats; else supported. A value judgement counts
-    only where there is nothing else. ``interval`` is kept where there is one part only. Raises
-    ``ValueError``: ``findings`` is empty.
+    only where there is nothing else. Raises ``ValueError``: ``findings`` is empty.
     """
     if not findings:
         raise ValueError("a claim has at least one part")
     if len(findings) == 1:
         return findings[0]
     verdicts = {f.verdict for f in findings} - {Conclusion.JUDGEMENT} or {Conclusion.JUDGEMENT}
-    if len(verdicts) == 1:
-        [verdict] = verdicts
-    elif Conclusion.NOT_MEASURED in verdicts:
-        verdict = Conclusion.NOT_MEASURED
-    elif Conclusion.INCONCLUSIVE in verdicts:
-        verdict = Conclusion.INCONCLUSIVE
-    else:
-        verdict = Conclusion.WITH_CAVEATS
+    still_open = (Conclusion.NOT_MEASURED, Conclusion.INCONCLUSIVE)
+    mixed = next((one for one in still_open if one in verdicts), Conclusion.WITH_CAVEATS)
+    verdict = verdicts.pop() if len(verdicts) == 1 else mixed
     return Finding(
         verdict,
         " ".join(f"({n}) {f.verdict}: {f.reason}" for n, f in enumerate(findings, start=1)),
@@ -232,27 +226,21 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     try:
         found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
     except Undecided as error:
-        why = str(error)
-        if error.verdict is Conclusion.INCONCLUSIVE:
-            return Finding(error.verdict, f"Not settled: {why}.")
-        return Finding(error.verdict, f"{_capital(why)}.", lacking=error.lacking)
+        settled = error.verdict is not Conclusion.INCONCLUSIVE
+        why = _capital(str(error)) if settled else f"Not settled: {error}"
+        return Finding(error.verdict, f"{why}.", lacking=error.lacking)
     assert claim.bound is not None  # tests of the table see to it
     against = f"{found}; the bound is {written(claim.bound, wanted.unit)}"
     interval = found.interval
-    verdict, why = by_rule(claim.rule, interval, claim.bound, at_least=wanted.at_least)
+    verdict, why = _by_rule(claim.rule, interval, claim.bound, at_least=wanted.at_least)
     at_least = wanted.at_least or claim.rule is not Rule.BOUND
     despite = ""
     if at_least and found.handicapped and verdict is Conclusion.REFUTED:
         despite, why = HANDICAP, f"{why}, {HANDICAP}"
     if found.emulated and claim.kind is ClaimKind.TIME and not despite:
-        return Finding(
-            Conclusion.NOT_MEASURED,
-            f"The VMs ran under {EMULATION} here, which decides no claim about time or processor "
-            f"({against}).",
-            interval,
-            interval.n,
-            str(found),
-        )
+        why = f"The VMs ran under {EMULATION} here, which decides no claim about time or processor"
+        why += f" ({against})."
+        return Finding(Conclusion.NOT_MEASURED, why, interval, interval.n, str(found))
     reason = f"{_capital(against)}{why}."
     caveats = ["yes, but not by that much"] if verdict is Conclusion.WITH_CAVEATS else []
     caveats += [f"few runs: {found.few}"] if found.few else []
@@ -266,29 +254,25 @@ def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def by_rule(
-    rule: Rule, interval: Interval, bound: float, *, at_least: bool = False
+def _by_rule(
+    rule: Rule, interval: Interval, bound: float, *, at_least: bool
 ) -> tuple[Conclusion, str]:
-    """Conclusion of an estimate against a bound, and a clause that says why.
-
-    Kind, number of runs and caveats are not looked at here. ``at_least`` matters to ``bound`` only.
-    """
-    low, high = interval.low, interval.high
-    if rule is Rule.BOUND and not at_least:
+    """Conclusion of an estimate against a bound alone, and a clause that says why."""
+    low, high, of_bound = interval.low, interval.high, rule is Rule.BOUND
+    if of_bound and not at_least:
         supported, refuted = high <= bound, low > bound
     else:
-        supported, refuted = low >= bound, high < bound if rule is Rule.BOUND else high <= 1
+        supported, refuted = low >= bound, high < bound if of_bound else high <= 1
     if supported:
         return Conclusion.SUPPORTED, ""
     if refuted:
-        return Conclusion.REFUTED, (
-            "" if rule is Rule.BOUND else ", and the interval does not exceed 1×"
-        )
-    if rule is not Rule.BOUND and low > 1:
+        why = "" if of_bound else ", and the interval does not exceed 1×"
+        return Conclusion.REFUTED, why
+    if not of_bound and low > 1:
         return Conclusion.WITH_CAVEATS, ", which the interval does not reach as a whole"
     if not interval.known:
         return Conclusion.INCONCLUSIVE, ", and one run gives no interval"
-    line = "the bound" if rule is Rule.BOUND else "1×"
+    line = "the bound" if of_bound else "1×"
     return Conclusion.INCONCLUSIVE, f", and the interval crosses {line}"
 
 
@@ -305,11 +289,8 @@ def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
     if claim.quantity is None or claim.estimand is None:
         return Finding(Conclusion.JUDGEMENT, f"{why}; it is for the reader to weigh.")
     _, beside = _caveat(claim, Caveat(CaveatKind.BESIDE, "", claim.quantity), frame)
-    return Finding(
-        Conclusion.JUDGEMENT,
-        f"{why}; beside it stands {beside}.",
-        lacking=concerned(claim.estimand, frame).empty,
-    )
+    lacking = concerned(claim.estimand, frame).empty
+    return Finding(Conclusion.JUDGEMENT, f"{why}; beside it stands {beside}.", lacking=lacking)
 
 
 def _with_caveats(claim: Claim, finding: Finding, frame: pd.DataFrame) -> Finding:

@@ -177,9 +177,6 @@ class Evidence:
     def parts(self) -> tuple[Part, ...]:
         return tuple(part for claim in self.claims for part in claim.parts)
 
-    def claim(self, claim_id: str) -> JudgedClaim | None:
-        return next((claim for claim in self.claims if claim.id == claim_id), None)
-
     def part(self, claim_id: str, name: str) -> Part | None:
         """One part of a claim, by its name; the others are not judged for it."""
         wanted = (c for c in load() if (c.id, c.part) == (claim_id, name))
