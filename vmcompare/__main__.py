@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from vmcompare.evidence.recording import Recorder
     from vmcompare.measuring.run import Opened
 
-_SENTENCE = 2000
-"""Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
+_SENTENCE = 2000  # characters of a sentence, of which what an engine or a file said is a part
 
 STOPPED = 130  # exit code after a stop request of any kind, as shells count Ctrl-C (128 + SIGINT)
 

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
 CACHED_BYTES = 2**21  # largest file whose rows are kept in memory: well above all real ones
 
-CONTRIBUTED = "contributed"
-"""The folder, beside an experiment's recordings, of those that others made."""
+CONTRIBUTED = "contributed"  # the folder beside an experiment's recordings of others' ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,8 +361,6 @@ def _lines(path: Path) -> list[bytes]:
         raise RecordingError(path, 1, "it begins with a byte order mark: save it as plain UTF-8")
     if data.startswith(b"\x1f\x8b"):
         raise RecordingError(path, 1, "it is compressed: unpack it first")
-    if b"\n" not in data and len(data) > schema.MAX_LINE_BYTES:
-        raise RecordingError(path, 1, f"it is longer than {schema.MAX_LINE_BYTES:,} bytes")
     if data.count(b"\n") > schema.MAX_ROWS + 2:
         raise RecordingError(path, 0, f"it has more than {schema.MAX_ROWS:,} rows")
     return data.split(b"\n")

@@ -18,14 +18,9 @@ from vmcompare.sandbox import RUNC_IN_A_GUEST, Machine, Platform, Start
 
 SCHEMA = 1
 
-MAX_BYTES = 8 * 2**20
-"""Largest file: ten times as much as the largest of the project's."""
-
-MAX_ROWS = 15_000
-"""Most rows of a run: ten times as many as the project's have, which take hours."""
-
-MAX_LINE_BYTES = 64 * 2**10
-"""Longest line; a row whose texts are all as long as they may be stays below it."""
+MAX_BYTES = 8 * 2**20  # largest file: ten times as much as the largest of the project's
+MAX_ROWS = 15_000  # most rows of a run: ten times as many as the project's have
+MAX_LINE_BYTES = 64 * 2**10  # longest line; a row whose texts are all as long as may be is shorter
 
 LARGEST = 10**18  # largest magnitude of a value: an exabyte, or 30 thousand million years
 
@@ -48,9 +43,7 @@ MAX_COUNT = 10**9  # largest number of a block, a repetition or a round, of proc
 TEXT_CHARS: Mapping[str, int] = {"text": 4000, "error": 4000}
 """Field → most characters, where it is not :data:`WORDS_CHARS`. The longest text so far: 1,024."""
 
-WORDS_CHARS = 100
-"""Most characters of a phase, a version, a kernel release; the longest so far has 45."""
-
+WORDS_CHARS = 100  # most characters of a phase, a version, a kernel release; so far 45
 FACT_CHARS = 300  # most characters of a fact of the machine
 
 BROWSER_LAB, BROWSER_VM, V86 = "browser_lab", "browser-vm", "v86"

@@ -8,6 +8,7 @@ directory that slipped into a row.
 from __future__ import annotations
 
 import getpass
+import json
 import re
 import socket
 from collections import Counter
@@ -163,8 +164,7 @@ def _negative(recording: Recording) -> Iterator[str]:
 
 
 def _names(recording: Recording) -> Iterator[str]:
-    held = {text for row in (recording.host, *recording.rows) for text in _texts(row)}
-    text = "\n".join(sorted(held))
+    text = json.dumps([recording.host, *recording.rows], ensure_ascii=False)
     home = _HOME.search(text)
     if home:
         yield f"It holds what looks like the path of a home directory: {printable(home[0])}."
@@ -192,13 +192,3 @@ def _proved(recording: Recording) -> str:
     details = recording.host.get("details", {})
     proving = details.get("v86" if recording.experiment == BROWSER_LAB else "qemu", {})
     return str(proving.get("accelerator", ""))
-
-
-def _texts(held: object) -> Iterator[str]:
-    """All texts in a value of a recording, names of facts included."""
-    if isinstance(held, str):
-        yield held
-    elif isinstance(held, Mapping):
-        for name, value in held.items():
-            yield name
-            yield from _texts(value)

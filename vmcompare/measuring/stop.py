@@ -12,9 +12,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-REQUESTS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Ctrl-C, a polite end, and a terminal that was closed: all three mean the same."""
-
 
 @contextmanager
 def stoppable() -> Iterator[None]:
@@ -30,7 +27,9 @@ def stoppable() -> Iterator[None]:
             stopped.set()
             raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in REQUESTS if hasattr(signal, name)]
+    # Ctrl-C, a polite end, and a terminal that was closed.
+    requests = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in requests if hasattr(signal, name)]
     before = {
         number: signal.signal(number, stop)
         for number in numbers

@@ -53,20 +53,13 @@ COLUMNS = (
     "others",
 )  # fmt: skip
 
-LAYERS = ("product", "mechanism")
-"""What may follow a ``+`` besides the name of a runtime."""
+LAYERS = ("product", "mechanism")  # what may follow a "+" besides the name of a runtime
 
-RAMP = "ramp"
-"""The phase of rows whose value is what N instances cost together (``rep`` is N)."""
+RAMP = "ramp"  # the phase of rows whose value is what N instances cost together ("rep" is N)
+ONE_ALONE = "one alone"  # what a side says instead of a phase for the rows of a ramp with N = 1
+RAMPS_WANTED = 3  # ramps of each series without which a slope is at best supported with caveats
 
-ONE_ALONE = "one alone"
-"""What a side says instead of a phase for the rows of a ramp with N = 1."""
-
-EXACT = "image_bytes"
-"""The metric of exact byte counts: they do not vary from run to run, so one is enough."""
-
-RAMPS_WANTED = 3
-"""Ramps of each series without which a slope is at best supported with caveats."""
+EXACT = "image_bytes"  # exact byte counts do not vary from run to run, so one is enough
 
 
 class ClaimKind(StrEnum):
