@@ -158,9 +158,10 @@ def _accelerator(recording: Recording) -> Iterator[str]:
 
 
 def _negative(recording: Recording) -> Iterator[str]:
-    below = ((r["value"], r["unit"], r["metric"]) for r in recording.rows if (r["value"] or 0) < 0)
-    if wrong := next((one for one in below if one[2] not in _DIFFERENCES), None):
-        yield "A value of {} {} for {} cannot be.".format(*wrong)
+    for row in recording.rows:
+        if (row["value"] or 0) < 0 and row["metric"] not in _DIFFERENCES:
+            yield f"A value of {row['value']} {row['unit']} for {row['metric']} cannot be."
+            return
 
 
 def _names(recording: Recording) -> Iterator[str]:
