@@ -40,26 +40,7 @@ def table(
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """A line of a published table.
-
-    Attributes:
-        url: of the source.
-        verified: begins with ``yes`` (someone of this project read the source), ``secondary``
-            (quoted by another source) or ``recalled`` (from memory).
-    """
-
-    url: str
-    verified: str
-
-    @property
-    def checked(self) -> bool:
-        """Whether the source was read; only then is the line shown as fact."""
-        return self.verified.startswith("yes")
-
-
-@dataclass(frozen=True, slots=True)
-class Figure(Published):
+class Figure:
     """A line of ``data/literature.csv``; every field is text.
 
     Attributes:
@@ -81,6 +62,12 @@ class Figure(Published):
     citation: str
     short: str
     year: str
+    url: str
+    verified: str
+
+    @property
+    def checked(self) -> bool:
+        return _was_read(self.verified)
 
     def __str__(self) -> str:
         source = self.short.partition(": ")[0]
@@ -91,7 +78,7 @@ class Figure(Published):
 
 
 @dataclass(frozen=True, slots=True)
-class Weakness(Published):
+class Weakness:
     """A line of ``data/cves.csv``; every field is text.
 
     Attributes:
@@ -111,20 +98,31 @@ class Weakness(Published):
     kind: str
     cvss: str
     summary: str
+    url: str
+    verified: str
+
+    @property
+    def checked(self) -> bool:
+        return _was_read(self.verified)
 
 
-FIGURE_COLUMNS = tuple(f.name for f in (*fields(Figure)[2:], *fields(Published)))
-WEAKNESS_COLUMNS = tuple(f.name for f in (*fields(Weakness)[2:], *fields(Published)))
+def _was_read(verified: str) -> bool:
+    """Whether the source was read; only then is a line shown as fact.
+
+    ``verified`` begins with ``yes`` (someone of this project read it), ``secondary`` (quoted by
+    another source) or ``recalled`` (from memory).
+    """
+    return verified.startswith("yes")
 
 
 def load_figures() -> tuple[Figure, ...]:
     """``data/literature.csv``, in its order. Raises ``RecordingError``."""
-    return table("literature.csv", FIGURE_COLUMNS, lambda row: Figure(**row))
+    return table("literature.csv", [f.name for f in fields(Figure)], lambda row: Figure(**row))
 
 
 def load_weaknesses() -> tuple[Weakness, ...]:
     """``data/cves.csv``, in its order. Raises ``RecordingError``."""
-    return table("cves.csv", WEAKNESS_COLUMNS, lambda row: Weakness(**row))
+    return table("cves.csv", [f.name for f in fields(Weakness)], lambda row: Weakness(**row))
 
 
 @cache
