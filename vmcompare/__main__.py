@@ -25,21 +25,13 @@ if TYPE_CHECKING:
     from vmcompare.evidence.recording import Recorder
     from vmcompare.measuring.run import Opened
 
-_SENTENCE = 2000
-"""Characters of a sentence on the terminal; what an engine or a file said is a part of it."""
+_SENTENCE = 2000  # characters of a sentence, of which what an engine or a file said is a part
 
 STOPPED = 130  # exit code after a stop request of any kind, as shells count Ctrl-C (128 + SIGINT)
 
 UNREAD = 141  # exit code when standard output was closed, as shells count it (128 + SIGPIPE)
 
-_NO_THREAD = "can't start new thread"
-"""What a ``RuntimeError`` of Python says where the system allows no further one."""
-
-LEAST_FILES = 64
-"""Open files that a command needs, at most: the modules of a handout, its kernel's channels."""
-
-LEAST_FILE_BYTES = 64 << 20
-"""Size of the largest file that a command writes: the userland's archive has 24 MB."""
+LEAST_FILES = 64  # open files that a command needs: modules of a handout, its kernel's channels
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with stop.stoppable():
             return _main(argv)
-    except KeyboardInterrupt:
-        _complain("stopped")
+    except KeyboardInterrupt as request:
+        _complain(f"stopped{request}")
         return STOPPED
 
 
@@ -58,7 +50,7 @@ def _main(argv: Sequence[str] | None) -> int:
     paths.settle_home()
     try:
         if arguments.command is not clean:
-            _refuse_tight_limits()
+            _refuse_few_files()
         with _heard(arguments):
             code = int(arguments.command(arguments))
         sys.stdout.flush()
@@ -68,25 +60,21 @@ def _main(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         stop.silence(sys.stdout.fileno())  # or Python would complain while it ends
         return UNREAD
-    except KeyboardInterrupt:
-        kept = "; what was measured so far is kept" if getattr(arguments, "begun", ()) else ""
-        _complain(f"stopped{kept}")
-        return STOPPED
     except (OSError, ImportError, MemoryError, RuntimeError) as error:
         # What no part foresaw: a limit that was reached, a disk or an installation that is broken.
-        if isinstance(error, RuntimeError) and _NO_THREAD not in str(error):
+        if isinstance(error, RuntimeError) and "can't start new thread" not in str(error):
             raise  # a fault of ours, which its traceback helps to mend
         if isinstance(error, OSError) and error.errno in paths.NO_ROOM:
             _complain(str(paths.no_room(error)))
-            return 1
-        where = getattr(error, "filename", None) or getattr(error, "name", None)
-        why = getattr(error, "strerror", None) or str(error) or "there is not enough memory"
-        step = "look at vmcompare check, ulimit -a and df"
-        _complain(f"{f'{where}: ' if where else ''}{why}. Next step: {step}")
-    with contextlib.suppress(OSError):
+        else:
+            where = getattr(error, "filename", None) or getattr(error, "name", None)
+            why = getattr(error, "strerror", None) or str(error) or "there is not enough memory"
+            step = "look at vmcompare check, ulimit -a and df"
+            _complain(f"{f'{where}: ' if where else ''}{why}. Next step: {step}")
+    try:
         sys.stdout.flush()
-        return 1
-    stop.silence(sys.stdout.fileno())
+    except OSError:
+        stop.silence(sys.stdout.fileno())
     return 1
 
 
@@ -114,26 +102,16 @@ def _complain(sentence: str) -> None:
         stop.silence(sys.stderr.fileno())
 
 
-def _refuse_tight_limits() -> None:
+def _refuse_few_files() -> None:
     """Raise ``Unavailable`` before anything is begun that could not be ended in order."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    for limit, least, unit, letter in (
-        (resource.RLIMIT_NOFILE, LEAST_FILES, "open files", "n 256"),
-        (resource.RLIMIT_FSIZE, LEAST_FILE_BYTES, "bytes in a file", "f unlimited"),
-    ):
-        soft, hard = resource.getrlimit(limit)
-        if soft == resource.RLIM_INFINITY or soft >= least:
-            continue
-        if hard == resource.RLIM_INFINITY or hard >= least:
-            resource.setrlimit(limit, (least, hard))
-            continue
-        raise Unavailable(
-            f"this shell allows only {soft} {unit}",
-            f"open another one, or raise the limit (ulimit -{letter})",
-        )
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= allowed < LEAST_FILES:  # it is -1 where there is no limit
+        step = "open another one, or raise the limit (ulimit -n 256)"
+        raise Unavailable(f"this shell allows only {allowed} open files", step)
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -187,7 +165,7 @@ def record(arguments: argparse.Namespace) -> int:
     """Measure one experiment, several, or all; one that fails does not stop the next."""
     from vmcompare import engines
     from vmcompare.measuring.experiment import discover, load
-    from vmcompare.measuring.run import bar, events, lines, run, turn, why_nothing
+    from vmcompare.measuring.run import bar, events, lines, outcome, run, turn, why_nothing
     from vmcompare.paths import user_recordings_dir
 
     experiments = [load(name) for name in arguments.experiment or discover()]
@@ -195,55 +173,55 @@ def record(arguments: argparse.Namespace) -> int:
     out = arguments.out or user_recordings_dir()
     people = bar if sys.stderr.isatty() and not arguments.verbose else lines
     shown = events if arguments.events else people
+    begun: list[Path] = []
     failed: dict[str, str] = {}
-    arguments.begun = []
+
+    def print_json() -> None:
+        _print_json(
+            recordings=[told for path in begun if (told := outcome(path))],
+            failed=[{"experiment": name, "why": why} for name, why in failed.items()],
+        )
+
     with contextlib.ExitStack() as stack:
         if arguments.json and not arguments.events:
-            stack.callback(_print_recorded, arguments.begun, failed)
+            stack.callback(print_json)  # also of a run that was stopped
         if arguments.stop_on_eof:
             stack.enter_context(stop.stopped_by_end_of_input())
         tell = stack.enter_context(turn())
         for experiment in experiments:
-            rounds = arguments.rounds or experiment.rounds
-            tell(experiment=experiment.name)
+            name = experiment.name
+            tell(experiment=name)
             try:
-                with shown(experiment.name) as (watch, opened):
+                with shown(name) as (watch, opened):
 
-                    def begun(
-                        recorder: Recorder, name: str = experiment.name, opened: Opened = opened
-                    ) -> None:
-                        arguments.begun.append(recorder.path)
-                        tell(experiment=name, run_id=recorder.run_id)
+                    def opened_too(recorder: Recorder, opened: Opened = opened) -> None:
+                        begun.append(recorder.path)
+                        tell(experiment=begun[-1].parent.name, run_id=recorder.run_id)
                         opened(recorder)
 
-                    path = run(experiment, wanted, rounds, out, watch, begun)
+                    rounds = arguments.rounds or experiment.rounds
+                    path = run(experiment, wanted, rounds, out, watch, opened_too)
+            except KeyboardInterrupt:
+                kept = "; what was measured so far is kept" if begun else ""
+                raise KeyboardInterrupt(kept) from None
             except VmcompareError as error:
-                failed[experiment.name] = str(error)
+                failed[name] = str(error)
                 if len(experiments) == 1:
                     raise
-                _complain(f"{experiment.name} failed: {error}")
+                _complain(f"{name} failed: {error}")
                 continue
-            if not arguments.events:
-                if not arguments.json:
-                    print(f"recorded {path}", flush=True)
-                if why := why_nothing(path):
-                    failed[experiment.name] = why
-                    _complain(f"nothing of {experiment.name} could be measured: {why}")
+            if arguments.events:
+                continue
+            if not arguments.json:
+                print(f"recorded {path}", flush=True)
+            if why := why_nothing(path):
+                failed[name] = why
+                _complain(f"nothing of {name} could be measured: {why}")
     if failed and len(experiments) > 1:
         done = len(experiments) - len(failed)
         said = f"{done} of {len(experiments)} experiments recorded; failed: {', '.join(failed)}"
         print(f"vmcompare: {said}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _print_recorded(begun: list[Path], failed: dict[str, str]) -> None:
-    """The end of ``record --json``, also of one that was stopped."""
-    from vmcompare.measuring.run import outcome
-
-    _print_json(
-        recordings=[told for path in begun if (told := outcome(path))],
-        failed=[{"experiment": name, "why": why} for name, why in failed.items()],
-    )
 
 
 def export(arguments: argparse.Namespace) -> int:
@@ -271,12 +249,9 @@ def clean(arguments: argparse.Namespace) -> int:
         removed = [{"kind": item.kind, "name": item.name} for item in swept]
         _print_json(removed=removed, refused=[*swept.refused])
     else:
-        for item in swept:
-            print(f"removed {item.kind} {printable(item.name)}")
-        for sentence in swept.refused:
-            print(printable(sentence, _SENTENCE))
-        if not swept:
-            print("nothing of vmcompare was left behind")
+        said = [f"removed {item.kind} {printable(item.name)}" for item in swept]
+        said += [printable(sentence, _SENTENCE) for sentence in swept.refused]
+        print(*said, *([] if swept else ["nothing of vmcompare was left behind"]), sep="\n")
     if arguments.engine:
         from vmcompare.engines import setup
 
@@ -289,6 +264,7 @@ def handout(arguments: argparse.Namespace) -> int:
     from vmcompare import engines
     from vmcompare.handout import HandoutError, export_all, files, index
     from vmcompare.measuring.run import say
+    from vmcompare.paths import lessons
 
     if arguments.mode:
         os.environ["VMCOMPARE_MODE"] = arguments.mode
@@ -297,8 +273,10 @@ def handout(arguments: argparse.Namespace) -> int:
     if arguments.platform:
         names = [engines.platform_named(name).value for name in arguments.platform]
         os.environ["VMCOMPARE_PLATFORMS"] = ",".join(names)
-    notebooks = [_notebook(word) for word in arguments.notebook]
-    if len(notebooks) > 1 and arguments.out.suffix == ".html":
+    paths_of = ((Path(word), word) for word in arguments.notebook)
+    notebooks = [p if p.suffix or p.exists() else lessons.named(word) for p, word in paths_of]
+    several = len(notebooks) > 1
+    if several and arguments.out.suffix == ".html":
         raise VmcompareError("several handouts need a directory: give --out DIR")
     failures: list[HandoutError] = []
     written: list[Path] = []
@@ -313,29 +291,16 @@ def handout(arguments: argparse.Namespace) -> int:
             if not arguments.json:
                 print(f"wrote {made}", flush=True)
 
-    several = len(notebooks) > 1
     export_all(
-        notebooks,
-        arguments.out,
-        finished,
-        say,
-        at_once=_at_once(),
-        edition=arguments.edition,
-        index=files.INDEX if several else "",
-    )
+        notebooks, arguments.out, finished, say,
+        at_once=_at_once(), edition=arguments.edition, index=files.INDEX if several else "",
+    )  # fmt: skip
     for page in index.write(arguments.out) if several else ():
         finished(page)
     if arguments.json:
         failed = [{"notebook": str(e.notebook), "why": str(e)} for e in failures]
         _print_json(written=[str(page) for page in written], failed=failed)
     return 1 if failures else 0
-
-
-def _notebook(word: str) -> Path:
-    from vmcompare.paths import lessons
-
-    path = Path(word)
-    return path if path.suffix or path.exists() else lessons.named(word)
 
 
 def _at_once() -> int:
@@ -432,10 +397,9 @@ def _parser() -> argparse.ArgumentParser:
 
     as_json.add_argument("--json", action="store_true", help="say it as JSON, for programs")
     verbose.add_argument(
-        *("-v", "--verbose"),
-        action="store_true",
+        "-v", "--verbose", action="store_true",
         help="say on standard error what engines are asked to do",
-    )
+    )  # fmt: skip
     measured.add_argument(
         "--platform", action="append", default=[], metavar="NAME",
         help="measure only this one (a handout replays the others); may be given several times",
@@ -446,25 +410,14 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
 
     sub = command(check, [as_json, verbose], "check", "check my-recordings/*/*.jsonl")
-    sub.add_argument(
-        "recording", type=Path, nargs="*", metavar="FILE.jsonl",
-        help="look at recordings instead",
-    )  # fmt: skip
+    words = "look at recordings instead"
+    sub.add_argument("recording", type=Path, nargs="*", metavar="FILE.jsonl", help=words)
 
     sub = command(lab, [verbose], "lab")
-    sub.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        metavar="DIR",
-        help="your folder of lessons (default: vmcompare-lessons in your home)",
-    )
-    sub.add_argument(
-        "--port",
-        type=_whole(1, 65535),
-        metavar="N",
-        help="listen here (default: a free port from 8888 on)",
-    )
+    words = "your folder of lessons (default: vmcompare-lessons in your home)"
+    sub.add_argument("folder", nargs="?", type=Path, metavar="DIR", help=words)
+    words = "listen here (default: a free port from 8888 on)"
+    sub.add_argument("--port", type=_whole(1, 65535), metavar="N", help=words)
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
 
     sub = command(
@@ -474,10 +427,8 @@ def _parser() -> argparse.ArgumentParser:
         "record boot_speed --platform process --platform container",
     )
     sub.lists = _names
-    sub.add_argument(
-        "experiment", nargs="*", metavar="EXPERIMENT",
-        help="one of those below; all when none is named",
-    )  # fmt: skip
+    words = "one of those below; all when none is named"
+    sub.add_argument("experiment", nargs="*", metavar="EXPERIMENT", help=words)
     sub.add_argument("--out", type=Path, metavar="DIR", help="default: your own data directory")
     # For a lesson, which starts this command and stops it.
     sub.add_argument("--stop-on-eof", action="store_true", help=argparse.SUPPRESS)
@@ -489,15 +440,12 @@ def _parser() -> argparse.ArgumentParser:
     words = "04, or 04-boot-speed, or a notebook's path"
     sub.add_argument("notebook", nargs="+", metavar="LESSON", help=words)
     sub.add_argument(
-        "--edition",
-        choices=("student", "instructor"),
-        default="student",
+        "--edition", choices=("student", "instructor"), default="student",
         help="student: answers on a last page; instructor: beside each task (default: student)",
-    )
+    )  # fmt: skip
     sub.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
-    sub.add_argument(
-        "--mode", choices=("auto", "live", "replay"), help="run, replay, or both (default: auto)"
-    )
+    words = "run, replay, or both (default: auto)"
+    sub.add_argument("--mode", choices=("auto", "live", "replay"), help=words)
 
     sub = command(export, [as_json], "export 20261125T121524Z-ab32fa.jsonl --csv boot.csv")
     words = "a file, or a folder of recordings"
@@ -505,9 +453,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--csv", type=Path, required=True, metavar="FILE", help="what to write")
 
     sub = command(clean, [as_json, verbose], "clean", "clean --engine")
-    sub.add_argument(
-        "--engine", action="store_true", help="also stop the Docker daemon that set-up started"
-    )
+    words = "also stop the Docker daemon that set-up started"
+    sub.add_argument("--engine", action="store_true", help=words)
     return parser
 
 

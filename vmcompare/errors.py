@@ -45,11 +45,8 @@ class UnknownName(VmcompareError):
 
 
 class Unavailable(VmcompareError):
-    """Something this machine lacks.
-
-    ``what`` is missing, as a clause without a full stop ("Docker is not installed"); ``next_step``
-    is the one thing to do about it, as an imperative clause.
-    """
+    """Something this machine lacks: ``what``, as a clause without a full stop ("Docker is not
+    installed"), and the one ``next_step`` to do about it, as an imperative clause."""
 
     def __init__(self, what: str, next_step: str) -> None:
         self.what, self.next_step = what, next_step
@@ -57,11 +54,8 @@ class Unavailable(VmcompareError):
 
 
 class LaunchFailure(VmcompareError):
-    """A sandbox could not be started.
-
-    ``what`` went wrong, in one clause; the ``command`` line (or the engine's request) that failed;
-    the last lines of what it printed on its ``console``, possibly empty.
-    """
+    """A sandbox could not be started: ``what`` went wrong, as a clause; the ``command`` line (or
+    engine's request) that failed; the last of what it printed on its ``console``, if anything."""
 
     def __init__(self, what: str, command: Sequence[str], console: str = "") -> None:
         self.what, self.command, self.console = what, tuple(command), console[-2000:]

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from planted import as_once_recorded, planted, row, starts
 
-from vmcompare.errors import RecordingError
 from vmcompare.evidence.claims import (
     Claim,
     Conclusion,
@@ -625,45 +624,3 @@ def test_parts_are_combined_by_the_registered_order(
 def test_a_claim_without_parts_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one part"):
         combine([])
-
-
-# --- the table --------------------------------------------------------------------------------
-
-HEAD = "id,part,kind,rule,estimand,bound,lesson,says,quote,caveats,others"
-
-
-@pytest.mark.parametrize(
-    ("line", "what"),
-    [
-        ("F2,s,time,ratio,start_s: vm / ship,5,04,a,b,,", "ship"),
-        ("F2,s,time,ratio,start_s: vm,5,04,a,b,,", "two sides"),
-        ("F2,s,time,ratio,start_s: vm / container,,04,a,b,,", "bound"),
-        ("F2,s,time,ratio,start_s: vm / container,five,04,a,b,,", "five"),
-        ("F2,s,time,ratio,start_s: vm@toaster / container,5,04,a,b,,", "toaster"),
-        ("F2,s,speed,ratio,start_s: vm / container,5,04,a,b,,", "speed"),
-        ("F2,s,time,ratio,all: a & b,5,04,a,b,,", "does not fit"),
-        ("F2,s,fact,facts,all: a | b,,04,a,b,,", "not the name of a fact"),
-        ("F2,s,time,judgement,,,04,a,b,,", "judgement"),
-        ("F2,s,time,ratio,start_s: vm / container,5,04,a,,,", "must not be empty"),
-        ("F2,s,time,ratio,start_s: vm / container,5,04,a,b,vm is slow,", "metric: side"),
-        ("F2,s,time,ratio,start_s: vm / container,5,04,a,b,,hearsay: X", "no line of literature"),
-        ("F2,s,time", "fields"),
-    ],
-)
-def test_a_damaged_line_is_named_with_what_is_wrong(tmp_path: Path, line: str, what: str) -> None:
-    table = tmp_path / "claims.csv"
-    table.write_text(f"{HEAD}\n{line}\n", encoding="utf-8")
-    with pytest.raises(RecordingError, match=what) as caught:
-        load(table)
-    assert caught.value.line == 2
-
-
-def test_wrong_columns_and_doubled_parts_are_refused(tmp_path: Path) -> None:
-    table = tmp_path / "claims.csv"
-    table.write_text("id,part\n", encoding="utf-8")
-    with pytest.raises(RecordingError, match="columns"):
-        load(table)
-    line = "F2,s,time,ratio,start_s: vm / container,5,04,a,b,,\n"
-    table.write_text(f"{HEAD}\n{line}{line}", encoding="utf-8")
-    with pytest.raises(RecordingError, match="more than one line for F2 s"):
-        load(table)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vmcompare.errors import RecordingError
 from vmcompare.evidence import claims, published
-from vmcompare.evidence.claims import rules
+from vmcompare.evidence.claims import Rule, rules
 from vmcompare.paths import data_dir
+
+CHECKS = ("yes", "secondary", "recalled")
+"""First words of how far a source was checked."""
 
 # Every row of the registered rules; none may be dropped, whatever has been measured so far.
 ROWS = [
@@ -24,6 +27,26 @@ ROWS = [
 
 def test_every_registered_claim_keeps_its_place_in_the_table() -> None:
     assert list(dict.fromkeys(claim.id for claim in claims.load())) == ROWS
+
+
+def test_every_registered_claim_is_whole() -> None:
+    table = claims.load()
+    assert len({claim.name for claim in table}) == len(table)
+    for claim in table:
+        rule, measured = claim.rule, claim.quantity
+        assert claim.id
+        assert claim.says
+        assert claim.quote
+        assert claim.lessons
+        assert (claim.kind is rules.ClaimKind.JUDGEMENT) == (rule is Rule.JUDGEMENT)
+        assert claim.estimand or rule is Rule.JUDGEMENT
+        if claim.estimand:
+            assert (measured is None) == (rule is Rule.FACTS)
+        assert (claim.bound is None) == (rule in (Rule.FACTS, Rule.JUDGEMENT))
+        assert claim.bound is None or math.isfinite(claim.bound)
+        if rule is Rule.RATIO:
+            assert measured
+            assert measured.below
 
 
 def test_the_headline_claims_of_boot_speed_are_registered_as_agreed() -> None:
@@ -67,7 +90,10 @@ def test_every_published_figure_says_where_it_is_from_and_how_far_it_was_checked
     assert {figure.checked for figure in figures} == {True, False}
     for figure in figures:
         assert figure.url.startswith("https://")
+        assert figure.verified.startswith(CHECKS)
         assert re.fullmatch(r"20\d\d", figure.year)
+        for filled in ("metric", "system", "value", "unit", "citation", "short"):
+            assert getattr(figure, filled)
 
 
 @pytest.mark.parametrize(
@@ -94,46 +120,47 @@ def test_a_citation_is_shortened_in_one_way_and_to_words_of_it() -> None:
 def test_every_weakness_says_where_it_is_from_and_how_far_that_was_checked() -> None:
     known = published.load_weaknesses()
     assert len(known) == len({one.cve for one in known}) == 32
-    assert {one.kind for one in known} == set(published.KINDS)
+    assert {one.kind for one in known} == {"container", "kernel", "vm"}
     for one in known:
+        assert re.fullmatch(r"CVE-\d{4}-\d{4,}", one.cve)
+        assert re.fullmatch(r"\d{4}(-\d\d-\d\d)?", one.published)
+        assert one.verified.startswith(CHECKS)
+        assert one.component
+        assert one.name
+        assert one.summary
         assert one.url.startswith("https://")
         assert one.published.startswith(one.cve[4:8])
         assert len(one.published) == 10 or not one.checked
         assert one.component.startswith(one.name.partition(" (")[0])
 
 
-_FIGURE = "boot_time,X,1,ms,,,,,{citation},s,2020,https://x,{verified}"
-_WEAKNESS = "{cve},{published},{component},x,{kind},7,s,https://x,{verified}"
-_GOOD = {
-    "citation": "someone", "cve": "CVE-2020-1234", "published": "2020-01-02", "component": "X",
-    "kind": "vm", "verified": "yes",
-}  # fmt: skip
-
-
 @pytest.mark.parametrize(
-    ("load", "line", "wrong", "what"),
+    ("table", "wrong", "what", "line"),
     [
-        (published.load_figures, _FIGURE, {"verified": "perhaps"}, "unknown word"),
-        (published.load_figures, _FIGURE, {"citation": ""}, "nothing in citation"),
-        (published.load_weaknesses, _WEAKNESS, {"verified": "perhaps"}, "unknown word"),
-        (published.load_weaknesses, _WEAKNESS, {"kind": "cloud"}, "unknown kind"),
-        (published.load_weaknesses, _WEAKNESS, {"cve": "CVE-20-1"}, "not the number"),
-        (published.load_weaknesses, _WEAKNESS, {"component": ""}, "nothing in component"),
-        (published.load_weaknesses, _WEAKNESS, {"published": "soon"}, "neither a date"),
+        ("claims.csv", ("vm / container", "vm / ship"), "ship", 2),
+        ("claims.csv", ("ratio", "rates"), "rates", 2),
+        ("claims.csv", ("id,", "name,"), "columns", 1),
     ],
 )
-def test_a_line_that_cannot_be_cited_is_refused(
-    tmp_path: Path, load: Callable[[Path], object], line: str, wrong: dict[str, str], what: str
+def test_a_damaged_line_is_named_with_what_is_wrong(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    table: str,
+    wrong: tuple[str, str],
+    what: str,
+    line: int,
 ) -> None:
-    columns = published.FIGURE_COLUMNS if line is _FIGURE else published.WEAKNESS_COLUMNS
-    table = tmp_path / "table.csv"
-    table.write_text(f"{','.join(columns)}\n{line.format(**_GOOD | wrong)}\n", encoding="utf-8")
+    head, *lines = (data_dir() / table).read_text(encoding="utf-8").splitlines(keepends=True)
+    [first, *_] = [one for one in lines if one.startswith("F2,start,")]
+    (tmp_path / table).write_text((head + first).replace(*wrong), encoding="utf-8")
+    monkeypatch.setattr("vmcompare.evidence.published.data_dir", lambda: tmp_path)
     with pytest.raises(RecordingError, match=what) as caught:
-        load(table)
-    assert caught.value.line == 2
+        claims.load.__wrapped__()
+    assert caught.value.line == line
 
 
-def test_missing_tables_are_named() -> None:
-    for load in (published.load_figures, published.load_weaknesses, claims.load):
-        with pytest.raises(RecordingError, match=r"nowhere\.csv"):
-            load(Path("nowhere.csv"))
+def test_missing_tables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmcompare.evidence.published.data_dir", lambda: Path("nowhere"))
+    for load in (published.load_figures, published.load_weaknesses, claims.load.__wrapped__):
+        with pytest.raises(RecordingError, match=r"(literature|cves|claims)\.csv"):
+            load()

@@ -63,19 +63,6 @@ def test_a_failed_run_is_a_row_with_its_error_and_no_value(tmp_path: Path) -> No
     assert run.frame()["value"].isna().all()
 
 
-@pytest.mark.parametrize(
-    ("value", "status"), [(0.0, "error"), (None, "ok"), (float("nan"), "ok"), (float("inf"), "ok")]
-)
-def test_a_value_and_a_failure_never_go_together(value: float | None, status: str) -> None:
-    with pytest.raises(ValueError, match=r"value|finite"):
-        row(value, status=status)
-
-
-def test_an_unknown_metric_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown metric"):
-        row(metric="seconds")
-
-
 def memory_rows(accel: str) -> list[Measurement]:
     """A container's memory, and a VM's by both metrics as they are recorded today."""
     vm = {"platform": Platform.VM, "accel": accel}
@@ -225,26 +212,19 @@ def test_whatever_a_measurement_allows_can_be_read(
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"value": 10**400}, "cannot be"),
-        ({"value": math.nan}, "cannot be"),
+        ({"value": 10**400}, "value"),
+        ({"value": math.nan}, "not JSON"),
+        ({"value": None}, "does not fit"),
+        ({"status": "error"}, "does not fit"),
         ({"value": 2e9}, "a value of 2000000000.0 s for start_to_first_byte_s cannot be"),
         ({"value": 0}, "a value of 0 s for start_to_first_byte_s cannot be"),
         ({"value": -1.0, "metric": "phase_s"}, "cannot be"),
         ({"value": 2, "metric": "fact"}, "a value of 2 bool for fact cannot be"),
-        ({"value": True}, "must be a number"),
-        ({"block": -1}, "block must be a count"),
-        ({"rep": 10**10}, "rep must be a count"),
-        ({"status": "fine"}, "a status is"),
-    ],
-)
-def test_what_cannot_be_read_cannot_be_a_row(columns: dict[str, object], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        row(**columns)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("columns", "says"),
-    [
+        ({"value": True}, "value must be"),
+        ({"metric": "seconds"}, "unknown metric"),
+        ({"block": -1}, "block must be at least 0"),
+        ({"rep": 10**10}, "rep must be at most"),
+        ({"status": "fine"}, "unknown status"),
         ({"runtime": "moon"}, "unknown runtime 'moon'"),
         ({"accel": "moon"}, "unknown accel 'moon'"),
         ({"image_digest": "moon"}, "digest"),

@@ -14,8 +14,6 @@ from vmcompare.evidence import recording
 if TYPE_CHECKING:
     import pandas as pd
 
-_ELSEWHERE = "choose another file, in a folder that is there and can be written"
-
 
 def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     """The rows of a recording, tidy; of a folder, those of all recordings in and below it.
@@ -45,10 +43,8 @@ def write(frame: pd.DataFrame, path: Path) -> None:
     It has a header, commas, UTF-8, empty cells for NaN and for empty texts, and numbers with all
     their digits.
 
-    Raises:
-        VmcompareError: it is a folder.
-        StorageError: the file cannot be written.
-        BrokenPipeError: it is a pipe, which nobody reads any more.
+    Raises ``VmcompareError`` where it is a folder, or (``StorageError``) cannot be written, and
+    ``BrokenPipeError`` of a pipe that nobody reads any more.
     """
     content = frame.to_csv(index=False, lineterminator="\n").encode()
     if path.is_dir():
@@ -56,7 +52,7 @@ def write(frame: pd.DataFrame, path: Path) -> None:
     if path.exists() and not path.is_file():  # a pipe, as standard output may be one
         path.write_bytes(content)
         return
-    with paths.said_of(path, _ELSEWHERE):
+    with paths.said_of(path, "choose another file, in a folder that is there and can be written"):
         target = path.resolve()  # what a link leads to is written, not the link replaced
         part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
         try:

@@ -29,7 +29,8 @@ MATH_BLOCK = Markup('<div class="vmc-math">{}</div>')
 
 _TEX_MAX = 2_000
 _ANYWHERE = re.compile(r"([\\`*_\[\]<>|$&~!])")
-_AT_BEGINNING = re.compile(r"^([#+=-]|\d+(?=[.)](?:\s|$)))")
+_AT_BEGINNING = re.compile(r"^(?:(?=[#+=-])|\d+(?=[.)](?:\s|$)))")
+"""What stands before a mark that begins a heading or a list: nothing, or the number of ``1.``"""
 _ESCAPED = re.compile(r"\\([\\`*_\[\]<>|$&~!#+=.)-])")
 _DEFINING = re.compile(r"\\(?:(?:re)?new|provide|[egx]?def|let|declare|require)", re.IGNORECASE)
 """Macros can double a formula at every step; a lesson's formulas need none."""
@@ -69,7 +70,7 @@ class FormulaError(VmcompareError):
 def literal(text: object) -> str:
     """``text`` as Markdown that shows it as it is written, on one line."""
     words = " ".join(str(text).split())
-    return _AT_BEGINNING.sub(_escaped_beginning, _ANYWHERE.sub(r"\\\1", words))
+    return _AT_BEGINNING.sub(r"\g<0>\\", _ANYWHERE.sub(r"\\\1", words))
 
 
 def code(text: object) -> str:
@@ -143,16 +144,10 @@ def leads_out(address: str) -> bool:
     return scheme is not None and scheme[1].lower() not in ("http", "https", "mailto")
 
 
-def _escaped_beginning(found: re.Match[str]) -> str:
-    """A mark that begins a heading or a list; of ``1.`` it is the full stop that is escaped."""
-    return f"{found[1]}\\" if found[1].isdecimal() else f"\\{found[1]}"
-
-
 def _serialised(element: Element) -> str:
     # Text comes with entities in it ("&#x0003D;"), which are meant as characters.
-    inner = _text(element.text) + "".join(
-        _serialised(child) + _text(child.tail) for child in element
-    )
+    within = (_serialised(child) + _text(child.tail) for child in element)
+    inner = "".join([_text(element.text), *within])
     if element.tag not in MATHML_ELEMENTS:
         return inner
     attributes = "".join(

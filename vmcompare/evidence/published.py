@@ -1,47 +1,46 @@
-"""Published figures and published weaknesses of both sides, and how far each was checked."""
+"""The tables of ``data/``, and two of them: published figures and weaknesses of both sides."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import csv
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
+from typing import TypeVar
 
-from vmcompare.evidence import tables
+from vmcompare.errors import RecordingError
 from vmcompare.evidence.units import written
 from vmcompare.paths import data_dir
 
-KINDS = ("container", "kernel", "vm")
-"""What the weakness is in: a container's tools, the shared kernel, or a hypervisor and what helps
-it (the host's kernel and the processor too, where a guest reaches them)."""
-
-_CVE = re.compile(r"CVE-\d{4}-\d{4,}")
-_DATE = re.compile(r"\d{4}(-\d\d-\d\d)?")
-_CHECKS = ("yes", "secondary", "recalled")
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A line of a published table.
+def table(
+    name: str, columns: Sequence[str], make: Callable[[Mapping[str, str]], T]
+) -> tuple[T, ...]:
+    """What ``make`` (column → text, to one value) makes of each line of ``data/<name>``, in order.
 
-    Attributes:
-        url: of the source.
-        verified: begins with ``yes`` (someone of this project read the source), ``secondary``
-            (quoted by another source) or ``recalled`` (from memory).
+    Raises ``RecordingError``: the table is missing or has other ``columns``, or ``make`` raised
+    ``ValueError``. That its values make sense is a matter of tests.
     """
-
-    url: str
-    verified: str
-
-    @property
-    def checked(self) -> bool:
-        """Whether the source was read; only then is the line shown as fact."""
-        return self.verified.startswith("yes")
+    path, found = data_dir() / name, []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if list(reader.fieldnames or ()) != list(columns):
+                raise RecordingError(path, 1, f"the columns are not {', '.join(columns)}")
+            for row in reader:
+                try:
+                    found.append(make(row))
+                except ValueError as error:
+                    raise RecordingError(path, reader.line_num, str(error)) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordingError(path, 0, str(error)) from error
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
-class Figure(Published):
+class Figure:
     """A line of ``data/literature.csv``; every field is text.
 
     Attributes:
@@ -63,6 +62,12 @@ class Figure(Published):
     citation: str
     short: str
     year: str
+    url: str
+    verified: str
+
+    @property
+    def checked(self) -> bool:
+        return _was_read(self.verified)
 
     def __str__(self) -> str:
         source = self.short.partition(": ")[0]
@@ -73,14 +78,16 @@ class Figure(Published):
 
 
 @dataclass(frozen=True, slots=True)
-class Weakness(Published):
+class Weakness:
     """A line of ``data/cves.csv``; every field is text.
 
     Attributes:
         published: the date (ISO 8601), or the year where the date was not looked up.
         component: what was weak, with its versions.
         name: the same without versions.
-        kind: one of :data:`KINDS`.
+        kind: what it is in: ``container`` (a container's tools), ``kernel`` (the shared one), or
+            ``vm`` (a hypervisor and what helps it: the host's kernel and the processor, too, where
+            a guest reaches them).
         cvss: score and version of the scale; empty where there is none.
     """
 
@@ -91,20 +98,31 @@ class Weakness(Published):
     kind: str
     cvss: str
     summary: str
+    url: str
+    verified: str
+
+    @property
+    def checked(self) -> bool:
+        return _was_read(self.verified)
 
 
-FIGURE_COLUMNS = tuple(f.name for f in (*fields(Figure)[2:], *fields(Published)))
-WEAKNESS_COLUMNS = tuple(f.name for f in (*fields(Weakness)[2:], *fields(Published)))
+def _was_read(verified: str) -> bool:
+    """Whether the source was read; only then is a line shown as fact.
+
+    ``verified`` begins with ``yes`` (someone of this project read it), ``secondary`` (quoted by
+    another source) or ``recalled`` (from memory).
+    """
+    return verified.startswith("yes")
 
 
-def load_figures(path: Path | None = None) -> tuple[Figure, ...]:
+def load_figures() -> tuple[Figure, ...]:
     """``data/literature.csv``, in its order. Raises ``RecordingError``."""
+    return table("literature.csv", [f.name for f in fields(Figure)], lambda row: Figure(**row))
 
-    def figure(row: Mapping[str, str]) -> Figure:
-        _check(row, "metric", "system", "value", "unit", "citation", "short")
-        return Figure(**row)
 
-    return tables.read(path or data_dir() / "literature.csv", FIGURE_COLUMNS, figure)
+def load_weaknesses() -> tuple[Weakness, ...]:
+    """``data/cves.csv``, in its order. Raises ``RecordingError``."""
+    return table("cves.csv", [f.name for f in fields(Weakness)], lambda row: Weakness(**row))
 
 
 @cache
@@ -121,26 +139,3 @@ def cited(name: str) -> Figure:
     if figure is None or not figure.checked:
         raise ValueError(f"{name!r} is no line of literature.csv whose source was read")
     return figure
-
-
-def load_weaknesses(path: Path | None = None) -> tuple[Weakness, ...]:
-    """``data/cves.csv``, in its order. Raises ``RecordingError``."""
-
-    def weakness(row: Mapping[str, str]) -> Weakness:
-        _check(row, "component", "name", "summary", "url")
-        if not _CVE.fullmatch(row["cve"]):
-            raise ValueError(f"{row['cve']!r} is not the number of a CVE")
-        if row["kind"] not in KINDS:
-            raise ValueError(f"unknown kind {row['kind']!r}")
-        if not _DATE.fullmatch(row["published"]):
-            raise ValueError(f"{row['published']!r} is neither a date nor a year")
-        return Weakness(**row)
-
-    return tables.read(path or data_dir() / "cves.csv", WEAKNESS_COLUMNS, weakness)
-
-
-def _check(row: Mapping[str, str], *needed: str) -> None:
-    if empty := [name for name in needed if not row[name]]:
-        raise ValueError(f"nothing in {', '.join(empty)}")
-    if not row["verified"].startswith(_CHECKS):
-        raise ValueError(f"unknown word in verified: {row['verified']!r}")

@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from vmcompare import paths
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
 
 CACHED_BYTES = 2**21  # largest file whose rows are kept in memory: well above all real ones
 
-CONTRIBUTED = "contributed"
-"""The folder, beside an experiment's recordings, of those that others made."""
+CONTRIBUTED = "contributed"  # the folder beside an experiment's recordings of others' ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +43,9 @@ class Measurement:
 
     ``value`` is in the unit that :data:`vmcompare.evidence.units.METRICS` gives for ``metric``. A
     run that failed is a row too: ``status="error"``, ``error`` says why, ``value`` is ``None``,
-    never zero. ``block`` and ``rep`` count from 0; ``order_in_block`` is the place in the shuffled
-    block. ``confinement`` is how an instance is held or laid out where its platform alone does not
-    tell. ``text`` is what an ``observation`` read, or the error it met: no name of a person or of
-    the host, and no path of a home directory. Texts are made printable, and too long ones are cut.
-
-    Raises ``ValueError`` for a metric that is not known, a value that does not fit, a count out of
-    range.
+    never zero. What each field means is told in :mod:`vmcompare.evidence.schema`. No text holds the
+    name of a person or of the host, or the path of a home directory; it is made printable and cut.
+    What else does not fit (an unknown metric, a value that cannot be) the ``Recorder`` refuses.
     """
 
     platform: Platform
@@ -87,19 +81,9 @@ class Measurement:
         return self.accel == SOFTWARE
 
     def __post_init__(self) -> None:
-        if self.status not in ("ok", "error"):
-            raise ValueError(f"a status is 'ok' or 'error', not {self.status!r}")
-        if isinstance(self.value, bool) or not isinstance(self.value, int | float | None):
-            raise ValueError(f"{self.metric} must be a number, not {self.value!r}")
-        schema.refuse_incoherent(self.metric, self.value, self.status)
-        for name in _COUNTS:
-            if not 0 <= getattr(self, name) <= schema.MAX_COUNT:
-                raise ValueError(f"{name} must be a count, not {getattr(self, name)}")
         for name in _TEXTS:
-            text = getattr(self, name)
-            object.__setattr__(
-                self, name, printable(text, schema.TEXT_CHARS.get(name, schema.WORDS_CHARS))
-            )
+            limit = schema.TEXT_CHARS.get(name, schema.WORDS_CHARS)
+            object.__setattr__(self, name, printable(getattr(self, name), limit))
 
 
 _COUNTS = ("vcpus", "mem_limit_mib", "block", "rep", "order_in_block")
@@ -121,12 +105,9 @@ _FIELDS = tuple(f.name for f in fields(Measurement))
 class Recording:
     """A run that was read back. Nobody changes one, so what was made of it can be kept.
 
-    Attributes:
-        host: facts of the machine, as :func:`vmcompare.measuring.host.facts` wrote them.
-        started_utc: ISO 8601, to the second.
-        rounds: blocks that were planned.
-        ended: ``"complete"``, ``"stopped"``, ``"failed"``, or ``""`` when the run was cut off.
-        rows: one mapping a row, with every name of :data:`COLUMNS`.
+    ``host`` are the facts that :func:`vmcompare.measuring.host.facts` wrote; ``rounds`` were
+    planned; it ``ended`` as ``"complete"``, ``"stopped"``, ``"failed"``, or ``""`` when it was cut
+    off; each of its ``rows`` has every name of :data:`COLUMNS`.
     """
 
     path: Path
@@ -177,17 +158,16 @@ class Recorder:
         self._named = schema.runtimes(facts)
         self._lines = self._bytes = 0
         self._file = -1
-        line = self._checked(
-            {
-                "kind": "run",
-                "schema": schema.SCHEMA,
-                "run_id": self.run_id,
-                "experiment": experiment,
-                "started_utc": f"{now:%Y-%m-%dT%H:%M:%SZ}",
-                "rounds": rounds,
-                "host": facts,
-            }
-        )
+        line = {
+            "kind": "run",
+            "schema": schema.SCHEMA,
+            "run_id": self.run_id,
+            "experiment": experiment,
+            "started_utc": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            "rounds": rounds,
+            "host": facts,
+        }
+        first = self._checked(line)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _BINARY
@@ -195,7 +175,7 @@ class Recorder:
         except OSError as error:
             raise StorageError.of(self.path.parent, error, _ELSEWHERE) from error
         try:
-            self._write(line)
+            self._write(first)
             _sync_folder(self.path.parent)
         except BaseException:
             self._close()
@@ -213,23 +193,18 @@ class Recorder:
         """
         if self._file < 0:
             raise RecordingError(self.path, self._lines + 1, "it is closed")
-        if (
-            self._lines > schema.MAX_ROWS
-            or self._bytes > schema.MAX_BYTES - 2 * schema.MAX_LINE_BYTES
-        ):
+        full = self._bytes > schema.MAX_BYTES - 2 * schema.MAX_LINE_BYTES
+        if full or self._lines > schema.MAX_ROWS:
             at_most = f"{schema.MAX_ROWS:,} rows and {schema.MAX_BYTES // 2**20} MiB"
             raise Unavailable(f"a run has at most {at_most}", "record fewer rounds at a time")
-        self._write(
-            self._checked(
-                {
-                    "kind": "row",
-                    "ts_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
-                    **{name: getattr(row, name) for name in _FIELDS},
-                    "unit": METRICS[row.metric],
-                    "provenance": "measured",
-                }
-            )
-        )
+        line = {
+            "kind": "row",
+            "ts_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
+            **{name: getattr(row, name) for name in _FIELDS},
+            "unit": METRICS.get(row.metric, ""),
+            "provenance": "measured",
+        }
+        self._write(self._checked(line))
 
     def end(self, status: str) -> None:
         """Close the file with how the run ended: ``complete``, ``stopped`` or ``failed``.
@@ -283,12 +258,7 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.end("complete")
             return
@@ -324,10 +294,8 @@ def _sync_folder(folder: Path) -> None:
 
 def _printable_facts(found: Any) -> Any:
     if isinstance(found, Mapping):
-        return {
-            printable(str(name), schema.WORDS_CHARS): _printable_facts(fact)
-            for name, fact in found.items()
-        }
+        names = [printable(str(name), schema.WORDS_CHARS) for name in found]
+        return dict(zip(names, map(_printable_facts, found.values()), strict=True))
     return printable(found, schema.FACT_CHARS) if isinstance(found, str) else found
 
 
@@ -341,20 +309,18 @@ def read(path: Path) -> Recording:
         now = path.stat()
     except (OSError, ValueError) as error:
         raise RecordingError(path, 0, _why(error)) from error
-    state = (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
-    return (_kept if now.st_size <= CACHED_BYTES else _read)(path, *state)
+    known = _read if now.st_size <= CACHED_BYTES else _read.__wrapped__
+    return known(path, now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
 
 
 @lru_cache(maxsize=16)
-def _kept(path: Path, *state: int) -> Recording:
-    """:func:`read`, once for each state of a file: a page asks for the same ones often."""
-    return _read(path, *state)
-
-
 def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
+    """Once for each state of a file, as a page asks for the same ones often."""
+    import msgspec
+
     *lines, torn = _lines(path)
     head = _run_line(path, lines[0] if lines else b"")
-    host = _facts(head.host)
+    host = msgspec.to_builtins(head.host)
     named = schema.runtimes(host)
     common = {"run_id": head.run_id, "host_id": host["host_id"], "experiment": head.experiment}
     rows: list[dict[str, Any]] = []
@@ -378,15 +344,8 @@ def _read(path: Path, *state: int) -> Recording:  # noqa: ARG001
     if ended and torn:
         raise RecordingError(path, len(lines) + 1, "something follows the end line")
     schema.rename_old_metrics(head.experiment, rows)
-    return Recording(
-        path=path,
-        host=host,
-        started_utc=head.started_utc,
-        rounds=head.rounds,
-        ended=ended,
-        rows=tuple(rows),
-        **common,
-    )
+    more = {"started_utc": head.started_utc, "rounds": head.rounds, "ended": ended}
+    return Recording(path=path, host=host, rows=tuple(rows), **common, **more)
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -402,8 +361,6 @@ def _lines(path: Path) -> list[bytes]:
         raise RecordingError(path, 1, "it begins with a byte order mark: save it as plain UTF-8")
     if data.startswith(b"\x1f\x8b"):
         raise RecordingError(path, 1, "it is compressed: unpack it first")
-    if b"\n" not in data and len(data) > schema.MAX_LINE_BYTES:
-        raise RecordingError(path, 1, f"it is longer than {schema.MAX_LINE_BYTES:,} bytes")
     if data.count(b"\n") > schema.MAX_ROWS + 2:
         raise RecordingError(path, 0, f"it has more than {schema.MAX_ROWS:,} rows")
     return data.split(b"\n")
@@ -415,11 +372,6 @@ def _why(error: Exception) -> str:
 
 
 def _run_line(path: Path, raw: bytes) -> Any:
-    seen = schema.schema_of(raw)
-    if seen not in (None, schema.SCHEMA):
-        raise RecordingError(
-            path, 1, f"schema {seen} is not {schema.SCHEMA}: another version of vmcompare made it"
-        )
     try:
         line = schema.parse(raw) if raw else None
     except ValueError as error:
@@ -429,20 +381,12 @@ def _run_line(path: Path, raw: bytes) -> Any:
     return line
 
 
-def _facts(host: Any) -> dict[str, Any]:
-    import msgspec
-
-    made: dict[str, Any] = msgspec.to_builtins(host)
-    return made
-
-
 def _row(path: Path, number: int, line: Any, common: Mapping[str, str]) -> dict[str, Any]:
     row = dict(zip(COLUMNS, _COLUMNS_OF(line), strict=True))
     for name, right in common.items():
         if isinstance(row[name], str) and row[name] != right:  # as a rule it is left out
-            raise RecordingError(
-                path, number, f"rows of two runs or two hosts are mixed ({name} differs)"
-            )
+            why = f"rows of two runs or two hosts are mixed ({name} differs)"
+            raise RecordingError(path, number, why)
     row.update(common)
     return row
 

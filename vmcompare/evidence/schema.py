@@ -7,7 +7,7 @@ texts are short and printable, and a field that is not listed is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -18,16 +18,9 @@ from vmcompare.sandbox import RUNC_IN_A_GUEST, Machine, Platform, Start
 
 SCHEMA = 1
 
-MAX_BYTES = 8 * 2**20
-"""Largest file. The largest of the project's (``isolation``) has 780 kB: ten times as much."""
-
-MAX_ROWS = 15_000
-"""Most rows of a run; the largest of the project's has 1,398 in 3 rounds, ``boot_speed`` 1,377 in
-10. So there is room for 30 rounds of the one and for 100 of the other, which take hours."""
-
-MAX_LINE_BYTES = 64 * 2**10
-"""Longest line; the longest so far has 1.5 kB. A row whose texts are all as long as they may be
-stays below it."""
+MAX_BYTES = 8 * 2**20  # largest file: ten times as much as the largest of the project's
+MAX_ROWS = 15_000  # most rows of a run: ten times as many as the project's have
+MAX_LINE_BYTES = 64 * 2**10  # longest line; a row whose texts are all as long as may be is shorter
 
 LARGEST = 10**18  # largest magnitude of a value: an exabyte, or 30 thousand million years
 
@@ -50,14 +43,12 @@ MAX_COUNT = 10**9  # largest number of a block, a repetition or a round, of proc
 TEXT_CHARS: Mapping[str, int] = {"text": 4000, "error": 4000}
 """Field → most characters, where it is not :data:`WORDS_CHARS`. The longest text so far: 1,024."""
 
-WORDS_CHARS = 100
-"""Most characters of a phase, a version, a kernel release; the longest so far has 45."""
-
+WORDS_CHARS = 100  # most characters of a phase, a version, a kernel release; so far 45
 FACT_CHARS = 300  # most characters of a fact of the machine
 
 BROWSER_LAB, BROWSER_VM, V86 = "browser_lab", "browser-vm", "v86"
-"""The experiment, the platform and the accelerator of what the browser lab's page saves. It is no
-``Platform``: nothing that ran in a browser is ever set beside what runs on a host."""
+"""Of what the browser lab's page saves. It is no ``Platform``: nothing that ran in a browser is
+ever set beside what runs on a host."""
 
 ACCELERATORS = ("", "tcg", "kvm", "hvf", "whpx")  # QEMU's names; empty where nothing is emulated
 
@@ -66,8 +57,7 @@ RUNTIMES = frozenset(
     | {"crun", "youki", "runsc", "kata", "kata-runtime", "nvidia", "sysbox-runc"}
     | {"io.containerd.runc.v2", "io.containerd.kata.v2", "io.containerd.runsc.v1"}
 )
-"""What makes an instance. An engine's default runtime may have any name, and is taken as well where
-the facts of the machine name it."""
+"""What makes an instance; an engine's default runtime that the facts of the machine name, too."""
 
 _MOMENT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 
@@ -104,23 +94,12 @@ def parse(raw: bytes, named: frozenset[str] = frozenset()) -> Any:
     except msgspec.ValidationError as error:
         raise ValueError(_in_words(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"not JSON ({_of_json(error, raw)})") from None
+        raise ValueError(f"not JSON ({printable(str(error))})") from None
     if line.kind == "row":
         _coherent(line, named)
     elif line.kind == "run":
         _date("started_utc", line.started_utc)
     return line
-
-
-def schema_of(raw: bytes) -> Any:
-    """The schema a run line names, whatever else it holds; ``None`` where that is no run line."""
-    import msgspec
-
-    try:
-        seen = msgspec.json.decode(raw[:MAX_LINE_BYTES])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    return seen.get("schema") if isinstance(seen, dict) and seen.get("kind") == "run" else None
 
 
 def runtimes(host: Mapping[str, Any]) -> frozenset[str]:
@@ -129,7 +108,7 @@ def runtimes(host: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(d["default_runtime"] for d in details.values() if "default_runtime" in d)
 
 
-def rename_old_metrics(experiment: str, rows: Iterable[dict[str, Any]]) -> None:
+def rename_old_metrics(experiment: str, rows: Sequence[dict[str, Any]]) -> None:
     """Rows of older recordings are given the metric that they hold by today's definitions when they
     are read; no file is changed.
 
@@ -139,14 +118,9 @@ def rename_old_metrics(experiment: str, rows: Iterable[dict[str, Any]]) -> None:
     of ``boot_speed`` that has no row ``pss_with_code_cache_bytes``, the ``pss_bytes`` of an
     emulated VM (``accel`` is ``tcg``) are ``pss_with_code_cache_bytes``. Whatever has no translator
     has no such cache either: there both are the same, and are recorded as ``pss_bytes``.
-
-    Args:
-        experiment: whose run it is.
-        rows: all rows of the run (columns of the tidy frame); changed in place.
     """
     if experiment != "boot_speed":
         return
-    rows = list(rows)
     if any(row["metric"] == "pss_with_code_cache_bytes" for row in rows):
         return
     for row in rows:
@@ -154,28 +128,23 @@ def rename_old_metrics(experiment: str, rows: Iterable[dict[str, Any]]) -> None:
             row["metric"] = "pss_with_code_cache_bytes"
 
 
-def refuse_incoherent(metric: str, value: float | None, status: str) -> None:
-    """Raise ``ValueError``: no such metric, a value that goes with no failure, or that cannot be.
+def _coherent(row: Any, named: frozenset[str]) -> None:
+    """Raise ``ValueError`` for what a type cannot say of a row.
 
-    A row has a value exactly when its status is ``"ok"``, and one that a computer can give.
+    It has a value exactly when its status is ``"ok"``, and one that a computer can give.
     """
-    if (status == "ok") != (value is not None):
-        raise ValueError(f"value {value!r} does not fit status {status!r}")
+    _date("ts_utc", row.ts_utc)
+    metric, value = row.metric, row.value
+    if (row.status == "ok") != (value is not None):
+        raise ValueError(f"value {value!r} does not fit status {row.status!r}")
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}")
     low, high = RANGES[METRICS[metric]]
     low = SHORTEST_S if metric in WHOLE_S else low
     if value is not None and not low <= value <= high:
         raise ValueError(f"a value of {value!r:.40} {METRICS[metric]} for {metric} cannot be")
-
-
-def _coherent(row: Any, named: frozenset[str]) -> None:
-    """What a type cannot say of a row."""
-    _date("ts_utc", row.ts_utc)
-    refuse_incoherent(row.metric, row.value, row.status)
-    if row.unit != METRICS[row.metric]:
-        right = METRICS[row.metric]
-        raise ValueError(f"unit: {row.metric} is given in {row.unit!r} instead of {right}")
+    if row.unit != METRICS[metric]:
+        raise ValueError(f"unit: {metric} is given in {row.unit!r} instead of {METRICS[metric]}")
     if (row.platform == BROWSER_VM) != (row.accel == V86):
         raise ValueError(f"platform {row.platform!r} does not fit accelerator {row.accel!r}")
     if row.runtime not in RUNTIMES and row.runtime not in named:
@@ -191,7 +160,7 @@ def _date(name: str, text: str) -> None:
 
 @cache
 def _decoder() -> Callable[[bytes], Any]:
-    """Made at the first use: to import msgspec takes longer than to import this package."""
+    """Made at the first use, as msgspec takes long to import."""
     import msgspec
 
     run, row, end = kinds()
@@ -202,9 +171,8 @@ def _decoder() -> Callable[[bytes], Any]:
 def kinds() -> tuple[Any, Any, Any]:
     """The three kinds of lines as msgspec structs: run, row and end.
 
-    Each field carries what it means as its description, in Markdown, and where they help its
-    ``unit`` and what belongs to its vocabulary (``words``, and ``or_else`` what cannot be listed):
-    ``docs/data-dictionary.md`` is made of them.
+    ``docs/data-dictionary.md`` is made of what each field carries: its meaning in Markdown, its
+    ``unit``, and its vocabulary (``words``, and ``or_else`` what cannot be listed).
     """
     import msgspec
 
@@ -250,24 +218,12 @@ def kinds() -> tuple[Any, Any, Any]:
         says("cpu", fact, "model of the processor", absent),
         says("cores", count, "logical processors", absent),
         says("memory_bytes", size, "memory of the computer", absent, unit="bytes"),
-        says(
-            "virtualisation_flag",
-            flag | None,
-            "by which the processor offers to run VMs; null: not known",
-            absent,
-        ),
-        says(
-            "virtualised",
-            bool | None,
-            "whether this system itself runs in a VM; null: not known",
-            absent,
-        ),
-        says(
-            "cgroup_version",
-            Literal[0, 1, 2],
-            "version of the control groups; 0: none, or not known",
-            absent,
-        ),
+        says("virtualisation_flag", flag | None,
+             "by which the processor offers to run VMs; null: not known", absent),
+        says("virtualised", bool | None, "whether this system itself runs in a VM; null: not known",
+             absent),
+        says("cgroup_version", Literal[0, 1, 2],
+             "version of the control groups; 0: none, or not known", absent),
         says("ksm", bool, "whether the kernel merges equal pages (KSM)", absent),
         says("governor", fact, "how the processor's frequency is chosen", absent),
         says("load_1min", load, "load average over a minute when the run began", absent),
@@ -275,7 +231,7 @@ def kinds() -> tuple[Any, Any, Any]:
         says("python", fact, "version of Python", absent),
         says("versions", facts, "engine, and vmcompare itself → version", absent),
         says("details", details, "engine → what its probe found, by name", absent),
-    )
+    )  # fmt: skip
     run = struct(
         "run",
         says("schema", Literal[SCHEMA], "version of this format"),
@@ -288,13 +244,11 @@ def kinds() -> tuple[Any, Any, Any]:
     row = struct(
         "row",
         says("ts_utc", text(64, _MILLISECOND), "when the row was written"),
-        says(
-            "platform", one_of((*Platform, BROWSER_VM)), "what is compared; `browser-vm` never is"
-        ),
+        says("platform", one_of((*Platform, BROWSER_VM)),
+             "what is compared; `browser-vm` never is"),
         says("metric", words, "what was measured, see below", or_else=["a metric"]),
-        says(
-            "value", whole | broken | None, "the value; null where it failed", unit="as `unit` says"
-        ),
+        says("value", whole | broken | None, "the value; null where it failed",
+             unit="as `unit` says"),
         says("unit", words, "the metric's unit", words=sorted({*METRICS.values()})),
         says("status", Literal["ok", "error"], "whether it was measured or failed"),
         says("provenance", Literal["measured"], "how the value came about"),
@@ -302,43 +256,23 @@ def kinds() -> tuple[Any, Any, Any]:
         says("rep", count, "repetition in its block, from 0; in phase `ramp` N instances"),
         says("is_warmup", bool, "whether it only warms up: kept, and never counted"),
         # Older recordings lack a column that was added since; a line never lacks the others.
-        says(
-            "layer", layers, "a bare mechanism (`runc`, QEMU), or a product around it (Docker)", ""
-        ),
+        says("layer", layers, "a bare mechanism (`runc`, QEMU), or a product around it (Docker)",
+             ""),
         says("warmth", one_of(Start), "how warm the instance was", str(Start.COLD)),
-        says(
-            "runtime",
-            words,
-            "what makes the instance",
-            "",
-            words=sorted(RUNTIMES),
-            or_else=["an engine's default runtime that `details` names"],
-        ),
+        says("runtime", words, "what makes the instance", "", words=sorted(RUNTIMES),
+             or_else=["an engine's default runtime that `details` names"]),
         says("vmm", words, "virtual machine monitor and its version", ""),
         says("machine", one_of(Machine), "the computer that a VM pretends to be", ""),
-        says(
-            "accel",
-            accelerators,
-            "what runs a VM's processor; `tcg` and `v86` are software emulation",
-            "",
-        ),
+        says("accel", accelerators,
+             "what runs a VM's processor; `tcg` and `v86` are software emulation", ""),
         says("image_digest", text(71, _DIGEST), "digest of the image that was started", ""),
         says("guest_kernel", words, "release of the kernel that answers inside", ""),
         says("vcpus", count, "processors that the instance may use", 1),
-        says(
-            "mem_limit_mib",
-            count,
-            "memory that the instance was given, or may use; 0: not told",
-            0,
-            unit="MiB",
-        ),
+        says("mem_limit_mib", count, "memory that the instance was given, or may use; 0: not told",
+             0, unit="MiB"),
         says("network", bool, "whether the instance has a network", False),
-        says(
-            "confinement",
-            words,
-            "how it is held or laid out, where that is not the ordinary way",
-            "",
-        ),
+        says("confinement", words, "how it is held or laid out, where that is not the ordinary way",
+             ""),
         says("phase", words, "what of the metric this is; an experiment names its own", ""),
         says("order_in_block", count, "place in the shuffled block, from 0", 0),
         says("text", text(TEXT_CHARS["text"]), "what an observation or a probe read", ""),
@@ -347,7 +281,7 @@ def kinds() -> tuple[Any, Any, Any]:
         says("run_id", text(64, _RUN_ID), "as in the run", absent),
         says("host_id", text(64, _HOST_ID), "as in the host", absent),
         says("experiment", text(64, _EXPERIMENT), "as in the run", absent),
-    )
+    )  # fmt: skip
     status = says("status", Literal["complete", "stopped", "failed"], "how the run ended")
     return run, row, struct("end", status)
 
@@ -363,14 +297,12 @@ def _in_words(told: str) -> str:
         strange = printable(found[1], 60)
         return f"{field or 'it'} has a field that vmcompare does not write: {strange}"
     if found := re.fullmatch(r"Invalid (?:enum )?value (.*)", what, re.DOTALL):
-        return f"unknown {field or 'kind'} {printable(found[1], 60)}"
+        made = " (another version of vmcompare made it)" if field == "schema" else ""
+        return f"unknown {field or 'kind'} {printable(found[1], 60)}{made}"
     form = next((words for words, regex in FORMS.items() if repr(regex) in what), "")
-    if form == _PRINTABLE:
-        return f"{field} has control characters"
     if form:
-        return f"{field} is not {form}"
-    types = re.fullmatch(r"Expected `(.*)`, got `(.*)`", what)
-    if types:
+        return f"{field} " + ("has control characters" if form == _PRINTABLE else f"is not {form}")
+    if types := re.fullmatch(r"Expected `(.*)`, got `(.*)`", what):
         wanted = " or ".join(_TYPES.get(t, t) for t in types[1].split(" | "))
         return f"{field or 'it'} must be {wanted}, not {_TYPES.get(types[2], types[2])}"
     if found := re.fullmatch(r"Expected `(\w+)` (?:of length )?([<>]=) (\S+)", what):
@@ -378,17 +310,3 @@ def _in_words(told: str) -> str:
         of = {"str": " characters", "object": " entries"}.get(found[1], "")
         return f"{field} must be {sense} {float(found[3]):,.0f}{of}"
     return f"{field}: {what}" if field else what
-
-
-def _of_json(error: Exception, raw: bytes) -> str:
-    """What is wrong with the notation, with the text about the place where it is."""
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
-    what, _, place = str(error).removeprefix("JSON is malformed: ").partition(" (byte ")
-    if not place:
-        return what[:1].lower() + what[1:]
-    at = int(place.rstrip(")"))
-    near = raw[max(0, at - 20) : at + 10].decode(errors="replace").strip()
-    return f"{what} at byte {at + 1}: {printable(near, 60)}"

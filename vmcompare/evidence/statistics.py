@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from vmcompare.sandbox import Platform
+
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
 SEED = 20_26  # seed of every bootstrap: the same recording always gives the same interval
-
 
 INTERVAL_FROM = 6
 """Fewer values have no 95 % interval: n independent values all lie on the same side of the true
@@ -26,11 +27,16 @@ median with a probability of 2 · 2^(−n), whatever their distribution. So even
 holds it in 94 % of cases for n = 5 and in 97 % for n = 6. The bootstrap gives that range anyway."""
 
 
+def runs_wanted(platform: Platform) -> int:
+    """Runs without which an estimate is at best supported with caveats: 10 of a VM, else 30."""
+    return 10 if platform.is_vm else 30
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """An estimate with its 95 % interval, or below six values their range, in its own unit.
 
-    ``low`` and ``high`` are infinite (no information) where fewer than two values were there.
+    ``low`` and ``high`` are infinite (no information) of one value alone.
     """
 
     estimate: float
@@ -93,9 +99,7 @@ def _median_interval(values: tuple[float, ...]) -> Interval:
     return Interval(middle, float(low), float(high), int(data.size))
 
 
-def paired_ratio(
-    blocks: Sequence[tuple[Sequence[float], Sequence[float]]],
-) -> Interval:
+def paired_ratio(blocks: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Interval:
     """Ratio of paired blocks: per block median(numerators) ÷ median(denominators), then the median.
 
     ``blocks`` has one ``(numerators, denominators)`` a block; a block where either is empty (a
@@ -140,9 +144,8 @@ def fitted_ramps(rows: pd.DataFrame) -> dict[int, LinearRegression]:
 def doubts(values: Sequence[float] | NDArray[np.float64]) -> tuple[str, ...]:
     """Why a series (shape ``(n,)``, in the order measured) should not be trusted too far.
 
-    Each is named in one short clause: a wide interval (more than a quarter of the median to either
-    side), a drift (a trend in time with p < 0.01, and the last third at least 10 % away from the
-    first).
+    A wide interval: more than a quarter of the median to either side. A drift: a trend in time with
+    p < 0.01, and the last third at least 10 % away from the first.
     """
     import numpy as np
 
@@ -150,10 +153,8 @@ def doubts(values: Sequence[float] | NDArray[np.float64]) -> tuple[str, ...]:
     found: list[str] = []
     if data.size >= 3:
         interval = median_interval(data)
-        if (
-            max(interval.high - interval.estimate, interval.estimate - interval.low)
-            > abs(interval.estimate) / 4
-        ):
+        middle = interval.estimate
+        if max(interval.high - middle, middle - interval.low) > abs(middle) / 4:
             found.append("a wide interval")
     if data.size >= 9:
         third = data.size // 3
@@ -173,9 +174,8 @@ def trend(data: NDArray[np.float64]) -> float:
     n = data.size
     later = np.sign(data[None, :] - data[:, None])[np.triu_indices(n, 1)].sum()
     ties = np.unique(data, return_counts=True)[1]
-    spread = math.sqrt(
-        (n * (n - 1) * (2 * n + 5) - (ties * (ties - 1) * (2 * ties + 5)).sum()) / 18
-    )
+    tied = (ties * (ties - 1) * (2 * ties + 5)).sum()
+    spread = math.sqrt((n * (n - 1) * (2 * n + 5) - tied) / 18)
     return math.erfc(max(abs(later) - 1, 0) / spread / math.sqrt(2)) if spread else 1.0
 
 

@@ -145,10 +145,7 @@ def ratio(value: float) -> str:
 
 
 def written(value: float, unit: str) -> str:
-    """``value`` in ``unit`` (``"s"``, ``"bytes"``, ``"ratio"``, … or any other) for people.
-
-    In any other unit a whole number is a count, and is written without decimals.
-    """
+    """``value`` for people; in a unit without a form of its own a whole number is a count."""
     forms = {"s": seconds, "bytes": size, "ratio": ratio, "instructions": millions}
     if unit in forms:
         return forms[unit](value)

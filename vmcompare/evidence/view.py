@@ -12,14 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vmcompare.errors import Unavailable
+from vmcompare.evidence import statistics
 from vmcompare.evidence.recording import COLUMNS, Recording
-from vmcompare.evidence.statistics import (
-    Interval,
-    by_block,
-    doubts,
-    median_interval,
-    paired_ratio,
-)
+from vmcompare.evidence.statistics import Interval, by_block, median_interval, paired_ratio
 from vmcompare.sandbox import EMULATION, SOFTWARE, Platform, Series
 
 if TYPE_CHECKING:
@@ -38,19 +33,14 @@ RECORDED = "recorded"
 class Source:
     """Where the rows of some platforms come from.
 
-    Attributes:
-        shown: ``"measured"`` (this session's own run) or ``"recorded"``.
-        started_utc: when it began, ISO 8601.
-        rounds: blocks that were planned.
-        platforms: whose rows it gives, as in ``"container"`` or ``"container (runc)"``: a bare
-            mechanism is told apart from the product.
+    ``shown`` is ``"measured"`` (this session's own run) or ``"recorded"``. ``platforms`` are whose
+    rows it gives: ``"container"``, or ``"container (runc)"`` of a bare mechanism.
     """
 
     shown: str
     run_id: str
     started_utc: str
     host: Mapping[str, Any]
-    rounds: int
     platforms: tuple[str, ...]
 
     def brief(self) -> str:
@@ -83,9 +73,8 @@ class View:
     ) -> Sequence[Column]:
         """Every series that has valid rows of ``metric``, in the course's order, run by run.
 
-        Own runs come before recorded ones of the same series; warm-ups are left out. With
-        ``failed_too`` come also those series of which every row failed. ``where`` names further
-        columns and what they must hold (``phase="ramp"``, ``rep=0``).
+        Own runs come before recorded ones; warm-ups are left out. With ``failed_too`` come series
+        of which every row failed, too. ``where``: what further columns must hold (``rep=0``).
         """
         found = _columns(self, metric, tuple(where.items()))
         return [column for column in found if column.n or (failed_too and column.failed)]
@@ -127,7 +116,9 @@ class View:
         ``"Recorded on 2026-11-25; VMs under software emulation."``
         """
         many = len(self.sources) > 1
-        said = [s.brief() + (f": {', '.join(s.platforms)}" if many else "") for s in self.sources]
+        said = [
+            f"{s.brief()}: {', '.join(s.platforms)}" if many else s.brief() for s in self.sources
+        ]
         vms = self.emulated([platform for platform in Platform if platform.is_vm])
         return ". ".join(said) + (f"; VMs under {EMULATION}." if vms else "." if said else "")
 
@@ -148,11 +139,9 @@ class Column:
     """The rows of one metric that one series has in one run: what is drawn, counted and compared.
 
     Attributes:
-        run_id: the run; columns are compared only within one.
-        shown: ``"measured"`` or ``"recorded"``.
         rows: its valid rows (all columns of the view), in the order measured; may be empty.
         errors: why the other rows failed, one a row.
-        warm_ups: rows of valid warm-ups, likewise: they may be shown, and are never counted.
+        warm_ups: valid ones, which may be shown and are never counted.
         kind: what tells it from others of its series in one figure (``"clone"``); mostly nothing.
     """
 
@@ -203,12 +192,9 @@ class Column:
 
     def label(self, *, mixed: bool) -> str:
         """Series, kind, emulation and (where a figure mixes them) provenance."""
-        words = [f"{self.series.label}, {self.kind}" if self.kind else self.series.label]
-        if self.emulated:
-            words.append(EMULATION)
-        if mixed:
-            words.append(self.shown)
-        return " · ".join(words)
+        name = f"{self.series.label}, {self.kind}" if self.kind else self.series.label
+        more = [EMULATION] * self.emulated + [self.shown] * mixed
+        return " · ".join([name, *more])
 
     def count(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
@@ -216,9 +202,8 @@ class Column:
 
     def where(self, **columns: str | int) -> Column:
         """The same with only those valid rows that hold these values."""
-        rows, warm_ups = (
-            some[_holding(some, columns.items())] for some in (self.rows, self.warm_ups)
-        )
+        both = (self.rows, self.warm_ups)
+        rows, warm_ups = (some[_holding(some, columns.items())] for some in both)
         return replace(self, rows=rows, errors=(), warm_ups=warm_ups)
 
     def medians(self, by: str = "phase") -> dict[Any, float]:
@@ -348,18 +333,18 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
     few: dict[str, list[str]] = {}
     doubted: dict[str, list[str]] = {}
     for column in there:
-        wanted = 10 if column.series.platform.is_vm else 30
+        wanted = statistics.runs_wanted(column.series.platform)
         if column.n < wanted:
             few.setdefault(f"{column.n} of {wanted}", []).append(column.name)
-        for why in doubts(column.values):
+        for why in statistics.doubts(column.values):
             doubted.setdefault(why, []).append(column.name)
+
+    def whose(those: Mapping[str, list[str]]) -> list[str]:
+        return [f"{what}: {', '.join(dict.fromkeys(names))}" for what, names in those.items()]
+
     if few:
-        counts = "; ".join(f"{n}: {', '.join(dict.fromkeys(names))}" for n, names in few.items())
-        sentences.append(f"Few runs, which limit a verdict ({counts}).")
-    sentences += [
-        f"In doubt, {why}: {', '.join(dict.fromkeys(names))}."
-        for why, names in sorted(doubted.items())
-    ]
+        sentences.append(f"Few runs, which limit a verdict ({'; '.join(whose(few))}).")
+    sentences += [f"In doubt, {said}." for said in sorted(whose(doubted))]
     return " ".join(sentences)
 
 
@@ -370,10 +355,9 @@ def failures(found: Sequence[Column]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One number that a lesson asks for before it is measured.
+    """One number that a lesson asks for before it is measured, from rows of ``platforms``.
 
-    ``platforms`` are those whose rows it comes from; ``find`` gives it, or ``None`` where it was
-    not measured within one run. ``of_files``: how large files are, which no emulation changes.
+    ``find`` gives ``None`` where no single run has it. ``of_files``: no emulation changes it.
     """
 
     platforms: tuple[Platform, ...]
@@ -391,12 +375,10 @@ def compose(
     """Rows of ``live`` for each platform it has a valid value of, ``recorded`` rows for the rest.
 
     A platform that failed throughout in the live run keeps its error rows beside the recorded ones.
-    A container's bare mechanism (runc, bubblewrap) counts as a platform of its own here.
-
-    Rows of the ``anchors`` mean something only beside those of the same run (a host, and what runs
-    on it): where other rows of ``recorded`` are shown, theirs are too.
-
-    The same recordings give the same view, so figures of one page share what is found out about it.
+    A container's bare mechanism (runc, bubblewrap) counts as a platform of its own here. Rows of
+    the ``anchors`` mean something only beside those of the same run (a host, and what runs on it):
+    where other rows of ``recorded`` are shown, theirs are too. The same recordings give the same
+    view, so that what is found out about it is found out once.
     """
     import pandas as pd
 
@@ -417,10 +399,8 @@ def compose(
         frames.append(frame)
         if valid:
             order = [p.value for p in Platform]
-            platforms = tuple(sorted(valid, key=lambda w: (order.index(w.split(" ")[0]), w)))
-            sources.append(
-                Source(shown, run.run_id, run.started_utc, run.host, run.rounds, platforms)
-            )
+            own = tuple(sorted(valid, key=lambda w: (order.index(w.split(" ")[0]), w)))
+            sources.append(Source(shown, run.run_id, run.started_utc, run.host, own))
     if not frames:
         return View(pd.DataFrame(columns=[*COLUMNS, "shown"]), ())
     return View(pd.concat(frames, ignore_index=True), tuple(sources))

@@ -8,6 +8,7 @@ directory that slipped into a row.
 from __future__ import annotations
 
 import getpass
+import json
 import re
 import socket
 from collections import Counter
@@ -30,16 +31,15 @@ _NOBODY = ("root", "user", "admin", "debian", "ubuntu", "fedora", "alpine", "lin
 
 
 def problems(path: Path) -> tuple[str, ...]:
-    """What keeps the recording in ``path`` from being used, one sentence each; empty when nothing.
+    """What keeps the recording in ``path`` from being used, one sentence each.
 
-    The names of this machine and of its user are looked for as well, so it is best called where the
-    recording was made.
+    The names of this machine and of its user are looked for, too: call it where it was recorded.
     """
     try:
         recording = read(path)
     except RecordingError as error:
         return (error.unnamed,)
-    checks = (_whole, _question, _identity, _once, _accelerator, _values, _names)
+    checks = (_whole, _question, _identity, _once, _accelerator, _negative, _names)
     return tuple(sentence for check in checks for sentence in check(recording))
 
 
@@ -60,11 +60,7 @@ def doubts(recording: Recording) -> tuple[str, ...]:
 
 
 def report(path: Path) -> dict[str, Any]:
-    """What there is to say of a file, as ``vmcompare check --json FILE`` prints it.
-
-    JSON-ready: the ``file``, whether it is ``usable``, its :func:`problems` and :func:`doubts`, and
-    where it is usable its ``run_id``, ``experiment`` and :func:`summary` (else empty).
-    """
+    """What there is to say of a file, as ``vmcompare check --json FILE`` prints it."""
     found = problems(path)
     recording = None if found else read(path)
     return {
@@ -119,10 +115,8 @@ def _question(recording: Recording) -> Iterator[str]:
         yield f"There is no valid row of {names}, so nothing can be compared with it."
     blocks = {row["block"] for row in valid}
     if min(recording.rounds, len(blocks)) < experiment.rounds:
-        yield (
-            f"A verdict takes {experiment.rounds} rounds: {recording.rounds} were planned and "
-            f"{len(blocks)} have valid rows."
-        )
+        made = f"{recording.rounds} were planned and {len(blocks)} have valid rows"
+        yield f"A verdict takes {experiment.rounds} rounds: {made}."
 
 
 def _identity(recording: Recording) -> Iterator[str]:
@@ -159,23 +153,19 @@ def _accelerator(recording: Recording) -> Iterator[str]:
     if stated and not proved:
         yield "The facts of the machine do not say which accelerator was proved to work."
     elif stated - {proved}:
-        yield (
-            f"Rows state {', '.join(sorted(stated))}, but the accelerator proved on this machine "
-            f"is {proved}."
-        )
+        rows = f"Rows state {', '.join(sorted(stated))}"
+        yield f"{rows}, but the accelerator proved on this machine is {proved}."
 
 
-def _values(recording: Recording) -> Iterator[str]:
+def _negative(recording: Recording) -> Iterator[str]:
     for row in recording.rows:
-        metric, unit, value = row["metric"], row["unit"], row["value"]
-        if value is not None and value < 0 and metric not in _DIFFERENCES:
-            yield f"A value of {value} {unit} for {metric} cannot be."
+        if (row["value"] or 0) < 0 and row["metric"] not in _DIFFERENCES:
+            yield f"A value of {row['value']} {row['unit']} for {row['metric']} cannot be."
             return
 
 
 def _names(recording: Recording) -> Iterator[str]:
-    held = {text for row in (recording.host, *recording.rows) for text in _texts(row)}
-    text = "\n".join(sorted(held))
+    text = json.dumps([recording.host, *recording.rows], ensure_ascii=False)
     home = _HOME.search(text)
     if home:
         yield f"It holds what looks like the path of a home directory: {printable(home[0])}."
@@ -203,13 +193,3 @@ def _proved(recording: Recording) -> str:
     details = recording.host.get("details", {})
     proving = details.get("v86" if recording.experiment == BROWSER_LAB else "qemu", {})
     return str(proving.get("accelerator", ""))
-
-
-def _texts(held: object) -> Iterator[str]:
-    """All texts in a value of a recording, names of facts included."""
-    if isinstance(held, str):
-        yield held
-    elif isinstance(held, Mapping):
-        for name, value in held.items():
-            yield name
-            yield from _texts(value)

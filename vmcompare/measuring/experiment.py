@@ -17,14 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from vmcompare.errors import (
-    AbnormalShutdown,
-    LaunchFailure,
-    StorageError,
-    Unavailable,
-    UnknownName,
-    WaitTimeout,
-)
+from vmcompare.errors import AbnormalShutdown, LaunchFailure, Unavailable, UnknownName, WaitTimeout
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.view import View
 from vmcompare.measuring.host import Standstills, now
@@ -39,7 +32,7 @@ DEFAULT_SEED = 1
 
 T = TypeVar("T")
 
-FAILURES = (LaunchFailure, WaitTimeout, AbnormalShutdown, Unavailable, StorageError)
+FAILURES = (LaunchFailure, WaitTimeout, AbnormalShutdown, Unavailable)
 """What may go wrong with one instance: it becomes a row with its error, and the run goes on."""
 
 
@@ -65,12 +58,8 @@ class Trial:
     @property
     def place(self) -> dict[str, int]:
         """The columns of its rows that say which it is."""
-        return {
-            "block": self.block,
-            "rep": self.rep,
-            "order_in_block": self.order_in_block,
-            "is_warmup": self.is_warmup,
-        }
+        names = ("block", "rep", "order_in_block", "is_warmup")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +71,7 @@ class RunProgress:
             phase ended) or ``"image"`` (one begins to be made, or has been made).
         what: the series; what is being made; of an estimate, the sentence to show.
         done, planned: trials finished and planned; for an image, per mille.
-        event: the phase event, only with ``"event"``.
-        left_s: seconds that the run still takes when a trial begins, or making an image; ``None``
-            where that is not known, and of phases.
+        left_s: seconds to go for the run, or for making an image; ``None`` where not known.
     """
 
     step: str
@@ -102,9 +89,9 @@ Watch = Callable[[RunProgress], None]
 class Context:
     """What ``measure`` is handed.
 
-    ``launchers`` are the platforms to be measured; others are left alone. ``runtimes`` are further
-    launchers of containers, each a bare mechanism, by name; they never stand in for
-    ``launchers[Platform.CONTAINER]``. ``watch`` hears of every trial and phase.
+    ``launchers`` are the platforms to be measured; others are left alone. ``runtimes`` are bare
+    mechanisms of containers, which never stand in for ``launchers[Platform.CONTAINER]``. ``watch``
+    hears of every trial and phase.
     """
 
     launchers: Mapping[Platform, Launcher]
@@ -154,10 +141,8 @@ class Experiment:
     Attributes:
         measure: yields rows as they are made; raises only what must end the whole run.
         rounds: blocks (or ramps) that a verdict needs: the default of ``vmcompare record``.
-        measured_in_handouts: whether ``make handouts`` measures it where it can (else only with
-            ``MODE=live``): one experiment is enough to show that a handout can be one's own.
-        anchors: platforms whose recorded rows stay beside other recorded ones, even where there are
-            own ones: see :func:`vmcompare.evidence.view.compose`.
+        measured_in_handouts: whether ``make handouts`` measures it without ``MODE=live``, too.
+        anchors: see :func:`vmcompare.evidence.view.compose`.
         runtimes: bare container mechanisms it asks too, where they work and containers are wanted.
     """
 
@@ -177,11 +162,10 @@ class Demo:
 
     Attributes:
         platforms: all of these are needed; elsewhere it is replayed.
-        run: launchers and the call's options → something to display, or a list of rows (column →
-            words) that becomes a table. May raise what launchers raise; takes seconds, and leaves
-            nothing.
+        run: launchers and the call's options → something to display, or rows of a table. May raise
+            what launchers raise; takes seconds, and leaves nothing.
         replay: the same from recorded rows.
-        optional: are used as well where they can be had.
+        optional: platforms that are used as well where they can be had.
         preview: what the call's options make without running anything; shown above a replay.
     """
 
@@ -200,24 +184,17 @@ def blank(
     ``columns`` hold what else is known, or something else. Fill it with :func:`filled`.
     """
     traits = launcher.traits(spec)
-    row = Measurement(
-        platform=platform,
-        metric=metric,
-        value=None,
-        status="error",
-        error="not started",
-        layer=traits.layer,
-        warmth=spec.start,
-        runtime=traits.runtime,
-        vmm=traits.vmm,
-        machine=spec.machine,
-        accel=traits.accel,
-        vcpus=spec.vcpus,
-        mem_limit_mib=spec.memory_mib,
-        network=spec.network,
-        image_digest=_digest(launcher, spec),
-    )
-    return replace(row, **columns)
+    try:
+        digest = launcher.image(spec).digest
+    except FAILURES:
+        digest = ""  # the start itself will say why
+    known: dict[str, Any] = {
+        "layer": traits.layer, "runtime": traits.runtime, "vmm": traits.vmm, "accel": traits.accel,
+        "warmth": spec.start, "machine": spec.machine, "vcpus": spec.vcpus,
+        "mem_limit_mib": spec.memory_mib, "network": spec.network, "image_digest": digest,
+        "status": "error", "error": "not started",
+    }  # fmt: skip
+    return Measurement(**{"platform": platform, "metric": metric, "value": None} | known | columns)
 
 
 def filled(row: Measurement, value: float, **columns: Any) -> Measurement:
@@ -229,21 +206,11 @@ def failed(row: Measurement, why: str, **columns: Any) -> Measurement:
 
 
 def or_failed(rows: Iterable[Measurement], *expected: Measurement) -> Iterator[Measurement]:
-    """``rows`` as they are made; where making one raises one of :data:`FAILURES`, every row of
-    ``expected`` as a failed one.
-    """
+    """``rows`` as they are made; after one of :data:`FAILURES` ``expected`` as failed ones."""
     try:
         yield from rows
     except FAILURES as problem:
         yield from (failed(row, str(problem)) for row in expected)
-
-
-def _digest(launcher: Launcher, spec: Spec) -> str:
-    """The image's digest; empty where the image cannot be had (the start itself will say why)."""
-    try:
-        return launcher.image(spec).digest
-    except FAILURES:
-        return ""
 
 
 def arrange(wanted: Sequence[Starts], rounds: int, seed: int) -> tuple[Trial, ...]:
@@ -269,8 +236,7 @@ def discover() -> tuple[str, ...]:
 
 def recordings_dir(name: str) -> Path:
     """The folder that holds ``<name>/*.jsonl``: the project's, or of the package that offers it."""
-    package = package_dir(name)
-    return package / "recordings" if package else data_dir() / "recordings"
+    return (package_dir(name) or data_dir()) / "recordings"
 
 
 def package_dir(name: str) -> Path | None:

@@ -20,8 +20,8 @@ from vmcompare.measuring.experiment import Experiment, RunProgress, recordings_d
 from vmcompare.sandbox import Machine, Platform, Series
 
 ENOUGH_S = 1.0
-"""Seconds that must be foretold for rows before their measured time may correct the rest: that of a
-few milliseconds is noise."""
+"""Seconds that must be foretold for rows before their measured time may correct the rest."""
+
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 """How a bar of tqdm shows a run: without its own guess, to which all steps take equally long."""
 
@@ -50,10 +50,9 @@ class Pace:
 class Forecast:
     """What is known of a run's time before it begins.
 
-    Attributes:
-        paces: of each series that the recording has and this run is going to measure.
-        unknown: what else it is going to measure, in words: the recording does not have it.
-        images: what has to be made first and takes seconds, in words, with these seconds.
+    ``paces`` are of each series that the recording has and this run is going to measure;
+    ``unknown``, in words, is what the recording does not have; ``images``, with their seconds, is
+    what has to be made first.
     """
 
     rounds: int
@@ -74,9 +73,8 @@ class Forecast:
             lacking = ", ".join(self.unknown) or "this experiment"
             said = f"There is no estimate of the time: no recording has {lacking}"
         else:
-            time_of_all = about(self.total_s)
-            said = f"{time_of_all[:1].upper()}{time_of_all[1:]} for {self.rounds} "
-            said += f"round{'s' if self.rounds > 1 else ''} on the computer that recorded"
+            rounds = f"{self.rounds} round{'s' if self.rounds > 1 else ''}"
+            said = f"{about(self.total_s).capitalize()} for {rounds} on the computer that recorded"
         if self.images:
             names = " and ".join(words for words, _ in self.images)
             took_s = sum(took_s for _, took_s in self.images)
@@ -85,15 +83,9 @@ class Forecast:
 
 
 def forecast(
-    experiment: Experiment,
-    rounds: int,
-    platforms: Collection[Platform],
-    runtimes: Collection[str],
+    experiment: Experiment, rounds: int, platforms: Collection[Platform], runtimes: Collection[str]
 ) -> Forecast:
-    """Foretell a run by the newest recording that comes with the experiment.
-
-    ``platforms`` and ``runtimes`` (bare mechanisms) are wanted and can be launched here.
-    """
+    """Foretell a run of what can be launched here by the experiment's newest recording."""
     found = recordings(recordings_dir(experiment.name), experiment.name)
     recorded = next(readable(found, experiment.name, []), None)
     paces = _paces(recorded, experiment) if recorded else {}
@@ -184,16 +176,16 @@ class Clock:
         rounds, left = self._foretold.rounds, sum(self._images.values())
         paces = self._foretold.paces
         done = {s: paces[s].until_s(*at) for s, at in self._place.items() if s in paces}
-        overall = _ratio(sum(self._took[s] for s in done), sum(done.values()), 1.0)
+
+        def slower(measured_s: float, foretold_s: float, otherwise: float) -> float:
+            return measured_s / foretold_s if foretold_s >= ENOUGH_S else otherwise
+
+        overall = slower(sum(self._took[s] for s in done), sum(done.values()), 1.0)
         for series, pace in paces.items():
             before = done.get(series, 0.0)
-            ratio = _ratio(self._took.get(series, 0.0), before, overall)
-            left += ratio * (pace.whole_s(rounds) - before)
+            own = slower(self._took.get(series, 0.0), before, overall)
+            left += own * (pace.whole_s(rounds) - before)
         return left
-
-
-def _ratio(measured_s: float, foretold_s: float, otherwise: float) -> float:
-    return measured_s / foretold_s if foretold_s >= ENOUGH_S else otherwise
 
 
 def about(time_s: float) -> str:

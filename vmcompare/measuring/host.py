@@ -7,16 +7,15 @@ too late means that nothing of this process ran meanwhile.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psutil
 
@@ -31,10 +30,8 @@ T = TypeVar("T")
 def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """What a recording says of the machine it was made on.
 
-    ``versions`` and ``details`` are those of engines, as probed. JSON-ready; sizes in bytes, load
-    as the 1-minute average, where it is told. ``virtualised``: this system itself runs in a VM;
-    ``virtualisation_flag``: the processor offers to run VMs. No user name, no host name, no path: a
-    recording is shared with a class.
+    ``versions`` and ``details`` are those of engines, as probed. JSON-ready; what each fact means
+    is told in ``evidence.schema``. No user name, no host name, no path: a recording is shared.
     """
     battery = _asked(getattr(psutil, "sensors_battery", lambda: None))
     load = _asked(lambda: round(psutil.getloadavg()[0], 2))
@@ -60,13 +57,9 @@ def facts(versions: Mapping[str, str], details: Mapping[str, Mapping[str, str]])
 
 
 def report() -> dict[str, Any]:
-    """What is on this computer, as ``vmcompare check --json`` prints it.
-
-    JSON-ready: ``engines`` and ``runtimes`` (name → what its probe found), the ``accelerator`` that
-    was proved (null: none), why others were ``rejected``, and :func:`facts` as ``host``.
-    """
+    """What is on this computer, as ``vmcompare check --json`` prints it."""
     found, bare = engines.availability(), engines.runtime_availability()
-    details = dict(found["qemu"].details)
+    details, no = dict(found["qemu"].details), "rejected "
     return {
         "engines": {
             name: {"platforms": [p.value for p in engines.ENGINES[name]], **_told(a)}
@@ -75,9 +68,7 @@ def report() -> dict[str, Any]:
         "runtimes": {name: _told(a) for name, a in bare.items()},
         "accelerator": details.get("accelerator"),
         "rejected": {
-            key.removeprefix("rejected "): why
-            for key, why in details.items()
-            if key.startswith("rejected ")
+            key.removeprefix(no): why for key, why in details.items() if key.startswith(no)
         },
         "host": facts({n: a.version for n, a in {**found, **bare}.items() if a.ok}, {}),
     }
@@ -108,11 +99,8 @@ def _os_name() -> str:
 
 
 def _cpuinfo(key: str) -> str:
-    for line in _read("/proc/cpuinfo").split("\n"):
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return ""
+    lines = (line.partition(":") for line in _read("/proc/cpuinfo").split("\n"))
+    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
 
 
 def _cpu_model() -> str:
@@ -166,39 +154,32 @@ def now() -> float:
 
 
 class Standstills:
-    """The standstills of a run so far."""
+    """The standstills of this process; while inside, a thread notices them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._over = threading.Lock(), threading.Event()
         self._looked = now()
         self._found: list[tuple[float, float]] = []  # (when it ended, seconds)
 
-    def look(self) -> None:
+    def _look(self) -> None:
         with self._lock:
             before, self._looked = self._looked, now()
             late = self._looked - before - TICK_S
             if late > BOUND_S:
                 self._found.append((self._looked, late))
 
+    def _watch(self) -> None:
+        while not self._over.wait(TICK_S):
+            self._look()
+
     def since(self, moment: float) -> float:
         """Seconds of all standstills that ended after ``moment`` (see :func:`now`), until now."""
-        self.look()  # the watching thread may not have had its turn since the last one
+        self._look()  # the watching thread may not have had its turn since the last one
         return sum(seconds for ended, seconds in self._found if ended > moment)
 
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._watch, name="vmcompare standstills", daemon=True).start()
+        return self
 
-@contextlib.contextmanager
-def watched() -> Iterator[Standstills]:
-    """While inside, standstills of this process are noticed."""
-    standstills = Standstills()
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(TICK_S):
-            standstills.look()
-
-    thread = threading.Thread(target=watch, name="vmcompare standstills", daemon=True)
-    thread.start()
-    try:
-        yield standstills
-    finally:
-        over.set()
+    def __exit__(self, *_: object) -> None:
+        self._over.set()

@@ -33,12 +33,10 @@ HANDOUT_ENV = "VMCOMPARE_HANDOUT"  # set to 1 in the kernel while a handout is m
 
 EDITION_ENV = "VMCOMPARE_EDITION"  # names the edition of the handout that is being made
 
-PROGRESS_ENV = "VMCOMPARE_PROGRESS"
-"""Names a file into which a long cell of a handout writes how far it is, one line at a time."""
+PROGRESS_ENV = "VMCOMPARE_PROGRESS"  # a file into which a long cell writes how far it is
 
 PLATFORMS_ENV = "VMCOMPARE_PLATFORMS"
-"""Names the platforms a session may measure, separated by commas: the others are replayed, as if
-replay had been chosen for them alone. All when unset. It saves the minutes of the slow ones."""
+"""Names the platforms a session may measure, separated by commas: the others are replayed."""
 
 HANDOUT_ROUNDS = 3  # blocks of the live run behind a handout: few, and the figures say so
 
@@ -75,6 +73,9 @@ def edition() -> str:
     return os.environ.get(EDITION_ENV) or "student"
 
 
+_DRAWING_ENV = "MPLCONFIGDIR"
+
+
 @contextmanager
 def drawing_folder() -> Iterator[None]:
     """Give kernels started within a folder that matplotlib may write, where it has none.
@@ -100,9 +101,6 @@ def drawing_folder() -> Iterator[None]:
             os.environ.pop(_DRAWING_ENV, None)
             if home is not None:
                 os.environ[_DRAWING_ENV] = home
-
-
-_DRAWING_ENV = "MPLCONFIGDIR"
 
 
 def _writable(path: Path) -> bool:

@@ -3,8 +3,8 @@
 Its progress is told as a bar on a terminal, lines in a log, or JSON lines for a program.
 
 One run measures at a time, as two at once would measure each other. Whose turn it is, is told by a
-lock of this user's, whoever starts the run (a lesson, a handout, the command line). The system lets
-go of it when the run's process dies. A small file beside it says who holds it.
+lock of this user's, which the system lets go of when the run's process dies. A small file beside it
+says who holds it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from vmcompare.measuring.experiment import DEFAULT_SEED, Context, Experiment, Ru
 from vmcompare.measuring.forecast import BAR, Clock, forecast, to_go
 from vmcompare.sandbox import Platform
 
-Opened = Callable[[Recorder], object]  # is called with the recorder of a run once its file is there
+Opened = Callable[[Recorder], object]  # told of the recorder of a run once its file is there
 
 
 def run(
@@ -60,17 +60,16 @@ def run(
         if clock and (told := clock.image(what, part)):
             watch(told)
 
+    def timed(progress: RunProgress) -> None:
+        # Phases are told within what is measured, so nothing is worked out for them.
+        if progress.step == "trial" and clock and progress.done < progress.planned:
+            progress = replace(progress, left_s=clock.left_s())
+        watch(progress)
+
     # The trials of what is there start something, too.
     with cleanup.guard(), heard_by(making):
         found = engines.availability()
         wanted = platforms or experiment.platforms
-
-        def timed(progress: RunProgress) -> None:
-            # Phases are told within what is measured, so nothing is worked out for them.
-            if progress.step == "trial" and clock and progress.done < progress.planned:
-                progress = replace(progress, left_s=clock.left_s())
-            watch(progress)
-
         launchers = engines.launchers(found, wanted, strict=bool(platforms))
         beside = experiment.runtimes if Platform.CONTAINER in wanted else ()
         bare = engines.runtime_availability(beside)
@@ -81,10 +80,8 @@ def run(
             {name: dict(a.details) for name, a in there.items() if a.details},
         )
         foretold = forecast(experiment, rounds, launchers, runtimes)
-        with (
-            Recorder(out, experiment.name, facts, rounds) as recorder,
-            host.watched() as standstills,
-        ):
+        recorder = Recorder(out, experiment.name, facts, rounds)
+        with recorder, host.Standstills() as standstills:
             opened(recorder)
             watch(RunProgress("estimate", foretold.sentence(), 0, 0, left_s=foretold.total_s))
             clock = Clock(foretold)
@@ -98,30 +95,22 @@ def run(
 def why_nothing(path: Path) -> str:
     """The first error of a recording in which every row is one; empty of any other."""
     rows = read(path).rows
-    if any(row["status"] == "ok" for row in rows):
-        return ""
-    return str(rows[0]["error"]) if rows else ""
+    nothing = rows and all(row["status"] != "ok" for row in rows)
+    return str(rows[0]["error"]) if nothing else ""
 
 
 def outcome(path: Path) -> dict[str, object]:
     """What came of a run that was begun, as ``vmcompare record --json`` prints it.
 
-    JSON-ready: ``experiment``, ``run_id``, ``file``, how it ``ended`` (``"complete"``,
-    ``"stopped"``, ``"failed"``; empty: it was cut off), its ``rows`` and ``failed_rows``. Empty of
-    a file that cannot be read, as on a disk that failed.
+    Empty of a file that cannot be read, as on a disk that failed.
     """
     try:
         run = read(path)
     except RecordingError:
         return {}
-    return {
-        "experiment": run.experiment,
-        "run_id": run.run_id,
-        "file": str(path),
-        "ended": run.ended,
-        "rows": len(run.rows),
-        "failed_rows": sum(row["status"] != "ok" for row in run.rows),
-    }
+    failed = sum(row["status"] != "ok" for row in run.rows)
+    told = {"experiment": run.experiment, "run_id": run.run_id, "file": str(path)}
+    return {**told, "ended": run.ended, "rows": len(run.rows), "failed_rows": failed}
 
 
 # ---- how its progress is told --------------------------------------------------------------------
@@ -137,7 +126,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def bar(name: str) -> Iterator[tuple[Watch, Opened]]:
-    """Progress on a terminal: a bar on standard error, once there is progress; its line is ended.
+    """Progress on a terminal: a bar on standard error.
 
     Gives what a run is watched by, and what is told of its file.
     """
@@ -252,12 +241,12 @@ def turn() -> Iterator[Callable[..., None]]:
     Raises ``Unavailable`` if another run has it, ``StorageError`` if there can be no lock.
     """
     lock, note = _places()
+    since = datetime.now(UTC).replace(microsecond=0)
 
     def tell(experiment: str = "", run_id: str = "") -> None:
         held = Holder(pid=os.getpid(), experiment=experiment, run_id=run_id, since=since)
-        told = msgspec.json.encode(held).decode()
         with contextlib.suppress(OSError):  # whoever asks is told less, and the run goes on
-            paths.write(note, told)
+            paths.write(note, msgspec.json.encode(held))
 
     with contextlib.ExitStack() as stack:
         with paths.said_of(lock, paths.advice(paths.STATE_HOME)):
@@ -265,7 +254,6 @@ def turn() -> Iterator[Callable[..., None]]:
                 stack.enter_context(paths.locked(lock, timeout_s=WAIT_S))
             except StorageError as error:
                 raise Unavailable(str(_noted(note)), NEXT_STEP) from error
-        since = datetime.now(UTC).replace(microsecond=0)
         tell()
         try:
             yield tell
@@ -290,13 +278,10 @@ def holder() -> Holder | None:
 
 
 def _places() -> tuple[Path, Path]:
-    folder = paths.state_dir()
-    return folder / "measuring.lock", folder / "measuring.json"
+    return paths.state_dir() / "measuring.lock", paths.state_dir() / "measuring.json"
 
 
 def _noted(note: Path) -> Holder:
-    try:
-        content = paths.read(note, _NOTE_BYTES)
-    except OSError:
-        return Holder()
-    return paths.understood(content, Holder) or Holder()
+    with contextlib.suppress(OSError):
+        return paths.understood(paths.read(note, _NOTE_BYTES), Holder) or Holder()
+    return Holder()

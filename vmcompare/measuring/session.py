@@ -10,8 +10,8 @@ import json
 import queue
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,17 +25,26 @@ STOP_TIMEOUT_S = 60.0
 """How long an orderly end may take: the slowest is a distribution guest that is being shut down."""
 
 
-@dataclass(slots=True)
 class Session:
-    """A recording in progress; its ``path`` is known once the child has told it."""
+    """A recording in progress; its ``path`` is known once the ``child`` has told it."""
 
-    child: subprocess.Popen[str]
-    path: Path | None = None
-    last: Mapping[str, Any] = field(default_factory=dict)
-    _lines: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
-    _errors: list[str] = field(default_factory=list)
-    _readers: tuple[threading.Thread, ...] = ()
-    _over: bool = False
+    def __init__(self, child: subprocess.Popen[str]) -> None:
+        self.child = child
+        self.path: Path | None = None
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._errors: deque[str] = deque(maxlen=200)
+        self._over = False
+        self._readers = (
+            threading.Thread(target=self._pump, daemon=True),
+            threading.Thread(target=self._errors.extend, args=(child.stderr,), daemon=True),
+        )
+        for reader in self._readers:
+            reader.start()
+
+    def _pump(self) -> None:
+        for line in self.child.stdout or ():
+            self._lines.put(line)
+        self._lines.put(None)
 
     def messages(self, timeout_s: float | None = None) -> Iterator[Mapping[str, Any]]:
         """Progress messages as they come, to the child's end or ``timeout_s`` of silence."""
@@ -50,7 +59,6 @@ class Session:
             message = json.loads(line)
             if message.get("event") == "run":
                 self.path = Path(message["path"])
-            self.last = message
             yield message
 
     @property
@@ -97,16 +105,12 @@ class Session:
 
 
 def start(
-    experiment: str,
-    *,
-    rounds: int,
-    platforms: Sequence[Platform] = (),
-    out: Path | None = None,
+    experiment: str, *, rounds: int, platforms: Sequence[Platform] = (), out: Path | None = None
 ) -> Session:
     """Start ``vmcompare record`` as a child process.
 
-    It measures all platforms that can be had when none is named, and writes to the learner's own
-    recordings when ``out`` is ``None``. Raises ``VmcompareError`` if it cannot be started.
+    Without ``platforms`` it measures all that can be had, without ``out`` it writes to the
+    learner's own recordings. Raises ``VmcompareError`` if it cannot be started.
     """
     command = child_python.command("vmcompare", "record", experiment)
     command += ["--rounds", str(rounds), "--stop-on-eof", "--events"]
@@ -125,23 +129,4 @@ def start(
         )
     except OSError as error:
         raise VmcompareError(f"the recording could not be started: {error.strerror}") from error
-    session = Session(child)
-    session._readers = (
-        threading.Thread(target=_pump, args=(child.stdout, session._lines), daemon=True),
-        threading.Thread(target=_collect, args=(child.stderr, session._errors), daemon=True),
-    )
-    for reader in session._readers:
-        reader.start()
-    return session
-
-
-def _pump(stream: Any, lines: queue.SimpleQueue[str | None]) -> None:
-    for line in stream:
-        lines.put(line)
-    lines.put(None)
-
-
-def _collect(stream: Any, kept: list[str]) -> None:
-    for line in stream:
-        kept.append(line)
-        del kept[:-200]
+    return Session(child)

@@ -12,17 +12,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-REQUESTS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Ctrl-C, a polite end, and a terminal that was closed: all three mean the same."""
-
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """While inside, the first stop request raises ``KeyboardInterrupt`` in the main thread, once.
+    """While inside, the first stop request raises ``KeyboardInterrupt`` in the main thread.
 
-    A second request is ignored, because by then everything is being taken down and must not be
-    interrupted in that; so it is until the process ends. Whoever had SIGHUP ignored (``nohup``)
-    is not stopped by it.
+    Further ones are ignored until the process ends: what is being taken down is not interrupted.
+    Whoever had SIGHUP ignored (``nohup``) is not stopped by it.
     """
     stopped = threading.Event()
 
@@ -31,7 +27,9 @@ def stoppable() -> Iterator[None]:
             stopped.set()
             raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in REQUESTS if hasattr(signal, name)]
+    # Ctrl-C, a polite end, and a terminal that was closed.
+    requests = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in requests if hasattr(signal, name)]
     before = {
         number: signal.signal(number, stop)
         for number in numbers
@@ -48,10 +46,7 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def stopped_by_end_of_input() -> Iterator[None]:
-    """While inside, the end of standard input is a stop request, too.
-
-    So a run ends in order when the kernel that started it dies.
-    """
+    """While inside, the end of standard input, as of a kernel that died, is a stop request, too."""
     over = threading.Event()
 
     def wait() -> None:

@@ -170,8 +170,7 @@ def test_a_claim_leads_to_its_lesson(
     if edition:
         monkeypatch.setenv("VMCOMPARE_HANDOUT", "1")
         monkeypatch.setenv("VMCOMPARE_EDITION", edition)
-    claim = evidence.claim("F2")
-    assert claim
+    [claim] = [one for one in evidence.claims if one.id == "F2"]
     assert f'href="{name}"' in claims_table([claim]).markup
 
 

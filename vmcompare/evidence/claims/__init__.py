@@ -46,30 +46,16 @@ it comes out the other way:
 measured with hardware virtualisation. It is shown beside "not measured here" and decides nothing.
 """
 
-from vmcompare.evidence.claims.judging import (
-    Conclusion,
-    Finding,
-    Undecided,
-    combine,
-    concerned,
-    judge,
-    observed,
-    told,
-)
-from vmcompare.evidence.claims.rules import ARTICLE, Claim, Rule, load, quoted
-
-__all__ = [
-    "ARTICLE",
-    "Claim",
-    "Conclusion",
-    "Finding",
-    "Rule",
-    "Undecided",
-    "combine",
-    "concerned",
-    "judge",
-    "load",
-    "observed",
-    "quoted",
-    "told",
-]
+from vmcompare.evidence.claims.judging import Conclusion as Conclusion
+from vmcompare.evidence.claims.judging import Finding as Finding
+from vmcompare.evidence.claims.judging import Undecided as Undecided
+from vmcompare.evidence.claims.judging import combine as combine
+from vmcompare.evidence.claims.judging import concerned as concerned
+from vmcompare.evidence.claims.judging import judge as judge
+from vmcompare.evidence.claims.judging import observed as observed
+from vmcompare.evidence.claims.judging import told as told
+from vmcompare.evidence.claims.rules import ARTICLE as ARTICLE
+from vmcompare.evidence.claims.rules import Claim as Claim
+from vmcompare.evidence.claims.rules import Rule as Rule
+from vmcompare.evidence.claims.rules import load as load
+from vmcompare.evidence.claims.rules import quoted as quoted

@@ -24,7 +24,6 @@ from vmcompare.evidence.claims.rules import (
     Rule,
     Side,
     counted,
-    runs_wanted,
     words_of_fact,
 )
 from vmcompare.evidence.statistics import (
@@ -33,6 +32,7 @@ from vmcompare.evidence.statistics import (
     fitted_ramps,
     median_interval,
     paired_ratio,
+    runs_wanted,
 )
 from vmcompare.evidence.units import written
 from vmcompare.sandbox import EMULATION, SOFTWARE, Machine, Platform, Start
@@ -46,8 +46,7 @@ NO_CODE_CACHE = "without the translator’s code cache"
 _NO_CODE_CACHE_IN = ("pss_bytes", "overhead_bytes")
 
 HANDICAP = f"even under {EMULATION}, which makes a VM slower and no smaller"
-"""Words of the one-sided rule: where an emulated VM takes less than a claim says it takes at least,
-the claim is refuted, also one about time. The reverse never follows."""
+"""Words of the one-sided rule "against its own handicap"."""
 
 
 class Conclusion(StrEnum):
@@ -72,12 +71,10 @@ class Finding:
             undecided.
         value: that estimate in words; empty where there is none.
         n: runs, paired blocks, ramps or facts that went in; 0 where nothing did.
-        caveats: what limits a "supported": each came out the other way or always holds.
+        caveats: what limits a "supported".
         listed: what stands beside it and changes nothing (unmeasured arms, standing texts).
         others: what others measured with hardware, with citation, where it was not measured here.
-            It decides nothing.
-        lacking: whether it is open because rows that it takes are not in this recording at all;
-            another recording may settle it.
+        lacking: whether rows that it takes are not in this recording at all; another may settle it.
         despite: what speaks for the claim and did not save it (:data:`HANDICAP`), or empty.
     """
 
@@ -104,7 +101,7 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
     if claim.rule is Rule.JUDGEMENT:
         finding = _judgement(claim, frame)
     else:
-        assert claim.estimand is not None  # load() saw to it
+        assert claim.estimand is not None  # tests of the table see to it
         control, body = claim.estimand.control, claim.estimand.body
         if control and (failed := _control(control, frame)):
             return with_others(claim, failed)
@@ -115,10 +112,7 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Finding:
 
 
 def told(claim: Claim, finding: Finding) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What stands below a finding: value and bound, or what was found; then what limits it.
-
-    Each is a name and what is said under it, one entry or several.
-    """
+    """What stands below a finding, name and entries: value and bound, or what was found; limits."""
     if finding.value and claim.quantity and claim.bound is not None:
         least = claim.rule is not Rule.BOUND or claim.quantity.at_least
         yield "Value", (_capital(finding.value),)
@@ -148,22 +142,16 @@ def combine(findings: Sequence[Finding]) -> Finding:
 
     All refuted → refuted; else any not measured → not measured here; else any inconclusive →
     inconclusive; else mixed, or any caveat → with caveats; else supported. A value judgement counts
-    only where there is nothing else. ``interval`` is kept where there is one part only. Raises
-    ``ValueError``: ``findings`` is empty.
+    only where there is nothing else. Raises ``ValueError``: ``findings`` is empty.
     """
     if not findings:
         raise ValueError("a claim has at least one part")
     if len(findings) == 1:
         return findings[0]
     verdicts = {f.verdict for f in findings} - {Conclusion.JUDGEMENT} or {Conclusion.JUDGEMENT}
-    if len(verdicts) == 1:
-        [verdict] = verdicts
-    elif Conclusion.NOT_MEASURED in verdicts:
-        verdict = Conclusion.NOT_MEASURED
-    elif Conclusion.INCONCLUSIVE in verdicts:
-        verdict = Conclusion.INCONCLUSIVE
-    else:
-        verdict = Conclusion.WITH_CAVEATS
+    still_open = (Conclusion.NOT_MEASURED, Conclusion.INCONCLUSIVE)
+    mixed = next((one for one in still_open if one in verdicts), Conclusion.WITH_CAVEATS)
+    verdict = verdicts.pop() if len(verdicts) == 1 else mixed
     return Finding(
         verdict,
         " ".join(f"({n}) {f.verdict}: {f.reason}" for n, f in enumerate(findings, start=1)),
@@ -180,10 +168,8 @@ def combine(findings: Sequence[Finding]) -> Finding:
 class Undecided(Exception):
     """A recording gives no number, or no fact; the text is a clause that says why.
 
-    Attributes:
-        verdict: *not measured here*, or *inconclusive* where there are rows of which no honest
-            number can be made.
-        lacking: whether rows of it are not there at all (else: they are, but failed or do not fit).
+    ``verdict`` is *not measured here*, or *inconclusive* where there are rows of which no honest
+    number can be made; ``lacking`` is whether there are no rows of it at all.
     """
 
     def __init__(
@@ -192,12 +178,6 @@ class Undecided(Exception):
         super().__init__(why)
         self.verdict = verdict
         self.lacking = lacking
-
-    @property
-    def words(self) -> str:
-        """``"not measured (…)"`` or ``"not settled (…)"``."""
-        measured = self.verdict is Conclusion.INCONCLUSIVE
-        return f"{'not settled' if measured else 'not measured'} ({self})"
 
 
 def _control(control: Observations, frame: pd.DataFrame) -> Finding | None:
@@ -216,8 +196,7 @@ def _control(control: Observations, frame: pd.DataFrame) -> Finding | None:
 
 def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
     held: list[str] = []
-    against: list[str] = []
-    needed: list[str] = []
+    against: dict[str, str] = {}  # what was observed → what the claim needs
     for name, expected in wanted.terms:
         words = words_of_fact(name)
         try:
@@ -231,10 +210,9 @@ def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
         if value is expected:
             held.append(said)
         else:
-            against.append(said)
-            needed.append(f"{said} (the claim needs: {'yes' if expected else 'no'})")
+            against[said] = f"{said} (the claim needs: {'yes' if expected else 'no'})"
     n = len(wanted.terms)
-    reason = f"{_capital('; '.join(held + needed))}."
+    reason = f"{_capital('; '.join([*held, *against.values()]))}."
     if not against:
         return Finding(Conclusion.SUPPORTED, reason, n=n)
     if wanted.mode == "all" or not held:
@@ -246,76 +224,64 @@ def _facts(wanted: Observations, frame: pd.DataFrame) -> Finding:
 
 def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     try:
-        found = _estimate(claim, wanted, frame)
+        found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
     except Undecided as error:
-        why = str(error)
-        if error.verdict is Conclusion.INCONCLUSIVE:
-            return Finding(error.verdict, f"Not settled: {why}.")
-        return Finding(error.verdict, f"{_capital(why)}.", lacking=error.lacking)
-    assert claim.bound is not None  # load() saw to it
+        settled = error.verdict is not Conclusion.INCONCLUSIVE
+        why = _capital(str(error)) if settled else f"Not settled: {error}"
+        return Finding(error.verdict, f"{why}.", lacking=error.lacking)
+    assert claim.bound is not None  # tests of the table see to it
     against = f"{found}; the bound is {written(claim.bound, wanted.unit)}"
     interval = found.interval
-    verdict, why = by_rule(claim.rule, interval, claim.bound, at_least=wanted.at_least)
+    verdict, why = _by_rule(claim.rule, interval, claim.bound, at_least=wanted.at_least)
     at_least = wanted.at_least or claim.rule is not Rule.BOUND
     despite = ""
     if at_least and found.handicapped and verdict is Conclusion.REFUTED:
         despite, why = HANDICAP, f"{why}, {HANDICAP}"
     if found.emulated and claim.kind is ClaimKind.TIME and not despite:
-        return Finding(
-            Conclusion.NOT_MEASURED,
-            f"The VMs ran under {EMULATION} here, which decides no claim about time or processor "
-            f"({against}).",
-            interval,
-            interval.n,
-            str(found),
-        )
+        why = f"The VMs ran under {EMULATION} here, which decides no claim about time or processor"
+        why += f" ({against})."
+        return Finding(Conclusion.NOT_MEASURED, why, interval, interval.n, str(found))
     reason = f"{_capital(against)}{why}."
-    finding = Finding(verdict, reason, interval, interval.n, str(found), despite=despite)
-    if found.few:
-        finding = _at_best(finding, f"few runs: {found.few}")
+    caveats = ["yes, but not by that much"] if verdict is Conclusion.WITH_CAVEATS else []
+    caveats += [f"few runs: {found.few}"] if found.few else []
     if found.emulated and claim.kind is ClaimKind.SIZE and not despite:
-        finding = _at_best(finding, f"measured under {EMULATION}")
-    if verdict is Conclusion.WITH_CAVEATS:
-        finding = replace(finding, caveats=("yes, but not by that much", *finding.caveats))
-    return finding
+        caveats.append(f"measured under {EMULATION}")
+    finding = Finding(verdict, reason, interval, interval.n, str(found), despite=despite)
+    return _at_best(finding, caveats)
 
 
 def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def by_rule(
-    rule: Rule, interval: Interval, bound: float, *, at_least: bool = False
+def _by_rule(
+    rule: Rule, interval: Interval, bound: float, *, at_least: bool
 ) -> tuple[Conclusion, str]:
-    """Conclusion of an estimate against a bound, and a clause that says why.
-
-    Kind, number of runs and caveats are not looked at here. ``at_least`` matters to ``bound`` only.
-    """
-    low, high = interval.low, interval.high
-    if rule is Rule.BOUND and not at_least:
+    """Conclusion of an estimate against a bound alone, and a clause that says why."""
+    low, high, of_bound = interval.low, interval.high, rule is Rule.BOUND
+    if of_bound and not at_least:
         supported, refuted = high <= bound, low > bound
     else:
-        supported, refuted = low >= bound, high < bound if rule is Rule.BOUND else high <= 1
+        supported, refuted = low >= bound, high < bound if of_bound else high <= 1
     if supported:
         return Conclusion.SUPPORTED, ""
     if refuted:
-        return Conclusion.REFUTED, (
-            "" if rule is Rule.BOUND else ", and the interval does not exceed 1×"
-        )
-    if rule is not Rule.BOUND and low > 1:
+        why = "" if of_bound else ", and the interval does not exceed 1×"
+        return Conclusion.REFUTED, why
+    if not of_bound and low > 1:
         return Conclusion.WITH_CAVEATS, ", which the interval does not reach as a whole"
     if not interval.known:
         return Conclusion.INCONCLUSIVE, ", and one run gives no interval"
-    line = "the bound" if rule is Rule.BOUND else "1×"
+    line = "the bound" if of_bound else "1×"
     return Conclusion.INCONCLUSIVE, f", and the interval crosses {line}"
 
 
-def _at_best(finding: Finding, caveat: str) -> Finding:
-    """``finding``, but no better than "with caveats", with one more caveat."""
+def _at_best(finding: Finding, caveats: Sequence[str]) -> Finding:
+    """``finding`` with these caveats, too, and if there are any no better than "with caveats"."""
     verdict = finding.verdict
-    if verdict is Conclusion.SUPPORTED:
+    if caveats and verdict is Conclusion.SUPPORTED:
         verdict = Conclusion.WITH_CAVEATS
-    return replace(finding, verdict=verdict, caveats=(*finding.caveats, caveat))
+    return replace(finding, verdict=verdict, caveats=(*finding.caveats, *caveats))
 
 
 def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
@@ -323,11 +289,8 @@ def _judgement(claim: Claim, frame: pd.DataFrame) -> Finding:
     if claim.quantity is None or claim.estimand is None:
         return Finding(Conclusion.JUDGEMENT, f"{why}; it is for the reader to weigh.")
     _, beside = _caveat(claim, Caveat(CaveatKind.BESIDE, "", claim.quantity), frame)
-    return Finding(
-        Conclusion.JUDGEMENT,
-        f"{why}; beside it stands {beside}.",
-        lacking=concerned(claim.estimand, frame).empty,
-    )
+    lacking = concerned(claim.estimand, frame).empty
+    return Finding(Conclusion.JUDGEMENT, f"{why}; beside it stands {beside}.", lacking=lacking)
 
 
 def _with_caveats(claim: Claim, finding: Finding, frame: pd.DataFrame) -> Finding:
@@ -337,8 +300,7 @@ def _with_caveats(claim: Claim, finding: Finding, frame: pd.DataFrame) -> Findin
         holds, words = _caveat(claim, caveat, frame)
         (limits if holds else listed).append(words)
     if finding.verdict in (Conclusion.SUPPORTED, Conclusion.WITH_CAVEATS):
-        for words in limits:
-            finding = _at_best(finding, words)
+        finding = _at_best(finding, limits)
     else:
         listed = limits + listed  # a caveat limits a yes; beside any other finding it is only shown
     return replace(finding, listed=(*finding.listed, *listed))
@@ -355,14 +317,15 @@ def _caveat(claim: Claim, caveat: Caveat, frame: pd.DataFrame) -> tuple[bool, st
             return held is not False, f"{about}: {said}"
         if wanted is None:
             return caveat.kind is CaveatKind.ALWAYS, caveat.text
-        found = _estimate(claim, wanted, frame)
+        found = estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
     except Undecided as error:
-        return False, f"{about}: {error.words}"
+        settled = "settled" if error.verdict is Conclusion.INCONCLUSIVE else "measured"
+        return False, f"{about}: not {settled} ({error})"
     if caveat.kind is CaveatKind.BESIDE:
         return False, f"{found}, under {EMULATION}" if found.emulated else str(found)
     if found.emulated and claim.kind is ClaimKind.TIME:
         return False, f"{found}: not measured here ({EMULATION})"
-    assert limit is not None  # load() saw to it
+    assert limit is not None  # tests of the table see to it
     bound = written(limit, wanted.unit)
     if claim.rule is Rule.BOUND and not wanted.at_least:
         above = found.interval.low > limit
@@ -379,12 +342,10 @@ class Estimate:
     """A number with what limits it.
 
     Attributes:
-        wanted: what was estimated.
         interval: estimate and 95 % interval; ``interval.n`` counts runs, paired blocks or ramps.
         emulated: whether any row that went in ran under software emulation.
         handicapped: whether only rows above the line did, so that emulation can but raise it.
-        runs: words for what went in ("10 blocks: 10 vm runs, 30 container runs").
-        few: what there was too little of, or empty.
+        runs, few: words for what went in ("10 blocks: 10 vm runs, …"), and for what was too little.
     """
 
     wanted: Quantity
@@ -401,10 +362,6 @@ class Estimate:
             return f"{words} (bytes counted, no interval)"
         apart = self.emulated and self.wanted.metric in _NO_CODE_CACHE_IN
         return f"{words} ({i.words(form)}; n = {self.runs})" + f", {NO_CODE_CACHE}" * apart
-
-
-def _estimate(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Estimate:
-    return estimate(wanted, frame, slope=claim.rule is Rule.SLOPE)
 
 
 def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> Estimate:
@@ -426,40 +383,36 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
     first, *others = (
         wanted.metric != EXACT and bool((some["accel"] == SOFTWARE).any()) for some in rows
     )
-    limits = {"emulated": first or any(others), "handicapped": first and not any(others)}
-    if slope:
-        interval, runs, few = _marginal(wanted, rows)
-        return Estimate(wanted, interval, runs=runs, few=few, **limits)
+    interval, runs, few = _slope(wanted, rows) if slope else _median(wanted, rows)
+    handicapped = first and not any(others)
+    return Estimate(wanted, interval, first or any(others), handicapped, runs, few)
+
+
+def _median(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval, str, str]:
+    """The median, of runs or of paired blocks; words for what went in, and for want of it."""
     blocks = [by_block(some) for some in rows]
     used = sorted(set.intersection(*map(set, blocks)))
     if not used:
         above, below = wanted.sides
         raise Undecided(f"no block has a valid run of both {above} and {below}")
+    counts = [sum(len(values[b]) for b in used) for values in blocks]
+    sides = [side.platform for side in wanted.sides]
+    said = [f"{count} {side} runs" for count, side in zip(counts, sides, strict=True)]
+    runs = ", ".join(said)
     if wanted.below is None:
         interval = median_interval(rows[0]["value"].to_numpy())
     else:
         interval = paired_ratio([(blocks[0][b], blocks[1][b]) for b in used])
-    counts = {
-        side: sum(len(values[b]) for b in used)
-        for side, values in zip(wanted.sides, blocks, strict=True)
-    }
-    runs = ", ".join(f"{count} {side.platform} runs" for side, count in counts.items())
-    if wanted.below is not None:
         runs = f"{interval.n} blocks: {runs}"
     if wanted.metric == EXACT:
-        if interval.n == 1:
-            interval = Interval(interval.estimate, interval.estimate, interval.estimate, 1)
-        return Estimate(wanted, interval, runs=runs, few="", **limits)
-    wanting = dict.fromkeys(
-        f"{count} {side.platform} runs of {runs_wanted(side.platform)}"
-        for side, count in counts.items()
-        if count < runs_wanted(side.platform)
-    )
-    few = " and ".join(wanting)
-    return Estimate(wanted, interval, runs=runs, few=few, **limits)
+        one = interval.estimate
+        return (Interval(one, one, one, 1) if interval.n == 1 else interval), runs, ""
+    needed = map(runs_wanted, sides)
+    few = (f"{w} of {n}" for w, c, n in zip(said, counts, needed, strict=True) if c < n)
+    return interval, runs, " and ".join(dict.fromkeys(few))
 
 
-def _marginal(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval, str, str]:
+def _slope(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval, str, str]:
     """The cost of one more instance, b of each ramp of each side; ramps, and want of them."""
     slopes = [{block: line.slope for block, line in fitted_ramps(some).items()} for some in rows]
     used = sorted(set.intersection(*map(set, slopes)))
@@ -511,19 +464,6 @@ _ONE_SERIES = (
 )  # fmt: skip
 """Columns in which the rows of one median may not differ."""
 
-_TOLD_BY = (
-    "metric",
-    "platform",
-    "is_warmup",
-    "machine",
-    "layer",
-    "runtime",
-    "warmth",
-    "phase",
-    "rep",
-)
-"""Columns by which the rows of one side are told."""
-
 
 def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
     """The valid rows of one side: at least one, all of one series."""
@@ -533,10 +473,8 @@ def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
         for column in _ONE_SERIES:
             kinds = {"" if kind is None or kind != kind else str(kind) for kind in {*valid[column]}}
             if len(kinds) > 1:
-                why = (
-                    f"the rows of {side} differ in {column} ({', '.join(sorted(kinds))}), and "
-                    "unlike series are never pooled"
-                )
+                why = f"the rows of {side} differ in {column} ({', '.join(sorted(kinds))})"
+                why += ", and unlike series are never pooled"
                 raise Undecided(why, Conclusion.INCONCLUSIVE)
         return valid
     if len(tried):
@@ -554,29 +492,23 @@ def _valid(frame: pd.DataFrame, wanted: Quantity, side: Side) -> pd.DataFrame:
 def _tried(frame: pd.DataFrame, metric: str, side: Side) -> pd.DataFrame:
     """Every row of one side but warm-ups, failed ones too."""
     # As arrays, which take a tenth of the time: this is asked hundreds of times of one recording.
-    of = {name: frame[name].to_numpy() for name in _TOLD_BY}
-    keep: NDArray[np.bool_] = (of["metric"] == metric) & (of["platform"] == str(side.platform))
-    keep &= ~of["is_warmup"].astype(bool)
-    if side.machine is None:
-        keep &= of["machine"] != str(Machine.MICROVM)
-    else:
-        keep &= of["machine"] == side.machine
+    names = ("machine", "layer", "runtime", "warmth", "phase")
+    machine, layer, runtime, warmth, phase = (frame[name].to_numpy() for name in names)
+    keep: NDArray[np.bool_] = frame["metric"].to_numpy() == metric
+    keep &= frame["platform"].to_numpy() == str(side.platform)
+    keep &= ~frame["is_warmup"].to_numpy().astype(bool)
+    keep &= machine == side.machine if side.machine else machine != str(Machine.MICROVM)
+    keep &= warmth == side.warmth if side.warmth else warmth != str(Start.CLONE)
     if side.how in LAYERS:
-        keep &= of["layer"] == side.how
-    elif side.how is not None:
-        keep &= (of["layer"] == "mechanism") & (of["runtime"] == side.how)
+        keep &= layer == side.how
+    elif side.how:
+        keep &= (layer == "mechanism") & (runtime == side.how)
     elif side.platform is Platform.CONTAINER:
-        keep &= of["layer"] != "mechanism"
-    if side.warmth is None:
-        keep &= of["warmth"] != str(Start.CLONE)
+        keep &= layer != "mechanism"
+    if side.phase == ONE_ALONE:
+        keep &= (phase == RAMP) & (frame["rep"].to_numpy() == 1)
     else:
-        keep &= of["warmth"] == side.warmth
-    if side.phase is None:
-        keep &= of["phase"] != RAMP
-    elif side.phase == ONE_ALONE:
-        keep &= (of["phase"] == RAMP) & (of["rep"] == 1)
-    else:
-        keep &= of["phase"] == side.phase
+        keep &= phase == side.phase if side.phase else phase != RAMP
     return frame[keep]
 
 

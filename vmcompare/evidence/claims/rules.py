@@ -32,19 +32,14 @@ where they are equal and not where the first is 0.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from pathlib import Path
 
-from vmcompare.errors import RecordingError
-from vmcompare.evidence import tables
-from vmcompare.evidence.published import Figure, cited
+from vmcompare.evidence.published import Figure, cited, table
 from vmcompare.evidence.units import METRICS, NAMES
-from vmcompare.paths import data_dir
 from vmcompare.sandbox import Machine, Platform, Start
 
 ARTICLE = (
@@ -58,25 +53,13 @@ COLUMNS = (
     "others",
 )  # fmt: skip
 
-LAYERS = ("product", "mechanism")
-"""What may follow a ``+`` besides the name of a runtime."""
+LAYERS = ("product", "mechanism")  # what may follow a "+" besides the name of a runtime
 
-RAMP = "ramp"
-"""The phase of rows whose value is what N instances cost together (``rep`` is N)."""
+RAMP = "ramp"  # the phase of rows whose value is what N instances cost together ("rep" is N)
+ONE_ALONE = "one alone"  # what a side says instead of a phase for the rows of a ramp with N = 1
+RAMPS_WANTED = 3  # ramps of each series without which a slope is at best supported with caveats
 
-ONE_ALONE = "one alone"
-"""What a side says instead of a phase for the rows of a ramp with N = 1."""
-
-EXACT = "image_bytes"
-"""The metric of exact byte counts: they do not vary from run to run, so one is enough."""
-
-RAMPS_WANTED = 3
-"""Ramps of each series without which a slope is at best supported with caveats."""
-
-
-def runs_wanted(platform: Platform) -> int:
-    """Runs without which an estimate is at best supported with caveats: 10 of a VM, else 30."""
-    return 10 if platform.is_vm else 30
+EXACT = "image_bytes"  # exact byte counts do not vary from run to run, so one is enough
 
 
 class ClaimKind(StrEnum):
@@ -105,8 +88,7 @@ class Rule(StrEnum):
 class Side:
     """One series of a recording; ``None`` leaves a column open (see the module's text).
 
-    Attributes:
-        how: a layer, or the name of a runtime on the layer ``mechanism``.
+    ``how`` is a layer, or the name of a runtime on the layer ``mechanism``.
     """
 
     platform: Platform
@@ -125,13 +107,9 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What a ratio, slope or bound rule estimates.
+    """What a ratio, slope or bound rule estimates: a series, or one ``above`` another ``below``.
 
-    Attributes:
-        metric: name of the metric (of ``units.METRICS`` once a lesson measures it).
-        above: the series, or the numerator.
-        below: the denominator; ``None`` where there is none.
-        at_least: whether the claim is that the quantity reaches the bound (else: stays under it).
+    ``at_least``: whether the claim is that it reaches the bound (else: stays under it).
     """
 
     metric: str
@@ -249,7 +227,6 @@ class CaveatKind(StrEnum):
     FACT = "fact"
     ALWAYS = "always"
     TEXT = "text"
-    PUBLISHED = "published"
     BESIDE = "beside"
 
 
@@ -257,12 +234,8 @@ class CaveatKind(StrEnum):
 class Caveat:
     """One entry of the caveats column.
 
-    Attributes:
-        kind: what it is.
-        text: of ``always``, ``text`` and ``published`` what is said, of ``fact`` its name; else as
-            written.
-        quantity: of ``arm`` and ``beside``.
-        bound: of an ``arm`` that has one of its own; by default it is the claim's.
+    ``text`` is of ``always`` and ``text`` what is said, of ``fact`` its name, else as written;
+    ``quantity`` is of ``arm`` and ``beside``; ``bound`` of an ``arm`` that has one of its own.
     """
 
     kind: CaveatKind
@@ -276,11 +249,11 @@ def caveat(entry: str) -> Caveat:
     word, _, rest = (piece.strip() for piece in entry.partition(":"))
     if word in (CaveatKind.FACT, CaveatKind.ALWAYS, CaveatKind.TEXT):
         return Caveat(CaveatKind(word), rest)
-    if word == CaveatKind.PUBLISHED:
-        return Caveat(CaveatKind.PUBLISHED, str(cited(rest)))
+    if word == "published":
+        return Caveat(CaveatKind.TEXT, str(cited(rest)))
     if word == CaveatKind.BESIDE:
         return Caveat(CaveatKind.BESIDE, rest, quantity(rest))
-    if own := re.fullmatch(r"below (\d+): (.+)", entry.strip()):
+    if own := re.fullmatch(r"below (\d+): (.+)", entry):
         return Caveat(CaveatKind.ARM, entry, quantity(own[2]), float(own[1]))
     return Caveat(CaveatKind.ARM, entry, quantity(entry))
 
@@ -291,15 +264,12 @@ class Claim:
 
     Attributes:
         id: the row of the course's final table (``"F2"``); parts of one claim share it.
-        part: what this part looks at, one word or two.
-        kind, rule: see the enums.
         estimand: what is estimated; ``None`` for a judgement beside which nothing is measured.
         bound: θ, in the estimand's unit; ``None`` for facts and judgements.
         lessons: numbers of the lessons that measure it (``"04"``, ``"05a"``).
         says: what they claim, in plain words; of several parts each says after a colon which it is.
         quote: the article's own sentences.
-        caveats: the entries of the caveats column.
-        others: what others measured with hardware virtualisation, from ``data/literature.csv``.
+        others: what others measured with hardware virtualisation.
     """
 
     id: str
@@ -333,48 +303,31 @@ def quoted(text: str) -> bool:
 
 
 @cache
-def load(path: Path | None = None) -> tuple[Claim, ...]:
-    """The registered claims, in the order of the table: ``path``, or ``data/claims.csv``.
+def load() -> tuple[Claim, ...]:
+    """The registered claims, in the order of ``data/claims.csv``.
 
     Raises ``RecordingError``: it is missing, or a line of it cannot be read (which, and why).
     """
-    path = path or data_dir() / "claims.csv"
-    claims = tables.read(path, COLUMNS, _claim)
-    names = [claim.name for claim in claims]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise RecordingError(path, 0, f"more than one line for {', '.join(twice)}")
-    return claims
+    return table("claims.csv", COLUMNS, _claim)
 
 
 def _claim(row: Mapping[str, str]) -> Claim:
-    rule = Rule(row["rule"])
-    claim = Claim(
+    def several(column: str) -> list[str]:
+        return [entry.strip() for entry in row[column].split(";") if entry.strip()]
+
+    return Claim(
         id=row["id"],
         part=row["part"],
         kind=ClaimKind(row["kind"]),
-        rule=rule,
-        estimand=parse(row["estimand"]) if row["estimand"] or rule is not Rule.JUDGEMENT else None,
+        rule=Rule(row["rule"]),
+        estimand=parse(row["estimand"]) if row["estimand"] else None,
         bound=float(row["bound"]) if row["bound"] else None,
         lessons=tuple(row["lesson"].split()),
         says=row["says"],
         quote=row["quote"],
-        caveats=tuple(caveat(c.strip()) for c in row["caveats"].split(";") if c.strip()),
-        others=tuple(cited(name.strip()) for name in row["others"].split(";") if name.strip()),
+        caveats=tuple(map(caveat, several("caveats"))),
+        others=tuple(map(cited, several("others"))),
     )
-    measured = claim.quantity
-    if not (claim.id and claim.says and claim.quote and claim.lessons):
-        raise ValueError("id, lesson, says and quote must not be empty")
-    if (claim.kind is ClaimKind.JUDGEMENT) != (rule is Rule.JUDGEMENT):
-        raise ValueError("kind and rule are both judgement, or neither is")
-    if claim.estimand and (measured is None) != (rule is Rule.FACTS):
-        raise ValueError(f"the estimand {row['estimand']!r} does not fit the rule {rule}")
-    if (claim.bound is None) != (rule in (Rule.FACTS, Rule.JUDGEMENT)):
-        raise ValueError("facts and judgements have no bound; every other rule has one")
-    if rule is Rule.RATIO and measured and measured.below is None:
-        raise ValueError("a ratio has two sides")
-    if claim.bound is not None and not math.isfinite(claim.bound):
-        raise ValueError("the bound is not a finite number")
-    return claim
 
 
 @cache
@@ -382,7 +335,7 @@ def _facts() -> Mapping[str, tuple[str, Quantity | None]]:
     def fact(row: Mapping[str, str]) -> tuple[str, tuple[str, Quantity | None]]:
         return row["name"], (row["words"], quantity(row["counted"]) if row["counted"] else None)
 
-    return dict(tables.read(data_dir() / "facts.csv", ("name", "words", "counted"), fact))
+    return dict(table("facts.csv", ("name", "words", "counted"), fact))
 
 
 def words_of_fact(name: str) -> str:

@@ -39,7 +39,7 @@ from vmcompare.evidence.claims.judging import (
     with_others,
 )
 from vmcompare.evidence.claims.rules import EXACT, Claim, Rule, load
-from vmcompare.evidence.recording import COLUMNS, Recording, readable, recordings
+from vmcompare.evidence.recording import Recording, readable, recordings, tidy
 from vmcompare.evidence.view import MEASURED, RECORDED
 from vmcompare.paths import data_dir, user_recordings_dir
 from vmcompare.paths.lessons import LessonFile, lesson_files
@@ -65,12 +65,7 @@ class Whose(StrEnum):
 
 @dataclass(eq=False)
 class RunFindings:
-    """A readable recording, with what it says of each claim once that was asked.
-
-    Attributes:
-        recording: as read.
-        whose: this session's, the learner's of an earlier one, or the project's.
-    """
+    """A readable recording, with what it says of each claim once that was asked."""
 
     recording: Recording
     whose: Whose
@@ -120,8 +115,6 @@ class Part:
     """One line of the table: a part of a claim with its finding.
 
     Attributes:
-        claim: the registered line.
-        finding: what the recording says; where there is none, the reason says why.
         run: the recording; ``None`` where none holds any row of it.
         lesson: where it is measured, or is to be looked up; ``None`` where no lesson has it yet.
         accelerators: of the rows that were looked at (``"tcg"`` is software emulation).
@@ -146,10 +139,10 @@ class Part:
         if self.too_short is None:
             return ""
         count = self.too_short.blocks(self.claim)
+        rounds = f"{count} round{'s' if count > 1 else ''}"
         return (
             f"Run {self.too_short.recording.run_id}, of the computer that ran this lesson, is too "
-            f"short to settle this: it has {count} round{'s' if count > 1 else ''} of it, and "
-            f"{ENOUGH} are needed."
+            f"short to settle this: it has {rounds} of it, and {ENOUGH} are needed."
         )
 
 
@@ -184,9 +177,6 @@ class Evidence:
     def parts(self) -> tuple[Part, ...]:
         return tuple(part for claim in self.claims for part in claim.parts)
 
-    def claim(self, claim_id: str) -> JudgedClaim | None:
-        return next((claim for claim in self.claims if claim.id == claim_id), None)
-
     def part(self, claim_id: str, name: str) -> Part | None:
         """One part of a claim, by its name; the others are not judged for it."""
         wanted = (c for c in load() if (c.id, c.part) == (claim_id, name))
@@ -194,7 +184,7 @@ class Evidence:
 
     def brief(self, parts: Sequence[Part] | None = None) -> str:
         """What kind of figures these are, and from when: ``"Recorded on 2026-11-25."``."""
-        used = [p for p in (self.parts if parts is None else parts) if p.run]
+        used = self.parts if parts is None else parts
         days = sorted({p.run.recording.started_utc[:10] for p in used if p.run})
         if not days:
             return NO_RECORDING
@@ -236,10 +226,8 @@ def gather(
 ) -> Evidence:
     """Read the newest recordings of every experiment.
 
-    Args:
-        session: recordings of this session; each takes the place of the learner's older ones.
-        own: whether the learner's recordings count, beside the project's.
-        project_dir, own_dir, notebooks_dir: by default the project's and the learner's.
+    Those of this ``session`` take the place of the learner's older ones; without ``own`` only the
+    project's count. Folders are by default the project's and the learner's.
     """
     project_dir = project_dir or data_dir() / "recordings"
     if own and own_dir is None:
@@ -273,18 +261,16 @@ def part(claim: Claim, evidence: Evidence) -> Part:
     runs = [run for run in _in_order(claim, evidence) if run.may_hold(claim)]
     whole = [run for run in runs if not run.finding(claim).lacking]
     if whole:
-        first = whole[0]
-        enough = (run for run in whole if run.whose is Whose.PROJECT or run.is_long_enough(claim))
-        chosen = next(enough, first)
-        if chosen is first or not chosen.is_long_enough(claim):
-            return _settled(claim, first, evidence)
-        return replace(_settled(claim, chosen, evidence), too_short=first)
+        first = chosen = whole[0]
+        if first.whose is not Whose.PROJECT:
+            chosen = next((run for run in whole if run.is_long_enough(claim)), first)
+        return _settled(claim, chosen, evidence, None if chosen is first else first)
     for run in runs:
-        if _place(claim, run, evidence) is not None and len(run.rows(claim)):
+        if _place(claim, run, evidence) < len(claim.lessons) and len(run.rows(claim)):
             return _settled(claim, run, evidence)
     known = [evidence.lessons[n] for n in claim.lessons if n in evidence.lessons]
     if claim.rule is Rule.JUDGEMENT:
-        alone = judge(replace(claim, estimand=None), _no_rows())
+        alone = judge(replace(claim, estimand=None), tidy([]))
         return Part(claim, alone, lesson=next(iter(known), None))
     waiting = [one for one in known if not all(map(evidence.of, one.experiments))]
     lesson = next(iter(waiting), None)
@@ -293,28 +279,27 @@ def part(claim: Claim, evidence: Evidence) -> Part:
     return Part(claim, with_others(claim, open_still), lesson=lesson)
 
 
-def _settled(claim: Claim, run: RunFindings, evidence: Evidence) -> Part:
+def _settled(
+    claim: Claim, run: RunFindings, evidence: Evidence, too_short: RunFindings | None = None
+) -> Part:
     rows = run.rows(claim)
     # How large a file is depends on no accelerator.
     executed = rows["accel"][rows["metric"] != EXACT]
     used = frozenset(str(a) for a in set(executed.dropna()) if a)
     lesson = evidence.lesson(run.recording.experiment, claim)
-    return Part(claim, run.finding(claim), run, lesson, used)
+    return Part(claim, run.finding(claim), run, lesson, used, too_short)
 
 
-def _place(claim: Claim, run: RunFindings, evidence: Evidence) -> int | None:
-    """The place of the run's lesson among those that the claim names; ``None`` if it is none."""
-    lesson = evidence.lesson(run.recording.experiment, claim)
-    if lesson is None or lesson.number not in claim.lessons:
-        return None
-    return claim.lessons.index(lesson.number)
+def _place(claim: Claim, run: RunFindings, evidence: Evidence) -> int:
+    """The place of the run's lesson among those that the claim names, or behind them."""
+    lesson, named = evidence.lesson(run.recording.experiment, claim), claim.lessons
+    return named.index(lesson.number) if lesson and lesson.number in named else len(named)
 
 
 def _in_order(claim: Claim, evidence: Evidence) -> list[RunFindings]:
     def order(run: RunFindings) -> tuple[bool, int, str]:
-        place = _place(claim, run, evidence)
-        place = len(claim.lessons) if place is None else place
-        return run.whose is Whose.PROJECT, place, run.recording.experiment
+        by_lesson = _place(claim, run, evidence)
+        return run.whose is Whose.PROJECT, by_lesson, run.recording.experiment
 
     return sorted(evidence.runs, key=order)
 
@@ -343,9 +328,3 @@ def _newest(
 def _findings_of(recording: Recording, whose: Whose) -> RunFindings:
     """The same recording is judged once, however often the page gathers what there is."""
     return RunFindings(recording, whose)
-
-
-def _no_rows() -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(columns=list(COLUMNS)).astype({"is_warmup": bool, "value": float})

@@ -24,10 +24,9 @@ from dataclasses import dataclass, replace
 from vmcompare.engines.programs import calls
 from vmcompare.engines.programs.calls import BUFFER, Call, Result, has, written
 from vmcompare.errors import Unavailable
-from vmcompare.evidence import tables
+from vmcompare.evidence.published import table
 from vmcompare.evidence.recording import Measurement
 from vmcompare.measuring.experiment import failed, filled
-from vmcompare.paths import data_dir
 from vmcompare.sandbox import Namespace, Sandbox
 
 NAMESPACES = tuple(Namespace)
@@ -302,9 +301,7 @@ def _probe(line: Mapping[str, str]) -> Probe:
     )  # fmt: skip
 
 
-PROBES: Mapping[str, Probe] = {
-    probe.name: probe for probe in tables.read(data_dir() / "probes.csv", _COLUMNS, _probe)
-}
+PROBES: Mapping[str, Probe] = {probe.name: probe for probe in table("probes.csv", _COLUMNS, _probe)}
 """All of them by name, in the order of the table."""
 
 GRID: tuple[Probe, ...] = tuple(probe for probe in PROBES.values() if probe.aim != NEIGHBOUR)
