@@ -105,7 +105,7 @@ def test_doubts_name_the_kind_of_start_and_no_other_n_is_a_further_run(
     whole: View, name: str
 ) -> None:
     said = explanation("scaling").figures[name](whole).caption
-    assert "(3 of 30: container cold, container pre-created; 3 of 10: " in said
+    assert "(3, 30 needed: container cold, container pre-created; 3, 10 needed: " in said
     assert "vm-direct (pc) clone, vm-direct (pc) cold, vm (q35) cold)" in said
     assert "a wide interval" not in said
 

@@ -350,7 +350,7 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
     for column in there:
         wanted = 10 if column.series.platform.is_vm else 30
         if column.n < wanted:
-            few.setdefault(f"{column.n} of {wanted}", []).append(column.name)
+            few.setdefault(f"{column.n}, {wanted} needed", []).append(column.name)
         for why in doubts(column.values):
             doubted.setdefault(why, []).append(column.name)
     if few:

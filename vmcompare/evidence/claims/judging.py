@@ -451,7 +451,7 @@ def estimate(wanted: Quantity, frame: pd.DataFrame, *, slope: bool = False) -> E
             interval = Interval(interval.estimate, interval.estimate, interval.estimate, 1)
         return Estimate(wanted, interval, runs=runs, few="", **limits)
     wanting = dict.fromkeys(
-        f"{count} {side.platform} runs of {runs_wanted(side.platform)}"
+        f"{count} {side.platform} runs ({runs_wanted(side.platform)} needed)"
         for side, count in counts.items()
         if count < runs_wanted(side.platform)
     )
@@ -475,7 +475,7 @@ def _marginal(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval,
             raise Undecided(why, Conclusion.INCONCLUSIVE)
         interval = paired_ratio([([slopes[0][b]], [slopes[1][b]]) for b in used])
     count = f"{len(used)} ramp{'' if len(used) == 1 else 's'}"
-    few = f"{count} of {RAMPS_WANTED}" if len(used) < RAMPS_WANTED else ""
+    few = f"{count} ({RAMPS_WANTED} needed)" if len(used) < RAMPS_WANTED else ""
     return interval, count, few
 
 

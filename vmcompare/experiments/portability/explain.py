@@ -154,13 +154,18 @@ def _drawn(view: View, mbit: float = 0.0) -> Picture:
         end = "can be started" if emulated else "runs"
         what = f"Seconds until it {end} elsewhere, over {mbit:g} Mbit/s"
     else:
-        said = caption(view, [one.steps[STEPS[-1]] for one in found])
+        last = [one.steps[STEPS[-1]] for one in found]
+        if emulated:  # what is drawn then runs no guest
+            last = [replace(column, emulated=False) for column in last]
+        said = caption(view, last)
     wholes = [
         Whole(one.shipped.label(mixed=both), one.parts(started=not emulated, mbit=mbit))
         for one in found
     ]
     picture = stack(wholes, what=what, caption=said, written=seconds, order=_PARTS)
-    return replace(picture, placeholders={"emulated": emulated})
+    # What is drawn without the starts runs no guest.
+    brief = "" if mbit or not emulated else View(view.frame.iloc[:0], view.sources).brief()
+    return replace(picture, placeholders={"emulated": emulated}, brief=brief)
 
 
 _KERNELS = re.compile(
