@@ -160,20 +160,29 @@ def table(view: View) -> Iterator[Row]:
 
 @explained.values("cells", "table")
 def _cells_values(view: View) -> Values:
-    """``alike``: at every N, cold and pre-created containers differ by less than rounds do."""
+    """``alike``: at every N, cold and pre-created containers differ by less than rounds do.
+
+    ``slower`` and ``faster``: ranges of pre-created and of cold ones with one copy, if the former
+    took longer in every round.
+    """
     found = {
         one.cell.start: one
         for one in cells(view, WALL)
         if one.cell.series.platform is Platform.CONTAINER
     }
     both = [found[start] for start in (Start.COLD, Start.PRE_CREATED) if start in found]
-    alike = len(both) == 2
+    alike, ranges = len(both) == 2, ("", "")
     for n in MANY if alike else ():
-        one, other = (each.column.where(phase=str(n)).values for each in both)
-        spread = max((max(values) - min(values) for values in (one, other) if values), default=0)
-        if one and other and abs(median(one) - median(other)) >= spread:
+        cold, ready = (each.column.where(phase=str(n)).values for each in both)
+        if not cold or not ready:
+            continue
+        spread = max(max(values) - min(values) for values in (cold, ready))
+        if abs(median(cold) - median(ready)) >= spread:
             alike = False
-    return {**view.sourced(), "alike": alike}
+        if n == 1 and len(ready) > 1 and min(ready) > max(cold):
+            slower, faster = (f"{seconds(min(v))} to {seconds(max(v))}" for v in (ready, cold))
+            ranges = slower, faster
+    return {**view.sourced(), "alike": alike, "slower": ranges[0], "faster": ranges[1]}
 
 
 @explained.table("every_n", lacking="copy that was started")
@@ -189,6 +198,18 @@ def every_n(view: View) -> Iterator[Row]:
                     "runs": str(found.n),
                     "provenance": one.column.provenance,
                 }
+
+
+@explained.values("every_n", "table")
+def _every_n_values(view: View) -> Values:
+    """``most``: of each cell the most copies per second, and at which N that was."""
+    told = []
+    for one in cells(view, WALL):
+        rates = [(n / found.estimate, n) for n in one.cell.ns if (found := one.at(n))]
+        if rates:
+            rate, n = max(rates)
+            told.append(f"{rate:.3g} at N = {n} ({one.column.name})")
+    return {**view.sourced(), "most": ", ".join(told)}
 
 
 def _busy(view: View) -> tuple[int, float, float] | None:
@@ -289,15 +310,15 @@ def per_second(view: View) -> float:
 def _per_second(view: View) -> Values:
     alone_s = _wall_s(view, 1)
     counted: dict[str, str | bool | int] = dict.fromkeys(
-        ("counted", "full", "idle", "measured_on", "work", "used", "room", "busy"), False
+        ("counted", "full", "idle", "measured_on", "work", "used", "busy", "wanted"), False
     )
     if found := _busy(view):
-        cores, work_s, all_s = found
+        cores, work_s, _ = found
         counted = {
             "counted": True, "full": _per_cent(*found) >= FULL, "idle": _per_cent(*found) < FULL,
             "measured_on": cores,
             "work": seconds(work_s), "used": seconds(MANY[-1] * work_s),
-            "room": seconds(cores * all_s), "busy": f"{_per_cent(*found):.0f} %",
+            "busy": f"{_per_cent(*found):.0f} %", "wanted": WANTED,
         }  # fmt: skip
     return counted | {
         "n": MANY[-1], "wall": seconds(_wall_s(view, MANY[-1])), "rate": f"{per_second(view):.3g}",
