@@ -490,10 +490,12 @@ def findings_rows(
     for claim in (c for c in everything if lesson in c.lessons and judged):
         name = f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id
         found = [(shown, run, claims.judge(claim, frame)) for shown, run, frame in judged]
-        if claim.lessons[0] != lesson or all(finding.lacking for _, _, finding in found):
+        lacking = all(finding.lacking for _, _, finding in found)
+        if lacking or claim.lessons[0] != lesson:
             gathered = gathered or evidence()
             elsewhere = part(claim, gathered)
-            if elsewhere.run is not None and not elsewhere.finding.lacking:
+            here = elsewhere.lesson is not None and elsewhere.lesson.number == lesson
+            if elsewhere.run and not elsewhere.finding.lacking and (lacking or not here):
                 yield _judged(name, claim, elsewhere.finding, _borrowed(elsewhere, lesson))
                 continue
         for (shown, run, frame), (_, _, finding) in zip(judged, found, strict=True):
