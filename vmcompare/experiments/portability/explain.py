@@ -89,7 +89,7 @@ def transfer_s(shipped_bytes: float, mbit: float) -> float:
 
 
 def moves(view: View) -> Sequence[Move]:
-    """Every whole move, container first; may be empty."""
+    """Every whole move, container first; at least one, else ``Unavailable``."""
     sizes = view.columns("image_bytes", phase="compressed")
     found = []
     for series in MOVED:
@@ -98,12 +98,7 @@ def moves(view: View) -> Sequence[Move]:
         shipped = of_series(sizes, series)
         if shipped is not None and len(whole) == len(STEPS):
             found.append(Move(whole, shipped))
-    return found
-
-
-def need(view: View) -> Sequence[Move]:
-    """:func:`moves`, at least one. Raises ``Unavailable``."""
-    if not (found := moves(view)):
+    if not found:
         raise absent("move")
     return found
 
@@ -122,7 +117,7 @@ def link(view: View) -> WhatIf:
         picture = _drawn(view, mbit)
         return replace(picture, alt=f"{picture.alt} {MODELLED}")
 
-    found = need(view)
+    found = moves(view)
     emulated = any(one.emulated for one in found)
     told: dict[str, list[str]] = {"sizes": [], "until": [], "starts": []}
     for one in found:
@@ -146,7 +141,7 @@ def link(view: View) -> WhatIf:
 
 def _drawn(view: View, mbit: float = 0.0) -> Picture:
     """Bars of steps, without starts where a VM's is emulated: it would be nearly all of its bar."""
-    found = need(view)
+    found = moves(view)
     emulated = any(one.emulated for one in found)
     both = mixed([one.shipped for one in found])
     what, said = "Seconds that a move takes besides the transfer", ""
@@ -177,34 +172,28 @@ _KERNELS = re.compile(
 @explained.table("elsewhere", lacking="place unlike this computer")
 def places(view: View) -> Iterator[Row]:
     """One row a place unlike this computer: what was put there, and what came of it."""
-    for phase, (what, place) in _PLACES.items():
+    for phase in (*_PLACES, PROGRAM):
         for column in view.columns("observation", phase=phase):
-            yield _place(what, place, column)
-    for column in view.columns("observation", phase=PROGRAM):
-        place = _INSTANCES.get(column.series, column.series.label)
-        yield _place("foreign program", place, column)
-
-
-def _place(what: str, place: str, column: Column) -> Row:
-    return {
-        "what": what,
-        "put into": place,
-        "what came of it": _KERNELS.sub(
-            r"it ran: same image, same Alpine \3; kernel here \2, in the VM \4",
-            str(column.rows["text"].iloc[0]),
-        ),
-        "provenance": column.provenance,
-    }
+            instance = _INSTANCES.get(column.series, column.series.label)
+            what, place = _PLACES.get(phase, ("foreign program", instance))
+            yield {
+                "what": what,
+                "put into": place,
+                "what came of it": _KERNELS.sub(
+                    r"it ran: same image, same Alpine \3; kernel here \2, in the VM \4",
+                    str(column.rows["text"].iloc[0]),
+                ),
+                "provenance": column.provenance,
+            }
 
 
 @explained.values("elsewhere", "table")
 def _close_kernels(view: View) -> Values:
     """``close``: the version of Linux that both kernels have, ``"6.18"``; empty if they differ."""
-    for column in view.columns("observation", phase=KERNEL):
-        if both := _KERNELS.fullmatch(str(column.rows["text"].iloc[0])):
-            here, there = (".".join(both[place].split(".")[:2]) for place in (2, 4))
-            return {"close": here if here == there else ""}
-    return {"close": ""}
+    seen = view.columns("observation", phase=KERNEL)
+    both = _KERNELS.fullmatch(str(seen[0].rows["text"].iloc[0])) if seen else None
+    here, there = (".".join(both[n].split(".")[:2]) if both else "" for n in (2, 4))
+    return {"close": here if here == there else ""}
 
 
 @explained.table("network", lacking="step of two that talk")
@@ -224,7 +213,7 @@ def two_that_talk(view: View) -> Iterator[Row]:
 @explained.table("moves")
 def every_move(view: View) -> Iterator[Row]:
     """One row a side and step: medians, with interval, n and provenance."""
-    for one in need(view):
+    for one in moves(view):
         label = one.shipped.series.label
         for phase, column in one.steps.items():
             found = column.median
