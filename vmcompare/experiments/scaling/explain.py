@@ -165,24 +165,17 @@ def _cells_values(view: View) -> Values:
     ``slower`` and ``faster``: ranges of pre-created and of cold ones with one copy, if the former
     took longer in every round.
     """
-    found = {
-        one.cell.start: one
-        for one in cells(view, WALL)
-        if one.cell.series.platform is Platform.CONTAINER
-    }
-    both = [found[start] for start in (Start.COLD, Start.PRE_CREATED) if start in found]
-    alike, ranges = len(both) == 2, ("", "")
+    both = [one.column for one in cells(view, WALL) if one.cell.series == CELLS[0].series]
+    alike, slower, faster = len(both) == 2, "", ""
     for n in MANY if alike else ():
-        cold, ready = (each.column.where(phase=str(n)).values for each in both)
+        cold, ready = (column.where(phase=str(n)).values for column in both)
         if not cold or not ready:
             continue
         spread = max(max(values) - min(values) for values in (cold, ready))
-        if abs(median(cold) - median(ready)) >= spread:
-            alike = False
+        alike = alike and abs(median(cold) - median(ready)) < spread
         if n == 1 and len(ready) > 1 and min(ready) > max(cold):
             slower, faster = (f"{seconds(min(v))} to {seconds(max(v))}" for v in (ready, cold))
-            ranges = slower, faster
-    return {**view.sourced(), "alike": alike, "slower": ranges[0], "faster": ranges[1]}
+    return {**view.sourced(), "alike": alike, "slower": slower, "faster": faster}
 
 
 @explained.table("every_n", lacking="copy that was started")
@@ -213,20 +206,16 @@ def _every_n_values(view: View) -> Values:
 
 
 def _busy(view: View) -> tuple[int, float, float] | None:
-    """Cores, processor seconds a start, and seconds until all are there, of the largest N of
-    pre-created containers."""
+    """Cores, processor seconds a start, and how much of all cores' time the starts were counted to
+    use (%), of the largest N of pre-created containers."""
     for one in cells(view, CPU):
         work, wall_s = one.at(MANY[-1]), _pre_created_s(view)
         hosts = [s.host for s in view.sources if s.run_id == one.column.run_id]
         cores = hosts[0].get("cores") if hosts else None
         if one.cell.start is Start.PRE_CREATED and work and wall_s and cores:
-            return int(cores), work.estimate, wall_s
+            used_percent = 100 * MANY[-1] * work.estimate / (int(cores) * wall_s)
+            return int(cores), work.estimate, used_percent
     return None
-
-
-def _per_cent(cores: int, work_s: float, wall_s: float) -> float:
-    """How much of all cores' time the largest N were counted to use."""
-    return 100 * MANY[-1] * work_s / (cores * wall_s)
 
 
 @explained.whatif("many")
@@ -257,7 +246,7 @@ def many(view: View) -> WhatIf:
         }
 
     emulated = ", ".join(one.column.name for one, _ in worked if one.column.emulated)
-    found = _busy(view)
+    cores, _, used_percent = _busy(view) or (0, 0.0, FULL)
     works = {one.cell: work / (HOST_CORES * HURRY_S) for one, work in worked}
     first = [
         one.column.name
@@ -270,8 +259,8 @@ def many(view: View) -> WhatIf:
         start=COPIES[-3],  # memory and starts ask for different numbers of hosts there
         said="{:g} copies.",
         placeholders={
-            "n": MANY[-1], "measured_on": found[0] if found else 0,
-            "busy": f"{_per_cent(*found):.0f} %" if found and _per_cent(*found) < FULL else "",
+            "n": MANY[-1], "measured_on": cores,
+            "busy": f"{used_percent:.0f} %" if used_percent < FULL else "",
             "source": view.caption(), "emulated": emulated, "first": ", ".join(first) or "none",
             "gib": str(HOST_GIB), "cores": str(HOST_CORES), "hurry": str(HURRY_S),
         },
@@ -308,21 +297,14 @@ def per_second(view: View) -> float:
 
 @explained.values("per_second")
 def _per_second(view: View) -> Values:
-    alone_s = _wall_s(view, 1)
-    counted: dict[str, str | bool | int] = dict.fromkeys(
-        ("counted", "full", "idle", "measured_on", "work", "used", "busy", "wanted"), False
-    )
-    if found := _busy(view):
-        cores, work_s, _ = found
-        counted = {
-            "counted": True, "full": _per_cent(*found) >= FULL, "idle": _per_cent(*found) < FULL,
-            "measured_on": cores,
-            "work": seconds(work_s), "used": seconds(MANY[-1] * work_s),
-            "busy": f"{_per_cent(*found):.0f} %", "wanted": WANTED,
-        }  # fmt: skip
-    return counted | {
+    alone_s, counted = _wall_s(view, 1), _busy(view)
+    cores, work_s, used_percent = counted or (0, 0.0, 0.0)
+    return {
         "n": MANY[-1], "wall": seconds(_wall_s(view, MANY[-1])), "rate": f"{per_second(view):.3g}",
         "wall_of_one": seconds(alone_s), "rate_of_one": f"{1 / alone_s:.3g}",
+        "counted": counted is not None, "measured_on": cores, "wanted": WANTED,
+        "work": seconds(work_s), "used": seconds(MANY[-1] * work_s), "busy": f"{used_percent:.0f} %",
+        "full": used_percent >= FULL, "idle": counted is not None and used_percent < FULL,
     }  # fmt: skip
 
 
