@@ -108,7 +108,8 @@ class Verdict(Steps):
 
     def papers(self) -> None:
         """Show figures of two papers beside what was found by the same kind of work."""
-        section, values = self._section("table", "papers"), explained.placeholders["table", "papers"]
+        section = self._section("table", "papers")
+        values = explained.placeholders["table", "papers"]
         self._page.put(
             lambda: page.table(
                 *text.table(papers(self._evidence), section, lambda: values(self._evidence))

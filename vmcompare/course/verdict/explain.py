@@ -86,8 +86,8 @@ class Headline(NamedTuple):
 
     ``claim`` is id and part of the claim that it decides. ``container`` and ``vm`` name the fact
     that holds or not (``"!name"``: its contrary), after words for its condition (``"given:name"``),
-    or several between semicolons; of a claim that compares two costs they are its two sides, and stay empty. ``also`` is another
-    way of the VM's, and a quantity whose ratio is told with it.
+    or several between semicolons; of a claim that compares two costs they are its two sides, and
+    stay empty. ``also`` is another way of the VM's, and a quantity whose ratio is told with it.
     """
 
     lesson: str

@@ -16,8 +16,7 @@ from vmcompare.evidence.statistics import Interval, fitted_ramps
 from vmcompare.evidence.units import MIB, ratio, seconds, size
 from vmcompare.evidence.view import MEASURED, Column, View, absent, caption, mixed, of_series
 from vmcompare.experiments.explanation import Explanation, Row, Values
-from vmcompare.experiments.scaling.copies import Copies
-from vmcompare.experiments.scaling.measure import CELLS, KILLED, MANY, WANTED, Cell
+from vmcompare.experiments.scaling.measure import CELLS, KILLED, MANY, WANTED, Cell, Copies
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Line, lines, log_lines
@@ -303,8 +302,9 @@ def _per_second(view: View) -> Values:
         "n": MANY[-1], "wall": seconds(_wall_s(view, MANY[-1])), "rate": f"{per_second(view):.3g}",
         "wall_of_one": seconds(alone_s), "rate_of_one": f"{1 / alone_s:.3g}",
         "counted": counted is not None, "measured_on": cores, "wanted": WANTED,
-        "work": seconds(work_s), "used": seconds(MANY[-1] * work_s), "busy": f"{used_percent:.0f} %",
-        "full": used_percent >= FULL, "idle": counted is not None and used_percent < FULL,
+        "work": seconds(work_s), "used": seconds(MANY[-1] * work_s),
+        "busy": f"{used_percent:.0f} %", "full": used_percent >= FULL,
+        "idle": counted is not None and used_percent < FULL,
     }  # fmt: skip
 
 
