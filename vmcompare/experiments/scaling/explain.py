@@ -220,37 +220,34 @@ def _busy(view: View) -> tuple[int, float, float] | None:
 @explained.whatif("many")
 def many(view: View) -> WhatIf:
     """Hosts needed for N copies: by memory, and so that all are there within a minute."""
-    weighed = cells(view, PSS, phase="ramp")
-    sized = [(one, r[0]) for one in weighed if (r := _ramp(one.column)) and r[0] > 0]
-    worked = [(one, work.estimate) for one in cells(view, CPU) if (work := one.at(WANTED))]
-    if not sized or not worked:
+    room_bytes, core_s = HOST_GIB * 1024 * MIB, HOST_CORES * HURRY_S
+    ramps = [(one, _ramp(one.column)) for one in cells(view, PSS, phase="ramp")]
+    held = {one.cell: (one.column, r[0] / room_bytes) for one, r in ramps if r and r[0] > 0}
+    works = [(one, one.at(WANTED)) for one in cells(view, CPU)]
+    started = {one.cell: (one.column, w.estimate / core_s) for one, w in works if w}
+    if not held or not started:
         raise absent("copy whose memory and work are known")
-    both = mixed([one.column for one, _ in sized])
+    both = mixed([column for column, _ in held.values()])
 
-    def dot(one: Found, hosts: float) -> Dot:
-        needed = math.ceil(hosts)
-        label = one.column.label(mixed=both)
-        ready = one.cell.start is not Start.COLD
-        return Dot(one.cell.series, label, needed, f"{needed:,}", hollow=ready)
+    def dots(n: float, hosts: Mapping[Cell, tuple[Column, float]]) -> list[Dot]:
+        return [
+            Dot(cell.series, column.label(mixed=both), needed, f"{needed:,}", hollow=ready)
+            for cell, (column, each) in hosts.items()
+            for needed, ready in [(math.ceil(n * each), cell.start is not Start.COLD)]
+        ]
 
     def panels(n: float) -> Panels:
-        room_bytes = HOST_GIB * 1024 * MIB
         return {
-            f"Hosts of {HOST_GIB} GiB that hold them, by memory alone": [
-                dot(one, n * each / room_bytes) for one, each in sized
-            ],
-            f"Hosts of {HOST_CORES} cores that start them in {HURRY_S} s": [
-                dot(one, n * work / (HOST_CORES * HURRY_S)) for one, work in worked
-            ],
+            f"Hosts of {HOST_GIB} GiB that hold them, by memory alone": dots(n, held),
+            f"Hosts of {HOST_CORES} cores that start them in {HURRY_S} s": dots(n, started),
         }
 
-    emulated = ", ".join(one.column.name for one, _ in worked if one.column.emulated)
+    emulated = ", ".join(column.name for column, _ in started.values() if column.emulated)
     cores, _, used_percent = _busy(view) or (0, 0.0, FULL)
-    works = {one.cell: work / (HOST_CORES * HURRY_S) for one, work in worked}
     first = [
-        one.column.name
-        for one, each in sized
-        if one.cell in works and each / (HOST_GIB * 1024 * MIB) > works[one.cell]
+        column.name
+        for cell, (column, each) in held.items()
+        if cell in started and each > started[cell][1]
     ]
     return sliding_dots(
         panels,

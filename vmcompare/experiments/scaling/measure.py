@@ -105,12 +105,7 @@ CELLS = (
 class Copy:
     """One instance, opened in a thread and kept there until it is told to leave.
 
-    Attributes:
-        box: the instance, once its first byte arrived.
-        started_ns, first_byte_ns: when it was let go, and when its first byte came; 0 before.
-        error: why there is none.
-        arrived: set once it is there, or has failed.
-        leave: tells it to leave; ``thread`` ends when it has.
+    ``arrived`` is set once it is there (``box``; the times are 0 before) or has failed (``error``).
     """
 
     def __init__(self, launcher: Launcher, spec: Spec, ready: threading.Barrier) -> None:
