@@ -29,9 +29,8 @@ LINKS_MBIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 SHOWN_MBIT, ASKED_MBIT = 10, 30
 """The position shown first; and a speed that is asked for, at which the slider does not stop."""
 
+_PARTS = ("save", "transfer", "load", "start")
 _WORDS = dict(zip(STEPS, ("save", "load", "start"), strict=True))
-_TRANSFER = "transfer"
-_PARTS = (_WORDS["save"], _TRANSFER, *(_WORDS[phase] for phase in STEPS[1:]))
 _PLACES = {
     KERNEL: ("container’s image", "Docker under a VM’s kernel"),
     HARDWARE: ("VM’s disk", "another virtual computer (pc, not q35)"),
@@ -51,7 +50,7 @@ class Move:
     """The rows that one series has of a move, in one run.
 
     Attributes:
-        steps: phase → its times; all three are there.
+        steps: the word of each step → its times, in order; all three are there.
         shipped: sizes of the file that travels.
     """
 
@@ -66,17 +65,17 @@ class Move:
     @property
     def emulated(self) -> bool:
         """Whether its start is emulated: saving and loading a file need no guest."""
-        return self.steps[STEPS[-1]].emulated
+        return self.steps["start"].emulated
 
     def parts(self, *, started: bool, mbit: float = 0.0) -> dict[str, float]:
         """Step in one word → median seconds, in order.
 
         Perhaps without the start; with a transfer over ``mbit`` Mbit/s, if any.
         """
-        shown = STEPS if started else STEPS[:-1]
-        save, *later = ((_WORDS[phase], self.steps[phase].median.estimate) for phase in shown)
-        way = [(_TRANSFER, transfer_s(self.bytes, mbit))] if mbit else []
-        return dict([save, *way, *later])
+        took_s = {word: column.median.estimate for word, column in self.steps.items()}
+        took_s["transfer"] = transfer_s(self.bytes, mbit) if mbit else 0.0
+        left_out = ("" if mbit else "transfer", "" if started else "start")
+        return {word: took_s[word] for word in _PARTS if word not in left_out}
 
     def longest_mbit(self, *, started: bool) -> float:
         """Up to this speed (Mbit/s) the transfer is the longest part."""
@@ -93,8 +92,8 @@ def moves(view: View) -> Sequence[Move]:
     sizes = view.columns("image_bytes", phase="compressed")
     found = []
     for series in MOVED:
-        steps = {p: of_series(view.columns("duration_s", phase=p), series) for p in STEPS}
-        whole = {phase: column for phase, column in steps.items() if column is not None}
+        times = {w: view.columns("duration_s", phase=phase) for phase, w in _WORDS.items()}
+        whole = {word: column for word, t in times.items() if (column := of_series(t, series))}
         shipped = of_series(sizes, series)
         if shipped is not None and len(whole) == len(STEPS):
             found.append(Move(whole, shipped))
@@ -121,7 +120,7 @@ def link(view: View) -> WhatIf:
     emulated = any(one.emulated for one in found)
     told: dict[str, list[str]] = {"sizes": [], "until": [], "starts": []}
     for one in found:
-        series, start = one.shipped.series, one.steps[STEPS[-1]]
+        series, start = one.shipped.series, one.steps["start"]
         speed_mbit = one.longest_mbit(started=not emulated)
         told["sizes"].append(f"{series.label} {size(one.bytes)}")
         told["until"].append(f"{speed_mbit:.0f} Mbit/s ({series.platform})")
@@ -149,7 +148,7 @@ def _drawn(view: View, mbit: float = 0.0) -> Picture:
         end = "can be started" if emulated else "runs"
         what = f"Seconds until it {end} elsewhere, over {mbit:g} Mbit/s"
     else:
-        last = [one.steps[STEPS[-1]] for one in found]
+        last = [one.steps["start"] for one in found]
         if emulated:  # what is drawn then runs no guest
             last = [replace(column, emulated=False) for column in last]
         said = caption(view, last)
@@ -215,12 +214,12 @@ def every_move(view: View) -> Iterator[Row]:
     """One row a side and step: medians, with interval, n and provenance."""
     for one in moves(view):
         label = one.shipped.series.label
-        for phase, column in one.steps.items():
+        for word, column in one.steps.items():
             found = column.median
-            emulated = one.emulated and phase == STEPS[-1]
+            emulated = one.emulated and word == "start"
             yield {
                 "what moves": label,
-                "step": _WORDS[phase],
+                "step": word,
                 "median": f"{seconds(found.estimate)} ({found.words(seconds)})",
                 "runs": str(column.n),
                 "provenance": column.provenance if emulated else column.shown,
