@@ -9,7 +9,7 @@ import pytest
 from shell_lines import alpine_image, shell_lines
 
 from vmcompare.engines.docker import DockerLauncher
-from vmcompare.experiments.scaling.copies import Copies
+from vmcompare.experiments.scaling.measure import Copies
 from vmcompare.sandbox import Spec, Start
 
 

@@ -75,7 +75,7 @@ def test_fewer_than_three_ramps_are_at_best_with_caveats(
 ) -> None:
     found = judged(tmp_path, name, accel="kvm", rounds=2, daemons_cost_more=False)
     assert found.verdict is Conclusion.WITH_CAVEATS
-    assert "few runs: 2 ramps of 3" in found.caveats
+    assert "few runs: 2 ramps (3 needed)" in found.caveats
 
 
 @pytest.mark.parametrize("name", [*MEMORY, ("O2", "light"), ("O4", "memory")])

@@ -105,7 +105,7 @@ def test_doubts_name_the_kind_of_start_and_no_other_n_is_a_further_run(
     whole: View, name: str
 ) -> None:
     said = explanation("scaling").figures[name](whole).caption
-    assert "(3 of 30: container cold, container pre-created; 3 of 10: " in said
+    assert "(3, 30 needed: container cold, container pre-created; 3, 10 needed: " in said
     assert "vm-direct (pc) clone, vm-direct (pc) cold, vm (q35) cold)" in said
     assert "a wide interval" not in said
 
@@ -119,13 +119,14 @@ def test_ready_made_copies_are_told_to_overlap_where_they_do(
     assert drawn.placeholders["overlap"] is overlap
 
 
-@pytest.mark.parametrize(("cold_s", "alike"), [(0.15, True), (0.3, False)])
+@pytest.mark.parametrize(("cold_s", "alike"), [(0.15, True), (0.3, False), (0.05, False)])
 def test_containers_are_told_to_be_alike_only_within_what_rounds_differ(
     tmp_path: Path, cold_s: float, alike: bool
 ) -> None:
     run = recorded(tmp_path, rounds=3, alone_s={("container", "cold"): cold_s})
     values = explanation("scaling").placeholders["table", "cells"](compose(None, run))
     assert values["alike"] is alike
+    assert bool(values["slower"]) is (cold_s < 0.1)
 
 
 def test_rows_of_a_strange_n_are_left_out_of_the_picture(whole: View) -> None:

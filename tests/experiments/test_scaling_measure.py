@@ -16,8 +16,7 @@ from vmcompare.errors import LaunchFailure
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.scaling import measure
-from vmcompare.experiments.scaling.copies import Copies
-from vmcompare.experiments.scaling.measure import CELLS, GIVE_UP_AFTER, KILLED, WANTED
+from vmcompare.experiments.scaling.measure import CELLS, GIVE_UP_AFTER, KILLED, WANTED, Copies
 from vmcompare.measuring.experiment import Context, load
 from vmcompare.sandbox import Event, OnEvent, Phase, Platform, Spec, Start, Traits
 

@@ -477,10 +477,11 @@ def findings_rows(
     Each maps ``claim``, ``sign``, ``finding``, ``says``, ``quote`` and ``source`` to words,
     ``told`` to what is told of it, and ``others`` to what others measured where it was not
     measured here.
-    Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, the
-    finding is that of the lesson that does, and a link leads there. ``evidence`` gathers the
-    recordings of all lessons; asked only where needed. A lesson judges what it shows, however short
-    that run was; the verdict prefers a longer one (``evidence.claims.runs.ENOUGH``).
+    Where none of the ``runs`` (each with how it is shown) holds the rows that a claim takes, or the
+    claim names another lesson first, the finding is the verdict's, and a link leads to its lesson.
+    ``evidence`` gathers the recordings of all lessons; asked only where needed. Of its own claims a
+    lesson judges what it shows, however short that run was; the verdict prefers a longer one
+    (``evidence.claims.runs.ENOUGH``).
     """
     everything = claims.load()
     parts = Counter(claim.id for claim in everything)
@@ -489,10 +490,12 @@ def findings_rows(
     for claim in (c for c in everything if lesson in c.lessons and judged):
         name = f"{claim.id} {claim.part}" if parts[claim.id] > 1 else claim.id
         found = [(shown, run, claims.judge(claim, frame)) for shown, run, frame in judged]
-        if all(finding.lacking for _, _, finding in found):
+        lacking = all(finding.lacking for _, _, finding in found)
+        if lacking or claim.lessons[0] != lesson:
             gathered = gathered or evidence()
             elsewhere = part(claim, gathered)
-            if elsewhere.run is not None and not elsewhere.finding.lacking:
+            here = elsewhere.lesson is not None and elsewhere.lesson.number == lesson
+            if elsewhere.run and not elsewhere.finding.lacking and (lacking or not here):
                 yield _judged(name, claim, elsewhere.finding, _borrowed(elsewhere, lesson))
                 continue
         for (shown, run, frame), (_, _, finding) in zip(judged, found, strict=True):

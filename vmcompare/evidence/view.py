@@ -48,14 +48,16 @@ class Source:
 
     def sentence(self) -> str:
         """One line for a caption: provenance, run, date, machine, versions."""
-        host = self.host
-        versions = ", ".join(f"{k} {v}" for k, v in host.get("versions", {}).items() if v)
-        within = ", itself a VM" if host.get("virtualised") else ""
-        return (
-            f"{self.shown} · run {self.run_id} · {self.started_utc[:10]} · "
-            f"{host.get('cpu') or host.get('arch', '?')}, {host.get('cores', '?')} cores, "
-            f"{host.get('os', '?')}{within}" + (f" · {versions}" if versions else "")
-        )
+        versions = ", ".join(f"{k} {v}" for k, v in self.host.get("versions", {}).items() if v)
+        where = [self.shown, f"run {self.run_id}", self.started_utc[:10], computer(self.host)]
+        return " · ".join([*where, *([versions] if versions else [])])
+
+
+def computer(host: Mapping[str, Any]) -> str:
+    """A recording's host in words: ``"AMD EPYC, 2 cores, Debian GNU/Linux 12, itself a VM"``."""
+    cpu, cores = host.get("cpu") or host.get("arch", "?"), host.get("cores", "?")
+    within = ", itself a VM" if host.get("virtualised") else ""
+    return f"{cpu}, {cores} cores, {host.get('os', '?')}{within}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -335,7 +337,7 @@ def warnings(found: Sequence[Column], *extra: str) -> str:
     for column in there:
         wanted = statistics.runs_wanted(column.series.platform)
         if column.n < wanted:
-            few.setdefault(f"{column.n} of {wanted}", []).append(column.name)
+            few.setdefault(f"{column.n}, {wanted} needed", []).append(column.name)
         for why in statistics.doubts(column.values):
             doubted.setdefault(why, []).append(column.name)
 

@@ -109,7 +109,12 @@ class Verdict(Steps):
     def papers(self) -> None:
         """Show figures of two papers beside what was found by the same kind of work."""
         section = self._section("table", "papers")
-        self._page.put(lambda: page.table(*text.table(papers(self._evidence), section)))
+        values = explained.placeholders["table", "papers"]
+        self._page.put(
+            lambda: page.table(
+                *text.table(papers(self._evidence), section, lambda: values(self._evidence))
+            )
+        )
 
     # ---- choose -------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from vmcompare.evidence.claims.runs import Evidence, Part
 from vmcompare.evidence.published import cited
 from vmcompare.evidence.units import ratio, written
 from vmcompare.experiments.explanation import Explanation, Row, Values
+from vmcompare.experiments.isolation.probes import DEVICES
 from vmcompare.plots.findings import SIGNS, Against, against, findings
 from vmcompare.plots.picture import Picture
 from vmcompare.sandbox import EMULATION, Platform
@@ -84,9 +85,9 @@ class Headline(NamedTuple):
     """A figure of one lesson that a choice can rest on.
 
     ``claim`` is id and part of the claim that it decides. ``container`` and ``vm`` name the fact
-    that holds or not (``"!name"``: its contrary), after words for its condition (``"given:name"``);
-    of a claim that compares two costs they are its two sides, and stay empty. ``also`` is another
-    way of the VM's, and a quantity whose ratio is told with it.
+    that holds or not (``"!name"``: its contrary), after words for its condition (``"given:name"``),
+    or several between semicolons; of a claim that compares two costs they are its two sides, and
+    stay empty. ``also`` is another way of the VM's, and a quantity whose ratio is told with it.
     """
 
     lesson: str
@@ -96,6 +97,9 @@ class Headline(NamedTuple):
     vm: str = ""
     also: tuple[str, str] | None = None
 
+
+DEFAULT_OPENS = "default_container_opens_host_devices"
+"""A fact that no row has: it is made of the probes of devices."""
 
 HEADLINES: Sequence[Headline] = (
     Headline("01", "memory of one more idle instance", ("O1", "memory")),
@@ -118,7 +122,8 @@ HEADLINES: Sequence[Headline] = (
     Headline("04", "time from request to first byte", ("F2", "start")),
     Headline(
         "05a", "opens a host device", ("S5", "direct access"),
-        "privileged:privileged_container_opens_host_devices", "given none:vm_opens_host_devices",
+        f"default:{DEFAULT_OPENS};privileged:privileged_container_opens_host_devices",
+        "given none:vm_opens_host_devices",
     ),
     Headline(
         "05b", "a kernel panic stops its neighbour", ("S1a", "faults"),
@@ -181,29 +186,44 @@ def _words(found: Estimate | None) -> str:
 
 
 def _fact(name: str, part: Part) -> str:
-    """``"yes"`` or ``"no"``, after its condition, or that nobody observed it."""
-    condition, colon, name = name.rpartition(":")
+    """``"yes"`` or ``"no"``, after its condition, or that nobody observed it; of each fact."""
+    said = []
+    for one in name.split(";"):
+        condition, colon, fact = one.rpartition(":")
+        held = _held(fact.removeprefix("!"), part)
+        if held is not None:
+            answer = "yes" if held is not fact.startswith("!") else "no"
+            said.append(f"{condition}: {answer}" if colon else answer)
+    return "; ".join(said) or ABSENT
+
+
+def _held(name: str, part: Part) -> bool | None:
+    if part.run is None:
+        return None
+    if name == DEFAULT_OPENS:
+        probes = part.run.frame.query("metric == 'probe' and status == 'ok'")
+        of_docker = probes[probes["layer"] == "product"].query("platform == 'container'")
+        tried = of_docker[of_docker["phase"].isin(DEVICES) & ~of_docker["confinement"].astype(bool)]
+        return bool(tried["value"].any()) if len(tried) else None
     try:
-        held = observed(name.removeprefix("!"), part.run.frame) if part.run else None
+        return observed(name, part.run.frame)
     except Undecided:
-        held = None
-    if held is None:
-        return ABSENT
-    said = "yes" if held is not name.startswith("!") else "no"
-    return f"{condition}: {said}" if colon else said
+        return None
 
 
 class Comparison(NamedTuple):
     """Figures of a paper, and a part of a claim that asks nearly the same here.
 
     ``figures`` are lines of ``data/literature.csv``, as ``"metric: system"``; ``part`` is id and
-    part of the claim; ``differs`` says what is done here instead.
+    part of the claim; ``differs`` says what is done here instead; ``vm_alone``: what the VM costs
+    is shown, not how many times as much as the container.
     """
 
     what: str
     figures: Sequence[str]
     part: tuple[str, str]
     differs: str
+    vm_alone: bool = False
 
 
 COMPARISONS: Sequence[Comparison] = (
@@ -233,7 +253,7 @@ COMPARISONS: Sequence[Comparison] = (
             "mem_overhead_rss: Firecracker / Cloud Hypervisor / QEMU",
             "mem_overhead_mapped: Firecracker / Cloud Hypervisor / QEMU",
         ),
-        ("O4", "memory"), "PSS; QEMU alone, beside what Docker needs for a container",
+        ("O4", "memory"), "PSS; of one VM more", vm_alone=True,
     ),
     Comparison(
         "start",
@@ -254,12 +274,21 @@ def papers(evidence: Evidence) -> Iterator[Row]:
         part = evidence.part(*one.part)
         emulated = f", {EMULATION}" if part is not None and part.emulated else ""
         measured = part is not None and part.finding.verdict is not Conclusion.NOT_MEASURED
+        alone = _sides(part)[1] if one.vm_alone else None
         yield {
             "what": one.what,
             "measured by others": "; ".join(str(cited(name)) for name in one.figures),
-            "here": part.finding.value + emulated if part is not None and measured else ABSENT,
+            "here": str(alone or part.finding.value) + emulated if part and measured else ABSENT,
             "done otherwise here": one.differs if measured else "–",
         }
+
+
+@explained.values("papers", "table")
+def _papers_values(evidence: Evidence) -> Values:
+    """``within``: whether the computer of any of these runs was itself a VM."""
+    parts = [evidence.part(*one.part) for one in COMPARISONS]
+    hosts = [part.run.recording.host for part in parts if part and part.run]
+    return {"within": any(host.get("virtualised") for host in hosts)}
 
 
 CUSTOMERS, SERVICES = 10, 20

@@ -11,6 +11,7 @@ from vmcompare.course import page
 from vmcompare.course.templates import render
 from vmcompare.evidence.claims import ARTICLE, Conclusion, Finding, told
 from vmcompare.evidence.claims.runs import Evidence, JudgedClaim, Part
+from vmcompare.evidence.view import computer
 from vmcompare.plots.findings import SIGNS
 from vmcompare.sandbox import Platform, accelerator_words
 
@@ -143,14 +144,13 @@ def recordings_rows(evidence: Evidence) -> list[dict[str, str]]:
         found.append((number, row))
 
     for run in evidence.runs:
-        recording, host = run.recording, run.recording.host
-        cpu = host.get("cpu") or host.get("arch", "?")
+        recording = run.recording
         used = sorted(set(run.frame["accel"].dropna()) - {""})
         add(
             recording.experiment,
             str(run.whose),
             f"{recording.run_id}, {recording.started_utc[:10]}",
-            f"{cpu}, {host.get('cores', '?')} cores, {host.get('os', '?')}",
+            computer(recording.host),
             ", ".join(map(accelerator_words, used)) or "none",
         )
     for lesson in evidence.lessons.values():

@@ -408,7 +408,7 @@ def _median(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval, s
         one = interval.estimate
         return (Interval(one, one, one, 1) if interval.n == 1 else interval), runs, ""
     needed = map(runs_wanted, sides)
-    few = (f"{w} of {n}" for w, c, n in zip(said, counts, needed, strict=True) if c < n)
+    few = (f"{w} ({n} needed)" for w, c, n in zip(said, counts, needed, strict=True) if c < n)
     return interval, runs, " and ".join(dict.fromkeys(few))
 
 
@@ -428,7 +428,7 @@ def _slope(wanted: Quantity, rows: Sequence[pd.DataFrame]) -> tuple[Interval, st
             raise Undecided(why, Conclusion.INCONCLUSIVE)
         interval = paired_ratio([([slopes[0][b]], [slopes[1][b]]) for b in used])
     count = f"{len(used)} ramp{'' if len(used) == 1 else 's'}"
-    few = f"{count} of {RAMPS_WANTED}" if len(used) < RAMPS_WANTED else ""
+    few = f"{count} ({RAMPS_WANTED} needed)" if len(used) < RAMPS_WANTED else ""
     return interval, count, few
 
 

@@ -7,10 +7,9 @@ import socket
 import time
 from dataclasses import dataclass
 
-from vmcompare.errors import Unavailable, VmcompareError
+from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.sandbox import (
     FIRST_BYTE_PROGRAM,
-    Follower,
     HasChannels,
     Launcher,
     Machine,
@@ -33,6 +32,8 @@ CONTINUED = Series(Platform.CONTAINER, runtime="runc")
 _CHANNEL, _KEPT = "count", "/tmp/count"
 VM = Spec(machine=MOVING.machine, memory_mib=256, channels=(_CHANNEL,))
 _COUNT = "i=0; while :; do i=$((i+1)); echo $i; usleep 20000; done"
+_KEEPS = f"exec 2>/dev/null\n({_COUNT}) >{_KEPT} </dev/null &\nexec {FIRST_BYTE_PROGRAM}"
+_CONTAINER = Spec(command=("sh", "-c", _KEEPS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,13 @@ def moved(launcher: Launcher) -> Counted:
 
 def created_again(launcher: Launcher) -> Counted:
     """Destroy a container that counts, and create it again. Raises what the launcher raises."""
-    return Counted(_counted(launcher), _counted(launcher))
+    sides = []
+    for _ in range(2):
+        with launcher.open(_CONTAINER, lambda _: None) as box:
+            time.sleep(COUNTING_S)
+            sides.append(_kept(box))
+    before, after = sides
+    return Counted(before, after)
 
 
 def continued(launcher: Launcher) -> tuple[Counted, str]:
@@ -99,9 +106,7 @@ def continued(launcher: Launcher) -> tuple[Counted, str]:
 
     Raises as :func:`moved`.
     """
-    count = f"({_COUNT}) >{_KEPT} </dev/null &"
-    line = f"exec 2>/dev/null\n{count}\nexec {FIRST_BYTE_PROGRAM}"
-    with launcher.open(Spec(command=("sh", "-c", line)), lambda _: None) as box:
+    with launcher.open(_CONTAINER, lambda _: None) as box:
         if not isinstance(box, Migrates):
             raise Unavailable("this kind of container cannot be continued", "use runc, with CRIU")
         time.sleep(COUNTING_S)
@@ -119,16 +124,6 @@ def _kept(box: Sandbox) -> tuple[int, ...]:
     return _numbers(box.run(["cat", _KEPT]).output.rpartition(b"\n")[0])
 
 
-def _counted(launcher: Launcher) -> tuple[int, ...]:
-    heard = bytearray()
-    with launcher.open(Spec(), lambda _: None) as box:
-        if not isinstance(box, Follower):
-            raise Unavailable("nothing can be followed in this kind of instance", "use Docker")
-        with box.follow(["sh", "-c", _COUNT], lambda piece, _: heard.extend(piece)):
-            time.sleep(COUNTING_S)
-    return _numbers(bytes(heard).rpartition(b"\n")[0])
-
-
 def _waiting(channel: socket.socket) -> bytes:
     """What has arrived on a channel by now."""
     channel.setblocking(False)
@@ -142,8 +137,8 @@ def _waiting(channel: socket.socket) -> bytes:
 
 
 def _numbers(lines: bytes) -> tuple[int, ...]:
-    """Raises ``VmcompareError`` for anything that is no number."""
+    """Raises ``LaunchFailure`` for anything that is no number."""
     words = lines.decode(errors="replace").split()
     if not all(re.fullmatch(r"[0-9]{1,9}", word) for word in words):
-        raise VmcompareError("what was counted are no numbers")
+        raise LaunchFailure("what was counted are no numbers", (), " ".join(words))
     return tuple(map(int, words))

@@ -29,9 +29,8 @@ LINKS_MBIT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 SHOWN_MBIT, ASKED_MBIT = 10, 30
 """The position shown first; and a speed that is asked for, at which the slider does not stop."""
 
+_PARTS = ("save", "transfer", "load", "start")
 _WORDS = dict(zip(STEPS, ("save", "load", "start"), strict=True))
-_TRANSFER = "transfer"
-_PARTS = (_WORDS["save"], _TRANSFER, *(_WORDS[phase] for phase in STEPS[1:]))
 _PLACES = {
     KERNEL: ("container’s image", "Docker under a VM’s kernel"),
     HARDWARE: ("VM’s disk", "another virtual computer (pc, not q35)"),
@@ -51,7 +50,7 @@ class Move:
     """The rows that one series has of a move, in one run.
 
     Attributes:
-        steps: phase → its times; all three are there.
+        steps: the word of each step → its times, in order; all three are there.
         shipped: sizes of the file that travels.
     """
 
@@ -66,17 +65,17 @@ class Move:
     @property
     def emulated(self) -> bool:
         """Whether its start is emulated: saving and loading a file need no guest."""
-        return self.steps[STEPS[-1]].emulated
+        return self.steps["start"].emulated
 
     def parts(self, *, started: bool, mbit: float = 0.0) -> dict[str, float]:
         """Step in one word → median seconds, in order.
 
         Perhaps without the start; with a transfer over ``mbit`` Mbit/s, if any.
         """
-        shown = STEPS if started else STEPS[:-1]
-        save, *later = ((_WORDS[phase], self.steps[phase].median.estimate) for phase in shown)
-        way = [(_TRANSFER, transfer_s(self.bytes, mbit))] if mbit else []
-        return dict([save, *way, *later])
+        took_s = {word: column.median.estimate for word, column in self.steps.items()}
+        took_s["transfer"] = transfer_s(self.bytes, mbit) if mbit else 0.0
+        left_out = ("" if mbit else "transfer", "" if started else "start")
+        return {word: took_s[word] for word in _PARTS if word not in left_out}
 
     def longest_mbit(self, *, started: bool) -> float:
         """Up to this speed (Mbit/s) the transfer is the longest part."""
@@ -89,21 +88,16 @@ def transfer_s(shipped_bytes: float, mbit: float) -> float:
 
 
 def moves(view: View) -> Sequence[Move]:
-    """Every whole move, container first; may be empty."""
+    """Every whole move, container first; at least one, else ``Unavailable``."""
     sizes = view.columns("image_bytes", phase="compressed")
     found = []
     for series in MOVED:
-        steps = {p: of_series(view.columns("duration_s", phase=p), series) for p in STEPS}
-        whole = {phase: column for phase, column in steps.items() if column is not None}
+        times = {w: view.columns("duration_s", phase=phase) for phase, w in _WORDS.items()}
+        whole = {word: column for word, t in times.items() if (column := of_series(t, series))}
         shipped = of_series(sizes, series)
         if shipped is not None and len(whole) == len(STEPS):
             found.append(Move(whole, shipped))
-    return found
-
-
-def need(view: View) -> Sequence[Move]:
-    """:func:`moves`, at least one. Raises ``Unavailable``."""
-    if not (found := moves(view)):
+    if not found:
         raise absent("move")
     return found
 
@@ -122,11 +116,11 @@ def link(view: View) -> WhatIf:
         picture = _drawn(view, mbit)
         return replace(picture, alt=f"{picture.alt} {MODELLED}")
 
-    found = need(view)
+    found = moves(view)
     emulated = any(one.emulated for one in found)
     told: dict[str, list[str]] = {"sizes": [], "until": [], "starts": []}
     for one in found:
-        series, start = one.shipped.series, one.steps[STEPS[-1]]
+        series, start = one.shipped.series, one.steps["start"]
         speed_mbit = one.longest_mbit(started=not emulated)
         told["sizes"].append(f"{series.label} {size(one.bytes)}")
         told["until"].append(f"{speed_mbit:.0f} Mbit/s ({series.platform})")
@@ -146,7 +140,7 @@ def link(view: View) -> WhatIf:
 
 def _drawn(view: View, mbit: float = 0.0) -> Picture:
     """Bars of steps, without starts where a VM's is emulated: it would be nearly all of its bar."""
-    found = need(view)
+    found = moves(view)
     emulated = any(one.emulated for one in found)
     both = mixed([one.shipped for one in found])
     what, said = "Seconds that a move takes besides the transfer", ""
@@ -154,13 +148,18 @@ def _drawn(view: View, mbit: float = 0.0) -> Picture:
         end = "can be started" if emulated else "runs"
         what = f"Seconds until it {end} elsewhere, over {mbit:g} Mbit/s"
     else:
-        said = caption(view, [one.steps[STEPS[-1]] for one in found])
+        last = [one.steps["start"] for one in found]
+        if emulated:  # what is drawn then runs no guest
+            last = [replace(column, emulated=False) for column in last]
+        said = caption(view, last)
     wholes = [
         Whole(one.shipped.label(mixed=both), one.parts(started=not emulated, mbit=mbit))
         for one in found
     ]
     picture = stack(wholes, what=what, caption=said, written=seconds, order=_PARTS)
-    return replace(picture, placeholders={"emulated": emulated})
+    # What is drawn without the starts runs no guest.
+    brief = "" if mbit or not emulated else View(view.frame.iloc[:0], view.sources).brief()
+    return replace(picture, placeholders={"emulated": emulated}, brief=brief)
 
 
 _KERNELS = re.compile(
@@ -172,34 +171,28 @@ _KERNELS = re.compile(
 @explained.table("elsewhere", lacking="place unlike this computer")
 def places(view: View) -> Iterator[Row]:
     """One row a place unlike this computer: what was put there, and what came of it."""
-    for phase, (what, place) in _PLACES.items():
+    for phase in (*_PLACES, PROGRAM):
         for column in view.columns("observation", phase=phase):
-            yield _place(what, place, column)
-    for column in view.columns("observation", phase=PROGRAM):
-        place = _INSTANCES.get(column.series, column.series.label)
-        yield _place("foreign program", place, column)
-
-
-def _place(what: str, place: str, column: Column) -> Row:
-    return {
-        "what": what,
-        "put into": place,
-        "what came of it": _KERNELS.sub(
-            r"it ran: same image, same Alpine \3; kernel here \2, in the VM \4",
-            str(column.rows["text"].iloc[0]),
-        ),
-        "provenance": column.provenance,
-    }
+            instance = _INSTANCES.get(column.series, column.series.label)
+            what, place = _PLACES.get(phase, ("foreign program", instance))
+            yield {
+                "what": what,
+                "put into": place,
+                "what came of it": _KERNELS.sub(
+                    r"it ran: same image, same Alpine \3; kernel here \2, in the VM \4",
+                    str(column.rows["text"].iloc[0]),
+                ),
+                "provenance": column.provenance,
+            }
 
 
 @explained.values("elsewhere", "table")
 def _close_kernels(view: View) -> Values:
     """``close``: the version of Linux that both kernels have, ``"6.18"``; empty if they differ."""
-    for column in view.columns("observation", phase=KERNEL):
-        if both := _KERNELS.fullmatch(str(column.rows["text"].iloc[0])):
-            here, there = (".".join(both[place].split(".")[:2]) for place in (2, 4))
-            return {"close": here if here == there else ""}
-    return {"close": ""}
+    seen = view.columns("observation", phase=KERNEL)
+    both = _KERNELS.fullmatch(str(seen[0].rows["text"].iloc[0])) if seen else None
+    here, there = (".".join(both[n].split(".")[:2]) if both else "" for n in (2, 4))
+    return {"close": here if here == there else ""}
 
 
 @explained.table("network", lacking="step of two that talk")
@@ -219,14 +212,14 @@ def two_that_talk(view: View) -> Iterator[Row]:
 @explained.table("moves")
 def every_move(view: View) -> Iterator[Row]:
     """One row a side and step: medians, with interval, n and provenance."""
-    for one in need(view):
+    for one in moves(view):
         label = one.shipped.series.label
-        for phase, column in one.steps.items():
+        for word, column in one.steps.items():
             found = column.median
-            emulated = one.emulated and phase == STEPS[-1]
+            emulated = one.emulated and word == "start"
             yield {
                 "what moves": label,
-                "step": _WORDS[phase],
+                "step": word,
                 "median": f"{seconds(found.estimate)} ({found.words(seconds)})",
                 "runs": str(column.n),
                 "provenance": column.provenance if emulated else column.shown,

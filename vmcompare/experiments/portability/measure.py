@@ -61,7 +61,7 @@ def measure(context: Context) -> Iterator[Measurement]:
         row = blank(launcher, step.series.platform, step.spec, "duration_s", **place)
         others = [context.launchers[step.second]] if step.second else []
         made = step.measure(row, launcher, *others)
-        yield from map(context.checked, or_failed(made, row))
+        yield from or_failed(made, row)
 
 
 def _plan(context: Context) -> Iterator[tuple[Step, dict[str, Any]]]:

@@ -16,8 +16,7 @@ from vmcompare.evidence.statistics import Interval, fitted_ramps
 from vmcompare.evidence.units import MIB, ratio, seconds, size
 from vmcompare.evidence.view import MEASURED, Column, View, absent, caption, mixed, of_series
 from vmcompare.experiments.explanation import Explanation, Row, Values
-from vmcompare.experiments.scaling.copies import Copies
-from vmcompare.experiments.scaling.measure import CELLS, KILLED, MANY, WANTED, Cell
+from vmcompare.experiments.scaling.measure import CELLS, KILLED, MANY, WANTED, Cell, Copies
 from vmcompare.measuring.experiment import Demo
 from vmcompare.plots.dots import Dot, Panels, sliding_dots
 from vmcompare.plots.lines import Line, lines, log_lines
@@ -160,20 +159,22 @@ def table(view: View) -> Iterator[Row]:
 
 @explained.values("cells", "table")
 def _cells_values(view: View) -> Values:
-    """``alike``: at every N, cold and pre-created containers differ by less than rounds do."""
-    found = {
-        one.cell.start: one
-        for one in cells(view, WALL)
-        if one.cell.series.platform is Platform.CONTAINER
-    }
-    both = [found[start] for start in (Start.COLD, Start.PRE_CREATED) if start in found]
-    alike = len(both) == 2
+    """``alike``: at every N, cold and pre-created containers differ by less than rounds do.
+
+    ``slower`` and ``faster``: ranges of pre-created and of cold ones with one copy, if the former
+    took longer in every round.
+    """
+    both = [one.column for one in cells(view, WALL) if one.cell.series == CELLS[0].series]
+    alike, slower, faster = len(both) == 2, "", ""
     for n in MANY if alike else ():
-        one, other = (each.column.where(phase=str(n)).values for each in both)
-        spread = max((max(values) - min(values) for values in (one, other) if values), default=0)
-        if one and other and abs(median(one) - median(other)) >= spread:
-            alike = False
-    return {**view.sourced(), "alike": alike}
+        cold, ready = (column.where(phase=str(n)).values for column in both)
+        if not cold or not ready:
+            continue
+        spread = max(max(values) - min(values) for values in (cold, ready))
+        alike = alike and abs(median(cold) - median(ready)) < spread
+        if n == 1 and len(ready) > 1 and min(ready) > max(cold):
+            slower, faster = (f"{seconds(min(v))} to {seconds(max(v))}" for v in (ready, cold))
+    return {**view.sourced(), "alike": alike, "slower": slower, "faster": faster}
 
 
 @explained.table("every_n", lacking="copy that was started")
@@ -191,57 +192,62 @@ def every_n(view: View) -> Iterator[Row]:
                 }
 
 
+@explained.values("every_n", "table")
+def _every_n_values(view: View) -> Values:
+    """``most``: of each cell the most copies per second, and at which N that was."""
+    told = []
+    for one in cells(view, WALL):
+        rates = [(n / found.estimate, n) for n in one.cell.ns if (found := one.at(n))]
+        if rates:
+            rate, n = max(rates)
+            told.append(f"{rate:.3g} at N = {n} ({one.column.name})")
+    return {**view.sourced(), "most": ", ".join(told)}
+
+
 def _busy(view: View) -> tuple[int, float, float] | None:
-    """Cores, processor seconds a start, and seconds until all are there, of the largest N of
-    pre-created containers."""
+    """Cores, processor seconds a start, and how much of all cores' time the starts were counted to
+    use (%), of the largest N of pre-created containers."""
     for one in cells(view, CPU):
         work, wall_s = one.at(MANY[-1]), _pre_created_s(view)
         hosts = [s.host for s in view.sources if s.run_id == one.column.run_id]
         cores = hosts[0].get("cores") if hosts else None
         if one.cell.start is Start.PRE_CREATED and work and wall_s and cores:
-            return int(cores), work.estimate, wall_s
+            used_percent = 100 * MANY[-1] * work.estimate / (int(cores) * wall_s)
+            return int(cores), work.estimate, used_percent
     return None
-
-
-def _per_cent(cores: int, work_s: float, wall_s: float) -> float:
-    """How much of all cores' time the largest N were counted to use."""
-    return 100 * MANY[-1] * work_s / (cores * wall_s)
 
 
 @explained.whatif("many")
 def many(view: View) -> WhatIf:
     """Hosts needed for N copies: by memory, and so that all are there within a minute."""
-    weighed = cells(view, PSS, phase="ramp")
-    sized = [(one, r[0]) for one in weighed if (r := _ramp(one.column)) and r[0] > 0]
-    worked = [(one, work.estimate) for one in cells(view, CPU) if (work := one.at(WANTED))]
-    if not sized or not worked:
+    room_bytes, core_s = HOST_GIB * 1024 * MIB, HOST_CORES * HURRY_S
+    ramps = [(one, _ramp(one.column)) for one in cells(view, PSS, phase="ramp")]
+    held = {one.cell: (one.column, r[0] / room_bytes) for one, r in ramps if r and r[0] > 0}
+    works = [(one, one.at(WANTED)) for one in cells(view, CPU)]
+    started = {one.cell: (one.column, w.estimate / core_s) for one, w in works if w}
+    if not held or not started:
         raise absent("copy whose memory and work are known")
-    both = mixed([one.column for one, _ in sized])
+    both = mixed([column for column, _ in held.values()])
 
-    def dot(one: Found, hosts: float) -> Dot:
-        needed = math.ceil(hosts)
-        label = one.column.label(mixed=both)
-        ready = one.cell.start is not Start.COLD
-        return Dot(one.cell.series, label, needed, f"{needed:,}", hollow=ready)
+    def dots(n: float, hosts: Mapping[Cell, tuple[Column, float]]) -> list[Dot]:
+        return [
+            Dot(cell.series, column.label(mixed=both), needed, f"{needed:,}", hollow=ready)
+            for cell, (column, each) in hosts.items()
+            for needed, ready in [(math.ceil(n * each), cell.start is not Start.COLD)]
+        ]
 
     def panels(n: float) -> Panels:
-        room_bytes = HOST_GIB * 1024 * MIB
         return {
-            f"Hosts of {HOST_GIB} GiB that hold them, by memory alone": [
-                dot(one, n * each / room_bytes) for one, each in sized
-            ],
-            f"Hosts of {HOST_CORES} cores that start them in {HURRY_S} s": [
-                dot(one, n * work / (HOST_CORES * HURRY_S)) for one, work in worked
-            ],
+            f"Hosts of {HOST_GIB} GiB that hold them, by memory alone": dots(n, held),
+            f"Hosts of {HOST_CORES} cores that start them in {HURRY_S} s": dots(n, started),
         }
 
-    emulated = ", ".join(one.column.name for one, _ in worked if one.column.emulated)
-    found = _busy(view)
-    works = {one.cell: work / (HOST_CORES * HURRY_S) for one, work in worked}
+    emulated = ", ".join(column.name for column, _ in started.values() if column.emulated)
+    cores, _, used_percent = _busy(view) or (0, 0.0, FULL)
     first = [
-        one.column.name
-        for one, each in sized
-        if one.cell in works and each / (HOST_GIB * 1024 * MIB) > works[one.cell]
+        column.name
+        for cell, (column, each) in held.items()
+        if cell in started and each > started[cell][1]
     ]
     return sliding_dots(
         panels,
@@ -249,8 +255,8 @@ def many(view: View) -> WhatIf:
         start=COPIES[-3],  # memory and starts ask for different numbers of hosts there
         said="{:g} copies.",
         placeholders={
-            "n": MANY[-1], "measured_on": found[0] if found else 0,
-            "busy": f"{_per_cent(*found):.0f} %" if found and _per_cent(*found) < FULL else "",
+            "n": MANY[-1], "measured_on": cores,
+            "busy": f"{used_percent:.0f} %" if used_percent < FULL else "",
             "source": view.caption(), "emulated": emulated, "first": ", ".join(first) or "none",
             "gib": str(HOST_GIB), "cores": str(HOST_CORES), "hurry": str(HURRY_S),
         },
@@ -287,21 +293,15 @@ def per_second(view: View) -> float:
 
 @explained.values("per_second")
 def _per_second(view: View) -> Values:
-    alone_s = _wall_s(view, 1)
-    counted: dict[str, str | bool | int] = dict.fromkeys(
-        ("counted", "full", "idle", "measured_on", "work", "used", "room", "busy"), False
-    )
-    if found := _busy(view):
-        cores, work_s, all_s = found
-        counted = {
-            "counted": True, "full": _per_cent(*found) >= FULL, "idle": _per_cent(*found) < FULL,
-            "measured_on": cores,
-            "work": seconds(work_s), "used": seconds(MANY[-1] * work_s),
-            "room": seconds(cores * all_s), "busy": f"{_per_cent(*found):.0f} %",
-        }  # fmt: skip
-    return counted | {
+    alone_s, counted = _wall_s(view, 1), _busy(view)
+    cores, work_s, used_percent = counted or (0, 0.0, 0.0)
+    return {
         "n": MANY[-1], "wall": seconds(_wall_s(view, MANY[-1])), "rate": f"{per_second(view):.3g}",
         "wall_of_one": seconds(alone_s), "rate_of_one": f"{1 / alone_s:.3g}",
+        "counted": counted is not None, "measured_on": cores, "wanted": WANTED,
+        "work": seconds(work_s), "used": seconds(MANY[-1] * work_s),
+        "busy": f"{used_percent:.0f} %", "full": used_percent >= FULL,
+        "idle": counted is not None and used_percent < FULL,
     }  # fmt: skip
 
 
