@@ -294,7 +294,7 @@ program and beside that one."""
 @style.own()
 def noisy_neighbour_figure(view: View) -> Picture:
     """How many times as long a neighbour takes, beside each program; a mark a round."""
-    rows = []
+    rows, writers = [], {}
     for label, platform, held, calm, busy in _FELT:
         for column in view.columns("duration_s", platform=str(platform), confinement=held)[:1]:
             loud, quiet = column.where(phase=busy), column.where(phase=calm)
@@ -308,6 +308,8 @@ def noisy_neighbour_figure(view: View) -> Picture:
                 ]
                 value = times.estimate
                 rows.append(marks.Row(label, ratio(value), look, value, points=points))
+                if busy == WRITE_BUSY:
+                    writers[platform] = column.emulated
     if not rows:
         raise absent("neighbour that was disturbed")
     figure = style.figure(marks.TALL_IN * len(rows) + 0.8)
@@ -332,7 +334,8 @@ def noisy_neighbour_figure(view: View) -> Picture:
     ]
     values: Values = {
         "busy": "; ".join(loads),
-        "writes": any(row.label.startswith(WRITER) for row in rows),
+        "writes": bool(writers),
+        "slow_writes": len(set(writers.values())) > 1,
         "cpus": BURN_CPUS,
         "expected": ratio(1 / (1 - BURN_CPUS)),
     }
