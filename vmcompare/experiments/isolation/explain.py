@@ -331,16 +331,14 @@ def capabilities_table(view: View) -> Iterator[Row]:
 # ---- outcomes ------------------------------------------------------------------------------------
 
 
-@explained.outcome("through")
-def _through(view: View) -> float | None:
-    inside = default_container(view)
-    return None if inside is None or not inside.made() else float(len(inside.through()))
+def _through(one: Arm | None) -> float | None:
+    return float(len(one.through())) if one and one.made() else None
 
 
-@explained.outcome("through_privileged")
-def _through_privileged(view: View) -> float | None:
-    inside = arm(view, Platform.CONTAINER, "--privileged", nested=True)
-    return None if inside is None or not inside.made() else float(len(inside.through()))
+explained.outcome("through")(lambda view: _through(default_container(view)))
+explained.outcome("through_privileged")(
+    lambda view: _through(arm(view, Platform.CONTAINER, "--privileged", nested=True))
+)
 
 
 for _name in ("answers", "probes", "capabilities"):
