@@ -94,11 +94,8 @@ VARIANTS: tuple[Variant, ...] = (
 class Survey:
     """What instances have answered so far, by the name of the variant.
 
-    Attributes:
-        kept: keeps open what the probes are aimed at.
-        targets, host: what probes are aimed at, and what the host read; ``None`` where it was not
-            asked.
-        through: probe → whether it got through.
+    ``kept`` keeps open what the probes are aimed at; ``targets`` and ``host`` are that, and what
+    the host read (``None`` where it was not asked).
     """
 
     context: Context
@@ -200,10 +197,7 @@ def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
 
 def listener(stack: contextlib.ExitStack) -> socket.socket:
     """A socket that listens on this computer's loopback address until ``stack`` closes it."""
-    listening = stack.enter_context(socket.socket())
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()
-    return listening
+    return stack.enter_context(socket.create_server(("127.0.0.1", 0)))
 
 
 # ---- the facts -----------------------------------------------------------------------------------
@@ -320,8 +314,6 @@ _ADDRESS = re.compile(r"inet (\d+)\.(\d+)\.(\d+)\.(\d+)/")
 _NOBODYS = (192, 0, 2, 1)
 """The address taken for a neighbour without one: it is reserved for documentation (RFC 5737)."""
 
-_HIDDEN = "the neighbour's process has no number here: its engine runs in a virtual machine"
-
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -349,7 +341,7 @@ def pair_rows(survey: Survey, variant: Variant) -> Iterator[Measurement]:
                 kernel = pair.one.said["kernel release"]
                 yield filled(mine, float(through), text=text, guest_kernel=kernel)
             else:
-                yield failed(mine, _HIDDEN)
+                yield failed(mine, "it has no number here: its engine runs in a virtual machine")
 
     return or_failed(rows(), *expected)
 

@@ -48,10 +48,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def _column(one: Arm, arms: list[Arm]) -> str:
-    """A short heading; with the emulation, where there was one."""
-    words = one.label(mixed=mixed(arms)).replace("container, no ", "no ")
-    return f"{words} ({EMULATION})" if one.emulated else words
+def _answers(name: str, arms: list[Arm]) -> Row:
+    """The answers to one probe, a column an arm; with the emulation, where there was one."""
+    row = {"what is tried": PROBES[name].says}
+    for one in arms:
+        heading = one.label(mixed=mixed(arms)).replace("container, no ", "no ")
+        row[f"{heading} ({EMULATION})" if one.emulated else heading] = one.text(name)
+    return row
 
 
 # ---- probes --------------------------------------------------------------------------------------
@@ -94,30 +97,18 @@ def answers_table(view: View) -> Iterator[Row]:
     outside = arm(view, Platform.PROCESS)
     first = of_lesson(inside.answers)
     for name in [*first, *(n for n in aimed(inside.answers, HOST) if n not in first)]:
+        gets, flags = inside.text(name), _flags_for(name, opened)
+        there = outside.text(name) if outside and name in outside.denied() else ""
+        so_does = "so does the host process" if there == gets else f"the host process {there}"
         yield {
             "what is tried": PROBES[name].says,
-            "boundary": _boundary(name, inside, outside, opened),
-            "a default container gets": inside.text(name) + _refused_too(name, inside, outside),
+            # None shows where the host process gets the same error, and no flag changes it.
+            "boundary": PROBES[name].boundary if flags or there != gets else "none shown here",
+            "a default container gets": f"{gets}; {so_does}" if there else gets,
             "one flag that lets it through": "not needed"
             if inside.answers[name].got_through
-            else _flags_for(name, opened) or _filter_here(name, view),
+            else flags or _filter_here(name, view),
         }
-
-
-def _boundary(
-    name: str, inside: Arm, outside: Arm | None, opened: Mapping[str, frozenset[str]] | None
-) -> str:
-    """The boundary of a probe; none is shown where the host process gets the same error, and no
-    flag changes it."""
-    if (
-        outside is not None
-        and name in outside.denied()
-        and outside.text(name) == inside.text(name)
-        and opened is not None
-        and not _flags_for(name, opened)
-    ):
-        return "none shown here"
-    return PROBES[name].boundary
 
 
 def _filter_here(name: str, view: View) -> str:
@@ -126,15 +117,6 @@ def _filter_here(name: str, view: View) -> str:
     if here is not None and name in here.through():
         return "--security-opt=seccomp=unconfined (on this computer, not in that VM)"
     return "none of those tried"
-
-
-def _refused_too(name: str, inside: Arm, outside: Arm | None) -> str:
-    """Words for a probe that the host process is refused as well: no boundary shows there."""
-    if outside is None or name not in outside.denied():
-        return ""
-    if outside.text(name) == inside.text(name):
-        return "; so does the host process"
-    return f"; the host process {outside.text(name)}"
 
 
 def _flags_for(name: str, opened: Mapping[str, frozenset[str]] | None) -> str:
@@ -152,22 +134,20 @@ def probes_table(view: View) -> Iterator[Row]:
     """The answer to every probe in every arm on this computer."""
     arms = probed(view)
     for name in aimed(tried(arms), HOST, ITSELF):
-        yield {"what is tried": PROBES[name].says} | {
-            _column(one, arms): one.text(name) for one in arms
-        }
+        yield _answers(name, arms)
 
 
 # ---- one flag of a command line ------------------------------------------------------------------
 
 
 @style.own()
-def _counted(rows: Sequence[marks.Row], most: float, what: str) -> Figure:
-    """Rows of marks over one axis of counts, from 0 to ``most``."""
+def _counted(rows: Sequence[marks.Row], most: int) -> Figure:
+    """Rows of marks over one axis: how many probes get through, of ``most``."""
     figure = style.figure(marks.HEIGHT_IN * len(rows) + 0.7)
     axes = figure.subplots()
     marks.draw(axes, rows, guide=True)
     axes.set_xlim(0, most * 1.02)
-    axes.set_xlabel(what, fontsize=style.SMALL_PT)
+    axes.set_xlabel(f"probes that get through, of {most}", fontsize=style.SMALL_PT)
     return figure
 
 
@@ -193,7 +173,7 @@ def flags_figure(view: View) -> Picture:
         said.append(f"{one.confinement} lets through {len(one.through())}: {_turned_by(base, one)}")
     odd = deviations(base, flags)
     return Picture(
-        _counted(rows, of, f"probes that get through, of {of}"),
+        _counted(rows, of),
         f"{'. '.join(said)}.",
         placeholders={
             "source": view.caption(),
@@ -257,7 +237,7 @@ def several_flags(view: View) -> WhatIf:
         ]  # fmt: skip
         some = sizes[int(k)]
         return Picture(
-            _counted(rows, most, f"probes that get through, of {most}"),
+            _counted(rows, most),
             f"{k:g} of {len(opened)} flags on one line: {mean(some):.1f} of {most} probes get "
             f"through on average, between {min(some)} and {max(some)}. {MODELLED}",
         )
@@ -283,9 +263,7 @@ def neighbours_table(view: View) -> Iterator[Row]:
     """What one instance can do to the one beside it."""
     arms = neighbours(view)
     for name in aimed(tried(arms), NEIGHBOUR):
-        yield {"what is tried": PROBES[name].says} | {
-            _column(one, arms): one.text(name) for one in arms
-        }
+        yield _answers(name, arms)
 
 
 @explained.values("neighbours", "table")

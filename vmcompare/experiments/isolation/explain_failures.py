@@ -273,18 +273,13 @@ def _kernels(axes: Axes, each: int, stopped: Sequence[int]) -> None:
 # ---- a noisy neighbour ---------------------------------------------------------------------------
 
 WRITER = "disk writer"
+_BURNS, _WRITES = (WORK_QUIET, WORK_BURNER), (WRITE_QUIET, WRITE_BUSY)
 _FELT = (
-    (f"{BURNER} · container, no limit", Platform.CONTAINER, WITHOUT, WORK_QUIET, WORK_BURNER),
-    (
-        f"{BURNER} · container, --cpus={BURN_CPUS}",
-        Platform.CONTAINER,
-        WITH,
-        WORK_QUIET,
-        WORK_BURNER,
-    ),
-    (f"{BURNER} · VM beside VM", Platform.VM_DIRECT, "", WORK_QUIET, WORK_BURNER),
-    (f"{WRITER} · container, no limit", Platform.CONTAINER, "", WRITE_QUIET, WRITE_BUSY),
-    (f"{WRITER} · VM beside VM", Platform.VM_DIRECT, "", WRITE_QUIET, WRITE_BUSY),
+    (f"{BURNER} · container, no limit", Platform.CONTAINER, WITHOUT, *_BURNS),
+    (f"{BURNER} · container, --cpus={BURN_CPUS}", Platform.CONTAINER, WITH, *_BURNS),
+    (f"{BURNER} · VM beside VM", Platform.VM_DIRECT, "", *_BURNS),
+    (f"{WRITER} · container, no limit", Platform.CONTAINER, "", *_WRITES),
+    (f"{WRITER} · VM beside VM", Platform.VM_DIRECT, "", *_WRITES),
 )
 """In words; platform and confinement of who takes much, and the neighbour's phases beside a quiet
 program and beside that one."""
