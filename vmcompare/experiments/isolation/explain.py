@@ -23,7 +23,6 @@ from vmcompare.experiments.isolation.probe_grids import (
     arm,
     default_container,
     deviations,
-    flips,
     misconfigured,
     mixed,
     neighbours,
@@ -170,7 +169,8 @@ def flags_figure(view: View) -> Picture:
     ]  # fmt: skip
     said = [f"The default container lets through {len(base.through())} of {of} probes"]
     for one in flags:
-        said.append(f"{one.confinement} lets through {len(one.through())}: {_turned_by(base, one)}")
+        more = ", ".join(aimed(opens(base, one), HOST)) or "none"
+        said.append(f"{one.confinement} lets through {len(one.through())} and opens {more}")
     odd = deviations(base, flags)
     return Picture(
         _counted(rows, of),
@@ -196,21 +196,6 @@ def _names(probes: Iterable[str], place: float) -> str:
         if len(said) <= _LETTERS * (1 - place):
             return said
     return ""
-
-
-def _turned_by(base: Arm, one: Arm) -> str:
-    changed = aimed(flips(base, one), HOST, ITSELF)
-    opened = [n for n in changed if one.answers[n].got_through]
-    closed = [f"{n} ({one.text(n)})" for n in changed if n not in opened]
-    still = [n for n in base.denied() if n not in opened and n in one.made()]
-    said = []
-    if len(opened) > len(still):
-        said.append(f"gets through: all that is refused by default, but {', '.join(still) or '–'}")
-    elif opened:
-        said.append(f"gets through: {', '.join(opened)}")
-    if closed:
-        said.append(f"is refused: {', '.join(closed)}")
-    return "; ".join(said) or "nothing"
 
 
 @explained.whatif("several_flags")
