@@ -1,12 +1,11 @@
 """The boundaries on this computer: probes against the host and against a neighbour.
 
-Rows, one round: ``probe`` and ``observation`` of each variant, and the facts that
-``data/claims.csv`` registers for S1b, S3 and S5; failed ones with the reason where something cannot
-be measured.
+Rows, one round: ``probe`` and ``observation`` of each variant, and the facts of claims S1b, S3 and
+S5.
 
-The host process comes first, because it tells what probes can be aimed at. Where there is none
-(macOS, Windows), probes that name something of the host are not made; nor are they in containers
-whose engine runs in a VM of its own, because this computer is not their host.
+The host process comes first, because it tells what probes can be aimed at. Without it (macOS,
+Windows), and in containers whose engine runs in a VM of its own, probes that name something of the
+host are not made.
 
 *Neighbours*: instance A knows the process number, the file's path, the address and the port of
 instance B. Does it see, read, signal or reach it?

@@ -1,9 +1,8 @@
 """Containers in a disposable VM, where a misconfigured one can do no harm.
 
-The guest is ``vm-direct`` with the image ``CONTAINER_HOST``: its root starts containers with this
-computer's own ``runc``, without an engine. They are configured as Docker does by default
-(:mod:`vmcompare.engines.images.oci`), with a shorter call filter; then one flag of ``docker run``
-at a time is changed, as Docker changes it (:func:`configuration`).
+Root of the guest starts them with this computer's own ``runc``, without an engine, configured as
+Docker does by default (:mod:`vmcompare.engines.images.oci`) but with a shorter call filter; then
+one flag of ``docker run`` at a time is changed, as Docker changes it.
 
 Other differences to Docker: ``runc run --no-pivot``, because a root file system in RAM cannot be
 pivoted away; one root file system for all containers of a guest; no network bridge (a container's
