@@ -13,7 +13,6 @@ from vmcompare.evidence.statistics import (
     SEED,
     doubts,
     median_interval,
-    outliers,
     paired_ratio,
     trend,
 )
@@ -96,10 +95,6 @@ def test_a_trend_is_found_as_by_scipys_tau(n: int, digits: int) -> None:
 
 def test_what_is_all_the_same_has_no_trend() -> None:
     assert trend(np.ones(9)) == 1
-
-
-def test_an_outlier_is_flagged_and_the_rest_is_not() -> None:
-    assert outliers([1.0, 1.1, 0.9, 1.0, 1.05, 9.0]).tolist() == [False] * 5 + [True]
 
 
 def test_an_interval_is_written_in_words_and_its_absence_too() -> None:

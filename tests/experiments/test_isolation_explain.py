@@ -219,10 +219,9 @@ def test_a_flag_that_changes_something_else_than_registered_is_named(
         ("--ipc=host", "namespace: ipc", False), ("--ipc=host", "mount", True),
     ]  # fmt: skip
     picture = figure("flags", view)
-    assert "--ipc=host lets through 3: gets through: mount" in picture.alt
+    assert "--ipc=host lets through 3 and opens mount" in picture.alt
     assert "--ipc=host, mount (changed)" in picture.words
     assert "--ipc=host, namespace: ipc (not changed)" in picture.words
-    assert "gets through: all that is refused by default, but" in picture.alt
     assert "changed exactly the probes" in figure("flags", views["full"]).words
 
 
@@ -259,9 +258,8 @@ def test_what_root_may_do_stands_beside_the_number_of_its_capabilities(
     views: Mapping[str, View],
 ) -> None:
     table = cells("capabilities", views["full"]).set_index("who")
-    assert table["capabilities"].tolist() == ["41", "14", "0"]
-    assert table.loc["container", "names"].startswith("CHOWN, DAC_OVERRIDE, FOWNER")
-    assert table.loc["container", "set-uid programs"] == "not forbidden"
+    assert table.loc["container", "capabilities"].startswith("14: CHOWN, DAC_OVERRIDE, FOWNER")
+    assert table.loc["host process", "capabilities"].startswith("41: CHOWN")
     none = table.loc["container, no capabilities"]
     assert none["write into /"] == "ok"
     assert none["send raw packets"] == "EPERM: not permitted"

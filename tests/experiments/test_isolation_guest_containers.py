@@ -9,7 +9,6 @@ import pytest
 from isolation_actors import ALL_PROBES, HOST_KERNEL, Actor, Said, Stage, all_rows, dead
 
 from vmcompare.engines.images import oci
-from vmcompare.errors import UnknownName
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import guest_containers, probes
@@ -106,18 +105,6 @@ def test_a_capability_lifts_the_filter_from_its_calls_and_no_others() -> None:
 
     assert refused("") - refused("--cap-add=SYS_ADMIN") >= {"mount", "unshare", "clone", "bpf"}
     assert {"keyctl", "userfaultfd", "init_module"} <= refused("--cap-add=SYS_ADMIN")
-
-
-def test_a_word_that_is_none_is_refused() -> None:
-    with pytest.raises(UnknownName):
-        made("--net=host")
-
-
-def test_a_line_of_shell_holds_whatever_the_name_is() -> None:
-    assert "'a b'" in guest_containers.start_line("a b")
-    assert guest_containers.start_line("A").endswith(
-        "runc run --no-pivot --bundle /c/A A </dev/null"
-    )
 
 
 # ---- the grid -----------------------------------------------------------------------------------

@@ -86,6 +86,13 @@ def test_formulas_are_mathml(soup: BeautifulSoup) -> None:
     assert not soup.select("p div")
 
 
+def test_short_code_is_kept_in_one_line(soup: BeautifulSoup) -> None:
+    short = soup.select("code.vmc-short")
+    assert "code" in [code.get_text() for code in short]
+    assert all(len(code.get_text()) <= 20 for code in short)
+    assert not soup.select("pre > code.vmc-short")
+
+
 def test_tables_scroll_in_regions_of_their_own(soup: BeautifulSoup) -> None:
     regions = soup.select("div.vmc-scroll")
     assert len(regions) == len(soup.select("table")) == 2

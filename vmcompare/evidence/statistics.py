@@ -177,13 +177,3 @@ def trend(data: NDArray[np.float64]) -> float:
     tied = (ties * (ties - 1) * (2 * ties + 5)).sum()
     spread = math.sqrt((n * (n - 1) * (2 * n + 5) - tied) / 18)
     return math.erfc(max(abs(later) - 1, 0) / spread / math.sqrt(2)) if spread else 1.0
-
-
-def outliers(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which values (shape ``(n,)`` in and out) lie beyond Tukey's fences; never to be dropped."""
-    import numpy as np
-
-    data = np.asarray(values, dtype=float)
-    low, high = np.quantile(data, [0.25, 0.75])
-    reach = 1.5 * (high - low)
-    return np.asarray((data < low - reach) | (data > high + reach))

@@ -109,7 +109,7 @@ NAMES: Mapping[str, str] = {
     "disk_s": "time of known work on a disk",
     "network_s": "time of a known transfer",
     "guest_ram_to_limit_ratio": "guest RAM in use ÷ its limit",
-    "host_cpu_to_vcpu_ratio": "host processor time ÷ (vCPUs × wall)",
+    "host_cpu_to_vcpu_ratio": "host processor time ÷ (the VM’s processors × elapsed time)",
 }
 """Metric name → what a finding calls it."""
 

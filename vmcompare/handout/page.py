@@ -223,6 +223,7 @@ class _Exporter(HTMLExporter):
 
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _LABEL_MAX = 80
+_SHORT = 20
 _SVG = "data:image/svg+xml;base64,"
 _LOADING = {"script": "src", "img": "src", "image": "href", "use": "href"}
 
@@ -236,6 +237,7 @@ def _finished(body: str, notebook: Path, edition: str) -> str:
     _drop_styles(main)
     _headings(soup, main, notebook.stem)
     _tables(soup, main)
+    _short_code(main)
     _formulas(main)
     _pictures(main)
     _zoomable(main)
@@ -347,6 +349,13 @@ def _tables(soup: BeautifulSoup, main: Tag) -> None:
         region = soup.new_tag("div", attrs={"class": "vmc-scroll"})
         region["role"], region["tabindex"], region["aria-label"] = "region", "0", label
         table.wrap(region)
+
+
+def _short_code(main: Tag) -> None:
+    """Code of so few letters that it fits a line of a telephone is not broken: ``--cpus``."""
+    for code in main.select(":not(pre) > code"):
+        if len(code.get_text()) <= _SHORT:
+            code["class"] = "vmc-short"
 
 
 def _formulas(main: Tag) -> None:

@@ -31,7 +31,7 @@ class Row:
             draws neither.
         points: single values; the order spreads them, the same every time.
         pale: single values that are shown and do not count (warm-ups).
-        hollow: whether the marks are outlines: one for all of them, or one a point.
+        hollow: whether its one mark is an outline.
         span: ends of a thick line, an interval or a range; none is drawn where they are infinite.
         note: a second line of words below the label.
         beside: words beside its one mark.
@@ -45,7 +45,7 @@ class Row:
     value: float | None
     points: Sequence[float] = ()
     pale: Sequence[float] = ()
-    hollow: bool | Sequence[bool] = False
+    hollow: bool = False
     span: tuple[float, float] = (-math.inf, math.inf)
     note: str = ""
     beside: str = ""
@@ -90,13 +90,10 @@ def _draw_row(axes: Axes, y: int, row: Row, *, guide: bool) -> None:
             value, middle, row.look.marker, markersize=6, markerfacecolor=row.look.colour,
             markeredgecolor=row.look.colour, alpha=PALE, zorder=1.5,
         )  # fmt: skip
-    outlines = [row.hollow] * len(row.points) if isinstance(row.hollow, bool) else row.hollow
-    for place, (value, hollow) in enumerate(zip(row.points, outlines, strict=True)):
+    for place, value in enumerate(row.points):
         axes.plot(
             value, middle + 0.07 * (place % 5 - 2), row.look.marker, markersize=6,
-            markerfacecolor="white" if hollow else row.look.colour,
-            markeredgecolor=row.look.colour if hollow else "white",
-            markeredgewidth=1.2 if hollow else 0.5,
+            markerfacecolor=row.look.colour, markeredgecolor="white", markeredgewidth=0.5,
         )  # fmt: skip
     if row.value is not None and row.points:
         axes.plot([row.value] * 2, [y - 0.41, y + 0.15], color="black", linewidth=1.6)

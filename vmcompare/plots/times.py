@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vmcompare.evidence.statistics import SEED, median_interval, outliers
+from vmcompare.evidence.statistics import SEED, median_interval
 from vmcompare.evidence.units import ratio, seconds
 from vmcompare.evidence.view import Column, View, caption, container, mixed
 from vmcompare.plots import marks, style
@@ -27,9 +27,9 @@ def strip(
 ) -> Picture:
     """Every run of a time metric (s) on a log axis, a row a series.
 
-    Outliers (Tukey's fences) are drawn as open markers, never dropped; warm-ups are pale, and count
-    nowhere; failed runs are counted in the label. ``what`` is one run, in a word ("start");
-    ``extra`` are sentences for the caption; ``where`` is as in :meth:`View.columns`.
+    Warm-ups are pale, and count nowhere (the placeholder ``warmed`` tells of them); failed runs are
+    counted in the label. ``what`` is one run, in a word ("start"); ``extra`` are sentences for the
+    caption; ``where`` is as in :meth:`View.columns`.
 
     Raises ``Unavailable``: the view holds no valid value of ``metric``, not even of a warm-up.
     """
@@ -42,8 +42,8 @@ def strip(
     style.log_seconds(axes, [v for c in found for v in (*c.values, *c.warm_up_values)])
     axes.set_xlabel(f"time of one {what} (logarithmic)", fontsize=style.SMALL_PT)
     warmed = any(column.warm_up_values for column in found)
-    said = f"Pale: the first {what}s, which only warm up and are not counted." if warmed else ""
-    return Picture(figure, _strip_alt(found, what), caption(view, found, said, *extra))
+    said = caption(view, found, *extra)
+    return Picture(figure, _strip_alt(found, what), said, {"warmed": warmed})
 
 
 def _row(column: Column, *, mixed: bool) -> marks.Row:
@@ -63,7 +63,6 @@ def _row(column: Column, *, mixed: bool) -> marks.Row:
         median.estimate,
         values,
         pale,
-        hollow=[bool(far) for far in outliers(values)],
         span=(median.low, median.high),
         note=note,
     )
@@ -181,9 +180,8 @@ def phases(view: View) -> Picture:
     axes.set_ylim(0, sum(heights))
     axes.set_xlim(0, 1)
     axes.axis("off")
-    note = "Medians, phase by phase, so they may not add up to the median of whole starts."
-    if any(medians(column).get(Phase.FIRST_BYTE) == 0 for column in found):
-        note += " A container’s first byte was there before the engine had answered."
+    early = any(medians(column).get(Phase.FIRST_BYTE) == 0 for column in found)
+    note = "A container’s first byte was there before the engine had answered." if early else ""
     return Picture(figure, _phases_alt(found), caption(view, _starts(found), note))
 
 

@@ -153,7 +153,7 @@ def test_value_bound_and_limits_of_a_part_stand_apart(evidence: Evidence) -> Non
     assert "bound" not in memory["Value"]
     assert memory["Bound"] == "at least 2.00×"
     assert "software emulation" in memory["Limited by"]
-    assert "decides no claim about time" in start["Open because"]
+    assert "cannot settle this claim" in start["Open because"]
     assert "a product" in start["Beside it"]
     assert "software emulation" in start["From"]
     assert facts["Found"].endswith(": yes (the claim needs: no).")

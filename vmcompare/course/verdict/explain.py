@@ -127,7 +127,8 @@ HEADLINES: Sequence[Headline] = (
     ),
     Headline(
         "05b", "a kernel panic stops its neighbour", ("S1a", "faults"),
-        "container_kernel_panic_stops_both_containers", "!sibling_vm_misses_no_heartbeat",
+        "privileged:container_kernel_panic_stops_both_containers",
+        "!sibling_vm_misses_no_heartbeat",
     ),
 )  # fmt: skip
 
@@ -307,6 +308,7 @@ def choices(evidence: Evidence) -> Mapping[str, str]:
     said["container_bytes"], said["vm_bytes"] = map(_words, _sides(image))
     said["container_start"] = _words(_sides(start)[0])
     said["all_vms"] = said["both"] = ABSENT
+    said["all_services"] = str(CUSTOMERS * SERVICES)
     if container and vm:
         many, each = CUSTOMERS * SERVICES, vm.interval.estimate
         said["all_vms"] = written(many * each, "bytes")

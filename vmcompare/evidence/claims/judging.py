@@ -119,7 +119,7 @@ def told(claim: Claim, finding: Finding) -> Iterator[tuple[str, tuple[str, ...]]
         bound = written(claim.bound, claim.quantity.unit)
         yield "Bound", (f"at {'least' if least else 'most'} {bound}",)
         if finding.verdict is Conclusion.NOT_MEASURED:
-            yield "Open because", (f"{EMULATION} decides no claim about time or processor",)
+            yield "Open because", (f"a time under {EMULATION} cannot settle this claim",)
         if finding.despite:
             yield "Decided because", (f"it fails {finding.despite}",)
     else:
@@ -238,7 +238,7 @@ def _number(claim: Claim, wanted: Quantity, frame: pd.DataFrame) -> Finding:
     if at_least and found.handicapped and verdict is Conclusion.REFUTED:
         despite, why = HANDICAP, f"{why}, {HANDICAP}"
     if found.emulated and claim.kind is ClaimKind.TIME and not despite:
-        why = f"The VMs ran under {EMULATION} here, which decides no claim about time or processor"
+        why = f"The VMs ran under {EMULATION} here, and such a time cannot settle this claim"
         why += f" ({against})."
         return Finding(Conclusion.NOT_MEASURED, why, interval, interval.n, str(found))
     reason = f"{_capital(against)}{why}."

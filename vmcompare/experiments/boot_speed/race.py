@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from vmcompare.evidence.units import seconds
 from vmcompare.evidence.view import Column, View
-from vmcompare.plots.times import fill, phase_name
+from vmcompare.plots.times import fill, phase_name, until_first_byte
 from vmcompare.sandbox import Phase
 
 SLOW_MOTION = 100
@@ -19,15 +19,10 @@ SLOW_MOTION = 100
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """One start of a series.
-
-    Attributes:
-        column: the series, with the phases of all its starts.
-        parts: each phase of this start with its seconds, up to the first byte.
-    """
+    """One start of a series: the series, and each phase of this start with its seconds."""
 
     column: Column
-    parts: tuple[tuple[Phase, float], ...]
+    parts: Mapping[Phase, float]
 
     @property
     def factor(self) -> int:
@@ -36,7 +31,22 @@ class Runner:
 
     @property
     def total_s(self) -> float:
-        return sum(seconds for _, seconds in self.parts)
+        return sum(self.parts.values())
+
+    def bars(self) -> Iterator[Mapping[str, Any]]:
+        """Each phase that took time, as it is shown: when it begins, for how long, its colour."""
+        begins_s = 0.0
+        for phase, took_s in self.parts.items():
+            shown_s = took_s * self.factor
+            if took_s:
+                yield {
+                    "name": phase_name(self.column, phase),
+                    "colour": fill(self.column, phase)[0],
+                    "took_s": took_s,
+                    "begins_s": begins_s,
+                    "shown_s": shown_s,
+                }
+            begins_s += shown_s
 
 
 def runners(view: View) -> list[Runner]:
@@ -53,16 +63,8 @@ def runners(view: View) -> list[Runner]:
         middle, rows = column.median.estimate, column.rows
         starts = zip(rows["value"], rows["block"], rows["rep"], strict=True)
         _, block, rep = min(starts, key=lambda one: abs(float(one[0]) - middle))
-        start = timed.where(block=int(block), rep=int(rep))
-        found.append(Runner(timed, tuple(_until_first_byte(start))))
+        found.append(Runner(timed, until_first_byte(timed.where(block=int(block), rep=int(rep)))))
     return [runner for runner in found if runner.parts]
-
-
-def _until_first_byte(start: Column) -> Iterator[tuple[Phase, float]]:
-    for name, value in zip(start.rows["phase"], start.rows["value"], strict=True):
-        yield Phase(name), float(value)
-        if name == Phase.FIRST_BYTE:
-            return
 
 
 def race(view: View) -> Markup:
@@ -76,23 +78,5 @@ def race(view: View) -> Markup:
     longest_s = max((lane.total_s * lane.factor for lane in lanes), default=0.0) or 1.0
     folder = PackageLoader("vmcompare.experiments.boot_speed", ".")
     templates = Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    shown = [(lane, list(_bars(lane))) for lane in lanes]
-    made = templates.get_template("race.html.j2").render(
-        lanes=shown, longest_s=longest_s, seconds=seconds
-    )
-    return Markup(made)
-
-
-def _bars(lane: Runner) -> Iterator[Mapping[str, Any]]:
-    """Each phase that took time, as it is shown: when it begins, for how long, in which colour."""
-    begins_s = 0.0
-    for phase, took_s in lane.parts:
-        if took_s:
-            yield {
-                "name": phase_name(lane.column, phase),
-                "colour": fill(lane.column, phase)[0],
-                "took_s": took_s,
-                "begins_s": begins_s,
-                "shown_s": took_s * lane.factor,
-            }
-        begins_s += took_s * lane.factor
+    template = templates.get_template("race.html.j2")
+    return Markup(template.render(lanes=lanes, longest_s=longest_s, seconds=seconds))

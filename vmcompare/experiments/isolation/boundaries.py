@@ -1,12 +1,11 @@
 """The boundaries on this computer: probes against the host and against a neighbour.
 
-Rows, one round: ``probe`` and ``observation`` of each variant, and the facts that
-``data/claims.csv`` registers for S1b, S3 and S5; failed ones with the reason where something cannot
-be measured.
+Rows, one round: ``probe`` and ``observation`` of each variant, and the facts of claims S1b, S3 and
+S5.
 
-The host process comes first, because it tells what probes can be aimed at. Where there is none
-(macOS, Windows), probes that name something of the host are not made; nor are they in containers
-whose engine runs in a VM of its own, because this computer is not their host.
+The host process comes first, because it tells what probes can be aimed at. Without it (macOS,
+Windows), and in containers whose engine runs in a VM of its own, probes that name something of the
+host are not made.
 
 *Neighbours*: instance A knows the process number, the file's path, the address and the port of
 instance B. Does it see, read, signal or reach it?
@@ -94,11 +93,8 @@ VARIANTS: tuple[Variant, ...] = (
 class Survey:
     """What instances have answered so far, by the name of the variant.
 
-    Attributes:
-        kept: keeps open what the probes are aimed at.
-        targets, host: what probes are aimed at, and what the host read; ``None`` where it was not
-            asked.
-        through: probe → whether it got through.
+    ``kept`` keeps open what the probes are aimed at; ``targets`` and ``host`` are that, and what
+    the host read (``None`` where it was not asked).
     """
 
     context: Context
@@ -200,10 +196,7 @@ def _ask(survey: Survey, variant: Variant) -> Iterator[Measurement]:
 
 def listener(stack: contextlib.ExitStack) -> socket.socket:
     """A socket that listens on this computer's loopback address until ``stack`` closes it."""
-    listening = stack.enter_context(socket.socket())
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()
-    return listening
+    return stack.enter_context(socket.create_server(("127.0.0.1", 0)))
 
 
 # ---- the facts -----------------------------------------------------------------------------------
@@ -320,8 +313,6 @@ _ADDRESS = re.compile(r"inet (\d+)\.(\d+)\.(\d+)\.(\d+)/")
 _NOBODYS = (192, 0, 2, 1)
 """The address taken for a neighbour without one: it is reserved for documentation (RFC 5737)."""
 
-_HIDDEN = "the neighbour's process has no number here: its engine runs in a virtual machine"
-
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -349,7 +340,7 @@ def pair_rows(survey: Survey, variant: Variant) -> Iterator[Measurement]:
                 kernel = pair.one.said["kernel release"]
                 yield filled(mine, float(through), text=text, guest_kernel=kernel)
             else:
-                yield failed(mine, _HIDDEN)
+                yield failed(mine, "it has no number here: its engine runs in a virtual machine")
 
     return or_failed(rows(), *expected)
 

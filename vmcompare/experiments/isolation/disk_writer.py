@@ -2,9 +2,8 @@
 
 Two containers, each on a volume of its own, and two VMs, each on a disk of its own: both kinds lie
 in files of this computer. The neighbour writes 4 KiB at a time and waits until the disk has them
-(``O_DSYNC``), first beside an instance that does nothing, then while that one writes. The writer
-writes the same 64 MiB again and again and waits for the disk after each time; it ends after
-:data:`WRITER_S` seconds or :data:`MOST_TIMES` times.
+(``O_DSYNC``), first beside an instance that does nothing, then while that one writes the same
+64 MiB again and again, and waits for the disk after each time.
 
 Rows, ``block`` = round: ``duration_s`` of one write of the neighbour, ``phase`` = write beside a
 quiet program, write beside a disk writer. Whatever the disk does is divided out only between two

@@ -23,7 +23,6 @@ from vmcompare.experiments.isolation.probe_grids import (
     arm,
     default_container,
     deviations,
-    flips,
     misconfigured,
     mixed,
     neighbours,
@@ -48,10 +47,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def _column(one: Arm, arms: list[Arm]) -> str:
-    """A short heading; with the emulation, where there was one."""
-    words = one.label(mixed=mixed(arms)).replace("container, no ", "no ")
-    return f"{words} ({EMULATION})" if one.emulated else words
+def _answers(name: str, arms: list[Arm]) -> Row:
+    """The answers to one probe, a column an arm; with the emulation, where there was one."""
+    row = {"what is tried": PROBES[name].says}
+    for one in arms:
+        heading = one.label(mixed=mixed(arms)).replace("container, no ", "no ")
+        row[f"{heading} ({EMULATION})" if one.emulated else heading] = one.text(name)
+    return row
 
 
 # ---- probes --------------------------------------------------------------------------------------
@@ -94,30 +96,18 @@ def answers_table(view: View) -> Iterator[Row]:
     outside = arm(view, Platform.PROCESS)
     first = of_lesson(inside.answers)
     for name in [*first, *(n for n in aimed(inside.answers, HOST) if n not in first)]:
+        gets, flags = inside.text(name), _flags_for(name, opened)
+        there = outside.text(name) if outside and name in outside.denied() else ""
+        so_does = "so does the host process" if there == gets else f"the host process {there}"
         yield {
             "what is tried": PROBES[name].says,
-            "boundary": _boundary(name, inside, outside, opened),
-            "a default container gets": inside.text(name) + _refused_too(name, inside, outside),
+            # None shows where the host process gets the same error, and no flag changes it.
+            "boundary": PROBES[name].boundary if flags or there != gets else "none shown here",
+            "a default container gets": f"{gets}; {so_does}" if there else gets,
             "one flag that lets it through": "not needed"
             if inside.answers[name].got_through
-            else _flags_for(name, opened) or _filter_here(name, view),
+            else flags or _filter_here(name, view),
         }
-
-
-def _boundary(
-    name: str, inside: Arm, outside: Arm | None, opened: Mapping[str, frozenset[str]] | None
-) -> str:
-    """The boundary of a probe; none is shown where the host process gets the same error, and no
-    flag changes it."""
-    if (
-        outside is not None
-        and name in outside.denied()
-        and outside.text(name) == inside.text(name)
-        and opened is not None
-        and not _flags_for(name, opened)
-    ):
-        return "none shown here"
-    return PROBES[name].boundary
 
 
 def _filter_here(name: str, view: View) -> str:
@@ -126,15 +116,6 @@ def _filter_here(name: str, view: View) -> str:
     if here is not None and name in here.through():
         return "--security-opt=seccomp=unconfined (on this computer, not in that VM)"
     return "none of those tried"
-
-
-def _refused_too(name: str, inside: Arm, outside: Arm | None) -> str:
-    """Words for a probe that the host process is refused as well: no boundary shows there."""
-    if outside is None or name not in outside.denied():
-        return ""
-    if outside.text(name) == inside.text(name):
-        return "; so does the host process"
-    return f"; the host process {outside.text(name)}"
 
 
 def _flags_for(name: str, opened: Mapping[str, frozenset[str]] | None) -> str:
@@ -152,22 +133,20 @@ def probes_table(view: View) -> Iterator[Row]:
     """The answer to every probe in every arm on this computer."""
     arms = probed(view)
     for name in aimed(tried(arms), HOST, ITSELF):
-        yield {"what is tried": PROBES[name].says} | {
-            _column(one, arms): one.text(name) for one in arms
-        }
+        yield _answers(name, arms)
 
 
 # ---- one flag of a command line ------------------------------------------------------------------
 
 
 @style.own()
-def _counted(rows: Sequence[marks.Row], most: float, what: str) -> Figure:
-    """Rows of marks over one axis of counts, from 0 to ``most``."""
+def _counted(rows: Sequence[marks.Row], most: int) -> Figure:
+    """Rows of marks over one axis: how many probes get through, of ``most``."""
     figure = style.figure(marks.HEIGHT_IN * len(rows) + 0.7)
     axes = figure.subplots()
     marks.draw(axes, rows, guide=True)
     axes.set_xlim(0, most * 1.02)
-    axes.set_xlabel(what, fontsize=style.SMALL_PT)
+    axes.set_xlabel(f"probes that get through, of {most}", fontsize=style.SMALL_PT)
     return figure
 
 
@@ -190,10 +169,11 @@ def flags_figure(view: View) -> Picture:
     ]  # fmt: skip
     said = [f"The default container lets through {len(base.through())} of {of} probes"]
     for one in flags:
-        said.append(f"{one.confinement} lets through {len(one.through())}: {_turned_by(base, one)}")
+        more = ", ".join(aimed(opens(base, one), HOST)) or "none"
+        said.append(f"{one.confinement} lets through {len(one.through())} and opens {more}")
     odd = deviations(base, flags)
     return Picture(
-        _counted(rows, of, f"probes that get through, of {of}"),
+        _counted(rows, of),
         f"{'. '.join(said)}.",
         placeholders={
             "source": view.caption(),
@@ -216,21 +196,6 @@ def _names(probes: Iterable[str], place: float) -> str:
         if len(said) <= _LETTERS * (1 - place):
             return said
     return ""
-
-
-def _turned_by(base: Arm, one: Arm) -> str:
-    changed = aimed(flips(base, one), HOST, ITSELF)
-    opened = [n for n in changed if one.answers[n].got_through]
-    closed = [f"{n} ({one.text(n)})" for n in changed if n not in opened]
-    still = [n for n in base.denied() if n not in opened and n in one.made()]
-    said = []
-    if len(opened) > len(still):
-        said.append(f"gets through: all that is refused by default, but {', '.join(still) or '–'}")
-    elif opened:
-        said.append(f"gets through: {', '.join(opened)}")
-    if closed:
-        said.append(f"is refused: {', '.join(closed)}")
-    return "; ".join(said) or "nothing"
 
 
 @explained.whatif("several_flags")
@@ -257,7 +222,7 @@ def several_flags(view: View) -> WhatIf:
         ]  # fmt: skip
         some = sizes[int(k)]
         return Picture(
-            _counted(rows, most, f"probes that get through, of {most}"),
+            _counted(rows, most),
             f"{k:g} of {len(opened)} flags on one line: {mean(some):.1f} of {most} probes get "
             f"through on average, between {min(some)} and {max(some)}. {MODELLED}",
         )
@@ -283,9 +248,7 @@ def neighbours_table(view: View) -> Iterator[Row]:
     """What one instance can do to the one beside it."""
     arms = neighbours(view)
     for name in aimed(tried(arms), NEIGHBOUR):
-        yield {"what is tried": PROBES[name].says} | {
-            _column(one, arms): one.text(name) for one in arms
-        }
+        yield _answers(name, arms)
 
 
 @explained.values("neighbours", "table")
@@ -303,12 +266,10 @@ def only_connects(view: View) -> Values:
 _AS_ROOT = ("raw socket", "root files: write")
 """A probe that user 0 passes with a capability, and one that it passes without any."""
 
-_SET_UID = "set-uid: gain"
-
 
 @explained.table("capabilities")
 def capabilities_table(view: View) -> Iterator[Row]:
-    """``CapEff``, how many bits of it are 1, and what user 0 may do with them and without."""
+    """``CapEff``, what user 0 may do with it and without, and the names of its bits that are 1."""
     arms = [
         one
         for one in probed(view)
@@ -325,28 +286,22 @@ def capabilities_table(view: View) -> Iterator[Row]:
         yield {
             "who": one.label(mixed=mixed(arms)),
             "CapEff": one.read["capabilities"],
-            "capabilities": str(len(held)),
             **{PROBES[name].says: one.text(name) for name in _AS_ROOT},
-            "set-uid programs": "not forbidden"
-            if one.answers[_SET_UID].got_through
-            else one.text(_SET_UID),
-            "names": names or "none",
+            "capabilities": f"{len(held)}: {names}" if names else "none",
         }
 
 
 # ---- outcomes ------------------------------------------------------------------------------------
 
 
-@explained.outcome("through")
-def _through(view: View) -> float | None:
-    inside = default_container(view)
-    return None if inside is None or not inside.made() else float(len(inside.through()))
+def _through(one: Arm | None) -> float | None:
+    return float(len(one.through())) if one and one.made() else None
 
 
-@explained.outcome("through_privileged")
-def _through_privileged(view: View) -> float | None:
-    inside = arm(view, Platform.CONTAINER, "--privileged", nested=True)
-    return None if inside is None or not inside.made() else float(len(inside.through()))
+explained.outcome("through")(lambda view: _through(default_container(view)))
+explained.outcome("through_privileged")(
+    lambda view: _through(arm(view, Platform.CONTAINER, "--privileged", nested=True))
+)
 
 
 for _name in ("answers", "probes", "capabilities"):

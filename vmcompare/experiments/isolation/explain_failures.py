@@ -273,18 +273,13 @@ def _kernels(axes: Axes, each: int, stopped: Sequence[int]) -> None:
 # ---- a noisy neighbour ---------------------------------------------------------------------------
 
 WRITER = "disk writer"
+_BURNS, _WRITES = (WORK_QUIET, WORK_BURNER), (WRITE_QUIET, WRITE_BUSY)
 _FELT = (
-    (f"{BURNER} · container, no limit", Platform.CONTAINER, WITHOUT, WORK_QUIET, WORK_BURNER),
-    (
-        f"{BURNER} · container, --cpus={BURN_CPUS}",
-        Platform.CONTAINER,
-        WITH,
-        WORK_QUIET,
-        WORK_BURNER,
-    ),
-    (f"{BURNER} · VM beside VM", Platform.VM_DIRECT, "", WORK_QUIET, WORK_BURNER),
-    (f"{WRITER} · container, no limit", Platform.CONTAINER, "", WRITE_QUIET, WRITE_BUSY),
-    (f"{WRITER} · VM beside VM", Platform.VM_DIRECT, "", WRITE_QUIET, WRITE_BUSY),
+    (f"{BURNER} · container, no limit", Platform.CONTAINER, WITHOUT, *_BURNS),
+    (f"{BURNER} · container, --cpus={BURN_CPUS}", Platform.CONTAINER, WITH, *_BURNS),
+    (f"{BURNER} · VM beside VM", Platform.VM_DIRECT, "", *_BURNS),
+    (f"{WRITER} · container, no limit", Platform.CONTAINER, "", *_WRITES),
+    (f"{WRITER} · VM beside VM", Platform.VM_DIRECT, "", *_WRITES),
 )
 """In words; platform and confinement of who takes much, and the neighbour's phases beside a quiet
 program and beside that one."""
@@ -294,7 +289,7 @@ program and beside that one."""
 @style.own()
 def noisy_neighbour_figure(view: View) -> Picture:
     """How many times as long a neighbour takes, beside each program; a mark a round."""
-    rows = []
+    rows, writers = [], {}
     for label, platform, held, calm, busy in _FELT:
         for column in view.columns("duration_s", platform=str(platform), confinement=held)[:1]:
             loud, quiet = column.where(phase=busy), column.where(phase=calm)
@@ -308,6 +303,8 @@ def noisy_neighbour_figure(view: View) -> Picture:
                 ]
                 value = times.estimate
                 rows.append(marks.Row(label, ratio(value), look, value, points=points))
+                if busy == WRITE_BUSY:
+                    writers[platform] = column.emulated
     if not rows:
         raise absent("neighbour that was disturbed")
     figure = style.figure(marks.TALL_IN * len(rows) + 0.8)
@@ -332,7 +329,8 @@ def noisy_neighbour_figure(view: View) -> Picture:
     ]
     values: Values = {
         "busy": "; ".join(loads),
-        "writes": any(row.label.startswith(WRITER) for row in rows),
+        "writes": bool(writers),
+        "slow_writes": len(set(writers.values())) > 1,
         "cpus": BURN_CPUS,
         "expected": ratio(1 / (1 - BURN_CPUS)),
     }

@@ -1,9 +1,8 @@
 """Containers in a disposable VM, where a misconfigured one can do no harm.
 
-The guest is ``vm-direct`` with the image ``CONTAINER_HOST``: its root starts containers with this
-computer's own ``runc``, without an engine. They are configured as Docker does by default
-(:mod:`vmcompare.engines.images.oci`), with a shorter call filter; then one flag of ``docker run``
-at a time is changed, as Docker changes it (:func:`configuration`).
+Root of the guest starts them with this computer's own ``runc``, without an engine, configured as
+Docker does by default (:mod:`vmcompare.engines.images.oci`) but with a shorter call filter; then
+one flag of ``docker run`` at a time is changed, as Docker changes it.
 
 Other differences to Docker: ``runc run --no-pivot``, because a root file system in RAM cannot be
 pivoted away; one root file system for all containers of a guest; no network bridge (a container's
@@ -15,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +22,7 @@ from typing import Any
 from vmcompare.engines.images.oci import CAPABILITIES, CPU_PERIOD_US
 from vmcompare.engines.images.oci import configuration as by_default
 from vmcompare.engines.programs import calls
-from vmcompare.errors import LaunchFailure, Unavailable, UnknownName
+from vmcompare.errors import LaunchFailure, Unavailable
 from vmcompare.evidence.recording import Measurement
 from vmcompare.evidence.units import MIB
 from vmcompare.experiments.isolation import probes
@@ -106,10 +104,8 @@ def configuration(
 ) -> dict[str, Any]:
     """An OCI configuration: Docker's defaults with one flag of :data:`FLAGS` changed.
 
-    ``args`` is the argv of the first program. Raises ``UnknownName``: there is no such flag.
+    ``args`` is the argv of the first program.
     """
-    if flag not in FLAGS:
-        raise UnknownName("flag", flag, FLAGS)
     held: Sequence[str] = {
         "--privileged": tuple(f"CAP_{name}" for name in probes.CAPABILITY_NAMES),
         "--cap-add=SYS_ADMIN": (*CAPABILITIES, "CAP_SYS_ADMIN"),
@@ -243,16 +239,10 @@ def start_line(name: str) -> str:
 
     Its exit code is the first program's, or runc's own where the container did not start.
     """
-    folder, written = shlex.quote(f"/c/{name}"), shlex.quote(f"/c/{name}.json")
     return (
-        f"mkdir -p {folder} && cp {written} {folder}/config.json && "
-        f"runc run --no-pivot --bundle {folder} {shlex.quote(name)} </dev/null"
+        f"mkdir -p /c/{name} && cp /c/{name}.json /c/{name}/config.json && "
+        f"runc run --no-pivot --bundle /c/{name} {name} </dev/null"
     )
-
-
-def error_file(name: str) -> str:
-    """The file of the guest for standard error of a container and of ``runc``."""
-    return f"/tmp/{name}.err"
 
 
 def first_process(name: str) -> str:

@@ -202,8 +202,7 @@ class Instances:
         lines = [f"{heartbeat.PATH} {own} &"]
         for name, configuration in containers.items():
             guest_containers.write(box, name, configuration)
-            errors = guest_containers.error_file(name)
-            lines.append(f"{guest_containers.start_line(name)} 2>{errors} &")
+            lines.append(f"{guest_containers.start_line(name)} 2>/tmp/{name}.err &")
         argv = ("sh", "-c", "\n".join([*lines, "wait"]))
         try:
             return self._followed(box, argv, own + "".join(containers))

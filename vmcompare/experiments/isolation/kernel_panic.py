@@ -230,7 +230,7 @@ class Panics:
 
 def _signal(name: str) -> tuple[str, ...]:
     """For the guest: signal a container's first process to ask, and print what it says."""
-    file, tenths = guest_containers.error_file(name), ASKED_S * 10
+    file, tenths = f"/tmp/{name}.err", ASKED_S * 10
     line = f"""kill -USR1 "$({guest_containers.first_process(name)})" || exit 2
 n=0
 until grep -q '{_ASKED}' {file} || [ $n -gt {tenths} ]; do sleep 0.1; n=$((n + 1)); done

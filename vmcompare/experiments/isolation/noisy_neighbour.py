@@ -2,23 +2,19 @@
 
 Three times a neighbour beside a hog, a program that takes: in a container without limits and in one
 with limits, both in a disposable VM, and in a VM beside another VM. In each round each hog takes
-memory in pieces, then processor time, and then processes that sleep. While one computes, the
-neighbour works as well: from SIGUSR1 to SIGUSR2 it does equal pieces of work, and writes a letter
-after each. Docker's own container with limits, on this computer, and a VM that boots a distribution
-(the kind that findings are about) are asked for more than their limits, too. What a writer to the
-disk does is in :mod:`.disk_writer`.
+memory in pieces, then processor time while the neighbour works as well, and then processes that
+sleep. Docker's own container with limits, on this computer, and a VM that boots a distribution are
+asked for more than their limits, too. For a writer to the disk see :mod:`.disk_writer`.
 
-A hog is bounded by what it asks for and by a limit from outside. It reads that limit back first
-(from its control group, or as the memory of its guest); where that is not in force, it does not
-begin, and its rows say so.
+A hog is bounded by what it asks for and by a limit from outside, which it reads back first; where
+that is not in force, it does not begin, and its rows say so.
 
 Rows, ``block`` = round: ``duration_s`` of a piece of the neighbour's work (``phase`` = work beside
 a quiet program, work beside a CPU burner); ``cgroup_bytes``, the peak of the hog's control group;
 ``item_count``, processes it reached; ``guest_ram_to_limit_ratio``, RAM that the host gives a guest
 that wants more, per ``-m``; ``host_cpu_to_vcpu_ratio``, host CPU seconds of the emulator per vCPU
 and second, with two busy loops; and the facts ``container_memory_limit_holds`` and
-``container_cpu_limit_holds``. Older recordings also have ``gap_p99_s``: a heartbeat was listened to
-while a hog took memory and processes, and hardly noticed.
+``container_cpu_limit_holds``. Older recordings also have ``gap_p99_s``, of a heartbeat.
 """
 
 from __future__ import annotations
@@ -62,7 +58,6 @@ processes it starts."""
 BURN_CPUS = 0.2
 """Processors of a hog that computes with limits."""
 
-_WAIT_S = 60
 _KILLED = 128 + 9  # exit code, in a shell, of a program that was ended by SIGKILL
 _REFUSED = 3  # exit code of a hog whose limit is not in force
 
@@ -329,7 +324,7 @@ class NoisyNeighbours:
 
     def _said(self, one: Neighbourhood, argv: Sequence[str]) -> str:
         """What a command prints in the guest; raises ``Unavailable`` where a hog refuses."""
-        done = self.boxes[one.place].run(argv, timeout_s=_WAIT_S)
+        done = self.boxes[one.place].run(argv, timeout_s=60)
         said = done.output.decode(errors="replace").strip()
         if done.exit_code == _REFUSED:
             raise Unavailable(said, "look at the recording: a limit that is not there is none")
