@@ -15,7 +15,7 @@ import platform
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from enum import StrEnum
@@ -167,6 +167,27 @@ def engine_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
         OSError,
         *more,
     )
+
+
+def removed(remove: Callable[[], object], busy: Collection[int], timeout_s: float) -> bool:
+    """Ask for a removal until there is nothing to remove; whether that came in time.
+
+    Raises the engine's errors, but for those whose code is in ``busy``.
+    """
+    import docker.errors
+
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            remove()
+        except docker.errors.NotFound:
+            return True
+        except docker.errors.APIError as error:
+            if error.status_code not in busy:
+                raise
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
 
 
 def classify(error: BaseException) -> Trouble:

@@ -13,7 +13,6 @@ import contextlib
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -40,12 +39,9 @@ from vmcompare.errors import Unavailable
 
 Say = Callable[[str], None]
 
-QEMU = {
-    "x86_64": ("qemu-system-x86_64", "qemu-system-x86"),
-    "amd64": ("qemu-system-x86_64", "qemu-system-x86"),
-    "aarch64": ("qemu-system-aarch64", "qemu-system-arm"),
-    "arm64": ("qemu-system-aarch64", "qemu-system-arm"),
-}
+_X86 = ("qemu-system-x86_64", "qemu-system-x86")
+_ARM = ("qemu-system-aarch64", "qemu-system-arm")
+QEMU = {"x86_64": _X86, "amd64": _X86, "aarch64": _ARM, "arm64": _ARM}
 """Processor → QEMU's program and its Debian package."""
 
 DOCKER_PACKAGES = ("docker.io", "iptables", "ca-certificates")
@@ -91,7 +87,12 @@ def ensure(say: Say = print) -> None:
     elif package and may_install():
         packages.append(package)
     else:
-        say(f"QEMU is not installed. Next step: {_qemu_next(package)}")
+        step = "install it: https://www.qemu.org/download/"
+        if package and _is_debian():
+            step = f"run: sudo apt-get install {package}"
+        elif platform.system() == "Darwin":
+            step = "run: brew install qemu"
+        say(f"QEMU is not installed. Next step: {step}")
     if packages:
         _install(packages, say)
     if start:
@@ -132,14 +133,6 @@ def _is_debian() -> bool:
     except OSError:
         return False
     return "debian" in f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()
-
-
-def _qemu_next(package: str) -> str:
-    if package and _is_debian():
-        return f"run: sudo apt-get install {package}"
-    if platform.system() == "Darwin":
-        return "run: brew install qemu"
-    return "install it: https://www.qemu.org/download/"
 
 
 def daemons_here() -> list[psutil.Process]:
@@ -209,29 +202,55 @@ def _ready() -> str:
 
 
 class _Daemon(msgspec.Struct):
+    """One that set-up started, as it is written down."""
+
     pid: int
     started: str
     boot: str
+
+    def runs(self) -> bool:
+        return cleanup.is_same_process(self.pid, self.started)
+
+    def end(self) -> bool:
+        """End it softly, then hard with the containerd it started; whether it is gone."""
+        with contextlib.suppress(psutil.Error):  # it is gone, or not ours to end
+            process = psutil.Process(self.pid)
+            # Only direct children: a shim belongs to a container, whose end is the daemon's job.
+            helpers = process.children()
+            if self.runs():
+                process.terminate()
+            if not self._is_gone():
+                for each in (process, *helpers):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        each.kill()
+        return self._is_gone()
+
+    def _is_gone(self) -> bool:
+        """Whether it is within ``STOP_S``."""
+        deadline = time.monotonic() + STOP_S
+        while self.runs() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return not self.runs()
 
 
 def start_own(say: Say) -> None:
     """Start a daemon; should it die at once, again with what its last words suggest."""
     options: tuple[str, ...] = ()
     log = engine_dir() / "dockerd.log"
-    for _ in range(1 + len(REMEDIES)):
-        if _somebody_listens() or daemons_here():
+    while True:
+        if daemons_here():
             busy = "Another Docker is starting: left alone. Next step: try again in a minute"
             say(_ready() if wait_until_it_answers() else busy)
             return
-        daemon = _spawn(options, log)
-        if wait_until_it_answers(daemon):
+        child, daemon = _spawn(options, log)
+        if wait_until_it_answers(child):
             limits = " (containers have no network)" if "--bridge=none" in options else ""
             say(f"{_ready()}: started by us{limits}")
             return
-        _end(daemon.pid, cleanup.started(daemon.pid) or "")
-        daemon.wait()
+        daemon.end()
+        child.wait()
         _pid_file().unlink(missing_ok=True)
-        fresh = remedy(_last_words(log), options)
+        fresh = remedy(_said(log), options)
         if not fresh:
             break
         say(f"Docker did not start: {last_line(log)}. Trying again with {' '.join(fresh)}")
@@ -248,16 +267,15 @@ def remedy(last_words: str, tried: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
+def _spawn(options: tuple[str, ...], log: Path) -> tuple[subprocess.Popen[bytes], _Daemon]:
     """Start a daemon that outlives us, and write down who it is."""
     own_pid_file = engine_dir() / "dockerd.pid"
-    # Left by a daemon that was killed; its number may be somebody else's by now.
-    own_pid_file.unlink(missing_ok=True)
+    own_pid_file.unlink(missing_ok=True)  # of one that was killed: the number may be another's now
     _forget_dead_containerd()
     command = [DAEMON, "--host", f"unix://{SOCKET}", "--pidfile", str(own_pid_file), *options]
     engine_log.command(command)
     with log.open("wb") as out:
-        daemon = subprocess.Popen(
+        child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -266,10 +284,10 @@ def _spawn(options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
             env=cleanup.spared(),
             start_new_session=True,  # Ctrl-C in set-up's terminal is not meant for it
         )
-    ours = _Daemon(daemon.pid, cleanup.started(daemon.pid) or "", cleanup.boot())
-    _pid_file().write_bytes(msgspec.json.encode(ours))
+    daemon = _Daemon(child.pid, cleanup.started(child.pid) or "", cleanup.boot())
+    _pid_file().write_bytes(msgspec.json.encode(daemon))
     _pid_file().chmod(0o600)  # else it would not be obeyed
-    return daemon
+    return child, daemon
 
 
 def _forget_dead_containerd() -> None:
@@ -295,73 +313,25 @@ def wait_until_it_answers(daemon: subprocess.Popen[bytes] | None = None) -> bool
     return False
 
 
-def _somebody_listens() -> bool:
-    """Whether anything accepts connections at Docker's default address."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(2)
-        try:
-            client.connect(str(SOCKET))
-        except TimeoutError:
-            return True  # a full queue is somebody's queue
-        except OSError:
-            return False
-    return True
-
-
 def stop(say: Say = print) -> None:
     """End the daemon that ``ensure`` started; leave any other alone."""
     path = _pid_file()
     try:
-        with cleanup.private(path) as stream:
-            known = paths.understood(stream.read(), _Daemon)
+        known = paths.understood(cleanup.private(path), _Daemon)
     except FileNotFoundError:
         say("No Docker of ours is running")
         return
     except cleanup.Damaged as error:
         say(f"No Docker of ours is known: {path} was left alone: {error}. Next step: remove it")
         return
-    pid, start = (known.pid, known.started) if known else (0, "")
-    if known is None or known.boot != cleanup.boot() or not cleanup.is_same_process(pid, start):
+    if known is None or known.boot != cleanup.boot() or not known.runs():
         say("No Docker of ours is running (its pid file is removed)")
-    elif _end(pid, start):
-        say(f"Stopped the Docker that set-up had started (pid {pid})")
+    elif known.end():
+        say(f"Stopped the Docker that set-up had started (pid {known.pid})")
     else:
-        say(
-            f"The Docker that set-up had started (pid {pid}) does not end. Next step: kill -9 {pid}"
-        )
+        say(f"The Docker that set-up had started does not end. Next step: kill -9 {known.pid}")
         return
     path.unlink(missing_ok=True)
-
-
-def _end(pid: int, start: str) -> bool:
-    """End a daemon softly, then hard with the containerd it started; whether it is gone."""
-    try:
-        daemon = psutil.Process(pid)
-        if not cleanup.is_same_process(pid, start):
-            return True
-        # Only its direct children: a shim belongs to a container, whose end is the daemon's job.
-        helpers = daemon.children()
-        daemon.terminate()
-        if _gone(pid, start, STOP_S):
-            return True
-        daemon.kill()
-        for helper in helpers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                helper.kill()
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
-    return _gone(pid, start, STOP_S)
-
-
-def _gone(pid: int, start: str, timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while cleanup.is_same_process(pid, start):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def engine_dir() -> Path:
@@ -374,16 +344,15 @@ def _pid_file() -> Path:
     return paths.state_dir() / "engine" / "daemon.json"
 
 
-def _last_words(log: Path) -> str:
+def _said(log: Path) -> str:
     try:
-        return log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        return log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
     except OSError:
         return ""
 
 
 def last_line(log: Path) -> str:
-    lines = _last_words(log).strip().splitlines()
-    return lines[-1].strip() if lines else "it said nothing"
+    return (_said(log) or "it said nothing").splitlines()[-1].strip()
 
 
 def main(argv: Sequence[str]) -> int:

@@ -52,14 +52,15 @@ class Swept:
     def add(self, kind: str, name: str) -> None:
         self.ended.append(Ended(kind, name))
 
+    def refuse(self, path: Path, why: object) -> None:
+        """In one line, not too long, and without the name of the path's user."""
+        self.refused.append(f"{printable(short(path))} was left alone: {why}")
+
     def __iter__(self) -> Iterator[Ended]:
         return iter(self.ended)
 
     def __len__(self) -> int:
         return len(self.ended)
-
-
-TOLD = 3  # refused entries of one ledger that are told one by one; the others are counted
 
 
 def sweep() -> Swept:
@@ -81,16 +82,14 @@ def _ledgers(swept: Swept) -> Iterator[Ledger]:
     folder = sessions_dir()
     try:
         status = folder.lstat()
-        reason = not_private(status) if stat.S_ISDIR(status.st_mode) else "it is no folder"
-        found = sorted(folder.iterdir()) if not reason else []
+        if reason := not_private(status) if stat.S_ISDIR(status.st_mode) else "it is no folder":
+            raise Damaged(f"{reason}. Next step: make it yours alone (chmod 700), or remove it")
+        found = sorted(folder.iterdir())
     except FileNotFoundError:
         return
-    except OSError as error:
-        swept.refused.append(f"{_shown(folder)} was left alone: {error.strerror}")
+    except (OSError, Damaged) as error:
+        swept.refuse(folder, error)
         return
-    if reason:
-        step = "make it yours alone (chmod 700), or remove it"
-        swept.refused.append(f"{_shown(folder)} was left alone: {reason}. Next step: {step}")
     for path in found:
         try:
             if not re.fullmatch(rf"{SESSION}\.jsonl", path.name):
@@ -99,12 +98,7 @@ def _ledgers(swept: Swept) -> Iterator[Ledger]:
         except FileNotFoundError:
             continue  # its owner has just ended
         except Damaged as error:
-            swept.refused.append(f"{_shown(path)} was left alone: {error}. Next step: remove it")
-
-
-def _shown(path: Path | str) -> str:
-    """A path fit to be printed: one line, not too long, without the name of its user."""
-    return printable(short(Path(path)))
+            swept.refuse(path, f"{error}. Next step: remove it")
 
 
 def clear(ledger: Ledger, swept: Swept) -> None:
@@ -123,16 +117,14 @@ def clear(ledger: Ledger, swept: Swept) -> None:
     for key in ledger.watched:
         if key != CONTAINERS:
             try:
-                if remove_folder(key, session):
+                if remove_folder(Path(key), session):
                     swept.add("path", key)
             except ValueError as reason:
-                refused.append(f"{_shown(key)}: {reason}")
-    for entry in refused[:TOLD]:
-        swept.refused.append(f"an entry of {ledger.path.name} was left alone, {entry}")
-    if len(refused) > TOLD:
-        swept.refused.append(f"{len(refused) - TOLD} more of {ledger.path.name} were left alone")
-    with contextlib.suppress(OSError):
-        ledger.path.unlink(missing_ok=True)
+                refused.append(f"{printable(short(Path(key)))}: {reason}")
+    if refused:
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        swept.refused.append(f"an entry of {ledger.path.name} was left alone{more}, {refused[0]}")
+    ledger.remove()
 
 
 def roots() -> list[Path]:
@@ -144,54 +136,35 @@ def roots() -> list[Path]:
     return [*places, paths.cache_dir() / "images"]
 
 
-def remove_folder(text: str, session: str) -> bool:
+def remove_folder(path: Path, session: str) -> bool:
     """Remove a folder that a ledger of ``session`` names; whether there was one.
 
     Raises ``ValueError`` with the reason, as a clause, where it is none of that session's, does not
     lie directly in one of our places, or cannot be removed.
     """
-    path = Path(text)
+    import psutil
+
     if not path.is_absolute() or not is_named_for(session, path.name):
         raise ValueError("it is not called as our folders are")
     try:
-        place = os.path.realpath(path.parent, strict=True)
-        known = {os.path.realpath(root) for root in roots()}
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError) as error:
-        raise ValueError("its path cannot be followed") from error
-    if place not in known:
-        raise ValueError("it does not lie in a folder for temporary files (is TMPDIR another?)")
-    try:
-        return _remove_in(Path(place, path.name))
-    except OSError as error:
-        raise ValueError(f"it cannot be removed: {error.strerror}") from error
-
-
-def _remove_in(path: Path) -> bool:
-    try:
+        place = path.parent.resolve(strict=True)
+        if place not in {root.resolve() for root in roots()}:
+            raise ValueError("it lies in no folder for temporary files (is TMPDIR another?)")
+        path = place / path.name
         status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise ValueError("it is no folder")
+        if os.name == "posix" and status.st_uid != user():
+            raise ValueError("it belongs to another user")
+        mounted = (Path(disk.mountpoint) for disk in psutil.disk_partitions(all=True))
+        if any(point.is_relative_to(path) for point in mounted):
+            raise ValueError("something is mounted in it: unmount that first")
+        shutil.rmtree(path)  # follows no link, the path itself included
     except FileNotFoundError:
         return False
-    if not stat.S_ISDIR(status.st_mode):
-        raise ValueError("it is no folder")
-    if os.name == "posix" and status.st_uid != user():
-        raise ValueError("it belongs to another user")
-    if _is_mounted_in(str(path)):
-        raise ValueError("something is mounted in it: unmount that first")
-    shutil.rmtree(path)  # follows no link, the path itself included
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"it cannot be removed ({type(error).__name__})") from error
     return True
-
-
-def _is_mounted_in(path: str) -> bool:
-    """Whether a file system is mounted on ``path`` or below; fields as in proc(5)."""
-    try:
-        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    path = path.replace("\\", "\\134").replace(" ", "\\040")
-    points = (line.split(" ")[4] for line in table.splitlines())
-    return any(point == path or point.startswith(f"{path}/") for point in points)
 
 
 def remove_cgroups(named: str) -> list[str]:

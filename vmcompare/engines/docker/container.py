@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from vmcompare.engines import cleanup
 from vmcompare.engines.commands import one_at_a_time
 from vmcompare.engines.docker import inside
 from vmcompare.engines.docker.inside import Output, Stream
-from vmcompare.engines.docker_connection import REQUEST_TIMEOUT_S, Request, engine_errors
+from vmcompare.engines.docker_connection import REQUEST_TIMEOUT_S, Request, engine_errors, removed
 from vmcompare.engines.images.oci import CPU_PERIOD_US
 from vmcompare.errors import AbnormalShutdown, LaunchFailure, VmcompareError, WaitTimeout
 from vmcompare.sandbox import (
@@ -259,7 +259,7 @@ class Container:
         if self._creation is None or not self._creation.was_made():
             return
         # 409: it is being removed already.
-        if not _removed(
+        if not removed(
             lambda: self._api.remove_container(self.name, force=True, v=True), {409}, HARD_STOP_S
         ):
             raise AbnormalShutdown(f"Docker did not remove {self.name}", self.console())
@@ -398,7 +398,7 @@ class Network:
         if self._creation is None or not self._creation.was_made():
             return
         # 403: its container is leaving still.
-        if not _removed(lambda: self._api.remove_network(self.name), {403, 409}, NETWORK_GONE_S):
+        if not removed(lambda: self._api.remove_network(self.name), {403, 409}, NETWORK_GONE_S):
             raise AbnormalShutdown(f"Docker did not remove the network {self.name}", "")
         self._creation = None
 
@@ -413,24 +413,3 @@ class Joined:
 
 def _new_name() -> str:
     return f"vmcompare-{cleanup.session_id()}-{next(_numbers)}"
-
-
-def _removed(remove: Callable[[], object], busy: Collection[int], timeout_s: float) -> bool:
-    """Ask for a removal until there is nothing to remove; whether that came in time.
-
-    Raises the engine's errors, but for those whose code is in ``busy``.
-    """
-    import docker.errors
-
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            remove()
-        except docker.errors.NotFound:
-            return True
-        except docker.errors.APIError as error:
-            if error.status_code not in busy:
-                raise
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
