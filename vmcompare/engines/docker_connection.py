@@ -1,8 +1,8 @@
 """Connects to Docker's engine, or says why that failed and what to do next.
 
-The SDK reads a file of settings, a context, certificates and a handful of variables, and raises
-nearly anything when one of them is not as it expects. Whatever it raises, Docker counts as absent
-and the rest of the course goes on; the sentence names the file or the variable.
+The SDK reads a file of settings, a context, certificates and variables, and raises nearly anything
+when one of them is not as it expects. Docker then counts as absent, and the rest of the course goes
+on; the sentence names the file or the variable.
 
 The ``docker`` SDK is imported when first used: a notebook that only replays never pays for it.
 """
@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 SETTINGS_BYTES = 1 << 20  # at most, of a file of settings; a kilobyte is usual
+INSTALL_URL = "https://docs.docker.com/engine/install/"
 REQUEST_TIMEOUT_S = 60  # creating takes 0.05 s, on a loaded classroom computer 20 × that
 _LATE_S = 1.0
 """Seconds more for a request's thread than for the request. The SDK's own limit is one of each
@@ -55,6 +55,11 @@ class Request(Generic[T]):
 
     def send(self) -> None:
         threading.Thread(target=self._call, daemon=True, name="vmcompare docker request").start()
+
+    def ask(self, timeout_s: float) -> tuple[T, int]:
+        """Send it and wait: see :meth:`answer`."""
+        self.send()
+        return self.answer(timeout_s)
 
     def was_made(self) -> bool:
         """Whether it was made: then waits for its end. If it was not, it never will be."""
@@ -116,11 +121,10 @@ def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> DockerClient:
         raise unavailable(Trouble.ABSENT)
     import docker
 
-    _context()  # where the SDK cannot follow one, it silently asks this system's default engine
+    _named()  # where the SDK cannot follow a context, it silently asks the default engine
     asked = Request(lambda: docker.from_env(timeout=timeout_s, max_pool_size=_POOL))
-    asked.send()
     try:
-        client = asked.answer(timeout_s + _LATE_S)[0]
+        client, _ = asked.ask(timeout_s + _LATE_S)
     except Exception as error:  # while it reads its settings the SDK raises nearly anything
         trouble = classify(error)
         if trouble is Trouble.OTHER and (settings := _settings_in_force()):
@@ -133,10 +137,8 @@ def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> DockerClient:
 
 def engine_info(client: DockerClient) -> Mapping[str, Any]:
     """What the engine tells of itself (``docker info``). Raises ``EngineUnavailable``."""
-    asked = Request(client.info)
-    asked.send()
     try:
-        info, _ = asked.answer(client.api.timeout + _LATE_S)
+        info, _ = Request(client.info).ask(client.api.timeout + _LATE_S)
     except engine_errors(TimeoutError) as error:
         raise unavailable(classify(error), plain(error)) from error
     if not (isinstance(info, dict) and info.get("ServerVersion")):
@@ -146,12 +148,9 @@ def engine_info(client: DockerClient) -> Mapping[str, Any]:
 
 def endpoint() -> str:
     """The address of the engine that is asked; empty for the default, or if unreadable."""
-    if named := os.environ.get("DOCKER_HOST"):
-        return named
-    try:
-        return _context().host
-    except EngineUnavailable:
-        return ""
+    with contextlib.suppress(EngineUnavailable):
+        return _named()[0]
+    return ""
 
 
 def engine_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
@@ -212,36 +211,21 @@ def classify(error: BaseException) -> Trouble:
 
 def unavailable(trouble: Trouble, detail: str = "") -> EngineUnavailable:
     """The error for ``trouble``: one clause, and the one next step on this kind of computer."""
-    named = _named_by()
-    start = {
-        "Linux": "start it: sudo systemctl start docker",
-        "Windows": "start Docker Desktop",
-        "Darwin": "start Docker Desktop",
-    }.get(platform.system(), "start it")
+    named = ""
+    with contextlib.suppress(EngineUnavailable):
+        named = _named()[1]
+    on_linux = platform.system() == "Linux"
+    start = "start it: sudo systemctl start docker" if on_linux else "start Docker Desktop"
     restart = "restart Docker"
     if named:
         start = restart = f"check {named}, which names the engine to use"
+    nobody = f"no Docker answers where {named} says" if named else ""
+    join = "run: sudo usermod -aG docker $USER, then log in again (or set up rootless Docker)"
     texts = {
-        Trouble.ABSENT: (
-            "Docker is not installed",
-            "install it: https://docs.docker.com/engine/install/",
-        ),
-        Trouble.NOT_RUNNING: (
-            f"no Docker runs where {named} says"
-            if named
-            else "Docker is installed but not running",
-            start,
-        ),
-        Trouble.PERMISSION: (
-            "Docker is running, but you may not use it",
-            "run: sudo usermod -aG docker $USER, then log in again (or set up rootless Docker)",
-        ),
-        Trouble.REFUSED: (
-            f"no Docker answers where {named} says"
-            if named
-            else "Docker left its socket behind but is not running",
-            start,
-        ),
+        Trouble.ABSENT: ("Docker is not installed", f"install it: {INSTALL_URL}"),
+        Trouble.NOT_RUNNING: (nobody or "Docker is installed but not running", start),
+        Trouble.PERMISSION: ("Docker is running, but you may not use it", join),
+        Trouble.REFUSED: (nobody or "Docker left its socket behind but is not running", start),
         Trouble.HUNG: ("Docker accepts connections but does not answer", restart),
         Trouble.API_VERSION: ("this Docker's version does not fit", "update Docker"),
         Trouble.OTHER: (f"Docker cannot be reached ({detail})", restart),
@@ -256,15 +240,6 @@ def plain(words: object) -> str:
 
 
 # settings
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """The context in use: its name and address, and who chose it; empty for the default."""
-
-    name: str = ""
-    host: str = ""
-    chosen_by: str = ""
 
 
 def _settings_error(why: str, next_step: str) -> EngineUnavailable:
@@ -284,18 +259,18 @@ def _config() -> Path | None:
     raise _settings_error(f"{shown} is no file of settings", f"correct or remove {shown}")
 
 
-def _context() -> _Context:
-    """The context that is in use; none where ``DOCKER_HOST`` overrules it.
+def _named() -> tuple[str, str]:
+    """The engine's address, and what names it: ``DOCKER_HOST`` or a context; else both are empty.
 
-    Raises ``EngineUnavailable`` where one was chosen that is not there, is damaged, or names no
-    address: as with the command ``docker``, the default engine is then not taken in its place.
+    Raises ``EngineUnavailable`` for a context that is not there, is damaged, or names no address:
+    as with the command ``docker``, the default engine is then not taken in its place.
     """
     from docker.context import ContextAPI
     from docker.context.config import get_current_context_name
 
     config = _config()
-    if os.environ.get("DOCKER_HOST"):
-        return _Context()
+    if named := os.environ.get("DOCKER_HOST"):
+        return named, "DOCKER_HOST"
     if name := os.environ.get("DOCKER_CONTEXT", ""):
         by, next_step = "DOCKER_CONTEXT", "correct or remove DOCKER_CONTEXT"
     else:
@@ -303,30 +278,20 @@ def _context() -> _Context:
         by = f"currentContext in {short(config)}" if config else ""
         next_step = "choose another context: docker context use default"
     if not name or name == "default":
-        return _Context()
+        return "", ""
+    context = f"the context {plain(name)} ({by})"
     try:
         host = ContextAPI.kwargs_from_context(name).get("base_url")
         if isinstance(host, str) and host:
-            return _Context(plain(name), host, by)
+            return host, context
         why = "does not exist, or names no address"
     except Exception as error:  # noqa: BLE001 - anything may stand in a context
         why = f"is damaged ({plain(error)})"
-    raise _settings_error(f"the context {plain(name)} ({by}) {why}", next_step)
-
-
-def _named_by() -> str:
-    """The variable or the context that names the engine; empty for this system's default."""
-    if os.environ.get("DOCKER_HOST"):
-        return "DOCKER_HOST"
-    try:
-        context = _context()
-    except EngineUnavailable:
-        return ""
-    return f"the context {context.name} ({context.chosen_by})" if context.name else ""
+    raise _settings_error(f"{context} {why}", next_step)
 
 
 def _settings_in_force() -> str:
     """All that the SDK reads here beside its defaults; never what stands in it (a password)."""
     tls = [name for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH") if os.environ.get(name)]
     config = _config()
-    return " or ".join(filter(None, [_named_by(), *tls, short(config) if config else ""]))
+    return " or ".join(filter(None, [_named()[1], *tls, short(config) if config else ""]))

@@ -29,6 +29,7 @@ from vmcompare.engines import log as engine_log
 from vmcompare.engines.commands import query
 from vmcompare.engines.docker.launcher import PROBE_TIMEOUT_S
 from vmcompare.engines.docker_connection import (
+    INSTALL_URL,
     EngineUnavailable,
     Trouble,
     connect,
@@ -187,7 +188,7 @@ def _start_docker(say: Say) -> None:
     if daemons_here() and wait_until_it_answers():
         say(_ready())
     elif not shutil.which(DAEMON):
-        say("Docker is not there. Next step: install it: https://docs.docker.com/engine/install/")
+        say(f"Docker is not there. Next step: install it: {INSTALL_URL}")
     elif Path("/run/systemd/system").is_dir():
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # whether it answers, counts
             query(["systemctl", "start", "docker"], 120)

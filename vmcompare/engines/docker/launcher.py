@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vmcompare import paths
 from vmcompare.engines import cleanup
 from vmcompare.engines.docker import second
-from vmcompare.engines.docker.container import Joined, Network, opened
+from vmcompare.engines.docker.container import Container, Joined, Network
 from vmcompare.engines.docker_connection import (
     classify,
     connect,
@@ -97,12 +97,10 @@ class DockerLauncher:
         image, _ = self._resolved(spec.image)
         # Images are looked up once; should one vanish meanwhile, the next start looks again.
         forget = functools.partial(self._images.pop, spec.image, None)
-        return opened(
-            *(client.api, image, spec, on_event),
-            on_no_image=forget,
-            on_lost=self._lose,
-            joined=joined,
+        container = Container(
+            client.api, image, spec, on_event, forget, on_lost=self._lose, joined=joined
         )
+        return container.opened()
 
     @contextlib.contextmanager
     def network(self) -> Iterator[OpenOn]:
@@ -133,14 +131,26 @@ class DockerLauncher:
         return self._resolved(spec.image)[1]
 
     def contents(self, spec: Spec, added: Mapping[str, bytes]) -> Iterator[FileFact]:
-        _must_be_alpine(spec)
-        return _contents(added)
+        with tarfile.open(_weighed(spec)) as tar:
+            yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
+        yield from (FileFact(path, len(data)) for path, data in added.items())
 
     def parcel(self, spec: Spec, added: Mapping[str, bytes]) -> Parcel:
-        """See :class:`vmcompare.sandbox.Packer`. Starts a container to ask what it occupies."""
-        _must_be_alpine(spec)
+        """See :class:`vmcompare.sandbox.Packer`: both layers; the second alone for whoever has the
+        base. A container is asked what files occupy on the file system that the engine uses.
+        """
+        path = _weighed(spec)
+        with tarfile.open(path) as tar:
+            virtual = sum(info.size for info in tar if info.isreg())
         with self.open(spec, lambda _: None) as container:
-            return _parcel(container, added)
+            before = _occupied_bytes(container)
+            for name, data in added.items():
+                container.put(name, data)
+            above = max(0, _occupied_bytes(container) - before)
+        base = weigh.piece("base layer", weigh.chunks(path), virtual, before)
+        size = sum(map(len, added.values()))
+        layer = weigh.piece("layer", (oci.layer(added),), size, above)
+        return Parcel((base, layer), (layer,))
 
     def save(self, spec: Spec) -> bytes:
         """See :class:`vmcompare.sandbox.Saver`."""
@@ -204,12 +214,23 @@ class DockerLauncher:
                 return
 
     def _resolved(self, name: str) -> tuple[str, ImageFacts]:
-        """The engine's name of an image, and its facts. Looked up once: starts must not pay."""
+        """The engine's name of an image, and its facts. Looked up once: starts must not pay.
+
+        One that is made here is imported unless it is there.
+        """
         client = self._connected()
         with self._lock:
             if name not in self._images:
-                reference = _reference(client.api, name)
-                self._images[name] = reference, _image_facts(client.api, reference)
+                maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
+                tag = maker.rootfs_digest().removeprefix("sha256:")[:12] if maker else ""
+                reference = f"{REPOSITORIES}/{name}:{tag}" if maker else name
+                found = _described(client.api, reference)
+                if found is None and maker:
+                    found = _imported(client.api, reference, maker.rootfs_tar())
+                if found is None:
+                    what = f"the image {reference} is not on this computer"
+                    raise Unavailable(what, f"run: docker pull {reference}")
+                self._images[name] = reference, found
             return self._images[name]
 
 
@@ -222,7 +243,7 @@ def _moved(image: Any, parcel: Path, elsewhere: DockerClient, spec: Spec) -> Mov
         elsewhere.images.load(stream)
     loaded = time.perf_counter()
     seen: list[Event] = []
-    with opened(elsewhere.api, image.tags[0], spec, seen.append):
+    with Container(elsewhere.api, image.tags[0], spec, seen.append).opened():
         at = {event.phase: event.t_ns for event in seen}
     start_s = (at[Phase.FIRST_BYTE] - at[Phase.OPEN]) / 1e9
     return Moved(shipped_bytes, saved - began, loaded - saved, start_s)
@@ -233,63 +254,33 @@ def _save(image: Any, parcel: Path) -> int:
     return weigh.pack(image.save(named=image.tags[0]), parcel)
 
 
-def _must_be_alpine(spec: Spec) -> None:
-    if spec.image != ALPINE:
-        raise Unavailable("only the Alpine image is weighed", f"use the image {ALPINE!r}")
-
-
-def _reference(api: APIClient, name: str) -> str:
-    """The engine's name of an image; one that is made here is imported unless it is there."""
-    import docker.errors
-
-    maker = {ALPINE: alpine, DEBIAN: debian}.get(name)
-    if maker is None:
-        return name
-    tag = maker.rootfs_digest().removeprefix("sha256:")[:12]
-    repository = f"{REPOSITORIES}/{name}"
-    reference = f"{repository}:{tag}"
-
-    def is_there() -> bool:
-        try:
-            _inspect_image(api, reference)
-        except docker.errors.ImageNotFound:
-            return False
-        except engine_errors() as error:
-            raise unavailable(classify(error), plain(error)) from error
-        return True
-
-    if is_there():
-        return reference
+def _imported(api: APIClient, reference: str, packed: Path) -> ImageFacts | None:
+    """Import an image from a tar under this name."""
     # A label on an image is passed on to containers made of it by hand. Those lack the owner's
     # labels, by which the clean-up tells that they are the learner's own.
     changes = [f"LABEL {cleanup.LABEL}=image", f'CMD ["{FIRST_BYTE_PROGRAM}"]']
-    with maker.rootfs_tar().open("rb") as tar, paths.locked(paths.cache_dir() / _IMPORT):
-        if is_there():  # made meanwhile by another process; a second one would take its name away
-            return reference
+    repository, _, tag = reference.partition(":")
+    with packed.open("rb") as tar, paths.locked(paths.cache_dir() / _IMPORT):
+        if found := _described(api, reference):
+            return found  # made meanwhile by another process; a second would take its name away
         try:
             with told("the container image"):
                 api.import_image_from_data(tar, repository=repository, tag=tag, changes=changes)
         except engine_errors() as error:
-            raise LaunchFailure(
-                f"Docker could not import the image {name}", ("docker", "import"), str(error)
-            ) from error
-    return reference
+            what = f"Docker could not import the image {repository}"
+            raise LaunchFailure(what, ("docker", "import"), str(error)) from error
+    return _described(api, reference)
 
 
-def _inspect_image(api: APIClient, reference: str) -> Mapping[str, Any]:
-    inspect: Callable[[str], Mapping[str, Any]] = api.inspect_image  # untyped in the stubs
-    return inspect(reference)
-
-
-def _image_facts(api: APIClient, reference: str) -> ImageFacts:
+def _described(api: APIClient, reference: str) -> ImageFacts | None:
+    """What the engine tells of an image, if it has it."""
     import docker.errors
 
+    inspect: Callable[[str], Mapping[str, Any]] = api.inspect_image  # untyped in the stubs
     try:
-        found = _inspect_image(api, reference)
-    except docker.errors.ImageNotFound as error:
-        raise Unavailable(
-            f"the image {reference} is not on this computer", f"run: docker pull {reference}"
-        ) from error
+        found = inspect(reference)
+    except docker.errors.ImageNotFound:
+        return None
     except engine_errors() as error:
         raise unavailable(classify(error), plain(error)) from error
     return ImageFacts(
@@ -299,31 +290,13 @@ def _image_facts(api: APIClient, reference: str) -> ImageFacts:
     )
 
 
+def _weighed(spec: Spec) -> Path:
+    if spec.image != ALPINE:
+        raise Unavailable("only the Alpine image is weighed", f"use the image {ALPINE!r}")
+    return alpine.rootfs_tar()
+
+
 _KIB = 1024
-
-
-def _contents(added: Mapping[str, bytes]) -> Iterator[FileFact]:
-    with tarfile.open(alpine.rootfs_tar()) as tar:
-        yield from (FileFact(f"/{info.name}", info.size) for info in tar if info.isreg())
-    yield from (FileFact(path, len(data)) for path, data in added.items())
-
-
-def _parcel(box: Sandbox, added: Mapping[str, bytes]) -> Parcel:
-    """Both layers; the second alone for whoever has the base.
-
-    What files occupy is asked of the file system that the engine keeps them on, in a fresh ``box``.
-    """
-    path = alpine.rootfs_tar()
-    with tarfile.open(path) as tar:
-        virtual = sum(info.size for info in tar if info.isreg())
-    before = _occupied_bytes(box)
-    for name, data in added.items():
-        box.put(name, data)
-    above = max(0, _occupied_bytes(box) - before)
-    base = weigh.piece("base layer", weigh.chunks(path), virtual, before)
-    size = sum(map(len, added.values()))
-    layer = weigh.piece("layer", (oci.layer(added),), size, above)
-    return Parcel((base, layer), (layer,))
 
 
 def _occupied_bytes(box: Sandbox) -> int:
