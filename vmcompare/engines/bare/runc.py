@@ -15,7 +15,6 @@ import contextlib
 import itertools
 import json
 import os
-import platform
 import shutil
 import subprocess
 import time
@@ -85,7 +84,7 @@ class _Container:
             *self._runc, "run", "--detach", "--bundle", str(self.bundle),
             "--pid-file", str(self._pid_file), self.name,
         )  # fmt: skip
-        self.environment: Mapping[str, str] = cleanup.marked()
+        self.environment: Mapping[str, str] | None = cleanup.marked()
         self._first: bare.PidHandle | None = None
 
     def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.BareSandbox:
@@ -137,11 +136,8 @@ class _Container:
                     complaint = bare.cleaned(saved.stderr)
                     raise LaunchFailure("CRIU did not save the container", save, complaint)
                 child, _ = bare.started("runc", go_on, printed, self.environment)
-                assert child.stdin is not None
-                assert child.stdout is not None
-                undo.callback(child.stdout.close)
                 undo.callback(end_child, child, bare.GRACE_S)
-                undo.callback(child.stdin.close)
+                undo.callback(bare.close_pipes, child)
                 if child.wait(_CRIU_S):
                     what = "CRIU did not continue the container"
                     raise LaunchFailure(what, go_on, bare.console(printed))
@@ -152,17 +148,12 @@ class _Container:
                 raise AbnormalShutdown(what, bare.console(printed)) from error
             undo.callback(first.close)
             undo.callback(first.end, bare.GRACE_S)
-            undo.callback(child.stdin.close)  # first: it ends by that
+            undo.callback(bare.close_pipes, child)  # first: it ends by that
             yield Migration(self._sandbox(first, printed), took_s, took_s, f"CRIU {by}")
 
     def end(self, child: subprocess.Popen[bytes], *, strict: bool) -> tuple[int, int]:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        with contextlib.suppress(OSError):
-            child.stdin.close()
         try:
             end_child(child, bare.GRACE_S)
-            child.stdout.close()
             if self._first is not None:
                 self._first.end(bare.GRACE_S)
             exit_ns = time.perf_counter_ns()
@@ -187,21 +178,16 @@ class _Container:
 
 
 def _program() -> str:
-    if platform.system() != "Linux":
-        raise Unavailable("runc is for Linux only", "replay a recording")
+    bare.refuse_other_systems("runc")
     if os.geteuid() != 0:
         raise Unavailable(
             "runc needs root here, and this is an ordinary user",
             "run vmcompare as root, or look at bubblewrap, which needs no rights",
         )
-    if missing := bare.pidfd_missing():
-        raise Unavailable(missing, "replay a recording")
-    found = shutil.which("runc")
-    if found is None:
-        raise Unavailable(
-            "runc is not on PATH", "install Docker (on Debian and Ubuntu: docker.io brings runc)"
-        )
-    return found
+    if found := shutil.which("runc"):
+        return found
+    step = "install Docker (on Debian and Ubuntu: docker.io brings runc)"
+    raise Unavailable("runc is not on PATH", step)
 
 
 _PROBE_S = 10.0  # for `runc --version`; 0.02 s is usual
