@@ -1,7 +1,7 @@
-"""Started without a manager: a process; and what bubblewrap and runc share, held by its input.
+"""Started without a manager: what a process, bubblewrap and runc share. Each is held by its input.
 
-There is no daemon to ask. The first program's end is seen through a pidfd, which names a process
-and not a number, and commands are sent in by a second program (``nsenter``, ``runc exec``).
+The end of a container's first program is seen through a pidfd, which names a process and not a
+number; commands are sent in by a second program (``nsenter``, ``runc exec``).
 """
 
 from __future__ import annotations

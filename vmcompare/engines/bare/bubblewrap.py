@@ -6,10 +6,7 @@ program under a small PID 1.
 
 What Docker has and this lacks: limits (there is no cgroup of its own), a seccomp filter, a network,
 an image. What it has and Docker lacks: no capability at all, whoever starts it, and a user inside
-(1000) without rights outside.
-
-Where user namespaces are forbidden (AppArmor on Ubuntu 24.04, a sysctl, a container around us) it
-cannot work. :func:`probe` does not read that from settings: it starts one.
+(1000) without rights outside. Whether user namespaces are forbidden is found out by starting one.
 """
 
 from __future__ import annotations
@@ -75,11 +72,6 @@ _REASONS: Sequence[tuple[str, str, str]] = (
         "have an administrator raise user.max_user_namespaces, or replay a recording",
     ),
     (
-        "does not support user namespaces",
-        "this kernel has no user namespaces",
-        "replay a recording",
-    ),
-    (
         "mount proc",
         "a new /proc cannot be mounted here (a container is around us)",
         "run vmcompare outside that container, or replay a recording",
@@ -92,8 +84,6 @@ class BubblewrapLauncher(bare.BareLauncher):
     """Starts containers with bubblewrap. Commands get in by ``nsenter``.
 
     Not ``--die-with-parent``: its signal comes when the *thread* that started the container ends.
-    The first program's standard input is the dead-man's switch, and the clean-up knows the rest by
-    the mark in its environment.
     """
 
     runtime = "bubblewrap"
@@ -226,17 +216,12 @@ def probe() -> Availability:
         told = query([str(program), "--version"], PROBE_TIMEOUT_S)
     except Unavailable as error:
         return Availability(False, what=error.what, next_step=error.next_step)
-    except subprocess.TimeoutExpired:
-        what = "bubblewrap does not say its version"
-        return Availability(False, what=what, next_step="install the package bubblewrap again")
-    except (OSError, ValueError) as error:
-        what = f"the Alpine userland cannot be unpacked ({type(error).__name__})"
-        step = "make the cache directory writable, or name another one in XDG_CACHE_HOME"
-        return Availability(False, what=what, next_step=step)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        what = f"bubblewrap cannot be tried ({error})"
+        return Availability(False, what=what, next_step="replay a recording")
+    version = told.stdout.split()[-1] if told.stdout else ""
     user = "root" if os.geteuid() == 0 else "an ordinary user"
-    return Availability(
-        True, version=told.stdout.split()[-1] if told.stdout else "", details=(("as", user),)
-    )
+    return Availability(True, version=version, details=(("as", user),))
 
 
 def launchers() -> Mapping[Platform, Launcher]:

@@ -57,7 +57,7 @@ class RuncLauncher(bare.BareLauncher):
         root = userland.directory()
         with cleanup.folder() as directory:
             container = _Container(program, directory)
-            text = json.dumps(config(root, spec, container.name, cgroup_version()))
+            text = json.dumps(_config(root, spec, container.name))
             (container.bundle / "config.json").write_text(text, encoding="utf-8")
             yield container
 
@@ -90,16 +90,14 @@ class _Container:
     def watch(self, child: subprocess.Popen[bytes], printed: IO[bytes]) -> bare.BareSandbox:
         """Wait until runc has done its part; hold the container's PID 1."""
         try:
-            code = child.wait(COMMAND_TIMEOUT_S)
-            if code:
+            if code := child.wait(COMMAND_TIMEOUT_S):
                 what = f"runc ended with {code} after the first byte"
                 raise AbnormalShutdown(what, bare.console(printed))
-            first = bare.PidHandle(int(self._pid_file.read_text(encoding="ascii")))
-        except (subprocess.TimeoutExpired, ProcessLookupError, ValueError, OSError) as error:
+            self._first = bare.PidHandle(int(self._pid_file.read_text(encoding="ascii")))
+        except (subprocess.TimeoutExpired, ValueError, OSError) as error:
             what = "the container ended by itself"
             raise AbnormalShutdown(what, bare.console(printed)) from error
-        self._first = first
-        return self._sandbox(first, printed)
+        return self._sandbox(self._first, printed)
 
     def _sandbox(self, first: bare.PidHandle, printed: IO[bytes]) -> bare.BareSandbox:
         return _Sandbox(
@@ -190,13 +188,10 @@ def _program() -> str:
     raise Unavailable("runc is not on PATH", step)
 
 
-_PROBE_S = 10.0  # for `runc --version`; 0.02 s is usual
-
-
 def probe() -> Availability:
     """Starts a container and removes it: available where its first byte came."""
     try:
-        told = query([_program(), "--version"], _PROBE_S)
+        told = query([_program(), "--version"], COMMAND_TIMEOUT_S)
         with cleanup.guard(), RuncLauncher().open(Spec(), lambda _: None):
             pass
     except Unavailable as error:
@@ -218,26 +213,19 @@ _SWAP = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
 """Exists on cgroup v1 where the kernel accounts swap; without it runc refuses a limit of both."""
 
 
-def config(root: Path, spec: Spec, name: str, cgroup_version: int) -> dict[str, Any]:
-    """The content of ``config.json`` for a container ``name``."""
-    return configuration(
-        str(root),
-        spec.command,
-        name,
-        _limits(spec),
-        capabilities=[] if spec.confinement is Confinement.NO_CAPABILITIES else CAPABILITIES,
-        own_cgroups=cgroup_version == 2,  # as Docker does: private on v2, the host's on v1
-        read_only=True,
-    )
-
-
-def _limits(spec: Spec) -> Mapping[str, Any]:
-    """The same as Docker is given (``vmcompare.engines.docker``)."""
+def _config(root: Path, spec: Spec, name: str) -> dict[str, Any]:
+    """The content of ``config.json`` for a container ``name``, with the limits Docker is given."""
     memory: dict[str, int] = {"limit": spec.memory_bytes}
     if _SWAP.exists() or not _SWAP.parent.exists():
         memory["swap"] = spec.memory_bytes  # of memory and swap together
-    return {
+    limits = {
         "memory": memory,
         "cpu": {"period": CPU_PERIOD_US, "quota": spec.vcpus * CPU_PERIOD_US},
         "pids": {"limit": PIDS_LIMIT},
     }
+    return configuration(
+        *(str(root), spec.command, name, limits),
+        capabilities=[] if spec.confinement is Confinement.NO_CAPABILITIES else CAPABILITIES,
+        own_cgroups=cgroup_version() == 2,  # as Docker does: private on v2, the host's on v1
+        read_only=True,
+    )
