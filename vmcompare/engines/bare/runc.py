@@ -57,7 +57,7 @@ class RuncLauncher(bare.BareLauncher):
         root = userland.directory()
         with cleanup.folder() as directory:
             container = _Container(program, directory)
-            text = json.dumps(_config(root, spec, container.name))
+            text = json.dumps(config(root, spec, container.name))
             (container.bundle / "config.json").write_text(text, encoding="utf-8")
             yield container
 
@@ -213,7 +213,7 @@ _SWAP = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
 """Exists on cgroup v1 where the kernel accounts swap; without it runc refuses a limit of both."""
 
 
-def _config(root: Path, spec: Spec, name: str) -> dict[str, Any]:
+def config(root: Path, spec: Spec, name: str) -> dict[str, Any]:
     """The content of ``config.json`` for a container ``name``, with the limits Docker is given."""
     memory: dict[str, int] = {"limit": spec.memory_bytes}
     if _SWAP.exists() or not _SWAP.parent.exists():

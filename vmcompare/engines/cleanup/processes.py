@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -54,36 +53,54 @@ def session_processes(session: str, also: Mapping[str, str] | None = None) -> li
     wanted = {MARK: session, **(also or {})}
     spare = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found: dict[int, psutil.Process] = {}
-    unmarked: list[int] = []
+    unmarked: list[psutil.Process] = []
     for pid in set(psutil.pids()) - spare:
-        environment = _environment(pid)
-        if environment is None:
-            continue
-        if wanted.items() <= environment.items():
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(pid)  # remembers who it is; is it still the same?
-                if _environment(pid) == environment:
-                    found[pid] = process
-        elif MARK not in environment:
-            unmarked.append(pid)
+        with contextlib.suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)  # remembers who it is, not only its number
+            environment = _environment(process)
+            if wanted.items() <= environment.items():
+                found[pid] = process
+            elif MARK not in environment:
+                unmarked.append(process)
     if found:
         _add_offspring(found, unmarked)
     return list(found.values())
 
 
-def _add_offspring(found: dict[int, psutil.Process], unmarked: Iterable[int]) -> None:
+def _environment(process: psutil.Process) -> Mapping[str, str]:
+    """With what it was started. Raises ``psutil.Error`` for others' processes, and ended ones."""
+    import psutil
+
+    if hasattr(os, "geteuid") and process.uids().real != user():
+        raise psutil.AccessDenied(process.pid)
+    until = time.monotonic() + EXEC_S
+    try:
+        while not (found := process.environ()) and time.monotonic() < until:
+            # Linux says nothing yet in the middle of an exec, and never of a thread of its own.
+            Path(f"/proc/{process.pid}/exe").readlink()
+            stat = Path(f"/proc/{process.pid}/stat").read_text(errors="replace")
+            if stat.rpartition(")")[2].split()[47] != "0":  # proc(5), env_start: the exec is over
+                break
+            time.sleep(0.001)
+    except psutil.AccessDenied:
+        return {}  # a program with rights of its own: only its parent tells
+    return found
+
+
+def _add_offspring(found: dict[int, psutil.Process], unmarked: Iterable[psutil.Process]) -> None:
     """Add what was started by what is ``found``, or is in a session that one of it leads."""
     import psutil
 
-    left: dict[int, tuple[psutil.Process, int, int]] = {}
-    for pid in unmarked:
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(pid)
+    left: dict[psutil.Process, tuple[int, int]] = {}
+    for process in unmarked:
+        with contextlib.suppress(psutil.Error, OSError):
             if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-                left[pid] = process, process.ppid(), _leader(pid)
-    while more := [pid for pid, (_, *above) in left.items() if not found.keys().isdisjoint(above)]:
-        for pid in more:
-            found[pid] = left.pop(pid)[0]
+                leader = os.getsid(process.pid) if hasattr(os, "getsid") else 0
+                left[process] = process.ppid(), leader
+    while more := [one for one, above in left.items() if not found.keys().isdisjoint(above)]:
+        for process in more:
+            del left[process]
+            found[process.pid] = process
 
 
 def end_session_processes(session: str, also: Mapping[str, str] | None = None) -> list[int]:
@@ -108,52 +125,3 @@ def end_session_processes(session: str, also: Mapping[str, str] | None = None) -
                     process.kill()
         time.sleep(0.02)  # whose children they are may reap them, not we
     return list(asked)
-
-
-def _environment(pid: int) -> Mapping[str, str] | None:
-    """With what a process of this user was started; ``None`` for others', and for ended ones."""
-    import psutil
-
-    try:
-        if sys.platform != "linux":
-            return psutil.Process(pid).environ()
-        # Of a program with rights of its own, these files are root's.
-        if Path(f"/proc/{pid}").stat().st_uid not in (user(), 0):
-            return None
-        text = _environ(pid).decode(errors="surrogateescape")
-    except (PermissionError, psutil.AccessDenied):
-        # Nobody may look into it: only its parent tells.
-        return {} if _is_ours(pid) else None
-    except (OSError, psutil.Error):
-        return None
-    return dict(entry.partition("=")[::2] for entry in text.split("\0") if entry)
-
-
-def _environ(pid: int) -> bytes:
-    """What Linux says of it: nothing yet in the middle of its exec, so look again."""
-    folder = Path(f"/proc/{pid}")
-    until = time.monotonic() + EXEC_S
-    while not (text := (folder / "environ").read_bytes()) and time.monotonic() < until:
-        (folder / "exe").readlink()
-        env_start = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[47]
-        if env_start != "0":  # proc(5): the exec is over, and it was started without any
-            break
-        time.sleep(0.001)
-    return text
-
-
-def _is_ours(pid: int) -> bool:
-    import psutil
-
-    try:
-        return not hasattr(os, "geteuid") or psutil.Process(pid).uids().real == user()
-    except psutil.Error:
-        return False
-
-
-def _leader(pid: int) -> int:
-    """The process that leads the session of ``pid``; 0 where that cannot be told."""
-    try:
-        return os.getsid(pid) if hasattr(os, "getsid") else 0
-    except OSError:
-        return 0
