@@ -121,24 +121,21 @@ def announcing(argv: Sequence[str]) -> tuple[str, ...]:
     return ("sh", "-c", _BEGIN, "sh", *argv)
 
 
-def kill_line(pid: int) -> str:
+def kill_line(pid: int, *, crowded: bool = False) -> str:
     """A line of shell that kills ``pid``, which leads a session, and whatever it has started.
 
     Of POSIX, plus BusyBox's (and anybody's) ``awk``, and Linux's ``/proc``. The exit code says
-    whether all of it is gone.
+    whether all of it is gone. Where no process more may be started (``crowded``) the shell itself
+    kills the group first.
     """
+    first = f"kill -9 -- -{pid} 2>/dev/null; " if crowded else ""
     search = f"awk -v root={pid} -v k=\"$k\" '{_FIND}'"
     return (
-        f"k={pid}; n=0; while [ $n -lt {_SEARCHES} ]; do n=$((n+1)); "
+        f"{first}k={pid}; n=0; while [ $n -lt {_SEARCHES} ]; do n=$((n+1)); "
         f"set -- $(cat /proc/[0-9]*/stat 2>/dev/null | {search}); "
         '[ $# -gt 0 ] || exit 1; k=$1; shift; [ $# -gt 0 ] || exit 0; kill -9 "$@" 2>/dev/null; '
         "done; exit 1"
     )
-
-
-def kill_line_if_crowded(pid: int) -> str:
-    """The same where no process more may be started: first the group, by the shell itself."""
-    return f"kill -9 -- -{pid} 2>/dev/null; {kill_line(pid)}"
 
 
 @contextmanager

@@ -130,7 +130,7 @@ def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> DockerClient:
         if trouble is Trouble.OTHER and (settings := _settings_in_force()):
             why = f"{settings} cannot be understood"
             raise _settings_error(why, f"correct or remove {settings}") from error
-        raise unavailable(trouble, plain(error)) from error
+        raise explained(error) from error
     client.api.hooks["response"].append(log.docker_call)
     return client
 
@@ -140,7 +140,7 @@ def engine_info(client: DockerClient) -> Mapping[str, Any]:
     try:
         info, _ = Request(client.info).ask(client.api.timeout + _LATE_S)
     except engine_errors(TimeoutError) as error:
-        raise unavailable(classify(error), plain(error)) from error
+        raise explained(error) from error
     if not (isinstance(info, dict) and info.get("ServerVersion")):
         raise unavailable(Trouble.OTHER, "what answers there is not Docker")
     return info
@@ -207,6 +207,10 @@ def classify(error: BaseException) -> Trouble:
         if isinstance(root, kind):
             return trouble
     return Trouble.OTHER
+
+
+def explained(error: BaseException) -> EngineUnavailable:
+    return unavailable(classify(error), plain(error))
 
 
 def unavailable(trouble: Trouble, detail: str = "") -> EngineUnavailable:

@@ -1,9 +1,9 @@
-"""Engines for the course: ``python -m vmcompare.engines.setup ensure`` (or ``stop``).
+"""Engines for the course: ``python -m vmcompare.engines.setup``.
 
-``ensure`` makes Docker and QEMU usable where that needs nobody's decision (root on Debian or
+:func:`ensure` makes Docker and QEMU usable where that needs nobody's decision (root on Debian or
 Ubuntu, as in a cloud classroom), and otherwise prints the one next step for each that is missing.
 It never disturbs a Docker that runs already, and never fails: the course also works on recordings.
-``ENGINES=skip`` in the environment leaves the system alone. ``stop`` ends only a daemon that
+``ENGINES=skip`` in the environment leaves the system alone. :func:`stop` ends only a daemon that
 ``ensure`` itself started.
 """
 
@@ -14,11 +14,9 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 import psutil
@@ -151,35 +149,30 @@ def daemons_here() -> list[psutil.Process]:
 def _install(packages: Sequence[str], say: Say) -> None:
     say(f"Installing {', '.join(packages)} (apt-get) …")
     log = engine_dir() / "install.log"
-    with log.open("wb") as out:
-        for number in range(APT_TRIES):
-            if number:
-                time.sleep(APT_AGAIN_S)
-            # A failed update is no reason to stop: the lists on this computer may do.
-            _apt(out, "update")
-            if _apt(out, "install", "-y", "--no-install-recommends", *packages):
-                if shutil.which(DAEMON) and not shutil.which("docker"):  # from Debian 13 on
-                    _apt(out, "install", "-y", "--no-install-recommends", "docker-cli")
-                say(f"Installed {', '.join(packages)}")
-                return
+    log.unlink(missing_ok=True)
+    install = ("install", "-y", "--no-install-recommends")
+    for number in range(APT_TRIES):
+        if number:
+            time.sleep(APT_AGAIN_S)
+        # A failed update is no reason to stop: the lists on this computer may do.
+        _apt(log, "update")
+        if _apt(log, *install, *packages):
+            if shutil.which(DAEMON) and not shutil.which("docker"):  # from Debian 13 on
+                _apt(log, *install, "docker-cli")
+            say(f"Installed {', '.join(packages)}")
+            return
     say(f"Not installed: {last_line(log)}. Next step: apt-get install {' '.join(packages)}")
 
 
-def _apt(out: BinaryIO, *words: str) -> bool:
-    """Whether ``apt-get`` does it."""
-    engine_log.command([*APT, *words])
+def _apt(log: Path, *words: str) -> bool:
+    """Whether ``apt-get`` does it; what it says is added to ``log``."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        ended = subprocess.run(
-            [*APT, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            timeout=APT_S,
-            check=False,
-        )
+        ended = query([*APT, *words], APT_S, environment)
     except (OSError, subprocess.TimeoutExpired):
         return False
+    with log.open("a", encoding="utf-8") as out:
+        out.write(ended.stdout + ended.stderr)
     return ended.returncode == 0
 
 
@@ -356,17 +349,8 @@ def last_line(log: Path) -> str:
     return (_said(log) or "it said nothing").splitlines()[-1].strip()
 
 
-def main(argv: Sequence[str]) -> int:
-    """``ensure`` or ``stop``; the exit code is 0 unless the command is unknown."""
-    if list(argv) not in (["ensure"], ["stop"]):
-        print("usage: python -m vmcompare.engines.setup ensure|stop", file=sys.stderr)
-        return 2
+if __name__ == "__main__":
     try:
-        ensure() if argv[0] == "ensure" else stop()
+        ensure()
     except Unavailable as missing:
         print(missing)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -259,15 +259,8 @@ class Container:
 
     def put(self, path: str, data: bytes) -> None:
         """Write ``data`` to the absolute ``path`` inside, as root, mode 755; makes its folder."""
-        import docker.errors
-
-        folder, archive = inside.archive(path, data)
         with self._alive():
-            try:
-                self.api.put_archive(self.name, folder, archive)
-            except docker.errors.NotFound:
-                self.run(["mkdir", "-p", folder])
-                self.api.put_archive(self.name, folder, archive)
+            self.api.put_archive(self.name, "/", inside.archive(path, data))
 
     @contextlib.contextmanager
     def _alive(self) -> Iterator[Output]:

@@ -7,6 +7,7 @@ process may be started any more) and the engine shares this kernel, it is killed
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import shlex
 import socket
@@ -15,7 +16,6 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -27,7 +27,6 @@ from vmcompare.engines.commands import (
     announcing,
     is_ending,
     kill_line,
-    kill_line_if_crowded,
     listen,
 )
 from vmcompare.engines.docker_connection import engine_errors
@@ -188,15 +187,14 @@ def _ended(api: APIClient, container: str, output: Output) -> bool:
     return output.ended.wait(ENDED_S)
 
 
-def archive(path: str, data: bytes) -> tuple[str, bytes]:
-    """The folder of ``path``, and a tar to unpack there: one file of root's, mode 755."""
-    target = PurePosixPath(path)
-    member = tarfile.TarInfo(target.name)
+def archive(path: str, data: bytes) -> bytes:
+    """A tar to unpack at the root: one file of root's, mode 755; the engine makes its folder."""
+    member = tarfile.TarInfo(path.lstrip("/"))
     member.size, member.mode, member.mtime = len(data), 0o755, int(time.time())
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.addfile(member, io.BytesIO(data))
-    return str(target.parent), packed.getvalue()
+    return packed.getvalue()
 
 
 def host_pids(api: APIClient, container: str) -> tuple[int, ...]:
@@ -265,16 +263,13 @@ def _end(api: APIClient, container: str, pids: tuple[int, int], output: Output) 
     ``pids``: the command's number inside, and the engine's.
     """
     inner, outer = pids
-    for line in (kill_line(inner), kill_line_if_crowded(inner)):
+    for line in (kill_line(inner), kill_line(inner, crowded=True)):
         with contextlib.suppress(*engine_errors(AbnormalShutdown, WaitTimeout)):
             done = run(api, container, ("sh", "-c", line), output, END_S)
             if done.exit_code == 0:
                 return True
         if output.ended.wait(0.2):
             return True
-
-    def serving() -> tuple[int, ...]:
-        return host_pids(api, container)
-
     # Only where the shim is seen are the engine's numbers this kernel's.
+    serving = functools.partial(host_pids, api, container)
     return bool(serving()) and ProcessTree(outer, serving).end()

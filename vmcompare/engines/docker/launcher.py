@@ -18,12 +18,11 @@ from vmcompare.engines import cleanup
 from vmcompare.engines.docker import second
 from vmcompare.engines.docker.container import Container, Joined, Network
 from vmcompare.engines.docker_connection import (
-    classify,
     connect,
     engine_errors,
     engine_info,
+    explained,
     plain,
-    unavailable,
 )
 from vmcompare.engines.images import alpine, debian, oci, weigh
 from vmcompare.engines.images.cache import told
@@ -282,7 +281,7 @@ def _described(api: APIClient, reference: str) -> ImageFacts | None:
     except docker.errors.ImageNotFound:
         return None
     except engine_errors() as error:
-        raise unavailable(classify(error), plain(error)) from error
+        raise explained(error) from error
     return ImageFacts(
         digest=str(found["Id"]),
         layers=tuple(map(str, found["RootFS"].get("Layers") or ())),
