@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from vmcompare.engines import log
-from vmcompare.errors import Unavailable, short
+from vmcompare.errors import Unavailable, printable, short
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -210,7 +210,7 @@ def classify(error: BaseException) -> Trouble:
 
 
 def explained(error: BaseException) -> EngineUnavailable:
-    return unavailable(classify(error), plain(error))
+    return unavailable(classify(error), printable(str(error)))
 
 
 def unavailable(trouble: Trouble, detail: str = "") -> EngineUnavailable:
@@ -235,12 +235,6 @@ def unavailable(trouble: Trouble, detail: str = "") -> EngineUnavailable:
         Trouble.OTHER: (f"Docker cannot be reached ({detail})", restart),
     }
     return EngineUnavailable(trouble, *texts[trouble])
-
-
-def plain(words: object) -> str:
-    """What an engine or the SDK said, as at most 200 characters of one line."""
-    text = " ".join(str(words).split())
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]
 
 
 # settings
@@ -283,14 +277,14 @@ def _named() -> tuple[str, str]:
         next_step = "choose another context: docker context use default"
     if not name or name == "default":
         return "", ""
-    context = f"the context {plain(name)} ({by})"
+    context = f"the context {printable(str(name))} ({by})"
     try:
         host = ContextAPI.kwargs_from_context(name).get("base_url")
         if isinstance(host, str) and host:
             return host, context
         why = "does not exist, or names no address"
     except Exception as error:  # noqa: BLE001 - anything may stand in a context
-        why = f"is damaged ({plain(error)})"
+        why = f"is damaged ({printable(str(error))})"
     raise _settings_error(f"{context} {why}", next_step)
 
 

@@ -20,10 +20,18 @@ from pathlib import Path
 from vmcompare import paths
 from vmcompare.engines import child_python
 from vmcompare.engines.cleanup.containers import end_shim, environment
-from vmcompare.engines.cleanup.ending import CGROUP_ROOT, Ended, Swept, remove_cgroups, sweep
+from vmcompare.engines.cleanup.ending import (
+    CGROUP_ROOT,
+    Ended,
+    Swept,
+    end_session_processes,
+    remove_cgroups,
+    sweep,
+)
 from vmcompare.engines.cleanup.ledger import (
     CONTAINERS,
     LABEL,
+    MARK,
     Damaged,
     abandon_own,
     boot,
@@ -31,13 +39,14 @@ from vmcompare.engines.cleanup.ledger import (
     forget,
     is_same_process,
     labels,
+    marked,
     own,
     private,
     session_id,
+    spared,
     started,
     watch,
 )
-from vmcompare.engines.cleanup.processes import MARK, end_session_processes, marked, spared
 from vmcompare.errors import Unavailable
 
 __all__ = [

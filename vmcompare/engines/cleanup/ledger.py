@@ -1,8 +1,9 @@
 """What one session may leave behind, on disk before it exists, and crossed out once it is gone.
 
 A ledger is input: it may be damaged or forged, and is obeyed only as far as it can do no harm. It
-names folders of its own session and whether there may be containers; processes carry the session's
-name themselves (:mod:`.processes`).
+names folders of its own session and whether there may be containers. Processes carry the session's
+name in their environment (:func:`marked`): it is there from the first instant, and children inherit
+it, where a number written down after a start would come too late for a ``kill -9`` in between.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import shutil
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,9 @@ LABEL_PID, LABEL_BOOT, LABEL_STARTED = f"{LABEL}.pid", f"{LABEL}.boot", f"{LABEL
 SESSION = r"[0-9]{1,10}-[0-9a-f]{8}"  # a session's name: its process and eight random digits
 LEDGER_BYTES = 8 << 20  # at most, of a ledger; each start takes about 200 bytes
 CONTAINERS = "containers"  # all of this session's, known by their labels
+
+MARK = "VMCOMPARE_SESSION"  # the name of the variable
+SPARED = "none"  # its value in what must outlive a session: its guardian, everybody's Docker daemon
 
 _Short = Annotated[str, msgspec.Meta(max_length=256)]
 _Session = Annotated[str, msgspec.Meta(pattern=rf"\A{SESSION}\Z")]
@@ -267,6 +271,19 @@ def abandon_own() -> None:
 def session_id() -> str:
     """The name of this process's session. Raises ``StorageError``."""
     return own().owner.session
+
+
+def marked(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment (our own by default) for a child that must not outlive this session.
+
+    Raises ``StorageError`` if the session cannot be written down; then nothing must be started.
+    """
+    return {**(os.environ if environment is None else environment), MARK: session_id()}
+
+
+def spared(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment for a child that must outlive every session."""
+    return {**(os.environ if environment is None else environment), MARK: SPARED}
 
 
 def labels() -> dict[str, str]:

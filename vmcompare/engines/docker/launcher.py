@@ -22,11 +22,10 @@ from vmcompare.engines.docker_connection import (
     engine_errors,
     engine_info,
     explained,
-    plain,
 )
 from vmcompare.engines.images import alpine, debian, oci, weigh
 from vmcompare.engines.images.cache import told
-from vmcompare.errors import LaunchFailure, Unavailable
+from vmcompare.errors import LaunchFailure, Unavailable, printable
 from vmcompare.sandbox import (
     ALPINE,
     DEBIAN,
@@ -315,7 +314,7 @@ def probe(timeout_s: int = PROBE_TIMEOUT_S) -> Availability:
         return Availability(ok=False, what=missing.what, next_step=missing.next_step)
 
     def told(key: str) -> str:
-        return plain(info.get(key, ""))
+        return printable(str(info.get(key, "")))
 
     security = str(info.get("SecurityOptions"))
     return Availability(
